@@ -7,6 +7,8 @@ import os
 import socket
 from typing import Any
 
+from billiard.process import current_process
+
 from ava import tracing
 from ava.broker import compression
 from ava.broker.refusals import Refusals
@@ -18,6 +20,7 @@ from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child.child import Child
 from ava.node.parent.run_monitor import RunMonitor
 from ava.node.parent.watchdog import Watchdog
+from ava.node.run_board import RunBoard
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.fleet.nodes import NodeSpec
@@ -39,8 +42,14 @@ class Node:
         self.run_monitor = RunMonitor(settings, self.id, self.refusals)
         self.child: Child | None = None
         self._pool: Any = None
+        self._board: RunBoard | None = None
 
     # In the parent -------------------------------------------------------------------------------------------------
+
+    def prepare_processes(self, number: int) -> None:
+        """The pool is about to start so many processes."""
+        self._board = RunBoard(number)
+        self.run_monitor.watch(self._board)
 
     def start(self, consumer: Any) -> None:
         """Celery's worker consumes its queues: register the node, and start the run monitor and the watchdog."""
@@ -102,7 +111,8 @@ class Node:
     def start_child(self, take_ahead: TakeAhead) -> None:
         """This process has just been forked from the node's parent, to run what its pool gives it."""
         compression.allow()
-        self.child = Child(self._settings, self.id, take_ahead)
+        assert self._board is not None
+        self.child = Child(self._settings, self.id, take_ahead, self._board.of_process(current_process().index))
         self.child.start()
 
     def close_child(self) -> None:

@@ -19,15 +19,20 @@ __all__ = [
     "await_parent_exit",
     "children",
     "descendants",
+    "freeze",
     "has_children",
     "kill_children",
     "kill_self_and_descendants",
     "kill_tree",
     "survive_parent",
+    "thaw",
 ]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+
+#: Seconds that a process gets to stand still. One that waits for the kernel for longer runs no code of ours meanwhile.
+_FREEZE_SECONDS = 0.1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -82,6 +87,29 @@ def descendants(pid: int) -> list[int]:
         found += below
         waiting += below
     return found
+
+
+def freeze(pid: int) -> None:
+    """Have a process stand still until `thaw`, or until it is killed."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + _FREEZE_SECONDS
+    while _state(pid) == "R" and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def thaw(pid: int) -> None:
+    """Have a process go on that `freeze` has stopped."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def _state(pid: int) -> str:
+    """Returns the letter of the state of a process's main thread (proc_pid_stat(5)); none if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except OSError:
+        return ""
 
 
 def kill_tree(pid: int) -> None:

@@ -61,6 +61,7 @@ def install(app: Celery, settings: Settings) -> None:
     receivers = {
         signals.setup_logging: lambda **_: logs.configure(settings, "worker"),
         signals.celeryd_init: lambda options=None, **_: _prepare(app, node, settings, options or {}),
+        signals.celeryd_after_setup: lambda instance, **_: node.prepare_processes(instance.concurrency),
         signals.worker_ready: lambda sender, **_: _start(node, sender),
         signals.worker_shutting_down: lambda how, **_: node.shut_down(is_cold=how == "Cold"),
         signals.worker_shutdown: lambda **_: node.close(),

@@ -105,6 +105,33 @@ def test_a_message_in_the_pipe_of_a_child_is_still_known_after_an_outage_of_the_
     assert system.wait_for(following)["status"] == "cancelled"
 
 
+@ON_REDIS
+def test_a_job_that_a_child_took_from_its_pipe_runs_and_is_cancelled_while_the_broker_is_away(
+    system: System, private_redis: Server, tmp_path: Path
+) -> None:
+    system.expects_traceback = True
+    system.start(concurrency=1, environ=ENVIRON, broker_url=private_redis.url)
+    (ending,) = _trigger(system, ("wkr_t_brief", {"until": str(tmp_path / "end")}))
+    system.wait_for(ending, "running")
+    (following,) = _trigger(system, ("wkr_t_work", {"seconds": 60}))
+    with redis.Redis.from_url(private_redis.url) as broker, _blocked_end(system, ending, tmp_path / "end"):
+        wait_until(lambda: not broker.keys("default*"), what="the node has the message")
+        private_redis.kill()
+        wait_until(lambda: "out of reach" in system.workers[0].output, what="the node notices the outage")
+    try:
+        # Celery's event loop reads neither the end of the one nor the beginning of the other.
+        system.wait_for(following, "running")
+        ((seen_at,),) = system.query("SELECT seen_at + interval '8 seconds' FROM nodes")
+        wait_until(lambda: system.query("SELECT seen_at > %s FROM nodes", seen_at) == [(True,)], what="seconds pass")
+        assert system.show(ending)["status"] == "completed"
+        assert system.show(following)["status"] == "running"
+        assert system.cancel(following).status_code == 200
+        assert system.wait_for(following)["status"] == "cancelled"
+        assert system.query("SELECT max(run_no), max(losses) FROM jobs") == [(1, 0)]
+    finally:
+        private_redis.start()
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_child_that_takes_longer_than_usual_keeps_no_job_from_its_turn(system: System, processes: int) -> None:
     system.start(concurrency=processes, environ=ENVIRON)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +15,9 @@ from ava.domain.rates import Rate
 from ava.domain.tenant import TenantRules
 from ava.domain.worker import WorkerLimits, WorkerSettings, WorkerStatus
 from ava.node.outcome import Stop
-from ava.node.parent.held_run import HeldRun
-from ava.node.parent.rescue import rescue_run
+from ava.node.parent.rescue import rescue_runs
+from ava.node.parent.tracked_run import DeadProcess
+from ava.node.run_board import CurrentRun, Phase
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
@@ -202,12 +202,12 @@ def test_a_run_whose_start_its_dead_process_did_not_report_is_rescued_with_the_o
     backlog: Backlog, stop: Stop | None, losses: int
 ) -> None:
     first, second, third = _start(backlog, 1)
-    held = HeldRun(job_id=first.id, run_no=1, pid=0, timeout_seconds=60, grace_seconds=1)
-    held.state = replace(held.state, stop=stop)
+    current = CurrentRun(job_id=first.id, run_no=1, phase=Phase.ENDING, timeout_seconds=60)
+    process = DeadProcess(pid=4711, current=current, stop=stop)
     _end_of(backlog, first)
     with backlog.database.connect() as connection:
-        assert rescue_run(connection, held, node_id=NODE, error="WorkerLost: it died")
-        assert not rescue_run(connection, held, node_id=NODE, error="WorkerLost: it died")
+        for _ in range(2):
+            rescue_runs(connection, [(first.id, 1)], process, node_id=NODE, error="WorkerLost: it died")
     rescued, running = f"status = 'queued' AND losses = {losses} AND run_no = 1", "status = 'running' AND losses = 0"
     assert backlog.run(f"SELECT id::text FROM jobs WHERE {rescued}") == [(job_uuid(third.id),)]
     assert backlog.run(f"SELECT id::text FROM jobs WHERE {running}") == [(job_uuid(second.id),)]

@@ -56,7 +56,7 @@ def completed(job: Job, output: str = "{}", **changes: Any) -> CompletedRun:
     assert job.started_at
     seq, ends_at = job.run_no * runs.SEQ_PER_RUN, job.started_at + timedelta(milliseconds=5)
     return CompletedRun(
-        job=job,
+        began_at=job.started_at,
         end=RunEnd(job_id=job.id, run_no=job.run_no, status=Status.COMPLETED, elapsed_ms=5, output_json=output),
         lines=[
             LogLine(seq=seq, ts=job.started_at, level=LogLevel.INFO, msg=runs.OPENING),

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +16,16 @@ from typing import Any
 import pytest
 
 from ava.broker.refusals import Refusals
+from ava.domain.job import LogLine
 from ava.errors import DatabaseUnavailable
 from ava.node import mailbox
 from ava.node.parent import run_monitor
-from ava.node.parent.held_run import HeldRun
 from ava.node.parent.run_monitor import RunMonitor
+from ava.node.parent.tracked_run import GivenRuns, TrackedRun
+from ava.node.run_board import CurrentRun, Phase, ProcessBoard, RunBoard
 from ava.settings import load
 from ava.store.fleet.nodes import NodeSpec, RunDirectives
+from ava.store.jobs.shared_claims import CompletedRun
 
 Key = tuple[str, int]
 ENVIRON = {
@@ -35,6 +38,8 @@ ENVIRON = {
 class Store:
     """The database and the statements of it that a run monitor uses; it records what was written."""
 
+    OPENING, SEQ_PER_RUN = "opening", 1000
+
     def __init__(self) -> None:
         self.is_away = False
         self.is_broken = False
@@ -43,7 +48,6 @@ class Store:
         self.over: set[Key] = set()
         #: The runs that have got the places of ended ones.
         self.passed: dict[Key, Key] = {}
-        self.running_seconds: dict[Key, float] = {}
         #: The runs that the database believes the node to hold beyond those that are rescued or over.
         self.unclaimed: set[Key] = set()
         self.calls: list[tuple[Any, ...]] = []
@@ -54,11 +58,12 @@ class Store:
         """Returns a store that run monitors use from now on, and have them look at it often."""
         store = cls()
         monkeypatch.setattr(run_monitor, "Database", SimpleNamespace(of=lambda *_, **__: store))
-        for name in ("nodes", "workers", "passed_places"):
-            monkeypatch.setattr(run_monitor, name, store)
+        monkeypatch.setattr(run_monitor, "nodes", store)
+        for name in ("nodes", "workers"):
+            monkeypatch.setattr(f"ava.node.parent.node_row.{name}", store)
         monkeypatch.setattr("ava.node.parent.orphans.nodes", store)
-        monkeypatch.setattr("ava.node.parent.rescue.rescues", store)
-        monkeypatch.setattr("ava.node.parent.rescue.passed_places", store)
+        for name in ("rescues", "passed_places", "runs", "shared_claims"):
+            monkeypatch.setattr(f"ava.node.parent.rescue.{name}", store)
         monkeypatch.setattr(run_monitor, "_CHECK_SECONDS", 0.1)
         monkeypatch.setattr(run_monitor, "_RETRY_SECONDS", 0.02)
         return store
@@ -96,7 +101,7 @@ class Store:
     def check_runs(self, _connection: Any, _node_id: str, runs: Collection[Key]) -> RunDirectives:
         self.checks += 1
         return RunDirectives(
-            running_seconds={run: s for run, s in self.running_seconds.items() if run in runs},
+            running_seconds={},
             cancelled=frozenset(self.cancelled.intersection(runs)),
             over=frozenset(self.over.intersection(runs)),
         )
@@ -106,6 +111,12 @@ class Store:
 
     def passed_by(self, _connection: Any, *, job_id: str, run_no: int, **_: Any) -> Key | None:
         return self.passed.get((job_id, run_no))
+
+    def append_lines(self, _connection: Any, *, job_id: str, run_no: int, lines: list[LogLine], **_: Any) -> None:
+        self._write("lines", job_id, run_no, [line.msg for line in lines])
+
+    def end(self, _connection: Any, completed: Sequence[CompletedRun], *, claim_id: str) -> None:
+        self._write("end", *[(each.end.job_id, each.end.output_json) for each in completed])
 
     def invalidate_unclaimed(self, _connection: Any, *, job_id: str, run_no: int) -> bool:
         if self.is_away:
@@ -131,14 +142,20 @@ class Store:
 
 
 class Child:
-    """A process that no datagram ends, and the mailbox that a real child of a node would have."""
+    """A process that no datagram ends, and the mailbox and the board that a real child of a node would have."""
 
-    def __init__(self, node_id: str) -> None:
+    def __init__(self, node_id: str, board: ProcessBoard) -> None:
         self.process = subprocess.Popen(["sleep", "60"])
         self.pid = self.process.pid
+        self.board = board
+        board.open(self.pid)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(mailbox.address(node_id, self.pid))
         self._socket.setblocking(False)
+
+    def publish(self, job_id: str, phase: Phase = Phase.RUNNING, **changes: Any) -> None:
+        """Publish a run as the current one."""
+        self.board.publish(CurrentRun(job_id=job_id, run_no=1, phase=phase, **{"timeout_seconds": 60, **changes}))
 
     def received(self) -> list[tuple[str, str]]:
         """Returns the stops that have come since the last call, repetitions left out."""
@@ -171,45 +188,41 @@ class Node:
         self.id = f"test-{os.getpid()}-{time.monotonic_ns()}"
         self.store = store
         self.monitor = RunMonitor(load(ENVIRON | environ), self.id, Refusals())
+        self._board = RunBoard(4)
+        self.monitor.watch(self._board)
         self._children: list[Child] = []
 
     def start(self) -> None:
         spec = NodeSpec(id=self.id, name="n", host="h", pid=1, version="1", queues=["default"], workers=[], processes=2)
         self.monitor.start(spec, [])
 
-    def run(self, job_id: str, *, timeout_seconds: float = 60, grace_seconds: float = 0) -> tuple[HeldRun, Child]:
-        """Have a child of its own run a job."""
-        child = Child(self.id)
+    def give(self, *job_ids: str) -> tuple[GivenRuns, Child]:
+        """Have a child of its own accept a message of these jobs."""
+        child = Child(self.id, self._board.of_process(len(self._children)))
         self._children.append(child)
-        held = HeldRun(
-            job_id=job_id,
-            run_no=1,
-            pid=child.pid,
-            timeout_seconds=timeout_seconds,
-            grace_seconds=grace_seconds,
-        )
-        self.store.running_seconds[held.key] = 0
-        self.monitor.track([held])
-        return held, child
+        given = GivenRuns(pid=child.pid, runs=tuple((job_id, 1) for job_id in job_ids))
+        self.monitor.give(given)
+        return given, child
 
-    def run_group(self, *job_ids: str, grace_seconds: float = 0) -> tuple[tuple[HeldRun, ...], Child]:
-        """Have a child of its own run the jobs of one message, of which it has begun the first."""
-        child = Child(self.id)
-        self._children.append(child)
-        held = tuple(
-            HeldRun(job_id=job_id, run_no=1, pid=child.pid, timeout_seconds=60, grace_seconds=grace_seconds)
-            for job_id in job_ids
-        )
-        for each in held:
-            each.group = held
-        self.store.running_seconds[held[0].key] = 0
-        self.monitor.track(held)
-        return held, child
+    def run(self, job_id: str, *more: str, **changes: Any) -> tuple[GivenRuns, Child]:
+        """Have a child of its own accept a message, and run its first job."""
+        given, child = self.give(job_id, *more)
+        child.publish(job_id, **changes)
+        return given, child
+
+    def tracked(self, child: Child) -> TrackedRun:
+        """Returns what the monitor knows of the current run of a child."""
+        (found,) = [run for run in self.monitor._pool_runs.look() if run.pid == child.pid]
+        return found
+
+    def lose(self, given: GivenRuns, cause: str = "signal 9") -> None:
+        """Have the event loop report that the child of a message has died."""
+        assert self.monitor.take_back(given)
+        self.monitor.rescue(given, f"WorkerLost: the worker process died ({cause})")
 
     def rescue_another(self, job_id: str) -> None:
         """Have the monitor rescue the run of a process that has died before, after all that it has to write."""
-        held = HeldRun(job_id=job_id, run_no=1, pid=0, timeout_seconds=60, grace_seconds=0)
-        self.monitor.rescue(held, "WorkerLost: …")
+        self.monitor.rescue(GivenRuns(pid=0, runs=((job_id, 1),)), "WorkerLost: …")
 
     def rescued(self) -> list[str]:
         """Returns the jobs whose runs were rescued, in order."""

@@ -148,7 +148,7 @@ def test_a_private_name_is_in_the_list(name: str) -> None:
 def test_celery_reads_states_of_its_own_below_ours() -> None:
     from ava.node.celery_internals import take_ahead
 
-    ours = {take_ahead.SOON_FREE, take_ahead.PASSED}
+    ours = {take_ahead.SOON_FREE}
     theirs = {value for name, value in vars(billiard_pool).items() if name.isupper() and isinstance(value, int)}
     assert not ours & (theirs | {asynpool.WORKER_UP})
 

@@ -7,18 +7,22 @@ from dataclasses import replace
 import pytest
 
 from ava.node.outcome import Stop
-from ava.node.parent.deadlines import Decision, NodeState, RunState, decide, decide_directive
+from ava.node.parent.deadlines import DATABASE_SECONDS, Decision, NodeState, RunState, decide, decide_directive
+from ava.node.run_board import Phase
 
 NOW = 1000.0
-#: Claimed ten seconds ago, with fifty left.
-RUN = RunState(timeout_seconds=60, grace_seconds=10, claimed_at=NOW - 10)
+#: Its handler began ten seconds ago, with fifty left.
+RUN = RunState(timeout_seconds=60, grace_seconds=10, phase=Phase.RUNNING, since=NOW - 10)
 RUNS = NodeState()
 DRAINING = NodeState(drained_at=NOW + 5)
 DRAINED = NodeState(drained_at=NOW)
 HURRIED = NodeState(drained_at=NOW + 5, is_hurried=True)
 ABANDONING = NodeState(is_abandoning=True)
 RELEASED = replace(RUN, is_released=True)
-OVERDUE = replace(RUN, claimed_at=NOW - 60.5)
+OVERDUE = replace(RUN, since=NOW - 60.5)
+CLAIMING = replace(RUN, phase=Phase.CLAIMING, since=NOW - 99)
+ENDING = replace(RUN, phase=Phase.ENDING, since=NOW - 99)
+ENDED = replace(RUN, phase=Phase.ENDED, since=NOW - 10)
 
 
 def asked(stop: Stop, *, kill_at: float) -> RunState:
@@ -44,20 +48,17 @@ LOST = replace(asked(Stop.LOST, kill_at=NOW + 2), grace_seconds=0)
         pytest.param(replace(RELEASED, grace_seconds=1), RUNS, Stop.SHUTDOWN, 1.5, id="release lengthens no grace"),
         pytest.param(OVERDUE, RUNS, Stop.TIMEOUT, 10.5, id="a child that does not is asked to stop"),
         pytest.param(
-            replace(RUN, claimed_at=NOW - 60.4),
+            replace(RUN, since=NOW - 60.4),
             RUNS,
             None,
             None,
             id="a child gets half a second",
         ),
-        pytest.param(replace(RUN, claimed_at=None), RUNS, None, None, id="an unclaimed run has no end of time"),
-        pytest.param(
-            replace(RUN, claimed_at=None),
-            DRAINED,
-            Stop.SHUTDOWN,
-            10.5,
-            id="the drain ends it unclaimed",
-        ),
+        pytest.param(CLAIMING, RUNS, None, None, id="an unclaimed run has no time-out"),
+        pytest.param(CLAIMING, DRAINED, Stop.SHUTDOWN, 10.5, id="the drain ends it unclaimed"),
+        pytest.param(ENDING, RUNS, None, None, id="nor has one whose end is being written"),
+        pytest.param(ENDING, DRAINED, Stop.SHUTDOWN, 10.5, id="the drain ends that one too"),
+        pytest.param(ENDED, DRAINED, Stop.SHUTDOWN, 10.5, id="and a process that goes on to its next run"),
         pytest.param(replace(RUN, grace_seconds=0), DRAINED, Stop.SHUTDOWN, 0.5, id="no grace leaves the margin"),
     ],
 )
@@ -86,7 +87,7 @@ def test_a_running_handler_is_asked_to_stop_when_a_rule_says_so(
             id="it stays a cancel if released",
         ),
         pytest.param(
-            replace(CANCELLED, claimed_at=NOW - 99),
+            replace(CANCELLED, since=NOW - 99),
             RUNS,
             Stop.CANCEL,
             7,
@@ -96,7 +97,7 @@ def test_a_running_handler_is_asked_to_stop_when_a_rule_says_so(
         pytest.param(asked(Stop.CANCEL, kill_at=NOW + 1), HURRIED, Stop.CANCEL, 1, id="hurry never postpones a kill"),
         pytest.param(LOST, DRAINED, Stop.LOST, 2, id="the time to report a lost run outlasts the drain"),
         pytest.param(
-            replace(LOST, claimed_at=NOW - 99),
+            replace(LOST, since=NOW - 99),
             RUNS,
             Stop.LOST,
             2,
@@ -180,3 +181,41 @@ def test_a_run_that_is_over_or_cancelled_in_the_database_is_stopped(
 def test_the_first_reason_to_stop_a_run_stays(reason: Stop, is_over: bool, is_cancelled: bool) -> None:
     run = asked(reason, kill_at=NOW + 7)
     assert decide_directive(run, NOW, is_over=is_over, is_cancelled=is_cancelled) == Decision(run=run)
+
+
+@pytest.mark.parametrize("phase", [Phase.CLAIMING, Phase.ENDING, Phase.ENDED])
+@pytest.mark.parametrize("reason", [Stop.CANCEL, Stop.TIMEOUT, Stop.LOST])
+def test_no_process_is_killed_for_a_handler_that_has_ended_meanwhile(phase: Phase, reason: Stop) -> None:
+    run = replace(asked(reason, kill_at=NOW - 1), phase=phase, since=NOW - 1)
+    assert not decide(run, NOW, RUNS).is_kill_due
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_shutdown_kills_a_process_after_its_grace_whatever_it_does(phase: Phase) -> None:
+    run = replace(asked(Stop.SHUTDOWN, kill_at=NOW), phase=phase, since=NOW - 1)
+    assert decide(run, NOW, DRAINED).is_kill_due
+
+
+@pytest.mark.parametrize("phase", [Phase.CLAIMING, Phase.ENDING, Phase.ENDED])
+@pytest.mark.parametrize(("is_over", "is_cancelled"), [(True, False), (False, True)])
+def test_the_database_stops_a_handler_alone_because_a_child_asks_it_by_itself_at_other_times(
+    phase: Phase, is_over: bool, is_cancelled: bool
+) -> None:
+    run = replace(RUN, phase=phase)
+    assert decide_directive(run, NOW, is_over=is_over, is_cancelled=is_cancelled) == Decision(run=run)
+
+
+@pytest.mark.parametrize(
+    ("phase", "timeout_seconds", "seconds"),
+    [
+        pytest.param(Phase.ENDED, 60, 60.5, id="between two runs: the time-out of a run"),
+        pytest.param(Phase.ENDED, 0.1, 2.5, id="two seconds at least"),
+        pytest.param(Phase.CLAIMING, 0.1, DATABASE_SECONDS, id="a claim may wait for the database"),
+        pytest.param(Phase.ENDING, 0.1, DATABASE_SECONDS, id="and so may an end"),
+    ],
+)
+def test_a_process_that_does_not_go_on_is_killed(phase: Phase, timeout_seconds: float, seconds: float) -> None:
+    run = replace(RUN, phase=phase, timeout_seconds=timeout_seconds, since=NOW - seconds)
+    assert decide(run, NOW, RUNS).is_kill_due
+    assert not decide(replace(run, since=run.since + 0.01), NOW, RUNS).is_kill_due
+    assert decide(run, NOW, RUNS).run.stop is None

@@ -1,13 +1,20 @@
-"""The run monitor and messages that stand for several runs: which run the process has decides what becomes of it."""
+"""The run monitor and processes that go from run to run: a stop reaches a process for its current run alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
+from ava.domain.job import LogLevel, LogLine, RunEnd, Status
+from ava.node.parent import loop_liveness
+from ava.node.run_board import Phase
+from ava.store.jobs.shared_claims import CompletedRun
 from harness.polling import wait_until
 from tests.unit.monitored_node import Node, Store
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -17,36 +24,93 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     node.close()
 
 
-def test_a_run_of_a_group_that_is_over_is_forgotten_while_its_process_has_another(node: Node) -> None:
-    (first, second), child = node.run_group("job_a", "job_b")
+def _completed(job_id: str) -> CompletedRun:
+    return CompletedRun(
+        end=RunEnd(job_id=job_id, run_no=1, status=Status.COMPLETED, elapsed_ms=5, output_json='{"a":1}'),
+        began_at=NOW,
+        lines=[LogLine(seq=1, ts=NOW, level=LogLevel.INFO, msg="Handler completed in 5ms")],
+        progress_json=None,
+    )
+
+
+def test_no_process_is_stopped_for_a_job_of_its_message_that_waits_or_is_over(node: Node) -> None:
+    _, child = node.run("job_a", "job_b", "job_c")
+    child.publish("job_b")
     node.start()
-    node.store.over.add(first.key)
-    node.store.running_seconds = {second.key: 0}
-    wait_until(lambda: not node.monitor.untrack(first))
-    assert node.monitor.untrack(second)
+    node.store.over.add(("job_a", 1))
+    node.store.cancelled.add(("job_c", 1))
+    checks = node.store.checks
+    wait_until(lambda: node.store.checks > checks + 3)
     assert child.received() == []
-    assert child.is_alive
-
-
-def test_a_process_is_not_killed_for_a_run_of_its_group_that_it_has_ended_meanwhile(node: Node) -> None:
-    (first, second), child = node.run_group("job_a", "job_b", grace_seconds=0.5)
-    node.store.cancelled.add(first.key)
-    node.start()
-    wait_until(lambda: child.received() == [("job_a.1", "cancel")])
-    # It went on to the second, and the database says so before the first run's grace is over.
-    node.store.cancelled.clear()
-    node.store.over.add(first.key)
-    node.store.running_seconds = {second.key: 0}
-    wait_until(lambda: first not in node.monitor._runs())
-    node.store.cancelled.add(second.key)
-    wait_until(lambda: ("job_b.1", "cancel") in child.received())
+    # It is stopped for that job when its turn comes.
+    child.publish("job_c")
+    wait_until(lambda: child.received() == [("job_c.1", "cancel")])
     wait_until(lambda: child.was_killed)
-    assert first.is_killed is False
 
 
-def test_a_run_of_a_group_that_is_lost_is_stopped_if_its_process_has_no_other(node: Node) -> None:
-    (first, _), child = node.run_group("job_a", "job_b", grace_seconds=30)
-    node.store.over.add(first.key)
-    node.store.running_seconds = {}
+def test_the_time_out_of_a_run_is_the_one_that_its_process_has_published(node: Node) -> None:
+    given, child = node.run("job_a", "job_b", timeout_seconds=0.1)
     node.start()
-    wait_until(lambda: child.received() == [("job_a.1", "lost")])
+    wait_until(lambda: child.was_killed)
+    node.lose(given)
+    wait_until(lambda: node.rescued() == ["job_b"])
+    assert node.store.named("end killed") == [("job_a", 1, "Timeout: exceeded 0.1 s")]
+    ((_, _, _, is_loss),) = node.store.named("rescue")
+    assert not is_loss, "job_b had not begun"
+
+
+def test_a_process_is_watched_while_the_event_loop_stands_still_and_its_runs_are_rescued(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_liveness, "is_turning", lambda: False)
+    # The loop knows of the message of job_a alone.
+    _, child = node.run("job_a")
+    child.publish("job_b")
+    node.start()
+    node.store.over.add(("job_a", 1))
+    checks = node.store.checks
+    wait_until(lambda: node.store.checks > checks + 3)
+    assert child.received() == []
+    node.store.cancelled.add(("job_b", 1))
+    wait_until(lambda: node.store.named("end killed"), what="it is killed and rescued")
+    assert node.store.named("end killed")[0][:2] == ("job_b", 1)
+
+
+def test_the_ends_that_a_dead_process_kept_are_written_before_its_other_runs_are_rescued(node: Node) -> None:
+    given, child = node.run("job_a", "job_b", "job_c")
+    assert child.board.keep_end(_completed("job_a"), "claim")
+    child.publish("job_b")
+    node.start()
+    child.process.kill()
+    child.process.wait()
+    node.lose(given)
+    wait_until(lambda: node.rescued() == ["job_b", "job_a", "job_c"])
+    written = [call for call in node.store.calls if call[0] in ("end", "lines", "rescue")]
+    assert written[0] == ("end", ("job_a", '{"a":1}'))
+    assert written[1] == ("lines", "job_b", 1, ["opening"])
+    losses = {job_id: is_loss for job_id, _, _, is_loss in node.store.named("rescue")}
+    assert losses == {"job_a": False, "job_b": True, "job_c": False}
+
+
+def test_a_process_that_stands_still_between_two_runs_is_killed_and_no_run_counts_a_loss(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ava.node.parent.deadlines.MIN_REPORT_SECONDS", 0.1)
+    given, child = node.run("job_a", "job_b")
+    assert child.board.keep_end(_completed("job_a"), "claim")
+    child.publish("job_a", Phase.ENDED, timeout_seconds=0.1)
+    node.start()
+    wait_until(lambda: child.was_killed)
+    node.lose(given)
+    wait_until(node.rescued)
+    assert node.store.named("end") == [(("job_a", '{"a":1}'),)]
+    assert ("job_b", 1, "Handler not started: its process has ended", False) in node.store.named("rescue")
+
+
+@pytest.mark.parametrize("phase", [Phase.CLAIMING, Phase.ENDING])
+def test_a_process_that_waits_for_the_database_is_not_killed_for_its_time_out(node: Node, phase: Phase) -> None:
+    _, child = node.run("job_a", phase=phase, timeout_seconds=0.1)
+    node.start()
+    wait_until(lambda: node.store.checks > 10)
+    assert child.is_alive
+    assert child.received() == []

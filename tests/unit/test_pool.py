@@ -13,7 +13,7 @@ from celery.concurrency import asynpool, prefork
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from ava.node.celery_internals.pool import JobPool, _Results, _TakeAheadPool, is_soon_free
-from ava.node.celery_internals.take_ahead import PASSED, SOON_FREE
+from ava.node.celery_internals.take_ahead import SOON_FREE
 
 PID = 4711
 
@@ -29,9 +29,6 @@ class Request:
 
     def fetch_next(self) -> None:
         self.calls.append("fetch_next")
-
-    def pass_place(self, job_id: str, run_no: int) -> None:
-        self.calls.append(("pass_place", job_id, run_no))
 
 
 class Parent:
@@ -133,16 +130,6 @@ def test_soon_free_for_a_job_that_is_over_or_unknown_changes_nothing(parent: Par
 
 
 # The pool itself ---------------------------------------------------------------------------------------------------
-
-
-def test_a_request_learns_what_its_child_runs_with_a_place_that_was_passed(parent: Parent) -> None:
-    job, _, request = parent.give()
-    parent.accept(job)
-    parent.read(PASSED, job, "job_of_the_place", 3)
-    assert request.calls == [("accepted", PID), ("pass_place", "job_of_the_place", 3)]
-    parent.end(job)
-    parent.read(PASSED, job, "late", 1)
-    assert len(request.calls) == 2
 
 
 def _pool(parent: Parent) -> Any:

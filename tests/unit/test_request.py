@@ -21,6 +21,7 @@ from ava.node.outcome import Retirement
 
 JOB = "job_01h455vb4pex5vsknk084sn02q"
 OTHER_JOB = "job_01h455vb4pex5vsknk084sn02r"
+RUN = (JOB, 1)
 PID = 4711
 
 
@@ -29,20 +30,20 @@ class RunMonitor:
 
     def __init__(self) -> None:
         self.calls: list[Any] = []
-        self.held: set[Any] = set()
+        self.given: set[Any] = set()
 
-    def track(self, held: Any) -> None:
-        self.held.update(held)
-        self.calls += [("track", each.task_id, each.pid) for each in held]
+    def give(self, given: Any) -> None:
+        self.given.add(given)
+        self.calls.append(("give", given.pid, *given.runs))
 
-    def untrack(self, held: Any) -> bool:
-        was_held = held in self.held
-        self.held.discard(held)
-        self.calls.append(("untrack", held.task_id))
-        return was_held
+    def take_back(self, given: Any) -> bool:
+        was_given = given in self.given
+        self.given.discard(given)
+        self.calls.append(("take back", *given.runs))
+        return was_given
 
-    def rescue(self, held: Any, error: str) -> None:
-        self.calls.append(("rescue", held.task_id, error))
+    def rescue(self, given: Any, error: str) -> None:
+        self.calls.append(("rescue", given.pid, error, *given.runs))
 
     def check_now(self) -> None:
         self.calls.append("check_now")
@@ -108,27 +109,27 @@ def node_on_redis(node: Node, monkeypatch: pytest.MonkeyPatch) -> Node:
     return node
 
 
-def test_a_run_is_held_from_its_acceptance_to_its_end_and_then_acknowledged(node: Node) -> None:
+def test_a_message_is_given_from_its_acceptance_to_its_end_and_then_acknowledged(node: Node) -> None:
     request = node.receive()
     request.on_accepted(PID, 0.0)
-    assert node.calls == [("track", request.id, PID), ("task-started", request.id)]
+    assert node.calls == [("give", PID, RUN), ("task-started", request.id)]
     request.on_success((False, "completed", 0.1))
     # The run monitor must not kill a child for a run that is over: it learns of the end first.
-    assert node.calls[2:4] == [("untrack", request.id), ("acknowledge", request.id)]
+    assert node.calls[2:4] == [("take back", RUN), ("acknowledge", request.id)]
     assert request not in state.reserved_requests
-    assert not node.monitor.held
+    assert not node.monitor.given
 
 
-def test_a_request_is_acknowledged_early_but_stays_held_when_its_child_is_soon_free(node: Node) -> None:
+def test_a_request_is_acknowledged_early_but_stays_given_when_its_child_is_soon_free(node: Node) -> None:
     request = node.receive()
     request.on_accepted(PID, 0.0)
     request.fetch_next()
     assert node.calls[2:] == [("acknowledge", request.id)]
     assert request not in state.reserved_requests
-    assert node.monitor.held == set(request.held)
+    assert node.monitor.given == {request.given}
     request.on_success((False, "completed", 0.1))
     assert node.calls.count(("acknowledge", request.id)) == 1
-    assert not node.monitor.held
+    assert not node.monitor.given
 
 
 def test_a_message_that_redis_has_forgotten_is_not_acknowledged(node_on_redis: Node) -> None:
@@ -156,9 +157,9 @@ def test_a_lost_process_has_its_run_rescued_and_its_message_acknowledged(
     node.calls.clear()
     request.on_failure(_info(WorkerLostError(description)))
     assert node.calls == [
-        ("untrack", request.id),
-        ("rescue", request.id, f"WorkerLost: the worker process died ({cause})"),
-        ("untrack", request.id),
+        ("take back", RUN),
+        ("rescue", PID, f"WorkerLost: the worker process died ({cause})", RUN),
+        ("take back", RUN),
         ("acknowledge", request.id),
         ("task-failed", request.id),
     ]
@@ -194,27 +195,17 @@ def test_a_run_that_was_over_when_its_process_died_is_not_rescued(node: Node) ->
 def test_a_process_that_died_before_it_accepted_the_message_has_its_run_rescued(node: Node) -> None:
     request = node.receive()
     request.on_failure(_info(WorkerLostError("signal 9")))
-    assert ("rescue", request.id, "WorkerLost: the worker process died (signal 9)") in node.calls
+    assert ("rescue", 0, "WorkerLost: the worker process died (signal 9)", RUN) in node.calls
 
 
-def test_each_run_of_a_group_is_held_until_the_message_is_over(node: Node) -> None:
+def test_the_runs_of_a_group_are_given_and_rescued_together(node: Node) -> None:
     request = node.receive(1, (OTHER_JOB, 3))
     request.on_accepted(PID, 0.0)
-    assert [call for call in node.calls if call[0] == "track"] == [
-        ("track", f"{JOB}.1", PID), ("track", f"{OTHER_JOB}.3", PID),
-    ]  # fmt: skip
-    assert all(held.group == request.held for held in request.held)
-    request.on_success((False, "completed", 0.1))
-    assert not node.monitor.held
-
-
-def test_each_run_of_a_group_is_rescued_from_a_process_that_died_unless_it_had_ended(node: Node) -> None:
-    request = node.receive(1, (OTHER_JOB, 3))
-    request.on_accepted(PID, 0.0)
-    node.monitor.held.discard(request.held[0])
+    assert node.calls[0] == ("give", PID, RUN, (OTHER_JOB, 3))
     request.on_failure(_info(WorkerLostError("signal 9")))
-    rescued = [call[1] for call in node.calls if call[0] == "rescue"]
-    assert rescued == [f"{OTHER_JOB}.3"]
+    rescued = [call for call in node.calls if call[0] == "rescue"]
+    assert rescued == [("rescue", PID, "WorkerLost: the worker process died (signal 9)", RUN, (OTHER_JOB, 3))]
+    assert not node.monitor.given
 
 
 def test_what_a_lost_process_has_left_is_killed_but_no_process_of_the_pool(

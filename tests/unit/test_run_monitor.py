@@ -7,17 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psutil
 import pytest
 
 from ava.errors import DatabaseUnavailable
-from ava.node.outcome import Stop
+from ava.node import processes
 from ava.node.parent import run_monitor
-from ava.node.parent.held_run import HeldRun
+from ava.node.parent.tracked_run import DeadProcess, GivenRuns
+from ava.node.run_board import Phase, RunKey
 from harness.polling import wait_until
 from harness.system import lives
 from tests.unit.monitored_node import Node, Store
@@ -50,18 +50,17 @@ def test_a_node_whose_row_is_gone_registers_again(node: Node) -> None:
 def test_the_heartbeat_counts_busy_processes_not_runs(node: Node) -> None:
     _, child = node.run("job_a")
     node.run("job_b")
-    following = HeldRun(job_id="job_c", run_no=1, pid=child.pid, timeout_seconds=60, grace_seconds=0)
-    node.monitor.track([following])
+    node.monitor.give(GivenRuns(pid=child.pid, runs=(("job_c", 1),)))
     node.start()
     wait_until(lambda: (2,) in node.store.named("heartbeat"))
     assert node.store.named("heartbeat")[-1] == (2,)
 
 
 def test_a_cancelled_run_is_stopped_and_its_neighbour_is_not(node: Node) -> None:
-    held, child = node.run("job_a", grace_seconds=30)
+    _, child = node.run("job_a", grace_seconds=30)
     _, neighbour = node.run("job_b", grace_seconds=30)
     node.start()
-    node.store.cancelled.add(held.key)
+    node.store.cancelled.add(("job_a", 1))
     wait_until(lambda: child.received() == [("job_a.1", "cancel")])
     wait_until(lambda: child.received() == [("job_a.1", "cancel")], what="it is sent again")
     assert neighbour.received() == []
@@ -70,13 +69,12 @@ def test_a_cancelled_run_is_stopped_and_its_neighbour_is_not(node: Node) -> None
 
 
 def test_a_cancelled_run_that_does_not_end_is_killed_and_ends_as_cancelled(node: Node) -> None:
-    held, child = node.run("job_a", grace_seconds=0.1)
+    given, child = node.run("job_a", grace_seconds=0.1)
     _, neighbour = node.run("job_b")
-    node.store.cancelled.add(held.key)
+    node.store.cancelled.add(("job_a", 1))
     node.start()
     wait_until(lambda: child.was_killed)
-    assert node.monitor.untrack(held)
-    node.monitor.rescue(held, "WorkerLost: the worker process died (signal 9)")
+    node.lose(given)
     wait_until(lambda: node.store.named("end killed"))
     assert node.store.named("end killed")[0][:2] == ("job_a", 1)
     assert node.store.named("rescue") == []
@@ -84,53 +82,49 @@ def test_a_cancelled_run_that_does_not_end_is_killed_and_ends_as_cancelled(node:
 
 
 def test_a_run_that_is_lost_is_stopped_and_nothing_is_written_of_it(node: Node) -> None:
-    held, child = node.run("job_a", grace_seconds=30)
-    node.store.over.add(held.key)
+    given, child = node.run("job_a", grace_seconds=30)
+    node.store.over.add(("job_a", 1))
     node.start()
     wait_until(lambda: child.received() == [("job_a.1", "lost")])
-    node.monitor.untrack(held)
-    node.monitor.rescue(held, "WorkerLost: …")
+    node.lose(given)
     node.rescue_another("job_z")
     wait_until(lambda: node.rescued() == ["job_z"])
     assert node.store.named("end killed") == []
 
 
 def test_a_child_that_is_stuck_beyond_its_time_is_stopped_and_killed(node: Node) -> None:
-    held, child = node.run("job_a", timeout_seconds=0.1)
-    node.store.running_seconds[held.key] = 10
+    given, child = node.run("job_a", timeout_seconds=0.1)
     node.start()
     wait_until(lambda: child.received() == [("job_a.1", "timeout")])
     wait_until(lambda: child.was_killed)
-    node.monitor.untrack(held)
-    node.monitor.rescue(held, "WorkerLost: …")
+    node.lose(given)
     wait_until(lambda: node.store.named("end killed") == [("job_a", 1, "Timeout: exceeded 0.1 s")])
 
 
 @pytest.mark.parametrize("node", [{"AVA_HEARTBEAT_SECONDS": "60"}], indirect=True)
 def test_runs_are_checked_between_two_heartbeats(node: Node) -> None:
-    held, child = node.run("job_a", grace_seconds=30)
+    _, child = node.run("job_a", grace_seconds=30)
     node.start()
     wait_until(lambda: node.store.checks > 1)
-    node.store.cancelled.add(held.key)
+    node.store.cancelled.add(("job_a", 1))
     wait_until(lambda: child.received() == [("job_a.1", "cancel")])
     assert node.store.named("heartbeat") == []
 
 
 def test_time_does_not_run_before_the_claim(node: Node) -> None:
-    held, child = node.run("job_a", timeout_seconds=0)
-    node.store.running_seconds.clear()
+    _, child = node.run("job_a", phase=Phase.CLAIMING, timeout_seconds=0)
     node.start()
     wait_until(lambda: node.store.checks > 8)
-    assert held.stop is None
+    assert node.tracked(child).stop is None
     assert child.received() == []
 
 
 def test_a_check_that_is_asked_for_comes_at_once(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_monitor, "_CHECK_SECONDS", 60)
-    held, child = node.run("job_a", grace_seconds=30)
+    _, child = node.run("job_a", grace_seconds=30)
     node.start()
     wait_until(lambda: node.store.checks == 1)
-    node.store.cancelled.add(held.key)
+    node.store.cancelled.add(("job_a", 1))
     time.sleep(0.3)
     assert child.received() == []
     node.monitor.check_now()
@@ -138,47 +132,47 @@ def test_a_check_that_is_asked_for_comes_at_once(node: Node, monkeypatch: pytest
 
 
 def test_the_process_of_a_run_that_has_ended_is_not_killed(node: Node) -> None:
-    held, child = node.run("job_a")
+    given, child = node.run("job_a")
     _, neighbour = node.run("job_b")
-    assert node.monitor.untrack(held)
-    assert not node.monitor.untrack(held)
+    child.publish("job_c", Phase.RUNNING)
+    assert node.monitor.take_back(given)
+    assert not node.monitor.take_back(given)
     node.start()
-    node.monitor.abandon()
+    node.store.over |= {("job_a", 1), ("job_b", 1)}
     wait_until(lambda: neighbour.was_killed)
-    assert child.is_alive, "it may run the next job by now"
+    assert child.is_alive
 
 
-def test_the_process_of_a_run_that_ends_just_before_the_kill_is_not_killed(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("phase", [Phase.ENDING, Phase.ENDED])
+def test_the_process_of_a_run_that_ends_just_before_the_kill_is_not_killed_but_goes_on(
+    node: Node, monkeypatch: pytest.MonkeyPatch, phase: Phase
 ) -> None:
-    held, child = node.run("job_a")
+    given, child = node.run("job_a")
     _, neighbour = node.run("job_b")
-    held.state = replace(held.state, stop=Stop.CANCEL)
-    # The end is reported after the kill is decided and before it is done.
-    monkeypatch.setattr(run_monitor, "send_stop", lambda **_: node.monitor.untrack(held))
-    node.monitor.abandon()
+    freeze = processes.freeze
+
+    def end_and_freeze(pid: int) -> None:
+        # The kill is decided already.
+        if pid == child.pid:
+            child.publish("job_a", phase)
+        freeze(pid)
+
+    monkeypatch.setattr(processes, "freeze", end_and_freeze)
+    node.store.cancelled |= {("job_a", 1), ("job_b", 1)}
     node.start()
     wait_until(lambda: neighbour.was_killed)
-    wait_until(lambda: not node.monitor.untrack(held))
-    assert child.is_alive
-
-
-def test_a_process_is_not_killed_that_has_passed_the_place_of_its_run_to_another(node: Node) -> None:
-    node.start()
-    held, child = node.run("job_a")
-    neighbour_held, neighbour = node.run("job_b")
-    held.may_pass_place = neighbour_held.may_pass_place = True
-    node.store.passed[held.key] = ("job_c", 1)
-    node.store.over |= {held.key, neighbour_held.key}
-    wait_until(lambda: neighbour.was_killed)
-    assert child.is_alive
+    wait_until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_SLEEPING, what="it goes on")
+    assert node.monitor.take_back(given)
 
 
 def test_no_process_is_killed_that_is_not_a_child_of_this_one(node: Node) -> None:
     starter = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=-3).pid)"
     pid = int(subprocess.check_output([sys.executable, "-S", "-c", starter], text=True))
     try:
-        node.monitor.track([HeldRun(job_id="job_a", run_no=1, pid=pid, timeout_seconds=60, grace_seconds=0)])
+        _, child = node.run("job_a")
+        child.board.open(pid)
+        child.publish("job_a")
+        node.monitor.give(GivenRuns(pid=pid, runs=(("job_a", 1),)))
         node.start()
         node.monitor.abandon()
         node.close()
@@ -188,40 +182,36 @@ def test_no_process_is_killed_that_is_not_a_child_of_this_one(node: Node) -> Non
 
 
 def test_a_dead_childs_run_is_rescued_as_lost(node: Node) -> None:
-    held, _ = node.run("job_a")
+    given, _ = node.run("job_a")
     node.start()
-    node.monitor.untrack(held)
-    node.monitor.rescue(held, "WorkerLost: the worker process died (signal 9)")
+    node.lose(given)
     wait_until(lambda: node.store.named("rescue"))
     assert node.store.named("rescue") == [("job_a", 1, "Handler lost: the worker process died (signal 9)", True)]
 
 
 def test_a_run_that_was_never_claimed_only_loses_its_number(node: Node) -> None:
-    held, _ = node.run("job_a")
-    node.store.unclaimed.add(held.key)
+    given, _ = node.run("job_a")
+    node.store.unclaimed.add(("job_a", 1))
     node.start()
-    node.monitor.untrack(held)
-    node.monitor.rescue(held, "WorkerLost: …")
+    node.lose(given)
     node.rescue_another("job_z")
     wait_until(lambda: node.rescued() == ["job_z"])
 
 
-def test_a_run_that_another_child_holds_as_well_is_not_rescued(node: Node) -> None:
-    held, _ = node.run("job_a")
+def test_a_run_that_another_child_was_given_as_well_is_not_rescued(node: Node) -> None:
+    given, _ = node.run("job_a", phase=Phase.CLAIMING)
     node.run("job_a")
     node.start()
-    node.monitor.untrack(held)
-    node.monitor.rescue(held, "WorkerLost: …")
+    node.lose(given)
     node.rescue_another("job_z")
     wait_until(lambda: node.rescued() == ["job_z"])
 
 
 def test_writes_wait_for_a_database_that_is_away(node: Node) -> None:
-    held, _ = node.run("job_a")
+    given, _ = node.run("job_a")
     node.start()
     node.store.is_away = True
-    node.monitor.untrack(held)
-    node.monitor.rescue(held, "WorkerLost: …")
+    node.lose(given)
     node.rescue_another("job_z")
     time.sleep(0.3)
     assert node.rescued() == []
@@ -232,12 +222,12 @@ def test_writes_wait_for_a_database_that_is_away(node: Node) -> None:
 def test_a_write_that_meets_an_outage_is_done_later(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     met: list[str] = []
 
-    def break_off(_connection: Any, held: HeldRun, **_: Any) -> None:
-        met.append(held.job_id)
+    def break_off(_connection: Any, wanted: Sequence[RunKey], _process: DeadProcess, **_: Any) -> None:
+        met.extend(job_id for job_id, _ in wanted)
         if len(met) < 3:
             raise DatabaseUnavailable
 
-    monkeypatch.setattr(run_monitor, "rescue_run", break_off)
+    monkeypatch.setattr(run_monitor, "rescue_runs", break_off)
     node.start()
     node.rescue_another("job_z")
     wait_until(lambda: met == ["job_z"] * 3)
@@ -245,11 +235,11 @@ def test_a_write_that_meets_an_outage_is_done_later(node: Node, monkeypatch: pyt
 
 
 def test_jobs_run_on_while_the_database_is_away(node: Node) -> None:
-    held, child = node.run("job_a")
+    _, child = node.run("job_a")
     node.start()
     node.store.is_away = True
     wait_until(lambda: node.monitor.unreachable_seconds > 0.5)
-    assert held.stop is None
+    assert node.tracked(child).stop is None
     assert child.is_alive
     node.store.is_away = False
     wait_until(lambda: node.monitor.unreachable_seconds < 0.2)
@@ -257,61 +247,63 @@ def test_jobs_run_on_while_the_database_is_away(node: Node) -> None:
 
 def test_runs_are_released_by_a_node_that_is_cut_off(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_monitor, "_CUT_OFF_SECONDS", 0.3)
-    held, child = node.run("job_a", grace_seconds=30)
-    other, other_child = node.run("job_b", grace_seconds=30)
+    _, child = node.run("job_a", grace_seconds=30)
+    _, other_child = node.run("job_b", grace_seconds=30)
     node.start()
     node.store.is_away = True
     wait_until(lambda: node.monitor.unreachable_seconds > 0.3)
-    node.monitor.release_runs([held.task_id])
+    node.monitor.release_runs(["job_a.1"])
     wait_until(lambda: child.received() == [("job_a.1", "shutdown")])
-    assert held.state.kill_at is not None
-    assert held.state.kill_at - time.monotonic() <= 2.5, "the grace is short"
-    assert other.stop is None
+    kill_at = node.tracked(child).state.kill_at
+    assert kill_at is not None
+    assert kill_at - time.monotonic() <= 2.5, "the grace is short"
+    assert node.tracked(other_child).stop is None
     assert other_child.received() == []
 
 
 def test_runs_are_not_released_by_a_node_that_reaches_the_database(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_monitor, "_CUT_OFF_SECONDS", 5)
-    held, child = node.run("job_a")
+    _, child = node.run("job_a")
     node.start()
-    node.monitor.release_runs([held.task_id])
+    node.monitor.release_runs(["job_a.1"])
     time.sleep(0.3)
-    assert held.stop is None
+    assert node.tracked(child).stop is None
     assert child.received() == []
 
 
 @pytest.mark.parametrize("node", [{"AVA_DRAIN_SECONDS": "1"}], indirect=True)
 def test_a_drain_lets_runs_end_and_then_stops_them(node: Node) -> None:
-    held, child = node.run("job_a", grace_seconds=30)
+    _, child = node.run("job_a", grace_seconds=30)
     node.start()
     node.monitor.drain()
     time.sleep(0.2)
     assert child.received() == []
     wait_until(lambda: child.received() == [("job_a.1", "shutdown")])
-    assert held.state.kill_at is not None
-    assert held.state.kill_at - time.monotonic() > 20, "the handler has its grace"
+    kill_at = node.tracked(child).state.kill_at
+    assert kill_at is not None
+    assert kill_at - time.monotonic() > 20, "the handler has its grace"
 
 
 @pytest.mark.parametrize("node", [{"AVA_DRAIN_SECONDS": "60"}], indirect=True)
 def test_a_second_drain_stops_runs_at_once_with_a_short_grace(node: Node) -> None:
-    held, child = node.run("job_a", grace_seconds=30)
+    _, child = node.run("job_a", grace_seconds=30)
     node.start()
     node.monitor.drain()
     time.sleep(0.2)
     assert child.received() == []
     node.monitor.drain()
     wait_until(lambda: child.received() == [("job_a.1", "shutdown")])
-    assert held.state.kill_at is not None
-    assert held.state.kill_at - time.monotonic() <= 2.5
+    kill_at = node.tracked(child).state.kill_at
+    assert kill_at is not None
+    assert kill_at - time.monotonic() <= 2.5
 
 
 def test_an_abandoned_run_is_killed_at_once_and_returns_to_the_queue(node: Node) -> None:
-    held, child = node.run("job_a", grace_seconds=30)
+    given, child = node.run("job_a", grace_seconds=30)
     node.start()
     node.monitor.abandon()
     wait_until(lambda: child.was_killed)
-    node.monitor.untrack(held)
-    node.monitor.rescue(held, "WorkerLost: …")
+    node.lose(given)
     wait_until(lambda: node.store.named("rescue"))
     reason = "Handler interrupted, the worker is shutting down"
     assert node.store.named("rescue") == [("job_a", 1, reason, False)]
@@ -363,9 +355,11 @@ def test_a_drained_node_consumes_no_queue_until_it_is_resumed(node: Node) -> Non
     wait_until(lambda: node.store.named("write_queues") == [((),), (("default",),)])
 
 
-def test_a_node_is_idle_since_its_last_run_started_and_not_while_one_is_held(node: Node) -> None:
-    held, _ = node.run("job_a")
+def test_a_node_is_idle_since_its_last_run_started_and_not_while_there_is_one(node: Node) -> None:
+    given, child = node.run("job_a")
     assert node.monitor.idle_seconds == 0
-    node.monitor.untrack(held)
+    node.monitor.take_back(given)
+    child.board.publish(None)
+    node.monitor._pool_runs.look()
     time.sleep(0.05)
     assert node.monitor.idle_seconds >= 0.05

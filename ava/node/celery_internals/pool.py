@@ -16,7 +16,7 @@ from celery.concurrency.prefork import TaskPool
 
 from ava.node.celery_internals.pool_child import PoolChild
 from ava.node.celery_internals.request import JobRequest
-from ava.node.celery_internals.take_ahead import PASSED, SOON_FREE
+from ava.node.celery_internals.take_ahead import SOON_FREE
 
 __all__ = ["JobPool", "is_soon_free"]
 
@@ -27,7 +27,7 @@ class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotation
     def _make_methods(self) -> None:
         super()._make_methods()
         self._on_ready_and_free = self.state_handlers[READY]
-        self.state_handlers.update({READY: self._on_ready, SOON_FREE: self._on_soon_free, PASSED: self._on_passed})
+        self.state_handlers.update({READY: self._on_ready, SOON_FREE: self._on_soon_free})
 
     def _on_soon_free(self, job: int, inqueue: int) -> None:
         result = self.cache.get(job)
@@ -37,11 +37,6 @@ class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotation
         self.on_job_ready(job, None, None, inqueue)
         self.putlock.release()
         _request_of(result).fetch_next()
-
-    def _on_passed(self, job: int, job_id: str, run_no: int) -> None:
-        result = self.cache.get(job)
-        if result is not None and not result.ready():
-            _request_of(result).pass_place(job_id, run_no)
 
     def _on_ready(self, job: int, part: int | None, outcome: Any, inqueue: int) -> None:
         result = self.cache.get(job)

@@ -19,7 +19,7 @@ from billiard.pool import ACK, EX_FAILURE
 from celery.concurrency.asynpool import Worker
 
 from ava.domain.messages import TASK, Message, read_arguments
-from ava.node.celery_internals.take_ahead import PASSED, SOON_FREE
+from ava.node.celery_internals.take_ahead import SOON_FREE
 
 __all__ = ["PoolChild"]
 
@@ -115,10 +115,6 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
     def may_pass_place(self) -> bool:
         """Returns True if no message has come, so that the child may go on without one."""
         return self._request is None and self._end is None and not self._arrivals.poll(0)
-
-    def report_passed(self, job_id: str, run_no: int) -> None:
-        """Have the parent know the run that this child has started without a message."""
-        self._send(PASSED, self._job, job_id, run_no)
 
     def _send(self, kind: int, *content: Any) -> None:
         # A write fails if the parent is gone, and then it does not matter.

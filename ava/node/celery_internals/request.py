@@ -18,18 +18,15 @@ from celery.worker.request import Request
 from celery.worker.state import reserved_requests, task_ready
 
 from ava.domain.messages import Message, read_arguments
-from ava.handler import registry
 from ava.node import processes
 from ava.node.outcome import Retirement
-from ava.node.parent.held_run import HeldRun
 from ava.node.parent.run_monitor import RunMonitor
+from ava.node.parent.tracked_run import GivenRuns
 
 __all__ = ["JobRequest"]
 
 _EXIT = re.compile(r"(signal \d+|exitcode -?\d+)")
 _RETIREMENTS = {f"exitcode {code:d}": code for code in Retirement}
-#: The time limit of a run whose handler this node does not have; the child defers its job at once.
-_UNKNOWN_SECONDS = 3600.0
 
 
 class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
@@ -40,13 +37,13 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     pool_pids: Callable[[], list[int]]
     #: True if the broker forgets a message when it delivers it (see `ava.broker.app.make_queue`).
     is_acknowledged_on_arrival = False
-    #: The runs that a child was given with this message.
-    held: tuple[HeldRun, ...] = ()
+    #: The runs that a child has accepted with this message; None before it has.
+    given: GivenRuns | None = None
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken the message and is about to claim the job."""
-        self.held = self._make_held(pid)
-        self.run_monitor.track(self.held)
+        self.given = GivenRuns(pid=pid, runs=self.message.runs)
+        self.run_monitor.give(self.given)
         super().on_accepted(pid, time_accepted)
 
     @cached_property
@@ -56,30 +53,6 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         # `inbound.admit` has dropped every other message.
         assert message is not None
         return message
-
-    def pass_place(self, job_id: str, run_no: int) -> None:
-        """The child has ended its run, and runs another job with the same place of a limit."""
-        ended, self.held = self.held, (self.held[-1].next_with_place(job_id, run_no),)
-        self.run_monitor.track(self.held)
-        for each in ended:
-            self.run_monitor.untrack(each)
-
-    def _make_held(self, pid: int) -> tuple[HeldRun, ...]:
-        handler = registry.find(self.message.worker_id)
-        held = tuple(
-            HeldRun(
-                job_id=job_id,
-                run_no=run_no,
-                pid=pid,
-                timeout_seconds=handler.spec.timeout_seconds if handler else _UNKNOWN_SECONDS,
-                grace_seconds=handler.spec.cancel_grace_seconds if handler else 0,
-                may_pass_place=handler is not None and handler.spec.limits.max_running is not None,
-            )
-            for job_id, run_no in self.message.runs
-        )
-        for each in held:
-            each.group = held
-        return held
 
     # When the next message comes -----------------------------------------------------------------------------------
 
@@ -94,8 +67,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     def give_up(self) -> None:
         """No child takes this message. Its jobs return to the queue with new numbers, so that none can claim it."""
         task_ready(self)
-        for held in self._make_held(pid=0):
-            self.run_monitor.rescue(held, "WorkerLost: no process of the worker took it")
+        self.run_monitor.rescue(self._given_to_none(), "WorkerLost: no process of the worker took it")
         self.acknowledge()
 
     # Stopping ------------------------------------------------------------------------------------------------------
@@ -119,8 +91,8 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
 
     def acknowledge(self) -> None:
         """The runs are over, in whatever way."""
-        for held in self.held:
-            self.run_monitor.untrack(held)
+        if self.given is not None:
+            self.run_monitor.take_back(self.given)
         self._acknowledge()
 
     def _acknowledge(self) -> None:
@@ -143,14 +115,18 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         how = _EXIT.search(description)
         cause = how[1] if how else "unknown cause"
         error = f"WorkerLost: the worker process died ({cause})"
-        # Nothing is held if the process died before it accepted the message.
-        for held in self.held or self._make_held(pid=0):
-            if self.run_monitor.untrack(held) or not held.pid:
-                self.run_monitor.rescue(held, error)
+        if self.given is None:
+            # The process died before it accepted the message.
+            self.run_monitor.rescue(self._given_to_none(), error)
+        elif self.run_monitor.take_back(self.given):
+            self.run_monitor.rescue(self.given, error)
         self.acknowledge()
         self._send_end_event(error, _RETIREMENTS.get(cause))
         # This process has adopted what the handler had started and detached.
         processes.kill_children(keep=frozenset(self.pool_pids()))
+
+    def _given_to_none(self) -> GivenRuns:
+        return GivenRuns(pid=0, runs=self.message.runs)
 
     def _send_end_event(self, error: str, retirement: Retirement | None) -> None:
         """Send the event of a run whose process ended before it reported the end; Flower shows it."""

@@ -9,13 +9,11 @@ from typing import Protocol
 
 from ava.domain.messages import Message
 
-__all__ = ["PASSED", "SOON_FREE", "NoTakeAhead", "TakeAhead"]
+__all__ = ["SOON_FREE", "NoTakeAhead", "TakeAhead"]
 
 # What a child sends to its parent, beside billiard's own states (`ACK`, `READY` …, all below 16).
 #: (job, inqueue): the child is about to be free of this job. The parent fetches its next message.
 SOON_FREE = 64
-#: (job, job id, run number): the child has ended the run of this job, and runs another one with its place of a limit.
-PASSED = 65
 
 
 class TakeAhead(Protocol):
@@ -33,9 +31,6 @@ class TakeAhead(Protocol):
     def may_pass_place(self) -> bool:
         """Returns True if no message has come, so that the child may go on without one."""
 
-    def report_passed(self, job_id: str, run_no: int) -> None:
-        """Have the parent know the run that this child has started without a message."""
-
 
 class NoTakeAhead:
     """A child of Celery's own pool: the next message comes when the job is over."""
@@ -52,6 +47,3 @@ class NoTakeAhead:
     def may_pass_place(self) -> bool:
         """Returns False, because the parent would not know the run."""
         return False
-
-    def report_passed(self, job_id: str, run_no: int) -> None:
-        """Do nothing."""

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -31,16 +32,19 @@ from ava.node.child.claims import Claims
 from ava.node.child.handler_times import HandlerTimes
 from ava.node.child.place_passing import PlacePassing
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_signal_too_late, other_threads
+from ava.node.child.publication import Publication
 from ava.node.child.run import Run
 from ava.node.child.run_writer import RunWriter
 from ava.node.child.thaw import Thaw
 from ava.node.mailbox import Mailbox
 from ava.node.outcome import Retirement, Stop
+from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
 from ava.store.jobs import runs, shared_claims
+from ava.store.jobs.shared_claims import CompletedRun
 
 __all__ = ["Child"]
 
@@ -57,7 +61,7 @@ _THREADS_SECONDS = 0.5
 class Child:
     """This process, if it is a child of a node."""
 
-    def __init__(self, settings: Settings, node_id: str, take_ahead: TakeAhead) -> None:
+    def __init__(self, settings: Settings, node_id: str, take_ahead: TakeAhead, board: ProcessBoard) -> None:
         self._settings = settings
         self._node_id = node_id
         self._take_ahead = take_ahead
@@ -74,7 +78,8 @@ class Child:
         #: The number of connections that were opened when the database last said that the run holds its job.
         self._opened = 0
         self._thaw, self._handler_times = Thaw(), HandlerTimes()
-        self._claims = Claims(settings, self._handler_times)
+        self._board, self._publication = board, Publication(board)
+        self._claims = Claims(settings, self._handler_times, self._publication)
         self._group, self._shared = self._claims.group, self._claims.shared
         self._passing = PlacePassing(self._claims, take_ahead)
         #: The runs of this process so far.
@@ -90,6 +95,7 @@ class Child:
         with suppress(PermissionError):
             os.setsid()
         self._pid, self._parent_pid = os.getpid(), current_process()._parent_pid
+        self._board.open(self._pid)
         processes.adopt_orphans()
         # Celery has the kernel kill this process with its parent, which spares the processes that a handler started.
         processes.survive_parent()
@@ -166,6 +172,7 @@ class Child:
     def call_handler(self, run: Run) -> None:
         """Call the handler, undo what it changed in this process, and decide the end of its run."""
         assert self._process_state is not None
+        self._publication.running(run)
         self._thaw.ask_if_late(run, self._run_writer.is_held)
         pipes = run.redirect()
         before, began, is_over = other_threads(), time.monotonic(), False
@@ -238,6 +245,9 @@ class Child:
             # back what is left of this one if the database is away.
             with suppress(DatabaseUnavailable):
                 self._group.give_back(self._database)
+        if run is not None and self._run is None:
+            self._publication.ended(run)
+            run.forget_error()
 
     def _end(self, run: Run) -> None:
         run.log.close()
@@ -247,7 +257,6 @@ class Child:
             self._write_end_of(run)
         finally:
             self._run, self._last_end = None, run.end
-            run.forget_error()
             if not self._shared.may_defer(run):
                 run.span.end()
 
@@ -256,12 +265,16 @@ class Child:
         try:
             with self._storing:
                 if run is not None and run.end is not None and self._shared.may_defer(run):
-                    self._shared.defer(run, run.end)
-                    if self._group.following is not None:
+                    is_kept = self._board.keep_end(self._shared.defer(run, run.end), self._shared.claim_id)
+                    if is_kept and self._group.following is not None:
                         return
-                    self._announce_end()
+                    self._publication.ending(run)
+                    if self._group.following is None:
+                        self._announce_end()
                     run = None
-                self._shared.write(self._run_writer.end_together)
+                elif run is not None:
+                    self._publication.ending(run)
+                self._write_kept_ends(self._run_writer.end_together)
                 if run is not None and run.end is not None:
                     run_reports.report_end(run, self._write_end_and_claim_next(run, run.end))
                 elif run is not None and run.stopped_for is Stop.SHUTDOWN:
@@ -276,6 +289,7 @@ class Child:
         if self._run is not None:
             _log.error("Task ended without a decided run, process exits", extra={"job_id": self._run.job.id})
             os._exit(os.EX_SOFTWARE)
+        self._publication.nothing()
         if self._is_to_retire:
             self.close()
             os._exit(Retirement.after(self._last_end))
@@ -295,6 +309,7 @@ class Child:
         if message is None or registry.find(message.worker_id) is None or self._claims.are_shared(message):
             return self._run_writer.end(run, run_end, lines)[0]
         began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
+        self._publication.ending(run, message.runs[0])
         status, job = self._run_writer.end(run, run_end, lines, (message, claim_id))
         self._claims.keep_next(job, claim_id, began_ns, self._run_writer)
         return status
@@ -326,7 +341,14 @@ class Child:
     def _write_late_ends(self) -> None:
         """Write the ends that wait while a handler takes longer than it used to."""
         with self._storing, self._database.connect() as connection:
-            self._shared.write(lambda completed, claim_id: shared_claims.end(connection, completed, claim_id=claim_id))
+            self._write_kept_ends(
+                lambda completed, claim_id: shared_claims.end(connection, completed, claim_id=claim_id)
+            )
+
+    def _write_kept_ends(self, act: Callable[[Sequence[CompletedRun], str], dict[str, Status]]) -> None:
+        if self._shared.is_to_write:
+            self._shared.write(act)
+            self._board.forget_ends()
 
     def _read_mailbox(self) -> None:
         if (request := self._mailbox.receive(_TICK_SECONDS)) is None:

@@ -60,7 +60,6 @@ class PlacePassing:
         if job is None:
             if_not_passed()
         else:
-            self._take_ahead.report_passed(job.id, job.run_no)
             self._claims.keep_next(job, claim_id, began_ns, run_writer)
             self._claims.group.follow_by_place(job)
         return status

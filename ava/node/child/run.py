@@ -77,6 +77,8 @@ class Run:
         #: What replaces the secrets of this run in texts; None if it has none.
         self.mask = settings.mask
         self._main_thread = main_thread
+        #: When its handler was about to begin, in Unix nanoseconds.
+        self.began_ns = time.time_ns()
         self._lock = threading.Lock()
         self._is_open = False
         #: What SIGTERM does in this process until the job's handler changes it.

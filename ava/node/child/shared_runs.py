@@ -57,12 +57,13 @@ class SharedRuns:
         """Returns True if the end of a run may be written together with others."""
         return run.claim_id == self.claim_id and run.end is not None and run.end.status is Status.COMPLETED
 
-    def defer(self, run: Run, run_end: RunEnd) -> None:
-        """Keep the end of a run until `write`."""
+    def defer(self, run: Run, run_end: RunEnd) -> CompletedRun:
+        """Keep the end of a run until `write`. Returns what is to be written."""
+        assert run.job.started_at is not None
         lines = run.log.take_with_closing(*run_end.closing)
-        self._completed.append(
-            (run, CompletedRun(job=run.job, end=run_end, lines=lines, progress_json=run.progress_json))
-        )
+        completed = CompletedRun(end=run_end, began_at=run.job.started_at, lines=lines, progress_json=run.progress_json)
+        self._completed.append((run, completed))
+        return completed
 
     @property
     def is_to_write(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ava.node.outcome import Stop
+from ava.node.run_board import Phase
 
 __all__ = ["Decision", "NodeState", "RunState", "decide", "decide_directive"]
 
@@ -12,8 +13,11 @@ __all__ = ["Decision", "NodeState", "RunState", "decide", "decide_directive"]
 MARGIN_SECONDS = 0.5
 #: The longest grace, in seconds, once a second SIGTERM hurries the node or the node is cut off from the database.
 SHORT_GRACE_SECONDS = 2.0
-#: Seconds that a child gets at least to report the end of a run that the database says is over.
+#: Seconds that a child gets at least to report the end of a run that the database says is over, and to go on to the
+#: next run after one.
 MIN_REPORT_SECONDS = 2.0
+#: Seconds for which a child may wait for the database: two writes are repeated for 300 s each.
+DATABASE_SECONDS = 660.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +31,28 @@ class NodeState:
     #: Whether everything that runs is killed at once.
     is_abandoning: bool = False
 
+    def drained(self, at: float) -> NodeState:
+        """Returns the state of a node whose drain ends at a time."""
+        return replace(self, drained_at=at)
+
+    def hurried(self) -> NodeState:
+        """Returns the state after a second SIGTERM."""
+        return replace(self, is_hurried=True)
+
+    def abandoned(self) -> NodeState:
+        """Returns the state of a node that ends at once."""
+        return replace(self, is_abandoning=True)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """What a node's parent knows of one run's time, and what it has asked its child."""
+    """What a node's parent knows of the run that a child has, and what it has asked the child."""
 
     timeout_seconds: float
     grace_seconds: float
-    #: When it was claimed, once the database has said so; a claim may have to wait for the database.
-    claimed_at: float | None = None
+    #: How far the child is with it, and since when.
+    phase: Phase
+    since: float
     #: Whether the dispatcher gives the run to another node, because this one is cut off from the database.
     is_released: bool = False
     #: Why the child was asked to stop, and when it is killed if it has not; the first reason stays.
@@ -70,12 +87,15 @@ def decide(run: RunState, now: float, node: NodeState) -> Decision:
     send = run.stop
     if node.is_abandoning:
         return Decision(run=replace(run, stop=run.stop or Stop.SHUTDOWN), send=send, is_kill_due=True)
-    return Decision(run=run, send=send, is_kill_due=run.kill_at is not None and now >= run.kill_at)
+    return Decision(run=run, send=send, is_kill_due=_is_grace_over(run, now) or _is_stuck(run, now))
 
 
 def decide_directive(run: RunState, now: float, *, is_over: bool, is_cancelled: bool) -> Decision:
-    """Decide what follows for a run that the database calls over for this node, or to be cancelled."""
-    if run.stop is not None or not (is_over or is_cancelled):
+    """Decide what follows for a run that the database calls over for this node, or to be cancelled.
+
+    The child learns it by itself unless the handler runs.
+    """
+    if run.phase is not Phase.RUNNING or run.stop is not None or not (is_over or is_cancelled):
         return Decision(run=run)
     if is_over:
         run = _ask(run, Stop.LOST, now, max(run.grace_seconds, MIN_REPORT_SECONDS))
@@ -91,4 +111,20 @@ def _ask(run: RunState, reason: Stop, now: float, grace_seconds: float) -> RunSt
 
 def _is_overdue(run: RunState, now: float) -> bool:
     """Returns True if the child, which enforces the timeout itself, is stuck where no signal reaches it."""
-    return run.claimed_at is not None and now >= run.claimed_at + run.timeout_seconds + MARGIN_SECONDS
+    return run.phase is Phase.RUNNING and now >= run.since + run.timeout_seconds + MARGIN_SECONDS
+
+
+def _is_grace_over(run: RunState, now: float) -> bool:
+    """Returns True if a stopped run has had its grace. A handler that is over is stopped by a shutdown alone."""
+    is_stoppable = run.phase is Phase.RUNNING or run.stop is Stop.SHUTDOWN
+    return is_stoppable and run.kill_at is not None and now >= run.kill_at
+
+
+def _is_stuck(run: RunState, now: float) -> bool:
+    """Returns True if the child does not go on although no handler runs, because something holds the GIL."""
+    if run.phase is Phase.RUNNING:
+        return False
+    if run.phase is Phase.ENDED:
+        # It waits for nothing between two runs.
+        return now >= run.since + max(run.timeout_seconds, MIN_REPORT_SECONDS) + MARGIN_SECONDS
+    return now >= run.since + DATABASE_SECONDS

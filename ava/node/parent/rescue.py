@@ -1,53 +1,87 @@
-"""Write what becomes of a run whose process is gone: it returns to the queue, fails or is cancelled."""
+"""Write what becomes of the runs of a process that is gone: they end, fail, or return to the queue."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from ava import tracing
+from ava.domain.job import LogLevel, LogLine
 from ava.node.outcome import Stop
-from ava.node.parent.held_run import HeldRun
+from ava.node.parent.tracked_run import DeadProcess
+from ava.node.run_board import CurrentRun, Phase, RunKey
 from ava.store.engine.database import Connection
-from ava.store.jobs import passed_places, rescues, runs
+from ava.store.jobs import passed_places, rescues, runs, shared_claims
 from ava.tracing import Kind
 
-__all__ = ["rescue_run"]
+__all__ = ["rescue_runs"]
 
 _log = logging.getLogger(__name__)
 
 
-def rescue_run(connection: Connection, held: HeldRun, *, node_id: str, error: str) -> bool:
-    """Write what becomes of a run of the node `node_id`. Returns False if the run had ended.
+def rescue_runs(
+    connection: Connection, wanted: Sequence[RunKey], process: DeadProcess, *, node_id: str, error: str
+) -> None:
+    """Write what becomes of the runs of the messages of a process of the node `node_id`, and of the run that it had.
 
-    `error` says what its process died of. A run that another node holds is never changed. If the run had ended and
-    passed its place of a limit on, the process has died with the run that has got it, and that one is rescued.
+    The ends that it kept are written. The run that it had is lost, or ends as it was stopped; `error` says what the
+    process died of. The others have ended, or have not begun and return to the queue without a loss. A run that another
+    node has is never changed.
     """
-    if not _write(connection, held, node_id, error):
-        passed = passed_places.passed_by(connection, job_id=held.job_id, run_no=held.run_no, node_id=node_id)
-        if passed is None:
-            return False
-        ended, held = held, held.next_with_place(*passed)
-        if ended.stop is Stop.SHUTDOWN:
-            # It was killed with its node, which is no loss.
-            held.state = replace(held.state, stop=ended.stop)
-        if not _write(connection, held, node_id, error):
-            return False
-    _log.warning("Run rescued from a dead process", extra={"job_id": held.job_id, "run_no": held.run_no})
-    _report_span(connection, held)
-    return True
+    if process.ends.completed:
+        shared_claims.end(connection, process.ends.completed, claim_id=process.ends.claim_id)
+    current = process.current
+    for run in dict.fromkeys([*([current.key] if current is not None else []), *wanted]):
+        if process.pid and not process.had(run):
+            _requeue(connection, run, node_id)
+        elif _rescue(connection, run, process, node_id=node_id, error=error):
+            job_id, run_no = run
+            _log.warning("Run rescued from a dead process", extra={"job_id": job_id, "run_no": run_no})
+            _report_span(connection, job_id, process)
 
 
-def _write(connection: Connection, held: HeldRun, node_id: str, error: str) -> bool:
-    job_id, run_no, stop = held.job_id, held.run_no, held.stop
-    # The last claim of the process may still be on its way to the database. It must not succeed after this.
+def _requeue(connection: Connection, run: RunKey, node_id: str) -> None:
+    """Return a run to the queue that has not begun. One that has ended stays as it is."""
+    job_id, run_no = run
+    # A claim may still be on its way to the database. It must not succeed after this.
+    if not rescues.invalidate_unclaimed(connection, job_id=job_id, run_no=run_no):
+        rescues.rescue(
+            connection,
+            job_id=job_id,
+            run_no=run_no,
+            node_id=node_id,
+            msg="Handler not started: its process has ended",
+            error="",
+            is_loss=False,
+        )
+
+
+def _rescue(connection: Connection, run: RunKey, process: DeadProcess, *, node_id: str, error: str) -> bool:
+    """Rescue a run that the process had. Returns False if there was nothing to write."""
+    job_id, run_no = run
     if rescues.invalidate_unclaimed(connection, job_id=job_id, run_no=run_no):
         return True
+    if process.current is not None and process.current.key == run and process.current.phase is not Phase.CLAIMING:
+        _store_opening(connection, process.current)
+    shutdown = process.stop if process.stop is Stop.SHUTDOWN else None
+    stop = process.stop if process.current is not None and process.current.key == run else shutdown
+    if _write(connection, run, stop, process, node_id=node_id, error=error):
+        return True
+    # It has ended, and passed its place of a limit to another run, with which the process has died.
+    passed = passed_places.passed_by(connection, job_id=job_id, run_no=run_no, node_id=node_id)
+    return passed is not None and _write(connection, passed, shutdown, process, node_id=node_id, error=error)
+
+
+def _write(
+    connection: Connection, run: RunKey, stop: Stop | None, process: DeadProcess, *, node_id: str, error: str
+) -> bool:
+    job_id, run_no = run
     if stop is Stop.LOST:
         return False
     if stop in (Stop.TIMEOUT, Stop.CANCEL):
-        if stop is Stop.TIMEOUT:
-            error = f"Timeout: exceeded {held.state.timeout_seconds:g} s"
+        if stop is Stop.TIMEOUT and process.current is not None:
+            error = f"Timeout: exceeded {process.current.timeout_seconds:g} s"
         status = rescues.end_killed_run(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error)
         return status is not None
     is_loss = stop is None
@@ -64,9 +98,19 @@ def _write(connection: Connection, held: HeldRun, node_id: str, error: str) -> b
     return job is not None
 
 
-def _report_span(connection: Connection, held: HeldRun) -> None:
+def _store_opening(connection: Connection, current: CurrentRun) -> None:
+    """Store the first line of a run whose process died before it stored any. A claim of several runs stores none."""
+    began_at = datetime.fromtimestamp(current.began_ns / 1e9, UTC)
+    opening = LogLine(seq=current.run_no * runs.SEQ_PER_RUN, ts=began_at, level=LogLevel.INFO, msg=runs.OPENING)
+    runs.append_lines(
+        connection, job_id=current.job_id, run_no=current.run_no, claim_id=current.claim_id or None, lines=[opening]
+    )
+
+
+def _report_span(connection: Connection, job_id: str, process: DeadProcess) -> None:
     """Report the span of a run whose process was killed and cannot report it."""
-    if not tracing.can_report() or (job := runs.show(connection, held.job_id)) is None:
+    current, stop = process.current, process.stop
+    if current is None or not tracing.can_report() or (job := runs.show(connection, job_id)) is None:
         return
     # The number of this attempt is not known here: a run that returned to the queue has given it back.
     about = {name: value for name, value in tracing.describe(job).items() if name != "ava.attempt"}
@@ -74,7 +118,7 @@ def _report_span(connection: Connection, held: HeldRun) -> None:
         "run",
         Kind.CONSUMER,
         parent=job.traceparent,
-        began_ns=held.began_ns,
+        began_ns=current.began_ns,
         about=about | {"ava.job.status": job.status.value},
-        reason="lost" if held.stop is None else f"{held.stop.value}, killed",
+        reason="lost" if stop is None else f"{stop.value}, killed",
     )

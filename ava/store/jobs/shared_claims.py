@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from ava.domain import ids, priority, run_groups
@@ -123,9 +124,9 @@ def check(
 class CompletedRun:
     """A run whose handler has returned, and what is to be written of it."""
 
-    #: The job as it was when its handler began.
-    job: Job
     end: RunEnd
+    #: When its handler began.
+    began_at: datetime
     #: The log lines that are not stored yet; the closing line comes last.
     lines: Sequence[LogLine]
     progress_json: str | None
@@ -172,7 +173,7 @@ def end(connection: Connection, completed: Sequence[CompletedRun], *, claim_id: 
     A status is `cancelled` if a cancel was requested while the job ran, as with `runs.end`.
     """
     # In the order of the ids, as a statement that cancels many jobs locks them.
-    ordered = sorted(completed, key=lambda each: each.job.id)
+    ordered = sorted(completed, key=lambda each: each.end.job_id)
     found = _END.run(connection, _end_parameters(ordered) | {"claim_id": claim_id})
     return {ids.encode("job", id_): Status(status) for id_, status in found}
 
@@ -180,13 +181,13 @@ def end(connection: Connection, completed: Sequence[CompletedRun], *, claim_id: 
 def _end_parameters(completed: Sequence[CompletedRun]) -> dict[str, object]:
     lines = [(each, line) for each in completed for line in each.lines]
     return {
-        **_runs([(each.job.id, each.job.run_no) for each in completed]),
-        "began": runs.array([str(each.job.started_at) for each in completed]),
+        **_runs([(each.end.job_id, each.end.run_no) for each in completed]),
+        "began": runs.array([str(each.began_at) for each in completed]),
         "seconds": runs.array([str(_seconds(each)) for each in completed]),
         "outputs": runs.array([_text(each.end.output_json) for each in completed]),
         "output_bytes": runs.array([str(rows.large_bytes(each.end.output_json) or "NULL") for each in completed]),
         "progresses": runs.array([_text(each.progress_json) for each in completed]),
-        "owners": runs.array([str(rows.job_uuid(each.job.id)) for each, _ in lines]),
+        "owners": runs.array([str(rows.job_uuid(each.end.job_id)) for each, _ in lines]),
         "cancelled_msgs": runs.array(
             [_text(each.end.closing_if_cancelled[1] if line is each.lines[-1] else None) for each, line in lines]
         ),
@@ -195,8 +196,7 @@ def _end_parameters(completed: Sequence[CompletedRun]) -> dict[str, object]:
 
 
 def _seconds(completed: CompletedRun) -> float:
-    assert completed.job.started_at is not None
-    return (completed.lines[-1].ts - completed.job.started_at).total_seconds()
+    return (completed.lines[-1].ts - completed.began_at).total_seconds()
 
 
 def _text(text: str | None) -> str:

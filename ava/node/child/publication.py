@@ -1,0 +1,54 @@
+"""What a child publishes of its current run, for the node's parent to read at any time."""
+
+from __future__ import annotations
+
+import math
+
+from ava.node.child.run import Run
+from ava.node.run_board import CurrentRun, Phase, ProcessBoard, RunKey
+
+__all__ = ["Publication"]
+
+
+class Publication:
+    """Publishes the current run of one process. The main thread uses it."""
+
+    def __init__(self, board: ProcessBoard) -> None:
+        self._board = board
+
+    def claiming(self, run: RunKey, claim_id: str) -> None:
+        """A run is about to be claimed, or asked about before it begins."""
+        job_id, run_no = run
+        self._board.publish(
+            CurrentRun(job_id=job_id, run_no=run_no, phase=Phase.CLAIMING, claim_id=claim_id, timeout_seconds=math.inf)
+        )
+
+    def running(self, run: Run) -> None:
+        """The handler of a run is about to begin."""
+        self._publish(run, Phase.RUNNING)
+
+    def ending(self, run: Run, next_run: RunKey | None = None) -> None:
+        """The end of a run is about to be written, by a statement that may claim `next_run`."""
+        self._publish(run, Phase.ENDING, next_run)
+
+    def ended(self, run: Run) -> None:
+        """The end of a run is written or kept, and this process goes on to the next run."""
+        self._publish(run, Phase.ENDED)
+
+    def nothing(self) -> None:
+        """This process has no run."""
+        self._board.publish(None)
+
+    def _publish(self, run: Run, phase: Phase, next_run: RunKey | None = None) -> None:
+        self._board.publish(
+            CurrentRun(
+                job_id=run.job.id,
+                run_no=run.job.run_no,
+                phase=phase,
+                claim_id=run.claim_id or "",
+                began_ns=run.began_ns,
+                timeout_seconds=run.timeout_seconds,
+                grace_seconds=run.handler.spec.cancel_grace_seconds,
+                next_run=next_run,
+            )
+        )

@@ -1,0 +1,78 @@
+"""The row of a node in the database: its registration, its heartbeat, and which queues it consumes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from ava.broker.refusals import Refusals
+from ava.domain.worker import WorkerSpec
+from ava.node.intake import Intake
+from ava.node.parent import memory
+from ava.store.engine.database import Connection
+from ava.store.fleet import nodes, workers
+from ava.store.fleet.nodes import NodeSpec
+
+__all__ = ["NodeRow"]
+
+_log = logging.getLogger(__name__)
+
+
+class NodeRow:
+    """The row of one node. The run monitor's thread writes it."""
+
+    def __init__(self, node: NodeSpec, specs: Sequence[WorkerSpec], refusals: Refusals, intake: Intake) -> None:
+        self._node = node
+        self._specs = specs
+        self._queues = node.queues
+        self._refusals = refusals
+        self._intake = intake
+        self.is_registered = False
+        self._next_heartbeat_at = 0.0
+
+    @property
+    def is_heartbeat_due(self) -> bool:
+        """Returns True if it is time for a heartbeat."""
+        return time.monotonic() >= self._next_heartbeat_at
+
+    def heartbeat(self, connection: Connection, *, busy: int, quiet_seconds: float, every_seconds: float) -> None:
+        """Send a heartbeat, or register the node if it has no row.
+
+        `busy`: its processes that have a run. `quiet_seconds`: since a run began. The next one is due after
+        `every_seconds`.
+        """
+        if not self.is_registered:
+            workers.announce(connection, list(self._specs))
+        takes_jobs = None
+        if self.is_registered:
+            takes_jobs = nodes.heartbeat(
+                connection,
+                self._node.id,
+                busy=busy,
+                quiet_seconds=quiet_seconds,
+                memory_bytes=memory.held_bytes(),
+            )
+        if takes_jobs is not None:
+            self._follow_intake(takes_jobs)
+        self._note_queues(connection)
+        if takes_jobs is None:
+            nodes.register(connection, self._node)
+            self.is_registered = True
+        self._next_heartbeat_at = time.monotonic() + every_seconds
+
+    def _follow_intake(self, takes_jobs: bool) -> None:
+        if takes_jobs == self._intake.is_open:
+            return
+        self._intake.is_open = takes_jobs
+        if takes_jobs:
+            _log.warning("Node takes jobs again")
+        else:
+            _log.warning("Node is drained: it finishes what runs, and takes no more jobs")
+
+    def _note_queues(self, connection: Connection) -> None:
+        """Write which queues this node consumes. A drained node consumes none, so it counts nowhere as serving one."""
+        wanted, known = self._queues if self._intake.is_consuming else (), self._node
+        self._node = known.consuming(wanted, refused=self._refusals.names())
+        if self.is_registered and self._node != known:
+            nodes.write_queues(connection, self._node)

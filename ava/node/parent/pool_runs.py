@@ -1,0 +1,191 @@
+"""What the processes of a node's pool were given, and what each of them runs now.
+
+Celery's event loop reports what a process was given. What it runs now is read from the run board, so it is known while
+the loop stands still. A stop or a kill reaches a process for the run alone that it has at this moment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import replace
+
+from ava.node import processes
+from ava.node.mailbox import send_stop
+from ava.node.outcome import Stop
+from ava.node.parent import deadlines
+from ava.node.parent.deadlines import Decision, NodeState
+from ava.node.parent.tracked_run import DeadProcess, GivenRuns, TrackedRun
+from ava.node.run_board import RunBoard, RunKey
+from ava.store.fleet.nodes import RunDirectives
+
+__all__ = ["PoolRuns"]
+
+_log = logging.getLogger(__name__)
+
+
+class PoolRuns:
+    """The runs of one node's pool. The monitor's thread looks at them; any thread may report what was given."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._board = RunBoard(0)
+        #: Two of them may have the same run, if its message was delivered twice; the claim lets one of them run.
+        self._given: set[GivenRuns] = set()
+        #: The current run of each process that has one, by pid.
+        self._tracked: dict[int, TrackedRun] = {}
+        #: Held while these change.
+        self._lock = threading.Lock()
+        self._last_started_at = time.monotonic()
+
+    def watch(self, board: RunBoard) -> None:
+        """Look at this board; called before the processes are started."""
+        self._board = board
+
+    # What the event loop reports -----------------------------------------------------------------------------------
+
+    def give(self, given: GivenRuns) -> None:
+        """A process has accepted the runs of a message."""
+        with self._lock:
+            self._given.add(given)
+            self._last_started_at = time.monotonic()
+
+    def take_back(self, given: GivenRuns) -> bool:
+        """A process has reported the end of a message, or has died. Returns False if it has been taken back before."""
+        with self._lock:
+            was_given = given in self._given
+            self._given.discard(given)
+            return was_given
+
+    def is_given(self, run: RunKey) -> bool:
+        """Returns True if a process has a run."""
+        with self._lock:
+            return any(run in given.runs for given in self._given)
+
+    # What the monitor's thread asks --------------------------------------------------------------------------------
+
+    def look(self) -> Collection[TrackedRun]:
+        """Read what each process runs now. Returns these runs."""
+        current = self._board.read_all()
+        with self._lock:
+            tracked: dict[int, TrackedRun] = {}
+            for pid, run in current.items():
+                known = self._tracked.get(pid)
+                if known is not None and known.key == run.key:
+                    known.follow(run)
+                    tracked[pid] = known
+                else:
+                    tracked[pid] = TrackedRun.of(pid, run)
+                    self._last_started_at = time.monotonic()
+            self._tracked = tracked
+            return list(tracked.values())
+
+    def apply_deadlines(self, node: NodeState, released: Collection[str]) -> Collection[TrackedRun]:
+        """Stop the runs whose time is over, and kill those that do not stop. Returns those whose process was killed."""
+        now = time.monotonic()
+        killed: list[TrackedRun] = []
+        for run in self.look():
+            is_released = run.task_id in released
+            if is_released and run.stop is None:
+                _log.warning("Node is cut off from the database: run is stopped", extra={"job_id": run.job_id})
+            decision = deadlines.decide(replace(run.state, is_released=is_released), now, node)
+            self._follow(run, decision)
+            if decision.is_kill_due and not run.is_killed and self._kill(run, node):
+                killed.append(run)
+        if node.is_abandoning:
+            self._kill_given()
+        return killed
+
+    def _kill_given(self) -> None:
+        """Kill the processes that have a message and have not claimed its first run yet."""
+        with self._lock:
+            pids = {given.pid for given in self._given} - set(self._tracked)
+        for pid in pids.intersection(processes.children(os.getpid())):
+            processes.kill_tree(pid)
+
+    def apply_directives(self, runs: Collection[TrackedRun], directives: RunDirectives) -> None:
+        """Stop the runs that the database calls over, or to be cancelled."""
+        now = time.monotonic()
+        for run in runs:
+            is_over, is_cancelled = run.key in directives.over, run.key in directives.cancelled
+            self._follow(run, deadlines.decide_directive(run.state, now, is_over=is_over, is_cancelled=is_cancelled))
+
+    def _follow(self, run: TrackedRun, decision: Decision) -> None:
+        run.state = decision.run
+        if decision.send is not None:
+            # The process compares the name with the run that it has.
+            send_stop(node_id=self._node_id, pid=run.pid, task_id=run.task_id, reason=decision.send)
+
+    def _kill(self, run: TrackedRun, node: NodeState) -> bool:
+        """Kill the process of a run unless it has another one by now, or waits for the next. Returns True if killed."""
+        if run.pid not in processes.children(os.getpid()):
+            # The kernel may have given the number to another process, unless the child is not reaped yet.
+            return False
+        # A process that does not run cannot go on to another run.
+        processes.freeze(run.pid)
+        now = self._board.read(run.pid)
+        if not node.is_abandoning and (now is None or (now.key, now.phase) != (run.key, run.current.phase)):
+            processes.thaw(run.pid)
+            return False
+        run.is_killed = True
+        _log.warning("Run has to end now: its process is killed", extra={"job_id": run.job_id})
+        processes.kill_tree(run.pid)
+        return True
+
+    def kill_all(self, reason: Stop | None) -> list[DeadProcess]:
+        """Kill every process that has a run or a message, as stopped for a reason. Returns what each of them has left.
+
+        A run that was stopped before keeps its reason.
+        """
+        self.look()
+        with self._lock:
+            pids = {given.pid for given in self._given} | set(self._tracked)
+        for pid in pids & set(processes.children(os.getpid())):
+            processes.kill_tree(pid)
+        left = [self.left_by(pid) for pid in pids]
+        return [replace(process, stop=process.stop or reason) for process in left]
+
+    def left_by(self, pid: int) -> DeadProcess:
+        """Returns what a process has left that has died; called before another one takes its place in the pool."""
+        current = self._board.read(pid)
+        with self._lock:
+            tracked = self._tracked.get(pid)
+        is_known = tracked is not None and current is not None and tracked.key == current.key
+        stop: Stop | None = tracked.stop if tracked is not None and is_known else None
+        return DeadProcess(pid=pid, current=current, stop=stop, ends=self._board.read_ends(pid))
+
+    def runs_of(self, pid: int) -> list[RunKey]:
+        """Returns the runs of the messages that a process was given."""
+        with self._lock:
+            return [run for given in self._given if given.pid == pid for run in given.runs]
+
+    def keys(self) -> set[RunKey]:
+        """Returns all runs that some process has, or was given."""
+        with self._lock:
+            return {run for given in self._given for run in given.runs} | {run.key for run in self._tracked.values()}
+
+    def killed_keys(self) -> set[RunKey]:
+        """Returns the runs of the processes that were killed."""
+        with self._lock:
+            killed = {pid for pid, run in self._tracked.items() if run.is_killed}
+            found = {run for given in self._given if given.pid in killed for run in given.runs}
+            return found | {self._tracked[pid].key for pid in killed}
+
+    @property
+    def busy(self) -> int:
+        """Returns the number of processes that have a run or a message."""
+        with self._lock:
+            return len({given.pid for given in self._given} | set(self._tracked))
+
+    @property
+    def has_runs(self) -> bool:
+        """Returns True if a process has a run or a message."""
+        return bool(self._given) or bool(self._tracked)
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Returns the seconds since the last run or message began."""
+        return time.monotonic() - self._last_started_at

@@ -1,0 +1,251 @@
+"""Which run each process of a node's pool has now, by the process's own word, in memory that they share.
+
+A process publishes its current run at every step, and the node's parent reads it whenever it likes: no message has to
+be read for it, so it holds while Celery's event loop stands still and while the process holds the GIL. The next run is
+published before the last one is withdrawn.
+
+Beside it a process keeps the ends of runs that are not written yet. If it dies, the parent writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+
+from ava.domain.job import LogLevel, LogLine, RunEnd, Status
+from ava.store.jobs.shared_claims import CompletedRun
+
+__all__ = ["CurrentRun", "KeptEnds", "Phase", "ProcessBoard", "RunBoard", "RunKey"]
+
+#: A job's id and a run's number.
+RunKey = tuple[str, int]
+
+#: The bytes of one process. Those that it never uses take no memory.
+_PROCESS_BYTES = 65_536
+#: Where its parts begin: the number of its last publication, the last two publications, and the ends.
+_ENTRIES_AT = (64, 512)
+_ENDS_AT = 1024
+#: Attempts to read a publication while the process writes the next ones.
+_READS = 10
+
+#: number, pid, phase, since, began_ns, timeout_seconds, grace_seconds, job_id, run_no, claim_id, next job_id and run_no
+_ENTRY = struct.Struct("=QIIdQdd32sI36s32sI")
+_CHECKSUM = struct.Struct("=I")
+_NUMBER = struct.Struct("=Q")
+
+
+class Phase(IntEnum):
+    """How far a process is with its current run."""
+
+    #: Its claim is on its way, or the check before it begins.
+    CLAIMING = 1
+    #: Its handler runs.
+    RUNNING = 2
+    #: Its handler is over, and its end is being written.
+    ENDING = 3
+    #: Its end is kept or written, and the process goes on to the next run.
+    ENDED = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurrentRun:
+    """The run that a process has."""
+
+    job_id: str
+    run_no: int
+    phase: Phase
+    #: The id of its claim; empty if it is not known yet.
+    claim_id: str = ""
+    #: When it was claimed, in Unix nanoseconds.
+    began_ns: int = 0
+    #: What its handler may take, and what it gets after a stop.
+    timeout_seconds: float = 0.0
+    grace_seconds: float = 0.0
+    #: The run that is claimed by the statement that writes the end of this one.
+    next_run: RunKey | None = None
+    #: When the phase began, in seconds of the monotonic clock, which all processes of a machine share.
+    since: float = 0.0
+
+    @property
+    def key(self) -> RunKey:
+        """Returns the run as the store knows it."""
+        return self.job_id, self.run_no
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptEnds:
+    """The ends that a process kept, all of one claim."""
+
+    claim_id: str = ""
+    completed: Sequence[CompletedRun] = ()
+
+
+class ProcessBoard:
+    """The part of one process. Its main thread publishes; the caller locks what concerns the kept ends."""
+
+    def __init__(self, memory: mmap.mmap, start: int) -> None:
+        self._memory = memory
+        self._start = start
+        self._pid = 0
+        self._number = 0
+
+    def open(self, pid: int) -> None:
+        """Take the part over from an earlier process, which is dead."""
+        (self._number,) = _NUMBER.unpack_from(self._memory, self._start)
+        self._pid = pid
+        self.forget_ends()
+        self.publish(None)
+
+    def publish(self, run: CurrentRun | None) -> None:
+        """Publish the current run; None: this process has none."""
+        self._number += 1
+        if run is None:
+            entry = _ENTRY.pack(self._number, self._pid, 0, 0.0, 0, 0.0, 0.0, b"", 0, b"", b"", 0)
+        else:
+            next_id, next_no = run.next_run or ("", 0)
+            entry = _ENTRY.pack(
+                self._number,
+                self._pid,
+                run.phase,
+                time.monotonic(),
+                run.began_ns,
+                run.timeout_seconds,
+                run.grace_seconds,
+                run.job_id.encode(),
+                run.run_no,
+                run.claim_id.encode(),
+                next_id.encode(),
+                next_no,
+            )
+        # The other publication is the last one until the number is written.
+        at = self._start + _ENTRIES_AT[self._number % 2]
+        self._memory[at : at + len(entry) + _CHECKSUM.size] = entry + _CHECKSUM.pack(zlib.crc32(entry))
+        _NUMBER.pack_into(self._memory, self._start, self._number)
+
+    def keep_end(self, completed: CompletedRun, claim_id: str) -> bool:
+        """Keep the end of a run until it is written. Returns False if there is no room."""
+        text = _encode(completed, claim_id)
+        begin = self._start + _ENDS_AT + _NUMBER.size
+        (used,) = _NUMBER.unpack_from(self._memory, self._start + _ENDS_AT)
+        if begin + used + len(text) > self._start + _PROCESS_BYTES:
+            return False
+        self._memory[begin + used : begin + used + len(text)] = text
+        _NUMBER.pack_into(self._memory, self._start + _ENDS_AT, used + len(text))
+        return True
+
+    def forget_ends(self) -> None:
+        """Forget the kept ends: they are written."""
+        _NUMBER.pack_into(self._memory, self._start + _ENDS_AT, 0)
+
+    # What the parent reads -----------------------------------------------------------------------------------------
+
+    def read(self) -> tuple[int, CurrentRun | None]:
+        """Returns the process that has this part (0: none), and its current run."""
+        for _ in range(_READS):
+            (number,) = _NUMBER.unpack_from(self._memory, self._start)
+            at = self._start + _ENTRIES_AT[number % 2]
+            entry = self._memory[at : at + _ENTRY.size]
+            (checksum,) = _CHECKSUM.unpack_from(self._memory, at + _ENTRY.size)
+            found = _ENTRY.unpack(entry)
+            if found[0] == number and zlib.crc32(entry) == checksum:
+                return found[1], _decode_run(found)
+        return 0, None
+
+    def read_ends(self) -> KeptEnds:
+        """Returns the ends that were kept and not forgotten. The process is dead."""
+        begin = self._start + _ENDS_AT + _NUMBER.size
+        (used,) = _NUMBER.unpack_from(self._memory, self._start + _ENDS_AT)
+        lines = self._memory[begin : begin + min(used, _PROCESS_BYTES)].splitlines()
+        found = [_decode(line) for line in lines]
+        return KeptEnds(
+            claim_id=found[0][1] if found else "",
+            completed=tuple(completed for completed, claim_id in found if claim_id == found[0][1]),
+        )
+
+
+class RunBoard:
+    """The memory of all processes of a node's pool. Its parent makes it before it starts them."""
+
+    def __init__(self, processes: int) -> None:
+        memory = mmap.mmap(-1, max(1, processes) * _PROCESS_BYTES)
+        self._parts = [ProcessBoard(memory, number * _PROCESS_BYTES) for number in range(processes)]
+
+    def of_process(self, index: int) -> ProcessBoard:
+        """Returns the part of the pool's process with this index."""
+        return self._parts[index]
+
+    def read_all(self) -> dict[int, CurrentRun]:
+        """Returns the current runs of all processes that have one, by pid."""
+        found = (part.read() for part in self._parts)
+        return {pid: run for pid, run in found if run is not None}
+
+    def read(self, pid: int) -> CurrentRun | None:
+        """Returns the current run of a process, also after its death until another process takes its place."""
+        return self.read_all().get(pid)
+
+    def read_ends(self, pid: int) -> KeptEnds:
+        """Returns the ends that a dead process kept."""
+        parts = [part for part in self._parts if part.read()[0] == pid]
+        return parts[0].read_ends() if parts else KeptEnds()
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode()
+
+
+def _decode_run(
+    entry: tuple[int, int, int, float, int, float, float, bytes, int, bytes, bytes, int],
+) -> CurrentRun | None:
+    _, _, phase, since, began_ns, timeout_seconds, grace_seconds, job_id, run_no, claim_id, next_id, next_no = entry
+    if not phase:
+        return None
+    return CurrentRun(
+        job_id=_text(job_id),
+        run_no=run_no,
+        phase=Phase(phase),
+        claim_id=_text(claim_id),
+        began_ns=began_ns,
+        timeout_seconds=timeout_seconds,
+        grace_seconds=grace_seconds,
+        next_run=(_text(next_id), next_no) if next_no else None,
+        since=since,
+    )
+
+
+def _encode(completed: CompletedRun, claim_id: str) -> bytes:
+    end = completed.end
+    lines = [(line.seq, line.ts.isoformat(), line.level.value, line.msg) for line in completed.lines]
+    values = (
+        claim_id,
+        end.job_id,
+        end.run_no,
+        end.elapsed_ms,
+        end.output_json,
+        completed.began_at.isoformat(),
+        completed.progress_json,
+        lines,
+    )
+    return json.dumps(values).encode() + b"\n"
+
+
+def _decode(text: bytes) -> tuple[CompletedRun, str]:
+    claim_id, job_id, run_no, elapsed_ms, output_json, began_at, progress_json, lines = json.loads(text)
+    completed = CompletedRun(
+        end=RunEnd(
+            job_id=job_id, run_no=run_no, status=Status.COMPLETED, elapsed_ms=elapsed_ms, output_json=output_json
+        ),
+        began_at=datetime.fromisoformat(began_at),
+        lines=[
+            LogLine(seq=seq, ts=datetime.fromisoformat(ts), level=LogLevel(level), msg=msg)
+            for seq, ts, level, msg in lines
+        ],
+        progress_json=progress_json,
+    )
+    return completed, claim_id

@@ -1,0 +1,68 @@
+"""A node whose messages stand for several brief jobs, and many jobs that are published together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ava.domain.ids import encode
+from harness.polling import wait_until
+from harness.system import System
+from tests.acceptance.witness import Witness
+
+__all__ = ["JOBS", "LATE", "await_others", "run_together", "started", "statuses"]
+
+OPERATOR = {"x-platform-role": "platform-admin"}
+#: So many that the window grows until messages stand for several of them.
+JOBS = 200
+#: The number of one in such a message.
+LATE = 150
+
+
+@contextmanager
+def started(
+    folder: Path, *, database_url: str, broker_url: str, handlers: str, workers: tuple[str, ...], processes: int
+) -> Iterator[System]:
+    """Have a node of so many processes, and a dispatcher that knows the workers' jobs as brief.
+
+    Without turns one look publishes all of them, so a message stands for as many as it may.
+    """
+    system = System(folder, database_url=database_url, broker_url=broker_url, api_processes=1)
+    for worker_id in workers:
+        system.query(
+            "INSERT INTO job_totals VALUES (%s, 'completed', 0, 0, 1000000000, 0, 0, 0, 1) RETURNING 1", worker_id
+        )
+    try:
+        system.start(concurrency=processes, environ={"AVA_HANDLERS": handlers, "AVA_FAIRNESS": "off"})
+        yield system
+    finally:
+        system.stop()
+    system.assert_clean()
+
+
+def run_together(
+    system: System, witness: Witness, worker_id: str, changes: dict[int, dict[str, Any]] | None = None
+) -> list[str]:
+    """Have jobs published together, each with its number and its `changes`. Returns their ids."""
+    assert system.post("/v1/ava/queues/default/pause", headers=OPERATOR).ok
+    entries = [
+        {"worker_id": worker_id, "input": {**witness.input, "number": number, **(changes or {}).get(number, {})}}
+        for number in range(JOBS)
+    ]
+    jobs = system.post("/v1/ava/jobs/bulk", json={"jobs": entries}).json()["data"]
+    assert system.post("/v1/ava/queues/default/resume", headers=OPERATOR).ok
+    return [job["id"] for job in jobs]
+
+
+def statuses(system: System, ids: list[str]) -> list[str]:
+    """Returns the statuses of jobs, in their order."""
+    found = {encode("job", id_): status for id_, status in system.query("SELECT id::text, status FROM jobs")}
+    return [found[id_] for id_ in ids]
+
+
+def await_others(system: System, ids: list[str], *numbers: int) -> None:
+    """Wait until all but some of the jobs are completed."""
+    others = [id_ for number, id_ in enumerate(ids) if number not in numbers]
+    wait_until(lambda: set(statuses(system, others)) == {"completed"}, seconds=60, what="the others are completed")

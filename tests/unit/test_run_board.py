@@ -1,0 +1,139 @@
+"""The memory in which processes publish their current runs, and keep the ends that are not written yet."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from ava.domain.job import LogLevel, LogLine, RunEnd, Status
+from ava.node import run_board
+from ava.node.run_board import CurrentRun, KeptEnds, Phase, RunBoard
+from ava.store.jobs.shared_claims import CompletedRun
+
+JOB = "job_01h455vb4pex5vsknk084sn02q"
+OTHER = "job_01h455vb4pex5vsknk084sn02r"
+CLAIM = "0198a1b2-0000-7000-8000-000000000001"
+RUN = CurrentRun(
+    job_id=JOB, run_no=3, phase=Phase.RUNNING, claim_id=CLAIM, began_ns=5, timeout_seconds=60.5, grace_seconds=0.5
+)
+PID = 4711
+
+
+@pytest.fixture
+def board() -> RunBoard:
+    return RunBoard(2)
+
+
+def _completed(text: str = "{}") -> CompletedRun:
+    at = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone(timedelta(hours=2)))
+    return CompletedRun(
+        end=RunEnd(job_id=JOB, run_no=3, status=Status.COMPLETED, elapsed_ms=7, output_json=text),
+        began_at=at,
+        lines=[LogLine(seq=9, ts=at, level=LogLevel.WARN, msg="Zeile\n\u2028 zwei")],
+        progress_json='{"fraction":0.5}',
+    )
+
+
+def test_what_a_process_publishes_is_read_by_its_pid(board: RunBoard) -> None:
+    part = board.of_process(1)
+    assert board.read_all() == {}
+    part.open(PID)
+    assert board.read_all() == {}
+    before = time.monotonic()
+    part.publish(RUN)
+    found = board.read(PID)
+    assert found is not None
+    assert before <= found.since <= time.monotonic()
+    assert (found.key, found.phase, found.claim_id) == ((JOB, 3), Phase.RUNNING, CLAIM)
+    assert (found.began_ns, found.timeout_seconds, found.grace_seconds, found.next_run) == (5, 60.5, 0.5, None)
+    assert board.read(PID + 1) is None
+    part.publish(CurrentRun(job_id=JOB, run_no=3, phase=Phase.ENDING, next_run=(OTHER, 2**31 - 1)))
+    assert board.read_all()[PID].next_run == (OTHER, 2**31 - 1)
+    part.publish(None)
+    assert board.read_all() == {}
+
+
+def test_a_child_publishes_across_the_fork(board: RunBoard) -> None:
+    pid = os.fork()
+    if pid == 0:
+        board.of_process(0).open(os.getpid())
+        board.of_process(0).publish(RUN)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    # Its last word stays until another process takes its place.
+    assert board.read_all()[pid].key == (JOB, 3)
+    board.of_process(0).open(PID)
+    assert board.read_all() == {}
+
+
+def test_the_run_before_is_read_until_the_next_one_is_published_whole(
+    board: RunBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = board.of_process(0)
+    part.open(PID)
+    part.publish(RUN)
+    numbers = []
+
+    class Interrupted:
+        size, unpack_from = run_board._NUMBER.size, run_board._NUMBER.unpack_from
+
+        def pack_into(self, *_: object) -> None:
+            # The process is stopped before it writes the number.
+            numbers.append(board.read(PID))
+
+    monkeypatch.setattr(run_board, "_NUMBER", Interrupted())
+    part.publish(CurrentRun(job_id=OTHER, run_no=1, phase=Phase.CLAIMING))
+    ((before),) = numbers
+    assert before is not None
+    assert before.job_id == JOB
+
+
+def test_memory_that_was_spoiled_names_no_run(board: RunBoard) -> None:
+    part = board.of_process(0)
+    part.open(PID)
+    part.publish(RUN)
+    at = run_board._ENTRIES_AT[part._number % 2]
+    part._memory[at + 40 : at + 44] = b"\xff\xff\xff\xff"
+    assert board.read_all() == {}
+
+
+def test_kept_ends_are_read_as_they_were_until_they_are_forgotten(board: RunBoard) -> None:
+    part = board.of_process(1)
+    part.open(PID)
+    assert board.read_ends(PID) == KeptEnds()
+    assert part.keep_end(_completed(), CLAIM)
+    assert part.keep_end(_completed('{"a":"\u2028"}'), CLAIM)
+    assert board.read_ends(PID) == KeptEnds(claim_id=CLAIM, completed=(_completed(), _completed('{"a":"\u2028"}')))
+    part.forget_ends()
+    assert board.read_ends(PID) == KeptEnds()
+
+
+def test_an_end_without_room_is_not_kept(board: RunBoard) -> None:
+    part = board.of_process(0)
+    part.open(PID)
+    large = _completed('"' + "x" * 40_000 + '"')
+    assert part.keep_end(large, CLAIM)
+    assert not part.keep_end(large, CLAIM)
+    assert part.keep_end(_completed(), CLAIM)
+    assert len(board.read_ends(PID).completed) == 2
+    assert board.of_process(1).read() == (0, None), "the next process has its own"
+
+
+def test_a_process_that_takes_a_place_keeps_no_end_of_the_one_before(board: RunBoard) -> None:
+    part = board.of_process(0)
+    part.open(PID)
+    part.keep_end(_completed(), CLAIM)
+    part.open(PID + 1)
+    assert board.read_ends(PID + 1) == KeptEnds()
+
+
+def test_the_time_of_a_kept_end_keeps_its_zone(board: RunBoard) -> None:
+    part = board.of_process(0)
+    part.open(PID)
+    part.keep_end(_completed(), CLAIM)
+    (found,) = board.read_ends(PID).completed
+    assert found.began_at == _completed().began_at
+    assert found.began_at.astimezone(UTC).hour == 1
