@@ -21,6 +21,7 @@ __all__ = [
     "descendants",
     "freeze",
     "has_children",
+    "has_ended",
     "kill_children",
     "kill_self_and_descendants",
     "kill_tree",
@@ -102,6 +103,11 @@ def thaw(pid: int) -> None:
     """Have a process go on that `freeze` has stopped."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGCONT)
+
+
+def has_ended(pid: int) -> bool:
+    """Returns True if a process has ended, whether or not its parent has reaped it."""
+    return _state(pid) in ("", "Z", "X")
 
 
 def _state(pid: int) -> str:

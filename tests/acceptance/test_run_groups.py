@@ -13,18 +13,14 @@ import pytest
 
 from ava import settings
 from ava.broker.app import make_app
-from ava.domain.ids import encode
 from ava.domain.messages import MAX_RUNS
 from harness.polling import wait_until
 from harness.system import System
+from tests.acceptance import groups
+from tests.acceptance.groups import JOBS, LATE
 from tests.acceptance.witness import Witness
 
 WORKER = "wkr_t_brief"
-OPERATOR = {"x-platform-role": "platform-admin"}
-#: So many that the window grows until messages stand for several of them.
-JOBS = 200
-#: The number of one in such a message.
-LATE = 150
 #: The number of one that is more urgent than all of them.
 URGENT = JOBS
 #: Those of the node.
@@ -35,25 +31,16 @@ PROCESSES = 2
 def system(
     module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
-    """A node of two processes, and a dispatcher that knows the worker's jobs as brief.
-
-    Without turns one look publishes all of them, so a message stands for as many as it may.
-    """
-    system = System(
+    """A node of two processes, and a dispatcher that knows the worker's jobs as brief."""
+    with groups.started(
         tmp_path_factory.mktemp("groups"),
         database_url=module_database_url,
         broker_url=module_broker_url,
-        api_processes=1,
-    )
-    system.query(
-        "INSERT INTO job_totals VALUES ($$wkr_t_brief$$, 'completed', 0, 0, 1000000000, 0, 0, 0, 1) RETURNING 1"
-    )
-    try:
-        system.start(environ={"AVA_HANDLERS": "tests.acceptance.grouped_handlers", "AVA_FAIRNESS": "off"})
+        handlers="tests.acceptance.grouped_handlers",
+        workers=(WORKER,),
+        processes=PROCESSES,
+    ) as system:
         yield system
-    finally:
-        system.stop()
-    system.assert_clean()
 
 
 def _messages(system: System) -> int:
@@ -67,41 +54,20 @@ def _messages(system: System) -> int:
 
 
 def _run(system: System, witness: Witness, changes: dict[int, dict[str, Any]] | None = None) -> list[str]:
-    """Have the jobs published together, each with its number and its `changes`. Returns their ids."""
-    assert system.post("/v1/ava/queues/default/pause", headers=OPERATOR).ok
-    entries = [
-        {
-            "worker_id": WORKER,
-            "input": {**witness.input, "number": number, **(changes or {}).get(number, {})},
-        }
-        for number in range(JOBS)
-    ]
-    jobs = system.post("/v1/ava/jobs/bulk", json={"jobs": entries}).json()["data"]
-    assert system.post("/v1/ava/queues/default/resume", headers=OPERATOR).ok
-    return [job["id"] for job in jobs]
-
-
-def _statuses(system: System, ids: list[str]) -> list[str]:
-    found = {encode("job", id_): status for id_, status in system.query("SELECT id::text, status FROM jobs")}
-    return [found[id_] for id_ in ids]
+    return groups.run_together(system, witness, WORKER, changes)
 
 
 def _run_brief(system: System, witness: Witness) -> None:
     """Have both processes run jobs without a wait, so that they know the handler as brief."""
     ids = _run(system, witness)
-    wait_until(lambda: set(_statuses(system, ids)) == {"completed"}, seconds=60, what="brief jobs are completed")
+    wait_until(lambda: set(groups.statuses(system, ids)) == {"completed"}, seconds=60, what="brief jobs are completed")
     witness.path.unlink()
-
-
-def _await_others(system: System, ids: list[str], number: int) -> None:
-    others = [id_ for id_ in ids if id_ != ids[number]]
-    wait_until(lambda: set(_statuses(system, others)) == {"completed"}, seconds=60, what="the others are completed")
 
 
 def test_several_jobs_share_a_message_and_each_has_its_own_end_and_lines(system: System, witness: Witness) -> None:
     before = _messages(system)
     ids = _run(system, witness, {LATE: {"fails": True}})
-    wait_until(lambda: "queued" not in (now := _statuses(system, ids)) and "running" not in now, seconds=60)
+    wait_until(lambda: "queued" not in (now := groups.statuses(system, ids)) and "running" not in now, seconds=60)
     assert _messages(system) - before < JOBS
     assert sorted(map(int, witness.words)) == list(range(JOBS))
     for number, id_ in enumerate(ids):
@@ -118,7 +84,7 @@ def test_a_job_that_takes_long_gives_back_what_waits_behind_it(
 ) -> None:
     go = tmp_path / "go"
     ids = _run(system, witness, {LATE: {"until": str(go)}})
-    _await_others(system, ids, LATE)
+    groups.await_others(system, ids, LATE)
     assert system.show(ids[LATE])["status"] == "running"
     go.touch()
     system.wait_for(ids[LATE], "completed")
@@ -141,7 +107,7 @@ def test_groups_make_way_for_a_more_urgent_job(system: System, witness: Witness,
     system.wait_for(urgent, "completed")
     # Each process runs what it has begun, and looks before it begins the next one.
     assert witness.words.index(str(URGENT)) <= before + 3 * PROCESSES
-    wait_until(lambda: set(_statuses(system, ids)) == {"completed"}, seconds=60, what="the others are completed")
+    wait_until(lambda: set(groups.statuses(system, ids)) == {"completed"}, seconds=60, what="the others are completed")
     assert sorted(map(int, witness.words)) == list(range(JOBS + 1))
 
 
@@ -153,7 +119,7 @@ def test_a_cancel_stops_the_job_of_a_group_that_runs_and_no_other(
     system.cancel(ids[LATE])
     # The node asks the database at once; nothing ends the handler by itself.
     system.wait_for(ids[LATE], "cancelled", seconds=10)
-    _await_others(system, ids, LATE)
+    groups.await_others(system, ids, LATE)
     assert sorted(map(int, witness.words)) == list(range(JOBS))
 
 
@@ -161,12 +127,12 @@ def test_a_job_that_is_cancelled_before_its_turn_never_runs(system: System, witn
     go = tmp_path / "go"
     ids = _run(system, witness, {number: {"until": str(go)} for number in range(JOBS)})
     wait_until(lambda: len(witness.words) == 2, what="both processes are busy, and most of what they were given waits")
-    waiting = [id_ for id_, status in zip(ids, _statuses(system, ids), strict=True) if status == "queued"]
+    waiting = [id_ for id_, status in zip(ids, groups.statuses(system, ids), strict=True) if status == "queued"]
     answers = {id_: system.cancel(id_).json()["data"]["status"] for id_ in waiting[:40]}
     never = [id_ for id_, status in answers.items() if status == "cancelled"]
     assert never
     go.touch()
-    wait_until(lambda: set(_statuses(system, ids)) <= {"completed", "cancelled"}, seconds=60)
+    wait_until(lambda: set(groups.statuses(system, ids)) <= {"completed", "cancelled"}, seconds=60)
     numbers = {str(ids.index(id_)) for id_ in never}
     assert not numbers & set(witness.words)
 
@@ -179,12 +145,12 @@ def test_a_cancel_of_a_claimed_job_before_its_turn_keeps_its_handler_from_runnin
     ids = _run(system, witness, {number: {"until": str(go)} for number in range(LATE, JOBS)})
     wait_until(lambda: sum(int(word) >= LATE for word in witness.words) == 2, what="both processes are busy")
     begun = set(map(int, witness.words))
-    claimed = [n for n, status in enumerate(_statuses(system, ids)) if status == "running" and n not in begun]
+    claimed = [n for n, status in enumerate(groups.statuses(system, ids)) if status == "running" and n not in begun]
     assert claimed, "others are claimed together with the two that run"
     for number in claimed:
         assert system.cancel(ids[number]).ok
     go.touch()
-    wait_until(lambda: set(_statuses(system, ids)) <= {"completed", "cancelled"}, seconds=60)
+    wait_until(lambda: set(groups.statuses(system, ids)) <= {"completed", "cancelled"}, seconds=60)
     assert {system.show(ids[number])["status"] for number in claimed} == {"cancelled"}
     assert not set(map(str, claimed)) & set(witness.words)
 
@@ -197,7 +163,7 @@ def test_a_killed_process_costs_the_jobs_of_its_claim_one_run_and_the_others_non
     killed = witness.wait_for(str(LATE))
     os.kill(killed.pid, signal.SIGKILL)
     go.touch()
-    wait_until(lambda: set(_statuses(system, ids)) == {"completed"}, seconds=60, what="all are completed")
+    wait_until(lambda: set(groups.statuses(system, ids)) == {"completed"}, seconds=60, what="all are completed")
     runs = Counter(map(int, witness.words))
     assert set(runs) == set(range(JOBS))
     assert runs[LATE] == 2

@@ -64,6 +64,7 @@ class Store:
         monkeypatch.setattr("ava.node.parent.orphans.nodes", store)
         for name in ("rescues", "passed_places", "runs", "shared_claims"):
             monkeypatch.setattr(f"ava.node.parent.rescue.{name}", store)
+        monkeypatch.setattr("ava.node.parent.loop_liveness.is_turning", lambda: True)
         monkeypatch.setattr(run_monitor, "_CHECK_SECONDS", 0.1)
         monkeypatch.setattr(run_monitor, "_RETRY_SECONDS", 0.02)
         return store

@@ -18,6 +18,7 @@ from ava.node.celery_internals.take_ahead import NoTakeAhead
 from ava.node.child.child import Child
 from ava.node.child.run import Run
 from ava.node.outcome import Stop
+from ava.node.run_board import RunBoard
 from ava.store.engine import database
 from ava.store.engine.database import Database
 from tests.unit.test_run import block_sigterm, run_of
@@ -41,7 +42,9 @@ class _Answers:
 @pytest.fixture
 def child() -> Iterator[Child]:
     environ = {"DATABASE_URL": "postgresql://h/d", "BROKER_URL": "redis://h/0"}
-    child = Child(settings.load(environ), "01890000-0000-7000-8000-000000000001", NoTakeAhead())
+    child = Child(
+        settings.load(environ), "01890000-0000-7000-8000-000000000001", NoTakeAhead(), RunBoard(1).of_process(0)
+    )
     before = [signal.signal(signal.SIGCONT, child._on_sigcont), signal.signal(signal.SIGTERM, child._on_sigterm)]
     yield child
     signal.signal(signal.SIGCONT, before[0])

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import random
-import resource
 import signal
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,10 +30,10 @@ from ava.node.child.claims import Claims
 from ava.node.child.handler_times import HandlerTimes
 from ava.node.child.place_passing import PlacePassing
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_signal_too_late, other_threads
-from ava.node.child.publication import Publication
 from ava.node.child.run import Run
 from ava.node.child.run_writer import RunWriter
 from ava.node.child.thaw import Thaw
+from ava.node.child.wear import Wear
 from ava.node.mailbox import Mailbox
 from ava.node.outcome import Retirement, Stop
 from ava.node.run_board import ProcessBoard
@@ -44,7 +42,6 @@ from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
 from ava.store.jobs import runs, shared_claims
-from ava.store.jobs.shared_claims import CompletedRun
 
 __all__ = ["Child"]
 
@@ -78,12 +75,12 @@ class Child:
         #: The number of connections that were opened when the database last said that the run holds its job.
         self._opened = 0
         self._thaw, self._handler_times = Thaw(), HandlerTimes()
-        self._board, self._publication = board, Publication(board)
-        self._claims = Claims(settings, self._handler_times, self._publication)
+        self._board = board
+        self._claims = Claims(settings, self._handler_times, board)
+        self._publication = self._claims.publication
         self._group, self._shared = self._claims.group, self._claims.shared
         self._passing = PlacePassing(self._claims, take_ahead)
-        #: The runs of this process so far.
-        self._runs = 0
+        self._wear = Wear(settings)
         #: Whether this process ends after its run, because no other handler may run in it.
         self._is_to_retire = False
         #: The end of the last run.
@@ -197,17 +194,9 @@ class Child:
             pipes.close()
         if run.stopped_for is not None:
             self._await_handler_threads(before)
-        self._runs += 1
-        self._is_to_retire |= self._is_worn_out()
+        self._wear.note_run()
+        self._is_to_retire |= self._wear.is_worn_out
         run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
-
-    def _is_worn_out(self) -> bool:
-        """Returns True if this process has run as many jobs, or used as much memory, as one process may."""
-        max_runs, max_mib = self._settings.max_jobs_per_process, self._settings.max_memory_per_process
-        if max_runs and self._runs >= max_runs:
-            return True
-        # In KiB, and the most that it has used at any time.
-        return bool(max_mib) and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > max_mib * 1024
 
     def _retire(self) -> None:
         """Have this process end after its run, whose end is written first, on a new connection."""
@@ -265,7 +254,7 @@ class Child:
         try:
             with self._storing:
                 if run is not None and run.end is not None and self._shared.may_defer(run):
-                    is_kept = self._board.keep_end(self._shared.defer(run, run.end), self._shared.claim_id)
+                    is_kept = self._shared.defer(run, run.end)
                     if is_kept and self._group.following is not None:
                         return
                     self._publication.ending(run)
@@ -274,7 +263,7 @@ class Child:
                     run = None
                 elif run is not None:
                     self._publication.ending(run)
-                self._write_kept_ends(self._run_writer.end_together)
+                self._shared.write(self._run_writer.end_together)
                 if run is not None and run.end is not None:
                     run_reports.report_end(run, self._write_end_and_claim_next(run, run.end))
                 elif run is not None and run.stopped_for is Stop.SHUTDOWN:
@@ -341,14 +330,7 @@ class Child:
     def _write_late_ends(self) -> None:
         """Write the ends that wait while a handler takes longer than it used to."""
         with self._storing, self._database.connect() as connection:
-            self._write_kept_ends(
-                lambda completed, claim_id: shared_claims.end(connection, completed, claim_id=claim_id)
-            )
-
-    def _write_kept_ends(self, act: Callable[[Sequence[CompletedRun], str], dict[str, Status]]) -> None:
-        if self._shared.is_to_write:
-            self._shared.write(act)
-            self._board.forget_ends()
+            self._shared.write(lambda completed, claim_id: shared_claims.end(connection, completed, claim_id=claim_id))
 
     def _read_mailbox(self) -> None:
         if (request := self._mailbox.receive(_TICK_SECONDS)) is None:

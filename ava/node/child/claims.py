@@ -17,6 +17,7 @@ from ava.node.child.run_group import RunGroup
 from ava.node.child.run_writer import RunWriter
 from ava.node.child.shared_runs import SharedRuns
 from ava.node.outcome import Stop
+from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 from ava.store.jobs import shared_claims
 
@@ -26,12 +27,12 @@ __all__ = ["Claims"]
 class Claims:
     """Claims the runs of one process. The main thread uses it."""
 
-    def __init__(self, settings: Settings, handler_times: HandlerTimes, publication: Publication) -> None:
+    def __init__(self, settings: Settings, handler_times: HandlerTimes, board: ProcessBoard) -> None:
         self._new_runs = NewRuns(settings)
         self._handler_times = handler_times
-        self._publication = publication
+        self.publication = Publication(board)
         #: The runs of the message at hand that have not begun, and those of them that share a claim.
-        self.group, self.shared = RunGroup(), SharedRuns()
+        self.group, self.shared = RunGroup(), SharedRuns(board)
         #: The next run, if it was claimed by the statement that wrote the end of the one before.
         self._next_run: Run | None = None
 
@@ -47,7 +48,7 @@ class Claims:
         self._handler_times.note_begin(is_first=is_first)
         if not self.shared.holds(job_id, run_no) and len(wanted := self._wanted_together(message)) > 1:
             claim_id = self.group.claim_id
-            self._publication.claiming(message.runs[0], claim_id)
+            self.publication.claiming(message.runs[0], claim_id)
             self.shared.begin(run_writer.claim_together(wanted, message.worker_id, claim_id), claim_id)
             # It was claimed just now.
             is_first = True
@@ -74,7 +75,7 @@ class Claims:
     def _begin_shared(self, job: Job, began_ns: int, run_writer: RunWriter, *, is_first: bool) -> Run | None:
         claim_id = self.shared.claim_id
         if not is_first:
-            self._publication.claiming((job.id, job.run_no), claim_id)
+            self.publication.claiming((job.id, job.run_no), claim_id)
         # The others were claimed some time ago.
         check = shared_claims.NOTHING if is_first else run_writer.check(job, claim_id, outranked_by=self._outranks(job))
         if check is None:
@@ -102,7 +103,7 @@ class Claims:
 
     def _claim_alone(self, message: Message, began_ns: int, run_writer: RunWriter) -> Run | None:
         claim_id, (worker_id, ((job_id, run_no), *_)) = str(uuid.uuid4()), message
-        self._publication.claiming((job_id, run_no), claim_id)
+        self.publication.claiming((job_id, run_no), claim_id)
         if (job := run_writer.claim(job_id, run_no, worker_id, claim_id)) is not None:
             return self._new_runs.make(job, claim_id, began_ns, run_writer)
         if not run_writer.park_paused(job_id, run_no, worker_id) and run_writer.names_other_worker(job_id, worker_id):

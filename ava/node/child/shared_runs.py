@@ -13,6 +13,7 @@ from datetime import timedelta
 from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
 from ava.node.child import run_reports
 from ava.node.child.run import Run
+from ava.node.run_board import ProcessBoard
 from ava.store.jobs import runs
 from ava.store.jobs.shared_claims import CompletedRun
 
@@ -22,7 +23,8 @@ __all__ = ["SharedRuns"]
 class SharedRuns:
     """The runs of one claim. The caller locks what it calls from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, board: ProcessBoard) -> None:
+        self._board = board
         self.claim_id = ""
         #: The claimed jobs that have not begun by their ids, and when each was claimed.
         self._unbegun: dict[str, tuple[Job, float]] = {}
@@ -57,13 +59,13 @@ class SharedRuns:
         """Returns True if the end of a run may be written together with others."""
         return run.claim_id == self.claim_id and run.end is not None and run.end.status is Status.COMPLETED
 
-    def defer(self, run: Run, run_end: RunEnd) -> CompletedRun:
-        """Keep the end of a run until `write`. Returns what is to be written."""
+    def defer(self, run: Run, run_end: RunEnd) -> bool:
+        """Keep the end of a run until `write`. Returns False if the node's parent does not see it for lack of room."""
         assert run.job.started_at is not None
         lines = run.log.take_with_closing(*run_end.closing)
         completed = CompletedRun(end=run_end, began_at=run.job.started_at, lines=lines, progress_json=run.progress_json)
         self._completed.append((run, completed))
-        return completed
+        return self._board.keep_end(completed, self.claim_id)
 
     @property
     def is_to_write(self) -> bool:
@@ -76,6 +78,7 @@ class SharedRuns:
             return
         statuses = act([completed for _, completed in self._completed], self.claim_id)
         written, self._completed = self._completed, []
+        self._board.forget_ends()
         for run, _ in written:
             run_reports.report_end(run, statuses.get(run.job.id))
             run.span.end()

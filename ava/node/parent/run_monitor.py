@@ -222,7 +222,7 @@ class RunMonitor:
         """Rescue the runs of killed processes while the event loop, which reports deaths, stands still."""
         if loop_liveness.is_turning():
             self._killed.clear()
-        for pid in [pid for pid in self._killed if processes.is_zombie(pid)]:
+        for pid in [pid for pid in self._killed if processes.has_ended(pid)]:
             self._killed.discard(pid)
             error = "WorkerLost: the worker process died (signal 9)"
             self._rescue(self._pool_runs.runs_of(pid), self._pool_runs.left_by(pid), error)
