@@ -42,13 +42,13 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         """A child has taken the message and is about to claim the job."""
-        self.given = GivenRuns(pid=pid, runs=self.message.runs)
+        self.given = GivenRuns(pid=pid, runs=self.job_message.runs)
         self.run_monitor.give(self.given)
         super().on_accepted(pid, time_accepted)
 
     @cached_property
-    def message(self) -> Message:
-        """Returns what the message says."""
+    def job_message(self) -> Message:
+        """Returns what the message says; `message` is Celery's own."""
         message = read_arguments(self.args)
         # `inbound.admit` has dropped every other message.
         assert message is not None
@@ -126,7 +126,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         processes.kill_children(keep=frozenset(self.pool_pids()))
 
     def _given_to_none(self) -> GivenRuns:
-        return GivenRuns(pid=0, runs=self.message.runs)
+        return GivenRuns(pid=0, runs=self.job_message.runs)
 
     def _send_end_event(self, error: str, retirement: Retirement | None) -> None:
         """Send the event of a run whose process ended before it reported the end; Flower shows it."""
