@@ -26,7 +26,7 @@ class Scheduled:
         self.backlog = backlog
         self.control = Control(backlog.app)
         jobs = Jobs(backlog.database, Publisher(backlog.app, backlog.settings), self.control)
-        self.service = Schedules(backlog.database, jobs, most=1000)
+        self.service = Schedules(backlog.database, jobs, max_schedules=1000)
         [(self.now,)] = backlog.run("SELECT date_trunc('minute', now())")
 
     def create(self, **fields: Any) -> Schedule:

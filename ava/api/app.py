@@ -131,7 +131,7 @@ def _make_context(settings: Settings) -> Context:
         bulk_operations=BulkOperations(database, BulkBatches(database, jobs_service, control)),
         queues=Queues(database),
         tenants=Tenants(database),
-        schedules=Schedules(database, jobs_service, most=SCHEDULES.of(settings)),
+        schedules=Schedules(database, jobs_service, max_schedules=SCHEDULES.of(settings)),
         webhooks=Webhooks(database, Sealer(settings.encryption_keys), rules=OutboundRules.of(settings)),
         workers=Workers(
             database,

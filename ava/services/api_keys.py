@@ -70,7 +70,7 @@ class ApiKeys:
                 tenant_id=caller.tenant_id,
                 created_by=caller.user_id,
                 token=token,
-                most=API_KEYS.value,
+                max_keys=API_KEYS.value,
             )
             if created is None:
                 sentence = f"The tenant has {API_KEYS.value} API keys, which is the most; revoke one first."

@@ -53,7 +53,9 @@ class BulkOperations:
             asked = [kind, job_filter.as_record()]
             if (earlier := replays.reserve(connection, caller, key, kind="operation", asked=asked)) is not None:
                 return _show(connection, caller, ids.encode("op", earlier)), True
-            if not bulk_operations.has_room(connection, tenant_id=caller.tenant_id, most=RUNNING_OPERATIONS.value):
+            if not bulk_operations.has_room(
+                connection, tenant_id=caller.tenant_id, max_operations=RUNNING_OPERATIONS.value
+            ):
                 sentence = f"The tenant has {RUNNING_OPERATIONS.value} operations that run; wait for one, or abort it."
                 raise TooMany(RUNNING_OPERATIONS.message(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)
             total, is_exact = _count(connection, caller, kind, job_filter)
@@ -118,7 +120,7 @@ def _count(connection: Connection, caller: Caller, kind: BulkKind, job_filter: J
         tenant_id=caller.tenant_id,
         job_filter=job_filter,
         among=kind.statuses,
-        most=MAX_COUNTED_BEFORE,
+        max_jobs=MAX_COUNTED_BEFORE,
     )
 
 

@@ -22,8 +22,8 @@ def cache_name(token: Token) -> bytes:
 class KeyCache(Generic[Value]):
     """Values by the hashes of tokens, each for a time, and no more than a number of them: the oldest give way."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_entries: int) -> None:
+        self._max_entries = max_entries
         self._lock = threading.Lock()
         self._entries: OrderedDict[bytes, tuple[float, Value]] = OrderedDict()
 
@@ -38,7 +38,7 @@ class KeyCache(Generic[Value]):
         with self._lock:
             self._entries.pop(token_hash, None)
             self._entries[token_hash] = (until, value)
-            while len(self._entries) > self._most:
+            while len(self._entries) > self._max_entries:
                 self._entries.popitem(last=False)
 
     def clear(self) -> None:

@@ -42,4 +42,4 @@ class Overviews:
         if not caller.is_operator:
             raise OperatorsOnly
         with self._database.connect() as connection:
-            return promotions.newest(connection, most=MAX_PROMOTIONS)
+            return promotions.newest(connection, limit=MAX_PROMOTIONS)

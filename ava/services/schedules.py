@@ -55,11 +55,11 @@ class Preview:
 class Schedules:
     """The use cases of schedules, over one database."""
 
-    def __init__(self, database: Database, jobs: Jobs, *, most: int | None) -> None:
-        """`most`: the schedules that one tenant may have; None for any number."""
+    def __init__(self, database: Database, jobs: Jobs, *, max_schedules: int | None) -> None:
+        """`max_schedules`: the schedules that one tenant may have; None for any number."""
         self._database = database
         self._jobs = jobs
-        self._most = most
+        self._max_schedules = max_schedules
 
     def create(self, caller: Caller, spec: ScheduleSpec, key: str | None = None) -> tuple[Schedule, bool]:
         """Create a schedule. Returns it, and True if an earlier call with the idempotency key created it.
@@ -76,11 +76,13 @@ class Schedules:
                 return _show(connection, caller, ids.encode("sch", earlier)), True
             self._refuse_urgent(caller, spec)
             self._check_worker(connection, caller, spec)
-            if self._most is not None and not definitions.has_room(
-                connection, tenant_id=caller.tenant_id, most=self._most
+            if self._max_schedules is not None and not definitions.has_room(
+                connection, tenant_id=caller.tenant_id, max_schedules=self._max_schedules
             ):
                 raise ScheduleLimitReached(
-                    SCHEDULES.message(f"The tenant has {self._most} schedules, as many as {SCHEDULES.setting} allows.")
+                    SCHEDULES.message(
+                        f"The tenant has {self._max_schedules} schedules, as many as {SCHEDULES.setting} allows."
+                    )
                 )
             schedule_id, now = definitions.new_id(connection)
             created = definitions.create(

@@ -72,7 +72,11 @@ class Sessions:
     def _create(self, caller: Caller, kind: TokenKind, *, seconds: int) -> tuple[Session, str]:
         token, key = tokens.make(kind, self._mark), self._keys[0]
         with self._database.connect() as connection:
-            made = sessions.create(connection, caller, token=token, key=key, seconds=seconds, most=SESSIONS.value)
+            made = sessions.create(
+                connection, caller, token=token, key=key, seconds=seconds, max_sessions=SESSIONS.value
+            )
+                connection, caller, token=token, key=key, seconds=seconds, max_sessions=SESSIONS.value
+            )
             if made is None and caller.key_id is not None:
                 self._check_key(connection, caller, caller.key_id)
         if made is None:

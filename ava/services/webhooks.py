@@ -50,7 +50,7 @@ class Webhooks:
                 url=url,
                 events=events,
                 sealed_secret=sealed,
-                most=WEBHOOKS.value,
+                max_endpoints=WEBHOOKS.value,
             )
         if created is None:
             sentence = f"The tenant has {WEBHOOKS.value} webhooks, which is the most; delete one first."
@@ -202,7 +202,7 @@ class Webhooks:
                 tenant_id=caller.tenant_id,
                 webhook_id=webhook_id,
                 delivery_id=delivery_id,
-                most=_MAX_OF_BODY,
+                max_characters=_MAX_OF_BODY,
             )
         if body is None:
             raise WebhookNotFound

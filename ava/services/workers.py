@@ -127,9 +127,9 @@ def _merged(name: str, kept: Mapping[str, str], sent: Mapping[str, str | None], 
 def _check_bounds(worker: Worker, fields: Mapping[str, Any]) -> None:
     bounds = {"timeout_seconds": worker.handler_timeout_seconds, "max_retries": worker.handler_max_retries}
     wrong = {
-        name: [f"It must be at most {most:g}, which the handler declares."]
-        for name, most in bounds.items()
-        if fields.get(name) is not None and fields[name] > most
+        name: [f"It must be at most {declared:g}, which the handler declares."]
+        for name, declared in bounds.items()
+        if fields.get(name) is not None and fields[name] > declared
     }
     if wrong:
         name, (reason,) = next(iter(wrong.items()))

@@ -174,7 +174,7 @@ def test_the_worker_must_be_one_that_the_tenant_sees(api: Api) -> None:
 
 
 def test_a_tenant_has_a_limit_with_a_name(api: Api) -> None:
-    api.app.extensions["ava"].schedules._most = 2
+    api.app.extensions["ava"].schedules._max_schedules = 2
     first = _create(api)
     _create(api)
     message = error_of(api.post(SCHEDULES, json=DAILY), 409, "resource_conflict")["message"]

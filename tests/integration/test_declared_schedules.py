@@ -33,7 +33,7 @@ class Fleet:
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
         jobs = Jobs(backlog.database, Publisher(backlog.app, backlog.settings), Control(backlog.app))
-        self.service = Schedules(backlog.database, jobs, most=1)
+        self.service = Schedules(backlog.database, jobs, max_schedules=1)
         self.duty = DeclaredSchedules(backlog.database, node_dead_seconds=15)
 
     def join(self, node: int, cron: str | None, *, version: str = "1.2", timezone: str = "UTC") -> None:

@@ -43,8 +43,8 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> Stored:
     return found
 
 
-def _quota(stored: Stored, most: int | None) -> QueuedJobsQuota:
-    return QueuedJobsQuota(most, clock=lambda: stored.now)
+def _quota(stored: Stored, max_jobs: int | None) -> QueuedJobsQuota:
+    return QueuedJobsQuota(max_jobs, clock=lambda: stored.now)
 
 
 def test_a_limit_of_a_hundred_thousand_is_kept_with_few_counts(stored: Stored) -> None:

@@ -27,7 +27,7 @@ __all__ = ["Making"]
 #: The jobs of one call that are published at once. The dispatcher publishes the others, in the tenants' turns.
 _MAX_PUBLISHED = 16
 #: Seconds for which a call tries again while others change its workers, or make and end jobs of its keys.
-_SECONDS = 5.0
+_TRY_SECONDS = 5.0
 
 #: Jobs that are still to be made, by their positions in the call.
 _Entries = Mapping[int, NewJob]
@@ -122,7 +122,7 @@ class _Call:
         self.left = dict(enumerate(new))
         self._settle(trigger_keys.repeated(self.left))
         self._look({entry: each for entry, each in self.left.items() if each.schema_version == UNMATCHED})
-        ends = time.monotonic() + _SECONDS
+        ends = time.monotonic() + _TRY_SECONDS
         while self.left:
             self._try()
             if self.left and time.monotonic() > ends:

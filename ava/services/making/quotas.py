@@ -49,15 +49,15 @@ class QueuedJobsQuota:
     processes accept in the same moment.
     """
 
-    def __init__(self, most: int | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
+    def __init__(self, max_jobs: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_jobs = max_jobs
         self._clock = clock
         self._lock = threading.Lock()
         self._counts: OrderedDict[str, _QueuedCount] = OrderedDict()
 
     def admit(self, connection: Connection, tenant_id: str, jobs: int, *, in_part: bool = False) -> int:
         """Returns how many of the jobs the tenant may have more. It is all of them or none, unless `in_part`."""
-        if self._most is None:
+        if self._max_jobs is None:
             return jobs
         now = self._clock()
         with self._lock:
@@ -69,7 +69,7 @@ class QueuedJobsQuota:
                     return jobs
                 if (1 if in_part else jobs) > known.left and now - known.read_at <= _FULL_SECONDS:
                     return 0
-        left = self._most - usage.queued_jobs(connection, tenant_id=tenant_id, limit=self._most)
+        left = self._max_jobs - usage.queued_jobs(connection, tenant_id=tenant_id, limit=self._max_jobs)
         taken = jobs if jobs <= left else max(0, left) * in_part
         budget = left if left <= _FEW else left // _PART
         with self._lock:
@@ -83,7 +83,9 @@ class QueuedJobsQuota:
         with self._lock:
             known = self._counts.get(tenant_id)
         left = 0 if known is None else known.left
-        sentence = f"This tenant may have {self._most:,} queued jobs, {left:,} more at the moment; try again shortly."
+        sentence = (
+            f"This tenant may have {self._max_jobs:,} queued jobs, {left:,} more at the moment; try again shortly."
+        )
         return TooMany(TENANT_QUEUED_JOBS.message(sentence), retry_after_seconds=round(_FULL_SECONDS))
 
 
@@ -104,8 +106,8 @@ class StoredBytesQuota:
     process adds what it has accepted itself.
     """
 
-    def __init__(self, most: int | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_bytes = max_bytes
         self._clock = clock
         self._lock = threading.Lock()
         self._sums: OrderedDict[str, _StoredSum] = OrderedDict()
@@ -115,7 +117,7 @@ class StoredBytesQuota:
 
         It is all of them or none, unless `in_part`.
         """
-        if self._most is None:
+        if self._max_bytes is None:
             return len(sizes)
         now = self._clock()
         with self._lock:
@@ -123,7 +125,7 @@ class StoredBytesQuota:
         if known is None or now - known.read_at > _COUNT_SECONDS:
             known = self._read(connection, tenant_id, known, now)
         with self._lock:
-            room = self._most - known.stored - known.accepted
+            room = self._max_bytes - known.stored - known.accepted
             sums = list(accumulate(sizes))
             taken = sum(size <= room for size in sums)
             if taken < len(sizes) and not in_part:
@@ -136,7 +138,7 @@ class StoredBytesQuota:
         with self._lock:
             known = self._sums.get(tenant_id)
         stored = 0 if known is None else known.stored + known.accepted
-        sentence = f"This tenant may store {self._most:,} bytes; it has {stored:,}."
+        sentence = f"This tenant may store {self._max_bytes:,} bytes; it has {stored:,}."
         return TooMany(TENANT_STORED_BYTES.message(sentence), retry_after_seconds=_FULL_RETRY_SECONDS)
 
     def _read(self, connection: Connection, tenant_id: str, known: _StoredSum | None, now: float) -> _StoredSum:

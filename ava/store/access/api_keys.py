@@ -22,7 +22,7 @@ _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('api key
 _CREATE = Statement(f"""
 INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, expires_at)
 SELECT %(tenant_id)s, %(name)s, %(role)s, %(lookup)s, %(hash)s, %(created_by)s, %(expires_at)s
-WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = %(tenant_id)s) < %(most)s
+WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = %(tenant_id)s) < %(max_keys)s
 RETURNING {_COLUMNS}
 """)
 
@@ -34,7 +34,7 @@ def create(
     tenant_id: str,
     created_by: str,
     token: Token,
-    most: int,
+    max_keys: int,
 ) -> ApiKey | None:
     """Create a key in a transaction. Returns None if the tenant has as many keys as it may have."""
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
@@ -46,7 +46,7 @@ def create(
         "hash": tokens.hash_of(token),
         "created_by": created_by,
         "expires_at": spec.expires_at,
-        "most": most,
+        "max_keys": max_keys,
     }
     row = connection.exec_driver_sql(_CREATE, parameters).first()
     return None if row is None else _key(row)

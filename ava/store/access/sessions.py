@@ -24,7 +24,7 @@ SELECT %(tenant_id)s, %(user_id)s, %(role)s, %(key_id)s::uuid, %(is_link)s, %(lo
     least(now() + %(seconds)s * interval '1 second', (SELECT k.expires_at FROM api_keys AS k
         WHERE k.tenant_id = %(tenant_id)s AND k.id = %(key_id)s::uuid))
 WHERE (SELECT count(*) FROM (SELECT 1 FROM sessions AS o
-        WHERE o.tenant_id = %(tenant_id)s AND o.expires_at > now() LIMIT %(most)s) AS c) < %(most)s
+        WHERE o.tenant_id = %(tenant_id)s AND o.expires_at > now() LIMIT %(max_sessions)s) AS c) < %(max_sessions)s
     AND (%(key_id)s::uuid IS NULL OR EXISTS (SELECT 1 FROM api_keys AS e
         WHERE e.tenant_id = %(tenant_id)s AND e.id = %(key_id)s::uuid))
 RETURNING {_COLUMNS}
@@ -32,7 +32,7 @@ RETURNING {_COLUMNS}
 
 
 def create(
-    connection: Connection, caller: Caller, *, token: Token, key: str, seconds: int, most: int
+    connection: Connection, caller: Caller, *, token: Token, key: str, seconds: int, max_sessions: int
 ) -> Session | None:
     """Create the session of so many seconds, or the link, that a token names. `key` is a shared key for its hash.
 
@@ -47,7 +47,7 @@ def create(
         "lookup": token.lookup,
         "hash": tokens.hash_of(token, key),
         "seconds": seconds,
-        "most": most,
+        "max_sessions": max_sessions,
     }
     row = connection.exec_driver_sql(_CREATE, parameters).first()
     return None if row is None else _session(row)

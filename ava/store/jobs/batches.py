@@ -99,12 +99,12 @@ def next_jobs(
 
 
 def count(
-    connection: Connection, *, tenant_id: str, job_filter: JobFilter, among: Iterable[Status], most: int
+    connection: Connection, *, tenant_id: str, job_filter: JobFilter, among: Iterable[Status], max_jobs: int
 ) -> tuple[int, bool]:
     """Returns how many jobs the batches find, and False if there may be more than that."""
     if not job_filter.is_searched:
-        total = reads.count(connection, tenant_id=tenant_id, job_filter=job_filter, most=most, among=among)
-        return total, total < most
+        total = reads.count(connection, tenant_id=tenant_id, job_filter=job_filter, max_jobs=max_jobs, among=among)
+        return total, total < max_jobs
     total, before_id = 0, None
     for _ in range(_MAX_ROUNDS):
         found = next_ids(

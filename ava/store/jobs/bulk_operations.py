@@ -76,10 +76,10 @@ SELECT count(*) FROM bulk_operations WHERE tenant_id = %(tenant_id)s AND state =
 """)
 
 
-def has_room(connection: Connection, *, tenant_id: str, most: int) -> bool:
+def has_room(connection: Connection, *, tenant_id: str, max_operations: int) -> bool:
     """Returns True if the tenant may start another operation in this transaction; others of the tenant wait for it."""
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
-    return int(connection.exec_driver_sql(_COUNT_RUNNING, {"tenant_id": tenant_id}).scalar_one()) < most
+    return int(connection.exec_driver_sql(_COUNT_RUNNING, {"tenant_id": tenant_id}).scalar_one()) < max_operations
 
 
 # Ids are ordered by time, so the jobs with smaller ids than the operation's are those that were there before it.

@@ -260,10 +260,10 @@ def count(
     *,
     tenant_id: str,
     job_filter: JobFilter,
-    most: int = MAX_IN_TOTAL,
+    max_jobs: int = MAX_IN_TOTAL,
     among: Iterable[Status] = Status,
 ) -> int:
-    """Returns the number of jobs with one of the statuses `among` that a filter finds, exact up to `most`."""
-    parameters = filter_parameters(tenant_id, job_filter, among=among) | {"limit": most}
+    """Returns the number of jobs with one of the statuses `among` that a filter finds, exact up to `max_jobs`."""
+    parameters = filter_parameters(tenant_id, job_filter, among=among) | {"limit": max_jobs}
     statement = _COUNT if job_filter.worker_id is None else _COUNT_OF_WORKER
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())

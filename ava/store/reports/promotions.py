@@ -87,13 +87,13 @@ def latest(connection: Connection, *, days: float) -> Promotion | None:
 
 _NEWEST = Statement("""
 SELECT timeline, seen_at, running, is_lossy FROM promotions
-WHERE running IS NOT NULL ORDER BY timeline DESC LIMIT %(most)s
+WHERE running IS NOT NULL ORDER BY timeline DESC LIMIT %(limit)s
 """)
 
 
-def newest(connection: Connection, *, most: int) -> list[Promotion]:
+def newest(connection: Connection, *, limit: int) -> list[Promotion]:
     """Returns the newest promotions, the latest first."""
-    return [_promotion(row) for row in connection.exec_driver_sql(_NEWEST, {"most": most})]
+    return [_promotion(row) for row in connection.exec_driver_sql(_NEWEST, {"limit": limit})]
 
 
 def _promotion(row: Any) -> Promotion:

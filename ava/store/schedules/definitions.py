@@ -41,10 +41,10 @@ SELECT pg_advisory_xact_lock(hashtextextended('schedules of ' || %(tenant_id)s, 
 _COUNT_OF_TENANT = Statement("SELECT count(*) FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s")
 
 
-def has_room(connection: Connection, *, tenant_id: str, most: int) -> bool:
+def has_room(connection: Connection, *, tenant_id: str, max_schedules: int) -> bool:
     """Returns True if the tenant may create another schedule in this transaction; others of the tenant wait for it."""
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
-    return int(connection.exec_driver_sql(_COUNT_OF_TENANT, {"tenant_id": tenant_id}).scalar_one()) < most
+    return int(connection.exec_driver_sql(_COUNT_OF_TENANT, {"tenant_id": tenant_id}).scalar_one()) < max_schedules
 
 
 _CREATE = Statement(f"""

@@ -215,7 +215,7 @@ def redeliver_ended(
 
 
 _READ_BODY = Statement("""
-SELECT left(e.body, %(most)s), octet_length(e.body) FROM webhook_deliveries AS d
+SELECT left(e.body, %(max_characters)s), octet_length(e.body) FROM webhook_deliveries AS d
 JOIN webhook_endpoints AS p ON p.id = d.endpoint_id
 JOIN webhook_events AS e ON e.id = d.event_id
 WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid AND d.id = %(id)s::uuid
@@ -223,14 +223,14 @@ WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook
 
 
 def read_body(
-    connection: Connection, *, tenant_id: str, webhook_id: str, delivery_id: str, most: int
+    connection: Connection, *, tenant_id: str, webhook_id: str, delivery_id: str, max_characters: int
 ) -> DeliveryBody | None:
-    """Returns the first `most` characters of what a delivery sends; None if there is no such delivery."""
+    """Returns the first `max_characters` characters of what a delivery sends; None if there is no such delivery."""
     parameters = {
         "tenant_id": tenant_id,
         "webhook_id": webhook_uuid(webhook_id),
         "id": _delivery_uuid(delivery_id),
-        "most": most,
+        "max_characters": max_characters,
     }
     row = connection.exec_driver_sql(_READ_BODY, parameters).first()
     return None if row is None else DeliveryBody(text=row[0], bytes=row[1] or 0)

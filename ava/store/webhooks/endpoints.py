@@ -30,7 +30,9 @@ _CREATE = Statement(f"""
 WITH created AS (
     INSERT INTO webhook_endpoints (tenant_id, url, events, secret)
     SELECT %(tenant_id)s, %(url)s, %(events)s::text[], %(secret)s
-    WHERE (SELECT count(*) FROM webhook_endpoints WHERE tenant_id = %(tenant_id)s AND status <> 'deleted') < %(most)s
+    WHERE (
+        SELECT count(*) FROM webhook_endpoints WHERE tenant_id = %(tenant_id)s AND status <> 'deleted'
+    ) < %(max_endpoints)s
     RETURNING *
 ), lease AS (
     INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM created
@@ -40,14 +42,20 @@ SELECT {_COLUMNS} FROM created AS e
 
 
 def create(
-    connection: Connection, *, tenant_id: str, url: str, events: Sequence[str], sealed_secret: str, most: int
+    connection: Connection, *, tenant_id: str, url: str, events: Sequence[str], sealed_secret: str, max_endpoints: int
 ) -> Endpoint | None:
     """Create an endpoint, within a transaction. It receives events from now on.
 
-    Returns None if the tenant has `most` endpoints.
+    Returns None if the tenant has `max_endpoints` endpoints.
     """
     connection.exec_driver_sql(_LOCK_TENANT, {"key": _LOCK_KEY, "tenant_id": tenant_id})
-    parameters = {"tenant_id": tenant_id, "url": url, "events": list(events), "secret": sealed_secret, "most": most}
+    parameters = {
+        "tenant_id": tenant_id,
+        "url": url,
+        "events": list(events),
+        "secret": sealed_secret,
+        "max_endpoints": max_endpoints,
+    }
     row = connection.exec_driver_sql(_CREATE, parameters).first()
     return None if row is None else _endpoint(row)
 
