@@ -75,8 +75,6 @@ class Sessions:
             made = sessions.create(
                 connection, caller, token=token, key=key, seconds=seconds, max_sessions=SESSIONS.value
             )
-                connection, caller, token=token, key=key, seconds=seconds, max_sessions=SESSIONS.value
-            )
             if made is None and caller.key_id is not None:
                 self._check_key(connection, caller, caller.key_id)
         if made is None:
