@@ -21,7 +21,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test coverage check static lowest limits manifests bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick coverage check static lowest limits manifests bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -40,6 +40,10 @@ demo: $(COMPILED) ## Run one job from its trigger to its final record
 test: $(READY) ## Run every test, against real servers (ARGS="-k cancel")
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang
 	@$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
+
+test-quick: $(READY) ## Run the unit tests, and the integration tests on Redis alone; at most three minutes on two cores
+	@tools/servers.sh redis
+	@$(BIN)/python -m pytest $(IN_PARALLEL) --quick tests/unit tests/integration $(ARGS)
 
 coverage: $(READY) ## Run every test, one file at a time, and measure the coverage of all their processes
 	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs golang

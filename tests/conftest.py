@@ -40,7 +40,7 @@ from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.redis import fresh_redis_url, running_redis
 from harness.servers.server import Server
 from harness.system import System
-from tests import longest_first
+from tests import longest_first, quick
 
 # Each test file and each process of a system would be compiled again and again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -65,8 +65,14 @@ _LONGEST_ID = 100
 Running = TypeVar("Running")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only tests that are quick: see tests/quick.py")
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        quick.deselect(items, config)
     # After pytest-randomly has shuffled them.
     longest_first.sort(items)
 

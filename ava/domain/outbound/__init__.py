@@ -1,0 +1,1 @@
+"""Rules of calls to other hosts: which addresses and URLs may be called."""

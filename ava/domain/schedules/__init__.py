@@ -1,0 +1,1 @@
+"""Rules of schedules: patterns, time zones, firings."""
