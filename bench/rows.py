@@ -92,7 +92,7 @@ _ENDPOINT = "00000000-0000-7000-8000-00000000000e"
 _ENDPOINTS = f"""
 INSERT INTO webhook_endpoints (id, tenant_id, url, events, secret)
 VALUES ('{_ENDPOINT}', 'ten_bench', 'https://example.com/', '{{ava.job.completed}}', 'none');
-INSERT INTO webhook_lanes (endpoint_id) VALUES ('{_ENDPOINT}')
+INSERT INTO webhook_lanes (tenant_id, endpoint_id) VALUES ('ten_bench', '{_ENDPOINT}')
 """
 _ID = """overlay(lpad(to_hex((extract(epoch FROM now() - n * interval '1 second') * 1000)::bigint), 12, '0')
                || replace(gen_random_uuid()::text, '-', '') PLACING '' FROM 13 FOR 12)::uuid"""
@@ -102,9 +102,10 @@ SELECT {_ID}, 'ten_bench', 'ava.job.completed', 5, now() - n * interval '1 secon
 FROM generate_series(%(rows)s, 1, -1) AS n
 """
 _DELIVERIES = f"""
-INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, n, status, due_at, history, created_at, completed_at,
-                                id)
-SELECT '{_ENDPOINT}', id, type, n, 'delivered', NULL, '[{{"number": 1, "status": 200}}]', created_at, created_at, id
+INSERT INTO webhook_deliveries (tenant_id, endpoint_id, event_id, event_type, n, status, due_at, history, created_at,
+                                completed_at, id)
+SELECT tenant_id, '{_ENDPOINT}', id, type, n, 'delivered', NULL, '[{{"number": 1, "status": 200}}]', created_at,
+       created_at, id
 FROM webhook_events ORDER BY id
 """
 _AUDIT = f"""

@@ -138,8 +138,8 @@ def hang(system: WithWebhooks, endpoints: int, seconds: int) -> None:
         system.subscribe(f"{url}/ok", events)
         system.database.value(
             "WITH made AS (INSERT INTO webhook_endpoints (tenant_id, url, events, secret) SELECT tenant_id, %s || n,"
-            " events, secret FROM webhook_endpoints, generate_series(1, %s) AS n RETURNING id)"
-            " INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM made",
+            " events, secret FROM webhook_endpoints, generate_series(1, %s) AS n RETURNING tenant_id, id)"
+            " INSERT INTO webhook_lanes (tenant_id, endpoint_id) SELECT tenant_id, id FROM made",
             f"{url}/hang-",
             endpoints,
         )

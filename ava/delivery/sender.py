@@ -35,8 +35,9 @@ from ava.outbound.connections import Connections
 from ava.outbound.http import Limits
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.webhooks import endpoint_leases
-from ava.store.webhooks.endpoint_leases import DeliveryOutcome, DueDelivery
+from ava.store.webhooks import endpoint_leases, outcomes
+from ava.store.webhooks.endpoint_leases import DueDelivery
+from ava.store.webhooks.outcomes import DeliveryOutcome
 from ava.tracing import Kind
 
 __all__ = ["Sender"]
@@ -187,7 +188,7 @@ class Sender:
         if not batch:
             return
         with self._database.connect() as connection:
-            changes = endpoint_leases.record(connection, [self._outcome(*result) for result in batch])
+            changes = outcomes.record(connection, [self._outcome(*result) for result in batch])
         # Only now, because a delivery must not be loaded again before its outcome is written.
         del self._results[: len(batch)]
         for delivery, result, _ in batch:
@@ -208,6 +209,7 @@ class Sender:
         )
         return DeliveryOutcome(
             delivery=delivery.id,
+            tenant_id=delivery.tenant_id,
             failures=delivery.failures,
             status=verdict.status,
             retry_in_seconds=verdict.retry_in_seconds,
@@ -310,7 +312,7 @@ class Sender:
         if delivery.body is not None:
             return delivery.body
         with self._body_turn, self._database.connect() as connection:
-            return endpoint_leases.read_body(connection, event_id=delivery.event_id) or ""
+            return endpoint_leases.read_body(connection, tenant_id=delivery.tenant_id, event_id=delivery.event_id) or ""
 
     def _send(self, delivery: DueDelivery, body: str) -> RequestResult:
         with _start_span(delivery) as span:

@@ -51,11 +51,14 @@ def unreadable(database: Database, keys: Sequence[str]) -> tuple[int, list[str]]
 
 def _all_sealed(connection: Connection, keys: Sequence[str]) -> Iterator[_Sealed]:
     of_webhooks, of_workers = Sealer(keys), Sealer(worker_keys(keys))
-    for uuid, secret, previous in endpoints.sealed_secrets(connection):
+    for tenant_id, uuid, secret, previous in endpoints.sealed_secrets(connection):
 
-        def replace_webhook(new: Mapping[str, str], uuid: str = uuid, old: str = secret) -> bool:
+        def replace_webhook(
+            new: Mapping[str, str], tenant_id: str = tenant_id, uuid: str = uuid, old: str = secret
+        ) -> bool:
+            secret, previous = new["secret"], new.get("previous_secret")
             return endpoints.reseal(
-                connection, uuid=uuid, old=old, secret=new["secret"], previous=new.get("previous_secret")
+                connection, tenant_id=tenant_id, uuid=uuid, old=old, secret=secret, previous=previous
             )
 
         yield _Sealed(

@@ -496,8 +496,8 @@ CREATE INDEX schedule_firings_old ON schedule_firings (at);
 
 -- A deleted endpoint stays as a row without its secrets until its deliveries are past retention.
 CREATE TABLE webhook_endpoints (
-    id uuid PRIMARY KEY DEFAULT ava_uuid7(),
     tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
     url text NOT NULL,
     events text[] NOT NULL CHECK (cardinality(events) > 0),
     status text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'degraded', 'disabled', 'deleted')),
@@ -507,26 +507,29 @@ CREATE TABLE webhook_endpoints (
     previous_secret_until timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, id),
     CONSTRAINT reason_exactly_when_disabled CHECK ((status = 'disabled') = (disabled_reason IS NOT NULL)),
     CONSTRAINT no_secret_exactly_when_deleted CHECK ((status = 'deleted') = (secret IS NULL)),
     CONSTRAINT previous_secret_for_a_time CHECK ((previous_secret IS NULL) = (previous_secret_until IS NULL))
 );
-CREATE INDEX webhook_endpoints_listed ON webhook_endpoints (tenant_id, id) WHERE status <> 'deleted';
 -- Every move of a job asks whether an endpoint subscribes to it.
 CREATE INDEX webhook_endpoints_told ON webhook_endpoints (tenant_id) WHERE status IN ('active', 'degraded');
 
 -- The leases of endpoints: which sender holds one, and how the endpoint has behaved lately. This is a table of its own
 -- because every move of a job reads the endpoints' rows, so those should change seldom.
 CREATE TABLE webhook_lanes (
-    endpoint_id uuid PRIMARY KEY REFERENCES webhook_endpoints ON DELETE CASCADE,
+    tenant_id text NOT NULL,
+    endpoint_id uuid NOT NULL,
     due_at timestamptz,
     sender_id uuid,
     width smallint NOT NULL DEFAULT 1 CHECK (width >= 1),
     timeouts smallint NOT NULL DEFAULT 0,
-    not_before timestamptz
+    not_before timestamptz,
+    PRIMARY KEY (tenant_id, endpoint_id),
+    FOREIGN KEY (tenant_id, endpoint_id) REFERENCES webhook_endpoints ON DELETE CASCADE
 ) WITH (fillfactor = 50);
 CREATE INDEX webhook_lanes_due ON webhook_lanes (due_at) WHERE sender_id IS NULL AND due_at IS NOT NULL;
-CREATE INDEX webhook_lanes_held ON webhook_lanes (sender_id) WHERE sender_id IS NOT NULL;
+CREATE INDEX webhook_lanes_held ON webhook_lanes (sender_id, endpoint_id) WHERE sender_id IS NOT NULL;
 
 CREATE TABLE webhook_senders (
     id uuid PRIMARY KEY,
@@ -541,9 +544,9 @@ CREATE TABLE webhook_senders (
 -- because before PostgreSQL 17 partitions share none.
 CREATE SEQUENCE webhook_events_n_seq;
 CREATE TABLE webhook_events (
-    id uuid PRIMARY KEY DEFAULT ava_uuid7(),
-    n bigint NOT NULL DEFAULT nextval('webhook_events_n_seq'),
     tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
+    n bigint NOT NULL DEFAULT nextval('webhook_events_n_seq'),
     type text NOT NULL,
     job_id uuid,
     sequence integer NOT NULL,
@@ -561,8 +564,11 @@ CREATE TABLE webhook_events (
     traceparent text
         CONSTRAINT webhook_events_traceparent_form CHECK (traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'),
     -- The last endpoint for which a delivery exists while others are still missing; null for nearly every event.
-    fanned_out_to uuid
+    fanned_out_to uuid,
+    PRIMARY KEY (tenant_id, id)
 ) PARTITION BY RANGE (id);
+-- Across tenants: the fan-out, retention and the measure of what is stored.
+CREATE INDEX webhook_events_by_id ON webhook_events (id);
 CREATE INDEX webhook_events_new ON webhook_events (n) WHERE fanned_out_at IS NULL;
 -- Tenants take turns in the fan-out.
 CREATE INDEX webhook_events_turns ON webhook_events (tenant_id, n) WHERE fanned_out_at IS NULL;
@@ -574,15 +580,17 @@ CREATE TABLE webhook_events_rest PARTITION OF webhook_events DEFAULT WITH (
 -- The events that could not be fanned out. It is a table of its own because hardly any event is ever in it. It has no
 -- foreign key, as deliveries have none; retention deletes its rows.
 CREATE TABLE webhook_set_aside (
-    event_id uuid PRIMARY KEY,
     tenant_id text NOT NULL,
+    event_id uuid NOT NULL,
     error text NOT NULL,
-    failed_at timestamptz NOT NULL DEFAULT now()
+    failed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, event_id)
 );
 
 -- No foreign keys: to check one, PostgreSQL would lock, and so write, the endpoint's row for every delivery.
 CREATE TABLE webhook_deliveries (
-    id uuid PRIMARY KEY DEFAULT ava_uuid7(),
+    tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
     endpoint_id uuid NOT NULL,
     event_id uuid NOT NULL,
     event_type text NOT NULL,
@@ -594,9 +602,12 @@ CREATE TABLE webhook_deliveries (
     history jsonb NOT NULL DEFAULT '[]',
     created_at timestamptz NOT NULL DEFAULT now(),
     completed_at timestamptz,
+    PRIMARY KEY (tenant_id, id),
     CONSTRAINT due_exactly_when_pending CHECK ((status = 'pending') = (due_at IS NOT NULL)),
     CONSTRAINT final_exactly_when_completed CHECK ((status = 'pending') = (completed_at IS NULL))
 ) PARTITION BY RANGE (id);
+-- Across tenants: the senders, retention and the measure of what is stored.
+CREATE INDEX webhook_deliveries_by_id ON webhook_deliveries (id);
 CREATE INDEX webhook_deliveries_by_type ON webhook_deliveries (endpoint_id, status, event_type, id);
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, failures, due_at, n) WHERE status = 'pending';
 CREATE INDEX webhook_deliveries_listed ON webhook_deliveries (endpoint_id, status, id);

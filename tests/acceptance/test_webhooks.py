@@ -193,8 +193,8 @@ def test_endpoints_that_hang_delay_no_other_endpoint(system: System, receive: Re
     # Copied in the database, because creating them through the API takes longer than the rest of the test.
     system.query(
         "WITH made AS (INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
-        " SELECT tenant_id, %s, events, secret FROM webhook_endpoints, generate_series(1, 150) RETURNING id)"
-        " INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM made",
+        " SELECT tenant_id, %s, events, secret FROM webhook_endpoints, generate_series(1, 150) RETURNING tenant_id, id)"
+        " INSERT INTO webhook_lanes (tenant_id, endpoint_id) SELECT tenant_id, id FROM made",
         deaf.url,
     )
     delays = []

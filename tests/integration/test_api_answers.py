@@ -121,9 +121,11 @@ def test_a_page_of_deliveries_with_long_attempts_ends_early_and_the_cursor_leads
     webhook_id = api.post("/v1/webhooks", json=asked).get_json()["data"]["id"]
     # Each attempt keeps what the receiver answered.
     api.execute(
-        "INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, n, history)"
-        " SELECT %s, ava_uuid7(), 'ava.job.failed', n, (SELECT jsonb_agg(jsonb_build_object('number', a, 'answer',"
-        " repeat(%s, 1024))) FROM generate_series(1, %s) AS a) FROM generate_series(1, 250) AS n",
+        "INSERT INTO webhook_deliveries (tenant_id, endpoint_id, event_id, event_type, n, history)"
+        " SELECT 'ten_test', %s, ava_uuid7(), 'ava.job.failed', n,"
+        " (SELECT jsonb_agg(jsonb_build_object('number', a, 'answer', repeat(%s, 1024)))"
+        " FROM generate_series(1, %s) AS a)"
+        " FROM generate_series(1, 250) AS n",
         str(ids.decode("wh", webhook_id)),
         character,
         attempts,

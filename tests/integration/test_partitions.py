@@ -22,8 +22,8 @@ _ENDPOINT = "01890000-0000-7000-8000-00000000000e"
 _INSERTS = {
     "webhook_events": "INSERT INTO webhook_events (id, tenant_id, type, sequence, fanned_out_at)"
     " SELECT {id}, 'ten_a', 'ava.job.queued', 1, now() FROM generate_series(1, {count}) AS i",
-    "webhook_deliveries": "INSERT INTO webhook_deliveries (id, endpoint_id, event_id, event_type, n)"
-    f" SELECT {{id}}, '{_ENDPOINT}', {{event}}, 'ava.job.queued', i FROM generate_series(1, {{count}}) AS i",
+    "webhook_deliveries": "INSERT INTO webhook_deliveries (tenant_id, id, endpoint_id, event_id, event_type, n)"
+    f" SELECT 'ten_a', {{id}}, '{_ENDPOINT}', {{event}}, 'ava.job.queued', i FROM generate_series(1, {{count}}) AS i",
     "audit": "INSERT INTO audit (id, tenant_id, user_id, role, action, status, address, request_id)"
     " SELECT {id}, 'ten_a', 'usr_a', 'r', 'a', 200, 'x', 'x' FROM generate_series(1, {count}) AS i",
 }
@@ -136,7 +136,7 @@ def test_events_stay_as_long_as_they_have_deliveries(stored: Backlog) -> None:
     # The fan-out was late by some days.
     _insert(stored, "webhook_deliveries", days_ago=5.5, event_days_ago=8.5, count=5)
     _insert(stored, "webhook_deliveries", days_ago=5.5, count=1)
-    stored.run("INSERT INTO webhook_set_aside SELECT id, 'ten_a', 'x' FROM webhook_events LIMIT 1")
+    stored.run("INSERT INTO webhook_set_aside SELECT 'ten_a', id, 'x' FROM webhook_events LIMIT 1")
     for _ in range(3):
         _duty(stored).run_once(0)
     assert _count(stored, "webhook_events") == 5
@@ -191,12 +191,12 @@ def test_the_deliveries_of_an_endpoint_are_due_by_failures_whatever_partition_ho
         "INSERT INTO webhook_endpoints (id, tenant_id, url, events, secret)"
         f" VALUES ('{_ENDPOINT}', 'ten_a', 'https://example.com/', ARRAY['ava.job.queued'], 's')"
     )
-    stored.run(f"INSERT INTO webhook_lanes (endpoint_id, due_at) VALUES ('{_ENDPOINT}', now()) ON CONFLICT DO NOTHING")
+    stored.run(f"INSERT INTO webhook_lanes (tenant_id, endpoint_id, due_at) VALUES ('ten_a', '{_ENDPOINT}', now())")
     for failures, days_ago in ((3, 4.5), (1, 3.5), (5, 2.5), (0, 0)):
         _insert(stored, "webhook_events", days_ago=days_ago)
         stored.run(
-            "INSERT INTO webhook_deliveries (id, endpoint_id, event_id, event_type, n, failures)"
-            f" SELECT id, '{_ENDPOINT}', id, type, n, {failures} FROM webhook_events ORDER BY n DESC LIMIT 1"
+            "INSERT INTO webhook_deliveries (tenant_id, id, endpoint_id, event_id, event_type, n, failures)"
+            f" SELECT tenant_id, id, '{_ENDPOINT}', id, type, n, {failures} FROM webhook_events ORDER BY n DESC LIMIT 1"
         )
     sender = "01890000-0000-7000-8000-00000000000f"
     with stored.database.connect() as connection:

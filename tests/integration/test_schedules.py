@@ -279,7 +279,9 @@ def test_a_disabled_schedule_is_an_event_for_those_who_subscribe(scheduled: Sche
         " VALUES ('ten_test', 'https://example.com', '{ava.schedule.disabled}', 'sealed'),"
         " ('ten_other', 'https://example.com', '{ava.schedule.disabled}', 'sealed')"
     )
-    scheduled.backlog.run("INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM webhook_endpoints")
+    scheduled.backlog.run(
+        "INSERT INTO webhook_lanes (tenant_id, endpoint_id) SELECT tenant_id, id FROM webhook_endpoints"
+    )
     schedule = scheduled.create(worker_id=WORKER, name="Nightly", input_json='{"token":"s3cret"}')
     scheduled.backlog.run("UPDATE workers SET tenants = '{ten_other}'")
     for minute in (1, 2, 3):

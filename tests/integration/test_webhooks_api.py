@@ -204,8 +204,8 @@ def test_a_list_of_deliveries_of_one_type_reads_these_alone(api: Api) -> None:
     made = _made(api)
     # Those that are looked for are older than all others.
     api.execute(
-        "INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, n)"
-        " SELECT %s, ava_uuid7(), CASE WHEN n <= 20 THEN 'ava.job.failed' ELSE 'ava.job.completed' END, n"
+        "INSERT INTO webhook_deliveries (tenant_id, endpoint_id, event_id, event_type, n)"
+        " SELECT 'ten_test', %s, ava_uuid7(), CASE WHEN n <= 20 THEN 'ava.job.failed' ELSE 'ava.job.completed' END, n"
         " FROM generate_series(1, 20000) AS n",
         str(ids.decode("wh", made["id"])),
     )

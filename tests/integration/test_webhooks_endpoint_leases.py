@@ -17,8 +17,9 @@ from ava.services import webhooks
 from ava.services.sealed_secrets import reseal_all
 from ava.settings import Settings
 from ava.store.engine.database import Connection
-from ava.store.webhooks import endpoint_leases
-from ava.store.webhooks.endpoint_leases import DeliveryOutcome, DueDelivery, LeaseRelease
+from ava.store.webhooks import endpoint_leases, outcomes
+from ava.store.webhooks.endpoint_leases import DueDelivery, LeaseRelease
+from ava.store.webhooks.outcomes import DeliveryOutcome
 from harness.api import Api
 from harness.system import ENCRYPTION_KEY
 
@@ -61,6 +62,7 @@ def _outcome(delivery: DueDelivery, status: int) -> DeliveryOutcome:
     verdict = judge(result, failures=delivery.failures, chance=0.5)
     return DeliveryOutcome(
         delivery=delivery.id,
+        tenant_id=delivery.tenant_id,
         failures=delivery.failures,
         status=verdict.status,
         retry_in_seconds=verdict.retry_in_seconds,
@@ -97,7 +99,7 @@ def test_a_released_lease_is_due_when_its_next_delivery_is(api: Api, connection:
     api.post(f"/v1/webhooks/{webhook_id}/test")
     (endpoint,) = _take(connection, ONE)
     (delivery,) = _due(connection, ONE, endpoint)
-    endpoint_leases.record(connection, [_outcome(delivery, 500)])
+    outcomes.record(connection, [_outcome(delivery, 500)])
     _release(connection, ONE, endpoint)
     assert _take(connection, ONE) == []
     assert _row(api, "due_at", "webhook_lanes") == _row(api, "due_at")
@@ -117,11 +119,11 @@ def test_leases_of_a_dead_sender_are_freed_and_its_failure_counts_once(api: Api,
     assert _take(connection, OTHER) == [endpoint]
     assert _due(connection, ONE, endpoint) == []
     (again,) = _due(connection, OTHER, endpoint)
-    endpoint_leases.record(connection, [_outcome(again, 500)])
+    outcomes.record(connection, [_outcome(again, 500)])
     # It was only slow, and writes its own failure too; then a success, which counts from any sender.
-    endpoint_leases.record(connection, [_outcome(before, 500)])
+    outcomes.record(connection, [_outcome(before, 500)])
     assert _row(api, "failures, jsonb_array_length(history)") == (1, 1)
-    endpoint_leases.record(connection, [_outcome(before, 200)])
+    outcomes.record(connection, [_outcome(before, 200)])
     assert _row(api, "status, jsonb_array_length(history)") == ("delivered", 2)
 
 
@@ -130,7 +132,7 @@ def test_a_pending_delivery_that_is_redelivered_is_due_now(api: Api, connection:
     delivery = api.post(f"/v1/webhooks/{webhook_id}/test").get_json()["data"]
     (endpoint,) = _take(connection, ONE)
     (due,) = _due(connection, ONE, endpoint)
-    endpoint_leases.record(connection, [_outcome(due, 500)])
+    outcomes.record(connection, [_outcome(due, 500)])
     _release(connection, ONE, endpoint)
     assert _take(connection, ONE) == []
     again = api.post(f"/v1/webhooks/{webhook_id}/deliveries/{delivery['id']}/redeliver").get_json()["data"]
@@ -162,7 +164,7 @@ def test_a_410_after_the_last_retry_disables_the_endpoint(api: Api, connection: 
     (endpoint,) = _take(connection, ONE)
     for status in (500, 500, 500, 500, 500, 410):
         (due,) = _due(connection, ONE, endpoint)
-        endpoint_leases.record(connection, [_outcome(due, status)])
+        outcomes.record(connection, [_outcome(due, status)])
         api.execute("UPDATE webhook_deliveries SET due_at = now() WHERE status = 'pending'")
     assert _row(api, "status, failures") == ("abandoned", 6)
     assert _row(api, "status, disabled_reason", "webhook_endpoints") == ("disabled", "gone")
@@ -204,7 +206,7 @@ def test_failed_deliveries_come_first(api: Api, connection: Connection) -> None:
     (endpoint,) = _take(connection, ONE)
     assert [delivery.event_id for delivery in _due(connection, ONE, endpoint)] == made
     last = _due(connection, ONE, endpoint)[2]
-    endpoint_leases.record(connection, [_outcome(last, 500)])
+    outcomes.record(connection, [_outcome(last, 500)])
     api.execute("UPDATE webhook_deliveries SET due_at = now() WHERE failures = 1")
     assert [delivery.event_id for delivery in _due(connection, ONE, endpoint)] == [made[2], made[0], made[1]]
 
@@ -215,7 +217,7 @@ def test_the_history_keeps_the_last_fifty_requests(api: Api, connection: Connect
     (endpoint,) = _take(connection, ONE)
     for _ in range(52):
         (due,) = _due(connection, ONE, endpoint)
-        endpoint_leases.record(connection, [_outcome(due, 200)])
+        outcomes.record(connection, [_outcome(due, 200)])
         api.post(f"/v1/webhooks/{webhook_id}/deliveries/{delivery['id']}/redeliver")
     (listed,) = api.get(f"/v1/webhooks/{webhook_id}/deliveries").get_json()["data"]
     assert len(listed["attempts"]) == 50

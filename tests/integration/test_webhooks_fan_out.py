@@ -37,8 +37,8 @@ def _subscribe(api: Api, **rest: Any) -> None:
 def _copy_endpoints(api: Api, tenant_id: str, count: int) -> None:
     api.execute(
         "WITH made AS (INSERT INTO webhook_endpoints (tenant_id, url, events, secret) SELECT tenant_id, url, events,"
-        " secret FROM webhook_endpoints, generate_series(1, %s) WHERE tenant_id = %s RETURNING id)"
-        " INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM made",
+        " secret FROM webhook_endpoints, generate_series(1, %s) WHERE tenant_id = %s RETURNING tenant_id, id)"
+        " INSERT INTO webhook_lanes (tenant_id, endpoint_id) SELECT tenant_id, id FROM made",
         count,
         tenant_id,
     )
@@ -145,7 +145,10 @@ def test_every_tenant_gets_a_turn_however_many_there_are(api: Api) -> None:
         "INSERT INTO webhook_endpoints (tenant_id, url, events, secret, created_at)"
         " SELECT tenant_id, 'https://example.com/', ARRAY['ava.job.queued'], 's', '2020-01-01' FROM webhook_events"
     )
-    api.execute("INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM webhook_endpoints ON CONFLICT DO NOTHING")
+    api.execute(
+        "INSERT INTO webhook_lanes (tenant_id, endpoint_id) SELECT tenant_id, id FROM webhook_endpoints"
+        " ON CONFLICT DO NOTHING"
+    )
     _run_until_done(api, FanOut(api.database), max_runs=5)
     assert api.execute("SELECT count(DISTINCT endpoint_id) FROM webhook_deliveries") == [(130,)]
 
@@ -299,6 +302,6 @@ def test_large_bodies_are_read_when_their_request_begins(api: Api) -> None:
         assert small.body is not None
         assert small.bytes_to_read == 0
         assert large.body is None
-        body = endpoint_leases.read_body(connection, event_id=large.event_id)
+        body = endpoint_leases.read_body(connection, tenant_id=large.tenant_id, event_id=large.event_id)
         assert body is not None
         assert len(body) == large.bytes_to_read > 100_000

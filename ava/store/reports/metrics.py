@@ -234,7 +234,8 @@ def refused_queues(connection: Connection, *, dead_after_seconds: float) -> list
 
 _ENDPOINT_COUNTS = Statement("""
 SELECT p.status, count(*), coalesce(max(extract(epoch FROM now() - l.due_at)), 0)
-FROM webhook_endpoints AS p LEFT JOIN webhook_lanes AS l ON l.endpoint_id = p.id AND l.due_at < now()
+FROM webhook_endpoints AS p
+LEFT JOIN webhook_lanes AS l ON l.tenant_id = p.tenant_id AND l.endpoint_id = p.id AND l.due_at < now()
 WHERE p.status <> 'deleted' GROUP BY 1 ORDER BY 1
 """)
 

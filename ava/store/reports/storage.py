@@ -100,8 +100,7 @@ KINDS = (
         statement=_statement(
             "webhook_deliveries",
             f"{_DELIVERY_BYTES} + pg_column_size(p.history)",
-            join="JOIN webhook_endpoints AS e ON e.id = p.endpoint_id",
-            tenant="e.tenant_id",
+            tenant="p.tenant_id",
             **_BY_ID,
         ),
     ),

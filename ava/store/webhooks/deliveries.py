@@ -63,7 +63,9 @@ def _page(ranges: str) -> Statement:
     return Statement(f"""
 SELECT {_COLUMNS} FROM (
     SELECT found.id FROM {ranges} ORDER BY found.id DESC LIMIT %(page)s OFFSET %(offset)s
-) AS asked CROSS JOIN LATERAL (SELECT * FROM webhook_deliveries WHERE id = asked.id LIMIT 1) AS d ORDER BY d.id DESC
+) AS asked CROSS JOIN LATERAL (
+    SELECT * FROM webhook_deliveries WHERE tenant_id = %(tenant_id)s AND id = asked.id LIMIT 1
+) AS d ORDER BY d.id DESC
 """)
 
 
@@ -120,11 +122,11 @@ WITH again AS (
         failures = CASE WHEN d.status = 'pending' THEN d.failures ELSE 0 END
     FROM webhook_endpoints AS p
     WHERE d.endpoint_id = p.id AND p.tenant_id = %(tenant_id)s AND p.id = %(webhook_id)s::uuid
-        AND p.status <> 'deleted' AND p.status <> 'disabled' AND d.id = %(id)s::uuid
+        AND p.status <> 'deleted' AND p.status <> 'disabled' AND d.tenant_id = %(tenant_id)s AND d.id = %(id)s::uuid
     RETURNING d.*
 ), lease AS (
     UPDATE webhook_lanes SET due_at = greatest(now(), not_before)
-    WHERE endpoint_id = (SELECT endpoint_id FROM again LIMIT 1)
+    WHERE tenant_id = %(tenant_id)s AND endpoint_id = (SELECT endpoint_id FROM again LIMIT 1)
 )
 SELECT {_COLUMNS} FROM again AS d
 """)
@@ -170,7 +172,8 @@ def _redeliver_ended(*index: str) -> Statement:
     columns, keys = ", ".join(index), ", ".join(values[name] for name in index)
     return Statement(f"""
 WITH ended AS (
-    SELECT d.id FROM webhook_deliveries AS d JOIN webhook_endpoints AS p ON p.id = d.endpoint_id
+    SELECT d.id FROM webhook_deliveries AS d
+    JOIN webhook_endpoints AS p ON p.tenant_id = d.tenant_id AND p.id = d.endpoint_id
     WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.status <> 'disabled'
         AND ({columns}, d.id) >= ({keys}, %(first)s::uuid) AND ({columns}, d.id) < ({keys}, %(before)s::uuid)
         AND d.id >= %(first)s::uuid AND d.id < %(before)s::uuid
@@ -178,12 +181,12 @@ WITH ended AS (
     ORDER BY {columns}, d.id LIMIT %(limit)s FOR UPDATE OF d
 ), again AS (
     UPDATE webhook_deliveries AS d SET status = 'pending', failures = 0, due_at = now(), completed_at = NULL
-    WHERE d.id = ANY(ARRAY(SELECT id FROM ended)) AND d.id >= %(first)s::uuid AND d.id < %(before)s::uuid
-        AND d.status = %(status)s
+    WHERE d.tenant_id = %(tenant_id)s AND d.id = ANY(ARRAY(SELECT id FROM ended))
+        AND d.id >= %(first)s::uuid AND d.id < %(before)s::uuid AND d.status = %(status)s
     RETURNING d.endpoint_id
 ), lease AS (
     UPDATE webhook_lanes SET due_at = greatest(now(), not_before)
-    WHERE endpoint_id = (SELECT endpoint_id FROM again LIMIT 1)
+    WHERE tenant_id = %(tenant_id)s AND endpoint_id = (SELECT endpoint_id FROM again LIMIT 1)
 )
 SELECT (SELECT count(*) FROM again), (SELECT ended.id::text FROM ended ORDER BY ended.id DESC LIMIT 1)
 """)
@@ -216,9 +219,9 @@ def redeliver_ended(
 
 _READ_BODY = Statement("""
 SELECT left(e.body, %(max_characters)s), octet_length(e.body) FROM webhook_deliveries AS d
-JOIN webhook_endpoints AS p ON p.id = d.endpoint_id
-JOIN webhook_events AS e ON e.id = d.event_id
-WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid AND d.id = %(id)s::uuid
+JOIN webhook_endpoints AS p ON p.tenant_id = d.tenant_id AND p.id = d.endpoint_id
+JOIN webhook_events AS e ON e.tenant_id = d.tenant_id AND e.id = d.event_id
+WHERE d.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid AND d.id = %(id)s::uuid
 """)
 
 
@@ -243,11 +246,12 @@ WITH event AS (
             now())
     RETURNING id, n
 ), delivery AS (
-    INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, n)
-    SELECT %(webhook_id)s::uuid, id, %(type)s, n FROM event
+    INSERT INTO webhook_deliveries (tenant_id, endpoint_id, event_id, event_type, n)
+    SELECT %(tenant_id)s, %(webhook_id)s::uuid, id, %(type)s, n FROM event
     RETURNING *
 ), lease AS (
-    UPDATE webhook_lanes SET due_at = greatest(now(), not_before) WHERE endpoint_id = %(webhook_id)s::uuid
+    UPDATE webhook_lanes SET due_at = greatest(now(), not_before)
+    WHERE tenant_id = %(tenant_id)s AND endpoint_id = %(webhook_id)s::uuid
 )
 SELECT {_COLUMNS} FROM delivery AS d
 """)

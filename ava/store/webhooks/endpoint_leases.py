@@ -6,33 +6,28 @@ heartbeats are free again. Their table is `webhook_lanes`, whose column `width` 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.webhooks.webhook import DeliveryStatus, EndpointHealth
+from ava.domain.webhooks.webhook import EndpointHealth
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import BY_INDEX
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.partitions import given_ids, is_given
 
 __all__ = [
-    "DeliveryOutcome",
     "DueDelivery",
     "HeldLease",
     "LeaseRelease",
     "PendingWork",
-    "StatusChange",
     "acquire",
     "deregister",
     "due_deliveries",
     "find_work",
     "heartbeat",
     "read_body",
-    "record",
     "release",
 ]
 
@@ -43,13 +38,14 @@ WITH me AS (
 ), dead AS (
     DELETE FROM webhook_senders WHERE seen_at < now() - %(dead_after)s * interval '1 second' AND id <> %(id)s::uuid
 ), orphans AS (
-    SELECT l.endpoint_id FROM webhook_lanes AS l
+    SELECT l.tenant_id, l.endpoint_id FROM webhook_lanes AS l
     WHERE l.sender_id IS NOT NULL AND l.sender_id <> %(id)s::uuid AND NOT EXISTS (
         SELECT 1 FROM webhook_senders AS s
         WHERE s.id = l.sender_id AND s.seen_at > now() - %(dead_after)s * interval '1 second')
     ORDER BY l.endpoint_id FOR UPDATE SKIP LOCKED
 )
-UPDATE webhook_lanes AS l SET sender_id = NULL, due_at = now() FROM orphans WHERE l.endpoint_id = orphans.endpoint_id
+UPDATE webhook_lanes AS l SET sender_id = NULL, due_at = now() FROM orphans
+WHERE l.tenant_id = orphans.tenant_id AND l.endpoint_id = orphans.endpoint_id
 """)
 
 
@@ -115,15 +111,14 @@ _ACQUIRE = Prepared(
     "acquire_leases",
     """
 WITH next AS (
-    SELECT endpoint_id FROM webhook_lanes
+    SELECT tenant_id, endpoint_id FROM webhook_lanes
     WHERE sender_id IS NULL AND due_at <= now() AND (timeouts > 0) = %(is_silent)s
         AND (width > 1 OR %(is_any_concurrency)s)
     ORDER BY due_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE webhook_lanes AS l SET sender_id = %(sender_id)s::uuid, due_at = NULL
-FROM next WHERE l.endpoint_id = next.endpoint_id
-RETURNING l.endpoint_id::text, (SELECT p.tenant_id FROM webhook_endpoints AS p WHERE p.id = l.endpoint_id), l.width,
-    l.timeouts
+FROM next WHERE l.tenant_id = next.tenant_id AND l.endpoint_id = next.endpoint_id
+RETURNING l.endpoint_id::text, l.tenant_id, l.width, l.timeouts
 """,
 )
 
@@ -202,7 +197,7 @@ SELECT d.id::text, p.id::text, p.tenant_id, d.job_id::text, d.failures, jsonb_ar
        e.traceparent, p.url, p.secret, CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END
 FROM unnest(%(endpoints)s::uuid[], %(capacities)s::int[]) AS w (endpoint_id, capacity)
 JOIN webhook_lanes AS l ON l.endpoint_id = w.endpoint_id AND l.sender_id = %(sender_id)s::uuid
-JOIN webhook_endpoints AS p ON p.id = w.endpoint_id AND p.status IN ('active', 'degraded')
+JOIN webhook_endpoints AS p ON p.tenant_id = l.tenant_id AND p.id = w.endpoint_id AND p.status IN ('active', 'degraded')
 CROSS JOIN LATERAL (
     SELECT found.* FROM {_failures_of("w.endpoint_id")} CROSS JOIN LATERAL (
         SELECT d.* FROM webhook_deliveries AS d
@@ -212,7 +207,9 @@ CROSS JOIN LATERAL (
     ) AS found
     ORDER BY found.failures DESC, found.due_at, found.n LIMIT w.capacity
 ) AS d
-CROSS JOIN LATERAL (SELECT * FROM webhook_events WHERE id = d.event_id LIMIT 1) AS e
+CROSS JOIN LATERAL (
+    SELECT * FROM webhook_events WHERE tenant_id = d.tenant_id AND id = d.event_id LIMIT 1
+) AS e
 ORDER BY p.id, d.failures DESC, d.due_at, d.n
 """,
 )
@@ -253,96 +250,16 @@ def _due_delivery(row: Any) -> DueDelivery:
     )
 
 
-_READ_BODY = Prepared("read_webhook_body", "SELECT body FROM webhook_events WHERE id = %(id)s::uuid")
+_READ_BODY = Prepared(
+    "read_webhook_body",
+    "SELECT body FROM webhook_events WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid",
+)
 
 
-def read_body(connection: Connection, *, event_id: str) -> str | None:
+def read_body(connection: Connection, *, tenant_id: str, event_id: str) -> str | None:
     """Returns the body of an event; None if retention has deleted the event."""
-    found = _READ_BODY.run(connection, {"id": str(ids.decode("evt", event_id))})
+    found = _READ_BODY.run(connection, {"tenant_id": tenant_id, "id": str(ids.decode("evt", event_id))})
     return found[0][0] if found else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeliveryOutcome:
-    """The outcome of one request, to be written."""
-
-    #: The delivery's UUID.
-    delivery: str
-    #: The number of failures before it.
-    failures: int
-    status: DeliveryStatus
-    #: Seconds until the next request, while the delivery is pending.
-    retry_in_seconds: float | None
-    #: True if the endpoint answered 410 Gone.
-    is_gone: bool
-    #: The request as the API shows it.
-    entry: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StatusChange:
-    """An endpoint whose status an outcome changed."""
-
-    webhook_id: str
-    status: str
-
-
-#: The most requests that a delivery's history keeps.
-_MAX_IN_HISTORY = 50
-
-# A failure that an earlier holder of the lease has written already is not counted twice.
-_RECORD = Prepared(
-    "record_outcomes",
-    f"""
-WITH given AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(failures)s::int[], %(statuses)s::text[], %(delays)s::float8[],
-                         %(gone)s::bool[], %(entries)s::text[])
-        AS g (id, failures, status, delay, is_gone, entry)
-), held AS (
-    SELECT d.id FROM webhook_deliveries AS d JOIN given ON given.id = d.id
-    WHERE {is_given("d.id")} ORDER BY d.id FOR UPDATE OF d
-), done AS (
-    UPDATE webhook_deliveries AS d SET
-        status = given.status,
-        failures = d.failures + CASE WHEN given.status = 'delivered' THEN 0 ELSE 1 END,
-        due_at = CASE WHEN given.status = 'pending' THEN clock_timestamp() + given.delay * interval '1 second' END,
-        completed_at = CASE WHEN given.status <> 'pending' THEN clock_timestamp() END,
-        history = CASE WHEN jsonb_array_length(d.history) < {_MAX_IN_HISTORY} THEN d.history ELSE d.history - 0 END
-                  || given.entry::jsonb
-    FROM given JOIN held ON held.id = given.id
-    WHERE d.id = given.id AND {is_given("d.id")} AND d.status = 'pending'
-        AND (given.status = 'delivered' OR d.failures = given.failures)
-    RETURNING d.endpoint_id, d.status, given.is_gone
-), summed AS (
-    SELECT endpoint_id, bool_or(is_gone) AS is_gone, bool_or(status = 'delivered') AS is_healthy,
-           bool_or(status = 'abandoned') AS is_degraded
-    FROM done GROUP BY endpoint_id
-)
-UPDATE webhook_endpoints AS p SET
-    status = CASE WHEN summed.is_gone THEN 'disabled' WHEN summed.is_healthy THEN 'active' ELSE 'degraded' END,
-    disabled_reason = CASE WHEN summed.is_gone THEN 'gone' END,
-    updated_at = clock_timestamp()
-FROM summed
-WHERE p.id = summed.endpoint_id AND p.status IN ('active', 'degraded')
-    AND (summed.is_gone OR (summed.is_healthy AND p.status = 'degraded')
-         OR (summed.is_degraded AND NOT summed.is_healthy AND p.status = 'active'))
-RETURNING p.id::text, p.status
-""",
-)
-
-
-def record(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> list[StatusChange]:
-    """Write the outcomes of requests. Returns the endpoints whose status has changed."""
-    parameters = {
-        **given_ids([outcome.delivery for outcome in outcomes]),
-        "failures": [outcome.failures for outcome in outcomes],
-        "statuses": [outcome.status.value for outcome in outcomes],
-        "delays": [outcome.retry_in_seconds for outcome in outcomes],
-        "gone": [outcome.is_gone for outcome in outcomes],
-        "entries": [json.dumps(outcome.entry) for outcome in outcomes],
-    }
-    found = _RECORD.run(connection, parameters, before=BY_INDEX)
-    return [StatusChange(webhook_id=ids.encode("wh", row[0]), status=row[1]) for row in found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -364,23 +281,24 @@ WITH given AS (
     SELECT * FROM unnest(%(endpoints)s::uuid[], %(concurrencies)s::int[], %(timeouts)s::int[], %(pauses)s::float8[])
         AS g (endpoint_id, concurrency, timeouts, pause)
 ), mine AS (
-    SELECT l.endpoint_id FROM webhook_lanes AS l JOIN given USING (endpoint_id)
+    SELECT l.tenant_id, l.endpoint_id FROM webhook_lanes AS l JOIN given USING (endpoint_id)
     WHERE l.sender_id = %(sender_id)s::uuid ORDER BY l.endpoint_id FOR UPDATE OF l
 ), next AS (
-    SELECT given.*, CASE WHEN pause > 0 THEN now() + pause * interval '1 second' END AS not_before, (
+    SELECT given.*, mine.tenant_id, CASE WHEN pause > 0 THEN now() + pause * interval '1 second' END AS not_before, (
         SELECT min(found.due_at)
         FROM webhook_endpoints AS p CROSS JOIN LATERAL {_failures_of("p.id")} CROSS JOIN LATERAL (
             SELECT d.due_at FROM webhook_deliveries AS d
             WHERE d.endpoint_id = p.id AND d.status = 'pending' AND d.failures = f.failures ORDER BY d.due_at LIMIT 1
         ) AS found
-        WHERE p.id = given.endpoint_id AND p.status IN ('active', 'degraded')) AS due_at
+        WHERE p.tenant_id = mine.tenant_id AND p.id = given.endpoint_id
+            AND p.status IN ('active', 'degraded')) AS due_at
     FROM given JOIN mine USING (endpoint_id)
 )
 UPDATE webhook_lanes AS l SET sender_id = NULL, width = next.concurrency, timeouts = least(next.timeouts, 1000),
     not_before = next.not_before,
     due_at = CASE WHEN coalesce(l.due_at, next.due_at) IS NOT NULL
                   THEN greatest(least(l.due_at, next.due_at), next.not_before) END
-FROM next WHERE l.endpoint_id = next.endpoint_id
+FROM next WHERE l.tenant_id = next.tenant_id AND l.endpoint_id = next.endpoint_id
 """,
 )
 

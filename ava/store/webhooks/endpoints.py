@@ -35,7 +35,7 @@ WITH created AS (
     ) < %(max_endpoints)s
     RETURNING *
 ), lease AS (
-    INSERT INTO webhook_lanes (endpoint_id) SELECT id FROM created
+    INSERT INTO webhook_lanes (tenant_id, endpoint_id) SELECT tenant_id, id FROM created
 )
 SELECT {_COLUMNS} FROM created AS e
 """)
@@ -119,7 +119,7 @@ WITH changed AS (
     RETURNING *
 ), lease AS (
     UPDATE webhook_lanes AS l SET due_at = now(), timeouts = 0, not_before = NULL
-    FROM changed WHERE l.endpoint_id = changed.id
+    FROM changed WHERE l.tenant_id = changed.tenant_id AND l.endpoint_id = changed.id
 )
 SELECT {_COLUMNS} FROM changed AS e
 """)
@@ -165,24 +165,25 @@ def delete(connection: Connection, *, tenant_id: str, webhook_id: str) -> bool:
 
 
 _SEALED_SECRETS = Statement("""
-SELECT id::text, secret, previous_secret FROM webhook_endpoints WHERE status <> 'deleted' ORDER BY id
+SELECT tenant_id, id::text, secret, previous_secret FROM webhook_endpoints WHERE status <> 'deleted' ORDER BY id
 """)
 
 
-def sealed_secrets(connection: Connection) -> list[tuple[str, str, str | None]]:
-    """Returns every endpoint's id (a UUID), sealed secret and sealed previous secret."""
-    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(_SEALED_SECRETS)]
+def sealed_secrets(connection: Connection) -> list[tuple[str, str, str, str | None]]:
+    """Returns every endpoint's tenant, id (a UUID), sealed secret and sealed previous secret."""
+    return [(row[0], row[1], row[2], row[3]) for row in connection.exec_driver_sql(_SEALED_SECRETS)]
 
 
 _RESEAL = Statement("""
 UPDATE webhook_endpoints SET secret = %(secret)s, previous_secret = %(previous)s
-WHERE id = %(id)s::uuid AND secret = %(old)s AND (previous_secret IS NULL) = (%(previous)s::text IS NULL)
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND secret = %(old)s
+    AND (previous_secret IS NULL) = (%(previous)s::text IS NULL)
 """)
 
 
-def reseal(connection: Connection, *, uuid: str, old: str, secret: str, previous: str | None) -> bool:
+def reseal(connection: Connection, *, tenant_id: str, uuid: str, old: str, secret: str, previous: str | None) -> bool:
     """Replace an endpoint's secrets by the same ones, sealed again. Returns False if they have changed meanwhile."""
-    parameters = {"id": uuid, "old": old, "secret": secret, "previous": previous}
+    parameters = {"tenant_id": tenant_id, "id": uuid, "old": old, "secret": secret, "previous": previous}
     return connection.exec_driver_sql(_RESEAL, parameters).rowcount == 1
 
 

@@ -74,7 +74,7 @@ _DELETE = {
 _DELETE_SET_ASIDE = Statement("DELETE FROM webhook_set_aside WHERE event_id < %(before)s::uuid")
 _DELETE_ENDPOINTS = Statement("""
 DELETE FROM webhook_endpoints AS p WHERE p.status = 'deleted'
-    AND NOT EXISTS (SELECT FROM webhook_deliveries AS d WHERE d.endpoint_id = p.id)
+    AND NOT EXISTS (SELECT FROM webhook_deliveries AS d WHERE d.endpoint_id = p.id AND d.tenant_id = p.tenant_id)
 """)
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 

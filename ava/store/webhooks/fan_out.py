@@ -204,7 +204,7 @@ WITH given AS (
     JOIN webhook_events AS e ON e.id = g.id AND {is_given("e.id")} AND e.fanned_out_at IS NULL
     FOR UPDATE OF e
 ), pairs AS (
-    SELECT given.id, given.type, given.job_id, given.n, p.endpoint_id
+    SELECT given.id, given.type, given.job_id, given.n, given.tenant_id, p.endpoint_id
     FROM given CROSS JOIN LATERAL (
         SELECT p.id AS endpoint_id FROM webhook_endpoints AS p
         WHERE p.tenant_id = given.tenant_id AND p.status IN ('active', 'degraded') AND given.type = ANY(p.events)
@@ -218,20 +218,22 @@ WITH given AS (
 ), done AS (
     UPDATE webhook_events AS e SET body = given.body, traceparent = given.traceparent, fanned_out_to = reached.last,
         fanned_out_at = CASE WHEN coalesce(reached.deliveries, 0) < {MAX_DELIVERIES_PER_EVENT} THEN now() END
-    FROM given LEFT JOIN reached USING (id) WHERE e.id = given.id AND {is_given("e.id")}
+    FROM given LEFT JOIN reached USING (id)
+    WHERE e.tenant_id = given.tenant_id AND e.id = given.id AND {is_given("e.id")}
 ), created AS (
-    INSERT INTO webhook_deliveries (endpoint_id, event_id, event_type, job_id, n)
-    SELECT endpoint_id, id, type, job_id, n FROM pairs ORDER BY n, endpoint_id
-    RETURNING endpoint_id
+    INSERT INTO webhook_deliveries (tenant_id, endpoint_id, event_id, event_type, job_id, n)
+    SELECT tenant_id, endpoint_id, id, type, job_id, n FROM pairs ORDER BY n, endpoint_id
+    RETURNING tenant_id, endpoint_id
 ), leases AS (
     -- All of them are locked: a sender that acquires one between this read and the commit would miss the deliveries.
-    SELECT endpoint_id, due_at, greatest(now(), not_before) AS next_due_at FROM webhook_lanes
-    WHERE endpoint_id IN (SELECT endpoint_id FROM created)
+    SELECT tenant_id, endpoint_id, due_at, greatest(now(), not_before) AS next_due_at FROM webhook_lanes
+    WHERE (tenant_id, endpoint_id) IN (SELECT tenant_id, endpoint_id FROM created)
     ORDER BY endpoint_id FOR UPDATE
 ), made_due AS (
     UPDATE webhook_lanes AS l SET due_at = leases.next_due_at
     FROM leases
-    WHERE l.endpoint_id = leases.endpoint_id AND (leases.due_at IS NULL OR leases.due_at > leases.next_due_at)
+    WHERE l.tenant_id = leases.tenant_id AND l.endpoint_id = leases.endpoint_id
+        AND (leases.due_at IS NULL OR leases.due_at > leases.next_due_at)
 )
 SELECT count(*) FROM created
 """,
@@ -256,14 +258,15 @@ def create_deliveries(connection: Connection, bodies: Sequence[tuple[str, str | 
 
 _SET_ASIDE = Statement("""
 WITH aside AS (
-    UPDATE webhook_events SET fanned_out_at = now() WHERE id = %(id)s::uuid AND fanned_out_at IS NULL
+    UPDATE webhook_events SET fanned_out_at = now()
+    WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND fanned_out_at IS NULL
     RETURNING id, tenant_id
 )
 INSERT INTO webhook_set_aside (event_id, tenant_id, error) SELECT id, tenant_id, %(error)s FROM aside
-ON CONFLICT (event_id) DO UPDATE SET error = excluded.error, failed_at = now()
+ON CONFLICT (tenant_id, event_id) DO UPDATE SET error = excluded.error, failed_at = now()
 """)
 
 
-def set_aside(connection: Connection, *, uuid: str, error: str) -> None:
+def set_aside(connection: Connection, *, tenant_id: str, uuid: str, error: str) -> None:
     """Exclude an event from the fan-out until an operator returns it (`ava webhooks --retry-set-aside`)."""
-    connection.exec_driver_sql(_SET_ASIDE, {"id": uuid, "error": error})
+    connection.exec_driver_sql(_SET_ASIDE, {"tenant_id": tenant_id, "id": uuid, "error": error})

@@ -47,8 +47,9 @@ def find(connection: Connection) -> SetAsideEvents:
 
 _RETRY = Statement("""
 WITH returned AS (
-    DELETE FROM webhook_set_aside WHERE event_id IN (
-        SELECT event_id FROM webhook_set_aside ORDER BY failed_at, event_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    DELETE FROM webhook_set_aside WHERE (tenant_id, event_id) IN (
+        SELECT tenant_id, event_id FROM webhook_set_aside ORDER BY failed_at, event_id LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED)
     RETURNING event_id
 )
 UPDATE webhook_events SET fanned_out_at = NULL WHERE id = ANY(ARRAY(SELECT event_id FROM returned))

@@ -1,0 +1,102 @@
+"""The outcomes of requests, as the sender that holds the endpoint's lease writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.webhooks.webhook import DeliveryStatus
+from ava.store.engine.database import Connection
+from ava.store.engine.plans import BY_INDEX
+from ava.store.engine.prepared import Prepared
+from ava.store.partitions import given_ids, is_given
+
+__all__ = ["DeliveryOutcome", "StatusChange", "record"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryOutcome:
+    """The outcome of one request, to be written."""
+
+    #: The delivery's UUID.
+    delivery: str
+    tenant_id: str
+    #: The number of failures before it.
+    failures: int
+    status: DeliveryStatus
+    #: Seconds until the next request, while the delivery is pending.
+    retry_in_seconds: float | None
+    #: True if the endpoint answered 410 Gone.
+    is_gone: bool
+    #: The request as the API shows it.
+    entry: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusChange:
+    """An endpoint whose status an outcome changed."""
+
+    webhook_id: str
+    status: str
+
+
+#: The most requests that a delivery's history keeps.
+_MAX_IN_HISTORY = 50
+
+# A failure that an earlier holder of the lease has written already is not counted twice.
+_RECORD = Prepared(
+    "record_outcomes",
+    f"""
+WITH given AS (
+    SELECT * FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(failures)s::int[], %(statuses)s::text[],
+                         %(delays)s::float8[], %(gone)s::bool[], %(entries)s::text[])
+        AS g (tenant_id, id, failures, status, delay, is_gone, entry)
+), held AS (
+    SELECT d.id FROM webhook_deliveries AS d JOIN given ON given.tenant_id = d.tenant_id AND given.id = d.id
+    WHERE {is_given("d.id")} ORDER BY d.id FOR UPDATE OF d
+), done AS (
+    UPDATE webhook_deliveries AS d SET
+        status = given.status,
+        failures = d.failures + CASE WHEN given.status = 'delivered' THEN 0 ELSE 1 END,
+        due_at = CASE WHEN given.status = 'pending' THEN clock_timestamp() + given.delay * interval '1 second' END,
+        completed_at = CASE WHEN given.status <> 'pending' THEN clock_timestamp() END,
+        history = CASE WHEN jsonb_array_length(d.history) < {_MAX_IN_HISTORY} THEN d.history ELSE d.history - 0 END
+                  || given.entry::jsonb
+    FROM given JOIN held ON held.id = given.id
+    WHERE d.tenant_id = given.tenant_id AND d.id = given.id AND {is_given("d.id")} AND d.status = 'pending'
+        AND (given.status = 'delivered' OR d.failures = given.failures)
+    RETURNING d.tenant_id, d.endpoint_id, d.status, given.is_gone
+), summed AS (
+    SELECT tenant_id, endpoint_id, bool_or(is_gone) AS is_gone, bool_or(status = 'delivered') AS is_healthy,
+           bool_or(status = 'abandoned') AS is_degraded
+    FROM done GROUP BY tenant_id, endpoint_id
+)
+UPDATE webhook_endpoints AS p SET
+    status = CASE WHEN summed.is_gone THEN 'disabled' WHEN summed.is_healthy THEN 'active' ELSE 'degraded' END,
+    disabled_reason = CASE WHEN summed.is_gone THEN 'gone' END,
+    updated_at = clock_timestamp()
+FROM summed
+WHERE p.tenant_id = summed.tenant_id AND p.id = summed.endpoint_id AND p.status IN ('active', 'degraded')
+    AND (summed.is_gone OR (summed.is_healthy AND p.status = 'degraded')
+         OR (summed.is_degraded AND NOT summed.is_healthy AND p.status = 'active'))
+RETURNING p.id::text, p.status
+""",
+)
+
+
+def record(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> list[StatusChange]:
+    """Write the outcomes of requests. Returns the endpoints whose status has changed."""
+    parameters = {
+        **given_ids([outcome.delivery for outcome in outcomes]),
+        "tenants": [outcome.tenant_id for outcome in outcomes],
+        "failures": [outcome.failures for outcome in outcomes],
+        "statuses": [outcome.status.value for outcome in outcomes],
+        "delays": [outcome.retry_in_seconds for outcome in outcomes],
+        "gone": [outcome.is_gone for outcome in outcomes],
+        "entries": [json.dumps(outcome.entry) for outcome in outcomes],
+    }
+    found = _RECORD.run(connection, parameters, before=BY_INDEX)
+    return [StatusChange(webhook_id=ids.encode("wh", row[0]), status=row[1]) for row in found]
