@@ -203,7 +203,7 @@ def test_fan_out_reads_only_the_events_it_takes(api: Api, is_analyzed: bool) -> 
         api.execute("ANALYZE webhook_events")
     before = _new_events_read(api)
     assert FanOut(api.database).run_once() == 200
-    assert 200 <= _new_events_read(api) - before < 1_000
+    assert _new_events_read(api) - before < 1_000
 
 
 def _new_events_read(api: Api) -> int:
