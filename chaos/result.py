@@ -143,7 +143,7 @@ def _uncounted(cluster: Cluster) -> list[str]:
     """Returns what is wrong with the count of ended jobs, once it had the time to be complete."""
 
     def counts() -> tuple[int, int]:
-        query = "SELECT (SELECT coalesce(sum(jobs), 0)::integer FROM job_totals), count(completed_at) FROM jobs"
+        query = "SELECT (SELECT coalesce(sum(jobs), 0)::integer FROM job_minutes), count(completed_at) FROM jobs"
         counted, ended = cluster.system.query(query)[0]
         return counted, ended
 
