@@ -115,8 +115,11 @@ class DueSchedule:
     schedule: Schedule
     #: None if there is no such worker any more, or none that the tenant may run.
     worker: RunnableWorker | None
-    #: The status of its last job; None if there is none. It is read only if the overlap matters.
+    #: The status of its last job that was not cancelled while it waited for an earlier one; None if there is none. It
+    #: is read only if the overlap matters.
     last_status: Status | None
+    #: The UUID of that job.
+    last_uuid: str | None = None
     #: True if a job of it waits for an earlier one to end (`queue_one`).
     has_waiting: bool = False
     #: For how many firings in a row its worker was gone.
@@ -191,8 +194,7 @@ def postpone(due: DueSchedule, now: datetime) -> FiringDecision:
 
 def reserve(decision: FiringDecision, uuids: Iterator[str | None]) -> FiringDecision:
     """Returns the decision with the UUIDs of its jobs, and without the times that have none: their firings exist."""
-    times, last_id = [], decision.due.schedule.last_job_id
-    earlier_uuid = None if last_id is None else str(ids.decode("job", last_id))
+    times, earlier_uuid = [], decision.due.last_uuid
     for each in decision.times:
         if each.outcome is not Outcome.FIRED:
             times.append(each)

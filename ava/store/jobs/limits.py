@@ -201,19 +201,38 @@ def write_rate_states(connection: Connection, moments: dict[str, datetime]) -> N
     connection.exec_driver_sql(_WRITE_RATE_STATES, parameters)
 
 
-_PUT_OFF_RATE = Statement("""
-INSERT INTO rate_states AS r (key, next_at)
-SELECT rate_key, clock_timestamp() + %(seconds)s * interval '1 second' FROM jobs
-WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
-    AND claim_id IS NOT DISTINCT FROM %(claim_id)s::uuid AND rate_key IS NOT NULL
-ON CONFLICT (key) DO UPDATE SET next_at = greatest(r.next_at, excluded.next_at)
-""")
+# Jobs of the key that were admitted and have not started wait again. A row that is locked now is that of a start.
+_PUT_OFF_RATE = Prepared(
+    "put_off_rate",
+    f"""
+WITH own AS (
+    SELECT rate_key, limit_key FROM jobs
+    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
+        AND claim_id IS NOT DISTINCT FROM %(claim_id)s::uuid AND rate_key IS NOT NULL
+), put_off AS (
+    INSERT INTO rate_states AS r (key, next_at)
+    SELECT rate_key, clock_timestamp() + %(seconds)s * interval '1 second' FROM own
+    ON CONFLICT (key) DO UPDATE SET next_at = greatest(r.next_at, excluded.next_at)
+), admitted AS (
+    SELECT j.id FROM own JOIN jobs AS j ON j.limit_key = own.limit_key AND j.rate_key = own.rate_key
+    WHERE j.status = 'queued' AND j.waits_for IS NULL FOR UPDATE OF j SKIP LOCKED
+), parked AS (
+    UPDATE jobs AS j SET {park_set("'permit'")} FROM admitted WHERE j.id = admitted.id
+)
+SELECT rate_key FROM own
+""",
+    plan_seconds=PLAN_SECONDS,
+)
 
 
 def put_off_rate(connection: Connection, *, job_id: str, run_no: int, claim_id: str | None, seconds: float) -> bool:
-    """Let no job of a run's rate key start for so long. Returns False if the run has none, or has lost its job."""
+    """Let no job of a run's rate key start for so long. Returns False if the run has none, or has lost its job.
+
+    No admission is under way meanwhile, because one that has read the rate's state before would admit a job after it.
+    """
     parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "claim_id": claim_id, "seconds": seconds}
-    return connection.exec_driver_sql(_PUT_OFF_RATE, parameters).rowcount == 1
+    # The statements of one message are one transaction.
+    return bool(_PUT_OFF_RATE.run(connection, parameters, before=f"{LOCK};"))
 
 
 _DELETE_IDLE_RATES = Statement("""

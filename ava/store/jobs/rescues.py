@@ -22,6 +22,8 @@ __all__ = ["end_killed_run", "invalidate_unclaimed", "rescue", "rescue_from_dead
 # A rescued run waits again, in the queue that its worker names now, unless it is to be cancelled, is not to be
 # repeated, or was lost too often.
 #
+# A job with a rate waits for a permit again, because a rate counts each start. A job without one keeps its permit.
+#
 # A cancel may be written while the statement waits for the row. PostgreSQL evaluates the constraints once against the
 # row's old version, so each UPDATE here writes the cancel's columns as `held` found them.
 #
@@ -46,6 +48,7 @@ WITH held AS (
         started_at = CASE WHEN held.next <> 'queued' THEN j.started_at END,
         node_id = CASE WHEN held.next <> 'queued' THEN j.node_id END,
         published_at = CASE WHEN held.next <> 'queued' THEN j.published_at END,
+        waits_for = CASE WHEN held.next = 'queued' AND j.rate_key IS NOT NULL THEN 'permit' END,
         queue = held.queue,
         losses = j.losses + CASE WHEN %(is_loss)s THEN 1 ELSE 0 END,
         attempt = CASE WHEN held.next = 'queued' THEN j.attempt - 1 ELSE j.attempt END
@@ -111,6 +114,7 @@ WITH held AS (
         started_at = CASE WHEN held.next <> 'queued' THEN j.started_at END,
         node_id = CASE WHEN held.next <> 'queued' THEN j.node_id END,
         published_at = CASE WHEN held.next <> 'queued' THEN j.published_at END,
+        waits_for = CASE WHEN held.next = 'queued' AND j.rate_key IS NOT NULL THEN 'permit' END,
         queue = held.queue,
         losses = j.losses + 1,
         attempt = CASE WHEN held.next = 'queued' THEN j.attempt - 1 ELSE j.attempt END

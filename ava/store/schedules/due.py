@@ -55,16 +55,19 @@ def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
     return is_due, is_waiting
 
 
-# The last job's status is read only for schedules whose overlap depends on it.
+# The last job is read only for schedules whose overlap depends on it. If it was cancelled while it waited for an
+# earlier one, that one is the last of those that may still run.
 _CLAIM_DUE = Statement(f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
-       coalesce(own.status, platform.status, 'active'), w.input_schema_version, last.status,
-       s.gone
+       coalesce(own.status, platform.status, 'active'), w.input_schema_version, last.id::text,
+       last.status, s.gone
 FROM schedules AS s
 LEFT JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
 LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = s.tenant_id
 LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
-LEFT JOIN jobs AS last ON last.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
+LEFT JOIN jobs AS newest ON newest.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
+LEFT JOIN jobs AS last ON last.id = CASE WHEN newest.status = 'cancelled' AND newest.earlier_job_id IS NOT NULL
+                                         THEN newest.earlier_job_id ELSE newest.id END
 WHERE s.next_run_at <= coalesce(%(now)s::timestamptz, now())
 ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 """)
@@ -79,11 +82,12 @@ def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list
 
 
 def _due(row: Any) -> tuple[DueSchedule, datetime]:
-    now, may_be_urgent, has_worker, worker_status, schema_version, last_status, gone = row[22:]
+    now, may_be_urgent, has_worker, worker_status, schema_version, last_uuid, last_status, gone = row[22:]
     worker = RunnableWorker(status=WorkerStatus(worker_status), schema_version=schema_version) if has_worker else None
     due = DueSchedule(
         schedule=rows.schedule(row),
         worker=worker,
+        last_uuid=last_uuid,
         last_status=None if last_status is None else Status(last_status),
         gone=gone,
         may_be_urgent=may_be_urgent,
