@@ -21,7 +21,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick coverage check static lowest limits manifests bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick model coverage check static lowest limits manifests bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -84,6 +84,9 @@ ha: $(READY) ## Let servers and processes fail over under load and check the out
 hostile: $(READY) ## Run an honest tenant beside one that attacks in every known way; five minutes (ARGS="--seconds 30")
 	@tools/servers.sh redis
 	@$(BIN)/python -m chaos.tenants $(ARGS)
+
+model: $(READY) ## Run random histories of jobs against the model of their moves (ARGS="--seconds 600 --seed 7")
+	@$(BIN)/python -m tests.integration.model $(ARGS)
 
 bench: $(READY) ## Measure this system beside a baseline, on servers of the bench's own (ARGS="drain --quick")
 	@tools/servers.sh redis rabbitmq

@@ -210,7 +210,8 @@ def _runs(wanted: Sequence[tuple[str, int]]) -> dict[str, object]:
     }
 
 
-# As `runs.end` returns a job to the queue whose handler has put it off, but at once.
+# As `runs.end` returns a job to the queue whose handler has put it off, but at once. A job with a rate waits for a
+# permit, because the rate may have been put off since it was admitted.
 _GIVE_BACK = Statement("""
 UPDATE jobs AS j SET
     status = CASE WHEN j.cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,
@@ -218,6 +219,7 @@ UPDATE jobs AS j SET
     published_at = CASE WHEN j.cancel_requested_at IS NULL THEN NULL ELSE j.published_at END,
     started_at = CASE WHEN j.cancel_requested_at IS NULL THEN NULL ELSE j.started_at END,
     node_id = CASE WHEN j.cancel_requested_at IS NULL THEN NULL ELSE j.node_id END,
+    waits_for = CASE WHEN j.cancel_requested_at IS NULL AND j.rate_key IS NOT NULL THEN 'permit' END,
     attempt = j.attempt - CASE WHEN j.cancel_requested_at IS NULL THEN 1 ELSE 0 END
 FROM unnest(%(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[]) AS r (id, run_no, claim_id)
 WHERE j.id = r.id AND j.run_no = r.run_no AND j.status IS NOT DISTINCT FROM 'running' AND j.claim_id = r.claim_id

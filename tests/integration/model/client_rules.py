@@ -1,0 +1,326 @@
+"""Steps of clients: triggers of every kind, retries, cancels, operations, schedules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from ava.domain.job import JobSpec, Status
+from ava.domain.job_filter import JobFilter
+from ava.domain.schedules.schedule_record import CatchUp, Overlap, ScheduleSpec
+from ava.domain.trigger_keys import Debounce, Dedupe, DedupeMode, Keep
+from ava.errors import JobNotFound, JobStateConflict
+from tests.integration.model import duty_rules, moves
+from tests.integration.model.cast import ACCOUNTS, PRIORITIES, TENANTS, WORKERS, World
+from tests.integration.model.expected import Expected
+from tests.integration.model.history import DebouncedJob, History, NotNow, rule
+from tests.integration.model.recorder import Killed
+from tests.integration.model.state import DATE, EARLIER, PERMIT, WORKER, JobState
+
+#: The jobs of one call that are published at once.
+_MAX_PUBLISHED = 16
+_DATED_SECONDS = 1000.0
+
+
+def _spec(history: History, *, may_be_dated: bool = True) -> JobSpec:
+    worker_id = history.choose(history.favourites if history.is_chance(0.85) else WORKERS)
+    dated = datetime.now(UTC) + timedelta(seconds=_DATED_SECONDS)
+    is_dated = may_be_dated and history.is_chance(0.1)
+    return JobSpec(
+        worker_id=worker_id,
+        input_json=json.dumps({"account": history.choose(ACCOUNTS)}) if history.is_chance(0.5) else "{}",
+        priority=history.choose(PRIORITIES),
+        scheduled_at=dated if is_dated else None,
+        tags_json='{"t":"1"}' if history.is_chance(0.2) else "{}",
+    )
+
+
+def new_job(
+    history: History,
+    tenant: str,
+    spec: JobSpec,
+    *,
+    position: int = 0,
+    due: float | None = None,
+    may_publish: bool = True,
+) -> JobState:
+    """Returns the job that a trigger makes."""
+    worker = history.world.workers[spec.worker_id]
+    account = json.loads(spec.input_json).get("account")
+    due = _DATED_SECONDS if spec.scheduled_at and due is None else due
+    is_paused = history.world.is_paused(worker.id, tenant)
+    waits = DATE if due is not None else WORKER if is_paused else PERMIT if worker.is_limited else None
+    is_closed = (worker.queue, spec.priority) in _closed_windows(history)
+    may_publish = (
+        may_publish and position < _MAX_PUBLISHED and not is_closed and tenant not in history.world.tenant_limits
+    )
+    return JobState(
+        tenant=tenant, worker=worker.id, triggered_by=f"usr_{tenant}", priority=spec.priority, queue=worker.queue,
+        input=spec.input_json, tags=None if spec.tags_json == "{}" else spec.tags_json, retry_of=spec.retry_of,
+        dedupe_key=spec.dedupe.key if spec.dedupe else None, max_attempts=worker.max_retries + 1, waits=waits,
+        is_published=waits is None and may_publish, limit_key=worker.limit_key(tenant, account),
+        rate_key=worker.rate_key(tenant, account), due=due,
+    )  # fmt: skip
+
+
+def _closed_windows(history: History) -> set[tuple[str, int]]:
+    return {(queue, priority) for queue, priority in history.driver.run("SELECT queue, priority FROM closed_windows")}
+
+
+def _published(history: History, new: JobState) -> JobState:
+    """Returns a new job as it is once its message was sent, or could not be sent."""
+    broker = history.broker
+    return replace(new, is_published=False) if broker.is_away or new.queue in broker.refused else new
+
+
+@rule(weight=8)
+def trigger(history: History) -> None:
+    """One job."""
+    tenant, spec = history.choose(TENANTS), _spec(history)
+    history.say(tenant, spec.worker_id, spec.priority, "dated" if spec.scheduled_at else "")
+    new = _published(history, new_job(history, tenant, spec))
+    history.act(Expected(new=[new]), lambda: history.driver.trigger(tenant, [spec]))
+
+
+@rule(weight=2)
+def trigger_urgently(history: History) -> None:
+    """A tenant with a limit of running jobs has one in the broker, and triggers a more urgent one."""
+    tenant = history.choose(sorted(history.world.tenant_limits))
+    for priority in (9, 1):
+        spec = JobSpec(worker_id=history.choose(["wkr_retries", "wkr_retries", "wkr_plain"]), priority=priority)
+        history.say(tenant, spec.worker_id, priority)
+        new = _published(history, new_job(history, tenant, spec))
+        history.act(Expected(new=[new]), lambda spec=spec: history.driver.trigger(tenant, [spec]))  # type: ignore[misc]
+        duty_rules.feed(history)
+
+
+@rule(weight=1.5)
+def trigger_several(history: History) -> None:
+    """Several jobs of one call."""
+    tenant, count = history.choose(TENANTS), history.choose([2, 3, 4, 18])
+    specs = [_spec(history) for _ in range(count)] if count < 18 else [_spec(history)] * count
+    history.say(tenant, [(spec.worker_id, spec.priority) for spec in specs[:4]], count)
+    new = [_published(history, new_job(history, tenant, spec, position=n)) for n, spec in enumerate(specs)]
+    history.act(Expected(new=new), lambda: history.driver.trigger(tenant, specs))
+
+
+@rule(weight=1.5)
+def trigger_in_group(history: History) -> None:
+    """Jobs of several clients in one statement."""
+    wanted = [(history.choose(TENANTS), _spec(history)) for _ in range(history.choose([2, 3]))]
+    history.say([(tenant, spec.worker_id) for tenant, spec in wanted])
+    new = [_published(history, new_job(history, tenant, spec)) for tenant, spec in wanted]
+    history.act(Expected(new=new), lambda: history.driver.trigger_group(wanted))
+
+
+@rule(weight=3)
+def trigger_deduped(history: History) -> None:
+    """A job with a key for `dedupe`."""
+    tenant, key = history.choose(TENANTS[:2]), "k"
+    mode = history.choose([*DedupeMode, DedupeMode.REPLACE])
+    spec = replace(_spec(history), worker_id=history.choose(["wkr_plain", "wkr_plain", "wkr_limited"]))
+    spec = replace(spec, dedupe=Dedupe(key=key, mode=mode))
+    history.say(tenant, spec.worker_id, key, mode)
+    earlier = next(
+        (
+            job
+            for job in history.jobs.values()
+            if (job.tenant, job.worker, job.dedupe_key) == (tenant, spec.worker_id, key) and not job.is_final
+        ),
+        None,
+    )
+    new = _published(history, new_job(history, tenant, spec))
+    if earlier is None:
+        expected = Expected(new=[new])
+    elif mode is DedupeMode.REPLACE and not earlier.is_running:
+        expected = Expected(jobs=Expected.of([moves.cancel(earlier, f"usr_{tenant}")]).jobs, new=[new])
+    else:
+        expected = Expected()
+    is_refused = earlier is not None and mode is not DedupeMode.RETURN and not expected.new
+    history.act(
+        expected, lambda: history.driver.trigger(tenant, [spec]), raises=JobStateConflict if is_refused else None
+    )
+
+
+@rule(weight=3)
+def trigger_debounced(history: History) -> None:
+    """A job with a key for `debounce`."""
+    tenant, key, keep = history.choose(TENANTS[:2]), "d", history.choose(list(Keep))
+    seconds, most = 500, history.choose([None, 700])
+    debounce = Debounce(key=key, seconds=seconds, max_seconds=most, keep=keep)
+    worker_id = history.choose(["wkr_plain", "wkr_both"])
+    spec = replace(_spec(history, may_be_dated=False), worker_id=worker_id, debounce=debounce)
+    history.say(tenant, spec.worker_id, key, keep, most)
+    known = history.debounced.get((tenant, spec.worker_id, key))
+    job = history.jobs.get(known.job_id) if known else None
+    if known and job and job.status == "queued" and job.run_no == 0 and job.waits == DATE and (job.due or 0) > 0:
+        due = min(float(seconds), known.latest - history.now) if known.latest is not None else float(seconds)
+        expected = Expected.of([_put_off(history, job, spec, due)])
+    else:
+        expected = Expected(new=[new_job(history, tenant, spec, due=float(seconds))])
+    found = history.act(expected, lambda: history.driver.trigger(tenant, [spec]))
+    if found is not Killed and expected.new:
+        latest = None if most is None else history.now + most
+        history.debounced[tenant, spec.worker_id, key] = DebouncedJob(job_id=found[0].id, latest=latest)
+    elif found is Killed:
+        _read_debounced(history, (tenant, spec.worker_id, key))
+
+
+def _put_off(history: History, job: JobState, spec: JobSpec, due: float) -> JobState:
+    job = replace(job, due=due)
+    if spec.debounce is None or spec.debounce.keep is Keep.FIRST:
+        return job
+    wanted = new_job(history, job.tenant, spec, due=due)
+    return replace(
+        job, input=wanted.input, priority=wanted.priority, tags=wanted.tags, limit_key=wanted.limit_key,
+        rate_key=wanted.rate_key,
+    )  # fmt: skip
+
+
+def _read_debounced(history: History, key: tuple[str, str, str]) -> None:
+    """A killed trigger has made a job, or not."""
+    statement = (
+        "SELECT job_id::text, extract(epoch FROM latest_at - now())::float8 FROM debounces "
+        "WHERE tenant_id = %(tenant)s AND worker_id = %(worker)s AND key = %(key)s"
+    )
+    found = history.driver.run(statement, tenant=key[0], worker=key[1], key=key[2])
+    history.debounced.pop(key, None)
+    if found and found[0][0]:
+        left = found[0][1]
+        latest = None if left is None else history.now + left
+        history.debounced[key] = DebouncedJob(job_id=history.job_id(found[0][0]), latest=latest)
+
+
+@rule(weight=1)
+def retry(history: History) -> None:
+    """A final job is triggered again."""
+    job = history.choose_job(lambda job: job.is_final)
+    history.say(job.id)
+    history.act(Expected(new=[_retried(history, job)]), lambda: history.driver.retry(job.tenant, job.id))
+
+
+def _retried(history: History, job: JobState, position: int = 0) -> JobState:
+    spec = JobSpec(
+        worker_id=job.worker, input_json=job.input, priority=job.priority, retry_of=job.id, tags_json=job.tags or "{}"
+    )  # fmt: skip
+    new = replace(new_job(history, job.tenant, spec, position=position), trigger=job.trigger)
+    return _published(history, new)
+
+
+@rule(weight=4)
+def cancel(history: History) -> None:
+    """One job, also of another tenant."""
+    job, is_ours = history.choose_job(lambda job: not job.is_final or history.is_chance(0.1)), history.is_chance(0.9)
+    tenant = job.tenant if is_ours else next(tenant for tenant in TENANTS if tenant != job.tenant)
+    history.say(job.id, job.status, tenant)
+    wanted = moves.cancel(job, f"usr_{tenant}") if is_ours else None
+    refusal = JobNotFound if not is_ours else JobStateConflict if wanted is None else None
+    history.act(Expected.of([wanted]), lambda: history.driver.cancel(tenant, job.id), raises=refusal)
+
+
+@rule(weight=1)
+def cancel_batch(history: History) -> None:
+    """Several jobs in one statement, also such as are final or of another tenant."""
+    tenant = history.choose(TENANTS)
+    jobs = [job for job in history.jobs.values() if history.is_chance(0.15)]
+    history.say(tenant, len(jobs))
+    wanted = [moves.cancel_once(job, f"usr_{tenant}") for job in jobs if job.tenant == tenant]
+    history.act(Expected.of(wanted), lambda: history.driver.cancel_batch(tenant, [job.id for job in jobs]))
+
+
+@rule(weight=1)
+def operate(history: History) -> None:
+    """An operation on all jobs that a filter finds."""
+    tenant, worker_id = history.choose(TENANTS), history.choose(history.favourites)
+    kind = history.choose(["retry", "cancel"])
+    statuses = ["failed", "cancelled"] if kind == "retry" else ["queued", "running"]
+    status = history.choose(statuses)
+    history.say(kind, tenant, worker_id, status)
+    found = [
+        job
+        for job in history.jobs.values()
+        if (job.tenant, job.worker, job.status) == (tenant, worker_id, status)
+    ]  # fmt: skip
+    if kind == "cancel":
+        expected = Expected.of([moves.cancel_once(job, f"usr_{tenant}") for job in found])
+    else:
+        expected = Expected(new=[_retried(history, job, n) for n, job in enumerate(found)])
+    job_filter = JobFilter(worker_id=worker_id, status=Status(status))
+    result = history.act(expected, lambda: history.driver.operate(tenant, kind, job_filter))
+    if result is Killed:
+        # What the call has not done the dispatcher does.
+        history.driver.run("DELETE FROM bulk_operations WHERE state = 'running'")
+
+
+@rule(weight=2.5)
+def create_schedule(history: History) -> None:
+    """A schedule that fires every five minutes."""
+    if len(history.schedules) >= 3:
+        raise NotNow
+    tenant, overlap = (
+        history.choose(TENANTS),
+        history.choose([*list(Overlap), Overlap.QUEUE_ONE, Overlap.CANCEL_RUNNING]),
+    )
+    spec = ScheduleSpec(
+        worker_id=history.choose(history.favourites), cron="*/5 * * * *", timezone="UTC", overlap=overlap,
+        catch_up=history.choose([CatchUp.LAST, CatchUp.ALL]), priority=history.choose(PRIORITIES),
+    )  # fmt: skip
+    history.say(tenant, spec.worker_id, overlap)
+    schedule_id = history.act(
+        Expected(), lambda: history.driver.create_schedule(tenant, spec), can_be_killed=False
+    )  # fmt: skip
+    history.schedules[schedule_id] = (tenant, overlap.value)
+
+
+@rule(weight=4)
+def fire_schedules(history: History) -> None:
+    """What is due fires."""
+    history.choose(list(history.schedules))
+    if history.is_chance(0.7):
+        history.pass_time(301.0)
+    jobs = history.jobs
+
+    def fired(job: JobState, world: World) -> Sequence[JobState | None]:
+        earlier = jobs.get(job.earlier_job or "")
+        is_free = job.trigger == "scheduled" and (earlier is None or earlier.is_final)
+        return [
+            moves.cancel_once(job, job.triggered_by) if job.trigger == "scheduled" else None,
+            moves.return_earlier(job, world) if is_free else None,
+        ]
+
+    history.act(
+        Expected(moves=fired, may_make=lambda job: _check_fired(history, job)),
+        lambda: history.driver.duty("schedules"),
+    )
+    history.oracle.check_overlaps()
+
+
+@rule(weight=0.7)
+def delete_schedule(history: History) -> None:
+    """A schedule is deleted; the job of it that waits for an earlier one waits no longer."""
+    schedule_id = history.choose(list(history.schedules))
+    tenant, _ = history.schedules[schedule_id]
+    history.say(schedule_id)
+    released = [
+        moves.return_earlier(job, history.world) for job in history.jobs.values() if job.triggered_by == schedule_id
+    ]
+    history.act(Expected.of(released), lambda: history.driver.delete_schedule(tenant, schedule_id))
+    if not history.driver.has_schedule(schedule_id):
+        history.schedules.pop(schedule_id)
+
+
+def _check_fired(history: History, job: JobState) -> None:
+    """Raises `ModelError` unless a schedule may have made a job."""
+    world = history.world
+    worker = world.workers[job.worker]
+    wanted = JobState(
+        id=job.id, tenant=history.schedules[job.triggered_by][0], worker=worker.id, trigger="scheduled",
+        triggered_by=job.triggered_by, priority=job.priority, queue=worker.queue, max_attempts=worker.max_retries + 1,
+        limit_key=worker.limit_key(job.tenant, None), rate_key=worker.rate_key(job.tenant, None),
+        earlier_job=job.earlier_job,
+        waits=EARLIER if job.earlier_job
+        else WORKER if world.is_paused(worker.id, job.tenant) else PERMIT if worker.is_limited else None,
+    )  # fmt: skip
+    history.require(job, wanted, "fired")

@@ -1,0 +1,45 @@
+"""The statements that write what decides on a move, and those of them that histories have driven."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ava.store.statements import all_statements
+from tests.integration.model.recorder import Recorder
+
+#: The tables whose rows decide on the moves of jobs.
+DECIDING = (
+    "jobs", "rate_states", "debounces", "closed_windows", "paused_queues", "tenant_limits", "worker_settings",
+    "schedules", "schedule_firings", "bulk_operations",
+)  # fmt: skip
+#: What no step drives, and why. No statement that writes `jobs` is here.
+NOT_DRIVEN: Mapping[str, str] = {
+    "fleet.worker_settings.reseal": "changes the seal of secrets",
+    "jobs.bulk_operations.abort": "ends an operation between two batches",
+    "jobs.bulk_operations.postpone": "follows an error of a batch",
+    "jobs.bulk_operations.delete_old": "deletes operations that have ended",
+    "schedules.declared.set_module": "says which module declares a schedule",
+    "schedules.definitions.change": "changes what fires next, no job",
+    "schedules.firings.delete_old": "deletes firings that are past",
+    "schedules.time_zones.write_next_runs": "changes what fires next, no job",
+}
+_WRITE = re.compile(
+    r"(?<!FOR )(?<!DO )\bUPDATE\s+(?!SET\b|OF\b|SKIP\b|NOWAIT\b)(\w+)|\bINSERT\s+INTO\s+(\w+)|\bDELETE\s+FROM\s+(\w+)"
+)
+
+
+def written_tables(statement: str) -> set[str]:
+    """Returns the tables that a statement writes."""
+    return {name for found in _WRITE.findall(statement) for name in found if name}
+
+
+def statements_that_decide() -> dict[str, set[str]]:
+    """Returns the tables that decide and are written, by the statement's name."""
+    found = {name: written_tables(text) & set(DECIDING) for name, text in all_statements().items()}
+    return {name: tables for name, tables in found.items() if tables}
+
+
+def undriven(recorder: Recorder) -> set[str]:
+    """Returns the statements that histories had to drive and have not."""
+    return {name for name in statements_that_decide() if name not in NOT_DRIVEN and not recorder.effective[name]}

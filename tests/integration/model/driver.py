@@ -1,0 +1,339 @@
+"""Every call of the store, of services and of duties: what changes when the product does. `run_driver` has the runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from ava.broker.control import Control
+from ava.broker.publisher import Publisher
+from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
+from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.lost_messages import LostMessages
+from ava.dispatcher.duties.moved_workers import MovedWorkers
+from ava.dispatcher.duties.old_jobs import OldJobs
+from ava.dispatcher.duties.parked_jobs import ParkedJobs
+from ava.dispatcher.duties.paused_workers import PausedWorkers
+from ava.dispatcher.duties.schedules import ScheduleFirings
+from ava.dispatcher.duties.statistics import Statistics
+from ava.dispatcher.feed.window import WindowFeed
+from ava.domain.bulk_operation import BulkKind
+from ava.domain.caller import Caller, Role
+from ava.domain.job import Job, JobSpec
+from ava.domain.job_filter import JobFilter
+from ava.domain.new_job import NewJob
+from ava.domain.rates import Rate
+from ava.domain.schedules.schedule_record import ScheduleSpec
+from ava.domain.tenant import TenantRules
+from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec, WorkerStatus
+from ava.services import broker_reset
+from ava.services.bulk_batches import BulkBatches
+from ava.services.bulk_operations import BulkOperations
+from ava.services.jobs import Jobs
+from ava.services.schedules import Schedules
+from ava.store.engine.database import Database
+from ava.store.fleet import nodes, queues, tenants, worker_settings, workers
+from ava.store.fleet.nodes import NodeSpec
+from ava.store.jobs import bulk_cancel, client_moves, debounces, limits, messages, rescues, turns
+from ava.store.schedules.rows import schedule_uuid
+from tests.integration.model.broker import Broker
+from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, Worker
+
+_TABLES = (
+    "job_logs, job_tags, jobs, debounces, rate_states, closed_windows, paused_queues, worker_settings, tenant_limits, "
+    "schedule_firings, schedules, bulk_operations, error_groups, error_days, nodes, workers"
+)
+
+
+class VirtualClock:
+    """Takes the place of the module `time` in the dispatcher."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@contextmanager
+def virtual_time(clock: VirtualClock) -> Iterator[None]:
+    """The dispatcher's modules see the time that the history sets."""
+    modules = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.startswith("ava.dispatcher") and getattr(module, "time", None) is time
+    ]
+    for module in modules:
+        module.time = clock  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.time = time  # type: ignore[attr-defined]
+
+
+def caller(tenant: str) -> Caller:
+    return Caller(tenant_id=tenant, user_id=f"usr_{tenant}", role=Role.TENANT_SYSTEM_ADMIN)
+
+
+class Driver:
+    """One database, an API and a dispatcher, whose processes `restart` replaces."""
+
+    def __init__(self, database: Database, clock: VirtualClock) -> None:
+        self.database = database
+        self.clock = clock
+        self.broker = Broker()
+        #: How far the history's time is ahead of PostgreSQL's.
+        self.offset = timedelta(0)
+        self.window = 100
+        self._feed: WindowFeed | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """New processes take the place of the API and the dispatcher."""
+        self.close()
+        database, publisher = self.database, cast(Publisher, self.broker)
+        control = cast(Control, self.broker)
+        self.jobs = Jobs(database, publisher, control)
+        batches = BulkBatches(database, self.jobs, control)
+        self._operations = BulkOperations(database, batches)
+        self._schedules = Schedules(database, self.jobs, max_schedules=None)
+        self._feed = WindowFeed(database, publisher, window=self.window, node_dead_seconds=DEAD_AFTER_SECONDS)
+        self._moved = MovedWorkers(database)
+        self._duties = {
+            "due": DueJobs(database),
+            "statistics": Statistics(database),
+            "operations": BulkOperationBatches(batches),
+            "schedules": ScheduleFirings(database, control, clock=self._now),
+        }
+
+    def bury(self) -> None:
+        """Replace processes that were killed, once the server has rolled their transactions back."""
+        self.restart()
+        while self.run(_OPEN_TRANSACTIONS)[0][0]:
+            time.sleep(0.002)
+
+    def close(self) -> None:
+        """Return the connection that the feed keeps."""
+        if self._feed is not None:
+            self._feed._admission._connections.close()
+
+    def _now(self) -> datetime:
+        return cast(datetime, self.run("SELECT now()")[0][0]) + self.offset
+
+    def run(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Run a statement of the test's own. Returns its rows."""
+        with self.database.connect() as connection:
+            found = connection.exec_driver_sql(statement, parameters)
+            return [tuple(row) for row in found] if found.returns_rows else []
+
+    def empty(self) -> None:
+        """Delete everything."""
+        for table in _TABLES.split(", "):
+            self.run(f"DELETE FROM {table}")
+
+    # Clients ------------------------------------------------------------------------------------------------------
+
+    def trigger(self, tenant: str, specs: Sequence[JobSpec]) -> list[Job]:
+        return self.jobs.trigger(caller(tenant), specs)
+
+    def trigger_group(self, wanted: Sequence[tuple[str, JobSpec]]) -> None:
+        """Store jobs of several clients in one statement, as concurrent triggers do, and publish them."""
+        new = [NewJob(tenant_id=tenant, user_id=caller(tenant).user_id, spec=spec) for tenant, spec in wanted]
+        with self.database.connect() as connection:
+            created = self.jobs.making.make(connection, new)
+        self.jobs.publish([job for job in created if isinstance(job, Job)])
+
+    def retry(self, tenant: str, job_id: str) -> None:
+        self.jobs.retry(caller(tenant), job_id)
+
+    def cancel(self, tenant: str, job_id: str) -> None:
+        self.jobs.cancel(caller(tenant), job_id)
+
+    def cancel_batch(self, tenant: str, job_ids: Sequence[str]) -> None:
+        with self.database.connect() as connection:
+            bulk_cancel.cancel_batch(
+                connection, tenant_id=tenant, user_id=caller(tenant).user_id, job_ids=job_ids
+            )  # fmt: skip
+
+    def operate(self, tenant: str, kind: str, job_filter: JobFilter) -> None:
+        """Start an operation and run its batches."""
+        self._operations.start(caller(tenant), BulkKind(kind), job_filter, request_id="req_model")
+
+    def unpublish(self, job_ids: Sequence[str]) -> None:
+        with self.database.connect() as connection:
+            client_moves.unpublish(connection, job_ids)
+
+    def create_schedule(self, tenant: str, spec: ScheduleSpec) -> str:
+        """Create a schedule that is next due after the history's present. Returns its id."""
+        created, _ = self._schedules.create(caller(tenant), spec)
+        self.run(
+            "UPDATE schedules SET decided_until = decided_until + %(by)s, next_run_at = next_run_at + %(by)s "
+            "WHERE id = (SELECT id FROM schedules ORDER BY id DESC LIMIT 1)",
+            by=self.offset,
+        )
+        return created.id
+
+    def delete_schedule(self, tenant: str, schedule_id: str) -> None:
+        self._schedules.delete(caller(tenant), schedule_id)
+
+    def has_schedule(self, schedule_id: str) -> bool:
+        return bool(self.run("SELECT 1 FROM schedules WHERE id = %(id)s::uuid", id=schedule_uuid(schedule_id)))
+
+    # The dispatcher -----------------------------------------------------------------------------------------------
+
+    def duty(self, name: str) -> None:
+        self._duties[name].run_once(self.clock.now)
+
+    def feed(self) -> None:
+        assert self._feed is not None
+        self._feed.see_returned()
+        self._feed.run_once(self.clock.now)
+
+    def feed_noticed(self, keys: set[str]) -> None:
+        """Feed after notices of limits; the look at the windows is not due."""
+        assert self._feed is not None
+        self._feed._noticed = set(keys)
+        self._feed._look_at = float("inf")
+        try:
+            self._feed.run_once(self.clock.now)
+        finally:
+            self._feed._look_at = float("-inf")
+
+    def follow_moved(self) -> None:
+        self._moved.run_once(self.clock.now)
+
+    def follow_paused(self) -> None:
+        PausedWorkers(self.database).run_once(self.clock.now)
+
+    def return_parked(self) -> None:
+        ParkedJobs(self.database, node_dead_seconds=DEAD_AFTER_SECONDS).run_once(self.clock.now)
+
+    def find_lost_messages(self) -> None:
+        publisher = cast(Publisher, self.broker)
+        LostMessages(self.database, publisher, node_dead_seconds=DEAD_AFTER_SECONDS).run_once(self.clock.now)
+
+    def rescue_from_dead_nodes(self, living: set[str], error: str) -> None:
+        with self.database.connect() as connection:
+            silent = {id_: at for id_, at in nodes.read_heartbeats(connection).items() if id_ not in living}
+            rescues.rescue_from_dead_nodes(connection, silent=silent, msg="lost", error=error, limit=100)
+
+    def recall_runs(self, runs: Sequence[tuple[str, int]]) -> None:
+        with self.database.connect() as connection:
+            turns.recall_runs(connection, runs)
+
+    def reset_broker(self) -> None:
+        broker_reset.reset(self.database, cast(Publisher, self.broker))
+
+    def recall_all(self) -> None:
+        with self.database.connect() as connection:
+            messages.recall_all(connection)
+
+    def delete_old_jobs(self, retention_days: float) -> None:
+        with self.database.connect() as connection:
+            OldJobs(retention_days=retention_days).delete(connection, 50)
+
+    def delete_idle(self) -> None:
+        with self.database.connect() as connection:
+            debounces.delete_old(connection, limit=100)
+            limits.delete_idle_rates(connection, limit=100)
+
+    # Settings -----------------------------------------------------------------------------------------------------
+
+    def announce(self, worker: Worker) -> None:
+        rate = None if worker.rate is None else Rate(jobs=worker.rate[0], seconds=worker.rate[1])
+        spec = WorkerSpec(
+            id=worker.id, name=worker.id, description="", timeout_seconds=10, max_retries=worker.max_retries,
+            cancel_grace_seconds=1, queue=worker.queue, tenants=None, retention_days=worker.retention_days,
+            on_worker_lost=OnWorkerLost.FAIL if worker.fails_when_lost else OnWorkerLost.REQUEUE,
+            limits=WorkerLimits(
+                max_running=worker.max_running, max_running_per=worker.max_running_per, rate=rate,
+                rate_per=worker.rate_per,
+            ),
+        )  # fmt: skip
+        with self.database.connect() as connection:
+            workers.announce(connection, [spec])
+
+    def set_status(self, worker_id: str, tenant: str, status: str | None) -> None:
+        with self.database.transaction() as connection:
+            settings = worker_settings.lock(connection, tenant_id=tenant, worker_id=worker_id)
+            changed = replace(settings, status=None if status is None else WorkerStatus(status))
+            worker_settings.write(connection, changed, tenant_id=tenant, worker_id=worker_id, user_id="usr_operator")
+
+    def set_max_running(self, worker_id: str, most: int | None) -> None:
+        """An operator sets a worker's limit; None: as its handler declares."""
+        with self.database.transaction() as connection:
+            settings = worker_settings.lock(connection, tenant_id="*", worker_id=worker_id)
+            changed = replace(settings, max_running=most)
+            worker_settings.write(connection, changed, tenant_id="*", worker_id=worker_id, user_id="usr_operator")
+            workers.apply_limits(connection, worker_id)
+
+    def set_tenant_limit(self, tenant: str, most: int | None) -> None:
+        with self.database.connect() as connection:
+            tenants.write(connection, TenantRules(tenant_id=tenant, max_running=most, updated_by="usr_operator"))
+        self.restart()
+
+    def pause_queue(self, queue: str) -> None:
+        with self.database.connect() as connection:
+            queues.pause(connection, queue=queue, user_id="usr_operator")
+
+    def resume_queue(self, queue: str) -> None:
+        with self.database.connect() as connection:
+            queues.resume(connection, queue=queue)
+
+    # Nodes and time -----------------------------------------------------------------------------------------------
+
+    def join(self, node_id: str) -> None:
+        node = NODES[node_id]
+        spec = NodeSpec(
+            id=node.id, name=f"node@{node.id}", host="here", pid=1, version="1", queues=node.queues,
+            workers=node.workers, processes=2,
+        )  # fmt: skip
+        with self.database.connect() as connection:
+            nodes.register(connection, spec)
+        self.heartbeat(node_id)
+
+    def heartbeat(self, node_id: str) -> None:
+        """An idle node is seen."""
+        with self.database.connect() as connection:
+            nodes.heartbeat(connection, node_id, busy=0, quiet_seconds=1000)
+
+    def fall_silent(self, node_id: str) -> None:
+        """A node has not been seen for so long that it is dead."""
+        seconds = 2 * DEAD_AFTER_SECONDS
+        statement = "UPDATE nodes SET seen_at = now() - %(seconds)s * interval '1 second' WHERE id = %(id)s::uuid"
+        self.run(statement, id=node_id, seconds=seconds)
+
+    def leave(self, node_id: str) -> None:
+        with self.database.connect() as connection:
+            nodes.deregister(connection, node_id)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass: every moment that is stored lies so much further back."""
+        self.offset += timedelta(seconds=seconds)
+        self.clock.now += seconds
+        by = timedelta(seconds=seconds)
+        for statement in _PASSING:
+            self.run(statement, by=by)
+
+
+_OPEN_TRANSACTIONS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+    AND backend_type = 'client backend'
+"""
+_PASSING = (
+    "UPDATE jobs SET run_at = run_at - %(by)s, published_at = published_at - %(by)s WHERE status = 'queued'",
+    "UPDATE jobs SET published_at = published_at - %(by)s, started_at = started_at - %(by)s WHERE status = 'running'",
+    "UPDATE rate_states SET next_at = next_at - %(by)s",
+    "UPDATE debounces SET first_at = first_at - %(by)s, latest_at = latest_at - %(by)s, fires_at = fires_at - %(by)s",
+    "UPDATE bulk_operations SET next_at = next_at - %(by)s",
+)

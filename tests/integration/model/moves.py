@@ -1,0 +1,280 @@
+"""What each move makes of a job. A function returns None where the move must change nothing.
+
+A claim, an end and a rescue are fenced: `owns` is the condition that all statements of a run have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from ava.domain.retry import MAX_LOSSES
+from tests.integration.model.cast import World
+from tests.integration.model.state import DATE, EARLIER, NODE, PERMIT, QUEUE, WORKER, JobState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a process knows of a run: the right, or no right, to write."""
+
+    job_id: str
+    run_no: int
+    worker: str
+    node: str
+    claim: str
+    #: Claimed together with others.
+    is_shared: bool = False
+
+
+def owns(job: JobState, run: Run) -> bool:
+    return job.is_running and job.run_no == run.run_no and job.claim == run.claim
+
+
+def claim(job: JobState, world: World, run: Run) -> JobState | None:
+    if not job.is_startable or job.run_no != run.run_no - 1 or job.worker != run.worker:
+        return None
+    if world.is_paused(job.worker, job.tenant) or (run.is_shared and job.losses):
+        return None
+    return _claimed(job, run)
+
+
+def _claimed(job: JobState, run: Run) -> JobState:
+    return replace(
+        job, status="running", waits=None, is_published=False, run_no=job.run_no + 1, attempt=job.attempt + 1,
+        node=run.node, claim=run.claim, is_started=True, progress=None,
+    )  # fmt: skip
+
+
+def take_permit(job: JobState, run: Run) -> JobState:
+    """The job that waits next gets the permit of a run that ends, and runs in its process."""
+    return _claimed(job, run)
+
+
+def _wait(job: JobState, waits: str | None, *, due: float | None = None) -> JobState:
+    """The job leaves its process, or the broker, and waits."""
+    return replace(
+        job, status="queued", waits=waits, is_published=False, is_started=False, node=None, due=due
+    )  # fmt: skip
+
+
+def _cancelled(job: JobState) -> JobState:
+    return replace(job, status="cancelled", waits=None, is_published=False, due=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """How a handler ended."""
+
+    status: str
+    output: str | None = None
+    error: str | None = None
+    retry_in: float = 0.0
+    gives_back: bool = False
+    progress: str | None = None
+
+
+def end(job: JobState, run: Run, how: End) -> JobState | None:
+    # Only the database decides that a run was cancelled, not the process.
+    if not owns(job, run) or (how.status == "cancelled" and not job.is_cancel_asked):
+        return None
+    job = replace(job, output=how.output, progress=how.progress or job.progress)
+    if job.is_cancel_asked:
+        return _cancelled(job)
+    if how.status == "queued":
+        attempt = job.attempt - how.gives_back
+        return _wait(replace(job, attempt=attempt), DATE, due=how.retry_in)
+    return replace(job, status=how.status, error=how.error)
+
+
+def _requeue(job: JobState) -> JobState:
+    """The run does not count as an attempt. The permit stays the job's, unless its rate has to allow the next start."""
+    return _wait(replace(job, attempt=job.attempt - 1), PERMIT if job.rate_key else None)
+
+
+def give_back(job: JobState, run: Run) -> JobState | None:
+    """The run was claimed and has not begun."""
+    if not owns(job, run):
+        return None
+    return _cancelled(job) if job.is_cancel_asked else _requeue(job)
+
+
+def lose(job: JobState, world: World, *, error: str, is_loss: bool = True) -> JobState:
+    """The process of a running job is gone, or returns it because its node shuts down."""
+    worker = world.workers[job.worker]
+    is_last = is_loss and (worker.fails_when_lost or job.losses >= MAX_LOSSES)
+    job = replace(job, losses=job.losses + is_loss, queue=worker.queue)
+    if job.is_cancel_asked:
+        return _cancelled(job)
+    if is_last:
+        return replace(job, status="failed", error=error)
+    return _requeue(job)
+
+
+def rescue(job: JobState, world: World, run: Run, *, error: str, is_loss: bool) -> JobState | None:
+    if not job.is_running or job.run_no != run.run_no or job.node != run.node:
+        return None
+    return lose(job, world, error=error, is_loss=is_loss)
+
+
+def kill(job: JobState, run: Run, *, error: str) -> JobState | None:
+    """The parent has killed the process of a run."""
+    if not job.is_running or job.run_no != run.run_no or job.node != run.node:
+        return None
+    if job.is_cancel_asked:
+        return _cancelled(job)
+    if job.attempt < job.max_attempts:
+        return _wait(job, DATE, due=2.0 ** (job.attempt - 1))
+    return replace(job, status="failed", error=error)
+
+
+def invalidate(job: JobState, run_no: int) -> JobState | None:
+    if job.status != "queued" or job.run_no != run_no - 1:
+        return None
+    return replace(job, run_no=job.run_no + 1, is_published=False)
+
+
+def is_paused(job: JobState, world: World) -> bool:
+    return world.is_paused(job.worker, job.tenant)
+
+
+def park(job: JobState, reason: str, *, due: float | None = None) -> JobState:
+    """The job leaves the backlog or the broker; a message of it is refused from then on."""
+    return replace(_wait(job, reason, due=due), run_no=job.run_no + job.is_published)
+
+
+def park_unclaimed(job: JobState, world: World, run: Run, *, lacks_handler: bool) -> JobState | None:
+    """A message came to a node that cannot run it."""
+    if not job.is_startable or job.run_no != run.run_no - 1 or job.worker != run.worker:
+        return None
+    if is_paused(job, world):
+        return park(job, WORKER)
+    if not lacks_handler:
+        return None
+    return park(job, DATE) if world.is_served(job.worker, job.queue) else park(job, NODE)
+
+
+def cancel(job: JobState, user: str) -> JobState | None:
+    if job.is_final:
+        return None
+    asked = replace(job, is_cancel_asked=True, cancelled_by=job.cancelled_by or user)
+    return asked if job.is_running else _cancelled(asked)
+
+
+def cancel_once(job: JobState, user: str) -> JobState | None:
+    """As a batch cancels: a job that was asked already is left out."""
+    return None if job.is_cancel_asked else cancel(job, user)
+
+
+def progress(job: JobState, run: Run, value: str | None) -> JobState | None:
+    return replace(job, progress=value or job.progress) if owns(job, run) else None
+
+
+def recall(job: JobState) -> JobState | None:
+    """The message is called back: the run's number moves on, so that no claim takes the old message."""
+    return replace(job, is_published=False, run_no=job.run_no + 1) if job.is_published else None
+
+
+def unpublish(job: JobState) -> JobState | None:
+    """No message was sent."""
+    return replace(job, is_published=False) if job.is_published else None
+
+
+def publish(job: JobState) -> JobState | None:
+    return replace(job, is_published=True) if job.is_startable and not job.is_published else None
+
+
+# Moves of the dispatcher: each yields what one statement may make of a job ------------------------------------------
+
+Moves = Callable[[JobState, World], Iterable[JobState | None]]
+
+
+def feed(job: JobState, world: World) -> Iterator[JobState | None]:
+    """Publish, recall, admit, take a permit back, set aside what no node serves."""
+    yield publish(job)
+    yield recall(job)
+    yield hold(job)
+    if job.status == "queued" and job.waits == PERMIT:
+        queue = world.workers[job.worker].queue
+        admitted = replace(job, waits=None, queue=queue)
+        yield admitted
+        if job.queue == queue:
+            yield replace(admitted, is_published=True)
+    if job.is_startable and not job.is_published:
+        if world.is_unserved(job.worker, job.queue):
+            yield park(job, NODE)
+        if job.queue in world.paused_queues:
+            yield park(job, QUEUE)
+
+
+def feed_without_broker(job: JobState, world: World) -> Iterator[JobState | None]:
+    yield from feed(job, world)
+    yield unpublish(job)
+
+
+def hold(job: JobState) -> JobState | None:
+    """An admitted job waits for a permit again."""
+    return park(job, PERMIT) if job.is_startable and job.limit_key is not None else None
+
+
+def _return(job: JobState, world: World) -> JobState:
+    """What the job waits for has ended."""
+    waits = WORKER if is_paused(job, world) else PERMIT if job.limit_key else None
+    return replace(job, waits=waits, queue=world.workers[job.worker].queue, due=None)
+
+
+def make_due(job: JobState, world: World) -> JobState | None:
+    return _return(job, world) if job.waits == DATE else None
+
+
+def return_earlier(job: JobState, world: World) -> JobState | None:
+    """The earlier job of the schedule is final, or the schedule is deleted."""
+    return _return(job, world) if job.waits == EARLIER else None
+
+
+def return_parked(job: JobState, world: World) -> JobState | None:
+    queue = world.workers[job.worker].queue
+    has_ended = {
+        WORKER: not is_paused(job, world),
+        QUEUE: queue not in world.paused_queues,
+        NODE: world.is_served(job.worker, queue),
+    }
+    return _return(job, world) if has_ended.get(job.waits or "") else None
+
+
+def follow_worker(job: JobState, world: World) -> JobState | None:
+    queue = world.workers[job.worker].queue
+    return replace(job, queue=queue, is_published=False) if job.is_startable and job.queue != queue else None
+
+
+def follow_limits(job: JobState, world: World) -> JobState | None:
+    if job.is_final:
+        return None
+    worker = world.workers[job.worker]
+    key, rate_key = worker.limit_key(job.tenant, job.account), worker.rate_key(job.tenant, job.account)
+    if (job.limit_key, job.rate_key) == (key, rate_key) and not (key and job.is_startable):
+        return None
+    job = replace(job, limit_key=key, rate_key=rate_key)
+    if job.is_running:
+        return job
+    if key is None:
+        return replace(job, waits=None) if job.waits == PERMIT else job
+    return hold(job) if job.is_startable else job
+
+
+def park_of_worker(job: JobState, world: World) -> JobState | None:
+    if job.status != "queued" or job.waits not in (None, PERMIT, NODE):
+        return None
+    return park(job, WORKER) if is_paused(job, world) else None
+
+
+def closure(job: JobState, world: World, moves: Moves) -> set[JobState]:
+    """Returns what a duty may make of a job in one call, also if it is killed on the way."""
+    found, edge = {job}, {job}
+    for _ in range(_MAX_MOVES):
+        edge = {each for state in edge for each in moves(state, world) if each is not None} - found
+        found |= edge
+    return found
+
+
+#: The most moves that one call of a duty makes of one job.
+_MAX_MOVES = 5

@@ -1,0 +1,126 @@
+"""Runs histories, and finds a short one that fails as well."""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ava.store.engine.database import Database
+from tests.integration.model import client_rules, duty_rules, run_rules, setting_rules
+from tests.integration.model.cast import RATED, WORKERS
+from tests.integration.model.healing import heal
+from tests.integration.model.history import RULES, History, Step, one_history
+from tests.integration.model.recorder import Recorder
+
+__all__ = ["Failure", "Runner"]
+
+#: The modules that add their steps to `RULES`.
+_STEPS = (client_rules, duty_rules, run_rules, setting_rules)
+STEPS_PER_HISTORY = 120
+#: The workers of most jobs of one history, beside one with a rate.
+_FAVOURITES = 2
+#: Seconds for which a failing history is shortened.
+_SHORTEN_SECONDS = 30.0
+#: Whole records are compared after so many steps, because that reads all rows and logs.
+_RECORDS_EVERY = 20
+
+
+@dataclass(kw_only=True)
+class Failure:
+    """A history that fails."""
+
+    seed: int
+    steps: Sequence[Step]
+    lines: Sequence[str]
+    #: How many steps the history had before it was shortened.
+    found_after: int
+    message: str
+
+    def __str__(self) -> str:
+        lines = "\n".join(f"  {number:3} {line}" for number, line in enumerate(self.lines, 1))
+        return (
+            f"history {self.seed} fails after {self.found_after} steps; these {len(self.steps)} are enough:\n{lines}\n"
+            f"{self.message}\nmake model ARGS='--seed {self.seed} --histories 1' repeats it"
+        )
+
+
+@dataclass(kw_only=True)
+class Runner:
+    """Runs histories in one database."""
+
+    database: Database
+    recorder: Recorder
+    steps_per_history: int = STEPS_PER_HISTORY
+    done: Counter[str] = field(default_factory=Counter)
+    histories: int = 0
+
+    def run(self, seed: int) -> Failure | None:
+        """Run the history of a seed. Returns a short failure, or None."""
+        chosen = random.Random(seed)
+        names = list(RULES)
+        weights = [RULES[name].weight for name in names]
+        wanted = [(chosen.choices(names, weights)[0], chosen.getrandbits(48)) for _ in range(self.steps_per_history)]
+        favourites = [chosen.choice(RATED), *chosen.sample(WORKERS, _FAVOURITES)]
+        steps, _, error = self._follow(wanted, favourites)
+        self.histories += 1
+        if error is None:
+            return None
+        return self._shorten(seed, steps, favourites, error)
+
+    def _follow(
+        self, wanted: Sequence[Step], favourites: Sequence[str]
+    ) -> tuple[list[Step], Sequence[str], str | None]:
+        """Do steps. Returns those that had something to do, their lines, and what failed."""
+        steps: list[Step] = []
+        with one_history(self.database, self.recorder, favourites) as history:
+            try:
+                for step in wanted:
+                    steps.append(step)
+                    if not history.step(*step):
+                        steps.pop()
+                    elif len(steps) % _RECORDS_EVERY == 0:
+                        history.oracle.check_records()
+                self._end(history)
+            except Exception as error:
+                return steps, history.lines, _describe(error)
+            finally:
+                self.done += history.done
+        return steps, history.lines, None
+
+    def _end(self, history: History) -> None:
+        history.oracle.check_records()
+        history.lines.append("heal")
+        heal(history)
+        history.oracle.check_records()
+        history.lines.pop()
+
+    def _shorten(self, seed: int, steps: list[Step], favourites: Sequence[str], error: str) -> Failure:
+        """Leave steps out as long as the history fails."""
+        found_after, ends = len(steps), time.monotonic() + _SHORTEN_SECONDS
+        best, lines, message = steps, [], error
+        size = max(1, len(steps) // 2)
+        _, lines, again = self._follow(steps, favourites)
+        message = again or f"{error}\n(it did not fail when it was repeated)"
+        while again is not None and time.monotonic() < ends:
+            start, is_shorter = 0, False
+            while start < len(best) and time.monotonic() < ends:
+                shorter = best[:start] + best[start + size :]
+                done, new_lines, failed = self._follow(shorter, favourites)
+                if failed is not None:
+                    best, lines, message, is_shorter = done, new_lines, failed, True
+                else:
+                    start += size
+            if size == 1 and not is_shorter:
+                break
+            size = max(1, size // 2)
+        return Failure(seed=seed, steps=best, lines=list(lines), found_after=found_after, message=message)
+
+
+def _describe(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-6:]
+    places = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(last))
+    return f"{type(error).__name__}: {error}\n  at {places}"

@@ -1,0 +1,99 @@
+"""Steps of operators, tenants and nodes that change what is set: pauses, limits, queues, who lives."""
+
+from __future__ import annotations
+
+from tests.integration.model import duty_rules, run_rules
+from tests.integration.model.cast import NODES, QUEUES, TENANTS, WORKERS
+from tests.integration.model.expected import Expected
+from tests.integration.model.history import History, rule
+
+
+def _set(history: History, call: object) -> None:
+    history.act(Expected(), call, can_be_killed=False)  # type: ignore[arg-type]
+
+
+@rule(weight=2)
+def set_status(history: History) -> None:
+    """A worker is paused, or active again, for a tenant or for all."""
+    known = list(history.world.statuses)
+    if known and history.is_chance(0.6):
+        (worker_id, tenant), status = history.choose(known), None
+    else:
+        published = [(job.worker, job.tenant) for job in history.jobs.values() if job.is_published]
+        worker_id, tenant = history.choose(published or [(history.choose(WORKERS), history.choose(TENANTS))])
+        tenant = "*" if history.is_chance(0.3) else tenant
+        status = history.choose(["paused", "paused", "active"])
+    history.say(worker_id, tenant, status)
+    _set(history, lambda: history.driver.set_status(worker_id, tenant, status))
+    history.paused_once.add((worker_id, tenant))
+    history.world.statuses.pop((worker_id, tenant), None)
+    if status is not None:
+        history.world.statuses[worker_id, tenant] = status
+    if history.is_chance(0.3):
+        duty_rules.follow_paused(history)
+    elif history.world.is_paused(worker_id, tenant):
+        run_rules.park_unclaimed(history)
+
+
+@rule(weight=1)
+def pause_queue(history: History) -> None:
+    """A queue is paused or resumed."""
+    queue, paused = history.choose(QUEUES), history.world.paused_queues
+    is_paused = queue in paused
+    history.say("resume" if is_paused else "pause", queue)
+    _set(history, lambda: (history.driver.resume_queue if is_paused else history.driver.pause_queue)(queue))
+    (paused.discard if is_paused else paused.add)(queue)
+
+
+@rule(weight=1)
+def set_tenant_limit(history: History) -> None:
+    """The number of running jobs of a tenant is limited, or not any more."""
+    tenant, most = TENANTS[2], history.choose([None, 1, 1, 2])
+    history.say(tenant, most)
+    _set(history, lambda: history.driver.set_tenant_limit(tenant, most))
+    history.world.tenant_limits.pop(tenant, None)
+    if most is not None:
+        history.world.tenant_limits[tenant] = most
+
+
+@rule(weight=1)
+def set_max_running(history: History) -> None:
+    """An operator changes the limit of a worker."""
+    worker, most = history.world.workers["wkr_limited"], history.choose([None, 1, 3])
+    history.say(worker.id, most)
+    _set(history, lambda: history.driver.set_max_running(worker.id, most))
+    worker.max_running = most or 2
+
+
+@rule(weight=1)
+def deploy(history: History) -> None:
+    """A node announces a worker with another queue, and with or without a limit."""
+    worker = history.world.workers[history.choose(["wkr_plain", "wkr_plain", "wkr_both"])]
+    worker.queue = history.choose(QUEUES)
+    if worker.id == "wkr_plain":
+        worker.max_running = history.choose([None, None, 2])
+    history.say(worker.id, worker.queue, worker.max_running)
+    _set(history, lambda: history.driver.announce(worker))
+    if history.is_chance(0.5):
+        duty_rules.follow_moved(history)
+
+
+@rule(weight=1)
+def die(history: History) -> None:
+    """A node is not seen any more, or leaves in order."""
+    living = sorted(history.world.living)
+    # The first node is the only one that has some handlers.
+    node_id = history.choose([*living[:1], *living])
+    call = history.choose([history.driver.fall_silent, history.driver.leave])
+    history.say(node_id[-1], call.__name__)
+    _set(history, lambda: call(node_id))
+    history.world.living.discard(node_id)
+
+
+@rule(weight=2)
+def join(history: History) -> None:
+    """A node joins, also one that was dead."""
+    node_id = history.choose(sorted(set(NODES) - history.world.living))
+    history.say(node_id[-1])
+    _set(history, lambda: history.driver.join(node_id))
+    history.world.living.add(node_id)

@@ -1,0 +1,111 @@
+"""A job as the model sees it: everything that decides on its moves, without the moments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ava.domain import ids
+from ava.store.engine.database import Connection
+
+#: What a queued job waits for. None: nothing; it may be published, and started.
+DATE, NODE, PERMIT, EARLIER, WORKER, QUEUE = "date", "node", "permit", "earlier_job", "worker", "queue"
+FINAL = ("completed", "failed", "cancelled")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobState:
+    """One job."""
+
+    id: str = ""
+    tenant: str
+    worker: str
+    trigger: str = "manual"
+    triggered_by: str
+    retry_of: str | None = None
+    priority: int
+    queue: str
+    input: str = "{}"
+    tags: str | None = None
+    dedupe_key: str | None = None
+    max_attempts: int
+    status: str = "queued"
+    waits: str | None = None
+    earlier_job: str | None = None
+    is_published: bool = False
+    run_no: int = 0
+    attempt: int = 0
+    losses: int = 0
+    node: str | None = None
+    claim: str | None = None
+    is_started: bool = False
+    is_cancel_asked: bool = False
+    cancelled_by: str | None = None
+    output: str | None = None
+    error: str | None = None
+    progress: str | None = None
+    limit_key: str | None = None
+    rate_key: str | None = None
+    #: Seconds from now until it is due.
+    due: float | None = field(default=None, compare=False)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def is_running(self) -> bool:
+        return self.status == "running"
+
+    @property
+    def is_startable(self) -> bool:
+        return self.status == "queued" and self.waits is None
+
+    @property
+    def has_permit(self) -> bool:
+        """Returns True if it is counted by the limit of its key."""
+        return self.limit_key is not None and (self.is_running or self.is_startable)
+
+    @property
+    def account(self) -> str | None:
+        account: str | None = json.loads(self.input).get("account")
+        return account
+
+
+_FIELDS = """
+    id::text, tenant_id, worker_id, trigger, triggered_by, retry_of::text, priority, queue, input::text, tags::text,
+    dedupe_key, max_attempts, status,
+    waits_for, earlier_job_id::text,
+    status = 'queued' AND published_at IS NOT NULL, run_no, attempt, losses, node_id::text, claim_id::text,
+    started_at IS NOT NULL, cancel_requested_at IS NOT NULL, cancelled_by, output::text, error, progress::text,
+    limit_key, rate_key,
+    CASE WHEN status = 'queued' THEN extract(epoch FROM run_at - now())::float8 END
+"""
+_NAMES = tuple(JobState.__dataclass_fields__)
+_ROWS = f"SELECT {_FIELDS} FROM jobs ORDER BY id"
+# The group of its error is given to a final job.
+_FINAL_ROWS = "SELECT id::text, to_jsonb(j) - 'error_id' FROM jobs AS j WHERE completed_at IS NOT NULL"
+
+
+def read(connection: Connection) -> dict[str, JobState]:
+    """Returns all jobs by id, oldest first."""
+    return {state.id: state for row in connection.exec_driver_sql(_ROWS) for state in [_state(row)]}
+
+
+def job_id(uuid: str) -> str:
+    return ids.encode("job", uuid)
+
+
+def _state(row: Sequence[Any]) -> JobState:
+    state = dict(zip(_NAMES, row, strict=True))
+    state["id"] = ids.encode("job", state["id"])
+    for other in ("retry_of", "earlier_job"):
+        state[other] = state[other] and ids.encode("job", state[other])
+    return JobState(**state)
+
+
+def read_final_rows(connection: Connection) -> dict[str, Any]:
+    """Returns the whole rows of final jobs by id."""
+    return {ids.encode("job", id_): row for id_, row in connection.exec_driver_sql(_FINAL_ROWS)}
