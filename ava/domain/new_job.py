@@ -1,4 +1,4 @@
-"""A job that is about to be made: the record that every door hands over, and what becomes of it."""
+"""A job that is about to be made: the record that every caller hands over, and what becomes of it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_the_bodies_of_schedules_and_webhooks_are_smaller_than_those_of_jobs(api
 
 def test_the_watchers_of_all_tenants_are_limited_together(api: Api) -> None:
     # The limit is fixed, and three thousand streams are more than a test holds.
-    api.app.extensions["ava"].shares.watchers._most = 2
+    api.app.extensions["ava"].shares.watchers._maximum = 2
     other = {"x-tenant-id": "ten_other"}
     ours, theirs = (api.trigger(headers=headers)["id"] for headers in ({}, other))
     first = api.get(f"{JOBS}/{ours}/stream")

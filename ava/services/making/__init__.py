@@ -1,1 +1,1 @@
-"""The making of jobs: what every door through which jobs are made has in common."""
+"""The making of jobs: what all callers that make jobs share."""

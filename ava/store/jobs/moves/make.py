@@ -1,4 +1,4 @@
-"""The move that makes jobs: the one statement that inserts them, for every door."""
+"""The move that makes jobs: the one statement that inserts them, for every caller."""
 
 from __future__ import annotations
 
