@@ -7,19 +7,9 @@ from typing import Any
 from flask import Flask
 
 from ava.api.gate.shares import make_shares
-from ava.api.http import (
-    auth,
-    body,
-    converters,
-    errors,
-    gate,
-    limits,
-    offload,
-    response_hooks,
-    standby_reads,
-    traces,
-)
+from ava.api.http import body, converters, errors, gate, limits, offload, response_hooks, standby_reads, traces
 from ava.api.http.admin import make_admin
+from ava.api.http.callers import auth
 from ava.api.http.context import EXTENSION, Context, tenant_of_request
 from ava.api.routes import (
     admin,

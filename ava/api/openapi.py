@@ -32,8 +32,8 @@ from ava.api.http.fields import (
     WholeNumber,
 )
 from ava.api.http.operations import Operation, find_operation
-from ava.api.http.setting_fields import ENTRY_NAME, LONGEST_ENTRY, NamedTexts, QueryText
 from ava.api.openapi_examples import add_examples
+from ava.api.schemas.setting_fields import ENTRY_NAME, LONGEST_ENTRY, NamedTexts, QueryText
 from ava.version import VERSION
 
 __all__ = ["describe"]

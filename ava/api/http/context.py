@@ -69,7 +69,7 @@ def context() -> Context:
 
 
 def caller() -> Caller:
-    """Returns the caller of this request, whom `ava.api.http.auth` has identified."""
+    """Returns the caller of this request, whom `ava.api.http.callers.auth` has identified."""
     who: Caller = g.caller
     return who
 

@@ -5,10 +5,11 @@ They are off unless a setting names one; then every response has the limit in it
 
 from __future__ import annotations
 
-from flask import Flask, g, request
+from flask import Flask, current_app, g, request
 
-from ava.api.http.auth import is_open
+from ava.api.http.callers.auth import is_open
 from ava.api.http.context import caller
+from ava.api.http.operations import find_operation
 from ava.broker import addresses, tls
 from ava.domain import limits
 from ava.domain.limits import Limit
@@ -16,8 +17,6 @@ from ava.settings import Settings
 
 __all__ = ["install", "message"]
 
-#: Views that create outgoing requests.
-_MAKING = frozenset({"webhooks.create"})
 _WRITING = frozenset({"POST", "PUT", "DELETE"})
 
 
@@ -54,7 +53,8 @@ def message(text: str) -> str:
 
 def _limit(settings: Settings) -> Limit:
     """Returns the limit that this request counts for."""
-    if request.endpoint in _MAKING and settings.rate_limit_webhooks:
+    operation = find_operation(current_app.view_functions[request.endpoint]) if request.endpoint else None
+    if operation is not None and operation.is_outgoing and settings.rate_limit_webhooks:
         g.rate_limit = limits.RATE_LIMIT_WEBHOOKS
     else:
         g.rate_limit = limits.RATE_LIMIT_WRITE if request.method in _WRITING else limits.RATE_LIMIT_READ

@@ -57,6 +57,8 @@ class Operation:
     failures: tuple[int, ...] = ()
     #: Whether it needs a role that may write.
     is_write: bool = False
+    #: Whether it creates outgoing requests, which have a rate limit of their own.
+    is_outgoing: bool = False
     #: Whether it is audited although any role may call it.
     is_audited: bool = False
     #: Whether it needs a role of the platform.

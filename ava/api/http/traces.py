@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, g, request
 
 from ava import tracing
-from ava.api.http.auth import is_open
+from ava.api.http.callers.auth import is_open
 from ava.tracing import Kind
 
 __all__ = ["install"]

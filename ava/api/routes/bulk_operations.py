@@ -6,7 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ava.api.http import auth, gate, responses
+from ava.api.http import gate, responses
+from ava.api.http.callers import auth
 from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of

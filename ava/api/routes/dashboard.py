@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, send_from_directory
 
-from ava.api.http.auth import open_to_all
+from ava.api.http.callers.auth import open_to_all
 
 __all__ = ["blueprint"]
 

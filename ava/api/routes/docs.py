@@ -10,7 +10,7 @@ from flask import Blueprint, Response, current_app, send_from_directory
 
 from ava.api import openapi
 from ava.api.http import responses
-from ava.api.http.auth import open_to_all
+from ava.api.http.callers.auth import open_to_all
 from ava.api.http.context import context
 from ava.error_codes import ErrorCode
 

@@ -7,7 +7,7 @@ import json
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.auth import open_to_all
+from ava.api.http.callers.auth import open_to_all
 from ava.api.http.context import context
 
 __all__ = ["blueprint"]

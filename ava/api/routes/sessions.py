@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, g, request
 
 from ava.api.http import responses
-from ava.api.http.caller_session import current_session
+from ava.api.http.callers.session import current_session
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import NoBody

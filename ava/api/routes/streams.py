@@ -12,9 +12,9 @@ from flask import Blueprint, Response, request
 from ava.api.gate.shares import ALL_TENANTS
 from ava.api.gate.tenant_shares import TenantShares
 from ava.api.http import cursors
+from ava.api.http.callers.revocation import revocation_watch
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
-from ava.api.http.revocation import revocation_watch
 from ava.api.schemas.job_logs import write_log_line
 from ava.api.schemas.jobs import write_job
 from ava.domain.job import Job

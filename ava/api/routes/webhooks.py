@@ -50,6 +50,7 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
     status=201,
     failures=(409, 413, 415, 422),
     is_write=True,
+    is_outgoing=True,
 )
 def create(fields: dict[str, Any]) -> Response:
     """Create a webhook."""

@@ -7,8 +7,8 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http.fields import Choice, WholeNumber
-from ava.api.http.setting_fields import QueryText
 from ava.api.http.strict import Strict
+from ava.api.schemas.setting_fields import QueryText
 from ava.domain.trigger_keys import (
     LONGEST_DEBOUNCE_SECONDS,
     LONGEST_KEY,

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from flask import current_app, g, request
 
-from ava.api.http.caller_headers import by_headers
-from ava.api.http.caller_key import by_key
-from ava.api.http.caller_session import by_link, by_session
+from ava.api.http.callers.headers import by_headers
+from ava.api.http.callers.key import by_key
+from ava.api.http.callers.session import by_link, by_session
 from ava.domain import ids
 from ava.domain.caller import Caller
 from ava.errors import Unauthorized

@@ -16,8 +16,8 @@ from functools import partial
 
 from flask import g, request
 
-from ava.api.http import revocation
-from ava.api.http.caller_headers import read_id
+from ava.api.http.callers import revocation
+from ava.api.http.callers.headers import read_id
 from ava.api.http.context import context
 from ava.domain.caller import Caller
 from ava.domain.session import cookie_name
