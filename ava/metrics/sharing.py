@@ -11,8 +11,6 @@ from pathlib import Path
 
 import psutil
 
-from ava.metrics import allocated_files
-
 __all__ = ["shared_counters"]
 
 #: The variable of prometheus-client. A metric reads it once, when it is created.
@@ -31,6 +29,9 @@ def shared_counters() -> Iterator[None]:
     _delete_abandoned()
     folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{owner}-")
     os.environ[_VARIABLE] = folder
+    # prometheus-client reads the variable when it is imported.
+    from ava.metrics import allocated_files
+
     allocated_files.use()
     try:
         yield
