@@ -120,9 +120,7 @@ CREATE TABLE nodes (
     declarations json,
     -- Since when it is drained, and who asked for it; null of a node that takes jobs.
     drained_at timestamptz,
-    drained_by text,
-    -- Whether it takes messages that stand for several jobs.
-    takes_groups boolean NOT NULL DEFAULT false
+    drained_by text
 ) WITH (fillfactor = 50);
 
 CREATE TABLE paused_queues (

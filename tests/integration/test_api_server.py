@@ -373,7 +373,7 @@ def test_an_unusable_setting_is_reported_in_one_line(system: System) -> None:
 @on_redis
 def test_a_database_of_another_version_is_reported_in_one_line(system: System) -> None:
     system.query("UPDATE schema_compatibility SET oldest_revision = '9999'")
-    for version, said in (("9999", "newer"), ("", "ava db upgrade")):
+    for version, said in (("9999", "newer"), ("0060", "create a new one"), ("", "ava db upgrade")):
         system.query(
             "UPDATE alembic_version SET version_num = %s" if version else "DELETE FROM alembic_version",
             *filter(None, [version]),

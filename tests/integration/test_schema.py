@@ -48,6 +48,28 @@ def test_growing_tables_have_autovacuum_settings_and_a_fillfactor(engine: Engine
         assert any(option.startswith("fillfactor=") for option in found[table])
 
 
+#: Tables with rows of tenants whose keys do not begin with the tenant yet.
+_WITHOUT_TENANT_FIRST = {"jobs", "job_logs"}
+#: Tables whose rows are of no tenant.
+_OF_THE_PLATFORM = {
+    *("alembic_version", "schema_compatibility", "dispatcher_lease", "promotions", "count_progress", "job_totals"),
+    *("nodes", "paused_queues", "closed_windows", "rate_states", "webhook_senders"),
+}
+
+
+def test_the_key_of_each_table_of_tenants_begins_with_the_tenant(engine: Engine) -> None:
+    statement = (
+        "SELECT c.relname, a.attname FROM pg_class AS c"
+        " LEFT JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisprimary"
+        " LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]"
+        " WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+    )
+    with engine.connect() as connection:
+        first = {table: column for table, column in connection.exec_driver_sql(statement)}  # noqa: C416 - for mypy
+    others = {table for table, column in first.items() if column != "tenant_id"}
+    assert others == _OF_THE_PLATFORM | _WITHOUT_TENANT_FIRST
+
+
 def test_ten_concurrent_upgrades_of_an_empty_database_take_turns(engine: Engine, database_settings: Settings) -> None:
     before = definitions(engine)
     empty(engine)

@@ -194,7 +194,7 @@ class WindowFeed(Duty):
 
         Returns the number of jobs that were published.
         """
-        processes, in_groups = look.processes.get(queue, 0), queue in look.take_groups
+        processes = look.processes.get(queue, 0)
         sizes = {window.priority: self._fair_queue.size(window, processes=processes) for window in windows}
         self._is_shared = self._is_shared or any(sized.is_shared for sized in sizes.values())
         if queue in look.paused:
@@ -212,7 +212,7 @@ class WindowFeed(Duty):
                 # A more urgent job waits for room in its window.
                 self._recall_all(window)
                 continue
-            fed, is_closed, has_more = self._feed(window, sizes[window.priority].size, processes, in_groups=in_groups)
+            fed, is_closed, has_more = self._feed(window, sizes[window.priority].size, processes)
             total += fed
             if has_more and self._is_fair:
                 closed |= {(queue, number) for number in _priorities() if number >= window.priority}
@@ -239,7 +239,7 @@ class WindowFeed(Duty):
             for window in windows
         ]
 
-    def _feed(self, window: Window, size: int, processes: int, *, in_groups: bool) -> tuple[int, bool, bool]:
+    def _feed(self, window: Window, size: int, processes: int) -> tuple[int, bool, bool]:
         """Publish jobs by turns of the tenants until the window has `size` messages.
 
         Returns the number of jobs, and whether the window is to be closed, and whether it has a backlog still.
@@ -249,7 +249,7 @@ class WindowFeed(Duty):
         while has_more and (room := min(size - published - fed, _JOBS_PER_STATEMENT)) > 0:
             batch, has_more = self._fair_queue.publish(window, room, unserved)
             waiting = published + fed + len(batch)
-            sizes = self._fair_queue.group_sizes(batch, waiting, processes) if in_groups else run_groups.NONE
+            sizes = self._fair_queue.group_sizes(batch, waiting, processes) if processes else run_groups.NONE
             if not batch or not self._publish(batch, sizes):
                 break
             fed += len(batch)

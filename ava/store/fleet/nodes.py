@@ -59,9 +59,9 @@ class NodeSpec:
 
 _REGISTER = Statement("""
 INSERT INTO nodes
-    (id, name, host, pid, version, queues, refused_queues, workers, processes, declarations, takes_groups)
+    (id, name, host, pid, version, queues, refused_queues, workers, processes, declarations)
 VALUES (%(id)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s::text[], %(refused_queues)s::text[],
-    %(workers)s::text[], %(processes)s, %(declarations)s::json, true)
+    %(workers)s::text[], %(processes)s, %(declarations)s::json)
 ON CONFLICT (id) DO UPDATE SET seen_at = now(), stopped_at = NULL
 """)
 

@@ -64,8 +64,6 @@ class Look:
     closed: frozenset[str]
     #: The processes of live nodes that serve a queue, by queue; one process may serve several.
     processes: Mapping[str, int]
-    #: The queues all of whose live nodes take messages that stand for several jobs.
-    take_groups: frozenset[str]
     #: Keys of limits for which jobs wait, in their order, from the one that follows a given key.
     held_keys: Sequence[str]
 
@@ -86,7 +84,7 @@ _REST = """
     ARRAY(SELECT queue FROM paused_queues),
     ARRAY(SELECT queue || ':' || priority FROM closed_windows),
     ARRAY(
-        SELECT json_build_array(q.queue, sum(n.processes), bool_and(n.takes_groups))
+        SELECT json_build_array(q.queue, sum(n.processes))
         FROM nodes AS n CROSS JOIN unnest(n.queues) AS q (queue)
         WHERE n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second' GROUP BY q.queue),
     ARRAY(SELECT limit_key FROM held LIMIT %(max_keys)s)
@@ -209,8 +207,7 @@ def _look(row: Sequence[Any], known: Mapping[tuple[str, int], ScanFloor]) -> Loo
         windows=[_window(known.get((window[0], window[1])), window) for window in windows],
         paused=frozenset(paused),
         closed=frozenset(closed),
-        processes={queue: count for queue, count, _ in processes},
-        take_groups=frozenset(queue for queue, _, take_groups in processes if take_groups),
+        processes=dict(processes),
         held_keys=held_keys,
     )
 

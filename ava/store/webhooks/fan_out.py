@@ -72,9 +72,10 @@ class FanOutCandidate:
     age_seconds: float
 
 
-# The tenants are found by a loose index scan, so that its cost does not grow with the events. They share the batch, and
-# their first events come before all second ones. The oldest event leaves out the partitions of the days before it; a
-# day of difference covers the clock of a dispatcher, which makes the ids of some events. One that differs by more is
+# The tenants are found by a loose index scan, so that its cost does not grow with the events; its order is in full that
+# of `webhook_events_turns`, because the key's index has the events that are fanned out as well. They share the batch,
+# and their first events come before all second ones. The oldest event leaves out the partitions of the days before it;
+# a day of difference covers the clock of a dispatcher, which makes the ids of some events. One that differs by more is
 # found when it is the oldest.
 _CANDIDATES = Prepared(
     "fan_out_candidates",
@@ -86,12 +87,12 @@ WITH RECURSIVE oldest AS (
 ), tenants (tenant_id, place) AS (
     (SELECT tenant_id, 1 FROM webhook_events WHERE fanned_out_at IS NULL AND tenant_id > %(after)s::text
         AND id >= (SELECT id FROM oldest)
-     ORDER BY tenant_id LIMIT 1)
+     ORDER BY tenant_id, n LIMIT 1)
     UNION ALL
     SELECT next.tenant_id, t.place + 1 FROM tenants AS t CROSS JOIN LATERAL (
         SELECT e.tenant_id FROM webhook_events AS e WHERE e.fanned_out_at IS NULL AND e.tenant_id > t.tenant_id
             AND e.id >= (SELECT id FROM oldest)
-        ORDER BY e.tenant_id LIMIT 1
+        ORDER BY e.tenant_id, e.n LIMIT 1
     ) AS next
     WHERE t.place < %(tenants)s::int
 ), share AS (
