@@ -45,14 +45,12 @@ def _run_group(task: Task, child: Child) -> Run | None:
     while True:
         if (run := child.run) is not None:
             child.call_handler(run)
-        following = child.next_in_group()
-        if following is None and (run is None or not child.passes_place(run)):
+        if not child.may_follow(run):
             return run
         if run is not None:
             _send_end(task, run)
-            # The run that has got the place of this one is known once the end is written.
-            following = following or child.following
-        if following is None:
+        # A run that gets the permit of this one is known once the end is written.
+        if (following := child.following) is None:
             return run
         _send(signals.task_prerun, task, following)
 

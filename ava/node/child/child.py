@@ -9,28 +9,24 @@ import signal
 import sys
 import threading
 import time
-import uuid
 from contextlib import suppress
 from typing import Any
 
 from billiard.process import current_process
 
 from ava import tracing
-from ava.domain.job import RunEnd, Status
+from ava.domain.job import RunEnd
 from ava.domain.messages import Message
 from ava.errors import DatabaseUnavailable
-from ava.handler import registry
 from ava.handler.errors import Interruption
 from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
 from ava.node import processes
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
-from ava.node.child.claims import Claims
-from ava.node.child.handler_times import HandlerTimes
-from ava.node.child.place_passing import PlacePassing
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_signal_too_late, other_threads
 from ava.node.child.run import Run
+from ava.node.child.run_steps import RunSteps
 from ava.node.child.run_writer import RunWriter
 from ava.node.child.thaw import Thaw
 from ava.node.child.wear import Wear
@@ -41,7 +37,7 @@ from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
-from ava.store.jobs import runs, shared_claims
+from ava.store.jobs import runs
 
 __all__ = ["Child"]
 
@@ -74,12 +70,9 @@ class Child:
         self._check_parent_at = 0.0
         #: The number of connections that were opened when the database last said that the run holds its job.
         self._opened = 0
-        self._thaw, self._handler_times = Thaw(), HandlerTimes()
+        self._thaw = Thaw()
         self._board = board
-        self._claims = Claims(settings, self._handler_times, board)
-        self._publication = self._claims.publication
-        self._group, self._shared = self._claims.group, self._claims.shared
-        self._passing = PlacePassing(self._claims, take_ahead)
+        self._steps = RunSteps(settings, take_ahead, board)
         self._wear = Wear(settings)
         #: Whether this process ends after its run, because no other handler may run in it.
         self._is_to_retire = False
@@ -137,7 +130,7 @@ class Child:
 
         The claim fails if the job's row names another worker: the row decides which handler runs, not the message.
         """
-        self._run = self._claims.claim(message, self._run_writer)
+        self._run = self._steps.claim(message, self._run_writer)
 
     def defer(self, message: Message) -> None:
         """Put off the jobs of a worker whose handler this node does not have."""
@@ -146,18 +139,14 @@ class Child:
                 job_id, run_no, message.worker_id, dead_after_seconds=self._settings.node_dead_seconds
             )
 
-    def next_in_group(self) -> Message | None:
-        """Returns what follows the current run in its group; None if that is over, or this process may have to end."""
-        return self._group.take() if self._goes_on else None
-
-    def passes_place(self, run: Run) -> bool:
-        """Returns True if a run passes its place of a limit on when its end is written, should a job wait for it."""
-        return self._goes_on and self._passing.decide(run)
+    def may_follow(self, run: Run | None) -> bool:
+        """Decide how the current run ends. Returns True if another one may follow it within its message."""
+        return self._steps.decide_way(run, goes_on=self._goes_on)
 
     @property
     def following(self) -> Message | None:
-        """Returns what was claimed with the place of the run before, until it begins."""
-        return self._group.following
+        """Returns the next run of the message, as one of its own; None if there is none."""
+        return self._steps.following
 
     @property
     def _goes_on(self) -> bool:
@@ -169,7 +158,7 @@ class Child:
     def call_handler(self, run: Run) -> None:
         """Call the handler, undo what it changed in this process, and decide the end of its run."""
         assert self._process_state is not None
-        self._publication.running(run)
+        self._steps.publication.running(run)
         self._thaw.ask_if_late(run, self._run_writer.is_held)
         pipes = run.redirect()
         before, began, is_over = other_threads(), time.monotonic(), False
@@ -187,7 +176,7 @@ class Child:
                 raise
             _log.exception("Process not restored after a run, it will exit", extra={"job_id": run.job.id})
             self._retire()
-        self._handler_times.record(run.job.worker_id, time.monotonic() - began)
+        self._steps.handler_times.record(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
             counters.ORPHANS_KILLED.labels(run.job.worker_id).inc(processes.kill_children())
         if pipes is not None:
@@ -224,84 +213,38 @@ class Child:
 
     def write_end(self) -> None:
         """Write the end of the run if it is decided; waits for a database that is away. The run is over either way."""
-        run = self._run
-        if run is not None and run.is_decided:
-            self._end(run)
-        elif self._group.following is None:
-            self._write_end_of(None)
-        if self._group.following is None:
-            # Not before, because the next message, which has been asked for, may be urgent. The companion thread gives
-            # back what is left of this one if the database is away.
-            with suppress(DatabaseUnavailable):
-                self._group.give_back(self._database)
-        if run is not None and self._run is None:
-            self._publication.ended(run)
-            run.forget_error()
-
-    def _end(self, run: Run) -> None:
-        run.log.close()
-        if run.end is None and run.stopped_for is not None:
-            run.span.record_failure(run.stopped_for.value)
-        try:
-            self._write_end_of(run)
-        finally:
-            self._run, self._last_end = None, run.end
-            if not self._shared.may_defer(run):
-                run.span.end()
-
-    def _write_end_of(self, run: Run | None) -> None:
-        """Write the end of a run, and before it those that wait; or let it wait with them while its message goes on."""
+        run = self._run if self._run is not None and self._run.is_decided else None
+        if run is not None:
+            run.log.close()
+            if run.end is None and run.stopped_for is not None:
+                run.span.record_failure(run.stopped_for.value)
         try:
             with self._storing:
-                if run is not None and run.end is not None and self._shared.may_defer(run):
-                    is_kept = self._shared.defer(run, run.end)
-                    if is_kept and self._group.following is not None:
-                        return
-                    self._publication.ending(run)
-                    if self._group.following is None:
-                        self._announce_end()
-                    run = None
-                elif run is not None:
-                    self._publication.ending(run)
-                self._shared.write(self._run_writer.end_together)
-                if run is not None and run.end is not None:
-                    run_reports.report_end(run, self._write_end_and_claim_next(run, run.end))
-                elif run is not None and run.stopped_for is Stop.SHUTDOWN:
-                    self._run_writer.return_to_queue(run, run.log.take())
+                self._steps.write_end(run, self._run_writer, goes_on=self._goes_on)
+                if run is not None:
+                    self._run, self._last_end = None, run.end
         except Exception:
             # The node rescues the job of a process that ends without writing the end.
             _log.exception("End of run not written, process exits", extra={"job_id": run.job.id if run else None})
             os._exit(os.EX_SOFTWARE)
+        if self._steps.following is None:
+            # Not before, because the next message, which has been asked for, may be urgent. The companion thread
+            # requeues what is left of this one if the database is away.
+            with suppress(DatabaseUnavailable):
+                self._steps.requeue(self._database)
+        if run is not None:
+            self._steps.publication.ended(run)
+            run.forget_error()
 
     def finish_task(self) -> None:
         """End this process if it must not run another task; the node replaces it."""
         if self._run is not None:
             _log.error("Task ended without a decided run, process exits", extra={"job_id": self._run.job.id})
             os._exit(os.EX_SOFTWARE)
-        self._publication.nothing()
+        self._steps.publication.nothing()
         if self._is_to_retire:
             self.close()
             os._exit(Retirement.after(self._last_end))
-
-    def _announce_end(self) -> None:
-        if self._goes_on:
-            self._take_ahead.announce_soon_free()
-
-    def _write_end_and_claim_next(self, run: Run, run_end: RunEnd) -> Status | None:
-        if self._passing.is_decided_for(run):
-            return self._passing.write_end(run, run_end, self._run_writer, if_not_passed=self._announce_end)
-        if (message := self._group.following) is None:
-            self._announce_end()
-        lines = run.log.take_with_closing(*run_end.closing)
-        if message is None and self._goes_on:
-            message = self._take_ahead.take_next()
-        if message is None or registry.find(message.worker_id) is None or self._claims.are_shared(message):
-            return self._run_writer.end(run, run_end, lines)[0]
-        began_ns, claim_id = time.time_ns(), str(uuid.uuid4())
-        self._publication.ending(run, message.runs[0])
-        status, job = self._run_writer.end(run, run_end, lines, (message, claim_id))
-        self._claims.keep_next(job, claim_id, began_ns, self._run_writer)
-        return status
 
     # The companion thread ------------------------------------------------------------------------------------------
 
@@ -312,10 +255,11 @@ class Child:
         while True:
             try:
                 self._read_mailbox()
-                if self._group.is_late:
-                    self._group.give_back(self._database)
-                if self._shared.is_to_write and self._group.is_over_time:
-                    self._write_late_ends()
+                if self._steps.has_late_runs:
+                    self._steps.requeue(self._database)
+                if self._steps.has_late_ends:
+                    with self._storing:
+                        self._steps.write_late_ends(self._database)
                 if (run := self._run) is not None:
                     self._check_run(run)
             except DatabaseUnavailable:
@@ -326,11 +270,6 @@ class Child:
             except Exception:
                 _log.exception("Companion thread: iteration failed, will retry")
                 time.sleep(_TICK_SECONDS)
-
-    def _write_late_ends(self) -> None:
-        """Write the ends that wait while a handler takes longer than it used to."""
-        with self._storing, self._database.connect() as connection:
-            self._shared.write(lambda completed, claim_id: shared_claims.end(connection, completed, claim_id=claim_id))
 
     def _read_mailbox(self) -> None:
         if (request := self._mailbox.receive(_TICK_SECONDS)) is None:

@@ -1,4 +1,4 @@
-"""Which runs share a claim, and the ends that wait to be written together."""
+"""How long handlers take: which runs share a claim, and how many."""
 
 from __future__ import annotations
 

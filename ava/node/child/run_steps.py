@@ -1,0 +1,265 @@
+"""The steps from run to run of one process: it does what `RunQueue` decides, and writes what is to be written.
+
+Runs of a message may share a claim: one statement claims them, and one writes the ends of those that complete. They are
+brief (`HandlerTimes.max_together`), and each still looks for a cancel in the database before it begins.
+
+The permit of a limit passes from a run that ends to the job that waits next, which this process runs itself. Otherwise
+the permit would be given again by way of the dispatcher, the broker and the node, which takes as long as a small job.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from ava.broker.dropped import DROPPED
+from ava.domain import priority
+from ava.domain.job import LogLevel, LogLine, RunEnd, Status
+from ava.domain.messages import Message
+from ava.handler import registry
+from ava.node.celery_internals.take_ahead import TakeAhead
+from ava.node.child import run_reports
+from ava.node.child.handler_times import HandlerTimes
+from ava.node.child.new_run import NewRuns
+from ava.node.child.publication import Publication
+from ava.node.child.run import Run
+from ava.node.child.run_queue import QueuedRun, RunQueue, Way
+from ava.node.child.run_writer import RunWriter
+from ava.node.outcome import Stop
+from ava.node.run_board import ProcessBoard
+from ava.settings import Settings
+from ava.store.engine.database import Database
+from ava.store.jobs import passed_places, runs, shared_claims, turns
+from ava.store.jobs.shared_claims import CompletedRun
+
+__all__ = ["RunSteps"]
+
+
+class RunSteps:
+    """The steps of one process. The main thread takes them; the companion thread does what has become late."""
+
+    def __init__(self, settings: Settings, take_ahead: TakeAhead, board: ProcessBoard) -> None:
+        self._new_runs = NewRuns(settings)
+        self._take_ahead = take_ahead
+        self._board = board
+        self.publication = Publication(board)
+        self.handler_times = HandlerTimes()
+        self._queue = RunQueue()
+        #: How the current run ends, and the runs whose ends are kept, with what is to be written of each.
+        self._way = Way.ALONE
+        self._kept: list[tuple[Run, CompletedRun]] = []
+        self._requeuing = threading.Lock()
+
+    # To a run ------------------------------------------------------------------------------------------------------
+
+    def claim(self, message: Message, writer: RunWriter) -> Run | None:
+        """Start the first run of a message. Returns None if it cannot be claimed."""
+        queue, began_ns = self._queue, time.time_ns()
+        is_first = not queue.expects(message)
+        if is_first:
+            queue.receive(message, str(uuid.uuid4()), time.monotonic())
+        assert queue.next is not None
+        if queue.next.job is None:
+            self.handler_times.note_begin(is_first=is_first)
+            self._claim_next(message.worker_id, writer)
+        elif queue.next.is_shared:
+            self.handler_times.note_begin(is_first=is_first)
+        if queue.next.job is None:
+            queue.drop_next()
+            return None
+        return self._begin(queue.next, began_ns, writer)
+
+    def _claim_next(self, worker_id: str, writer: RunWriter) -> None:
+        queue = self._queue
+        assert queue.next is not None
+        if len(wanted := queue.to_claim(self.handler_times.max_together(worker_id))) > 1:
+            self.publication.claiming(queue.next.key, queue.claim_id)
+            jobs = writer.claim_together([run.key for run in wanted], worker_id, queue.claim_id)
+            queue.note_claimed(wanted, jobs, queue.claim_id, time.monotonic())
+        if queue.next.job is None:
+            self._claim_alone(queue.next, writer)
+
+    def _claim_alone(self, queued: QueuedRun, writer: RunWriter) -> None:
+        (job_id, run_no), claim_id = queued.key, str(uuid.uuid4())
+        self.publication.claiming(queued.key, claim_id)
+        if (job := writer.claim(job_id, run_no, queued.worker_id, claim_id)) is not None:
+            self._queue.note_claimed([queued], [job], claim_id, time.monotonic())
+        elif not writer.park_paused(job_id, run_no, queued.worker_id) and writer.names_other_worker(
+            job_id, queued.worker_id
+        ):
+            DROPPED.drop("worker")
+
+    def _begin(self, queued: QueuedRun, began_ns: int, writer: RunWriter) -> Run | None:
+        """Returns the run of a claimed job, or None if it has lost its job meanwhile."""
+        queue, job = self._queue, queued.job
+        assert job is not None
+        assert job.started_at is not None
+        outranked_by = job.priority - 1 if queue.is_to_look(time.monotonic()) else priority.FIRST - 1
+        check = shared_claims.NOTHING
+        if queued.is_to_check or outranked_by >= priority.FIRST:
+            self.publication.claiming(queued.key, queued.claim_id)
+            found = writer.check(job, queued.claim_id, outranked_by=outranked_by)
+            if found is None and queued.is_to_check:
+                queue.drop_next()
+                return None
+            check = found or check
+        if check.is_outranked:
+            queue.make_way()
+        if queued.is_shared:
+            waited = timedelta(seconds=time.monotonic() - queued.claimed_at)
+            job = replace(job, started_at=job.started_at + waited)
+        run = self._new_runs.make(job, queued.claim_id, queued.sent_ns or began_ns, writer)
+        if queued.is_shared:
+            _open_log(run)
+        if check.is_to_be_cancelled:
+            # The handler is not entered.
+            run.stop(Stop.CANCEL)
+        queue.begin()
+        return run
+
+    # Out of a run --------------------------------------------------------------------------------------------------
+
+    def decide_way(self, run: Run | None, *, goes_on: bool) -> bool:
+        """Decide how the current run ends. Returns True if another one may follow within its message."""
+        if run is None:
+            self._queue.take_next(time.monotonic(), goes_on=goes_on)
+            return self._queue.next is not None
+        self._way = self._queue.decide_way(
+            time.monotonic(),
+            is_completed=run.end is not None and run.end.status is Status.COMPLETED,
+            may_pass=run.handler.spec.limits.max_running is not None
+            and run.end is not None
+            and not run.end.is_rate_limited
+            and self._take_ahead.may_pass_place(),
+            goes_on=goes_on,
+        )
+        return self._way is Way.PASS or self._queue.next is not None
+
+    @property
+    def following(self) -> Message | None:
+        """Returns the next run of the message as one of its own; None if there is none."""
+        queued = self._queue.next
+        return queued.message if queued is not None and queued.is_within else None
+
+    def write_end(self, run: Run | None, writer: RunWriter, *, goes_on: bool) -> None:
+        """Write the end of the current run as it was decided, after those that are kept; None: there is no run."""
+        if run is None:
+            if self.following is None:
+                self._write_kept(writer.end_together)
+            return
+        if run.end is not None and self._way in (Way.KEEP, Way.TOGETHER):
+            is_seen = self._keep(run, run.end)
+            if is_seen and self._way is Way.KEEP:
+                return
+            self.publication.ending(run)
+            if self._way is Way.TOGETHER:
+                self._announce_end(goes_on=goes_on)
+            self._write_kept(writer.end_together)
+            return
+        self.publication.ending(run)
+        self._write_kept(writer.end_together)
+        if run.end is not None:
+            run_reports.report_end(run, self._write_alone(run, run.end, writer, goes_on=goes_on))
+        elif run.stopped_for is Stop.SHUTDOWN:
+            writer.return_to_queue(run, run.log.take())
+        run.span.end()
+
+    def _keep(self, run: Run, end: RunEnd) -> bool:
+        """Keep the end of a run. Returns False if the node's parent does not see it for lack of room."""
+        assert run.job.started_at is not None
+        lines = run.log.take_with_closing(*end.closing)
+        completed = CompletedRun(end=end, began_at=run.job.started_at, lines=lines, progress_json=run.progress_json)
+        self._kept.append((run, completed))
+        return self._board.keep_end(completed, self._queue.claim_id)
+
+    def _write_alone(self, run: Run, end: RunEnd, writer: RunWriter, *, goes_on: bool) -> Status | None:
+        lines = run.log.take_with_closing(*end.closing)
+        if self._way is Way.PASS:
+            return self._pass_permit(run, end, lines, writer, goes_on=goes_on)
+        queued = self._queue.next
+        if queued is None:
+            self._announce_end(goes_on=goes_on)
+            queued = self._take_ahead_first() if goes_on else None
+        if queued is None or queued.job is not None:
+            return writer.end(run, end, lines)[0]
+        sent_ns, claim_id = time.time_ns(), str(uuid.uuid4())
+        self.publication.ending(run, queued.key)
+        status, job = writer.end(run, end, lines, (queued.message, claim_id))
+        if job is not None:
+            self._queue.follow(job, claim_id, sent_ns, is_within=queued.is_within)
+        return status
+
+    def _take_ahead_first(self) -> QueuedRun | None:
+        """Returns the first run of the next message, if that has come and its runs are not claimed together."""
+        message = self._take_ahead.take_next()
+        if message is None or registry.find(message.worker_id) is None:
+            return None
+        if len(message.runs) > 1 and self.handler_times.max_together(message.worker_id) > 1:
+            return None
+        return QueuedRun(*message.runs[0], message.worker_id, "", is_within=False)
+
+    def _pass_permit(
+        self, run: Run, end: RunEnd, lines: Sequence[LogLine], writer: RunWriter, *, goes_on: bool
+    ) -> Status | None:
+        assert run.claim_id is not None
+        sent_ns, claim_id = time.time_ns(), passed_places.claim_after(run.claim_id)
+        status, job = writer.end_and_pass(run, end, lines, claim_id)
+        if job is None:
+            self._announce_end(goes_on=goes_on)
+        else:
+            self._queue.follow(job, claim_id, sent_ns, is_within=True)
+        return status
+
+    def _announce_end(self, *, goes_on: bool) -> None:
+        if goes_on:
+            self._take_ahead.announce_soon_free()
+
+    def _write_kept(self, act: Callable[[Sequence[CompletedRun], str], dict[str, Status]]) -> None:
+        """Write the kept ends, by `act`, and report them. They are kept if it raises."""
+        if not self._kept:
+            return
+        statuses = act([completed for _, completed in self._kept], self._queue.claim_id)
+        written, self._kept = self._kept, []
+        self._board.forget_ends()
+        for run, _ in written:
+            run_reports.report_end(run, statuses.get(run.job.id))
+            run.span.end()
+
+    # What has become late ------------------------------------------------------------------------------------------
+
+    @property
+    def has_late_ends(self) -> bool:
+        """Returns True if kept ends are to be written although the current run goes on."""
+        return bool(self._kept) and self._queue.is_over_time(time.monotonic())
+
+    def write_late_ends(self, database: Database) -> None:
+        """Write the kept ends while a handler takes longer than it used to."""
+        with database.connect() as connection:
+            self._write_kept(lambda completed, claim_id: shared_claims.end(connection, completed, claim_id=claim_id))
+
+    @property
+    def has_late_runs(self) -> bool:
+        """Returns True if runs are to be requeued although the current run goes on."""
+        return self._queue.has_late(time.monotonic())
+
+    def requeue(self, database: Database) -> None:
+        """Requeue what has not begun. If it raises `DatabaseUnavailable`, a later call tries again."""
+        with self._requeuing:
+            if not (late := self._queue.take_late()):
+                return
+            with database.connect() as connection:
+                # In this order: once a run is recalled, a claim that is on its way cannot get it.
+                turns.recall_runs(connection, [run.key for run in late])
+                shared_claims.give_back(connection, [(*run.key, run.claim_id) for run in late])
+            self._queue.forget_late(late)
+
+
+def _open_log(run: Run) -> None:
+    """Put the first line into a run's log; a claim of several runs has not stored it."""
+    assert run.job.started_at is not None
+    seq = run.job.run_no * runs.SEQ_PER_RUN
+    run.log.put_back([LogLine(seq=seq, ts=run.job.started_at, level=LogLevel.INFO, msg=runs.OPENING)])

@@ -1,0 +1,263 @@
+"""The runs of a process's message: which comes next, how the current one ends, and what is requeued."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ava.domain import run_groups
+from ava.domain.messages import Message
+from ava.node.child import run_queue
+from ava.node.child.run_queue import QueuedRun, RunQueue, Way
+
+FIRST, SECOND, THIRD = ("job_a", 1), ("job_b", 1), ("job_c", 4)
+WORKER = "wkr_a"
+GROUP = Message(WORKER, (FIRST, SECOND, THIRD))
+CLAIM, OTHER_CLAIM = "claim", "other"
+NOW = 1000.0
+IN_TIME, LATE = NOW + run_groups.SECONDS / 2, NOW + run_groups.SECONDS
+
+
+def _job(run: tuple[str, int]) -> Any:
+    return SimpleNamespace(id=run[0], run_no=run[1], worker_id=WORKER)
+
+
+def _received(message: Message = GROUP) -> RunQueue:
+    queue = RunQueue()
+    queue.receive(message, CLAIM, NOW)
+    return queue
+
+
+def _begin(queue: RunQueue, *, together: int = 1, claimed: tuple[tuple[str, int], ...] = GROUP.runs) -> QueuedRun:
+    """Claim the next run, and those that share its claim, as far as they can be `claimed`; begin it."""
+    assert queue.next is not None
+    if queue.next.job is None:
+        wanted = queue.to_claim(together)
+        queue.note_claimed(wanted, [_job(run.key) for run in wanted if run.key in claimed], CLAIM, NOW)
+    return queue.begin()
+
+
+def _decide(queue: RunQueue, now: float = IN_TIME, **changes: bool) -> Way:
+    return queue.decide_way(now, **{"is_completed": True, "may_pass": False, "goes_on": True, **changes})
+
+
+def _keys(runs: Any) -> list[tuple[str, int]]:
+    return [run.key for run in runs]
+
+
+# To a run ----------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_taken_in_their_order_each_as_a_message_of_its_own() -> None:
+    queue = _received()
+    assert queue.next is not None
+    assert (queue.next.key, queue.next.is_within) == (FIRST, False)
+    for run in (SECOND, THIRD):
+        _begin(queue)
+        assert _decide(queue) is Way.WITH_NEXT
+        assert queue.next is not None
+        assert queue.next.message == Message(WORKER, (run,))
+        assert queue.expects(queue.next.message)
+    _begin(queue)
+    assert _decide(queue) is Way.ALONE
+    assert queue.next is None
+
+
+@pytest.mark.parametrize(
+    ("max_together", "wanted"), [(1, [FIRST]), (2, [FIRST, SECOND]), (3, [*GROUP.runs]), (16, [*GROUP.runs])]
+)
+def test_as_many_runs_are_claimed_together_as_may_be(max_together: int, wanted: list[tuple[str, int]]) -> None:
+    assert _keys(_received().to_claim(max_together)) == wanted
+
+
+def test_only_runs_that_are_not_claimed_are_claimed_with_the_next() -> None:
+    queue = _received()
+    _begin(queue, together=2)
+    _decide(queue)
+    assert queue.next is not None
+    assert queue.next.job is not None
+    _begin(queue)
+    _decide(queue)
+    assert _keys(queue.to_claim(16)) == [THIRD]
+
+
+def test_a_run_that_was_not_claimed_with_others_is_claimed_alone() -> None:
+    queue = _received()
+    _begin(queue, together=3, claimed=(FIRST, THIRD))
+    assert _decide(queue) is Way.KEEP
+    assert queue.next is not None
+    assert (queue.next.key, queue.next.job) == (SECOND, None)
+    assert _keys(queue.to_claim(16)) == [SECOND]
+    queue.drop_next()
+    queue.take_next(IN_TIME, goes_on=True)
+    assert queue.next.key == THIRD
+    assert queue.next.job is not None
+
+
+def test_runs_of_a_shared_claim_are_checked_before_they_begin_but_for_the_one_that_was_claimed_just_now() -> None:
+    queue = _received()
+    assert not _begin(queue, together=3).is_to_check
+    for _ in (SECOND, THIRD):
+        _decide(queue)
+        assert _begin(queue).is_to_check
+
+
+def test_a_run_that_was_taken_ahead_begins_with_its_message() -> None:
+    queue = _received(Message(WORKER, (FIRST,)))
+    _begin(queue)
+    assert _decide(queue) is Way.ALONE
+    queue.follow(_job(SECOND), OTHER_CLAIM, 5, is_within=False)
+    message = Message(WORKER, (SECOND, THIRD))
+    assert not queue.expects(message)
+    queue.receive(message, CLAIM, NOW + 1)
+    assert queue.next is not None
+    assert (queue.next.claim_id, queue.next.job is None, queue.next.sent_ns) == (OTHER_CLAIM, False, 5)
+    assert not queue.begin().is_shared
+    assert _decide(queue, NOW + 1) is Way.WITH_NEXT
+
+
+def test_another_message_is_no_run_that_was_taken_ahead() -> None:
+    queue = _received(Message(WORKER, (FIRST,)))
+    _begin(queue)
+    _decide(queue)
+    queue.follow(_job(SECOND), OTHER_CLAIM, 5, is_within=False)
+    queue.receive(Message(WORKER, (THIRD,)), CLAIM, NOW + 1)
+    assert queue.next is not None
+    assert (queue.next.key, queue.next.job) == (THIRD, None)
+
+
+def test_a_more_urgent_job_is_looked_for_now_and_then_while_runs_wait() -> None:
+    queue = _received()
+    _begin(queue)
+    assert not queue.is_to_look(NOW)
+    assert queue.is_to_look(NOW + run_groups.LOOK_SECONDS)
+    assert not queue.is_to_look(NOW + run_groups.LOOK_SECONDS)
+    for _ in (SECOND, THIRD):
+        _decide(queue)
+        _begin(queue)
+    assert not queue.is_to_look(LATE), "none waits"
+
+
+def test_the_runs_behind_one_make_way_for_a_more_urgent_job() -> None:
+    queue = _received()
+    _begin(queue)
+    queue.make_way()
+    assert _decide(queue) is Way.ALONE
+    assert queue.next is None
+    assert _keys(queue.take_late()) == [SECOND, THIRD]
+
+
+# Out of a run ------------------------------------------------------------------------------------------------------
+
+ALONE = Message(WORKER, (FIRST,))
+
+
+@pytest.mark.parametrize(
+    ("message", "together", "now", "changes", "way", "following"),
+    [
+        pytest.param(ALONE, 1, IN_TIME, {}, Way.ALONE, None, id="one run"),
+        pytest.param(ALONE, 1, LATE, {}, Way.ALONE, None, id="a long one"),
+        pytest.param(GROUP, 1, IN_TIME, {}, Way.WITH_NEXT, SECOND, id="the next one is claimed with its end"),
+        pytest.param(GROUP, 1, IN_TIME, {"is_completed": False}, Way.WITH_NEXT, SECOND, id="also after a failure"),
+        pytest.param(GROUP, 1, LATE, {}, Way.ALONE, None, id="the message has had its time"),
+        pytest.param(GROUP, 1, IN_TIME, {"goes_on": False}, Way.ALONE, None, id="the process has to end"),
+        pytest.param(GROUP, 3, IN_TIME, {}, Way.KEEP, SECOND, id="a shared claim: it is kept"),
+        pytest.param(GROUP, 2, IN_TIME, {}, Way.KEEP, SECOND, id="also if the one after the next is not claimed"),
+        pytest.param(GROUP, 3, LATE, {}, Way.TOGETHER, None, id="it is written with the others after the time"),
+        pytest.param(GROUP, 3, IN_TIME, {"goes_on": False}, Way.TOGETHER, None, id="or if the process has to end"),
+        pytest.param(GROUP, 3, IN_TIME, {"is_completed": False}, Way.ALONE, SECOND, id="a failure is written at once"),
+        pytest.param(ALONE, 1, IN_TIME, {"may_pass": True}, Way.PASS, None, id="its permit passes"),
+        pytest.param(ALONE, 1, LATE, {"may_pass": True}, Way.PASS, None, id="for longer than a group"),
+        pytest.param(ALONE, 1, NOW + 0.5, {"may_pass": True}, Way.ALONE, None, id="but for half a second"),
+        pytest.param(ALONE, 1, IN_TIME, {"may_pass": True, "goes_on": False}, Way.ALONE, None, id="and goes on"),
+        pytest.param(GROUP, 1, IN_TIME, {"may_pass": True}, Way.WITH_NEXT, SECOND, id="the message goes first"),
+        pytest.param(GROUP, 1, LATE, {"may_pass": True}, Way.ALONE, None, id="what is late is requeued first"),
+    ],
+)
+def test_the_way_out_of_a_run_follows_from_what_is_next(
+    message: Message, together: int, now: float, changes: dict[str, bool], way: Way, following: Any
+) -> None:
+    queue = _received(message)
+    _begin(queue, together=together)
+    assert _decide(queue, now, **changes) is way
+    assert (None if queue.next is None else queue.next.key) == following
+
+
+def test_the_last_run_of_a_shared_claim_is_written_with_the_others() -> None:
+    queue = _received()
+    ways = []
+    for _ in GROUP.runs:
+        _begin(queue, together=3)
+        ways.append(_decide(queue))
+    assert ways == [Way.KEEP, Way.KEEP, Way.TOGETHER]
+
+
+def test_a_run_that_got_a_permit_is_within_the_message_and_may_pass_it_on() -> None:
+    queue = _received(ALONE)
+    _begin(queue)
+    assert _decide(queue, may_pass=True) is Way.PASS
+    queue.follow(_job(THIRD), OTHER_CLAIM, 5, is_within=True)
+    assert queue.next is not None
+    assert queue.expects(queue.next.message)
+    assert queue.begin().claim_id == OTHER_CLAIM
+    assert _decide(queue, may_pass=True) is Way.PASS
+
+
+# Back to the backlog -----------------------------------------------------------------------------------------------
+
+
+def test_what_waits_is_late_once_the_message_has_had_its_time() -> None:
+    queue = _received()
+    _begin(queue)
+    assert not queue.has_late(IN_TIME)
+    assert queue.has_late(LATE)
+    late = queue.take_late()
+    assert [(*run.key, run.claim_id) for run in late] == [(*SECOND, CLAIM), (*THIRD, CLAIM)]
+    assert queue.take_late() == late, "until it is requeued"
+    queue.forget_late(late)
+    assert not queue.has_late(LATE)
+    assert queue.take_late() == ()
+
+
+def test_what_could_not_be_requeued_is_late_also_after_the_next_message_and_keeps_its_claim() -> None:
+    queue = _received()
+    late = queue.take_late()
+    queue.receive(Message("wkr_b", (("job_d", 1), ("job_e", 1))), OTHER_CLAIM, NOW)
+    assert queue.has_late(NOW)
+    # The requeue that was on its way has succeeded after all.
+    queue.receive(Message("wkr_b", (("job_f", 1),)), OTHER_CLAIM, NOW)
+    queue.forget_late(late)
+    assert [(*run.key, run.claim_id) for run in queue.take_late()] == [("job_e", 1, OTHER_CLAIM)]
+
+
+def test_the_last_run_may_be_taken_while_the_others_are_requeued() -> None:
+    class Waiting(deque[QueuedRun]):
+        def popleft(self) -> QueuedRun:
+            if len(self) == 1:
+                # As the main thread does, between a look and a step of the companion thread.
+                super().popleft()
+            return super().popleft()
+
+    queue = _received()
+    queue._waiting = Waiting(queue._waiting)
+    assert _keys(queue.take_late()) == [SECOND]
+
+
+def test_each_run_is_taken_or_requeued_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_queue.run_groups, "SECONDS", 60.0)
+    runs = tuple((f"job_{number}", 1) for number in range(2000))
+    queue = _received(Message(WORKER, runs))
+    late: list[QueuedRun] = []
+    companion = threading.Thread(target=lambda: late.extend(queue.take_late()))
+    taken = []
+    while queue.next is not None:
+        taken.append(queue.next.key)
+        queue.take_next(NOW, goes_on=True)
+        if len(taken) == 500:
+            companion.start()
+    companion.join()
+    assert sorted([*taken, *_keys(late)]) == sorted(runs)
