@@ -255,6 +255,17 @@ def test_a_schema_that_changes_after_the_comparison_is_compared_again(maker: Mak
     assert _kinds(maker.making.make(maker.connection, new)) == [Job, InputMismatch, Job]
 
 
+def test_a_debounced_job_is_put_off_although_the_schema_changed_after_the_comparison(maker: Maker) -> None:
+    debounced = JobSpec(worker_id="wkr_open", debounce=Debounce(key="d", seconds=60))
+    (first,) = maker.make(debounced)
+    new = maker.prepare(debounced)
+    maker.schema("v2", {})
+    (again,) = maker.making.make(maker.connection, new)
+    assert isinstance(first, Job)
+    assert isinstance(again, Job)
+    assert (again.id, again.is_existing) == (first.id, True)
+
+
 def test_of_a_full_tenant_the_first_jobs_are_made_or_none(api: Api) -> None:
     specs = [JobSpec(worker_id="wkr_open")] * 3
     with api.database.transaction() as connection:
