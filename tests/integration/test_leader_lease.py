@@ -111,6 +111,25 @@ def test_a_dispatcher_that_was_frozen_goes_on_if_none_has_taken_the_lease(
     assert (first.may_act(), second.may_act()) == (False, False)
 
 
+def test_a_lease_that_its_holder_renews_while_another_takes_it_stays_the_holders(
+    dispatchers: tuple[LeaderLease, LeaderLease], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = dispatchers
+    assert first.acquire()
+    assert not second.acquire()
+    clock.run(2)
+    judge = leader_lease.LeaseWatch.is_over
+
+    def renew_meanwhile(watch: leader_lease.LeaseWatch, lease: leader_lease.Lease) -> bool:
+        # The second has read the lease, and takes it next.
+        assert first.acquire()
+        return judge(watch, lease)
+
+    monkeypatch.setattr(leader_lease.LeaseWatch, "is_over", renew_meanwhile)
+    assert not second.acquire()
+    assert (first.may_act(), second.may_act()) == (True, False)
+
+
 def test_a_dispatcher_that_ends_is_replaced_at_once(dispatchers: tuple[LeaderLease, LeaderLease]) -> None:
     first, second = dispatchers
     assert first.acquire()
