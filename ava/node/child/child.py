@@ -28,7 +28,7 @@ from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_sig
 from ava.node.child.run import Run
 from ava.node.child.run_steps import RunSteps
 from ava.node.child.run_writer import RunWriter
-from ava.node.child.thaw import Thaw
+from ava.node.child.ownership_check import OwnershipCheck
 from ava.node.child.wear import Wear
 from ava.node.mailbox import Mailbox
 from ava.node.outcome import Retirement, Stop
@@ -70,7 +70,7 @@ class Child:
         self._check_parent_at = 0.0
         #: The number of connections that were opened when the database last said that the run holds its job.
         self._opened = 0
-        self._thaw = Thaw()
+        self._ownership = OwnershipCheck()
         self._board = board
         self._steps = RunSteps(settings, take_ahead, board)
         self._wear = Wear(settings)
@@ -110,7 +110,7 @@ class Child:
 
     def _on_sigcont(self, _signum: int, _frame: Any) -> None:
         self._database.forget_silence()
-        self._thaw.ask(self._run, self._run_writer.is_held)
+        self._ownership.ask(self._run, self._run_writer.owns_job)
 
     def _on_unraisable(self, unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, Interruption) and (run := self._run) is not None:
@@ -159,7 +159,7 @@ class Child:
         """Call the handler, undo what it changed in this process, and decide the end of its run."""
         assert self._process_state is not None
         self._steps.publication.running(run)
-        self._thaw.ask_if_late(run, self._run_writer.is_held)
+        self._ownership.ask_if_late(run, self._run_writer.owns_job)
         pipes = run.redirect()
         before, began, is_over = other_threads(), time.monotonic(), False
         try:

@@ -165,7 +165,7 @@ class RunSteps:
         if run.end is not None:
             run_reports.report_end(run, self._write_alone(run, run.end, writer, goes_on=goes_on))
         elif run.stopped_for is Stop.SHUTDOWN:
-            writer.return_to_queue(run, run.log.take())
+            writer.requeue(run, run.log.take())
         run.span.end()
 
     def _keep(self, run: Run, end: RunEnd) -> bool:

@@ -89,7 +89,7 @@ class RunWriter:
             )
         )
 
-    def is_held(self, run: Run) -> bool:
+    def owns_job(self, run: Run) -> bool:
         """Returns True if a run still holds its job. Raises `DatabaseUnavailable` at the first failure.
 
         It uses a connection of the pool, because a signal handler calls it while the kept connection may be in use.
@@ -145,7 +145,7 @@ class RunWriter:
 
         return self._persist(act)
 
-    def return_to_queue(self, run: Run, lines: Sequence[LogLine]) -> None:
+    def requeue(self, run: Run, lines: Sequence[LogLine]) -> None:
         """Return a run's job to the queue, because the node shuts down."""
 
         def act(connection: Connection) -> None:

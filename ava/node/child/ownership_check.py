@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 
-__all__ = ["Thaw"]
+__all__ = ["OwnershipCheck"]
 
 #: Seconds between two questions while the database is away.
 _PAUSE_SECONDS = 0.1
@@ -16,7 +16,7 @@ _PAUSE_SECONDS = 0.1
 _LATE_NS = 1_000_000_000
 
 
-class Thaw:
+class OwnershipCheck:
     """Keeps the handler from going on until the database says that its run holds the job."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Thaw:
         self._count = 0
         self._is_asking = False
 
-    def ask(self, run: Run | None, is_held: Callable[[Run], bool]) -> None:
+    def ask(self, run: Run | None, owns_job: Callable[[Run], bool]) -> None:
         """Ask until there is an answer. The SIGCONT handler calls it in the main thread, which does nothing else then.
 
         A stop of the run interrupts the wait.
@@ -34,26 +34,26 @@ class Thaw:
             return
         self._is_asking = True
         try:
-            while run.stopped_for is None and not self._is_answered(run, is_held):
+            while run.stopped_for is None and not self._is_answered(run, owns_job):
                 time.sleep(_PAUSE_SECONDS)
         finally:
             self._is_asking = False
 
-    def ask_if_late(self, run: Run, is_held: Callable[[Run], bool]) -> None:
+    def ask_if_late(self, run: Run, owns_job: Callable[[Run], bool]) -> None:
         """Ask before a handler begins whose claim was sent long ago; the main thread calls it.
 
         The process may have been frozen, or without a processor, while it waited for the claim. Its node may count as
         dead meanwhile, and another one may have run the job.
         """
         while time.time_ns() - run.claim_sent_ns > _LATE_NS and run.stopped_for is None:
-            if self._is_answered(run, is_held):
+            if self._is_answered(run, owns_job):
                 return
             time.sleep(_PAUSE_SECONDS)
 
-    def _is_answered(self, run: Run, is_held: Callable[[Run], bool]) -> bool:
+    def _is_answered(self, run: Run, owns_job: Callable[[Run], bool]) -> bool:
         count = self._count
         try:
-            if not is_held(run):
+            if not owns_job(run):
                 run.stop_as_lost()
         except DatabaseUnavailable:
             return False

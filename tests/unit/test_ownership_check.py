@@ -31,7 +31,7 @@ class _Answers:
         self._answers = list(answers)
         self.asked = threading.Event()
 
-    def is_held(self, _run: Run) -> bool:
+    def owns_job(self, _run: Run) -> bool:
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         self.asked.set()
         if answer is None:
@@ -88,7 +88,7 @@ def test_a_handler_that_begins_long_after_its_claim_asks_first(
     ran: list[str] = []
     run = run_of(lambda _input, _env: ran.append("ran"))
     run.claim_sent_ns -= 2_000_000_000
-    child._thaw.ask_if_late(run, _Answers(*answers).is_held)
+    child._ownership.ask_if_late(run, _Answers(*answers).owns_job)
     run.call(None, block_sigterm)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     assert ran == effects
@@ -96,7 +96,7 @@ def test_a_handler_that_begins_long_after_its_claim_asks_first(
 
 def test_a_handler_that_begins_soon_after_its_claim_asks_nothing(child: Child) -> None:
     answers = _Answers(False)
-    child._thaw.ask_if_late(run_of(lambda _input, _env: None), answers.is_held)
+    child._ownership.ask_if_late(run_of(lambda _input, _env: None), answers.owns_job)
     assert not answers.asked.is_set()
 
 
@@ -117,8 +117,8 @@ def test_a_thawed_run_that_gets_no_answer_can_be_stopped(child: Child) -> None:
 
 def test_an_answer_from_before_a_second_freeze_does_not_count(child: Child) -> None:
     class FrozenAgain(_Answers):
-        def is_held(self, run: Run) -> bool:
-            answer = super().is_held(run)
+        def owns_job(self, run: Run) -> bool:
+            answer = super().owns_job(run)
             if answer:
                 os.kill(os.getpid(), signal.SIGCONT)
             return answer
