@@ -192,8 +192,15 @@ class RunBoard:
 
     def read_ends(self, pid: int) -> KeptEnds:
         """Returns the ends that a dead process kept."""
-        parts = [part for part in self._parts if part.read()[0] == pid]
-        return parts[0].read_ends() if parts else KeptEnds()
+        return next((part.read_ends() for part in self._of(pid)), KeptEnds())
+
+    def forget(self, pid: int) -> None:
+        """Forget what a dead process published; another may take its place much later."""
+        for part in self._of(pid):
+            part.open(0)
+
+    def _of(self, pid: int) -> list[ProcessBoard]:
+        return [part for part in self._parts if part.read()[0] == pid]
 
 
 def _text(value: bytes) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from ava.domain.job import LogLevel, LogLine, RunEnd, Status
 from ava.node.parent import loop_liveness
+from ava.node.parent.tracked_run import GivenRuns
 from ava.node.run_board import Phase
 from ava.store.jobs.shared_claims import CompletedRun
 from harness.polling import wait_until
@@ -114,3 +115,27 @@ def test_a_process_that_waits_for_the_database_is_not_killed_for_its_time_out(no
     wait_until(lambda: node.store.checks > 10)
     assert child.is_alive
     assert child.received() == []
+
+
+def test_a_dead_process_is_not_watched_any_more_although_no_other_has_taken_its_place(node: Node) -> None:
+    given, child = node.run("job_a", timeout_seconds=0.1)
+    node.start()
+    wait_until(lambda: child.was_killed)
+    node.lose(given)
+    wait_until(lambda: node.store.named("end killed"))
+    assert not node.monitor._pool_runs.look()
+    assert node.monitor._pool_runs.busy == 0
+
+
+def test_what_a_process_was_about_to_claim_with_the_end_of_its_run_is_rescued_with_it(node: Node) -> None:
+    first, child = node.run("job_a")
+    second = GivenRuns(pid=child.pid, runs=(("job_b", 1),))
+    node.monitor.give(second)
+    child.publish("job_a", Phase.ENDING, next_run=("job_b", 1))
+    node.store.unclaimed.add(("job_b", 1))
+    node.start()
+    for given in (first, second):
+        node.lose(given)
+    node.rescue_another("job_z")
+    wait_until(lambda: "job_z" in node.rescued())
+    assert node.rescued() == ["job_a", "job_z"]

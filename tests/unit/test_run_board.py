@@ -137,3 +137,16 @@ def test_the_time_of_a_kept_end_keeps_its_zone(board: RunBoard) -> None:
     (found,) = board.read_ends(PID).completed
     assert found.began_at == _completed().began_at
     assert found.began_at.astimezone(UTC).hour == 1
+
+
+def test_a_dead_process_can_be_forgotten_and_its_place_taken(board: RunBoard) -> None:
+    part = board.of_process(0)
+    part.open(PID)
+    part.publish(RUN)
+    part.keep_end(_completed(), CLAIM)
+    board.forget(PID)
+    assert board.read_all() == {}
+    assert board.read_ends(PID) == KeptEnds()
+    part.open(PID + 1)
+    part.publish(RUN)
+    assert set(board.read_all()) == {PID + 1}

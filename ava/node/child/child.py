@@ -24,11 +24,11 @@ from ava.metrics.counters import ConnectionMeter
 from ava.node import processes
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
+from ava.node.child.ownership_check import OwnershipCheck
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_signal_too_late, other_threads
 from ava.node.child.run import Run
 from ava.node.child.run_steps import RunSteps
 from ava.node.child.run_writer import RunWriter
-from ava.node.child.ownership_check import OwnershipCheck
 from ava.node.child.wear import Wear
 from ava.node.mailbox import Mailbox
 from ava.node.outcome import Retirement, Stop

@@ -145,11 +145,20 @@ class PoolRuns:
             pids = {given.pid for given in self._given} | set(self._tracked)
         for pid in pids & set(processes.children(os.getpid())):
             processes.kill_tree(pid)
-        left = [self.left_by(pid) for pid in pids]
+        left = [self._left_by(pid) for pid in pids]
         return [replace(process, stop=process.stop or reason) for process in left]
 
-    def left_by(self, pid: int) -> DeadProcess:
-        """Returns what a process has left that has died; called before another one takes its place in the pool."""
+    def bury(self, pid: int) -> DeadProcess:
+        """Returns what a process has left that has died, once; called before another one takes its place in the pool.
+
+        The runs of a second message of the process had not begun, or were claimed with the end of the first.
+        """
+        left = self._left_by(pid)
+        if pid:
+            self._board.forget(pid)
+        return left
+
+    def _left_by(self, pid: int) -> DeadProcess:
         current = self._board.read(pid)
         with self._lock:
             tracked = self._tracked.get(pid)

@@ -123,7 +123,7 @@ class RunMonitor:
         """
         # If a message was delivered twice, the other child may have the run. If it has not, the run is an orphan.
         wanted = [run for run in given.runs if not self._pool_runs.is_given(run)]
-        process = self._pool_runs.left_by(given.pid)
+        process = self._pool_runs.bury(given.pid)
         if process.was_claiming and process.current is not None and self._pool_runs.is_given(process.current.key):
             process = replace(process, current=None)
         self._rescue(wanted, process, error)
@@ -225,7 +225,7 @@ class RunMonitor:
         for pid in [pid for pid in self._killed if processes.has_ended(pid)]:
             self._killed.discard(pid)
             error = "WorkerLost: the worker process died (signal 9)"
-            self._rescue(self._pool_runs.runs_of(pid), self._pool_runs.left_by(pid), error)
+            self._rescue(self._pool_runs.runs_of(pid), self._pool_runs.bury(pid), error)
 
     def _merge_counters(self) -> None:
         if (now := time.monotonic()) >= self._next_merge_at:
