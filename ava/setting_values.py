@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ava.errors import SettingsError
 
 __all__ = [
+    "PLAIN_SCHEMES",
     "REDIS_SCHEMES",
     "authority",
     "broker_url",
@@ -44,6 +45,8 @@ __all__ = [
 #: The schemes of BROKER_URL that mean Redis.
 REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "sentinel")
 _AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
+#: The schemes of BROKER_URL of an unencrypted connection.
+PLAIN_SCHEMES = ("redis", "valkey", "sentinel", "amqp", "pyamqp")
 #: The schemes of which BROKER_URL may name several servers.
 _SEVERAL_SCHEMES = ("sentinel", *_AMQP_SCHEMES)
 #: Characters of a key that signs messages.

@@ -15,7 +15,7 @@ from ava import setting_values as values
 from ava.errors import SettingsError
 from ava.secret_files import with_secrets
 
-__all__ = ["ClientSettings", "Settings", "load", "load_client"]
+__all__ = ["WEBHOOK_RETRIES_SECONDS", "ClientSettings", "Settings", "load", "load_client"]
 
 
 def _setting(
@@ -35,6 +35,13 @@ def _setting(
         return field(default_factory=dict, repr=not is_secret, metadata=metadata)
     return field(default=default, repr=not is_secret, metadata=metadata)
 
+
+#: Heartbeats that must fit in the silence after which a node is dead, because one may be late and one may be lost.
+_MIN_HEARTBEATS = 3
+#: Seconds that all retries of a webhook take at most: the sum of `domain.webhooks.webhook.RETRY_SCHEDULE_SECONDS`, of
+#: which each is spread by 10 %. The domain is above the settings, so a test compares the two.
+WEBHOOK_RETRIES_SECONDS = 10_268.5
+_DAY_SECONDS = 86_400
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -207,10 +214,44 @@ class ClientSettings:
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read and check every setting.
 
-    Raises `SettingsError` for a value that cannot be used; it names the variable and what would be right.
+    Raises `SettingsError` for a value that cannot be used, alone or beside another setting; it names the variable and
+    what would be right.
     """
     env = with_secrets(os.environ if environ is None else environ)
-    return Settings(**{each.name: each.metadata["read"](env) for each in fields(Settings)})
+    settings = Settings(**{each.name: each.metadata["read"](env) for each in fields(Settings)})
+    _refuse_contradictions(settings)
+    return settings
+
+
+def _refuse_contradictions(settings: Settings) -> None:
+    """Raises `SettingsError` if two settings cannot both hold. Each value alone is within its bounds."""
+    dead_seconds = _MIN_HEARTBEATS * settings.heartbeat_seconds
+    if settings.node_dead_seconds < dead_seconds:
+        raise SettingsError(
+            "AVA_NODE_DEAD_SECONDS",
+            f"{settings.node_dead_seconds:g} s is too short beside AVA_HEARTBEAT_SECONDS "
+            f"({settings.heartbeat_seconds:g} s), so nodes that live would be declared dead: make it {dead_seconds:g} "
+            "or more, or the heartbeat shorter",
+        )
+    kept_days = WEBHOOK_RETRIES_SECONDS * settings.webhook_time_scale / _DAY_SECONDS
+    if settings.webhook_retention_days < kept_days:
+        raise SettingsError(
+            "AVA_WEBHOOK_RETENTION_DAYS",
+            f"{settings.webhook_retention_days:g} is shorter than the retries of a webhook, so deliveries would be "
+            f"deleted before their last request: make it {kept_days:.2g} or more",
+        )
+    if settings.broker_ca and urlsplit(settings.broker_url).scheme in values.PLAIN_SCHEMES:
+        raise SettingsError(
+            "AVA_BROKER_CA",
+            "BROKER_URL uses no TLS, so no certificate is checked: begin it with rediss:// or amqps://, or unset this",
+        )
+    if settings.database_read_url and settings.database_read_url in (
+        settings.database_url,
+        settings.database_pool_url,
+    ):
+        raise SettingsError(
+            "DATABASE_READ_URL", "it is the URL of the primary, and must be that of a standby; without one, unset it"
+        )
 
 
 def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:

@@ -101,7 +101,7 @@ def test_a_child_that_is_stuck_beyond_its_time_is_stopped_and_killed(node: Node)
     wait_until(lambda: node.store.named("end killed") == [("job_a", 1, "Timeout: exceeded 0.1 s")])
 
 
-@pytest.mark.parametrize("node", [{"AVA_HEARTBEAT_SECONDS": "60"}], indirect=True)
+@pytest.mark.parametrize("node", [{"AVA_HEARTBEAT_SECONDS": "60", "AVA_NODE_DEAD_SECONDS": "180"}], indirect=True)
 def test_runs_are_checked_between_two_heartbeats(node: Node) -> None:
     _, child = node.run("job_a", grace_seconds=30)
     node.start()

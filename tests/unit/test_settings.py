@@ -7,8 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from ava import setting_values, settings
+from ava.cli.main import cli
+from ava.domain.webhooks.webhook import RETRY_SCHEDULE_SECONDS
 from ava.errors import SettingsError, StartError
 from ava.local import handler_folder
 from ava.secret_files import SECRETS
@@ -98,6 +101,59 @@ def test_a_bad_value_is_refused_by_name_in_one_line(name: str, value: str) -> No
     assert str(refused.value).startswith(f"{name}: ")
     assert "\n" not in str(refused.value)
     assert isinstance(refused.value, StartError)
+
+
+# Both values of each pair are within their own bounds.
+CONTRADICTIONS = [
+    ("AVA_NODE_DEAD_SECONDS", {"AVA_HEARTBEAT_SECONDS": "20"}),
+    ("AVA_NODE_DEAD_SECONDS", {"AVA_HEARTBEAT_SECONDS": "5"}),
+    ("AVA_NODE_DEAD_SECONDS", {"AVA_NODE_DEAD_SECONDS": "8"}),
+    ("AVA_WEBHOOK_RETENTION_DAYS", {"AVA_WEBHOOK_RETENTION_DAYS": "0.1"}),
+    ("AVA_BROKER_CA", {"AVA_BROKER_CA": __file__}),
+    ("AVA_BROKER_CA", {"AVA_BROKER_CA": __file__, "BROKER_URL": "amqp://broker"}),
+    ("DATABASE_READ_URL", {"DATABASE_READ_URL": LEAST["DATABASE_URL"]}),
+    ("DATABASE_READ_URL", {"DATABASE_READ_URL": "postgres://pool/ava", "DATABASE_POOL_URL": "postgresql://pool/ava"}),
+]
+
+
+@pytest.mark.parametrize(("name", "environ"), CONTRADICTIONS)
+def test_settings_that_contradict_each_other_are_refused_by_name_in_one_line(
+    name: str, environ: dict[str, str]
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        _load(**environ)
+    assert refused.value.variable == name
+    assert str(refused.value).startswith(f"{name}: ")
+    assert "\n" not in str(refused.value)
+
+
+def test_the_doctor_refuses_settings_that_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**LEAST, "AVA_HEARTBEAT_SECONDS": "20"}.items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(cli, ["doctor"])
+    assert isinstance(result.exception, SettingsError) or result.exit_code == 1
+    assert "AVA_NODE_DEAD_SECONDS: 14 s is too short beside AVA_HEARTBEAT_SECONDS (20 s)" in (
+        result.output + str(result.exception)
+    )
+
+
+def test_the_retries_of_a_webhook_take_as_long_as_the_settings_say() -> None:
+    assert pytest.approx(sum(RETRY_SCHEDULE_SECONDS) * 1.1) == settings.WEBHOOK_RETRIES_SECONDS
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"AVA_HEARTBEAT_SECONDS": "4.6"},
+        {"AVA_HEARTBEAT_SECONDS": "20", "AVA_NODE_DEAD_SECONDS": "60"},
+        {"AVA_WEBHOOK_RETENTION_DAYS": "0.12"},
+        {"AVA_WEBHOOK_RETENTION_DAYS": "0.001", "AVA_WEBHOOK_TIME_SCALE": "0.001"},
+        {"AVA_BROKER_CA": __file__, "BROKER_URL": "rediss://broker"},
+        {"DATABASE_READ_URL": "postgresql://ava:pass@standby/ava"},
+    ],
+)
+def test_settings_that_agree_are_taken(environ: dict[str, str]) -> None:
+    _load(**environ)
 
 
 def test_the_repr_of_settings_holds_no_secret() -> None:
