@@ -72,7 +72,7 @@ class Jobs:
         """`run_long` returns the result of work that takes long, and lets other requests go on meanwhile."""
         self._database = database
         self._publisher = publisher
-        self._control = control
+        self.control = control
         self._run_long = run_long
         self.making = Making.of(settings, run_long=run_long) if settings else Making()
         #: What the settings allow new jobs.
@@ -261,7 +261,7 @@ class Jobs:
 
     def _revoke(self, job: Job, node_name: str) -> None:
         try:
-            self._control.revoke(job_id=job.id, run_no=job.run_no, node_name=node_name)
+            self.control.revoke(job_id=job.id, run_no=job.run_no, node_name=node_name)
         except BrokerUnavailable:
             _log.warning(
                 "Revoke failed, the broker is out of reach: the node reads the cancel from the database",

@@ -6,7 +6,7 @@ already. So any number of dispatchers may do this at once, and whatever one does
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "are_due",
     "cancel_jobs",
     "claim_due",
+    "claim_one",
     "disabled",
     "reserve",
     "write_firings",
@@ -57,7 +58,7 @@ def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
 
 # The last job is read only for schedules whose overlap depends on it. If it was cancelled while it waited for an
 # earlier one, that one is the last of those that may still run.
-_CLAIM_DUE = Statement(f"""
+_DUE = f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
        coalesce(own.status, platform.status, 'active'), w.input_schema_version, last.id::text,
        last.status, s.gone
@@ -68,6 +69,9 @@ LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.
 LEFT JOIN jobs AS newest ON newest.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
 LEFT JOIN jobs AS last ON last.id = CASE WHEN newest.status = 'cancelled' AND newest.earlier_job_id IS NOT NULL
                                          THEN newest.earlier_job_id ELSE newest.id END
+"""
+_CLAIM_DUE = Statement(f"""
+{_DUE}
 WHERE s.next_run_at <= coalesce(%(now)s::timestamptz, now())
 ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 """)
@@ -75,7 +79,25 @@ ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 
 def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list[tuple[DueSchedule, datetime]]:
     """Lock schedules that are due, those that have waited longest first. Returns each with the moment that is now."""
-    found = [_due(row) for row in connection.exec_driver_sql(_CLAIM_DUE, {"now": now, "limit": limit})]
+    return _with_waiting(connection, connection.exec_driver_sql(_CLAIM_DUE, {"now": now, "limit": limit}))
+
+
+_CLAIM_ONE = Statement(f"""
+{_DUE}
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND s.next_run_at IS NOT NULL FOR UPDATE OF s
+""")
+
+
+def claim_one(connection: Connection, *, tenant_id: str, schedule_id: str) -> DueSchedule | None:
+    """Lock one schedule, due or not. Returns it, or None if it does not fire any more."""
+    parameters = {"now": None, "tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
+    found = _with_waiting(connection, connection.exec_driver_sql(_CLAIM_ONE, parameters))
+    return found[0][0] if found else None
+
+
+def _with_waiting(connection: Connection, claimed: Iterable[Any]) -> list[tuple[DueSchedule, datetime]]:
+    """Returns the schedules of rows with whether a job of each waits for an earlier one, and the moment that is now."""
+    found = [_due(row) for row in claimed]
     by_turns = [due.schedule.id for due, _ in found if due.schedule.overlap is Overlap.QUEUE_ONE]
     waiting = park.waiting_schedules(connection, by_turns) if by_turns else set()
     return [(replace(due, has_waiting=due.schedule.id in waiting), moment) for due, moment in found]
