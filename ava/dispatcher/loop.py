@@ -161,8 +161,9 @@ def make_duties(
     publisher: Publisher,
     control: Control,
     heartbeats: Heartbeats,
+    promotions: Promotions,
 ) -> list[Duty]:
-    """Returns every duty."""
+    """Returns every duty of the active dispatcher. The feed looks for jobs that came back with a promotion."""
     dead_seconds = settings.node_dead_seconds
     jobs = Jobs(database, publisher, control, settings=settings)
     feed = WindowFeed(
@@ -189,9 +190,8 @@ def make_duties(
         SilentNodes(database, control, heartbeats, node_dead_seconds=dead_seconds),
         DeadNodes(database, heartbeats, node_dead_seconds=dead_seconds),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
-        Promotions(database),
     ]
-    for duty in returning:
+    for duty in (*returning, promotions):
         duty.on_change = feed.see_returned
     return [
         WorkProbe(database, probed),
@@ -240,10 +240,12 @@ def run(settings: Settings) -> None:
     app = make_app(settings)
     publisher = Publisher(app, settings)
     heartbeats = Heartbeats()
-    duties = make_duties(settings, database, publisher, Control(app, settings.message_keys), heartbeats)
+    promotions = Promotions(database)
+    control = Control(app, settings.message_keys)
+    duties = make_duties(settings, database, publisher, control, heartbeats, promotions)
     tracing.start(settings, "dispatcher")
     try:
-        DutyLoop(duties, leadership, [HeartbeatWatch(database, heartbeats)]).run(is_ending)
+        DutyLoop(duties, leadership, [HeartbeatWatch(database, heartbeats), promotions]).run(is_ending)
     finally:
         tracing.stop()
         publisher.close()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 
 import pytest
 from click.testing import CliRunner
 
 from ava.cli.main import cli
+from ava.dispatcher import loop
 from ava.dispatcher.duties.promotions import Promotions
+from ava.dispatcher.duty import Duty
 from ava.metrics.system import SystemMetrics
 from ava.settings import Settings
+from ava.store.engine import timeouts
 from ava.store.reports import promotions
 from harness.api import Api
 from tests.backlog import Backlog, open_backlog
@@ -36,7 +40,7 @@ def test_a_promotion_is_recorded_once_with_what_it_lost(stored: Backlog, is_loss
     # The first timeline is that of the installation.
     assert [duty.run_once(0), duty.run_once(0)] == [0, 0]
     _see_an_older_timeline(stored)
-    duty._timeline = 0
+    duty._server = None
     if is_lossy:
         stored.run("DELETE FROM jobs WHERE id = (SELECT max(id::text) FROM jobs)::uuid")
     assert [duty.run_once(0), duty.run_once(0)] == [1, 0]
@@ -48,6 +52,71 @@ def test_a_promotion_is_recorded_once_with_what_it_lost(stored: Backlog, is_loss
     assert (found.running, found.is_lossy) == (1, is_lossy)
     text = SystemMetrics(stored.database, node_dead_seconds=14).expose().decode()
     assert f'ava_database_promotions_total{{lossy="{str(is_lossy).lower()}"}} 1.0' in text
+
+
+def test_a_dispatcher_that_misses_its_last_job_corrects_what_another_has_recorded(
+    stored: Backlog, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored.insert(3, is_published=True)
+    observer = Promotions(stored.database)
+    assert observer.run_once(0) == 0
+    _see_an_older_timeline(stored)
+    observer._server = "the one before"
+    stored.run("DELETE FROM jobs WHERE id = (SELECT max(id::text) FROM jobs)::uuid")
+    # This one becomes active by the promotion, and knows no job.
+    assert Promotions(stored.database).run_once(0) == 1
+    assert _latest(stored).is_lossy is False
+    assert [observer.run_once(0), observer.run_once(0)] == [1, 0]
+    assert _latest(stored).is_lossy is True
+    assert "A standby of PostgreSQL was promoted without the last commits" in caplog.text
+    text = SystemMetrics(stored.database, node_dead_seconds=14).expose().decode()
+    assert 'ava_database_promotions_total{lossy="true"} 1.0' in text
+
+
+def test_a_restored_database_that_lacks_the_last_job_is_a_loss_on_the_same_timeline(stored: Backlog) -> None:
+    stored.insert(3, is_published=True)
+    observer = Promotions(stored.database)
+    observer.run_once(0)
+    observer._server = "the database that was renamed away"
+    stored.run("DELETE FROM jobs WHERE id = (SELECT max(id::text) FROM jobs)::uuid")
+    assert observer.run_once(0) == 1
+    assert _latest(stored).is_lossy is True
+
+
+def test_a_job_that_retention_deletes_is_no_loss(stored: Backlog) -> None:
+    stored.insert(1, is_published=True)
+    observer = Promotions(stored.database)
+    observer.run_once(0)
+    stored.run("DELETE FROM jobs")
+    assert observer.run_once(0) == 0
+    with stored.database.connect() as connection:
+        assert promotions.latest(connection, days=1) is None
+
+
+def test_every_dispatcher_observes_promotions_active_or_not(
+    database_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_all: list[str] = []
+
+    class Loop:
+        def __init__(self, duties: object, _lease: object, standby_duties: Sequence[Duty] = ()) -> None:
+            on_all.extend(duty.name for duty in standby_duties)
+
+        def run(self, _is_ending: object) -> None:
+            pass
+
+    monkeypatch.setattr(loop, "DutyLoop", Loop)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    loop.run(database_settings)
+    timeouts.uninstall()
+    assert sorted(on_all) == ["heartbeat_watch", "promotions"]
+
+
+def _latest(stored: Backlog) -> promotions.Promotion:
+    with stored.database.connect() as connection:
+        found = promotions.latest(connection, days=1)
+    assert found is not None
+    return found
 
 
 def test_operators_see_the_promotions_and_others_do_not(stored: Backlog, api: Api) -> None:

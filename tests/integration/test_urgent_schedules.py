@@ -13,6 +13,7 @@ from ava.broker.app import make_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher import loop
+from ava.dispatcher.duties.promotions import Promotions
 from ava.dispatcher.heartbeats import Heartbeats
 from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.domain.worker import DeclaredSchedule
@@ -34,7 +35,9 @@ class Platform:
     def __init__(self, api: Api, settings: Settings) -> None:
         self.api = api
         app = make_app(settings)
-        duties = loop.make_duties(settings, api.database, Publisher(app, settings), Control(app), Heartbeats())
+        duties = loop.make_duties(
+            settings, api.database, Publisher(app, settings), Control(app), Heartbeats(), Promotions(api.database)
+        )
         self.duties = {duty.name: duty for duty in duties}
 
     def create(self, headers: Mapping[str, str | None], **fields: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable
 
 from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
@@ -14,10 +15,11 @@ _log = logging.getLogger(__name__)
 
 
 class Promotions(Duty):
-    """Records each timeline of PostgreSQL once.
+    """Records each timeline of PostgreSQL once, and whether commits were lost with the server of before.
 
-    It remembers the newest job, because a standby that lacks it was promoted without the last commits. An idle system
-    has no such job, so a promotion that is not called lossy may be one.
+    Every dispatcher runs it, because another one may become active by the promotion. Each remembers the newest job that
+    it has seen, so one that misses its job corrects what another has recorded. An idle system has no such job, so a
+    promotion that is not called lossy may be one.
     """
 
     name = "promotions"
@@ -27,22 +29,27 @@ class Promotions(Duty):
     def __init__(self, database: Database) -> None:
         super().__init__()
         self._database = database
-        self._timeline: int | None = None
+        self._server: Hashable = None
         self._newest_id: str | None = None
 
     def run_once(self, _now: float) -> int:
-        """Record the server's timeline if it is another one. Returns 1 if that is a promotion."""
+        """Record the server's timeline if another server answers. Returns 1 if that is a promotion, or a loss.
+
+        On the same server a job that is missing was deleted by retention.
+        """
         with self._database.connect() as connection:
             found = promotions.look(connection, known_id=self._newest_id)
             if found.timeline is None:
                 return 0
-            running = None
-            if found.timeline != self._timeline:
-                running = promotions.record(connection, found.timeline, is_lossy=not found.has_known)
-        self._timeline, self._newest_id = found.timeline, found.newest_id
+            is_another = found.server != self._server
+            is_lossy = is_another and not found.has_known
+            running = promotions.record(connection, found.timeline, is_lossy=is_lossy) if is_another else None
+        if is_another and self._server is not None:
+            self.on_change()
+        self._server, self._newest_id = found.server, found.newest_id
         if running is None:
             return 0
-        lost = "without the last commits" if not found.has_known else "and no loss was seen"
+        lost = "without the last commits" if is_lossy else "and no loss was seen"
         fields = {"timeline": found.timeline, "runs": running}
         _log.warning("A standby of PostgreSQL was promoted %s; every run is asked for again", lost, extra=fields)
         return 1

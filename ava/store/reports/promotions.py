@@ -1,7 +1,8 @@
-"""Promotions of a standby, as the active dispatcher saw them."""
+"""Promotions of a standby, as the dispatchers saw them."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,8 @@ _LOOK = Statement("""
 SELECT CASE WHEN NOT pg_is_in_recovery() THEN
         ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
     END AS timeline,
+    pg_postmaster_start_time()::text AS started_at,
+    (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_no,
     (SELECT id::text FROM jobs ORDER BY id DESC LIMIT 1) AS newest_id,
     %(known_id)s::uuid IS NULL OR EXISTS (SELECT 1 FROM jobs WHERE id = %(known_id)s::uuid) AS has_known
 """)
@@ -30,6 +33,8 @@ class ServerLook:
 
     #: The number of its timeline; None if it is a standby.
     timeline: int | None
+    #: What tells it from another server, or from another database of the same name that has taken its place.
+    server: Hashable
     #: Its newest job.
     newest_id: str | None
     #: False if it lacks the job that was asked for.
@@ -39,20 +44,31 @@ class ServerLook:
 def look(connection: Connection, *, known_id: str | None) -> ServerLook:
     """Returns the server's timeline and newest job, and whether it has the job `known_id`."""
     row = connection.exec_driver_sql(_LOOK, {"known_id": known_id}).one()
-    return ServerLook(timeline=row.timeline, newest_id=row.newest_id, has_known=row.has_known)
+    return ServerLook(
+        timeline=row.timeline,
+        server=(row.timeline, row.started_at, row.database_no),
+        newest_id=row.newest_id,
+        has_known=row.has_known,
+    )
 
 
+# A loss on a timeline that is no promotion's is that of a restored database.
 _RECORD = Statement("""
-INSERT INTO promotions (timeline, is_lossy, running)
-SELECT %(timeline)s, %(is_lossy)s, CASE WHEN EXISTS (SELECT 1 FROM promotions) THEN
+INSERT INTO promotions AS p (timeline, is_lossy, running)
+SELECT %(timeline)s, %(is_lossy)s, CASE WHEN %(is_lossy)s OR EXISTS (SELECT 1 FROM promotions) THEN
     (SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'running' LIMIT %(most)s) AS c) END
-ON CONFLICT (timeline) DO NOTHING
+ON CONFLICT (timeline) DO UPDATE
+    SET is_lossy = true, running = coalesce(p.running, excluded.running), seen_at = now()
+    WHERE excluded.is_lossy AND NOT p.is_lossy
 RETURNING running
 """)
 
 
 def record(connection: Connection, timeline: int, *, is_lossy: bool) -> int | None:
-    """Store a timeline unless it is stored. Returns the runs that are under way if it is that of a promotion."""
+    """Store a timeline unless it is stored, or correct the stored one if the loss was not known.
+
+    Returns the runs that were under way if a promotion or a loss is stored, otherwise None.
+    """
     row = connection.exec_driver_sql(
         _RECORD, {"timeline": timeline, "is_lossy": is_lossy, "most": _MAX_COUNTED}
     ).first()
