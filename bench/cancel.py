@@ -28,7 +28,7 @@ import requests
 from ava import settings as settings_module
 from ava.store.engine import schema
 from ava.store.engine.database import Database
-from ava.store.jobs import client_moves
+from ava.store.jobs.moves import cancel
 from harness.servers.postgres import running_postgres
 from harness.servers.rabbitmq import running_rabbitmq
 from harness.servers.redis import running_redis
@@ -189,7 +189,7 @@ def _cancel_in_database(system: System) -> Iterator[Callable[[str], Any]]:
 
     def act(job_id: str) -> None:
         with database.connect() as connection:
-            assert client_moves.cancel(connection, tenant_id="ten_test", user_id="usr_test", job_id=job_id)
+            assert cancel.cancel(connection, tenant_id="ten_test", user_id="usr_test", job_id=job_id)
 
     yield act
     database.close()

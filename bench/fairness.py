@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from ava.domain.caller import Caller, Role
 from ava.domain.job import JobSpec
 from ava.store.engine.database import Database as StoreDatabase
-from ava.store.jobs import turns
+from ava.store.jobs.moves.recall import recall_window
 from bench.load import percentile
 from bench.servers import processes, until
 from bench.systems import Ours
@@ -99,7 +99,7 @@ def recall(system: Ours, *, messages: int) -> Figures:
         jobs = make_jobs(connection, [spec] * (messages + 1), tenant_id="ten_a", max_published=messages + 1)
         system.publisher.publish(jobs)
         # All but the first, which is published before them.
-        recalled = turns.recall(connection, queue="default", priority=5, limit=messages)
+        recalled = recall_window(connection, queue="default", priority=5, limit=messages)
         assert len(recalled) == messages
         connection.exec_driver_sql("UPDATE jobs SET waits_for = 'node' WHERE published_at IS NULL")
     with database.connect() as connection:

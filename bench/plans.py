@@ -13,8 +13,9 @@ from ava.domain.job import LogLevel, Status, Trigger
 from ava.domain.job_filter import JobFilter
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import node_reads
-from ava.store.jobs import explanation_reads, log_reads, reads
-from ava.store.jobs.log_reads import LAST_SEQ, LogRange
+from ava.store.jobs.reads import lists, logs
+from ava.store.jobs.reads.logs import LAST_SEQ, LogRange
+from ava.store.jobs.reads.why import read_facts
 from ava.store.reports import metrics, overview, queue_counts, statistics
 
 __all__ = ["Finding", "check"]
@@ -127,20 +128,20 @@ def _lists(now: datetime, newest: str) -> dict[str, Callable[[Connection], objec
         )
         name = f"list {', '.join(str(value) for value in values)}"
         found[name] = lambda connection, of=chosen: (
-            reads.page(connection, tenant_id=TENANT, job_filter=of, limit=21),
-            reads.page(connection, tenant_id=TENANT, job_filter=of, limit=21, before_id=newest),
-            reads.count(connection, tenant_id=TENANT, job_filter=of),
+            lists.page(connection, tenant_id=TENANT, job_filter=of, limit=21),
+            lists.page(connection, tenant_id=TENANT, job_filter=of, limit=21, before_id=newest),
+            lists.count(connection, tenant_id=TENANT, job_filter=of),
         )
     return found
 
 
 def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], object]]:
     def why(connection: Connection, status: Status) -> None:
-        for job in reads.page(connection, tenant_id=TENANT, job_filter=JobFilter(status=status), limit=1).jobs:
-            explanation_reads.read_facts(connection, job, dead_after_seconds=14)
+        for job in lists.page(connection, tenant_id=TENANT, job_filter=JobFilter(status=status), limit=1).jobs:
+            read_facts(connection, job, dead_after_seconds=14)
 
     everything: dict[str, Callable[[Connection], object]] = {
-        "show": lambda connection: [reads.show(connection, tenant_id=TENANT, job_id=each) for each in some[:5]],
+        "show": lambda connection: [lists.show(connection, tenant_id=TENANT, job_id=each) for each in some[:5]],
         "queues": lambda connection: queue_counts.queue_counts(connection, tenant_id=TENANT),
         "overview": lambda connection: overview.read(connection, tenant_id=TENANT),
         "nodes": lambda connection: node_reads.nodes(connection, tenant_id=TENANT, dead_after_seconds=14),
@@ -154,10 +155,8 @@ def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], ob
         everything[f"why {status}"] = lambda connection, of=status: why(connection, of)
     for level in (None, *LogLevel):
         everything[f"logs {level}"] = lambda connection, of=level: (
-            log_reads.log_lines(connection, job_id=newest, wanted=LogRange(level=of, limit=500)),
-            log_reads.log_lines(
-                connection, job_id=newest, wanted=LogRange(level=of, limit=500, after_seq=2**32 + 150_000)
-            ),
-            log_reads.log_lines(connection, job_id=newest, wanted=LogRange(level=of, limit=500, before_seq=LAST_SEQ)),
+            logs.log_lines(connection, job_id=newest, wanted=LogRange(level=of, limit=500)),
+            logs.log_lines(connection, job_id=newest, wanted=LogRange(level=of, limit=500, after_seq=2**32 + 150_000)),
+            logs.log_lines(connection, job_id=newest, wanted=LogRange(level=of, limit=500, before_seq=LAST_SEQ)),
         )
     return everything

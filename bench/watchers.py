@@ -23,7 +23,7 @@ import psutil
 from ava.domain.job import Job, JobSpec, LogLevel, LogLine
 from ava.settings import load
 from ava.store.engine.database import Database
-from ava.store.jobs import runs
+from ava.store.jobs.moves import claim, log_lines
 from bench import load as http
 from bench.servers import ROOT, Servers, open_port, processes, until
 from bench.systems import Ours, port_answers
@@ -102,8 +102,8 @@ class _WatchedApi:
     def _begin(self, streamed: list[Job]) -> None:
         for job in streamed:
             with self._database.connect() as connection:
-                wanted = runs.Claim(job_id=job.id, run_no=1, worker_id=job.worker_id, node_id=_NODE)
-                assert runs.claim(connection, wanted)
+                wanted = claim.Claim(job_id=job.id, run_no=1, worker_id=job.worker_id, node_id=_NODE)
+                assert claim.claim(connection, wanted)
 
     def trigger(self, *, requests: int, connections: int) -> Figures:
         """Returns the latencies of triggers in milliseconds."""
@@ -137,11 +137,11 @@ class _WatchedApi:
         for nth in range(count):
             job = self._streamed[nth * len(self._streamed) // count]
             line = LogLine(
-                seq=runs.SEQ_PER_RUN + 1 + number * count + nth,
+                seq=log_lines.SEQ_PER_RUN + 1 + number * count + nth,
                 ts=datetime.now(UTC), level=LogLevel.INFO, msg=f"{STAMP}{time.time():.4f}",
             )  # fmt: skip
             with self._database.connect() as connection:
-                assert runs.append_lines(connection, job_id=job.id, run_no=1, lines=[line])
+                assert log_lines.append(connection, job_id=job.id, run_no=1, lines=[line])
             time.sleep(0.037)
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs import runs
+from ava.store.jobs.moves import claim
 from harness.new_jobs import make_jobs
 from harness.polling import wait_until
 
@@ -76,10 +76,10 @@ class Backlog:
     def claim(self, job: Job, *, run_no: int = 1, node_id: str = NODE, claim_id: str | None = None) -> Job | None:
         """Claim a job for a node."""
         with self.database.connect() as connection:
-            wanted = runs.Claim(
+            wanted = claim.Claim(
                 job_id=job.id, run_no=run_no, worker_id=job.worker_id, node_id=node_id, claim_id=claim_id
             )
-            return runs.claim(connection, wanted)
+            return claim.claim(connection, wanted)
 
     def run(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         """Run a statement that no move has. Returns its rows."""

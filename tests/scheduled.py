@@ -12,7 +12,7 @@ from ava.domain.caller import Caller, Role
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules
-from ava.store.jobs import runs
+from ava.store.jobs.moves import claim
 from tests.backlog import NODE, WORKER, Backlog
 
 CALLER = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_SYSTEM_ADMIN)
@@ -58,5 +58,5 @@ class Scheduled:
         job_id = self.show(schedule).last_job_id
         assert job_id is not None
         with self.backlog.database.connect() as connection:
-            wanted = runs.Claim(job_id=job_id, run_no=1, worker_id=WORKER, node_id=NODE)
-            assert runs.claim(connection, wanted)
+            wanted = claim.Claim(job_id=job_id, run_no=1, worker_id=WORKER, node_id=NODE)
+            assert claim.claim(connection, wanted)

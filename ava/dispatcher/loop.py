@@ -199,7 +199,7 @@ def make_duties(
         schedules,
         operations,
         TimeZoneData(database),
-        DeclaredSchedules(database, schedules.due, node_dead_seconds=dead_seconds),
+        DeclaredSchedules(database, node_dead_seconds=dead_seconds),
         feed,
         retention.of_jobs(
             database,

@@ -20,7 +20,7 @@ from datetime import datetime
 from enum import IntEnum
 
 from ava.domain.job import LogLevel, LogLine, RunEnd, Status
-from ava.store.jobs.shared_claims import CompletedRun
+from ava.store.jobs.moves.end import CompletedRun
 
 __all__ = ["CurrentRun", "KeptEnds", "Phase", "ProcessBoard", "RunBoard", "RunKey"]
 

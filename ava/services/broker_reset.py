@@ -5,7 +5,8 @@ from __future__ import annotations
 from ava.broker.publisher import Publisher
 from ava.store.engine.database import Database
 from ava.store.fleet import workers
-from ava.store.jobs import messages
+from ava.store.jobs.feed import messages
+from ava.store.jobs.moves import recall
 
 __all__ = ["reset"]
 
@@ -24,4 +25,4 @@ def reset(database: Database, publisher: Publisher) -> int:
     for queue in sorted(queues):
         publisher.purge(queue)
     with database.connect() as connection:
-        return messages.recall_all(connection)
+        return recall.recall_all(connection)

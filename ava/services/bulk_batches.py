@@ -14,7 +14,9 @@ from ava.errors import TooMany
 from ava.services.jobs import Jobs
 from ava.services.revokes import revoke_all
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs import batches, bulk_cancel, bulk_operations
+from ava.store.jobs import bulk_operations
+from ava.store.jobs.moves import cancel
+from ava.store.jobs.reads import batches
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditRecord
 
@@ -90,9 +92,8 @@ class BulkBatches:
             before_id=operation.before_id,
             among=operation.kind.statuses,
         )
-        cancelled = bulk_cancel.cancel_batch(
-            connection, tenant_id=operation.tenant_id, user_id=operation.created_by, job_ids=found.job_ids
-        )
+        asked = [(operation.tenant_id, job_id, operation.created_by) for job_id in found.job_ids]
+        cancelled = cancel.cancel_each(connection, asked)
         moved = bulk_operations.move(
             connection,
             operation,

@@ -14,8 +14,9 @@ from ava.errors import DatabaseUnavailable, OperationEnded, OperationNotFound, T
 from ava.services import replays
 from ava.services.bulk_batches import BATCH, BulkBatches
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs import batches, bulk_operations, idempotency
+from ava.store.jobs import bulk_operations, idempotency
 from ava.store.jobs.bulk_operations import operation_uuid
+from ava.store.jobs.reads import batches
 
 __all__ = ["MAX_COUNTED_BEFORE", "BulkOperations"]
 

@@ -18,7 +18,7 @@ from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import groups
 from ava.store.errors.groups import ErrorFilter
-from ava.store.jobs import batches
+from ava.store.jobs.reads import batches
 
 __all__ = ["ErrorReports"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ava.domain.job import Job, LogLine
 from ava.domain.limits import STREAM_BUFFER_BYTES
-from ava.store.jobs.watch_reads import WatchedState
+from ava.store.jobs.reads.watches import WatchedState
 
 __all__ = ["Follower", "WatchUpdate"]
 

@@ -31,19 +31,12 @@ from ava.services.making.trigger_rules import TriggerRules
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
-from ava.store.jobs import (
-    batches,
-    client_moves,
-    explanation_reads,
-    idempotency,
-    log_reads,
-    reads,
-    run_reads,
-    waiting_reads,
-)
-from ava.store.jobs.batches import JobBatch
-from ava.store.jobs.log_reads import LogRange
-from ava.store.jobs.reads import JobPage, Payloads
+from ava.store.jobs import idempotency
+from ava.store.jobs.moves import cancel, recall
+from ava.store.jobs.reads import batches, lists, logs, runs, waiting, why
+from ava.store.jobs.reads.batches import JobBatch
+from ava.store.jobs.reads.lists import JobPage, Payloads
+from ava.store.jobs.reads.logs import LogRange
 from ava.store.jobs.rows import FoundLines
 from ava.store.schedules import firings
 
@@ -72,7 +65,7 @@ class Jobs:
         """`run_long` returns the result of work that takes long, and lets other requests go on meanwhile."""
         self._database = database
         self._publisher = publisher
-        self.control = control
+        self._control = control
         self._run_long = run_long
         self.making = Making.of(settings, run_long=run_long) if settings else Making()
         #: What the settings allow new jobs.
@@ -161,12 +154,13 @@ class Jobs:
         try:
             self._publisher.publish(startable)
         except BrokerUnavailable as error:
-            reason, unsent = "the broker is out of reach", [job.id for job in startable]
+            reason, unsent = "the broker is out of reach", startable
             if isinstance(error, QueueRefused):
-                reason, unsent = "the broker refuses the queue", list(error.job_ids)
+                refused = set(error.job_ids)
+                reason, unsent = "the broker refuses the queue", [job for job in startable if job.id in refused]
             _log.warning("Publish failed, %s: the dispatcher publishes later", reason, extra={"jobs": len(unsent)})
             with suppress(Exception), self._database.connect() as connection:
-                client_moves.unpublish(connection, unsent)
+                recall.recall_unsent(connection, unsent)
 
     def show(self, caller: Caller, job_id: str) -> Job:
         """Returns one job as the caller may see it. Raises `JobNotFound`, `DatabaseUnavailable`."""
@@ -181,7 +175,7 @@ class Jobs:
         return shown
 
     def _show(self, connection: Connection, caller: Caller, job_id: str) -> Job:
-        if (job := reads.show(connection, tenant_id=caller.tenant_id, job_id=job_id)) is None:
+        if (job := lists.show(connection, tenant_id=caller.tenant_id, job_id=job_id)) is None:
             raise JobNotFound
         return job
 
@@ -201,7 +195,7 @@ class Jobs:
         The total is exact up to `paging.MAX_IN_TOTAL`; that of a search, among the first jobs that it looks at.
         """
         with self._database.connect() as connection:
-            found = reads.page(
+            found = lists.page(
                 connection,
                 tenant_id=caller.tenant_id,
                 job_filter=job_filter,
@@ -213,7 +207,7 @@ class Jobs:
             )
             total = found.total
             if total is None:
-                total = reads.count(connection, tenant_id=caller.tenant_id, job_filter=job_filter)
+                total = lists.count(connection, tenant_id=caller.tenant_id, job_filter=job_filter)
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs]), total
 
     def batch(self, caller: Caller, job_filter: JobFilter, *, before_id: str | None) -> JobBatch:
@@ -231,16 +225,16 @@ class Jobs:
     def logs(self, caller: Caller, job_id: str, wanted: LogRange) -> tuple[Status, FoundLines]:
         """Returns a job's status and lines of its log. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
-            status = reads.status(connection, tenant_id=caller.tenant_id, job_id=job_id)
+            status = lists.status(connection, tenant_id=caller.tenant_id, job_id=job_id)
             if status is None:
                 raise JobNotFound
-            return status, log_reads.log_lines(connection, job_id=job_id, wanted=wanted)
+            return status, logs.log_lines(connection, job_id=job_id, wanted=wanted)
 
     def runs(self, caller: Caller, job_id: str) -> JobRuns:
         """Returns the runs of a job. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            return runs_of(job, run_reads.run_lines(connection, job_id=job.id))
+            return runs_of(job, runs.run_lines(connection, job_id=job.id))
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancel a queued job, or ask the node of a running one to stop it. Returns the job.
@@ -248,7 +242,7 @@ class Jobs:
         Raises `JobStateConflict` if the job is final, `JobNotFound`, `DatabaseUnavailable`.
         """
         with self._database.connect() as connection:
-            job = client_moves.cancel(connection, tenant_id=caller.tenant_id, user_id=caller.user_id, job_id=job_id)
+            job = cancel.cancel(connection, tenant_id=caller.tenant_id, user_id=caller.user_id, job_id=job_id)
             if job is None:
                 final = self._show(connection, caller, job_id)
                 raise JobStateConflict(
@@ -261,7 +255,7 @@ class Jobs:
 
     def _revoke(self, job: Job, node_name: str) -> None:
         try:
-            self.control.revoke(job_id=job.id, run_no=job.run_no, node_name=node_name)
+            self._control.revoke(job_id=job.id, run_no=job.run_no, node_name=node_name)
         except BrokerUnavailable:
             _log.warning(
                 "Revoke failed, the broker is out of reach: the node reads the cancel from the database",
@@ -272,17 +266,17 @@ class Jobs:
         """Explain why a job is in its state. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            facts = explanation_reads.read_facts(connection, job, dead_after_seconds=node_dead_seconds)
+            facts = why.read_facts(connection, job, dead_after_seconds=node_dead_seconds)
             facts = replace(
                 facts,
                 firing=firings.firing_of(connection, job),
-                waiting=waiting_reads.read_waiting(connection, job, tenant_max_running=self.rules.tenant_max_running),
+                waiting=waiting.read_waiting(connection, job, tenant_max_running=self.rules.tenant_max_running),
             )
         return explain(facts if caller.is_operator else facts.without_names())
 
 
 def _show_all(connection: Connection, caller: Caller, job_ids: Sequence[str]) -> list[Job]:
-    found = reads.show_many(connection, tenant_id=caller.tenant_id, job_ids=job_ids)
+    found = lists.show_many(connection, tenant_id=caller.tenant_id, job_ids=job_ids)
     if len(found) < len(job_ids):
         raise JobNotFound
     return found

@@ -19,9 +19,10 @@ from ava.domain.job import Job
 from ava.errors import DatabaseUnavailable
 from ava.services.followers import Follower, WatchUpdate
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs import bulk_operations, watch_reads
+from ava.store.jobs import bulk_operations
+from ava.store.jobs.reads import watches
+from ava.store.jobs.reads.watches import LogPosition, WatchedState
 from ava.store.jobs.rows import FoundLines
-from ava.store.jobs.watch_reads import LogPosition, WatchedState
 
 __all__ = ["Follower", "WatchUpdate", "Watches"]
 
@@ -181,7 +182,7 @@ class Watches:
         job_ids = {waiter.watched_id for waiter in waiters if not waiter.is_operation}
         job_ids |= {follower.job_id for follower in open_followers}
         operations = {(waiter.tenant_id, waiter.watched_id) for waiter in waiters if waiter.is_operation}
-        final = watch_reads.final_states(connection, list(job_ids)) if job_ids else {}
+        final = watches.final_states(connection, list(job_ids)) if job_ids else {}
         states = _by_number(connection, open_followers) if open_followers else {}
         ended = bulk_operations.ended(connection, operations) if operations else frozenset()
         for waiter in waiters:
@@ -205,7 +206,7 @@ class Watches:
         ]
         for first in range(0, len(positions), _POSITIONS_AT_ONCE):
             batch = positions[first : first + _POSITIONS_AT_ONCE]
-            found = watch_reads.lines_after(connection, batch)
+            found = watches.lines_after(connection, batch)
             for position in batch:
                 for follower in at[position.job_id, position.after_seq]:
                     self._deliver(follower, found.get(position.number), states.get(follower.number))
@@ -229,6 +230,6 @@ def _by_number(connection: Connection, followers: Sequence[Follower]) -> dict[in
     seen = [replace(state, number=number) for number, state in enumerate(at)]
     return {
         follower.number: replace(state, number=follower.number)
-        for state in watch_reads.changed_states(connection, seen)
+        for state in watches.changed_states(connection, seen)
         for follower in groups[state.number]
     }

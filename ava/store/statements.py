@@ -1,6 +1,6 @@
 """`python -m ava.store.statements [name]`: print the store's statements by their names, each as it is sent.
 
-A statement is a constant of its module: `_END_AND_CLAIM` of `ava.store.jobs.runs` is `jobs.runs.end_and_claim`.
+A statement is a constant of its module: `_CLAIM` of `ava.store.jobs.moves.claim` is `jobs.moves.claim.claim`.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ def test_a_message_delivered_several_times_runs_once(fleet: System) -> None:
     from ava.broker.publisher import Publisher
     from ava.settings import load
     from ava.store.engine.database import Database
-    from ava.store.jobs import reads
+    from ava.store.jobs.reads import lists
 
     job = fleet.trigger("wkr_t_work", input={"seconds": 0.5})
     settings = load(fleet.environ)
@@ -216,7 +216,7 @@ def test_a_message_delivered_several_times_runs_once(fleet: System) -> None:
     publisher = Publisher(app, settings)
     try:
         with database.connect() as connection:
-            stored = reads.show(connection, tenant_id="ten_test", job_id=job["id"])
+            stored = lists.show(connection, tenant_id="ten_test", job_id=job["id"])
         assert stored
         from dataclasses import replace
 

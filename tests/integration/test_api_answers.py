@@ -9,7 +9,7 @@ import pytest
 from ava.api.gate.tenant_shares import TenantShares
 from ava.domain import ids
 from ava.domain.limits import ANSWER_BYTES, ANSWERS_IN_FLIGHT_BYTES
-from ava.store.jobs import reads
+from ava.store.jobs.reads import lists
 from harness.api import Api, error_of
 
 JOBS = "/v1/ava/jobs"
@@ -32,14 +32,14 @@ def _large_jobs(api: Api, count: int, characters: int) -> None:
 def test_a_page_of_large_records_ends_early_and_the_cursor_leads_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     _large_jobs(api, 7, 500_000)
     read: list[int] = []
-    show = reads.show
+    show = lists.show
 
     def record(*given: Any, **named: Any) -> Any:
         job = show(*given, **named)
         read.append(len(job.input_json) if job else 0)
         return job
 
-    monkeypatch.setattr(reads, "show", record)
+    monkeypatch.setattr(lists, "show", record)
     seen: list[int] = []
     cursor: dict[str, str] = {}
     while True:

@@ -20,7 +20,7 @@ from ava.domain.job import Status
 from ava.domain.limits import STREAM_BUFFER_BYTES
 from ava.services.followers import WatchUpdate
 from ava.settings import Settings
-from ava.store.jobs import watch_reads
+from ava.store.jobs.reads import watches
 from harness.api import NODE, Api, error_of
 from harness.busy import busy_factor
 from harness.polling import wait_until
@@ -241,13 +241,13 @@ def _long_log(api: Api, lines: int) -> None:
 
 def test_followers_of_one_job_share_one_read(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    read = watch_reads.lines_after
+    read = watches.lines_after
 
     def record(connection: Any, positions: Any) -> Any:
         sizes.append(len(positions))
         return read(connection, positions)
 
-    monkeypatch.setattr(watch_reads, "lines_after", record)
+    monkeypatch.setattr(watches, "lines_after", record)
     job = api.trigger()
     followed = [_events(api, job["id"]) for _ in range(30)]
     for events in followed:
@@ -266,15 +266,15 @@ def test_a_new_follower_gets_its_lines_soon_without_the_others_and_without_a_loo
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[set[str]] = []
-    read = watch_reads.lines_after
+    read = watches.lines_after
 
     def record(connection: Any, positions: Any) -> Any:
         reads.append({position.job_id for position in positions})
         return read(connection, positions)
 
-    monkeypatch.setattr(watch_reads, "lines_after", record)
+    monkeypatch.setattr(watches, "lines_after", record)
     for name in ("final_states", "changed_states"):
-        monkeypatch.setattr(watch_reads, name, lambda *_: pytest.fail("The state was read a moment ago."))
+        monkeypatch.setattr(watches, name, lambda *_: pytest.fail("The state was read a moment ago."))
     services = api.app.extensions["ava"]
     # The others are not polled for within this test, except by mistake.
     monkeypatch.setattr(services.watches, "interval_seconds", 60)

@@ -14,7 +14,7 @@ from ava.errors import DatabaseUnavailable, LockTimeout
 from ava.services.bulk_batches import BulkBatches
 from ava.settings import Settings
 from ava.store.jobs import bulk_operations as store
-from ava.store.jobs import searches
+from ava.store.jobs.reads import searches
 from harness.api import NODE, Api, error_of
 from harness.polling import wait_until
 

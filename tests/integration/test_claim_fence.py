@@ -10,12 +10,12 @@ import pytest
 from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
 from ava.settings import Settings
 from ava.store.fleet import nodes
-from ava.store.jobs import runs
+from ava.store.jobs.moves import claim, end, log_lines
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
 FIRST, SECOND = "01890000-0000-7000-8000-00000000000a", "01890000-0000-7000-8000-00000000000b"
-LINE = LogLine(seq=runs.SEQ_PER_RUN + 1, ts=datetime(2026, 1, 1, tzinfo=UTC), level=LogLevel.INFO, msg="m")
+LINE = LogLine(seq=log_lines.SEQ_PER_RUN + 1, ts=datetime(2026, 1, 1, tzinfo=UTC), level=LogLevel.INFO, msg="m")
 
 
 @pytest.fixture
@@ -46,13 +46,13 @@ def _end(job: Job) -> RunEnd:
 def test_the_run_of_a_lost_claim_can_write_nothing(stored: Backlog, job: Job) -> None:
     [following] = stored.insert(1)
     with stored.database.connect() as connection:
-        assert not runs.is_held(connection, job_id=job.id, run_no=1, claim_id=FIRST)
-        assert not runs.append_lines(
+        assert not claim.owns_job(connection, job_id=job.id, run_no=1, claim_id=FIRST)
+        assert not log_lines.append(
             connection, job_id=job.id, run_no=1, claim_id=FIRST, lines=[LINE], progress_json="1"
         )
-        assert runs.end(connection, _end(job), [LINE], claim_id=FIRST) is None
-        wanted = runs.Claim(job_id=following.id, run_no=1, worker_id=WORKER, node_id=NODE, claim_id=FIRST)
-        status, claimed = runs.end_and_claim(connection, _end(job), [LINE], None, wanted, claim_id=FIRST)
+        assert end.end(connection, _end(job), [LINE], claim_id=FIRST) is None
+        wanted = claim.Claim(job_id=following.id, run_no=1, worker_id=WORKER, node_id=NODE, claim_id=FIRST)
+        status, claimed = end.end_and_claim(connection, _end(job), [LINE], None, wanted, claim_id=FIRST)
     assert status is None
     assert claimed is not None
     assert stored.count("status = 'running' AND progress IS NULL") == 2
@@ -61,9 +61,9 @@ def test_the_run_of_a_lost_claim_can_write_nothing(stored: Backlog, job: Job) ->
 
 def test_the_run_that_holds_the_job_writes(stored: Backlog, job: Job) -> None:
     with stored.database.connect() as connection:
-        assert runs.is_held(connection, job_id=job.id, run_no=1, claim_id=SECOND)
-        assert runs.append_lines(connection, job_id=job.id, run_no=1, claim_id=SECOND, lines=[LINE])
-        assert runs.end(connection, _end(job), [LINE], claim_id=SECOND) is Status.COMPLETED
+        assert claim.owns_job(connection, job_id=job.id, run_no=1, claim_id=SECOND)
+        assert log_lines.append(connection, job_id=job.id, run_no=1, claim_id=SECOND, lines=[LINE])
+        assert end.end(connection, _end(job), [LINE], claim_id=SECOND) is Status.COMPLETED
 
 
 def test_the_node_of_a_lost_claim_has_its_run_stopped(stored: Backlog, job: Job) -> None:

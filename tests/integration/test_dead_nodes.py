@@ -12,7 +12,7 @@ from ava.dispatcher.heartbeats import Heartbeats
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
-from ava.store.jobs import rescues, runs
+from ava.store.jobs.moves import claim, log_lines, rescue
 from tests.backlog import NODE, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -86,7 +86,7 @@ def test_a_heartbeat_that_comes_just_before_the_rescue_saves_its_node(stored: Ba
     with stored.database.connect() as connection:
         silent = nodes.read_heartbeats(connection)
         stored.join()
-        assert rescues.rescue_from_dead_nodes(connection, silent=silent, msg="m", error="e: e", limit=10) == []
+        assert rescue.rescue_from_dead_nodes(connection, silent=silent, msg="m", error="e: e", limit=10) == []
 
 
 def test_a_job_that_was_lost_too_often_fails_with_its_reason(stored: Backlog) -> None:
@@ -132,7 +132,7 @@ def test_a_run_that_lost_its_claim_can_write_nothing(stored: Backlog) -> None:
     assert stored.claim(job)
     assert _Judge(stored).judge(15) == 1
     with stored.database.connect() as connection:
-        assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
-        assert not runs.is_held(connection, job_id=job.id, run_no=1)
-        assert not rescues.rescue(connection, job_id=job.id, run_no=1, node_id=NODE, msg="", error="", is_loss=True)
+        assert not log_lines.append(connection, job_id=job.id, run_no=1, lines=[])
+        assert not claim.owns_job(connection, job_id=job.id, run_no=1)
+        assert not rescue.rescue(connection, job_id=job.id, run_no=1, node_id=NODE, msg="", error="", is_loss=True)
     assert stored.claim(job, run_no=1) is None

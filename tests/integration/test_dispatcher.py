@@ -18,8 +18,8 @@ from ava.domain.job import WaitsFor
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
 from ava.settings import Settings
-from ava.store.jobs import limit_keys, limits, looks, messages, rescues, runs, turns
-from ava.store.jobs.moves import park
+from ava.store.jobs.feed import fair_queue, limit_keys, limits, looks, messages
+from ava.store.jobs.moves import claim, park, permits, publish, rescue
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -273,10 +273,8 @@ def test_a_dead_process_does_not_rescue_the_run_of_another_node(stored: Backlog)
     [job] = stored.insert(1)
     assert stored.claim(job)
     with stored.database.connect() as connection:
-        taken = rescues.rescue(
-            connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, msg="r", error="e", is_loss=True
-        )
-        killed = rescues.end_killed_run(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, error="e: e")
+        taken = rescue.rescue(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, msg="r", error="e", is_loss=True)
+        killed = rescue.end_killed_run(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, error="e: e")
     assert (taken, killed) == (None, None)
     assert stored.count("status = 'running'") == 1
 
@@ -288,9 +286,9 @@ def test_a_claim_whose_result_was_lost_is_found_by_its_claim_id(stored: Backlog)
     assert stored.claim(job, claim_id=mine)
     assert stored.claim(job, claim_id=mine) is None
     with stored.database.connect() as connection:
-        wanted = runs.Claim(job_id=job.id, run_no=1, worker_id=WORKER, node_id=NODE, claim_id=mine)
-        assert runs.claimed(connection, replace(wanted, claim_id=other)) is None
-        known = runs.claimed(connection, wanted)
+        wanted = claim.Claim(job_id=job.id, run_no=1, worker_id=WORKER, node_id=NODE, claim_id=mine)
+        assert claim.claimed(connection, replace(wanted, claim_id=other)) is None
+        known = claim.claimed(connection, wanted)
     assert known is not None
     assert (known.attempt, known.run_no) == (1, 1)
 
@@ -303,14 +301,14 @@ def _feed_once(backlog: Backlog) -> tuple[list[tuple[int, int, bool]], dict[str,
     window = {"queue": "default", "priority": 5}
     with backlog.database.connect() as connection:
         look = looks.read(connection, count_up_to=50, dead_after_seconds=14, max_keys=10)
-        found = turns.tenants(connection, after="", limit=10, **window)
-        heads = turns.heads(connection, tenants=found, each=10, **window)
-        turns.publish_chosen(connection, [job for jobs in heads.values() for job in jobs])
+        found = fair_queue.tenants(connection, after="", limit=10, **window)
+        heads = fair_queue.heads(connection, tenants=found, each=10, **window)
+        publish.publish(connection, [job for jobs in heads.values() for job in jobs])
     kept = backlog.database.dedicated()
     with limit_keys.locked_key_states(kept, ["wkr_none"], dead_after_seconds=14, max_next=50) as (connection, states):
         assert states == []
-        assert limits.held_heads(connection, [("wkr_none", 5, "ten_test")], each=10) == []
-        assert limits.admit(connection, []) == []
+        assert limits.waiting_jobs(connection, [("wkr_none", 5, "ten_test")], each=10) == []
+        assert permits.admit(connection, []) == []
     kept.close()
     return [(each.priority, each.published, each.has_backlog) for each in look.windows], heads
 
@@ -332,7 +330,7 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
         assert messages.published_queues(connection) == ["default"]
         assert messages.oldest_messages(connection, queues=["default"], after_seconds=0)
         settled = {"settle_seconds": 60.0, "dead_after_seconds": 60.0, "trust_idle_nodes": True, "limit": 10}
-        assert not messages.republish(connection, queue="default", **settled)
+        assert not publish.republish(connection, queue="default", **settled)
         assert park.make_due(connection, limit=10) == 0
         assert park.return_parked(connection, list(WaitsFor), limit=10) == 0
         assert OldJobs(retention_days=1).delete(connection, 10) == 0

@@ -13,7 +13,7 @@ from ava.domain.tenant import TenantRules
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants, workers
-from ava.store.jobs.backlog import write_closed_windows
+from ava.store.jobs.feed.windows import write_closed
 from ava.store.jobs.moves import make
 from tests.backlog import worker_spec
 
@@ -59,10 +59,10 @@ def test_what_is_set_at_the_moment_of_the_trigger_holds(database: Database) -> N
 
     with database.connect(of_process=True) as connection:
         assert trigger() == [(1, True), (5, True), (3, True), (5, True), (3, True)]
-        write_closed_windows(connection, [("default", 5), ("other", 3)])
+        write_closed(connection, [("default", 5), ("other", 3)])
         tenants.write(connection, TenantRules(tenant_id="ten_a", most_urgent_priority=4, updated_by="usr_op"))
         tenants.write(connection, TenantRules(tenant_id="ten_limited", max_running=2, updated_by="usr_op"))
         assert trigger() == [(4, True), (5, False), (3, True), (5, False), (3, False)]
         # The job that has become less urgent is in the window of its new priority.
-        write_closed_windows(connection, [("default", 4)])
+        write_closed(connection, [("default", 4)])
         assert trigger() == [(4, False), (5, True), (3, True), (5, True), (3, False)]

@@ -21,7 +21,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.jobs import looks, turns
+from ava.store.jobs.feed import fair_queue, looks
 from ava.store.jobs.rows import job_uuid
 from harness.polling import wait_until
 from tests.backlog import NODE, Backlog, open_backlog
@@ -113,7 +113,7 @@ def _heads(backlog: Backlog, from_id: str | None) -> tuple[list[str], int]:
     """Returns the ids of the next jobs of the backlog, and the number of blocks that are read."""
     with backlog.database.transaction() as connection:
         explaining = _Explaining(connection)
-        found = turns.heads(
+        found = fair_queue.heads(
             explaining,  # type: ignore[arg-type]  # it is used as a connection is
             queue="default",
             priority=5,

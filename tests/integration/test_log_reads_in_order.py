@@ -11,9 +11,9 @@ from ava.domain import ids
 from ava.domain.job import LogLevel
 from ava.settings import Settings
 from ava.store.engine.database import Connection
-from ava.store.jobs import log_reads, watch_reads
-from ava.store.jobs.log_reads import LogRange
-from ava.store.jobs.watch_reads import LogPosition
+from ava.store.jobs.reads import logs, watches
+from ava.store.jobs.reads.logs import LogRange
+from ava.store.jobs.reads.watches import LogPosition
 from tests.backlog import Backlog, open_backlog
 
 _LINES = 20_000
@@ -45,12 +45,12 @@ def job_ids(backlog: Backlog) -> list[str]:
 
 def _follow(connection: Connection, job_ids: list[str]) -> Any:
     positions = [LogPosition(number=n, job_id=job_id, after_seq=-1) for n, job_id in enumerate(job_ids)]
-    return watch_reads.lines_after(connection, positions)[0].lines
+    return watches.lines_after(connection, positions)[0].lines
 
 
 def _page(**wanted: Any) -> Callable[[Connection, list[str]], Any]:
     return lambda connection, job_ids: (
-        log_reads.log_lines(connection, job_id=job_ids[0], wanted=LogRange(limit=100, **wanted)).lines
+        logs.log_lines(connection, job_id=job_ids[0], wanted=LogRange(limit=100, **wanted)).lines
     )
 
 

@@ -27,7 +27,7 @@ from ava.services.making.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.fleet import tenants, workers
-from ava.store.jobs import reads
+from ava.store.jobs.reads import lists
 from harness.api import Api
 from tests.backlog import worker_spec
 
@@ -124,7 +124,7 @@ def _made(api: Api, door: Callable[[Api, Fields], object], fields: Fields) -> Jo
     door(api, fields)
     job_ids = api.execute("SELECT id::text FROM jobs ORDER BY id DESC LIMIT 1")
     with api.database.connect() as connection:
-        job = reads.show(connection, tenant_id="ten_test", job_id=ids.encode("job", job_ids[0][0]))
+        job = lists.show(connection, tenant_id="ten_test", job_id=ids.encode("job", job_ids[0][0]))
     assert job is not None
     assert job.status == "queued"
     return job

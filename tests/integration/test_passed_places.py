@@ -22,14 +22,14 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
 from ava.store.fleet import queues, tenants, worker_settings
-from ava.store.jobs import passed_places
-from ava.store.jobs.backlog import write_closed_windows
+from ava.store.jobs.feed.windows import write_closed
+from ava.store.jobs.moves import pass_permit
 from ava.store.jobs.rows import job_uuid
 from tests.backlog import NODE, Backlog, open_backlog
 
 LIMITED = "wkr_limited"
 CLAIM = str(uuid.uuid4())
-NEXT_CLAIM = passed_places.claim_after(CLAIM)
+NEXT_CLAIM = pass_permit.claim_after(CLAIM)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def _line() -> LogLine:
 
 
 def _end(connection: Connection, job: Job, *, claim_id: str = CLAIM, **end: Any) -> tuple[Status | None, Job | None]:
-    return passed_places.end_and_pass(
+    return pass_permit.end_and_pass(
         connection,
         _run_end(job, **end),
         [_line()],
@@ -134,7 +134,7 @@ def _pause_worker(backlog: Backlog) -> None:
 
 def _close_window(backlog: Backlog) -> None:
     with backlog.database.connect() as connection:
-        write_closed_windows(connection, [("default", 5)])
+        write_closed(connection, [("default", 5)])
 
 
 #: What leaves the choice to the dispatcher, or has nothing run.
@@ -188,7 +188,7 @@ def test_a_place_that_was_passed_is_found_if_the_reply_was_lost(backlog: Backlog
 
     def find() -> Job | None:
         with backlog.database.connect() as connection:
-            return passed_places.passed(connection, node_id=NODE, next_claim_id=NEXT_CLAIM)
+            return pass_permit.passed(connection, node_id=NODE, next_claim_id=NEXT_CLAIM)
 
     assert find() is None
     _end_of(backlog, first)
@@ -216,10 +216,10 @@ def test_a_run_whose_start_its_dead_process_did_not_report_is_rescued_with_the_o
 def test_a_place_passes_at_the_same_cost_however_many_jobs_wait(backlog: Backlog) -> None:
     first, *_ = _start(backlog, 5_000)
     backlog.insert(5_000, priority=5)
-    parameters = passed_places._parameters(_run_end(first), [_line()], None, CLAIM, NODE, NEXT_CLAIM)
+    parameters = pass_permit._parameters(_run_end(first), [_line()], None, CLAIM, NODE, NEXT_CLAIM)
     with backlog.database.transaction() as connection:
         connection.exec_driver_sql(IN_ORDER)
-        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {passed_places._END_AND_PASS.statement}"
+        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {pass_permit._END_AND_PASS.statement}"
         ((plans,),) = connection.exec_driver_sql(explained, parameters).all()
     assert plans[0]["Plan"]["Shared Hit Blocks"] + plans[0]["Plan"]["Shared Read Blocks"] < 300
     assert _taken(backlog) == 2

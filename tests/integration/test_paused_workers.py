@@ -15,8 +15,8 @@ from ava.errors import WorkerDeprecated
 from ava.settings import Settings
 from ava.store.fleet import worker_settings
 from ava.store.fleet.worker_settings import PLATFORM
-from ava.store.jobs import reads
 from ava.store.jobs.moves import park
+from ava.store.jobs.reads import lists
 from tests.backlog import WORKER, Backlog, open_backlog
 
 WAITING = "waits_for = 'worker' AND published_at IS NULL AND status = 'queued'"
@@ -77,7 +77,7 @@ def test_a_trigger_a_retry_and_a_due_job_of_a_paused_worker_wait(stored: Backlog
     assert (job.waits_for, job.published_at, job.run_at) == (WaitsFor.WORKER, None, None)
     assert DueJobs(stored.database).run_once(0) == 1
     with stored.database.connect() as connection:
-        found = reads.show(connection, tenant_id="ten_test", job_id=dated.id)
+        found = lists.show(connection, tenant_id="ten_test", job_id=dated.id)
     assert found is not None
     assert found.waits_for is WaitsFor.WORKER
 

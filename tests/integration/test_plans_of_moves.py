@@ -14,7 +14,8 @@ import pytest
 
 from ava.settings import Settings
 from ava.store.engine.statement import Statement
-from ava.store.jobs import limits, looks, turns
+from ava.store.jobs.feed import looks
+from ava.store.jobs.moves import permits, publish
 from tests.backlog import WORKER, Backlog, open_backlog
 
 _JOBS = 1000
@@ -59,9 +60,9 @@ def test_moved_jobs_are_not_compared_with_all_that_wait(backlog: Backlog, move: 
         found = connection.exec_driver_sql("SELECT id::text FROM jobs ORDER BY id LIMIT %s", (_MOVED,)).scalars()
         chosen = list(found)
     statement, parameters = {
-        "publish": (turns._PUBLISH_CHOSEN, {"ids": chosen}),
-        "admit": (limits._ADMIT.statement, {"ids": chosen, "published": [True] * _MOVED}),
-        "follow": (limits._FOLLOW_LIMITS, {"workers": [WORKER], "limit": _JOBS}),
+        "publish": (publish._PUBLISH, {"ids": chosen}),
+        "admit": (permits._ADMIT.statement, {"ids": chosen, "published": [True] * _MOVED}),
+        "follow": (permits._FOLLOW_LIMITS, {"workers": [WORKER], "limit": _JOBS}),
     }[move]
     assert _compared(backlog, statement, parameters) <= _JOBS
 

@@ -16,8 +16,12 @@ from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, Status
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
-from ava.store.jobs import client_moves, reads, rescues, runs
-from ava.store.jobs.moves import park
+from ava.store.jobs.moves import cancel as cancels
+from ava.store.jobs.moves import claim as claims
+from ava.store.jobs.moves import end as ends
+from ava.store.jobs.moves import log_lines, park, recall
+from ava.store.jobs.moves import rescue as rescues
+from ava.store.jobs.reads import lists
 from harness.new_jobs import make_jobs
 from harness.polling import wait_until
 from tests.backlog import worker_spec
@@ -40,29 +44,31 @@ def trigger(connection: Connection) -> Job:
     return make_jobs(connection, [spec], tenant_id=TENANT)[0]
 
 
-def wanted(job: Job, run_no: int = 1, claim_id: str | None = None, worker_id: str = "wkr_plain") -> runs.Claim:
-    return runs.Claim(job_id=job.id, run_no=run_no, worker_id=worker_id, node_id=NODE, claim_id=claim_id)
+def wanted(job: Job, run_no: int = 1, claim_id: str | None = None, worker_id: str = "wkr_plain") -> claims.Claim:
+    return claims.Claim(job_id=job.id, run_no=run_no, worker_id=worker_id, node_id=NODE, claim_id=claim_id)
 
 
 def claim(connection: Connection, job: Job, run_no: int = 1) -> Job | None:
-    return runs.claim(connection, wanted(job, run_no))
+    return claims.claim(connection, wanted(job, run_no))
 
 
 def completed(job: Job) -> tuple[RunEnd, list[LogLine]]:
-    line = LogLine(seq=runs.SEQ_PER_RUN + 1, ts=datetime.now(UTC), level=LogLevel.INFO, msg="Handler completed in 1ms")
+    line = LogLine(
+        seq=log_lines.SEQ_PER_RUN + 1, ts=datetime.now(UTC), level=LogLevel.INFO, msg="Handler completed in 1ms"
+    )
     return RunEnd(job_id=job.id, run_no=1, status=Status.COMPLETED, elapsed_ms=1, output_json="{}"), [line]
 
 
 def end(connection: Connection, job: Job) -> Status | None:
-    return runs.end(connection, *completed(job))
+    return ends.end(connection, *completed(job))
 
 
 def cancel(connection: Connection, job: Job) -> Job | None:
-    return client_moves.cancel(connection, tenant_id=TENANT, user_id="usr_test", job_id=job.id)
+    return cancels.cancel(connection, tenant_id=TENANT, user_id="usr_test", job_id=job.id)
 
 
 def show(connection: Connection, job: Job) -> Job:
-    found = reads.show(connection, tenant_id=TENANT, job_id=job.id)
+    found = lists.show(connection, tenant_id=TENANT, job_id=job.id)
     assert found
     return found
 
@@ -151,9 +157,9 @@ def test_one_of_many_concurrent_claims_succeeds(database: Database) -> None:
 def test_a_claim_after_its_invalidation_fails(database: Database) -> None:
     with database.connect() as connection:
         job = trigger(connection)
-        assert rescues.invalidate_unclaimed(connection, job_id=job.id, run_no=1)
+        assert recall.recall_runs(connection, [(job.id, 1)])
         assert claim(connection, job) is None
-        assert not rescues.invalidate_unclaimed(connection, job_id=job.id, run_no=1)
+        assert not recall.recall_runs(connection, [(job.id, 1)])
         started = claim(connection, job, run_no=2)
         assert started is not None
         assert started.attempt == 1
@@ -166,7 +172,7 @@ def test_an_end_does_not_wait_for_the_lock_of_the_next_job(database: Database) -
         # A statement that cancels many may hold the next job, and then wait for the one that ends.
         with database.transaction() as cancelling:
             assert cancel(cancelling, following)
-            assert runs.end_and_claim(connection, *completed(job), None, wanted(following)) == (Status.COMPLETED, None)
+            assert ends.end_and_claim(connection, *completed(job), None, wanted(following)) == (Status.COMPLETED, None)
             assert cancel(cancelling, job) is None
         assert show(connection, following).status is Status.CANCELLED
         assert claim(connection, following) is None
@@ -178,13 +184,13 @@ def test_the_next_run_starts_even_if_the_one_before_has_lost_its_claim(database:
         assert claim(connection, job)
         assert rescue(connection, job)
         of_next = wanted(following, claim_id=str(uuid.uuid4()))
-        status, begun = runs.end_and_claim(connection, *completed(job), None, of_next)
+        status, begun = ends.end_and_claim(connection, *completed(job), None, of_next)
         assert status is None
         assert begun is not None
         assert (begun.id, begun.status, begun.attempt) == (following.id, Status.RUNNING, 1)
         # A repeat, as after a lost result, starts no run twice.
-        assert runs.end_and_claim(connection, *completed(job), None, of_next) == (None, None)
-        assert runs.claimed(connection, of_next) == show(connection, following)
+        assert ends.end_and_claim(connection, *completed(job), None, of_next) == (None, None)
+        assert claims.claimed(connection, of_next) == show(connection, following)
 
 
 def test_an_ended_run_is_not_rescued(database: Database) -> None:
@@ -195,7 +201,7 @@ def test_an_ended_run_is_not_rescued(database: Database) -> None:
         before = show(connection, job)
         assert rescue(connection, job) is None
         assert rescues.end_killed_run(connection, job_id=job.id, run_no=1, error="Timeout: exceeded 1 s") is None
-        assert not runs.append_lines(connection, job_id=job.id, run_no=1, lines=[])
+        assert not log_lines.append(connection, job_id=job.id, run_no=1, lines=[])
         assert cancel(connection, job) is None
         assert show(connection, job) == before
 
@@ -218,10 +224,10 @@ def test_a_message_that_names_another_worker_than_the_row_starts_no_run(database
         ended, job = trigger(connection), trigger(connection)
         assert claim(connection, ended)
         forged = wanted(job, worker_id="wkr_private")
-        assert runs.claim(connection, forged) is None
-        assert runs.end_and_claim(connection, *completed(ended), None, forged) == (Status.COMPLETED, None)
-        assert runs.names_other_worker(connection, job_id=job.id, worker_id="wkr_private")
-        assert not runs.names_other_worker(connection, job_id=job.id, worker_id="wkr_plain")
+        assert claims.claim(connection, forged) is None
+        assert ends.end_and_claim(connection, *completed(ended), None, forged) == (Status.COMPLETED, None)
+        assert claims.names_other_worker(connection, job_id=job.id, worker_id="wkr_private")
+        assert not claims.names_other_worker(connection, job_id=job.id, worker_id="wkr_plain")
         assert not park.park_unclaimed(
             connection, job_id=job.id, run_no=1, worker_id="wkr_private", lacks_handler=True, dead_after_seconds=14
         )

@@ -13,8 +13,14 @@ from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, Status
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
-from ava.store.jobs import client_moves, reads, rescues, rows, runs, shared_claims, turns
-from ava.store.jobs.shared_claims import CompletedRun
+from ava.store.jobs import rows
+from ava.store.jobs.moves import cancel as cancels
+from ava.store.jobs.moves import claim as claims
+from ava.store.jobs.moves import end as ends
+from ava.store.jobs.moves import log_lines, recall
+from ava.store.jobs.moves import rescue as rescues
+from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.reads import lists, runs
 from harness.new_jobs import make_jobs
 from tests.backlog import worker_spec
 
@@ -38,28 +44,28 @@ def trigger(connection: Connection, count: int) -> list[Job]:
 
 def claim(connection: Connection, jobs: list[Job], run_no: int = 1, claim_id: str = CLAIM) -> dict[str, Job]:
     wanted = [(job.id, run_no) for job in jobs]
-    found = shared_claims.claim(connection, wanted, worker_id="wkr_brief", node_id=NODE, claim_id=claim_id)
+    found = claims.claim_together(connection, wanted, worker_id="wkr_brief", node_id=NODE, claim_id=claim_id)
     return {job.id: job for job in found}
 
 
 def cancel(connection: Connection, job: Job) -> None:
-    assert client_moves.cancel(connection, tenant_id=TENANT, user_id="usr_test", job_id=job.id)
+    assert cancels.cancel(connection, tenant_id=TENANT, user_id="usr_test", job_id=job.id)
 
 
 def show(connection: Connection, job: Job) -> Job:
-    found = reads.show(connection, tenant_id=TENANT, job_id=job.id)
+    found = lists.show(connection, tenant_id=TENANT, job_id=job.id)
     assert found
     return found
 
 
 def completed(job: Job, output: str = "{}", **changes: Any) -> CompletedRun:
     assert job.started_at
-    seq, ends_at = job.run_no * runs.SEQ_PER_RUN, job.started_at + timedelta(milliseconds=5)
+    seq, ends_at = job.run_no * log_lines.SEQ_PER_RUN, job.started_at + timedelta(milliseconds=5)
     return CompletedRun(
         began_at=job.started_at,
         end=RunEnd(job_id=job.id, run_no=job.run_no, status=Status.COMPLETED, elapsed_ms=5, output_json=output),
         lines=[
-            LogLine(seq=seq, ts=job.started_at, level=LogLevel.INFO, msg=runs.OPENING),
+            LogLine(seq=seq, ts=job.started_at, level=LogLevel.INFO, msg=log_lines.OPENING),
             LogLine(seq=seq + 1, ts=ends_at, level=LogLevel.INFO, msg='a "quoted" \\ line, {braces}'),
             LogLine(seq=seq + 2, ts=ends_at, level=LogLevel.INFO, msg="Handler completed in 5ms"),
         ],
@@ -77,17 +83,17 @@ def lines(connection: Connection, job: Job) -> list[tuple[str, str]]:
 def test_a_claim_takes_what_can_start_and_leaves_the_rest(connection: Connection) -> None:
     free, cancelled, lost, claimed_before = jobs = trigger(connection, 4)
     cancel(connection, cancelled)
-    assert runs.claim(connection, runs.Claim(job_id=lost.id, run_no=1, worker_id="wkr_brief", node_id=NODE))
+    assert claims.claim(connection, claims.Claim(job_id=lost.id, run_no=1, worker_id="wkr_brief", node_id=NODE))
     assert rescues.rescue(connection, job_id=lost.id, run_no=1, node_id=NODE, msg="lost", error="e", is_loss=True)
     assert set(claim(connection, [claimed_before])) == {claimed_before.id}
     found = claim(connection, jobs, claim_id=OTHER_CLAIM)
     assert [(job.id, job.status, job.run_no, job.attempt) for job in found.values()] == [
         (free.id, Status.RUNNING, 1, 1)
     ]
-    assert shared_claims.claimed(connection, [(free.id, 1)], claim_id=OTHER_CLAIM) == [show(connection, free)]
+    assert claims.claimed_together(connection, [(free.id, 1)], claim_id=OTHER_CLAIM) == [show(connection, free)]
     # One that has lost a process runs alone: its number is right, its losses are not.
     assert not claim(connection, [lost], run_no=2)
-    assert not shared_claims.claim(connection, [(free.id, 2)], worker_id="wkr_x", node_id=NODE, claim_id=CLAIM)
+    assert not claims.claim_together(connection, [(free.id, 2)], worker_id="wkr_x", node_id=NODE, claim_id=CLAIM)
 
 
 def test_ends_are_written_together_each_with_its_output_and_lines(connection: Connection) -> None:
@@ -95,8 +101,8 @@ def test_ends_are_written_together_each_with_its_output_and_lines(connection: Co
     held = claim(connection, [first, second, asked, lost])
     cancel(connection, asked)
     rescues.rescue(connection, job_id=lost.id, run_no=1, node_id=NODE, msg="lost", error="e", is_loss=True)
-    ends = [completed(held[job.id], f'{{"name": "\\"{job.id}"}}') for job in (second, first, asked, lost)]
-    statuses = shared_claims.end(connection, ends, claim_id=CLAIM)
+    all_completed = [completed(held[job.id], f'{{"name": "\\"{job.id}"}}') for job in (second, first, asked, lost)]
+    statuses = ends.end_together(connection, all_completed, claim_id=CLAIM)
     assert statuses == {first.id: Status.COMPLETED, second.id: Status.COMPLETED, asked.id: Status.CANCELLED}
     for job in (first, second):
         shown = show(connection, job)
@@ -111,18 +117,18 @@ def test_ends_are_written_together_each_with_its_output_and_lines(connection: Co
         ]
     assert lines(connection, asked)[-1] == ("warn", "Handler cancelled after 5ms")
     assert show(connection, lost).status is Status.QUEUED
-    assert not shared_claims.end(connection, ends, claim_id=CLAIM)
+    assert not ends.end_together(connection, all_completed, claim_id=CLAIM)
 
 
 def test_a_run_sees_a_cancel_and_a_lost_claim_before_it_begins(connection: Connection) -> None:
     (job,) = trigger(connection, 1)
     claim(connection, [job])
     for expected in (False, True):
-        assert shared_claims.check(connection, job_id=job.id, run_no=1, claim_id=CLAIM) == (expected, False)
+        assert claims.check(connection, job_id=job.id, run_no=1, claim_id=CLAIM) == (expected, False)
         if not expected:
             cancel(connection, job)
-    assert shared_claims.check(connection, job_id=job.id, run_no=1, claim_id=OTHER_CLAIM) is None
-    assert shared_claims.check(connection, job_id=job.id, run_no=2, claim_id=CLAIM) is None
+    assert claims.check(connection, job_id=job.id, run_no=1, claim_id=OTHER_CLAIM) is None
+    assert claims.check(connection, job_id=job.id, run_no=2, claim_id=CLAIM) is None
 
 
 def test_a_run_sees_a_published_job_that_is_more_urgent(connection: Connection) -> None:
@@ -131,7 +137,7 @@ def test_a_run_sees_a_published_job_that_is_more_urgent(connection: Connection) 
     (urgent,) = make_jobs(connection, [JobSpec(worker_id="wkr_brief", priority=3)], tenant_id=TENANT)
 
     def is_outranked(by: int = 4) -> bool:
-        check = shared_claims.check(connection, job_id=job.id, run_no=1, claim_id=CLAIM, outranked_by=by)
+        check = claims.check(connection, job_id=job.id, run_no=1, claim_id=CLAIM, outranked_by=by)
         assert check
         return check.is_outranked
 
@@ -147,9 +153,9 @@ def test_a_run_sees_a_published_job_that_is_more_urgent(connection: Connection) 
         set_published(at)
         assert not is_outranked()
     set_published("now()")
-    runs.claim(
+    claims.claim(
         connection,
-        runs.Claim(job_id=urgent.id, run_no=1, worker_id="wkr_brief", node_id=NODE, claim_id=OTHER_CLAIM),
+        claims.Claim(job_id=urgent.id, run_no=1, worker_id="wkr_brief", node_id=NODE, claim_id=OTHER_CLAIM),
     )
     assert not is_outranked()
 
@@ -159,7 +165,7 @@ def test_what_has_not_begun_returns_to_the_backlog_and_is_cancelled_if_that_was_
     claim(connection, [back, asked])
     claim(connection, [of_other], claim_id=OTHER_CLAIM)
     cancel(connection, asked)
-    assert shared_claims.give_back(connection, [(job.id, 1, CLAIM) for job in (back, asked, of_other)]) == 2
+    assert ends.give_back(connection, [(job.id, 1, CLAIM) for job in (back, asked, of_other)]) == 2
     returned = show(connection, back)
     assert (returned.status, returned.attempt, returned.run_no, returned.started_at) == (Status.QUEUED, 0, 1, None)
     assert show(connection, asked).status is Status.CANCELLED
@@ -169,6 +175,6 @@ def test_what_has_not_begun_returns_to_the_backlog_and_is_cancelled_if_that_was_
 
 def test_a_recalled_run_is_not_claimed_any_more(connection: Connection) -> None:
     (job,) = trigger(connection, 1)
-    assert turns.recall_runs(connection, [(job.id, 1)]) == 1
-    assert shared_claims.give_back(connection, [(job.id, 1, CLAIM)]) == 0
+    assert recall.recall_runs(connection, [(job.id, 1)]) == 1
+    assert ends.give_back(connection, [(job.id, 1, CLAIM)]) == 0
     assert not claim(connection, [job])

@@ -13,7 +13,7 @@ from ava.domain import ids
 from ava.domain.explanation import MAX_EXAMINED
 from ava.domain.job import Status, Trigger
 from ava.domain.job_filter import JobFilter
-from ava.store.jobs import explanation_reads, reads
+from ava.store.jobs.reads import lists, why
 from ava.store.reports import queue_counts
 from harness.api import NODE, Api
 
@@ -94,15 +94,15 @@ def test_jobs_ahead_are_those_that_start_earlier(api: Api) -> None:
     _queue(api, "wkr_open", count=6, priority=5)
     _queue(api, "wkr_open", count=6, priority=9)
     with api.database.connect() as connection:
-        found = reads.show(connection, tenant_id="ten_test", job_id=job["id"])
+        found = lists.show(connection, tenant_id="ten_test", job_id=job["id"])
         assert found is not None
-        facts = explanation_reads.read_facts(connection, found, dead_after_seconds=14)
+        facts = why.read_facts(connection, found, dead_after_seconds=14)
         assert (facts.ahead, facts.ahead_of_all) == (8, 12)
         assert MAX_EXAMINED > 12
         api.execute("UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = now()")
-        ended = reads.show(connection, tenant_id="ten_test", job_id=job["id"])
+        ended = lists.show(connection, tenant_id="ten_test", job_id=job["id"])
         assert ended is not None
-        facts = explanation_reads.read_facts(connection, ended, dead_after_seconds=14)
+        facts = why.read_facts(connection, ended, dead_after_seconds=14)
         assert (facts.ahead, facts.ahead_of_all) == (0, 0)
 
 
@@ -153,12 +153,12 @@ def test_a_deep_page_has_the_right_jobs_for_any_distribution(api: Api, seed: int
         for job_filter in filters:
             wanted = [job[0] for job in jobs if _passes(job, job_filter)]
             for offset in (150, 179, 180, 300, 500, 700, 980):
-                found = reads.page(
+                found = lists.page(
                     connection, tenant_id="ten_test", job_filter=job_filter, limit=20, offset=offset
                 ).jobs
                 assert [str(ids.decode("job", job.id)) for job in found] == wanted[offset : offset + 20]
             before = ids.encode("job", jobs[100][0])
-            found = reads.page(
+            found = lists.page(
                 connection, tenant_id="ten_test", job_filter=job_filter, limit=20, offset=200, before_id=before
             ).jobs
             older = [id_ for id_ in wanted if id_ < jobs[100][0]]
@@ -178,7 +178,7 @@ def test_the_cost_of_a_deep_page_is_independent_of_the_number_of_older_jobs(api:
         api.execute("VACUUM ANALYZE jobs")
         before = _index_rows(api)
         with api.database.connect() as connection:
-            reads.page(connection, tenant_id="ten_test", job_filter=JobFilter(), limit=20, offset=980)
+            lists.page(connection, tenant_id="ten_test", job_filter=JobFilter(), limit=20, offset=980)
         read.append(_index_rows(api) - before)
     # The depth of the page in the densest range, the same in all ranges together, and the search for the densest.
     assert read[1] < 1.2 * read[0] < 6_000

@@ -14,9 +14,10 @@ from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.explanation import explain
 from ava.domain.job import Job, WaitsFor
 from ava.settings import Settings
-from ava.store.jobs import looks, messages, reads, rescues
-from ava.store.jobs.explanation_reads import read_facts
-from ava.store.jobs.moves import park
+from ava.store.jobs.feed import looks, messages
+from ava.store.jobs.moves import park, rescue
+from ava.store.jobs.reads import lists
+from ava.store.jobs.reads.why import read_facts
 from ava.store.reports import metrics
 from harness.polling import wait_until
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
@@ -74,12 +75,12 @@ def test_a_rescued_run_waits_in_the_queue_that_its_worker_names_then(stored: Bac
     assert stored.claim(second, node_id=OTHER_NODE)
     stored.announce(WORKER, queue="elsewhere")
     with stored.database.connect() as connection:
-        found = rescues.rescue(
+        found = rescue.rescue(
             connection, job_id=first.id, run_no=1, node_id=NODE, msg="m", error="WorkerLost: e", is_loss=True
         )
         assert found is not None
         assert found.queue == "elsewhere"
-        (other,) = rescues.rescue_from_dead_nodes(connection, silent={}, msg="m", error="WorkerLost: e", limit=1)
+        (other,) = rescue.rescue_from_dead_nodes(connection, silent={}, msg="m", error="WorkerLost: e", limit=1)
     assert other.queue == "elsewhere"
 
 
@@ -176,7 +177,7 @@ def _defer(backlog: Backlog, job: Job) -> bool:
 
 def _why(backlog: Backlog, job: Job) -> str:
     with backlog.database.connect() as connection:
-        found = reads.show(connection, tenant_id="ten_test", job_id=job.id)
+        found = lists.show(connection, tenant_id="ten_test", job_id=job.id)
         assert found is not None
         assert found.waits_for is WaitsFor.NODE
         assert found.run_at is None

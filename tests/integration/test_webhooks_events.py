@@ -18,7 +18,7 @@ from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs import client_moves, rescues, runs
+from ava.store.jobs.moves import cancel, claim, end, rescue
 from ava.store.webhooks import events
 from harness.api import NODE, Api
 from harness.system import ENCRYPTION_KEY
@@ -51,13 +51,13 @@ def _subscribe(api: Api, events: list[str] = ALL, **rest: Any) -> dict[str, Any]
 
 
 def _claim(connection: Connection, job_id: str, run_no: int = 1) -> None:
-    wanted = runs.Claim(job_id=job_id, run_no=run_no, worker_id="wkr_open", node_id=NODE)
-    assert runs.claim(connection, wanted)
+    wanted = claim.Claim(job_id=job_id, run_no=run_no, worker_id="wkr_open", node_id=NODE)
+    assert claim.claim(connection, wanted)
 
 
 def _end(connection: Connection, job_id: str, status: Status, run_no: int = 1, **rest: Any) -> None:
     line = LogLine(seq=run_no * 2**32 + 5, ts=clock.now(connection), level=LogLevel.INFO, msg="end")
-    assert runs.end(connection, RunEnd(job_id=job_id, run_no=run_no, status=status, elapsed_ms=1, **rest), [line])
+    assert end.end(connection, RunEnd(job_id=job_id, run_no=run_no, status=status, elapsed_ms=1, **rest), [line])
 
 
 def _types(api: Api) -> list[str]:
@@ -130,11 +130,9 @@ def test_a_killed_run_and_a_run_of_a_dead_node_make_events(api: Api, connection:
     killed, orphan = api.trigger(), api.trigger()
     _claim(connection, killed["id"])
     _claim(connection, orphan["id"])
-    rescues.end_killed_run(connection, job_id=killed["id"], run_no=1, error="Timeout: exceeded 1 s")
+    rescue.end_killed_run(connection, job_id=killed["id"], run_no=1, error="Timeout: exceeded 1 s")
     api.execute("DELETE FROM nodes")
-    rescues.rescue_from_dead_nodes(
-        connection, silent={}, msg="lost", error="WorkerLost: the worker node died", limit=10
-    )
+    rescue.rescue_from_dead_nodes(connection, silent={}, msg="lost", error="WorkerLost: the worker node died", limit=10)
     assert _types(api) == ["queued", "queued", "failed", "queued"]
 
 
@@ -142,7 +140,7 @@ def test_a_rolled_back_transition_makes_no_event(api: Api) -> None:
     _subscribe(api)
     job = api.trigger()
     with api.database.transaction() as connection:
-        assert client_moves.cancel(connection, tenant_id="ten_test", user_id="usr_a", job_id=job["id"])
+        assert cancel.cancel(connection, tenant_id="ten_test", user_id="usr_a", job_id=job["id"])
         assert connection.exec_driver_sql("SELECT count(*) FROM webhook_events").scalar() == 2
         connection.rollback()
     assert _types(api) == ["queued"]

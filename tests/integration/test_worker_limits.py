@@ -22,7 +22,9 @@ from ava.domain.worker import WorkerLimits
 from ava.settings import Settings
 from ava.store.engine.notices import Notices
 from ava.store.fleet import queues, tenants
-from ava.store.jobs import client_moves, limit_keys, limits, looks, rescues, runs
+from ava.store.jobs.feed import limit_keys, looks
+from ava.store.jobs.moves import cancel, claim, permits, rescue
+from ava.store.jobs.moves.end import end
 from harness.polling import wait_until
 from tests.backlog import NODE, Backlog, open_backlog
 
@@ -67,14 +69,14 @@ def _admitted(backlog: Backlog) -> int:
 
 def _end(backlog: Backlog, job: Job, status: Status = Status.COMPLETED) -> None:
     with backlog.database.connect() as connection:
-        end = RunEnd(
+        run_end = RunEnd(
             job_id=job.id,
             run_no=job.run_no,
             status=status,
             elapsed_ms=1,
             retry_in_seconds=3600 if status is Status.QUEUED else None,
         )
-        assert runs.end(connection, end, [_line(job)]) is status
+        assert end(connection, run_end, [_line(job)]) is status
 
 
 def _line(job: Job) -> LogLine:
@@ -86,8 +88,8 @@ def _claim_all(backlog: Backlog) -> list[Job]:
     claimed = []
     for uuid, run_no in found:
         with backlog.database.connect() as connection:
-            wanted = runs.Claim(job_id=ids.encode("job", uuid), run_no=run_no + 1, worker_id=LIMITED, node_id=NODE)
-            if (job := runs.claim(connection, wanted)) is not None:
+            wanted = claim.Claim(job_id=ids.encode("job", uuid), run_no=run_no + 1, worker_id=LIMITED, node_id=NODE)
+            if (job := claim.claim(connection, wanted)) is not None:
                 claimed.append(job)
     return claimed
 
@@ -116,7 +118,7 @@ def test_a_lost_process_keeps_its_place_until_the_job_has_another_run(backlog: B
     feed.run_once(0)
     (job,) = _claim_all(backlog)
     with backlog.database.connect() as connection:
-        assert rescues.rescue(
+        assert rescue.rescue(
             connection, job_id=job.id, run_no=job.run_no, node_id=NODE, msg="m", error="WorkerLost: e", is_loss=True
         )
     assert _admitted(backlog) == 1
@@ -215,7 +217,7 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
     with limit_keys.locked_key_states(kept, keys, dead_after_seconds=14, max_next=50) as (connection, states):
         look = looks.read(connection, count_up_to=10, dead_after_seconds=14, max_keys=100)
     kept.close()
-    assert sorted(look.held_keys) == sorted(keys)
+    assert sorted(look.limit_keys) == sorted(keys)
     assert {(state.taken, state.unstarted, state.room) for state in states} == {(4, 4, 0)}
     assert sum(backlog.rows_read()) - before < 40 * 10
 
@@ -306,7 +308,7 @@ def test_the_end_of_a_job_with_a_limit_wakes_the_dispatcher_and_that_of_another_
     (plain,) = backlog.insert(is_published=True)
     assert backlog.claim(plain)
     with backlog.database.connect() as connection:
-        client_moves.cancel(connection, tenant_id="ten_test", user_id="usr_x", job_id=plain.id)
+        cancel.cancel(connection, tenant_id="ten_test", user_id="usr_x", job_id=plain.id)
     assert notices.wait(0.2) == set()
     _insert(backlog, 2)
     assert notices.wait(5) == {LIMITED}
@@ -387,11 +389,11 @@ def test_a_handler_that_is_rate_limited_puts_its_whole_key_off_and_keeps_its_att
     feed = _feed(backlog)
     feed.run_once(0)
     (job,) = _claim_all(backlog)
-    end = RunEnd(job_id=job.id, run_no=1, status=Status.QUEUED, elapsed_ms=1, retry_in_seconds=3600, put_off="busy")
+    run_end = RunEnd(job_id=job.id, run_no=1, status=Status.QUEUED, elapsed_ms=1, retry_in_seconds=3600, put_off="busy")
     with backlog.database.connect() as connection:
-        assert limits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
-        assert not limits.put_off_rate(connection, job_id=job.id, run_no=2, claim_id=None, seconds=3600)
-        assert runs.end(connection, end, [_line(job)]) is Status.QUEUED
+        assert permits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
+        assert not permits.put_off_rate(connection, job_id=job.id, run_no=2, claim_id=None, seconds=3600)
+        assert end(connection, run_end, [_line(job)]) is Status.QUEUED
     assert backlog.count("attempt = 0 AND run_at > now() + interval '59 minutes'") == 1
     _insert(backlog, 3)
     assert (feed.run_once(1), feed.run_once(2)) == (0, 0)

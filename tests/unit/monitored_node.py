@@ -25,7 +25,7 @@ from ava.node.parent.tracked_run import GivenRuns, TrackedRun
 from ava.node.run_board import CurrentRun, Phase, ProcessBoard, RunBoard
 from ava.settings import load
 from ava.store.fleet.nodes import NodeSpec, RunDirectives
-from ava.store.jobs.shared_claims import CompletedRun
+from ava.store.jobs.moves.end import CompletedRun
 
 Key = tuple[str, int]
 ENVIRON = {
@@ -62,7 +62,7 @@ class Store:
         for name in ("nodes", "workers"):
             monkeypatch.setattr(f"ava.node.parent.node_row.{name}", store)
         monkeypatch.setattr("ava.node.parent.orphans.nodes", store)
-        for name in ("rescues", "passed_places", "runs", "shared_claims"):
+        for name in ("claim", "end", "log_lines", "pass_permit", "recall", "rescue"):
             monkeypatch.setattr(f"ava.node.parent.rescue.{name}", store)
         monkeypatch.setattr("ava.node.parent.loop_liveness.is_turning", lambda: True)
         monkeypatch.setattr(run_monitor, "_CHECK_SECONDS", 0.1)
@@ -113,16 +113,16 @@ class Store:
     def passed_by(self, _connection: Any, *, job_id: str, run_no: int, **_: Any) -> Key | None:
         return self.passed.get((job_id, run_no))
 
-    def append_lines(self, _connection: Any, *, job_id: str, run_no: int, lines: list[LogLine], **_: Any) -> None:
+    def append(self, _connection: Any, *, job_id: str, run_no: int, lines: list[LogLine], **_: Any) -> None:
         self._write("lines", job_id, run_no, [line.msg for line in lines])
 
-    def end(self, _connection: Any, completed: Sequence[CompletedRun], *, claim_id: str) -> None:
+    def end_together(self, _connection: Any, completed: Sequence[CompletedRun], *, claim_id: str) -> None:
         self._write("end", *[(each.end.job_id, each.end.output_json) for each in completed])
 
-    def invalidate_unclaimed(self, _connection: Any, *, job_id: str, run_no: int) -> bool:
+    def recall_runs(self, _connection: Any, runs: Sequence[Key]) -> int:
         if self.is_away:
             raise DatabaseUnavailable
-        return (job_id, run_no) in self.unclaimed
+        return len(self.unclaimed.intersection(runs))
 
     def rescue(self, _connection: Any, *, job_id: str, run_no: int, msg: str, is_loss: bool, **_: Any) -> object:
         self._write("rescue", job_id, run_no, msg, is_loss)

@@ -61,9 +61,9 @@ def test_every_command_and_setting_that_a_page_names_exists(page: Path) -> None:
 
 
 def test_a_name_that_does_not_exist_is_found() -> None:
-    assert _resolves("ava.store.jobs.runs.claim")
+    assert _resolves("ava.store.jobs.moves.claim.claim")
     assert _resolves("ava.JobCancelled")
-    assert not _resolves("ava.store.jobs.runs.claim_it")
+    assert not _resolves("ava.store.jobs.moves.claim.claim_it")
     assert not _resolves("ava.store.job.runs")
 
 

@@ -11,7 +11,7 @@ from ava.domain.job import LogLevel, LogLine, RunEnd, Status
 from ava.node.parent import loop_liveness
 from ava.node.parent.tracked_run import GivenRuns
 from ava.node.run_board import Phase
-from ava.store.jobs.shared_claims import CompletedRun
+from ava.store.jobs.moves.end import CompletedRun
 from harness.polling import wait_until
 from tests.unit.monitored_node import Node, Store
 

@@ -34,7 +34,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(orphans, "time", SimpleNamespace(monotonic=lambda: world.seconds))
     monkeypatch.setattr(loop_liveness, "is_turning", lambda: world.is_turning)
     monkeypatch.setattr(orphans.nodes, "runs_of", lambda _connection, _node_id: world.runs)
-    monkeypatch.setattr(orphans.rescues, "rescue", lambda _connection, **fields: world.rescued.append(fields))
+    monkeypatch.setattr(orphans.rescue, "rescue", lambda _connection, **fields: world.rescued.append(fields))
     return world
 
 

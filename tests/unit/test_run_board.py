@@ -11,7 +11,7 @@ import pytest
 from ava.domain.job import LogLevel, LogLine, RunEnd, Status
 from ava.node import run_board
 from ava.node.run_board import CurrentRun, KeptEnds, Phase, RunBoard
-from ava.store.jobs.shared_claims import CompletedRun
+from ava.store.jobs.moves.end import CompletedRun
 
 JOB = "job_01h455vb4pex5vsknk084sn02q"
 OTHER = "job_01h455vb4pex5vsknk084sn02r"

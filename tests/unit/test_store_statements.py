@@ -38,11 +38,11 @@ def test_every_statement_is_whole(name: str, statement: str) -> None:
 def test_the_statements_of_a_run_are_printed_by_name() -> None:
     names = _print("--list").stdout.split()
     assert names == list(statements.all_statements())
-    assert {"jobs.runs.claim", "jobs.runs.end_and_claim", "jobs.reads.deep_page_of_worker"} <= set(names)
-    printed = _print("jobs.runs.end_and_claim").stdout
-    assert printed.startswith("-- jobs.runs.end_and_claim\nWITH ended AS (\n    UPDATE jobs SET\n")
+    assert {"jobs.moves.claim.claim", "jobs.moves.end.end_and_claim", "jobs.reads.lists.deep_page"} <= set(names)
+    printed = _print("jobs.moves.end.end_and_claim").stdout
+    assert printed.startswith("-- jobs.moves.end.end_and_claim\nWITH ended AS (\n    UPDATE jobs AS j SET\n")
     assert printed.count("-- ") == 1
-    assert "-- jobs.runs.claim\n" in _print("jobs.runs").stdout
+    assert "-- jobs.moves.claim.claim\n" in _print("jobs.moves.claim").stdout
 
 
 def test_an_unknown_name_is_refused() -> None:

@@ -24,7 +24,7 @@ from ava.api.schemas.job_logs import (
 )
 from ava.domain.job import LogLine
 from ava.errors import InvalidParameters
-from ava.store.jobs.log_reads import LogRange
+from ava.store.jobs.reads.logs import LogRange
 
 __all__ = ["blueprint"]
 

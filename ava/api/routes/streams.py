@@ -20,7 +20,7 @@ from ava.api.schemas.jobs import write_job
 from ava.domain.job import Job
 from ava.errors import InvalidParameters, RequestError
 from ava.services.watches import Watches, WatchUpdate
-from ava.store.jobs.watch_reads import WatchedState
+from ava.store.jobs.reads.watches import WatchedState
 
 __all__ = ["SharedStream", "blueprint", "client_watch", "watching"]
 

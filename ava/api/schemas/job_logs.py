@@ -12,7 +12,7 @@ from ava.api.http.fields import Choice, Cursor, Id, Instant, Plain, QueryInstant
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.job import LogLevel, LogLine, Status
-from ava.store.jobs.log_reads import LAST_SEQ, LogRange
+from ava.store.jobs.reads.logs import LAST_SEQ, LogRange
 
 __all__ = [
     "JobLogRecord",

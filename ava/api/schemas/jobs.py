@@ -34,7 +34,7 @@ from ava.domain import priority
 from ava.domain.job import Job, JobSpec, Status, Trigger
 from ava.domain.job_filter import JobFilter, JobSort
 from ava.domain.limits import BULK_JOBS, DAYS_AHEAD
-from ava.store.jobs.reads import Payloads
+from ava.store.jobs.reads.lists import Payloads
 
 __all__ = [
     "BulkBody",

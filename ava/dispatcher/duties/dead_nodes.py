@@ -6,7 +6,7 @@ from ava.dispatcher.duty import Duty
 from ava.dispatcher.heartbeats import Heartbeats
 from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
-from ava.store.jobs import rescues
+from ava.store.jobs.moves import rescue
 
 __all__ = ["DeadNodes"]
 
@@ -30,7 +30,7 @@ class DeadNodes(Duty):
         """Rescue one batch. Returns the number of runs."""
         try:
             with self._database.connect() as connection:
-                rescued = rescues.rescue_from_dead_nodes(
+                rescued = rescue.rescue_from_dead_nodes(
                     connection,
                     silent=self._heartbeats.silent(now, seconds=self._node_dead_seconds),
                     msg="Handler lost: its node is dead",

@@ -8,7 +8,8 @@ from ava.broker.publisher import Publisher
 from ava.dispatcher.duty import Duty
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Database
-from ava.store.jobs import client_moves, messages
+from ava.store.jobs.feed import messages
+from ava.store.jobs.moves import publish, recall
 
 __all__ = ["LostMessages"]
 
@@ -33,7 +34,7 @@ class _IdleRepublish:
 
 
 class LostMessages(Duty):
-    """Publishes again what the broker lost, but no messages that still wait: see `ava.store.jobs.messages.republish`.
+    """Publishes again what the broker lost, but no message that still waits (`ava.store.jobs.moves.publish`).
 
     If the broker's reset marker is gone, the broker has lost everything. All published jobs then return to the
     backlog at once, from which the windows are fed.
@@ -54,7 +55,7 @@ class LostMessages(Duty):
     def run_once(self, now: float) -> int:
         """Publish lost messages again, or return them to the backlog. Returns the number of jobs."""
         if self._check_reset():
-            return self._unpublish_all()
+            return self._recall_all()
         with self._database.connect() as connection:
             queues = messages.published_queues(connection)
         self._idle_republishes = {queue: last for queue, last in self._idle_republishes.items() if queue in queues}
@@ -65,9 +66,9 @@ class LostMessages(Duty):
         self._was_reset = self._was_reset or self._publisher.was_reset()
         return self._was_reset
 
-    def _unpublish_all(self) -> int:
+    def _recall_all(self) -> int:
         with self._database.connect() as connection:
-            count = messages.unpublish_all(connection)
+            count = recall.recall_all(connection)
         self._was_reset = False
         return count
 
@@ -75,7 +76,7 @@ class LostMessages(Duty):
         last = self._idle_republishes.get(queue)
         may_wake = last is None or now >= last.next_at
         with self._database.connect() as connection:
-            lost = messages.republish(
+            lost = publish.republish(
                 connection,
                 queue=queue,
                 settle_seconds=_SETTLE_SECONDS,
@@ -91,7 +92,7 @@ class LostMessages(Duty):
             self._publisher.publish(lost)
         except BrokerUnavailable as error:
             with self._database.connect() as connection:
-                client_moves.unpublish(connection, [job.id for job in lost])
+                recall.recall_unsent(connection, lost)
             # The messages of other queues may be found.
             if not isinstance(error, QueueRefused):
                 raise

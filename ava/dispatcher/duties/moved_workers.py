@@ -7,7 +7,7 @@ from datetime import datetime
 from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
 from ava.store.fleet import workers
-from ava.store.jobs import backlog, limits
+from ava.store.jobs.moves import permits, recall
 
 __all__ = ["MovedWorkers"]
 
@@ -52,7 +52,7 @@ class MovedWorkers(Duty):
         # Each once: what was admitted meanwhile is not held again without end.
         while changed:
             with self._database.connect() as connection:
-                count = limits.follow_limits(connection, workers=changed, limit=_JOBS_PER_STATEMENT)
+                count = permits.follow_limits(connection, workers=changed, limit=_JOBS_PER_STATEMENT)
             followed += count
             if count < _JOBS_PER_STATEMENT:
                 break
@@ -62,7 +62,7 @@ class MovedWorkers(Duty):
         moved = 0
         while True:
             with self._database.connect() as connection:
-                count = backlog.follow_workers(connection, limit=_JOBS_PER_STATEMENT)
+                count = recall.recall_moved(connection, limit=_JOBS_PER_STATEMENT)
             moved += count
             if count < _JOBS_PER_STATEMENT:
                 return moved

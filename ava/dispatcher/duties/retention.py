@@ -12,7 +12,8 @@ from ava.store.access import sessions
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.fleet import nodes
-from ava.store.jobs import bulk_operations, debounces, idempotency
+from ava.store.jobs import bulk_operations, idempotency
+from ava.store.jobs.moves import debounce
 from ava.store.reports import analytics, audit, job_times, statistics
 from ava.store.schedules import firings
 from ava.store.webhooks import events
@@ -111,7 +112,7 @@ def of_jobs(
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: idempotency.delete_expired(connection, limit=limit),
-        lambda connection, limit: debounces.delete_old(connection, limit=limit),
+        lambda connection, limit: debounce.delete_old(connection, limit=limit),
         lambda connection, limit: sessions.delete_expired(connection, limit=limit),
         lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS, silent=silent_nodes()),
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),

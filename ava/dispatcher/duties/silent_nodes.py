@@ -6,7 +6,7 @@ from ava.broker.control import Control
 from ava.dispatcher.duty import Duty
 from ava.dispatcher.heartbeats import Heartbeats
 from ava.store.engine.database import Database
-from ava.store.jobs import backlog
+from ava.store.jobs.moves import rescue
 
 __all__ = ["SilentNodes"]
 
@@ -36,7 +36,7 @@ class SilentNodes(Duty):
         if not (node_ids := self._heartbeats.silent(now, seconds=self._silent_seconds)):
             return 0
         with self._database.connect() as connection:
-            silent = backlog.runs_of_nodes(connection, node_ids)
+            silent = rescue.runs_of_nodes(connection, node_ids)
         for node_name, runs in silent.items():
             self._control.release_runs(runs=runs, node_name=node_name)
         return sum(map(len, silent.values()))

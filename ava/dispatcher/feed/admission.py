@@ -11,9 +11,10 @@ from ava.domain.job import Job
 from ava.domain.rates import Rate
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
-from ava.store.jobs import limit_keys, limits
-from ava.store.jobs.limit_keys import KeyState
-from ava.store.jobs.limits import HeldJob
+from ava.store.jobs.feed import limit_keys, limits, rates
+from ava.store.jobs.feed.limit_keys import KeyState
+from ava.store.jobs.feed.limits import LimitedJob
+from ava.store.jobs.moves import park, permits
 
 __all__ = ["MAX_KEYS", "Admission"]
 
@@ -62,7 +63,7 @@ class Admission:
         if time.monotonic() > self._idle_at:
             self._idle_at = time.monotonic() + _IDLE_SECONDS
             with self._database.connect() as connection:
-                limits.delete_idle_rates(connection, limit=_RATES_PER_STATEMENT)
+                rates.delete_idle(connection, limit=_RATES_PER_STATEMENT)
         admitted = self.admit(keys, may_publish, max_permits=_MAX_PERMITS)
         # Otherwise the next look considers the same keys again: those without a free permit cost it little.
         if not self.has_more:
@@ -87,7 +88,7 @@ class Admission:
             chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0], max_permits)
             if not chosen:
                 return []
-            return limits.admit(
+            return permits.admit(
                 connection, [(job, may_publish(job.tenant_id, job.queue, job.priority)) for job in chosen]
             )
 
@@ -96,27 +97,27 @@ class Admission:
         room = state.room
         if room < 0:
             # The limit has become smaller.
-            limits.hold_less_urgent(connection, key=state.key, priority=0, limit=-room)
+            park.park_less_urgent(connection, key=state.key, priority=0, limit=-room)
         elif room == 0 and state.least_urgent is not None and state.least_urgent > state.priority:
-            room = limits.hold_less_urgent(connection, key=state.key, priority=state.priority, limit=_MAX_EACH)
+            room = park.park_less_urgent(connection, key=state.key, priority=state.priority, limit=_MAX_EACH)
         if state.rate is not None:
             room = min(room, state.rate.unstarted - state.unstarted)
         return min(room, _MAX_EACH)
 
     def _choose(
         self, connection: Connection, found: Sequence[tuple[KeyState, int]], max_permits: float
-    ) -> list[HeldJob]:
+    ) -> list[LimitedJob]:
         """Returns the jobs that get permits, each key's in its order, the keys with the most urgent job first."""
         if not found:
             return []
         waiting = self._waiting(connection, found)
         rates = _Rates(connection, {key.key: key.rate for key, _ in found if key.rate is not None}, waiting)
-        chosen: list[HeldJob] = []
+        chosen: list[LimitedJob] = []
         for state, room in sorted(found, key=lambda each: each[0].priority):
             if len(chosen) >= max_permits:
                 self.has_more = True
                 break
-            of_tenants: dict[str, list[HeldJob]] = {}
+            of_tenants: dict[str, list[LimitedJob]] = {}
             for job in rates.allowed(waiting.get(state.key, [])):
                 of_tenants.setdefault(job.tenant_id, []).append(job)
             clock = self._clock(state) if state.is_of_several_tenants else TurnClock()
@@ -126,21 +127,21 @@ class Admission:
         self.wait_seconds = min(self.wait_seconds, rates.wait_seconds)
         return chosen
 
-    def _waiting(self, connection: Connection, found: Sequence[tuple[KeyState, int]]) -> dict[str, list[HeldJob]]:
+    def _waiting(self, connection: Connection, found: Sequence[tuple[KeyState, int]]) -> dict[str, list[LimitedJob]]:
         """Returns the jobs that come next for each key: the oldest of each tenant with the most urgent priority."""
-        waiting: dict[str, list[HeldJob]] = {}
+        waiting: dict[str, list[LimitedJob]] = {}
         lines: list[tuple[str, int, str]] = []
         for state, _ in found:
             if state.next_jobs and not self._fair_queue.is_limited(state.tenant_id):
                 waiting[state.key] = list(state.next_jobs)
             elif state.is_of_several_tenants:
-                held = limits.held_tenants(connection, key=state.key, priority=state.priority, limit=_MAX_TENANTS)
+                held = limits.waiting_tenants(connection, key=state.key, priority=state.priority, limit=_MAX_TENANTS)
                 lines += [(state.key, state.priority, tenant) for tenant in held]
             else:
                 lines.append((state.key, state.priority, state.tenant_id))
         lines = self._with_room(connection, lines)
         each = max((room for _, room in found), default=0)
-        for job in limits.held_heads(connection, lines, each=each) if lines else ():
+        for job in limits.waiting_jobs(connection, lines, each=each) if lines else ():
             waiting.setdefault(job.limit_key, []).append(job)
         return waiting
 
@@ -161,7 +162,7 @@ class _Rates:
     """The states of the rates of one look, and what it charges them."""
 
     def __init__(
-        self, connection: Connection, by_key: Mapping[str, Rate], waiting: Mapping[str, Sequence[HeldJob]]
+        self, connection: Connection, by_key: Mapping[str, Rate], waiting: Mapping[str, Sequence[LimitedJob]]
     ) -> None:
         self._connection = connection
         self._rates = {
@@ -170,14 +171,14 @@ class _Rates:
             for job in jobs
             if job.rate_key is not None and job.limit_key in by_key
         }
-        self._states = limits.rate_states(connection, self._rates) if self._rates else {}
+        self._states = rates.read(connection, self._rates) if self._rates else {}
         self._charged: set[str] = set()
         #: Seconds until the next start of a rate that allows none now.
         self.wait_seconds = float("inf")
 
-    def allowed(self, jobs: Sequence[HeldJob]) -> list[HeldJob]:
+    def allowed(self, jobs: Sequence[LimitedJob]) -> list[LimitedJob]:
         """Returns the jobs that their rates allow to start now, if nothing else is charged."""
-        found: list[HeldJob] = []
+        found: list[LimitedJob] = []
         left: dict[str, int] = {}
         for job in jobs:
             if job.rate_key is None or job.rate_key not in self._rates:
@@ -192,11 +193,11 @@ class _Rates:
                 found.append(job)
         return found
 
-    def charge(self, dealt: Sequence[WaitingJob]) -> list[HeldJob]:
+    def charge(self, dealt: Sequence[WaitingJob]) -> list[LimitedJob]:
         """Charge the rates of jobs that start. Returns the jobs."""
-        found: list[HeldJob] = []
+        found: list[LimitedJob] = []
         for job in dealt:
-            assert isinstance(job, HeldJob)
+            assert isinstance(job, LimitedJob)
             if job.rate_key is not None and job.rate_key in self._rates:
                 _, self._states[job.rate_key] = self._rates[job.rate_key].admit(self._states[job.rate_key], 1)
                 self._charged.add(job.rate_key)
@@ -207,6 +208,4 @@ class _Rates:
     def write(self) -> None:
         """Write what was charged."""
         if self._charged:
-            limits.write_rate_states(
-                self._connection, {key: self._states[key].next_at for key in sorted(self._charged)}
-            )
+            rates.write(self._connection, {key: self._states[key].next_at for key in sorted(self._charged)})

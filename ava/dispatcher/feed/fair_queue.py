@@ -15,8 +15,9 @@ from ava.domain.window_size import WindowSize
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
 from ava.store.fleet.tenants import TurnRules
-from ava.store.jobs import limits, turns
-from ava.store.jobs.looks import Window
+from ava.store.jobs.feed import fair_queue
+from ava.store.jobs.feed.looks import Window
+from ava.store.jobs.moves import permits, publish, recall
 
 __all__ = ["COSTS_SECONDS", "FairQueue", "SizedWindow"]
 
@@ -86,7 +87,7 @@ class FairQueue:
         if now - self._rules_at > _RULES_SECONDS:
             has_changed, self._rules_at = self._read_rules(connection), now
         if now - self._costs_at > (_UNKNOWN_COSTS_SECONDS if self._lacks_costs else COSTS_SECONDS):
-            self._costs, self._costs_at, self._lacks_costs = turns.costs(connection), now, False
+            self._costs, self._costs_at, self._lacks_costs = fair_queue.costs(connection), now, False
         for known in (self._clocks, self._sizes, self._last_tenants):
             for name in known.keys() - names:
                 del known[name]
@@ -111,7 +112,7 @@ class FairQueue:
     def recall(self, window: Window, limit: int) -> int:
         """Return the messages that were published last to the backlog. Returns the number of their jobs."""
         with self._database.connect() as connection:
-            recalled = turns.recall(connection, queue=window.queue, priority=window.priority, limit=limit)
+            recalled = recall.recall_window(connection, queue=window.queue, priority=window.priority, limit=limit)
         if (clock := self._clocks.get(window.name)) is not None:
             for job in recalled:
                 clock.refund(job.tenant_id, self._cost(job) / self.weight(job.tenant_id))
@@ -134,9 +135,9 @@ class FairQueue:
         """
         with self._database.transaction() if self.has_limits else self._database.connect() as connection:
             if self.has_limits:
-                limits.lock(connection)
+                permits.lock(connection)
             chosen, has_more = self._choose(connection, window, room, unserved)
-            return turns.publish_chosen(connection, chosen) if chosen else [], has_more
+            return publish.publish(connection, chosen) if chosen else [], has_more
 
     def _choose(
         self, connection: Connection, window: Window, room: int, unserved: Collection[str]
@@ -146,7 +147,7 @@ class FairQueue:
             return [], False
         # Twice an equal share, because weights and costs differ, and one more to see whether more wait.
         each = min(room, _MAX_EACH, 2 * math.ceil(room / len(found))) + 1
-        heads = turns.heads(
+        heads = fair_queue.heads(
             connection,
             queue=window.queue,
             priority=window.priority,
@@ -181,7 +182,9 @@ class FairQueue:
             after = self._last_tenants.pop(window.name, "")
             # While there are more than one look considers, a look need not consider many more than it publishes.
             limit = min(_MAX_TENANTS, max(_MIN_TENANTS, 2 * room)) if after else _MAX_TENANTS
-            found = turns.tenants(connection, queue=window.queue, priority=window.priority, after=after, limit=limit)
+            found = fair_queue.tenants(
+                connection, queue=window.queue, priority=window.priority, after=after, limit=limit
+            )
             are_all = len(found) < limit
             if not are_all:
                 self._last_tenants[window.name] = found[-1]
@@ -203,7 +206,7 @@ class FairQueue:
         rooms = {tenant_id: use.room for tenant_id, use in uses.items()}
         for tenant_id, use in uses.items():
             if use.room <= 0 and use.least_urgent is not None and use.least_urgent > window.priority:
-                rooms[tenant_id] += turns.recall_of_tenant(
+                rooms[tenant_id] += recall.recall_of_tenant(
                     connection, tenant_id=tenant_id, priority=window.priority, limit=_MAX_EACH
                 )
         return rooms

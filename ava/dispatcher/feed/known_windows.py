@@ -10,8 +10,8 @@ from typing import Any
 
 from ava.domain.job import Job
 from ava.store.engine.database import Connection
-from ava.store.jobs import looks
-from ava.store.jobs.looks import Look, ScanFloor
+from ava.store.jobs.feed import looks
+from ava.store.jobs.feed.looks import Look, ScanFloor
 from ava.store.jobs.rows import job_uuid
 
 __all__ = ["KnownWindows"]

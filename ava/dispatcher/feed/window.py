@@ -18,9 +18,9 @@ from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.notices import Notices
 from ava.store.fleet import workers
-from ava.store.jobs import backlog, client_moves
-from ava.store.jobs.looks import Look, Window
-from ava.store.jobs.moves import park
+from ava.store.jobs.feed import windows
+from ava.store.jobs.feed.looks import Look, Window
+from ava.store.jobs.moves import park, recall
 
 __all__ = ["WindowFeed"]
 
@@ -163,7 +163,7 @@ class WindowFeed(Duty):
             look = self._read(connection)
             has_changed = self._fair_queue.begin(connection, look.windows)
         published = 0
-        if admitted := self._admission.look(look.held_keys, self._may_publish):
+        if admitted := self._admission.look(look.limit_keys, self._may_publish):
             published += self._send(admitted)
             with self._database.connect() as connection:
                 look = self._read(connection)
@@ -275,7 +275,7 @@ class WindowFeed(Duty):
             self._publisher.publish(batch, group_sizes)
         except BrokerUnavailable as error:
             with self._database.connect() as connection:
-                client_moves.unpublish(connection, [job.id for job in batch])
+                recall.recall_unsent(connection, batch)
             self._known.see_admitted(batch)
             if isinstance(error, QueueRefused):
                 return False
@@ -331,7 +331,7 @@ class WindowFeed(Duty):
         # Compared with the stored set, because another dispatcher may have been active meanwhile.
         if stored != {f"{queue}:{number}" for queue, number in closed}:
             with self._database.connect() as connection:
-                backlog.write_closed_windows(connection, closed)
+                windows.write_closed(connection, closed)
 
 
 def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWindow]) -> bool:

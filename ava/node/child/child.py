@@ -37,7 +37,7 @@ from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
-from ava.store.jobs import runs
+from ava.store.jobs.moves import log_lines
 
 __all__ = ["Child"]
 
@@ -312,7 +312,7 @@ class Child:
             run.progress_json = None
             try:
                 with self._database.connect() as connection:
-                    return runs.append_lines(
+                    return log_lines.append(
                         connection,
                         job_id=run.job.id,
                         run_no=run.job.run_no,

@@ -14,7 +14,7 @@ from ava.metrics import counters
 from ava.node import outcome
 from ava.node.child.job_log import JobLog
 from ava.node.child.run import Run
-from ava.store.jobs import runs
+from ava.store.jobs.moves import log_lines
 from ava.tracing import Kind
 
 __all__ = ["kind_of", "make_log", "report_end", "start_run_span"]
@@ -40,7 +40,7 @@ def make_log(job: Job, *, is_printed: bool = False, mask: SecretMask | None = No
     """
     assert job.started_at is not None
     echo = _printer(job) if is_printed else None
-    return JobLog(first_seq=job.run_no * runs.SEQ_PER_RUN, started_at=job.started_at, echo=echo, mask=mask)
+    return JobLog(first_seq=job.run_no * log_lines.SEQ_PER_RUN, started_at=job.started_at, echo=echo, mask=mask)
 
 
 def _printer(job: Job) -> Callable[[LogLevel, str], None]:

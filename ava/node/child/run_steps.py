@@ -33,8 +33,8 @@ from ava.node.outcome import Stop
 from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.jobs import passed_places, runs, shared_claims, turns
-from ava.store.jobs.shared_claims import CompletedRun
+from ava.store.jobs.moves import claim, end, log_lines, pass_permit, recall
+from ava.store.jobs.moves.end import CompletedRun
 
 __all__ = ["RunSteps"]
 
@@ -99,7 +99,7 @@ class RunSteps:
         assert job is not None
         assert job.started_at is not None
         outranked_by = job.priority - 1 if queue.is_to_look(time.monotonic()) else priority.FIRST - 1
-        check = shared_claims.NOTHING
+        check = claim.NOTHING
         if queued.is_to_check or outranked_by >= priority.FIRST:
             self.publication.claiming(queued.key, queued.claim_id)
             found = writer.check(job, queued.claim_id, outranked_by=outranked_by)
@@ -206,7 +206,7 @@ class RunSteps:
         self, run: Run, end: RunEnd, lines: Sequence[LogLine], writer: RunWriter, *, goes_on: bool
     ) -> Status | None:
         assert run.claim_id is not None
-        sent_ns, claim_id = time.time_ns(), passed_places.claim_after(run.claim_id)
+        sent_ns, claim_id = time.time_ns(), pass_permit.claim_after(run.claim_id)
         status, job = writer.end_and_pass(run, end, lines, claim_id)
         if job is None:
             self._announce_end(goes_on=goes_on)
@@ -239,7 +239,7 @@ class RunSteps:
     def write_late_ends(self, database: Database) -> None:
         """Write the kept ends while a handler takes longer than it used to."""
         with database.connect() as connection:
-            self._write_kept(lambda completed, claim_id: shared_claims.end(connection, completed, claim_id=claim_id))
+            self._write_kept(lambda completed, claim_id: end.end_together(connection, completed, claim_id=claim_id))
 
     @property
     def has_late_runs(self) -> bool:
@@ -253,13 +253,13 @@ class RunSteps:
                 return
             with database.connect() as connection:
                 # In this order: once a run is recalled, a claim that is on its way cannot get it.
-                turns.recall_runs(connection, [run.key for run in late])
-                shared_claims.give_back(connection, [(*run.key, run.claim_id) for run in late])
+                recall.recall_runs(connection, [run.key for run in late])
+                end.give_back(connection, [(*run.key, run.claim_id) for run in late])
             self._queue.forget_late(late)
 
 
 def _open_log(run: Run) -> None:
     """Put the first line into a run's log; a claim of several runs has not stored it."""
     assert run.job.started_at is not None
-    seq = run.job.run_no * runs.SEQ_PER_RUN
-    run.log.put_back([LogLine(seq=seq, ts=run.job.started_at, level=LogLevel.INFO, msg=runs.OPENING)])
+    seq = run.job.run_no * log_lines.SEQ_PER_RUN
+    run.log.put_back([LogLine(seq=seq, ts=run.job.started_at, level=LogLevel.INFO, msg=log_lines.OPENING)])

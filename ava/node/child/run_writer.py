@@ -13,9 +13,9 @@ from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings
-from ava.store.jobs import limits, passed_places, rescues, runs, shared_claims
-from ava.store.jobs.moves import park
-from ava.store.jobs.shared_claims import CompletedRun
+from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, rescue
+from ava.store.jobs.moves.claim import Claim, RunCheck
+from ava.store.jobs.moves.end import CompletedRun
 
 __all__ = ["RunWriter", "persist"]
 
@@ -37,32 +37,30 @@ class RunWriter:
         """Start a run. Returns None if it cannot be claimed."""
         wanted = self._claim(job_id, run_no, worker_id, claim_id)
         # An earlier try may have claimed the run and lost the database before the reply; `claimed` finds that claim.
-        return self._persist(lambda c: runs.claim(c, wanted) or runs.claimed(c, wanted))
+        return self._persist(lambda c: claim.claim(c, wanted) or claim.claimed(c, wanted))
 
-    def _claim(self, job_id: str, run_no: int, worker_id: str, claim_id: str) -> runs.Claim:
-        return runs.Claim(job_id=job_id, run_no=run_no, worker_id=worker_id, node_id=self._node_id, claim_id=claim_id)
+    def _claim(self, job_id: str, run_no: int, worker_id: str, claim_id: str) -> Claim:
+        return Claim(job_id=job_id, run_no=run_no, worker_id=worker_id, node_id=self._node_id, claim_id=claim_id)
 
     def claim_together(self, wanted: Sequence[tuple[str, int]], worker_id: str, claim_id: str) -> list[Job]:
         """Start runs of one worker. Returns the jobs of those that could be claimed."""
 
         def act(connection: Connection) -> list[Job]:
             node_id = self._node_id
-            found = shared_claims.claim(connection, wanted, worker_id=worker_id, node_id=node_id, claim_id=claim_id)
-            return found or shared_claims.claimed(connection, wanted, claim_id=claim_id)
+            found = claim.claim_together(connection, wanted, worker_id=worker_id, node_id=node_id, claim_id=claim_id)
+            return found or claim.claimed_together(connection, wanted, claim_id=claim_id)
 
         return self._persist(act)
 
-    def check(self, job: Job, claim_id: str | None, *, outranked_by: int) -> shared_claims.RunCheck | None:
+    def check(self, job: Job, claim_id: str | None, *, outranked_by: int) -> RunCheck | None:
         """Returns what is to be known before a claimed run begins, or None if the run has lost its job."""
         return self._persist(
-            lambda c: shared_claims.check(
-                c, job_id=job.id, run_no=job.run_no, claim_id=claim_id, outranked_by=outranked_by
-            )
+            lambda c: claim.check(c, job_id=job.id, run_no=job.run_no, claim_id=claim_id, outranked_by=outranked_by)
         )
 
     def end_together(self, completed: Sequence[CompletedRun], claim_id: str) -> dict[str, Status]:
         """Write the ends of completed runs of one claim. Returns the jobs' statuses by id."""
-        return self._persist(lambda c: shared_claims.end(c, completed, claim_id=claim_id))
+        return self._persist(lambda c: end.end_together(c, completed, claim_id=claim_id))
 
     def worker_settings(self, job: Job) -> tuple[WorkerSettings | None, WorkerSettings | None]:
         """Returns what a job's tenant and the platform have set of its worker."""
@@ -74,7 +72,7 @@ class RunWriter:
 
     def names_other_worker(self, job_id: str, worker_id: str) -> bool:
         """Returns True if a message that could not be claimed named another worker than the job's row does."""
-        return self._persist(lambda c: runs.names_other_worker(c, job_id=job_id, worker_id=worker_id))
+        return self._persist(lambda c: claim.names_other_worker(c, job_id=job_id, worker_id=worker_id))
 
     def defer(self, job_id: str, run_no: int, worker_id: str, *, dead_after_seconds: float) -> None:
         """Put off a job whose handler this node does not have."""
@@ -95,7 +93,7 @@ class RunWriter:
         It uses a connection of the pool, because a signal handler calls it while the kept connection may be in use.
         """
         with self._database.connect() as connection:
-            return runs.is_held(connection, job_id=run.job.id, run_no=run.job.run_no, claim_id=run.claim_id)
+            return claim.owns_job(connection, job_id=run.job.id, run_no=run.job.run_no, claim_id=run.claim_id)
 
     def end(
         self, run: Run, run_end: RunEnd, lines: Sequence[LogLine], following: tuple[Message, str] | None = None
@@ -110,13 +108,13 @@ class RunWriter:
             # Before the end, so that no other job of the key is admitted in between.
             self._persist(lambda c: _put_off_rate(c, run_end, claim_id))
         if following is None:
-            return self._persist(lambda c: runs.end(c, run_end, lines, progress_json, claim_id=claim_id)), None
+            return self._persist(lambda c: end.end(c, run_end, lines, progress_json, claim_id=claim_id)), None
         message, next_claim_id = following
         wanted = self._claim(*message.runs[0], message.worker_id, next_claim_id)
 
         def act(connection: Connection) -> tuple[Status | None, Job | None]:
-            status, job = runs.end_and_claim(connection, run_end, lines, progress_json, wanted, claim_id=claim_id)
-            return status, job or runs.claimed(connection, wanted)
+            status, job = end.end_and_claim(connection, run_end, lines, progress_json, wanted, claim_id=claim_id)
+            return status, job or claim.claimed(connection, wanted)
 
         return self._persist(act)
 
@@ -129,7 +127,7 @@ class RunWriter:
         """
 
         def act(connection: Connection) -> tuple[Status | None, Job | None]:
-            status, job = passed_places.end_and_pass(
+            status, job = pass_permit.end_and_pass(
                 connection,
                 run_end,
                 lines,
@@ -140,7 +138,7 @@ class RunWriter:
             )
             if status is None:
                 # An earlier try may have written the end and lost the database before the reply.
-                job = passed_places.passed(connection, node_id=self._node_id, next_claim_id=next_claim_id)
+                job = pass_permit.passed(connection, node_id=self._node_id, next_claim_id=next_claim_id)
             return status, job
 
         return self._persist(act)
@@ -149,11 +147,11 @@ class RunWriter:
         """Return a run's job to the queue, because the node shuts down."""
 
         def act(connection: Connection) -> None:
-            if not runs.append_lines(
+            if not log_lines.append(
                 connection, job_id=run.job.id, run_no=run.job.run_no, claim_id=run.claim_id, lines=lines
             ):
                 return
-            rescues.rescue(
+            rescue.rescue(
                 connection,
                 job_id=run.job.id,
                 run_no=run.job.run_no,
@@ -178,7 +176,7 @@ class RunWriter:
 
 
 def _put_off_rate(connection: Connection, run_end: RunEnd, claim_id: str | None) -> bool:
-    return limits.put_off_rate(
+    return permits.put_off_rate(
         connection,
         job_id=run_end.job_id,
         run_no=run_end.run_no,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ava.node.parent import loop_liveness
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
-from ava.store.jobs import rescues
+from ava.store.jobs.moves import rescue
 
 __all__ = ["Orphan", "Orphans"]
 
@@ -52,7 +52,7 @@ class Orphans:
     def rescue(self, connection: Connection, orphan: Orphan) -> None:
         """Rescue an orphan: its job returns to the queue, or ends if it was lost too often."""
         job_id, run_no = orphan
-        rescues.rescue(
+        rescue.rescue(
             connection,
             job_id=job_id,
             run_no=run_no,

@@ -12,7 +12,7 @@ from ava.node.outcome import Stop
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase, RunKey
 from ava.store.engine.database import Connection
-from ava.store.jobs import passed_places, rescues, runs, shared_claims
+from ava.store.jobs.moves import claim, end, log_lines, pass_permit, recall, rescue
 from ava.tracing import Kind
 
 __all__ = ["rescue_runs"]
@@ -30,7 +30,7 @@ def rescue_runs(
     node has is never changed.
     """
     if process.ends.completed:
-        shared_claims.end(connection, process.ends.completed, claim_id=process.ends.claim_id)
+        end.end_together(connection, process.ends.completed, claim_id=process.ends.claim_id)
     current = process.current
     for run in dict.fromkeys([*([current.key] if current is not None else []), *wanted]):
         if process.pid and not process.had(run):
@@ -45,8 +45,8 @@ def _requeue(connection: Connection, run: RunKey, node_id: str) -> None:
     """Return a run to the queue that has not begun. One that has ended stays as it is."""
     job_id, run_no = run
     # A claim may still be on its way to the database. It must not succeed after this.
-    if not rescues.invalidate_unclaimed(connection, job_id=job_id, run_no=run_no):
-        rescues.rescue(
+    if not recall.recall_runs(connection, [run]):
+        rescue.rescue(
             connection,
             job_id=job_id,
             run_no=run_no,
@@ -60,7 +60,7 @@ def _requeue(connection: Connection, run: RunKey, node_id: str) -> None:
 def _rescue(connection: Connection, run: RunKey, process: DeadProcess, *, node_id: str, error: str) -> bool:
     """Rescue a run that the process had. Returns False if there was nothing to write."""
     job_id, run_no = run
-    if rescues.invalidate_unclaimed(connection, job_id=job_id, run_no=run_no):
+    if recall.recall_runs(connection, [run]):
         return True
     if process.current is not None and process.current.key == run and process.current.phase is not Phase.CLAIMING:
         _store_opening(connection, process.current)
@@ -69,7 +69,7 @@ def _rescue(connection: Connection, run: RunKey, process: DeadProcess, *, node_i
     if _write(connection, run, stop, process, node_id=node_id, error=error):
         return True
     # It has ended, and passed its place of a limit to another run, with which the process has died.
-    passed = passed_places.passed_by(connection, job_id=job_id, run_no=run_no, node_id=node_id)
+    passed = pass_permit.passed_by(connection, job_id=job_id, run_no=run_no, node_id=node_id)
     return passed is not None and _write(connection, passed, shutdown, process, node_id=node_id, error=error)
 
 
@@ -82,11 +82,11 @@ def _write(
     if stop in (Stop.TIMEOUT, Stop.CANCEL):
         if stop is Stop.TIMEOUT and process.current is not None:
             error = f"Timeout: exceeded {process.current.timeout_seconds:g} s"
-        status = rescues.end_killed_run(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error)
+        status = rescue.end_killed_run(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error)
         return status is not None
     is_loss = stop is None
     reason = f"lost: {error.partition(': ')[2]}" if is_loss else "interrupted, the worker is shutting down"
-    job = rescues.rescue(
+    job = rescue.rescue(
         connection,
         job_id=job_id,
         run_no=run_no,
@@ -101,8 +101,9 @@ def _write(
 def _store_opening(connection: Connection, current: CurrentRun) -> None:
     """Store the first line of a run whose process died before it stored any. A claim of several runs stores none."""
     began_at = datetime.fromtimestamp(current.began_ns / 1e9, UTC)
-    opening = LogLine(seq=current.run_no * runs.SEQ_PER_RUN, ts=began_at, level=LogLevel.INFO, msg=runs.OPENING)
-    runs.append_lines(
+    seq = current.run_no * log_lines.SEQ_PER_RUN
+    opening = LogLine(seq=seq, ts=began_at, level=LogLevel.INFO, msg=log_lines.OPENING)
+    log_lines.append(
         connection, job_id=current.job_id, run_no=current.run_no, claim_id=current.claim_id or None, lines=[opening]
     )
 
@@ -110,7 +111,7 @@ def _store_opening(connection: Connection, current: CurrentRun) -> None:
 def _report_span(connection: Connection, job_id: str, process: DeadProcess) -> None:
     """Report the span of a run whose process was killed and cannot report it."""
     current, stop = process.current, process.stop
-    if current is None or not tracing.can_report() or (job := runs.show(connection, job_id)) is None:
+    if current is None or not tracing.can_report() or (job := claim.show(connection, job_id)) is None:
         return
     # The number of this attempt is not known here: a run that returned to the queue has given it back.
     about = {name: value for name, value in tracing.describe(job).items() if name != "ava.attempt"}

@@ -17,7 +17,7 @@ from ava.node.parent import loop_liveness
 from ava.node.parent.run_monitor import RunMonitor
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.jobs import messages
+from ava.store.jobs.feed import messages
 
 __all__ = ["Watchdog"]
 

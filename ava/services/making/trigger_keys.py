@@ -12,7 +12,8 @@ from ava.domain.new_job import JobOrRefusal, NewJob
 from ava.domain.trigger_keys import DedupeMode
 from ava.errors import InvalidFields, JobStateConflict
 from ava.store.engine.database import Connection
-from ava.store.jobs import debounces, deduped
+from ava.store.jobs.moves import cancel, debounce
+from ava.store.jobs.reads import deduped
 
 __all__ = ["cancel_replaced", "find_earlier", "move_debounced", "repeated", "start_debounced"]
 
@@ -44,9 +45,9 @@ def move_debounced(connection: Connection, entries: _Entries) -> dict[int, Job |
     """
     found: dict[int, Job | NewJob] = {}
     for (tenant_id, user_id), those in _by_user(entries, kind="debounce").items():
-        now = debounces.reserve(connection, tenant_id=tenant_id, keys=_keys(those))
+        now = debounce.reserve(connection, tenant_id=tenant_id, keys=_keys(those))
         dated = {entry: replace(new, spec=_dated(new.spec, now)) for entry, new in those.items()}
-        moved = debounces.move(connection, tenant_id=tenant_id, user_id=user_id, new=list(dated.values()))
+        moved = debounce.move(connection, tenant_id=tenant_id, user_id=user_id, new=list(dated.values()))
         for entry, new in dated.items():
             job = moved.get(new.spec.key) if new.spec.key else None
             found[entry] = new if job is None else replace(job, is_existing=True)
@@ -57,7 +58,7 @@ def start_debounced(connection: Connection, entries: _Entries, made: Mapping[int
     """Write which new jobs the keys have that `move_debounced` has locked."""
     started = {entry: new for entry, new in entries.items() if entry in made}
     for (tenant_id, _), those in _by_user(started, kind="debounce").items():
-        debounces.start(
+        debounce.start(
             connection,
             tenant_id=tenant_id,
             first_at=min(first_at for new in those.values() if (first_at := _first_at(new.spec))),
@@ -82,7 +83,7 @@ def cancel_replaced(connection: Connection, entries: _Entries) -> None:
     """Cancel the queued jobs that deduped jobs replace."""
     replacing = {entry: new for entry, new in entries.items() if _mode(new.spec) is DedupeMode.REPLACE}
     for (tenant_id, user_id), those in _by_user(replacing, kind="dedupe").items():
-        deduped.cancel_queued(connection, tenant_id=tenant_id, user_id=user_id, keys=_keys(those))
+        cancel.cancel_replaced(connection, tenant_id=tenant_id, user_id=user_id, keys=_keys(those))
 
 
 def find_earlier(connection: Connection, entries: _Entries) -> dict[int, JobOrRefusal]:

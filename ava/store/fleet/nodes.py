@@ -13,6 +13,7 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 __all__ = [
+    "IS_LIVE",
     "NodeSpec",
     "RunDirectives",
     "check_runs",
@@ -27,6 +28,11 @@ __all__ = [
     "set_drained",
     "write_queues",
 ]
+
+
+#: A condition: the node `n` is live. A statement that must not follow jumps of PostgreSQL's clock is given the silent
+#: nodes instead (`ava.dispatcher.heartbeats`).
+IS_LIVE = "n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +181,8 @@ def runs_of(connection: Connection, node_id: str) -> set[tuple[str, int]]:
 _DEREGISTER = Statement("UPDATE nodes SET stopped_at = now() WHERE id = %(id)s::uuid")
 
 
-_LIVE = Statement("""
-SELECT id::text FROM nodes WHERE stopped_at IS NULL AND seen_at > now() - %(dead_after)s * interval '1 second'
+_LIVE = Statement(f"""
+SELECT n.id::text FROM nodes AS n WHERE {IS_LIVE}
 """)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from ava.domain import ids
+from ava.domain.job import WaitsFor
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -181,7 +182,7 @@ def delete(connection: Connection, *, tenant_id: str, schedule_id: str) -> bool:
     parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
     is_deleted = connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
     if is_deleted:
-        park.return_of_schedule(connection, tenant_id=tenant_id, schedule_id=schedule_id)
+        park.return_parked(connection, [WaitsFor.EARLIER_JOB], limit=1000, deleted_schedule_id=schedule_id)
     return is_deleted
 
 

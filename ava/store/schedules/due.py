@@ -6,7 +6,7 @@ already. So any number of dispatchers may do this at once, and whatever one does
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -18,8 +18,7 @@ from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
-from ava.store.jobs import rows as job_rows
-from ava.store.jobs.moves import park
+from ava.store.jobs.moves import cancel, park
 from ava.store.jobs.moves.rules import IS_PARKED
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
@@ -30,7 +29,6 @@ __all__ = [
     "are_due",
     "cancel_jobs",
     "claim_due",
-    "claim_one",
     "disabled",
     "reserve",
     "write_firings",
@@ -58,7 +56,7 @@ def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
 
 # The last job is read only for schedules whose overlap depends on it. If it was cancelled while it waited for an
 # earlier one, that one is the last of those that may still run.
-_DUE = f"""
+_CLAIM_DUE = Statement(f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
        coalesce(own.status, platform.status, 'active'), w.input_schema_version, last.id::text,
        last.status, s.gone
@@ -69,9 +67,6 @@ LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.
 LEFT JOIN jobs AS newest ON newest.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
 LEFT JOIN jobs AS last ON last.id = CASE WHEN newest.status = 'cancelled' AND newest.earlier_job_id IS NOT NULL
                                          THEN newest.earlier_job_id ELSE newest.id END
-"""
-_CLAIM_DUE = Statement(f"""
-{_DUE}
 WHERE s.next_run_at <= coalesce(%(now)s::timestamptz, now())
 ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 """)
@@ -79,25 +74,7 @@ ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 
 def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list[tuple[DueSchedule, datetime]]:
     """Lock schedules that are due, those that have waited longest first. Returns each with the moment that is now."""
-    return _with_waiting(connection, connection.exec_driver_sql(_CLAIM_DUE, {"now": now, "limit": limit}))
-
-
-_CLAIM_ONE = Statement(f"""
-{_DUE}
-WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND s.next_run_at IS NOT NULL FOR UPDATE OF s
-""")
-
-
-def claim_one(connection: Connection, *, tenant_id: str, schedule_id: str) -> DueSchedule | None:
-    """Lock one schedule, due or not. Returns it, or None if it does not fire any more."""
-    parameters = {"now": None, "tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
-    found = _with_waiting(connection, connection.exec_driver_sql(_CLAIM_ONE, parameters))
-    return found[0][0] if found else None
-
-
-def _with_waiting(connection: Connection, claimed: Iterable[Any]) -> list[tuple[DueSchedule, datetime]]:
-    """Returns the schedules of rows with whether a job of each waits for an earlier one, and the moment that is now."""
-    found = [_due(row) for row in claimed]
+    found = [_due(row) for row in connection.exec_driver_sql(_CLAIM_DUE, {"now": now, "limit": limit})]
     by_turns = [due.schedule.id for due, _ in found if due.schedule.overlap is Overlap.QUEUE_ONE]
     waiting = park.waiting_schedules(connection, by_turns) if by_turns else set()
     return [(replace(due, has_waiting=due.schedule.id in waiting), moment) for due, moment in found]
@@ -228,33 +205,7 @@ def disabled(connection: Connection, decisions: Sequence[FiringDecision]) -> lis
     return [rows.schedule(row) for row in connection.exec_driver_sql(_DISABLED, parameters)]
 
 
-_CANCEL_JOBS = Statement(f"""
-WITH asked AS (
-    SELECT j.id, g.user_id
-    FROM unnest(%(ids)s::uuid[], %(users)s::text[], %(tenants)s::text[]) AS g (id, user_id, tenant)
-    JOIN jobs AS j ON j.id = g.id AND j.tenant_id = g.tenant
-    WHERE j.status IN ('queued', 'running') AND j.cancel_requested_at IS NULL
-    ORDER BY j.id FOR UPDATE OF j
-)
-UPDATE jobs AS j SET
-    status = CASE WHEN j.status = 'queued' THEN 'cancelled' ELSE j.status END,
-    completed_at = CASE WHEN j.status = 'queued' THEN clock_timestamp() END,
-    waits_for = NULL, run_at = NULL,
-    cancel_requested_at = clock_timestamp(),
-    cancelled_by = asked.user_id
-FROM asked WHERE j.id = asked.id
-RETURNING {job_rows.JOB_COLUMNS}
-""")
-
-
 def cancel_jobs(connection: Connection, decisions: Collection[FiringDecision]) -> list[Job]:
     """Cancel the jobs that new firings replace, on behalf of their schedules. Returns them as they are then."""
-    asked = [(d.cancels_job_id, d.due.schedule) for d in decisions if d.cancels_job_id is not None]
-    if not asked:
-        return []
-    parameters = {
-        "ids": [job_rows.job_uuid(job_id) for job_id, _ in asked],
-        "users": [schedule.id for _, schedule in asked],
-        "tenants": [schedule.tenant_id for _, schedule in asked],
-    }
-    return [job_rows.job(row) for row in connection.exec_driver_sql(_CANCEL_JOBS, parameters)]
+    asked = [(d.due.schedule, d.cancels_job_id) for d in decisions if d.cancels_job_id is not None]
+    return cancel.cancel_each(connection, [(schedule.tenant_id, job_id, schedule.id) for schedule, job_id in asked])

@@ -70,9 +70,9 @@ def _closed_windows(history: History) -> set[tuple[str, int]]:
 
 
 def _published(history: History, new: JobState) -> JobState:
-    """Returns a new job as it is once its message was sent, or could not be sent."""
+    """Returns a new job as it is once its message was sent, or was called back because it could not be sent."""
     broker = history.broker
-    return replace(new, is_published=False) if broker.is_away or new.queue in broker.refused else new
+    return (moves.recall(new) or new) if broker.is_away or new.queue in broker.refused else new
 
 
 @rule(weight=8)

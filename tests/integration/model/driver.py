@@ -39,7 +39,8 @@ from ava.services.schedules import Schedules
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes, queues, tenants, worker_settings, workers
 from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs import bulk_cancel, client_moves, debounces, limits, messages, rescues, turns
+from ava.store.jobs.feed import rates
+from ava.store.jobs.moves import cancel, debounce, recall, rescue
 from ava.store.schedules.rows import schedule_uuid
 from tests.integration.model.broker import Broker
 from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, Worker
@@ -160,17 +161,11 @@ class Driver:
 
     def cancel_batch(self, tenant: str, job_ids: Sequence[str]) -> None:
         with self.database.connect() as connection:
-            bulk_cancel.cancel_batch(
-                connection, tenant_id=tenant, user_id=caller(tenant).user_id, job_ids=job_ids
-            )  # fmt: skip
+            cancel.cancel_each(connection, [(tenant, job_id, caller(tenant).user_id) for job_id in job_ids])
 
     def operate(self, tenant: str, kind: str, job_filter: JobFilter) -> None:
         """Start an operation and run its batches."""
         self._operations.start(caller(tenant), BulkKind(kind), job_filter, request_id="req_model")
-
-    def unpublish(self, job_ids: Sequence[str]) -> None:
-        with self.database.connect() as connection:
-            client_moves.unpublish(connection, job_ids)
 
     def create_schedule(self, tenant: str, spec: ScheduleSpec) -> str:
         """Create a schedule that is next due after the history's present. Returns its id."""
@@ -224,18 +219,18 @@ class Driver:
     def rescue_from_dead_nodes(self, living: set[str], error: str) -> None:
         with self.database.connect() as connection:
             silent = {id_: at for id_, at in nodes.read_heartbeats(connection).items() if id_ not in living}
-            rescues.rescue_from_dead_nodes(connection, silent=silent, msg="lost", error=error, limit=100)
+            rescue.rescue_from_dead_nodes(connection, silent=silent, msg="lost", error=error, limit=100)
 
     def recall_runs(self, runs: Sequence[tuple[str, int]]) -> None:
         with self.database.connect() as connection:
-            turns.recall_runs(connection, runs)
+            recall.recall_runs(connection, runs)
 
     def reset_broker(self) -> None:
         broker_reset.reset(self.database, cast(Publisher, self.broker))
 
     def recall_all(self) -> None:
         with self.database.connect() as connection:
-            messages.recall_all(connection)
+            recall.recall_all(connection)
 
     def delete_old_jobs(self, retention_days: float) -> None:
         with self.database.connect() as connection:
@@ -243,8 +238,8 @@ class Driver:
 
     def delete_idle(self) -> None:
         with self.database.connect() as connection:
-            debounces.delete_old(connection, limit=100)
-            limits.delete_idle_rates(connection, limit=100)
+            debounce.delete_old(connection, limit=100)
+            rates.delete_idle(connection, limit=100)
 
     # Settings -----------------------------------------------------------------------------------------------------
 

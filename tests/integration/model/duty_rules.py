@@ -39,10 +39,8 @@ def _call(history: History, duty_moves: Moves, call: Callable[[], Any]) -> bool:
 @rule(weight=12)
 def feed(history: History) -> None:
     """The feed gives permits and publishes."""
-    broker = history.broker
-    feed_moves = moves.feed_without_broker if broker.is_away or broker.refused else moves.feed
     before = history.jobs
-    if _call(history, feed_moves, history.driver.feed) and not broker.is_away:
+    if _call(history, moves.feed, history.driver.feed) and not history.broker.is_away:
         history.oracle.check_fed(before)
 
 
@@ -51,9 +49,7 @@ def feed_noticed(history: History) -> None:
     """The feed gives the permits of keys of which a notice has come."""
     keys = {job.limit_key for job in history.jobs.values() if job.limit_key is not None and not job.is_final}
     history.choose(sorted(keys))
-    broker = history.broker
-    feed_moves = moves.feed_without_broker if broker.is_away or broker.refused else moves.feed
-    _call(history, feed_moves, lambda: history.driver.feed_noticed(keys))
+    _call(history, moves.feed, lambda: history.driver.feed_noticed(keys))
 
 
 @rule(weight=3)
@@ -118,11 +114,11 @@ def rescue_from_dead_nodes(history: History) -> None:
 def find_lost_messages(history: History) -> None:
     """Messages that the broker lost are published again; after a reset of the broker, all return to the backlog."""
     broker = history.broker
-    unpublished = _one(lambda job, _: moves.unpublish(job))
+    recalled = _one(lambda job, _: moves.recall(job))
     none: Moves = lambda _job, _world: []  # noqa: E731
     _call(
         history,
-        unpublished if broker.has_lost_all or broker.is_away or broker.refused else none,
+        recalled if broker.has_lost_all or broker.is_away or broker.refused else none,
         history.driver.find_lost_messages,
     )
 

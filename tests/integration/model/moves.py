@@ -127,7 +127,8 @@ def kill(job: JobState, run: Run, *, error: str) -> JobState | None:
     return replace(job, status="failed", error=error)
 
 
-def invalidate(job: JobState, run_no: int) -> JobState | None:
+def recall_run(job: JobState, run_no: int) -> JobState | None:
+    """A run that was not claimed is called back, whether its message is known or not."""
     if job.status != "queued" or job.run_no != run_no - 1:
         return None
     return replace(job, run_no=job.run_no + 1, is_published=False)
@@ -174,11 +175,6 @@ def recall(job: JobState) -> JobState | None:
     return replace(job, is_published=False, run_no=job.run_no + 1) if job.is_published else None
 
 
-def unpublish(job: JobState) -> JobState | None:
-    """No message was sent."""
-    return replace(job, is_published=False) if job.is_published else None
-
-
 def publish(job: JobState) -> JobState | None:
     return replace(job, is_published=True) if job.is_startable and not job.is_published else None
 
@@ -204,11 +200,6 @@ def feed(job: JobState, world: World) -> Iterator[JobState | None]:
             yield park(job, NODE)
         if job.queue in world.paused_queues:
             yield park(job, QUEUE)
-
-
-def feed_without_broker(job: JobState, world: World) -> Iterator[JobState | None]:
-    yield from feed(job, world)
-    yield unpublish(job)
 
 
 def hold(job: JobState) -> JobState | None:
@@ -243,7 +234,9 @@ def return_parked(job: JobState, world: World) -> JobState | None:
 
 def follow_worker(job: JobState, world: World) -> JobState | None:
     queue = world.workers[job.worker].queue
-    return replace(job, queue=queue, is_published=False) if job.is_startable and job.queue != queue else None
+    if not job.is_startable or job.queue == queue:
+        return None
+    return replace(job, queue=queue, is_published=False, run_no=job.run_no + 1)
 
 
 def follow_limits(job: JobState, world: World) -> JobState | None:

@@ -7,23 +7,22 @@ from datetime import UTC, datetime
 
 from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
 from ava.store.engine.database import Database
-from ava.store.jobs import limits, passed_places, rescues, runs, shared_claims
-from ava.store.jobs.moves import park
-from ava.store.jobs.shared_claims import CompletedRun
+from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, recall, rescue
+from ava.store.jobs.moves.end import CompletedRun
 from tests.integration.model.cast import DEAD_AFTER_SECONDS
 from tests.integration.model.moves import End, Run
 
-OPENING = runs.OPENING
+OPENING = log_lines.OPENING
 
 
 def run_line(run_no: int, number: int, text: str) -> LogLine:
     """Returns a line of a run's log."""
-    return LogLine(seq=run_no * runs.SEQ_PER_RUN + number, ts=datetime.now(UTC), level=LogLevel.INFO, msg=text)
+    return LogLine(seq=run_no * log_lines.SEQ_PER_RUN + number, ts=datetime.now(UTC), level=LogLevel.INFO, msg=text)
 
 
 def claim_after(claim: str) -> str:
     """Returns the claim that gets the permit of the run with a claim."""
-    return passed_places.claim_after(claim)
+    return pass_permit.claim_after(claim)
 
 
 class RunDriver:
@@ -32,41 +31,41 @@ class RunDriver:
 
     def claim(self, run: Run) -> Job | None:
         with self._database.connect() as connection:
-            return runs.claim(connection, _wanted(run))
+            return claim.claim(connection, _wanted(run))
 
     def claimed(self, run: Run) -> Job | None:
         """Look for a claim whose result was lost."""
         with self._database.connect() as connection:
             if run.is_shared:
                 wanted = [(run.job_id, run.run_no)]
-                return next(iter(shared_claims.claimed(connection, wanted, claim_id=run.claim)), None)
-            return runs.claimed(connection, _wanted(run))
+                return next(iter(claim.claimed_together(connection, wanted, claim_id=run.claim)), None)
+            return claim.claimed(connection, _wanted(run))
 
     def passed(self, run: Run) -> Job | None:
         with self._database.connect() as connection:
-            return passed_places.passed(connection, node_id=run.node, next_claim_id=claim_after(run.claim))
+            return pass_permit.passed(connection, node_id=run.node, next_claim_id=claim_after(run.claim))
 
     def claim_together(self, together: Sequence[Run]) -> list[Job]:
         first = together[0]
         wanted = [(run.job_id, run.run_no) for run in together]
         with self._database.connect() as connection:
-            return shared_claims.claim(
+            return claim.claim_together(
                 connection, wanted, worker_id=first.worker, node_id=first.node, claim_id=first.claim
             )  # fmt: skip
 
     def check(self, run: Run) -> tuple[bool, bool]:
         """Returns whether a claimed run holds its job, and whether it is to be cancelled."""
         with self._database.connect() as connection:
-            found = shared_claims.check(connection, job_id=run.job_id, run_no=run.run_no, claim_id=run.claim)
+            found = claim.check(connection, job_id=run.job_id, run_no=run.run_no, claim_id=run.claim)
         return found is not None, found is not None and found.is_to_be_cancelled
 
     def is_held(self, run: Run) -> bool:
         with self._database.connect() as connection:
-            return runs.is_held(connection, job_id=run.job_id, run_no=run.run_no, claim_id=run.claim)
+            return claim.owns_job(connection, job_id=run.job_id, run_no=run.run_no, claim_id=run.claim)
 
     def append_lines(self, run: Run, progress: str | None) -> bool:
         with self._database.connect() as connection:
-            return runs.append_lines(
+            return log_lines.append(
                 connection, job_id=run.job_id, run_no=run.run_no, claim_id=run.claim,
                 lines=[run_line(run.run_no, 1, "said")], progress_json=progress,
             )  # fmt: skip
@@ -74,19 +73,19 @@ class RunDriver:
     def end(self, run: Run, how: End) -> Status | None:
         run_end = _run_end(run, how)
         with self._database.connect() as connection:
-            return runs.end(connection, run_end, _last_lines(run, run_end), how.progress, claim_id=run.claim)
+            return end.end(connection, run_end, _last_lines(run, run_end), how.progress, claim_id=run.claim)
 
     def end_and_claim(self, run: Run, how: End, following: Run) -> tuple[Status | None, Job | None]:
         run_end = _run_end(run, how)
         with self._database.connect() as connection:
-            return runs.end_and_claim(
+            return end.end_and_claim(
                 connection, run_end, _last_lines(run, run_end), how.progress, _wanted(following), claim_id=run.claim
             )
 
     def end_and_pass(self, run: Run, how: End) -> tuple[Status | None, Job | None]:
         run_end = _run_end(run, how)
         with self._database.connect() as connection:
-            return passed_places.end_and_pass(
+            return pass_permit.end_and_pass(
                 connection, run_end, _last_lines(run, run_end), how.progress, claim_id=run.claim, node_id=run.node,
                 next_claim_id=claim_after(run.claim),
             )  # fmt: skip
@@ -100,34 +99,34 @@ class RunDriver:
             for run_end in [_run_end(run, how)]
         ]
         with self._database.connect() as connection:
-            return shared_claims.end(connection, completed, claim_id=ended[0][0].claim)
+            return end.end_together(connection, completed, claim_id=ended[0][0].claim)
 
     def give_back(self, together: Sequence[Run]) -> int:
         with self._database.connect() as connection:
-            return shared_claims.give_back(connection, [(run.job_id, run.run_no, run.claim) for run in together])
+            return end.give_back(connection, [(run.job_id, run.run_no, run.claim) for run in together])
 
     def put_off_rate(self, run: Run, seconds: float) -> bool:
         with self._database.connect() as connection:
-            return limits.put_off_rate(
+            return permits.put_off_rate(
                 connection, job_id=run.job_id, run_no=run.run_no, claim_id=run.claim, seconds=seconds
             )  # fmt: skip
 
     def rescue(self, run: Run, *, error: str, is_loss: bool) -> Job | None:
         with self._database.connect() as connection:
-            return rescues.rescue(
+            return rescue.rescue(
                 connection, job_id=run.job_id, run_no=run.run_no, node_id=run.node, msg="lost", error=error,
                 is_loss=is_loss,
             )  # fmt: skip
 
     def kill(self, run: Run, *, error: str) -> Status | None:
         with self._database.connect() as connection:
-            return rescues.end_killed_run(
+            return rescue.end_killed_run(
                 connection, job_id=run.job_id, run_no=run.run_no, node_id=run.node, error=error
             )  # fmt: skip
 
-    def invalidate(self, job_id: str, run_no: int) -> bool:
+    def recall_run(self, job_id: str, run_no: int) -> bool:
         with self._database.connect() as connection:
-            return rescues.invalidate_unclaimed(connection, job_id=job_id, run_no=run_no)
+            return recall.recall_runs(connection, [(job_id, run_no)]) == 1
 
     def park_unclaimed(self, run: Run, *, lacks_handler: bool) -> bool:
         with self._database.connect() as connection:
@@ -137,8 +136,8 @@ class RunDriver:
             )  # fmt: skip
 
 
-def _wanted(run: Run) -> runs.Claim:
-    return runs.Claim(
+def _wanted(run: Run) -> claim.Claim:
+    return claim.Claim(
         job_id=run.job_id, run_no=run.run_no, worker_id=run.worker, node_id=run.node, claim_id=run.claim
     )  # fmt: skip
 

@@ -305,13 +305,13 @@ def kill(history: History) -> None:
 
 
 @rule(weight=1)
-def invalidate(history: History) -> None:
+def recall_run(history: History) -> None:
     """A node uses up the number of a run whose process died before the claim."""
     run, job = _message_of_one(history)
     history.say(job.id, run.run_no)
-    wanted = moves.invalidate(job, run.run_no)
-    found = history.act(Expected.of([wanted]), lambda: history.run_driver.invalidate(job.id, run.run_no))
-    history.require(found, wanted is not None, "invalidated")
+    wanted = moves.recall_run(job, run.run_no)
+    found = history.act(Expected.of([wanted]), lambda: history.run_driver.recall_run(job.id, run.run_no))
+    history.require(found, wanted is not None, "recalled")
 
 
 @rule(weight=2.5)
@@ -334,21 +334,8 @@ def park_unclaimed(history: History) -> None:
 
 @rule(weight=1.5)
 def recall_runs(history: History) -> None:
-    """A node gives messages back that no process has taken."""
+    """A node gives messages back that no process has taken, or a publisher could not send them."""
     runs = {(run.job_id, run.run_no) for run in _take_message(history)}
     history.say(sorted(runs))
-    wanted = [
-        moves.recall(job)
-        for job_id, run_no in runs
-        if (job := history.jobs[job_id]).run_no == run_no - 1 and job.is_startable
-    ]
+    wanted = [moves.recall_run(history.jobs[job_id], run_no) for job_id, run_no in runs]
     history.act(Expected.of(wanted), lambda: history.driver.recall_runs(sorted(runs)))
-
-
-@rule(weight=1)
-def unpublish(history: History) -> None:
-    """Messages could not be sent, as far as their publisher knows."""
-    job_ids = [run.job_id for run in _take_message(history)]
-    history.say(job_ids)
-    wanted = [moves.unpublish(history.jobs[job_id]) for job_id in job_ids]
-    history.act(Expected.of(wanted), lambda: history.driver.unpublish(job_ids))

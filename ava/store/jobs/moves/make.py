@@ -12,6 +12,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.fleet import workers
 from ava.store.jobs import rows
+from ava.store.jobs.moves.rules import limit_key, rate_key
 
 __all__ = ["insert"]
 
@@ -20,6 +21,9 @@ _Worker = tuple[str, str]
 
 #: The columns and the rows of the unique index `jobs_deduped`.
 _DEDUPED = "(tenant_id, worker_id, dedupe_key) WHERE dedupe_key IS NOT NULL AND status IN ('queued', 'running')"
+
+
+_ITS_INPUT = {"worker": "m.worker_id", "row": "m", "tenant_id": "m.tenant_id", "input_json": "m.input::json"}
 
 
 def _insert_jobs(*, has_keys: bool = False) -> str:
@@ -38,8 +42,8 @@ INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, pri
                        retry_of, traceparent, tags, input_bytes{column})
 SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
        m.tenant_id, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, m.user_id, m.scheduled_at,
-       CASE WHEN m.is_limited THEN ava_limit_key(m.worker_id, m.limit_per, m.tenant_id, m.input::json) END,
-       CASE WHEN m.has_rate THEN ava_limit_key(m.worker_id, m.rate_per, m.tenant_id, m.input::json) END,
+       {limit_key(**_ITS_INPUT)},
+       {rate_key(**_ITS_INPUT)},
        CASE WHEN m.scheduled_at > now() AND NOT m.is_due THEN 'date'
             WHEN m.earlier_job_id IS NOT NULL THEN 'earlier_job'
             WHEN m.status = 'paused' THEN 'worker' WHEN m.is_limited THEN 'permit' END,
@@ -57,8 +61,7 @@ FROM (SELECT coalesce(e.uuid, ava_uuid7()) AS id, e.* FROM (
            w.queue, least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
            coalesce(own.status, platform.status, 'active') AS status,
            w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
-           w.rate_jobs IS NOT NULL AS has_rate, w.rate_per,
-           CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END AS limit_per
+           w.max_running, w.max_running_per, w.rate_jobs, w.rate_per
     FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
                 %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[],
                 %(schemas)s::text[], %(tenants)s::text[], %(users)s::text[], %(traceparents)s::text[],

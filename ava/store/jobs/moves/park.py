@@ -14,35 +14,53 @@ from typing import Any
 from ava.domain.job import WaitsFor
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.fleet import workers as fleet
+from ava.store.fleet import nodes
+from ava.store.fleet import workers as worker_rows
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import IS_PARKED, IS_PAUSED, RETURN_SET, is_served, park_set
+from ava.store.jobs.moves.rules import IS_PARKED, IS_PAUSED, IS_STARTABLE, RETURN_SET, is_served, park_set
 
 __all__ = [
     "ARE_DUE",
     "ListPosition",
     "make_due",
     "park_backlog",
+    "park_less_urgent",
     "park_of_worker",
     "park_unclaimed",
-    "return_of_schedule",
     "return_parked",
     "tenants",
     "waiting_schedules",
     "what_returns",
 ]
 
+
+def _parks(chosen: str, *, run_at: str = "NULL") -> Statement:
+    """Returns the statement that parks the jobs which `chosen` selects, each with a `reason`."""
+    return Statement(f"""
+WITH chosen AS ({chosen}
+)
+UPDATE jobs AS j SET {park_set("chosen.reason")}, run_at = {run_at}
+FROM chosen WHERE j.id = chosen.id AND chosen.reason IS NOT NULL
+RETURNING j.trigger, j.id::text
+""")
+
+
+def _returns(chosen: str, *, before: str = "WITH") -> Statement:
+    """Returns the statement that returns the jobs which `chosen` selects; `before` has the CTEs that it needs."""
+    return Statement(f"""
+{before} chosen AS ({chosen}
+)
+UPDATE jobs AS j SET {RETURN_SET} FROM chosen WHERE j.id = chosen.id
+""")
+
+
 # A queue that was resumed since the caller read that it is paused has no job parked any more.
-_PARK_BACKLOG = Statement(f"""
-WITH chosen AS (
-    SELECT id FROM jobs
+_PARK_BACKLOG = _parks("""
+    SELECT id, %(reason)s AS reason FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NULL AND (%(workers)s::text[] IS NULL OR worker_id = ANY(%(workers)s::text[]))
         AND (%(reason)s <> 'queue' OR EXISTS (SELECT FROM paused_queues WHERE queue = %(queue)s))
-    ORDER BY published_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-)
-UPDATE jobs AS j SET {park_set("%(reason)s")} FROM chosen WHERE j.id = chosen.id
-""")
+    ORDER BY published_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
 
 
 def park_backlog(
@@ -75,18 +93,12 @@ class ListPosition:
 
 # A position is an entry of the index `jobs_by_worker`, so each statement begins where the last one ended, however many
 # jobs it has passed.
-_PARK_OF_WORKER = Statement(f"""
-WITH page AS (
-    SELECT j.id, j.trigger FROM jobs AS j
+_PARK_OF_WORKER = _parks(f"""
+    SELECT j.id, 'worker' AS reason FROM jobs AS j
     WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = %(worker_id)s AND j.status = 'queued'
         AND (j.trigger, j.id) > (%(trigger)s, %(id)s::uuid)
         AND (j.waits_for IS NULL OR j.waits_for IN ('permit', 'node')) AND {IS_PAUSED}
-    ORDER BY j.trigger, j.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), parked AS (
-    UPDATE jobs AS j SET {park_set("'worker'")} FROM page WHERE j.id = page.id
-)
-SELECT trigger, id::text FROM page ORDER BY trigger, id
-""")
+    ORDER BY j.trigger, j.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
 
 
 def park_of_worker(
@@ -98,27 +110,26 @@ def park_of_worker(
     """
     parameters: dict[str, object] = {"tenant_id": tenant_id, "worker_id": worker_id, "limit": limit}
     parameters |= {"trigger": after.trigger, "id": after.id}
-    found = connection.exec_driver_sql(_PARK_OF_WORKER, parameters).all()
-    return len(found), ListPosition(trigger=found[-1][0], id=found[-1][1]) if found else after
+    found = [tuple(row) for row in connection.exec_driver_sql(_PARK_OF_WORKER, parameters)]
+    if not found:
+        return 0, after
+    trigger, id_ = max(found)
+    return len(found), ListPosition(trigger=trigger, id=id_)
 
 
 #: Seconds until a job is published again that came to a node without its handler.
 _MIN_DEFER_SECONDS = 0.1
 _MAX_DEFER_SECONDS = 5.0
-_PARK_UNCLAIMED = Statement(f"""
-WITH refused AS (
+_PARK_UNCLAIMED = _parks(
+    f"""
     SELECT j.id, CASE WHEN {IS_PAUSED} THEN 'worker' WHEN NOT %(lacks_handler)s THEN NULL
                       WHEN {is_served()} THEN 'date' ELSE 'node' END AS reason
     FROM jobs AS j
-    WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1 AND j.status IS NOT DISTINCT FROM 'queued'
-        AND j.waits_for IS NULL AND j.worker_id = %(worker_id)s
-    FOR UPDATE OF j
+    WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1 AND {IS_STARTABLE} AND j.worker_id = %(worker_id)s
+    FOR UPDATE OF j""",
+    run_at="""CASE WHEN chosen.reason = 'date' THEN now() + least(
+    %(most)s * interval '1 second', greatest(%(least)s * interval '1 second', now() - j.created_at)) END""",
 )
-UPDATE jobs AS j SET {park_set("refused.reason")},
-    run_at = CASE WHEN refused.reason = 'date' THEN now() + least(
-        %(most)s * interval '1 second', greatest(%(least)s * interval '1 second', now() - j.created_at)) END
-FROM refused WHERE j.id = refused.id AND refused.reason IS NOT NULL
-""")
 
 
 def park_unclaimed(
@@ -143,16 +154,24 @@ def park_unclaimed(
     return connection.exec_driver_sql(_PARK_UNCLAIMED, parameters).rowcount == 1
 
 
+_PARK_LESS_URGENT = _parks("""
+    SELECT id, 'permit' AS reason FROM jobs
+    WHERE limit_key = %(key)s AND status = 'queued' AND waits_for IS NULL AND priority > %(priority)s
+    ORDER BY priority DESC, id DESC LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
+
+
+def park_less_urgent(connection: Connection, *, key: str, priority: int, limit: int) -> int:
+    """Take the permits of unstarted jobs that are less urgent than `priority`. Returns the number of jobs."""
+    parameters = {"key": key, "priority": priority, "limit": limit}
+    return connection.exec_driver_sql(_PARK_LESS_URGENT, parameters).rowcount
+
+
 #: A condition: the time of some jobs has come. It has the order of an index, because an EXISTS may scan the table.
 ARE_DUE = """(SELECT run_at FROM jobs WHERE status = 'queued' AND waits_for = 'date' AND run_at <= now()
     ORDER BY run_at LIMIT 1) IS NOT NULL"""
-_MAKE_DUE = Statement(f"""
-WITH due AS (
+_MAKE_DUE = _returns("""
     SELECT id FROM jobs WHERE status = 'queued' AND waits_for = 'date' AND run_at <= now()
-    ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-)
-UPDATE jobs AS j SET {RETURN_SET} FROM due WHERE j.id = due.id
-""")
+    ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
 
 
 def make_due(connection: Connection, *, limit: int) -> int:
@@ -168,8 +187,7 @@ def make_due(connection: Connection, *, limit: int) -> int:
 # earlier job. So each such group is found by one step in `jobs_parked` (a loose index scan) and judged once: what stays
 # parked costs its groups, not its jobs. The most urgent jobs of a queue return first.
 _GROUP = "j.waits_for, j.queue, j.priority, j.worker_id, j.tenant_id"
-_RETURN_PARKED = Statement(f"""
-WITH RECURSIVE parked AS (
+_FREE = f"""WITH RECURSIVE parked AS (
     SELECT j.* FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
         SELECT {_GROUP} FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = r.reason ORDER BY {_GROUP} LIMIT 1) AS j
     UNION ALL
@@ -179,37 +197,46 @@ WITH RECURSIVE parked AS (
             AND (j.queue, j.priority, j.worker_id, j.tenant_id) > (p.queue, p.priority, p.worker_id, p.tenant_id)
         ORDER BY {_GROUP} LIMIT 1) AS next
 ), free AS (
-    SELECT {_GROUP} FROM parked AS j LEFT JOIN workers AS w ON {fleet.of("j")}
+    SELECT {_GROUP} FROM parked AS j LEFT JOIN workers AS w ON {worker_rows.of("j")}
     WHERE CASE j.waits_for
         WHEN 'worker' THEN NOT {IS_PAUSED}
         WHEN 'queue' THEN NOT EXISTS (SELECT FROM paused_queues AS p WHERE p.queue = coalesce(w.queue, j.queue))
         WHEN 'node' THEN {is_served(worker="w.id", queue="w.queue")}
         WHEN 'earlier_job' THEN true
         ELSE false END
-), chosen AS (
+),"""
+_RETURN_PARKED = _returns(
+    f"""
     SELECT found.id FROM free AS f CROSS JOIN LATERAL (
         SELECT j.id FROM jobs AS j
         WHERE {IS_PARKED} AND ({_GROUP}) = (f.waits_for, f.queue, f.priority, f.worker_id, f.tenant_id)
-            AND (j.waits_for <> 'earlier_job' OR NOT EXISTS (
+            AND (j.waits_for <> 'earlier_job' OR j.triggered_by = %(schedule_id)s OR NOT EXISTS (
                 SELECT FROM jobs AS e WHERE e.id = j.earlier_job_id AND e.status IN ('queued', 'running')))
         ORDER BY {_GROUP}, j.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-    ) AS found LIMIT %(limit)s
+    ) AS found LIMIT %(limit)s""",
+    before=_FREE,
 )
-UPDATE jobs AS j SET {RETURN_SET} FROM chosen WHERE j.id = chosen.id
-""")
 
 
 def return_parked(
-    connection: Connection, reasons: Collection[WaitsFor], *, limit: int, dead_after_seconds: float = 0.0
+    connection: Connection,
+    reasons: Collection[WaitsFor],
+    *,
+    limit: int,
+    dead_after_seconds: float = 0.0,
+    deleted_schedule_id: str | None = None,
 ) -> int:
-    """Return jobs that are parked for one of these reasons, which has ended. Returns the number of jobs."""
+    """Return jobs that are parked for one of these reasons, which has ended. Returns the number of jobs.
+
+    A job of a schedule that is deleted waits for no earlier one any more.
+    """
     parameters = {"reasons": [reason.value for reason in reasons], "limit": limit, "dead_after": dead_after_seconds}
+    parameters |= {"schedule_id": deleted_schedule_id}
     return connection.exec_driver_sql(_RETURN_PARKED, parameters).rowcount
 
 
-_WHAT_RETURNS = Statement("""
-SELECT ARRAY(SELECT id::text FROM nodes
-             WHERE stopped_at IS NULL AND seen_at > now() - %(dead_after)s * interval '1 second' ORDER BY id),
+_WHAT_RETURNS = Statement(f"""
+SELECT ARRAY(SELECT n.id::text FROM nodes AS n WHERE {nodes.IS_LIVE} ORDER BY n.id),
        ARRAY(SELECT queue FROM paused_queues ORDER BY queue),
        (SELECT max(status_at) FROM worker_settings), (SELECT max(updated_at) FROM workers)
 """)
@@ -229,18 +256,6 @@ WHERE {IS_PARKED} AND j.waits_for = 'earlier_job' AND j.triggered_by = ANY(%(ids
 def waiting_schedules(connection: Connection, schedule_ids: Collection[str]) -> set[str]:
     """Returns those of the schedules of which a job waits for an earlier one."""
     return set(connection.exec_driver_sql(_WAITING_SCHEDULES, {"ids": list(schedule_ids)}).scalars())
-
-
-_RETURN_OF_SCHEDULE = Statement(f"""
-UPDATE jobs AS j SET {RETURN_SET}
-WHERE {IS_PARKED} AND j.waits_for = 'earlier_job' AND j.tenant_id = %(tenant_id)s AND j.triggered_by = %(schedule_id)s
-""")
-
-
-def return_of_schedule(connection: Connection, *, tenant_id: str, schedule_id: str) -> int:
-    """Return the job of a schedule that waits for an earlier one, because the schedule goes. Returns their number."""
-    parameters = {"tenant_id": tenant_id, "schedule_id": schedule_id}
-    return connection.exec_driver_sql(_RETURN_OF_SCHEDULE, parameters).rowcount
 
 
 # A loose index scan along `jobs_by_status`: one step for each tenant.

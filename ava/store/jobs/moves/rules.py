@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from ava.store.fleet import workers
+from ava.store.fleet import nodes, workers
 
-__all__ = ["HAS_SETTINGS", "IS_PARKED", "IS_PAUSED", "RETURN_SET", "WAITS_FOR_NOW", "is_served", "park_set"]
+__all__ = [
+    "CANCEL_SET",
+    "CLAIM_SET",
+    "HAS_SETTINGS",
+    "IS_PARKED",
+    "IS_PAUSED",
+    "IS_STARTABLE",
+    "OWNS",
+    "RECALL_SET",
+    "RETURN_SET",
+    "end_set",
+    "is_served",
+    "limit_key",
+    "park_set",
+    "rate_key",
+]
 
 #: Whether the worker of the job is paused for its tenant: the tenant's own status counts before the platform's.
 IS_PAUSED = """coalesce((
@@ -19,21 +34,76 @@ HAS_SETTINGS = """EXISTS (
 def is_served(*, worker: str = "j.worker_id", queue: str = "j.queue") -> str:
     """Returns the condition that a live node of a queue has a worker's handler."""
     return f"""EXISTS (
-    SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND {worker} = ANY(n.workers) AND {queue} = ANY(n.queues)
-        AND n.seen_at > now() - %(dead_after)s * interval '1 second')"""
+    SELECT FROM nodes AS n WHERE {nodes.IS_LIVE} AND {worker} = ANY(n.workers) AND {queue} = ANY(n.queues))"""
 
 
-#: The rows of the index `jobs_parked`: jobs that wait for something else than a date or a permit.
-IS_PARKED = "j.status = 'queued' AND j.waits_for NOT IN ('date', 'permit')"
+def limit_key(*, worker: str, row: str, tenant_id: str, input_json: str) -> str:
+    """Returns the key of a job's limit; null without one. `row` has the columns of the worker's limits."""
+    per = f"CASE WHEN {row}.max_running IS NULL THEN {row}.rate_per ELSE {row}.max_running_per END"
+    return f"""CASE WHEN {row}.max_running IS NOT NULL OR {row}.rate_jobs IS NOT NULL
+        THEN ava_limit_key({worker}, {per}, {tenant_id}, {input_json}) END"""
 
-#: What the job waits for once nothing else keeps it from its turn.
-WAITS_FOR_NOW = f"CASE WHEN {IS_PAUSED} THEN 'worker' WHEN j.limit_key IS NOT NULL THEN 'permit' END"
 
-#: What the return of a parked or dated job sets. It goes to the queue that its worker names now.
-RETURN_SET = f"""waits_for = {WAITS_FOR_NOW}, run_at = NULL,
-    queue = coalesce((SELECT w.queue FROM workers AS w WHERE {workers.of("j")}), j.queue)"""
+def rate_key(*, worker: str, row: str, tenant_id: str, input_json: str) -> str:
+    """Returns the key of a job's rate; null without one. The arguments are those of `limit_key`."""
+    return f"""CASE WHEN {row}.rate_jobs IS NOT NULL
+        THEN ava_limit_key({worker}, {row}.rate_per, {tenant_id}, {input_json}) END"""
+
+
+# Conditions and sets that name a job by its id compare its status with IS NOT DISTINCT FROM. It means the same as `=`
+# because the column is never null, and it keeps the planner to the primary key, in place of a partial index.
+
+#: The job's turn may come, published or not.
+IS_STARTABLE = "j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL"
+
+#: The fence: the run `r` (`id`, `run_no`, `claim_id`) still owns the job.
+OWNS = """j.id = r.id AND j.run_no = r.run_no AND j.status IS NOT DISTINCT FROM 'running'
+        AND j.claim_id IS NOT DISTINCT FROM r.claim_id"""
+
+#: What a claim sets. A job that gets a passed permit leaves its wait with it.
+CLAIM_SET = """status = 'running', waits_for = NULL, published_at = coalesce(j.published_at, clock_timestamp()),
+        started_at = clock_timestamp(), node_id = %(node_id)s::uuid, claim_id = %(claim_id)s::uuid,
+        run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL"""
+
+
+def end_set(status: str, *, started_at: str = "j.started_at") -> str:
+    """Returns what the end of a run sets; `status` is an SQL expression of the job's next status.
+
+    The row `r` has `error`, of a failed job; and of one that returns to the queue its `delay`, null if it may start at
+    once, and `gives_back`: the attempt does not count. A job with a rate waits for a permit again, because a rate
+    counts each start; a job without one keeps its permit.
+    """
+    is_queued = f"{status} = 'queued'"
+    return f"""status = {status},
+        completed_at = CASE WHEN NOT {is_queued} THEN clock_timestamp() END,
+        error = CASE WHEN {status} = 'failed' THEN r.error END,
+        waits_for = CASE WHEN NOT {is_queued} THEN NULL WHEN r.delay IS NOT NULL THEN 'date'
+            WHEN j.rate_key IS NOT NULL THEN 'permit' END,
+        run_at = CASE WHEN {is_queued} THEN clock_timestamp() + r.delay END,
+        published_at = CASE WHEN NOT {is_queued} THEN j.published_at END,
+        started_at = CASE WHEN NOT {is_queued} THEN {started_at} END,
+        node_id = CASE WHEN NOT {is_queued} THEN j.node_id END,
+        attempt = j.attempt - (r.gives_back AND {is_queued})::int"""
+
+
+#: What a cancel sets, by the user of the row `r`: a queued job is cancelled, a running one is asked to stop.
+CANCEL_SET = """status = CASE WHEN j.status = 'queued' THEN 'cancelled' ELSE j.status END,
+    completed_at = CASE WHEN j.status = 'queued' THEN clock_timestamp() END, waits_for = NULL, run_at = NULL,
+    cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp()),
+    cancelled_by = coalesce(j.cancelled_by, r.user_id)"""
+
+#: What a recall sets: the job is in the backlog, and a claim refuses its message, wherever that is.
+RECALL_SET = "published_at = NULL, run_no = j.run_no + 1"
 
 
 def park_set(reason: str) -> str:
     """Returns what parking sets; `reason` is an SQL expression. A message of the job is refused from then on."""
     return f"waits_for = {reason}, published_at = NULL, run_no = j.run_no + (j.published_at IS NOT NULL)::int"
+
+
+#: The rows of the index `jobs_parked`: jobs that wait for something else than a date or a permit.
+IS_PARKED = "j.status = 'queued' AND j.waits_for NOT IN ('date', 'permit')"
+
+#: What the return of a parked or dated job sets: what it waits for now, and the queue that its worker names now.
+RETURN_SET = f"""waits_for = CASE WHEN {IS_PAUSED} THEN 'worker' WHEN j.limit_key IS NOT NULL THEN 'permit' END,
+    run_at = NULL, queue = coalesce((SELECT w.queue FROM workers AS w WHERE {workers.of("j")}), j.queue)"""

@@ -11,11 +11,12 @@ from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.kept_transactions import kept_transaction
 from ava.store.engine.plans import PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
-from ava.store.fleet import workers
-from ava.store.jobs.limits import LOCK, HeldJob
+from ava.store.fleet import nodes
+from ava.store.jobs.feed.limits import LimitedJob
+from ava.store.jobs.moves.permits import LOCK, STATE
 from ava.store.jobs.moves.rules import is_served
 
-__all__ = ["STATE", "KeyState", "locked_key_states"]
+__all__ = ["KeyState", "locked_key_states"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +38,7 @@ class KeyState:
     unstarted: int
     least_urgent: int | None
     #: The jobs that come next, as many as there is room for. Empty if it takes turns or a rate to choose them.
-    next_jobs: Sequence[HeldJob]
+    next_jobs: Sequence[LimitedJob]
 
     @property
     def room(self) -> int:
@@ -45,35 +46,11 @@ class KeyState:
         return 1_000_000 if self.max_running is None else self.max_running - self.taken
 
 
-# The orders are those of `jobs_waiting_for_permit` and `jobs_admitted`, because `IN_ORDER` has statements use the index
-# that has the wanted order.
-#: FROM items, after a row `k` with a `key`: the job that comes `head` of those that wait for it, the `last` tenant of
-#: that priority, the worker `w`, and the `places` that are taken.
-STATE = f"""CROSS JOIN LATERAL (
-    SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
-    WHERE j.limit_key = k.key AND j.status = 'queued' AND j.waits_for = 'permit'
-    ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1
-) AS head
-CROSS JOIN LATERAL (
-    SELECT j.tenant_id FROM jobs AS j
-    WHERE j.limit_key = k.key AND j.priority = head.priority AND j.status = 'queued' AND j.waits_for = 'permit'
-    ORDER BY j.limit_key DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
-) AS last
-JOIN workers AS w ON {workers.of("head")}
-CROSS JOIN LATERAL (
-    SELECT count(*) AS taken, count(*) FILTER (WHERE status = 'queued') AS unstarted,
-           max(priority) FILTER (WHERE status = 'queued') AS least_urgent
-    FROM (
-        SELECT a.status, a.priority FROM jobs AS a
-        WHERE a.limit_key = k.key AND (a.status = 'running' OR a.status = 'queued' AND a.waits_for IS NULL)
-        ORDER BY a.limit_key, a.status, a.priority, a.id) AS admitted
-) AS places
-"""
-
 # A key whose worker no live node of its queue serves is left out, or whose queue is paused: its jobs would come back.
 _STATES = f"""
 SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
-       last.tenant_id <> head.tenant_id AS is_of_several, places.taken, places.unstarted, places.least_urgent, next.jobs
+       last.tenant_id <> head.tenant_id AS is_of_several, permits.taken, permits.unstarted, permits.least_urgent,
+       next.jobs
 FROM unnest(%(keys)s::text[]) AS k (key)
 {STATE}CROSS JOIN LATERAL (
     SELECT coalesce(json_agg(json_build_array(id::text, worker_id, queue, rate_key)), '[]') AS jobs
@@ -83,12 +60,11 @@ FROM unnest(%(keys)s::text[]) AS k (key)
             AND j.status = 'queued' AND j.waits_for = 'permit'
         ORDER BY j.limit_key, j.priority, j.tenant_id, j.id
         LIMIT CASE WHEN w.rate_jobs IS NULL AND last.tenant_id = head.tenant_id
-                   THEN greatest(0, least(w.max_running - places.taken, %(max_next)s)) ELSE 0 END) AS first
+                   THEN greatest(0, least(w.max_running - permits.taken, %(max_next)s)) ELSE 0 END) AS first
 ) AS next
 WHERE NOT EXISTS (SELECT FROM paused_queues AS p WHERE p.queue = w.queue)
     AND ({is_served(worker="w.id", queue="w.queue")}
-    OR NOT EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.queue = ANY(n.queues)
-        AND n.seen_at > now() - %(dead_after)s * interval '1 second'))
+    OR NOT EXISTS (SELECT FROM nodes AS n WHERE {nodes.IS_LIVE} AND w.queue = ANY(n.queues)))
 """
 _KEY_STATES = Prepared("key_states", _STATES, plan_seconds=PLAN_SECONDS)
 
@@ -134,7 +110,7 @@ def _key_state(  # noqa: PLR0913, PLR0917 - the columns of the row
         unstarted=unstarted,
         least_urgent=least_urgent,
         next_jobs=[
-            HeldJob(
+            LimitedJob(
                 id=id_,
                 tenant_id=tenant_id,
                 worker_id=worker_id,

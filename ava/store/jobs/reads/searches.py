@@ -19,7 +19,7 @@ from ava.domain.limits import SEARCHED_INPUT_BYTES, SEARCHED_JOBS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.errors.groups import error_uuid
-from ava.store.jobs.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
+from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
 __all__ = ["Found", "Sorted", "find", "find_sorted"]
 

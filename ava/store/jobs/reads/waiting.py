@@ -8,7 +8,8 @@ from ava.domain.waiting import MAX_TENANTS, LimitFacts, Waiting
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import tenants, workers
-from ava.store.jobs import rows, turns
+from ava.store.jobs import rows
+from ava.store.jobs.feed import fair_queue
 
 __all__ = ["read_waiting"]
 
@@ -60,7 +61,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
     use = tenants.uses(connection, [job.tenant_id], max_running=tenant_max_running)[job.tenant_id]
     others = 0
     if job.waits_for is None and job.published_at is None:
-        found = turns.tenants(connection, queue=job.queue, priority=job.priority, after="", limit=MAX_TENANTS + 1)
+        found = fair_queue.tenants(connection, queue=job.queue, priority=job.priority, after="", limit=MAX_TENANTS + 1)
         others = len(found) - 1 if job.tenant_id in found else len(found)
     return Waiting(
         paused_by=paused_by,

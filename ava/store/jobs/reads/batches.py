@@ -11,8 +11,8 @@ from ava.domain.job import Job, Status
 from ava.domain.job_filter import JobFilter
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs import reads, searches
-from ava.store.jobs.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
+from ava.store.jobs.reads import lists, searches
+from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
 __all__ = ["IdBatch", "JobBatch", "count", "job_after", "next_ids", "next_jobs"]
 
@@ -90,7 +90,7 @@ def next_jobs(
     found = next_ids(
         connection, tenant_id=tenant_id, job_filter=job_filter, limit=limit, before_id=before_id, among=among
     )
-    shown = reads.show_many(connection, tenant_id=tenant_id, job_ids=found.job_ids)
+    shown = lists.show_many(connection, tenant_id=tenant_id, job_ids=found.job_ids)
     jobs = list(takewhile(lambda job: not job.is_light, shown))
     if len(jobs) == len(shown):
         return JobBatch(jobs=jobs, before_id=found.before_id)
@@ -103,7 +103,7 @@ def count(
 ) -> tuple[int, bool]:
     """Returns how many jobs the batches find, and False if there may be more than that."""
     if not job_filter.is_searched:
-        total = reads.count(connection, tenant_id=tenant_id, job_filter=job_filter, max_jobs=max_jobs, among=among)
+        total = lists.count(connection, tenant_id=tenant_id, job_filter=job_filter, max_jobs=max_jobs, among=among)
         return total, total < max_jobs
     total, before_id = 0, None
     for _ in range(_MAX_ROUNDS):

@@ -1,6 +1,6 @@
 """The changes of watched jobs: a few statements for all watchers of a process together.
 
-No statement here is scoped to a tenant, because a watcher has read its job before (`ava.store.jobs.reads.show`).
+No statement here is scoped to a tenant, because a watcher has read its job before (`ava.store.jobs.reads.lists.show`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The backlog of one window by tenants: who waits, whose job comes next, and what returns from the broker.
+"""The backlog of one window by tenants: who waits, and whose job comes next.
 
 Every statement is bounded and uses an index made for it: `jobs_startable`, or `jobs_backlog`, which jobs that the API
-publishes never enter. Within a tenant, a job that a limit has admitted comes first, because it holds a place of the
-limit.
+publishes never enter. Within a tenant, a job that a limit has admitted comes first, because it has a permit of
+the limit.
 """
 
 from __future__ import annotations
@@ -10,14 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ava.domain.fair_queue import WaitingJob
-from ava.domain.job import Job
-from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
-from ava.store.jobs import rows
 
-__all__ = ["costs", "heads", "publish_chosen", "recall", "recall_of_tenant", "recall_runs", "tenants"]
+__all__ = ["costs", "heads", "tenants"]
 
 # A loose index scan, as in `looks.read`: one step for each tenant.
 _TENANTS = Statement("""
@@ -106,83 +102,6 @@ def heads(
     for tenant_id, id_, worker_id in connection.exec_driver_sql(statement, parameters | {"from_id": from_id}).all():
         found.setdefault(tenant_id, []).append(WaitingJob(id=id_, tenant_id=tenant_id, worker_id=worker_id))
     return found
-
-
-# Each job is found by its primary key, whatever the planner knows of the table: while it believes that next to no job
-# waits, a join compares each job that waits with each one that is chosen.
-_PUBLISH_CHOSEN = Statement(f"""
-UPDATE jobs AS j SET published_at = clock_timestamp() WHERE {IS_UNFLUSHED} AND j.id = ANY(ARRAY(
-    SELECT w.id FROM unnest(%(ids)s::uuid[]) AS c (id) CROSS JOIN LATERAL (
-        SELECT id FROM jobs
-        WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND waits_for IS NULL AND published_at IS NULL
-        LIMIT 1 FOR UPDATE SKIP LOCKED) AS w
-)) RETURNING {rows.JOB_COLUMNS}
-""")
-
-
-def publish_chosen(connection: Connection, chosen: Sequence[WaitingJob]) -> list[Job]:
-    """Mark jobs as published that wait unpublished. Returns them in the given order, for publishing."""
-    places = {job.id: place for place, job in enumerate(chosen)}
-    found = connection.exec_driver_sql(_PUBLISH_CHOSEN, {"ids": list(places)})
-    return [rows.job(row) for row in sorted(found, key=lambda row: places[row[0]])]
-
-
-# The run's number moves on, so that the claim refuses the old message. A row that is locked is waited for, because its
-# message may be deleted already.
-_RECALL = Statement("""
-WITH recalled AS (
-    SELECT id FROM jobs
-    WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
-        AND published_at IS NOT NULL
-    ORDER BY queue DESC, priority DESC, published_at DESC, id DESC LIMIT %(limit)s FOR UPDATE
-)
-UPDATE jobs AS j SET published_at = NULL, run_no = j.run_no + 1 FROM recalled WHERE j.id = recalled.id
-RETURNING j.id::text, j.tenant_id, j.worker_id
-""")
-
-
-def recall(connection: Connection, *, queue: str, priority: int, limit: int) -> list[WaitingJob]:
-    """Return published jobs that have not started to the backlog, those that were published last first.
-
-    Returns the jobs. Their messages stay in the broker, and each is dropped when a process tries to claim it.
-    """
-    parameters = {"queue": queue, "priority": priority, "limit": limit}
-    found = connection.exec_driver_sql(_RECALL, parameters)
-    return [WaitingJob(id=id_, tenant_id=tenant, worker_id=worker) for id_, tenant, worker in found]
-
-
-_RECALL_RUNS = Statement("""
-UPDATE jobs AS j SET published_at = NULL, run_no = j.run_no + 1
-FROM unnest(%(ids)s::uuid[], %(run_nos)s::int[]) AS r (id, run_no)
-WHERE j.id = r.id AND j.run_no = r.run_no - 1 AND j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL
-    AND j.published_at IS NOT NULL
-""")
-
-
-def recall_runs(connection: Connection, runs: Sequence[tuple[str, int]]) -> int:
-    """Return the jobs of published runs (job id, run number) that were not claimed to the backlog.
-
-    Returns the number of jobs. Their messages are refused from now on, wherever they are.
-    """
-    parameters = {"ids": [rows.job_uuid(job_id) for job_id, _ in runs], "run_nos": [run_no for _, run_no in runs]}
-    return connection.exec_driver_sql(_RECALL_RUNS, parameters).rowcount
-
-
-_RECALL_OF_TENANT = Statement(f"""
-WITH RECURSIVE {WAITING_WINDOWS}, recalled AS (
-    SELECT j.id FROM waiting AS w JOIN jobs AS j ON j.queue = w.queue AND j.priority = w.priority
-    WHERE w.priority > %(priority)s AND j.status = 'queued' AND j.waits_for IS NULL AND j.published_at IS NOT NULL
-        AND j.tenant_id = %(tenant)s
-    LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
-)
-UPDATE jobs AS j SET published_at = NULL, run_no = j.run_no + 1 FROM recalled WHERE j.id = recalled.id
-""")
-
-
-def recall_of_tenant(connection: Connection, *, tenant_id: str, priority: int, limit: int) -> int:
-    """Return published jobs of a tenant that are less urgent than `priority` to the backlog. Returns their number."""
-    parameters = {"tenant": tenant_id, "priority": priority, "limit": limit}
-    return connection.exec_driver_sql(_RECALL_OF_TENANT, parameters).rowcount
 
 
 _COSTS = Statement("""

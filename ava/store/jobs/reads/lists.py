@@ -11,8 +11,9 @@ from ava.domain.limits import ANSWER_BYTES, PAYLOAD_BYTES
 from ava.domain.paging import MAX_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs import rows, searches
-from ava.store.jobs.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
+from ava.store.jobs import rows
+from ava.store.jobs.reads import searches
+from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
 __all__ = ["JobPage", "Payloads", "count", "page", "show", "show_many", "status"]
 

@@ -17,6 +17,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
+from ava.store.jobs.moves.rules import limit_key, rate_key
 
 __all__ = ["delete_old", "move", "reserve", "start"]
 
@@ -38,10 +39,11 @@ def reserve(connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str,
     return now
 
 
+_ITS_INPUT = {"worker": "j.worker_id", "row": "h", "tenant_id": "j.tenant_id", "input_json": "h.input::json"}
 # What holds for a trigger holds here as well: a worker that the tenant may run, and an input that was checked against
 # its present schema. A job that was due before waits for something else by now, or has been published.
 _MOVE = Statement(f"""
-WITH held AS MATERIALIZED (
+WITH locked AS MATERIALIZED (
     SELECT j.id, j.tags AS earlier_tags, s.*, d.latest_at, w.max_running, w.max_running_per, w.rate_jobs, w.rate_per
     FROM unnest(%(worker_ids)s::text[], %(keys)s::text[], %(starts)s::timestamptz[], %(are_last)s::bool[],
                 %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[], %(sizes)s::int[], %(tags)s::text[],
@@ -60,18 +62,20 @@ WITH held AS MATERIALIZED (
     WHERE coalesce(own.status, platform.status, 'active') <> 'deprecated'
 ), untagged AS (
     DELETE FROM job_tags AS t USING (
-        SELECT h.id, tag.key, tag.value, h.tags FROM held AS h CROSS JOIN LATERAL json_each_text(h.earlier_tags) AS tag
+        SELECT h.id, tag.key, tag.value, h.tags
+        FROM locked AS h CROSS JOIN LATERAL json_each_text(h.earlier_tags) AS tag
         WHERE h.is_last
     ) AS g
     WHERE t.tenant_id = %(tenant_id)s AND t.key = g.key AND t.value = g.value AND t.job_id = g.id
         AND g.tags::jsonb ->> g.key IS DISTINCT FROM g.value
 ), tagged AS (
     INSERT INTO job_tags (tenant_id, key, value, job_id)
-    SELECT %(tenant_id)s, tag.key, tag.value, h.id FROM held AS h CROSS JOIN LATERAL json_each_text(h.tags::json) AS tag
+    SELECT %(tenant_id)s, tag.key, tag.value, h.id
+    FROM locked AS h CROSS JOIN LATERAL json_each_text(h.tags::json) AS tag
     WHERE h.is_last
     ON CONFLICT DO NOTHING
 ), put_off AS (
-    UPDATE debounces AS d SET fires_at = least(h.start_at, h.latest_at) FROM held AS h
+    UPDATE debounces AS d SET fires_at = least(h.start_at, h.latest_at) FROM locked AS h
     WHERE d.tenant_id = %(tenant_id)s AND d.worker_id = h.worker_id AND d.key = h.key
 ), moved AS (
     UPDATE jobs AS j SET
@@ -84,13 +88,9 @@ WITH held AS MATERIALIZED (
         trigger = CASE WHEN h.is_last THEN h.trigger ELSE j.trigger END,
         tags = CASE WHEN h.is_last THEN h.tags::json ELSE j.tags END,
         triggered_by = CASE WHEN h.is_last THEN %(user_id)s ELSE j.triggered_by END,
-        limit_key = CASE WHEN NOT h.is_last THEN j.limit_key
-            WHEN h.max_running IS NOT NULL THEN
-                ava_limit_key(j.worker_id, h.max_running_per, j.tenant_id, h.input::json)
-            WHEN h.rate_jobs IS NOT NULL THEN ava_limit_key(j.worker_id, h.rate_per, j.tenant_id, h.input::json) END,
-        rate_key = CASE WHEN NOT h.is_last THEN j.rate_key
-            WHEN h.rate_jobs IS NOT NULL THEN ava_limit_key(j.worker_id, h.rate_per, j.tenant_id, h.input::json) END
-    FROM held AS h WHERE j.id = h.id RETURNING j.*, h.key
+        limit_key = CASE WHEN h.is_last THEN {limit_key(**_ITS_INPUT)} ELSE j.limit_key END,
+        rate_key = CASE WHEN h.is_last THEN {rate_key(**_ITS_INPUT)} ELSE j.rate_key END
+    FROM locked AS h WHERE j.id = h.id RETURNING j.*, h.key
 )
 SELECT {rows.JOB_COLUMNS}, j.key FROM moved AS j
 """)

@@ -9,6 +9,7 @@ from typing import Any
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
 from ava.store.engine.prepared import Prepared
+from ava.store.fleet import nodes
 
 __all__ = ["Look", "ScanFloor", "Window", "read", "read_known"]
 
@@ -65,29 +66,29 @@ class Look:
     #: The processes of live nodes that serve a queue, by queue; one process may serve several.
     processes: Mapping[str, int]
     #: Keys of limits for which jobs wait, in their order, from the one that follows a given key.
-    held_keys: Sequence[str]
+    limit_keys: Sequence[str]
 
 
-_HELD = """held AS (
+_LIMIT_KEYS = """keys AS (
     (SELECT limit_key FROM jobs
      WHERE status = 'queued' AND waits_for = 'permit' AND limit_key IS NOT NULL AND limit_key > %(after_key)s
      ORDER BY limit_key LIMIT 1)
     UNION ALL
-    SELECT next.limit_key FROM held AS h CROSS JOIN LATERAL (
+    SELECT next.limit_key FROM keys AS k CROSS JOIN LATERAL (
         SELECT j.limit_key FROM jobs AS j
-        WHERE j.status = 'queued' AND j.waits_for = 'permit' AND j.limit_key IS NOT NULL AND j.limit_key > h.limit_key
+        WHERE j.status = 'queued' AND j.waits_for = 'permit' AND j.limit_key IS NOT NULL AND j.limit_key > k.limit_key
         ORDER BY j.limit_key LIMIT 1) AS next
 )"""
 
 # What a look reads beside the windows.
-_REST = """
+_REST = f"""
     ARRAY(SELECT queue FROM paused_queues),
     ARRAY(SELECT queue || ':' || priority FROM closed_windows),
     ARRAY(
         SELECT json_build_array(q.queue, sum(n.processes))
         FROM nodes AS n CROSS JOIN unnest(n.queues) AS q (queue)
-        WHERE n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second' GROUP BY q.queue),
-    ARRAY(SELECT limit_key FROM held LIMIT %(max_keys)s)
+        WHERE {nodes.IS_LIVE} GROUP BY q.queue),
+    ARRAY(SELECT limit_key FROM keys LIMIT %(max_keys)s)
 """
 
 # What a look reads of published jobs. The next one begins there, but a second before now at the latest, because
@@ -106,7 +107,7 @@ _IN_BACKLOG = f"{_WAITS} AND j.published_at IS NULL"
 _READ = Prepared(
     "read_look",
     f"""
-WITH RECURSIVE {WAITING_WINDOWS}, {_HELD}
+WITH RECURSIVE {WAITING_WINDOWS}, {_LIMIT_KEYS}
 SELECT
     ARRAY(
         SELECT json_build_array(w.queue, w.priority, published.jobs, published.first, published.last, (
@@ -133,7 +134,7 @@ _READ_KNOWN = Prepared(
 WITH RECURSIVE known AS (
     SELECT * FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(published)s::timestamptz[],
         %(job_ids)s::uuid[], %(several)s::bool[]) AS k (queue, priority, published_at, job_id, has_several)
-), {_HELD}
+), {_LIMIT_KEYS}
 SELECT
     ARRAY(
         SELECT json_build_array(w.queue, w.priority, published.jobs, published.first, published.last,
@@ -202,13 +203,13 @@ def _parameters(count_up_to: int, dead_after_seconds: float, after_key: str, max
 
 
 def _look(row: Sequence[Any], known: Mapping[tuple[str, int], ScanFloor]) -> Look:
-    windows, paused, closed, processes, held_keys = row
+    windows, paused, closed, processes, limit_keys = row
     return Look(
         windows=[_window(known.get((window[0], window[1])), window) for window in windows],
         paused=frozenset(paused),
         closed=frozenset(closed),
         processes=dict(processes),
-        held_keys=held_keys,
+        limit_keys=limit_keys,
     )
 
 

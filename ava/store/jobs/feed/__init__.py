@@ -1,0 +1,1 @@
+"""The feed: what waits in the windows and for permits of limits, and whose jobs are next."""

@@ -1,0 +1,93 @@
+"""Limits: the jobs that wait for a permit, and who gets the next one.
+
+A job with a limit has its key in `limit_key`. While it waits for a permit, `waits_for` is `permit`. From its admission
+on it has one, until it is final or waits again: permits are counted from these rows and never stored. A key
+costs nothing while none of its jobs waits.
+`limit_keys` beside it has the states of keys, and `ava.store.jobs.moves.permits` the moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ava.domain.fair_queue import WaitingJob
+from ava.store.engine.database import Connection
+from ava.store.engine.plans import PLAN_SECONDS
+from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import Statement
+
+__all__ = ["LimitedJob", "waiting_jobs", "waiting_tenants"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LimitedJob(WaitingJob):
+    """A job that waits for a place."""
+
+    queue: str
+    priority: int
+    limit_key: str
+    #: The key of its rate; None if it has none.
+    rate_key: str | None
+
+
+_WAITING_TENANTS = Statement("""
+WITH RECURSIVE held AS (
+    (SELECT tenant_id FROM jobs
+     WHERE limit_key = %(key)s AND priority = %(priority)s AND status = 'queued' AND waits_for = 'permit'
+     ORDER BY limit_key, priority, tenant_id LIMIT 1)
+    UNION ALL
+    SELECT next.tenant_id FROM held AS h CROSS JOIN LATERAL (
+        SELECT j.tenant_id FROM jobs AS j
+        WHERE j.limit_key = %(key)s AND j.priority = %(priority)s AND j.status = 'queued' AND j.waits_for = 'permit'
+            AND j.tenant_id > h.tenant_id
+        ORDER BY j.limit_key, j.priority, j.tenant_id LIMIT 1) AS next
+)
+SELECT tenant_id FROM held LIMIT %(limit)s
+""")
+
+
+def waiting_tenants(connection: Connection, *, key: str, priority: int, limit: int) -> list[str]:
+    """Returns the tenants whose jobs of a priority wait for a key."""
+    parameters = {"key": key, "priority": priority, "limit": limit}
+    return list(connection.exec_driver_sql(_WAITING_TENANTS, parameters).scalars())
+
+
+_WAITING_JOBS = Prepared(
+    "waiting_jobs",
+    """
+SELECT j.id::text, j.tenant_id, j.worker_id, j.queue, j.priority, j.limit_key, j.rate_key
+FROM unnest(%(keys)s::text[], %(priorities)s::smallint[], %(tenants)s::text[]) WITH ORDINALITY
+     AS k (key, priority, tenant_id, place)
+CROSS JOIN LATERAL (
+    SELECT * FROM jobs AS j
+    WHERE j.limit_key = k.key AND j.priority = k.priority AND j.tenant_id = k.tenant_id
+        AND j.status = 'queued' AND j.waits_for = 'permit'
+    ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT %(each)s
+) AS j
+ORDER BY k.place, j.id
+""",
+    plan_seconds=PLAN_SECONDS,
+)
+
+
+def waiting_jobs(connection: Connection, places: Sequence[tuple[str, int, str]], *, each: int) -> list[LimitedJob]:
+    """Returns the oldest waiting jobs of each key, priority and tenant, `each` at most."""
+    parameters = {
+        "keys": [key for key, _, _ in places],
+        "priorities": [priority for _, priority, _ in places],
+        "tenants": [tenant for _, _, tenant in places],
+        "each": each,
+    }
+    return [
+        LimitedJob(
+            id=id_,
+            tenant_id=tenant,
+            worker_id=worker,
+            queue=queue,
+            priority=priority,
+            limit_key=key,
+            rate_key=rate_key,
+        )
+        for id_, tenant, worker, queue, priority, key, rate_key in _WAITING_JOBS.run(connection, parameters)
+    ]

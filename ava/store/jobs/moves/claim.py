@@ -1,0 +1,261 @@
+"""Claims: a process starts the runs of a message. The number of a run and the id of its claim are its fence.
+
+The number alone is not enough, because after a failover that lost transactions another claim may get the same one.
+`ava.store.jobs.moves.end` and `pass_permit` claim the next run in the statement that ends the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from ava.domain import priority, run_groups
+from ava.domain.job import Job
+from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+from ava.store.jobs.moves import log_lines
+from ava.store.jobs.moves.log_lines import OPENING, SEQ_PER_RUN
+from ava.store.jobs.moves.rules import CLAIM_SET, HAS_SETTINGS, IS_PAUSED, IS_STARTABLE, OWNS
+
+__all__ = [
+    "CLAIMED_COLUMNS",
+    "FIRST_LINES",
+    "IS_WANTED",
+    "NOTHING",
+    "Claim",
+    "RunCheck",
+    "check",
+    "claim",
+    "claim_together",
+    "claimed",
+    "claimed_job",
+    "claimed_together",
+    "claims",
+    "names_other_worker",
+    "owns_job",
+    "show",
+]
+
+#: The columns from which `claimed_job` makes a job `j`.
+CLAIMED_COLUMNS = f"{rows.JOB_COLUMNS}, {HAS_SETTINGS}"
+
+
+def claims(where: str) -> str:
+    """Returns the CTE `claimed`, which claims the jobs `j` that a condition finds, FROM items included."""
+    return f"""claimed AS (
+    UPDATE jobs AS j SET {CLAIM_SET}
+    {where}
+    RETURNING j.*
+)"""
+
+
+#: The condition that a job is the one of a single claim, and can be claimed.
+IS_WANTED = f"""j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1 AND {IS_STARTABLE}
+        AND j.worker_id = %(next_worker_id)s AND NOT {IS_PAUSED}"""
+#: The first lines of the logs of the runs in `claimed`, as rows of `job_logs`.
+FIRST_LINES = f"    SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed"
+
+_CLAIM = Prepared(
+    "claim",
+    f"""
+WITH {claims(f"WHERE {IS_WANTED}")}, stored AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+{FIRST_LINES}
+    ON CONFLICT DO NOTHING
+)
+SELECT {CLAIMED_COLUMNS} FROM claimed AS j
+""",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The run that a process asks to start."""
+
+    job_id: str
+    run_no: int
+    #: The worker that the message names. The claim fails unless the job's row names the same one.
+    worker_id: str
+    #: The process's node.
+    node_id: str
+    #: A UUID, part of the fence. `claimed` finds this claim by it if its result was lost.
+    claim_id: str | None = None
+    #: The run's first log line.
+    opening: str = OPENING
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Returns the parameters of the statements."""
+        return {
+            "next_id": rows.job_uuid(self.job_id),
+            "next_run_no": self.run_no,
+            "next_worker_id": self.worker_id,
+            "node_id": self.node_id,
+            "opening": self.opening,
+            "claim_id": self.claim_id,
+        }
+
+
+def claim(connection: Connection, wanted: Claim) -> Job | None:
+    """Start a run.
+
+    Returns None if the message is a duplicate or names another worker, the job is not due, or its worker is paused.
+    """
+    found = _CLAIM.run(connection, wanted.parameters)
+    return claimed_job(found[0]) if found else None
+
+
+def claimed_job(row: Any) -> Job:
+    """Returns the job of a row of `CLAIMED_COLUMNS`."""
+    job = rows.job(row)
+    return replace(job, has_settings=True) if row[-1] else job
+
+
+_CLAIMED = Statement(f"""
+SELECT {CLAIMED_COLUMNS} FROM jobs AS j
+WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s AND j.claim_id = %(claim_id)s::uuid
+    AND j.status IS NOT DISTINCT FROM 'running'
+""")
+
+
+def claimed(connection: Connection, wanted: Claim) -> Job | None:
+    """Returns the job of a claim whose result was lost. Returns None if the claim did not commit."""
+    row = connection.exec_driver_sql(_CLAIMED, wanted.parameters).first()
+    return None if row is None else claimed_job(row)
+
+
+#: Seconds after which the statements of several runs are planned anew. Their plan while the table is nearly empty reads
+#: all of it.
+_PLAN_SECONDS = 60.0
+
+# A job that lost a process before is claimed alone: so a handler that kills its process does not do so with others.
+# A row that another transaction writes at this moment is not waited for.
+_CLAIM_TOGETHER = Prepared(
+    "claim_together",
+    f"""
+WITH wanted AS (
+    SELECT j.id FROM unnest(%(ids)s::uuid[], %(run_nos)s::int[]) AS r (id, run_no) JOIN jobs AS j ON j.id = r.id
+    WHERE j.run_no = r.run_no - 1 AND {IS_STARTABLE} AND j.worker_id = %(worker_id)s AND j.losses = 0
+        AND NOT {IS_PAUSED}
+    FOR UPDATE OF j SKIP LOCKED
+), {claims("FROM wanted WHERE j.id = wanted.id")}
+SELECT {CLAIMED_COLUMNS} FROM claimed AS j
+""",
+    plan_seconds=_PLAN_SECONDS,
+)
+
+
+def claim_together(
+    connection: Connection, wanted: Sequence[tuple[str, int]], *, worker_id: str, node_id: str, claim_id: str
+) -> list[Job]:
+    """Start runs (job id, run number) of one worker. Returns the jobs of those that could be claimed.
+
+    They share the id of the claim. Their log has no first line yet; it is stored with the others.
+    """
+    parameters = {**_runs(wanted), "worker_id": worker_id, "node_id": node_id, "claim_id": claim_id}
+    return [claimed_job(row) for row in _CLAIM_TOGETHER.run(connection, parameters)]
+
+
+def _runs(wanted: Sequence[tuple[str, int]]) -> dict[str, object]:
+    return {
+        "ids": log_lines.array([str(rows.job_uuid(job_id)) for job_id, _ in wanted]),
+        "run_nos": log_lines.array([str(run_no) for _, run_no in wanted]),
+    }
+
+
+_CLAIMED_TOGETHER = Statement(f"""
+SELECT {CLAIMED_COLUMNS} FROM jobs AS j
+WHERE j.id = ANY(%(ids)s::uuid[]) AND j.claim_id = %(claim_id)s::uuid AND j.status IS NOT DISTINCT FROM 'running'
+""")
+
+
+def claimed_together(connection: Connection, wanted: Sequence[tuple[str, int]], *, claim_id: str) -> list[Job]:
+    """Returns the jobs of a claim of several runs whose result was lost."""
+    found = connection.exec_driver_sql(_CLAIMED_TOGETHER, _runs(wanted) | {"claim_id": claim_id})
+    return [claimed_job(row) for row in found]
+
+
+class RunCheck(NamedTuple):
+    """What is read of a run before its handler begins."""
+
+    #: Whether a cancel was requested of it since it was claimed.
+    is_to_be_cancelled: bool
+    #: Whether a message of a more urgent job waits in its queue.
+    is_outranked: bool
+
+
+NOTHING = RunCheck(is_to_be_cancelled=False, is_outranked=False)
+
+# One index scan of a few entries for each priority: thousands of jobs that wait unpublished are not read. Without the
+# order the planner may scan the table.
+_CHECK = Prepared(
+    "check_before_begin",
+    """
+SELECT j.cancel_requested_at IS NOT NULL, EXISTS (
+    SELECT FROM generate_series(%(first)s::int, %(last)s::int) AS p (priority), LATERAL (
+        SELECT FROM jobs AS u
+        WHERE u.queue = j.queue AND u.priority = p.priority AND u.status = 'queued' AND u.waits_for IS NULL
+            AND u.published_at > now() - %(urgent_seconds)s::float8 * interval '1 second'
+        ORDER BY u.queue, u.priority, u.published_at, u.id LIMIT 1
+    ) AS urgent
+)
+FROM jobs AS j
+WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.status IS NOT DISTINCT FROM 'running'
+    AND j.claim_id = %(claim_id)s::uuid
+""",
+    plan_seconds=_PLAN_SECONDS,
+)
+
+
+def check(
+    connection: Connection, *, job_id: str, run_no: int, claim_id: str | None, outranked_by: int = priority.FIRST - 1
+) -> RunCheck | None:
+    """Returns what is to be known before a claimed run begins, or None if the run has lost its job.
+
+    `outranked_by`: the least urgent priority that is looked for; by default none is.
+    """
+    parameters = {
+        "id": rows.job_uuid(job_id),
+        "run_no": run_no,
+        "claim_id": claim_id,
+        "first": priority.FIRST,
+        "last": outranked_by,
+        "urgent_seconds": run_groups.URGENT_SECONDS,
+    }
+    found = _CHECK.run(connection, parameters)
+    return RunCheck(*found[0]) if found else None
+
+
+_OWNS_JOB = Statement(f"""
+SELECT FROM jobs AS j, (SELECT %(id)s::uuid AS id, %(run_no)s::int AS run_no, %(held_claim_id)s::uuid AS claim_id) AS r
+WHERE {OWNS}
+""")
+
+
+def owns_job(connection: Connection, *, job_id: str, run_no: int, claim_id: str | None = None) -> bool:
+    """Returns True if a run still owns its job."""
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "held_claim_id": claim_id}
+    return connection.exec_driver_sql(_OWNS_JOB, parameters).first() is not None
+
+
+_NAMES_OTHER_WORKER = Statement("""
+SELECT 1 FROM jobs WHERE id = %(id)s::uuid AND worker_id <> %(worker_id)s
+""")
+
+
+def names_other_worker(connection: Connection, *, job_id: str, worker_id: str) -> bool:
+    """Returns True if the job's row names another worker, so that a message with `worker_id` was forged."""
+    parameters = {"id": rows.job_uuid(job_id), "worker_id": worker_id}
+    return connection.exec_driver_sql(_NAMES_OTHER_WORKER, parameters).first() is not None
+
+
+_SHOW = Statement(f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid")
+
+
+def show(connection: Connection, job_id: str) -> Job | None:
+    """Returns a run's job, of any tenant. It is for our own processes, never for clients."""
+    row = connection.exec_driver_sql(_SHOW, {"id": rows.job_uuid(job_id)}).first()
+    return None if row is None else rows.job(row)

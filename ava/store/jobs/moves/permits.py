@@ -1,0 +1,169 @@
+"""Moves of permits: jobs get permits of their limits, lose them to more urgent ones, and follow changed limits.
+
+Permits are counted from the rows of jobs and never stored. So the statements that give them run in one transaction
+after `lock`. `pass_permit` beside it has the permit that passes within a process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ava.domain.fair_queue import WaitingJob
+from ava.domain.job import Job
+from ava.store.engine.commits import IS_UNFLUSHED
+from ava.store.engine.database import Connection
+from ava.store.engine.plans import IN_ORDER, PLAN_SECONDS
+from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
+from ava.store.jobs import rows
+from ava.store.jobs.moves.rules import IS_PARKED, limit_key, park_set, rate_key
+
+__all__ = ["LOCK", "STATE", "admit", "follow_limits", "lock", "put_off_rate"]
+
+#: The key of the lock: "ava lims" as a number.
+_LOCK_KEY = 0x61766120_6C696D73
+
+#: The first statements of a transaction that counts places.
+LOCK = Statement(f"{IN_ORDER} SELECT pg_advisory_xact_lock({_LOCK_KEY}) WHERE {IS_UNFLUSHED}")
+
+
+def lock(connection: Connection) -> None:
+    """Wait until no other transaction counts places, and keep others from it until this one ends.
+
+    The transaction does not wait for the disk: after a crash its jobs wait again, and no claim starts them before that.
+    """
+    connection.exec_driver_sql(LOCK)
+
+
+# The orders are those of `jobs_waiting_for_permit` and `jobs_admitted`, because `IN_ORDER` has statements use the index
+# that has the wanted order.
+#: FROM items, after a row `k` with a `key`: the job that comes `head` of those that wait for it, the `last` tenant of
+#: that priority, the worker `w`, and the `permits` that are taken.
+STATE = f"""CROSS JOIN LATERAL (
+    SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
+    WHERE j.limit_key = k.key AND j.status = 'queued' AND j.waits_for = 'permit'
+    ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1
+) AS head
+CROSS JOIN LATERAL (
+    SELECT j.tenant_id FROM jobs AS j
+    WHERE j.limit_key = k.key AND j.priority = head.priority AND j.status = 'queued' AND j.waits_for = 'permit'
+    ORDER BY j.limit_key DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
+) AS last
+JOIN workers AS w ON {workers.of("head")}
+CROSS JOIN LATERAL (
+    SELECT count(*) AS taken, count(*) FILTER (WHERE status = 'queued') AS unstarted,
+           max(priority) FILTER (WHERE status = 'queued') AS least_urgent
+    FROM (
+        SELECT a.status, a.priority FROM jobs AS a
+        WHERE a.limit_key = k.key AND (a.status = 'running' OR a.status = 'queued' AND a.waits_for IS NULL)
+        ORDER BY a.limit_key, a.status, a.priority, a.id) AS admitted
+) AS permits
+"""
+
+# Each job is found by its primary key, as in `publish.publish`.
+_ADMIT = Prepared(
+    "admit",
+    f"""
+WITH chosen AS (
+    SELECT j.id, c.n, c.is_published, w.queue
+    FROM unnest(%(ids)s::uuid[], %(published)s::bool[]) WITH ORDINALITY AS c (id, is_published, n)
+    CROSS JOIN LATERAL (
+        SELECT id, worker_id FROM jobs
+        WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND waits_for = 'permit'
+        LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS j
+    JOIN workers AS w ON {workers.of("j")}
+), admitted AS (
+    UPDATE jobs AS j SET waits_for = NULL, queue = c.queue,
+        published_at = CASE WHEN c.is_published AND c.queue = j.queue THEN clock_timestamp() END
+    FROM chosen AS c WHERE j.id = c.id RETURNING j.*, c.n
+)
+SELECT {rows.JOB_COLUMNS} FROM admitted AS j ORDER BY j.n
+""",
+    plan_seconds=PLAN_SECONDS,
+)
+
+
+def admit(connection: Connection, chosen: Sequence[tuple[WaitingJob, bool]]) -> list[Job]:
+    """Give permits to waiting jobs, each marked as published or not. Returns the jobs, in the given order."""
+    parameters = {"ids": [job.id for job, _ in chosen], "published": [is_published for _, is_published in chosen]}
+    return [rows.job(row) for row in _ADMIT.run(connection, parameters)]
+
+
+# Jobs of the key that were admitted and have not started wait again. A row that is locked now is that of a start.
+_PUT_OFF_RATE = Prepared(
+    "put_off_rate",
+    f"""
+WITH own AS (
+    SELECT rate_key, limit_key FROM jobs
+    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
+        AND claim_id IS NOT DISTINCT FROM %(claim_id)s::uuid AND rate_key IS NOT NULL
+), put_off AS (
+    INSERT INTO rate_states AS r (key, next_at)
+    SELECT rate_key, clock_timestamp() + %(seconds)s * interval '1 second' FROM own
+    ON CONFLICT (key) DO UPDATE SET next_at = greatest(r.next_at, excluded.next_at)
+), admitted AS (
+    SELECT j.id FROM own JOIN jobs AS j ON j.limit_key = own.limit_key AND j.rate_key = own.rate_key
+    WHERE j.status = 'queued' AND j.waits_for IS NULL FOR UPDATE OF j SKIP LOCKED
+), parked AS (
+    UPDATE jobs AS j SET {park_set("'permit'")} FROM admitted WHERE j.id = admitted.id
+)
+SELECT rate_key FROM own
+""",
+    plan_seconds=PLAN_SECONDS,
+)
+
+
+def put_off_rate(connection: Connection, *, job_id: str, run_no: int, claim_id: str | None, seconds: float) -> bool:
+    """Let no job of a run's rate key start for so long. Returns False if the run has none, or has lost its job.
+
+    No admission is under way meanwhile, because one that has read the rate's state before would admit a job after it.
+    """
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "claim_id": claim_id, "seconds": seconds}
+    # The statements of one message are one transaction.
+    return bool(_PUT_OFF_RATE.run(connection, parameters, before=f"{LOCK};"))
+
+
+_ITS_INPUT = {"worker": "w.id", "row": "w", "tenant_id": "j.tenant_id", "input_json": "j.input"}
+# A job that runs counts with its new key from now on; one that could start waits for a permit, and is admitted anew.
+_FOLLOW_LIMITS = Statement(f"""
+WITH open AS (
+    SELECT * FROM jobs WHERE status = 'queued' AND waits_for IS NULL AND worker_id = ANY(%(workers)s::text[])
+    UNION ALL
+    SELECT * FROM jobs WHERE status = 'queued' AND waits_for = 'date' AND worker_id = ANY(%(workers)s::text[])
+    UNION ALL
+    SELECT * FROM jobs WHERE status = 'queued' AND waits_for = 'permit' AND limit_key IS NOT NULL
+        AND worker_id = ANY(%(workers)s::text[])
+    UNION ALL
+    SELECT j.* FROM jobs AS j WHERE {IS_PARKED} AND worker_id = ANY(%(workers)s::text[])
+    UNION ALL
+    SELECT * FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
+), outdated AS (
+    SELECT j.id, n.limit_key, n.rate_key FROM open AS j JOIN workers AS w ON {workers.of("j")}
+    CROSS JOIN LATERAL (
+        SELECT {limit_key(**_ITS_INPUT)} AS limit_key, {rate_key(**_ITS_INPUT)} AS rate_key
+    ) AS n
+    WHERE (j.limit_key, j.rate_key) IS DISTINCT FROM (n.limit_key, n.rate_key)
+        OR n.limit_key IS NOT NULL AND j.status = 'queued' AND j.waits_for IS NULL
+    LIMIT %(limit)s
+), changed AS (
+    SELECT o.* FROM outdated AS o CROSS JOIN LATERAL (
+        SELECT FROM jobs WHERE id = o.id AND status IN ('queued', 'running') LIMIT 1 FOR UPDATE SKIP LOCKED) AS j
+)
+UPDATE jobs AS j SET limit_key = c.limit_key, rate_key = c.rate_key,
+    waits_for = CASE WHEN c.limit_key IS NULL AND j.waits_for = 'permit' THEN NULL
+                     WHEN j.status = 'queued' AND c.limit_key IS NOT NULL AND j.waits_for IS NULL THEN 'permit'
+                     ELSE j.waits_for END,
+    published_at = CASE WHEN j.status = 'queued' AND c.limit_key IS NOT NULL THEN NULL ELSE j.published_at END,
+    run_no = j.run_no + (j.status = 'queued' AND c.limit_key IS NOT NULL AND j.published_at IS NOT NULL)::int
+FROM changed AS c WHERE j.id = c.id
+""")
+
+
+def follow_limits(connection: Connection, *, workers: Collection[str], limit: int) -> int:
+    """Give the jobs of workers the keys of the limits that their workers have now. Returns the number of jobs.
+
+    Those that were admitted and have not started wait again, because a limit may have become smaller.
+    """
+    return connection.exec_driver_sql(_FOLLOW_LIMITS, {"workers": list(workers), "limit": limit}).rowcount

@@ -1,0 +1,101 @@
+"""Publications: jobs of the backlog are marked as published, and their messages are sent after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ava.domain import priority
+from ava.domain.fair_queue import WaitingJob
+from ava.domain.job import Job
+from ava.store.engine.commits import IS_UNFLUSHED
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.fleet import nodes
+from ava.store.jobs import rows
+
+__all__ = ["publish", "republish"]
+
+
+def _publications(chosen: str, *, condition: str = "true") -> str:
+    """Returns the end of the statement that marks the jobs which `chosen` selects as published."""
+    # Each job is found by its primary key, whatever the planner knows of the table: while it believes that next to no
+    # job waits, a join compares each job that waits with each one that is chosen.
+    return f"""UPDATE jobs AS j SET published_at = clock_timestamp() WHERE {condition} AND j.id = ANY(ARRAY({chosen}))
+RETURNING {rows.JOB_COLUMNS}
+"""
+
+
+_PUBLISH = Statement(
+    _publications(
+        """
+    SELECT w.id FROM unnest(%(ids)s::uuid[]) AS c (id) CROSS JOIN LATERAL (
+        SELECT id FROM jobs
+        WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND waits_for IS NULL AND published_at IS NULL
+        LIMIT 1 FOR UPDATE SKIP LOCKED) AS w
+""",
+        condition=IS_UNFLUSHED,
+    )
+)
+
+
+def publish(connection: Connection, chosen: Sequence[WaitingJob]) -> list[Job]:
+    """Mark jobs as published that wait unpublished. Returns them in the given order."""
+    positions = {job.id: position for position, job in enumerate(chosen)}
+    found = connection.exec_driver_sql(_PUBLISH, {"ids": list(positions)})
+    return [rows.job(row) for row in sorted(found, key=lambda row: positions[row[0]])]
+
+
+# A message was lost if its job's turn has come and the job has not started. There are two signs of it. Jobs run that
+# come after it in its queue: of its priority and published later, or of a lower priority. Or a node of its queue has
+# had a free process, and started nothing, ever since the message was published. `settle` is the time that a message may
+# take from the broker to a node, and the tolerance of the order.
+_LOST = f"""
+WITH running AS (
+    SELECT priority, max(published_at) AS published_at, max(started_at) AS started_at
+    FROM jobs WHERE status = 'running' AND queue = %(queue)s GROUP BY priority
+), idle AS (
+    SELECT max(n.seen_at) AS seen_at FROM nodes AS n
+    WHERE %(trust_idle_nodes)s AND {nodes.IS_LIVE} AND %(queue)s = ANY(n.queues) AND n.busy < n.processes
+        AND n.quiet_since < n.seen_at - %(settle)s * interval '1 second'
+), turns AS (
+    -- For each priority, the time before which a message was published if its turn has come.
+    SELECT p.priority::smallint AS priority, greatest(
+        (SELECT seen_at FROM idle),
+        (SELECT r.published_at FROM running AS r WHERE r.priority = p.priority),
+        (SELECT max(r.started_at) FROM running AS r WHERE r.priority > p.priority)
+    ) - %(settle)s * interval '1 second' AS before
+    FROM generate_series({priority.FIRST}, {priority.LAST}) AS p (priority)
+), lost AS (
+    SELECT found.id FROM turns CROSS JOIN LATERAL (
+        SELECT j.id, j.priority, j.published_at FROM jobs AS j
+        WHERE j.queue = %(queue)s AND j.priority = turns.priority AND j.status = 'queued' AND j.waits_for IS NULL
+            AND j.published_at < turns.before
+        ORDER BY j.published_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    ) AS found
+    ORDER BY found.priority, found.published_at LIMIT %(limit)s
+)"""
+_REPUBLISH = Statement(f"{_LOST}\n{_publications('SELECT id FROM lost')}")
+
+
+def republish(
+    connection: Connection,
+    *,
+    queue: str,
+    settle_seconds: float,
+    dead_after_seconds: float,
+    trust_idle_nodes: bool,
+    limit: int,
+) -> list[Job]:
+    """Mark the jobs of a queue whose messages were lost as published now. Returns them, the most urgent first.
+
+    With `trust_idle_nodes`, an idle node is a sign of lost messages. It may be idle because it receives nothing.
+    """
+    parameters = {
+        "queue": queue,
+        "settle": settle_seconds,
+        "dead_after": dead_after_seconds,
+        "trust_idle_nodes": trust_idle_nodes,
+        "limit": limit,
+    }
+    found = [rows.job(row) for row in connection.exec_driver_sql(_REPUBLISH, parameters)]
+    return sorted(found, key=lambda job: (job.priority, job.id))

@@ -1,0 +1,100 @@
+"""Recalls: published jobs that have not started return to the backlog. A claim refuses their messages from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ava.domain.fair_queue import WaitingJob
+from ava.domain.job import Job
+from ava.store.engine.database import Connection
+from ava.store.engine.plans import WAITING_WINDOWS
+from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
+from ava.store.jobs import rows
+from ava.store.jobs.moves.rules import RECALL_SET
+
+__all__ = ["recall_all", "recall_moved", "recall_of_tenant", "recall_runs", "recall_unsent", "recall_window"]
+
+
+def _recalls(chosen: str, *, before: str = "WITH", also: str = "") -> Statement:
+    """Returns the statement that recalls the jobs which `chosen` selects.
+
+    `before` has the CTEs that it needs, and `also` further columns that are set.
+    """
+    return Statement(f"""
+{before} chosen AS ({chosen}
+)
+UPDATE jobs AS j SET {RECALL_SET}{also} FROM chosen WHERE j.id = chosen.id
+RETURNING j.id::text, j.tenant_id, j.worker_id
+""")
+
+
+# A row that is locked is waited for, because its message may be deleted already.
+_RECALL_WINDOW = _recalls("""
+    SELECT id FROM jobs
+    WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
+        AND published_at IS NOT NULL
+    ORDER BY queue DESC, priority DESC, published_at DESC, id DESC LIMIT %(limit)s FOR UPDATE""")
+
+
+def recall_window(connection: Connection, *, queue: str, priority: int, limit: int) -> list[WaitingJob]:
+    """Recall the jobs of a window, those that were published last first. Returns the jobs."""
+    parameters = {"queue": queue, "priority": priority, "limit": limit}
+    found = connection.exec_driver_sql(_RECALL_WINDOW, parameters)
+    return [WaitingJob(id=id_, tenant_id=tenant, worker_id=worker) for id_, tenant, worker in found]
+
+
+_RECALL_RUNS = _recalls("""
+    SELECT j.id FROM unnest(%(ids)s::uuid[], %(run_nos)s::int[]) AS r (id, run_no) JOIN jobs AS j ON j.id = r.id
+    WHERE j.run_no = r.run_no - 1 AND j.status IS NOT DISTINCT FROM 'queued' FOR UPDATE OF j""")
+
+
+def recall_runs(connection: Connection, runs: Sequence[tuple[str, int]]) -> int:
+    """Recall published runs (job id, run number) that were not claimed. Returns the number of jobs."""
+    parameters = {"ids": [rows.job_uuid(job_id) for job_id, _ in runs], "run_nos": [run_no for _, run_no in runs]}
+    return connection.exec_driver_sql(_RECALL_RUNS, parameters).rowcount
+
+
+def recall_unsent(connection: Connection, jobs: Sequence[Job]) -> int:
+    """Recall jobs whose messages could not be sent, or perhaps could. Returns the number of jobs."""
+    return recall_runs(connection, [(job.id, job.run_no + 1) for job in jobs])
+
+
+_RECALL_OF_TENANT = _recalls(
+    """
+    SELECT j.id FROM waiting AS w JOIN jobs AS j ON j.queue = w.queue AND j.priority = w.priority
+    WHERE w.priority > %(priority)s AND j.status = 'queued' AND j.waits_for IS NULL AND j.published_at IS NOT NULL
+        AND j.tenant_id = %(tenant)s
+    LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED""",
+    before=f"WITH RECURSIVE {WAITING_WINDOWS},",
+)
+
+
+def recall_of_tenant(connection: Connection, *, tenant_id: str, priority: int, limit: int) -> int:
+    """Recall jobs of a tenant that are less urgent than `priority`. Returns the number of jobs."""
+    parameters = {"tenant": tenant_id, "priority": priority, "limit": limit}
+    return connection.exec_driver_sql(_RECALL_OF_TENANT, parameters).rowcount
+
+
+_RECALL_ALL = _recalls("""
+    SELECT id FROM jobs
+    WHERE status = 'queued' AND waits_for IS NULL AND published_at IS NOT NULL AND published_at < now() FOR UPDATE""")
+
+
+def recall_all(connection: Connection) -> int:
+    """Recall every job that was published before this transaction. Returns the number of jobs."""
+    return connection.exec_driver_sql(_RECALL_ALL).rowcount
+
+
+_RECALL_MOVED = _recalls(
+    f"""
+    SELECT j.id, w.queue FROM jobs AS j JOIN workers AS w ON {workers.of("j")}
+    WHERE j.status = 'queued' AND j.waits_for IS NULL AND j.queue <> w.queue
+    LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED""",
+    also=", queue = chosen.queue",
+)
+
+
+def recall_moved(connection: Connection, *, limit: int) -> int:
+    """Recall jobs to the backlog of the queue that their worker names now. Returns the number of jobs."""
+    return connection.exec_driver_sql(_RECALL_MOVED, {"limit": limit}).rowcount

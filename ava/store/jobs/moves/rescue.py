@@ -1,0 +1,174 @@
+"""The ends of runs that could not end themselves, because their process or node is gone or was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from ava.domain import ids
+from ava.domain.job import Job, Status
+from ava.domain.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MAX_LOSSES
+from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
+from ava.store.jobs import rows
+from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
+from ava.store.jobs.moves.rules import end_set
+
+__all__ = ["end_killed_run", "rescue", "rescue_from_dead_nodes", "runs_of_nodes"]
+
+# The closing line of a run; one that returns to the queue has failed.
+_CLOSING = """'Handler ' || CASE r.status WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END || ' after '
+            || round(extract(epoch FROM clock_timestamp() - r.started_at) * 1000) || 'ms'"""
+
+
+def _ends(locked: str, lines: str) -> str:
+    """Returns the statement that ends the runs which `locked` selects, with the rows `lines` of log lines.
+
+    A cancel may be written while the statement waits for the row. PostgreSQL checks the constraints first with the
+    row's old version, so the columns of the cancel are written as `locked` found them.
+    """
+    return f"""
+WITH locked AS ({locked}
+), ended AS (
+    UPDATE jobs AS j SET
+        {end_set("r.status")},
+        cancel_requested_at = r.cancel_requested_at, cancelled_by = r.cancelled_by, queue = r.queue, losses = r.losses
+    FROM locked AS r WHERE j.id = r.id AND j.run_no = r.run_no
+    RETURNING j.*
+), logged AS (
+    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+    SELECT e.id, e.run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS} + l.n, clock_timestamp(), l.level, l.msg
+    FROM ended AS e JOIN locked AS r ON r.id = e.id CROSS JOIN LATERAL (VALUES {lines}) AS l (n, level, msg)
+    WHERE l.msg IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT {rows.JOB_COLUMNS} FROM ended AS j
+"""
+
+
+def _lost(*, is_loss: str) -> str:
+    """Returns the columns of `locked` for the run of a job `j` whose process is lost or interrupted.
+
+    The job waits again, in the queue that its worker names now, unless it is to be cancelled, is not to be repeated,
+    or was lost too often. The attempt does not count.
+    """
+    return f"""
+    SELECT j.id, j.run_no, j.started_at, j.cancel_requested_at, j.cancelled_by, coalesce(w.queue, j.queue) AS queue,
+           CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                WHEN {is_loss} AND (w.on_worker_lost = 'fail' OR j.losses >= {MAX_LOSSES}) THEN 'failed'
+                ELSE 'queued' END AS status,
+           %(error)s AS error, NULL::interval AS delay, true AS gives_back, j.losses + ({is_loss})::int AS losses
+    FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}"""
+
+
+def _lines_of_lost(*, is_loss: str) -> str:
+    return f"""
+        (0, CASE WHEN {is_loss} THEN 'error' ELSE 'warn' END, %(msg)s),
+        (1, 'warn', CASE WHEN r.status <> 'queued' THEN {_CLOSING} END)"""
+
+
+# One run is rescued only from the node that asks, because another node may have received the same message and run it.
+_RESCUE = Statement(
+    _ends(
+        f"""{_lost(is_loss="%(is_loss)s")}
+    WHERE j.status = 'running' AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.node_id = %(node_id)s::uuid
+    ORDER BY j.id LIMIT 1 FOR UPDATE OF j""",
+        _lines_of_lost(is_loss="%(is_loss)s"),
+    )
+)
+
+
+def rescue(
+    connection: Connection, *, job_id: str, run_no: int, node_id: str, msg: str, error: str, is_loss: bool
+) -> Job | None:
+    """Return a run to the queue, or end it, if its process is gone or the node shuts down.
+
+    `msg` is the log line, `error` the job's error if it fails. A loss counts towards `MAX_LOSSES`, not as an attempt.
+    Returns the job as it is then, or None if the run had ended or does not exist.
+    """
+    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id}
+    parameters |= {"msg": msg, "error": error, "is_loss": is_loss}
+    row = connection.exec_driver_sql(_RESCUE, parameters).first()
+    return None if row is None else rows.job(row)
+
+
+# A node without a row is as dead as a silent one. A silent node whose heartbeat has changed since it was read is alive.
+# Moments are only compared for equality, because PostgreSQL's clock may jump.
+#
+# It runs again and again, so it does not wait for rows that another transaction has locked, and it is planned seldom,
+# because planning takes longer than finding none.
+_RESCUE_FROM_DEAD_NODES = Prepared(
+    "rescue_from_dead_nodes",
+    _ends(
+        f"""{_lost(is_loss="true")}
+    WHERE j.status = 'running' AND NOT EXISTS (
+        SELECT 1 FROM nodes AS n WHERE n.id = j.node_id AND n.stopped_at IS NULL
+            AND (n.id, n.seen_at) NOT IN (SELECT * FROM unnest(%(silent_ids)s::uuid[], %(silent_at)s::timestamptz[])))
+    ORDER BY j.id LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED""",
+        _lines_of_lost(is_loss="true"),
+    ),
+    plan_seconds=60.0,
+)
+
+
+def rescue_from_dead_nodes(
+    connection: Connection, *, silent: Mapping[str, datetime], msg: str, error: str, limit: int
+) -> list[Job]:
+    """Rescue the runs of dead nodes, each of them a loss, oldest jobs first. Returns the jobs as they are then.
+
+    `silent` has the silent nodes' last heartbeats by their ids.
+    """
+    parameters: dict[str, object] = {"silent_ids": list(silent), "silent_at": list(silent.values())}
+    parameters |= {"limit": limit, "msg": msg, "error": error}
+    return [rows.job(row) for row in _RESCUE_FROM_DEAD_NODES.run(connection, parameters)]
+
+
+# The retry's delay is that of `ava.domain.retry`, without the jitter.
+_END_KILLED_RUN = Statement(
+    _ends(
+        f"""
+    SELECT j.id, j.run_no, j.started_at, j.cancel_requested_at, j.cancelled_by, j.queue,
+           CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                WHEN j.attempt < j.max_attempts THEN 'queued' ELSE 'failed' END AS status,
+           %(error)s AS error,
+           {FIRST_DELAY_SECONDS} * {BACKOFF_FACTOR} ^ (j.attempt - 1) * interval '1 second' AS delay,
+           false AS gives_back, j.losses
+    FROM jobs AS j
+    WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.status IS NOT DISTINCT FROM 'running'
+        AND j.node_id = coalesce(%(node_id)s::uuid, j.node_id)
+    FOR UPDATE""",
+        f"""
+        (0, CASE r.status WHEN 'cancelled' THEN 'warn' ELSE 'error' END,
+            {_CLOSING} || ' (its process was killed)')""",
+    )
+)
+
+
+def end_killed_run(
+    connection: Connection, *, job_id: str, run_no: int, error: str, node_id: str | None = None
+) -> Status | None:
+    """End a run (of this node, if one is named) whose process was killed. Returns the job's status.
+
+    It is `cancelled` if a cancel was requested. Else the attempt has failed, and another may follow. Returns None if
+    the run had ended.
+    """
+    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id, "error": error}
+    row = connection.exec_driver_sql(_END_KILLED_RUN, parameters).first()
+    return None if row is None else rows.job(row).status
+
+
+_RUNS_OF_NODES = Statement("""
+SELECT n.name, j.id::text, j.run_no FROM nodes AS n JOIN jobs AS j ON j.node_id = n.id AND j.status = 'running'
+WHERE n.stopped_at IS NULL AND n.id = ANY(%(node_ids)s::uuid[])
+LIMIT 1000
+""")
+
+
+def runs_of_nodes(connection: Connection, node_ids: Collection[str]) -> dict[str, list[tuple[str, int]]]:
+    """Returns the runs of these nodes, as job id and run number, by the node's name."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for name, id_, run_no in connection.exec_driver_sql(_RUNS_OF_NODES, {"node_ids": list(node_ids)}):
+        found.setdefault(name, []).append((ids.encode("job", id_), run_no))
+    return found

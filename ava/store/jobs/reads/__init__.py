@@ -1,0 +1,1 @@
+"""What clients and the dashboard read of jobs."""
