@@ -16,7 +16,8 @@ from ava.domain.record import make_record
 from ava.domain.redaction import redact
 from ava.domain.webhooks.events import make_body
 from ava.errors import DatabaseUnavailable, LockTimeout, StatementTimeout
-from ava.store.engine.database import Database, describe_failure
+from ava.store.engine.database import Database
+from ava.store.engine.failures import describe_failure
 from ava.store.webhooks import fan_out
 from ava.store.webhooks.fan_out import FanOutCandidate, NewEvent
 

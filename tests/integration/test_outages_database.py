@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -13,6 +15,7 @@ import pytest
 from sqlalchemy import event
 
 from ava.errors import DatabaseUnavailable, StatementFailed
+from ava.local.postgres import Postgres
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.kept_transactions import kept_transaction
@@ -45,6 +48,44 @@ def test_a_passing_failure_is_an_outage(database_url: str, state: str) -> None:
     with pytest.raises(DatabaseUnavailable):
         _raise(database, state)
     database.ping()
+    database.close()
+
+
+def _exhaust_transaction_ids(server: Server) -> None:
+    """Make PostgreSQL refuse transactions that write, until each database was vacuumed: its guard against wraparound.
+
+    The next id is within the last 3,000,000 (`SetTransactionIdLimit`) of the 2 ** 31 after the oldest one.
+    """
+    postgres = server.server
+    assert isinstance(postgres, Postgres)
+    next_id = 2_145_000_000
+    server.stop()
+    program = str(Path(postgres.programs.postgres).with_name("pg_resetwal"))
+    postgres._run(program, "-x", str(next_id), str(postgres.data))
+    # The file of the states of the transactions around that id; each takes two bits.
+    states = postgres.data / "pg_xact" / f"{next_id // (4 * 8192 * 32):04X}"
+    states.write_bytes(bytes(32 * 8192))
+    owner = postgres.data.stat()
+    os.chown(states, owner.st_uid, owner.st_gid)
+    server.start()
+
+
+def test_the_guard_against_wraparound_is_an_outage(private_postgres: Server) -> None:
+    _exhaust_transaction_ids(private_postgres)
+    database = Database(private_postgres.url, name="test")
+    database.ping()
+    with pytest.raises(DatabaseUnavailable) as refused, database.connect() as connection:
+        connection.exec_driver_sql(_CLOSE, {"queue": "default"})
+    assert "SQLSTATE 54000" in str(refused.value.__cause__)
+    database.close()
+
+
+def test_a_value_beyond_a_limit_of_postgresql_is_no_outage(database_url: str) -> None:
+    """It has the SQLSTATE of that guard, and no repetition helps."""
+    database = Database(database_url, name="test")
+    with pytest.raises(StatementFailed, match="54000"), database.connect() as connection:
+        # More than a row of an index may have.
+        connection.exec_driver_sql(_CLOSE, {"queue": os.urandom(9000).hex()})
     database.close()
 
 

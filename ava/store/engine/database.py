@@ -19,43 +19,20 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from ava.errors import (
     ConnectionsBusy,
     DatabaseUnavailable,
-    LockTimeout,
-    StatementFailed,
-    StatementTimeout,
     TooMany,
 )
 from ava.setting_values import authority
-from ava.store.engine import prepared, sessions, timeouts
+from ava.store.engine import failures, prepared, sessions, timeouts
 from ava.store.engine.connection_gate import ConnectionGate
 from ava.store.engine.statement import Statement
 
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-__all__ = ["Connection", "Database", "DedicatedConnection", "PoolMeter", "describe_failure"]
+__all__ = ["Connection", "Database", "DedicatedConnection", "PoolMeter"]
 
 _log = logging.getLogger(__name__)
 
-#: The SQLSTATE of a write to a server that is read-only, as a demoted primary is.
-_READ_ONLY = "25006"
-#: The SQLSTATE of a missing privilege.
-_NO_PRIVILEGE = "42501"
-#: SQLSTATEs and their classes that mean an outage: the same statement may succeed later. PostgreSQL manual, appendix A.
-_OUTAGES = (
-    "08",  # The connection failed.
-    "53",  # Resources are missing: connections, disk, memory.
-    "57",  # An operator intervened: shutdown, statement time-out.
-    "58",  # The system failed below PostgreSQL.
-    _READ_ONLY,
-    "25P03",  # The session was ended because its transaction was idle, or …
-    "25P04",  # … took too long.
-    "40001",  # A standby or a concurrent transaction cancelled the statement.
-    "40P01",  # The statement was the victim of a deadlock.
-    "55P03",  # A lock was not available in time.
-    _NO_PRIVILEGE,  # Until an operator grants it again, no result may be dropped.
-)
-#: The SQLSTATEs of a statement that was ended because of its own time-outs.
-_TIMEOUTS = {"57014": StatementTimeout, "55P03": LockTimeout}
 #: Seconds between two log lines about a server that refuses statements.
 _REFUSAL_LOG_SECONDS = 10.0
 #: A failure after so many seconds was silence, not a refusal. For as long again, further calls fail at once.
@@ -205,7 +182,7 @@ class Database:
             raise ConnectionsBusy from None
         except (DBAPIError, psycopg2.Error) as error:
             self._raise_outage(error, began)
-            raise _without_values(error) from None
+            raise failures.without_values(error) from None
 
     def _begin(self) -> float:
         """Returns the monotonic time. Raises `DatabaseUnavailable` if the server did not answer a moment ago."""
@@ -216,22 +193,23 @@ class Database:
 
     def _raise_outage(self, error: BaseException, began: float) -> None:
         """Raise `DatabaseUnavailable` if an error means that; `began` is the start of the call."""
-        if not _is_outage(error):
+        if not failures.is_outage(error):
             return
-        state = _state(error)
+        state = failures.state_of(error)
         if state is None:
             self._note_silence(began)
-        if state in (_READ_ONLY, _NO_PRIVILEGE):
+        if state in (failures.READ_ONLY, failures.NO_PRIVILEGE):
             self._log_refusal(error)
-        if state == _READ_ONLY:
+        if state == failures.READ_ONLY:
             # The other connections lead to the same server, and a new one may lead to the new primary.
             self._engine.dispose()
-        raise _TIMEOUTS.get(state or "", DatabaseUnavailable) from _without_values(error)
+        raise failures.TIMEOUTS.get(state or "", DatabaseUnavailable) from failures.without_values(error)
 
     def _log_refusal(self, error: BaseException) -> None:
         if (now := time.monotonic()) - self._refusal_logged_at >= _REFUSAL_LOG_SECONDS:
             self._refusal_logged_at = now
-            _log.warning("PostgreSQL refuses statements, will retry: %s", str(_cause(error)).partition("\n")[0])
+            reason = str(failures.cause_of(error)).partition("\n")[0]
+            _log.warning("PostgreSQL refuses statements, will retry: %s", reason)
 
     def dedicated(self) -> DedicatedConnection:
         """Returns a connection of the pool that one thread keeps from its first use on."""
@@ -300,7 +278,7 @@ class DedicatedConnection:
             self.close()
             self._database._raise_outage(error, self._began)
         if isinstance(error, DBAPIError | psycopg2.Error):
-            raise _without_values(error) from None
+            raise failures.without_values(error) from None
 
     def close(self) -> None:
         """Return the connection to the pool."""
@@ -332,48 +310,6 @@ def _of_any_host(url: str) -> str:
     if "target_session_attrs=" in url:
         return url
     return f"{url}{'&' if '?' in url else '?'}target_session_attrs=any"
-
-
-def describe_failure(error: BaseException) -> str:
-    """Returns an error in words that hold no value of a row or a parameter."""
-    known = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ is not None else error
-    return str(known) if isinstance(known, StatementFailed) else type(known).__name__
-
-
-def _without_values(error: BaseException) -> BaseException:
-    """Returns the error that is raised instead of one of SQLAlchemy's or the driver's, because logs show it.
-
-    PostgreSQL's messages quote values ("Key (url)=(https://…)", "Failing row contains (…)"), and a position in them
-    repeats the statement with its parameters. An error without a SQLSTATE is the driver's own, about a connection.
-    """
-    cause = _cause(error) or error
-    state, diagnostics = _state(error), getattr(cause, "diag", None)
-    if state is None:
-        return cause.with_traceback(error.__traceback__)
-    names = (diagnostics.table_name, diagnostics.column_name, diagnostics.constraint_name) if diagnostics else ()
-    parts = [f"{type(cause).__name__}, SQLSTATE {state}", *(name for name in names if name)]
-    # The messages of outages are about the server alone.
-    if state.startswith(_OUTAGES) and diagnostics and diagnostics.message_primary:
-        parts.append(diagnostics.message_primary)
-    return StatementFailed(": ".join(parts)).with_traceback(error.__traceback__)
-
-
-def _is_outage(error: BaseException) -> bool:
-    """Returns True if an error of SQLAlchemy or the driver means that the database is out of reach or overloaded."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    if (state := _state(error)) is not None:
-        return state.startswith(_OUTAGES)
-    return isinstance(_cause(error), psycopg2.OperationalError | psycopg2.InterfaceError)
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    return error.orig if isinstance(error, DBAPIError) else error
-
-
-def _state(error: BaseException) -> str | None:
-    """Returns PostgreSQL's SQLSTATE, or None if the error is the driver's own."""
-    return getattr(_cause(error), "pgcode", None)
 
 
 def _prepare_checkout(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
