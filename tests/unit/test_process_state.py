@@ -216,7 +216,9 @@ def test_loggers_are_restored(new_state: NewState) -> None:
             logger.disabled, logger.propagate, list(logger.handlers), list(logger.filters),
         ]  # fmt: skip
 
-    state, loop = new_state(), asyncio.new_event_loop()
+    # First, because it makes the policy that is restored.
+    loop = asyncio.new_event_loop()
+    state = new_state()
     before = traits()
     run(state, handler)
     loop.close()
@@ -281,7 +283,9 @@ def test_limits_and_modes_of_the_interpreter_and_the_kernel_are_restored(new_sta
             threading.gettrace(), asyncio.events._event_loop_policy,  # type: ignore[attr-defined]
         ]  # fmt: skip
 
-    state, loop = new_state(), asyncio.new_event_loop()
+    # First, because it makes the policy that is restored.
+    loop = asyncio.new_event_loop()
+    state = new_state()
     before = traits()
     run(state, handler)
     loop.close()
