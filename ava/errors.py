@@ -64,7 +64,6 @@ __all__ = [
     "SessionEnded",
     "SessionMissing",
     "SessionNested",
-    "SessionsFull",
     "SettingsError",
     "StartError",
     "StatementFailed",
@@ -442,12 +441,6 @@ class ApiKeyNotFound(NotFound):
 
 class ApiKeysFull(RequestError):
     """The tenant has as many API keys as it may have; revoke one first."""
-
-    code = ErrorCode.RESOURCE_CONFLICT
-
-
-class SessionsFull(RequestError):
-    """The tenant has as many sessions as it may have; end some with DELETE /v1/ava/sessions."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 

@@ -36,11 +36,16 @@ class Caller:
     """Who makes a request. Everything read or written belongs to its tenant."""
 
     tenant_id: str
-    #: The user who acts; of an API key without a user the key's id.
+    #: The user who acts, a label; of an API key without a user the key's id.
     user_id: str
     role: Role
     #: The API key that stands for the caller; None if another way identified it.
     key_id: str | None = None
+
+    @property
+    def principal(self) -> str:
+        """Returns who the caller is: the API key where one is used, whatever user its holder names, else the user."""
+        return self.key_id or self.user_id
 
     @property
     def is_operator(self) -> bool:

@@ -42,7 +42,6 @@ __all__ = [
     "SEARCHED_INPUT_BYTES",
     "SEARCHED_JOBS",
     "SEARCHED_LINES",
-    "SESSIONS",
     "STREAM_BUFFER_BYTES",
     "TAGS",
     "TENANT_CONNECTIONS",
@@ -51,6 +50,7 @@ __all__ = [
     "TENANT_STORED_BYTES",
     "TENANT_STREAMS",
     "TENANT_WAITS",
+    "USER_SESSIONS",
     "WATCHERS",
     "WEBHOOKS",
     "WEBHOOK_BODY_BYTES",
@@ -215,12 +215,13 @@ WEBHOOKS = Limit(
     fixed=100,
 )
 API_KEYS = Limit(name="api_keys", unit="keys", meaning="API keys of a tenant, expired ones too.", status=409, fixed=200)
-SESSIONS = Limit(
-    name="sessions",
+USER_SESSIONS = Limit(
+    name="user_sessions",
     unit="sessions",
-    meaning="Sessions of the dashboard of a tenant, with the unused links that start one.",
-    status=409,
-    fixed=1_000,
+    meaning="Sessions of the dashboard of one user, or of one API key, with the unused links that start one; a new one "
+    "ends the oldest.",
+    status=None,
+    fixed=50,
 )
 ERROR_GROUPS = Limit(
     name="error_groups",
@@ -421,7 +422,7 @@ LIMITS: tuple[Limit, ...] = (
     SCHEDULE_INPUT_BYTES,
     WEBHOOKS,
     API_KEYS,
-    SESSIONS,
+    USER_SESSIONS,
     ERROR_GROUPS,
     WORKER_ENTRIES,
     WORKER_SECRETS,

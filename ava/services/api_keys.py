@@ -28,7 +28,7 @@ from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import idempotency
 
-__all__ = ["ApiKeys"]
+__all__ = ["ApiKeys", "check_key"]
 
 #: Seconds for which a process trusts what it has read of a key. A revoked key is refused everywhere within 2 s.
 _TRUST_SECONDS = 1.5
@@ -52,7 +52,8 @@ class ApiKeys:
         """Create a key. Returns it, and True if an earlier call with the idempotency key created it.
 
         The token is in the first answer only, because the database does not hold it. Raises `ApiKeyRoleTooHigh`,
-        `InvalidFields` if it has expired already, `ApiKeysFull`, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        `InvalidFields` if it has expired already, `ApiKeysFull`, `Unauthorized` if the caller's key was just revoked,
+        `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
         if spec.role > caller.role:
             raise ApiKeyRoleTooHigh
@@ -67,12 +68,13 @@ class ApiKeys:
             created = api_keys.create(
                 connection,
                 spec,
-                tenant_id=caller.tenant_id,
-                created_by=caller.user_id,
+                caller=caller,
                 token=token,
                 max_keys=API_KEYS.value,
             )
             if created is None:
+                if caller.key_id is not None:
+                    check_key(connection, caller, caller.key_id)
                 sentence = f"The tenant has {API_KEYS.value} API keys, which is the most; revoke one first."
                 raise ApiKeysFull(API_KEYS.message(sentence))
             if key is not None:
@@ -90,7 +92,10 @@ class ApiKeys:
             return found, api_keys.count(connection, tenant_id=tenant_id)
 
     def revoke(self, caller: Caller, key_id: str) -> ApiKey:
-        """Revoke a key, at once here and within 2 s in the other processes. Returns it. Raises `ApiKeyNotFound`."""
+        """Revoke a key and those that were made with it, at once here and within 2 s in the other processes.
+
+        Returns it. Raises `ApiKeyNotFound`, `DatabaseUnavailable`.
+        """
         with self._database.connect() as connection:
             revoked = api_keys.delete(connection, tenant_id=caller.tenant_id, key_id=key_id)
             if revoked is None:
@@ -131,6 +136,12 @@ class ApiKeys:
         # A server that is read-only at the moment still answers reads.
         with suppress(DatabaseUnavailable), self._database.connect() as connection:
             api_keys.note_use(connection, tenant_id=found.tenant_id, key_id=found.id)
+
+
+def check_key(connection: Connection, caller: Caller, key_id: str) -> None:
+    """Raises `Unauthorized` if the caller's key was revoked in this moment."""
+    if api_keys.show(connection, tenant_id=caller.tenant_id, key_id=key_id) is None:
+        raise Unauthorized
 
 
 def _show(connection: Connection, caller: Caller, key_id: str) -> ApiKey:

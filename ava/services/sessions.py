@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 
 from ava.domain import tokens
 from ava.domain.caller import Caller, Role
-from ava.domain.limits import SESSIONS
+from ava.domain.limits import USER_SESSIONS
 from ava.domain.session import LINK_SECONDS, SESSION_SECONDS, Session, read_cookie, write_cookie
 from ava.domain.tokens import Token, TokenKind
-from ava.errors import Forbidden, SessionEnded, SessionsFull, Unauthorized
+from ava.errors import Forbidden, SessionEnded, Unauthorized
 from ava.services.key_cache import KeyCache, cache_name
 from ava.settings import Settings
-from ava.store.access import api_keys, sessions
-from ava.store.engine.database import Connection, Database
+from ava.store.access import sessions
+from ava.store.engine.database import Database
 
 __all__ = ["SessionUse", "Sessions"]
 
@@ -61,32 +61,24 @@ class Sessions:
         self._known: KeyCache[Session] = KeyCache(_MAX_REMEMBERED)
 
     def start(self, caller: Caller) -> SessionUse:
-        """Start a session of the caller. Raises `SessionsFull`, `DatabaseUnavailable`."""
+        """Start a session of the caller, whose oldest end beyond `USER_SESSIONS`. Raises `DatabaseUnavailable`."""
         session, token = self._create(caller, TokenKind.SESSION, seconds=SESSION_SECONDS)
         return SessionUse(session=session, tenant_id=caller.tenant_id, token=token)
 
     def make_link(self, caller: Caller) -> tuple[Session, str]:
-        """Returns a link that starts one session of the caller, and its token. Raises `SessionsFull`."""
+        """Returns a link that starts one session of the caller, and its token. Raises `DatabaseUnavailable`."""
         return self._create(caller, TokenKind.LINK, seconds=LINK_SECONDS)
 
     def _create(self, caller: Caller, kind: TokenKind, *, seconds: int) -> tuple[Session, str]:
         token, key = tokens.make(kind, self._mark), self._keys[0]
-        with self._database.connect() as connection:
+        with self._database.transaction() as connection:
             made = sessions.create(
-                connection, caller, token=token, key=key, seconds=seconds, max_sessions=SESSIONS.value
+                connection, caller, token=token, key=key, seconds=seconds, max_sessions=USER_SESSIONS.value
             )
-            if made is None and caller.key_id is not None:
-                self._check_key(connection, caller, caller.key_id)
         if made is None:
-            sentence = f"The tenant has {SESSIONS.value:,} sessions, which is the most; end some first."
-            raise SessionsFull(SESSIONS.message(sentence))
-        return made, token.text
-
-    @staticmethod
-    def _check_key(connection: Connection, caller: Caller, key_id: str) -> None:
-        """Raises `Unauthorized` if the key was revoked in this moment."""
-        if api_keys.show(connection, tenant_id=caller.tenant_id, key_id=key_id) is None:
+            # The caller's API key was revoked in this moment.
             raise Unauthorized
+        return made, token.text
 
     def take_link(self, token: str) -> Caller:
         """Use a link up. Returns the caller that made it. Raises `SessionEnded` if it was used or is too old."""
@@ -132,8 +124,8 @@ class Sessions:
         self._known.clear()
 
     def end_all(self, caller: Caller) -> int:
-        """End the sessions and links of the caller's user in its tenant. Returns their number."""
+        """End the sessions and links of the caller's API key, or of its user. Returns their number."""
         with self._database.connect() as connection:
-            ended = sessions.delete_of_user(connection, tenant_id=caller.tenant_id, user_id=caller.user_id)
+            ended = sessions.delete_all_of(connection, caller)
         self._known.clear()
         return ended

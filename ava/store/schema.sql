@@ -803,11 +803,15 @@ CREATE TABLE api_keys (
     lookup text NOT NULL UNIQUE,
     hash bytea NOT NULL,
     created_by text NOT NULL,
+    -- The key with which it was made. It ends with that key, and expires no later.
+    made_with uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz,
     last_used_at timestamptz,
-    PRIMARY KEY (tenant_id, id)
+    PRIMARY KEY (tenant_id, id),
+    FOREIGN KEY (tenant_id, made_with) REFERENCES api_keys ON DELETE CASCADE
 ) WITH (fillfactor = 85);
+CREATE INDEX api_keys_made_with ON api_keys (tenant_id, made_with) WHERE made_with IS NOT NULL;
 
 -- Sessions of the dashboard, and the links that start them. A session that was ended, and a link that was used, has no
 -- row. The sessions of an API key end with it.

@@ -84,6 +84,51 @@ def test_a_key_has_its_role_and_grants_none_above_its_makers(api: Api) -> None:
     assert made["created_by"] == writer["id"]
 
 
+def test_a_key_ends_with_the_key_with_which_it_was_made(api: Api) -> None:
+    parent = create(api, expires_at="2990-01-01T00:00:00Z")
+    body = {"name": "child", "role": "tenant-system-admin"}
+    made = api.post(KEYS, json=body, headers=bearer(parent)).get_json()["data"]
+    assert made["expires_at"] == parent["expires_at"], "it does not outlive its maker's expiry"
+    sooner = api.post(KEYS, json=body | {"expires_at": "2980-01-01"}, headers=bearer(parent)).get_json()["data"]
+    assert sooner["expires_at"].startswith("2980")
+    # A session of the key makes no key that outlives it either.
+    cookie = api.post("/v1/ava/session", headers=bearer(made)).headers["Set-Cookie"].partition(";")[0]
+    in_session = {**NONE, "cookie": cookie, "x-tenant-id": "ten_test"}
+    grandchild = api.post(KEYS, json=body, headers=in_session).get_json()["data"]
+    assert (grandchild["created_by"], grandchild["expires_at"]) == (made["id"], parent["expires_at"])
+    apart = create(api)
+    assert api.get(JOBS, headers=bearer(grandchild)).status_code == 200
+    assert api.request("DELETE", f"{KEYS}/{parent['id']}").status_code == 200
+    for each in (parent, made, sooner, grandchild):
+        error_of(api.get(JOBS, headers=bearer(each)), 401, "unauthorized")
+    assert api.get(JOBS, headers=bearer(apart)).status_code == 200
+    assert [each["id"] for each in api.get(KEYS).get_json()["data"]] == [apart["id"]]
+
+
+def test_a_key_that_was_revoked_a_moment_ago_makes_no_key(api: Api) -> None:
+    parent = create(api)
+    assert api.get(JOBS, headers=bearer(parent)).status_code == 200
+    # Another process has revoked it, and this one still trusts what it has read.
+    api.execute("DELETE FROM api_keys")
+    answer = api.post(KEYS, json={"name": "late", "role": "tenant-user"}, headers=bearer(parent))
+    error_of(answer, 401, "unauthorized")
+
+
+def test_what_is_made_with_a_key_is_by_the_key_whatever_user_its_holder_names(api: Api) -> None:
+    key = create(api)
+    named = bearer(key, x_user_id="usr_forged")
+    made = [
+        api.post(KEYS, json={"name": "child", "role": "tenant-user"}, headers=named),
+        api.post(
+            "/v1/ava/schedules",
+            json={"worker_id": "wkr_open", "cron": "0 4 * * *", "timezone": "UTC"},
+            headers=named,
+        ),
+        api.post(f"{JOBS}/cancel", json={"filter": {"status": "queued"}}, headers=named),
+    ]
+    assert [answer.get_json()["data"]["created_by"] for answer in made] == [key["id"]] * 3, [m.text for m in made]
+
+
 def test_the_database_and_the_lists_hold_no_token(api: Api) -> None:
     key = create(api)
     api.get(JOBS, headers=bearer(key))

@@ -11,6 +11,7 @@ import pytest
 from werkzeug.http import parse_cookie
 from werkzeug.test import TestResponse
 
+from ava.domain.limits import USER_SESSIONS
 from ava.services import sessions as sessions_service
 from ava.settings import Settings
 from ava.store.access import sessions
@@ -188,14 +189,55 @@ def test_a_session_ends_with_the_api_key_that_started_it(api: Api) -> None:
     error_of(with_cookie(api, "GET", JOBS, cookie), 401, "unauthorized")
 
 
-def test_sessions_are_limited_audited_and_deleted_after_their_end(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in range(2):
+def _key(api: Api, role: str = "tenant-user") -> dict[str, str | None]:
+    """Returns the headers of a request with a new API key."""
+    made = api.post("/v1/ava/keys", json={"name": "theirs", "role": role}).get_json()["data"]
+    return {**NO_HEADERS, "authorization": f"Bearer {made['token']}"}
+
+
+def test_a_users_many_sessions_end_its_own_oldest_and_lock_nobody_out(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions_service, "USER_SESSIONS", replace(USER_SESSIONS, fixed=2))
+    admin, theirs = sign_in(api), _key(api)
+    cookies = [sign_in(api, {**theirs, "x-user-id": f"usr_{each}"}) for each in ("a", "b", "test")]
+    answers = [with_cookie(api, "GET", JOBS, cookie).status_code for cookie in (admin, *cookies)]
+    assert answers == [200, 401, 200, 200]
+    assert api.post(f"{SESSION}/links").status_code == 201
+    second = sign_in(api)
+    assert with_cookie(api, "GET", JOBS, second).status_code == 200
+    error_of(with_cookie(api, "GET", JOBS, admin), 401, "unauthorized")
+
+
+def test_a_key_with_the_name_of_another_user_ends_the_sessions_of_the_key_alone(api: Api) -> None:
+    admin, theirs, others = sign_in(api), _key(api), _key(api)
+    kept, own = sign_in(api, {**others, "x-user-id": "usr_test"}), sign_in(api, {**theirs, "x-user-id": "usr_any"})
+    forged = api.request("DELETE", "/v1/ava/sessions", headers={**theirs, "x-user-id": "usr_test"})
+    assert forged.get_json()["data"] == {"ended": 1}
+    answers = [with_cookie(api, "GET", JOBS, cookie).status_code for cookie in (admin, kept, own)]
+    assert answers == [200, 200, 401]
+    assert api.request("DELETE", "/v1/ava/sessions").get_json()["data"] == {"ended": 1}, "not those of keys"
+
+
+def test_the_cookie_is_secure_behind_a_proxy_that_the_public_url_names(database_settings: Settings) -> None:
+    with Api.running(replace(database_settings, public_url="https://jobs.example.com")) as api:
+        assert "; Secure" in api.post(SESSION).headers["Set-Cookie"]
+        moved = with_cookie(
+            api,
+            "PATCH",
+            SESSION,
+            sign_in(api, {"x-platform-role": "platform-admin"}),
+            {"x-tenant-id": "ten_test"},
+            json={"tenant_id": "ten_other"},
+        )
+        assert "; Secure" in moved.headers["Set-Cookie"]
+    with Api.running(replace(database_settings, public_url="http://jobs.example.com")) as api:
+        assert "Secure" not in api.post(SESSION).headers["Set-Cookie"]
+
+
+def test_sessions_are_audited_and_deleted_after_their_end(api: Api) -> None:
+    for _ in range(3):
         sign_in(api)
-    monkeypatch.setattr(type(sessions_service.SESSIONS), "value", 2)
-    full = error_of(api.post(SESSION), 409, "resource_conflict")
-    assert full["message"].endswith("(limit sessions)")
-    api.execute("UPDATE sessions SET expires_at = now() - interval '1 second'")
-    sign_in(api)
     entries = api.get("/v1/ava/audit", query_string={"filter[action]": "sessions.start"}).get_json()["data"]
     assert 201 in {entry["status"] for entry in entries}
     assert "usr_test" in {entry["user_id"] for entry in entries}

@@ -71,7 +71,7 @@ def list_keys(query: PageRequest) -> Response:
 @blueprint.delete("/<key_id>")
 @operation(
     summary="Revoke an API key",
-    description="It is refused at once, by every process within 2 seconds.",
+    description="It is refused at once, by every process within 2 seconds, and so is every key that was made with it.",
     record=KeyDeletedRecord(),
     failures=(404,),
     is_write=True,

@@ -115,7 +115,8 @@ def end() -> Response:
 @blueprint.delete("/sessions")
 @operation(
     summary="End all sessions of a user",
-    description="Ends every session of the caller's user in its tenant, and makes its unused links invalid.",
+    description="Ends every session of the caller in its tenant, of its API key or else of its user, and makes the "
+    "unused links invalid.",
     record=EndedSessionsRecord(),
     is_audited=True,
 )
@@ -156,7 +157,7 @@ def _with_cookie(use: SessionUse, status: int, *, tenant_id: str | None = None) 
         context().sessions.cookie_of(use),
         expires=use.session.expires_at,
         path="/",
-        secure=request.is_secure,
+        secure=request.is_secure or context().settings.public_url.startswith("https://"),
         httponly=True,
         samesite="Strict",
     )

@@ -193,7 +193,7 @@ class OperationRecord(Schema):
     failed = WholeNumber(
         minimum=0, maximum=_MAX_COUNT, metadata={"description": "Jobs that could not be retried; see `reason`."}
     )
-    created_by = Text(metadata={"description": "The user who made it."})
+    created_by = Text(metadata={"description": "The user, or the API key, that made it."})
     created_at = Instant()
     completed_at = Instant(allow_none=True)
     result = JsonText(

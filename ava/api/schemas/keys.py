@@ -50,7 +50,12 @@ class KeyBody(Strict):
         required=True, metadata={"description": "What the key may do; no role above the caller's.", "enum": _ROLES}
     )
     expires_at = Instant(
-        load_default=None, allow_none=True, metadata={"description": "From when on it is refused; null for never."}
+        load_default=None,
+        allow_none=True,
+        metadata={
+            "description": "From when on it is refused; null for never. A "
+            "key that is made with another one ends with that one at the latest."
+        },
     )
 
     @post_load

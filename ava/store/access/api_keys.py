@@ -8,7 +8,7 @@ from typing import Any
 
 from ava.domain import ids, tokens
 from ava.domain.api_key import ApiKey, ApiKeySpec
-from ava.domain.caller import Role
+from ava.domain.caller import Caller, Role
 from ava.domain.tokens import Token
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -19,10 +19,15 @@ _COLUMNS = "k.id::text, k.tenant_id, k.name, k.role, k.lookup, k.created_by, k.c
 
 # The lock makes the creations of one tenant take turns, so that their number stays exact.
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('api keys of ' || %(tenant_id)s, 0))")
+# No key outlives the one with which it was made.
 _CREATE = Statement(f"""
-INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, expires_at)
-SELECT %(tenant_id)s, %(name)s, %(role)s, %(lookup)s, %(hash)s, %(created_by)s, %(expires_at)s
+INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, made_with, expires_at)
+SELECT %(tenant_id)s, %(name)s, %(role)s, %(lookup)s, %(hash)s, %(created_by)s, %(made_with)s::uuid,
+    least(%(expires_at)s, (SELECT m.expires_at FROM api_keys AS m
+        WHERE m.tenant_id = %(tenant_id)s AND m.id = %(made_with)s::uuid))
 WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = %(tenant_id)s) < %(max_keys)s
+    AND (%(made_with)s::uuid IS NULL OR EXISTS (SELECT FROM api_keys AS e
+        WHERE e.tenant_id = %(tenant_id)s AND e.id = %(made_with)s::uuid))
 RETURNING {_COLUMNS}
 """)
 
@@ -31,12 +36,15 @@ def create(
     connection: Connection,
     spec: ApiKeySpec,
     *,
-    tenant_id: str,
-    created_by: str,
+    caller: Caller,
     token: Token,
     max_keys: int,
 ) -> ApiKey | None:
-    """Create a key in a transaction. Returns None if the tenant has as many keys as it may have."""
+    """Create a key in a transaction. It ends with the caller's API key, if one is used.
+
+    Returns None if the tenant has as many keys as it may have, or if the caller's API key was revoked.
+    """
+    tenant_id = caller.tenant_id
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
     parameters = {
         "tenant_id": tenant_id,
@@ -44,7 +52,8 @@ def create(
         "role": spec.role.header,
         "lookup": token.lookup,
         "hash": tokens.hash_of(token),
-        "created_by": created_by,
+        "created_by": caller.principal,
+        "made_with": None if caller.key_id is None else key_uuid(caller.key_id),
         "expires_at": spec.expires_at,
         "max_keys": max_keys,
     }
@@ -91,7 +100,7 @@ DELETE FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::u
 
 
 def delete(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | None:
-    """Delete a key. Returns it, or None if the tenant has no such key."""
+    """Delete a key, and with it those that were made with it. Returns it, or None if the tenant has no such key."""
     row = connection.exec_driver_sql(_DELETE, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).first()
     return None if row is None else _key(row)
 

@@ -13,21 +13,31 @@ from ava.store.access.api_keys import key_uuid
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["create", "delete", "delete_expired", "delete_of_user", "find", "take_link"]
+__all__ = ["create", "delete", "delete_all_of", "delete_expired", "find", "take_link"]
 
 _COLUMNS = "s.id::text, s.tenant_id, s.user_id, s.role, s.expires_at, s.key_id::text"
 
-# No session outlives the API key that made it. The count may miss what is being made in the same moment.
+# No session outlives the API key that made it.
 _CREATE = Statement(f"""
 INSERT INTO sessions AS s (tenant_id, user_id, role, key_id, is_link, lookup, hash, expires_at)
 SELECT %(tenant_id)s, %(user_id)s, %(role)s, %(key_id)s::uuid, %(is_link)s, %(lookup)s, %(hash)s,
     least(now() + %(seconds)s * interval '1 second', (SELECT k.expires_at FROM api_keys AS k
         WHERE k.tenant_id = %(tenant_id)s AND k.id = %(key_id)s::uuid))
-WHERE (SELECT count(*) FROM (SELECT 1 FROM sessions AS o
-        WHERE o.tenant_id = %(tenant_id)s AND o.expires_at > now() LIMIT %(max_sessions)s) AS c) < %(max_sessions)s
-    AND (%(key_id)s::uuid IS NULL OR EXISTS (SELECT 1 FROM api_keys AS e
-        WHERE e.tenant_id = %(tenant_id)s AND e.id = %(key_id)s::uuid))
+WHERE %(key_id)s::uuid IS NULL OR EXISTS (SELECT 1 FROM api_keys AS e
+    WHERE e.tenant_id = %(tenant_id)s AND e.id = %(key_id)s::uuid)
 RETURNING {_COLUMNS}
+""")
+#: The sessions of a caller: those of its API key, whatever user they name, or those of its user without a key.
+_ARE_OF = """s.tenant_id = %(tenant_id)s AND s.key_id IS NOT DISTINCT FROM %(key_id)s::uuid
+    AND (s.key_id IS NOT NULL OR s.user_id = %(user_id)s)"""
+# Those that are being made in the same moment are not seen; the next creation ends what exceeds the limit by them.
+_END_OLDEST = Statement(f"""
+DELETE FROM sessions AS d WHERE d.tenant_id = %(tenant_id)s AND d.id IN (
+    SELECT o.id FROM (
+        SELECT s.id FROM sessions AS s WHERE {_ARE_OF} AND s.id <> %(new_id)s::uuid AND s.expires_at > now()
+        ORDER BY s.created_at DESC, s.id DESC OFFSET %(max_others)s
+    ) AS o ORDER BY o.id
+)
 """)
 
 
@@ -36,21 +46,28 @@ def create(
 ) -> Session | None:
     """Create the session of so many seconds, or the link, that a token names. `key` is a shared key for its hash.
 
-    Returns None if the tenant has as many as it may have, or if the caller's API key was revoked.
+    Of more than `max_sessions` of the caller the oldest end. Returns None if the caller's API key was revoked.
     """
-    parameters = {
-        "tenant_id": caller.tenant_id,
-        "user_id": caller.user_id,
+    parameters = _owner(caller) | {
         "role": caller.role.header,
-        "key_id": None if caller.key_id is None else key_uuid(caller.key_id),
         "is_link": token.kind is TokenKind.LINK,
         "lookup": token.lookup,
         "hash": tokens.hash_of(token, key),
         "seconds": seconds,
-        "max_sessions": max_sessions,
     }
     row = connection.exec_driver_sql(_CREATE, parameters).first()
-    return None if row is None else _session(row)
+    if row is None:
+        return None
+    created = _session(row)
+    ending = _owner(caller) | {"new_id": created.id, "max_others": max_sessions - 1}
+    connection.exec_driver_sql(_END_OLDEST, ending)
+    return created
+
+
+def _owner(caller: Caller) -> dict[str, object]:
+    """Returns the parameters of `_ARE_OF`."""
+    key_id = None if caller.key_id is None else key_uuid(caller.key_id)
+    return {"tenant_id": caller.tenant_id, "user_id": caller.user_id, "key_id": key_id}
 
 
 # It is not scoped to a tenant, because the session says which one it is of.
@@ -92,15 +109,12 @@ def delete(connection: Connection, session: Session) -> None:
     connection.exec_driver_sql(_DELETE, {"tenant_id": session.tenant_id, "id": session.id})
 
 
-_DELETE_OF_USER = Statement("""
-DELETE FROM sessions AS s WHERE s.tenant_id = %(tenant_id)s AND s.user_id = %(user_id)s
-""")
+_DELETE_ALL_OF = Statement(f"DELETE FROM sessions AS s WHERE {_ARE_OF}")
 
 
-def delete_of_user(connection: Connection, *, tenant_id: str, user_id: str) -> int:
-    """End the sessions and links of a user of a tenant. Returns their number."""
-    parameters = {"tenant_id": tenant_id, "user_id": user_id}
-    return connection.exec_driver_sql(_DELETE_OF_USER, parameters).rowcount
+def delete_all_of(connection: Connection, caller: Caller) -> int:
+    """End the sessions and links of a caller: of its API key, or of its user in its tenant. Returns their number."""
+    return connection.exec_driver_sql(_DELETE_ALL_OF, _owner(caller)).rowcount
 
 
 _DELETE_EXPIRED = Statement("""

@@ -100,7 +100,7 @@ def create(
         "kind": kind.value,
         "filter": json.dumps(job_filter.as_record()),
         "total": total,
-        "user_id": caller.user_id,
+        "user_id": caller.principal,
         "role": caller.role.name,
         "request_id": request_id,
     }
