@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ava.dispatcher.duties.due import DueJobs
+from ava.domain import ids
 from ava.domain.schedules.schedule_record import Overlap
 from ava.settings import Settings
 from tests.backlog import open_backlog
@@ -45,6 +46,21 @@ def test_one_job_waits_for_the_last_one_and_starts_when_it_is_final(scheduled: S
     scheduled.fire(4)
     # The released job is the last one now; the new one waits for it.
     assert scheduled.backlog.count("waits_for = 'earlier_job'") == 1
+
+
+def test_a_job_that_waited_and_was_cancelled_does_not_hide_the_one_that_runs(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
+    scheduled.fire(1)
+    first = scheduled.show(schedule).last_job_id
+    scheduled.start_last(schedule)
+    scheduled.fire(2)
+    waiting = scheduled.show(schedule).last_job_id
+    assert waiting is not None
+    scheduled.service._jobs.cancel(CALLER, waiting)
+    scheduled.fire(3)
+    assert scheduled.backlog.count("waits_for = 'earlier_job'") == 1
+    ((earlier,),) = scheduled.backlog.run("SELECT earlier_job_id::text FROM jobs WHERE waits_for = 'earlier_job'")
+    assert ids.encode("job", earlier) == first
 
 
 def test_a_waiting_job_explains_what_it_waits_for(scheduled: Scheduled) -> None:

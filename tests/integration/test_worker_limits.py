@@ -397,3 +397,48 @@ def test_a_handler_that_is_rate_limited_puts_its_whole_key_off_and_keeps_its_att
     assert backlog.count("attempt = 0 AND run_at > now() + interval '59 minutes'") == 1
     _insert(backlog, 3)
     assert (feed.run_once(1), feed.run_once(2)) == (0, 0)
+
+
+def test_rate_limited_holds_back_what_was_admitted_and_refuses_its_message(backlog: Backlog) -> None:
+    _limit(backlog, rate=Rate(jobs=1000, seconds=1.0))
+    _insert(backlog, 1)
+    feed = _feed(backlog)
+    feed.run_once(0)
+    (job,) = _claim_all(backlog)
+    (admitted,) = _insert(backlog, 1)
+    wait_until(lambda: feed.run_once(1) == 1, what="the rate allows the second start")
+    with backlog.database.connect() as connection:
+        assert limits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
+    assert backlog.claim(admitted) is None
+    assert (feed.run_once(2), backlog.count("waits_for = 'permit'")) == (0, 1)
+
+
+@pytest.mark.parametrize("is_loss", [True, False])
+def test_a_run_that_is_rescued_waits_for_its_rate_again(backlog: Backlog, is_loss: bool) -> None:
+    _limit(backlog, rate=Rate(jobs=1, seconds=3600.0))
+    _insert(backlog, 1)
+    feed = _feed(backlog)
+    assert feed.run_once(0) == 1
+    (job,) = _claim_all(backlog)
+    with backlog.database.connect() as connection:
+        rescues.rescue(
+            connection, job_id=job.id, run_no=1, node_id=NODE, msg="lost", error="WorkerLost: it died", is_loss=is_loss
+        )
+    assert (feed.run_once(1), feed.run_once(2), _claim_all(backlog)) == (0, 0, [])
+    backlog.run("UPDATE rate_states SET next_at = now()")
+    assert feed.run_once(3) == 1
+
+
+def test_an_urgent_job_of_a_tenant_at_its_limit_keeps_no_permit_from_another_tenant(backlog: Backlog) -> None:
+    _limit(backlog, 1)
+    _set(backlog, "ten_a", max_running=0)
+    feed = _feed(backlog)
+    _insert(backlog, 3, tenant_id="ten_a", priority=1)
+    _insert(backlog, 1, tenant_id="ten_b", priority=9)
+    for now in range(3):
+        feed.run_once(now)
+    ((run_no,),) = backlog.run("SELECT run_no FROM jobs WHERE published_at IS NOT NULL AND tenant_id = 'ten_b'")
+    for now in range(3, 6):
+        feed.run_once(now)
+    # Nor does it take the permit back again and again.
+    assert backlog.count(f"published_at IS NOT NULL AND tenant_id = 'ten_b' AND run_no = {run_no}") == 1

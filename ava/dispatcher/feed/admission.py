@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from ava.dispatcher.feed.fair_queue import FairQueue
 from ava.domain.fair_queue import TurnClock, WaitingJob
@@ -84,13 +85,36 @@ class Admission:
         with limit_keys.locked_key_states(
             self._connections, keys, dead_after_seconds=self._node_dead_seconds, max_next=_MAX_EACH
         ) as (connection, states):
-            rooms = [(state, self._make_room(connection, state)) for state in states]
+            fronts = (
+                [front for state in states if (front := self._front(connection, state)) is not None]
+                if self._fair_queue.has_limits
+                else states
+            )
+            rooms = [(state, self._make_room(connection, state)) for state in fronts]
             chosen = self._choose(connection, [(state, room) for state, room in rooms if room > 0], max_permits)
             if not chosen:
                 return []
             return permits.admit(
                 connection, [(job, may_publish(job.tenant_id, job.queue, job.priority)) for job in chosen]
             )
+
+    def _front(self, connection: Connection, state: KeyState) -> KeyState | None:
+        """Returns a key's state with the most urgent priority of which a tenant may run more; None if there is none.
+
+        A job of a tenant at its limit takes no permit, and keeps no less urgent job of another tenant from one. A key
+        with too many permits keeps its state.
+        """
+        if state.room < 0:
+            return state
+        priority: int | None = state.priority
+        while priority is not None:
+            waiting = limits.waiting_tenants(connection, key=state.key, priority=priority, limit=_MAX_TENANTS)
+            if self._with_room(connection, [(state.key, priority, tenant) for tenant in waiting]):
+                break
+            priority = limits.next_priority(connection, key=state.key, priority=priority)
+        if priority is None or priority == state.priority:
+            return None if priority is None else state
+        return replace(state, priority=priority, is_of_several_tenants=True, next_jobs=())
 
     def _make_room(self, connection: Connection, state: KeyState) -> int:
         """Returns a key's free permits. Unstarted jobs give theirs up to a more urgent one that waits."""

@@ -17,7 +17,7 @@ from ava.store.engine.plans import PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 
-__all__ = ["LimitedJob", "waiting_jobs", "waiting_tenants"]
+__all__ = ["LimitedJob", "next_priority", "waiting_jobs", "waiting_tenants"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +51,20 @@ def waiting_tenants(connection: Connection, *, key: str, priority: int, limit: i
     """Returns the tenants whose jobs of a priority wait for a key."""
     parameters = {"key": key, "priority": priority, "limit": limit}
     return list(connection.exec_driver_sql(_WAITING_TENANTS, parameters).scalars())
+
+
+_NEXT_PRIORITY = Statement("""
+SELECT priority FROM jobs
+WHERE limit_key = %(key)s AND priority > %(priority)s AND status = 'queued' AND waits_for = 'permit'
+ORDER BY limit_key, priority, tenant_id, id LIMIT 1
+""")
+
+
+def next_priority(connection: Connection, *, key: str, priority: int) -> int | None:
+    """Returns the most urgent priority after another one whose jobs wait for a key; None if there is none."""
+    parameters = {"key": key, "priority": priority}
+    found: int | None = connection.exec_driver_sql(_NEXT_PRIORITY, parameters).scalar()
+    return found
 
 
 _WAITING_JOBS = Prepared(
