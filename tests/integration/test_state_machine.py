@@ -16,6 +16,7 @@ from tests.integration.model.coverage import (
     undriven,
     written_tables,
 )
+from tests.integration.model.mutants import MUTANTS, Mutant
 from tests.integration.model.recorder import Recorder, open_database
 from tests.integration.model.runner import Runner
 
@@ -54,3 +55,8 @@ def test_the_tables_that_a_statement_writes_are_found() -> None:
 
 def test_every_statement_that_the_model_leaves_out_exists() -> None:
     assert set(NOT_DRIVEN) - all_statements().keys() == set()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_defect_that_the_model_must_find_changes_a_statement(mutant: Mutant) -> None:
+    assert mutant.changed

@@ -408,7 +408,7 @@ def test_rate_limited_holds_back_what_was_admitted_and_refuses_its_message(backl
     (admitted,) = _insert(backlog, 1)
     wait_until(lambda: feed.run_once(1) == 1, what="the rate allows the second start")
     with backlog.database.connect() as connection:
-        assert limits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
+        assert permits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
     assert backlog.claim(admitted) is None
     assert (feed.run_once(2), backlog.count("waits_for = 'permit'")) == (0, 1)
 
@@ -421,7 +421,7 @@ def test_a_run_that_is_rescued_waits_for_its_rate_again(backlog: Backlog, is_los
     assert feed.run_once(0) == 1
     (job,) = _claim_all(backlog)
     with backlog.database.connect() as connection:
-        rescues.rescue(
+        rescue.rescue(
             connection, job_id=job.id, run_no=1, node_id=NODE, msg="lost", error="WorkerLost: it died", is_loss=is_loss
         )
     assert (feed.run_once(1), feed.run_once(2), _claim_all(backlog)) == (0, 0, [])

@@ -18,18 +18,26 @@ from tests.integration.model.runner import STEPS_PER_HISTORY, Runner
 
 
 @contextmanager
-def model_database(recorder: Recorder) -> Iterator[Database]:
-    """A database on a PostgreSQL server of its own."""
+def model_server() -> Iterator[Databases]:
+    """A PostgreSQL server of its own."""
     with running_postgres(in_memory=True) as server:
         migrate(server.url)
         databases = Databases(server)
-        with databases.fresh() as url:
-            database = open_database(url, recorder)
-            try:
-                yield database
-            finally:
-                database.close()
-        databases.close()
+        try:
+            yield databases
+        finally:
+            databases.close()
+
+
+@contextmanager
+def model_database(recorder: Recorder) -> Iterator[Database]:
+    """A database on a server of its own."""
+    with model_server() as databases, databases.fresh() as url:
+        database = open_database(url, recorder)
+        try:
+            yield database
+        finally:
+            database.close()
 
 
 def main() -> int:

@@ -101,7 +101,12 @@ def trigger_several(history: History) -> None:
     """Several jobs of one call."""
     tenant, count = history.choose(TENANTS), history.choose([2, 3, 4, 18])
     specs = [_spec(history) for _ in range(count)] if count < 18 else [_spec(history)] * count
-    history.say(tenant, [(spec.worker_id, spec.priority) for spec in specs[:4]], count)
+    trigger_specs(history, tenant, specs)
+
+
+def trigger_specs(history: History, tenant: str, specs: Sequence[JobSpec]) -> None:
+    """Trigger jobs in one call."""
+    history.say(tenant, [(spec.worker_id, spec.priority) for spec in specs[:4]], len(specs))
     new = [_published(history, new_job(history, tenant, spec, position=n)) for n, spec in enumerate(specs)]
     history.act(Expected(new=new), lambda: history.driver.trigger(tenant, specs))
 

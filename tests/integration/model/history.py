@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ava.store.engine.database import Database
-from tests.integration.model import state
+from tests.integration.model import moves, state
 from tests.integration.model.cast import NODES, WORKERS, World
 from tests.integration.model.driver import Driver, VirtualClock, virtual_time
 from tests.integration.model.expected import Expected, ModelError, compare
@@ -211,12 +212,27 @@ class History:
         return self.choose([job for job in self.jobs.values() if condition(job)])
 
     def choose_run(self, condition: Callable[[Run], bool] = lambda _: True, *, stale_share: float = 0.25) -> Run:
-        """Returns a run that owns its job; in some cases any run, as a process that comes back."""
+        """Returns a run that owns its job; sometimes any run, as of a process that comes back."""
         found = [run for run in self.runs if condition(run)]
-        owning = [
-            run for run in found if (job := self.jobs.get(run.job_id)) and job.claim == run.claim and job.is_running
-        ]
-        return self.choose(found if self.is_chance(stale_share) or not owning else owning)
+        if self.is_chance(stale_share):
+            # Most of them are of a job that another run owns.
+            rivals = [run for run in found if (job := self.jobs.get(run.job_id)) and job.is_running]
+            return self.twist(self.choose(rivals if self.is_chance(0.7) else found), share=0.5)
+        return self.choose([run for run in found if self.owns(run)])
+
+    def owns(self, run: Run) -> bool:
+        """Returns True if a run owns its job."""
+        job = self.jobs.get(run.job_id)
+        return job is not None and moves.owns(job, run)
+
+    def twist(self, run: Run, *, share: float) -> Run:
+        """Returns a run, or in some cases one with another number, node or claim, as after a lossy failover."""
+        if not self.is_chance(share):
+            return run
+        number, node = run.run_no + self.random.choice([-1, 1]), self.random.choice(list(NODES))
+        return self.random.choice(
+            [replace(run, run_no=number), replace(run, node=node), replace(run, claim=self.new_uuid())]
+        )
 
     def job_id(self, uuid: str) -> str:
         return state.job_id(uuid)
@@ -225,7 +241,7 @@ class History:
         return self.jobs.get(run.job_id)
 
     def new_uuid(self) -> str:
-        return f"{self.random.getrandbits(128):032x}"
+        return str(uuid.UUID(int=self.random.getrandbits(128)))
 
 
 @contextmanager

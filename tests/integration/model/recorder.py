@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any
 
@@ -22,7 +23,9 @@ class Killed(BaseException):
 class Recorder:
     """Counts the store's statements, and kills the process that sends them where a test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, change: Callable[[Collection[str], str], str] = lambda _, text: text) -> None:
+        """`change` returns the text that is sent in place of that of statements."""
+        self._change = change
         #: How often each statement was sent, and how often it had an effect.
         self.sent: Counter[str] = Counter()
         self.effective: Counter[str] = Counter()
@@ -46,7 +49,7 @@ class Recorder:
             self._left, self.has_killed = None, True
             if not self._is_after:
                 raise Killed
-        send(query, parameters)
+        send(self._change(names, query) if names else query, parameters)
         self.step += names
         self.sent.update(names)
         if cursor.rowcount > 0:

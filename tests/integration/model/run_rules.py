@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.integration.model import moves
-from tests.integration.model.cast import NODES
+from ava.domain.job import JobSpec
+from tests.integration.model import client_rules, duty_rules, moves
+from tests.integration.model.cast import NODES, RATED, TENANTS
 from tests.integration.model.expected import Expected
 from tests.integration.model.history import History, NotNow, rule
 from tests.integration.model.moves import End, Run
@@ -13,13 +14,18 @@ from tests.integration.model.recorder import Killed
 from tests.integration.model.run_driver import claim_after
 from tests.integration.model.state import PERMIT, JobState
 
-_LATE_SHARE = 0.15
+_LATE_SHARE = 0.2
 
 
 def _take_message(history: History) -> Sequence[Run]:
     """Returns what a process may start by a message: a new one, or a late one, or one that comes twice."""
     broker = history.broker
-    is_late = history.is_chance(_LATE_SHARE) or not broker.messages
+    is_late = history.is_chance(_LATE_SHARE)
+    if is_late and history.is_chance(0.4):
+        # No message says so: after a failover that lost transactions a number may come twice.
+        job = history.choose_job(lambda job: not job.is_startable)
+        node, claim = history.choose(list(NODES)), history.new_uuid()
+        return [Run(job_id=job.id, run_no=job.run_no + 1, worker=job.worker, node=node, claim=claim)]
     message = history.choose(broker.all if is_late else broker.messages)
     if not is_late and history.is_chance(0.9):
         broker.messages.remove(message)
@@ -27,15 +33,11 @@ def _take_message(history: History) -> Sequence[Run]:
     node = history.choose(living if history.is_chance(0.9) else list(NODES))
     claim = history.new_uuid()
     runs = [
-        Run(job_id=job_id, run_no=run_no, worker=message.worker, node=node, claim=_uuid(claim))
+        Run(job_id=job_id, run_no=run_no, worker=message.worker, node=node, claim=claim)
         for job_id, run_no in message.runs
         if job_id in history.jobs
     ]
-    return history.choose([runs])
-
-
-def _uuid(digits: str) -> str:
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return [history.twist(run, share=0.3 if is_late else 0.0) for run in runs]
 
 
 def _message_of_one(history: History) -> tuple[Run, JobState]:
@@ -175,6 +177,9 @@ def end_and_claim(history: History) -> None:
 def end_and_pass(history: History) -> None:
     """A process ends its run, and its permit passes to the job that waits next."""
     run = history.choose_run(lambda run: (job := history.job_of(run)) is not None and job.limit_key is not None)
+    if history.is_chance(0.7):
+        # What was published a moment ago goes first.
+        history.pass_time(61.0)
     job = history.job_of(run)
     how = _choose_end(history, job)
     ended = None if job is None else moves.end(job, run, how)
@@ -231,6 +236,7 @@ def end_together(history: History) -> None:
     """A process writes the ends of the completed runs of a claim."""
     first = history.choose_run(lambda run: run.is_shared)
     together = [run for run in dict.fromkeys(history.runs) if run.claim == first.claim and history.is_chance(0.8)]
+    together = list({run.job_id: history.twist(run, share=0.1) for run in together}.values())
     if not together:
         raise NotNow
     how = End(status="completed", output='{"done":true}')
@@ -266,6 +272,10 @@ def give_back(history: History) -> None:
 def put_off_rate(history: History) -> None:
     """A handler was told that it is too early: no job of its rate starts for a while."""
     run = history.choose_run(lambda run: (job := history.job_of(run)) is not None and job.rate_key is not None)
+    if history.is_chance(0.6):
+        # Another one of the key is admitted.
+        history.pass_time(1801.0)
+        duty_rules.feed(history)
     job, seconds = history.job_of(run), 2500.0
     assert job is not None
     history.say(run.job_id, run.run_no, job.rate_key)
@@ -277,11 +287,43 @@ def put_off_rate(history: History) -> None:
         history.oracle.note_put_off(job.rate_key, seconds)
 
 
+@rule(weight=0.7)
+def rush(history: History) -> None:
+    """Jobs of one rate come, and each that starts ends or is lost at once."""
+    worker_id, tenant = history.choose(RATED), history.choose(TENANTS)
+    specs = [JobSpec(worker_id=worker_id)] * 6
+    client_rules.trigger_specs(history, tenant, specs)
+    for _ in range(9):
+        duty_rules.feed(history)
+        for message in [each for each in history.broker.messages if each.worker == worker_id]:
+            history.broker.messages.remove(message)
+            run = Run(
+                job_id=message.runs[0][0], run_no=message.runs[0][1], worker=worker_id, node=next(iter(NODES)),
+                claim=history.new_uuid(),
+            )  # fmt: skip
+            _start_and_lose(history, run)
+
+
+def _start_and_lose(history: History, run: Run) -> None:
+    history.runs.append(run)
+    wanted = moves.claim(history.jobs[run.job_id], history.world, run)
+    history.act(Expected.of([wanted]), lambda: history.run_driver.claim(run), can_be_killed=False)
+    if wanted is None:
+        return
+    history.oracle.note_begun(run.job_id)
+    job, error = history.jobs[run.job_id], "WorkerLost: it died"
+    rescued = moves.rescue(job, history.world, run, error=error, is_loss=True)
+    history.act(
+        Expected.of([rescued]), lambda: history.run_driver.rescue(run, error=error, is_loss=True), can_be_killed=False
+    )  # fmt: skip
+
+
 @rule(weight=4)
 def rescue(history: History) -> None:
     """A node finds that the process of a run is gone, or returns the run because it shuts down."""
     run, is_loss = history.choose_run(), history.is_chance(0.7)
     job = history.job_of(run)
+    run = history.twist(run, share=0.1)
     history.say(run.job_id, run.run_no, "lost" if is_loss else "returned")
     error = "WorkerLost: it died"
     wanted = None if job is None else moves.rescue(job, history.world, run, error=error, is_loss=is_loss)

@@ -20,11 +20,9 @@ __all__ = ["Failure", "Runner"]
 
 #: The modules that add their steps to `RULES`.
 _STEPS = (client_rules, duty_rules, run_rules, setting_rules)
-STEPS_PER_HISTORY = 120
+STEPS_PER_HISTORY = 100
 #: The workers of most jobs of one history, beside one with a rate.
 _FAVOURITES = 2
-#: Seconds for which a failing history is shortened.
-_SHORTEN_SECONDS = 30.0
 #: Whole records are compared after so many steps, because that reads all rows and logs.
 _RECORDS_EVERY = 20
 
@@ -55,6 +53,8 @@ class Runner:
     database: Database
     recorder: Recorder
     steps_per_history: int = STEPS_PER_HISTORY
+    #: Seconds for which a failing history is shortened.
+    shorten_seconds: float = 30.0
     done: Counter[str] = field(default_factory=Counter)
     histories: int = 0
 
@@ -63,7 +63,9 @@ class Runner:
         chosen = random.Random(seed)
         names = list(RULES)
         weights = [RULES[name].weight for name in names]
-        wanted = [(chosen.choices(names, weights)[0], chosen.getrandbits(48)) for _ in range(self.steps_per_history)]
+        # Many have nothing to do.
+        most = 4 * self.steps_per_history
+        wanted = [(chosen.choices(names, weights)[0], chosen.getrandbits(48)) for _ in range(most)]
         favourites = [chosen.choice(RATED), *chosen.sample(WORKERS, _FAVOURITES)]
         steps, _, error = self._follow(wanted, favourites)
         self.histories += 1
@@ -79,6 +81,8 @@ class Runner:
         with one_history(self.database, self.recorder, favourites) as history:
             try:
                 for step in wanted:
+                    if len(steps) == self.steps_per_history:
+                        break
                     steps.append(step)
                     if not history.step(*step):
                         steps.pop()
@@ -100,9 +104,11 @@ class Runner:
 
     def _shorten(self, seed: int, steps: list[Step], favourites: Sequence[str], error: str) -> Failure:
         """Leave steps out as long as the history fails."""
-        found_after, ends = len(steps), time.monotonic() + _SHORTEN_SECONDS
+        found_after, ends = len(steps), time.monotonic() + self.shorten_seconds
         best, lines, message = steps, [], error
         size = max(1, len(steps) // 2)
+        if not self.shorten_seconds:
+            return Failure(seed=seed, steps=steps, lines=[], found_after=found_after, message=error)
         _, lines, again = self._follow(steps, favourites)
         message = again or f"{error}\n(it did not fail when it was repeated)"
         while again is not None and time.monotonic() < ends:

@@ -1,0 +1,296 @@
+"""`python -m tests.integration.model.mutants`: defects that the model must find, each a change of one statement's text.
+
+The recorder sends the changed text, so no module is touched, and a defect needs no restart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ava.store.engine.database import Database
+from ava.store.statements import all_statements
+from tests.integration.model.__main__ import model_server
+from tests.integration.model.recorder import Recorder, open_database
+from tests.integration.model.runner import Runner
+
+__all__ = ["MUTANTS", "Mutant"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One defect."""
+
+    name: str
+    #: The last parts of the names of the statements.
+    statements: Sequence[str]
+    #: The text that is replaced, whatever its white space, and what replaces it.
+    old: str
+    new: str
+
+    def change(self, names: Collection[str], text: str) -> str:
+        """Returns the text of statements, with the defect if it is one of these."""
+        if not any(name.rpartition(".")[2] in self.statements for name in names):
+            return text
+        return self._pattern.sub(lambda _: self.new, text)
+
+    @property
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(r"\s+".join(map(re.escape, self.old.split())))
+
+    @property
+    def changed(self) -> list[str]:
+        """Returns the names of the statements that it changes."""
+        return [name for name, text in all_statements().items() if self.change([name], str(text)) != str(text)]
+
+
+_CLAIMS = ("claim", "claim_together", "end_and_claim")
+_ENDS = ("end", "end_together", "end_and_claim", "end_and_pass")
+_RESCUES = ("rescue", "rescue_from_dead_nodes")
+
+MUTANTS = (
+    Mutant(
+        name="a claim takes any run number",
+        statements=_CLAIMS,
+        old="j.run_no = %(next_run_no)s - 1 AND",
+        new="true AND",
+    ),
+    Mutant(
+        name="a claim takes a job that runs",
+        statements=("claim",),
+        old="AND j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL AND j.worker_id = %(next_worker_id)s",
+        new="AND j.status IN ('queued', 'running') AND j.waits_for IS NULL AND j.worker_id = %(next_worker_id)s",
+    ),
+    Mutant(
+        name="a claim starts what waits",
+        statements=("claim_together",),
+        old="AND j.waits_for IS NULL AND j.worker_id",
+        new="AND j.worker_id",
+    ),
+    Mutant(name="a paused worker's job is claimed", statements=_CLAIMS, old="= 'paused', false)", new="= '', false)"),
+    Mutant(
+        name="an end ignores the claim's id",
+        statements=_ENDS,
+        old="AND j.claim_id IS NOT DISTINCT FROM r.claim_id",
+        new="",
+    ),
+    Mutant(
+        name="an end ignores the run's number",
+        statements=_ENDS,
+        old="j.id = r.id AND j.run_no = r.run_no AND j.status",
+        new="j.id = r.id AND j.status",
+    ),
+    Mutant(
+        name="a second end changes a final job",
+        statements=_ENDS,
+        old="AND j.status IS NOT DISTINCT FROM 'running' AND j.claim_id",
+        new="AND j.status IN ('running', 'failed') AND j.claim_id",
+    ),
+    Mutant(
+        name="an end overwrites a cancel",
+        statements=_ENDS,
+        old="(CASE WHEN j.cancel_requested_at IS NULL THEN r.status ELSE 'cancelled' END)",
+        new="r.status",
+    ),
+    Mutant(
+        name="a put-off keeps the attempt",
+        statements=_ENDS,
+        old="attempt = j.attempt - (r.gives_back AND",
+        new="attempt = j.attempt - (false AND",
+    ),
+    Mutant(
+        name="a loss uses an attempt up",
+        statements=_RESCUES,
+        old="attempt = j.attempt - (r.gives_back AND",
+        new="attempt = j.attempt - (false AND",
+    ),
+    Mutant(
+        name="a rescue loses the cancel",
+        statements=_RESCUES,
+        old="CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled' WHEN",
+        new="CASE WHEN",
+    ),
+    Mutant(
+        name="a rescue ignores the run's number",
+        statements=("rescue",),
+        old="AND j.run_no = %(run_no)s AND j.node_id",
+        new="AND j.node_id",
+    ),
+    Mutant(
+        name="a rescue ignores the node",
+        statements=("rescue",),
+        old="AND j.node_id = %(node_id)s::uuid",
+        new="AND (j.node_id = %(node_id)s::uuid OR true)",
+    ),
+    Mutant(
+        name="losses are not counted",
+        statements=("rescue",),
+        old="j.losses + (%(is_loss)s)::int AS losses",
+        new="j.losses AS losses",
+    ),
+    Mutant(
+        name="a lost run starts again without a charge of its rate",
+        statements=_RESCUES,
+        old="THEN 'date' WHEN j.rate_key IS NOT NULL THEN 'permit' END",
+        new="THEN 'date' END",
+    ),
+    Mutant(
+        name="a rate that is put off lets admitted jobs start",
+        statements=("put_off_rate",),
+        old="WHERE j.status = 'queued' AND j.waits_for IS NULL FOR UPDATE",
+        new="WHERE false FOR UPDATE",
+    ),
+    Mutant(
+        name="a rate is not charged",
+        statements=("write",),
+        old="next_at = greatest(r.next_at, excluded.next_at)",
+        new="next_at = r.next_at - interval '1 hour'",
+    ),
+    Mutant(
+        name="a recall keeps the number",
+        statements=("recall_window", "recall_all", "recall_of_tenant", "recall_moved"),
+        old="run_no = j.run_no + 1",
+        new="run_no = j.run_no",
+    ),
+    Mutant(
+        name="parking keeps the number of a published job",
+        statements=("park_unclaimed", "park_of_worker", "park_less_urgent"),
+        old="run_no = j.run_no + (j.published_at IS NOT NULL)::int",
+        new="run_no = j.run_no",
+    ),
+    Mutant(
+        name="an unclaimed run keeps its number",
+        statements=("recall_runs",),
+        old="run_no = j.run_no + 1",
+        new="run_no = j.run_no",
+    ),
+    Mutant(
+        name="the permit of a final job is not free",
+        statements=("key_states",),
+        old="(a.status = 'running' OR",
+        new="(a.status <> 'queued' OR",
+    ),
+    Mutant(
+        name="admitted jobs take no permit",
+        statements=("key_states",),
+        old="(a.status = 'running' OR a.status = 'queued' AND a.waits_for IS NULL)",
+        new="(a.status = 'running')",
+    ),
+    Mutant(
+        name="a permit passes to another tenant",
+        statements=("end_and_pass",),
+        old="AND head.tenant_id = k.tenant_id AND last.tenant_id = k.tenant_id AND",
+        new="AND",
+    ),
+    Mutant(
+        name="a permit passes in a paused queue",
+        statements=("end_and_pass",),
+        old="AND NOT EXISTS (SELECT FROM paused_queues AS p WHERE p.queue = k.queue)",
+        new="",
+    ),
+    Mutant(
+        name="a dated job is published by the API",
+        statements=("insert", "insert_tagged"),
+        old="CASE WHEN m.scheduled_at > now() AND NOT m.is_due THEN 'date' WHEN",
+        new="CASE WHEN",
+    ),
+    Mutant(
+        name="a due job starts without a permit",
+        statements=("make_due", "return_parked"),
+        old="WHEN j.limit_key IS NOT NULL THEN 'permit' END",
+        new="END",
+    ),
+    Mutant(
+        name="dedupe replaces the job of another worker",
+        statements=("cancel_replaced",),
+        old="tenant_id = %(tenant_id)s AND worker_id = k.worker_id AND dedupe_key = k.key",
+        new="tenant_id = %(tenant_id)s AND dedupe_key = k.key",
+    ),
+    Mutant(
+        name="dedupe returns a final job",
+        statements=("unfinished",),
+        old="AND status IN ('queued', 'running') LIMIT 1",
+        new="ORDER BY id LIMIT 1",
+    ),
+    Mutant(
+        name="a debounced job is put off beyond its last moment",
+        statements=("move",),
+        old="run_at = least(h.start_at, h.latest_at)",
+        new="run_at = h.start_at",
+    ),
+    Mutant(
+        name="a cancel reaches another tenant's job",
+        statements=("cancel",),
+        old="j.tenant_id = a.tenant_id AND j.id = a.id",
+        new="j.id = a.id",
+    ),
+    Mutant(
+        name="a claim that was given back uses an attempt up",
+        statements=("give_back",),
+        old="attempt = j.attempt - (r.gives_back AND",
+        new="attempt = j.attempt - (false AND",
+    ),
+    Mutant(
+        name="the next job of a schedule starts beside one that was hidden by a cancel",
+        statements=("claim_due",),
+        old="WHEN newest.status = 'cancelled' AND newest.earlier_job_id IS NOT NULL THEN newest.earlier_job_id ELSE",
+        new="WHEN false THEN newest.earlier_job_id ELSE",
+    ),
+    Mutant(
+        name="a job that waits for an earlier one is never returned",
+        statements=("return_parked",),
+        old="WHEN 'earlier_job' THEN true",
+        new="WHEN 'earlier_job' THEN false",
+    ),
+    Mutant(
+        name="retention deletes the lines of a job alone",
+        statements=("delete", "delete_oldest"),
+        old="DELETE FROM jobs WHERE",
+        new="DELETE FROM jobs WHERE false AND",
+    ),
+)
+
+
+def main() -> int:
+    """Run histories against each defect until one fails. Returns 1 if one does not."""
+    parser = argparse.ArgumentParser(description="Run histories against defects that they must find.")
+    parser.add_argument("names", nargs="*", help="parts of the names of defects; default: all of them")
+    parser.add_argument("--histories", type=int, default=25, help="the histories against each (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="the first history's (%(default)s)")
+    options = parser.parse_args()
+    wanted = [each for each in MUTANTS if not options.names or any(name in each.name for name in options.names)]
+    missed = 0
+    with model_server() as databases:
+        for mutant in wanted:
+            began = time.monotonic()
+            with databases.fresh() as url:
+                recorder = Recorder(mutant.change)
+                database = open_database(url, recorder)
+                try:
+                    outcome = _find(database, recorder, seed=options.seed, histories=options.histories)
+                finally:
+                    database.close()
+            missed += outcome is None
+            sys.stdout.write(f"{outcome or 'NOT CAUGHT'}  {mutant.name}  ({time.monotonic() - began:.0f} s)\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(wanted) - missed} of {len(wanted)} caught\n")
+    return 1 if missed else 0
+
+
+def _find(database: Database, recorder: Recorder, *, seed: int, histories: int) -> str | None:
+    """Returns after how many histories and steps a defect is found; None if it is not."""
+    runner = Runner(database=database, recorder=recorder, shorten_seconds=0.0)
+    for number in range(histories):
+        failure = runner.run(seed + number)
+        if failure is not None:
+            what = failure.message.partition("\n")[0][:70]
+            return f"history {number + 1:2}, step {failure.found_after:3}: {what:70}"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
