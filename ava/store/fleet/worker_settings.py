@@ -13,10 +13,31 @@ from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["PLATFORM", "WorkerStatusChange", "lock", "read", "reseal", "sealed_secrets", "status_changes", "write"]
+__all__ = [
+    "PLATFORM",
+    "STATUS",
+    "WorkerStatusChange",
+    "joined",
+    "lock",
+    "read",
+    "reseal",
+    "sealed_secrets",
+    "status_changes",
+    "write",
+]
 
 #: What stands in place of a tenant in the row that is for all tenants.
 PLATFORM = "*"
+
+#: The status of a worker for a tenant, whose own settings count before those of the platform (`joined`).
+STATUS = "coalesce(own.status, platform.status, 'active')"
+
+
+def joined(tenant_id: str, *, worker_id: str = "w.id") -> str:
+    """Returns the joins of the settings `own` of a tenant and `platform`, of a worker; both are SQL expressions."""
+    return f"""LEFT JOIN worker_settings AS own ON own.worker_id = {worker_id} AND own.tenant_id = {tenant_id}
+LEFT JOIN worker_settings AS platform ON platform.worker_id = {worker_id} AND platform.tenant_id = '{PLATFORM}'"""
+
 
 _COLUMNS = (
     "s.status, s.status_by, s.status_at, s.config::text, s.secrets::text, s.timeout_seconds, s.max_retries, "

@@ -11,6 +11,7 @@ from ava.domain.rates import Rate
 from ava.domain.worker import Worker, WorkerLimits, WorkerSpec, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet import nodes, worker_settings
 from ava.store.fleet.worker_settings import PLATFORM
 
 __all__ = [
@@ -115,19 +116,18 @@ def apply_limits(connection: Connection, worker_id: str) -> None:
 
 # A worker as a tenant sees it: its own settings count before those of the platform, and those before the handler's.
 # What a tenant may set is bounded by the handler, also by one that was deployed later.
-_VIEWS = """
-SELECT w.id, w.name, w.description, w.runtime, coalesce(own.status, platform.status, 'active') AS status,
+_VIEWS = f"""
+SELECT w.id, w.name, w.description, w.runtime, {worker_settings.STATUS} AS status,
        least(w.timeout_seconds, coalesce(own.timeout_seconds, platform.timeout_seconds)),
        least(w.max_retries, coalesce(own.max_retries, platform.max_retries)), w.queue, w.created_at, w.updated_at,
-       EXISTS (SELECT 1 FROM nodes AS n WHERE n.stopped_at IS NULL AND w.id = ANY(n.workers) AND w.queue = ANY(n.queues)
-               AND n.seen_at > now() - %(dead_after)s * interval '1 second') AS is_live,
+       EXISTS (SELECT 1 FROM nodes AS n WHERE {nodes.IS_LIVE} AND w.id = ANY(n.workers)
+               AND w.queue = ANY(n.queues)) AS is_live,
        CASE WHEN own.status IS NOT NULL THEN own.status_by WHEN platform.status IS NOT NULL THEN 'platform' END,
        CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
        w.timeout_seconds, w.max_retries, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
        w.retention_days
 FROM workers AS w
-LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
-LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
+{worker_settings.joined("%(tenant_id)s")}
 WHERE w.tenant_id = '*' AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
 """
 _SHOW = Statement(
@@ -187,11 +187,10 @@ def page(
     return found, int(total)
 
 
-_SCHEMAS = Statement("""
-SELECT w.id, coalesce(own.status, platform.status, 'active'), w.input_schema_version, w.input_schema::text
+_SCHEMAS = Statement(f"""
+SELECT w.id, {worker_settings.STATUS}, w.input_schema_version, w.input_schema::text
 FROM workers AS w
-LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
-LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
+{worker_settings.joined("%(tenant_id)s")}
 WHERE w.tenant_id = '*' AND w.id = ANY(%(ids)s::text[]) AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
 """)
 
@@ -224,10 +223,9 @@ def changed_at(connection: Connection) -> datetime | None:
     return found
 
 
-_UNSERVED = Statement("""
+_UNSERVED = Statement(f"""
 WITH live AS (
-    SELECT workers FROM nodes WHERE stopped_at IS NULL AND %(queue)s = ANY(queues)
-        AND seen_at > now() - %(dead_after)s * interval '1 second'
+    SELECT n.workers FROM nodes AS n WHERE {nodes.IS_LIVE} AND %(queue)s = ANY(n.queues)
 )
 SELECT w.id FROM workers AS w
 WHERE w.queue = %(queue)s AND EXISTS (SELECT FROM live)

@@ -8,6 +8,7 @@ from ava.domain import priority
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
+from ava.store.fleet.nodes import IS_LIVE
 from ava.store.jobs.moves.rules import IS_PARKED
 
 __all__ = [
@@ -219,9 +220,9 @@ def node_counts(connection: Connection, *, dead_after_seconds: float) -> list[No
     ]
 
 
-_REFUSED_QUEUES = Statement("""
-SELECT queue, count(*) FROM nodes CROSS JOIN LATERAL unnest(refused_queues) AS queue
-WHERE stopped_at IS NULL AND seen_at > now() - %(dead_after)s * interval '1 second'
+_REFUSED_QUEUES = Statement(f"""
+SELECT queue, count(*) FROM nodes AS n CROSS JOIN LATERAL unnest(n.refused_queues) AS queue
+WHERE {IS_LIVE}
 GROUP BY queue ORDER BY count(*) DESC, queue LIMIT %(most)s
 """)
 

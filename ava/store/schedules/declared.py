@@ -6,6 +6,7 @@ from ava.domain.declarations import ModuleSchedule, NodeDeclarations
 from ava.domain.schedules.schedule_record import Schedule
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet import nodes
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
@@ -20,14 +21,14 @@ def take_turn(connection: Connection) -> bool:
 
 
 # One node for each set of handler modules. Newer is the higher release and, of one release, the later start.
-_NEWEST_DECLARATIONS = Statement("""
+_NEWEST_DECLARATIONS = Statement(f"""
 SELECT d.declarations FROM (
     SELECT DISTINCT ON (n.declarations->>'modules') n.declarations::text, r.release, n.started_at, n.id
     FROM nodes AS n
     CROSS JOIN LATERAL (
         SELECT string_to_array(coalesce(substring(n.version FROM '^[0-9]+(?:[.][0-9]+)*'), '0'), '.')::numeric[]
     ) AS r (release)
-    WHERE n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second'
+    WHERE {nodes.IS_LIVE}
         AND n.declarations IS NOT NULL
     ORDER BY n.declarations->>'modules', r.release DESC, n.started_at DESC, n.id DESC
 ) AS d ORDER BY d.release DESC, d.started_at DESC, d.id DESC

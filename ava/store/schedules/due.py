@@ -17,7 +17,7 @@ from ava.domain.schedules.schedule_record import Overlap, Schedule
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.fleet import workers
+from ava.store.fleet import worker_settings, workers
 from ava.store.jobs.moves import cancel, park
 from ava.store.jobs.moves.rules import IS_PARKED
 from ava.store.schedules import rows
@@ -58,12 +58,11 @@ def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
 # earlier one, that one is the last of those that may still run.
 _CLAIM_DUE = Statement(f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
-       coalesce(own.status, platform.status, 'active'), w.input_schema_version, last.id::text,
+       {worker_settings.STATUS}, w.input_schema_version, last.id::text,
        last.status, s.gone
 FROM schedules AS s
 LEFT JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
-LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = s.tenant_id
-LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
+{worker_settings.joined("s.tenant_id")}
 LEFT JOIN jobs AS newest ON newest.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
 LEFT JOIN jobs AS last ON last.id = CASE WHEN newest.status = 'cancelled' AND newest.earlier_job_id IS NOT NULL
                                          THEN newest.earlier_job_id ELSE newest.id END

@@ -60,7 +60,7 @@ ORDER BY t.tenant_id, (j.limit_key IS NULL), j.id
 
 
 # Likewise from an id on: no entry before is passed. `limit_key IS NULL` is a column of the index, and the jobs with a
-# limit are few, because those that wait for a place of it are not in the backlog.
+# limit are few, because those that wait for a permit of it are not in the backlog.
 _WAITS = """queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NULL AND tenant_id = t.tenant_id AND worker_id <> ALL(%(unserved)s::text[])"""
 _IN_ORDER = "ORDER BY queue, priority, tenant_id, (limit_key IS NULL), id LIMIT %(each)s"

@@ -32,7 +32,7 @@ class KeyState:
     rate: Rate | None
     #: Whether jobs of several tenants wait with this priority.
     is_of_several_tenants: bool
-    #: The places that are taken.
+    #: The permits that are taken.
     taken: int
     #: Those of them whose job has not started, and the least urgent priority among them.
     unstarted: int

@@ -22,7 +22,7 @@ __all__ = ["LimitedJob", "next_priority", "waiting_jobs", "waiting_tenants"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LimitedJob(WaitingJob):
-    """A job that waits for a place."""
+    """A job that waits for a permit."""
 
     queue: str
     priority: int
@@ -32,18 +32,18 @@ class LimitedJob(WaitingJob):
 
 
 _WAITING_TENANTS = Statement("""
-WITH RECURSIVE held AS (
+WITH RECURSIVE waiting AS (
     (SELECT tenant_id FROM jobs
      WHERE limit_key = %(key)s AND priority = %(priority)s AND status = 'queued' AND waits_for = 'permit'
      ORDER BY limit_key, priority, tenant_id LIMIT 1)
     UNION ALL
-    SELECT next.tenant_id FROM held AS h CROSS JOIN LATERAL (
+    SELECT next.tenant_id FROM waiting AS w CROSS JOIN LATERAL (
         SELECT j.tenant_id FROM jobs AS j
         WHERE j.limit_key = %(key)s AND j.priority = %(priority)s AND j.status = 'queued' AND j.waits_for = 'permit'
-            AND j.tenant_id > h.tenant_id
+            AND j.tenant_id > w.tenant_id
         ORDER BY j.limit_key, j.priority, j.tenant_id LIMIT 1) AS next
 )
-SELECT tenant_id FROM held LIMIT %(limit)s
+SELECT tenant_id FROM waiting LIMIT %(limit)s
 """)
 
 
@@ -72,25 +72,25 @@ _WAITING_JOBS = Prepared(
     """
 SELECT j.id::text, j.tenant_id, j.worker_id, j.queue, j.priority, j.limit_key, j.rate_key
 FROM unnest(%(keys)s::text[], %(priorities)s::smallint[], %(tenants)s::text[]) WITH ORDINALITY
-     AS k (key, priority, tenant_id, place)
+     AS k (key, priority, tenant_id, n)
 CROSS JOIN LATERAL (
     SELECT * FROM jobs AS j
     WHERE j.limit_key = k.key AND j.priority = k.priority AND j.tenant_id = k.tenant_id
         AND j.status = 'queued' AND j.waits_for = 'permit'
     ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT %(each)s
 ) AS j
-ORDER BY k.place, j.id
+ORDER BY k.n, j.id
 """,
     plan_seconds=PLAN_SECONDS,
 )
 
 
-def waiting_jobs(connection: Connection, places: Sequence[tuple[str, int, str]], *, each: int) -> list[LimitedJob]:
+def waiting_jobs(connection: Connection, lines: Sequence[tuple[str, int, str]], *, each: int) -> list[LimitedJob]:
     """Returns the oldest waiting jobs of each key, priority and tenant, `each` at most."""
     parameters = {
-        "keys": [key for key, _, _ in places],
-        "priorities": [priority for _, priority, _ in places],
-        "tenants": [tenant for _, _, tenant in places],
+        "keys": [key for key, _, _ in lines],
+        "priorities": [priority for _, priority, _ in lines],
+        "tenants": [tenant for _, _, tenant in lines],
         "each": each,
     }
     return [

@@ -15,7 +15,7 @@ from ava.domain.new_job import NewJob
 from ava.domain.trigger_keys import Keep
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.fleet import workers
+from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import limit_key, rate_key
 
@@ -52,14 +52,13 @@ WITH locked AS MATERIALIZED (
     JOIN debounces AS d ON d.tenant_id = %(tenant_id)s AND d.worker_id = s.worker_id AND d.key = s.key
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
-    LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = %(tenant_id)s
-    LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
+    {worker_settings.joined("%(tenant_id)s")}
     CROSS JOIN LATERAL (
         SELECT id, tags FROM jobs
         WHERE id = d.job_id AND status IS NOT DISTINCT FROM 'queued' AND run_no = 0 AND waits_for = 'date'
             AND run_at > clock_timestamp() LIMIT 1 FOR UPDATE
     ) AS j
-    WHERE coalesce(own.status, platform.status, 'active') <> 'deprecated'
+    WHERE {worker_settings.STATUS} <> 'deprecated'
 ), untagged AS (
     DELETE FROM job_tags AS t USING (
         SELECT h.id, tag.key, tag.value, h.tags

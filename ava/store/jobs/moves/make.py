@@ -10,7 +10,7 @@ from ava.domain.job import Job
 from ava.domain.new_job import NewJob
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
-from ava.store.fleet import workers
+from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import limit_key, rate_key
 
@@ -59,7 +59,7 @@ FROM (SELECT coalesce(e.uuid, ava_uuid7()) AS id, e.* FROM (
     SELECT s.*, greatest(s.asked_priority, rules.most_urgent_priority) AS priority,
            s.is_publishable AND rules.max_running IS NULL AS may_publish,
            w.queue, least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
-           coalesce(own.status, platform.status, 'active') AS status,
+           {worker_settings.STATUS} AS status,
            w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
            w.max_running, w.max_running_per, w.rate_jobs, w.rate_per
     FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
@@ -72,9 +72,8 @@ FROM (SELECT coalesce(e.uuid, ava_uuid7()) AS id, e.* FROM (
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
     LEFT JOIN tenant_limits AS rules ON rules.tenant_id = s.tenant_id
-    LEFT JOIN worker_settings AS own ON own.worker_id = w.id AND own.tenant_id = s.tenant_id
-    LEFT JOIN worker_settings AS platform ON platform.worker_id = w.id AND platform.tenant_id = '*'
-    WHERE coalesce(own.status, platform.status, 'active') <> 'deprecated'
+    {worker_settings.joined("s.tenant_id")}
+    WHERE {worker_settings.STATUS} <> 'deprecated'
     ORDER BY s.n
 ) AS e OFFSET 0) AS m
 {conflict}"""

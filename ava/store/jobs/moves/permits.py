@@ -24,12 +24,12 @@ __all__ = ["LOCK", "STATE", "admit", "follow_limits", "lock", "put_off_rate"]
 #: The key of the lock: "ava lims" as a number.
 _LOCK_KEY = 0x61766120_6C696D73
 
-#: The first statements of a transaction that counts places.
+#: The first statements of a transaction that counts permits.
 LOCK = Statement(f"{IN_ORDER} SELECT pg_advisory_xact_lock({_LOCK_KEY}) WHERE {IS_UNFLUSHED}")
 
 
 def lock(connection: Connection) -> None:
-    """Wait until no other transaction counts places, and keep others from it until this one ends.
+    """Wait until no other transaction counts permits, and keep others from it until this one ends.
 
     The transaction does not wait for the disk: after a crash its jobs wait again, and no claim starts them before that.
     """

@@ -1,4 +1,4 @@
-"""What a queued job waits for, beside its place in the queue."""
+"""What a queued job waits for, beside its position in the queue."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from ava.domain.job import Job, Trigger
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.fleet import workers
+from ava.store.fleet import nodes, worker_settings, workers
 from ava.store.jobs import rows
 
 __all__ = ["read_facts"]
@@ -22,14 +22,13 @@ _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 # ordered by id.
 _READ_FACTS = Statement(f"""
 SELECT
-    (SELECT coalesce(own.status, platform.status, 'active') FROM workers AS w WHERE {workers.of("j")}),
+    (SELECT {worker_settings.STATUS} FROM workers AS w WHERE {workers.of("j")}),
     CASE WHEN own.status IS NOT NULL THEN own.status_by WHEN platform.status IS NOT NULL THEN 'platform' END,
     CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
     (SELECT coalesce(sum(n.processes), 0) FROM nodes AS n
-     WHERE n.stopped_at IS NULL AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)
-       AND n.seen_at > now() - %(dead_after)s * interval '1 second'),
-    EXISTS (SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND j.worker_id = ANY(n.workers)
-        AND j.queue = ANY(n.refused_queues) AND n.seen_at > now() - %(dead_after)s * interval '1 second'),
+     WHERE {nodes.IS_LIVE} AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)),
+    EXISTS (SELECT FROM nodes AS n WHERE {nodes.IS_LIVE} AND j.worker_id = ANY(n.workers)
+        AND j.queue = ANY(n.refused_queues)),
     least(coalesce(ahead.of_tenant, 0), {MAX_AHEAD}),
     coalesce(ahead.of_all, 0),
     (SELECT avg(extract(epoch FROM r.completed_at - r.started_at) * 1000)
@@ -44,8 +43,7 @@ SELECT
     n.name,
     extract(epoch FROM now() - n.seen_at)
 FROM jobs AS j LEFT JOIN nodes AS n ON n.id = j.node_id
-LEFT JOIN worker_settings AS own ON own.worker_id = j.worker_id AND own.tenant_id = j.tenant_id
-LEFT JOIN worker_settings AS platform ON platform.worker_id = j.worker_id AND platform.tenant_id = '*'
+{worker_settings.joined("j.tenant_id", worker_id="j.worker_id")}
 LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE c.tenant_id = j.tenant_id), count(*) FROM (
         SELECT u.tenant_id FROM generate_series({priority.FIRST}, j.priority - 1) AS p (priority) CROSS JOIN LATERAL (
