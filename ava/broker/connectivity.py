@@ -10,8 +10,10 @@ from typing import Any
 from celery import Celery
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES
+from redis.exceptions import NoPermissionError
 
 from ava.broker import addresses, tls
+from ava.domain.messages import DEFAULT_QUEUE
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 
@@ -27,6 +29,10 @@ _NO_PRIORITIES = (
     "AVA_RABBITMQ_QUEUE_TYPE: RabbitMQ {version} gives a quorum queue two priorities instead of ten, so the order of "
     "jobs would not be exact. Upgrade RabbitMQ to 4.3 or later, or unset the variable."
 )
+#: Seconds for RabbitMQ's confirmation of a message.
+_CONFIRM_SECONDS = 1.5
+#: A key by which no queue is found, so RabbitMQ drops a message with it.
+_UNROUTABLE = "ava.unroutable"
 # Every connection to Redis drops what it cannot read.
 TRANSPORT_ALIASES |= {
     "redis": "ava.broker.redis_transport:GuardedTransport",
@@ -81,14 +87,11 @@ def _is_readable(sock: Any) -> bool:
 
 
 def ping(app: Celery) -> bool:
-    """Returns True if the broker answers over a new connection."""
+    """Returns True if the broker answers over a new connection and takes messages."""
     try:
         with app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0, timeout=2)
-            channel = connection.default_channel
-            client = getattr(channel, "client", None)
-            if client is not None:
-                client.ping()
+            _require_taking(connection)
             return True
     except Exception:
         # Each transport raises errors of its own, without a common class.
@@ -118,12 +121,56 @@ def _require_priorities(version: str) -> None:
         raise StartError(_NO_PRIORITIES.format(version=version or "of an unknown version"))
 
 
-def require(settings: Settings) -> None:
-    """Connect to the broker of BROKER_URL once. Raises `StartError` with the reason if that fails or is of no use."""
+def _require_taking(connection: Any) -> None:
+    """Raises `StartError` if the broker takes no messages. Nothing is left in the broker.
+
+    Redis refuses them if it has no memory, cannot save, or is a replica; RabbitMQ does not read them in an alarm.
+    """
+    channel = connection.default_channel
+    if connection.transport.driver_type == "redis":
+        _require_room(channel)
+        return
+    try:
+        # In an alarm RabbitMQ reads the first message of a connection, and nothing after it.
+        for _ in range(2):
+            message = channel.prepare_message("", content_encoding="utf-8")
+            channel.basic_publish_confirm(message, routing_key=_UNROUTABLE, confirm_timeout=_CONFIRM_SECONDS)
+    except TimeoutError as silence:
+        # It would not answer the request to close the connection either.
+        connection.collect()
+        raise StartError(
+            "BROKER_URL: RabbitMQ takes no messages, because of an alarm about its memory or disk: see "
+            "`rabbitmqctl status`"
+        ) from silence
+
+
+def _require_room(channel: Any) -> None:
+    client = channel.Client(connection_pool=channel.pool, single_connection_client=True)
+    try:
+        client.execute_command("MULTI")
+        # Redis refuses it here as it would outside of a transaction, which is never executed.
+        client.execute_command("LPUSH", DEFAULT_QUEUE, "")
+    except NoPermissionError:
+        # Without the right to this queue nothing is known.
+        pass
+    except channel.ResponseError as refusal:
+        raise StartError(f"BROKER_URL: Redis takes no messages: {refusal}") from refusal
+    finally:
+        client.connection.disconnect()
+        client.close()
+
+
+def require(settings: Settings, *, takes_messages: bool = False) -> None:
+    """Connect to the broker of BROKER_URL once. Raises `StartError` with the reason if that fails or is of no use.
+
+    With `takes_messages` a broker that takes none is of no use; a node consumes those that it holds.
+    """
     with make_connection(settings) as connection:
         try:
             connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0.1, timeout=5)
             require_usable(connection, queue_type=settings.rabbitmq_queue_type)
+            if takes_messages:
+                _require_taking(connection)
             connection.default_channel.close()
         except StartError:
             raise

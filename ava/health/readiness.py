@@ -105,7 +105,7 @@ class Readiness:
 
     def _reach_broker(self) -> None:
         try:
-            connectivity.require(self._settings)
+            connectivity.require(self._settings, takes_messages=True)
         except StartError as error:
             # The broker's message may hold addresses, and this report is public.
             _log.warning("Readiness: %s", error)

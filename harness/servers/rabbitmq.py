@@ -72,6 +72,20 @@ class RabbitMQ:
         shutil.rmtree(self._home / "mnesia")
 
     @contextmanager
+    def in_alarm(self) -> Iterator[None]:
+        """Restart it with less memory than it needs for the length of a `with`: it answers and takes no messages."""
+        self._restart(memory="absolute = 1MB")
+        try:
+            yield
+        finally:
+            self._restart()
+
+    def _restart(self, **limits: str) -> None:
+        self.stop()
+        self._write_settings(**limits)
+        self.start()
+
+    @contextmanager
     def member(self) -> Iterator[RabbitMQ]:
         """A second RabbitMQ that has joined this one as a cluster. A queue lives on the one that it is declared at."""
         with private_folder() as folder:
@@ -142,14 +156,14 @@ class RabbitMQ:
             "RABBITMQ_LOGS": "-",
         }
 
-    def _write_settings(self) -> None:
+    def _write_settings(self, *, memory: str = "relative = 0.9") -> None:
         self._write("plugins", "[rabbitmq_management].\n")
         self._write(
             "rabbitmq.conf",
             f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self._management_port}\n"
             "log.console = true\nlog.console.level = warning\n"
             # A test must not block on RabbitMQ's alarms about the machine's memory and disk.
-            "disk_free_limit.absolute = 10MB\nvm_memory_high_watermark.relative = 0.9\n"
+            f"disk_free_limit.absolute = 10MB\nvm_memory_high_watermark.{memory}\n"
             + (f"cluster_formation.classic_config.nodes.1 = {self._joins._name}\n" if self._joins else ""),
         )
 

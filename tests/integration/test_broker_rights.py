@@ -12,6 +12,8 @@ import pytest
 import redis
 from kombu import Connection
 
+from ava import settings
+from ava.broker import connectivity
 from ava.broker.app import make_queue
 from harness.polling import wait_until
 from harness.servers.rabbitmq import RabbitMQ
@@ -99,6 +101,8 @@ def test_every_process_works_with_the_rights_of_its_user(
         virtual_host = system.broker_url.rpartition("/")[2]
         _create_on_rabbitmq(request.getfixturevalue("rabbitmq_server"), virtual_host, tmp_path)
     urls = {name: {"BROKER_URL": _as(user, system.broker_url)} for name, user in PROCESSES.items()}
+    for environ in urls.values():
+        connectivity.require(settings.load({"DATABASE_URL": system.database_url, **environ}), takes_messages=True)
     system.api = system.spawn("api", "--port", str(system.port), environ=urls["api"] | RATES)
     system.spawn("dispatcher", environ=urls["dispatcher"])
     system.spawn("webhooks", environ={"BROKER_URL": "redis://127.0.0.1:1/0"})

@@ -195,7 +195,7 @@ def _check_clock(settings: Settings) -> str:
 def _check_broker(settings: Settings) -> str:
     from ava.broker import connectivity, queues
 
-    connectivity.require(settings)
+    connectivity.require(settings, takes_messages=True)
     queues.try_out(settings)
     return (
         f"{'Redis' if settings.broker_is_redis else 'RabbitMQ'} is reachable; a node can declare, publish and consume"
