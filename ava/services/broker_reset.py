@@ -10,6 +10,9 @@ from ava.store.jobs.moves import recall
 
 __all__ = ["reset"]
 
+#: Seconds that the recall of full windows of many queues may take.
+_RECALL_SECONDS = 600.0
+
 
 def reset(database: Database, publisher: Publisher) -> int:
     """Return every published job that has not started to the backlog, and delete the messages of the broker's queues.
@@ -24,5 +27,5 @@ def reset(database: Database, publisher: Publisher) -> int:
     # The messages are deleted first: what is published before is in the rows that are recalled afterwards.
     for queue in sorted(queues):
         publisher.purge(queue)
-    with database.connect() as connection:
-        return recall.recall_all(connection)
+    with database.transaction() as connection:
+        return recall.recall_all(connection, max_seconds=_RECALL_SECONDS)

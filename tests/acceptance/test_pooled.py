@@ -90,6 +90,8 @@ def test_all_goes_through_the_pooler_and_a_frozen_dispatcher_is_replaced(pooler:
     jobs = [system.trigger("wkr_sleep", input={"seconds": 0}, scheduled_at=soon)["id"] for _ in range(5)]
     assert [system.wait_for(id_)["attempt"] for id_ in jobs] == [1] * len(jobs)
     assert "ava dispatcher notices" not in dict(_connections(system))
+    reset = system.spawn("broker", "reset", environ=environ)
+    assert reset.wait(60) == 0, reset.output
     doctor = system.spawn("doctor")
     assert doctor.wait(60) == 0, doctor.output
     assert (

@@ -6,9 +6,6 @@ import click
 
 __all__ = ["broker"]
 
-#: Seconds that the recall of full windows of many queues may take.
-_STATEMENT_SECONDS = 600.0
-
 
 @click.group()
 def broker() -> None:
@@ -20,7 +17,7 @@ def reset() -> None:
     """Return every message to the database, from which the dispatcher publishes the jobs anew.
 
     For a broker that was changed while jobs waited, and for a database that was restored from a backup. It loses
-    nothing and starts nothing twice, at any time. It works on DATABASE_URL and BROKER_URL.
+    nothing and starts nothing twice, at any time. It works on DATABASE_URL, or DATABASE_POOL_URL alone, and BROKER_URL.
     """
     from contextlib import closing
 
@@ -36,7 +33,7 @@ def reset() -> None:
     logs.configure(settings, "broker")
     schema.check(settings)
     with (
-        closing(Database(settings.database_url, name="broker reset", statement_seconds=_STATEMENT_SECONDS)) as database,
+        closing(Database(settings.database_url, name="broker reset", is_pooled=not settings.has_sessions)) as database,
         closing(Publisher(make_app(settings), settings)) as publisher,
     ):
         count = broker_reset.reset(database, publisher)

@@ -81,8 +81,16 @@ _RECALL_ALL = _recalls("""
     WHERE status = 'queued' AND waits_for IS NULL AND published_at IS NOT NULL AND published_at < now() FOR UPDATE""")
 
 
-def recall_all(connection: Connection) -> int:
-    """Recall every job that was published before this transaction. Returns the number of jobs."""
+_LIMIT_STATEMENTS = Statement("SELECT set_config('statement_timeout', %(limit)s, true)")
+
+
+def recall_all(connection: Connection, *, max_seconds: float | None = None) -> int:
+    """Recall every job that was published before this transaction. Returns the number of jobs.
+
+    `max_seconds`: how long that may take, for a transaction, because a pooler takes no such option of a session.
+    """
+    if max_seconds is not None:
+        connection.exec_driver_sql(_LIMIT_STATEMENTS, {"limit": f"{max_seconds:g}s"})
     return connection.exec_driver_sql(_RECALL_ALL).rowcount
 
 
