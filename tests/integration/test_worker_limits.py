@@ -13,49 +13,24 @@ import pytest
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.moved_workers import MovedWorkers
 from ava.dispatcher.duties.parked_jobs import ParkedJobs
-from ava.dispatcher.feed.window import WindowFeed
-from ava.domain import ids
-from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
-from ava.domain.rates import Rate
+from ava.domain.job import Job, RunEnd, Status
 from ava.domain.tenant import TenantRules
-from ava.domain.worker import WorkerLimits
 from ava.settings import Settings
 from ava.store.engine.notices import Notices
 from ava.store.fleet import queues, tenants
 from ava.store.jobs.feed import limit_keys, looks
-from ava.store.jobs.moves import cancel, claim, permits, rescue
+from ava.store.jobs.moves import cancel, rescue
 from ava.store.jobs.moves.end import end
 from harness.polling import wait_until
-from tests.backlog import NODE, Backlog, open_backlog
-
-LIMITED = "wkr_limited"
+from tests import limited
+from tests.backlog import NODE, Backlog
+from tests.limited import LIMITED
 
 
 @pytest.fixture
 def backlog(redis_settings: Settings) -> Iterator[Backlog]:
-    with open_backlog(redis_settings) as backlog:
-        backlog.join(handlers=["wkr_test", LIMITED])
+    with limited.limited_backlog(redis_settings) as backlog:
         yield backlog
-
-
-def _limit(backlog: Backlog, max_running: int | None = None, per: str | None = None, **rate: object) -> None:
-    found = WorkerLimits(max_running=max_running, max_running_per=per, **rate)  # type: ignore[arg-type]
-    backlog.announce(LIMITED, limits=found)
-
-
-def _feed(backlog: Backlog, *, tenant_max_running: int | None = None, is_fair: bool = True) -> WindowFeed:
-    return WindowFeed(
-        backlog.database,
-        backlog.publisher,
-        window=2000,
-        node_dead_seconds=14,
-        is_fair=is_fair,
-        tenant_max_running=tenant_max_running,
-    )
-
-
-def _insert(backlog: Backlog, count: int = 1, *, tenant_id: str = "ten_a", **fields: object) -> list[Job]:
-    return backlog.insert(count, is_published=True, worker_id=LIMITED, tenant_id=tenant_id, **fields)
 
 
 @pytest.fixture
@@ -76,31 +51,16 @@ def _end(backlog: Backlog, job: Job, status: Status = Status.COMPLETED) -> None:
             elapsed_ms=1,
             retry_in_seconds=3600 if status is Status.QUEUED else None,
         )
-        assert end(connection, run_end, [_line(job)]) is status
-
-
-def _line(job: Job) -> LogLine:
-    return LogLine(seq=job.run_no * 2**32 + 5, ts=datetime.now(UTC), level=LogLevel.INFO, msg="end")
-
-
-def _claim_all(backlog: Backlog) -> list[Job]:
-    found = backlog.run("SELECT id::text, run_no FROM jobs WHERE published_at IS NOT NULL AND status = 'queued'")
-    claimed = []
-    for uuid, run_no in found:
-        with backlog.database.connect() as connection:
-            wanted = claim.Claim(job_id=ids.encode("job", uuid), run_no=run_no + 1, worker_id=LIMITED, node_id=NODE)
-            if (job := claim.claim(connection, wanted)) is not None:
-                claimed.append(job)
-    return claimed
+        assert end(connection, run_end, [limited.line(job)]) is status
 
 
 def test_no_more_jobs_than_the_limit_hold_a_place_and_an_end_frees_it(backlog: Backlog) -> None:
-    _limit(backlog, 2)
-    feed = _feed(backlog)
-    assert all(job.published_at is None for job in _insert(backlog, 5)), "the API publishes no job with a limit"
+    limited.limit(backlog, 2)
+    feed = limited.feed(backlog)
+    assert all(job.published_at is None for job in limited.insert(backlog, 5)), "the API publishes no job with a limit"
     assert feed.run_once(0) == 2
     backlog.await_messages(2)
-    first, second = _claim_all(backlog)
+    first, second = limited.claim_all(backlog)
     assert feed.run_once(1) == 0
     _end(backlog, first)
     assert feed.run_once(2) == 1
@@ -112,11 +72,11 @@ def test_no_more_jobs_than_the_limit_hold_a_place_and_an_end_frees_it(backlog: B
 
 
 def test_a_lost_process_keeps_its_place_until_the_job_has_another_run(backlog: Backlog) -> None:
-    _limit(backlog, 1)
-    feed = _feed(backlog)
-    _insert(backlog, 3)
+    limited.limit(backlog, 1)
+    feed = limited.feed(backlog)
+    limited.insert(backlog, 3)
     feed.run_once(0)
-    (job,) = _claim_all(backlog)
+    (job,) = limited.claim_all(backlog)
     with backlog.database.connect() as connection:
         assert rescue.rescue(
             connection, job_id=job.id, run_no=job.run_no, node_id=NODE, msg="m", error="WorkerLost: e", is_loss=True
@@ -124,16 +84,16 @@ def test_a_lost_process_keeps_its_place_until_the_job_has_another_run(backlog: B
     assert _admitted(backlog) == 1
     feed.run_once(1)
     assert _admitted(backlog) == 1
-    assert [each.id for each in _claim_all(backlog)] == [job.id]
+    assert [each.id for each in limited.claim_all(backlog)] == [job.id]
 
 
 def test_many_dispatchers_at_once_never_give_one_place_too_many(backlog: Backlog) -> None:
-    _limit(backlog, 3)
-    _insert(backlog, 60)
+    limited.limit(backlog, 3)
+    limited.insert(backlog, 60)
     is_over, most, errors = threading.Event(), [0], list[BaseException]()
 
     def feed() -> None:
-        duty = _feed(backlog)
+        duty = limited.feed(backlog)
         while not is_over.is_set():
             try:
                 duty.run_once(0)
@@ -146,7 +106,7 @@ def test_many_dispatchers_at_once_never_give_one_place_too_many(backlog: Backlog
     deadline = time.monotonic() + 60
     while backlog.count("status = 'completed'") < 60 and time.monotonic() < deadline:
         most[0] = max(most[0], _admitted(backlog))
-        for job in _claim_all(backlog):
+        for job in limited.claim_all(backlog):
             _end(backlog, job)
     is_over.set()
     for thread in threads:
@@ -155,14 +115,14 @@ def test_many_dispatchers_at_once_never_give_one_place_too_many(backlog: Backlog
 
 
 def test_an_urgent_job_gets_the_place_of_a_less_urgent_one_that_has_not_started(backlog: Backlog) -> None:
-    _limit(backlog, 2)
-    feed = _feed(backlog)
-    _insert(backlog, 3, priority=7)
+    limited.limit(backlog, 2)
+    feed = limited.feed(backlog)
+    limited.insert(backlog, 3, priority=7)
     feed.run_once(0)
-    (running, *_) = _claim_all(backlog)[:1]
+    (running, *_) = limited.claim_all(backlog)[:1]
     _end(backlog, running)
     feed.run_once(1)
-    (urgent,) = _insert(backlog, priority=2)
+    (urgent,) = limited.insert(backlog, priority=2)
     feed.run_once(2)
     assert _admitted(backlog) == 2
     assert backlog.run("SELECT priority FROM jobs WHERE published_at IS NOT NULL AND priority = 2") == [(2,)]
@@ -170,10 +130,10 @@ def test_an_urgent_job_gets_the_place_of_a_less_urgent_one_that_has_not_started(
 
 
 def test_tenants_take_turns_at_the_places_of_one_key(backlog: Backlog) -> None:
-    _limit(backlog, 2)
-    _insert(backlog, 50, tenant_id="ten_a")
-    _insert(backlog, 1, tenant_id="ten_b")
-    _feed(backlog).run_once(0)
+    limited.limit(backlog, 2)
+    limited.insert(backlog, 50, tenant_id="ten_a")
+    limited.insert(backlog, 1, tenant_id="ten_b")
+    limited.feed(backlog).run_once(0)
     assert backlog.count("published_at IS NOT NULL AND tenant_id = 'ten_b'") == 1
 
 
@@ -194,20 +154,20 @@ def test_tenants_take_turns_at_the_places_of_one_key(backlog: Backlog) -> None:
 def test_a_limit_is_per_what_the_worker_says(
     backlog: Backlog, per: str | None, inputs: list[str], keys: set[str] | None
 ) -> None:
-    _limit(backlog, 1, per)
+    limited.limit(backlog, 1, per)
     for text in inputs:
-        _insert(backlog, 1, input_json=text)
+        limited.insert(backlog, 1, input_json=text)
     found = {key for (key,) in backlog.run("SELECT limit_key FROM jobs")}
     assert all(len(key) < 260 for key in found)
     assert keys is None or found == keys
-    assert _feed(backlog).run_once(0) == len(found)
+    assert limited.feed(backlog).run_once(0) == len(found)
 
 
 def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
-    _limit(backlog, 4, "input.key")
+    limited.limit(backlog, 4, "input.key")
     for key in range(40):
-        _insert(backlog, 10, input_json=json.dumps({"key": key}))
-    feed = _feed(backlog)
+        limited.insert(backlog, 10, input_json=json.dumps({"key": key}))
+    feed = limited.feed(backlog)
     feed.run_once(0)
     feed.run_once(0)
     assert _admitted(backlog) == 160
@@ -223,10 +183,10 @@ def test_a_key_costs_its_own_jobs(backlog: Backlog) -> None:
 
 
 def test_a_look_gives_some_of_the_free_places_and_the_next_one_soon_gives_the_others(backlog: Backlog) -> None:
-    _limit(backlog, 30, "input.key")
+    limited.limit(backlog, 30, "input.key")
     for key in range(5):
-        _insert(backlog, 30, input_json=json.dumps({"key": key}), priority=5 if key else 7)
-    feed = _feed(backlog)
+        limited.insert(backlog, 30, input_json=json.dumps({"key": key}), priority=5 if key else 7)
+    feed = limited.feed(backlog)
     feed.run_once(0)
     assert _admitted(backlog) == 120, "no further key has got places after a hundred"
     assert not backlog.count("priority = 7 AND waits_for IS NULL"), "the keys of the most urgent jobs come first"
@@ -237,22 +197,22 @@ def test_a_look_gives_some_of_the_free_places_and_the_next_one_soon_gives_the_ot
 
 
 def test_a_limit_of_zero_starts_nothing(backlog: Backlog) -> None:
-    _limit(backlog, 0)
-    _insert(backlog, 3)
-    assert _feed(backlog).run_once(0) == 0
+    limited.limit(backlog, 0)
+    limited.insert(backlog, 3)
+    assert limited.feed(backlog).run_once(0) == 0
 
 
 def test_a_new_limit_acts_on_what_already_waits(backlog: Backlog) -> None:
     backlog.announce(LIMITED)
-    duty, feed = MovedWorkers(backlog.database), _feed(backlog)
+    duty, feed = MovedWorkers(backlog.database), limited.feed(backlog)
     duty.run_once(0)
-    published = _insert(backlog, 10)
+    published = limited.insert(backlog, 10)
     backlog.publisher.publish(published)
     assert backlog.claim(published[0])
-    _limit(backlog, 2)
+    limited.limit(backlog, 2)
     assert duty.run_once(1) == 10
     assert feed.run_once(1) == 1, "one place is taken by the job that runs"
-    _limit(backlog, 4)
+    limited.limit(backlog, 4)
     assert duty.run_once(2) > 0
     feed.run_once(2)
     assert _admitted(backlog) == 4
@@ -264,8 +224,8 @@ def test_a_new_limit_acts_on_what_already_waits(backlog: Backlog) -> None:
 
 
 def test_a_dated_job_waits_for_a_place_once_it_is_due_and_no_node_returns_it_without_one(backlog: Backlog) -> None:
-    _limit(backlog, 0)
-    _insert(backlog, 2, scheduled_at=datetime.now(UTC) + timedelta(hours=1))
+    limited.limit(backlog, 0)
+    limited.insert(backlog, 2, scheduled_at=datetime.now(UTC) + timedelta(hours=1))
     backlog.run("UPDATE jobs SET run_at = now()")
     assert DueJobs(backlog.database).run_once(0) == 2
     assert backlog.count("waits_for = 'permit'") == 2
@@ -273,36 +233,17 @@ def test_a_dated_job_waits_for_a_place_once_it_is_due_and_no_node_returns_it_wit
 
 
 def test_a_job_that_no_node_can_run_gets_no_place(backlog: Backlog) -> None:
-    _limit(backlog, 1)
+    limited.limit(backlog, 1)
     backlog.run("UPDATE nodes SET workers = '{wkr_test}'")
-    _insert(backlog, 1)
-    feed = _feed(backlog)
+    limited.insert(backlog, 1)
+    feed = limited.feed(backlog)
     assert (feed.run_once(0), _admitted(backlog)) == (0, 0)
     backlog.run("UPDATE nodes SET workers = '{wkr_test,wkr_limited}'")
     assert feed.run_once(1) == 1
 
 
-def test_a_rate_starts_jobs_one_by_one(backlog: Backlog) -> None:
-    _limit(backlog, rate=Rate(jobs=5, seconds=1.0))
-    _insert(backlog, 20)
-    feed = _feed(backlog)
-    assert (feed.run_once(0), feed.run_once(0)) == (1, 0), "one job may wait for its start"
-    ((second_at,),) = backlog.run("SELECT next_at FROM rate_states")
-    starts: list[Job] = []
-
-    def has_started_more() -> bool:
-        starts.extend(_claim_all(backlog))
-        feed.run_once(0)
-        return len(starts) >= 4
-
-    wait_until(has_started_more, what="the others follow")
-    moments = sorted(job.started_at for job in starts if job.started_at is not None)
-    # Each may start late, but the fourth no sooner than two intervals after the moment of the second.
-    assert (moments[3] - second_at).total_seconds() >= 0.4
-
-
 def test_the_end_of_a_job_with_a_limit_wakes_the_dispatcher_and_that_of_another_does_not(backlog: Backlog) -> None:
-    _limit(backlog, 1)
+    limited.limit(backlog, 1)
     notices = Notices(backlog.settings.database_url)
     notices.wait(0)
     (plain,) = backlog.insert(is_published=True)
@@ -310,10 +251,10 @@ def test_the_end_of_a_job_with_a_limit_wakes_the_dispatcher_and_that_of_another_
     with backlog.database.connect() as connection:
         cancel.cancel(connection, tenant_id="ten_test", user_id="usr_x", job_id=plain.id)
     assert notices.wait(0.2) == set()
-    _insert(backlog, 2)
+    limited.insert(backlog, 2)
     assert notices.wait(5) == {LIMITED}
-    _feed(backlog).run_once(0)
-    (job,) = _claim_all(backlog)
+    limited.feed(backlog).run_once(0)
+    (job,) = limited.claim_all(backlog)
     _end(backlog, job)
     assert notices.wait(5) == {LIMITED}
     notices.close()
@@ -329,11 +270,11 @@ def _set(backlog: Backlog, tenant_id: str, **fields: object) -> None:
 
 @pytest.mark.parametrize("is_fair", [True, False])
 def test_a_tenant_has_no_more_running_jobs_than_its_limit(backlog: Backlog, is_fair: bool) -> None:
-    _limit(backlog)
+    limited.limit(backlog)
     _set(backlog, "ten_a", max_running=2)
     backlog.insert(20, worker_id=LIMITED, tenant_id="ten_a")
     backlog.insert(1, worker_id=LIMITED, tenant_id="ten_b")
-    feed = _feed(backlog, tenant_max_running=3, is_fair=is_fair)
+    feed = limited.feed(backlog, tenant_max_running=3, is_fair=is_fair)
     # The first look deals what is published anew, because another setting may have published it.
     for now in range(3):
         feed.run_once(now)
@@ -341,7 +282,7 @@ def test_a_tenant_has_no_more_running_jobs_than_its_limit(backlog: Backlog, is_f
         "SELECT tenant_id, count(*) FROM jobs WHERE published_at IS NOT NULL GROUP BY 1 ORDER BY 1"
     )
     assert tenants_published == [("ten_a", 2), ("ten_b", 1)]
-    running = _claim_all(backlog)
+    running = limited.claim_all(backlog)
     feed.run_once(3)
     assert backlog.count("status = 'queued' AND published_at IS NOT NULL") == 0
     _end(backlog, next(job for job in running if job.tenant_id == "ten_a"))
@@ -359,7 +300,7 @@ def test_a_tenant_has_no_more_running_jobs_than_its_limit(backlog: Backlog, is_f
 
 def test_a_new_limit_of_a_tenant_acts_on_what_is_published(backlog: Backlog) -> None:
     backlog.announce(LIMITED)
-    feed = _feed(backlog)
+    feed = limited.feed(backlog)
     backlog.insert(12, worker_id=LIMITED, tenant_id="ten_a")
     assert feed.run_once(0) == 12
     _set(backlog, "ten_a", max_running=1)
@@ -372,69 +313,23 @@ def test_a_new_limit_of_a_tenant_acts_on_what_is_published(backlog: Backlog) -> 
 
 
 def test_limits_and_a_paused_queue_go_together(backlog: Backlog) -> None:
-    _limit(backlog, 2)
-    _insert(backlog, 5)
+    limited.limit(backlog, 2)
+    limited.insert(backlog, 5)
     with backlog.database.connect() as connection:
         queues.pause(connection, queue="default", user_id="usr_op")
-    feed = _feed(backlog)
+    feed = limited.feed(backlog)
     assert (feed.run_once(0), feed.run_once(1)) == (0, 0)
     with backlog.database.connect() as connection:
         queues.resume(connection, queue="default")
     assert feed.run_once(2) == 2
 
 
-def test_a_handler_that_is_rate_limited_puts_its_whole_key_off_and_keeps_its_attempt(backlog: Backlog) -> None:
-    _limit(backlog, rate=Rate(jobs=1000, seconds=1.0))
-    _insert(backlog, 1)
-    feed = _feed(backlog)
-    feed.run_once(0)
-    (job,) = _claim_all(backlog)
-    run_end = RunEnd(job_id=job.id, run_no=1, status=Status.QUEUED, elapsed_ms=1, retry_in_seconds=3600, put_off="busy")
-    with backlog.database.connect() as connection:
-        assert permits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
-        assert not permits.put_off_rate(connection, job_id=job.id, run_no=2, claim_id=None, seconds=3600)
-        assert end(connection, run_end, [_line(job)]) is Status.QUEUED
-    assert backlog.count("attempt = 0 AND run_at > now() + interval '59 minutes'") == 1
-    _insert(backlog, 3)
-    assert (feed.run_once(1), feed.run_once(2)) == (0, 0)
-
-
-def test_rate_limited_holds_back_what_was_admitted_and_refuses_its_message(backlog: Backlog) -> None:
-    _limit(backlog, rate=Rate(jobs=1000, seconds=1.0))
-    _insert(backlog, 1)
-    feed = _feed(backlog)
-    feed.run_once(0)
-    (job,) = _claim_all(backlog)
-    (admitted,) = _insert(backlog, 1)
-    wait_until(lambda: feed.run_once(1) == 1, what="the rate allows the second start")
-    with backlog.database.connect() as connection:
-        assert permits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
-    assert backlog.claim(admitted) is None
-    assert (feed.run_once(2), backlog.count("waits_for = 'permit'")) == (0, 1)
-
-
-@pytest.mark.parametrize("is_loss", [True, False])
-def test_a_run_that_is_rescued_waits_for_its_rate_again(backlog: Backlog, is_loss: bool) -> None:
-    _limit(backlog, rate=Rate(jobs=1, seconds=3600.0))
-    _insert(backlog, 1)
-    feed = _feed(backlog)
-    assert feed.run_once(0) == 1
-    (job,) = _claim_all(backlog)
-    with backlog.database.connect() as connection:
-        rescue.rescue(
-            connection, job_id=job.id, run_no=1, node_id=NODE, msg="lost", error="WorkerLost: it died", is_loss=is_loss
-        )
-    assert (feed.run_once(1), feed.run_once(2), _claim_all(backlog)) == (0, 0, [])
-    backlog.run("UPDATE rate_states SET next_at = now()")
-    assert feed.run_once(3) == 1
-
-
 def test_an_urgent_job_of_a_tenant_at_its_limit_keeps_no_permit_from_another_tenant(backlog: Backlog) -> None:
-    _limit(backlog, 1)
+    limited.limit(backlog, 1)
     _set(backlog, "ten_a", max_running=0)
-    feed = _feed(backlog)
-    _insert(backlog, 3, tenant_id="ten_a", priority=1)
-    _insert(backlog, 1, tenant_id="ten_b", priority=9)
+    feed = limited.feed(backlog)
+    limited.insert(backlog, 3, tenant_id="ten_a", priority=1)
+    limited.insert(backlog, 1, tenant_id="ten_b", priority=9)
     for now in range(3):
         feed.run_once(now)
     ((run_no,),) = backlog.run("SELECT run_no FROM jobs WHERE published_at IS NOT NULL AND tenant_id = 'ten_b'")

@@ -1,0 +1,87 @@
+"""Rates: how many jobs of a key may start in a span of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ava.domain.job import Job, RunEnd, Status
+from ava.domain.rates import Rate
+from ava.settings import Settings
+from ava.store.jobs.moves import permits, rescue
+from ava.store.jobs.moves.end import end
+from harness.polling import wait_until
+from tests import limited
+from tests.backlog import NODE, Backlog
+
+
+@pytest.fixture
+def backlog(database_url: str, redis_url: str) -> Iterator[Backlog]:
+    with limited.limited_backlog(Settings(database_url=database_url, broker_url=redis_url)) as backlog:
+        yield backlog
+
+
+def test_a_rate_starts_jobs_one_by_one(backlog: Backlog) -> None:
+    limited.limit(backlog, rate=Rate(jobs=5, seconds=1.0))
+    limited.insert(backlog, 20)
+    feed = limited.feed(backlog)
+    assert (feed.run_once(0), feed.run_once(0)) == (1, 0), "one job may wait for its start"
+    ((second_at,),) = backlog.run("SELECT next_at FROM rate_states")
+    starts: list[Job] = []
+
+    def has_started_more() -> bool:
+        starts.extend(limited.claim_all(backlog))
+        feed.run_once(0)
+        return len(starts) >= 4
+
+    wait_until(has_started_more, what="the others follow")
+    moments = sorted(job.started_at for job in starts if job.started_at is not None)
+    # Each may start late, but the fourth no sooner than two intervals after the moment of the second.
+    assert (moments[3] - second_at).total_seconds() >= 0.4
+
+
+def test_a_handler_that_is_rate_limited_puts_its_whole_key_off_and_keeps_its_attempt(backlog: Backlog) -> None:
+    limited.limit(backlog, rate=Rate(jobs=1000, seconds=1.0))
+    limited.insert(backlog, 1)
+    feed = limited.feed(backlog)
+    feed.run_once(0)
+    (job,) = limited.claim_all(backlog)
+    run_end = RunEnd(job_id=job.id, run_no=1, status=Status.QUEUED, elapsed_ms=1, retry_in_seconds=3600, put_off="busy")
+    with backlog.database.connect() as connection:
+        assert permits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
+        assert not permits.put_off_rate(connection, job_id=job.id, run_no=2, claim_id=None, seconds=3600)
+        assert end(connection, run_end, [limited.line(job)]) is Status.QUEUED
+    assert backlog.count("attempt = 0 AND run_at > now() + interval '59 minutes'") == 1
+    limited.insert(backlog, 3)
+    assert (feed.run_once(1), feed.run_once(2)) == (0, 0)
+
+
+def test_rate_limited_holds_back_what_was_admitted_and_refuses_its_message(backlog: Backlog) -> None:
+    limited.limit(backlog, rate=Rate(jobs=1000, seconds=1.0))
+    limited.insert(backlog, 1)
+    feed = limited.feed(backlog)
+    feed.run_once(0)
+    (job,) = limited.claim_all(backlog)
+    (admitted,) = limited.insert(backlog, 1)
+    wait_until(lambda: feed.run_once(1) == 1, what="the rate allows the second start")
+    with backlog.database.connect() as connection:
+        assert permits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
+    assert backlog.claim(admitted) is None
+    assert (feed.run_once(2), backlog.count("waits_for = 'permit'")) == (0, 1)
+
+
+@pytest.mark.parametrize("is_loss", [True, False])
+def test_a_run_that_is_rescued_waits_for_its_rate_again(backlog: Backlog, is_loss: bool) -> None:
+    limited.limit(backlog, rate=Rate(jobs=1, seconds=3600.0))
+    limited.insert(backlog, 1)
+    feed = limited.feed(backlog)
+    assert feed.run_once(0) == 1
+    (job,) = limited.claim_all(backlog)
+    with backlog.database.connect() as connection:
+        rescue.rescue(
+            connection, job_id=job.id, run_no=1, node_id=NODE, msg="lost", error="WorkerLost: it died", is_loss=is_loss
+        )
+    assert (feed.run_once(1), feed.run_once(2), limited.claim_all(backlog)) == (0, 0, [])
+    backlog.run("UPDATE rate_states SET next_at = now()")
+    assert feed.run_once(3) == 1
