@@ -12,16 +12,21 @@ from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES
 from redis.exceptions import NoPermissionError
 
-from ava.broker import addresses, tls
+from ava.broker import addresses, reset_marker, tls
 from ava.domain.messages import DEFAULT_QUEUE
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 
-__all__ = ["explain", "make_connection", "ping", "raise_if_closed", "require", "require_usable"]
+__all__ = ["explain", "make_connection", "ping", "raise_if_closed", "require", "require_own", "require_usable"]
 
 _CLUSTER = (
     "BROKER_URL: this is a Redis Cluster, which a node cannot use, because one command asks for all of its queues and "
     "their keys are in different slots. Name a single Redis (with replicas or not), or RabbitMQ."
+)
+_ANOTHERS = (
+    "BROKER_URL: this Redis database belongs to another installation ({owner}, ours is {ours}), and the two would take "
+    "each other's messages. Name a numbered database that nothing else uses, such as redis://host:6379/1; if the other "
+    "installation is gone, run `redis-cli DEL {marker}` there."
 )
 #: The first RabbitMQ whose quorum queues have the priorities that a queue of ours is declared with.
 _QUORUM_SINCE = (4, 3)
@@ -176,6 +181,26 @@ def require(settings: Settings, *, takes_messages: bool = False) -> None:
             raise
         except Exception as problem:
             raise StartError(f"BROKER_URL: the broker cannot be reached: {explain(problem)}") from problem
+
+
+def require_own(settings: Settings, installation: str) -> None:
+    """Raises `StartError` if Redis holds the reset marker of another installation than this one.
+
+    A broker that is out of reach stops no process, because processes start without it.
+    """
+    if not settings.broker_is_redis:
+        return
+    try:
+        with make_connection(settings) as connection:
+            connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0, timeout=2)
+            owner = reset_marker.read_owner(connection)
+    except SettingsError:
+        raise
+    except Exception:
+        # Each transport raises errors of its own, without a common class.
+        return
+    if owner not in (None, installation):
+        raise StartError(_ANOTHERS.format(owner=owner, ours=installation, marker=reset_marker.NAME))
 
 
 def explain(problem: BaseException) -> str:

@@ -48,7 +48,9 @@ class Publisher:
     #: Seconds between two probes.
     probe_seconds = 0.5
 
-    def __init__(self, app: Celery, settings: Settings) -> None:
+    def __init__(self, app: Celery, settings: Settings, *, installation: str = reset_marker.UNNAMED) -> None:
+        """`installation`: the name that `was_reset` writes into the broker's marker."""
+        self._installation = installation
         self._app = app
         self._is_redis = settings.broker_is_redis
         self._to_broker = priority.to_redis if self._is_redis else priority.to_rabbitmq
@@ -207,7 +209,10 @@ class Publisher:
         """Returns True if the broker has lost its messages since the last call. Raises `BrokerUnavailable`."""
         # Nothing is known of a marker that cannot be reached.
         return self._try(
-            reset_marker.NAME, lambda connection: reset_marker.set_if_absent(connection, is_redis=self._is_redis)
+            reset_marker.NAME,
+            lambda connection: reset_marker.set_if_absent(
+                connection, is_redis=self._is_redis, installation=self._installation
+            ),
         )
 
     def _try(self, queue: str, act: Callable[[Any], bool]) -> bool:

@@ -1,23 +1,37 @@
 """A marker in the broker that is never consumed: if it is absent, the broker has lost everything.
 
-On Redis it is a key, which FLUSHALL and a restart without persistence delete. On RabbitMQ it is a transient message in
+On Redis it is a key, which FLUSHALL and a restart without persistence delete; its value names the
+installation that set it. On RabbitMQ it is a transient message in
 a queue of its own, which a restart drops like every transient message.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from kombu import Queue
+from redis.exceptions import NoPermissionError
 
-__all__ = ["NAME", "set_if_absent"]
+__all__ = ["NAME", "UNNAMED", "read_owner", "set_if_absent"]
 
 NAME = "ava.reset_marker"
+#: The value of a marker that names no installation.
+UNNAMED = "1"
 #: AMQP's reply code if a queue exists with other arguments.
 _PRECONDITION_FAILED = 406
 
 
-def set_if_absent(connection: Any, *, is_redis: bool) -> bool:
+def read_owner(connection: Any) -> str | None:
+    """Returns the installation that Redis's marker names; None without a marker, or without the right to read it."""
+    channel = connection.default_channel
+    with channel.conn_or_acquire() as client, suppress(NoPermissionError):
+        found = client.get(NAME)
+        return None if found in (None, UNNAMED.encode()) else found.decode(errors="replace")
+    return None
+
+
+def set_if_absent(connection: Any, *, is_redis: bool, installation: str = UNNAMED) -> bool:
     """Set the marker if absent. Returns True if it was absent, i.e. the broker lost its data.
 
     Raises the transport's errors.
@@ -25,7 +39,7 @@ def set_if_absent(connection: Any, *, is_redis: bool) -> bool:
     channel = connection.default_channel
     if is_redis:
         with channel.conn_or_acquire() as client:
-            return bool(client.set(NAME, "1", nx=True))
+            return bool(client.set(NAME, installation, nx=True))
     try:
         _declare(channel)
     except connection.channel_errors as refusal:

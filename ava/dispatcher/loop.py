@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ava import logs, tracing
+from ava.broker import connectivity
 from ava.broker.app import make_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
@@ -40,6 +41,7 @@ from ava.services.bulk_batches import BulkBatches
 from ava.services.jobs import Jobs
 from ava.services.making.make import Making
 from ava.settings import Settings
+from ava.store import installation
 from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.leader_lease import RENEWAL_SECONDS, LeaderLease
@@ -225,6 +227,8 @@ def run(settings: Settings) -> None:
     logs.configure(settings, "dispatcher")
     tracing.warn_if_unusable(settings)
     schema.check(settings)
+    own_id = installation.read_id(settings)
+    connectivity.require_own(settings, own_id)
     is_ending = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: is_ending.set())
@@ -238,7 +242,7 @@ def run(settings: Settings) -> None:
     )
     leadership = LeaderLease(settings)
     app = make_app(settings)
-    publisher = Publisher(app, settings)
+    publisher = Publisher(app, settings, installation=own_id)
     heartbeats = Heartbeats()
     promotions = Promotions(database)
     control = Control(app, settings.message_keys)

@@ -12,6 +12,7 @@ from celery.platforms import SecurityWarning
 from celery.signals import worker_ready
 from celery.utils.nodenames import gethostname, nodename
 
+from ava.broker import connectivity
 from ava.broker.app import make_app
 from ava.concealment import conceal
 from ava.domain.sealing import worker_keys
@@ -20,6 +21,7 @@ from ava.node import semaphores
 from ava.node.celery_internals import failure, versions
 from ava.secret_files import SECRETS
 from ava.settings import Settings
+from ava.store import installation
 from ava.store.engine import schema
 
 __all__ = ["run"]
@@ -49,6 +51,7 @@ def run(
     from ava.node.signals import install
 
     schema.check(settings)
+    connectivity.require_own(settings, installation.read_id(settings))
     app = make_app(settings, consumes=True)
     install(app, settings)
     if on_ready is not None:

@@ -42,6 +42,15 @@ CREATE TABLE schema_compatibility (
 );
 
 
+-- The name of this installation, which the broker's reset marker holds: two installations on one Redis database would
+-- take each other's messages. One row.
+CREATE TABLE installation (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    id uuid NOT NULL DEFAULT gen_random_uuid()
+);
+INSERT INTO installation DEFAULT VALUES;
+
+
 -- Workers, nodes and queues -------------------------------------------------------------------------------------------
 
 -- The definitions, written by the nodes that have their handlers. Each is of a tenant; `*` stands for the platform,

@@ -52,7 +52,15 @@ def test_growing_tables_have_autovacuum_settings_and_a_fillfactor(engine: Engine
 _WITHOUT_TENANT_FIRST = {"jobs", "job_logs"}
 #: Tables whose rows are of no tenant.
 _OF_THE_PLATFORM = {
-    *("alembic_version", "schema_compatibility", "dispatcher_lease", "promotions", "count_progress", "job_totals"),
+    *(
+        "alembic_version",
+        "schema_compatibility",
+        "dispatcher_lease",
+        "installation",
+        "promotions",
+        "count_progress",
+        "job_totals",
+    ),
     *("nodes", "paused_queues", "closed_windows", "rate_states", "webhook_senders"),
 }
 

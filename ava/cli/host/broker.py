@@ -23,15 +23,18 @@ def reset() -> None:
 
     from ava import logs
     from ava import settings as settings_module
+    from ava.broker import connectivity
     from ava.broker.app import make_app
     from ava.broker.publisher import Publisher
     from ava.services import broker_reset
+    from ava.store import installation
     from ava.store.engine import schema
     from ava.store.engine.database import Database
 
     settings = settings_module.load()
     logs.configure(settings, "broker")
     schema.check(settings)
+    connectivity.require_own(settings, installation.read_id(settings))
     with (
         closing(Database(settings.database_url, name="broker reset", is_pooled=not settings.has_sessions)) as database,
         closing(Publisher(make_app(settings), settings)) as publisher,

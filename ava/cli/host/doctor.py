@@ -194,7 +194,17 @@ def _check_clock(settings: Settings) -> str:
 
 def _check_broker(settings: Settings) -> str:
     from ava.broker import connectivity, queues
+    from ava.errors import AvaError
+    from ava.store import installation
+    from ava.store.engine import schema
 
+    # A problem of the database is the database check's to report.
+    own_id = None
+    with suppress(AvaError):
+        schema.check(settings)
+        own_id = installation.read_id(settings)
+    if own_id is not None:
+        connectivity.require_own(settings, own_id)
     connectivity.require(settings, takes_messages=True)
     queues.try_out(settings)
     return (
