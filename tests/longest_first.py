@@ -26,6 +26,7 @@ LONGEST = (
     "acceptance/test_client_distribution.py",
     "acceptance/test_taken_ahead.py",
     "integration/test_api_server.py",
+    "integration/test_typescript_client.py",
     "acceptance/test_client.py",
     "acceptance/test_cancel_figures.py",
     "acceptance/test_webhooks.py",

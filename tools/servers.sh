@@ -2,7 +2,8 @@
 # Installs the servers and programs that are missing: `tools/servers.sh redis rabbitmq chromium promtool faketime`.
 # It works for root on Debian, from Debian's packages, and starts none of them as a service of the system. For any other
 # user it does nothing: the program that needs one of them says so.
-# Go is installed only with CI set, because it has 250 MB, and one example and the chart's rendering need it.
+# Go and npm are installed only with CI set, because they have 250 MB each. Go renders the chart and builds one example, npm
+# installs the compiler of the TypeScript client.
 set -eu
 : "${VENV:=.venv}"
 
@@ -18,6 +19,7 @@ is_installed() {
         etcd) command -v etcd >/dev/null ;;
         docker-compose) command -v docker-compose >/dev/null ;;
         nodejs) command -v node >/dev/null ;;
+        npm) [ -z "${CI:-}" ] || command -v npm >/dev/null ;;
         golang) [ -z "${CI:-}" ] || command -v go >/dev/null ;;
     esac
 }
@@ -28,7 +30,7 @@ packages() {
         promtool) echo prometheus ;;
         golang) echo golang-go ;;
         patroni) echo patroni python3-etcd ;;
-        faketime | docker-compose | pgbouncer | nodejs) echo "$1" ;;
+        faketime | docker-compose | pgbouncer | nodejs | npm) echo "$1" ;;
         *) echo "$1-server" ;;
     esac
 }

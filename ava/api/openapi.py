@@ -63,6 +63,7 @@ def describe(app: Flask, *, public_url: str = "") -> dict[str, Any]:
         spec.path(path=_path(rule), operations={method: _operation(rule, operation, view)})
     description: dict[str, Any] = spec.to_dict()
     _drop_null_defaults(description)
+    _open_objects(description)
     for name, schema in description["components"]["schemas"].items():
         _complete(name, schema)
     add_examples(description)
@@ -96,6 +97,19 @@ def _drop_null_defaults(node: Any) -> None:
     elif isinstance(node, list):
         for inner in node:
             _drop_null_defaults(inner)
+
+
+def _open_objects(node: Any) -> None:
+    """Say of each object without named fields that it has any: without it, generated clients take it as empty."""
+    if isinstance(node, dict):
+        kinds = node.get("type")
+        if (kinds == "object" or (isinstance(kinds, list) and "object" in kinds)) and "properties" not in node:
+            node.setdefault("additionalProperties", True)
+        for inner in node.values():
+            _open_objects(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            _open_objects(inner)
 
 
 def _add_components(spec: APISpec) -> None:
@@ -264,7 +278,8 @@ _OF_FIELDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], dict[str, Any]]
     (Flag, lambda _: {"type": "boolean"}),
     (Choice, lambda field: {"type": "string", "enum": list(field.choices)}),
     (ClientId, lambda field: {"type": "string", "pattern": f"^{field.prefix}_[0-9a-z_]{{1,60}}$"}),
-    (Id, lambda field: {"type": "string", "pattern": f"^{field.prefix}_"}),
+    (Id, lambda field: {"type": "string", "pattern": field.pattern}),
     (Instant, lambda _: {"type": "string", "format": "date-time"}),
-    (JsonObject, lambda _: {"type": "object", "default": {}}),
+    # A body without it stands for the empty object only where that is what the field loads.
+    (JsonObject, lambda field: {"type": "object", "default": {} if field.load_default == "{}" else None}),
 )

@@ -238,6 +238,8 @@ EXAMPLES: dict[str, Any] = {
     "RetryBody": {"input": _PAYLOAD, "priority": 2},
     "OperationRecord": _OPERATION,
     "JobRecord": _JOB,
+    "KeyBody": {"name": "Incident notify", "role": "tenant-system-admin"},
+    "WorkerChangeBody": {"config": {"CHANNEL": "#security-ops"}, "timeout_seconds": 60, "max_retries": 0},
     "ScheduleBody": _SCHEDULE,
     "ScheduleChangeBody": {"enabled": False},
     "ScheduleRecord": {

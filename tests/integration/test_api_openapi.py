@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema_rs
 import pytest
@@ -17,11 +19,14 @@ from harness.system import System
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 #: Random examples per operation, beside those for every constraint of the schemas; `chaos.fuzz` makes many more.
 EXAMPLES = "4"
+#: The prefixes of ids in paths.
+_PREFIXES = {"job_id": "job", "schedule_id": "sch", "operation_id": "op", "tenant_id": "ten", "webhook_id": "wh"}
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_schemathesis_finds_no_failure(system: System, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_by_key", [False, True], ids=["headers", "key"])
+def test_schemathesis_finds_no_failure(system: System, tmp_path: Path, *, is_by_key: bool) -> None:
     pytest.importorskip("schemathesis", reason="schemathesis comes with the extra `dev`")
     system._environ |= {
         "AVA_ENCRYPTION_KEY": "dGhpcyBpcyBhIGtleSBvZiB0aGUgdGVzdHMgb25seSE=",
@@ -32,7 +37,8 @@ def test_schemathesis_finds_no_failure(system: System, tmp_path: Path) -> None:
         "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
         " VALUES ('wkr_incident_notify', 'Notify', 300, 0, 10, 'default', 'requeue')"
     )
-    headers = [part for name, value in HEADERS.items() for part in ("-H", f"{name}: {value}")]
+    callers = {"Authorization": f"Bearer {_make_key(system)}"} if is_by_key else HEADERS
+    headers = [part for name, value in callers.items() for part in ("-H", f"{name}: {value}")]
     options = ["--checks", "all", "--max-examples", EXAMPLES, "--exclude-path-regex", "/stream$", "--no-color"]
     # A fixed seed, because a test must find the same twice; the schema decides what is generated from it.
     options += ["--generation-database", "none", "--seed", "1"]
@@ -43,9 +49,15 @@ def test_schemathesis_finds_no_failure(system: System, tmp_path: Path) -> None:
     assert tested
     # Every operation but the stream.
     assert int(tested[1]) >= 24
-    assert system.query("SELECT count(*) FROM jobs")[0][0] > 0
+    makers = {str(row[0])[:4] for row in system.query("SELECT DISTINCT triggered_by FROM jobs")}
+    assert ("key_" if is_by_key else "usr_") in makers
     assert system.api
     assert "Traceback" not in system.api.output
+
+
+def _make_key(system: System) -> str:
+    body = {"name": "schemathesis", "role": HEADERS["x-platform-role"]}
+    return str(system.post("/v1/ava/keys", json=body).json()["data"]["token"])
 
 
 def test_every_operation_is_described_with_its_failures(api: Api) -> None:
@@ -81,6 +93,72 @@ def test_every_operation_has_a_server_and_examples_that_its_schemas_allow(api: A
                 assert "example" in content or content["schema"] == {"type": "string"}, (method, path)
                 if "$ref" in str(content["schema"]):
                     jsonschema_rs.validate(content["schema"] | schemas, content["example"])
+
+
+def test_the_api_accepts_the_example_of_every_body(api: Api) -> None:
+    api.announce("wkr_incident_notify")
+    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+    refused = {}
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            if "requestBody" not in operation:
+                continue
+            example = operation["requestBody"]["content"]["application/json"]["example"]
+            found = api.request(method.upper(), re.sub(r"{(\w+)}", _known, path), json=example)
+            if found.status_code in (400, 422):
+                refused[method, path] = found.json
+    assert not refused
+
+
+def _known(parameter: re.Match[str]) -> str:
+    """Returns an id for a parameter of a path; but for the worker there is no such record."""
+    name = parameter[1]
+    return "wkr_incident_notify" if name == "worker_id" else f"{_PREFIXES.get(name, 'none')}_01jwnqrgt0e3rt0q9vz5k8x2mc"
+
+
+def test_every_object_names_its_fields_or_says_that_it_has_others(api: Api) -> None:
+    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+    closed = [place for place, schema in _schemas(description) if _is_closed(schema)]
+    assert closed == []
+    bodies = description["components"]["schemas"]
+    assert bodies["TriggerBody"]["properties"]["input"]["default"] == {}
+    # Without an input these two keep the one that there is.
+    assert "default" not in bodies["RetryBody"]["properties"]["input"]
+    assert "default" not in bodies["ScheduleChangeBody"]["properties"]["input"]
+
+
+def test_no_schema_names_a_type_twice(api: Api) -> None:
+    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+    types = [(place, schema["type"]) for place, schema in _schemas(description) if isinstance(schema.get("type"), list)]
+    assert types
+    assert [each for each in types if len(each[1]) != len(set(each[1]))] == []
+
+
+def test_each_maker_of_a_job_matches_the_pattern_of_its_record(api: Api) -> None:
+    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+    record = description["components"]["schemas"]["JobRecord"]["properties"]
+    for field in ("triggered_by", "cancelled_by"):
+        for maker in ("usr_a", "key_01", "sch_01", "job_01", "hk_01", "sub_01"):
+            assert re.search(record[field]["pattern"], maker), (field, maker)
+        assert not re.search(record[field]["pattern"], "ten_01")
+
+
+def _schemas(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields every object of a description with its place; examples are none of them."""
+    if isinstance(node, dict):
+        yield place, node
+        for name, inner in node.items():
+            if name != "example":
+                yield from _schemas(inner, f"{place}/{name}")
+    elif isinstance(node, list):
+        for number, inner in enumerate(node):
+            yield from _schemas(inner, f"{place}/{number}")
+
+
+def _is_closed(schema: dict[str, Any]) -> bool:
+    """True if a generated client takes the object as one that is always empty."""
+    is_object = schema.get("type") == "object" or (isinstance(schema.get("type"), list) and "object" in schema["type"])
+    return is_object and "properties" not in schema and "additionalProperties" not in schema
 
 
 def test_a_failure_names_its_documentation_by_an_absolute_url(api: Api) -> None:

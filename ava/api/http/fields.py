@@ -152,15 +152,24 @@ class Choice(Plain):
 
 
 class Id(Plain):
-    """An id with a prefix, in a record."""
+    """An id with a prefix, or one of several, in a record."""
 
-    def __init__(self, prefix: str, **rest: Any) -> None:
+    def __init__(self, *prefixes: str, **rest: Any) -> None:
         super().__init__(**rest)
-        self.prefix = prefix
+        self.prefixes = prefixes
+
+    @property
+    def pattern(self) -> str:
+        """Returns what each id matches at its beginning."""
+        return f"^{self.prefixes[0]}_" if len(self.prefixes) == 1 else f"^({'|'.join(self.prefixes)})_"
 
 
 class ClientId(Id):
     """An id as clients send it: its prefix, then 1 to 60 of `[0-9a-z_]`."""
+
+    def __init__(self, prefix: str, **rest: Any) -> None:
+        super().__init__(prefix, **rest)
+        self.prefix = prefix
 
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not ids.is_client_id(self.prefix, value):

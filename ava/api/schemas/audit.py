@@ -67,7 +67,7 @@ class AuditEntryRecord(Schema):
     id = Id("aud")
     at = Instant()
     tenant_id = Id("ten")
-    user_id = Id("usr")
+    user_id = Id("usr", "key")
     role = Text()
     action = Text()
     target = Text(allow_none=True)
@@ -87,7 +87,7 @@ class AuditEntryRecord(Schema):
     changes = JsonText(
         attribute="changes_json",
         allow_none=True,
-        metadata={"type": ["object", "null"], "description": "`{field: [old, new]}` of a change."},
+        metadata={"type": "object", "description": "`{field: [old, new]}` of a change."},
     )
     key_id = Id(
         "key",

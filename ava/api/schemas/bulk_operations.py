@@ -193,13 +193,13 @@ class OperationRecord(Schema):
     failed = WholeNumber(
         minimum=0, maximum=_MAX_COUNT, metadata={"description": "Jobs that could not be retried; see `reason`."}
     )
-    created_by = Text(metadata={"description": "The user, or the API key, that made it."})
+    created_by = Id("usr", "key", metadata={"description": "The user, or the API key, that made it."})
     created_at = Instant()
     completed_at = Instant(allow_none=True)
     result = JsonText(
         allow_none=True,
         metadata={
-            "type": ["object", "null"],
+            "type": "object",
             "description": "Of a cancel: `cancelled` counts the jobs that were queued, `signalled` those that ran and "
             "were asked to stop. Null of a retry.",
         },

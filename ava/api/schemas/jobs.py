@@ -51,6 +51,8 @@ __all__ = [
     "write_job",
 ]
 
+#: What makes or cancels a job: a user, an API key, a schedule, another job, a hook, a subscription.
+_MAKERS = ("usr", "key", "sch", "job", "hk", "sub")
 
 # In ------------------------------------------------------------------------------------------------------------------
 
@@ -260,8 +262,8 @@ class JobRecord(Schema):
     trigger = Choice(Trigger)
     priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST)
     input = JsonText(attribute="input_json", metadata={"type": "object", "description": "The payload."})
-    triggered_by = Text(
-        metadata={"pattern": "^(usr|sch)_", "description": "The user who triggered it, or the schedule that made it."}
+    triggered_by = Id(
+        *_MAKERS, metadata={"description": "The user or API key that triggered it, or the schedule that made it."}
     )
     created_at = Instant()
     started_at = Instant(allow_none=True, metadata={"description": "When its current or last run started."})
@@ -280,17 +282,18 @@ class JobRecord(Schema):
     )
     max_attempts = WholeNumber(minimum=1, maximum=6)
     cancel_requested_at = Instant(allow_none=True)
-    cancelled_by = Text(
+    cancelled_by = Id(
+        *_MAKERS,
         allow_none=True,
         metadata={
-            "pattern": "^(usr|sch)_",
-            "description": "The user who cancelled it, or the schedule whose next firing did (`cancel_running`).",
+            "description": "The user or API key that cancelled it, or the schedule whose next firing did "
+            "(`cancel_running`)."
         },
     )
     progress = JsonText(
         attribute="progress_json",
         allow_none=True,
-        metadata={"type": ["object", "null"], "description": "What its handler reported last: fraction and message."},
+        metadata={"type": "object", "description": "What its handler reported last: fraction and message."},
     )
     retry_of = Id("job", allow_none=True, metadata={"description": "The job that this one repeats."})
     tags = JsonText(attribute="tags_json", metadata={"description": "What its caller has it found by.", **TAGS_FORM})
@@ -302,7 +305,7 @@ class LightJobRecord(JobRecord):
     input = JsonText(
         attribute="input_json",
         allow_none=True,
-        metadata={"type": ["object", "null"], "description": "The payload; null if it was left out."},
+        metadata={"type": "object", "description": "The payload; null if it was left out."},
     )
     input_bytes = WholeNumber(
         minimum=0, maximum=2**53, allow_none=True, metadata={"description": "The bytes of an input that was left out."}

@@ -83,7 +83,7 @@ class KeyRecord(Schema):
     name = Text()
     role = Text(attribute="role_name", metadata={"enum": _ROLES})
     prefix = Text(metadata={"description": "The 16 characters of its token that follow the dot. They are no secret."})
-    created_by = Text(metadata={"description": "The user, or the key, that created it."})
+    created_by = Id("usr", "key", metadata={"description": "The user, or the key, that created it."})
     created_at = Instant()
     expires_at = Instant(allow_none=True)
     last_used_at = Instant(allow_none=True, metadata={"description": "At most a minute behind."})

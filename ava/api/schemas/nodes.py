@@ -29,7 +29,7 @@ class RunningJobRecord(Schema):
     worker_id = Id("wkr")
     attempt = WholeNumber(minimum=0, maximum=6)
     started_at = Instant()
-    progress = JsonText(attribute="progress_json", allow_none=True, metadata={"type": ["object", "null"]})
+    progress = JsonText(attribute="progress_json", allow_none=True, metadata={"type": "object"})
 
 
 class NodeRecord(Schema):

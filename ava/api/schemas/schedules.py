@@ -285,7 +285,7 @@ class ScheduleRecord(Schema):
     )
     last_run_at = Instant(allow_none=True, metadata={"description": "When it last made a job."})
     last_job_id = Id("job", allow_none=True, metadata={"description": "The job that it made last."})
-    created_by = Text(metadata={"description": "The user, or the API key, that made it."})
+    created_by = Id("usr", "key", metadata={"description": "The user, or the API key, that made it."})
     created_at = Instant()
     updated_at = Instant(metadata={"description": "When it was last changed or disabled; firing changes nothing here."})
 

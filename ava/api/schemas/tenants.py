@@ -54,7 +54,7 @@ class TenantLimitsRecord(Schema):
     weight = PositiveNumber(maximum=_MAX_WEIGHT, allow_none=True)
     most_urgent_priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, allow_none=True)
     retention_days = Number(allow_none=True)
-    updated_by = Id("usr", allow_none=True)
+    updated_by = Id("usr", "key", allow_none=True)
     updated_at = Instant(allow_none=True)
 
 

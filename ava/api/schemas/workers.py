@@ -223,7 +223,7 @@ class WorkerWithSettingsRecord(WorkerRecord):
     input_schema = JsonText(
         attribute="input_schema_json",
         allow_none=True,
-        metadata={"type": ["object", "null"], "description": "JSON Schema 2020-12; null: any object is accepted."},
+        metadata={"type": "object", "description": "JSON Schema 2020-12; null: any object is accepted."},
     )
     config = JsonText(metadata={"type": "object", "description": "The tenant's own configuration."})
     secrets = JsonText(
@@ -234,8 +234,9 @@ class WorkerWithSettingsRecord(WorkerRecord):
         },
     )
     platform = JsonText(
+        allow_none=True,
         metadata={
-            "type": ["object", "null"],
+            "type": "object",
             "description": "The settings for all tenants, which hold where the tenant has none of its own: `status`, "
             "`config`, `secrets` (their names), `timeout_seconds`, `max_retries`, `max_running`, `rate`. Below "
             "platform-admin the values of `config` are not shown. Null if there are none.",
