@@ -23,6 +23,7 @@ from ava.client.records import Event, Explanation, Job, Limit, LogLine, PausedQu
 from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, Promotion, TenantLoad, TenantRules
 from ava.client.schedules import Schedules
 from ava.client.sent import TriggerOptions, WorkerChanges
+from ava.client.times import sent_time
 from ava.client.webhook_calls import Webhooks
 
 __all__ = ["Client"]
@@ -117,7 +118,7 @@ class Client:
     ) -> dict[str, Any]:
         """Returns the JSON of one job to trigger, for `trigger_many`."""
         given: dict[str, Any] = {"worker_id": worker_id, "input": input, **options}
-        given["scheduled_at"] = _time(options.get("scheduled_at"))
+        given["scheduled_at"] = sent_time(options.get("scheduled_at"))
         plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
         return {name: value for name, value in plain.items() if value is not None}
 
@@ -386,7 +387,3 @@ def _key(idempotency_key: str | None) -> dict[str, str]:
 
 def _headers(idempotency_key: str | None, is_replicated: bool) -> dict[str, str]:
     return _key(idempotency_key) | ({"Durability": "replicated"} if is_replicated else {})
-
-
-def _time(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value

@@ -9,6 +9,7 @@ from typing import Any
 
 from ava.client.calls import Calls
 from ava.client.records import ApiKey, read
+from ava.client.times import sent_time
 
 __all__ = ["Keys"]
 
@@ -26,8 +27,7 @@ class Keys:
         self, name: str, role: str, *, expires_at: datetime | str | None = None, idempotency_key: str | None = None
     ) -> ApiKey:
         """Create a key. Its `token` is in this answer only; it is None if the network made this client ask twice."""
-        end = expires_at.isoformat() if isinstance(expires_at, datetime) else expires_at
-        body = {"name": name, "role": role, "expires_at": end}
+        body = {"name": name, "role": role, "expires_at": sent_time(expires_at)}
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return read(ApiKey, self._calls.data("POST", _KEYS, body=body, headers=headers))
 

@@ -10,6 +10,7 @@ from typing import Any
 from ava.client.calls import Calls
 from ava.client.events import follow
 from ava.client.records import LogLine, read
+from ava.client.times import sent_time
 
 __all__ = ["LogChoice", "read_log"]
 
@@ -24,20 +25,24 @@ class LogChoice:
     level: str | None = None
     #: A part of the line, in either case of its letters.
     text: str | None = None
-    #: The lines of this time or later; without an offset it is UTC.
+    #: The lines of this time or later; a text without an offset is UTC.
     since: datetime | str | None = None
+
+    def __post_init__(self) -> None:
+        sent_time(self.since)
 
     @property
     def params(self) -> dict[str, Any]:
         """Returns the parameters of a request."""
-        since = self._since
-        named = {"filter[level]": self.level, "q": self.text, "since": None if since is None else since.isoformat()}
+        named = {"filter[level]": self.level, "q": self.text, "since": sent_time(self._since)}
         return {name: value for name, value in named.items() if value is not None}
 
     @property
     def _since(self) -> datetime | None:
-        moment = datetime.fromisoformat(self.since) if isinstance(self.since, str) else self.since
-        return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+        if not isinstance(self.since, str):
+            return self.since
+        moment = datetime.fromisoformat(self.since)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
     def admits(self, line: LogLine) -> bool:
         """Returns True if a line of the stream, which has all lines, is wanted."""

@@ -13,6 +13,7 @@ from typing import Any, TypedDict, Unpack
 from ava.client.calls import Calls
 from ava.client.errors import WaitTimeout
 from ava.client.records import read
+from ava.client.times import sent_time
 
 __all__ = ["JobFilters", "Operation", "Operations"]
 
@@ -137,11 +138,7 @@ class Operations:
 
 def filter_body(filters: Mapping[str, Any]) -> dict[str, Any]:
     """Returns filters as JSON has them, without those that are None."""
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else value
-        for name, value in filters.items()
-        if value is not None
-    }
+    return {name: sent_time(value) for name, value in filters.items() if value is not None}
 
 
 def filter_params(filters: Mapping[str, Any]) -> dict[str, Any]:

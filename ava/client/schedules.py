@@ -9,6 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from ava.client.calls import Calls
 from ava.client.records import Firing, Job, Schedule, SchedulePreview, ScheduleSlot, read
+from ava.client.times import sent_time
 
 __all__ = ["ScheduleOptions", "Schedules"]
 
@@ -118,4 +119,4 @@ class Schedules:
 
 
 def _body(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}
+    return {name: sent_time(value) for name, value in fields.items()}

@@ -16,7 +16,7 @@ class TriggerOptions(TypedDict, total=False):
     trigger: str | None
     #: 1 (first) to 10 (last).
     priority: int | None
-    #: When the job starts; without it at once.
+    #: When the job starts; without it at once. A datetime needs a time zone, and a text without an offset is UTC.
     scheduled_at: datetime | str | None
     tags: Mapping[str, str] | None
     #: `{"key": …, "mode": "return" | "replace" | "refuse"}`: one unfinished job at most has the key.

@@ -10,6 +10,7 @@ from typing import Any
 
 from ava.client.calls import Calls
 from ava.client.records import read
+from ava.client.times import sent_time
 
 __all__ = ["Delivery", "Webhook", "Webhooks"]
 
@@ -138,10 +139,6 @@ class Webhooks:
         Returns their number.
         """
         fields = {"since": since, "until": until, "status": status, "event": event}
-        body = {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in fields.items()
-            if value is not None
-        }
+        body = {name: sent_time(value) for name, value in fields.items() if value is not None}
         data = self._calls.data("POST", f"{_WEBHOOKS}/{webhook_id}/deliveries/redeliver", body=body)
         return int(data["redelivered"])

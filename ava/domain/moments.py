@@ -1,4 +1,4 @@
-"""Moments as clients write them: ISO 8601, with an offset or taken as UTC."""
+"""Moments as clients write them: ISO 8601, with an offset, or without one in UTC or in the local zone."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ _DATE_TIME = re.compile(
 )
 
 
-def parse(text: str) -> datetime | None:
-    """Returns the moment in UTC of a date (its midnight) or a date and time; None if the text is neither."""
+def parse(text: str, *, is_local: bool = False) -> datetime | None:
+    """Returns the moment in UTC of a date (its midnight) or a date and time; None if the text is neither.
+
+    Without an offset it is UTC, and with `is_local` the time of this process's zone.
+    """
     if not _DATE_TIME.fullmatch(text):
         return None
     try:
         moment = datetime.fromisoformat(text.upper())
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if moment.tzinfo is None and not is_local:
+            return moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         # There is no such day or hour, or in UTC it is before the year 1 or after the year 9999.
         return None

@@ -67,6 +67,38 @@ def test_one_clock_names_its_zone_and_can_be_utc(signed_in: Browser, running: Sy
         signed_in.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
 
 
+def test_a_typed_time_is_read_in_the_zone_that_is_shown(signed_in: Browser, running: System) -> None:
+    signed_in.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "America/New_York"})
+    try:
+        signed_in.open("/")
+        assert _scheduled(signed_in, running, "America/New_York") == "2027-06-01T13:00:00Z"
+        signed_in.click("button", "Times are in GMT-5, switch")
+        assert _scheduled(signed_in, running, "UTC") == "2027-06-01T09:00:00Z"
+        # A filter of the list is read and shown in the same zone.
+        signed_in.script("location.hash = '#/jobs?filter[created_after]=2027-06-01T09:00:00Z'")
+        found = signed_in.find("[name='filter[created_after]']")
+        wait_until(lambda: found.get_property("value") == "2027-06-01T09:00", what="the filter is shown in UTC")
+    finally:
+        signed_in.script("localStorage.removeItem('ava.zone')")
+        signed_in.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
+
+
+def _scheduled(browser: Browser, running: System, zone: str) -> str:
+    """Triggers a job for nine o'clock with the form, whose hint names the zone. Returns when it is scheduled."""
+    browser.script("location.hash = '#/jobs'")
+    browser.click("button", "New job")
+    browser.fill("worker", "<b>Echo")
+    browser.await_text(f"Leave empty to start now; in {zone}")
+    browser.find("[name='input']")
+    browser.script("document.querySelector('[name=scheduled]').value = '2027-06-01T09:00'")
+    browser.click("button", "Trigger")
+    job_id = wait_until(
+        lambda: browser.script("return location.hash.startsWith('#/jobs/job_') && location.hash.slice(7)"),
+        what="the page of the new job",
+    )
+    return str(running.show(job_id)["scheduled_at"])
+
+
 def test_each_attempt_has_a_row_and_the_job_its_wait_and_its_sum(signed_in: Browser, running: System) -> None:
     job = running.trigger("wkr_fail")
     running.wait_for(job["id"], "failed")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli.options.arguments import JOB_ID, MOMENT, TAG, WHERE, WORKER_ID
+from ava.cli.options.arguments import ISO_FORM, JOB_ID, MOMENT, PAST_FORM, PAST_MOMENT, TAG, WHERE, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.input_values import INPUT_VALUE, with_values
 from ava.cli.options.inputs import key_options, read_input, take_keys
@@ -53,10 +53,18 @@ _FILTERS = (
     click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker."),
     click.option("--status", type=_STATUSES, help="Only jobs with this status."),
     click.option("--trigger", type=_TRIGGERS, help="Only jobs of this kind of trigger."),
-    click.option("--after", "--created-after", "created_after", help="Only jobs created then or later, in ISO 8601."),
-    click.option("--before", "--created-before", "created_before", help="Only jobs created before then, in ISO 8601."),
-    click.option("--completed-after", help="Only jobs that ended then or later, in ISO 8601."),
-    click.option("--completed-before", help="Only jobs that ended before then, in ISO 8601."),
+    click.option(
+        "--after",
+        "--created-after",
+        "created_after",
+        type=PAST_MOMENT,
+        help=f"Only jobs created then or later: {PAST_FORM}.",
+    ),
+    click.option(
+        "--before", "--created-before", "created_before", type=PAST_MOMENT, help="Only jobs created before then."
+    ),
+    click.option("--completed-after", type=PAST_MOMENT, help="Only jobs that ended then or later."),
+    click.option("--completed-before", type=PAST_MOMENT, help="Only jobs that ended before then."),
     click.option("--priority", type=_PRIORITIES, help="Only jobs of this priority."),
     click.option("--by", "triggered_by", help="Only jobs of this user, schedule or key."),
     click.option("--error", help="Only jobs whose error has this part, in either case of its letters."),
@@ -94,7 +102,7 @@ def jobs() -> None:
     help=f"{priorities.FIRST} (first) to {priorities.LAST} (last).  [default: {priorities.DEFAULT}]",
 )
 @click.option("--trigger", type=_TRIGGERS, help="The kind of trigger.  [default: manual]")
-@click.option("--at", "scheduled_at", help="When to start the job, in ISO 8601.  [default: at once]")
+@click.option("--at", "scheduled_at", type=MOMENT, help=f"When to start the job, in {ISO_FORM}.  [default: at once]")
 @click.option("--tag", "tags", type=TAG, multiple=True, help="A tag to find the job by, KEY=VALUE; repeatable.")
 @key_options
 @click.option("--key", help="An idempotency key: calls with the same key trigger one job.")
@@ -201,7 +209,7 @@ def _print_runs(found: JobRuns, printer: RecordPrinter) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Print new lines until the job is final.")
 @click.option("--level", type=click.Choice(["info", "warn", "error"]), help="Only lines of this level.")
 @click.option("--tail", type=click.IntRange(0), help="Only so many of the last lines.")
-@click.option("--since", type=MOMENT, help="Only lines since then: ISO 8601, or as in 10m, 2h, 1d ago.")
+@click.option("--since", type=PAST_MOMENT, help=f"Only lines since then: {PAST_FORM}.")
 @click.option("--grep", "text", help="Only lines with this part, in either case of its letters.")
 @output_options
 @connected

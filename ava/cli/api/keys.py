@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ava.cli.options.arguments import ISO_FORM, MOMENT
 from ava.cli.options.connection import connected
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 from ava.domain.caller import Role
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ava.client import Client
 
 __all__ = ["keys"]
@@ -42,10 +45,12 @@ def keys() -> None:
     show_default=True,
     help="What the key may do; no role above your own.",
 )
-@click.option("--expires-at", help="The moment from which it is refused, in ISO 8601.  [default: never]")
+@click.option(
+    "--expires-at", type=MOMENT, help=f"The moment from which it is refused, in {ISO_FORM}.  [default: never]"
+)
 @output_options
 @connected
-def create(client: Client, name: str, key_role: str, expires_at: str | None, printer: RecordPrinter) -> None:
+def create(client: Client, name: str, key_role: str, expires_at: datetime | None, printer: RecordPrinter) -> None:
     """Create a key called NAME and print it with its token, which is shown this once.
 
     Commands and programs use it as AVA_API_KEY.

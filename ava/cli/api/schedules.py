@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli.options.arguments import SCHEDULE_ID, WORKER_ID
+from ava.cli.options.arguments import ISO_FORM, MOMENT, SCHEDULE_ID, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.inputs import read_input
 from ava.cli.screen.output import RecordPrinter, output_options
@@ -98,8 +98,8 @@ def show(client: Client, schedule_id: str, firings: int, printer: RecordPrinter)
 )
 @click.option("--catch-up-seconds", type=int, help="No older missed firing is made up for.  [default: 3600]")
 @click.option("--spread-seconds", type=int, help="The most by which each firing is delayed.  [default: 0]")
-@click.option("--starts-at", help="The first moment at which it may fire, in ISO 8601.")
-@click.option("--ends-at", help="The moment from which it does not fire any more, in ISO 8601.")
+@click.option("--starts-at", type=MOMENT, help=f"The first moment at which it may fire, in {ISO_FORM}.")
+@click.option("--ends-at", type=MOMENT, help="The moment from which it does not fire any more, likewise.")
 @click.option("--key", help="An idempotency key: calls with the same key create one schedule.")
 @output_options
 @connected

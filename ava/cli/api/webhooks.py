@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ava.cli.host.sender import run_sender
-from ava.cli.options.arguments import WEBHOOK_ID
+from ava.cli.options.arguments import PAST_FORM, PAST_MOMENT, WEBHOOK_ID
 from ava.cli.options.connection import connected
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
@@ -19,6 +19,8 @@ from ava.cli.screen.tables import Column
 from ava.errors import CallFailed
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ava.client import Client, Delivery
 
 __all__ = ["webhooks"]
@@ -217,8 +219,8 @@ def body(client: Client, webhook_id: str, delivery_id: str, printer: RecordPrint
 @webhooks.command()
 @click.argument("webhook_id", type=WEBHOOK_ID)
 @click.argument("delivery_ids", nargs=-1)
-@click.option("--since", help="Every abandoned delivery created since then, in ISO 8601.")
-@click.option("--until", help="With --since: only those created before then.")
+@click.option("--since", type=PAST_MOMENT, help=f"Every abandoned delivery created since then: {PAST_FORM}.")
+@click.option("--until", type=PAST_MOMENT, help="With --since: only those created before then.")
 @click.option("--status", type=click.Choice(["abandoned", "delivered"]), help="With --since: those with this status.")
 @click.option("--event", help="With --since: only events of this type.")
 @output_options
@@ -227,9 +229,9 @@ def redeliver(
     client: Client,
     webhook_id: str,
     delivery_ids: tuple[str, ...],
-    since: str | None,
+    since: datetime | None,
     printer: RecordPrinter,
-    **filters: str | None,
+    **filters: Any,
 ) -> None:
     """Send deliveries of a webhook again, with the same ids and bytes."""
     if bool(delivery_ids) == bool(since):

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from ava.client import Client
 
 __all__ = [
+    "ISO_FORM",
     "JOB_ID",
     "MOMENT",
+    "PAST_FORM",
+    "PAST_MOMENT",
     "SCHEDULE_ID",
     "TAG",
     "WEBHOOK_ID",
@@ -95,18 +98,23 @@ class Pair(click.ParamType[tuple[str, str]]):
 
 
 class _Moment(click.ParamType[datetime]):
-    """A moment: ISO 8601, or how long ago."""
+    """A moment in ISO 8601. Without an offset it is in the local zone, in which tables show times."""
 
     name = "moment"
+
+    def __init__(self, *, may_be_ago: bool) -> None:
+        """`may_be_ago`: it may also be how long ago it was, as in `10m`."""
+        self._may_be_ago = may_be_ago
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Returns the moment, with a time zone."""
         if isinstance(value, datetime):
             return value
-        if ago := _AGO.fullmatch(str(value)):
+        if self._may_be_ago and (ago := _AGO.fullmatch(str(value))):
             return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
-        if (moment := moments.parse(str(value))) is None:
-            self.fail(f"{value!r} is neither ISO 8601 nor as in 90s, 10m, 2h or 1d.", param, ctx)
+        if (moment := moments.parse(str(value), is_local=True)) is None:
+            ago_form = ", nor as in 90s, 10m, 2h or 1d" if self._may_be_ago else ""
+            self.fail(f"{value!r} is no time in ISO 8601, as in 2026-12-01T09:00{ago_form}.", param, ctx)
         return moment
 
 
@@ -114,7 +122,12 @@ _AGO = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 TAG = Pair("key=value", "team=security")
 WHERE = Pair("path=value", "account.id=17")
-MOMENT = _Moment()
+#: What the help of an option says of a moment.
+ISO_FORM = "ISO 8601, local without an offset"
+PAST_FORM = f"{ISO_FORM}, or as in 10m, 2h, 1d ago"
+MOMENT = _Moment(may_be_ago=False)
+#: A moment at which something happened.
+PAST_MOMENT = _Moment(may_be_ago=True)
 JOB_ID = _RecordId(
     "job_id", lambda client: client.list(per_page=_MAX_OFFERED), lambda job: f"{job.status} {job.worker_id}"
 )

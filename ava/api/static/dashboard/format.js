@@ -12,6 +12,10 @@ export const zone = {
   get name() {
     return formats().zone.formatToParts(new Date()).find((part) => part.type === "timeZoneName").value;
   },
+  /** The zone's full name, such as `Europe/Berlin`, which holds on every day of the year. */
+  get fullName() {
+    return formats().zone.resolvedOptions().timeZone;
+  },
   toggle() {
     localStorage.setItem(ZONE, this.isUtc ? "local" : "utc");
     made = null;
@@ -50,12 +54,16 @@ const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", 
 /** The day of a midnight UTC. */
 export const dayOf = (text) => date.format(new Date(text));
 
-/** A moment as the value of an input of type `datetime-local`. */
-export function toLocal(text) {
+/** A moment as the value of an input of type `datetime-local`: in the zone in which the page shows its times. */
+export function toTyped(text) {
   const moment = new Date(text ?? "");
   if (Number.isNaN(moment.getTime())) return "";
-  return new Date(moment.getTime() - moment.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
+  const offset = zone.isUtc ? 0 : moment.getTimezoneOffset();
+  return new Date(moment.getTime() - offset * 60000).toISOString().slice(0, 16);
 }
+
+/** The moment that was typed into such an input, in ISO 8601; null if it is empty. */
+export const typedMoment = (text) => (text ? new Date(zone.isUtc ? `${text}Z` : text).toISOString() : null);
 
 const wall = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
 

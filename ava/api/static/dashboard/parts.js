@@ -1,7 +1,7 @@
 // Components that several pages use.
 
 import { h, put, say } from "./dom.js";
-import { ago, full, moment } from "./format.js";
+import { ago, full, moment, toTyped, zone } from "./format.js";
 import { feed } from "./freshness.js";
 import { session } from "./session.js";
 
@@ -115,6 +115,12 @@ export function field(label, control, hint) {
   const about = hint ? h("small", { id: `${control.id}-hint` }, hint) : null;
   if (about) control.setAttribute("aria-describedby", about.id);
   return h("div", { class: "field" }, h("label", { for: control.id }, label), control, about);
+}
+
+/** A field for a moment, empty or as it is `at`. Its hint names the zone: the one in which the page shows its times. */
+export function momentField(label, name, { at = null, hint = "", required = false } = {}) {
+  const control = h("input", { name, type: "datetime-local", value: toTyped(at), required });
+  return field(label, control, `${hint ? `${hint}; in` : "In"} ${zone.fullName}`);
 }
 
 export const options = (choices, chosen) =>

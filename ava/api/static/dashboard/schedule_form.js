@@ -2,9 +2,9 @@
 
 import { call, get, post } from "./api.js";
 import { h, put, say } from "./dom.js";
-import { localTime, toLocal } from "./format.js";
+import { localTime, typedMoment } from "./format.js";
 import { parseInput } from "./input_form.js";
-import { ask, field, options, pill } from "./parts.js";
+import { ask, field, momentField, options, pill } from "./parts.js";
 
 const OVERLAPS = [["allow", "Make the job"], ["skip", "Skip the firing"], ["queue_one", "Let one job wait"], ["cancel_running", "Cancel the last job"]];
 const CATCH_UPS = [["last", "The newest"], ["none", "None"], ["all", "All, at most 100"]];
@@ -50,7 +50,7 @@ export async function openForm(schedule, done) {
 
 function moreOptions(now) {
   const whole = (label, name, hint) => field(label, h("input", { name, type: "number", value: String(now[name]), required: true }), hint);
-  const moment = (label, name) => field(label, h("input", { name, type: "datetime-local", value: toLocal(now[name]) }));
+  const moment = (label, name) => momentField(label, name, { at: now[name] });
   return h("details", {}, h("summary", {}, "More options"), h("div", { class: "more" },
     h("label", { class: "row check" }, h("input", { type: "checkbox", name: "enabled", checked: now.enabled }), "Enabled"),
     h("div", { class: "row" },
@@ -64,12 +64,11 @@ function moreOptions(now) {
 }
 
 function bodyOf(values) {
-  const moment = (text) => (text ? new Date(text).toISOString() : null);
   return {
     worker_id: values.worker, name: values.name || null, cron: values.cron, timezone: values.timezone, input: parseInput(values.input),
     priority: Number(values.priority), enabled: values.enabled === "on", overlap: values.overlap, catch_up: values.catch_up,
     catch_up_seconds: Number(values.catch_up_seconds), spread_seconds: Number(values.spread_seconds),
-    starts_at: moment(values.starts_at), ends_at: moment(values.ends_at),
+    starts_at: typedMoment(values.starts_at), ends_at: typedMoment(values.ends_at),
   };
 }
 

@@ -2,8 +2,9 @@
 
 import { get, post, session } from "./api.js";
 import { h, put } from "./dom.js";
+import { typedMoment } from "./format.js";
 import { inputEditor, parseInput } from "./input_form.js";
-import { ask, button, field, options } from "./parts.js";
+import { ask, button, field, momentField, options } from "./parts.js";
 
 /** A button that opens the form; the page of the new job follows. */
 export function runButton(workerId) {
@@ -23,12 +24,12 @@ async function openForm(workerId) {
       ...input.fields,
       h("div", { class: "row" },
         field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: "5", required: true }), "1 starts first"),
-        field("Scheduled for", h("input", { name: "scheduled", type: "datetime-local" }), "Leave empty to start now")),
+        momentField("Scheduled for", "scheduled", { hint: "Leave empty to start now" })),
       field("Tags", h("input", { name: "tags", autocomplete: "off", spellcheck: "false" }), "To find the job by, such as team=security, order=17"),
     ],
     submit: (values) => input.withFaults(async () => {
       const body = { worker_id: values.worker, input: input.value(), priority: Number(values.priority) };
-      if (values.scheduled) body.scheduled_at = new Date(values.scheduled).toISOString();
+      if (values.scheduled) body.scheduled_at = typedMoment(values.scheduled);
       if (values.tags.trim()) body.tags = parseTags(values.tags);
       const { data } = await post("/v1/ava/jobs", body);
       location.hash = `#/jobs/${data.id}`;

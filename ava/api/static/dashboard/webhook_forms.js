@@ -2,8 +2,8 @@
 
 import { call, post } from "./api.js";
 import { h } from "./dom.js";
-import { number, toLocal } from "./format.js";
-import { ask, field, notify, options } from "./parts.js";
+import { number, typedMoment } from "./format.js";
+import { ask, field, momentField, notify, options } from "./parts.js";
 
 /** The types of events. */
 export const EVENTS = [
@@ -47,19 +47,18 @@ export function edit(webhook, path, refresh) {
 
 /** Send many deliveries again. `shown` are the filters of the list, which are chosen at first. */
 export function redeliverMany(webhook, path, shown, refresh) {
-  const time = (name, attributes) => h("input", { name, type: "datetime-local", ...attributes });
   ask({
     title: "Send deliveries again?", action: "Send again",
     text: `Each delivery to ${webhook.url} that matches is sent again, with the same id and body.`,
     fields: [
       field("State", h("select", { name: "status" }, options([["abandoned", "Abandoned"], ["delivered", "Delivered"]], shown.status))),
       field("Event", h("select", { name: "event" }, options([["", "All"], ...EVENTS.map((event) => [event])], shown.event))),
-      field("Created since", time("since", { required: true, value: toLocal(new Date(Date.now() - DAY).toISOString()) }), "Local time"),
-      field("Created before", time("until", {}), "Until now if it is empty"),
+      momentField("Created since", "since", { at: new Date(Date.now() - DAY).toISOString(), required: true }),
+      momentField("Created before", "until", { hint: "Until now if it is empty" }),
     ],
     submit: async ({ since, until, status, event }) => {
-      const { data } = await post(`${path}/deliveries/redeliver`, { since: new Date(since).toISOString(), status,
-        ...(until ? { until: new Date(until).toISOString() } : {}), ...(event ? { event } : {}) });
+      const { data } = await post(`${path}/deliveries/redeliver`, { since: typedMoment(since), status,
+        ...(until ? { until: typedMoment(until) } : {}), ...(event ? { event } : {}) });
       notify(`${number(data.redelivered)} queued again.`);
       refresh();
     },

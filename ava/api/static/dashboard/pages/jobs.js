@@ -3,7 +3,7 @@
 import { get, session } from "../api.js";
 import { bulkActions, RunningOperations, Selection } from "../bulk.js";
 import { h, Keyed, put, say } from "../dom.js";
-import { full, number, short, span, toLocal } from "../format.js";
+import { full, number, short, span, toTyped, typedMoment, zone } from "../format.js";
 import { address, askedOf, sortField, viewMenu, viewOf, widths } from "../job_view.js";
 import { empty, field, heading, options, pill, repeat, titles, when } from "../parts.js";
 import { runButton } from "../trigger.js";
@@ -96,9 +96,9 @@ function filters(queryNow) {
   const worker = h("input", { name: "filter[worker_id]", list: "workers", placeholder: "Any", autocomplete: "off", spellcheck: "false",
     onchange: () => change("filter[worker_id]", worker.value.trim()), onfocus: () => fillWorkers(workers) });
   const time = (label, name) => {
-    const control = h("input", { type: "datetime-local", name, onchange: () => change(name, control.value ? new Date(control.value).toISOString() : "") });
+    const control = h("input", { type: "datetime-local", name, title: `In ${zone.fullName}`, onchange: () => change(name, typedMoment(control.value) ?? "") });
     return { element: field(label, control), show: (query) => {
-      const value = toLocal(query.get(name));
+      const value = toTyped(query.get(name));
       if (control.value !== value) control.value = value;
     } };
   };

@@ -2,8 +2,8 @@
 
 import { call, get, post, session } from "../api.js";
 import { h, put } from "../dom.js";
-import { number } from "../format.js";
-import { ask, button, empty, field, heading, notify, options, repeat, titles, when } from "../parts.js";
+import { number, typedMoment } from "../format.js";
+import { ask, button, empty, field, heading, momentField, notify, options, repeat, titles, when } from "../parts.js";
 
 const ROLES = ["tenant-user", "tenant-admin", "tenant-system-admin", "platform-admin", "platform-system-admin"];
 
@@ -62,10 +62,10 @@ function openForm(refresh) {
     fields: [
       field("Name", h("input", { name: "name", required: true, maxlength: "100", autocomplete: "off" }), "Who or what uses it."),
       field("Role", h("select", { name: "role" }, options(roles.map((role) => [role]), roles.at(-1)))),
-      field("Expires", h("input", { name: "expires_at", type: "datetime-local" }), "Empty: never."),
+      momentField("Expires", "expires_at", { hint: "Empty: never" }),
     ],
     async submit({ name, role, expires_at: end }) {
-      const { data } = await post("/v1/ava/keys", { name, role, expires_at: end ? new Date(end).toISOString() : null });
+      const { data } = await post("/v1/ava/keys", { name, role, expires_at: typedMoment(end) });
       refresh();
       showToken(data);
     },

@@ -1,0 +1,23 @@
+"""Times as the client sends them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+__all__ = ["sent_time"]
+
+
+def sent_time(value: Any) -> Any:
+    """Returns a time in ISO 8601 with its offset; a value that is none is returned as it is.
+
+    Raises `ValueError` for a datetime without a time zone: the API would read a local time as UTC, and start a job that
+    is due in an hour at once.
+    """
+    if not isinstance(value, datetime):
+        return value
+    if value.utcoffset() is None:
+        raise ValueError(
+            f"{value!r} has no time zone; use datetime.now(UTC), or value.astimezone() if it is a local time"
+        )
+    return value.isoformat()
