@@ -1,16 +1,17 @@
 """What a handler says about its input: the JSON Schema that the API checks, and the value that the handler gets.
 
-It may be a JSON Schema, a schema of marshmallow, a dataclass (also a TypedDict or a Struct of msgspec), or a model of
-pydantic. The libraries are imported when a handler uses one.
+It may be a JSON Schema, a schema of marshmallow, a dataclass (also a TypedDict or a Struct of msgspec), a model of
+pydantic, or a union of such types. The libraries are imported when a handler uses one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from ava.handler.annotations import choices_of, first_annotation, is_plain, plain_type
 
 __all__ = ["InputType", "annotated_type", "input_type"]
 
@@ -26,17 +27,24 @@ class InputType:
 
 
 def annotated_type(function: Callable[..., Any]) -> InputType | None:
-    """Returns the type of a handler's first parameter, if its annotation is one of those that describe an input.
+    """Returns the type of a handler's first parameter; None if its annotation is a dict, or says nothing.
 
-    Raises ValueError if it is one of them and cannot be described.
+    Raises ValueError for any other annotation that cannot be resolved or described: an input would go unchecked.
     """
-    try:
-        first = next(iter(inspect.signature(function).parameters))
-        annotation = typing.get_type_hints(function, include_extras=True).get(first)
-    except Exception:
-        # An annotation that only a type checker can resolve describes no input.
+    name, annotation = first_annotation(function)
+    annotation = plain_type(annotation)
+    if is_plain(annotation):
         return None
-    return input_type(annotation) if isinstance(annotation, type) else None
+    try:
+        found = input_type(annotation)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if found is None:
+        raise ValueError(
+            f"{name}: {getattr(annotation, '__name__', annotation)} describes no object; annotate a dict, a dataclass, "
+            "a TypedDict, a Struct of msgspec or a model of pydantic"
+        )
+    return found
 
 
 def input_type(described: Any) -> InputType | None:
@@ -46,18 +54,32 @@ def input_type(described: Any) -> InputType | None:
     """
     if isinstance(described, Mapping):
         return InputType(schema=described)
+    kind = plain_type(described)
     for is_kind, make in _KINDS:
-        if is_kind(described):
-            return make(described)
+        if is_kind(kind):
+            return make(kind)
     return None
 
 
 def _is_pydantic(described: Any) -> bool:
-    return isinstance(described, type) and hasattr(described, "model_json_schema")
+    # Its models and its dataclasses, and a union in which one of them is.
+    return any(isinstance(each, type) and hasattr(each, "__pydantic_core_schema__") for each in _types(described))
 
 
-def _of_pydantic(model: Any) -> InputType:
-    return InputType(schema=model.model_json_schema(), parse=model.model_validate)
+def _types(described: Any) -> tuple[Any, ...]:
+    """Returns the types of a union, or the type itself, without what `Annotated` says beside them."""
+    bare = [
+        typing.get_args(each)[0] if typing.get_origin(each) is typing.Annotated else each
+        for each in choices_of(described)
+    ]
+    return tuple(typing.get_origin(each) or each for each in bare)
+
+
+def _of_pydantic(kind: Any) -> InputType:
+    from ava.handler.pydantic_types import describe
+
+    schema, parse = describe(kind)
+    return InputType(schema=schema, parse=parse)
 
 
 def _is_marshmallow(described: Any) -> bool:
@@ -81,8 +103,10 @@ def _of_marshmallow(described: Any) -> InputType:
 
 
 def _is_structured(described: Any) -> bool:
-    return isinstance(described, type) and (
-        dataclasses.is_dataclass(described) or typing.is_typeddict(described) or hasattr(described, "__struct_fields__")
+    return all(
+        isinstance(each, type)
+        and (dataclasses.is_dataclass(each) or typing.is_typeddict(each) or hasattr(each, "__struct_fields__"))
+        for each in _types(described)
     )
 
 
@@ -91,18 +115,35 @@ def _of_structured(kind: Any) -> InputType:
 
     try:
         schema = msgspec.json.schema(kind)
-    except TypeError as error:
-        raise ValueError(f"{kind.__name__} cannot be described: {' '.join(str(error).split())}") from None
+    except (TypeError, NameError) as error:
+        raise ValueError(f"{_fault(kind)} cannot be described: {' '.join(str(error).split())}") from None
     for part in schema.get("$defs", {}).values():
         if "properties" in part:
             # A misspelt name of a field that may be left out would go unnoticed.
             part.setdefault("additionalProperties", False)
     # The kind itself is the first part. Forms are made from what stands at the top.
-    parts = schema["$defs"]
-    top = parts.pop(schema["$ref"].rpartition("/")[2])
-    if parts:
-        top["$defs"] = parts
-    return InputType(schema=top, parse=lambda payload: msgspec.convert(payload, kind))
+    if "$ref" in schema:
+        parts = schema["$defs"]
+        top = parts.pop(schema["$ref"].rpartition("/")[2])
+        schema = top | ({"$defs": parts} if parts else {})
+    return InputType(schema=schema, parse=lambda payload: msgspec.convert(payload, kind))
+
+
+def _fault(kind: Any) -> str:
+    """Returns the name of the first field that cannot be described, with its type; else the type's name."""
+    import msgspec
+
+    for each in _types(kind):
+        try:
+            hints = typing.get_type_hints(each, include_extras=True)
+        except Exception:
+            hints = {}
+        for name, annotation in hints.items():
+            try:
+                msgspec.json.schema(annotation)
+            except (TypeError, NameError):
+                return f"{each.__name__}.{name}"
+    return str(getattr(kind, "__name__", kind))
 
 
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], InputType]], ...] = (

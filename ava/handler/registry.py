@@ -116,8 +116,8 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     `max_running`: how many of its jobs run at once, in all or for each `max_running_per`: "tenant", or a path in the
     input such as "input.account.id". `rate`: how many may start, such as "100/minute"; `rate_per` likewise.
     `input_schema`: what the API checks each input against: a JSON Schema (2020-12) as a dict, a schema of marshmallow,
-    a dataclass, or a model of pydantic. Without it the annotation of `input` is taken if it is one of the last three;
-    then the function gets a value of that type. `retention_days`: how long its final jobs are kept; without it, as the
+    a dataclass, a model of pydantic, or a union of these. Without it the annotation of `input` is taken, unless it is a
+    mapping; then the function gets a value of that type. `retention_days`: how long its final jobs are kept; without it, as the
     tenant or the installation says.
 
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
@@ -191,12 +191,17 @@ def _input_types(slug: str, function: Callable[..., Any], given: Any) -> tuple[I
     """Returns what the option `input_schema` and the annotation of the first parameter describe."""
     try:
         described = None if given is None else input_type(given)
-        annotated = annotated_type(function)
     except ValueError as error:
         raise HandlerError(f"Worker {slug!r}: input_schema: {error}.") from error
     if given is not None and described is None:
         _refuse(slug, ["input_schema must be a JSON Schema, a schema of marshmallow, a dataclass or a pydantic model"])
-    return described, annotated
+    try:
+        return described, annotated_type(function)
+    except ValueError as error:
+        if described is not None:
+            # The inputs are checked, and the annotation is for a type checker.
+            return described, None
+        raise HandlerError(f"Worker {slug!r}: {error}.") from error
 
 
 def _input_schema(slug: str, given: InputType | None, annotated: InputType | None) -> str | None:

@@ -110,7 +110,7 @@ def test_other_annotations_describe_nothing() -> None:
         ({"input_schema": 5}, "input_schema must be a JSON Schema, a schema of marshmallow"),
         ({"input_schema": {"type": "text"}}, "input_schema: type: "),
         ({"input_schema": {"pattern": r"(a)\1"}}, "input_schema: pattern: the pattern cannot be used"),
-        ({"input_schema": Odd}, "input_schema: Odd cannot be described"),
+        ({"input_schema": Odd}, r"input_schema: Odd\.value cannot be described"),
         ({"input_schema": Notice, **NIGHTLY}, "sends an empty input, which input_schema does not accept"),
     ],
 )

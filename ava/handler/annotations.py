@@ -1,0 +1,80 @@
+"""The annotation of a handler's first parameter, which describes its input."""
+
+from __future__ import annotations
+
+import collections.abc
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["choices_of", "first_annotation", "is_plain", "plain_type"]
+
+#: Names that a module may import for its type checker alone.
+_TYPING = {**vars(typing), **{name: getattr(collections.abc, name) for name in collections.abc.__all__}}
+#: What an annotation may be that describes nothing: the handler gets the payload itself.
+_ANYTHING = (inspect.Parameter.empty, Any, object)
+
+
+def first_annotation(function: Callable[..., Any]) -> tuple[str, Any]:
+    """Returns the name of the first parameter and its annotation, `inspect.Parameter.empty` without one.
+
+    The other annotations are left alone: `Env` may be imported for a type checker only. Raises ValueError if the first
+    cannot be resolved.
+    """
+    try:
+        first = next(iter(inspect.signature(function).parameters.values()), None)
+    except (TypeError, ValueError):
+        first = None
+    if first is None or first.kind in (first.VAR_POSITIONAL, first.VAR_KEYWORD):
+        return "", inspect.Parameter.empty
+    annotation = first.annotation
+    if annotation is first.empty:
+        return first.name, annotation
+    names = {**_TYPING, **getattr(inspect.unwrap(function), "__globals__", {})}
+    holder = types.SimpleNamespace(__annotations__={first.name: annotation})
+    try:
+        return first.name, typing.get_type_hints(holder, globalns=names, include_extras=True)[first.name]
+    except Exception as error:
+        raise ValueError(
+            f"the annotation {annotation!r} of {first.name} cannot be resolved: {error}; import it outside "
+            "TYPE_CHECKING and define it at the top of its module, or name the type in input_schema"
+        ) from None
+
+
+def plain_type(annotation: Any) -> Any:
+    """Returns what an annotation stands for: an alias or a NewType its type, `Order | None` the type `Order`.
+
+    An input is always an object, so that None never comes.
+    """
+    while True:
+        if isinstance(annotation, typing.NewType):
+            annotation = annotation.__supertype__
+        elif hasattr(annotation, "__value__") and hasattr(annotation, "__type_params__"):
+            annotation = annotation.__value__
+        elif len(others := [each for each in choices_of(annotation) if each is not types.NoneType]) == 1:
+            if others[0] is annotation:
+                return annotation
+            annotation = others[0]
+        else:
+            return annotation
+
+
+def choices_of(annotation: Any) -> tuple[Any, ...]:
+    """Returns the members of a union, also of one that is `Annotated`; the annotation alone if it is none."""
+    inner = annotation
+    while typing.get_origin(inner) is typing.Annotated:
+        inner = typing.get_args(inner)[0]
+    is_union = typing.get_origin(inner) in (typing.Union, types.UnionType)
+    return typing.get_args(inner) if is_union else (annotation,)
+
+
+def is_plain(annotation: Any) -> bool:
+    """True if an annotation describes no input: it is any value, or any mapping."""
+    if annotation in _ANYTHING or isinstance(annotation, typing.TypeVar):
+        return True
+    origin = typing.get_origin(annotation) or annotation
+    if origin is typing.Annotated:
+        return is_plain(typing.get_args(annotation)[0])
+    return isinstance(origin, type) and issubclass(origin, Mapping) and not typing.is_typeddict(origin)
