@@ -117,8 +117,8 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     input such as "input.account.id". `rate`: how many may start, such as "100/minute"; `rate_per` likewise.
     `input_schema`: what the API checks each input against: a JSON Schema (2020-12) as a dict, a schema of marshmallow,
     a dataclass, a model of pydantic, or a union of these. Without it the annotation of `input` is taken, unless it is a
-    mapping; then the function gets a value of that type. `retention_days`: how long its final jobs are kept; without it, as the
-    tenant or the installation says.
+    mapping; then the function gets a value of that type. `retention_days`: how long its final jobs are kept; without
+    it, as the tenant or the installation says.
 
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
