@@ -9,6 +9,7 @@ from __future__ import annotations
 from ava.domain.limit import Limit
 
 __all__ = [
+    "ADDRESS_HELD_BODIES",
     "ANSWERS_IN_FLIGHT_BYTES",
     "ANSWER_BYTES",
     "API_KEYS",
@@ -23,6 +24,7 @@ __all__ = [
     "HEADER_FIELDS",
     "HEADER_FIELD_BYTES",
     "HEADER_SECONDS",
+    "HELD_BODIES",
     "INPUT_BYTES",
     "INPUT_FILTERS",
     "LARGE_BODY_BYTES",
@@ -45,6 +47,7 @@ __all__ = [
     "STREAM_BUFFER_BYTES",
     "TAGS",
     "TENANT_CONNECTIONS",
+    "TENANT_HELD_BODIES",
     "TENANT_QUEUED_JOBS",
     "TENANT_RUNNING_JOBS",
     "TENANT_STORED_BYTES",
@@ -104,6 +107,27 @@ BULK_BODY_BYTES = Limit(
     meaning="Bytes of the body of a bulk trigger.",
     status=413,
     fixed=16 * _MIB,
+)
+HELD_BODIES = Limit(
+    name="held_bodies",
+    unit="bodies",
+    meaning="Bodies that an API process waits for at once, because their clients have not sent them yet.",
+    status=429,
+    fixed=500,
+)
+ADDRESS_HELD_BODIES = Limit(
+    name="address_held_bodies",
+    unit="bodies",
+    meaning="Likewise, those of one address.",
+    status=429,
+    fixed=400,
+)
+TENANT_HELD_BODIES = Limit(
+    name="tenant_held_bodies",
+    unit="bodies",
+    meaning="Likewise, those of one tenant.",
+    status=429,
+    fixed=100,
 )
 WEBHOOK_BODY_BYTES = Limit(
     name="webhook_body_bytes",
@@ -390,6 +414,9 @@ LIMITS: tuple[Limit, ...] = (
     NESTING,
     BODY_PARTS,
     BODY_VALUES,
+    HELD_BODIES,
+    ADDRESS_HELD_BODIES,
+    TENANT_HELD_BODIES,
     LARGE_BODY_BYTES,
     LARGE_REQUESTS,
     NAMED_ERRORS,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 from ava.api.server import greenlet_worker
+from ava.api.server import main as server
 from ava.cli.main import main
 
 greenlet_worker._BUSY_CONNECTIONS = 20
 greenlet_worker._HEADER_SECONDS = 1
 greenlet_worker._SEND_SECONDS = 1
+
+if found := os.environ.get("TEST_CONNECTIONS"):
+    server._CONNECTIONS = int(found)
 
 if __name__ == "__main__":
     main()

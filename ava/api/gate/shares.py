@@ -24,6 +24,8 @@ class Shares:
     large_bodies: TenantShares
     #: Requests whose large body is checked, parsed or stored: one at a time.
     large_requests: TenantShares
+    #: Bodies whose clients have not sent them yet.
+    held_bodies: TenantShares
     #: Bytes of large answers that are being sent.
     answers: TenantShares
     streams: TenantShares
@@ -41,6 +43,7 @@ def make_shares(settings: Settings) -> Shares:
         large_requests=TenantShares(
             limits.LARGE_REQUESTS, limits.LARGE_REQUESTS.of(settings), wait_seconds=_TURN_SECONDS
         ),
+        held_bodies=TenantShares(limits.TENANT_HELD_BODIES, limits.TENANT_HELD_BODIES.of(settings)),
         answers=TenantShares(limits.ANSWERS_IN_FLIGHT_BYTES, limits.ANSWERS_IN_FLIGHT_BYTES.of(settings)),
         streams=TenantShares(limits.TENANT_STREAMS, limits.TENANT_STREAMS.of(settings)),
         waits=TenantShares(limits.TENANT_WAITS, limits.TENANT_WAITS.of(settings)),

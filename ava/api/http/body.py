@@ -17,7 +17,7 @@ from ava.api.http import offload
 from ava.api.http.context import caller, context
 from ava.domain import limits
 from ava.domain.limits import Limit
-from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge
+from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge, TooMany
 
 __all__ = ["DEEPEST", "decode", "is_empty", "outside_loop", "parse", "pieces_of_json", "release", "size_of"]
 
@@ -105,13 +105,25 @@ def _check_media_type() -> None:
 def _read(size: int) -> list[bytes]:
     pieces: list[bytes] = []
     try:
-        while size > 0 and (piece := request.stream.read(min(size, _READ_BYTES))):
+        while size > 0 and (piece := _read_piece(min(size, _READ_BYTES))):
             pieces.append(piece)
             size -= len(piece)
+    except TooMany:
+        raise
     except Exception as error:
         # Every error of the server's reader (a broken chunk, a closed connection) is a fault of the body.
         raise BadRequest("The body ended early, or its framing is not valid HTTP.") from error
     return pieces
+
+
+def _read_piece(size: int) -> bytes:
+    must_wait: Callable[[int], bool] | None = getattr(request.environ["wsgi.input"], "must_wait", None)
+    if must_wait is None or not must_wait(size):
+        arrived: bytes = request.stream.read(size)
+        return arrived
+    with context().shares.held_bodies.take(caller().tenant_id):
+        awaited: bytes = request.stream.read(size)
+    return awaited
 
 
 def _reserve(size: int) -> None:

@@ -27,6 +27,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from ava import gevent_plugins
 from ava.api.http.errors import error_text
 from ava.api.server.connection_server import ConnectionServer
+from ava.api.server.request_body import PIECE_BYTES, HeldBodies, TimedBody
 from ava.api.server.request_head import RequestHead, exceeded_limit
 from ava.domain import ids, limits
 from ava.error_codes import code_of
@@ -42,15 +43,13 @@ _BUSY_CONNECTIONS = limits.CONNECTIONS.value
 #: Seconds for which a thread beside the event loop may compute while the loop waits for the interpreter. Each read and
 #: write of the loop may wait so long; Python's own 5 ms would add up to 100 ms in one request.
 _SWITCH_SECONDS = 0.0005
-#: Bytes of a body after whose arrival other requests are served first.
-_PIECE_BYTES = 2**16
-#: Seconds that a client may take to send a body, and to receive any one piece of a response.
-_BODY_SECONDS = 30
+#: What the port of health checks serves, and where other paths lead there: to nothing.
+_HEALTH_PATHS = ("/livez", "/readyz", "/metrics")
+_NO_PATH = "/health-checks-only"
+#: Connections of health checks at once.
+_HEALTH_CONNECTIONS = 100
+#: Seconds that a client may take to receive any one piece of a response.
 _SEND_SECONDS = 30
-#: The bytes and seconds for which an unread body is drained, so that the client gets to read the response. A pause
-#: follows each piece, because a client that sends refused bodies would else keep this process busy with dropping them.
-_DRAIN_BYTES, _DRAIN_PIECE_BYTES, _DRAIN_PIECE_PAUSE_SECONDS = 32 * 2**20, 2**18, 0.02
-_DRAIN_SECONDS = 5
 #: Seconds between two reads of what follows a refused head.
 _DRAIN_PAUSE_SECONDS = 0.05
 
@@ -104,6 +103,9 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         timeouts.install_for_greenlets()
         sys.setswitchinterval(_SWITCH_SECONDS)
 
+        # They are made after the patch, because they hold locks.
+        self._held = HeldBodies()
+
     def load_wsgi(self) -> None:
         """Build the application."""
         super().load_wsgi()
@@ -114,7 +116,9 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until the process stops, as gunicorn's own `run` does, which accepts one connection in each turn."""
-        servers = [self._listen(listener) for listener in self.sockets]
+        # A listener of its own has a queue of its own, so that no health check waits behind requests to be accepted.
+        sizes = (self.worker_connections, _HEALTH_CONNECTIONS)
+        servers = [self._listen(listener, size) for listener, size in zip(self.sockets, sizes, strict=False)]
         while self.alive:
             self.notify()
             self._is_stopping.wait(1.0)
@@ -130,9 +134,9 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         for server in servers:
             server.stop(timeout=1)
 
-    def _listen(self, listener: Any) -> ConnectionServer:
+    def _listen(self, listener: Any, max_connections: int) -> ConnectionServer:
         listener.setblocking(1)
-        server = ConnectionServer(listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections))
+        server = ConnectionServer(listener, handle=partial(self.handle, listener), spawn=Pool(max_connections))
         server.start()
         return server
 
@@ -198,7 +202,9 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
         """Serve one request; its body and its response must pass in bounded time."""
         sock.settimeout(_SEND_SECONDS)
-        req.body = _TimedBody(req.body)
+        req.body = TimedBody(req.body, self._held, address=str(addr[0]) if isinstance(addr, tuple) else "")
+        if len(self.sockets) > 1 and listener_name == self.sockets[1].getsockname() and req.path not in _HEALTH_PATHS:
+            req.path = _NO_PATH
         try:
             super().handle_request(listener_name, req, sock, addr)
         except TimeoutError as error:
@@ -252,7 +258,7 @@ class _ClientConnection:
         Raises `LimitRequestHeaders` if a head exceeds its limits.
         """
         # Of a body the parser asks for up to 1 MiB at once, and copies what is left of it at each read.
-        size = min(size, _PIECE_BYTES)
+        size = min(size, PIECE_BYTES)
         if not self._is_waiting:
             received: bytes = self._client.recv(size)
             return received
@@ -278,47 +284,6 @@ class _ClientConnection:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
-
-
-class _TimedBody:
-    """A request's body, which must arrive in bounded time."""
-
-    def __init__(self, body: Any) -> None:
-        self._body = body
-
-    def read(self, size: int | None = None) -> bytes:
-        """Returns up to `size` bytes. Raises `BrokenPipeError` if the client is too slow."""
-        try:
-            with gevent.Timeout(_BODY_SECONDS):
-                read: bytes = self._body.read(size)
-                if len(read) >= _PIECE_BYTES:
-                    # A read of bytes that are there already does not yield by itself.
-                    gevent.sleep(0)
-                return read
-        except gevent.Timeout as timeout:
-            self._body.failed = True
-            raise BrokenPipeError(errno.EPIPE, "the body took too long") from timeout
-
-    def drain(self) -> None:
-        """Read the rest of the body, within bounds; beyond them the connection cannot be reused."""
-        if self._body.failed:
-            return
-        left = _DRAIN_BYTES
-        with gevent.Timeout(_DRAIN_SECONDS, False):
-            try:
-                while left > 0 and (read := len(self._body.read(_DRAIN_PIECE_BYTES))):
-                    left -= read
-                    if read == _DRAIN_PIECE_BYTES:
-                        gevent.sleep(_DRAIN_PIECE_PAUSE_SECONDS)
-                self._body.failed = self._body.failed or left <= 0
-            except Exception:
-                self._body.failed = True
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._body, name)
-
-    def __iter__(self) -> Any:
-        return iter(self._body)
 
 
 def _drain(client: Any) -> None:

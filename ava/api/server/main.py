@@ -53,11 +53,13 @@ def run(settings: Settings, host: str, port: int) -> None:
     schema.check(settings)
     # Gunicorn would take it for the path below which the application is.
     os.environ.pop("SCRIPT_NAME", None)
-    listener = _listen(host, port)
+    listeners = [_listen(host, port)]
+    if settings.health_port:
+        listeners.append(_listen(settings.health_host, settings.health_port))
     # The usual limit, 1,024, is less than the connections that one gunicorn worker holds.
     open_files.allow(_CONNECTIONS + _OTHER_FILES)
     allocator.return_large_blocks()
-    _Server(settings, listener).run()
+    _Server(settings, listeners).run()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -88,9 +90,10 @@ class _Logger(Logger):  # type: ignore[misc]
 class _Server(BaseApplication):  # type: ignore[misc]
     """Gunicorn, configured by these options only: it reads no file, argument or variable of its own."""
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    def __init__(self, settings: Settings, listeners: list[socket.socket]) -> None:
+        """`listeners`: that of requests, then that of health checks, if there is one."""
         self._settings = settings
-        self._listener = listener
+        self._listeners = listeners
         super().__init__()
 
     def load_config(self) -> None:
@@ -100,7 +103,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def _options(self) -> dict[str, Any]:
         return {
-            "bind": f"fd://{self._listener.fileno()}",
+            "bind": [f"fd://{listener.fileno()}" for listener in self._listeners],
             "workers": self._settings.api_processes,
             "worker_class": "ava.api.server.greenlet_worker.GreenletWorker",
             "worker_connections": _CONNECTIONS,

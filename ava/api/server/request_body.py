@@ -1,0 +1,121 @@
+"""The body of a request on its way from its client: it arrives in bounded time, and few are waited for at once."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import struct
+import termios
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+
+from ava.api.gate.shares import ALL_TENANTS
+from ava.api.gate.tenant_shares import TenantShares
+from ava.domain import limits
+from ava.errors import TooMany
+
+__all__ = ["PIECE_BYTES", "HeldBodies", "TimedBody"]
+
+#: Bytes of a body after whose arrival other requests are served first.
+PIECE_BYTES = 2**16
+#: Seconds that a client may take to send a body.
+_BODY_SECONDS = 30
+#: The bytes and seconds for which an unread body is drained, so that the client gets to read the response. A pause
+#: follows each piece, because a client that sends refused bodies would else keep this process busy with dropping them.
+_DRAIN_BYTES, _DRAIN_PIECE_BYTES, _DRAIN_PIECE_PAUSE_SECONDS = 32 * 2**20, 2**18, 0.02
+_DRAIN_SECONDS = 5
+#: Refused bodies whose rest is dropped at once. The connections of others are closed without that.
+_MAX_DRAINED = 100
+
+
+class HeldBodies:
+    """The bodies that one process waits for, all and those of each address. A wait holds a connection."""
+
+    def __init__(self) -> None:
+        self._all = TenantShares(limits.HELD_BODIES, limits.HELD_BODIES.value)
+        self._by_address = TenantShares(limits.ADDRESS_HELD_BODIES, limits.ADDRESS_HELD_BODIES.value)
+        #: Bodies whose rest is being dropped.
+        self.drained = 0
+
+    @contextlib.contextmanager
+    def waiting(self, address: str) -> Iterator[None]:
+        """Count a read that waits. Raises `TooMany` beyond the limits."""
+        with self._by_address.take(address), self._all.take(ALL_TENANTS):
+            yield
+
+
+class TimedBody:
+    """A request's body, which must arrive in bounded time."""
+
+    def __init__(self, body: Any, held: HeldBodies, *, address: str) -> None:
+        self._body = body
+        self._held = held
+        self._address = address
+
+    def read(self, size: int | None = None) -> bytes:
+        """Returns up to `size` bytes. Raises `BrokenPipeError` if the client is too slow, `TooMany` if too many are."""
+        waiting = self._held.waiting(self._address) if self.must_wait(size) else contextlib.nullcontext()
+        try:
+            with waiting, gevent.Timeout(_BODY_SECONDS):
+                read: bytes = self._body.read(size)
+        except gevent.Timeout as timeout:
+            self._body.failed = True
+            raise BrokenPipeError(errno.EPIPE, "the body took too long") from timeout
+        except TooMany:
+            # What follows is not read, so the connection cannot be reused.
+            self._body.failed = True
+            raise
+        if len(read) >= PIECE_BYTES:
+            # A read of bytes that are there already does not yield by itself.
+            gevent.sleep(0)
+        return read
+
+    def must_wait(self, size: int | None) -> bool:
+        """Returns True if `size` bytes of the body, or all that is left of it, may not have arrived yet."""
+        reader = self._body.reader
+        left: int | None = getattr(reader, "length", None)
+        if left is None:
+            # The chunks have no length before they are here. Gunicorn forgets their parser at the end of the last one.
+            return getattr(reader, "parser", None) is not None
+        wanted = left if size is None or size < 0 else min(left, size)
+        arrived: int = self._body.buf.tell() + reader.unreader.buf.tell() + _arrived(reader.unreader.sock)
+        return wanted > arrived
+
+    def drain(self) -> None:
+        """Read the rest of the body, within bounds; beyond them the connection cannot be reused."""
+        if self._body.failed:
+            return
+        if self._held.drained >= _MAX_DRAINED:
+            self._body.failed = True
+            return
+        self._held.drained += 1
+        try:
+            self._drop_rest()
+        finally:
+            self._held.drained -= 1
+
+    def _drop_rest(self) -> None:
+        left, is_read = _DRAIN_BYTES, False
+        with contextlib.suppress(Exception), gevent.Timeout(_DRAIN_SECONDS, False):
+            while left > 0 and not is_read:
+                read = len(self._body.read(_DRAIN_PIECE_BYTES))
+                left, is_read = left - read, not read
+                if read == _DRAIN_PIECE_BYTES:
+                    gevent.sleep(_DRAIN_PIECE_PAUSE_SECONDS)
+        # Where the next request begins is unknown then. Gunicorn would read on without a bound.
+        self._body.failed = self._body.failed or not is_read
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._body)
+
+
+def _arrived(client: Any) -> int:
+    """Returns the number of bytes that the kernel holds for a client's socket (ioctl_tty(2), FIONREAD)."""
+    (found,) = struct.unpack("i", fcntl.ioctl(client.fileno(), termios.FIONREAD, bytes(4)))
+    return int(found)
