@@ -39,6 +39,7 @@ from ava.domain.limits import SCHEDULES
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.sealing import Sealer, worker_keys
 from ava.health.readiness import Readiness
+from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
 from ava.services.api_keys import ApiKeys
 from ava.services.bulk_batches import BulkBatches
@@ -113,6 +114,8 @@ def _make_context(settings: Settings) -> Context:
     database = _make_database(settings)
     celery = make_celery_app(settings)
     publisher = Publisher(celery, settings)
+    publisher.on_reach = counters.BROKER_UP.labels("api").set
+    publisher.on_reach(True)
     control = Control(celery, settings.message_keys)
     jobs_service = Jobs(database, publisher, control, settings=settings, run_long=offload.run)
     return Context(

@@ -61,6 +61,8 @@ class Publisher:
         self._lock = threading.Lock()
         self._is_breaker_open = False
         self._is_closed = False
+        #: Called with False when the broker is out of reach or takes no messages, with True when it is back.
+        self.on_reach: Callable[[bool], object] = lambda _is_reachable: None
 
     def publish(self, jobs: Iterable[Job], group_sizes: Mapping[str, int] = run_groups.NONE) -> None:
         """Publish messages for jobs, those of a queue in order, without waiting for the broker after each.
@@ -194,6 +196,7 @@ class Publisher:
             if self._is_breaker_open or self._is_closed:
                 return
             self._is_breaker_open = True
+        self.on_reach(False)
         _log.warning("The broker is out of reach, will retry: %s", connectivity.explain(error))
         threading.Thread(target=self._probe, name="ava-broker-probe", daemon=True).start()
 
@@ -203,6 +206,7 @@ class Publisher:
             if connectivity.ping(self._app):
                 _log.warning("The broker is back.")
                 self._is_breaker_open = False
+                self.on_reach(True)
                 return
 
     def was_reset(self) -> bool:

@@ -243,6 +243,8 @@ def run(settings: Settings) -> None:
     leadership = LeaderLease(settings)
     app = make_app(settings)
     publisher = Publisher(app, settings, installation=own_id)
+    publisher.on_reach = counters.BROKER_UP.labels("dispatcher").set
+    publisher.on_reach(True)
     heartbeats = Heartbeats()
     promotions = Promotions(database)
     control = Control(app, settings.message_keys)

@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from ava.metrics import ended_counters
 
 __all__ = [
+    "BROKER_UP",
     "DUTY_CHANGES",
     "DUTY_FAILURES",
     "DUTY_SECONDS",
@@ -77,6 +78,14 @@ MESSAGES_DROPPED = Counter(
     "Messages of the broker that were dropped, because no process of this service has published them.",
     ("reason",),
     registry=_registry,
+)
+BROKER_UP = Gauge(
+    "ava_broker_up",
+    "1 while this process publishes to the broker, 0 while it is out of reach or takes no messages.",
+    # With a label the processes that do not publish, nodes and senders, have no such gauge.
+    ("process",),
+    registry=_registry,
+    multiprocess_mode="livemin",
 )
 DUTY_SECONDS = Histogram(
     "ava_dispatcher_duty_seconds",

@@ -317,6 +317,7 @@ def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -
     counters.DUTY_FAILURES.labels("due").inc()
     counters.ORPHANS_KILLED.labels("wkr_open").inc()
     counters.POOL_LEAKS.labels("slot").set(0)
+    counters.MESSAGES_DROPPED.labels("unsigned").inc()
     counters.WEBHOOK_REQUESTS.labels("taken").inc()
     counters.SCHEDULE_FIRINGS.labels("missed").inc()
     api.trigger()

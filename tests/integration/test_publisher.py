@@ -53,6 +53,19 @@ def _assert_the_breaker_is_open(backlog: Backlog, found: Sequence[Job]) -> None:
     assert time.thread_time() - began < 1
 
 
+def test_the_publisher_reports_a_broker_that_is_away_and_back(on_private_redis: Backlog, private_redis: Server) -> None:
+    found = on_private_redis.insert(1, is_published=True)
+    reports: list[bool] = []
+    on_private_redis.publisher.on_reach = reports.append
+    on_private_redis.publisher.publish(found)
+    assert reports == []
+    private_redis.kill()
+    _seconds(on_private_redis.publisher.publish, found)
+    assert reports == [False]
+    private_redis.start()
+    wait_until(lambda: reports == [False, True], what="the breaker is closed")
+
+
 def test_a_thousand_published_jobs_all_arrive(backlog: Backlog) -> None:
     found = backlog.insert(1_000, is_published=True)
     backlog.publisher.publish(found)

@@ -1,0 +1,175 @@
+"""Each alert fires at the fault that it is for, and at no other: Prometheus itself evaluates the shipped rules."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+ALERTS = Path(__file__).parent.parent.parent / "deploy" / "prometheus" / "alerts.yml"
+#: Minutes of the evaluation, after a time that is enough for each rule.
+_AT, _LENGTH = 100, 120
+#: The processes: two of the API, which both expose the metrics of the whole system, a dispatcher and a node.
+_APIS, _ALL = ("a", "b"), ("a", "b", "d", "n")
+
+#: What the whole system's metrics are while all is well, in the notation of promtool: a beginning, and a step a minute.
+_SYSTEM = {
+    "ava_database_up": "1",
+    'ava_database_promotions_total{lossy="true"}': "0",
+    'ava_database_promotions_total{lossy="false"}': "0",
+    "ava_dispatcher_active": "1",
+    'ava_nodes_processes{state="live",version="1"}': "8",
+    'ava_nodes{state="live",version="1"}': "1",
+    'ava_nodes{state="silent",version="1"}': "0",
+    'ava_queue_oldest_seconds{queue="default"}': "5",
+    'ava_queue_jobs{queue="default"}': "2000",
+    'ava_jobs_unserved{worker_id="w"}': "0",
+    'ava_queue_refused{queue="default"}': "0",
+    'ava_tenant_wait_seconds{tenant="t"}': "5",
+    'ava_jobs_ended_total{worker="w",status="completed"}': "0+60",
+    'ava_jobs_ended_total{worker="w",status="failed"}': "0+1",
+    'ava_jobs_losses_total{worker="w"}': "0",
+    "ava_schedules_overdue_seconds": "0",
+    'ava_partitions_end_seconds{table="job_logs"}': "700000",
+    "ava_statistics_lag_seconds": "1",
+    'ava_webhook_late_seconds{status="active"}': "1",
+    "ava_webhook_events_late_seconds": "1",
+    "ava_webhook_events_set_aside": "0",
+}
+#: Those of single processes.
+_OF_PROCESSES = {
+    **{f'up{{job="ava-x",instance="{of}"}}': "1" for of in _ALL},
+    **{f'ava_broker_up{{instance="{of}",process="x"}}': "1" for of in ("a", "b", "d")},
+    'ava_database_connection_timeouts_total{instance="a",pool="api"}': "0",
+    'ava_pool_leaks{instance="n",kind="slot"}': "0",
+    'ava_messages_dropped_total{instance="n",reason="unsigned"}': "0",
+    'ava_orphans_killed_total{instance="n",worker="w"}': "0+1",
+    'ava_http_requests_total{instance="a",status="200"}': "0+600",
+    'ava_http_requests_total{instance="a",status="503"}': "0+1",
+    'ava_http_request_seconds_bucket{instance="a",route="jobs.trigger",le="0.1"}': "0+600",
+    'ava_http_request_seconds_bucket{instance="a",route="jobs.trigger",le="2"}': "0+600",
+    'ava_http_request_seconds_bucket{instance="a",route="jobs.trigger",le="+Inf"}': "0+600",
+    'ava_dispatcher_duty_failures_total{instance="d",duty="due"}': "0",
+    'ava_schedule_lateness_seconds_bucket{instance="d",le="1"}': "0+60",
+    'ava_schedule_lateness_seconds_bucket{instance="d",le="60"}': "0+60",
+    'ava_schedule_lateness_seconds_bucket{instance="d",le="+Inf"}': "0+60",
+    'ava_schedule_firings_total{instance="d",outcome="missed"}': "0",
+    'ava_webhook_attempts_total{instance="n",result="taken"}': "0+60",
+    'ava_webhook_attempts_total{instance="n",result="failed"}': "0+1",
+}
+
+
+def _of(instance: str, series: str) -> str:
+    name, _, labels = series.partition("{")
+    return f'{name}{{instance="{instance}"{"," + labels if labels else "}"}'
+
+
+def _late(count: int) -> str:
+    """Returns a counter that has grown by so much within the last minutes."""
+    return f"0x{_AT - 9} {count}x{_LENGTH}"
+
+
+_GONE = ""
+_OF_SYSTEM = f"^({'|'.join(re.escape(_of(of, series)) for of in _APIS for series in _SYSTEM)})$"
+
+#: By the fault: what is different with it, by a pattern of series, the later ones winning; and the alerts that fire.
+FAULTS: dict[str, tuple[Mapping[str, str], set[str]]] = {
+    "none": ({}, set()),
+    "one API of two is dead": ({'instance="b"': _GONE, '^up.*"b"': "0"}, {"AvaProcessDown"}),
+    "every API is dead": ({'instance="[ab]"': _GONE, '^up.*"[ab]"': "0"}, {"AvaApiDown", "AvaProcessDown"}),
+    "PostgreSQL is down": (
+        {_OF_SYSTEM: _GONE, "^ava_database_up": "0", 'requests_total.*"503"': "0+600"},
+        {"AvaDatabaseDown", "AvaRequestsFail"},
+    ),
+    "the broker is dead": ({'broker_up.*"d"': "0"}, {"AvaBrokerDown"}),
+    "a node has another message key": ({"messages_dropped": "0+2"}, {"AvaMessagesRefused"}),
+    "a promotion lost commits": ({'promotions.*"true"': _late(1)}, {"AvaCommitsLost"}),
+    "a standby was promoted": ({'promotions.*"false"': _late(1)}, {"AvaStandbyPromoted"}),
+    "a pool is too small": ({"connection_timeouts": "0+60"}, {"AvaConnectionsBusy"}),
+    "no dispatcher is active": ({"dispatcher_active": "0"}, {"AvaNoDispatcher"}),
+    "no node is live": ({'^ava_nodes.*"live"': _GONE}, {"AvaNoWorkers"}),
+    "a node is silent": ({'^ava_nodes.*"silent"': "1"}, {"AvaNodeSilent"}),
+    "a slot leaks": ({"pool_leaks": "1"}, {"AvaPoolLeaks"}),
+    "a handler leaves processes behind": ({"orphans": "0+1000"}, {"AvaOrphans"}),
+    "a job waits for long": ({"queue_oldest": "400"}, {"AvaQueueOld"}),
+    "a worker has no node": ({"unserved": "3"}, {"AvaJobsUnserved"}),
+    "the broker refuses a queue": ({"queue_refused": "1"}, {"AvaQueueRefused"}),
+    "a tenant starves": ({"tenant_wait": "400"}, {"AvaTenantStarves"}),
+    "a tenant waits while nothing runs": ({"tenant_wait": "400", "jobs_ended": "5"}, set()),
+    "a queue grows": ({"queue_jobs": "2000+60"}, {"AvaQueueGrows"}),
+    "jobs fail": ({'jobs_ended.*"failed"': "0+30"}, {"AvaJobsFail"}),
+    # Two API processes expose the same six.
+    "six jobs failed": ({'jobs_ended.*"failed"': f"0x{_AT - 13} 6x{_LENGTH}", 'jobs_ended.*"completed"': "5"}, set()),
+    "processes die": ({"losses": _late(8)}, {"AvaRunsLost"}),
+    "three runs were lost": ({"losses": _late(3)}, set()),
+    "requests fail": ({'requests_total.*"503"': "0+60"}, {"AvaRequestsFail"}),
+    "requests are slow": ({'seconds_bucket.*trigger.*"0.1"': "0+300"}, {"AvaRequestsSlow"}),
+    "a duty fails": ({"duty_failures": "0+60"}, {"AvaDutyFails"}),
+    "schedules do not fire": ({"overdue": "60"}, {"AvaSchedulesLate"}),
+    "schedules fire late": ({'lateness.*"1"': "0+30"}, {"AvaSchedulesSlow"}),
+    "firings were missed": ({"firings": _late(2)}, {"AvaSchedulesMissed"}),
+    "partitions are missing": ({"partitions_end": "90000"}, {"AvaPartitionsMissing"}),
+    "jobs are counted late": ({"statistics_lag": "300"}, {"AvaStatisticsLate"}),
+    "deliveries are late": ({"webhook_late": "300"}, {"AvaWebhooksLate"}),
+    "events are late": ({"events_late": "300"}, {"AvaWebhookEventsLate"}),
+    "an event is set aside": ({"set_aside": "1"}, {"AvaWebhookEventsSetAside"}),
+    "receivers fail": ({'attempts.*"failed"': "0+100"}, {"AvaWebhooksFail"}),
+}
+
+
+def _series(changes: Mapping[str, str]) -> list[dict[str, str]]:
+    values = {_of(of, series): value for of in _APIS for series, value in _SYSTEM.items()} | _OF_PROCESSES
+    for pattern, changed in changes.items():
+        values |= {series: changed for series in values if re.search(pattern, series)}
+    return [
+        {"series": series, "values": value if "x" in value else f"{value if '+' in value else value + '+0'}x{_LENGTH}"}
+        for series, value in values.items()
+        if value != _GONE
+    ]
+
+
+def test_each_alert_fires_at_its_own_fault_alone(tmp_path: Path) -> None:
+    if not shutil.which("promtool"):
+        missing = "promtool is needed; on Debian: apt-get install prometheus"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+    tests = [
+        {
+            "name": fault,
+            "interval": "1m",
+            "input_series": _series(changes),
+            "promql_expr_test": [
+                {
+                    "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+                    "eval_time": f"{_AT}m",
+                    "exp_samples": [],
+                }
+            ],
+        }
+        for fault, (changes, _) in FAULTS.items()
+    ]
+    for test in tests:
+        # How many of an alert fire is of no interest here.
+        [found] = test["promql_expr_test"]  # type: ignore[misc]
+        found["expr"] = f"{found['expr']} > bool 0"
+        found["exp_samples"] = [
+            {"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(FAULTS[str(test["name"])][1])
+        ]
+    written = {"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": tests}
+    path = tmp_path / "tests.yml"
+    path.write_text(yaml.safe_dump(written))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_has_its_fault() -> None:
+    rules = yaml.safe_load(ALERTS.read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
+    assert set().union(*(fires for _, fires in FAULTS.values())) == alerts
