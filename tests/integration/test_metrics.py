@@ -198,6 +198,9 @@ def test_nodes_and_dispatchers_serve_health_and_counters_on_a_port(system: Syste
         status, body = _read(port, "/readyz")
         assert (status, json.loads(body)["status"]) == (200, "ok")
         assert _read(port, "/elsewhere")[0] == 404
+    assert _read_value(ports["dispatcher"], "ava_broker_up", process="dispatcher") == 1
+    # A process that publishes nothing does not say that the broker is down.
+    assert "ava_broker_up{" not in _read(ports["worker"], "/metrics")[1]
     duties = partial(_read_value, ports["dispatcher"], "ava_dispatcher_duty_seconds_count", duty="due")
     wait_until(duties, what="the dispatcher counts its duties")
     attempts = partial(_read_value, ports["worker"], "ava_attempts_total", worker="wkr_sleep")

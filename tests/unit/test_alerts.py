@@ -6,13 +6,15 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
-ALERTS = Path(__file__).parent.parent.parent / "deploy" / "prometheus" / "alerts.yml"
+_DEPLOY = Path(__file__).parent.parent.parent / "deploy"
+ALERTS = _DEPLOY / "prometheus" / "alerts.yml"
+KEDA = _DEPLOY / "kubernetes" / "keda.yaml"
 #: Minutes of the evaluation, after a time that is enough for each rule.
 _AT, _LENGTH = 100, 120
 #: The processes: two of the API, which both expose the metrics of the whole system, a dispatcher and a node.
@@ -134,10 +136,21 @@ def _series(changes: Mapping[str, str]) -> list[dict[str, str]]:
     ]
 
 
-def test_each_alert_fires_at_its_own_fault_alone(tmp_path: Path) -> None:
+def _promtool(tests: Sequence[Mapping[str, object]], folder: Path) -> None:
+    """Let Prometheus evaluate the rules with the series of each test."""
     if not shutil.which("promtool"):
         missing = "promtool is needed; on Debian: apt-get install prometheus"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+    written = {"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": list(tests)}
+    path = folder / "tests.yml"
+    path.write_text(yaml.safe_dump(written))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_fires_at_its_own_fault_alone(tmp_path: Path) -> None:
     tests = [
         {
             "name": fault,
@@ -160,13 +173,43 @@ def test_each_alert_fires_at_its_own_fault_alone(tmp_path: Path) -> None:
         found["exp_samples"] = [
             {"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(FAULTS[str(test["name"])][1])
         ]
-    written = {"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": tests}
-    path = tmp_path / "tests.yml"
-    path.write_text(yaml.safe_dump(written))
-    done = subprocess.run(
-        ["promtool", "test", "rules", str(path)], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    _promtool(tests, tmp_path)
+
+
+def test_keda_keeps_the_nodes_while_a_job_runs(tmp_path: Path) -> None:
+    [trigger] = yaml.safe_load(KEDA.read_text())["spec"]["triggers"]
+    per_node = int(trigger["metadata"]["threshold"])
+    # Live nodes, jobs that are queued, jobs that run, and the nodes that KEDA asks for.
+    cases = [
+        ("four nodes run one job each", "4", 0, 4, 4),
+        ("nothing runs", "4", 0, 0, 0),
+        ("more waits than the nodes hold", "4", 10 * per_node, 8, 11),
+        ("a rollout has begun another node", f"4x{_AT - 5} 5x{_LENGTH}", 0, 1, 4),
+    ]
+    tests = [
+        {
+            "name": name,
+            "interval": "1m",
+            "input_series": [
+                {"series": _of(of, series), "values": value if "x" in value else f"{value}+0x{_LENGTH}"}
+                for of in _APIS
+                for series, value in (
+                    ('ava_nodes{state="live",version="1"}', nodes),
+                    ('ava_queue_jobs{queue="default"}', str(queued)),
+                    ("ava_jobs_running", str(running)),
+                )
+            ],
+            "promql_expr_test": [
+                {
+                    "expr": f"ceil(({trigger['metadata']['query']}) / {per_node})",
+                    "eval_time": f"{_AT}m",
+                    "exp_samples": [{"labels": "{}", "value": wanted}],
+                }
+            ],
+        }
+        for name, nodes, queued, running, wanted in cases
+    ]
+    _promtool(tests, tmp_path)
 
 
 def test_each_alert_has_its_fault() -> None:
