@@ -20,9 +20,9 @@ from tests.integration.model.mutants import MUTANTS, Mutant
 from tests.integration.model.recorder import Recorder, open_database
 from tests.integration.model.runner import Runner
 
-_HISTORIES = int(os.environ.get("AVA_TEST_HISTORIES", "25"))
+_HISTORIES = int(os.environ.get("AVA_TEST_HISTORIES", "20"))
 #: What no history has driven by chance another one drives; what the model does not know none does.
-_MAX_HISTORIES = 4 * _HISTORIES
+_MAX_HISTORIES = 6 * _HISTORIES
 _SEED = 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -22,6 +22,7 @@ from tests.integration.model.state import DATE, EARLIER, PERMIT, WORKER, JobStat
 #: The jobs of one call that are published at once.
 _MAX_PUBLISHED = 16
 _DATED_SECONDS = 1000.0
+_DEDUPE_KEY = "k"
 
 
 def _spec(history: History, *, may_be_dated: bool = True) -> JobSpec:
@@ -123,19 +124,37 @@ def trigger_in_group(history: History) -> None:
 @rule(weight=3)
 def trigger_deduped(history: History) -> None:
     """A job with a key for `dedupe`."""
-    tenant, key = history.choose(TENANTS[:2]), "k"
-    mode = history.choose([*DedupeMode, DedupeMode.REPLACE])
-    spec = replace(_spec(history), worker_id=history.choose(["wkr_plain", "wkr_plain", "wkr_limited"]))
-    spec = replace(spec, dedupe=Dedupe(key=key, mode=mode))
-    history.say(tenant, spec.worker_id, key, mode)
-    earlier = next(
-        (
-            job
-            for job in history.jobs.values()
-            if (job.tenant, job.worker, job.dedupe_key) == (tenant, spec.worker_id, key) and not job.is_final
-        ),
-        None,
-    )
+    worker_id = history.choose(["wkr_plain", "wkr_plain", "wkr_limited"])
+    _trigger_deduped(history, history.choose(TENANTS[:2]), worker_id, history.choose([*DedupeMode, DedupeMode.REPLACE]))
+
+
+@rule(weight=0.7)
+def trigger_deduped_again(history: History) -> None:
+    """A job with a key is cancelled, and others with the key come."""
+    tenant, worker_id = history.choose(TENANTS[:2]), "wkr_plain"
+    _trigger_deduped(history, tenant, worker_id, DedupeMode.RETURN)
+    job = _unfinished(history, tenant, worker_id)
+    if job is not None and not job.is_running:
+        wanted = moves.cancel(job, f"usr_{tenant}")
+        history.act(Expected.of([wanted]), lambda: history.driver.cancel(tenant, job.id), can_be_killed=False)
+    for _ in range(2):
+        _trigger_deduped(history, tenant, worker_id, DedupeMode.RETURN)
+
+
+def _unfinished(history: History, tenant: str, worker_id: str) -> JobState | None:
+    """Returns the unfinished job of a key."""
+    found = [
+        job
+        for job in history.jobs.values()
+        if (job.tenant, job.worker, job.dedupe_key) == (tenant, worker_id, _DEDUPE_KEY) and not job.is_final
+    ]
+    return found[0] if found else None
+
+
+def _trigger_deduped(history: History, tenant: str, worker_id: str, mode: DedupeMode) -> None:
+    spec = replace(_spec(history), worker_id=worker_id, dedupe=Dedupe(key=_DEDUPE_KEY, mode=mode))
+    history.say(tenant, worker_id, mode)
+    earlier = _unfinished(history, tenant, worker_id)
     new = _published(history, new_job(history, tenant, spec))
     if earlier is None:
         expected = Expected(new=[new])
@@ -144,9 +163,11 @@ def trigger_deduped(history: History) -> None:
     else:
         expected = Expected()
     is_refused = earlier is not None and mode is not DedupeMode.RETURN and not expected.new
-    history.act(
+    found = history.act(
         expected, lambda: history.driver.trigger(tenant, [spec]), raises=JobStateConflict if is_refused else None
     )
+    if earlier is not None and mode is DedupeMode.RETURN and found is not Killed:
+        history.require([job.id for job in found], [earlier.id], "the job that dedupe returns")
 
 
 @rule(weight=3)
@@ -283,16 +304,21 @@ def create_schedule(history: History) -> None:
 def fire_schedules(history: History) -> None:
     """What is due fires."""
     history.choose(list(history.schedules))
+    waiting = [job for job in history.jobs.values() if job.waits == EARLIER]
+    if waiting and history.is_chance(0.4):
+        # The one before it runs on.
+        job = history.choose(waiting)
+        history.say("cancelled;", job.id)
+        wanted = moves.cancel(job, f"usr_{job.tenant}")
+        history.act(Expected.of([wanted]), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
     if history.is_chance(0.7):
         history.pass_time(301.0)
     jobs = history.jobs
 
     def fired(job: JobState, world: World) -> Sequence[JobState | None]:
-        earlier = jobs.get(job.earlier_job or "")
-        is_free = job.trigger == "scheduled" and (earlier is None or earlier.is_final)
         return [
             moves.cancel_once(job, job.triggered_by) if job.trigger == "scheduled" else None,
-            moves.return_earlier(job, world) if is_free else None,
+            moves.return_earlier(job, world) if _is_free(jobs, job) else None,
         ]
 
     history.act(
@@ -302,16 +328,28 @@ def fire_schedules(history: History) -> None:
     history.oracle.check_overlaps()
 
 
+def _is_free(jobs: Mapping[str, JobState], job: JobState) -> bool:
+    """Returns True if the job that another one waits for is final."""
+    earlier = jobs.get(job.earlier_job or "")
+    return earlier is None or earlier.is_final
+
+
 @rule(weight=0.7)
 def delete_schedule(history: History) -> None:
     """A schedule is deleted; the job of it that waits for an earlier one waits no longer."""
     schedule_id = history.choose(list(history.schedules))
     tenant, _ = history.schedules[schedule_id]
     history.say(schedule_id)
-    released = [
-        moves.return_earlier(job, history.world) for job in history.jobs.values() if job.triggered_by == schedule_id
-    ]
-    history.act(Expected.of(released), lambda: history.driver.delete_schedule(tenant, schedule_id))
+    jobs = history.jobs
+
+    def released(job: JobState, world: World) -> Sequence[JobState | None]:
+        is_free = job.triggered_by == schedule_id or _is_free(jobs, job)
+        return [moves.return_earlier(job, world) if is_free else None]
+
+    history.act(Expected(moves=released), lambda: history.driver.delete_schedule(tenant, schedule_id))
+    waiting = [job for job in history.jobs.values() if job.triggered_by == schedule_id and job.waits == EARLIER]
+    if not history.was_killed:
+        history.require(waiting, [], "waits for an earlier job of a schedule that is deleted")
     if not history.driver.has_schedule(schedule_id):
         history.schedules.pop(schedule_id)
 

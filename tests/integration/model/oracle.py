@@ -31,6 +31,8 @@ class Oracle:
         self._starts: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
         self._put_off: dict[str, float] = {}
         self._unbegun: set[tuple[str, int]] = set()
+        #: Jobs of which retention may have deleted the lines.
+        self._lineless: set[str] = set()
         #: How often a run of a job was begun alone.
         self._begun: Counter[str] = Counter()
 
@@ -77,6 +79,9 @@ class Oracle:
         self._unbegun.add((job.id, run_no))
         if job.rate_key is not None:
             self._starts[job.rate_key] = [each for each in self._starts[job.rate_key] if each[1:] != (job.id, run_no)]
+
+    def note_lines_deleted(self, job_ids: Iterable[str]) -> None:
+        self._lineless.update(job_ids)
 
     def note_put_off(self, rate_key: str, seconds: float) -> None:
         self._put_off[rate_key] = max(self._put_off.get(rate_key, 0.0), self._history.now + seconds - 5.0)
@@ -198,7 +203,8 @@ class Oracle:
             if self._final_rows.setdefault(id_, row) != row:
                 raise ModelError(f"a final job has changed: {self._final_rows[id_]} then {row}")
         for job in self._history.jobs.values():
-            self._check_log(job, logs[job.id])
+            if job.id not in self._lineless:
+                self._check_log(job, logs[job.id])
 
     def _check_log(self, job: JobState, log: list[str]) -> None:
         if log.count(OPENING) < self._begun[job.id]:
