@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import ImproperlyConfigured
 from kombu import Queue
 
 from ava.broker import addresses, tls
@@ -13,7 +14,7 @@ from ava.domain import priority
 from ava.domain.messages import DEFAULT_QUEUE
 from ava.settings import Settings
 
-__all__ = ["make_app", "make_queue"]
+__all__ = ["JobsApp", "make_app", "make_queue"]
 
 #: Longer than the longest job (an hour) and its clean-up. Recovery relies on neither broker's redelivery.
 _LONGEST_RUN_SECONDS = 3 * 3600
@@ -21,6 +22,16 @@ _LONGEST_RUN_SECONDS = 3 * 3600
 #: Seconds without an answer after which a node gives a connection up, because its event loop waits for the answer.
 #: Redis answers at once, or not; RabbitMQ may take longer to declare a queue in a cluster.
 _REDIS_CONSUMER_SECONDS, _RABBITMQ_CONSUMER_SECONDS = 2, 4
+
+
+class JobsApp(Celery):  # type: ignore[misc]  # Celery has no annotations
+    """The Celery application of this service. It takes no tasks but its own, whose messages `Publisher` writes."""
+
+    def send_task(self, name: str, *_: Any, **__: Any) -> Any:
+        raise ImproperlyConfigured(
+            f"the task {name} cannot be published: the queues of AVA Jobs hold messages of jobs alone; give the task a "
+            "Celery application and a broker of its own, or trigger a job with `ava.client`"
+        )
 
 
 def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
@@ -33,7 +44,13 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
     if "?" in settings.broker_url:
         # Checks the options. The transport, which this loads, is otherwise loaded when it is needed.
         make_connection(settings).release()
-    app = Celery("ava", broker=addresses.plain_url(settings), control="ava.broker.reply_queue:AskingControl")
+    app = JobsApp(
+        "ava",
+        broker=addresses.plain_url(settings),
+        control="ava.broker.reply_queue:AskingControl",
+        # A task of an author's own must not bind to it.
+        set_as_current=False,
+    )
     app.config_from_object("celery_config")
     app.conf.update(
         broker_use_ssl=tls.options(settings),

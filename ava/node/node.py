@@ -16,6 +16,7 @@ from ava.domain import ids
 from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.handler import registry
 from ava.node import processes
+from ava.node.celery_internals.handlers_app import HandlersApp
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child.child import Child
 from ava.node.parent.run_monitor import RunMonitor
@@ -40,6 +41,8 @@ class Node:
         #: The queues that the broker refuses to this node.
         self.refusals = Refusals()
         self.run_monitor = RunMonitor(settings, self.id, self.refusals)
+        #: The Celery application that handlers publish their own tasks with.
+        self.handlers_app = HandlersApp()
         self.child: Child | None = None
         self._pool: Any = None
         self._board: RunBoard | None = None
@@ -111,6 +114,7 @@ class Node:
     def start_child(self, take_ahead: TakeAhead) -> None:
         """This process has just been forked from the node's parent, to run what its pool gives it."""
         compression.allow()
+        self.handlers_app.make_current()
         assert self._board is not None
         self.child = Child(self._settings, self.id, take_ahead, self._board.of_process(current_process().index))
         self.child.start()

@@ -91,7 +91,8 @@ def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any
             from ava.node.celery_internals.pool_child import PoolChild
 
             PoolChild.take_over = staticmethod(node.start_child)
-        registry.load(settings.handler_modules)
+        with node.handlers_app.noted():
+            registry.load(settings.handler_modules)
     except StartError as error:
         # Celery logs and ignores what a receiver raises; only this ends the worker.
         print(f"ava: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -118,3 +119,25 @@ def test_a_child_ends_with_its_parent(nodes: System, pool: str, witness: Witness
     psutil.wait_procs(below, timeout=10)
     wait_until(lambda: not any(process.is_running() for process in below), what="all of its processes have ended")
     assert nodes.show(job["id"])["status"] == "running"
+
+
+@POOLS_AND_BROKERS
+def test_a_celery_task_of_a_handler_goes_to_the_broker_of_its_own_application(nodes: System, pool: str) -> None:
+    done = _delayed(nodes, pool, "memory://")
+    assert done["output"] == {"app": "shop", "in_a_thread": "shop", "messages": 1}, done["error"]
+
+
+@POOLS_AND_BROKERS
+def test_a_celery_task_without_an_application_of_its_own_fails_its_job(nodes: System, pool: str) -> None:
+    failed = _delayed(nodes, pool, "")
+    assert failed["error"] == (
+        "ImproperlyConfigured: the task tests.acceptance.celery_handlers.notify has no Celery application: make one, "
+        "as in Celery(broker=...), in the module of the handler; `ava.client` triggers jobs of this service"
+    )
+
+
+def _delayed(nodes: System, pool: str, shop_broker: str) -> dict[str, Any]:
+    """Returns the job of a handler that publishes a `@shared_task`."""
+    environ = {"AVA_HANDLERS": "tests.acceptance.celery_handlers", "AVA_POOL": pool, "SHOP_BROKER_URL": shop_broker}
+    nodes.start_nodes(concurrency=1, environ=environ)
+    return nodes.wait_for(nodes.trigger("wkr_t_delay")["id"], "completed", "failed")

@@ -11,7 +11,7 @@ from amqp import channel as amqp_channel
 from amqp.transport import SSLTransport
 from billiard import common, heap, process
 from billiard import pool as billiard_pool
-from celery import Celery
+from celery import Celery, _state
 from celery.app.amqp import AMQP
 from celery.app.events import Events
 from celery.apps.worker import Worker as WorkerProgram
@@ -69,6 +69,12 @@ USED: list[tuple[Any, str]] = [
     (billiard_pool.Worker, "inqW_fd"),
     (billiard_pool.Worker, "synqW_fd"),
     (common, "reset_signals"),
+    (_state, "_tls"),
+    (_state, "current_app"),
+    (_state, "default_app"),
+    (_state, "_set_current_app"),
+    (_state, "set_default_app"),
+    (Celery, "send_task"),
     (process, "_parent_pid"),
     (heap, "BufferWrapper"),
     (heap, "Arena"),

@@ -1,0 +1,60 @@
+"""Which Celery application is the current one for handlers: their own, and never this service's.
+
+A `@shared_task` publishes through the current application, which Celery's worker makes its own. A node drops what an
+author's task publishes into a queue of this service, so that a `.delay()` would be lost with success on both sides.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery, _state
+from celery.exceptions import ImproperlyConfigured
+
+__all__ = ["HandlersApp"]
+
+
+class _NoApp(Celery):  # type: ignore[misc]  # Celery has no annotations
+    """Celery's fallback application, where handlers have made none: it publishes only to a broker that was named."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "default", fixups=[], set_as_current=False, loader=os.environ.get("CELERY_LOADER") or "default"
+        )
+
+    def send_task(self, name: str, *args: Any, **options: Any) -> Any:
+        if not self.conf.broker_write_url:
+            raise ImproperlyConfigured(
+                f"the task {name} has no Celery application: make one, as in Celery(broker=...), in the module of the "
+                "handler; `ava.client` triggers jobs of this service"
+            )
+        return super().send_task(name, *args, **options)
+
+
+class HandlersApp:
+    """The application that is current while a handler runs."""
+
+    def __init__(self) -> None:
+        self._app: Celery | None = None
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """The block imports the handler modules: the application that they make current is theirs."""
+        ours, our_default = _state._tls.current_app, _state.default_app
+        none = _NoApp()
+        _state._set_current_app(None)
+        _state.set_default_app(none)
+        try:
+            yield
+            self._app = _state._tls.current_app or _state.default_app
+        finally:
+            _state._set_current_app(ours)
+            _state.set_default_app(our_default)
+
+    def make_current(self) -> None:
+        """Make the handlers' application the current one of this process, in each of its threads."""
+        _state._set_current_app(None)
+        _state.set_default_app(self._app or _NoApp())
