@@ -148,7 +148,9 @@ CREATE TABLE closed_windows (
 -- When each rate admits its next job.
 CREATE TABLE rate_states (
     key text PRIMARY KEY,
-    next_at timestamptz NOT NULL
+    next_at timestamptz NOT NULL,
+    -- The clock's time at the writing. A clock that is before it has gone back, and `next_at` goes back with it.
+    written_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
 

@@ -66,6 +66,19 @@ def _numbers(operation: dict[str, Any]) -> tuple[Any, ...]:
 # Cancel ---------------------------------------------------------------------------------------------------------------
 
 
+def test_jobs_that_were_made_before_the_clock_went_back_are_cancelled_too(api: Api) -> None:
+    _make(api, 6)
+    # Ids of a clock that is a minute ahead.
+    later = "lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint + 60000), 12, '0')"
+    api.execute(
+        f"UPDATE jobs SET id = (left({later}, 8) || '-' || right({later}, 4) || right(id::text, 23))::uuid"
+        " WHERE id <> (SELECT id FROM jobs ORDER BY id LIMIT 1)"
+    )
+    operation = _start(api, "cancel", status="queued")
+    _dispatch(api)
+    assert _numbers(_show(api, operation)) == ("done", 6, 6, 0)
+
+
 def test_all_matching_jobs_are_cancelled_over_several_batches(api: Api) -> None:
     _make(api, 1400)
     _make(api, 3, trigger="event")

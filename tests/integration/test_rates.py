@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from ava.domain.job import Job, RunEnd, Status
 from ava.domain.rates import Rate
 from ava.settings import Settings
+from ava.store.jobs.feed import rates
 from ava.store.jobs.moves import permits, rescue
 from ava.store.jobs.moves.end import end
 from harness.polling import wait_until
@@ -39,6 +41,34 @@ def test_a_rate_starts_jobs_one_by_one(backlog: Backlog) -> None:
     moments = sorted(job.started_at for job in starts if job.started_at is not None)
     # Each may start late, but the fourth no sooner than two intervals after the moment of the second.
     assert (moments[3] - second_at).total_seconds() >= 0.4
+
+
+def _set_clock_back(backlog: Backlog) -> None:
+    """Make the states of rates those of a clock that has gone back by a minute since."""
+    minute = "interval '1 minute'"
+    backlog.run(f"UPDATE rate_states SET next_at = next_at + {minute}, written_at = written_at + {minute}")
+
+
+def test_a_rate_goes_on_after_the_clock_has_gone_back(backlog: Backlog) -> None:
+    limited.limit(backlog, rate=Rate(jobs=5, seconds=1.0))
+    limited.insert(backlog, 3)
+    feed = limited.feed(backlog)
+    assert feed.run_once(0) == 1
+    _set_clock_back(backlog)
+    limited.claim_all(backlog)
+    wait_until(lambda: feed.run_once(0) == 1, seconds=10, what="the next job starts within an interval")
+    ((ahead,),) = backlog.run("SELECT max(next_at) - clock_timestamp() < interval '1 second' FROM rate_states")
+    assert ahead, "what is written later does not bring the minute back"
+
+
+def test_a_rate_that_is_written_after_the_clock_has_gone_back_waits_for_no_more_than_its_own(backlog: Backlog) -> None:
+    with backlog.database.connect() as connection:
+        (state,) = rates.read(connection, ["key"]).values()
+        rates.write(connection, {"key": state.now})
+    _set_clock_back(backlog)
+    with backlog.database.connect() as connection:
+        rates.write(connection, {"key": state.now + timedelta(seconds=1)})
+        assert rates.read(connection, ["key"])["key"].wait_seconds <= 1
 
 
 def test_a_handler_that_is_rate_limited_puts_its_whole_key_off_and_keeps_its_attempt(backlog: Backlog) -> None:

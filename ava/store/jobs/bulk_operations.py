@@ -82,11 +82,15 @@ def has_room(connection: Connection, *, tenant_id: str, max_operations: int) -> 
     return int(connection.exec_driver_sql(_COUNT_RUNNING, {"tenant_id": tenant_id}).scalar_one()) < max_operations
 
 
-# Ids are ordered by time, so the jobs with smaller ids than the operation's are those that were there before it.
+# Ids are ordered by time, so the jobs with smaller ids than the operation's are those that were there before it. If the
+# clock has gone back meanwhile, jobs have greater ids: then the bound is the end of the newest one's millisecond.
 _CREATE = Statement(f"""
 INSERT INTO bulk_operations AS o (id, tenant_id, kind, filter, total, before_id, created_by, role, request_id)
-SELECT new.id, %(tenant_id)s, %(kind)s, %(filter)s::json, %(total)s, new.id, %(user_id)s, %(role)s, %(request_id)s
+SELECT new.id, %(tenant_id)s, %(kind)s, %(filter)s::json, %(total)s,
+    CASE WHEN newest.id >= new.id THEN (left(newest.id::text, 13) || '-7fff-bfff-ffffffffffff')::uuid ELSE new.id END,
+    %(user_id)s, %(role)s, %(request_id)s
 FROM (SELECT ava_uuid7() AS id OFFSET 0) AS new
+LEFT JOIN (SELECT j.id FROM jobs AS j ORDER BY j.id DESC LIMIT 1) AS newest ON true
 RETURNING {_COLUMNS}
 """)
 

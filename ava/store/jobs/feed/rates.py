@@ -8,17 +8,25 @@ from datetime import datetime
 from ava.domain.rates import RateState
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.jobs.moves.rules import RATE_NEXT_AT
 
 __all__ = ["delete_idle", "read", "write"]
 
-_READ = Statement("""
-SELECT k.key, clock_timestamp(), coalesce(r.next_at, '-infinity')
-FROM unnest(%(keys)s::text[]) AS k (key) LEFT JOIN rate_states AS r ON r.key = k.key
+# What was written before the clock went back is written anew, because the moment would else move on with the clock.
+_READ = Statement(f"""
+WITH rebased AS (
+    UPDATE rate_states AS r SET next_at = {RATE_NEXT_AT}, written_at = clock_timestamp()
+    WHERE r.key = ANY(%(keys)s::text[]) AND r.written_at > clock_timestamp()
+    RETURNING r.key, r.next_at
+)
+SELECT k.key, clock_timestamp(), coalesce(b.next_at, r.next_at, '-infinity')
+FROM unnest(%(keys)s::text[]) AS k (key)
+LEFT JOIN rate_states AS r ON r.key = k.key LEFT JOIN rebased AS b ON b.key = k.key
 """)
 
 
 def read(connection: Connection, keys: Collection[str]) -> dict[str, RateState]:
-    """Returns the states of rates by their keys."""
+    """Returns the states of rates by their keys; one that the clock has left behind is brought back to it."""
     found = connection.exec_driver_sql(_READ, {"keys": list(keys)})
     return {key: RateState(now=now, next_at=max(next_at, _LONG_AGO)) for key, now, next_at in found}
 
@@ -26,10 +34,11 @@ def read(connection: Connection, keys: Collection[str]) -> dict[str, RateState]:
 _LONG_AGO = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 
 # A handler may have put the moment off meanwhile.
-_WRITE = Statement("""
+_WRITE = Statement(f"""
 INSERT INTO rate_states AS r (key, next_at)
 SELECT * FROM unnest(%(keys)s::text[], %(moments)s::timestamptz[]) AS k (key, next_at) ORDER BY key
-ON CONFLICT (key) DO UPDATE SET next_at = greatest(r.next_at, excluded.next_at)
+ON CONFLICT (key) DO UPDATE SET
+    next_at = greatest({RATE_NEXT_AT}, excluded.next_at), written_at = clock_timestamp()
 """)
 
 

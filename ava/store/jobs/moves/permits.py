@@ -17,7 +17,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import IS_PARKED, limit_key, park_set, rate_key
+from ava.store.jobs.moves.rules import IS_PARKED, RATE_NEXT_AT, limit_key, park_set, rate_key
 
 __all__ = ["LOCK", "STATE", "admit", "follow_limits", "lock", "put_off_rate"]
 
@@ -102,7 +102,8 @@ WITH own AS (
 ), put_off AS (
     INSERT INTO rate_states AS r (key, next_at)
     SELECT rate_key, clock_timestamp() + %(seconds)s * interval '1 second' FROM own
-    ON CONFLICT (key) DO UPDATE SET next_at = greatest(r.next_at, excluded.next_at)
+    ON CONFLICT (key) DO UPDATE SET
+        next_at = greatest({RATE_NEXT_AT}, excluded.next_at), written_at = clock_timestamp()
 ), admitted AS (
     SELECT j.id FROM own JOIN jobs AS j ON j.limit_key = own.limit_key AND j.rate_key = own.rate_key
     WHERE j.status = 'queued' AND j.waits_for IS NULL FOR UPDATE OF j SKIP LOCKED

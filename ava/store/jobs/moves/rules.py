@@ -12,6 +12,7 @@ __all__ = [
     "IS_PAUSED",
     "IS_STARTABLE",
     "OWNS",
+    "RATE_NEXT_AT",
     "RECALL_SET",
     "RETURN_SET",
     "end_set",
@@ -107,3 +108,7 @@ IS_PARKED = "j.status = 'queued' AND j.waits_for NOT IN ('date', 'permit')"
 #: What the return of a parked or dated job sets: what it waits for now, and the queue that its worker names now.
 RETURN_SET = f"""waits_for = CASE WHEN {IS_PAUSED} THEN 'worker' WHEN j.limit_key IS NOT NULL THEN 'permit' END,
     run_at = NULL, queue = coalesce((SELECT w.queue FROM workers AS w WHERE {workers.of("j")}), j.queue)"""
+
+#: When the rate `r` admits its next job. If PostgreSQL's clock has gone back since the writing, the moment goes back by
+#: as much, so that the rate waits for no more than it did then.
+RATE_NEXT_AT = "r.next_at - greatest(r.written_at - clock_timestamp(), interval '0')"

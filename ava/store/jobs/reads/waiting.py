@@ -10,6 +10,7 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import tenants, workers
 from ava.store.jobs import rows
 from ava.store.jobs.feed import fair_queue
+from ava.store.jobs.moves.rules import RATE_NEXT_AT
 
 __all__ = ["read_waiting"]
 
@@ -23,7 +24,8 @@ SELECT p.paused_by, p.paused_at, j.waits_for IS NOT DISTINCT FROM 'permit', j.wo
     w.rate_seconds,
     (SELECT count(*) FROM jobs AS a WHERE a.limit_key = j.limit_key AND w.max_running IS NOT NULL
         AND (a.status = 'running' OR a.status = 'queued' AND a.waits_for IS NULL)),
-    coalesce((SELECT extract(epoch FROM r.next_at - now()) FROM rate_states AS r WHERE r.key = j.rate_key), 0)::float8,
+    coalesce((SELECT extract(epoch FROM {RATE_NEXT_AT} - clock_timestamp())
+        FROM rate_states AS r WHERE r.key = j.rate_key), 0)::float8,
     (SELECT count(*) FROM (
         SELECT FROM jobs AS a WHERE a.limit_key = j.limit_key AND a.tenant_id = j.tenant_id AND a.status = 'queued'
             AND a.waits_for = 'permit' AND (a.priority, a.id) < (j.priority, j.id)
