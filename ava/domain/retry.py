@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["BACKOFF_FACTOR", "FIRST_DELAY_SECONDS", "MAX_LOSSES", "delay_seconds", "may_retry"]
+__all__ = ["BACKOFF_FACTOR", "FIRST_DELAY_SECONDS", "MAX_LOSSES", "MAX_NODE_LOSSES", "delay_seconds", "may_retry"]
 
 #: How often a job whose process was lost returns to the queue, before it fails with `WorkerLost`.
 MAX_LOSSES = 2
+#: The same for a job whose whole node died. It is seldom the job's fault, because the others of the node were lost too.
+MAX_NODE_LOSSES = 10
 #: Seconds between the first attempt and the second; each further delay is longer by the factor.
 FIRST_DELAY_SECONDS = 1
 BACKOFF_FACTOR = 2

@@ -205,7 +205,9 @@ CREATE TABLE jobs (
     run_no integer NOT NULL DEFAULT 0 CHECK (run_no >= 0),
     attempt smallint NOT NULL DEFAULT 0,
     max_attempts smallint NOT NULL CHECK (max_attempts >= 1),
+    -- Runs that were lost with their process or node, and those of them that were lost with their whole node.
     losses smallint NOT NULL DEFAULT 0,
+    node_losses smallint NOT NULL DEFAULT 0,
     output json,
     error text,
     progress json,

@@ -60,6 +60,28 @@ def test_runs_of_a_silent_node_wait_again_without_counting_as_attempts(stored: B
     assert judge.judge(1) == 0
 
 
+def _lose_with_its_node(stored: Backlog) -> None:
+    [(id_, run_no)] = stored.run("SELECT id::text, run_no FROM jobs")
+    stored.run(
+        "UPDATE jobs SET status = 'running', waits_for = NULL, run_no = run_no + 1, attempt = attempt + 1,"
+        " started_at = now(), node_id = gen_random_uuid(), claim_id = gen_random_uuid(), published_at = now()"
+    )
+    with stored.database.connect() as connection:
+        [job] = rescue.rescue_from_dead_nodes(connection, silent={}, msg="lost", error="WorkerLost: died", limit=10)
+    assert job.run_no == run_no + 1, id_
+
+
+def test_a_job_outlives_ten_deaths_of_its_node_beside_two_of_its_process(stored: Backlog) -> None:
+    stored.insert(1)
+    # It has lost its own process as often as it may.
+    stored.run("UPDATE jobs SET losses = 2")
+    for count in range(1, 11):
+        _lose_with_its_node(stored)
+        assert stored.run("SELECT status, losses, node_losses FROM jobs") == [("queued", 2 + count, count)]
+    _lose_with_its_node(stored)
+    assert stored.run("SELECT status, error FROM jobs") == [("failed", "WorkerLost: died")]
+
+
 @pytest.mark.parametrize("seconds", [-3600, -60, 60, 3600])
 def test_a_jump_of_postgresqls_clock_kills_no_living_node_and_hides_no_dead_one(
     stored: Backlog, seconds: float
@@ -93,7 +115,8 @@ def test_a_job_that_was_lost_too_often_fails_with_its_reason(stored: Backlog) ->
     stored.join()
     [job] = stored.insert(1)
     judge = _Judge(stored)
-    for run_no in (1, 2, 3):
+    stored.run("UPDATE jobs SET losses = 9, node_losses = 9")
+    for run_no in (1, 2):
         stored.join()
         assert stored.claim(job, run_no=run_no)
         assert judge.judge(15) == 1

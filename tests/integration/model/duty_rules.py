@@ -102,7 +102,7 @@ def rescue_from_dead_nodes(history: History) -> None:
     """The runs of dead nodes are rescued."""
     error = "WorkerLost: its node died"
     wanted = [
-        moves.lose(job, history.world, error=error)
+        moves.lose(job, history.world, error=error, is_of_node=True)
         for job in history.jobs.values()
         if job.is_running and job.node not in history.world.living
     ]

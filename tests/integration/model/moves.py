@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ava.domain.retry import MAX_LOSSES
+from ava.domain.retry import MAX_LOSSES, MAX_NODE_LOSSES
 from tests.integration.model.cast import World
 from tests.integration.model.state import DATE, EARLIER, NODE, PERMIT, QUEUE, WORKER, JobState
 
@@ -98,11 +98,13 @@ def give_back(job: JobState, run: Run) -> JobState | None:
     return _cancelled(job) if job.is_cancel_asked else _requeue(job)
 
 
-def lose(job: JobState, world: World, *, error: str, is_loss: bool = True) -> JobState:
+def lose(job: JobState, world: World, *, error: str, is_loss: bool = True, is_of_node: bool = False) -> JobState:
     """The process of a running job is gone, or returns it because its node shuts down."""
     worker = world.workers[job.worker]
-    is_last = is_loss and (worker.fails_when_lost or job.losses >= MAX_LOSSES)
-    job = replace(job, losses=job.losses + is_loss, queue=worker.queue)
+    is_often = job.node_losses >= MAX_NODE_LOSSES if is_of_node else job.losses - job.node_losses >= MAX_LOSSES
+    is_last = is_loss and (worker.fails_when_lost or is_often)
+    node_losses = job.node_losses + is_of_node
+    job = replace(job, losses=job.losses + is_loss, node_losses=node_losses, queue=worker.queue)
     if job.is_cancel_asked:
         return _cancelled(job)
     if is_last:

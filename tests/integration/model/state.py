@@ -38,6 +38,7 @@ class JobState:
     run_no: int = 0
     attempt: int = 0
     losses: int = 0
+    node_losses: int = 0
     node: str | None = None
     claim: str | None = None
     is_started: bool = False
@@ -78,7 +79,7 @@ _FIELDS = """
     id::text, tenant_id, worker_id, trigger, triggered_by, retry_of::text, priority, queue, input::text, tags::text,
     dedupe_key, max_attempts, status,
     waits_for, earlier_job_id::text,
-    status = 'queued' AND published_at IS NOT NULL, run_no, attempt, losses, node_id::text, claim_id::text,
+    status = 'queued' AND published_at IS NOT NULL, run_no, attempt, losses, node_losses, node_id::text, claim_id::text,
     started_at IS NOT NULL, cancel_requested_at IS NOT NULL, cancelled_by, output::text, error, progress::text,
     limit_key, rate_key,
     CASE WHEN status = 'queued' THEN extract(epoch FROM run_at - now())::float8 END

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.job import Job, Status
-from ava.domain.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MAX_LOSSES
+from ava.domain.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MAX_LOSSES, MAX_NODE_LOSSES
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -34,7 +34,8 @@ WITH locked AS ({locked}
 ), ended AS (
     UPDATE jobs AS j SET
         {end_set("r.status")},
-        cancel_requested_at = r.cancel_requested_at, cancelled_by = r.cancelled_by, queue = r.queue, losses = r.losses
+        cancel_requested_at = r.cancel_requested_at, cancelled_by = r.cancelled_by, queue = r.queue, losses = r.losses,
+        node_losses = r.node_losses
     FROM locked AS r WHERE j.id = r.id AND j.run_no = r.run_no
     RETURNING j.*
 ), logged AS (
@@ -48,18 +49,22 @@ SELECT {rows.JOB_COLUMNS} FROM ended AS j
 """
 
 
-def _lost(*, is_loss: str) -> str:
+def _lost(*, is_loss: str, is_of_node: bool = False) -> str:
     """Returns the columns of `locked` for the run of a job `j` whose process is lost or interrupted.
+
+    `is_of_node`: the whole node is lost, which says little about the job, so such losses have a limit of their own.
 
     The job waits again, in the queue that its worker names now, unless it is to be cancelled, is not to be repeated,
     or was lost too often. The attempt does not count.
     """
+    is_often = f"j.node_losses >= {MAX_NODE_LOSSES}" if is_of_node else f"j.losses - j.node_losses >= {MAX_LOSSES}"
     return f"""
     SELECT j.id, j.run_no, j.started_at, j.cancel_requested_at, j.cancelled_by, coalesce(w.queue, j.queue) AS queue,
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
-                WHEN {is_loss} AND (w.on_worker_lost = 'fail' OR j.losses >= {MAX_LOSSES}) THEN 'failed'
+                WHEN {is_loss} AND (w.on_worker_lost = 'fail' OR {is_often}) THEN 'failed'
                 ELSE 'queued' END AS status,
-           %(error)s AS error, NULL::interval AS delay, true AS gives_back, j.losses + ({is_loss})::int AS losses
+           %(error)s AS error, NULL::interval AS delay, true AS gives_back, j.losses + ({is_loss})::int AS losses,
+           j.node_losses + {int(is_of_node)} AS node_losses
     FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}"""
 
 
@@ -102,7 +107,7 @@ def rescue(
 _RESCUE_FROM_DEAD_NODES = Prepared(
     "rescue_from_dead_nodes",
     _ends(
-        f"""{_lost(is_loss="true")}
+        f"""{_lost(is_loss="true", is_of_node=True)}
     WHERE j.status = 'running' AND NOT EXISTS (
         SELECT 1 FROM nodes AS n WHERE n.id = j.node_id AND n.stopped_at IS NULL
             AND (n.id, n.seen_at) NOT IN (SELECT * FROM unnest(%(silent_ids)s::uuid[], %(silent_at)s::timestamptz[])))
@@ -116,8 +121,9 @@ _RESCUE_FROM_DEAD_NODES = Prepared(
 def rescue_from_dead_nodes(
     connection: Connection, *, silent: Mapping[str, datetime], msg: str, error: str, limit: int
 ) -> list[Job]:
-    """Rescue the runs of dead nodes, each of them a loss, oldest jobs first. Returns the jobs as they are then.
+    """Rescue the runs of dead nodes, oldest jobs first. Returns the jobs as they are then.
 
+    Each run counts towards `MAX_NODE_LOSSES`, not as an attempt.
     `silent` has the silent nodes' last heartbeats by their ids.
     """
     parameters: dict[str, object] = {"silent_ids": list(silent), "silent_at": list(silent.values())}
@@ -134,7 +140,7 @@ _END_KILLED_RUN = Statement(
                 WHEN j.attempt < j.max_attempts THEN 'queued' ELSE 'failed' END AS status,
            %(error)s AS error,
            {FIRST_DELAY_SECONDS} * {BACKOFF_FACTOR} ^ (j.attempt - 1) * interval '1 second' AS delay,
-           false AS gives_back, j.losses
+           false AS gives_back, j.losses, j.node_losses
     FROM jobs AS j
     WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.status IS NOT DISTINCT FROM 'running'
         AND j.node_id = coalesce(%(node_id)s::uuid, j.node_id)
