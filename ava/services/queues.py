@@ -25,7 +25,7 @@ class Queues:
         """Returns the tenant's waiting and running jobs by worker, and the paused queues. Raises `DatabaseUnavailable`.
 
         A role of the platform sees all of these, and who has paused them; a tenant those that its workers use.
-        The jobs of each worker are counted up to `queue_counts.MAX_COUNTED_OF_WORKER`.
+        The jobs of each worker are counted up to `ava.domain.counts.MAX_COUNTED_OF_WORKER`.
         """
         with self._database.connect() as connection:
             counts = queue_counts.queue_counts(connection, tenant_id=caller.tenant_id)

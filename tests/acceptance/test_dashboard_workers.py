@@ -139,3 +139,33 @@ def test_operators_see_that_a_promotion_lost_commits(browser: Browser, running: 
         assert ava(running, "promotions", "--role", "tenant-admin").returncode == 1
     finally:
         running.query("DELETE FROM promotions WHERE timeline = 900")
+
+
+@pytest.fixture
+def many(running: System) -> Iterator[str]:
+    """150 more workers; the last one of all by its id."""
+    running.query(
+        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+        " SELECT 'wkr_z' || lpad(n::text, 3, '0'), 'Many ' || n, 300, 0, 10, 'default', 'requeue'"
+        " FROM generate_series(1, 150) AS n RETURNING id"
+    )
+    yield "wkr_z150"
+    running.query("DELETE FROM workers WHERE id LIKE 'wkr\\_z%%' RETURNING id")
+
+
+def test_beyond_a_hundred_workers_none_is_missing_in_silence(signed_in: Browser, running: System, many: str) -> None:
+    count = len(running.get("/v1/ava/workers", params={"per_page": 100}).json()["data"])
+    assert count == 100
+    signed_in.script("location.hash = '#/workers'")
+    signed_in.await_text("These are the first 100.")
+    assert signed_in._look_for(f"[data-worker='{many}']", None) is None
+    signed_in.click("button", "Show more")
+    signed_in.find(f"[data-worker='{many}']")
+    wait_until(lambda: "These are the first" not in signed_in.text, what="there are no others")
+    signed_in.script("location.hash = '#/jobs'")
+    signed_in.click("button", "New job")
+    signed_in.find("[name='worker']")
+    choices = signed_in.script(
+        "return [...document.querySelectorAll('[name=worker] option')].map((each) => each.value)"
+    )
+    assert many in choices

@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import pkgutil
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from hypothesis import strategies as st
 from wcwidth import wcswidth
 
 import ava.cli
+from ava.cli.api import queues, tenants
 from ava.cli.screen import printing, tables, terminal
 from ava.cli.screen.output import OutputFormat, RecordPrinter
 from ava.cli.screen.tables import Column
+from ava.client import QueueCount, TenantLoad
+from ava.domain.counts import MAX_COUNTED_OF_WORKER
 
 ID = "job_01hxyzabcdefghjkmnpqrstvwx"
 
@@ -181,3 +185,24 @@ def test_every_table_can_be_cut_to_80_columns(columns: tuple[Column, ...]) -> No
     shown = [column for column in columns if not column.is_wide]
     least = [column.min_width or widths.get(column.title, max(len(column.title), 11)) for column in shown]
     assert sum(least) + 2 * (len(shown) - 1) <= 80
+
+
+def _output(records: Sequence[Any], columns: tuple[Column, ...], capsys: pytest.CaptureFixture[str]) -> str:
+    RecordPrinter(format=OutputFormat.TABLE).records(records, columns)
+    return capsys.readouterr().out
+
+
+def test_a_number_that_has_reached_its_bound_says_that_there_may_be_more(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = [
+        QueueCount(worker_id="wkr_many", queued=MAX_COUNTED_OF_WORKER, running=3, high_priority=12),
+        QueueCount(worker_id="wkr_few", queued=MAX_COUNTED_OF_WORKER - 1, running=0, high_priority=0),
+    ]
+    out = _output(counts, queues._COLUMNS, capsys)
+    assert re.search(r"wkr_many +10,000 or more +12 or more +3\b", out), out
+    assert re.search(r"wkr_few +9,999 +0 +0\b", out), out
+
+    # Waiting and scheduled jobs are counted together.
+    ended = {"completed": 1_500, "failed": 0, "cancelled": 0}
+    loads = [TenantLoad(tenant_id="ten_a", waiting=700, scheduled=300, running=999, **ended)]
+    out = _output(loads, tenants._COLUMNS, capsys)
+    assert re.search(r"ten_a +700 or more +999\b", out), out

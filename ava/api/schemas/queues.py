@@ -33,7 +33,10 @@ class PausedQueueRecord(Schema):
 
     queue = Text()
     paused_by = Id(
-        "usr", allow_none=True, metadata={"description": "The user who paused it; null for the roles of a tenant."}
+        "usr",
+        "key",
+        allow_none=True,
+        metadata={"description": "The user or API key that paused it; null for the roles of a tenant."},
     )
     paused_at = Instant()
 

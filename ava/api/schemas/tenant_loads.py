@@ -9,7 +9,7 @@ from marshmallow import Schema, post_load
 from ava.api.http.fields import ClientId, Id, Number, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.store.reports.tenant_loads import MAX_COUNTED_OF_TENANT
+from ava.domain.counts import MAX_COUNTED_OF_TENANT
 
 __all__ = ["TenantLoadRecord", "TenantLoadsQuery", "write_tenant_load"]
 

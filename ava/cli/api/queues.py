@@ -10,17 +10,24 @@ from ava.cli.options.connection import connected
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
+from ava.domain.counts import MAX_COUNTED_OF_WORKER, counted
 
 if TYPE_CHECKING:
-    from ava.client import Client, PausedQueue
+    from ava.client import Client, PausedQueue, QueueCount
 
 __all__ = ["queues"]
 
+
+def _queued(count: QueueCount, number: int) -> int | str:
+    # Urgent jobs are found among the queued ones that are counted.
+    return counted(number, is_exact=count.queued < MAX_COUNTED_OF_WORKER)
+
+
 _COLUMNS = (
     Column(title="WORKER", value=lambda count: count.worker_id, min_width=20),
-    Column(title="QUEUED", value=lambda count: count.queued),
-    Column(title="URGENT", value=lambda count: count.high_priority),
-    Column(title="RUNNING", value=lambda count: count.running),
+    Column(title="QUEUED", value=lambda count: _queued(count, count.queued)),
+    Column(title="URGENT", value=lambda count: _queued(count, count.high_priority)),
+    Column(title="RUNNING", value=lambda count: counted(count.running, is_exact=count.running < MAX_COUNTED_OF_WORKER)),
 )
 
 
@@ -33,7 +40,10 @@ def queues() -> None:
 @output_options
 @connected
 def list_queues(client: Client, printer: RecordPrinter) -> None:
-    """Count the tenant's queued and running jobs by worker. Urgent ones have priority 1 to 3."""
+    """Count the tenant's queued and running jobs by worker. Urgent ones have priority 1 to 3.
+
+    The jobs of each worker are counted up to 10,000.
+    """
     found = client.queues()
     printer.records(found.by_worker, _COLUMNS, empty="No job is queued or running.")
     for paused in found.paused_queues:

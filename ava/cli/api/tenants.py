@@ -10,17 +10,23 @@ from ava.cli.options.connection import connected
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
+from ava.domain.counts import MAX_COUNTED_OF_TENANT, counted
 
 if TYPE_CHECKING:
-    from ava.client import Client, TenantRules
+    from ava.client import Client, TenantLoad, TenantRules
 
 __all__ = ["tenants"]
 
+
+def _queued(load: TenantLoad, number: int) -> int | str:
+    return counted(number, is_exact=load.waiting + load.scheduled < MAX_COUNTED_OF_TENANT)
+
+
 _COLUMNS = (
     Column(title="TENANT", value=lambda load: load.tenant_id, min_width=20),
-    Column(title="WAITING", value=lambda load: load.waiting),
-    Column(title="SCHEDULED", value=lambda load: load.scheduled, is_wide=True),
-    Column(title="RUNNING", value=lambda load: load.running),
+    Column(title="WAITING", value=lambda load: _queued(load, load.waiting)),
+    Column(title="SCHEDULED", value=lambda load: _queued(load, load.scheduled), is_wide=True),
+    Column(title="RUNNING", value=lambda load: counted(load.running, is_exact=load.running < MAX_COUNTED_OF_TENANT)),
     Column(title="FAILED", value=lambda load: load.failed),
     Column(title="COMPLETED", value=lambda load: load.completed, is_wide=True),
     Column(title="CANCELLED", value=lambda load: load.cancelled, is_wide=True),

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain import priority
+from ava.domain.counts import MAX_COUNTED_OF_WORKER
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MAX_COUNTED_OF_WORKER", "QueueCount", "QueueCounts", "queue_counts"]
-
-#: The queued and the running jobs of one worker are counted up to here; then the numbers are lower bounds.
-MAX_COUNTED_OF_WORKER = 10_000
+__all__ = ["QueueCount", "QueueCounts", "queue_counts"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ava.domain.counts import MAX_COUNTED_OF_TENANT
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MAX_COUNTED_OF_TENANT", "MAX_LOOKED_AT", "MAX_TENANTS", "TenantLoad", "TenantLoads", "read"]
+__all__ = ["MAX_LOOKED_AT", "MAX_TENANTS", "TenantLoad", "TenantLoads", "read"]
 
-#: The waiting, and the running, jobs of one tenant are counted up to this many.
-MAX_COUNTED_OF_TENANT = 1_000
 #: The tenants that one call looks at, in the order of their ids, and those of them that it returns.
 MAX_LOOKED_AT = 2_000
 MAX_TENANTS = 500

@@ -1,10 +1,11 @@
 // The form of a schedule, with a live preview of its next firings.
 
-import { call, get, post } from "./api.js";
+import { call, post } from "./api.js";
 import { h, put, say } from "./dom.js";
 import { localTime, typedMoment } from "./format.js";
 import { parseInput } from "./input_form.js";
 import { ask, field, momentField, options, pill } from "./parts.js";
+import { allWorkers } from "./worker_list.js";
 
 const OVERLAPS = [["allow", "Make the job"], ["skip", "Skip the firing"], ["queue_one", "Let one job wait"], ["cancel_running", "Cancel the last job"]];
 const CATCH_UPS = [["last", "The newest"], ["none", "None"], ["all", "All, at most 100"]];
@@ -17,7 +18,7 @@ const EMPTY = {
 
 /** Open the form: of a new schedule, or of one that exists. */
 export async function openForm(schedule, done) {
-  const { data: workers } = await get("/v1/ava/workers", { query: { per_page: "100" } });
+  const workers = await allWorkers();
   const now = schedule ?? EMPTY;
   const choices = workers.map((worker) => [worker.id, `${worker.name} (${worker.id})`]);
   if (schedule && !workers.some((worker) => worker.id === schedule.worker_id)) choices.unshift([schedule.worker_id]);

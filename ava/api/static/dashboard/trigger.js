@@ -5,6 +5,7 @@ import { h, put } from "./dom.js";
 import { typedMoment } from "./format.js";
 import { inputEditor, parseInput } from "./input_form.js";
 import { ask, button, field, momentField, options } from "./parts.js";
+import { allWorkers } from "./worker_list.js";
 
 /** A button that opens the form; the page of the new job follows. */
 export function runButton(workerId) {
@@ -13,7 +14,7 @@ export function runButton(workerId) {
 }
 
 async function openForm(workerId) {
-  const { data: workers } = await get("/v1/ava/workers", { query: { per_page: "100" } });
+  const workers = await allWorkers();
   const active = workers.filter((worker) => worker.status !== "deprecated").map((worker) => [worker.id, `${worker.name} (${worker.id})`]);
   if (workerId && !workers.some((worker) => worker.id === workerId)) active.unshift([workerId]);
   const input = workerInput(h("select", { name: "worker", required: true }, options(active, workerId)));

@@ -7,6 +7,7 @@ import { full, number, short, span, toTyped, typedMoment, zone } from "../format
 import { address, askedOf, sortField, viewMenu, viewOf, widths } from "../job_view.js";
 import { empty, field, heading, options, pill, repeat, titles, when } from "../parts.js";
 import { runButton } from "../trigger.js";
+import { allWorkers } from "../worker_list.js";
 
 const FINAL = ["completed", "failed", "cancelled"];
 const STATUSES = ["queued", "running", ...FINAL];
@@ -130,12 +131,7 @@ function others(query) {
 /** Offer every worker by its id and name, whatever their number. */
 async function fillWorkers(list) {
   if (list.childElementCount) return;
-  let cursor = "";
-  do {
-    const { data, pagination } = await get("/v1/ava/workers", { query: { per_page: "100", cursor } });
-    list.append(...data.map((worker) => h("option", { value: worker.id, label: worker.name })));
-    cursor = pagination.next_cursor;
-  } while (cursor);
+  list.append(...(await allWorkers()).map((worker) => h("option", { value: worker.id, label: worker.name })));
 }
 
 function row(job, { columns, isExact }, selected, changed) {

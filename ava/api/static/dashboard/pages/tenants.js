@@ -47,7 +47,9 @@ function row(load) {
           say(element, next.share === null ? "–" : `${(100 * next.share).toFixed(1)} %`);
           continue;
         }
-        const isBound = ["waiting", "scheduled", "running"].includes(name) && next[name] >= MAX_COUNTED;
+        // Waiting and scheduled jobs are counted together.
+        const count = { waiting: next.waiting + next.scheduled, scheduled: next.waiting + next.scheduled, running: next.running }[name] ?? 0;
+        const isBound = count >= MAX_COUNTED;
         say(name === "failed" ? failed : element, `${number(next[name])}${isBound ? " or more" : ""}`);
       }
     },

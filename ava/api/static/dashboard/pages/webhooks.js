@@ -22,7 +22,8 @@ export function open(main, { signal }) {
   const turn = repeat(signal, 3, async () => {
     let found;
     try {
-      found = await get("/v1/webhooks", { query: { per_page: "50" }, signal });
+      // A tenant has at most 100.
+      found = await get("/v1/webhooks", { query: { per_page: "100" }, signal });
     } catch (error) {
       if (error.status !== 404) throw error;
       say(none, "This server does not support webhooks.");

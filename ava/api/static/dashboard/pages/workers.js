@@ -5,9 +5,12 @@ import { h, Keyed, put, say } from "../dom.js";
 import { bytes, number, short, span } from "../format.js";
 import { ask, button, card, empty, heading, pill, repeat, titles, when, whose } from "../parts.js";
 import { runButton } from "../trigger.js";
+import { someWorkers } from "../worker_list.js";
 
 /** Days for which a promotion is news. */
 const PROMOTION_DAYS = 7;
+/** The queued and the running jobs of one worker are counted up to here. */
+const MAX_COUNTED = 10_000;
 
 export function open(main, { signal }) {
   const nodes = h("div", { class: "nodes" });
@@ -17,23 +20,32 @@ export function open(main, { signal }) {
   const shownWorkers = new Keyed(body, (worker) => worker.id, workerRow);
   const noWorkers = empty("No workers yet. A node registers those of its handlers when it starts.");
   const promotions = h("p", { class: "why", hidden: true });
+  // Pages of the list of workers that are shown.
+  let pages = 1;
+  const first = h("span", {});
+  const rest = h("nav", { class: "row between pager", "aria-label": "More workers", hidden: true }, first, button("Show more", () => {
+    pages += 1;
+    turn();
+  }));
   none.hidden = true;
   noWorkers.hidden = true;
   put(main, heading("Workers", h("a", { href: "#/limits" }, "Limits and paused queues")),
     promotions, h("h2", { class: "section" }, "Nodes"), nodes, none,
     h("h2", { class: "section" }, "Definitions"),
     h("div", { class: "table workers", role: "table", "aria-label": "Worker definitions" },
-      titles(["Worker", "State", "Queue", "Queued", "Running", "Timeout", "Retries", ""]), body), noWorkers);
+      titles(["Worker", "State", "Queue", "Queued", "Running", "Timeout", "Retries", ""]), body), noWorkers, rest);
 
   const turn = repeat(signal, 2, async () => {
     const [workers, found, queues] = await Promise.all([
-      get("/v1/ava/workers", { query: { per_page: "100" }, signal }), get("/v1/ava/nodes", { signal }), get("/v1/ava/queues", { signal }),
+      someWorkers(pages, { signal }), get("/v1/ava/nodes", { signal }), get("/v1/ava/queues", { signal }),
     ]);
     const counts = new Map(queues.data.by_worker.map((count) => [count.worker_id, count]));
-    shownWorkers.show(workers.data.map((worker) => ({ ...worker, ...counts.get(worker.id), id: worker.id })));
+    shownWorkers.show(workers.workers.map((worker) => ({ ...worker, ...counts.get(worker.id), id: worker.id })));
     shownNodes.show(found.data);
     none.hidden = found.data.length > 0;
-    noWorkers.hidden = workers.data.length > 0;
+    noWorkers.hidden = workers.workers.length > 0;
+    rest.hidden = !workers.hasMore;
+    say(first, `These are the first ${number(workers.workers.length)}.`);
   });
   if (session.get().isOperator) {
     repeat(signal, 10, async () => showPromotion(promotions, (await get("/v1/ava/promotions", { signal })).data[0]));
@@ -50,6 +62,9 @@ function showPromotion(element, latest) {
     ? " without the last commits: jobs, ends and firings of that moment are lost. "
     : ", and no loss was seen. ", `${number(latest.running)} runs were asked for again.`);
 }
+
+/** A number of jobs; at the bound up to which the API counts them, it is a lower bound. */
+const counted = (count) => `${number(count)}${count >= MAX_COUNTED ? " or more" : ""}`;
 
 /** What a worker does at the moment, in a word. */
 export const stateOf = (worker) => (worker.status !== "active" ? worker.status : worker.live ? "live" : "no node");
@@ -69,8 +84,8 @@ function workerRow(worker) {
     element,
     update(next) {
       state.update(stateOf(next));
-      say(queued, number(next.queued ?? 0));
-      say(running, number(next.running ?? 0));
+      say(queued, counted(next.queued ?? 0));
+      say(running, counted(next.running ?? 0));
     },
   };
 }

@@ -1,0 +1,16 @@
+"""How far jobs are counted: a number that has reached its bound is a lower bound."""
+
+from __future__ import annotations
+
+__all__ = ["MAX_COUNTED_OF_TENANT", "MAX_COUNTED_OF_WORKER", "counted"]
+
+#: The queued and the running jobs of one worker are counted up to here.
+MAX_COUNTED_OF_WORKER = 10_000
+#: Where tenants are listed, the waiting and the scheduled jobs of each are counted up to here together, and the running
+#: ones as well.
+MAX_COUNTED_OF_TENANT = 1_000
+
+
+def counted(count: int, *, is_exact: bool) -> int | str:
+    """Returns a number as people read it: a lower bound says that there may be more."""
+    return count if is_exact else f"{count:,} or more"
