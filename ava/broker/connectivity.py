@@ -10,7 +10,6 @@ from typing import Any
 from celery import Celery
 from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES
-from redis.exceptions import NoPermissionError
 
 from ava.broker import addresses, reset_marker, tls
 from ava.domain.messages import DEFAULT_QUEUE
@@ -150,6 +149,9 @@ def _require_taking(connection: Any) -> None:
 
 
 def _require_room(channel: Any) -> None:
+    # Loaded where Redis is used, because it loads many modules.
+    from redis.exceptions import NoPermissionError
+
     client = channel.Client(connection_pool=channel.pool, single_connection_client=True)
     try:
         client.execute_command("MULTI")

@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Any
 
 from kombu import Queue
-from redis.exceptions import NoPermissionError
 
 __all__ = ["NAME", "UNNAMED", "read_owner", "set_if_absent"]
 
@@ -24,6 +23,9 @@ _PRECONDITION_FAILED = 406
 
 def read_owner(connection: Any) -> str | None:
     """Returns the installation that Redis's marker names; None without a marker, or without the right to read it."""
+    # Loaded where Redis is used, because it loads many modules.
+    from redis.exceptions import NoPermissionError
+
     channel = connection.default_channel
     with channel.conn_or_acquire() as client, suppress(NoPermissionError):
         found = client.get(NAME)
