@@ -38,6 +38,13 @@ _LATER = json.dumps(
 _LONG = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 3600}, "priority": 1}).encode()
 _WORDY = json.dumps({"worker_id": "wkr_wordy", "input": {"lines": 20_000}}).encode()
 _BULK = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "b" * 20_000}}] * 100}).encode()
+_LEAKY = json.dumps({"worker_id": "wkr_leaky", "input": {"secrets": 64}}).encode()
+#: 64 secrets of 8 KiB, each with what every quoting changes.
+_SECRETS = json.dumps(
+    {"secrets": {f"S{number}": (f"{number:04d}/+&<'\" " * 1_000)[:8_192] for number in range(64)}}
+).encode()
+#: An input each of whose values is compared with every object of an `enum`, and is the last of them.
+_CHOOSY = json.dumps({"worker_id": "wkr_choosy", "input": {"choices": [{"n": 199}] * 50_000}}).encode()
 #: A response that is small on its way and 100 MB once it is unpacked.
 _PACKED = gzip.compress(bytes(100_000_000))
 
@@ -96,10 +103,12 @@ class Attacker:
         finally:
             connection.close()
 
-    def head(self, path: str) -> str:
-        """Returns the text of a GET request of a `tenant-user`."""
-        fields = "".join(f"{name}: {value}\r\n" for name, value in self.headers("tenant-user").items())
-        return f"GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"
+    def head(self, path: str, *, method: str = "GET", has_key: bool = True, body_bytes: int = 0) -> str:
+        """Returns the text of a request of a `tenant-user` without its body, which is announced if it has one."""
+        found = self.headers("tenant-user") if has_key else {}
+        framing = f"Content-Length: {body_bytes}\r\n" if body_bytes else ""
+        fields = "".join(f"{name}: {value}\r\n" for name, value in found.items())
+        return f"{method} {path} HTTP/1.1\r\nHost: a\r\n{fields}{framing}\r\n"
 
     def hold(self, text: str, *, count: int, most: int) -> None:
         """Open connections that send this and then neither read nor end."""
@@ -232,6 +241,30 @@ def _idle_connections(attacker: Attacker, statuses: Counter[str]) -> None:
     time.sleep(0.2)
 
 
+def _held_bodies(attacker: Attacker, statuses: Counter[str]) -> None:
+    """Heads of requests whose bodies never come, with a key and without."""
+    for has_key in (True, False):
+        text = attacker.head("/v1/ava/jobs", method="POST", has_key=has_key, body_bytes=1_000)
+        attacker.hold(text, count=25, most=8_000)
+        statuses["announced"] += 25
+    time.sleep(0.2)
+
+
+def _many_secrets(attacker: Attacker, statuses: Counter[str]) -> None:
+    """Jobs of a worker with as many and as long secrets as it may have, which log them in every quoting."""
+    status, _ = attacker.send("PATCH", "/v1/ava/workers/wkr_leaky", _SECRETS)
+    statuses[str(status)] += 1
+    while not attacker.is_over:
+        status, _ = attacker.send("POST", "/v1/ava/jobs", _LEAKY)
+        statuses[str(status)] += 1
+        time.sleep(0.2)
+
+
+def _costly_schemas(attacker: Attacker, statuses: Counter[str]) -> None:
+    status, _ = attacker.send("POST", "/v1/ava/jobs", _CHOOSY)
+    statuses[str(status)] += 1
+
+
 def _refused_writes(attacker: Attacker, statuses: Counter[str]) -> None:
     status, _ = attacker.send("POST", "/v1/ava/jobs", b"{}", role="tenant-user")
     statuses[str(status)] += 1
@@ -266,6 +299,9 @@ ATTACKS: dict[str, Callable[[Attacker, Counter[str]], Any]] = {
     "waits that are not read": _long_waits,
     "headers without an end": _unfinished_headers,
     "idle connections": _idle_connections,
+    "bodies that never come": _held_bodies,
+    "secrets in every quoting": _many_secrets,
+    "inputs that an enum makes costly": _costly_schemas,
     "refused writes": _refused_writes,
     "expensive reads": _expensive_reads,
 }
