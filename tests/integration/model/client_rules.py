@@ -87,13 +87,14 @@ def trigger(history: History) -> None:
 
 @rule(weight=2)
 def trigger_urgently(history: History) -> None:
-    """A tenant with a limit of running jobs has one in the broker, and triggers a more urgent one."""
-    tenant = history.choose(sorted(history.world.tenant_limits))
-    for priority in (9, 1):
-        spec = JobSpec(worker_id=history.choose(["wkr_retries", "wkr_retries", "wkr_plain"]), priority=priority)
-        history.say(tenant, spec.worker_id, priority)
-        new = _published(history, new_job(history, tenant, spec))
-        history.act(Expected(new=[new]), lambda spec=spec: history.driver.trigger(tenant, [spec]))  # type: ignore[misc]
+    """What a limit lets run is in the broker, and a more urgent job of the tenant or the worker comes."""
+    limited = sorted(history.world.tenant_limits)
+    if limited and history.is_chance(0.6):
+        tenant, worker_id = history.choose(limited), history.choose(["wkr_retries", "wkr_retries", "wkr_plain"])
+    else:
+        tenant, worker_id = history.choose(TENANTS), history.choose(["wkr_limited", "wkr_tenant"])
+    for priority in (9, 9, 1):
+        trigger_specs(history, tenant, [JobSpec(worker_id=worker_id, priority=priority)])
         duty_rules.feed(history)
 
 

@@ -91,11 +91,7 @@ def pass_in_line(history: History) -> None:
     worker_id, tenant = history.choose(["wkr_limited", "wkr_tenant", "wkr_account"]), history.choose(TENANTS)
     client_rules.trigger_specs(history, tenant, [JobSpec(worker_id=worker_id)] * 4)
     duty_rules.feed(history)
-    for message in [each for each in history.broker.messages if each.worker == worker_id]:
-        history.broker.messages.remove(message)
-        job_id, run_no = message.runs[0]
-        run = Run(job_id=job_id, run_no=run_no, worker=worker_id, node=next(iter(NODES)), claim=history.new_uuid())
-        start(history, run)
+    _start_all(history, worker_id)
     history.pass_time(61.0)
     for _ in range(3):
         running = [
@@ -200,9 +196,14 @@ def give_back(history: History) -> None:
             history.oracle.note_given_back(before[run.job_id], run.run_no)
 
 
-@rule(weight=4)
+@rule(weight=3)
 def put_off_rate(history: History) -> None:
     """A handler was told that it is too early: no job of its rate starts for a while."""
+    if history.is_chance(0.3):
+        worker_id, tenant = history.choose(RATED), history.choose(TENANTS)
+        client_rules.trigger_specs(history, tenant, [JobSpec(worker_id=worker_id)] * 3)
+        duty_rules.feed(history)
+        _start_all(history, worker_id)
     run = history.choose_run(lambda run: (job := history.job_of(run)) is not None and job.rate_key is not None)
     if history.is_chance(0.6):
         # Another one of the key is admitted.
@@ -227,16 +228,29 @@ def rush(history: History) -> None:
     client_rules.trigger_specs(history, tenant, specs)
     for _ in range(9):
         duty_rules.feed(history)
-        for message in [each for each in history.broker.messages if each.worker == worker_id]:
-            history.broker.messages.remove(message)
-            run = Run(
-                job_id=message.runs[0][0], run_no=message.runs[0][1], worker=worker_id, node=next(iter(NODES)),
-                claim=history.new_uuid(),
-            )  # fmt: skip
-            _start_and_lose(history, run)
+        for run in _start_all(history, worker_id):
+            job, error = history.jobs[run.job_id], "WorkerLost: it died"
+            rescued = moves.rescue(job, history.world, run, error=error, is_loss=True)
+            history.act(
+                Expected.of([rescued]),
+                lambda run=run, error=error: history.run_driver.rescue(run, error=error, is_loss=True),  # type: ignore[misc]
+                can_be_killed=False,
+            )
 
 
-def start(history: History, run: Run) -> bool:
+def _start_all(history: History, worker_id: str) -> list[Run]:
+    """A process claims the first run of each message of a worker. Returns the runs that it gets."""
+    runs = []
+    for message in [each for each in history.broker.messages if each.worker == worker_id]:
+        history.broker.messages.remove(message)
+        job_id, run_no = message.runs[0]
+        run = Run(job_id=job_id, run_no=run_no, worker=worker_id, node=next(iter(NODES)), claim=history.new_uuid())
+        if _start(history, run):
+            runs.append(run)
+    return runs
+
+
+def _start(history: History, run: Run) -> bool:
     """A process claims a run. Returns True if it gets it."""
     history.runs.append(run)
     wanted = moves.claim(history.jobs[run.job_id], history.world, run)
@@ -244,16 +258,6 @@ def start(history: History, run: Run) -> bool:
     if wanted is not None:
         history.oracle.note_begun(run.job_id)
     return wanted is not None
-
-
-def _start_and_lose(history: History, run: Run) -> None:
-    if not start(history, run):
-        return
-    job, error = history.jobs[run.job_id], "WorkerLost: it died"
-    rescued = moves.rescue(job, history.world, run, error=error, is_loss=True)
-    history.act(
-        Expected.of([rescued]), lambda: history.run_driver.rescue(run, error=error, is_loss=True), can_be_killed=False
-    )  # fmt: skip
 
 
 @rule(weight=4)

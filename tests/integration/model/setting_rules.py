@@ -68,7 +68,8 @@ def set_max_running(history: History) -> None:
 @rule(weight=1)
 def deploy(history: History) -> None:
     """A node announces a worker with another queue, and with or without a limit."""
-    worker = history.world.workers[history.choose(["wkr_plain", "wkr_plain", "wkr_both"])]
+    waiting = [job.worker for job in history.jobs.values() if job.is_startable and job.worker != "wkr_limited"]
+    worker = history.world.workers[history.choose(waiting or ["wkr_plain", "wkr_both"])]
     worker.queue = history.choose(QUEUES)
     if worker.id == "wkr_plain":
         worker.max_running = history.choose([None, None, 2])
