@@ -96,7 +96,7 @@ _PUT_OFF_RATE = Prepared(
     "put_off_rate",
     f"""
 WITH own AS (
-    SELECT rate_key, limit_key FROM jobs
+    SELECT rate_key FROM jobs
     WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
         AND claim_id IS NOT DISTINCT FROM %(claim_id)s::uuid AND rate_key IS NOT NULL
 ), put_off AS (
@@ -105,7 +105,7 @@ WITH own AS (
     ON CONFLICT (key) DO UPDATE SET
         next_at = greatest({RATE_NEXT_AT}, excluded.next_at), written_at = clock_timestamp()
 ), admitted AS (
-    SELECT j.id FROM own JOIN jobs AS j ON j.limit_key = own.limit_key AND j.rate_key = own.rate_key
+    SELECT j.id FROM own JOIN jobs AS j ON j.rate_key = own.rate_key
     WHERE j.status = 'queued' AND j.waits_for IS NULL FOR UPDATE OF j SKIP LOCKED
 ), parked AS (
     UPDATE jobs AS j SET {park_set("'permit'")} FROM admitted WHERE j.id = admitted.id
