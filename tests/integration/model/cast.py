@@ -60,6 +60,7 @@ def make_workers() -> dict[str, Worker]:
         Worker(id="wkr_tenant", max_running=1, max_running_per="tenant"),
         Worker(id="wkr_account", max_retries=1, max_running=1, max_running_per="input.account", queue="slow"),
         Worker(id="wkr_rate", max_retries=2, rate=(3, hour)),
+        Worker(id="wkr_coarse", max_retries=1, max_running=1, max_running_per="tenant", rate=(4, hour)),
         Worker(id="wkr_both", max_retries=2, max_running=2, rate=(4, hour), rate_per="tenant", queue="slow"),
     ]
     return {worker.id: worker for worker in found}
@@ -85,7 +86,7 @@ NODES = {
     node.id: node
     for node in (
         Node(id=_uuid(1), queues=QUEUES, workers=WORKERS),
-        Node(id=_uuid(2), queues=("default",), workers=("wkr_retries", "wkr_limited", "wkr_rate")),
+        Node(id=_uuid(2), queues=("default",), workers=("wkr_retries", "wkr_limited", "wkr_rate", "wkr_coarse")),
         Node(id=_uuid(3), queues=("slow",), workers=("wkr_both",)),
     )
 }

@@ -328,7 +328,7 @@ WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_back
 _PASSING = (
     "UPDATE jobs SET run_at = run_at - %(by)s, published_at = published_at - %(by)s WHERE status = 'queued'",
     "UPDATE jobs SET published_at = published_at - %(by)s, started_at = started_at - %(by)s WHERE status = 'running'",
-    "UPDATE rate_states SET next_at = next_at - %(by)s",
+    "UPDATE rate_states SET next_at = next_at - %(by)s, written_at = written_at - %(by)s",
     "UPDATE debounces SET first_at = first_at - %(by)s, latest_at = latest_at - %(by)s, fires_at = fires_at - %(by)s",
     "UPDATE bulk_operations SET next_at = next_at - %(by)s",
 )

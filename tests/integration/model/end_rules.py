@@ -48,6 +48,16 @@ def end(history: History) -> None:
     wanted = None if job is None else moves.end(job, run, how)
     found = history.act(Expected.of([wanted]), lambda: history.run_driver.end(run, how))
     history.require(found, None if wanted is None else wanted.status, "ended")
+    if wanted is not None and history.is_chance(0.3):
+        # The result was lost, so the process writes it again, and another process of the run writes too.
+        for again in (how, End(status="completed", output="2")):
+            job = history.job_of(run)
+            wanted = None if job is None else moves.end(job, run, again)
+            history.act(
+                Expected.of([wanted]),
+                lambda again=again: history.run_driver.end(run, again),
+                can_be_killed=False,  # type: ignore[misc]
+            )
 
 
 @rule(weight=4)

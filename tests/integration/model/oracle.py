@@ -14,7 +14,7 @@ from tests.integration.model.state import EARLIER, PERMIT, JobState
 if TYPE_CHECKING:
     from tests.integration.model.history import History
 
-#: A rate lets so many jobs wait admitted; each may start late.
+#: A rate lets so many jobs of one limit wait admitted; each may start late.
 _UNSTARTED = 1
 
 
@@ -71,8 +71,12 @@ class Oracle:
                 f"a job started {self._put_off[job.rate_key] - now:.0f} s too early: its rate is put off; {job}"
             )
         recent = [each for each in self._starts[job.rate_key] if each[0] > now - rate[1]]
-        if len(recent) > rate[0] + _UNSTARTED:
+        if len(recent) > rate[0] + _UNSTARTED * self._limits_of(job):
             raise ModelError(f"{len(recent)} starts of {job.rate_key} in {rate[1]} s: {recent}")
+
+    def _limits_of(self, job: JobState) -> int:
+        """Returns how many limits the jobs of a rate have: each lets some wait admitted."""
+        return len({each.limit_key for each in self._history.jobs.values() if each.rate_key == job.rate_key})
 
     def note_given_back(self, job: JobState, run_no: int) -> None:
         """A run had not begun, so it was no start, and it has no log."""
