@@ -140,6 +140,9 @@ def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], ob
         for job in lists.page(connection, tenant_id=TENANT, job_filter=JobFilter(status=status), limit=1).jobs:
             read_facts(connection, job, dead_after_seconds=14)
 
+    def log(connection: Connection, wanted: LogRange) -> None:
+        logs.log_lines(connection, tenant_id=TENANT, job_id=newest, wanted=wanted)
+
     everything: dict[str, Callable[[Connection], object]] = {
         "show": lambda connection: [lists.show(connection, tenant_id=TENANT, job_id=each) for each in some[:5]],
         "queues": lambda connection: queue_counts.queue_counts(connection, tenant_id=TENANT),
@@ -155,8 +158,8 @@ def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], ob
         everything[f"why {status}"] = lambda connection, of=status: why(connection, of)
     for level in (None, *LogLevel):
         everything[f"logs {level}"] = lambda connection, of=level: (
-            logs.log_lines(connection, job_id=newest, wanted=LogRange(level=of, limit=500)),
-            logs.log_lines(connection, job_id=newest, wanted=LogRange(level=of, limit=500, after_seq=2**32 + 150_000)),
-            logs.log_lines(connection, job_id=newest, wanted=LogRange(level=of, limit=500, before_seq=LAST_SEQ)),
+            log(connection, LogRange(level=of, limit=500)),
+            log(connection, LogRange(level=of, limit=500, after_seq=2**32 + 150_000)),
+            log(connection, LogRange(level=of, limit=500, before_seq=LAST_SEQ)),
         )
     return everything

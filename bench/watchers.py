@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from ava.domain.job import Job, JobSpec, LogLevel, LogLine
+from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunKey
 from ava.settings import load
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import claim, log_lines
@@ -102,7 +102,7 @@ class _WatchedApi:
     def _begin(self, streamed: list[Job]) -> None:
         for job in streamed:
             with self._database.connect() as connection:
-                wanted = claim.Claim(job_id=job.id, run_no=1, worker_id=job.worker_id, node_id=_NODE)
+                wanted = claim.Claim(run=RunKey(*job.key, 1), worker_id=job.worker_id, node_id=_NODE)
                 assert claim.claim(connection, wanted)
 
     def trigger(self, *, requests: int, connections: int) -> Figures:
@@ -141,7 +141,7 @@ class _WatchedApi:
                 ts=datetime.now(UTC), level=LogLevel.INFO, msg=f"{STAMP}{time.time():.4f}",
             )  # fmt: skip
             with self._database.connect() as connection:
-                assert log_lines.append(connection, job_id=job.id, run_no=1, lines=[line])
+                assert log_lines.append(connection, run=RunKey(*job.key, 1), lines=[line])
             time.sleep(0.037)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import redis
 
 from ava.broker.app import make_app
 from ava.broker.publisher import Publisher
-from ava.domain.job import Job, JobSpec
+from ava.domain.job import Job, JobSpec, RunKey
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.settings import Settings
 from ava.store.engine.database import Database
@@ -77,7 +77,7 @@ class Backlog:
         """Claim a job for a node."""
         with self.database.connect() as connection:
             wanted = claim.Claim(
-                job_id=job.id, run_no=run_no, worker_id=job.worker_id, node_id=node_id, claim_id=claim_id
+                run=RunKey(*job.key, run_no), worker_id=job.worker_id, node_id=node_id, claim_id=claim_id
             )
             return claim.claim(connection, wanted)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain import ids
-from ava.domain.job import Job, LogLevel, LogLine
+from ava.domain.job import Job, LogLevel, LogLine, RunKey
 from ava.domain.worker import WorkerLimits
 from ava.settings import Settings
 from ava.store.jobs.moves import claim
@@ -55,11 +55,14 @@ def line(job: Job) -> LogLine:
 
 def claim_all(backlog: Backlog) -> list[Job]:
     """Claim every published job. Returns the jobs."""
-    found = backlog.run("SELECT id::text, run_no FROM jobs WHERE published_at IS NOT NULL AND status = 'queued'")
+    found = backlog.run(
+        "SELECT tenant_id, id::text, run_no FROM jobs WHERE published_at IS NOT NULL AND status = 'queued'"
+    )
     claimed = []
-    for uuid, run_no in found:
+    for tenant_id, uuid, run_no in found:
         with backlog.database.connect() as connection:
-            wanted = claim.Claim(job_id=ids.encode("job", uuid), run_no=run_no + 1, worker_id=LIMITED, node_id=NODE)
+            run = RunKey(tenant_id, ids.encode("job", uuid), run_no + 1)
+            wanted = claim.Claim(run=run, worker_id=LIMITED, node_id=NODE)
             if (job := claim.claim(connection, wanted)) is not None:
                 claimed.append(job)
     return claimed

@@ -9,6 +9,7 @@ from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher.duties.schedules import ScheduleFirings
 from ava.domain.caller import Caller, Role
+from ava.domain.job import RunKey
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules
@@ -58,5 +59,5 @@ class Scheduled:
         job_id = self.show(schedule).last_job_id
         assert job_id is not None
         with self.backlog.database.connect() as connection:
-            wanted = claim.Claim(job_id=job_id, run_no=1, worker_id=WORKER, node_id=NODE)
+            wanted = claim.Claim(run=RunKey(schedule.tenant_id, job_id, 1), worker_id=WORKER, node_id=NODE)
             assert claim.claim(connection, wanted)

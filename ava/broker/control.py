@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from ava.domain.job import RunKey
 from ava.domain.messages import sign, task_id
 from ava.errors import BrokerUnavailable
 
@@ -31,27 +32,27 @@ class Control:
         self._app = app
         self._keys = keys
 
-    def revoke(self, *, job_id: str, run_no: int, node_name: str) -> None:
+    def revoke(self, *, run: RunKey, node_name: str) -> None:
         """Ask a node to send SIGTERM to the process that runs exactly this run, if it still does.
 
         Raises `BrokerUnavailable`.
         """
-        self.revoke_all(runs=[(job_id, run_no)], node_name=node_name)
+        self.revoke_all(runs=[run], node_name=node_name)
 
-    def revoke_all(self, *, runs: Sequence[tuple[str, int]], node_name: str) -> None:
-        """Revoke several runs of one node, each given as its job's id and its number. Raises `BrokerUnavailable`."""
-        task_ids = [task_id(job_id, run_no) for job_id, run_no in runs]
+    def revoke_all(self, *, runs: Sequence[RunKey], node_name: str) -> None:
+        """Revoke several runs of one node. Raises `BrokerUnavailable`."""
+        task_ids = [task_id(run) for run in runs]
         try:
             self._app.control.revoke(task_ids, destination=[node_name], terminate=True, signal="SIGTERM")
         except (OSError, OperationalError, *self._app.pool.connection.recoverable_connection_errors) as error:
             raise BrokerUnavailable from error
 
-    def release_runs(self, *, runs: Sequence[tuple[str, int]], node_name: str) -> None:
+    def release_runs(self, *, runs: Sequence[RunKey], node_name: str) -> None:
         """Ask a node to stop these runs if it cannot reach the database, because they are about to be rescued.
 
         Raises `BrokerUnavailable`.
         """
-        task_ids = [task_id(job_id, run_no) for job_id, run_no in runs]
+        task_ids = [task_id(run) for run in runs]
         arguments: dict[str, object] = {"task_ids": task_ids}
         if self._keys:
             arguments["signature"] = sign(self._keys[0], RELEASE_RUNS, node_name, *task_ids)

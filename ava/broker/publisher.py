@@ -1,4 +1,4 @@
-"""Publishing jobs. A message holds the ids of jobs, the numbers of the runs that it may start, and the worker's id."""
+"""Publishing jobs. A message names the runs that it may start, and the worker."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class Publisher:
 
     def _send(self, producer: ProducerChannel, group: Sequence[Job]) -> None:
         first = group[0]
-        message = Message(first.worker_id, tuple((job.id, job.run_no + 1) for job in group))
+        message = Message(first.worker_id, tuple(job.next_run for job in group))
         headers = {}
         if self._key is not None:
             headers[SIGNATURE] = sign(self._key, *message.signed_parts)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.trigger_keys import Debounce, Dedupe
@@ -15,10 +15,12 @@ __all__ = [
     "FINAL",
     "TRANSITIONS",
     "Job",
+    "JobKey",
     "JobSpec",
     "LogLevel",
     "LogLine",
     "RunEnd",
+    "RunKey",
     "Status",
     "Trigger",
     "WaitsFor",
@@ -90,6 +92,21 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 
 #: The statuses that never change again.
 FINAL = frozenset(status for status, followers in TRANSITIONS.items() if not followers)
+
+
+class JobKey(NamedTuple):
+    """What names a job. An id alone names none: every statement on a job compares its tenant."""
+
+    tenant_id: str
+    id: str
+
+
+class RunKey(NamedTuple):
+    """What names a run of a job."""
+
+    tenant_id: str
+    job_id: str
+    run_no: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +193,21 @@ class Job:
     output_bytes: int | None = None
 
     @property
+    def key(self) -> JobKey:
+        """Returns what names the job."""
+        return JobKey(self.tenant_id, self.id)
+
+    @property
+    def run(self) -> RunKey:
+        """Returns what names its current or last run."""
+        return RunKey(self.tenant_id, self.id, self.run_no)
+
+    @property
+    def next_run(self) -> RunKey:
+        """Returns what names the run that its message starts."""
+        return RunKey(self.tenant_id, self.id, self.run_no + 1)
+
+    @property
     def input(self) -> dict[str, Any]:
         """Returns the payload."""
         payload: dict[str, Any] = json.loads(self.input_json)
@@ -230,8 +262,7 @@ class LogLine:
 class RunEnd:
     """The end of a run, as one statement writes it together with the run's last log lines."""
 
-    job_id: str
-    run_no: int
+    run: RunKey
     #: `completed`, `failed` or `cancelled`; `queued` if another attempt follows.
     status: Status
     #: Milliseconds from the claim to the end of the handler.

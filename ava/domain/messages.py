@@ -7,6 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ava.domain import ids
+from ava.domain.job import RunKey
+
 __all__ = [
     "DEFAULT_QUEUE",
     "MAX_RUNS",
@@ -15,7 +18,6 @@ __all__ = [
     "TASK",
     "Message",
     "is_signed",
-    "parse_task_id",
     "read_arguments",
     "sign",
     "task_id",
@@ -44,66 +46,61 @@ class Message(NamedTuple):
     """What a message says: the runs that one process may start, one after another, and the worker of their jobs."""
 
     worker_id: str
-    #: The job's id and the run's number of each; more than one only for brief jobs (`ava.domain.run_groups`).
-    runs: tuple[tuple[str, int], ...]
+    #: More than one only for brief jobs (`ava.domain.run_groups`).
+    runs: tuple[RunKey, ...]
 
     @property
     def task_id(self) -> str:
         """Returns Celery's id of the message: that of its first run."""
-        return task_id(*self.runs[0])
+        return task_id(self.runs[0])
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """Returns the arguments of the message's task; those of a single run are the same in every release."""
-        (job_id, run_no), *more = self.runs
-        return (job_id, run_no, self.worker_id, more) if more else (job_id, run_no, self.worker_id)
+        """Returns the arguments of the message's task."""
+        first, *more = self.runs
+        return (*first, self.worker_id, more) if more else (*first, self.worker_id)
 
     @property
     def arguments_text(self) -> str:
         """Returns the arguments as Flower shows them."""
-        (job_id, run_no), *more = self.runs
-        return f"({job_id!r}, {run_no}, {self.worker_id!r}{f', and {len(more)} more' if more else ''})"
+        (tenant_id, job_id, run_no), *more = self.runs
+        return f"({tenant_id!r}, {job_id!r}, {run_no}, {self.worker_id!r}{f', and {len(more)} more' if more else ''})"
 
     @property
     def signed_parts(self) -> tuple[object, ...]:
         """Returns the parts that a signature covers."""
-        (job_id, run_no), *more = self.runs
-        return (job_id, run_no, self.worker_id, *(part for run in more for part in run))
+        first, *more = self.runs
+        return (*first, self.worker_id, *(part for run in more for part in run))
 
 
-def task_id(job_id: str, run_no: int) -> str:
+def task_id(run: RunKey) -> str:
     """Returns Celery's id of a run: the job's id and the run's number, so that no two runs share one."""
-    return f"{job_id}.{run_no}"
-
-
-def parse_task_id(text: str) -> tuple[str, int]:
-    """Returns the job's id and the run's number. Raises ValueError if the text is no such id."""
-    job_id, _, run_no = text.rpartition(".")
-    return job_id, int(run_no)
+    return f"{run.job_id}.{run.run_no}"
 
 
 def read_arguments(arguments: object) -> Message | None:
     """Returns what a message says, from the arguments of its task. Returns None if it is not one of ours."""
-    if not isinstance(arguments, list | tuple) or len(arguments) not in (3, 4):
+    if not isinstance(arguments, list | tuple) or len(arguments) not in (4, 5):
         return None
-    job_id, run_no, worker_id, *rest = arguments
+    tenant_id, job_id, run_no, worker_id, *rest = arguments
     more = rest[0] if rest else ()
     if not isinstance(worker_id, str) or not _WORKER_ID.fullmatch(worker_id):
         return None
     if not isinstance(more, list | tuple) or len(more) >= MAX_RUNS:
         return None
-    runs = [_read_run(run) for run in ((job_id, run_no), *more)]
+    runs = [_read_run(run) for run in ((tenant_id, job_id, run_no), *more)]
     known = tuple(run for run in runs if run is not None)
     return Message(worker_id, known) if len(known) == len(runs) else None
 
 
-def _read_run(run: object) -> tuple[str, int] | None:
-    if not isinstance(run, list | tuple) or len(run) != 2:
+def _read_run(run: object) -> RunKey | None:
+    if not isinstance(run, list | tuple) or len(run) != 3:
         return None
-    job_id, run_no = run
-    if not isinstance(job_id, str) or type(run_no) is not int:
+    tenant_id, job_id, run_no = run
+    if not isinstance(tenant_id, str) or not isinstance(job_id, str) or type(run_no) is not int:
         return None
-    return (job_id, run_no) if 0 < run_no < _MAX_RUN_NO and _JOB_ID.fullmatch(job_id) else None
+    is_sane = ids.is_client_id("ten", tenant_id) and _JOB_ID.fullmatch(job_id) and 0 < run_no < _MAX_RUN_NO
+    return RunKey(tenant_id, job_id, run_no) if is_sane else None
 
 
 def sign(key: str, *parts: object) -> str:

@@ -98,8 +98,7 @@ def decide(
         return None
     if stop is None and isinstance(raised, RetryLater):
         return RunEnd(
-            job_id=job.id,
-            run_no=job.run_no,
+            run=job.run,
             status=Status.QUEUED,
             elapsed_ms=elapsed_ms,
             retry_in_seconds=raised.seconds,
@@ -116,8 +115,7 @@ def decide(
         status, error = Status.QUEUED, None
         retry_in_seconds = retry.delay_seconds(attempt=job.attempt, chance=chance)
     return RunEnd(
-        job_id=job.id,
-        run_no=job.run_no,
+        run=job.run,
         status=status,
         elapsed_ms=elapsed_ms,
         output_json=_masked(output_json, mask),

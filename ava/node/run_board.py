@@ -18,14 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from typing import Any
 
-from ava.domain.job import LogLevel, LogLine, RunEnd, Status
+from ava.domain.job import LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.store.jobs.moves.end import CompletedRun
 
-__all__ = ["CurrentRun", "KeptEnds", "Phase", "ProcessBoard", "RunBoard", "RunKey"]
-
-#: A job's id and a run's number.
-RunKey = tuple[str, int]
+__all__ = ["CurrentRun", "KeptEnds", "Phase", "ProcessBoard", "RunBoard"]
 
 #: The bytes of one process. Those that it never uses take no memory.
 _PROCESS_BYTES = 65_536
@@ -35,8 +33,9 @@ _ENDS_AT = 1024
 #: Attempts to read a publication while the process writes the next ones.
 _READS = 10
 
-#: number, pid, phase, since, began_ns, timeout_seconds, grace_seconds, job_id, run_no, claim_id, next job_id and run_no
-_ENTRY = struct.Struct("=QIIdQdd32sI36s32sI")
+#: number, pid, phase, since, began_ns, timeout_seconds, grace_seconds, run, claim_id, next run. A run is its tenant,
+#: its job and its number.
+_ENTRY = struct.Struct("=QIIdQdd64s32sI36s64s32sI")
 _CHECKSUM = struct.Struct("=I")
 _NUMBER = struct.Struct("=Q")
 
@@ -58,8 +57,7 @@ class Phase(IntEnum):
 class CurrentRun:
     """The run that a process has."""
 
-    job_id: str
-    run_no: int
+    key: RunKey
     phase: Phase
     #: The id of its claim; empty if it is not known yet.
     claim_id: str = ""
@@ -74,9 +72,9 @@ class CurrentRun:
     since: float = 0.0
 
     @property
-    def key(self) -> RunKey:
-        """Returns the run as the store knows it."""
-        return self.job_id, self.run_no
+    def job_id(self) -> str:
+        """Returns the id of its job."""
+        return self.key.job_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,9 +105,9 @@ class ProcessBoard:
         """Publish the current run; None: this process has none."""
         self._number += 1
         if run is None:
-            entry = _ENTRY.pack(self._number, self._pid, 0, 0.0, 0, 0.0, 0.0, b"", 0, b"", b"", 0)
+            entry = _ENTRY.pack(self._number, self._pid, 0, 0.0, 0, 0.0, 0.0, b"", b"", 0, b"", b"", b"", 0)
         else:
-            next_id, next_no = run.next_run or ("", 0)
+            next_run = run.next_run or RunKey("", "", 0)
             entry = _ENTRY.pack(
                 self._number,
                 self._pid,
@@ -118,11 +116,9 @@ class ProcessBoard:
                 run.began_ns,
                 run.timeout_seconds,
                 run.grace_seconds,
-                run.job_id.encode(),
-                run.run_no,
+                *_packed(run.key),
                 run.claim_id.encode(),
-                next_id.encode(),
-                next_no,
+                *_packed(next_run),
             )
         # The other publication is the last one until the number is written.
         at = self._start + _ENTRIES_AT[self._number % 2]
@@ -207,21 +203,27 @@ def _text(value: bytes) -> str:
     return value.rstrip(b"\0").decode()
 
 
-def _decode_run(
-    entry: tuple[int, int, int, float, int, float, float, bytes, int, bytes, bytes, int],
-) -> CurrentRun | None:
-    _, _, phase, since, began_ns, timeout_seconds, grace_seconds, job_id, run_no, claim_id, next_id, next_no = entry
+def _packed(run: RunKey) -> tuple[bytes, bytes, int]:
+    return run.tenant_id.encode(), run.job_id.encode(), run.run_no
+
+
+def _unpacked(tenant_id: bytes, job_id: bytes, run_no: int) -> RunKey:
+    return RunKey(_text(tenant_id), _text(job_id), run_no)
+
+
+def _decode_run(entry: tuple[Any, ...]) -> CurrentRun | None:
+    _, _, phase, since, began_ns, timeout_seconds, grace_seconds, *rest = entry
+    tenant_id, job_id, run_no, claim_id, *next_run = rest
     if not phase:
         return None
     return CurrentRun(
-        job_id=_text(job_id),
-        run_no=run_no,
+        key=_unpacked(tenant_id, job_id, run_no),
         phase=Phase(phase),
         claim_id=_text(claim_id),
         began_ns=began_ns,
         timeout_seconds=timeout_seconds,
         grace_seconds=grace_seconds,
-        next_run=(_text(next_id), next_no) if next_no else None,
+        next_run=_unpacked(*next_run) if next_run[-1] else None,
         since=since,
     )
 
@@ -231,8 +233,7 @@ def _encode(completed: CompletedRun, claim_id: str) -> bytes:
     lines = [(line.seq, line.ts.isoformat(), line.level.value, line.msg) for line in completed.lines]
     values = (
         claim_id,
-        end.job_id,
-        end.run_no,
+        end.run,
         end.elapsed_ms,
         end.output_json,
         completed.began_at.isoformat(),
@@ -243,11 +244,9 @@ def _encode(completed: CompletedRun, claim_id: str) -> bytes:
 
 
 def _decode(text: bytes) -> tuple[CompletedRun, str]:
-    claim_id, job_id, run_no, elapsed_ms, output_json, began_at, progress_json, lines = json.loads(text)
+    claim_id, run, elapsed_ms, output_json, began_at, progress_json, lines = json.loads(text)
     completed = CompletedRun(
-        end=RunEnd(
-            job_id=job_id, run_no=run_no, status=Status.COMPLETED, elapsed_ms=elapsed_ms, output_json=output_json
-        ),
+        end=RunEnd(run=RunKey(*run), status=Status.COMPLETED, elapsed_ms=elapsed_ms, output_json=output_json),
         began_at=datetime.fromisoformat(began_at),
         lines=[
             LogLine(seq=seq, ts=datetime.fromisoformat(ts), level=LogLevel(level), msg=msg)

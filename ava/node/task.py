@@ -56,7 +56,7 @@ def _run_group(task: Task, child: Child) -> Run | None:
 
 
 def _send_end(task: Task, run: Run) -> None:
-    message = Message(run.job.worker_id, ((run.job.id, run.job.run_no),))
+    message = Message(run.job.worker_id, (run.job.run,))
     result: object
     try:
         result = _report(run.end)

@@ -45,7 +45,7 @@ class Follower:
 
     def __init__(self, number: int, job: Job, after_seq: int, request_poll: Callable[[], None]) -> None:
         self.number = number
-        self.job_id = job.id
+        self.job = job.key
         self.after_seq = after_seq
         self.seen = _state(number, job)
         #: The last state of the job, once it is final.
@@ -127,7 +127,7 @@ class Follower:
 def _state(number: int, job: Job) -> WatchedState:
     return WatchedState(
         number=number,
-        job_id=job.id,
+        job=job.key,
         status=job.status,
         run_no=job.run_no,
         attempt=job.attempt,

@@ -228,13 +228,13 @@ class Jobs:
             status = lists.status(connection, tenant_id=caller.tenant_id, job_id=job_id)
             if status is None:
                 raise JobNotFound
-            return status, logs.log_lines(connection, job_id=job_id, wanted=wanted)
+            return status, logs.log_lines(connection, tenant_id=caller.tenant_id, job_id=job_id, wanted=wanted)
 
     def runs(self, caller: Caller, job_id: str) -> JobRuns:
         """Returns the runs of a job. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            return runs_of(job, runs.run_lines(connection, job_id=job.id))
+            return runs_of(job, runs.run_lines(connection, job=job.key))
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancel a queued job, or ask the node of a running one to stop it. Returns the job.
@@ -255,7 +255,7 @@ class Jobs:
 
     def _revoke(self, job: Job, node_name: str) -> None:
         try:
-            self._control.revoke(job_id=job.id, run_no=job.run_no, node_name=node_name)
+            self._control.revoke(run=job.run, node_name=node_name)
         except BrokerUnavailable:
             _log.warning(
                 "Revoke failed, the broker is out of reach: the node reads the cancel from the database",

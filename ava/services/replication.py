@@ -57,12 +57,12 @@ class Replication:
     def confirm(self, jobs: Sequence[Job]) -> None:
         """Wait until synchronous standbys have applied stored jobs. Raises `NotReplicated` after some seconds."""
         deadline, pause = time.monotonic() + self.max_seconds, _FIRST_PAUSE_SECONDS
-        job_ids = [job.id for job in jobs]
+        keys = [job.key for job in jobs]
         position: replication.Position | None = None
         while True:
             with self._database.connect() as connection:
                 # The primary may have changed. Then the new one may lack the jobs, and its log has other positions.
-                position = position or replication.position_of_jobs(connection, job_ids)
+                position = position or replication.position_of_jobs(connection, keys)
                 state = replication.is_applied(connection, position) if position else None
             if state:
                 return

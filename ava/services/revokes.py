@@ -22,7 +22,7 @@ def revoke_all(database: Database, control: Control, cancelled: Sequence[Job]) -
     with database.connect() as connection:
         names = nodes.names_of(connection, {job.node_id for job in running if job.node_id})
     for node_id, name in names.items():
-        runs = [(job.id, job.run_no) for job in running if job.node_id == node_id]
+        runs = [job.run for job in running if job.node_id == node_id]
         with suppress(BrokerUnavailable):
             # The nodes read from the database what they do not receive.
             control.revoke_all(runs=runs, node_name=name)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ava.domain.job import Job
+from ava.domain.job import Job, JobKey
 from ava.errors import DatabaseUnavailable
 from ava.services.followers import Follower, WatchUpdate
 from ava.store.engine.database import Connection, Database
@@ -38,8 +38,8 @@ class _Waiter:
     """A watcher that waits until a job is final, or an operation has ended."""
 
     def __init__(self, tenant_id: str, watched_id: str) -> None:
-        self.tenant_id = tenant_id
-        self.watched_id = watched_id
+        #: The tenant, and the id of the job or operation.
+        self.key = JobKey(tenant_id, watched_id)
         self.is_operation = watched_id.startswith("op_")
         self.is_final = False
         self.woken = threading.Event()
@@ -179,36 +179,35 @@ class Watches:
     ) -> dict[int, WatchedState]:
         """Wake the waiters whose wait is over. Returns the new states of jobs by the numbers of their followers."""
         open_followers = [follower for follower in followers if follower.final is None]
-        job_ids = {waiter.watched_id for waiter in waiters if not waiter.is_operation}
-        job_ids |= {follower.job_id for follower in open_followers}
-        operations = {(waiter.tenant_id, waiter.watched_id) for waiter in waiters if waiter.is_operation}
-        final = watches.final_states(connection, list(job_ids)) if job_ids else {}
+        jobs = {waiter.key for waiter in waiters if not waiter.is_operation}
+        jobs |= {follower.job for follower in open_followers}
+        operations = {waiter.key for waiter in waiters if waiter.is_operation}
+        final = watches.final_states(connection, jobs) if jobs else {}
         states = _by_number(connection, open_followers) if open_followers else {}
         ended = bulk_operations.ended(connection, operations) if operations else frozenset()
         for waiter in waiters:
-            if waiter.watched_id in final or waiter.watched_id in ended:
+            if waiter.key in final or waiter.key.id in ended:
                 waiter.is_final = True
                 waiter.woken.set()
         for follower in followers:
-            follower.final = follower.final or final.get(follower.job_id)
+            follower.final = follower.final or final.get(follower.job)
         return states
 
     def _read_lines(
         self, connection: Connection, followers: Sequence[Follower], states: dict[int, WatchedState]
     ) -> None:
         """Read the new lines, once for all followers at one position, and deliver them with the new states."""
-        at: dict[tuple[str, int], list[Follower]] = {}
+        at: dict[tuple[JobKey, int], list[Follower]] = {}
         for follower in followers:
-            at.setdefault((follower.job_id, follower.after_seq), []).append(follower)
+            at.setdefault((follower.job, follower.after_seq), []).append(follower)
         positions = [
-            LogPosition(number=number, job_id=job_id, after_seq=after_seq)
-            for number, (job_id, after_seq) in enumerate(at)
+            LogPosition(number=number, job=job, after_seq=after_seq) for number, (job, after_seq) in enumerate(at)
         ]
         for first in range(0, len(positions), _POSITIONS_AT_ONCE):
             batch = positions[first : first + _POSITIONS_AT_ONCE]
             found = watches.lines_after(connection, batch)
             for position in batch:
-                for follower in at[position.job_id, position.after_seq]:
+                for follower in at[position.job, position.after_seq]:
                     self._deliver(follower, found.get(position.number), states.get(follower.number))
 
     def _deliver(self, follower: Follower, found: FoundLines | None, state: WatchedState | None) -> None:

@@ -178,8 +178,8 @@ CREATE TABLE promotions (
 -- Jobs ----------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE jobs (
-    id uuid PRIMARY KEY DEFAULT ava_uuid7(),
     tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
     worker_id text NOT NULL,
     status text NOT NULL DEFAULT 'queued'
         CHECK (status IN ('queued', 'running', 'completed', 'failed', 'cancelled')),
@@ -228,6 +228,7 @@ CREATE TABLE jobs (
     rate_key text,
     -- Of the unfinished jobs of a tenant's worker, at most one has a given key.
     dedupe_key text,
+    PRIMARY KEY (tenant_id, id),
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CONSTRAINT numbered_exactly_when_completed CHECK ((completed_at IS NULL) = (end_no IS NULL)),
@@ -283,6 +284,8 @@ CREATE UNIQUE INDEX jobs_deduped ON jobs (tenant_id, worker_id, dedupe_key)
 CREATE INDEX jobs_completed ON jobs (completed_at) WHERE completed_at IS NOT NULL;
 -- The count of ended jobs.
 CREATE INDEX jobs_ended ON jobs (end_no) WHERE end_no IS NOT NULL;
+-- Across tenants: whether a day has jobs, the newest one, and the measure of what is stored.
+CREATE INDEX jobs_by_id ON jobs (id);
 
 -- Numbers the ends of jobs, so that they are counted in an order that no step of a clock disturbs. A trigger does it, so
 -- no statement, present or future, can omit the number. Each number comes from the sequence while the transaction has
@@ -427,15 +430,16 @@ CREATE TRIGGER notify_limit_of_move AFTER UPDATE OF status ON jobs FOR EACH ROW
 
 -- A job's id begins with its moment, so all lines of a job are in one partition.
 CREATE TABLE job_logs (
+    tenant_id text NOT NULL,
     job_id uuid NOT NULL,
     seq bigint NOT NULL,
     ts timestamptz NOT NULL,
     level text NOT NULL CHECK (level IN ('info', 'warn', 'error')),
     msg text NOT NULL,
-    PRIMARY KEY (job_id, seq)
+    PRIMARY KEY (tenant_id, job_id, seq)
 ) PARTITION BY RANGE (job_id);
 -- The few lines that are not `info`, so that a search for them does not read the many others.
-CREATE INDEX job_logs_not_info ON job_logs (job_id, level, seq) WHERE level <> 'info';
+CREATE INDEX job_logs_not_info ON job_logs (tenant_id, job_id, level, seq) WHERE level <> 'info';
 
 CREATE TABLE job_logs_rest PARTITION OF job_logs DEFAULT WITH (
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
@@ -1004,16 +1008,16 @@ BEGIN
         has_jobs := EXISTS (SELECT FROM jobs WHERE id >= part.first_id AND id < part.bound);
         IF has_jobs THEN
             CONTINUE WHEN part.bound >= ava_first_uuid(now() - (kept_days + 1) * interval '24 hours');
-            EXECUTE 'SELECT count(*) FROM (SELECT FROM jobs AS j JOIN ' || part.name || ' AS l ON l.job_id = j.id '
-                'WHERE j.id >= $1 AND j.id < $2 LIMIT $3) AS left_over'
+            EXECUTE 'SELECT count(*) FROM (SELECT FROM jobs AS j JOIN ' || part.name || ' AS l '
+                'ON l.tenant_id = j.tenant_id AND l.job_id = j.id WHERE j.id >= $1 AND j.id < $2 LIMIT $3) AS left_over'
                 INTO lines USING part.first_id, part.bound, max_lines;
             CONTINUE WHEN lines >= max_lines;
         END IF;
         LOCK TABLE job_logs IN ACCESS EXCLUSIVE MODE;
         EXECUTE 'ALTER TABLE job_logs DETACH PARTITION ' || part.name;
         IF has_jobs THEN
-            EXECUTE 'INSERT INTO job_logs SELECT l.* FROM jobs AS j JOIN ' || part.name || ' AS l ON l.job_id = j.id '
-                'WHERE j.id >= $1 AND j.id < $2' USING part.first_id, part.bound;
+            EXECUTE 'INSERT INTO job_logs SELECT l.* FROM jobs AS j JOIN ' || part.name || ' AS l '
+                'ON l.tenant_id = j.tenant_id AND l.job_id = j.id WHERE j.id >= $1 AND j.id < $2' USING part.first_id, part.bound;
         END IF;
         RETURN 1;
     END LOOP;

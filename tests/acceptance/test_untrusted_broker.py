@@ -15,6 +15,7 @@ from celery import Celery
 from kombu import Connection
 
 from ava.broker.app import make_app
+from ava.domain.job import RunKey
 from ava.domain.messages import SIGNATURE, TASK, sign, task_id
 from ava.local.start import free_port
 from ava.settings import load
@@ -52,10 +53,10 @@ class _Forger:
                 )
                 channel.basic_publish(message, exchange="", routing_key="default")
 
-    def run(self, job_id: str, run_no: int, worker_id: str, *, signature: str = "") -> None:
+    def run(self, run: RunKey, worker_id: str, *, signature: str = "") -> None:
         """Publish a message that says which handler is to run for a job."""
-        body = json.dumps([[job_id, run_no, worker_id], {}, {}]).encode()
-        headers = {"task": TASK, "id": task_id(job_id, run_no), "lang": "py"}
+        body = json.dumps([[*run, worker_id], {}, {}]).encode()
+        headers = {"task": TASK, "id": task_id(run), "lang": "py"}
         self.send(body, headers=headers | ({SIGNATURE: signature} if signature else {}))
 
     def lose_messages(self) -> bool:
@@ -71,14 +72,14 @@ class _Forger:
 
     def send_garbage(self) -> int:
         """Publish what no process of ours publishes. Returns the number of messages."""
-        ours = json.dumps([[JOB_ID, 1, "wkr_open"], {}, {}]).encode()
+        ours = json.dumps([["ten_a", JOB_ID, 1, "wkr_open"], {}, {}]).encode()
         headers = {"task": TASK, "id": f"{JOB_ID}.1"}
         messages: list[tuple[bytes, dict[str, Any]]] = [
             (b"\x00\xff", {"headers": headers}),
             (b"{", {"headers": headers}),
             (b"[" * 1_000, {"headers": headers}),
             (b"[[]]", {"headers": headers}),
-            (b'[["a", 1, "wkr_open"], {}, {}]', {"headers": headers}),
+            (b'[["ten_a", "a", 1, "wkr_open"], {}, {}]', {"headers": headers}),
             (ours, {"headers": {"task": ["ava.run_job"], "id": f"{JOB_ID}.1"}}),
             (ours, {"headers": {"task": "celery.backend_cleanup", "id": "1"}}),
             (ours, {"headers": {"task": TASK}}),
@@ -161,8 +162,9 @@ def test_what_a_stranger_writes_to_the_broker_ends_no_node_and_chooses_no_handle
     stranger = _Forger(system)
     _announce(system, "wkr_open")
     job = system.trigger("wkr_open", priority=10)
-    stranger.run(job["id"], 1, "wkr_private")
-    stranger.run(job["id"], 1, "wkr_unknown")
+    stranger.run(RunKey(job["tenant_id"], job["id"], 1), "wkr_private")
+    stranger.run(RunKey("ten_of_others", job["id"], 1), job["worker_id"])
+    stranger.run(RunKey(job["tenant_id"], job["id"], 1), "wkr_unknown")
     foreign = stranger.send_garbage()
     node, port = _start_node(system)
     assert system.wait_for(job["id"])["output"] == {"ran": "open"}
@@ -188,8 +190,9 @@ def test_with_a_message_key_signed_messages_alone_start_jobs(system: System) -> 
     # Its message is lost, so a message is all that it needs to start. The dispatcher publishes another, half a minute
     # after its turn has come.
     wait_until(stranger.lose_messages, what="its message is in the broker")
-    stranger.run(waiting["id"], 1, "wkr_open")
-    stranger.run(waiting["id"], 1, "wkr_open", signature=sign("f" * 32, waiting["id"], 1, "wkr_open"))
+    run = RunKey(waiting["tenant_id"], waiting["id"], 1)
+    stranger.run(run, "wkr_open")
+    stranger.run(run, "wkr_open", signature=sign("f" * 32, *run, "wkr_open"))
     _, port = _start_node(system)
     wait_until(lambda: _dropped(port, "unsigned") == 2, what=lambda: f"both are counted: {_dropped(port)}")
     assert system.show(waiting["id"])["status"] == "queued"

@@ -14,8 +14,8 @@ from harness.api import Api, error_of
 JOBS = "/v1/ava/jobs"
 #: A line a second; every fifth is an error, every seventh a warning.
 _LINES = """
-INSERT INTO job_logs (job_id, seq, ts, level, msg)
-SELECT j.id, 4294967296 + n, '2026-01-01T00:00:00Z'::timestamptz + n * interval '1 second',
+INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
+SELECT j.tenant_id, j.id, 4294967296 + n, '2026-01-01T00:00:00Z'::timestamptz + n * interval '1 second',
        CASE WHEN n %% 5 = 0 THEN 'error' WHEN n %% 7 = 0 THEN 'warn' ELSE 'info' END, 'Line ' || n || ' of many'
 FROM jobs AS j, generate_series(1, %s) AS n
 """

@@ -44,8 +44,9 @@ def _finish(api: Api, job_id: str) -> None:
 def _log(api: Api, *messages: str) -> None:
     for message in messages:
         api.execute(
-            "INSERT INTO job_logs (job_id, seq, ts, level, msg)"
-            " SELECT id, coalesce((SELECT max(seq) + 1 FROM job_logs WHERE job_id = id), %s), now(), 'info', %s"
+            "INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)"
+            " SELECT tenant_id, id, coalesce((SELECT max(seq) + 1 FROM job_logs WHERE job_id = id), %s),"
+            " now(), 'info', %s"
             " FROM jobs",
             _RUN,
             message,
@@ -185,7 +186,8 @@ def test_a_final_jobs_stream_sends_its_whole_log_and_ends(api: Api) -> None:
     job = api.trigger()
     _start(api, job["id"])
     api.execute(
-        "INSERT INTO job_logs SELECT id, %s + n, now(), 'info', 'line ' || n FROM jobs, generate_series(1, 1200) AS n",
+        "INSERT INTO job_logs SELECT tenant_id, id, %s + n, now(), 'info', 'line ' || n"
+        " FROM jobs, generate_series(1, 1200) AS n",
         _RUN,
     )
     _finish(api, job["id"])
@@ -202,7 +204,8 @@ def test_a_stream_resumed_after_any_cut_sends_each_line_exactly_once(api: Api, c
     job = api.trigger()
     _start(api, job["id"])
     api.execute(
-        "INSERT INTO job_logs SELECT id, %s + n, now(), 'info', 'line ' || n FROM jobs, generate_series(1, 60) AS n",
+        "INSERT INTO job_logs SELECT tenant_id, id, %s + n, now(), 'info', 'line ' || n"
+        " FROM jobs, generate_series(1, 60) AS n",
         _RUN,
     )
     _finish(api, job["id"])
@@ -232,7 +235,7 @@ def test_an_event_id_of_another_job_or_a_broken_one_is_refused(api: Api) -> None
 
 def _long_log(api: Api, lines: int) -> None:
     api.execute(
-        "INSERT INTO job_logs SELECT id, %s + n, now(), 'info', rpad(n || ' ', 16000, 'x')"
+        "INSERT INTO job_logs SELECT tenant_id, id, %s + n, now(), 'info', rpad(n || ' ', 16000, 'x')"
         " FROM jobs, generate_series(1, %s) AS n",
         _RUN,
         lines,
@@ -269,7 +272,7 @@ def test_a_new_follower_gets_its_lines_soon_without_the_others_and_without_a_loo
     read = watches.lines_after
 
     def record(connection: Any, positions: Any) -> Any:
-        reads.append({position.job_id for position in positions})
+        reads.append({position.job.id for position in positions})
         return read(connection, positions)
 
     monkeypatch.setattr(watches, "lines_after", record)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
+from ava.domain.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.settings import Settings
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import claim, end, log_lines
@@ -40,18 +40,18 @@ def job(stored: Backlog) -> Job:
 
 
 def _end(job: Job) -> RunEnd:
-    return RunEnd(job_id=job.id, run_no=1, status=Status.COMPLETED, elapsed_ms=1, output_json='"x"')
+    return RunEnd(run=RunKey(*job.key, 1), status=Status.COMPLETED, elapsed_ms=1, output_json='"x"')
 
 
 def test_the_run_of_a_lost_claim_can_write_nothing(stored: Backlog, job: Job) -> None:
     [following] = stored.insert(1)
     with stored.database.connect() as connection:
-        assert not claim.owns_job(connection, job_id=job.id, run_no=1, claim_id=FIRST)
+        assert not claim.owns_job(connection, run=RunKey(*job.key, 1), claim_id=FIRST)
         assert not log_lines.append(
-            connection, job_id=job.id, run_no=1, claim_id=FIRST, lines=[LINE], progress_json="1"
+            connection, run=RunKey(*job.key, 1), claim_id=FIRST, lines=[LINE], progress_json="1"
         )
         assert end.end(connection, _end(job), [LINE], claim_id=FIRST) is None
-        wanted = claim.Claim(job_id=following.id, run_no=1, worker_id=WORKER, node_id=NODE, claim_id=FIRST)
+        wanted = claim.Claim(run=RunKey(*following.key, 1), worker_id=WORKER, node_id=NODE, claim_id=FIRST)
         status, claimed = end.end_and_claim(connection, _end(job), [LINE], None, wanted, claim_id=FIRST)
     assert status is None
     assert claimed is not None
@@ -61,12 +61,12 @@ def test_the_run_of_a_lost_claim_can_write_nothing(stored: Backlog, job: Job) ->
 
 def test_the_run_that_holds_the_job_writes(stored: Backlog, job: Job) -> None:
     with stored.database.connect() as connection:
-        assert claim.owns_job(connection, job_id=job.id, run_no=1, claim_id=SECOND)
-        assert log_lines.append(connection, job_id=job.id, run_no=1, claim_id=SECOND, lines=[LINE])
+        assert claim.owns_job(connection, run=RunKey(*job.key, 1), claim_id=SECOND)
+        assert log_lines.append(connection, run=RunKey(*job.key, 1), claim_id=SECOND, lines=[LINE])
         assert end.end(connection, _end(job), [LINE], claim_id=SECOND) is Status.COMPLETED
 
 
 def test_the_node_of_a_lost_claim_has_its_run_stopped(stored: Backlog, job: Job) -> None:
     with stored.database.connect() as connection:
-        assert nodes.check_runs(connection, NODE, [(job.id, 1)]).over == {(job.id, 1)}
-        assert nodes.check_runs(connection, OTHER_NODE, [(job.id, 1)]).over == frozenset()
+        assert nodes.check_runs(connection, NODE, [RunKey(*job.key, 1)]).over == {RunKey(*job.key, 1)}
+        assert nodes.check_runs(connection, OTHER_NODE, [RunKey(*job.key, 1)]).over == frozenset()

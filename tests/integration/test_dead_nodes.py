@@ -9,6 +9,7 @@ import pytest
 from ava.dispatcher.duties.dead_nodes import DeadNodes
 from ava.dispatcher.duties.heartbeat_watch import HeartbeatWatch
 from ava.dispatcher.heartbeats import Heartbeats
+from ava.domain.job import RunKey
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
@@ -155,7 +156,7 @@ def test_a_run_that_lost_its_claim_can_write_nothing(stored: Backlog) -> None:
     assert stored.claim(job)
     assert _Judge(stored).judge(15) == 1
     with stored.database.connect() as connection:
-        assert not log_lines.append(connection, job_id=job.id, run_no=1, lines=[])
-        assert not claim.owns_job(connection, job_id=job.id, run_no=1)
-        assert not rescue.rescue(connection, job_id=job.id, run_no=1, node_id=NODE, msg="", error="", is_loss=True)
+        assert not log_lines.append(connection, run=RunKey(*job.key, 1), lines=[])
+        assert not claim.owns_job(connection, run=RunKey(*job.key, 1))
+        assert not rescue.rescue(connection, run=RunKey(*job.key, 1), node_id=NODE, msg="", error="", is_loss=True)
     assert stored.claim(job, run_no=1) is None

@@ -14,7 +14,7 @@ from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.old_jobs import OldJobs
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.fair_queue import WaitingJob
-from ava.domain.job import WaitsFor
+from ava.domain.job import RunKey, WaitsFor
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
 from ava.settings import Settings
@@ -273,8 +273,8 @@ def test_a_dead_process_does_not_rescue_the_run_of_another_node(stored: Backlog)
     [job] = stored.insert(1)
     assert stored.claim(job)
     with stored.database.connect() as connection:
-        taken = rescue.rescue(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, msg="r", error="e", is_loss=True)
-        killed = rescue.end_killed_run(connection, job_id=job.id, run_no=1, node_id=OTHER_NODE, error="e: e")
+        taken = rescue.rescue(connection, run=RunKey(*job.key, 1), node_id=OTHER_NODE, msg="r", error="e", is_loss=True)
+        killed = rescue.end_killed_run(connection, run=RunKey(*job.key, 1), node_id=OTHER_NODE, error="e: e")
     assert (taken, killed) == (None, None)
     assert stored.count("status = 'running'") == 1
 
@@ -286,7 +286,7 @@ def test_a_claim_whose_result_was_lost_is_found_by_its_claim_id(stored: Backlog)
     assert stored.claim(job, claim_id=mine)
     assert stored.claim(job, claim_id=mine) is None
     with stored.database.connect() as connection:
-        wanted = claim.Claim(job_id=job.id, run_no=1, worker_id=WORKER, node_id=NODE, claim_id=mine)
+        wanted = claim.Claim(run=RunKey(*job.key, 1), worker_id=WORKER, node_id=NODE, claim_id=mine)
         assert claim.claimed(connection, replace(wanted, claim_id=other)) is None
         known = claim.claimed(connection, wanted)
     assert known is not None

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain import ids
-from ava.domain.job import LogLevel
+from ava.domain.job import JobKey, LogLevel
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.jobs.reads import logs, watches
@@ -31,26 +30,27 @@ def backlog(database_settings: Settings) -> Iterator[Backlog]:
 
 
 @pytest.fixture
-def job_ids(backlog: Backlog) -> list[str]:
-    backlog.insert(2)
-    found = [ids.encode("job", row[0]) for row in backlog.run("SELECT id::text FROM jobs ORDER BY id")]
+def jobs(backlog: Backlog) -> list[JobKey]:
+    found = [job.key for job in backlog.insert(2)]
     backlog.run(
         "INSERT INTO job_logs"
-        " SELECT j.id, n, now(), CASE WHEN n %% 2 = 0 THEN 'info' ELSE 'error' END, repeat('x', 1000)"
-        " FROM (SELECT id FROM jobs ORDER BY id LIMIT 1) AS j, generate_series(1, %(lines)s) AS n",
+        " SELECT j.tenant_id, j.id, n, now(), CASE WHEN n %% 2 = 0 THEN 'info' ELSE 'error' END, repeat('x', 1000)"
+        " FROM (SELECT tenant_id, id FROM jobs ORDER BY id LIMIT 1) AS j, generate_series(1, %(lines)s) AS n",
         lines=_LINES,
     )
     return found
 
 
-def _follow(connection: Connection, job_ids: list[str]) -> Any:
-    positions = [LogPosition(number=n, job_id=job_id, after_seq=-1) for n, job_id in enumerate(job_ids)]
+def _follow(connection: Connection, jobs: list[JobKey]) -> Any:
+    positions = [LogPosition(number=n, job=job, after_seq=-1) for n, job in enumerate(jobs)]
     return watches.lines_after(connection, positions)[0].lines
 
 
-def _page(**wanted: Any) -> Callable[[Connection, list[str]], Any]:
-    return lambda connection, job_ids: (
-        logs.log_lines(connection, job_id=job_ids[0], wanted=LogRange(limit=100, **wanted)).lines
+def _page(**wanted: Any) -> Callable[[Connection, list[JobKey]], Any]:
+    return lambda connection, jobs: (
+        logs.log_lines(
+            connection, tenant_id=jobs[0].tenant_id, job_id=jobs[0].id, wanted=LogRange(limit=100, **wanted)
+        ).lines
     )
 
 
@@ -65,11 +65,11 @@ def _page(**wanted: Any) -> Callable[[Connection, list[str]], Any]:
     ],
 )
 def test_a_read_of_a_long_log_reads_no_more_than_its_lines(
-    backlog: Backlog, job_ids: list[str], read: Callable[[Connection, list[str]], Any]
+    backlog: Backlog, jobs: list[JobKey], read: Callable[[Connection, list[JobKey]], Any]
 ) -> None:
     with backlog.database.transaction() as connection:
         before = connection.exec_driver_sql(_BLOCKS).scalar_one()
-        lines = read(connection, job_ids)
+        lines = read(connection, jobs)
         blocks = connection.exec_driver_sql(_BLOCKS).scalar_one() - before
     assert len(lines) >= 60
     assert blocks < _MAX_BLOCKS

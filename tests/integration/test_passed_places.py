@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ava.dispatcher.feed.window import WindowFeed
-from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
+from ava.domain.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.domain.rates import Rate
 from ava.domain.tenant import TenantRules
 from ava.domain.worker import WorkerLimits, WorkerSettings, WorkerStatus
@@ -62,7 +62,7 @@ def _start(backlog: Backlog, waiting: int) -> list[Job]:
 
 
 def _run_end(job: Job, **end: Any) -> RunEnd:
-    return RunEnd(**{"job_id": job.id, "run_no": 1, "status": Status.COMPLETED, "elapsed_ms": 1, **end})
+    return RunEnd(**{"run": RunKey(*job.key, 1), "status": Status.COMPLETED, "elapsed_ms": 1, **end})
 
 
 def _line() -> LogLine:
@@ -99,7 +99,7 @@ def test_the_oldest_job_that_waits_gets_the_place_and_runs(backlog: Backlog, end
     assert (job.id, job.status, job.run_no, job.attempt, job.node_id) == (third.id, Status.RUNNING, 1, 1, NODE)
     assert job.waits_for is None
     assert _taken(backlog) == 2
-    logged = "SELECT msg FROM job_logs AS l JOIN jobs AS j ON j.id = l.job_id ORDER BY j.id, l.seq"
+    logged = "SELECT msg FROM job_logs ORDER BY job_id, seq"
     assert [msg for (msg,) in backlog.run(logged)].count("Worker handler started") == 3
     assert _feed(backlog) == 0
 
@@ -202,12 +202,12 @@ def test_a_run_whose_start_its_dead_process_did_not_report_is_rescued_with_the_o
     backlog: Backlog, stop: Stop | None, losses: int
 ) -> None:
     first, second, third = _start(backlog, 1)
-    current = CurrentRun(job_id=first.id, run_no=1, phase=Phase.ENDING, timeout_seconds=60)
+    current = CurrentRun(key=RunKey(*first.key, 1), phase=Phase.ENDING, timeout_seconds=60)
     process = DeadProcess(pid=4711, current=current, stop=stop)
     _end_of(backlog, first)
     with backlog.database.connect() as connection:
         for _ in range(2):
-            rescue_runs(connection, [(first.id, 1)], process, node_id=NODE, error="WorkerLost: it died")
+            rescue_runs(connection, [RunKey(*first.key, 1)], process, node_id=NODE, error="WorkerLost: it died")
     rescued, running = f"status = 'queued' AND losses = {losses} AND run_no = 1", "status = 'running' AND losses = 0"
     assert backlog.run(f"SELECT id::text FROM jobs WHERE {rescued}") == [(job_uuid(third.id),)]
     assert backlog.run(f"SELECT id::text FROM jobs WHERE {running}") == [(job_uuid(second.id),)]

@@ -9,7 +9,7 @@ import pytest
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.duties.paused_workers import PausedWorkers
-from ava.domain.job import WaitsFor
+from ava.domain.job import RunKey, WaitsFor
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.errors import WorkerDeprecated
 from ava.settings import Settings
@@ -90,8 +90,8 @@ def test_a_message_that_was_published_before_the_pause_starts_nothing_and_its_jo
     _set(stored, WorkerStatus.PAUSED)
     assert stored.claim(job) is None
     with stored.database.connect() as connection:
-        assert park.park_unclaimed(connection, job_id=job.id, run_no=1, worker_id=WORKER)
-        assert not park.park_unclaimed(connection, job_id=job.id, run_no=1, worker_id=WORKER)
+        assert park.park_unclaimed(connection, run=RunKey(*job.key, 1), worker_id=WORKER)
+        assert not park.park_unclaimed(connection, run=RunKey(*job.key, 1), worker_id=WORKER)
     assert stored.count(WAITING) == 1
     _set(stored, None)
     assert _return(stored) == 1

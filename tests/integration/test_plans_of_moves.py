@@ -57,11 +57,12 @@ def test_moved_jobs_are_not_compared_with_all_that_wait(backlog: Backlog, move: 
     with backlog.database.connect() as connection:
         if move == "admit":
             connection.exec_driver_sql("UPDATE jobs SET waits_for = 'permit', limit_key = worker_id")
-        found = connection.exec_driver_sql("SELECT id::text FROM jobs ORDER BY id LIMIT %s", (_MOVED,)).scalars()
-        chosen = list(found)
+        found = connection.exec_driver_sql("SELECT tenant_id, id::text FROM jobs ORDER BY id LIMIT %s", (_MOVED,))
+        tenants, uuids = map(list, zip(*found.all(), strict=True))
+    chosen = {"tenants": tenants, "ids": uuids}
     statement, parameters = {
-        "publish": (publish._PUBLISH, {"ids": chosen}),
-        "admit": (permits._ADMIT.statement, {"ids": chosen, "published": [True] * _MOVED}),
+        "publish": (publish._PUBLISH, chosen),
+        "admit": (permits._ADMIT.statement, chosen | {"published": [True] * _MOVED}),
         "follow": (permits._FOLLOW_LIMITS, {"workers": [WORKER], "limit": _JOBS}),
     }[move]
     assert _compared(backlog, statement, parameters) <= _JOBS

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from ava.domain.job import Job, RunEnd, Status
+from ava.domain.job import Job, RunEnd, RunKey, Status
 from ava.domain.rates import Rate
 from ava.settings import Settings
 from ava.store.jobs.feed import rates
@@ -77,10 +77,10 @@ def test_a_handler_that_is_rate_limited_puts_its_whole_key_off_and_keeps_its_att
     feed = limited.feed(backlog)
     feed.run_once(0)
     (job,) = limited.claim_all(backlog)
-    run_end = RunEnd(job_id=job.id, run_no=1, status=Status.QUEUED, elapsed_ms=1, retry_in_seconds=3600, put_off="busy")
+    run_end = RunEnd(run=RunKey(*job.key, 1), status=Status.QUEUED, elapsed_ms=1, retry_in_seconds=3600, put_off="busy")
     with backlog.database.connect() as connection:
-        assert permits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
-        assert not permits.put_off_rate(connection, job_id=job.id, run_no=2, claim_id=None, seconds=3600)
+        assert permits.put_off_rate(connection, run=RunKey(*job.key, 1), claim_id=None, seconds=3600)
+        assert not permits.put_off_rate(connection, run=RunKey(*job.key, 2), claim_id=None, seconds=3600)
         assert end(connection, run_end, [limited.line(job)]) is Status.QUEUED
     assert backlog.count("attempt = 0 AND run_at > now() + interval '59 minutes'") == 1
     limited.insert(backlog, 3)
@@ -96,7 +96,7 @@ def test_rate_limited_holds_back_what_was_admitted_and_refuses_its_message(backl
     (admitted,) = limited.insert(backlog, 1)
     wait_until(lambda: feed.run_once(1) == 1, what="the rate allows the second start")
     with backlog.database.connect() as connection:
-        assert permits.put_off_rate(connection, job_id=job.id, run_no=1, claim_id=None, seconds=3600)
+        assert permits.put_off_rate(connection, run=RunKey(*job.key, 1), claim_id=None, seconds=3600)
     assert backlog.claim(admitted) is None
     assert (feed.run_once(2), backlog.count("waits_for = 'permit'")) == (0, 1)
 
@@ -110,7 +110,7 @@ def test_a_run_that_is_rescued_waits_for_its_rate_again(backlog: Backlog, is_los
     (job,) = limited.claim_all(backlog)
     with backlog.database.connect() as connection:
         rescue.rescue(
-            connection, job_id=job.id, run_no=1, node_id=NODE, msg="lost", error="WorkerLost: it died", is_loss=is_loss
+            connection, run=RunKey(*job.key, 1), node_id=NODE, msg="lost", error="WorkerLost: it died", is_loss=is_loss
         )
     assert (feed.run_once(1), feed.run_once(2), limited.claim_all(backlog)) == (0, 0, [])
     backlog.run("UPDATE rate_states SET next_at = now()")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ava.delivery.fan_out import FanOut
+from ava.domain.job import RunKey
 from ava.settings import Settings
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
@@ -64,7 +65,9 @@ def test_the_handler_and_a_retry_receive_the_true_input(api: Api) -> None:
     with api.database.connect() as connection:
         spec = NodeSpec(id=NODE, name="n", host="h", pid=1, version="1", queues=[], workers=[], processes=1)
         nodes.register(connection, spec)
-        claimed = claim.claim(connection, claim.Claim(job_id=again["id"], run_no=1, worker_id="wkr_open", node_id=NODE))
+        claimed = claim.claim(
+            connection, claim.Claim(run=RunKey(again["tenant_id"], again["id"], 1), worker_id="wkr_open", node_id=NODE)
+        )
     assert claimed is not None
     assert claimed.input == INPUT
 

@@ -97,6 +97,7 @@ def test_jobs_that_a_promotion_lost_are_not_confirmed(
 
 def _lost_job() -> Job:
     lost = object.__new__(Job)
+    object.__setattr__(lost, "tenant_id", "ten_a")
     object.__setattr__(lost, "id", ids.encode("job", str(uuid.uuid4())))
     return lost
 

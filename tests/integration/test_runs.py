@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, Status
+from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
@@ -45,7 +45,7 @@ def trigger(connection: Connection) -> Job:
 
 
 def wanted(job: Job, run_no: int = 1, claim_id: str | None = None, worker_id: str = "wkr_plain") -> claims.Claim:
-    return claims.Claim(job_id=job.id, run_no=run_no, worker_id=worker_id, node_id=NODE, claim_id=claim_id)
+    return claims.Claim(run=RunKey(*job.key, run_no), worker_id=worker_id, node_id=NODE, claim_id=claim_id)
 
 
 def claim(connection: Connection, job: Job, run_no: int = 1) -> Job | None:
@@ -56,7 +56,7 @@ def completed(job: Job) -> tuple[RunEnd, list[LogLine]]:
     line = LogLine(
         seq=log_lines.SEQ_PER_RUN + 1, ts=datetime.now(UTC), level=LogLevel.INFO, msg="Handler completed in 1ms"
     )
-    return RunEnd(job_id=job.id, run_no=1, status=Status.COMPLETED, elapsed_ms=1, output_json="{}"), [line]
+    return RunEnd(run=RunKey(*job.key, 1), status=Status.COMPLETED, elapsed_ms=1, output_json="{}"), [line]
 
 
 def end(connection: Connection, job: Job) -> Status | None:
@@ -75,12 +75,17 @@ def show(connection: Connection, job: Job) -> Job:
 
 def rescue(connection: Connection, job: Job) -> Job | None:
     return rescues.rescue(
-        connection, job_id=job.id, run_no=1, node_id=NODE, msg="lost", error="WorkerLost: it died", is_loss=True
+        connection,
+        run=RunKey(*job.key, 1),
+        node_id=NODE,
+        msg="lost",
+        error="WorkerLost: it died",
+        is_loss=True,
     )
 
 
 def end_killed(connection: Connection, job: Job) -> Status | None:
-    return rescues.end_killed_run(connection, job_id=job.id, run_no=1, node_id=NODE, error="Timeout: exceeded 1 s")
+    return rescues.end_killed_run(connection, run=RunKey(*job.key, 1), node_id=NODE, error="Timeout: exceeded 1 s")
 
 
 @pytest.mark.parametrize("move", [rescue, end_killed])
@@ -157,9 +162,9 @@ def test_one_of_many_concurrent_claims_succeeds(database: Database) -> None:
 def test_a_claim_after_its_invalidation_fails(database: Database) -> None:
     with database.connect() as connection:
         job = trigger(connection)
-        assert recall.recall_runs(connection, [(job.id, 1)])
+        assert recall.recall_runs(connection, [RunKey(*job.key, 1)])
         assert claim(connection, job) is None
-        assert not recall.recall_runs(connection, [(job.id, 1)])
+        assert not recall.recall_runs(connection, [RunKey(*job.key, 1)])
         started = claim(connection, job, run_no=2)
         assert started is not None
         assert started.attempt == 1
@@ -200,8 +205,8 @@ def test_an_ended_run_is_not_rescued(database: Database) -> None:
         assert end(connection, job) is Status.COMPLETED
         before = show(connection, job)
         assert rescue(connection, job) is None
-        assert rescues.end_killed_run(connection, job_id=job.id, run_no=1, error="Timeout: exceeded 1 s") is None
-        assert not log_lines.append(connection, job_id=job.id, run_no=1, lines=[])
+        assert rescues.end_killed_run(connection, run=RunKey(*job.key, 1), error="Timeout: exceeded 1 s") is None
+        assert not log_lines.append(connection, run=RunKey(*job.key, 1), lines=[])
         assert cancel(connection, job) is None
         assert show(connection, job) == before
 
@@ -213,10 +218,12 @@ def test_a_node_receives_the_directives_for_its_runs(database: Database) -> None
             claim(connection, job)
         cancel(connection, asked)
         end(connection, over)
-        directives = nodes.check_runs(connection, NODE, [(job.id, 1) for job in (unclaimed, running, asked, over)])
-    assert directives.over == {(over.id, 1)}
-    assert directives.cancelled == {(asked.id, 1)}
-    assert set(directives.running_seconds) == {(running.id, 1), (asked.id, 1)}
+        directives = nodes.check_runs(
+            connection, NODE, [RunKey(*job.key, 1) for job in (unclaimed, running, asked, over)]
+        )
+    assert directives.over == {RunKey(*over.key, 1)}
+    assert directives.cancelled == {RunKey(*asked.key, 1)}
+    assert set(directives.running_seconds) == {RunKey(*running.key, 1), RunKey(*asked.key, 1)}
 
 
 def test_a_message_that_names_another_worker_than_the_row_starts_no_run(database: Database) -> None:
@@ -226,9 +233,13 @@ def test_a_message_that_names_another_worker_than_the_row_starts_no_run(database
         forged = wanted(job, worker_id="wkr_private")
         assert claims.claim(connection, forged) is None
         assert ends.end_and_claim(connection, *completed(ended), None, forged) == (Status.COMPLETED, None)
-        assert claims.names_other_worker(connection, job_id=job.id, worker_id="wkr_private")
-        assert not claims.names_other_worker(connection, job_id=job.id, worker_id="wkr_plain")
+        assert claims.names_other_worker(connection, run=job.next_run, worker_id="wkr_private")
+        assert not claims.names_other_worker(connection, run=job.next_run, worker_id="wkr_plain")
         assert not park.park_unclaimed(
-            connection, job_id=job.id, run_no=1, worker_id="wkr_private", lacks_handler=True, dead_after_seconds=14
+            connection,
+            run=RunKey(*job.key, 1),
+            worker_id="wkr_private",
+            lacks_handler=True,
+            dead_after_seconds=14,
         )
         assert claim(connection, job)

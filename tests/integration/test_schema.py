@@ -48,8 +48,6 @@ def test_growing_tables_have_autovacuum_settings_and_a_fillfactor(engine: Engine
         assert any(option.startswith("fillfactor=") for option in found[table])
 
 
-#: Tables with rows of tenants whose keys do not begin with the tenant yet.
-_WITHOUT_TENANT_FIRST = {"jobs", "job_logs"}
 #: Tables whose rows are of no tenant.
 _OF_THE_PLATFORM = {
     *(
@@ -75,7 +73,7 @@ def test_the_key_of_each_table_of_tenants_begins_with_the_tenant(engine: Engine)
     with engine.connect() as connection:
         first = {table: column for table, column in connection.exec_driver_sql(statement)}  # noqa: C416 - for mypy
     others = {table for table, column in first.items() if column != "tenant_id"}
-    assert others == _OF_THE_PLATFORM | _WITHOUT_TENANT_FIRST
+    assert others == _OF_THE_PLATFORM
 
 
 def test_ten_concurrent_upgrades_of_an_empty_database_take_turns(engine: Engine, database_settings: Settings) -> None:

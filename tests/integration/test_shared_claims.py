@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, Status
+from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
@@ -43,7 +43,7 @@ def trigger(connection: Connection, count: int) -> list[Job]:
 
 
 def claim(connection: Connection, jobs: list[Job], run_no: int = 1, claim_id: str = CLAIM) -> dict[str, Job]:
-    wanted = [(job.id, run_no) for job in jobs]
+    wanted = [RunKey(*job.key, run_no) for job in jobs]
     found = claims.claim_together(connection, wanted, worker_id="wkr_brief", node_id=NODE, claim_id=claim_id)
     return {job.id: job for job in found}
 
@@ -63,7 +63,7 @@ def completed(job: Job, output: str = "{}", **changes: Any) -> CompletedRun:
     seq, ends_at = job.run_no * log_lines.SEQ_PER_RUN, job.started_at + timedelta(milliseconds=5)
     return CompletedRun(
         began_at=job.started_at,
-        end=RunEnd(job_id=job.id, run_no=job.run_no, status=Status.COMPLETED, elapsed_ms=5, output_json=output),
+        end=RunEnd(run=job.run, status=Status.COMPLETED, elapsed_ms=5, output_json=output),
         lines=[
             LogLine(seq=seq, ts=job.started_at, level=LogLevel.INFO, msg=log_lines.OPENING),
             LogLine(seq=seq + 1, ts=ends_at, level=LogLevel.INFO, msg='a "quoted" \\ line, {braces}'),
@@ -83,27 +83,29 @@ def lines(connection: Connection, job: Job) -> list[tuple[str, str]]:
 def test_a_claim_takes_what_can_start_and_leaves_the_rest(connection: Connection) -> None:
     free, cancelled, lost, claimed_before = jobs = trigger(connection, 4)
     cancel(connection, cancelled)
-    assert claims.claim(connection, claims.Claim(job_id=lost.id, run_no=1, worker_id="wkr_brief", node_id=NODE))
-    assert rescues.rescue(connection, job_id=lost.id, run_no=1, node_id=NODE, msg="lost", error="e", is_loss=True)
+    assert claims.claim(connection, claims.Claim(run=RunKey(*lost.key, 1), worker_id="wkr_brief", node_id=NODE))
+    assert rescues.rescue(connection, run=RunKey(*lost.key, 1), node_id=NODE, msg="lost", error="e", is_loss=True)
     assert set(claim(connection, [claimed_before])) == {claimed_before.id}
     found = claim(connection, jobs, claim_id=OTHER_CLAIM)
     assert [(job.id, job.status, job.run_no, job.attempt) for job in found.values()] == [
         (free.id, Status.RUNNING, 1, 1)
     ]
-    assert claims.claimed_together(connection, [(free.id, 1)], claim_id=OTHER_CLAIM) == [show(connection, free)]
+    assert claims.claimed_together(connection, [RunKey(*free.key, 1)], claim_id=OTHER_CLAIM) == [show(connection, free)]
     # One that has lost a process runs alone: its number is right, its losses are not.
     assert not claim(connection, [lost], run_no=2)
-    assert not claims.claim_together(connection, [(free.id, 2)], worker_id="wkr_x", node_id=NODE, claim_id=CLAIM)
+    assert not claims.claim_together(
+        connection, [RunKey(*free.key, 2)], worker_id="wkr_x", node_id=NODE, claim_id=CLAIM
+    )
 
 
 def test_ends_are_written_together_each_with_its_output_and_lines(connection: Connection) -> None:
     first, second, asked, lost = trigger(connection, 4)
     held = claim(connection, [first, second, asked, lost])
     cancel(connection, asked)
-    rescues.rescue(connection, job_id=lost.id, run_no=1, node_id=NODE, msg="lost", error="e", is_loss=True)
+    rescues.rescue(connection, run=RunKey(*lost.key, 1), node_id=NODE, msg="lost", error="e", is_loss=True)
     all_completed = [completed(held[job.id], f'{{"name": "\\"{job.id}"}}') for job in (second, first, asked, lost)]
     statuses = ends.end_together(connection, all_completed, claim_id=CLAIM)
-    assert statuses == {first.id: Status.COMPLETED, second.id: Status.COMPLETED, asked.id: Status.CANCELLED}
+    assert statuses == {first.key: Status.COMPLETED, second.key: Status.COMPLETED, asked.key: Status.CANCELLED}
     for job in (first, second):
         shown = show(connection, job)
         assert (shown.status, shown.output_json, shown.error) == (Status.COMPLETED, f'{{"name": "\\"{job.id}"}}', None)
@@ -124,11 +126,11 @@ def test_a_run_sees_a_cancel_and_a_lost_claim_before_it_begins(connection: Conne
     (job,) = trigger(connection, 1)
     claim(connection, [job])
     for expected in (False, True):
-        assert claims.check(connection, job_id=job.id, run_no=1, claim_id=CLAIM) == (expected, False)
+        assert claims.check(connection, run=RunKey(*job.key, 1), claim_id=CLAIM) == (expected, False)
         if not expected:
             cancel(connection, job)
-    assert claims.check(connection, job_id=job.id, run_no=1, claim_id=OTHER_CLAIM) is None
-    assert claims.check(connection, job_id=job.id, run_no=2, claim_id=CLAIM) is None
+    assert claims.check(connection, run=RunKey(*job.key, 1), claim_id=OTHER_CLAIM) is None
+    assert claims.check(connection, run=RunKey(*job.key, 2), claim_id=CLAIM) is None
 
 
 def test_a_run_sees_a_published_job_that_is_more_urgent(connection: Connection) -> None:
@@ -137,7 +139,7 @@ def test_a_run_sees_a_published_job_that_is_more_urgent(connection: Connection) 
     (urgent,) = make_jobs(connection, [JobSpec(worker_id="wkr_brief", priority=3)], tenant_id=TENANT)
 
     def is_outranked(by: int = 4) -> bool:
-        check = claims.check(connection, job_id=job.id, run_no=1, claim_id=CLAIM, outranked_by=by)
+        check = claims.check(connection, run=RunKey(*job.key, 1), claim_id=CLAIM, outranked_by=by)
         assert check
         return check.is_outranked
 
@@ -155,7 +157,7 @@ def test_a_run_sees_a_published_job_that_is_more_urgent(connection: Connection) 
     set_published("now()")
     claims.claim(
         connection,
-        claims.Claim(job_id=urgent.id, run_no=1, worker_id="wkr_brief", node_id=NODE, claim_id=OTHER_CLAIM),
+        claims.Claim(run=RunKey(*urgent.key, 1), worker_id="wkr_brief", node_id=NODE, claim_id=OTHER_CLAIM),
     )
     assert not is_outranked()
 
@@ -165,7 +167,7 @@ def test_what_has_not_begun_returns_to_the_backlog_and_is_cancelled_if_that_was_
     claim(connection, [back, asked])
     claim(connection, [of_other], claim_id=OTHER_CLAIM)
     cancel(connection, asked)
-    assert ends.give_back(connection, [(job.id, 1, CLAIM) for job in (back, asked, of_other)]) == 2
+    assert ends.give_back(connection, [(RunKey(*job.key, 1), CLAIM) for job in (back, asked, of_other)]) == 2
     returned = show(connection, back)
     assert (returned.status, returned.attempt, returned.run_no, returned.started_at) == (Status.QUEUED, 0, 1, None)
     assert show(connection, asked).status is Status.CANCELLED
@@ -175,6 +177,6 @@ def test_what_has_not_begun_returns_to_the_backlog_and_is_cancelled_if_that_was_
 
 def test_a_recalled_run_is_not_claimed_any_more(connection: Connection) -> None:
     (job,) = trigger(connection, 1)
-    assert recall.recall_runs(connection, [(job.id, 1)]) == 1
-    assert ends.give_back(connection, [(job.id, 1, CLAIM)]) == 0
+    assert recall.recall_runs(connection, [RunKey(*job.key, 1)]) == 1
+    assert ends.give_back(connection, [(RunKey(*job.key, 1), CLAIM)]) == 0
     assert not claim(connection, [job])

@@ -18,7 +18,10 @@ WORKER = (
     " VALUES ('wkr_open', 'Open', 300, 0, 10, 'default', 'requeue')"
 )
 #: 20 MB of log.
-LINES = "INSERT INTO job_logs SELECT id, n, now(), 'info', repeat('x', 1000) FROM jobs, generate_series(1, 20000) AS n"
+LINES = """
+INSERT INTO job_logs SELECT tenant_id, id, n, now(), 'info', repeat('x', 1000)
+FROM jobs, generate_series(1, 20000) AS n
+"""
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ def test_created_at_is_the_time_in_the_id(api: Api) -> None:
 def test_lines_of_a_level_are_found_after_any_cursor(api: Api, level: str | None) -> None:
     job = api.trigger()
     api.execute(
-        "INSERT INTO job_logs (job_id, seq, ts, level, msg)"
-        " SELECT id, n, now(), (ARRAY['info', 'info', 'warn', 'error'])[1 + n % 4], n::text"
+        "INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)"
+        " SELECT tenant_id, id, n, now(), (ARRAY['info', 'info', 'warn', 'error'])[1 + n % 4], n::text"
         " FROM jobs, generate_series(0, 99) AS n".replace("%", "%%")
     )
     path = f"/v1/ava/jobs/{job['id']}/logs?limit=7" + (f"&filter[level]={level}" if level else "")

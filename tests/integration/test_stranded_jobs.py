@@ -12,7 +12,7 @@ from ava.dispatcher.duties.moved_workers import MovedWorkers
 from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.explanation import explain
-from ava.domain.job import Job, WaitsFor
+from ava.domain.job import Job, RunKey, WaitsFor
 from ava.settings import Settings
 from ava.store.jobs.feed import looks, messages
 from ava.store.jobs.moves import park, rescue
@@ -76,7 +76,12 @@ def test_a_rescued_run_waits_in_the_queue_that_its_worker_names_then(stored: Bac
     stored.announce(WORKER, queue="elsewhere")
     with stored.database.connect() as connection:
         found = rescue.rescue(
-            connection, job_id=first.id, run_no=1, node_id=NODE, msg="m", error="WorkerLost: e", is_loss=True
+            connection,
+            run=RunKey(*first.key, 1),
+            node_id=NODE,
+            msg="m",
+            error="WorkerLost: e",
+            is_loss=True,
         )
         assert found is not None
         assert found.queue == "elsewhere"
@@ -171,7 +176,11 @@ def test_a_job_whose_handler_another_node_has_is_deferred_for_as_long_again_as_i
 def _defer(backlog: Backlog, job: Job) -> bool:
     with backlog.database.connect() as connection:
         return park.park_unclaimed(
-            connection, job_id=job.id, run_no=1, worker_id=WORKER, lacks_handler=True, dead_after_seconds=14
+            connection,
+            run=RunKey(*job.key, 1),
+            worker_id=WORKER,
+            lacks_handler=True,
+            dead_after_seconds=14,
         )
 
 

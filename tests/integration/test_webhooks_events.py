@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ava.delivery.fan_out import FanOut
-from ava.domain.job import LogLevel, LogLine, RunEnd, Status
+from ava.domain.job import LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.settings import Settings
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
@@ -51,13 +51,15 @@ def _subscribe(api: Api, events: list[str] = ALL, **rest: Any) -> dict[str, Any]
 
 
 def _claim(connection: Connection, job_id: str, run_no: int = 1) -> None:
-    wanted = claim.Claim(job_id=job_id, run_no=run_no, worker_id="wkr_open", node_id=NODE)
+    wanted = claim.Claim(run=RunKey("ten_test", job_id, run_no), worker_id="wkr_open", node_id=NODE)
     assert claim.claim(connection, wanted)
 
 
 def _end(connection: Connection, job_id: str, status: Status, run_no: int = 1, **rest: Any) -> None:
     line = LogLine(seq=run_no * 2**32 + 5, ts=clock.now(connection), level=LogLevel.INFO, msg="end")
-    assert end.end(connection, RunEnd(job_id=job_id, run_no=run_no, status=status, elapsed_ms=1, **rest), [line])
+    assert end.end(
+        connection, RunEnd(run=RunKey("ten_test", job_id, run_no), status=status, elapsed_ms=1, **rest), [line]
+    )
 
 
 def _types(api: Api) -> list[str]:
@@ -130,7 +132,7 @@ def test_a_killed_run_and_a_run_of_a_dead_node_make_events(api: Api, connection:
     killed, orphan = api.trigger(), api.trigger()
     _claim(connection, killed["id"])
     _claim(connection, orphan["id"])
-    rescue.end_killed_run(connection, job_id=killed["id"], run_no=1, error="Timeout: exceeded 1 s")
+    rescue.end_killed_run(connection, run=RunKey(killed["tenant_id"], killed["id"], 1), error="Timeout: exceeded 1 s")
     api.execute("DELETE FROM nodes")
     rescue.rescue_from_dead_nodes(connection, silent={}, msg="lost", error="WorkerLost: the worker node died", limit=10)
     assert _types(api) == ["queued", "queued", "failed", "queued"]

@@ -141,6 +141,7 @@ def test_every_tenant_gets_a_turn_however_many_there_are(api: Api) -> None:
     _bulk(api, 130)
     # Each event of a tenant of its own, with an endpoint of its own.
     api.execute("UPDATE webhook_events SET tenant_id = 'ten_' || n")
+    api.execute("UPDATE jobs AS j SET tenant_id = e.tenant_id FROM webhook_events AS e WHERE e.job_id = j.id")
     api.execute(
         "INSERT INTO webhook_endpoints (tenant_id, url, events, secret, created_at)"
         " SELECT tenant_id, 'https://example.com/', ARRAY['ava.job.queued'], 's', '2020-01-01' FROM webhook_events"

@@ -45,8 +45,7 @@ def _admitted(backlog: Backlog) -> int:
 def _end(backlog: Backlog, job: Job, status: Status = Status.COMPLETED) -> None:
     with backlog.database.connect() as connection:
         run_end = RunEnd(
-            job_id=job.id,
-            run_no=job.run_no,
+            run=job.run,
             status=status,
             elapsed_ms=1,
             retry_in_seconds=3600 if status is Status.QUEUED else None,
@@ -78,9 +77,7 @@ def test_a_lost_process_keeps_its_place_until_the_job_has_another_run(backlog: B
     feed.run_once(0)
     (job,) = limited.claim_all(backlog)
     with backlog.database.connect() as connection:
-        assert rescue.rescue(
-            connection, job_id=job.id, run_no=job.run_no, node_id=NODE, msg="m", error="WorkerLost: e", is_loss=True
-        )
+        assert rescue.rescue(connection, run=job.run, node_id=NODE, msg="m", error="WorkerLost: e", is_loss=True)
     assert _admitted(backlog) == 1
     feed.run_once(1)
     assert _admitted(backlog) == 1

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ava.broker.refusals import Refusals
-from ava.domain.job import LogLine
+from ava.domain.job import LogLine, RunKey
 from ava.errors import DatabaseUnavailable
 from ava.node import mailbox
 from ava.node.parent import run_monitor
@@ -27,12 +27,16 @@ from ava.settings import load
 from ava.store.fleet.nodes import NodeSpec, RunDirectives
 from ava.store.jobs.moves.end import CompletedRun
 
-Key = tuple[str, int]
 ENVIRON = {
     "DATABASE_URL": "postgresql://ava@127.0.0.1:1/none",
     "BROKER_URL": "redis://127.0.0.1:1/0",
     "AVA_HEARTBEAT_SECONDS": "0.1",
 }
+
+
+def run_of(job_id: str, run_no: int = 1) -> RunKey:
+    """Returns a run of a job of the only tenant."""
+    return RunKey("ten_a", job_id, run_no)
 
 
 class Store:
@@ -44,12 +48,12 @@ class Store:
         self.is_away = False
         self.is_broken = False
         self.knows_node = self.takes_jobs = True
-        self.cancelled: set[Key] = set()
-        self.over: set[Key] = set()
+        self.cancelled: set[RunKey] = set()
+        self.over: set[RunKey] = set()
         #: The runs that have got the places of ended ones.
-        self.passed: dict[Key, Key] = {}
+        self.passed: dict[RunKey, RunKey] = {}
         #: The runs that the database believes the node to hold beyond those that are rescued or over.
-        self.unclaimed: set[Key] = set()
+        self.unclaimed: set[RunKey] = set()
         self.calls: list[tuple[Any, ...]] = []
         self.checks = 0
 
@@ -99,7 +103,7 @@ class Store:
     def deregister(self, _connection: Any, node_id: str) -> None:
         self.calls.append(("deregister", node_id))
 
-    def check_runs(self, _connection: Any, _node_id: str, runs: Collection[Key]) -> RunDirectives:
+    def check_runs(self, _connection: Any, _node_id: str, runs: Collection[RunKey]) -> RunDirectives:
         self.checks += 1
         return RunDirectives(
             running_seconds={},
@@ -107,29 +111,29 @@ class Store:
             over=frozenset(self.over.intersection(runs)),
         )
 
-    def runs_of(self, _connection: Any, node_id: str) -> set[Key]:
+    def runs_of(self, _connection: Any, node_id: str) -> set[RunKey]:
         return set()
 
-    def passed_by(self, _connection: Any, *, job_id: str, run_no: int, **_: Any) -> Key | None:
-        return self.passed.get((job_id, run_no))
+    def passed_by(self, _connection: Any, *, run: RunKey, **_: Any) -> RunKey | None:
+        return self.passed.get(run)
 
-    def append(self, _connection: Any, *, job_id: str, run_no: int, lines: list[LogLine], **_: Any) -> None:
-        self._write("lines", job_id, run_no, [line.msg for line in lines])
+    def append(self, _connection: Any, *, run: RunKey, lines: list[LogLine], **_: Any) -> None:
+        self._write("lines", run.job_id, run.run_no, [line.msg for line in lines])
 
     def end_together(self, _connection: Any, completed: Sequence[CompletedRun], *, claim_id: str) -> None:
-        self._write("end", *[(each.end.job_id, each.end.output_json) for each in completed])
+        self._write("end", *[(each.end.run.job_id, each.end.output_json) for each in completed])
 
-    def recall_runs(self, _connection: Any, runs: Sequence[Key]) -> int:
+    def recall_runs(self, _connection: Any, runs: Sequence[RunKey]) -> int:
         if self.is_away:
             raise DatabaseUnavailable
         return len(self.unclaimed.intersection(runs))
 
-    def rescue(self, _connection: Any, *, job_id: str, run_no: int, msg: str, is_loss: bool, **_: Any) -> object:
-        self._write("rescue", job_id, run_no, msg, is_loss)
+    def rescue(self, _connection: Any, *, run: RunKey, msg: str, is_loss: bool, **_: Any) -> object:
+        self._write("rescue", run.job_id, run.run_no, msg, is_loss)
         return object()
 
-    def end_killed_run(self, _connection: Any, *, job_id: str, run_no: int, error: str, **_: Any) -> object:
-        self._write("end killed", job_id, run_no, error)
+    def end_killed_run(self, _connection: Any, *, run: RunKey, error: str, **_: Any) -> object:
+        self._write("end killed", run.job_id, run.run_no, error)
         return object()
 
     def _write(self, *call: Any) -> None:
@@ -156,7 +160,7 @@ class Child:
 
     def publish(self, job_id: str, phase: Phase = Phase.RUNNING, **changes: Any) -> None:
         """Publish a run as the current one."""
-        self.board.publish(CurrentRun(job_id=job_id, run_no=1, phase=phase, **{"timeout_seconds": 60, **changes}))
+        self.board.publish(CurrentRun(key=run_of(job_id), phase=phase, **{"timeout_seconds": 60, **changes}))
 
     def received(self) -> list[tuple[str, str]]:
         """Returns the stops that have come since the last call, repetitions left out."""
@@ -201,7 +205,7 @@ class Node:
         """Have a child of its own accept a message of these jobs."""
         child = Child(self.id, self._board.of_process(len(self._children)))
         self._children.append(child)
-        given = GivenRuns(pid=child.pid, runs=tuple((job_id, 1) for job_id in job_ids))
+        given = GivenRuns(pid=child.pid, runs=tuple(map(run_of, job_ids)))
         self.monitor.give(given)
         return given, child
 
@@ -223,7 +227,7 @@ class Node:
 
     def rescue_another(self, job_id: str) -> None:
         """Have the monitor rescue the run of a process that has died before, after all that it has to write."""
-        self.monitor.rescue(GivenRuns(pid=0, runs=((job_id, 1),)), "WorkerLost: …")
+        self.monitor.rescue(GivenRuns(pid=0, runs=(run_of(job_id),)), "WorkerLost: …")
 
     def rescued(self) -> list[str]:
         """Returns the jobs whose runs were rescued, in order."""

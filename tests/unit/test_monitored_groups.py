@@ -13,7 +13,7 @@ from ava.node.parent.tracked_run import GivenRuns
 from ava.node.run_board import Phase
 from ava.store.jobs.moves.end import CompletedRun
 from harness.polling import wait_until
-from tests.unit.monitored_node import Node, Store
+from tests.unit.monitored_node import Node, Store, run_of
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 
 def _completed(job_id: str) -> CompletedRun:
     return CompletedRun(
-        end=RunEnd(job_id=job_id, run_no=1, status=Status.COMPLETED, elapsed_ms=5, output_json='{"a":1}'),
+        end=RunEnd(run=run_of(job_id), status=Status.COMPLETED, elapsed_ms=5, output_json='{"a":1}'),
         began_at=NOW,
         lines=[LogLine(seq=1, ts=NOW, level=LogLevel.INFO, msg="Handler completed in 5ms")],
         progress_json=None,
@@ -38,8 +38,8 @@ def test_no_process_is_stopped_for_a_job_of_its_message_that_waits_or_is_over(no
     _, child = node.run("job_a", "job_b", "job_c")
     child.publish("job_b")
     node.start()
-    node.store.over.add(("job_a", 1))
-    node.store.cancelled.add(("job_c", 1))
+    node.store.over.add(run_of("job_a"))
+    node.store.cancelled.add(run_of("job_c"))
     checks = node.store.checks
     wait_until(lambda: node.store.checks > checks + 3)
     assert child.received() == []
@@ -68,11 +68,11 @@ def test_a_process_is_watched_while_the_event_loop_stands_still_and_its_runs_are
     _, child = node.run("job_a")
     child.publish("job_b")
     node.start()
-    node.store.over.add(("job_a", 1))
+    node.store.over.add(run_of("job_a"))
     checks = node.store.checks
     wait_until(lambda: node.store.checks > checks + 3)
     assert child.received() == []
-    node.store.cancelled.add(("job_b", 1))
+    node.store.cancelled.add(run_of("job_b"))
     wait_until(lambda: node.store.named("end killed"), what="it is killed and rescued")
     assert node.store.named("end killed")[0][:2] == ("job_b", 1)
 
@@ -129,10 +129,10 @@ def test_a_dead_process_is_not_watched_any_more_although_no_other_has_taken_its_
 
 def test_what_a_process_was_about_to_claim_with_the_end_of_its_run_is_rescued_with_it(node: Node) -> None:
     first, child = node.run("job_a")
-    second = GivenRuns(pid=child.pid, runs=(("job_b", 1),))
+    second = GivenRuns(pid=child.pid, runs=(run_of("job_b"),))
     node.monitor.give(second)
-    child.publish("job_a", Phase.ENDING, next_run=("job_b", 1))
-    node.store.unclaimed.add(("job_b", 1))
+    child.publish("job_a", Phase.ENDING, next_run=run_of("job_b"))
+    node.store.unclaimed.add(run_of("job_b"))
     node.start()
     for given in (first, second):
         node.lose(given)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from ava.domain.job import RunKey
 from ava.node.parent import loop_liveness, orphans
 from ava.node.parent.orphans import Orphans
 
-A, B = ("job_a", 1), ("job_b", 1)
+A, B = RunKey("ten_a", "job_a", 1), RunKey("ten_a", "job_b", 1)
 
 
 class World:
@@ -22,7 +23,7 @@ class World:
         self.runs = {A, B}
         self.rescued: list[dict[str, Any]] = []
 
-    def find(self, orphans: Orphans, *held: tuple[str, int], after: float) -> set[tuple[str, int]]:
+    def find(self, orphans: Orphans, *held: RunKey, after: float) -> set[RunKey]:
         """Let some seconds pass, and look for orphans."""
         self.seconds += after
         return set(orphans.find(None, set(held)))  # type: ignore[arg-type]
@@ -60,7 +61,7 @@ def test_a_run_that_a_process_has_taken_meanwhile_starts_its_eight_seconds_again
 def test_another_run_of_the_same_job_is_no_orphan_for_the_time_of_the_first(world: World, found: Orphans) -> None:
     world.runs = {B}
     world.find(found, after=0)
-    world.runs = {("job_b", 2)}
+    world.runs = {RunKey("ten_a", "job_b", 2)}
     assert world.find(found, after=8) == set()
 
 
@@ -78,5 +79,5 @@ def test_a_rescued_orphan_is_a_loss_and_starts_its_eight_seconds_again(world: Wo
     assert world.find(found, A, after=8) == {B}
     found.rescue(None, B)  # type: ignore[arg-type]
     (rescued,) = world.rescued
-    assert (rescued["job_id"], rescued["run_no"], rescued["node_id"], rescued["is_loss"]) == ("job_b", 1, "node", True)
+    assert (rescued["run"], rescued["node_id"], rescued["is_loss"]) == (B, "node", True)
     assert world.find(found, A, after=1) == set()

@@ -14,7 +14,7 @@ from ava.node.celery_internals import pool_child
 from ava.node.celery_internals.pool_child import PoolChild, _read
 from ava.node.celery_internals.take_ahead import SOON_FREE
 
-OURS = ["job_01h455vb4pex5vsknk084sn02q", 1, "wkr_echo"]
+OURS = ["ten_a", "job_01h455vb4pex5vsknk084sn02q", 1, "wkr_echo"]
 
 
 class Pipes:
@@ -27,7 +27,7 @@ class Pipes:
 
     def write(self, number: int, task: str = messages.TASK) -> None:
         """Write a job into the child's pipe, as Celery does."""
-        arguments = (task, f"{OURS[0]}.1", {}, json.dumps([OURS, {}, {}]), "application/json", "utf-8")
+        arguments = (task, f"{OURS[1]}.1", {}, json.dumps([OURS, {}, {}]), "application/json", "utf-8")
         self.child.inq.put((TASK, (number, None, len, arguments, {})))
 
     def run(self, number: int) -> None:
@@ -68,7 +68,7 @@ def test_soon_free_is_announced_for_the_job_at_hand(pipes: Pipes) -> None:
 
 def test_a_message_that_was_taken_ahead_is_acknowledged_once_and_run_next(pipes: Pipes) -> None:
     pipes.write(2)
-    assert pipes.child.take_next() == ("wkr_echo", ((OURS[0], 1),))
+    assert pipes.child.take_next() == ("wkr_echo", (tuple(OURS[:3]),))
     assert pipes.read() == [(ACK, 2)]
     pipes.end(1)
     pipes.run(2)
@@ -121,12 +121,12 @@ def test_a_parent_that_is_gone_breaks_no_end(pipes: Pipes) -> None:
     pipes.child.outq._reader.close()
     pipes.write(2)
     pipes.child.announce_soon_free()
-    assert pipes.child.take_next() == ("wkr_echo", ((OURS[0], 1),))
+    assert pipes.child.take_next() == ("wkr_echo", (tuple(OURS[:3]),))
 
 
 def test_a_message_of_ours_is_read() -> None:
-    assert _read(json.dumps([OURS, {}, {}])) == ("wkr_echo", ((OURS[0], 1),))
-    assert _read(json.dumps([OURS, {}, {}]).encode()) == ("wkr_echo", ((OURS[0], 1),))
+    assert _read(json.dumps([OURS, {}, {}])) == ("wkr_echo", (tuple(OURS[:3]),))
+    assert _read(json.dumps([OURS, {}, {}]).encode()) == ("wkr_echo", (tuple(OURS[:3]),))
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_a_message_of_ours_is_read() -> None:
         "[[]]",
         json.dumps([[*OURS, 1]]),
         json.dumps([[1, 1, "wkr_echo"]]),
-        json.dumps([[OURS[0], "1", OURS[2]]]),
-        json.dumps([[OURS[0], True, OURS[2]]]),
-        json.dumps([[OURS[0], 1.5, OURS[2]]]),
-        json.dumps([[OURS[0], 0, OURS[2]]]),
-        json.dumps([[OURS[0], 2**31, OURS[2]]]),
-        json.dumps([[OURS[0], 1, ["wkr_echo"]]]),
+        json.dumps([[*OURS[:2], "1", OURS[3]]]),
+        json.dumps([[*OURS[:2], True, OURS[3]]]),
+        json.dumps([[*OURS[:2], 1.5, OURS[3]]]),
+        json.dumps([[*OURS[:2], 0, OURS[3]]]),
+        json.dumps([[*OURS[:2], 2**31, OURS[3]]]),
+        json.dumps([[*OURS[:3], ["wkr_echo"]]]),
     ],
 )
 def test_anything_else_is_left_to_celery(body: str | bytes) -> None:

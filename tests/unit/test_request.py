@@ -21,7 +21,7 @@ from ava.node.outcome import Retirement
 
 JOB = "job_01h455vb4pex5vsknk084sn02q"
 OTHER_JOB = "job_01h455vb4pex5vsknk084sn02r"
-RUN = (JOB, 1)
+RUN = ("ten_a", JOB, 1)
 PID = 4711
 
 
@@ -65,7 +65,7 @@ class Node:
     def receive(self, run_no: int = 1, *more: Any) -> JobRequest:
         """Receive a message, which may stand for more runs."""
         name = f"{JOB}.{run_no}"
-        body = json.dumps([[JOB, run_no, "wkr_unknown", *([more] if more else [])], {}, {}])
+        body = json.dumps([["ten_a", JOB, run_no, "wkr_unknown", *([more] if more else [])], {}, {}])
         message = SimpleNamespace(
             headers={"id": name, "task": TASK},
             body=body,
@@ -199,12 +199,12 @@ def test_a_process_that_died_before_it_accepted_the_message_has_its_run_rescued(
 
 
 def test_the_runs_of_a_group_are_given_and_rescued_together(node: Node) -> None:
-    request = node.receive(1, (OTHER_JOB, 3))
+    request = node.receive(1, ("ten_b", OTHER_JOB, 3))
     request.on_accepted(PID, 0.0)
-    assert node.calls[0] == ("give", PID, RUN, (OTHER_JOB, 3))
+    assert node.calls[0] == ("give", PID, RUN, ("ten_b", OTHER_JOB, 3))
     request.on_failure(_info(WorkerLostError("signal 9")))
     rescued = [call for call in node.calls if call[0] == "rescue"]
-    assert rescued == [("rescue", PID, "WorkerLost: the worker process died (signal 9)", RUN, (OTHER_JOB, 3))]
+    assert rescued == [("rescue", PID, "WorkerLost: the worker process died (signal 9)", RUN, ("ten_b", OTHER_JOB, 3))]
     assert not node.monitor.given
 
 

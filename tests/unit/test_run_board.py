@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from ava.domain.job import LogLevel, LogLine, RunEnd, Status
+from ava.domain.job import LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.node import run_board
 from ava.node.run_board import CurrentRun, KeptEnds, Phase, RunBoard
 from ava.store.jobs.moves.end import CompletedRun
@@ -16,9 +16,8 @@ from ava.store.jobs.moves.end import CompletedRun
 JOB = "job_01h455vb4pex5vsknk084sn02q"
 OTHER = "job_01h455vb4pex5vsknk084sn02r"
 CLAIM = "0198a1b2-0000-7000-8000-000000000001"
-RUN = CurrentRun(
-    job_id=JOB, run_no=3, phase=Phase.RUNNING, claim_id=CLAIM, began_ns=5, timeout_seconds=60.5, grace_seconds=0.5
-)
+KEY, LAST = RunKey("ten_" + "a" * 60, JOB, 3), RunKey("ten_b", OTHER, 2**31 - 1)
+RUN = CurrentRun(key=KEY, phase=Phase.RUNNING, claim_id=CLAIM, began_ns=5, timeout_seconds=60.5, grace_seconds=0.5)
 PID = 4711
 
 
@@ -30,7 +29,7 @@ def board() -> RunBoard:
 def _completed(text: str = "{}") -> CompletedRun:
     at = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone(timedelta(hours=2)))
     return CompletedRun(
-        end=RunEnd(job_id=JOB, run_no=3, status=Status.COMPLETED, elapsed_ms=7, output_json=text),
+        end=RunEnd(run=KEY, status=Status.COMPLETED, elapsed_ms=7, output_json=text),
         began_at=at,
         lines=[LogLine(seq=9, ts=at, level=LogLevel.WARN, msg="Zeile\n\u2028 zwei")],
         progress_json='{"fraction":0.5}',
@@ -47,11 +46,11 @@ def test_what_a_process_publishes_is_read_by_its_pid(board: RunBoard) -> None:
     found = board.read(PID)
     assert found is not None
     assert before <= found.since <= time.monotonic()
-    assert (found.key, found.phase, found.claim_id) == ((JOB, 3), Phase.RUNNING, CLAIM)
+    assert (found.key, found.phase, found.claim_id) == (KEY, Phase.RUNNING, CLAIM)
     assert (found.began_ns, found.timeout_seconds, found.grace_seconds, found.next_run) == (5, 60.5, 0.5, None)
     assert board.read(PID + 1) is None
-    part.publish(CurrentRun(job_id=JOB, run_no=3, phase=Phase.ENDING, next_run=(OTHER, 2**31 - 1)))
-    assert board.read_all()[PID].next_run == (OTHER, 2**31 - 1)
+    part.publish(CurrentRun(key=KEY, phase=Phase.ENDING, next_run=LAST))
+    assert board.read_all()[PID].next_run == LAST
     part.publish(None)
     assert board.read_all() == {}
 
@@ -64,7 +63,7 @@ def test_a_child_publishes_across_the_fork(board: RunBoard) -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     # Its last word stays until another process takes its place.
-    assert board.read_all()[pid].key == (JOB, 3)
+    assert board.read_all()[pid].key == KEY
     board.of_process(0).open(PID)
     assert board.read_all() == {}
 
@@ -85,7 +84,7 @@ def test_the_run_before_is_read_until_the_next_one_is_published_whole(
             numbers.append(board.read(PID))
 
     monkeypatch.setattr(run_board, "_NUMBER", Interrupted())
-    part.publish(CurrentRun(job_id=OTHER, run_no=1, phase=Phase.CLAIMING))
+    part.publish(CurrentRun(key=RunKey("ten_a", OTHER, 1), phase=Phase.CLAIMING))
     ((before),) = numbers
     assert before is not None
     assert before.job_id == JOB

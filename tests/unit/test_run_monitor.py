@@ -13,14 +13,15 @@ from typing import Any
 import psutil
 import pytest
 
+from ava.domain.job import RunKey
 from ava.errors import DatabaseUnavailable
 from ava.node import processes
 from ava.node.parent import run_monitor
 from ava.node.parent.tracked_run import DeadProcess, GivenRuns
-from ava.node.run_board import Phase, RunKey
+from ava.node.run_board import Phase
 from harness.polling import wait_until
 from harness.system import lives
-from tests.unit.monitored_node import Node, Store
+from tests.unit.monitored_node import Node, Store, run_of
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_node_whose_row_is_gone_registers_again(node: Node) -> None:
 def test_the_heartbeat_counts_busy_processes_not_runs(node: Node) -> None:
     _, child = node.run("job_a")
     node.run("job_b")
-    node.monitor.give(GivenRuns(pid=child.pid, runs=(("job_c", 1),)))
+    node.monitor.give(GivenRuns(pid=child.pid, runs=(run_of("job_c"),)))
     node.start()
     wait_until(lambda: (2,) in node.store.named("heartbeat"))
     assert node.store.named("heartbeat")[-1] == (2,)
@@ -60,7 +61,7 @@ def test_a_cancelled_run_is_stopped_and_its_neighbour_is_not(node: Node) -> None
     _, child = node.run("job_a", grace_seconds=30)
     _, neighbour = node.run("job_b", grace_seconds=30)
     node.start()
-    node.store.cancelled.add(("job_a", 1))
+    node.store.cancelled.add(run_of("job_a"))
     wait_until(lambda: child.received() == [("job_a.1", "cancel")])
     wait_until(lambda: child.received() == [("job_a.1", "cancel")], what="it is sent again")
     assert neighbour.received() == []
@@ -71,7 +72,7 @@ def test_a_cancelled_run_is_stopped_and_its_neighbour_is_not(node: Node) -> None
 def test_a_cancelled_run_that_does_not_end_is_killed_and_ends_as_cancelled(node: Node) -> None:
     given, child = node.run("job_a", grace_seconds=0.1)
     _, neighbour = node.run("job_b")
-    node.store.cancelled.add(("job_a", 1))
+    node.store.cancelled.add(run_of("job_a"))
     node.start()
     wait_until(lambda: child.was_killed)
     node.lose(given)
@@ -83,7 +84,7 @@ def test_a_cancelled_run_that_does_not_end_is_killed_and_ends_as_cancelled(node:
 
 def test_a_run_that_is_lost_is_stopped_and_nothing_is_written_of_it(node: Node) -> None:
     given, child = node.run("job_a", grace_seconds=30)
-    node.store.over.add(("job_a", 1))
+    node.store.over.add(run_of("job_a"))
     node.start()
     wait_until(lambda: child.received() == [("job_a.1", "lost")])
     node.lose(given)
@@ -106,7 +107,7 @@ def test_runs_are_checked_between_two_heartbeats(node: Node) -> None:
     _, child = node.run("job_a", grace_seconds=30)
     node.start()
     wait_until(lambda: node.store.checks > 1)
-    node.store.cancelled.add(("job_a", 1))
+    node.store.cancelled.add(run_of("job_a"))
     wait_until(lambda: child.received() == [("job_a.1", "cancel")])
     assert node.store.named("heartbeat") == []
 
@@ -124,7 +125,7 @@ def test_a_check_that_is_asked_for_comes_at_once(node: Node, monkeypatch: pytest
     _, child = node.run("job_a", grace_seconds=30)
     node.start()
     wait_until(lambda: node.store.checks == 1)
-    node.store.cancelled.add(("job_a", 1))
+    node.store.cancelled.add(run_of("job_a"))
     time.sleep(0.3)
     assert child.received() == []
     node.monitor.check_now()
@@ -138,7 +139,7 @@ def test_the_process_of_a_run_that_has_ended_is_not_killed(node: Node) -> None:
     assert node.monitor.take_back(given)
     assert not node.monitor.take_back(given)
     node.start()
-    node.store.over |= {("job_a", 1), ("job_b", 1)}
+    node.store.over |= {run_of("job_a"), run_of("job_b")}
     wait_until(lambda: neighbour.was_killed)
     assert child.is_alive
 
@@ -158,7 +159,7 @@ def test_the_process_of_a_run_that_ends_just_before_the_kill_is_not_killed_but_g
         freeze(pid)
 
     monkeypatch.setattr(processes, "freeze", end_and_freeze)
-    node.store.cancelled |= {("job_a", 1), ("job_b", 1)}
+    node.store.cancelled |= {run_of("job_a"), run_of("job_b")}
     node.start()
     wait_until(lambda: neighbour.was_killed)
     wait_until(lambda: psutil.Process(child.pid).status() == psutil.STATUS_SLEEPING, what="it goes on")
@@ -172,7 +173,7 @@ def test_no_process_is_killed_that_is_not_a_child_of_this_one(node: Node) -> Non
         _, child = node.run("job_a")
         child.board.open(pid)
         child.publish("job_a")
-        node.monitor.give(GivenRuns(pid=pid, runs=(("job_a", 1),)))
+        node.monitor.give(GivenRuns(pid=pid, runs=(run_of("job_a"),)))
         node.start()
         node.monitor.abandon()
         node.close()
@@ -191,7 +192,7 @@ def test_a_dead_childs_run_is_rescued_as_lost(node: Node) -> None:
 
 def test_a_run_that_was_never_claimed_only_loses_its_number(node: Node) -> None:
     given, _ = node.run("job_a")
-    node.store.unclaimed.add(("job_a", 1))
+    node.store.unclaimed.add(run_of("job_a"))
     node.start()
     node.lose(given)
     node.rescue_another("job_z")
@@ -223,7 +224,7 @@ def test_a_write_that_meets_an_outage_is_done_later(node: Node, monkeypatch: pyt
     met: list[str] = []
 
     def break_off(_connection: Any, wanted: Sequence[RunKey], _process: DeadProcess, **_: Any) -> None:
-        met.extend(job_id for job_id, _ in wanted)
+        met.extend(run.job_id for run in wanted)
         if len(met) < 3:
             raise DatabaseUnavailable
 

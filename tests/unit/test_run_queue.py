@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from ava.domain import run_groups
+from ava.domain.job import RunKey
 from ava.domain.messages import Message
 from ava.node.child import run_queue
 from ava.node.child.run_queue import QueuedRun, RunQueue, Way
 
-FIRST, SECOND, THIRD = ("job_a", 1), ("job_b", 1), ("job_c", 4)
+FIRST, SECOND, THIRD = RunKey("ten_a", "job_a", 1), RunKey("ten_b", "job_b", 1), RunKey("ten_a", "job_c", 4)
 WORKER = "wkr_a"
 GROUP = Message(WORKER, (FIRST, SECOND, THIRD))
 CLAIM, OTHER_CLAIM = "claim", "other"
@@ -22,8 +23,12 @@ NOW = 1000.0
 IN_TIME, LATE = NOW + run_groups.SECONDS / 2, NOW + run_groups.SECONDS
 
 
-def _job(run: tuple[str, int]) -> Any:
-    return SimpleNamespace(id=run[0], run_no=run[1], worker_id=WORKER)
+def _job(run: RunKey) -> Any:
+    return SimpleNamespace(run=run, worker_id=WORKER)
+
+
+def _run(job_id: str) -> RunKey:
+    return RunKey("ten_a", job_id, 1)
 
 
 def _received(message: Message = GROUP) -> RunQueue:
@@ -226,12 +231,12 @@ def test_what_waits_is_late_once_the_message_has_had_its_time() -> None:
 def test_what_could_not_be_requeued_is_late_also_after_the_next_message_and_keeps_its_claim() -> None:
     queue = _received()
     late = queue.take_late()
-    queue.receive(Message("wkr_b", (("job_d", 1), ("job_e", 1))), OTHER_CLAIM, NOW)
+    queue.receive(Message("wkr_b", (_run("job_d"), _run("job_e"))), OTHER_CLAIM, NOW)
     assert queue.has_late(NOW)
     # The requeue that was on its way has succeeded after all.
-    queue.receive(Message("wkr_b", (("job_f", 1),)), OTHER_CLAIM, NOW)
+    queue.receive(Message("wkr_b", (_run("job_f"),)), OTHER_CLAIM, NOW)
     queue.forget_late(late)
-    assert [(*run.key, run.claim_id) for run in queue.take_late()] == [("job_e", 1, OTHER_CLAIM)]
+    assert [(run.key, run.claim_id) for run in queue.take_late()] == [(_run("job_e"), OTHER_CLAIM)]
 
 
 def test_the_last_run_may_be_taken_while_the_others_are_requeued() -> None:
@@ -249,7 +254,7 @@ def test_the_last_run_may_be_taken_while_the_others_are_requeued() -> None:
 
 def test_each_run_is_taken_or_requeued_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_queue.run_groups, "SECONDS", 60.0)
-    runs = tuple((f"job_{number}", 1) for number in range(2000))
+    runs = tuple(_run(f"job_{number}") for number in range(2000))
     queue = _received(Message(WORKER, runs))
     late: list[QueuedRun] = []
     companion = threading.Thread(target=lambda: late.extend(queue.take_late()))

@@ -45,10 +45,9 @@ class ErrorGroups:
         if ungrouped:
             others = {other: tenants[error_id] for error_id, other in ungrouped.items()}
             known = counting.known(connection, {error_id: tenants[error_id] for error_id in known} | others)
-        labels = {job.id: job.error_id for job in unlabelled}
-        counting.label(
-            connection, labels | {job.id: ungrouped[job.error_id] for job in jobs if job.error_id in ungrouped}
-        )
+        labels = {(job.tenant_id, job.id): job.error_id for job in unlabelled}
+        labels |= {(job.tenant_id, job.id): ungrouped[job.error_id] for job in jobs if job.error_id in ungrouped}
+        counting.label(connection, labels)
         updates = gather(jobs, ungrouped)
         new = [update for update in updates if update.id not in known]
         returned = [update for update in updates if update.id in known and comes_back(update, *known[update.id])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
@@ -30,7 +30,7 @@ class Promotions(Duty):
         super().__init__()
         self._database = database
         self._server: Hashable = None
-        self._newest_id: str | None = None
+        self._newest: Sequence[str] | None = None
 
     def run_once(self, _now: float) -> int:
         """Record the server's timeline if another server answers. Returns 1 if that is a promotion, or a loss.
@@ -38,7 +38,7 @@ class Promotions(Duty):
         On the same server a job that is missing was deleted by retention.
         """
         with self._database.connect() as connection:
-            found = promotions.look(connection, known_id=self._newest_id)
+            found = promotions.look(connection, known=self._newest)
             if found.timeline is None:
                 return 0
             is_another = found.server != self._server
@@ -46,7 +46,7 @@ class Promotions(Duty):
             running = promotions.record(connection, found.timeline, is_lossy=is_lossy) if is_another else None
         if is_another and self._server is not None:
             self.on_change()
-        self._server, self._newest_id = found.server, found.newest_id
+        self._server, self._newest = found.server, found.newest
         if running is None:
             return 0
         lost = "without the last commits" if is_lossy else "and no loss was seen"

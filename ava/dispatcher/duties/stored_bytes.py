@@ -40,7 +40,7 @@ class StoredBytes(Duty):
     def _begin(self) -> None:
         self._sums: Counter[str] = Counter()
         self._kinds = list(storage.KINDS)
-        self._place: tuple[str, int] | None = None
+        self._place: storage.Place | None = None
 
     def run_once(self, now: float) -> int:
         """Read pages for a part of a second. Returns the number of tenants, if that completes a pass."""

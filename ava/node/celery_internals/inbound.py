@@ -16,8 +16,8 @@ from ava.domain.messages import SIGNATURE, TASK, is_signed, read_arguments
 
 __all__ = ["GuardedControlNode", "MessageRefused", "admit"]
 
-#: The most bytes of a message's body. Ours have at most 1,100: 250, and 50 for each further run.
-MAX_BYTES = 2048
+#: The most bytes of a message's body. Ours have at most 2,100: 320, and 120 for each further run.
+MAX_BYTES = 4096
 
 
 class MessageRefused(Exception):

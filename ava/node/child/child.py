@@ -134,10 +134,8 @@ class Child:
 
     def defer(self, message: Message) -> None:
         """Put off the jobs of a worker whose handler this node does not have."""
-        for job_id, run_no in message.runs:
-            self._run_writer.defer(
-                job_id, run_no, message.worker_id, dead_after_seconds=self._settings.node_dead_seconds
-            )
+        for run in message.runs:
+            self._run_writer.defer(run, message.worker_id, dead_after_seconds=self._settings.node_dead_seconds)
 
     def may_follow(self, run: Run | None) -> bool:
         """Decide how the current run ends. Returns True if another one may follow it within its message."""
@@ -314,8 +312,7 @@ class Child:
                 with self._database.connect() as connection:
                     return log_lines.append(
                         connection,
-                        job_id=run.job.id,
-                        run_no=run.job.run_no,
+                        run=run.job.run,
                         claim_id=run.claim_id,
                         lines=lines,
                         progress_json=progress_json,

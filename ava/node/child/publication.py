@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from ava.domain.job import RunKey
 from ava.node.child.run import Run
-from ava.node.run_board import CurrentRun, Phase, ProcessBoard, RunKey
+from ava.node.run_board import CurrentRun, Phase, ProcessBoard
 
 __all__ = ["Publication"]
 
@@ -18,10 +19,7 @@ class Publication:
 
     def claiming(self, run: RunKey, claim_id: str) -> None:
         """A run is about to be claimed, or asked about before it begins."""
-        job_id, run_no = run
-        self._board.publish(
-            CurrentRun(job_id=job_id, run_no=run_no, phase=Phase.CLAIMING, claim_id=claim_id, timeout_seconds=math.inf)
-        )
+        self._board.publish(CurrentRun(key=run, phase=Phase.CLAIMING, claim_id=claim_id, timeout_seconds=math.inf))
 
     def running(self, run: Run) -> None:
         """The handler of a run is about to begin."""
@@ -42,8 +40,7 @@ class Publication:
     def _publish(self, run: Run, phase: Phase, next_run: RunKey | None = None) -> None:
         self._board.publish(
             CurrentRun(
-                job_id=run.job.id,
-                run_no=run.job.run_no,
+                key=run.job.run,
                 phase=phase,
                 claim_id=run.claim_id or "",
                 began_ns=run.began_ns,

@@ -62,7 +62,7 @@ class Run:
         self.span = span
         self.handler = handler
         self.log = log
-        self.task_id = task_id(job.id, job.run_no)
+        self.task_id = task_id(job.run)
         self.stopped_for: Stop | None = None
         #: What the handler returned, and what it raised.
         self.output: Any = None

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ava.domain import run_groups
-from ava.domain.job import Job
+from ava.domain.job import Job, RunKey
 from ava.domain.messages import Message
-from ava.node.run_board import RunKey
 
 __all__ = ["QueuedRun", "RunQueue", "Way"]
 
@@ -42,8 +41,7 @@ class Way(Enum):
 class QueuedRun:
     """A run that has not begun."""
 
-    job_id: str
-    run_no: int
+    key: RunKey
     worker_id: str
     #: The claim that it shares with others of its message, if they are claimed together; else that of its own.
     claim_id: str
@@ -59,11 +57,6 @@ class QueuedRun:
     is_alone: bool = False
     #: Whether other runs have begun since it was claimed, so that it is to be checked first.
     is_to_check: bool = False
-
-    @property
-    def key(self) -> RunKey:
-        """Returns the run as the store knows it."""
-        return self.job_id, self.run_no
 
     @property
     def message(self) -> Message:
@@ -92,9 +85,9 @@ class RunQueue:
         """Begin a message: the turn of its first run has come."""
         self._set_late(self._waiting)
         if self.next is None or self.next.key != message.runs[0]:
-            self.next = QueuedRun(*message.runs[0], message.worker_id, claim_id, is_within=False)
+            self.next = QueuedRun(message.runs[0], message.worker_id, claim_id, is_within=False)
         self.claim_id = claim_id
-        self._waiting.extend(QueuedRun(*run, message.worker_id, claim_id) for run in message.runs[1:])
+        self._waiting.extend(QueuedRun(run, message.worker_id, claim_id) for run in message.runs[1:])
         self._ends_at, self._look_at = now + run_groups.SECONDS, now + run_groups.LOOK_SECONDS
         self._passes_until = now + _PASSING_SECONDS
 
@@ -111,9 +104,9 @@ class RunQueue:
 
     def note_claimed(self, wanted: Sequence[QueuedRun], jobs: Iterable[Job], claim_id: str, now: float) -> None:
         """Note which of the wanted runs were claimed. One that was not claimed with others is claimed alone later."""
-        claimed = {job.id: job for job in jobs}
+        claimed = {job.run: job for job in jobs}
         for run in wanted:
-            run.job, run.claim_id, run.claimed_at = claimed.get(run.job_id), claim_id, now
+            run.job, run.claim_id, run.claimed_at = claimed.get(run.key), claim_id, now
             run.is_shared = run.job is not None and len(wanted) > 1
             run.is_to_check = run.is_shared and run is not self.next
             run.is_alone = run.job is None
@@ -168,9 +161,7 @@ class RunQueue:
 
     def follow(self, job: Job, claim_id: str, sent_ns: int, *, is_within: bool) -> None:
         """The statement that wrote the end of the last run has claimed the next one."""
-        self.next = QueuedRun(
-            job.id, job.run_no, job.worker_id, claim_id, is_within=is_within, job=job, sent_ns=sent_ns
-        )
+        self.next = QueuedRun(job.run, job.worker_id, claim_id, is_within=is_within, job=job, sent_ns=sent_ns)
 
     def is_over_time(self, now: float) -> bool:
         """Returns True if the message has had its time."""

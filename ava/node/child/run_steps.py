@@ -18,7 +18,7 @@ from datetime import timedelta
 
 from ava.broker.dropped import DROPPED
 from ava.domain import priority
-from ava.domain.job import LogLevel, LogLine, RunEnd, Status
+from ava.domain.job import JobKey, LogLevel, LogLine, RunEnd, Status
 from ava.domain.messages import Message
 from ava.handler import registry
 from ava.node.celery_internals.take_ahead import TakeAhead
@@ -84,12 +84,12 @@ class RunSteps:
             self._claim_alone(queue.next, writer)
 
     def _claim_alone(self, queued: QueuedRun, writer: RunWriter) -> None:
-        (job_id, run_no), claim_id = queued.key, str(uuid.uuid4())
+        claim_id = str(uuid.uuid4())
         self.publication.claiming(queued.key, claim_id)
-        if (job := writer.claim(job_id, run_no, queued.worker_id, claim_id)) is not None:
+        if (job := writer.claim(queued.key, queued.worker_id, claim_id)) is not None:
             self._queue.note_claimed([queued], [job], claim_id, time.monotonic())
-        elif not writer.park_paused(job_id, run_no, queued.worker_id) and writer.names_other_worker(
-            job_id, queued.worker_id
+        elif not writer.park_paused(queued.key, queued.worker_id) and writer.names_other_worker(
+            queued.key, queued.worker_id
         ):
             DROPPED.drop("worker")
 
@@ -200,7 +200,7 @@ class RunSteps:
             return None
         if len(message.runs) > 1 and self.handler_times.max_together(message.worker_id) > 1:
             return None
-        return QueuedRun(*message.runs[0], message.worker_id, "", is_within=False)
+        return QueuedRun(message.runs[0], message.worker_id, "", is_within=False)
 
     def _pass_permit(
         self, run: Run, end: RunEnd, lines: Sequence[LogLine], writer: RunWriter, *, goes_on: bool
@@ -218,7 +218,7 @@ class RunSteps:
         if goes_on:
             self._take_ahead.announce_soon_free()
 
-    def _write_kept(self, act: Callable[[Sequence[CompletedRun], str], dict[str, Status]]) -> None:
+    def _write_kept(self, act: Callable[[Sequence[CompletedRun], str], dict[JobKey, Status]]) -> None:
         """Write the kept ends, by `act`, and report them. They are kept if it raises."""
         if not self._kept:
             return
@@ -226,7 +226,7 @@ class RunSteps:
         written, self._kept = self._kept, []
         self._board.forget_ends()
         for run, _ in written:
-            run_reports.report_end(run, statuses.get(run.job.id))
+            run_reports.report_end(run, statuses.get(run.job.key))
             run.span.end()
 
     # What has become late ------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class RunSteps:
             with database.connect() as connection:
                 # In this order: once a run is recalled, a claim that is on its way cannot get it.
                 recall.recall_runs(connection, [run.key for run in late])
-                end.give_back(connection, [(*run.key, run.claim_id) for run in late])
+                end.give_back(connection, [(run.key, run.claim_id) for run in late])
             self._queue.forget_late(late)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ava.domain.job import Job, LogLine, RunEnd, Status
+from ava.domain.job import Job, JobKey, LogLine, RunEnd, RunKey, Status
 from ava.domain.messages import Message
 from ava.domain.worker import WorkerSettings
 from ava.errors import DatabaseUnavailable
@@ -33,16 +33,16 @@ class RunWriter:
         self._kept = database.dedicated()
         self._node_id = node_id
 
-    def claim(self, job_id: str, run_no: int, worker_id: str, claim_id: str) -> Job | None:
+    def claim(self, run: RunKey, worker_id: str, claim_id: str) -> Job | None:
         """Start a run. Returns None if it cannot be claimed."""
-        wanted = self._claim(job_id, run_no, worker_id, claim_id)
+        wanted = self._claim(run, worker_id, claim_id)
         # An earlier try may have claimed the run and lost the database before the reply; `claimed` finds that claim.
         return self._persist(lambda c: claim.claim(c, wanted) or claim.claimed(c, wanted))
 
-    def _claim(self, job_id: str, run_no: int, worker_id: str, claim_id: str) -> Claim:
-        return Claim(job_id=job_id, run_no=run_no, worker_id=worker_id, node_id=self._node_id, claim_id=claim_id)
+    def _claim(self, run: RunKey, worker_id: str, claim_id: str) -> Claim:
+        return Claim(run=run, worker_id=worker_id, node_id=self._node_id, claim_id=claim_id)
 
-    def claim_together(self, wanted: Sequence[tuple[str, int]], worker_id: str, claim_id: str) -> list[Job]:
+    def claim_together(self, wanted: Sequence[RunKey], worker_id: str, claim_id: str) -> list[Job]:
         """Start runs of one worker. Returns the jobs of those that could be claimed."""
 
         def act(connection: Connection) -> list[Job]:
@@ -54,33 +54,30 @@ class RunWriter:
 
     def check(self, job: Job, claim_id: str | None, *, outranked_by: int) -> RunCheck | None:
         """Returns what is to be known before a claimed run begins, or None if the run has lost its job."""
-        return self._persist(
-            lambda c: claim.check(c, job_id=job.id, run_no=job.run_no, claim_id=claim_id, outranked_by=outranked_by)
-        )
+        return self._persist(lambda c: claim.check(c, run=job.run, claim_id=claim_id, outranked_by=outranked_by))
 
-    def end_together(self, completed: Sequence[CompletedRun], claim_id: str) -> dict[str, Status]:
-        """Write the ends of completed runs of one claim. Returns the jobs' statuses by id."""
+    def end_together(self, completed: Sequence[CompletedRun], claim_id: str) -> dict[JobKey, Status]:
+        """Write the ends of completed runs of one claim. Returns the jobs' statuses."""
         return self._persist(lambda c: end.end_together(c, completed, claim_id=claim_id))
 
     def worker_settings(self, job: Job) -> tuple[WorkerSettings | None, WorkerSettings | None]:
         """Returns what a job's tenant and the platform have set of its worker."""
         return self._persist(lambda c: worker_settings.read(c, tenant_id=job.tenant_id, worker_id=job.worker_id))
 
-    def park_paused(self, job_id: str, run_no: int, worker_id: str) -> bool:
+    def park_paused(self, run: RunKey, worker_id: str) -> bool:
         """Park a job that could not be claimed. Returns False unless its worker is paused."""
-        return self._persist(lambda c: park.park_unclaimed(c, job_id=job_id, run_no=run_no, worker_id=worker_id))
+        return self._persist(lambda c: park.park_unclaimed(c, run=run, worker_id=worker_id))
 
-    def names_other_worker(self, job_id: str, worker_id: str) -> bool:
+    def names_other_worker(self, run: RunKey, worker_id: str) -> bool:
         """Returns True if a message that could not be claimed named another worker than the job's row does."""
-        return self._persist(lambda c: claim.names_other_worker(c, job_id=job_id, worker_id=worker_id))
+        return self._persist(lambda c: claim.names_other_worker(c, run=run, worker_id=worker_id))
 
-    def defer(self, job_id: str, run_no: int, worker_id: str, *, dead_after_seconds: float) -> None:
+    def defer(self, run: RunKey, worker_id: str, *, dead_after_seconds: float) -> None:
         """Put off a job whose handler this node does not have."""
         self._persist(
             lambda c: park.park_unclaimed(
                 c,
-                job_id=job_id,
-                run_no=run_no,
+                run=run,
                 worker_id=worker_id,
                 lacks_handler=True,
                 dead_after_seconds=dead_after_seconds,
@@ -93,7 +90,7 @@ class RunWriter:
         It uses a connection of the pool, because a signal handler calls it while the kept connection may be in use.
         """
         with self._database.connect() as connection:
-            return claim.owns_job(connection, job_id=run.job.id, run_no=run.job.run_no, claim_id=run.claim_id)
+            return claim.owns_job(connection, run=run.job.run, claim_id=run.claim_id)
 
     def end(
         self, run: Run, run_end: RunEnd, lines: Sequence[LogLine], following: tuple[Message, str] | None = None
@@ -110,7 +107,7 @@ class RunWriter:
         if following is None:
             return self._persist(lambda c: end.end(c, run_end, lines, progress_json, claim_id=claim_id)), None
         message, next_claim_id = following
-        wanted = self._claim(*message.runs[0], message.worker_id, next_claim_id)
+        wanted = self._claim(message.runs[0], message.worker_id, next_claim_id)
 
         def act(connection: Connection) -> tuple[Status | None, Job | None]:
             status, job = end.end_and_claim(connection, run_end, lines, progress_json, wanted, claim_id=claim_id)
@@ -147,14 +144,11 @@ class RunWriter:
         """Return a run's job to the queue, because the node shuts down."""
 
         def act(connection: Connection) -> None:
-            if not log_lines.append(
-                connection, job_id=run.job.id, run_no=run.job.run_no, claim_id=run.claim_id, lines=lines
-            ):
+            if not log_lines.append(connection, run=run.job.run, claim_id=run.claim_id, lines=lines):
                 return
             rescue.rescue(
                 connection,
-                job_id=run.job.id,
-                run_no=run.job.run_no,
+                run=run.job.run,
                 node_id=self._node_id,
                 msg="Handler interrupted, the worker is shutting down",
                 error="WorkerLost: the worker was shut down",
@@ -178,8 +172,7 @@ class RunWriter:
 def _put_off_rate(connection: Connection, run_end: RunEnd, claim_id: str | None) -> bool:
     return permits.put_off_rate(
         connection,
-        job_id=run_end.job_id,
-        run_no=run_end.run_no,
+        run=run_end.run,
         claim_id=claim_id,
         seconds=run_end.retry_in_seconds or 0,
     )

@@ -11,20 +11,18 @@ import time
 from collections.abc import Set
 from dataclasses import dataclass
 
+from ava.domain.job import RunKey
 from ava.node.parent import loop_liveness
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import rescue
 
-__all__ = ["Orphan", "Orphans"]
+__all__ = ["Orphans"]
 
 _log = logging.getLogger(__name__)
 
 #: Seconds for which a run must have been an orphan without a break: far more than a child's report takes.
 _PATIENCE_SECONDS = 8.0
-
-#: A job's id and a run's number.
-Orphan = tuple[str, int]
 
 
 @dataclass
@@ -34,9 +32,9 @@ class Orphans:
     node_id: str
 
     def __post_init__(self) -> None:
-        self._since: dict[Orphan, float] = {}
+        self._since: dict[RunKey, float] = {}
 
-    def find(self, connection: Connection, held: Set[Orphan]) -> list[Orphan]:
+    def find(self, connection: Connection, held: Set[RunKey]) -> list[RunKey]:
         """Returns the runs that have been orphans for long enough. `held`: the runs of the node's processes.
 
         While Celery's loop stands still, `held` is out of date, and no run counts as an orphan.
@@ -49,17 +47,15 @@ class Orphans:
         self._since = {orphan: self._since.get(orphan, now) for orphan in orphans}
         return [orphan for orphan, since in self._since.items() if now - since >= _PATIENCE_SECONDS]
 
-    def rescue(self, connection: Connection, orphan: Orphan) -> None:
+    def rescue(self, connection: Connection, orphan: RunKey) -> None:
         """Rescue an orphan: its job returns to the queue, or ends if it was lost too often."""
-        job_id, run_no = orphan
         rescue.rescue(
             connection,
-            job_id=job_id,
-            run_no=run_no,
+            run=orphan,
             node_id=self.node_id,
             msg="Handler lost: no process of its node runs it",
             error="WorkerLost: no process of the worker ran it any more",
             is_loss=True,
         )
         self._since.pop(orphan, None)
-        _log.error("Orphaned run rescued: no process ran it", extra={"job_id": job_id, "run_no": run_no})
+        _log.error("Orphaned run rescued: no process ran it", extra={"job_id": orphan.job_id, "run_no": orphan.run_no})

@@ -13,13 +13,14 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 
+from ava.domain.job import RunKey
 from ava.node import processes
 from ava.node.mailbox import send_stop
 from ava.node.outcome import Stop
 from ava.node.parent import deadlines
 from ava.node.parent.deadlines import Decision, NodeState
 from ava.node.parent.tracked_run import DeadProcess, GivenRuns, TrackedRun
-from ava.node.run_board import RunBoard, RunKey
+from ava.node.run_board import RunBoard
 from ava.store.fleet.nodes import RunDirectives
 
 __all__ = ["PoolRuns"]

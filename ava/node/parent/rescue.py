@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ava import tracing
-from ava.domain.job import LogLevel, LogLine
+from ava.domain.job import LogLevel, LogLine, RunKey
 from ava.node.outcome import Stop
 from ava.node.parent.tracked_run import DeadProcess
-from ava.node.run_board import CurrentRun, Phase, RunKey
+from ava.node.run_board import CurrentRun, Phase
 from ava.store.engine.database import Connection
 from ava.store.jobs.moves import claim, end, log_lines, pass_permit, recall, rescue
 from ava.tracing import Kind
@@ -36,20 +36,17 @@ def rescue_runs(
         if process.pid and not process.had(run):
             _requeue(connection, run, node_id)
         elif _rescue(connection, run, process, node_id=node_id, error=error):
-            job_id, run_no = run
-            _log.warning("Run rescued from a dead process", extra={"job_id": job_id, "run_no": run_no})
-            _report_span(connection, job_id, process)
+            _log.warning("Run rescued from a dead process", extra={"job_id": run.job_id, "run_no": run.run_no})
+            _report_span(connection, run, process)
 
 
 def _requeue(connection: Connection, run: RunKey, node_id: str) -> None:
     """Return a run to the queue that has not begun. One that has ended stays as it is."""
-    job_id, run_no = run
     # A claim may still be on its way to the database. It must not succeed after this.
     if not recall.recall_runs(connection, [run]):
         rescue.rescue(
             connection,
-            job_id=job_id,
-            run_no=run_no,
+            run=run,
             node_id=node_id,
             msg="Handler not started: its process has ended",
             error="",
@@ -59,7 +56,6 @@ def _requeue(connection: Connection, run: RunKey, node_id: str) -> None:
 
 def _rescue(connection: Connection, run: RunKey, process: DeadProcess, *, node_id: str, error: str) -> bool:
     """Rescue a run that the process had. Returns False if there was nothing to write."""
-    job_id, run_no = run
     if recall.recall_runs(connection, [run]):
         return True
     if process.current is not None and process.current.key == run and process.current.phase is not Phase.CLAIMING:
@@ -69,27 +65,25 @@ def _rescue(connection: Connection, run: RunKey, process: DeadProcess, *, node_i
     if _write(connection, run, stop, process, node_id=node_id, error=error):
         return True
     # It has ended, and passed its place of a limit to another run, with which the process has died.
-    passed = pass_permit.passed_by(connection, job_id=job_id, run_no=run_no, node_id=node_id)
+    passed = pass_permit.passed_by(connection, run=run, node_id=node_id)
     return passed is not None and _write(connection, passed, shutdown, process, node_id=node_id, error=error)
 
 
 def _write(
     connection: Connection, run: RunKey, stop: Stop | None, process: DeadProcess, *, node_id: str, error: str
 ) -> bool:
-    job_id, run_no = run
     if stop is Stop.LOST:
         return False
     if stop in (Stop.TIMEOUT, Stop.CANCEL):
         if stop is Stop.TIMEOUT and process.current is not None:
             error = f"Timeout: exceeded {process.current.timeout_seconds:g} s"
-        status = rescue.end_killed_run(connection, job_id=job_id, run_no=run_no, node_id=node_id, error=error)
+        status = rescue.end_killed_run(connection, run=run, node_id=node_id, error=error)
         return status is not None
     is_loss = stop is None
     reason = f"lost: {error.partition(': ')[2]}" if is_loss else "interrupted, the worker is shutting down"
     job = rescue.rescue(
         connection,
-        job_id=job_id,
-        run_no=run_no,
+        run=run,
         node_id=node_id,
         msg=f"Handler {reason}",
         error=error,
@@ -101,17 +95,15 @@ def _write(
 def _store_opening(connection: Connection, current: CurrentRun) -> None:
     """Store the first line of a run whose process died before it stored any. A claim of several runs stores none."""
     began_at = datetime.fromtimestamp(current.began_ns / 1e9, UTC)
-    seq = current.run_no * log_lines.SEQ_PER_RUN
+    seq = current.key.run_no * log_lines.SEQ_PER_RUN
     opening = LogLine(seq=seq, ts=began_at, level=LogLevel.INFO, msg=log_lines.OPENING)
-    log_lines.append(
-        connection, job_id=current.job_id, run_no=current.run_no, claim_id=current.claim_id or None, lines=[opening]
-    )
+    log_lines.append(connection, run=current.key, claim_id=current.claim_id or None, lines=[opening])
 
 
-def _report_span(connection: Connection, job_id: str, process: DeadProcess) -> None:
+def _report_span(connection: Connection, run: RunKey, process: DeadProcess) -> None:
     """Report the span of a run whose process was killed and cannot report it."""
     current, stop = process.current, process.stop
-    if current is None or not tracing.can_report() or (job := claim.show(connection, job_id)) is None:
+    if current is None or not tracing.can_report() or (job := claim.show(connection, run)) is None:
         return
     # The number of this attempt is not known here: a run that returned to the queue has given it back.
     about = {name: value for name, value in tracing.describe(job).items() if name != "ava.attempt"}

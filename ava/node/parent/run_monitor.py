@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ava.broker.refusals import Refusals
+from ava.domain.job import RunKey
 from ava.domain.worker import WorkerSpec
 from ava.errors import DatabaseUnavailable
 from ava.metrics import counters
@@ -29,7 +30,7 @@ from ava.node.parent.orphans import Orphans
 from ava.node.parent.pool_runs import PoolRuns
 from ava.node.parent.rescue import rescue_runs
 from ava.node.parent.tracked_run import DeadProcess, GivenRuns
-from ava.node.run_board import RunBoard, RunKey
+from ava.node.run_board import RunBoard
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes

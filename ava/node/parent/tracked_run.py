@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from ava.domain.job import RunKey
 from ava.domain.messages import task_id
 from ava.node.outcome import Stop
 from ava.node.parent.deadlines import RunState
-from ava.node.run_board import CurrentRun, KeptEnds, Phase, RunKey
+from ava.node.run_board import CurrentRun, KeptEnds, Phase
 
 __all__ = ["DeadProcess", "GivenRuns", "TrackedRun"]
 
@@ -68,7 +69,7 @@ class TrackedRun:
     @property
     def task_id(self) -> str:
         """Returns the name of the run in a stop."""
-        return task_id(*self.key)
+        return task_id(self.key)
 
     @property
     def stop(self) -> Stop | None:

@@ -42,14 +42,17 @@ def rooms(connection: Connection, tenants: Sequence[str], most: int) -> dict[str
 
 _LABEL = Statement("""
 UPDATE jobs AS j SET error_id = g.error_id
-FROM unnest(%(ids)s::uuid[], %(error_ids)s::uuid[]) AS g (id, error_id) WHERE j.id = g.id
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(error_ids)s::uuid[]) AS g (tenant_id, id, error_id)
+WHERE j.tenant_id = g.tenant_id AND j.id = g.id
 """)
 
 
-def label(connection: Connection, error_ids: Mapping[str, str]) -> None:
-    """Write the groups of jobs, given by the UUIDs of the jobs, into their rows."""
+def label(connection: Connection, error_ids: Mapping[tuple[str, str], str]) -> None:
+    """Write the groups of jobs, each given by its tenant and UUID, into their rows."""
     if error_ids:
-        connection.exec_driver_sql(_LABEL, {"ids": list(error_ids), "error_ids": list(error_ids.values())})
+        tenants, uuids = map(list, zip(*error_ids, strict=True))
+        parameters = {"tenants": tenants, "ids": uuids, "error_ids": list(error_ids.values())}
+        connection.exec_driver_sql(_LABEL, parameters)
 
 
 _STORE = Statement("""

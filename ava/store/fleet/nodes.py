@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.declarations import NO_DECLARATIONS, NodeDeclarations
+from ava.domain.job import RunKey
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -168,14 +169,14 @@ def heartbeat_for_frozen_parent(connection: Connection, node_id: str, *, silent_
 
 
 _RUNS_OF = Statement("""
-SELECT id::text, run_no FROM jobs WHERE status = 'running' AND node_id = %(id)s::uuid
+SELECT tenant_id, id::text, run_no FROM jobs WHERE status = 'running' AND node_id = %(id)s::uuid
 """)
 
 
-def runs_of(connection: Connection, node_id: str) -> set[tuple[str, int]]:
-    """Returns the runs that a node holds by the database, as job id and run number."""
+def runs_of(connection: Connection, node_id: str) -> set[RunKey]:
+    """Returns the runs that a node holds by the database."""
     found = connection.exec_driver_sql(_RUNS_OF, {"id": node_id})
-    return {(ids.encode("job", id_), run_no) for id_, run_no in found}
+    return {RunKey(tenant_id, ids.encode("job", id_), run_no) for tenant_id, id_, run_no in found}
 
 
 _DEREGISTER = Statement("UPDATE nodes SET stopped_at = now() WHERE id = %(id)s::uuid")
@@ -215,39 +216,39 @@ def names_of(connection: Connection, node_ids: Collection[str]) -> dict[str, str
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunDirectives:
-    """The state of a node's runs in the database; each run is `(job id, run number)`."""
+    """The state of a node's runs in the database."""
 
     #: The seconds that each running one has run.
-    running_seconds: Mapping[tuple[str, int], float]
+    running_seconds: Mapping[RunKey, float]
     #: Those of them that are to be cancelled.
-    cancelled: frozenset[tuple[str, int]]
+    cancelled: frozenset[RunKey]
     #: Those that have ended or were rescued, so the node must stop them.
-    over: frozenset[tuple[str, int]]
+    over: frozenset[RunKey]
 
 
 # An unclaimed run is none of these, because its number is above the job's.
 _CHECK_RUNS = Statement("""
-SELECT r.job_id, r.run_no, j.cancel_requested_at IS NOT NULL,
+SELECT r.n, j.cancel_requested_at IS NOT NULL,
        CASE WHEN j.run_no = r.run_no AND j.status = 'running' AND j.node_id = %(node_id)s::uuid
             THEN extract(epoch FROM clock_timestamp() - j.started_at)::float END
-FROM unnest(%(job_ids)s::text[], %(uuids)s::uuid[], %(run_nos)s::int[]) AS r (job_id, id, run_no)
-JOIN jobs AS j ON j.id = r.id AND j.run_no >= r.run_no
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]) WITH ORDINALITY AS r (tenant_id, id, run_no, n)
+JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no >= r.run_no
 """)
 
 
-def check_runs(connection: Connection, node_id: str, runs: Collection[tuple[str, int]]) -> RunDirectives:
+def check_runs(connection: Connection, node_id: str, runs: Sequence[RunKey]) -> RunDirectives:
     """Returns which of a node's runs continue, which are to be cancelled, and which are over."""
     parameters: dict[str, object] = {
         "node_id": node_id,
-        "job_ids": [job_id for job_id, _ in runs],
-        "uuids": [rows.job_uuid(job_id) for job_id, _ in runs],
-        "run_nos": [run_no for _, run_no in runs],
+        "tenants": [run.tenant_id for run in runs],
+        "ids": [rows.job_uuid(run.job_id) for run in runs],
+        "run_nos": [run.run_no for run in runs],
     }
-    found = list(connection.exec_driver_sql(_CHECK_RUNS, parameters))
+    found = [(runs[n - 1], *more) for n, *more in connection.exec_driver_sql(_CHECK_RUNS, parameters)]
     return RunDirectives(
-        running_seconds={(job_id, run_no): seconds for job_id, run_no, _, seconds in found if seconds is not None},
-        cancelled=frozenset((job_id, run_no) for job_id, run_no, is_asked, s in found if is_asked and s is not None),
-        over=frozenset((job_id, run_no) for job_id, run_no, _, seconds in found if seconds is None),
+        running_seconds={run: seconds for run, _, seconds in found if seconds is not None},
+        cancelled=frozenset(run for run, is_asked, seconds in found if is_asked and seconds is not None),
+        over=frozenset(run for run, _, seconds in found if seconds is None),
     )
 
 

@@ -90,7 +90,9 @@ SELECT new.id, %(tenant_id)s, %(kind)s, %(filter)s::json, %(total)s,
     CASE WHEN newest.id >= new.id THEN (left(newest.id::text, 13) || '-7fff-bfff-ffffffffffff')::uuid ELSE new.id END,
     %(user_id)s, %(role)s, %(request_id)s
 FROM (SELECT ava_uuid7() AS id OFFSET 0) AS new
-LEFT JOIN (SELECT j.id FROM jobs AS j ORDER BY j.id DESC LIMIT 1) AS newest ON true
+LEFT JOIN (
+    SELECT j.id FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s ORDER BY j.tenant_id DESC, j.id DESC LIMIT 1
+) AS newest ON true
 RETURNING {_COLUMNS}
 """)
 

@@ -16,7 +16,9 @@ from ava.store.fleet import workers
 
 __all__ = ["FIRST_PLACE", "DaysKept", "Looked", "Place", "days_kept", "delete", "delete_lines", "look"]
 
-#: The end of a job as text, and its id.
+#: A job as its tenant and UUID.
+OldJob = tuple[str, str]
+#: The end of a job as text, and its UUID.
 Place = tuple[str, str]
 #: The place before every job.
 FIRST_PLACE: Place = ("-infinity", "00000000-0000-0000-0000-000000000000")
@@ -53,17 +55,17 @@ class Looked:
 
     #: How many were looked at.
     count: int
-    #: The ids of those past a retention that is not the longest; …
-    old: Sequence[str]
+    #: Those past a retention that is not the longest; …
+    old: Sequence[OldJob]
     #: … and of those past the longest one, whose lines stay in their partition.
-    oldest: Sequence[str]
+    oldest: Sequence[OldJob]
     #: That of the last one.
     place: Place
 
 
 # The first condition on the end is for the index, the second one for the place among jobs that ended together.
 _LOOK = Statement(f"""
-SELECT k.id::text, k.completed_at::text, coalesce(w.retention_days, t.retention_days, %(default)s) AS days,
+SELECT k.tenant_id, k.id::text, k.completed_at::text, coalesce(w.retention_days, t.retention_days, %(default)s) AS days,
     k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day' AS is_old
 FROM (
     SELECT id, completed_at, tenant_id, worker_id FROM jobs
@@ -81,9 +83,9 @@ def look(connection: Connection, kept: DaysKept, *, after: Place, limit: int) ->
     found = connection.exec_driver_sql(_LOOK, parameters).all()
     return Looked(
         count=len(found),
-        old=[row.id for row in found if row.is_old and row.days < kept.longest],
-        oldest=[row.id for row in found if row.is_old and row.days >= kept.longest],
-        place=(found[-1][1], found[-1][0]) if found else after,
+        old=[(row.tenant_id, row.id) for row in found if row.is_old and row.days < kept.longest],
+        oldest=[(row.tenant_id, row.id) for row in found if row.is_old and row.days >= kept.longest],
+        place=(found[-1][2], found[-1][1]) if found else after,
     )
 
 
@@ -95,13 +97,15 @@ def _delete_lines(table: str) -> Statement:
     """
     return Statement(f"""
 WITH lines AS (
-    SELECT l.job_id, l.seq FROM unnest(%(ids)s::uuid[]) AS old (id) CROSS JOIN LATERAL (
-        SELECT job_id, seq FROM {table} WHERE job_id = old.id AND job_id BETWEEN %(first)s::uuid AND %(last)s::uuid
+    SELECT l.* FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS old (tenant_id, id) CROSS JOIN LATERAL (
+        SELECT tenant_id, job_id, seq FROM {table}
+        WHERE tenant_id = old.tenant_id AND job_id = old.id AND job_id BETWEEN %(first)s::uuid AND %(last)s::uuid
         ORDER BY seq LIMIT %(limit)s
     ) AS l LIMIT %(limit)s
 )
 DELETE FROM {table} AS d USING lines
-WHERE d.job_id = lines.job_id AND d.seq = lines.seq AND d.job_id BETWEEN %(first)s::uuid AND %(last)s::uuid
+WHERE d.tenant_id = lines.tenant_id AND d.job_id = lines.job_id AND d.seq = lines.seq
+    AND d.job_id BETWEEN %(first)s::uuid AND %(last)s::uuid
 """)
 
 
@@ -111,9 +115,9 @@ _DELETE_LINES, _DELETE_LINES_OF_REST = _delete_lines("job_logs"), _delete_lines(
 def delete_lines(connection: Connection, looked: Looked, *, limit: int) -> int:
     """Delete at most `limit` lines row by row, those of the first jobs first. Returns the number of lines."""
     count = 0
-    for statement, job_ids in ((_DELETE_LINES, looked.old), (_DELETE_LINES_OF_REST, looked.oldest)):
-        if job_ids and count < limit:
-            parameters = _parameters(job_ids) | {"limit": limit - count}
+    for statement, jobs in ((_DELETE_LINES, looked.old), (_DELETE_LINES_OF_REST, looked.oldest)):
+        if jobs and count < limit:
+            parameters = _parameters(jobs) | {"limit": limit - count}
             count += connection.exec_driver_sql(statement, parameters).rowcount
     return count
 
@@ -124,13 +128,16 @@ def _delete(table: str) -> Statement:
     No line is added to a final job, because only the holder of a run writes lines.
     """
     return Statement(f"""
-WITH gone AS (
-    DELETE FROM jobs WHERE id = ANY (ARRAY(
-        SELECT j.id FROM unnest(%(ids)s::uuid[]) AS old (id) JOIN jobs AS j ON j.id = old.id
-        WHERE (SELECT l.seq FROM {table} AS l
-               WHERE l.job_id = old.id AND l.job_id BETWEEN %(first)s::uuid AND %(last)s::uuid LIMIT 1) IS NULL
-        FOR UPDATE OF j SKIP LOCKED
-    )) RETURNING id, tenant_id, tags
+WITH chosen AS (
+    SELECT j.tenant_id, j.id FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS old (tenant_id, id)
+    JOIN jobs AS j ON j.tenant_id = old.tenant_id AND j.id = old.id
+    WHERE (SELECT l.seq FROM {table} AS l
+           WHERE l.tenant_id = old.tenant_id AND l.job_id = old.id
+               AND l.job_id BETWEEN %(first)s::uuid AND %(last)s::uuid LIMIT 1) IS NULL
+    FOR UPDATE OF j SKIP LOCKED
+), gone AS (
+    DELETE FROM jobs AS j USING chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
+    RETURNING j.id, j.tenant_id, j.tags
 ), untagged AS (
     DELETE FROM job_tags AS t USING (
         SELECT gone.tenant_id, tag.key, tag.value, gone.id FROM gone CROSS JOIN LATERAL json_each_text(gone.tags) AS tag
@@ -146,11 +153,12 @@ _DELETE, _DELETE_OLDEST = _delete("job_logs"), _delete("job_logs_rest")
 def delete(connection: Connection, looked: Looked) -> int:
     """Delete those of the jobs whose lines are gone, or stay in their partition. Returns the number of jobs."""
     return sum(
-        int(connection.exec_driver_sql(statement, _parameters(job_ids)).scalar_one())
-        for statement, job_ids in ((_DELETE, looked.old), (_DELETE_OLDEST, looked.oldest))
-        if job_ids
+        int(connection.exec_driver_sql(statement, _parameters(jobs)).scalar_one())
+        for statement, jobs in ((_DELETE, looked.old), (_DELETE_OLDEST, looked.oldest))
+        if jobs
     )
 
 
-def _parameters(job_ids: Sequence[str]) -> dict[str, object]:
-    return {"ids": list(job_ids), "first": min(job_ids), "last": max(job_ids)}
+def _parameters(jobs: Sequence[OldJob]) -> dict[str, object]:
+    uuids = [uuid for _, uuid in jobs]
+    return {"tenants": [tenant_id for tenant_id, _ in jobs], "ids": uuids, "first": min(uuids), "last": max(uuids)}

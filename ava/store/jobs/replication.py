@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from ava.domain.job import JobKey
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -57,7 +58,8 @@ SELECT count(*) AS jobs,
             ELSE pg_current_wal_lsn() END::text
     END AS position,
     CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline
-FROM jobs WHERE id = ANY(%(ids)s::uuid[])
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS g (tenant_id, id)
+JOIN jobs AS j ON j.tenant_id = g.tenant_id AND j.id = g.id
 """)
 
 
@@ -69,10 +71,11 @@ class Position:
     lsn: str
 
 
-def position_of_jobs(connection: Connection, job_ids: Sequence[str]) -> Position | None:
+def position_of_jobs(connection: Connection, keys: Collection[JobKey]) -> Position | None:
     """Returns a place in the server's log that follows these jobs; None if it lacks one of them, or is a standby."""
-    wanted = {rows.job_uuid(job_id) for job_id in job_ids}
-    row = connection.exec_driver_sql(_POSITION, {"ids": list(wanted)}).one()
+    wanted = set(keys)
+    parameters = {"tenants": [key.tenant_id for key in wanted], "ids": [rows.job_uuid(key.id) for key in wanted]}
+    row = connection.exec_driver_sql(_POSITION, parameters).one()
     if row.jobs < len(wanted) or row.position is None:
         return None
     return Position(timeline=row.timeline, lsn=row.position)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger, WaitsFor
+from ava.domain.job import Job, JobKey, LogLevel, LogLine, RunKey, Status, Trigger, WaitsFor
 from ava.domain.limits import PAYLOAD_BYTES
 
 __all__ = [
@@ -17,10 +17,12 @@ __all__ = [
     "SIZES",
     "FoundLines",
     "job",
+    "job_parameters",
     "job_uuid",
     "large_bytes",
     "light_job",
     "log_line",
+    "run_parameters",
 ]
 
 #: The columns of a job, in the order in which `job` reads them.
@@ -111,6 +113,16 @@ def job_uuid(job_id: str) -> str | None:
     """Returns the UUID of a job's id, or None if it is not a job's id."""
     value = ids.decode("job", job_id)
     return None if value is None else str(value)
+
+
+def job_parameters(key: JobKey) -> dict[str, object]:
+    """Returns the parameters `tenant_id` and `id` of a job."""
+    return {"tenant_id": key.tenant_id, "id": job_uuid(key.id)}
+
+
+def run_parameters(run: RunKey) -> dict[str, object]:
+    """Returns the parameters `tenant_id`, `id` and `run_no` of a run."""
+    return {"tenant_id": run.tenant_id, "id": job_uuid(run.job_id), "run_no": run.run_no}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,8 +22,10 @@ SELECT CASE WHEN NOT pg_is_in_recovery() THEN
     END AS timeline,
     pg_postmaster_start_time()::text AS started_at,
     (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_no,
-    (SELECT id::text FROM jobs ORDER BY id DESC LIMIT 1) AS newest_id,
-    %(known_id)s::uuid IS NULL OR EXISTS (SELECT 1 FROM jobs WHERE id = %(known_id)s::uuid) AS has_known
+    (SELECT json_build_array(tenant_id, id) FROM jobs ORDER BY id DESC LIMIT 1) AS newest,
+    %(id)s::uuid IS NULL OR EXISTS (
+        SELECT 1 FROM jobs WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid
+    ) AS has_known
 """)
 
 
@@ -35,19 +37,20 @@ class ServerLook:
     timeline: int | None
     #: What tells it from another server, or from another database of the same name that has taken its place.
     server: Hashable
-    #: Its newest job.
-    newest_id: str | None
+    #: The tenant and UUID of its newest job.
+    newest: Sequence[str] | None
     #: False if it lacks the job that was asked for.
     has_known: bool
 
 
-def look(connection: Connection, *, known_id: str | None) -> ServerLook:
-    """Returns the server's timeline and newest job, and whether it has the job `known_id`."""
-    row = connection.exec_driver_sql(_LOOK, {"known_id": known_id}).one()
+def look(connection: Connection, *, known: Sequence[str] | None) -> ServerLook:
+    """Returns the server's timeline and newest job, and whether it has the job `known`, a tenant and UUID."""
+    tenant_id, uuid = known or (None, None)
+    row = connection.exec_driver_sql(_LOOK, {"tenant_id": tenant_id, "id": uuid}).one()
     return ServerLook(
         timeline=row.timeline,
         server=(row.timeline, row.started_at, row.database_no),
-        newest_id=row.newest_id,
+        newest=row.newest,
         has_known=row.has_known,
     )
 

@@ -12,13 +12,17 @@ from datetime import datetime
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["KINDS", "Measured", "StoredKind", "StoredPage", "measured", "read_page", "save"]
+__all__ = ["KINDS", "Measured", "Place", "StoredKind", "StoredPage", "measured", "read_page", "save"]
 
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 #: Bytes of a row of a job or an event beside its values of any length, its entries in indexes included; …
 _ROW_BYTES = 600
 #: … of a delivery, and of a log line.
 _DELIVERY_BYTES, _LINE_BYTES = 300, 60
+
+
+#: The tenant, UUID and number of a row; the tenant and the number count for log lines alone.
+Place = tuple[str, str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,7 @@ class StoredPage:
     #: Bytes by tenant.
     sums: Mapping[str, int]
     #: The place of the last row; None if the page is the last one.
-    place: tuple[str, int] | None
+    place: Place | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +57,11 @@ def _statement(table: str, size: str, *, join: str = "", tenant: str, place: str
 WITH page AS (
     SELECT * FROM {table} WHERE {place} ORDER BY {order} LIMIT %(limit)s
 )
-SELECT {tenant} AS tenant_id, sum({size})::bigint AS bytes, NULL AS id, NULL::bigint AS seq
+SELECT {tenant} AS tenant_id, sum({size})::bigint AS bytes, NULL AS id, NULL::bigint AS seq, NULL AS place_tenant
 FROM page AS p {join} GROUP BY 1
 UNION ALL
-(SELECT NULL, (SELECT count(*) FROM page), {"job_id::text, seq" if table == "job_logs" else "id::text, 0"} FROM page
+(SELECT NULL, (SELECT count(*) FROM page), {"job_id::text, seq" if table == "job_logs" else "id::text, 0"}, tenant_id
+ FROM page
  ORDER BY {order.replace(",", " DESC,")} DESC LIMIT 1)
 """)
 
@@ -79,11 +84,10 @@ KINDS = (
         statement=_statement(
             "job_logs",
             f"{_LINE_BYTES} + pg_column_size(p.msg)",
-            join="JOIN jobs AS j ON j.id = p.job_id",
+            join="JOIN jobs AS j ON j.tenant_id = p.tenant_id AND j.id = p.job_id",
             tenant="j.tenant_id",
-            # The first condition leaves out the partitions before the place.
-            place="job_id >= %(id)s::uuid AND (job_id, seq) > (%(id)s::uuid, %(seq)s)",
-            order="job_id, seq",
+            place="(tenant_id, job_id, seq) > (%(tenant)s, %(id)s::uuid, %(seq)s)",
+            order="tenant_id, job_id, seq",
         ),
     ),
     StoredKind(
@@ -107,16 +111,17 @@ KINDS = (
 )
 
 
-def read_page(connection: Connection, kind: StoredKind, place: tuple[str, int] | None, *, limit: int) -> StoredPage:
+def read_page(connection: Connection, kind: StoredKind, place: Place | None, *, limit: int) -> StoredPage:
     """Returns the sums of the rows after a place; None is the place before the first."""
-    after = place or (_FIRST_UUID, -1)
+    tenant_id, uuid, seq = place or ("", _FIRST_UUID, -1)
     statement = kind.statement
-    rows = connection.exec_driver_sql(statement, {"id": after[0], "seq": after[1], "limit": limit}).all()
+    parameters = {"tenant": tenant_id, "id": uuid, "seq": seq, "limit": limit}
+    rows = connection.exec_driver_sql(statement, parameters).all()
     last = next((row for row in rows if row.tenant_id is None), None)
     is_last = last is None or last.bytes < limit
     return StoredPage(
         sums={row.tenant_id: row.bytes for row in rows if row.tenant_id is not None},
-        place=None if is_last or last is None else (last.id, last.seq),
+        place=None if is_last or last is None else (last.place_tenant, last.id, last.seq),
     )
 
 

@@ -63,9 +63,11 @@ SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgen
 FROM schedules AS s
 LEFT JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
 {worker_settings.joined("s.tenant_id")}
-LEFT JOIN jobs AS newest ON newest.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
-LEFT JOIN jobs AS last ON last.id = CASE WHEN newest.status = 'cancelled' AND newest.earlier_job_id IS NOT NULL
-                                         THEN newest.earlier_job_id ELSE newest.id END
+LEFT JOIN jobs AS newest ON newest.tenant_id = s.tenant_id
+    AND newest.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
+LEFT JOIN jobs AS last ON last.tenant_id = s.tenant_id
+    AND last.id = CASE WHEN newest.status = 'cancelled' AND newest.earlier_job_id IS NOT NULL
+                       THEN newest.earlier_job_id ELSE newest.id END
 WHERE s.next_run_at <= coalesce(%(now)s::timestamptz, now())
 ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 """)

@@ -54,6 +54,7 @@ def _ranges(*index: str) -> str:
     return f"""webhook_endpoints AS p CROSS JOIN unnest(%(statuses)s::text[]) AS s (status) CROSS JOIN LATERAL (
     SELECT d.id FROM webhook_deliveries AS d
     WHERE ({columns}, d.id) >= ({keys}, '{_FIRST_UUID}'::uuid) AND ({columns}, d.id) < ({keys}, %(before_id)s::uuid)
+        AND d.tenant_id IS NOT DISTINCT FROM p.tenant_id
     ORDER BY {order}, d.id DESC LIMIT %(limit)s
 ) AS found
 WHERE p.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook_id)s::uuid"""

@@ -170,15 +170,20 @@ _LARGE_BODY_BYTES = 8_192
 
 # Every search looks into each partition, so a loose index scan, from the most to none, finds those that there are.
 def _failures_of(endpoint: str) -> str:
-    """Returns the failures of an endpoint's pending deliveries, each number once, as the FROM item `f`."""
+    """Returns the failures of an endpoint's pending deliveries, each number once, as the FROM item `f`.
+
+    `p` is the endpoint's row.
+    """
     return f"""(
         WITH RECURSIVE levels (failures) AS (
-            (SELECT failures FROM webhook_deliveries WHERE endpoint_id = {endpoint} AND status = 'pending'
-             ORDER BY failures DESC LIMIT 1)
+            (SELECT d.failures FROM webhook_deliveries AS d
+             WHERE d.endpoint_id = {endpoint} AND d.tenant_id IS NOT DISTINCT FROM p.tenant_id AND d.status = 'pending'
+             ORDER BY d.failures DESC LIMIT 1)
             UNION ALL
             SELECT next.failures FROM levels CROSS JOIN LATERAL (
                 SELECT d.failures FROM webhook_deliveries AS d
-                WHERE d.endpoint_id = {endpoint} AND d.status = 'pending' AND d.failures < levels.failures
+                WHERE d.endpoint_id = {endpoint} AND d.tenant_id IS NOT DISTINCT FROM p.tenant_id
+                    AND d.status = 'pending' AND d.failures < levels.failures
                 ORDER BY d.failures DESC LIMIT 1
             ) AS next WHERE levels.failures > 0
         )
@@ -201,8 +206,9 @@ JOIN webhook_endpoints AS p ON p.tenant_id = l.tenant_id AND p.id = w.endpoint_i
 CROSS JOIN LATERAL (
     SELECT found.* FROM {_failures_of("w.endpoint_id")} CROSS JOIN LATERAL (
         SELECT d.* FROM webhook_deliveries AS d
-        WHERE d.endpoint_id = w.endpoint_id AND d.status = 'pending' AND d.failures = f.failures
-            AND d.due_at <= now() AND d.id <> ALL(%(in_flight)s::uuid[])
+        WHERE d.endpoint_id = w.endpoint_id AND d.tenant_id IS NOT DISTINCT FROM p.tenant_id
+            AND d.status = 'pending' AND d.failures = f.failures AND d.due_at <= now()
+            AND d.id <> ALL(%(in_flight)s::uuid[])
         ORDER BY d.due_at, d.n LIMIT w.capacity
     ) AS found
     ORDER BY found.failures DESC, found.due_at, found.n LIMIT w.capacity
@@ -288,7 +294,9 @@ WITH given AS (
         SELECT min(found.due_at)
         FROM webhook_endpoints AS p CROSS JOIN LATERAL {_failures_of("p.id")} CROSS JOIN LATERAL (
             SELECT d.due_at FROM webhook_deliveries AS d
-            WHERE d.endpoint_id = p.id AND d.status = 'pending' AND d.failures = f.failures ORDER BY d.due_at LIMIT 1
+            WHERE d.endpoint_id = p.id AND d.tenant_id IS NOT DISTINCT FROM p.tenant_id AND d.status = 'pending'
+                AND d.failures = f.failures
+            ORDER BY d.due_at LIMIT 1
         ) AS found
         WHERE p.tenant_id = mine.tenant_id AND p.id = given.endpoint_id
             AND p.status IN ('active', 'degraded')) AS due_at

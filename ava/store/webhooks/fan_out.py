@@ -159,7 +159,8 @@ WITH RECURSIVE asked AS (
     UNION ALL
     SELECT asked.place, fitting.bytes + coalesce((
         SELECT octet_length(j.input::text) + coalesce(octet_length(j.output::text), 0)
-        FROM webhook_events AS e JOIN jobs AS j ON j.id = e.job_id WHERE e.id = asked.id
+        FROM webhook_events AS e JOIN jobs AS j ON j.tenant_id = e.tenant_id AND j.id = e.job_id
+        WHERE e.id = asked.id
     ), 0)
     FROM fitting JOIN asked ON asked.place = fitting.place + 1
     WHERE fitting.bytes < {MAX_BYTES}
@@ -170,7 +171,8 @@ SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
     CASE WHEN e.completed_at IS NOT NULL THEN j.error END, j.scheduled_at, e.attempt, j.max_attempts,
     e.cancel_requested_at, e.cancelled_by, e.progress::text, j.retry_of::text, j.queue, j.run_no,
     j.waits_for, j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text
-FROM fitting JOIN asked USING (place) JOIN webhook_events AS e ON e.id = asked.id LEFT JOIN jobs AS j ON j.id = e.job_id
+FROM fitting JOIN asked USING (place) JOIN webhook_events AS e ON e.id = asked.id
+LEFT JOIN jobs AS j ON j.tenant_id = e.tenant_id AND j.id = e.job_id
 WHERE {is_given("e.id")}
 ORDER BY place
 """,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain import run_groups
-from ava.domain.job import Job
+from ava.domain.job import Job, RunKey
 from ava.errors import BrokerUnavailable, QueueRefused
 
 
@@ -18,8 +18,7 @@ class Message:
     queue: str
     priority: int
     worker: str
-    #: The job's id and the run's number of each.
-    runs: tuple[tuple[str, int], ...]
+    runs: tuple[RunKey, ...]
 
 
 class Broker:
@@ -48,7 +47,7 @@ class Broker:
             raise QueueRefused(unsent)
 
     def _send(self, group: Sequence[Job]) -> None:
-        runs = tuple((job.id, job.run_no + 1) for job in group)
+        runs = tuple(job.next_run for job in group)
         first = group[0]
         message = Message(queue=first.queue, priority=first.priority, worker=first.worker_id, runs=runs)
         for messages in (self.messages, self.all, self.sent):

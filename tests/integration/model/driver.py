@@ -24,7 +24,7 @@ from ava.dispatcher.duties.statistics import Statistics
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.bulk_operation import BulkKind
 from ava.domain.caller import Caller, Role
-from ava.domain.job import Job, JobSpec
+from ava.domain.job import Job, JobSpec, RunKey
 from ava.domain.job_filter import JobFilter
 from ava.domain.new_job import NewJob
 from ava.domain.rates import Rate
@@ -221,7 +221,7 @@ class Driver:
             silent = {id_: at for id_, at in nodes.read_heartbeats(connection).items() if id_ not in living}
             rescue.rescue_from_dead_nodes(connection, silent=silent, msg="lost", error=error, limit=100)
 
-    def recall_runs(self, runs: Sequence[tuple[str, int]]) -> None:
+    def recall_runs(self, runs: Sequence[RunKey]) -> None:
         with self.database.connect() as connection:
             recall.recall_runs(connection, runs)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ava.domain.job import JobSpec
+from dataclasses import replace
+
+from ava.domain.job import JobSpec, RunKey
 from tests.integration.model import client_rules, duty_rules, moves
 from tests.integration.model.cast import NODES, RATED, TENANTS
 from tests.integration.model.expected import Expected
@@ -67,9 +69,7 @@ def end_and_claim(history: History) -> None:
     job = history.job_of(run)
     how = _choose_end(history, job)
     following, next_job = message_of_one(history)
-    following = Run(
-        job_id=following.job_id, run_no=following.run_no, worker=following.worker, node=run.node, claim=following.claim
-    )  # fmt: skip
+    following = replace(following, node=run.node)
     history.say(run.job_id, run.run_no, how.status, "then", following.job_id, following.run_no)
     ended = None if job is None else moves.end(job, run, how)
     # The job that ends has no next run yet.
@@ -119,7 +119,7 @@ def _end_and_pass(history: History, run: Run) -> None:
     job = history.job_of(run)
     how = _choose_end(history, job)
     ended = None if job is None else moves.end(job, run, how)
-    follower = Run(job_id="", run_no=0, worker=run.worker, node=run.node, claim=claim_after(run.claim))
+    follower = Run(key=RunKey("", "", 0), worker=run.worker, node=run.node, claim=claim_after(run.claim))
     history.say(run.job_id, run.run_no, how.status)
     before = dict(history.jobs)
 
@@ -134,7 +134,7 @@ def _end_and_pass(history: History, run: Run) -> None:
         history.require(len(passed), 1, "jobs that got the permit")
     for each in passed:
         history.runs.append(
-            Run(job_id=each.id, run_no=each.run_no, worker=each.worker, node=run.node, claim=follower.claim)
+            Run(key=RunKey(each.tenant, each.id, each.run_no), worker=each.worker, node=run.node, claim=follower.claim)
         )
         history.oracle.note_begun(each.id)
     if found is not Killed:
@@ -253,8 +253,7 @@ def _start_all(history: History, worker_id: str) -> list[Run]:
     runs = []
     for message in [each for each in history.broker.messages if each.worker == worker_id]:
         history.broker.messages.remove(message)
-        job_id, run_no = message.runs[0]
-        run = Run(job_id=job_id, run_no=run_no, worker=worker_id, node=next(iter(NODES)), claim=history.new_uuid())
+        run = Run(key=message.runs[0], worker=worker_id, node=next(iter(NODES)), claim=history.new_uuid())
         if _start(history, run):
             runs.append(run)
     return runs

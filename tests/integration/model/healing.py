@@ -70,9 +70,9 @@ def _run_jobs(history: History) -> None:
     history.driver.feed()
     while broker.messages:
         message = broker.messages.pop()
-        for job_id, run_no in message.runs:
+        for key in message.runs:
             run = Run(
-                job_id=job_id, run_no=run_no, worker=message.worker, node=next(iter(NODES)),
+                key=key, worker=message.worker, node=next(iter(NODES)),
                 claim=f"00000000-0000-4000-8000-{history.random.getrandbits(48):012x}",
             )  # fmt: skip
             if runs.claim(run) is not None:

@@ -231,7 +231,11 @@ class History:
             return run
         number, node = run.run_no + self.random.choice([-1, 1]), self.random.choice(list(NODES))
         return self.random.choice(
-            [replace(run, run_no=number), replace(run, node=node), replace(run, claim=self.new_uuid())]
+            [
+                replace(run, key=run.key._replace(run_no=number)),
+                replace(run, node=node),
+                replace(run, claim=self.new_uuid()),
+            ]
         )
 
     def job_id(self, uuid: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from ava.domain.job import RunKey
 from ava.domain.retry import MAX_LOSSES, MAX_NODE_LOSSES
 from tests.integration.model.cast import World
 from tests.integration.model.state import DATE, EARLIER, NODE, PERMIT, QUEUE, WORKER, JobState
@@ -17,13 +18,20 @@ from tests.integration.model.state import DATE, EARLIER, NODE, PERMIT, QUEUE, WO
 class Run:
     """What a process knows of a run: the right, or no right, to write."""
 
-    job_id: str
-    run_no: int
+    key: RunKey
     worker: str
     node: str
     claim: str
     #: Claimed together with others.
     is_shared: bool = False
+
+    @property
+    def job_id(self) -> str:
+        return self.key.job_id
+
+    @property
+    def run_no(self) -> int:
+        return self.key.run_no
 
 
 def owns(job: JobState, run: Run) -> bool:

@@ -62,8 +62,8 @@ MUTANTS = (
     Mutant(
         name="a claim takes a job that runs",
         statements=("claim",),
-        old="AND j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL AND j.worker_id = %(next_worker_id)s",
-        new="AND j.status IN ('queued', 'running') AND j.waits_for IS NULL AND j.worker_id = %(next_worker_id)s",
+        old="AND j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL AND j.worker_id",
+        new="AND j.status IN ('queued', 'running') AND j.waits_for IS NULL AND j.worker_id",
     ),
     Mutant(
         name="a claim starts what waits",
@@ -117,8 +117,8 @@ MUTANTS = (
     Mutant(
         name="a rescue ignores the run's number",
         statements=("rescue",),
-        old="AND j.run_no = %(run_no)s AND j.node_id",
-        new="AND j.node_id",
+        old="AND j.run_no = %(run_no)s AND j.status",
+        new="AND j.status",
     ),
     Mutant(
         name="a rescue ignores the node",
@@ -249,8 +249,8 @@ MUTANTS = (
     Mutant(
         name="retention deletes the lines of a job alone",
         statements=("delete", "delete_oldest"),
-        old="DELETE FROM jobs WHERE",
-        new="DELETE FROM jobs WHERE false AND",
+        old="DELETE FROM jobs AS j USING chosen WHERE",
+        new="DELETE FROM jobs AS j USING chosen WHERE false AND",
     ),
 )
 

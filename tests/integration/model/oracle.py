@@ -98,7 +98,7 @@ class Oracle:
 
     def _check_messages(self, after: Mapping[str, JobState], *, was_killed: bool) -> None:
         for message in self._history.broker.sent:
-            for job_id, run_no in message.runs:
+            for _, job_id, run_no in message.runs:
                 self._sent.add((job_id, run_no))
                 job = after.get(job_id)
                 if job is None or (job.status == "queued" and job.run_no == run_no - 1 and not job.is_startable):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status
+from ava.domain.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, recall, rescue
 from ava.store.jobs.moves.end import CompletedRun
@@ -37,7 +37,7 @@ class RunDriver:
         """Look for a claim whose result was lost."""
         with self._database.connect() as connection:
             if run.is_shared:
-                wanted = [(run.job_id, run.run_no)]
+                wanted = [run.key]
                 return next(iter(claim.claimed_together(connection, wanted, claim_id=run.claim)), None)
             return claim.claimed(connection, _wanted(run))
 
@@ -47,7 +47,7 @@ class RunDriver:
 
     def claim_together(self, together: Sequence[Run]) -> list[Job]:
         first = together[0]
-        wanted = [(run.job_id, run.run_no) for run in together]
+        wanted = [run.key for run in together]
         with self._database.connect() as connection:
             return claim.claim_together(
                 connection, wanted, worker_id=first.worker, node_id=first.node, claim_id=first.claim
@@ -56,17 +56,17 @@ class RunDriver:
     def check(self, run: Run) -> tuple[bool, bool]:
         """Returns whether a claimed run holds its job, and whether it is to be cancelled."""
         with self._database.connect() as connection:
-            found = claim.check(connection, job_id=run.job_id, run_no=run.run_no, claim_id=run.claim)
+            found = claim.check(connection, run=run.key, claim_id=run.claim)
         return found is not None, found is not None and found.is_to_be_cancelled
 
     def is_held(self, run: Run) -> bool:
         with self._database.connect() as connection:
-            return claim.owns_job(connection, job_id=run.job_id, run_no=run.run_no, claim_id=run.claim)
+            return claim.owns_job(connection, run=run.key, claim_id=run.claim)
 
     def append_lines(self, run: Run, progress: str | None) -> bool:
         with self._database.connect() as connection:
             return log_lines.append(
-                connection, job_id=run.job_id, run_no=run.run_no, claim_id=run.claim,
+                connection, run=run.key, claim_id=run.claim,
                 lines=[run_line(run.run_no, 1, "said")], progress_json=progress,
             )  # fmt: skip
 
@@ -99,52 +99,53 @@ class RunDriver:
             for run_end in [_run_end(run, how)]
         ]
         with self._database.connect() as connection:
-            return end.end_together(connection, completed, claim_id=ended[0][0].claim)
+            found = end.end_together(connection, completed, claim_id=ended[0][0].claim)
+        return {key.id: status for key, status in found.items()}
 
     def give_back(self, together: Sequence[Run]) -> int:
         with self._database.connect() as connection:
-            return end.give_back(connection, [(run.job_id, run.run_no, run.claim) for run in together])
+            return end.give_back(connection, [(run.key, run.claim) for run in together])
 
     def put_off_rate(self, run: Run, seconds: float) -> bool:
         with self._database.connect() as connection:
             return permits.put_off_rate(
-                connection, job_id=run.job_id, run_no=run.run_no, claim_id=run.claim, seconds=seconds
+                connection, run=run.key, claim_id=run.claim, seconds=seconds
             )  # fmt: skip
 
     def rescue(self, run: Run, *, error: str, is_loss: bool) -> Job | None:
         with self._database.connect() as connection:
             return rescue.rescue(
-                connection, job_id=run.job_id, run_no=run.run_no, node_id=run.node, msg="lost", error=error,
+                connection, run=run.key, node_id=run.node, msg="lost", error=error,
                 is_loss=is_loss,
             )  # fmt: skip
 
     def kill(self, run: Run, *, error: str) -> Status | None:
         with self._database.connect() as connection:
             return rescue.end_killed_run(
-                connection, job_id=run.job_id, run_no=run.run_no, node_id=run.node, error=error
+                connection, run=run.key, node_id=run.node, error=error
             )  # fmt: skip
 
-    def recall_run(self, job_id: str, run_no: int) -> bool:
+    def recall_run(self, run: RunKey) -> bool:
         with self._database.connect() as connection:
-            return recall.recall_runs(connection, [(job_id, run_no)]) == 1
+            return recall.recall_runs(connection, [run]) == 1
 
     def park_unclaimed(self, run: Run, *, lacks_handler: bool) -> bool:
         with self._database.connect() as connection:
             return park.park_unclaimed(
-                connection, job_id=run.job_id, run_no=run.run_no, worker_id=run.worker, lacks_handler=lacks_handler,
+                connection, run=run.key, worker_id=run.worker, lacks_handler=lacks_handler,
                 dead_after_seconds=DEAD_AFTER_SECONDS,
             )  # fmt: skip
 
 
 def _wanted(run: Run) -> claim.Claim:
     return claim.Claim(
-        job_id=run.job_id, run_no=run.run_no, worker_id=run.worker, node_id=run.node, claim_id=run.claim
+        run=run.key, worker_id=run.worker, node_id=run.node, claim_id=run.claim
     )  # fmt: skip
 
 
 def _run_end(run: Run, how: End) -> RunEnd:
     return RunEnd(
-        job_id=run.job_id, run_no=run.run_no, status=Status(how.status), elapsed_ms=1, output_json=how.output,
+        run=run.key, status=Status(how.status), elapsed_ms=1, output_json=how.output,
         error=how.error, retry_in_seconds=how.retry_in, put_off="later" if how.gives_back else None,
     )  # fmt: skip
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from ava.domain.job import RunKey
 from tests.integration.model import moves
 from tests.integration.model.cast import NODES
 from tests.integration.model.expected import Expected
@@ -25,7 +27,7 @@ def _take_message(history: History) -> Sequence[Run]:
         is_running = history.is_chance(0.6)
         job = history.choose_job(lambda job: job.is_running if is_running else job.waits is not None)
         node, claim = history.choose(list(NODES)), history.new_uuid()
-        return [Run(job_id=job.id, run_no=job.run_no + 1, worker=job.worker, node=node, claim=claim)]
+        return [Run(key=RunKey(job.tenant, job.id, job.run_no + 1), worker=job.worker, node=node, claim=claim)]
     message = history.choose(broker.all if is_late else broker.messages)
     if not is_late and history.is_chance(0.9):
         broker.messages.remove(message)
@@ -33,9 +35,9 @@ def _take_message(history: History) -> Sequence[Run]:
     node = history.choose(living if history.is_chance(0.9) else list(NODES))
     claim = history.new_uuid()
     runs = [
-        Run(job_id=job_id, run_no=run_no, worker=message.worker, node=node, claim=claim)
-        for job_id, run_no in message.runs
-        if job_id in history.jobs
+        Run(key=key, worker=message.worker, node=node, claim=claim)
+        for key in message.runs
+        if key.job_id in history.jobs
     ]
     return [history.twist(run, share=0.3 if is_late else 0.0) for run in runs]
 
@@ -71,14 +73,11 @@ def claim_together(history: History) -> None:
         if message.worker == first.worker and len(together) < 4:
             history.broker.messages.remove(message)
             together += [
-                Run(job_id=job_id, run_no=run_no, worker=first.worker, node=first.node, claim=first.claim)
-                for job_id, run_no in message.runs
-                if job_id in history.jobs and job_id not in {run.job_id for run in together}
+                Run(key=key, worker=first.worker, node=first.node, claim=first.claim)
+                for key in message.runs
+                if key.job_id in history.jobs and key.job_id not in {run.job_id for run in together}
             ]
-    together = [
-        Run(job_id=run.job_id, run_no=run.run_no, worker=run.worker, node=run.node, claim=run.claim, is_shared=True)
-        for run in together
-    ]
+    together = [replace(run, is_shared=True) for run in together]
     history.say(job.worker, [(run.job_id, run.run_no) for run in together])
     wanted = [moves.claim(history.jobs[run.job_id], history.world, run) for run in together]
     history.runs += together
@@ -128,7 +127,7 @@ def recall_run(history: History) -> None:
     run, job = message_of_one(history)
     history.say(job.id, run.run_no)
     wanted = moves.recall_run(job, run.run_no)
-    found = history.act(Expected.of([wanted]), lambda: history.run_driver.recall_run(job.id, run.run_no))
+    found = history.act(Expected.of([wanted]), lambda: history.run_driver.recall_run(run.key))
     history.require(found, wanted is not None, "recalled")
 
 
@@ -138,7 +137,7 @@ def park_unclaimed(history: History) -> None:
     paused = [each for each in history.jobs.values() if each.is_published and moves.is_paused(each, history.world)]
     if paused and history.is_chance(0.5):
         job = history.choose(paused)
-        run = Run(job_id=job.id, run_no=job.run_no + 1, worker=job.worker, node="", claim="")
+        run = Run(key=RunKey(job.tenant, job.id, job.run_no + 1), worker=job.worker, node="", claim="")
     else:
         run, job = message_of_one(history)
     lacks_handler = history.is_chance(0.7)
@@ -153,7 +152,7 @@ def park_unclaimed(history: History) -> None:
 @rule(weight=1.5)
 def recall_runs(history: History) -> None:
     """A node gives messages back that no process has taken, or a publisher could not send them."""
-    runs = {(run.job_id, run.run_no) for run in _take_message(history)}
+    runs = {run.key for run in _take_message(history)}
     history.say(sorted(runs))
-    wanted = [moves.recall_run(history.jobs[job_id], run_no) for job_id, run_no in runs]
+    wanted = [moves.recall_run(history.jobs[key.job_id], key.run_no) for key in runs]
     history.act(Expected.of(wanted), lambda: history.driver.recall_runs(sorted(runs)))

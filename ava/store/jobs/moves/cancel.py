@@ -18,14 +18,14 @@ def _cancels(asked: str) -> Statement:
     return Statement(f"""
 WITH r AS MATERIALIZED ({asked}
 )
-UPDATE jobs AS j SET {CANCEL_SET} FROM r WHERE j.id = r.id
+UPDATE jobs AS j SET {CANCEL_SET} FROM r WHERE j.tenant_id = r.tenant_id AND j.id = r.id
 RETURNING {rows.JOB_COLUMNS}
 """)
 
 
 # Locked in the order of the ids, so that two statements never wait for each other in a circle.
 _CANCEL = _cancels("""
-    SELECT j.id, a.user_id
+    SELECT j.tenant_id, j.id, a.user_id
     FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(users)s::text[]) AS a (tenant_id, id, user_id)
     JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
     WHERE j.status IN ('queued', 'running') AND (%(again)s OR j.cancel_requested_at IS NULL)
@@ -58,12 +58,13 @@ def _cancel(connection: Connection, asked: Sequence[tuple[str, str, str]], *, ag
 
 # The rows are locked in the order of their keys, as `make.insert` inserts them.
 _CANCEL_REPLACED = _cancels("""
-    SELECT j.id, %(user_id)s AS user_id
+    SELECT j.tenant_id, j.id, %(user_id)s AS user_id
     FROM (
         SELECT DISTINCT * FROM unnest(%(worker_ids)s::text[], %(keys)s::text[]) AS k (worker_id, key)
         ORDER BY worker_id, key
     ) AS k CROSS JOIN LATERAL (
-        SELECT id, status FROM jobs WHERE tenant_id = %(tenant_id)s AND worker_id = k.worker_id AND dedupe_key = k.key
+        SELECT tenant_id, id, status FROM jobs
+        WHERE tenant_id = %(tenant_id)s AND worker_id = k.worker_id AND dedupe_key = k.key
             AND status IN ('queued', 'running') LIMIT 1 FOR UPDATE
     ) AS j
     WHERE j.status = 'queued'""")

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ava.domain import priority, run_groups
-from ava.domain.job import Job
+from ava.domain.job import Job, RunKey
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.log_lines import OPENING, SEQ_PER_RUN
-from ava.store.jobs.moves.rules import CLAIM_SET, HAS_SETTINGS, IS_PAUSED, IS_STARTABLE, OWNS
+from ava.store.jobs.moves.rules import CLAIM_SET, HAS_SETTINGS, IS_PAUSED, IS_STARTABLE, ONE_RUN, OWNS
 
 __all__ = [
     "CLAIMED_COLUMNS",
@@ -53,16 +53,17 @@ def claims(where: str) -> str:
 
 
 #: The condition that a job is the one of a single claim, and can be claimed.
-IS_WANTED = f"""j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s - 1 AND {IS_STARTABLE}
-        AND j.worker_id = %(next_worker_id)s AND NOT {IS_PAUSED}"""
+IS_WANTED = f"""j.tenant_id = %(next_tenant_id)s AND j.id = %(next_id)s::uuid
+        AND j.run_no = %(next_run_no)s - 1 AND {IS_STARTABLE}
+        AND j.worker_id IS NOT DISTINCT FROM %(next_worker_id)s AND NOT {IS_PAUSED}"""
 #: The first lines of the logs of the runs in `claimed`, as rows of `job_logs`.
-FIRST_LINES = f"    SELECT id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed"
+FIRST_LINES = f"    SELECT tenant_id, id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed"
 
 _CLAIM = Prepared(
     "claim",
     f"""
 WITH {claims(f"WHERE {IS_WANTED}")}, stored AS (
-    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
 {FIRST_LINES}
     ON CONFLICT DO NOTHING
 )
@@ -75,8 +76,7 @@ SELECT {CLAIMED_COLUMNS} FROM claimed AS j
 class Claim:
     """The run that a process asks to start."""
 
-    job_id: str
-    run_no: int
+    run: RunKey
     #: The worker that the message names. The claim fails unless the job's row names the same one.
     worker_id: str
     #: The process's node.
@@ -90,8 +90,9 @@ class Claim:
     def parameters(self) -> dict[str, object]:
         """Returns the parameters of the statements."""
         return {
-            "next_id": rows.job_uuid(self.job_id),
-            "next_run_no": self.run_no,
+            "next_tenant_id": self.run.tenant_id,
+            "next_id": rows.job_uuid(self.run.job_id),
+            "next_run_no": self.run.run_no,
             "next_worker_id": self.worker_id,
             "node_id": self.node_id,
             "opening": self.opening,
@@ -116,8 +117,8 @@ def claimed_job(row: Any) -> Job:
 
 _CLAIMED = Statement(f"""
 SELECT {CLAIMED_COLUMNS} FROM jobs AS j
-WHERE j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s AND j.claim_id = %(claim_id)s::uuid
-    AND j.status IS NOT DISTINCT FROM 'running'
+WHERE j.tenant_id = %(next_tenant_id)s AND j.id = %(next_id)s::uuid AND j.run_no = %(next_run_no)s
+    AND j.claim_id = %(claim_id)s::uuid AND j.status IS NOT DISTINCT FROM 'running'
 """)
 
 
@@ -137,11 +138,13 @@ _CLAIM_TOGETHER = Prepared(
     "claim_together",
     f"""
 WITH wanted AS (
-    SELECT j.id FROM unnest(%(ids)s::uuid[], %(run_nos)s::int[]) AS r (id, run_no) JOIN jobs AS j ON j.id = r.id
-    WHERE j.run_no = r.run_no - 1 AND {IS_STARTABLE} AND j.worker_id = %(worker_id)s AND j.losses = 0
-        AND NOT {IS_PAUSED}
+    SELECT j.tenant_id, j.id
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]) AS r (tenant_id, id, run_no)
+    JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
+    WHERE j.run_no = r.run_no - 1 AND {IS_STARTABLE} AND j.worker_id IS NOT DISTINCT FROM %(worker_id)s
+        AND j.losses = 0 AND NOT {IS_PAUSED}
     FOR UPDATE OF j SKIP LOCKED
-), {claims("FROM wanted WHERE j.id = wanted.id")}
+), {claims("FROM wanted WHERE j.tenant_id = wanted.tenant_id AND j.id = wanted.id")}
 SELECT {CLAIMED_COLUMNS} FROM claimed AS j
 """,
     plan_seconds=_PLAN_SECONDS,
@@ -149,9 +152,9 @@ SELECT {CLAIMED_COLUMNS} FROM claimed AS j
 
 
 def claim_together(
-    connection: Connection, wanted: Sequence[tuple[str, int]], *, worker_id: str, node_id: str, claim_id: str
+    connection: Connection, wanted: Sequence[RunKey], *, worker_id: str, node_id: str, claim_id: str
 ) -> list[Job]:
-    """Start runs (job id, run number) of one worker. Returns the jobs of those that could be claimed.
+    """Start runs of one worker. Returns the jobs of those that could be claimed.
 
     They share the id of the claim. Their log has no first line yet; it is stored with the others.
     """
@@ -159,20 +162,22 @@ def claim_together(
     return [claimed_job(row) for row in _CLAIM_TOGETHER.run(connection, parameters)]
 
 
-def _runs(wanted: Sequence[tuple[str, int]]) -> dict[str, object]:
+def _runs(wanted: Sequence[RunKey]) -> dict[str, object]:
     return {
-        "ids": log_lines.array([str(rows.job_uuid(job_id)) for job_id, _ in wanted]),
-        "run_nos": log_lines.array([str(run_no) for _, run_no in wanted]),
+        "tenants": log_lines.array([log_lines.quote(run.tenant_id) for run in wanted]),
+        "ids": log_lines.array([str(rows.job_uuid(run.job_id)) for run in wanted]),
+        "run_nos": log_lines.array([str(run.run_no) for run in wanted]),
     }
 
 
 _CLAIMED_TOGETHER = Statement(f"""
-SELECT {CLAIMED_COLUMNS} FROM jobs AS j
-WHERE j.id = ANY(%(ids)s::uuid[]) AND j.claim_id = %(claim_id)s::uuid AND j.status IS NOT DISTINCT FROM 'running'
+SELECT {CLAIMED_COLUMNS} FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS r (tenant_id, id)
+JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
+WHERE j.claim_id = %(claim_id)s::uuid AND j.status IS NOT DISTINCT FROM 'running'
 """)
 
 
-def claimed_together(connection: Connection, wanted: Sequence[tuple[str, int]], *, claim_id: str) -> list[Job]:
+def claimed_together(connection: Connection, wanted: Sequence[RunKey], *, claim_id: str) -> list[Job]:
     """Returns the jobs of a claim of several runs whose result was lost."""
     found = connection.exec_driver_sql(_CLAIMED_TOGETHER, _runs(wanted) | {"claim_id": claim_id})
     return [claimed_job(row) for row in found]
@@ -203,23 +208,22 @@ SELECT j.cancel_requested_at IS NOT NULL, EXISTS (
     ) AS urgent
 )
 FROM jobs AS j
-WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.status IS NOT DISTINCT FROM 'running'
-    AND j.claim_id = %(claim_id)s::uuid
+WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s
+    AND j.status IS NOT DISTINCT FROM 'running' AND j.claim_id = %(claim_id)s::uuid
 """,
     plan_seconds=_PLAN_SECONDS,
 )
 
 
 def check(
-    connection: Connection, *, job_id: str, run_no: int, claim_id: str | None, outranked_by: int = priority.FIRST - 1
+    connection: Connection, *, run: RunKey, claim_id: str | None, outranked_by: int = priority.FIRST - 1
 ) -> RunCheck | None:
     """Returns what is to be known before a claimed run begins, or None if the run has lost its job.
 
     `outranked_by`: the least urgent priority that is looked for; by default none is.
     """
     parameters = {
-        "id": rows.job_uuid(job_id),
-        "run_no": run_no,
+        **rows.run_parameters(run),
         "claim_id": claim_id,
         "first": priority.FIRST,
         "last": outranked_by,
@@ -230,32 +234,31 @@ def check(
 
 
 _OWNS_JOB = Statement(f"""
-SELECT FROM jobs AS j, (SELECT %(id)s::uuid AS id, %(run_no)s::int AS run_no, %(held_claim_id)s::uuid AS claim_id) AS r
-WHERE {OWNS}
+SELECT FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS}
 """)
 
 
-def owns_job(connection: Connection, *, job_id: str, run_no: int, claim_id: str | None = None) -> bool:
+def owns_job(connection: Connection, *, run: RunKey, claim_id: str | None = None) -> bool:
     """Returns True if a run still owns its job."""
-    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "held_claim_id": claim_id}
+    parameters = rows.run_parameters(run) | {"held_claim_id": claim_id}
     return connection.exec_driver_sql(_OWNS_JOB, parameters).first() is not None
 
 
 _NAMES_OTHER_WORKER = Statement("""
-SELECT 1 FROM jobs WHERE id = %(id)s::uuid AND worker_id <> %(worker_id)s
+SELECT 1 FROM jobs WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND worker_id <> %(worker_id)s
 """)
 
 
-def names_other_worker(connection: Connection, *, job_id: str, worker_id: str) -> bool:
+def names_other_worker(connection: Connection, *, run: RunKey, worker_id: str) -> bool:
     """Returns True if the job's row names another worker, so that a message with `worker_id` was forged."""
-    parameters = {"id": rows.job_uuid(job_id), "worker_id": worker_id}
+    parameters = rows.run_parameters(run) | {"worker_id": worker_id}
     return connection.exec_driver_sql(_NAMES_OTHER_WORKER, parameters).first() is not None
 
 
-_SHOW = Statement(f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid")
+_SHOW = Statement(f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid")
 
 
-def show(connection: Connection, job_id: str) -> Job | None:
-    """Returns a run's job, of any tenant. It is for our own processes, never for clients."""
-    row = connection.exec_driver_sql(_SHOW, {"id": rows.job_uuid(job_id)}).first()
+def show(connection: Connection, run: RunKey) -> Job | None:
+    """Returns a run's job."""
+    row = connection.exec_driver_sql(_SHOW, rows.run_parameters(run)).first()
     return None if row is None else rows.job(row)

@@ -44,7 +44,8 @@ _ITS_INPUT = {"worker": "j.worker_id", "row": "h", "tenant_id": "j.tenant_id", "
 # its present schema. A job that was due before waits for something else by now, or has been published.
 _MOVE = Statement(f"""
 WITH locked AS MATERIALIZED (
-    SELECT j.id, j.tags AS earlier_tags, s.*, d.latest_at, w.max_running, w.max_running_per, w.rate_jobs, w.rate_per
+    SELECT j.tenant_id, j.id, j.tags AS earlier_tags, s.*, d.latest_at, w.max_running, w.max_running_per,
+        w.rate_jobs, w.rate_per
     FROM unnest(%(worker_ids)s::text[], %(keys)s::text[], %(starts)s::timestamptz[], %(are_last)s::bool[],
                 %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[], %(sizes)s::int[], %(tags)s::text[],
                 %(schemas)s::text[])
@@ -54,8 +55,9 @@ WITH locked AS MATERIALIZED (
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
     {worker_settings.joined("%(tenant_id)s")}
     CROSS JOIN LATERAL (
-        SELECT id, tags FROM jobs
-        WHERE id = d.job_id AND status IS NOT DISTINCT FROM 'queued' AND run_no = 0 AND waits_for = 'date'
+        SELECT tenant_id, id, tags FROM jobs
+        WHERE tenant_id = %(tenant_id)s AND id = d.job_id
+            AND status IS NOT DISTINCT FROM 'queued' AND run_no = 0 AND waits_for = 'date'
             AND run_at > clock_timestamp() LIMIT 1 FOR UPDATE
     ) AS j
     WHERE {worker_settings.STATUS} <> 'deprecated'
@@ -89,7 +91,7 @@ WITH locked AS MATERIALIZED (
         triggered_by = CASE WHEN h.is_last THEN %(user_id)s ELSE j.triggered_by END,
         limit_key = CASE WHEN h.is_last THEN {limit_key(**_ITS_INPUT)} ELSE j.limit_key END,
         rate_key = CASE WHEN h.is_last THEN {rate_key(**_ITS_INPUT)} ELSE j.rate_key END
-    FROM locked AS h WHERE j.id = h.id RETURNING j.*, h.key
+    FROM locked AS h WHERE j.tenant_id = h.tenant_id AND j.id = h.id RETURNING j.*, h.key
 )
 SELECT {rows.JOB_COLUMNS}, j.key FROM moved AS j
 """)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.job import Job, LogLine, RunEnd, Status
+from ava.domain.job import Job, JobKey, LogLine, RunEnd, RunKey, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -41,19 +41,20 @@ def _ends(runs: str) -> str:
         error_id = CASE WHEN {_STATUS} = 'failed' THEN r.error_id END
     FROM ({runs}) AS r
     WHERE {OWNS} AND (j.cancel_requested_at IS NOT NULL OR r.status <> 'cancelled')
-    RETURNING j.id, j.status, j.tenant_id, j.limit_key, j.worker_id, j.queue
+    RETURNING j.tenant_id, j.id, j.status, j.limit_key, j.worker_id, j.queue
 )"""
 
 
 #: The CTE `ended` of a single run.
 ENDED = _ends("""
-        SELECT %(id)s::uuid AS id, %(run_no)s::int AS run_no, %(held_claim_id)s::uuid AS claim_id,
+        SELECT %(tenant_id)s AS tenant_id, %(id)s::uuid AS id, %(run_no)s::int AS run_no,
+            %(held_claim_id)s::uuid AS claim_id,
             %(status)s::text AS status, %(error)s::text AS error, %(error_id)s::uuid AS error_id,
             %(output)s::json AS output, %(output_bytes)s::int AS output_bytes, %(progress)s::json AS progress,
             %(retry_in)s::float8 * interval '1 second' AS delay, %(gives_back)s::bool AS gives_back,
             NULL::timestamptz AS started_at""")
 # The last log lines of the run in `ended`, as rows of `job_logs`.
-_LAST_LINES = """    SELECT ended.id, l.seq, l.ts,
+_LAST_LINES = """    SELECT ended.tenant_id, ended.id, l.seq, l.ts,
            CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_level)s ELSE l.level END,
            CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_msg)s ELSE l.msg END
     FROM ended, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[],
@@ -61,7 +62,7 @@ _LAST_LINES = """    SELECT ended.id, l.seq, l.ts,
          AS l (seq, ts, level, msg, is_closing)"""
 #: Stores the first line of the run that the CTE `claimed` has started, and returns what `end_and_claim` reads.
 ENDED_AND_CLAIMED = f"""stored AS (
-    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
 {_LAST_LINES}
     UNION ALL
 {FIRST_LINES}
@@ -73,7 +74,7 @@ _END = Prepared(
     "end",
     f"""
 WITH {ENDED}, stored AS (
-    INSERT INTO job_logs (job_id, seq, ts, level, msg)
+    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
 {_LAST_LINES}
     ON CONFLICT DO NOTHING
 )
@@ -82,7 +83,7 @@ SELECT status FROM ended
 )
 # The ended job's row is locked first, and the next job's row is not waited for: a statement that cancels many jobs may
 # hold the next one and wait for the ended one.
-_NEXT = f"""WHERE j.id = (
+_NEXT = f"""WHERE j.tenant_id = %(next_tenant_id)s AND j.id = (
         SELECT j.id FROM jobs AS j WHERE {IS_WANTED} AND (SELECT count(*) FROM ended) >= 0 FOR UPDATE SKIP LOCKED)"""
 _END_AND_CLAIM = Prepared(
     "end_and_claim",
@@ -133,8 +134,7 @@ def end_parameters(
     """Returns the parameters of the statements that write the end of a run."""
     cancelled_level, cancelled_msg = run_end.closing_if_cancelled
     return {
-        "id": rows.job_uuid(run_end.job_id),
-        "run_no": run_end.run_no,
+        **rows.run_parameters(run_end.run),
         "held_claim_id": claim_id,
         "status": run_end.status.value,
         "output": run_end.output_json,
@@ -168,55 +168,57 @@ _PLAN_SECONDS = 60.0
 # `completed_at` is not earlier than the transaction, because the counts of ended jobs rely on it. `started_at` moves
 # with it by up to 0.1 s, so that a job's duration is that of its handler.
 _COMPLETED = """
-        SELECT u.id, u.run_no, %(claim_id)s::uuid AS claim_id, 'completed' AS status, NULL AS error,
+        SELECT u.tenant_id, u.id, u.run_no, %(claim_id)s::uuid AS claim_id, 'completed' AS status, NULL AS error,
             NULL::uuid AS error_id, u.output::json, u.output_bytes, u.progress::json, NULL::interval AS delay,
             false AS gives_back,
             least(clock_timestamp() - u.seconds * interval '1 second', u.began_at + interval '0.1 second') AS started_at
-        FROM unnest(%(ids)s::uuid[], %(run_nos)s::int[], %(began)s::timestamptz[], %(seconds)s::float8[],
-                    %(outputs)s::text[], %(output_bytes)s::int[], %(progresses)s::text[])
-             AS u (id, run_no, began_at, seconds, output, output_bytes, progress)"""
+        FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(began)s::timestamptz[],
+                    %(seconds)s::float8[], %(outputs)s::text[], %(output_bytes)s::int[], %(progresses)s::text[])
+             AS u (tenant_id, id, run_no, began_at, seconds, output, output_bytes, progress)"""
 _END_TOGETHER = Prepared(
     "end_together",
     f"""
 WITH {_ends(_COMPLETED)}, stored AS (
-    INSERT INTO job_logs (job_id, seq, ts, level, msg)
-    SELECT ended.id, l.seq, l.ts,
+    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
+    SELECT ended.tenant_id, ended.id, l.seq, l.ts,
            CASE WHEN l.cancelled_msg IS NOT NULL AND ended.status = 'cancelled' THEN 'warn' ELSE l.level END,
            CASE WHEN l.cancelled_msg IS NOT NULL AND ended.status = 'cancelled' THEN l.cancelled_msg ELSE l.msg END
-    FROM unnest(%(owners)s::uuid[], %(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[],
-                %(cancelled_msgs)s::text[])
-         AS l (job_id, seq, ts, level, msg, cancelled_msg)
-    JOIN ended ON ended.id = l.job_id
+    FROM unnest(%(owner_tenants)s::text[], %(owners)s::uuid[], %(seqs)s::bigint[], %(times)s::timestamptz[],
+                %(levels)s::text[], %(msgs)s::text[], %(cancelled_msgs)s::text[])
+         AS l (tenant_id, job_id, seq, ts, level, msg, cancelled_msg)
+    JOIN ended ON ended.tenant_id = l.tenant_id AND ended.id = l.job_id
     ON CONFLICT DO NOTHING
 )
-SELECT id::text, status FROM ended
+SELECT tenant_id, id::text, status FROM ended
 """,
     plan_seconds=_PLAN_SECONDS,
 )
 
 
-def end_together(connection: Connection, completed: Sequence[CompletedRun], *, claim_id: str) -> dict[str, Status]:
-    """Write the ends of completed runs of one claim. Returns the jobs' statuses by id, without those that were lost.
+def end_together(connection: Connection, completed: Sequence[CompletedRun], *, claim_id: str) -> dict[JobKey, Status]:
+    """Write the ends of completed runs of one claim. Returns the jobs' statuses, without those that were lost.
 
     A status is `cancelled` if a cancel was requested while the job ran, as with `end`.
     """
     # In the order of the ids, as a statement that cancels many jobs locks them.
-    ordered = sorted(completed, key=lambda each: each.end.job_id)
+    ordered = sorted(completed, key=lambda each: each.end.run.job_id)
     found = _END_TOGETHER.run(connection, _parameters_of_all(ordered) | {"claim_id": claim_id})
-    return {ids.encode("job", id_): Status(status) for id_, status in found}
+    return {JobKey(tenant_id, ids.encode("job", id_)): Status(status) for tenant_id, id_, status in found}
 
 
 def _parameters_of_all(completed: Sequence[CompletedRun]) -> dict[str, object]:
     all_lines = [(each, line) for each in completed for line in each.lines]
     return {
-        "ids": array([str(rows.job_uuid(each.end.job_id)) for each in completed]),
-        "run_nos": array([str(each.end.run_no) for each in completed]),
+        "tenants": array([quote(each.end.run.tenant_id) for each in completed]),
+        "ids": array([str(rows.job_uuid(each.end.run.job_id)) for each in completed]),
+        "run_nos": array([str(each.end.run.run_no) for each in completed]),
         "began": array([str(each.began_at) for each in completed]),
         "seconds": array([str(_seconds(each)) for each in completed]),
         "outputs": array([quote(each.end.output_json) for each in completed]),
         "output_bytes": array([str(rows.large_bytes(each.end.output_json) or "NULL") for each in completed]),
         "progresses": array([quote(each.progress_json) for each in completed]),
-        "owners": array([str(rows.job_uuid(each.end.job_id)) for each, _ in all_lines]),
+        "owner_tenants": array([quote(each.end.run.tenant_id) for each, _ in all_lines]),
+        "owners": array([str(rows.job_uuid(each.end.run.job_id)) for each, _ in all_lines]),
         "cancelled_msgs": array(
             [quote(each.end.closing_if_cancelled[1] if line is each.lines[-1] else None) for each, line in all_lines]
         ),
@@ -232,18 +234,20 @@ _UNBEGUN = """
         SELECT u.*, 'queued' AS status, NULL AS error, NULL::uuid AS error_id, NULL::json AS output,
             NULL::int AS output_bytes, NULL::json AS progress, NULL::interval AS delay, true AS gives_back,
             NULL::timestamptz AS started_at
-        FROM unnest(%(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[]) AS u (id, run_no, claim_id)"""
+        FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[])
+             AS u (tenant_id, id, run_no, claim_id)"""
 _GIVE_BACK = Statement(f"WITH {_ends(_UNBEGUN)}\nSELECT count(*) FROM ended")
 
 
-def give_back(connection: Connection, unbegun: Sequence[tuple[str, int, str]]) -> int:
-    """Return claimed runs (job id, run number, id of the claim) that have not begun to the backlog.
+def give_back(connection: Connection, unbegun: Sequence[tuple[RunKey, str]]) -> int:
+    """Return claimed runs, each with the id of its claim, that have not begun to the backlog.
 
     One of which a cancel was requested is cancelled. Returns the number of jobs.
     """
     parameters = {
-        "ids": array([str(rows.job_uuid(job_id)) for job_id, _, _ in unbegun]),
-        "run_nos": array([str(run_no) for _, run_no, _ in unbegun]),
-        "claim_ids": array([claim_id for *_, claim_id in unbegun]),
+        "tenants": array([quote(run.tenant_id) for run, _ in unbegun]),
+        "ids": array([str(rows.job_uuid(run.job_id)) for run, _ in unbegun]),
+        "run_nos": array([str(run.run_no) for run, _ in unbegun]),
+        "claim_ids": array([claim_id for _, claim_id in unbegun]),
     }
     return int(connection.exec_driver_sql(_GIVE_BACK, parameters).scalar_one())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ava.domain.job import LogLine
+from ava.domain.job import LogLine, RunKey
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import OWNS
+from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
 __all__ = ["OPENING", "SEQ_OF_OTHERS", "SEQ_PER_RUN", "append", "array", "columns", "quote"]
 
@@ -19,17 +19,17 @@ OPENING = "Worker handler started"
 #: Lines that another process writes about a run start here, after all lines that the run itself could write.
 SEQ_OF_OTHERS = 2**31
 
-_RUN = "(SELECT %(id)s::uuid AS id, %(run_no)s::int AS run_no, %(held_claim_id)s::uuid AS claim_id) AS r"
 _APPEND_LINES = Prepared(
     "append_lines",
     f"""
 WITH reported AS (
-    UPDATE jobs AS j SET progress = %(progress)s::json FROM {_RUN} WHERE {OWNS} AND %(progress)s::json IS NOT NULL
+    UPDATE jobs AS j SET progress = %(progress)s::json FROM {ONE_RUN} AS r
+    WHERE {OWNS} AND %(progress)s::json IS NOT NULL
 ), owned AS (
-    SELECT j.id FROM jobs AS j, {_RUN} WHERE {OWNS}
+    SELECT j.tenant_id, j.id FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS}
 ), stored AS (
-    INSERT INTO job_logs (job_id, seq, ts, level, msg)
-    SELECT owned.id, l.seq, l.ts, l.level, l.msg
+    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
+    SELECT owned.tenant_id, owned.id, l.seq, l.ts, l.level, l.msg
     FROM owned, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[])
          AS l (seq, ts, level, msg)
     ON CONFLICT DO NOTHING
@@ -42,15 +42,13 @@ SELECT id FROM owned
 def append(
     connection: Connection,
     *,
-    job_id: str,
-    run_no: int,
+    run: RunKey,
     claim_id: str | None = None,
     lines: Sequence[LogLine],
     progress_json: str | None = None,
 ) -> bool:
     """Store a run's log lines and progress. Returns False, and stores nothing, if the run has lost its claim."""
-    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "held_claim_id": claim_id, "progress": progress_json}
-    parameters |= columns(lines)
+    parameters = rows.run_parameters(run) | {"held_claim_id": claim_id, "progress": progress_json} | columns(lines)
     return bool(_APPEND_LINES.run(connection, parameters))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ava.domain.job import WaitsFor
+from ava.domain.job import RunKey, WaitsFor
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes
@@ -40,7 +40,7 @@ def _parks(chosen: str, *, run_at: str = "NULL") -> Statement:
 WITH chosen AS ({chosen}
 )
 UPDATE jobs AS j SET {park_set("chosen.reason")}, run_at = {run_at}
-FROM chosen WHERE j.id = chosen.id AND chosen.reason IS NOT NULL
+FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id AND chosen.reason IS NOT NULL
 RETURNING j.trigger, j.id::text
 """)
 
@@ -50,13 +50,14 @@ def _returns(chosen: str, *, before: str = "WITH") -> Statement:
     return Statement(f"""
 {before} chosen AS ({chosen}
 )
-UPDATE jobs AS j SET {RETURN_SET} FROM chosen WHERE j.id = chosen.id
+UPDATE jobs AS j SET {RETURN_SET} FROM chosen
+WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 """)
 
 
 # A queue that was resumed since the caller read that it is paused has no job parked any more.
 _PARK_BACKLOG = _parks("""
-    SELECT id, %(reason)s AS reason FROM jobs
+    SELECT tenant_id, id, %(reason)s AS reason FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NULL AND (%(workers)s::text[] IS NULL OR worker_id = ANY(%(workers)s::text[]))
         AND (%(reason)s <> 'queue' OR EXISTS (SELECT FROM paused_queues WHERE queue = %(queue)s))
@@ -94,7 +95,7 @@ class ListPosition:
 # A position is an entry of the index `jobs_by_worker`, so each statement begins where the last one ended, however many
 # jobs it has passed.
 _PARK_OF_WORKER = _parks(f"""
-    SELECT j.id, 'worker' AS reason FROM jobs AS j
+    SELECT j.tenant_id, j.id, 'worker' AS reason FROM jobs AS j
     WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = %(worker_id)s AND j.status = 'queued'
         AND (j.trigger, j.id) > (%(trigger)s, %(id)s::uuid)
         AND (j.waits_for IS NULL OR j.waits_for IN ('permit', 'node')) AND {IS_PAUSED}
@@ -122,10 +123,11 @@ _MIN_DEFER_SECONDS = 0.1
 _MAX_DEFER_SECONDS = 5.0
 _PARK_UNCLAIMED = _parks(
     f"""
-    SELECT j.id, CASE WHEN {IS_PAUSED} THEN 'worker' WHEN NOT %(lacks_handler)s THEN NULL
+    SELECT j.tenant_id, j.id, CASE WHEN {IS_PAUSED} THEN 'worker' WHEN NOT %(lacks_handler)s THEN NULL
                       WHEN {is_served()} THEN 'date' ELSE 'node' END AS reason
     FROM jobs AS j
-    WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1 AND {IS_STARTABLE} AND j.worker_id = %(worker_id)s
+    WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1
+        AND {IS_STARTABLE} AND j.worker_id IS NOT DISTINCT FROM %(worker_id)s
     FOR UPDATE OF j""",
     run_at="""CASE WHEN chosen.reason = 'date' THEN now() + least(
     %(most)s * interval '1 second', greatest(%(least)s * interval '1 second', now() - j.created_at)) END""",
@@ -135,8 +137,7 @@ _PARK_UNCLAIMED = _parks(
 def park_unclaimed(
     connection: Connection,
     *,
-    job_id: str,
-    run_no: int,
+    run: RunKey,
     worker_id: str,
     lacks_handler: bool = False,
     dead_after_seconds: float = 0.0,
@@ -148,14 +149,14 @@ def park_unclaimed(
     statement every few seconds. Returns False if there is no such reason, or the job no longer waits or is not one of
     this worker.
     """
-    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "worker_id": worker_id}
+    parameters = rows.run_parameters(run) | {"worker_id": worker_id}
     parameters |= {"lacks_handler": lacks_handler, "dead_after": dead_after_seconds}
     parameters |= {"least": _MIN_DEFER_SECONDS, "most": _MAX_DEFER_SECONDS}
     return connection.exec_driver_sql(_PARK_UNCLAIMED, parameters).rowcount == 1
 
 
 _PARK_LESS_URGENT = _parks("""
-    SELECT id, 'permit' AS reason FROM jobs
+    SELECT tenant_id, id, 'permit' AS reason FROM jobs
     WHERE limit_key = %(key)s AND status = 'queued' AND waits_for IS NULL AND priority > %(priority)s
     ORDER BY priority DESC, id DESC LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
 
@@ -170,7 +171,7 @@ def park_less_urgent(connection: Connection, *, key: str, priority: int, limit: 
 ARE_DUE = """(SELECT run_at FROM jobs WHERE status = 'queued' AND waits_for = 'date' AND run_at <= now()
     ORDER BY run_at LIMIT 1) IS NOT NULL"""
 _MAKE_DUE = _returns("""
-    SELECT id FROM jobs WHERE status = 'queued' AND waits_for = 'date' AND run_at <= now()
+    SELECT tenant_id, id FROM jobs WHERE status = 'queued' AND waits_for = 'date' AND run_at <= now()
     ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
 
 
@@ -207,11 +208,12 @@ _FREE = f"""WITH RECURSIVE parked AS (
 ),"""
 _RETURN_PARKED = _returns(
     f"""
-    SELECT found.id FROM free AS f CROSS JOIN LATERAL (
+    SELECT f.tenant_id, found.id FROM free AS f CROSS JOIN LATERAL (
         SELECT j.id FROM jobs AS j
         WHERE {IS_PARKED} AND ({_GROUP}) = (f.waits_for, f.queue, f.priority, f.worker_id, f.tenant_id)
             AND (j.waits_for <> 'earlier_job' OR j.triggered_by = %(schedule_id)s OR NOT EXISTS (
-                SELECT FROM jobs AS e WHERE e.id = j.earlier_job_id AND e.status IN ('queued', 'running')))
+                SELECT FROM jobs AS e
+                WHERE e.tenant_id = j.tenant_id AND e.id = j.earlier_job_id AND e.status IN ('queued', 'running')))
         ORDER BY {_GROUP}, j.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) AS found LIMIT %(limit)s""",
     before=_FREE,

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 
 from ava.domain import ids, priority, run_groups
-from ava.domain.job import Job, LogLine, RunEnd, Status
+from ava.domain.job import Job, LogLine, RunEnd, RunKey, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.prepared import Prepared
@@ -38,7 +38,7 @@ _CLAIM_AFTER = "md5('after ' || a.claim_id)::uuid"
 #
 # The ended run is among those that are counted, because a statement sees the rows as they were. As in
 # `end.end_and_claim`, the ended job's row is locked first, and the other's row is not waited for.
-_NEXT = f"""WHERE j.id = (
+_NEXT = f"""WHERE j.tenant_id = (SELECT tenant_id FROM next) AND j.id = (
         SELECT j.id FROM next CROSS JOIN LATERAL (
             SELECT j.id FROM jobs AS j
             WHERE j.limit_key = next.key AND j.priority = next.priority AND j.tenant_id = next.tenant_id
@@ -125,14 +125,14 @@ def passed(connection: Connection, *, node_id: str, next_claim_id: str) -> Job |
 
 
 _PASSED_BY = Statement(f"""
-SELECT j.id::text, j.run_no FROM jobs AS a
+SELECT j.tenant_id, j.id::text, j.run_no FROM jobs AS a
 JOIN jobs AS j ON j.node_id = %(node_id)s::uuid AND j.status = 'running' AND j.claim_id = {_CLAIM_AFTER}
-WHERE a.id = %(id)s::uuid AND a.run_no = %(run_no)s
+WHERE a.tenant_id = %(tenant_id)s AND a.id = %(id)s::uuid AND a.run_no = %(run_no)s
 """)
 
 
-def passed_by(connection: Connection, *, job_id: str, run_no: int, node_id: str) -> tuple[str, int] | None:
-    """Returns the run (job id, run number) on a node that has got the permit of an ended one; None if there is none."""
-    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id}
+def passed_by(connection: Connection, *, run: RunKey, node_id: str) -> RunKey | None:
+    """Returns the run on a node that has got the permit of an ended one; None if there is none."""
+    parameters = rows.run_parameters(run) | {"node_id": node_id}
     row = connection.exec_driver_sql(_PASSED_BY, parameters).first()
-    return None if row is None else (ids.encode("job", row[0]), row[1])
+    return None if row is None else RunKey(row[0], ids.encode("job", row[1]), row[2])

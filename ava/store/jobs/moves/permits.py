@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ava.domain.fair_queue import WaitingJob
-from ava.domain.job import Job
+from ava.domain.job import Job, RunKey
 from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER, PLAN_SECONDS
@@ -66,18 +66,19 @@ _ADMIT = Prepared(
     "admit",
     f"""
 WITH chosen AS (
-    SELECT j.id, c.n, c.is_published, w.queue
-    FROM unnest(%(ids)s::uuid[], %(published)s::bool[]) WITH ORDINALITY AS c (id, is_published, n)
+    SELECT j.tenant_id, j.id, c.n, c.is_published, w.queue
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(published)s::bool[]) WITH ORDINALITY
+         AS c (tenant_id, id, is_published, n)
     CROSS JOIN LATERAL (
-        SELECT id, worker_id FROM jobs
-        WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND waits_for = 'permit'
+        SELECT tenant_id, id, worker_id FROM jobs
+        WHERE tenant_id = c.tenant_id AND id = c.id AND status IS NOT DISTINCT FROM 'queued' AND waits_for = 'permit'
         LIMIT 1 FOR UPDATE SKIP LOCKED
     ) AS j
     JOIN workers AS w ON {workers.of("j")}
 ), admitted AS (
     UPDATE jobs AS j SET waits_for = NULL, queue = c.queue,
         published_at = CASE WHEN c.is_published AND c.queue = j.queue THEN clock_timestamp() END
-    FROM chosen AS c WHERE j.id = c.id RETURNING j.*, c.n
+    FROM chosen AS c WHERE j.tenant_id = c.tenant_id AND j.id = c.id RETURNING j.*, c.n
 )
 SELECT {rows.JOB_COLUMNS} FROM admitted AS j ORDER BY j.n
 """,
@@ -87,7 +88,11 @@ SELECT {rows.JOB_COLUMNS} FROM admitted AS j ORDER BY j.n
 
 def admit(connection: Connection, chosen: Sequence[tuple[WaitingJob, bool]]) -> list[Job]:
     """Give permits to waiting jobs, each marked as published or not. Returns the jobs, in the given order."""
-    parameters = {"ids": [job.id for job, _ in chosen], "published": [is_published for _, is_published in chosen]}
+    parameters = {
+        "tenants": [job.tenant_id for job, _ in chosen],
+        "ids": [job.id for job, _ in chosen],
+        "published": [is_published for _, is_published in chosen],
+    }
     return [rows.job(row) for row in _ADMIT.run(connection, parameters)]
 
 
@@ -97,18 +102,20 @@ _PUT_OFF_RATE = Prepared(
     f"""
 WITH own AS (
     SELECT rate_key FROM jobs
-    WHERE id = %(id)s::uuid AND run_no = %(run_no)s AND status IS NOT DISTINCT FROM 'running'
-        AND claim_id IS NOT DISTINCT FROM %(claim_id)s::uuid AND rate_key IS NOT NULL
+    WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND run_no = %(run_no)s
+        AND status IS NOT DISTINCT FROM 'running' AND claim_id IS NOT DISTINCT FROM %(claim_id)s::uuid
+        AND rate_key IS NOT NULL
 ), put_off AS (
     INSERT INTO rate_states AS r (key, next_at)
     SELECT rate_key, clock_timestamp() + %(seconds)s * interval '1 second' FROM own
     ON CONFLICT (key) DO UPDATE SET
         next_at = greatest({RATE_NEXT_AT}, excluded.next_at), written_at = clock_timestamp()
 ), admitted AS (
-    SELECT j.id FROM own JOIN jobs AS j ON j.rate_key = own.rate_key
+    SELECT j.tenant_id, j.id FROM own JOIN jobs AS j ON j.rate_key = own.rate_key
     WHERE j.status = 'queued' AND j.waits_for IS NULL FOR UPDATE OF j SKIP LOCKED
 ), parked AS (
-    UPDATE jobs AS j SET {park_set("'permit'")} FROM admitted WHERE j.id = admitted.id
+    UPDATE jobs AS j SET {park_set("'permit'")} FROM admitted
+    WHERE j.tenant_id = admitted.tenant_id AND j.id = admitted.id
 )
 SELECT rate_key FROM own
 """,
@@ -116,12 +123,12 @@ SELECT rate_key FROM own
 )
 
 
-def put_off_rate(connection: Connection, *, job_id: str, run_no: int, claim_id: str | None, seconds: float) -> bool:
+def put_off_rate(connection: Connection, *, run: RunKey, claim_id: str | None, seconds: float) -> bool:
     """Let no job of a run's rate key start for so long. Returns False if the run has none, or has lost its job.
 
     No admission is under way meanwhile, because one that has read the rate's state before would admit a job after it.
     """
-    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "claim_id": claim_id, "seconds": seconds}
+    parameters = rows.run_parameters(run) | {"claim_id": claim_id, "seconds": seconds}
     # The statements of one message are one transaction.
     return bool(_PUT_OFF_RATE.run(connection, parameters, before=f"{LOCK};"))
 
@@ -141,7 +148,7 @@ WITH open AS (
     UNION ALL
     SELECT * FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
 ), outdated AS (
-    SELECT j.id, n.limit_key, n.rate_key FROM open AS j JOIN workers AS w ON {workers.of("j")}
+    SELECT j.tenant_id, j.id, n.limit_key, n.rate_key FROM open AS j JOIN workers AS w ON {workers.of("j")}
     CROSS JOIN LATERAL (
         SELECT {limit_key(**_ITS_INPUT)} AS limit_key, {rate_key(**_ITS_INPUT)} AS rate_key
     ) AS n
@@ -150,7 +157,8 @@ WITH open AS (
     LIMIT %(limit)s
 ), changed AS (
     SELECT o.* FROM outdated AS o CROSS JOIN LATERAL (
-        SELECT FROM jobs WHERE id = o.id AND status IN ('queued', 'running') LIMIT 1 FOR UPDATE SKIP LOCKED) AS j
+        SELECT FROM jobs WHERE tenant_id = o.tenant_id AND id = o.id AND status IN ('queued', 'running')
+        LIMIT 1 FOR UPDATE SKIP LOCKED) AS j
 )
 UPDATE jobs AS j SET limit_key = c.limit_key, rate_key = c.rate_key,
     waits_for = CASE WHEN c.limit_key IS NULL AND j.waits_for = 'permit' THEN NULL
@@ -158,7 +166,7 @@ UPDATE jobs AS j SET limit_key = c.limit_key, rate_key = c.rate_key,
                      ELSE j.waits_for END,
     published_at = CASE WHEN j.status = 'queued' AND c.limit_key IS NOT NULL THEN NULL ELSE j.published_at END,
     run_no = j.run_no + (j.status = 'queued' AND c.limit_key IS NOT NULL AND j.published_at IS NOT NULL)::int
-FROM changed AS c WHERE j.id = c.id
+FROM changed AS c WHERE j.tenant_id = c.tenant_id AND j.id = c.id
 """)
 
 

@@ -18,9 +18,10 @@ __all__ = ["publish", "republish"]
 
 def _publications(chosen: str, *, condition: str = "true") -> str:
     """Returns the end of the statement that marks the jobs which `chosen` selects as published."""
-    # Each job is found by its primary key, whatever the planner knows of the table: while it believes that next to no
-    # job waits, a join compares each job that waits with each one that is chosen.
-    return f"""UPDATE jobs AS j SET published_at = clock_timestamp() WHERE {condition} AND j.id = ANY(ARRAY({chosen}))
+    # Each job is found by its key, whatever the planner knows of the table: it has no condition of a partial index, for
+    # which the planner may believe that next to no job waits.
+    return f"""UPDATE jobs AS j SET published_at = clock_timestamp() FROM ({chosen}) AS chosen
+WHERE {condition} AND j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 RETURNING {rows.JOB_COLUMNS}
 """
 
@@ -28,9 +29,10 @@ RETURNING {rows.JOB_COLUMNS}
 _PUBLISH = Statement(
     _publications(
         """
-    SELECT w.id FROM unnest(%(ids)s::uuid[]) AS c (id) CROSS JOIN LATERAL (
-        SELECT id FROM jobs
-        WHERE id = c.id AND status IS NOT DISTINCT FROM 'queued' AND waits_for IS NULL AND published_at IS NULL
+    SELECT w.* FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS c (tenant_id, id) CROSS JOIN LATERAL (
+        SELECT tenant_id, id FROM jobs
+        WHERE tenant_id = c.tenant_id AND id = c.id AND status IS NOT DISTINCT FROM 'queued'
+            AND waits_for IS NULL AND published_at IS NULL
         LIMIT 1 FOR UPDATE SKIP LOCKED) AS w
 """,
         condition=IS_UNFLUSHED,
@@ -41,7 +43,8 @@ _PUBLISH = Statement(
 def publish(connection: Connection, chosen: Sequence[WaitingJob]) -> list[Job]:
     """Mark jobs as published that wait unpublished. Returns them in the given order."""
     positions = {job.id: position for position, job in enumerate(chosen)}
-    found = connection.exec_driver_sql(_PUBLISH, {"ids": list(positions)})
+    parameters = {"tenants": [job.tenant_id for job in chosen], "ids": [job.id for job in chosen]}
+    found = connection.exec_driver_sql(_PUBLISH, parameters)
     return [rows.job(row) for row in sorted(found, key=lambda row: positions[row[0]])]
 
 
@@ -66,15 +69,15 @@ WITH running AS (
     ) - %(settle)s * interval '1 second' AS before
     FROM generate_series({priority.FIRST}, {priority.LAST}) AS p (priority)
 ), lost AS (
-    SELECT found.id FROM turns CROSS JOIN LATERAL (
-        SELECT j.id, j.priority, j.published_at FROM jobs AS j
+    SELECT found.tenant_id, found.id FROM turns CROSS JOIN LATERAL (
+        SELECT j.tenant_id, j.id, j.priority, j.published_at FROM jobs AS j
         WHERE j.queue = %(queue)s AND j.priority = turns.priority AND j.status = 'queued' AND j.waits_for IS NULL
             AND j.published_at < turns.before
         ORDER BY j.published_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) AS found
     ORDER BY found.priority, found.published_at LIMIT %(limit)s
 )"""
-_REPUBLISH = Statement(f"{_LOST}\n{_publications('SELECT id FROM lost')}")
+_REPUBLISH = Statement(f"{_LOST}\n{_publications('SELECT * FROM lost')}")
 
 
 def republish(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ava.domain.fair_queue import WaitingJob
-from ava.domain.job import Job
+from ava.domain.job import Job, RunKey
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
@@ -24,14 +24,15 @@ def _recalls(chosen: str, *, before: str = "WITH", also: str = "") -> Statement:
     return Statement(f"""
 {before} chosen AS ({chosen}
 )
-UPDATE jobs AS j SET {RECALL_SET}{also} FROM chosen WHERE j.id = chosen.id
+UPDATE jobs AS j SET {RECALL_SET}{also} FROM chosen
+WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 RETURNING j.id::text, j.tenant_id, j.worker_id
 """)
 
 
 # A row that is locked is waited for, because its message may be deleted already.
 _RECALL_WINDOW = _recalls("""
-    SELECT id FROM jobs
+    SELECT tenant_id, id FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NOT NULL
     ORDER BY queue DESC, priority DESC, published_at DESC, id DESC LIMIT %(limit)s FOR UPDATE""")
@@ -45,24 +46,30 @@ def recall_window(connection: Connection, *, queue: str, priority: int, limit: i
 
 
 _RECALL_RUNS = _recalls("""
-    SELECT j.id FROM unnest(%(ids)s::uuid[], %(run_nos)s::int[]) AS r (id, run_no) JOIN jobs AS j ON j.id = r.id
+    SELECT j.tenant_id, j.id
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]) AS r (tenant_id, id, run_no)
+    JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
     WHERE j.run_no = r.run_no - 1 AND j.status IS NOT DISTINCT FROM 'queued' FOR UPDATE OF j""")
 
 
-def recall_runs(connection: Connection, runs: Sequence[tuple[str, int]]) -> int:
-    """Recall published runs (job id, run number) that were not claimed. Returns the number of jobs."""
-    parameters = {"ids": [rows.job_uuid(job_id) for job_id, _ in runs], "run_nos": [run_no for _, run_no in runs]}
+def recall_runs(connection: Connection, runs: Sequence[RunKey]) -> int:
+    """Recall published runs that were not claimed. Returns the number of jobs."""
+    parameters = {
+        "tenants": [run.tenant_id for run in runs],
+        "ids": [rows.job_uuid(run.job_id) for run in runs],
+        "run_nos": [run.run_no for run in runs],
+    }
     return connection.exec_driver_sql(_RECALL_RUNS, parameters).rowcount
 
 
 def recall_unsent(connection: Connection, jobs: Sequence[Job]) -> int:
     """Recall jobs whose messages could not be sent, or perhaps could. Returns the number of jobs."""
-    return recall_runs(connection, [(job.id, job.run_no + 1) for job in jobs])
+    return recall_runs(connection, [job.next_run for job in jobs])
 
 
 _RECALL_OF_TENANT = _recalls(
     """
-    SELECT j.id FROM waiting AS w JOIN jobs AS j ON j.queue = w.queue AND j.priority = w.priority
+    SELECT j.tenant_id, j.id FROM waiting AS w JOIN jobs AS j ON j.queue = w.queue AND j.priority = w.priority
     WHERE w.priority > %(priority)s AND j.status = 'queued' AND j.waits_for IS NULL AND j.published_at IS NOT NULL
         AND j.tenant_id = %(tenant)s
     LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED""",
@@ -77,7 +84,7 @@ def recall_of_tenant(connection: Connection, *, tenant_id: str, priority: int, l
 
 
 _RECALL_ALL = _recalls("""
-    SELECT id FROM jobs
+    SELECT tenant_id, id FROM jobs
     WHERE status = 'queued' AND waits_for IS NULL AND published_at IS NOT NULL AND published_at < now() FOR UPDATE""")
 
 
@@ -96,7 +103,7 @@ def recall_all(connection: Connection, *, max_seconds: float | None = None) -> i
 
 _RECALL_MOVED = _recalls(
     f"""
-    SELECT j.id, w.queue FROM jobs AS j JOIN workers AS w ON {workers.of("j")}
+    SELECT j.tenant_id, j.id, w.queue FROM jobs AS j JOIN workers AS w ON {workers.of("j")}
     WHERE j.status = 'queued' AND j.waits_for IS NULL AND j.queue <> w.queue
     LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED""",
     also=", queue = chosen.queue",

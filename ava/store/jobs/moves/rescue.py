@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.job import Job, Status
+from ava.domain.job import Job, RunKey, Status
 from ava.domain.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MAX_LOSSES, MAX_NODE_LOSSES
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
@@ -36,12 +36,13 @@ WITH locked AS ({locked}
         {end_set("r.status")},
         cancel_requested_at = r.cancel_requested_at, cancelled_by = r.cancelled_by, queue = r.queue, losses = r.losses,
         node_losses = r.node_losses
-    FROM locked AS r WHERE j.id = r.id AND j.run_no = r.run_no
+    FROM locked AS r WHERE j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no
     RETURNING j.*
 ), logged AS (
-    INSERT INTO job_logs (job_id, seq, ts, level, msg)
-    SELECT e.id, e.run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS} + l.n, clock_timestamp(), l.level, l.msg
-    FROM ended AS e JOIN locked AS r ON r.id = e.id CROSS JOIN LATERAL (VALUES {lines}) AS l (n, level, msg)
+    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
+    SELECT e.tenant_id, e.id, e.run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS} + l.n, clock_timestamp(), l.level, l.msg
+    FROM ended AS e JOIN locked AS r ON r.tenant_id = e.tenant_id AND r.id = e.id
+    CROSS JOIN LATERAL (VALUES {lines}) AS l (n, level, msg)
     WHERE l.msg IS NOT NULL
     ON CONFLICT DO NOTHING
 )
@@ -59,7 +60,8 @@ def _lost(*, is_loss: str, is_of_node: bool = False) -> str:
     """
     is_often = f"j.node_losses >= {MAX_NODE_LOSSES}" if is_of_node else f"j.losses - j.node_losses >= {MAX_LOSSES}"
     return f"""
-    SELECT j.id, j.run_no, j.started_at, j.cancel_requested_at, j.cancelled_by, coalesce(w.queue, j.queue) AS queue,
+    SELECT j.tenant_id, j.id, j.run_no, j.started_at, j.cancel_requested_at, j.cancelled_by,
+           coalesce(w.queue, j.queue) AS queue,
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN {is_loss} AND (w.on_worker_lost = 'fail' OR {is_often}) THEN 'failed'
                 ELSE 'queued' END AS status,
@@ -78,23 +80,21 @@ def _lines_of_lost(*, is_loss: str) -> str:
 _RESCUE = Statement(
     _ends(
         f"""{_lost(is_loss="%(is_loss)s")}
-    WHERE j.status = 'running' AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.node_id = %(node_id)s::uuid
+    WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.status = 'running'
+        AND j.node_id = %(node_id)s::uuid
     ORDER BY j.id LIMIT 1 FOR UPDATE OF j""",
         _lines_of_lost(is_loss="%(is_loss)s"),
     )
 )
 
 
-def rescue(
-    connection: Connection, *, job_id: str, run_no: int, node_id: str, msg: str, error: str, is_loss: bool
-) -> Job | None:
+def rescue(connection: Connection, *, run: RunKey, node_id: str, msg: str, error: str, is_loss: bool) -> Job | None:
     """Return a run to the queue, or end it, if its process is gone or the node shuts down.
 
     `msg` is the log line, `error` the job's error if it fails. A loss counts towards `MAX_LOSSES`, not as an attempt.
     Returns the job as it is then, or None if the run had ended or does not exist.
     """
-    parameters: dict[str, object] = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id}
-    parameters |= {"msg": msg, "error": error, "is_loss": is_loss}
+    parameters = rows.run_parameters(run) | {"node_id": node_id, "msg": msg, "error": error, "is_loss": is_loss}
     row = connection.exec_driver_sql(_RESCUE, parameters).first()
     return None if row is None else rows.job(row)
 
@@ -135,14 +135,15 @@ def rescue_from_dead_nodes(
 _END_KILLED_RUN = Statement(
     _ends(
         f"""
-    SELECT j.id, j.run_no, j.started_at, j.cancel_requested_at, j.cancelled_by, j.queue,
+    SELECT j.tenant_id, j.id, j.run_no, j.started_at, j.cancel_requested_at, j.cancelled_by, j.queue,
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN j.attempt < j.max_attempts THEN 'queued' ELSE 'failed' END AS status,
            %(error)s AS error,
            {FIRST_DELAY_SECONDS} * {BACKOFF_FACTOR} ^ (j.attempt - 1) * interval '1 second' AS delay,
            false AS gives_back, j.losses, j.node_losses
     FROM jobs AS j
-    WHERE j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.status IS NOT DISTINCT FROM 'running'
+    WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s
+        AND j.status IS NOT DISTINCT FROM 'running'
         AND j.node_id = coalesce(%(node_id)s::uuid, j.node_id)
     FOR UPDATE""",
         f"""
@@ -152,29 +153,28 @@ _END_KILLED_RUN = Statement(
 )
 
 
-def end_killed_run(
-    connection: Connection, *, job_id: str, run_no: int, error: str, node_id: str | None = None
-) -> Status | None:
+def end_killed_run(connection: Connection, *, run: RunKey, error: str, node_id: str | None = None) -> Status | None:
     """End a run (of this node, if one is named) whose process was killed. Returns the job's status.
 
     It is `cancelled` if a cancel was requested. Else the attempt has failed, and another may follow. Returns None if
     the run had ended.
     """
-    parameters = {"id": rows.job_uuid(job_id), "run_no": run_no, "node_id": node_id, "error": error}
+    parameters = rows.run_parameters(run) | {"node_id": node_id, "error": error}
     row = connection.exec_driver_sql(_END_KILLED_RUN, parameters).first()
     return None if row is None else rows.job(row).status
 
 
 _RUNS_OF_NODES = Statement("""
-SELECT n.name, j.id::text, j.run_no FROM nodes AS n JOIN jobs AS j ON j.node_id = n.id AND j.status = 'running'
+SELECT n.name, j.tenant_id, j.id::text, j.run_no
+FROM nodes AS n JOIN jobs AS j ON j.node_id = n.id AND j.status = 'running'
 WHERE n.stopped_at IS NULL AND n.id = ANY(%(node_ids)s::uuid[])
 LIMIT 1000
 """)
 
 
-def runs_of_nodes(connection: Connection, node_ids: Collection[str]) -> dict[str, list[tuple[str, int]]]:
-    """Returns the runs of these nodes, as job id and run number, by the node's name."""
-    found: dict[str, list[tuple[str, int]]] = {}
-    for name, id_, run_no in connection.exec_driver_sql(_RUNS_OF_NODES, {"node_ids": list(node_ids)}):
-        found.setdefault(name, []).append((ids.encode("job", id_), run_no))
+def runs_of_nodes(connection: Connection, node_ids: Collection[str]) -> dict[str, list[RunKey]]:
+    """Returns the runs of these nodes by the node's name."""
+    found: dict[str, list[RunKey]] = {}
+    for name, tenant_id, id_, run_no in connection.exec_driver_sql(_RUNS_OF_NODES, {"node_ids": list(node_ids)}):
+        found.setdefault(name, []).append(RunKey(tenant_id, ids.encode("job", id_), run_no))
     return found

@@ -11,6 +11,7 @@ __all__ = [
     "IS_PARKED",
     "IS_PAUSED",
     "IS_STARTABLE",
+    "ONE_RUN",
     "OWNS",
     "RATE_NEXT_AT",
     "RECALL_SET",
@@ -57,8 +58,12 @@ def rate_key(*, worker: str, row: str, tenant_id: str, input_json: str) -> str:
 #: The job's turn may come, published or not.
 IS_STARTABLE = "j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL"
 
-#: The fence: the run `r` (`id`, `run_no`, `claim_id`) still owns the job.
-OWNS = """j.id = r.id AND j.run_no = r.run_no AND j.status IS NOT DISTINCT FROM 'running'
+#: A single run as a FROM item, for `OWNS`.
+ONE_RUN = """(SELECT %(tenant_id)s AS tenant_id, %(id)s::uuid AS id, %(run_no)s::int AS run_no,
+        %(held_claim_id)s::uuid AS claim_id)"""
+
+#: The fence: the run `r` (`tenant_id`, `id`, `run_no`, `claim_id`) still owns the job.
+OWNS = """j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no AND j.status IS NOT DISTINCT FROM 'running'
         AND j.claim_id IS NOT DISTINCT FROM r.claim_id"""
 
 #: What a claim sets. A job that gets a passed permit leaves its wait with it.

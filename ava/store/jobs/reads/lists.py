@@ -1,4 +1,4 @@
-"""What clients read of jobs. Every statement here is scoped to a tenant, and this is the only module that does it."""
+"""What clients read of jobs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class JobPage:
 
 _SHOW_MANY = Statement(f"""
 SELECT {rows.LIGHT_COLUMNS} FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS asked (id, n)
-JOIN jobs AS j ON j.id = asked.id {rows.SIZES} WHERE j.tenant_id = %(tenant_id)s ORDER BY asked.n
+JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = asked.id {rows.SIZES} ORDER BY asked.n
 """)
 
 
@@ -95,7 +95,7 @@ def _read_large(connection: Connection, light: Sequence[Job]) -> list[Job]:
 
 
 _SHOW = Statement(f"""
-SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s
+SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
 """)
 
 
@@ -108,7 +108,7 @@ def show(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
 
 
 _STATUS = Statement("""
-SELECT j.status FROM jobs AS j WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s
+SELECT j.status FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
 """)
 
 
@@ -126,7 +126,7 @@ def _page(found: str) -> Statement:
 SELECT {rows.LIGHT_COLUMNS} FROM (
 SELECT found.id FROM {found}
 ORDER BY found.id DESC LIMIT %(page)s OFFSET %(offset)s
-) AS p JOIN jobs AS j ON j.id = p.id {rows.SIZES} ORDER BY j.id DESC
+) AS p JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = p.id {rows.SIZES} ORDER BY j.id DESC
 """)
 
 

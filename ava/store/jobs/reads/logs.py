@@ -1,4 +1,4 @@
-"""What clients read of a job's log. The caller has checked (`reads.status`) that the job is the tenant's."""
+"""What clients read of a job's log."""
 
 from __future__ import annotations
 
@@ -47,8 +47,10 @@ def _lines(*, of_level: bool, is_backward: bool) -> Statement:
     """
     direction = "DESC" if is_backward else "ASC"
     # The driver writes the level into the statement, so the planner sees that `job_logs_not_info` has it. The order has
-    # all of the index's columns, though two are constant; else the planner may prefer the primary key.
-    level, order = ("AND level = %(level)s", "job_id, level, seq") if of_level else ("", "job_id, seq")
+    # all of the index's columns, though three are constant; else the planner may prefer the primary key.
+    level, order = (
+        ("AND level = %(level)s", "tenant_id, job_id, level, seq") if of_level else ("", "tenant_id, job_id, seq")
+    )
     ordered = ", ".join(f"{column} {direction}" for column in order.split(", "))
     return Statement(f"""{IN_ORDER}
 SELECT seq, ts, level, msg, found FROM (
@@ -57,7 +59,7 @@ SELECT seq, ts, level, msg, found FROM (
     FROM (
         SELECT seq, ts, level, msg FROM (
             SELECT seq, ts, level, msg FROM job_logs
-            WHERE job_id = %(id)s::uuid AND seq > %(after)s AND seq < %(before)s {level}
+            WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND seq > %(after)s AND seq < %(before)s {level}
             ORDER BY {ordered} LIMIT %(searched)s
         ) AS looked_at
         WHERE (%(text)s::text IS NULL OR strpos(lower(msg), lower(%(text)s)) > 0)
@@ -72,7 +74,8 @@ def _end_of_search(*, of_level: bool, is_backward: bool) -> Statement:
     direction = "DESC" if is_backward else "ASC"
     level = "AND level = %(level)s" if of_level else ""
     return Statement(f"""{IN_ORDER}
-SELECT seq FROM job_logs WHERE job_id = %(id)s::uuid AND seq > %(after)s AND seq < %(before)s {level}
+SELECT seq FROM job_logs
+WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND seq > %(after)s AND seq < %(before)s {level}
 ORDER BY seq {direction} OFFSET %(searched)s - 1 LIMIT 1
 """)
 
@@ -87,7 +90,7 @@ _SEARCHED_LAST = _end_of_search(of_level=False, is_backward=True)
 _SEARCHED_LAST_OF_LEVEL = _end_of_search(of_level=True, is_backward=True)
 
 
-def log_lines(connection: Connection, *, job_id: str, wanted: LogRange) -> FoundLines:
+def log_lines(connection: Connection, *, tenant_id: str, job_id: str, wanted: LogRange) -> FoundLines:
     """Returns lines of a job's log, oldest first, and no line that begins beyond the bytes of an answer.
 
     It looks at `SEARCHED_LINES` lines at most.
@@ -96,6 +99,7 @@ def log_lines(connection: Connection, *, job_id: str, wanted: LogRange) -> Found
     # One line more than asked for shows if there are more.
     limit = wanted.limit + 1
     parameters: dict[str, object] = {
+        "tenant_id": tenant_id,
         "id": rows.job_uuid(job_id),
         "limit": limit,
         "after": wanted.after_seq,

@@ -101,7 +101,7 @@ def _looked_at(listed: str) -> str:
         SELECT listed.id, size.input, sum(size.input) OVER (ORDER BY listed.id DESC) AS bytes
         FROM listed CROSS JOIN LATERAL (
             SELECT coalesce(j.input_bytes, octet_length(j.input::text)) AS input FROM jobs AS j
-            WHERE j.id = listed.id OFFSET 0
+            WHERE j.tenant_id = %(tenant_id)s AND j.id = listed.id OFFSET 0
         ) AS size WHERE %(input)s::json IS NOT NULL
     ) AS weighed WHERE weighed.bytes - weighed.input < %(searched_bytes)s
 )"""

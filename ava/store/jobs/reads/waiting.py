@@ -31,11 +31,12 @@ SELECT p.paused_by, p.paused_at, j.waits_for IS NOT DISTINCT FROM 'permit', j.wo
             AND a.waits_for = 'permit' AND (a.priority, a.id) < (j.priority, j.id)
         ORDER BY a.limit_key, a.priority, a.tenant_id, a.id LIMIT {_MAX_IN_LINE}) AS before),
     CASE WHEN j.run_no > 0 AND j.waits_for = 'date'
-         THEN (SELECT l.msg FROM job_logs AS l WHERE l.job_id = %(id)s::uuid ORDER BY l.seq DESC LIMIT 1) END,
+         THEN (SELECT l.msg FROM job_logs AS l
+               WHERE l.tenant_id = %(tenant_id)s AND l.job_id = %(id)s::uuid ORDER BY l.seq DESC LIMIT 1) END,
     d.first_at, d.latest_at
 FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")} LEFT JOIN paused_queues AS p ON p.queue = j.queue
-LEFT JOIN debounces AS d ON d.job_id = j.id
-WHERE j.id = %(id)s::uuid
+LEFT JOIN debounces AS d ON d.tenant_id = j.tenant_id AND d.job_id = j.id
+WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
 """)
 
 
@@ -43,7 +44,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
     """Returns what a job waits for; None if it is not queued. `tenant_max_running` is that of every tenant."""
     if job.status is not Status.QUEUED:
         return None
-    row = connection.exec_driver_sql(_READ_WAITING, {"id": rows.job_uuid(job.id)}).first()
+    row = connection.exec_driver_sql(_READ_WAITING, rows.job_parameters(job.key)).first()
     if row is None:
         return None
     (paused_by, paused_at, has_no_permit, worker_id, key, per, most, rate_jobs, rate_seconds, running, wait, before,

@@ -1,15 +1,15 @@
 """The changes of watched jobs: a few statements for all watchers of a process together.
 
-No statement here is scoped to a tenant, because a watcher has read its job before (`ava.store.jobs.reads.lists.show`).
+The jobs are of several tenants, and each is named by its tenant and its id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ava.domain import ids
-from ava.domain.job import LogLine, Status
+from ava.domain.job import JobKey, LogLine, Status
 from ava.domain.limits import STREAM_BUFFER_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
@@ -29,7 +29,7 @@ class WatchedState:
 
     #: The watcher's number.
     number: int
-    job_id: str
+    job: JobKey
     status: Status
     run_no: int
     attempt: int
@@ -43,40 +43,43 @@ class LogPosition:
 
     #: The number by which its lines are returned.
     number: int
-    job_id: str
+    job: JobKey
     after_seq: int
 
 
 # The records stay in the database: a thousand watchers of large jobs that end at once must not load them all.
 _FINAL_STATES = Statement("""
-SELECT j.id::text, j.status, j.run_no, j.attempt, j.cancel_requested_at IS NOT NULL, j.progress::text
-FROM jobs AS j WHERE j.id = ANY(%(ids)s::uuid[]) AND j.completed_at IS NOT NULL
+SELECT j.tenant_id, j.id::text, j.status, j.run_no, j.attempt, j.cancel_requested_at IS NOT NULL, j.progress::text
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
+JOIN jobs AS j ON j.tenant_id = w.tenant_id AND j.id = w.id WHERE j.completed_at IS NOT NULL
 """)
 
 
-def final_states(connection: Connection, job_ids: Sequence[str]) -> dict[str, WatchedState]:
-    """Returns the last states of those of the jobs that are final, by their ids."""
-    found = connection.exec_driver_sql(_FINAL_STATES, {"ids": [rows.job_uuid(job_id) for job_id in job_ids]})
+def final_states(connection: Connection, jobs: Collection[JobKey]) -> dict[JobKey, WatchedState]:
+    """Returns the last states of those of the jobs that are final."""
+    parameters = {"tenants": [job.tenant_id for job in jobs], "ids": [rows.job_uuid(job.id) for job in jobs]}
+    found = connection.exec_driver_sql(_FINAL_STATES, parameters)
     states = (
         WatchedState(
             number=0,
-            job_id=ids.encode("job", uuid),
+            job=JobKey(tenant_id, ids.encode("job", uuid)),
             status=Status(status),
             run_no=run_no,
             attempt=attempt,
             is_cancel_requested=is_cancelling,
             progress_json=progress,
         )
-        for uuid, status, run_no, attempt, is_cancelling, progress in found
+        for tenant_id, uuid, status, run_no, attempt, is_cancelling, progress in found
     )
-    return {state.job_id: state for state in states}
+    return {state.job: state for state in states}
 
 
 _CHANGED_STATES = Statement("""
 SELECT w.n, j.status, j.run_no, j.attempt, j.cancel_requested_at IS NOT NULL, j.progress::text
-FROM unnest(%(numbers)s::bigint[], %(ids)s::uuid[], %(statuses)s::text[], %(runs)s::int[], %(cancelling)s::bool[],
-            %(progress)s::text[]) AS w (n, id, status, run_no, is_cancelling, progress)
-JOIN jobs AS j ON j.id = w.id
+FROM unnest(%(numbers)s::bigint[], %(tenants)s::text[], %(ids)s::uuid[], %(statuses)s::text[], %(runs)s::int[],
+            %(cancelling)s::bool[], %(progress)s::text[])
+     AS w (n, tenant_id, id, status, run_no, is_cancelling, progress)
+JOIN jobs AS j ON j.tenant_id = w.tenant_id AND j.id = w.id
 WHERE j.completed_at IS NULL AND (j.status, j.run_no, j.cancel_requested_at IS NOT NULL, j.progress::text)
                                  IS DISTINCT FROM (w.status, w.run_no, w.is_cancelling, w.progress)
 """)
@@ -86,18 +89,19 @@ def changed_states(connection: Connection, seen: Sequence[WatchedState]) -> list
     """Returns the new states of those jobs that are not final and whose state differs from the one seen."""
     parameters = {
         "numbers": [state.number for state in seen],
-        "ids": [rows.job_uuid(state.job_id) for state in seen],
+        "tenants": [state.job.tenant_id for state in seen],
+        "ids": [rows.job_uuid(state.job.id) for state in seen],
         "statuses": [state.status.value for state in seen],
         "runs": [state.run_no for state in seen],
         "cancelling": [state.is_cancel_requested for state in seen],
         "progress": [state.progress_json for state in seen],
     }
-    job_ids = {state.number: state.job_id for state in seen}
+    jobs = {state.number: state.job for state in seen}
     found = connection.exec_driver_sql(_CHANGED_STATES, parameters)
     return [
         WatchedState(
             number=number,
-            job_id=job_ids[number],
+            job=jobs[number],
             status=Status(status),
             run_no=run_no,
             attempt=attempt,
@@ -112,10 +116,12 @@ def changed_states(connection: Connection, seen: Sequence[WatchedState]) -> list
 # that the planner takes for nearly empty it would sort all lines of the log for each read.
 _LINES_AFTER = Statement(f"""{IN_ORDER}
 SELECT w.n, l.seq, l.ts, l.level, l.msg, l.found
-FROM unnest(%(numbers)s::bigint[], %(ids)s::uuid[], %(seqs)s::bigint[]) AS w (n, id, after_seq)
+FROM unnest(%(numbers)s::bigint[], %(tenants)s::text[], %(ids)s::uuid[], %(seqs)s::bigint[])
+     AS w (n, tenant_id, id, after_seq)
 CROSS JOIN LATERAL (
     SELECT *, count(*) OVER () AS found, sum(octet_length(msg)) OVER (ORDER BY seq) - octet_length(msg) AS before FROM (
-        SELECT seq, ts, level, msg FROM job_logs WHERE job_id = w.id AND seq > w.after_seq
+        SELECT seq, ts, level, msg FROM job_logs
+        WHERE tenant_id = w.tenant_id AND job_id = w.id AND seq > w.after_seq
             AND job_id >= %(first)s::uuid AND job_id <= %(last)s::uuid
         ORDER BY seq LIMIT {MAX_LINES}
     ) AS next
@@ -130,10 +136,11 @@ def lines_after(connection: Connection, positions: Sequence[LogPosition]) -> dic
 
     Each gets at most `MAX_LINES` lines, and no line that begins beyond the buffer of a stream.
     """
-    job_ids = [rows.job_uuid(position.job_id) for position in positions]
+    job_ids = [rows.job_uuid(position.job.id) for position in positions]
     known = [job_id for job_id in job_ids if job_id is not None]
     parameters = {
         "numbers": [position.number for position in positions],
+        "tenants": [position.job.tenant_id for position in positions],
         "ids": job_ids,
         # So that PostgreSQL plans for the partitions of these jobs alone.
         "first": min(known, default=None),

@@ -62,15 +62,14 @@ LEFT JOIN LATERAL (
         LIMIT {MAX_EXAMINED}
     ) AS c WHERE j.status = 'queued'
 ) AS ahead (of_tenant, of_all) ON true
-WHERE j.id = %(id)s::uuid AND j.tenant_id = %(tenant_id)s
+WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
 """)
 
 
 def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -> Facts:
     """Returns the present facts about a job's worker, queue and node."""
     parameters = {
-        "id": rows.job_uuid(job.id),
-        "tenant_id": job.tenant_id,
+        **rows.job_parameters(job.key),
         "dead_after": dead_after_seconds,
         "triggers": [trigger.value for trigger in Trigger],
     }

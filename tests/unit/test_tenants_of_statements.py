@@ -1,0 +1,107 @@
+"""A statement that names a row of a tenant names its tenant; those that go across tenants are listed, with a reason."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import ava.store
+from ava.store import statements
+
+_SCHEMA = Path(ava.store.__file__).with_name("schema.sql").read_text()
+_TABLES = [
+    found[1]
+    for found in re.finditer(r"^CREATE TABLE (\w+) \((.*?)^\)", _SCHEMA, re.DOTALL | re.MULTILINE)
+    if re.search(r"^    tenant_id text", found[2], re.MULTILINE)
+]
+_WORDS = "AS|SET|WHERE|ON|USING|ORDER|LIMIT|GROUP|JOIN|LEFT|CROSS|FOR|SELECT|UNION|RETURNING|DO|VALUES"
+#: A table of tenants where a statement reads or writes it, and its alias.
+_PLACE = re.compile(
+    rf"\b(FROM|JOIN|UPDATE|INTO|USING)\s+(?:{'|'.join(_TABLES)})(?:_rest|_first)?\b(?:\s+(?:AS\s+)?(?!(?:{_WORDS})\b)(\w+))?"
+)
+_INSERTED = re.compile(r"INTO\s+\w+(?:\s+AS\s+\w+)?\s*\([^)]*\btenant_id\b")
+_COMPARED = r"\s*(?:=|<|>|IN\b|IS\b|(?:,[^()]*)?\)\s*(?:=|<|>|IN\b))"
+
+#: The statements that go across tenants, by the reason.
+_ACROSS = {
+    "the feed looks at windows, and takes jobs from them": """
+        jobs.feed.looks.read jobs.feed.looks.read_known jobs.feed.messages.oldest_messages
+        jobs.feed.messages.published_queues jobs.feed.limit_keys.key_states jobs.feed.limits.waiting_tenants
+        jobs.feed.limits.next_priority jobs.moves.park.park_backlog jobs.moves.park.park_less_urgent
+        jobs.moves.publish.republish jobs.moves.recall.recall_window jobs.moves.recall.recall_of_tenant
+        jobs.moves.recall.recall_all fleet.tenants.uses""",
+    "a run gives way to more urgent jobs of any tenant in its queue": """
+        jobs.moves.claim.check jobs.moves.pass_permit.end_and_pass""",
+    "an explanation counts the jobs of all tenants that come before": "jobs.reads.why.read_facts",
+    "a node has runs of any tenant": """
+        fleet.nodes.runs_of fleet.nodes.delete_old jobs.moves.rescue.runs_of_nodes jobs.moves.pass_permit.passed
+        jobs.moves.pass_permit.passed_by""",
+    "a duty finds what is due, whoever it is of": """
+        pending_work.find jobs.moves.park.make_due jobs.moves.park.waiting_schedules jobs.moves.park.what_returns
+        jobs.bulk_operations.claim_due schedules.due.are_due schedules.time_zones.claim_outdated""",
+    "retention deletes what is old": """
+        access.sessions.delete_expired errors.counting.delete_old_groups errors.counting.delete_old_days
+        jobs.bulk_operations.delete_old jobs.moves.debounce.delete_old jobs.old_jobs.days_kept jobs.old_jobs.look
+        reports.analytics.delete_old reports.audit.delete reports.audit.delete_first reports.audit.delete_of_rest
+        reports.job_times.delete_old reports.statistics.delete_old webhooks.events.delete_deliveries
+        webhooks.events.delete_first_deliveries webhooks.events.delete_deliveries_of_rest webhooks.events.delete_events
+        webhooks.events.delete_first_events webhooks.events.delete_events_of_rest webhooks.events.delete_set_aside""",
+    "counts are of all tenants": """
+        reports.ended.count reports.ended.first_day reports.ended.delete_counts reports.ended.delete_times
+        reports.ended.recount reports.metrics.queue_depths reports.metrics.scheduled_jobs reports.metrics.unserved_jobs
+        reports.metrics.running_jobs reports.metrics.schedules_overdue reports.promotions.record reports.storage.forget
+        reports.tenant_waits.read webhooks.set_aside.count""",
+    "senders lease endpoints of any tenant": """
+        webhooks.endpoint_leases.deregister webhooks.endpoint_leases.find_work webhooks.endpoint_leases.acquire""",
+    "a token says of which tenant its caller is": "access.api_keys.find access.sessions.find",
+    "what is set of tenants and workers is read as a whole": """
+        fleet.tenants.rules_version fleet.tenants.turn_rules fleet.queues.paused fleet.workers.announce
+        fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since
+        schedules.declared.existing""",
+    "a worker has its own tenants in a column, which is compared": "reports.worker_limits.read",
+    "an operator's command acts on the whole installation": """
+        fleet.worker_settings.sealed webhooks.endpoints.sealed_secrets webhooks.set_aside.newest""",
+}
+_REASONS = {name: reason for reason, names in _ACROSS.items() for name in names.split()}
+
+
+def _unnamed(statement: str) -> list[str]:
+    """Returns the places at which a statement does not compare the tenant of a table, or does not insert it."""
+    text = re.sub(r"--[^\n]*", "", statement)
+    return [place[0] for place in _PLACE.finditer(text) if not _is_named(text, place)]
+
+
+def _is_named(text: str, place: re.Match[str]) -> bool:
+    if place[1] == "INTO":
+        return _INSERTED.match(text, place.start()) is not None
+    tenant = rf"\b{place[2]}\.tenant_id\b" if place[2] else r"(?<![\w.])tenant_id\b"
+    return re.search(rf"{tenant}{_COMPARED}|=\s*{tenant}", text) is not None
+
+
+def test_a_statement_compares_the_tenant_of_each_table_or_is_listed_with_its_reason() -> None:
+    assert {"jobs", "job_logs", "webhook_events", "error_days"} <= set(_TABLES)
+    found = {name: places for name, text in statements.all_statements().items() if (places := _unnamed(text))}
+    assert {name: places for name, places in found.items() if name not in _REASONS} == {}
+    assert set(_REASONS) - found.keys() == set(), "these name their tenants, or do not exist"
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_named"),
+    [
+        ("SELECT 1 FROM jobs WHERE id = 1", False),
+        ("SELECT tenant_id FROM jobs WHERE id = 1", False),
+        ("SELECT 1 FROM jobs WHERE tenant_id = 'a' AND id = 1", True),
+        ("SELECT 1 FROM jobs AS j WHERE (j.tenant_id, j.id) >= ('a', 1)", True),
+        ("SELECT 1 FROM jobs AS j JOIN job_logs AS l ON l.job_id = j.id WHERE j.tenant_id = 'a'", False),
+        ("SELECT 1 FROM jobs AS j JOIN job_logs AS l ON l.tenant_id = j.tenant_id AND l.job_id = j.id", True),
+        ("DELETE FROM job_logs_rest AS d USING jobs AS j WHERE d.job_id = j.id", False),
+        ("UPDATE jobs SET status = 'queued' WHERE id = 1", False),
+        ("INSERT INTO job_logs (job_id, seq) VALUES (1, 2)", False),
+        ("INSERT INTO job_logs (tenant_id, job_id, seq) VALUES ('a', 1, 2)", True),
+        ("SELECT 1 FROM nodes WHERE id = 1", True),
+    ],
+)
+def test_a_tenant_counts_as_named_where_it_is_compared_or_inserted(statement: str, is_named: bool) -> None:
+    assert (_unnamed(statement) == []) is is_named
