@@ -87,13 +87,15 @@ def test_a_handler_that_is_rate_limited_puts_its_whole_key_off_and_keeps_its_att
     assert (feed.run_once(1), feed.run_once(2)) == (0, 0)
 
 
-def test_rate_limited_holds_back_what_was_admitted_and_refuses_its_message(backlog: Backlog) -> None:
-    limited.limit(backlog, rate=Rate(jobs=1000, seconds=1.0))
+@pytest.mark.parametrize("tenant", ["ten_a", "ten_b"])
+def test_rate_limited_holds_back_what_was_admitted_and_refuses_its_message(backlog: Backlog, tenant: str) -> None:
+    # The rate is of all tenants together, and each has a limit of its own.
+    limited.limit(backlog, 5, "tenant", rate=Rate(jobs=1000, seconds=1.0))
     limited.insert(backlog, 1)
     feed = limited.feed(backlog)
     feed.run_once(0)
     (job,) = limited.claim_all(backlog)
-    (admitted,) = limited.insert(backlog, 1)
+    (admitted,) = limited.insert(backlog, 1, tenant_id=tenant)
     wait_until(lambda: feed.run_once(1) == 1, what="the rate allows the second start")
     with backlog.database.connect() as connection:
         assert permits.put_off_rate(connection, run=RunKey(*job.key, 1), claim_id=None, seconds=3600)

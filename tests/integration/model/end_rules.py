@@ -173,7 +173,8 @@ def end_together(history: History) -> None:
     first = history.choose_run(lambda run: run.is_shared)
     _ask_to_stop(history, first)
     together = [run for run in dict.fromkeys(history.runs) if run.claim == first.claim and history.is_chance(0.8)]
-    together = list({run.job_id: history.twist(run, share=0.1) for run in together}.values())
+    # One claim ends them all.
+    together = [replace(history.twist(run, share=0.1), claim=first.claim) for run in together]
     if not together:
         raise NotNow
     how = End(status="completed", output='{"done":true}')

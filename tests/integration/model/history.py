@@ -211,13 +211,19 @@ class History:
     def choose_job(self, condition: Callable[[JobState], bool] = lambda _: True) -> JobState:
         return self.choose([job for job in self.jobs.values() if condition(job)])
 
-    def choose_run(self, condition: Callable[[Run], bool] = lambda _: True, *, stale_share: float = 0.25) -> Run:
+    def choose_run(
+        self,
+        condition: Callable[[Run], bool] = lambda _: True,
+        *,
+        stale_share: float = 0.25,
+        twisted_share: float = 0.5,
+    ) -> Run:
         """Returns a run that owns its job; sometimes any run, as of a process that comes back."""
         found = [run for run in self.runs if condition(run)]
         if self.is_chance(stale_share):
             # Most of them are of a job that another run owns.
             rivals = [run for run in found if (job := self.jobs.get(run.job_id)) and job.is_running]
-            return self.twist(self.choose(rivals if self.is_chance(0.7) else found), share=0.5)
+            return self.twist(self.choose(rivals if self.is_chance(0.7) else found), share=twisted_share)
         return self.choose([run for run in found if self.owns(run)])
 
     def owns(self, run: Run) -> bool:

@@ -89,7 +89,7 @@ def claim_together(history: History) -> None:
 @rule(weight=1)
 def look_for_lost_claim(history: History) -> None:
     """A process whose claim's result was lost finds out whether it has the run."""
-    run = history.choose_run()
+    run = history.choose_run(twisted_share=0.0)
     job = history.job_of(run)
     wanted = bool(job and moves.owns(job, run))
     history.say(run.job_id, run.run_no)
