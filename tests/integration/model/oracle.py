@@ -159,7 +159,7 @@ class Oracle:
         One call gives those of the most urgent priority, and the next call those of others.
         """
         history, jobs = self._history, self._history.jobs.values()
-        world, taken = history.world, _taken(jobs)
+        world, taken, taken_before = history.world, _taken(jobs), _taken(before.values())
         moved = {job.limit_key for job in jobs if job.waits != PERMIT and before[job.id].waits == PERMIT}
         for job in jobs:
             worker = world.workers[job.worker]
@@ -178,7 +178,7 @@ class Oracle:
                 and job.limit_key not in moved
                 and worker.rate is None
                 and worker.max_running is not None
-                and taken[job.worker, job.limit_key] < worker.max_running
+                and max(taken[job.worker, job.limit_key], taken_before[job.worker, job.limit_key]) < worker.max_running
             ):
                 raise ModelError(f"it waits for a permit, and one is free: {job}")
         self._check_order(world.paused_queues | history.broker.refused)

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ava.store.engine.database import Database
 from tests.integration.model import client_rules, duty_rules, end_rules, run_rules, setting_rules
@@ -41,7 +41,7 @@ class Failure:
     def __str__(self) -> str:
         lines = "\n".join(f"  {number:3} {line}" for number, line in enumerate(self.lines, 1))
         return (
-            f"history {self.seed} fails after {self.found_after} steps; these {len(self.steps)} are enough:\n{lines}\n"
+            f"history {self.seed} fails after {self.found_after} steps; these {len(self.lines)} are enough:\n{lines}\n"
             f"{self.message}\nmake model ARGS='--seed {self.seed} --histories 1' repeats it"
         )
 
@@ -67,26 +67,25 @@ class Runner:
         most = 4 * self.steps_per_history
         wanted = [(chosen.choices(names, weights)[0], chosen.getrandbits(48)) for _ in range(most)]
         favourites = [chosen.choice(RATED), *chosen.sample(WORKERS, _FAVOURITES)]
-        steps, _, error = self._follow(wanted, favourites)
+        steps, lines, error = self._follow(wanted, favourites)
         self.histories += 1
         if error is None:
             return None
-        return self._shorten(seed, steps, favourites, error)
+        failure = Failure(seed=seed, steps=steps, lines=lines, found_after=len(lines), message=error)
+        return self._shorten(failure, favourites) if self.shorten_seconds else failure
 
     def _follow(
         self, wanted: Sequence[Step], favourites: Sequence[str]
     ) -> tuple[list[Step], Sequence[str], str | None]:
-        """Do steps. Returns those that had something to do, their lines, and what failed."""
+        """Do steps, until enough had something to do. Returns them all, the lines of those, and what failed."""
         steps: list[Step] = []
         with one_history(self.database, self.recorder, favourites) as history:
             try:
                 for step in wanted:
-                    if len(steps) == self.steps_per_history:
+                    if len(history.lines) == self.steps_per_history:
                         break
                     steps.append(step)
-                    if not history.step(*step):
-                        steps.pop()
-                    elif len(steps) % _RECORDS_EVERY == 0:
+                    if history.step(*step) and len(history.lines) % _RECORDS_EVERY == 0:
                         history.oracle.check_records()
                 self._end(history)
             except Exception as error:
@@ -102,28 +101,26 @@ class Runner:
         history.oracle.check_records()
         history.lines.pop()
 
-    def _shorten(self, seed: int, steps: list[Step], favourites: Sequence[str], error: str) -> Failure:
+    def _shorten(self, failure: Failure, favourites: Sequence[str]) -> Failure:
         """Leave steps out as long as the history fails."""
-        found_after, ends = len(steps), time.monotonic() + self.shorten_seconds
-        best, lines, message = steps, [], error
-        size = max(1, len(steps) // 2)
-        if not self.shorten_seconds:
-            return Failure(seed=seed, steps=steps, lines=[], found_after=found_after, message=error)
-        _, lines, again = self._follow(steps, favourites)
-        message = again or f"{error}\n(it did not fail when it was repeated)"
-        while again is not None and time.monotonic() < ends:
+        ends = time.monotonic() + self.shorten_seconds
+        _, lines, message = self._follow(failure.steps, favourites)
+        if message is None:
+            return replace(failure, message=f"{failure.message}\n(it did not fail when it was repeated)")
+        best = list(failure.steps)
+        size = max(1, len(best) // 2)
+        while time.monotonic() < ends:
             start, is_shorter = 0, False
             while start < len(best) and time.monotonic() < ends:
-                shorter = best[:start] + best[start + size :]
-                done, new_lines, failed = self._follow(shorter, favourites)
+                steps, new_lines, failed = self._follow(best[:start] + best[start + size :], favourites)
                 if failed is not None:
-                    best, lines, message, is_shorter = done, new_lines, failed, True
+                    best, lines, message, is_shorter = steps, new_lines, failed, True
                 else:
                     start += size
             if size == 1 and not is_shorter:
                 break
             size = max(1, size // 2)
-        return Failure(seed=seed, steps=best, lines=list(lines), found_after=found_after, message=message)
+        return replace(failure, steps=best, lines=list(lines), message=message)
 
 
 def _describe(error: BaseException) -> str:
