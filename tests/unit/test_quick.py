@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from harness.system import ROOT
 from tests import quick
 
@@ -14,6 +16,8 @@ def test_every_long_file_exists() -> None:
 
 
 def test_tests_on_rabbitmq_whole_systems_and_long_files_are_deselected() -> None:
+    # The acceptance tests import it; the environment of the lowest versions has no tools of a browser.
+    pytest.importorskip("selenium")
     files = ["tests/integration/test_dispatcher.py", "tests/integration/test_metrics.py", "tests/acceptance/test_up.py"]
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "--quick", *files]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
