@@ -7,15 +7,15 @@ from tests.integration.model.expected import ModelError
 from tests.integration.model.history import History
 from tests.integration.model.moves import End, Run
 
-#: Rounds until every job is final; one is an hour.
-_MAX_ROUNDS = 60
+#: Rounds until every job is final, and for each job one more; one is an hour, in which a rate starts one job at least.
+_ROUNDS = 20
 
 
 def heal(history: History) -> None:
     """Repair everything, and run what waits. Raises `ModelError` if a job is stuck."""
     _repair(history)
     jobs = history.read()
-    for _ in range(_MAX_ROUNDS):
+    for _ in range(_ROUNDS + len(jobs)):
         if all(job.is_final for job in jobs.values()):
             break
         _run_duties(history)
