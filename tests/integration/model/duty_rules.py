@@ -8,7 +8,7 @@ from typing import Any
 from ava.errors import BrokerUnavailable
 from tests.integration.model import moves
 from tests.integration.model.cast import QUEUES, World
-from tests.integration.model.expected import Expected
+from tests.integration.model.expected import Expected, ModelError
 from tests.integration.model.history import History, rule
 from tests.integration.model.moves import Moves
 from tests.integration.model.recorder import Killed
@@ -153,7 +153,8 @@ def reset_broker(history: History) -> None:
 def delete_old_jobs(history: History) -> None:
     """Retention deletes final jobs."""
     days = history.choose([0.0, 1e-6, 1e-6, 1.0])
-    final = frozenset(id_ for id_, job in history.jobs.items() if job.is_final)
+    jobs = history.jobs
+    final = frozenset(id_ for id_, job in jobs.items() if job.is_final)
     history.choose(sorted(final))
     for job in history.jobs.values():
         if job.is_final and job.triggered_by in history.schedules:
@@ -164,7 +165,10 @@ def delete_old_jobs(history: History) -> None:
         # The lines of a job go before it.
         history.oracle.note_lines_deleted(final)
         if found is Killed:
-            break
+            return
+    old = [id_ for id_ in final if days == 0.0 and jobs[id_].worker != "wkr_fragile"]
+    if old and all(id_ in history.jobs for id_ in old):
+        raise ModelError(f"retention deletes none of {old}")
 
 
 @rule(weight=0.7)
