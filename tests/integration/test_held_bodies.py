@@ -72,7 +72,7 @@ def test_bodies_that_never_come_are_limited_by_tenant_by_address_and_in_all(syst
                 hold(tenant)
             # The requests of a tenant begin in their order, so the others are held by now.
             assert _refusal(hold(tenant)).endswith("(limit tenant_held_bodies)")
-            # Nobody else waits for them.
+            # No other request waits for them.
             assert system.get("/livez").status_code == 200
         # A body that comes is served, and leaves its place to another.
         body = b'{"worker_id":"wkr_open"}'.ljust(100)

@@ -292,6 +292,7 @@ def test_limits_and_modes_of_the_interpreter_and_the_kernel_are_restored(new_sta
     assert traits() == before
 
 
+# The kernel refuses the change to any other account, so there is nothing to restore.
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the account of its process")
 def test_the_account_is_restored(new_state: NewState) -> None:
     before = os.getresuid(), os.getresgid()

@@ -38,7 +38,7 @@ _ACROSS = {
     "a node has runs of any tenant": """
         fleet.nodes.runs_of fleet.nodes.delete_old jobs.moves.rescue.runs_of_nodes jobs.moves.pass_permit.passed
         jobs.moves.pass_permit.passed_by""",
-    "a duty finds what is due, whoever it is of": """
+    "a duty finds what is due, of all tenants": """
         pending_work.find jobs.moves.park.make_due jobs.moves.park.waiting_schedules jobs.moves.park.what_returns
         jobs.bulk_operations.claim_due schedules.due.are_due schedules.time_zones.claim_outdated""",
     "retention deletes what is old": """

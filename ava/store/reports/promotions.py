@@ -35,7 +35,7 @@ class ServerLook:
 
     #: The number of its timeline; None if it is a standby.
     timeline: int | None
-    #: What tells it from another server, or from another database of the same name that has taken its place.
+    #: What distinguishes it from another server, or from another database of the same name in its place.
     server: Hashable
     #: The tenant and UUID of its newest job.
     newest: Sequence[str] | None

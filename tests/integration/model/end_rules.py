@@ -209,7 +209,7 @@ def give_back(history: History) -> None:
 
 @rule(weight=3)
 def put_off_rate(history: History) -> None:
-    """A handler was told that it is too early: no job of its rate starts for a while."""
+    """A handler raised `RateLimited`: no job of its rate starts for a while."""
     if history.is_chance(0.3):
         worker_id, tenant = history.choose(RATED), history.choose(TENANTS)
         client_rules.trigger_specs(history, tenant, [JobSpec(worker_id=worker_id)] * 3)
