@@ -60,7 +60,7 @@ class Settings:
     #: logged.
     database_read_url: str = _setting("DATABASE_READ_URL", values.other_database_url, "", is_secret=True)
     #: Milliseconds that such a read waits until the standby has what the primary has.
-    replica_most_lag_ms: int = _setting("AVA_REPLICA_MOST_LAG_MS", values.whole, 200, between=(1, 10_000))
+    replica_max_lag_ms: int = _setting("AVA_REPLICA_MAX_LAG_MS", values.whole, 200, between=(1, 10_000))
     #: Where PostgreSQL is, for the role that owns the tables, which `ava db` uses; empty: the role of
     #: `database_url`. Holds a password: never logged.
     database_owner_url: str = _setting("DATABASE_OWNER_URL", values.other_database_url, "", is_secret=True)
@@ -153,7 +153,7 @@ class Settings:
     tenant_max_streams: int = _setting("AVA_TENANT_MAX_STREAMS", values.whole, 200, between=(0, 1_000_000))
     tenant_max_waits: int = _setting("AVA_TENANT_MAX_WAITS", values.whole, 1_000, between=(0, 1_000_000))
     #: Schedules that one tenant may have; 0: any number.
-    max_schedules: int = _setting("AVA_MOST_SCHEDULES", values.whole, 1000, between=(0, 1_000_000))
+    max_schedules: int = _setting("AVA_MAX_SCHEDULES", values.whole, 1000, between=(0, 1_000_000))
     #: The origins whose pages may call the API, or `*` (comma-separated).
     cors_origins: tuple[str, ...] = _setting("AVA_CORS_ORIGINS", values.origins, ())
     #: Where clients reach the API, without a path; empty: where a request says that it went.

@@ -157,7 +157,7 @@ def _make_database(settings: Settings) -> Database:
     return DatabaseWithStandby.of(
         settings,
         standby=Database.of_standby(settings, name="api reads", meter=ConnectionMeter("api_reads", size), **options()),
-        max_lag_seconds=settings.replica_most_lag_ms / 1000,
+        max_lag_seconds=settings.replica_max_lag_ms / 1000,
         current_read=standby_reads.current_read,
         **primary,
     )

@@ -15,7 +15,7 @@ from ava.client.times import sent_time
 __all__ = ["LogChoice", "read_log"]
 
 #: The most lines that one answer has.
-_MOST = 500
+_MAX_LINES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def read_log(calls: Calls, path: str, choice: LogChoice, *, tail: int | None, is
 
 
 def _forward(calls: Calls, path: str, choice: LogChoice) -> Iterator[LogLine]:
-    params = choice.params | {"limit": _MOST}
+    params = choice.params | {"limit": _MAX_LINES}
     while True:
         lines, place = _read(calls, path, params)
         yield from lines
@@ -84,7 +84,7 @@ def _tail(calls: Calls, path: str, choice: LogChoice, tail: int) -> tuple[list[L
     if tail < 1 or end is None:
         return [], end
     found: list[LogLine] = []
-    params = choice.params | {"limit": min(tail, _MOST), "before": end}
+    params = choice.params | {"limit": min(tail, _MAX_LINES), "before": end}
     while True:
         lines, place = _read(calls, path, params)
         found[:0] = lines

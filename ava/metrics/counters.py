@@ -128,7 +128,7 @@ _CONNECTIONS_LENT = Gauge(
     registry=_registry,
     multiprocess_mode="livesum",
 )
-_CONNECTIONS_MOST = Gauge(
+_MAX_CONNECTIONS = Gauge(
     "ava_database_connections_most",
     "Connections to PostgreSQL that may be in use at once.",
     ("pool",),
@@ -147,7 +147,7 @@ class ConnectionMeter:
     """Measures the connection pool of this process: see `ava.store.engine.database.PoolMeter`."""
 
     def __init__(self, name: str, size: int) -> None:
-        _CONNECTIONS_MOST.labels(name).set(size)
+        _MAX_CONNECTIONS.labels(name).set(size)
         self.checkout: Callable[[], AbstractContextManager[Any]] = _CONNECTIONS_LENT.labels(name).track_inprogress
         self.checkout_timed_out: Callable[[], None] = _CONNECTION_TIMEOUTS.labels(name).inc
 

@@ -178,7 +178,7 @@ def test_a_tenant_has_a_limit_with_a_name(api: Api) -> None:
     first = _create(api)
     _create(api)
     message = error_of(api.post(SCHEDULES, json=DAILY), 409, "resource_conflict")["message"]
-    assert "AVA_MOST_SCHEDULES" in message
+    assert "AVA_MAX_SCHEDULES" in message
     assert message.endswith("(limit schedules)")
     other = {"x-tenant-id": "ten_other"}
     assert api.post(SCHEDULES, json=DAILY, headers=other).status_code == 201

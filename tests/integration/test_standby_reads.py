@@ -40,7 +40,7 @@ def read_settings(standby: Standby) -> Settings:
         {
             "DATABASE_URL": standby.primary_url,
             "DATABASE_READ_URL": standby.url,
-            "AVA_REPLICA_MOST_LAG_MS": "5000",
+            "AVA_REPLICA_MAX_LAG_MS": "5000",
             "BROKER_URL": UNREACHABLE_BROKER,
             "AVA_INTERNAL_SECRET": HEADERS["x-internal-secret"],
         }
@@ -88,7 +88,7 @@ def test_every_route_that_may_read_there_does(reading: Api) -> None:
 
 
 def test_a_standby_that_is_behind_is_not_read(read_settings: Settings, standby: Standby) -> None:
-    with Api.running(replace(read_settings, replica_most_lag_ms=50)) as api:
+    with Api.running(replace(read_settings, replica_max_lag_ms=50)) as api:
         with standby.paused():
             job_id = _trigger(api)
             answer = api.get(JOBS)
@@ -102,7 +102,7 @@ def test_the_primary_is_read_if_there_is_no_standby(
     read_settings: Settings, standby: Standby, is_primary: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     read_url = standby.primary_url if is_primary else UNREACHABLE_DATABASE
-    with Api.running(replace(read_settings, database_read_url=read_url, replica_most_lag_ms=20)) as api:
+    with Api.running(replace(read_settings, database_read_url=read_url, replica_max_lag_ms=20)) as api:
         _trigger(api)
         assert not _is_of_standby(api)
         assert not _is_of_standby(api)
@@ -137,4 +137,4 @@ def test_a_statement_that_fails_on_the_standby_is_repeated_on_the_primary(read_s
 def test_the_doctor_says_how_far_behind_it_is(read_settings: Settings, standby: Standby) -> None:
     assert doctor._check_standby(read_settings).startswith("has what the primary has after ")
     with pytest.raises(StartError, match="is no standby, so lists, logs and reports are read from the primary"):
-        doctor._check_standby(replace(read_settings, database_read_url=standby.primary_url, replica_most_lag_ms=1))
+        doctor._check_standby(replace(read_settings, database_read_url=standby.primary_url, replica_max_lag_ms=1))

@@ -49,7 +49,7 @@ def child() -> Iterator[Child]:
     yield child
     signal.signal(signal.SIGCONT, before[0])
     signal.signal(signal.SIGTERM, before[1])
-    child._mailbox.close()
+    child._companion.mailbox.close()
 
 
 def _thaw_during_handler(child: Child, answers: _Answers) -> tuple[Run, list[str]]:
@@ -62,10 +62,10 @@ def _thaw_during_handler(child: Child, answers: _Answers) -> tuple[Run, list[str
         effects.append("after")
 
     run = run_of(handle)
-    child._run, child._run_writer = run, answers  # type: ignore[assignment]
+    child._companion.run, child._run_writer = run, answers  # type: ignore[assignment]
     run.call(None, block_sigterm)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    child._run = None
+    child._companion.run = None
     return run, effects
 
 

@@ -144,12 +144,12 @@ def _check_standby(settings: Settings) -> str:
 
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as primary:
         position = standby.written_position(primary)
-    seconds = settings.replica_most_lag_ms / 1000
+    seconds = settings.replica_max_lag_ms / 1000
     with closing(Database.of_standby(settings, name="doctor")) as database, database.connect() as connection:
         lag = standby.measure_lag(connection, position, max_seconds=seconds)
     if lag is None:
         raise StartError(
-            f"DATABASE_READ_URL has not replayed within {seconds:g} s (AVA_REPLICA_MOST_LAG_MS) what the primary has "
+            f"DATABASE_READ_URL has not replayed within {seconds:g} s (AVA_REPLICA_MAX_LAG_MS) what the primary has "
             "written, or is no standby, so lists, logs and reports are read from the primary. "
             "`pg_stat_replication` on the primary shows the lag of its standbys."
         )

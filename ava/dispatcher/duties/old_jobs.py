@@ -6,7 +6,7 @@ import time
 
 from ava.store.engine.database import Connection
 from ava.store.jobs import old_jobs
-from ava.store.jobs.old_jobs import FIRST_PLACE, Place
+from ava.store.jobs.old_jobs import FIRST_POSITION, Position
 
 __all__ = ["OldJobs"]
 
@@ -25,7 +25,7 @@ class OldJobs:
         """`retention_days`: of the jobs whose worker and tenant have none of their own."""
         self.is_at_end = True
         self._retention_days = retention_days
-        self._place: Place = FIRST_PLACE
+        self._position: Position = FIRST_POSITION
         self._next_pass = float("-inf")
 
     def delete(self, connection: Connection, limit: int) -> int:
@@ -34,7 +34,7 @@ class OldJobs:
         if time.monotonic() < self._next_pass:
             return 0
         kept = old_jobs.days_kept(connection, default=self._retention_days)
-        looked = old_jobs.look(connection, kept, after=self._place, limit=limit)
+        looked = old_jobs.look(connection, kept, after=self._position, limit=limit)
         lines = old_jobs.delete_lines(connection, looked, limit=limit)
         count = lines + old_jobs.delete(connection, looked)
         if lines >= limit:
@@ -42,9 +42,9 @@ class OldJobs:
             self.is_at_end = False
         elif looked.count >= limit:
             self.is_at_end = False
-            self._place = looked.place
+            self._position = looked.position
         else:
-            self._place = FIRST_PLACE
+            self._position = FIRST_POSITION
             if kept.shortest < kept.longest:
                 self._next_pass = time.monotonic() + _PAUSE_SECONDS
         return count

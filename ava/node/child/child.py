@@ -1,4 +1,4 @@
-"""A child of a node: the process in which handlers run, one at a time, with its companion thread."""
+"""A child of a node: the process in which handlers run, one at a time."""
 
 from __future__ import annotations
 
@@ -24,29 +24,23 @@ from ava.metrics.counters import ConnectionMeter
 from ava.node import processes
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
+from ava.node.child.companion import Companion
 from ava.node.child.ownership_check import OwnershipCheck
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_signal_too_late, other_threads
 from ava.node.child.run import Run
 from ava.node.child.run_steps import RunSteps
 from ava.node.child.run_writer import RunWriter
 from ava.node.child.wear import Wear
-from ava.node.mailbox import Mailbox
-from ava.node.outcome import Retirement, Stop
+from ava.node.outcome import Retirement
 from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
-from ava.store.fleet import nodes
-from ava.store.jobs.moves import log_lines
 
 __all__ = ["Child"]
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two checks for lines to store and for a handler that exceeds its time-out.
-_TICK_SECONDS = 0.1
-#: Seconds between two checks of the heartbeat of the node's parent.
-_PARENT_CHECK_SECONDS = 2.0
 #: Seconds that the threads of a stopped handler have to end.
 _THREADS_SECONDS = 0.5
 
@@ -58,21 +52,14 @@ class Child:
         self._settings = settings
         self._node_id = node_id
         self._take_ahead = take_ahead
-        self._connect()
-        self._run: Run | None = None
-        #: Held while lines are stored, so that no line is stored after the end of its run.
-        self._storing = threading.Lock()
-        self._mailbox = Mailbox(node_id)
         #: Connections that a handler may have closed. We never close them: the numbers may be other files by now.
         self._abandoned: list[object] = []
         self._process_state: ProcessState | None = None
         self._pid = self._parent_pid = 0
-        self._check_parent_at = 0.0
-        #: The number of connections that were opened when the database last said that the run holds its job.
-        self._opened = 0
         self._ownership = OwnershipCheck()
         self._board = board
         self._steps = RunSteps(settings, take_ahead, board)
+        self._companion = Companion(settings, node_id, self._steps, self._connect())
         self._wear = Wear(settings)
         #: Whether this process ends after its run, because no other handler may run in it.
         self._is_to_retire = False
@@ -93,27 +80,27 @@ class Child:
         signal.signal(signal.SIGCONT, self._on_sigcont)
         timeouts.uninstall()
         sys.unraisablehook = self._on_unraisable
-        self._mailbox.open()
-        for name, target in (("companion", self._run_companion), ("exit-with-parent", self._exit_with_parent)):
-            threading.Thread(target=target, name=f"ava-{name}", daemon=True).start()
+        self._companion.start()
+        threading.Thread(target=self._exit_with_parent, name="ava-exit-with-parent", daemon=True).start()
         tracing.start(self._settings, "worker")
-        self._process_state = ProcessState([self._mailbox.fileno(), *self._take_ahead.pipes])
+        self._process_state = ProcessState([self._companion.mailbox.fileno(), *self._take_ahead.pipes])
 
-    def _connect(self) -> None:
-        self._database = Database.of(self._settings, name="worker", pool_size=2, meter=ConnectionMeter("worker", 2))
-        self._run_writer = RunWriter(self._database, self._node_id)
+    def _connect(self) -> Database:
+        database = Database.of(self._settings, name="worker", pool_size=2, meter=ConnectionMeter("worker", 2))
+        self._run_writer = RunWriter(database, self._node_id)
+        return database
 
     def _on_sigterm(self, _signum: int, _frame: Any) -> None:
-        run = self._run
+        run = self._companion.run
         if run is not None:
             run.on_sigterm()
 
     def _on_sigcont(self, _signum: int, _frame: Any) -> None:
-        self._database.forget_silence()
-        self._ownership.ask(self._run, self._run_writer.owns_job)
+        self._companion.database.forget_silence()
+        self._ownership.ask(self._companion.run, self._run_writer.owns_job)
 
     def _on_unraisable(self, unraisable: Any) -> None:
-        if isinstance(unraisable.exc_value, Interruption) and (run := self._run) is not None:
+        if isinstance(unraisable.exc_value, Interruption) and (run := self._companion.run) is not None:
             run.mark_swallowed()
         elif not is_signal_too_late(unraisable):
             sys.__unraisablehook__(unraisable)
@@ -121,7 +108,7 @@ class Child:
     @property
     def run(self) -> Run | None:
         """Returns the run that this process holds, or None."""
-        return self._run
+        return self._companion.run
 
     # Claiming ------------------------------------------------------------------------------------------------------
 
@@ -130,7 +117,7 @@ class Child:
 
         The claim fails if the job's row names another worker: the row decides which handler runs, not the message.
         """
-        self._run = self._steps.claim(message, self._run_writer)
+        self._companion.run = self._steps.claim(message, self._run_writer)
 
     def defer(self, message: Message) -> None:
         """Put off the jobs of a worker whose handler this node does not have."""
@@ -149,7 +136,7 @@ class Child:
     @property
     def _goes_on(self) -> bool:
         """Returns False if this process may have to end after its run, because the handler was stopped, say."""
-        return not self._is_to_retire and (self._run is None or self._run.stopped_for is None)
+        return not self._is_to_retire and (self._companion.run is None or self._companion.run.stopped_for is None)
 
     # Running -------------------------------------------------------------------------------------------------------
 
@@ -188,14 +175,9 @@ class Child:
     def _retire(self) -> None:
         """Have this process end after its run, whose end is written first, on a new connection."""
         self._is_to_retire = True
-        # The handler may have closed the connections, and the companion thread may wait for one without end.
-        is_free = self._storing.acquire(timeout=_THREADS_SECONDS)
-        self._abandoned += [self._database, self._run_writer]
-        self._connect()
-        if is_free:
-            self._storing.release()
-        else:
-            self._storing = threading.Lock()
+        # The handler may have closed the connections.
+        self._abandoned += [self._companion.database, self._run_writer]
+        self._companion.replace_database(self._connect())
 
     def _await_handler_threads(self, before: frozenset[threading.Thread]) -> None:
         """Wait for the threads of a stopped handler. If they do not end in time, this process ends after its run."""
@@ -211,16 +193,16 @@ class Child:
 
     def write_end(self) -> None:
         """Write the end of the run if it is decided; waits for a database that is away. The run is over either way."""
-        run = self._run if self._run is not None and self._run.is_decided else None
+        run = self._companion.run if self._companion.run is not None and self._companion.run.is_decided else None
         if run is not None:
             run.log.close()
             if run.end is None and run.stopped_for is not None:
                 run.span.record_failure(run.stopped_for.value)
         try:
-            with self._storing:
+            with self._companion.storing:
                 self._steps.write_end(run, self._run_writer, goes_on=self._goes_on)
                 if run is not None:
-                    self._run, self._last_end = None, run.end
+                    self._companion.run, self._last_end = None, run.end
         except Exception:
             # The node rescues the job of a process that ends without writing the end.
             _log.exception("End of run not written, process exits", extra={"job_id": run.job.id if run else None})
@@ -229,98 +211,20 @@ class Child:
             # Not before, because the next message, which has been asked for, may be urgent. The companion thread
             # requeues what is left of this one if the database is away.
             with suppress(DatabaseUnavailable):
-                self._steps.requeue(self._database)
+                self._steps.requeue(self._companion.database)
         if run is not None:
             self._steps.publication.ended(run)
             run.forget_error()
 
     def finish_task(self) -> None:
         """End this process if it must not run another task; the node replaces it."""
-        if self._run is not None:
-            _log.error("Task ended without a decided run, process exits", extra={"job_id": self._run.job.id})
+        if self._companion.run is not None:
+            _log.error("Task ended without a decided run, process exits", extra={"job_id": self._companion.run.job.id})
             os._exit(os.EX_SOFTWARE)
         self._steps.publication.nothing()
         if self._is_to_retire:
             self.close()
             os._exit(Retirement.after(self._last_end))
-
-    # The companion thread ------------------------------------------------------------------------------------------
-
-    def _run_companion(self) -> None:
-        """Store the handler's lines, enforce its time-out and read the node's datagrams, while this process lives."""
-        # The main thread handles the signals.
-        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
-        while True:
-            try:
-                self._read_mailbox()
-                if self._steps.has_late_runs:
-                    self._steps.requeue(self._database)
-                if self._steps.has_late_ends:
-                    with self._storing:
-                        self._steps.write_late_ends(self._database)
-                if (run := self._run) is not None:
-                    self._check_run(run)
-            except DatabaseUnavailable:
-                # The lines are kept until the database is back, or until the parent ends the node; a stop comes again.
-                # The server that is back may be another, so it is asked at once.
-                self._opened = -1
-                time.sleep(_TICK_SECONDS)
-            except Exception:
-                _log.exception("Companion thread: iteration failed, will retry")
-                time.sleep(_TICK_SECONDS)
-
-    def _read_mailbox(self) -> None:
-        if (request := self._mailbox.receive(_TICK_SECONDS)) is None:
-            return
-        task_id, reason = request
-        run = self._run
-        if run is not None and run.task_id == task_id:
-            self._stop(run, reason)
-
-    def _stop(self, run: Run, reason: Stop) -> None:
-        # The database decides whether a run has lost its job, not a datagram.
-        if reason is not Stop.LOST or not self._store_lines(run, force=True):
-            run.stop(reason)
-
-    def _check_run(self, run: Run) -> None:
-        if run.is_overdue:
-            run.stop(Stop.TIMEOUT)
-        run.interrupt_again_if_swallowed()
-        # A new connection may lead to a server that has lost the claim, after a failover.
-        opened = self._database.opened
-        if not self._store_lines(run, force=opened != self._opened):
-            run.stop(Stop.LOST)
-        self._opened = opened
-        self._heartbeat_for_frozen_parent()
-
-    def _heartbeat_for_frozen_parent(self) -> None:
-        """Write the node's heartbeat if its parent is frozen and does not write it."""
-        if time.monotonic() >= self._check_parent_at:
-            self._check_parent_at = time.monotonic() + _PARENT_CHECK_SECONDS
-            silent_seconds = 2 * self._settings.heartbeat_seconds
-            with self._database.connect() as connection:
-                nodes.heartbeat_for_frozen_parent(connection, self._node_id, silent_seconds=silent_seconds)
-
-    def _store_lines(self, run: Run, *, force: bool = False) -> bool:
-        """Store the waiting lines and the progress. Returns False if the run has lost its job."""
-        with self._storing:
-            if self._run is not run or (run.log.is_empty and run.progress_json is None and not force):
-                return True
-            lines, progress_json = run.log.take(), run.progress_json
-            run.progress_json = None
-            try:
-                with self._database.connect() as connection:
-                    return log_lines.append(
-                        connection,
-                        run=run.job.run,
-                        claim_id=run.claim_id,
-                        lines=lines,
-                        progress_json=progress_json,
-                    )
-            except DatabaseUnavailable:
-                run.log.put_back(lines)
-                run.progress_json = run.progress_json or progress_json
-                raise
 
     def _exit_with_parent(self) -> None:
         """Kill this process and what its handler started when the parent ends: another node gets its job."""
@@ -332,4 +236,4 @@ class Child:
         """Close the connections; the process ends now, and its mailbox with it."""
         tracing.stop()
         self._run_writer.close()
-        self._database.close()
+        self._companion.database.close()

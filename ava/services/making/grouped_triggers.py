@@ -13,7 +13,7 @@ from ava.errors import DatabaseUnavailable, StatementFailed
 __all__ = ["GroupedTriggers", "is_groupable"]
 
 #: The most jobs that one statement stores.
-_MOST = 64
+_MAX_JOBS = 64
 #: The most statements under way at once. So a tenant with much to store leaves room for others, which share the rest.
 _MAX_STATEMENTS = 3
 #: Characters of the longest input that is stored together with others.
@@ -107,7 +107,7 @@ class GroupedTriggers:
         """Returns the triggers that a leader of this tenant takes along: those whose tenants no other statement has."""
         with self._lock:
             others = self._tenants - {tenant_id}
-            joining = [each for each in self._waiting if each.new.tenant_id not in others][: _MOST - 1]
+            joining = [each for each in self._waiting if each.new.tenant_id not in others][: _MAX_JOBS - 1]
             joined = set(joining)
             self._waiting = [each for each in self._waiting if each not in joined]
             self._tenants.update(each.new.tenant_id for each in joining)

@@ -14,14 +14,14 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 
-__all__ = ["FIRST_PLACE", "DaysKept", "Looked", "Place", "days_kept", "delete", "delete_lines", "look"]
+__all__ = ["FIRST_POSITION", "DaysKept", "Looked", "Position", "days_kept", "delete", "delete_lines", "look"]
 
 #: A job as its tenant and UUID.
 OldJob = tuple[str, str]
 #: The end of a job as text, and its UUID.
-Place = tuple[str, str]
-#: The place before every job.
-FIRST_PLACE: Place = ("-infinity", "00000000-0000-0000-0000-000000000000")
+Position = tuple[str, str]
+#: The position before every job.
+FIRST_POSITION: Position = ("-infinity", "00000000-0000-0000-0000-000000000000")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,10 @@ class Looked:
     #: … and of those past the longest one, whose lines stay in their partition.
     oldest: Sequence[OldJob]
     #: That of the last one.
-    place: Place
+    position: Position
 
 
-# The first condition on the end is for the index, the second one for the place among jobs that ended together.
+# The first condition on the end is for the index, the second one for the position among jobs that ended together.
 _LOOK = Statement(f"""
 SELECT k.tenant_id, k.id::text, k.completed_at::text, coalesce(w.retention_days, t.retention_days, %(default)s) AS days,
     k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day' AS is_old
@@ -77,15 +77,15 @@ ORDER BY k.completed_at, k.id
 """)
 
 
-def look(connection: Connection, kept: DaysKept, *, after: Place, limit: int) -> Looked:
-    """Look at the next jobs after a place that are past the shortest retention, the oldest first."""
+def look(connection: Connection, kept: DaysKept, *, after: Position, limit: int) -> Looked:
+    """Look at the next jobs after a position that are past the shortest retention, the oldest first."""
     parameters = {"default": kept.default, "shortest": kept.shortest, "at": after[0], "id": after[1], "limit": limit}
     found = connection.exec_driver_sql(_LOOK, parameters).all()
     return Looked(
         count=len(found),
         old=[(row.tenant_id, row.id) for row in found if row.is_old and row.days < kept.longest],
         oldest=[(row.tenant_id, row.id) for row in found if row.is_old and row.days >= kept.longest],
-        place=(found[-1][2], found[-1][1]) if found else after,
+        position=(found[-1][2], found[-1][1]) if found else after,
     )
 
 

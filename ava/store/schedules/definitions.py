@@ -217,7 +217,7 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, schedule_filter: ScheduleFilter) -> int:
-    """Returns the number of a tenant's schedules, of which `AVA_MOST_SCHEDULES` bounds the total."""
+    """Returns the number of a tenant's schedules, of which `AVA_MAX_SCHEDULES` bounds the total."""
     return int(connection.exec_driver_sql(_COUNT, _filter_parameters(tenant_id, schedule_filter)).scalar_one())
 
 

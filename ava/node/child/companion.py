@@ -1,0 +1,139 @@
+"""The thread beside the handler. It stores the run's lines, enforces its time-out and reads the node's datagrams."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+
+from ava.errors import DatabaseUnavailable
+from ava.node.child.process_state import BLOCKABLE_SIGNALS
+from ava.node.child.run import Run
+from ava.node.child.run_steps import RunSteps
+from ava.node.mailbox import Mailbox
+from ava.node.outcome import Stop
+from ava.settings import Settings
+from ava.store.engine.database import Database
+from ava.store.fleet import nodes
+from ava.store.jobs.moves import log_lines
+
+__all__ = ["Companion"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two checks for lines to store and for a handler that exceeds its time-out.
+_TICK_SECONDS = 0.1
+#: Seconds between two checks of the heartbeat of the node's parent.
+_PARENT_CHECK_SECONDS = 2.0
+#: Seconds to wait for a write of the thread when the database is replaced. A write on a connection that the handler
+#: has closed may never end.
+_WRITE_SECONDS = 0.5
+
+
+class Companion:
+    """The thread and what it shares with the main thread: the current run, its database and the lock of its lines."""
+
+    def __init__(self, settings: Settings, node_id: str, steps: RunSteps, database: Database) -> None:
+        #: The run of this process, or None.
+        self.run: Run | None = None
+        #: Held while lines are stored, so that no line is stored after the end of its run.
+        self.storing = threading.Lock()
+        self.database = database
+        self.mailbox = Mailbox(node_id)
+        self._heartbeat_seconds = settings.heartbeat_seconds
+        self._node_id = node_id
+        self._steps = steps
+        self._check_parent_at = 0.0
+        #: The number of connections that were opened when the database last said that the run owns its job.
+        self._opened = 0
+
+    def start(self) -> None:
+        """Open the mailbox and start the thread, in a process that has just been forked."""
+        self.mailbox.open()
+        threading.Thread(target=self._repeat, name="ava-companion", daemon=True).start()
+
+    def replace_database(self, database: Database) -> None:
+        """Use another database object, because the handler may have closed the connections of the present one."""
+        is_free = self.storing.acquire(timeout=_WRITE_SECONDS)
+        self.database = database
+        if is_free:
+            self.storing.release()
+        else:
+            self.storing = threading.Lock()
+
+    def _repeat(self) -> None:
+        # The main thread handles the signals.
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
+        while True:
+            try:
+                self._read_mailbox()
+                if self._steps.has_late_runs:
+                    self._steps.requeue(self.database)
+                if self._steps.has_late_ends:
+                    with self.storing:
+                        self._steps.write_late_ends(self.database)
+                if (run := self.run) is not None:
+                    self._check_run(run)
+            except DatabaseUnavailable:
+                # The lines are kept until the database is back, or until the parent ends the node; a stop comes again.
+                # The server that is back may be another, so it is asked at once.
+                self._opened = -1
+                time.sleep(_TICK_SECONDS)
+            except Exception:
+                _log.exception("Companion thread: iteration failed, will retry")
+                time.sleep(_TICK_SECONDS)
+
+    def _read_mailbox(self) -> None:
+        if (request := self.mailbox.receive(_TICK_SECONDS)) is None:
+            return
+        task_id, reason = request
+        run = self.run
+        if run is not None and run.task_id == task_id:
+            self._stop(run, reason)
+
+    def _stop(self, run: Run, reason: Stop) -> None:
+        # The database decides whether a run has lost its job, not a datagram.
+        if reason is not Stop.LOST or not self._store_lines(run, force=True):
+            run.stop(reason)
+
+    def _check_run(self, run: Run) -> None:
+        if run.is_overdue:
+            run.stop(Stop.TIMEOUT)
+        run.interrupt_again_if_swallowed()
+        # A new connection may lead to a server that has lost the claim, after a failover.
+        opened = self.database.opened
+        if not self._store_lines(run, force=opened != self._opened):
+            run.stop(Stop.LOST)
+        self._opened = opened
+        self._heartbeat_for_frozen_parent()
+
+    def _heartbeat_for_frozen_parent(self) -> None:
+        """Write the node's heartbeat if its parent is frozen and does not write it."""
+        if time.monotonic() >= self._check_parent_at:
+            self._check_parent_at = time.monotonic() + _PARENT_CHECK_SECONDS
+            with self.database.connect() as connection:
+                nodes.heartbeat_for_frozen_parent(
+                    connection, self._node_id, silent_seconds=2 * self._heartbeat_seconds
+                )
+
+    def _store_lines(self, run: Run, *, force: bool = False) -> bool:
+        """Store the waiting lines and the progress. Returns False if the run has lost its job."""
+        with self.storing:
+            if self.run is not run or (run.log.is_empty and run.progress_json is None and not force):
+                return True
+            lines, progress_json = run.log.take(), run.progress_json
+            run.progress_json = None
+            try:
+                with self.database.connect() as connection:
+                    return log_lines.append(
+                        connection,
+                        run=run.job.run,
+                        claim_id=run.claim_id,
+                        lines=lines,
+                        progress_json=progress_json,
+                    )
+            except DatabaseUnavailable:
+                run.log.put_back(lines)
+                run.progress_json = run.progress_json or progress_json
+                raise
