@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from ava.domain.job import Job
+from ava.domain.jobs.job import Job
 from ava.settings import Settings
 from ava.span import NOTHING, Kind, Span
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from ava.domain.job import JobSpec
+from ava.domain.jobs.job import JobSpec
 from ava.store.engine.database import Database as StoreDatabase
 from ava.store.fleet import queues
 from bench.fairness import caller, running

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ava.domain.caller import Caller, Role
-from ava.domain.job import JobSpec
+from ava.domain.access.caller import Caller, Role
+from ava.domain.jobs.job import JobSpec
 from ava.store.engine.database import Database as StoreDatabase
 from ava.store.jobs.moves.recall import recall_window
 from bench.load import percentile

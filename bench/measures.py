@@ -168,7 +168,7 @@ def _await_answer(connection: load.Connection, system: System) -> None:
 
 def log_lines(system: Ours, *, lines: int) -> Figures:
     """Log lines stored a second, by two jobs at once, from the first start to the last end."""
-    from ava.domain.job import JobSpec
+    from ava.domain.jobs.job import JobSpec
 
     system.clear()
     with system.workers():

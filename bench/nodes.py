@@ -6,7 +6,7 @@ import time
 
 import psutil
 
-from ava.domain.job import JobSpec
+from ava.domain.jobs.job import JobSpec
 from bench.servers import processes, until
 from bench.systems import Ours
 from bench.table import Figures

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from ava.domain.job import LogLevel, Status, Trigger
-from ava.domain.job_filter import JobFilter
+from ava.domain.jobs.job import LogLevel, Status, Trigger
+from ava.domain.jobs.job_filter import JobFilter
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import node_reads
 from ava.store.jobs.reads import lists, logs

@@ -22,8 +22,8 @@ from urllib.parse import quote
 import requests
 
 from ava.domain import ids
-from ava.domain.job import JobSpec, Status
-from ava.domain.job_filter import JobFilter
+from ava.domain.jobs.job import JobSpec, Status
+from ava.domain.jobs.job_filter import JobFilter
 from ava.store.engine.database import Database as StoreDatabase
 from bench import plans, rows
 from bench.load import percentile

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Protocol
 from ava.broker.app import make_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
-from ava.domain.caller import Caller, Role
-from ava.domain.job import JobSpec
+from ava.domain.access.caller import Caller, Role
+from ava.domain.jobs.job import JobSpec
 from ava.domain.schedules.schedule import timezone_data_version
 from ava.services.jobs import Jobs
 from ava.settings import Settings, load

@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunKey
+from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunKey
 from ava.settings import load
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import claim, log_lines

@@ -20,7 +20,7 @@ import psutil
 import requests
 
 from ava.domain.outbound.outbound_rules import ANY
-from ava.domain.sealing import Sealer
+from ava.domain.secrets.sealing import Sealer
 from ava.services.webhooks import Webhooks
 from ava.store.engine.database import Database
 from bench import measures

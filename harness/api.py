@@ -11,7 +11,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from ava.api.app import make_app
-from ava.domain.caller import Caller, Role
+from ava.domain.access.caller import Caller, Role
 from ava.domain.worker import OnWorkerLost, WorkerSpec, WorkerStatus
 from ava.services.workers import WorkerChange
 from ava.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ava.domain.job import Job, JobSpec
+from ava.domain.jobs.job import Job, JobSpec
 from ava.services.making.make import Making
 from ava.store.engine.database import Connection
 

@@ -11,7 +11,7 @@ import redis
 
 from ava.broker.app import make_app
 from ava.broker.publisher import Publisher
-from ava.domain.job import Job, JobSpec, RunKey
+from ava.domain.jobs.job import Job, JobSpec, RunKey
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.settings import Settings
 from ava.store.engine.database import Database

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain import ids
-from ava.domain.job import Job, LogLevel, LogLine, RunKey
+from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey
 from ava.domain.worker import WorkerLimits
 from ava.settings import Settings
 from ava.store.jobs.moves import claim

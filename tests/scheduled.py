@@ -8,8 +8,8 @@ from typing import Any
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher.duties.schedules import ScheduleFirings
-from ava.domain.caller import Caller, Role
-from ava.domain.job import RunKey
+from ava.domain.access.caller import Caller, Role
+from ava.domain.jobs.job import RunKey
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules

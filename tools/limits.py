@@ -1,11 +1,11 @@
-"""`make limits`: write the table of `docs/limits.md` from `ava.domain.limits`."""
+"""`make limits`: write the table of `docs/limits.md` from `ava.domain.limits.table`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from ava.domain.limit import as_table
-from ava.domain.limits import LIMITS
+from ava.domain.limits.limit import as_table
+from ava.domain.limits.table import LIMITS
 
 PAGE = Path(__file__).parent.parent / "docs" / "limits.md"
 

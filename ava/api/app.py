@@ -35,9 +35,9 @@ from ava.api.routes import limits as limits_route
 from ava.broker.app import make_app as make_celery_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
-from ava.domain.limits import SCHEDULES
+from ava.domain.limits.table import SCHEDULES
 from ava.domain.outbound.outbound_rules import OutboundRules
-from ava.domain.sealing import Sealer, worker_keys
+from ava.domain.secrets.sealing import Sealer, worker_keys
 from ava.health.readiness import Readiness
 from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter

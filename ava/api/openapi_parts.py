@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ava.api.http.callers.headers import ROLES
-from ava.domain.job import Trigger
+from ava.domain.jobs.job import Trigger
 from ava.error_codes import ErrorCode
 
 __all__ = [

@@ -10,8 +10,8 @@ from kombu import Queue
 
 from ava.broker import addresses, tls
 from ava.broker.connectivity import make_connection
-from ava.domain import priority
-from ava.domain.messages import DEFAULT_QUEUE
+from ava.domain.jobs import priority
+from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.settings import Settings
 
 __all__ = ["JobsApp", "make_app", "make_queue"]

@@ -12,7 +12,7 @@ from kombu import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
 from ava.broker import addresses, reset_marker, tls
-from ava.domain.messages import DEFAULT_QUEUE
+from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 

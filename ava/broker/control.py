@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from ava.domain.job import RunKey
-from ava.domain.messages import sign, task_id
+from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.messages import sign, task_id
 from ava.errors import BrokerUnavailable
 
 __all__ = ["RELEASE_RUNS", "Control"]

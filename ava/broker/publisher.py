@@ -16,9 +16,9 @@ from ava import tracing
 from ava.broker import connectivity, refusals, reset_marker
 from ava.broker.app import make_queue
 from ava.broker.producer_channel import ProducerChannel, producer_channel_of
-from ava.domain import priority, run_groups
-from ava.domain.job import Job
-from ava.domain.messages import SIGNATURE, TASK, Message, sign
+from ava.domain.jobs import priority, run_groups
+from ava.domain.jobs.job import Job
+from ava.domain.jobs.messages import SIGNATURE, TASK, Message, sign
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.settings import Settings
 from ava.tracing import Kind

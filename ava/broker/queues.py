@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from ava.broker import connectivity
 from ava.broker.app import make_app, make_queue
-from ava.domain import priority
+from ava.domain.jobs import priority
 from ava.errors import StartError
 from ava.settings import Settings
 

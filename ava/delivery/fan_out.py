@@ -13,7 +13,7 @@ from itertools import takewhile
 
 from ava.domain import ids
 from ava.domain.record import make_record
-from ava.domain.redaction import redact
+from ava.domain.secrets.redaction import redact
 from ava.domain.webhooks.events import make_body
 from ava.errors import DatabaseUnavailable, LockTimeout, StatementTimeout
 from ava.store.engine.database import Database

@@ -24,7 +24,7 @@ from psycogreen.gevent import patch_psycopg
 
 from ava import logs, open_files, tracing
 from ava.delivery.sender import Sender
-from ava.domain.sealing import Sealer
+from ava.domain.secrets.sealing import Sealer
 from ava.errors import SettingsError
 from ava.metrics.counters import ConnectionMeter
 from ava.outbound.connections import MAX_KEPT

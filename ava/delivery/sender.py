@@ -27,7 +27,7 @@ from ava.delivery.request import send_event
 from ava.delivery.send_budget import SendBudget
 from ava.domain import ids
 from ava.domain.outbound.outbound_rules import OutboundRules
-from ava.domain.sealing import Sealer
+from ava.domain.secrets.sealing import Sealer
 from ava.domain.webhooks.webhook import EndpointHealth, RequestResult, describe_request, judge
 from ava.errors import DatabaseUnavailable
 from ava.metrics import counters

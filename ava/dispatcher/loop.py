@@ -34,7 +34,7 @@ from ava.dispatcher.duties.work_probe import WorkProbe
 from ava.dispatcher.duty import Duty
 from ava.dispatcher.feed.window import WindowFeed
 from ava.dispatcher.heartbeats import Heartbeats
-from ava.domain.limits import TENANT_RUNNING_JOBS
+from ava.domain.limits.table import TENANT_RUNNING_JOBS
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
 from ava.services.bulk_batches import BulkBatches

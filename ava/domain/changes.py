@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ava.domain.redaction import redact
+from ava.domain.secrets.redaction import redact
 
 __all__ = ["differences"]
 

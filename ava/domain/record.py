@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from ava.domain.job import Job
+from ava.domain.jobs.job import Job
 
 __all__ = ["format_time", "make_record"]
 

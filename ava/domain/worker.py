@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ava.domain.rates import Rate
+from ava.domain.limits.rates import Rate
 
 __all__ = ["DeclaredSchedule", "OnWorkerLost", "Worker", "WorkerLimits", "WorkerSettings", "WorkerSpec", "WorkerStatus"]
 

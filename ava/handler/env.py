@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from ava.domain.job import Job
+from ava.domain.jobs.job import Job
 from ava.domain.record import make_record
 
 __all__ = ["Env", "Secrets"]

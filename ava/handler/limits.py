@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ava.domain import rates
+from ava.domain.limits import rates
 from ava.domain.worker import WorkerLimits
 from ava.errors import HandlerError
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, overload
 
 from ava.domain import ids
-from ava.domain.messages import DEFAULT_QUEUE, RESERVED
+from ava.domain.jobs.messages import DEFAULT_QUEUE, RESERVED
 from ava.domain.retention import MAX_DAYS, MIN_DAYS
 from ava.domain.worker import DeclaredSchedule, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict

@@ -15,7 +15,7 @@ from celery.utils.nodenames import gethostname, nodename
 from ava.broker import connectivity
 from ava.broker.app import make_app
 from ava.concealment import conceal
-from ava.domain.sealing import worker_keys
+from ava.domain.secrets.sealing import worker_keys
 from ava.errors import NodeFailed, StartError
 from ava.node import semaphores
 from ava.node.celery_internals import failure, versions

@@ -15,10 +15,12 @@ from types import TracebackType
 from typing import Any
 
 import ava
-from ava.domain import fingerprint, limits, retry
-from ava.domain.job import Job, RunEnd, Status
-from ava.domain.masking import SecretMask
-from ava.domain.redaction import HIDDEN
+from ava.domain import fingerprint
+from ava.domain.jobs import retry
+from ava.domain.jobs.job import Job, RunEnd, Status
+from ava.domain.limits import table as limits
+from ava.domain.secrets.masking import SecretMask
+from ava.domain.secrets.redaction import HIDDEN
 from ava.domain.text import one_line
 from ava.errors import OutputError
 from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout, RateLimited, RetryLater

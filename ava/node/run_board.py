@@ -20,7 +20,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from ava.domain.job import LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.store.jobs.moves.end import CompletedRun
 
 __all__ = ["CurrentRun", "KeptEnds", "Phase", "ProcessBoard", "RunBoard"]

@@ -19,7 +19,7 @@ from ava import logs, tracing
 from ava.broker import compression
 from ava.broker.app import make_queue
 from ava.broker.dropped import DROPPED
-from ava.domain.messages import DEFAULT_QUEUE, read_arguments
+from ava.domain.jobs.messages import DEFAULT_QUEUE, read_arguments
 from ava.errors import StartError
 from ava.handler import registry
 from ava.metrics.counters import MESSAGES_DROPPED

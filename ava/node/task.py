@@ -7,8 +7,8 @@ from typing import Any
 from celery import Celery, Task, signals
 from celery.exceptions import Ignore
 
-from ava.domain.job import RunEnd, Status
-from ava.domain.messages import TASK, Message
+from ava.domain.jobs.job import RunEnd, Status
+from ava.domain.jobs.messages import TASK, Message
 from ava.node.celery_internals.request import JobRequest
 from ava.node.child.child import Child
 from ava.node.child.run import Run

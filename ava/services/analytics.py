@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ava.domain.access.caller import Caller
 from ava.domain.analytics import Analytics, EndedCounts, GroupBy, SeriesPoint, percentiles
-from ava.domain.caller import Caller
 from ava.store.engine import clock
 from ava.store.engine.database import Database
 from ava.store.reports import analytics, ended, job_times

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ava.domain import ids, tokens
-from ava.domain.api_key import ApiKey, ApiKeySpec
-from ava.domain.caller import Caller
-from ava.domain.limits import API_KEYS
-from ava.domain.tokens import Token, TokenKind
+from ava.domain import ids
+from ava.domain.access import tokens
+from ava.domain.access.api_key import ApiKey, ApiKeySpec
+from ava.domain.access.caller import Caller
+from ava.domain.access.tokens import Token, TokenKind
+from ava.domain.limits.table import API_KEYS
 from ava.errors import (
     ApiKeyNotFound,
     ApiKeyRoleTooHigh,

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 
-from ava.domain.caller import Caller
+from ava.domain.access.caller import Caller
 from ava.errors import DatabaseUnavailable
 from ava.services.refusals import RefusalCounts
 from ava.store.engine.database import Database

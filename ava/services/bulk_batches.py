@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from ava.broker.control import Control
-from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
-from ava.domain.job import Job, JobSpec, Status
-from ava.domain.new_job import JobOrRefusal
+from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
+from ava.domain.jobs.job import Job, JobSpec, Status
+from ava.domain.jobs.new_job import JobOrRefusal
 from ava.errors import TooMany
 from ava.services.jobs import Jobs
 from ava.services.revokes import revoke_all

@@ -6,10 +6,10 @@ import logging
 import time
 
 from ava.domain import ids
-from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
-from ava.domain.caller import Caller
-from ava.domain.job_filter import JobFilter
-from ava.domain.limits import RUNNING_OPERATIONS
+from ava.domain.access.caller import Caller
+from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
+from ava.domain.jobs.job_filter import JobFilter
+from ava.domain.limits.table import RUNNING_OPERATIONS
 from ava.errors import DatabaseUnavailable, OperationEnded, OperationNotFound, TooMany
 from ava.services import replays
 from ava.services.bulk_batches import BATCH, BulkBatches

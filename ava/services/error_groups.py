@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ava.domain import ids
+from ava.domain.access.caller import Caller
 from ava.domain.analytics import MAX_DAYS
-from ava.domain.caller import Caller
 from ava.domain.error_group import MAX_RETRIED, ErrorGroup, ErrorStatus
-from ava.domain.job import Status
-from ava.domain.job_filter import JobFilter
+from ava.domain.jobs.job import Status
+from ava.domain.jobs.job_filter import JobFilter
 from ava.errors import ErrorGroupNotFound
 from ava.services.analytics import midnight_before
 from ava.store.engine import clock

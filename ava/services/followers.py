@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ava.domain.job import Job, LogLine
-from ava.domain.limits import STREAM_BUFFER_BYTES
+from ava.domain.jobs.job import Job, LogLine
+from ava.domain.limits.table import STREAM_BUFFER_BYTES
 from ava.store.jobs.reads.watches import WatchedState
 
 __all__ = ["Follower", "WatchUpdate"]

@@ -11,13 +11,13 @@ from typing import Any
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain import ids
-from ava.domain.caller import Caller
-from ava.domain.explanation import Explanation, explain
-from ava.domain.job import Job, JobSpec, Status
-from ava.domain.job_filter import JobFilter, JobSort
-from ava.domain.new_job import JobOrRefusal, NewJob
-from ava.domain.redaction import shown_to
-from ava.domain.run_log import JobRuns, runs_of
+from ava.domain.access.caller import Caller
+from ava.domain.jobs.explanation import Explanation, explain
+from ava.domain.jobs.job import Job, JobSpec, Status
+from ava.domain.jobs.job_filter import JobFilter, JobSort
+from ava.domain.jobs.new_job import JobOrRefusal, NewJob
+from ava.domain.jobs.run_log import JobRuns, runs_of
+from ava.domain.secrets.redaction import shown_to
 from ava.errors import (
     BrokerUnavailable,
     JobNotFound,

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
-from ava.domain.tokens import Token
+from ava.domain.access.tokens import Token
 
 __all__ = ["KeyCache", "cache_name"]
 

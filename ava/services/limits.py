@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ava.domain.caller import Caller
-from ava.domain.limits import LIMITS, MOST_URGENT_PRIORITY, TENANT_RUNNING_JOBS, TENANT_STORED_BYTES, Limit
+from ava.domain.access.caller import Caller
+from ava.domain.limits.table import LIMITS, MOST_URGENT_PRIORITY, TENANT_RUNNING_JOBS, TENANT_STORED_BYTES, Limit
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ava.domain import ids
-from ava.domain.caller import Caller
+from ava.domain.access.caller import Caller
 from ava.errors import NodeNotFound, OperatorsOnly
 from ava.store.engine.database import Database
 from ava.store.fleet import node_reads, nodes

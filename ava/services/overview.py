@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ava.domain.caller import Caller
+from ava.domain.access.caller import Caller
 from ava.errors import OperatorsOnly
 from ava.store.engine.database import Database
 from ava.store.reports import overview, promotions, tenant_loads

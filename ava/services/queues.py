@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ava.domain.caller import Caller
+from ava.domain.access.caller import Caller
 from ava.errors import QueueNotFound
 from ava.store.engine.database import Database
 from ava.store.fleet import queues, workers

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ava.domain.caller import Caller
-from ava.domain.job import JobSpec
+from ava.domain.access.caller import Caller
+from ava.domain.jobs.job import JobSpec
 from ava.errors import IdempotencyKeyReused
 from ava.store.engine.database import Connection
 from ava.store.jobs import idempotency

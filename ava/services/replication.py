@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ava.domain.job import Job
+from ava.domain.jobs.job import Job
 from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
 from ava.store.jobs import replication

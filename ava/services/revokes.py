@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ava.broker.control import Control
-from ava.domain.job import Job, Status
+from ava.domain.jobs.job import Job, Status
 from ava.errors import BrokerUnavailable
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes

@@ -11,13 +11,13 @@ from itertools import islice
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.caller import Caller
-from ava.domain.job import Job, JobSpec
-from ava.domain.limits import SCHEDULES
-from ava.domain.redaction import shown_to
+from ava.domain.access.caller import Caller
+from ava.domain.jobs.job import Job, JobSpec
+from ava.domain.limits.table import SCHEDULES
 from ava.domain.schedules.firing import Firing
 from ava.domain.schedules.schedule import FiringTime, describe, firing_times_after, timezone_data_version
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
+from ava.domain.secrets.redaction import shown_to
 from ava.errors import (
     InvalidFields,
     ScheduleDeclared,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ava.domain import ids
-from ava.domain.sealing import Sealer, worker_keys
+from ava.domain.secrets.sealing import Sealer, worker_keys
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings
 from ava.store.fleet.worker_settings import PLATFORM

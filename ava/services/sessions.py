@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from ava.domain import tokens
-from ava.domain.caller import Caller, Role
-from ava.domain.limits import USER_SESSIONS
-from ava.domain.session import LINK_SECONDS, SESSION_SECONDS, Session, read_cookie, write_cookie
-from ava.domain.tokens import Token, TokenKind
+from ava.domain.access import tokens
+from ava.domain.access.caller import Caller, Role
+from ava.domain.access.session import LINK_SECONDS, SESSION_SECONDS, Session, read_cookie, write_cookie
+from ava.domain.access.tokens import Token, TokenKind
+from ava.domain.limits.table import USER_SESSIONS
 from ava.errors import Forbidden, SessionEnded, Unauthorized
 from ava.services.key_cache import KeyCache, cache_name
 from ava.settings import Settings

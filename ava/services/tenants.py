@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.caller import Caller
+from ava.domain.access.caller import Caller
 from ava.domain.tenant import TenantRules
 from ava.errors import TenantNotFound
 from ava.store.engine.database import Database

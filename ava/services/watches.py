@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from ava.domain.job import Job, JobKey
+from ava.domain.jobs.job import Job, JobKey
 from ava.errors import DatabaseUnavailable
 from ava.services.followers import Follower, WatchUpdate
 from ava.store.engine.database import Connection, Database

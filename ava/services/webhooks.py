@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ava.domain import ids
-from ava.domain.caller import Caller, Role
-from ava.domain.limits import WEBHOOKS
+from ava.domain.access.caller import Caller, Role
+from ava.domain.limits.table import WEBHOOKS
 from ava.domain.outbound import outbound_url
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.record import format_time
-from ava.domain.sealing import Sealer
+from ava.domain.secrets.sealing import Sealer
 from ava.domain.webhooks.events import TEST, Event, make_body
 from ava.domain.webhooks.webhook import Delivery, DeliveryBody, Endpoint, EndpointStatus
 from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhooksFull, WebhookStateConflict

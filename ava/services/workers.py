@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.caller import Caller, Role
-from ava.domain.limit import Limit
-from ava.domain.limits import WORKER_ENTRIES, WORKER_SECRETS
-from ava.domain.redaction import HIDDEN, redact
-from ava.domain.sealing import Sealer
+from ava.domain.access.caller import Caller, Role
+from ava.domain.limits.limit import Limit
+from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
+from ava.domain.secrets.redaction import HIDDEN, redact
+from ava.domain.secrets.sealing import Sealer
 from ava.domain.worker import Worker, WorkerSettings
 from ava.errors import Forbidden, InvalidFields, WorkerNotFound
 from ava.store.engine.database import Connection, Database

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ava.domain import ids, retry
-from ava.domain.job import Job, LogLevel, LogLine, RunEnd, Status, Trigger
-from ava.domain.masking import SecretMask
-from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.domain import ids
+from ava.domain.jobs import retry
+from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, Status, Trigger
+from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.domain.secrets.masking import SecretMask
 from ava.errors import HandlerError
 from ava.handler import registry
 from ava.handler.errors import Interruption

@@ -17,7 +17,7 @@ import requests
 from ava.broker import reset_marker
 from ava.broker.app import make_queue
 from ava.domain import ids
-from ava.domain.messages import DEFAULT_QUEUE
+from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.errors import ServerProgramMissing
 from ava.local.start import free_port
 from chaos.cluster import Cluster, Plan

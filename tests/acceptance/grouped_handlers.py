@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ava import Env, worker
-from ava.domain import run_groups
+from ava.domain.jobs import run_groups
 from ava.node.child import handler_times
 from tests.acceptance.witness import record
 

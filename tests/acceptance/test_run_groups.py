@@ -13,7 +13,7 @@ import pytest
 
 from ava import settings
 from ava.broker.app import make_app
-from ava.domain.messages import MAX_RUNS
+from ava.domain.jobs.messages import MAX_RUNS
 from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance import groups

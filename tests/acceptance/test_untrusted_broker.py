@@ -15,8 +15,8 @@ from celery import Celery
 from kombu import Connection
 
 from ava.broker.app import make_app
-from ava.domain.job import RunKey
-from ava.domain.messages import SIGNATURE, TASK, sign, task_id
+from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.messages import SIGNATURE, TASK, sign, task_id
 from ava.local.start import free_port
 from ava.settings import load
 from harness.polling import wait_until

@@ -8,7 +8,7 @@ import pytest
 
 from ava.api.gate.tenant_shares import TenantShares
 from ava.domain import ids
-from ava.domain.limits import ANSWER_BYTES, ANSWERS_IN_FLIGHT_BYTES
+from ava.domain.limits.table import ANSWER_BYTES, ANSWERS_IN_FLIGHT_BYTES
 from ava.store.jobs.reads import lists
 from harness.api import Api, error_of
 

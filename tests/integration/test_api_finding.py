@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from ava.domain import ids
-from ava.domain.limits import SEARCHED_INPUT_BYTES, SEARCHED_JOBS
+from ava.domain.limits.table import SEARCHED_INPUT_BYTES, SEARCHED_JOBS
 from ava.settings import Settings
 from harness.api import Api, error_of
 

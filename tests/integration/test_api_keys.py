@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ava.api.routes import streams
-from ava.domain.limits import API_KEYS
+from ava.domain.limits.table import API_KEYS
 from ava.services import watches
 from ava.settings import Settings
 from harness.api import HEADERS, Api, error_of

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ava.domain.limits import LIMITS, SCHEDULE_BODY_BYTES, WEBHOOK_BODY_BYTES
+from ava.domain.limits.table import LIMITS, SCHEDULE_BODY_BYTES, WEBHOOK_BODY_BYTES
 from ava.settings import Settings
 from harness.api import Api, error_of
 from harness.polling import wait_until

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ava.domain.limits import SEARCHED_LINES
+from ava.domain.limits.table import SEARCHED_LINES
 from harness.api import Api, error_of
 
 JOBS = "/v1/ava/jobs"

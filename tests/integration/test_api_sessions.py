@@ -11,7 +11,7 @@ import pytest
 from werkzeug.http import parse_cookie
 from werkzeug.test import TestResponse
 
-from ava.domain.limits import USER_SESSIONS
+from ava.domain.limits.table import USER_SESSIONS
 from ava.services import sessions as sessions_service
 from ava.settings import Settings
 from ava.store.access import sessions

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ava.domain.caller import Caller, Role
-from ava.domain.job import Status
-from ava.domain.limits import STREAM_BUFFER_BYTES
+from ava.domain.access.caller import Caller, Role
+from ava.domain.jobs.job import Status
+from ava.domain.limits.table import STREAM_BUFFER_BYTES
 from ava.services.followers import WatchUpdate
 from ava.settings import Settings
 from ava.store.jobs.reads import watches

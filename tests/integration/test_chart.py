@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ava.domain import limits
-from ava.domain.limits import Limit
+from ava.domain.limits import table as limits
+from ava.domain.limits.table import Limit
 from ava.secret_files import SECRETS as SECRET_SETTINGS
 from tools import manifest_schemas, manifests
 from tools.manifests import CHART, PLAIN, ChartError

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ava.domain.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.settings import Settings
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import claim, end, log_lines

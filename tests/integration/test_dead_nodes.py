@@ -9,7 +9,7 @@ import pytest
 from ava.dispatcher.duties.dead_nodes import DeadNodes
 from ava.dispatcher.duties.heartbeat_watch import HeartbeatWatch
 from ava.dispatcher.heartbeats import Heartbeats
-from ava.domain.job import RunKey
+from ava.domain.jobs.job import RunKey
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes

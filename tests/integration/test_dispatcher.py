@@ -13,8 +13,8 @@ from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.old_jobs import OldJobs
 from ava.dispatcher.feed.window import WindowFeed
-from ava.domain.fair_queue import WaitingJob
-from ava.domain.job import RunKey, WaitsFor
+from ava.domain.jobs.job import RunKey, WaitsFor
+from ava.domain.limits.fair_queue import WaitingJob
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
 from ava.settings import Settings

@@ -15,7 +15,7 @@ from redis import Redis
 from ava.broker import queues
 from ava.broker.app import make_queue
 from ava.cli.host import doctor
-from ava.domain.sealing import Sealer
+from ava.domain.secrets.sealing import Sealer
 from ava.errors import SettingsError, StartError
 from ava.node.celery_internals import versions
 from ava.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.feed.fair_queue import FairQueue
 from ava.dispatcher.feed.window import WindowFeed
-from ava.domain.job import Job
+from ava.domain.jobs.job import Job
 from ava.settings import Settings
 from ava.store.fleet import queues
 from ava.store.jobs.feed import fair_queue, looks

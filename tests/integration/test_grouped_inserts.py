@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ava.domain.job import JobSpec
-from ava.domain.new_job import NewJob
+from ava.domain.jobs.job import JobSpec
+from ava.domain.jobs.new_job import NewJob
 from ava.domain.tenant import TenantRules
 from ava.settings import Settings
 from ava.store.engine.database import Database

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from ava.domain import limits
+from ava.domain.limits import table as limits
 from ava.local.start import free_port
 from harness.api import HEADERS
 from harness.system import System

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain.job import JobKey, LogLevel
+from ava.domain.jobs.job import JobKey, LogLevel
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.jobs.reads import logs, watches

@@ -15,10 +15,10 @@ from ava.broker.control import Control
 from ava.dispatcher.duties.schedules import ScheduleFirings
 from ava.domain import ids
 from ava.domain.input_schema import InputMismatch
-from ava.domain.job import Job, JobSpec, WaitsFor
-from ava.domain.new_job import JobOrRefusal, NewJob
+from ava.domain.jobs.job import Job, JobSpec, WaitsFor
+from ava.domain.jobs.new_job import JobOrRefusal, NewJob
+from ava.domain.jobs.trigger_keys import Debounce, Dedupe, DedupeMode
 from ava.domain.tenant import TenantRules
-from ava.domain.trigger_keys import Debounce, Dedupe, DedupeMode
 from ava.domain.worker import Rate, WorkerLimits
 from ava.errors import InvalidFields, JobStateConflict, TooMany, WorkerDeprecated, WorkerNotFound
 from ava.services.making import make as making_module

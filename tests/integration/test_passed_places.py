@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ava.dispatcher.feed.window import WindowFeed
-from ava.domain.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
-from ava.domain.rates import Rate
+from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.limits.rates import Rate
 from ava.domain.tenant import TenantRules
 from ava.domain.worker import WorkerLimits, WorkerSettings, WorkerStatus
 from ava.node.outcome import Stop

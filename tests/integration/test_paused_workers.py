@@ -9,7 +9,7 @@ import pytest
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.duties.paused_workers import PausedWorkers
-from ava.domain.job import RunKey, WaitsFor
+from ava.domain.jobs.job import RunKey, WaitsFor
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.errors import WorkerDeprecated
 from ava.settings import Settings

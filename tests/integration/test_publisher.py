@@ -16,7 +16,7 @@ from ava.broker.app import make_app, make_queue
 from ava.broker.publisher import Publisher
 from ava.broker.refusals import Refusals
 from ava.dispatcher.feed.window import WindowFeed
-from ava.domain.job import Job
+from ava.domain.jobs.job import Job
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.settings import Settings
 from harness.polling import wait_until

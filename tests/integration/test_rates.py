@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from ava.domain.job import Job, RunEnd, RunKey, Status
-from ava.domain.rates import Rate
+from ava.domain.jobs.job import Job, RunEnd, RunKey, Status
+from ava.domain.limits.rates import Rate
 from ava.settings import Settings
 from ava.store.jobs.feed import rates
 from ava.store.jobs.moves import permits, rescue

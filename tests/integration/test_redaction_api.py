@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ava.delivery.fan_out import FanOut
-from ava.domain.job import RunKey
+from ava.domain.jobs.job import RunKey
 from ava.settings import Settings
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec

@@ -13,7 +13,7 @@ from kombu import Connection
 
 from ava.broker.app import make_app, make_queue
 from ava.broker.refusals import Refusals
-from ava.domain import priority
+from ava.domain.jobs import priority
 from ava.node.celery_internals.queue_consumer import QueueConsumer
 from ava.node.celery_internals.redis_lists import RedisLists
 from ava.settings import Settings

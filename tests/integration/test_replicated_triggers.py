@@ -9,7 +9,7 @@ import pytest
 
 from ava import settings as settings_module
 from ava.domain import ids
-from ava.domain.job import Job
+from ava.domain.jobs.job import Job
 from ava.services.replication import NotReplicated, Replication
 from ava.store.jobs import replication
 from ava.store.jobs.replication import Position

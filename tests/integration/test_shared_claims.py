@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain.job import Job, JobSpec, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers

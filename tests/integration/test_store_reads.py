@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ava.domain import ids
-from ava.domain.explanation import MAX_EXAMINED
-from ava.domain.job import Status, Trigger
-from ava.domain.job_filter import JobFilter
+from ava.domain.jobs.explanation import MAX_EXAMINED
+from ava.domain.jobs.job import Status, Trigger
+from ava.domain.jobs.job_filter import JobFilter
 from ava.store.jobs.reads import lists, why
 from ava.store.reports import queue_counts
 from harness.api import NODE, Api

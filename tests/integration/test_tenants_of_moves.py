@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain.job import JobKey, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import JobKey, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes

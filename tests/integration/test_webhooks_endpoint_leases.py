@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from ava.domain.sealing import Sealer
+from ava.domain.secrets.sealing import Sealer
 from ava.domain.webhooks.webhook import DeliveryStatus, EndpointHealth, RequestResult, describe_request, judge
 from ava.services import webhooks
 from ava.services.sealed_secrets import reseal_all

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ava.delivery.fan_out import FanOut
-from ava.domain.job import LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.settings import Settings
 from ava.store.engine import clock
 from ava.store.engine.database import Connection

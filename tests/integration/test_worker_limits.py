@@ -13,7 +13,7 @@ import pytest
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.moved_workers import MovedWorkers
 from ava.dispatcher.duties.parked_jobs import ParkedJobs
-from ava.domain.job import Job, RunEnd, Status
+from ava.domain.jobs.job import Job, RunEnd, Status
 from ava.domain.tenant import TenantRules
 from ava.settings import Settings
 from ava.store.engine.notices import Notices

@@ -9,7 +9,7 @@ import pytest
 
 from ava.dispatcher.duties.moved_workers import MovedWorkers
 from ava.domain.input_schema import check_schema
-from ava.domain.sealing import Sealer, worker_keys
+from ava.domain.secrets.sealing import Sealer, worker_keys
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.services.sealed_secrets import reseal_all, unreadable
 from ava.settings import Settings

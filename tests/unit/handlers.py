@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 
 from ava import Env
-from ava.domain.job import Job, Status, Trigger
+from ava.domain.jobs.job import Job, Status, Trigger
 
 __all__ = ["JOB", "Run"]
 

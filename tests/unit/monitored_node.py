@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ava.broker.refusals import Refusals
-from ava.domain.job import LogLine, RunKey
+from ava.domain.jobs.job import LogLine, RunKey
 from ava.errors import DatabaseUnavailable
 from ava.node import mailbox
 from ava.node.parent import run_monitor

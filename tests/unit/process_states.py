@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from ava.domain.job import LogLevel
+from ava.domain.jobs.job import LogLevel
 from ava.node.child.job_log import JobLog
 from ava.node.child.process_state import ProcessState
 

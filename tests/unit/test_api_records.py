@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from ava.api.schemas.job_logs import write_log_line
 from ava.api.schemas.jobs import write_job
-from ava.domain.job import Job, LogLevel, LogLine, Status, Trigger
+from ava.domain.jobs.job import Job, LogLevel, LogLine, Status, Trigger
 from ava.domain.record import make_record
 
 _START = datetime(2025, 6, 1, 10, tzinfo=UTC)

@@ -14,7 +14,7 @@ import yaml
 
 from ava import worker
 from ava.cli.main import cli
-from ava.domain.limits import LIMITS
+from ava.domain.limits.table import LIMITS
 from ava.settings import load
 from ava.version import VERSION
 from harness.system import ROOT

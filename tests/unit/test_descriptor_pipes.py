@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ava.domain.job import LogLevel
-from ava.domain.masking import SecretMask
+from ava.domain.jobs.job import LogLevel
+from ava.domain.secrets.masking import SecretMask
 from ava.node.child import descriptor_pipes
 from ava.node.child.descriptor_pipes import redirect
 from ava.node.child.job_log import JobLog

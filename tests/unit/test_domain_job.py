@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ava.domain.job import FINAL, TRANSITIONS, Status
+from ava.domain.jobs.job import FINAL, TRANSITIONS, Status
 
 STATES = Path(__file__).parents[2] / "docs" / "job_states.md"
 

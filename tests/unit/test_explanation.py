@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ava.domain.explanation import Facts, explain
-from ava.domain.job import Status, WaitsFor
-from ava.domain.rates import Rate
-from ava.domain.waiting import LimitFacts, Waiting
+from ava.domain.jobs.explanation import Facts, explain
+from ava.domain.jobs.job import Status, WaitsFor
+from ava.domain.jobs.waiting import LimitFacts, Waiting
+from ava.domain.limits.rates import Rate
 from ava.domain.worker import WorkerStatus
 from tests.unit.handlers import JOB
 

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from ava.domain.fair_queue import TurnClock, WaitingJob, by_age
-from ava.domain.window_size import WindowSize
+from ava.domain.limits.fair_queue import TurnClock, WaitingJob, by_age
+from ava.domain.limits.window_size import WindowSize
 
 
 def _jobs(tenant: str, count: int, worker: str = "wkr_a") -> list[WaitingJob]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain.job import Status
+from ava.domain.jobs.job import Status
 from ava.domain.schedules.firing import (
     MAX_LISTED,
     DueSchedule,

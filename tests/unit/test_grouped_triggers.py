@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from ava.domain.job import Job, JobSpec
-from ava.domain.new_job import UNMATCHED, JobOrRefusal, NewJob
-from ava.domain.trigger_keys import Dedupe
+from ava.domain.jobs.job import Job, JobSpec
+from ava.domain.jobs.new_job import UNMATCHED, JobOrRefusal, NewJob
+from ava.domain.jobs.trigger_keys import Dedupe
 from ava.errors import DatabaseUnavailable, StatementFailed, TooMany, WorkerNotFound
 from ava.services.making.grouped_triggers import GroupedTriggers, is_groupable
 from harness.polling import wait_until

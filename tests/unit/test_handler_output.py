@@ -13,7 +13,7 @@ import warnings
 
 import pytest
 
-from ava.domain.job import LogLevel
+from ava.domain.jobs.job import LogLevel
 from ava.node.child.process_state import other_threads
 from tests.unit.process_states import NewState, run
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain import run_groups
+from ava.domain.jobs import run_groups
 from ava.domain.worker import OnWorkerLost
 from ava.handler import registry
 from ava.node.child import handler_times

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from kombu import Message
 
-from ava.domain.job import RunKey
-from ava.domain.messages import MAX_RUNS, SIGNATURE, TASK, is_signed, read_arguments, sign
-from ava.domain.messages import Message as Says
+from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.messages import MAX_RUNS, SIGNATURE, TASK, is_signed, read_arguments, sign
+from ava.domain.jobs.messages import Message as Says
 from ava.node.celery_internals import inbound
 from ava.node.celery_internals.inbound import MessageRefused
 

@@ -7,8 +7,8 @@ from datetime import datetime
 
 import pytest
 
-from ava.domain.job import Status, Trigger
-from ava.domain.job_filter import JobFilter
+from ava.domain.jobs.job import Status, Trigger
+from ava.domain.jobs.job_filter import JobFilter
 
 FILTERS = [
     JobFilter(),

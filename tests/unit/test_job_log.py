@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ava.domain.job import LogLevel
+from ava.domain.jobs.job import LogLevel
 from ava.node.child import job_log
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
 

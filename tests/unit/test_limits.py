@@ -8,7 +8,7 @@ import re
 import pytest
 
 from ava import settings
-from ava.domain.limits import LIMITS, Limit
+from ava.domain.limits.table import LIMITS, Limit
 from ava.error_codes import ErrorCode
 from ava.settings import Settings
 from harness.system import ROOT

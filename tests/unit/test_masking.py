@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import booleans, characters, lists, sampled_from, text
 
-from ava.domain.limits import WORKER_SECRETS
-from ava.domain.masking import SecretMask
+from ava.domain.limits.table import WORKER_SECRETS
+from ava.domain.secrets.masking import SecretMask
 from ava.node.child.last_mask import LastMask
 
 SECRET = 'xoxb-12 34/+ä"\\tok'

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ava.domain.job import LogLevel, LogLine, RunEnd, Status
+from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, Status
 from ava.node.parent import loop_liveness
 from ava.node.parent.tracked_run import GivenRuns
 from ava.node.run_board import Phase

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain.job import RunKey
+from ava.domain.jobs.job import RunKey
 from ava.node.parent import loop_liveness, orphans
 from ava.node.parent.orphans import Orphans
 

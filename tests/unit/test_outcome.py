@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ava.domain.job import LogLevel, RunEnd, Status
-from ava.domain.masking import SecretMask
+from ava.domain.jobs.job import LogLevel, RunEnd, Status
+from ava.domain.secrets.masking import SecretMask
 from ava.errors import OutputError
 from ava.handler import Interruption, JobCancelled, JobInterrupted, JobTimeout, RateLimited, RetryLater
 from ava.node.outcome import Retirement, Stop, decide, encode_output, explain, format_traceback, own_frames

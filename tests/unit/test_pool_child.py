@@ -9,7 +9,7 @@ import pytest
 from billiard.pool import ACK, READY, TASK
 from billiard.queues import _SimpleQueue
 
-from ava.domain import messages
+from ava.domain.jobs import messages
 from ava.node.celery_internals import pool_child
 from ava.node.celery_internals.pool_child import PoolChild, _read
 from ava.node.celery_internals.take_ahead import SOON_FREE

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from ava.domain.job import LogLevel
+from ava.domain.jobs.job import LogLevel
 from ava.node.child.job_log import JobLog
 from tests.unit.process_states import NewState, process_state, run
 

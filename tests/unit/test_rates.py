@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ava.domain import rates
-from ava.domain.rates import Rate, RateState
+from ava.domain.limits import rates
+from ava.domain.limits.rates import Rate, RateState
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ava.domain.redaction import HIDDEN, NAMES, redact
+from ava.domain.secrets.redaction import HIDDEN, NAMES, redact
 
 DOCS = Path(__file__).parents[2] / "docs" / "api.md"
 

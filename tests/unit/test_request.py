@@ -14,7 +14,7 @@ from celery import Celery
 from celery.exceptions import Ignore
 from celery.worker import state
 
-from ava.domain.messages import TASK
+from ava.domain.jobs.messages import TASK
 from ava.node import processes
 from ava.node.celery_internals.request import JobRequest
 from ava.node.outcome import Retirement

@@ -8,8 +8,8 @@ from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.parser import RequestParser
 
 from ava.api.server.request_head import RequestHead, exceeded_limit
-from ava.domain import limits
-from ava.domain.limits import Limit
+from ava.domain.limits import table as limits
+from ava.domain.limits.table import Limit
 
 FIRST = b"GET / HTTP/1.1\r\n"
 

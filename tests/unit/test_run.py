@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain.job import LogLevel, Status
+from ava.domain.jobs.job import LogLevel, Status
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.handler import Env, Interruption, JobCancelled, JobInterrupted, JobTimeout
 from ava.handler.registry import Handler

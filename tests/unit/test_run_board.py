@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from ava.domain.job import LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.node import run_board
 from ava.node.run_board import CurrentRun, KeptEnds, Phase, RunBoard
 from ava.store.jobs.moves.end import CompletedRun

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ava.domain import run_groups
-from ava.domain.messages import MAX_RUNS
+from ava.domain.jobs import run_groups
+from ava.domain.jobs.messages import MAX_RUNS
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from ava.domain.job import Status
-from ava.domain.run_log import runs_of
+from ava.domain.jobs.job import Status
+from ava.domain.jobs.run_log import runs_of
 from tests.unit.handlers import JOB
 
 _DUE = datetime(2025, 6, 1, 10, tzinfo=UTC)

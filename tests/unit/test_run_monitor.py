@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ava.domain.job import RunKey
+from ava.domain.jobs.job import RunKey
 from ava.errors import DatabaseUnavailable
 from ava.node import processes
 from ava.node.parent import run_monitor

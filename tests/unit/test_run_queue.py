@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ava.domain import run_groups
-from ava.domain.job import RunKey
-from ava.domain.messages import Message
+from ava.domain.jobs import run_groups
+from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.messages import Message
 from ava.node.child import run_queue
 from ava.node.child.run_queue import QueuedRun, RunQueue, Way
 

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from ava.domain import tokens
-from ava.domain.tokens import TokenKind
+from ava.domain.access import tokens
+from ava.domain.access.tokens import TokenKind
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook
 
 from ava.client import WebhookUnverified
 from ava.client.webhooks import verify
-from ava.domain.sealing import Sealer
+from ava.domain.secrets.sealing import Sealer
 from ava.domain.webhooks.events import Event, make_body, make_headers, sign_body
 from ava.domain.webhooks.webhook import (
     MAX_CONCURRENT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ava.api.gate.tenant_shares import TenantShares
-from ava.domain import limits
+from ava.domain.limits import table as limits
 from ava.settings import Settings
 
 __all__ = ["ALL_TENANTS", "Shares", "make_shares"]

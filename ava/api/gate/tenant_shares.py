@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ava.domain.limits import Limit
+from ava.domain.limits.table import Limit
 from ava.errors import TooMany
 
 __all__ = ["TenantShares"]

@@ -15,8 +15,8 @@ from flask import g, request
 
 from ava.api.http import offload
 from ava.api.http.context import caller, context
-from ava.domain import limits
-from ava.domain.limits import Limit
+from ava.domain.limits import table as limits
+from ava.domain.limits.table import Limit
 from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge, TooMany
 
 __all__ = ["DEEPEST", "decode", "is_empty", "outside_loop", "parse", "pieces_of_json", "release", "size_of"]

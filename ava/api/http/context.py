@@ -9,7 +9,7 @@ from flask import current_app, g, has_request_context
 from ava.api.gate.shares import Shares
 from ava.api.http.admin import Admin
 from ava.broker.publisher import Publisher
-from ava.domain.caller import Caller
+from ava.domain.access.caller import Caller
 from ava.health.readiness import Readiness
 from ava.services.api_keys import ApiKeys
 from ava.services.bulk_operations import BulkOperations

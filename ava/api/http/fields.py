@@ -12,7 +12,7 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from ava.domain import ids, moments
-from ava.domain.limits import INPUT_BYTES, Limit
+from ava.domain.limits.table import INPUT_BYTES, Limit
 from ava.errors import PayloadTooLarge
 
 __all__ = [

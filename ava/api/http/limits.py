@@ -11,8 +11,8 @@ from ava.api.http.callers.auth import is_open
 from ava.api.http.context import caller
 from ava.api.http.operations import find_operation
 from ava.broker import addresses, tls
-from ava.domain import limits
-from ava.domain.limits import Limit
+from ava.domain.limits import table as limits
+from ava.domain.limits.table import Limit
 from ava.settings import Settings
 
 __all__ = ["install", "message"]

@@ -14,8 +14,8 @@ from ava.api.http import answers, standby_reads
 from ava.api.http.context import caller, context
 from ava.api.http.parsing import load_body, load_durability, load_key, load_query
 from ava.api.http.strict import NoParameters
-from ava.domain import limits
-from ava.domain.limits import Limit
+from ava.domain.limits import table as limits
+from ava.domain.limits.table import Limit
 from ava.errors import Forbidden, OperatorsOnly
 
 __all__ = ["Operation", "find_operation", "operation"]

@@ -15,7 +15,7 @@ from ava.api.http.fields import Cursor, WholeNumber
 from ava.api.http.responses import as_json
 from ava.api.http.strict import Strict
 from ava.domain import ids
-from ava.domain.limits import ANSWER_BYTES
+from ava.domain.limits.table import ANSWER_BYTES
 from ava.domain.paging import DEEPEST_ROW
 from ava.domain.record import format_time
 

@@ -11,8 +11,8 @@ from marshmallow import Schema, ValidationError
 
 from ava.api.http import body, offload
 from ava.api.http.fields import REQUIRED
-from ava.domain import limits
-from ava.domain.limits import Limit
+from ava.domain.limits import table as limits
+from ava.domain.limits.table import Limit
 from ava.errors import InvalidFields, InvalidParameters
 
 __all__ = ["DURABILITY", "REPLICATED", "load_body", "load_durability", "load_key", "load_query"]

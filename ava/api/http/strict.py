@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
-from ava.domain.limits import NAMED_ERRORS, Limit
+from ava.domain.limits.table import NAMED_ERRORS, Limit
 
 __all__ = ["Entries", "NoBody", "NoParameters", "Strict"]
 

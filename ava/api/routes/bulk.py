@@ -12,10 +12,10 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.jobs import REPLAYED, mark_replicated, replicating
 from ava.api.schemas.jobs import BulkBody, LightJobRecord, light_writer
-from ava.domain import limits
 from ava.domain.input_schema import InputMismatch
-from ava.domain.job import Job, JobSpec
-from ava.domain.limits import ANSWER_BYTES
+from ava.domain.jobs.job import Job, JobSpec
+from ava.domain.limits import table as limits
+from ava.domain.limits.table import ANSWER_BYTES
 from ava.errors import JobStateConflict, PriorityTooUrgent, RequestError, WorkerDeprecated, WorkerNotFound
 
 __all__ = ["blueprint"]

@@ -26,8 +26,8 @@ from ava.api.schemas.bulk_operations import (
     RetryManyBody,
     write_operation,
 )
-from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
-from ava.domain.job_filter import JobFilter
+from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
+from ava.domain.jobs.job_filter import JobFilter
 
 __all__ = ["STARTED", "blueprint", "start_operation"]
 

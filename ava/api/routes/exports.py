@@ -12,7 +12,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.streams import SharedStream, client_watch, watching
 from ava.api.schemas.jobs import ExportQuery, write_job
-from ava.domain.job_filter import JobFilter
+from ava.domain.jobs.job_filter import JobFilter
 from ava.store.jobs.reads.batches import JobBatch
 
 __all__ = ["blueprint"]

@@ -22,7 +22,7 @@ from ava.api.schemas.job_logs import (
     write_log_line,
     write_text_line,
 )
-from ava.domain.job import LogLine
+from ava.domain.jobs.job import LogLine
 from ava.errors import InvalidParameters
 from ava.store.jobs.reads.logs import LogRange
 

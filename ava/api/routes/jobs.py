@@ -28,7 +28,7 @@ from ava.api.schemas.jobs import (
     light_writer,
     write_job,
 )
-from ava.domain.job import Job, JobSpec
+from ava.domain.jobs.job import Job, JobSpec
 
 __all__ = ["REPLAYED", "blueprint", "created", "mark_replicated", "replicating"]
 

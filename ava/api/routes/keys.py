@@ -19,7 +19,7 @@ from ava.api.schemas.keys import (
     write_key,
     write_new_key,
 )
-from ava.domain.api_key import ApiKeySpec
+from ava.domain.access.api_key import ApiKeySpec
 
 __all__ = ["blueprint"]
 

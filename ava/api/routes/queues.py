@@ -12,7 +12,7 @@ from ava.api.http.operations import operation
 from ava.api.http.strict import NoBody
 from ava.api.routes.audit import note_pairs
 from ava.api.schemas.queues import PausedQueueRecord, QueuesRecord, ResumedQueueRecord, write_paused, write_queues
-from ava.domain import priority
+from ava.domain.jobs import priority
 
 __all__ = ["blueprint"]
 

@@ -34,7 +34,7 @@ from ava.api.schemas.schedules import (
     write_schedule,
     write_slot,
 )
-from ava.domain import limits
+from ava.domain.limits import table as limits
 from ava.domain.schedules.schedule_record import ScheduleSpec
 
 __all__ = ["blueprint"]

@@ -21,7 +21,7 @@ from ava.api.schemas.sessions import (
     write_link,
     write_session,
 )
-from ava.domain.session import cookie_name
+from ava.domain.access.session import cookie_name
 from ava.errors import SessionNested
 from ava.services.sessions import SessionUse
 

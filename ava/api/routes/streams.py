@@ -17,7 +17,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.schemas.job_logs import write_log_line
 from ava.api.schemas.jobs import write_job
-from ava.domain.job import Job
+from ava.domain.jobs.job import Job
 from ava.errors import InvalidParameters, RequestError
 from ava.services.watches import Watches, WatchUpdate
 from ava.store.jobs.reads.watches import WatchedState

@@ -29,8 +29,8 @@ from ava.api.schemas.webhooks import (
     write_delivery_body,
     write_webhook,
 )
-from ava.domain import limits
-from ava.domain.redaction import HIDDEN
+from ava.domain.limits import table as limits
+from ava.domain.secrets.redaction import HIDDEN
 from ava.store.webhooks.deliveries import Ended
 
 __all__ = ["blueprint"]

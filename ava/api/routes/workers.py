@@ -18,7 +18,7 @@ from ava.api.schemas.workers import (
     write_worker,
     write_worker_with_settings,
 )
-from ava.domain.redaction import HIDDEN
+from ava.domain.secrets.redaction import HIDDEN
 from ava.services.workers import WorkerChange
 
 __all__ = ["blueprint"]

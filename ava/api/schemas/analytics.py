@@ -10,7 +10,7 @@ from marshmallow import Schema, fields
 from ava.api.http.fields import Choice, ClientId, Instant, Number, TextFlag, WholeNumber
 from ava.api.http.strict import Strict
 from ava.domain.analytics import MAX_DAYS, Analytics, EndedCounts, GroupBy, Percentiles
-from ava.domain.job import Trigger
+from ava.domain.jobs.job import Trigger
 from ava.domain.record import format_time
 
 __all__ = ["AnalyticsQuery", "AnalyticsRecord", "days_field", "write_analytics"]

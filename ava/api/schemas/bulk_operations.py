@@ -15,8 +15,8 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.job_filters import filter_fields, take_filter
-from ava.domain.bulk_operation import BulkKind, BulkState
-from ava.domain.job_filter import JobFilter
+from ava.domain.jobs.bulk_operation import BulkKind, BulkState
+from ava.domain.jobs.job_filter import JobFilter
 
 __all__ = [
     "BulkActionRequest",

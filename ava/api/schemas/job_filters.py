@@ -12,11 +12,12 @@ from marshmallow import ValidationError, fields, pre_load
 
 from ava.api.http.fields import Choice, ClientId, Instant, JsonObject, Plain, QueryInstant, WholeNumber
 from ava.api.http.strict import Strict
-from ava.domain import ids, priority
-from ava.domain.job import Status, Trigger
-from ava.domain.job_filter import JobFilter
-from ava.domain.limits import INPUT_FILTERS, TAGS
-from ava.domain.redaction import is_credential
+from ava.domain import ids
+from ava.domain.jobs import priority
+from ava.domain.jobs.job import Status, Trigger
+from ava.domain.jobs.job_filter import JobFilter
+from ava.domain.limits.table import INPUT_FILTERS, TAGS
+from ava.domain.secrets.redaction import is_credential
 
 __all__ = ["TAGS_FORM", "JobFilterQuery", "Tags", "filter_fields", "take_filter"]
 

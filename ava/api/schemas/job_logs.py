@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validates_sc
 from ava.api.http.fields import Choice, Cursor, Id, Instant, Plain, QueryInstant, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.domain.job import LogLevel, LogLine, Status
+from ava.domain.jobs.job import LogLevel, LogLine, Status
 from ava.store.jobs.reads.logs import LAST_SEQ, LogRange
 
 __all__ = [

@@ -30,10 +30,10 @@ from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
 from ava.api.schemas.trigger_keys import debounce_field, dedupe_field, refuse_two_rules
-from ava.domain import priority
-from ava.domain.job import Job, JobSpec, Status, Trigger
-from ava.domain.job_filter import JobFilter, JobSort
-from ava.domain.limits import BULK_JOBS, DAYS_AHEAD
+from ava.domain.jobs import priority
+from ava.domain.jobs.job import Job, JobSpec, Status, Trigger
+from ava.domain.jobs.job_filter import JobFilter, JobSort
+from ava.domain.limits.table import BULK_JOBS, DAYS_AHEAD
 from ava.store.jobs.reads.lists import Payloads
 
 __all__ = [

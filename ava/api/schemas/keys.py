@@ -12,8 +12,8 @@ from ava.api.http.fields import Flag, Id, Instant, Text
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.domain.api_key import LONGEST_NAME, ApiKeySpec
-from ava.domain.caller import Role
+from ava.domain.access.api_key import LONGEST_NAME, ApiKeySpec
+from ava.domain.access.caller import Role
 
 __all__ = ["KeyBody", "KeyDeletedRecord", "KeyListQuery", "KeyRecord", "NewKeyRecord", "write_key", "write_new_key"]
 

@@ -6,7 +6,7 @@ from marshmallow import Schema
 
 from ava.api.http.fields import Flag, Id, Text, WholeNumber
 from ava.api.http.records import compile_schema
-from ava.domain.rates import Rate
+from ava.domain.limits.rates import Rate
 
 __all__ = ["LimitRecord", "WorkerLimitRecord", "write_limit", "write_worker_limit"]
 

@@ -6,7 +6,7 @@ from marshmallow import Schema, fields
 
 from ava.api.http.fields import Flag, Id, Instant, Number, Text, WholeNumber
 from ava.api.http.records import compile_schema
-from ava.domain import priority
+from ava.domain.jobs import priority
 
 __all__ = ["OverviewRecord", "write_overview"]
 

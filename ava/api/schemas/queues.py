@@ -8,7 +8,7 @@ from marshmallow import Schema, fields
 
 from ava.api.http.fields import Flag, Id, Instant, Text, WholeNumber
 from ava.api.http.records import compile_schema
-from ava.domain import priority
+from ava.domain.jobs import priority
 from ava.store.fleet.queues import PausedQueue
 from ava.store.reports.queue_counts import QueueCounts
 

@@ -15,8 +15,8 @@ from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject,
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.domain import priority
-from ava.domain.limits import SCHEDULE_INPUT_BYTES
+from ava.domain.jobs import priority
+from ava.domain.limits.table import SCHEDULE_INPUT_BYTES
 from ava.domain.schedules.firing import Outcome
 from ava.domain.schedules.schedule import LONGEST_CRON, CronError, FiringTime, check_cron, check_timezone
 from ava.domain.schedules.schedule_record import (

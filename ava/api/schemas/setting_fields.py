@@ -8,8 +8,8 @@ from typing import Any
 from marshmallow import ValidationError
 
 from ava.api.http.fields import Plain, Text
-from ava.domain import rates
-from ava.domain.limit import Limit
+from ava.domain.limits import rates
+from ava.domain.limits.limit import Limit
 from ava.domain.text import storable
 
 __all__ = ["ENTRY_NAME", "LONGEST_ENTRY", "NamedTexts", "QueryText", "RateText"]

@@ -7,7 +7,8 @@ from marshmallow import Schema
 from ava.api.http.fields import Id, Instant, Number, PositiveNumber, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.domain import priority, retention
+from ava.domain import retention
+from ava.domain.jobs import priority
 
 __all__ = ["TenantLimitsBody", "TenantLimitsRecord", "write_tenant_limits"]
 

@@ -6,8 +6,8 @@ from marshmallow import Schema, fields
 
 from ava.api.http.fields import Choice, Flag, Id, Instant, Number, Text, WholeNumber
 from ava.api.http.records import compile_schema
-from ava.domain.explanation import MAX_AHEAD
-from ava.domain.job import Status
+from ava.domain.jobs.explanation import MAX_AHEAD
+from ava.domain.jobs.job import Status
 
 __all__ = ["ExplanationRecord", "write_explanation"]
 

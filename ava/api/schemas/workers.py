@@ -26,8 +26,8 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText
-from ava.domain.limits import WORKER_ENTRIES, WORKER_SECRETS
-from ava.domain.rates import Rate
+from ava.domain.limits.rates import Rate
+from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.services.workers import WorkerChange
 from ava.store.fleet.workers import WorkerFilter

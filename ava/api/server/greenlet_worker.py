@@ -29,7 +29,8 @@ from ava.api.http.errors import error_text
 from ava.api.server.connection_server import ConnectionServer
 from ava.api.server.request_body import PIECE_BYTES, HeldBodies, TimedBody
 from ava.api.server.request_head import RequestHead, exceeded_limit
-from ava.domain import ids, limits
+from ava.domain import ids
+from ava.domain.limits import table as limits
 from ava.error_codes import code_of
 
 __all__ = ["GreenletWorker"]

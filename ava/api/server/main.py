@@ -19,7 +19,7 @@ from gunicorn.glogging import Logger
 
 from ava import logs, open_files, tracing
 from ava.api.server import allocator
-from ava.domain import limits
+from ava.domain.limits import table as limits
 from ava.errors import PortInUse, SettingsError
 from ava.settings import Settings
 from ava.store.engine import schema

@@ -14,7 +14,7 @@ import gevent
 
 from ava.api.gate.shares import ALL_TENANTS
 from ava.api.gate.tenant_shares import TenantShares
-from ava.domain import limits
+from ava.domain.limits import table as limits
 from ava.errors import TooMany
 
 __all__ = ["PIECE_BYTES", "HeldBodies", "TimedBody"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from gunicorn.http.errors import LimitRequestHeaders
 
-from ava.domain import limits
-from ava.domain.limits import Limit
+from ava.domain.limits import table as limits
+from ava.domain.limits.table import Limit
 
 __all__ = ["RequestHead", "exceeded_limit"]
 

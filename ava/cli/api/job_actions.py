@@ -16,7 +16,7 @@ from ava.cli.options.inputs import read_input
 from ava.cli.screen import printing
 from ava.cli.screen.following import follow_to_end
 from ava.cli.screen.output import RecordPrinter, output_options
-from ava.domain import priority as priorities
+from ava.domain.jobs import priority as priorities
 
 if TYPE_CHECKING:
     from ava.client import Client, Job

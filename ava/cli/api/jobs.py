@@ -18,7 +18,7 @@ from ava.cli.screen.following import follow_to_end
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column, milliseconds
 from ava.cli.screen.watching import watch_list
-from ava.domain import priority as priorities
+from ava.domain.jobs import priority as priorities
 
 if TYPE_CHECKING:
     from ava.client import Client, JobRuns

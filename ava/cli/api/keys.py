@@ -11,7 +11,7 @@ from ava.cli.options.arguments import ISO_FORM, MOMENT
 from ava.cli.options.connection import connected
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
-from ava.domain.caller import Role
+from ava.domain.access.caller import Role
 
 if TYPE_CHECKING:
     from datetime import datetime

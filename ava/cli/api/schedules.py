@@ -12,7 +12,7 @@ from ava.cli.options.connection import connected
 from ava.cli.options.inputs import read_input
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
-from ava.domain import priority as priorities
+from ava.domain.jobs import priority as priorities
 
 if TYPE_CHECKING:
     from ava.client import Client

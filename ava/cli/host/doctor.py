@@ -265,7 +265,7 @@ def _describe_promotion(promotion: Promotion | None) -> str:
 
 def _check_queues(settings: Settings) -> str:
     from ava.broker import queues
-    from ava.domain.messages import DEFAULT_QUEUE
+    from ava.domain.jobs.messages import DEFAULT_QUEUE
     from ava.errors import AvaError
     from ava.handler import registry
     from ava.store.engine import schema

@@ -14,7 +14,7 @@ from ava.domain.error_group import (
     gather,
     make_error_record,
 )
-from ava.domain.limits import ERROR_GROUPS
+from ava.domain.limits.table import ERROR_GROUPS
 from ava.domain.webhooks.events import Event, EventType, make_body
 from ava.store.engine import clock
 from ava.store.engine.database import Connection

@@ -10,10 +10,10 @@ from datetime import datetime
 
 from ava.broker.control import Control
 from ava.dispatcher.duty import Duty
-from ava.domain import ids, priority
-from ava.domain.job import Job, JobSpec, Trigger, WaitsFor
-from ava.domain.new_job import NewJob
-from ava.domain.redaction import redact
+from ava.domain import ids
+from ava.domain.jobs import priority
+from ava.domain.jobs.job import Job, JobSpec, Trigger, WaitsFor
+from ava.domain.jobs.new_job import NewJob
 from ava.domain.schedules.firing import (
     MAX_GONE,
     DecidedTime,
@@ -27,6 +27,7 @@ from ava.domain.schedules.firing import (
 )
 from ava.domain.schedules.schedule import timezone_data_version
 from ava.domain.schedules.schedule_record import Schedule, make_schedule_record
+from ava.domain.secrets.redaction import redact
 from ava.domain.webhooks.events import Event, EventType, make_body
 from ava.metrics import counters
 from ava.services.making.make import Making

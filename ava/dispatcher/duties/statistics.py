@@ -6,7 +6,7 @@ import time
 
 from ava.dispatcher.duties.error_groups import ErrorGroups
 from ava.dispatcher.duty import Duty
-from ava.domain.limits import ERROR_GROUPS
+from ava.domain.limits.table import ERROR_GROUPS
 from ava.store.engine.database import Database
 from ava.store.reports import ended
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ava.dispatcher.feed.fair_queue import FairQueue
-from ava.domain.fair_queue import TurnClock, WaitingJob
-from ava.domain.job import Job
-from ava.domain.rates import Rate
+from ava.domain.jobs.job import Job
+from ava.domain.limits.fair_queue import TurnClock, WaitingJob
+from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
 from ava.store.jobs.feed import limit_keys, limits, rates

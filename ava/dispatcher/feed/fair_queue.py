@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain import run_groups
-from ava.domain.fair_queue import DEFAULT_WEIGHT, TurnClock, WaitingJob, by_age
-from ava.domain.job import Job
-from ava.domain.window_size import WindowSize
+from ava.domain.jobs import run_groups
+from ava.domain.jobs.job import Job
+from ava.domain.limits.fair_queue import DEFAULT_WEIGHT, TurnClock, WaitingJob, by_age
+from ava.domain.limits.window_size import WindowSize
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
 from ava.store.fleet.tenants import TurnRules

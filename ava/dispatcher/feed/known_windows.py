@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ava.domain.job import Job
+from ava.domain.jobs.job import Job
 from ava.store.engine.database import Connection
 from ava.store.jobs.feed import looks
 from ava.store.jobs.feed.looks import Look, ScanFloor

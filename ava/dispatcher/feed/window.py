@@ -12,8 +12,8 @@ from ava.dispatcher.duty import Duty
 from ava.dispatcher.feed.admission import MAX_KEYS, Admission
 from ava.dispatcher.feed.fair_queue import FairQueue, SizedWindow
 from ava.dispatcher.feed.known_windows import KnownWindows
-from ava.domain import priority, run_groups
-from ava.domain.job import Job, WaitsFor
+from ava.domain.jobs import priority, run_groups
+from ava.domain.jobs.job import Job, WaitsFor
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.notices import Notices

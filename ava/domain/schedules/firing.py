@@ -10,7 +10,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.job import Status
+from ava.domain.jobs.job import Status
 from ava.domain.record import format_time
 from ava.domain.schedules.schedule import FiringTime
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule, format_local_time, spread_delay

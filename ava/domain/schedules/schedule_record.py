@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.record import format_time
 from ava.domain.schedules.schedule import FiringTime, firing_times_after
 

@@ -12,7 +12,7 @@ from typing import Any
 from kombu.pidbox import Node as ControlNode
 
 from ava.broker.dropped import DROPPED
-from ava.domain.messages import SIGNATURE, TASK, is_signed, read_arguments
+from ava.domain.jobs.messages import SIGNATURE, TASK, is_signed, read_arguments
 
 __all__ = ["GuardedControlNode", "MessageRefused", "admit"]
 

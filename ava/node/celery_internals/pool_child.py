@@ -18,7 +18,7 @@ from typing import Any
 from billiard.pool import ACK, EX_FAILURE
 from celery.concurrency.asynpool import Worker
 
-from ava.domain.messages import TASK, Message, read_arguments
+from ava.domain.jobs.messages import TASK, Message, read_arguments
 from ava.node.celery_internals.take_ahead import SOON_FREE
 
 __all__ = ["PoolChild"]

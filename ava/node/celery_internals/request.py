@@ -17,7 +17,7 @@ from celery.exceptions import Ignore
 from celery.worker.request import Request
 from celery.worker.state import reserved_requests, task_ready
 
-from ava.domain.messages import Message, read_arguments
+from ava.domain.jobs.messages import Message, read_arguments
 from ava.node import processes
 from ava.node.outcome import Retirement
 from ava.node.parent.run_monitor import RunMonitor

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ava.domain.messages import Message
+from ava.domain.jobs.messages import Message
 
 __all__ = ["SOON_FREE", "NoTakeAhead", "TakeAhead"]
 

@@ -15,8 +15,8 @@ from typing import Any
 from billiard.process import current_process
 
 from ava import tracing
-from ava.domain.job import RunEnd
-from ava.domain.messages import Message
+from ava.domain.jobs.job import RunEnd
+from ava.domain.jobs.messages import Message
 from ava.errors import DatabaseUnavailable
 from ava.handler.errors import Interruption
 from ava.metrics import counters

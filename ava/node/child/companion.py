@@ -113,9 +113,7 @@ class Companion:
         if time.monotonic() >= self._check_parent_at:
             self._check_parent_at = time.monotonic() + _PARENT_CHECK_SECONDS
             with self.database.connect() as connection:
-                nodes.heartbeat_for_frozen_parent(
-                    connection, self._node_id, silent_seconds=2 * self._heartbeat_seconds
-                )
+                nodes.heartbeat_for_frozen_parent(connection, self._node_id, silent_seconds=2 * self._heartbeat_seconds)
 
     def _store_lines(self, run: Run, *, force: bool = False) -> bool:
         """Store the waiting lines and the progress. Returns False if the run has lost its job."""

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from ava.domain.job import LogLevel
-from ava.domain.masking import SecretMask
+from ava.domain.jobs.job import LogLevel
+from ava.domain.secrets.masking import SecretMask
 from ava.node.child.job_log import JobLog, LineWriter
 from ava.node.child.process_state import BLOCKABLE_SIGNALS
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from ava.domain import run_groups
-from ava.domain.messages import MAX_RUNS
+from ava.domain.jobs import run_groups
+from ava.domain.jobs.messages import MAX_RUNS
 from ava.domain.worker import OnWorkerLost
 from ava.handler import registry
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TextIO
 
-from ava.domain.job import LogLevel, LogLine
-from ava.domain.masking import SecretMask
+from ava.domain.jobs.job import LogLevel, LogLine
+from ava.domain.secrets.masking import SecretMask
 from ava.domain.text import storable
 
 __all__ = ["JobLog", "LineWriter", "LogCapture", "level_of"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from ava.domain.masking import SecretMask
+from ava.domain.secrets.masking import SecretMask
 
 __all__ = ["LastMask"]
 

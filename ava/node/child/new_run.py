@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from ava.domain.job import Job
-from ava.domain.sealing import Sealer
+from ava.domain.jobs.job import Job
+from ava.domain.secrets.sealing import Sealer
 from ava.handler import registry
 from ava.node.child import run_reports, run_settings
 from ava.node.child.last_mask import LastMask

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TextIO
 
-from ava.domain.job import LogLevel
+from ava.domain.jobs.job import LogLevel
 from ava.node.child import run_threads
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
 from ava.node.child.process_traits import ProcessTraits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ava.domain.job import RunKey
+from ava.domain.jobs.job import RunKey
 from ava.node.child.run import Run
 from ava.node.run_board import CurrentRun, Phase, ProcessBoard
 

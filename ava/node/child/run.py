@@ -16,8 +16,8 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ava import tracing
-from ava.domain.job import Job, LogLevel, RunEnd
-from ava.domain.messages import task_id
+from ava.domain.jobs.job import Job, LogLevel, RunEnd
+from ava.domain.jobs.messages import task_id
 from ava.handler.env import Env
 from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, RetryLater
 from ava.handler.registry import Handler

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from ava.domain import run_groups
-from ava.domain.job import Job, RunKey
-from ava.domain.messages import Message
+from ava.domain.jobs import run_groups
+from ava.domain.jobs.job import Job, RunKey
+from ava.domain.jobs.messages import Message
 
 __all__ = ["QueuedRun", "RunQueue", "Way"]
 

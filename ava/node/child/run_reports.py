@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ava import tracing
-from ava.domain.job import Job, LogLevel, Status
-from ava.domain.masking import SecretMask
+from ava.domain.jobs.job import Job, LogLevel, Status
+from ava.domain.secrets.masking import SecretMask
 from ava.metrics import counters
 from ava.node import outcome
 from ava.node.child.job_log import JobLog

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ava.domain.job import Job
-from ava.domain.masking import SecretMask
-from ava.domain.sealing import Sealer
+from ava.domain.jobs.job import Job
+from ava.domain.secrets.masking import SecretMask
+from ava.domain.secrets.sealing import Sealer
 from ava.domain.worker import WorkerSettings
 from ava.errors import EncryptionKeyMissing, SecretUnreadable
 from ava.handler.registry import Handler

@@ -17,9 +17,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ava.broker.dropped import DROPPED
-from ava.domain import priority
-from ava.domain.job import JobKey, LogLevel, LogLine, RunEnd, Status
-from ava.domain.messages import Message
+from ava.domain.jobs import priority
+from ava.domain.jobs.job import JobKey, LogLevel, LogLine, RunEnd, Status
+from ava.domain.jobs.messages import Message
 from ava.handler import registry
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ava.domain.job import Job, JobKey, LogLine, RunEnd, RunKey, Status
-from ava.domain.messages import Message
+from ava.domain.jobs.job import Job, JobKey, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.messages import Message
 from ava.domain.worker import WorkerSettings
 from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run

@@ -11,7 +11,7 @@ import time
 from collections.abc import Set
 from dataclasses import dataclass
 
-from ava.domain.job import RunKey
+from ava.domain.jobs.job import RunKey
 from ava.node.parent import loop_liveness
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes

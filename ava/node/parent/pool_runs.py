@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 
-from ava.domain.job import RunKey
+from ava.domain.jobs.job import RunKey
 from ava.node import processes
 from ava.node.mailbox import send_stop
 from ava.node.outcome import Stop

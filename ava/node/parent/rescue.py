@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ava import tracing
-from ava.domain.job import LogLevel, LogLine, RunKey
+from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.node.outcome import Stop
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ava.broker.refusals import Refusals
-from ava.domain.job import RunKey
+from ava.domain.jobs.job import RunKey
 from ava.domain.worker import WorkerSpec
 from ava.errors import DatabaseUnavailable
 from ava.metrics import counters

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from ava.domain.job import RunKey
-from ava.domain.messages import task_id
+from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.messages import task_id
 from ava.node.outcome import Stop
 from ava.node.parent.deadlines import RunState
 from ava.node.run_board import CurrentRun, KeptEnds, Phase

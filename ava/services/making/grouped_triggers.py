@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ava.domain.job import Job
-from ava.domain.new_job import UNMATCHED, JobOrRefusal, NewJob
+from ava.domain.jobs.job import Job
+from ava.domain.jobs.new_job import UNMATCHED, JobOrRefusal, NewJob
 from ava.errors import DatabaseUnavailable, StatementFailed
 
 __all__ = ["GroupedTriggers", "is_groupable"]

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from ava.domain.input_schema import InputMismatch, InputSchema
-from ava.domain.job import JobSpec
-from ava.domain.new_job import UNMATCHED
+from ava.domain.jobs.job import JobSpec
+from ava.domain.jobs.new_job import UNMATCHED
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.fleet import workers

@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from ava import tracing
 from ava.domain.input_schema import InputMismatch
-from ava.domain.job import Job, JobSpec
-from ava.domain.limits import TENANT_RUNNING_JOBS
-from ava.domain.new_job import UNMATCHED, JobOrRefusal, NewJob
+from ava.domain.jobs.job import Job, JobSpec
+from ava.domain.jobs.new_job import UNMATCHED, JobOrRefusal, NewJob
+from ava.domain.limits.table import TENANT_RUNNING_JOBS
 from ava.domain.worker import WorkerStatus
 from ava.errors import DatabaseUnavailable, RequestError, TooMany, WorkerDeprecated, WorkerNotFound
 from ava.services.making import trigger_keys

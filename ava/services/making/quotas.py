@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Self
 
-from ava.domain.limits import TENANT_QUEUED_JOBS, TENANT_STORED_BYTES
+from ava.domain.limits.table import TENANT_QUEUED_JOBS, TENANT_STORED_BYTES
 from ava.errors import TooMany
 from ava.settings import Settings
 from ava.store.engine.database import Connection

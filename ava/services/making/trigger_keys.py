@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from ava.domain.job import Job, JobSpec, Status
-from ava.domain.new_job import JobOrRefusal, NewJob
-from ava.domain.trigger_keys import DedupeMode
+from ava.domain.jobs.job import Job, JobSpec, Status
+from ava.domain.jobs.new_job import JobOrRefusal, NewJob
+from ava.domain.jobs.trigger_keys import DedupeMode
 from ava.errors import InvalidFields, JobStateConflict
 from ava.store.engine.database import Connection
 from ava.store.jobs.moves import cancel, debounce

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
-from ava.domain import limits, priority
-from ava.domain.caller import Caller
-from ava.domain.job import JobSpec
+from ava.domain.access.caller import Caller
+from ava.domain.jobs import priority
+from ava.domain.jobs.job import JobSpec
+from ava.domain.limits import table as limits
 from ava.errors import PriorityTooUrgent
 from ava.settings import Settings
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ava.domain import ids, tokens
-from ava.domain.api_key import ApiKey, ApiKeySpec
-from ava.domain.caller import Caller, Role
-from ava.domain.tokens import Token
+from ava.domain import ids
+from ava.domain.access import tokens
+from ava.domain.access.api_key import ApiKey, ApiKeySpec
+from ava.domain.access.caller import Caller, Role
+from ava.domain.access.tokens import Token
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ava.domain import ids, tokens
-from ava.domain.caller import Caller, Role
-from ava.domain.session import Session
-from ava.domain.tokens import Token, TokenKind
+from ava.domain import ids
+from ava.domain.access import tokens
+from ava.domain.access.caller import Caller, Role
+from ava.domain.access.session import Session
+from ava.domain.access.tokens import Token, TokenKind
 from ava.store.access.api_keys import key_uuid
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ava.domain.limits import TENANT_CONNECTIONS
+from ava.domain.limits.table import TENANT_CONNECTIONS
 from ava.errors import ConnectionsBusy, TooMany
 
 __all__ = ["ConnectionGate"]

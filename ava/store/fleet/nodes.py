@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.declarations import NO_DECLARATIONS, NodeDeclarations
-from ava.domain.job import RunKey
+from ava.domain.jobs.job import RunKey
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ava.domain.rates import Rate
+from ava.domain.limits.rates import Rate
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

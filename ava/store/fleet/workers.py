@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ava.domain.rates import Rate
+from ava.domain.limits.rates import Rate
 from ava.domain.worker import Worker, WorkerLimits, WorkerSpec, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

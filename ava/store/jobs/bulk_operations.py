@@ -7,9 +7,9 @@ from collections.abc import Collection
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.bulk_operation import BulkKind, BulkOperation, BulkState
-from ava.domain.caller import Caller, Role
-from ava.domain.job_filter import JobFilter
+from ava.domain.access.caller import Caller, Role
+from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
+from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.paging import MAX_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.job import Job, JobKey, LogLevel, LogLine, RunKey, Status, Trigger, WaitsFor
-from ava.domain.limits import PAYLOAD_BYTES
+from ava.domain.jobs.job import Job, JobKey, LogLevel, LogLine, RunKey, Status, Trigger, WaitsFor
+from ava.domain.limits.table import PAYLOAD_BYTES
 
 __all__ = [
     "JOB_COLUMNS",

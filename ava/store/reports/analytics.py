@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ava.domain.analytics import MAX_DAYS, EndedCounts, GroupBy
-from ava.domain.job import Trigger
+from ava.domain.jobs.job import Trigger
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 

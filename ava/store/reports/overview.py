@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ava.domain import ids, priority
-from ava.domain.job import Trigger
+from ava.domain import ids
+from ava.domain.jobs import priority
+from ava.domain.jobs.job import Trigger
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain import priority
 from ava.domain.counts import MAX_COUNTED_OF_WORKER
+from ava.domain.jobs import priority
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 

@@ -10,7 +10,7 @@ __all__ = ["MAX_COUNTED_IN_USE", "queued_jobs", "read"]
 #: Each use is counted up to here; a number above is a lower bound.
 MAX_COUNTED_IN_USE = 10_000
 
-# The columns have the names of the limits in `ava.domain.limits`.
+# The columns have the names of the limits in `ava.domain.limits.table`.
 _READ = Statement(f"""
 SELECT
     (SELECT count(*) FROM (SELECT 1 FROM jobs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ava.domain.rates import Rate
+from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.job import WaitsFor
+from ava.domain.jobs.job import WaitsFor
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ava.domain.job import Job, Status
+from ava.domain.jobs.job import Job, Status
 from ava.domain.schedules.firing import DecidedTime, DueSchedule, FiringDecision, RunnableWorker
 from ava.domain.schedules.schedule_record import Overlap, Schedule
 from ava.domain.worker import WorkerStatus

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.job import Job
+from ava.domain.jobs.job import Job
 from ava.domain.webhooks.events import Event
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import BY_INDEX

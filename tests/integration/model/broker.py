@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ava.domain import run_groups
-from ava.domain.job import Job, RunKey
+from ava.domain.jobs import run_groups
+from ava.domain.jobs.job import Job, RunKey
 from ava.errors import BrokerUnavailable, QueueRefused
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from ava.domain.job import JobSpec, Status
-from ava.domain.job_filter import JobFilter
+from ava.domain.jobs.job import JobSpec, Status
+from ava.domain.jobs.job_filter import JobFilter
+from ava.domain.jobs.trigger_keys import Debounce, Dedupe, DedupeMode, Keep
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, ScheduleSpec
-from ava.domain.trigger_keys import Debounce, Dedupe, DedupeMode, Keep
 from ava.errors import JobNotFound, JobStateConflict
 from tests.integration.model import duty_rules, moves
 from tests.integration.model.cast import ACCOUNTS, PRIORITIES, TENANTS, WORKERS, World

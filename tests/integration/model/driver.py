@@ -22,12 +22,12 @@ from ava.dispatcher.duties.paused_workers import PausedWorkers
 from ava.dispatcher.duties.schedules import ScheduleFirings
 from ava.dispatcher.duties.statistics import Statistics
 from ava.dispatcher.feed.window import WindowFeed
-from ava.domain.bulk_operation import BulkKind
-from ava.domain.caller import Caller, Role
-from ava.domain.job import Job, JobSpec, RunKey
-from ava.domain.job_filter import JobFilter
-from ava.domain.new_job import NewJob
-from ava.domain.rates import Rate
+from ava.domain.access.caller import Caller, Role
+from ava.domain.jobs.bulk_operation import BulkKind
+from ava.domain.jobs.job import Job, JobSpec, RunKey
+from ava.domain.jobs.job_filter import JobFilter
+from ava.domain.jobs.new_job import NewJob
+from ava.domain.limits.rates import Rate
 from ava.domain.schedules.schedule_record import ScheduleSpec
 from ava.domain.tenant import TenantRules
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec, WorkerStatus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ava.domain.job import JobSpec, RunKey
+from ava.domain.jobs.job import JobSpec, RunKey
 from tests.integration.model import client_rules, duty_rules, moves
 from tests.integration.model.cast import NODES, RATED, TENANTS
 from tests.integration.model.expected import Expected

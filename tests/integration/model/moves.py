@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ava.domain.job import RunKey
-from ava.domain.retry import MAX_LOSSES, MAX_NODE_LOSSES
+from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES
 from tests.integration.model.cast import World
 from tests.integration.model.state import DATE, EARLIER, NODE, PERMIT, QUEUE, WORKER, JobState
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ava.domain.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, recall, rescue
 from ava.store.jobs.moves.end import CompletedRun

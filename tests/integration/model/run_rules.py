@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ava.domain.job import RunKey
+from ava.domain.jobs.job import RunKey
 from tests.integration.model import moves
 from tests.integration.model.cast import NODES
 from tests.integration.model.expected import Expected

@@ -12,7 +12,7 @@ from ava.api.http.callers.headers import by_headers
 from ava.api.http.callers.key import by_key
 from ava.api.http.callers.session import by_link, by_session
 from ava.domain import ids
-from ava.domain.caller import Caller
+from ava.domain.access.caller import Caller
 from ava.errors import Unauthorized
 
 __all__ = ["identify", "is_open", "name_request", "open_to_all"]

@@ -9,7 +9,7 @@ from flask import request
 
 from ava.api.http.context import context
 from ava.domain import ids
-from ava.domain.caller import Caller, Role
+from ava.domain.access.caller import Caller, Role
 from ava.errors import Forbidden, InvalidParameters, Unauthorized
 
 __all__ = ["ROLES", "by_headers", "is_secret", "read_id"]

@@ -9,7 +9,7 @@ from flask import request
 from ava.api.http.callers import revocation
 from ava.api.http.callers.headers import read_id
 from ava.api.http.context import context
-from ava.domain.caller import Caller
+from ava.domain.access.caller import Caller
 
 __all__ = ["by_key"]
 

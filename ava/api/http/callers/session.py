@@ -19,8 +19,8 @@ from flask import g, request
 from ava.api.http.callers import revocation
 from ava.api.http.callers.headers import read_id
 from ava.api.http.context import context
-from ava.domain.caller import Caller
-from ava.domain.session import cookie_name
+from ava.domain.access.caller import Caller
+from ava.domain.access.session import cookie_name
 from ava.errors import Forbidden, SessionMissing
 from ava.services.sessions import SessionUse
 

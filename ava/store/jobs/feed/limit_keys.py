@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ava.domain.rates import Rate
+from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.kept_transactions import kept_transaction
 from ava.store.engine.plans import PLAN_SECONDS

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ava.domain.fair_queue import WaitingJob
+from ava.domain.limits.fair_queue import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import PLAN_SECONDS
 from ava.store.engine.prepared import Prepared

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from ava.domain import priority, run_groups
-from ava.domain.job import Job, RunKey
+from ava.domain.jobs import priority, run_groups
+from ava.domain.jobs.job import Job, RunKey
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ava.domain.job import Job
-from ava.domain.new_job import NewJob
-from ava.domain.trigger_keys import Keep
+from ava.domain.jobs.job import Job
+from ava.domain.jobs.new_job import NewJob
+from ava.domain.jobs.trigger_keys import Keep
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings, workers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.job import Job, JobKey, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, JobKey, LogLine, RunEnd, RunKey, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ava.domain.job import LogLine, RunKey
+from ava.domain.jobs.job import LogLine, RunKey
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.jobs import rows

@@ -6,8 +6,8 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ava.domain.job import Job
-from ava.domain.new_job import NewJob
+from ava.domain.jobs.job import Job
+from ava.domain.jobs.new_job import NewJob
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.fleet import worker_settings, workers

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ava.domain.job import RunKey, WaitsFor
+from ava.domain.jobs.job import RunKey, WaitsFor
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes

@@ -10,8 +10,9 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 
-from ava.domain import ids, priority, run_groups
-from ava.domain.job import Job, LogLine, RunEnd, RunKey, Status
+from ava.domain import ids
+from ava.domain.jobs import priority, run_groups
+from ava.domain.jobs.job import Job, LogLine, RunEnd, RunKey, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.prepared import Prepared

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ava.domain import priority
-from ava.domain.fair_queue import WaitingJob
-from ava.domain.job import Job
+from ava.domain.jobs import priority
+from ava.domain.jobs.job import Job
+from ava.domain.limits.fair_queue import WaitingJob
 from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ava.domain.fair_queue import WaitingJob
-from ava.domain.job import Job, RunKey
+from ava.domain.jobs.job import Job, RunKey
+from ava.domain.limits.fair_queue import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement

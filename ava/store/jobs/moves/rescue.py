@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.job import Job, RunKey, Status
-from ava.domain.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MAX_LOSSES, MAX_NODE_LOSSES
+from ava.domain.jobs.job import Job, RunKey, Status
+from ava.domain.jobs.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MAX_LOSSES, MAX_NODE_LOSSES
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -131,7 +131,7 @@ def rescue_from_dead_nodes(
     return [rows.job(row) for row in _RESCUE_FROM_DEAD_NODES.run(connection, parameters)]
 
 
-# The retry's delay is that of `ava.domain.retry`, without the jitter.
+# The retry's delay is that of `ava.domain.jobs.retry`, without the jitter.
 _END_KILLED_RUN = Statement(
     _ends(
         f"""

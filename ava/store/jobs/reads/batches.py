@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from ava.domain import ids
-from ava.domain.job import Job, Status
-from ava.domain.job_filter import JobFilter
+from ava.domain.jobs.job import Job, Status
+from ava.domain.jobs.job_filter import JobFilter
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.reads import lists, searches

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.job import FINAL, Status, Trigger
-from ava.domain.job_filter import JobFilter
+from ava.domain.jobs.job import FINAL, Status, Trigger
+from ava.domain.jobs.job_filter import JobFilter
 from ava.store.jobs import rows
 
 __all__ = ["BY_STATUS", "BY_WORKER", "filter_parameters", "ranges"]

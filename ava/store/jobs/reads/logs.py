@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain.job import LogLevel
-from ava.domain.limits import ANSWER_BYTES, SEARCHED_LINES
+from ava.domain.jobs.job import LogLevel
+from ava.domain.limits.table import ANSWER_BYTES, SEARCHED_LINES
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.statement import Statement

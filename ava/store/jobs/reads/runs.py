@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ava.domain.job import JobKey
+from ava.domain.jobs.job import JobKey
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows

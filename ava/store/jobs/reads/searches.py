@@ -12,10 +12,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ava.domain import ids, redaction
-from ava.domain.job import Status
-from ava.domain.job_filter import JobFilter, JobSort
-from ava.domain.limits import SEARCHED_INPUT_BYTES, SEARCHED_JOBS
+from ava.domain import ids
+from ava.domain.jobs.job import Status
+from ava.domain.jobs.job_filter import JobFilter, JobSort
+from ava.domain.limits.table import SEARCHED_INPUT_BYTES, SEARCHED_JOBS
+from ava.domain.secrets import redaction
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.errors.groups import error_uuid

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ava.domain.job import Job, Status
-from ava.domain.rates import Rate
-from ava.domain.waiting import MAX_TENANTS, LimitFacts, Waiting
+from ava.domain.jobs.job import Job, Status
+from ava.domain.jobs.waiting import MAX_TENANTS, LimitFacts, Waiting
+from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import tenants, workers

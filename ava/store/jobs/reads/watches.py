@@ -9,8 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ava.domain import ids
-from ava.domain.job import JobKey, LogLine, Status
-from ava.domain.limits import STREAM_BUFFER_BYTES
+from ava.domain.jobs.job import JobKey, LogLine, Status
+from ava.domain.limits.table import STREAM_BUFFER_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.statement import Statement

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ava.domain import priority
-from ava.domain.explanation import MAX_AHEAD, MAX_EXAMINED, Facts
-from ava.domain.job import Job, Trigger
+from ava.domain.jobs import priority
+from ava.domain.jobs.explanation import MAX_AHEAD, MAX_EXAMINED, Facts
+from ava.domain.jobs.job import Job, Trigger
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

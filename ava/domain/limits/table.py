@@ -6,7 +6,7 @@ comes from, in the form of `Limit.message`.
 
 from __future__ import annotations
 
-from ava.domain.limit import Limit
+from ava.domain.limits.limit import Limit
 
 __all__ = [
     "ADDRESS_HELD_BODIES",

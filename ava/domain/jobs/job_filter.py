@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from ava.domain.ids import IdPart, find_part
-from ava.domain.job import Status, Trigger
+from ava.domain.jobs.job import Status, Trigger
 
 __all__ = ["JobFilter", "JobSort"]
 

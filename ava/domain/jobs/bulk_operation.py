@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from ava.domain.caller import Caller, Role
-from ava.domain.job import FINAL, Status
-from ava.domain.job_filter import JobFilter
+from ava.domain.access.caller import Caller, Role
+from ava.domain.jobs.job import FINAL, Status
+from ava.domain.jobs.job_filter import JobFilter
 
 __all__ = ["BulkKind", "BulkOperation", "BulkState"]
 

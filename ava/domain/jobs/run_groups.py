@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ava.domain.job import Job
-from ava.domain.messages import MAX_RUNS
+from ava.domain.jobs.job import Job
+from ava.domain.jobs.messages import MAX_RUNS
 
 __all__ = ["LOOK_SECONDS", "NONE", "SECONDS", "URGENT_SECONDS", "form", "size"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ava.domain.job import Job, JobSpec
+from ava.domain.jobs.job import Job, JobSpec
 from ava.errors import RequestError
 
 __all__ = ["UNMATCHED", "JobOrRefusal", "NewJob"]

@@ -10,9 +10,10 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain import ids, tokens
-from ava.domain.caller import Role
-from ava.domain.tokens import Token, TokenKind
+from ava.domain import ids
+from ava.domain.access import tokens
+from ava.domain.access.caller import Role
+from ava.domain.access.tokens import Token, TokenKind
 
 __all__ = ["LINK_SECONDS", "SESSION_SECONDS", "Session", "cookie_name", "read_cookie", "write_cookie"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain.caller import Role
+from ava.domain.access.caller import Role
 
 __all__ = ["LONGEST_NAME", "ApiKey", "ApiKeySpec"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ava.domain.job import Job, Status
+from ava.domain.jobs.job import Job, Status
 
 __all__ = ["JobRun", "JobRuns", "runs_of"]
 

@@ -11,8 +11,8 @@ import re
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ava.domain.caller import Caller, Role
-from ava.domain.job import Job
+from ava.domain.access.caller import Caller, Role
+from ava.domain.jobs.job import Job
 from ava.domain.schedules.schedule_record import Schedule
 
 __all__ = ["HIDDEN", "NAMES", "NAMING", "is_credential", "redact", "shown_to"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ava.domain import ids
-from ava.domain.job import RunKey
+from ava.domain.jobs.job import RunKey
 
 __all__ = [
     "DEFAULT_QUEUE",
@@ -46,7 +46,7 @@ class Message(NamedTuple):
     """What a message says: the runs that one process may start, one after another, and the worker of their jobs."""
 
     worker_id: str
-    #: More than one only for brief jobs (`ava.domain.run_groups`).
+    #: More than one only for brief jobs (`ava.domain.jobs.run_groups`).
     runs: tuple[RunKey, ...]
 
     @property

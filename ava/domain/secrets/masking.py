@@ -13,8 +13,8 @@ from typing import Any
 
 from ahocorasick_rs import AhoCorasick
 
-from ava.domain import escapes
-from ava.domain.redaction import HIDDEN
+from ava.domain.secrets import escapes
+from ava.domain.secrets.redaction import HIDDEN
 
 __all__ = ["SecretMask"]
 

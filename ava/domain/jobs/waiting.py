@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain.rates import Rate
+from ava.domain.limits.rates import Rate
 from ava.domain.record import format_time
 
 __all__ = ["MAX_TENANTS", "LimitFacts", "Waiting"]

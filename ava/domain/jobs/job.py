@@ -8,8 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from ava.domain.priority import DEFAULT as DEFAULT_PRIORITY
-from ava.domain.trigger_keys import Debounce, Dedupe
+from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.domain.jobs.trigger_keys import Debounce, Dedupe
 
 __all__ = [
     "FINAL",

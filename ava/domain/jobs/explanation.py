@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.job import Job, Status, WaitsFor
+from ava.domain.jobs.job import Job, Status, WaitsFor
+from ava.domain.jobs.waiting import Waiting
 from ava.domain.record import format_time
 from ava.domain.schedules.schedule_record import format_local_time
-from ava.domain.waiting import Waiting
 from ava.domain.worker import WorkerStatus
 
 __all__ = ["MAX_AHEAD", "MAX_EXAMINED", "Explanation", "Facts", "JobFiring", "explain"]

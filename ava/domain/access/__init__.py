@@ -1,0 +1,1 @@
+"""Who calls: API keys, sessions, callers, the form of tokens."""

@@ -1,0 +1,1 @@
+"""Limits with names, rates, and the fair queue."""
