@@ -213,7 +213,7 @@ class Bench(Run):
         """Drain, accept and start latency of one tenant; the *baseline* is AVA Jobs with `AVA_FAIRNESS=off`."""
         for broker in _BROKERS:
             fair = self.both(broker)[1]
-            unfair = Ours(self.servers, broker, "unfair", number=2)
+            unfair = Ours(self.servers, broker, "unfair")
             unfair.environ["AVA_FAIRNESS"] = "off"
             for _ in range(self.rounds):
                 for name, system in ((BASELINE, unfair), (OURS, fair)):

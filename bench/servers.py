@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -66,6 +67,7 @@ class Servers:
         self._stack = stack
         self._postgres = stack.enter_context(_durable_postgres())
         self._redis: Server | None = None
+        self._numbers = itertools.count(1)
         self._rabbitmq: Any = None
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ava-bench-")))
 
@@ -77,11 +79,11 @@ class Servers:
         admin.close()
         return Database(urlsplit(self._postgres.url)._replace(path=f"/{name}").geturl())
 
-    def broker(self, kind: str, number: int) -> str:
-        """Returns a URL of `redis` or `rabbitmq`, separate from those of other numbers."""
+    def broker(self, kind: str) -> str:
+        """Returns a URL of an unused database of Redis (`redis`), or of a new virtual host (`rabbitmq`)."""
         if kind == "redis":
             self._redis = self._redis or self._stack.enter_context(running_redis())
-            return urlsplit(self._redis.url)._replace(path=f"/{number}").geturl()
+            return urlsplit(self._redis.url)._replace(path=f"/{next(self._numbers)}").geturl()
         self._rabbitmq = self._rabbitmq or self._stack.enter_context(running_rabbitmq())
         url: str = self._stack.enter_context(self._rabbitmq.virtual_host())
         return url

@@ -84,7 +84,7 @@ class Baseline:
         self.database = servers.database("baseline")
         self.environ = {
             "BENCH_DATABASE": "postgresql+psycopg2://" + self.database.url.split("://", 1)[1],
-            "BENCH_BROKER": servers.broker(broker, 1),
+            "BENCH_BROKER": servers.broker(broker),
         }
         os.environ.update(self.environ)
         from bench import baseline
@@ -152,15 +152,14 @@ class Ours:
     prefix = "wkr_"
     tags: ClassVar[dict[str, str]] = {}
 
-    def __init__(self, servers: Servers, broker: str, database: str = "ours", *, number: int = 0) -> None:
-        """`number` is that of its broker: two systems with different numbers share no queue."""
+    def __init__(self, servers: Servers, broker: str, database: str = "ours") -> None:
         self.folder = servers.folder
         #: The process id of the API, 0 until it has been started.
         self.api_pid = 0
         self.database = servers.database(database)
         self.environ = {
             "DATABASE_URL": self.database.url,
-            "BROKER_URL": servers.broker(broker, number),
+            "BROKER_URL": servers.broker(broker),
             "AVA_INTERNAL_SECRET": SECRET,
             "AVA_HANDLERS": "bench.handlers",
             "AVA_ENCRYPTION_KEY": "b2YtdGhlLWJlbmNobWFyay1vZi10aGUtYmVuY2htYXI=",
@@ -246,7 +245,7 @@ class FullOurs(Ours):
     tags: ClassVar[dict[str, str]] = {"team": "billing", "customer": "c-1071"}
 
     def __init__(self, servers: Servers, broker: str) -> None:
-        super().__init__(servers, broker, f"full_{broker}", number=3)
+        super().__init__(servers, broker, f"full_{broker}")
         self.database.value(
             "INSERT INTO tenant_limits (tenant_id, max_running, updated_by) VALUES ('ten_other', 5, 'usr_bench')"
         )
@@ -266,4 +265,4 @@ class LimitedOurs(Ours):
     prefix = "wkr_limited_"
 
     def __init__(self, servers: Servers, broker: str) -> None:
-        super().__init__(servers, broker, f"limited_{broker}", number=4)
+        super().__init__(servers, broker, f"limited_{broker}")

@@ -27,7 +27,7 @@ _OBAN_SLOTS = 10
 
 def bare_celery(servers: Servers) -> Drain:
     """Celery on Redis with the options of the baseline. It stores nothing, so its end is read from the broker."""
-    url = servers.broker("redis", 5)
+    url = servers.broker("redis")
     environ = {"BENCH_BARE_BROKER": url}
     os.environ.update(environ)
     from bench.peers import bare_celery as module
