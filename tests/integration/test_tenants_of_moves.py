@@ -122,7 +122,7 @@ def test_retention_deletes_the_lines_and_the_job_of_the_tenant_alone(stored: Bac
     with stored.database.connect() as connection:
         found = old_jobs.look(connection, kept, after=old_jobs.FIRST_POSITION, limit=10)
         ((tenant_id, uuid),) = found.old
-        others = old_jobs.Looked(count=1, old=[("ten_of_others", uuid)], oldest=[], place=found.position)
+        others = old_jobs.Looked(count=1, old=[("ten_of_others", uuid)], oldest=[], position=found.position)
         assert (old_jobs.delete_lines(connection, others, limit=9), old_jobs.delete(connection, others)) == (0, 0)
         assert (old_jobs.delete_lines(connection, found, limit=9), old_jobs.delete(connection, found)) == (1, 1)
     assert tenant_id == job.tenant_id
