@@ -63,7 +63,7 @@ static: $(INSTALLED) ## Check style, types, scripts, manifests and the law of im
 	@$(BIN)/python tools/words.py
 	@$(BIN)/python -m tools.figures
 
-limits: $(INSTALLED) ## Write the table of docs/limits.md from ava/domain/limits/table.py
+limits: $(INSTALLED) ## Write the table of docs/reference/limits.md from ava/domain/limits/table.py
 	@$(BIN)/python -m tools.limits
 
 manifests: $(INSTALLED) ## Write deploy/kubernetes from the chart in deploy/helm; needs helm or Go

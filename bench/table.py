@@ -1,7 +1,7 @@
 """The table of results: medians of the rounds, AVA Jobs beside the baseline, and the promises.
 
-Each measure keeps its last results in docs/performance.json, with the revision and the day; the table in
-docs/performance.md is made from that, so one measure can be taken again without the others.
+Each measure keeps its last results in bench/performance.json, with the revision and the day; the table in
+docs/explain/performance.md is made from that, so one measure can be taken again without the others.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["BASELINE", "OURS", "Figures", "Promise", "Table"]
 
 Figures = dict[str, float]
 OURS, BASELINE = "AVA Jobs", "baseline"
-_DATA = ROOT / "docs" / "performance.json"
-_PAGE = ROOT / "docs" / "performance.md"
+_DATA = ROOT / "bench" / "performance.json"
+_PAGE = ROOT / "docs" / "explain" / "performance.md"
 
 
 @dataclass(frozen=True, kw_only=True)

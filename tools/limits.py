@@ -1,4 +1,4 @@
-"""`make limits`: write the table of `docs/limits.md` from `ava.domain.limits.table`."""
+"""`make limits`: write the table of `docs/reference/limits.md` from `ava.domain.limits.table`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from ava.domain.limits.limit import as_table
 from ava.domain.limits.table import LIMITS
 
-PAGE = Path(__file__).parent.parent / "docs" / "limits.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "limits.md"
 
 
 def with_table(page: str) -> str:

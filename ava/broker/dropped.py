@@ -27,7 +27,7 @@ class DroppedMessages:
         self._log_at = 0.0
 
     def drop(self, reason: str) -> None:
-        """Count one message. `reason`: one of those in docs/security.md."""
+        """Count one message. `reason`: one of those in docs/explain/security.md."""
         if self.on_drop is not None:
             self.on_drop(reason)
         self._unlogged += 1

@@ -1,4 +1,4 @@
-"""Every fault, in the order of the table in docs/recovery.md."""
+"""Every fault, in the order of the table in docs/explain/recovery.md."""
 
 from __future__ import annotations
 

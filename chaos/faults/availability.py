@@ -44,7 +44,7 @@ _REPLICATED = 20
 _TIMED = 300
 #: A pool may make the slowest hundredth of triggers so many times as slow (the issue of high availability).
 _MAX_SLOWER = 2.0
-#: A queue of which RabbitMQ said nothing is tried again every 30 s (docs/recovery.md).
+#: A queue of which RabbitMQ said nothing is tried again every 30 s (docs/explain/recovery.md).
 _UNANSWERED_SECONDS = 40
 #: Requests a second beside the load while everything is restarted.
 _READS_PER_SECOND = 175.0

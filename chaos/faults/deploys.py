@@ -88,7 +88,7 @@ def _roll(cluster: Cluster) -> Injury:
 
 
 def replace_all(cluster: Cluster, *, move: Callable[[str], None] | None = None) -> None:
-    """Replace every process by one of the present code, one at a time, as docs/operations.md says.
+    """Replace every process by one of the present code, one at a time, as docs/how-to/operate.md says.
 
     `move` is called with the new URL of the API, to which further requests go.
     """

@@ -1,4 +1,4 @@
-"""A dump of the database is restored beneath running processes, as the runbook of docs/high_availability.md says."""
+"""A dump of the database is restored beneath running processes, as docs/how-to/high_availability.md says."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from harness.servers.server import Server
 from harness.servers.standby import streaming_standby
 from harness.system import System
 
-#: Seconds from the promotion until each process works with the new primary (docs/high_availability.md). A busy machine
-#: gets three times as long.
+#: Seconds from the promotion until each process works with the new primary (docs/how-to/high_availability.md).
+#: A busy machine gets three times as long.
 _PROMISED, _MOST = 15.0, 45.0
 
 

@@ -342,7 +342,7 @@ _MIN_WORDS = 15
 
 def test_every_alert_is_explained_with_what_to_do() -> None:
     rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
-    guide = (ROOT / "docs" / "operations.md").read_text()
+    guide = (ROOT / "docs" / "reference" / "alerts.md").read_text()
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
     # A section ends at the next heading.
     sections = dict(re.findall(r"^### (Ava\w+)\n+(.*?)\s*(?=^#|\Z)", guide, re.MULTILINE | re.DOTALL))

@@ -56,7 +56,7 @@ def test_a_generated_client_compiles_strictly_and_runs_a_whole_flow(
     (tmp_path / "openapi.json").write_bytes(requests.get(f"{system.url}/openapi.json", timeout=30).content)
 
     programs = packages / "node_modules" / ".bin"
-    # As docs/clients.md says.
+    # As docs/how-to/clients.md says.
     generate = ("openapi-typescript", "openapi.json", "--default-non-nullable=false", "--output", "ava.ts")
     for program, *arguments in (generate, ("tsc", "--project", ".")):
         done = _run(str(programs / program), *arguments, folder=tmp_path)

@@ -74,7 +74,7 @@ def test_every_container_runs_an_existing_command() -> None:
 
 
 def test_every_named_setting_is_documented() -> None:
-    documented = (ROOT / "docs/configuration.md").read_text()
+    documented = (ROOT / "docs/reference/configuration.md").read_text()
     for file in (*ROOT.glob("deploy/**/*.y*ml"), *ROOT.glob("deploy/**/*.tpl"), ROOT / "docker-compose.yml"):
         for name in set(re.findall(r"\bAVA_[A-Z_]+\b", file.read_text())):
             assert f"`{name}`" in documented, f"{name} in {file.name}"
@@ -268,7 +268,7 @@ def test_settings_that_compose_passes_without_a_value_count_as_not_set() -> None
 
 def test_every_image_is_named_by_its_digest_and_can_be_replaced() -> None:
     compose, dockerfile = ((ROOT / name).read_text() for name in ("docker-compose.yml", "Dockerfile"))
-    documented = (ROOT / "docs/security.md").read_text()
+    documented = (ROOT / "docs/explain/security.md").read_text()
     images = set(re.findall(r"^    image: (.+)$", compose, re.MULTILINE))
     pinned = r"[a-z]+:[\w.-]+@sha256:[0-9a-f]{64}"
     names = {re.fullmatch(rf"\$\{{([A-Z]+_IMAGE):-{pinned}\}}", image)[1] for image in images}  # type: ignore[index]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ava.domain.jobs.job import FINAL, TRANSITIONS, Status
 
-STATES = Path(__file__).parents[2] / "docs" / "job_states.md"
+STATES = Path(__file__).parents[2] / "docs" / "explain" / "job_states.md"
 
 
 def test_the_diagram_shows_exactly_the_legal_moves() -> None:

@@ -1,4 +1,4 @@
-"""The examples of docs/handlers.md do what the page says."""
+"""The examples of docs/reference/handlers.md do what the page says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ava.errors import AddressRefused
 from ava.handler import registry
 from tests.unit.handlers import Run
 
-PAGE = Path(__file__).parents[2] / "docs" / "handlers.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "handlers.md"
 
 
 @pytest.fixture(scope="module")

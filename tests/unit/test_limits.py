@@ -1,4 +1,4 @@
-"""The table of limits: names are unique, settings exist, and docs/limits.md shows it."""
+"""The table of limits: names are unique, settings exist, and docs/reference/limits.md shows it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_limit_is_fixed_or_the_value_of_a_documented_setting(limit: Limit) -> 
         return
     assert limit.field in {field.name for field in dataclasses.fields(Settings)}
     assert limit.fixed is None
-    assert f"| `{limit.setting}` |" in (ROOT / "docs" / "configuration.md").read_text()
+    assert f"| `{limit.setting}` |" in (ROOT / "docs" / "reference" / "configuration.md").read_text()
     assert limit.of(loaded) == limit.default
 
 

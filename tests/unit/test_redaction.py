@@ -9,7 +9,7 @@ import pytest
 
 from ava.domain.secrets.redaction import HIDDEN, NAMES, redact
 
-DOCS = Path(__file__).parents[2] / "docs" / "api.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
 
 
 @pytest.mark.parametrize(

@@ -328,5 +328,5 @@ def _cell(cron: str, start: datetime) -> str:
 
 @pytest.mark.parametrize("day", [date(2026, 3, 29), date(2026, 10, 25)])
 def test_the_tables_of_the_documentation_are_what_the_rule_gives(day: date) -> None:
-    page = (ROOT / "docs" / "schedules.md").read_text()
+    page = (ROOT / "docs" / "reference" / "schedules.md").read_text()
     assert "\n".join(table_of(day)) in page

@@ -1,4 +1,4 @@
-"""Each row of the threats in docs/security.md names a test that exists."""
+"""Each row of the threats in docs/explain/security.md names a test that exists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from harness.system import ROOT
 
-TEXT = (ROOT / "docs" / "security.md").read_text()
+TEXT = (ROOT / "docs" / "explain" / "security.md").read_text()
 NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT)
 
 

@@ -19,7 +19,7 @@ from ava.settings import Settings
 from ava.store.engine.database import driver_url
 
 LEAST = {"DATABASE_URL": "postgresql://ava:pass@db:5432/ava", "BROKER_URL": "redis://broker:6379/0"}
-CONFIGURATION = Path(__file__).parent.parent.parent / "docs" / "configuration.md"
+CONFIGURATION = Path(__file__).parent.parent.parent / "docs" / "reference" / "configuration.md"
 
 
 def _load(**environ: str) -> Settings:

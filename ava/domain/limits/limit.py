@@ -62,7 +62,7 @@ def _set(value: Any) -> int | None:
 
 
 def as_table(limits: Iterable[Limit]) -> str:
-    """Returns the table of `docs/limits.md`, in Markdown."""
+    """Returns the table of `docs/reference/limits.md`, in Markdown."""
     rows = ["| limit | default | setting | error | meaning |", "|---|---|---|---|---|"]
     for limit in limits:
         default = "none" if limit.default is None else f"{limit.default:,} {limit.unit}"

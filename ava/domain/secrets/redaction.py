@@ -20,7 +20,7 @@ __all__ = ["HIDDEN", "NAMES", "NAMING", "is_credential", "redact", "shown_to"]
 #: What is shown in place of a value.
 HIDDEN = "••••••"
 #: A key holds a credential if its letters and digits end with one of these, as in `X-Api-Key` and `slackToken`.
-#: `docs/api.md` lists them.
+#: `docs/reference/api.md` lists them.
 NAMES = (
     "authorization", "cookie", "password", "passwd", "passphrase", "secret", "token", "credential", "credentials",
     "apikey", "accesskey", "privatekey", "secretkey", "signingkey", "encryptionkey",

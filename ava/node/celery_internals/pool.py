@@ -1,4 +1,4 @@
-"""The pool of a node: Celery's prefork pool, extended by the take-ahead protocol (see `take_ahead` and docs/node.md).
+"""The pool of a node: Celery's prefork pool, extended by the take-ahead protocol (`take_ahead`, docs/explain/node.md).
 
 - A child gets its next message while it still writes the end of its job.
 - A message is written into the child's pipe when it arrives, not with the next turn of the event loop.

@@ -1,4 +1,4 @@
-"""A child of the pool, which may take its next message before its job is over (see `take_ahead` and docs/node.md).
+"""A child of the pool, which may take its next message before its job is over (`take_ahead`, docs/explain/node.md).
 
 The child sends `SOON_FREE` when its handler has ended, before it writes the run's end. Meanwhile the parent fetches the
 next message. If messages follow each other closely, the child takes it at once: one statement then ends one run and

@@ -1,6 +1,6 @@
 """The take-ahead protocol: how a child gets its next message before its job is over.
 
-docs/node.md draws its states. Celery's own pool (`AVA_POOL=celery`) has no such protocol: `NoTakeAhead`.
+docs/explain/node.md draws its states. Celery's own pool (`AVA_POOL=celery`) has no such protocol: `NoTakeAhead`.
 """
 
 from __future__ import annotations
