@@ -1,6 +1,6 @@
 """`python -m bench [MEASURE …]`: measure AVA Jobs and the baseline on the same servers, in turns.
 
-Prints one table of medians and ratios, and writes it into docs/explain/performance.md.
+Prints one table of medians and ratios, and writes it into bench/RESULTS.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The table of results: medians of the rounds, AVA Jobs beside the baseline, and the promises.
 
 Each measure keeps its last results in bench/performance.json, with the revision and the day; the table in
-docs/explain/performance.md is made from that, so one measure can be taken again without the others.
+bench/RESULTS.md is made from that, so one measure can be taken again without the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["BASELINE", "OURS", "Figures", "Promise", "Table"]
 Figures = dict[str, float]
 OURS, BASELINE = "AVA Jobs", "baseline"
 _DATA = ROOT / "bench" / "performance.json"
-_PAGE = ROOT / "docs" / "explain" / "performance.md"
+_PAGE = ROOT / "bench" / "RESULTS.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class Table:
     """The figures of this run, and the last ones of measures that were not taken now."""
 
     def __init__(self, *, is_kept: bool) -> None:
-        """`is_kept`: whether docs/ takes the figures over; those of a quick run it should not."""
+        """`is_kept`: whether bench/ takes the figures over; those of a quick run it should not."""
         self._is_kept = is_kept
         self._rounds: dict[tuple[str, str], list[Figures]] = {}
         self._notes: dict[str, str] = {}
@@ -151,7 +151,7 @@ class Table:
         print("\n" + "\n".join(_lines(self._entries())))
 
     def keep(self) -> None:
-        """Write the figures so far into docs/."""
+        """Write the figures so far into bench/."""
         if self._is_kept:
             kept = json.loads(_DATA.read_text()) if _DATA.exists() else {}
             kept.update(self._entries())

@@ -1,6 +1,6 @@
 """Faults of installations with several servers of a kind, under load, and what each costs: `python -m chaos.ha`.
 
-It prints a table, and exits with 1 if a promise was not kept. `--table docs/how-to/high_availability.md` writes it
+It prints a table, and exits with 1 if a promise was not kept. `--table chaos/RESULTS.md` writes it
 there as well; `--fault WORD` chooses rows.
 """
 

@@ -1,4 +1,4 @@
-"""Every fault, in the order of the table in docs/explain/recovery.md."""
+"""Every fault, in the order of the table in chaos/RESULTS.md."""
 
 from __future__ import annotations
 
