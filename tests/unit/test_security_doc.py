@@ -1,4 +1,4 @@
-"""Each row of the threats in docs/explain/security.md names a test that exists."""
+"""Each row of docs/reference/threats.md names a test that exists; docs/explain/security.md says why messages drop."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pytest
 
 from harness.system import ROOT
 
-TEXT = (ROOT / "docs" / "explain" / "security.md").read_text()
-NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT)
+SECURITY = (ROOT / "docs" / "explain" / "security.md").read_text()
+THREATS = (ROOT / "docs" / "reference" / "threats.md").read_text()
+NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", THREATS)
 
 
 def test_every_threat_names_its_test() -> None:
-    rows = TEXT.split("## Threats")[1].strip().splitlines()[2:]
+    rows = THREATS.split("## Threats")[1].strip().splitlines()[2:]
     assert len(rows) == len(NAMED) > 15
 
 
@@ -27,7 +28,8 @@ def test_the_named_test_exists(file: str, name: str) -> None:
 
 
 def test_the_broker_s_reasons_are_those_of_the_code() -> None:
-    documented = set(re.findall(r"^\| `(\w+)` \| ", TEXT.split("## The broker")[1].split("### TLS")[0], re.MULTILINE))
+    section = SECURITY.split("## The broker")[1].split("### TLS")[0]
+    documented = set(re.findall(r"^\| `(\w+)` \| ", section, re.MULTILINE))
     sources = [path.read_text() for path in (ROOT / "ava").rglob("*.py")]
     used = {word for text in sources for word in re.findall(r'(?:drop|MessageRefused)\("(\w+)"\)', text)}
     used |= {word for text in sources for word in re.findall(r'_drop\(message, "(\w+)"\)', text)}
