@@ -12,7 +12,6 @@ import pytest
 from ava.domain.jobs import run_groups
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.messages import Message
-from ava.node.child import run_queue
 from ava.node.child.run_queue import QueuedRun, RunQueue, Way
 
 FIRST, SECOND, THIRD = RunKey("ten_a", "job_a", 1), RunKey("ten_b", "job_b", 1), RunKey("ten_a", "job_c", 4)
@@ -43,7 +42,7 @@ def _begin(queue: RunQueue, *, together: int = 1, claimed: tuple[tuple[str, int]
     if queue.next.job is None:
         wanted = queue.to_claim(together)
         queue.note_claimed(wanted, [_job(run.key) for run in wanted if run.key in claimed], CLAIM, NOW)
-    return queue.begin()
+    return queue.begin(NOW)
 
 
 def _decide(queue: RunQueue, now: float = IN_TIME, **changes: bool) -> Way:
@@ -98,7 +97,7 @@ def test_a_run_that_was_not_claimed_with_others_is_claimed_alone() -> None:
     assert (queue.next.key, queue.next.job) == (SECOND, None)
     assert _keys(queue.to_claim(16)) == [SECOND]
     queue.drop_next()
-    queue.take_next(IN_TIME, goes_on=True)
+    queue.take_next(goes_on=True)
     assert queue.next.key == THIRD
     assert queue.next.job is not None
 
@@ -121,7 +120,7 @@ def test_a_run_that_was_taken_ahead_begins_with_its_message() -> None:
     queue.receive(message, CLAIM, NOW + 1)
     assert queue.next is not None
     assert (queue.next.claim_id, queue.next.job is None, queue.next.sent_ns) == (OTHER_CLAIM, False, 5)
-    assert not queue.begin().is_shared
+    assert not queue.begin(NOW).is_shared
     assert _decide(queue, NOW + 1) is Way.WITH_NEXT
 
 
@@ -153,6 +152,7 @@ def test_the_runs_behind_one_make_way_for_a_more_urgent_job() -> None:
     queue.make_way()
     assert _decide(queue) is Way.ALONE
     assert queue.next is None
+    assert queue.has_late(NOW)
     assert _keys(queue.take_late()) == [SECOND, THIRD]
 
 
@@ -168,11 +168,11 @@ ALONE = Message(WORKER, (FIRST,))
         pytest.param(ALONE, 1, LATE, {}, Way.ALONE, None, id="a long one"),
         pytest.param(GROUP, 1, IN_TIME, {}, Way.WITH_NEXT, SECOND, id="the next one is claimed with its end"),
         pytest.param(GROUP, 1, IN_TIME, {"is_completed": False}, Way.WITH_NEXT, SECOND, id="also after a failure"),
-        pytest.param(GROUP, 1, LATE, {}, Way.ALONE, None, id="the message has had its time"),
+        pytest.param(GROUP, 1, LATE, {}, Way.WITH_NEXT, SECOND, id="nothing goes back by the clock alone"),
         pytest.param(GROUP, 1, IN_TIME, {"goes_on": False}, Way.ALONE, None, id="the process has to end"),
         pytest.param(GROUP, 3, IN_TIME, {}, Way.KEEP, SECOND, id="a shared claim: it is kept"),
         pytest.param(GROUP, 2, IN_TIME, {}, Way.KEEP, SECOND, id="also if the one after the next is not claimed"),
-        pytest.param(GROUP, 3, LATE, {}, Way.TOGETHER, None, id="it is written with the others after the time"),
+        pytest.param(GROUP, 3, LATE, {}, Way.KEEP, SECOND, id="also after a long run"),
         pytest.param(GROUP, 3, IN_TIME, {"goes_on": False}, Way.TOGETHER, None, id="or if the process has to end"),
         pytest.param(GROUP, 3, IN_TIME, {"is_completed": False}, Way.ALONE, SECOND, id="a failure is written at once"),
         pytest.param(ALONE, 1, IN_TIME, {"may_pass": True}, Way.PASS, None, id="its permit passes"),
@@ -180,7 +180,7 @@ ALONE = Message(WORKER, (FIRST,))
         pytest.param(ALONE, 1, NOW + 0.5, {"may_pass": True}, Way.ALONE, None, id="but for half a second"),
         pytest.param(ALONE, 1, IN_TIME, {"may_pass": True, "goes_on": False}, Way.ALONE, None, id="and goes on"),
         pytest.param(GROUP, 1, IN_TIME, {"may_pass": True}, Way.WITH_NEXT, SECOND, id="the message goes first"),
-        pytest.param(GROUP, 1, LATE, {"may_pass": True}, Way.ALONE, None, id="what is late is requeued first"),
+        pytest.param(GROUP, 1, LATE, {"may_pass": True}, Way.WITH_NEXT, SECOND, id="also after a long run of it"),
     ],
 )
 def test_the_way_out_of_a_run_follows_from_what_is_next(
@@ -208,14 +208,14 @@ def test_a_run_that_got_a_permit_is_within_the_message_and_may_pass_it_on() -> N
     queue.follow(_job(THIRD), OTHER_CLAIM, 5, is_within=True)
     assert queue.next is not None
     assert queue.expects(queue.next.message)
-    assert queue.begin().claim_id == OTHER_CLAIM
+    assert queue.begin(NOW).claim_id == OTHER_CLAIM
     assert _decide(queue, may_pass=True) is Way.PASS
 
 
 # Back to the backlog -----------------------------------------------------------------------------------------------
 
 
-def test_what_waits_is_late_once_the_message_has_had_its_time() -> None:
+def test_what_waits_is_late_while_the_run_before_it_takes_long() -> None:
     queue = _received()
     _begin(queue)
     assert not queue.has_late(IN_TIME)
@@ -252,8 +252,18 @@ def test_the_last_run_may_be_taken_while_the_others_are_requeued() -> None:
     assert _keys(queue.take_late()) == [SECOND]
 
 
-def test_each_run_is_taken_or_requeued_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_queue.run_groups, "SECONDS", 60.0)
+def test_each_run_has_a_time_of_its_own_before_those_behind_it_are_late() -> None:
+    queue = _received()
+    _begin(queue)
+    assert _decide(queue, LATE) is Way.WITH_NEXT
+    assert queue.next is not None
+    queue.note_claimed([queue.next], [_job(SECOND)], CLAIM, LATE)
+    queue.begin(LATE)
+    assert not queue.has_late(LATE + run_groups.SECONDS / 2)
+    assert queue.has_late(LATE + run_groups.SECONDS)
+
+
+def test_each_run_is_taken_or_requeued_and_none_twice() -> None:
     runs = tuple(_run(f"job_{number}") for number in range(2000))
     queue = _received(Message(WORKER, runs))
     late: list[QueuedRun] = []
@@ -261,7 +271,7 @@ def test_each_run_is_taken_or_requeued_and_none_twice(monkeypatch: pytest.Monkey
     taken = []
     while queue.next is not None:
         taken.append(queue.next.key)
-        queue.take_next(NOW, goes_on=True)
+        queue.take_next(goes_on=True)
         if len(taken) == 500:
             companion.start()
     companion.join()

@@ -1,12 +1,14 @@
 """Groups of brief jobs: one message stands for several, because a message costs more than such a job.
 
 One process runs the jobs of a group one after another. They are all of one worker and priority, and follow each other
-in the order in which they are published, so a group changes no order. A group ends after `SECONDS`: what it has not
-begun by then, or when something more urgent waits, returns to the backlog.
+in the order in which they are published, so a group changes no order. A group ends early when a more urgent job waits,
+or when one of its jobs takes longer than `SECONDS`, because another process may be free: the jobs that have not begun
+return to the backlog. They do not return by the clock alone, because they would be published again at once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from ava.domain.jobs.job import Job
@@ -16,7 +18,8 @@ __all__ = ["LOOK_SECONDS", "NONE", "SECONDS", "URGENT_SECONDS", "form", "size"]
 
 #: No groups: a message for each job.
 NONE: Mapping[str, int] = {}
-#: Seconds after which a group begins no further job. A more urgent job waits no longer than this for a group.
+#: Seconds that the jobs of a group take together by their average, but for the last one. A job that takes longer alone
+#: gives back those behind it.
 SECONDS = 0.02
 #: Seconds between two looks for a more urgent job, which cost about a tenth of a brief job.
 LOOK_SECONDS = 0.004
@@ -33,7 +36,7 @@ def size(run_seconds: float, *, waiting: int, processes: int) -> int:
     `run_seconds`: how long its jobs run on average, `waiting`: the published jobs of the window, `processes`: those of
     the queue.
     """
-    in_time = int(SECONDS / max(run_seconds, SECONDS / MAX_RUNS))
+    in_time = math.ceil(SECONDS / max(run_seconds, SECONDS / MAX_RUNS))
     return max(1, min(MAX_RUNS, in_time, waiting // (_GROUPS_OF_PROCESS * max(1, processes))))
 
 

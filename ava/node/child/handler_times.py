@@ -51,5 +51,5 @@ class HandlerTimes:
         handler = registry.find(worker_id)
         if handler is None or handler.spec.on_worker_lost is not OnWorkerLost.REQUEUE or not self._is_brief(worker_id):
             return 1
-        # Half of a message's time, because those that are claimed and cannot begin in time are given back.
+        # Half of a message's time, because a job is shown as running while it waits for those before it.
         return max(_MIN_TOGETHER, int(run_groups.SECONDS / 2 / max(self._run_seconds, self._seconds[worker_id])))

@@ -77,7 +77,10 @@ class RunQueue:
         self._waiting: deque[QueuedRun] = deque()
         #: Those that are on their way back to the backlog.
         self._late: list[QueuedRun] = []
-        self._ends_at = self._look_at = self._passes_until = 0.0
+        #: Whether no further run of the message begins, because a more urgent job waits.
+        self._makes_way = False
+        #: When the current run has taken so long that those behind it are late.
+        self._long_at = self._look_at = self._passes_until = 0.0
 
     # To a run ------------------------------------------------------------------------------------------------------
 
@@ -88,7 +91,8 @@ class RunQueue:
             self.next = QueuedRun(message.runs[0], message.worker_id, claim_id, is_within=False)
         self.claim_id = claim_id
         self._waiting.extend(QueuedRun(run, message.worker_id, claim_id) for run in message.runs[1:])
-        self._ends_at, self._look_at = now + run_groups.SECONDS, now + run_groups.LOOK_SECONDS
+        self._makes_way = False
+        self._long_at, self._look_at = now + run_groups.SECONDS, now + run_groups.LOOK_SECONDS
         self._passes_until = now + _PASSING_SECONDS
 
     def expects(self, message: Message) -> bool:
@@ -111,10 +115,11 @@ class RunQueue:
             run.is_to_check = run.is_shared and run is not self.next
             run.is_alone = run.job is None
 
-    def begin(self) -> QueuedRun:
+    def begin(self, now: float) -> QueuedRun:
         """Begin the next run, which is claimed."""
         run, self.next = self.next, None
         assert run is not None
+        self._long_at = now + run_groups.SECONDS
         self._is_shared = run.is_shared
         return run
 
@@ -131,17 +136,17 @@ class RunQueue:
 
     def make_way(self) -> None:
         """Begin no further run of this message, because a more urgent job waits."""
-        self._ends_at = 0.0
+        self._makes_way = True
 
     # Out of a run --------------------------------------------------------------------------------------------------
 
     def decide_way(self, now: float, *, is_completed: bool, may_pass: bool, goes_on: bool) -> Way:
-        """Decide how the current run ends, and take the next one of its message if its time is not over.
+        """Decide how the current run ends, and take the next one of its message unless a more urgent job waits.
 
         `may_pass`: its permit of a limit may pass to another job. `goes_on`: the process may have another run.
         """
         has_waiting = bool(self._waiting)
-        self.take_next(now, goes_on=goes_on)
+        self.take_next(goes_on=goes_on)
         if is_completed and self._is_shared:
             return Way.TOGETHER if self.next is None else Way.KEEP
         if self.next is not None:
@@ -150,9 +155,9 @@ class RunQueue:
             return Way.PASS
         return Way.ALONE
 
-    def take_next(self, now: float, *, goes_on: bool) -> None:
-        """Take the next run of the message, if there is one and the message has not had its time."""
-        if goes_on and not self.is_over_time(now):
+    def take_next(self, *, goes_on: bool) -> None:
+        """Take the next run of the message, if there is one and no more urgent job waits."""
+        if goes_on and not self._makes_way:
             try:
                 self.next = self._waiting.popleft()
             except IndexError:
@@ -163,15 +168,15 @@ class RunQueue:
         """The statement that wrote the end of the last run has claimed the next one."""
         self.next = QueuedRun(job.run, job.worker_id, claim_id, is_within=is_within, job=job, sent_ns=sent_ns)
 
-    def is_over_time(self, now: float) -> bool:
-        """Returns True if the message has had its time."""
-        return now >= self._ends_at
+    def is_long(self, now: float) -> bool:
+        """Returns True if the current run takes long."""
+        return now >= self._long_at
 
     # Back to the backlog -------------------------------------------------------------------------------------------
 
     def has_late(self, now: float) -> bool:
         """Returns True if something is to be requeued although the current run goes on."""
-        return bool(self._late) or (bool(self._waiting) and self.is_over_time(now))
+        return bool(self._late) or (bool(self._waiting) and (self._makes_way or self.is_long(now)))
 
     def take_late(self) -> Sequence[QueuedRun]:
         """Take what has not begun and is to be requeued. It is returned again until it is forgotten."""

@@ -118,7 +118,7 @@ class RunSteps:
         if check.is_to_be_cancelled:
             # The handler is not entered.
             run.stop(Stop.CANCEL)
-        queue.begin()
+        queue.begin(time.monotonic())
         return run
 
     # Out of a run --------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class RunSteps:
     def decide_way(self, run: Run | None, *, goes_on: bool) -> bool:
         """Decide how the current run ends. Returns True if another one may follow within its message."""
         if run is None:
-            self._queue.take_next(time.monotonic(), goes_on=goes_on)
+            self._queue.take_next(goes_on=goes_on)
             return self._queue.next is not None
         self._way = self._queue.decide_way(
             time.monotonic(),
@@ -234,7 +234,7 @@ class RunSteps:
     @property
     def has_late_ends(self) -> bool:
         """Returns True if kept ends are to be written although the current run goes on."""
-        return bool(self._kept) and self._queue.is_over_time(time.monotonic())
+        return bool(self._kept) and self._queue.is_long(time.monotonic())
 
     def write_late_ends(self, database: Database) -> None:
         """Write the kept ends while a handler takes longer than it used to."""
