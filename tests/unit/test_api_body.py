@@ -12,6 +12,7 @@ from marshmallow import ValidationError
 
 from ava.api.http import body
 from ava.api.schemas.jobs import BulkBody, TriggerBody
+from ava.domain import json_text
 from ava.errors import BadRequest, PayloadTooLarge
 
 
@@ -95,7 +96,7 @@ _MIB = 2**20
 def test_a_body_of_too_many_parts_is_refused_before_it_is_parsed(
     raw: bytes, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body, "_decoder", None)
+    monkeypatch.setattr(json_text, "_decoder", None)
     with pytest.raises(PayloadTooLarge, match=rf"\(limit {limit}\)$"):
         body.parse(raw)
 
@@ -110,7 +111,7 @@ def test_what_is_outside_strings_is_the_same_however_the_body_is_cut(value: obje
     raw = json.dumps([value]).encode()
     outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", raw)
     pieces = [raw[place : place + size] for place in range(0, len(raw), size)]
-    assert b"".join(map(body._Structure().outside_strings, pieces)) == outside
+    assert b"".join(map(json_text.Structure().outside_strings, pieces)) == outside
 
 
 @pytest.mark.parametrize("raw", [b'{"x":[' + b"0," * 999_998 + b"1]}", b'{"x":[' + b"[]," * 199_997 + b"1]}"])

@@ -1,0 +1,51 @@
+"""What the body of a request to a hook says: JSON as it is, anything else as a text."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from contextlib import suppress
+from typing import Any
+
+from ava.domain import json_text
+from ava.domain.events.event import compact_json
+from ava.errors import RequestError
+
+__all__ = ["BodyTooLarge", "read_body", "unpacked"]
+
+
+class BodyTooLarge(Exception):
+    """A compressed body is too large once it is unpacked."""
+
+
+def unpacked(body: bytes, encoding: str, *, max_bytes: int) -> bytes:
+    """Returns a body without its `Content-Encoding`: gzip, or none. One that is no gzip is returned as it is.
+
+    Raises `BodyTooLarge` before more than `max_bytes` are unpacked.
+    """
+    if encoding.strip().lower() not in ("gzip", "x-gzip"):
+        return body
+    try:
+        unpacking = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        found = unpacking.decompress(body, max_bytes + 1)
+    except zlib.error:
+        return body
+    if len(found) > max_bytes:
+        raise BodyTooLarge
+    return found if unpacking.eof else body
+
+
+def read_body(body: bytes) -> tuple[Any, str]:
+    """Returns what a body says, as a value and as JSON text.
+
+    A body that is no JSON, or goes beyond the limits of JSON, is `{"body": "…"}`; bytes that are no UTF-8 are
+    `{"base64": "…"}`.
+    """
+    with suppress(RequestError, ValueError):
+        value = json_text.parse(body)
+        return value, compact_json(value)
+    try:
+        value = {"body": body.decode()}
+    except UnicodeDecodeError:
+        value = {"base64": base64.b64encode(body).decode()}
+    return value, compact_json(value)

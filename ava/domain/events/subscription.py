@@ -1,0 +1,139 @@
+"""Subscriptions: which events make which jobs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from ava.domain.events.event import OWN_PREFIX, compact_json
+from ava.domain.events.patterns import Pattern, compile_pattern
+from ava.domain.events.templates import Template, TemplateTooLarge, compile_template, utf8_bytes
+from ava.domain.limits.table import BODY_BYTES
+from ava.errors import PayloadTooLarge
+
+__all__ = [
+    "Rule",
+    "Subscription",
+    "SubscriptionIndex",
+    "SubscriptionSpec",
+    "is_event_type",
+    "make_input",
+    "matches_type",
+]
+
+_ANY = ".*"
+_EVENT_TYPE = re.compile(r"[\x21-\x7e]{1,200}")
+
+
+def is_event_type(text: str) -> bool:
+    """Returns True if a text is a type, or ends with `.*`, which stands for one or more further parts."""
+    exact = text.removesuffix(_ANY)
+    return bool(_EVENT_TYPE.fullmatch(exact)) and not f"{exact}.".startswith(OWN_PREFIX)
+
+
+def matches_type(event_type: str, type_: str) -> bool:
+    """Returns True if a subscription to `event_type` gets events of a type."""
+    if not event_type.endswith(_ANY):
+        return event_type == type_
+    return len(type_) >= len(event_type) and type_.startswith(event_type[:-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What events must match, and what is made of them. It is compiled at the first use."""
+
+    #: A pattern and a template, as JSON texts; None: every event, and `{"event": <the event>}`.
+    match_json: str | None = None
+    input_json: str | None = None
+
+    @cached_property
+    def pattern(self) -> Pattern | None:
+        """Returns the compiled pattern."""
+        return None if self.match_json is None else compile_pattern(json.loads(self.match_json))
+
+    @cached_property
+    def template(self) -> Template | None:
+        """Returns the compiled template."""
+        return None if self.input_json is None else compile_template(json.loads(self.input_json))
+
+    def matches(self, event: dict[str, Any]) -> bool:
+        """Returns True if an event matches."""
+        return self.pattern is None or self.pattern.matches(event)
+
+
+def make_input(rule: Rule, event: dict[str, Any]) -> str:
+    """Returns the input of a job that a record of an event makes, as JSON text.
+
+    Raises `PayloadTooLarge` if it is too large for an input and what surrounds it, or no object.
+    """
+    max_bytes = BODY_BYTES.value
+    try:
+        if rule.template is not None:
+            text = rule.template.fill(event, max_bytes=max_bytes)
+        else:
+            text = compact_json({"event": event})
+            if len(text) > max_bytes and utf8_bytes(text) > max_bytes:
+                raise TemplateTooLarge
+    except TemplateTooLarge:
+        raise PayloadTooLarge(
+            BODY_BYTES.message(
+                f"The input that the event makes is too large; at most {max_bytes:,} bytes are accepted."
+            )
+        ) from None
+    if not text.startswith("{"):
+        raise PayloadTooLarge("The input that the event makes is no object.")
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionSpec(Rule):
+    """A subscription as a client asks for it."""
+
+    event_type: str
+    worker_id: str
+    name: str | None = None
+    priority: int
+    enabled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscription(SubscriptionSpec):
+    """A subscription as it stands in the database."""
+
+    id: str
+    tenant_id: str
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class SubscriptionIndex:
+    """The enabled subscriptions of a tenant, found by the type of an event in steps of its parts."""
+
+    def __init__(self, subscriptions: Iterable[Subscription]) -> None:
+        self._by_type: dict[str, list[Subscription]] = defaultdict(list)
+        for each in subscriptions:
+            self._by_type[each.event_type].append(each)
+
+    def candidates(self, type_: str) -> Sequence[Subscription]:
+        """Returns those to whose type an event belongs, oldest first."""
+        lists = [found for name in _names(type_) if (found := self._by_type.get(name))]
+        return lists[0] if len(lists) == 1 else sorted((each for some in lists for each in some), key=lambda s: s.id)
+
+    def matching(self, event: dict[str, Any], *, after_id: str = "") -> list[Subscription]:
+        """Returns those that an event matches, oldest first, after one of them."""
+        return [each for each in self.candidates(event["type"]) if each.id > after_id and each.matches(event)]
+
+
+def _names(type_: str) -> Iterator[str]:
+    yield type_
+    end = type_.rfind(".", 0, -1)
+    while end > 0:
+        yield type_[:end] + _ANY
+        end = type_.rfind(".", 0, end)

@@ -1,0 +1,143 @@
+"""Templates of inputs: JSON in which `{"$get": "data.number", "default": 0}` stands for a value of the event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ava.domain.events.paths import MAX_NAMES, MISSING, find, split
+
+__all__ = ["FIELDS", "MAX_LEVELS", "MAX_PLACES", "Template", "TemplateError", "TemplateTooLarge", "compile_template"]
+
+#: The fields of an event with which a path begins.
+FIELDS = (
+    "id", "source_id", "type", "source", "subject", "time", "data", "extensions", "headers", "created_at",
+)  # fmt: skip
+#: Levels of lists and objects inside each other, and places that a template may fill.
+MAX_LEVELS = 20
+MAX_PLACES = 100
+_GET, _DEFAULT = "$get", "default"
+
+
+class TemplateError(ValueError):
+    """A template is wrong; `path` says where."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.path = path
+        self.reason = reason
+
+
+class TemplateTooLarge(Exception):
+    """What a template makes of an event is too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    names: tuple[str, ...]
+    #: The JSON text that stands for a missing value.
+    default: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A compiled template: its JSON text in pieces, between which values are filled in."""
+
+    _pieces: tuple[str | _Place, ...]
+
+    def fill(self, event: dict[str, Any], *, max_bytes: int) -> str:
+        """Returns the input for an event, as JSON text in ASCII. A missing value without default is null.
+
+        Raises `TemplateTooLarge` if it would have more bytes in UTF-8.
+        """
+        known: dict[_Place, str] = {}
+        size = 0
+        texts: list[str] = []
+        for piece in self._pieces:
+            if isinstance(piece, str):
+                text = piece
+            else:
+                text = known[piece] if piece in known else known.setdefault(piece, _value(piece, event))
+            texts.append(text)
+            # As ASCII, JSON has up to three times as many characters as bytes in UTF-8.
+            size += len(text)
+            if size > 3 * max_bytes:
+                raise TemplateTooLarge
+        filled = "".join(texts)
+        if len(filled) > max_bytes and utf8_bytes(filled) > max_bytes:
+            raise TemplateTooLarge
+        return filled
+
+
+def utf8_bytes(json_text: str) -> int:
+    """Returns the bytes that JSON text in ASCII has as compact UTF-8."""
+    text = json.dumps(json.loads(json_text), ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _value(place: _Place, event: dict[str, Any]) -> str:
+    found = find(event, place.names)
+    return place.default if found is MISSING else _json(found)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def compile_template(given: Any) -> Template:
+    """Returns a template. Raises `TemplateError` with the path of what is wrong."""
+    if not isinstance(given, dict):
+        raise TemplateError("", "It must be an object.")
+    pieces: list[str | _Place] = []
+    _compile("", given, pieces, level=1)
+    if sum(isinstance(piece, _Place) for piece in pieces) > MAX_PLACES:
+        raise TemplateError("", f"It has too many places; at most {MAX_PLACES} are accepted.")
+    return Template(tuple(_joined(pieces)))
+
+
+def _joined(pieces: Sequence[str | _Place]) -> list[str | _Place]:
+    joined: list[str | _Place] = []
+    for piece in pieces:
+        if joined and isinstance(piece, str) and isinstance(joined[-1], str):
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _compile(path: str, given: Any, pieces: list[str | _Place], *, level: int) -> None:
+    if level > MAX_LEVELS:
+        raise TemplateError(path, f"It nests too deep; at most {MAX_LEVELS} levels are accepted.")
+    if isinstance(given, dict) and _GET in given:
+        pieces.append(_place(path, given))
+    elif isinstance(given, dict):
+        _compile_object(path, given, pieces, level)
+    elif isinstance(given, list):
+        pieces.append("[")
+        for index, each in enumerate(given):
+            pieces.append("," if index else "")
+            _compile(f"{path}[{index}]", each, pieces, level=level + 1)
+        pieces.append("]")
+    else:
+        pieces.append(_json(given))
+
+
+def _compile_object(path: str, given: dict[str, Any], pieces: list[str | _Place], level: int) -> None:
+    pieces.append("{")
+    for index, (name, each) in enumerate(given.items()):
+        pieces.append(f"{',' if index else ''}{_json(name)}:")
+        _compile(f"{path}.{name}" if path else name, each, pieces, level=level + 1)
+    pieces.append("}")
+
+
+def _place(path: str, given: dict[str, Any]) -> _Place:
+    if unknown := set(given) - {_GET, _DEFAULT}:
+        raise TemplateError(path, f"Beside {_GET} there may be {_DEFAULT} alone, and no {min(unknown)[:100]!r}.")
+    names = split(given[_GET])
+    if names is None:
+        raise TemplateError(path, f"{_GET} must be a path such as data.number, or a list of at most {MAX_NAMES} names.")
+    if names[0] not in FIELDS:
+        raise TemplateError(path, f"{_GET} begins with none of {', '.join(FIELDS)}.")
+    return _Place(names, _json(given.get(_DEFAULT)))

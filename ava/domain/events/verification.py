@@ -1,0 +1,310 @@
+"""Whether a request to a hook is genuine: one pure function over the rows of verifiers, and what else a row says."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from ava.domain.events.paths import MISSING, find
+from ava.domain.events.received import Received
+from ava.domain.events.verifiers import Algorithm, DedupeBy, Encoding, KeyForm, Scheme, TimeUnit, Verifier
+from ava.domain.webhooks.events import signing_key
+
+__all__ = [
+    "DAY_SECONDS",
+    "check_secret",
+    "dedupe_keys",
+    "derived_type",
+    "handshake_answer",
+    "sender_id",
+    "sign",
+    "signed_seconds",
+    "verify",
+]
+
+#: Seconds for which a delivery is known by its id, and by its body where no time is signed.
+DAY_SECONDS = 24 * 3600
+#: The signatures of one request that are compared; no provider sends more.
+_MAX_SIGNATURES = 16
+#: Characters of a sender's id, and of an event's type.
+_MAX_ID = 255
+_MAX_TYPE = 200
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_TIME = re.compile(r"\d{1,14}", re.ASCII)
+_NO_TYPE_CHARACTER = re.compile(r"[^\x21-\x7e]")
+
+
+def verify(
+    verifier: Verifier, secrets: Sequence[str], request: Received, *, now: float | None, tolerance_seconds: float
+) -> str | None:
+    """Returns why a request is not genuine, in one sentence; None if it is.
+
+    All secrets are compared with all signatures, so that the time does not say which of them fits. `now`: Unix seconds;
+    None does not check the time, as for a delivery that is replayed.
+    """
+    if verifier.scheme is Scheme.NONE:
+        return None
+    if verifier.scheme in (Scheme.SHARED_SECRET, Scheme.URL_SECRET):
+        return _verify_secret(verifier, secrets, request)
+    signatures = _signatures(verifier, request.headers.get(verifier.header or "", ""))
+    if not signatures:
+        return f"The header {verifier.header} is missing, or not of the form {verifier.prefix}<{verifier.encoding}>."
+    signed = _signed_text(verifier, request)
+    if signed is None:
+        return "A header that is signed is missing, or the signed time is no time."
+    check = _check_public if verifier.scheme is Scheme.ASYMMETRIC else _check_hmac
+    # A list, not a generator: every pair is compared.
+    if True not in [check(verifier, secret, signed, signatures) for secret in secrets]:
+        return "The signature is wrong: the secret differs, or the body was changed on its way."
+    return None if now is None else _time_fault(verifier, request, now, tolerance_seconds)
+
+
+def _verify_secret(verifier: Verifier, secrets: Sequence[str], request: Received) -> str | None:
+    in_header = verifier.scheme is Scheme.SHARED_SECRET
+    where = f"header {verifier.header}" if in_header else f"parameter {verifier.parameter}"
+    source = request.headers if in_header else request.query
+    given = source.get((verifier.header if in_header else verifier.parameter) or "")
+    if not given or not given.startswith(verifier.prefix):
+        return f"The {where} is missing."
+    text = given[len(verifier.prefix) :].encode("latin-1" if in_header else "utf-8", "replace")
+    matches = [hmac.compare_digest(text, secret.encode()) for secret in secrets]
+    return None if True in matches else f"The {where} has another secret."
+
+
+def _signatures(verifier: Verifier, given: str) -> list[bytes]:
+    entries = [given] if verifier.separator is None else given.split(verifier.separator)
+    found = [
+        entry.strip().removeprefix(verifier.prefix) for entry in entries if entry.strip().startswith(verifier.prefix)
+    ]
+    decode = _from_hex if verifier.encoding is Encoding.HEX else _from_base64
+    return [each for each in map(decode, found[:_MAX_SIGNATURES]) if each]
+
+
+def _from_hex(text: str) -> bytes | None:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        return None
+    # `fromhex` skips spaces and takes mixed cases, which no sender writes.
+    return found if text in (found.hex(), found.hex().upper()) else None
+
+
+def _from_base64(text: str) -> bytes | None:
+    try:
+        found = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    # The last character has bits that mean nothing; a signature with others there is another text.
+    return found if base64.b64encode(found).decode() == text else None
+
+
+def _time_text(verifier: Verifier, request: Received) -> str | None:
+    if verifier.time_header is not None:
+        return request.headers.get(verifier.time_header)
+    entries = request.headers.get(verifier.header or "", "").split(verifier.separator or ",")
+    times = [each.strip().removeprefix(verifier.time_prefix or "") for each in entries
+             if each.strip().startswith(verifier.time_prefix or "")]  # fmt: skip
+    # With two times it is not known which one is meant.
+    return times[0] if len(times) == 1 else None
+
+
+def signed_seconds(verifier: Verifier, request: Received) -> float | None:
+    """Returns the signed time in Unix seconds; None if there is none."""
+    if not verifier.has_time:
+        return None
+    text = _time_text(verifier, request)
+    if text is None or not _TIME.fullmatch(text):
+        return None
+    return int(text) / (1000 if verifier.time_unit is TimeUnit.MILLISECONDS else 1)
+
+
+def _time_fault(verifier: Verifier, request: Received, now: float, tolerance_seconds: float) -> str | None:
+    if not verifier.has_time:
+        return None
+    at = signed_seconds(verifier, request)
+    if at is None:
+        return "The signed time is missing, or no number."
+    if abs(now - at) <= tolerance_seconds:
+        return None
+    side = "in the past" if at < now else "in the future"
+    return f"The signed time is {abs(now - at):.0f} s {side}; {tolerance_seconds:g} s are accepted."
+
+
+def _signed_text(verifier: Verifier, request: Received) -> bytes | None:
+    """Returns the signed text in bytes; None if a part of it is missing."""
+    pieces: list[bytes] = []
+    for position, piece in enumerate(_PLACE.split(verifier.signed)):
+        found = piece.encode() if position % 2 == 0 else _signed_piece(verifier, request, piece)
+        if found is None:
+            return None
+        pieces.append(found)
+    return b"".join(pieces)
+
+
+def _signed_piece(verifier: Verifier, request: Received, place: str) -> bytes | None:
+    if place == "body":
+        return request.body
+    if place == "url":
+        return request.url.encode()
+    if place == "time":
+        text = _time_text(verifier, request)
+        return text.encode() if text is not None and _TIME.fullmatch(text) else None
+    name = (verifier.id or "")[1:-1] if place == "id" else place
+    text = request.headers.get(name.removeprefix("header:"))
+    return None if text is None else text.encode("latin-1", "replace")
+
+
+def _check_hmac(verifier: Verifier, secret: str, signed: bytes, signatures: Sequence[bytes]) -> bool:
+    expected = hmac.digest(_key(verifier.key, secret), signed, verifier.algorithm.value)
+    return True in [hmac.compare_digest(expected, each) for each in signatures]
+
+
+def _key(form: KeyForm, secret: str) -> bytes:
+    if form is KeyForm.STANDARD:
+        return signing_key(secret)
+    if form is KeyForm.BASE64:
+        return base64.b64decode(secret, validate=True)
+    return bytes.fromhex(secret) if form is KeyForm.HEX else secret.encode()
+
+
+def _check_public(verifier: Verifier, secret: str, signed: bytes, signatures: Sequence[bytes]) -> bool:
+    key = _public_key(verifier.algorithm, verifier.key, secret)
+    return True in [_fits(key, signed, each) for each in signatures]
+
+
+def _fits(key: Any, signed: bytes, signature: bytes) -> bool:
+    try:
+        if isinstance(key, Ed25519PublicKey):
+            key.verify(signature, signed)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
+        else:
+            key.verify(signature, signed, padding.PKCS1v15(), hashes.SHA256())
+    except InvalidSignature:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1024)
+def _public_key(algorithm: Algorithm, form: KeyForm, secret: str) -> Any:
+    """Returns a public key. Raises `ValueError` if the text is none for the algorithm."""
+    if algorithm is Algorithm.ED25519 and form is not KeyForm.TEXT:
+        return Ed25519PublicKey.from_public_bytes(_key(form, secret.removeprefix("whpk_")))
+    key = (
+        serialization.load_pem_public_key(secret.encode())
+        if form is KeyForm.TEXT
+        else serialization.load_der_public_key(_key(form, secret))
+    )
+    kind = {Algorithm.ED25519: Ed25519PublicKey, Algorithm.ECDSA: ec.EllipticCurvePublicKey}.get(
+        algorithm, rsa.RSAPublicKey
+    )
+    if not isinstance(key, kind):
+        raise ValueError(f"it is no public key for {algorithm}")
+    return key
+
+
+def check_secret(verifier: Verifier, secret: str) -> None:
+    """Raises `ValueError`, which never repeats the secret, if no key follows from it."""
+    try:
+        if verifier.scheme is Scheme.ASYMMETRIC:
+            _public_key(verifier.algorithm, verifier.key, secret)
+        elif verifier.scheme is Scheme.HMAC:
+            _key(verifier.key, secret)
+    except Exception:
+        what = "public key" if verifier.scheme is Scheme.ASYMMETRIC else "secret"
+        raise ValueError(f"It is no {what} of the form that the verifier's `key` names.") from None
+
+
+def sign(verifier: Verifier, secret: str, request: Received, *, now: float) -> dict[str, str]:
+    """Returns the headers that a sender of this secret adds to a request, for tests of a hook.
+
+    Raises `ValueError` for a scheme of public keys, whose private key is the sender's alone.
+    """
+    if verifier.scheme is Scheme.ASYMMETRIC:
+        raise ValueError("Only the sender has the private key.")
+    if verifier.scheme is not Scheme.HMAC:
+        return {} if verifier.secret_header is None else {verifier.secret_header: verifier.prefix + secret}
+    time_text = str(int(now * (1000 if verifier.time_unit is TimeUnit.MILLISECONDS else 1)))
+    added = {} if verifier.time_header is None else {verifier.time_header: time_text}
+    if "{id}" in verifier.signed:
+        name = (verifier.id or "")[1:-1].removeprefix("header:")
+        added[name] = request.headers.get(name) or f"msg_{time_text}"
+    header = verifier.header or ""
+    entries = [] if verifier.time_prefix is None else [f"{verifier.time_prefix}{time_text}"]
+    headers = {**request.headers, **added, header: (verifier.separator or "").join(entries)}
+    signed = _signed_text(verifier, Received(headers=headers, body=request.body, url=request.url)) or b""
+    digest = hmac.digest(_key(verifier.key, secret), signed, verifier.algorithm.value)
+    text = digest.hex() if verifier.encoding is Encoding.HEX else base64.b64encode(digest).decode()
+    return added | {header: (verifier.separator or "").join([*entries, verifier.prefix + text])}
+
+
+# What a row says of a genuine request ------------------------------------------------------------------------------
+
+
+def _place_text(request: Received, place: str) -> str | None:
+    """Returns the text at a place of a request; None if there is none, or no text or number."""
+    kind, _, rest = place.partition(":")
+    found = request.headers.get(rest, MISSING) if kind == "header" else find(request.data, rest.split("."))
+    if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
+        return None
+    return found if isinstance(found, str) else str(found)[:_MAX_ID]
+
+
+def sender_id(verifier: Verifier, request: Received) -> str | None:
+    """Returns the sender's own id of a delivery; None if it names none."""
+    found = None if verifier.id is None else _place_text(request, verifier.id.strip("{}"))
+    return None if found is None else found[:_MAX_ID]
+
+
+def derived_type(verifier: Verifier, request: Received) -> str | None:
+    """Returns the type of the event that the provider names; None if it names none."""
+    for template in verifier.type:
+        parts = _PLACE.split(template)
+        found = [_place_text(request, place) for place in parts[1::2]]
+        if found and found[0] is None:
+            continue
+        texts = [parts[0]]
+        for text, literal in zip(found, parts[2::2], strict=True):
+            # Without its text a place is left out with the dot before it.
+            texts += [text, literal] if text is not None else [literal]
+            if text is None:
+                texts[-2] = texts[-2].removesuffix(".")
+        type_ = _NO_TYPE_CHARACTER.sub("_", "".join(texts).replace("/", "."))[:_MAX_TYPE]
+        if type_ and not type_.startswith("ava."):
+            return type_
+    return None
+
+
+def handshake_answer(verifier: Verifier, request: Received) -> str | None:
+    """Returns the text that answers a handshake; None if the request is none."""
+    handshake = verifier.handshake
+    if handshake is None or _place_text(request, handshake.where.strip("{}")) != handshake.equals:
+        return None
+    return _PLACE.sub(lambda place: (_place_text(request, place[1]) or "")[:1024], handshake.answer)
+
+
+def dedupe_keys(
+    verifier: Verifier, dedupe: DedupeBy, request: Received, *, now: float, tolerance_seconds: float
+) -> list[tuple[bytes, float]]:
+    """Returns by what a delivery is known again: digests, each with the seconds for which it counts."""
+    keys: list[tuple[bytes, float]] = []
+    id_ = sender_id(verifier, request) if dedupe in (DedupeBy.ID, DedupeBy.BOTH) else None
+    if id_ is not None:
+        keys.append((hashlib.sha256(b"id\0" + id_.encode("utf-8", "surrogatepass")).digest(), DAY_SECONDS))
+    if dedupe in (DedupeBy.BODY, DedupeBy.BOTH):
+        at = signed_seconds(verifier, request)
+        # As long as the time that is signed would be accepted again.
+        seconds = DAY_SECONDS if at is None else max(tolerance_seconds, at + tolerance_seconds - now)
+        keys.append((hashlib.sha256(b"body\0" + request.body).digest(), seconds))
+    return sorted(keys)

@@ -1,0 +1,387 @@
+"""How a provider signs its requests: verifiers are data. One table has those that are known; `custom` brings a row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from ava.domain.events.paths import split
+
+__all__ = [
+    "PROVIDERS",
+    "Algorithm",
+    "DedupeBy",
+    "Encoding",
+    "Handshake",
+    "KeyForm",
+    "Provider",
+    "RowError",
+    "Scheme",
+    "TimeUnit",
+    "Verifier",
+    "read_row",
+    "row_of",
+]
+
+
+class Provider(StrEnum):
+    """Who sends to a hook."""
+
+    GITHUB = "github"
+    STRIPE = "stripe"
+    SLACK = "slack"
+    STANDARD = "standard"
+    SHOPIFY = "shopify"
+    #: The user brings the row.
+    CUSTOM = "custom"
+    #: Nothing is signed: the token in the address is all.
+    NONE = "none"
+
+
+class Scheme(StrEnum):
+    """By what a request proves who sent it."""
+
+    #: A header has the HMAC of the signed text.
+    HMAC = "hmac"
+    #: A header has the secret itself.
+    SHARED_SECRET = "shared_secret"  # noqa: S105 - the name of a scheme
+    #: A parameter of the address has the secret itself.
+    URL_SECRET = "url_secret"  # noqa: S105 - the name of a scheme
+    #: A header has a signature that a public key checks.
+    ASYMMETRIC = "asymmetric"
+    #: Nothing but the token in the address.
+    NONE = "none"
+
+
+class Algorithm(StrEnum):
+    """How a signature is made: a digest of HMAC, or an algorithm of public keys."""
+
+    SHA256 = "sha256"
+    SHA512 = "sha512"
+    SHA1 = "sha1"
+    ED25519 = "ed25519"
+    ECDSA = "ecdsa_sha256"
+    RSA = "rsa_sha256"
+
+
+#: The algorithms of public keys.
+_ASYMMETRIC = (Algorithm.ED25519, Algorithm.ECDSA, Algorithm.RSA)
+
+
+class Encoding(StrEnum):
+    """How a signature is written."""
+
+    HEX = "hex"
+    BASE64 = "base64"
+
+
+class KeyForm(StrEnum):
+    """How a key follows from a secret's text."""
+
+    #: Its bytes in UTF-8; of a public key PEM.
+    TEXT = "text"
+    BASE64 = "base64"
+    HEX = "hex"
+    #: `whsec_` and base64, or the bytes of a secret without `whsec_`.
+    STANDARD = "standard"
+
+
+class TimeUnit(StrEnum):
+    """What a signed time counts since 1970."""
+
+    SECONDS = "seconds"
+    MILLISECONDS = "milliseconds"
+
+
+class DedupeBy(StrEnum):
+    """By what a delivery counts as a repetition of an earlier one."""
+
+    ID = "id"
+    BODY = "body"
+    BOTH = "both"
+    NONE = "none"
+
+
+class RowError(ValueError):
+    """A row of the table is wrong; `field` says where."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handshake:
+    """A request by which a provider tries the address. It is answered and starts nothing."""
+
+    #: The value that says so, such as `{body:type}`, …
+    where: str
+    #: … and what it is then.
+    equals: str
+    #: The text of the answer, such as `{body:challenge}`.
+    answer: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verifier:
+    """A row of the table."""
+
+    scheme: Scheme
+    #: The header of the signature or of the secret.
+    header: str | None = None
+    #: The parameter of the address that has the secret (`url_secret`).
+    parameter: str | None = None
+    #: What separates several entries of the header; None: it has one.
+    separator: str | None = None
+    #: What each signature begins with in the header, such as `sha256=`; other entries are no signatures.
+    prefix: str = ""
+    algorithm: Algorithm = Algorithm.SHA256
+    encoding: Encoding = Encoding.HEX
+    key: KeyForm = KeyForm.TEXT
+    #: The text that is signed, with `{body}`, `{time}`, `{id}`, `{url}` and `{header:name}`.
+    signed: str = "{body}"
+    #: The header of the signed time, or …
+    time_header: str | None = None
+    #: … what it begins with among the entries of the signature's header.
+    time_prefix: str | None = None
+    time_unit: TimeUnit = TimeUnit.SECONDS
+    #: Where the id of a delivery is: `{header:name}` or `{body:path}`.
+    id: str | None = None
+    #: The type of the event, such as `github.{header:x-github-event}.{body:action}`. Places that are not there are left
+    #: out with their dot. Of several the first counts that has all but its last place.
+    type: tuple[str, ...] = ()
+    handshake: Handshake | None = None
+    #: The parameter of a GET whose value is the answer to it.
+    challenge: str | None = None
+    #: The answer to a delivery: its status, and its text in place of the record.
+    answer_status: int = 202
+    answer_text: str | None = None
+
+    @property
+    def has_time(self) -> bool:
+        """Returns True if a time is signed."""
+        return self.time_header is not None or self.time_prefix is not None
+
+    @property
+    def needs_secret(self) -> bool:
+        """Returns True if a hook has a secret."""
+        return self.scheme is not Scheme.NONE
+
+    @property
+    def secret_header(self) -> str | None:
+        """Returns the header that has the secret itself, which is never stored."""
+        return self.header if self.scheme is Scheme.SHARED_SECRET else None
+
+    def default_dedupe(self, provider: Provider) -> DedupeBy:
+        """Returns what a hook dedupes by, unless its maker says otherwise."""
+        if provider is Provider.STANDARD:
+            return DedupeBy.ID
+        if provider is Provider.NONE or (provider is Provider.CUSTOM and not self.has_time):
+            return DedupeBy.NONE
+        return DedupeBy.BODY if self.id is None else DedupeBy.BOTH
+
+
+#: The verifiers of the providers that are known. Sources: docs.github.com (validating webhook deliveries),
+#: docs.stripe.com (webhooks, verify manually), docs.slack.dev (verifying requests), standardwebhooks.com (specification
+#: 1.0), shopify.dev (verify a webhook's origin).
+PROVIDERS: dict[Provider, Verifier] = {
+    Provider.GITHUB: Verifier(
+        scheme=Scheme.HMAC,
+        header="x-hub-signature-256",
+        prefix="sha256=",
+        id="{header:x-github-delivery}",
+        type=("github.{header:x-github-event}.{body:action}",),
+        handshake=Handshake(where="{header:x-github-event}", equals="ping"),
+    ),
+    Provider.STRIPE: Verifier(
+        scheme=Scheme.HMAC,
+        header="stripe-signature",
+        separator=",",
+        prefix="v1=",
+        signed="{time}.{body}",
+        time_prefix="t=",
+        id="{body:id}",
+        type=("stripe.{body:type}",),
+    ),
+    Provider.SLACK: Verifier(
+        scheme=Scheme.HMAC,
+        header="x-slack-signature",
+        prefix="v0=",
+        signed="v0:{time}:{body}",
+        time_header="x-slack-request-timestamp",
+        id="{body:event_id}",
+        # A command and an interaction are forms, whose fields are no JSON.
+        type=("slack.{body:event.type}", "slack.{body:type}", "slack.form"),
+        handshake=Handshake(where="{body:type}", equals="url_verification", answer="{body:challenge}"),
+        # Slack shows the text of an answer to the user who has sent a command.
+        answer_status=200,
+        answer_text="",
+    ),
+    Provider.STANDARD: Verifier(
+        scheme=Scheme.HMAC,
+        header="webhook-signature",
+        separator=" ",
+        prefix="v1,",
+        encoding=Encoding.BASE64,
+        key=KeyForm.STANDARD,
+        signed="{id}.{time}.{body}",
+        time_header="webhook-timestamp",
+        id="{header:webhook-id}",
+        type=("standard.{body:type}",),
+    ),
+    Provider.SHOPIFY: Verifier(
+        scheme=Scheme.HMAC,
+        header="x-shopify-hmac-sha256",
+        encoding=Encoding.BASE64,
+        id="{header:x-shopify-webhook-id}",
+        type=("shopify.{header:x-shopify-topic}",),
+    ),
+    Provider.NONE: Verifier(scheme=Scheme.NONE),
+}
+
+#: Characters of a text of a row.
+_MAX_TEXT = 200
+_MAX_TYPES = 5
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_SIGNED_PLACES = ("body", "time", "id", "url")
+
+
+def read_row(given: object) -> Verifier:
+    """Returns the verifier of a row that a user brings. Raises `RowError` with the field that is wrong."""
+    if not isinstance(given, dict):
+        raise RowError("", 'It must be an object, such as {"scheme": "hmac", "header": "x-signature"}.')
+    known = {each.name for each in fields(Verifier)}
+    for name in given:
+        if name not in known:
+            raise RowError(str(name)[:_MAX_TEXT], f"It is not known here; known are {', '.join(sorted(known))}.")
+    values = {name: _read(name, value) for name, value in given.items() if value is not None}
+    if "scheme" not in values:
+        raise RowError("scheme", f"It is missing; it must be one of {', '.join(Scheme)}.")
+    row = Verifier(**values)
+    _check(row)
+    return row
+
+
+def row_of(verifier: Verifier) -> dict[str, Any]:
+    """Returns the row of a verifier as a user brings it: the fields that differ from their defaults."""
+    default = Verifier(scheme=verifier.scheme)
+    given = asdict(verifier)
+    row = {each.name: given[each.name] for each in fields(Verifier) if given[each.name] != getattr(default, each.name)}
+    return {"scheme": verifier.scheme.value, **{n: list(v) if isinstance(v, tuple) else v for n, v in row.items()}}
+
+
+_CHOICES: dict[str, type[StrEnum]] = {
+    "scheme": Scheme,
+    "algorithm": Algorithm,
+    "encoding": Encoding,
+    "key": KeyForm,
+    "time_unit": TimeUnit,
+}
+
+
+def _read(name: str, value: Any) -> Any:
+    if name in _CHOICES:
+        try:
+            return _CHOICES[name](value)
+        except ValueError:
+            raise RowError(name, f"It must be one of {', '.join(_CHOICES[name])}.") from None
+    return _READERS.get(name, _text)(name, value)
+
+
+def _status(name: str, value: Any) -> int:
+    if type(value) is not int or not 200 <= value <= 299:
+        raise RowError(name, "It must be an integer from 200 to 299.")
+    return value
+
+
+def _types(name: str, value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not 1 <= len(texts) <= _MAX_TYPES:
+        raise RowError(name, f"It must be a text, or a list of at most {_MAX_TYPES}.")
+    return tuple(_text(name, each) for each in texts)
+
+
+def _header(name: str, value: Any) -> str:
+    text = _text(name, value).lower()
+    if not _HEADER.fullmatch(text):
+        raise RowError(name, "It must be the name of a header.")
+    return text
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.isascii() or not value.isprintable():
+        raise RowError(name, f"It must be a text of at most {_MAX_TEXT} printable ASCII characters.")
+    return value
+
+
+def _handshake(name: str, value: Any) -> Handshake:
+    if not isinstance(value, dict) or not {"where", "equals"} <= set(value) <= {"where", "equals", "answer"}:
+        raise RowError(name, "It must have `where` and `equals`, and may have `answer`.")
+    return Handshake(**{part: _text(f"{name}.{part}", each) for part, each in value.items()})
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "answer_status": _status,
+    "type": _types,
+    "handshake": _handshake,
+    "header": _header,
+    "time_header": _header,
+}
+
+
+def _check(row: Verifier) -> None:
+    is_signed = row.scheme in (Scheme.HMAC, Scheme.ASYMMETRIC)
+    if (is_signed or row.scheme is Scheme.SHARED_SECRET) and not row.header:
+        raise RowError("header", f"It is missing; the scheme {row.scheme} reads a header.")
+    if row.scheme is Scheme.URL_SECRET and not row.parameter:
+        raise RowError("parameter", "It is missing; the scheme url_secret reads a parameter of the address.")
+    if (row.algorithm in _ASYMMETRIC) != (row.scheme is Scheme.ASYMMETRIC):
+        raise RowError("algorithm", f"The scheme {row.scheme} does not use {row.algorithm}.")
+    if row.separator is not None and (len(row.separator) != 1 or not row.prefix):
+        raise RowError("separator", "It must be one character, and beside it `prefix` says which entry is a signature.")
+    if row.time_prefix and not row.separator:
+        raise RowError("time_prefix", "It needs a `separator` between the entries of the header.")
+    if row.time_header and row.time_prefix:
+        raise RowError("time_header", "Send time_header or time_prefix, not both.")
+    for name, texts in (("id", [row.id or ""]), ("type", row.type), ("handshake", _texts_of(row.handshake))):
+        for text in texts:
+            _check_places(name, text, known=())
+    _check_signed(row, is_signed)
+
+
+def _texts_of(handshake: Handshake | None) -> list[str]:
+    return [] if handshake is None else [handshake.where, handshake.answer]
+
+
+def _check_signed(row: Verifier, is_signed: bool) -> None:
+    if not is_signed:
+        if row.has_time:
+            raise RowError("time_header", f"Nothing is signed with the scheme {row.scheme}, so a time proves nothing.")
+        return
+    _check_places("signed", row.signed, known=_SIGNED_PLACES)
+    if row.signed.count("{body}") != 1:
+        raise RowError("signed", "It must have {body} once.")
+    if row.has_time != ("{time}" in row.signed):
+        raise RowError("signed", "It must have {time} exactly if time_header or time_prefix says where the time is.")
+    if "{id}" in row.signed and not (row.id or "").startswith("{header:"):
+        raise RowError("id", "It must be {header:…}, because the signed text has {id}.")
+
+
+def _check_places(name: str, text: str, *, known: tuple[str, ...]) -> None:
+    for place in _PLACE.findall(text):
+        kind, _, rest = place.partition(":")
+        is_right = (
+            place in known
+            or (kind == "header" and _HEADER.fullmatch(rest))
+            or (kind == "body" and not known and split(rest) is not None)
+        )
+        if not is_right:
+            allowed = ", ".join(
+                [*(f"{{{each}}}" for each in known), "{header:name}", *([] if known else ["{body:path}"])]
+            )
+            raise RowError(name, f"{{{place}}} is not known here; known are {allowed}.")

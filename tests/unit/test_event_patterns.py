@@ -1,0 +1,336 @@
+"""Patterns over events, and templates of inputs: what matches, what is made, and what is refused when it is saved."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ava.domain.events.bodies import BodyTooLarge, read_body, unpacked
+from ava.domain.events.event import EventSpec, InboundEvent
+from ava.domain.events.patterns import MAX_LEVELS, PatternError, compile_pattern
+from ava.domain.events.subscription import (
+    Rule,
+    Subscription,
+    SubscriptionIndex,
+    is_event_type,
+    make_input,
+    matches_type,
+)
+from ava.domain.events.templates import TemplateError, TemplateTooLarge, compile_template
+from ava.errors import PayloadTooLarge
+
+EVENT: dict[str, Any] = {
+    "type": "github.pull_request.opened",
+    "subject": None,
+    "headers": {"x-github-event": "pull_request"},
+    "data": {
+        "number": 7,
+        "price": 3.5,
+        "draft": False,
+        "title": "Fix it",
+        "ip": "10.1.2.3",
+        "labels": [{"name": "bug", "open": True}, {"name": "ui", "open": False}],
+        "tags": ["a", "b"],
+        "empty": [],
+        "nothing": None,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ({}, True),
+        ({"type": ["github.pull_request.opened"]}, True),
+        ({"type": ["github.push", {"prefix": "github.pull_"}]}, True),
+        ({"type": [{"suffix": ".opened"}]}, True),
+        ({"type": [{"suffix": ".closed"}]}, False),
+        ({"subject": [None]}, True),
+        ({"data": {"nothing": [None]}}, True),
+        ({"data": {"missing": [None]}}, False),
+        ({"data": {"number": [7]}}, True),
+        ({"data": {"number": [7.0]}}, True),
+        ({"data": {"number": ["7"]}}, False),
+        ({"data": {"number": [True]}}, False),
+        ({"data": {"draft": [False]}}, True),
+        ({"data": {"draft": [0]}}, False),
+        ({"data": {"number": [{"numeric": [">", 5]}]}}, True),
+        ({"data": {"price": [{"numeric": [">", 3, "<=", 3.5]}]}}, True),
+        ({"data": {"price": [{"numeric": [">", 3, "<", 3.5]}]}}, False),
+        ({"data": {"draft": [{"numeric": ["=", 0]}]}}, False),
+        ({"data": {"title": [{"anything-but": ["Fix it", "WIP"]}]}}, False),
+        ({"data": {"title": [{"anything-but": "WIP"}]}}, True),
+        ({"data": {"title": [{"anything-but": {"prefix": "WIP"}}]}}, True),
+        ({"data": {"title": [{"anything-but": {"prefix": "Fix"}}]}}, False),
+        ({"data": {"missing": [{"anything-but": "WIP"}]}}, False),
+        ({"data": {"missing": [{"exists": False}]}}, True),
+        ({"data": {"title": [{"exists": False}]}}, False),
+        ({"data": {"title": [{"exists": True}]}}, True),
+        ({"data": {"missing": [{"exists": False}, "x"]}}, True),
+        ({"data": {"ip": [{"cidr": "10.1.0.0/16"}]}}, True),
+        ({"data": {"ip": [{"cidr": "10.2.0.0/16"}]}}, False),
+        ({"data": {"title": [{"cidr": "10.2.0.0/16"}]}}, False),
+        ({"data": {"tags": ["b"]}}, True),
+        ({"data": {"tags": ["c"]}}, False),
+        ({"data": {"labels": {"name": ["bug"], "open": [True]}}}, True),
+        # Of a list one entry must match as a whole.
+        ({"data": {"labels": {"name": ["bug"], "open": [False]}}}, False),
+        ({"data": {"empty": {"name": ["bug"]}}}, False),
+        ({"headers": {"x-github-event": ["pull_request"]}}, True),
+        ({"data": {"title": {"deeper": ["x"]}}}, False),
+        ({"data": {"title": {"deeper": [{"exists": False}]}}}, True),
+    ],
+)
+def test_a_pattern_matches_as_eventbridge_does(pattern: Any, matches: bool) -> None:
+    compiled = compile_pattern(pattern)
+    assert compiled.matches(EVENT) is matches
+    assert (compiled.reason(EVENT) is None) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ({"data": {"draft": [True]}}, "data.draft: false does not match [true]"),
+        ({"data": {"missing": ["x"]}}, 'data.missing: it is missing, and must match ["x"]'),
+        ({"data": {"labels": {"name": ["z"]}}}, 'data.labels.name: "ui" does not match ["z"]'),
+        ({"data": {"empty": {"name": ["z"]}}}, "data.empty: the list has no entry that matches"),
+    ],
+)
+def test_the_reason_names_the_path_that_does_not_match(pattern: Any, reason: str) -> None:
+    assert compile_pattern(pattern).reason(EVENT) == reason
+
+
+def _nested(levels: int, inner: Any) -> Any:
+    for _ in range(levels):
+        inner = {"a": inner}
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ([], ""),
+        ("x", ""),
+        ({"data": "x"}, "data"),
+        ({"data": {"a": 1}}, "data.a"),
+        ({"data": {}}, "data"),
+        ({"data": {"a": []}}, "data.a"),
+        ({"data": {"a": [[1]]}}, "data.a[0]"),
+        ({"data": {"a": ["x", {"regex": ".*"}]}}, "data.a[1]"),
+        ({"data": {"a": [{"prefix": "x", "suffix": "y"}]}}, "data.a[0]"),
+        ({"data": {"a": [{}]}}, "data.a[0]"),
+        ({"data": {"a": [{"prefix": 1}]}}, "data.a[0].prefix"),
+        ({"data": {"a": [{"numeric": [">"]}]}}, "data.a[0].numeric"),
+        ({"data": {"a": [{"numeric": ["!", 1]}]}}, "data.a[0].numeric"),
+        ({"data": {"a": [{"numeric": [">", True]}]}}, "data.a[0].numeric"),
+        ({"data": {"a": [{"numeric": [["x"], 1]}]}}, "data.a[0].numeric"),
+        ({"data": {"a": [{"exists": "yes"}]}}, "data.a[0].exists"),
+        ({"data": {"a": [{"cidr": "10.0.0.0/99"}]}}, "data.a[0].cidr"),
+        ({"data": {"a": [{"anything-but": {"numeric": 1}}]}}, "data.a[0].anything-but"),
+        ({"data": {"a": [{"anything-but": []}]}}, "data.a[0].anything-but"),
+        ({"$or": [{"a": ["b"]}]}, "$or"),
+        (_nested(MAX_LEVELS + 1, ["x"]), ".".join("a" * MAX_LEVELS)),
+        ({"data": {"a": ["x"] * 101}}, "data.a"),
+    ],
+)
+def test_a_wrong_pattern_is_refused_with_its_path(pattern: Any, path: str) -> None:
+    with pytest.raises(PatternError) as caught:
+        compile_pattern(pattern)
+    assert caught.value.path == path
+
+
+def test_a_pattern_may_be_twenty_levels_deep() -> None:
+    assert compile_pattern(_nested(MAX_LEVELS, ["x"])).matches(_nested(MAX_LEVELS, "x"))
+
+
+_JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=3), inner, max_size=4)),
+    max_leaves=20,
+)
+
+
+@given(pattern=_JSON, event=st.dictionaries(st.text(max_size=3), _JSON, max_size=4))
+def test_any_json_is_a_pattern_and_a_template_or_refused_and_never_an_error(
+    pattern: Any, event: dict[str, Any]
+) -> None:
+    with suppress(PatternError):
+        compile_pattern(pattern).reason(event)
+    with suppress(TemplateError):
+        json.loads(compile_template(pattern).fill(event, max_bytes=10_000))
+
+
+class _Counted(str):
+    """A text that counts how often it is compared."""
+
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        _Counted.comparisons += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_each_value_of_an_event_is_compared_once_with_each_rule_of_its_field() -> None:
+    pattern = compile_pattern({"data": {"a": {"a": {"a": ["x", "z"]}}}})
+    _Counted.comparisons = 0
+    assert not pattern.matches({"data": {"a": [{"a": [{"a": _Counted("y")}] * 10}] * 1_000}})
+    assert _Counted.comparisons == 2 * 10_000
+
+
+# Templates ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "filled"),
+    [
+        ({"n": {"$get": "data.number"}}, {"n": 7}),
+        ({"a": [{"$get": "data.labels.1.name"}, "x"]}, {"a": ["ui", "x"]}),
+        ({"a": {"$get": "data.missing"}}, {"a": None}),
+        ({"a": {"$get": "data.missing.deeper", "default": {"$get": "x"}}}, {"a": {"$get": "x"}}),
+        ({"a": {"$get": "data.title.length", "default": 0}}, {"a": 0}),
+        ({"a": {"$get": "data.labels.9", "default": 0}}, {"a": 0}),
+        ({"a": {"$get": "data.labels.-1", "default": 0}}, {"a": 0}),
+        ({"a": {"$get": ["headers", "x-github-event"]}}, {"a": "pull_request"}),
+        ({"a": {"$get": "data.__class__", "default": 0}}, {"a": 0}),
+        ({"a": {"$get": "data.nothing", "default": 0}}, {"a": None}),
+        ({"$get": "data"}, EVENT["data"]),
+        ({}, {}),
+    ],
+)
+def test_a_template_takes_values_of_the_event(template: Any, filled: Any) -> None:
+    assert json.loads(compile_template(template).fill(EVENT, max_bytes=10_000)) == filled
+
+
+@pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        ([], ""),
+        ({"a": {"$get": "environ.HOME"}}, "a"),
+        ({"a": {"$get": ""}}, "a"),
+        ({"a": {"$get": "data..x"}}, "a"),
+        ({"a": {"$get": 1}}, "a"),
+        ({"a": [{"$get": ["data", 1]}]}, "a[0]"),
+        ({"a": {"$get": "data", "else": 1}}, "a"),
+        ({"a": {"$get": "data." + "x." * 40 + "y"}}, "a"),
+        ({"a": [{"$get": "data"}] * 101}, ""),
+        (_nested(21, 1), ".".join("a" * 20)),
+    ],
+)
+def test_a_wrong_template_is_refused_with_its_path(template: Any, path: str) -> None:
+    with pytest.raises(TemplateError) as caught:
+        compile_template(template)
+    assert caught.value.path == path
+
+
+def test_a_template_that_repeats_a_large_event_ends_before_it_is_built() -> None:
+    event = {"data": "x" * 2**20}
+    template = compile_template({"a": [{"$get": "data"}] * 100})
+    with pytest.raises(TemplateTooLarge):
+        template.fill(event, max_bytes=2**20)
+
+
+def test_an_input_that_is_no_object_or_too_large_is_refused() -> None:
+    with pytest.raises(PayloadTooLarge, match="no object"):
+        make_input(Rule(input_json='{"$get":"type"}'), EVENT)
+    with pytest.raises(PayloadTooLarge, match="too large"):
+        make_input(Rule(), {"data": "x" * 2_000_000})
+    assert json.loads(make_input(Rule(), EVENT)) == {"event": EVENT}
+    # A character of Cyrillic is two bytes, and six as JSON in ASCII.
+    assert len(make_input(Rule(), {"data": "ж" * 500_000})) > 2_900_000
+
+
+# Subscriptions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event_type", "type_", "matches"),
+    [
+        ("a.b", "a.b", True),
+        ("a.b", "a.b.c", False),
+        ("a.*", "a.b", True),
+        ("a.*", "a.b.c", True),
+        ("a.*", "a", False),
+        ("a.*", "a.", False),
+        ("a.*", "ab.c", False),
+        ("a.b.*", "a.b.c.d", True),
+    ],
+)
+def test_a_last_star_stands_for_one_or_more_further_parts(event_type: str, type_: str, matches: bool) -> None:
+    assert matches_type(event_type, type_) is matches
+    assert bool(SubscriptionIndex([_subscription(event_type)]).candidates(type_)) is matches
+
+
+def test_types_of_our_own_are_not_subscribed_to() -> None:
+    assert is_event_type("a.*")
+    assert is_event_type("avalanche.*")
+    for wrong in ("", "*", ".*", "ava.*", "ava.job.*", "ava.job.completed", "a b", "é", "a" * 201):
+        assert not is_event_type(wrong) or wrong == "*", wrong
+
+
+def test_subscriptions_are_found_by_exact_types_and_by_stars_in_the_order_of_their_ids() -> None:
+    index = SubscriptionIndex(
+        [_subscription("a.b.*", "sub_3"), _subscription("a.*", "sub_1"), _subscription("a.b.c", "sub_2"),
+         _subscription("x", "sub_4"), _subscription("a.b.c", "sub_5", match={"data": ["no"]})]
+    )  # fmt: skip
+    assert [each.id for each in index.matching({"type": "a.b.c", "data": None})] == ["sub_1", "sub_2", "sub_3"]
+    assert [each.id for each in index.matching({"type": "a.b.c"}, after_id="sub_1")] == ["sub_2", "sub_3"]
+
+
+def _subscription(event_type: str, id_: str = "sub_1", match: Any = None) -> Subscription:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return Subscription(
+        id=id_, tenant_id="ten_a", event_type=event_type, worker_id="wkr_a", priority=5, created_by="usr_a",
+        created_at=now, updated_at=now, match_json=None if match is None else json.dumps(match),
+    )  # fmt: skip
+
+
+# Bodies and records ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "data"),
+    [
+        (b'{"a": 1}', {"a": 1}),
+        (b"[1]", [1]),
+        (b"", {"body": ""}),
+        (b"command=%2Fdeploy", {"body": "command=%2Fdeploy"}),
+        (b'{"a": 1, "a": 2}', {"body": '{"a": 1, "a": 2}'}),
+        (b'{"a": NaN}', {"body": '{"a": NaN}'}),
+        (b"1e999", {"body": "1e999"}),
+        (b"[" * 600 + b"]" * 600, {"body": "[" * 600 + "]" * 600}),
+        (b"\xff\xfe", {"base64": "//4="}),
+        (b'"\\u0000\\ud800"', "\0\ud800"),
+    ],
+)
+def test_a_body_that_is_no_json_is_a_text(body: bytes, data: Any) -> None:
+    value, text = read_body(body)
+    assert value == data
+    assert json.loads(text) == data
+
+
+def test_a_compressed_body_is_unpacked_up_to_a_size() -> None:
+    packed = gzip.compress(b"x" * 10_000)
+    assert unpacked(packed, "gzip", max_bytes=10_000) == b"x" * 10_000
+    assert unpacked(b"plain", "gzip", max_bytes=10) == b"plain"
+    assert unpacked(packed[:-9], "gzip", max_bytes=10_000) == packed[:-9]
+    assert unpacked(b"plain", "", max_bytes=10) == b"plain"
+    with pytest.raises(BodyTooLarge):
+        unpacked(packed, "gzip", max_bytes=9_999)
+
+
+def test_the_record_of_an_event_is_the_one_of_the_contract() -> None:
+    spec = EventSpec(type="a", data_json="[1]", headers_json=None, source_id="1")
+    event = InboundEvent(id="evt_1", tenant_id="ten_a", spec=spec, created_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert event.record() == {
+        "id": "evt_1", "source_id": "1", "type": "a", "source": "/", "subject": None, "time": None, "data": [1],
+        "extensions": {}, "headers": None, "created_at": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
