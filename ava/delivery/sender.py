@@ -211,6 +211,7 @@ class Sender:
             delivery=delivery.id,
             tenant_id=delivery.tenant_id,
             failures=delivery.failures,
+            due_at=delivery.due_at,
             status=verdict.status,
             retry_in_seconds=verdict.retry_in_seconds,
             is_gone=result.is_gone,

@@ -64,6 +64,7 @@ def _outcome(delivery: DueDelivery, status: int) -> DeliveryOutcome:
         delivery=delivery.id,
         tenant_id=delivery.tenant_id,
         failures=delivery.failures,
+        due_at=delivery.due_at,
         status=verdict.status,
         retry_in_seconds=verdict.retry_in_seconds,
         is_gone=result.is_gone,
@@ -141,6 +142,39 @@ def test_a_pending_delivery_that_is_redelivered_is_due_now(api: Api, connection:
     (due,) = _due(connection, ONE, endpoint)
     # A failure that was under way still counts.
     assert (due.failures, due.requests) == (1, 1)
+
+
+@pytest.mark.parametrize(("status", "failures"), [(200, 0), (500, 1)])
+def test_a_redelivery_that_is_asked_during_a_request_is_sent_after_it(
+    api: Api, connection: Connection, status: int, failures: int
+) -> None:
+    webhook_id = _endpoint(api)
+    delivery = api.post(f"/v1/webhooks/{webhook_id}/test").get_json()["data"]
+    (endpoint,) = _take(connection, ONE)
+    (under_way,) = _due(connection, ONE, endpoint)
+    assert api.post(f"/v1/webhooks/{webhook_id}/deliveries/{delivery['id']}/redeliver").status_code == 200
+    outcomes.record(connection, [_outcome(under_way, status)])
+    _release(connection, ONE, endpoint)
+    assert _take(connection, ONE) == [endpoint]
+    (again,) = _due(connection, ONE, endpoint)
+    assert (again.id, again.failures, again.requests) == (under_way.id, failures, 1)
+    # Once: that request was asked for, and no other.
+    outcomes.record(connection, [_outcome(again, 200)])
+    assert _row(api, "status, jsonb_array_length(history)") == ("delivered", 2)
+    assert _due(connection, ONE, endpoint) == []
+
+
+def test_a_redelivery_during_the_last_request_begins_the_schedule_again(api: Api, connection: Connection) -> None:
+    webhook_id = _endpoint(api)
+    delivery = api.post(f"/v1/webhooks/{webhook_id}/test").get_json()["data"]
+    api.execute("UPDATE webhook_deliveries SET failures = 5")
+    (endpoint,) = _take(connection, ONE)
+    (under_way,) = _due(connection, ONE, endpoint)
+    api.post(f"/v1/webhooks/{webhook_id}/deliveries/{delivery['id']}/redeliver")
+    outcomes.record(connection, [_outcome(under_way, 500)])
+    assert _row(api, "status, failures, due_at <= now()") == ("pending", 0, True)
+    # The endpoint has failed for the whole schedule all the same.
+    assert _row(api, "status", "webhook_endpoints") == ("degraded",)
 
 
 def test_failed_deliveries_are_sent_again_in_batches(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

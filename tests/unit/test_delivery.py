@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from ava.delivery.endpoint_queue import MAX_HELD, EndpointQueue, shared_rooms
@@ -30,6 +31,7 @@ def _due(name: str, job: str | None = None, **rest: Any) -> DueDelivery:
         tenant_id=rest.pop("tenant_id", "ten_a"),
         job=job,
         failures=0,
+        due_at=datetime(2026, 1, 1, tzinfo=UTC),
         requests=0,
         event_id="evt",
         body="{}",

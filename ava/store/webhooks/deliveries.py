@@ -116,10 +116,12 @@ def _filter_parameters(tenant_id: str, webhook_id: str, delivery_filter: Deliver
 
 
 # A redelivery starts the retry schedule again and keeps the history. A pending delivery is due now and keeps its place
-# in the schedule, because a request under way may be about to count a failure.
+# in the schedule, because a request under way may be about to count a failure. Its `due_at` is always another than
+# before, so the outcome of a request under way does not end it (`outcomes.record`).
 _REDELIVER = Statement(f"""
 WITH again AS (
-    UPDATE webhook_deliveries AS d SET status = 'pending', due_at = least(d.due_at, now()), completed_at = NULL,
+    UPDATE webhook_deliveries AS d SET status = 'pending', due_at = least(d.due_at, now()) - interval '1 us',
+        completed_at = NULL,
         failures = CASE WHEN d.status = 'pending' THEN d.failures ELSE 0 END
     FROM webhook_endpoints AS p
     WHERE d.endpoint_id = p.id AND p.tenant_id = %(tenant_id)s AND p.id = %(webhook_id)s::uuid

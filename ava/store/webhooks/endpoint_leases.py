@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ava.domain import ids
@@ -23,6 +24,7 @@ __all__ = [
     "LeaseRelease",
     "PendingWork",
     "acquire",
+    "count_senders",
     "deregister",
     "due_deliveries",
     "find_work",
@@ -64,6 +66,16 @@ UPDATE webhook_lanes SET sender_id = NULL, due_at = now() WHERE sender_id = %(id
 def deregister(connection: Connection, *, sender_id: str) -> None:
     """Free the leases of a sender that shuts down."""
     connection.exec_driver_sql(_DEREGISTER, {"id": sender_id})
+
+
+_COUNT_SENDERS = Statement("""
+SELECT count(*) FROM webhook_senders WHERE seen_at > now() - %(dead_after)s * interval '1 second'
+""")
+
+
+def count_senders(connection: Connection, *, dead_after_seconds: float) -> int:
+    """Returns the number of senders that have written a heartbeat a moment ago."""
+    return int(connection.exec_driver_sql(_COUNT_SENDERS, {"dead_after": dead_after_seconds}).scalar_one())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +162,7 @@ class DueDelivery:
     tenant_id: str
     job: str | None
     failures: int
+    due_at: datetime
     #: The number of earlier requests, those before a redelivery included.
     requests: int
     event_id: str
@@ -196,7 +209,8 @@ def _failures_of(endpoint: str) -> str:
 _DUE_DELIVERIES = Prepared(
     "due_deliveries",
     f"""
-SELECT d.id::text, p.id::text, p.tenant_id, d.job_id::text, d.failures, jsonb_array_length(d.history), e.id::text,
+SELECT d.id::text, p.id::text, p.tenant_id, d.job_id::text, d.failures, d.due_at,
+       jsonb_array_length(d.history), e.id::text,
        CASE WHEN octet_length(e.body) < {_LARGE_BODY_BYTES} THEN e.body END,
        CASE WHEN octet_length(e.body) >= {_LARGE_BODY_BYTES} THEN octet_length(e.body) ELSE 0 END,
        e.traceparent, p.url, p.secret, CASE WHEN p.previous_secret_until > now() THEN p.previous_secret END
@@ -238,7 +252,7 @@ def due_deliveries(
 
 
 def _due_delivery(row: Any) -> DueDelivery:
-    (id_, endpoint, tenant_id, job, failures, requests, event, body, bytes_to_read, traceparent, url, secret,
+    (id_, endpoint, tenant_id, job, failures, due_at, requests, event, body, bytes_to_read, traceparent, url, secret,
      previous_secret) = row  # fmt: skip
     return DueDelivery(
         id=id_,
@@ -246,6 +260,7 @@ def _due_delivery(row: Any) -> DueDelivery:
         tenant_id=tenant_id,
         job=job,
         failures=failures,
+        due_at=due_at,
         requests=requests,
         event_id=ids.encode("evt", event),
         body=body,

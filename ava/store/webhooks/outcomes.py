@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ava.domain import ids
@@ -24,8 +25,9 @@ class DeliveryOutcome:
     #: The delivery's UUID.
     delivery: str
     tenant_id: str
-    #: The number of failures before it.
+    #: The number of failures before it, and when it was due.
     failures: int
+    due_at: datetime
     status: DeliveryStatus
     #: Seconds until the next request, while the delivery is pending.
     retry_in_seconds: float | None
@@ -46,29 +48,34 @@ class StatusChange:
 #: The most requests that a delivery's history keeps.
 _MAX_IN_HISTORY = 50
 
-# A failure that an earlier holder of the lease has written already is not counted twice.
+# A failure that an earlier holder of the lease has written already is not counted twice. A delivery that was due at
+# another time when it was loaded was redelivered during its request: it stays due, at the beginning of its schedule if
+# the request was the last.
 _RECORD = Prepared(
     "record_outcomes",
     f"""
 WITH given AS (
-    SELECT * FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(failures)s::int[], %(statuses)s::text[],
-                         %(delays)s::float8[], %(gone)s::bool[], %(entries)s::text[])
-        AS g (tenant_id, id, failures, status, delay, is_gone, entry)
+    SELECT * FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(failures)s::int[], %(dues)s::timestamptz[],
+                         %(statuses)s::text[], %(delays)s::float8[], %(gone)s::bool[], %(entries)s::text[])
+        AS g (tenant_id, id, failures, due_at, status, delay, is_gone, entry)
 ), held AS (
-    SELECT d.id FROM webhook_deliveries AS d JOIN given ON given.tenant_id = d.tenant_id AND given.id = d.id
+    SELECT d.id, d.failures = given.failures AND d.due_at <> given.due_at AND NOT given.is_gone AS is_asked_again
+    FROM webhook_deliveries AS d JOIN given ON given.tenant_id = d.tenant_id AND given.id = d.id
     WHERE {is_given("d.id")} ORDER BY d.id FOR UPDATE OF d
 ), done AS (
     UPDATE webhook_deliveries AS d SET
-        status = given.status,
-        failures = d.failures + CASE WHEN given.status = 'delivered' THEN 0 ELSE 1 END,
-        due_at = CASE WHEN given.status = 'pending' THEN clock_timestamp() + given.delay * interval '1 second' END,
-        completed_at = CASE WHEN given.status <> 'pending' THEN clock_timestamp() END,
+        status = CASE WHEN is_asked_again THEN 'pending' ELSE given.status END,
+        failures = CASE WHEN is_asked_again AND given.status <> 'pending' THEN 0
+                        WHEN given.status = 'delivered' THEN d.failures ELSE d.failures + 1 END,
+        due_at = CASE WHEN is_asked_again THEN d.due_at
+                      WHEN given.status = 'pending' THEN clock_timestamp() + given.delay * interval '1 second' END,
+        completed_at = CASE WHEN given.status <> 'pending' AND NOT is_asked_again THEN clock_timestamp() END,
         history = CASE WHEN jsonb_array_length(d.history) < {_MAX_IN_HISTORY} THEN d.history ELSE d.history - 0 END
                   || given.entry::jsonb
     FROM given JOIN held ON held.id = given.id
     WHERE d.tenant_id = given.tenant_id AND d.id = given.id AND {is_given("d.id")} AND d.status = 'pending'
         AND (given.status = 'delivered' OR d.failures = given.failures)
-    RETURNING d.tenant_id, d.endpoint_id, d.status, given.is_gone
+    RETURNING d.tenant_id, d.endpoint_id, given.status, given.is_gone
 ), summed AS (
     SELECT tenant_id, endpoint_id, bool_or(is_gone) AS is_gone, bool_or(status = 'delivered') AS is_healthy,
            bool_or(status = 'abandoned') AS is_degraded
@@ -93,6 +100,7 @@ def record(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> list[
         **given_ids([outcome.delivery for outcome in outcomes]),
         "tenants": [outcome.tenant_id for outcome in outcomes],
         "failures": [outcome.failures for outcome in outcomes],
+        "dues": [outcome.due_at for outcome in outcomes],
         "statuses": [outcome.status.value for outcome in outcomes],
         "delays": [outcome.retry_in_seconds for outcome in outcomes],
         "gone": [outcome.is_gone for outcome in outcomes],
