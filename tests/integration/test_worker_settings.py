@@ -194,6 +194,21 @@ def test_a_secret_is_sealed_for_its_tenant_shown_as_a_name_and_audited_without_i
     assert unreadable(api.database, []) == (1, ["wkr_open of ten_test"])
 
 
+def test_what_the_platform_configures_is_audited_without_its_values_which_no_tenant_sees(fresh_api: Api) -> None:
+    _announce(fresh_api, None)
+    for value in ("https://marker-one", "https://marker-two", None):
+        body = {"scope": "platform", "config": {"UPSTREAM": value}, "timeout_seconds": 30}
+        assert fresh_api.request("PATCH", WORKER, json=body, headers=OPERATOR).status_code == 200
+    entries = fresh_api.get("/v1/ava/audit?filter[action]=workers.change").get_json()["data"]
+    assert [entry["changes"]["platform.config.UPSTREAM"] for entry in entries] == [
+        ["••••••", None],
+        [None, "••••••"],
+        [None, "••••••"],
+    ]
+    assert entries[-1]["changes"]["platform"][1]["timeout_seconds"] == 30
+    assert "marker" not in json.dumps(entries)
+
+
 @pytest.mark.parametrize(
     ("query", "ids"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, Response
 
 from ava.api.http import responses
@@ -19,6 +21,7 @@ from ava.api.schemas.workers import (
     write_worker_with_settings,
 )
 from ava.domain.secrets.redaction import HIDDEN
+from ava.domain.worker import Worker
 from ava.services.workers import WorkerChange
 
 __all__ = ["blueprint"]
@@ -68,7 +71,16 @@ def show(worker_id: str) -> Response:
 def change(worker_id: str, change: WorkerChange) -> Response:
     """Change settings of one worker."""
     before, after = context().workers.change(caller(), worker_id, change)
-    text = write_worker_with_settings(after)
-    hidden = {f"secrets.{name}": (None, HIDDEN) if value else (HIDDEN, None) for name, value in change.secrets.items()}
-    note_change(write_worker_with_settings(before), text, _AUDITED, hidden=hidden)
-    return responses.data(text)
+    not_shown = {f"secrets.{name}": value for name, value in change.secrets.items()}
+    if change.is_of_platform:
+        # Each role of the tenant reads the trail.
+        not_shown |= {f"platform.config.{name}": value for name, value in change.config.items()}
+    hidden = {name: (None, HIDDEN) if value else (HIDDEN, None) for name, value in not_shown.items()}
+    note_change(_audited(before), _audited(after), _AUDITED, hidden=hidden)
+    return responses.data(write_worker_with_settings(after))
+
+
+def _audited(worker: Worker) -> str:
+    """Returns a worker without the platform's configuration, whose values no tenant sees."""
+    platform = worker.platform and replace(worker.platform, config={})
+    return write_worker_with_settings(replace(worker, platform=platform))
