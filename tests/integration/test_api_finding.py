@@ -199,8 +199,10 @@ def test_a_job_is_found_by_exact_values_in_its_input(api: Api) -> None:
 
 def test_a_credential_in_an_input_cannot_be_guessed_by_a_search(api: Api) -> None:
     header = {"headers": [{"name": "Authorization", "value": "x1"}, {"name": "accept", "value": "x2"}]}
-    job = api.trigger(input=header | {"value": "x3", "key": "order"})
-    assert _ids(api, "filter[input.headers.0.value]=x1") == []
+    inner = {"grant": {"key": "slack-token", "value": {"x": "x4", "value": ["x5"]}}}
+    job = api.trigger(input=header | inner | {"value": "x3", "key": "order"})
+    for place in ("headers.0.value]=x1", "grant.value.x]=x4", "grant.value.value.0]=x5"):
+        assert _ids(api, f"filter[input.{place}") == []
     for place in ("headers.1.value]=x2", "value]=x3", "headers.0.name]=Authorization"):
         assert _ids(api, f"filter[input.{place}") == [job["id"]]
     for path in ("api-key", "auth.slackToken.text"):

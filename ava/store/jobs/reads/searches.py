@@ -86,10 +86,11 @@ _MATCHES = f"""j.tenant_id = %(tenant_id)s
         AND (%(input)s::json IS NULL OR NOT EXISTS (
             SELECT FROM json_to_recordset(%(input)s::json) AS wanted (path text[], text text)
             WHERE ava_input_text(j.input, wanted.path) IS DISTINCT FROM wanted.text
-                -- The value beside the name of a credential, such as Authorization, matches nothing.
-                OR wanted.path[cardinality(wanted.path)] = 'value' AND EXISTS (
-                    SELECT FROM unnest(%(naming)s::text[]) AS naming (key) WHERE regexp_replace(
-                        lower(ava_input_text(j.input, trim_array(wanted.path, 1) || naming.key)), '[^a-z0-9]', '', 'g'
+                -- The value beside the name of a credential, such as Authorization, and its parts match nothing.
+                OR 'value' = ANY(wanted.path) AND EXISTS (
+                    SELECT FROM unnest(array_positions(wanted.path, 'value')) AS place (n)
+                    CROSS JOIN unnest(%(naming)s::text[]) AS naming (key) WHERE regexp_replace(
+                        lower(ava_input_text(j.input, wanted.path[:place.n - 1] || naming.key)), '[^a-z0-9]', '', 'g'
                     ) ~ %(credentials)s)))"""
 
 
