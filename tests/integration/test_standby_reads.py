@@ -15,7 +15,9 @@ from ava.api.http.operations import find_operation
 from ava.cli.host import doctor
 from ava.errors import ConnectionsBusy, DatabaseUnavailable, StartError
 from ava.settings import Settings
+from ava.store.engine import standby as standby_module
 from ava.store.engine.standby import StandbyRead
+from ava.store.engine.statement import Statement
 from harness.api import HEADERS, Api
 from harness.polling import wait_until
 from harness.servers.postgres import running_postgres
@@ -109,6 +111,20 @@ def test_the_primary_is_read_if_there_is_no_standby(
     reason = "it is too far behind, or no standby" if is_primary else "it does not answer"
     logged = [record.message for record in caplog.records if "DATABASE_READ_URL" in record.message]
     assert logged == [f"DATABASE_READ_URL: the standby is not used, and the primary is read: {reason}"]
+
+
+def test_a_standby_that_breaks_off_while_it_is_asked_how_far_it_is_costs_no_request(
+    read_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Api.running(read_settings) as api:
+        assert _is_of_standby(api)
+        # As one that falls silent: the statement fails on a connection that was good when it was checked out.
+        monkeypatch.setattr(
+            standby_module,
+            "_HAS_REPLAYED",
+            Statement("SELECT pg_terminate_backend(pg_backend_pid()) AND %(position)s <> ''"),
+        )
+        assert not _is_of_standby(api)
 
 
 def test_a_statement_that_fails_on_the_standby_is_repeated_on_the_primary(read_settings: Settings) -> None:

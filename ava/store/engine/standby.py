@@ -84,22 +84,23 @@ class DatabaseWithStandby(Database):
             return None
         with super().connect() as primary:
             position = written_position(primary)
-        with ExitStack() as attempt:
-            try:
+        try:
+            # An error of a statement becomes one of ours where the connection is given back.
+            with ExitStack() as attempt:
                 connection = attempt.enter_context(self._standby.connect())
                 lag = measure_lag(connection, position, max_seconds=self._max_lag_seconds)
-            except ConnectionsBusy:
-                # The primary would get the load that is too much for the standby.
-                raise
-            except DatabaseUnavailable:
-                self.leave_standby("it does not answer")
-                return None
-            if lag is None:
-                self.leave_standby("it is too far behind, or no standby")
-                return None
-            read.lag_seconds = max(lag, read.lag_seconds or 0.0)
-            stack.enter_context(attempt.pop_all())
-            return connection
+                if lag is not None:
+                    read.lag_seconds = max(lag, read.lag_seconds or 0.0)
+                    stack.enter_context(attempt.pop_all())
+                    return connection
+        except ConnectionsBusy:
+            # The primary would get the load that is too much for the standby.
+            raise
+        except DatabaseUnavailable:
+            self.leave_standby("it does not answer")
+            return None
+        self.leave_standby("it is too far behind, or no standby")
+        return None
 
     def leave_standby(self, reason: str) -> None:
         """Read on the primary for a moment."""
