@@ -198,11 +198,16 @@ class Publisher:
             self._is_breaker_open = True
         self.on_reach(False)
         _log.warning("The broker is out of reach, will retry: %s", connectivity.explain(error))
-        threading.Thread(target=self._probe, name="ava-broker-probe", daemon=True).start()
+        # Room for a few messages would close the breaker, and the next would open it again.
+        is_full = refusals.is_of_memory(error.__cause__)
+        seconds = self._refusals.retry_seconds if is_full else self.probe_seconds
+        threading.Thread(target=self._probe, args=(seconds,), name="ava-broker-probe", daemon=True).start()
 
-    def _probe(self) -> None:
+    def _probe(self, seconds: float) -> None:
+        """Close the breaker once the broker answers, which is asked after so many seconds and then again and again."""
         while not self._is_closed:
-            time.sleep(self.probe_seconds)
+            time.sleep(seconds)
+            seconds = self.probe_seconds
             if connectivity.ping(self._app):
                 _log.warning("The broker is back.")
                 self._is_breaker_open = False

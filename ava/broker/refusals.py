@@ -5,20 +5,26 @@ from __future__ import annotations
 import logging
 import time
 
-__all__ = ["Refusals", "is_of_queue"]
+__all__ = ["Refusals", "is_of_memory", "is_of_queue"]
 
 _log = logging.getLogger(__name__)
 
 #: AMQP's replies that close a channel because of one queue: access refused, not found (also: its cluster node is down),
 #: resource locked, precondition failed (it exists with other arguments).
 _REPLY_CODES = frozenset({403, 404, 405, 406})
-#: Redis's answer if a queue's key holds no list.
+#: Redis's answer if a queue's key holds no list, and if it has no memory left.
 _WRONG_TYPE = "WRONGTYPE"
+_NO_MEMORY = "command not allowed when used memory > 'maxmemory'"
 
 
 def is_of_queue(error: BaseException | None) -> bool:
     """Returns True if a transport's error is about the queue that was used, not about the broker."""
     return getattr(error, "reply_code", None) in _REPLY_CODES or _WRONG_TYPE in str(error)
+
+
+def is_of_memory(error: BaseException | None) -> bool:
+    """Returns True if Redis has used its `maxmemory`. Each message that a node takes makes room for another."""
+    return _NO_MEMORY in str(error)
 
 
 class Refusals:

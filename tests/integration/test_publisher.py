@@ -66,6 +66,23 @@ def test_the_publisher_reports_a_broker_that_is_away_and_back(on_private_redis: 
     wait_until(lambda: reports == [False, True], what="the breaker is closed")
 
 
+def test_a_redis_without_memory_is_left_alone_for_a_while_so_the_breaker_does_not_flap(
+    on_private_redis: Backlog, private_redis: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Publisher, "probe_seconds", 0.01)
+    monkeypatch.setattr(Refusals, "retry_seconds", 0.5)
+    found = on_private_redis.insert(1, is_published=True)
+    reports: list[tuple[bool, float]] = []
+    on_private_redis.publisher.on_reach = lambda is_reachable: reports.append((is_reachable, time.monotonic()))
+    with redis.Redis.from_url(private_redis.url) as client:
+        client.config_set("maxmemory", "1")
+        _seconds(on_private_redis.publisher.publish, found)
+        # A message that a node takes makes room for another, long before there is room for a batch.
+        client.config_set("maxmemory", "0")
+    wait_until(lambda: [is_reachable for is_reachable, _ in reports] == [False, True], what="the breaker is closed")
+    assert reports[1][1] - reports[0][1] >= Refusals.retry_seconds
+
+
 def test_a_thousand_published_jobs_all_arrive(backlog: Backlog) -> None:
     found = backlog.insert(1_000, is_published=True)
     backlog.publisher.publish(found)
