@@ -11,6 +11,8 @@ WORKDIR /src
 COPY requirements.lock .
 RUN pip install --require-hashes -r requirements.lock
 COPY . .
+# `ava --version` names it; the image has no checkout.
+ARG SOURCE_COMMIT=
 RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes setuptools
 
 FROM ${PYTHON_IMAGE}
@@ -22,6 +24,8 @@ USER 10001
 # Mount your handler modules here and name them in AVA_HANDLERS.
 WORKDIR /handlers
 EXPOSE 8080
+ARG SOURCE_COMMIT=
+LABEL org.opencontainers.image.revision=${SOURCE_COMMIT}
 # tini forwards signals and reaps the processes that handlers leave behind.
 ENTRYPOINT ["tini", "--", "ava"]
 CMD ["--help"]

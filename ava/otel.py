@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ava.span import Kind, Span
-from ava.version import VERSION
+from ava.version import VERSION, build
 
 __all__ = ["Tracer"]
 
@@ -106,7 +106,7 @@ def _make_provider(kind: str, *, is_brief: bool) -> TracerProvider:
     """Returns a provider that obeys OpenTelemetry's own settings: the service's name, sampler, limits, headers."""
     ours = {
         "service.name": f"ava-{kind}",
-        "service.version": VERSION,
+        "service.version": build(),
         "service.instance.id": f"{socket.gethostname()}-{os.getpid()}",
     }
     resource = Resource.create(ours).merge(OTELResourceDetector().detect())

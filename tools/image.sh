@@ -51,6 +51,8 @@ BROKER_PASSWORD=$(random | tr -dc 'a-zA-Z0-9')
 AVA_INTERNAL_SECRET=$(random | tr -dc 'a-zA-Z0-9')
 AVA_ENCRYPTION_KEY=$(random)
 AVA_HANDLERS=workers,workers.sleep
+SOURCE_COMMIT=$(git rev-parse HEAD 2>/dev/null || true)
+export SOURCE_COMMIT
 export AVA_HANDLERS COMPOSE_PROJECT_NAME POSTGRES_PASSWORD DATABASE_PASSWORD BROKER_PASSWORD AVA_INTERNAL_SECRET AVA_ENCRYPTION_KEY
 
 run() {
@@ -106,6 +108,12 @@ for service in $SERVICES; do
     await_health "$service"
 done
 
+# `ava, version 0.1.0+43c5ae0a1b2c`
+build=$(within api ava --version | sed 's/.* //')
+short=$(echo "$SOURCE_COMMIT" | cut -c 1-12)
+[ "${build#*+}" = "${short:-$build}" ] || fail "the image says that it is build $build, and it is of commit $short"
+echo "ok  the image is build $build"
+
 within api ava jobs trigger wkr_sleep --input '{"seconds": 1}' --follow || fail "the job did not complete"
 echo "ok  a job ran to its end"
 
@@ -128,3 +136,8 @@ for service in $SERVICES; do
     [ "$(state_of "$service" '{{.State.ExitCode}}')" = 0 ] || fail "$service did not exit with code 0 after SIGTERM"
 done
 echo "ok  every container exits with code 0"
+
+# A tag cannot hold the plus.
+tag=ava-jobs:$(echo "$build" | tr + -)
+"$engine" tag ava-jobs "$tag"
+echo "The image is $tag"

@@ -25,7 +25,7 @@ from ava.node.run_board import RunBoard
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.fleet.nodes import NodeSpec
-from ava.version import VERSION
+from ava.version import build
 
 __all__ = ["Node"]
 
@@ -70,7 +70,7 @@ class Node:
                 name=consumer.hostname,
                 host=socket.gethostname(),
                 pid=os.getpid(),
-                version=VERSION,
+                version=build(),
                 queues=queues,
                 workers=sorted(handlers),
                 processes=consumer.pool.num_processes,

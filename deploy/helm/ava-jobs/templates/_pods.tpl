@@ -6,7 +6,7 @@ app: {{ .name }}
 app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/part-of: {{ .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | quote }}
 {{- end }}
 
 {{- define "ava.image" -}}
