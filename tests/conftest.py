@@ -46,7 +46,7 @@ from tests import longest_first, quick
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-pytest_plugins = ["tests.coverage_total"]
+pytest_plugins = ["tests.coverage_total", "tests.left_out"]
 
 # No example has a time limit, because a busy machine may pause any of them. Each test has one (pytest-timeout).
 hypothesis_settings.register_profile("ava", deadline=None)

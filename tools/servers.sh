@@ -1,9 +1,8 @@
 #!/bin/sh
 # Installs the servers and programs that are missing: `tools/servers.sh redis rabbitmq chromium promtool faketime`.
 # It works for root on Debian, from Debian's packages, and starts none of them as a service of the system. For any other
-# user it does nothing: the program that needs one of them says so.
-# Go and npm are installed only with CI set, because they have 250 MB each. Go renders the chart and builds one example, npm
-# installs the compiler of the TypeScript client.
+# user it does nothing: the program that needs one of them says so, and the closing lines of `make test`.
+# Go renders the chart and builds one example, npm installs the compiler of the TypeScript client.
 set -eu
 : "${VENV:=.venv}"
 
@@ -19,8 +18,8 @@ is_installed() {
         etcd) command -v etcd >/dev/null ;;
         docker-compose) command -v docker-compose >/dev/null ;;
         nodejs) command -v node >/dev/null ;;
-        npm) [ -z "${CI:-}" ] || command -v npm >/dev/null ;;
-        golang) [ -z "${CI:-}" ] || command -v go >/dev/null ;;
+        npm) command -v npm >/dev/null ;;
+        golang) command -v go >/dev/null ;;
     esac
 }
 
