@@ -23,7 +23,7 @@ SECRETS = {"shared": "ava-jobs", "encryption": "ava-jobs-encryption", "messages"
 @pytest.fixture(autouse=True)
 def _renderer() -> None:
     if not (shutil.which("helm") or shutil.which("go")):
-        # `make test` installs Go with CI set.
+        # `make test` installs Go, if it runs as root on Debian.
         (pytest.fail if os.environ.get("CI") else pytest.skip)("helm or Go is needed to render the chart")
 
 
@@ -88,6 +88,26 @@ def test_external_secrets_exist_before_the_migration(tmp_path: Path) -> None:
     weights = [int(each["metadata"]["annotations"]["helm.sh/hook-weight"]) for each in made]  # type: ignore[index]
     assert all(weight < 0 for weight in weights)
     assert "helm.sh/hook-weight" not in found["Job ava-migrate"]["metadata"]["annotations"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+def test_every_process_reaches_the_collector_of_traces_where_one_is_named(tmp_path: Path, name: str) -> None:
+    peers = [{"podSelector": {"matchLabels": {"app": "collector"}}}]
+    values = {
+        "settings": {name: "http://collector:4318"},
+        "networkPolicy": {"collector": {"peers": peers, "ports": [4318]}},
+    }
+    policies = [
+        _render(tmp_path, each)["NetworkPolicy ava-jobs"]["spec"]["egress"]  # type: ignore[index]
+        for each in (values, values | {"settings": {}})
+    ]
+    assert [rule for rule in policies[0] if rule not in policies[1]] == [{"to": peers, "ports": [{"port": 4318}]}]
+
+
+def test_the_labels_of_a_pod_tell_two_builds_of_one_release_apart(tmp_path: Path) -> None:
+    pod = _render(tmp_path, {"image": {"tag": "0.1.0-43c5ae0a1b2c"}})["Deployment ava-worker"]["spec"]["template"]  # type: ignore[index]
+    assert pod["metadata"]["labels"]["app.kubernetes.io/version"] == "0.1.0-43c5ae0a1b2c"
+    assert pod["spec"]["containers"][0]["image"] == "ava-jobs:0.1.0-43c5ae0a1b2c"
 
 
 def test_denied_networks_are_not_called(tmp_path: Path) -> None:

@@ -295,3 +295,24 @@ def test_postgresql_has_the_largest_share_of_processors_and_senders_the_smallest
     }
     # Those of the API and the dispatcher are systemd's 100.
     assert weights == {"ava@worker.service.d": ["50"], "ava@webhooks.service.d": ["20"]}
+
+
+def test_the_units_of_systemd_are_hardened_and_take_the_options_of_their_process() -> None:
+    text = (ROOT / "deploy/systemd/ava@.service").read_text()
+    found = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    hardened = ("NoNewPrivileges", "PrivateTmp", "PrivateDevices", "ProtectHome", "LockPersonality")
+    hardened += ("RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "ProtectControlGroups")
+    hardened += tuple(f"ProtectKernel{part}" for part in ("Logs", "Modules", "Tunables"))
+    assert {name: found.get(name) for name in hardened} == dict.fromkeys(hardened, "yes")
+    assert (found["ProtectSystem"], found["ProtectProc"], found["UMask"]) == ("strict", "invisible", "0077")
+    assert (found["CapabilityBoundingSet"], found["SystemCallFilter"]) == ("", "@system-service")
+    assert set(found["RestrictAddressFamilies"].split()) == {"AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"}
+    # systemd splits the value into words. Without one there are none.
+    assert found["ExecStart"].endswith("/ava %i $OPTIONS")
+    assert found["Environment"] == "OPTIONS="
+    for kind, line in re.findall(r"`OPTIONS=(--\w+) [^`]*(--\w+) [^`]*`", text):
+        assert any({kind, line} <= {*opts} for opts in _options().values()), (kind, line)
+
+
+def _options() -> dict[str, set[str]]:
+    return {name: {opt for param in command.params for opt in param.opts} for name, command in cli.commands.items()}
