@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
 from ava.domain.text import printable
-from ava.settings import Settings
+from ava.settings import Settings, unknown_names, wants_json
 
-__all__ = ["configure"]
+__all__ = ["configure", "log_uncaught", "start_error_line", "write_line"]
+
+_log = logging.getLogger(__name__)
 
 #: Loggers of libraries that write several lines a job, where the processes' own logs write one.
 _VERBOSE_LOGGERS = ("alembic", "celery.app.trace", "celery.worker.strategy", "celery.worker.control", "kombu")
@@ -30,6 +34,39 @@ def configure(settings: Settings, kind: str) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for name in _VERBOSE_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+    if settings.logs_json:
+        # Python writes these to stderr in a form of its own, of several lines.
+        logging.captureWarnings(True)
+        sys.excepthook = lambda kind, error, trace: log_uncaught(None, kind, error, trace)
+        threading.excepthook = lambda raised: log_uncaught(
+            raised.thread, raised.exc_type, raised.exc_value, raised.exc_traceback
+        )
+        sys.unraisablehook = lambda raised: log_uncaught(
+            raised.object, raised.exc_type, raised.exc_value, raised.exc_traceback
+        )
+    for sentence in unknown_names():
+        _log.warning("Settings: %s", sentence)
+
+
+def log_uncaught(where: object, kind: Any, error: Any, trace: Any) -> None:
+    """Log an exception that nothing has caught. `where`: the thread, greenlet or object; None is the main program."""
+    name = "" if where is None else f" in {type(where).__name__}"
+    _log.critical("Uncaught exception%s", name, exc_info=(kind, error, trace))
+
+
+def write_line(name: str, message: str) -> None:
+    """Write a line of the log without the locks and buffers of logging, which a signal handler must not use."""
+    root = logging.getLogger()
+    if root.isEnabledFor(logging.INFO) and root.handlers:
+        record = logging.LogRecord(name, logging.INFO, "", 0, message, None, None)
+        os.write(2, f"{root.handlers[0].format(record)}\n".encode())
+
+
+def start_error_line(kind: str, message: str) -> str:
+    """Returns the line of a process that cannot start. Its settings may be what is wrong, so only the form is read."""
+    if not wants_json():
+        return f"ava: {message}"
+    return _JsonLines(kind).format(logging.LogRecord(__name__, logging.CRITICAL, "", 0, message, None, None))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

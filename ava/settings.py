@@ -5,17 +5,26 @@ This module is the only reader of the environment. A bad value is refused by the
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
 from ava import setting_values as values
 from ava.errors import SettingsError
-from ava.secret_files import with_secrets
+from ava.secret_files import SECRETS, with_secrets
 
-__all__ = ["WEBHOOK_RETRIES_SECONDS", "ClientSettings", "Settings", "load", "load_client"]
+__all__ = [
+    "WEBHOOK_RETRIES_SECONDS",
+    "ClientSettings",
+    "Settings",
+    "load",
+    "load_client",
+    "unknown_names",
+    "wants_json",
+]
 
 
 def _setting(
@@ -272,6 +281,35 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
         config_file=env.get("AVA_CONFIG", "").strip() or _config_file(env),
         profile=env.get("AVA_PROFILE", "").strip(),
     )
+
+
+def wants_json(environ: Mapping[str, str] | None = None) -> bool:
+    """Returns True if the logs are lines of JSON, also if another setting cannot be used."""
+    return values.text(os.environ if environ is None else environ, "AVA_LOG_FORMAT").lower() == "json"
+
+
+#: Names beside those of `Settings`: of the commands, an alias, and that of `ava.local.handler_folder`.
+_OTHER_NAMES = (
+    *("AVA_URL", "AVA_API_KEY", "AVA_TENANT_ID", "AVA_USER_ID", "AVA_ROLE", "AVA_PROXY", "AVA_CONFIG", "AVA_PROFILE"),
+    *("AVA_WORKERS", "AVA_HANDLER_FOLDER"),
+)
+
+
+def unknown_names(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Returns a sentence about each variable that begins with `AVA_` and is no setting; it is ignored otherwise."""
+    env = os.environ if environ is None else environ
+    variables = {each.metadata["variable"] for each in fields(Settings)}
+    prefixes = tuple(name for name in variables if name.endswith("_"))
+    known = {*variables.difference(prefixes), *_OTHER_NAMES, *(f"{name}_FILE" for name in SECRETS)}
+    unknown = {name for name in env if name.startswith("AVA_") and not name.startswith(prefixes)} - known
+    return [
+        _describe_unknown(name, difflib.get_close_matches(name, known, n=1, cutoff=0.8)) for name in sorted(unknown)
+    ]
+
+
+def _describe_unknown(name: str, similar: Sequence[str]) -> str:
+    cure = f"did you mean {similar[0]}?" if similar else "unset it, or begin its name otherwise."
+    return f"{name} is no setting, and is ignored: {cure}"
 
 
 def _config_file(env: Mapping[str, str]) -> str:

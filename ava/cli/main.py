@@ -32,9 +32,13 @@ from ava.cli.host import broker, completion, database, demo, dev, doctor, new, p
 from ava.cli.options.connection import profile_option
 from ava.cli.screen import printing
 from ava.errors import AvaError
-from ava.version import VERSION
+from ava.version import build
 
 __all__ = ["cli", "main"]
+
+
+#: The commands that are processes, with a log.
+_PROCESSES = ("api", "worker", "dispatcher", "webhooks")
 
 
 class _Commands(click.Group):
@@ -45,13 +49,22 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AvaError as error:
-            printing.print_text(f"ava: {' '.join(str(error).split())}", is_error=True)
+            printing.print_text(_line(ctx.invoked_subcommand or "", " ".join(str(error).split())), is_error=True)
             ctx.exit(1)
+
+
+def _line(command: str, message: str) -> str:
+    """Returns the line of an error; that of a process has the form of its log."""
+    if command not in _PROCESSES:
+        return f"ava: {message}"
+    from ava import logs
+
+    return logs.start_error_line(command, message)
 
 
 # The modules of the commands import click alone; each imports its work when it runs, so that `--help` is quick.
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(VERSION, prog_name="ava")
+@click.version_option(build(), prog_name="ava")
 @profile_option
 def cli(profile: str | None) -> None:
     """AVA Jobs: accept jobs over HTTP, run them in worker processes, keep their records."""

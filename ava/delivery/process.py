@@ -58,6 +58,7 @@ def run(settings: Settings) -> None:
     wanted = settings.webhook_connections + MAX_KEPT + _OTHER_FILES
     if (most := open_files.allow(wanted)) < wanted:
         _log.warning("Webhook sender: open files are limited to %d, too few for AVA_WEBHOOK_CONNECTIONS", most)
+    gevent.get_hub().print_exception = logs.log_uncaught
     gevent.get_hub().threadpool.maxsize = MAX_LOOK_UPS
     database = Database.of(
         settings, name="webhooks", pool_size=_CONNECTIONS, meter=ConnectionMeter("webhooks", _CONNECTIONS)

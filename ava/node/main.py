@@ -18,7 +18,7 @@ from ava.concealment import conceal
 from ava.domain.secrets.sealing import worker_keys
 from ava.errors import NodeFailed, StartError
 from ava.node import semaphores
-from ava.node.celery_internals import failure, versions
+from ava.node.celery_internals import failure, shutdown_lines, versions
 from ava.secret_files import SECRETS
 from ava.settings import Settings
 from ava.store import installation
@@ -59,6 +59,7 @@ def run(
     # Celery warns that root must not take pickled messages; this service takes none.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     errors = failure.catch(app)
+    shutdown_lines.log()
     # Not by Celery's command line, whose other commands take longer to load than all of a node.
     worker = app.Worker(
         # A name of its own, so that a revoke addressed to this node reaches no other node of this machine.

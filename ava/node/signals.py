@@ -95,7 +95,7 @@ def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any
             registry.load(settings.handler_modules)
     except StartError as error:
         # Celery logs and ignores what a receiver raises; only this ends the worker.
-        print(f"ava: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        print(logs.start_error_line("worker", str(error)), file=sys.stderr)  # noqa: T201 - there is no log yet
         raise SystemExit(1) from None
     tracing.preload(settings)
     shared_memory.reserve()

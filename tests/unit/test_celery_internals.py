@@ -14,6 +14,7 @@ from billiard import pool as billiard_pool
 from celery import Celery, _state
 from celery.app.amqp import AMQP
 from celery.app.events import Events
+from celery.apps import worker as worker_program
 from celery.apps.worker import Worker as WorkerProgram
 from celery.concurrency import asynpool, prefork
 from celery.events import EventDispatcher
@@ -69,6 +70,7 @@ USED: list[tuple[Any, str]] = [
     (billiard_pool.Worker, "inqW_fd"),
     (billiard_pool.Worker, "synqW_fd"),
     (common, "reset_signals"),
+    (worker_program, "safe_say"),
     (_state, "_tls"),
     (_state, "current_app"),
     (_state, "default_app"),

@@ -54,7 +54,9 @@ def _failure(status: int, code: ErrorCode, message: str, fields: Mapping[str, ob
 def _handle_request_error(error: RequestError) -> Response:
     response = _failure(error.status, error.code, str(error), error.fields)
     if error.code is ErrorCode.UNAVAILABLE:
-        _log.warning("%s", error, extra={"request_id": request_id()}, exc_info=error.__cause__)
+        # Without the traceback, because an outage fails many requests in one way.
+        reason = None if error.__cause__ is None else " ".join(str(error.__cause__).split())
+        _log.warning("%s", error, extra={"request_id": request_id(), "reason": reason})
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     elif isinstance(error, TooMany):
         response.headers["Retry-After"] = str(error.retry_after_seconds)

@@ -24,7 +24,7 @@ from gevent.pool import Pool
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.ggevent import GeventWorker
 
-from ava import gevent_plugins
+from ava import gevent_plugins, logs
 from ava.api.http.errors import error_text
 from ava.api.server.connection_server import ConnectionServer
 from ava.api.server.request_body import PIECE_BYTES, HeldBodies, TimedBody
@@ -93,6 +93,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         # With autogroup, Linux shares processors among sessions first: without sessions of their own, all API processes
         # together would get as much as one connection's process of PostgreSQL.
         os.setsid()
+        gevent.get_hub().print_exception = logs.log_uncaught
         super().init_process()
 
     def patch(self) -> None:

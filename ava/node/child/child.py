@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -55,6 +56,7 @@ class Child:
         #: Connections that a handler may have closed. We never close them: the numbers may be other files by now.
         self._abandoned: list[object] = []
         self._process_state: ProcessState | None = None
+        self._unraisable_hook: Callable[[Any], object] = sys.unraisablehook
         self._pid = self._parent_pid = 0
         self._ownership = OwnershipCheck()
         self._board = board
@@ -79,6 +81,7 @@ class Child:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGCONT, self._on_sigcont)
         timeouts.uninstall()
+        self._unraisable_hook = sys.unraisablehook
         sys.unraisablehook = self._on_unraisable
         self._companion.start()
         threading.Thread(target=self._exit_with_parent, name="ava-exit-with-parent", daemon=True).start()
@@ -103,7 +106,7 @@ class Child:
         if isinstance(unraisable.exc_value, Interruption) and (run := self._companion.run) is not None:
             run.mark_swallowed()
         elif not is_signal_too_late(unraisable):
-            sys.__unraisablehook__(unraisable)
+            self._unraisable_hook(unraisable)
 
     @property
     def run(self) -> Run | None:
