@@ -44,7 +44,7 @@ HEADERS = {
 }
 FINAL = ("completed", "failed", "cancelled")
 #: Every process of a system inherits a variable of this name, by which leftovers are found.
-MARK = "AVA_TEST_SYSTEM"
+MARK = "TEST_SYSTEM_OF_AVA"
 #: Seconds in which a process must start; with ten others that compute for each processor an API takes half a minute.
 _START_SECONDS = 90.0
 #: The module behind the `ava` command.

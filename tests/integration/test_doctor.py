@@ -7,19 +7,25 @@ import sys
 from dataclasses import replace
 from importlib import metadata
 from typing import Literal
+from urllib.parse import urlsplit
 
 import pytest
 from kombu import Connection, Queue
 from redis import Redis
 
-from ava.broker import queues
+from ava import settings as settings_module
+from ava.broker import queues, redis_settings
 from ava.broker.app import make_queue
-from ava.cli.host import doctor
+from ava.cli.host import doctor, fleet_checks, server_checks
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import SettingsError, StartError
 from ava.node.celery_internals import versions
 from ava.settings import Settings
 from ava.store.engine.database import Database
+from ava.store.jobs.replication import Standbys
+from ava.store.reports import server
+from ava.store.reports.server import ConnectionLimit, Durability
+from harness.api import NODE
 from harness.servers.redis import running_redis_cluster
 from harness.servers.server import Server
 from harness.system import ENCRYPTION_KEY, System
@@ -31,19 +37,22 @@ def _doctor(system: System, **environ: str) -> tuple[int, dict[str, str]]:
     """Returns the exit code, and each check's line by its name."""
     # tests/acceptance/test_pooled.py asks it behind a pool.
     process = system.spawn("doctor", environ={"DATABASE_POOL_URL": "", **environ})
-    exit_code = process.wait(30)
+    exit_code = process.wait(60)
     lines = process.output.splitlines()
     assert all(line.startswith(("ok  ", "!!  ")) for line in lines), process.output
     return exit_code, {line[4:].split(":")[0]: line for line in lines}
 
 
-def test_a_healthy_system_passes(system: System) -> None:
+def test_a_healthy_system_passes_but_for_the_server_of_the_tests(system: System) -> None:
+    _pretend_that_all_run(system)
     exit_code, lines = _doctor(system)
-    assert exit_code == 0
     assert list(lines) == [
         "settings",
         "secret",
         "database",
+        "rights",
+        "durability",
+        "connections",
         "sessions",
         "replication",
         "partitions",
@@ -54,8 +63,130 @@ def test_a_healthy_system_passes(system: System) -> None:
         "queues",
         "encryption",
         "webhooks",
+        "processes",
     ]
-    assert all(line.startswith("ok") for line in lines.values())
+    assert [name for name, line in lines.items() if not line.startswith("ok")] == ["durability"]
+    assert lines["durability"].startswith("!!  durability: fsync is off, so a crash of the machine may destroy")
+    assert exit_code == 1
+    assert lines["processes"].startswith("ok  processes: an active dispatcher, live nodes: 1 of version 0.1.0+x;")
+
+
+def _pretend_that_all_run(system: System) -> None:
+    system.query("UPDATE dispatcher_lease SET renewed_at = clock_timestamp() + interval '1 minute'")
+    system.query(
+        "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)"
+        " VALUES (%s::uuid, 'ava@host', 'h', 1, '0.1.0+x', '{default}', '{}', 2)",
+        NODE,
+    )
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_each_process_kind_that_is_missing_is_named_and_a_sender_only_where_there_are_webhooks(system: System) -> None:
+    settings = settings_module.load(system.environ)
+    with pytest.raises(StartError) as refused:
+        fleet_checks.check_processes(settings)
+    assert "no dispatcher is active" in str(refused.value)
+    assert "no node is live" in str(refused.value)
+    assert "sender" not in str(refused.value)
+    _pretend_that_all_run(system)
+    assert "an active dispatcher" in fleet_checks.check_processes(settings)
+    system.query(
+        "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
+        " VALUES ('ten_test', 'https://example.com', '{ava.job.failed}', 'x')"
+    )
+    with pytest.raises(StartError, match=r"^no sender is live, so 1 webhook gets nothing: `ava webhooks`"):
+        fleet_checks.check_processes(settings)
+    system.query("INSERT INTO webhook_senders (id, host, pid) VALUES (%s::uuid, 'h', 1)", NODE)
+    assert fleet_checks.check_processes(settings).endswith("senders of webhooks: 1")
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_a_name_that_is_no_setting_is_named_with_the_one_that_it_resembles(system: System) -> None:
+    exit_code, lines = _doctor(system, AVA_DRAIN_SECOND="300", AVA_WORKER_SLEPP_TOKEN="x")
+    assert exit_code == 1
+    assert lines["settings"] == (
+        "!!  settings: AVA_DRAIN_SECOND is no setting, and is ignored: did you mean AVA_DRAIN_SECONDS?"
+    )
+    assert lines["handlers"].endswith("; no handler here reads AVA_WORKER_SLEPP_TOKEN")
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_a_role_without_rights_is_a_line_of_doctor_and_of_each_process(system: System) -> None:
+    role = f"lean_{NODE[:8]}"
+    system.query(f"CREATE ROLE {role} LOGIN PASSWORD 'sesame'")
+    try:
+        url = _as_role(system.database_url, role)
+        settings = replace(settings_module.load(system.environ), database_url=url, database_pool_url="")
+        # Nothing is granted, then only what one needs to find out.
+        exit_code, lines = _doctor(system, DATABASE_URL=url)
+        assert exit_code == 1
+        assert "permission denied for table alembic_version" in lines["database"]
+        assert "`ava db upgrade` gives it what the processes need" in lines["database"]
+        process = system.spawn("dispatcher", environ={"DATABASE_URL": url, "DATABASE_POOL_URL": ""})
+        assert process.wait(60) == 1
+        assert process.output.startswith("ava: DATABASE_URL: its role may not do this (permission denied for table")
+        system.query(f"GRANT SELECT ON alembic_version, schema_compatibility, installation TO {role}")
+        with pytest.raises(StartError, match=r"lacks DELETE on \w+, .* and others\. `ava db upgrade` gives it"):
+            server_checks.check_rights(settings)
+        _, lines = _doctor(system, DATABASE_URL=url)
+        assert "InsufficientPrivilege, SQLSTATE 42501: permission denied for table" in lines["webhooks"]
+        system.query(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}")
+        system.query(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}")
+        assert server_checks.check_rights(settings) == "the role may read and write every table"
+        system.query(f"ALTER ROLE {role} CONNECTION LIMIT 20")
+        with pytest.raises(StartError, match=r"hold up to .*, and CONNECTION LIMIT of the role .* allows 20: raise it"):
+            server_checks.check_connections(replace(settings, api_processes=4))
+        assert "are used (CONNECTION LIMIT of the role" in server_checks.check_connections(
+            replace(settings, api_processes=1, api_connections=1)
+        )
+    finally:
+        system.query(f"DROP OWNED BY {role}")
+        system.query(f"DROP ROLE {role}")
+
+
+def _as_role(url: str, role: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{role}:sesame@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def test_commits_that_wait_for_no_disk_and_connections_that_are_used_up_are_named(
+    database_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for durability, named in (
+        (Durability(has_fsync=False, synchronous_commit="on"), "fsync is off"),
+        (Durability(has_fsync=True, synchronous_commit="off"), "synchronous_commit is off"),
+    ):
+        monkeypatch.setattr(server, "read_durability", lambda _, found=durability: found)
+        with pytest.raises(StartError, match=named):
+            server_checks.check_durability(database_settings)
+    used_up = ConnectionLimit(name="max_connections", limit=97, used=96)
+    monkeypatch.setattr(server, "connection_limits", lambda _: [used_up])
+    with pytest.raises(StartError, match=r"96 of 97 are used \(max_connections\), so a process that starts finds none"):
+        server_checks.check_connections(database_settings)
+
+
+def test_a_synchronous_standby_that_is_not_there_is_named() -> None:
+    with pytest.raises(StartError, match=r"^0 of 1 synchronous standbys are connected, so each commit waits"):
+        doctor._describe_standbys(Standbys(may_read=True, required=1, found=0))
+    assert "1 of 1" in doctor._describe_standbys(Standbys(may_read=True, required=1, found=1))
+
+
+def test_settings_of_redis_that_harm_a_broker_are_named(database_settings: Settings, private_redis: Server) -> None:
+    settings = replace(database_settings, broker_url=private_redis.url)
+    with Redis.from_url(private_redis.url) as client:
+        for name, value, named in (
+            ("maxmemory-policy", "allkeys-lru", "maxmemory-policy of this Redis is allkeys-lru, so it drops messages"),
+            ("timeout", "60", r"closes connections that are idle for 60 s \(timeout\)"),
+        ):
+            before = client.config_get(name)[name]
+            client.config_set(name, value)
+            with pytest.raises(StartError, match=named):
+                doctor._check_broker(settings)
+            client.config_set(name, before)
+        # Managed servers have no CONFIG, and users with the least rights no INFO.
+        client.execute_command("ACL", "SETUSER", "lean", "on", ">sesame", "~*", "&*", "+@all", "-config", "-info")
+    lean = f"redis://lean:sesame@{private_redis.url.rpartition('@')[2]}"
+    redis_settings.require_safe(replace(settings, broker_url=lean))
 
 
 @pytest.mark.parametrize(
@@ -99,8 +230,8 @@ def test_every_problem_is_reported_in_one_run(system: System) -> None:
     )
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]
-    of_database = ["database", "sessions", "replication", "partitions", "clock"]
-    assert wrong == ["secret", *of_database, "broker", "handlers", "queues", "encryption", "webhooks"]
+    of_database = ["database", "rights", "durability", "connections", "sessions", "replication", "partitions", "clock"]
+    assert wrong == ["secret", *of_database, "broker", "handlers", "queues", "encryption", "webhooks", "processes"]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]
     assert "no_such_module" in lines["handlers"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -32,18 +33,25 @@ def doctor() -> None:
     from ava import settings as settings_module
     from ava.domain.outbound.outbound_rules import OutboundRules
 
+    # The lines of the checks say what they find; nothing is logged beside them.
+    logging.getLogger().addHandler(logging.NullHandler())
     # A wrong setting ends the command here, with one line.
     settings = settings_module.load()
     OutboundRules.of(settings)
-    click.echo("ok  settings: every value can be used")
     problems = [_report(name, check, settings) for name, check in _checks(settings)]
     if any(problems):
         sys.exit(1)
 
 
 def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]]]:
+    from ava.cli.host import fleet_checks, server_checks
+
+    yield "settings", _check_settings
     yield "secret", _check_secret
     yield "database", _check_database
+    yield "rights", server_checks.check_rights
+    yield "durability", server_checks.check_durability
+    yield "connections", server_checks.check_connections
     yield "sessions", _check_sessions
     yield "replication", _check_replication
     if settings.database_read_url:
@@ -56,18 +64,37 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]
     yield "queues", _check_queues
     yield "encryption", _check_encryption
     yield "webhooks", _check_webhooks
+    yield "processes", fleet_checks.check_processes
 
 
 def _report(name: str, check: Callable[[Settings], str], settings: Settings) -> bool:
     """Run one check and print its line. Returns True if it found a problem."""
-    from ava.errors import AvaError
-
     try:
         printing.print_text(f"ok  {name}: {check(settings)}")
-    except AvaError as problem:
-        printing.print_text(f"!!  {name}: {' '.join(str(problem).split())}")
+    except Exception as problem:
+        # The other checks go on, whatever this one met.
+        printing.print_text(f"!!  {name}: {' '.join(_describe(problem).split())}")
         return True
     return False
+
+
+def _describe(problem: Exception) -> str:
+    """Returns a problem in words that hold no value of a row."""
+    from ava.errors import AvaError, StatementFailed
+    from ava.store.engine.failures import describe_failure
+
+    # To a request it is an outage that a right is missing, because an operator may grant it.
+    is_known = isinstance(problem, AvaError) and not isinstance(problem.__cause__, StatementFailed)
+    return str(problem) if is_known else f"it could not be checked: {describe_failure(problem)}"
+
+
+def _check_settings(_settings: Settings) -> str:
+    from ava import settings as settings_module
+    from ava.errors import StartError
+
+    if unknown := settings_module.unknown_names():
+        raise StartError(" ".join(unknown))
+    return "every value can be used, and every name that begins with AVA_ is known"
 
 
 def _check_secret(settings: Settings) -> str:
@@ -193,7 +220,7 @@ def _check_clock(settings: Settings) -> str:
 
 
 def _check_broker(settings: Settings) -> str:
-    from ava.broker import connectivity, queues
+    from ava.broker import connectivity, queues, redis_settings
     from ava.errors import AvaError
     from ava.store import installation
     from ava.store.engine import schema
@@ -207,6 +234,7 @@ def _check_broker(settings: Settings) -> str:
         connectivity.require_own(settings, own_id)
     connectivity.require(settings, takes_messages=True)
     queues.try_out(settings)
+    redis_settings.require_safe(settings)
     return (
         f"{'Redis' if settings.broker_is_redis else 'RabbitMQ'} is reachable; a node can declare, publish and consume"
     )
@@ -227,7 +255,11 @@ def _check_handlers(settings: Settings) -> str:
     from ava.handler import registry
 
     registry.load(settings.handler_modules)
-    return f"{len(registry.handlers())} in {', '.join(settings.handler_modules)}"
+    prefixes = tuple(f"{handler.slug.upper()}_" for handler in registry.handlers().values())
+    others = sorted(f"AVA_WORKER_{name}" for name in settings.worker_config if not name.startswith(prefixes))
+    # Another node may have the handler.
+    of_none = f"; no handler here reads {', '.join(others)}" if others else ""
+    return f"{len(registry.handlers())} in {', '.join(settings.handler_modules)}{of_none}"
 
 
 def _check_replication(settings: Settings) -> str:
@@ -244,6 +276,14 @@ def _check_replication(settings: Settings) -> str:
 
 
 def _describe_standbys(standbys: Standbys) -> str:
+    """Returns which standbys there are. Raises `StartError` if a commit waits for one that is not there."""
+    from ava.errors import StartError
+
+    if standbys.may_read and standbys.found < standbys.required:
+        raise StartError(
+            f"{standbys.found} of {standbys.required} synchronous standbys are connected, so each commit waits, and no "
+            "job is accepted. Start the standby, or take it out of `synchronous_standby_names`."
+        )
     if not standbys.required:
         return "no standby is synchronous, so `Durability: replicated` is refused"
     if not standbys.may_read:

@@ -294,7 +294,7 @@ DAYS_AHEAD = Limit(
 RATE_LIMIT_READ = Limit(
     name="rate_limit_read",
     unit="requests",
-    meaning="Requests of a tenant, or of an API key where one is used, with GET or PATCH, in "
+    meaning="Requests of an API key, or of a tenant's callers without one, with GET or PATCH, in "
     "the rolling span that the setting names, such as a minute.",
     status=429,
     field="rate_limit_read",

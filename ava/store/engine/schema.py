@@ -24,7 +24,7 @@ from ava.errors import (
     StartError,
 )
 from ava.settings import Settings
-from ava.store.engine import roles, sessions
+from ava.store.engine import failures, roles, sessions
 from ava.store.engine.database import driver_url
 from ava.store.engine.statement import Statement
 
@@ -297,7 +297,22 @@ def _connection(settings: Settings, *, as_owner: bool = True, needs_session: boo
         name = "DATABASE_OWNER_URL" if is_owner else "DATABASE_URL" if has_session else "DATABASE_POOL_URL"
         raise StartError(_unreachable(name, error)) from None
     with connection:
-        yield connection
+        try:
+            yield connection
+        except DBAPIError as error:
+            if failures.state_of(error) != failures.NO_PRIVILEGE:
+                raise
+            raise StartError(_forbidden(is_owner=is_owner, error=error)) from None
+
+
+def _forbidden(*, is_owner: bool, error: DBAPIError) -> str:
+    name, cure = (
+        "DATABASE_URL",
+        "`ava db upgrade` gives it what the processes need, if DATABASE_OWNER_URL names the owner",
+    )
+    if is_owner:
+        name, cure = "DATABASE_OWNER_URL", "make it the owner of the database, or GRANT it CREATE on the schema"
+    return f"{name}: its role may not do this ({str(error.orig).strip().splitlines()[0]}); {cure}."
 
 
 def _unreachable(name: str, error: OperationalError) -> str:

@@ -1,0 +1,97 @@
+"""Checks of `ava doctor` that ask PostgreSQL about itself: rights, durability, connections."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ava.settings import Settings
+    from ava.store.engine.database import Connection
+
+__all__ = ["check_connections", "check_durability", "check_rights"]
+
+#: Rights that are named, if the role lacks more.
+_MAX_RIGHTS_NAMED = 5
+#: The share of a limit of connections beyond which it is used up: the next process that starts finds none.
+_MAX_USED_SHARE = 0.9
+#: Connections of a node beside those of its processes, of each of these, of a dispatcher, and of a sender.
+_OF_NODE, _OF_NODE_PROCESS, _OF_DISPATCHER, _OF_SENDER = 2, 2, 7, 3
+
+
+@contextmanager
+def _connected(settings: Settings) -> Iterator[Connection]:
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+
+    schema.check(settings)
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+        yield connection
+
+
+def check_rights(settings: Settings) -> str:
+    """Returns that the role has the rights of the processes. Raises `StartError` if it lacks one."""
+    from ava.errors import StartError
+    from ava.store.reports import server
+
+    with _connected(settings) as connection:
+        missing = server.missing_rights(connection, limit=_MAX_RIGHTS_NAMED + 1)
+    if missing:
+        others = " and others" if len(missing) > _MAX_RIGHTS_NAMED else ""
+        raise StartError(
+            f"the role of DATABASE_URL lacks {', '.join(missing[:_MAX_RIGHTS_NAMED])}{others}. `ava db upgrade` gives "
+            "it what the processes need, if DATABASE_OWNER_URL names the owner of the tables."
+        )
+    return "the role may read and write every table"
+
+
+def check_durability(settings: Settings) -> str:
+    """Returns that a commit is durable. Raises `StartError` if an accepted job may be lost."""
+    from ava.errors import StartError
+    from ava.store.reports import server
+
+    with _connected(settings) as connection:
+        durability = server.read_durability(connection)
+    if not durability.has_fsync:
+        raise StartError(
+            "fsync is off, so a crash of the machine may destroy the database; set `fsync = on` in postgresql.conf."
+        )
+    if durability.synchronous_commit == "off":
+        raise StartError(
+            "synchronous_commit is off, so a crash of PostgreSQL loses jobs that were accepted a moment before; set it "
+            "to `on` in postgresql.conf, or where ALTER ROLE or ALTER DATABASE has set it."
+        )
+    return f"a commit reaches the disk (fsync on, synchronous_commit {durability.synchronous_commit})"
+
+
+def check_connections(settings: Settings) -> str:
+    """Returns how many connections are used. Raises `StartError` if they are used up, or too few for the settings."""
+    from ava.errors import StartError
+    from ava.store.reports import metrics, server
+
+    with _connected(settings) as connection:
+        limits = server.connection_limits(connection)
+        fleet = metrics.node_counts(connection, dead_after_seconds=settings.node_dead_seconds)
+    for each in limits:
+        if each.used > _MAX_USED_SHARE * each.limit:
+            raise StartError(
+                f"{each.used} of {each.limit} are used ({each.name}), so a process that starts finds none: see "
+                "who holds them in `pg_stat_activity`, and raise the limit or start fewer processes."
+            )
+    narrow = min(limits, key=lambda each: each.limit)
+    found = f"{narrow.used} of {narrow.limit} are used ({narrow.name})"
+    if settings.database_pool_url:
+        return f"{found}; the pooler shares its own among the processes"
+    live = [of for of in fleet if of.state == "live"]
+    nodes, processes = sum(of.nodes for of in live) or 1, sum(of.processes for of in live) or os.cpu_count() or 1
+    of_api = settings.api_processes * settings.api_connections
+    needed = of_api + nodes * _OF_NODE + processes * _OF_NODE_PROCESS + _OF_DISPATCHER + _OF_SENDER
+    if needed > narrow.limit:
+        raise StartError(
+            f"one API ({settings.api_processes} × {settings.api_connections}), {nodes} node{'s' * (nodes > 1)} of "
+            f"{processes} processes together, a dispatcher and a sender hold up to {needed}, and {narrow.name} allows "
+            f"{narrow.limit}: raise it, lower AVA_API_CONNECTIONS or `-c`, or set DATABASE_POOL_URL, a pooler in front."
+        )
+    return f"{found}; one API, the nodes, a dispatcher and a sender hold up to {needed}"

@@ -1,0 +1,84 @@
+"""What `ava doctor` asks PostgreSQL about itself: durability, connections, and the rights of the processes' role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["ConnectionLimit", "Durability", "connection_limits", "missing_rights", "read_durability"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Durability:
+    """What a commit waits for."""
+
+    #: Whether the server has what it wrote brought to the disk.
+    has_fsync: bool
+    #: The value of `synchronous_commit` in a session of the processes.
+    synchronous_commit: str
+
+
+_READ_DURABILITY = Statement("SELECT current_setting('fsync') = 'on', current_setting('synchronous_commit')")
+
+
+def read_durability(connection: Connection) -> Durability:
+    """Returns what a commit of the processes waits for."""
+    has_fsync, synchronous_commit = connection.exec_driver_sql(_READ_DURABILITY).one()
+    return Durability(has_fsync=has_fsync, synchronous_commit=synchronous_commit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionLimit:
+    """A number of connections that the processes cannot exceed."""
+
+    #: Where it is set, such as `max_connections`.
+    name: str
+    limit: int
+    used: int
+
+
+# Since PostgreSQL 16 there are two numbers of reserved connections. -1 is no limit. Of sessions of other roles a role
+# without rights sees the name alone.
+_CONNECTION_LIMITS = Statement("""
+SELECT name, most, used FROM (
+    SELECT 'max_connections' AS name, current_setting('max_connections')::int
+            - current_setting('superuser_reserved_connections')::int
+            - coalesce(current_setting('reserved_connections', true)::int, 0) AS most,
+        (SELECT sum(numbackends) FROM pg_stat_database)::int AS used
+    UNION ALL
+    SELECT 'CONNECTION LIMIT of the database ' || datname, datconnlimit,
+        (SELECT numbackends FROM pg_stat_database WHERE datname = current_database())
+    FROM pg_database WHERE datname = current_database()
+    UNION ALL
+    SELECT 'CONNECTION LIMIT of the role ' || rolname, rolconnlimit,
+        (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user)::int
+    FROM pg_roles WHERE rolname = current_user
+) AS found WHERE most >= 0
+""")
+
+
+def connection_limits(connection: Connection) -> list[ConnectionLimit]:
+    """Returns the limits of the server, the database and the role, where they are set."""
+    rows = connection.exec_driver_sql(_CONNECTION_LIMITS)
+    return [ConnectionLimit(name=name, limit=most, used=used) for name, most, used in rows]
+
+
+# A right on a table holds for its partitions as well. The schema's own tables are written by migrations alone.
+_MISSING_RIGHTS = Statement("""
+SELECT wanted.privilege || ' on ' || c.relname
+FROM pg_class AS c CROSS JOIN LATERAL unnest(CASE
+    WHEN c.relkind = 'S' THEN ARRAY['USAGE']
+    WHEN c.relname IN ('alembic_version', 'schema_compatibility') THEN ARRAY['SELECT']
+    ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] END) AS wanted (privilege)
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p', 'S') AND NOT c.relispartition
+    AND NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, wanted.privilege)
+                           ELSE has_table_privilege(c.oid, wanted.privilege) END
+ORDER BY c.relname, wanted.privilege LIMIT %(limit)s
+""")
+
+
+def missing_rights(connection: Connection, *, limit: int) -> list[str]:
+    """Returns rights that the role of the session lacks and the processes need, such as `INSERT on jobs`."""
+    return list(connection.exec_driver_sql(_MISSING_RIGHTS, {"limit": limit}).scalars())
