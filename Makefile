@@ -21,7 +21,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick model coverage check static lowest limits manifests bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick model coverage check static lowest limits manifests docs bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -50,10 +50,10 @@ coverage: $(READY) ## Run every test, one file at a time, and measure the covera
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 
-check: ## Check style, types, scripts, manifests, the law of imports and the lower bounds of setup.cfg
+check: ## Check style, types, scripts, manifests, docs, the law of imports and the lower bounds of setup.cfg
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target static lowest
 
-static: $(INSTALLED) ## Check style, types, scripts, manifests and the law of imports
+static: $(INSTALLED) ## Check style, types, scripts, manifests, docs and the law of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -61,10 +61,14 @@ static: $(INSTALLED) ## Check style, types, scripts, manifests and the law of im
 	$(BIN)/shellcheck tools/*.sh .ci/run
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python tools/words.py
+	@$(BIN)/python -m tools.pages
 	@$(BIN)/python -m tools.figures
 
 limits: $(INSTALLED) ## Write the table of docs/reference/limits.md from ava/domain/limits/table.py
 	@$(BIN)/python -m tools.limits
+
+docs: $(VENV)/site ## Build the site of docs/ into build/site, to be read from files
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 manifests: $(INSTALLED) ## Write deploy/kubernetes from the chart in deploy/helm; needs helm or Go
 	@$(BIN)/python -m tools.manifests
@@ -120,6 +124,10 @@ $(RUNNABLE): $(INSTALLER) setup.cfg setup.py pyproject.toml tools/install.sh
 $(INSTALLED): $(INSTALLER) setup.cfg setup.py pyproject.toml tools/install.sh
 	@tools/install.sh
 	@touch $(RUNNABLE) $@
+
+$(VENV)/site: $(INSTALLER) setup.cfg setup.py pyproject.toml tools/install.sh
+	@EXTRAS=docs tools/install.sh
+	@touch $@
 
 $(COMPILED): $(RUNNABLE)
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
