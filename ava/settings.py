@@ -73,7 +73,8 @@ class Settings:
     #: Where PostgreSQL is, for the role that owns the tables, which `ava db` uses; empty: the role of
     #: `database_url`. Holds a password: never logged.
     database_owner_url: str = _setting("DATABASE_OWNER_URL", values.other_database_url, "", is_secret=True)
-    #: Where Redis (`redis://…`) or RabbitMQ (`amqp://…`) is. Holds a password: never logged.
+    #: Where Redis (`redis://…`) or RabbitMQ (`amqp://…`) is; empty in a process that connects to no broker. Holds a
+    #: password: never logged.
     broker_url: str = _setting("BROKER_URL", values.broker_url, is_secret=True)
     #: A file of certificate authorities, in PEM, of which one must have signed the broker's certificate; empty: those
     #: of the system.
@@ -220,14 +221,18 @@ class ClientSettings:
     profile: str = ""
 
 
-def load(environ: Mapping[str, str] | None = None) -> Settings:
+def load(environ: Mapping[str, str] | None = None, *, uses_broker: bool = True) -> Settings:
     """Read and check every setting.
+
+    `uses_broker`: False for a process that connects to no broker, whose `BROKER_URL` is not read.
 
     Raises `SettingsError` for a value that cannot be used, alone or beside another setting; it names the variable and
     what would be right.
     """
     env = with_secrets(os.environ if environ is None else environ)
-    settings = Settings(**{each.name: each.metadata["read"](env) for each in fields(Settings)})
+    unread: dict[str, Any] = {} if uses_broker else {"broker_url": ""}
+    read = {each.name: each.metadata["read"](env) for each in fields(Settings) if each.name not in unread}
+    settings = Settings(**read, **unread)
     _refuse_contradictions(settings)
     return settings
 

@@ -95,7 +95,7 @@ def _respond(path: str, readiness: Readiness) -> tuple[int, str, bytes]:
 
 
 def _ready(readiness: Readiness) -> tuple[int, str, bytes]:
-    # Unlike the API, these processes need the broker as well as the database.
+    # Unlike the API, nodes and dispatchers need the broker as well as the database; a sender has no check of it.
     report = readiness.report()
     checks = {check.name: {"ok": check.is_ok, "reason": check.reason} for check in report.checks}
     body = json.dumps({"status": report.status, "checks": checks}).encode() + b"\n"

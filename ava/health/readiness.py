@@ -25,7 +25,7 @@ _BROKER_SECONDS = 2.0
 class Check:
     """The result of one check."""
 
-    #: `database`, `migrations` or `broker`.
+    #: `database`, `migrations`, or `broker` in a process that connects to one.
     name: str
     is_ok: bool
     #: What is wrong, in a sentence without addresses and passwords.
@@ -66,10 +66,15 @@ class Readiness:
         """Returns the report, at most `cache_seconds` old."""
         with self._lock:
             if self._report is None or time.monotonic() - self._reported_at > self.cache_seconds:
-                self._start_broker_check()
-                self._report = Report(checks=(*self._check_database(), self._end_broker_check()))
+                self._report = Report(checks=tuple(self._checks()))
                 self._reported_at = time.monotonic()
             return self._report
+
+    def _checks(self) -> list[Check]:
+        if not self._settings.broker_url:
+            return [*self._check_database()]
+        self._start_broker_check()
+        return [*self._check_database(), self._end_broker_check()]
 
     def _check_database(self) -> tuple[Check, Check]:
         database = _check("database", self._reach_database)

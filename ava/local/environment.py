@@ -16,10 +16,10 @@ __all__ = ["for_children", "for_process", "of_running_system", "own", "use_runni
 _FILE = Path(".ava") / "environment"
 #: The secrets that each command needs; it gets no other.
 _NEEDED = {
-    "db": ("DATABASE_URL", "DATABASE_OWNER_URL", "BROKER_URL"),
+    "db": ("DATABASE_URL", "DATABASE_OWNER_URL"),
     "worker": ("DATABASE_URL", "BROKER_URL", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
     "dispatcher": ("DATABASE_URL", "BROKER_URL", "AVA_MESSAGE_KEY"),
-    "webhooks": ("DATABASE_URL", "BROKER_URL", "AVA_ENCRYPTION_KEY"),
+    "webhooks": ("DATABASE_URL", "AVA_ENCRYPTION_KEY"),
     "api": ("DATABASE_URL", "BROKER_URL", "AVA_INTERNAL_SECRET", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
 }
 

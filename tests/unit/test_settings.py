@@ -33,6 +33,14 @@ def test_two_addresses_are_enough() -> None:
     assert loaded.broker_is_redis
 
 
+def test_a_process_without_a_broker_needs_no_address_of_one_and_reads_none() -> None:
+    database = {"DATABASE_URL": LEAST["DATABASE_URL"]}
+    with pytest.raises(SettingsError, match=r"^BROKER_URL: it is not set"):
+        settings.load(database)
+    for environ in (database, {**database, "BROKER_URL": "no URL"}, {**database, "AVA_BROKER_CA": "/dev/null"}):
+        assert settings.load(environ, uses_broker=False).broker_url == ""
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
 def test_both_spellings_of_postgresql_are_one(scheme: str) -> None:
     assert _load(DATABASE_URL=f"{scheme}://ava@db/ava").database_url == "postgresql://ava@db/ava"

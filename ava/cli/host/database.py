@@ -96,6 +96,6 @@ def _settings() -> Settings:
     from ava import logs
     from ava import settings as settings_module
 
-    settings = settings_module.load()
+    settings = settings_module.load(uses_broker=False)
     logs.configure(settings, "db")
     return settings

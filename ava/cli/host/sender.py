@@ -17,7 +17,7 @@ def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
     """Send webhooks until a stop is requested; with one of the arguments do that instead."""
     from ava import settings as settings_module
 
-    settings = settings_module.load()
+    settings = settings_module.load(uses_broker=False)
     if reseal or retry_set_aside:
         if reseal:
             _reseal(settings)
