@@ -358,6 +358,10 @@ class BrokerUnavailable(AvaError):
     """The broker is out of reach; the dispatcher publishes the job when it is back."""
 
 
+class BrokerOfAnother(BrokerUnavailable):
+    """The broker belongs to another installation."""
+
+
 class QueueRefused(BrokerUnavailable):
     """The broker refuses a queue; the dispatcher publishes its jobs when it accepts the queue again."""
 

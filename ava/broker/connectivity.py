@@ -16,23 +16,44 @@ from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 
-__all__ = ["explain", "make_connection", "ping", "raise_if_closed", "require", "require_own", "require_usable"]
+__all__ = [
+    "describe_other",
+    "explain",
+    "make_connection",
+    "ping",
+    "raise_if_closed",
+    "require",
+    "require_own",
+    "require_usable",
+]
 
 _CLUSTER = (
     "BROKER_URL: this is a Redis Cluster, which a node cannot use, because one command asks for all of its queues and "
     "their keys are in different slots. Name a single Redis (with replicas or not), or RabbitMQ."
 )
 _ANOTHERS = (
-    "BROKER_URL: this Redis database belongs to another installation ({owner}, ours is {ours}), and the two would take "
-    "each other's messages. Name a numbered database that nothing else uses, such as redis://host:6379/1; if the other "
-    "installation is gone, run `redis-cli DEL {marker}` there."
+    "BROKER_URL: this {place} belongs to another installation ({owner}, ours is {ours}), and the two would take each "
+    "other's messages. Name one that nothing else uses, such as {example}; if the other installation is gone, run "
+    "`{cure}` there."
 )
+_PLACE_ON_REDIS = {
+    "place": "Redis database",
+    "example": "redis://host:6379/1",
+    "cure": f"redis-cli DEL {reset_marker.NAME}",
+}
+_PLACE_ON_RABBITMQ = {
+    "place": "virtual host of RabbitMQ",
+    "example": "amqp://host:5672/jobs",
+    "cure": f"rabbitmqctl delete_queue {reset_marker.NAME}",
+}
 #: The first RabbitMQ whose quorum queues have the priorities that a queue of ours is declared with.
 _QUORUM_SINCE = (4, 3)
 _NO_PRIORITIES = (
     "AVA_RABBITMQ_QUEUE_TYPE: RabbitMQ {version} gives a quorum queue two priorities instead of ten, so the order of "
     "jobs would not be exact. Upgrade RabbitMQ to 4.3 or later, or unset the variable."
 )
+#: Seconds for RabbitMQ's answer whose virtual host it is. The server that has the marker may be away.
+_ANSWER_SECONDS = 3
 #: Seconds for RabbitMQ's confirmation of a message.
 _CONFIRM_SECONDS = 1.5
 #: A key by which no queue is found, so RabbitMQ drops a message with it.
@@ -186,23 +207,30 @@ def require(settings: Settings, *, takes_messages: bool = False) -> None:
 
 
 def require_own(settings: Settings, installation: str) -> None:
-    """Raises `StartError` if Redis holds the reset marker of another installation than this one.
+    """Raises `StartError` if the broker holds the reset marker of another installation than this one.
 
     A broker that is out of reach stops no process, because processes start without it.
     """
-    if not settings.broker_is_redis:
-        return
+    is_redis = settings.broker_is_redis
     try:
         with make_connection(settings) as connection:
+            if not is_redis:
+                connection.transport_options = {**connection.transport_options, "read_timeout": _ANSWER_SECONDS}
             connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0, timeout=2)
-            owner = reset_marker.read_owner(connection)
+            owner = reset_marker.read_other_owner(connection, is_redis=is_redis, installation=installation)
     except SettingsError:
         raise
     except Exception:
         # Each transport raises errors of its own, without a common class.
         return
-    if owner not in (None, installation):
-        raise StartError(_ANOTHERS.format(owner=owner, ours=installation, marker=reset_marker.NAME))
+    if owner is not None:
+        raise StartError(describe_other(owner, is_redis=is_redis, installation=installation))
+
+
+def describe_other(owner: str, *, is_redis: bool, installation: str) -> str:
+    """Returns what an operator does about a broker that belongs to another installation, `owner`."""
+    place = _PLACE_ON_REDIS if is_redis else _PLACE_ON_RABBITMQ
+    return _ANOTHERS.format(owner=owner, ours=installation, **place)
 
 
 def explain(problem: BaseException) -> str:

@@ -19,7 +19,7 @@ from ava.broker.producer_channel import ProducerChannel, producer_channel_of
 from ava.domain.jobs import priority, run_groups
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.messages import SIGNATURE, TASK, Message, sign
-from ava.errors import BrokerUnavailable, QueueRefused
+from ava.errors import BrokerOfAnother, BrokerUnavailable, QueueRefused
 from ava.settings import Settings
 from ava.tracing import Kind
 
@@ -48,8 +48,8 @@ class Publisher:
     #: Seconds between two probes.
     probe_seconds = 0.5
 
-    def __init__(self, app: Celery, settings: Settings, *, installation: str = reset_marker.UNNAMED) -> None:
-        """`installation`: the name that `was_reset` writes into the broker's marker."""
+    def __init__(self, app: Celery, settings: Settings, *, installation: str = "") -> None:
+        """`installation`: the name that `was_reset` gives the broker's marker; nothing else needs it."""
         self._installation = installation
         self._app = app
         self._is_redis = settings.broker_is_redis
@@ -215,25 +215,29 @@ class Publisher:
                 return
 
     def was_reset(self) -> bool:
-        """Returns True if the broker has lost its messages since the last call. Raises `BrokerUnavailable`."""
-        # Nothing is known of a marker that cannot be reached.
-        return self._try(
-            reset_marker.NAME,
-            lambda connection: reset_marker.set_if_absent(
-                connection, is_redis=self._is_redis, installation=self._installation
-            ),
-        )
+        """Returns True if the broker has lost its messages since the last call.
 
-    def _try(self, queue: str, act: Callable[[Any], bool]) -> bool:
-        """Act on a queue of our own. Returns False while the broker refuses it. Raises `BrokerUnavailable`."""
-        if self._refusals.holds(queue):
+        Raises `BrokerUnavailable`, and its `BrokerOfAnother` if another installation has claimed the broker meanwhile.
+        """
+        marker = reset_marker.NAME
+        # Nothing is known of a marker that cannot be reached.
+        if self._refusals.holds(marker):
             return False
         try:
-            result = self._run_or_fail(queue, act)
+            was_absent, owner = self._run_or_fail(
+                marker,
+                lambda connection: reset_marker.set_if_absent(
+                    connection, is_redis=self._is_redis, installation=self._installation
+                ),
+            )
         except QueueRefused:
             return False
-        self._refusals.remove(queue)
-        return result
+        self._refusals.remove(marker)
+        if owner is not None:
+            raise BrokerOfAnother(
+                connectivity.describe_other(owner, is_redis=self._is_redis, installation=self._installation)
+            )
+        return was_absent
 
     def close(self) -> None:
         """Close every connection to the broker."""

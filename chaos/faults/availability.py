@@ -14,12 +14,15 @@ from urllib.parse import urlsplit
 import kombu
 import requests
 
+from ava import settings as settings_module
 from ava.broker import reset_marker
 from ava.broker.app import make_queue
 from ava.domain import ids
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.errors import ServerProgramMissing
 from ava.local.start import free_port
+from ava.store import installation
+from ava.store.engine import schema
 from chaos.cluster import Cluster, Plan
 from chaos.fault import Fault, Injury
 from chaos.faults import deploys
@@ -225,10 +228,13 @@ def _add_members(cluster: Cluster, *, home: int) -> None:
     first = cluster.broker
     assert isinstance(first, RabbitMQ)
     cluster.members = [first, *(cluster.servers.enter_context(first.member()) for _ in range(2))]
+    settings = settings_module.load(cluster.urls)
+    schema.upgrade(settings)
+    own_id = installation.read_id(settings)
     # A queue lives on the server at which it is declared first.
     with kombu.Connection(cluster.members[home].url) as connection:
         make_queue(DEFAULT_QUEUE).bind(connection.default_channel).queue_declare()
-        reset_marker.set_if_absent(connection, is_redis=False)
+        reset_marker.set_if_absent(connection, is_redis=False, installation=own_id)
     second, *others = (cluster.members[number].port for number in (1, 0, 2))
     cluster.system.broker_url = ";".join(
         [f"amqp://guest:guest@127.0.0.1:{second}//", *(f"amqp://127.0.0.1:{port}" for port in others)]

@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+import requests
 from kombu import Connection
 
 from ava import settings
 from ava.broker import connectivity
 from ava.broker.app import make_queue
+from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.rabbitmq import RabbitMQ
 from harness.servers.server import Server
@@ -105,12 +107,16 @@ def test_every_process_works_with_the_rights_of_its_user(
         connectivity.require(settings.load({"DATABASE_URL": system.database_url, **environ}), takes_messages=True)
     system.api = system.spawn("api", "--port", str(system.port), environ=urls["api"] | RATES)
     system.spawn("dispatcher", environ=urls["dispatcher"])
-    system.spawn("webhooks", environ={"BROKER_URL": "redis://127.0.0.1:1/0"})
+    health = free_port()
+    system.spawn("webhooks", environ={"BROKER_URL": "", "AVA_HEALTH_PORT": str(health)})
     system.workers.append(system.spawn("worker", "-c", "1", environ=urls["worker"]))
     try:
         _work(system)
     except AssertionError as problem:
         raise AssertionError(f"refused: {_refused(system.broker_url) if is_redis else ''}") from problem
+    # A process that connects to no broker has none, and says nothing of one.
+    ready = requests.get(f"http://127.0.0.1:{health}/readyz", timeout=30).json()
+    assert (ready["status"], list(ready["checks"])) == ("ok", ["database", "migrations"])
     assert all("ACCESS_REFUSED" not in each.output and "refuse" not in each.output for each in system.processes)
     if is_redis:
         with redis.Redis.from_url(system.broker_url) as client:

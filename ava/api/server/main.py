@@ -9,10 +9,12 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
+import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
@@ -20,8 +22,9 @@ from gunicorn.glogging import Logger
 from ava import logs, open_files, tracing
 from ava.api.server import allocator
 from ava.domain.limits import table as limits
-from ava.errors import PortInUse, SettingsError
+from ava.errors import AvaError, PortInUse, SettingsError, StartError
 from ava.settings import Settings
+from ava.store import installation
 from ava.store.engine import schema
 
 __all__ = ["run"]
@@ -38,19 +41,23 @@ _SILENT_SECONDS = 5
 _GRACEFUL_SECONDS = 10
 #: Seconds without a heartbeat after which a gunicorn worker is killed: one that is stuck, not one that is busy.
 _STUCK_SECONDS = 60
+#: Seconds for the broker's answer whose it is. A broker that is out of reach stops no process.
+_BROKER_SECONDS = 4.0
 _MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - gunicorn makes its own unguessable files there
 
 
 def run(settings: Settings, host: str, port: int) -> None:
     """Serve HTTP requests until SIGTERM or SIGINT; returns by SystemExit.
 
-    Raises `SettingsError` if there is no secret, `PortInUse`, and what `ava.store.engine.schema.check` raises.
+    Raises `SettingsError` if there is no secret, `PortInUse`, `StartError` if the broker is another installation's, and
+    what `ava.store.engine.schema.check` raises.
     """
     if not settings.internal_secrets:
         raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; generate one with `openssl rand -hex 24`")
     logs.configure(settings, "api")
     tracing.warn_if_unusable(settings)
     schema.check(settings)
+    _require_own_broker(settings)
     # Gunicorn would take it for the path below which the application is.
     os.environ.pop("SCRIPT_NAME", None)
     listeners = [_listen(host, port)]
@@ -60,6 +67,38 @@ def run(settings: Settings, host: str, port: int) -> None:
     open_files.allow(_CONNECTIONS + _OTHER_FILES)
     allocator.return_large_blocks()
     _Server(settings, listeners).run()
+
+
+def _require_own_broker(settings: Settings) -> None:
+    """Raises `StartError` if the broker is another installation's.
+
+    A child process looks, because what it imports must not be here before a gunicorn worker has patched itself.
+    """
+    own_id = installation.read_id(settings)
+    reader, writer = os.pipe()
+    if not (pid := os.fork()):
+        _report_refusal(settings, own_id, writer)
+    os.close(writer)
+    with open(reader, "rb") as answer:
+        has_answered, _, _ = select.select([answer], [], [], _BROKER_SECONDS)
+        if not has_answered:
+            os.kill(pid, signal.SIGKILL)
+        refusal = answer.read().decode()
+    os.waitpid(pid, 0)
+    if refusal:
+        raise StartError(refusal)
+
+
+def _report_refusal(settings: Settings, own_id: str, writer: int) -> NoReturn:
+    """Write why the broker may not be used, or nothing, and end this process."""
+    try:
+        from ava.broker import connectivity
+
+        connectivity.require_own(settings, own_id)
+    except AvaError as refusal:
+        os.write(writer, str(refusal).encode())
+    finally:
+        os._exit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:
