@@ -25,11 +25,13 @@ class DroppedMessages:
         self.on_drop: Callable[[str], object] | None = None
         self._unlogged = 0
         self._log_at = 0.0
+        self._reasons: set[str] = set()
 
     def drop(self, reason: str) -> None:
         """Count one message. `reason`: one of those in docs/explain/security.md."""
         if self.on_drop is not None:
             self.on_drop(reason)
+        self._reasons.add(reason)
         self._unlogged += 1
         if time.monotonic() >= self._log_at:
             _log.warning(
@@ -39,6 +41,11 @@ class DroppedMessages:
                 extra={"dropped": self._unlogged, "reason": reason},
             )
             self._unlogged, self._log_at = 0, time.monotonic() + _LOG_SECONDS
+
+    def take_reasons(self) -> list[str]:
+        """Returns the reasons since the last call. Any thread may ask."""
+        reasons, self._reasons = self._reasons, set()
+        return sorted(reasons)
 
 
 #: Those of this process.

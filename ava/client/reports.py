@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -62,6 +62,8 @@ class Node:
     pid: int | None = None
     version: str
     queues: list[str]
+    #: Why it has refused messages of the broker in the last minute, as in `["unsigned"]`; empty if it has not.
+    refused_messages: list[str] = field(default_factory=list)
     workers: list[str]
     #: How many jobs it can run at once.
     processes: int

@@ -117,6 +117,9 @@ CREATE TABLE nodes (
     -- The queues that it consumes, and those that the broker refuses to it.
     queues text[] NOT NULL,
     refused_queues text[] NOT NULL DEFAULT '{}',
+    -- Why it refused messages of the broker, and when it refused the last one.
+    refused_messages text[] NOT NULL DEFAULT '{}',
+    refused_messages_at timestamptz,
     workers text[] NOT NULL,
     processes integer NOT NULL,
     busy integer NOT NULL DEFAULT 0,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from harness.polling import wait_until
-from harness.system import System
+from harness.system import SECRET, System
 from tests.browser import Browser
 
 
@@ -109,3 +109,14 @@ def test_each_attempt_has_a_row_and_the_job_its_wait_and_its_sum(signed_in: Brow
     assert [run["outcome"] for run in found["runs"]] == ["failed", "failed"]
     assert found["ran_ms"] == sum(run["duration_ms"] for run in found["runs"])
     assert found["waited_ms"] < found["ran_ms"] + 60_000
+
+
+def test_an_operator_sees_that_a_node_refuses_messages(browser: Browser, running: System) -> None:
+    running.query("UPDATE nodes SET refused_messages = '{unsigned}', refused_messages_at = now()")
+    try:
+        browser.open("/")
+        browser.sign_in(SECRET, role="platform-admin")
+        browser.open("/#/workers")
+        browser.await_text("This node refuses messages of the broker (unsigned): its AVA_MESSAGE_KEY lacks the key")
+    finally:
+        running.query("UPDATE nodes SET refused_messages_at = NULL")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+import subprocess
+import sys
 import zlib
 from typing import Any
 
@@ -181,6 +183,29 @@ def test_what_a_stranger_writes_to_the_broker_ends_no_node_and_chooses_no_handle
     assert node.exit_code is None
 
 
+def _assert_the_refusals_are_shown(system: System) -> None:
+    """Assert that the API, `ava nodes` and the doctor name the node that has refused messages, for a minute."""
+    operator = {"x-platform-role": "platform-admin"}
+
+    def shown(**headers: str) -> list[str]:
+        [node] = system.get("/v1/ava/nodes", headers=headers).json()["data"]
+        return list(node["refused_messages"])
+
+    wait_until(lambda: shown(**operator) == ["unsigned"], what="the nodes of the API show it")
+    assert shown() == []
+    assert "refuses messages (unsigned)" in _ava(system, "nodes", "list", "-o", "table", "--role", "platform-admin")
+    assert "!!  nodes: 1 of 1 live nodes refused messages" in _ava(system, "doctor")
+    system.query("UPDATE nodes SET refused_messages_at = now() - interval '1 minute'")
+    assert shown(**operator) == []
+    assert "ok  nodes: 1 live" in _ava(system, "doctor")
+
+
+def _ava(system: System, *arguments: str) -> str:
+    environ = {**system.environ, "AVA_URL": system.url}
+    command = (sys.executable, "-m", "ava.cli.main", *arguments)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_with_a_message_key_signed_messages_alone_start_jobs(system: System) -> None:
     system.start(workers=0, environ={**ENVIRON, "AVA_MESSAGE_KEY": "k" * 32})
@@ -199,3 +224,4 @@ def test_with_a_message_key_signed_messages_alone_start_jobs(system: System) -> 
     job = system.trigger("wkr_open")
     assert system.wait_for(job["id"])["output"] == {"ran": "open"}
     assert _dropped(port) == 2
+    _assert_the_refusals_are_shown(system)

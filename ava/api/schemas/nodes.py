@@ -46,6 +46,14 @@ class NodeRecord(Schema):
     refused_queues = fields.List(
         Text(), metadata={"description": "Those that the broker refuses to it; it tries them again every few seconds."}
     )
+    refused_messages = fields.List(
+        Text(),
+        metadata={
+            "description": "Why it has refused messages of the broker in the last minute. `unsigned`: its "
+            "`AVA_MESSAGE_KEY` lacks the key that signs, and their jobs wait; else something that is not ours writes "
+            "them. Empty for the roles of a tenant."
+        },
+    )
     workers = fields.List(Text())
     processes = WholeNumber(
         minimum=0, maximum=_MAX_COUNT, metadata={"description": "How many jobs it can run at once."}

@@ -25,7 +25,9 @@ def _memory(node: Node) -> str | None:
 
 
 def _state(node: Node) -> str:
-    """Returns the node's state; of a live one also whether it is being drained."""
+    """Returns the node's state; of a live one also whether it refuses messages, or is being drained."""
+    if node.state == "live" and node.refused_messages:
+        return f"refuses messages ({', '.join(node.refused_messages)})"
     if node.drained_at is None or node.state != "live":
         return node.state
     return "draining" if node.busy else "drained"

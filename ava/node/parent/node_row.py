@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from ava.broker.dropped import DROPPED
 from ava.broker.refusals import Refusals
 from ava.domain.worker import WorkerSpec
 from ava.node.intake import Intake
@@ -52,6 +53,7 @@ class NodeRow:
                 busy=busy,
                 quiet_seconds=quiet_seconds,
                 memory_bytes=memory.held_bytes(),
+                refused_messages=DROPPED.take_reasons(),
             )
         if takes_jobs is not None:
             self._follow_intake(takes_jobs)

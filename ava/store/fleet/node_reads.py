@@ -15,6 +15,9 @@ __all__ = ["NodeView", "RunningJob", "nodes", "only_visible"]
 #: The most nodes that are listed, and the most jobs of each.
 _MAX_NODES = 500
 _MAX_JOBS = 50
+#: Seconds for which a node is shown to refuse messages after the last one. While a job waits, its message comes again
+#: within 30 s.
+_REFUSED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,8 @@ class NodeView:
     #: The queues that it consumes, and those that the broker refuses to it.
     queues: list[str]
     refused_queues: list[str]
+    #: Why it has refused messages in the last minute; empty if it has not.
+    refused_messages: list[str]
     workers: list[str]
     #: The number of jobs that it can run at once, and that it runs, of all tenants.
     processes: int
@@ -65,7 +70,8 @@ _NODES = Statement("""
 SELECT id::text, name, host, pid, version, queues, workers, processes, busy, memory_bytes,
     CASE WHEN stopped_at IS NOT NULL THEN 'stopped'
          WHEN seen_at > now() - %(dead_after)s * interval '1 second' THEN 'live' ELSE 'silent' END,
-    started_at, seen_at, stopped_at, refused_queues, drained_at, drained_by
+    started_at, seen_at, stopped_at, refused_queues, drained_at, drained_by,
+    CASE WHEN refused_messages_at > now() - %(refused)s * interval '1 second' THEN refused_messages ELSE '{}' END
 FROM nodes ORDER BY stopped_at IS NOT NULL, started_at DESC, id LIMIT %(most)s
 """)
 
@@ -108,6 +114,7 @@ def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
         pid=None,
         busy=view.busy_of_tenant,
         memory_bytes=None,
+        refused_messages=[],
         drained_by=None,
         workers=workers,
         queues=[queue for queue in view.queues if queue in shown],
@@ -117,7 +124,8 @@ def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
 
 def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) -> list[NodeView]:
     """Returns every node that has a row, those that have stopped last. A stopped node keeps its row for an hour."""
-    found = list(connection.exec_driver_sql(_NODES, {"dead_after": dead_after_seconds, "most": _MAX_NODES}))
+    parameters = {"dead_after": dead_after_seconds, "most": _MAX_NODES, "refused": _REFUSED_SECONDS}
+    found = list(connection.exec_driver_sql(_NODES, parameters))
     counts, running = _running(connection, tenant_id, [row[0] for row in found])
     return [
         NodeView(
@@ -138,6 +146,7 @@ def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) 
             refused_queues=row[14],
             drained_at=row[15],
             drained_by=row[16],
+            refused_messages=row[17],
             busy_of_tenant=counts.get(row[0], 0),
             jobs=running.get(row[0], []),
         )

@@ -101,22 +101,39 @@ def write_queues(connection: Connection, node: NodeSpec) -> None:
     connection.exec_driver_sql(_WRITE_QUEUES, parameters)
 
 
+# The reasons of the last messages that it refused stay until it refuses others.
 _HEARTBEAT = Statement("""
 UPDATE nodes SET seen_at = now(), stopped_at = NULL, busy = %(busy)s,
-    quiet_since = now() - %(quiet)s * interval '1 second', memory_bytes = coalesce(%(memory)s, memory_bytes)
+    quiet_since = now() - %(quiet)s * interval '1 second', memory_bytes = coalesce(%(memory)s, memory_bytes),
+    refused_messages = CASE WHEN %(refused)s::text[] = '{}' THEN refused_messages ELSE %(refused)s::text[] END,
+    refused_messages_at = CASE WHEN %(refused)s::text[] = '{}' THEN refused_messages_at ELSE now() END
 WHERE id = %(id)s::uuid RETURNING drained_at IS NULL
 """)
 
 
 def heartbeat(
-    connection: Connection, node_id: str, *, busy: int, quiet_seconds: float, memory_bytes: int | None = None
+    connection: Connection,
+    node_id: str,
+    *,
+    busy: int,
+    quiet_seconds: float,
+    memory_bytes: int | None = None,
+    refused_messages: Sequence[str] = (),
 ) -> bool | None:
     """Write a node's heartbeat: its busy processes, the seconds since it last started a job, and its memory.
+
+    `refused_messages`: why it has refused messages since its last heartbeat.
 
     Returns True if the node is to take jobs, and False if it is drained. Returns None if the node's row was deleted, so
     that it must register again.
     """
-    parameters = {"id": node_id, "busy": busy, "quiet": quiet_seconds, "memory": memory_bytes}
+    parameters = {
+        "id": node_id,
+        "busy": busy,
+        "quiet": quiet_seconds,
+        "memory": memory_bytes,
+        "refused": list(refused_messages),
+    }
     takes_jobs: bool | None = connection.exec_driver_sql(_HEARTBEAT, parameters).scalar()
     return takes_jobs
 

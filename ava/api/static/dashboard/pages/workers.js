@@ -103,6 +103,9 @@ function askToDrain(node, refresh) {
   });
 }
 
+const refusal = (reasons) => `This node refuses messages of the broker (${reasons.join(", ")}): ${
+  reasons.includes("unsigned") ? "its AVA_MESSAGE_KEY lacks the key that signs, and their jobs wait." : "something that is not ours writes them."}`;
+
 function nodeCard(node, refresh) {
   const state = pill();
   const heartbeat = when(node.seen_at);
@@ -112,6 +115,7 @@ function nodeCard(node, refresh) {
   const queues = h("dd", {});
   const refused = h("dd", {});
   const refusedRow = h("div", { hidden: true }, h("dt", {}, "Refused by the broker"), refused);
+  const problem = h("p", { class: "bad", role: "status", hidden: true });
   const list = h("ul", { class: "plain running" });
   const drain = session.get().isOperator ? button("Drain", () => askToDrain(node, refresh), { "aria-label": `Drain ${node.name}` }) : null;
   const resume = session.get().isOperator ? button("Resume", async () => {
@@ -122,6 +126,7 @@ function nodeCard(node, refresh) {
   const element = h("section", { class: "card node", "aria-label": `Node ${node.name}` },
     h("header", {}, h("h3", {}, node.host ?? "Node"), h("div", { class: "row" }, state.element, drain, resume)),
     h("p", { class: "mono muted" }, node.name),
+    problem,
     slots,
     h("dl", {}, [["Busy", busy], ["Memory", memory], ["Last heartbeat", h("dd", {}, heartbeat.element)], ["Started", h("dd", {}, when(node.started_at).element)],
       ["Version", h("dd", {}, node.version)], ["Queues", queues]].map(([name, value]) => h("div", {}, h("dt", {}, name), value)), refusedRow),
@@ -138,6 +143,8 @@ function nodeCard(node, refresh) {
       say(queues, next.queues.join(", ") || "–");
       say(refused, next.refused_queues.join(", "));
       refusedRow.hidden = next.refused_queues.length === 0;
+      say(problem, refusal(next.refused_messages));
+      problem.hidden = !isLive || next.refused_messages.length === 0;
       say(memory, bytes(next.memory_bytes));
       if (slots.dataset.busy !== `${next.busy}/${next.processes}`) {
         slots.dataset.busy = `${next.busy}/${next.processes}`;
