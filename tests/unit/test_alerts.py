@@ -15,6 +15,7 @@ import yaml
 _DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 ALERTS = _DEPLOY / "prometheus" / "alerts.yml"
 KEDA = _DEPLOY / "kubernetes" / "keda.yaml"
+MONITORING = _DEPLOY / "kubernetes" / "monitoring.yaml"
 #: Minutes of the evaluation, after a time that is enough for each rule.
 _AT, _LENGTH = 100, 120
 #: The processes: two of the API, which both expose the metrics of the whole system, a dispatcher and a node.
@@ -116,6 +117,10 @@ FAULTS: dict[str, tuple[Mapping[str, str], set[str]]] = {
     "schedules do not fire": ({"overdue": "60"}, {"AvaSchedulesLate"}),
     "schedules fire late": ({'lateness.*"1"': "0+30"}, {"AvaSchedulesSlow"}),
     "firings were missed": ({"firings": _late(2)}, {"AvaSchedulesMissed"}),
+    "a new dispatcher finds firings that were missed": (
+        {"firings": f"_x{_AT - 9} 2x{_LENGTH}"},
+        {"AvaSchedulesMissed"},
+    ),
     "partitions are missing": ({"partitions_end": "90000"}, {"AvaPartitionsMissing"}),
     "jobs are counted late": ({"statistics_lag": "300"}, {"AvaStatisticsLate"}),
     "deliveries are late": ({"webhook_late": "300"}, {"AvaWebhooksLate"}),
@@ -216,3 +221,24 @@ def test_each_alert_has_its_fault() -> None:
     rules = yaml.safe_load(ALERTS.read_text())
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
     assert set().union(*(fires for _, fires in FAULTS.values())) == alerts
+
+
+def test_the_alert_of_dead_processes_knows_the_jobs_of_each_way_to_scrape_them() -> None:
+    rules = {
+        rule["alert"]: rule["expr"] for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]
+    }
+    [pattern] = re.findall(r'job=~"(.*?)"', rules["AvaProcessDown"])
+    example = yaml.safe_load((ALERTS.parent / "prometheus.yml").read_text())
+    monitors = {each["kind"]: each for each in yaml.safe_load_all(MONITORING.read_text())}
+    # The operator names the targets of a PodMonitor `namespace/name`, unless it is told a label of the pods, and those
+    # of a ServiceMonitor by their Service.
+    [pods] = monitors["PodMonitor"]["spec"]["selector"]["matchExpressions"]
+    assert monitors["PodMonitor"]["spec"]["jobLabel"] == pods["key"]
+    services = [
+        each["metadata"]["name"]
+        for each in yaml.safe_load_all((MONITORING.parent / "ava-jobs.yaml").read_text())
+        if each["kind"] == "Service" and each["metadata"]["labels"]["app"] == "ava-api"
+    ]
+    jobs = [*(each["job_name"] for each in example["scrape_configs"]), *pods["values"], *services]
+    assert len(jobs) == 6
+    assert all(re.fullmatch(pattern, job) for job in jobs)

@@ -62,7 +62,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]
     yield "node", _check_node
     yield "handlers", _check_handlers
     yield "queues", _check_queues
-    yield "nodes", _check_nodes
+    yield "nodes", fleet_checks.check_nodes
     yield "encryption", _check_encryption
     yield "webhooks", _check_webhooks
     yield "processes", fleet_checks.check_processes
@@ -320,26 +320,6 @@ def _check_queues(settings: Settings) -> str:
         with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
             names |= workers.queues(connection)
     return queues.check(settings, names)
-
-
-def _check_nodes(settings: Settings) -> str:
-    from ava.errors import StartError
-    from ava.store.engine import schema
-    from ava.store.engine.database import Database
-    from ava.store.fleet import node_reads
-
-    schema.check(settings)
-    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
-        found = node_reads.nodes(connection, tenant_id="", dead_after_seconds=settings.node_dead_seconds)
-    live = [node for node in found if node.state == "live"]
-    refusing = [f"{node.name} ({', '.join(node.refused_messages)})" for node in live if node.refused_messages]
-    if refusing:
-        raise StartError(
-            f"{len(refusing)} of {len(live)} live nodes refused messages of the broker in the last minute: "
-            f"{'; '.join(refusing)}. Where it is `unsigned`, AVA_MESSAGE_KEY lacks the first key of `ava api` and "
-            "`ava dispatcher`, and the jobs wait; else something that is not ours writes them."
-        )
-    return f"{len(live)} live, and none refuses messages"
 
 
 def _check_encryption(settings: Settings) -> str:

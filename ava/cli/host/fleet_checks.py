@@ -1,4 +1,4 @@
-"""The check of `ava doctor` that each process kind runs which the installation needs."""
+"""The checks of `ava doctor` about processes: what the installation needs runs, and no node refuses messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-__all__ = ["check_processes"]
+__all__ = ["check_nodes", "check_processes"]
 
 #: Endpoints that get webhooks.
 _SERVED = ("active", "degraded")
@@ -42,3 +42,24 @@ def check_processes(settings: Settings) -> str:
         raise StartError(f"{'; '.join(missing)}. Start what is missing, or `ava up`, which starts all of them.")
     nodes = ", ".join(f"{of.nodes} of version {of.version}" for of in live)
     return f"an active dispatcher, live nodes: {nodes}; senders of webhooks: {senders}"
+
+
+def check_nodes(settings: Settings) -> str:
+    """Returns how many nodes are live. Raises `StartError` if one of them refuses messages."""
+    from ava.errors import StartError
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+    from ava.store.fleet import node_reads
+
+    schema.check(settings)
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+        found = node_reads.nodes(connection, tenant_id="", dead_after_seconds=settings.node_dead_seconds)
+    live = [node for node in found if node.state == "live"]
+    refusing = [f"{node.name} ({', '.join(node.refused_messages)})" for node in live if node.refused_messages]
+    if refusing:
+        raise StartError(
+            f"{len(refusing)} of {len(live)} live nodes refused messages of the broker in the last minute: "
+            f"{'; '.join(refusing)}. Where it is `unsigned`, AVA_MESSAGE_KEY lacks the first key of `ava api` and "
+            "`ava dispatcher`, and the jobs wait; else something that is not ours writes them."
+        )
+    return f"{len(live)} live, and none refuses messages"
