@@ -41,6 +41,8 @@ class Handler:
     takes_env: bool
     #: Makes the value that the function gets as its input; None if it gets the payload itself.
     parse: Callable[[dict[str, Any]], Any] | None = None
+    #: A sentence if its parameters are probably not meant as `input` and `env`.
+    doubt: str | None = None
 
     @property
     def slug(self) -> str:
@@ -263,7 +265,26 @@ def _handler(spec: WorkerSpec, function: Callable[..., Any]) -> Handler:
         function=function,
         is_async=inspect.iscoroutinefunction(function),
         takes_env=takes_any or len(positional) > 1,
+        doubt=_doubt(spec, function, positional[:2]),
     )
+
+
+def _doubt(spec: WorkerSpec, function: Callable[..., Any], parameters: list[inspect.Parameter]) -> str | None:
+    """Returns a sentence about a first parameter that is named `env`, or a second one that is not meant as `env`."""
+    names = [parameter.name for parameter in parameters]
+    if names and (names[0] == "env" or (len(names) > 1 and not _is_env(parameters[1]))):
+        call = f"{getattr(function, '__name__', 'the handler')}({', '.join(names)})"
+        gets = "the whole input" if len(names) == 1 else f"the whole input, and as {names[1]} the env of the run"
+        return (
+            f"Worker {spec.id}: {call} gets as {names[0]} {gets}; name the parameters input and env, or annotate the "
+            "second one with Env"
+        )
+    return None
+
+
+def _is_env(parameter: inspect.Parameter) -> bool:
+    # The annotation may be a text, or an optional one.
+    return parameter.name == "env" or "Env" in re.findall(r"\w+", inspect.formatannotation(parameter.annotation))
 
 
 def _register(handler: Handler) -> None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from ava.local import handler_folder
 from ava.local.account import Account
 from ava.local.data_folder import DataFolder, write_private
 from ava.secret_files import SECRETS
 
-__all__ = ["for_children", "for_process", "of_running_system", "own", "use_running_system", "write_file"]
+__all__ = [
+    "for_children",
+    "for_process",
+    "of_handlers",
+    "of_running_system",
+    "own",
+    "use_running_system",
+    "write_file",
+]
 
 #: Where `ava up` writes its settings, in the folder that it is started in.
 _FILE = Path(".ava") / "environment"
@@ -35,6 +45,15 @@ def for_children(additions: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, **additions, "AVA_PARENT_PID": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
 
 
+def of_handlers() -> dict[str, str]:
+    """Returns the settings of our own environment that a node must share: its handlers, and their configuration.
+
+    A node with other handlers would put off the jobs of ours.
+    """
+    shared = {name: value for name, value in os.environ.items() if name.startswith(("AVA_WORKER_", "AVA_HANDLERS"))}
+    return shared | {handler_folder.VARIABLE: handler_folder.folders()[0]}
+
+
 def use_running_system() -> str | None:
     """Set what is not set in our own environment to the settings of the `ava up` that was started in this folder.
 
@@ -52,10 +71,10 @@ def use_running_system() -> str | None:
 def of_running_system() -> dict[str, str]:
     """Returns the settings of the `ava up` that was started in this folder; empty if there is none."""
     try:
-        lines = _FILE.read_text().splitlines()
+        words = shlex.split(_FILE.read_text())
     except OSError:
         return {}
-    return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
 def for_process(name: str, environ: Mapping[str, str], account: Account | None = None) -> dict[str, str]:
@@ -68,5 +87,9 @@ def for_process(name: str, environ: Mapping[str, str], account: Account | None =
 def write_file(folder: DataFolder, additions: Mapping[str, str]) -> Path:
     """Write `additions` to a file that a shell can read (`set -a; . .ava/environment`). Returns its path."""
     path = folder.path / "environment"
-    write_private(path, "".join(f"{name}='{value}'\n" for name, value in additions.items()))
+    write_private(path, "".join(f"{name}={_quoted(value)}\n" for name, value in additions.items()))
     return path
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'"

@@ -78,7 +78,9 @@ def start_system(
                 url=ports.address(host, port),
                 secret=settings.internal_secrets[0],
                 broker="" if environment.own("BROKER_URL") else programs.describe_redis(_redis(folder).server),
-                environment=environment.write_file(folder, {**additions, "AVA_URL": ports.address(host, port)}),
+                environment=environment.write_file(
+                    folder, {**environment.of_handlers(), **additions, "AVA_URL": ports.address(host, port)}
+                ),
             )
             _start_processes(system, settings, environ, host=host, port=port, concurrency=concurrency)
             yield system

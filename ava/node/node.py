@@ -91,6 +91,9 @@ class Node:
                 _log.info("Handler module %s declares %s", module, ", ".join(workers))
             else:
                 _log.warning("Handler module %s declares no worker", module)
+        for handler in registry.handlers().values():
+            if handler.doubt is not None:
+                _log.warning("%s", handler.doubt)
 
     def pool_pids(self) -> list[int]:
         """Returns the pool's processes. For Celery's own thread alone, because that thread starts them."""

@@ -393,6 +393,7 @@ def test_a_command_that_fails_prints_one_line(running: System) -> None:
         (("jobs", "list"), {"AVA_INTERNAL_SECRET": "wrong"}, "x-internal-secret"),
         (("jobs", "list"), {"AVA_URL": "nonsense"}, "AVA_URL"),
         (("jobs", "trigger", "wkr_none"), {}, "No such worker"),
+        (("workers", "show", "wkr_ecoh"), {}, "Did you mean wkr_echo?"),
     ):
         ended = _ava(running, *arguments, **options)
         assert ended.returncode == 1

@@ -12,7 +12,7 @@ import requests
 
 from harness.polling import wait_until
 from harness.servers.server import private_folder
-from tests.acceptance.up_process import Up, environment
+from tests.acceptance.up_process import Up, ava_command, environment
 
 _HANDLERS = """
 import os
@@ -27,6 +27,11 @@ def greet(input):
     while input.get("until") and not os.path.exists(input["until"]):
         time.sleep(0.1)
     return "Hello"
+
+
+@worker("total")
+def total(x, y):
+    return x + y
 """
 
 
@@ -40,6 +45,8 @@ def test_a_changed_file_is_served_by_a_new_node_while_running_jobs_finish() -> N
         try:
             dev.await_ready()
             assert "wkr_greet" in dev.output.split("curl -X POST")[1]
+            assert "total(x, y) gets as x the whole input, and as y the env of the run" in dev.output
+            _assert_that_a_node_which_joins_has_its_handlers(folder)
             end = folder / "end"
             running = dev.trigger("wkr_greet", input={"name": "Ada", "until": str(end)})
             dev.await_status(running, "running")
@@ -66,6 +73,19 @@ def test_a_changed_file_is_served_by_a_new_node_while_running_jobs_finish() -> N
             assert dev.left() == []
         finally:
             dev.clean_up()
+
+
+def _assert_that_a_node_which_joins_has_its_handlers(folder: Path) -> None:
+    log = folder / "node.log"
+    with log.open("wb") as output:
+        node = subprocess.Popen(
+            ava_command("worker", "-c", "1"), cwd=folder, env=environment(), stdout=output, stderr=output
+        )
+    try:
+        wait_until(lambda: "my_handlers declares wkr_greet" in log.read_text(), seconds=30, what=log.read_text)
+    finally:
+        node.terminate()
+        node.wait(60)
 
 
 @pytest.mark.parametrize(

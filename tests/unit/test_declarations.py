@@ -31,6 +31,40 @@ def handle(_input: dict[str, Any]) -> None:
     """Do nothing."""
 
 
+def _takes(code: str) -> str | None:
+    names: dict[str, Any] = {"Env": ava.Env, "ava": ava}
+    exec(f"def taking({code}): ...", names)
+    worker("taking")(names["taking"])
+    return registry.handlers()["wkr_taking"].doubt
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["x", "input", "input, env", "payload, env=None", "input, context: Env", "input, e: 'ava.Env | None'", "*args"],
+)
+def test_parameters_that_mean_input_and_env_raise_no_doubt(code: str) -> None:
+    assert _takes(code) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "x, y",
+            "taking(x, y) gets as x the whole input, and as y the env of the run; name the parameters input and env",
+        ),
+        ("rows, limit=10", "taking(rows, limit) gets as rows the whole input, and as limit the env"),
+        ("self, input", "taking(self, input) gets as self the whole input"),
+        ("env, input", "taking(env, input) gets as env the whole input, and as input the env"),
+        ("env", "taking(env) gets as env the whole input; name"),
+    ],
+)
+def test_parameters_that_are_not_input_and_env_raise_a_doubt(code: str, said: str) -> None:
+    found = _takes(code)
+    assert found is not None
+    assert found.startswith(f"Worker wkr_taking: {said}")
+
+
 @pytest.mark.parametrize("slug", ["", "Upper", "9th", "a-b", "a b", "é", "a" * 60, "a\n"])
 def test_a_slug_has_only_small_letters_digits_and_underscores(slug: str) -> None:
     with pytest.raises(HandlerError, match="the slug must match"):

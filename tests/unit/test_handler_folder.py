@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from ava.errors import HandlerError
-from ava.local import handler_files
+from ava.local import environment, handler_files
 from ava.local.account import Account, can_import
+from ava.local.data_folder import open_folder
 from ava.local.program import ava_argv
 from harness.system import ROOT
 
@@ -69,9 +70,83 @@ def test_a_process_that_ava_starts_takes_libraries_from_no_working_folder(folder
 
 def test_the_handlers_of_a_file_are_found_with_what_is_beside_them_and_replace_no_library(folder: Path) -> None:
     files = handler_files.find("shop/selling.py")
-    assert files.worker_ids(os.environ) == ["wkr_sell"]
+    assert files.load(os.environ).worker_ids == ["wkr_sell"]
     with pytest.raises(HandlerError, match="beside"):
-        handler_files.find("shop.selling").worker_ids(os.environ)
+        handler_files.find("shop.selling").load(os.environ)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a package of handlers beside an environment of Python, and a module elsewhere that it imports."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    texts = {
+        project / "shop/__init__.py": "",
+        project / "shop/words.py": "HELLO = 'Hello'\n",
+        project / "shop/selling.py": "import prices, click\nfrom ava import worker\nfrom .words import HELLO\n"
+        "@worker('sell')\ndef sell(input): ...\n",
+        project / "env/pyvenv.cfg": "",
+        project / "anaconda/conda-meta/history": "",
+        elsewhere / "prices.py": "",
+    }
+    for folder in ("env", "anaconda"):
+        texts |= {project / folder / f"lib/module_{number}.py": "" for number in range(50)}
+    for file, text in texts.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    monkeypatch.setattr(handler_files, "_MAX_FILES", 40)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{elsewhere}")
+    monkeypatch.chdir(project)
+    return project
+
+
+def test_a_file_of_a_package_is_imported_as_its_module_so_that_relative_imports_work(package: Path) -> None:
+    for target in ("shop/selling.py", str(package / "shop/selling.py"), "shop.selling"):
+        files = handler_files.find(target)
+        assert (files.module, files.folder) == ("shop.selling", package)
+        assert files.load(os.environ).worker_ids == ["wkr_sell"]
+    assert handler_files.find("shop/__init__.py").module == "shop"
+    (package / "shop/__init__.py").unlink()
+    with pytest.raises(HandlerError, match=r"no known parent package; add an empty __init__\.py beside it"):
+        handler_files.find("shop/selling.py").load(os.environ)
+
+
+def test_what_the_handlers_import_is_watched_and_no_environment_of_python_whatever_its_name(package: Path) -> None:
+    files = handler_files.find("shop/selling.py")
+    imported = files.load(os.environ).files
+    found = files.moments(imported)
+    elsewhere = package.with_name("elsewhere") / "prices.py"
+    assert {Path(path) for path in found} == {*package.glob("shop/*.py"), elsewhere}
+    elsewhere.write_text("# changed")
+    assert {path for path, moment in files.moments(imported).items() if moment != found[path]} == {str(elsewhere)}
+    # A bound on the files that lie about takes none of the imported ones away.
+    for number in range(50):
+        (package / f"module_{number}.py").touch()
+    assert set(imported) < files.moments(imported).keys()
+    assert len(files.moments(imported)) <= 40 + len(imported)
+
+
+def test_a_mistyped_file_is_answered_with_the_one_that_is_meant(package: Path) -> None:
+    with pytest.raises(HandlerError, match=r"There is no file shop/seling\.py; .* Did you mean shop/selling\.py\?"):
+        handler_files.find("shop/seling.py")
+
+
+def test_a_node_that_joins_gets_the_handlers_of_the_system_and_their_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {
+        "AVA_HANDLERS": "shop.selling",
+        "AVA_HANDLER_FOLDER": str(tmp_path),
+        "AVA_WORKER_SELL_MOTTO": "it's\nnew",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    folder = open_folder(tmp_path / ".ava")
+    environment.write_file(folder, {**environment.of_handlers(), "BROKER_URL": "redis://here"})
+    folder.close()
+    assert environment.of_running_system() == settings | {"BROKER_URL": "redis://here"}
+    command = ("sh", "-c", 'set -a; . .ava/environment; printf %s "$AVA_WORKER_SELL_MOTTO"')
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "it's\nnew"
 
 
 def test_the_probe_of_an_account_finds_the_handlers_and_replaces_no_library(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ava.local.handler_files import HandlerFiles
+    from ava.local.handler_files import HandlerFiles, LoadedHandlers
     from ava.local.system import System
 
 __all__ = ["dev"]
@@ -27,8 +27,8 @@ _LOOK_SECONDS = 0.5
 def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None:
     """Run the handlers of TARGET, a Python file or a module, on this machine; Ctrl-C stops it.
 
-    It prints each line that a job logs. When a Python file beside the handlers changes, a new node with the changed
-    handlers replaces the running one, which finishes its jobs first.
+    It prints each line that a job logs. When a Python file changes that the handlers import, or that is below their
+    folder, a new node with the changed handlers replaces the running one, which finishes its jobs first.
     """
     import os
 
@@ -40,18 +40,21 @@ def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None
     files = handler_files.find(target)
     os.environ.update({"AVA_HANDLERS": files.module, "AVA_PRINT_JOB_LOGS": "true"})
     os.environ[handler_folder.VARIABLE] = str(files.folder)
-    job = {"worker_id": files.worker_ids(os.environ)[0], "input": {}}
+    loaded = files.load(os.environ)
+    # Before the node imports them, so that a change meanwhile is noticed.
+    known = files.moments(loaded.files)
+    job = {"worker_id": loaded.worker_ids[0], "input": {}}
     try:
         with start_system(data_dir, host="127.0.0.1", port=port, concurrency=concurrency, write=click.echo) as system:
             print_ready(system)
             click.echo(f"Try it:\n\n{example.curl(system.url, system.secret, job)}\n")
-            _run(system, files)
+            _run(system, files, loaded, known)
             click.echo("\nava: stopping; press Ctrl-C again to kill every process at once")
     except StopRequested:
         click.echo("\nava: stopped before everything was up")
 
 
-def _run(system: System, files: HandlerFiles) -> None:
+def _run(system: System, files: HandlerFiles, loaded: LoadedHandlers, known: dict[str, int]) -> None:
     """Keep the system running, and replace the node when a file changes, until a stop is requested."""
     import os
     import time
@@ -59,21 +62,25 @@ def _run(system: System, files: HandlerFiles) -> None:
 
     from ava.errors import HandlerError, StopRequested
 
-    known, look_at = files.moments(), time.monotonic()
+    look_at = time.monotonic()
     with suppress(StopRequested):
         while True:
             system.supervisor.step(_LOOK_SECONDS)
             if time.monotonic() < look_at:
                 continue
             look_at = time.monotonic() + _LOOK_SECONDS
-            if (now := files.moments()) == known:
+            if (now := files.moments(loaded.files)) == known:
                 continue
             changed = sorted(path for path in {*now, *known} if now.get(path) != known.get(path))
-            known = now
             try:
-                workers = files.worker_ids(os.environ)
+                loaded = files.load(os.environ)
             except HandlerError as problem:
                 click.echo(f"ava: the running handlers stay, because {problem}")
+                known = now
             else:
-                click.echo(f"ava: {os.path.relpath(changed[0])} changed; a new node runs {', '.join(workers)}")
+                click.echo(
+                    f"ava: {os.path.relpath(changed[0])} changed; a new node runs {', '.join(loaded.worker_ids)}"
+                )
                 system.supervisor.replace("worker")
+                # A file that is watched from now on has not changed.
+                known = {path: now.get(path, moment) for path, moment in files.moments(loaded.files).items()}

@@ -59,18 +59,34 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def run(**arguments: Any) -> Any:
-        from ava.client import ClientError
+        from ava.client import ApiNotFound, ClientError
 
         rest = {name: value for name, value in arguments.items() if name not in _NAMES}
         try:
             with connect(click.get_current_context()) as client:
-                return command(client, **rest)
+                try:
+                    return command(client, **rest)
+                except ApiNotFound as error:
+                    raise CallFailed(f"{error}{_similar_worker(client, rest)}") from error
         except ClientError as error:
             raise CallFailed(str(error)) from error
 
     for option in reversed(_OPTIONS):
         run = option(run)
     return run
+
+
+def _similar_worker(client: Client, arguments: Mapping[str, Any]) -> str:
+    """Returns a question that names the worker whose id is like that of a command; empty if there is none."""
+    from ava.client import ClientError
+    from ava.domain.near_names import did_you_mean
+
+    if (worker_id := arguments.get("worker_id")) is None:
+        return ""
+    try:
+        return did_you_mean(worker_id, (worker.id for worker in client.workers()))
+    except ClientError:
+        return ""
 
 
 def connect(ctx: click.Context, **options: Any) -> Client:
