@@ -150,8 +150,6 @@ def _claim(node: Node, arguments: Sequence[Any]) -> None:
     if registry.find(message.worker_id) is not None:
         node.child.claim(message)
     else:
-        job_id = message.runs[0].job_id
-        _log.warning("This node has no handler for a job's worker; the job is deferred.", extra={"job_id": job_id})
         node.child.defer(message)
 
 

@@ -28,6 +28,7 @@ from ava.node.child.job_log import JobLog, LineWriter, LogCapture
 from ava.node.child.run import Run
 from ava.node.child.run_settings import RunSettings
 from ava.node.outcome import Stop
+from ava.testing.breakpoints import given_to_debuggers
 
 __all__ = ["Result", "run"]
 
@@ -64,6 +65,12 @@ class _RecordedRun(Run):
     """A run that keeps each progress, not only the last one."""
 
     reports: list[tuple[float, str]]
+    #: Whether a debugger has it: then neither its time-out nor a cancel interrupts the author.
+    is_debugged = False
+
+    def note_debugger(self) -> None:
+        """A debugger takes over."""
+        self.is_debugged = True
 
     def _report(self, fraction: float, message: str) -> None:
         super()._report(fraction, message)
@@ -89,6 +96,7 @@ def run(
     is cancelled. `timeout_seconds`: in place of the handler's own.
 
     The handler is interrupted as in a node, but nothing kills it: after a stop that it ignores, `run` waits on.
+    A `breakpoint()` in it gets the terminal; from then on nothing stops it, and what it prints goes to the terminal.
     Warnings are left to the test. Raises `HandlerError` if no such handler is declared, `TypeError` or `ValueError` if
     JSON cannot carry the input, and `RuntimeError` outside the main thread, which takes the signals, or for an async
     handler in a running event loop.
@@ -106,7 +114,7 @@ def run(
         main_thread=threading.main_thread(),
     )
     one.reports = []
-    with _captured(log), _stopping(one, cancel_after):
+    with _captured(log, one.note_debugger), _stopping(one, cancel_after):
         one.call(logging.getLogger("ava.job"), block_signals=lambda: None)
     # The same decision as in a node. It never returns None here, because only a shutdown and a lost claim write no end.
     one.decide_end(chance=0.5)
@@ -186,11 +194,15 @@ def _job(handler: Handler, input_json: str, attempt: int, tenant_id: str, user_i
 
 
 @contextmanager
-def _captured(log: JobLog) -> Iterator[None]:
-    """Write what is logged or printed to `log`. The root logger's other handlers get the records as well."""
+def _captured(log: JobLog, on_breakpoint: Callable[[], None]) -> Iterator[None]:
+    """Write what is logged or printed to `log`, until a breakpoint.
+
+    The root logger's other handlers get the records as well.
+    """
     capture, level = LogCapture(log), logging.root.level
     capture.setLevel(logging.INFO)
     writers = LineWriter(LogLevel.INFO), LineWriter(LogLevel.WARN)
+    streams = {"stdout": (writers[0], sys.stdout), "stderr": (writers[1], sys.stderr)}
     with ExitStack() as stack:
         stack.callback(logging.root.removeHandler, capture)
         stack.callback(logging.root.setLevel, level)
@@ -201,17 +213,20 @@ def _captured(log: JobLog) -> Iterator[None]:
             stack.callback(writer.end)
         stack.enter_context(redirect_stdout(writers[0]))
         stack.enter_context(redirect_stderr(writers[1]))
+        stack.enter_context(given_to_debuggers(streams, on_breakpoint))
         yield
 
 
 @contextmanager
-def _stopping(one: Run, cancel_after: float | None) -> Iterator[None]:
+def _stopping(one: _RecordedRun, cancel_after: float | None) -> Iterator[None]:
     """Stop the run when it is cancelled or exceeds its time-out, with a signal as in a node."""
     is_over = threading.Event()
     cancel_at = None if cancel_after is None else time.monotonic() + cancel_after
 
     def watch() -> None:
         while not is_over.wait(_TICK_SECONDS):
+            if one.is_debugged:
+                continue
             if cancel_at is not None and time.monotonic() >= cancel_at:
                 one.stop(Stop.CANCEL)
             elif one.is_overdue:

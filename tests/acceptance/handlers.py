@@ -10,6 +10,7 @@ import gc
 import logging
 import logging.config
 import os
+import pdb
 import signal
 import subprocess
 import sys
@@ -110,6 +111,10 @@ def bad_end(input, env: Env):
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "crash":
         ctypes.string_at(0)
+    if how == "breakpoint":
+        breakpoint()
+    if how == "set_trace":
+        pdb.set_trace()
     if how == "interrupt":
         raise KeyboardInterrupt
     if how == "recursion":

@@ -87,6 +87,8 @@ def test_a_job_fails_with_the_error_of_its_last_attempt(fleet: System) -> None:
         ("unspeakable", "Unspeakable: (its message cannot be shown)"),
         ("exit", "SystemExit: the handler called sys.exit(3)"),
         ("interrupt", "KeyboardInterrupt: (no message)"),
+        ("breakpoint", "RuntimeError: a node has no terminal for a debugger; call the handler with ava.testing.run"),
+        ("set_trace", "RuntimeError: a node has no terminal for a debugger; call the handler with ava.testing.run"),
         ("recursion", "RecursionError: maximum recursion depth exceeded"),
         ("raise_cancelled", "JobCancelled: "),
         ("bytes", "OutputError: output.rows[1].body is of type bytes, which JSON cannot carry"),
@@ -237,7 +239,7 @@ def test_a_job_waits_for_a_node_that_has_its_handler(system: System) -> None:
     rich = system.workers[0]
     rich.terminate()
     job = system.trigger("wkr_t_only_there")
-    wait_until(lambda: "the job is deferred" in poor.output, seconds=20)
+    wait_until(lambda: "puts its jobs off" in poor.output, seconds=20)
     assert system.show(job["id"])["status"] == "queued"
     poor.terminate()
     system.start_worker(concurrency=1)

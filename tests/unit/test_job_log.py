@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import subprocess
 import sys
 import threading
 import time
@@ -105,6 +107,35 @@ def test_printed_text_is_cut_into_lines(log: JobLog) -> None:
     assert messages(log) == ["ab", "c", "", "end"]
     with pytest.raises(TypeError):
         out.write(b"bytes")  # type: ignore[arg-type]
+
+
+def test_a_program_that_treats_the_streams_as_files_finds_what_it_needs(log: JobLog) -> None:
+    out, err = LineWriter(LogLevel.INFO), LineWriter(LogLevel.WARN)
+    for stream in (out, err):
+        stream.begin(log)
+    assert (out.fileno(), err.fileno(), out.buffer.fileno(), out.isatty()) == (1, 2, 1, False)
+    out.reconfigure(encoding="utf-8", line_buffering=True)
+    assert out.buffer.write("é\n".encode()[:1]) == 1
+    out.buffer.write(memoryview("é\nof ".encode()[1:]))
+    out.buffer.flush()
+    out.write("both\n")
+    wrapper = io.TextIOWrapper(out.buffer, encoding="utf-8", write_through=True)
+    wrapper.write("wrapped\n")
+    # It closes what it wraps when it is freed.
+    del wrapper
+    print("printed", file=out)
+    subprocess.run([sys.executable, "-c", "print(end='')"], stdout=out, stderr=err, check=True)
+    assert messages(log) == ["é", "of both", "wrapped", "printed"]
+
+
+def test_half_a_character_of_one_run_is_no_part_of_the_next(log: JobLog) -> None:
+    out = LineWriter(LogLevel.INFO)
+    out.begin(log)
+    out.buffer.write("é".encode()[:1])
+    out.end()
+    out.begin(log)
+    out.buffer.write(b"next\n")
+    assert messages(log) == ["next"]
 
 
 def test_text_printed_between_two_runs_reaches_no_log(log: JobLog, capsys: pytest.CaptureFixture[str]) -> None:

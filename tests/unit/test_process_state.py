@@ -230,12 +230,11 @@ def test_warning_filters_and_hooks_are_restored(new_state: NewState) -> None:
     def handler() -> None:
         warnings.simplefilter("error")
         warnings.showwarning = lambda *_args, **_kwargs: None
-        sys.excepthook = sys.unraisablehook = threading.excepthook = lambda *_: None
+        sys.excepthook = sys.unraisablehook = sys.breakpointhook = threading.excepthook = lambda *_: None
 
     def hooks() -> list[object]:
-        return [
-            list(warnings.filters), warnings.showwarning, sys.excepthook, sys.unraisablehook, threading.excepthook
-        ]  # fmt: skip
+        own = [sys.excepthook, sys.unraisablehook, sys.breakpointhook, threading.excepthook]
+        return [list(warnings.filters), warnings.showwarning, *own]
 
     state = new_state()
     before = hooks()

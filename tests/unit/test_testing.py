@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +19,7 @@ import pytest
 from ava import Env, JobCancelled, testing, worker
 from ava.errors import HandlerError
 from ava.handler import registry
+from harness.system import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +126,53 @@ def test_the_process_is_left_as_it_was() -> None:
 
     for _ in range(3):
         assert testing.run(leaver, cancel_after=30).status == "failed"
+
+
+_DEBUGGED = """
+import pdb, time
+from ava import testing, worker
+
+@worker("debugged", timeout_seconds=0.3)
+def debugged(input):
+    print("before")
+    {breakpoint}
+    time.sleep(0.6)
+    print("after", input["n"])
+    return input["n"]
+
+found = testing.run(debugged, {{"n": 7}}, cancel_after=0.4)
+print("found", found.status, found.output, found.messages)
+"""
+
+
+@pytest.mark.parametrize("statement", ["breakpoint()", "pdb.set_trace()"])
+def test_a_breakpoint_has_the_terminal_and_nothing_stops_the_run_while_its_author_looks(statement: str) -> None:
+    script = _DEBUGGED.format(breakpoint=statement)
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONBREAKPOINT": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input="p input['n'] * 6\nc\n",
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "(Pdb) 42" in done.stdout
+    assert "debugged()" in done.stdout
+    assert "testing" not in done.stdout
+    assert done.stdout.endswith("after 7\nfound completed 7 ['before']\n")
+
+
+def test_a_breakpoint_that_is_switched_off_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONBREAKPOINT", "0")
+    monkeypatch.setattr(sys, "breakpointhook", sys.__breakpointhook__)
+
+    @worker("switched_off")
+    def switched_off(input: dict[str, Any]) -> None:
+        breakpoint()
+        print("printed")  # noqa: T201
+
+    assert testing.run(switched_off).messages == ["printed"]
 
 
 def test_a_wrong_call_is_refused_in_one_sentence() -> None:

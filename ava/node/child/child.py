@@ -24,7 +24,7 @@ from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
 from ava.node import processes
 from ava.node.celery_internals.take_ahead import TakeAhead
-from ava.node.child import run_reports
+from ava.node.child import breakpoints, run_reports
 from ava.node.child.companion import Companion
 from ava.node.child.ownership_check import OwnershipCheck
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_signal_too_late, other_threads
@@ -42,6 +42,8 @@ __all__ = ["Child"]
 
 _log = logging.getLogger(__name__)
 
+#: Workers without a handler here that the log names, because the broker says which there are.
+_MAX_DEFERRED = 100
 #: Seconds that the threads of a stopped handler have to end.
 _THREADS_SECONDS = 0.5
 
@@ -63,6 +65,8 @@ class Child:
         self._steps = RunSteps(settings, take_ahead, board)
         self._companion = Companion(settings, node_id, self._steps, self._connect())
         self._wear = Wear(settings)
+        #: The workers whose jobs this process has put off, because it does not have their handlers.
+        self._deferred: set[str] = set()
         #: Whether this process ends after its run, because no other handler may run in it.
         self._is_to_retire = False
         #: The end of the last run.
@@ -83,6 +87,7 @@ class Child:
         timeouts.uninstall()
         self._unraisable_hook = sys.unraisablehook
         sys.unraisablehook = self._on_unraisable
+        breakpoints.refuse()
         self._companion.start()
         threading.Thread(target=self._exit_with_parent, name="ava-exit-with-parent", daemon=True).start()
         tracing.start(self._settings, "worker")
@@ -123,7 +128,15 @@ class Child:
         self._companion.run = self._steps.claim(message, self._run_writer)
 
     def defer(self, message: Message) -> None:
-        """Put off the jobs of a worker whose handler this node does not have."""
+        """Put off the jobs of a worker whose handler this node does not have. The first of each worker is logged."""
+        if message.worker_id not in self._deferred and len(self._deferred) < _MAX_DEFERRED:
+            self._deferred.add(message.worker_id)
+            _log.warning(
+                "This node has no handler of %s and puts its jobs off; give it the AVA_HANDLERS of the queue's other "
+                "nodes, or other queues with -q",
+                message.worker_id,
+                extra={"job_id": message.runs[0].job_id},
+            )
         for run in message.runs:
             self._run_writer.defer(run, message.worker_id, dead_after_seconds=self._settings.node_dead_seconds)
 
@@ -154,6 +167,7 @@ class Child:
             with run.isolated_in(self._process_state) as logger, tracing.start_span("handler", parent=run.span) as at:
                 run.call(logger, self._process_state.block_signals, self._process_state.timer_stops())
                 is_over = True
+                run.raised = breakpoints.explained(run.raised)
                 if run.raised is not None:
                     at.record_failure(run_reports.kind_of(run, run.raised))
                 if os.getpid() != self._pid:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import TextIO
+from typing import Any, TextIO
 
 from ava.domain.jobs.job import LogLevel, LogLine
 from ava.domain.secrets.masking import SecretMask
@@ -174,6 +175,7 @@ class LineWriter(io.TextIOBase):
         super().__init__()
         self._level = level
         self._other = other
+        self._buffer: _LineBuffer | None = None
         self._job_log: JobLog | None = None
         self._is_foreign: Callable[[], bool] = lambda: False
         #: The pieces of a line that has not ended; joined once, because some handlers print a character at a time.
@@ -185,6 +187,8 @@ class LineWriter(io.TextIOBase):
     def begin(self, job_log: JobLog, is_foreign: Callable[[], bool] = lambda: False) -> None:
         """Write to a run's log from now on, except for threads of which `is_foreign` returns True."""
         self._pieces, self._length, self._is_cut = [], 0, False
+        # A character of the run before may be unfinished in it.
+        self._buffer = None
         self._is_foreign = is_foreign
         self._job_log = job_log
 
@@ -197,6 +201,28 @@ class LineWriter(io.TextIOBase):
     def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
         """Returns UTF-8, although the stream takes text and encodes nothing."""
         return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
+        """Returns what a standard stream says."""
+        return "strict"
+
+    @property
+    def buffer(self) -> _LineBuffer:
+        """Returns the stream of bytes whose lines go to the job's log as well."""
+        if self._buffer is None:
+            self._buffer = _LineBuffer(self)
+        return self._buffer
+
+    def reconfigure(self, **_options: object) -> None:
+        """Do nothing: a line is written to the log when it ends, whatever the encoding and the buffering are."""
+
+    def fileno(self) -> int:
+        """Returns the descriptor that subprocesses inherit; what is written there is no line of the job's log.
+
+        With `capture_subprocesses` it is, and in a run with secrets they are masked there as well.
+        """
+        return 1 if self._level is LogLevel.INFO else 2
 
     def writable(self) -> bool:
         return True
@@ -240,3 +266,26 @@ class LineWriter(io.TextIOBase):
     def close(self) -> None:
         """Stay open, because code that runs after the handler may still print."""
         self._flush_rest()
+
+
+class _LineBuffer(io.BufferedIOBase):
+    """The bytes of a `LineWriter`, as UTF-8: `sys.stdout.buffer`. A character may come in pieces."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def fileno(self) -> int:
+        return self._writer.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self._writer.write(self._decoder.decode(view.tobytes()))
+        return view.nbytes
+
+    def close(self) -> None:
+        """Stay open, because a `TextIOWrapper` of it closes it when it is freed."""

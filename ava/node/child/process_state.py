@@ -61,7 +61,7 @@ class ProcessState:
         self._signals = {number: action for number in _SIGNALS if (action := _signal.getsignal(number)) is not None}
         #: `get_event_loop_policy` would make one, and Python 3.14 warns of it.
         self._loop_policy = asyncio.events._event_loop_policy  # type: ignore[attr-defined]
-        self._hooks = (sys.excepthook, sys.unraisablehook, threading.excepthook)
+        self._hooks = (sys.excepthook, sys.unraisablehook, sys.breakpointhook, threading.excepthook)
         self._root_handlers = list(logging.root.handlers)
         self._root_level = _log_runs_from_info(self._root_handlers)
         self._disabled_level = logging.root.manager.disable
@@ -165,7 +165,7 @@ class ProcessState:
                 lock._release_save()
         self._replaced_streams = (sys.stdin, sys.stdout, sys.stderr)
         sys.stdin, sys.stdout, sys.stderr = self._streams
-        sys.excepthook, sys.unraisablehook, threading.excepthook = self._hooks
+        sys.excepthook, sys.unraisablehook, sys.breakpointhook, threading.excepthook = self._hooks
         # The loop that a handler has set goes with the policy that was made since.
         asyncio.events._event_loop_policy = self._loop_policy  # type: ignore[attr-defined]
         logging.root.handlers = list(self._root_handlers)
