@@ -44,7 +44,8 @@ class Job:
     trigger: str
     #: 1 (first) to 10 (last).
     priority: int
-    input: dict[str, Any]
+    #: None in a list that leaves it out because it is large (`input_bytes`).
+    input: dict[str, Any] | None
     triggered_by: str
     created_at: datetime
     started_at: datetime | None = None

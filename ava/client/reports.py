@@ -16,7 +16,7 @@ class Overview:
     queued: int
     #: False: `queued` is a lower bound.
     queued_is_exact: bool
-    #: Queued jobs whose `scheduled_at` is in the future.
+    #: Queued jobs that wait for the time that their trigger named.
     scheduled: int
     running: int
     #: `priority` and `queued` of each priority.
@@ -102,7 +102,7 @@ class TenantLoad:
     """The jobs of one tenant: what waits and runs, and what ended in the last hour."""
 
     tenant_id: str
-    #: Queued jobs that could start, and those that wait for their time; exact up to 1,000 together.
+    #: Queued jobs without those that wait for the time that their trigger named, and these; exact up to 1,000 together.
     waiting: int
     scheduled: int
     running: int

@@ -154,7 +154,11 @@ def _of_queues(
         ("queue",),
         [((queue,), max(depth.oldest_seconds for depth in of)) for queue, of in by_queue.items()],
     )
-    yield _gauge("ava_jobs_scheduled", "Queued jobs whose time has not come.", scheduled)
+    yield _gauge(
+        "ava_jobs_scheduled",
+        "Queued jobs whose time has not come: their own, that of a retry or of a put-off.",
+        scheduled,
+    )
     yield _gauges(
         "ava_jobs_unserved",
         "Queued jobs whose worker no live node of its queue has a handler for.",

@@ -49,6 +49,11 @@ def test_queued_jobs_are_counted_by_priority_and_scheduled_ones_separately(api: 
     for priority in (1, 1, 5):
         api.trigger(priority=priority)
     api.trigger(scheduled_at=LATER)
+    # Its retry waits; a time of its own it has not.
+    api.execute(
+        "UPDATE jobs SET waits_for = 'date', run_at = now() + interval '1 h', run_no = 1, attempt = 1"
+        " WHERE priority = 5 AND waits_for IS NULL"
+    )
     data = _overview(api)
     assert data["queued"] == 4
     assert data["scheduled"] == 1
@@ -313,6 +318,9 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
     for tenant in ("ten_a", "ten_a", "ten_b", "ten_c"):
         api.trigger(headers={"x-tenant-id": tenant})
     api.trigger(headers={"x-tenant-id": "ten_a"}, scheduled_at=LATER)
+    api.trigger(headers={"x-tenant-id": "ten_a"}, priority=9)
+    # A node without its handler has put it off.
+    api.execute("UPDATE jobs SET waits_for = 'date', run_at = now() + interval '5 s', run_no = 1 WHERE priority = 9")
     api.execute(
         """UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now(),
                cancelled_by = 'usr_b'
@@ -328,7 +336,7 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
     found = api.get("/v1/ava/tenants", headers={"x-platform-role": "platform-admin"}).get_json()["data"]
     assert [(load["tenant_id"], load["waiting"], load["scheduled"], load["failed"]) for load in found] == [
         ("ten_b", 0, 0, 2),
-        ("ten_a", 2, 1, 0),
+        ("ten_a", 3, 1, 0),
     ]
     assert [load["share"] for load in found] == [0.75, 0.25]
 

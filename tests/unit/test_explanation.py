@@ -80,6 +80,9 @@ def test_a_queued_job_whose_queue_the_broker_refuses_says_so() -> None:
 
 def test_a_dated_job_names_its_time() -> None:
     assert _why(waits_for=WaitsFor.DATE, run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
+    assert _why(waits_for=WaitsFor.DATE, run_at=_NOW, run_no=1) == (
+        "queued: a node without the handler of wkr_x had it; it is published again at 2025-06-01T10:00:00Z"
+    )
     assert _why(waits_for=WaitsFor.DATE, run_at=_NOW, attempt=2) == "waiting for retry 2 of 3 at 2025-06-01T10:00:00Z"
 
 

@@ -19,7 +19,9 @@ class DepthRecord(Schema):
     priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST)
     queued = WholeNumber(minimum=0, maximum=_MAX_COUNT)
     scheduled = WholeNumber(
-        minimum=0, maximum=_MAX_COUNT, metadata={"description": "Those of them that wait for their time."}
+        minimum=0,
+        maximum=_MAX_COUNT,
+        metadata={"description": "Those of them that wait for the time that their trigger named."},
     )
 
 
@@ -62,7 +64,12 @@ class OverviewRecord(Schema):
     queued = WholeNumber(minimum=0, maximum=_MAX_COUNT)
     queued_is_exact = Flag(metadata={"description": "False if `queued` is a lower bound."})
     scheduled = WholeNumber(
-        minimum=0, maximum=_MAX_COUNT, metadata={"description": "Queued jobs whose `scheduled_at` is in the future."}
+        minimum=0,
+        maximum=_MAX_COUNT,
+        metadata={
+            "description": "Queued jobs that wait for the time that their trigger named. A retry that waits, and a job "
+            "that its handler has put off, are not among them."
+        },
     )
     running = WholeNumber(minimum=0, maximum=_MAX_COUNT)
     by_priority = fields.List(fields.Nested(DepthRecord))

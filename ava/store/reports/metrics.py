@@ -114,7 +114,7 @@ SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' AND waits_for =
 
 
 def scheduled_jobs(connection: Connection) -> int:
-    """Returns the number of jobs that wait for their time."""
+    """Returns the number of jobs that wait for a time: their own, that of a retry or of a put-off."""
     return int(connection.exec_driver_sql(_SCHEDULED_JOBS, {"most": MAX_QUEUED_COUNTED}).scalar_one())
 
 

@@ -12,6 +12,7 @@ from ava.domain.jobs.job import Trigger
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.jobs.moves.rules import IS_SCHEDULED
 
 __all__ = ["MAX_COUNTED_OF_TRIGGER", "Depth", "Failure", "Latency", "Minute", "Overview", "read"]
 
@@ -32,7 +33,7 @@ class Depth:
 
     priority: int
     queued: int
-    #: Those of them that wait for their time.
+    #: Those of them that wait for the time that their trigger named.
     scheduled: int
 
 
@@ -76,7 +77,7 @@ class Overview:
     queued: int
     #: False if `queued` is a lower bound.
     queued_is_exact: bool
-    #: The number of queued jobs that wait for their time.
+    #: The number of queued jobs that wait for the time that their trigger named.
     scheduled: int
     running: int
     by_priority: list[Depth]
@@ -124,10 +125,10 @@ _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 # Each statement reads a range of `jobs_by_status` for each trigger, in the index's own order. The ranges are row
 # comparisons because with equalities the planner may prefer the primary key, and walk it over all jobs in search of a
 # status that has none.
-_WAITING = Statement("""
-SELECT t.trigger, q.priority, count(*), count(*) FILTER (WHERE q.waits_for = 'date')
+_WAITING = Statement(f"""
+SELECT t.trigger, q.priority, count(*), count(*) FILTER (WHERE q.is_scheduled)
 FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
-    SELECT j.priority, j.waits_for FROM jobs AS j
+    SELECT j.priority, {IS_SCHEDULED} AS is_scheduled FROM jobs AS j
     WHERE (j.tenant_id, j.status, j.trigger, j.id) >= (%(tenant_id)s, 'queued', t.trigger, %(floor)s::uuid)
         AND (j.tenant_id, j.status, j.trigger, j.id)
             <= (%(tenant_id)s, 'queued', t.trigger, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ava.domain.counts import MAX_COUNTED_OF_TENANT
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.jobs.moves.rules import IS_SCHEDULED
 
 __all__ = ["MAX_LOOKED_AT", "MAX_TENANTS", "TenantLoad", "TenantLoads", "read"]
 
@@ -20,7 +21,7 @@ class TenantLoad:
     """The jobs of one tenant."""
 
     tenant_id: str
-    #: The queued jobs that could start, and those that wait for their time.
+    #: The queued jobs without those that wait for the time that their trigger named, and these.
     waiting: int
     scheduled: int
     running: int
@@ -53,9 +54,9 @@ WITH RECURSIVE tenants (tenant_id, number) AS (
 SELECT t.tenant_id, q.waiting, q.scheduled, r.running, e.completed, e.failed, e.cancelled,
     e.run_seconds / nullif(whole.run_seconds, 0) AS share
 FROM tenants AS t
-CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE c.waits_for IS DISTINCT FROM 'date') AS waiting,
-        count(*) FILTER (WHERE c.waits_for = 'date') AS scheduled FROM (
-    SELECT j.waits_for FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'queued'
+CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE c.is_scheduled IS NOT TRUE) AS waiting,
+        count(*) FILTER (WHERE c.is_scheduled) AS scheduled FROM (
+    SELECT {IS_SCHEDULED} AS is_scheduled FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'queued'
     LIMIT {MAX_COUNTED_OF_TENANT}) AS c) AS q
 CROSS JOIN LATERAL (SELECT count(*) AS running FROM (
     SELECT 1 FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'running'

@@ -10,6 +10,7 @@ __all__ = [
     "HAS_SETTINGS",
     "IS_PARKED",
     "IS_PAUSED",
+    "IS_SCHEDULED",
     "IS_STARTABLE",
     "ONE_RUN",
     "OWNS",
@@ -57,6 +58,10 @@ def rate_key(*, worker: str, row: str, tenant_id: str, input_json: str) -> str:
 
 #: The job's turn may come, published or not.
 IS_STARTABLE = "j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL"
+
+#: The job has not been published yet and waits for the time that its trigger named. A retry has a date as well, and a
+#: job that a handler or a node has put off.
+IS_SCHEDULED = "j.waits_for = 'date' AND j.run_no = 0"
 
 #: A single run as a FROM item, for `OWNS`.
 ONE_RUN = """(SELECT %(tenant_id)s AS tenant_id, %(id)s::uuid AS id, %(run_no)s::int AS run_no,
