@@ -114,6 +114,16 @@ short=$(echo "$SOURCE_COMMIT" | cut -c 1-12)
 [ "${build#*+}" = "${short:-$build}" ] || fail "the image says that it is build $build, and it is of commit $short"
 echo "ok  the image is build $build"
 
+project=$(mktemp -d)
+within api sh -c 'cd /tmp && ava new order-mails >&2 && tar -C order-mails -c .' | tar -x -C "$project"
+sed -i 's/"ava-jobs"\]/"ava-jobs", "tabulate"]/' "$project/pyproject.toml"
+"$engine" build --tag "$COMPOSE_PROJECT_NAME" "$project"
+rm -r "$project"
+"$engine" run --rm --entrypoint python "$COMPOSE_PROJECT_NAME" -c 'import tabulate, order_mails' ||
+    fail "the image of a new project lacks its handlers or its packages"
+"$engine" image rm "$COMPOSE_PROJECT_NAME" >/dev/null
+echo "ok  the image of a new project has its handlers and their packages"
+
 within api ava jobs trigger wkr_sleep --input '{"seconds": 1}' --follow || fail "the job did not complete"
 echo "ok  a job ran to its end"
 

@@ -21,6 +21,7 @@ _FILES = {
     "pyproject.toml": "pyproject.toml.txt",
     "Dockerfile": "Dockerfile.txt",
     "README.md": "README.md.txt",
+    ".dockerignore": "dockerignore.txt",
     ".gitignore": "gitignore.txt",
 }
 
