@@ -75,6 +75,32 @@ def test_a_job_is_found_by_its_id_its_error_its_user_and_its_tags(signed_in: Bro
     assert signed_in.driver.title == "Jobs, there-is-no-such-text · AVA Jobs"
 
 
+_READ = "const [text] = arguments; return import('/dashboard/search.js').then(({ readSearch }) => readSearch(text))"
+
+
+def test_words_are_read_as_what_people_mean_by_them(signed_in: Browser, running: System) -> None:
+    made = "01kq3w5v8f4b1vtrbwr8zt0y9h"
+    for text, found in {
+        "key_not_found": {"filter[error]": "key_not_found"},
+        f"key_{made}": {"filter[triggered_by]": f"key_{made}"},
+        f"err_{made}": {"filter[error_id]": f"err_{made}"},
+        "status:error": {"filter[status]": "failed"},
+        "Status: canceled worker:x": {"filter[status]": "cancelled", "filter[worker_id]": "wkr_x"},
+        "ValueError: no such key": {"filter[error]": "ValueError: no such key"},
+        '"12345"': {"filter[error]": "12345"},
+        "12345": {"filter[id]": "12345"},
+    }.items():
+        assert signed_in.script(_READ, text) == found
+    _search(signed_in, "status:odd")
+    signed_in.await_text("There is no status “odd”: it is one of queued, running, completed, failed, cancelled.")
+    # A number that no id has is looked for in the errors, and so is one that is in both.
+    job = running.trigger("wkr_fail", input={"why": "order 918273 is gone"})
+    running.wait_for(job["id"], "failed")
+    _search(signed_in, "918273")
+    wait_until(lambda: _hash(signed_in) == "#/jobs?filter[error]=918273", what="it is a part of an error")
+    signed_in.find(f"[data-job='{job['id']}']")
+
+
 def test_the_view_of_the_list_is_chosen_and_is_in_the_address(signed_in: Browser, running: System) -> None:
     running.trigger("wkr_echo", tags={"team": "columns"})
     signed_in.script("location.hash = arguments[0]", f"#/jobs?{quote('filter[tag.team]')}=columns")

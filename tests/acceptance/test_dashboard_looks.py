@@ -194,3 +194,24 @@ def test_a_queue_is_paused_and_resumed_on_the_page_of_limits(operator: Browser, 
     operator.click("button", "Resume")
     operator.await_text("No queue is paused.")
     assert running.get("/v1/ava/queues").json()["data"]["paused_queues"] == []
+
+
+def test_an_operator_sets_the_limits_of_a_tenant_and_the_tenant_reads_them(operator: Browser, running: System) -> None:
+    job = running.trigger("wkr_echo")
+    running.wait_for(job["id"], "completed")
+    _go(operator, "#/tenants")
+    operator.click("[aria-label='Limits of ten_test']")
+    operator.fill("max_running", "3")
+    operator.fill("weight", "2.5")
+    operator.click("button", "Set limits")
+    operator.await_text("The limits of ten_test are set.")
+    set_now = running.get("/v1/ava/tenants/ten_test/limits").json()["data"]
+    assert (set_now["max_running"], set_now["weight"], set_now["retention_days"]) == (3, 2.5, None)
+    _go(operator, "#/limits")
+    operator.await_text("Running jobs at most\n3", "Weight\n2.5", "Days that jobs are kept\nas the installation says")
+    operator.click("button", "Change …")
+    for name in ("max_running", "weight"):
+        operator.fill(name, "")
+    operator.click("button", "Set limits")
+    operator.await_text("Running jobs at most\nas the installation says")
+    assert running.get("/v1/ava/tenants/ten_test/limits").json()["data"]["max_running"] is None

@@ -9,7 +9,7 @@ import click
 
 from ava.cli.options.connection import connected
 from ava.cli.screen.output import RecordPrinter, output_options
-from ava.cli.screen.tables import Column
+from ava.cli.screen.tables import Column, ago
 
 if TYPE_CHECKING:
     from ava.client import Client
@@ -20,10 +20,12 @@ _COLUMNS = (
     Column(title="ID", value=lambda group: group.id),
     Column(title="WORKER", value=lambda group: group.worker_id, min_width=8),
     Column(title="JOBS", value=lambda group: group.count),
-    Column(title="LAST", value=lambda group: group.last_seen_at),
-    Column(title="ERROR", value=lambda group: f"{group.kind}: {group.message}", min_width=12),
+    Column(title="LAST", value=lambda group: ago(group.last_seen_at)),
+    # It is what people read, so that the worker is cut before it.
+    Column(title="ERROR", value=lambda group: f"{group.kind}: {group.message}", min_width=24),
     Column(title="STATUS", value=lambda group: group.status, is_wide=True),
-    Column(title="FIRST", value=lambda group: group.first_seen_at, is_wide=True),
+    Column(title="FIRST SEEN", value=lambda group: group.first_seen_at, is_wide=True),
+    Column(title="LAST SEEN", value=lambda group: group.last_seen_at, is_wide=True),
     Column(title="LAST JOB", value=lambda group: group.sample_job_id, is_wide=True),
 )
 _days = click.option("--days", type=click.IntRange(1, 90), default=30, show_default=True, help="The period.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ import click
 from ava.cli.screen.printing import clean, coloured_status
 from ava.cli.screen.terminal import cut, local_time, terminal_width, width_of, zone_name
 
-__all__ = ["Column", "fit", "milliseconds", "print_table", "table_lines"]
+__all__ = ["Column", "ago", "fit", "milliseconds", "print_table", "table_lines"]
 
 _GAP = "  "
 _ABSENT = "-"
@@ -85,6 +85,17 @@ def milliseconds(count: int | float | None) -> str | None:
     if count is None:
         return None
     return f"{count:.0f} ms" if count < 1000 else f"{count / 1000:,.1f} s"
+
+
+def ago(moment: datetime | None, *, now: datetime | None = None) -> str | None:
+    """Returns how long ago a moment was, in at most four characters: `12s`, `5m`, `3h`, `90d`."""
+    if moment is None:
+        return None
+    seconds = max(0, int(((now or datetime.now(UTC)) - moment).total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], numbers: set[int], *, shows_status: bool = False) -> str:

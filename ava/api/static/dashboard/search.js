@@ -8,7 +8,19 @@ const NAMES = {
   error: "filter[error]", user: "filter[triggered_by]", by: "filter[triggered_by]", worker: "filter[worker_id]",
   status: "filter[status]", trigger: "filter[trigger]", priority: "filter[priority]", id: "filter[id]",
 };
-const PREFIXES = { wkr: "filter[worker_id]", usr: "filter[triggered_by]", sch: "filter[triggered_by]", key: "filter[triggered_by]" };
+/** What people call the values of a filter, by what the API calls them. */
+const VALUES = {
+  "filter[status]": { queued: ["waiting", "pending"], running: ["active", "started"], completed: ["success", "succeeded", "done", "ok"], failed: ["error", "failure"], cancelled: ["canceled", "revoked"] },
+  "filter[trigger]": { manual: ["api"], scheduled: ["schedule", "cron"], webhook: ["hook"], event: [] },
+  "filter[priority]": Object.fromEntries(Array.from({ length: 10 }, (_, place) => [String(place + 1), []])),
+};
+/** Ids that are made here have 26 digits; those of workers and users are any name. */
+const MADE = "[0-7][0-9a-hjkmnp-tv-z]{25}";
+const IDS = [
+  [/^wkr_[a-z0-9_]+$/, "filter[worker_id]"], [/^usr_[a-z0-9_]+$/, "filter[triggered_by]"],
+  [new RegExp(`^(?:sch|key)_${MADE}$`), "filter[triggered_by]"], [new RegExp(`^err_${MADE}$`), "filter[error_id]"],
+];
+const WORD = new RegExp(`(?:(${[...Object.keys(NAMES), "tag"].join("|")}):\\s*|input\\.([^\\s:="]+)[:=])?(?:"([^"]*)"|(\\S+))`, "gi");
 // Without `job_` or `…` before them, letters alone are a word.
 const ID = /^(?:job_…?|…|(?=.*\d))[0-9a-hjkmnp-tv-z]{4,26}$/i;
 const HINT = "A job's id or at least 4 digits of it, a part of an error, or error: user: worker: tag: input.path: status: priority:";
@@ -18,30 +30,58 @@ export function readSearch(text) {
   const found = {};
   const words = [];
   let isError = false;
-  for (const [, name, path, quoted, plain] of text.matchAll(/(?:([a-z]+):|input\.([^\s:="]+)[:=])?(?:"([^"]*)"|(\S+))/gi)) {
+  for (const [, name, path, quoted, plain] of text.matchAll(WORD)) {
     const value = quoted ?? plain;
     const tag = name?.toLowerCase() === "tag" ? /^([^=:]+)[=:](.+)$/.exec(value) : null;
     const key = NAMES[name?.toLowerCase()];
+    const id = name || quoted !== undefined ? null : IDS.find(([form]) => form.test(value));
     if (path) found[`filter[input.${path}]`] = value;
     // What follows without a name is of the error too: `error:no such channel`.
     else if (key === "filter[error]") {
       words.push(value);
       isError = true;
     } else if (tag) found[`filter[tag.${tag[1]}]`] = tag[2];
-    else if (key) found[key] = key === "filter[worker_id]" && !value.startsWith("wkr_") ? `wkr_${value}` : value;
+    else if (key) found[key] = valueOf(key, value);
     else if (name) words.push(`${name}:${value}`);
-    else if (PREFIXES[value.slice(0, 3)] && value[3] === "_") found[PREFIXES[value.slice(0, 3)]] = value;
-    else words.push(value);
+    else if (id) found[id[1]] = value;
+    else {
+      words.push(value);
+      isError ||= quoted !== undefined;
+    }
   }
   if (!isError && words.length === 1 && ID.test(words[0])) found["filter[id]"] = words[0];
   else if (words.length) found["filter[error]"] = words.join(" ");
   return found;
 }
 
+/** What the API calls a value. Throws an error that names the values that there are. */
+function valueOf(key, value) {
+  if (key === "filter[worker_id]" && !value.startsWith("wkr_")) return `wkr_${value}`;
+  const values = VALUES[key];
+  if (!values) return value;
+  const wanted = value.toLowerCase();
+  const found = Object.keys(values).find((each) => each === wanted || values[each].includes(wanted));
+  if (!found) throw new Error(`There is no ${key.slice(7, -1)} “${value}”: it is one of ${Object.keys(values).join(", ")}.`);
+  return found;
+}
+
+/** Whether digits that may be a part of an id, or of an error such as one of an order's number, are of an error. */
+async function isOfError(part, others) {
+  const [ids, errors] = await Promise.all(["filter[id]", "filter[error]"].map(async (name) =>
+    (await get("/v1/ava/jobs", { query: { ...others, [name]: part, fields: "id", per_page: "1" } })).data.length));
+  // A number is rather a part of a text: five digits are in many ids by chance.
+  return errors && (!ids || /^\d+$/.test(part));
+}
+
 async function search(text) {
   const filters = readSearch(text);
   if (!Object.keys(filters).length) return;
-  if (filters["filter[id]"] && Object.keys(filters).length === 1) {
+  const { "filter[id]": part, ...others } = filters;
+  if (part && /^[0-9a-z]+$/i.test(part) && part.length < 26 && await isOfError(part, others)) {
+    location.hash = `#/jobs?${new URLSearchParams({ ...others, "filter[error]": part })}`;
+    return;
+  }
+  if (part && !Object.keys(others).length) {
     const { data } = await get("/v1/ava/jobs", { query: { ...filters, fields: "id", per_page: "2" } });
     if (data.length === 1) {
       location.hash = `#/jobs/${data[0].id}`;

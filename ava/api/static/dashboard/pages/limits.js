@@ -1,12 +1,15 @@
-// Limits: queues that are paused, what the limits of workers leave room for, and every limit of the installation.
+// Limits: queues that are paused, what is set for the tenant, what the limits of workers leave room for, and every limit
+// of the installation.
 
 import { get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { bytes, number } from "../format.js";
 import { ask, button, empty, field, heading, repeat, titles, when } from "../parts.js";
+import { askForLimits, pathOf, tenantFacts } from "../tenant_limits.js";
 
 export function open(main, { signal }) {
-  const isOperator = session.get().isOperator;
+  const { isOperator, tenant } = session.get();
+  const ofTenant = tenantFacts();
   const queues = h("ul", { class: "plain paused" });
   const shownQueues = new Keyed(queues, (paused) => paused.queue, (paused) => pausedLine(paused, isOperator, () => turn()));
   const noQueues = empty("No queue is paused.");
@@ -16,13 +19,15 @@ export function open(main, { signal }) {
   for (const none of [noQueues, noWorkers]) none.hidden = true;
   put(main, heading("Limits", isOperator ? button("Pause a queue …", () => askToPause(() => turn())) : null),
     h("section", {}, h("h2", { class: "section" }, "Paused queues"), queues, noQueues),
+    h("section", {}, h("div", { class: "row between" }, h("h2", { class: "section" }, "Tenant"), isOperator ? button("Change …", () => askForLimits(tenant, () => turn())) : null), ofTenant.element),
     h("section", {}, h("h2", { class: "section" }, "Workers"), h("p", { class: "muted" }, "Running and waiting jobs are those of your tenant."), workers, noWorkers),
     h("section", {}, h("h2", { class: "section" }, "Installation"), limits));
 
   const turn = repeat(signal, 4, async () => {
-    const [found, ofWorkers, all] = await Promise.all([
-      get("/v1/ava/queues", { signal }), get("/v1/ava/limits/workers", { signal }), get("/v1/ava/limits", { signal }),
+    const [found, own, ofWorkers, all] = await Promise.all([
+      get("/v1/ava/queues", { signal }), get(pathOf(tenant), { signal }), get("/v1/ava/limits/workers", { signal }), get("/v1/ava/limits", { signal }),
     ]);
+    ofTenant.update(own.data);
     shownQueues.show(found.data.paused_queues);
     shownWorkers.show(ofWorkers.data);
     shownLimits.show(all.data);

@@ -3,7 +3,8 @@
 import { get } from "../api.js";
 import { h, Keyed, say } from "../dom.js";
 import { number } from "../format.js";
-import { empty, heading, put, repeat, titles } from "../parts.js";
+import { button, empty, heading, put, repeat, titles } from "../parts.js";
+import { askForLimits } from "../tenant_limits.js";
 
 const COLUMNS = [["Waiting", "waiting"], ["Scheduled", "scheduled"], ["Running", "running"], ["Failed", "failed"], ["Completed", "completed"], ["Cancelled", "cancelled"], ["Share", "share"]];
 /** Waiting and running jobs are counted up to this many. */
@@ -21,7 +22,7 @@ export function open(main, { signal, query }) {
   put(main, heading("Tenants"),
     h("p", { class: "muted" }, "Failed, completed and cancelled are those of the last hour; the share is that of the time that all jobs which ended then have run. A tenant opens its jobs."),
     h("div", { class: "table tenants", role: "table", "aria-label": "Tenants" },
-      titles(["Tenant", ...COLUMNS.map(([title]) => title)]), body), none, more);
+      titles(["Tenant", ...COLUMNS.map(([title]) => title), ""]), body), none, more);
   let shown = null;
   repeat(signal, 4, async () => {
     const { data, pagination } = await get("/v1/ava/tenants", { query: Object.fromEntries(query), signal });
@@ -40,7 +41,8 @@ function row(load) {
   put(cells.find((cell) => cell.name === "failed").element, failed);
   return {
     element: h("div", { role: "row", "data-tenant": load.tenant_id },
-      h("span", { role: "cell", class: "first" }, h("a", { href: link(""), class: "mono" }, load.tenant_id)), cells.map((cell) => cell.element)),
+      h("span", { role: "cell", class: "first" }, h("a", { href: link(""), class: "mono" }, load.tenant_id)), cells.map((cell) => cell.element),
+      h("span", { role: "cell" }, button("Limits …", () => askForLimits(load.tenant_id), { kind: "quiet", "aria-label": `Limits of ${load.tenant_id}` }))),
     update(next) {
       for (const { name, element } of cells) {
         if (name === "share") {
