@@ -85,7 +85,7 @@ ha: $(READY) ## Let servers and processes fail over under load and check the out
 	@tools/servers.sh redis rabbitmq pgbouncer patroni etcd
 	@$(BIN)/python -m chaos.ha $(ARGS)
 
-hostile: $(READY) ## Run an honest tenant beside one that attacks in every known way; five minutes (ARGS="--seconds 30")
+hostile: $(READY) ## Run an honest tenant beside one that attacks in every known way; seven minutes (ARGS="--seconds 30")
 	@tools/servers.sh redis
 	@$(BIN)/python -m chaos.tenants $(ARGS)
 

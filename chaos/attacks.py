@@ -21,7 +21,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-__all__ = ["ATTACKS", "TENANT", "Attacker"]
+__all__ = ["ATTACKS", "STORM", "TENANT", "Attacker"]
 
 TENANT = "ten_hostile"
 _SECONDS = 30
@@ -38,6 +38,8 @@ _LATER = json.dumps(
 _LONG = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 3600}, "priority": 1}).encode()
 _WORDY = json.dumps({"worker_id": "wkr_wordy", "input": {"lines": 20_000}}).encode()
 _BULK = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "b" * 20_000}}] * 100}).encode()
+#: More than the processes run until the next one comes.
+_URGENT = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0.05}, "priority": 1}] * 200}).encode()
 _LEAKY = json.dumps({"worker_id": "wkr_leaky", "input": {"secrets": 64}}).encode()
 #: 64 secrets of 8 KiB, each with what every quoting changes.
 _SECRETS = json.dumps(
@@ -76,7 +78,7 @@ class Attacker:
     def _repeat(self, name: str) -> None:
         while not self.is_over:
             try:
-                ATTACKS[name](self, self.statuses[name])
+                _KNOWN[name](self, self.statuses[name])
             except (OSError, http.client.HTTPException) as error:
                 self.statuses[name][type(error).__name__] += 1
                 time.sleep(0.1)
@@ -265,6 +267,12 @@ def _costly_schemas(attacker: Attacker, statuses: Counter[str]) -> None:
     statuses[str(status)] += 1
 
 
+def _storm(attacker: Attacker, statuses: Counter[str]) -> None:
+    status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", _URGENT)
+    statuses[str(status)] += 1
+    time.sleep(0.5)
+
+
 def _refused_writes(attacker: Attacker, statuses: Counter[str]) -> None:
     status, _ = attacker.send("POST", "/v1/ava/jobs", b"{}", role="tenant-user")
     statuses[str(status)] += 1
@@ -305,6 +313,9 @@ ATTACKS: dict[str, Callable[[Attacker, Counter[str]], Any]] = {
     "refused writes": _refused_writes,
     "expensive reads": _expensive_reads,
 }
+#: The attack of `chaos.storm`, which the others would hold up.
+STORM = "a storm of priority 1"
+_KNOWN = ATTACKS | {STORM: _storm}
 
 
 def main() -> int:

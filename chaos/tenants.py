@@ -1,7 +1,8 @@
 """An honest tenant beside a hostile one on `ava up`: `python -m chaos.tenants [--seconds 120]`.
 
-The hostile tenant does all of `chaos.attacks` at once. Then the honest one is alone, on a new system. It prints a table
-of what the honest one noticed, and exits with 1 if a condition does not hold.
+The hostile tenant does all of `chaos.attacks` at once. Then the honest one is alone, on a new system, and then beside a
+storm of priority 1 (`chaos.storm`). It prints tables of what the honest one noticed, and exits with 1 if a condition
+does not hold.
 
 The attacks come from this machine, but their own work is not the system's. So the CPU time that they and the samples of
 the processes' memory took is burned again, at the same priority, while the honest tenant is alone.
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ava.local.start import free_port
@@ -32,9 +34,11 @@ from harness.servers.receiver import Receiver
 from harness.servers.server import private_folder
 from harness.system import ROOT
 
-__all__ = ["Condition", "Outcome", "run"]
+__all__ = ["PROCESSES", "SECRET", "Condition", "Outcome", "honest_tenant", "p99", "run"]
 
 SECRET = "of-the-hostile-suite"
+#: The processes of the node.
+PROCESSES = 4
 #: The tenant's own limits, as an operator sets them where tenants share nodes.
 ENVIRON = {
     "AVA_HANDLERS": "chaos.tenant_handlers",
@@ -119,8 +123,8 @@ class _Honest:
         status, record = self._send("POST", "/v1/webhooks", fields)
         assert status == 201, record
 
-    def work(self, seconds: float) -> _Figures:
-        """Trigger jobs for some seconds, and wait for all of them and their webhooks."""
+    def work(self, seconds: float, *, patience: float = _PATIENCE) -> _Figures:
+        """Trigger jobs for some seconds, and wait for all of them and their webhooks, up to `patience` seconds each."""
         figures, job_ids = _Figures(seconds=seconds), []
         end, due = time.monotonic() + seconds, time.monotonic()
         while time.monotonic() < end:
@@ -133,12 +137,12 @@ class _Honest:
                 figures.refused += 1
             due += _PACE
             time.sleep(max(0.0, due - time.monotonic()))
-        self._await_ends(job_ids, figures)
-        self._await_webhooks(job_ids, figures)
+        self._await_ends(job_ids, figures, patience)
+        self._await_webhooks(job_ids, figures, patience)
         return figures
 
-    def _await_ends(self, job_ids: list[str], figures: _Figures) -> None:
-        deadline = time.monotonic() + _PATIENCE
+    def _await_ends(self, job_ids: list[str], figures: _Figures, patience: float) -> None:
+        deadline = time.monotonic() + patience
         for job_id in job_ids:
             left = max(1, min(10, int(deadline - time.monotonic())))
             _, body = self._send("GET", f"/v1/ava/jobs/{job_id}?wait={left}")
@@ -151,8 +155,8 @@ class _Honest:
                 figures.unfinished += len(job_ids) - len(figures.starts) - figures.unfinished
                 return
 
-    def _await_webhooks(self, job_ids: list[str], figures: _Figures) -> None:
-        wanted, deadline = set(job_ids), time.monotonic() + _PATIENCE
+    def _await_webhooks(self, job_ids: list[str], figures: _Figures, patience: float) -> None:
+        wanted, deadline = set(job_ids), time.monotonic() + patience
         arrived: dict[str, float] = {}
         while time.monotonic() < deadline and len(arrived) < len(wanted) - figures.unfinished:
             for each in list(self._receiver.received):
@@ -176,7 +180,7 @@ class _Honest:
 
 
 @contextmanager
-def _up(folder: Path) -> Iterator[tuple[int, int, Path]]:
+def _up(folder: Path, environ: Mapping[str, str]) -> Iterator[tuple[int, int, Path]]:
     """A ready `ava up`: its port, its process id and its output."""
     port, log = free_port(), folder / "up.log"
     command = (sys.executable, "-m", "ava.cli.main", "up", "--port", str(port), "--data-dir", str(folder / "data"))
@@ -185,7 +189,11 @@ def _up(folder: Path) -> Iterator[tuple[int, int, Path]]:
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            (*command, "--concurrency", "4"), cwd=ROOT, env={**inherited, **ENVIRON}, stdout=output, stderr=output
+            (*command, "--concurrency", str(PROCESSES)),
+            cwd=ROOT,
+            env={**inherited, **ENVIRON, **environ},
+            stdout=output,
+            stderr=output,
         )
     try:
         wait_until(lambda: "AVA ready" in log.read_text(), seconds=90, what=lambda: f"it is ready:\n{log.read_text()}")
@@ -204,7 +212,7 @@ def run(seconds: float, *, attacks: Sequence[str] = (), compares: bool = True) -
     `compares`: the honest tenant is measured alone too, so that durations can be compared.
     """
     outcome = Outcome()
-    with _honest() as (honest, pid, log):
+    with honest_tenant() as (honest, pid, log):
         watched = WatchedProcesses(pid, log)
         command = (sys.executable, "-m", "chaos.attacks", str(honest.port), SECRET, str(seconds), *attacks)
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as attacker:
@@ -223,10 +231,10 @@ def run(seconds: float, *, attacks: Sequence[str] = (), compares: bool = True) -
 
 
 @contextmanager
-def _honest() -> Iterator[tuple[_Honest, int, Path]]:
-    """The honest tenant of a new system, with the system's process id and output."""
+def honest_tenant(environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[_Honest, int, Path]]:
+    """The honest tenant of a new system, with the system's process id and output. `environ` has further settings."""
     receiver = Receiver()
-    with private_folder() as folder, _up(folder) as (port, pid, log):
+    with private_folder() as folder, _up(folder, environ) as (port, pid, log):
         honest = _Honest(port, receiver)
         honest.register()
         honest.work(2)
@@ -235,7 +243,7 @@ def _honest() -> Iterator[tuple[_Honest, int, Path]]:
 
 
 def _alone(seconds: float, cpu_share: float) -> _Figures:
-    with _honest() as (honest, _, _):
+    with honest_tenant() as (honest, _, _):
         burner = subprocess.Popen((sys.executable, "-c", _BURN, str(cpu_share)))
         try:
             return honest.work(seconds)
@@ -246,7 +254,7 @@ def _alone(seconds: float, cpu_share: float) -> _Figures:
 
 def _durations(alone: _Figures, beside: _Figures) -> Iterator[Condition]:
     for name, factor in (("triggers", _MAX_TRIGGER), ("starts", _MAX_START)):
-        before, after = _p99(getattr(alone, name)), _p99(getattr(beside, name))
+        before, after = p99(getattr(alone, name)), p99(getattr(beside, name))
         shown = f"{name} p99"
         yield Condition(
             name=shown, alone=f"{before * 1000:.0f} ms", beside=f"{after * 1000:.0f} ms", allowed=f"{factor} times",
@@ -286,7 +294,8 @@ def _at(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _p99(values: list[float]) -> float:
+def p99(values: list[float]) -> float:
+    """Returns the 99th percentile; without values infinity."""
     return sorted(values)[int(0.99 * (len(values) - 1))] if values else float("inf")
 
 
@@ -314,7 +323,14 @@ def main() -> int:
     options = parser.parse_args()
     outcome = run(options.seconds, attacks=options.attack)
     print(table(outcome))
-    return int(bool(outcome.failed))
+    if options.attack:
+        return int(bool(outcome.failed))
+    # It measures with what is here.
+    from chaos import storm
+
+    storms = storm.run(options.seconds)
+    print("", storm.table(storms), sep="\n")
+    return int(bool(outcome.failed) or not all(each.holds for each in storms))
 
 
 if __name__ == "__main__":

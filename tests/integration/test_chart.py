@@ -137,6 +137,20 @@ def test_a_node_drains_as_long_as_the_longest_time_out(tmp_path: Path) -> None:
     assert "replicas" not in deployment
 
 
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [
+        ({"worker": {"replicas": 3, "concurrency": 8}}, "18"),
+        ({"worker": {"replicas": 1, "concurrency": 1}}, "1"),
+        # What may be started counts, and not what runs at first.
+        ({"worker": {"concurrency": 4, "autoscaling": {"kind": "keda", "maxReplicas": 40}}}, "120"),
+        ({"settings": {"AVA_TENANT_MAX_RUNNING": "0"}}, "0"),
+    ],
+)
+def test_a_tenant_may_run_three_quarters_of_the_processes(tmp_path: Path, values: object, limit: str) -> None:
+    assert _render(tmp_path, values)["ConfigMap ava-jobs"]["data"]["AVA_TENANT_MAX_RUNNING"] == limit  # type: ignore[index]
+
+
 def test_the_example_for_ingress_nginx_agrees_with_the_limits_of_the_api(tmp_path: Path) -> None:
     text = (CHART / "values.yaml").read_text()
     (annotation,) = re.findall(r"^    # (nginx\.ingress\S+/limit-connections: .+)$", text, re.MULTILINE)

@@ -262,8 +262,16 @@ def test_settings_that_compose_passes_without_a_value_count_as_not_set() -> None
     text = (ROOT / "docker-compose.yml").read_text()
     empty = dict.fromkeys(re.findall(r"^ +(AVA_\w+): \$\{\1:-\}$", text, re.MULTILINE), "")
     servers = {"DATABASE_URL": "postgresql://ava@localhost/ava", "BROKER_URL": "redis://localhost"}
-    assert {"AVA_TENANT_MAX_RUNNING", "AVA_OUTBOUND_DENY", "AVA_BROKER_CA", "AVA_MESSAGE_KEY"} <= empty.keys()
+    assert {"AVA_TENANT_MAX_STREAMS", "AVA_OUTBOUND_DENY", "AVA_BROKER_CA", "AVA_MESSAGE_KEY"} <= empty.keys()
     assert load(servers | empty) == load(servers)
+
+
+def test_a_tenant_may_run_three_quarters_of_the_processes_that_compose_starts() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    (processes,) = re.findall(r"\$\{WORKER_PROCESSES:-(\d+)\}", str(services["worker"]["command"]))
+    for service in ("api", "dispatcher"):
+        limit = services[service]["environment"]["AVA_TENANT_MAX_RUNNING"]
+        assert limit == f"${{AVA_TENANT_MAX_RUNNING:-{int(processes) * 3 // 4}}}"
 
 
 def test_every_image_is_named_by_its_digest_and_can_be_replaced() -> None:

@@ -82,6 +82,7 @@ func functions(all *template.Template) template.FuncMap {
 			}
 			return made, nil
 		},
+		"div": func(whole, part any) int64 { return integer(whole) / integer(part) },
 		"include": func(name string, scope any) (string, error) {
 			var out strings.Builder
 			err := all.ExecuteTemplate(&out, name, scope)
@@ -96,6 +97,19 @@ func functions(all *template.Template) template.FuncMap {
 			return strings.Join(texts, between)
 		},
 		"list": func(values ...any) []any { return values },
+		"max": func(first, second any) int64 {
+			if integer(first) > integer(second) {
+				return integer(first)
+			}
+			return integer(second)
+		},
+		"mul": func(values ...any) int64 {
+			product := int64(1)
+			for _, value := range values {
+				product *= integer(value)
+			}
+			return product
+		},
 		"nindent": func(spaces int, value string) string {
 			pad := "\n" + strings.Repeat(" ", spaces)
 			return pad + strings.ReplaceAll(value, "\n", pad)

@@ -17,11 +17,24 @@ app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVe
 {{- end -}}
 {{- end }}
 
+{{/* Three quarters of the processes; where nodes are scaled, of the most that may be started. */}}
+{{- define "ava.mostOfProcesses" -}}
+{{- $nodes := .Values.worker.replicas }}
+{{- if ne .Values.worker.autoscaling.kind "none" }}
+{{- $nodes = .Values.worker.autoscaling.maxReplicas }}
+{{- end }}
+{{- max 1 (div (mul 3 $nodes .Values.worker.concurrency) 4) }}
+{{- end }}
+
 {{/* The settings that follow from other values. */}}
 {{- define "ava.settings" -}}
 AVA_HEALTH_PORT: "9100"
 AVA_HEALTH_HOST: 0.0.0.0
 AVA_DRAIN_SECONDS: {{ .Values.longestTimeoutSeconds | int | quote }}
+{{- if not .Values.settings.AVA_TENANT_MAX_RUNNING }}
+# The order is exact across tenants too: without this limit a storm of priority 1 of one tenant holds every process.
+AVA_TENANT_MAX_RUNNING: {{ include "ava.mostOfProcesses" . | quote }}
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 {{ $name }}: {{ $value | quote }}
 {{- end }}
