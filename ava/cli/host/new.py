@@ -15,6 +15,7 @@ def new(folder: Path) -> None:
     """Create a project with a handler, its tests and a Dockerfile in FOLDER."""
     from ava.local import project
 
-    for file in project.create(folder):
+    files = project.create(folder)
+    for file in files:
         click.echo(f"{folder / file}")
-    click.echo(f"\nNext: cd {folder} && pip install -e '.[dev]' && pytest")
+    click.echo(f"\nNext: cd {folder} && ava dev {files[0]}\nIts tests: pip install -e '.[dev]' && pytest")
