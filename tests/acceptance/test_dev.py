@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from ava.local.program import ava_argv
 from harness.polling import wait_until
 from harness.servers.server import private_folder
-from tests.acceptance.up_process import Up, ava_command, environment
+from tests.acceptance.up_process import Up, environment
 
 _HANDLERS = """
 import os
@@ -79,7 +80,7 @@ def _assert_that_a_node_which_joins_has_its_handlers(folder: Path) -> None:
     log = folder / "node.log"
     with log.open("wb") as output:
         node = subprocess.Popen(
-            ava_command("worker", "-c", "1"), cwd=folder, env=environment(), stdout=output, stderr=output
+            ava_argv("worker", "-c", "1"), cwd=folder, env=environment(), stdout=output, stderr=output
         )
     try:
         wait_until(lambda: "my_handlers declares wkr_greet" in log.read_text(), seconds=30, what=log.read_text)

@@ -45,15 +45,19 @@ def _totals(api: Api, data: dict[str, Any]) -> dict[str, int]:
     return {name: sum(minute[name] for minute in data["minutes"]) for name in ("completed", "failed", "cancelled")}
 
 
+def _put_off(api: Api, *, priority: int) -> None:
+    """As a node without the handler, or the handler, puts off the jobs of a priority that have no time of their own."""
+    api.execute(
+        "UPDATE jobs SET waits_for = 'date', run_at = now() + interval '1 h', run_no = 1, published_at = NULL"
+        f" WHERE priority = {priority} AND waits_for IS NULL"
+    )
+
+
 def test_queued_jobs_are_counted_by_priority_and_scheduled_ones_separately(api: Api) -> None:
     for priority in (1, 1, 5):
         api.trigger(priority=priority)
     api.trigger(scheduled_at=LATER)
-    # Its retry waits; a time of its own it has not.
-    api.execute(
-        "UPDATE jobs SET waits_for = 'date', run_at = now() + interval '1 h', run_no = 1, attempt = 1"
-        " WHERE priority = 5 AND waits_for IS NULL"
-    )
+    _put_off(api, priority=5)
     data = _overview(api)
     assert data["queued"] == 4
     assert data["scheduled"] == 1
@@ -319,8 +323,7 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
         api.trigger(headers={"x-tenant-id": tenant})
     api.trigger(headers={"x-tenant-id": "ten_a"}, scheduled_at=LATER)
     api.trigger(headers={"x-tenant-id": "ten_a"}, priority=9)
-    # A node without its handler has put it off.
-    api.execute("UPDATE jobs SET waits_for = 'date', run_at = now() + interval '5 s', run_no = 1 WHERE priority = 9")
+    _put_off(api, priority=9)
     api.execute(
         """UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now(),
                cancelled_by = 'usr_b'

@@ -91,6 +91,23 @@ def test_a_column_without_values_is_left_out(capsys: pytest.CaptureFixture[str])
     assert "NAME" in _printed(capsys, "wide", [Thing(name=None)])[0]
 
 
+@pytest.mark.usefixtures("terminal_of_80")
+def test_a_sentence_that_has_no_room_beside_the_others_has_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = (*COLUMNS[:-1], Column(title="ERROR", value=lambda thing: thing.output, min_width=8, may_be_below=True))
+    things = [Thing(output="E: " + "x" * 100), Thing(output=None), Thing(output="E: short")]
+
+    def lines() -> list[str]:
+        RecordPrinter(format=OutputFormat.TABLE).records(things, columns)
+        return capsys.readouterr().out.splitlines()
+
+    assert [line[:31].strip() for line in lines()] == ["ID", ID, "E: " + "x" * 26, ID, ID, "E: short"]
+    assert lines()[2] == f"  E: {'x' * 74}…"
+    monkeypatch.setenv("COLUMNS", "200")
+    assert [line.split()[-1] for line in lines()] == ["ERROR", "x" * 100, "-", "short"]
+
+
 def test_no_records_are_a_sentence_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     RecordPrinter(format=OutputFormat.TABLE).records([], COLUMNS, empty="No things match.")
     captured = capsys.readouterr()

@@ -21,8 +21,7 @@ _COLUMNS = (
     Column(title="WORKER", value=lambda group: group.worker_id, min_width=8),
     Column(title="JOBS", value=lambda group: group.count),
     Column(title="LAST", value=lambda group: ago(group.last_seen_at)),
-    # It is what people read, so that the worker is cut before it.
-    Column(title="ERROR", value=lambda group: f"{group.kind}: {group.message}", min_width=24),
+    Column(title="ERROR", value=lambda group: f"{group.kind}: {group.message}", min_width=8, may_be_below=True),
     Column(title="STATUS", value=lambda group: group.status, is_wide=True),
     Column(title="FIRST SEEN", value=lambda group: group.first_seen_at, is_wide=True),
     Column(title="LAST SEEN", value=lambda group: group.last_seen_at, is_wide=True),

@@ -40,7 +40,7 @@ _COLUMNS = (
     Column(title="CREATED", value=lambda job: job.created_at),
     Column(title="RAN", value=lambda job: milliseconds(job.duration_ms), is_wide=True),
     Column(title="ATTEMPT", value=lambda job: f"{job.attempt} of {job.max_attempts}", is_wide=True),
-    Column(title="ERROR", value=lambda job: job.error, min_width=8, is_optional=True),
+    Column(title="ERROR", value=lambda job: job.error, min_width=8, is_optional=True, may_be_below=True),
 )
 #: A run with its number.
 _RUN_COLUMNS = (

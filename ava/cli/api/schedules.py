@@ -33,7 +33,7 @@ _FIRING_COLUMNS = (
     Column(title="AT", value=lambda firing: firing.at, is_wide=True),
     Column(title="OUTCOME", value=lambda firing: firing.outcome),
     Column(title="JOB", value=lambda firing: firing.job_id, is_optional=True),
-    Column(title="REASON", value=lambda firing: firing.reason, min_width=12, is_optional=True),
+    Column(title="REASON", value=lambda firing: firing.reason, min_width=12, is_optional=True, may_be_below=True),
 )
 _SLOT_COLUMNS = (
     Column(title="SLOT", value=lambda slot: slot.slot),

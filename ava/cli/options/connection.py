@@ -13,7 +13,7 @@ import click
 from ava.errors import CallFailed, SettingsError
 
 if TYPE_CHECKING:
-    from ava.client import Client
+    from ava.client import ApiError, Client
     from ava.settings import ClientSettings
 
 __all__ = ["connect", "connected", "profile_option"]
@@ -59,15 +59,15 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def run(**arguments: Any) -> Any:
-        from ava.client import ApiNotFound, ClientError
+        from ava.client import ApiNotFound, ApiRefused, ClientError
 
         rest = {name: value for name, value in arguments.items() if name not in _NAMES}
         try:
             with connect(click.get_current_context()) as client:
                 try:
                     return command(client, **rest)
-                except ApiNotFound as error:
-                    raise CallFailed(f"{error}{_similar_worker(client, rest)}") from error
+                except (ApiNotFound, ApiRefused) as error:
+                    raise CallFailed(f"{error}{_similar_worker(client, error, rest)}") from error
         except ClientError as error:
             raise CallFailed(str(error)) from error
 
@@ -76,12 +76,13 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _similar_worker(client: Client, arguments: Mapping[str, Any]) -> str:
+def _similar_worker(client: Client, error: ApiError, arguments: Mapping[str, Any]) -> str:
     """Returns a question that names the worker whose id is like that of a command; empty if there is none."""
-    from ava.client import ClientError
+    from ava.client import ApiNotFound, ClientError
     from ava.domain.near_names import did_you_mean
 
-    if (worker_id := arguments.get("worker_id")) is None:
+    worker_id = arguments.get("worker_id")
+    if worker_id is None or not (isinstance(error, ApiNotFound) or "worker_id" in error.fields):
         return ""
     try:
         return did_you_mean(worker_id, (worker.id for worker in client.workers()))

@@ -16,6 +16,8 @@ __all__ = ["Column", "ago", "fit", "milliseconds", "print_table", "table_lines"]
 
 _GAP = "  "
 _ABSENT = "-"
+#: The fewest characters of a sentence that are worth a place in a row.
+_MIN_BESIDE = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Column:
     is_wide: bool = False
     #: It is left out of a table in which no record has a value.
     is_optional: bool = False
+    #: Where it would be cut to less than `_MIN_BESIDE`, it has a line of its own below each record that has a value.
+    may_be_below: bool = False
 
 
 def print_table(columns: Sequence[Column], records: Iterable[Any], *, is_wide: bool = False) -> None:
@@ -53,11 +57,30 @@ def table_lines(columns: Sequence[Column], records: Iterable[Any], *, is_wide: b
     titles = [_title(column, number, values) for number, column in enumerate(columns)]
     rows = [[_text(value, is_wide) for value in row] for row in values]
     widths = [max(map(width_of, cells)) for cells in zip(titles, *rows, strict=True)]
+    beside, below = list(range(len(columns))), list[int]()
     if not is_wide:
-        widths = fit(widths, [column.min_width for column in columns], terminal_width())
-    numbers = {number for number in range(len(columns)) if _is_numeric(number, values)}
-    shown = [_line(row, widths, numbers, shows_status=True) for row in rows]
-    return [click.style(_line(titles, widths, numbers), bold=True), *shown]
+        beside, below, widths = _fitted(columns, widths)
+    numbers = {place for place, number in enumerate(beside) if _is_numeric(number, values)}
+    lines = [click.style(_line([titles[number] for number in beside], widths, numbers), bold=True)]
+    for row in rows:
+        lines.append(_line([row[number] for number in beside], widths, numbers, shows_status=True))
+        sentences = [row[number] for number in below if row[number] != _ABSENT]
+        lines += [f"{_GAP}{cut(sentence, terminal_width() - len(_GAP))}" for sentence in sentences]
+    return lines
+
+
+def _fitted(columns: Sequence[Column], widths: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    """Returns the numbers of the columns of a row, those of the columns below it, and the widths of the first."""
+    bounds = [column.min_width for column in columns]
+    fitting = fit(widths, bounds, terminal_width())
+    below = [
+        number
+        for number, column in enumerate(columns)
+        if column.may_be_below and fitting[number] < min(widths[number], _MIN_BESIDE)
+    ]
+    beside = [number for number in range(len(columns)) if number not in below]
+    kept = fit([widths[number] for number in beside], [bounds[number] for number in beside], terminal_width())
+    return beside, below, kept
 
 
 def fit(widths: Sequence[int], min_widths: Sequence[int | None], max_width: int) -> list[int]:
@@ -66,7 +89,7 @@ def fit(widths: Sequence[int], min_widths: Sequence[int | None], max_width: int)
     The widest of the columns that may be cut is cut first.
     """
     fitting = list(widths)
-    excess = sum(fitting) + len(_GAP) * (len(fitting) - 1) - max_width
+    excess = _width(fitting) - max_width
     while excess > 0:
         room = [
             (width, number)
@@ -78,6 +101,11 @@ def fit(widths: Sequence[int], min_widths: Sequence[int | None], max_width: int)
         fitting[max(room)[1]] -= 1
         excess -= 1
     return fitting
+
+
+def _width(widths: Sequence[int]) -> int:
+    """Returns the characters of a line."""
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
 def milliseconds(count: int | float | None) -> str | None:
