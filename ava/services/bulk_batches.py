@@ -16,6 +16,7 @@ from ava.services.revokes import revoke_all
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations
 from ava.store.jobs.moves import cancel
+from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.reads import batches
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditRecord
@@ -92,8 +93,11 @@ class BulkBatches:
             before_id=operation.before_id,
             among=operation.kind.statuses,
         )
-        asked = [(operation.tenant_id, job_id, operation.created_by) for job_id in found.job_ids]
-        cancelled = cancel.cancel_each(connection, asked)
+        requests = [
+            CancelRequest(tenant_id=operation.tenant_id, job_id=job_id, cancelled_by=operation.created_by)
+            for job_id in found.job_ids
+        ]
+        cancelled = cancel.cancel_each(connection, requests)
         moved = bulk_operations.move(
             connection,
             operation,

@@ -248,7 +248,9 @@ CREATE TABLE jobs (
                  AND (waits_for <> 'permit' OR limit_key IS NOT NULL)
                  AND (waits_for <> 'earlier_job' OR earlier_job_id IS NOT NULL) END),
     CONSTRAINT failed_has_an_error CHECK (status <> 'failed' OR error IS NOT NULL),
-    CONSTRAINT error_of_a_failed_or_cancelled_one CHECK (error IS NULL OR status IN ('failed', 'cancelled')),
+    -- The error of a cancel by the system is there from the request on.
+    CONSTRAINT error_of_a_failed_or_cancelled_one
+        CHECK (error IS NULL OR status IN ('failed', 'cancelled') OR cancel_requested_at IS NOT NULL),
     CONSTRAINT cancelled_was_asked CHECK (status <> 'cancelled' OR cancel_requested_at IS NOT NULL),
     CONSTRAINT attempt_within_its_most CHECK (attempt BETWEEN 0 AND max_attempts)
 ) WITH (fillfactor = 85,

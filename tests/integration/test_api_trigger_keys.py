@@ -84,7 +84,9 @@ def test_replace_cancels_a_queued_job_and_conflicts_with_one_that_has_just_start
     first = _id(_dedupe(api, "replace", tags={"a": "1"}))
     second = _id(_dedupe(api, "replace", input={"n": 2}))
     assert _statuses(api) == ["cancelled", "queued"]
-    assert api.get(f"{JOBS}/{first}").get_json()["data"]["cancelled_by"] == "usr_test"
+    replaced = api.get(f"{JOBS}/{first}").get_json()["data"]
+    assert (replaced["cancelled_by"], replaced["error"]) == (second, f"Replaced: {second} has its key")
+    assert replaced["cancel_requested_at"]
     api.execute(f"{START} WHERE status = 'queued'")
     error = error_of(_dedupe(api, "replace"), 409, "resource_conflict")
     assert second in error["message"]

@@ -99,8 +99,9 @@ def test_cancel_running_cancels_the_last_job_on_behalf_of_the_schedule(scheduled
     scheduled.fire(2)
     scheduled.start_last(schedule)
     scheduled.fire(3)
-    assert scheduled.jobs("status, cancelled_by, cancel_requested_at IS NOT NULL") == [
-        ("cancelled", schedule.id, True),
-        ("running", schedule.id, True),
-        ("queued", None, False),
+    error = f"OverlapCancelled: the next job of {schedule.id} came"
+    assert scheduled.jobs("status, cancelled_by, cancel_requested_at IS NOT NULL, error") == [
+        ("cancelled", schedule.id, True, error),
+        ("running", schedule.id, True, error),
+        ("queued", None, False, None),
     ]

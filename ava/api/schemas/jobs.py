@@ -275,7 +275,13 @@ class JobRecord(Schema):
         metadata={"description": "Milliseconds from its last start to its end."},
     )
     output = JsonText(attribute="output_json", allow_none=True, metadata={"description": "What its handler returned."})
-    error = Text(allow_none=True, metadata={"description": "`Kind: reason` in one line, if the job failed."})
+    error = Text(
+        allow_none=True,
+        metadata={
+            "description": "`Kind: reason` in one line, if the job failed or the system cancelled it (`Expired`, "
+            "`Replaced`, `OverlapCancelled`); null of a job that a caller cancelled."
+        },
+    )
     scheduled_at = Instant(allow_none=True)
     attempt = WholeNumber(
         minimum=0, maximum=6, metadata={"description": "The number of the current or last attempt; 0 before the first."}
@@ -286,8 +292,8 @@ class JobRecord(Schema):
         *_MAKERS,
         allow_none=True,
         metadata={
-            "description": "The user or API key that cancelled it, or the schedule whose next firing did "
-            "(`cancel_running`)."
+            "description": "The user or API key that cancelled it; the schedule whose next firing did "
+            "(`cancel_running`); the job that replaced it (`dedupe`). Null of a job that expired."
         },
     )
     progress = JsonText(

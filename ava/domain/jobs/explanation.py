@@ -112,8 +112,14 @@ def _sentence(facts: Facts) -> str:
     if job.status is Status.FAILED:
         return f"failed at {format_time(job.completed_at)} in attempt {job.attempt} of {job.max_attempts}: {job.error}"
     if job.status is Status.CANCELLED:
-        return f"cancelled by {job.cancelled_by} at {format_time(job.completed_at)}"
+        return _why_cancelled(job)
     return f"completed at {format_time(job.completed_at)} after {job.duration_ms} ms"
+
+
+def _why_cancelled(job: Job) -> str:
+    by = "" if job.cancelled_by is None else f" by {job.cancelled_by}"
+    why = "" if job.error is None else f": {job.error}"
+    return f"cancelled{by} at {format_time(job.completed_at)}{why}"
 
 
 def _why_paused(facts: Facts) -> str | None:
@@ -191,7 +197,9 @@ def _why_running(facts: Facts) -> str:
     where = f"running on node {facts.node_name or 'unknown'} since {format_time(job.started_at)}"
     said = f"{where}, attempt {job.attempt} of {job.max_attempts}"
     if job.cancel_requested_at is not None:
-        said += f"; {job.cancelled_by} asked to cancel it at {format_time(job.cancel_requested_at)}"
+        who = "the system" if job.cancelled_by is None else job.cancelled_by
+        said += f"; {who} asked to cancel it at {format_time(job.cancel_requested_at)}"
+        said += "" if job.error is None else f" ({job.error})"
     silent = facts.node_silent_seconds
     if silent is not None and silent > facts.node_dead_after_seconds:
         said += f"; the node has been silent for {_span(silent)}, so the job is about to be rescued"

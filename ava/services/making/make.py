@@ -138,7 +138,7 @@ class _Call:
             self._settle(trigger_keys.move_debounced(self.connection, keyed))
         self._admit()
         if keyed:
-            trigger_keys.cancel_replaced(self.connection, self._part(keyed))
+            self._settle(trigger_keys.cancel_replaced(self.connection, self._part(keyed)))
         stored = make.insert(self.connection, list(self.left.values())) if self.left else []
         made = {entry: job for entry, job in zip(self.left, stored, strict=True) if job is not None}
         if keyed:

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import JobOrRefusal, NewJob
 from ava.domain.jobs.trigger_keys import DedupeMode
 from ava.errors import InvalidFields, JobStateConflict
 from ava.store.engine.database import Connection
 from ava.store.jobs.moves import cancel, debounce
+from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.reads import deduped
 
 __all__ = ["cancel_replaced", "find_earlier", "move_debounced", "repeated", "start_debounced"]
@@ -79,11 +81,26 @@ def _first_at(spec: JobSpec) -> datetime | None:
     return spec.scheduled_at - timedelta(seconds=spec.debounce.seconds)
 
 
-def cancel_replaced(connection: Connection, entries: _Entries) -> None:
-    """Cancel the queued jobs that deduped jobs replace."""
+def cancel_replaced(connection: Connection, entries: _Entries) -> dict[int, NewJob]:
+    """Cancel the queued jobs that deduped jobs replace. Returns these new jobs, with the ids that the others name."""
+    found: dict[int, NewJob] = {}
     replacing = {entry: new for entry, new in entries.items() if _mode(new.spec) is DedupeMode.REPLACE}
-    for (tenant_id, user_id), those in _by_user(replacing, kind="dedupe").items():
-        cancel.cancel_replaced(connection, tenant_id=tenant_id, user_id=user_id, keys=_keys(those))
+    for (tenant_id, _), those in _by_user(replacing, kind="dedupe").items():
+        locked = cancel.lock_replaced(connection, tenant_id=tenant_id, keys=_keys(those))
+        requests = [
+            CancelRequest(
+                tenant_id=tenant_id,
+                job_id=each.job_id,
+                cancelled_by=each.new_job_id,
+                error=system_cancel.replaced(each.new_job_id),
+            )
+            for each in locked.values()
+        ]
+        cancel.cancel_each(connection, requests)
+        for entry, new in those.items():
+            if new.spec.key in locked:
+                found[entry] = replace(new, uuid=locked[new.spec.key].new_uuid)
+    return found
 
 
 def find_earlier(connection: Connection, entries: _Entries) -> dict[int, JobOrRefusal]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import Job, Status
 from ava.domain.schedules.firing import DecidedTime, DueSchedule, FiringDecision, RunnableWorker
 from ava.domain.schedules.schedule_record import Overlap, Schedule
@@ -19,6 +20,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs.moves import cancel, park
+from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.moves.rules import IS_PARKED
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
@@ -208,5 +210,14 @@ def disabled(connection: Connection, decisions: Sequence[FiringDecision]) -> lis
 
 def cancel_jobs(connection: Connection, decisions: Collection[FiringDecision]) -> list[Job]:
     """Cancel the jobs that new firings replace, on behalf of their schedules. Returns them as they are then."""
-    asked = [(d.due.schedule, d.cancels_job_id) for d in decisions if d.cancels_job_id is not None]
-    return cancel.cancel_each(connection, [(schedule.tenant_id, job_id, schedule.id) for schedule, job_id in asked])
+    requests = [
+        CancelRequest(
+            tenant_id=decision.due.schedule.tenant_id,
+            job_id=decision.cancels_job_id,
+            cancelled_by=decision.due.schedule.id,
+            error=system_cancel.overlapped(decision.due.schedule.id),
+        )
+        for decision in decisions
+        if decision.cancels_job_id is not None
+    ]
+    return cancel.cancel_each(connection, requests)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import JobSpec, Status
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.trigger_keys import Debounce, Dedupe, DedupeMode, Keep
@@ -14,7 +15,7 @@ from ava.domain.schedules.schedule_record import CatchUp, Overlap, ScheduleSpec
 from ava.errors import JobNotFound, JobStateConflict
 from tests.integration.model import duty_rules, moves
 from tests.integration.model.cast import ACCOUNTS, PRIORITIES, TENANTS, WORKERS, World
-from tests.integration.model.expected import Expected
+from tests.integration.model.expected import REPLACING, Expected
 from tests.integration.model.history import DebouncedJob, History, NotNow, rule
 from tests.integration.model.recorder import Killed
 from tests.integration.model.state import DATE, EARLIER, PERMIT, WORKER, JobState
@@ -160,7 +161,9 @@ def _trigger_deduped(history: History, tenant: str, worker_id: str, mode: Dedupe
     if earlier is None:
         expected = Expected(new=[new])
     elif mode is DedupeMode.REPLACE and not earlier.is_running:
-        expected = Expected(jobs=Expected.of([moves.cancel(earlier, f"usr_{tenant}")]).jobs, new=[new])
+        # The id of the new job is not known yet.
+        replaced = moves.cancel(earlier, REPLACING, error=system_cancel.replaced(REPLACING))
+        expected = Expected(jobs=Expected.of([replaced]).jobs, new=[new])
     else:
         expected = Expected()
     is_refused = earlier is not None and mode is not DedupeMode.RETURN and not expected.new
@@ -318,7 +321,9 @@ def fire_schedules(history: History) -> None:
 
     def fired(job: JobState, world: World) -> Sequence[JobState | None]:
         return [
-            moves.cancel_once(job, job.triggered_by) if job.trigger == "scheduled" else None,
+            moves.cancel_once(job, job.triggered_by, error=system_cancel.overlapped(job.triggered_by))
+            if job.trigger == "scheduled"
+            else None,
             moves.return_earlier(job, world) if _is_free(jobs, job) else None,
         ]
 

@@ -161,7 +161,11 @@ class Driver:
 
     def cancel_batch(self, tenant: str, job_ids: Sequence[str]) -> None:
         with self.database.connect() as connection:
-            cancel.cancel_each(connection, [(tenant, job_id, caller(tenant).user_id) for job_id in job_ids])
+            user_id = caller(tenant).user_id
+            cancel.cancel_each(
+                connection,
+                [cancel.CancelRequest(tenant_id=tenant, job_id=job_id, cancelled_by=user_id) for job_id in job_ids],
+            )
 
     def operate(self, tenant: str, kind: str, job_filter: JobFilter) -> None:
         """Start an operation and run its batches."""

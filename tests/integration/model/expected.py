@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from ava.domain.jobs import system_cancel
 from tests.integration.model.cast import World
 from tests.integration.model.moves import Moves, closure, recall
 from tests.integration.model.state import JobState
 
 #: Seconds by which a moment may differ from the expected one, however busy the machine is.
 _TOLERANCE_SECONDS = 60.0
+
+
+#: Stands for the id of the job that the step makes.
+REPLACING = "job_new"
 
 
 class ModelError(AssertionError):
@@ -58,12 +63,20 @@ def compare(
             if after[id_] not in closure(job, world, expected.moves):
                 raise ModelError(_difference("no such move", job, after[id_]))
         else:
-            _compare(job, after[id_], expected.jobs.get(id_, job) if has_happened else job)
+            wanted = expected.jobs.get(id_, job) if has_happened else job
+            _compare(job, after[id_], _named(wanted, made))
     if expected.may_make is not None:
         for job in made:
             expected.may_make(job)
     elif has_happened:
         _compare_new(made, expected.new, was_killed=was_killed)
+
+
+def _named(wanted: JobState, made: list[JobState]) -> JobState:
+    """Returns what a job is to be, with the id of the job that replaces it."""
+    if wanted.cancelled_by != REPLACING or len(made) != 1:
+        return wanted
+    return replace(wanted, cancelled_by=made[0].id, error=system_cancel.replaced(made[0].id))
 
 
 def _compare(before: JobState, after: JobState, wanted: JobState) -> None:

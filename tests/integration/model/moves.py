@@ -164,16 +164,18 @@ def park_unclaimed(job: JobState, world: World, run: Run, *, lacks_handler: bool
     return park(job, DATE) if world.is_served(job.worker, job.queue) else park(job, NODE)
 
 
-def cancel(job: JobState, user: str) -> JobState | None:
+def cancel(job: JobState, by: str | None, *, error: str | None = None) -> JobState | None:
+    """`error`: of a cancel by the system."""
     if job.is_final:
         return None
-    asked = replace(job, is_cancel_asked=True, cancelled_by=job.cancelled_by or user)
-    return asked if job.is_running else _cancelled(asked)
+    if not job.is_cancel_asked:
+        job = replace(job, is_cancel_asked=True, cancelled_by=by, error=error)
+    return job if job.is_running else _cancelled(job)
 
 
-def cancel_once(job: JobState, user: str) -> JobState | None:
+def cancel_once(job: JobState, by: str | None, *, error: str | None = None) -> JobState | None:
     """As a batch cancels: a job that was asked already is left out."""
-    return None if job.is_cancel_asked else cancel(job, user)
+    return None if job.is_cancel_asked else cancel(job, by, error=error)
 
 
 def progress(job: JobState, run: Run, value: str | None) -> JobState | None:

@@ -206,7 +206,7 @@ MUTANTS = (
     ),
     Mutant(
         name="dedupe replaces the job of another worker",
-        statements=("cancel_replaced",),
+        statements=("lock_replaced",),
         old="tenant_id = %(tenant_id)s AND worker_id = k.worker_id AND dedupe_key = k.key",
         new="tenant_id = %(tenant_id)s AND dedupe_key = k.key",
     ),

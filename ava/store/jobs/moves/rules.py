@@ -87,7 +87,7 @@ def end_set(status: str, *, started_at: str = "j.started_at") -> str:
     is_queued = f"{status} = 'queued'"
     return f"""status = {status},
         completed_at = CASE WHEN NOT {is_queued} THEN clock_timestamp() END,
-        error = CASE WHEN {status} = 'failed' THEN r.error END,
+        error = CASE {status} WHEN 'failed' THEN r.error WHEN 'cancelled' THEN j.error END,
         waits_for = CASE WHEN NOT {is_queued} THEN NULL WHEN r.delay IS NOT NULL THEN 'date'
             WHEN j.rate_key IS NOT NULL THEN 'permit' END,
         run_at = CASE WHEN {is_queued} THEN clock_timestamp() + r.delay END,
@@ -97,11 +97,13 @@ def end_set(status: str, *, started_at: str = "j.started_at") -> str:
         attempt = j.attempt - (r.gives_back AND {is_queued})::int"""
 
 
-#: What a cancel sets, by the user of the row `r`: a queued job is cancelled, a running one is asked to stop.
+#: What a cancel sets, by the row `r` (`cancelled_by`, and the `error` of a cancel by the system, else null): a queued job
+#: is cancelled, a running one is asked to stop. The first request stays.
 CANCEL_SET = """status = CASE WHEN j.status = 'queued' THEN 'cancelled' ELSE j.status END,
+    error = CASE WHEN j.cancel_requested_at IS NULL THEN r.error ELSE j.error END,
+    cancelled_by = CASE WHEN j.cancel_requested_at IS NULL THEN r.cancelled_by ELSE j.cancelled_by END,
     completed_at = CASE WHEN j.status = 'queued' THEN clock_timestamp() END, waits_for = NULL, run_at = NULL,
-    cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp()),
-    cancelled_by = coalesce(j.cancelled_by, r.user_id)"""
+    cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp())"""
 
 #: What a recall sets: the job is in the backlog, and a claim refuses its message, wherever that is.
 RECALL_SET = "published_at = NULL, run_no = j.run_no + 1"
