@@ -48,6 +48,7 @@ __all__ = [
     "OutboundTimeout",
     "OutputError",
     "PayloadTooLarge",
+    "PayloadsHidden",
     "PortInUse",
     "PriorityTooUrgent",
     "ProjectError",
@@ -425,6 +426,10 @@ class SessionEnded(Unauthorized):
 
 class OperatorsOnly(Forbidden):
     """Only platform-admin and above may do this, because it concerns every tenant."""
+
+
+class PayloadsHidden(Forbidden):
+    """Only callers who see payloads may do this: use another API key, or a role in AVA_PAYLOAD_ROLES."""
 
 
 class QueueNotFound(NotFound):

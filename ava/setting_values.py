@@ -154,6 +154,13 @@ def names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in env.get(name, "").split(",") if part.strip())
 
 
+def some_of(env: Mapping[str, str], name: str, *, among: tuple[str, ...]) -> tuple[str, ...]:
+    found = names(env, name)
+    if unknown := [each for each in found if each not in among]:
+        raise SettingsError(name, f"{unknown[0]!r} is not one of {', '.join(among)}")
+    return found
+
+
 def shared_keys(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     keys = names(env, name)
     if any(len(key) < 16 for key in keys):

@@ -17,6 +17,7 @@ from ava.errors import SettingsError
 from ava.secret_files import SECRETS, with_secrets
 
 __all__ = [
+    "ROLES",
     "WEBHOOK_RETRIES_SECONDS",
     "ClientSettings",
     "Settings",
@@ -52,6 +53,10 @@ _MIN_HEARTBEATS = 3
 WEBHOOK_RETRIES_SECONDS = 10_268.5
 _DAY_SECONDS = 86_400
 
+#: The platform's roles, the least first. The domain is above the settings, so a test compares the two.
+ROLES = (
+    "tenant-user", "tenant-admin", "tenant-system-admin", "platform-admin", "platform-system-admin",
+)  # fmt: skip
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -164,6 +169,8 @@ class Settings:
     tenant_max_waits: int = _setting("AVA_TENANT_MAX_WAITS", values.whole, 1_000, between=(0, 1_000_000))
     #: Schedules that one tenant may have; 0: any number.
     max_schedules: int = _setting("AVA_MAX_SCHEDULES", values.whole, 1000, between=(0, 1_000_000))
+    #: The roles that see payloads (comma-separated).
+    payload_roles: tuple[str, ...] = _setting("AVA_PAYLOAD_ROLES", values.some_of, ROLES, among=ROLES)
     #: The origins whose pages may call the API, or `*` (comma-separated).
     cors_origins: tuple[str, ...] = _setting("AVA_CORS_ORIGINS", values.origins, ())
     #: Where clients reach the API, without a path; empty: where a request says that it went.

@@ -30,7 +30,7 @@ NODE = "00000000-0000-7000-8000-000000000001"
 FIELDS = [
     *("id", "worker_id", "tenant_id", "status", "trigger", "priority", "input", "triggered_by", "created_at"),
     *("started_at", "completed_at", "duration_ms", "output", "error", "scheduled_at", "attempt", "max_attempts"),
-    *("cancel_requested_at", "cancelled_by", "progress", "retry_of", "tags"),
+    *("cancel_requested_at", "cancelled_by", "progress", "retry_of", "tags", "expires_at"),
 ]
 
 

@@ -198,6 +198,7 @@ _JOB = {
     "progress": None,
     "retry_of": None,
     "tags": {},
+    "expires_at": None,
 }
 #: What the stream of a job looks like.
 STREAM_EXAMPLE = (
@@ -264,6 +265,7 @@ EXAMPLES: dict[str, Any] = {
         "created_by": "usr_01hxyz",
         "created_at": "2025-06-01T10:00:00Z",
         "updated_at": "2025-06-01T10:00:00Z",
+        "expires_in": None,
     },
     "PreviewBody": {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "count": 1},
     "PreviewRecord": {"description": "Every day at 02:30, Berlin time", "next": [_SLOT]},

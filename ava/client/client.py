@@ -118,7 +118,8 @@ class Client:
     ) -> dict[str, Any]:
         """Returns the JSON of one job to trigger, for `trigger_many`."""
         given: dict[str, Any] = {"worker_id": worker_id, "input": input, **options}
-        given["scheduled_at"] = sent_time(options.get("scheduled_at"))
+        for name in ("scheduled_at", "start_before"):
+            given[name] = sent_time(given.get(name))
         plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
         return {name: value for name, value in plain.items() if value is not None}
 

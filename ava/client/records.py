@@ -53,7 +53,7 @@ class Job:
     duration_ms: int | None = None
     #: What the handler returned.
     output: Any = None
-    #: `Kind: reason`; None unless the job failed.
+    #: `Kind: reason`, if the job failed or the system cancelled it.
     error: str | None = None
     scheduled_at: datetime | None = None
     attempt: int = 0
@@ -63,6 +63,8 @@ class Job:
     progress: dict[str, Any] | None = None
     retry_of: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    #: When it is cancelled unless it has started.
+    expires_at: datetime | None = None
     #: The bytes of an input or output that a list leaves out because it is large; the field is None then.
     input_bytes: int | None = None
     output_bytes: int | None = None
@@ -144,6 +146,8 @@ class Worker:
     handler_max_retries: int | None = None
     #: Days that its final jobs are kept, as its handler declares; None: those of the tenant, or of the installation.
     retention_days: float | None = None
+    #: Seconds after which its unstarted jobs are cancelled, as its handler declares; None: never.
+    expires_in: int | None = None
     #: How many of its jobs run at once, and start in a span of time (`100/minute`); None: any number. `per`: for each
     #: `tenant` or value of a path in the input; None: in all.
     max_running: int | None = None
@@ -251,6 +255,8 @@ class Schedule:
     created_by: str
     created_at: datetime
     updated_at: datetime
+    #: Seconds from its slot after which an unstarted job is cancelled; None: as its worker says.
+    expires_in: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,9 +41,10 @@ class Analytics:
     period_days: int
     #: Midnight UTC.
     since: datetime
-    #: `total`, `completed`, `failed`, `cancelled`, `success_rate`, `avg_duration_ms` and `by_trigger`.
+    #: `total`, `completed`, `failed`, `cancelled`, `expired` (some of the cancelled), `success_rate`,
+    #: `avg_duration_ms` and `by_trigger`.
     jobs: dict[str, Any]
-    #: `total`, `completed`, `failed` and `avg_duration_ms` of each worker.
+    #: `total`, `completed`, `failed`, `expired` and `avg_duration_ms` of each worker.
     by_worker: dict[str, dict[str, Any]]
     #: By hour or day, oldest first; None unless it was asked for.
     series: list[dict[str, Any]] | None = None

@@ -35,6 +35,8 @@ class ScheduleOptions(TypedDict, total=False):
     spread_seconds: int
     starts_at: datetime | str | None
     ends_at: datetime | str | None
+    #: Seconds from its slot after which an unstarted job is cancelled.
+    expires_in: int | None
 
 
 class _ScheduleChanges(ScheduleOptions, total=False):

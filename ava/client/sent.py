@@ -19,6 +19,9 @@ class TriggerOptions(TypedDict, total=False):
     #: When the job starts; without it at once. A datetime needs a time zone, and a text without an offset is UTC.
     scheduled_at: datetime | str | None
     tags: Mapping[str, str] | None
+    #: Seconds after its date, or its creation, at which it is cancelled unless it has started; or the moment.
+    expires_in: int | None
+    start_before: datetime | str | None
     #: `{"key": …, "mode": "return" | "replace" | "refuse"}`: one unfinished job at most has the key.
     dedupe: Mapping[str, Any] | None
     #: `{"key": …, "seconds": …, "max_seconds": …, "keep": "last" | "first"}`: one job of triggers that follow each

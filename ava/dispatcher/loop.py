@@ -18,6 +18,7 @@ from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
 from ava.dispatcher.duties.dead_nodes import DeadNodes
 from ava.dispatcher.duties.declared_schedules import DeclaredSchedules
 from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.expired_jobs import ExpiredJobs
 from ava.dispatcher.duties.heartbeat_watch import HeartbeatWatch
 from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.moved_workers import MovedWorkers
@@ -178,12 +179,17 @@ def make_duties(
         # Without them the duty looks at limits at its interval.
         notices=Notices(settings.database_url) if settings.has_sessions else None,
     )
-    due = DueJobs(database)
+    due, expired = DueJobs(database), ExpiredJobs(database)
     schedules = ScheduleFirings(
         database, control, making=Making.of(settings), most_urgent=settings.tenant_most_urgent_priority
     )
     operations = BulkOperationBatches(BulkBatches(database, jobs, control))
-    probed = {Work.DUE_JOBS: due, Work.SCHEDULES: schedules, Work.BULK_OPERATIONS: operations}
+    probed = {
+        Work.DUE_JOBS: due,
+        Work.EXPIRED_JOBS: expired,
+        Work.SCHEDULES: schedules,
+        Work.BULK_OPERATIONS: operations,
+    }
     returning: list[Duty] = [
         due,
         MovedWorkers(database),
@@ -198,6 +204,7 @@ def make_duties(
     return [
         WorkProbe(database, probed),
         *returning,
+        expired,
         schedules,
         operations,
         TimeZoneData(database),

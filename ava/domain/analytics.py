@@ -42,6 +42,8 @@ class EndedCounts:
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
+    #: Those of the cancelled ones that expired.
+    expired: int = 0
     ran: int = 0
     ran_ms: int = 0
 
@@ -65,6 +67,7 @@ class EndedCounts:
             completed=self.completed + other.completed,
             failed=self.failed + other.failed,
             cancelled=self.cancelled + other.cancelled,
+            expired=self.expired + other.expired,
             ran=self.ran + other.ran,
             ran_ms=self.ran_ms + other.ran_ms,
         )

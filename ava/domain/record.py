@@ -44,4 +44,5 @@ def make_record(job: Job) -> dict[str, Any]:
         "progress": job.progress,
         "retry_of": job.retry_of,
         "tags": job.tags,
+        "expires_at": format_time(job.expires_at),
     }

@@ -77,6 +77,8 @@ class WorkerSpec:
     input_schema_json: str | None = None
     #: Days that its final jobs are kept; None: those of their tenants, or of the installation.
     retention_days: float | None = None
+    #: Seconds after which its unstarted jobs expire, unless their trigger or schedule says otherwise; None: never.
+    expires_in: int | None = None
 
     @property
     def input_schema_version(self) -> str | None:
@@ -111,6 +113,8 @@ class Worker:
     handler_max_retries: int
     #: Days that its final jobs are kept, as its handler declares; None: those of the tenant, or of the installation.
     retention_days: float | None = None
+    #: Seconds after which its unstarted jobs expire, as its handler declares; None: never.
+    expires_in: int | None = None
     #: The JSON Schema of its jobs' input as JSON text; None if any object is accepted.
     input_schema_json: str | None = None
     #: The tenant's own settings; None if it has none, or if they were not read.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, overload
 
 from ava.domain import ids
+from ava.domain.jobs import expiry
 from ava.domain.jobs.messages import DEFAULT_QUEUE, RESERVED
 from ava.domain.retention import MAX_DAYS, MIN_DAYS
 from ava.domain.worker import DeclaredSchedule, OnWorkerLost, WorkerSpec
@@ -81,6 +82,7 @@ def worker(
     rate_per: str | None = ...,
     input_schema: Any = ...,
     retention_days: float | None = ...,
+    expires_in: int | None = ...,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -105,6 +107,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     rate_per: str | None = None,
     input_schema: Any = None,
     retention_days: float | None = None,
+    expires_in: int | None = None,
 ) -> Callable[[Function], Function] | Function:
     """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
 
@@ -120,7 +123,8 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     `input_schema`: what the API checks each input against: a JSON Schema (2020-12) as a dict, a schema of marshmallow,
     a dataclass, a model of pydantic, or a union of these. Without it the annotation of `input` is taken, unless it is a
     mapping; then the function gets a value of that type. `retention_days`: how long its final jobs are kept; without
-    it, as the tenant or the installation says.
+    it, as the tenant or the installation says. `expires_in`: seconds after which a job is cancelled that has not
+    started, unless its trigger or schedule says otherwise; at most 31,622,400 (366 days).
 
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
@@ -146,6 +150,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             limits=limits.read(own_slug, max_running, max_running_per, rate, rate_per),
             input_schema_json=_input_schema(own_slug, given, annotated),
             retention_days=retention_days,
+            expires_in=expires_in,
         )
         _check(own_slug, spec, on_worker_lost)
         _check_schedule(own_slug, spec, timezone, schedule_tenant)
@@ -176,11 +181,16 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
             (_QUEUE.fullmatch(spec.queue), "queue must match [A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
             (not spec.queue.startswith(RESERVED), f"queue must not begin with {RESERVED}, which is reserved"),
             (on_worker_lost in _ON_WORKER_LOST, "on_worker_lost must be requeue or fail"),
+            (_is_expiry(spec.expires_in), f"expires_in must be whole seconds from 1 to {expiry.MAX_SECONDS}"),
             (_is_retention(spec.retention_days), f"retention_days must be from {MIN_DAYS:g} to {MAX_DAYS}"),
         )
         if not is_right
     ]
     _refuse(slug, wrong)
+
+
+def _is_expiry(seconds: object) -> bool:
+    return seconds is None or (type(seconds) is int and 1 <= seconds <= expiry.MAX_SECONDS)
 
 
 def _is_retention(days: object) -> bool:

@@ -60,7 +60,7 @@ class ApiKeys:
             raise ApiKeyRoleTooHigh
         token = tokens.make(TokenKind.API_KEY, self._mark)
         with self._database.transaction() as connection:
-            asked = [spec.name, spec.role.header, str(spec.expires_at)]
+            asked = [spec.name, spec.role.header, str(spec.expires_at), *([] if spec.payloads else ["no payloads"])]
             if (earlier := replays.reserve(connection, caller, key, kind="api key", asked=asked)) is not None:
                 return _show(connection, caller, ids.encode("key", earlier)), True
             if spec.expires_at is not None and spec.expires_at <= clock.now(connection):
@@ -113,7 +113,13 @@ class ApiKeys:
         found = None if parsed is None else self._find(parsed)
         if found is None:
             raise Unauthorized
-        return Caller(tenant_id=found.tenant_id, user_id=user_id or found.id, role=found.role, key_id=found.id)
+        return Caller(
+            tenant_id=found.tenant_id,
+            user_id=user_id or found.id,
+            role=found.role,
+            key_id=found.id,
+            sees_payloads=found.payloads,
+        )
 
     def _find(self, token: Token) -> FoundKey | None:
         # The time is read before the database is, so that a key is never trusted for longer than `_TRUST_SECONDS`.

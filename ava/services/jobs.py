@@ -146,6 +146,7 @@ class Jobs:
             priority=self.rules.bounded_by_role(caller, job.priority),
             retry_of=job.id,
             tags_json=job.tags_json,
+            expires_in=job.expires_in,
         )
 
     def publish(self, created: Sequence[Job]) -> None:
@@ -223,11 +224,16 @@ class Jobs:
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs])
 
     def logs(self, caller: Caller, job_id: str, wanted: LogRange) -> tuple[Status, FoundLines]:
-        """Returns a job's status and lines of its log. Raises `JobNotFound`, `DatabaseUnavailable`."""
+        """Returns a job's status and lines of its log, none for a caller who does not see payloads.
+
+        Raises `JobNotFound`, `DatabaseUnavailable`.
+        """
         with self._database.connect() as connection:
             status = lists.status(connection, tenant_id=caller.tenant_id, job_id=job_id)
             if status is None:
                 raise JobNotFound
+            if not caller.sees_payloads:
+                return status, FoundLines(lines=[], has_more=False)
             return status, logs.log_lines(connection, tenant_id=caller.tenant_id, job_id=job_id, wanted=wanted)
 
     def runs(self, caller: Caller, job_id: str) -> JobRuns:
@@ -272,6 +278,8 @@ class Jobs:
                 firing=firings.firing_of(connection, job),
                 waiting=waiting.read_waiting(connection, job, tenant_max_running=self.rules.tenant_max_running),
             )
+        if not caller.sees_payloads:
+            facts = facts.without_payloads()
         return explain(facts if caller.is_operator else facts.without_names())
 
 

@@ -194,7 +194,12 @@ class Schedules:
         """
         schedule = self.show(caller, schedule_id)
         priority = self._jobs.rules.bounded_by_role(caller, schedule.priority)
-        spec = JobSpec(worker_id=schedule.worker_id, input_json=schedule.input_json, priority=priority)
+        spec = JobSpec(
+            worker_id=schedule.worker_id,
+            input_json=schedule.input_json,
+            priority=priority,
+            expires_in=schedule.expires_in,
+        )
         if key is None:
             return self._jobs.trigger(caller, [spec])[0], False
         (job,), is_replay = self._jobs.trigger_once(caller, [spec], key)

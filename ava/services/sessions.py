@@ -39,7 +39,7 @@ class SessionUse:
     def caller(self) -> Caller:
         """Returns who makes a request in this session."""
         session = self.session
-        return Caller(tenant_id=self.tenant_id, user_id=session.user_id, role=session.role, key_id=session.key_id)
+        return replace(_caller(session), tenant_id=self.tenant_id)
 
     def at(self, tenant_id: str) -> SessionUse:
         """Returns the session looking at another tenant. Raises `Forbidden` if its role may not."""
@@ -89,7 +89,7 @@ class Sessions:
             if found is None or not sessions.take_link(connection, found[0]):
                 raise SessionEnded("The link was used before, or is too old; make another with `ava dashboard`.")
         link = found[0]
-        return Caller(tenant_id=link.tenant_id, user_id=link.user_id, role=link.role, key_id=link.key_id)
+        return _caller(link)
 
     def cookie_of(self, use: SessionUse) -> str:
         """Returns the value of the cookie."""
@@ -129,3 +129,13 @@ class Sessions:
             ended = sessions.delete_all_of(connection, caller)
         self._known.clear()
         return ended
+
+
+def _caller(session: Session) -> Caller:
+    return Caller(
+        tenant_id=session.tenant_id,
+        user_id=session.user_id,
+        role=session.role,
+        key_id=session.key_id,
+        sees_payloads=session.payloads,
+    )

@@ -8,7 +8,7 @@ from enum import Enum
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.jobs import bulk_operations
-from ava.store.jobs.moves import park
+from ava.store.jobs.moves import expire, park
 from ava.store.schedules import due
 
 __all__ = ["Work", "find"]
@@ -18,6 +18,7 @@ class Work(Enum):
     """A kind of work; the value is the condition that there is some, which an index answers."""
 
     DUE_JOBS = park.ARE_DUE
+    EXPIRED_JOBS = expire.ARE_EXPIRED
     SCHEDULES = due.ARE_DUE
     BULK_OPERATIONS = bulk_operations.IS_DUE
 

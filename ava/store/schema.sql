@@ -84,6 +84,8 @@ CREATE TABLE workers (
     declared_rate_seconds double precision,
     -- The days that final jobs are kept, as the handler declares.
     retention_days double precision CHECK (retention_days > 0),
+    -- Seconds after which its unstarted jobs expire, unless their trigger or schedule says otherwise.
+    expires_in integer CHECK (expires_in > 0),
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT schema_has_its_version CHECK ((input_schema IS NULL) = (input_schema_version IS NULL))
 );
@@ -231,6 +233,10 @@ CREATE TABLE jobs (
     rate_key text,
     -- Of the unfinished jobs of a tenant's worker, at most one has a given key.
     dedupe_key text,
+    -- When it is cancelled if it has not started.
+    expires_at timestamptz,
+    -- The run in which its handler was entered first, from the claim on; null of a job that has not started.
+    first_run_no integer,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
@@ -283,6 +289,9 @@ CREATE INDEX jobs_parked ON jobs (waits_for, queue, priority, worker_id, tenant_
     WHERE status = 'queued' AND waits_for NOT IN ('date', 'permit');
 -- … and the jobs that a node runs.
 CREATE INDEX jobs_running ON jobs (node_id) WHERE status = 'running';
+-- What expires next.
+CREATE INDEX jobs_expiring ON jobs (expires_at)
+    WHERE expires_at IS NOT NULL AND first_run_no IS NULL AND status = 'queued';
 CREATE UNIQUE INDEX jobs_deduped ON jobs (tenant_id, worker_id, dedupe_key)
     WHERE dedupe_key IS NOT NULL AND status IN ('queued', 'running');
 -- Retention, and another count of a day.
@@ -484,6 +493,8 @@ CREATE TABLE schedules (
     handler_module text,
     -- Whether a role of the platform decided it: its jobs may be more urgent than those of a tenant's roles.
     may_be_urgent boolean NOT NULL DEFAULT false,
+    -- Seconds from its slot after which an unstarted job expires; null: as its worker says.
+    expires_in integer CHECK (expires_in > 0),
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT disabled_does_not_fire CHECK (enabled OR next_run_at IS NULL),
     CONSTRAINT ends_after_its_start CHECK (ends_at > starts_at)
@@ -724,13 +735,15 @@ CREATE TABLE job_counts (
     completed bigint NOT NULL,
     failed bigint NOT NULL,
     cancelled bigint NOT NULL,
+    -- Those of the cancelled jobs that expired.
+    expired bigint NOT NULL,
     ran bigint NOT NULL,
     ran_ms bigint NOT NULL,
     PRIMARY KEY (tenant_id, span, trigger, worker_id, starts_at)
 ) WITH (fillfactor = 70);
 -- The rows of a worker's days are far from each other in the key, because those by hour and trigger are between them.
 CREATE INDEX job_counts_days ON job_counts (tenant_id, worker_id, starts_at)
-    INCLUDE (completed, failed, cancelled, ran, ran_ms) WHERE span = 'day' AND trigger = '';
+    INCLUDE (completed, failed, cancelled, expired, ran, ran_ms) WHERE span = 'day' AND trigger = '';
 CREATE INDEX job_counts_old ON job_counts (starts_at);
 
 -- The times of a worker's jobs of one day in one row. The n-th number of `jobs` is of the n-th of the ascending
@@ -833,6 +846,8 @@ CREATE TABLE api_keys (
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz,
     last_used_at timestamptz,
+    -- Whether its holder sees payloads.
+    payloads boolean NOT NULL DEFAULT true,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, made_with) REFERENCES api_keys ON DELETE CASCADE
 ) WITH (fillfactor = 85);

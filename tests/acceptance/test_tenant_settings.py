@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -109,3 +110,29 @@ def test_a_pause_holds_what_waits_within_seconds_and_a_resume_releases_it(fleet:
     assert said.startswith("queued: paused by usr_test since ")
     _patch(fleet, "wkr_t_echo", {"status": None})
     assert {fleet.wait_for(job["id"])["status"] for job in waiting} == {"completed"}
+
+
+# Policies of a job ---------------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_jobs_that_expire_in_one_second_never_begin_and_are_cancelled(fleet: System) -> None:
+    busy = [fleet.trigger("wkr_t_work", input={"seconds": 100}, priority=1) for _ in range(4)]
+    for job in busy:
+        fleet.wait_for(job["id"], "running")
+    expires = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
+    jobs = [{"worker_id": "wkr_t_echo", "start_before": expires, "tags": {"batch": "expiring"}} for _ in range(1000)]
+    made = fleet.post("/v1/ava/jobs/bulk", json={"jobs": jobs}).json()["data"]
+    unfinished = "SELECT count(*) FROM jobs WHERE expires_at IS NOT NULL AND completed_at IS NULL"
+    wait_until(lambda: fleet.query(unfinished) == [(0,)], what="every job that has expired is cancelled")
+    ((count, slowest),) = fleet.query(
+        "SELECT count(*), max(extract(epoch FROM completed_at - expires_at))::float8 FROM jobs"
+        " WHERE error LIKE 'Expired: %%' AND cancelled_by IS NULL AND started_at IS NULL"
+    )
+    assert count == len(made)
+    assert slowest < 10, "the promise is 2 s; the rest is for a busy machine"
+    for job in busy:
+        fleet.cancel(job["id"])
+        fleet.wait_for(job["id"])
+    # Their messages are dropped, and what comes after them runs.
+    assert fleet.wait_for(fleet.trigger("wkr_t_echo", expires_in=60)["id"])["status"] == "completed"
+    assert fleet.messages(made[0]["id"]) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from ava.api.schemas.job_logs import write_log_line
@@ -42,15 +43,32 @@ _FINAL = Job(
 
 
 def test_a_record_is_written_as_the_domain_defines_it() -> None:
-    written = write_job(_FINAL)
+    written = write_job.whole(_FINAL)
     assert json.loads(written) == make_record(_FINAL)
     assert list(json.loads(written)) == list(make_record(_FINAL))
     assert written.isascii()
 
 
 def test_whole_seconds_have_no_fraction_but_log_lines_always_have_milliseconds() -> None:
-    record = json.loads(write_job(_FINAL))
+    record = json.loads(write_job.whole(_FINAL))
     assert record["created_at"] == "2025-06-01T10:00:00Z"
     assert record["started_at"] == "2025-06-01T10:00:00.005Z"
     line = LogLine(seq=1, ts=_START, level=LogLevel.WARN, msg="x")
-    assert write_log_line(line) == '{"ts":"2025-06-01T10:00:00.000Z","level":"warn","msg":"x"}'
+    assert write_log_line.whole(line) == '{"ts":"2025-06-01T10:00:00.000Z","level":"warn","msg":"x"}'
+
+
+def test_without_a_caller_who_sees_payloads_a_record_has_none() -> None:
+    record = json.loads(write_job(_FINAL))
+    shown = make_record(_FINAL) | {
+        "input": None,
+        "output": None,
+        "error": "E: (hidden)",
+        "progress": {"fraction": 0.5, "message": "(hidden)"},
+        "payload_hidden": True,
+    }
+    assert record == shown
+    assert list(record) == list(shown)
+    expired = replace(_FINAL, status=Status.CANCELLED, error="Expired: not started by 2025-06-01T10:00:00Z")
+    assert json.loads(write_job(expired))["error"] == expired.error
+    line = LogLine(seq=1, ts=_START, level=LogLevel.WARN, msg="x")
+    assert json.loads(write_log_line(line))["msg"] == "(hidden)"

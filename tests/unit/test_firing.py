@@ -241,3 +241,21 @@ def test_the_place_of_a_firing_survives_its_id(fold: int) -> None:
 @pytest.mark.parametrize("text", ["", "fir_", "job_01h455vb4pex5vsknk084sn02q", "fir_7zzzzzzzzzzzzzzzzzzzzzzzzz"])
 def test_a_text_that_is_no_place_is_none(text: str) -> None:
     assert firing_place(text) is None
+
+
+# Expiry --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "declared", "fired"), [(90, None, 2), (None, 90, 2), (200, 90, 4), (None, None, 10), (601, None, 10)]
+)
+def test_a_firing_that_would_be_born_expired_is_missed(own: int | None, declared: int | None, fired: int) -> None:
+    due = _due(
+        down_for=10 * MINUTE,
+        catch_up=CatchUp.ALL,
+        expires_in=own,
+        worker=RunnableWorker(expires_in=declared),
+    )
+    decision = decide(due, NOW + SECOND)
+    assert len(_fired(decision)) == fired
+    assert {each.reason for each in decision.times if each.outcome is Outcome.MISSED} <= {"expired"}

@@ -114,7 +114,7 @@ def test_a_run_that_was_taken_ahead_begins_with_its_message() -> None:
     queue = _received(Message(WORKER, (FIRST,)))
     _begin(queue)
     assert _decide(queue) is Way.ALONE
-    queue.follow(_job(SECOND), OTHER_CLAIM, 5, is_within=False)
+    queue.follow(_job(SECOND), OTHER_CLAIM, 5, 0.5, is_within=False)
     message = Message(WORKER, (SECOND, THIRD))
     assert not queue.expects(message)
     queue.receive(message, CLAIM, NOW + 1)
@@ -128,7 +128,7 @@ def test_another_message_is_no_run_that_was_taken_ahead() -> None:
     queue = _received(Message(WORKER, (FIRST,)))
     _begin(queue)
     _decide(queue)
-    queue.follow(_job(SECOND), OTHER_CLAIM, 5, is_within=False)
+    queue.follow(_job(SECOND), OTHER_CLAIM, 5, 0.5, is_within=False)
     queue.receive(Message(WORKER, (THIRD,)), CLAIM, NOW + 1)
     assert queue.next is not None
     assert (queue.next.key, queue.next.job) == (THIRD, None)
@@ -205,7 +205,7 @@ def test_a_run_that_got_a_permit_is_within_the_message_and_may_pass_it_on() -> N
     queue = _received(ALONE)
     _begin(queue)
     assert _decide(queue, may_pass=True) is Way.PASS
-    queue.follow(_job(THIRD), OTHER_CLAIM, 5, is_within=True)
+    queue.follow(_job(THIRD), OTHER_CLAIM, 5, 0.5, is_within=True)
     assert queue.next is not None
     assert queue.expects(queue.next.message)
     assert queue.begin(NOW).claim_id == OTHER_CLAIM

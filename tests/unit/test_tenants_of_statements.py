@@ -39,7 +39,8 @@ _ACROSS = {
         fleet.nodes.runs_of fleet.nodes.delete_old jobs.moves.rescue.runs_of_nodes jobs.moves.pass_permit.passed
         jobs.moves.pass_permit.passed_by""",
     "a duty finds what is due, of all tenants": """
-        pending_work.find jobs.moves.park.make_due jobs.moves.park.waiting_schedules jobs.moves.park.what_returns
+        pending_work.find jobs.moves.expire.expire jobs.moves.park.make_due jobs.moves.park.waiting_schedules
+        jobs.moves.park.what_returns
         jobs.bulk_operations.claim_due schedules.due.are_due schedules.time_zones.claim_outdated""",
     "retention deletes what is old": """
         access.sessions.delete_expired errors.counting.delete_old_groups errors.counting.delete_old_days
@@ -55,7 +56,7 @@ _ACROSS = {
         reports.tenant_waits.read webhooks.set_aside.count""",
     "senders lease endpoints of any tenant": """
         webhooks.endpoint_leases.deregister webhooks.endpoint_leases.find_work webhooks.endpoint_leases.acquire""",
-    "a token says of which tenant its caller is": "access.api_keys.find access.sessions.find",
+    "a token says of which tenant its caller is": "access.api_keys.find ",
     "what is set of tenants and workers is read as a whole": """
         fleet.tenants.rules_version fleet.tenants.turn_rules fleet.queues.paused fleet.workers.announce
         fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema
 
-from ava.api.http import answers, standby_reads
+from ava.api.http import answers, payloads, standby_reads
 from ava.api.http.context import caller, context
 from ava.api.http.parsing import load_body, load_durability, load_key, load_query
 from ava.api.http.strict import NoParameters
@@ -63,6 +63,8 @@ class Operation:
     is_audited: bool = False
     #: Whether it needs a role of the platform.
     is_for_operators: bool = False
+    #: Whether its caller must see payloads, because it lets others see them, or sends them.
+    needs_payloads: bool = False
     #: Whether it takes an Idempotency-Key; the view gets it as `key`, None if none was sent.
     takes_key: bool = False
     #: Whether it takes `Durability: replicated`; the view gets it as `is_replicated`.
@@ -84,6 +86,8 @@ def operation(**declared: Any) -> Callable[[View], View]:
                 raise Forbidden
             if declaration.is_for_operators and not caller().is_operator:
                 raise OperatorsOnly
+            if declaration.needs_payloads:
+                payloads.require()
             query = load_query(declaration.query)
             if declaration.query.fields:
                 arguments[declaration.query_as] = query

@@ -1,4 +1,4 @@
-"""Records as JSON text: a schema is compiled once into a function that writes objects.
+"""Records as JSON text: a schema is compiled once into a function that writes objects, with their payloads or without.
 
 Marshmallow's own `dump` with `json.dumps` costs about fifty times as much, and would parse and write again the JSON
 texts (input, output, progress) that the database already holds.
@@ -7,43 +7,87 @@ texts (input, output, progress) that the database already holds.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 from marshmallow import Schema, fields
 
+from ava.api.http import payloads
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
 from ava.domain.record import format_time
 
-__all__ = ["compile_schema"]
+__all__ = ["RecordWriter", "compile_schema"]
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 
-def compile_schema(schema: Schema, **special: Callable[[Any], str]) -> Callable[[Any], str]:
+class RecordWriter:
+    """Writes objects of one schema as JSON."""
+
+    def __init__(self, whole: Callable[[Any], str], hidden: Callable[[Any], str]) -> None:
+        #: Writes an object with its payloads, and without them. They are one function if it has none.
+        self.whole, self.hidden = whole, hidden
+
+    def __call__(self, record: Any) -> str:
+        """Write an object as the caller of this request sees it."""
+        return self.shown(is_visible=self.whole is self.hidden or payloads.are_visible())(record)
+
+    def shown(self, *, is_visible: bool) -> Callable[[Any], str]:
+        """Returns the function that writes for callers who see payloads, or for others."""
+        return self.whole if is_visible else self.hidden
+
+
+def compile_schema(schema: Schema, **special: Callable[[Any], str]) -> RecordWriter:
     """Returns a function that writes an object as JSON; `special` has functions for fields that differ."""
-    parts = [
-        (
-            f"{_quote(field.data_key or name)}:",
-            attrgetter(field.attribute or name),
-            special.get(name) or _writer(field),
-        )
-        for name, field in schema.fields.items()
-    ]
-
-    def write(record: Any) -> str:
-        return "{" + ",".join([name + text(get(record)) for name, get, text in parts]) + "}"
-
-    return write
+    whole = _object_writer(schema, special, is_visible=True)
+    return RecordWriter(whole, _object_writer(schema, special, is_visible=False) if _has_payload(schema) else whole)
 
 
-def _writer(field: fields.Field[Any]) -> Callable[[Any], str]:
+def _has_payload(schema: Schema) -> bool:
+    return any(_is_payload(field) or _has_inner_payload(field) for field in schema.fields.values())
+
+
+def _is_payload(field: fields.Field[Any]) -> bool:
+    return "payload" in field.metadata
+
+
+def _has_inner_payload(field: fields.Field[Any]) -> bool:
     if isinstance(field, fields.List):
-        return _list_writer(_writer(field.inner))
+        return _has_inner_payload(field.inner)
+    return isinstance(field, fields.Nested) and _has_payload(field.schema)
+
+
+def _object_writer(
+    schema: Schema, special: Mapping[str, Callable[[Any], str]], *, is_visible: bool
+) -> Callable[[Any], str]:
+    parts = []
+    has_hidden = False
+    for name, field in schema.fields.items():
+        get, write = attrgetter(field.attribute or name), special.get(name) or _writer(field, is_visible=is_visible)
+        hide = None if is_visible else field.metadata.get("payload")
+        has_hidden |= hide is not None
+        parts.append((f"{_quote(field.data_key or name)}:", get, write, hide))
+    if not has_hidden:
+        shown = [(name, get, write) for name, get, write, _ in parts]
+        return lambda record: "{" + ",".join([name + write(get(record)) for name, get, write in shown]) + "}"
+
+    def write_hidden(record: Any) -> str:
+        texts = [
+            name + (write(get(record)) if hide is None else hide(record, get(record)))
+            for name, get, write, hide in parts
+        ]
+        return "{" + ",".join([*texts, payloads.HIDDEN_FLAG]) + "}"
+
+    return write_hidden
+
+
+def _writer(field: fields.Field[Any], *, is_visible: bool) -> Callable[[Any], str]:
+    if isinstance(field, fields.List):
+        return _list_writer(_writer(field.inner, is_visible=is_visible))
     if isinstance(field, fields.Nested):
-        return compile_schema(field.schema)
+        return _object_writer(field.schema, {}, is_visible=is_visible)
     write = next(write for kind, write in _WRITERS if isinstance(field, kind))
     return _or_null(write) if field.allow_none else write
 

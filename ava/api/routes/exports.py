@@ -12,6 +12,7 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.streams import SharedStream, client_watch, watching
 from ava.api.schemas.jobs import ExportQuery, write_job
+from ava.domain.jobs.job import Job
 from ava.domain.jobs.job_filter import JobFilter
 from ava.store.jobs.reads.batches import JobBatch
 
@@ -43,20 +44,23 @@ def export(job_filter: JobFilter) -> Response:
     with ExitStack() as share:
         share.enter_context(watching(context().shares.streams, who.tenant_id))
         # Read before the response begins, so that a failure has a status of its own.
-        lines = gate.part_by_part(_lines(read(None), read, lambda: watches.is_closing or is_gone()))
+        write = write_job.shown(is_visible=who.sees_payloads)
+        lines = gate.part_by_part(_lines(read(None), read, write, lambda: watches.is_closing or is_gone()))
         response = Response(SharedStream(lines, share.pop_all()), mimetype="application/x-ndjson")
     # Keeps nginx from buffering the export.
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-def _lines(batch: JobBatch, read: ReadBatch, is_over: Callable[[], bool]) -> Generator[bytes]:
+def _lines(
+    batch: JobBatch, read: ReadBatch, write: Callable[[Job], str], is_over: Callable[[], bool]
+) -> Generator[bytes]:
     """Yields the records batch by batch; no connection to the database is held while the client reads one.
 
     A failure ends the connection without the last chunk, so that the client notices it.
     """
     while True:
-        yield _text(batch)
+        yield _text(batch, write)
         if batch.before_id is None:
             return
         if is_over():
@@ -64,7 +68,7 @@ def _lines(batch: JobBatch, read: ReadBatch, is_over: Callable[[], bool]) -> Gen
         batch = read(batch.before_id)
 
 
-def _text(batch: JobBatch) -> bytes:
+def _text(batch: JobBatch, write_job: Callable[[Job], str]) -> bytes:
     size = sum(len(job.input_json) + len(job.output_json or "") for job in batch.jobs)
 
     def write() -> bytes:

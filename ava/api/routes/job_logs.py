@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from flask import Blueprint, Response
 
-from ava.api.http import cursors, gate, responses
+from ava.api.http import cursors, gate, payloads, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import within_answer
@@ -46,6 +46,8 @@ blueprint = Blueprint("job_logs", __name__, url_prefix="/v1/ava/jobs")
 def logs(job_id: str, query: LogRequest) -> Response:
     """Show lines of a job's log."""
     wanted = _wanted(job_id, query)
+    if query.wanted.text is not None:
+        payloads.require()
     is_backward = wanted.before_seq is not None
     status, found = context().jobs.logs(caller(), job_id, wanted)
     lines = list(found.lines)
@@ -57,7 +59,8 @@ def logs(job_id: str, query: LogRequest) -> Response:
         texts, lines = texts[::-1], lines[len(lines) - len(texts) :]
     else:
         lines = lines[: len(texts)]
-    log = f'{{"job_id":"{job_id}","job_status":"{status}","logs":[{",".join(texts)}]}}'
+    hidden = "" if payloads.are_visible() else f",{payloads.HIDDEN_FLAG}"
+    log = f'{{"job_id":"{job_id}","job_status":"{status}","logs":[{",".join(texts)}]{hidden}}}'
     place = _place(job_id, query, wanted, lines, has_more, looked_at_until)
     return responses.as_json(f'{{"data":{log},"pagination":{place}}}\n')
 
@@ -105,6 +108,8 @@ def _place(
 )
 def download(job_id: str, query: LogRange) -> Response:
     """Send a job's log as a file."""
+    if query.text is not None:
+        payloads.require()
     context().jobs.logs(caller(), job_id, replace(query, limit=1))
     share = ExitStack()
     share.enter_context(watching(context().shares.streams, caller().tenant_id))

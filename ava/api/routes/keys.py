@@ -40,6 +40,7 @@ _AUDITED = ("name", "role", "expires_at")
     status=201,
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
     takes_key=True,
 )
 def create(spec: ApiKeySpec, key: str | None) -> Response:
@@ -75,6 +76,7 @@ def list_keys(query: PageRequest) -> Response:
     record=KeyDeletedRecord(),
     failures=(404,),
     is_write=True,
+    needs_payloads=True,
 )
 def delete(key_id: str) -> Response:
     """Revoke one API key."""

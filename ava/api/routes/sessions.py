@@ -36,6 +36,7 @@ class _Identity:
     user_id: str
     role: str
     expires_at: datetime | None
+    payloads: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +169,10 @@ def _identity(expires_at: datetime | None, *, tenant_id: str | None = None) -> s
     who = caller()
     return write_session(
         _Identity(
-            tenant_id=tenant_id or who.tenant_id, user_id=who.user_id, role=who.role.header, expires_at=expires_at
+            tenant_id=tenant_id or who.tenant_id,
+            user_id=who.user_id,
+            role=who.role.header,
+            expires_at=expires_at,
+            payloads=who.sees_payloads,
         )
     )

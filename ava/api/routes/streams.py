@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 
 from ava.api.gate.shares import ALL_TENANTS
 from ava.api.gate.tenant_shares import TenantShares
-from ava.api.http import cursors
+from ava.api.http import cursors, payloads
 from ava.api.http.callers.revocation import revocation_watch
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
@@ -44,7 +44,8 @@ _RETRY_MS = 2_000
     description="Server-Sent Events: `log` (a line, as in the log), `progress`, `status`, then `end` with the record "
     "of the final job, after which the stream ends. A stream begins with the job's present `status`. The id of a "
     "`log` event, sent as `Last-Event-ID`, resumes after that line, without a gap or a double. Comments are "
-    "heartbeats. A stream ends within 10 s when the API key or the session that opened it is revoked.",
+    "heartbeats. A caller who does not see payloads gets the event `hidden` in place of the lines. A stream ends "
+    "within 10 s when the API key or the session that opened it is revoked.",
     failures=(404,),
     media_type="text/event-stream",
 )
@@ -55,7 +56,8 @@ def stream(job_id: str) -> Response:
     after_seq, is_gone = _resume_seq(job), client_watch()
     share = ExitStack()
     share.enter_context(watching(shares.streams, who.tenant_id))
-    events = _events(context().watches, job, after_seq, is_gone, lambda: jobs.show(who, job_id))
+    text = _EventTexts(job_id, is_visible=who.sees_payloads)
+    events = _events(context().watches, job, after_seq, is_gone, text, lambda: jobs.show(who, job_id))
     parts = _with_bounded_buffer(request.environ.get("gunicorn.socket"), events)
     response = Response(SharedStream(parts, share), mimetype="text/event-stream")
     # Keeps nginx from buffering the events.
@@ -141,41 +143,64 @@ def _resume_seq(job: Job) -> int:
 
 
 def _events(
-    watches: Watches, job: Job, after_seq: int, is_gone: Callable[[], bool], read_final: Callable[[], Job]
+    watches: Watches,
+    job: Job,
+    after_seq: int,
+    is_gone: Callable[[], bool],
+    text: _EventTexts,
+    read_final: Callable[[], Job],
 ) -> Generator[str]:
     with watches.follow(job, after_seq) as follower:
-        yield f"retry: {_RETRY_MS}\n\n{_snapshot(follower.seen)}"
+        yield f"retry: {_RETRY_MS}\n\n{text.begin(follower.seen)}"
         while not watches.is_closing:
             updates = follower.read(_HEARTBEAT_SECONDS)
             if is_gone():
                 return
             is_over = bool(updates) and updates[-1].is_end
-            yield "".join([_event(job.id, update) for update in updates if not update.is_end]) or ":\n\n"
+            yield "".join([text.of(update) for update in updates if not update.is_end]) or ":\n\n"
             if is_over:
                 with suppress(RequestError):
                     # Without it the client comes again, as after any other break.
-                    yield f"event: end\ndata: {write_job(read_final())}\n\n"
+                    yield text.end(read_final())
                 return
 
 
-def _snapshot(state: WatchedState) -> str:
-    return _status(state) + (_progress(state) if state.progress_json is not None else "")
+class _EventTexts:
+    """The events of one stream as its caller sees them; the request is over when they are written."""
 
+    def __init__(self, job_id: str, *, is_visible: bool) -> None:
+        self._job_id = job_id
+        self._is_visible = is_visible
+        self._line = write_log_line.shown(is_visible=is_visible)
+        self._job = write_job.shown(is_visible=is_visible)
 
-def _event(job_id: str, update: WatchUpdate) -> str:
-    if update.line is not None:
-        return f"id: {cursors.of_line(job_id, update.line.seq)}\nevent: log\ndata: {write_log_line(update.line)}\n\n"
-    if update.status is not None:
-        return _status(update.status)
-    assert update.progress is not None
-    return _progress(update.progress)
+    def begin(self, state: WatchedState) -> str:
+        """Returns what a stream begins with."""
+        hidden = "" if self._is_visible else payloads.HIDDEN_EVENT
+        return hidden + _status(state) + (self._progress(state) if state.progress_json is not None else "")
+
+    def of(self, update: WatchUpdate) -> str:
+        """Returns the event of one update; empty for a line that is hidden."""
+        if update.line is not None:
+            if not self._is_visible:
+                return ""
+            place = cursors.of_line(self._job_id, update.line.seq)
+            return f"id: {place}\nevent: log\ndata: {self._line(update.line)}\n\n"
+        if update.status is not None:
+            return _status(update.status)
+        assert update.progress is not None
+        return self._progress(update.progress)
+
+    def end(self, job: Job) -> str:
+        """Returns the last event."""
+        return f"event: end\ndata: {self._job(job)}\n\n"
+
+    def _progress(self, state: WatchedState) -> str:
+        progress = state.progress_json if self._is_visible else payloads.hide_progress(None, state.progress_json)
+        return f"event: progress\ndata: {progress}\n\n"
 
 
 def _status(state: WatchedState) -> str:
     is_requested = "true" if state.is_cancel_requested else "false"
     data = f'{{"status":"{state.status}","attempt":{state.attempt},"cancel_requested":{is_requested}}}'
     return f"event: status\ndata: {data}\n\n"
-
-
-def _progress(state: WatchedState) -> str:
-    return f"event: progress\ndata: {state.progress_json}\n\n"

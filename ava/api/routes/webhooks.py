@@ -50,6 +50,7 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
     status=201,
     failures=(409, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
     is_outgoing=True,
 )
 def create(fields: dict[str, Any]) -> Response:
@@ -88,6 +89,7 @@ def show(webhook_id: str) -> Response:
     record=WebhookRecord(),
     failures=(404, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
 )
 def change(webhook_id: str, changes: dict[str, Any]) -> Response:
     """Change one webhook."""
@@ -115,6 +117,7 @@ def _without_path(url: str) -> str:
     record=DeletedRecord(),
     failures=(404,),
     is_write=True,
+    needs_payloads=True,
 )
 def delete(webhook_id: str) -> Response:
     """Delete one webhook."""
@@ -184,6 +187,7 @@ def show_body(webhook_id: str, delivery_id: str) -> Response:
     record=DeliveryRecord(),
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
 )
 def redeliver(webhook_id: str, delivery_id: str) -> Response:
     """Send one delivery again."""
@@ -199,6 +203,7 @@ def redeliver(webhook_id: str, delivery_id: str) -> Response:
     record=RedeliveredRecord(),
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
 )
 def redeliver_ended(webhook_id: str, ended: Ended) -> Response:
     """Send many deliveries again."""

@@ -73,6 +73,7 @@ class EndedRecord(Schema):
     completed = _count()
     failed = _count()
     cancelled = _count()
+    expired = _count(description="Those of the cancelled jobs that expired before they started.")
     success_rate = Number(
         allow_none=True, metadata={"description": "Completed of total in percent; null if total is 0."}
     )
@@ -88,6 +89,7 @@ class WorkerCountsRecord(Schema):
     total = _count()
     completed = _count()
     failed = _count()
+    expired = _count()
     avg_duration_ms = WholeNumber(minimum=0, maximum=_MAX_COUNT, allow_none=True)
 
 
@@ -99,6 +101,7 @@ class SeriesRecord(Schema):
     completed = _count()
     failed = _count()
     cancelled = _count()
+    expired = _count(description="Those of the cancelled jobs that expired before they started.")
     avg_duration_ms = WholeNumber(minimum=0, maximum=_MAX_COUNT, allow_none=True)
 
 
@@ -164,6 +167,7 @@ def _ended(counts: EndedCounts) -> dict[str, int]:
         "completed": counts.completed,
         "failed": counts.failed,
         "cancelled": counts.cancelled,
+        "expired": counts.expired,
     }
 
 
@@ -172,6 +176,7 @@ def _of_worker(counts: EndedCounts) -> dict[str, int | None]:
         "total": counts.total,
         "completed": counts.completed,
         "failed": counts.failed,
+        "expired": counts.expired,
         "avg_duration_ms": counts.avg_duration_ms,
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load
 
+from ava.api.http import payloads
 from ava.api.http.fields import ClientId, Id, Instant, JsonText, Text, WholeNumber
 from ava.api.http.paging import PageRequest, cursor_field, per_page_field, take_page
 from ava.api.http.records import compile_schema
@@ -87,7 +88,11 @@ class AuditEntryRecord(Schema):
     changes = JsonText(
         attribute="changes_json",
         allow_none=True,
-        metadata={"type": "object", "description": "`{field: [old, new]}` of a change."},
+        metadata={
+            "type": "object",
+            "description": "`{field: [old, new]}` of a change.",
+            "payload": payloads.hide_changes,
+        },
     )
     key_id = Id(
         "key",

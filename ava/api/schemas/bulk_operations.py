@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load
 
-from ava.api.http import cursors
+from ava.api.http import cursors, payloads
 from ava.api.http.fields import REQUIRED, Choice, Flag, Id, Instant, JsonText, Text, WholeNumber, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -176,7 +176,9 @@ class OperationRecord(Schema):
 
     id = Id("op")
     kind = Choice(BulkKind)
-    filter = JsonText(metadata={"type": "object", "description": "The filter, as it was sent."})
+    filter = JsonText(
+        metadata={"type": "object", "description": "The filter, as it was sent.", "payload": payloads.hide_filter}
+    )
     state = Choice(
         BulkState,
         metadata={"description": "`aborted`: it takes no more jobs; those that it has taken stay as they are."},

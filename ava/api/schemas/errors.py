@@ -10,7 +10,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_load
 
-from ava.api.http import cursors
+from ava.api.http import cursors, payloads
 from ava.api.http.fields import Choice, ClientId, Id, Instant, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -80,7 +80,12 @@ class ErrorGroupRecord(Schema):
     id = Id("err")
     worker_id = Id("wkr")
     kind = Text(metadata={"description": "The type of the exception, such as ValueError; Timeout; WorkerLost."})
-    message = Text(metadata={"description": "The message; `*` stands for numbers, ids and addresses."})
+    message = Text(
+        metadata={
+            "description": "The message; `*` stands for numbers, ids and addresses.",
+            "payload": payloads.hide_text,
+        }
+    )
     count = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "Jobs that failed in the period."})
     first_seen_at = Instant()
     last_seen_at = Instant()

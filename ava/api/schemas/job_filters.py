@@ -10,6 +10,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, pre_load
 
+from ava.api.http import payloads
 from ava.api.http.fields import Choice, ClientId, Instant, JsonObject, Plain, QueryInstant, WholeNumber
 from ava.api.http.strict import Strict
 from ava.domain import ids
@@ -262,4 +263,6 @@ def _gathered(data: Mapping[str, Any], parameter: re.Pattern[str], one: str) -> 
 def take_filter(values: dict[str, Any]) -> JobFilter:
     """Move the fields of a filter out of loaded values. Returns the filter."""
     taken = {name: values.pop(name) for name in JobFilter.__dataclass_fields__ if name in values}
+    if taken.get("error") is not None or taken.get("input"):
+        payloads.require()
     return JobFilter(**taken | {"status": taken["status"] and Status(taken["status"])})

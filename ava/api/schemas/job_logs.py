@@ -8,6 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
+from ava.api.http import payloads
 from ava.api.http.fields import Choice, Cursor, Id, Instant, Plain, QueryInstant, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
@@ -105,7 +106,7 @@ class LogLineRecord(Schema):
 
     ts = Instant(metadata={"description": "Always with milliseconds."})
     level = Choice(LogLevel)
-    msg = Text()
+    msg = Text(metadata={"payload": payloads.hide_text})
 
 
 class JobLogRecord(Schema):

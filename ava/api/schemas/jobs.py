@@ -10,7 +10,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load, validates_schema
 
-from ava.api.http import cursors
+from ava.api.http import cursors, payloads
 from ava.api.http.fields import (
     ALL_FIELDS,
     REQUIRED,
@@ -26,8 +26,9 @@ from ava.api.http.fields import (
     wait_field,
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import compile_schema
+from ava.api.http.records import RecordWriter, compile_schema
 from ava.api.http.strict import Entries, Strict
+from ava.api.schemas.expiry import expiry_field, refuse_two_expiries
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
 from ava.api.schemas.trigger_keys import debounce_field, dedupe_field, refuse_two_rules
 from ava.domain.jobs import priority
@@ -102,12 +103,25 @@ class TriggerBody(Strict):
             **TAGS_FORM,
         },
     )
+    expires_in = expiry_field(
+        "Seconds after which it is cancelled unless it has started: from its `scheduled_at`, else from its creation. "
+        "Without it the worker's."
+    )
+    start_before = _StartTime(
+        load_default=None,
+        allow_none=True,
+        metadata={
+            "description": "ISO 8601 datetime at which it is cancelled unless it has started, in place of "
+            "`expires_in`; after `scheduled_at`."
+        },
+    )
     dedupe = dedupe_field()
     debounce = debounce_field()
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> JobSpec:
         refuse_two_rules(values)
+        refuse_two_expiries(values)
         return JobSpec(
             worker_id=values["worker_id"],
             input_json=values["input"],
@@ -115,6 +129,8 @@ class TriggerBody(Strict):
             priority=values["priority"],
             scheduled_at=values["scheduled_at"],
             tags_json=values["tags"],
+            expires_in=values["expires_in"],
+            start_before=values["start_before"],
             dedupe=values["dedupe"],
             debounce=values["debounce"],
         )
@@ -261,7 +277,15 @@ class JobRecord(Schema):
     status = Choice(Status)
     trigger = Choice(Trigger)
     priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST)
-    input = JsonText(attribute="input_json", metadata={"type": "object", "description": "The payload."})
+    input = JsonText(
+        attribute="input_json",
+        allow_none=True,
+        metadata={
+            "type": "object",
+            "description": "The payload; null, with `payload_hidden: true`, for a caller who does not see payloads.",
+            "payload": payloads.hide_value,
+        },
+    )
     triggered_by = Id(
         *_MAKERS, metadata={"description": "The user or API key that triggered it, or the schedule that made it."}
     )
@@ -274,12 +298,17 @@ class JobRecord(Schema):
         allow_none=True,
         metadata={"description": "Milliseconds from its last start to its end."},
     )
-    output = JsonText(attribute="output_json", allow_none=True, metadata={"description": "What its handler returned."})
+    output = JsonText(
+        attribute="output_json",
+        allow_none=True,
+        metadata={"description": "What its handler returned.", "payload": payloads.hide_value},
+    )
     error = Text(
         allow_none=True,
         metadata={
             "description": "`Kind: reason` in one line, if the job failed or the system cancelled it (`Expired`, "
-            "`Replaced`, `OverlapCancelled`); null of a job that a caller cancelled."
+            "`Replaced`, `OverlapCancelled`); null of a job that a caller cancelled.",
+            "payload": payloads.hide_job_error,
         },
     )
     scheduled_at = Instant(allow_none=True)
@@ -299,10 +328,17 @@ class JobRecord(Schema):
     progress = JsonText(
         attribute="progress_json",
         allow_none=True,
-        metadata={"type": "object", "description": "What its handler reported last: fraction and message."},
+        metadata={
+            "type": "object",
+            "description": "What its handler reported last: fraction and message.",
+            "payload": payloads.hide_progress,
+        },
     )
     retry_of = Id("job", allow_none=True, metadata={"description": "The job that this one repeats."})
     tags = JsonText(attribute="tags_json", metadata={"description": "What its caller has it found by.", **TAGS_FORM})
+    expires_at = Instant(
+        allow_none=True, metadata={"description": "When it is cancelled unless it has started; null if it is not."}
+    )
 
 
 class LightJobRecord(JobRecord):
@@ -311,7 +347,11 @@ class LightJobRecord(JobRecord):
     input = JsonText(
         attribute="input_json",
         allow_none=True,
-        metadata={"type": "object", "description": "The payload; null if it was left out."},
+        metadata={
+            "type": "object",
+            "description": "The payload; null if it was left out, or if its caller does not see payloads.",
+            "payload": payloads.hide_value,
+        },
     )
     input_bytes = WholeNumber(
         minimum=0, maximum=2**53, allow_none=True, metadata={"description": "The bytes of an input that was left out."}
@@ -322,7 +362,7 @@ class LightJobRecord(JobRecord):
 
 
 @lru_cache(maxsize=256)
-def light_writer(names: tuple[str, ...] | None = None) -> Callable[[Job], str]:
+def light_writer(names: tuple[str, ...] | None = None) -> RecordWriter:
     """Returns a function that writes a job of a bulk or list as JSON text, with these fields or all of them.
 
     The bytes of an input or output that was left out follow the record's fields.
@@ -330,7 +370,10 @@ def light_writer(names: tuple[str, ...] | None = None) -> Callable[[Job], str]:
     write = write_job if names in (None, ALL_FIELDS) else compile_schema(JobRecord(only=names))
     if names is not None and not {"input", "output"}.intersection(names):
         return write
+    return RecordWriter(_with_sizes(write.whole), _with_sizes(write.hidden))
 
+
+def _with_sizes(write: Callable[[Job], str]) -> Callable[[Job], str]:
     def write_light(job: Job) -> str:
         text = write(job)
         if not job.is_light:

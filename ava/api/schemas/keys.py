@@ -58,6 +58,13 @@ class KeyBody(Strict):
         },
     )
 
+    payloads = Flag(
+        load_default=True,
+        metadata={
+            "description": "False: its holder sees no payload, which is null or `(hidden)` with `payload_hidden: true`."
+        },
+    )
+
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> ApiKeySpec:
         return ApiKeySpec(**values)
@@ -87,6 +94,7 @@ class KeyRecord(Schema):
     created_at = Instant()
     expires_at = Instant(allow_none=True)
     last_used_at = Instant(allow_none=True, metadata={"description": "At most a minute behind."})
+    payloads = Flag(metadata={"description": "Whether its holder sees payloads."})
 
 
 class NewKeyRecord(KeyRecord):

@@ -10,12 +10,14 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from ava.api.http import cursors
+from ava.api.http import cursors, payloads
 from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, TextFlag, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
+from ava.api.schemas.expiry import expiry_field
 from ava.domain.jobs import priority
+from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.limits.table import SCHEDULE_INPUT_BYTES
 from ava.domain.schedules.firing import Outcome
 from ava.domain.schedules.schedule import LONGEST_CRON, CronError, FiringTime, check_cron, check_timezone
@@ -117,6 +119,7 @@ _CATCH_UP = {
 _CATCH_UP_SECONDS = {"description": "No missed firing that is older is made up for."}
 _SPREAD = {"description": "The most by which its firings are delayed; the delay is constant, and follows from its id."}
 _STARTS = {"description": "It fires at no slot before this moment."}
+_EXPIRES_IN = "Seconds from its slot after which an unstarted job is cancelled. Without it the worker's."
 _ENDS = {"description": "It fires at no slot from this moment on."}
 
 
@@ -145,6 +148,7 @@ class ScheduleBody(Strict):
     spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD, load_default=0)
     starts_at = Instant(load_default=None, allow_none=True, metadata=_STARTS)
     ends_at = Instant(load_default=None, allow_none=True, metadata=_ENDS)
+    expires_in = expiry_field(_EXPIRES_IN)
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> ScheduleSpec:
@@ -167,6 +171,7 @@ class ScheduleChangeBody(Strict):
     spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
     starts_at = Instant(allow_none=True, metadata=_STARTS)
     ends_at = Instant(allow_none=True, metadata=_ENDS)
+    expires_in = WholeNumber(minimum=1, maximum=MAX_SECONDS, allow_none=True, metadata={"description": _EXPIRES_IN})
 
     @validates_schema
     def _any(self, values: dict[str, Any], **_: Any) -> None:
@@ -270,7 +275,7 @@ class ScheduleRecord(Schema):
     name = Text(allow_none=True)
     cron = Text()
     timezone = Text()
-    input = JsonText(attribute="input_json", metadata={"type": "object"})
+    input = JsonText(attribute="input_json", metadata={"type": "object", "payload": payloads.hide_value})
     priority = _priority()
     enabled = Flag()
     overlap = Choice(Overlap)
@@ -288,6 +293,7 @@ class ScheduleRecord(Schema):
     created_by = Id("usr", "key", metadata={"description": "The user, or the API key, that made it."})
     created_at = Instant()
     updated_at = Instant(metadata={"description": "When it was last changed or disabled; firing changes nothing here."})
+    expires_in = WholeNumber(minimum=1, maximum=MAX_SECONDS, allow_none=True, metadata={"description": _EXPIRES_IN})
 
 
 class ScheduleDeletedRecord(Schema):
@@ -327,7 +333,13 @@ class FiringRecord(Schema):
     slot = Text(attribute="local_time", metadata=_SLOT_TEXT)
     at = Instant()
     outcome = Choice(Outcome)
-    reason = Text(allow_none=True, metadata={"description": "Why it was skipped or missed; null if it fired."})
+    reason = Text(
+        allow_none=True,
+        metadata={
+            "description": "Why it was skipped or missed; null if it fired.",
+            "payload": payloads.hide_reason,
+        },
+    )
     job_id = Id("job", allow_none=True)
 
 

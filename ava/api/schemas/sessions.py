@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, post_load
 
 from ava.api.http.callers.headers import ROLES
-from ava.api.http.fields import ClientId, Id, Instant, Text, WholeNumber
+from ava.api.http.fields import ClientId, Flag, Id, Instant, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 
@@ -40,6 +40,7 @@ class SessionRecord(Schema):
     expires_at = Instant(
         allow_none=True, metadata={"description": "When the session ends; null: the request carries no session."}
     )
+    payloads = Flag(metadata={"description": "Whether the caller sees payloads."})
 
 
 class LinkRecord(Schema):

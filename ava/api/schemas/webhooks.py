@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.http import cursors
+from ava.api.http import cursors, payloads
 from ava.api.http.fields import REQUIRED, Choice, Id, Instant, JsonText, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -271,6 +271,7 @@ class DeliveryRecord(Schema):
                 },
             },
             "description": "The requests that were made, oldest first; the last 50.",
+            "payload": payloads.hide_answers,
         },
     )
 
@@ -281,7 +282,10 @@ class DeliveryBodyRecord(Schema):
     body = Text(
         attribute="text",
         allow_none=True,
-        metadata={"description": "The first 65,536 characters of the body, which is the same in each request."},
+        metadata={
+            "description": "The first 65,536 characters of the body, which is the same in each request.",
+            "payload": payloads.hide_value,
+        },
     )
     body_bytes = WholeNumber(
         minimum=0, maximum=2**53, attribute="bytes", metadata={"description": "The bytes of all of it."}

@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load
 
-from ava.api.http import cursors
+from ava.api.http import cursors, payloads
 from ava.api.http.fields import (
     Choice,
     Flag,
@@ -26,6 +26,7 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText
+from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.limits.rates import Rate
 from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.worker import WorkerSettings, WorkerStatus
@@ -197,6 +198,15 @@ class WorkerRecord(Schema):
             "of the installation."
         },
     )
+    expires_in = WholeNumber(
+        minimum=1,
+        maximum=MAX_SECONDS,
+        allow_none=True,
+        metadata={
+            "description": "Seconds after which its unstarted jobs are cancelled, unless their trigger or schedule "
+            "says otherwise, as the handler declares; null: never."
+        },
+    )
     max_running = WholeNumber(
         attribute="limits.max_running",
         minimum=0,
@@ -217,6 +227,10 @@ class WorkerRecord(Schema):
     rate_per = Text(attribute="limits.rate_per", allow_none=True, metadata={"description": "What the rate is per."})
 
 
+def _hide_config(_record: object, settings: WorkerSettings | None) -> str:
+    return "null" if settings is None else json.dumps({**_platform(settings), "config": None})
+
+
 class WorkerWithSettingsRecord(WorkerRecord):
     """A worker, with the schema of its input and its settings."""
 
@@ -225,7 +239,13 @@ class WorkerWithSettingsRecord(WorkerRecord):
         allow_none=True,
         metadata={"type": "object", "description": "JSON Schema 2020-12; null: any object is accepted."},
     )
-    config = JsonText(metadata={"type": "object", "description": "The tenant's own configuration."})
+    config = JsonText(
+        metadata={
+            "type": "object",
+            "description": "The tenant's own configuration.",
+            "payload": payloads.hide_value,
+        }
+    )
     secrets = JsonText(
         metadata={
             "type": "array",
@@ -240,14 +260,17 @@ class WorkerWithSettingsRecord(WorkerRecord):
             "description": "The settings for all tenants, which hold where the tenant has none of its own: `status`, "
             "`config`, `secrets` (their names), `timeout_seconds`, `max_retries`, `max_running`, `rate`. Below "
             "platform-admin the values of `config` are not shown. Null if there are none.",
+            "payload": _hide_config,
         },
     )
 
 
 def _write_platform(settings: WorkerSettings | None) -> str:
-    if settings is None:
-        return "null"
-    shown = {
+    return "null" if settings is None else json.dumps(_platform(settings))
+
+
+def _platform(settings: WorkerSettings) -> dict[str, Any]:
+    return {
         "status": settings.status,
         "config": dict(settings.config),
         "secrets": sorted(settings.secrets),
@@ -256,7 +279,6 @@ def _write_platform(settings: WorkerSettings | None) -> str:
         "max_running": settings.max_running,
         "rate": None if settings.rate is None else str(settings.rate),
     }
-    return json.dumps(shown)
 
 
 def _write_schema(text: str | None) -> str:

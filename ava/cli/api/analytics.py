@@ -50,7 +50,8 @@ def _summary(found: Analytics) -> dict[str, Any]:
     return {
         "since": found.since,
         "ended": f"{jobs['total']:,}",
-        "by status": ", ".join(f"{jobs[status]:,} {status}" for status in ("completed", "failed", "cancelled")),
+        "by status": ", ".join(f"{jobs[status]:,} {status}" for status in ("completed", "failed", "cancelled"))
+        + (f", {jobs['expired']:,} of them expired" if jobs.get("expired") else ""),
         "by trigger": ", ".join(f"{count:,} {trigger}" for trigger, count in jobs["by_trigger"].items()) or None,
         "success rate": None if rate is None else f"{rate} %",
         "average run time": milliseconds(jobs["avg_duration_ms"]),

@@ -100,6 +100,7 @@ def show(client: Client, schedule_id: str, firings: int, printer: RecordPrinter)
 @click.option("--spread-seconds", type=int, help="The most by which each firing is delayed.  [default: 0]")
 @click.option("--starts-at", type=MOMENT, help=f"The first moment at which it may fire, in {ISO_FORM}.")
 @click.option("--ends-at", type=MOMENT, help="The moment from which it does not fire any more, likewise.")
+@click.option("--expires-in", type=int, help="Cancel a job that has not started so many seconds after its slot.")
 @click.option("--key", help="An idempotency key: calls with the same key create one schedule.")
 @output_options
 @connected

@@ -153,6 +153,7 @@ class ScheduleFirings(Duty):
                 trigger=Trigger.SCHEDULED,
                 priority=max(schedule.priority, most_urgent),
                 scheduled_at=decided.time.at,
+                expires_in=schedule.expires_in,
             ),
             schema_version=None if due.worker is None else due.worker.schema_version,
             # The dispatcher feeds it like any other backlog, also if it is killed after the commit.

@@ -21,6 +21,8 @@ class ApiKeySpec:
     role: Role
     #: None if it never expires.
     expires_at: datetime | None = None
+    #: Whether its holder sees payloads.
+    payloads: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +41,8 @@ class ApiKey:
     expires_at: datetime | None
     #: None if it was never used. It is at most a minute behind.
     last_used_at: datetime | None
+    #: Whether its holder sees payloads.
+    payloads: bool = True
     #: The token itself, in the answer that creates the key; None ever after.
     token: str | None = None
 

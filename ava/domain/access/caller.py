@@ -41,6 +41,8 @@ class Caller:
     role: Role
     #: The API key that stands for the caller; None if another way identified it.
     key_id: str | None = None
+    #: Whether it sees payloads, by its API key and by its role.
+    sees_payloads: bool = True
 
     @property
     def principal(self) -> str:

@@ -36,6 +36,8 @@ class Session:
     expires_at: datetime
     #: The API key that signed in; None if another way did.
     key_id: str | None = None
+    #: Whether the API key that signed in sees payloads.
+    payloads: bool = True
 
 
 def write_cookie(token: str, *, tenant_id: str, own_tenant_id: str) -> str:

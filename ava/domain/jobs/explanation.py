@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain import ids
+from ava.domain.access.payloads import without_payload
 from ava.domain.jobs.job import Job, Status, WaitsFor
 from ava.domain.jobs.waiting import Waiting
 from ava.domain.record import format_time
@@ -69,6 +70,13 @@ class Facts:
             facts = replace(facts, waiting=replace(self.waiting, paused_by="the platform"))
         return facts
 
+    def without_payloads(self) -> Facts:
+        """Returns what a caller sees who does not see payloads: no reason of the handler, and no value of the input."""
+        job, waiting = self.job, self.waiting
+        if job.error is not None and job.status is Status.FAILED:
+            job = replace(job, error=without_payload(job.error))
+        return replace(self, job=job, waiting=None if waiting is None else waiting.without_payloads())
+
     @property
     def is_worker_active(self) -> bool | None:
         """Returns True if its worker is active; None if the worker is not known any more."""
@@ -106,7 +114,7 @@ def explain(facts: Facts) -> Explanation:
 def _sentence(facts: Facts) -> str:
     job = facts.job
     if job.status is Status.QUEUED:
-        return (_why_paused(facts) or _why_queued(facts)) + _why_deprecated(facts)
+        return (_why_paused(facts) or _why_queued(facts)) + _why_deprecated(facts) + _until(job)
     if job.status is Status.RUNNING:
         return _why_running(facts)
     if job.status is Status.FAILED:
@@ -114,6 +122,12 @@ def _sentence(facts: Facts) -> str:
     if job.status is Status.CANCELLED:
         return _why_cancelled(job)
     return f"completed at {format_time(job.completed_at)} after {job.duration_ms} ms"
+
+
+def _until(job: Job) -> str:
+    if job.expires_at is None or job.first_run_no is not None:
+        return ""
+    return f"; it is cancelled unless it starts by {format_time(job.expires_at)}"
 
 
 def _why_cancelled(job: Job) -> str:

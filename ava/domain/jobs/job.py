@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from ava.domain.jobs import expiry
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.jobs.trigger_keys import Debounce, Dedupe
 
@@ -126,6 +127,10 @@ class JobSpec:
     retry_of: str | None = None
     #: The tags, an object of texts, as JSON text.
     tags_json: str = "{}"
+    #: Seconds after its date, or its creation, at which it expires unless it has started; None: as its worker says.
+    expires_in: int | None = None
+    #: The moment at which it expires; not together with `expires_in`.
+    start_before: datetime | None = None
     #: The key that it has in common with other triggers, by one of two rules; None: it makes a job of its own.
     dedupe: Dedupe | None = None
     debounce: Debounce | None = None
@@ -184,6 +189,10 @@ class Job:
     traceparent: str | None = None
     #: The tags, an object of texts, as JSON text.
     tags_json: str = "{}"
+    #: When it is cancelled if it has not started; None if it does not expire.
+    expires_at: datetime | None = None
+    #: The run in which its handler was entered first, from the claim on; None before.
+    first_run_no: int | None = None
     #: Whether its tenant or the platform has settings of its worker. It is read with the claim alone.
     has_settings: bool = False
     #: Whether an earlier trigger with the same key made it. It is set in the answer to a trigger alone.
@@ -240,6 +249,28 @@ class Job:
         if self.started_at is None or self.completed_at is None:
             return None
         return max(0, round((self.completed_at - self.started_at).total_seconds() * 1000))
+
+    @property
+    def expires_in(self) -> int | None:
+        """Returns the seconds after which a job expires that repeats this one; None if it does not."""
+        if self.expires_at is None:
+            return None
+        return expiry.renewed_seconds(
+            created_at=self.created_at,
+            scheduled_at=self.scheduled_at,
+            expires_at=self.expires_at,
+            is_firing=self.triggered_by.startswith("sch_"),
+        )
+
+    @property
+    def start_seconds(self) -> float | None:
+        """Returns the seconds from the claim of its run within which its handler is entered, or not at all.
+
+        None if the run may begin at any time: the job does not expire, or has started in an earlier run.
+        """
+        if self.expires_at is None or self.started_at is None or self.first_run_no != self.run_no:
+            return None
+        return (self.expires_at - self.started_at).total_seconds()
 
     @property
     def is_final(self) -> bool:

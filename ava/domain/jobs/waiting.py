@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from ava.domain.access.payloads import HIDDEN, without_payload
 from ava.domain.limits.rates import Rate
 from ava.domain.record import format_time
 
@@ -69,6 +70,13 @@ class Waiting:
     #: When the first of the debounced triggers that made it came, and when it starts at the latest; None: no limit.
     debounced_at: datetime | None = None
     debounced_until: datetime | None = None
+
+    def without_payloads(self) -> Waiting:
+        """Returns what a caller sees who does not see payloads."""
+        limit = self.limit
+        if limit is not None and limit.value is not None and limit.per not in (None, "tenant"):
+            limit = replace(limit, value=HIDDEN)
+        return replace(self, limit=limit, put_off=None if self.put_off is None else without_payload(self.put_off))
 
     @property
     def sentence(self) -> str | None:

@@ -99,6 +99,8 @@ class RunnableWorker:
     schema_version: str | None = None
     #: What is wrong with the schedule's input by that schema, in one line; None if it matches.
     input_fault: str | None = None
+    #: Seconds after which its unstarted jobs expire; None: never.
+    expires_in: int | None = None
 
     @property
     def refusal(self) -> str | None:
@@ -174,6 +176,7 @@ def decide(due: DueSchedule, now: datetime) -> FiringDecision:
     delay = spread_delay(schedule.id, schedule.spread_seconds)
     first, past, upcoming = _walk(schedule, now - delay)
     decided = [_by_lateness(schedule, each, now - delay, is_newest=each is past[-1]) for each in past]
+    decided = [_by_expiry(due, each, now) for each in decided]
     if first is not None:
         decided.insert(0, first)
     decision = FiringDecision(
@@ -262,6 +265,17 @@ def _by_lateness(schedule: Schedule, time: FiringTime, until: datetime, *, is_ne
     else:
         return fired
     return DecidedTime(time=time, outcome=Outcome.MISSED, reason=f"nothing could fire at its time, and {reason}")
+
+
+def _by_expiry(due: DueSchedule, decided: DecidedTime, now: datetime) -> DecidedTime:
+    """Returns what becomes of a time whose job would have expired already when it is made."""
+    declared = None if due.worker is None else due.worker.expires_in
+    expires_in = due.schedule.expires_in or declared
+    if decided.outcome is not Outcome.FIRED or expires_in is None:
+        return decided
+    if (now - decided.time.at).total_seconds() < expires_in:
+        return decided
+    return DecidedTime(time=decided.time, outcome=Outcome.MISSED, reason="expired")
 
 
 def _by_worker(decision: FiringDecision) -> FiringDecision:

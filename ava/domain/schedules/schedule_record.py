@@ -75,6 +75,8 @@ class ScheduleSpec:
     #: It fires from the first moment (inclusive) to the second (exclusive).
     starts_at: datetime | None = None
     ends_at: datetime | None = None
+    #: Seconds from its slot after which an unstarted job expires; None: as its worker says.
+    expires_in: int | None = None
 
     def firing_times_after(self, after: datetime) -> Iterator[FiringTime]:
         """Yields when it fires after an instant, in the order of the instants."""
@@ -150,4 +152,5 @@ def make_schedule_record(schedule: Schedule) -> dict[str, Any]:
         "created_by": schedule.created_by,
         "created_at": format_time(schedule.created_at),
         "updated_at": format_time(schedule.updated_at),
+        "expires_in": schedule.expires_in,
     }

@@ -71,6 +71,10 @@ class Run:
         self.is_decided = False
         #: What is written as the end; None if the job goes back to the queue, or the run has lost it.
         self.end: RunEnd | None = None
+        #: Until when, by the monotonic clock, the handler may be entered; None: at any time.
+        self.begins_before: float | None = None
+        #: Whether the job had expired when the handler was to be entered.
+        self.is_expired = False
         #: The progress that the handler reported last, as JSON text; None once it is stored.
         self.progress_json: str | None = None
         self._settings = settings
@@ -129,6 +133,10 @@ class Run:
 
         `chance` (0 to 1) spreads the back-off of a retry.
         """
+        if self.is_expired:
+            self.log.add(LogLevel.WARN, "Handler not started: the job has expired")
+            self.is_decided = True
+            return
         # An async handler that was stopped raises CancelledError.
         expected = asyncio.CancelledError if self.stopped_for is not None else JobCancelled
         if self.raised is not None and not isinstance(
@@ -171,7 +179,7 @@ class Run:
         payload = self.job.input if self.handler.parse is None else self.handler.parse(self.job.input)
         arguments = (payload, env) if self.handler.takes_env else (payload,)
         if not self.handler.is_async:
-            return self.handler.function(*arguments)
+            return None if self._has_expired() else self.handler.function(*arguments)
         with asyncio.Runner() as runner:
             return runner.run(self._await(arguments))
 
@@ -179,7 +187,14 @@ class Run:
         self._async_task = asyncio.current_task()
         if self.stopped_for is not None:
             raise asyncio.CancelledError
+        if self._has_expired():
+            return None
         return await self.handler.function(*arguments)
+
+    def _has_expired(self) -> bool:
+        """Returns True if the handler must not be entered any more."""
+        self.is_expired = self.begins_before is not None and time.monotonic() >= self.begins_before
+        return self.is_expired
 
     def _report(self, fraction: float, message: str) -> None:
         shown = message if self.mask is None else self.mask.text(message)

@@ -52,6 +52,8 @@ class QueuedRun:
     claimed_at: float = 0.0
     #: When the claim was sent, in Unix nanoseconds, if that was before the end of the run before.
     sent_ns: int = 0
+    #: When a claim of it alone was sent.
+    sent_at: float = 0.0
     #: Whether it shares its claim, and whether it has to be claimed alone.
     is_shared: bool = False
     is_alone: bool = False
@@ -164,9 +166,11 @@ class RunQueue:
                 # The other thread may have taken the last one.
                 self.next = None
 
-    def follow(self, job: Job, claim_id: str, sent_ns: int, *, is_within: bool) -> None:
-        """The statement that wrote the end of the last run has claimed the next one."""
-        self.next = QueuedRun(job.run, job.worker_id, claim_id, is_within=is_within, job=job, sent_ns=sent_ns)
+    def follow(self, job: Job, claim_id: str, sent_ns: int, sent_at: float, *, is_within: bool) -> None:
+        """The statement that wrote the end of the last run, and was sent then, has claimed the next one."""
+        self.next = QueuedRun(
+            job.run, job.worker_id, claim_id, is_within=is_within, job=job, sent_ns=sent_ns, sent_at=sent_at
+        )
 
     def is_long(self, now: float) -> bool:
         """Returns True if the current run takes long."""

@@ -84,7 +84,7 @@ class RunSteps:
             self._claim_alone(queue.next, writer)
 
     def _claim_alone(self, queued: QueuedRun, writer: RunWriter) -> None:
-        claim_id = str(uuid.uuid4())
+        claim_id, queued.sent_at = str(uuid.uuid4()), time.monotonic()
         self.publication.claiming(queued.key, claim_id)
         if (job := writer.claim(queued.key, queued.worker_id, claim_id)) is not None:
             self._queue.note_claimed([queued], [job], claim_id, time.monotonic())
@@ -113,6 +113,8 @@ class RunSteps:
             waited = timedelta(seconds=time.monotonic() - queued.claimed_at)
             job = replace(job, started_at=job.started_at + waited)
         run = self._new_runs.make(job, queued.claim_id, queued.sent_ns or began_ns, writer)
+        if job.start_seconds is not None:
+            run.begins_before = queued.sent_at + job.start_seconds
         if queued.is_shared:
             _open_log(run)
         if check.is_to_be_cancelled:
@@ -164,6 +166,8 @@ class RunSteps:
         self._write_kept(writer.end_together)
         if run.end is not None:
             run_reports.report_end(run, self._write_alone(run, run.end, writer, goes_on=goes_on))
+        elif run.is_expired:
+            writer.give_back(run, run.log.take())
         elif run.stopped_for is Stop.SHUTDOWN:
             writer.requeue(run, run.log.take())
         run.span.end()
@@ -186,11 +190,11 @@ class RunSteps:
             queued = self._take_ahead_first() if goes_on else None
         if queued is None or queued.job is not None:
             return writer.end(run, end, lines)[0]
-        sent_ns, claim_id = time.time_ns(), str(uuid.uuid4())
+        sent_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), str(uuid.uuid4())
         self.publication.ending(run, queued.key)
         status, job = writer.end(run, end, lines, (queued.message, claim_id))
         if job is not None:
-            self._queue.follow(job, claim_id, sent_ns, is_within=queued.is_within)
+            self._queue.follow(job, claim_id, sent_ns, sent_at, is_within=queued.is_within)
         return status
 
     def _take_ahead_first(self) -> QueuedRun | None:
@@ -206,12 +210,12 @@ class RunSteps:
         self, run: Run, end: RunEnd, lines: Sequence[LogLine], writer: RunWriter, *, goes_on: bool
     ) -> Status | None:
         assert run.claim_id is not None
-        sent_ns, claim_id = time.time_ns(), pass_permit.claim_after(run.claim_id)
+        sent_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), pass_permit.claim_after(run.claim_id)
         status, job = writer.end_and_pass(run, end, lines, claim_id)
         if job is None:
             self._announce_end(goes_on=goes_on)
         else:
-            self._queue.follow(job, claim_id, sent_ns, is_within=True)
+            self._queue.follow(job, claim_id, sent_ns, sent_at, is_within=True)
         return status
 
     def _announce_end(self, *, goes_on: bool) -> None:

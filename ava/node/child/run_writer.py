@@ -140,6 +140,15 @@ class RunWriter:
 
         return self._persist(act)
 
+    def give_back(self, run: Run, lines: Sequence[LogLine]) -> None:
+        """Return a run's job to the queue, because its handler was not entered in time."""
+
+        def act(connection: Connection) -> None:
+            if log_lines.append(connection, run=run.job.run, claim_id=run.claim_id, lines=lines):
+                end.give_back(connection, [(run.job.run, run.claim_id or "")])
+
+        self._persist(act)
+
     def requeue(self, run: Run, lines: Sequence[LogLine]) -> None:
         """Return a run's job to the queue, because the node shuts down."""
 

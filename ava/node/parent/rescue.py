@@ -51,6 +51,7 @@ def _requeue(connection: Connection, run: RunKey, node_id: str) -> None:
             msg="Handler not started: its process has ended",
             error="",
             is_loss=False,
+            is_unbegun=True,
         )
 
 
@@ -88,6 +89,9 @@ def _write(
         msg=f"Handler {reason}",
         error=error,
         is_loss=is_loss,
+        is_unbegun=process.current is not None
+        and process.current.key == run
+        and process.current.phase is Phase.CLAIMING,
     )
     return job is not None
 

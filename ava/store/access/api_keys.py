@@ -16,14 +16,15 @@ from ava.store.engine.statement import Statement
 
 __all__ = ["FoundKey", "count", "create", "delete", "find", "key_uuid", "note_use", "page", "show"]
 
-_COLUMNS = "k.id::text, k.tenant_id, k.name, k.role, k.lookup, k.created_by, k.created_at, k.expires_at, k.last_used_at"
+_COLUMNS = """k.id::text, k.tenant_id, k.name, k.role, k.lookup, k.created_by, k.created_at, k.expires_at,
+    k.last_used_at, k.payloads"""
 
 # The lock makes the creations of one tenant take turns, so that their number stays exact.
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('api keys of ' || %(tenant_id)s, 0))")
 # No key outlives the one with which it was made.
 _CREATE = Statement(f"""
-INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, made_with, expires_at)
-SELECT %(tenant_id)s, %(name)s, %(role)s, %(lookup)s, %(hash)s, %(created_by)s, %(made_with)s::uuid,
+INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, made_with, payloads, expires_at)
+SELECT %(tenant_id)s, %(name)s, %(role)s, %(lookup)s, %(hash)s, %(created_by)s, %(made_with)s::uuid, %(payloads)s,
     least(%(expires_at)s, (SELECT m.expires_at FROM api_keys AS m
         WHERE m.tenant_id = %(tenant_id)s AND m.id = %(made_with)s::uuid))
 WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = %(tenant_id)s) < %(max_keys)s
@@ -56,6 +57,7 @@ def create(
         "created_by": caller.principal,
         "made_with": None if caller.key_id is None else key_uuid(caller.key_id),
         "expires_at": spec.expires_at,
+        "payloads": spec.payloads,
         "max_keys": max_keys,
     }
     row = connection.exec_driver_sql(_CREATE, parameters).first()
@@ -117,6 +119,8 @@ class FoundKey:
     seconds_left: float | None
     #: True if a minute has passed since its last use was noted.
     is_use_due: bool
+    #: Whether its holder sees payloads.
+    payloads: bool
 
 
 #: Seconds between two notes of a key's use.
@@ -124,7 +128,7 @@ _USE_SECONDS = 60
 # It is the only statement of this module that is not scoped to a tenant, because the key says which one it is.
 _FIND = Statement(f"""
 SELECT k.id::text, k.tenant_id, k.role, extract(epoch FROM k.expires_at - clock_timestamp())::float8,
-    coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true), k.hash
+    coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true), k.payloads, k.hash
 FROM api_keys AS k WHERE k.lookup = %(lookup)s
 """)
 
@@ -134,13 +138,14 @@ def find(connection: Connection, token: Token) -> FoundKey | None:
     row = connection.exec_driver_sql(_FIND, {"lookup": token.lookup}).first()
     if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token) or row is None:
         return None
-    uuid, tenant_id, role, seconds_left, is_use_due, _ = row
+    uuid, tenant_id, role, seconds_left, is_use_due, payloads, _ = row
     return FoundKey(
         id=ids.encode("key", uuid),
         tenant_id=tenant_id,
         role=_role(role),
         seconds_left=seconds_left,
         is_use_due=is_use_due,
+        payloads=payloads,
     )
 
 
@@ -163,7 +168,7 @@ def key_uuid(key_id: str) -> str | None:
 
 
 def _key(row: Any) -> ApiKey:
-    uuid, tenant_id, name, role, prefix, created_by, created_at, expires_at, last_used_at = row
+    uuid, tenant_id, name, role, prefix, created_by, created_at, expires_at, last_used_at, payloads = row
     return ApiKey(
         id=ids.encode("key", uuid),
         tenant_id=tenant_id,
@@ -174,6 +179,7 @@ def _key(row: Any) -> ApiKey:
         created_at=created_at,
         expires_at=expires_at,
         last_used_at=last_used_at,
+        payloads=payloads,
     )
 
 

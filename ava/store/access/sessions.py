@@ -16,7 +16,10 @@ from ava.store.engine.statement import Statement
 
 __all__ = ["create", "delete", "delete_all_of", "delete_expired", "find", "take_link"]
 
-_COLUMNS = "s.id::text, s.tenant_id, s.user_id, s.role, s.expires_at, s.key_id::text"
+# A session of an API key sees payloads if the key does.
+_COLUMNS = """s.id::text, s.tenant_id, s.user_id, s.role, s.expires_at, s.key_id::text,
+    s.key_id IS NULL OR EXISTS (SELECT FROM api_keys AS p
+        WHERE p.tenant_id = s.tenant_id AND p.id = s.key_id AND p.payloads)"""
 
 # No session outlives the API key that made it.
 _CREATE = Statement(f"""
@@ -131,7 +134,7 @@ def delete_expired(connection: Connection, *, limit: int) -> int:
 
 
 def _session(row: Any) -> Session:
-    id_, tenant_id, user_id, role, expires_at, key_id = row
+    id_, tenant_id, user_id, role, expires_at, key_id, payloads = row
     return Session(
         id=id_,
         tenant_id=tenant_id,
@@ -140,4 +143,5 @@ def _session(row: Any) -> Session:
         role=Role.parse(role) or Role.TENANT_USER,
         expires_at=expires_at,
         key_id=None if key_id is None else ids.encode("key", key_id),
+        payloads=payloads,
     )

@@ -30,9 +30,9 @@ JOB_COLUMNS = (
     "j.id::text, j.worker_id, j.tenant_id, j.status, j.trigger, j.priority, j.input::text, j.triggered_by, "
     "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
     "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.waits_for, "
-    "j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text"
+    "j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text, j.expires_at, j.first_run_no"
 )
-_COLUMNS = 28
+_COLUMNS = 30
 
 #: The bytes of a job's input and output, as a FROM item; `OFFSET 0` keeps PostgreSQL from computing them twice. Those
 #: of a large one are stored, because to measure it is to read it. One that an older release stored is read.
@@ -74,7 +74,7 @@ def job(row: Any) -> Job:
     (id_, worker_id, tenant_id, status, trigger, priority, input_json, triggered_by, created_at, started_at,
      completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
      progress_json, retry_of, queue, run_no, waits_for, run_at, published_at, node_id, traceparent,
-     tags_json) = row[:_COLUMNS]  # fmt: skip
+     tags_json, expires_at, first_run_no) = row[:_COLUMNS]  # fmt: skip
     return Job(
         id=ids.encode("job", id_),
         worker_id=worker_id,
@@ -104,6 +104,8 @@ def job(row: Any) -> Job:
         node_id=node_id,
         traceparent=traceparent,
         tags_json=tags_json or "{}",
+        expires_at=expires_at,
+        first_run_no=first_run_no,
     )
 
 

@@ -19,10 +19,10 @@ __all__ = ["STORE", "by_trigger", "by_worker", "delete_old", "series"]
 STORE = """
 counts AS (
     INSERT INTO job_counts AS t
-        (tenant_id, span, trigger, worker_id, starts_at, completed, failed, cancelled, ran, ran_ms)
+        (tenant_id, span, trigger, worker_id, starts_at, completed, failed, cancelled, expired, ran, ran_ms)
     SELECT tenant_id, span, coalesce(trigger, ''), coalesce(worker_id, ''), starts_at,
         count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed'),
-        count(*) FILTER (WHERE status = 'cancelled'),
+        count(*) FILTER (WHERE status = 'cancelled'), count(*) FILTER (WHERE is_expired),
         count(run_us), coalesce(sum(round(run_us / 1000)), 0)::bigint
     FROM (
         SELECT e.*, s.span, date_trunc(s.span, completed_at, 'UTC') AS starts_at
@@ -32,7 +32,8 @@ counts AS (
     HAVING span = 'day' OR trigger IS NULL
     ON CONFLICT (tenant_id, span, trigger, worker_id, starts_at) DO UPDATE SET
         completed = t.completed + excluded.completed, failed = t.failed + excluded.failed,
-        cancelled = t.cancelled + excluded.cancelled, ran = t.ran + excluded.ran, ran_ms = t.ran_ms + excluded.ran_ms
+        cancelled = t.cancelled + excluded.cancelled, expired = t.expired + excluded.expired,
+        ran = t.ran + excluded.ran, ran_ms = t.ran_ms + excluded.ran_ms
 )
 """
 
@@ -48,7 +49,8 @@ def delete_old(connection: Connection, *, limit: int) -> int:
     return connection.exec_driver_sql(_DELETE_OLD, {"days": MAX_DAYS + 2, "limit": limit}).rowcount
 
 
-_SUMS = "sum(completed)::bigint, sum(failed)::bigint, sum(cancelled)::bigint, sum(ran)::bigint, sum(ran_ms)::bigint"
+_SUMS = """sum(completed)::bigint, sum(failed)::bigint, sum(cancelled)::bigint, sum(expired)::bigint, sum(ran)::bigint,
+    sum(ran_ms)::bigint"""
 _BY_WORKER = Statement(f"""
 SELECT worker_id, {_SUMS} FROM job_counts
 WHERE tenant_id = %(tenant_id)s AND span = 'day' AND trigger = '' AND worker_id > '' AND starts_at >= %(since)s
@@ -88,7 +90,7 @@ def by_trigger(connection: Connection, *, tenant_id: str, since: datetime, worke
 
 # The key has one row for each moment, so there is nothing to add up.
 _SERIES = Statement("""
-SELECT starts_at, completed, failed, cancelled, ran, ran_ms FROM job_counts
+SELECT starts_at, completed, failed, cancelled, expired, ran, ran_ms FROM job_counts
 WHERE tenant_id = %(tenant_id)s AND span = %(span)s AND trigger = '' AND worker_id = %(worker_id)s
     AND starts_at >= %(since)s
 """)
@@ -102,5 +104,5 @@ def series(
     return {starts_at: _counts(*counts) for starts_at, *counts in connection.exec_driver_sql(_SERIES, parameters)}
 
 
-def _counts(completed: int, failed: int, cancelled: int, ran: int, ran_ms: int) -> EndedCounts:
-    return EndedCounts(completed=completed, failed=failed, cancelled=cancelled, ran=ran, ran_ms=ran_ms)
+def _counts(completed: int, failed: int, cancelled: int, expired: int, ran: int, ran_ms: int) -> EndedCounts:
+    return EndedCounts(completed=completed, failed=failed, cancelled=cancelled, expired=expired, ran=ran, ran_ms=ran_ms)

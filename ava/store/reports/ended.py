@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from ava.domain.analytics import MAX_DAYS
 from ava.domain.error_group import FailedJob
 from ava.domain.fingerprint import error_id
+from ava.domain.jobs.system_cancel import SystemCancel
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -116,6 +117,8 @@ def _ended(condition: str) -> str:
     return f"""ended AS MATERIALIZED (
     SELECT j.id, j.tenant_id, j.worker_id, j.trigger, j.status, j.attempt, j.losses, j.completed_at, j.error_id,
         CASE WHEN j.status = 'failed' THEN left(j.error, 1200) END AS error,
+        j.status = 'cancelled' AND j.cancelled_by IS NULL AND starts_with(j.error, '{SystemCancel.EXPIRED}: ')
+            AS is_expired,
         CASE WHEN j.started_at IS NOT NULL
             THEN greatest(0, extract(epoch FROM j.completed_at - j.started_at)::float8 * 1000000) END AS run_us,
         CASE WHEN j.started_at IS NOT NULL AND j.attempt = 1 AND j.losses = 0

@@ -61,7 +61,7 @@ def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
 _CLAIM_DUE = Statement(f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
        {worker_settings.STATUS}, w.input_schema_version, last.id::text,
-       last.status, s.gone
+       last.status, s.gone, w.expires_in
 FROM schedules AS s
 LEFT JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
 {worker_settings.joined("s.tenant_id")}
@@ -84,8 +84,14 @@ def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list
 
 
 def _due(row: Any) -> tuple[DueSchedule, datetime]:
-    now, may_be_urgent, has_worker, worker_status, schema_version, last_uuid, last_status, gone = row[22:]
-    worker = RunnableWorker(status=WorkerStatus(worker_status), schema_version=schema_version) if has_worker else None
+    now, may_be_urgent, has_worker, worker_status, schema_version, last_uuid, last_status, gone, expires_in = row[
+        rows.COLUMNS :
+    ]
+    worker = None
+    if has_worker:
+        worker = RunnableWorker(
+            status=WorkerStatus(worker_status), schema_version=schema_version, expires_in=expires_in
+        )
     due = DueSchedule(
         schedule=rows.schedule(row),
         worker=worker,

@@ -7,21 +7,23 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule
 
-__all__ = ["SCHEDULE_COLUMNS", "schedule", "schedule_uuid"]
+__all__ = ["COLUMNS", "SCHEDULE_COLUMNS", "schedule", "schedule_uuid"]
 
 #: The columns of a schedule, in the order in which `schedule` reads them.
 SCHEDULE_COLUMNS = (
     "s.id::text, s.worker_id, s.tenant_id, s.name, s.cron, s.timezone, s.input::text, s.priority, s.enabled, "
     "s.overlap, s.catch_up, s.catch_up_seconds, s.spread_seconds, s.starts_at, s.ends_at, s.decided_until, "
-    "s.next_run_at, s.last_run_at, s.last_job_id::text, s.created_by, s.created_at, s.updated_at"
+    "s.next_run_at, s.last_run_at, s.last_job_id::text, s.created_by, s.created_at, s.updated_at, s.expires_in"
 )
+#: The number of these columns.
+COLUMNS = 23
 
 
 def schedule(row: Any) -> Schedule:
     """Returns the schedule of a row of `SCHEDULE_COLUMNS`."""
     (id_, worker_id, tenant_id, name, cron, timezone, input_json, priority, enabled, overlap, catch_up,
      catch_up_seconds, spread_seconds, starts_at, ends_at, decided_until, next_run_at, last_run_at, last_job_id,
-     created_by, created_at, updated_at) = row[:22]  # fmt: skip
+     created_by, created_at, updated_at, expires_in) = row[:COLUMNS]  # fmt: skip
     return Schedule(
         id=ids.encode("sch", id_),
         worker_id=worker_id,
@@ -45,6 +47,7 @@ def schedule(row: Any) -> Schedule:
         created_by=created_by,
         created_at=created_at,
         updated_at=updated_at,
+        expires_in=expires_in,
     )
 
 

@@ -36,6 +36,7 @@ def _spec(history: History, *, may_be_dated: bool = True) -> JobSpec:
         priority=history.choose(PRIORITIES),
         scheduled_at=dated if is_dated else None,
         tags_json='{"t":"1"}' if history.is_chance(0.2) else "{}",
+        expires_in=history.choose([50, 400, 3600]) if history.is_chance(0.2) else None,
     )
 
 
@@ -64,6 +65,7 @@ def new_job(
         dedupe_key=spec.dedupe.key if spec.dedupe else None, max_attempts=worker.max_retries + 1, waits=waits,
         is_published=waits is None and may_publish, limit_key=worker.limit_key(tenant, account),
         rate_key=worker.rate_key(tenant, account), due=due,
+        expires=None if spec.expires_in is None else (due or 0.0) + spec.expires_in,
     )  # fmt: skip
 
 
@@ -199,13 +201,14 @@ def trigger_debounced(history: History) -> None:
 
 
 def _put_off(history: History, job: JobState, spec: JobSpec, due: float) -> JobState:
-    job = replace(job, due=due)
+    kept = None if job.expires is None else due + job.expires - (job.due or 0.0)
+    job = replace(job, due=due, expires=kept)
     if spec.debounce is None or spec.debounce.keep is Keep.FIRST:
         return job
     wanted = new_job(history, job.tenant, spec, due=due)
     return replace(
         job, input=wanted.input, priority=wanted.priority, tags=wanted.tags, limit_key=wanted.limit_key,
-        rate_key=wanted.rate_key,
+        rate_key=wanted.rate_key, expires=wanted.expires,
     )  # fmt: skip
 
 
@@ -235,7 +238,8 @@ def _retried(history: History, job: JobState, position: int = 0) -> JobState:
     spec = JobSpec(
         worker_id=job.worker, input_json=job.input, priority=job.priority, retry_of=job.id, tags_json=job.tags or "{}"
     )  # fmt: skip
-    new = replace(new_job(history, job.tenant, spec, position=position), trigger=job.trigger)
+    # A history moves the dates of jobs and not their creation, so the seconds of the expiry are not compared.
+    new = replace(new_job(history, job.tenant, spec, position=position), trigger=job.trigger, expires=None)
     return _published(history, new)
 
 

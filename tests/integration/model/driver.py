@@ -14,6 +14,7 @@ from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
 from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.expired_jobs import ExpiredJobs
 from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.moved_workers import MovedWorkers
 from ava.dispatcher.duties.old_jobs import OldJobs
@@ -111,6 +112,7 @@ class Driver:
         self._moved = MovedWorkers(database)
         self._duties = {
             "due": DueJobs(database),
+            "expired": ExpiredJobs(database),
             "statistics": Statistics(database),
             "operations": BulkOperationBatches(batches),
             "schedules": ScheduleFirings(database, control, clock=self._now),
@@ -330,7 +332,8 @@ WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_back
     AND backend_type = 'client backend'
 """
 _PASSING = (
-    "UPDATE jobs SET run_at = run_at - %(by)s, published_at = published_at - %(by)s WHERE status = 'queued'",
+    "UPDATE jobs SET run_at = run_at - %(by)s, published_at = published_at - %(by)s, "
+    "expires_at = expires_at - %(by)s, scheduled_at = scheduled_at - %(by)s WHERE status = 'queued'",
     "UPDATE jobs SET published_at = published_at - %(by)s, started_at = started_at - %(by)s WHERE status = 'running'",
     "UPDATE rate_states SET next_at = next_at - %(by)s, written_at = written_at - %(by)s",
     "UPDATE debounces SET first_at = first_at - %(by)s, latest_at = latest_at - %(by)s, fires_at = fires_at - %(by)s",

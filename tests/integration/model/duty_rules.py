@@ -62,6 +62,21 @@ def make_due(history: History) -> None:
     history.act(Expected(jobs=Expected.of(wanted).jobs, moves=soon), lambda: history.driver.duty("due"))
 
 
+@rule(weight=3)
+def expire(history: History) -> None:
+    """Jobs that have expired are cancelled."""
+    jobs = [job for job in history.jobs.values() if job.has_expired]
+    errors = dict(
+        history.driver.run(
+            "SELECT id::text, 'Expired: not started by ' || replace(to_char(expires_at AT TIME ZONE 'UTC', "
+            "'YYYY-MM-DD\"T\"HH24:MI:SS.MS'), '.000', '') || 'Z' FROM jobs WHERE expires_at IS NOT NULL"
+        )
+    )
+    named = {history.job_id(uuid): error for uuid, error in errors.items()}
+    wanted = [moves.expire(job, named[job.id]) for job in jobs]
+    history.act(Expected.of(wanted), lambda: history.driver.duty("expired"))
+
+
 @rule(weight=4)
 def pass_time(history: History) -> None:
     """Time passes, and living nodes are seen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ava.domain.jobs.job import JobSpec, RunKey
 from tests.integration.model import client_rules, duty_rules, moves
@@ -154,8 +155,7 @@ def _may_pass(history: History, ended: JobState, each: JobState, before: dict[st
     taken = sum(job.has_permit and job.limit_key == ended.limit_key for job in before.values())
     most = world.workers[each.worker].max_running
     return (
-        bool(urgent)
-        and each.id == min(job.id for job in urgent)
+        each.id == min((job.id for job in urgent if not job.has_expired), default="")
         and {job.tenant for job in urgent} == {ended.tenant}
         and each.worker == ended.worker
         and each.tenant not in world.tenant_limits
@@ -273,16 +273,15 @@ def _start(history: History, run: Run) -> bool:
 @rule(weight=4)
 def rescue(history: History) -> None:
     """A node finds that the process of a run is gone, or returns the run because it shuts down."""
-    run, is_loss = history.choose_run(), history.is_chance(0.7)
+    run, is_loss, is_unbegun = history.choose_run(), history.is_chance(0.7), history.is_chance(0.2)
     _ask_to_stop(history, run)
     job = history.job_of(run)
     run = history.twist(run, share=0.1)
     history.say(run.job_id, run.run_no, "lost" if is_loss else "returned")
     error = "WorkerLost: it died"
-    wanted = None if job is None else moves.rescue(job, history.world, run, error=error, is_loss=is_loss)
-    found = history.act(
-        Expected.of([wanted]), lambda: history.run_driver.rescue(run, error=error, is_loss=is_loss)
-    )  # fmt: skip
+    how: dict[str, Any] = {"error": error, "is_loss": is_loss, "is_unbegun": is_unbegun}
+    wanted = None if job is None else moves.rescue(job, history.world, run, **how)
+    found = history.act(Expected.of([wanted]), lambda: history.run_driver.rescue(run, **how))
     if found is not Killed:
         history.require(found and found.status, wanted and wanted.status, "rescued")
 

@@ -84,6 +84,9 @@ def _compare(before: JobState, after: JobState, wanted: JobState) -> None:
         raise ModelError(_difference("wrong", wanted, after, f"\n  before: {before}"))
     if wanted is not before and wanted.due is not None and not _is_near(after.due, wanted.due):
         raise ModelError(f"due in {after.due} s, not {wanted.due} s: {after}")
+    is_compared = wanted is not before and after.status == "queued" and wanted.expires is not None
+    if is_compared and not _is_near(after.expires, wanted.expires or 0.0):
+        raise ModelError(f"it expires in {after.expires} s, not {wanted.expires} s: {after}")
 
 
 def _is_near(found: float | None, wanted: float) -> bool:
@@ -103,6 +106,8 @@ def _compare_new(made: list[JobState], wanted: list[JobState], *, was_killed: bo
         found = left.pop(left.index(nameless))
         if found.due is not None and not _is_near(job.due, found.due):
             raise ModelError(f"due in {job.due} s, not {found.due} s: {job}")
+        if found.expires is not None and not _is_near(job.expires, found.expires):
+            raise ModelError(f"it expires in {job.expires} s, not {found.expires} s: {job}")
     if left:
         raise ModelError(f"not made: {left}")
 

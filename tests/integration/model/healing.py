@@ -56,6 +56,7 @@ def _run_duties(history: History) -> None:
     for node_id in NODES:
         driver.heartbeat(node_id)
     driver.duty("due")
+    driver.duty("expired")
     driver.duty("schedules")
     driver.duty("due")
     driver.follow_moved()

@@ -41,7 +41,9 @@ def owns(job: JobState, run: Run) -> bool:
 def claim(job: JobState, world: World, run: Run) -> JobState | None:
     if not job.is_startable or job.run_no != run.run_no - 1 or job.worker != run.worker:
         return None
-    if world.is_paused(job.worker, job.tenant) or (run.is_shared and job.losses):
+    if world.is_paused(job.worker, job.tenant) or (run.is_shared and job.losses) or job.has_expired:
+        return None
+    if run.is_shared and job.expires is not None and job.first_run is None:
         return None
     return _claimed(job, run)
 
@@ -49,7 +51,7 @@ def claim(job: JobState, world: World, run: Run) -> JobState | None:
 def _claimed(job: JobState, run: Run) -> JobState:
     return replace(
         job, status="running", waits=None, is_published=False, run_no=job.run_no + 1, attempt=job.attempt + 1,
-        node=run.node, claim=run.claim, is_started=True, progress=None,
+        node=run.node, claim=run.claim, is_started=True, progress=None, first_run=job.first_run or job.run_no + 1,
     )  # fmt: skip
 
 
@@ -99,10 +101,16 @@ def _requeue(job: JobState) -> JobState:
     return _wait(replace(job, attempt=job.attempt - 1), PERMIT if job.rate_key else None)
 
 
+def _unbegun(job: JobState) -> JobState:
+    """The handler was not entered in this run."""
+    return replace(job, first_run=None) if job.first_run == job.run_no else job
+
+
 def give_back(job: JobState, run: Run) -> JobState | None:
     """The run was claimed and has not begun."""
     if not owns(job, run):
         return None
+    job = _unbegun(job)
     return _cancelled(job) if job.is_cancel_asked else _requeue(job)
 
 
@@ -120,10 +128,12 @@ def lose(job: JobState, world: World, *, error: str, is_loss: bool = True, is_of
     return _requeue(job)
 
 
-def rescue(job: JobState, world: World, run: Run, *, error: str, is_loss: bool) -> JobState | None:
+def rescue(
+    job: JobState, world: World, run: Run, *, error: str, is_loss: bool, is_unbegun: bool = False
+) -> JobState | None:
     if not job.is_running or job.run_no != run.run_no or job.node != run.node:
         return None
-    return lose(job, world, error=error, is_loss=is_loss)
+    return lose(_unbegun(job) if is_unbegun else job, world, error=error, is_loss=is_loss)
 
 
 def kill(job: JobState, run: Run, *, error: str) -> JobState | None:
@@ -176,6 +186,11 @@ def cancel(job: JobState, by: str | None, *, error: str | None = None) -> JobSta
 def cancel_once(job: JobState, by: str | None, *, error: str | None = None) -> JobState | None:
     """As a batch cancels: a job that was asked already is left out."""
     return None if job.is_cancel_asked else cancel(job, by, error=error)
+
+
+def expire(job: JobState, error: str) -> JobState | None:
+    """Its handler was not entered in time."""
+    return cancel(job, None, error=error) if job.has_expired else None
 
 
 def progress(job: JobState, run: Run, value: str | None) -> JobState | None:

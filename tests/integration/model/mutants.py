@@ -223,6 +223,24 @@ MUTANTS = (
         new="run_at = h.start_at",
     ),
     Mutant(
+        name="a job that has expired is claimed",
+        statements=("claim",),
+        old="(j.expires_at IS NULL OR j.first_run_no IS NOT NULL OR j.expires_at > clock_timestamp())",
+        new="true",
+    ),
+    Mutant(
+        name="a job that was given back unbegun counts as started",
+        statements=("give_back",),
+        old="first_run_no = nullif(j.first_run_no, j.run_no)",
+        new="first_run_no = j.first_run_no",
+    ),
+    Mutant(
+        name="a job that has started expires",
+        statements=("expire",),
+        old="AND first_run_no IS NULL AND",
+        new="AND",
+    ),
+    Mutant(
         name="a cancel reaches another tenant's job",
         statements=("cancel",),
         old="j.tenant_id = a.tenant_id AND j.id = a.id",

@@ -112,11 +112,11 @@ class RunDriver:
                 connection, run=run.key, claim_id=run.claim, seconds=seconds
             )  # fmt: skip
 
-    def rescue(self, run: Run, *, error: str, is_loss: bool) -> Job | None:
+    def rescue(self, run: Run, *, error: str, is_loss: bool, is_unbegun: bool = False) -> Job | None:
         with self._database.connect() as connection:
             return rescue.rescue(
                 connection, run=run.key, node_id=run.node, msg="lost", error=error,
-                is_loss=is_loss,
+                is_loss=is_loss, is_unbegun=is_unbegun,
             )  # fmt: skip
 
     def kill(self, run: Run, *, error: str) -> Status | None:

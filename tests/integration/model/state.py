@@ -49,8 +49,11 @@ class JobState:
     progress: str | None = None
     limit_key: str | None = None
     rate_key: str | None = None
-    #: Seconds from now until it is due.
+    #: The run in which its handler was entered first.
+    first_run: int | None = None
+    #: Seconds from now until it is due, and until it expires.
     due: float | None = field(default=None, compare=False)
+    expires: float | None = field(default=None, compare=False)
 
     @property
     def is_final(self) -> bool:
@@ -63,6 +66,10 @@ class JobState:
     @property
     def is_startable(self) -> bool:
         return self.status == "queued" and self.waits is None
+
+    @property
+    def has_expired(self) -> bool:
+        return self.status == "queued" and self.first_run is None and self.expires is not None and self.expires <= 0
 
     @property
     def has_permit(self) -> bool:
@@ -81,8 +88,9 @@ _FIELDS = """
     waits_for, earlier_job_id::text,
     status = 'queued' AND published_at IS NOT NULL, run_no, attempt, losses, node_losses, node_id::text, claim_id::text,
     started_at IS NOT NULL, cancel_requested_at IS NOT NULL, cancelled_by, output::text, error, progress::text,
-    limit_key, rate_key,
-    CASE WHEN status = 'queued' THEN extract(epoch FROM run_at - now())::float8 END
+    limit_key, rate_key, first_run_no,
+    CASE WHEN status = 'queued' THEN extract(epoch FROM run_at - now())::float8 END,
+    CASE WHEN status = 'queued' THEN extract(epoch FROM expires_at - now())::float8 END
 """
 _NAMES = tuple(JobState.__dataclass_fields__)
 _ROWS = f"SELECT {_FIELDS} FROM jobs ORDER BY id"

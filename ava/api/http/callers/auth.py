@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from flask import current_app, g, request
@@ -11,6 +12,7 @@ from flask import current_app, g, request
 from ava.api.http.callers.headers import by_headers
 from ava.api.http.callers.key import by_key
 from ava.api.http.callers.session import by_link, by_session
+from ava.api.http.context import context
 from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.errors import Unauthorized
@@ -53,6 +55,13 @@ def identify() -> None:
         return
     for way in _WAYS:
         if (found := way()) is not None:
-            g.caller = found
+            g.caller = _with_payloads(found)
             return
     raise Unauthorized
+
+
+def _with_payloads(found: Caller) -> Caller:
+    """Returns a caller that sees payloads only if its role may as well."""
+    if found.role.header in context().settings.payload_roles:
+        return found
+    return replace(found, sees_payloads=False)

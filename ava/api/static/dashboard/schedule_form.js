@@ -5,6 +5,7 @@ import { h, put, say } from "./dom.js";
 import { localTime, typedMoment } from "./format.js";
 import { parseInput } from "./input_form.js";
 import { ask, field, momentField, options, pill } from "./parts.js";
+import { expiryField } from "./trigger.js";
 import { allWorkers } from "./worker_list.js";
 
 const OVERLAPS = [["allow", "Make the job"], ["skip", "Skip the firing"], ["queue_one", "Let one job wait"], ["cancel_running", "Cancel the last job"]];
@@ -13,7 +14,7 @@ const CATCH_UPS = [["last", "The newest"], ["none", "None"], ["all", "All, at mo
 const PAUSE = 250;
 const EMPTY = {
   worker_id: "", name: "", cron: "0 9 * * 1-5", timezone: Intl.DateTimeFormat().resolvedOptions().timeZone, input: {}, priority: 5,
-  enabled: true, overlap: "allow", catch_up: "last", catch_up_seconds: 3600, spread_seconds: 0, starts_at: null, ends_at: null,
+  enabled: true, overlap: "allow", catch_up: "last", catch_up_seconds: 3600, spread_seconds: 0, starts_at: null, ends_at: null, expires_in: null,
 };
 
 /** Open the form: of a new schedule, or of one that exists. */
@@ -60,7 +61,8 @@ function moreOptions(now) {
     h("div", { class: "row" },
       whole("Priority", "priority", "1 starts first"),
       whole("Oldest to make up for", "catch_up_seconds", "seconds"),
-      whole("Spread", "spread_seconds", "seconds")),
+      whole("Spread", "spread_seconds", "seconds"),
+      expiryField(now.expires_in, "Seconds from the slot; an unstarted job is cancelled then")),
     h("div", { class: "row" }, moment("Not before", "starts_at"), moment("Not after", "ends_at"))));
 }
 
@@ -70,6 +72,7 @@ function bodyOf(values) {
     priority: Number(values.priority), enabled: values.enabled === "on", overlap: values.overlap, catch_up: values.catch_up,
     catch_up_seconds: Number(values.catch_up_seconds), spread_seconds: Number(values.spread_seconds),
     starts_at: typedMoment(values.starts_at), ends_at: typedMoment(values.ends_at),
+    expires_in: values.expires_in ? Number(values.expires_in) : null,
   };
 }
 

@@ -25,12 +25,14 @@ async function openForm(workerId) {
       ...input.fields,
       h("div", { class: "row" },
         field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: "5", required: true }), "1 starts first"),
-        momentField("Scheduled for", "scheduled", { hint: "Leave empty to start now" })),
+        momentField("Scheduled for", "scheduled", { hint: "Leave empty to start now" }),
+        expiryField(null, "Seconds; it is cancelled unless it has started by then")),
       field("Tags", h("input", { name: "tags", autocomplete: "off", spellcheck: "false" }), "To find the job by, such as team=security, order=17"),
     ],
     submit: (values) => input.withFaults(async () => {
       const body = { worker_id: values.worker, input: input.value(), priority: Number(values.priority) };
       if (values.scheduled) body.scheduled_at = typedMoment(values.scheduled);
+      if (values.expires_in) body.expires_in = Number(values.expires_in);
       if (values.tags.trim()) body.tags = parseTags(values.tags);
       const { data } = await post("/v1/ava/jobs", body);
       location.hash = `#/jobs/${data.id}`;
@@ -95,6 +97,11 @@ export function editAndRunAgain(job) {
       location.hash = `#/jobs/${data.id}`;
     },
   });
+}
+
+/** A field for `expires_in`, which may be empty. */
+export function expiryField(seconds, hint) {
+  return field("Expires after", h("input", { name: "expires_in", type: "number", min: "1", max: "31622400", value: seconds ?? "" }), hint);
 }
 
 function parseTags(text) {

@@ -62,6 +62,7 @@ function factsOf(worker) {
     ["Status", [worker.status, " ", by]], ["Queue", worker.queue], ["Runtime", worker.runtime],
     ["Timeout", [span(timeout * 1000), " ", declared(timeout !== longest, span(longest * 1000))]],
     ["Retries", [String(retries), " ", declared(retries !== most, String(most))]],
+    ["Unstarted jobs", worker.expires_in === null ? "wait without end" : `are cancelled after ${worker.expires_in} s`],
     ["Jobs kept", worker.retention_days === null ? "as the tenant or the installation says" : `${worker.retention_days} days`],
     ["Updated", full(worker.updated_at)],
   ];

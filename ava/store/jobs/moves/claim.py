@@ -18,7 +18,7 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.log_lines import OPENING, SEQ_PER_RUN
-from ava.store.jobs.moves.rules import CLAIM_SET, HAS_SETTINGS, IS_PAUSED, IS_STARTABLE, ONE_RUN, OWNS
+from ava.store.jobs.moves.rules import CLAIM_SET, HAS_SETTINGS, IS_PAUSED, IS_STARTABLE, IS_UNEXPIRED, ONE_RUN, OWNS
 
 __all__ = [
     "CLAIMED_COLUMNS",
@@ -55,7 +55,7 @@ def claims(where: str) -> str:
 #: The condition that a job is the one of a single claim, and can be claimed.
 IS_WANTED = f"""j.tenant_id = %(next_tenant_id)s AND j.id = %(next_id)s::uuid
         AND j.run_no = %(next_run_no)s - 1 AND {IS_STARTABLE}
-        AND j.worker_id IS NOT DISTINCT FROM %(next_worker_id)s AND NOT {IS_PAUSED}"""
+        AND j.worker_id IS NOT DISTINCT FROM %(next_worker_id)s AND {IS_UNEXPIRED} AND NOT {IS_PAUSED}"""
 #: The first lines of the logs of the runs in `claimed`, as rows of `job_logs`.
 FIRST_LINES = f"    SELECT tenant_id, id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed"
 
@@ -103,7 +103,8 @@ class Claim:
 def claim(connection: Connection, wanted: Claim) -> Job | None:
     """Start a run.
 
-    Returns None if the message is a duplicate or names another worker, the job is not due, or its worker is paused.
+    Returns None if the message is a duplicate or names another worker, the job is not due or has expired, or its worker
+    is paused.
     """
     found = _CLAIM.run(connection, wanted.parameters)
     return claimed_job(found[0]) if found else None
@@ -132,7 +133,8 @@ def claimed(connection: Connection, wanted: Claim) -> Job | None:
 #: all of it.
 _PLAN_SECONDS = 60.0
 
-# A job that lost a process before is claimed alone: so a handler that kills its process does not do so with others.
+# A job that lost a process before is claimed alone: so a handler that kills its process does not do so with others. One
+# that may expire is claimed alone as well, right before its handler is entered, because the claim says that it starts.
 # A row that another transaction writes at this moment is not waited for.
 _CLAIM_TOGETHER = Prepared(
     "claim_together",
@@ -142,7 +144,7 @@ WITH wanted AS (
     FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]) AS r (tenant_id, id, run_no)
     JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
     WHERE j.run_no = r.run_no - 1 AND {IS_STARTABLE} AND j.worker_id IS NOT DISTINCT FROM %(worker_id)s
-        AND j.losses = 0 AND NOT {IS_PAUSED}
+        AND j.losses = 0 AND (j.expires_at IS NULL OR j.first_run_no IS NOT NULL) AND NOT {IS_PAUSED}
     FOR UPDATE OF j SKIP LOCKED
 ), {claims("FROM wanted WHERE j.tenant_id = wanted.tenant_id AND j.id = wanted.id")}
 SELECT {CLAIMED_COLUMNS} FROM claimed AS j

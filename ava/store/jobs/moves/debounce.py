@@ -45,11 +45,12 @@ _ITS_INPUT = {"worker": "j.worker_id", "row": "h", "tenant_id": "j.tenant_id", "
 _MOVE = Statement(f"""
 WITH locked AS MATERIALIZED (
     SELECT j.tenant_id, j.id, j.tags AS earlier_tags, s.*, d.latest_at, w.max_running, w.max_running_per,
-        w.rate_jobs, w.rate_per
+        w.rate_jobs, w.rate_per, coalesce(s.asked_expires_in, w.expires_in) AS expires_in
     FROM unnest(%(worker_ids)s::text[], %(keys)s::text[], %(starts)s::timestamptz[], %(are_last)s::bool[],
                 %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[], %(sizes)s::int[], %(tags)s::text[],
-                %(schemas)s::text[])
-         AS s (worker_id, key, start_at, is_last, trigger, priority, input, input_bytes, tags, schema_version)
+                %(schemas)s::text[], %(expires_in)s::int[])
+         AS s (worker_id, key, start_at, is_last, trigger, priority, input, input_bytes, tags, schema_version,
+               asked_expires_in)
     JOIN debounces AS d ON d.tenant_id = %(tenant_id)s AND d.worker_id = s.worker_id AND d.key = s.key
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
@@ -81,6 +82,8 @@ WITH locked AS MATERIALIZED (
 ), moved AS (
     UPDATE jobs AS j SET
         run_at = least(h.start_at, h.latest_at), scheduled_at = least(h.start_at, h.latest_at),
+        expires_at = least(h.start_at, h.latest_at) + CASE
+            WHEN h.is_last THEN h.expires_in * interval '1 second' ELSE j.expires_at - j.scheduled_at END,
         input = CASE WHEN h.is_last THEN h.input::json ELSE j.input END,
         input_bytes = CASE WHEN h.is_last THEN h.input_bytes ELSE j.input_bytes END,
         priority = CASE WHEN NOT h.is_last THEN j.priority ELSE greatest(h.priority, (
@@ -100,8 +103,9 @@ SELECT {rows.JOB_COLUMNS}, j.key FROM moved AS j
 def move(connection: Connection, *, tenant_id: str, user_id: str, new: Sequence[NewJob]) -> dict[tuple[str, str], Job]:
     """Put off the jobs of keys that `reserve` has locked, each to its trigger's date, but not beyond its last moment.
 
-    A job whose trigger says so gets the trigger's input, priority, tags, kind and user. Returns the jobs by worker and
-    key, without those that are due, final, or whose worker the tenant may not run now.
+    A job whose trigger says so gets the trigger's input, priority, tags, kind, user and expiry, which counts from the
+    date. Returns the jobs by worker and key, without those that are due, final, or whose worker the tenant may not run
+    now.
     """
     specs = [each.spec for each in new]
     parameters: dict[str, Any] = {
@@ -115,6 +119,7 @@ def move(connection: Connection, *, tenant_id: str, user_id: str, new: Sequence[
         "sizes": [rows.large_bytes(spec.input_json) for spec in specs],
         "tags": [None if spec.tags_json == "{}" else spec.tags_json for spec in specs],
         "schemas": [each.schema_version for each in new],
+        "expires_in": [spec.expires_in for spec in specs],
     }
     found = connection.exec_driver_sql(_MOVE, parameters)
     return {(job.worker_id, row[-1]): job for row in found for job in [rows.job(row)]}

@@ -15,7 +15,7 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.claim import CLAIMED_COLUMNS, FIRST_LINES, IS_WANTED, Claim, claimed_job, claims
 from ava.store.jobs.moves.log_lines import array, columns, quote
-from ava.store.jobs.moves.rules import OWNS, end_set
+from ava.store.jobs.moves.rules import OWNS, UNBEGUN_SET, end_set
 
 __all__ = [
     "ENDED",
@@ -32,13 +32,16 @@ __all__ = [
 _STATUS = "(CASE WHEN j.cancel_requested_at IS NULL THEN r.status ELSE 'cancelled' END)"
 
 
-def _ends(runs: str) -> str:
-    """Returns the CTE `ended`, which writes the ends of runs; `runs` is a SELECT of what `end_set` and this need."""
+def _ends(runs: str, *, also: str = "") -> str:
+    """Returns the CTE `ended`, which writes the ends of runs; `runs` is a SELECT of what `end_set` and this need.
+
+    `also` is set beside it.
+    """
     return f"""ended AS (
     UPDATE jobs AS j SET
         {end_set(_STATUS, started_at="coalesce(r.started_at, j.started_at)")},
         output = r.output, output_bytes = r.output_bytes, progress = coalesce(r.progress, j.progress),
-        error_id = CASE WHEN {_STATUS} = 'failed' THEN r.error_id END
+        error_id = CASE WHEN {_STATUS} = 'failed' THEN r.error_id END{also}
     FROM ({runs}) AS r
     WHERE {OWNS} AND (j.cancel_requested_at IS NOT NULL OR r.status <> 'cancelled')
     RETURNING j.tenant_id, j.id, j.status, j.limit_key, j.worker_id, j.queue
@@ -236,7 +239,7 @@ _UNBEGUN = """
             NULL::timestamptz AS started_at
         FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[])
              AS u (tenant_id, id, run_no, claim_id)"""
-_GIVE_BACK = Statement(f"WITH {_ends(_UNBEGUN)}\nSELECT count(*) FROM ended")
+_GIVE_BACK = Statement(f"WITH {_ends(_UNBEGUN, also=f', {UNBEGUN_SET}')}\nSELECT count(*) FROM ended")
 
 
 def give_back(connection: Connection, unbegun: Sequence[tuple[RunKey, str]]) -> int:

@@ -39,7 +39,7 @@ def _insert_jobs(*, has_keys: bool = False) -> str:
     return f"""
 INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
                        scheduled_at, limit_key, rate_key, waits_for, run_at, earlier_job_id, published_at, max_attempts,
-                       retry_of, traceparent, tags, input_bytes{column})
+                       retry_of, traceparent, tags, input_bytes, expires_at{column})
 SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
        m.tenant_id, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, m.user_id, m.scheduled_at,
        {limit_key(**_ITS_INPUT)},
@@ -54,21 +54,26 @@ SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit
                SELECT FROM closed_windows AS c WHERE c.queue = m.queue AND c.priority = m.priority
            ) THEN now() END
        END,
-       m.max_retries + 1, m.retry_of, m.traceparent, m.tags::json, m.input_bytes{value}
+       m.max_retries + 1, m.retry_of, m.traceparent, m.tags::json, m.input_bytes,
+       CASE WHEN m.start_before IS NOT NULL THEN m.start_before WHEN m.expires_in IS NOT NULL THEN
+           CASE WHEN m.is_due OR m.scheduled_at > now() THEN m.scheduled_at ELSE now() END
+           + m.expires_in * interval '1 second' END{value}
 FROM (SELECT coalesce(e.uuid, ava_uuid7()) AS id, e.* FROM (
     SELECT s.*, greatest(s.asked_priority, rules.most_urgent_priority) AS priority,
            s.is_publishable AND rules.max_running IS NULL AS may_publish,
            w.queue, least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
            {worker_settings.STATUS} AS status,
            w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
-           w.max_running, w.max_running_per, w.rate_jobs, w.rate_per
+           w.max_running, w.max_running_per, w.rate_jobs, w.rate_per,
+           coalesce(s.asked_expires_in, w.expires_in) AS expires_in
     FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
                 %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[],
                 %(schemas)s::text[], %(tenants)s::text[], %(users)s::text[], %(traceparents)s::text[],
-                %(may_publish)s::bool[], %(uuids)s::uuid[], %(are_due)s::bool[], %(earlier)s::uuid[]{parameter})
+                %(may_publish)s::bool[], %(uuids)s::uuid[], %(are_due)s::bool[], %(earlier)s::uuid[],
+                %(expires_in)s::int[], %(start_before)s::timestamptz[]{parameter})
          WITH ORDINALITY AS s (worker_id, trigger, asked_priority, input, scheduled_at, retry_of, tags, input_bytes,
                                schema_version, tenant_id, user_id, traceparent, is_publishable, uuid, is_due,
-                               earlier_job_id{column}, n)
+                               earlier_job_id, asked_expires_in, start_before{column}, n)
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
     LEFT JOIN tenant_limits AS rules ON rules.tenant_id = s.tenant_id
@@ -147,5 +152,7 @@ def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
         "retries": [None if spec.retry_of is None else rows.job_uuid(spec.retry_of) for spec in specs],
         "sizes": [rows.large_bytes(spec.input_json) for spec in specs],
         "tags": [None if spec.tags_json == _NO_TAGS else spec.tags_json for spec in specs],
+        "expires_in": [spec.expires_in for spec in specs],
+        "start_before": [spec.start_before for spec in specs],
         "dedupe_keys": [None if spec.dedupe is None else spec.dedupe.key for spec in specs],
     }

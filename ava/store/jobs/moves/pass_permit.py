@@ -22,7 +22,7 @@ from ava.store.jobs.moves.claim import CLAIMED_COLUMNS, claimed_job, claims
 from ava.store.jobs.moves.end import ENDED, ENDED_AND_CLAIMED, end_parameters
 from ava.store.jobs.moves.log_lines import OPENING
 from ava.store.jobs.moves.permits import STATE
-from ava.store.jobs.moves.rules import IS_PAUSED
+from ava.store.jobs.moves.rules import IS_PAUSED, IS_UNEXPIRED
 
 __all__ = ["claim_after", "end_and_pass", "passed", "passed_by"]
 
@@ -44,7 +44,7 @@ _NEXT = f"""WHERE j.tenant_id = (SELECT tenant_id FROM next) AND j.id = (
             SELECT j.id FROM jobs AS j
             WHERE j.limit_key = next.key AND j.priority = next.priority AND j.tenant_id = next.tenant_id
                 AND j.status = 'queued' AND j.waits_for = 'permit' AND j.worker_id = next.worker_id
-                AND NOT {IS_PAUSED}
+                AND {IS_UNEXPIRED} AND NOT {IS_PAUSED}
             ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1 FOR UPDATE SKIP LOCKED
         ) AS j)"""
 _END_AND_PASS = Prepared(

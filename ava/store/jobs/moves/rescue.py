@@ -35,7 +35,8 @@ WITH locked AS ({locked}
     UPDATE jobs AS j SET
         {end_set("r.status")},
         cancel_requested_at = r.cancel_requested_at, cancelled_by = r.cancelled_by, queue = r.queue, losses = r.losses,
-        node_losses = r.node_losses
+        node_losses = r.node_losses,
+        first_run_no = CASE WHEN r.is_unbegun THEN nullif(j.first_run_no, j.run_no) ELSE j.first_run_no END
     FROM locked AS r WHERE j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no
     RETURNING j.*
 ), logged AS (
@@ -50,7 +51,7 @@ SELECT {rows.JOB_COLUMNS} FROM ended AS j
 """
 
 
-def _lost(*, is_loss: str, is_of_node: bool = False) -> str:
+def _lost(*, is_loss: str, is_of_node: bool = False, is_unbegun: str = "false") -> str:
     """Returns the columns of `locked` for the run of a job `j` whose process is lost or interrupted.
 
     `is_of_node`: the whole node is lost, which says little about the job, so such losses have a limit of their own.
@@ -66,7 +67,7 @@ def _lost(*, is_loss: str, is_of_node: bool = False) -> str:
                 WHEN {is_loss} AND (w.on_worker_lost = 'fail' OR {is_often}) THEN 'failed'
                 ELSE 'queued' END AS status,
            %(error)s AS error, NULL::interval AS delay, true AS gives_back, j.losses + ({is_loss})::int AS losses,
-           j.node_losses + {int(is_of_node)} AS node_losses
+           j.node_losses + {int(is_of_node)} AS node_losses, {is_unbegun} AS is_unbegun
     FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}"""
 
 
@@ -79,7 +80,7 @@ def _lines_of_lost(*, is_loss: str) -> str:
 # One run is rescued only from the node that asks, because another node may have received the same message and run it.
 _RESCUE = Statement(
     _ends(
-        f"""{_lost(is_loss="%(is_loss)s")}
+        f"""{_lost(is_loss="%(is_loss)s", is_unbegun="%(is_unbegun)s::bool")}
     WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.status = 'running'
         AND j.node_id = %(node_id)s::uuid
     ORDER BY j.id LIMIT 1 FOR UPDATE OF j""",
@@ -88,13 +89,24 @@ _RESCUE = Statement(
 )
 
 
-def rescue(connection: Connection, *, run: RunKey, node_id: str, msg: str, error: str, is_loss: bool) -> Job | None:
+def rescue(
+    connection: Connection,
+    *,
+    run: RunKey,
+    node_id: str,
+    msg: str,
+    error: str,
+    is_loss: bool,
+    is_unbegun: bool = False,
+) -> Job | None:
     """Return a run to the queue, or end it, if its process is gone or the node shuts down.
 
     `msg` is the log line, `error` the job's error if it fails. A loss counts towards `MAX_LOSSES`, not as an attempt.
+    `is_unbegun`: its handler was not entered.
     Returns the job as it is then, or None if the run had ended or does not exist.
     """
     parameters = rows.run_parameters(run) | {"node_id": node_id, "msg": msg, "error": error, "is_loss": is_loss}
+    parameters["is_unbegun"] = is_unbegun
     row = connection.exec_driver_sql(_RESCUE, parameters).first()
     return None if row is None else rows.job(row)
 
@@ -140,7 +152,7 @@ _END_KILLED_RUN = Statement(
                 WHEN j.attempt < j.max_attempts THEN 'queued' ELSE 'failed' END AS status,
            %(error)s AS error,
            {FIRST_DELAY_SECONDS} * {BACKOFF_FACTOR} ^ (j.attempt - 1) * interval '1 second' AS delay,
-           false AS gives_back, j.losses, j.node_losses
+           false AS gives_back, j.losses, j.node_losses, false AS is_unbegun
     FROM jobs AS j
     WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s
         AND j.status IS NOT DISTINCT FROM 'running'

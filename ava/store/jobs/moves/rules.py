@@ -12,11 +12,13 @@ __all__ = [
     "IS_PAUSED",
     "IS_SCHEDULED",
     "IS_STARTABLE",
+    "IS_UNEXPIRED",
     "ONE_RUN",
     "OWNS",
     "RATE_NEXT_AT",
     "RECALL_SET",
     "RETURN_SET",
+    "UNBEGUN_SET",
     "end_set",
     "is_served",
     "limit_key",
@@ -62,6 +64,8 @@ IS_STARTABLE = "j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL"
 #: The job has not been published yet and waits for the time that its trigger named. A retry has a date as well, and a
 #: job that a handler or a node has put off.
 IS_SCHEDULED = "j.waits_for = 'date' AND j.run_no = 0"
+#: The job may start: it does not expire, has started before, or has not expired yet.
+IS_UNEXPIRED = "(j.expires_at IS NULL OR j.first_run_no IS NOT NULL OR j.expires_at > clock_timestamp())"
 
 #: A single run as a FROM item, for `OWNS`.
 ONE_RUN = """(SELECT %(tenant_id)s AS tenant_id, %(id)s::uuid AS id, %(run_no)s::int AS run_no,
@@ -74,7 +78,10 @@ OWNS = """j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no AND 
 #: What a claim sets. A job that gets a passed permit leaves its wait with it.
 CLAIM_SET = """status = 'running', waits_for = NULL, published_at = coalesce(j.published_at, clock_timestamp()),
         started_at = clock_timestamp(), node_id = %(node_id)s::uuid, claim_id = %(claim_id)s::uuid,
-        run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL"""
+        run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL,
+        first_run_no = coalesce(j.first_run_no, j.run_no + 1)"""
+#: What the end of a run sets whose handler was not entered: the job has started in an earlier run, or not at all.
+UNBEGUN_SET = "first_run_no = nullif(j.first_run_no, j.run_no)"
 
 
 def end_set(status: str, *, started_at: str = "j.started_at") -> str:
@@ -97,8 +104,8 @@ def end_set(status: str, *, started_at: str = "j.started_at") -> str:
         attempt = j.attempt - (r.gives_back AND {is_queued})::int"""
 
 
-#: What a cancel sets, by the row `r` (`cancelled_by`, and the `error` of a cancel by the system, else null): a queued job
-#: is cancelled, a running one is asked to stop. The first request stays.
+#: What a cancel sets, by the row `r` (`cancelled_by`, and the `error` of a cancel by the system, else null): a queued
+#: job is cancelled, a running one is asked to stop. The first request stays.
 CANCEL_SET = """status = CASE WHEN j.status = 'queued' THEN 'cancelled' ELSE j.status END,
     error = CASE WHEN j.cancel_requested_at IS NULL THEN r.error ELSE j.error END,
     cancelled_by = CASE WHEN j.cancel_requested_at IS NULL THEN r.cancelled_by ELSE j.cancelled_by END,

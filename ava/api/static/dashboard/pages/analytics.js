@@ -39,7 +39,7 @@ export function open(main, { signal, query }) {
     });
     const { jobs, percentiles: { wait, run } } = data;
     const [ended, rate, average, start, times] = tiles;
-    ended.update(number(jobs.total), `${number(jobs.failed)} failed, ${number(jobs.cancelled)} cancelled`);
+    ended.update(number(jobs.total), `${number(jobs.failed)} failed, ${number(jobs.cancelled)} cancelled${jobs.expired ? `, ${number(jobs.expired)} of them expired` : ""}`);
     rate.update(jobs.success_rate === null ? "–" : `${jobs.success_rate} %`, `${number(jobs.completed)} completed`);
     average.update(span(jobs.avg_duration_ms), "of jobs that ran");
     start.update(span(wait.p50_ms), percentilesOf(wait));

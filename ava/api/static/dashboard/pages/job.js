@@ -105,6 +105,7 @@ function jobView(first) {
   const drawTimeline = () => put(timeline, [
     moment("created", "Triggered", first.created_at, `by ${first.triggered_by}, ${first.trigger}`),
     first.scheduled_at ? moment("queued", "Scheduled for", first.scheduled_at) : null,
+    first.expires_at && current.status === "queued" && !marks.length ? moment("queued", "Cancelled unless it starts by", first.expires_at) : null,
     ...marks.map(({ kind, text, ts }) => moment(kind, text, ts)),
     current.cancel_requested_at ? moment("cancelling", "Cancel requested", current.cancel_requested_at, current.cancelled_by ? `by ${current.cancelled_by}` : "") : null,
     current.completed_at ? moment(current.status, current.status[0].toUpperCase() + current.status.slice(1), current.completed_at, current.error ?? "") : null,

@@ -1,0 +1,261 @@
+"""A caller who does not see payloads sees no byte of one: in no answer of any route, stream, export, entry or log."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from ava.delivery.fan_out import FanOut
+from ava.dispatcher.duties.statistics import Statistics
+from ava.domain import ids
+from ava.settings import ROLES, Settings
+from harness.api import HEADERS, NODE, Api, error_of
+from tests.integration.test_api_callers import BODIES, OPEN
+
+JOBS, HOOKS, KEYS = "/v1/ava/jobs", "/v1/webhooks", "/v1/ava/keys"
+#: Every payload of the tenant has it, and nothing else.
+MARK = "pearl-of-the-payload"
+#: Routes without jobs of a tenant.
+_OF_NO_TENANT = OPEN | {"/metrics"}
+_RUN = (
+    "UPDATE jobs SET status = %s, started_at = now(), completed_at = now(), waits_for = NULL, run_at = NULL,"
+    " run_no = 1, attempt = 1, node_id = %s, error = %s, output = %s::json, progress = %s::json WHERE triggered_by = %s"
+)
+_LINE = (
+    "INSERT INTO job_logs SELECT tenant_id, id, 4294967296 + %s, now(), 'info', %s FROM jobs WHERE triggered_by = %s"
+)
+#: Routes on which a caller who sees payloads sees the mark.
+_SHOWN = {
+    *("jobs.list_jobs", "jobs.show", "jobs.trigger", "jobs.retry", "jobs.cancel", "bulk.trigger"),
+    *("job_logs.logs", "job_logs.download", "streams.stream", "exports.export", "why.show"),
+    *("schedules.show", "schedules.list_schedules", "schedules.list_firings", "schedules.change", "schedules.run"),
+    *("webhooks.list_deliveries", "webhooks.show_body", "errors.list_errors", "errors.show", "errors.resolve"),
+    *("audit.list_entries", "overview.show", "workers.show", "workers.change"),
+    *("operations.list_operations", "operations.show"),
+}
+
+
+@pytest.fixture
+def blind(api: Api) -> dict[str, str | None]:
+    """The headers of a caller who does not see payloads."""
+    body = {"name": "blind", "role": "tenant-system-admin", "payloads": False}
+    answer = api.post(KEYS, json=body)
+    assert answer.get_json()["data"]["payloads"] is False
+    return {**dict.fromkeys(HEADERS), "authorization": f"Bearer {answer.get_json()['data']['token']}"}
+
+
+def _end(api: Api, user: str, status: str, **values: Any) -> str:
+    job = api.trigger(input={"text": MARK}, headers={"x-user-id": user})
+    progress = json.dumps({"fraction": 0.5, "message": MARK})
+    api.execute(_RUN, status, NODE, values.get("error"), values.get("output"), progress, user)
+    api.execute(_LINE, 0, "Worker handler started", user)
+    api.execute(_LINE, 1, MARK, user)
+    api.execute(_LINE, 2, f"Handler {status} after 5ms", user)
+    return str(job["id"])
+
+
+def _fill(api: Api) -> dict[str, list[str]]:
+    """Fill the tenant with payloads. Returns what each place-holder of a path stands for."""
+    hook = api.post(HOOKS, json={"url": "https://example.com/", "events": ["ava.job.queued"], "secret": "s" * 20})
+    hook_id = hook.get_json()["data"]["id"]
+    failed = _end(api, "usr_failed", "failed", error=f"ValueError: no such channel {MARK}")
+    done = _end(api, "usr_done", "completed", output=json.dumps(MARK))
+    waiting = api.trigger(input={"text": MARK}, headers={"x-user-id": "usr_waiting"})["id"]
+    key = f'wkr_open ten_test "{MARK}"'
+    api.execute("UPDATE workers SET max_running = 1, max_running_per = 'input.text' WHERE id = 'wkr_open'")
+    api.execute(
+        "UPDATE jobs SET waits_for = 'permit', published_at = NULL, limit_key = %s WHERE triggered_by = 'usr_waiting'",
+        key,
+    )
+    put_off = api.trigger(input={"text": MARK}, headers={"x-user-id": "usr_put_off"})["id"]
+    api.execute(
+        "UPDATE jobs SET waits_for = 'date', run_at = now() + interval '1 hour', run_no = 1, published_at = NULL,"
+        " scheduled_at = NULL WHERE triggered_by = 'usr_put_off'"
+    )
+    api.execute(_LINE, 2, f"Handler retries later, in 9 s: {MARK}", "usr_put_off")
+    api.execute("UPDATE workers SET max_running = NULL, max_running_per = NULL WHERE id = 'wkr_open'")
+    FanOut(api.database).run_once()
+    api.execute(
+        "UPDATE webhook_deliveries SET history = %s::jsonb",
+        json.dumps([{"number": 1, "at": "2026-01-01T00:00:00Z", "status": 500, "duration_ms": 1, "answer": MARK}]),
+    )
+    for _ in range(2):
+        Statistics(api.database).run_once(0)
+    body = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "UTC", "input": {"text": MARK}}
+    schedule = api.post("/v1/ava/schedules", json=body).get_json()["data"]["id"]
+    api.request("PATCH", f"/v1/ava/schedules/{schedule}", json={"input": {"other": MARK}})
+    api.execute(
+        "INSERT INTO schedule_firings (tenant_id, schedule_id, timezone, slot, fold, at, outcome, reason)"
+        " SELECT tenant_id, id, 'UTC', now()::timestamp, 0, now(), 'skipped', %s FROM schedules",
+        f"worker wkr_open refuses the input: input.text: '{MARK}' is not an integer",
+    )
+    assert api.request("PATCH", "/v1/ava/workers/wkr_open", json={"config": {"TEXT": MARK}}).status_code == 200
+    found = api.post(f"{JOBS}/cancel", json={"filter": {"input": {"text": MARK}, "priority": 9}})
+    ((delivery,),) = api.execute("SELECT id::text FROM webhook_deliveries LIMIT 1") or (("",),)
+
+    return {
+        "job_id": [failed, done, waiting, put_off],
+        "webhook_id": [hook_id],
+        "delivery_id": [ids.encode("dlv", delivery)],
+        "schedule_id": [schedule],
+        "error_id": [api.get("/v1/ava/errors").get_json()["data"][0]["id"]],
+        "operation_id": [found.get_json()["data"]["id"]],
+        "worker_id": ["wkr_open"],
+        "key_id": [api.post(KEYS, json={"name": "other", "role": "tenant-user"}).get_json()["data"]["id"]],
+        "tenant_id": ["ten_test"],
+        "node_id": [NODE],
+        "queue": ["default"],
+    }
+
+
+def _calls(api: Api, places: dict[str, list[str]]) -> Iterator[tuple[str, str, str, Any]]:
+    """Yields each method, path, endpoint and body: what reads first, and what deletes last."""
+    order = {"GET": 0, "POST": 1, "PUT": 2, "PATCH": 3, "DELETE": 4}
+    rules = [rule for rule in api.app.url_map.iter_rules() if rule.rule not in _OF_NO_TENANT]
+    found = [(method, rule) for rule in rules for method in (rule.methods or set()) & order.keys()]
+    # A retry of the jobs that others read, and what ends the key, come after them.
+    for method, rule in sorted(found, key=lambda each: (order[each[0]], "key" in each[1].rule, each[1].rule)):
+        names = re.findall(r"<(?:\w+:)?(\w+)>", rule.rule)
+        assert set(names) <= places.keys(), f"{rule.rule}: say in `_fill` what its place-holders stand for"
+        for values in product(*(places[name] for name in names)):
+            path = rule.rule
+            for value in values:
+                path = re.sub(r"<[^>]+>", value, path, count=1)
+            yield method, path, rule.endpoint, _body(method, rule.rule)
+
+
+def _body(method: str, rule: str) -> Any:
+    if method not in ("POST", "PUT", "PATCH"):
+        return None
+    body = dict(BODIES.get((method, rule), {}))
+    if (method, rule) == ("POST", JOBS):
+        body["input"] = {"text": MARK}
+    if (method, rule) == ("POST", f"{JOBS}/bulk"):
+        body = {"jobs": [{"worker_id": "wkr_open", "input": {"text": MARK}}]}
+    return body
+
+
+def _visit(api: Api, headers: dict[str, str | None]) -> tuple[dict[str, str], set[str]]:
+    """Call every route. Returns the texts that have the mark by method and path, and the endpoints of those."""
+    texts, endpoints = {}, set()
+    for method, path, endpoint, body in _calls(api, _fill(api)):
+        # The stream of a job that is not final has no end.
+        if endpoint == "streams.stream" and not _is_final(api, path):
+            continue
+        response: TestResponse = api.request(method, path, headers=headers, json=body)
+        assert response.status_code < 500, f"{method} {path}: {response.text}"
+        if MARK in response.text or MARK in str(response.headers):
+            texts[f"{method} {path}"] = response.text
+            endpoints.add(endpoint)
+    return texts, endpoints
+
+
+def _is_final(api: Api, path: str) -> bool:
+    status: str = api.get(path.removesuffix("/stream")).get_json()["data"]["status"]
+    return status in ("completed", "failed", "cancelled")
+
+
+def test_no_route_shows_a_payload_to_a_key_without_them(
+    api: Api, blind: dict[str, str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    texts, _ = _visit(api, blind)
+    assert texts == {}
+    assert MARK not in caplog.text
+
+
+def test_the_routes_show_payloads_to_others(api: Api) -> None:
+    """Proves that the test above would see one."""
+    _, endpoints = _visit(api, {})
+    assert _SHOWN - endpoints == set()
+
+
+def test_what_stands_in_place_of_payloads(api: Api, blind: dict[str, str | None]) -> None:
+    places = _fill(api)
+    failed, done, waiting, put_off = places["job_id"]
+    record = api.get(f"{JOBS}/{failed}", headers=blind).get_json()["data"]
+    assert (record["input"], record["output"], record["payload_hidden"]) == (None, None, True)
+    assert (record["error"], record["status"]) == ("ValueError: (hidden)", "failed")
+    assert record["progress"] == {"fraction": 0.5, "message": "(hidden)"}
+    log = api.get(f"{JOBS}/{done}/logs", headers=blind).get_json()["data"]
+    assert (log["logs"], log["payload_hidden"]) == ([], True)
+    assert api.get(f"{JOBS}/{done}/logs/download", headers=blind).text == ""
+    stream = api.get(f"{JOBS}/{done}/stream", headers=blind).text
+    assert stream.count("event: hidden\n") == 1
+    assert "event: log\n" not in stream
+    assert '"payload_hidden":true' in stream.rpartition("event: end\n")[2]
+    lines = api.get(f"{JOBS}/export", headers=blind).text.splitlines()
+    assert {json.loads(line)["payload_hidden"] for line in lines} == {True}
+    assert "(hidden)" in api.get(f"{JOBS}/{put_off}/why", headers=blind).get_json()["data"]["sentence"]
+    api.execute("UPDATE workers SET max_running = 1, max_running_per = 'input.text' WHERE id = 'wkr_open'")
+    assert "text (hidden) runs" in api.get(f"{JOBS}/{waiting}/why", headers=blind).get_json()["data"]["sentence"]
+    assert "payload_hidden" not in api.get(f"{JOBS}/{failed}").get_json()["data"]
+    # What is chosen of a record, and has no payload, is whole.
+    chosen = api.get(f"{JOBS}/{failed}?fields=id,status", headers=blind).get_json()["data"]
+    assert chosen == {"id": failed, "status": "failed"}
+
+
+def test_filters_and_searches_that_read_payloads_are_forbidden(api: Api, blind: dict[str, str | None]) -> None:
+    job = api.trigger()
+    for path in (
+        f"{JOBS}?filter[error]=abc",
+        f"{JOBS}?filter[input.text]=abc",
+        f"{JOBS}/export?filter[input.text]=abc",
+        f"{JOBS}/{job['id']}/logs?q=abc",
+        f"{JOBS}/{job['id']}/logs/download?q=abc",
+    ):
+        assert api.get(path).status_code == 200, path
+        error_of(api.get(path, headers=blind), 403, "forbidden")
+    for name in ("cancel", "retry"):
+        body = {"filter": {"input": {"text": "abc"}}, "dry_run": True}
+        assert api.post(f"{JOBS}/{name}", json=body).status_code == 200
+        error_of(api.post(f"{JOBS}/{name}", json=body, headers=blind), 403, "forbidden")
+
+
+def test_who_does_not_see_payloads_lets_nobody_see_them(api: Api, blind: dict[str, str | None]) -> None:
+    hook = {"url": "https://example.com/", "events": ["ava.job.queued"], "secret": "s" * 20}
+    made = api.post(HOOKS, json=hook).get_json()["data"]["id"]
+    key = api.post(KEYS, json={"name": "theirs", "role": "tenant-user"}).get_json()["data"]["id"]
+    for method, path, body in (
+        ("POST", KEYS, {"name": "x", "role": "tenant-user"}),
+        ("DELETE", f"{KEYS}/{key}", None),
+        ("POST", HOOKS, hook),
+        ("PATCH", f"{HOOKS}/{made}", {"enabled": False}),
+        ("DELETE", f"{HOOKS}/{made}", None),
+        ("POST", f"{HOOKS}/{made}/deliveries/redeliver", {"since": "2025-01-01T00:00:00Z"}),
+    ):
+        error_of(api.request(method, path, json=body, headers=blind), 403, "forbidden")
+
+
+def test_a_session_of_a_key_without_payloads_has_none(api: Api, blind: dict[str, str | None]) -> None:
+    job = api.trigger(input={"text": MARK})
+    answer = api.post("/v1/ava/session", headers=blind)
+    cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    as_page = {**dict.fromkeys(HEADERS), "cookie": cookie, "sec-fetch-site": "same-origin"}
+    assert answer.get_json()["data"]["payloads"] is False
+    assert api.get(f"{JOBS}/{job['id']}", headers=as_page).get_json()["data"]["payload_hidden"] is True
+
+
+class TestRoles:
+    """AVA_PAYLOAD_ROLES."""
+
+    @pytest.fixture
+    def api_settings(self, api_settings: Settings) -> Settings:
+        """Settings under which one role sees payloads."""
+        return replace(api_settings, payload_roles=("tenant-admin",))
+
+    def test_a_role_that_is_not_listed_sees_no_payload(self, api: Api) -> None:
+        job = api.trigger(input={"text": MARK})
+        seen = {
+            role
+            for role in ROLES
+            if MARK in api.get(f"{JOBS}/{job['id']}", headers={"x-platform-role": role}).text
+        }  # fmt: skip
+        assert seen == {"tenant-admin"}
+        error_of(api.post(KEYS, json={"name": "x", "role": "tenant-admin"}), 403, "forbidden")
