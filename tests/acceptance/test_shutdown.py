@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import threading
 import time
@@ -142,9 +143,11 @@ def test_rolling_restarts_under_load_lose_nothing(nodes: System, tmp_path: Path)
 
 
 @pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
-def test_an_idle_node_exits_at_once(nodes: System) -> None:
-    start(nodes, drain_seconds=60)
+def test_an_idle_node_exits_at_once_and_each_line_of_its_log_is_json(nodes: System) -> None:
+    nodes.start_nodes(concurrency=4, environ={**HANDLERS, "AVA_DRAIN_SECONDS": "60", "AVA_LOG_FORMAT": "json"})
     assert nodes.workers[0].terminate() == 0
+    lines = [json.loads(line) for line in nodes.workers[0].output.splitlines()]
+    assert "Warm shutdown (MainProcess)" in {line["msg"] for line in lines}
     of_its = "SELECT stopped_at IS NOT NULL FROM nodes WHERE pid = %s"
     assert nodes.query(of_its, nodes.workers[0].pid) == [(True,)]
 
