@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -35,6 +36,16 @@ def place() -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="module")
+def shared(place: Path) -> Path:
+    """The folder in which `shared_up` was started."""
+    folder = place / "shared"
+    folder.mkdir()
+    # The processes run as another account.
+    folder.chmod(0o755)
+    return folder
+
+
 @pytest.fixture
 def up(place: Path) -> Iterator[Up]:
     """A ready `ava up`."""
@@ -47,9 +58,9 @@ def up(place: Path) -> Iterator[Up]:
 
 
 @pytest.fixture(scope="module")
-def shared_up(place: Path) -> Iterator[Up]:
+def shared_up(shared: Path) -> Iterator[Up]:
     """An `ava up` for tests that leave it running; it restarts what they kill."""
-    running = Up(place / "shared")
+    running = Up(shared / ".ava")
     try:
         running.await_ready()
         yield running
@@ -81,25 +92,13 @@ def _assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> N
         assert word in result.stderr
 
 
-def test_it_runs_jobs_and_one_ctrl_c_leaves_no_process(up: Up) -> None:
-    assert f"Broker: {programs.describe_redis(programs.find_redis(None)).split()[1]}" in up.output
-    job = up.trigger("wkr_incident_notify", input=example.EXAMPLE["input"])
-    assert up.await_status(job, *FINAL) == "completed"
-
-    up.remember()
-    up.send(signal.SIGINT)
-    assert up.process.wait(120) == 0
-    assert up.left() == []
-    assert "Traceback" not in up.output
-
-
 # It starts and stops the whole system twice, which takes minutes on a very busy machine.
 @pytest.mark.timeout(360)
-def test_a_warm_start_creates_no_database_and_keeps_data_and_secret(place: Path) -> None:
+def test_ctrl_c_leaves_no_process_and_a_warm_start_keeps_data_and_secret_and_creates_no_database(place: Path) -> None:
     jobs = []
     secrets = set()
     databases = set()
-    for _ in range(2):
+    for ending in (signal.SIGINT, signal.SIGTERM):
         running = Up(place / ".ava")
         try:
             running.await_ready()
@@ -107,10 +106,14 @@ def test_a_warm_start_creates_no_database_and_keeps_data_and_secret(place: Path)
             jobs.append(running.trigger("wkr_incident_notify", input=example.EXAMPLE["input"]))
             secrets.add(running.headers["x-internal-secret"])
             assert [running.await_status(job, *FINAL) for job in jobs] == ["completed"] * len(jobs)
-            running.send(signal.SIGTERM)
+            running.remember()
+            running.send(ending)
             assert running.process.wait(120) == 0
+            assert running.left() == []
+            assert "Traceback" not in running.output
         finally:
             running.clean_up()
+    assert f"Broker: {programs.describe_redis(programs.find_redis(None)).split()[1]}" in running.output
     assert len(databases) == 1
     assert len(secrets) == 1
 
@@ -128,7 +131,10 @@ def _database_created(data_dir: Path) -> tuple[str, ...]:
         connection.close()
 
 
-def test_a_node_that_is_started_in_its_folder_joins_it(up: Up, place: Path) -> None:
+def test_a_node_that_is_started_in_its_folder_joins_it_and_the_doctor_finds_all_well(
+    shared_up: Up, shared: Path
+) -> None:
+    up, place = shared_up, shared
     (place / "more_handlers.py").write_text("from ava import worker\n\n\n@worker('more')\ndef more(input): return 1\n")
     environ = environment({MARK: up.mark, "AVA_HANDLERS": "more_handlers"})
     log = place / "node.log"
@@ -143,6 +149,9 @@ def test_a_node_that_is_started_in_its_folder_joins_it(up: Up, place: Path) -> N
         # The node of `ava up` has the queue as well, but not the handler, and defers each message that it gets.
         assert up.await_status(up.trigger("wkr_more"), *FINAL) == "completed"
         assert "this node joins the system of `ava up` in this folder" in log.read_text()
+        doctor = _run("doctor", cwd=place, environ={"AVA_HANDLERS": "more_handlers"})
+        assert doctor.returncode == 0, doctor.stdout
+        assert re.search(r"^ok  processes: an active dispatcher, live nodes: [2-9] of version", doctor.stdout, re.M)
     finally:
         node.send_signal(signal.SIGTERM)
         assert node.wait(30) == 0, log.read_text()
@@ -162,19 +171,13 @@ def test_a_running_job_may_finish_after_ctrl_c_but_not_after_a_second_one(up: Up
     wait_until(lambda: not up.left(), what=lambda: f"nothing is left: {up.left()}")
 
 
-def test_sigkill_leaves_no_process(up: Up) -> None:
+def test_sigkill_leaves_no_process_and_its_node_does_not_count_as_living(up: Up, place: Path) -> None:
     job = up.trigger("wkr_sleep", input={"seconds": 60})
     up.await_status(job, "running")
     up.remember()
     up.process.kill()
     up.process.wait()
     wait_until(lambda: not up.left(), what=lambda: f"nothing is left: {up.left()}\n{up.output[-3000:]}")
-
-
-def test_a_node_of_a_killed_ava_up_does_not_count_as_living(up: Up, place: Path) -> None:
-    up.process.kill()
-    up.process.wait()
-    wait_until(lambda: not up.left(), what="nothing is left")
     environ = {"AVA_HANDLERS": "no_such_module"}
     result = _run("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"), environ=environ)
     assert result.returncode == 1
@@ -209,8 +212,9 @@ def test_a_process_is_not_root_gets_the_keys_that_it_needs_and_shows_no_secret(s
         assert each.uids().effective == expected, each
 
 
-def test_the_processes_own_nothing_in_the_database(shared_up: Up, place: Path) -> None:
-    url = (place / "shared" / "environment").read_text().split("DATABASE_URL='")[1].split("'")[0]
+@pytest.mark.usefixtures("shared_up")
+def test_the_processes_own_nothing_in_the_database(shared: Path) -> None:
+    url = (shared / ".ava" / "environment").read_text().split("DATABASE_URL='")[1].split("'")[0]
     with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname = current_user")
         assert cursor.fetchone() == (False,)
@@ -241,8 +245,8 @@ def test_a_killed_process_is_restarted(shared_up: Up, name: str) -> None:
     wait_until(lambda: up.child(name) not in (None, victim), what=f"{name} runs again")
 
 
-def test_a_second_ava_up_on_the_same_data_is_refused_in_one_line(shared_up: Up, place: Path) -> None:
-    result = _run("up", "--port", str(free_port()), "--data-dir", str(place / "shared"))
+def test_a_second_ava_up_on_the_same_data_is_refused_in_one_line(shared_up: Up, shared: Path) -> None:
+    result = _run("up", "--port", str(free_port()), "--data-dir", str(shared / ".ava"))
     _assert_one_line(result, "in use by another `ava up`", str(shared_up.process.pid), "--data-dir")
 
 

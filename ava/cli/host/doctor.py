@@ -29,9 +29,15 @@ _PROMOTION_DAYS = 7
 
 @click.command()
 def doctor() -> None:
-    """Check settings, database, migrations, clock, broker, this machine, queues and keys, and say what to do."""
+    """Check settings, database, migrations, clock, broker, this machine, queues and keys, and say what to do.
+
+    Without DATABASE_URL and BROKER_URL it checks the `ava up` that was started in this folder.
+    """
     from ava import settings as settings_module
     from ava.domain.outbound.outbound_rules import OutboundRules
+    from ava.local import environment
+
+    environment.use_running_system()
 
     # The lines of the checks say what they find; nothing is logged beside them.
     logging.getLogger().addHandler(logging.NullHandler())
@@ -254,7 +260,10 @@ def _check_node(settings: Settings) -> str:
 
 def _check_handlers(settings: Settings) -> str:
     from ava.handler import registry
+    from ava.local import handler_folder
 
+    # As a node that is started here.
+    handler_folder.search(handler_folder.folders(), settings.handler_modules)
     registry.load(settings.handler_modules)
     prefixes = tuple(f"{handler.slug.upper()}_" for handler in registry.handlers().values())
     others = sorted(f"AVA_WORKER_{name}" for name in settings.worker_config if not name.startswith(prefixes))
