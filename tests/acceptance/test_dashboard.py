@@ -53,7 +53,9 @@ def test_a_jobs_end_its_attempts_and_its_output_appear_without_a_reload(signed_i
     signed_in.await_text("completed", "Handler completed in", '"steps": 5', "That was all")
     failed = running.trigger("wkr_fail", input={"why": "no such channel"})
     go(signed_in, f"#/jobs/{failed['id']}")
-    signed_in.await_text("ValueError: no such channel", "2 of 2")
+    signed_in.await_text("ValueError: no such channel", "2 of 2", "Failed at")
+    # Its time is that of the page's clock.
+    assert re.search(r"^Failed at \d+ \w+ 20\d\d, [\d:]+ \S+ in attempt 2 of 2: ", signed_in.find(".why").text)
     timeline = signed_in.script("return document.querySelector('.timeline').innerText")
     assert timeline.count("Worker handler started") == 2
     signed_in.click("button", "Retry")

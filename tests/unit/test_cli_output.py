@@ -149,6 +149,27 @@ def test_a_moment_is_shown_in_the_named_local_zone(capsys: pytest.CaptureFixture
     assert "2026-01-02 03:04:05.678 UTC" in capsys.readouterr().out
 
 
+def test_a_sentence_of_the_api_has_its_times_in_the_local_zone_and_keeps_the_words_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        at = "2026-11-28T22:50:43.681Z"
+        shown = "2026-11-28 17:50:43.681 EST"
+        for sentence in (
+            f"failed at {{}} in attempt 1 of 1: ValueError: {at}",
+            "queued: paused by usr_1 since {}; it waits",
+        ):
+            assert printing.with_local_times(sentence.format(at)) == sentence.format(shown)
+        assert printing.with_local_times("running on node a\nsince 2026-11-28T22:50:43Z") == (
+            "running on node a\nsince 2026-11-28 17:50:43.000 EST"
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.usefixtures("terminal_of_80")
 def test_a_status_line_leaves_nothing_behind_whatever_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     def stop() -> None:

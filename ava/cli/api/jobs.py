@@ -55,6 +55,7 @@ _FILTERS = (
     click.option("--trigger", type=_TRIGGERS, help="Only jobs of this kind of trigger."),
     click.option(
         "--after",
+        "--since",
         "--created-after",
         "created_after",
         type=PAST_MOMENT,
@@ -228,6 +229,6 @@ def why(client: Client, job_id: str, printer: RecordPrinter) -> None:
     """Print why a job has its status."""
     explanation = client.why(job_id)
     if printer.is_for_people:
-        printing.print_text(explanation.sentence)
+        printing.print_text(printing.with_local_times(explanation.sentence))
     else:
         printer.record(explanation)

@@ -33,10 +33,15 @@ def _state(node: Node) -> str:
     return "draining" if node.busy else "drained"
 
 
+def _busy(node: Node) -> str:
+    # A process that works through a group of brief jobs has several of them.
+    return f"{min(node.busy, node.processes)} of {node.processes}"
+
+
 _COLUMNS = (
     Column(title="ID", value=lambda node: node.id, min_width=31),
     Column(title="STATE", value=_state),
-    Column(title="BUSY", value=lambda node: f"{node.busy} of {node.processes}"),
+    Column(title="BUSY", value=_busy),
     Column(title="QUEUES", value=lambda node: ", ".join(node.queues), min_width=8),
     Column(title="MEMORY", value=_memory, is_wide=True),
     Column(title="HOST", value=lambda node: node.host, is_wide=True),

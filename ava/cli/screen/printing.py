@@ -7,6 +7,7 @@ functions of this module take plain texts and add the colours themselves.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ __all__ = [
     "print_record",
     "print_status",
     "print_text",
+    "with_local_times",
 ]
 
 _STATUS_COLOURS = {"queued": "cyan", "running": "blue", "completed": "green", "failed": "red", "cancelled": "yellow"}
@@ -116,6 +118,13 @@ def _local(moment: datetime, day: str) -> str:
     if moment.tzinfo is None:
         return local_time(moment)
     return f"{local_time(moment, f'{day} %H:%M:%S')}.{moment.microsecond // 1000:03} {zone_name(moment)}"
+
+
+def with_local_times(sentence: str) -> str:
+    """Returns a sentence of the API with its times in the local zone. What follows a colon is another's words."""
+    status, own, others = re.fullmatch(r"(queued: )?(.*?)(: .*)?", sentence, re.DOTALL).groups("")  # type: ignore[union-attr]
+    found = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", lambda time: _local(datetime.fromisoformat(time[0]), "%Y-%m-%d"), own)
+    return f"{status}{found}{others}"
 
 
 def clean(text: str) -> str:

@@ -42,6 +42,12 @@ function formats() {
 
 export const number = (value) => (value === null || value === undefined ? "–" : whole.format(value));
 export const full = (text) => (text ? formats().moment.format(new Date(text)) : "–");
+/** A sentence of the API with its times as the page shows them. What follows a colon is another's words, and stays. */
+export function withLocalTimes(sentence) {
+  const [, status, own, others] = sentence.match(/^(queued: )?(.*?)(: .*)?$/s);
+  return `${status ?? ""}${own.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, full)}${others ?? ""}`;
+}
+
 /** A time as a list shows it, without its year. */
 export const moment = (text) => (text ? formats().short.format(new Date(text)) : "–");
 export const hour = (text) => formats().hour.format(new Date(text));

@@ -8,6 +8,9 @@ import { session } from "./session.js";
 /** Whose jobs the busy processes of a node run, as far as it is shown: those of all tenants only to a platform role. */
 export const whose = () => (session.get().isOperator ? "" : " with your jobs");
 
+/** How many processes of a node are busy. One that works through a group of brief jobs has several jobs. */
+export const busyProcesses = (node) => Math.min(node.busy, node.processes);
+
 /** A state as a word with a coloured dot; colour is never the only sign. */
 export function pill(state) {
   const element = h("span", { class: "pill" });

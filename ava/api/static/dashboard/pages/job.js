@@ -2,7 +2,7 @@
 
 import { follow, get, post, session } from "../api.js";
 import { h, put, say } from "../dom.js";
-import { full, short, span } from "../format.js";
+import { full, short, span, withLocalTimes } from "../format.js";
 import { LogView } from "../log.js";
 import { ask, button, card, empty, json, notify, pill, repeat, when } from "../parts.js";
 import { runsCard } from "../runs.js";
@@ -124,7 +124,8 @@ function jobView(first) {
     payloads: h("div", { class: "columns payloads" }, card("Input", {}, input), card("Output", {}, output)),
     explained: false,
     explain(explanation) {
-      say(why, explanation.sentence[0].toUpperCase() + explanation.sentence.slice(1));
+      const sentence = withLocalTimes(explanation.sentence);
+      say(why, sentence[0].toUpperCase() + sentence.slice(1));
       this.explained = true;
     },
     /** Log lines that begin or end a run are shown in the timeline too. */

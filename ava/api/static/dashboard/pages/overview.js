@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { endedChart } from "../chart.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { number, span } from "../format.js";
-import { card, empty, heading, repeat, tile, when, whose } from "../parts.js";
+import { busyProcesses, card, empty, heading, repeat, tile, when, whose } from "../parts.js";
 import { runButton } from "../trigger.js";
 
 export function open(main, { signal }) {
@@ -66,10 +66,10 @@ function depthBars() {
 function showFleet(element, nodes) {
   const live = nodes.filter((node) => node.state === "live");
   const silent = nodes.filter((node) => node.state === "silent").length;
-  const sum = (name) => live.reduce((total, node) => total + node[name], 0);
+  const sum = (of) => live.reduce((total, node) => total + of(node), 0);
   put(element,
     fact("Live", number(live.length)), fact("Silent", number(silent), silent ? "bad" : ""),
-    fact("Busy processes", `${number(sum("busy"))} of ${number(sum("processes"))}${whose()}`),
+    fact("Busy processes", `${number(sum(busyProcesses))} of ${number(sum((node) => node.processes))}${whose()}`),
     fact("Versions", [...new Set(live.map((node) => node.version))].join(", ") || "–"),
     h("div", { class: "slots whole", role: "img", "aria-label": `One square per process, filled if it is busy${whose()}` },
       live.flatMap((node) => Array.from({ length: node.processes }, (_, place) => place < node.busy)).slice(0, 120).map((busy) => h("i", { class: busy ? "busy" : "" }))));
