@@ -55,6 +55,12 @@ def test_flower_shows_the_nodes_and_the_jobs_that_run(flower: Flower, system: Sy
         seconds=40,
         what=lambda: f"a node is online; {flower.log.read_text()[-2000:]}",
     )
+    # A node sends the events of its jobs once Flower has asked it to.
+    wait_until(
+        lambda: system.trigger("wkr_echo") and flower.get("tasks"),
+        seconds=60,
+        what=lambda: f"Flower shows a job; {flower.log.read_text()[-2000:]}",
+    )
     secret = "for-the-handler-alone"
     job = system.trigger("wkr_report", input={"steps": 600, "seconds": 0.1, "note": secret})
     quick = system.trigger("wkr_echo")

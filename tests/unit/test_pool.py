@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from billiard import pool as billiard_pool
 from billiard.pool import ACK, READY, ApplyResult
 from celery.concurrency import asynpool, prefork
+from kombu.asynchronous import READ, WRITE, Hub
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
-from ava.node.celery_internals.pool import JobPool, _Results, _TakeAheadPool, is_soon_free
+from ava.node.celery_internals.pool import JobPool, _RemoveWriter, _Results, _TakeAheadPool, is_soon_free
 from ava.node.celery_internals.take_ahead import SOON_FREE
 
 PID = 4711
@@ -250,3 +253,22 @@ def test_a_job_is_written_to_a_free_child_when_it_arrives(monkeypatch: pytest.Mo
     pool._create_write_handlers(SimpleNamespace(consolidate_callback=written.append))
     pool._quick_put("job")
     assert (queued, written) == (["job"], [[5]])
+
+
+def test_a_writer_that_is_not_there_costs_the_event_loop_no_system_call() -> None:
+    hub = Hub()
+    poller = Mock(wraps=hub.poller)
+    reader, writer = os.pipe()
+    try:
+        hub.add(reader, print, READ)
+        hub.poller = poller
+        remove = _RemoveWriter(hub)
+        remove(reader)
+        assert poller.mock_calls == []
+        hub.add(writer, print, WRITE)
+        remove(writer)
+        assert (list(hub.readers), list(hub.writers)) == ([reader], [])
+    finally:
+        hub.close()
+        os.close(reader)
+        os.close(writer)

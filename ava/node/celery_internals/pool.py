@@ -13,6 +13,7 @@ from typing import Any
 from billiard.pool import READY
 from celery.concurrency.asynpool import AsynPool, ResultHandler
 from celery.concurrency.prefork import TaskPool
+from kombu.asynchronous import Hub
 
 from ava.node.celery_internals.pool_child import PoolChild
 from ava.node.celery_internals.request import JobRequest
@@ -108,10 +109,31 @@ class _TakeAheadPool(AsynPool):  # type: ignore[misc]
         self._cache.update({number: result for number, result in given.items() if not result.ready()})
 
 
+class _RemoveWriter:
+    """Removes a writer from an event loop if there is one.
+
+    In each turn of the loop the pool removes those of all idle processes. Without one the loop would unregister and
+    register the reader of the same descriptor: three system calls for each process.
+    """
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+
+    def __call__(self, fd: int) -> None:
+        """Remove the writer of a descriptor."""
+        if fd in self._hub.writers:
+            Hub.remove_writer(self._hub, fd)
+
+
 class JobPool(TaskPool):  # type: ignore[misc]
     """Celery's prefork pool with the take-ahead protocol; `celery_config.py` names it."""
 
     Pool = _TakeAheadPool
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Register with the event loop."""
+        hub.remove_writer = _RemoveWriter(hub)
+        super().register_with_event_loop(hub)
 
     def on_start(self) -> None:
         """Start the children."""
