@@ -116,9 +116,13 @@ class Companion:
                 nodes.heartbeat_for_frozen_parent(connection, self._node_id, silent_seconds=2 * self._heartbeat_seconds)
 
     def _store_lines(self, run: Run, *, force: bool = False) -> bool:
-        """Store the waiting lines and the progress. Returns False if the run has lost its job."""
+        """Store the waiting lines and the progress. Returns False if the run has lost its job.
+
+        The lines of a run that has just begun wait for the next tick, because a brief run stores them with its end.
+        """
         with self.storing:
-            if self.run is not run or (run.log.is_empty and run.progress_json is None and not force):
+            is_empty = run.log.is_empty and run.progress_json is None
+            if self.run is not run or ((is_empty or run.log.elapsed_ms < 1000 * _TICK_SECONDS) and not force):
                 return True
             lines, progress_json = run.log.take(), run.progress_json
             run.progress_json = None
