@@ -55,6 +55,8 @@ __all__ = [
     "QueueNotFound",
     "QueueRefused",
     "RequestError",
+    "RunLost",
+    "RunNotFound",
     "ScheduleDeclared",
     "ScheduleLimitReached",
     "ScheduleNotFound",
@@ -79,7 +81,10 @@ __all__ = [
     "WebhooksFull",
     "WorkerConflict",
     "WorkerDeprecated",
+    "WorkerExists",
+    "WorkerInUse",
     "WorkerNotFound",
+    "WorkersFull",
 ]
 
 
@@ -232,6 +237,34 @@ class NotFound(RequestError):
 
 class JobNotFound(NotFound):
     """No such job; the id may be wrong, or its record is past retention."""
+
+
+class WorkerExists(RequestError):
+    """There is a worker of this id; choose another slug."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class WorkersFull(RequestError):
+    """The tenant has as many workers of its own as it may have; delete one first."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class WorkerInUse(RequestError):
+    """Jobs of the worker wait or run; cancel them first with POST /v1/ava/jobs/cancel, or deprecate the worker."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class RunLost(RequestError):
+    """The run is no longer this token's: it has ended, or was taken for lost. Nothing was written."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class RunNotFound(NotFound):
+    """No such run; the token may be wrong, or the run ended long ago."""
 
 
 class WorkerNotFound(NotFound):

@@ -154,6 +154,8 @@ class Settings:
     rate_limit_write: str = _setting("AVA_RATE_LIMIT_WRITE", values.rate, "")
     #: Likewise, requests that make webhooks; empty means like any that writes.
     rate_limit_webhooks: str = _setting("AVA_RATE_LIMIT_WEBHOOKS", values.rate, "")
+    #: Likewise claims of an API key, and the calls of one pulled run.
+    rate_limit_runs: str = _setting("AVA_RATE_LIMIT_RUNS", values.rate, "")
     #: Queued jobs of one tenant; 0: any number.
     tenant_max_queued: int = _setting("AVA_TENANT_MAX_QUEUED", values.whole, 0, between=(0, 100_000_000))
     #: Bytes that one tenant may store; 0: any number.

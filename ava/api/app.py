@@ -23,6 +23,7 @@ from ava.api.routes import (
     jobs,
     keys,
     queues,
+    runs,
     schedules,
     sessions,
     streams,
@@ -44,8 +45,10 @@ from ava.metrics.counters import ConnectionMeter
 from ava.services.api_keys import ApiKeys
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
+from ava.services.claims import Claims
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
+from ava.services.pulled_runs import PulledRuns
 from ava.services.queues import Queues
 from ava.services.replication import Replication
 from ava.services.schedules import Schedules
@@ -72,6 +75,7 @@ _BLUEPRINTS = (
     why.blueprint,
     schedules.blueprint,
     workers.blueprint,
+    runs.blueprint,
     queues.blueprint,
     webhooks.blueprint,
     keys.blueprint,
@@ -118,6 +122,8 @@ def _make_context(settings: Settings) -> Context:
     publisher.on_reach(True)
     control = Control(celery, settings.message_keys)
     jobs_service = Jobs(database, publisher, control, settings=settings, run_long=offload.run)
+    claims = Claims(database, mark=settings.cell)
+    jobs_service.on_published = claims.see_offered
     return Context(
         settings=settings,
         jobs=jobs_service,
@@ -135,6 +141,8 @@ def _make_context(settings: Settings) -> Context:
         readiness=Readiness(database, settings),
         watches=Watches(database),
         api_keys=ApiKeys(database, mark=settings.cell),
+        claims=claims,
+        runs=PulledRuns(database),
         admin=make_admin(settings, database),
         limits=TenantLimits(database, settings),
         replication=Replication(database),

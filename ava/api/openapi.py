@@ -150,7 +150,7 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
         "tags": [rule.endpoint.split(".")[0]],
         "summary": operation.summary,
         "description": operation.description or (view.__doc__ or "").strip(),
-        "security": [{name: [] for name in parts.SECURITY}, {parts.BEARER: []}, {parts.COOKIE: []}],
+        "security": _security(rule, view),
         "parameters": [_path_parameter(name) for name in sorted(rule.arguments)],
         "responses": _responses(operation),
     }
@@ -163,6 +163,13 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
             "content": {"application/json": {"schema": operation.body}},
         }
     return described
+
+
+def _security(rule: Rule, view: Callable[..., Any]) -> list[dict[str, list[str]]]:
+    """Returns the ways to say who calls, any of which will do. The calls of a run have its token elsewhere."""
+    if getattr(view, "is_open_to_all", False) or "run" in rule.arguments:
+        return [{}, {parts.BEARER: []}]
+    return [{name: [] for name in parts.SECURITY}, {parts.BEARER: []}, {parts.COOKIE: []}]
 
 
 def _path_parameter(name: str) -> dict[str, Any]:

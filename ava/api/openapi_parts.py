@@ -231,6 +231,7 @@ _OPERATION = {
 }
 
 #: Examples by the name of their schema.
+_RUN = f"avarun_00.{'x' * 59}"
 EXAMPLES: dict[str, Any] = {
     "TriggerBody": _TRIGGER,
     "BulkBody": {"jobs": [_TRIGGER]},
@@ -240,6 +241,10 @@ EXAMPLES: dict[str, Any] = {
     "OperationRecord": _OPERATION,
     "JobRecord": _JOB,
     "KeyBody": {"name": "Incident notify", "role": "tenant-system-admin"},
+    "WorkerBody": {"slug": "resize", "runtime": "pull", "timeout_seconds": 60, "retry": {"max": 3}},
+    "ClaimBody": {"workers": ["wkr_resize"], "capacity": 4, "wait": 30},
+    "EndBody": {"output": {"sent": True}},
+    "HeartbeatBody": {"runs": [_RUN]},
     "WorkerChangeBody": {"config": {"CHANNEL": "#security-ops"}, "timeout_seconds": 60, "max_retries": 0},
     "ScheduleBody": _SCHEDULE,
     "ScheduleChangeBody": {"enabled": False},

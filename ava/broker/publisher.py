@@ -16,7 +16,7 @@ from ava import tracing
 from ava.broker import connectivity, refusals, reset_marker
 from ava.broker.app import make_queue
 from ava.broker.producer_channel import ProducerChannel, producer_channel_of
-from ava.domain.jobs import priority, run_groups
+from ava.domain.jobs import priority, pull, run_groups
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.messages import SIGNATURE, TASK, Message, sign
 from ava.errors import BrokerOfAnother, BrokerUnavailable, QueueRefused
@@ -67,12 +67,14 @@ class Publisher:
     def publish(self, jobs: Iterable[Job], group_sizes: Mapping[str, int] = run_groups.NONE) -> None:
         """Publish messages for jobs, those of a queue in order, without waiting for the broker after each.
 
+        Pulled jobs have no messages: that they are marked as published offers them to claims.
+
         `group_sizes`: for how many jobs one message may stand, by worker id; for one if it is not named.
 
         Raises `BrokerUnavailable`. Some of the messages may be published by then, which is harmless, because a message
         may arrive twice. Raises `QueueRefused` if the broker refused queues; the jobs of all others are published.
         """
-        waiting = list(jobs)
+        waiting = [job for job in jobs if not pull.is_pulled(job.queue)]
         if waiting:
             with tracing.of_jobs("publish", Kind.PRODUCER, waiting):
                 refused = [
@@ -89,6 +91,8 @@ class Publisher:
 
         A message that stays does no harm: its run's number is not the job's.
         """
+        if pull.is_pulled(queue):
+            return
         with suppress(BrokerUnavailable):
             self._run(lambda connection: connection.default_channel.queue_purge(queue))
 

@@ -26,6 +26,7 @@ from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.duties.partitions import Partitions
 from ava.dispatcher.duties.paused_workers import PausedWorkers
 from ava.dispatcher.duties.promotions import Promotions
+from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from ava.dispatcher.duties.schedules import ScheduleFirings
 from ava.dispatcher.duties.silent_nodes import SilentNodes
 from ava.dispatcher.duties.statistics import Statistics
@@ -197,6 +198,7 @@ def make_duties(
         ParkedJobs(database, node_dead_seconds=dead_seconds),
         SilentNodes(database, control, heartbeats, node_dead_seconds=dead_seconds),
         DeadNodes(database, heartbeats, node_dead_seconds=dead_seconds),
+        PulledRunWatch(database),
         LostMessages(database, publisher, node_dead_seconds=dead_seconds),
     ]
     for duty in (*returning, promotions):

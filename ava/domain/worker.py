@@ -8,9 +8,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from ava.domain.jobs import pull
 from ava.domain.limits.rates import Rate
 
-__all__ = ["DeclaredSchedule", "OnWorkerLost", "Worker", "WorkerLimits", "WorkerSettings", "WorkerSpec", "WorkerStatus"]
+__all__ = [
+    "DeclaredSchedule",
+    "OnWorkerLost",
+    "PullWorkerSpec",
+    "Worker",
+    "WorkerLimits",
+    "WorkerSettings",
+    "WorkerSpec",
+    "WorkerStatus",
+]
 
 
 class WorkerStatus(StrEnum):
@@ -83,9 +93,32 @@ class WorkerSpec:
     @property
     def input_schema_version(self) -> str | None:
         """Returns what changes with the schema; None without one."""
-        if self.input_schema_json is None:
-            return None
-        return hashlib.sha256(self.input_schema_json.encode()).hexdigest()[:32]
+        return _version(self.input_schema_json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullWorkerSpec:
+    """A worker whose runs are claimed over HTTP, as a client makes it."""
+
+    #: `wkr_` and the slug.
+    id: str
+    name: str
+    timeout_seconds: float = 300
+    max_retries: int = 0
+    #: How many of its jobs run at once, and start in a span of time; None: any number.
+    max_running: int | None = None
+    rate: Rate | None = None
+    #: The JSON Schema of the input as JSON text; None if any object is accepted.
+    input_schema_json: str | None = None
+
+    @property
+    def input_schema_version(self) -> str | None:
+        """Returns what changes with the schema; None without one."""
+        return _version(self.input_schema_json)
+
+
+def _version(input_schema_json: str | None) -> str | None:
+    return None if input_schema_json is None else hashlib.sha256(input_schema_json.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +135,10 @@ class Worker:
     queue: str
     created_at: datetime
     updated_at: datetime
-    #: Whether a live node has its handler and consumes its queue.
+    #: Whether a live node has its handler and consumes its queue, or its runs were claimed lately.
     is_live: bool
+    #: Whether it is the tenant's own; else it is the platform's.
+    is_own: bool = False
     limits: WorkerLimits = WorkerLimits()
     #: Who set the status, and when; None if neither the tenant nor the platform has.
     status_by: str | None = None
@@ -121,6 +156,16 @@ class Worker:
     own: WorkerSettings | None = None
     #: Those of the platform, likewise.
     platform: WorkerSettings | None = None
+
+    @property
+    def is_pulled(self) -> bool:
+        """Returns True if its runs are claimed over HTTP."""
+        return self.runtime == pull.RUNTIME
+
+    @property
+    def scope(self) -> str:
+        """Returns whose worker it is, `tenant` or `platform`."""
+        return "tenant" if self.is_own else "platform"
 
     @property
     def config(self) -> dict[str, str]:

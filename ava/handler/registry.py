@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, overload
 
 from ava.domain import ids
-from ava.domain.jobs import expiry
+from ava.domain.jobs import expiry, pull
 from ava.domain.jobs.messages import DEFAULT_QUEUE, RESERVED
 from ava.domain.retention import MAX_DAYS, MIN_DAYS
 from ava.domain.worker import DeclaredSchedule, OnWorkerLost, WorkerSpec
@@ -180,6 +180,7 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
             ),
             (_QUEUE.fullmatch(spec.queue), "queue must match [A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
             (not spec.queue.startswith(RESERVED), f"queue must not begin with {RESERVED}, which is reserved"),
+            (spec.queue != pull.QUEUE, f"queue must not be {pull.QUEUE}, which no node consumes"),
             (on_worker_lost in _ON_WORKER_LOST, "on_worker_lost must be requeue or fail"),
             (_is_expiry(spec.expires_in), f"expires_in must be whole seconds from 1 to {expiry.MAX_SECONDS}"),
             (_is_retention(spec.retention_days), f"retention_days must be from {MIN_DAYS:g} to {MAX_DAYS}"),

@@ -27,6 +27,8 @@ from ava.store.access import api_keys
 from ava.store.access.api_keys import FoundKey
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
+from ava.store.fleet import pull_workers
+from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.jobs import idempotency
 
 __all__ = ["ApiKeys", "check_key"]
@@ -56,16 +58,20 @@ class ApiKeys:
         `InvalidFields` if it has expired already, `ApiKeysFull`, `Unauthorized` if the caller's key was just revoked,
         `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
-        if spec.role > caller.role:
+        if spec.role > caller.role or (spec.is_of_platform and not caller.is_operator):
             raise ApiKeyRoleTooHigh
         token = tokens.make(TokenKind.API_KEY, self._mark)
         with self._database.transaction() as connection:
             asked = [spec.name, spec.role.header, str(spec.expires_at), *([] if spec.payloads else ["no payloads"])]
+            if spec.worker_ids is not None:
+                asked += [*spec.worker_ids, str(spec.is_of_platform)]
             if (earlier := replays.reserve(connection, caller, key, kind="api key", asked=asked)) is not None:
                 return _show(connection, caller, ids.encode("key", earlier)), True
             if spec.expires_at is not None and spec.expires_at <= clock.now(connection):
                 reason = "It must be in the future."
                 raise InvalidFields(f"expires_at: {reason}", {"expires_at": [reason]})
+            if spec.worker_ids is not None:
+                _check_workers(connection, caller, spec)
             created = api_keys.create(
                 connection,
                 spec,
@@ -119,6 +125,8 @@ class ApiKeys:
             role=found.role,
             key_id=found.id,
             sees_payloads=found.payloads,
+            worker_ids=found.worker_ids,
+            is_of_platform=found.is_of_platform,
         )
 
     def _find(self, token: Token) -> FoundKey | None:
@@ -143,6 +151,17 @@ class ApiKeys:
         # A server that is read-only at the moment still answers reads.
         with suppress(DatabaseUnavailable), self._database.connect() as connection:
             api_keys.note_use(connection, tenant_id=found.tenant_id, key_id=found.id)
+
+
+def _check_workers(connection: Connection, caller: Caller, spec: ApiKeySpec) -> None:
+    """Raises `InvalidFields` unless each worker of a key can be pulled: by the tenant, or it is the platform's."""
+    wanted = spec.worker_ids or ()
+    owners = pull_workers.owners(connection, tenant_id=caller.tenant_id, worker_ids=wanted)
+    wrong = [id_ for id_ in wanted if id_ not in owners or (spec.is_of_platform and owners[id_] != PLATFORM)]
+    if wrong:
+        whose = "the platform's" if spec.is_of_platform else "this tenant"
+        reason = f"{wrong[0]} is no worker with the runtime pull of {whose}."
+        raise InvalidFields(f"workers: {reason}", {"workers": [reason]})
 
 
 def check_key(connection: Connection, caller: Caller, key_id: str) -> None:

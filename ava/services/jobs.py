@@ -70,6 +70,8 @@ class Jobs:
         self.making = Making.of(settings, run_long=run_long) if settings else Making()
         #: What the settings allow new jobs.
         self.rules = TriggerRules.of(settings) if settings else TriggerRules()
+        #: Called with jobs that can start now, once they are stored.
+        self.on_published: Callable[[Sequence[Job]], object] = lambda _jobs: None
         self._groups = GroupedTriggers(self._make_group, publish=self.publish)
 
     def trigger(self, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
@@ -152,6 +154,7 @@ class Jobs:
     def publish(self, created: Sequence[Job]) -> None:
         """Publish those of the stored jobs that can start now. If the broker is out of reach, they start later."""
         startable = [job for job in created if job.published_at is not None and not job.is_existing]
+        self.on_published(startable)
         try:
             self._publisher.publish(startable)
         except BrokerUnavailable as error:

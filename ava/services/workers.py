@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
 from ava.domain.limits.limit import Limit
-from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
+from ava.domain.limits.table import PULL_WORKERS, WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.secrets.redaction import HIDDEN, redact
 from ava.domain.secrets.sealing import Sealer
-from ava.domain.worker import Worker, WorkerSettings
-from ava.errors import Forbidden, InvalidFields, WorkerNotFound
+from ava.domain.worker import PullWorkerSpec, Worker, WorkerSettings
+from ava.errors import Forbidden, InvalidFields, WorkerExists, WorkerInUse, WorkerNotFound, WorkersFull
+from ava.services import replays
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import worker_settings, workers
+from ava.store.fleet import pull_workers, worker_settings, workers
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.fleet.workers import WorkerFilter
+from ava.store.jobs import idempotency
 
 __all__ = ["WorkerChange", "Workers"]
 
@@ -31,6 +34,8 @@ class WorkerChange:
     #: The fields that are sent, of `status`, `timeout_seconds`, `max_retries`, `max_running` and `rate`; None takes a
     #: setting back.
     fields: Mapping[str, Any] = field(default_factory=dict)
+    #: What changes the worker itself, of one whose runs are pulled: `name` and `input_schema_json`.
+    definition: Mapping[str, Any] = field(default_factory=dict)
     #: The entries that are sent; None deletes one. The others stay.
     config: Mapping[str, str | None] = field(default_factory=dict)
     secrets: Mapping[str, str | None] = field(default_factory=dict, repr=False)
@@ -50,16 +55,19 @@ class Workers:
             return _shown_to(caller, self._show(connection, caller, worker_id))
 
     def _show(self, connection: Connection, caller: Caller, worker_id: str) -> Worker:
-        if not ids.is_client_id("wkr", worker_id):
-            raise WorkerNotFound
         tenant_id = caller.tenant_id
-        worker = workers.show(
-            connection, tenant_id=tenant_id, worker_id=worker_id, dead_after_seconds=self._node_dead_seconds
-        )
+        worker = self._find(connection, caller, worker_id)
         if worker is None:
             raise WorkerNotFound
         own, platform = worker_settings.read(connection, tenant_id=tenant_id, worker_id=worker_id)
         return replace(worker, own=own, platform=platform)
+
+    def _find(self, connection: Connection, caller: Caller, worker_id: str) -> Worker | None:
+        if not ids.is_client_id("wkr", worker_id):
+            return None
+        return workers.show(
+            connection, tenant_id=caller.tenant_id, worker_id=worker_id, dead_after_seconds=self._node_dead_seconds
+        )
 
     def page(
         self,
@@ -82,22 +90,64 @@ class Workers:
                 after_id=after_id,
             )
 
+    def create(
+        self, caller: Caller, spec: PullWorkerSpec, key: str | None, *, is_of_platform: bool = False
+    ) -> tuple[Worker, bool]:
+        """Create a worker whose runs are pulled. Returns it, and True if an earlier call with the key created it.
+
+        Raises `Forbidden` if a tenant's role makes one of the platform, `WorkerExists`, `WorkersFull`,
+        `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        """
+        tenant_id = _owner(caller, is_of_platform=is_of_platform)
+        with self._database.transaction() as connection:
+            asked = [tenant_id, dataclasses.asdict(spec)]
+            if replays.reserve(connection, caller, key, kind="worker", asked=asked) is not None:
+                return _shown_to(caller, self._show(connection, caller, spec.id)), True
+            if is_of_platform:
+                is_taken = workers.is_taken(connection, worker_id=spec.id)
+            else:
+                is_taken = self._find(connection, caller, spec.id) is not None
+            if is_taken:
+                raise WorkerExists
+            if not pull_workers.create(connection, spec, tenant_id=tenant_id, max_workers=PULL_WORKERS.value):
+                sentence = f"The tenant has {PULL_WORKERS.value} workers of its own, which is the most."
+                raise WorkersFull(PULL_WORKERS.message(sentence))
+            if key is not None:
+                # The id is in the request, so any UUID says that it was made.
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=[str(ids.new_uuid())])
+            return _shown_to(caller, self._show(connection, caller, spec.id)), False
+
+    def delete(self, caller: Caller, worker_id: str, *, is_of_platform: bool = False) -> Worker:
+        """Delete a worker whose runs are pulled. Returns it.
+
+        Raises `WorkerNotFound`, `WorkerInUse`, and `Forbidden` if it is a handler's, or the platform's and the caller
+        is not.
+        """
+        tenant_id = _owner(caller, is_of_platform=is_of_platform)
+        with self._database.transaction() as connection:
+            worker = self._show(connection, caller, worker_id)
+            if not worker.is_pulled or worker.is_own == is_of_platform:
+                raise Forbidden("Only a worker with the runtime pull can be deleted, by those whose it is (scope).")
+            if pull_workers.has_unfinished_jobs(connection, tenant_id=tenant_id, worker_id=worker_id):
+                raise WorkerInUse
+            pull_workers.delete(connection, tenant_id=tenant_id, worker_id=worker_id)
+        return _shown_to(caller, worker)
+
     def change(self, caller: Caller, worker_id: str, change: WorkerChange) -> tuple[Worker, Worker]:
-        """Change settings of a worker. Returns it before and after.
+        """Change settings of a worker, and of one whose runs are pulled the worker itself. Returns it before and after.
 
         Raises `WorkerNotFound`, `Forbidden` if a tenant's role changes those of the platform, `InvalidFields`, and
         `EncryptionKeyMissing`.
         """
-        if change.is_of_platform and not caller.is_operator:
-            raise Forbidden("Only platform-admin or above may change a worker for all tenants (scope platform).")
-        tenant_id = PLATFORM if change.is_of_platform else caller.tenant_id
+        tenant_id = _owner(caller, is_of_platform=change.is_of_platform)
         with self._database.transaction() as connection:
             before = self._show(connection, caller, worker_id)
+            change = _change_definition(connection, before, change, tenant_id)
             _check_bounds(before, change.fields)
             settings = worker_settings.lock(connection, tenant_id=tenant_id, worker_id=worker_id)
             changed = self._changed(settings, change, tenant_id)
             worker_settings.write(connection, changed, tenant_id=tenant_id, worker_id=worker_id, user_id=caller.user_id)
-            if {"max_running", "rate"} & change.fields.keys():
+            if change.is_of_platform and {"max_running", "rate"} & change.fields.keys():
                 workers.apply_limits(connection, worker_id)
             after = self._show(connection, caller, worker_id)
         return _shown_to(caller, before), _shown_to(caller, after)
@@ -114,6 +164,53 @@ class Workers:
             config=_merged("config", settings.config, change.config, WORKER_ENTRIES),
             secrets=_merged("secrets", settings.secrets, sealed, WORKER_SECRETS),
         )
+
+
+def _owner(caller: Caller, *, is_of_platform: bool) -> str:
+    if is_of_platform and not caller.is_operator:
+        raise Forbidden("Only platform-admin or above may change a worker for all tenants (scope platform).")
+    return PLATFORM if is_of_platform else caller.tenant_id
+
+
+_ONLY_OWNER = "Only the owner of a worker with the runtime pull may change it."
+#: The settings that belong to the worker itself where its owner changes them.
+_OF_DEFINITION = ("timeout_seconds", "max_retries", "max_running", "rate")
+
+
+def _change_definition(connection: Connection, worker: Worker, change: WorkerChange, tenant_id: str) -> WorkerChange:
+    """Change a pulled worker itself if its owner changes it. Returns what is left to be changed as settings."""
+    if not worker.is_pulled or worker.is_own == change.is_of_platform:
+        wrong = {name: [_ONLY_OWNER] for name in change.definition}
+        if not change.is_of_platform:
+            wrong |= {
+                name: ["It needs scope platform: a worker's limits hold for all tenants."]
+                for name in ("max_running", "rate")
+                if name in change.fields
+            }
+        if wrong:
+            raise InvalidFields(f"{next(iter(wrong))}: {next(iter(wrong.values()))[0]}", wrong)
+        return change
+    if any(change.secrets.values()):
+        reason = "Secrets are never sent to a worker with the runtime pull."
+        raise InvalidFields(f"secrets: {reason}", {"secrets": [reason]})
+    # Null takes a limit back. Of the others it means the default.
+    sent = {name: change.fields[name] for name in _OF_DEFINITION if name in change.fields} | dict(change.definition)
+    if sent:
+        spec = PullWorkerSpec(
+            id=worker.id,
+            name=worker.name,
+            timeout_seconds=worker.handler_timeout_seconds,
+            max_retries=worker.handler_max_retries,
+            max_running=worker.limits.max_running,
+            rate=worker.limits.rate,
+            input_schema_json=worker.input_schema_json,
+        )
+        default = PullWorkerSpec(id=worker.id, name=worker.id)
+        spec = replace(
+            spec, **{name: getattr(default, name) if value is None else value for name, value in sent.items()}
+        )
+        pull_workers.update(connection, spec, tenant_id=tenant_id)
+    return replace(change, fields={name: value for name, value in change.fields.items() if name not in sent})
 
 
 def _merged(name: str, kept: Mapping[str, str], sent: Mapping[str, str | None], limit: Limit) -> dict[str, str]:

@@ -53,8 +53,8 @@ INSERT INTO installation DEFAULT VALUES;
 
 -- Workers, nodes and queues -------------------------------------------------------------------------------------------
 
--- The definitions, written by the nodes that have their handlers. Each is of a tenant; `*` stands for the platform,
--- whose workers all tenants may use that `tenants` names. `max_running`, `rate_jobs` and `rate_seconds` are the
+-- The definitions, written by the nodes that have their handlers, or by clients where the runtime is `pull`. Each is of
+-- a tenant; `*` stands for the platform, whose workers all tenants may use that `tenants` names. `max_running`, `rate_jobs` and `rate_seconds` are the
 -- limits that hold: an operator's, or those that the handler declares.
 CREATE TABLE workers (
     tenant_id text NOT NULL DEFAULT '*',
@@ -87,8 +87,18 @@ CREATE TABLE workers (
     -- Seconds after which its unstarted jobs expire, unless their trigger or schedule says otherwise.
     expires_in integer CHECK (expires_in > 0),
     PRIMARY KEY (tenant_id, id),
-    CONSTRAINT schema_has_its_version CHECK ((input_schema IS NULL) = (input_schema_version IS NULL))
+    CONSTRAINT schema_has_its_version CHECK ((input_schema IS NULL) = (input_schema_version IS NULL)),
+    -- Runs of these workers are claimed over HTTP. A tenant has no other workers of its own.
+    CONSTRAINT pull_has_its_queue CHECK ((runtime = 'pull') = (queue = 'pull') AND (runtime = 'pull' OR tenant_id = '*'))
 );
+
+-- When runs of a pull worker were last claimed, by the keys of a tenant, or by those of the platform (`*`).
+CREATE TABLE worker_claims (
+    tenant_id text NOT NULL,
+    worker_id text NOT NULL,
+    claimed_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, worker_id)
+) WITH (fillfactor = 50);
 
 -- What a tenant, or the platform for all tenants (`*`), has set of a worker. `status_at` stays when a status is taken
 -- back, because the dispatcher finds changes of status by it.
@@ -241,8 +251,10 @@ CREATE TABLE jobs (
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CONSTRAINT numbered_exactly_when_completed CHECK ((completed_at IS NULL) = (end_no IS NULL)),
+    -- A pulled run is on no node; its row in `pulled_runs` says whether it is alive.
     CONSTRAINT running_somewhere_since
-        CHECK (status <> 'running' OR (started_at IS NOT NULL AND node_id IS NOT NULL AND run_no > 0)),
+        CHECK (status <> 'running' OR (started_at IS NOT NULL AND run_no > 0
+                                       AND (node_id IS NOT NULL OR starts_with(queue, 'pull:')))),
     CONSTRAINT queued_has_not_started
         CHECK (status <> 'queued' OR (started_at IS NULL AND node_id IS NULL)),
     -- One CHECK, because PostgreSQL reads each of them anew for every statement.
@@ -326,6 +338,37 @@ CREATE TABLE job_tags (
     PRIMARY KEY (tenant_id, key, value, job_id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);
+
+-- The runs that were claimed over HTTP, each with its token (as in `api_keys`). A run is alive while `heard_at` changes.
+CREATE TABLE pulled_runs (
+    tenant_id text NOT NULL,
+    job_id uuid NOT NULL,
+    run_no integer NOT NULL,
+    claim_id uuid NOT NULL,
+    lookup text NOT NULL UNIQUE,
+    hash bytea NOT NULL,
+    -- The key that claimed it, and what its holder calls the process.
+    key_id uuid,
+    name text,
+    claimed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    heard_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Whether the token was used: before, the run has not begun.
+    is_used boolean NOT NULL DEFAULT false,
+    timeout_at timestamptz NOT NULL,
+    grace_seconds double precision NOT NULL,
+    -- When the duty ends the run: after its time-out and the grace, or the grace after its worker was told to stop.
+    end_by timestamptz NOT NULL,
+    log_bytes bigint NOT NULL DEFAULT 0,
+    -- When it ended or was lost; and of an end that its worker sent a digest, by which the same one is known again.
+    ended_at timestamptz,
+    end_digest bytea,
+    end_status text,
+    PRIMARY KEY (tenant_id, job_id, run_no)
+) WITH (fillfactor = 50);
+CREATE INDEX pulled_runs_heard ON pulled_runs (heard_at) WHERE ended_at IS NULL;
+CREATE INDEX pulled_runs_due ON pulled_runs (end_by) WHERE ended_at IS NULL;
+CREATE INDEX pulled_runs_held ON pulled_runs (key_id) WHERE ended_at IS NULL;
+CREATE INDEX pulled_runs_ended ON pulled_runs (ended_at) WHERE ended_at IS NOT NULL;
 
 -- Idempotency keys, each with the jobs that its request created.
 CREATE TABLE idempotency_keys (
@@ -848,8 +891,12 @@ CREATE TABLE api_keys (
     last_used_at timestamptz,
     -- Whether its holder sees payloads.
     payloads boolean NOT NULL DEFAULT true,
+    -- Of a key of the role `worker`: the workers whose runs it may claim, and whether those of every tenant.
+    workers text[],
+    is_of_platform boolean NOT NULL DEFAULT false,
     PRIMARY KEY (tenant_id, id),
-    FOREIGN KEY (tenant_id, made_with) REFERENCES api_keys ON DELETE CASCADE
+    FOREIGN KEY (tenant_id, made_with) REFERENCES api_keys ON DELETE CASCADE,
+    CONSTRAINT workers_of_the_role_worker CHECK ((role = 'worker') = (workers IS NOT NULL))
 ) WITH (fillfactor = 85);
 CREATE INDEX api_keys_made_with ON api_keys (tenant_id, made_with) WHERE made_with IS NOT NULL;
 

@@ -13,6 +13,7 @@ OPERATIONS = "/v1/ava/operations"
 HOOKS = "/v1/webhooks"
 HOOK = f"{HOOKS}/<webhook_id>"
 KEYS = "/v1/ava/keys"
+RUNS = "/v1/ava/runs"
 ERRORS = "/v1/ava/errors"
 SESSION = "/v1/ava/session"
 SCHEDULES = "/v1/ava/schedules"
@@ -101,6 +102,11 @@ def _is_404(response: Any) -> None:
 
 def _is_forbidden(response: Any) -> None:
     error_of(response, 403, "forbidden")
+
+
+def _made_a_worker_of_its_own(response: Any) -> None:
+    assert response.status_code == 201, response.text
+    assert response.get_json()["data"]["scope"] == "tenant"
 
 
 def _sees_nothing(response: Any) -> None:
@@ -208,6 +214,10 @@ SCOPE = {
     ("GET", "/v1/ava/workers"): _sees_no_job_in,
     ("GET", "/v1/ava/workers/<worker_id>"): _is_404,
     ("PATCH", "/v1/ava/workers/<worker_id>"): _is_404,
+    ("POST", "/v1/ava/workers"): _made_a_worker_of_its_own,
+    ("DELETE", "/v1/ava/workers/<worker_id>"): _is_404,
+    ("POST", f"{RUNS}/claim"): _is_forbidden,
+    **{("POST", f"{RUNS}/<run>/{call}"): _is_404 for call in ("lines", "progress", "end")},
     ("GET", "/v1/ava/queues"): _counts_nothing,
     ("POST", "/v1/ava/queues/<queue:queue>/pause"): _is_for_operators,
     ("POST", "/v1/ava/queues/<queue:queue>/resume"): _is_for_operators,
@@ -269,6 +279,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", SCHEDULE): {"enabled": False},
     ("PATCH", SESSION): {"tenant_id": "ten_test"},
     ("PATCH", "/v1/ava/workers/<worker_id>"): {"status": "paused"},
+    ("POST", "/v1/ava/workers"): {"slug": "mine", "runtime": "pull"},
+    ("POST", f"{RUNS}/claim"): {"workers": ["wkr_mine"]},
     ("POST", HOOKS): {
         "url": "https://example.com/theirs",
         "events": ["ava.job.completed"],
@@ -284,13 +296,16 @@ OPEN = {
     *("/", "/dashboard/<path:name>"),
     # It is for operators and needs the shared key only.
     "/metrics",
+    # Its body names runs by their tokens.
+    f"{RUNS}/heartbeat",
 }
 
 
 def test_every_route_has_a_tenant_check_here(api: Api) -> None:
     known = {path for _, path in SCOPE} | OPEN
     assert {rule.rule for rule in api.app.url_map.iter_rules()} == known
-    assert {(method, path) for method, path, _ in _operations(api)} == set(SCOPE)
+    operations = {(method, path) for method, path, _ in _operations(api) if path not in OPEN}
+    assert operations == set(SCOPE)
 
 
 @pytest.mark.parametrize(("method", "path"), SCOPE)
@@ -325,7 +340,7 @@ def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: 
     assert {tenant for (tenant,) in api.execute("SELECT tenant_id FROM sessions")} <= {"ten_other"}
 
 
-@pytest.mark.parametrize(("method", "path"), SCOPE)
+@pytest.mark.parametrize(("method", "path"), [each for each in SCOPE if "<run>" not in each[1]])
 def test_every_route_needs_the_secret(api: Api, method: str, path: str) -> None:
     response = api.request(method, _fill(path, "job_01h455vb4pex5vsknk084sn02q"), headers={"x-internal-secret": None})
     error_of(response, 401, "unauthorized")

@@ -72,7 +72,7 @@ OPERATION = {
 }  # fmt: skip
 KEY = {
     "id": HOSTILE, "name": HOSTILE, "role": HOSTILE, "prefix": HOSTILE, "created_by": HOSTILE, "token": HOSTILE,
-    "created_at": "2026-01-01T00:00:00Z", "expires_at": None, "last_used_at": None,
+    "created_at": "2026-01-01T00:00:00Z", "expires_at": None, "last_used_at": None, "workers": None,
 }  # fmt: skip
 ERROR_GROUP = {
     "id": HOSTILE, "worker_id": HOSTILE, "kind": HOSTILE, "message": HOSTILE, "count": 1, "status": HOSTILE,

@@ -32,6 +32,8 @@ _ACROSS = {
         jobs.feed.limits.next_priority jobs.moves.park.park_backlog jobs.moves.park.park_less_urgent
         jobs.moves.publish.republish jobs.moves.recall.recall_window jobs.moves.recall.recall_of_tenant
         jobs.moves.recall.recall_all fleet.tenants.uses""",
+    "a claim over HTTP takes what is offered in its queues, and its key may have runs of any tenant": """
+        jobs.feed.offers.read jobs.moves.pull.claim""",
     "a run gives way to more urgent jobs of any tenant in its queue": """
         jobs.moves.claim.check jobs.moves.pass_permit.end_and_pass""",
     "an explanation counts the jobs of all tenants that come before": "jobs.reads.why.read_facts",
@@ -40,7 +42,7 @@ _ACROSS = {
         jobs.moves.pass_permit.passed_by""",
     "a duty finds what is due, of all tenants": """
         pending_work.find jobs.moves.expire.expire jobs.moves.park.make_due jobs.moves.park.waiting_schedules
-        jobs.moves.park.what_returns
+        jobs.moves.park.what_returns jobs.moves.pull.missed
         jobs.bulk_operations.claim_due schedules.due.are_due schedules.time_zones.claim_outdated""",
     "retention deletes what is old": """
         access.sessions.delete_expired errors.counting.delete_old_groups errors.counting.delete_old_days
@@ -56,9 +58,9 @@ _ACROSS = {
         reports.tenant_waits.read webhooks.set_aside.count""",
     "senders lease endpoints of any tenant": """
         webhooks.endpoint_leases.deregister webhooks.endpoint_leases.find_work webhooks.endpoint_leases.acquire""",
-    "a token says of which tenant its caller is": "access.api_keys.find ",
+    "a token says of which tenant its caller is": "access.api_keys.find jobs.moves.pull.tenant_of",
     "what is set of tenants and workers is read as a whole": """
-        fleet.tenants.rules_version fleet.tenants.turn_rules fleet.queues.paused fleet.workers.announce
+        fleet.tenants.rules_version fleet.tenants.turn_rules fleet.workers.announce
         fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since
         schedules.declared.existing""",
     "a worker has its own tenants in a column, which is compared": "reports.worker_limits.read",

@@ -30,6 +30,8 @@ class Shares:
     answers: TenantShares
     streams: TenantShares
     waits: TenantShares
+    #: Claims that wait for a run.
+    claims: TenantShares
     #: Streams and waits of all tenants; `ALL_TENANTS` stands for these.
     watchers: TenantShares
 
@@ -46,6 +48,7 @@ def make_shares(settings: Settings) -> Shares:
         held_bodies=TenantShares(limits.TENANT_HELD_BODIES, limits.TENANT_HELD_BODIES.of(settings)),
         answers=TenantShares(limits.ANSWERS_IN_FLIGHT_BYTES, limits.ANSWERS_IN_FLIGHT_BYTES.of(settings)),
         streams=TenantShares(limits.TENANT_STREAMS, limits.TENANT_STREAMS.of(settings)),
+        claims=TenantShares(limits.WAITING_CLAIMS, limits.WAITING_CLAIMS.of(settings)),
         waits=TenantShares(limits.TENANT_WAITS, limits.TENANT_WAITS.of(settings)),
         watchers=TenantShares(limits.WATCHERS, limits.WATCHERS.of(settings)),
     )

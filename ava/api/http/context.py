@@ -13,8 +13,10 @@ from ava.domain.access.caller import Caller
 from ava.health.readiness import Readiness
 from ava.services.api_keys import ApiKeys
 from ava.services.bulk_operations import BulkOperations
+from ava.services.claims import Claims
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
+from ava.services.pulled_runs import PulledRuns
 from ava.services.queues import Queues
 from ava.services.replication import Replication
 from ava.services.schedules import Schedules
@@ -47,6 +49,8 @@ class Context:
     readiness: Readiness
     watches: Watches
     api_keys: ApiKeys
+    claims: Claims
+    runs: PulledRuns
     admin: Admin
     limits: TenantLimits
     replication: Replication
@@ -57,6 +61,7 @@ class Context:
     def close(self) -> None:
         """End every watch, write the audit records, and close every connection."""
         self.watches.close()
+        self.claims.close()
         self.admin.close()
         self.publisher.close()
         self.database.close()

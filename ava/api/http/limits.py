@@ -11,6 +11,7 @@ from ava.api.http.callers.auth import is_open
 from ava.api.http.context import caller
 from ava.api.http.operations import find_operation
 from ava.broker import addresses, tls
+from ava.domain.access.caller import Role
 from ava.domain.limits import table as limits
 from ava.domain.limits.table import Limit
 from ava.settings import Settings
@@ -18,18 +19,21 @@ from ava.settings import Settings
 __all__ = ["install", "message"]
 
 _WRITING = frozenset({"POST", "PUT", "DELETE"})
+#: The blueprint of the calls of pulled runs, which have a rate of their own.
+_RUNS = "runs"
+_LIMITS = (limits.RATE_LIMIT_READ, limits.RATE_LIMIT_WRITE, limits.RATE_LIMIT_WEBHOOKS, limits.RATE_LIMIT_RUNS)
 
 
 def install(app: Flask, settings: Settings) -> None:
     """Limit the requests of each key and tenant; to be called after the hook that identifies callers is installed."""
-    if not (settings.rate_limit_read or settings.rate_limit_write or settings.rate_limit_webhooks):
+    if not any(getattr(settings, limit.field or "") for limit in _LIMITS):
         return
     # Imported here, because it loads many modules and is off by default.
     from flask_limiter import Limiter
 
     storage, options = addresses.limiter_storage(settings)
     limiter = Limiter(
-        lambda: f"{caller().key_id or caller().tenant_id}:{_limit(settings).name}",
+        lambda: f"{_counted()}:{_limit(settings).name}",
         application_limits=[lambda: _rate(settings)],
         storage_uri=storage,
         storage_options={**options, **tls.redis_options(settings)},
@@ -44,6 +48,12 @@ def install(app: Flask, settings: Settings) -> None:
     limiter.init_app(app)
 
 
+def _counted() -> str:
+    """Returns for what a request counts: the key or the tenant, and a call of a run for that run."""
+    who = caller()
+    return who.user_id if who.role is Role.WORKER and who.key_id is None else who.key_id or who.tenant_id
+
+
 def message(text: str) -> str:
     """Returns the message of the refusal of a request beyond a rate; `text` is the rate as the limiter words it."""
     limit: Limit = g.rate_limit
@@ -54,7 +64,9 @@ def message(text: str) -> str:
 def _limit(settings: Settings) -> Limit:
     """Returns the limit that this request counts for."""
     operation = find_operation(current_app.view_functions[request.endpoint]) if request.endpoint else None
-    if operation is not None and operation.is_outgoing and settings.rate_limit_webhooks:
+    if request.blueprint == _RUNS:
+        g.rate_limit = limits.RATE_LIMIT_RUNS
+    elif operation is not None and operation.is_outgoing and settings.rate_limit_webhooks:
         g.rate_limit = limits.RATE_LIMIT_WEBHOOKS
     else:
         g.rate_limit = limits.RATE_LIMIT_WRITE if request.method in _WRITING else limits.RATE_LIMIT_READ

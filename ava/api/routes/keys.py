@@ -26,7 +26,7 @@ __all__ = ["blueprint"]
 blueprint = Blueprint("keys", __name__, url_prefix="/v1/ava/keys")
 
 #: The fields of a key that its audit entries have; none that its token could be known by.
-_AUDITED = ("name", "role", "expires_at")
+_AUDITED = ("name", "role", "expires_at", "workers")
 
 
 @blueprint.post("")

@@ -7,10 +7,13 @@ from dataclasses import replace
 from flask import Blueprint, Response
 
 from ava.api.http import responses
+from ava.api.http.callers.auth import open_to_workers
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.routes.audit import note_change
+from ava.api.routes.jobs import REPLAYED
+from ava.api.schemas.pull_workers import WorkerBody, WorkerDeletedRecord, WorkerDeleteQuery
 from ava.api.schemas.workers import (
     WorkerChangeBody,
     WorkerListQuery,
@@ -20,8 +23,10 @@ from ava.api.schemas.workers import (
     write_worker,
     write_worker_with_settings,
 )
+from ava.domain.access.caller import Role
 from ava.domain.secrets.redaction import HIDDEN
-from ava.domain.worker import Worker
+from ava.domain.worker import PullWorkerSpec, Worker
+from ava.errors import Forbidden
 from ava.services.workers import WorkerChange
 
 __all__ = ["blueprint"]
@@ -29,7 +34,9 @@ __all__ = ["blueprint"]
 blueprint = Blueprint("workers", __name__, url_prefix="/v1/ava/workers")
 
 #: The fields whose values the audit trail keeps.
-_AUDITED = ("status", "config", "timeout_seconds", "max_retries", "max_running", "rate", "platform")
+_AUDITED = ("status", "config", "timeout_seconds", "max_retries", "max_running", "rate", "platform", "name")
+#: Those of a worker that is created or deleted.
+_DEFINED = ("name", "runtime", "timeout_seconds", "max_retries", "max_running", "rate", "scope")
 
 
 @blueprint.get("")
@@ -48,10 +55,57 @@ def list_workers(query: WorkerListRequest) -> Response:
     return page_of(query, found, total, write_worker)
 
 
+@blueprint.post("")
+@operation(
+    summary="Create a worker",
+    description="A worker of the tenant's own, or of the platform, whose runs are claimed over HTTP "
+    "(`/v1/ava/runs/claim`). The tenant alone sees its own.",
+    body=WorkerBody(),
+    body_as="made",
+    record=WorkerWithSettingsRecord(),
+    status=201,
+    failures=(409, 413, 415, 422),
+    is_write=True,
+    takes_key=True,
+)
+def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
+    """Create one worker."""
+    spec, is_of_platform = made
+    created, is_replay = context().workers.create(caller(), spec, key, is_of_platform=is_of_platform)
+    text = write_worker_with_settings(created)
+    response = responses.data(text, 201)
+    response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    else:
+        note_change("{}", text, _DEFINED)
+    return response
+
+
+@blueprint.delete("/<worker_id>")
+@operation(
+    summary="Delete a worker",
+    description="One with the runtime `pull`, once none of its jobs waits or runs. Its final jobs stay.",
+    query=WorkerDeleteQuery(),
+    query_as="is_of_platform",
+    record=WorkerDeletedRecord(),
+    failures=(404, 409),
+    is_write=True,
+)
+def delete(worker_id: str, is_of_platform: bool) -> Response:
+    """Delete one worker."""
+    deleted = context().workers.delete(caller(), worker_id, is_of_platform=is_of_platform)
+    note_change(write_worker_with_settings(deleted), "{}", _DEFINED)
+    return responses.data(f'{{"id":"{worker_id}","deleted":true}}')
+
+
 @blueprint.get("/<worker_id>")
+@open_to_workers
 @operation(summary="Show a worker", record=WorkerWithSettingsRecord(), failures=(404,))
 def show(worker_id: str) -> Response:
     """Show one worker."""
+    if caller().role is Role.WORKER and worker_id not in caller().worker_ids:
+        raise Forbidden(f"This key may not show {worker_id}.")
     return responses.data(write_worker_with_settings(context().workers.show(caller(), worker_id)))
 
 

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load
 
 from ava.api.http import cursors
-from ava.api.http.fields import Flag, Id, Instant, Text
+from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Plain, Text
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
+from ava.api.schemas.setting_fields import Scope
 from ava.domain.access.api_key import LONGEST_NAME, ApiKeySpec
 from ava.domain.access.caller import Role
+from ava.domain.limits.table import WORKERS_PER_KEY
 
-__all__ = ["KeyBody", "KeyDeletedRecord", "KeyListQuery", "KeyRecord", "NewKeyRecord", "write_key", "write_new_key"]
+__all__ = [
+    "KeyBody",
+    "KeyDeletedRecord",
+    "KeyListQuery",
+    "KeyRecord",
+    "NewKeyRecord",
+    "WorkerIds",
+    "write_key",
+    "write_new_key",
+]
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ROLES = [role.header for role in Role]
+_WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")
 
 
 class _KeyName(Text):
@@ -34,9 +47,20 @@ class _RoleName(Text):
     """A role."""
 
     def read(self, value: Any) -> Role:
-        if not isinstance(value, str) or (role := Role.parse(value)) is None:
+        if not isinstance(value, str) or (role := Role.of_key(value)) is None:
             raise ValidationError(f"It must be one of {', '.join(_ROLES)}.")
         return role
+
+
+class WorkerIds(Plain):
+    """A list of ids of workers."""
+
+    def read(self, value: Any) -> list[str]:
+        if not isinstance(value, list) or not 1 <= len(value) <= WORKERS_PER_KEY.value:
+            raise ValidationError(WORKERS_PER_KEY.message(f"It must be a list of 1 to {WORKERS_PER_KEY.value} ids."))
+        if not all(isinstance(each, str) and _WORKER_ID.fullmatch(each) for each in value):
+            raise ValidationError("Each must be the id of a worker, such as wkr_resize.")
+        return list(dict.fromkeys(value))
 
 
 class KeyBody(Strict):
@@ -47,7 +71,12 @@ class KeyBody(Strict):
         metadata={"description": "A name for people.", "minLength": 1, "maxLength": LONGEST_NAME},
     )
     role = _RoleName(
-        required=True, metadata={"description": "What the key may do; no role above the caller's.", "enum": _ROLES}
+        required=True,
+        metadata={
+            "description": "What the key may do; no role above the caller's. `worker` claims and ends "
+            "runs, and nothing else.",
+            "enum": _ROLES,
+        },
     )
     expires_at = Instant(
         load_default=None,
@@ -64,10 +93,39 @@ class KeyBody(Strict):
             "description": "False: its holder sees no payload, which is null or `(hidden)` with `payload_hidden: true`."
         },
     )
+    workers = WorkerIds(
+        load_default=None,
+        allow_none=True,
+        metadata={
+            "type": "array",
+            "items": {"type": "string", "pattern": f"^{_WORKER_ID.pattern}$"},
+            "minItems": 1,
+            "maxItems": WORKERS_PER_KEY.value,
+            "description": "With the role `worker` alone, which needs it: the workers with the runtime `pull` whose "
+            "runs the key may claim.",
+        },
+    )
+    scope = Choice(
+        Scope,
+        load_default=Scope.TENANT,
+        metadata={
+            "description": "`platform`, of a key of the role `worker`: it claims the runs of every tenant of the "
+            "platform's workers; platform-admin or above makes it."
+        },
+    )
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> ApiKeySpec:
-        return ApiKeySpec(**values)
+        is_of_platform = values.pop("scope") is Scope.PLATFORM
+        worker_ids = values.pop("workers")
+        is_worker = values["role"] is Role.WORKER
+        if is_worker and worker_ids is None:
+            raise ValidationError({"workers": ["The role worker needs it."]})
+        if worker_ids is not None and not is_worker:
+            raise ValidationError({"workers": ["The role worker alone takes it."]})
+        if is_of_platform and not is_worker:
+            raise ValidationError({"scope": ["The role worker alone takes it."]})
+        return ApiKeySpec(**values, worker_ids=worker_ids, is_of_platform=is_of_platform)
 
 
 class KeyListQuery(PageQuery):
@@ -95,6 +153,15 @@ class KeyRecord(Schema):
     expires_at = Instant(allow_none=True)
     last_used_at = Instant(allow_none=True, metadata={"description": "At most a minute behind."})
     payloads = Flag(metadata={"description": "Whether its holder sees payloads."})
+    workers = JsonText(
+        attribute="worker_ids",
+        allow_none=True,
+        metadata={
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Of the role `worker`: the workers whose runs it may claim; null of other roles.",
+        },
+    )
 
 
 class NewKeyRecord(KeyRecord):
@@ -117,5 +184,5 @@ class KeyDeletedRecord(Schema):
     deleted = Flag()
 
 
-write_key = compile_schema(KeyRecord())
-write_new_key = compile_schema(NewKeyRecord())
+write_key = compile_schema(KeyRecord(), workers=json.dumps)
+write_new_key = compile_schema(NewKeyRecord(), workers=json.dumps)

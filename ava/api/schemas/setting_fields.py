@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Any
 
 from marshmallow import ValidationError
@@ -12,12 +13,19 @@ from ava.domain.limits import rates
 from ava.domain.limits.limit import Limit
 from ava.domain.text import storable
 
-__all__ = ["ENTRY_NAME", "LONGEST_ENTRY", "NamedTexts", "QueryText", "RateText"]
+__all__ = ["ENTRY_NAME", "LONGEST_ENTRY", "NamedTexts", "QueryText", "RateText", "Scope"]
 
 #: Characters of a value of a worker's configuration, or of a secret.
 LONGEST_ENTRY = 8_192
 #: The names of a worker's configuration and secrets.
 ENTRY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+class Scope(StrEnum):
+    """Whose worker, settings or runs are meant."""
+
+    TENANT = "tenant"
+    PLATFORM = "platform"
 
 
 class QueryText(Text):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-from marshmallow import Schema, ValidationError, post_load
+from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http import cursors, payloads
 from ava.api.http.fields import (
@@ -25,7 +24,8 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText
+from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, RetryField, WorkerName
+from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scope
 from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.limits.rates import Rate
 from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
@@ -45,9 +45,7 @@ __all__ = [
 
 #: Characters of the shortest secret: a shorter one would be found, and masked, in ordinary text.
 _SHORTEST_SECRET = 4
-_LIMITS = ("max_running", "rate")
-_SETTINGS = ("status", "timeout_seconds", "max_retries", *_LIMITS)
-_MAX_RUNNING = 1_000_000
+_SETTINGS = ("status", "timeout_seconds", "max_retries", "max_running", "rate")
 
 
 # In ------------------------------------------------------------------------------------------------------------------
@@ -91,13 +89,6 @@ class WorkerListQuery(PageQuery):
         return WorkerListRequest(**page, worker_filter=WorkerFilter(**values))
 
 
-class _Scope(StrEnum):
-    """Whose settings are changed."""
-
-    TENANT = "tenant"
-    PLATFORM = "platform"
-
-
 class WorkerChangeBody(Strict):
     """Settings of a worker; only the fields that are sent change, and null takes a setting back."""
 
@@ -126,20 +117,25 @@ class WorkerChangeBody(Strict):
     )
     max_running = WholeNumber(
         minimum=0,
-        maximum=_MAX_RUNNING,
+        maximum=MAX_RUNNING,
         allow_none=True,
         metadata={
             "description": "How many of its jobs run at once, for each value of what the handler says; 0: none. With "
-            "scope platform only. Jobs that wait follow within 2 s."
+            "scope platform only, unless the worker is the tenant's own. Jobs that wait follow within 2 s."
         },
     )
     rate = RateText(
         allow_none=True,
         metadata={"description": "Likewise how many of them start in a span of time, such as `100/minute`."},
     )
+    name = WorkerName(
+        allow_none=True, metadata={"description": "Of a worker with the runtime `pull`, its owner alone may change it."}
+    )
+    input_schema = JsonSchema(allow_none=True, metadata=SCHEMA)
+    retry = fields.Nested(RetryField(), allow_none=True)
     scope = Choice(
-        _Scope,
-        load_default=_Scope.TENANT,
+        Scope,
+        load_default=Scope.TENANT,
         metadata={
             "description": "`platform`: for all tenants, under each one's own settings; platform-admin or above."
         },
@@ -150,15 +146,12 @@ class WorkerChangeBody(Strict):
         scope = values.pop("scope")
         if not values:
             raise ValidationError("It must name at least one setting.")
-        wrong = {
-            name: ["It needs scope platform: a worker's limits hold for all tenants."]
-            for name in _LIMITS
-            if name in values
-        }
-        if wrong and scope is not _Scope.PLATFORM:
-            raise ValidationError(wrong)
+        if "retry" in values:
+            values["max_retries"] = None if values["retry"] is None else values["retry"]["max"]
+        definition = {"name": "name", "input_schema": "input_schema_json"}
         return WorkerChange(
-            is_of_platform=scope is _Scope.PLATFORM,
+            is_of_platform=scope is Scope.PLATFORM,
+            definition={target: values[name] for name, target in definition.items() if name in values},
             fields={name: values[name] for name in _SETTINGS if name in values},
             config=values.get("config", {}),
             secrets=values.get("secrets", {}),
@@ -174,7 +167,7 @@ class WorkerRecord(Schema):
     id = Id("wkr")
     name = Text()
     description = Text()
-    runtime = Text()
+    runtime = Text(metadata={"description": "`python`: nodes run its handler. `pull`: its runs are claimed over HTTP."})
     status = Choice(WorkerStatus)
     timeout_seconds = Number()
     max_retries = WholeNumber(minimum=0, maximum=25)
@@ -182,8 +175,13 @@ class WorkerRecord(Schema):
     created_at = Instant()
     updated_at = Instant()
     live = Flag(
-        attribute="is_live", metadata={"description": "True if a live node has its handler and consumes its queue."}
+        attribute="is_live",
+        metadata={
+            "description": "True if a live node has its handler and consumes its queue, or its runs were claimed in "
+            "the last 45 s."
+        },
     )
+    scope = Choice(Scope, metadata={"description": "Whose worker it is."})
     status_by = Text(
         allow_none=True,
         metadata={"description": "The user who set the status, or `platform`; null if it was not set."},
@@ -210,7 +208,7 @@ class WorkerRecord(Schema):
     max_running = WholeNumber(
         attribute="limits.max_running",
         minimum=0,
-        maximum=_MAX_RUNNING,
+        maximum=MAX_RUNNING,
         allow_none=True,
         metadata={"description": "How many of its jobs run at once; null: any number."},
     )

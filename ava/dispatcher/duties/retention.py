@@ -13,7 +13,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.fleet import nodes
 from ava.store.jobs import bulk_operations, idempotency
-from ava.store.jobs.moves import debounce
+from ava.store.jobs.moves import debounce, pull
 from ava.store.reports import analytics, audit, job_times, statistics
 from ava.store.schedules import firings
 from ava.store.webhooks import events
@@ -105,14 +105,15 @@ def of_jobs(
     database: Database, *, retention_days: float, audit_days: float, silent_nodes: Callable[[], Collection[str]]
 ) -> Retention:
     """Returns the duty that deletes final jobs with their log lines, expired idempotency keys and sessions, keys of
-    debounced triggers, ended nodes and operations, firings of schedules, audit entries, counts of ended jobs, and
-    groups of errors.
+    debounced triggers, pulled runs, ended nodes and operations, firings of schedules, audit entries, counts of ended
+    jobs, and groups of errors.
 
     `silent_nodes` returns the ids of nodes that count as dead.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: idempotency.delete_expired(connection, limit=limit),
         lambda connection, limit: debounce.delete_old(connection, limit=limit),
+        lambda connection, limit: pull.delete_old(connection, limit=limit),
         lambda connection, limit: sessions.delete_expired(connection, limit=limit),
         lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS, silent=silent_nodes()),
         lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),

@@ -12,12 +12,12 @@ from ava.dispatcher.duty import Duty
 from ava.dispatcher.feed.admission import MAX_KEYS, Admission
 from ava.dispatcher.feed.fair_queue import FairQueue, SizedWindow
 from ava.dispatcher.feed.known_windows import KnownWindows
-from ava.domain.jobs import priority, run_groups
+from ava.domain.jobs import priority, pull, run_groups
 from ava.domain.jobs.job import Job, WaitsFor
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.notices import Notices
-from ava.store.fleet import workers
+from ava.store.fleet import worker_claims, workers
 from ava.store.jobs.feed import windows
 from ava.store.jobs.feed.looks import Look, Window
 from ava.store.jobs.moves import park, recall
@@ -65,7 +65,8 @@ class WindowFeed(Duty):
     A window is the published messages of one queue with one priority. The API adds no message to a closed window, so
     that no newer job overtakes the backlog. While a window has a backlog, no less urgent job of its queue is in the
     broker. Jobs whose handler no live node of the queue has are not published but parked, because each of their
-    messages would cost a process and come back. So are those of a paused queue.
+    messages would cost a process and come back. So are those of a paused queue, and pulled jobs whose worker is not
+    live. Pulled jobs are published without a message, so their windows are fed although the broker is out of reach.
 
     Without fairness (`AVA_FAIRNESS=off`) jobs are taken by age alone, and a window has up to `AVA_WINDOW` messages.
     """
@@ -105,6 +106,8 @@ class WindowFeed(Duty):
         self._is_shared = False
         #: By window.
         self._unserved: dict[str, _Unserved] = {}
+        #: The queues of pulled jobs whose worker is not live.
+        self._unclaimed: frozenset[str] = frozenset()
         #: The windows that the last look has closed; None before the first.
         self._closed: set[tuple[str, int]] | None = None
 
@@ -163,20 +166,36 @@ class WindowFeed(Duty):
             look = self._read(connection)
             has_changed = self._fair_queue.begin(connection, look.windows)
         published = 0
+        failure: BrokerUnavailable | None = None
         if admitted := self._admission.look(look.limit_keys, self._may_publish):
-            published += self._send(admitted)
+            try:
+                published += self._send(admitted)
+            except BrokerUnavailable as error:
+                failure = error
             with self._database.connect() as connection:
                 look = self._read(connection)
         closed: set[tuple[str, int]] = set()
         self._is_shared = False
-        for queue, of_queue in groupby(
-            sorted(look.windows, key=lambda w: (w.queue, w.priority)), key=lambda w: w.queue
-        ):
-            published += self._feed_queue(queue, list(of_queue), look, closed, has_changed=has_changed)
+        of_queues = _by_queue(look.windows)
+        self._unclaimed = self._find_unclaimed(of_queues)
+        for queue, of_queue in of_queues.items():
+            if failure is not None and not pull.is_pulled(queue):
+                break
+            published += self._feed_queue(queue, of_queue, look, closed, has_changed=has_changed)
+        if failure is not None:
+            raise failure
         closed |= {(queue, number) for queue in look.paused for number in _priorities()}
         self._close(closed, look.closed)
         self._closed = closed
         return published
+
+    def _find_unclaimed(self, queues: Collection[str]) -> frozenset[str]:
+        """Returns those of the queues whose jobs are pulled by a worker that is not live."""
+        pulled = [queue for queue in queues if pull.is_pulled(queue)]
+        if not pulled:
+            return frozenset()
+        with self._database.connect() as connection:
+            return frozenset(pulled) - worker_claims.live(connection, pulled)
 
     def _read(self, connection: Connection) -> Look:
         return self._known.read(
@@ -197,8 +216,11 @@ class WindowFeed(Duty):
         processes = look.processes.get(queue, 0)
         sizes = {window.priority: self._fair_queue.size(window, processes=processes) for window in windows}
         self._is_shared = self._is_shared or any(sized.is_shared for sized in sizes.values())
-        if queue in look.paused:
-            self._park_queue(queue, self._empty(queue, windows))
+        if pull.shown(queue) in look.paused:
+            self._park_queue(queue, self._empty(queue, windows), WaitsFor.QUEUE)
+            return 0
+        if queue in self._unclaimed:
+            self._park_queue(queue, self._empty(queue, windows), WaitsFor.NODE)
             return 0
         # The API need not try a queue that the broker refuses.
         if self._publisher.is_refused(queue):
@@ -284,7 +306,7 @@ class WindowFeed(Duty):
 
     def _park_unserved(self, window: Window, processes: int) -> list[str]:
         """Park jobs that no live node can run, at most once a second. Returns their workers."""
-        if not window.has_backlog:
+        if not window.has_backlog or pull.is_pulled(window.queue):
             return []
         known, began = self._unserved.get(window.name, _Unserved()), time.monotonic()
         if began < known.until and known.processes == processes:
@@ -308,14 +330,12 @@ class WindowFeed(Duty):
         self._unserved[window.name] = _Unserved(processes=processes, until=until, workers=found, pass_at=pass_at)
         return found
 
-    def _park_queue(self, queue: str, windows: Sequence[Window]) -> None:
-        """Park the backlog of a paused queue; the next look goes on with what is left of it."""
+    def _park_queue(self, queue: str, windows: Sequence[Window], reason: WaitsFor) -> None:
+        """Park the backlog of a queue; the next look goes on with what is left of it."""
         for window in windows:
             if window.has_backlog:
                 with self._database.connect() as connection:
-                    park.park_backlog(
-                        connection, WaitsFor.QUEUE, queue=queue, priority=window.priority, limit=_MAX_PARKED
-                    )
+                    park.park_backlog(connection, reason, queue=queue, priority=window.priority, limit=_MAX_PARKED)
 
     def _recall_all(self, window: Window) -> int:
         """Return every message of a window to the backlog. Returns their number."""
@@ -345,6 +365,12 @@ def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWin
             return True
         is_full = is_full or (window.has_backlog and window.published >= sized.size)
     return False
+
+
+def _by_queue(windows: Iterable[Window]) -> dict[str, list[Window]]:
+    """Returns windows by queue, the most urgent first, and the queues of pulled jobs first."""
+    ordered = sorted(windows, key=lambda w: (not pull.is_pulled(w.queue), w.queue, w.priority))
+    return {queue: list(of_queue) for queue, of_queue in groupby(ordered, key=lambda w: w.queue)}
 
 
 def _priorities() -> Iterable[int]:

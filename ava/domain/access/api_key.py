@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,6 +24,10 @@ class ApiKeySpec:
     expires_at: datetime | None = None
     #: Whether its holder sees payloads.
     payloads: bool = True
+    #: Of the role `worker`: the workers whose runs it may claim; None of other roles.
+    worker_ids: Sequence[str] | None = None
+    #: Whether it claims the runs of every tenant.
+    is_of_platform: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +48,9 @@ class ApiKey:
     last_used_at: datetime | None
     #: Whether its holder sees payloads.
     payloads: bool = True
+    #: As in `ApiKeySpec`.
+    worker_ids: Sequence[str] | None = None
+    is_of_platform: bool = False
     #: The token itself, in the answer that creates the key; None ever after.
     token: str | None = None
 

@@ -9,8 +9,12 @@ __all__ = ["Caller", "Role"]
 
 
 class Role(IntEnum):
-    """The platform's roles; each may do what the ones below it may."""
+    """The platform's roles; each may do what the ones below it may.
 
+    `WORKER` stands outside that order: API keys alone have it, and may do what `open_to_workers` marks.
+    """
+
+    WORKER = 0
     TENANT_USER = 1
     TENANT_ADMIN = 2
     TENANT_SYSTEM_ADMIN = 3
@@ -19,8 +23,13 @@ class Role(IntEnum):
 
     @classmethod
     def parse(cls, text: str) -> Role | None:
-        """Returns the role of a header's text, such as `tenant-user`; None if there is no such role."""
+        """Returns the role of a header's text, such as `tenant-user`; None if there is no such role there."""
         return _BY_NAME.get(text)
+
+    @classmethod
+    def of_key(cls, text: str) -> Role | None:
+        """Returns the role of an API key, `worker` too; None if there is no such role."""
+        return cls.WORKER if text == cls.WORKER.header else cls.parse(text)
 
     @property
     def header(self) -> str:
@@ -28,7 +37,7 @@ class Role(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-_BY_NAME = {role.header: role for role in Role}
+_BY_NAME = {role.header: role for role in Role if role is not Role.WORKER}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +52,9 @@ class Caller:
     key_id: str | None = None
     #: Whether it sees payloads, by its API key and by its role.
     sees_payloads: bool = True
+    #: Of the role `worker`: the workers whose runs it may claim, and whether it may claim those of every tenant.
+    worker_ids: frozenset[str] = frozenset()
+    is_of_platform: bool = False
 
     @property
     def principal(self) -> str:

@@ -33,11 +33,20 @@ __all__ = [
     "MOST_URGENT_PRIORITY",
     "NAMED_ERRORS",
     "NESTING",
+    "OUTPUT_BYTES",
     "PAYLOAD_BYTES",
+    "PULL_WORKERS",
     "RATE_LIMIT_READ",
+    "RATE_LIMIT_RUNS",
     "RATE_LIMIT_WEBHOOKS",
     "RATE_LIMIT_WRITE",
     "RUNNING_OPERATIONS",
+    "RUNS_HELD",
+    "RUNS_PER_CLAIM",
+    "RUNS_PER_HEARTBEAT",
+    "RUN_LINES",
+    "RUN_LINES_PER_CALL",
+    "RUN_LOG_BYTES",
     "SCHEDULES",
     "SCHEDULE_BODY_BYTES",
     "SCHEDULE_INPUT_BYTES",
@@ -54,9 +63,11 @@ __all__ = [
     "TENANT_STREAMS",
     "TENANT_WAITS",
     "USER_SESSIONS",
+    "WAITING_CLAIMS",
     "WATCHERS",
     "WEBHOOKS",
     "WEBHOOK_BODY_BYTES",
+    "WORKERS_PER_KEY",
     "WORKER_ENTRIES",
     "WORKER_SECRETS",
     "Limit",
@@ -402,6 +413,62 @@ STREAM_BUFFER_BYTES = Limit(
     fixed=64 * _KIB,
 )
 
+PULL_WORKERS = Limit(name="pull_workers", unit="workers", meaning="Workers of a tenant's own.", status=409, fixed=200)
+WORKERS_PER_KEY = Limit(
+    name="workers_per_key",
+    unit="workers",
+    meaning="Workers that an API key of the role worker, or one claim, names.",
+    status=422,
+    fixed=100,
+)
+WAITING_CLAIMS = Limit(
+    name="waiting_claims",
+    unit="claims",
+    meaning="Claims of one tenant's keys that wait for a run at once, in each API process.",
+    status=429,
+    fixed=1_000,
+)
+RUNS_PER_CLAIM = Limit(
+    name="runs_per_claim", unit="runs", meaning="Runs that one claim asks for (`capacity`).", status=422, fixed=100
+)
+RUNS_HELD = Limit(
+    name="runs_held",
+    unit="runs",
+    meaning="Runs that an API key has claimed and not ended; a claim beyond them gets none.",
+    status=None,
+    fixed=1_000,
+)
+RUNS_PER_HEARTBEAT = Limit(
+    name="runs_per_heartbeat", unit="runs", meaning="Runs that one heartbeat names.", status=422, fixed=1_000
+)
+RUN_LINES = Limit(
+    name="run_lines",
+    unit="lines",
+    meaning="Log lines of a pulled run: a line's `seq` is smaller.",
+    status=422,
+    fixed=1_000_000,
+)
+RUN_LINES_PER_CALL = Limit(
+    name="run_lines_per_call", unit="lines", meaning="Log lines that one call appends.", status=422, fixed=1_000
+)
+OUTPUT_BYTES = Limit(
+    name="output_bytes", unit="bytes", meaning="Bytes of the output of a pulled run, as JSON.", status=413, fixed=_MIB
+)
+RUN_LOG_BYTES = Limit(
+    name="run_log_bytes",
+    unit="bytes",
+    meaning="Bytes of the log lines of a pulled run; later lines are refused, and the run goes on.",
+    status=413,
+    fixed=64 * _MIB,
+)
+RATE_LIMIT_RUNS = Limit(
+    name="rate_limit_runs",
+    unit="requests",
+    meaning="Likewise, claims of a key, and calls of one run.",
+    status=429,
+    field="rate_limit_runs",
+)
+
 #: All limits, in the order in which the API and the docs list them. Add a row here for each new limit.
 LIMITS: tuple[Limit, ...] = (
     HEADER_FIELDS,
@@ -444,6 +511,7 @@ LIMITS: tuple[Limit, ...] = (
     RATE_LIMIT_READ,
     RATE_LIMIT_WRITE,
     RATE_LIMIT_WEBHOOKS,
+    RATE_LIMIT_RUNS,
     SCHEDULES,
     SCHEDULE_BODY_BYTES,
     SCHEDULE_INPUT_BYTES,
@@ -453,4 +521,14 @@ LIMITS: tuple[Limit, ...] = (
     ERROR_GROUPS,
     WORKER_ENTRIES,
     WORKER_SECRETS,
+    PULL_WORKERS,
+    WORKERS_PER_KEY,
+    WAITING_CLAIMS,
+    RUNS_PER_CLAIM,
+    RUNS_HELD,
+    RUNS_PER_HEARTBEAT,
+    RUN_LINES,
+    RUN_LINES_PER_CALL,
+    OUTPUT_BYTES,
+    RUN_LOG_BYTES,
 )

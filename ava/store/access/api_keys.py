@@ -17,16 +17,17 @@ from ava.store.engine.statement import Statement
 __all__ = ["FoundKey", "count", "create", "delete", "find", "key_uuid", "note_use", "page", "show"]
 
 _COLUMNS = """k.id::text, k.tenant_id, k.name, k.role, k.lookup, k.created_by, k.created_at, k.expires_at,
-    k.last_used_at, k.payloads"""
+    k.last_used_at, k.payloads, k.workers, k.is_of_platform"""
 
 # The lock makes the creations of one tenant take turns, so that their number stays exact.
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('api keys of ' || %(tenant_id)s, 0))")
 # No key outlives the one with which it was made.
 _CREATE = Statement(f"""
-INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, made_with, payloads, expires_at)
+INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, made_with, payloads, expires_at, workers,
+                           is_of_platform)
 SELECT %(tenant_id)s, %(name)s, %(role)s, %(lookup)s, %(hash)s, %(created_by)s, %(made_with)s::uuid, %(payloads)s,
     least(%(expires_at)s, (SELECT m.expires_at FROM api_keys AS m
-        WHERE m.tenant_id = %(tenant_id)s AND m.id = %(made_with)s::uuid))
+        WHERE m.tenant_id = %(tenant_id)s AND m.id = %(made_with)s::uuid)), %(workers)s::text[], %(is_of_platform)s
 WHERE (SELECT count(*) FROM api_keys WHERE tenant_id = %(tenant_id)s) < %(max_keys)s
     AND (%(made_with)s::uuid IS NULL OR EXISTS (SELECT FROM api_keys AS e
         WHERE e.tenant_id = %(tenant_id)s AND e.id = %(made_with)s::uuid))
@@ -58,6 +59,8 @@ def create(
         "made_with": None if caller.key_id is None else key_uuid(caller.key_id),
         "expires_at": spec.expires_at,
         "payloads": spec.payloads,
+        "workers": None if spec.worker_ids is None else list(spec.worker_ids),
+        "is_of_platform": spec.is_of_platform,
         "max_keys": max_keys,
     }
     row = connection.exec_driver_sql(_CREATE, parameters).first()
@@ -121,6 +124,9 @@ class FoundKey:
     is_use_due: bool
     #: Whether its holder sees payloads.
     payloads: bool
+    #: As in `Caller`.
+    worker_ids: frozenset[str] = frozenset()
+    is_of_platform: bool = False
 
 
 #: Seconds between two notes of a key's use.
@@ -128,7 +134,8 @@ _USE_SECONDS = 60
 # It is the only statement of this module that is not scoped to a tenant, because the key says which one it is.
 _FIND = Statement(f"""
 SELECT k.id::text, k.tenant_id, k.role, extract(epoch FROM k.expires_at - clock_timestamp())::float8,
-    coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true), k.payloads, k.hash
+    coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true), k.payloads, k.workers,
+    k.is_of_platform, k.hash
 FROM api_keys AS k WHERE k.lookup = %(lookup)s
 """)
 
@@ -138,7 +145,7 @@ def find(connection: Connection, token: Token) -> FoundKey | None:
     row = connection.exec_driver_sql(_FIND, {"lookup": token.lookup}).first()
     if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token) or row is None:
         return None
-    uuid, tenant_id, role, seconds_left, is_use_due, payloads, _ = row
+    uuid, tenant_id, role, seconds_left, is_use_due, payloads, worker_ids, is_of_platform, _ = row
     return FoundKey(
         id=ids.encode("key", uuid),
         tenant_id=tenant_id,
@@ -146,6 +153,8 @@ def find(connection: Connection, token: Token) -> FoundKey | None:
         seconds_left=seconds_left,
         is_use_due=is_use_due,
         payloads=payloads,
+        worker_ids=frozenset(worker_ids or ()),
+        is_of_platform=is_of_platform,
     )
 
 
@@ -168,7 +177,8 @@ def key_uuid(key_id: str) -> str | None:
 
 
 def _key(row: Any) -> ApiKey:
-    uuid, tenant_id, name, role, prefix, created_by, created_at, expires_at, last_used_at, payloads = row
+    (uuid, tenant_id, name, role, prefix, created_by, created_at, expires_at, last_used_at, payloads, worker_ids,
+     is_of_platform) = row  # fmt: skip
     return ApiKey(
         id=ids.encode("key", uuid),
         tenant_id=tenant_id,
@@ -180,10 +190,12 @@ def _key(row: Any) -> ApiKey:
         expires_at=expires_at,
         last_used_at=last_used_at,
         payloads=payloads,
+        worker_ids=worker_ids,
+        is_of_platform=is_of_platform,
     )
 
 
 def _role(text: str) -> Role:
-    found = Role.parse(text)
+    found = Role.of_key(text)
     # A role of a later release allows nothing more than the smallest one here.
     return Role.TENANT_USER if found is None else found

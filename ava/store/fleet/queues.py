@@ -46,7 +46,8 @@ def resume(connection: Connection, *, queue: str) -> bool:
 _PAUSED = Statement("""
 SELECT p.queue, CASE WHEN %(tenant_id)s::text IS NULL THEN p.paused_by END, p.paused_at FROM paused_queues AS p
 WHERE %(tenant_id)s::text IS NULL OR EXISTS (
-    SELECT FROM workers AS w WHERE w.queue = p.queue AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants)))
+    SELECT FROM workers AS w WHERE w.queue = p.queue AND w.tenant_id IN (%(tenant_id)s, '*')
+        AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants)))
 ORDER BY p.queue
 """)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ava.domain.jobs import pull
 from ava.domain.limits.rates import Rate
 from ava.domain.worker import Worker, WorkerLimits, WorkerSpec, WorkerStatus
 from ava.store.engine.database import Connection
@@ -20,8 +21,11 @@ __all__ = [
     "apply_limits",
     "changed_at",
     "changed_since",
+    "is_claimed",
+    "is_taken",
     "of",
     "page",
+    "queue",
     "queues",
     "schemas",
     "show",
@@ -30,8 +34,32 @@ __all__ = [
 
 
 def of(row: str) -> str:
-    """Returns the condition, in SQL, that `w` is the worker of a row, such as a job `j`; all are the platform's."""
-    return f"w.id = {row}.worker_id AND w.tenant_id = '{PLATFORM}'"
+    """Returns the condition, in SQL, that `w` is the worker of a row, such as a job `j`.
+
+    The tenant's own worker of an id comes before the platform's.
+    """
+    return f"""w.id = {row}.worker_id AND w.tenant_id = coalesce((
+        SELECT o.tenant_id FROM workers AS o WHERE o.tenant_id = {row}.tenant_id AND o.id = {row}.worker_id
+    ), '{PLATFORM}')"""
+
+
+def queue(tenant_id: str) -> str:
+    """Returns the queue, in SQL, of a tenant's jobs of a worker `w`: that of `PullQueue.name` if they are pulled."""
+    return f"""CASE WHEN w.queue = '{pull.QUEUE}'
+        THEN '{pull.QUEUE}:' || w.tenant_id || ':' || w.id || ':' || {tenant_id} ELSE w.queue END"""
+
+
+def is_claimed(tenant_id: str) -> str:
+    """Returns the condition, in SQL, that runs of a worker `w` were claimed lately, those of a tenant included."""
+    return f"""EXISTS (
+        SELECT FROM worker_claims AS c WHERE c.worker_id = w.id AND c.tenant_id IN ({tenant_id}, w.tenant_id)
+            AND c.claimed_at > now() - interval '{pull.LIVE_SECONDS} seconds')"""
+
+
+#: A condition: the tenant `%(tenant_id)s` may use the worker `w`. Its own worker hides the platform's of the same id.
+_IS_VISIBLE = f"""(w.tenant_id = %(tenant_id)s OR w.tenant_id = '{PLATFORM}'
+        AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+        AND NOT EXISTS (SELECT FROM workers AS o WHERE o.tenant_id = %(tenant_id)s AND o.id = w.id))"""
 
 
 # The limits that operators have set hold over the declared ones.
@@ -56,7 +84,8 @@ ON CONFLICT (tenant_id, id) DO UPDATE SET
     declared_rate_jobs = excluded.declared_rate_jobs, declared_rate_seconds = excluded.declared_rate_seconds,
     input_schema = excluded.input_schema, input_schema_version = excluded.input_schema_version,
     retention_days = excluded.retention_days, expires_in = excluded.expires_in, updated_at = now()
-WHERE (w.name, w.description, w.timeout_seconds, w.max_retries, w.cancel_grace_seconds, w.queue, w.tenants,
+WHERE w.runtime = 'python'
+    AND (w.name, w.description, w.timeout_seconds, w.max_retries, w.cancel_grace_seconds, w.queue, w.tenants,
        w.on_worker_lost, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
        w.declared_max_running, w.declared_rate_jobs, w.declared_rate_seconds, w.input_schema_version,
        w.retention_days, w.expires_in)
@@ -70,7 +99,10 @@ WHERE (w.name, w.description, w.timeout_seconds, w.max_retries, w.cancel_grace_s
 
 
 def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
-    """Write the definitions of a node's handlers. The node that writes a definition last wins."""
+    """Write the definitions of a node's handlers. The node that writes a definition last wins.
+
+    A worker of the platform that a client has made stays as it is.
+    """
     # In the order of the ids, so that nodes which start together do not deadlock.
     for spec in sorted(specs, key=lambda spec: spec.id):
         connection.exec_driver_sql(
@@ -122,19 +154,20 @@ _VIEWS = f"""
 SELECT w.id, w.name, w.description, w.runtime, {worker_settings.STATUS} AS status,
        least(w.timeout_seconds, coalesce(own.timeout_seconds, platform.timeout_seconds)),
        least(w.max_retries, coalesce(own.max_retries, platform.max_retries)), w.queue, w.created_at, w.updated_at,
-       EXISTS (SELECT 1 FROM nodes AS n WHERE {nodes.IS_LIVE} AND w.id = ANY(n.workers)
-               AND w.queue = ANY(n.queues)) AS is_live,
+       CASE WHEN w.queue = '{pull.QUEUE}' THEN {is_claimed("%(tenant_id)s")}
+            ELSE EXISTS (SELECT 1 FROM nodes AS n WHERE {nodes.IS_LIVE} AND w.id = ANY(n.workers)
+                         AND w.queue = ANY(n.queues)) END AS is_live,
        CASE WHEN own.status IS NOT NULL THEN own.status_by WHEN platform.status IS NOT NULL THEN 'platform' END,
        CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
        w.timeout_seconds, w.max_retries, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
-       w.retention_days, w.expires_in
+       w.retention_days, w.expires_in, w.tenant_id
 FROM workers AS w
 {worker_settings.joined("%(tenant_id)s")}
-WHERE w.tenant_id = '*' AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+WHERE {_IS_VISIBLE}
 """
 _SHOW = Statement(
     f"SELECT v.*, s.input_schema::text FROM ({_VIEWS} AND w.id = %(id)s) AS v"
-    " JOIN workers AS s ON s.tenant_id = '*' AND s.id = v.id"
+    " JOIN workers AS s ON s.tenant_id = v.tenant_id AND s.id = v.id"
 )
 
 
@@ -142,7 +175,7 @@ def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_s
     """Returns one worker that the tenant may use, with its schema, or None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": worker_id, "dead_after": dead_after_seconds}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
-    return None if row is None else _worker(row, input_schema_json=row[22])
+    return None if row is None else _worker(row, input_schema_json=row[23])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +226,7 @@ _SCHEMAS = Statement(f"""
 SELECT w.id, {worker_settings.STATUS}, w.input_schema_version, w.input_schema::text
 FROM workers AS w
 {worker_settings.joined("%(tenant_id)s")}
-WHERE w.tenant_id = '*' AND w.id = ANY(%(ids)s::text[]) AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+WHERE w.id = ANY(%(ids)s::text[]) AND {_IS_VISIBLE}
 """)
 
 
@@ -206,6 +239,14 @@ def schemas(
     """
     found = connection.exec_driver_sql(_SCHEMAS, {"ids": list(worker_ids), "tenant_id": tenant_id})
     return {id_: (WorkerStatus(status), version, text) for id_, status, version, text in found}
+
+
+_IS_TAKEN = Statement("SELECT EXISTS (SELECT FROM workers WHERE id = %(id)s AND tenant_id = '*')")
+
+
+def is_taken(connection: Connection, *, worker_id: str) -> bool:
+    """Returns True if the platform has a worker of this id."""
+    return bool(connection.exec_driver_sql(_IS_TAKEN, {"id": worker_id}).scalar_one())
 
 
 _QUEUES = Statement("SELECT DISTINCT queue FROM workers")
@@ -258,7 +299,7 @@ def changed_since(connection: Connection, since: datetime | None) -> list[str]:
 def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
     (id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live, status_by,
      status_at, handler_timeout, handler_retries, max_running, max_running_per, rate_jobs, rate_seconds,
-     rate_per, retention_days, expires_in) = row[:22]  # fmt: skip
+     rate_per, retention_days, expires_in, owner) = row[:23]  # fmt: skip
     return Worker(
         id=id_,
         name=name,
@@ -271,6 +312,7 @@ def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
         created_at=created_at,
         updated_at=updated_at,
         is_live=is_live,
+        is_own=owner != PLATFORM,
         status_by=status_by,
         status_at=status_at,
         handler_timeout_seconds=handler_timeout,

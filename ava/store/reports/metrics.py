@@ -51,8 +51,8 @@ class QueueDepth:
 
 # The windows and the parked groups are found by loose index scans: the cost grows with those that have jobs, not with
 # the queues that workers name. Jobs of a paused queue are its backlog, although they are parked. Queues without jobs
-# are one row each, of the default priority. The oldest job is the first by id. In the selects of the backlog
-# `published_at` is always null; ordering by it keeps the planner from the primary key.
+# are one row each, of the default priority. All queues of pulled jobs are one. The oldest job is the first by id. In
+# the selects of the backlog `published_at` is always null; ordering by it keeps the planner from the primary key.
 _PARKED_GROUP = "j.waits_for, j.queue, j.priority, j.worker_id, j.tenant_id"
 _QUEUE_DEPTHS = Statement(f"""
 WITH RECURSIVE {WAITING_WINDOWS}, parked AS (
@@ -84,11 +84,12 @@ WITH RECURSIVE {WAITING_WINDOWS}, parked AS (
         min(greatest(p.created_at, p.scheduled_at))
     FROM parked AS p GROUP BY p.queue, p.priority
 )
-SELECT queue, priority, sum(published), sum(backlog), coalesce(extract(epoch FROM now() - min(first_at)), 0)
-FROM depths GROUP BY queue, priority
+SELECT split_part(queue, ':', 1), priority, sum(published), sum(backlog),
+    coalesce(extract(epoch FROM now() - min(first_at)), 0)
+FROM depths GROUP BY 1, priority
 UNION ALL
 SELECT DISTINCT queue, {priority.DEFAULT}, 0, 0, 0 FROM workers
-WHERE queue NOT IN (SELECT queue FROM depths)
+WHERE queue NOT IN (SELECT split_part(queue, ':', 1) FROM depths)
 ORDER BY 1, 2
 """)
 

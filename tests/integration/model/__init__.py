@@ -9,7 +9,7 @@
 | `recorder` | which statements were sent, and a kill between two of them |
 | `driver`, `run_driver` | every call of the store and of the dispatcher's duties: what changes with the product |
 | `broker` | a broker in memory: messages that are late, lost or come twice |
-| `client_rules`, `run_rules`, `end_rules`, `duty_rules`, `setting_rules` | the steps of a history |
+| `client_rules`, `run_rules`, `end_rules`, `pull_rules`, `duty_rules`, `setting_rules` | the steps of a history |
 | `history` | one history: its steps from a seed, and the comparison after each |
 | `oracle` | what must hold of all rows whatever was done |
 | `healing` | the end of a history: everything heals, and every job becomes final |

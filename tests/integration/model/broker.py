@@ -8,6 +8,7 @@ from typing import Any
 
 from ava.domain.jobs import run_groups
 from ava.domain.jobs.job import Job, RunKey
+from ava.domain.jobs.pull import is_pulled
 from ava.errors import BrokerUnavailable, QueueRefused
 
 
@@ -36,7 +37,9 @@ class Broker:
 
     def publish(self, jobs: Iterable[Job], group_sizes: Mapping[str, int] = run_groups.NONE) -> None:
         unsent = []
-        for group in run_groups.form(list(jobs), group_sizes):
+        # Pulled jobs have no messages.
+        sent = [job for job in jobs if not is_pulled(job.queue)]
+        for group in run_groups.form(sent, group_sizes):
             if self.is_away:
                 raise BrokerUnavailable
             if group[0].queue in self.refused:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 TENANTS = ("ten_a", "ten_b", "ten_c")
 QUEUES = ("default", "slow")
+#: The queue of the worker whose runs are pulled.
+PULL = "pull"
 PRIORITIES = (1, 5, 5, 5, 9)
 ACCOUNTS = ("x", "y")
 #: Seconds after which a node is dead. A history takes less, however busy the machine is.
@@ -27,6 +29,10 @@ class Worker:
     rate: tuple[int, float] | None = None
     rate_per: str | None = None
     retention_days: float | None = None
+
+    def queue_of(self, tenant: str) -> str:
+        """Returns the queue of a tenant's jobs."""
+        return f"pull:*:{self.id}:{tenant}" if self.queue == PULL else self.queue
 
     @property
     def is_limited(self) -> bool:
@@ -61,6 +67,7 @@ def make_workers() -> dict[str, Worker]:
         Worker(id="wkr_account", max_retries=1, max_running=1, max_running_per="input.account", queue="slow"),
         Worker(id="wkr_rate", max_retries=2, rate=(3, hour)),
         Worker(id="wkr_coarse", max_retries=1, max_running=1, max_running_per="tenant", rate=(4, hour)),
+        Worker(id="wkr_pulled", max_retries=1, queue=PULL),
         Worker(id="wkr_both", max_retries=2, max_running=2, rate=(4, hour), rate_per="tenant", queue="slow"),
     ]
     return {worker.id: worker for worker in found}
@@ -102,8 +109,13 @@ class World:
     #: The status of a worker by worker and tenant (`*`: of the platform).
     statuses: dict[tuple[str, str], str] = field(default_factory=dict)
     paused_queues: set[str] = field(default_factory=set)
+    #: Whether runs of the pulled worker were claimed lately.
+    is_claimed: bool = True
     #: The number of running jobs of tenants that have a limit.
     tenant_limits: dict[str, int] = field(default_factory=dict)
+
+    def is_paused_queue(self, queue: str) -> bool:
+        return queue.partition(":")[0] in self.paused_queues
 
     def status(self, worker_id: str, tenant: str) -> str:
         own, platform = self.statuses.get((worker_id, tenant)), self.statuses.get((worker_id, "*"))
@@ -113,10 +125,16 @@ class World:
         return self.status(worker_id, tenant) == "paused"
 
     def is_served(self, worker_id: str, queue: str) -> bool:
+        """Returns True if a living node has the worker's handler and the queue, or if the worker's runs are claimed."""
+        return self.is_claimed if queue.startswith(PULL) else self.has_node(worker_id, queue)
+
+    def has_node(self, worker_id: str, queue: str) -> bool:
         """Returns True if a living node has the worker's handler and the queue."""
         return any(worker_id in NODES[each].workers and queue in NODES[each].queues for each in self.living)
 
     def is_unserved(self, worker_id: str, queue: str) -> bool:
-        """Returns True if living nodes have the queue, and none of them has the worker's handler."""
+        """Returns True if living nodes have the queue, and none the handler, or if its runs are not claimed."""
+        if queue.startswith(PULL):
+            return not self.is_claimed
         has_nodes = any(queue in NODES[each].queues for each in self.living)
         return has_nodes and not self.is_served(worker_id, queue)

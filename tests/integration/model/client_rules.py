@@ -14,7 +14,7 @@ from ava.domain.jobs.trigger_keys import Debounce, Dedupe, DedupeMode, Keep
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, ScheduleSpec
 from ava.errors import JobNotFound, JobStateConflict
 from tests.integration.model import duty_rules, moves
-from tests.integration.model.cast import ACCOUNTS, PRIORITIES, TENANTS, WORKERS, World
+from tests.integration.model.cast import ACCOUNTS, PRIORITIES, PULL, TENANTS, WORKERS, World
 from tests.integration.model.expected import REPLACING, Expected
 from tests.integration.model.history import DebouncedJob, History, NotNow, rule
 from tests.integration.model.recorder import Killed
@@ -26,7 +26,7 @@ _DATED_SECONDS = 1000.0
 _DEDUPE_KEY = "k"
 
 
-def _spec(history: History, *, may_be_dated: bool = True) -> JobSpec:
+def any_spec(history: History, *, may_be_dated: bool = True) -> JobSpec:
     worker_id = history.choose(history.favourites if history.is_chance(0.85) else WORKERS)
     dated = datetime.now(UTC) + timedelta(seconds=_DATED_SECONDS)
     is_dated = may_be_dated and history.is_chance(0.1)
@@ -55,12 +55,14 @@ def new_job(
     due = _DATED_SECONDS if spec.scheduled_at and due is None else due
     is_paused = history.world.is_paused(worker.id, tenant)
     waits = DATE if due is not None else WORKER if is_paused else PERMIT if worker.is_limited else None
-    is_closed = (worker.queue, spec.priority) in _closed_windows(history)
+    queue = worker.queue_of(tenant)
+    is_closed = (queue, spec.priority) in _closed_windows(history)
     may_publish = (
         may_publish and position < _MAX_PUBLISHED and not is_closed and tenant not in history.world.tenant_limits
-    )
+        and (worker.queue != PULL or history.world.is_claimed)
+    )  # fmt: skip
     return JobState(
-        tenant=tenant, worker=worker.id, triggered_by=f"usr_{tenant}", priority=spec.priority, queue=worker.queue,
+        tenant=tenant, worker=worker.id, triggered_by=f"usr_{tenant}", priority=spec.priority, queue=queue,
         input=spec.input_json, tags=None if spec.tags_json == "{}" else spec.tags_json, retry_of=spec.retry_of,
         dedupe_key=spec.dedupe.key if spec.dedupe else None, max_attempts=worker.max_retries + 1, waits=waits,
         is_published=waits is None and may_publish, limit_key=worker.limit_key(tenant, account),
@@ -76,13 +78,14 @@ def _closed_windows(history: History) -> set[tuple[str, int]]:
 def _published(history: History, new: JobState) -> JobState:
     """Returns a new job as it is once its message was sent, or was called back because it could not be sent."""
     broker = history.broker
-    return (moves.recall(new) or new) if broker.is_away or new.queue in broker.refused else new
+    is_unsent = broker.is_away or new.queue in broker.refused
+    return (moves.recall(new) or new) if is_unsent and not new.queue.startswith(PULL) else new
 
 
 @rule(weight=8)
 def trigger(history: History) -> None:
     """One job."""
-    tenant, spec = history.choose(TENANTS), _spec(history)
+    tenant, spec = history.choose(TENANTS), any_spec(history)
     history.say(tenant, spec.worker_id, spec.priority, "dated" if spec.scheduled_at else "")
     new = _published(history, new_job(history, tenant, spec))
     history.act(Expected(new=[new]), lambda: history.driver.trigger(tenant, [spec]))
@@ -105,7 +108,7 @@ def trigger_urgently(history: History) -> None:
 def trigger_several(history: History) -> None:
     """Several jobs of one call."""
     tenant, count = history.choose(TENANTS), history.choose([2, 3, 4, 18])
-    specs = [_spec(history) for _ in range(count)] if count < 18 else [_spec(history)] * count
+    specs = [any_spec(history) for _ in range(count)] if count < 18 else [any_spec(history)] * count
     trigger_specs(history, tenant, specs)
 
 
@@ -119,7 +122,7 @@ def trigger_specs(history: History, tenant: str, specs: Sequence[JobSpec]) -> No
 @rule(weight=1.5)
 def trigger_in_group(history: History) -> None:
     """Jobs of several clients in one statement."""
-    wanted = [(history.choose(TENANTS), _spec(history)) for _ in range(history.choose([2, 3]))]
+    wanted = [(history.choose(TENANTS), any_spec(history)) for _ in range(history.choose([2, 3]))]
     history.say([(tenant, spec.worker_id) for tenant, spec in wanted])
     new = [_published(history, new_job(history, tenant, spec)) for tenant, spec in wanted]
     history.act(Expected(new=new), lambda: history.driver.trigger_group(wanted))
@@ -156,7 +159,7 @@ def _unfinished(history: History, tenant: str, worker_id: str) -> JobState | Non
 
 
 def _trigger_deduped(history: History, tenant: str, worker_id: str, mode: DedupeMode) -> None:
-    spec = replace(_spec(history), worker_id=worker_id, dedupe=Dedupe(key=_DEDUPE_KEY, mode=mode))
+    spec = replace(any_spec(history), worker_id=worker_id, dedupe=Dedupe(key=_DEDUPE_KEY, mode=mode))
     history.say(tenant, worker_id, mode)
     earlier = _unfinished(history, tenant, worker_id)
     new = _published(history, new_job(history, tenant, spec))
@@ -183,7 +186,7 @@ def trigger_debounced(history: History) -> None:
     seconds, most = 500, history.choose([None, 700])
     debounce = Debounce(key=key, seconds=seconds, max_seconds=most, keep=keep)
     worker_id = history.choose(["wkr_plain", "wkr_both"])
-    spec = replace(_spec(history, may_be_dated=False), worker_id=worker_id, debounce=debounce)
+    spec = replace(any_spec(history, may_be_dated=False), worker_id=worker_id, debounce=debounce)
     history.say(tenant, spec.worker_id, key, keep, most)
     known = history.debounced.get((tenant, spec.worker_id, key))
     job = history.jobs.get(known.job_id) if known else None
@@ -370,7 +373,8 @@ def _check_fired(history: History, job: JobState) -> None:
     worker = world.workers[job.worker]
     wanted = JobState(
         id=job.id, tenant=history.schedules[job.triggered_by][0], worker=worker.id, trigger="scheduled",
-        triggered_by=job.triggered_by, priority=job.priority, queue=worker.queue, max_attempts=worker.max_retries + 1,
+        triggered_by=job.triggered_by, priority=job.priority, queue=worker.queue_of(job.tenant),
+        max_attempts=worker.max_retries + 1,
         limit_key=worker.limit_key(job.tenant, None), rate_key=worker.rate_key(job.tenant, None),
         earlier_job=job.earlier_job,
         waits=EARLIER if job.earlier_job

@@ -15,6 +15,7 @@ DECIDING = (
 )  # fmt: skip
 #: What no step drives, and why. No statement that writes `jobs` is here.
 NOT_DRIVEN: Mapping[str, str] = {
+    "fleet.pull_workers.delete": "deletes a worker that has no unfinished job",
     "fleet.worker_settings.reseal": "changes the seal of secrets",
     "jobs.bulk_operations.abort": "ends an operation between two batches",
     "jobs.bulk_operations.postpone": "follows an error of a batch",

@@ -31,24 +31,24 @@ from ava.domain.jobs.new_job import NewJob
 from ava.domain.limits.rates import Rate
 from ava.domain.schedules.schedule_record import ScheduleSpec
 from ava.domain.tenant import TenantRules
-from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec, WorkerStatus
+from ava.domain.worker import OnWorkerLost, PullWorkerSpec, WorkerLimits, WorkerSpec, WorkerStatus
 from ava.services import broker_reset
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
 from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules
 from ava.store.engine.database import Database
-from ava.store.fleet import nodes, queues, tenants, worker_settings, workers
+from ava.store.fleet import nodes, pull_workers, queues, tenants, worker_claims, worker_settings, workers
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs.feed import rates
 from ava.store.jobs.moves import cancel, debounce, recall, rescue
 from ava.store.schedules.rows import schedule_uuid
 from tests.integration.model.broker import Broker
-from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, Worker
+from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, PULL, Worker
 
 _TABLES = (
     "job_logs, job_tags, jobs, debounces, rate_states, closed_windows, paused_queues, worker_settings, tenant_limits, "
-    "schedule_firings, schedules, bulk_operations, error_groups, error_days, nodes, workers"
+    "schedule_firings, schedules, bulk_operations, error_groups, error_days, nodes, workers, worker_claims, pulled_runs"
 )
 
 
@@ -250,6 +250,12 @@ class Driver:
     # Settings -----------------------------------------------------------------------------------------------------
 
     def announce(self, worker: Worker) -> None:
+        if worker.queue == PULL:
+            pulled = PullWorkerSpec(id=worker.id, name=worker.id, timeout_seconds=10, max_retries=worker.max_retries)
+            with self.database.transaction() as connection:
+                pull_workers.create(connection, pulled, tenant_id="*", max_workers=10)
+            self.note_claims(is_claimed=True)
+            return
         rate = None if worker.rate is None else Rate(jobs=worker.rate[0], seconds=worker.rate[1])
         spec = WorkerSpec(
             id=worker.id, name=worker.id, description="", timeout_seconds=10, max_retries=worker.max_retries,
@@ -262,6 +268,14 @@ class Driver:
         )  # fmt: skip
         with self.database.connect() as connection:
             workers.announce(connection, [spec])
+
+    def note_claims(self, *, is_claimed: bool) -> None:
+        """The platform's keys claim runs of the pulled worker, or none has for so long that it is not live."""
+        with self.database.connect() as connection:
+            worker_claims.note(connection, tenant_id="*", worker_ids=["wkr_pulled"])
+        # No history takes so long that a live one would not be any more.
+        by = timedelta(hours=1 if is_claimed else -1)
+        self.run("UPDATE worker_claims SET claimed_at = now() + %(by)s", by=by)
 
     def set_status(self, worker_id: str, tenant: str, status: str | None) -> None:
         with self.database.transaction() as connection:

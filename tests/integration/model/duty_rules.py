@@ -119,7 +119,7 @@ def rescue_from_dead_nodes(history: History) -> None:
     wanted = [
         moves.lose(job, history.world, error=error, is_of_node=True)
         for job in history.jobs.values()
-        if job.is_running and job.node not in history.world.living
+        if job.is_running and job.node is not None and job.node not in history.world.living
     ]
     living = set(history.world.living)
     history.act(Expected.of(wanted), lambda: history.driver.rescue_from_dead_nodes(living, error))

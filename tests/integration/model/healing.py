@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.integration.model.cast import NODES
+from tests.integration.model.cast import NODES, TENANTS
 from tests.integration.model.expected import ModelError
 from tests.integration.model.history import History
 from tests.integration.model.moves import End, Run
@@ -44,6 +44,10 @@ def _repair(history: History) -> None:
     for node_id in NODES:
         driver.fall_silent(node_id)
     driver.rescue_from_dead_nodes(set(), "WorkerLost: its node died")
+    driver.run("UPDATE pulled_runs SET heard_at = now() - interval '1 hour', end_by = now() + interval '1 day'")
+    history.run_driver.watch_pulled()
+    driver.note_claims(is_claimed=True)
+    world.is_claimed = True
     for node_id in NODES:
         driver.join(node_id)
     world.living = set(NODES)
@@ -80,3 +84,14 @@ def _run_jobs(history: History) -> None:
                 runs.end(run, End(status="completed", output="1"))
         if not broker.messages:
             history.driver.feed()
+    _run_pulled(history)
+
+
+def _run_pulled(history: History) -> None:
+    """Claim the pulled jobs that are offered, and end their runs."""
+    for tenant in TENANTS:
+        queue = history.world.workers["wkr_pulled"].queue_of(tenant)
+        claim = f"00000000-0000-4000-8000-{history.random.getrandbits(48):012x}"
+        for job in history.run_driver.claim_pulled(queue, capacity=50, claim_id=claim):
+            run = Run(key=job.run, worker=job.worker_id, node=None, claim=claim)
+            history.run_driver.end(run, End(status="completed", output="1"))

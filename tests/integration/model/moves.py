@@ -20,7 +20,8 @@ class Run:
 
     key: RunKey
     worker: str
-    node: str
+    #: None: it was claimed over HTTP.
+    node: str | None
     claim: str
     #: Claimed together with others.
     is_shared: bool = False
@@ -120,7 +121,7 @@ def lose(job: JobState, world: World, *, error: str, is_loss: bool = True, is_of
     is_often = job.node_losses >= MAX_NODE_LOSSES if is_of_node else job.losses - job.node_losses >= MAX_LOSSES
     is_last = is_loss and (worker.fails_when_lost or is_often)
     node_losses = job.node_losses + is_of_node
-    job = replace(job, losses=job.losses + is_loss, node_losses=node_losses, queue=worker.queue)
+    job = replace(job, losses=job.losses + is_loss, node_losses=node_losses, queue=worker.queue_of(job.tenant))
     if job.is_cancel_asked:
         return _cancelled(job)
     if is_last:
@@ -131,14 +132,14 @@ def lose(job: JobState, world: World, *, error: str, is_loss: bool = True, is_of
 def rescue(
     job: JobState, world: World, run: Run, *, error: str, is_loss: bool, is_unbegun: bool = False
 ) -> JobState | None:
-    if not job.is_running or job.run_no != run.run_no or job.node != run.node:
+    if not job.is_running or job.run_no != run.run_no or job.node != run.node or run.node is None:
         return None
     return lose(_unbegun(job) if is_unbegun else job, world, error=error, is_loss=is_loss)
 
 
 def kill(job: JobState, run: Run, *, error: str) -> JobState | None:
-    """The parent has killed the process of a run."""
-    if not job.is_running or job.run_no != run.run_no or job.node != run.node:
+    """The parent has killed the process of a run, or the worker of a pulled one has not ended it in time."""
+    if not job.is_running or job.run_no != run.run_no or run.node not in (None, job.node):
         return None
     if job.is_cancel_asked:
         return _cancelled(job)
@@ -171,7 +172,7 @@ def park_unclaimed(job: JobState, world: World, run: Run, *, lacks_handler: bool
         return park(job, WORKER)
     if not lacks_handler:
         return None
-    return park(job, DATE) if world.is_served(job.worker, job.queue) else park(job, NODE)
+    return park(job, DATE) if world.has_node(job.worker, job.queue) else park(job, NODE)
 
 
 def cancel(job: JobState, by: str | None, *, error: str | None = None) -> JobState | None:
@@ -217,7 +218,7 @@ def feed(job: JobState, world: World) -> Iterator[JobState | None]:
     yield recall(job)
     yield hold(job)
     if job.status == "queued" and job.waits == PERMIT:
-        queue = world.workers[job.worker].queue
+        queue = world.workers[job.worker].queue_of(job.tenant)
         admitted = replace(job, waits=None, queue=queue)
         yield admitted
         if job.queue == queue:
@@ -225,7 +226,7 @@ def feed(job: JobState, world: World) -> Iterator[JobState | None]:
     if job.is_startable and not job.is_published:
         if world.is_unserved(job.worker, job.queue):
             yield park(job, NODE)
-        if job.queue in world.paused_queues:
+        if world.is_paused_queue(job.queue):
             yield park(job, QUEUE)
 
 
@@ -237,7 +238,7 @@ def hold(job: JobState) -> JobState | None:
 def _return(job: JobState, world: World) -> JobState:
     """What the job waits for has ended."""
     waits = WORKER if is_paused(job, world) else PERMIT if job.limit_key else None
-    return replace(job, waits=waits, queue=world.workers[job.worker].queue, due=None)
+    return replace(job, waits=waits, queue=world.workers[job.worker].queue_of(job.tenant), due=None)
 
 
 def make_due(job: JobState, world: World) -> JobState | None:
@@ -250,17 +251,17 @@ def return_earlier(job: JobState, world: World) -> JobState | None:
 
 
 def return_parked(job: JobState, world: World) -> JobState | None:
-    queue = world.workers[job.worker].queue
+    queue = world.workers[job.worker].queue_of(job.tenant)
     has_ended = {
         WORKER: not is_paused(job, world),
-        QUEUE: queue not in world.paused_queues,
+        QUEUE: not world.is_paused_queue(queue),
         NODE: world.is_served(job.worker, queue),
     }
     return _return(job, world) if has_ended.get(job.waits or "") else None
 
 
 def follow_worker(job: JobState, world: World) -> JobState | None:
-    queue = world.workers[job.worker].queue
+    queue = world.workers[job.worker].queue_of(job.tenant)
     if not job.is_startable or job.queue == queue:
         return None
     return replace(job, queue=queue, is_published=False, run_no=job.run_no + 1)

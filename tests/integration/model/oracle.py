@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tests.integration.model import state
+from tests.integration.model.cast import PULL
 from tests.integration.model.expected import ModelError
 from tests.integration.model.run_driver import OPENING
 from tests.integration.model.state import EARLIER, PERMIT, JobState
@@ -111,7 +112,8 @@ class Oracle:
             run = (job.id, job.run_no + 1)
             if was_killed and run not in self._sent:
                 self._unsent.add(run)
-            if run not in self._sent and run not in self._unsent:
+            is_pulled = job.queue.startswith(PULL)
+            if not is_pulled and run not in self._sent and run not in self._unsent:
                 raise ModelError(f"published without a message: {job}")
 
     # Keys, limits, tenants -----------------------------------------------------------------------------------------
@@ -163,12 +165,12 @@ class Oracle:
         moved = {job.limit_key for job in jobs if job.waits != PERMIT and before[job.id].waits == PERMIT}
         for job in jobs:
             worker = world.workers[job.worker]
-            if job.is_published and job.queue in world.paused_queues:
+            if job.is_published and world.is_paused_queue(job.queue):
                 raise ModelError(f"published to a paused queue: {job}")
             is_free = (
                 job.tenant not in world.tenant_limits
                 and worker.queue not in world.paused_queues
-                and world.is_served(job.worker, worker.queue)
+                and world.is_served(job.worker, worker.queue_of(job.tenant))
             )
             if (
                 job.status == "queued"
@@ -191,7 +193,8 @@ class Oracle:
             if is_waiting and world.is_served(job.worker, job.queue):
                 urgent[job.queue] = min(urgent.get(job.queue, 99), job.priority)
         for job in jobs:
-            if job.is_published and job.queue not in set(left_out) and job.priority > urgent.get(job.queue, 99):
+            is_left_out = job.queue.partition(":")[0] in set(left_out)
+            if job.is_published and not is_left_out and job.priority > urgent.get(job.queue, 99):
                 raise ModelError(f"published while a more urgent job waits in the backlog: {job}")
 
     # Whole rows and logs -------------------------------------------------------------------------------------------

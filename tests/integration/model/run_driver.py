@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from ava.dispatcher.duties.pulled_runs import PulledRunWatch
+from ava.domain.access import tokens
+from ava.domain.access.tokens import TokenKind
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.store.engine.database import Database
-from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, recall, rescue
+from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, pull, recall, rescue
 from ava.store.jobs.moves.end import CompletedRun
 from tests.integration.model.cast import DEAD_AFTER_SECONDS
 from tests.integration.model.moves import End, Run
@@ -105,6 +108,20 @@ class RunDriver:
     def give_back(self, together: Sequence[Run]) -> int:
         with self._database.connect() as connection:
             return end.give_back(connection, [(run.key, run.claim) for run in together])
+
+    def claim_pulled(self, queue: str, *, capacity: int, claim_id: str) -> list[Job]:
+        """Claim the jobs that are offered in a queue, over HTTP."""
+        picks = [pull.Pick(queue=queue, priority=number, count=capacity) for number in range(1, 11)]
+        made = [tokens.make(TokenKind.RUN, "00") for _ in range(capacity)]
+        with self._database.connect() as connection:
+            found = pull.claim(connection, picks, made, claim_id=claim_id, key_id=None, name=None)
+        return [each.job for each in found]
+
+    def watch_pulled(self) -> None:
+        """Rescue the pulled runs that were not heard for an hour, and end those that are overdue."""
+        watch = PulledRunWatch(self._database)
+        for now in (0.0, 2.5, 5.0, 7.5, 10.0):
+            watch.run_once(now)
 
     def put_off_rate(self, run: Run, seconds: float) -> bool:
         with self._database.connect() as connection:

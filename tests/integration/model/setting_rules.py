@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from tests.integration.model import duty_rules, run_rules
-from tests.integration.model.cast import NODES, QUEUES, TENANTS, WORKERS
+from tests.integration.model.cast import NODES, PULL, QUEUES, TENANTS, WORKERS
 from tests.integration.model.expected import Expected
 from tests.integration.model.history import History, rule
+
+#: Workers that no deploy moves to another queue.
+_STAYING = ("wkr_limited", "wkr_pulled")
 
 
 def _set(history: History, call: object) -> None:
@@ -38,7 +41,7 @@ def set_status(history: History) -> None:
 @rule(weight=1)
 def pause_queue(history: History) -> None:
     """A queue is paused or resumed."""
-    queue, paused = history.choose(QUEUES), history.world.paused_queues
+    queue, paused = history.choose([*QUEUES, PULL]), history.world.paused_queues
     is_paused = queue in paused
     history.say("resume" if is_paused else "pause", queue)
     _set(history, lambda: (history.driver.resume_queue if is_paused else history.driver.pause_queue)(queue))
@@ -68,7 +71,7 @@ def set_max_running(history: History) -> None:
 @rule(weight=1)
 def deploy(history: History) -> None:
     """A node announces a worker with another queue, and with or without a limit."""
-    waiting = [job.worker for job in history.jobs.values() if job.is_startable and job.worker != "wkr_limited"]
+    waiting = [job.worker for job in history.jobs.values() if job.is_startable and job.worker not in _STAYING]
     worker = history.world.workers[history.choose(waiting or ["wkr_plain", "wkr_both"])]
     worker.queue = history.choose(QUEUES)
     if worker.id == "wkr_plain":
@@ -77,6 +80,15 @@ def deploy(history: History) -> None:
     _set(history, lambda: history.driver.announce(worker))
     if history.is_chance(0.5):
         duty_rules.follow_moved(history)
+
+
+@rule(weight=1)
+def claim_or_not(history: History) -> None:
+    """Runs of the pulled worker were not claimed for a while, or are claimed again."""
+    world = history.world
+    _set(history, lambda: history.driver.note_claims(is_claimed=not world.is_claimed))
+    world.is_claimed = not world.is_claimed
+    history.say(world.is_claimed)
 
 
 @rule(weight=1)

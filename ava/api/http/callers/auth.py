@@ -11,17 +11,18 @@ from flask import current_app, g, request
 
 from ava.api.http.callers.headers import by_headers
 from ava.api.http.callers.key import by_key
+from ava.api.http.callers.run import by_run
 from ava.api.http.callers.session import by_link, by_session
 from ava.api.http.context import context
 from ava.domain import ids
-from ava.domain.access.caller import Caller
-from ava.errors import Unauthorized
+from ava.domain.access.caller import Caller, Role
+from ava.errors import Forbidden, Unauthorized
 
-__all__ = ["identify", "is_open", "name_request", "open_to_all"]
+__all__ = ["identify", "is_open", "name_request", "open_to_all", "open_to_workers"]
 
 #: The ways to identify a caller. Each returns None if the request does not use it, and raises what refuses the request
 #: if it uses it wrongly, so that the first way that a request uses decides.
-_WAYS: tuple[Callable[[], Caller | None], ...] = (by_headers, by_key, by_link, by_session)
+_WAYS: tuple[Callable[[], Caller | None], ...] = (by_run, by_headers, by_key, by_link, by_session)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -31,6 +32,12 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 def open_to_all(view: View) -> View:
     """Mark a view that needs no caller; every other view needs one."""
     view.is_open_to_all = True  # type: ignore[attr-defined]
+    return view
+
+
+def open_to_workers(view: View) -> View:
+    """Mark a view that API keys of the role `worker` may call; it checks which workers they name itself."""
+    view.is_open_to_workers = True  # type: ignore[attr-defined]
     return view
 
 
@@ -55,7 +62,11 @@ def identify() -> None:
         return
     for way in _WAYS:
         if (found := way()) is not None:
-            g.caller = _with_payloads(found)
+            view = current_app.view_functions[request.endpoint]
+            if found.role is Role.WORKER and not getattr(view, "is_open_to_workers", False):
+                raise Forbidden("A key of the role worker claims runs and shows its workers, and nothing else.")
+            # A worker gets the inputs of what it claims.
+            g.caller = found if found.role is Role.WORKER else _with_payloads(found)
             return
     raise Unauthorized
 

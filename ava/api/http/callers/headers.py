@@ -15,7 +15,7 @@ from ava.errors import Forbidden, InvalidParameters, Unauthorized
 __all__ = ["ROLES", "by_headers", "is_secret", "read_id"]
 
 #: The roles as the header has them, the least first.
-ROLES = tuple(role.name.lower().replace("_", "-") for role in Role)
+ROLES = tuple(role.header for role in Role if role is not Role.WORKER)
 
 
 def by_headers() -> Caller | None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ava.domain.jobs import pull
 from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.kept_transactions import kept_transaction
@@ -14,7 +15,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.fleet import nodes
 from ava.store.jobs.feed.limits import LimitedJob
 from ava.store.jobs.moves.permits import LOCK, STATE
-from ava.store.jobs.moves.rules import is_served
+from ava.store.jobs.moves.rules import is_served_worker
 
 __all__ = ["KeyState", "locked_key_states"]
 
@@ -63,8 +64,8 @@ FROM unnest(%(keys)s::text[]) AS k (key)
                    THEN greatest(0, least(w.max_running - permits.taken, %(max_next)s)) ELSE 0 END) AS first
 ) AS next
 WHERE NOT EXISTS (SELECT FROM paused_queues AS p WHERE p.queue = w.queue)
-    AND ({is_served(worker="w.id", queue="w.queue")}
-    OR NOT EXISTS (SELECT FROM nodes AS n WHERE {nodes.IS_LIVE} AND w.queue = ANY(n.queues)))
+    AND ({is_served_worker("head.tenant_id")} OR w.queue <> '{pull.QUEUE}'
+        AND NOT EXISTS (SELECT FROM nodes AS n WHERE {nodes.IS_LIVE} AND w.queue = ANY(n.queues)))
 """
 _KEY_STATES = Prepared("key_states", _STATES, plan_seconds=PLAN_SECONDS)
 

@@ -37,11 +37,12 @@ WITH RECURSIVE waiting AS (
         ORDER BY j.queue LIMIT 1) AS next
 )
 SELECT q.queue FROM waiting AS q
-WHERE (SELECT j.id FROM jobs AS j WHERE j.queue = q.queue AND j.status = 'queued' AND j.waits_for IS NULL
+WHERE NOT starts_with(q.queue, 'pull:')
+  AND (SELECT j.id FROM jobs AS j WHERE j.queue = q.queue AND j.status = 'queued' AND j.waits_for IS NULL
        AND j.published_at IS NOT NULL ORDER BY j.priority, j.published_at, j.id LIMIT 1) IS NOT NULL
 """)
 
 
 def published_queues(connection: Connection) -> list[str]:
-    """Returns the queues that have published jobs which have not started."""
+    """Returns the queues that have published jobs which have not started, without those of pulled jobs."""
     return list(connection.exec_driver_sql(_PUBLISHED_QUEUES).scalars())

@@ -52,7 +52,7 @@ WITH locked AS MATERIALIZED (
          AS s (worker_id, key, start_at, is_last, trigger, priority, input, input_bytes, tags, schema_version,
                asked_expires_in)
     JOIN debounces AS d ON d.tenant_id = %(tenant_id)s AND d.worker_id = s.worker_id AND d.key = s.key
-    JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
+    JOIN workers AS w ON {workers.of("d")} AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
     {worker_settings.joined("%(tenant_id)s")}
     CROSS JOIN LATERAL (

@@ -6,6 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ava.domain.jobs import pull
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.new_job import NewJob
 from ava.store.engine.database import Connection
@@ -60,8 +61,10 @@ SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit
            + m.expires_in * interval '1 second' END{value}
 FROM (SELECT coalesce(e.uuid, ava_uuid7()) AS id, e.* FROM (
     SELECT s.*, greatest(s.asked_priority, rules.most_urgent_priority) AS priority,
-           s.is_publishable AND rules.max_running IS NULL AS may_publish,
-           w.queue, least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
+           s.is_publishable AND rules.max_running IS NULL
+               AND (w.queue <> '{pull.QUEUE}' OR {workers.is_claimed("s.tenant_id")}) AS may_publish,
+           {workers.queue("s.tenant_id")} AS queue,
+           least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
            {worker_settings.STATUS} AS status,
            w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
            w.max_running, w.max_running_per, w.rate_jobs, w.rate_per,

@@ -12,12 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain.jobs.job import RunKey, WaitsFor
+from ava.domain.jobs.pull import LIVE_SECONDS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes
 from ava.store.fleet import workers as worker_rows
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import IS_PARKED, IS_PAUSED, IS_STARTABLE, RETURN_SET, is_served, park_set
+from ava.store.jobs.moves.rules import (
+    IS_PARKED,
+    IS_PAUSED,
+    IS_STARTABLE,
+    RETURN_SET,
+    is_paused_queue,
+    is_served,
+    is_served_worker,
+    park_set,
+)
 
 __all__ = [
     "ARE_DUE",
@@ -56,11 +66,11 @@ WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 
 
 # A queue that was resumed since the caller read that it is paused has no job parked any more.
-_PARK_BACKLOG = _parks("""
+_PARK_BACKLOG = _parks(f"""
     SELECT tenant_id, id, %(reason)s AS reason FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NULL AND (%(workers)s::text[] IS NULL OR worker_id = ANY(%(workers)s::text[]))
-        AND (%(reason)s <> 'queue' OR EXISTS (SELECT FROM paused_queues WHERE queue = %(queue)s))
+        AND (%(reason)s <> 'queue' OR {is_paused_queue("%(queue)s")})
     ORDER BY published_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
 
 
@@ -201,8 +211,8 @@ _FREE = f"""WITH RECURSIVE parked AS (
     SELECT {_GROUP} FROM parked AS j LEFT JOIN workers AS w ON {worker_rows.of("j")}
     WHERE CASE j.waits_for
         WHEN 'worker' THEN NOT {IS_PAUSED}
-        WHEN 'queue' THEN NOT EXISTS (SELECT FROM paused_queues AS p WHERE p.queue = coalesce(w.queue, j.queue))
-        WHEN 'node' THEN {is_served(worker="w.id", queue="w.queue")}
+        WHEN 'queue' THEN NOT {is_paused_queue("coalesce(w.queue, j.queue)")}
+        WHEN 'node' THEN {is_served_worker("j.tenant_id")}
         WHEN 'earlier_job' THEN true
         ELSE false END
 ),"""
@@ -240,7 +250,9 @@ def return_parked(
 _WHAT_RETURNS = Statement(f"""
 SELECT ARRAY(SELECT n.id::text FROM nodes AS n WHERE {nodes.IS_LIVE} ORDER BY n.id),
        ARRAY(SELECT queue FROM paused_queues ORDER BY queue),
-       (SELECT max(status_at) FROM worker_settings), (SELECT max(updated_at) FROM workers)
+       (SELECT max(status_at) FROM worker_settings), (SELECT max(updated_at) FROM workers),
+       (SELECT md5(string_agg(c.tenant_id || ' ' || c.worker_id, ',' ORDER BY c.tenant_id, c.worker_id))
+        FROM worker_claims AS c WHERE c.claimed_at > now() - interval '{LIVE_SECONDS} seconds')
 """)
 
 

@@ -66,7 +66,7 @@ _ADMIT = Prepared(
     "admit",
     f"""
 WITH chosen AS (
-    SELECT j.tenant_id, j.id, c.n, c.is_published, w.queue
+    SELECT j.tenant_id, j.id, c.n, c.is_published, {workers.queue("j.tenant_id")} AS queue
     FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(published)s::bool[]) WITH ORDINALITY
          AS c (tenant_id, id, is_published, n)
     CROSS JOIN LATERAL (

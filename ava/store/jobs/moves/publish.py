@@ -16,11 +16,11 @@ from ava.store.jobs import rows
 __all__ = ["publish", "republish"]
 
 
-def _publications(chosen: str, *, condition: str = "true") -> str:
-    """Returns the end of the statement that marks the jobs which `chosen` selects as published."""
+def _publications(chosen: str, *, at: str = "clock_timestamp()", condition: str = "true") -> str:
+    """Returns the end of the statement that marks the jobs which `chosen` selects as published; `at`: when."""
     # Each job is found by its key, whatever the planner knows of the table: it has no condition of a partial index, for
     # which the planner may believe that next to no job waits.
-    return f"""UPDATE jobs AS j SET published_at = clock_timestamp() FROM ({chosen}) AS chosen
+    return f"""UPDATE jobs AS j SET published_at = {at} FROM ({chosen}) AS chosen
 WHERE {condition} AND j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 RETURNING {rows.JOB_COLUMNS}
 """
@@ -29,12 +29,15 @@ RETURNING {rows.JOB_COLUMNS}
 _PUBLISH = Statement(
     _publications(
         """
-    SELECT w.* FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS c (tenant_id, id) CROSS JOIN LATERAL (
+    SELECT w.*, c.n FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) WITH ORDINALITY AS c (tenant_id, id, n)
+    CROSS JOIN LATERAL (
         SELECT tenant_id, id FROM jobs
         WHERE tenant_id = c.tenant_id AND id = c.id AND status IS NOT DISTINCT FROM 'queued'
             AND waits_for IS NULL AND published_at IS NULL
         LIMIT 1 FOR UPDATE SKIP LOCKED) AS w
 """,
+        # Claims over HTTP take them in the order of these moments.
+        at="statement_timestamp() + chosen.n * interval '1 microsecond'",
         condition=IS_UNFLUSHED,
     )
 )

@@ -103,8 +103,9 @@ def recall_all(connection: Connection, *, max_seconds: float | None = None) -> i
 
 _RECALL_MOVED = _recalls(
     f"""
-    SELECT j.tenant_id, j.id, w.queue FROM jobs AS j JOIN workers AS w ON {workers.of("j")}
-    WHERE j.status = 'queued' AND j.waits_for IS NULL AND j.queue <> w.queue
+    SELECT j.tenant_id, j.id, {workers.queue("j.tenant_id")} AS queue
+    FROM jobs AS j JOIN workers AS w ON {workers.of("j")}
+    WHERE j.status = 'queued' AND j.waits_for IS NULL AND j.queue <> {workers.queue("j.tenant_id")}
     LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED""",
     also=", queue = chosen.queue",
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from ava.domain import ids
@@ -16,7 +16,7 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
 from ava.store.jobs.moves.rules import end_set
 
-__all__ = ["end_killed_run", "rescue", "rescue_from_dead_nodes", "runs_of_nodes"]
+__all__ = ["end_killed_run", "rescue", "rescue_from_dead_nodes", "rescue_pulled", "runs_of_nodes"]
 
 # The closing line of a run; one that returns to the queue has failed.
 _CLOSING = """'Handler ' || CASE r.status WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END || ' after '
@@ -62,7 +62,7 @@ def _lost(*, is_loss: str, is_of_node: bool = False, is_unbegun: str = "false") 
     is_often = f"j.node_losses >= {MAX_NODE_LOSSES}" if is_of_node else f"j.losses - j.node_losses >= {MAX_LOSSES}"
     return f"""
     SELECT j.tenant_id, j.id, j.run_no, j.started_at, j.cancel_requested_at, j.cancelled_by,
-           coalesce(w.queue, j.queue) AS queue,
+           coalesce({workers.queue("j.tenant_id")}, j.queue) AS queue,
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
                 WHEN {is_loss} AND (w.on_worker_lost = 'fail' OR {is_often}) THEN 'failed'
                 ELSE 'queued' END AS status,
@@ -120,7 +120,7 @@ _RESCUE_FROM_DEAD_NODES = Prepared(
     "rescue_from_dead_nodes",
     _ends(
         f"""{_lost(is_loss="true", is_of_node=True)}
-    WHERE j.status = 'running' AND NOT EXISTS (
+    WHERE j.status = 'running' AND j.node_id IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM nodes AS n WHERE n.id = j.node_id AND n.stopped_at IS NULL
             AND (n.id, n.seen_at) NOT IN (SELECT * FROM unnest(%(silent_ids)s::uuid[], %(silent_at)s::timestamptz[])))
     ORDER BY j.id LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED""",
@@ -156,24 +156,70 @@ _END_KILLED_RUN = Statement(
     FROM jobs AS j
     WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s
         AND j.status IS NOT DISTINCT FROM 'running'
-        AND j.node_id = coalesce(%(node_id)s::uuid, j.node_id)
+        AND (%(node_id)s::uuid IS NULL OR j.node_id = %(node_id)s::uuid)
     FOR UPDATE""",
         f"""
         (0, CASE r.status WHEN 'cancelled' THEN 'warn' ELSE 'error' END,
-            {_CLOSING} || ' (its process was killed)')""",
+            {_CLOSING} || %(how)s)""",
     )
 )
 
 
-def end_killed_run(connection: Connection, *, run: RunKey, error: str, node_id: str | None = None) -> Status | None:
+def end_killed_run(
+    connection: Connection,
+    *,
+    run: RunKey,
+    error: str,
+    node_id: str | None = None,
+    how: str = " (its process was killed)",
+) -> Status | None:
     """End a run (of this node, if one is named) whose process was killed. Returns the job's status.
+
+    `how`: what the closing line ends with.
 
     It is `cancelled` if a cancel was requested. Else the attempt has failed, and another may follow. Returns None if
     the run had ended.
     """
-    parameters = rows.run_parameters(run) | {"node_id": node_id, "error": error}
+    parameters = rows.run_parameters(run) | {"node_id": node_id, "error": error, "how": how}
     row = connection.exec_driver_sql(_END_KILLED_RUN, parameters).first()
     return None if row is None else rows.job(row).status
+
+
+# The rows of the runs in `pulled_runs` are locked before.
+def _rescues_pulled(*, is_loss: str) -> Statement:
+    return Statement(
+        _ends(
+            f"""{_lost(is_loss=is_loss)}
+    JOIN unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[])
+        AS p (tenant_id, id, run_no, claim_id)
+        ON p.tenant_id = j.tenant_id AND p.id = j.id AND p.run_no = j.run_no AND p.claim_id = j.claim_id
+    WHERE j.status IS NOT DISTINCT FROM 'running' ORDER BY j.id FOR UPDATE OF j""",
+            _lines_of_lost(is_loss=is_loss),
+        )
+    )
+
+
+_RESCUE_SILENT = _rescues_pulled(is_loss="true")
+_RESCUE_UNUSED = _rescues_pulled(is_loss="false")
+
+
+def rescue_pulled(
+    connection: Connection, runs: Sequence[tuple[RunKey, str]], *, msg: str, error: str, is_loss: bool
+) -> list[Job]:
+    """Return pulled runs, each with the id of its claim, to the queue, or end them. Returns the jobs as they are then.
+
+    `msg` is the log line, `error` the error of a job that fails. A run that had not begun is no loss.
+    """
+    parameters = {
+        "tenants": [run.tenant_id for run, _ in runs],
+        "ids": [rows.job_uuid(run.job_id) for run, _ in runs],
+        "run_nos": [run.run_no for run, _ in runs],
+        "claim_ids": [claim_id for _, claim_id in runs],
+        "msg": msg,
+        "error": error,
+    }
+    statement = _RESCUE_SILENT if is_loss else _RESCUE_UNUSED
+    return [rows.job(row) for row in connection.exec_driver_sql(statement, parameters)]
 
 
 _RUNS_OF_NODES = Statement("""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ava.domain.jobs import pull
 from ava.store.fleet import nodes, workers
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "RETURN_SET",
     "UNBEGUN_SET",
     "end_set",
+    "is_paused_queue",
     "is_served",
+    "is_served_worker",
     "limit_key",
     "park_set",
     "rate_key",
@@ -40,6 +43,17 @@ def is_served(*, worker: str = "j.worker_id", queue: str = "j.queue") -> str:
     """Returns the condition that a live node of a queue has a worker's handler."""
     return f"""EXISTS (
     SELECT FROM nodes AS n WHERE {nodes.IS_LIVE} AND {worker} = ANY(n.workers) AND {queue} = ANY(n.queues))"""
+
+
+def is_served_worker(tenant_id: str) -> str:
+    """Returns the condition that the worker `w` is served for a tenant: by a live node, or by claims of its runs."""
+    return f"""CASE WHEN w.queue = '{pull.QUEUE}' THEN {workers.is_claimed(tenant_id)}
+        ELSE {is_served(worker="w.id", queue="w.queue")} END"""
+
+
+def is_paused_queue(queue: str) -> str:
+    """Returns the condition that a queue is paused; `queue` is an SQL expression. All that are pulled are one."""
+    return f"EXISTS (SELECT FROM paused_queues AS p WHERE p.queue = split_part({queue}, ':', 1))"
 
 
 def limit_key(*, worker: str, row: str, tenant_id: str, input_json: str) -> str:
@@ -126,7 +140,8 @@ IS_PARKED = "j.status = 'queued' AND j.waits_for NOT IN ('date', 'permit')"
 
 #: What the return of a parked or dated job sets: what it waits for now, and the queue that its worker names now.
 RETURN_SET = f"""waits_for = CASE WHEN {IS_PAUSED} THEN 'worker' WHEN j.limit_key IS NOT NULL THEN 'permit' END,
-    run_at = NULL, queue = coalesce((SELECT w.queue FROM workers AS w WHERE {workers.of("j")}), j.queue)"""
+    run_at = NULL,
+    queue = coalesce((SELECT {workers.queue("j.tenant_id")} FROM workers AS w WHERE {workers.of("j")}), j.queue)"""
 
 #: When the rate `r` admits its next job. If PostgreSQL's clock has gone back since the writing, the moment goes back by
 #: as much, so that the rate waits for no more than it did then.

@@ -34,7 +34,8 @@ SELECT p.paused_by, p.paused_at, j.waits_for IS NOT DISTINCT FROM 'permit', j.wo
          THEN (SELECT l.msg FROM job_logs AS l
                WHERE l.tenant_id = %(tenant_id)s AND l.job_id = %(id)s::uuid ORDER BY l.seq DESC LIMIT 1) END,
     d.first_at, d.latest_at
-FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")} LEFT JOIN paused_queues AS p ON p.queue = j.queue
+FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}
+LEFT JOIN paused_queues AS p ON p.queue = split_part(j.queue, ':', 1)
 LEFT JOIN debounces AS d ON d.tenant_id = j.tenant_id AND d.job_id = j.id
 WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
 """)

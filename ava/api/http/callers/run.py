@@ -1,0 +1,22 @@
+"""Identification by the token of a run, in the path of the calls of that run."""
+
+from __future__ import annotations
+
+from flask import request
+
+from ava.api.http.context import context
+from ava.domain.access.caller import Caller
+
+__all__ = ["by_run"]
+
+_BLUEPRINT = "runs"
+_ARGUMENT = "run"
+
+
+def by_run() -> Caller | None:
+    """Returns the caller that a run's token stands for; None if the path of the request has none.
+
+    Raises `RunNotFound`.
+    """
+    token = (request.view_args or {}).get(_ARGUMENT)
+    return context().runs.caller_of(token) if request.blueprint == _BLUEPRINT and token is not None else None

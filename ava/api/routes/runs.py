@@ -1,0 +1,149 @@
+"""`/v1/ava/runs`: the protocol of workers that claim their runs over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from flask import Blueprint, Response, request
+
+from ava.api.http import gate, responses
+from ava.api.http.callers import auth
+from ava.api.http.callers.auth import open_to_all, open_to_workers
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.routes.streams import client_watch, watching
+from ava.api.schemas.runs import (
+    ClaimBody,
+    ClaimedRunRecord,
+    ClaimRequest,
+    EndBody,
+    EndRecord,
+    HeartbeatBody,
+    HeartbeatRecord,
+    LinesBody,
+    ProgressBody,
+    StopRecord,
+    write_claimed,
+)
+from ava.domain.access.caller import Role
+from ava.domain.jobs.pull import PROTOCOLS
+from ava.errors import Forbidden, InvalidParameters
+from ava.services.pulled_runs import Ending, SentLine
+from ava.store.jobs.moves.pull import PulledRun
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("runs", __name__, url_prefix="/v1/ava/runs")
+
+_PROTOCOL = "AVA-Runs-Protocol"
+
+
+@blueprint.before_request
+def _check_protocol() -> None:
+    version = request.headers.get(_PROTOCOL, PROTOCOLS[0])
+    if version not in PROTOCOLS:
+        reason = f"This version is not known; known are {', '.join(PROTOCOLS)}."
+        raise InvalidParameters(f"Header {_PROTOCOL}: {reason}", {_PROTOCOL: [reason]})
+
+
+@blueprint.post("/claim")
+@open_to_workers
+@operation(
+    summary="Claim runs",
+    description="Starts runs of workers with the runtime `pull`, in the order in which a node would get them. Needs an "
+    "API key of the role `worker`. The run's token alone authorises its further calls. A run whose token is not used "
+    "within 15 s has not begun, and its job returns to the queue.",
+    body=ClaimBody(),
+    body_as="claim",
+    record=ClaimedRunRecord(),
+    is_array=True,
+    failures=(413, 415, 422),
+)
+def claim_runs(claim: ClaimRequest) -> Response:
+    """Claim runs, at once or when there are some."""
+    if caller().role is not Role.WORKER:
+        raise Forbidden("Only an API key of the role worker claims runs.")
+    claims, deadline = context().claims, time.monotonic() + claim.wait_seconds
+    runs, wanted = claims.claim(caller(), claim.worker_ids, capacity=claim.capacity, name=claim.name)
+    while not runs and (left := deadline - time.monotonic()) > 0:
+        is_gone = client_watch()
+        with (
+            watching(context().shares.claims, caller().tenant_id),
+            gate.suspended(),
+            claims.waiting(wanted) as waiting,
+        ):
+            is_woken = claims.wait(waiting, left, is_gone)
+        if not is_woken:
+            break
+        auth.identify()
+        runs, wanted = claims.claim(caller(), claim.worker_ids, capacity=claim.capacity, name=claim.name)
+    return responses.data(_write(runs))
+
+
+def _write(runs: list[PulledRun]) -> str:
+    configs = context().runs.configs(runs)
+    return "[" + ",".join(write_claimed(run, config) for run, config in zip(runs, configs, strict=True)) + "]"
+
+
+@blueprint.post("/<run>/lines")
+@open_to_workers
+@operation(
+    summary="Append log lines of a run",
+    description="A line whose `seq` was sent before is ignored, so a call may be repeated.",
+    body=LinesBody(),
+    record=StopRecord(),
+    failures=(404, 409, 413, 415, 422),
+)
+def append_lines(run: str, body: dict[str, list[SentLine]]) -> Response:
+    """Store log lines of a run."""
+    return _stop(context().runs.append(run, body["lines"]))
+
+
+@blueprint.post("/<run>/progress")
+@open_to_workers
+@operation(
+    summary="Report the progress of a run",
+    body=ProgressBody(),
+    record=StopRecord(),
+    failures=(404, 409, 413, 415, 422),
+)
+def report_progress(run: str, body: dict[str, float | str]) -> Response:
+    """Store the progress of a run."""
+    fraction, message = float(body["fraction"]), str(body["message"])
+    return _stop(context().runs.report(run, fraction=fraction, message=message))
+
+
+def _stop(is_to_stop: bool) -> Response:
+    return responses.data(json.dumps({"stop": is_to_stop}, separators=(",", ":")))
+
+
+@blueprint.post("/<run>/end")
+@open_to_workers
+@operation(
+    summary="End a run",
+    description="The same end again is 200, another one 409. After a stop each of them ends the job `cancelled`.",
+    body=EndBody(),
+    body_as="ending",
+    record=EndRecord(),
+    failures=(404, 409, 413, 415, 422),
+)
+def end_run(run: str, ending: Ending) -> Response:
+    """End a run."""
+    status = context().runs.end(run, ending)
+    return responses.data(json.dumps({"status": status}, separators=(",", ":")))
+
+
+@blueprint.post("/heartbeat")
+@open_to_all
+@operation(
+    summary="Report that runs are alive",
+    description="At least every 5 s for each run. The tokens of the runs authorise it.",
+    body=HeartbeatBody(),
+    record=HeartbeatRecord(),
+    failures=(413, 415, 422),
+)
+def heartbeat(body: dict[str, list[str]]) -> Response:
+    """Note that runs are alive, and show which are to stop or are lost."""
+    stop, lost = context().runs.hear(body["runs"])
+    return responses.data(json.dumps({"stop": stop, "lost": lost}, separators=(",", ":")))

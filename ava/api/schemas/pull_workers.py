@@ -1,0 +1,145 @@
+"""Workers whose runs are claimed over HTTP: what clients send to make and to delete one."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load
+
+from ava.api.http.fields import Choice, Flag, Id, JsonText, PositiveNumber, Text, WholeNumber
+from ava.api.http.strict import Strict
+from ava.api.schemas.setting_fields import RateText, Scope
+from ava.domain.input_schema import check_schema
+from ava.domain.jobs import pull
+from ava.domain.text import storable
+from ava.domain.worker import PullWorkerSpec
+
+__all__ = [
+    "MAX_RUNNING",
+    "SCHEMA",
+    "JsonSchema",
+    "RetryField",
+    "WorkerBody",
+    "WorkerDeleteQuery",
+    "WorkerDeletedRecord",
+    "WorkerName",
+]
+
+MAX_RUNNING = 1_000_000
+_SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
+_LONGEST_NAME = 200
+
+
+class _Runtime(StrEnum):
+    """The runtimes of workers that clients make."""
+
+    PULL = pull.RUNTIME
+
+
+class _Slug(Text):
+    """The slug of a worker."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not _SLUG.fullmatch(value):
+            raise ValidationError("It must match [a-z][a-z0-9_]{0,58}, such as resize.")
+        return value
+
+
+class WorkerName(Text):
+    """The name of a worker."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= _LONGEST_NAME or storable(value) != value:
+            raise ValidationError(f"It must be a text of 1 to {_LONGEST_NAME} characters, without NUL.")
+        return value
+
+
+class JsonSchema(JsonText):
+    """A JSON Schema."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, dict):
+            raise ValidationError("It must be a JSON Schema, an object.")
+        try:
+            return check_schema(value)
+        except ValueError as error:
+            raise ValidationError(f"It cannot be used: {storable(str(error), 300)}.") from None
+
+
+class RetryField(Strict):
+    """How often a failed attempt is repeated."""
+
+    max = WholeNumber(minimum=0, maximum=25, required=True, metadata={"description": "Attempts after the first."})
+
+
+_TIMEOUT = {"description": "Seconds that one run may take."}
+#: What a field of a schema is described with.
+SCHEMA = {"type": "object", "description": "JSON Schema 2020-12 of the input; null: any object is accepted."}
+
+
+class WorkerBody(Strict):
+    """A worker whose runs are claimed over HTTP, to create."""
+
+    slug = _Slug(required=True, metadata={"description": "Its id is `wkr_` and this.", "pattern": _SLUG.pattern})
+    runtime = Choice(_Runtime, required=True, metadata={"description": "`pull`: its runs are claimed over HTTP."})
+    name = WorkerName(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "A name for people; else the slug.", "minLength": 1, "maxLength": _LONGEST_NAME},
+    )
+    timeout_seconds = PositiveNumber(maximum=3600, load_default=300, metadata=_TIMEOUT)
+    retry = fields.Nested(RetryField(), load_default=None, allow_none=True)
+    input_schema = JsonSchema(load_default=None, allow_none=True, metadata=SCHEMA)
+    max_running = WholeNumber(
+        minimum=0,
+        maximum=MAX_RUNNING,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "How many of its jobs run at once; null: any number."},
+    )
+    rate = RateText(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "How many of its jobs start in a span of time, such as `100/minute`."},
+    )
+    scope = Choice(
+        Scope,
+        load_default=Scope.TENANT,
+        metadata={"description": "`platform`: a worker that every tenant may use; platform-admin or above."},
+    )
+
+    @post_load
+    def _spec(self, values: dict[str, Any], **_: Any) -> tuple[PullWorkerSpec, bool]:
+        spec = PullWorkerSpec(
+            id=f"wkr_{values['slug']}",
+            name=values["name"] or values["slug"],
+            timeout_seconds=values["timeout_seconds"],
+            max_retries=0 if values["retry"] is None else values["retry"]["max"],
+            max_running=values["max_running"],
+            rate=values["rate"],
+            input_schema_json=values["input_schema"],
+        )
+        return spec, values["scope"] is Scope.PLATFORM
+
+
+class WorkerDeleteQuery(Strict):
+    """The parameters of the deletion of a worker."""
+
+    scope = Choice(
+        Scope,
+        load_default=Scope.TENANT,
+        metadata={"description": "`platform`: a worker of the platform; platform-admin or above."},
+    )
+
+    @post_load
+    def _scope(self, values: dict[str, Any], **_: Any) -> bool:
+        return values["scope"] is Scope.PLATFORM
+
+
+class WorkerDeletedRecord(Schema):
+    """The worker that was deleted."""
+
+    id = Id("wkr")
+    deleted = Flag()

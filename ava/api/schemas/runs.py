@@ -1,0 +1,332 @@
+"""Pulled runs: what workers send and what they get back."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, ValidationError, post_load
+
+from ava.api.http.fields import Choice, Flag, Instant, JsonText, Number, Plain, Text, WholeNumber
+from ava.api.http.strict import Entries, Strict
+from ava.api.schemas.jobs import light_writer
+from ava.api.schemas.keys import WorkerIds
+from ava.domain.jobs.job import LogLevel, Status
+from ava.domain.limits.table import (
+    OUTPUT_BYTES,
+    RUN_LINES,
+    RUN_LINES_PER_CALL,
+    RUNS_PER_CLAIM,
+    RUNS_PER_HEARTBEAT,
+    WORKERS_PER_KEY,
+)
+from ava.domain.record import format_time
+from ava.domain.text import storable
+from ava.errors import PayloadTooLarge
+from ava.services.pulled_runs import Ending, SentLine
+from ava.store.jobs.moves.pull import PulledRun
+
+__all__ = [
+    "ClaimBody",
+    "ClaimRequest",
+    "ClaimedRunRecord",
+    "EndBody",
+    "EndRecord",
+    "HeartbeatBody",
+    "HeartbeatRecord",
+    "LinesBody",
+    "ProgressBody",
+    "StopRecord",
+    "write_claimed",
+]
+
+_ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}: .*", re.DOTALL)
+_LONGEST_ERROR = 10_000
+_LONGEST_TEXT = 1_000
+_LONGEST_NAME = 100
+_MAX_RETRY_LATER_SECONDS = 366 * 86_400
+
+
+class _BoundedText(Text):
+    """A text of bounded length."""
+
+    def __init__(self, *, longest: int, shortest: int = 0, **rest: Any) -> None:
+        rest["metadata"] = {"minLength": shortest, "maxLength": longest} | rest.get("metadata", {})
+        super().__init__(**rest)
+        self.longest = longest
+        self.shortest = shortest
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not self.shortest <= len(value) <= self.longest:
+            raise ValidationError(f"It must be a text of {self.shortest} to {self.longest:,} characters.")
+        return value
+
+
+class _Bounded(Number):
+    """A JSON number between two others."""
+
+    def __init__(self, *, minimum: float, maximum: float, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.minimum = minimum
+        self.maximum = maximum
+
+    def read(self, value: Any) -> float:
+        if type(value) not in (int, float) or not self.minimum <= value <= self.maximum:
+            raise ValidationError(f"It must be a number from {self.minimum:g} to {self.maximum:g}.")
+        return float(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimRequest:
+    """What a claim asks for."""
+
+    worker_ids: list[str]
+    capacity: int
+    wait_seconds: float
+    name: str | None
+
+
+class ClaimBody(Strict):
+    """A claim of runs."""
+
+    workers = WorkerIds(
+        required=True,
+        metadata={
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": 1,
+            "maxItems": WORKERS_PER_KEY.value,
+            "description": "The workers whose runs are wanted; the key must name each.",
+        },
+    )
+    capacity = WholeNumber(
+        minimum=1,
+        maximum=RUNS_PER_CLAIM.value,
+        load_default=1,
+        metadata={"description": "How many runs are wanted at most."},
+    )
+    wait = _Bounded(
+        minimum=0,
+        maximum=30,
+        load_default=0.0,
+        metadata={
+            "description": "Seconds for which the answer is held until there is a run.",
+            "minimum": 0,
+            "maximum": 30,
+        },
+    )
+    name = _BoundedText(
+        longest=_LONGEST_NAME,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "What the process is called, for people."},
+    )
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> ClaimRequest:
+        name = values["name"]
+        return ClaimRequest(
+            worker_ids=values["workers"],
+            capacity=values["capacity"],
+            wait_seconds=values["wait"],
+            name=None if name is None else storable(name, _LONGEST_NAME),
+        )
+
+
+class _Line(Strict):
+    """A log line."""
+
+    seq = WholeNumber(
+        minimum=0,
+        maximum=RUN_LINES.value - 1,
+        required=True,
+        metadata={"description": "Its number in the run. One that was sent before is ignored."},
+    )
+    level = Choice(LogLevel, load_default=LogLevel.INFO)
+    msg = _BoundedText(longest=2**20, required=True, metadata={"description": "Its text; a long one is cut."})
+    ts = Instant(load_default=None, allow_none=True, metadata={"description": "Its time; null: now."})
+
+    @post_load
+    def _line(self, values: dict[str, Any], **_: Any) -> SentLine:
+        return SentLine(**values)
+
+
+class LinesBody(Strict):
+    """Log lines of a run."""
+
+    lines = Entries(_Line(), limit=RUN_LINES_PER_CALL, required=True)
+
+
+class ProgressBody(Strict):
+    """The progress of a run."""
+
+    fraction = _Bounded(
+        minimum=0,
+        maximum=1,
+        required=True,
+        metadata={"description": "How much is done.", "minimum": 0, "maximum": 1},
+    )
+    message = _BoundedText(longest=_LONGEST_TEXT, load_default="")
+
+
+class _Output(Plain):
+    """Any JSON value, kept as JSON text in ASCII."""
+
+    def read(self, value: Any) -> str:
+        text = json.dumps(value, separators=(",", ":"))
+        if not _is_finite(value):
+            raise ValidationError("It holds a number that is too large for a double.")
+        if len(text) > OUTPUT_BYTES.value:
+            raise PayloadTooLarge(
+                OUTPUT_BYTES.message(f"The output is too large; at most {OUTPUT_BYTES.value:,} bytes are kept.")
+            )
+        return text
+
+
+def _is_finite(value: Any) -> bool:
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, float) and not math.isfinite(each):
+            return False
+        if isinstance(each, dict):
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+    return True
+
+
+class _Error(Text):
+    """Why a run has failed, `Kind: reason`."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or len(value) > _LONGEST_ERROR or not _ERROR.fullmatch(value):
+            raise ValidationError(
+                f"It must be a text such as `TypeError: x is undefined`, of at most {_LONGEST_ERROR:,} characters."
+            )
+        return value
+
+
+class EndBody(Strict):
+    """The end of a run: its output, its error, or when the job is to start again."""
+
+    output = _Output(allow_none=True, metadata={"description": "What the handler returned, any JSON value."})
+    error = _Error(
+        metadata={"description": "Why it failed, `Kind: reason`.", "pattern": "^[A-Za-z_][A-Za-z0-9_.]{0,99}: "}
+    )
+    give_up = Flag(load_default=False, metadata={"description": "With `error`: no attempt follows."})
+    retry_later = _Bounded(
+        minimum=0,
+        maximum=_MAX_RETRY_LATER_SECONDS,
+        metadata={
+            "description": "Seconds until the job starts again; the attempt does not count.",
+            "minimum": 0,
+            "maximum": _MAX_RETRY_LATER_SECONDS,
+        },
+    )
+    reason = _BoundedText(longest=_LONGEST_TEXT, load_default="", metadata={"description": "With `retry_later`: why."})
+
+    @post_load
+    def _ending(self, values: dict[str, Any], **_: Any) -> Ending:
+        named = [name for name in ("output", "error", "retry_later") if name in values]
+        if len(named) != 1:
+            raise ValidationError("It must have exactly one of output, error and retry_later.")
+        if values["give_up"] and "error" not in values:
+            raise ValidationError({"give_up": ["It goes with error alone."]})
+        output = values.get("output")
+        return Ending(
+            output_json=("null" if output is None else output) if "output" in values else None,
+            error=values.get("error"),
+            gives_up=values["give_up"],
+            retry_later_seconds=values.get("retry_later"),
+            reason=values["reason"],
+        )
+
+
+class _RunTokens(Plain):
+    """A list of the tokens of runs."""
+
+    def read(self, value: Any) -> list[str]:
+        if not isinstance(value, list) or not 1 <= len(value) <= RUNS_PER_HEARTBEAT.value:
+            raise ValidationError(
+                RUNS_PER_HEARTBEAT.message(f"It must be a list of 1 to {RUNS_PER_HEARTBEAT.value:,} runs.")
+            )
+        if not all(isinstance(each, str) and len(each) <= _LONGEST_NAME for each in value):
+            raise ValidationError("Each must be the token of a run, as its claim has returned it.")
+        return value
+
+
+class HeartbeatBody(Strict):
+    """The runs that are alive."""
+
+    runs = _RunTokens(
+        required=True,
+        metadata={
+            "type": "array",
+            "items": {"type": "string", "maxLength": _LONGEST_NAME},
+            "minItems": 1,
+            "maxItems": RUNS_PER_HEARTBEAT.value,
+            "description": "The tokens of the runs.",
+        },
+    )
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
+
+
+class ClaimedRunRecord(Schema):
+    """A run that was claimed."""
+
+    run = Text(metadata={"description": "Its token, which alone authorises the calls of the run."})
+    job = JsonText(metadata={"type": "object", "description": "The job; a large input is null in it."})
+    input = JsonText(metadata={"type": "object"})
+    config = JsonText(metadata={"type": "object", "description": "The configuration of the worker. No secret."})
+    timeout_at = Instant(metadata={"description": "When its time is over."})
+
+
+class StopRecord(Schema):
+    """The answer to lines and progress."""
+
+    stop = Flag(metadata={"description": "True if the run is to stop: it is cancelled, or its time is over."})
+
+
+class EndRecord(Schema):
+    """What became of the job."""
+
+    status = Choice(
+        Status, metadata={"description": "`cancelled` if a cancel was requested; `queued` if it starts again."}
+    )
+
+
+class HeartbeatRecord(Schema):
+    """What is to be done about the runs."""
+
+    stop = JsonText(
+        metadata={"type": "array", "items": {"type": "string"}, "description": "Those that are to stop and end."}
+    )
+    lost = JsonText(
+        metadata={
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Those that no longer own their jobs; what they write is refused.",
+        }
+    )
+
+
+_write_job = light_writer(None)
+
+
+def write_claimed(run: PulledRun, config: Mapping[str, str]) -> str:
+    """Returns a claimed run as JSON text."""
+    parts = {
+        "run": json.dumps(run.token.text),
+        "job": _write_job(run.light_job),
+        "input": run.job.input_json,
+        "config": json.dumps(dict(config)),
+        "timeout_at": json.dumps(format_time(run.timeout_at)),
+    }
+    return "{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}"

@@ -1,0 +1,218 @@
+"""The use cases of runs that were claimed over HTTP: their lines, progress, heartbeats and ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.domain import fingerprint
+from ava.domain.access import tokens
+from ava.domain.access.caller import Caller, Role
+from ava.domain.access.tokens import Token, TokenKind
+from ava.domain.jobs import retry
+from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, Status
+from ava.domain.limits.table import RUN_LINES, RUN_LOG_BYTES
+from ava.domain.text import one_line, storable
+from ava.errors import PayloadTooLarge, RunLost, RunNotFound
+from ava.services.key_cache import KeyCache, cache_name
+from ava.store.engine import clock
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import worker_settings
+from ava.store.jobs.moves import end, log_lines, pull
+from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
+from ava.store.jobs.moves.pull import LeasedRun, PulledRun
+
+__all__ = ["Ending", "PulledRuns", "SentLine"]
+
+#: Seconds for which a process remembers the tenant of a token.
+_REMEMBER_SECONDS = 60.0
+_MAX_REMEMBERED = 20_000
+#: The number of the closing line in its run, after all that its worker sends; the opening line has 0.
+_CLOSING_SEQ = SEQ_OF_OTHERS - 1
+assert RUN_LINES.value < _CLOSING_SEQ
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SentLine:
+    """A log line as a worker sends it."""
+
+    #: Its number in the run, from 0. One that was stored before is ignored.
+    seq: int
+    level: LogLevel
+    msg: str
+    #: None: now.
+    ts: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ending:
+    """The end of a run as its worker sends it."""
+
+    #: The output as JSON text, of a run that has succeeded.
+    output_json: str | None = None
+    #: `Kind: reason`, of one that has failed, and whether no attempt follows.
+    error: str | None = None
+    gives_up: bool = False
+    #: Seconds until the job is to start again, and why, of one that is put off.
+    retry_later_seconds: float | None = None
+    reason: str = ""
+
+    @property
+    def digest(self) -> bytes:
+        """Returns what two sendings of the same end have in common."""
+        parts = [self.output_json, self.error, self.gives_up, self.retry_later_seconds, self.reason]
+        return hashlib.sha256(json.dumps(parts).encode()).digest()
+
+
+class PulledRuns:
+    """The use cases of claimed runs, over one database. A run's token alone authorises them."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`clock` returns monotonic seconds, `chance` a number from 0 to 1, by which a retry's delay is spread."""
+        self._database = database
+        self._clock = clock
+        self._chance = chance
+        self._tenants: KeyCache[str] = KeyCache(_MAX_REMEMBERED)
+
+    def caller_of(self, text: str) -> Caller:
+        """Returns the caller that a run's token stands for. Raises `RunNotFound`, `DatabaseUnavailable`."""
+        token = _parse(text)
+        name, now = cache_name(token), self._clock()
+        tenant_id = self._tenants.get(name, now)
+        if tenant_id is None:
+            with self._database.connect() as connection:
+                tenant_id = pull.tenant_of(connection, token)
+            if tenant_id is None:
+                raise RunNotFound
+            self._tenants.put(name, tenant_id, until=now + _REMEMBER_SECONDS)
+        return Caller(tenant_id=tenant_id, user_id=token.lookup, role=Role.WORKER)
+
+    def configs(self, runs: Sequence[PulledRun]) -> list[Mapping[str, str]]:
+        """Returns what the platform and the tenant have configured for each run, the tenant's first. No secret."""
+        pairs = {(run.job.tenant_id, run.job.worker_id) for run in runs if run.job.has_settings}
+        found: dict[tuple[str, str], dict[str, str]] = {}
+        if pairs:
+            with self._database.connect() as connection:
+                for tenant_id, worker_id in pairs:
+                    own, platform = worker_settings.read(connection, tenant_id=tenant_id, worker_id=worker_id)
+                    config = dict(platform.config) if platform is not None else {}
+                    found[tenant_id, worker_id] = config | (dict(own.config) if own is not None else {})
+        return [found.get((run.job.tenant_id, run.job.worker_id), {}) for run in runs]
+
+    def append(self, text: str, lines: Sequence[SentLine]) -> bool:
+        """Store log lines. Returns True if the run is to stop.
+
+        Raises `RunLost`, `RunNotFound`, `PayloadTooLarge` if the log has too many bytes, `DatabaseUnavailable`.
+        """
+        stored = [(line, storable(line.msg)) for line in lines]
+        token, size = _parse(text), sum(len(msg.encode()) for _, msg in stored)
+        with self._database.transaction() as connection:
+            run = self._hear(connection, token, log_bytes=size)
+            if run.log_bytes > RUN_LOG_BYTES.value:
+                sentence = f"The log of this run has {RUN_LOG_BYTES.value:,} bytes, which is the most."
+                raise PayloadTooLarge(RUN_LOG_BYTES.message(sentence))
+            now = clock.now(connection)
+            made = [
+                LogLine(
+                    seq=run.run.run_no * SEQ_PER_RUN + 1 + line.seq,
+                    ts=now if line.ts is None else min(line.ts, now),
+                    level=line.level,
+                    msg=msg,
+                )
+                for line, msg in stored
+            ]
+            self._append(connection, run, made, None)
+        return run.is_to_stop
+
+    def report(self, text: str, *, fraction: float, message: str) -> bool:
+        """Store a run's progress. Returns True if the run is to stop. Raises what `append` raises."""
+        progress_json = json.dumps({"fraction": fraction, "message": one_line(message)})
+        with self._database.transaction() as connection:
+            run = self._hear(connection, _parse(text))
+            self._append(connection, run, [], progress_json)
+        return run.is_to_stop
+
+    def _append(
+        self, connection: Connection, run: LeasedRun, lines: Sequence[LogLine], progress_json: str | None
+    ) -> None:
+        if not log_lines.append(
+            connection, run=run.run, claim_id=run.claim_id, lines=lines, progress_json=progress_json
+        ):
+            raise RunLost
+
+    def _hear(self, connection: Connection, token: Token, *, log_bytes: int = 0) -> LeasedRun:
+        run = pull.hear(connection, token, log_bytes=log_bytes)
+        if run is None:
+            raise RunNotFound if pull.tenant_of(connection, token) is None else RunLost
+        return run
+
+    def hear(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Note that runs are alive. Returns the tokens of those that are to stop, and of those that are lost."""
+        heard = {text: token for text in texts if (token := tokens.parse(text, TokenKind.RUN)) is not None}
+        with self._database.connect() as connection:
+            owned = pull.hear_all(connection, list(heard.values())) if heard else {}
+        stop = [text for text, token in heard.items() if owned.get(token.lookup)]
+        alive = {text for text, token in heard.items() if token.lookup in owned}
+        return stop, [text for text in dict.fromkeys(texts) if text not in alive]
+
+    def end(self, text: str, ending: Ending) -> Status:
+        """End a run. Returns the status that its job has then; the same end again returns that as well.
+
+        Raises `RunLost` if it has ended otherwise or has lost its job, `RunNotFound`, `DatabaseUnavailable`.
+        """
+        token = _parse(text)
+        with self._database.transaction() as connection:
+            run = pull.lock(connection, token)
+            if run is None:
+                raise RunNotFound
+            if run.has_ended:
+                if run.end_digest != ending.digest or run.end_status is None:
+                    raise RunLost
+                return Status(run.end_status)
+            run_end = self._decide(run, ending)
+            level, msg = run_end.closing
+            seq = run.run.run_no * SEQ_PER_RUN + _CLOSING_SEQ
+            closing = LogLine(seq=seq, ts=clock.now(connection), level=level, msg=msg)
+            status = end.end(connection, run_end, [closing], claim_id=run.claim_id)
+            if status is None:
+                raise RunLost
+            pull.mark_ended(connection, token, tenant_id=run.run.tenant_id, digest=ending.digest, status=status)
+        return status
+
+    def _decide(self, run: LeasedRun, ending: Ending) -> RunEnd:
+        if ending.retry_later_seconds is not None:
+            return RunEnd(
+                run=run.run,
+                status=Status.QUEUED,
+                elapsed_ms=run.elapsed_ms,
+                retry_in_seconds=ending.retry_later_seconds,
+                put_off=one_line(ending.reason),
+            )
+        if ending.error is None:
+            return RunEnd(
+                run=run.run, status=Status.COMPLETED, elapsed_ms=run.elapsed_ms, output_json=ending.output_json
+            )
+        if not ending.gives_up and retry.may_retry(attempt=run.attempt, max_attempts=run.max_attempts):
+            delay = retry.delay_seconds(attempt=run.attempt, chance=self._chance())
+            return RunEnd(run=run.run, status=Status.QUEUED, elapsed_ms=run.elapsed_ms, retry_in_seconds=delay)
+        error = one_line(ending.error)
+        group = fingerprint.error_id(tenant_id=run.run.tenant_id, worker_id=run.worker_id, error=error)
+        return RunEnd(run=run.run, status=Status.FAILED, elapsed_ms=run.elapsed_ms, error=error, error_id=str(group))
+
+
+def _parse(text: str) -> Token:
+    token = tokens.parse(text, TokenKind.RUN)
+    if token is None:
+        raise RunNotFound
+    return token

@@ -1,0 +1,121 @@
+"""Workers whose runs are claimed over HTTP, which clients make: those of a tenant, and those of the platform (`*`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ava.domain.jobs.pull import QUEUE, RUNTIME
+from ava.domain.worker import PullWorkerSpec
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.fleet.worker_settings import PLATFORM
+
+__all__ = ["create", "delete", "has_unfinished_jobs", "owners", "update"]
+
+# The lock makes the creations of one tenant take turns, so that their number stays exact.
+_LOCK = Statement("SELECT pg_advisory_xact_lock(hashtextextended('workers of ' || %(tenant_id)s, 0))")
+# What a tenant limits is per tenant, so that the key of a limit is no other tenant's.
+_CREATE = Statement(f"""
+INSERT INTO workers (tenant_id, id, name, runtime, queue, timeout_seconds, max_retries, cancel_grace_seconds,
+                     on_worker_lost, max_running, declared_max_running, rate_jobs, rate_seconds, declared_rate_jobs,
+                     declared_rate_seconds, max_running_per, rate_per, input_schema, input_schema_version)
+SELECT %(tenant_id)s, %(id)s, %(name)s, '{RUNTIME}', '{QUEUE}', %(timeout_seconds)s, %(max_retries)s, 10, 'requeue',
+    %(max_running)s::int, %(max_running)s::int, %(rate_jobs)s::int, %(rate_seconds)s::float8, %(rate_jobs)s::int,
+    %(rate_seconds)s::float8, %(per)s, %(per)s, %(input_schema)s::json, %(input_schema_version)s
+WHERE (SELECT count(*) FROM workers WHERE tenant_id = %(tenant_id)s AND runtime = '{RUNTIME}') < %(max_workers)s
+RETURNING true
+""")
+
+
+def create(connection: Connection, spec: PullWorkerSpec, *, tenant_id: str, max_workers: int) -> bool:
+    """Create a worker in a transaction. Returns False if the tenant has as many as it may have."""
+    connection.exec_driver_sql(_LOCK, {"tenant_id": tenant_id})
+    parameters = _parameters(spec, tenant_id) | {"max_workers": max_workers}
+    return bool(connection.exec_driver_sql(_CREATE, parameters).scalar())
+
+
+# Its moment is that of the statement, because the dispatcher finds changed workers by it.
+_UPDATE = Statement(f"""
+UPDATE workers SET name = %(name)s, timeout_seconds = %(timeout_seconds)s, max_retries = %(max_retries)s,
+    max_running = %(max_running)s::int, declared_max_running = %(max_running)s::int, rate_jobs = %(rate_jobs)s::int,
+    declared_rate_jobs = %(rate_jobs)s::int, rate_seconds = %(rate_seconds)s::float8,
+    declared_rate_seconds = %(rate_seconds)s::float8, input_schema = %(input_schema)s::json,
+    input_schema_version = %(input_schema_version)s, updated_at = clock_timestamp()
+WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime = '{RUNTIME}'
+""")
+
+
+def update(connection: Connection, spec: PullWorkerSpec, *, tenant_id: str) -> None:
+    """Change a worker. Its jobs that wait follow changed limits within 2 s."""
+    connection.exec_driver_sql(_UPDATE, _parameters(spec, tenant_id))
+
+
+def _parameters(spec: PullWorkerSpec, tenant_id: str) -> dict[str, object]:
+    return {
+        "tenant_id": tenant_id,
+        "id": spec.id,
+        "name": spec.name,
+        "timeout_seconds": spec.timeout_seconds,
+        "max_retries": spec.max_retries,
+        "max_running": spec.max_running,
+        "rate_jobs": None if spec.rate is None else spec.rate.jobs,
+        "rate_seconds": None if spec.rate is None else spec.rate.seconds,
+        "per": None if tenant_id == PLATFORM else "tenant",
+        "input_schema": spec.input_schema_json,
+        "input_schema_version": spec.input_schema_version,
+    }
+
+
+# A loose index scan along `jobs_by_worker`: one step for each tenant.
+_HAS_UNFINISHED = Statement("""
+WITH RECURSIVE t (id) AS (
+    SELECT CASE WHEN %(owner)s = '*' THEN (SELECT tenant_id FROM jobs ORDER BY tenant_id LIMIT 1) ELSE %(owner)s END
+    UNION ALL
+    SELECT (SELECT tenant_id FROM jobs WHERE tenant_id > t.id ORDER BY tenant_id LIMIT 1)
+    FROM t WHERE t.id IS NOT NULL AND %(owner)s = '*'
+)
+SELECT EXISTS (
+    SELECT FROM t CROSS JOIN LATERAL (
+        SELECT FROM jobs AS j WHERE j.tenant_id = t.id AND j.worker_id = %(id)s AND j.status IN ('queued', 'running')
+            AND (%(owner)s <> '*' OR NOT EXISTS (SELECT FROM workers AS o WHERE o.tenant_id = t.id AND o.id = %(id)s))
+        LIMIT 1) AS j
+    WHERE t.id IS NOT NULL)
+""")
+
+
+def has_unfinished_jobs(connection: Connection, *, tenant_id: str, worker_id: str) -> bool:
+    """Returns True if jobs of a worker of a tenant, or of the platform (`*`), wait or run."""
+    parameters = {"owner": tenant_id, "id": worker_id}
+    return bool(connection.exec_driver_sql(_HAS_UNFINISHED, parameters).scalar_one())
+
+
+_DELETE = Statement(f"""
+WITH deleted AS (
+    DELETE FROM workers WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime = '{RUNTIME}' RETURNING id
+), settings AS (
+    DELETE FROM worker_settings AS s USING deleted AS d WHERE s.tenant_id = %(tenant_id)s AND s.worker_id = d.id
+), claims AS (
+    DELETE FROM worker_claims AS c USING deleted AS d WHERE c.tenant_id = %(tenant_id)s AND c.worker_id = d.id
+)
+SELECT id FROM deleted
+""")
+
+
+def delete(connection: Connection, *, tenant_id: str, worker_id: str) -> None:
+    """Delete a worker, and what the tenant has set of it."""
+    connection.exec_driver_sql(_DELETE, {"tenant_id": tenant_id, "id": worker_id})
+
+
+_OWNERS = Statement(f"""
+SELECT DISTINCT ON (w.id) w.id, w.tenant_id FROM workers AS w
+WHERE w.id = ANY(%(ids)s::text[]) AND w.runtime = '{RUNTIME}'
+    AND (w.tenant_id = %(tenant_id)s
+         OR w.tenant_id = '{PLATFORM}' AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants)))
+ORDER BY w.id, w.tenant_id = '{PLATFORM}'
+""")
+
+
+def owners(connection: Connection, *, tenant_id: str, worker_ids: Collection[str]) -> dict[str, str]:
+    """Returns the owner, a tenant or `*`, of each of these workers that the tenant can pull."""
+    found = connection.exec_driver_sql(_OWNERS, {"tenant_id": tenant_id, "ids": list(worker_ids)})
+    return {row.id: row.tenant_id for row in found}

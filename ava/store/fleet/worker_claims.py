@@ -1,0 +1,44 @@
+"""When runs of pull workers were last claimed: such a worker is live for a while after a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ava.domain.jobs.pull import LIVE_SECONDS, PullQueue
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = ["live", "note"]
+
+# In the order of the key, so that two calls do not deadlock.
+_NOTE = Statement("""
+INSERT INTO worker_claims AS c (tenant_id, worker_id, claimed_at)
+SELECT %(tenant_id)s, w.id, clock_timestamp() FROM unnest(%(workers)s::text[]) AS w (id) ORDER BY w.id
+ON CONFLICT (tenant_id, worker_id) DO UPDATE SET claimed_at = excluded.claimed_at
+""")
+
+
+def note(connection: Connection, *, tenant_id: str, worker_ids: Collection[str]) -> None:
+    """Store that runs of workers are claimed now, by the keys of a tenant, or of the platform (`*`)."""
+    connection.exec_driver_sql(_NOTE, {"tenant_id": tenant_id, "workers": sorted(set(worker_ids))})
+
+
+_LIVE = Statement(f"""
+SELECT q.name FROM unnest(%(names)s::text[], %(owners)s::text[], %(workers)s::text[], %(tenants)s::text[])
+    AS q (name, owner, worker_id, tenant_id)
+WHERE EXISTS (
+    SELECT FROM worker_claims AS c WHERE c.worker_id = q.worker_id AND c.tenant_id IN (q.tenant_id, q.owner)
+        AND c.claimed_at > now() - interval '{LIVE_SECONDS} seconds')
+""")
+
+
+def live(connection: Connection, names: Collection[str]) -> frozenset[str]:
+    """Returns those of the queues of pulled jobs whose worker is live."""
+    queues = [PullQueue.parse(name) for name in names]
+    parameters = {
+        "names": list(names),
+        "owners": [queue.owner for queue in queues],
+        "workers": [queue.worker_id for queue in queues],
+        "tenants": [queue.tenant_id for queue in queues],
+    }
+    return frozenset(connection.exec_driver_sql(_LIVE, parameters).scalars())

@@ -1,0 +1,369 @@
+"""Claims over HTTP, and the rows of the runs that were claimed so: their tokens, and whether they are alive.
+
+The job of such a run is moved by the statements that move all jobs: this claim sets what `claim` sets, and `end`,
+`rescue_pulled` and `end_killed_run` end it. A transaction that ends a run locks its row here first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.access import tokens
+from ava.domain.access.tokens import Token
+from ava.domain.jobs.job import Job, RunKey
+from ava.domain.jobs.pull import QUEUE
+from ava.domain.limits.table import ANSWER_BYTES, PAYLOAD_BYTES, RUNS_HELD
+from ava.store.engine.database import Connection
+from ava.store.engine.plans import IN_ORDER
+from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import Statement
+from ava.store.fleet import worker_settings, workers
+from ava.store.jobs import rows
+from ava.store.jobs.moves.claim import CLAIMED_COLUMNS, FIRST_LINES, claimed_job, claims
+from ava.store.jobs.moves.log_lines import OPENING
+from ava.store.jobs.moves.rules import IS_PAUSED, is_paused_queue
+
+__all__ = [
+    "LeasedRun",
+    "Pick",
+    "PulledRun",
+    "claim",
+    "delete_old",
+    "hear",
+    "hear_all",
+    "lock",
+    "lock_overdue",
+    "lock_silent",
+    "mark_ended",
+    "mark_lost",
+    "missed",
+    "tenant_of",
+]
+
+#: Hours for which the row of a run that has ended is kept, so that its end can be sent again.
+_KEPT_HOURS = 24
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pick:
+    """A window from which a claim takes jobs, and how many at most."""
+
+    queue: str
+    priority: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PulledRun:
+    """A run that was claimed over HTTP."""
+
+    job: Job
+    token: Token
+    timeout_at: datetime
+
+    @property
+    def light_job(self) -> Job:
+        """Returns the job without a large input."""
+        size = rows.large_bytes(self.job.input_json)
+        return self.job if size is None else replace(self.job, input_json="null", input_bytes=size)
+
+
+# The windows are visited in the order of the picks, each in the order of its offers, and no further than it takes: so
+# no job is locked that is not claimed. A job that another transaction writes at this moment is not waited for. A claim
+# ends early at the bytes of an answer.
+_CLAIM = Prepared(
+    "claim_pulled",
+    f"""
+WITH wanted AS (
+    SELECT j.* FROM unnest(%(queues)s::text[], %(priorities)s::int[], %(counts)s::int[]) AS p (queue, priority, count)
+    CROSS JOIN LATERAL (
+        SELECT j.tenant_id, j.id, coalesce(j.input_bytes, {PAYLOAD_BYTES.value}) AS bytes FROM jobs AS j
+        WHERE j.queue = p.queue AND j.priority = p.priority AND j.status = 'queued' AND j.waits_for IS NULL
+            AND j.published_at IS NOT NULL AND NOT {IS_PAUSED}
+        ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT p.count FOR UPDATE OF j SKIP LOCKED
+    ) AS j
+    WHERE NOT {is_paused_queue(f"'{QUEUE}'")}
+    LIMIT least(%(capacity)s, {RUNS_HELD.value} - (SELECT count(*) FROM (
+        SELECT FROM pulled_runs WHERE key_id = %(key_id)s::uuid AND ended_at IS NULL LIMIT {RUNS_HELD.value}) AS held))
+), fitting AS (
+    SELECT * FROM (SELECT w.*, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS before FROM wanted AS w) AS w
+    WHERE before < {ANSWER_BYTES.value}
+), {claims("FROM fitting AS f WHERE j.tenant_id = f.tenant_id AND j.id = f.id")}, stored AS (
+    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
+{FIRST_LINES}
+    ON CONFLICT DO NOTHING
+), leased AS (
+    INSERT INTO pulled_runs (tenant_id, job_id, run_no, claim_id, lookup, hash, key_id, name, timeout_at, grace_seconds,
+                             end_by)
+    SELECT j.tenant_id, j.id, j.run_no, j.claim_id, t.lookup, t.hash, %(key_id)s::uuid, %(name)s, s.timeout_at,
+        s.grace_seconds, s.timeout_at + s.grace_seconds * interval '1 second'
+    FROM (SELECT c.*, row_number() OVER (ORDER BY c.priority, c.published_at, c.id) AS n FROM claimed AS c) AS j
+    JOIN unnest(%(lookups)s::text[], %(hashes)s::bytea[]) WITH ORDINALITY AS t (lookup, hash, n) ON t.n = j.n
+    CROSS JOIN LATERAL (
+        SELECT j.started_at + interval '1 second' * least(
+                w.timeout_seconds, coalesce(own.timeout_seconds, platform.timeout_seconds)) AS timeout_at,
+            w.cancel_grace_seconds AS grace_seconds
+        FROM workers AS w
+        {worker_settings.joined("j.tenant_id")}
+        WHERE {workers.of("j")}
+    ) AS s
+    RETURNING tenant_id, job_id, lookup, timeout_at
+)
+SELECT l.lookup, l.timeout_at, {CLAIMED_COLUMNS}
+FROM claimed AS j JOIN leased AS l ON l.tenant_id = j.tenant_id AND l.job_id = j.id
+ORDER BY j.priority, j.published_at, j.id
+""",
+    plan_seconds=10.0,
+)
+
+
+def claim(
+    connection: Connection,
+    picks: Sequence[Pick],
+    made: Sequence[Token],
+    *,
+    claim_id: str,
+    key_id: str | None,
+    name: str | None,
+) -> list[PulledRun]:
+    """Start runs of offered jobs, as many as there are tokens. Returns them in the order in which they come.
+
+    `key_id`: the UUID of the key that claims. `name`: what its holder calls the process.
+    """
+    parameters = {
+        "queues": [pick.queue for pick in picks],
+        "priorities": [pick.priority for pick in picks],
+        "counts": [pick.count for pick in picks],
+        "capacity": len(made),
+        "lookups": [token.lookup for token in made],
+        "hashes": [tokens.hash_of(token) for token in made],
+        "claim_id": claim_id,
+        "key_id": key_id,
+        "name": name,
+        "node_id": None,
+        "opening": OPENING,
+    }
+    by_lookup = {token.lookup: token for token in made}
+    found = _CLAIM.run(connection, parameters, before=IN_ORDER)
+    return [PulledRun(token=by_lookup[row[0]], timeout_at=row[1], job=claimed_job(row[2:])) for row in found]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeasedRun:
+    """The row of a run that was claimed over HTTP."""
+
+    run: RunKey
+    claim_id: str
+    #: Bytes of its log lines.
+    log_bytes: int
+    #: Of a run that its worker has ended.
+    has_ended: bool
+    end_digest: bytes | None
+    end_status: str | None
+    worker_id: str
+    attempt: int
+    max_attempts: int
+    elapsed_ms: int
+    #: Whether the job is to be cancelled, or its time is over.
+    is_to_stop: bool
+    timeout_seconds: float
+
+
+_COLUMNS = """r.tenant_id, r.job_id::text, r.run_no, r.claim_id::text, r.log_bytes, r.ended_at IS NOT NULL,
+    r.end_digest, r.end_status, j.worker_id, j.attempt, j.max_attempts,
+    greatest(0, round(extract(epoch FROM clock_timestamp() - r.claimed_at) * 1000))::bigint,
+    j.cancel_requested_at IS NOT NULL OR clock_timestamp() >= r.timeout_at,
+    extract(epoch FROM r.timeout_at - r.claimed_at)::float8"""
+
+
+def _leased(row: Any) -> LeasedRun:
+    (tenant_id, job_id, run_no, claim_id, log_bytes, has_ended, end_digest, end_status, worker_id, attempt,
+     max_attempts, elapsed_ms, is_to_stop, timeout_seconds) = row  # fmt: skip
+    return LeasedRun(
+        run=RunKey(tenant_id, ids.encode("job", job_id), run_no),
+        claim_id=claim_id,
+        log_bytes=log_bytes,
+        has_ended=has_ended,
+        end_digest=None if end_digest is None else bytes(end_digest),
+        end_status=end_status,
+        worker_id=worker_id,
+        attempt=attempt,
+        max_attempts=max_attempts,
+        elapsed_ms=elapsed_ms,
+        is_to_stop=is_to_stop,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+_IS_ITS_ROW = "r.lookup = %(lookup)s AND r.hash = %(hash)s"
+
+_TENANT_OF = Statement(f"SELECT r.tenant_id FROM pulled_runs AS r WHERE {_IS_ITS_ROW}")
+
+
+def tenant_of(connection: Connection, token: Token) -> str | None:
+    """Returns the tenant of a token's run; None if there is no such run."""
+    found: str | None = connection.exec_driver_sql(_TENANT_OF, _of_token(token)).scalar()
+    return found
+
+
+def _of_token(token: Token) -> dict[str, object]:
+    return {"lookup": token.lookup, "hash": tokens.hash_of(token)}
+
+
+_LOCK = Statement(f"""
+SELECT {_COLUMNS} FROM pulled_runs AS r JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.job_id
+WHERE {_IS_ITS_ROW} FOR UPDATE OF r
+""")
+
+
+def lock(connection: Connection, token: Token) -> LeasedRun | None:
+    """Lock the row of a token's run until the transaction ends. Returns it; None if there is none."""
+    row = connection.exec_driver_sql(_LOCK, _of_token(token)).first()
+    return None if row is None else _leased(row)
+
+
+_HEAR = Statement(f"""
+UPDATE pulled_runs AS r SET heard_at = clock_timestamp(), is_used = true, log_bytes = r.log_bytes + %(bytes)s
+FROM jobs AS j
+WHERE {_IS_ITS_ROW} AND r.ended_at IS NULL AND j.tenant_id = r.tenant_id AND j.id = r.job_id AND j.run_no = r.run_no
+    AND j.claim_id = r.claim_id AND j.status IS NOT DISTINCT FROM 'running'
+RETURNING {_COLUMNS}
+""")
+
+
+def hear(connection: Connection, token: Token, *, log_bytes: int = 0) -> LeasedRun | None:
+    """Note that a run is alive, and the bytes of its next log lines. Returns its row; None if it has lost its job."""
+    row = connection.exec_driver_sql(_HEAR, _of_token(token) | {"bytes": log_bytes}).first()
+    return None if row is None else _leased(row)
+
+
+# A worker that is told to stop has its grace from then on. The rows are locked in the order of their tokens.
+_HEAR_ALL = Prepared(
+    "hear_all",
+    """
+WITH locked AS (
+    SELECT r.* FROM unnest(%(lookups)s::text[], %(hashes)s::bytea[]) AS s (lookup, hash)
+    JOIN pulled_runs AS r ON r.lookup = s.lookup AND r.hash = s.hash
+    WHERE r.ended_at IS NULL ORDER BY r.lookup FOR UPDATE OF r
+), owned AS (
+    SELECT l.lookup, l.tenant_id, j.cancel_requested_at IS NOT NULL AS is_cancelled,
+        j.cancel_requested_at IS NOT NULL OR clock_timestamp() >= l.timeout_at AS is_to_stop
+    FROM locked AS l JOIN jobs AS j ON j.tenant_id = l.tenant_id AND j.id = l.job_id AND j.run_no = l.run_no
+        AND j.claim_id = l.claim_id AND j.status IS NOT DISTINCT FROM 'running'
+), heard AS (
+    UPDATE pulled_runs AS r SET heard_at = clock_timestamp(), is_used = true,
+        end_by = CASE WHEN o.is_cancelled
+            THEN least(r.end_by, clock_timestamp() + r.grace_seconds * interval '1 second') ELSE r.end_by END
+    FROM owned AS o WHERE r.tenant_id = o.tenant_id AND r.lookup = o.lookup
+)
+SELECT lookup, is_to_stop FROM owned
+""",
+    plan_seconds=60.0,
+)
+
+
+def hear_all(connection: Connection, heard: Sequence[Token]) -> dict[str, bool]:
+    """Note that runs are alive. Returns those that still own their jobs by lookup, each with whether it is to stop."""
+    parameters = {
+        "lookups": [token.lookup for token in heard],
+        "hashes": [tokens.hash_of(token) for token in heard],
+    }
+    return dict(_HEAR_ALL.run(connection, parameters))
+
+
+_MARK_ENDED = Statement("""
+UPDATE pulled_runs SET ended_at = clock_timestamp(), end_digest = %(digest)s, end_status = %(status)s
+WHERE tenant_id = %(tenant_id)s AND lookup = %(lookup)s
+""")
+
+
+def mark_ended(connection: Connection, token: Token, *, tenant_id: str, digest: bytes, status: str) -> None:
+    """Store the end of a run that `lock` has locked, so that the same end can be told from another."""
+    parameters = {"tenant_id": tenant_id, "lookup": token.lookup, "digest": digest, "status": status}
+    connection.exec_driver_sql(_MARK_ENDED, parameters)
+
+
+_MARK_LOST = Statement("""
+UPDATE pulled_runs AS r SET ended_at = clock_timestamp()
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]) AS l (tenant_id, id, run_no)
+WHERE r.tenant_id = l.tenant_id AND r.job_id = l.id AND r.run_no = l.run_no
+""")
+
+
+def mark_lost(connection: Connection, runs: Collection[RunKey]) -> None:
+    """Store that runs have lost their jobs; their rows are locked."""
+    ordered = list(runs)
+    parameters = {
+        "tenants": [run.tenant_id for run in ordered],
+        "ids": [str(ids.decode("job", run.job_id)) for run in ordered],
+        "run_nos": [run.run_no for run in ordered],
+    }
+    connection.exec_driver_sql(_MARK_LOST, parameters)
+
+
+# A moment in the future is out of date as well: PostgreSQL's clock was set back.
+_MISSED = Statement("""
+SELECT tenant_id, job_id::text, run_no, heard_at FROM pulled_runs
+WHERE ended_at IS NULL AND heard_at < now() - %(seconds)s * interval '1 second'
+UNION ALL
+SELECT tenant_id, job_id::text, run_no, heard_at FROM pulled_runs
+WHERE ended_at IS NULL AND heard_at > now() + interval '1 second'
+LIMIT %(limit)s
+""")
+
+
+def missed(connection: Connection, *, seconds: float, limit: int) -> dict[RunKey, datetime]:
+    """Returns runs that were not heard for so long by PostgreSQL's clock, each with when it was heard last."""
+    found = connection.exec_driver_sql(_MISSED, {"seconds": seconds, "limit": limit})
+    return {RunKey(tenant_id, ids.encode("job", id_), run_no): at for tenant_id, id_, run_no, at in found}
+
+
+_LOCK_SILENT = Statement("""
+SELECT r.tenant_id, r.job_id::text, r.run_no, r.claim_id::text, r.is_used
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(heard)s::timestamptz[])
+    AS s (tenant_id, id, run_no, heard_at)
+JOIN pulled_runs AS r ON r.tenant_id = s.tenant_id AND r.job_id = s.id AND r.run_no = s.run_no
+WHERE r.ended_at IS NULL AND r.heard_at = s.heard_at ORDER BY r.lookup FOR UPDATE OF r SKIP LOCKED
+""")
+
+
+def lock_silent(connection: Connection, silent: Sequence[tuple[RunKey, datetime]]) -> list[tuple[RunKey, str, bool]]:
+    """Lock the rows of runs that were not heard since. Returns each run, the id of its claim, and whether it began."""
+    parameters = {
+        "tenants": [run.tenant_id for run, _ in silent],
+        "ids": [str(ids.decode("job", run.job_id)) for run, _ in silent],
+        "run_nos": [run.run_no for run, _ in silent],
+        "heard": [heard_at for _, heard_at in silent],
+    }
+    found = connection.exec_driver_sql(_LOCK_SILENT, parameters)
+    return [
+        (RunKey(tenant_id, ids.encode("job", id_), run_no), claim_id, is_used)
+        for tenant_id, id_, run_no, claim_id, is_used in found
+    ]
+
+
+_LOCK_OVERDUE = Statement(f"""
+SELECT {_COLUMNS} FROM pulled_runs AS r JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.job_id
+WHERE r.ended_at IS NULL AND r.end_by <= now() ORDER BY r.end_by LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED
+""")
+
+
+def lock_overdue(connection: Connection, *, limit: int) -> list[LeasedRun]:
+    """Lock the rows of runs that their workers should have ended by now. Returns them."""
+    return [_leased(row) for row in connection.exec_driver_sql(_LOCK_OVERDUE, {"limit": limit})]
+
+
+_DELETE_OLD = Statement(f"""
+DELETE FROM pulled_runs WHERE (tenant_id, job_id, run_no) IN (
+    SELECT tenant_id, job_id, run_no FROM pulled_runs
+    WHERE ended_at < now() - interval '{_KEPT_HOURS} hours' ORDER BY ended_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+""")
+
+
+def delete_old(connection: Connection, *, limit: int) -> int:
+    """Delete the rows of runs that ended a day ago, the oldest first. Returns the number of rows."""
+    return connection.exec_driver_sql(_DELETE_OLD, {"limit": limit}).rowcount

@@ -1,0 +1,373 @@
+"""Pulled runs: workers of a tenant, keys of the role worker, claims, lines, heartbeats and ends over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from ava.dispatcher.duties.pulled_runs import PulledRunWatch
+from ava.settings import Settings
+from harness.api import HEADERS, Api, error_of
+from harness.polling import wait_until
+
+RUNS = "/v1/ava/runs"
+WORKERS = "/v1/ava/workers"
+JOBS = "/v1/ava/jobs"
+OPERATOR = {"x-platform-role": "platform-admin"}
+OTHER = {"x-tenant-id": "ten_other"}
+
+
+@pytest.fixture
+def api(database_settings: Settings) -> Iterator[Api]:
+    with Api.running(database_settings) as api:
+        yield api
+
+
+def data(answer: TestResponse, status: int = 200) -> Any:
+    assert answer.status_code == status, answer.text
+    return answer.get_json()["data"]
+
+
+def make_worker(api: Api, slug: str = "resize", *, headers: Any = None, **fields: Any) -> dict[str, Any]:
+    body = {"slug": slug, "runtime": "pull", **fields}
+    found: dict[str, Any] = data(api.post(WORKERS, json=body, headers=headers), 201)
+    return found
+
+
+def make_key(api: Api, *worker_ids: str, headers: Any = None, **fields: Any) -> dict[str, str | None]:
+    body = {"name": "box", "role": "worker", "workers": list(worker_ids or ["wkr_resize"]), **fields}
+    key = data(api.post("/v1/ava/keys", json=body, headers=headers), 201)
+    return dict.fromkeys(HEADERS) | {"authorization": f"Bearer {key['token']}"}
+
+
+def claim(api: Api, key: dict[str, str | None], *worker_ids: str, **fields: Any) -> list[dict[str, Any]]:
+    body = {"workers": list(worker_ids or ["wkr_resize"]), **fields}
+    found: list[dict[str, Any]] = data(api.post(f"{RUNS}/claim", json=body, headers=key))
+    return found
+
+
+def call(api: Api, run: dict[str, Any], name: str, **body: Any) -> TestResponse:
+    return api.post(f"{RUNS}/{run['run']}/{name}", json=body, headers=dict.fromkeys(HEADERS))
+
+
+def heartbeat(api: Api, *runs: dict[str, Any]) -> Any:
+    body = {"runs": [run["run"] for run in runs]}
+    return data(api.post(f"{RUNS}/heartbeat", json=body, headers=dict.fromkeys(HEADERS)))
+
+
+def show(api: Api, job: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = data(api.get(f"{JOBS}/{job['id']}"))
+    return found
+
+
+@pytest.fixture
+def key(api: Api) -> dict[str, str | None]:
+    """A key of the role worker, whose worker `wkr_resize` is live."""
+    make_worker(api)
+    key = make_key(api)
+    assert claim(api, key) == []
+    return key
+
+
+def test_a_run_is_claimed_reports_and_ends(api: Api, key: dict[str, str | None]) -> None:
+    job = api.trigger("wkr_resize", input={"width": 3})
+    (run,) = claim(api, key, capacity=5, name="box 1")
+    assert (run["job"]["id"], run["job"]["status"], run["job"]["attempt"]) == (job["id"], "running", 1)
+    assert (run["input"], run["config"]) == ({"width": 3}, {})
+    assert claim(api, key) == []
+    lines = [{"seq": 0, "level": "info", "msg": "reads"}, {"seq": 1, "level": "warn", "msg": "a\0b"}]
+    assert data(call(api, run, "lines", lines=lines)) == {"stop": False}
+    assert data(call(api, run, "lines", lines=lines)) == {"stop": False}
+    assert data(call(api, run, "progress", fraction=0.5, message="half")) == {"stop": False}
+    assert show(api, job)["progress"] == {"fraction": 0.5, "message": "half"}
+    assert heartbeat(api, run) == {"stop": [], "lost": []}
+    assert data(call(api, run, "end", output={"bytes": 7})) == {"status": "completed"}
+    # The same end again is no other one.
+    assert data(call(api, run, "end", output={"bytes": 7})) == {"status": "completed"}
+    error_of(call(api, run, "end", output={"bytes": 8}), 409, "resource_conflict")
+    error_of(call(api, run, "lines", lines=lines), 409, "resource_conflict")
+    assert heartbeat(api, run) == {"stop": [], "lost": [run["run"]]}
+    ended = show(api, job)
+    assert (ended["status"], ended["output"]) == ("completed", {"bytes": 7})
+    log = [line["msg"] for line in data(api.get(f"{JOBS}/{job['id']}/logs"))["logs"]]
+    assert log[:3] == ["Worker handler started", "reads", "a\\x00b"]
+    assert log[3].startswith("Handler completed in ")
+
+
+def test_a_claim_waits_for_a_job_and_is_woken_by_it(api: Api, key: dict[str, str | None]) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(claim, api, key, wait=20)
+        wait_until(lambda: api.app.extensions["ava"].claims._waiting)
+        began = time.monotonic()
+        job = api.trigger("wkr_resize")
+        assert [run["job"]["id"] for run in waiting.result(20)] == [job["id"]]
+        assert time.monotonic() - began < 10
+
+
+def test_runs_are_claimed_by_priority_then_age(api: Api, key: dict[str, str | None]) -> None:
+    jobs = [api.trigger("wkr_resize", priority=priority)["id"] for priority in (5, 9, 1, 5, 1)]
+    runs = claim(api, key, capacity=4) + claim(api, key, capacity=4)
+    assert [run["job"]["id"] for run in runs] == [jobs[2], jobs[4], jobs[0], jobs[3], jobs[1]]
+
+
+def test_a_failed_run_is_repeated_unless_it_gives_up(api: Api) -> None:
+    make_worker(api, retry={"max": 3})
+    key = make_key(api)
+    claim(api, key)
+    job = api.trigger("wkr_resize")
+    (run,) = claim(api, key)
+    assert data(call(api, run, "end", error="TypeError: x is undefined")) == {"status": "queued"}
+    api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL, published_at = now()")
+    (run,) = claim(api, key)
+    assert run["job"]["attempt"] == 2
+    assert data(call(api, run, "end", retry_later=0, reason="busy")) == {"status": "queued"}
+    api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL, published_at = now()")
+    (run,) = claim(api, key)
+    # The attempt was given back.
+    assert run["job"]["attempt"] == 2
+    assert data(call(api, run, "end", error="TypeError: x", give_up=True)) == {"status": "failed"}
+    assert show(api, job)["error"] == "TypeError: x"
+
+
+def test_a_cancelled_run_is_told_to_stop_and_ends_cancelled(api: Api, key: dict[str, str | None]) -> None:
+    job = api.trigger("wkr_resize")
+    (run,) = claim(api, key)
+    assert heartbeat(api, run) == {"stop": [], "lost": []}
+    assert data(api.post(f"{JOBS}/{job['id']}/cancel"))["status"] == "running"
+    assert heartbeat(api, run) == {"stop": [run["run"]], "lost": []}
+    assert data(call(api, run, "progress", fraction=1)) == {"stop": True}
+    assert data(call(api, run, "end", output=None)) == {"status": "cancelled"}
+
+
+def test_a_cancelled_run_is_ended_after_its_grace(api: Api, key: dict[str, str | None]) -> None:
+    job = api.trigger("wkr_resize")
+    (run,) = claim(api, key)
+    api.post(f"{JOBS}/{job['id']}/cancel")
+    heartbeat(api, run)
+    watch = PulledRunWatch(api.database)
+    assert watch.run_once(0) == 0
+    api.execute("UPDATE pulled_runs SET end_by = now() WHERE end_by < now() + interval '11 s'")
+    assert watch.run_once(0) == 1
+    assert show(api, job)["status"] == "cancelled"
+    error_of(call(api, run, "end", output=None), 409, "resource_conflict")
+
+
+def test_a_run_whose_time_is_over_is_told_to_stop_and_is_then_ended(api: Api, key: dict[str, str | None]) -> None:
+    job = api.trigger("wkr_resize")
+    (run,) = claim(api, key)
+    api.execute("UPDATE pulled_runs SET timeout_at = claimed_at, end_by = now() + interval '1 hour'")
+    assert heartbeat(api, run) == {"stop": [run["run"]], "lost": []}
+    api.execute("UPDATE pulled_runs SET timeout_at = claimed_at + interval '300 s', end_by = now()")
+    assert PulledRunWatch(api.database).run_once(0) == 1
+    ended = show(api, job)
+    assert (ended["status"], ended["error"]) == ("failed", "Timeout: exceeded 300 s")
+
+
+def silence(api: Api, seconds: float = 0.0) -> int:
+    """Let the watch see the runs for so long without a word. Returns the runs that it has rescued."""
+    api.execute("UPDATE pulled_runs SET heard_at = heard_at - interval '10 s'")
+    watch = PulledRunWatch(api.database)
+    return sum(watch.run_once(now) for now in (0.0, 2.0, 4.0, 6.0, 8.0, 9.5))
+
+
+def test_a_silent_run_is_rescued_and_its_token_writes_nothing_more(api: Api, key: dict[str, str | None]) -> None:
+    job = api.trigger("wkr_resize")
+    (run,) = claim(api, key)
+    heartbeat(api, run)
+    assert silence(api) == 1
+    assert show(api, job)["status"] == "queued"
+    assert api.execute("SELECT losses, attempt FROM jobs") == [(1, 0)]
+    error_of(call(api, run, "end", output=1), 409, "resource_conflict")
+    error_of(call(api, run, "progress", fraction=1), 409, "resource_conflict")
+    assert heartbeat(api, run) == {"stop": [], "lost": [run["run"]]}
+    api.execute("UPDATE jobs SET published_at = now()")
+    (again,) = claim(api, key)
+    assert data(call(api, again, "end", output=2)) == {"status": "completed"}
+    error_of(call(api, run, "end", output=1), 409, "resource_conflict")
+    assert show(api, job)["output"] == 2
+
+
+def test_a_claim_that_was_not_used_had_not_begun(api: Api, key: dict[str, str | None]) -> None:
+    job = api.trigger("wkr_resize")
+    claim(api, key)
+    assert silence(api) == 1
+    assert show(api, job)["status"] == "queued"
+    assert api.execute("SELECT losses, attempt FROM jobs") == [(0, 0)]
+
+
+def test_after_an_outage_no_run_is_taken_for_silent_at_once(api: Api, key: dict[str, str | None]) -> None:
+    api.trigger("wkr_resize")
+    claim(api, key)
+    api.execute("UPDATE pulled_runs SET heard_at = heard_at - interval '1 hour'")
+    watch = PulledRunWatch(api.database)
+    assert [watch.run_once(now) for now in (0.0, 60.0, 62.0)] == [0, 0, 0]
+
+
+def test_a_worker_is_its_tenants_alone_and_its_id_is_free_for_others(api: Api) -> None:
+    made = make_worker(api, name="Resize", input_schema={"type": "object", "required": ["width"]}, rate="10/minute")
+    assert (made["id"], made["runtime"], made["queue"], made["live"]) == ("wkr_resize", "pull", "pull", False)
+    assert (made["name"], made["rate"], made["scope"]) == ("Resize", "10/minute", "tenant")
+    error_of(api.get(f"{WORKERS}/wkr_resize", headers=OTHER), 404, "resource_not_found")
+    error_of(api.post(JOBS, json={"worker_id": "wkr_resize"}, headers=OTHER), 404, "resource_not_found")
+    error_of(api.post(JOBS, json={"worker_id": "wkr_resize"}), 422, "validation_error")
+    error_of(api.post(WORKERS, json={"slug": "resize", "runtime": "pull"}), 409, "resource_conflict")
+    error_of(api.post(WORKERS, json={"slug": "open", "runtime": "pull"}), 409, "resource_conflict")
+    assert make_worker(api, headers=OTHER)["input_schema"] is None
+    listed = {worker["id"] for worker in data(api.get(WORKERS))}
+    assert "wkr_resize" in listed
+    # A handler that is deployed later does not replace it.
+    api.announce("wkr_resize")
+    assert data(api.get(f"{WORKERS}/wkr_resize"))["runtime"] == "pull"
+    assert data(api.get(f"{WORKERS}/wkr_resize", headers={"x-tenant-id": "ten_third"}))["runtime"] == "python"
+
+
+def test_a_worker_is_changed_and_deleted_by_its_owner(api: Api) -> None:
+    make_worker(api)
+    changed = data(
+        api.request(
+            "PATCH", f"{WORKERS}/wkr_resize", json={"timeout_seconds": 20, "max_running": 2, "config": {"A": "b"}}
+        )
+    )
+    assert (changed["timeout_seconds"], changed["max_running"], changed["config"]) == (20, 2, {"A": "b"})
+    error_of(
+        api.request("PATCH", f"{WORKERS}/wkr_resize", json={"secrets": {"TOKEN": "abcd"}}), 422, "validation_error"
+    )
+    job = api.trigger("wkr_resize")
+    error_of(api.request("DELETE", f"{WORKERS}/wkr_resize"), 409, "resource_conflict")
+    api.post(f"{JOBS}/{job['id']}/cancel")
+    assert data(api.request("DELETE", f"{WORKERS}/wkr_resize")) == {"id": "wkr_resize", "deleted": True}
+    error_of(api.get(f"{WORKERS}/wkr_resize"), 404, "resource_not_found")
+    error_of(api.request("DELETE", f"{WORKERS}/wkr_open"), 403, "forbidden")
+    assert show(api, job)["status"] == "cancelled"
+
+
+def test_a_worker_is_made_once_for_an_idempotency_key(api: Api) -> None:
+    body, headers = {"slug": "resize", "runtime": "pull"}, {"idempotency-key": "once"}
+    first = api.post(WORKERS, json=body, headers=headers)
+    again = api.post(WORKERS, json=body, headers=headers)
+    assert (first.status_code, again.status_code, again.headers["Idempotent-Replayed"]) == (201, 201, "true")
+
+
+def test_a_key_of_the_role_worker_may_nothing_else(api: Api, key: dict[str, str | None]) -> None:
+    make_worker(api, "other")
+    for method, path in [("GET", JOBS), ("POST", JOBS), ("GET", WORKERS), ("GET", "/v1/ava/keys"), ("POST", WORKERS)]:
+        error_of(api.request(method, path, headers=key, json={} if method == "POST" else None), 403, "forbidden")
+    error_of(api.get(f"{WORKERS}/wkr_other", headers=key), 403, "forbidden")
+    assert data(api.get(f"{WORKERS}/wkr_resize", headers=key))["live"] is True
+    error_of(api.post(f"{RUNS}/claim", json={"workers": ["wkr_other"]}, headers=key), 403, "forbidden")
+    error_of(api.post(f"{RUNS}/claim", json={"workers": ["wkr_resize"]}), 403, "forbidden")
+    error_of(api.get(JOBS, headers={"x-platform-role": "worker"}), 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"role": "worker"}, "workers"),
+        ({"role": "worker", "workers": []}, "workers"),
+        ({"role": "worker", "workers": ["wkr_open"]}, "workers"),
+        ({"role": "worker", "workers": ["wkr_none"]}, "workers"),
+        ({"role": "worker", "workers": "wkr_resize"}, "workers"),
+        ({"role": "tenant-user", "workers": ["wkr_resize"]}, "workers"),
+        ({"role": "tenant-user", "scope": "platform"}, "scope"),
+    ],
+)
+def test_a_key_with_wrong_workers_is_refused(api: Api, fields: dict[str, Any], wrong: str) -> None:
+    make_worker(api)
+    answer = api.post("/v1/ava/keys", json={"name": "box", **fields})
+    error_of(answer, 422, "validation_error")
+    assert list(answer.get_json()["error"]["fields"]) == [wrong]
+
+
+def test_a_platforms_worker_is_claimed_by_each_tenants_key_for_itself(api: Api) -> None:
+    make_worker(api, scope="platform", headers=OPERATOR)
+    mine, theirs = make_key(api), make_key(api, headers=OTHER)
+    for each in (mine, theirs):
+        assert claim(api, each) == []
+    api.trigger("wkr_resize", headers=OTHER)
+    assert claim(api, mine) == []
+    (run,) = claim(api, theirs)
+    assert run["job"]["tenant_id"] == "ten_other"
+    error_of(
+        api.post("/v1/ava/keys", json={"name": "b", "role": "worker", "workers": ["wkr_resize"], "scope": "platform"}),
+        403,
+        "forbidden",
+    )
+
+
+def test_a_key_of_the_platform_claims_the_runs_of_all_tenants_in_their_turns(api: Api) -> None:
+    make_worker(api, scope="platform", headers=OPERATOR)
+    key = make_key(api, headers=OPERATOR, scope="platform")
+    assert claim(api, key) == []
+    tenants = [{"x-tenant-id": f"ten_{name}"} for name in "aab"]
+    for headers in tenants:
+        for priority in (5, 1):
+            api.trigger("wkr_resize", headers=headers, priority=priority)
+    runs = [run for _ in range(3) for run in claim(api, key, capacity=2)]
+    order = [(run["job"]["priority"], run["job"]["tenant_id"]) for run in runs]
+    assert order == [(1, "ten_a"), (1, "ten_b"), (1, "ten_a"), (5, "ten_a"), (5, "ten_b"), (5, "ten_a")]
+
+
+def test_tokens_of_other_runs_are_worth_nothing(api: Api, key: dict[str, str | None]) -> None:
+    api.trigger("wkr_resize")
+    (run,) = claim(api, key)
+    lookup, forged = run["run"][:26], run["run"][:26] + "A" * 43
+    assert lookup.startswith("avarun_00.")
+    for token in (forged, "avarun_00.x", "x" * 500, "%00"):
+        error_of(call(api, {"run": token}, "end", output=1), 404, "resource_not_found")
+    assert heartbeat(api, {"run": forged}, {"run": "nothing"}) == {"stop": [], "lost": [forged, "nothing"]}
+    assert data(call(api, run, "end", output=1)) == {"status": "completed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "wrong"),
+    [
+        ("lines", {"lines": []}, "lines"),
+        ("lines", {"lines": [{"seq": -1, "msg": "x"}]}, "lines[0].seq"),
+        ("lines", {"lines": [{"seq": 0, "msg": "x", "level": "debug"}]}, "lines[0].level"),
+        ("lines", {"lines": [{"seq": True, "msg": "x"}]}, "lines[0].seq"),
+        ("progress", {"fraction": 2}, "fraction"),
+        ("end", {}, "_schema"),
+        ("end", {"output": 1, "error": "A: b"}, "_schema"),
+        ("end", {"error": "no kind"}, "error"),
+        ("end", {"output": 1, "give_up": True}, "give_up"),
+        ("end", {"retry_later": -1}, "retry_later"),
+    ],
+)
+def test_a_wrong_call_of_a_run_names_the_field_and_writes_nothing(
+    api: Api, key: dict[str, str | None], name: str, body: dict[str, Any], wrong: str
+) -> None:
+    job = api.trigger("wkr_resize")
+    (run,) = claim(api, key)
+    answer = call(api, run, name, **body)
+    error_of(answer, 422, "validation_error")
+    assert wrong == "_schema" or wrong in answer.get_json()["error"]["fields"]
+    assert show(api, job)["status"] == "running"
+    assert data(call(api, run, "end", error=f"Odd: {chr(0)}\ud800")) == {"status": "failed"}
+
+
+def test_an_unknown_version_of_the_protocol_is_refused_with_the_known_ones(
+    api: Api, key: dict[str, str | None]
+) -> None:
+    body = {"workers": ["wkr_resize"]}
+    answer = api.post(f"{RUNS}/claim", json=body, headers=key | {"AVA-Runs-Protocol": "2"})
+    error_of(answer, 400, "validation_error")
+    assert "known are 1" in answer.text
+    assert data(api.post(f"{RUNS}/claim", json=body, headers=key | {"AVA-Runs-Protocol": "1"})) == []
+
+
+def test_no_job_is_offered_while_its_worker_is_not_live_or_the_queue_is_paused(
+    api: Api, key: dict[str, str | None]
+) -> None:
+    api.execute("UPDATE worker_claims SET claimed_at = now() - interval '50 s'")
+    api.trigger("wkr_resize")
+    assert api.execute("SELECT published_at FROM jobs") == [(None,)]
+    api.execute("UPDATE jobs SET published_at = now()")
+    assert data(api.post("/v1/ava/queues/pull/pause", headers=OPERATOR))["queue"] == "pull"
+    assert claim(api, key) == []
+    api.post("/v1/ava/queues/pull/resume", headers=OPERATOR)
+    assert len(claim(api, key)) == 1
