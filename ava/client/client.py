@@ -19,6 +19,7 @@ from ava.client.events import follow
 from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
 from ava.client.operations import JobFilters, Operations, filter_params
+from ava.client.pull_workers import PullWorkers
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, PausedQueue, Queues, Worker, WorkerLimit, read
 from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, Promotion, TenantLoad, TenantRules
 from ava.client.schedules import Schedules
@@ -70,6 +71,7 @@ class Client:
         self.errors = ErrorGroups(self._calls, self._pages)
         #: Creates, lists and revokes API keys: `client.keys.create(…)`.
         self.keys = Keys(self._calls, self._pages)
+        self.pull_workers = PullWorkers(self._calls)
 
     def __enter__(self) -> Client:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,10 +24,24 @@ class Keys:
         self._pages = pages
 
     def create(
-        self, name: str, role: str, *, expires_at: datetime | str | None = None, idempotency_key: str | None = None
+        self,
+        name: str,
+        role: str,
+        *,
+        expires_at: datetime | str | None = None,
+        workers: Sequence[str] | None = None,
+        scope: str | None = None,
+        idempotency_key: str | None = None,
     ) -> ApiKey:
-        """Create a key. Its `token` is in this answer only; it is None if the network made this client ask twice."""
-        body = {"name": name, "role": role, "expires_at": sent_time(expires_at)}
+        """Create a key. Its `token` is in this answer only; it is None if the network made this client ask twice.
+
+        `workers`: with the role `worker`, those whose runs it may claim over HTTP; `scope="platform"`: of all tenants.
+        """
+        body: dict[str, Any] = {"name": name, "role": role, "expires_at": sent_time(expires_at)}
+        if workers is not None:
+            body["workers"] = list(workers)
+        if scope is not None:
+            body["scope"] = scope
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return read(ApiKey, self._calls.data("POST", _KEYS, body=body, headers=headers))
 

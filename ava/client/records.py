@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
@@ -136,8 +136,10 @@ class Worker:
     queue: str
     created_at: datetime
     updated_at: datetime
-    #: Whether a live node serves its queue.
+    #: Whether a live node serves its queue, or its runs were claimed in the last 45 s.
     live: bool
+    #: Whose worker it is, `tenant` or `platform`.
+    scope: str = "platform"
     #: Who set the status (`platform`: the platform, for all tenants), and when.
     status_by: str | None = None
     status_at: datetime | None = None
@@ -308,6 +310,8 @@ class ApiKey:
     expires_at: datetime | None = None
     #: At most a minute behind.
     last_used_at: datetime | None = None
+    #: Of the role `worker`: the workers whose runs it may claim.
+    workers: Sequence[str] | None = None
     #: The token itself; None but in the answer that creates the key.
     token: str | None = None
 

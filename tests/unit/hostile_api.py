@@ -116,6 +116,8 @@ LISTS = {
     "/v1/ava/schedules": SCHEDULE, "/v1/ava/schedules/sch_1/firings": FIRING, "/v1/ava/schedules/sch_1/next": SLOT,
     "/v1/ava/audit": AUDIT_ENTRY, "/v1/webhooks": WEBHOOK, "/v1/webhooks/wh_1/deliveries": DELIVERY,
 }  # fmt: skip
+#: What a POST makes, where it is no job.
+MADE = {"/v1/ava/workers": WORKER}
 RECORDS = {
     "/v1/ava/keys": KEY, "/v1/ava/errors/err_1/retry": OPERATION,
     "/v1/ava/nodes/node_1/drain": NODE, "/v1/ava/nodes/node_1/resume": NODE,
@@ -168,7 +170,8 @@ class HostileApi(BaseHTTPRequestHandler):
             error = {"error": {"code": HOSTILE, "message": HOSTILE, "request_id": HOSTILE, "docs_url": HOSTILE}}
             self._send(json.dumps(error).encode(), "application/json", 422)
         else:
-            self._send(json.dumps({"data": RECORDS.get(self.path, JOB)}).encode(), "application/json", 201)
+            record = RECORDS.get(self.path, MADE.get(self.path, JOB))
+            self._send(json.dumps({"data": record}).encode(), "application/json", 201)
 
     def do_PATCH(self) -> None:
         self.do_POST()

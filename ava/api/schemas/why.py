@@ -15,7 +15,7 @@ __all__ = ["ExplanationRecord", "write_explanation"]
 class ExplanationFacts(Schema):
     """The facts of an explanation."""
 
-    queue = Text(attribute="job.queue")
+    queue = Text()
     worker_active = Flag(
         attribute="is_worker_active", allow_none=True, metadata={"description": "Null if there is no such worker."}
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ava.cli.options.arguments import ISO_FORM, MOMENT
+from ava.cli.options.arguments import ISO_FORM, MOMENT, WORKER_ID
 from ava.cli.options.connection import connected
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
@@ -41,21 +41,38 @@ def keys() -> None:
 @click.option(
     "--key-role",
     type=click.Choice([role.header for role in Role]),
-    default=Role.TENANT_SYSTEM_ADMIN.header,
-    show_default=True,
-    help="What the key may do; no role above your own.",
+    help="What the key may do; no role above your own.  [default: tenant-system-admin; with --worker: worker]",
 )
+@click.option(
+    "--worker",
+    "workers",
+    multiple=True,
+    type=WORKER_ID,
+    help="A worker whose runs it may claim over HTTP; its role is `worker`.",
+)
+@click.option("--platform", is_flag=True, help="With --worker: the runs of all tenants (platform-admin and above).")
 @click.option(
     "--expires-at", type=MOMENT, help=f"The moment from which it is refused, in {ISO_FORM}.  [default: never]"
 )
 @output_options
 @connected
-def create(client: Client, name: str, key_role: str, expires_at: datetime | None, printer: RecordPrinter) -> None:
+def create(
+    client: Client,
+    name: str,
+    key_role: str | None,
+    workers: tuple[str, ...],
+    expires_at: datetime | None,
+    printer: RecordPrinter,
+    *,
+    platform: bool,
+) -> None:
     """Create a key called NAME and print it with its token, which is shown this once.
 
     Commands and programs use it as AVA_API_KEY.
     """
-    printer.record(client.keys.create(name, key_role, expires_at=expires_at))
+    role = key_role or (Role.WORKER if workers else Role.TENANT_SYSTEM_ADMIN).header
+    scope = "platform" if platform else None
+    printer.record(client.keys.create(name, role, expires_at=expires_at, workers=workers or None, scope=scope))
 
 
 @keys.command("list")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -31,7 +32,7 @@ _COLUMNS = (
 
 @click.group()
 def workers() -> None:
-    """List workers, change their settings, pause and resume them."""
+    """List, create and delete workers, change their settings, pause and resume them."""
 
 
 @workers.command("list")
@@ -52,6 +53,51 @@ def list_workers(client: Client, printer: RecordPrinter, **filters: Any) -> None
 def show(client: Client, worker_id: str, printer: RecordPrinter) -> None:
     """Show a worker with its settings and the schema of its input."""
     printer.record(client.worker(worker_id))
+
+
+@workers.command()
+@click.argument("slug")
+@click.option("--name", help="A name for people.  [default: the slug]")
+@click.option("--timeout", type=float, help="Seconds that a run may take.  [default: 300]")
+@click.option("--retries", type=click.IntRange(0, 25), help="Attempts after the first.  [default: 0]")
+@click.option("--max-running", type=click.IntRange(0), help="Jobs at once.  [default: any number]")
+@click.option("--rate", help="Starts in a span of time, such as 100/minute.")
+@click.option("--schema", type=click.File(), help="A file with the JSON Schema of the input.")
+@click.option("--platform", is_flag=True, help="For all tenants (platform-admin and above).")
+@output_options
+@connected
+def create(client: Client, slug: str, printer: RecordPrinter, *, platform: bool, **options: Any) -> None:
+    """Create a worker whose runs any program claims over HTTP: docs/how-to/pull_workers.md.
+
+    Its id is wkr_ and the SLUG. `ava keys create --worker` makes the key that claims its runs.
+    """
+    fields = {
+        "name": options["name"],
+        "timeout_seconds": options["timeout"],
+        "retry": None if options["retries"] is None else {"max": options["retries"]},
+        "max_running": options["max_running"],
+        "rate": options["rate"],
+        "input_schema": None if options["schema"] is None else _read_schema(options["schema"]),
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    printer.record(client.pull_workers.create(slug, **given, **_scope(is_of_platform=platform)))
+
+
+def _read_schema(file: IO[str]) -> Any:
+    try:
+        return json.load(file)
+    except ValueError as problem:
+        raise click.BadParameter(f"it is not JSON: {problem}.", param_hint="--schema") from None
+
+
+@workers.command()
+@click.argument("worker_ids", type=WORKER_ID, nargs=-1, required=True)
+@click.option("--platform", is_flag=True, help="Those of the platform (platform-admin and above).")
+@connected
+def delete(client: Client, worker_ids: tuple[str, ...], *, platform: bool) -> None:
+    """Delete workers whose runs are claimed over HTTP, once none of their jobs waits or runs."""
+    for worker_id in worker_ids:
+        client.pull_workers.delete(worker_id, **_scope(is_of_platform=platform))
 
 
 @workers.command("set")

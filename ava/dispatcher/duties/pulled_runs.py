@@ -7,14 +7,14 @@ from datetime import datetime
 
 from ava.dispatcher.duty import Duty
 from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import pull, rescue
 
-__all__ = ["SILENT_SECONDS", "PulledRunWatch"]
+__all__ = ["PulledRunWatch"]
 
-#: Seconds without a word after which a run is rescued, at least …
-SILENT_SECONDS = 15.0
-#: … of which PostgreSQL's clock says the first ones, so that only runs that have missed a heartbeat are watched.
+#: Of the seconds without a word PostgreSQL's clock says the first ones, so that only runs that have missed a heartbeat
+#: are watched.
 _MISSED_SECONDS = 6.0
 #: If more seconds pass between two rounds, the database may have been out of reach for the workers as well.
 _GAP_SECONDS = 3.0
@@ -43,7 +43,7 @@ class PulledRunWatch(Duty):
     changes = "pulled runs rescued or ended"
     every_seconds = 0.5
 
-    def __init__(self, database: Database, *, silent_seconds: float = SILENT_SECONDS) -> None:
+    def __init__(self, database: Database, *, silent_seconds: float = PULLED_SILENT_SECONDS) -> None:
         super().__init__()
         self._database = database
         self._silent_seconds = silent_seconds

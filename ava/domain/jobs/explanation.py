@@ -8,9 +8,11 @@ from datetime import datetime
 from ava.domain import ids
 from ava.domain.access.payloads import without_payload
 from ava.domain.jobs.job import Job, Status, WaitsFor
+from ava.domain.jobs.pull import LIVE_SECONDS, PULLED_SILENT_SECONDS, PullQueue, is_pulled, shown
 from ava.domain.jobs.waiting import Waiting
 from ava.domain.record import format_time
 from ava.domain.schedules.schedule_record import format_local_time
+from ava.domain.text import printable
 from ava.domain.worker import WorkerStatus
 
 __all__ = ["MAX_AHEAD", "MAX_EXAMINED", "Explanation", "Facts", "JobFiring", "explain"]
@@ -56,6 +58,11 @@ class Facts:
     node_name: str | None
     node_silent_seconds: float | None
     node_dead_after_seconds: float
+    #: Of a job whose runs are pulled: the seconds since a worker has asked for one (None: none ever has), what the one
+    #: that runs it calls itself, and how long it has said nothing.
+    claimed_seconds: float | None = None
+    pulled_by: str | None = None
+    unheard_seconds: float | None = None
     #: The firing that made it; None if no schedule did, or its firing is deleted.
     firing: JobFiring | None = None
     #: What a queued job waits for beside its place in the queue.
@@ -66,6 +73,8 @@ class Facts:
         facts = self
         if self.node_name is not None and self.job.node_id is not None:
             facts = replace(facts, node_name=ids.encode("node", self.job.node_id))
+        if is_pulled(self.job.queue) and PullQueue.parse(self.job.queue).owner != self.job.tenant_id:
+            facts = replace(facts, pulled_by=None)
         if self.waiting is not None and self.waiting.paused_by is not None:
             facts = replace(facts, waiting=replace(self.waiting, paused_by="the platform"))
         return facts
@@ -76,6 +85,11 @@ class Facts:
         if job.error is not None and job.status is Status.FAILED:
             job = replace(job, error=without_payload(job.error))
         return replace(self, job=job, waiting=None if waiting is None else waiting.without_payloads())
+
+    @property
+    def queue(self) -> str:
+        """Returns the job's queue as clients see it."""
+        return shown(self.job.queue)
 
     @property
     def is_worker_active(self) -> bool | None:
@@ -144,7 +158,9 @@ def _why_paused(facts: Facts) -> str | None:
     if facts.worker_status is WorkerStatus.PAUSED:
         return f"queued: paused by {_who_and_when(facts)}; it waits until {job.worker_id} is active again"
     if job.waits_for is WaitsFor.WORKER:
-        return f"queued: {job.worker_id} is active again; the dispatcher returns the job to the queue {job.queue}"
+        return (
+            f"queued: {job.worker_id} is active again; the dispatcher returns the job to the queue {shown(job.queue)}"
+        )
     return None
 
 
@@ -171,12 +187,24 @@ def _why_queued(facts: Facts) -> str:
     if job.waits_for in (None, WaitsFor.NODE):
         return _why_in_backlog(facts, waiting)
     if job.waits_for is WaitsFor.QUEUE:
-        return f"queued: the queue {job.queue} is not paused any more; the dispatcher returns the job to it"
+        return f"queued: the queue {shown(job.queue)} is not paused any more; the dispatcher returns the job to it"
     return f"queued: waits for something else than its turn ({job.waits_for})"
+
+
+def _why_offered(facts: Facts) -> str:
+    worker_id, seconds = facts.job.worker_id, facts.claimed_seconds
+    if seconds is None:
+        return f"queued: no worker has ever asked for runs of {worker_id}"
+    if seconds > LIVE_SECONDS:
+        return f"queued: no worker has asked for runs of {worker_id} for {_span(seconds)}"
+    more = "more than " if facts.ahead >= MAX_AHEAD else ""
+    return f"queued: {more}{facts.ahead} ahead of it; a worker asked for runs of {worker_id} {_span(seconds)} ago"
 
 
 def _why_in_backlog(facts: Facts, waiting: Waiting) -> str:
     job = facts.job
+    if is_pulled(job.queue):
+        return _why_offered(facts)
     if facts.is_queue_refused and not facts.processes:
         return f"queued: the broker refuses the queue {job.queue}; the nodes that serve it try it again"
     if job.waits_for is WaitsFor.NODE or not facts.processes:
@@ -208,12 +236,19 @@ def _why_dated(job: Job, waiting: Waiting) -> str:
 
 def _why_running(facts: Facts) -> str:
     job = facts.job
-    where = f"running on node {facts.node_name or 'unknown'} since {format_time(job.started_at)}"
+    place = "a worker that pulls" if is_pulled(job.queue) else f"node {facts.node_name or 'unknown'}"
+    if facts.pulled_by:
+        place = f"{place}, {printable(facts.pulled_by)},"
+    where = f"running on {place} since {format_time(job.started_at)}"
     said = f"{where}, attempt {job.attempt} of {job.max_attempts}"
     if job.cancel_requested_at is not None:
         who = "the system" if job.cancelled_by is None else job.cancelled_by
         said += f"; {who} asked to cancel it at {format_time(job.cancel_requested_at)}"
         said += "" if job.error is None else f" ({job.error})"
+    if (facts.unheard_seconds or 0) > PULLED_SILENT_SECONDS:
+        said += (
+            f"; its worker has said nothing for {_span(facts.unheard_seconds or 0)}, so the job is about to be rescued"
+        )
     silent = facts.node_silent_seconds
     if silent is not None and silent > facts.node_dead_after_seconds:
         said += f"; the node has been silent for {_span(silent)}, so the job is about to be rescued"

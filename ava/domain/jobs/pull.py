@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LIVE_SECONDS", "PROTOCOLS", "QUEUE", "RUNTIME", "PullQueue", "is_pulled", "shown"]
+__all__ = ["LIVE_SECONDS", "PROTOCOLS", "PULLED_SILENT_SECONDS", "QUEUE", "RUNTIME", "PullQueue", "is_pulled", "shown"]
 
 #: The runtime of such a worker, and the queue that clients see of it. No node consumes the queue.
 RUNTIME = "pull"
 QUEUE = "pull"
 #: A worker is live for so many seconds after a claim of its runs.
 LIVE_SECONDS = 45
+#: Seconds without a word after which a run is rescued.
+PULLED_SILENT_SECONDS = 15.0
 #: The versions of the protocol of runs that this release speaks (`AVA-Runs-Protocol`).
 PROTOCOLS = ("1",)
 

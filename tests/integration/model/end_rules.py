@@ -66,7 +66,7 @@ def end(history: History) -> None:
 @rule(weight=4)
 def end_and_claim(history: History) -> None:
     """A process ends its run and claims the next one in the same transaction."""
-    run = history.choose_run()
+    run = history.choose_run(lambda run: run.node is not None)
     job = history.job_of(run)
     how = _choose_end(history, job)
     following, next_job = message_of_one(history)

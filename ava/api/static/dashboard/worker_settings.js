@@ -31,8 +31,20 @@ export function statusButtons(worker, refresh) {
   const resumed = (worker.platform?.status ?? "active") === "active" ? null : "active";
   return [
     worker.status === "active" ? null : button("Resume", () => set(resumed, "active"), { kind: "primary" }),
+    worker.runtime === "pull" && worker.scope === "tenant" ? button("Delete …", () => askToDelete(worker), { kind: "danger" }) : null,
     ...others.map((status) => button(`${STATUSES[status][0]} …`, () => askFor(status), { kind: status === "deprecated" ? "danger" : "" })),
   ];
+}
+
+function askToDelete(worker) {
+  ask({
+    title: `Delete ${worker.name}?`, text: "Its final jobs stay. It is refused while one of its jobs waits or runs.", action: "Delete worker", kind: "danger",
+    async submit() {
+      await call("DELETE", pathOf(worker.id));
+      notify(`${worker.name} is deleted.`);
+      location.hash = "#/workers";
+    },
+  });
 }
 
 /** The cards of the settings, of the configuration and of the secrets, kept up to date. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ava.domain.jobs.job import Job, RunKey
+from ava.domain.jobs.pull import is_pulled
 from ava.domain.limits.fair_queue import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import WAITING_WINDOWS
@@ -63,8 +64,11 @@ def recall_runs(connection: Connection, runs: Sequence[RunKey]) -> int:
 
 
 def recall_unsent(connection: Connection, jobs: Sequence[Job]) -> int:
-    """Recall jobs whose messages could not be sent, or perhaps could. Returns the number of jobs."""
-    return recall_runs(connection, [job.next_run for job in jobs])
+    """Recall jobs whose messages could not be sent, or perhaps could. Returns the number of jobs.
+
+    Pulled jobs have no messages, so they stay offered.
+    """
+    return recall_runs(connection, [job.next_run for job in jobs if not is_pulled(job.queue)])
 
 
 _RECALL_OF_TENANT = _recalls(

@@ -41,8 +41,13 @@ SELECT
         ORDER BY d.tenant_id DESC, d.worker_id DESC, d.status DESC, d.trigger DESC, d.id DESC LIMIT 50) AS r
      WHERE r.started_at IS NOT NULL),
     n.name,
-    extract(epoch FROM now() - n.seen_at)
+    extract(epoch FROM now() - n.seen_at),
+    (SELECT extract(epoch FROM now() - max(c.claimed_at)) FROM worker_claims AS c
+     WHERE c.worker_id = j.worker_id AND c.tenant_id IN (j.tenant_id, split_part(j.queue, ':', 2))),
+    p.name,
+    extract(epoch FROM now() - p.heard_at)
 FROM jobs AS j LEFT JOIN nodes AS n ON n.id = j.node_id
+LEFT JOIN pulled_runs AS p ON p.tenant_id = j.tenant_id AND p.job_id = j.id AND p.run_no = j.run_no
 {worker_settings.joined("j.tenant_id", worker_id="j.worker_id")}
 LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE c.tenant_id = j.tenant_id), count(*) FROM (
@@ -74,7 +79,8 @@ def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -
         "triggers": [trigger.value for trigger in Trigger],
     }
     found = connection.exec_driver_sql(_READ_FACTS, parameters).one()
-    status, status_by, status_at, processes, is_refused, ahead, ahead_of_all, average_ms, node_name, silent = found
+    status, status_by, status_at, processes, is_refused, ahead, ahead_of_all, average_ms, node_name, silent = found[:10]
+    claimed, pulled_by, unheard = found[10:]
     return Facts(
         job=job,
         worker_status=None if status is None else WorkerStatus(status),
@@ -88,4 +94,7 @@ def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -
         node_name=node_name,
         node_silent_seconds=None if silent is None else float(silent),
         node_dead_after_seconds=dead_after_seconds,
+        claimed_seconds=None if claimed is None else float(claimed),
+        pulled_by=pulled_by,
+        unheard_seconds=None if unheard is None else float(unheard),
     )

@@ -5,6 +5,8 @@ import { h, put } from "../dom.js";
 import { number, typedMoment } from "../format.js";
 import { ask, button, empty, field, heading, momentField, notify, options, repeat, titles, when } from "../parts.js";
 
+// It claims runs and nothing else, and stands outside the order of the others.
+const WORKER = "worker";
 const ROLES = ["tenant-user", "tenant-admin", "tenant-system-admin", "platform-admin", "platform-system-admin"];
 
 export function open(main, { signal, query }) {
@@ -36,7 +38,7 @@ function line(key, refresh) {
   const cell = (label, value, kind = "") => h("span", { role: "cell", "data-label": label, class: kind }, value);
   const isOver = key.expires_at !== null && new Date(key.expires_at) <= new Date();
   return h("div", { role: "row", "data-key": key.id },
-    cell("Name", [key.name, h("small", {}, `${key.prefix}…`)]), cell("Role", key.role),
+    cell("Name", [key.name, h("small", {}, `${key.prefix}…`)]), cell("Role", [key.role, key.workers ? h("small", {}, key.workers.join(", ")) : null]),
     cell("Created", [when(key.created_at).element, h("small", {}, key.created_by)]),
     cell("Last used", key.last_used_at ? when(key.last_used_at).element : "never"),
     cell("Expires", key.expires_at ? when(key.expires_at).element : "never", isOver ? "error" : ""),
@@ -56,16 +58,18 @@ function openRevoke(key, refresh) {
 
 function openForm(refresh) {
   const mine = ROLES.indexOf(session.get()?.role);
-  const roles = ROLES.filter((_, place) => place <= mine);
+  const roles = [WORKER, ...ROLES.filter((_, place) => place <= mine)];
   ask({
     title: "New API key", action: "Create",
     fields: [
       field("Name", h("input", { name: "name", required: true, maxlength: "100", autocomplete: "off" }), "Who or what uses it."),
       field("Role", h("select", { name: "role" }, options(roles.map((role) => [role]), roles.at(-1)))),
+      field("Workers", h("input", { name: "workers", autocomplete: "off" }), "With the role worker: the ids of those whose runs it claims over HTTP, as wkr_resize, wkr_crop."),
       momentField("Expires", "expires_at", { hint: "Empty: never" }),
     ],
-    async submit({ name, role, expires_at: end }) {
-      const { data } = await post("/v1/ava/keys", { name, role, expires_at: typedMoment(end) });
+    async submit({ name, role, workers, expires_at: end }) {
+      const ids = role === WORKER ? { workers: workers.split(/[\s,]+/).filter(Boolean) } : {};
+      const { data } = await post("/v1/ava/keys", { name, role, expires_at: typedMoment(end), ...ids });
       refresh();
       showToken(data);
     },

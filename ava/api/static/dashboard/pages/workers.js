@@ -3,7 +3,7 @@
 import { get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { bytes, number, short, span } from "../format.js";
-import { ask, busyProcesses, button, card, empty, heading, pill, repeat, titles, when, whose } from "../parts.js";
+import { ask, busyProcesses, button, card, empty, field, heading, notify, pill, repeat, titles, when, whose } from "../parts.js";
 import { runButton } from "../trigger.js";
 import { someWorkers } from "../worker_list.js";
 
@@ -29,7 +29,8 @@ export function open(main, { signal }) {
   }));
   none.hidden = true;
   noWorkers.hidden = true;
-  put(main, heading("Workers", h("a", { href: "#/limits" }, "Limits and paused queues")),
+  const create = session.mayWrite ? button("New worker", () => openForm(() => turn())) : null;
+  put(main, heading("Workers", h("a", { href: "#/limits" }, "Limits and paused queues"), create),
     promotions, h("h2", { class: "section" }, "Nodes"), nodes, none,
     h("h2", { class: "section" }, "Definitions"),
     h("div", { class: "table workers", role: "table", "aria-label": "Worker definitions" },
@@ -63,11 +64,30 @@ function showPromotion(element, latest) {
     : ", and no loss was seen. ", `${number(latest.running)} runs were asked for again.`);
 }
 
+/** A worker of the tenant's own, whose runs are claimed over HTTP. */
+function openForm(refresh) {
+  ask({
+    title: "New worker", action: "Create",
+    text: "Its runs are claimed over HTTP by any program that has a key of the role worker for it. Handlers in Python need no form: their nodes register them.",
+    fields: [
+      field("Slug", h("input", { name: "slug", required: true, pattern: "[a-z][a-z0-9_]{0,58}", autocomplete: "off" }), "Its id is wkr_ and this."),
+      field("Name", h("input", { name: "name", maxlength: "200", autocomplete: "off" }), "Empty: the slug."),
+      field("Time-out in seconds", h("input", { name: "timeout", type: "number", min: "1", max: "3600", value: "300", required: true })),
+      field("Retries", h("input", { name: "retries", type: "number", min: "0", max: "25", value: "0", required: true })),
+    ],
+    async submit({ slug, name, timeout, retries }) {
+      await post("/v1/ava/workers", { slug, runtime: "pull", name: name || null, timeout_seconds: Number(timeout), retry: { max: Number(retries) } });
+      notify(`wkr_${slug} is created. Create a key of the role worker for it.`);
+      refresh();
+    },
+  });
+}
+
 /** A number of jobs; at the bound up to which the API counts them, it is a lower bound. */
 const counted = (count) => `${number(count)}${count >= MAX_COUNTED ? " or more" : ""}`;
 
 /** What a worker does at the moment, in a word. */
-export const stateOf = (worker) => (worker.status !== "active" ? worker.status : worker.live ? "live" : "no node");
+export const stateOf = (worker) => (worker.status !== "active" ? worker.status : worker.live ? "live" : worker.runtime === "pull" ? "no claim" : "no node");
 
 function workerRow(worker) {
   const state = pill();

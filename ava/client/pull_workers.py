@@ -1,0 +1,37 @@
+"""Workers whose runs are claimed over HTTP: `client.pull_workers.create(…)`."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from ava.client.calls import Calls
+from ava.client.records import Worker, read
+
+__all__ = ["PullWorkers"]
+
+_WORKERS = "/v1/ava/workers"
+
+
+class PullWorkers:
+    """Calls about these workers. Every method raises the `ApiError` of the response's status.
+
+    `client.workers()` lists them, and `client.change_worker` changes them.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def create(self, slug: str, *, idempotency_key: str | None = None, **fields: Any) -> Worker:
+        """Create a worker, whose id is `wkr_` and the slug.
+
+        `fields`: `name`, `timeout_seconds`, `retry`, `input_schema`, `max_running`, `rate`, `scope`.
+        """
+        body = {"slug": slug, "runtime": "pull", **fields}
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return read(Worker, self._calls.data("POST", _WORKERS, body=body, headers=headers))
+
+    def delete(self, worker_id: str, *, scope: str | None = None) -> None:
+        """Delete a worker. Raises `ApiConflict` while one of its jobs waits or runs."""
+        params = {} if scope is None else {"scope": scope}
+        self._calls.data("DELETE", f"{_WORKERS}/{worker_id}", params=params)
