@@ -21,7 +21,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick model coverage check static lowest limits manifests docs bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick model coverage check static lowest limits manifests typescript docs bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -66,6 +66,10 @@ static: $(INSTALLED) ## Check style, types, scripts, manifests, docs and the law
 
 limits: $(INSTALLED) ## Write the table of docs/reference/limits.md from ava/domain/limits/table.py
 	@$(BIN)/python -m tools.limits
+
+typescript: $(INSTALLED) ## Build and pack clients/typescript; needs npm
+	@$(BIN)/python -m tools.openapi > clients/typescript/openapi.json
+	@cd clients/typescript && npm install --no-audit --no-fund && npm run generate && npm run build && npm pack
 
 docs: $(VENV)/site ## Build the site of docs/ into build/site, to be read from files
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -13,7 +13,8 @@ from ava.errors import ProjectError
 __all__ = ["create"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,57}")
-_TEMPLATES = Path(__file__).with_name("project_files")
+_PYTHON = Path(__file__).with_name("project_files")
+_TYPESCRIPT = Path(__file__).with_name("typescript_files")
 #: The template of each file. `{module}` is the name of the handler module.
 _FILES = {
     "{module}.py": "handlers.py.txt",
@@ -24,10 +25,20 @@ _FILES = {
     ".dockerignore": "dockerignore.txt",
     ".gitignore": "gitignore.txt",
 }
+#: Those of a worker in TypeScript, whose runs are claimed over HTTP.
+_TYPESCRIPT_FILES = {
+    "src/worker.ts": "worker.ts.txt",
+    "package.json": "package.json.txt",
+    "tsconfig.json": "tsconfig.json.txt",
+    "README.md": "README.md.txt",
+    ".gitignore": "gitignore.txt",
+}
 
 
-def create(folder: Path) -> list[Path]:
+def create(folder: Path, *, is_typescript: bool = False) -> list[Path]:
     """Write a new project into `folder`, whose name is the project's. Returns the files, relative to the folder.
+
+    `is_typescript`: a worker in TypeScript, in place of handlers in Python.
 
     Raises `ProjectError` if the name cannot be that of a Python module, if another module has it, or if the folder is
     not empty.
@@ -44,10 +55,11 @@ def create(folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ProjectError(f"{folder} is not empty; choose another name.")
-        for path, template in _FILES.items():
+        templates = _TYPESCRIPT if is_typescript else _PYTHON
+        for path, template in (_TYPESCRIPT_FILES if is_typescript else _FILES).items():
             file = folder / path.format(module=module)
             file.parent.mkdir(exist_ok=True)
-            file.write_text(Template((_TEMPLATES / template).read_text()).substitute(names))
+            file.write_text(Template((templates / template).read_text()).substitute(names))
             created.append(file.relative_to(folder))
     except OSError as problem:
         raise ProjectError(f"{folder} cannot be written: {problem.strerror}.") from problem

@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import requests
 
 from harness.system import System
-
-_SOURCES = Path(__file__).with_name("typescript")
-#: Where npm installs the generator and the compiler: beside the packages of Python, once for each lock file.
-_INSTALLED = Path(sys.prefix) / "typescript"
+from tests import npm
 
 
 @pytest.fixture
 def packages() -> Path:
-    """The folder of the npm packages. Without npm or its registry the test is skipped, and fails with CI set."""
-    if shutil.which("npm") is None:
-        _leave_out("npm is not installed")
-    lock = (_SOURCES / "package-lock.json").read_bytes()
-    kept = _INSTALLED / "package-lock.json"
-    if not kept.exists() or kept.read_bytes() != lock or not (_INSTALLED / "complete").exists():
-        shutil.rmtree(_INSTALLED, ignore_errors=True)
-        _INSTALLED.mkdir()
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(_SOURCES / name, _INSTALLED)
-        done = _run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", folder=_INSTALLED)
-        if done.returncode != 0:
-            _leave_out(f"npm cannot install its packages: {done.stderr[-2_000:]}")
-        (_INSTALLED / "complete").touch()
-    return _INSTALLED
+    return npm.packages()
 
 
 @pytest.mark.timeout(300)
@@ -51,7 +31,7 @@ def test_a_generated_client_compiles_strictly_and_runs_a_whole_flow(
     )
     key = system.post("/v1/ava/keys", json={"name": "flow", "role": "tenant-system-admin"}).json()["data"]["token"]
     for name in ("package.json", "tsconfig.json", "flow.ts"):
-        shutil.copy(_SOURCES / name, tmp_path)
+        shutil.copy(npm.SOURCES / name, tmp_path)
     (tmp_path / "node_modules").symlink_to(packages / "node_modules")
     (tmp_path / "openapi.json").write_bytes(requests.get(f"{system.url}/openapi.json", timeout=30).content)
 
@@ -59,9 +39,9 @@ def test_a_generated_client_compiles_strictly_and_runs_a_whole_flow(
     # As docs/how-to/clients.md says.
     generate = ("openapi-typescript", "openapi.json", "--default-non-nullable=false", "--output", "ava.ts")
     for program, *arguments in (generate, ("tsc", "--project", ".")):
-        done = _run(str(programs / program), *arguments, folder=tmp_path)
+        done = npm.run(str(programs / program), *arguments, folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
-    done = _run("node", "flow.js", folder=tmp_path, environ={"AVA_URL": system.url, "AVA_KEY": key})
+    done = npm.run("node", "flow.js", folder=tmp_path, environ={"AVA_URL": system.url, "AVA_KEY": key})
     assert done.returncode == 0, done.stderr
 
     assert json.loads(done.stdout) == {
@@ -78,21 +58,3 @@ def test_a_generated_client_compiles_strictly_and_runs_a_whole_flow(
         "webhook": ["ava.job.completed", "ava.job.failed"],
         "refused": "resource_not_found",
     }
-
-
-def _leave_out(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def _run(*argv: str, folder: Path, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        argv,
-        cwd=folder,
-        env=os.environ | (environ or {}),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )

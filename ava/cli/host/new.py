@@ -11,11 +11,15 @@ __all__ = ["new"]
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-def new(folder: Path) -> None:
+@click.option("--typescript", is_flag=True, help="A worker in TypeScript, which claims its runs over HTTP.")
+def new(folder: Path, *, typescript: bool) -> None:
     """Create a project with a handler, its tests and a Dockerfile in FOLDER."""
     from ava.local import project
 
-    files = project.create(folder)
+    files = project.create(folder, is_typescript=typescript)
     for file in files:
         click.echo(f"{folder / file}")
+    if typescript:
+        click.echo(f"\nNext: cd {folder} && npm install && npm run build; README.md says how it gets its key")
+        return
     click.echo(f"\nNext: cd {folder} && ava dev {files[0]}\nIts tests: pip install -e '.[dev]' && pytest")

@@ -1,0 +1,50 @@
+/** A call that the API has refused, or that could not reach it. */
+export class AvaError extends Error {
+  override readonly name: string = "AvaError";
+  constructor(
+    message: string,
+    /** The HTTP status; 0 if there was no answer. */
+    readonly status: number,
+    /** The code of the error, as in the API's table of errors. */
+    readonly code: string,
+    /** The id by which the server's log names the request. */
+    readonly requestId: string,
+    /** What is wrong with each field. */
+    readonly fields: Readonly<Record<string, unknown>> = {},
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** Thrown by a handler: the run fails at once, and no attempt follows. */
+export class GiveUp extends Error {
+  override readonly name = "GiveUp";
+}
+
+/** Thrown by a handler: the job starts again after some seconds, and the attempt does not count. */
+export class RetryLater extends Error {
+  override readonly name = "RetryLater";
+  constructor(
+    readonly seconds: number,
+    reason = "",
+  ) {
+    super(reason);
+  }
+}
+
+/** The reason of the `AbortSignal` of a run that is to stop. */
+export class RunStopped extends Error {
+  override readonly name = "RunStopped";
+  constructor(
+    /** Why: `stop` (cancelled, or its time is over by the server), `timeout`, `lost` or `shutdown`. */
+    readonly why: "stop" | "timeout" | "lost" | "shutdown",
+  ) {
+    super(`the run is to stop: ${why}`);
+  }
+}
+
+/** A webhook that is not genuine, or too old. */
+export class WebhookUnverified extends Error {
+  override readonly name = "WebhookUnverified";
+}

@@ -1,0 +1,6 @@
+export { Ava, type Job, type JobInList, type JobQuery, type JobUpdate, type TriggerOptions } from "./client.js";
+export type { CallOptions } from "./calls.js";
+export { AvaError, GiveUp, RetryLater, RunStopped, WebhookUnverified } from "./errors.js";
+export type { components, paths } from "./openapi.js";
+export { verifyWebhook, type WebhookEvent } from "./webhooks.js";
+export type { Env, Handler, RunOptions } from "./worker.js";
