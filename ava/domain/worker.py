@@ -110,6 +110,8 @@ class PullWorkerSpec:
     rate: Rate | None = None
     #: The JSON Schema of the input as JSON text; None if any object is accepted.
     input_schema_json: str | None = None
+    #: Seconds after which its unstarted jobs expire; None if they do not.
+    expires_in: int | None = None
 
     @property
     def input_schema_version(self) -> str | None:

@@ -34,7 +34,7 @@ class WorkerChange:
     #: The fields that are sent, of `status`, `timeout_seconds`, `max_retries`, `max_running` and `rate`; None takes a
     #: setting back.
     fields: Mapping[str, Any] = field(default_factory=dict)
-    #: What changes the worker itself, of one whose runs are pulled: `name` and `input_schema_json`.
+    #: What changes the worker itself, of one whose runs are pulled: `name`, `input_schema_json`, `expires_in`.
     definition: Mapping[str, Any] = field(default_factory=dict)
     #: The entries that are sent; None deletes one. The others stay.
     config: Mapping[str, str | None] = field(default_factory=dict)
@@ -204,6 +204,7 @@ def _change_definition(connection: Connection, worker: Worker, change: WorkerCha
             max_running=worker.limits.max_running,
             rate=worker.limits.rate,
             input_schema_json=worker.input_schema_json,
+            expires_in=worker.expires_in,
         )
         default = PullWorkerSpec(id=worker.id, name=worker.id)
         spec = replace(

@@ -13,6 +13,7 @@ from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import RateText, Scope
 from ava.domain.input_schema import check_schema
 from ava.domain.jobs import pull
+from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.text import storable
 from ava.domain.worker import PullWorkerSpec
 
@@ -104,6 +105,13 @@ class WorkerBody(Strict):
         allow_none=True,
         metadata={"description": "How many of its jobs start in a span of time, such as `100/minute`."},
     )
+    expires_in = WholeNumber(
+        minimum=1,
+        maximum=MAX_SECONDS,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Seconds after which its unstarted jobs expire; null: they do not."},
+    )
     scope = Choice(
         Scope,
         load_default=Scope.TENANT,
@@ -120,6 +128,7 @@ class WorkerBody(Strict):
             max_running=values["max_running"],
             rate=values["rate"],
             input_schema_json=values["input_schema"],
+            expires_in=values["expires_in"],
         )
         return spec, values["scope"] is Scope.PLATFORM
 

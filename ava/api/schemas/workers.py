@@ -133,6 +133,12 @@ class WorkerChangeBody(Strict):
     )
     input_schema = JsonSchema(allow_none=True, metadata=SCHEMA)
     retry = fields.Nested(RetryField(), allow_none=True)
+    expires_in = WholeNumber(
+        minimum=1,
+        maximum=MAX_SECONDS,
+        allow_none=True,
+        metadata={"description": "Likewise: seconds after which its unstarted jobs expire."},
+    )
     scope = Choice(
         Scope,
         load_default=Scope.TENANT,
@@ -148,7 +154,7 @@ class WorkerChangeBody(Strict):
             raise ValidationError("It must name at least one setting.")
         if "retry" in values:
             values["max_retries"] = None if values["retry"] is None else values["retry"]["max"]
-        definition = {"name": "name", "input_schema": "input_schema_json"}
+        definition = {"name": "name", "input_schema": "input_schema_json", "expires_in": "expires_in"}
         return WorkerChange(
             is_of_platform=scope is Scope.PLATFORM,
             definition={target: values[name] for name, target in definition.items() if name in values},

@@ -82,7 +82,7 @@ class PulledRunWatch(Duty):
                 runs = [(run, claim_id) for run, claim_id, is_used in locked if is_used is has_begun]
                 if runs:
                     error = "WorkerLost: the worker was silent"
-                    rescue.rescue_pulled(connection, runs, msg=msg, error=error, is_loss=has_begun)
+                    rescue.rescue_pulled(connection, runs, msg=msg, error=error, has_begun=has_begun)
             pull.mark_lost(connection, [run for run, _, _ in locked])
         return len(locked)
 

@@ -102,7 +102,7 @@ def _requeue(job: JobState) -> JobState:
     return _wait(replace(job, attempt=job.attempt - 1), PERMIT if job.rate_key else None)
 
 
-def _unbegun(job: JobState) -> JobState:
+def not_begun(job: JobState) -> JobState:
     """The handler was not entered in this run."""
     return replace(job, first_run=None) if job.first_run == job.run_no else job
 
@@ -111,7 +111,7 @@ def give_back(job: JobState, run: Run) -> JobState | None:
     """The run was claimed and has not begun."""
     if not owns(job, run):
         return None
-    job = _unbegun(job)
+    job = not_begun(job)
     return _cancelled(job) if job.is_cancel_asked else _requeue(job)
 
 
@@ -134,7 +134,7 @@ def rescue(
 ) -> JobState | None:
     if not job.is_running or job.run_no != run.run_no or job.node != run.node or run.node is None:
         return None
-    return lose(_unbegun(job) if is_unbegun else job, world, error=error, is_loss=is_loss)
+    return lose(not_begun(job) if is_unbegun else job, world, error=error, is_loss=is_loss)
 
 
 def kill(job: JobState, run: Run, *, error: str) -> JobState | None:

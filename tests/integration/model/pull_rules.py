@@ -25,7 +25,7 @@ def claim_pulled(history: History) -> None:
     offered = [
         job
         for job in history.jobs.values()
-        if job.is_published and job.queue == queue and not moves.is_paused(job, history.world)
+        if job.is_published and job.queue == queue and not job.has_expired and not moves.is_paused(job, history.world)
     ]
     if history.world.is_paused_queue(queue):
         offered = []
@@ -79,7 +79,8 @@ def watch_pulled(history: History) -> None:
             wanted = moves.kill(job, run, error="Timeout: exceeded 10 s")
         elif moves.owns(job, run):
             error = "WorkerLost: the worker was silent"
-            wanted = moves.lose(job, history.world, error=error, is_loss=how == "silent")
+            unbegun = moves.not_begun(job) if how == "unused" else job
+            wanted = moves.lose(unbegun, history.world, error=error, is_loss=how == "silent")
         else:
             wanted = None
         if wanted is not None:

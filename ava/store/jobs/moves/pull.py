@@ -25,7 +25,7 @@ from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.claim import CLAIMED_COLUMNS, FIRST_LINES, claimed_job, claims
 from ava.store.jobs.moves.log_lines import OPENING
-from ava.store.jobs.moves.rules import IS_PAUSED, is_paused_queue
+from ava.store.jobs.moves.rules import IS_PAUSED, IS_UNEXPIRED, is_paused_queue
 
 __all__ = [
     "LeasedRun",
@@ -83,7 +83,7 @@ WITH wanted AS (
     CROSS JOIN LATERAL (
         SELECT j.tenant_id, j.id, coalesce(j.input_bytes, {PAYLOAD_BYTES.value}) AS bytes FROM jobs AS j
         WHERE j.queue = p.queue AND j.priority = p.priority AND j.status = 'queued' AND j.waits_for IS NULL
-            AND j.published_at IS NOT NULL AND NOT {IS_PAUSED}
+            AND j.published_at IS NOT NULL AND {IS_UNEXPIRED} AND NOT {IS_PAUSED}
         ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT p.count FOR UPDATE OF j SKIP LOCKED
     ) AS j
     WHERE NOT {is_paused_queue(f"'{QUEUE}'")}

@@ -186,10 +186,11 @@ def end_killed_run(
 
 
 # The rows of the runs in `pulled_runs` are locked before.
-def _rescues_pulled(*, is_loss: str) -> Statement:
+def _rescues_pulled(*, has_begun: bool) -> Statement:
+    is_loss = str(has_begun).lower()
     return Statement(
         _ends(
-            f"""{_lost(is_loss=is_loss)}
+            f"""{_lost(is_loss=is_loss, is_unbegun=str(not has_begun).lower())}
     JOIN unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[])
         AS p (tenant_id, id, run_no, claim_id)
         ON p.tenant_id = j.tenant_id AND p.id = j.id AND p.run_no = j.run_no AND p.claim_id = j.claim_id
@@ -199,16 +200,16 @@ def _rescues_pulled(*, is_loss: str) -> Statement:
     )
 
 
-_RESCUE_SILENT = _rescues_pulled(is_loss="true")
-_RESCUE_UNUSED = _rescues_pulled(is_loss="false")
+_RESCUE_SILENT = _rescues_pulled(has_begun=True)
+_RESCUE_UNUSED = _rescues_pulled(has_begun=False)
 
 
 def rescue_pulled(
-    connection: Connection, runs: Sequence[tuple[RunKey, str]], *, msg: str, error: str, is_loss: bool
+    connection: Connection, runs: Sequence[tuple[RunKey, str]], *, msg: str, error: str, has_begun: bool
 ) -> list[Job]:
     """Return pulled runs, each with the id of its claim, to the queue, or end them. Returns the jobs as they are then.
 
-    `msg` is the log line, `error` the error of a job that fails. A run that had not begun is no loss.
+    `msg` is the log line, `error` the error of a job that fails. Runs whose handlers were not entered are no loss.
     """
     parameters = {
         "tenants": [run.tenant_id for run, _ in runs],
@@ -218,7 +219,7 @@ def rescue_pulled(
         "msg": msg,
         "error": error,
     }
-    statement = _RESCUE_SILENT if is_loss else _RESCUE_UNUSED
+    statement = _RESCUE_SILENT if has_begun else _RESCUE_UNUSED
     return [rows.job(row) for row in connection.exec_driver_sql(statement, parameters)]
 
 
