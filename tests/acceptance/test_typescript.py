@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -127,6 +128,29 @@ def test_the_package_compiles_strictly_runs_a_whole_flow_and_stops_in_order(syst
                 if each is not None:
                     each.kill()
                     each.wait()
+    finally:
+        worker.kill()
+        worker.wait()
+    _check_go(system, project)
+
+
+def _check_go(system: System, project: Path) -> None:
+    """The program in Go of the page compiles, runs a job, and stops in order."""
+    if shutil.which("go") is None:
+        npm.leave_out("go is not installed")
+    (program,) = re.findall(r"```go\n(.*?)```", (ROOT / "docs/how-to/pull_workers.md").read_text(), re.DOTALL)
+    (project / "worker.go").write_text(program)
+    # Without cgo Go compiles without a C compiler.
+    built = npm.run("go", "build", "-o", "worker", "worker.go", folder=project, environ={"CGO_ENABLED": "0"})
+    assert built.returncode == 0, built.stderr
+    environ = os.environ | {"AVA_URL": system.url, "AVA_KEY": _key(system, "worker", workers=["wkr_resize"])}
+    worker = subprocess.Popen(["./worker"], cwd=project, env=environ)
+    try:
+        job = system.trigger("wkr_resize", input={"width": 4})
+        assert system.wait_for(job["id"], "completed")["output"] == {"width": 8}
+        assert "resizes to 4" in system.messages(job["id"])
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
     finally:
         worker.kill()
         worker.wait()

@@ -2,67 +2,32 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from werkzeug.test import TestResponse
 
+from ava.broker.publisher import Publisher
 from ava.dispatcher.duties.pulled_runs import PulledRunWatch
+from ava.dispatcher.feed.window import WindowFeed
 from ava.settings import Settings
-from harness.api import HEADERS, Api, error_of
+from ava.store.fleet import nodes
+from ava.store.fleet.nodes import NodeSpec
+from ava.store.jobs.moves.claim import Claim
+from ava.store.jobs.moves.claim import claim as take
+from harness.api import NODE, Api, error_of
 from harness.polling import wait_until
-
-RUNS = "/v1/ava/runs"
-WORKERS = "/v1/ava/workers"
-JOBS = "/v1/ava/jobs"
-OPERATOR = {"x-platform-role": "platform-admin"}
-OTHER = {"x-tenant-id": "ten_other"}
+from tests.integration.model.broker import Broker
+from tests.pulled import JOBS, OPERATOR, OTHER, RUNS, call, claim, data, heartbeat, make_key, make_worker, show
 
 
 @pytest.fixture
 def api(database_settings: Settings) -> Iterator[Api]:
     with Api.running(database_settings) as api:
         yield api
-
-
-def data(answer: TestResponse, status: int = 200) -> Any:
-    assert answer.status_code == status, answer.text
-    return answer.get_json()["data"]
-
-
-def make_worker(api: Api, slug: str = "resize", *, headers: Any = None, **fields: Any) -> dict[str, Any]:
-    body = {"slug": slug, "runtime": "pull", **fields}
-    found: dict[str, Any] = data(api.post(WORKERS, json=body, headers=headers), 201)
-    return found
-
-
-def make_key(api: Api, *worker_ids: str, headers: Any = None, **fields: Any) -> dict[str, str | None]:
-    body = {"name": "box", "role": "worker", "workers": list(worker_ids or ["wkr_resize"]), **fields}
-    key = data(api.post("/v1/ava/keys", json=body, headers=headers), 201)
-    return dict.fromkeys(HEADERS) | {"authorization": f"Bearer {key['token']}"}
-
-
-def claim(api: Api, key: dict[str, str | None], *worker_ids: str, **fields: Any) -> list[dict[str, Any]]:
-    body = {"workers": list(worker_ids or ["wkr_resize"]), **fields}
-    found: list[dict[str, Any]] = data(api.post(f"{RUNS}/claim", json=body, headers=key))
-    return found
-
-
-def call(api: Api, run: dict[str, Any], name: str, **body: Any) -> TestResponse:
-    return api.post(f"{RUNS}/{run['run']}/{name}", json=body, headers=dict.fromkeys(HEADERS))
-
-
-def heartbeat(api: Api, *runs: dict[str, Any]) -> Any:
-    body = {"runs": [run["run"] for run in runs]}
-    return data(api.post(f"{RUNS}/heartbeat", json=body, headers=dict.fromkeys(HEADERS)))
-
-
-def show(api: Api, job: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = data(api.get(f"{JOBS}/{job['id']}"))
-    return found
 
 
 @pytest.fixture
@@ -208,81 +173,6 @@ def test_after_an_outage_no_run_is_taken_for_silent_at_once(api: Api, key: dict[
     assert [watch.run_once(now) for now in (0.0, 60.0, 62.0)] == [0, 0, 0]
 
 
-def test_a_worker_is_its_tenants_alone_and_its_id_is_free_for_others(api: Api) -> None:
-    made = make_worker(api, name="Resize", input_schema={"type": "object", "required": ["width"]}, rate="10/minute")
-    assert (made["id"], made["runtime"], made["queue"], made["live"]) == ("wkr_resize", "pull", "pull", False)
-    assert (made["name"], made["rate"], made["scope"]) == ("Resize", "10/minute", "tenant")
-    error_of(api.get(f"{WORKERS}/wkr_resize", headers=OTHER), 404, "resource_not_found")
-    error_of(api.post(JOBS, json={"worker_id": "wkr_resize"}, headers=OTHER), 404, "resource_not_found")
-    error_of(api.post(JOBS, json={"worker_id": "wkr_resize"}), 422, "validation_error")
-    error_of(api.post(WORKERS, json={"slug": "resize", "runtime": "pull"}), 409, "resource_conflict")
-    error_of(api.post(WORKERS, json={"slug": "open", "runtime": "pull"}), 409, "resource_conflict")
-    assert make_worker(api, headers=OTHER)["input_schema"] is None
-    listed = {worker["id"] for worker in data(api.get(WORKERS))}
-    assert "wkr_resize" in listed
-    # A handler that is deployed later does not replace it.
-    api.announce("wkr_resize")
-    assert data(api.get(f"{WORKERS}/wkr_resize"))["runtime"] == "pull"
-    assert data(api.get(f"{WORKERS}/wkr_resize", headers={"x-tenant-id": "ten_third"}))["runtime"] == "python"
-
-
-def test_a_worker_is_changed_and_deleted_by_its_owner(api: Api) -> None:
-    make_worker(api)
-    changed = data(
-        api.request(
-            "PATCH", f"{WORKERS}/wkr_resize", json={"timeout_seconds": 20, "max_running": 2, "config": {"A": "b"}}
-        )
-    )
-    assert (changed["timeout_seconds"], changed["max_running"], changed["config"]) == (20, 2, {"A": "b"})
-    error_of(
-        api.request("PATCH", f"{WORKERS}/wkr_resize", json={"secrets": {"TOKEN": "abcd"}}), 422, "validation_error"
-    )
-    job = api.trigger("wkr_resize")
-    error_of(api.request("DELETE", f"{WORKERS}/wkr_resize"), 409, "resource_conflict")
-    api.post(f"{JOBS}/{job['id']}/cancel")
-    assert data(api.request("DELETE", f"{WORKERS}/wkr_resize")) == {"id": "wkr_resize", "deleted": True}
-    error_of(api.get(f"{WORKERS}/wkr_resize"), 404, "resource_not_found")
-    error_of(api.request("DELETE", f"{WORKERS}/wkr_open"), 403, "forbidden")
-    assert show(api, job)["status"] == "cancelled"
-
-
-def test_a_worker_is_made_once_for_an_idempotency_key(api: Api) -> None:
-    body, headers = {"slug": "resize", "runtime": "pull"}, {"idempotency-key": "once"}
-    first = api.post(WORKERS, json=body, headers=headers)
-    again = api.post(WORKERS, json=body, headers=headers)
-    assert (first.status_code, again.status_code, again.headers["Idempotent-Replayed"]) == (201, 201, "true")
-
-
-def test_a_key_of_the_role_worker_may_nothing_else(api: Api, key: dict[str, str | None]) -> None:
-    make_worker(api, "other")
-    for method, path in [("GET", JOBS), ("POST", JOBS), ("GET", WORKERS), ("GET", "/v1/ava/keys"), ("POST", WORKERS)]:
-        error_of(api.request(method, path, headers=key, json={} if method == "POST" else None), 403, "forbidden")
-    error_of(api.get(f"{WORKERS}/wkr_other", headers=key), 403, "forbidden")
-    assert data(api.get(f"{WORKERS}/wkr_resize", headers=key))["live"] is True
-    error_of(api.post(f"{RUNS}/claim", json={"workers": ["wkr_other"]}, headers=key), 403, "forbidden")
-    error_of(api.post(f"{RUNS}/claim", json={"workers": ["wkr_resize"]}), 403, "forbidden")
-    error_of(api.get(JOBS, headers={"x-platform-role": "worker"}), 403, "forbidden")
-
-
-@pytest.mark.parametrize(
-    ("fields", "wrong"),
-    [
-        ({"role": "worker"}, "workers"),
-        ({"role": "worker", "workers": []}, "workers"),
-        ({"role": "worker", "workers": ["wkr_open"]}, "workers"),
-        ({"role": "worker", "workers": ["wkr_none"]}, "workers"),
-        ({"role": "worker", "workers": "wkr_resize"}, "workers"),
-        ({"role": "tenant-user", "workers": ["wkr_resize"]}, "workers"),
-        ({"role": "tenant-user", "scope": "platform"}, "scope"),
-    ],
-)
-def test_a_key_with_wrong_workers_is_refused(api: Api, fields: dict[str, Any], wrong: str) -> None:
-    make_worker(api)
-    answer = api.post("/v1/ava/keys", json={"name": "box", **fields})
-    error_of(answer, 422, "validation_error")
-    assert list(answer.get_json()["error"]["fields"]) == [wrong]
-
-
 def test_a_platforms_worker_is_claimed_by_each_tenants_key_for_itself(api: Api) -> None:
     make_worker(api, scope="platform", headers=OPERATOR)
     mine, theirs = make_key(api), make_key(api, headers=OTHER)
@@ -387,3 +277,41 @@ def test_no_job_is_offered_while_its_worker_is_not_live_or_the_queue_is_paused(
     assert claim(api, key) == []
     api.post("/v1/ava/queues/pull/resume", headers=OPERATOR)
     assert len(claim(api, key)) == 1
+
+
+def test_pulled_jobs_start_in_the_order_in_which_a_node_starts_them(api: Api) -> None:
+    make_worker(api, scope="platform", headers=OPERATOR)
+    key = make_key(api, headers=OPERATOR, scope="platform")
+    claim(api, key)
+    with api.database.connect() as connection:
+        node = NodeSpec(
+            id=NODE, name="n", host="h", pid=1, version="1", queues=["default"], workers=["wkr_open"], processes=1
+        )  # fmt: skip
+        nodes.register(connection, node)
+    chosen = random.Random(1)
+    tenants = [{"x-tenant-id": f"ten_{name}"} for name in "abc"]
+    for number in range(60):
+        headers, priority = chosen.choice(tenants), chosen.randint(1, 10)
+        for worker_id in ("wkr_open", "wkr_resize"):
+            api.trigger(worker_id, headers=headers, priority=priority, input={"number": number})
+    api.execute("UPDATE jobs SET published_at = NULL")
+    broker = Broker()
+    feed = WindowFeed(api.database, cast(Publisher, broker), window=100, node_dead_seconds=3600)
+    by_node, pulled = [], []
+    try:
+        for _ in range(60):
+            feed.run_once(0)
+            message = min(broker.messages, key=lambda each: each.priority)
+            broker.messages.remove(message)
+            with api.database.connect() as connection:
+                wanted = Claim(run=message.runs[0], worker_id="wkr_open", node_id=NODE, claim_id=NODE)
+                job = take(connection, wanted)
+            assert job is not None
+            by_node.append(job.input["number"])
+        for _ in range(60):
+            feed.run_once(0)
+            (run,) = claim(api, key)
+            pulled.append(run["input"]["number"])
+    finally:
+        feed._admission._connections.close()
+    assert pulled == by_node

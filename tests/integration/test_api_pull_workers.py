@@ -1,0 +1,102 @@
+"""Workers of a tenant, whose runs are pulled, and keys of the role worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ava.settings import Settings
+from harness.api import Api, error_of
+from tests.pulled import JOBS, OTHER, RUNS, WORKERS, claim, data, make_key, make_worker, show
+
+
+@pytest.fixture
+def api(database_settings: Settings) -> Iterator[Api]:
+    with Api.running(database_settings) as api:
+        yield api
+
+
+@pytest.fixture
+def key(api: Api) -> dict[str, str | None]:
+    """A key of the role worker, whose worker `wkr_resize` is live."""
+    make_worker(api)
+    key = make_key(api)
+    assert claim(api, key) == []
+    return key
+
+
+def test_a_worker_is_its_tenants_alone_and_its_id_is_free_for_others(api: Api) -> None:
+    made = make_worker(api, name="Resize", input_schema={"type": "object", "required": ["width"]}, rate="10/minute")
+    assert (made["id"], made["runtime"], made["queue"], made["live"]) == ("wkr_resize", "pull", "pull", False)
+    assert (made["name"], made["rate"], made["scope"]) == ("Resize", "10/minute", "tenant")
+    error_of(api.get(f"{WORKERS}/wkr_resize", headers=OTHER), 404, "resource_not_found")
+    error_of(api.post(JOBS, json={"worker_id": "wkr_resize"}, headers=OTHER), 404, "resource_not_found")
+    error_of(api.post(JOBS, json={"worker_id": "wkr_resize"}), 422, "validation_error")
+    error_of(api.post(WORKERS, json={"slug": "resize", "runtime": "pull"}), 409, "resource_conflict")
+    error_of(api.post(WORKERS, json={"slug": "open", "runtime": "pull"}), 409, "resource_conflict")
+    assert make_worker(api, headers=OTHER)["input_schema"] is None
+    listed = {worker["id"] for worker in data(api.get(WORKERS))}
+    assert "wkr_resize" in listed
+    # A handler that is deployed later does not replace it.
+    api.announce("wkr_resize")
+    assert data(api.get(f"{WORKERS}/wkr_resize"))["runtime"] == "pull"
+    assert data(api.get(f"{WORKERS}/wkr_resize", headers={"x-tenant-id": "ten_third"}))["runtime"] == "python"
+
+
+def test_a_worker_is_changed_and_deleted_by_its_owner(api: Api) -> None:
+    make_worker(api)
+    changed = data(
+        api.request(
+            "PATCH", f"{WORKERS}/wkr_resize", json={"timeout_seconds": 20, "max_running": 2, "config": {"A": "b"}}
+        )
+    )
+    assert (changed["timeout_seconds"], changed["max_running"], changed["config"]) == (20, 2, {"A": "b"})
+    error_of(
+        api.request("PATCH", f"{WORKERS}/wkr_resize", json={"secrets": {"TOKEN": "abcd"}}), 422, "validation_error"
+    )
+    job = api.trigger("wkr_resize")
+    error_of(api.request("DELETE", f"{WORKERS}/wkr_resize"), 409, "resource_conflict")
+    api.post(f"{JOBS}/{job['id']}/cancel")
+    assert data(api.request("DELETE", f"{WORKERS}/wkr_resize")) == {"id": "wkr_resize", "deleted": True}
+    error_of(api.get(f"{WORKERS}/wkr_resize"), 404, "resource_not_found")
+    error_of(api.request("DELETE", f"{WORKERS}/wkr_open"), 403, "forbidden")
+    assert show(api, job)["status"] == "cancelled"
+
+
+def test_a_worker_is_made_once_for_an_idempotency_key(api: Api) -> None:
+    body, headers = {"slug": "resize", "runtime": "pull"}, {"idempotency-key": "once"}
+    first = api.post(WORKERS, json=body, headers=headers)
+    again = api.post(WORKERS, json=body, headers=headers)
+    assert (first.status_code, again.status_code, again.headers["Idempotent-Replayed"]) == (201, 201, "true")
+
+
+def test_a_key_of_the_role_worker_may_nothing_else(api: Api, key: dict[str, str | None]) -> None:
+    make_worker(api, "other")
+    for method, path in [("GET", JOBS), ("POST", JOBS), ("GET", WORKERS), ("GET", "/v1/ava/keys"), ("POST", WORKERS)]:
+        error_of(api.request(method, path, headers=key, json={} if method == "POST" else None), 403, "forbidden")
+    error_of(api.get(f"{WORKERS}/wkr_other", headers=key), 403, "forbidden")
+    assert data(api.get(f"{WORKERS}/wkr_resize", headers=key))["live"] is True
+    error_of(api.post(f"{RUNS}/claim", json={"workers": ["wkr_other"]}, headers=key), 403, "forbidden")
+    error_of(api.post(f"{RUNS}/claim", json={"workers": ["wkr_resize"]}), 403, "forbidden")
+    error_of(api.get(JOBS, headers={"x-platform-role": "worker"}), 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"role": "worker"}, "workers"),
+        ({"role": "worker", "workers": []}, "workers"),
+        ({"role": "worker", "workers": ["wkr_open"]}, "workers"),
+        ({"role": "worker", "workers": ["wkr_none"]}, "workers"),
+        ({"role": "worker", "workers": "wkr_resize"}, "workers"),
+        ({"role": "tenant-user", "workers": ["wkr_resize"]}, "workers"),
+        ({"role": "tenant-user", "scope": "platform"}, "scope"),
+    ],
+)
+def test_a_key_with_wrong_workers_is_refused(api: Api, fields: dict[str, Any], wrong: str) -> None:
+    make_worker(api)
+    answer = api.post("/v1/ava/keys", json={"name": "box", **fields})
+    error_of(answer, 422, "validation_error")
+    assert list(answer.get_json()["error"]["fields"]) == [wrong]
