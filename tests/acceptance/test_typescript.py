@@ -118,7 +118,7 @@ def test_the_package_compiles_strictly_runs_a_whole_flow_and_stops_in_order(syst
         # A worker that is killed loses its runs, and another one has them once its silence is noticed.
         killed, other = _start_worker(system, project), None
         try:
-            system.wait_for(job["id"], "running")
+            wait_until(lambda: system.messages(job["id"]).count("waits") == 2, what="the handler runs again")
             killed.kill()
             other = _start_worker(system, project)
             last = "SELECT losses, status FROM jobs ORDER BY id DESC LIMIT 1"
