@@ -26,9 +26,14 @@ __all__ = [
     "DatabaseUnavailable",
     "EncryptionKeyMissing",
     "ErrorGroupNotFound",
+    "EventNotFound",
     "Forbidden",
     "HandlerError",
     "HeaderRefused",
+    "HookNotFound",
+    "HookStateConflict",
+    "HookUnknown",
+    "HooksFull",
     "IdempotencyKeyReused",
     "InvalidFields",
     "InvalidParameters",
@@ -68,10 +73,13 @@ __all__ = [
     "SessionMissing",
     "SessionNested",
     "SettingsError",
+    "SignatureRefused",
     "StartError",
     "StatementFailed",
     "StatementTimeout",
     "StopRequested",
+    "SubscriptionNotFound",
+    "SubscriptionsFull",
     "TenantNotFound",
     "TooMany",
     "Unauthorized",
@@ -327,6 +335,40 @@ class WebhooksFull(RequestError):
     code = ErrorCode.RESOURCE_CONFLICT
 
 
+class HookNotFound(NotFound):
+    """No such hook or delivery; GET /v1/ava/hooks lists the hooks, and deliveries are kept for a time only."""
+
+
+class HookUnknown(NotFound):
+    """No hook has this address; it may have been rotated or deleted."""
+
+
+class HookStateConflict(RequestError):
+    """The hook is disabled; enable it first with PATCH {"enabled": true}."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class HooksFull(RequestError):
+    """The tenant has as many hooks as it may have; delete one first."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class SubscriptionNotFound(NotFound):
+    """No such subscription; GET /v1/ava/subscriptions lists those that exist."""
+
+
+class SubscriptionsFull(RequestError):
+    """The tenant has as many subscriptions as it may have; delete one first."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
+class EventNotFound(NotFound):
+    """No such event, or it is past retention."""
+
+
 class ErrorGroupNotFound(NotFound):
     """No such error; GET /v1/ava/errors lists the groups of failed jobs."""
 
@@ -451,6 +493,10 @@ class SecretUnreadable(AvaError):
 
 
 # Who may call ---------------------------------------------------------------------------------------------------------
+
+
+class SignatureRefused(Unauthorized):
+    """The request's signature or its time is wrong; sign the raw body with the hook's secret."""
 
 
 class SessionEnded(Unauthorized):

@@ -140,6 +140,8 @@ class Settings:
     webhook_look_seconds: float = _setting("AVA_WEBHOOK_LOOK_SECONDS", values.number, 0.5, between=(0.1, 60))
     #: Days that events and their deliveries are kept.
     webhook_retention_days: float = _setting("AVA_WEBHOOK_RETENTION_DAYS", values.number, 7.0, between=(0.001, 36_500))
+    #: Days that the events and the deliveries of hooks are kept, which come in.
+    event_days: float = _setting("AVA_EVENT_DAYS", values.number, 30.0, between=(0.001, 36_500))
     #: How much a sender of webhooks gives way to other processes of its machine; `ava.delivery.cpu_throttle`
     #: says how.
     webhook_niceness: int = _setting("AVA_WEBHOOK_NICENESS", values.whole, 10, between=(0, 19))
@@ -156,6 +158,9 @@ class Settings:
     rate_limit_webhooks: str = _setting("AVA_RATE_LIMIT_WEBHOOKS", values.rate, "")
     #: Likewise claims of an API key, and the calls of one pulled run.
     rate_limit_runs: str = _setting("AVA_RATE_LIMIT_RUNS", values.rate, "")
+    #: Requests to one hook, and of one address to all hooks, in each API process.
+    rate_limit_hook: str = _setting("AVA_RATE_LIMIT_HOOK", values.rate, "600/minute")
+    rate_limit_address: str = _setting("AVA_RATE_LIMIT_ADDRESS", values.rate, "1200/minute")
     #: Queued jobs of one tenant; 0: any number.
     tenant_max_queued: int = _setting("AVA_TENANT_MAX_QUEUED", values.whole, 0, between=(0, 100_000_000))
     #: Bytes that one tenant may store; 0: any number.

@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Flask
 
+from ava.api.gate.hook_gate import HookGate
 from ava.api.gate.shares import make_shares
 from ava.api.http import body, converters, errors, gate, limits, offload, response_hooks, standby_reads, traces
 from ava.api.http.admin import make_admin
@@ -16,8 +17,11 @@ from ava.api.routes import (
     bulk,
     bulk_operations,
     docs,
+    events,
     exports,
     health,
+    hook_calls,
+    hooks,
     job_logs,
     job_runs,
     jobs,
@@ -27,6 +31,7 @@ from ava.api.routes import (
     schedules,
     sessions,
     streams,
+    subscriptions,
     tenants,
     webhooks,
     why,
@@ -46,6 +51,12 @@ from ava.services.api_keys import ApiKeys
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
 from ava.services.claims import Claims
+from ava.services.events.event_jobs import EventJobs
+from ava.services.events.events import Events
+from ava.services.events.hook_deliveries import HookDeliveries
+from ava.services.events.hooks import Hooks
+from ava.services.events.receiving import Receiving
+from ava.services.events.subscriptions import Subscriptions
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
 from ava.services.pulled_runs import PulledRuns
@@ -78,6 +89,10 @@ _BLUEPRINTS = (
     runs.blueprint,
     queues.blueprint,
     webhooks.blueprint,
+    events.blueprint,
+    subscriptions.blueprint,
+    hooks.blueprint,
+    hook_calls.blueprint,
     keys.blueprint,
     sessions.blueprint,
     limits_route.blueprint,
@@ -124,6 +139,9 @@ def _make_context(settings: Settings) -> Context:
     jobs_service = Jobs(database, publisher, control, settings=settings, run_long=offload.run)
     claims = Claims(database, mark=settings.cell)
     jobs_service.on_published = claims.see_offered
+    event_jobs = EventJobs(jobs_service.making, run_long=offload.run)
+    hooks_service = Hooks(database, Sealer(settings.encryption_keys), jobs_service, mark=settings.cell)
+    receiving = Receiving(database, jobs_service, event_jobs, run_long=offload.run)
     return Context(
         settings=settings,
         jobs=jobs_service,
@@ -138,6 +156,12 @@ def _make_context(settings: Settings) -> Context:
             node_dead_seconds=settings.node_dead_seconds,
         ),
         sessions=Sessions(database, settings),
+        events=Events(database, jobs_service, event_jobs),
+        subscriptions=Subscriptions(database, jobs_service),
+        hooks=hooks_service,
+        receiving=receiving,
+        hook_deliveries=HookDeliveries(database, jobs_service, hooks_service, receiving),
+        hook_gate=HookGate(settings),
         readiness=Readiness(database, settings),
         watches=Watches(database),
         api_keys=ApiKeys(database, mark=settings.cell),

@@ -160,7 +160,8 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
     if operation.body is not None:
         described["requestBody"] = {
             "required": not operation.may_be_empty,
-            "content": {"application/json": {"schema": operation.body}},
+            "content": {"application/json": {"schema": operation.body}}
+            | {media: {"schema": {"type": ["object", "array"]}} for media in operation.other_media},
         }
     return described
 
@@ -173,7 +174,13 @@ def _security(rule: Rule, view: Callable[..., Any]) -> list[dict[str, list[str]]
 
 
 def _path_parameter(name: str) -> dict[str, Any]:
-    prefix = {"job_id": "job", "schedule_id": "sch", "operation_id": "op"}.get(name)
+    prefix = {
+        "job_id": "job",
+        "schedule_id": "sch",
+        "operation_id": "op",
+        "hook_id": "hk",
+        "subscription_id": "sub",
+    }.get(name)
     schema = {"type": "string"} if prefix is None else {"type": "string", "pattern": f"^{prefix}_"}
     return {"in": "path", "name": name, "required": True, "schema": schema}
 

@@ -18,6 +18,7 @@ from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
 from ava.dispatcher.duties.dead_nodes import DeadNodes
 from ava.dispatcher.duties.declared_schedules import DeclaredSchedules
 from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.event_jobs import EventFanOut
 from ava.dispatcher.duties.expired_jobs import ExpiredJobs
 from ava.dispatcher.duties.heartbeat_watch import HeartbeatWatch
 from ava.dispatcher.duties.lost_messages import LostMessages
@@ -40,6 +41,7 @@ from ava.domain.limits.table import TENANT_RUNNING_JOBS
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
 from ava.services.bulk_batches import BulkBatches
+from ava.services.events.event_jobs import EventJobs
 from ava.services.jobs import Jobs
 from ava.services.making.make import Making
 from ava.settings import Settings
@@ -185,11 +187,13 @@ def make_duties(
         database, control, making=Making.of(settings), most_urgent=settings.tenant_most_urgent_priority
     )
     operations = BulkOperationBatches(BulkBatches(database, jobs, control))
+    event_jobs = EventFanOut(database, EventJobs(Making.of(settings)))
     probed = {
         Work.DUE_JOBS: due,
         Work.EXPIRED_JOBS: expired,
         Work.SCHEDULES: schedules,
         Work.BULK_OPERATIONS: operations,
+        Work.EVENT_JOBS: event_jobs,
     }
     returning: list[Duty] = [
         due,
@@ -209,6 +213,7 @@ def make_duties(
         expired,
         schedules,
         operations,
+        event_jobs,
         TimeZoneData(database),
         DeclaredSchedules(database, node_dead_seconds=dead_seconds),
         feed,
@@ -223,8 +228,9 @@ def make_duties(
             retention_days=settings.retention_days,
             webhook_retention_days=settings.webhook_retention_days,
             audit_days=settings.audit_days,
+            event_days=settings.event_days,
         ),
-        retention.of_events(database, retention_days=settings.webhook_retention_days),
+        retention.of_events(database, retention_days=settings.webhook_retention_days, event_days=settings.event_days),
         Statistics(database),
         # Without the limit nothing is measured, because a pass reads every row.
         *([StoredBytes(database)] if settings.tenant_max_stored_bytes else []),

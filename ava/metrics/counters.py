@@ -25,6 +25,7 @@ __all__ = [
     "DUTY_CHANGES",
     "DUTY_FAILURES",
     "DUTY_SECONDS",
+    "HOOK_DELIVERIES",
     "HTTP_REQUESTS",
     "HTTP_REQUEST_SECONDS",
     "MESSAGES_DROPPED",
@@ -104,6 +105,13 @@ SCHEDULE_LATENESS_SECONDS = Histogram(
     "ava_schedule_lateness_seconds",
     "Seconds from the time at which a schedule was due to the transaction that made its job.",
     buckets=(0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 15, 60, 600, 3600),
+    registry=_registry,
+)
+
+HOOK_DELIVERIES = Counter(
+    "ava_hook_deliveries",
+    "Requests that hooks have received, by what became of them.",
+    ("verdict",),
     registry=_registry,
 )
 

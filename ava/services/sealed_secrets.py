@@ -1,13 +1,15 @@
-"""The sealed secrets of webhooks and workers: all of them sealed again, and those that no key opens."""
+"""The sealed secrets of webhooks, hooks and workers: all of them sealed again, and those that no key opens."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ava.domain import ids
 from ava.domain.secrets.sealing import Sealer, worker_keys
 from ava.store.engine.database import Connection, Database
+from ava.store.events import hooks
 from ava.store.fleet import worker_settings
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.webhooks import endpoints
@@ -17,7 +19,7 @@ __all__ = ["reseal_all", "unreadable"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Sealed:
-    """The sealed secrets of one webhook, or of one tenant for one worker."""
+    """The sealed secrets of one webhook or hook, or of one tenant for one worker."""
 
     owner: str
     is_of_worker: bool
@@ -30,8 +32,8 @@ class _Sealed:
 def reseal_all(database: Database, keys: Sequence[str]) -> tuple[int, int]:
     """Seal every secret again with the first key, so that older keys can be removed.
 
-    Returns the number of webhooks, and of pairs of a worker and a tenant, whose secrets were sealed again. Raises
-    `SecretUnreadable` if a secret was sealed with a key that is no longer set.
+    Returns the number of webhooks and hooks, and of pairs of a worker and a tenant, whose secrets were sealed again.
+    Raises `SecretUnreadable` if a secret was sealed with a key that is no longer set.
     """
     webhooks = of_workers = 0
     with database.connect() as connection:
@@ -68,6 +70,27 @@ def _all_sealed(connection: Connection, keys: Sequence[str]) -> Iterator[_Sealed
             secrets={"secret": secret} if previous is None else {"secret": secret, "previous_secret": previous},
             replace=replace_webhook,
         )
+    for tenant_id, uuid, secrets_json in hooks.sealed_secrets(connection):
+        entries = json.loads(secrets_json)
+
+        def replace_hook(
+            new: Mapping[str, str],
+            tenant_id: str = tenant_id,
+            uuid: str = uuid,
+            old: str = secrets_json,
+            entries: list[dict[str, str]] = entries,
+        ) -> bool:
+            sealed = [{**each, "sealed": new[str(position)]} for position, each in enumerate(entries)]
+            return hooks.reseal(connection, tenant_id=tenant_id, uuid=uuid, old=old, new=json.dumps(sealed))
+
+        if entries:
+            yield _Sealed(
+                owner=ids.encode("hk", uuid),
+                is_of_worker=False,
+                sealer=of_webhooks.of_tenant(tenant_id),
+                secrets={str(position): each["sealed"] for position, each in enumerate(entries)},
+                replace=replace_hook,
+            )
     for worker_id, tenant_id, secrets in worker_settings.sealed_secrets(connection):
 
         def replace_worker(

@@ -29,7 +29,7 @@ __all__ = [
 
 LOGS = "job_logs"
 #: Deliveries come before their events, whose partitions stay as long as there are deliveries of them.
-TABLES = (LOGS, "webhook_deliveries", "webhook_events", "audit")
+TABLES = (LOGS, "webhook_deliveries", "webhook_events", "hook_deliveries", "events", "audit")
 
 
 def is_given(column: str) -> str:

@@ -7,6 +7,7 @@ from enum import Enum
 
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.events import events
 from ava.store.jobs import bulk_operations
 from ava.store.jobs.moves import expire, park
 from ava.store.schedules import due
@@ -21,6 +22,7 @@ class Work(Enum):
     EXPIRED_JOBS = expire.ARE_EXPIRED
     SCHEDULES = due.ARE_DUE
     BULK_OPERATIONS = bulk_operations.IS_DUE
+    EVENT_JOBS = events.ARE_UNFINISHED
 
 
 # Planned anew before a table that was empty has grown by much.

@@ -719,6 +719,151 @@ CREATE TRIGGER note_event_of_move AFTER UPDATE OF status ON jobs FOR EACH ROW
     WHEN (OLD.status <> NEW.status) EXECUTE FUNCTION ava_note_event();
 
 
+-- Events in -----------------------------------------------------------------------------------------------------------
+
+-- Which events make which jobs.
+CREATE TABLE subscriptions (
+    tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
+    event_type text NOT NULL,
+    worker_id text NOT NULL,
+    name text,
+    match json,
+    input json,
+    priority smallint NOT NULL CHECK (priority BETWEEN 1 AND 10),
+    enabled boolean NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant_id, id)
+) WITH (fillfactor = 85);
+
+-- Ascends with each change of a tenant's subscriptions, so that a process knows whether those that it has read are
+-- still the present ones. A tenant without subscriptions has no row.
+CREATE TABLE subscription_versions (
+    tenant_id text PRIMARY KEY,
+    version bigint NOT NULL
+) WITH (fillfactor = 50);
+
+-- The addresses to which providers send. As in `api_keys`, the lookup part of a token finds the row, and the secret part
+-- is here as a hash; a token that was replaced may be valid for a while.
+CREATE TABLE hooks (
+    tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
+    name text NOT NULL,
+    provider text NOT NULL,
+    -- The verifier of a `custom` hook.
+    verifier json,
+    -- The sealed secrets, the newest first: `{"sealed", "until"}`.
+    secrets json NOT NULL DEFAULT '[]',
+    worker_id text,
+    event_type text,
+    match json,
+    input json,
+    priority smallint NOT NULL CHECK (priority BETWEEN 1 AND 10),
+    dedupe text NOT NULL CHECK (dedupe IN ('id', 'body', 'both', 'none')),
+    tolerance_seconds integer NOT NULL CHECK (tolerance_seconds > 0),
+    enabled boolean NOT NULL,
+    lookup text NOT NULL UNIQUE,
+    hash bytea NOT NULL,
+    previous_lookup text UNIQUE,
+    previous_hash bytea,
+    previous_until timestamptz,
+    created_by text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant_id, id),
+    CONSTRAINT job_or_event CHECK (worker_id IS NULL OR event_type IS NULL),
+    CONSTRAINT input_is_of_a_job CHECK (input IS NULL OR worker_id IS NOT NULL),
+    CONSTRAINT previous_token_for_a_time
+        CHECK ((previous_lookup IS NULL) = (previous_until IS NULL)
+            AND (previous_lookup IS NULL) = (previous_hash IS NULL))
+) WITH (fillfactor = 85);
+
+-- By what an event or a delivery is known again: a digest of its id or its body, the hook that it came by (the nil UUID
+-- for an event that was posted), and the first event or delivery that had it.
+CREATE TABLE received_keys (
+    tenant_id text NOT NULL,
+    hook_id uuid NOT NULL,
+    digest bytea NOT NULL,
+    first_id uuid NOT NULL,
+    until timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, hook_id, digest)
+);
+CREATE INDEX received_keys_old ON received_keys (until);
+
+-- Events that clients have posted, or that came by hooks. `fanned_out_to` is the last subscription whose job is made
+-- while others are still to be made; null for nearly every event.
+CREATE TABLE events (
+    tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
+    type text NOT NULL,
+    source text NOT NULL,
+    source_id text,
+    subject text,
+    time timestamptz,
+    data json NOT NULL,
+    extensions json NOT NULL,
+    headers json,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    hook_id uuid,
+    delivery_id uuid,
+    job_ids uuid[] NOT NULL DEFAULT '{}',
+    -- The subscriptions whose jobs could not be made: `{"subscription_id", "reason"}`.
+    refused json NOT NULL DEFAULT '[]',
+    -- The jobs that were still to be made when it was stored.
+    more integer NOT NULL DEFAULT 0,
+    fanned_out_to uuid,
+    traceparent text
+        CONSTRAINT events_traceparent_form CHECK (traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'),
+    PRIMARY KEY (tenant_id, id)
+) PARTITION BY RANGE (id);
+-- A tenant's events of a type, or of a source, in the order in which they were created.
+CREATE INDEX events_by_type ON events (tenant_id, type, id);
+CREATE INDEX events_by_source ON events (tenant_id, source, id);
+-- Across tenants: the fan-out, retention and the measure of what is stored.
+CREATE INDEX events_by_id ON events (id);
+-- Tenants take turns in the fan-out.
+CREATE INDEX events_unfinished ON events (tenant_id, id) WHERE fanned_out_to IS NOT NULL;
+
+CREATE TABLE events_rest PARTITION OF events DEFAULT WITH (
+    autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);
+
+-- The requests that hooks have received, the refused ones as well. No foreign keys, as in `webhook_deliveries`.
+CREATE TABLE hook_deliveries (
+    tenant_id text NOT NULL,
+    id uuid NOT NULL DEFAULT ava_uuid7(),
+    hook_id uuid NOT NULL,
+    verdict text NOT NULL CHECK (verdict IN ('accepted', 'duplicate', 'refused')),
+    status smallint NOT NULL,
+    reason text,
+    event_id uuid,
+    event_type text,
+    source_id text,
+    job_ids uuid[] NOT NULL DEFAULT '{}',
+    duplicate_of uuid,
+    replay_of uuid,
+    address text NOT NULL,
+    headers json NOT NULL,
+    -- The parameters of the address, and the raw bytes of the body.
+    query json NOT NULL DEFAULT '{}',
+    body bytea,
+    body_bytes integer NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, id),
+    CONSTRAINT first_exactly_of_a_duplicate CHECK ((verdict = 'duplicate') = (duplicate_of IS NOT NULL)),
+    CONSTRAINT reason_exactly_when_refused CHECK ((verdict = 'refused') = (reason IS NOT NULL))
+) PARTITION BY RANGE (id);
+CREATE INDEX hook_deliveries_listed ON hook_deliveries (tenant_id, hook_id, id);
+CREATE INDEX hook_deliveries_by_verdict ON hook_deliveries (tenant_id, hook_id, verdict, id);
+CREATE INDEX hook_deliveries_by_id ON hook_deliveries (id);
+
+CREATE TABLE hook_deliveries_rest PARTITION OF hook_deliveries DEFAULT WITH (
+    autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);
+
+
 -- Counts of ended jobs ------------------------------------------------------------------------------------------------
 
 -- How far ends are counted (`ava.store.reports.ended`): up to the number `counted_to`. The mark is the number up to
@@ -950,7 +1095,7 @@ CREATE TABLE audit_rest PARTITION OF audit DEFAULT;
 
 -- Partitions ----------------------------------------------------------------------------------------------------------
 
--- Four tables are partitioned by range of a UUIDv7, thus by time. `<table>_first` takes the ids until about a week
+-- Six tables are partitioned by range of a UUIDv7, thus by time. `<table>_first` takes the ids until about a week
 -- after the database was created, `<table>_rest` those for which there is no partition. The dispatcher adds and drops
 -- the others, each of one or several days, by the functions below.
 
@@ -984,7 +1129,7 @@ DECLARE
     has_rows boolean;
     added integer := 0;
 BEGIN
-    IF of_table NOT IN ('audit', 'job_logs', 'webhook_deliveries', 'webhook_events') THEN
+    IF of_table NOT IN ('audit', 'events', 'hook_deliveries', 'job_logs', 'webhook_deliveries', 'webhook_events') THEN
         RAISE EXCEPTION 'no partitions of % are created', of_table;
     END IF;
     SELECT ' WITH (' || array_to_string(reloptions, ', ') || ')' INTO options FROM pg_class
@@ -1020,7 +1165,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '100ms' AS $$
 DECLARE
     part record;
 BEGIN
-    IF of_table NOT IN ('audit', 'webhook_deliveries', 'webhook_events') THEN
+    IF of_table NOT IN ('audit', 'events', 'hook_deliveries', 'webhook_deliveries', 'webhook_events') THEN
         RAISE EXCEPTION 'no partition of % is dropped', of_table;
     END IF;
     FOR part IN SELECT relname AS name FROM pg_class WHERE relkind = 'r' AND NOT relispartition
@@ -1100,7 +1245,8 @@ DECLARE
     of_table text;
     options text;
 BEGIN
-    FOREACH of_table IN ARRAY ARRAY['audit', 'job_logs', 'webhook_deliveries', 'webhook_events'] LOOP
+    FOREACH of_table IN ARRAY
+        ARRAY['audit', 'events', 'hook_deliveries', 'job_logs', 'webhook_deliveries', 'webhook_events'] LOOP
         SELECT ' WITH (' || array_to_string(reloptions, ', ') || ')' INTO options FROM pg_class
         WHERE oid = to_regclass(of_table || '_rest');
         EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (MINVALUE) TO (%s)',

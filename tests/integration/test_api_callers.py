@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from harness.api import Api, error_of
+from tests.integration.events_in_scope import EVENTS_IN, EVENTS_IN_BODIES, INBOUND, SUBSCRIPTIONS
 
 JOBS = "/v1/ava/jobs"
 OPERATIONS = "/v1/ava/operations"
@@ -257,6 +258,7 @@ SCOPE = {
     ("DELETE", SESSION): _has_no_session,
     ("DELETE", "/v1/ava/sessions"): _ends_nothing,
     ("POST", f"{SESSION}/links"): _made_a_link_of_its_own,
+    **EVENTS_IN,
     ("POST", HOOKS): _made_a_hook_of_its_own,
     ("GET", HOOKS): _sees_nothing,
     ("GET", HOOK): _is_404,
@@ -287,6 +289,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "secret": "their-own-secret",
     },
     ("PATCH", HOOK): {"enabled": False},
+    **EVENTS_IN_BODIES,
     ("POST", f"{HOOK}/deliveries/redeliver"): {"since": "2025-01-01T00:00:00Z"},
 }
 #: Routes that belong to no tenant and are open to all.
@@ -298,6 +301,8 @@ OPEN = {
     "/metrics",
     # Its body names runs by their tokens.
     f"{RUNS}/heartbeat",
+    # Its token says whose it is.
+    "/v1/hooks/<token>",
 }
 
 
@@ -320,10 +325,15 @@ def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: 
     key = api.post(KEYS, json={"name": "mine", "role": "tenant-user"}).get_json()["data"]
     past = {"filter": {"created_before": "2000-01-01T00:00:00Z"}}
     operation = api.post(f"{JOBS}/cancel", json=past).get_json()["data"]
+    inbound = api.post(INBOUND, json={"name": "mine", "provider": "none"}).get_json()["data"]
+    subscribed = {"event_type": "order.paid", "worker_id": "wkr_open"}
+    subscription = api.post(SUBSCRIPTIONS, json=subscribed).get_json()["data"]
     before = api.execute("SELECT j.* FROM jobs AS j WHERE tenant_id = 'ten_test'")
     response = api.request(
         method,
-        _fill(path, job["id"], "wkr_mine", hook_id, schedule["id"], key["id"], operation["id"]),
+        _fill(path, job["id"], "wkr_mine", hook_id, schedule["id"], key["id"], operation["id"])
+        .replace("<hook:hook_id>", inbound["id"])
+        .replace("<subscription:subscription_id>", subscription["id"]),
         headers=OTHER,
         json=BODIES.get((method, path), {}) if method in ("POST", "PATCH") else None,
     )
@@ -333,6 +343,10 @@ def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: 
     assert hook_id not in response.text
     assert schedule["id"] not in response.text
     assert key["id"] not in response.text
+    assert inbound["id"] not in response.text
+    assert subscription["id"] not in response.text
+    assert api.get(f"{INBOUND}/{inbound['id']}").status_code == 200
+    assert api.get(f"{SUBSCRIPTIONS}/{subscription['id']}").get_json()["data"] == subscription
     assert [found["id"] for found in api.get(KEYS).get_json()["data"]] == [key["id"]]
     assert api.get(f"{SCHEDULES}/{schedule['id']}").get_json()["data"] == schedule
     assert api.get(f"{HOOKS}/{hook_id}").get_json()["data"] == hook.get_json()["data"]
@@ -357,7 +371,7 @@ def _operations(api: Api) -> list[tuple[str, str, bool]]:
     found = []
     for rule in api.app.url_map.iter_rules():
         operation = getattr(api.app.view_functions[rule.endpoint], "operation", None)
-        if operation is not None:
+        if operation is not None and rule.rule not in OPEN:
             found += [
                 (method, rule.rule, operation.is_write)
                 for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
@@ -377,5 +391,6 @@ def _fill(
     filled = path.replace("<key_id>", key_id).replace("<operation_id>", operation_id)
     filled = filled.replace("<job:job_id>", job_id).replace("<worker_id>", worker_id)
     filled = filled.replace("<schedule:schedule_id>", schedule_id).replace("<queue:queue>", "default")
-    filled = filled.replace("<tenant:tenant_id>", "ten_test")
+    filled = filled.replace("<tenant:tenant_id>", "ten_test").replace("<event_id>", "evt_x")
+    filled = filled.replace("<hook:hook_id>", "hk_x").replace("<subscription:subscription_id>", "sub_x")
     return filled.replace("<webhook_id>", webhook_id).replace("<delivery_id>", "evt_01h455vb4pex5vsknk084sn02q")

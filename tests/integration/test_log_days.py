@@ -23,7 +23,7 @@ def stored(database_settings: Settings) -> Iterator[Backlog]:
 
 
 def _duty(stored: Backlog) -> Partitions:
-    return Partitions(stored.database, retention_days=30, webhook_retention_days=7, audit_days=90)
+    return Partitions(stored.database, retention_days=30, webhook_retention_days=7, audit_days=90, event_days=30)
 
 
 def _names(stored: Backlog) -> list[str]:

@@ -12,11 +12,12 @@ import pytest
 from ava.dispatcher.duties.partitions import Partitions
 from ava.settings import Settings
 from ava.store import partitions
+from ava.store.events import old_rows
 from ava.store.reports import audit
 from ava.store.webhooks import endpoint_leases, events, fan_out, set_aside
 from tests.backlog import Backlog, open_backlog
 
-_TABLES = ("webhook_events", "webhook_deliveries", "audit")
+_TABLES = ("webhook_events", "webhook_deliveries", "hook_deliveries", "events", "audit")
 _ENDPOINT = "01890000-0000-7000-8000-00000000000e"
 #: An event, a delivery and an entry of the audit trail whose ids are of a moment.
 _INSERTS = {
@@ -24,6 +25,12 @@ _INSERTS = {
     " SELECT {id}, 'ten_a', 'ava.job.queued', 1, now() FROM generate_series(1, {count}) AS i",
     "webhook_deliveries": "INSERT INTO webhook_deliveries (tenant_id, id, endpoint_id, event_id, event_type, n)"
     f" SELECT 'ten_a', {{id}}, '{_ENDPOINT}', {{event}}, 'ava.job.queued', i FROM generate_series(1, {{count}}) AS i",
+    "events": "INSERT INTO events (id, tenant_id, type, source, data, extensions)"
+    " SELECT {id}, 'ten_a', 't', '/', 'null', '{{}}' FROM generate_series(1, {count}) AS i",
+    "hook_deliveries": "INSERT INTO hook_deliveries"
+    " (id, tenant_id, hook_id, verdict, status, address, headers, body_bytes)"
+    f" SELECT {{id}}, 'ten_a', '{_ENDPOINT}', 'accepted', 202, 'x', '{{{{}}}}', 0"
+    " FROM generate_series(1, {count}) AS i",
     "audit": "INSERT INTO audit (id, tenant_id, user_id, role, action, status, address, request_id)"
     " SELECT {id}, 'ten_a', 'usr_a', 'r', 'a', 200, 'x', 'x' FROM generate_series(1, {count}) AS i",
 }
@@ -74,13 +81,16 @@ def _names(stored: Backlog, table: str) -> list[str]:
 
 
 def _duty(stored: Backlog) -> Partitions:
-    return Partitions(stored.database, retention_days=30, webhook_retention_days=7, audit_days=7)
+    return Partitions(stored.database, retention_days=30, webhook_retention_days=7, audit_days=7, event_days=7)
 
 
 def _delete_old(stored: Backlog, *, days: float = 7) -> int:
     with stored.database.connect() as connection:
-        return events.delete_old(connection, retention_days=days, limit=1_000) + audit.delete_old(
-            connection, kept_days=days, limit=1_000
+        return (
+            events.delete_old(connection, retention_days=days, limit=1_000)
+            + audit.delete_old(connection, kept_days=days, limit=1_000)
+            + old_rows.delete_old(connection, "events", kept_days=days, limit=1_000)
+            + old_rows.delete_old(connection, "hook_deliveries", kept_days=days, limit=1_000)
         )
 
 
@@ -153,7 +163,7 @@ def test_rows_of_the_first_partition_and_of_the_rest_are_deleted_when_they_are_o
     for table in _TABLES:
         _insert(stored, table, days_ago=7.5, count=3)
         _insert(stored, table, days_ago=5.5, count=2)
-    assert _delete_old(stored) == 9
+    assert _delete_old(stored) == 15
     for table in _TABLES:
         assert _count(stored, table) == 2
         stored.run(f"DELETE FROM {table}")
@@ -161,9 +171,9 @@ def test_rows_of_the_first_partition_and_of_the_rest_are_deleted_when_they_are_o
         _insert(stored, table, days_ago=7.5, count=4)
         _insert(stored, table, days_ago=39.5, count=4)
         assert _count(stored, f"{table}_rest") == 4
-    assert _delete_old(stored) == 12, "those of the partition of a day are dropped with it"
+    assert _delete_old(stored) == 20, "those of the partition of a day are dropped with it"
     # Rows that are kept for less than a day do not wait for that.
-    assert _delete_old(stored, days=0.5) == 12
+    assert _delete_old(stored, days=0.5) == 20
 
 
 def test_functions_of_the_owner_touch_no_other_table(stored: Backlog) -> None:

@@ -130,7 +130,7 @@ def test_an_upgrade_by_the_owner_gives_the_processes_rows_and_nothing_else(datab
         cursor.execute("SELECT ava_add_partitions('job_logs', 12, 1) + ava_drop_log_days(30, 10)")
         # One more if midnight has come since the server's database was migrated.
         assert cursor.fetchone() in {(4,), (5,)}
-        for table in ("audit", "webhook_deliveries", "webhook_events"):
+        for table in ("audit", "events", "hook_deliveries", "webhook_deliveries", "webhook_events"):
             cursor.execute("SELECT ava_add_partitions(%s, 12, 1) + ava_drop_partition(%s, 90)", (table, table))
             assert cursor.fetchone() in {(4,), (5,)}
         cursor.execute("INSERT INTO webhook_events (tenant_id, type, sequence) VALUES ('ten_a', 'x', 1) RETURNING n")

@@ -45,6 +45,9 @@ _ACROSS = {
         jobs.moves.park.what_returns jobs.moves.pull.missed
         jobs.bulk_operations.claim_due schedules.due.are_due schedules.time_zones.claim_outdated""",
     "retention deletes what is old": """
+        events.old_rows.delete_events events.old_rows.delete_first_events events.old_rows.delete_events_of_rest
+        events.old_rows.delete_deliveries events.old_rows.delete_first_deliveries
+        events.old_rows.delete_deliveries_of_rest
         access.sessions.delete_expired errors.counting.delete_old_groups errors.counting.delete_old_days
         jobs.bulk_operations.delete_old jobs.moves.debounce.delete_old jobs.old_jobs.days_kept jobs.old_jobs.look
         reports.analytics.delete_old reports.audit.delete reports.audit.delete_first reports.audit.delete_of_rest
@@ -58,14 +61,16 @@ _ACROSS = {
         reports.tenant_waits.read webhooks.set_aside.count""",
     "senders lease endpoints of any tenant": """
         webhooks.endpoint_leases.deregister webhooks.endpoint_leases.find_work webhooks.endpoint_leases.acquire""",
-    "a token says of which tenant its caller is": "access.api_keys.find jobs.moves.pull.tenant_of",
+    "a token says of which tenant its caller is": """
+        access.api_keys.find events.hooks.find jobs.moves.pull.tenant_of""",
     "what is set of tenants and workers is read as a whole": """
         fleet.tenants.rules_version fleet.tenants.turn_rules fleet.workers.announce
         fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since
         schedules.declared.existing""",
     "a worker has its own tenants in a column, which is compared": "reports.worker_limits.read",
     "an operator's command acts on the whole installation": """
-        fleet.worker_settings.sealed webhooks.endpoints.sealed_secrets webhooks.set_aside.newest""",
+        events.hooks.sealed_secrets fleet.worker_settings.sealed webhooks.endpoints.sealed_secrets
+        webhooks.set_aside.newest""",
 }
 _REASONS = {name: reason for reason, names in _ACROSS.items() for name in names.split()}
 

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from flask import request
 
 from ava.api.http.context import context
 
-__all__ = ["docs_url"]
+__all__ = ["client_address", "docs_url", "public_url"]
 
+#: Bits of a network of IPv6 that one client has.
+_CLIENT_BITS = 64
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:\d{1,5})?")
+
+
+def client_address() -> str:
+    """Returns the address from which a request comes; of IPv6 the network of 64 bits, because one client has all of it.
+
+    Of a peer in AVA_FORWARDED_ALLOW_IPS it is the last address in X-Forwarded-For, which that peer has added.
+    """
+    peer = request.remote_addr or ""
+    trusted = context().settings.forwarded_allow_ips
+    if peer in trusted or "*" in trusted:
+        peer = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or peer
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return peer[:_CLIENT_BITS]
+    if address.version == 4:
+        return str(address)
+    return str(ipaddress.ip_network((address, _CLIENT_BITS), strict=False))
+
+
+def public_url() -> str:
+    """Returns the address of this API without a path: AVA_PUBLIC_URL, else the one that the request names."""
+    settings = context().settings
+    return settings.public_url or f"{request.scheme}://{request.headers.get('Host', '')}"
 
 
 def docs_url() -> str:

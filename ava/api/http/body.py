@@ -19,7 +19,17 @@ from ava.domain.json_text import MAX_LEVELS, size_of
 from ava.domain.limits.table import Limit
 from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge, TooMany
 
-__all__ = ["DEEPEST", "decode", "is_empty", "outside_loop", "parse", "pieces_of_json", "release", "size_of"]
+__all__ = [
+    "DEEPEST",
+    "decode",
+    "is_empty",
+    "outside_loop",
+    "parse",
+    "pieces_of_json",
+    "raw_bytes",
+    "release",
+    "size_of",
+]
 
 Result = TypeVar("Result")
 
@@ -47,6 +57,16 @@ def pieces_of_json(limit: Limit) -> list[bytes]:
     if is_empty():
         raise BadRequest("The body is empty; send a JSON object.")
     _check_media_type()
+    return _pieces(limit, checks=True)
+
+
+def raw_bytes(limit: Limit) -> bytes:
+    """Returns a body of any kind. Raises `PayloadTooLarge`, `BadRequest` or `TooMany`."""
+    return b"" if is_empty() else b"".join(_pieces(limit, checks=False))
+
+
+def _pieces(limit: Limit, *, checks: bool) -> list[bytes]:
+    """Returns a body in pieces. `checks`: the structure of a large one is checked while it is read."""
     length = request.content_length
     if (length or 0) > limit.value:
         raise _too_large(limit)
@@ -54,19 +74,20 @@ def pieces_of_json(limit: Limit) -> list[bytes]:
     pieces = _read(offload.LARGE_BYTES if length is not None else offload.LARGE_BYTES + 1)
     if (length or size_of(pieces)) > offload.LARGE_BYTES:
         _reserve(length or limit.value)
-        return _read_large(pieces, limit)
+        return _read_large(pieces, limit, checks=checks)
     if size_of(pieces) > limit.value:
         raise _too_large(limit)
     return pieces
 
 
-def _read_large(pieces: list[bytes], limit: Limit) -> list[bytes]:
+def _read_large(pieces: list[bytes], limit: Limit, *, checks: bool) -> list[bytes]:
     """Check the first pieces of a large body, and read and check the rest."""
     structure, unchecked, size = json_text.Structure(), pieces, size_of(pieces)
     while unchecked:
         if size > limit.value:
             raise _too_large(limit)
-        outside_loop(partial(structure.add, unchecked))
+        if checks:
+            outside_loop(partial(structure.add, unchecked))
         unchecked = _read(min(_CHECKED_BYTES, limit.value + 1 - size))
         pieces, size = [*pieces, *unchecked], size + size_of(unchecked)
     return pieces

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flask import current_app, g, has_request_context
 
+from ava.api.gate.hook_gate import HookGate
 from ava.api.gate.shares import Shares
 from ava.api.http.admin import Admin
 from ava.broker.publisher import Publisher
@@ -14,6 +15,11 @@ from ava.health.readiness import Readiness
 from ava.services.api_keys import ApiKeys
 from ava.services.bulk_operations import BulkOperations
 from ava.services.claims import Claims
+from ava.services.events.events import Events
+from ava.services.events.hook_deliveries import HookDeliveries
+from ava.services.events.hooks import Hooks
+from ava.services.events.receiving import Receiving
+from ava.services.events.subscriptions import Subscriptions
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
 from ava.services.pulled_runs import PulledRuns
@@ -51,6 +57,12 @@ class Context:
     api_keys: ApiKeys
     claims: Claims
     runs: PulledRuns
+    events: Events
+    subscriptions: Subscriptions
+    hooks: Hooks
+    receiving: Receiving
+    hook_deliveries: HookDeliveries
+    hook_gate: HookGate
     admin: Admin
     limits: TenantLimits
     replication: Replication

@@ -20,6 +20,18 @@ class _ScheduleIds(BaseConverter):
     regex = r"sch_[0-9a-z_]{1,60}"
 
 
+class _HookIds(BaseConverter):
+    """A hook's id or something of its form."""
+
+    regex = r"hk_[0-9a-z_]{1,60}"
+
+
+class _SubscriptionIds(BaseConverter):
+    """A subscription's id or something of its form. `/subscriptions/test` does not match."""
+
+    regex = r"sub_[0-9a-z_]{1,60}"
+
+
 class _TenantIds(BaseConverter):
     """A tenant's id or something of its form."""
 
@@ -36,5 +48,7 @@ def install(app: Flask) -> None:
     """Register the converters; to be called before the routes that use them are registered."""
     app.url_map.converters["job"] = _JobIds
     app.url_map.converters["schedule"] = _ScheduleIds
+    app.url_map.converters["hook"] = _HookIds
+    app.url_map.converters["subscription"] = _SubscriptionIds
     app.url_map.converters["tenant"] = _TenantIds
     app.url_map.converters["queue"] = _QueueNames

@@ -20,7 +20,7 @@ from ava.domain import ids
 if TYPE_CHECKING:
     from ava.api.gate.request_gate import RequestGate
 
-__all__ = ["install", "part_by_part", "suspended"]
+__all__ = ["install", "part_by_part", "suspended", "take_turn"]
 
 _EXTENSION = "ava_request_gate"
 #: Where the WSGI environment of a request holds its turn.
@@ -37,7 +37,7 @@ def install(app: Flask, secrets: Iterable[str]) -> None:
 
     app.extensions[_EXTENSION] = gate = RequestGate()
     app.wsgi_app = _GateMiddleware(app.wsgi_app, gate, tuple(secrets))  # type: ignore[method-assign]
-    app.before_request(_begin)
+    app.before_request(take_turn)
 
 
 class _GateMiddleware:
@@ -84,9 +84,11 @@ class _Turn:
         return tenant_id
 
 
-def _begin() -> None:
-    if (tenant_id := tenant_of_request()) is not None:
-        request.environ[_TURN].begin(tenant_id)
+def take_turn() -> None:
+    """Take the turn of a request whose tenant is known by now."""
+    turn: _Turn | None = request.environ.get(_TURN)
+    if turn is not None and (tenant_id := tenant_of_request()) is not None:
+        turn.begin(tenant_id)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from ava.domain.limits import table as limits
 from ava.domain.limits.table import Limit
 from ava.errors import Forbidden, OperatorsOnly
 
-__all__ = ["Operation", "find_operation", "operation"]
+__all__ = ["Operation", "described", "find_operation", "operation"]
 
 View = Callable[..., Response]
 
@@ -40,6 +40,10 @@ class Operation:
     body_as: str = "body"
     #: Whether the route may be called without a body.
     may_be_empty: bool = False
+    #: Reads a body of another media type; returns None if the request has none of these.
+    other_body: Callable[[], Any] | None = None
+    #: The media types that it reads, for the description.
+    other_media: tuple[str, ...] = ()
     #: The limit of the body's bytes.
     max_bytes: Limit = limits.BODY_BYTES
     #: The schema of `data` in the response, or of each of its items if it is a list.
@@ -92,9 +96,11 @@ def operation(**declared: Any) -> Callable[[View], View]:
             if declaration.query.fields:
                 arguments[declaration.query_as] = query
             if declaration.body is not None:
-                body = load_body(
-                    declaration.body, max_bytes=declaration.max_bytes, may_be_empty=declaration.may_be_empty
-                )
+                body = None if declaration.other_body is None else declaration.other_body()
+                if body is None:
+                    body = load_body(
+                        declaration.body, max_bytes=declaration.max_bytes, may_be_empty=declaration.may_be_empty
+                    )
                 if declaration.body.fields:
                     arguments[declaration.body_as] = body
             arguments |= _from_headers(declaration)
@@ -104,6 +110,17 @@ def operation(**declared: Any) -> Callable[[View], View]:
 
         run.operation = declaration  # type: ignore[attr-defined]
         return run
+
+    return declare
+
+
+def described(**declared: Any) -> Callable[[View], View]:
+    """Declare the operation of a view that checks its requests itself, because its callers are no clients of ours."""
+    declaration = Operation(**declared)
+
+    def declare(view: View) -> View:
+        view.operation = declaration  # type: ignore[attr-defined]
+        return view
 
     return declare
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 
 from ava import tracing
 from ava.api.http.callers.auth import is_open
+from ava.api.http.operations import find_operation
 from ava.tracing import Kind
 
 __all__ = ["install"]
 
 
 def install(app: Flask) -> None:
-    """Trace every request if this process traces, except routes that are open to all, such as health checks."""
+    """Trace every request if this process traces, except those that no operation describes, such as health checks."""
     if tracing.is_on():
         app.before_request(_start)
         app.after_request(_set_attributes)
@@ -20,7 +21,9 @@ def install(app: Flask) -> None:
 
 
 def _start() -> None:
-    if request.endpoint is None or is_open(request.endpoint) or request.method == "OPTIONS":
+    if request.endpoint is None or request.method == "OPTIONS":
+        return
+    if is_open(request.endpoint) and find_operation(current_app.view_functions[request.endpoint]) is None:
         return
     route = str(request.url_rule)
     g.span = tracing.start_span(

@@ -48,7 +48,7 @@ def record(response: Response) -> None:
         return
     declared = find_operation(current_app.view_functions[request.endpoint])
     if declared is not None and not (declared.is_write or declared.is_audited):
-        # It is a POST for the sake of its body, as the preview of a schedule is.
+        # It is a POST for the sake of its body, as the preview of a schedule is, or a request to a hook.
         return
     context().admin.audit.record(
         AuditRecord(

@@ -17,7 +17,14 @@ __all__ = ["Partitions"]
 #: Most statements on log lines name a job, so further ones cost nothing; those on other tables look at each of them.
 _LOG_DAYS_AHEAD, _DAYS_AHEAD = 7, 3
 #: About so many partitions are kept; if rows are kept for more days, a partition has several.
-_MAX_PARTITIONS = {partitions.LOGS: 60, "audit": 30, "webhook_events": 15, "webhook_deliveries": 15}
+_MAX_PARTITIONS = {
+    partitions.LOGS: 60,
+    "audit": 30,
+    "webhook_events": 15,
+    "webhook_deliveries": 15,
+    "events": 15,
+    "hook_deliveries": 15,
+}
 #: A partition that old jobs hold is dropped if they have fewer lines, which are copied under a lock.
 _MAX_MOVED_LINES = 5_000
 
@@ -30,7 +37,13 @@ class Partitions(Duty):
     every_seconds = 60.0
 
     def __init__(
-        self, database: Database, *, retention_days: float, webhook_retention_days: float, audit_days: float
+        self,
+        database: Database,
+        *,
+        retention_days: float,
+        webhook_retention_days: float,
+        audit_days: float,
+        event_days: float,
     ) -> None:
         """`retention_days`: of the jobs whose worker and tenant have none of their own."""
         super().__init__()
@@ -40,6 +53,8 @@ class Partitions(Duty):
             "webhook_events": webhook_retention_days,
             "webhook_deliveries": webhook_retention_days,
             "audit": audit_days,
+            "events": event_days,
+            "hook_deliveries": event_days,
         }
 
     def run_once(self, _now: float) -> int:

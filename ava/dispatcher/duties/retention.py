@@ -11,6 +11,7 @@ from ava.errors import DatabaseUnavailable
 from ava.store.access import sessions
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
+from ava.store.events import old_rows
 from ava.store.fleet import nodes
 from ava.store.jobs import bulk_operations, idempotency
 from ava.store.jobs.moves import debounce, pull
@@ -129,12 +130,16 @@ def of_jobs(
     return Retention("retention", database, [of_jobs, *(OldRows(delete) for delete in kinds)])
 
 
-def of_events(database: Database, *, retention_days: float) -> Retention:
-    """Returns the duty that deletes old events with their deliveries, and the rest of deleted webhooks, as far as no
-    partition takes them with it.
+def of_events(database: Database, *, retention_days: float, event_days: float) -> Retention:
+    """Returns the duty that deletes old webhook events with their deliveries, the rest of deleted webhooks, and old
+    events and deliveries that came in, as far as no partition takes them with it.
+
+    `event_days`: the days that what came in is kept.
     """
-    return Retention(
-        "old_events",
-        database,
-        [OldRows(lambda connection, limit: events.delete_old(connection, retention_days=retention_days, limit=limit))],
+    kinds: Sequence[Callable[[Connection, int], int]] = (
+        lambda connection, limit: events.delete_old(connection, retention_days=retention_days, limit=limit),
+        lambda connection, limit: old_rows.delete_old(connection, "events", kept_days=event_days, limit=limit),
+        lambda connection, limit: old_rows.delete_old(connection, "hook_deliveries", kept_days=event_days, limit=limit),
+        lambda connection, limit: old_rows.delete_keys(connection, limit=limit),
     )
+    return Retention("old_events", database, [OldRows(delete) for delete in kinds])

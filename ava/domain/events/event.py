@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from ava.domain.record import format_time
+from ava.domain.secrets.redaction import redact
 
 __all__ = [
     "DEFAULT_SOURCE",
@@ -21,6 +22,7 @@ __all__ = [
     "Refusal",
     "compact_json",
     "is_type",
+    "redacted",
     "source_of_hook",
 ]
 
@@ -114,3 +116,10 @@ class InboundEvent:
             "headers": None if spec.headers_json is None else json.loads(spec.headers_json),
             "created_at": format_time(self.created_at),
         }
+
+
+def redacted(spec: EventSpec) -> EventSpec:
+    """Returns what was sent without the credentials in it, for callers who may not see them."""
+    data_json = compact_json(redact(json.loads(spec.data_json)))
+    headers = None if spec.headers_json is None else compact_json(redact(json.loads(spec.headers_json)))
+    return replace(spec, data_json=data_json, headers_json=headers)

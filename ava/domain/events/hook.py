@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NoReturn
 
 from ava.domain.events.subscription import Rule
 from ava.domain.events.verifiers import PROVIDERS, DedupeBy, Provider, Verifier
 from ava.domain.secrets.redaction import HIDDEN, is_credential
+from ava.errors import InvalidFields
 
 __all__ = [
     "DEFAULT_TOLERANCE_SECONDS",
@@ -22,6 +24,7 @@ __all__ = [
     "HookSpec",
     "HookVerdict",
     "body_text",
+    "check",
     "default_type",
     "is_name",
     "stored_headers",
@@ -123,6 +126,22 @@ class HookDelivery:
     #: The raw bytes; None where they are left out.
     body: bytes | None = None
     body_bytes: int = 0
+
+
+def check(spec: HookSpec) -> None:
+    """Raises `InvalidFields` for the first field of a hook that contradicts another one."""
+    if (spec.provider is Provider.CUSTOM) != (spec.custom is not None):
+        _refuse("verifier", "It is the row of a hook with the provider `custom`, and of no other.")
+    if spec.worker_id is not None and spec.event_type is not None:
+        _refuse("event_type", "Send worker_id, whose job each delivery makes, or event_type, not both.")
+    if spec.worker_id is None and spec.input_json is not None:
+        _refuse("input", "It needs a worker_id; of an event each subscription has a template of its own.")
+    if spec.dedupe in (DedupeBy.ID, DedupeBy.BOTH) and spec.verifier.id is None:
+        _refuse("dedupe", "This verifier names no id of a delivery; use `body` or `none`.")
+
+
+def _refuse(name: str, reason: str) -> NoReturn:
+    raise InvalidFields(f"{name}: {reason}", {name: [reason]})
 
 
 def stored_headers(headers: Mapping[str, str], verifier: Verifier) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain.events.paths import MAX_NAMES, MISSING, find, split
+from ava.domain.limits.table import PATTERN_LEVELS, PATTERN_RULES
 
 __all__ = ["FIELDS", "MAX_LEVELS", "MAX_PLACES", "Template", "TemplateError", "TemplateTooLarge", "compile_template"]
 
@@ -16,8 +17,8 @@ FIELDS = (
     "id", "source_id", "type", "source", "subject", "time", "data", "extensions", "headers", "created_at",
 )  # fmt: skip
 #: Levels of lists and objects inside each other, and places that a template may fill.
-MAX_LEVELS = 20
-MAX_PLACES = 100
+MAX_LEVELS = PATTERN_LEVELS.value
+MAX_PLACES = PATTERN_RULES.value
 _GET, _DEFAULT = "$get", "default"
 
 
@@ -93,7 +94,8 @@ def compile_template(given: Any) -> Template:
     pieces: list[str | _Place] = []
     _compile("", given, pieces, level=1)
     if sum(isinstance(piece, _Place) for piece in pieces) > MAX_PLACES:
-        raise TemplateError("", f"It has too many places; at most {MAX_PLACES} are accepted.")
+        sentence = f"It has too many places; at most {MAX_PLACES} are accepted."
+        raise TemplateError("", PATTERN_RULES.message(sentence))
     return Template(tuple(_joined(pieces)))
 
 
@@ -109,7 +111,8 @@ def _joined(pieces: Sequence[str | _Place]) -> list[str | _Place]:
 
 def _compile(path: str, given: Any, pieces: list[str | _Place], *, level: int) -> None:
     if level > MAX_LEVELS:
-        raise TemplateError(path, f"It nests too deep; at most {MAX_LEVELS} levels are accepted.")
+        sentence = f"It nests too deep; at most {MAX_LEVELS} levels are accepted."
+        raise TemplateError(path, PATTERN_LEVELS.message(sentence))
     if isinstance(given, dict) and _GET in given:
         pieces.append(_place(path, given))
     elif isinstance(given, dict):

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from ava.domain.events.paths import MISSING, find
 from ava.domain.events.received import Received
 from ava.domain.events.verifiers import Algorithm, DedupeBy, Encoding, KeyForm, Scheme, TimeUnit, Verifier
+from ava.domain.text import storable
 from ava.domain.webhooks.events import signing_key
 
 __all__ = [
@@ -264,7 +265,7 @@ def _place_text(request: Received, place: str) -> str | None:
 def sender_id(verifier: Verifier, request: Received) -> str | None:
     """Returns the sender's own id of a delivery; None if it names none."""
     found = None if verifier.id is None else _place_text(request, verifier.id.strip("{}"))
-    return None if found is None else found[:_MAX_ID]
+    return None if found is None else storable(found[:_MAX_ID])
 
 
 def derived_type(verifier: Verifier, request: Received) -> str | None:

@@ -17,14 +17,18 @@ __all__ = [
     "BODY_PARTS",
     "BODY_VALUES",
     "BULK_BODY_BYTES",
+    "BULK_EVENTS",
     "BULK_JOBS",
     "CONNECTIONS",
     "DAYS_AHEAD",
     "ERROR_GROUPS",
+    "EVENT_JOBS",
     "HEADER_FIELDS",
     "HEADER_FIELD_BYTES",
     "HEADER_SECONDS",
     "HELD_BODIES",
+    "HOOKS",
+    "HOOK_BODY_BYTES",
     "INPUT_BYTES",
     "INPUT_FILTERS",
     "LARGE_BODY_BYTES",
@@ -34,12 +38,17 @@ __all__ = [
     "NAMED_ERRORS",
     "NESTING",
     "OUTPUT_BYTES",
+    "PATTERN_LEVELS",
+    "PATTERN_RULES",
     "PAYLOAD_BYTES",
     "PULL_WORKERS",
+    "RATE_LIMIT_ADDRESS",
+    "RATE_LIMIT_HOOK",
     "RATE_LIMIT_READ",
     "RATE_LIMIT_RUNS",
     "RATE_LIMIT_WEBHOOKS",
     "RATE_LIMIT_WRITE",
+    "REPLAYED_DELIVERIES",
     "RUNNING_OPERATIONS",
     "RUNS_HELD",
     "RUNS_PER_CLAIM",
@@ -54,6 +63,8 @@ __all__ = [
     "SEARCHED_JOBS",
     "SEARCHED_LINES",
     "STREAM_BUFFER_BYTES",
+    "SUBSCRIPTIONS",
+    "SUBSCRIPTION_BODY_BYTES",
     "TAGS",
     "TENANT_CONNECTIONS",
     "TENANT_HELD_BODIES",
@@ -302,6 +313,55 @@ DAYS_AHEAD = Limit(
     status=422,
     fixed=366,
 )
+HOOKS = Limit(name="hooks", unit="hooks", meaning="Hooks of a tenant.", status=409, fixed=1_000)
+HOOK_BODY_BYTES = Limit(
+    name="hook_body_bytes",
+    unit="bytes",
+    meaning="Bytes of the body of a request to a hook, as it is sent and once it is unpacked.",
+    status=413,
+    fixed=_MIB,
+)
+SUBSCRIPTIONS = Limit(
+    name="subscriptions", unit="subscriptions", meaning="Subscriptions of a tenant.", status=409, fixed=10_000
+)
+SUBSCRIPTION_BODY_BYTES = Limit(
+    name="subscription_body_bytes",
+    unit="bytes",
+    meaning="Bytes of a body that makes or changes a hook or a subscription, with its pattern and its template.",
+    status=413,
+    fixed=64 * _KIB,
+)
+PATTERN_LEVELS = Limit(
+    name="pattern_levels",
+    unit="levels",
+    meaning="Levels of objects inside each other in a pattern, and of lists and objects in a template.",
+    status=422,
+    fixed=20,
+)
+PATTERN_RULES = Limit(
+    name="pattern_rules",
+    unit="rules",
+    meaning="Values and rules of a pattern, and places that a template fills.",
+    status=422,
+    fixed=100,
+)
+BULK_EVENTS = Limit(
+    name="bulk_events", unit="events", meaning="Events that one call may send.", status=422, fixed=1_000
+)
+EVENT_JOBS = Limit(
+    name="event_jobs",
+    unit="jobs",
+    meaning="Jobs that the events of one request make in its transaction; further ones are made within 5 s.",
+    status=None,
+    fixed=100,
+)
+REPLAYED_DELIVERIES = Limit(
+    name="replayed_deliveries",
+    unit="deliveries",
+    meaning="Deliveries of a hook that one call replays, with bodies of at most 64 MiB together.",
+    status=422,
+    fixed=1_000,
+)
 RATE_LIMIT_READ = Limit(
     name="rate_limit_read",
     unit="requests",
@@ -323,6 +383,21 @@ RATE_LIMIT_WEBHOOKS = Limit(
     meaning="Likewise, requests that make webhooks.",
     status=429,
     field="rate_limit_webhooks",
+)
+RATE_LIMIT_HOOK = Limit(
+    name="rate_limit_hook",
+    unit="requests",
+    meaning="Requests to one hook in the rolling span that the setting names, in each API process.",
+    status=429,
+    field="rate_limit_hook",
+)
+RATE_LIMIT_ADDRESS = Limit(
+    name="rate_limit_address",
+    unit="requests",
+    meaning="Likewise, requests of one address to hooks, those without a valid token too. Of IPv6 a network of 64 bits "
+    "is one address.",
+    status=429,
+    field="rate_limit_address",
 )
 
 _ENTRIES = "Entries of a worker's configuration by one tenant, each of at most 8,192 characters."
@@ -512,10 +587,21 @@ LIMITS: tuple[Limit, ...] = (
     RATE_LIMIT_WRITE,
     RATE_LIMIT_WEBHOOKS,
     RATE_LIMIT_RUNS,
+    RATE_LIMIT_HOOK,
+    RATE_LIMIT_ADDRESS,
     SCHEDULES,
     SCHEDULE_BODY_BYTES,
     SCHEDULE_INPUT_BYTES,
     WEBHOOKS,
+    HOOKS,
+    HOOK_BODY_BYTES,
+    SUBSCRIPTIONS,
+    SUBSCRIPTION_BODY_BYTES,
+    PATTERN_LEVELS,
+    PATTERN_RULES,
+    BULK_EVENTS,
+    EVENT_JOBS,
+    REPLAYED_DELIVERIES,
     API_KEYS,
     USER_SESSIONS,
     ERROR_GROUPS,

@@ -88,6 +88,17 @@ class Making:
         call = _Call(connection=connection, schemas=self.schemas, quota=self._quota, in_part=in_part)
         return call.run(new)
 
+    def check_worker(self, connection: Connection, *, tenant_id: str, worker_id: str) -> None:
+        """Raises `WorkerNotFound` or `WorkerDeprecated` if the tenant may not run a worker now."""
+        statuses = self.schemas.refresh(connection, tenant_id, [worker_id])
+        if (refusal := _refusal(statuses.get(worker_id), None)) is not None:
+            raise refusal
+
+    def admit_bytes(self, connection: Connection, *, tenant_id: str, size: int) -> None:
+        """Count bytes that are stored beside jobs against the quota. Raises `TooMany` if the tenant has no room."""
+        if self._quota.stored_bytes.admit(connection, tenant_id, [size]) == 0:
+            raise self._quota.stored_bytes.refusal(tenant_id)
+
     def make_all(self, connection: Connection, new: Sequence[NewJob]) -> list[Job]:
         """Make jobs, all or none. Raises the reason why the first is refused, which must end the transaction."""
         call = _Call(connection=connection, schemas=self.schemas, quota=self._quota, in_part=False, is_whole=True)

@@ -108,6 +108,24 @@ KINDS = (
             **_BY_ID,
         ),
     ),
+    StoredKind(
+        name="events",
+        statement=_statement(
+            "events",
+            f"{_ROW_BYTES} + pg_column_size(p.data) + coalesce(pg_column_size(p.headers), 0)",
+            tenant="p.tenant_id",
+            **_BY_ID,
+        ),
+    ),
+    StoredKind(
+        name="hook_deliveries",
+        statement=_statement(
+            "hook_deliveries",
+            f"{_DELIVERY_BYTES} + pg_column_size(p.headers) + coalesce(pg_column_size(p.body), 0)",
+            tenant="p.tenant_id",
+            **_BY_ID,
+        ),
+    ),
 )
 
 

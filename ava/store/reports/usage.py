@@ -23,6 +23,10 @@ SELECT
         WHERE tenant_id = %(tenant_id)s AND status <> 'deleted' LIMIT {MAX_COUNTED_IN_USE + 1}) AS w) AS webhooks,
     (SELECT count(*) FROM (SELECT 1 FROM schedules
         WHERE tenant_id = %(tenant_id)s LIMIT {MAX_COUNTED_IN_USE + 1}) AS s) AS schedules,
+    (SELECT count(*) FROM (SELECT 1 FROM hooks
+        WHERE tenant_id = %(tenant_id)s LIMIT {MAX_COUNTED_IN_USE + 1}) AS h) AS hooks,
+    (SELECT count(*) FROM (SELECT 1 FROM subscriptions
+        WHERE tenant_id = %(tenant_id)s LIMIT {MAX_COUNTED_IN_USE + 1}) AS c) AS subscriptions,
     (SELECT count(*) FROM (SELECT 1 FROM api_keys
         WHERE tenant_id = %(tenant_id)s LIMIT {MAX_COUNTED_IN_USE + 1}) AS k) AS api_keys,
     (SELECT count(*) FROM (SELECT 1 FROM sessions

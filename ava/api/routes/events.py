@@ -1,0 +1,118 @@
+"""`/v1/ava/events`: what has happened elsewhere, and which jobs it made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from flask import Blueprint, Response, request
+
+from ava.api.http import body, responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.paging import page_of
+from ava.api.routes.jobs import REPLAYED
+from ava.api.schemas.events import (
+    EventListQuery,
+    EventListRequest,
+    EventRecord,
+    EventsBody,
+    SentEventRecord,
+    SentEvents,
+    write_event,
+    write_sent,
+)
+from ava.domain import json_text
+from ava.domain.access.caller import Caller, Role
+from ava.domain.events.cloud_events import BATCH, STRUCTURED, is_cloud_event, read_binary, read_structured
+from ava.domain.events.event import InboundEvent, redacted
+from ava.domain.limits import table as limits
+from ava.domain.limits.table import BULK_EVENTS
+from ava.errors import InvalidFields, MediaTypeRefused
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("events", __name__, url_prefix="/v1/ava/events")
+
+
+def _read_cloud_events() -> SentEvents | None:
+    """Returns the events of a request that is CloudEvents'; None if it is none of them."""
+    headers = {name.lower(): text for name, text in request.headers.items()}
+    if not is_cloud_event(request.mimetype, headers):
+        return None
+    if request.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        raise MediaTypeRefused("The body must be sent as it is, without Content-Encoding.")
+    raw = body.raw_bytes(limits.BULK_BODY_BYTES if request.mimetype == BATCH else limits.BODY_BYTES)
+    if request.mimetype in (STRUCTURED, BATCH):
+        specs = read_structured(json_text.parse(raw), is_batch=request.mimetype == BATCH)
+    elif request.mimetype.startswith("application/cloudevents"):
+        raise MediaTypeRefused(f"Of the formats of CloudEvents send {STRUCTURED} or {BATCH}.")
+    else:
+        specs = [read_binary(headers, request.headers.get("content-type", ""), raw)]
+    is_batch = request.mimetype == BATCH
+    if is_batch and not 1 <= len(specs) <= BULK_EVENTS.value:
+        reason = BULK_EVENTS.message(f"There must be 1 to {BULK_EVENTS.value:,} of them.")
+        raise InvalidFields(f"events: {reason}", {"events": [reason]})
+    return SentEvents(specs=specs, is_bulk=is_batch)
+
+
+@blueprint.post("")
+@operation(
+    summary="Send an event",
+    description="Makes a job for each subscription that it matches, in the same transaction up to 100, the others "
+    "within 5 s (`more`). A job that cannot be made is named in `refused`; the event and the other jobs stand. With "
+    "`events` up to 1,000 at once, all or none, and the answer is a list in order. CloudEvents 1.0 is taken as well: "
+    "structured, in batches, and binary (`ce-` headers).",
+    body=EventsBody(),
+    body_as="sent",
+    other_body=_read_cloud_events,
+    other_media=(STRUCTURED, BATCH),
+    max_bytes=limits.BULK_BODY_BYTES,
+    record=SentEventRecord(),
+    status=201,
+    failures=(413, 415, 422),
+    is_write=True,
+    takes_key=True,
+)
+def send(sent: SentEvents, key: str | None) -> Response:
+    """Send one event or several."""
+    found, is_replay = context().events.send(caller(), sent.specs, key)
+    texts = [write_sent(event) for event in found]
+    response = responses.data(f"[{','.join(texts)}]" if sent.is_bulk else texts[0], 201)
+    if not sent.is_bulk:
+        response.headers["Location"] = f"{blueprint.url_prefix}/{found[0].id}"
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
+
+
+@blueprint.get("")
+@operation(
+    summary="List events",
+    description="Newest first, those that were sent and those that came by hooks.",
+    query=EventListQuery(),
+    record=EventRecord(),
+    is_list=True,
+    reads_standby=True,
+)
+def list_events(query: EventListRequest) -> Response:
+    """Show a page of events."""
+    found, total = context().events.page(
+        caller(), query.event_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
+    )
+    return page_of(query, [_shown_to(caller(), event) for event in found], total, write_event)
+
+
+@blueprint.get("/<event_id>")
+@operation(
+    summary="Show an event",
+    description="With the jobs that it made so far.",
+    record=EventRecord(),
+    failures=(404,),
+)
+def show(event_id: str) -> Response:
+    """Show one event."""
+    return responses.data(write_event(_shown_to(caller(), context().events.show(caller(), event_id))))
+
+
+def _shown_to(who: Caller, event: InboundEvent) -> InboundEvent:
+    return event if who.role >= Role.TENANT_ADMIN else replace(event, spec=redacted(event.spec))

@@ -1,0 +1,108 @@
+"""`/v1/hooks/<token>`: requests of providers. They have no header of ours; the token says whose they are."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, g, request
+
+from ava.api.http import body, gate, responses
+from ava.api.http.addresses import client_address
+from ava.api.http.callers.auth import open_to_all
+from ava.api.http.context import context
+from ava.api.http.operations import described
+from ava.api.routes.hooks import CALLS
+from ava.api.schemas.hook_deliveries import ReceiptRecord, write_receipt
+from ava.domain.events.received import Received
+from ava.domain.limits.table import HOOK_BODY_BYTES
+from ava.errors import HookUnknown, PayloadTooLarge
+from ava.services.events.hooks import OpenHook
+from ava.services.events.receiving import caller_of
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("hook_calls", __name__, url_prefix=CALLS)
+
+#: Characters of a challenge that is answered.
+_MAX_CHALLENGE = 1_024
+_ORIGIN = "WebHook-Request-Origin"
+
+
+@blueprint.post("/<token>")
+@open_to_all
+@described(
+    summary="Send to a hook",
+    description="What a provider calls. Its signature, its time and its id are checked as the hook's provider signs; "
+    "nothing else is needed. It is durable before the answer, which some providers get in a form of their own.",
+    record=ReceiptRecord(),
+    status=202,
+    failures=(404, 413),
+)
+def receive(token: str) -> Response:
+    """Receive a request."""
+    opened = _open(token)
+    hook, address = opened.hook, client_address()
+    length = request.content_length or 0
+    if length > HOOK_BODY_BYTES.value:
+        context().receiving.refuse_large(opened, _received(token, b""), address=address, size=length)
+    try:
+        raw = body.raw_bytes(HOOK_BODY_BYTES)
+    except PayloadTooLarge:
+        context().receiving.refuse_large(opened, _received(token, b""), address=address, size=HOOK_BODY_BYTES.value + 1)
+        raise
+    receipt = context().receiving.receive(opened, _received(token, raw), address=address)
+    if receipt.handshake is not None:
+        return _text(receipt.handshake)
+    row = hook.verifier
+    if row.answer_text is not None:
+        return _text(row.answer_text, row.answer_status)
+    return responses.data(write_receipt(receipt), row.answer_status)
+
+
+@blueprint.get("/<token>")
+@open_to_all
+def challenge(token: str) -> Response:
+    """Answer a challenge, if the hook's verifier names its parameter."""
+    row = _open(token).hook.verifier
+    if row.challenge is None or not (text := request.args.get(row.challenge, "")):
+        raise HookUnknown("Nothing is here for GET; send with POST.")
+    return _text(text[:_MAX_CHALLENGE])
+
+
+@blueprint.route("/<token>", methods=["OPTIONS"])
+@open_to_all
+def validate(token: str) -> Response:
+    """Answer the validation of CloudEvents (HTTP 1.1 Web Hooks for Event Delivery, section 4)."""
+    _open(token)
+    response = Response(status=204)
+    response.headers["Allow"] = "GET, OPTIONS, POST"
+    if origin := request.headers.get(_ORIGIN):
+        response.headers["WebHook-Allowed-Origin"] = origin[:_MAX_CHALLENGE]
+        response.headers["WebHook-Allowed-Rate"] = "*"
+    return response
+
+
+def _open(token: str) -> OpenHook:
+    """Returns the hook of a token, and makes the request one of its tenant."""
+    found = context()
+    found.hook_gate.admit_address(client_address())
+    opened = found.hooks.find(token)
+    found.hook_gate.admit_hook(opened.hook.id)
+    g.caller = caller_of(opened.hook)
+    gate.take_turn()
+    return opened
+
+
+def _received(token: str, raw: bytes) -> Received:
+    settings = context().settings
+    query = request.query_string.decode("latin-1")
+    url = f"{settings.public_url}{CALLS}/{token}{'?' if query else ''}{query}"
+    return Received(
+        headers={name.lower(): text for name, text in request.headers.items()},
+        body=raw,
+        query=request.args.to_dict(),
+        method=request.method,
+        url=url,
+    )
+
+
+def _text(text: str, status: int = 200) -> Response:
+    return Response(text, status, mimetype="text/plain")

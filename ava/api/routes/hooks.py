@@ -1,0 +1,248 @@
+"""`/v1/ava/hooks`: addresses to which providers send, and what arrived there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from flask import Blueprint, Response
+
+from ava.api.http import responses
+from ava.api.http.addresses import public_url
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.paging import PageRequest, page_of
+from ava.api.http.strict import NoBody
+from ava.api.routes.audit import note_change
+from ava.api.routes.jobs import REPLAYED
+from ava.api.schemas.hook_deliveries import (
+    HookDeliveryListQuery,
+    HookDeliveryListRequest,
+    HookDeliveryRecord,
+    HookReplayBody,
+    HookReplayedRecord,
+    HookReplayRecord,
+    HookTestBody,
+    HookTestRecord,
+    write_hook_delivery,
+    write_replay,
+    write_test,
+)
+from ava.api.schemas.hooks import (
+    HookBody,
+    HookChangeBody,
+    HookChangeRequest,
+    HookDeletedRecord,
+    HookListQuery,
+    HookRecord,
+    HookRotateBody,
+    NewHookRequest,
+    write_hook,
+)
+from ava.domain.access.caller import Caller, Role
+from ava.domain.events.hook import HookDelivery
+from ava.domain.limits import table as limits
+from ava.domain.secrets.redaction import HIDDEN
+from ava.services.events.hooks import NewHook
+from ava.store.events.deliveries import HookDeliveryFilter
+
+__all__ = ["CALLS", "blueprint"]
+
+blueprint = Blueprint("hooks", __name__, url_prefix="/v1/ava/hooks")
+#: Where providers call; a token follows.
+CALLS = "/v1/hooks"
+
+
+@blueprint.post("")
+@operation(
+    summary="Create a hook",
+    description="The answer has its `url`, whose token is shown once, and the secret if one was made up. Each delivery "
+    "makes a job of `worker_id`, or is an event for the subscriptions.",
+    body=HookBody(),
+    body_as="new",
+    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
+    record=HookRecord(),
+    status=201,
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+    is_outgoing=True,
+    takes_key=True,
+)
+def create(new: NewHookRequest, key: str | None) -> Response:
+    """Create a hook."""
+    created, is_replay = context().hooks.create(caller(), new.spec, secret=new.secret, key=key)
+    response = _shown_once(created, 201)
+    response.headers["Location"] = f"{blueprint.url_prefix}/{created.hook.id}"
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
+
+
+def _shown_once(new: NewHook, status: int) -> Response:
+    url = None if new.token is None else f"{public_url()}{CALLS}/{new.token}"
+    return responses.data(write_hook(new.hook, url=url, secret=new.secret), status)
+
+
+@blueprint.get("")
+@operation(summary="List hooks", description="Newest first.", query=HookListQuery(), record=HookRecord(), is_list=True)
+def list_hooks(query: PageRequest) -> Response:
+    """Show a page of hooks."""
+    found, total = context().hooks.page(caller(), limit=query.limit, offset=query.offset, before_id=query.after_id)
+    return page_of(query, found, total, write_hook)
+
+
+@blueprint.get("/<hook:hook_id>")
+@operation(summary="Show a hook", record=HookRecord(), failures=(404,))
+def show(hook_id: str) -> Response:
+    """Show one hook."""
+    return responses.data(write_hook(context().hooks.show(caller(), hook_id)))
+
+
+@blueprint.patch("/<hook:hook_id>")
+@operation(
+    summary="Change a hook",
+    description="Only the fields that are sent change, within 2 s. After a new secret the one before stays valid for "
+    "`keep_secret_seconds`, a day unless it says otherwise; up to 4 are valid at once.",
+    body=HookChangeBody(),
+    body_as="asked",
+    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
+    record=HookRecord(),
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+)
+def change(hook_id: str, asked: HookChangeRequest) -> Response:
+    """Change one hook."""
+    before = write_hook(context().hooks.show(caller(), hook_id))
+    changed = context().hooks.change(
+        caller(), hook_id, asked.changes, secret=asked.secret, keep_secret_seconds=asked.keep_secret_seconds
+    )
+    hidden: dict[str, Any] = {} if asked.secret is None else {"secret": (HIDDEN, HIDDEN)}
+    names = set(HookChangeBody().fields) - {"secret", "keep_secret_seconds"}
+    note_change(before, write_hook(changed), names, hidden=hidden)
+    return responses.data(write_hook(changed))
+
+
+@blueprint.post("/<hook:hook_id>/rotate")
+@operation(
+    summary="Give a hook another address",
+    description="The answer has the new `url`. The address before is unknown within 2 s, or after `keep_seconds`.",
+    body=HookRotateBody(),
+    body_as="keep_seconds",
+    may_be_empty=True,
+    record=HookRecord(),
+    failures=(404, 413, 415, 422),
+    is_write=True,
+)
+def rotate(hook_id: str, keep_seconds: int) -> Response:
+    """Rotate the token of one hook."""
+    return _shown_once(context().hooks.rotate(caller(), hook_id, keep_seconds=keep_seconds), 200)
+
+
+@blueprint.delete("/<hook:hook_id>")
+@operation(
+    summary="Delete a hook",
+    description="Its address is unknown within 2 s. Its jobs and events stay.",
+    record=HookDeletedRecord(),
+    failures=(404,),
+    is_write=True,
+)
+def delete(hook_id: str) -> Response:
+    """Delete one hook."""
+    context().hooks.delete(caller(), hook_id)
+    return responses.data(f'{{"id":"{hook_id}","deleted":true}}')
+
+
+@blueprint.get("/<hook:hook_id>/deliveries")
+@operation(
+    summary="List a hook's deliveries",
+    description="Newest first, the refused ones as well.",
+    query=HookDeliveryListQuery(),
+    record=HookDeliveryRecord(),
+    is_list=True,
+    failures=(404,),
+    reads_standby=True,
+)
+def list_deliveries(hook_id: str, query: HookDeliveryListRequest) -> Response:
+    """Show a page of a hook's deliveries."""
+    found, total = context().hook_deliveries.page(
+        caller(), hook_id, query.delivery_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
+    )
+    return page_of(query, [_shown_to(caller(), each) for each in found], total, write_hook_delivery)
+
+
+@blueprint.get("/<hook:hook_id>/deliveries/<delivery_id>")
+@operation(
+    summary="Show a delivery",
+    description="With all of its body, which is null for roles below `tenant-admin`.",
+    record=HookDeliveryRecord(),
+    failures=(404,),
+)
+def show_delivery(hook_id: str, delivery_id: str) -> Response:
+    """Show one delivery."""
+    found = context().hook_deliveries.show(caller(), hook_id, delivery_id)
+    return responses.data(write_hook_delivery(_shown_to(caller(), found)))
+
+
+def _shown_to(who: Caller, delivery: HookDelivery) -> HookDelivery:
+    return delivery if who.role >= Role.TENANT_ADMIN else replace(delivery, body=None)
+
+
+@blueprint.post("/<hook:hook_id>/deliveries/<delivery_id>/replay")
+@operation(
+    summary="Replay a delivery",
+    description="Sends it again through what is subscribed now, also if it was refused or is a duplicate. Its "
+    "signature is checked with the secrets of now, its time is not.",
+    body=NoBody(),
+    may_be_empty=True,
+    record=HookReplayRecord(),
+    status=202,
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+    takes_key=True,
+)
+def replay(hook_id: str, delivery_id: str, key: str | None) -> Response:
+    """Replay one delivery."""
+    receipt, is_replay = context().hook_deliveries.replay(caller(), hook_id, delivery_id, key)
+    response = responses.data(write_replay(receipt), 202)
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
+
+
+@blueprint.post("/<hook:hook_id>/replay")
+@operation(
+    summary="Replay many deliveries",
+    description="Those of a time, all or none, without repetitions and earlier replays. Those that are still not "
+    "genuine are left out.",
+    body=HookReplayBody(),
+    body_as="wanted",
+    record=HookReplayedRecord(),
+    status=202,
+    failures=(404, 413, 415, 422),
+    is_write=True,
+    takes_key=True,
+)
+def replay_range(hook_id: str, wanted: HookDeliveryFilter, key: str | None) -> Response:
+    """Replay many deliveries."""
+    total, is_replay = context().hook_deliveries.replay_range(caller(), hook_id, wanted, key)
+    response = responses.data(f'{{"total":{total}}}', 202)
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
+
+
+@blueprint.post("/<hook:hook_id>/test")
+@operation(
+    summary="Test a hook",
+    description="Makes a request as the sender would, signed, changed after it was signed, or unsigned, and receives "
+    "it. It starts what a real one would start.",
+    body=HookTestBody(),
+    body_as="asked",
+    may_be_empty=True,
+    record=HookTestRecord(),
+    failures=(404, 413, 415, 422),
+    is_write=True,
+)
+def test(hook_id: str, asked: dict[str, Any]) -> Response:
+    """Send a hook a test."""
+    return responses.data(write_test(context().hook_deliveries.send_test(caller(), hook_id, **asked)))

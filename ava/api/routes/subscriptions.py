@@ -1,0 +1,130 @@
+"""`/v1/ava/subscriptions`: which events make which jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response
+
+from ava.api.http import responses
+from ava.api.http.context import caller, context
+from ava.api.http.operations import operation
+from ava.api.http.paging import page_of
+from ava.api.routes.audit import note_change
+from ava.api.routes.jobs import REPLAYED
+from ava.api.schemas.subscriptions import (
+    SubscriptionBody,
+    SubscriptionChangeBody,
+    SubscriptionDeletedRecord,
+    SubscriptionListQuery,
+    SubscriptionListRequest,
+    SubscriptionRecord,
+    SubscriptionTestBody,
+    SubscriptionTestRecord,
+    SubscriptionTestRequest,
+    write_subscription,
+    write_tried,
+)
+from ava.domain.events.subscription import SubscriptionSpec
+from ava.domain.limits import table as limits
+from ava.services.events.subscriptions import try_rule
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptions")
+
+
+@blueprint.post("")
+@operation(
+    summary="Create a subscription",
+    description="Each event of the type that its pattern matches makes a job of the worker from now on. A wrong "
+    "pattern or template is refused with its path.",
+    body=SubscriptionBody(),
+    body_as="spec",
+    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
+    record=SubscriptionRecord(),
+    status=201,
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+    takes_key=True,
+)
+def create(spec: SubscriptionSpec, key: str | None) -> Response:
+    """Create a subscription."""
+    created, is_replay = context().subscriptions.create(caller(), spec, key)
+    response = responses.data(write_subscription(created), 201)
+    response.headers["Location"] = f"{blueprint.url_prefix}/{created.id}"
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
+
+
+@blueprint.get("")
+@operation(
+    summary="List subscriptions",
+    description="Newest first.",
+    query=SubscriptionListQuery(),
+    record=SubscriptionRecord(),
+    is_list=True,
+    reads_standby=True,
+)
+def list_subscriptions(query: SubscriptionListRequest) -> Response:
+    """Show a page of subscriptions."""
+    found, total = context().subscriptions.page(
+        caller(), query.subscription_filter, limit=query.limit, offset=query.offset, before_id=query.after_id
+    )
+    return page_of(query, found, total, write_subscription)
+
+
+@blueprint.post("/test")
+@operation(
+    summary="Try a subscription on an event",
+    description="Says whether the event matches, at which path it does not, and which input its job would get. Nothing "
+    "is stored.",
+    body=SubscriptionTestBody(),
+    body_as="asked",
+    record=SubscriptionTestRecord(),
+    failures=(413, 415, 422),
+)
+def test(asked: SubscriptionTestRequest) -> Response:
+    """Try a pattern and a template."""
+    return responses.data(write_tried(try_rule(asked.event, event_type=asked.event_type, rule=asked.rule)))
+
+
+@blueprint.get("/<subscription:subscription_id>")
+@operation(summary="Show a subscription", record=SubscriptionRecord(), failures=(404,))
+def show(subscription_id: str) -> Response:
+    """Show one subscription."""
+    return responses.data(write_subscription(context().subscriptions.show(caller(), subscription_id)))
+
+
+@blueprint.patch("/<subscription:subscription_id>")
+@operation(
+    summary="Change a subscription",
+    description="Only the fields that are sent change, for the events from now on.",
+    body=SubscriptionChangeBody(),
+    body_as="changes",
+    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
+    record=SubscriptionRecord(),
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+)
+def change(subscription_id: str, changes: dict[str, Any]) -> Response:
+    """Change one subscription."""
+    before = write_subscription(context().subscriptions.show(caller(), subscription_id))
+    after = write_subscription(context().subscriptions.change(caller(), subscription_id, changes))
+    note_change(before, after, SubscriptionChangeBody().fields)
+    return responses.data(after)
+
+
+@blueprint.delete("/<subscription:subscription_id>")
+@operation(
+    summary="Delete a subscription",
+    description="At once. Its jobs go on.",
+    record=SubscriptionDeletedRecord(),
+    failures=(404,),
+    is_write=True,
+)
+def delete(subscription_id: str) -> Response:
+    """Delete one subscription."""
+    context().subscriptions.delete(caller(), subscription_id)
+    return responses.data(f'{{"id":"{subscription_id}","deleted":true}}')

@@ -1,0 +1,131 @@
+"""Fields of events, subscriptions and hooks: types, patterns and templates. A wrong one is named with its path."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from marshmallow import ValidationError
+
+from ava.api.http.fields import Choice, Plain, Text, WholeNumber
+from ava.domain.events.event import compact_json, is_type
+from ava.domain.events.patterns import PatternError, compile_pattern
+from ava.domain.events.subscription import is_event_type
+from ava.domain.events.templates import TemplateError, compile_template
+from ava.domain.events.verifiers import DedupeBy
+from ava.domain.jobs import priority
+from ava.domain.limits.table import INPUT_BYTES
+from ava.errors import PayloadTooLarge
+
+__all__ = [
+    "EventTypeField",
+    "JsonValue",
+    "PatternField",
+    "ShortText",
+    "SubscribedTypeField",
+    "TemplateField",
+    "dedupe_field",
+    "priority_field",
+]
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+class ShortText(Text):
+    """A text of printable characters."""
+
+    def __init__(self, *, longest: int, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.longest = longest
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= self.longest or _UNPRINTABLE.search(value):
+            raise ValidationError(f"It must be a text of 1 to {self.longest:,} printable characters.")
+        return value
+
+
+class EventTypeField(Text):
+    """The type of an event."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not is_type(value):
+            raise ValidationError("It must be 1 to 200 visible ASCII characters, and not begin with `ava.`.")
+        return value
+
+
+class SubscribedTypeField(Text):
+    """The type of the events of a subscription."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not is_event_type(value):
+            raise ValidationError(
+                "It must be a type of events, 1 to 200 visible ASCII characters that do not begin with `ava.`; with "
+                "`.*` at its end it stands for all types that go on."
+            )
+        return value
+
+
+class JsonValue(Plain):
+    """Any JSON value, kept as JSON text in ASCII."""
+
+    def read(self, value: Any) -> str:
+        try:
+            text = compact_json(value)
+        except ValueError:
+            raise ValidationError("It holds a number that is too large for a double.") from None
+        if len(text) > INPUT_BYTES.value:
+            raise PayloadTooLarge(
+                INPUT_BYTES.message(f"The data is too large; at most {INPUT_BYTES.value:,} bytes are accepted here.")
+            )
+        return text
+
+
+class PatternField(Plain):
+    """A pattern over events, kept as JSON text."""
+
+    def read(self, value: Any) -> str:
+        try:
+            compile_pattern(value)
+            return compact_json(value)
+        except PatternError as error:
+            raise _at(error.path, error.reason) from None
+        except ValueError:
+            raise ValidationError("It holds a number that is too large for a double.") from None
+
+
+class TemplateField(Plain):
+    """A template of an input, kept as JSON text."""
+
+    def read(self, value: Any) -> str:
+        try:
+            compile_template(value)
+            return compact_json(value)
+        except TemplateError as error:
+            raise _at(error.path, error.reason) from None
+        except ValueError:
+            raise ValidationError("It holds a number that is too large for a double.") from None
+
+
+def _at(path: str, reason: str) -> ValidationError:
+    return ValidationError({path: [reason]} if path else reason)
+
+
+_PRIORITY = f"The priority of its jobs, {priority.FIRST} (highest) to {priority.LAST} (lowest)."
+
+
+def priority_field(**rest: Any) -> WholeNumber:
+    """The field `priority`."""
+    return WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": _PRIORITY}, **rest)
+
+
+_DEDUPE = {
+    "description": "By what a delivery is a repetition of an earlier one, which starts nothing: the sender's `id` of "
+    "it, within 24 hours; its `body`, as long as its signed time is accepted, or within 24 hours where none is signed; "
+    "either of `both`; or `none`. Left out: `both` for github, stripe, slack and shopify, `id` for standard, `none` "
+    "for none and for a custom hook without a signed time."
+}
+
+
+def dedupe_field(**rest: Any) -> Choice:
+    """The field `dedupe`."""
+    return Choice(DedupeBy, metadata=_DEDUPE, **rest)

@@ -1,0 +1,243 @@
+"""Events: what clients send and what they get back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, fields, post_load
+
+from ava.api.http import cursors
+from ava.api.http.fields import (
+    REQUIRED,
+    Flag,
+    Id,
+    Instant,
+    JsonText,
+    QueryInstant,
+    Text,
+    WholeNumber,
+)
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Entries, Strict
+from ava.api.schemas.event_fields import (
+    EventTypeField,
+    JsonValue,
+    ShortText,
+)
+from ava.domain.events.event import DEFAULT_SOURCE, MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec, InboundEvent
+from ava.domain.limits.table import BULK_EVENTS
+from ava.store.events.events import EventFilter
+
+__all__ = [
+    "EventListQuery",
+    "EventListRequest",
+    "EventRecord",
+    "EventsBody",
+    "SentEventRecord",
+    "SentEvents",
+    "write_event",
+    "write_sent",
+]
+
+# In ------------------------------------------------------------------------------------------------------------------
+
+
+class EventBody(Strict):
+    """An event to send."""
+
+    type = EventTypeField(
+        required=True, metadata={"description": "What has happened, such as `order.paid`. `ava.` is reserved."}
+    )
+    data = JsonValue(required=True, allow_none=True, metadata={"description": "Any JSON value."})
+    id = ShortText(
+        longest=MAX_ID_CHARS,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Your own id of it. The same source and id within 24 hours are the same event."},
+    )
+    source = ShortText(
+        longest=MAX_TEXT_CHARS,
+        load_default=DEFAULT_SOURCE,
+        metadata={"description": "Who says so, a URI reference.", "default": DEFAULT_SOURCE},
+    )
+    subject = ShortText(
+        longest=MAX_TEXT_CHARS, load_default=None, allow_none=True, metadata={"description": "What it is about."}
+    )
+    time = Instant(load_default=None, allow_none=True, metadata={"description": "When it happened."})
+
+    @post_load
+    def _spec(self, values: dict[str, Any], **_: Any) -> EventSpec:
+        return EventSpec(source_id=values.pop("id"), data_json=values.pop("data") or "null", **values)
+
+
+class _BulkEventsBody(Strict):
+    events = Entries(
+        EventBody(),
+        limit=BULK_EVENTS,
+        required=True,
+        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
+    )
+
+    @post_load
+    def _specs(self, values: dict[str, Any], **_: Any) -> SentEvents:
+        return SentEvents(specs=values["events"], is_bulk=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentEvents:
+    """The events of a request, and whether it has a list of them."""
+
+    specs: Sequence[EventSpec]
+    is_bulk: bool
+
+
+class EventsBody(Strict):
+    """An event to send, or up to 1,000 of them in `events`: all or none."""
+
+    type = EventTypeField(
+        metadata={"description": "What has happened, such as `order.paid`. Required. `ava.` at its beginning is ours."}
+    )
+    data = JsonValue(allow_none=True, metadata={"description": "Any JSON value. Required."})
+    id = ShortText(
+        longest=MAX_ID_CHARS,
+        allow_none=True,
+        metadata={"description": "Your own id of it. The same source and id within 24 hours are the same event."},
+    )
+    source = ShortText(longest=MAX_TEXT_CHARS, metadata={"description": "Who says so. Left out: `/`."})
+    subject = ShortText(longest=MAX_TEXT_CHARS, allow_none=True, metadata={"description": "What it is about."})
+    time = Instant(allow_none=True, metadata={"description": "When it happened."})
+    events = fields.List(
+        fields.Nested(EventBody()),
+        metadata={"minItems": 1, "maxItems": BULK_EVENTS.value, "description": "Several events, in place of one."},
+    )
+
+    def load(self, data: Any, **options: Any) -> SentEvents:
+        """Returns the events of a body: those of its list, or the one that it is."""
+        if isinstance(data, dict) and "events" in data:
+            bulk: SentEvents = _BULK.load(data, **options)
+            return bulk
+        return SentEvents(specs=[_ONE.load(data, **options)], is_bulk=False)
+
+
+_ONE, _BULK = EventBody(), _BulkEventsBody()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventListRequest(PageRequest):
+    """Which events a list shows."""
+
+    event_filter: EventFilter
+
+
+class EventListQuery(PageQuery):
+    """The parameters of the list of events."""
+
+    type = EventTypeField(
+        data_key="filter[type]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to one type."},
+    )
+    source = ShortText(
+        longest=MAX_TEXT_CHARS,
+        data_key="filter[source]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to one source; with a type, among the newest 10,000 of the type."},
+    )
+    created_after = QueryInstant(
+        data_key="filter[created_after]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "ISO 8601 lower bound."},
+    )
+    created_before = QueryInstant(
+        data_key="filter[created_before]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "ISO 8601 upper bound."},
+    )
+    cursor = cursor_field(cursors.id_reader("evt"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> EventListRequest:
+        page = take_page(values)
+        return EventListRequest(**page, event_filter=EventFilter(**values))
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
+
+
+class RefusalRecord(Schema):
+    """A job that an event could not make."""
+
+    subscription_id = Id("sub", metadata={"description": "The subscription."})
+    reason = Text()
+
+
+class SentEventRecord(Schema):
+    """An event that was sent, with what it made."""
+
+    id = Id("evt")
+    job_ids = fields.List(Id("job"))
+    refused = fields.List(fields.Nested(RefusalRecord))
+    more = WholeNumber(
+        minimum=0,
+        maximum=2**31,
+        metadata={"description": "Jobs that are made within the next 5 seconds, beside these."},
+    )
+    duplicate = Flag(
+        attribute="is_duplicate",
+        metadata={"description": "Whether an earlier event had the same source and id; this is that one."},
+    )
+
+
+_OBJECT = {"type": "object"}
+
+
+class EventRecord(Schema):
+    """An event, as patterns, templates and handlers see it, with what it made."""
+
+    id = Id("evt")
+    source_id = Text(allow_none=True, metadata={"description": "The sender's own id of it."})
+    type = Text()
+    source = Text()
+    subject = Text(allow_none=True)
+    time = Instant(allow_none=True)
+    data = JsonText(attribute="data_json", metadata={"description": "Any JSON value."})
+    extensions = JsonText(attribute="extensions_json", metadata=_OBJECT)
+    headers = JsonText(
+        attribute="headers_json",
+        allow_none=True,
+        metadata={"type": "object", "description": "The headers of the request to a hook; else null."},
+    )
+    created_at = Instant()
+    delivery_id = Id("del", allow_none=True, metadata={"description": "The delivery of a hook that it came with."})
+    job_ids = fields.List(Id("job"))
+    refused = fields.List(fields.Nested(RefusalRecord))
+    more = WholeNumber(
+        minimum=0, maximum=2**31, metadata={"description": "Above 0 while the jobs of further subscriptions are made."}
+    )
+
+
+write_sent = compile_schema(SentEventRecord())
+_write_event = compile_schema(EventRecord())
+
+
+def write_event(event: InboundEvent) -> str:
+    """Returns an event as JSON text."""
+    return _write_event(_EventFields(event))
+
+
+class _EventFields:
+    """The fields of an event beside those of what was sent, as the record has them."""
+
+    def __init__(self, event: InboundEvent) -> None:
+        self._event = event
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._event, name, self)
+        return getattr(self._event.spec, name) if found is self else found

@@ -1,0 +1,223 @@
+"""Deliveries of hooks: what clients ask of them and what they get back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load
+
+from ava.api.http import cursors
+from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Plain, QueryInstant, Text, WholeNumber
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
+from ava.domain.events.hook import HookDelivery, HookVerdict, body_text
+from ava.services.events.hook_deliveries import TestMode
+from ava.store.events.deliveries import HookDeliveryFilter
+
+__all__ = [
+    "HookDeliveryListQuery",
+    "HookDeliveryListRequest",
+    "HookDeliveryRecord",
+    "HookReplayBody",
+    "HookReplayRecord",
+    "HookReplayedRecord",
+    "HookTestBody",
+    "HookTestRecord",
+    "ReceiptRecord",
+    "write_hook_delivery",
+    "write_receipt",
+    "write_replay",
+    "write_test",
+]
+
+_MAX_HEADERS, _MAX_HEADER_CHARS = 30, 2_000
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+
+
+# In ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class HookDeliveryListRequest(PageRequest):
+    """Which deliveries a list shows."""
+
+    delivery_filter: HookDeliveryFilter
+
+
+class HookDeliveryListQuery(PageQuery):
+    """The parameters of the list of deliveries."""
+
+    verdict = Choice(
+        HookVerdict,
+        data_key="filter[verdict]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to one verdict."},
+    )
+    created_after = QueryInstant(
+        data_key="filter[created_after]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "ISO 8601 lower bound."},
+    )
+    created_before = QueryInstant(
+        data_key="filter[created_before]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "ISO 8601 upper bound."},
+    )
+    cursor = cursor_field(cursors.id_reader("del"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> HookDeliveryListRequest:
+        page = take_page(values)
+        return HookDeliveryListRequest(**page, delivery_filter=HookDeliveryFilter(**values))
+
+
+class HookReplayBody(Strict):
+    """Which deliveries to replay."""
+
+    since = Instant(
+        data_key="from", required=True, metadata={"description": "Those that arrived since this moment, inclusive."}
+    )
+    until = Instant(
+        data_key="to", load_default=None, allow_none=True, metadata={"description": "Only those before this moment."}
+    )
+    verdict = Choice(
+        HookVerdict, load_default=None, allow_none=True, metadata={"description": "Only those with this verdict."}
+    )
+
+    @post_load
+    def _filter(self, values: dict[str, Any], **_: Any) -> HookDeliveryFilter:
+        return HookDeliveryFilter(
+            created_after=values["since"], created_before=values["until"], verdict=values["verdict"]
+        )
+
+
+class _RawBody(Text):
+    """A body as it is sent."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("It must be a text.")
+        return value
+
+
+class _Headers(Plain):
+    """Headers of a request."""
+
+    def read(self, value: Any) -> dict[str, str]:
+        if not isinstance(value, dict) or len(value) > _MAX_HEADERS:
+            raise ValidationError(f"It must be an object of at most {_MAX_HEADERS} headers.")
+        for name, text in value.items():
+            is_text = isinstance(text, str) and len(text) <= _MAX_HEADER_CHARS and text.isascii() and text.isprintable()
+            if not is_text or not _HEADER.fullmatch(name):
+                raise ValidationError({name[:100]: ["It must be a header whose value is printable ASCII."]})
+        return {name.lower(): text for name, text in value.items()}
+
+
+class HookTestBody(Strict):
+    """A request that is made as the hook's sender would make it."""
+
+    mode = Choice(TestMode, load_default=TestMode.SIGNED, metadata={"description": "How it is signed."})
+    body = _RawBody(load_default=None, allow_none=True, metadata={"type": "string", "description": "The raw body."})
+    headers = _Headers(
+        load_default=None,
+        allow_none=True,
+        metadata={"type": "object", "description": "Further headers, such as `x-github-event`."},
+    )
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+        body, headers = values["body"], values["headers"] or {}
+        return {
+            "mode": values["mode"],
+            "body": ('{"test": true}' if body is None else body).encode("utf-8", "surrogatepass"),
+            "headers": {"content-type": "application/json"} | headers,
+        }
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
+
+
+class HookDeliveryRecord(Schema):
+    """A request that a hook has received."""
+
+    id = Id("del")
+    hook_id = Id("hk")
+    verdict = Choice(HookVerdict)
+    status = WholeNumber(minimum=200, maximum=599, metadata={"description": "The status of the answer."})
+    reason = Text(allow_none=True, metadata={"description": "Why it was refused."})
+    created_at = Instant()
+    event_id = Id("evt", allow_none=True)
+    event_type = Text(allow_none=True)
+    source_id = Text(allow_none=True, metadata={"description": "The sender's own id of it."})
+    job_ids = fields.List(Id("job"))
+    duplicate_of = Id("del", allow_none=True, metadata={"description": "The delivery that it repeats."})
+    replay_of = Id("del", allow_none=True, metadata={"description": "The delivery that it replays."})
+    address = Text()
+    headers = JsonText(attribute="headers_json", metadata={"type": "object", "description": "Secrets are masked."})
+    body = Text(
+        allow_none=True,
+        attribute="body_text",
+        metadata={"description": "As it is, or in base64 if it is no UTF-8; in a list null above 16 KiB."},
+    )
+    body_bytes = WholeNumber(minimum=0, maximum=2**40)
+
+
+class ReceiptRecord(Schema):
+    """What became of a request to a hook."""
+
+    delivery_id = Id("del")
+    duplicate = Flag(
+        attribute="is_duplicate", metadata={"description": "Whether it repeats an earlier one, which this is."}
+    )
+    job_ids = fields.List(Id("job"))
+
+
+class HookReplayRecord(Schema):
+    """What became of a delivery that was replayed."""
+
+    delivery_id = Id("del", metadata={"description": "The new delivery."})
+    job_ids = fields.List(Id("job"))
+
+
+class HookReplayedRecord(Schema):
+    """How many deliveries were replayed."""
+
+    total = WholeNumber(minimum=0, maximum=2**31)
+
+
+class HookTestRecord(Schema):
+    """What the sender of a test would have been answered."""
+
+    status = WholeNumber(minimum=200, maximum=599)
+    reason = Text(allow_none=True, metadata={"description": "Why it was refused, or made no job."})
+    delivery_id = Id("del", allow_none=True)
+    duplicate = Flag(attribute="is_duplicate")
+    job_ids = fields.List(Id("job"))
+
+
+write_receipt = compile_schema(ReceiptRecord())
+write_replay = compile_schema(HookReplayRecord())
+write_test = compile_schema(HookTestRecord())
+_write_delivery = compile_schema(HookDeliveryRecord())
+
+
+class _DeliveryFields:
+    """A delivery with its body as a text."""
+
+    def __init__(self, delivery: HookDelivery) -> None:
+        self._delivery = delivery
+        self.body_text = None if delivery.body is None else body_text(delivery.body)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._delivery, name)
+
+
+def write_hook_delivery(delivery: HookDelivery) -> str:
+    """Returns a delivery as JSON text."""
+    return _write_delivery(_DeliveryFields(delivery))

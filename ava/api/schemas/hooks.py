@@ -1,0 +1,272 @@
+"""Hooks and their deliveries: what clients send and what they get back."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
+
+from ava.api.http import cursors
+from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonText, Plain, Text, WholeNumber
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
+from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField, dedupe_field, priority_field
+from ava.api.schemas.subscriptions import rules_renamed
+from ava.domain.events.hook import (
+    DEFAULT_TOLERANCE_SECONDS,
+    MAX_SECRETS,
+    MAX_TOLERANCE_SECONDS,
+    Hook,
+    HookSpec,
+    is_name,
+)
+from ava.domain.events.verifiers import PROVIDERS, Provider, RowError, Verifier, read_row, row_of
+from ava.domain.jobs import priority
+
+__all__ = [
+    "HookBody",
+    "HookChangeBody",
+    "HookChangeRequest",
+    "HookDeletedRecord",
+    "HookListQuery",
+    "HookRecord",
+    "HookRotateBody",
+    "NewHookRequest",
+    "write_hook",
+]
+
+_MAX_SECRET_CHARS = 2_048
+_MIN_SECRET_CHARS = 8
+_MAX_KEPT_SECONDS = 7 * 24 * 3600
+_DAY_SECONDS = 24 * 3600
+_MAX_HEADERS, _MAX_HEADER_CHARS = 30, 2_000
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+
+
+# In ------------------------------------------------------------------------------------------------------------------
+
+
+class _HookName(Text):
+    """A name that may be a part of a type of events."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not is_name(value):
+            raise ValidationError("It must be 1 to 60 of a-z, 0-9, _, . and -, and begin with a letter or a digit.")
+        return value
+
+
+class _HookSecret(Text):
+    """A secret. Error messages never repeat it."""
+
+    def read(self, value: Any) -> str:
+        if (
+            not isinstance(value, str)
+            or not _MIN_SECRET_CHARS <= len(value) <= _MAX_SECRET_CHARS
+            or any((ord(char) < 32 and char != "\n") or 0xD800 <= ord(char) < 0xE000 for char in value)
+        ):
+            raise ValidationError(
+                f"It must be a text of {_MIN_SECRET_CHARS} to {_MAX_SECRET_CHARS:,} characters, without controls."
+            )
+        return value
+
+
+class _Row(Plain):
+    """The verifier of a custom hook."""
+
+    def read(self, value: Any) -> Verifier:
+        try:
+            return read_row(value)
+        except RowError as error:
+            raise ValidationError({error.field: [error.reason]} if error.field else error.reason) from None
+
+
+_ROW = {
+    "type": "object",
+    "description": "How a `custom` provider proves that a request is its own: `scheme` (hmac, shared_secret, "
+    "url_secret, asymmetric, none), `header`, `prefix`, `separator`, `algorithm`, `encoding`, `key`, `signed`, "
+    "`time_header`, `time_prefix`, `time_unit`, `parameter`, `id`, `type`, `handshake`, `challenge`, `answer_status`, "
+    "`answer_text`.",
+}
+_NAME = {"description": "A name; the type of the hook's events is `hook.<name>` where nothing else names one."}
+_SECRET = {
+    "description": "What the provider signs with. Left out, one is made up and shown once, unless the provider makes "
+    "it up (stripe, slack, shopify): then PATCH sets it."
+}
+_WORKER = {"description": "Each delivery makes a job of this worker, and no event."}
+_TYPE = {"description": "The type of the events. Left out, it is the one that the provider names."}
+_MATCH = {
+    "type": "object",
+    "description": "A pattern over the event, as of a subscription; other deliveries are accepted and start nothing.",
+}
+_INPUT = {"type": "object", "description": "A template of the job's input, where there is a `worker_id`."}
+_TOLERANCE = {"description": "Seconds that a signed time may be in the past or in the future."}
+
+
+def _tolerance(**rest: Any) -> WholeNumber:
+    return WholeNumber(minimum=1, maximum=MAX_TOLERANCE_SECONDS, metadata=_TOLERANCE, **rest)
+
+
+def _kept(default: int, text: str) -> WholeNumber:
+    return WholeNumber(minimum=0, maximum=_MAX_KEPT_SECONDS, load_default=default, metadata={"description": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewHookRequest:
+    """A hook to create."""
+
+    spec: HookSpec
+    secret: str | None
+
+
+class HookBody(Strict):
+    """A hook to create."""
+
+    name = _HookName(required=True, metadata=_NAME)
+    provider = Choice(Provider, required=True, metadata={"description": "Who sends."})
+    secret = _HookSecret(load_default=None, allow_none=True, metadata=_SECRET)
+    verifier = _Row(load_default=None, allow_none=True, metadata=_ROW)
+    worker_id = ClientId("wkr", load_default=None, allow_none=True, metadata=_WORKER)
+    event_type = EventTypeField(load_default=None, allow_none=True, metadata=_TYPE)
+    match = PatternField(load_default=None, allow_none=True, metadata=_MATCH)
+    input = TemplateField(load_default=None, allow_none=True, metadata=_INPUT)
+    priority = priority_field(load_default=priority.DEFAULT)
+    dedupe = dedupe_field(load_default=None, allow_none=True)
+    tolerance_seconds = _tolerance(load_default=DEFAULT_TOLERANCE_SECONDS)
+    enabled = Flag(load_default=True, metadata={"description": "False to answer 404."})
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> NewHookRequest:
+        values = rules_renamed(values)
+        secret, custom, provider = values.pop("secret"), values.pop("verifier"), values["provider"]
+        row = custom or PROVIDERS.get(provider)
+        if row is None:
+            raise ValidationError({"verifier": ["It is missing; a hook with the provider `custom` brings its row."]})
+        values["dedupe"] = values["dedupe"] or row.default_dedupe(provider)
+        return NewHookRequest(spec=HookSpec(custom=custom, **values), secret=secret)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HookChangeRequest:
+    """What to change of a hook."""
+
+    changes: dict[str, Any]
+    secret: str | None
+    keep_secret_seconds: int
+
+
+class HookChangeBody(Strict):
+    """What to change of a hook; at least one field."""
+
+    name = _HookName(metadata=_NAME)
+    secret = _HookSecret(metadata={"description": "A new secret; the one before stays valid for a while."})
+    keep_secret_seconds = _kept(_DAY_SECONDS, "Seconds for which the secrets before the new one stay valid.")
+    verifier = _Row(metadata=_ROW)
+    worker_id = ClientId("wkr", allow_none=True, metadata=_WORKER)
+    event_type = EventTypeField(allow_none=True, metadata=_TYPE)
+    match = PatternField(allow_none=True, metadata=_MATCH)
+    input = TemplateField(allow_none=True, metadata=_INPUT)
+    priority = priority_field()
+    dedupe = dedupe_field()
+    tolerance_seconds = _tolerance()
+    enabled = Flag()
+
+    @validates_schema
+    def _any(self, values: dict[str, Any], **_: Any) -> None:
+        if not set(values) - {"keep_secret_seconds"}:
+            raise ValidationError("It must have at least one field beside keep_secret_seconds.")
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> HookChangeRequest:
+        values = rules_renamed(values)
+        secret, kept = values.pop("secret", None), values.pop("keep_secret_seconds")
+        if "verifier" in values:
+            values["custom"] = values.pop("verifier")
+        return HookChangeRequest(changes=values, secret=secret, keep_secret_seconds=kept)
+
+
+class HookRotateBody(Strict):
+    """How a hook gets another address."""
+
+    keep_seconds = _kept(0, "Seconds for which the address before stays valid.")
+
+    @post_load
+    def _seconds(self, values: dict[str, Any], **_: Any) -> int:
+        seconds: int = values["keep_seconds"]
+        return seconds
+
+
+class HookListQuery(PageQuery):
+    """The parameters of the list of hooks."""
+
+    cursor = cursor_field(cursors.id_reader("hk"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:
+        return PageRequest(**take_page(values))
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
+
+
+class HookRecord(Schema):
+    """A hook: an address to which a provider sends."""
+
+    id = Id("hk")
+    tenant_id = Id("ten")
+    name = Text()
+    provider = Choice(Provider)
+    verifier = JsonText(attribute="verifier_json", metadata={"type": "object", "description": "How it verifies."})
+    secrets = WholeNumber(
+        minimum=0, maximum=MAX_SECRETS, attribute="secret_count", metadata={"description": "How many are valid."}
+    )
+    worker_id = Id("wkr", allow_none=True)
+    event_type = Text(allow_none=True)
+    match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH)
+    input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT)
+    priority = priority_field()
+    dedupe = dedupe_field()
+    tolerance_seconds = _tolerance()
+    enabled = Flag()
+    prefix = Text(metadata={"description": "The part of its token that is not secret."})
+    previous_token_until = Instant(
+        allow_none=True, metadata={"description": "Until when the address before the last rotation is valid."}
+    )
+    created_by = Id("usr", "key")
+    created_at = Instant()
+    updated_at = Instant()
+    url = Text(allow_none=True, metadata={"description": "The address; in the answer that makes it, else null."})
+    secret = Text(
+        allow_none=True, metadata={"description": "The secret that was made up, in the answer that makes it."}
+    )
+
+
+class HookDeletedRecord(Schema):
+    """The hook that was deleted."""
+
+    id = Id("hk")
+    deleted = fields.Boolean(metadata={"type": "boolean"})
+
+
+_write_hook = compile_schema(HookRecord())
+
+
+class _HookFields:
+    """A hook with what its record has beside its own fields."""
+
+    def __init__(self, hook: Hook, url: str | None, secret: str | None) -> None:
+        self._hook = hook
+        self.url = url
+        self.secret = secret
+        self.verifier_json = json.dumps(row_of(hook.verifier))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._hook, name)
+
+
+def write_hook(hook: Hook, *, url: str | None = None, secret: str | None = None) -> str:
+    """Returns a hook as JSON text; `url` and `secret` are shown once."""
+    return _write_hook(_HookFields(hook, url, secret))

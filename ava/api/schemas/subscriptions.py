@@ -1,0 +1,213 @@
+"""Subscriptions: what clients send and what they get back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
+
+from ava.api.http import cursors
+from ava.api.http.fields import ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, TextFlag
+from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
+from ava.api.http.records import compile_schema
+from ava.api.http.strict import Strict
+from ava.api.schemas.event_fields import PatternField, ShortText, SubscribedTypeField, TemplateField, priority_field
+from ava.domain.events.subscription import Rule, SubscriptionSpec
+from ava.domain.events.templates import FIELDS
+from ava.domain.jobs import priority
+from ava.store.events.subscriptions import SubscriptionFilter
+
+__all__ = [
+    "SubscriptionBody",
+    "SubscriptionChangeBody",
+    "SubscriptionDeletedRecord",
+    "SubscriptionListQuery",
+    "SubscriptionListRequest",
+    "SubscriptionRecord",
+    "SubscriptionTestBody",
+    "SubscriptionTestRecord",
+    "SubscriptionTestRequest",
+    "rules_renamed",
+    "write_subscription",
+    "write_tried",
+]
+
+#: The longest name of a subscription, in characters.
+LONGEST_NAME = 200
+
+
+# In -----------------------------------------------------------------------------------------------------------------
+
+_EVENT_TYPE = {
+    "description": "The type of the events, exact, or with `.*` at its end for one or more further parts: "
+    "`github.pull_request.*`."
+}
+_MATCH = {
+    "type": "object",
+    "description": "A pattern over the whole event in the manner of Amazon EventBridge: lists of values, `prefix`, "
+    "`suffix`, `anything-but`, `numeric`, `exists`, `cidr`, nested objects. Without it every event matches.",
+}
+_INPUT = {
+    "type": "object",
+    "description": 'A template of the job\'s input: `{"$get": "data.number", "default": 0}` anywhere in it is a '
+    'value of the event. Without it the input is `{"event": …}`.',
+}
+
+
+class SubscriptionBody(Strict):
+    """A subscription to create."""
+
+    event_type = SubscribedTypeField(required=True, metadata=_EVENT_TYPE)
+    worker_id = ClientId("wkr", required=True, metadata={"description": "The worker whose job each event makes."})
+    name = ShortText(longest=LONGEST_NAME, load_default=None, allow_none=True)
+    match = PatternField(load_default=None, allow_none=True, metadata=_MATCH)
+    input = TemplateField(load_default=None, allow_none=True, metadata=_INPUT)
+    priority = priority_field(load_default=priority.DEFAULT)
+    enabled = Flag(load_default=True, metadata={"description": "False to make no jobs."})
+
+    @post_load
+    def _spec(self, values: dict[str, Any], **_: Any) -> SubscriptionSpec:
+        return SubscriptionSpec(match_json=values.pop("match"), input_json=values.pop("input"), **values)
+
+
+class SubscriptionChangeBody(Strict):
+    """What to change of a subscription; at least one field."""
+
+    event_type = SubscribedTypeField(metadata=_EVENT_TYPE)
+    worker_id = ClientId("wkr", metadata={"description": "The worker whose job each event makes."})
+    name = ShortText(longest=LONGEST_NAME, allow_none=True)
+    match = PatternField(allow_none=True, metadata=_MATCH)
+    input = TemplateField(allow_none=True, metadata=_INPUT)
+    priority = priority_field()
+    enabled = Flag()
+
+    @validates_schema
+    def _any(self, values: dict[str, Any], **_: Any) -> None:
+        if not values:
+            raise ValidationError("It must have at least one field.")
+
+    @post_load
+    def _changes(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return rules_renamed(values)
+
+
+def rules_renamed(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns loaded values with `match` and `input` by the names that the domain has for their texts."""
+    return {f"{name}_json" if name in ("match", "input") else name: value for name, value in values.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionListRequest(PageRequest):
+    """Which subscriptions a list shows."""
+
+    subscription_filter: SubscriptionFilter
+
+
+class SubscriptionListQuery(PageQuery):
+    """The parameters of the list of subscriptions."""
+
+    event_type = SubscribedTypeField(
+        data_key="filter[event_type]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to those with exactly this `event_type`."},
+    )
+    worker_id = ClientId(
+        "wkr",
+        data_key="filter[worker_id]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to a specific worker."},
+    )
+    enabled = TextFlag(
+        data_key="filter[enabled]",
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "Filter to those that make jobs, or to those that do not."},
+    )
+    cursor = cursor_field(cursors.id_reader("sub"))
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> SubscriptionListRequest:
+        page = take_page(values)
+        return SubscriptionListRequest(**page, subscription_filter=SubscriptionFilter(**values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionTestRequest:
+    """A subscription to try on the record of an event."""
+
+    event: dict[str, Any]
+    event_type: str | None
+    rule: Rule
+
+
+class SubscriptionTestBody(Strict):
+    """A subscription to try on an event; nothing is stored."""
+
+    event = JsonObject(
+        required=True,
+        metadata={"description": f"The event, with any of the fields {', '.join(FIELDS)}; the others are null."},
+    )
+    event_type = SubscribedTypeField(load_default=None, allow_none=True, metadata=_EVENT_TYPE)
+    match = PatternField(load_default=None, allow_none=True, metadata=_MATCH)
+    input = TemplateField(load_default=None, allow_none=True, metadata=_INPUT)
+
+    @post_load
+    def _request(self, values: dict[str, Any], **_: Any) -> SubscriptionTestRequest:
+        event = json.loads(values["event"])
+        if unknown := sorted(set(event) - set(FIELDS)):
+            raise ValidationError({"event": {unknown[0]: [f"An event has no such field; it has {', '.join(FIELDS)}."]}})
+        if values["event_type"] is not None and not isinstance(event.get("type"), str):
+            raise ValidationError({"event": {"type": ["It must be a text, because event_type is compared with it."]}})
+        rule = Rule(match_json=values["match"], input_json=values["input"])
+        record = dict.fromkeys(FIELDS) | event
+        return SubscriptionTestRequest(event=record, event_type=values["event_type"], rule=rule)
+
+
+# Out -----------------------------------------------------------------------------------------------------------------
+
+
+class SubscriptionRecord(Schema):
+    """A subscription: which events make jobs of a worker."""
+
+    id = Id("sub")
+    tenant_id = Id("ten")
+    event_type = Text()
+    worker_id = Id("wkr")
+    name = Text(allow_none=True)
+    match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH)
+    input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT)
+    priority = priority_field()
+    enabled = Flag()
+    created_by = Id("usr", "key")
+    created_at = Instant()
+    updated_at = Instant()
+
+
+class SubscriptionDeletedRecord(Schema):
+    """The subscription that was deleted."""
+
+    id = Id("sub")
+    deleted = fields.Boolean(metadata={"type": "boolean"})
+
+
+class SubscriptionTestRecord(Schema):
+    """What a subscription would make of an event."""
+
+    matches = Flag()
+    reason = Text(
+        allow_none=True,
+        metadata={"description": "Where it does not match, the path and why; where no input can be made, why."},
+    )
+    input = JsonText(
+        attribute="input_json",
+        allow_none=True,
+        metadata={"type": "object", "description": "The input of the job; null if it does not match."},
+    )
+
+
+write_subscription = compile_schema(SubscriptionRecord())
+write_tried = compile_schema(SubscriptionTestRecord())

@@ -1,0 +1,1 @@
+"""The use cases of what comes in: events, subscriptions and hooks."""

@@ -1,0 +1,299 @@
+"""The use cases of deliveries: list and show what hooks have received, replay it, and send a hook a test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from ava.domain import ids
+from ava.domain.access.caller import Caller
+from ava.domain.events import verification
+from ava.domain.events.bodies import BodyTooLarge
+from ava.domain.events.hook import HookDelivery, HookVerdict
+from ava.domain.events.received import Received
+from ava.domain.events.verifiers import Scheme
+from ava.domain.jobs.job import Job
+from ava.domain.limits.table import PAYLOAD_BYTES, REPLAYED_DELIVERIES
+from ava.errors import HookNotFound, HookStateConflict, InvalidFields, RequestError
+from ava.services import replays
+from ava.services.events.hooks import Hooks, OpenHook
+from ava.services.events.receiving import Receipt, Receiving, fault, make_arrival, parsed
+from ava.services.jobs import Jobs
+from ava.store.engine.database import Connection, Database
+from ava.store.events import deliveries
+from ava.store.events.deliveries import HookDeliveryFilter, StoredRequest, delivery_uuid
+from ava.store.jobs import idempotency
+
+__all__ = ["HookDeliveries", "TestMode", "TestResult"]
+
+#: Bytes of the bodies that one call replays.
+_MAX_REPLAYED_BYTES = 64 * 2**20
+#: Deliveries that one statement reads.
+_BATCH = 50
+
+
+class TestMode(StrEnum):
+    """How a test of a hook is sent."""
+
+    #: pytest takes classes of this name for tests.
+    __test__ = False
+
+    SIGNED = "signed"
+    #: A byte of the body is changed after it was signed.
+    TAMPERED = "tampered"
+    UNSIGNED = "unsigned"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestResult:
+    """What a sender would have been answered."""
+
+    __test__ = False
+
+    status: int
+    #: Why it was refused; None otherwise.
+    reason: str | None
+    delivery_id: str | None
+    is_duplicate: bool
+    job_ids: Sequence[str]
+
+
+class HookDeliveries:
+    """The use cases of deliveries, over one database."""
+
+    def __init__(
+        self,
+        database: Database,
+        jobs: Jobs,
+        hooks: Hooks,
+        receiving: Receiving,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._hooks = hooks
+        self._receiving = receiving
+        self._clock = clock
+
+    def page(
+        self,
+        caller: Caller,
+        hook_id: str,
+        delivery_filter: HookDeliveryFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        before_id: str | None = None,
+    ) -> tuple[list[HookDelivery], int]:
+        """Returns a page of deliveries, newest first, without large bodies, and the number that match.
+
+        Raises `HookNotFound`.
+        """
+        self._hooks.show(caller, hook_id)
+        tenant_id = caller.tenant_id
+        with self._database.connect() as connection:
+            found = deliveries.page(
+                connection,
+                tenant_id=tenant_id,
+                hook_id=hook_id,
+                delivery_filter=delivery_filter,
+                limit=limit,
+                offset=offset,
+                before_id=before_id,
+                max_body=PAYLOAD_BYTES.value,
+            )
+            return found, deliveries.count(
+                connection, tenant_id=tenant_id, hook_id=hook_id, delivery_filter=delivery_filter
+            )
+
+    def show(self, caller: Caller, hook_id: str, delivery_id: str) -> HookDelivery:
+        """Returns one delivery with its body. Raises `HookNotFound`, `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            found = deliveries.show(connection, tenant_id=caller.tenant_id, hook_id=hook_id, delivery_id=delivery_id)
+        if found is None:
+            raise HookNotFound
+        return found
+
+    def replay(self, caller: Caller, hook_id: str, delivery_id: str, key: str | None = None) -> tuple[Receipt, bool]:
+        """Send a delivery again through what is subscribed now. Returns its receipt, and True for a repeated call.
+
+        Its signature is checked with the secrets of now, and its time is not. Raises `HookNotFound`,
+        `HookStateConflict` if it is still not genuine, `TooMany`, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        """
+        with self._database.transaction() as connection:
+            asked = [hook_id, delivery_id]
+            if (earlier := replays.reserve(connection, caller, key, kind="replay", asked=asked)) is not None:
+                return self._earlier(connection, caller, hook_id, ids.encode("del", earlier)), True
+            opened = self._hooks.open(connection, caller, hook_id)
+            found = deliveries.read_requests(
+                connection,
+                tenant_id=caller.tenant_id,
+                hook_id=hook_id,
+                delivery_filter=HookDeliveryFilter(),
+                limit=1,
+                delivery_id=delivery_id,
+            )
+            if not found:
+                raise HookNotFound
+            receipt, jobs = self._replay(connection, opened, found[0])
+            if key is not None:
+                uuids = [delivery_uuid(receipt.delivery_id)]
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+        self._jobs.publish(jobs)
+        return receipt, False
+
+    def _earlier(self, connection: Connection, caller: Caller, hook_id: str, delivery_id: str) -> Receipt:
+        found = deliveries.show(connection, tenant_id=caller.tenant_id, hook_id=hook_id, delivery_id=delivery_id)
+        if found is None:
+            raise HookNotFound
+        return Receipt(delivery_id=delivery_id, job_ids=found.job_ids)
+
+    def _replay(self, connection: Connection, opened: OpenHook, stored: StoredRequest) -> tuple[Receipt, Sequence[Job]]:
+        delivery, hook = stored.delivery, opened.hook
+        if delivery.body is None:
+            raise HookStateConflict("The body was too large to be kept, so there is nothing to replay.")
+        request = Received(
+            headers=json.loads(delivery.headers_json), body=delivery.body, query=json.loads(stored.query_json)
+        )
+        if (reason := _fault_of(opened, delivery, request)) is not None:
+            raise HookStateConflict(f"The delivery is not genuine: {reason}")
+        try:
+            read, data_json = parsed(request)
+        except BodyTooLarge:
+            raise HookStateConflict("The body is too large once it is unpacked.") from None
+        arrival = make_arrival(hook, read, delivery.address, replay_of=delivery.id)
+        made = self._receiving.store(
+            connection, hook, read, data_json, arrival, now=opened.now(self._clock()), may_repeat=True
+        )
+        return made.receipt, made.jobs
+
+    def replay_range(
+        self, caller: Caller, hook_id: str, delivery_filter: HookDeliveryFilter, key: str | None = None
+    ) -> tuple[int, bool]:
+        """Send many deliveries again, all or none. Returns their number, and True for a repeated call.
+
+        Repetitions and earlier replays are left out, and so are those that are still not genuine. Raises
+        `InvalidFields` if there are too many, and what `replay` raises.
+        """
+        digest = hashlib.sha256(repr(("replays", hook_id, delivery_filter)).encode()).digest()
+        done: list[str] = []
+        jobs: list[Job] = []
+        with self._database.transaction() as connection:
+            if key is not None:
+                earlier = replays.reserve_for(connection, caller, key, digest)
+                if earlier is not None:
+                    return len(earlier), True
+            opened = self._hooks.open(connection, caller, hook_id)
+            self._refuse_many(connection, caller, hook_id, delivery_filter)
+            last: str | None = None
+            while True:
+                found = deliveries.read_requests(
+                    connection,
+                    tenant_id=caller.tenant_id,
+                    hook_id=hook_id,
+                    delivery_filter=delivery_filter,
+                    limit=_BATCH,
+                    after_id=last,
+                )
+                for each in found:
+                    if not _is_first(each.delivery):
+                        continue
+                    try:
+                        receipt, made = self._replay(connection, opened, each)
+                    except HookStateConflict:
+                        continue
+                    done.append(receipt.delivery_id)
+                    jobs += made
+                if len(found) < _BATCH:
+                    break
+                last = found[-1].delivery.id
+            if key is not None:
+                uuids = [delivery_uuid(delivery_id) for delivery_id in done]
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+        self._jobs.publish(jobs)
+        return len(done), False
+
+    def _refuse_many(
+        self, connection: Connection, caller: Caller, hook_id: str, delivery_filter: HookDeliveryFilter
+    ) -> None:
+        max_deliveries = REPLAYED_DELIVERIES.value
+        count, size = deliveries.sum_of(
+            connection,
+            tenant_id=caller.tenant_id,
+            hook_id=hook_id,
+            delivery_filter=delivery_filter,
+            limit=max_deliveries + 1,
+        )
+        if count > max_deliveries or size > _MAX_REPLAYED_BYTES:
+            sentence = (
+                f"There are more than {max_deliveries:,} deliveries, or their bodies have more than 64 MiB; "
+                "replay a shorter time."
+            )
+            reason = REPLAYED_DELIVERIES.message(sentence)
+            raise InvalidFields(f"from: {reason}", {"from": [reason]})
+
+    def send_test(
+        self, caller: Caller, hook_id: str, *, mode: TestMode, body: bytes, headers: dict[str, str]
+    ) -> TestResult:
+        """Receive a request that this process makes as the hook's sender would. It starts what a real one would start.
+
+        Raises `HookNotFound`, `InvalidFields` if only the sender can sign, `DatabaseUnavailable`.
+        """
+        with self._database.connect() as connection:
+            opened = self._hooks.open(connection, caller, hook_id)
+        request = _signed(opened, mode, body, headers, now=opened.now(self._clock()))
+        try:
+            receipt = self._receiving.receive(opened, request, address=f"test of {caller.user_id}")
+        except RequestError as error:
+            if error.status >= 500:
+                raise
+            return TestResult(status=error.status, reason=str(error), delivery_id=None, is_duplicate=False, job_ids=())
+        return TestResult(
+            status=200 if receipt.handshake is not None else opened.hook.verifier.answer_status,
+            reason=next((each.reason for each in receipt.refused), None),
+            delivery_id=receipt.delivery_id or None,
+            is_duplicate=receipt.is_duplicate,
+            job_ids=receipt.job_ids,
+        )
+
+
+def _is_first(delivery: HookDelivery) -> bool:
+    return delivery.verdict is not HookVerdict.DUPLICATE and delivery.replay_of is None
+
+
+def _fault_of(opened: OpenHook, delivery: HookDelivery, request: Received) -> str | None:
+    row = opened.hook.verifier
+    if row.scheme in (Scheme.SHARED_SECRET, Scheme.URL_SECRET) or "{url}" in row.signed:
+        # The secret and the address are not stored, but what they said then is.
+        is_unsigned = delivery.verdict is HookVerdict.REFUSED and delivery.status == _UNAUTHORIZED
+        return delivery.reason if is_unsigned else None
+    return fault(opened, request, now=None)
+
+
+_UNAUTHORIZED = 401
+
+
+def _signed(opened: OpenHook, mode: TestMode, body: bytes, headers: dict[str, str], *, now: float) -> Received:
+    row = opened.hook.verifier
+    request = Received(headers=headers, body=body)
+    if mode is TestMode.UNSIGNED or not row.needs_secret:
+        return request
+    if not opened.secrets:
+        reason = "The hook has no secret yet; set it with PATCH first."
+        raise InvalidFields(f"mode: {reason}", {"mode": [reason]})
+    is_other = mode is TestMode.TAMPERED and row.scheme is not Scheme.HMAC
+    secret = f"{opened.secrets[0]}{'x' if is_other else ''}"
+    try:
+        signed = verification.sign(row, secret, request, now=now)
+    except ValueError as error:
+        raise InvalidFields(f"mode: {error}", {"mode": [str(error)]}) from None
+    query = {row.parameter: secret} if row.scheme is Scheme.URL_SECRET and row.parameter else {}
+    request = replace(request, headers={**headers, **signed}, query=query)
+    if mode is TestMode.TAMPERED:
+        request = replace(request, body=bytes([body[0] ^ 1, *body[1:]]) if body else b"x")
+    return request

@@ -1,0 +1,292 @@
+"""The use cases of hooks, as their tenants make, change and delete them, and the hook that a token stands for."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import secrets as random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.access import tokens
+from ava.domain.access.caller import Caller
+from ava.domain.access.tokens import Token, TokenKind
+from ava.domain.events.hook import MAX_SECRETS, Hook, HookSpec, check
+from ava.domain.events.verification import check_secret
+from ava.domain.events.verifiers import KeyForm, Provider, Scheme, Verifier
+from ava.domain.jobs.job import JobSpec
+from ava.domain.limits.table import HOOKS
+from ava.domain.secrets.sealing import Sealer
+from ava.errors import HookNotFound, HooksFull, HookUnknown, InvalidFields
+from ava.services import replays
+from ava.services.jobs import Jobs
+from ava.services.key_cache import KeyCache, cache_name
+from ava.store.engine import clock
+from ava.store.engine.database import Connection, Database
+from ava.store.events import hooks
+from ava.store.events.hooks import hook_uuid
+from ava.store.jobs import idempotency
+
+__all__ = ["Hooks", "NewHook", "OpenHook"]
+
+#: Seconds for which a process trusts what it has read of a hook, so that a change holds everywhere within 2 s.
+_TRUST_SECONDS = 1.5
+#: The most tokens that a process remembers, and the most that it remembers as unknown.
+_MAX_REMEMBERED = 10_000
+#: Bytes of a secret that is made up.
+_SECRET_BYTES = 32
+#: The providers that make the secret up themselves.
+_SECRET_OF_PROVIDER = (Provider.STRIPE, Provider.SLACK, Provider.SHOPIFY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewHook:
+    """A hook that was made, with what is shown once."""
+
+    hook: Hook
+    #: The token of its address; None in a repeated answer.
+    token: str | None = None
+    #: The secret that was made up for it; None if the client has sent one, or the provider makes it up.
+    secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenHook:
+    """A hook with its secrets, for a request to it."""
+
+    hook: Hook
+    secrets: Sequence[str] = field(repr=False)
+    #: PostgreSQL's time, in Unix seconds, when the clock of this process was at `read_at`.
+    database_time: float
+    read_at: float
+
+    def now(self, clock: float) -> float:
+        """Returns PostgreSQL's time in Unix seconds. `clock` is this process's monotonic clock."""
+        return self.database_time + clock - self.read_at
+
+
+class Hooks:
+    """The use cases of hooks, over one database."""
+
+    def __init__(
+        self,
+        database: Database,
+        sealer: Sealer,
+        jobs: Jobs,
+        *,
+        mark: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`mark` is in new tokens; `clock` returns monotonic seconds."""
+        self._database = database
+        self._sealer = sealer
+        self._jobs = jobs
+        self._mark = mark
+        self._clock = clock
+        self._known: KeyCache[OpenHook] = KeyCache(_MAX_REMEMBERED)
+        self._unknown: KeyCache[bool] = KeyCache(_MAX_REMEMBERED)
+
+    def create(
+        self, caller: Caller, spec: HookSpec, *, secret: str | None, key: str | None = None
+    ) -> tuple[NewHook, bool]:
+        """Create a hook. Returns it, and True if an earlier call with the idempotency key created it.
+
+        Without `secret` one is made up, unless the provider makes it up. Raises `InvalidFields`, `PriorityTooUrgent`,
+        `WorkerNotFound`, `WorkerDeprecated`, `HooksFull`, `EncryptionKeyMissing`, `IdempotencyKeyReused`,
+        `DatabaseUnavailable`.
+        """
+        check(spec)
+        _check_secret(spec.verifier, secret)
+        made_up = _make_up(spec) if secret is None else None
+        given = secret or made_up
+        sealer = self._sealer.of_tenant(caller.tenant_id)
+        token = tokens.make(TokenKind.HOOK, self._mark)
+        with self._database.transaction() as connection:
+            asked = [dataclasses.asdict(spec), secret]
+            if (earlier := replays.reserve(connection, caller, key, kind="hook", asked=asked)) is not None:
+                return NewHook(hook=_show(connection, caller, ids.encode("hk", earlier))), True
+            self._check(connection, caller, spec)
+            created = hooks.create(
+                connection,
+                spec,
+                tenant_id=caller.tenant_id,
+                user_id=caller.principal,
+                token=token,
+                sealed_secrets=[] if given is None else [sealer.seal(given)],
+                max_hooks=HOOKS.value,
+            )
+            if created is None:
+                raise HooksFull(
+                    HOOKS.message(f"The tenant has {HOOKS.value:,} hooks, which is the most; delete one first.")
+                )
+            if key is not None:
+                uuids = [hook_uuid(created.id)]
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+        return NewHook(hook=created, token=token.text, secret=made_up), False
+
+    def _check(self, connection: Connection, caller: Caller, spec: HookSpec) -> None:
+        if spec.worker_id is not None:
+            self._jobs.rules.refuse_urgent(caller, [JobSpec(worker_id=spec.worker_id, priority=spec.priority)])
+            self._jobs.making.check_worker(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id)
+
+    def show(self, caller: Caller, hook_id: str) -> Hook:
+        """Returns one hook. Raises `HookNotFound`, `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            return _show(connection, caller, hook_id)
+
+    def page(
+        self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
+    ) -> tuple[list[Hook], int]:
+        """Returns a page of hooks, newest first, and their total."""
+        tenant_id = caller.tenant_id
+        with self._database.connect() as connection:
+            found = hooks.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
+            return found, hooks.count(connection, tenant_id=tenant_id)
+
+    def change(
+        self,
+        caller: Caller,
+        hook_id: str,
+        changes: Mapping[str, Any],
+        *,
+        secret: str | None = None,
+        keep_secret_seconds: int = 0,
+    ) -> Hook:
+        """Change fields of a hook, within 2 s in every process. Raises `HookNotFound`, and what `create` raises.
+
+        With `secret` the ones before stay valid for `keep_secret_seconds`, or less if they end earlier.
+        """
+        with self._database.transaction() as connection:
+            locked = hooks.lock(connection, tenant_id=caller.tenant_id, hook_id=hook_id)
+            if locked is None:
+                raise HookNotFound
+            hook, stored = locked
+            changed = replace(hook, **changes)
+            check(changed)
+            _check_secret(changed.verifier, secret)
+            if (changed.worker_id, changed.priority) != (hook.worker_id, hook.priority):
+                self._check(connection, caller, changed)
+            new_secrets = None
+            if secret is not None:
+                now = clock.now(connection)
+                sealed = self._sealer.of_tenant(caller.tenant_id).seal(secret)
+                new_secrets = [
+                    {"sealed": sealed, "until": None},
+                    *_kept(stored, now, now + timedelta(seconds=keep_secret_seconds)),
+                ][:MAX_SECRETS]
+            done = hooks.change(connection, changed, secrets=new_secrets)
+        self._known.clear()
+        return done
+
+    def rotate(self, caller: Caller, hook_id: str, *, keep_seconds: int) -> NewHook:
+        """Give a hook another address; the one before stays valid for so many seconds, and at most 2 s more.
+
+        Raises `HookNotFound`, `DatabaseUnavailable`.
+        """
+        token = tokens.make(TokenKind.HOOK, self._mark)
+        with self._database.connect() as connection:
+            rotated = hooks.rotate(
+                connection, tenant_id=caller.tenant_id, hook_id=hook_id, token=token, kept_seconds=keep_seconds
+            )
+        if rotated is None:
+            raise HookNotFound
+        self._known.clear()
+        return NewHook(hook=rotated, token=token.text)
+
+    def delete(self, caller: Caller, hook_id: str) -> None:
+        """Delete a hook with its secrets; within 2 s its address is unknown. Raises `HookNotFound`."""
+        with self._database.connect() as connection:
+            if not hooks.delete(connection, tenant_id=caller.tenant_id, hook_id=hook_id):
+                raise HookNotFound
+        self._known.clear()
+
+    def find(self, text: str) -> OpenHook:
+        """Returns the hook that a token stands for. Raises `HookUnknown`, in the same time, and `DatabaseUnavailable`.
+
+        A disabled hook is unknown.
+        """
+        token = tokens.parse(text, TokenKind.HOOK)
+        found = None if token is None else self._find(token)
+        if found is None or not found.hook.enabled:
+            raise HookUnknown
+        return found
+
+    def _find(self, token: Token) -> OpenHook | None:
+        # The time is read before the database is, so that a hook is never trusted for longer than `_TRUST_SECONDS`.
+        now, name = self._clock(), cache_name(token)
+        if (known := self._known.get(name, now)) is not None:
+            return known
+        if self._unknown.get(name, now):
+            return None
+        with self._database.connect() as connection:
+            found = hooks.find(connection, token)
+        if found is None:
+            self._unknown.put(name, True, until=now + _TRUST_SECONDS)
+            return None
+        opened = self._opened(found.hook, found.sealed, found.now)
+        trust = _TRUST_SECONDS if found.seconds_left is None else min(_TRUST_SECONDS, found.seconds_left)
+        self._known.put(name, opened, until=now + trust)
+        return opened
+
+    def open(self, connection: Connection, caller: Caller, hook_id: str) -> OpenHook:
+        """Returns a hook of the caller with its secrets, for a test or a replay. Raises `HookNotFound`."""
+        hook = _show(connection, caller, hook_id)
+        sealed = hooks.sealed_of(connection, tenant_id=caller.tenant_id, hook_id=hook_id)
+        return self._opened(hook, sealed, clock.now(connection))
+
+    def _opened(self, hook: Hook, sealed: Sequence[str], now: datetime) -> OpenHook:
+        sealer = self._sealer.of_tenant(hook.tenant_id) if sealed else self._sealer
+        return OpenHook(
+            hook=hook,
+            secrets=tuple(map(sealer.open, sealed)),
+            database_time=now.timestamp(),
+            read_at=self._clock(),
+        )
+
+
+def _check_secret(verifier: Verifier, secret: str | None) -> None:
+    if secret is None:
+        return
+    if not verifier.needs_secret:
+        reason = "This provider signs nothing; leave the secret out."
+        raise InvalidFields(f"secret: {reason}", {"secret": [reason]})
+    try:
+        check_secret(verifier, secret)
+    except ValueError as error:
+        raise InvalidFields(f"secret: {error}", {"secret": [str(error)]}) from None
+
+
+def _make_up(spec: HookSpec) -> str | None:
+    row = spec.verifier
+    if not row.needs_secret or row.scheme is Scheme.ASYMMETRIC or spec.provider in _SECRET_OF_PROVIDER:
+        return None
+    key = random.token_bytes(_SECRET_BYTES)
+    if row.key is KeyForm.STANDARD:
+        return "whsec_" + _base64(key)
+    return _base64(key) if row.key is KeyForm.BASE64 else key.hex()
+
+
+def _base64(key: bytes) -> str:
+    return base64.b64encode(key).decode()
+
+
+def _kept(stored: Sequence[Mapping[str, Any]], now: datetime, until: datetime) -> list[dict[str, Any]]:
+    """Returns the secrets before, each until a moment, or until its own."""
+    kept: list[dict[str, Any]] = []
+    for each in stored:
+        own = None if each["until"] is None else datetime.fromisoformat(each["until"])
+        end = until if own is None else min(own, until)
+        if end > now:
+            kept.append({"sealed": each["sealed"], "until": end.isoformat()})
+    return kept
+
+
+def _show(connection: Connection, caller: Caller, hook_id: str) -> Hook:
+    found = hooks.show(connection, tenant_id=caller.tenant_id, hook_id=hook_id)
+    if found is None:
+        raise HookNotFound
+    return found

@@ -1,0 +1,69 @@
+"""The subscriptions of tenants, as this process has read them; a version says whether they are the present ones."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from ava.domain.events.subscription import Subscription, SubscriptionIndex
+from ava.store.engine.database import Connection
+from ava.store.events import subscriptions
+
+__all__ = ["KnownSubscriptions"]
+
+#: The most subscriptions that are kept, of all tenants together, and the most tenants.
+_MAX_KEPT = 50_000
+_MAX_TENANTS = 5_000
+#: Candidates of one event that take long to compare.
+_LONG_CANDIDATES = 200
+
+
+class KnownSubscriptions:
+    """Finds the subscriptions that an event matches. They are read once for each version of them."""
+
+    def __init__(self, run_long: Callable[[Callable[[], Any]], Any] = lambda work: work()) -> None:
+        """`run_long` returns the result of work that takes long, and lets other requests go on meanwhile."""
+        self._run_long = run_long
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, tuple[int, int, SubscriptionIndex]] = OrderedDict()
+
+    def matching(
+        self,
+        connection: Connection,
+        *,
+        tenant_id: str,
+        version: int | None,
+        event: dict[str, Any],
+        after_id: str = "",
+    ) -> list[Subscription]:
+        """Returns those that the record of an event matches, the oldest first, after one of them.
+
+        `version`: that of the tenant's subscriptions, as the transaction has read it; None if there never was one.
+        """
+        if version is None:
+            return []
+        index = self._index(connection, tenant_id, version)
+        if len(index.candidates(event["type"])) < _LONG_CANDIDATES:
+            return index.matching(event, after_id=after_id)
+        found: list[Subscription] = self._run_long(lambda: index.matching(event, after_id=after_id))
+        return found
+
+    def _index(self, connection: Connection, tenant_id: str, version: int) -> SubscriptionIndex:
+        with self._lock:
+            known = self._known.get(tenant_id)
+            if known is not None and known[0] == version:
+                self._known.move_to_end(tenant_id)
+                return known[2]
+        # Read after the version, so they are those of the version or later ones, which the next event reads again.
+        found = subscriptions.enabled(connection, tenant_id=tenant_id)
+        index = SubscriptionIndex(found)
+        with self._lock:
+            self._known[tenant_id] = (version, len(found), index)
+            self._known.move_to_end(tenant_id)
+            while len(self._known) > 1 and (
+                len(self._known) > _MAX_TENANTS or sum(size for _, size, _ in self._known.values()) > _MAX_KEPT
+            ):
+                self._known.popitem(last=False)
+        return index

@@ -1,0 +1,316 @@
+"""Receiving: what becomes of a request to a hook. One transaction stores the delivery, its event, and the jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ava import tracing
+from ava.domain.access.caller import Caller, Role
+from ava.domain.events import verification
+from ava.domain.events.bodies import BodyTooLarge, read_body, unpacked
+from ava.domain.events.event import EventSpec, InboundEvent, Refusal, compact_json, source_of_hook
+from ava.domain.events.hook import Hook, HookVerdict, default_type, stored_headers
+from ava.domain.events.received import Received
+from ava.domain.events.subscription import make_input
+from ava.domain.events.verifiers import Scheme
+from ava.domain.jobs.job import Job, JobSpec, Trigger
+from ava.domain.limits.table import HOOK_BODY_BYTES
+from ava.domain.text import storable
+from ava.errors import DatabaseUnavailable, PayloadTooLarge, RequestError, SignatureRefused, TooMany
+from ava.metrics import counters
+from ava.services.events.event_jobs import EventJobs
+from ava.services.events.hooks import OpenHook
+from ava.services.jobs import Jobs
+from ava.store.engine.database import Connection, Database
+from ava.store.events import deliveries, events
+from ava.store.events.deliveries import Arrival, Arrived
+from ava.store.events.hooks import hook_uuid
+
+__all__ = ["Receipt", "Receiving", "Stored", "caller_of", "fault", "make_arrival", "parsed"]
+
+_TOO_LARGE = HOOK_BODY_BYTES.message(
+    f"The body is too large; at most {HOOK_BODY_BYTES.value:,} bytes are accepted here, also once it is unpacked."
+)
+#: Characters of a reason, and of the sender's address that are kept.
+#: Bytes of a body that takes long to verify and to parse.
+_LONG_BYTES = 2**16
+_MAX_REASON, _MAX_ADDRESS = 500, 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What became of a request that is genuine."""
+
+    #: The delivery; of a repetition the first one.
+    delivery_id: str = ""
+    is_duplicate: bool = False
+    job_ids: Sequence[str] = ()
+    #: The jobs that could not be made.
+    refused: Sequence[Refusal] = ()
+    more: int = 0
+    #: The text that answers a handshake, which is not stored; None of a delivery.
+    handshake: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What a transaction has stored."""
+
+    receipt: Receipt
+    jobs: Sequence[Job] = field(default=())
+
+
+def _run_here(work: Callable[[], Any]) -> Any:
+    return work()
+
+
+class Receiving:
+    """Receives requests to hooks, over one database."""
+
+    def __init__(
+        self,
+        database: Database,
+        jobs: Jobs,
+        event_jobs: EventJobs,
+        *,
+        run_long: Callable[[Callable[[], Any]], Any] = lambda work: work(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._event_jobs = event_jobs
+        self._run_long = run_long
+        self._clock = clock
+
+    def receive(self, opened: OpenHook, request: Received, *, address: str) -> Receipt:
+        """Verify a request, store it and make its jobs. It is durable when this returns.
+
+        Raises `SignatureRefused`, `PayloadTooLarge`, `TooMany` if a quota of the tenant refuses its job, and
+        `DatabaseUnavailable`. What is refused is stored as far as the database is there.
+        """
+        now = opened.now(self._clock())
+        is_long = len(request.body) > _LONG_BYTES
+        run = self._run_long if is_long else _run_here
+        reason = run(lambda: fault(opened, request, now=now))
+        if reason is not None:
+            self._refuse(opened.hook, request, address, SignatureRefused(reason))
+            raise SignatureRefused(reason)
+        try:
+            read, data_json = run(lambda: parsed(request))
+        except BodyTooLarge:
+            self._refuse(opened.hook, request, address, error := PayloadTooLarge(_TOO_LARGE))
+            raise error from None
+        answer = verification.handshake_answer(opened.hook.verifier, read)
+        if answer is not None:
+            return Receipt(handshake=answer)
+        arrival = make_arrival(opened.hook, read, address)
+        try:
+            with self._database.transaction() as connection:
+                stored = self.store(connection, opened.hook, read, data_json, arrival, now=now)
+        except TooMany as error:
+            self._refuse(opened.hook, read, address, error)
+            raise
+        self._jobs.publish(stored.jobs)
+        verdict = HookVerdict.DUPLICATE if stored.receipt.is_duplicate else HookVerdict.ACCEPTED
+        counters.HOOK_DELIVERIES.labels(verdict.value).inc()
+        return stored.receipt
+
+    def refuse_large(self, opened: OpenHook, request: Received, *, address: str, size: int) -> None:
+        """Store that a body was too large to be read. Raises `PayloadTooLarge`."""
+        error = PayloadTooLarge(_TOO_LARGE)
+        self._refuse(opened.hook, request, address, error, body_bytes=size)
+        raise error
+
+    def _refuse(
+        self, hook: Hook, request: Received, address: str, error: RequestError, *, body_bytes: int | None = None
+    ) -> None:
+        """Keep a trace of a request that is refused, if the database and the tenant's quota take it."""
+        counters.HOOK_DELIVERIES.labels(HookVerdict.REFUSED.value).inc()
+        arrival = make_arrival(hook, request, address)
+        try:
+            with self._database.connect() as connection:
+                self._jobs.making.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))
+                deliveries.refuse(
+                    connection,
+                    arrival,
+                    status=error.status,
+                    reason=storable(str(error), _MAX_REASON),
+                    has_body=body_bytes is None,
+                    body_bytes=body_bytes or 0,
+                )
+        except (DatabaseUnavailable, TooMany):
+            # The answer says what is wrong with the request; without it nothing was promised.
+            return
+
+    def store(
+        self,
+        connection: Connection,
+        hook: Hook,
+        request: Received,
+        data_json: str,
+        arrival: Arrival,
+        *,
+        now: float,
+        may_repeat: bool = False,
+    ) -> Stored:
+        """Store a genuine request with its event and its jobs, in a transaction.
+
+        `may_repeat`: it is replayed on purpose, so it is not compared with earlier ones. Raises `TooMany`, which must
+        end the transaction, and `DatabaseUnavailable`.
+        """
+        row = hook.verifier
+        self._jobs.making.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))
+        keys = (
+            []
+            if may_repeat
+            else verification.dedupe_keys(row, hook.dedupe, request, now=now, tolerance_seconds=hook.tolerance_seconds)
+        )
+        spec = _spec(hook, data_json, arrival)
+        matches = hook.pattern is None or hook.matches(_unsaved_record(hook, spec))
+        arrived = deliveries.accept(
+            connection,
+            arrival,
+            status=row.answer_status,
+            keys=keys,
+            makes_job=matches and hook.worker_id is not None,
+            makes_event=matches and hook.worker_id is None,
+        )
+        if arrived.duplicate_of is not None:
+            return Stored(receipt=self._first(connection, hook, arrived.duplicate_of))
+        if arrived.job_uuid is not None:
+            return self._make_job(connection, hook, spec, arrived, keys)
+        if arrived.event_id is not None:
+            return self._make_event(connection, hook, spec, arrived)
+        return Stored(receipt=Receipt(delivery_id=arrived.delivery_id))
+
+    def _first(self, connection: Connection, hook: Hook, delivery_id: str) -> Receipt:
+        """Returns the receipt of the delivery that another one repeats."""
+        found = deliveries.show(connection, tenant_id=hook.tenant_id, hook_id=hook.id, delivery_id=delivery_id)
+        if found is not None and found.duplicate_of is not None:
+            return self._first(connection, hook, found.duplicate_of)
+        job_ids = () if found is None else found.job_ids
+        return Receipt(delivery_id=delivery_id, is_duplicate=True, job_ids=job_ids)
+
+    def _make_job(
+        self,
+        connection: Connection,
+        hook: Hook,
+        spec: EventSpec,
+        arrived: Arrived,
+        keys: Sequence[tuple[bytes, float]],
+    ) -> Stored:
+        event = InboundEvent(id=arrived.delivery_id, tenant_id=hook.tenant_id, spec=spec, created_at=arrived.created_at)
+        outcome: Job | RequestError
+        try:
+            job_spec = JobSpec(
+                worker_id=hook.worker_id or "",
+                input_json=make_input(hook, event.record()),
+                trigger=Trigger.WEBHOOK,
+                priority=hook.priority,
+            )
+            (new,) = self._jobs.making.prepare(tenant_id=hook.tenant_id, user_id=hook.id, specs=[job_spec])
+            (outcome,) = self._jobs.making.make(connection, [replace(new, uuid=arrived.job_uuid)])
+        except PayloadTooLarge as error:
+            outcome = error
+        if isinstance(outcome, Job):
+            return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, job_ids=[outcome.id]), jobs=[outcome])
+        if isinstance(outcome, TooMany):
+            raise outcome
+        # The sender is not to blame, and would send the same again.
+        deliveries.make_nothing(
+            connection,
+            tenant_id=hook.tenant_id,
+            hook_id=hook.id,
+            delivery_id=arrived.delivery_id,
+            status=hook.verifier.answer_status,
+            reason=storable(str(outcome), _MAX_REASON),
+            digests=[digest for digest, _ in keys],
+        )
+        refused = [Refusal(subscription_id=hook.id, reason=str(outcome))]
+        return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, refused=refused))
+
+    def _make_event(self, connection: Connection, hook: Hook, spec: EventSpec, arrived: Arrived) -> Stored:
+        event = InboundEvent(
+            id=arrived.event_id or "",
+            tenant_id=hook.tenant_id,
+            spec=spec,
+            created_at=arrived.created_at,
+            traceparent=tracing.current(),
+        )
+        made = self._event_jobs.make(connection, [event], version=arrived.version)
+        events.insert(
+            connection,
+            made.events,
+            fanned_out_to=made.fanned_out_to,
+            hook_uuid=hook_uuid(hook.id),
+            delivery_uuid=deliveries.delivery_uuid(arrived.delivery_id),
+        )
+        (stored,) = made.events
+        receipt = Receipt(
+            delivery_id=arrived.delivery_id, job_ids=stored.job_ids, refused=stored.refused, more=stored.more
+        )
+        return Stored(receipt=receipt, jobs=made.jobs)
+
+
+def caller_of(hook: Hook) -> Caller:
+    """Returns the caller that a request to a hook is: its tenant's, with no rights of its own."""
+    return Caller(tenant_id=hook.tenant_id, user_id=hook.id, role=Role.TENANT_USER)
+
+
+def fault(opened: OpenHook, request: Received, *, now: float | None) -> str | None:
+    """Returns why a request is not genuine; None if it is. `now`: None does not check the time."""
+    row = opened.hook.verifier
+    if row.needs_secret and not opened.secrets:
+        return "The hook has no secret yet; set it with PATCH /v1/ava/hooks/:id."
+    return verification.verify(row, opened.secrets, request, now=now, tolerance_seconds=opened.hook.tolerance_seconds)
+
+
+def parsed(request: Received) -> tuple[Received, str]:
+    """Returns a request with what its body says, and that as JSON text. Raises `BodyTooLarge` if it is unpacked."""
+    encoding = request.headers.get("content-encoding", "")
+    body = unpacked(request.body, encoding, max_bytes=HOOK_BODY_BYTES.value)
+    data, data_json = read_body(body)
+    return replace(request, data=data), data_json
+
+
+def make_arrival(hook: Hook, request: Received, address: str, replay_of: str | None = None) -> Arrival:
+    """Returns a request as it is stored: credentials in it are masked."""
+    row = hook.verifier
+    query = dict(request.query)
+    if row.scheme is Scheme.URL_SECRET:
+        query.pop(row.parameter or "", None)
+    return Arrival(
+        tenant_id=hook.tenant_id,
+        hook_id=hook.id,
+        event_type=_event_type(hook, request),
+        source_id=verification.sender_id(row, request),
+        address=storable(address, _MAX_ADDRESS),
+        headers_json=compact_json(stored_headers(request.headers, row)),
+        query_json=compact_json(query),
+        body=request.body,
+        replay_of=replay_of,
+    )
+
+
+def _event_type(hook: Hook, request: Received) -> str:
+    return hook.event_type or verification.derived_type(hook.verifier, request) or default_type(hook.name)
+
+
+def _spec(hook: Hook, data_json: str, arrival: Arrival) -> EventSpec:
+    return EventSpec(
+        type=arrival.event_type or default_type(hook.name),
+        source=source_of_hook(hook.id),
+        source_id=arrival.source_id,
+        data_json=data_json,
+        headers_json=arrival.headers_json,
+    )
+
+
+def _unsaved_record(hook: Hook, spec: EventSpec) -> dict[str, Any]:
+    """Returns the record of an event that is not stored yet, and so has no id and no time of its own."""
+    event = InboundEvent(id="", tenant_id=hook.tenant_id, spec=spec, created_at=datetime.now(UTC))
+    return event.record() | {"id": None, "created_at": None}

@@ -1,0 +1,136 @@
+"""The use cases of subscriptions: create, list, change, delete, and try a pattern and a template on an event."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.access.caller import Caller
+from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec, make_input, matches_type
+from ava.domain.jobs.job import JobSpec
+from ava.domain.limits.table import SUBSCRIPTIONS
+from ava.errors import RequestError, SubscriptionNotFound, SubscriptionsFull
+from ava.services import replays
+from ava.services.jobs import Jobs
+from ava.store.engine.database import Connection, Database
+from ava.store.events import subscriptions
+from ava.store.events.subscriptions import SubscriptionFilter, subscription_uuid
+from ava.store.jobs import idempotency
+
+__all__ = ["Subscriptions", "Tried", "try_rule"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What a subscription would make of an event."""
+
+    matches: bool
+    #: Why it does not match, or why no input can be made, with the path.
+    reason: str | None
+    #: The input of the job, as JSON text; None if it does not match.
+    input_json: str | None
+
+
+class Subscriptions:
+    """The use cases of subscriptions, over one database."""
+
+    def __init__(self, database: Database, jobs: Jobs) -> None:
+        self._database = database
+        self._jobs = jobs
+
+    def create(self, caller: Caller, spec: SubscriptionSpec, key: str | None = None) -> tuple[Subscription, bool]:
+        """Create a subscription. Returns it, and True if an earlier call with the idempotency key created it.
+
+        Raises `PriorityTooUrgent`, `WorkerNotFound` if the tenant cannot see its worker, `WorkerDeprecated`,
+        `SubscriptionsFull`, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        """
+        with self._database.transaction() as connection:
+            asked = dataclasses.asdict(spec)
+            if (earlier := replays.reserve(connection, caller, key, kind="subscription", asked=asked)) is not None:
+                return _show(connection, caller, ids.encode("sub", earlier)), True
+            self._check(connection, caller, spec)
+            max_subscriptions = SUBSCRIPTIONS.value
+            if not subscriptions.has_room(connection, tenant_id=caller.tenant_id, max_subscriptions=max_subscriptions):
+                sentence = f"The tenant has {max_subscriptions:,} subscriptions, which is the most; delete one first."
+                raise SubscriptionsFull(SUBSCRIPTIONS.message(sentence))
+            created = subscriptions.create(connection, spec, tenant_id=caller.tenant_id, user_id=caller.principal)
+            if key is not None:
+                uuids = [subscription_uuid(created.id)]
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+        return created, False
+
+    def _check(self, connection: Connection, caller: Caller, spec: SubscriptionSpec) -> None:
+        job = JobSpec(worker_id=spec.worker_id, priority=spec.priority)
+        self._jobs.rules.refuse_urgent(caller, [job])
+        self._jobs.making.check_worker(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id)
+
+    def show(self, caller: Caller, subscription_id: str) -> Subscription:
+        """Returns one subscription. Raises `SubscriptionNotFound`, `DatabaseUnavailable`."""
+        with self._database.connect() as connection:
+            return _show(connection, caller, subscription_id)
+
+    def page(
+        self,
+        caller: Caller,
+        subscription_filter: SubscriptionFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        before_id: str | None = None,
+    ) -> tuple[list[Subscription], int]:
+        """Returns a page of subscriptions, newest first, and the number that match."""
+        tenant_id = caller.tenant_id
+        with self._database.connect() as connection:
+            found = subscriptions.page(
+                connection,
+                tenant_id=tenant_id,
+                subscription_filter=subscription_filter,
+                limit=limit,
+                offset=offset,
+                before_id=before_id,
+            )
+            return found, subscriptions.count(connection, tenant_id=tenant_id, subscription_filter=subscription_filter)
+
+    def change(self, caller: Caller, subscription_id: str, changes: Mapping[str, Any]) -> Subscription:
+        """Change fields of a subscription, for the events from now on.
+
+        Raises `SubscriptionNotFound`, and what `create` raises.
+        """
+        with self._database.transaction() as connection:
+            locked = subscriptions.lock(connection, tenant_id=caller.tenant_id, subscription_id=subscription_id)
+            if locked is None:
+                raise SubscriptionNotFound
+            changed = replace(locked, **changes)
+            if (changed.worker_id, changed.priority) != (locked.worker_id, locked.priority):
+                self._check(connection, caller, changed)
+            return subscriptions.change(connection, changed)
+
+    def delete(self, caller: Caller, subscription_id: str) -> None:
+        """Delete a subscription; its jobs go on. Raises `SubscriptionNotFound`, `DatabaseUnavailable`."""
+        with self._database.transaction() as connection:
+            if not subscriptions.delete(connection, tenant_id=caller.tenant_id, subscription_id=subscription_id):
+                raise SubscriptionNotFound
+
+
+def try_rule(event: dict[str, Any], *, event_type: str | None, rule: Rule) -> Tried:
+    """Returns what a subscription would make of the record of an event. It asks nothing of the database."""
+    if event_type is not None and not matches_type(event_type, event["type"]):
+        reason = f"type: {json.dumps(event['type'])} does not match {json.dumps(event_type)}"
+        return Tried(matches=False, reason=reason, input_json=None)
+    if rule.pattern is not None and (reason_of := rule.pattern.reason(event)) is not None:
+        return Tried(matches=False, reason=reason_of, input_json=None)
+    try:
+        return Tried(matches=True, reason=None, input_json=make_input(rule, event))
+    except RequestError as error:
+        return Tried(matches=True, reason=str(error), input_json=None)
+
+
+def _show(connection: Connection, caller: Caller, subscription_id: str) -> Subscription:
+    found = subscriptions.show(connection, tenant_id=caller.tenant_id, subscription_id=subscription_id)
+    if found is None:
+        raise SubscriptionNotFound
+    return found

@@ -1,0 +1,1 @@
+"""Events in: subscriptions, hooks, what arrived at them, and events."""

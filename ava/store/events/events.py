@@ -1,0 +1,336 @@
+"""Events: stored with the jobs that they make, read by tenants, and taken by the fan-out while jobs are missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.events.event import EventSpec, InboundEvent, Refusal
+from ava.domain.paging import MAX_IN_TOTAL
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.events.subscriptions import subscription_uuid
+from ava.store.jobs.rows import job_uuid
+
+__all__ = [
+    "ARE_UNFINISHED",
+    "EventFilter",
+    "Reserved",
+    "advance",
+    "claim_unfinished",
+    "count",
+    "event_uuid",
+    "find_first",
+    "insert",
+    "page",
+    "reserve",
+    "show",
+    "show_many",
+]
+
+#: Hours for which an event is known by its source and id.
+HOURS = 24
+#: The hook of an event that came by none, in `received_keys`.
+_NO_HOOK = "00000000-0000-0000-0000-000000000000"
+_FIRST_UUID = _NO_HOOK
+_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+#: The condition that the fan-out has something to do, which an index answers.
+ARE_UNFINISHED = "EXISTS (SELECT FROM events WHERE fanned_out_to IS NOT NULL)"
+
+_COLUMNS = (
+    "e.id::text, e.tenant_id, e.type, e.source, e.source_id, e.subject, e.time, e.data::text, e.extensions::text, "
+    "e.headers::text, e.created_at, e.delivery_id::text, e.job_ids::text[], e.refused::text, "
+    "CASE WHEN e.fanned_out_to IS NULL THEN 0 ELSE e.more END, e.traceparent"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventFilter:
+    """Which of a tenant's events; None means any."""
+
+    type: str | None = None
+    source: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reserved:
+    """What a transaction knows before it stores events."""
+
+    #: Ids for new events, ascending.
+    event_ids: Sequence[str]
+    now: datetime
+    #: The version of the tenant's subscriptions; None if it never had one.
+    version: int | None
+
+
+_RESERVE = Statement("""
+SELECT ARRAY(SELECT ava_uuid7()::text FROM generate_series(1, %(count)s)), now(),
+    (SELECT v.version FROM subscription_versions AS v WHERE v.tenant_id = %(tenant_id)s)
+""")
+
+
+def reserve(connection: Connection, *, tenant_id: str, count: int) -> Reserved:
+    """Returns ids for new events of a tenant, and the version of its subscriptions."""
+    uuids, now, version = connection.exec_driver_sql(_RESERVE, {"tenant_id": tenant_id, "count": count}).one()
+    return Reserved(event_ids=[ids.encode("evt", uuid) for uuid in sorted(uuids)], now=now, version=version)
+
+
+# The order keeps two transactions with the same ids from waiting for each other.
+_FIND_FIRST = Statement(f"""
+INSERT INTO received_keys AS k (tenant_id, hook_id, digest, first_id, until)
+SELECT %(tenant_id)s, '{_NO_HOOK}', g.digest, g.id::uuid, now() + interval '{HOURS} hours'
+FROM unnest(%(digests)s::bytea[], %(ids)s::text[]) AS g (digest, id) ORDER BY g.digest
+ON CONFLICT (tenant_id, hook_id, digest) DO UPDATE SET
+    first_id = CASE WHEN k.until > now() THEN k.first_id ELSE excluded.first_id END,
+    until = CASE WHEN k.until > now() THEN k.until ELSE excluded.until END
+RETURNING k.digest, k.first_id::text
+""")
+
+
+def find_first(connection: Connection, *, tenant_id: str, event_ids: Mapping[bytes, str]) -> dict[bytes, str]:
+    """Returns for each digest of a source and an id the first event that has it: the given one, or an earlier one.
+
+    It is stored in this transaction that the given ones have them. Another transaction with one of them waits.
+    """
+    parameters = {
+        "tenant_id": tenant_id,
+        "digests": list(event_ids),
+        "ids": [event_uuid(event_id) for event_id in event_ids.values()],
+    }
+    rows = connection.exec_driver_sql(_FIND_FIRST, parameters)
+    return {bytes(digest): ids.encode("evt", first_id) for digest, first_id in rows}
+
+
+_INSERT = Statement("""
+INSERT INTO events (tenant_id, id, type, source, source_id, subject, time, data, extensions, headers, created_at,
+                    hook_id, delivery_id, job_ids, refused, more, fanned_out_to, traceparent)
+SELECT %(tenant_id)s, g.id::uuid, g.type, g.source, g.source_id, g.subject, g.time, g.data::json, g.extensions::json,
+    g.headers::json, g.created_at, %(hook_id)s::uuid, %(delivery_id)s::uuid, g.job_ids::uuid[], g.refused::json, g.more,
+    g.fanned_out_to::uuid, g.traceparent
+FROM unnest(%(ids)s::text[], %(types)s::text[], %(sources)s::text[], %(source_ids)s::text[], %(subjects)s::text[],
+            %(times)s::timestamptz[], %(datas)s::text[], %(extensions)s::text[], %(headers)s::text[],
+            %(created)s::timestamptz[], %(job_ids)s::text[], %(refused)s::text[], %(mores)s::integer[],
+            %(fanned_out)s::text[], %(traceparents)s::text[])
+    AS g (id, type, source, source_id, subject, time, data, extensions, headers, created_at, job_ids, refused, more,
+          fanned_out_to, traceparent)
+""")
+
+
+def insert(
+    connection: Connection,
+    events: Sequence[InboundEvent],
+    *,
+    fanned_out_to: Mapping[str, str],
+    hook_uuid: str | None = None,
+    delivery_uuid: str | None = None,
+) -> None:
+    """Insert events of one tenant.
+
+    `fanned_out_to`: the last subscription whose job is made, of those events for which the fan-out makes further ones.
+    """
+    if not events:
+        return
+    specs = [event.spec for event in events]
+    parameters = {
+        "tenant_id": events[0].tenant_id,
+        "hook_id": hook_uuid,
+        "delivery_id": delivery_uuid,
+        "ids": [event_uuid(event.id) for event in events],
+        "types": [spec.type for spec in specs],
+        "sources": [spec.source for spec in specs],
+        "source_ids": [spec.source_id for spec in specs],
+        "subjects": [spec.subject for spec in specs],
+        "times": [spec.time for spec in specs],
+        "datas": [spec.data_json for spec in specs],
+        "extensions": [spec.extensions_json for spec in specs],
+        "headers": [spec.headers_json for spec in specs],
+        "created": [event.created_at for event in events],
+        "job_ids": [_uuids(event.job_ids) for event in events],
+        "refused": [_refused_json(event.refused) for event in events],
+        "mores": [event.more for event in events],
+        "fanned_out": [_subscription_uuid(fanned_out_to.get(event.id)) for event in events],
+        "traceparents": [event.traceparent for event in events],
+    }
+    connection.exec_driver_sql(_INSERT, parameters)
+
+
+def _uuids(job_ids: Sequence[str]) -> str:
+    return "{" + ",".join(str(job_uuid(job_id)) for job_id in job_ids) + "}"
+
+
+def _refused_json(refused: Sequence[Refusal]) -> str:
+    return json.dumps([{"subscription_id": each.subscription_id, "reason": each.reason} for each in refused])
+
+
+def _subscription_uuid(subscription_id: str | None) -> str | None:
+    return None if subscription_id is None else subscription_uuid(subscription_id)
+
+
+# Of all tenants in turn: the next tenant after the one before, so that none waits for the events of another.
+_CLAIM_UNFINISHED = Statement(f"""
+SELECT {_COLUMNS}, e.fanned_out_to::text FROM events AS e
+WHERE e.fanned_out_to IS NOT NULL AND e.tenant_id > %(after_tenant)s
+ORDER BY e.tenant_id, e.id LIMIT 1 FOR UPDATE SKIP LOCKED
+""")
+
+
+def claim_unfinished(connection: Connection, *, after_tenant: str) -> tuple[InboundEvent, str] | None:
+    """Lock the oldest event with missing jobs of the next tenant after one, until the transaction ends.
+
+    Returns it with the last subscription whose job is made; None if no tenant after that one has such an event.
+    """
+    row = connection.exec_driver_sql(_CLAIM_UNFINISHED, {"after_tenant": after_tenant}).first()
+    return None if row is None else (_event(row), ids.encode("sub", row[-1]))
+
+
+_ADVANCE = Statement("""
+UPDATE events AS e SET job_ids = e.job_ids || %(job_ids)s::uuid[], refused = %(refused)s::json,
+    fanned_out_to = %(fanned_out_to)s::uuid
+WHERE e.tenant_id = %(tenant_id)s AND e.id = %(id)s::uuid
+""")
+
+
+def advance(
+    connection: Connection, event: InboundEvent, *, job_ids: Sequence[str], refused: Sequence[Refusal], to: str | None
+) -> None:
+    """Store which further jobs a locked event has made, all that were refused, and the last subscription, if any."""
+    parameters = {
+        "tenant_id": event.tenant_id,
+        "id": event_uuid(event.id),
+        "job_ids": _uuids(job_ids),
+        "refused": _refused_json(refused),
+        "fanned_out_to": _subscription_uuid(to),
+    }
+    connection.exec_driver_sql(_ADVANCE, parameters)
+
+
+_SHOW_MANY = Statement(f"""
+SELECT {_COLUMNS} FROM events AS e WHERE e.tenant_id = %(tenant_id)s AND e.id = ANY(%(ids)s::uuid[])
+    AND e.id BETWEEN %(first)s::uuid AND %(last)s::uuid
+""")
+
+
+def show_many(connection: Connection, *, tenant_id: str, event_ids: Sequence[str]) -> dict[str, InboundEvent]:
+    """Returns events of a tenant by their ids, those that are kept."""
+    uuids = [uuid for uuid in map(event_uuid, event_ids) if uuid is not None]
+    if not uuids:
+        return {}
+    parameters = {"tenant_id": tenant_id, "ids": uuids, "first": min(uuids), "last": max(uuids)}
+    return {event.id: event for event in map(_event, connection.exec_driver_sql(_SHOW_MANY, parameters))}
+
+
+def show(connection: Connection, *, tenant_id: str, event_id: str) -> InboundEvent | None:
+    """Returns one event of a tenant, or None if the tenant has no such event."""
+    return show_many(connection, tenant_id=tenant_id, event_ids=[event_id]).get(event_id)
+
+
+# Index ranges as rows, as in lists of jobs. Of a type and a source at once the newest of the type are searched.
+_MAX_SEARCHED = 10_000
+
+
+def _search(*leading: str) -> str:
+    columns, values = ", ".join(f"e.{name}" for name in leading), ", ".join(f"%({name})s" for name in leading)
+    return f"""(
+    SELECT e.* FROM events AS e
+    WHERE e.tenant_id = %(tenant_id)s AND ({columns}, e.id) >= ({values}, %(first)s::uuid)
+        AND ({columns}, e.id) < ({values}, %(before)s::uuid) AND e.id >= %(first)s::uuid AND e.id < %(before)s::uuid
+    ORDER BY {", ".join(f"e.{name} DESC" for name in leading)}, e.id DESC LIMIT %(searched)s
+) AS e WHERE e.tenant_id = %(tenant_id)s AND (%(source)s::text IS NULL OR e.source = %(source)s)"""
+
+
+def _page(*leading: str) -> Statement:
+    return Statement(f"""
+SELECT {_COLUMNS} FROM {_search(*leading)} ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
+
+
+def _count(*leading: str) -> Statement:
+    return Statement(f"SELECT count(*) FROM (SELECT 1 FROM {_search(*leading)} LIMIT %(limit)s) AS counted")
+
+
+_PAGE, _COUNT = _page("tenant_id"), _count("tenant_id")
+_PAGE_OF_TYPE, _COUNT_OF_TYPE = _page("tenant_id", "type"), _count("tenant_id", "type")
+_PAGE_OF_SOURCE, _COUNT_OF_SOURCE = _page("tenant_id", "source"), _count("tenant_id", "source")
+
+
+def _statements(wanted: EventFilter) -> tuple[Statement, Statement]:
+    if wanted.type is not None:
+        return _PAGE_OF_TYPE, _COUNT_OF_TYPE
+    return (_PAGE, _COUNT) if wanted.source is None else (_PAGE_OF_SOURCE, _COUNT_OF_SOURCE)
+
+
+def page(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    event_filter: EventFilter,
+    limit: int,
+    offset: int = 0,
+    before_id: str | None = None,
+) -> list[InboundEvent]:
+    """Returns events of a tenant, newest first."""
+    statement, _ = _statements(event_filter)
+    parameters = _filter_parameters(tenant_id, event_filter, before_id) | {"limit": limit, "offset": offset}
+    searches = event_filter.type is not None and event_filter.source is not None
+    parameters["searched"] = _MAX_SEARCHED if searches else offset + limit
+    return [_event(row) for row in connection.exec_driver_sql(statement, parameters)]
+
+
+def count(connection: Connection, *, tenant_id: str, event_filter: EventFilter) -> int:
+    """Returns the number of a tenant's events that match, exact up to `MAX_IN_TOTAL`."""
+    _, statement = _statements(event_filter)
+    parameters = _filter_parameters(tenant_id, event_filter, None) | {"limit": MAX_IN_TOTAL, "searched": _MAX_SEARCHED}
+    return int(connection.exec_driver_sql(statement, parameters).scalar_one())
+
+
+def _filter_parameters(tenant_id: str, wanted: EventFilter, before_id: str | None) -> dict[str, object]:
+    before = None if before_id is None else event_uuid(before_id)
+    if wanted.created_before is not None:
+        bound = str(ids.first_uuid(wanted.created_before))
+        before = bound if before is None else min(before, bound)
+    after = wanted.created_after
+    return {
+        "tenant_id": tenant_id,
+        "type": wanted.type,
+        "source": wanted.source,
+        "first": _FIRST_UUID if after is None else str(ids.first_uuid(after)),
+        "before": before or _LAST_UUID,
+    }
+
+
+def event_uuid(event_id: str) -> str | None:
+    """Returns the UUID of an event's id, or None if it is not an event's id."""
+    value = ids.decode("evt", event_id)
+    return None if value is None else str(value)
+
+
+def _event(row: Any) -> InboundEvent:
+    (id_, tenant_id, type_, source, source_id, subject, time, data_json, extensions_json, headers_json, created_at,
+     delivery_id, job_ids, refused_json, more, traceparent) = row[:16]  # fmt: skip
+    spec = EventSpec(
+        type=type_,
+        source=source,
+        source_id=source_id,
+        subject=subject,
+        time=time,
+        data_json=data_json,
+        extensions_json=extensions_json,
+        headers_json=headers_json,
+    )
+    return InboundEvent(
+        id=ids.encode("evt", id_),
+        tenant_id=tenant_id,
+        spec=spec,
+        created_at=created_at,
+        delivery_id=None if delivery_id is None else ids.encode("del", delivery_id),
+        job_ids=[ids.encode("job", job_id) for job_id in job_ids],
+        refused=[Refusal(**each) for each in json.loads(refused_json)],
+        more=more,
+        traceparent=traceparent,
+    )

@@ -1,0 +1,302 @@
+"""Hooks, as their tenants create and change them, and as requests find them. Secrets are stored sealed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.access import tokens
+from ava.domain.access.tokens import Token
+from ava.domain.events.hook import Hook, HookSpec
+from ava.domain.events.verifiers import DedupeBy, Provider, read_row, row_of
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = [
+    "FoundHook",
+    "change",
+    "count",
+    "create",
+    "delete",
+    "find",
+    "hook_uuid",
+    "lock",
+    "page",
+    "reseal",
+    "rotate",
+    "sealed_of",
+    "sealed_secrets",
+    "show",
+]
+
+_IS_VALID = "(x.secret ->> 'until' IS NULL OR (x.secret ->> 'until')::timestamptz > now())"
+_COLUMNS = (
+    "h.id::text, h.tenant_id, h.name, h.provider, h.verifier::text, h.worker_id, h.event_type, h.match::text, "
+    "h.input::text, h.priority, h.dedupe, h.tolerance_seconds, h.enabled, h.lookup, "
+    "CASE WHEN h.previous_until > now() THEN h.previous_until END, "
+    f"(SELECT count(*) FROM json_array_elements(h.secrets) AS x (secret) WHERE {_IS_VALID}), "
+    "h.created_by, h.created_at, h.updated_at"
+)
+_COLUMN_COUNT = 19
+
+# The lock makes the creations of one tenant take turns, so that their number stays exact.
+_LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('hooks of ' || %(tenant_id)s, 0))")
+_CREATE = Statement(f"""
+INSERT INTO hooks AS h (tenant_id, name, provider, verifier, secrets, worker_id, event_type, match, input, priority,
+                        dedupe, tolerance_seconds, enabled, lookup, hash, created_by)
+SELECT %(tenant_id)s, %(name)s, %(provider)s, %(verifier)s::json, %(secrets)s::json, %(worker_id)s, %(event_type)s,
+    %(match)s::json, %(input)s::json, %(priority)s, %(dedupe)s, %(tolerance_seconds)s, %(enabled)s, %(lookup)s,
+    %(hash)s, %(user_id)s
+WHERE (SELECT count(*) FROM hooks AS c WHERE c.tenant_id = %(tenant_id)s) < %(max_hooks)s
+RETURNING {_COLUMNS}
+""")
+
+
+def create(
+    connection: Connection,
+    spec: HookSpec,
+    *,
+    tenant_id: str,
+    user_id: str,
+    token: Token,
+    sealed_secrets: Sequence[str],
+    max_hooks: int,
+) -> Hook | None:
+    """Create a hook, in a transaction. Returns None if the tenant has as many hooks as it may have."""
+    connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
+    parameters = _fields(spec) | {
+        "tenant_id": tenant_id,
+        "user_id": user_id,
+        "secrets": json.dumps([{"sealed": sealed, "until": None} for sealed in sealed_secrets]),
+        "lookup": token.lookup,
+        "hash": tokens.hash_of(token),
+        "max_hooks": max_hooks,
+    }
+    row = connection.exec_driver_sql(_CREATE, parameters).first()
+    return None if row is None else _hook(row)
+
+
+def _fields(spec: HookSpec) -> dict[str, object]:
+    return {
+        "name": spec.name,
+        "provider": spec.provider.value,
+        "verifier": None if spec.custom is None else json.dumps(row_of(spec.custom)),
+        "worker_id": spec.worker_id,
+        "event_type": spec.event_type,
+        "match": spec.match_json,
+        "input": spec.input_json,
+        "priority": spec.priority,
+        "dedupe": spec.dedupe.value,
+        "tolerance_seconds": spec.tolerance_seconds,
+        "enabled": spec.enabled,
+    }
+
+
+_SHOW = Statement(f"SELECT {_COLUMNS} FROM hooks AS h WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid")
+_LOCK = Statement(f"""
+SELECT {_COLUMNS}, h.secrets::text FROM hooks AS h WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid FOR UPDATE
+""")
+
+
+def show(connection: Connection, *, tenant_id: str, hook_id: str) -> Hook | None:
+    """Returns one hook of a tenant, or None if the tenant has no such hook."""
+    row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}).first()
+    return None if row is None else _hook(row)
+
+
+def lock(connection: Connection, *, tenant_id: str, hook_id: str) -> tuple[Hook, list[dict[str, Any]]] | None:
+    """Returns a hook, which no other transaction changes until this one ends, and its sealed secrets.
+
+    Returns None if the tenant has no such hook.
+    """
+    row = connection.exec_driver_sql(_LOCK, {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}).first()
+    return None if row is None else (_hook(row), json.loads(row[-1]))
+
+
+_SEALED_OF = Statement("""
+SELECT x.secret ->> 'sealed' FROM hooks AS h CROSS JOIN LATERAL json_array_elements(h.secrets) AS x (secret)
+WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid
+    AND (x.secret ->> 'until' IS NULL OR (x.secret ->> 'until')::timestamptz > now())
+""")
+
+
+def sealed_of(connection: Connection, *, tenant_id: str, hook_id: str) -> list[str]:
+    """Returns the sealed secrets of a hook that are valid, the present one first."""
+    parameters = {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}
+    return [sealed for (sealed,) in connection.exec_driver_sql(_SEALED_OF, parameters)]
+
+
+_CHANGE = Statement(f"""
+UPDATE hooks AS h SET name = %(name)s, provider = %(provider)s, verifier = %(verifier)s::json,
+    secrets = coalesce(%(secrets)s::json, h.secrets), worker_id = %(worker_id)s, event_type = %(event_type)s,
+    match = %(match)s::json, input = %(input)s::json, priority = %(priority)s, dedupe = %(dedupe)s,
+    tolerance_seconds = %(tolerance_seconds)s, enabled = %(enabled)s, updated_at = clock_timestamp()
+WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid
+RETURNING {_COLUMNS}
+""")
+
+
+def change(connection: Connection, hook: Hook, *, secrets: Sequence[Mapping[str, Any]] | None) -> Hook:
+    """Write all of a hook's fields, in the transaction of `lock`; None leaves its secrets as they are."""
+    parameters = _fields(hook) | {
+        "tenant_id": hook.tenant_id,
+        "id": hook_uuid(hook.id),
+        "secrets": None if secrets is None else json.dumps(list(secrets)),
+    }
+    return _hook(connection.exec_driver_sql(_CHANGE, parameters).one())
+
+
+_ROTATE = Statement(f"""
+UPDATE hooks AS h SET lookup = %(lookup)s, hash = %(hash)s,
+    previous_lookup = CASE WHEN %(kept_seconds)s > 0 THEN h.lookup END,
+    previous_hash = CASE WHEN %(kept_seconds)s > 0 THEN h.hash END,
+    previous_until = CASE WHEN %(kept_seconds)s > 0 THEN now() + %(kept_seconds)s * interval '1 second' END,
+    updated_at = clock_timestamp()
+WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid
+RETURNING {_COLUMNS}
+""")
+
+
+def rotate(connection: Connection, *, tenant_id: str, hook_id: str, token: Token, kept_seconds: int) -> Hook | None:
+    """Give a hook another token; the one before stays valid for so many seconds. Returns None if there is no hook."""
+    parameters = {
+        "tenant_id": tenant_id,
+        "id": hook_uuid(hook_id),
+        "lookup": token.lookup,
+        "hash": tokens.hash_of(token),
+        "kept_seconds": kept_seconds,
+    }
+    row = connection.exec_driver_sql(_ROTATE, parameters).first()
+    return None if row is None else _hook(row)
+
+
+_DELETE = Statement("DELETE FROM hooks AS h WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid")
+
+
+def delete(connection: Connection, *, tenant_id: str, hook_id: str) -> bool:
+    """Delete a hook with its secrets; its events and jobs go on. Returns False if there is none."""
+    parameters = {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}
+    return connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
+
+
+_PAGE = Statement(f"""
+SELECT {_COLUMNS} FROM hooks AS h
+WHERE h.tenant_id = %(tenant_id)s AND (%(before_id)s::uuid IS NULL OR h.id < %(before_id)s::uuid)
+ORDER BY h.id DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
+_COUNT = Statement("SELECT count(*) FROM hooks AS h WHERE h.tenant_id = %(tenant_id)s")
+
+
+def page(
+    connection: Connection, *, tenant_id: str, limit: int, offset: int = 0, before_id: str | None = None
+) -> list[Hook]:
+    """Returns hooks of a tenant, newest first."""
+    before = None if before_id is None else hook_uuid(before_id)
+    parameters = {"tenant_id": tenant_id, "limit": limit, "offset": offset, "before_id": before}
+    return [_hook(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+
+
+def count(connection: Connection, *, tenant_id: str) -> int:
+    """Returns the number of a tenant's hooks, which a limit bounds."""
+    return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundHook:
+    """What a request needs to know of the hook that it calls."""
+
+    hook: Hook
+    #: The secrets that are valid, sealed.
+    sealed: Sequence[str]
+    #: The time at which it was read.
+    now: datetime
+    #: Seconds until one of its secrets or its token ends; None if none does.
+    seconds_left: float | None
+
+
+# It is not scoped to a tenant, because the token says which one it is.
+_FIND = Statement(f"""
+SELECT {_COLUMNS}, h.secrets::text, now(), f.until, f.hash FROM (
+    SELECT a.tenant_id, a.id, a.hash, NULL::timestamptz AS until FROM hooks AS a WHERE a.lookup = %(lookup)s
+    UNION ALL
+    SELECT b.tenant_id, b.id, b.previous_hash, b.previous_until FROM hooks AS b
+    WHERE b.previous_lookup = %(lookup)s AND b.previous_until > now()
+) AS f JOIN hooks AS h ON h.tenant_id = f.tenant_id AND h.id = f.id
+""")
+
+
+def find(connection: Connection, token: Token) -> FoundHook | None:
+    """Returns the hook that has this token, or None if there is none. An unknown one takes the same time."""
+    row = connection.exec_driver_sql(_FIND, {"lookup": token.lookup}).first()
+    if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token) or row is None:
+        return None
+    secrets_json, now, token_until, _ = row[_COLUMN_COUNT:]
+    secrets = [(each["sealed"], _moment(each["until"])) for each in json.loads(secrets_json)]
+    ends = [end for end in [token_until, *(until for _, until in secrets)] if end is not None and end > now]
+    return FoundHook(
+        hook=_hook(row),
+        sealed=[sealed for sealed, until in secrets if until is None or until > now],
+        now=now,
+        seconds_left=min(((end - now).total_seconds() for end in ends), default=None),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+_SEALED_SECRETS = Statement("SELECT h.tenant_id, h.id::text, h.secrets::text FROM hooks AS h ORDER BY h.id")
+
+
+def sealed_secrets(connection: Connection) -> list[tuple[str, str, str]]:
+    """Returns every hook's tenant, id (a UUID), and sealed secrets as JSON text."""
+    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(_SEALED_SECRETS)]
+
+
+_RESEAL = Statement("""
+UPDATE hooks AS h SET secrets = %(new)s::json
+WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid AND h.secrets::text = %(old)s
+""")
+
+
+def reseal(connection: Connection, *, tenant_id: str, uuid: str, old: str, new: str) -> bool:
+    """Replace a hook's secrets by the same ones, sealed again. Returns False if they have changed meanwhile."""
+    parameters = {"tenant_id": tenant_id, "id": uuid, "old": old, "new": new}
+    return connection.exec_driver_sql(_RESEAL, parameters).rowcount == 1
+
+
+def hook_uuid(hook_id: str) -> str | None:
+    """Returns the UUID of a hook's id, or None if it is not a hook's id."""
+    value = ids.decode("hk", hook_id)
+    return None if value is None else str(value)
+
+
+def _hook(row: Any) -> Hook:
+    (id_, tenant_id, name, provider, verifier_json, worker_id, event_type, match_json, input_json, priority, dedupe,
+     tolerance_seconds, enabled, lookup, previous_until, secret_count, created_by, created_at,
+     updated_at) = row[:_COLUMN_COUNT]  # fmt: skip
+    return Hook(
+        id=ids.encode("hk", id_),
+        tenant_id=tenant_id,
+        name=name,
+        provider=Provider(provider),
+        custom=None if verifier_json is None else read_row(json.loads(verifier_json)),
+        worker_id=worker_id,
+        event_type=event_type,
+        match_json=match_json,
+        input_json=input_json,
+        priority=priority,
+        dedupe=DedupeBy(dedupe),
+        tolerance_seconds=tolerance_seconds,
+        enabled=enabled,
+        prefix=lookup,
+        previous_token_until=previous_until,
+        secret_count=secret_count,
+        created_by=created_by,
+        created_at=created_at,
+        updated_at=updated_at,
+    )

@@ -1,0 +1,217 @@
+"""Subscriptions, as their tenants create and change them, and as events find them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.events.subscription import Subscription, SubscriptionSpec
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+__all__ = [
+    "SubscriptionFilter",
+    "change",
+    "count",
+    "create",
+    "delete",
+    "enabled",
+    "has_room",
+    "lock",
+    "page",
+    "show",
+    "subscription_uuid",
+    "version",
+]
+
+_COLUMNS = (
+    "s.id::text, s.tenant_id, s.event_type, s.worker_id, s.name, s.match::text, s.input::text, s.priority, s.enabled, "
+    "s.created_by, s.created_at, s.updated_at"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionFilter:
+    """Which of a tenant's subscriptions; None means any."""
+
+    event_type: str | None = None
+    worker_id: str | None = None
+    enabled: bool | None = None
+
+
+# The row makes the changes of one tenant take turns, so that the number of its subscriptions stays exact.
+_RAISE_VERSION = Statement("""
+INSERT INTO subscription_versions AS v (tenant_id, version) VALUES (%(tenant_id)s, 1)
+ON CONFLICT (tenant_id) DO UPDATE SET version = v.version + 1
+""")
+_COUNT_OF_TENANT = Statement("SELECT count(*) FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s")
+
+
+def has_room(connection: Connection, *, tenant_id: str, max_subscriptions: int) -> bool:
+    """Returns True if the tenant may create another subscription in this transaction; others of the tenant wait."""
+    connection.exec_driver_sql(_RAISE_VERSION, {"tenant_id": tenant_id})
+    return int(connection.exec_driver_sql(_COUNT_OF_TENANT, {"tenant_id": tenant_id}).scalar_one()) < max_subscriptions
+
+
+_CREATE = Statement(f"""
+INSERT INTO subscriptions AS s (tenant_id, event_type, worker_id, name, match, input, priority, enabled, created_by)
+VALUES (%(tenant_id)s, %(event_type)s, %(worker_id)s, %(name)s, %(match)s::json, %(input)s::json, %(priority)s,
+        %(enabled)s, %(user_id)s)
+RETURNING {_COLUMNS}
+""")
+
+
+def create(connection: Connection, spec: SubscriptionSpec, *, tenant_id: str, user_id: str) -> Subscription:
+    """Create a subscription, in the transaction of `has_room`."""
+    parameters = _fields(spec) | {"tenant_id": tenant_id, "user_id": user_id}
+    return _subscription(connection.exec_driver_sql(_CREATE, parameters).one())
+
+
+def _fields(spec: SubscriptionSpec) -> dict[str, object]:
+    return {
+        "event_type": spec.event_type,
+        "worker_id": spec.worker_id,
+        "name": spec.name,
+        "match": spec.match_json,
+        "input": spec.input_json,
+        "priority": spec.priority,
+        "enabled": spec.enabled,
+    }
+
+
+_SHOW = Statement(f"""
+SELECT {_COLUMNS} FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid
+""")
+_LOCK = Statement(f"""
+SELECT {_COLUMNS} FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid FOR UPDATE
+""")
+
+
+def show(connection: Connection, *, tenant_id: str, subscription_id: str) -> Subscription | None:
+    """Returns one subscription of a tenant, or None if the tenant has no such subscription."""
+    return _one(connection, _SHOW, tenant_id, subscription_id)
+
+
+def lock(connection: Connection, *, tenant_id: str, subscription_id: str) -> Subscription | None:
+    """Returns one subscription, which no other transaction changes until this one ends; None if there is none."""
+    connection.exec_driver_sql(_RAISE_VERSION, {"tenant_id": tenant_id})
+    return _one(connection, _LOCK, tenant_id, subscription_id)
+
+
+def _one(connection: Connection, statement: Statement, tenant_id: str, subscription_id: str) -> Subscription | None:
+    parameters = {"tenant_id": tenant_id, "id": subscription_uuid(subscription_id)}
+    row = connection.exec_driver_sql(statement, parameters).first()
+    return None if row is None else _subscription(row)
+
+
+_CHANGE = Statement(f"""
+UPDATE subscriptions AS s SET event_type = %(event_type)s, worker_id = %(worker_id)s, name = %(name)s,
+    match = %(match)s::json, input = %(input)s::json, priority = %(priority)s, enabled = %(enabled)s,
+    updated_at = clock_timestamp()
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid
+RETURNING {_COLUMNS}
+""")
+
+
+def change(connection: Connection, subscription: Subscription) -> Subscription:
+    """Write all of a subscription's fields, in the transaction of `lock`. Returns it as it is then."""
+    parameters = _fields(subscription) | {
+        "tenant_id": subscription.tenant_id,
+        "id": subscription_uuid(subscription.id),
+    }
+    return _subscription(connection.exec_driver_sql(_CHANGE, parameters).one())
+
+
+_DELETE = Statement("DELETE FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid")
+
+
+def delete(connection: Connection, *, tenant_id: str, subscription_id: str) -> bool:
+    """Delete a subscription, in a transaction; its jobs go on. Returns False if there is none."""
+    connection.exec_driver_sql(_RAISE_VERSION, {"tenant_id": tenant_id})
+    parameters = {"tenant_id": tenant_id, "id": subscription_uuid(subscription_id)}
+    return connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
+
+
+_WHERE = """s.tenant_id = %(tenant_id)s
+    AND (%(event_type)s::text IS NULL OR s.event_type = %(event_type)s)
+    AND (%(worker_id)s::text IS NULL OR s.worker_id = %(worker_id)s)
+    AND (%(enabled)s::bool IS NULL OR s.enabled = %(enabled)s)"""
+_PAGE = Statement(f"""
+SELECT {_COLUMNS} FROM subscriptions AS s
+WHERE {_WHERE} AND (%(before_id)s::uuid IS NULL OR s.id < %(before_id)s::uuid)
+ORDER BY s.id DESC LIMIT %(limit)s OFFSET %(offset)s
+""")
+_COUNT = Statement(f"SELECT count(*) FROM subscriptions AS s WHERE {_WHERE}")
+
+
+def page(
+    connection: Connection,
+    *,
+    tenant_id: str,
+    subscription_filter: SubscriptionFilter,
+    limit: int,
+    offset: int = 0,
+    before_id: str | None = None,
+) -> list[Subscription]:
+    """Returns subscriptions of a tenant, newest first."""
+    parameters = _filter_parameters(tenant_id, subscription_filter) | {"limit": limit, "offset": offset}
+    parameters["before_id"] = None if before_id is None else subscription_uuid(before_id)
+    return [_subscription(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+
+
+def count(connection: Connection, *, tenant_id: str, subscription_filter: SubscriptionFilter) -> int:
+    """Returns the number of a tenant's subscriptions, of which a limit bounds the total."""
+    return int(connection.exec_driver_sql(_COUNT, _filter_parameters(tenant_id, subscription_filter)).scalar_one())
+
+
+def _filter_parameters(tenant_id: str, wanted: SubscriptionFilter) -> dict[str, object]:
+    return {
+        "tenant_id": tenant_id,
+        "event_type": wanted.event_type,
+        "worker_id": wanted.worker_id,
+        "enabled": wanted.enabled,
+    }
+
+
+_VERSION = Statement("SELECT v.version FROM subscription_versions AS v WHERE v.tenant_id = %(tenant_id)s")
+_ENABLED = Statement(f"""
+SELECT {_COLUMNS} FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s AND s.enabled ORDER BY s.id
+""")
+
+
+def version(connection: Connection, *, tenant_id: str) -> int | None:
+    """Returns the version of a tenant's subscriptions; None if it never had one."""
+    found: int | None = connection.exec_driver_sql(_VERSION, {"tenant_id": tenant_id}).scalar()
+    return found
+
+
+def enabled(connection: Connection, *, tenant_id: str) -> Sequence[Subscription]:
+    """Returns the enabled subscriptions of a tenant, of which a limit bounds the number, the oldest first."""
+    return [_subscription(row) for row in connection.exec_driver_sql(_ENABLED, {"tenant_id": tenant_id})]
+
+
+def subscription_uuid(subscription_id: str) -> str | None:
+    """Returns the UUID of a subscription's id, or None if it is not a subscription's id."""
+    value = ids.decode("sub", subscription_id)
+    return None if value is None else str(value)
+
+
+def _subscription(row: Any) -> Subscription:
+    (id_, tenant_id, event_type, worker_id, name, match_json, input_json, priority, is_enabled, created_by, created_at,
+     updated_at) = row  # fmt: skip
+    return Subscription(
+        id=ids.encode("sub", id_),
+        tenant_id=tenant_id,
+        event_type=event_type,
+        worker_id=worker_id,
+        name=name,
+        match_json=match_json,
+        input_json=input_json,
+        priority=priority,
+        enabled=is_enabled,
+        created_by=created_by,
+        created_at=created_at,
+        updated_at=updated_at,
+    )

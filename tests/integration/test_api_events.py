@@ -1,0 +1,278 @@
+"""Events and subscriptions: an event makes the jobs of those who subscribe to it, in its own transaction."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from cloudevents.core.bindings.http import to_binary_event, to_structured_event
+from cloudevents.core.v1.event import CloudEvent
+
+from ava.dispatcher.duties.event_jobs import EventFanOut
+from ava.services.events.event_jobs import EventJobs
+from ava.services.making.make import Making
+from harness.api import Api, error_of
+
+EVENTS = "/v1/ava/events"
+SUBSCRIPTIONS = "/v1/ava/subscriptions"
+ORDER = {"type": "order.paid", "data": {"number": 7, "total": 12.5}}
+
+
+def _subscribe(api: Api, **fields: Any) -> dict[str, Any]:
+    answer = api.post(SUBSCRIPTIONS, json={"event_type": "order.paid", "worker_id": "wkr_open", **fields})
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.get_json()["data"]
+    return found
+
+
+def _send(api: Api, event: dict[str, Any] | None = None, **rest: Any) -> dict[str, Any]:
+    answer = api.post(EVENTS, json=event or ORDER, **rest)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.get_json()["data"]
+    return found
+
+
+def _job(api: Api, job_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = api.get(f"/v1/ava/jobs/{job_id}").get_json()["data"]
+    return found
+
+
+def test_an_event_makes_a_job_of_each_subscription_that_it_matches(api: Api) -> None:
+    first = _subscribe(api, match={"data": {"number": [{"numeric": [">", 5]}]}}, priority=2)
+    _subscribe(api, match={"data": {"number": [8]}})
+    _subscribe(api, enabled=False)
+    _subscribe(api, event_type="order.refunded")
+    star = _subscribe(api, event_type="order.*", input={"n": {"$get": "data.number"}, "x": {"$get": "data.x"}})
+    sent = _send(api)
+    assert (len(sent["job_ids"]), sent["refused"], sent["more"], sent["duplicate"]) == (2, [], 0, False)
+    of_first, of_star = (_job(api, job_id) for job_id in sent["job_ids"])
+    assert (of_first["trigger"], of_first["triggered_by"], of_first["priority"]) == ("event", first["id"], 2)
+    assert of_first["input"]["event"]["data"] == ORDER["data"]
+    assert of_first["input"]["event"]["id"] == sent["id"]
+    assert (of_star["triggered_by"], of_star["input"]) == (star["id"], {"n": 7, "x": None})
+    shown = api.get(f"{EVENTS}/{sent['id']}").get_json()["data"]
+    assert shown["job_ids"] == sent["job_ids"]
+    assert of_first["input"]["event"] == {name: shown[name] for name in of_first["input"]["event"]}
+    assert api.get(f"{SUBSCRIPTIONS}/{star['id']}").get_json()["data"] == star
+
+
+def test_a_job_that_cannot_be_made_is_named_and_the_others_stand(api: Api) -> None:
+    api.announce("wkr_gone")
+    api.announce("wkr_strict")
+    gone, strict = _subscribe(api, worker_id="wkr_gone"), _subscribe(api, worker_id="wkr_strict")
+    paused, no_object = _subscribe(api, worker_id="wkr_paused"), _subscribe(api, input={"$get": "type"})
+    api.execute("DELETE FROM workers WHERE id = 'wkr_gone'")
+    api.execute(
+        'UPDATE workers SET input_schema = \'{"type":"object","required":["x"]}\', input_schema_version = \'v\''
+        " WHERE id = 'wkr_strict'"
+    )
+    sent = _send(api)
+    assert [_job(api, job_id)["triggered_by"] for job_id in sent["job_ids"]] == [paused["id"]]
+    reasons = {each["subscription_id"]: each["reason"] for each in sent["refused"]}
+    assert set(reasons) == {gone["id"], strict["id"], no_object["id"]}
+    assert "No such worker" in reasons[gone["id"]]
+    assert "x" in reasons[strict["id"]]
+    assert "no object" in reasons[no_object["id"]]
+    assert api.get(f"{EVENTS}/{sent['id']}").get_json()["data"]["refused"] == sent["refused"]
+
+
+def test_the_same_source_and_id_are_the_same_event_for_a_day(api: Api) -> None:
+    _subscribe(api)
+    first = _send(api, {**ORDER, "id": "1", "source": "/shop"})
+    again = _send(api, {**ORDER, "id": "1", "source": "/shop", "data": "other"})
+    assert again == {**first, "duplicate": True}
+    assert _send(api, {**ORDER, "id": "1"})["id"] != first["id"]
+    assert _send(api)["id"] != _send(api)["id"]
+    api.execute("UPDATE received_keys SET until = now()")
+    assert _send(api, {**ORDER, "id": "1", "source": "/shop"})["duplicate"] is False
+
+
+def test_many_events_are_sent_at_once_all_or_none(api: Api) -> None:
+    _subscribe(api)
+    events = [{**ORDER, "id": "1"}, {"type": "other", "data": None}, {**ORDER, "id": "1"}]
+    answer = api.post(EVENTS, json={"events": events})
+    assert answer.status_code == 201, answer.text
+    one, two, three = answer.get_json()["data"]
+    assert (len(one["job_ids"]), two["job_ids"], three) == (1, [], {**one, "duplicate": True})
+    wrong = api.post(EVENTS, json={"events": [ORDER, {"type": "ava.job.completed", "data": 1}]})
+    assert list(error_of(wrong, 422, "validation_error")["fields"]) == ["events[1].type"]
+    assert api.get(EVENTS).get_json()["pagination"]["total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({}, 400, "type"),
+        ({"type": "a"}, 400, "data"),
+        ({"type": "ava.job.completed", "data": 1}, 422, "type"),
+        ({"type": "a b", "data": 1}, 422, "type"),
+        ({"type": "a" * 201, "data": 1}, 422, "type"),
+        ({"type": "a", "data": 1, "id": ""}, 422, "id"),
+        ({"type": "a", "data": 1, "id": "\0"}, 422, "id"),
+        ({"type": "a", "data": 1, "source": "\ud800"}, 422, "source"),
+        ({"type": "a", "data": 1, "time": "now"}, 422, "time"),
+        ({"type": "a", "data": 1, "else": 1}, 422, "else"),
+        ({"events": []}, 422, "events"),
+        ({"events": [{"type": "a", "data": 1}] * 1001}, 422, "events"),
+        ({"events": [{"data": 1}]}, 400, "events[0].type"),
+    ],
+)
+def test_a_wrong_event_is_refused_and_its_field_named(api: Api, body: Any, status: int, field: str) -> None:
+    answer = api.post_raw(json.dumps(body).encode(), EVENTS)
+    assert field in error_of(answer, status, "validation_error")["fields"]
+
+
+def test_data_with_nul_and_half_characters_survives(api: Api) -> None:
+    _subscribe(api, match={"data": {"a": ["\0\ud800"]}})
+    answer = api.post_raw(b'{"type": "order.paid", "data": {"a": "\\u0000\\ud800"}}', EVENTS)
+    sent = answer.get_json()["data"]
+    assert _job(api, sent["job_ids"][0])["input"]["event"]["data"] == {"a": "\0\ud800"}
+    answer = api.post_raw(b'{"type": "order.paid", "data": 1e999}', EVENTS)
+    assert "data" in error_of(answer, 422, "validation_error")["fields"]
+
+
+@pytest.mark.parametrize("write", [to_structured_event, to_binary_event])
+def test_cloud_events_are_taken(api: Api, write: Any) -> None:
+    _subscribe(api)
+    attributes = {"id": "c1", "source": "/ce", "type": "order.paid", "subject": "7", "tenant": "x"}
+    message = write(CloudEvent(attributes, {"number": 7}))
+    answer = api.post(EVENTS, data=message.body, headers=dict(message.headers))
+    assert answer.status_code == 201, answer.text
+    sent = answer.get_json()["data"]
+    shown = api.get(f"{EVENTS}/{sent['id']}").get_json()["data"]
+    assert (shown["source_id"], shown["source"], shown["subject"], shown["data"]) == ("c1", "/ce", "7", {"number": 7})
+    assert shown["extensions"]["tenant"] == "x"
+    assert len(sent["job_ids"]) == 1
+
+
+def test_a_batch_of_cloud_events_is_taken_and_another_version_is_not(api: Api) -> None:
+    event = {"specversion": "1.0", "id": "1", "source": "/s", "type": "a"}
+    batch = json.dumps([event, {**event, "id": "2"}]).encode()
+    answer = api.post_raw(batch, EVENTS, "application/cloudevents-batch+json")
+    assert len(answer.get_json()["data"]) == 2
+    old = json.dumps({**event, "specversion": "0.3"}).encode()
+    fields = error_of(api.post_raw(old, EVENTS, "application/cloudevents+json"), 422, "validation_error")["fields"]
+    assert list(fields) == ["specversion"]
+    error_of(api.post_raw(b"[]", EVENTS, "application/cloudevents-batch+json"), 422, "validation_error")
+    error_of(api.post_raw(b"<a/>", EVENTS, "application/cloudevents+xml"), 415, "unsupported_media_type")
+
+
+def test_an_idempotency_key_sends_an_event_once(api: Api) -> None:
+    _subscribe(api)
+    first, again = (_send(api, headers={"Idempotency-Key": "k"}) for _ in range(2))
+    assert first == again
+    other = api.post(EVENTS, json={**ORDER, "data": 1}, headers={"Idempotency-Key": "k"})
+    error_of(other, 422, "idempotency_key_reused")
+
+
+def test_events_are_listed_by_type_source_and_time(api: Api) -> None:
+    ids = [_send(api, {"type": each, "data": 1, "source": source})["id"] for each, source in (("a", "/x"), ("b", "/x"))]
+    for query, found in (
+        ("", ids[::-1]),
+        ("filter[type]=a", ids[:1]),
+        ("filter[source]=/x", ids[::-1]),
+        ("filter[type]=b&filter[source]=/x", ids[1:]),
+        ("filter[type]=b&filter[source]=/y", []),
+        ("filter[created_before]=2020-01-01", []),
+        ("filter[created_after]=2020-01-01&per_page=1", ids[1:]),
+    ):
+        page = api.get(f"{EVENTS}?{query}").get_json()
+        assert [event["id"] for event in page["data"]] == found, query
+    cursor = api.get(f"{EVENTS}?per_page=1").get_json()["pagination"]["next_cursor"]
+    assert [event["id"] for event in api.get(f"{EVENTS}?cursor={cursor}").get_json()["data"]] == ids[:1]
+    error_of(api.get(f"{EVENTS}?filter[subject]=x"), 400, "validation_error")
+
+
+def test_lower_roles_see_no_credentials_in_events(api: Api) -> None:
+    sent = _send(api, {"type": "a", "data": {"api_token": "s3cret", "x": 1}})
+    shown = api.get(f"{EVENTS}/{sent['id']}", headers={"x-platform-role": "tenant-user"}).get_json()["data"]
+    assert shown["data"] == {"api_token": "••••••", "x": 1}
+
+
+# The fan-out ---------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_beyond_a_hundred_are_made_by_the_duty_each_once(api: Api) -> None:
+    api.execute(
+        "INSERT INTO subscriptions (tenant_id, event_type, worker_id, priority, enabled, created_by)"
+        " SELECT 'ten_test', 'order.paid', 'wkr_open', 5, true, 'usr_test' FROM generate_series(1, 250)"
+    )
+    _subscribe(api)
+    sent = _send(api)
+    assert (len(sent["job_ids"]), sent["more"]) == (100, 151)
+    # Another event shares the room of its request.
+    bulk = api.post(EVENTS, json={"events": [ORDER, ORDER]}).get_json()["data"]
+    assert [(len(each["job_ids"]), each["more"]) for each in bulk] == [(100, 151), (0, 251)]
+    duty = EventFanOut(api.database, EventJobs(Making()))
+    # A transaction that was not committed has done nothing.
+    with pytest.raises(RuntimeError):
+        _run_and_die(api)
+    assert duty.run_once(0) == 151 + 151 + 251
+    assert duty.run_once(0) == 0
+    for event in (sent, *bulk):
+        shown = api.get(f"{EVENTS}/{event['id']}").get_json()["data"]
+        assert (len(set(shown["job_ids"])), shown["more"]) == (251, 0)
+    ((jobs, subscriptions),) = api.execute("SELECT count(*), count(DISTINCT triggered_by) FROM jobs")
+    assert (jobs, subscriptions) == (3 * 251, 251)
+
+
+def _run_and_die(api: Api) -> None:
+    with api.database.transaction() as connection:
+        assert EventJobs(Making()).run_next(connection, after_tenant="") == ("ten_test", 100)
+        raise RuntimeError("killed")
+
+
+# Subscriptions -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "field"),
+    [
+        ({"event_type": None}, 422, "event_type"),
+        ({"event_type": "ava.job.*"}, 422, "event_type"),
+        ({"worker_id": "x"}, 422, "worker_id"),
+        ({"priority": 11}, 422, "priority"),
+        ({"match": {"data": {"a": [{"regex": "x"}]}}}, 422, "match.data.a[0]"),
+        ({"match": []}, 422, "match"),
+        ({"input": {"a": {"$get": "environ.PATH"}}}, 422, "input.a"),
+        ({"input": {"a": {"$get": "data", "x": 1}}}, 422, "input.a"),
+    ],
+)
+def test_a_wrong_subscription_is_refused_with_the_path(
+    api: Api, fields: dict[str, Any], status: int, field: str
+) -> None:
+    body = {"event_type": "a", "worker_id": "wkr_open", **fields}
+    assert field in error_of(api.post(SUBSCRIPTIONS, json=body), status, "validation_error")["fields"]
+
+
+def test_a_subscription_is_changed_and_deleted_and_acts_at_once(api: Api) -> None:
+    error_of(api.post(SUBSCRIPTIONS, json={"event_type": "a", "worker_id": "wkr_none"}), 404, "resource_not_found")
+    subscription = _subscribe(api, name="mine")
+    path = f"{SUBSCRIPTIONS}/{subscription['id']}"
+    assert len(_send(api)["job_ids"]) == 1
+    changed = api.request("PATCH", path, json={"match": {"data": {"number": [8]}}, "name": None})
+    assert (changed.get_json()["data"]["match"], changed.get_json()["data"]["name"]) == (
+        {"data": {"number": [8]}},
+        None,
+    )
+    assert _send(api)["job_ids"] == []
+    api.request("PATCH", path, json={"match": None})
+    assert len(_send(api)["job_ids"]) == 1
+    assert api.request("DELETE", path).get_json()["data"]["deleted"] is True
+    assert _send(api)["job_ids"] == []
+    error_of(api.get(path), 404, "resource_not_found")
+
+
+def test_a_subscription_is_tried_on_an_event(api: Api) -> None:
+    event = {"type": "order.paid", "data": {"number": 7}}
+    asked = {"event": event, "event_type": "order.*", "match": {"data": {"number": [7]}}, "input": {"$get": "data"}}
+    tried = api.post(f"{SUBSCRIPTIONS}/test", json=asked).get_json()["data"]
+    assert tried == {"matches": True, "reason": None, "input": {"number": 7}}
+    asked["match"] = {"data": {"number": [8]}}
+    tried = api.post(f"{SUBSCRIPTIONS}/test", json=asked).get_json()["data"]
+    assert tried == {"matches": False, "reason": "data.number: 7 does not match [8]", "input": None}
+    tried = api.post(f"{SUBSCRIPTIONS}/test", json=asked | {"event_type": "x"}).get_json()["data"]
+    assert tried["reason"] == 'type: "order.paid" does not match "x"'
+    wrong = api.post(f"{SUBSCRIPTIONS}/test", json={"event": {"tip": 1}})
+    assert list(error_of(wrong, 422, "validation_error")["fields"]) == ["event.tip"]

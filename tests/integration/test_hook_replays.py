@@ -1,0 +1,71 @@
+"""Deliveries of hooks are replayed, and hooks are tested."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.api import Api, error_of
+from tests.integration.hook_sender import HOOKS, Hook, count_jobs
+
+
+@pytest.fixture
+def hook(api: Api) -> Hook:
+    """A hook of GitHub whose deliveries make jobs."""
+    return Hook(api, worker_id="wkr_open")
+
+
+def test_a_delivery_is_replayed_through_what_is_subscribed_now(api: Api) -> None:
+    hook = Hook(api)
+    first = hook.accepted()
+    api.post("/v1/ava/subscriptions", json={"event_type": "github.*", "worker_id": "wkr_open"})
+    hook.send()
+    duplicate = hook.deliveries()[0]
+    for delivery_id in (first["delivery_id"], duplicate["id"]):
+        path = f"{HOOKS}/{hook.id}/deliveries/{delivery_id}/replay"
+        answer = api.post(path, headers={"Idempotency-Key": delivery_id})
+        assert answer.status_code == 202, answer.text
+        assert len(answer.get_json()["data"]["job_ids"]) == 1
+        again = api.post(path, headers={"Idempotency-Key": delivery_id})
+        assert (again.get_json(), again.headers["Idempotent-Replayed"]) == (answer.get_json(), "true")
+    assert count_jobs(api) == 2
+    # Of a range neither repetitions nor replays.
+    assert api.post(f"{HOOKS}/{hook.id}/replay", json={"from": "2020-01-01"}).get_json()["data"] == {"total": 1}
+
+
+def test_a_delivery_with_a_wrong_signature_is_replayed_once_the_secret_is_right(api: Api, hook: Hook) -> None:
+    hook.send(secret="the-right-secret")
+    (refused,) = hook.deliveries()
+    path = f"{HOOKS}/{hook.id}/deliveries/{refused['id']}/replay"
+    assert "not genuine" in error_of(api.post(path), 409, "resource_conflict")["message"]
+    assert count_jobs(api) == 0
+    api.request("PATCH", f"{HOOKS}/{hook.id}", json={"secret": "the-right-secret"})
+    assert len(api.post(path).get_json()["data"]["job_ids"]) == 1
+    error_of(api.post(f"{HOOKS}/{hook.id}/deliveries/del_x/replay"), 404, "resource_not_found")
+
+
+def test_secrets_in_headers_are_masked_and_what_they_proved_holds_for_a_replay(api: Api) -> None:
+    row = {"scheme": "shared_secret", "header": "X-Own"}
+    hook = Hook(api, "custom", verifier=row, worker_id="wkr_open", secret="a-shared-secret")
+    headers = {"authorization": "Bearer other", "x-own": "a-shared-secret"}
+    received = hook.accepted({}, headers, secret="a-shared-secret")
+    (delivery,) = hook.deliveries()
+    assert (delivery["headers"]["x-own"], delivery["headers"]["authorization"]) == ("••••••", "••••••")
+    assert "a-shared-secret" not in str(api.execute("SELECT headers::text FROM hook_deliveries"))
+    assert "a-shared-secret" not in str(hook.job(received["job_ids"][0]))
+    replay = api.post(f"{HOOKS}/{hook.id}/deliveries/{delivery['id']}/replay")
+    assert len(replay.get_json()["data"]["job_ids"]) == 1
+    error_of(hook.send({}, {"x-own": "wrong-secret"}, is_signed=False), 401, "unauthorized")
+    path = f"{HOOKS}/{hook.id}/deliveries/{hook.deliveries()[0]['id']}/replay"
+    error_of(api.post(path), 409, "resource_conflict")
+
+
+def test_a_test_is_signed_tampered_or_unsigned(api: Api, hook: Hook) -> None:
+    path = f"{HOOKS}/{hook.id}/test"
+    headers = {"x-github-event": "push"}
+    signed = api.post(path, json={"body": "{}", "headers": headers}).get_json()["data"]
+    assert (signed["status"], len(signed["job_ids"])) == (202, 1)
+    for mode in ("tampered", "unsigned"):
+        tried = api.post(path, json={"mode": mode, "headers": headers}).get_json()["data"]
+        assert (tried["status"], tried["job_ids"]) == (401, []), mode
+    assert count_jobs(api) == 1
+    assert len(hook.deliveries()) == 3
