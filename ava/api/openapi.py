@@ -161,7 +161,10 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
         described["requestBody"] = {
             "required": not operation.may_be_empty,
             "content": {"application/json": {"schema": operation.body}}
-            | {media: {"schema": {"type": ["object", "array"]}} for media in operation.other_media},
+            | {
+                media: {"schema": {"type": "array" if isinstance(example, list) else "object"}, "example": example}
+                for media, example in operation.other_media.items()
+            },
         }
     return described
 

@@ -230,9 +230,27 @@ _OPERATION = {
     "reason": None,
 }
 
+_EVENT: dict[str, Any] = {"type": "order.paid", "data": {"number": 7, "total": 250}, "source": "/shop"}
+_EVENT_SEEN: dict[str, Any] = {"type": "order.paid", "data": {"number": 7, "total": 250}}
+_RULE: dict[str, Any] = {
+    "event_type": "order.*",
+    "match": {"data": {"total": [{"numeric": [">", 100]}]}},
+    "input": {"number": {"$get": "data.number", "default": 0}},
+}
+_SUBSCRIPTION: dict[str, Any] = {"worker_id": "wkr_incident_notify", **_RULE}
+
 #: Examples by the name of their schema.
 _RUN = f"avarun_00.{'x' * 59}"
 EXAMPLES: dict[str, Any] = {
+    "EventBody": _EVENT,
+    "EventsBody": _EVENT,
+    "SubscriptionBody": _SUBSCRIPTION,
+    "SubscriptionChangeBody": {"enabled": False},
+    "SubscriptionTestBody": {"event": _EVENT_SEEN, **_RULE},
+    "HookBody": {"name": "pulls", "provider": "github", "worker_id": "wkr_incident_notify"},
+    "HookChangeBody": {"tolerance_seconds": 120},
+    "HookReplayBody": {"from": "2025-06-01T10:00:00Z", "verdict": "refused"},
+    "HookTestBody": {"mode": "signed", "body": "{}", "headers": {"x-github-event": "push"}},
     "TriggerBody": _TRIGGER,
     "BulkBody": {"jobs": [_TRIGGER]},
     "CancelManyBody": {"filter": {"worker_id": "wkr_incident_notify", "status": "queued"}},

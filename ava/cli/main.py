@@ -13,6 +13,7 @@ from ava.cli.api import (
     audit,
     dashboard,
     errors,
+    inbound,
     job_actions,
     jobs,
     keys,
@@ -97,6 +98,9 @@ cli.add_command(nodes.nodes)
 cli.add_command(promotions.promotions)
 cli.add_command(audit.audit)
 cli.add_command(schedules.schedules)
+cli.add_command(inbound.hooks)
+cli.add_command(inbound.subscriptions)
+cli.add_command(inbound.events)
 cli.add_command(sessions.sessions)
 cli.add_command(tenants.tenants)
 cli.add_command(completion.completion)

@@ -18,6 +18,16 @@ from ava.client.errors import (
     WaitTimeout,
     WebhookUnverified,
 )
+from ava.client.inbound import (
+    Hook,
+    HookDelivery,
+    HookReceipt,
+    HookTest,
+    ReceivedEvent,
+    SentEvent,
+    Subscription,
+    TriedSubscription,
+)
 from ava.client.operations import JobFilters, Operation
 from ava.client.records import (
     ApiKey,
@@ -62,6 +72,10 @@ __all__ = [
     "Event",
     "Explanation",
     "Firing",
+    "Hook",
+    "HookDelivery",
+    "HookReceipt",
+    "HookTest",
     "Job",
     "JobFilters",
     "JobRuns",
@@ -75,11 +89,15 @@ __all__ = [
     "Promotion",
     "QueueCount",
     "Queues",
+    "ReceivedEvent",
     "Schedule",
     "SchedulePreview",
     "ScheduleSlot",
+    "SentEvent",
+    "Subscription",
     "TenantLoad",
     "TenantRules",
+    "TriedSubscription",
     "WaitTimeout",
     "Webhook",
     "WebhookUnverified",

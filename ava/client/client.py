@@ -16,6 +16,7 @@ from ava.client.calls import Calls
 from ava.client.error_groups import ErrorGroups
 from ava.client.errors import ApiConflict, ApiUnavailable, WaitTimeout
 from ava.client.events import follow
+from ava.client.inbound import Hooks, InboundEvents, Subscriptions
 from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
 from ava.client.operations import JobFilters, Operations, filter_params
@@ -63,6 +64,12 @@ class Client:
         self._calls = Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries, proxy=proxy)
         #: Creates, shows and changes schedules: `client.schedules.create(…)`.
         self.schedules = Schedules(self._calls, self._pages)
+        #: Sends events, and shows those that came in: `client.inbound_events.send(…)`.
+        self.inbound_events = InboundEvents(self._calls, self._pages)
+        #: Says which events make jobs of which workers.
+        self.subscriptions = Subscriptions(self._calls, self._pages)
+        #: Makes hooks, shows what they have received, and replays it.
+        self.hooks = Hooks(self._calls, self._pages)
         #: Retries and cancels all jobs that filters find, and shows how far that is.
         self.operations = Operations(self._calls, self._pages)
         #: Creates, shows, tests and changes webhooks, and sends their deliveries again.

@@ -108,7 +108,32 @@ FIRING = {
     "slot": "2026-01-01T00:00", "at": "2026-01-01T00:00:00Z", "outcome": HOSTILE, "reason": HOSTILE, "job_id": HOSTILE,
 }  # fmt: skip
 SLOT = {"slot": "2026-01-01T00:00", "at": "2026-01-01T00:00:00Z", "note": HOSTILE}
+HOOK = {
+    "id": HOSTILE, "tenant_id": HOSTILE, "name": HOSTILE, "provider": HOSTILE, "verifier": {HOSTILE: HOSTILE},
+    "secrets": 1, "worker_id": HOSTILE, "event_type": HOSTILE, "match": {HOSTILE: [HOSTILE]}, "input": None,
+    "priority": 5, "dedupe": HOSTILE, "tolerance_seconds": 300, "enabled": True, "prefix": HOSTILE,
+    "previous_token_until": None, "created_by": HOSTILE, "created_at": "2026-01-01T00:00:00Z",
+    "updated_at": "2026-01-01T00:00:00Z", "url": HOSTILE, "secret": HOSTILE,
+}  # fmt: skip
+HOOK_DELIVERY = {
+    "id": HOSTILE, "hook_id": HOSTILE, "verdict": HOSTILE, "status": 401, "reason": HOSTILE,
+    "created_at": "2026-01-01T00:00:00Z", "event_type": HOSTILE, "job_ids": [HOSTILE], "headers": {HOSTILE: HOSTILE},
+    "body": HOSTILE, "address": HOSTILE,
+}  # fmt: skip
+HOOK_TEST = {"status": 401, "reason": HOSTILE, "delivery_id": HOSTILE, "job_ids": [HOSTILE]}
+SUBSCRIPTION = {
+    "id": HOSTILE, "tenant_id": HOSTILE, "event_type": HOSTILE, "worker_id": HOSTILE, "name": HOSTILE,
+    "match": {HOSTILE: [HOSTILE]}, "input": {HOSTILE: HOSTILE}, "priority": 5, "enabled": True, "created_by": HOSTILE,
+    "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
+}  # fmt: skip
+EVENT = {
+    "id": HOSTILE, "source_id": HOSTILE, "type": HOSTILE, "source": HOSTILE, "subject": HOSTILE, "time": None,
+    "data": {HOSTILE: HOSTILE}, "headers": {HOSTILE: HOSTILE}, "created_at": "2026-01-01T00:00:00Z",
+    "job_ids": [HOSTILE], "refused": [{"subscription_id": HOSTILE, "reason": HOSTILE}],
+}  # fmt: skip
 LISTS = {
+    "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1/deliveries": HOOK_DELIVERY, "/v1/ava/subscriptions": SUBSCRIPTION,
+    "/v1/ava/events": EVENT,
     "/v1/ava/keys": KEY, "/v1/ava/errors": ERROR_GROUP, "/v1/ava/tenants": TENANT,
     "/v1/ava/operations": OPERATION, "/v1/ava/promotions": PROMOTION,
     "/v1/ava/jobs": JOB, "/v1/ava/workers": WORKER, "/v1/ava/limits": LIMIT, "/v1/ava/nodes": NODE,
@@ -119,6 +144,10 @@ LISTS = {
 #: What a POST makes, where it is no job.
 MADE = {"/v1/ava/workers": WORKER}
 RECORDS = {
+    "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1": HOOK, "/v1/ava/hooks/hk_1/rotate": HOOK,
+    "/v1/ava/hooks/hk_1/test": HOOK_TEST, "/v1/ava/hooks/hk_1/deliveries/del_1": HOOK_DELIVERY,
+    "/v1/ava/subscriptions": SUBSCRIPTION, "/v1/ava/subscriptions/sub_1": SUBSCRIPTION,
+    "/v1/ava/events": EVENT, "/v1/ava/events/evt_1": EVENT,
     "/v1/ava/keys": KEY, "/v1/ava/errors/err_1/retry": OPERATION,
     "/v1/ava/nodes/node_1/drain": NODE, "/v1/ava/nodes/node_1/resume": NODE,
     **dict.fromkeys(

@@ -105,6 +105,24 @@ COMMANDS = [
     ["schedules", "resume", "sch_1"],
     ["schedules", "run", "sch_1"],
     ["schedules", "next", "sch_1"],
+    ["hooks", "list"],
+    ["hooks", "show", "hk_1"],
+    ["hooks", "create", "pulls", "--provider", "github"],
+    ["hooks", "secret", "hk_1", "--secret-file", "-"],
+    ["hooks", "rotate", "hk_1"],
+    ["hooks", "pause", "hk_1"],
+    ["hooks", "resume", "hk_1"],
+    ["hooks", "deliveries", "hk_1"],
+    ["hooks", "delivery", "hk_1", "del_1"],
+    ["hooks", "test", "hk_1"],
+    ["subscriptions", "list"],
+    ["subscriptions", "show", "sub_1"],
+    ["subscriptions", "create", "order.*", "wkr_a"],
+    ["subscriptions", "pause", "sub_1"],
+    ["subscriptions", "resume", "sub_1"],
+    ["events", "send", "order.paid"],
+    ["events", "list"],
+    ["events", "show", "evt_1"],
 ]
 #: Commands without `-o`. Those that print nothing of a response are refused.
 UNFORMED = [
@@ -117,6 +135,9 @@ UNFORMED = [
     ["workers", "delete", "wkr_refused"],
     ["webhooks", "delete", "refused", "--yes"],
     ["schedules", "delete", "refused"],
+    ["hooks", "delete", "refused"],
+    ["hooks", "replay", "hk_1", "refused"],
+    ["subscriptions", "delete", "refused"],
     ["sessions", "end"],
     ["dashboard"],
 ]
@@ -129,6 +150,7 @@ NAMELESS = (
     ["promotions"],
     ["webhooks", "body"],
     ["schedules", "next"],
+    ["hooks", "test"],
 )
 
 

@@ -42,8 +42,8 @@ class Operation:
     may_be_empty: bool = False
     #: Reads a body of another media type; returns None if the request has none of these.
     other_body: Callable[[], Any] | None = None
-    #: The media types that it reads, for the description.
-    other_media: tuple[str, ...] = ()
+    #: The media types that it reads, each with an example, for the description.
+    other_media: Mapping[str, Any] = field(default_factory=dict)
     #: The limit of the body's bytes.
     max_bytes: Limit = limits.BODY_BYTES
     #: The schema of `data` in the response, or of each of its items if it is a list.

@@ -31,6 +31,8 @@ from ava.errors import InvalidFields, MediaTypeRefused
 
 __all__ = ["blueprint"]
 
+_CLOUD_EVENT = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.paid", "data": {"number": 7}}
+
 blueprint = Blueprint("events", __name__, url_prefix="/v1/ava/events")
 
 
@@ -65,7 +67,7 @@ def _read_cloud_events() -> SentEvents | None:
     body=EventsBody(),
     body_as="sent",
     other_body=_read_cloud_events,
-    other_media=(STRUCTURED, BATCH),
+    other_media={STRUCTURED: _CLOUD_EVENT, BATCH: [_CLOUD_EVENT]},
     max_bytes=limits.BULK_BODY_BYTES,
     record=SentEventRecord(),
     status=201,

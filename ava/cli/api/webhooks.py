@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ava.client import Client, Delivery
 
-__all__ = ["webhooks"]
+__all__ = ["read_secret", "webhooks"]
 
 #: Seconds for which `test --wait` waits: an endpoint has ten seconds to respond.
 _TEST_SECONDS = 15.0
@@ -114,7 +114,7 @@ def create(
     The secret is not an argument, because every process of the machine can read the arguments of the others.
     """
     chosen = events or ("ava.job.completed", "ava.job.failed")
-    printer.record(client.webhooks.create(endpoint, chosen, _read_secret(secret_file)))
+    printer.record(client.webhooks.create(endpoint, chosen, read_secret(secret_file)))
 
 
 @webhooks.command()
@@ -136,7 +136,7 @@ def change(
     printer: RecordPrinter,
 ) -> None:
     """Change the URL, the events or the secret of a webhook."""
-    secret = _read_secret(secret_file) if new_secret or secret_file else None
+    secret = read_secret(secret_file) if new_secret or secret_file else None
     printer.record(client.webhooks.change(webhook_id, url=new_url, events=events or None, secret=secret))
 
 
@@ -259,7 +259,8 @@ def _await_request(client: Client, delivery: Delivery) -> Delivery:
     return found
 
 
-def _read_secret(path: str | None) -> str:
+def read_secret(path: str | None) -> str:
+    """Returns the secret in a file, `-` (stdin), or the one that the user types. Raises `click.BadParameter`."""
     if path is None:
         return str(click.prompt("Secret", hide_input=True, confirmation_prompt=True, err=True))
     try:

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from ava.client import Client
 
 __all__ = [
+    "HOOK_ID",
     "ISO_FORM",
     "JOB_ID",
     "MOMENT",
     "PAST_FORM",
     "PAST_MOMENT",
     "SCHEDULE_ID",
+    "SUBSCRIPTION_ID",
     "TAG",
     "WEBHOOK_ID",
     "WHERE",
@@ -134,5 +136,9 @@ JOB_ID = _RecordId(
 WORKER_ID = _RecordId("worker_id", lambda client: client.workers(), lambda worker: str(worker.name))
 SCHEDULE_ID = _RecordId(
     "schedule_id", lambda client: client.schedules.list(), lambda schedule: f"{schedule.name or schedule.worker_id}"
+)
+HOOK_ID = _RecordId("hook_id", lambda client: client.hooks.list(), lambda hook: str(hook.name))
+SUBSCRIPTION_ID = _RecordId(
+    "subscription_id", lambda client: client.subscriptions.list(), lambda found: str(found.event_type)
 )
 WEBHOOK_ID = _RecordId("webhook_id", lambda client: client.webhooks.list(), lambda webhook: str(webhook.url))

@@ -10,11 +10,19 @@ from typing import Any
 
 import click
 
-__all__ = ["key_options", "read_input", "take_keys"]
+__all__ = ["key_options", "read_input", "read_json", "take_keys"]
 
 
 def read_input(text: str) -> dict[str, Any]:
     """Returns the object that `--input` means: JSON, `@FILE`, or `-`. Raises `click.BadParameter` if it is none."""
+    value = read_json(text)
+    if not isinstance(value, dict):
+        raise click.BadParameter("it must be a JSON object.", param_hint="--input")
+    return value
+
+
+def read_json(text: str) -> Any:
+    """Returns the value that an option means: JSON, `@FILE`, or `-` (stdin). Raises `click.BadParameter`."""
     if text == "-":
         text = sys.stdin.read()
     elif text.startswith("@"):
@@ -23,12 +31,9 @@ def read_input(text: str) -> dict[str, Any]:
         except OSError as problem:
             raise click.BadParameter(f"{text[1:]} cannot be read: {problem.strerror}.", param_hint="--input") from None
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except ValueError as problem:
         raise click.BadParameter(f"it is not JSON: {problem}.", param_hint="--input") from None
-    if not isinstance(value, dict):
-        raise click.BadParameter("it must be a JSON object.", param_hint="--input")
-    return value
 
 
 _RULES = (
