@@ -96,11 +96,7 @@ def operation(**declared: Any) -> Callable[[View], View]:
             if declaration.query.fields:
                 arguments[declaration.query_as] = query
             if declaration.body is not None:
-                body = None if declaration.other_body is None else declaration.other_body()
-                if body is None:
-                    body = load_body(
-                        declaration.body, max_bytes=declaration.max_bytes, may_be_empty=declaration.may_be_empty
-                    )
+                body = _load_body(declaration, declaration.body)
                 if declaration.body.fields:
                     arguments[declaration.body_as] = body
             arguments |= _from_headers(declaration)
@@ -112,6 +108,13 @@ def operation(**declared: Any) -> Callable[[View], View]:
         return run
 
     return declare
+
+
+def _load_body(declaration: Operation, schema: Schema) -> Any:
+    other = None if declaration.other_body is None else declaration.other_body()
+    if other is not None:
+        return other
+    return load_body(schema, max_bytes=declaration.max_bytes, may_be_empty=declaration.may_be_empty)
 
 
 def described(**declared: Any) -> Callable[[View], View]:

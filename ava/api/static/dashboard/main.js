@@ -19,6 +19,9 @@ const PAGES = {
   analytics: ["Analytics", () => import("./pages/analytics.js")],
   errors: ["Errors", () => import("./pages/errors.js")],
   webhooks: ["Webhooks", () => import("./pages/webhooks.js")],
+  // The page of webhooks leads to them, and they to each other.
+  hooks: ["Hooks", () => import("./pages/hooks.js"), () => false],
+  subscriptions: ["Subscriptions", () => import("./pages/subscriptions.js"), () => false],
   keys: ["Keys", () => import("./pages/keys.js")],
   audit: ["Audit", () => import("./pages/audit.js")],
 };

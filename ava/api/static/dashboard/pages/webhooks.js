@@ -17,7 +17,7 @@ export function open(main, { signal }) {
   none.hidden = true;
   const refresh = () => turn();
   const endpoints = new Keyed(list, (webhook) => webhook.id, (webhook) => endpoint(webhook, signal, refresh));
-  put(main, heading("Webhooks", session.mayWrite ? button("New webhook", () => create(refresh), { kind: "primary" }) : null), list, none);
+  put(main, heading("Webhooks", h("a", { href: "#/hooks" }, "Hooks (in)"), session.mayWrite ? button("New webhook", () => create(refresh), { kind: "primary" }) : null), list, none);
 
   const turn = repeat(signal, 3, async () => {
     let found;
