@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.fault import Fault
-from chaos.faults import clocks, deploys, fairness, groups, processes, queues, schedules, servers
+from chaos.faults import clocks, deploys, fairness, groups, hooks, processes, queues, schedules, servers
 
 __all__ = ["FAULTS", "fault_named"]
 
@@ -16,6 +16,7 @@ FAULTS = (
     *deploys.FAULTS,
     *clocks.FAULTS,
     *schedules.FAULTS,
+    *hooks.FAULTS,
 )
 
 
