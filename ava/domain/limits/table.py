@@ -6,6 +6,19 @@ comes from, in the form of `Limit.message`.
 
 from __future__ import annotations
 
+from ava.domain.limits.inbound import (
+    BULK_EVENTS,
+    EVENT_JOBS,
+    HOOK_BODY_BYTES,
+    HOOKS,
+    PATTERN_LEVELS,
+    PATTERN_RULES,
+    RATE_LIMIT_ADDRESS,
+    RATE_LIMIT_HOOK,
+    REPLAYED_DELIVERIES,
+    SUBSCRIPTION_BODY_BYTES,
+    SUBSCRIPTIONS,
+)
 from ava.domain.limits.limit import Limit
 
 __all__ = [
@@ -313,55 +326,6 @@ DAYS_AHEAD = Limit(
     status=422,
     fixed=366,
 )
-HOOKS = Limit(name="hooks", unit="hooks", meaning="Hooks of a tenant.", status=409, fixed=1_000)
-HOOK_BODY_BYTES = Limit(
-    name="hook_body_bytes",
-    unit="bytes",
-    meaning="Bytes of the body of a request to a hook, as it is sent and once it is unpacked.",
-    status=413,
-    fixed=_MIB,
-)
-SUBSCRIPTIONS = Limit(
-    name="subscriptions", unit="subscriptions", meaning="Subscriptions of a tenant.", status=409, fixed=10_000
-)
-SUBSCRIPTION_BODY_BYTES = Limit(
-    name="subscription_body_bytes",
-    unit="bytes",
-    meaning="Bytes of a body that makes or changes a hook or a subscription, with its pattern and its template.",
-    status=413,
-    fixed=64 * _KIB,
-)
-PATTERN_LEVELS = Limit(
-    name="pattern_levels",
-    unit="levels",
-    meaning="Levels of objects inside each other in a pattern, and of lists and objects in a template.",
-    status=422,
-    fixed=20,
-)
-PATTERN_RULES = Limit(
-    name="pattern_rules",
-    unit="rules",
-    meaning="Values and rules of a pattern, and places that a template fills.",
-    status=422,
-    fixed=100,
-)
-BULK_EVENTS = Limit(
-    name="bulk_events", unit="events", meaning="Events that one call may send.", status=422, fixed=1_000
-)
-EVENT_JOBS = Limit(
-    name="event_jobs",
-    unit="jobs",
-    meaning="Jobs that the events of one request make in its transaction; further ones are made within 5 s.",
-    status=None,
-    fixed=100,
-)
-REPLAYED_DELIVERIES = Limit(
-    name="replayed_deliveries",
-    unit="deliveries",
-    meaning="Deliveries of a hook that one call replays, with bodies of at most 64 MiB together.",
-    status=422,
-    fixed=1_000,
-)
 RATE_LIMIT_READ = Limit(
     name="rate_limit_read",
     unit="requests",
@@ -383,21 +347,6 @@ RATE_LIMIT_WEBHOOKS = Limit(
     meaning="Likewise, requests that make webhooks.",
     status=429,
     field="rate_limit_webhooks",
-)
-RATE_LIMIT_HOOK = Limit(
-    name="rate_limit_hook",
-    unit="requests",
-    meaning="Requests to one hook in the rolling span that the setting names, in each API process.",
-    status=429,
-    field="rate_limit_hook",
-)
-RATE_LIMIT_ADDRESS = Limit(
-    name="rate_limit_address",
-    unit="requests",
-    meaning="Likewise, requests of one address to hooks, those without a valid token too. Of IPv6 a network of 64 bits "
-    "is one address.",
-    status=429,
-    field="rate_limit_address",
 )
 
 _ENTRIES = "Entries of a worker's configuration by one tenant, each of at most 8,192 characters."
