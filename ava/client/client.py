@@ -24,7 +24,7 @@ from ava.client.pull_workers import PullWorkers
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, PausedQueue, Queues, Worker, WorkerLimit, read
 from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, Promotion, TenantLoad, TenantRules
 from ava.client.schedules import Schedules
-from ava.client.sent import TriggerOptions, WorkerChanges
+from ava.client.sent import JobChanges, TriggerOptions, WorkerChanges
 from ava.client.times import sent_time
 from ava.client.webhook_calls import Webhooks
 
@@ -201,6 +201,11 @@ class Client:
     def events(self, job_id: str) -> Iterator[Event]:
         """Returns the events of a job until it is final, each line once. A lost connection is resumed."""
         return follow(self._calls, f"{_JOBS}/{job_id}/stream")
+
+    def change(self, job_id: str, **changes: Unpack[JobChanges]) -> Job:
+        """Change a queued job. Raises `ApiConflict` if it is not queued any more, or has started."""
+        body = {name: sent_time(value) for name, value in changes.items()}
+        return read(Job, self._calls.data("PATCH", f"{_JOBS}/{job_id}", body=body))
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job. Raises `ApiConflict` if it is completed or failed."""

@@ -29,15 +29,19 @@ class Keys:
         role: str,
         *,
         expires_at: datetime | str | None = None,
+        payloads: bool = True,
         workers: Sequence[str] | None = None,
         scope: str | None = None,
         idempotency_key: str | None = None,
     ) -> ApiKey:
         """Create a key. Its `token` is in this answer only; it is None if the network made this client ask twice.
 
+        With `payloads=False` its holder sees no input, output or log line.
         `workers`: with the role `worker`, those whose runs it may claim over HTTP; `scope="platform"`: of all tenants.
         """
         body: dict[str, Any] = {"name": name, "role": role, "expires_at": sent_time(expires_at)}
+        if not payloads:
+            body["payloads"] = False
         if workers is not None:
             body["workers"] = list(workers)
         if scope is not None:

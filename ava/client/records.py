@@ -65,6 +65,8 @@ class Job:
     tags: dict[str, str] = field(default_factory=dict)
     #: When it is cancelled unless it has started.
     expires_at: datetime | None = None
+    #: Whether its input, output and error are hidden, because the caller does not see payloads.
+    payload_hidden: bool = False
     #: The bytes of an input or output that a list leaves out because it is large; the field is None then.
     input_bytes: int | None = None
     output_bytes: int | None = None
@@ -310,6 +312,8 @@ class ApiKey:
     expires_at: datetime | None = None
     #: At most a minute behind.
     last_used_at: datetime | None = None
+    #: Whether its holder sees payloads.
+    payloads: bool = True
     #: Of the role `worker`: the workers whose runs it may claim.
     workers: Sequence[str] | None = None
     #: The token itself; None but in the answer that creates the key.

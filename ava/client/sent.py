@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypedDict
 
-__all__ = ["TriggerOptions", "WorkerChanges"]
+__all__ = ["JobChanges", "TriggerOptions", "WorkerChanges"]
 
 
 class TriggerOptions(TypedDict, total=False):
@@ -27,6 +27,18 @@ class TriggerOptions(TypedDict, total=False):
     #: `{"key": …, "seconds": …, "max_seconds": …, "keep": "last" | "first"}`: one job of triggers that follow each
     #: other, so many seconds after the last one.
     debounce: Mapping[str, Any] | None
+
+
+class JobChanges(TypedDict, total=False):
+    """What a call changes of a queued job; what is left out stays."""
+
+    priority: int
+    #: None: at once.
+    scheduled_at: datetime | str | None
+    #: Seconds from now, or from a later date; None: it does not expire.
+    expires_in: int | None
+    #: In place of the earlier ones.
+    tags: Mapping[str, str]
 
 
 class WorkerChanges(TypedDict, total=False):

@@ -12,8 +12,10 @@ from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain import ids
 from ava.domain.access.caller import Caller
+from ava.domain.jobs import job_change
 from ava.domain.jobs.explanation import Explanation, explain
 from ava.domain.jobs.job import Job, JobSpec, Status
+from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.new_job import JobOrRefusal, NewJob
 from ava.domain.jobs.run_log import JobRuns, runs_of
@@ -33,6 +35,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
 from ava.store.jobs import idempotency
 from ava.store.jobs.moves import cancel, recall
+from ava.store.jobs.moves import change as moves_change
 from ava.store.jobs.reads import batches, lists, logs, runs, waiting, why
 from ava.store.jobs.reads.batches import JobBatch
 from ava.store.jobs.reads.lists import JobPage, Payloads
@@ -261,6 +264,24 @@ class Jobs:
         if node_name is not None:
             self._revoke(job, node_name)
         return job
+
+    def change(self, caller: Caller, job_id: str, change: JobChange) -> tuple[Job, Job]:
+        """Change a queued job. Returns it as it was, and as it is then.
+
+        Raises `JobStateConflict` if its state forbids the change, `InvalidFields`, `PriorityTooUrgent`, `JobNotFound`,
+        `DatabaseUnavailable`. A job that was published returns to the backlog if its priority or its date changes.
+        """
+        if change.priority is not None:
+            self.rules.refuse_urgent(caller, [JobSpec(worker_id="", priority=change.priority)])
+        with self._database.transaction() as connection:
+            before = moves_change.lock(connection, tenant_id=caller.tenant_id, job_id=job_id)
+            if before is None:
+                raise JobNotFound
+            job_change.check(before, change)
+            changed = moves_change.change(connection, before, change)
+        if changed is None:
+            raise JobNotFound
+        return before, changed
 
     def _revoke(self, job: Job, node_name: str) -> None:
         try:

@@ -42,6 +42,7 @@ def url() -> Iterator[str]:
 COMMANDS = [
     ["jobs", "trigger", "wkr_a"],
     ["jobs", "trigger", "wkr_a", "--follow"],
+    ["jobs", "change", "job_1", "--set-priority", "1"],
     ["jobs", "list"],
     ["jobs", "show", "job_1"],
     ["jobs", "show", "job_1", "--wait"],

@@ -15,7 +15,9 @@ from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.parsing import DURABILITY, REPLICATED
 from ava.api.http.strict import NoBody
+from ava.api.routes.audit import note_change
 from ava.api.routes.streams import client_watch, watching
+from ava.api.schemas.job_changes import ChangeBody
 from ava.api.schemas.jobs import (
     JobListQuery,
     JobListRequest,
@@ -29,6 +31,7 @@ from ava.api.schemas.jobs import (
     write_job,
 )
 from ava.domain.jobs.job import Job, JobSpec
+from ava.domain.jobs.job_change import JobChange
 
 __all__ = ["REPLAYED", "blueprint", "created", "mark_replicated", "replicating"]
 
@@ -36,6 +39,9 @@ __all__ = ["REPLAYED", "blueprint", "created", "mark_replicated", "replicating"]
 REPLAYED = "Idempotent-Replayed"
 #: The header of a response whose job an earlier trigger with the same key has made (`dedupe`, `debounce`).
 EXISTING = "Existing-Job"
+
+#: The fields of a job that a change may change.
+_CHANGED = ("priority", "scheduled_at", "expires_at", "tags")
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
 
@@ -181,6 +187,25 @@ def show(job_id: str, query: ShowRequest) -> Response:
         job = context().jobs.show(caller(), job_id)
     response = responses.data(light_writer(query.fields)(job))
     return response_hooks.keep_until_changed(response) if job.is_final else response
+
+
+@blueprint.patch("/<job:job_id>")
+@operation(
+    summary="Change a queued job",
+    description="Its priority, date, expiry or tags; 409 if it is not queued any more. A claim that comes first has "
+    "started it; a change that comes first holds for the claim. Of a job that has started, and waits for a retry, only "
+    "`priority` and `tags` can be changed.",
+    body=ChangeBody(),
+    body_as="wanted",
+    record=JobRecord(),
+    failures=(404, 409, 413, 415, 422),
+    is_write=True,
+)
+def change(job_id: str, wanted: JobChange) -> Response:
+    """Change one queued job."""
+    before, changed = context().jobs.change(caller(), job_id, wanted)
+    note_change(write_job.whole(before), write_job.whole(changed), _CHANGED)
+    return responses.data(write_job(changed))
 
 
 @blueprint.post("/<job:job_id>/cancel")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -28,13 +27,13 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordWriter, compile_schema
 from ava.api.http.strict import Entries, Strict
-from ava.api.schemas.expiry import expiry_field, refuse_two_expiries
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
+from ava.api.schemas.start_times import StartTime, expiry_field, refuse_two_expiries
 from ava.api.schemas.trigger_keys import debounce_field, dedupe_field, refuse_two_rules
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter, JobSort
-from ava.domain.limits.table import BULK_JOBS, DAYS_AHEAD
+from ava.domain.limits.table import BULK_JOBS
 from ava.store.jobs.reads.lists import Payloads
 
 __all__ = [
@@ -58,16 +57,6 @@ _MAKERS = ("usr", "key", "sch", "job", "hk", "sub")
 # In ------------------------------------------------------------------------------------------------------------------
 
 
-class _StartTime(Instant):
-    """A moment at which a job may start; not too far ahead."""
-
-    def read(self, value: Any) -> datetime:
-        moment = super().read(value)
-        if moment - datetime.now(UTC) > timedelta(days=DAYS_AHEAD.value):
-            raise ValidationError(DAYS_AHEAD.message(f"It must be at most {DAYS_AHEAD.value} days from now."))
-        return moment
-
-
 class TriggerBody(Strict):
     """A job to trigger."""
 
@@ -86,7 +75,7 @@ class TriggerBody(Strict):
             "first."
         },
     )
-    scheduled_at = _StartTime(
+    scheduled_at = StartTime(
         load_default=None,
         allow_none=True,
         metadata={
@@ -107,7 +96,7 @@ class TriggerBody(Strict):
         "Seconds after which it is cancelled unless it has started: from its `scheduled_at`, else from its creation. "
         "Without it the worker's."
     )
-    start_before = _StartTime(
+    start_before = StartTime(
         load_default=None,
         allow_none=True,
         metadata={

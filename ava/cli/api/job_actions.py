@@ -10,7 +10,7 @@ import click
 
 from ava.cli.api.jobs import chosen_filters, filter_options
 from ava.cli.api.operations import follow_operation
-from ava.cli.options.arguments import JOB_ID
+from ava.cli.options.arguments import ISO_FORM, JOB_ID, MOMENT, TAG
 from ava.cli.options.connection import connected
 from ava.cli.options.inputs import read_input
 from ava.cli.screen import printing
@@ -29,6 +29,37 @@ def _many_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option("--yes", is_flag=True, help="Do not ask before it acts on all jobs that match.")(command)
     command = click.option("--dry-run", is_flag=True, help="Print how many jobs match, and change none.")(command)
     return filter_options(command)
+
+
+@click.command()
+@click.argument("job_id", type=JOB_ID)
+@click.option(
+    "--set-priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="Its priority from now on."
+)
+@click.option("--at", "scheduled_at", type=MOMENT, help=f"When to start it, in {ISO_FORM}.")
+@click.option("--now", is_flag=True, help="Start it at once.")
+@click.option("--expires-in", type=click.IntRange(1), help="Cancel it unless it has started after so many seconds.")
+@click.option("--never-expires", is_flag=True, help="Do not cancel it because of its age.")
+@click.option("--tag", "tags", type=TAG, multiple=True, help="Its tags from now on, KEY=VALUE; repeatable.")
+@click.option("--no-tags", is_flag=True, help="Take its tags away.")
+@output_options
+@connected
+def change(client: Client, job_id: str, *, printer: RecordPrinter, **given: Any) -> None:
+    """Change the queued job JOB_ID.
+
+    \b
+    ava jobs change job_01… --set-priority 1 --now
+    """
+    wanted = {
+        "priority": (given["set_priority"] is not None, given["set_priority"]),
+        "scheduled_at": (given["now"] or given["scheduled_at"] is not None, given["scheduled_at"]),
+        "expires_in": (given["never_expires"] or given["expires_in"] is not None, given["expires_in"]),
+        "tags": (given["no_tags"] or bool(given["tags"]), dict(given["tags"])),
+    }
+    changes: Any = {name: value for name, (is_given, value) in wanted.items() if is_given}
+    if not changes:
+        raise click.UsageError("Name what is to change, such as --set-priority 1.")
+    printer.record(client.change(job_id, **changes))
 
 
 @click.command()
@@ -113,7 +144,7 @@ def export(client: Client, **filters: Any) -> None:
         printing.print_json(job)
 
 
-COMMANDS = (cancel, retry, export)
+COMMANDS = (cancel, change, retry, export)
 
 
 def _is_by_id(job_ids: tuple[str, ...], filters: dict[str, Any], *, dry_run: bool) -> bool:

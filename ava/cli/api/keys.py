@@ -54,6 +54,7 @@ def keys() -> None:
 @click.option(
     "--expires-at", type=MOMENT, help=f"The moment from which it is refused, in {ISO_FORM}.  [default: never]"
 )
+@click.option("--no-payloads", is_flag=True, help="Its holder sees no input, output or log line.")
 @output_options
 @connected
 def create(
@@ -65,6 +66,7 @@ def create(
     printer: RecordPrinter,
     *,
     platform: bool,
+    no_payloads: bool,
 ) -> None:
     """Create a key called NAME and print it with its token, which is shown this once.
 
@@ -72,7 +74,10 @@ def create(
     """
     role = key_role or (Role.WORKER if workers else Role.TENANT_SYSTEM_ADMIN).header
     scope = "platform" if platform else None
-    printer.record(client.keys.create(name, role, expires_at=expires_at, workers=workers or None, scope=scope))
+    made = client.keys.create(
+        name, role, expires_at=expires_at, payloads=not no_payloads, workers=workers or None, scope=scope
+    )
+    printer.record(made)
 
 
 @keys.command("list")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import JobSpec, Status
+from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.trigger_keys import Debounce, Dedupe, DedupeMode, Keep
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, ScheduleSpec
@@ -246,6 +247,27 @@ def _retried(history: History, job: JobState, position: int = 0) -> JobState:
     return _published(history, new)
 
 
+@rule(weight=3)
+def change(history: History) -> None:
+    """A client changes a job, also one that is not queued any more."""
+    job = history.choose_job(lambda job: job.status == "queued" or history.is_chance(0.1))
+    names = {name for name in ("priority", "scheduled_at", "expires_in", "tags") if history.is_chance(0.4)} or {"tags"}
+    date = history.choose([0.0, 2000.0]) if "scheduled_at" in names else None
+    # Otherwise it might expire at its date.
+    names |= {"expires_in"} if date and job.expires is not None else set()
+    wanted = JobChange(
+        names=frozenset(names),
+        priority=history.choose(PRIORITIES) if "priority" in names else None,
+        scheduled_at=datetime.now(UTC) + timedelta(seconds=date) if date else None,
+        expires_in=history.choose([None, 400, 3600]) if "expires_in" in names else None,
+        tags_json=history.choose(['{"t":"1"}', '{"u":"2"}', "{}"]) if "tags" in names else "{}",
+    )
+    history.say(job.id, sorted(names), date or "")
+    changed = moves.change(job, history.world, wanted, date=date)
+    refusal = JobStateConflict if changed is None else None
+    history.act(Expected.of([changed]), lambda: history.driver.change(job.tenant, job.id, wanted), raises=refusal)
+
+
 @rule(weight=4)
 def cancel(history: History) -> None:
     """One job, also of another tenant."""
@@ -296,10 +318,8 @@ def create_schedule(history: History) -> None:
     """A schedule that fires every five minutes."""
     if len(history.schedules) >= 3:
         raise NotNow
-    tenant, overlap = (
-        history.choose(TENANTS),
-        history.choose([*list(Overlap), Overlap.QUEUE_ONE, Overlap.CANCEL_RUNNING]),
-    )
+    tenant = history.choose(TENANTS)
+    overlap = history.choose([*list(Overlap), Overlap.QUEUE_ONE, Overlap.CANCEL_RUNNING])
     spec = ScheduleSpec(
         worker_id=history.choose(history.favourites), cron="*/5 * * * *", timezone="UTC", overlap=overlap,
         catch_up=history.choose([CatchUp.LAST, CatchUp.ALL]), priority=history.choose(PRIORITIES),

@@ -26,6 +26,7 @@ from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.bulk_operation import BulkKind
 from ava.domain.jobs.job import Job, JobSpec, RunKey
+from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.limits.rates import Rate
@@ -157,6 +158,9 @@ class Driver:
 
     def retry(self, tenant: str, job_id: str) -> None:
         self.jobs.retry(caller(tenant), job_id)
+
+    def change(self, tenant: str, job_id: str, wanted: JobChange) -> None:
+        self.jobs.change(caller(tenant), job_id, wanted)
 
     def cancel(self, tenant: str, job_id: str) -> None:
         self.jobs.cancel(caller(tenant), job_id)

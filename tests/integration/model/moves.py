@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES
 from tests.integration.model.cast import World
 from tests.integration.model.state import DATE, EARLIER, NODE, PERMIT, QUEUE, WORKER, JobState
@@ -187,6 +188,27 @@ def cancel(job: JobState, by: str | None, *, error: str | None = None) -> JobSta
 def cancel_once(job: JobState, by: str | None, *, error: str | None = None) -> JobState | None:
     """As a batch cancels: a job that was asked already is left out."""
     return None if job.is_cancel_asked else cancel(job, by, error=error)
+
+
+def change(job: JobState, world: World, wanted: JobChange, *, date: float | None) -> JobState | None:
+    """A client changes a queued job. `date`: seconds from now, if that is changed; 0: at once."""
+    has_date = "scheduled_at" in wanted.names
+    if job.status != "queued" or (job.first_run is not None and wanted.names - {"priority", "tags"}):
+        return None
+    if has_date and job.waits == EARLIER:
+        return None
+    moved = replace(job, priority=wanted.priority or job.priority)
+    if "tags" in wanted.names:
+        moved = replace(moved, tags=None if wanted.tags_json == "{}" else wanted.tags_json)
+    if has_date and (date or job.waits == DATE):
+        waits = WORKER if is_paused(job, world) else PERMIT if job.limit_key else None
+        moved = replace(moved, waits=DATE if date else waits, due=date or None)
+    if "expires_in" in wanted.names:
+        begins = (date or 0.0) if has_date else max(0.0, job.due or 0.0)
+        moved = replace(moved, expires=None if wanted.expires_in is None else begins + wanted.expires_in)
+    if moved.priority == job.priority and not date:
+        return moved
+    return replace(moved, is_published=False, run_no=job.run_no + job.is_published)
 
 
 def expire(job: JobState, error: str) -> JobState | None:

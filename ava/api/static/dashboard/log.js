@@ -20,6 +20,11 @@ export class LogView {
   #generation = 0;
   #isOpening = false;
 
+  /** The reader does not see payloads, so there are no lines. */
+  hide() {
+    say(this.summary, "You do not see the lines of this log.");
+  }
+
   constructor(jobId, { signal, onLine }) {
     Object.assign(this, { signal, onLine, jobId, path: `/v1/ava/jobs/${jobId}/logs` });
     this.lines = h("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log lines", onscroll: () => this.#scrolled() });

@@ -1,6 +1,6 @@
 // The form that triggers a job.
 
-import { get, post, session } from "./api.js";
+import { call, get, post, session } from "./api.js";
 import { h, put } from "./dom.js";
 import { typedMoment } from "./format.js";
 import { inputEditor, parseInput } from "./input_form.js";
@@ -79,13 +79,14 @@ function workerInput(worker) {
 
 /** The form that triggers a job like a final one, with its input in an editor; the page of the new job follows. */
 export function editAndRunAgain(job) {
-  const before = JSON.stringify(job.input, null, 2);
+  // What the reader does not see is left as it was.
+  const before = job.payload_hidden ? "" : JSON.stringify(job.input, null, 2);
   ask({
     title: "Run again with changes",
     action: "Run again",
     text: `A new job of ${job.worker_id} is triggered.`,
     fields: [
-      field("Input", h("textarea", { name: "input", rows: "14", spellcheck: "false", class: "editor" }, before), "A JSON object"),
+      field("Input", h("textarea", { name: "input", rows: "14", spellcheck: "false", class: "editor" }, before), job.payload_hidden ? "A JSON object; empty: as before" : "A JSON object"),
       field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: String(job.priority), required: true }), "1 starts first"),
     ],
     submit: async (values) => {
@@ -95,6 +96,34 @@ export function editAndRunAgain(job) {
       if (Number(values.priority) !== job.priority) body.priority = Number(values.priority);
       const { data } = await post(`/v1/ava/jobs/${job.id}/retry`, body);
       location.hash = `#/jobs/${data.id}`;
+    },
+  });
+}
+
+/** The form that changes a queued job; `done` follows. */
+export function changeQueued(job, done) {
+  const tags = Object.entries(job.tags).map(([key, value]) => `${key}=${value}`).join(", ");
+  const hasStarted = job.attempt > 0;
+  ask({
+    title: "Change this job",
+    action: "Change",
+    text: hasStarted ? "It has started before: its priority and its tags can be changed." : "",
+    fields: [
+      field("Priority", h("input", { name: "priority", type: "number", min: "1", max: "10", value: String(job.priority), required: true }), "1 starts first"),
+      hasStarted ? null : h("div", { class: "row" },
+        momentField("Scheduled for", "scheduled", { at: job.scheduled_at, hint: "Leave empty to start now" }),
+        expiryField(null, job.expires_at ? "Seconds from now; empty: as before" : "Seconds from now; empty: never")),
+      field("Tags", h("input", { name: "tags", autocomplete: "off", spellcheck: "false", value: tags }), "Such as team=security, order=17"),
+    ].filter(Boolean),
+    submit: async (values) => {
+      const body = {};
+      if (Number(values.priority) !== job.priority) body.priority = Number(values.priority);
+      const date = values.scheduled ? typedMoment(values.scheduled) : null;
+      if (!hasStarted && (date ? new Date(date).getTime() : null) !== (job.scheduled_at ? new Date(job.scheduled_at).getTime() : null)) body.scheduled_at = date;
+      if (values.expires_in) body.expires_in = Number(values.expires_in);
+      if (values.tags.trim() !== tags) body.tags = values.tags.trim() ? parseTags(values.tags) : {};
+      if (Object.keys(body).length) await call("PATCH", `/v1/ava/jobs/${job.id}`, { body });
+      done();
     },
   });
 }

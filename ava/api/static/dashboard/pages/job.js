@@ -6,10 +6,11 @@ import { full, short, span, withLocalTimes } from "../format.js";
 import { LogView } from "../log.js";
 import { ask, button, card, empty, json, notify, pill, repeat, when } from "../parts.js";
 import { runsCard } from "../runs.js";
-import { editAndRunAgain } from "../trigger.js";
+import { changeQueued, editAndRunAgain } from "../trigger.js";
 
+const HIDDEN = "You do not see payloads.";
 const FINAL = ["completed", "failed", "cancelled"];
-const CHANGING = "status,started_at,completed_at,duration_ms,error,attempt,cancel_requested_at,cancelled_by,progress";
+const CHANGING = "status,started_at,completed_at,duration_ms,error,attempt,cancel_requested_at,cancelled_by,progress,priority,scheduled_at,expires_at,tags";
 
 export async function open(main, { signal, rest: [id] }) {
   let job;
@@ -20,7 +21,7 @@ export async function open(main, { signal, rest: [id] }) {
     put(main, h("h1", {}, "No such job"), h("p", {}, error.message));
     return;
   }
-  const view = jobView(job);
+  const view = jobView(job, () => reload().catch(() => {}));
   const log = new LogView(job.id, { signal, onLine: (line) => view.mark(line) });
   const update = () => {
     document.title = `${job.status} · ${job.worker_id} · ${short(job.id)} · AVA Jobs`;
@@ -53,6 +54,7 @@ async function listen(job, { signal, log, view, reload }) {
   const onEvent = (event) => {
     if (event.name === "log") log.add(event.data, event.id, lastId);
     else if (event.name === "progress") view.progress(event.data);
+    else if (event.name === "hidden") log.hide();
     else if (event.name === "end") isOver = true;
     if (event.id) lastId = event.id;
   };
@@ -69,7 +71,7 @@ async function listen(job, { signal, log, view, reload }) {
   }
 }
 
-function jobView(first) {
+function jobView(first, onChange) {
   const status = pill();
   const why = h("p", { class: "why" });
   const bar = h("progress", { max: "1", "aria-label": "Progress" });
@@ -92,6 +94,7 @@ function jobView(first) {
     },
   }), { kind: "primary" });
   const again = button("Run again …", () => editAndRunAgain(current), { kind: "quiet" });
+  const change = button("Change …", () => changeQueued(current, () => onChange()), { kind: "quiet" });
   const copy = button("Copy id", () => navigator.clipboard.writeText(first.id).then(() => notify("Copied.")), { kind: "quiet" });
   const facts = h("dl", {});
   const timeline = h("ol", { class: "timeline", tabindex: "0", "aria-label": "Timeline" });
@@ -100,7 +103,7 @@ function jobView(first) {
   const output = h("div", {});
   let shownOutput;
   let current = first;
-  put(input, json(first.input));
+  put(input, first.payload_hidden ? empty(HIDDEN) : json(first.input));
 
   const drawTimeline = () => put(timeline, [
     moment("created", "Triggered", first.created_at, `by ${first.triggered_by}, ${first.trigger}`),
@@ -116,7 +119,7 @@ function jobView(first) {
       h("div", { class: "heading" },
         h("div", {}, h("p", { class: "crumbs" }, h("a", { href: "#/jobs" }, "Jobs"), " / ", h("span", { class: "mono" }, first.id)),
           h("h1", {}, first.worker_id, " ", status.element)),
-        h("div", { class: "row" }, copy, again, cancel, retry)),
+        h("div", { class: "row" }, copy, again, change, cancel, retry)),
       why, progress),
     facts: card("Record", {}, facts),
     runs: runsCard(),
@@ -150,6 +153,7 @@ function jobView(first) {
       if (isFinal && !wasFinal) this.explained = false;
       status.update(job.status === "running" && job.cancel_requested_at ? "cancelling" : job.status);
       cancel.hidden = isFinal || !session.mayWrite;
+      change.hidden = job.status !== "queued" || !session.mayWrite;
       retry.hidden = again.hidden = !isFinal || !session.mayWrite;
       // A handler need not report that it is done.
       this.progress(job.status === "completed" && job.progress ? { ...job.progress, fraction: 1 } : job.progress);
@@ -158,7 +162,7 @@ function jobView(first) {
       const text = JSON.stringify([isFinal, job.output, job.error]);
       if (text !== shownOutput) {
         shownOutput = text;
-        put(output, job.error ? h("p", { class: "error" }, job.error) : null, isFinal ? json(job.output) : empty("No output yet."));
+        put(output, job.error ? h("p", { class: "error" }, job.error) : null, isFinal ? (job.payload_hidden ? empty(HIDDEN) : json(job.output)) : empty("No output yet."));
       }
     },
   };
@@ -174,6 +178,7 @@ function showFacts(list, job) {
     ["Priority", `${job.priority} of 10`],
     ["Attempt", job.attempt ? `${job.attempt} of ${job.max_attempts}` : `0 of ${job.max_attempts}`],
     ["Created", when(job.created_at).element],
+    ["Expires", job.expires_at ? when(job.expires_at).element : null],
     ["Tags", Object.keys(job.tags).length ? h("span", { class: "tags" }, Object.entries(job.tags).map(([key, value]) =>
       h("a", { class: "tag", href: `#/jobs?${new URLSearchParams({ [`filter[tag.${key}]`]: value })}` }, `${key}=${value}`))) : null],
     ["Retry of", job.retry_of ? h("a", { href: `#/jobs/${job.retry_of}`, class: "mono" }, job.retry_of) : null],

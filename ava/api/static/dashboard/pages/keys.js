@@ -66,10 +66,11 @@ function openForm(refresh) {
       field("Role", h("select", { name: "role" }, options(roles.map((role) => [role]), roles.at(-1)))),
       field("Workers", h("input", { name: "workers", autocomplete: "off" }), "With the role worker: the ids of those whose runs it claims over HTTP, as wkr_resize, wkr_crop."),
       momentField("Expires", "expires_at", { hint: "Empty: never" }),
+      h("label", { class: "row check" }, h("input", { type: "checkbox", name: "payloads", checked: true }), "Sees payloads: inputs, outputs, log lines"),
     ],
-    async submit({ name, role, workers, expires_at: end }) {
+    async submit({ name, role, workers, expires_at: end, payloads }) {
       const ids = role === WORKER ? { workers: workers.split(/[\s,]+/).filter(Boolean) } : {};
-      const { data } = await post("/v1/ava/keys", { name, role, expires_at: typedMoment(end), ...ids });
+      const { data } = await post("/v1/ava/keys", { name, role, expires_at: typedMoment(end), payloads: payloads === "on", ...ids });
       refresh();
       showToken(data);
     },

@@ -1,15 +1,27 @@
-"""The fields that say by when a job must have started."""
+"""The fields that say from when a job may start, and by when it must have started."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from marshmallow import ValidationError
 
-from ava.api.http.fields import WholeNumber
+from ava.api.http.fields import Instant, WholeNumber
 from ava.domain.jobs.expiry import MAX_SECONDS
+from ava.domain.limits.table import DAYS_AHEAD
 
-__all__ = ["expiry_field", "refuse_two_expiries"]
+__all__ = ["StartTime", "expiry_field", "refuse_two_expiries"]
+
+
+class StartTime(Instant):
+    """A moment at which a job may start; not too far ahead."""
+
+    def read(self, value: Any) -> datetime:
+        moment = super().read(value)
+        if moment - datetime.now(UTC) > timedelta(days=DAYS_AHEAD.value):
+            raise ValidationError(DAYS_AHEAD.message(f"It must be at most {DAYS_AHEAD.value} days from now."))
+        return moment
 
 
 def expiry_field(description: str, **rest: Any) -> WholeNumber:

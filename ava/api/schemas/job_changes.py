@@ -1,0 +1,50 @@
+"""Changes of queued jobs: what clients send."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import ValidationError, post_load, validates_schema
+
+from ava.api.http.fields import WholeNumber
+from ava.api.http.strict import Strict
+from ava.api.schemas.job_filters import TAGS_FORM, Tags
+from ava.api.schemas.start_times import StartTime
+from ava.domain.jobs import priority
+from ava.domain.jobs.expiry import MAX_SECONDS
+from ava.domain.jobs.job_change import JobChange
+
+__all__ = ["ChangeBody"]
+
+
+class ChangeBody(Strict):
+    """What to change of a queued job; at least one field."""
+
+    priority = WholeNumber(
+        minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": "Its priority from now on."}
+    )
+    scheduled_at = StartTime(
+        allow_none=True, metadata={"description": "ISO 8601 datetime to delay execution until; null or past: now."}
+    )
+    expires_in = WholeNumber(
+        minimum=1,
+        maximum=MAX_SECONDS,
+        allow_none=True,
+        metadata={
+            "description": "Seconds from now, or from a later `scheduled_at`, after which it is cancelled unless it "
+            "has started; null: it does not expire."
+        },
+    )
+    tags = Tags(metadata={"description": "Its tags from now on, in place of the earlier ones.", **TAGS_FORM})
+
+    @validates_schema
+    def _any(self, values: dict[str, Any], **_: Any) -> None:
+        if not values:
+            raise ValidationError("It must have at least one field.")
+
+    @post_load
+    def _change(self, values: dict[str, Any], **_: Any) -> JobChange:
+        names = frozenset(values)
+        if "tags" in values:
+            values["tags_json"] = values.pop("tags")
+        return JobChange(names=names, **values)

@@ -1,0 +1,51 @@
+"""A change of a queued job that a client asks for, and what of it is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.domain.jobs.job import Job, Status, WaitsFor
+from ava.errors import InvalidFields, JobStateConflict
+
+__all__ = ["JobChange", "check"]
+
+#: What a job may wait for whose date is changed; the other reasons are the ends of other jobs, which no date replaces.
+_DATABLE = (None, WaitsFor.DATE, WaitsFor.PERMIT, WaitsFor.NODE, WaitsFor.WORKER, WaitsFor.QUEUE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobChange:
+    """What is to change of a queued job."""
+
+    #: The names of the fields that change, among those below.
+    names: Set[str]
+    priority: int | None = None
+    #: With a time zone; None or a past moment means now.
+    scheduled_at: datetime | None = None
+    #: Seconds from the change, or from a later date; None: it does not expire.
+    expires_in: int | None = None
+    #: An object of texts as JSON text.
+    tags_json: str = "{}"
+
+
+def check(job: Job, change: JobChange) -> None:
+    """Raises `JobStateConflict` if the job cannot be changed so now, `InvalidFields` if it would expire at its date."""
+    if job.status is not Status.QUEUED:
+        raise JobStateConflict(f"The job is {job.status}; only a queued job can be changed.")
+    if job.first_run_no is not None and (fixed := change.names - {"priority", "tags"}):
+        raise JobStateConflict(f"The job has started; its {' and '.join(sorted(fixed))} cannot be changed any more.")
+    if "scheduled_at" not in change.names:
+        return
+    if job.waits_for not in _DATABLE:
+        raise JobStateConflict("The job waits for another one; its scheduled_at cannot be changed.")
+    is_too_late = (
+        "expires_in" not in change.names
+        and job.expires_at is not None
+        and change.scheduled_at is not None
+        and change.scheduled_at >= job.expires_at
+    )
+    if is_too_late:
+        reason = "It must be earlier than expires_at; send expires_in as well."
+        raise InvalidFields(f"scheduled_at: {reason}", {"scheduled_at": [reason]})

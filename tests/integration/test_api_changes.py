@@ -1,0 +1,144 @@
+"""`PATCH /v1/ava/jobs/:id`: what waits is changed, exactly beside its start."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from ava.domain.jobs.job import RunKey
+from ava.store.jobs.moves import claim
+from ava.store.jobs.moves.claim import Claim
+from harness.api import NODE, Api, error_of
+from harness.moments import LATER
+
+JOBS = "/v1/ava/jobs"
+CLAIM_ID = "00000000-0000-4000-8000-00000000000c"
+
+
+def _patch(api: Api, job: dict[str, Any], **changes: Any) -> TestResponse:
+    return api.request("PATCH", f"{JOBS}/{job['id']}", json=changes)
+
+
+def _changed(api: Api, job: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    answer = _patch(api, job, **changes)
+    assert answer.status_code == 200, answer.text
+    record: dict[str, Any] = answer.get_json()["data"]
+    assert record == api.get(f"{JOBS}/{job['id']}").get_json()["data"]
+    return record
+
+
+def _claim(api: Api, job: dict[str, Any], run_no: int) -> bool:
+    run = RunKey(job["tenant_id"], job["id"], run_no)
+    wanted = Claim(run=run, worker_id=job["worker_id"], node_id=NODE, claim_id=CLAIM_ID)
+    with api.database.connect() as connection:
+        return claim.claim(connection, wanted) is not None
+
+
+def _row(api: Api, columns: str) -> Any:
+    ((*values,),) = api.execute(f"SELECT {columns} FROM jobs")
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"priority": 0}, "priority"),
+        ({"priority": 11}, "priority"),
+        ({"priority": None}, "priority"),
+        ({"priority": True}, "priority"),
+        ({"scheduled_at": "soon"}, "scheduled_at"),
+        ({"scheduled_at": "2030-01-01T00:00:00Z"}, "scheduled_at"),
+        ({"expires_in": 0}, "expires_in"),
+        ({"expires_in": 31_622_401}, "expires_in"),
+        ({"tags": {"A B": "x"}}, "tags"),
+        ({"tags": None}, "tags"),
+        ({"start_before": LATER}, "start_before"),
+        ({"status": "cancelled"}, "status"),
+        ({}, "_schema"),
+    ],
+)
+def test_a_wrong_change_is_refused_by_its_name(api: Api, changes: dict[str, Any], wrong: str) -> None:
+    job = api.trigger()
+    fields = error_of(_patch(api, job, **changes), 422, "validation_error").get("fields", {})
+    assert wrong in fields or (wrong == "_schema" and fields)
+    assert api.get(f"{JOBS}/{job['id']}").get_json()["data"] == job
+
+
+def test_a_new_priority_recalls_the_message(api: Api) -> None:
+    job = api.trigger(priority=5)
+    assert _row(api, "published_at IS NOT NULL") is True
+    assert _changed(api, job, priority=1)["priority"] == 1
+    assert _row(api, "published_at IS NULL AND run_no = 1") is True
+    # The message that is in the broker with the old priority starts nothing.
+    assert not _claim(api, job, run_no=1)
+    assert _claim(api, job, run_no=2)
+
+
+def test_the_same_priority_and_other_tags_leave_the_message(api: Api) -> None:
+    job = api.trigger(priority=5, tags={"a": "1", "b": "2"})
+    changed = _changed(api, job, priority=5, tags={"b": "2", "c": "3"})
+    assert changed["tags"] == {"b": "2", "c": "3"}
+    for tag, count in (("a", 0), ("b", 1), ("c", 1)):
+        value = {"a": "1", "b": "2", "c": "3"}[tag]
+        assert len(api.get(f"{JOBS}?filter[tag.{tag}]={value}").get_json()["data"]) == count
+    assert _claim(api, job, run_no=1)
+    assert _changed(api, api.trigger(tags={"a": "1"}), tags={})["tags"] == {}
+
+
+def test_a_date_is_set_moved_and_taken_away(api: Api) -> None:
+    job = api.trigger()
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    dated = _changed(api, job, scheduled_at=later.isoformat())
+    assert datetime.fromisoformat(dated["scheduled_at"]) == later
+    assert _row(api, "waits_for, published_at IS NULL, run_at = scheduled_at") == ("date", True, True)
+    assert not _claim(api, job, run_no=1)
+    _changed(api, job, scheduled_at=(later + timedelta(hours=1)).isoformat())
+    assert _row(api, "run_at = scheduled_at") is True
+    assert _changed(api, job, scheduled_at=None)["scheduled_at"] is None
+    assert _row(api, "waits_for IS NULL AND run_at IS NULL") is True
+
+
+def test_an_expiry_counts_from_the_change_or_from_a_later_date(api: Api) -> None:
+    job = api.trigger()
+    api.execute("UPDATE jobs SET created_at = created_at - interval '1 hour'")
+    now = datetime.now(UTC)
+    expires = datetime.fromisoformat(_changed(api, job, expires_in=60)["expires_at"])
+    assert timedelta(seconds=59) < expires - now < timedelta(seconds=90)
+    later = now.replace(microsecond=0) + timedelta(hours=1)
+    fields = error_of(_patch(api, job, scheduled_at=later.isoformat()), 422, "validation_error")["fields"]
+    assert "expires_in" in fields["scheduled_at"][0]
+    dated = _changed(api, job, scheduled_at=later.isoformat(), expires_in=60)
+    assert datetime.fromisoformat(dated["expires_at"]) == later + timedelta(seconds=60)
+    assert _changed(api, job, expires_in=None)["expires_at"] is None
+
+
+def test_what_has_started_keeps_its_date_and_its_expiry(api: Api) -> None:
+    job = api.trigger(expires_in=60)
+    assert _claim(api, job, run_no=1)
+    error_of(_patch(api, job, priority=1), 409, "resource_conflict")
+    api.execute("UPDATE jobs SET status = 'queued', started_at = NULL, node_id = NULL, published_at = NULL")
+    assert "scheduled_at" in error_of(_patch(api, job, scheduled_at=LATER), 409, "resource_conflict")["message"]
+    error_of(_patch(api, job, expires_in=None), 409, "resource_conflict")
+    assert _changed(api, job, priority=2, tags={"a": "1"})["priority"] == 2
+
+
+def test_a_change_is_refused_of_a_final_job_and_of_one_that_waits_for_another(api: Api) -> None:
+    job = api.trigger()
+    api.execute("UPDATE jobs SET waits_for = 'earlier_job', earlier_job_id = id, published_at = NULL")
+    error_of(_patch(api, job, scheduled_at=LATER), 409, "resource_conflict")
+    assert _changed(api, job, priority=2)["priority"] == 2
+    api.post(f"{JOBS}/{job['id']}/cancel")
+    error_of(_patch(api, job, priority=1), 409, "resource_conflict")
+
+
+def test_a_change_is_audited_and_no_more_urgent_than_the_tenant_may_be(api: Api) -> None:
+    job = api.trigger(priority=9)
+    operator = {"x-platform-role": "platform-admin"}
+    limits = {"most_urgent_priority": 4}
+    assert api.put("/v1/ava/tenants/ten_test/limits", json=limits, headers=operator).status_code == 200
+    assert _changed(api, job, priority=1)["priority"] == 4
+    (entry,) = api.get("/v1/ava/audit?filter[action]=jobs.change").get_json()["data"]
+    assert (entry["target"], entry["changes"]) == (job["id"], {"priority": [9, 4]})
