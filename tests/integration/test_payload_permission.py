@@ -112,6 +112,7 @@ def _fill(api: Api) -> dict[str, list[str]]:
         "tenant_id": ["ten_test"],
         "node_id": [NODE],
         "queue": ["default"],
+        "run": ["avarun_00.none"],
     }
 
 
