@@ -143,14 +143,69 @@ def _places(error: Any) -> Iterator[tuple[str, str]]:
         f"[{step}]" if isinstance(step, int) else f".{_short(step)}" for step in error.instance_path
     )
     kind = error.kind
-    if isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
+    if isinstance(kind, jsonschema_rs.ValidationErrorKind.AnyOf | jsonschema_rs.ValidationErrorKind.OneOfNotValid):
+        yield from _places_in_choice(error, path)
+    elif isinstance(kind, jsonschema_rs.ValidationErrorKind.Required):
         yield f"{path}.{_short(kind.property)}", "It is missing, and the schema of the worker requires it."
     elif isinstance(kind, jsonschema_rs.ValidationErrorKind.AdditionalProperties):
         for name in islice(kind.unexpected, _MAX_ERRORS):
             yield f"{path}.{_short(name)}", "It is not known here by the schema of the worker."
     else:
-        message = str(error.message)
-        yield path, f"{message[:_LONGEST_MESSAGE]}{'…' if len(message) > _LONGEST_MESSAGE else '.'}"
+        yield path, _sentence(str(error.message))
+
+
+def _places_in_choice(error: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yields what is wrong by the only choice that a value can be meant as, or what says which choice it is."""
+    depth = len(error.instance_path)
+    choices = [each for each in error.kind.context if not any(_is_of_type(inner, depth) for inner in each)]
+    meant = [each for each in choices if not any(_is_constant(inner, depth) for inner in each)]
+    if len(meant) == 1:
+        for inner in islice(meant[0], _MAX_ERRORS):
+            yield from _places(inner)
+        return
+    found = list(_choosing(choices, depth)) or [("", str(error.message))]
+    for name, message in found:
+        yield f"{path}.{_short(name)}" if name else path, _sentence(message)
+
+
+def _choosing(choices: list[list[Any]], depth: int) -> Iterator[tuple[str, str]]:
+    """Yields fields with a message: those that all choices require, and those whose constant value says which it is."""
+    missing = [_missing(each, depth) for each in choices]
+    for name in sorted(set.intersection(*missing)) if missing else ():
+        yield name, "It is missing, and the schema of the worker requires it"
+    if choices and all(len(each) == len(names) == 1 for each, names in zip(choices, missing, strict=True)):
+        names = [name for each in missing for name in each]
+        if len(set(names)) > 1:
+            yield names[0], f"It is missing, and the schema of the worker requires it, as {' or '.join(names)}"
+    expected: dict[str, list[str]] = {}
+    for inner in (inner for each in choices for inner in each if _is_constant(inner, depth)):
+        expected.setdefault(str(inner.instance_path[-1]), []).append(json.dumps(inner.kind.expected_value))
+    for name, values in expected.items():
+        if len(values) == len(choices):
+            known = list(dict.fromkeys(values))
+            yield name, f"It must be {'one of ' if len(known) > 1 else ''}{', '.join(known)}"
+
+
+def _is_of_type(error: Any, depth: int) -> bool:
+    """Returns True if an error of a choice means that the value is of another type."""
+    return isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Type) and len(error.instance_path) == depth
+
+
+def _is_constant(error: Any, depth: int) -> bool:
+    """Returns True if an error of a choice means that a constant field of the value has another value."""
+    is_constant = isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Constant)
+    return is_constant and len(error.instance_path) == depth + 1
+
+
+def _missing(errors: list[Any], depth: int) -> set[str]:
+    required = jsonschema_rs.ValidationErrorKind.Required
+    return {
+        each.kind.property for each in errors if isinstance(each.kind, required) and len(each.instance_path) == depth
+    }
+
+
+def _sentence(message: str) -> str:
+    return f"{message[:_LONGEST_MESSAGE]}{'…' if len(message) > _LONGEST_MESSAGE else '.'}"
 
 
 def _short(name: str) -> str:

@@ -72,16 +72,34 @@ class _Schema(GenerateJsonSchema):
 
 
 def _closed(found: JsonSchemaValue, config: Mapping[str, Any], fields: Mapping[str, Any]) -> JsonSchemaValue:
-    """Close an object, unless its model says what happens to other fields, or takes other names of its own."""
-    is_object = found.get("type") == "object" and "properties" in found
-    if is_object and config.get("extra") is None and not _has_other_names(config, fields):
-        found.setdefault("additionalProperties", False)
+    """Close an object, unless its model says what happens to other fields, and name the other names of its fields."""
+    if found.get("type") != "object" or "properties" not in found or config.get("extra") is not None:
+        return found
+    for name, field in fields.items():
+        names = _names(name, field, config)
+        known = next((each for each in names if each in found["properties"]), None)
+        if known is None:
+            # The names are those of a setting that pydantic adds later: an object that is open refuses nothing right.
+            return found
+        others = [each for each in names if each != known]
+        for other in others:
+            # A form does not show it beside the first name.
+            alias = {"description": f"Another name of {known}.", "deprecated": True}
+            whole = found["properties"][known] if names[other] else {}
+            found["properties"].setdefault(other, whole | alias)
+        if others and known in found.get("required", ()):
+            found["required"].remove(known)
+            found.setdefault("allOf", []).append({"anyOf": [{"required": [each]} for each in names]})
+    found.setdefault("additionalProperties", False)
     return found
 
 
-def _has_other_names(config: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    by_name = config.get("populate_by_name") or config.get("validate_by_name")
-    return any(
-        isinstance(field.validation_alias, AliasChoices | AliasPath) or (by_name and field.validation_alias)
-        for field in fields.values()
-    )
+def _names(name: str, field: Any, config: Mapping[str, Any]) -> dict[str, bool]:
+    """Returns the names under which a payload may have a field; False for one of which the field is a part."""
+    alias = field.validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [] if alias is None else [alias]
+    names = {str(each.path[0]): False for each in choices if isinstance(each, AliasPath)}
+    names |= {each: True for each in choices if isinstance(each, str)}
+    if not names or config.get("populate_by_name") or config.get("validate_by_name"):
+        names[name] = True
+    return names

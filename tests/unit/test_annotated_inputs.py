@@ -148,6 +148,53 @@ def test_a_field_that_the_type_does_not_name_is_refused(annotation: Any) -> None
     assert any("misspelt" in place or "oneOf" in str(messages) for place, messages in faults.items())
 
 
+class Aliased(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(populate_by_name=True)
+    order_no: int = pydantic.Field(alias="orderNo")
+    place: int = pydantic.Field(
+        default=0, validation_alias=pydantic.AliasChoices("place", "at", pydantic.AliasPath("places", 0))
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"orderNo": 1}, None),
+        ({"order_no": 1, "at": 2}, None),
+        ({"orderNo": 1, "places": [1]}, None),
+        ({}, ("input.orderNo", "as orderNo or order_no.")),
+        ({"order_no": "1"}, ("input.order_no", 'not of type "integer"')),
+        ({"orderNo": 1, "order": 2}, ("input.order", "not known here")),
+    ],
+)
+def test_a_field_has_all_names_of_its_model_and_no_others(given: Any, fault: tuple[str, str] | None) -> None:
+    handle, schema = _declared(Aliased)
+    assert schema is not None
+    faults = schema.faults(json.dumps(given))
+    if fault is None:
+        assert faults == {}
+        assert testing.run(handle, given).error is None
+    else:
+        ((place, (message,)),) = faults.items()
+        assert place == fault[0]
+        assert fault[1] in message
+
+
+@pytest.mark.parametrize(
+    ("annotation", "given", "faults"),
+    [
+        (Cat | Dog | None, {"kind": "bird"}, {"input.kind": 'It must be one of "cat", "dog".'}),
+        (Pet, {}, {"input.kind": "It is missing, and the schema of the worker requires it."}),
+        (Cat | Dog, {"kind": "cat", "lives": "nine"}, {"input.lives": 'It is not of type "integer".'}),
+        (Dog, {"kind": "dog", "master": {"kind": "cow"}}, {"input.master.kind": 'It must be "cat".'}),
+    ],
+)
+def test_a_wrong_choice_is_named_by_what_chooses_it(annotation: Any, given: Any, faults: dict[str, str]) -> None:
+    _, schema = _declared(annotation)
+    assert schema is not None
+    assert schema.faults(json.dumps(given)) == {place: [message] for place, message in faults.items()}
+
+
 def test_a_nested_model_refuses_them_too() -> None:
     _, schema = _declared(Dog)
     assert schema is not None

@@ -88,7 +88,9 @@ function leaf({ place, name, part, root, kind, isRequired, initial }) {
 
 /** The form of an object: its leaves by their places, such as `input.channel`. */
 function group({ place, part, root, initial, isInner, leaves }) {
-  const entries = Object.entries(part.properties).map(([name, declared]) => {
+  // Another name of a field stands for it only where the input has it.
+  const isShown = ([name, declared]) => !resolve(declared, root).deprecated || initial?.[name] !== undefined;
+  const entries = Object.entries(part.properties).filter(isShown).map(([name, declared]) => {
     const inner = resolve(declared, root);
     const isRequired = (part.required ?? []).includes(name);
     const kind = kindOf(inner, root, isInner);
