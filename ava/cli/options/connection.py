@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "connected", "profile_option"]
 
+#: The wrong fields that the message of a command names.
+_MAX_FIELDS = 6
 #: Where `ava up` keeps the secret that it generates, in the folder that it is started in.
 _SECRET_FILE = Path(".ava") / "internal-secret"
 
@@ -67,13 +69,22 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
                 try:
                     return command(client, **rest)
                 except (ApiNotFound, ApiRefused) as error:
-                    raise CallFailed(f"{error}{_similar_worker(client, error, rest)}") from error
+                    raise CallFailed(f"{_message(error)}{_similar_worker(client, error, rest)}") from error
         except ClientError as error:
             raise CallFailed(str(error)) from error
 
     for option in reversed(_OPTIONS):
         run = option(run)
     return run
+
+
+def _message(error: ApiError) -> str:
+    """Returns the message of a failure; of one with several wrong fields that of each, up to `_MAX_FIELDS`."""
+    faults = [(place, messages) for place, messages in error.fields.items() if isinstance(messages, list)]
+    if len(faults) < 2:
+        return str(error)
+    named = " ".join(f"{place}: {' '.join(map(str, messages))}" for place, messages in faults[:_MAX_FIELDS])
+    return named if len(faults) <= _MAX_FIELDS else f"{named} {len(faults) - _MAX_FIELDS} more are wrong."
 
 
 def _similar_worker(client: Client, error: ApiError, arguments: Mapping[str, Any]) -> str:
