@@ -1,9 +1,16 @@
 """The Celery application for Celery's own programs: `celery -A ava.app worker`, `celery -A ava.app flower`."""
 
+import sys
+
 from ava.broker.app import make_app
+from ava.errors import SettingsError
 from ava.node.signals import install
 from ava.settings import load
 
-settings = load()
+try:
+    settings = load()
+except SettingsError as error:
+    # As the command `ava` says it, and not at the end of a traceback of Celery.
+    sys.exit(f"ava: {error}")
 app = make_app(settings, consumes=True)
 install(app, settings)

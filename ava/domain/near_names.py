@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from itertools import islice
 
@@ -20,6 +19,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     if len(name) > _MAX_CHARACTERS:
         return ""
+    # Imported here, because few programs need it.
+    import difflib
+
     names = [each for each in islice(known, _MAX_NAMES) if len(each) <= _MAX_CHARACTERS]
     similar = difflib.get_close_matches(name, names, n=1)
     return f" Did you mean {similar[0]}?" if similar else ""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, overload
 from ava.domain import ids
 from ava.domain.jobs import expiry, pull
 from ava.domain.jobs.messages import DEFAULT_QUEUE, RESERVED
+from ava.domain.near_names import did_you_mean
 from ava.domain.retention import MAX_DAYS, MIN_DAYS
 from ava.domain.worker import DeclaredSchedule, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
@@ -108,6 +109,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     input_schema: Any = None,
     retention_days: float | None = None,
     expires_in: int | None = None,
+    **unknown: Any,
 ) -> Callable[[Function], Function] | Function:
     """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
 
@@ -129,6 +131,8 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
 
+    for option in unknown:
+        raise TypeError(f"@worker has no option {option!r}.{did_you_mean(option, worker.__kwdefaults__ or ())}")
     if slug is not None and not isinstance(slug, str):
         return worker()(slug)
 

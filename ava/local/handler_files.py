@@ -21,7 +21,7 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 #: Files below the folder that are watched at most, so that a start in a large folder costs little. Those that the
 #: handlers have imported are watched beside them.
 _MAX_FILES = 2_000
-#: Prints the ids of the workers, and the files that were imported: neither Python's own nor those of packages.
+#: Prints the schemas of the workers, and the files that were imported: neither Python's own nor those of packages.
 _LIST_WORKERS = """
 import json, sys, sysconfig
 from pathlib import Path
@@ -34,7 +34,8 @@ names = [getattr(sys.modules[name], "__file__", None) or "" for name in set(sys.
 python = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
 own = {n for n in names if n.endswith(".py") and not n.startswith(python)
        and not {"site-packages", "dist-packages"} & set(Path(n).parts)}
-print(f"\\n{json.dumps([sorted(registry.handlers()), sorted(own)])}")
+schemas = {each: handler.spec.input_schema_json for each, handler in sorted(registry.handlers().items())}
+print(f"\\n{json.dumps([schemas, sorted(own)])}")
 """
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "build", "dist"})
 #: A folder that has one of these is an environment of Python, whatever its name is.
@@ -45,10 +46,15 @@ _OF_ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
 class LoadedHandlers:
     """What the import of a handler module has shown."""
 
-    #: The ids of the workers that it declares.
-    worker_ids: list[str]
+    #: The JSON Schema of the input of each worker that it declares, as text, by id; None if it takes any object.
+    schemas: dict[str, str | None]
     #: The paths of the modules that it has imported, itself among them, without those of Python and of packages.
     files: list[str]
+
+    @property
+    def worker_ids(self) -> list[str]:
+        """Returns the ids of the workers, in their order."""
+        return list(self.schemas)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +87,10 @@ class HandlerFiles:
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or [f"the module {self.module!r} ended Python"])[-1]
             raise HandlerError(reason.removeprefix("ava.errors.HandlerError: ") + _cure(reason))
-        worker_ids, files = json.loads(done.stdout.splitlines()[-1])
-        if not worker_ids:
+        schemas, files = json.loads(done.stdout.splitlines()[-1])
+        if not schemas:
             raise HandlerError(f"The module {self.module!r} declares no worker; declare one with @worker.")
-        return LoadedHandlers(worker_ids=worker_ids, files=files)
+        return LoadedHandlers(schemas=schemas, files=files)
 
 
 def _may_hold_handlers(folder: str, name: str) -> bool:

@@ -31,6 +31,11 @@ def handle(_input: dict[str, Any]) -> None:
     """Do nothing."""
 
 
+def test_an_option_that_there_is_not_is_answered_with_the_one_that_is_meant() -> None:
+    with pytest.raises(TypeError, match=r"@worker has no option 'retries'\. Did you mean max_retries\?"):
+        worker("odd", retries=3)(handle)  # type: ignore[call-overload]
+
+
 def _takes(code: str) -> str | None:
     names: dict[str, Any] = {"Env": ava.Env, "ava": ava}
     exec(f"def taking({code}): ...", names)

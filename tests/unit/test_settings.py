@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from ava.local import handler_folder
 from ava.secret_files import SECRETS
 from ava.settings import Settings
 from ava.store.engine.database import driver_url
+from harness.system import ROOT
 
 LEAST = {"DATABASE_URL": "postgresql://ava:pass@db:5432/ava", "BROKER_URL": "redis://broker:6379/0"}
 CONFIGURATION = Path(__file__).parent.parent.parent / "docs" / "reference" / "configuration.md"
@@ -24,6 +28,16 @@ CONFIGURATION = Path(__file__).parent.parent.parent / "docs" / "reference" / "co
 
 def _load(**environ: str) -> Settings:
     return settings.load({**LEAST, **environ})
+
+
+def test_celerys_own_command_says_in_one_line_which_setting_is_missing() -> None:
+    ours = ("AVA_", "DATABASE_", "BROKER_")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    command = [sys.executable, "-c", "import ava.app"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ava: DATABASE_URL: it is not set")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_two_addresses_are_enough() -> None:

@@ -30,6 +30,7 @@ def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None
     It prints each line that a job logs. When a Python file changes that the handlers import, or that is below their
     folder, a new node with the changed handlers replaces the running one, which finishes its jobs first.
     """
+    import json
     import os
 
     from ava.cli.api.dashboard import print_ready
@@ -43,7 +44,8 @@ def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None
     loaded = files.load(os.environ)
     # Before the node imports them, so that a change meanwhile is noticed.
     known = files.moments(loaded.files)
-    job = {"worker_id": loaded.worker_ids[0], "input": {}}
+    worker_id, schema = next(iter(loaded.schemas.items()))
+    job = {"worker_id": worker_id, "input": example.input_of(json.loads(schema or "{}"))}
     try:
         with start_system(data_dir, host="127.0.0.1", port=port, concurrency=concurrency, write=click.echo) as system:
             print_ready(system)
