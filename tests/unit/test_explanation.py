@@ -79,8 +79,8 @@ def test_a_queued_job_whose_queue_the_broker_refuses_says_so() -> None:
 
 
 def test_a_dated_job_names_its_time() -> None:
-    assert _why(waits_for=WaitsFor.DATE, run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
-    assert _why(waits_for=WaitsFor.DATE, run_at=_NOW, run_no=1) == (
+    assert _why(waits_for=WaitsFor.DATE, run_at=_NOW, scheduled_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
+    assert _why(waits_for=WaitsFor.DATE, run_at=_NOW) == (
         "queued: a node without the handler of wkr_x had it; it is published again at 2025-06-01T10:00:00Z"
     )
     assert _why(waits_for=WaitsFor.DATE, run_at=_NOW, attempt=2) == "waiting for retry 2 of 3 at 2025-06-01T10:00:00Z"
@@ -92,7 +92,10 @@ def test_a_job_of_a_paused_worker_says_who_paused_it_and_when() -> None:
     assert _why(facts=paused) == said
     assert _why(facts=paused, waits_for=WaitsFor.WORKER) == said
     assert "paused by the platform since" in _why(facts={**paused, "status_by": "platform"})
-    assert _why(facts=paused, waits_for=WaitsFor.DATE, run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
+    assert (
+        _why(facts=paused, waits_for=WaitsFor.DATE, run_at=_NOW, scheduled_at=_NOW)
+        == "scheduled for 2025-06-01T10:00:00Z"
+    )
     assert _why(waits_for=WaitsFor.WORKER).startswith("queued: wkr_x is active again")
 
 

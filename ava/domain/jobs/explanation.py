@@ -228,7 +228,7 @@ def _why_dated(job: Job, waiting: Waiting) -> str:
         return f"waiting until {format_time(job.run_at)}: {waiting.debounce}"
     if job.attempt:
         return f"waiting for retry {job.attempt} of {job.max_attempts - 1} at {format_time(job.run_at)}"
-    if job.run_no:
+    if job.run_at != job.scheduled_at:
         again = format_time(job.run_at)
         return f"queued: a node without the handler of {job.worker_id} had it; it is published again at {again}"
     return f"scheduled for {format_time(job.run_at)}"

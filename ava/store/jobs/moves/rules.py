@@ -75,9 +75,9 @@ def rate_key(*, worker: str, row: str, tenant_id: str, input_json: str) -> str:
 #: The job's turn may come, published or not.
 IS_STARTABLE = "j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL"
 
-#: The job has not been published yet and waits for the time that its trigger named. A retry has a date as well, and a
-#: job that a handler or a node has put off.
-IS_SCHEDULED = "j.waits_for = 'date' AND j.run_no = 0"
+#: The job waits for the time that its trigger named. A retry has a date as well, and a job that a handler or a node has
+#: put off.
+IS_SCHEDULED = "j.waits_for = 'date' AND j.run_at = j.scheduled_at"
 #: The job may start: it does not expire, has started before, or has not expired yet.
 IS_UNEXPIRED = "(j.expires_at IS NULL OR j.first_run_no IS NOT NULL OR j.expires_at > clock_timestamp())"
 
