@@ -45,7 +45,7 @@ def module_database_url(_databases: Databases, module_broker_url: str, request: 
 
 
 @contextmanager
-def _running(folder: Path, database_url: str, broker_url: str, **start: Any) -> Iterator[System]:
+def running_system(folder: Path, database_url: str, broker_url: str, **start: Any) -> Iterator[System]:
     """A system with one API process that was started with `start`, and that leaves nothing behind."""
     system = System(folder, database_url=database_url, broker_url=broker_url, api_processes=1)
     try:
@@ -62,7 +62,7 @@ def fleet(
 ) -> Iterator[System]:
     """One node of four processes with `tests.acceptance.handlers`, an API and a dispatcher, for all tests of a file."""
     start = {"concurrency": 4, "environ": {"AVA_HANDLERS": HANDLERS}}
-    with _running(tmp_path_factory.mktemp("fleet"), module_database_url, module_broker_url, **start) as system:
+    with running_system(tmp_path_factory.mktemp("fleet"), module_database_url, module_broker_url, **start) as system:
         yield system
 
 
@@ -71,7 +71,7 @@ def _without_nodes(
     module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
     """An API and a dispatcher for all tests of a file."""
-    with _running(tmp_path_factory.mktemp("system"), module_database_url, module_broker_url, workers=0) as system:
+    with running_system(tmp_path_factory.mktemp("system"), module_database_url, module_broker_url, workers=0) as system:
         yield system
 
 
@@ -117,7 +117,7 @@ def running(_databases: Databases, redis_server: Server, tmp_path_factory: pytes
     folder, broker_url = tmp_path_factory.mktemp("dashboard"), fresh_redis_url(redis_server)
     with (
         _databases.fresh(is_pooled=True) as url,
-        _running(folder, url, broker_url, concurrency=3, environ=environ) as system,
+        running_system(folder, url, broker_url, concurrency=3, environ=environ) as system,
     ):
         yield system
 

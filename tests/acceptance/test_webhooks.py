@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from harness.moments import LATER
 from harness.polling import wait_until
 from harness.servers.receiver import Received, Receiver, Reply, SilentServer
 from harness.servers.server import Server
-from harness.system import System
+from harness.system import RunningProcess, System
+from tests.acceptance.conftest import running_system
 
-pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+ON_REDIS = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
 
 SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
 NEW_SECRET = "whsec_dGhlIG5leHQgb25lIG9mIHRoZSB0ZXN0cw=="
@@ -35,6 +37,34 @@ ENVIRON = {
 }
 
 Receive = Callable[..., Receiver]
+
+
+@pytest.fixture(scope="module")
+def _system(
+    module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """An API, a dispatcher and a node for all tests here, which start their own senders."""
+    folder = tmp_path_factory.mktemp("webhooks")
+    with running_system(folder, module_database_url, module_broker_url, environ=ENVIRON) as system:
+        yield system
+
+
+@pytest.fixture
+def shared(_system: System) -> Iterator[System]:
+    """The running system, a tenant of the test's own, and no endpoint, event or sender of another test."""
+    _system.session.headers["x-tenant-id"] = f"ten_{uuid.uuid4().hex}"
+    yield _system
+    for sender in _system.senders:
+        sender.send(signal.SIGKILL)
+        sender.child.wait(15)
+    _system.senders.clear()
+    _system.query("TRUNCATE webhook_deliveries, webhook_events, webhook_senders, webhook_endpoints CASCADE")
+
+
+def _send(system: System, **environ: str) -> RunningProcess:
+    """Start a sender. Returns it."""
+    system.senders.append(system.spawn("webhooks", environ=environ))
+    return system.senders[-1]
 
 
 @pytest.fixture
@@ -90,16 +120,25 @@ def _trigger_many(system: System, count: int) -> list[str]:
     return [job["id"] for job in answer.json()["data"]]
 
 
+def _announce(system: System) -> None:
+    """Announce a worker that takes any input and that no node has."""
+    system.query(
+        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+        " VALUES ('wkr_open', 'Open', 60, 0, 10, 'default', 'fail') ON CONFLICT DO NOTHING"
+    )
+
+
 def _completed(receiver: Receiver) -> set[str]:
     return {event["data"]["id"] for event in receiver.events}
 
 
-def test_every_transition_of_a_job_is_delivered_in_order_and_signed(system: System, receive: Receive) -> None:
+@ON_REDIS
+def test_every_transition_of_a_job_is_delivered_in_order_and_signed(shared: System, receive: Receive) -> None:
     receiver = receive()
-    system.start(webhooks=1, environ=ENVIRON)
-    webhook_id = _subscribe(system, receiver.url)
-    job = system.trigger("wkr_sleep", input={"seconds": 0})
-    record = system.wait_for(job["id"], "completed")
+    _send(shared)
+    webhook_id = _subscribe(shared, receiver.url)
+    job = shared.trigger("wkr_sleep", input={"seconds": 0})
+    record = shared.wait_for(job["id"], "completed")
     wait_until(lambda: len(receiver.received) == 3, what=lambda: str(receiver.events))
     queued, started, completed = receiver.events
     assert [event["type"] for event in receiver.events] == ["ava.job.queued", "ava.job.started", "ava.job.completed"]
@@ -111,87 +150,87 @@ def test_every_transition_of_a_job_is_delivered_in_order_and_signed(system: Syst
     for received in receiver.received:
         assert Webhook(SECRET).verify(received.body, received.headers)
     # After a new secret is set, either of the two verifies for a time.
-    system.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"secret": NEW_SECRET})
-    _test_event(system, webhook_id)
+    shared.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"secret": NEW_SECRET})
+    _test_event(shared, webhook_id)
     wait_until(lambda: len(receiver.received) == 4)
     for secret in (SECRET, NEW_SECRET):
         assert Webhook(secret).verify(receiver.received[3].body, receiver.received[3].headers)
         assert verify(receiver.received[3].body, receiver.received[3].headers, secret)["type"] == "ava.webhook.test"
-    assert SECRET not in system.senders[0].output + system.api.output  # type: ignore[union-attr]
+    assert SECRET not in shared.senders[0].output + shared.api.output  # type: ignore[union-attr]
 
 
-def test_a_delivery_follows_the_retry_schedule_and_a_success_ends_degraded(system: System, receive: Receive) -> None:
+@ON_REDIS
+def test_a_delivery_follows_the_retry_schedule_and_a_success_ends_degraded(shared: System, receive: Receive) -> None:
     scale = 0.0005
     receiver = receive(lambda _: Reply(status=500, body=b"x" * 2000))
-    system.start(workers=0, webhooks=1, environ={**ENVIRON, "AVA_WEBHOOK_TIME_SCALE": str(scale)})
-    webhook_id = _subscribe(system, receiver.url)
-    delivery = _test_event(system, webhook_id)
-    wait_until(lambda: _status(system, webhook_id) == "degraded", seconds=20)
+    _send(shared, AVA_WEBHOOK_TIME_SCALE=str(scale))
+    webhook_id = _subscribe(shared, receiver.url)
+    delivery = _test_event(shared, webhook_id)
+    wait_until(lambda: _status(shared, webhook_id) == "degraded", seconds=20)
     assert len(receiver.received) == 1 + len(RETRY_SCHEDULE_SECONDS)
     assert len({(received.headers["webhook-id"], received.body) for received in receiver.received}) == 1
     waits = [after.at - before.at for before, after in itertools.pairwise(receiver.received)]
     assert all(wait >= 0.9 * seconds * scale for wait, seconds in zip(waits, RETRY_SCHEDULE_SECONDS, strict=True))
-    (abandoned,) = _deliveries(system, webhook_id, "abandoned")
+    (abandoned,) = _deliveries(shared, webhook_id, "abandoned")
     assert abandoned["id"] == delivery["id"]
     assert [attempt["status"] for attempt in abandoned["attempts"]] == [500] * 6
     assert abandoned["attempts"][0]["answer"] == "x" * 1024
     assert abandoned["next_attempt_at"] is None
     # All abandoned deliveries are sent again, and succeed.
     receiver.reply = lambda _: Reply()
-    again = system.post(f"/v1/webhooks/{webhook_id}/deliveries/redeliver", json={"since": delivery["created_at"]})
+    again = shared.post(f"/v1/webhooks/{webhook_id}/deliveries/redeliver", json={"since": delivery["created_at"]})
     assert again.json()["data"] == {"redelivered": 1}
-    wait_until(lambda: _status(system, webhook_id) == "active")
+    wait_until(lambda: _status(shared, webhook_id) == "active")
     assert receiver.received[6].body == receiver.received[0].body
-    (delivered,) = _deliveries(system, webhook_id, "delivered")
+    (delivered,) = _deliveries(shared, webhook_id, "delivered")
     assert [attempt["number"] for attempt in delivered["attempts"]] == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_retry_after_410_and_redirects_are_honoured(system: System, receive: Receive) -> None:
+@ON_REDIS
+def test_retry_after_410_and_redirects_are_honoured(shared: System, receive: Receive) -> None:
     busy, gone, moved, private = receive(), receive(), receive(), receive()
     busy.reply = lambda received: (
         Reply(status=429, headers={"Retry-After": "2"}) if len(busy.received) == 1 else Reply()
     )
     gone.reply = lambda _: Reply(status=410)
     moved.reply = lambda _: Reply(status=302, headers={"Location": private.url})
-    system.start(workers=0, webhooks=1, environ={**ENVIRON, "AVA_WEBHOOK_TIME_SCALE": "0.001"})
-    ids = [_subscribe(system, receiver.url) for receiver in (busy, gone, moved)]
+    _send(shared, AVA_WEBHOOK_TIME_SCALE="0.001")
+    ids = [_subscribe(shared, receiver.url) for receiver in (busy, gone, moved)]
     for webhook_id in ids:
-        _test_event(system, webhook_id)
-    wait_until(lambda: _status(system, ids[1]) == "disabled")
-    assert system.post(f"/v1/webhooks/{ids[1]}/test").status_code == 409
-    assert system.get(f"/v1/webhooks/{ids[1]}").json()["data"]["disabled_reason"] == "gone"
+        _test_event(shared, webhook_id)
+    wait_until(lambda: _status(shared, ids[1]) == "disabled")
+    assert shared.post(f"/v1/webhooks/{ids[1]}/test").status_code == 409
+    assert shared.get(f"/v1/webhooks/{ids[1]}").json()["data"]["disabled_reason"] == "gone"
     wait_until(lambda: len(busy.received) == 2)
     assert busy.received[1].at - busy.received[0].at >= 2
     wait_until(lambda: len(moved.received) > 1)
     assert private.received == []
     assert len(gone.received) == 1
-    assert "redirect" in _deliveries(system, ids[2])[0]["attempts"][0]["error"]
+    assert "redirect" in _deliveries(shared, ids[2])[0]["attempts"][0]["error"]
 
 
-def test_an_address_is_checked_when_it_is_called(system: System, receive: Receive) -> None:
+@ON_REDIS
+def test_an_address_is_checked_when_it_is_called(shared: System, receive: Receive) -> None:
     receiver = receive()
-    system.start(workers=0, environ=ENVIRON)
     # The API accepts it, as it accepts a name whose address changes later. The sender refuses it.
-    webhook_id = _subscribe(system, receiver.url)
-    system.spawn("webhooks", environ={"AVA_WEBHOOK_ALLOW_PRIVATE": "0"})
-    _test_event(system, webhook_id)
-    wait_until(lambda: _deliveries(system, webhook_id)[0]["attempts"])
-    (attempt,) = _deliveries(system, webhook_id)[0]["attempts"]
+    webhook_id = _subscribe(shared, receiver.url)
+    _send(shared, AVA_WEBHOOK_ALLOW_PRIVATE="0")
+    _test_event(shared, webhook_id)
+    wait_until(lambda: _deliveries(shared, webhook_id)[0]["attempts"])
+    (attempt,) = _deliveries(shared, webhook_id)[0]["attempts"]
     assert "only public addresses" in attempt["error"]
     assert receiver.received == []
 
 
-def test_endpoints_that_hang_delay_no_other_endpoint(system: System, receive: Receive, deaf: SilentServer) -> None:
+@ON_REDIS
+def test_endpoints_that_hang_delay_no_other_endpoint(shared: System, receive: Receive, deaf: SilentServer) -> None:
     # A short form of `python -m bench webhooks`, where there are a thousand.
     receiver = receive()
-    system.start(workers=0, webhooks=1, environ=ENVIRON)
-    system.query(
-        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
-        " VALUES ('wkr_sleep', 'Sleep', 60, 0, 10, 'default', 'fail')"
-    )
-    webhook_id = _subscribe(system, receiver.url, ["ava.job.queued"])
+    _send(shared)
+    _announce(shared)
+    webhook_id = _subscribe(shared, receiver.url, ["ava.job.queued"])
     # Copied in the database, because creating them through the API takes longer than the rest of the test.
-    system.query(
+    shared.query(
         "WITH made AS (INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
         " SELECT tenant_id, %s, events, secret FROM webhook_endpoints, generate_series(1, 150) RETURNING tenant_id, id)"
         " INSERT INTO webhook_lanes (tenant_id, endpoint_id) SELECT tenant_id, id FROM made",
@@ -200,17 +239,18 @@ def test_endpoints_that_hang_delay_no_other_endpoint(system: System, receive: Re
     delays = []
     for number in range(1, 11):
         start = time.time()
-        system.trigger("wkr_sleep", scheduled_at=LATER)
+        shared.trigger("wkr_open", scheduled_at=LATER)
         wait_until(lambda number=number: len(receiver.received) == number)
         delays.append(receiver.received[-1].at - start)
     # A request that hangs takes ten seconds.
     assert max(delays) < 5, delays
-    wait_until(lambda: len(_deliveries(system, webhook_id, "delivered")) == 10)
-    assert system.query("SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'")[0][0] == 1500
+    wait_until(lambda: len(_deliveries(shared, webhook_id, "delivered")) == 10)
+    assert shared.query("SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'")[0][0] == 1500
 
 
+@ON_REDIS
 def test_a_killed_sender_loses_no_event_and_no_event_is_sent_twice_without_a_kill(
-    system: System, receive: Receive, deaf: SilentServer
+    shared: System, receive: Receive, deaf: SilentServer
 ) -> None:
     # A short form of `python -m bench webhooks`.
     healthy = [receive(lambda _: Reply(after=0.01)) for _ in range(2)]
@@ -218,39 +258,36 @@ def test_a_killed_sender_loses_no_event_and_no_event_is_sent_twice_without_a_kil
     failing.reply = lambda received: Reply(
         status=500 if failing.times_received()[received.headers["webhook-id"]] < 3 else 200
     )
-    system.start(webhooks=1, environ={**ENVIRON, "AVA_WEBHOOK_TIME_SCALE": "0.05"})
-    webhook_ids = [_subscribe(system, receiver.url, COMPLETED) for receiver in (*healthy, failing)]
-    _subscribe(system, deaf.url, COMPLETED)
-    first = _trigger_many(system, 150)
+    sender = _send(shared, AVA_WEBHOOK_TIME_SCALE="0.05")
+    webhook_ids = [_subscribe(shared, receiver.url, COMPLETED) for receiver in (*healthy, failing)]
+    _subscribe(shared, deaf.url, COMPLETED)
+    first = _trigger_many(shared, 150)
     for receiver in healthy:
         wait_until(lambda receiver=receiver: _completed(receiver) == set(first), seconds=60)
         assert set(receiver.times_received().values()) == {1}
     # The sender is killed while it sends, and another one takes over.
-    second = _trigger_many(system, 150)
+    second = _trigger_many(shared, 150)
     wait_until(lambda: len(healthy[0].received) > 170, seconds=60)
-    system.senders[0].send(signal.SIGKILL)
-    system.start_sender()
+    sender.send(signal.SIGKILL)
+    _send(shared, AVA_WEBHOOK_TIME_SCALE="0.05")
     for receiver in healthy:
         wait_until(lambda receiver=receiver: _completed(receiver) == {*first, *second}, seconds=60)
-    wait_until(lambda: not _deliveries(system, webhook_ids[2], "pending"), seconds=60)
+    wait_until(lambda: not _deliveries(shared, webhook_ids[2], "pending"), seconds=60)
     assert _completed(failing) == {*first, *second}
 
 
-def test_large_payloads_do_not_fill_the_sender_s_memory(system: System, receive: Receive) -> None:
+@ON_REDIS
+def test_large_payloads_do_not_fill_the_sender_s_memory(shared: System, receive: Receive) -> None:
     """It holds at most 24 MiB of large bodies three times, a batch of the fan-out, and what waits in its queues."""
     receiver = receive(lambda _: Reply(after=0.1))
-    system.start(workers=0, environ=ENVIRON)
-    system.query(
-        "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
-        " VALUES ('wkr_sleep', 'Sleep', 60, 0, 10, 'default', 'fail')"
-    )
-    _subscribe(system, receiver.url, ["ava.job.queued"])
-    jobs = [{"worker_id": "wkr_sleep", "input": {"text": "x" * 1_000_000}, "scheduled_at": LATER}]
+    _announce(shared)
+    _subscribe(shared, receiver.url, ["ava.job.queued"])
+    jobs = [{"worker_id": "wkr_open", "input": {"text": "x" * 1_000_000}, "scheduled_at": LATER}]
     for _ in range(4):
-        assert system.post("/v1/ava/jobs/bulk", json={"jobs": jobs * 14}).status_code == 201
-    system.start_sender()
+        assert shared.post("/v1/ava/jobs/bulk", json={"jobs": jobs * 14}).status_code == 201
+    sender = _send(shared)
     wait_until(lambda: len(receiver.received) == 56, seconds=60)
-    assert _peak_memory(psutil.Process(system.senders[0].pid)) < 220 * 2**20
+    assert _peak_memory(psutil.Process(sender.pid)) < 220 * 2**20
 
 
 def _peak_memory(process: psutil.Process) -> int:
@@ -259,6 +296,7 @@ def _peak_memory(process: psutil.Process) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
 
 
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_webhooks_are_delivered_without_a_broker(system: System, receive: Receive, private_redis: Server) -> None:
     receiver = receive()
     system.start(webhooks=1, environ=ENVIRON, broker_url=private_redis.url)
