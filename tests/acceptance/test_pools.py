@@ -31,10 +31,11 @@ def _start(nodes: System, pool: str, *, concurrency: int = 2) -> None:
 
 
 @POOLS_AND_BROKERS
-def test_jobs_complete_and_a_cancel_reaches_the_run_that_it_names_alone(
-    nodes: System, pool: str, tmp_path: Path
+def test_jobs_complete_a_killed_child_costs_a_run_and_a_cancel_reaches_the_run_that_it_names_alone(
+    nodes: System, pool: str, witness: Witness, tmp_path: Path
 ) -> None:
     _start(nodes, pool)
+    _kill_a_child(nodes, witness)
     ids = [nodes.trigger("wkr_t_echo", input={"n": n})["id"] for n in range(20)]
     assert [nodes.wait_for(job_id)["output"] for job_id in ids] == [{"n": n} for n in range(20)]
     one, other, stubborn = (Witness(tmp_path / name) for name in ("one", "other", "stubborn"))
@@ -58,9 +59,8 @@ def test_jobs_complete_and_a_cancel_reaches_the_run_that_it_names_alone(
     assert nodes.wait_for(nodes.trigger("wkr_t_echo")["id"])["status"] == "completed"
 
 
-@POOLS_AND_BROKERS
-def test_a_killed_child_is_noticed_at_once_and_its_job_runs_again(nodes: System, pool: str, witness: Witness) -> None:
-    _start(nodes, pool)
+def _kill_a_child(nodes: System, witness: Witness) -> None:
+    """Kill a child that runs a job: it is noticed at once, and the job runs again."""
     # A stray signal ends no idle process.
     idle = nodes.workers[0].children
     for process in idle:
