@@ -1,8 +1,9 @@
-"""`python -m bench.webhooks [storm] [hang] [overhead]`: the promises of webhooks, at full size.
+"""`python -m bench.webhooks [storm] [hang] [neighbours] [overhead]`: the promises of webhooks, at full size.
 
 `storm`: 5,000 jobs with four endpoints, of which one returns 500 for a minute and one hangs; the sender is killed in
-the middle. `hang`: a thousand endpoints that hang, and how late one that responds is. `overhead`: draining with and
-without a subscribed endpoint, in turns.
+the middle. `hang`: a thousand endpoints that hang, and how late one that responds is. `neighbours`: how late a tenant's
+webhooks are alone, beside ninety endpoints of another tenant that hang or fail, and after these are deleted; no more
+than twice. `overhead`: draining with and without a subscribed endpoint, in turns.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from statistics import median
 
 import psutil
@@ -156,6 +158,41 @@ def hang(system: WithWebhooks, endpoints: int, seconds: int) -> None:
     assert delays["longest_seconds"] < 1
 
 
+def neighbours(system: WithWebhooks, endpoints: int, seconds: int) -> None:
+    """How late a tenant's webhooks are alone, beside hostile endpoints of another tenant, and after their deletion."""
+    system.clear()
+    honest, hostile = system.caller, replace(system.caller, tenant_id="ten_hostile")
+    system.set("AVA_WEBHOOK_NICENESS", "0")
+    found = {}
+    with system.receiver(failing_seconds=1e9) as url, system.sender(), system.workers():
+        made: list[str] = []
+        for phase in ("alone", "beside", "after"):
+            path = f"/ok-{phase}"
+            subscribed = system.webhooks.create(honest, url=url + path, events=_EVENTS, secret="of-the-benchmark")
+            for number in range(endpoints if phase == "beside" else 0):
+                target = f"{url}/failing" if number % 2 else f"{url}/hang-{number}"
+                made.append(system.webhooks.create(hostile, url=target, events=_EVENTS, secret="of-the-benchmark").id)
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                system.fill(1)
+                if phase == "beside":
+                    system.caller = hostile
+                    system.fill(10)
+                    system.caller = honest
+                time.sleep(0.1)
+            system.webhooks.delete(honest, subscribed.id)
+            for webhook_id in made if phase == "beside" else ():
+                system.webhooks.delete(hostile, webhook_id)
+            found[phase] = requests.get(url, timeout=30).json()[path]
+    for phase, report in found.items():
+        print(
+            f"neighbours, {phase}: {report['events']:.0f} webhooks, after {report['median_seconds']:.3f} s (median), "
+            f"{report['longest_seconds']:.3f} s (longest)"
+        )
+    allowed = 2 * found["alone"]["median_seconds"]
+    assert all(report["median_seconds"] <= allowed for report in found.values()), "more than twice as late"
+
+
 def overhead(system: WithWebhooks, jobs: int, rounds: int) -> dict[str, list[float]]:
     """Drain without and with one subscribed endpoint, all on this machine. Returns each round's jobs a second."""
     rates: dict[str, list[float]] = {"without": [], "with": []}
@@ -202,18 +239,20 @@ def _processor_seconds(system: WithWebhooks, pid: int) -> tuple[float, float]:
 def main() -> None:
     """Take the measures that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m bench.webhooks", description=__doc__)
-    parser.add_argument("what", nargs="*", choices=["storm", "hang", "overhead", []], help="default: all")
+    parser.add_argument("what", nargs="*", choices=["storm", "hang", "neighbours", "overhead", []], help="default: all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=10_000, help="jobs of each round of `overhead`")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that everything works")
     given = parser.parse_args()
-    what, scale = given.what or ["storm", "hang", "overhead"], 0.1 if given.quick else 1.0
+    what, scale = given.what or ["storm", "hang", "neighbours", "overhead"], 0.1 if given.quick else 1.0
     with ExitStack() as stack:
         system = WithWebhooks(Servers(stack))
         if "storm" in what:
             storm(system, int(5000 * scale))
         if "hang" in what:
             hang(system, int(1000 * scale), max(10, int(30 * scale)))
+        if "neighbours" in what:
+            neighbours(system, 90, max(5, int(60 * scale)))
         if "overhead" in what:
             overhead(system, int(given.jobs * scale), given.rounds)
 
