@@ -38,6 +38,8 @@ _SHOWN = {
     *("schedules.show", "schedules.list_schedules", "schedules.list_firings", "schedules.change", "schedules.run"),
     *("webhooks.list_deliveries", "webhooks.show_body", "errors.list_errors", "errors.show", "errors.resolve"),
     *("audit.list_entries", "overview.show", "workers.show", "workers.change"),
+    *("events.list_events", "events.show", "hooks.list_deliveries", "hooks.show_delivery", "hooks.list_hooks"),
+    *("subscriptions.list_subscriptions", "subscriptions.show"),
     *("operations.list_operations", "operations.show"),
 }
 
@@ -100,10 +102,12 @@ def _fill(api: Api) -> dict[str, list[str]]:
     found = api.post(f"{JOBS}/cancel", json={"filter": {"input": {"text": MARK}, "priority": 9}})
     ((delivery,),) = api.execute("SELECT id::text FROM webhook_deliveries LIMIT 1") or (("",),)
 
+    came_in = _receive(api)
     return {
+        **came_in,
         "job_id": [failed, done, waiting, put_off],
         "webhook_id": [hook_id],
-        "delivery_id": [ids.encode("dlv", delivery)],
+        "delivery_id": [ids.encode("dlv", delivery), *came_in["delivery_id"]],
         "schedule_id": [schedule],
         "error_id": [api.get("/v1/ava/errors").get_json()["data"][0]["id"]],
         "operation_id": [found.get_json()["data"]["id"]],
@@ -113,6 +117,22 @@ def _fill(api: Api) -> dict[str, list[str]]:
         "node_id": [NODE],
         "queue": ["default"],
         "run": ["avarun_00.none"],
+    }
+
+
+def _receive(api: Api) -> dict[str, list[str]]:
+    """Fill the tenant with an event that came by a hook. Returns what each place-holder of a path stands for."""
+    rule = {"match": {"data": {"text": [MARK]}}}
+    hook = api.post("/v1/ava/hooks", json={"name": "payloads", "provider": "none", **rule}).get_json()["data"]
+    subscription = {"event_type": "hook.*", "worker_id": "wkr_open", "input": {"text": MARK}, **rule}
+    found = api.post("/v1/ava/subscriptions", json=subscription).get_json()["data"]
+    headers = {**dict.fromkeys(HEADERS), "x-text": MARK}
+    sent = api.post(hook["url"].partition("localhost")[2], json={"text": MARK}, headers=headers)
+    return {
+        "hook_id": [hook["id"]],
+        "subscription_id": [found["id"]],
+        "event_id": [api.get("/v1/ava/events").get_json()["data"][0]["id"]],
+        "delivery_id": [sent.get_json()["data"]["delivery_id"]],
     }
 
 
@@ -222,6 +242,8 @@ def test_filters_and_searches_that_read_payloads_are_forbidden(api: Api, blind: 
 def test_who_does_not_see_payloads_lets_nobody_see_them(api: Api, blind: dict[str, str | None]) -> None:
     hook = {"url": "https://example.com/", "events": ["ava.job.queued"], "secret": "s" * 20}
     made = api.post(HOOKS, json=hook).get_json()["data"]["id"]
+    inbound = {"name": "theirs", "provider": "none"}
+    inbound_id = api.post("/v1/ava/hooks", json=inbound).get_json()["data"]["id"]
     key = api.post(KEYS, json={"name": "theirs", "role": "tenant-user"}).get_json()["data"]["id"]
     for method, path, body in (
         ("POST", KEYS, {"name": "x", "role": "tenant-user"}),
@@ -229,6 +251,10 @@ def test_who_does_not_see_payloads_lets_nobody_see_them(api: Api, blind: dict[st
         ("POST", HOOKS, hook),
         ("PATCH", f"{HOOKS}/{made}", {"enabled": False}),
         ("DELETE", f"{HOOKS}/{made}", None),
+        ("POST", "/v1/ava/hooks", inbound),
+        ("POST", f"/v1/ava/hooks/{inbound_id}/rotate", {}),
+        ("POST", f"/v1/ava/hooks/{inbound_id}/replay", {"from": "2025-01-01T00:00:00Z"}),
+        ("POST", "/v1/ava/subscriptions", {"event_type": "a", "worker_id": "wkr_open"}),
         ("POST", f"{HOOKS}/{made}/deliveries/redeliver", {"since": "2025-01-01T00:00:00Z"}),
     ):
         error_of(api.request(method, path, json=body, headers=blind), 403, "forbidden")

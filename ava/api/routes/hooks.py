@@ -65,6 +65,7 @@ CALLS = "/v1/hooks"
     status=201,
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
     is_outgoing=True,
     takes_key=True,
 )
@@ -109,6 +110,7 @@ def show(hook_id: str) -> Response:
     record=HookRecord(),
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
 )
 def change(hook_id: str, asked: HookChangeRequest) -> Response:
     """Change one hook."""
@@ -132,6 +134,7 @@ def change(hook_id: str, asked: HookChangeRequest) -> Response:
     record=HookRecord(),
     failures=(404, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
 )
 def rotate(hook_id: str, keep_seconds: int) -> Response:
     """Rotate the token of one hook."""
@@ -145,6 +148,7 @@ def rotate(hook_id: str, keep_seconds: int) -> Response:
     record=HookDeletedRecord(),
     failures=(404,),
     is_write=True,
+    needs_payloads=True,
 )
 def delete(hook_id: str) -> Response:
     """Delete one hook."""
@@ -198,6 +202,7 @@ def _shown_to(who: Caller, delivery: HookDelivery) -> HookDelivery:
     status=202,
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
     takes_key=True,
 )
 def replay(hook_id: str, delivery_id: str, key: str | None) -> Response:
@@ -220,6 +225,7 @@ def replay(hook_id: str, delivery_id: str, key: str | None) -> Response:
     status=202,
     failures=(404, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
     takes_key=True,
 )
 def replay_range(hook_id: str, wanted: HookDeliveryFilter, key: str | None) -> Response:
@@ -242,6 +248,7 @@ def replay_range(hook_id: str, wanted: HookDeliveryFilter, key: str | None) -> R
     record=HookTestRecord(),
     failures=(404, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
 )
 def test(hook_id: str, asked: dict[str, Any]) -> Response:
     """Send a hook a test."""

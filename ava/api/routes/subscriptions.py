@@ -46,6 +46,7 @@ blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptio
     status=201,
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
     takes_key=True,
 )
 def create(spec: SubscriptionSpec, key: str | None) -> Response:
@@ -107,6 +108,7 @@ def show(subscription_id: str) -> Response:
     record=SubscriptionRecord(),
     failures=(404, 409, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
 )
 def change(subscription_id: str, changes: dict[str, Any]) -> Response:
     """Change one subscription."""
@@ -123,6 +125,7 @@ def change(subscription_id: str, changes: dict[str, Any]) -> Response:
     record=SubscriptionDeletedRecord(),
     failures=(404,),
     is_write=True,
+    needs_payloads=True,
 )
 def delete(subscription_id: str) -> Response:
     """Delete one subscription."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_load
 
-from ava.api.http import cursors
+from ava.api.http import cursors, payloads
 from ava.api.http.fields import (
     REQUIRED,
     Flag,
@@ -175,7 +175,7 @@ class RefusalRecord(Schema):
     """A job that an event could not make."""
 
     subscription_id = Id("sub", metadata={"description": "The subscription."})
-    reason = Text()
+    reason = Text(metadata={"payload": payloads.hide_reason})
 
 
 class SentEventRecord(Schema):
@@ -195,7 +195,7 @@ class SentEventRecord(Schema):
     )
 
 
-_OBJECT = {"type": "object"}
+_OBJECT = {"type": "object", "payload": payloads.hide_value}
 
 
 class EventRecord(Schema):
@@ -207,12 +207,16 @@ class EventRecord(Schema):
     source = Text()
     subject = Text(allow_none=True)
     time = Instant(allow_none=True)
-    data = JsonText(attribute="data_json", metadata={"description": "Any JSON value."})
+    data = JsonText(attribute="data_json", metadata={"description": "Any JSON value.", "payload": payloads.hide_value})
     extensions = JsonText(attribute="extensions_json", metadata=_OBJECT)
     headers = JsonText(
         attribute="headers_json",
         allow_none=True,
-        metadata={"type": "object", "description": "The headers of the request to a hook; else null."},
+        metadata={
+            "type": "object",
+            "description": "The headers of the request to a hook; else null.",
+            "payload": payloads.hide_value,
+        },
     )
     created_at = Instant()
     delivery_id = Id("del", allow_none=True, metadata={"description": "The delivery of a hook that it came with."})

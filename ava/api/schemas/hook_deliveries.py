@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load
 
-from ava.api.http import cursors
+from ava.api.http import cursors, payloads
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Plain, QueryInstant, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -150,7 +150,7 @@ class HookDeliveryRecord(Schema):
     hook_id = Id("hk")
     verdict = Choice(HookVerdict)
     status = WholeNumber(minimum=200, maximum=599, metadata={"description": "The status of the answer."})
-    reason = Text(allow_none=True, metadata={"description": "Why it was refused."})
+    reason = Text(allow_none=True, metadata={"description": "Why it was refused.", "payload": payloads.hide_reason})
     created_at = Instant()
     event_id = Id("evt", allow_none=True)
     event_type = Text(allow_none=True)
@@ -159,11 +159,17 @@ class HookDeliveryRecord(Schema):
     duplicate_of = Id("del", allow_none=True, metadata={"description": "The delivery that it repeats."})
     replay_of = Id("del", allow_none=True, metadata={"description": "The delivery that it replays."})
     address = Text()
-    headers = JsonText(attribute="headers_json", metadata={"type": "object", "description": "Secrets are masked."})
+    headers = JsonText(
+        attribute="headers_json",
+        metadata={"type": "object", "description": "Secrets are masked.", "payload": payloads.hide_value},
+    )
     body = Text(
         allow_none=True,
         attribute="body_text",
-        metadata={"description": "As it is, or in base64 if it is no UTF-8; in a list null above 16 KiB."},
+        metadata={
+            "description": "As it is, or in base64 if it is no UTF-8; in a list null above 16 KiB.",
+            "payload": payloads.hide_value,
+        },
     )
     body_bytes = WholeNumber(minimum=0, maximum=2**40)
 

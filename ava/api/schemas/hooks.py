@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from ava.api.http import cursors
+from ava.api.http import cursors, payloads
 from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonText, Plain, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -211,6 +211,9 @@ class HookListQuery(PageQuery):
 
 # Out -----------------------------------------------------------------------------------------------------------------
 
+#: A pattern and a template may repeat what is in events.
+_HIDDEN = {"payload": payloads.hide_value}
+
 
 class HookRecord(Schema):
     """A hook: an address to which a provider sends."""
@@ -225,8 +228,8 @@ class HookRecord(Schema):
     )
     worker_id = Id("wkr", allow_none=True)
     event_type = Text(allow_none=True)
-    match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH)
-    input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT)
+    match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
+    input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
     priority = priority_field()
     dedupe = dedupe_field()
     tolerance_seconds = _tolerance()

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from ava.api.http import cursors
+from ava.api.http import cursors, payloads
 from ava.api.http.fields import ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, TextFlag
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -169,6 +169,9 @@ class SubscriptionTestBody(Strict):
 
 # Out -----------------------------------------------------------------------------------------------------------------
 
+#: A pattern and a template may repeat what is in events.
+_HIDDEN = {"payload": payloads.hide_value}
+
 
 class SubscriptionRecord(Schema):
     """A subscription: which events make jobs of a worker."""
@@ -178,8 +181,8 @@ class SubscriptionRecord(Schema):
     event_type = Text()
     worker_id = Id("wkr")
     name = Text(allow_none=True)
-    match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH)
-    input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT)
+    match = JsonText(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
+    input = JsonText(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
     priority = priority_field()
     enabled = Flag()
     created_by = Id("usr", "key")
