@@ -21,7 +21,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick model coverage check static lowest limits manifests typescript docs bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick model coverage check static lowest limits manifests typescript docs pictures bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -73,6 +73,10 @@ typescript: $(INSTALLED) ## Build and pack clients/typescript; needs npm
 
 docs: $(VENV)/site ## Build the site of docs/ into build/site, to be read from files
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pictures: $(READY) ## Take the pictures of the dashboard in docs/images from a system with realistic jobs
+	@tools/servers.sh redis chromium
+	@$(BIN)/python -m pytest --timeout=600 tests/acceptance/screenshots.py $(ARGS)
 
 manifests: $(INSTALLED) ## Write deploy/kubernetes from the chart in deploy/helm; needs helm or Go
 	@$(BIN)/python -m tools.manifests

@@ -1,59 +1,165 @@
-"""Takes the pictures of the README again: `pytest tests/acceptance/screenshots.py`.
+"""Takes the pictures of the dashboard for the README and the docs: `make pictures`.
 
 It tests no promise, so its name is not one that pytest collects.
 """
 
 from __future__ import annotations
 
+import random
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 
-from harness.system import ROOT, System
+import pytest
+
+from harness.servers.postgres import Databases
+from harness.servers.receiver import Received, Receiver, Reply
+from harness.servers.redis import fresh_redis_url
+from harness.servers.server import Server
+from harness.system import SECRET, System
+from tests.acceptance.conftest import _running
 from tests.acceptance.test_dashboard import go
-from tests.browser import Browser
+from tests.browser import Browser, running_browser
+from tests.dashboard_pages import PICTURES, pages, picture
 
-FOLDER = ROOT / "docs" / "images"
-
-
-def test_screenshots_are_saved(signed_in: Browser, running: System) -> None:
-    ended = [running.trigger("wkr_echo", input={"text": f"hello {number}"})["id"] for number in range(9)]
-    ended += [running.trigger("wkr_fail", input={"why": "no such channel: #security-ops"})["id"] for _ in range(3)]
-    for job_id in ended:
-        running.wait_for(job_id, "completed", "failed", seconds=60)
-    incident = {"incident_id": "inc_01hxyz", "channel": "#security-ops", "steps": 400}
-    job = running.trigger("wkr_report", input=incident, priority=1)
-    running.wait_for(job["id"], "running")
-    _populate(running)
-    pages = {"overview": "#/", "jobs": "#/jobs", "job": f"#/jobs/{job['id']}", "workers": "#/workers"}
-    for scheme, width, height in (("light", 1280, 860), ("dark", 1280, 860), ("light", 360, 740)):
-        signed_in.prefer(scheme)
-        signed_in.resize(width, height)
-        for name, where in (pages | {"webhooks": "#/webhooks"}).items():
-            _keep(signed_in, where, FOLDER / f"{name}-{scheme if width > 500 else 'phone'}.png")
-    running.post("/v1/ava/jobs/cancel", json={"filter": {}})
+_CUSTOMERS = ("ada", "grace", "edsger", "barbara", "donald", "radia", "ken")
+_FAILED = Reply(status=503, body=b"maintenance")
 
 
-def _populate(running: System) -> None:
-    running.query(
-        """INSERT INTO job_minutes SELECT 'ten_test', date_trunc('minute', now()) - n * interval '1 minute', 'wkr_echo',
-               s.status, 0, 0, (s.share * (60 + 40 * sin(n / 7.0) + random() * 25))::int + 1, 0, 0, 0, 0
+@pytest.fixture(scope="session")
+def shop(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system of three tenants with the handlers of a shop."""
+    environ = {
+        "AVA_HANDLERS": "workers,tests.acceptance.picture_handlers",
+        "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
+        "AVA_WEBHOOK_TIME_SCALE": "0.001",
+    }
+    folder, broker_url = tmp_path_factory.mktemp("shop"), fresh_redis_url(redis_server)
+    with (
+        _databases.fresh(is_pooled=False) as url,
+        _running(folder, url, broker_url, workers=2, concurrency=3, webhooks=1, environ=environ) as system,
+    ):
+        system.expects_traceback = True
+        system.session.headers.update(
+            {
+                "x-tenant-id": "ten_acme",
+                "x-user-id": "usr_mia",
+                "x-platform-role": "platform-admin",
+            }
+        )
+        yield system
+
+
+def test_every_page_of_the_dashboard_has_its_picture(shop: System) -> None:
+    with closing(Receiver(_answer)) as receiver:
+        report = _fill(shop, receiver.url.removesuffix("/hook"))
+        ids = {"job": report, "worker": "wkr_send_invoice"}
+        with running_browser(shop.url) as browser:
+            browser.resize(1280, 860)
+            browser.open("/")
+            browser.sign_in(SECRET, tenant="ten_acme", role="platform-admin")
+            for page, where in pages().items():
+                _keep(browser, where.format(id=ids.get(page, "")), page)
+    shop.post("/v1/ava/jobs/cancel", json={"filter": {"created_after": "2020-01-01T00:00:00Z"}})
+
+
+def _answer(request: Received) -> Reply:
+    return _FAILED if request.path == "/old" else Reply()
+
+
+def _fill(shop: System, receiver: str) -> str:
+    """Fill the system with the jobs of a morning. Returns the id of a job that runs."""
+    chance = random.Random(7)
+    for path, events in (("/hooks", ["ava.job.completed", "ava.job.failed"]), ("/old", ["ava.job.failed"])):
+        body = {"url": receiver + path, "events": events, "secret": "made up, a secret"}
+        assert shop.post("/v1/webhooks", json=body).ok
+    _make_schedules(shop)
+    for name, role in (("shop backend", "tenant-system-admin"), ("grafana", "tenant-user")):
+        assert shop.post("/v1/ava/keys", json={"name": name, "role": role}).ok
+    report = shop.trigger("wkr_monthly_report", input={"month": "2026-10"}, priority=2, tags={"team": "finance"})
+    for tenant, jobs in (("ten_globex", 9), ("ten_initech", 4), ("ten_acme", 60)):
+        shop.session.headers["x-tenant-id"] = tenant
+        answer = shop.post("/v1/ava/jobs/bulk", json={"jobs": [_entry(chance) for _ in range(jobs)]})
+        assert answer.ok, answer.text
+    shop.wait_for(report["id"], "running", seconds=60)
+    shop.request("PATCH", "/v1/ava/workers/wkr_send_invoice", json={"config": {"SENDER": "billing@example.com"}})
+    _add_history(shop)
+    _await_errors(shop)
+    # One of these runs at a time, so most of them wait in the pictures.
+    assert shop.post("/v1/ava/jobs/bulk", json={"jobs": [_sync(chance, pause=4) for _ in range(120)]}).ok
+    running: str = report["id"]
+    return running
+
+
+def _entry(chance: random.Random) -> dict[str, Any]:
+    kind = chance.choice(("invoice", "invoice", "image", "crm"))
+    if kind == "invoice":
+        customer = chance.choice(_CUSTOMERS)
+        cents = chance.randrange(900, 250_000)
+        invoice = {"invoice": f"2026-{chance.randrange(1000, 9999)}", "customer": customer, "cents": cents}
+        return {"worker_id": "wkr_send_invoice", "input": invoice, "priority": 3, "tags": {"team": "billing"}}
+    if kind == "image":
+        url = f"https://cdn.example.com/products/{chance.randrange(100, 999)}.jpg"
+        return {"worker_id": "wkr_resize_image", "input": {"url": url}, "priority": 7}
+    return _sync(chance)
+
+
+def _sync(chance: random.Random, **given: Any) -> dict[str, Any]:
+    return {
+        "worker_id": "wkr_sync_crm",
+        "input": {"account": chance.randrange(1, 400), **given},
+        "priority": chance.choice((5, 5, 6)),
+        "tags": {"team": "sales"},
+    }
+
+
+def _make_schedules(shop: System) -> None:
+    for name, worker_id, cron, given in (
+        ("Report of the month", "wkr_monthly_report", "0 6 1 * *", {"month": "2026-10"}),
+        ("Sync of account 1", "wkr_sync_crm", "*/15 8-18 * * 1-5", {"account": 1}),
+    ):
+        body = {"worker_id": worker_id, "cron": cron, "timezone": "Europe/Berlin", "name": name, "input": given}
+        assert shop.post("/v1/ava/schedules", json=body).ok
+
+
+def _add_history(shop: System) -> None:
+    """Add the counts of an hour and of a month, of jobs that are not kept any more."""
+    shop.query(
+        """INSERT INTO job_minutes
+           SELECT 'ten_acme', date_trunc('minute', now()) - n * interval '1 minute', w.id, s.status, 0, 0,
+                  (s.share * w.share * (60 + 40 * sin(n / 7.0) + random() * 25))::int + 1, 0, 0, 0, 0
            FROM generate_series(1, 59) AS n
-           CROSS JOIN (VALUES ('completed', 1), ('failed', 0.05), ('cancelled', 0.02)) AS s (status, share)
+           CROSS JOIN (VALUES ('wkr_send_invoice', 1), ('wkr_resize_image', 0.6)) AS w (id, share)
+           CROSS JOIN (VALUES ('completed', 1), ('failed', 0.04), ('cancelled', 0.01)) AS s (status, share)
            ON CONFLICT DO NOTHING"""
     )
-    running.post(
-        "/v1/webhooks",
-        json={"url": f"{running.url}/livez", "events": ["ava.job.failed"], "secret": "made up, a secret"},
+    shop.query(
+        """INSERT INTO job_counts
+           SELECT 'ten_acme', 'day', t.trigger, w.id, date_trunc('day', now(), 'UTC') - n * interval '1 day',
+                  d.jobs, d.jobs / 40, d.jobs / 150, d.jobs, d.jobs * w.run_ms
+           FROM generate_series(1, 29) AS n
+           CROSS JOIN (VALUES ('', 1, 180), ('wkr_send_invoice', 0.5, 210), ('wkr_resize_image', 0.3, 120),
+                              ('wkr_sync_crm', 0.2, 240)) AS w (id, share, run_ms)
+           CROSS JOIN (VALUES ('', 1), ('manual', 0.9), ('scheduled', 0.1)) AS t (trigger, share)
+           CROSS JOIN LATERAL (SELECT (w.share * t.share *
+               (4200 + 900 * sin(n) - CASE WHEN extract(dow FROM now() - n * interval '1 day') IN (0, 6)
+                                           THEN 3000 ELSE 0 END))::int) AS d (jobs)
+           ON CONFLICT DO NOTHING"""
     )
-    for priority, count in ((1, 3), (2, 9), (3, 14), (5, 42), (7, 21), (9, 6)):
-        entry = {"worker_id": "wkr_sleep", "input": {"seconds": 40}, "priority": priority}
-        running.post("/v1/ava/jobs/bulk", json={"jobs": [entry] * count})
 
 
-def _keep(browser: Browser, where: str, file: Path) -> None:
+def _await_errors(shop: System) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and len(shop.get("/v1/ava/errors").json()["data"]) < 2:
+        time.sleep(1)
+
+
+def _keep(browser: Browser, where: str, page: str) -> None:
     go(browser, where)
     browser.find("main h1")
     # A fixed time is enough here, because a picture asserts nothing; the page loads its data meanwhile.
-    time.sleep(2)
+    time.sleep(3)
     browser.script("document.getElementById('notices').replaceChildren()")
-    file.write_bytes(browser.driver.get_screenshot_as_png())
+    PICTURES.mkdir(exist_ok=True)
+    picture(page).write_bytes(browser.driver.get_screenshot_as_png())

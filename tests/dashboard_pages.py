@@ -1,0 +1,32 @@
+"""The pages of the dashboard, as its frame lists them, and where the picture of each is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from harness.system import ROOT
+
+PICTURES = ROOT / "docs" / "images"
+_FRAME = ROOT / "ava" / "api" / "static" / "dashboard" / "main.js"
+
+
+def pages() -> dict[str, str]:
+    """Returns the address of each page by the name of its picture; `{id}` stands for the id of a record."""
+    text = _FRAME.read_text()
+    lists = re.findall(r"^  (?:\"\"|(\w+)): \[", _object("PAGES", text), re.MULTILINE)
+    records = re.findall(r"(\w+): \(\) => import", _object("RECORDS", text))
+    return {name or "overview": f"#/{name}" for name in lists} | {
+        name.removesuffix("s"): f"#/{name}/{{id}}" for name in records
+    }
+
+
+def picture(page: str) -> Path:
+    """Returns the file of a page's picture."""
+    return PICTURES / f"{page}.png"
+
+
+def _object(name: str, text: str) -> str:
+    found = re.search(rf"^const {name} = \{{(.*?)\}};", text, re.MULTILINE | re.DOTALL)
+    assert found, f"{_FRAME} has no {name}"
+    return found[1]
