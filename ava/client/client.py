@@ -24,7 +24,7 @@ from ava.client.pull_workers import PullWorkers
 from ava.client.records import Event, Explanation, Job, Limit, LogLine, PausedQueue, Queues, Worker, WorkerLimit, read
 from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, Promotion, TenantLoad, TenantRules
 from ava.client.schedules import Schedules
-from ava.client.sent import JobChanges, TriggerOptions, WorkerChanges
+from ava.client.sent import JobChanges, TriggerOptions, WorkerChanges, trigger_entry
 from ava.client.times import sent_time
 from ava.client.webhook_calls import Webhooks
 
@@ -126,11 +126,7 @@ class Client:
         worker_id: str, input: Mapping[str, Any] | None = None, **options: Unpack[TriggerOptions]
     ) -> dict[str, Any]:
         """Returns the JSON of one job to trigger, for `trigger_many`."""
-        given: dict[str, Any] = {"worker_id": worker_id, "input": input, **options}
-        for name in ("scheduled_at", "start_before"):
-            given[name] = sent_time(given.get(name))
-        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
-        return {name: value for name, value in plain.items() if value is not None}
+        return trigger_entry({"worker_id": worker_id, "input": input, **options})
 
     def get(self, job_id: str) -> Job:
         """Returns a job."""

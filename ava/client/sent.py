@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypedDict
 
-__all__ = ["JobChanges", "TriggerOptions", "WorkerChanges"]
+from ava.client.times import sent_time
+
+__all__ = ["JobChanges", "TriggerOptions", "WorkerChanges", "trigger_entry"]
 
 
 class TriggerOptions(TypedDict, total=False):
@@ -27,6 +29,14 @@ class TriggerOptions(TypedDict, total=False):
     #: `{"key": …, "seconds": …, "max_seconds": …, "keep": "last" | "first"}`: one job of triggers that follow each
     #: other, so many seconds after the last one.
     debounce: Mapping[str, Any] | None
+
+
+def trigger_entry(given: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a trigger sends of its options: those that are given."""
+    for name in ("scheduled_at", "start_before"):
+        given[name] = sent_time(given.get(name))
+    plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in given.items()}
+    return {name: value for name, value in plain.items() if value is not None}
 
 
 class JobChanges(TypedDict, total=False):

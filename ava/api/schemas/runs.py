@@ -324,7 +324,7 @@ def write_claimed(run: PulledRun, config: Mapping[str, str]) -> str:
     """Returns a claimed run as JSON text."""
     parts = {
         "run": json.dumps(run.token.text),
-        "job": _write_job(run.light_job),
+        "job": _write_job.whole(run.light_job),
         "input": run.job.input_json,
         "config": json.dumps(dict(config)),
         "timeout_at": json.dumps(format_time(run.timeout_at)),

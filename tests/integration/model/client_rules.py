@@ -151,12 +151,8 @@ def trigger_deduped_again(history: History) -> None:
 
 def _unfinished(history: History, tenant: str, worker_id: str) -> JobState | None:
     """Returns the unfinished job of a key."""
-    found = [
-        job
-        for job in history.jobs.values()
-        if (job.tenant, job.worker, job.dedupe_key) == (tenant, worker_id, _DEDUPE_KEY) and not job.is_final
-    ]
-    return found[0] if found else None
+    key, jobs = (tenant, worker_id, _DEDUPE_KEY), history.jobs.values()
+    return next((job for job in jobs if (job.tenant, job.worker, job.dedupe_key) == key and not job.is_final), None)
 
 
 def _trigger_deduped(history: History, tenant: str, worker_id: str, mode: DedupeMode) -> None:
@@ -264,7 +260,7 @@ def change(history: History) -> None:
     )
     history.say(job.id, sorted(names), date or "")
     changed = moves.change(job, history.world, wanted, date=date)
-    refusal = JobStateConflict if changed is None else None
+    refusal = None if changed else JobStateConflict
     history.act(Expected.of([changed]), lambda: history.driver.change(job.tenant, job.id, wanted), raises=refusal)
 
 
