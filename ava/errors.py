@@ -18,6 +18,7 @@ __all__ = [
     "BadRequest",
     "BrokerUnavailable",
     "CallFailed",
+    "ChildrenRefused",
     "ConnectionsBusy",
     "DataDirectoryError",
     "DatabaseAhead",
@@ -62,6 +63,7 @@ __all__ = [
     "RequestError",
     "RunLost",
     "RunNotFound",
+    "RunStopped",
     "ScheduleDeclared",
     "ScheduleLimitReached",
     "ScheduleNotFound",
@@ -297,6 +299,16 @@ class OperationEnded(RequestError):
 
 class WorkerDeprecated(JobStateConflict):
     """The worker is deprecated and takes no new jobs; trigger the worker that replaces it."""
+
+
+class ChildrenRefused(RequestError):
+    """A handler asks for children that its tree has no room for."""
+
+    code = ErrorCode.VALIDATION_ERROR
+
+
+class RunStopped(AvaError):
+    """The run has lost its job, or is to be cancelled; it makes no more children."""
 
 
 class WebhookNotFound(NotFound):

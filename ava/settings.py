@@ -163,6 +163,8 @@ class Settings:
     rate_limit_address: str = _setting("AVA_RATE_LIMIT_ADDRESS", values.rate, "1200/minute")
     #: Queued jobs of one tenant; 0: any number.
     tenant_max_queued: int = _setting("AVA_TENANT_MAX_QUEUED", values.whole, 0, between=(0, 100_000_000))
+    #: The most jobs of one tenant that wait for other jobs, an event or a time; 0: any number.
+    tenant_max_waiting: int = _setting("AVA_TENANT_MAX_WAITING", values.whole, 100_000, between=(0, 100_000_000))
     #: Bytes that one tenant may store; 0: any number.
     tenant_max_stored_bytes: int = _setting("AVA_TENANT_MAX_STORED_BYTES", values.whole, 0, between=(0, 2**60))
     #: Running jobs of one tenant; 0: any number.

@@ -8,6 +8,7 @@ from typing import Any
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher.duties.schedules import ScheduleFirings
+from ava.dispatcher.duties.wakes import Wakes
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.job import RunKey
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
@@ -40,6 +41,10 @@ class Scheduled:
         return ScheduleFirings(self.backlog.database, self.control, clock=lambda: self.now + minutes * MINUTE).run_once(
             0
         )
+
+    def wake(self) -> int:
+        """Continue the jobs whose waits are over."""
+        return Wakes(self.backlog.database).run_once(0)
 
     def show(self, schedule: Schedule) -> Schedule:
         """Returns a schedule as it is now."""

@@ -199,6 +199,10 @@ _JOB = {
     "retry_of": None,
     "tags": {},
     "expires_at": None,
+    "parent_id": None,
+    "tree_id": None,
+    "waiting_for": None,
+    "deadline_at": None,
 }
 #: What the stream of a job looks like.
 STREAM_EXAMPLE = (

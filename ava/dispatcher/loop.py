@@ -16,6 +16,7 @@ from ava.broker.publisher import Publisher
 from ava.dispatcher.duties import retention
 from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
 from ava.dispatcher.duties.dead_nodes import DeadNodes
+from ava.dispatcher.duties.deadlines import Deadlines
 from ava.dispatcher.duties.declared_schedules import DeclaredSchedules
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.event_jobs import EventFanOut
@@ -33,6 +34,7 @@ from ava.dispatcher.duties.silent_nodes import SilentNodes
 from ava.dispatcher.duties.statistics import Statistics
 from ava.dispatcher.duties.stored_bytes import StoredBytes
 from ava.dispatcher.duties.time_zones import TimeZoneData
+from ava.dispatcher.duties.wakes import Wakes
 from ava.dispatcher.duties.work_probe import WorkProbe
 from ava.dispatcher.duty import Duty
 from ava.dispatcher.feed.window import WindowFeed
@@ -183,20 +185,24 @@ def make_duties(
         notices=Notices(settings.database_url) if settings.has_sessions else None,
     )
     due, expired = DueJobs(database), ExpiredJobs(database)
-    schedules = ScheduleFirings(
-        database, control, making=Making.of(settings), most_urgent=settings.tenant_most_urgent_priority
-    )
+    making = Making.of(settings)
+    schedules = ScheduleFirings(database, control, making=making, most_urgent=settings.tenant_most_urgent_priority)
+    wakes = Wakes(database, schemas=making.schemas)
     operations = BulkOperationBatches(BulkBatches(database, jobs, control))
     event_jobs = EventFanOut(database, EventJobs(Making.of(settings)))
+    deadlines = Deadlines(database, control)
     probed = {
         Work.DUE_JOBS: due,
         Work.EXPIRED_JOBS: expired,
         Work.SCHEDULES: schedules,
         Work.BULK_OPERATIONS: operations,
         Work.EVENT_JOBS: event_jobs,
+        Work.WAKES: wakes,
+        Work.DEADLINES: deadlines,
     }
     returning: list[Duty] = [
         due,
+        wakes,
         MovedWorkers(database),
         PausedWorkers(database),
         ParkedJobs(database, node_dead_seconds=dead_seconds),
@@ -214,6 +220,7 @@ def make_duties(
         schedules,
         operations,
         event_jobs,
+        deadlines,
         TimeZoneData(database),
         DeclaredSchedules(database, node_dead_seconds=dead_seconds),
         feed,

@@ -31,7 +31,7 @@ def make_record(job: Job) -> dict[str, Any]:
         "input": job.input,
         "triggered_by": job.triggered_by,
         "created_at": format_time(job.created_at),
-        "started_at": format_time(job.started_at),
+        "started_at": format_time(job.began_at),
         "completed_at": format_time(job.completed_at),
         "duration_ms": job.duration_ms,
         "output": job.output,
@@ -45,4 +45,8 @@ def make_record(job: Job) -> dict[str, Any]:
         "retry_of": job.retry_of,
         "tags": job.tags,
         "expires_at": format_time(job.expires_at),
+        "parent_id": job.parent_id,
+        "tree_id": job.tree_id,
+        "waiting_for": job.waiting_for,
+        "deadline_at": format_time(job.deadline_at),
     }

@@ -12,7 +12,7 @@ from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain import ids
 from ava.domain.access.caller import Caller
-from ava.domain.jobs import job_change
+from ava.domain.jobs import graphs, job_change
 from ava.domain.jobs.explanation import Explanation, explain
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.job_change import JobChange
@@ -26,20 +26,22 @@ from ava.errors import (
     JobStateConflict,
     QueueRefused,
 )
-from ava.services import replays
+from ava.services import graph_retries, replays
+from ava.services.making.graphs import arrange
 from ava.services.making.grouped_triggers import GroupedTriggers, is_groupable
 from ava.services.making.make import Making
 from ava.services.making.trigger_rules import TriggerRules
+from ava.services.revokes import revoke_all
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import nodes
 from ava.store.jobs import idempotency
 from ava.store.jobs.moves import cancel, recall
 from ava.store.jobs.moves import change as moves_change
-from ava.store.jobs.reads import batches, lists, logs, runs, waiting, why
+from ava.store.jobs.reads import batches, lists, logs, runs, trees, waiting, why
 from ava.store.jobs.reads.batches import JobBatch
 from ava.store.jobs.reads.lists import JobPage, Payloads
 from ava.store.jobs.reads.logs import LogRange
+from ava.store.jobs.reads.trees import Tree
 from ava.store.jobs.rows import FoundLines
 from ava.store.schedules import firings
 
@@ -86,11 +88,15 @@ class Jobs:
         new = self._prepare(caller, specs)
         if len(new) == 1 and is_groupable(new[0]) and (job := self._groups.trigger(new[0])) is not None:
             return [job]
-        needs_transaction = len(specs) > 1 or specs[0].key is not None
+        needs_transaction = len(specs) > 1 or specs[0].key is not None or specs[0].entry is not None
         with self._database.transaction() if needs_transaction else self._database.connect() as connection:
-            created = self.making.make_all(connection, new)
+            created = self._make_all(connection, new)
         self.publish(created)
         return created
+
+    def _make_all(self, connection: Connection, new: Sequence[NewJob]) -> list[Job]:
+        is_graph = graphs.is_graph([each.spec for each in new])
+        return self.making.make_all(connection, arrange(connection, new) if is_graph else new)
 
     def _prepare(self, caller: Caller, specs: Sequence[JobSpec]) -> list[NewJob]:
         self.rules.refuse_urgent(caller, specs)
@@ -110,7 +116,7 @@ class Jobs:
         with self._database.transaction() as connection:
             if (earlier := replays.reserve_for(connection, caller, key, digest)) is not None:
                 return _show_all(connection, caller, [ids.encode("job", uuid) for uuid in earlier]), True
-            created = self.making.make_all(connection, self._prepare(caller, specs))
+            created = self._make_all(connection, self._prepare(caller, specs))
             job_ids = [job.id for job in created]
             idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=job_ids)
         self.publish(created)
@@ -134,12 +140,50 @@ class Jobs:
             job = self._show(connection, caller, job_id)
         if not job.is_final:
             raise JobStateConflict(f"The job is still {job.status}; only a final job can be retried.")
+        if graphs.is_unresolved(job) and input_json is None:
+            raise JobStateConflict(
+                "The job never had an input, because the outputs that it refers to were not there; "
+                'retry it with {"from": "failed"}, or send an input.'
+            )
         spec = self.retry_spec(caller, job)
         spec = replace(spec, input_json=input_json or spec.input_json, priority=priority or spec.priority)
         if key is None:
             return self.trigger(caller, [spec])[0], False
         (retried,), is_replay = self.trigger_once(caller, [spec], key)
         return retried, is_replay
+
+    def retry_from_failed(self, caller: Caller, job_id: str, key: str | None = None) -> tuple[Job, bool]:
+        """Trigger an entry of a bulk again, with each of its followers that did not complete, in a graph of their own.
+
+        Returns the new job of the entry, and True if an earlier call with the key triggered it. Raises `JobNotFound`,
+        `InvalidFields` if the job is no entry, `JobStateConflict` if it has completed, or one of them is not final.
+        """
+        with self._database.transaction() as connection:
+            job = self._show(connection, caller, job_id)
+            earlier = replays.reserve(connection, caller, key, kind="retry from failed", asked=job_id)
+            if earlier is not None:
+                return self._show(connection, caller, ids.encode("job", earlier)), True
+            new = graph_retries.prepare(connection, caller, job, self.retry_spec)
+            created = self.making.make_all(connection, new)
+            if key is not None:
+                job_ids = [created[0].id]
+                idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=job_ids)
+        self.publish(created)
+        return created[0], False
+
+    def tree(self, caller: Caller, job_id: str) -> Tree:
+        """Returns the jobs that belong together with one of them, and their edges. Raises `JobNotFound`."""
+        with self._database.connect() as connection:
+            job = self._show(connection, caller, job_id)
+            return trees.read(connection, job)
+
+    def unfinished_of_tree(self, caller: Caller, job_id: str) -> str | None:
+        """Returns the newest unfinished job of a job's tree; None if each is final. Raises `JobNotFound`."""
+        with self._database.connect() as connection:
+            job = self._show(connection, caller, job_id)
+            if job.tree_id is None:
+                return None if job.is_final else job.id
+            return trees.unfinished(connection, job)
 
     def retry_spec(self, caller: Caller, job: Job) -> JobSpec:
         """Returns what triggers a job like a final one again."""
@@ -249,20 +293,19 @@ class Jobs:
             return runs_of(job, runs.run_lines(connection, job=job.key))
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
-        """Cancel a queued job, or ask the node of a running one to stop it. Returns the job.
+        """Cancel a queued job, or ask the node of a running one to stop it, and the jobs below it. Returns the job.
 
         Raises `JobStateConflict` if the job is final, `JobNotFound`, `DatabaseUnavailable`.
         """
-        with self._database.connect() as connection:
-            job = cancel.cancel(connection, tenant_id=caller.tenant_id, user_id=caller.user_id, job_id=job_id)
+        with self._database.transaction() as connection:
+            found = cancel.cancel_tree(connection, tenant_id=caller.tenant_id, user_id=caller.user_id, job_id=job_id)
+            job = next((each for each in found if each.id == job_id), None)
             if job is None:
                 final = self._show(connection, caller, job_id)
                 raise JobStateConflict(
                     f"The job is {final.status} already; only a queued or running job can be cancelled."
                 )
-            node_name = None if job.status is not Status.RUNNING else nodes.name_of(connection, job.node_id)
-        if node_name is not None:
-            self._revoke(job, node_name)
+        revoke_all(self._database, self._control, found)
         return job
 
     def change(self, caller: Caller, job_id: str, change: JobChange) -> tuple[Job, Job]:
@@ -282,15 +325,6 @@ class Jobs:
         if changed is None:
             raise JobNotFound
         return before, changed
-
-    def _revoke(self, job: Job, node_name: str) -> None:
-        try:
-            self._control.revoke(run=job.run, node_name=node_name)
-        except BrokerUnavailable:
-            _log.warning(
-                "Revoke failed, the broker is out of reach: the node reads the cancel from the database",
-                extra={"job_id": job.id},
-            )
 
     def explain(self, caller: Caller, job_id: str, *, node_dead_seconds: float) -> Explanation:
         """Explain why a job is in its state. Raises `JobNotFound`, `DatabaseUnavailable`."""

@@ -59,5 +59,9 @@ def digest_of_jobs(specs: Sequence[JobSpec]) -> bytes:
         if spec.tags_json != "{}":
             asked.append(json.loads(spec.tags_json))
         asked += [asdict(key) for key in (spec.dedupe, spec.debounce) if key is not None]
+        if spec.entry is not None:
+            asked.append(asdict(spec.entry))
+        if spec.deadline_seconds is not None:
+            asked.append({"deadline_seconds": spec.deadline_seconds})
         digest.update(json.dumps(asked, sort_keys=True).encode())
     return digest.digest()

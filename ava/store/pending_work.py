@@ -9,7 +9,8 @@ from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.events import events
 from ava.store.jobs import bulk_operations
-from ava.store.jobs.moves import expire, park
+from ava.store.jobs.moves import expire, park, wake
+from ava.store.jobs.reads import deadlines
 from ava.store.schedules import due
 
 __all__ = ["Work", "find"]
@@ -23,6 +24,8 @@ class Work(Enum):
     SCHEDULES = due.ARE_DUE
     BULK_OPERATIONS = bulk_operations.IS_DUE
     EVENT_JOBS = events.ARE_UNFINISHED
+    WAKES = wake.ARE_THERE
+    DEADLINES = deadlines.ARE_OVER
 
 
 # Planned anew before a table that was empty has grown by much.

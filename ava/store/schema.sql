@@ -86,6 +86,8 @@ CREATE TABLE workers (
     retention_days double precision CHECK (retention_days > 0),
     -- Seconds after which its unstarted jobs expire, unless their trigger or schedule says otherwise.
     expires_in integer CHECK (expires_in > 0),
+    -- The seconds from its creation, or its date, after which a job fails.
+    deadline_seconds double precision CHECK (deadline_seconds > 0),
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT schema_has_its_version CHECK ((input_schema IS NULL) = (input_schema_version IS NULL)),
     -- Runs of these workers are claimed over HTTP. A tenant has no other workers of its own.
@@ -207,10 +209,8 @@ CREATE TABLE jobs (
     scheduled_at timestamptz,
     -- What a queued job waits for; null once its turn may come, published or not, and of jobs that are not queued.
     waits_for text,
-    -- When it may start, if it waits for a date.
+    -- When it may start, if it waits for a date, and when its handler continues at the latest.
     run_at timestamptz,
-    -- The job of its schedule that ends before it starts (`queue_one`).
-    earlier_job_id uuid,
     published_at timestamptz,
     started_at timestamptz,
     completed_at timestamptz,
@@ -247,6 +247,19 @@ CREATE TABLE jobs (
     expires_at timestamptz,
     -- The run in which its handler was entered first, from the claim on; null of a job that has not started.
     first_run_no integer,
+    -- The job whose handler made it, and the first of all jobs that belong together; null of a job that belongs to
+    -- nothing.
+    parent_id uuid,
+    tree_id uuid,
+    -- Its name among the entries of its bulk, or among the children of its parent.
+    name text,
+    -- Whether a cancel of its parent leaves it alone, and whether a job may wait for its end.
+    is_detached boolean,
+    is_awaited boolean,
+    deadline_at timestamptz,
+    -- Of an attempt that has waited: the start of its first run, and the milliseconds of its earlier runs.
+    first_started_at timestamptz,
+    ran_ms bigint,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
@@ -260,11 +273,13 @@ CREATE TABLE jobs (
     -- One CHECK, because PostgreSQL reads each of them anew for every statement.
     CONSTRAINT waits_for_what_it_has CHECK (
         CASE WHEN waits_for IS NULL THEN run_at IS NULL
-             ELSE waits_for IN ('date', 'permit', 'node', 'earlier_job', 'worker', 'queue', 'children', 'event', 'time')
+             ELSE waits_for IN ('date', 'permit', 'node', 'worker', 'queue', 'jobs', 'event', 'time')
                  AND status = 'queued' AND published_at IS NULL
-                 AND (run_at IS NOT NULL) = (waits_for IN ('date', 'time'))
-                 AND (waits_for <> 'permit' OR limit_key IS NOT NULL)
-                 AND (waits_for <> 'earlier_job' OR earlier_job_id IS NOT NULL) END),
+                 AND (run_at IS NOT NULL OR waits_for NOT IN ('date', 'time'))
+                 AND (run_at IS NULL OR waits_for IN ('date', 'time', 'jobs', 'event'))
+                 AND (waits_for <> 'permit' OR limit_key IS NOT NULL) END),
+    CONSTRAINT waited_exactly_if_it_ran CHECK ((first_started_at IS NULL) = (ran_ms IS NULL)),
+    CONSTRAINT child_belongs_to_a_tree CHECK (parent_id IS NULL OR tree_id IS NOT NULL),
     CONSTRAINT failed_has_an_error CHECK (status <> 'failed' OR error IS NOT NULL),
     -- The error of a cancel by the system is there from the request on.
     CONSTRAINT error_of_a_failed_or_cancelled_one
@@ -286,8 +301,9 @@ CREATE INDEX jobs_startable ON jobs (queue, priority, published_at, id) WHERE st
 -- … the unpublished backlog by tenants (jobs that the API publishes never enter this index) …
 CREATE INDEX jobs_backlog ON jobs (queue, priority, tenant_id, (limit_key IS NULL), id)
     WHERE status = 'queued' AND waits_for IS NULL AND published_at IS NULL;
--- … jobs whose time has not come …
-CREATE INDEX jobs_dated ON jobs (run_at) WHERE status = 'queued' AND waits_for = 'date';
+-- … jobs whose time has not come, waits that end at a time among them …
+CREATE INDEX jobs_dated ON jobs (run_at)
+    WHERE status = 'queued' AND waits_for IN ('date', 'time', 'jobs', 'event') AND run_at IS NOT NULL;
 -- … jobs that wait for a permit of their limit, those that have one …
 CREATE INDEX jobs_waiting_for_permit ON jobs (limit_key, priority, tenant_id, id)
     WHERE status = 'queued' AND waits_for = 'permit';
@@ -298,7 +314,13 @@ CREATE INDEX jobs_rated ON jobs (rate_key)
     WHERE rate_key IS NOT NULL AND status = 'queued' AND waits_for IS NULL;
 -- … jobs that wait for anything else: `ava.store.jobs.moves.park` returns them by these groups …
 CREATE INDEX jobs_parked ON jobs (waits_for, queue, priority, worker_id, tenant_id, id)
-    WHERE status = 'queued' AND waits_for NOT IN ('date', 'permit');
+    WHERE status = 'queued' AND waits_for IN ('node', 'worker', 'queue');
+-- … jobs that wait for other jobs, an event or a time: they count for no queue …
+CREATE INDEX jobs_waiting ON jobs (tenant_id, waits_for, id)
+    WHERE status = 'queued' AND waits_for IN ('jobs', 'event', 'time');
+-- … unfinished jobs with a deadline …
+CREATE INDEX jobs_deadline ON jobs (deadline_at)
+    WHERE deadline_at IS NOT NULL AND cancel_requested_at IS NULL AND status IN ('queued', 'running');
 -- … and the jobs that a node runs.
 CREATE INDEX jobs_running ON jobs (node_id) WHERE status = 'running';
 -- What expires next.
@@ -306,6 +328,11 @@ CREATE INDEX jobs_expiring ON jobs (expires_at)
     WHERE expires_at IS NOT NULL AND first_run_no IS NULL AND status = 'queued';
 CREATE UNIQUE INDEX jobs_deduped ON jobs (tenant_id, worker_id, dedupe_key)
     WHERE dedupe_key IS NOT NULL AND status IN ('queued', 'running');
+-- What belongs together; the second one also has whether a tree is unfinished.
+CREATE INDEX jobs_of_tree ON jobs (tenant_id, tree_id, id) WHERE tree_id IS NOT NULL;
+CREATE INDEX jobs_of_tree_unfinished ON jobs (tenant_id, tree_id)
+    WHERE tree_id IS NOT NULL AND status IN ('queued', 'running');
+CREATE INDEX jobs_of_parent ON jobs (tenant_id, parent_id, id) WHERE parent_id IS NOT NULL;
 -- Retention, and another count of a day.
 CREATE INDEX jobs_completed ON jobs (completed_at) WHERE completed_at IS NOT NULL;
 -- The count of ended jobs.
@@ -328,6 +355,68 @@ CREATE TRIGGER number_end_of_new BEFORE INSERT ON jobs FOR EACH ROW
     WHEN (NEW.completed_at IS NOT NULL) EXECUTE FUNCTION ava_number_end();
 CREATE TRIGGER number_end_of_move BEFORE UPDATE OF status ON jobs FOR EACH ROW
     WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL) EXECUTE FUNCTION ava_number_end();
+
+-- Waits, edges and the journal of jobs that belong together -----------------------------------------------------------
+
+-- What a job waits for, or has waited for: a row for each wait. `run_no` is that of the run that began to wait; 0 of a
+-- job that waits from the beginning. `template` is an input with references to outputs that are not known yet.
+CREATE TABLE job_waits (
+    tenant_id text NOT NULL,
+    job_id uuid NOT NULL,
+    run_no integer NOT NULL,
+    condition text NOT NULL CHECK (condition IN ('completed', 'ended', 'failed', 'any', 'event', 'time')),
+    waiting_for json NOT NULL,
+    template json,
+    began_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant_id, job_id, run_no)
+);
+
+-- The jobs whose ends a wait is for, in the order in which they were named. Rows are never changed: whether a wait is
+-- over is read from the statuses of the jobs.
+CREATE TABLE job_edges (
+    tenant_id text NOT NULL,
+    job_id uuid NOT NULL,
+    run_no integer NOT NULL,
+    after_id uuid NOT NULL,
+    n integer NOT NULL,
+    PRIMARY KEY (tenant_id, job_id, run_no, after_id)
+);
+CREATE INDEX job_edges_after ON job_edges (tenant_id, after_id);
+
+-- What a handler has done, by names: what it is given again when it is entered again from its top. `n` is the order.
+-- `attempt` is the last attempt that the entry belongs to.
+CREATE TABLE job_journal (
+    tenant_id text NOT NULL,
+    job_id uuid NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('step', 'child', 'sleep', 'wait', 'event')),
+    name text NOT NULL,
+    attempt smallint NOT NULL,
+    state text NOT NULL CHECK (state IN ('began', 'done', 'waits', 'timed_out')),
+    value json,
+    child_id uuid,
+    until timestamptz,
+    n bigint GENERATED ALWAYS AS IDENTITY,
+    written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (tenant_id, job_id, kind, name)
+);
+
+-- The jobs that have become final and may be awaited, and those that have begun to wait: somebody looks whether a wait
+-- is over. A row twice, or too many, does no harm.
+CREATE TABLE job_wakes (
+    n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_id text NOT NULL,
+    job_id uuid NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000);
+
+CREATE FUNCTION ava_wake() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO job_wakes (tenant_id, job_id) VALUES (NEW.tenant_id, NEW.id);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER wake_of_end AFTER UPDATE OF status ON jobs FOR EACH ROW
+    WHEN (NEW.is_awaited AND OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL) EXECUTE FUNCTION ava_wake();
 
 -- The tags of jobs, a row each, so that the jobs of a tag are an index range, newest first.
 CREATE TABLE job_tags (
@@ -708,15 +797,18 @@ BEGIN
                                     cancel_requested_at, cancelled_by, progress)
         VALUES (NEW.tenant_id, event, NEW.id,
                 NEW.run_no * 3 + CASE NEW.status WHEN 'running' THEN 0 WHEN 'queued' THEN 1 ELSE 2 END,
-                NEW.status, NEW.attempt, NEW.started_at, NEW.completed_at, NEW.cancel_requested_at, NEW.cancelled_by,
+                NEW.status, NEW.attempt, coalesce(NEW.first_started_at, NEW.started_at), NEW.completed_at,
+                NEW.cancel_requested_at, NEW.cancelled_by,
                 NEW.progress);
     END IF;
     RETURN NULL;
 END
 $$;
 CREATE TRIGGER note_event_of_new AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION ava_note_event();
+-- A handler that waits, and continues, is no event.
 CREATE TRIGGER note_event_of_move AFTER UPDATE OF status ON jobs FOR EACH ROW
-    WHEN (OLD.status <> NEW.status) EXECUTE FUNCTION ava_note_event();
+    WHEN (OLD.status <> NEW.status AND (NEW.completed_at IS NOT NULL OR NEW.first_started_at IS NULL))
+    EXECUTE FUNCTION ava_note_event();
 
 
 -- Events in -----------------------------------------------------------------------------------------------------------

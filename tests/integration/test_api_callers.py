@@ -205,6 +205,7 @@ SCOPE = {
     ("POST", f"{JOBS}/<job:job_id>/retry"): _is_404,
     ("GET", f"{JOBS}/<job:job_id>/stream"): _is_404,
     ("GET", f"{JOBS}/<job:job_id>/why"): _is_404,
+    ("GET", f"{JOBS}/<job:job_id>/tree"): _is_404,
     ("GET", f"{JOBS}/<job:job_id>/runs"): _is_404,
     ("POST", f"{JOBS}/bulk"): _made_jobs_of_its_own,
     ("POST", f"{JOBS}/cancel"): _found_nothing_to_do,

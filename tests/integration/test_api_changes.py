@@ -127,7 +127,7 @@ def test_what_has_started_keeps_its_date_and_its_expiry(api: Api) -> None:
 
 def test_a_change_is_refused_of_a_final_job_and_of_one_that_waits_for_another(api: Api) -> None:
     job = api.trigger()
-    api.execute("UPDATE jobs SET waits_for = 'earlier_job', earlier_job_id = id, published_at = NULL")
+    api.execute("UPDATE jobs SET waits_for = 'jobs', published_at = NULL")
     error_of(_patch(api, job, scheduled_at=LATER), 409, "resource_conflict")
     assert _changed(api, job, priority=2)["priority"] == 2
     api.post(f"{JOBS}/{job['id']}/cancel")

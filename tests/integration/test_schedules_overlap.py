@@ -37,15 +37,15 @@ def test_one_job_waits_for_the_last_one_and_starts_when_it_is_final(scheduled: S
     scheduled.fire(3)
     assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "fired", "skipped"]
     assert DueJobs(scheduled.backlog.database).run_once(0) == 0
-    assert scheduled.backlog.count("waits_for = 'earlier_job'") == 1
+    assert scheduled.backlog.count("waits_for = 'jobs'") == 1
     scheduled.fire(3.1)
-    assert scheduled.backlog.count("waits_for = 'earlier_job'") == 1
+    assert scheduled.backlog.count("waits_for = 'jobs'") == 1
     scheduled.backlog.run("UPDATE jobs SET status = 'completed', completed_at = now() WHERE status = 'running'")
-    scheduled.fire(3.2)
+    scheduled.wake()
     assert scheduled.backlog.count("status = 'queued' AND waits_for IS NULL") == 1
     scheduled.fire(4)
     # The released job is the last one now; the new one waits for it.
-    assert scheduled.backlog.count("waits_for = 'earlier_job'") == 1
+    assert scheduled.backlog.count("waits_for = 'jobs'") == 1
 
 
 def test_a_job_that_waited_and_was_cancelled_does_not_hide_the_one_that_runs(scheduled: Scheduled) -> None:
@@ -58,8 +58,10 @@ def test_a_job_that_waited_and_was_cancelled_does_not_hide_the_one_that_runs(sch
     assert waiting is not None
     scheduled.service._jobs.cancel(CALLER, waiting)
     scheduled.fire(3)
-    assert scheduled.backlog.count("waits_for = 'earlier_job'") == 1
-    ((earlier,),) = scheduled.backlog.run("SELECT earlier_job_id::text FROM jobs WHERE waits_for = 'earlier_job'")
+    assert scheduled.backlog.count("waits_for = 'jobs'") == 1
+    ((earlier,),) = scheduled.backlog.run(
+        "SELECT e.after_id::text FROM job_edges AS e JOIN jobs AS j ON j.id = e.job_id WHERE j.waits_for = 'jobs'"
+    )
     assert ids.encode("job", earlier) == first
 
 
@@ -77,6 +79,7 @@ def test_a_waiting_job_explains_what_it_waits_for(scheduled: Scheduled) -> None:
     assert explained.sentence.endswith(" in Europe/Berlin")
     # The firing remains when the schedule is deleted, and the job goes on.
     scheduled.service.delete(CALLER, schedule.id)
+    scheduled.wake()
     assert scheduled.backlog.count("status = 'queued' AND waits_for IS NULL") == 1
     assert f"made by schedule {schedule.id}, slot " in scheduled.service._jobs.explain(
         CALLER, waiting, node_dead_seconds=14

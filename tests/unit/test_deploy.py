@@ -45,10 +45,10 @@ NOT_PUBLIC = [
         *("2001:0:a00:1::1", "2002:a00:1::1", "2001:db8::1", "3fff::1"),
     )
 ]
-#: The limits that the dispatcher applies as well as the API.
+#: The limits that the dispatcher and the nodes apply as well as the API.
 DISPATCHER_LIMITS = {
     *("AVA_TENANT_MAX_QUEUED", "AVA_TENANT_MAX_RUNNING"),
-    *("AVA_TENANT_MAX_STORED_BYTES", "AVA_TENANT_MOST_URGENT_PRIORITY"),
+    *("AVA_TENANT_MAX_STORED_BYTES", "AVA_TENANT_MOST_URGENT_PRIORITY", "AVA_TENANT_MAX_WAITING"),
 }
 
 
@@ -245,7 +245,9 @@ def test_compose_passes_each_limit_to_the_processes_that_apply_it() -> None:
     settings = {limit.setting for limit in LIMITS if limit.setting}
     assert settings > DISPATCHER_LIMITS
     for setting in settings:
-        assert holders.get(setting) == ({"api", "dispatcher"} if setting in DISPATCHER_LIMITS else {"api"}), setting
+        assert holders.get(setting) == ({"api", "dispatcher", "worker"} if setting in DISPATCHER_LIMITS else {"api"}), (
+            setting
+        )
 
 
 def test_compose_passes_the_outbound_rules_to_the_processes_that_call_out_and_the_brokers_authority_to_all() -> None:

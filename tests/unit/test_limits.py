@@ -23,8 +23,8 @@ def test_the_page_holds_the_present_table() -> None:
     assert PAGE.read_text() == with_table(PAGE.read_text()), "run `make limits`"
 
 
-def test_operators_can_set_thirteen_of_the_limits() -> None:
-    assert len(SETTABLE) == 13
+def test_operators_can_set_fourteen_of_the_limits() -> None:
+    assert len(SETTABLE) == 14
 
 
 def test_the_names_are_unique() -> None:

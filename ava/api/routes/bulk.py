@@ -11,7 +11,8 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.jobs import REPLAYED, mark_replicated, replicating
-from ava.api.schemas.jobs import BulkBody, LightJobRecord, light_writer
+from ava.api.schemas.bulk_jobs import BulkBody
+from ava.api.schemas.jobs import LightJobRecord, light_writer
 from ava.domain.input_schema import InputMismatch
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.limits import table as limits

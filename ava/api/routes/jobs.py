@@ -23,13 +23,13 @@ from ava.api.schemas.jobs import (
     JobListRequest,
     JobRecord,
     LightJobRecord,
-    RetryBody,
     ShowQuery,
     ShowRequest,
     TriggerBody,
     light_writer,
     write_job,
 )
+from ava.api.schemas.retries import RetryBody
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.job_change import JobChange
 
@@ -108,7 +108,7 @@ def created(job: Job, is_replay: bool) -> Response:
 @operation(
     summary="Retry a job",
     description="Triggers a new job like a final one: same worker, input, trigger and priority, unless the body has "
-    "another input or priority; `retry_of` names it.",
+    "another input or priority; `retry_of` names it. With `from`, an entry of a bulk is retried with those after it.",
     body=RetryBody(),
     may_be_empty=True,
     record=JobRecord(),
@@ -120,8 +120,12 @@ def created(job: Job, is_replay: bool) -> Response:
 )
 def retry(job_id: str, body: dict[str, Any], key: str | None, is_replicated: bool) -> Response:
     """Trigger one job again."""
+    jobs = context().jobs
     with replicating(is_replicated) as stored:
-        retried = context().jobs.retry(caller(), job_id, key, input_json=body["input"], priority=body["priority"])
+        if body["from_"] is None:
+            retried = jobs.retry(caller(), job_id, key, input_json=body["input"], priority=body["priority"])
+        else:
+            retried = jobs.retry_from_failed(caller(), job_id, key)
         stored.append(retried[0])
     return mark_replicated(created(*retried), is_replicated)
 

@@ -11,7 +11,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, pre_load
 
 from ava.api.http import payloads
-from ava.api.http.fields import Choice, ClientId, Instant, JsonObject, Plain, QueryInstant, WholeNumber
+from ava.api.http.fields import Choice, ClientId, Flag, Instant, JsonObject, Plain, QueryInstant, TextFlag, WholeNumber
 from ava.api.http.strict import Strict
 from ava.domain import ids
 from ava.domain.jobs import priority
@@ -28,6 +28,7 @@ _ERROR_FORM = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]{3,200}$"}
 _MAKER_FORM = {"type": "string", "pattern": "^[a-z]{2,3}_[0-9a-z_]{1,60}$"}
 _ERROR_ID_FORM = {"type": "string", "pattern": "^err_[0-7][0-9abcdefghjkmnpqrstvwxyz]{25}$"}
 _ID_FORM = {"type": "string", "pattern": "^(job_)?0[0-9abcdefghjkmnpqrstvwxyz]{3,25}$"}
+_WHOLE_ID_FORM = {"type": "string", "pattern": "^job_[0-7][0-9abcdefghjkmnpqrstvwxyz]{25}$"}
 #: The form of tags in the description of the API.
 TAGS_FORM = {
     "type": "object",
@@ -153,6 +154,15 @@ class _ErrorId(Plain):
         return value
 
 
+class _JobId(Plain):
+    """A job's whole id."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or ids.decode("job", value) is None:
+            raise ValidationError("It must be the id of a job, which begins with job_.")
+        return value
+
+
 class _IdPart(Plain):
     """A job's id or a part of it."""
 
@@ -225,6 +235,15 @@ def _searched_fields(
                 "other part (`3fq0`).",
                 **_ID_FORM,
             )
+        ),
+        "parent_id": _JobId(
+            **named("parent_id", "Filter to the jobs that the handler of one job has made.", **_WHOLE_ID_FORM)
+        ),
+        "tree_id": _JobId(
+            **named("tree_id", "Filter to the jobs that belong together, by the first of them.", **_WHOLE_ID_FORM)
+        ),
+        "root": (TextFlag if in_query else Flag)(
+            **named("root", "True: the first of those that belong together, and jobs that belong to nothing.")
         ),
         "tags": _TagFilters(
             **named("tag.key", tags, **_VALUE_FORM)

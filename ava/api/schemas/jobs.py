@@ -12,7 +12,6 @@ from marshmallow import Schema, ValidationError, post_load, validates_schema
 from ava.api.http import cursors, payloads
 from ava.api.http.fields import (
     ALL_FIELDS,
-    REQUIRED,
     Choice,
     ClientId,
     FieldNames,
@@ -26,24 +25,22 @@ from ava.api.http.fields import (
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordWriter, compile_schema
-from ava.api.http.strict import Entries, Strict
+from ava.api.http.strict import Strict
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
 from ava.api.schemas.start_times import StartTime, expiry_field, refuse_two_expiries
 from ava.api.schemas.trigger_keys import debounce_field, dedupe_field, refuse_two_rules
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter, JobSort
-from ava.domain.limits.table import BULK_JOBS
+from ava.domain.limits.table import DEADLINE_SECONDS
 from ava.store.jobs.reads.lists import Payloads
 
 __all__ = [
-    "BulkBody",
     "ExportQuery",
     "JobListQuery",
     "JobListRequest",
     "JobRecord",
     "LightJobRecord",
-    "RetryBody",
     "ShowQuery",
     "ShowRequest",
     "TriggerBody",
@@ -106,9 +103,23 @@ class TriggerBody(Strict):
     )
     dedupe = dedupe_field()
     debounce = debounce_field()
+    deadline_seconds = WholeNumber(
+        minimum=1,
+        maximum=DEADLINE_SECONDS.value,
+        load_default=None,
+        allow_none=True,
+        metadata={
+            "description": "Seconds from its creation, or from `scheduled_at`, after which the job is stopped and "
+            "fails, waits included. Without it, as its worker says."
+        },
+    )
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> JobSpec:
+        return self.spec(values)
+
+    def spec(self, values: dict[str, Any]) -> JobSpec:
+        """Returns the job of loaded values. Raises `ValidationError` for values that exclude each other."""
         refuse_two_rules(values)
         refuse_two_expiries(values)
         return JobSpec(
@@ -122,6 +133,7 @@ class TriggerBody(Strict):
             start_before=values["start_before"],
             dedupe=values["dedupe"],
             debounce=values["debounce"],
+            deadline_seconds=values["deadline_seconds"],
         )
 
 
@@ -220,40 +232,6 @@ class ShowQuery(Strict):
         return ShowRequest(wait_seconds=values["wait"], fields=values["fields_"])
 
 
-class BulkBody(Strict):
-    """Many jobs to trigger, all or none."""
-
-    jobs = Entries(
-        TriggerBody(),
-        limit=BULK_JOBS,
-        required=True,
-        metadata={"minItems": 1, "maxItems": BULK_JOBS.value},
-        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
-    )
-
-    @post_load
-    def _specs(self, values: dict[str, Any], **_: Any) -> list[JobSpec]:
-        specs: list[JobSpec] = values["jobs"]
-        return specs
-
-
-class RetryBody(Strict):
-    """What is different from the job that is retried."""
-
-    input = JsonObject(
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The payload of the new job. Without it, that of the earlier job."},
-    )
-    priority = WholeNumber(
-        minimum=priority.FIRST,
-        maximum=priority.LAST,
-        load_default=None,
-        allow_none=False,
-        metadata={"description": "The priority of the new job. Without it, that of the earlier job."},
-    )
-
-
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
@@ -279,13 +257,20 @@ class JobRecord(Schema):
         *_MAKERS, metadata={"description": "The user or API key that triggered it, or the schedule that made it."}
     )
     created_at = Instant()
-    started_at = Instant(allow_none=True, metadata={"description": "When its current or last run started."})
+    started_at = Instant(
+        attribute="began_at",
+        allow_none=True,
+        metadata={
+            "description": "When its current or last run started; of a job that has waited, the first run of its last "
+            "attempt."
+        },
+    )
     completed_at = Instant(allow_none=True, metadata={"description": "When it became final."})
     duration_ms = WholeNumber(
         minimum=0,
         maximum=2**53,
         allow_none=True,
-        metadata={"description": "Milliseconds from its last start to its end."},
+        metadata={"description": "Milliseconds that the runs of its last attempt took, without its waits."},
     )
     output = JsonText(
         attribute="output_json",
@@ -328,6 +313,22 @@ class JobRecord(Schema):
     expires_at = Instant(
         allow_none=True, metadata={"description": "When it is cancelled unless it has started; null if it is not."}
     )
+    parent_id = Id("job", allow_none=True, metadata={"description": "The job whose handler made it."})
+    tree_id = Id(
+        "job",
+        allow_none=True,
+        metadata={"description": "The first of all jobs that belong together; null of a job that belongs to nothing."},
+    )
+    waiting_for = JsonText(
+        attribute="waiting_for_json",
+        allow_none=True,
+        metadata={
+            "type": "object",
+            "description": "What a queued job waits for: `jobs` (the first 100 ids), `event`, and `until` when at "
+            "most.",
+        },
+    )
+    deadline_at = Instant(allow_none=True, metadata={"description": "When it fails unless it is final by then."})
 
 
 class LightJobRecord(JobRecord):

@@ -24,7 +24,7 @@ class ParkedJobs(Duty):
     """Returns jobs when a node joins that has their handler, or when a queue or a worker is resumed or has moved.
 
     The feed parks the jobs of windows, `PausedWorkers` those of a paused worker, and a pool child the job of a message
-    that it cannot run. `ScheduleFirings` returns those that wait for an earlier job.
+    that it cannot run. `Wakes` returns those that wait for other jobs.
     """
 
     name = "parked_jobs"

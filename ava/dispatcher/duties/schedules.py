@@ -12,8 +12,9 @@ from ava.broker.control import Control
 from ava.dispatcher.duty import Duty
 from ava.domain import ids
 from ava.domain.jobs import priority
-from ava.domain.jobs.job import Job, JobSpec, Trigger, WaitsFor
-from ava.domain.jobs.new_job import NewJob
+from ava.domain.jobs.job import Job, JobSpec, Trigger
+from ava.domain.jobs.new_job import After, NewJob
+from ava.domain.jobs.waits import WaitCondition
 from ava.domain.schedules.firing import (
     MAX_GONE,
     DecidedTime,
@@ -33,7 +34,6 @@ from ava.metrics import counters
 from ava.services.making.make import Making
 from ava.services.revokes import revoke_all
 from ava.store.engine.database import Connection, Database
-from ava.store.jobs.moves import park
 from ava.store.schedules import due as due_schedules
 from ava.store.webhooks import events
 
@@ -65,7 +65,7 @@ class _FiredBatch:
 
 
 class ScheduleFirings(Duty):
-    """Writes the firings of due schedules, with their jobs and the next firing, and returns jobs that waited.
+    """Writes the firings of due schedules, with their jobs and the next firing.
 
     Any number of dispatchers may do this at once. A transaction that is not committed has done nothing.
     """
@@ -102,9 +102,7 @@ class ScheduleFirings(Duty):
         """Fire what is due. Returns the number of firings."""
         now = self._clock()
         with self._database.connect() as connection:
-            is_due, is_waiting = due_schedules.are_due(connection, now=now)
-            if is_waiting:
-                park.return_parked(connection, [WaitsFor.EARLIER_JOB], limit=_SCHEDULES_PER_TRANSACTION)
+            is_due = due_schedules.are_due(connection, now=now)
         firings = 0
         for _ in range(_MAX_TRANSACTIONS if is_due else 0):
             batch = self._fire_batch(now)
@@ -160,7 +158,9 @@ class ScheduleFirings(Duty):
             may_publish=False,
             uuid=decided.job_uuid,
             is_due=True,
-            earlier_uuid=decided.earlier_uuid,
+            after=None
+            if decided.earlier_uuid is None
+            else After(uuids=(decided.earlier_uuid,), condition=WaitCondition.ENDED),
         )
 
     def _with_fault(self, connection: Connection, due: DueSchedule) -> DueSchedule:

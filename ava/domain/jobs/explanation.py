@@ -22,6 +22,9 @@ MAX_AHEAD = 10_000
 #: … and of all tenants', which include them.
 MAX_EXAMINED = 20_000
 
+#: The jobs that are named of those that a job waits for.
+_MAX_NAMED = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobFiring:
@@ -153,7 +156,7 @@ def _why_cancelled(job: Job) -> str:
 def _why_paused(facts: Facts) -> str | None:
     """Returns why a job that a paused worker would run waits; None if nothing is paused."""
     job = facts.job
-    if job.waits_for in (WaitsFor.EARLIER_JOB, WaitsFor.DATE):
+    if job.waits_for in (WaitsFor.DATE, WaitsFor.JOBS, WaitsFor.EVENT, WaitsFor.TIME):
         return None
     if facts.worker_status is WorkerStatus.PAUSED:
         return f"queued: paused by {_who_and_when(facts)}; it waits until {job.worker_id} is active again"
@@ -179,9 +182,8 @@ def _why_queued(facts: Facts) -> str:
     job, waiting = facts.job, facts.waiting or Waiting()
     if job.waits_for is WaitsFor.DATE:
         return _why_dated(job, waiting)
-    if job.waits_for is WaitsFor.EARLIER_JOB:
-        earlier = "an earlier job" if facts.firing is None else facts.firing.waits_for or "an earlier job"
-        return f"queued: waits until {earlier} of the same schedule is final"
+    if job.waits_for in (WaitsFor.JOBS, WaitsFor.EVENT, WaitsFor.TIME):
+        return f"queued: {_why_waiting(facts)}"
     if waiting.sentence is not None:
         return f"queued: {waiting.sentence}"
     if job.waits_for in (None, WaitsFor.NODE):
@@ -199,6 +201,25 @@ def _why_offered(facts: Facts) -> str:
         return f"queued: no worker has asked for runs of {worker_id} for {_span(seconds)}"
     more = "more than " if facts.ahead >= MAX_AHEAD else ""
     return f"queued: {more}{facts.ahead} ahead of it; a worker asked for runs of {worker_id} {_span(seconds)} ago"
+
+
+def _why_waiting(facts: Facts) -> str:
+    """Returns what a job waits for whose handler waits, or that comes after others."""
+    job, waiting_for = facts.job, facts.job.waiting_for or {}
+    if facts.firing is not None and facts.firing.waits_for is not None:
+        return f"waits until {facts.firing.waits_for} of the same schedule is final"
+    until = waiting_for.get("until")
+    at_most = "" if until is None else f", at most until {until}"
+    if job.cancel_requested_at is not None:
+        return "to be cancelled, once the running jobs below it have ended"
+    if job.waits_for is WaitsFor.TIME:
+        return f"its handler sleeps until {until}"
+    if job.waits_for is WaitsFor.EVENT:
+        return f"its handler waits for an event {(waiting_for.get('event') or {}).get('type', '')}{at_most}"
+    jobs = waiting_for.get("jobs", [])
+    named = ", ".join(jobs[:_MAX_NAMED]) + (f" and {len(jobs) - _MAX_NAMED} more" if len(jobs) > _MAX_NAMED else "")
+    who = "waits" if job.attempt == 0 and job.run_no == 0 else "its handler waits"
+    return f"{who} for the ends of {named or 'other jobs'}{at_most}"
 
 
 def _why_in_backlog(facts: Facts, waiting: Waiting) -> str:

@@ -6,11 +6,15 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ava.domain.jobs import expiry
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.jobs.trigger_keys import Debounce, Dedupe
+
+if TYPE_CHECKING:
+    from ava.domain.jobs.graphs import Entry
+    from ava.domain.jobs.waits import Wait
 
 __all__ = [
     "FINAL",
@@ -56,14 +60,13 @@ class WaitsFor(StrEnum):
     PERMIT = "permit"
     #: A live node with its worker's handler.
     NODE = "node"
-    #: The end of an earlier job of its schedule (`queue_one`).
-    EARLIER_JOB = "earlier_job"
     #: Its worker, which is paused for its tenant.
     WORKER = "worker"
     #: Its queue, which is paused.
     QUEUE = "queue"
-    #: Reasons of later releases.
-    CHILDREN = "children"
+    #: The ends of other jobs: its children, those that it comes after in its bulk, or the last one of its schedule.
+    JOBS = "jobs"
+    #: An event, and the end of a sleep, of a handler that waits.
     EVENT = "event"
     TIME = "time"
     #: A reason that this release does not know; the database never has this value.
@@ -82,9 +85,10 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-#: Every legal move. A running job returns to the queue after a failed attempt, a lost process or a node's shutdown.
+#: Every legal move. A running job returns to the queue after a failed attempt, a lost process or a node's shutdown, and
+#: when its handler waits. A queued one fails if its deadline is over, or if its input cannot be made.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
     Status.RUNNING: frozenset({Status.QUEUED, Status.COMPLETED, Status.FAILED, Status.CANCELLED}),
     Status.COMPLETED: frozenset(),
     Status.FAILED: frozenset(),
@@ -134,6 +138,10 @@ class JobSpec:
     #: The key that it has in common with other triggers, by one of two rules; None: it makes a job of its own.
     dedupe: Dedupe | None = None
     debounce: Debounce | None = None
+    #: Seconds from its creation, or from `scheduled_at`, after which it fails; None: as its worker says.
+    deadline_seconds: float | None = None
+    #: Its place among the entries of its bulk; None if it has neither a name nor others that it comes after.
+    entry: Entry | None = None
 
     @property
     def key(self) -> tuple[str, str] | None:
@@ -200,6 +208,20 @@ class Job:
     #: The bytes of the input and output that this copy leaves out because they are large; None if they are here.
     input_bytes: int | None = None
     output_bytes: int | None = None
+    #: The job whose handler made it, and the first of all that belong together; None if it belongs to nothing.
+    parent_id: str | None = None
+    tree_id: str | None = None
+    #: Its name among the entries of its bulk, or among the children of its parent.
+    name: str | None = None
+    #: What it waits for, `{"jobs": […], "event": …, "until": …}`, as JSON text; None if its handler does not wait.
+    waiting_for_json: str | None = None
+    #: When it fails if it is not final by then.
+    deadline_at: datetime | None = None
+    #: Of an attempt that has waited: the start of its first run, and the milliseconds of its earlier runs.
+    first_started_at: datetime | None = None
+    ran_ms: int | None = None
+    #: Whether an earlier run has written into its journal. It is read with the claim alone.
+    has_journal: bool = False
 
     @property
     def key(self) -> JobKey:
@@ -244,11 +266,22 @@ class Job:
         return None if self.progress_json is None else json.loads(self.progress_json)
 
     @property
+    def began_at(self) -> datetime | None:
+        """Returns when the first run of its attempt began; None while queued, and if it never ran."""
+        return None if self.status is Status.QUEUED else self.first_started_at or self.started_at
+
+    @property
     def duration_ms(self) -> int | None:
-        """Returns the milliseconds from the last start to the end; None until then, and if it never ran."""
-        if self.started_at is None or self.completed_at is None:
+        """Returns the milliseconds that the runs of its last attempt took; None until its end, and if it never ran."""
+        if self.began_at is None or self.completed_at is None:
             return None
-        return max(0, round((self.completed_at - self.started_at).total_seconds() * 1000))
+        last = (self.completed_at - self.started_at).total_seconds() if self.started_at else 0.0
+        return max(0, round(last * 1000)) + (self.ran_ms or 0)
+
+    @property
+    def waiting_for(self) -> dict[str, Any] | None:
+        """Returns what it waits for; None if its handler does not wait."""
+        return None if self.waiting_for_json is None else json.loads(self.waiting_for_json)
 
     @property
     def expires_in(self) -> int | None:
@@ -308,6 +341,8 @@ class RunEnd:
     put_off: str | None = None
     #: Whether the job's rate key is put off as well.
     is_rate_limited: bool = False
+    #: What the handler waits for; None if it does not wait. The attempt is then given back.
+    wait: Wait | None = None
 
     @property
     def closing(self) -> tuple[LogLevel, str]:
@@ -316,6 +351,8 @@ class RunEnd:
             return LogLevel.INFO, f"Handler completed in {self.elapsed_ms}ms"
         if self.status is Status.CANCELLED:
             return self.closing_if_cancelled
+        if self.wait is not None:
+            return LogLevel.INFO, f"Handler waits for {self.wait.text}"
         if self.put_off is not None:
             reason = f": {self.put_off}" if self.put_off else ""
             return LogLevel.INFO, f"Handler retries later, in {self.retry_in_seconds or 0:g} s{reason}"

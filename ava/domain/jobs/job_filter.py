@@ -50,6 +50,11 @@ class JobFilter:
     id: str | None = None
     #: The tags that the jobs have, as pairs of key and value, at least one.
     tags: tuple[tuple[str, str], ...] | None = None
+    #: The job whose handler made them, and the first of the jobs that belong together.
+    parent_id: str | None = None
+    tree_id: str | None = None
+    #: True: those alone that are the first of what belongs together, or belong to nothing; False: the others.
+    root: bool | None = None
     #: What is at places in the input, as pairs of a path, such as `account.id`, and the text of a value, at least one.
     input: tuple[tuple[str, str], ...] | None = None
 
@@ -64,7 +69,8 @@ class JobFilter:
         is_end = self.id_part is not None and not self.id_part.is_first
         is_by_end = self.completed_after is not None or self.completed_before is not None
         is_by_text = self.triggered_by or self.error or self.error_id
-        return bool(self.tags or self.input or is_end or is_by_end or self.priority or is_by_text)
+        is_by_tree = self.parent_id or self.tree_id or self.root is not None
+        return bool(self.tags or self.input or is_end or is_by_end or self.priority or is_by_text or is_by_tree)
 
     def as_record(self) -> dict[str, Any]:
         """Returns the filter as JSON has it, without what it does not restrict."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from ava.domain.jobs.job import Status
 from ava.domain.record import format_time
 
-__all__ = ["SystemCancel", "expired", "overlapped", "replaced"]
+__all__ = ["SystemCancel", "condition_unmet", "expired", "overdue", "overlapped", "parent_cancelled", "replaced"]
 
 
 class SystemCancel(StrEnum):
@@ -19,6 +20,10 @@ class SystemCancel(StrEnum):
     REPLACED = "Replaced"
     #: The next firing of its schedule has come (`cancel_running`).
     OVERLAP_CANCELLED = "OverlapCancelled"
+    #: The job whose handler made it was cancelled.
+    PARENT_CANCELLED = "ParentCancelled"
+    #: Those that it comes after in its bulk have not ended as it says.
+    CONDITION_UNMET = "ConditionUnmet"
 
 
 def expired(moment: datetime) -> str:
@@ -34,3 +39,19 @@ def replaced(job_id: str) -> str:
 def overlapped(schedule_id: str) -> str:
     """Returns the error of a job that the next firing of its schedule cancels."""
     return f"{SystemCancel.OVERLAP_CANCELLED}: the next job of {schedule_id} came"
+
+
+def parent_cancelled(job_id: str) -> str:
+    """Returns the error of a job whose parent is cancelled."""
+    return f"{SystemCancel.PARENT_CANCELLED}: {job_id} was cancelled"
+
+
+def condition_unmet(name: str, status: Status) -> str:
+    """Returns the error of an entry of a bulk; `name` is the first entry that has not ended as it says."""
+    said = "was cancelled" if status is Status.CANCELLED else status.value
+    return f"{SystemCancel.CONDITION_UNMET}: {name} {said}"
+
+
+def overdue(seconds: float) -> str:
+    """Returns the error of a job whose deadline, so many seconds after its beginning, is over. It fails."""
+    return f"Timeout: exceeded its deadline of {seconds:g} s"

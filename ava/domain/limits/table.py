@@ -6,6 +6,16 @@ comes from, in the form of `Limit.message`.
 
 from __future__ import annotations
 
+from ava.domain.limits.graphs import (
+    ALL_STEPS_BYTES,
+    DEADLINE_SECONDS,
+    GRAPH_EDGES,
+    STEP_BYTES,
+    STEPS,
+    TREE_DEPTH,
+    TREE_JOBS,
+    WAITING_JOBS,
+)
 from ava.domain.limits.inbound import (
     BULK_EVENTS,
     EVENT_JOBS,
@@ -23,6 +33,7 @@ from ava.domain.limits.limit import Limit
 
 __all__ = [
     "ADDRESS_HELD_BODIES",
+    "ALL_STEPS_BYTES",
     "ANSWERS_IN_FLIGHT_BYTES",
     "ANSWER_BYTES",
     "API_KEYS",
@@ -34,8 +45,10 @@ __all__ = [
     "BULK_JOBS",
     "CONNECTIONS",
     "DAYS_AHEAD",
+    "DEADLINE_SECONDS",
     "ERROR_GROUPS",
     "EVENT_JOBS",
+    "GRAPH_EDGES",
     "HEADER_FIELDS",
     "HEADER_FIELD_BYTES",
     "HEADER_SECONDS",
@@ -75,6 +88,8 @@ __all__ = [
     "SEARCHED_INPUT_BYTES",
     "SEARCHED_JOBS",
     "SEARCHED_LINES",
+    "STEPS",
+    "STEP_BYTES",
     "STREAM_BUFFER_BYTES",
     "SUBSCRIPTIONS",
     "SUBSCRIPTION_BODY_BYTES",
@@ -86,8 +101,11 @@ __all__ = [
     "TENANT_STORED_BYTES",
     "TENANT_STREAMS",
     "TENANT_WAITS",
+    "TREE_DEPTH",
+    "TREE_JOBS",
     "USER_SESSIONS",
     "WAITING_CLAIMS",
+    "WAITING_JOBS",
     "WATCHERS",
     "WEBHOOKS",
     "WEBHOOK_BODY_BYTES",
@@ -528,6 +546,14 @@ LIMITS: tuple[Limit, ...] = (
     WATCHERS,
     STREAM_BUFFER_BYTES,
     TENANT_QUEUED_JOBS,
+    WAITING_JOBS,
+    GRAPH_EDGES,
+    TREE_JOBS,
+    TREE_DEPTH,
+    DEADLINE_SECONDS,
+    STEPS,
+    STEP_BYTES,
+    ALL_STEPS_BYTES,
     TENANT_STORED_BYTES,
     TENANT_RUNNING_JOBS,
     MOST_URGENT_PRIORITY,

@@ -266,4 +266,5 @@ def _open_log(run: Run) -> None:
     """Put the first line into a run's log; a claim of several runs has not stored it."""
     assert run.job.started_at is not None
     seq = run.job.run_no * log_lines.SEQ_PER_RUN
-    run.log.put_back([LogLine(seq=seq, ts=run.job.started_at, level=LogLevel.INFO, msg=log_lines.OPENING)])
+    opening = log_lines.OPENING if run.job.first_started_at is None else log_lines.CONTINUING
+    run.log.put_back([LogLine(seq=seq, ts=run.job.started_at, level=LogLevel.INFO, msg=opening)])

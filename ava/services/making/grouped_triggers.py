@@ -133,4 +133,9 @@ class GroupedTriggers:
 
 def is_groupable(new: NewJob) -> bool:
     """Returns True if a job may be stored together with others: it does not delay them much, and waits for none."""
-    return new.spec.key is None and len(new.spec.input_json) <= _MAX_CHARACTERS and new.schema_version != UNMATCHED
+    return (
+        new.spec.key is None
+        and new.spec.entry is None
+        and len(new.spec.input_json) <= _MAX_CHARACTERS
+        and new.schema_version != UNMATCHED
+    )

@@ -11,7 +11,7 @@ from typing import Any, Self
 from ava import tracing
 from ava.domain.input_schema import InputMismatch
 from ava.domain.jobs.job import Job, JobSpec
-from ava.domain.jobs.new_job import UNMATCHED, JobOrRefusal, NewJob
+from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED, JobOrRefusal, NewJob
 from ava.domain.limits.table import TENANT_RUNNING_JOBS
 from ava.domain.worker import WorkerStatus
 from ava.errors import DatabaseUnavailable, RequestError, TooMany, WorkerDeprecated, WorkerNotFound
@@ -20,7 +20,7 @@ from ava.services.making.input_schemas import InputSchemas, Match
 from ava.services.making.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine.database import Connection
-from ava.store.jobs.moves import make
+from ava.store.jobs.moves import edges, make
 
 __all__ = ["Making"]
 
@@ -65,7 +65,7 @@ class Making:
 
         The first input that mismatches, and those after it, are compared with the present schema when they are made.
         """
-        matches = self.schemas.matches(tenant_id, specs, until_first=True)
+        matches = _match(self.schemas, tenant_id, specs, until_first=True)
         traceparent = tracing.current()
         return [
             NewJob(
@@ -152,12 +152,29 @@ class _Call:
             self._settle(trigger_keys.cancel_replaced(self.connection, self._part(keyed)))
         stored = make.insert(self.connection, list(self.left.values())) if self.left else []
         made = {entry: job for entry, job in zip(self.left, stored, strict=True) if job is not None}
+        if any(self.left[entry].after for entry in made):
+            self._mark_awaited()
+            waiting = edges.declare(self.connection, [(self.left[entry], job) for entry, job in made.items()])
+            made = dict(zip(made, waiting, strict=True))
         if keyed:
             trigger_keys.start_debounced(self.connection, self._part(keyed), made)
         self._settle(made)
         if self.left and keyed:
             self._settle(trigger_keys.find_earlier(self.connection, self._part(keyed)))
         self._look(self.left)
+
+    def _mark_awaited(self) -> None:
+        """Have the jobs that new ones wait for write a wake when they end, but for those that are made to do so."""
+        own = {each.uuid for each in self.left.values() if each.place is not None and each.place.is_awaited}
+        earlier = {
+            (each.tenant_id, uuid)
+            for each in self.left.values()
+            if each.after is not None
+            for uuid in each.after.uuids
+            if uuid not in own
+        }
+        if earlier:
+            edges.mark_awaited(self.connection, sorted(earlier))
 
     def _part(self, entries: Iterable[int]) -> dict[int, NewJob]:
         """Returns those of the entries that are left, as they are now."""
@@ -167,10 +184,15 @@ class _Call:
         """Count the jobs against the quotas of their tenants, each once."""
         for tenant_id, entries in _by_tenant(self.left).items():
             counted = [entry for entry in entries if entry not in self.admitted]
-            if not counted:
-                continue
+            self._admit_of(tenant_id, [entry for entry in counted if entries[entry].after is None], are_waiting=False)
+            self._admit_of(tenant_id, [entry for entry in counted if entries[entry].after], are_waiting=True)
+
+    def _admit_of(self, tenant_id: str, counted: Sequence[int], *, are_waiting: bool) -> None:
+        if counted:
             sizes = [len(self.left[entry].spec.input_json) for entry in counted]
-            taken, refusal = self.quota.admit(self.connection, tenant_id, sizes, in_part=self.in_part)
+            taken, refusal = self.quota.admit(
+                self.connection, tenant_id, sizes, in_part=self.in_part, are_waiting=are_waiting
+            )
             self.admitted.update(counted[:taken])
             if refusal is not None:
                 # Each has an error of its own, because several threads may raise them.
@@ -182,7 +204,7 @@ class _Call:
         for tenant_id, those in _by_tenant(entries).items():
             specs = [each.spec for each in those.values()]
             statuses = self.schemas.refresh(self.connection, tenant_id, {spec.worker_id for spec in specs})
-            matches = self.schemas.matches(tenant_id, specs, until_first=self.is_whole)
+            matches = _match(self.schemas, tenant_id, specs, until_first=self.is_whole)
             for (entry, each), match in zip(those.items(), matches, strict=True):
                 refusal = _refusal(statuses.get(each.spec.worker_id), match)
                 version = None if isinstance(match, InputMismatch) else match
@@ -199,6 +221,14 @@ class _Call:
                 raise outcome
             self.outcomes[entry] = outcome
             del self.left[entry]
+
+
+def _match(schemas: InputSchemas, tenant_id: str, specs: Sequence[JobSpec], *, until_first: bool) -> list[Match]:
+    """Returns what `InputSchemas.matches` does. An input with references is compared once the outputs are known."""
+    are_whole = [spec.entry is None or not spec.entry.has_references for spec in specs]
+    whole = [spec for spec, is_whole in zip(specs, are_whole, strict=True) if is_whole]
+    matches = iter(schemas.matches(tenant_id, whole, until_first=until_first))
+    return [next(matches) if is_whole else UNRESOLVED for is_whole in are_whole]
 
 
 def _by_tenant(entries: _Entries) -> dict[str, dict[int, NewJob]]:

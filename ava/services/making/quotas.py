@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Self
 
-from ava.domain.limits.table import TENANT_QUEUED_JOBS, TENANT_STORED_BYTES
+from ava.domain.limits.table import TENANT_QUEUED_JOBS, TENANT_STORED_BYTES, WAITING_JOBS
 from ava.errors import TooMany
 from ava.settings import Settings
 from ava.store.engine.database import Connection
@@ -49,9 +49,13 @@ class QueuedJobsQuota:
     processes accept in the same moment.
     """
 
-    def __init__(self, max_jobs: int | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, max_jobs: int | None, clock: Callable[[], float] = time.monotonic, *, are_waiting: bool = False
+    ) -> None:
+        """`are_waiting`: it counts the jobs that wait for others, in place of the queued ones."""
         self._max_jobs = max_jobs
         self._clock = clock
+        self._are_waiting = are_waiting
         self._lock = threading.Lock()
         self._counts: OrderedDict[str, _QueuedCount] = OrderedDict()
 
@@ -69,7 +73,8 @@ class QueuedJobsQuota:
                     return jobs
                 if (1 if in_part else jobs) > known.left and now - known.read_at <= _FULL_SECONDS:
                     return 0
-        left = self._max_jobs - usage.queued_jobs(connection, tenant_id=tenant_id, limit=self._max_jobs)
+        count = usage.waiting_jobs if self._are_waiting else usage.queued_jobs
+        left = self._max_jobs - count(connection, tenant_id=tenant_id, limit=self._max_jobs)
         taken = jobs if jobs <= left else max(0, left) * in_part
         budget = left if left <= _FEW else left // _PART
         with self._lock:
@@ -83,10 +88,11 @@ class QueuedJobsQuota:
         with self._lock:
             known = self._counts.get(tenant_id)
         left = 0 if known is None else known.left
+        limit, kind = (WAITING_JOBS, "waiting") if self._are_waiting else (TENANT_QUEUED_JOBS, "queued")
         sentence = (
-            f"This tenant may have {self._max_jobs:,} queued jobs, {left:,} more at the moment; try again shortly."
+            f"This tenant may have {self._max_jobs:,} {kind} jobs, {left:,} more at the moment; try again shortly."
         )
-        return TooMany(TENANT_QUEUED_JOBS.message(sentence), retry_after_seconds=round(_FULL_SECONDS))
+        return TooMany(limit.message(sentence), retry_after_seconds=round(_FULL_SECONDS))
 
 
 @dataclass(kw_only=True)
@@ -157,25 +163,44 @@ class StoredBytesQuota:
 class TenantQuotas:
     """Everything that a tenant's new jobs are counted against."""
 
-    def __init__(self, *, queued_jobs: int | None = None, stored_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        queued_jobs: int | None = None,
+        stored_bytes: int | None = None,
+        waiting_jobs: int | None = WAITING_JOBS.default,
+    ) -> None:
         """None stands for any number."""
         self.queued_jobs = QueuedJobsQuota(queued_jobs)
+        self.waiting_jobs = QueuedJobsQuota(waiting_jobs, are_waiting=True)
         self.stored_bytes = StoredBytesQuota(stored_bytes)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Returns the quotas that the settings name."""
-        return cls(queued_jobs=TENANT_QUEUED_JOBS.of(settings), stored_bytes=TENANT_STORED_BYTES.of(settings))
+        return cls(
+            queued_jobs=TENANT_QUEUED_JOBS.of(settings),
+            stored_bytes=TENANT_STORED_BYTES.of(settings),
+            waiting_jobs=WAITING_JOBS.of(settings),
+        )
 
     def admit(
-        self, connection: Connection, tenant_id: str, sizes: Sequence[int], *, in_part: bool = False
+        self,
+        connection: Connection,
+        tenant_id: str,
+        sizes: Sequence[int],
+        *,
+        in_part: bool = False,
+        are_waiting: bool = False,
     ) -> tuple[int, TooMany | None]:
         """Returns how many of the jobs, whose inputs have so many bytes, the tenant may have more, and why not all.
 
-        It is all of them or none, unless `in_part`: then the first ones are admitted.
+        It is all of them or none, unless `in_part`: then the first ones are admitted. `are_waiting`: they wait for
+        others.
         """
-        jobs = self.queued_jobs.admit(connection, tenant_id, len(sizes), in_part=in_part)
+        quota = self.waiting_jobs if are_waiting else self.queued_jobs
+        jobs = quota.admit(connection, tenant_id, len(sizes), in_part=in_part)
         stored = self.stored_bytes.admit(connection, tenant_id, sizes[:jobs], in_part=in_part)
         if stored < jobs:
             return stored, self.stored_bytes.refusal(tenant_id)
-        return stored, None if jobs == len(sizes) else self.queued_jobs.refusal(tenant_id)
+        return stored, None if jobs == len(sizes) else quota.refusal(tenant_id)

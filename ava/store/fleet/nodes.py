@@ -243,9 +243,12 @@ class RunDirectives:
     over: frozenset[RunKey]
 
 
-# An unclaimed run is none of these, because its number is above the job's.
+# An unclaimed run is none of these, because its number is above the job's. A tree is stopped from its leaves up: a run
+# is stopped once the jobs below it that are to be cancelled have ended.
 _CHECK_RUNS = Statement("""
-SELECT r.n, j.cancel_requested_at IS NOT NULL,
+SELECT r.n, j.cancel_requested_at IS NOT NULL AND (j.tree_id IS NULL OR NOT EXISTS (
+           SELECT FROM jobs AS c WHERE c.tenant_id = j.tenant_id AND c.parent_id = j.id
+               AND c.is_detached IS NOT TRUE AND c.completed_at IS NULL)),
        CASE WHEN j.run_no = r.run_no AND j.status = 'running' AND j.node_id = %(node_id)s::uuid
             THEN extract(epoch FROM clock_timestamp() - j.started_at)::float END
 FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]) WITH ORDINALITY AS r (tenant_id, id, run_no, n)

@@ -66,9 +66,12 @@ class Looked:
 # The first condition on the end is for the index, the second one for the position among jobs that ended together.
 _LOOK = Statement(f"""
 SELECT k.tenant_id, k.id::text, k.completed_at::text, coalesce(w.retention_days, t.retention_days, %(default)s) AS days,
-    k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day' AS is_old
+    k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day'
+        AND (k.tree_id IS NULL OR NOT EXISTS (
+            SELECT FROM jobs AS u WHERE u.tenant_id = k.tenant_id AND u.tree_id = k.tree_id
+                AND u.status IN ('queued', 'running'))) AS is_old
 FROM (
-    SELECT id, completed_at, tenant_id, worker_id FROM jobs
+    SELECT id, completed_at, tenant_id, worker_id, tree_id FROM jobs
     WHERE completed_at >= %(at)s::timestamptz AND (completed_at, id) > (%(at)s::timestamptz, %(id)s::uuid)
         AND completed_at < now() - %(shortest)s * interval '1 day'
     ORDER BY completed_at, id LIMIT %(limit)s
@@ -142,6 +145,12 @@ WITH chosen AS (
     DELETE FROM job_tags AS t USING (
         SELECT gone.tenant_id, tag.key, tag.value, gone.id FROM gone CROSS JOIN LATERAL json_each_text(gone.tags) AS tag
     ) AS g WHERE t.tenant_id = g.tenant_id AND t.key = g.key AND t.value = g.value AND t.job_id = g.id
+), forgotten AS (
+    DELETE FROM job_journal AS k USING gone WHERE k.tenant_id = gone.tenant_id AND k.job_id = gone.id
+), waited AS (
+    DELETE FROM job_waits AS w USING gone WHERE w.tenant_id = gone.tenant_id AND w.job_id = gone.id
+), left_behind AS (
+    DELETE FROM job_edges AS e USING gone WHERE e.tenant_id = gone.tenant_id AND e.job_id = gone.id
 )
 SELECT count(*) FROM gone
 """)

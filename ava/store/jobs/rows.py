@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from ava.domain import ids
 from ava.domain.jobs.job import Job, JobKey, LogLevel, LogLine, RunKey, Status, Trigger, WaitsFor
 from ava.domain.limits.table import PAYLOAD_BYTES
+from ava.domain.record import format_time
 
 __all__ = [
     "JOB_COLUMNS",
@@ -30,9 +32,13 @@ JOB_COLUMNS = (
     "j.id::text, j.worker_id, j.tenant_id, j.status, j.trigger, j.priority, j.input::text, j.triggered_by, "
     "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
     "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.waits_for, "
-    "j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text, j.expires_at, j.first_run_no"
+    "j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text, j.expires_at, j.first_run_no, "
+    "j.parent_id::text, j.tree_id::text, j.name, "
+    "CASE WHEN j.waits_for IN ('jobs', 'event', 'time') THEN (SELECT w.waiting_for::text FROM job_waits AS w "
+    "WHERE (w.tenant_id, w.job_id, w.run_no) = (j.tenant_id, j.id, j.run_no)) END, "
+    "j.deadline_at, j.first_started_at, j.ran_ms"
 )
-_COLUMNS = 30
+_COLUMNS = 37
 
 #: The bytes of a job's input and output, as a FROM item; `OFFSET 0` keeps PostgreSQL from computing them twice. Those
 #: of a large one are stored, because to measure it is to read it. One that an older release stored is read.
@@ -73,8 +79,9 @@ def job(row: Any) -> Job:
     """Returns the job of a row of `JOB_COLUMNS`."""
     (id_, worker_id, tenant_id, status, trigger, priority, input_json, triggered_by, created_at, started_at,
      completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
-     progress_json, retry_of, queue, run_no, waits_for, run_at, published_at, node_id, traceparent,
-     tags_json, expires_at, first_run_no) = row[:_COLUMNS]  # fmt: skip
+     progress_json, retry_of, queue, run_no, waits_for, run_at, published_at, node_id, traceparent, tags_json,
+     expires_at, first_run_no, parent_id, tree_id, name, waiting_for_json, deadline_at, first_started_at,
+     ran_ms) = row[:_COLUMNS]  # fmt: skip
     return Job(
         id=ids.encode("job", id_),
         worker_id=worker_id,
@@ -106,7 +113,21 @@ def job(row: Any) -> Job:
         tags_json=tags_json or "{}",
         expires_at=expires_at,
         first_run_no=first_run_no,
+        parent_id=None if parent_id is None else ids.encode("job", parent_id),
+        tree_id=None if tree_id is None else ids.encode("job", tree_id),
+        name=name,
+        waiting_for_json=_with_time(waiting_for_json, run_at),
+        deadline_at=deadline_at,
+        first_started_at=first_started_at,
+        ran_ms=ran_ms,
     )
+
+
+def _with_time(waiting_for_json: str | None, run_at: datetime | None) -> str | None:
+    """Returns the text of `waiting_for` with the time when the wait is over, whatever it is for."""
+    if waiting_for_json is None or run_at is None:
+        return waiting_for_json
+    return f'{waiting_for_json.removesuffix("null}")}"{format_time(run_at)}"}}'
 
 
 # Watchers read the same jobs several times a second. The cache has as many as one process may watch.

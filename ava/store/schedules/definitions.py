@@ -7,11 +7,10 @@ from datetime import datetime
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.jobs.job import WaitsFor
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs.moves import park
+from ava.store.jobs.moves import edges
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
@@ -173,7 +172,9 @@ def change(
     return rows.schedule(connection.exec_driver_sql(_CHANGE, parameters).one())
 
 
-_DELETE = Statement("DELETE FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid")
+_DELETE = Statement("""
+DELETE FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid RETURNING s.last_job_id::text
+""")
 
 
 def delete(connection: Connection, *, tenant_id: str, schedule_id: str) -> bool:
@@ -182,10 +183,10 @@ def delete(connection: Connection, *, tenant_id: str, schedule_id: str) -> bool:
     A job that waits for another one of this schedule does so no longer.
     """
     parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
-    is_deleted = connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
-    if is_deleted:
-        park.return_parked(connection, [WaitsFor.EARLIER_JOB], limit=1000, deleted_schedule_id=schedule_id)
-    return is_deleted
+    row = connection.exec_driver_sql(_DELETE, parameters).first()
+    if row is not None and row[0] is not None:
+        edges.drop(connection, tenant_id=tenant_id, uuid=row[0])
+    return row is not None
 
 
 _PAGE = Statement(f"""

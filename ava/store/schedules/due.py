@@ -7,21 +7,19 @@ already. So any number of dispatchers may do this at once, and whatever one does
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import Job, Status
 from ava.domain.schedules.firing import DecidedTime, DueSchedule, FiringDecision, RunnableWorker
-from ava.domain.schedules.schedule_record import Overlap, Schedule
+from ava.domain.schedules.schedule_record import Schedule
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings, workers
-from ava.store.jobs.moves import cancel, park
+from ava.store.jobs.moves import cancel
 from ava.store.jobs.moves.cancel import CancelRequest
-from ava.store.jobs.moves.rules import IS_PARKED
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
@@ -39,21 +37,17 @@ __all__ = [
 #: The moment that counts as now; None means that of the database's clock.
 Moment = datetime | None
 
-_IS_WAITING = f"""(SELECT j.waits_for FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = 'earlier_job'
-    ORDER BY j.waits_for LIMIT 1) IS NOT NULL"""
-#: A condition: a schedule is due, or a job waits for an earlier one of its schedule.
-ARE_DUE = f"""((SELECT next_run_at FROM schedules WHERE next_run_at <= now() ORDER BY next_run_at LIMIT 1) IS NOT NULL
-    OR {_IS_WAITING})"""
+#: A condition: a schedule is due.
+ARE_DUE = """(SELECT next_run_at FROM schedules WHERE next_run_at <= now() ORDER BY next_run_at LIMIT 1) IS NOT NULL"""
 
-_ARE_DUE = Statement(f"""
-SELECT EXISTS (SELECT FROM schedules WHERE next_run_at <= coalesce(%(now)s::timestamptz, now())), {_IS_WAITING}
+_ARE_DUE = Statement("""
+SELECT EXISTS (SELECT FROM schedules WHERE next_run_at <= coalesce(%(now)s::timestamptz, now()))
 """)
 
 
-def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
-    """Returns whether a schedule is due, and whether a job waits for an earlier one of its schedule."""
-    is_due, is_waiting = connection.exec_driver_sql(_ARE_DUE, {"now": now}).one()
-    return is_due, is_waiting
+def are_due(connection: Connection, *, now: Moment = None) -> bool:
+    """Returns whether a schedule is due."""
+    return bool(connection.exec_driver_sql(_ARE_DUE, {"now": now}).scalar_one())
 
 
 # The last job is read only for schedules whose overlap depends on it. If it was cancelled while it waited for an
@@ -61,15 +55,16 @@ def are_due(connection: Connection, *, now: Moment = None) -> tuple[bool, bool]:
 _CLAIM_DUE = Statement(f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
        {worker_settings.STATUS}, w.input_schema_version, last.id::text,
-       last.status, s.gone, w.expires_in
+       last.status, s.gone, w.expires_in,
+       coalesce(newest.status = 'queued' AND newest.waits_for = 'jobs' AND newest.run_no = 0, false)
 FROM schedules AS s
 LEFT JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
 {worker_settings.joined("s.tenant_id")}
 LEFT JOIN jobs AS newest ON newest.tenant_id = s.tenant_id
     AND newest.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
-LEFT JOIN jobs AS last ON last.tenant_id = s.tenant_id
-    AND last.id = CASE WHEN newest.status = 'cancelled' AND newest.earlier_job_id IS NOT NULL
-                       THEN newest.earlier_job_id ELSE newest.id END
+LEFT JOIN job_edges AS earlier ON earlier.tenant_id = s.tenant_id AND newest.status = 'cancelled'
+    AND earlier.job_id = newest.id AND earlier.run_no = 0
+LEFT JOIN jobs AS last ON last.tenant_id = s.tenant_id AND last.id = coalesce(earlier.after_id, newest.id)
 WHERE s.next_run_at <= coalesce(%(now)s::timestamptz, now())
 ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 """)
@@ -77,16 +72,22 @@ ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 
 def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list[tuple[DueSchedule, datetime]]:
     """Lock schedules that are due, those that have waited longest first. Returns each with the moment that is now."""
-    found = [_due(row) for row in connection.exec_driver_sql(_CLAIM_DUE, {"now": now, "limit": limit})]
-    by_turns = [due.schedule.id for due, _ in found if due.schedule.overlap is Overlap.QUEUE_ONE]
-    waiting = park.waiting_schedules(connection, by_turns) if by_turns else set()
-    return [(replace(due, has_waiting=due.schedule.id in waiting), moment) for due, moment in found]
+    return [_due(row) for row in connection.exec_driver_sql(_CLAIM_DUE, {"now": now, "limit": limit})]
 
 
 def _due(row: Any) -> tuple[DueSchedule, datetime]:
-    now, may_be_urgent, has_worker, worker_status, schema_version, last_uuid, last_status, gone, expires_in = row[
-        rows.COLUMNS :
-    ]
+    (
+        now,
+        may_be_urgent,
+        has_worker,
+        worker_status,
+        schema_version,
+        last_uuid,
+        last_status,
+        gone,
+        expires_in,
+        has_waiting,
+    ) = row[rows.COLUMNS :]
     worker = None
     if has_worker:
         worker = RunnableWorker(
@@ -97,6 +98,7 @@ def _due(row: Any) -> tuple[DueSchedule, datetime]:
         worker=worker,
         last_uuid=last_uuid,
         last_status=None if last_status is None else Status(last_status),
+        has_waiting=has_waiting,
         gone=gone,
         may_be_urgent=may_be_urgent,
     )

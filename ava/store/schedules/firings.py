@@ -79,9 +79,10 @@ def count(connection: Connection, *, tenant_id: str, schedule_id: str) -> int:
 
 # The schedule may be deleted; its firings stay until retention.
 _FIRING_OF = Statement("""
-SELECT f.slot, f.timezone, j.earlier_job_id::text
+SELECT f.slot, f.timezone, e.after_id::text
 FROM schedule_firings AS f
-LEFT JOIN jobs AS j ON j.tenant_id = f.tenant_id AND j.id = f.job_id AND j.waits_for = 'earlier_job'
+LEFT JOIN jobs AS j ON j.tenant_id = f.tenant_id AND j.id = f.job_id AND j.waits_for = 'jobs' AND j.run_no = 0
+LEFT JOIN job_edges AS e ON e.tenant_id = j.tenant_id AND e.job_id = j.id AND e.run_no = 0
 WHERE f.tenant_id = %(tenant_id)s AND f.schedule_id = %(schedule_id)s::uuid AND f.at = %(at)s
     AND f.job_id = %(job_id)s::uuid
 """)

@@ -167,11 +167,14 @@ WITH RECURSIVE asked AS (
 )
 SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
     j.id::text, j.worker_id, j.tenant_id, e.status, j.trigger, j.priority, j.input::text, j.triggered_by,
-    j.created_at, e.started_at, e.completed_at, CASE WHEN e.completed_at IS NOT NULL THEN j.output END::text,
+    j.created_at, CASE WHEN e.completed_at IS NOT NULL THEN j.started_at ELSE e.started_at END, e.completed_at,
+    CASE WHEN e.completed_at IS NOT NULL THEN j.output END::text,
     CASE WHEN e.completed_at IS NOT NULL THEN j.error END, j.scheduled_at, e.attempt, j.max_attempts,
     e.cancel_requested_at, e.cancelled_by, e.progress::text, j.retry_of::text, j.queue, j.run_no,
     j.waits_for, j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text,
-    j.expires_at, j.first_run_no
+    j.expires_at, j.first_run_no, j.parent_id::text,
+    j.tree_id::text, j.name, NULL, j.deadline_at, CASE WHEN e.completed_at IS NOT NULL THEN j.first_started_at END,
+    CASE WHEN e.completed_at IS NOT NULL THEN j.ran_ms END
 FROM fitting JOIN asked USING (place) JOIN webhook_events AS e ON e.id = asked.id
 LEFT JOIN jobs AS j ON j.tenant_id = e.tenant_id AND j.id = e.job_id
 WHERE {is_given("e.id")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,14 +12,13 @@ from ava.domain.jobs.job import JobSpec, Status
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.trigger_keys import Debounce, Dedupe, DedupeMode, Keep
-from ava.domain.schedules.schedule_record import CatchUp, Overlap, ScheduleSpec
 from ava.errors import JobNotFound, JobStateConflict
-from tests.integration.model import duty_rules, moves
-from tests.integration.model.cast import ACCOUNTS, PRIORITIES, PULL, TENANTS, WORKERS, World
+from tests.integration.model import duty_rules, graph_moves, moves
+from tests.integration.model.cast import ACCOUNTS, PRIORITIES, PULL, TENANTS, WORKERS
 from tests.integration.model.expected import REPLACING, Expected
-from tests.integration.model.history import DebouncedJob, History, NotNow, rule
+from tests.integration.model.history import DebouncedJob, History, rule
 from tests.integration.model.recorder import Killed
-from tests.integration.model.state import DATE, EARLIER, PERMIT, WORKER, JobState
+from tests.integration.model.state import DATE, PERMIT, WORKER, JobState
 
 #: The jobs of one call that are published at once.
 _MAX_PUBLISHED = 16
@@ -143,8 +142,8 @@ def trigger_deduped_again(history: History) -> None:
     _trigger_deduped(history, tenant, worker_id, DedupeMode.RETURN)
     job = _unfinished(history, tenant, worker_id)
     if job is not None and not job.is_running:
-        wanted = moves.cancel(job, f"usr_{tenant}")
-        history.act(Expected.of([wanted]), lambda: history.driver.cancel(tenant, job.id), can_be_killed=False)
+        wanted = moves.cancel_all(history.jobs, [job], f"usr_{tenant}", again=True)
+        history.act(Expected.of(wanted), lambda: history.driver.cancel(tenant, job.id), can_be_killed=False)
     for _ in range(2):
         _trigger_deduped(history, tenant, worker_id, DedupeMode.RETURN)
 
@@ -164,8 +163,8 @@ def _trigger_deduped(history: History, tenant: str, worker_id: str, mode: Dedupe
         expected = Expected(new=[new])
     elif mode is DedupeMode.REPLACE and not earlier.is_running:
         # The id of the new job is not known yet.
-        replaced = moves.cancel(earlier, REPLACING, error=system_cancel.replaced(REPLACING))
-        expected = Expected(jobs=Expected.of([replaced]).jobs, new=[new])
+        replaced = moves.cancel_all(history.jobs, [earlier], REPLACING, error=system_cancel.replaced(REPLACING))
+        expected = Expected(jobs=Expected.of(replaced).jobs, new=[new])
     else:
         expected = Expected()
     is_refused = earlier is not None and mode is not DedupeMode.RETURN and not expected.new
@@ -229,7 +228,7 @@ def _read_debounced(history: History, key: tuple[str, str, str]) -> None:
 @rule(weight=1)
 def retry(history: History) -> None:
     """A final job is triggered again."""
-    job = history.choose_job(lambda job: job.is_final)
+    job = history.choose_job(lambda job: job.is_final and graph_moves.REFERENCE not in job.input)
     history.say(job.id)
     history.act(Expected(new=[_retried(history, job)]), lambda: history.driver.retry(job.tenant, job.id))
 
@@ -270,9 +269,11 @@ def cancel(history: History) -> None:
     job, is_ours = history.choose_job(lambda job: not job.is_final or history.is_chance(0.1)), history.is_chance(0.9)
     tenant = job.tenant if is_ours else next(tenant for tenant in TENANTS if tenant != job.tenant)
     history.say(job.id, job.status, tenant)
-    wanted = moves.cancel(job, f"usr_{tenant}") if is_ours else None
-    refusal = JobNotFound if not is_ours else JobStateConflict if wanted is None else None
-    history.act(Expected.of([wanted]), lambda: history.driver.cancel(tenant, job.id), raises=refusal)
+    wanted = moves.cancel_all(history.jobs, [job], f"usr_{tenant}", again=True) if is_ours else []
+    refusal = JobNotFound if not is_ours else JobStateConflict if job.is_final else None
+    if refusal is not None:
+        wanted = []
+    history.act(Expected.of(wanted), lambda: history.driver.cancel(tenant, job.id), raises=refusal)
 
 
 @rule(weight=1)
@@ -281,7 +282,7 @@ def cancel_batch(history: History) -> None:
     tenant = history.choose(TENANTS)
     jobs = [job for job in history.jobs.values() if history.is_chance(0.15)]
     history.say(tenant, len(jobs))
-    wanted = [moves.cancel_once(job, f"usr_{tenant}") for job in jobs if job.tenant == tenant]
+    wanted = moves.cancel_all(history.jobs, [job for job in jobs if job.tenant == tenant], f"usr_{tenant}")
     history.act(Expected.of(wanted), lambda: history.driver.cancel_batch(tenant, [job.id for job in jobs]))
 
 
@@ -299,7 +300,7 @@ def operate(history: History) -> None:
         if (job.tenant, job.worker, job.status) == (tenant, worker_id, status)
     ]  # fmt: skip
     if kind == "cancel":
-        expected = Expected.of([moves.cancel_once(job, f"usr_{tenant}") for job in found])
+        expected = Expected.of(moves.cancel_all(history.jobs, found, f"usr_{tenant}"))
     else:
         expected = Expected(new=[_retried(history, job, n) for n, job in enumerate(found)])
     job_filter = JobFilter(worker_id=worker_id, status=Status(status))
@@ -307,93 +308,3 @@ def operate(history: History) -> None:
     if result is Killed:
         # What the call has not done the dispatcher does.
         history.driver.run("DELETE FROM bulk_operations WHERE state = 'running'")
-
-
-@rule(weight=2.5)
-def create_schedule(history: History) -> None:
-    """A schedule that fires every five minutes."""
-    if len(history.schedules) >= 3:
-        raise NotNow
-    tenant = history.choose(TENANTS)
-    overlap = history.choose([*list(Overlap), Overlap.QUEUE_ONE, Overlap.CANCEL_RUNNING])
-    spec = ScheduleSpec(
-        worker_id=history.choose(history.favourites), cron="*/5 * * * *", timezone="UTC", overlap=overlap,
-        catch_up=history.choose([CatchUp.LAST, CatchUp.ALL]), priority=history.choose(PRIORITIES),
-    )  # fmt: skip
-    history.say(tenant, spec.worker_id, overlap)
-    schedule_id = history.act(
-        Expected(), lambda: history.driver.create_schedule(tenant, spec), can_be_killed=False
-    )  # fmt: skip
-    history.schedules[schedule_id] = (tenant, overlap.value)
-
-
-@rule(weight=4)
-def fire_schedules(history: History) -> None:
-    """What is due fires."""
-    history.choose(list(history.schedules))
-    waiting = [job for job in history.jobs.values() if job.waits == EARLIER]
-    if waiting and history.is_chance(0.4):
-        # The one before it runs on.
-        job = history.choose(waiting)
-        history.say("cancelled;", job.id)
-        wanted = moves.cancel(job, f"usr_{job.tenant}")
-        history.act(Expected.of([wanted]), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
-    if history.is_chance(0.7):
-        history.pass_time(301.0)
-    jobs = history.jobs
-
-    def fired(job: JobState, world: World) -> Sequence[JobState | None]:
-        return [
-            moves.cancel_once(job, job.triggered_by, error=system_cancel.overlapped(job.triggered_by))
-            if job.trigger == "scheduled"
-            else None,
-            moves.return_earlier(job, world) if _is_free(jobs, job) else None,
-        ]
-
-    history.act(
-        Expected(moves=fired, may_make=lambda job: _check_fired(history, job)),
-        lambda: history.driver.duty("schedules"),
-    )
-    history.oracle.check_overlaps()
-
-
-def _is_free(jobs: Mapping[str, JobState], job: JobState) -> bool:
-    """Returns True if the job that another one waits for is final."""
-    earlier = jobs.get(job.earlier_job or "")
-    return earlier is None or earlier.is_final
-
-
-@rule(weight=0.7)
-def delete_schedule(history: History) -> None:
-    """A schedule is deleted; the job of it that waits for an earlier one waits no longer."""
-    schedule_id = history.choose(list(history.schedules))
-    tenant, _ = history.schedules[schedule_id]
-    history.say(schedule_id)
-    jobs = history.jobs
-
-    def released(job: JobState, world: World) -> Sequence[JobState | None]:
-        is_free = job.triggered_by == schedule_id or _is_free(jobs, job)
-        return [moves.return_earlier(job, world) if is_free else None]
-
-    history.act(Expected(moves=released), lambda: history.driver.delete_schedule(tenant, schedule_id))
-    waiting = [job for job in history.jobs.values() if job.triggered_by == schedule_id and job.waits == EARLIER]
-    if not history.was_killed:
-        history.require(waiting, [], "waits for an earlier job of a schedule that is deleted")
-    if not history.driver.has_schedule(schedule_id):
-        history.schedules.pop(schedule_id)
-
-
-def _check_fired(history: History, job: JobState) -> None:
-    """Raises `ModelError` unless a schedule may have made a job."""
-    world = history.world
-    worker = world.workers[job.worker]
-    wanted = JobState(
-        id=job.id, tenant=history.schedules[job.triggered_by][0], worker=worker.id, trigger="scheduled",
-        triggered_by=job.triggered_by, priority=job.priority, queue=worker.queue_of(job.tenant),
-        max_attempts=worker.max_retries + 1,
-        limit_key=worker.limit_key(job.tenant, None), rate_key=worker.rate_key(job.tenant, None),
-        earlier_job=job.earlier_job,
-        waits=EARLIER if job.earlier_job
-        else WORKER if world.is_paused(worker.id, job.tenant) else PERMIT if worker.is_limited else None,
-    )  # fmt: skip
-    history.require(job, wanted, "fired")

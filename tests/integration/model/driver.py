@@ -13,6 +13,7 @@ from typing import Any, cast
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
+from ava.dispatcher.duties.deadlines import Deadlines
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.expired_jobs import ExpiredJobs
 from ava.dispatcher.duties.lost_messages import LostMessages
@@ -22,13 +23,16 @@ from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.duties.paused_workers import PausedWorkers
 from ava.dispatcher.duties.schedules import ScheduleFirings
 from ava.dispatcher.duties.statistics import Statistics
+from ava.dispatcher.duties.wakes import Wakes
 from ava.dispatcher.feed.window import WindowFeed
+from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.bulk_operation import BulkKind
 from ava.domain.jobs.job import Job, JobSpec, RunKey
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.new_job import NewJob
+from ava.domain.jobs.waits import NewChild
 from ava.domain.limits.rates import Rate
 from ava.domain.schedules.schedule_record import ScheduleSpec
 from ava.domain.tenant import TenantRules
@@ -37,18 +41,24 @@ from ava.services import broker_reset
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
 from ava.services.jobs import Jobs
+from ava.services.making.children import ChildMaker
 from ava.services.schedules import Schedules
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes, pull_workers, queues, tenants, worker_claims, worker_settings, workers
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs.feed import rates
-from ava.store.jobs.moves import cancel, debounce, recall, rescue
+from ava.store.jobs.moves import cancel, debounce, recall, rescue, wake
+from ava.store.jobs.moves.wake import EndedWait, ResolvedInput, WaitVerdict
+from ava.store.jobs.reads import lists
 from ava.store.schedules.rows import schedule_uuid
 from tests.integration.model.broker import Broker
 from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, PULL, Worker
+from tests.integration.model.moves import Run
+from tests.integration.model.state import JobState
 
 _TABLES = (
-    "job_logs, job_tags, jobs, debounces, rate_states, closed_windows, paused_queues, worker_settings, tenant_limits, "
+    "job_wakes, job_edges, job_waits, job_journal, job_logs, job_tags, jobs, debounces, rate_states, closed_windows, "
+    "paused_queues, worker_settings, tenant_limits, "
     "schedule_firings, schedules, bulk_operations, error_groups, error_days, nodes, workers, worker_claims, pulled_runs"
 )
 
@@ -117,6 +127,8 @@ class Driver:
             "statistics": Statistics(database),
             "operations": BulkOperationBatches(batches),
             "schedules": ScheduleFirings(database, control, clock=self._now),
+            "wakes": Wakes(database),
+            "deadlines": Deadlines(database, control),
         }
 
     def bury(self) -> None:
@@ -172,6 +184,23 @@ class Driver:
                 connection,
                 [cancel.CancelRequest(tenant_id=tenant, job_id=job_id, cancelled_by=user_id) for job_id in job_ids],
             )
+
+    def make_children(self, run: Run, new: Sequence[NewChild]) -> None:
+        """Make jobs on behalf of a run, as its handler asks for."""
+        with self.database.connect() as connection:
+            job = lists.show(connection, tenant_id=run.key.tenant_id, job_id=run.job_id)
+        assert job is not None
+        maker = ChildMaker(making=self.jobs.making, rules=self.jobs.rules)
+        maker.make(self.database, replace(job, run_no=run.run_no), claim_id=run.claim, new=new)
+
+    def fail_unresolved(self, job: JobState, run_no: int) -> None:
+        """End a waiting job, because its input could not be made."""
+        waiting = EndedWait(
+            tenant_id=job.tenant, uuid=str(ids.decode("job", job.id)), run_no=run_no, verdict=WaitVerdict.START,
+            has_template=True, unmet_uuid=None, unmet_name=None, unmet_status=None,
+        )  # fmt: skip
+        with self.database.transaction() as connection:
+            wake.fail_unresolved(connection, [ResolvedInput(job=waiting, error="InputInvalid: no")])
 
     def operate(self, tenant: str, kind: str, job_filter: JobFilter) -> None:
         """Start an operation and run its batches."""
@@ -356,4 +385,7 @@ _PASSING = (
     "UPDATE rate_states SET next_at = next_at - %(by)s, written_at = written_at - %(by)s",
     "UPDATE debounces SET first_at = first_at - %(by)s, latest_at = latest_at - %(by)s, fires_at = fires_at - %(by)s",
     "UPDATE bulk_operations SET next_at = next_at - %(by)s",
+    "UPDATE jobs SET deadline_at = deadline_at - %(by)s WHERE completed_at IS NULL AND deadline_at IS NOT NULL "
+    "AND cancel_requested_at IS NULL",
+    "UPDATE job_journal SET until = until - %(by)s",
 )

@@ -22,8 +22,8 @@ def _ask_to_stop(history: History, run: Run) -> None:
     job = history.job_of(run)
     if job is not None and job.is_running and not job.is_cancel_asked and history.is_chance(0.2):
         history.say("cancelled;")
-        wanted = moves.cancel(job, f"usr_{job.tenant}")
-        history.act(Expected.of([wanted]), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
+        wanted = moves.cancel_all(history.jobs, [job], f"usr_{job.tenant}", again=True)
+        history.act(Expected.of(wanted), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
 
 
 def _choose_end(history: History, job: JobState | None, *, may_retry: bool = True) -> End:
@@ -102,7 +102,7 @@ def pass_in_line(history: History) -> None:
     worker_id, tenant = history.choose(["wkr_limited", "wkr_tenant", "wkr_account"]), history.choose(TENANTS)
     client_rules.trigger_specs(history, tenant, [JobSpec(worker_id=worker_id)] * 4)
     duty_rules.feed(history)
-    _start_all(history, worker_id)
+    start_all(history, worker_id)
     history.pass_time(61.0)
     for _ in range(3):
         running = [
@@ -214,7 +214,7 @@ def put_off_rate(history: History) -> None:
         worker_id, tenant = history.choose(RATED), history.choose(TENANTS)
         client_rules.trigger_specs(history, tenant, [JobSpec(worker_id=worker_id)] * 3)
         duty_rules.feed(history)
-        _start_all(history, worker_id)
+        start_all(history, worker_id)
     run = history.choose_run(lambda run: (job := history.job_of(run)) is not None and job.rate_key is not None)
     if history.is_chance(0.6):
         # Another one of the key is admitted.
@@ -239,7 +239,7 @@ def rush(history: History) -> None:
     client_rules.trigger_specs(history, tenant, specs)
     for _ in range(9):
         duty_rules.feed(history)
-        for run in _start_all(history, worker_id):
+        for run in start_all(history, worker_id):
             job, error = history.jobs[run.job_id], "WorkerLost: it died"
             rescued = moves.rescue(job, history.world, run, error=error, is_loss=True)
             history.act(
@@ -249,13 +249,14 @@ def rush(history: History) -> None:
             )
 
 
-def _start_all(history: History, worker_id: str) -> list[Run]:
+def start_all(history: History, worker_id: str) -> list[Run]:
     """A process claims the first run of each message of a worker. Returns the runs that it gets."""
     runs = []
     for message in [each for each in history.broker.messages if each.worker == worker_id]:
         history.broker.messages.remove(message)
         run = Run(key=message.runs[0], worker=worker_id, node=next(iter(NODES)), claim=history.new_uuid())
-        if _start(history, run):
+        # Retention may have deleted the job of a message.
+        if run.job_id in history.jobs and _start(history, run):
             runs.append(run)
     return runs
 

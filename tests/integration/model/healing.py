@@ -62,6 +62,8 @@ def _run_duties(history: History) -> None:
     driver.duty("due")
     driver.duty("expired")
     driver.duty("schedules")
+    driver.duty("deadlines")
+    driver.duty("wakes")
     driver.duty("due")
     driver.follow_moved()
     driver.follow_paused()

@@ -5,14 +5,16 @@ A claim, an end and a rescue are fenced: `owns` is the condition that all statem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES
+from ava.domain.jobs.waits import Wait, WaitCondition
 from tests.integration.model.cast import World
-from tests.integration.model.state import DATE, EARLIER, NODE, PERMIT, QUEUE, WORKER, JobState
+from tests.integration.model.state import DATE, JOBS, NODE, PERMIT, QUEUE, TIME, WORKER, JobState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,7 @@ def _claimed(job: JobState, run: Run) -> JobState:
     return replace(
         job, status="running", waits=None, is_published=False, run_no=job.run_no + 1, attempt=job.attempt + 1,
         node=run.node, claim=run.claim, is_started=True, progress=None, first_run=job.first_run or job.run_no + 1,
+        condition=None, after=(),
     )  # fmt: skip
 
 
@@ -69,8 +72,9 @@ def _wait(job: JobState, waits: str | None, *, due: float | None = None) -> JobS
     )  # fmt: skip
 
 
-def _cancelled(job: JobState) -> JobState:
-    return replace(job, status="cancelled", waits=None, is_published=False, due=None)
+def cancelled(job: JobState) -> JobState:
+    status = "failed" if job.is_overdue else "cancelled"
+    return replace(job, status=status, waits=None, is_published=False, due=None, condition=None, after=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,8 @@ class End:
     retry_in: float = 0.0
     gives_back: bool = False
     progress: str | None = None
+    #: What the handler waits for; the status is `queued` then.
+    wait: Wait | None = None
 
 
 def end(job: JobState, run: Run, how: End) -> JobState | None:
@@ -91,11 +97,22 @@ def end(job: JobState, run: Run, how: End) -> JobState | None:
         return None
     job = replace(job, output=how.output, progress=how.progress or job.progress)
     if job.is_cancel_asked:
-        return _cancelled(job)
+        return cancelled(job)
+    if how.wait is not None:
+        return _begin_wait(replace(job, attempt=job.attempt - 1, has_waited=True), how.wait)
     if how.status == "queued":
         attempt = job.attempt - how.gives_back
-        return _wait(replace(job, attempt=attempt), DATE, due=how.retry_in)
+        return _wait(
+            replace(job, attempt=attempt, has_waited=job.has_waited and how.gives_back), DATE, due=how.retry_in
+        )
     return replace(job, status=how.status, error=how.error)
+
+
+def _begin_wait(job: JobState, wait: Wait) -> JobState:
+    if wait.condition is WaitCondition.TIME:
+        return _wait(job, TIME, due=wait.timeout_seconds)
+    job = replace(job, condition=wait.condition.value, after=tuple(wait.job_ids))
+    return _wait(job, JOBS, due=wait.timeout_seconds)
 
 
 def _requeue(job: JobState) -> JobState:
@@ -113,7 +130,7 @@ def give_back(job: JobState, run: Run) -> JobState | None:
     if not owns(job, run):
         return None
     job = not_begun(job)
-    return _cancelled(job) if job.is_cancel_asked else _requeue(job)
+    return cancelled(job) if job.is_cancel_asked else _requeue(job)
 
 
 def lose(job: JobState, world: World, *, error: str, is_loss: bool = True, is_of_node: bool = False) -> JobState:
@@ -124,7 +141,7 @@ def lose(job: JobState, world: World, *, error: str, is_loss: bool = True, is_of
     node_losses = job.node_losses + is_of_node
     job = replace(job, losses=job.losses + is_loss, node_losses=node_losses, queue=worker.queue_of(job.tenant))
     if job.is_cancel_asked:
-        return _cancelled(job)
+        return cancelled(job)
     if is_last:
         return replace(job, status="failed", error=error)
     return _requeue(job)
@@ -143,9 +160,9 @@ def kill(job: JobState, run: Run, *, error: str) -> JobState | None:
     if not job.is_running or job.run_no != run.run_no or run.node not in (None, job.node):
         return None
     if job.is_cancel_asked:
-        return _cancelled(job)
+        return cancelled(job)
     if job.attempt < job.max_attempts:
-        return _wait(job, DATE, due=2.0 ** (job.attempt - 1))
+        return _wait(replace(job, has_waited=False), DATE, due=2.0 ** (job.attempt - 1))
     return replace(job, status="failed", error=error)
 
 
@@ -182,12 +199,58 @@ def cancel(job: JobState, by: str | None, *, error: str | None = None) -> JobSta
         return None
     if not job.is_cancel_asked:
         job = replace(job, is_cancel_asked=True, cancelled_by=by, error=error)
-    return job if job.is_running else _cancelled(job)
+    return job if job.is_running else cancelled(job)
 
 
-def cancel_once(job: JobState, by: str | None, *, error: str | None = None) -> JobState | None:
-    """As a batch cancels: a job that was asked already is left out."""
-    return None if job.is_cancel_asked else cancel(job, by, error=error)
+def _cancel(job: JobState, by: str | None, *, error: str | None, is_kept: bool = False) -> JobState | None:
+    found = cancel(job, by, error=error)
+    if found is None or not is_kept or not job.is_waiting:
+        return found
+    asked = job if job.is_cancel_asked else replace(job, is_cancel_asked=True, cancelled_by=by, error=error)
+    # It waits for the ends of the jobs below it from now on.
+    return replace(asked, waits=JOBS, due=None, condition=None, after=())
+
+
+def cancel_all(
+    jobs: Mapping[str, JobState],
+    roots: Iterable[JobState],
+    by: str | None,
+    *,
+    error: str | None = None,
+    again: bool = False,
+) -> list[JobState]:
+    """Returns what a cancel makes of jobs and of those below them. A job that was asked already is left out.
+
+    `again`: the roots are not left out.
+    """
+    wanted = {root.id: root for root in roots}
+    below = dict.fromkeys(wanted)
+    edge = list(wanted)
+    while edge:
+        found = {
+            child.id: child.parent
+            for child in jobs.values()
+            if child.parent in edge and not child.is_detached and not (below.get(child.id))
+        }
+        below |= found
+        edge = list(found)
+    busy: set[str] = set()
+    for each in below:
+        above = below[each] if jobs[each].is_running else None
+        while above is not None and above not in busy:
+            busy.add(above)
+            above = below.get(above)
+    changed = []
+    for each, parent in below.items():
+        job = jobs[each]
+        if job.is_final or (job.is_cancel_asked and not (again and each in wanted)):
+            continue
+        if each in wanted:
+            changed.append(_cancel(job, by, error=error, is_kept=each in busy))
+        else:
+            assert parent is not None
+            changed.append(_cancel(job, parent, error=system_cancel.parent_cancelled(parent), is_kept=each in busy))
+    return [job for job in changed if job is not None]
 
 
 def change(job: JobState, world: World, wanted: JobChange, *, date: float | None) -> JobState | None:
@@ -195,7 +258,7 @@ def change(job: JobState, world: World, wanted: JobChange, *, date: float | None
     has_date = "scheduled_at" in wanted.names
     if job.status != "queued" or (job.first_run is not None and wanted.names - {"priority", "tags"}):
         return None
-    if has_date and job.waits == EARLIER:
+    if has_date and job.waits == JOBS:
         return None
     moved = replace(job, priority=wanted.priority or job.priority)
     if "tags" in wanted.names:
@@ -257,19 +320,15 @@ def hold(job: JobState) -> JobState | None:
     return park(job, PERMIT) if job.is_startable and job.limit_key is not None else None
 
 
-def _return(job: JobState, world: World) -> JobState:
+def return_to_backlog(job: JobState, world: World) -> JobState:
     """What the job waits for has ended."""
     waits = WORKER if is_paused(job, world) else PERMIT if job.limit_key else None
-    return replace(job, waits=waits, queue=world.workers[job.worker].queue_of(job.tenant), due=None)
+    queue = world.workers[job.worker].queue_of(job.tenant)
+    return replace(job, waits=waits, queue=queue, due=None, condition=None, after=())
 
 
 def make_due(job: JobState, world: World) -> JobState | None:
-    return _return(job, world) if job.waits == DATE else None
-
-
-def return_earlier(job: JobState, world: World) -> JobState | None:
-    """The earlier job of the schedule is final, or the schedule is deleted."""
-    return _return(job, world) if job.waits == EARLIER else None
+    return return_to_backlog(job, world) if job.due is not None and job.status == "queued" else None
 
 
 def return_parked(job: JobState, world: World) -> JobState | None:
@@ -279,7 +338,7 @@ def return_parked(job: JobState, world: World) -> JobState | None:
         QUEUE: not world.is_paused_queue(queue),
         NODE: world.is_served(job.worker, queue),
     }
-    return _return(job, world) if has_ended.get(job.waits or "") else None
+    return return_to_backlog(job, world) if has_ended.get(job.waits or "") else None
 
 
 def follow_worker(job: JobState, world: World) -> JobState | None:

@@ -93,8 +93,8 @@ MUTANTS = (
     Mutant(
         name="an end overwrites a cancel",
         statements=_ENDS,
-        old="(CASE WHEN j.cancel_requested_at IS NULL THEN r.status ELSE 'cancelled' END)",
-        new="r.status",
+        old="(CASE WHEN j.cancel_requested_at IS NULL THEN r.status ELSE",
+        new="(CASE WHEN true THEN r.status ELSE",
     ),
     Mutant(
         name="a put-off keeps the attempt",
@@ -111,8 +111,8 @@ MUTANTS = (
     Mutant(
         name="a rescue loses the cancel",
         statements=_RESCUES,
-        old="CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled' WHEN",
-        new="CASE WHEN",
+        old="CASE WHEN j.cancel_requested_at IS NOT NULL THEN",
+        new="CASE WHEN false THEN",
     ),
     Mutant(
         name="a rescue ignores the run's number",
@@ -194,7 +194,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a dated job is published by the API",
-        statements=("insert", "insert_tagged"),
+        statements=("insert", "insert_more"),
         old="CASE WHEN m.scheduled_at > now() AND NOT m.is_due THEN 'date' WHEN",
         new="CASE WHEN",
     ),
@@ -255,14 +255,38 @@ MUTANTS = (
     Mutant(
         name="the next job of a schedule starts beside one that was hidden by a cancel",
         statements=("claim_due",),
-        old="WHEN newest.status = 'cancelled' AND newest.earlier_job_id IS NOT NULL THEN newest.earlier_job_id ELSE",
-        new="WHEN false THEN newest.earlier_job_id ELSE",
+        old="last.id = coalesce(earlier.after_id, newest.id)",
+        new="last.id = newest.id",
     ),
     Mutant(
-        name="a job that waits for an earlier one is never returned",
-        statements=("return_parked",),
-        old="WHEN 'earlier_job' THEN true",
-        new="WHEN 'earlier_job' THEN false",
+        name="a job that begins to wait does not wake itself",
+        statements=("end_waiting",),
+        old="FROM waiting WHERE %(waits_for)s = 'jobs'",
+        new="FROM waiting WHERE false",
+    ),
+    Mutant(
+        name="a wait for all jobs ends with the first",
+        statements=("decide_waits", "decide"),
+        old="WHEN w.condition = 'any' THEN",
+        new="WHEN w.condition IN ('any', 'ended') THEN",
+    ),
+    Mutant(
+        name="a job is woken from a wait that another one has followed",
+        statements=("start",),
+        old="WHERE j.run_no = s.run_no AND j.status",
+        new="WHERE j.status",
+    ),
+    Mutant(
+        name="a job that is to be cancelled makes children",
+        statements=("enter_tree",),
+        old="AND j.cancel_requested_at IS NULL",
+        new="",
+    ),
+    Mutant(
+        name="a marked job is cancelled while a job below it runs",
+        statements=("cancel_marked",),
+        old="AND c.is_detached IS NOT TRUE AND c.completed_at IS NULL",
+        new="AND false",
     ),
     Mutant(
         name="retention deletes the lines of a job alone",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ava.dispatcher.duties.pulled_runs import PulledRunWatch
@@ -10,12 +11,12 @@ from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.store.engine.database import Database
-from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, pull, recall, rescue
+from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, pull, recall, rescue, wait
 from ava.store.jobs.moves.end import CompletedRun
 from tests.integration.model.cast import DEAD_AFTER_SECONDS
 from tests.integration.model.moves import End, Run
 
-OPENING = log_lines.OPENING
+OPENING, CONTINUING = log_lines.OPENING, log_lines.CONTINUING
 
 
 def run_line(run_no: int, number: int, text: str) -> LogLine:
@@ -77,6 +78,15 @@ class RunDriver:
         run_end = _run_end(run, how)
         with self._database.connect() as connection:
             return end.end(connection, run_end, _last_lines(run, run_end), how.progress, claim_id=run.claim)
+
+    def end_waiting(self, run: Run, how: End, attempt: int) -> Status | None:
+        """End a run because its handler waits."""
+        assert how.wait is not None
+        run_end = replace(_run_end(run, how), wait=how.wait)
+        with self._database.connect() as connection:
+            return wait.end_waiting(
+                connection, run_end, _last_lines(run, run_end), how.progress, attempt=attempt, claim_id=run.claim
+            )
 
     def end_and_claim(self, run: Run, how: End, following: Run) -> tuple[Status | None, Job | None]:
         run_end = _run_end(run, how)
@@ -161,9 +171,10 @@ def _wanted(run: Run) -> claim.Claim:
 
 
 def _run_end(run: Run, how: End) -> RunEnd:
+    put_off = "later" if how.gives_back and how.wait is None else None
     return RunEnd(
         run=run.key, status=Status(how.status), elapsed_ms=1, output_json=how.output,
-        error=how.error, retry_in_seconds=how.retry_in, put_off="later" if how.gives_back else None,
+        error=how.error, retry_in_seconds=how.retry_in, put_off=put_off,
     )  # fmt: skip
 
 

@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ava.store.engine.database import Database
-from tests.integration.model import client_rules, duty_rules, end_rules, pull_rules, run_rules, setting_rules
+from tests.integration.model import (
+    client_rules,
+    duty_rules,
+    end_rules,
+    graph_rules,
+    pull_rules,
+    run_rules,
+    schedule_rules,
+    setting_rules,
+)
 from tests.integration.model.cast import RATED, WORKERS
 from tests.integration.model.healing import heal
 from tests.integration.model.history import RULES, History, Step, one_history
@@ -19,7 +28,7 @@ from tests.integration.model.recorder import Recorder
 __all__ = ["Failure", "Runner"]
 
 #: The modules that add their steps to `RULES`.
-_STEPS = (client_rules, duty_rules, run_rules, end_rules, pull_rules, setting_rules)
+_STEPS = (client_rules, duty_rules, run_rules, end_rules, graph_rules, pull_rules, schedule_rules, setting_rules)
 STEPS_PER_HISTORY = 100
 #: The workers of most jobs of one history, beside one with a rate.
 _FAVOURITES = 2

@@ -11,7 +11,8 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 
 #: What a queued job waits for. None: nothing; it may be published, and started.
-DATE, NODE, PERMIT, EARLIER, WORKER, QUEUE = "date", "node", "permit", "earlier_job", "worker", "queue"
+DATE, NODE, PERMIT, WORKER, QUEUE = "date", "node", "permit", "worker", "queue"
+JOBS, TIME = "jobs", "time"
 FINAL = ("completed", "failed", "cancelled")
 
 
@@ -33,7 +34,9 @@ class JobState:
     max_attempts: int
     status: str = "queued"
     waits: str | None = None
-    earlier_job: str | None = None
+    #: The condition of its wait, and the jobs that it is for.
+    condition: str | None = None
+    after: tuple[str, ...] = ()
     is_published: bool = False
     run_no: int = 0
     attempt: int = 0
@@ -51,9 +54,17 @@ class JobState:
     rate_key: str | None = None
     #: The run in which its handler was entered first.
     first_run: int | None = None
-    #: Seconds from now until it is due, and until it expires.
+    parent: str | None = None
+    tree: str | None = None
+    name: str | None = None
+    is_detached: bool = False
+    is_awaited: bool = False
+    #: Whether its attempt has waited.
+    has_waited: bool = False
+    #: Seconds from now until it is due, until it expires, and until its deadline.
     due: float | None = field(default=None, compare=False)
     expires: float | None = field(default=None, compare=False)
+    deadline: float | None = field(default=None, compare=False)
 
     @property
     def is_final(self) -> bool:
@@ -72,6 +83,19 @@ class JobState:
         return self.status == "queued" and self.first_run is None and self.expires is not None and self.expires <= 0
 
     @property
+    def is_waiting(self) -> bool:
+        return self.status == "queued" and self.waits in (JOBS, TIME)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Returns True if its deadline has stopped it, or stops it when its run ends."""
+        return (
+            self.is_cancel_asked
+            and self.cancelled_by is None
+            and (self.error or "").startswith("Timeout: exceeded its")
+        )
+
+    @property
     def has_permit(self) -> bool:
         """Returns True if it is counted by the limit of its key."""
         return self.limit_key is not None and (self.is_running or self.is_startable)
@@ -85,15 +109,22 @@ class JobState:
 _FIELDS = """
     id::text, tenant_id, worker_id, trigger, triggered_by, retry_of::text, priority, queue, input::text, tags::text,
     dedupe_key, max_attempts, status,
-    waits_for, earlier_job_id::text,
+    waits_for,
+    CASE WHEN waits_for = 'jobs' AND cancel_requested_at IS NULL THEN (SELECT condition FROM job_waits AS w
+        WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id AND w.run_no = j.run_no) END,
+    ARRAY(SELECT e.after_id::text FROM job_edges AS e WHERE e.tenant_id = j.tenant_id AND e.job_id = j.id
+        AND e.run_no = j.run_no AND j.waits_for = 'jobs' AND j.cancel_requested_at IS NULL ORDER BY e.n),
     status = 'queued' AND published_at IS NOT NULL, run_no, attempt, losses, node_losses, node_id::text, claim_id::text,
-    started_at IS NOT NULL, cancel_requested_at IS NOT NULL, cancelled_by, output::text, error, progress::text,
-    limit_key, rate_key, first_run_no,
+    started_at IS NOT NULL, cancel_requested_at IS NOT NULL, cancelled_by, output::text,
+    regexp_replace(error, '(exceeded its deadline) of .*', '\\1'), progress::text,
+    limit_key, rate_key, first_run_no, parent_id::text, tree_id::text, name, coalesce(is_detached, false),
+    coalesce(is_awaited, false), first_started_at IS NOT NULL,
     CASE WHEN status = 'queued' THEN extract(epoch FROM run_at - now())::float8 END,
-    CASE WHEN status = 'queued' THEN extract(epoch FROM expires_at - now())::float8 END
+    CASE WHEN status = 'queued' THEN extract(epoch FROM expires_at - now())::float8 END,
+    extract(epoch FROM deadline_at - now())::float8
 """
 _NAMES = tuple(JobState.__dataclass_fields__)
-_ROWS = f"SELECT {_FIELDS} FROM jobs ORDER BY id"
+_ROWS = f"SELECT {_FIELDS} FROM jobs AS j ORDER BY id"
 # The group of its error is given to a final job.
 _FINAL_ROWS = "SELECT id::text, to_jsonb(j) - 'error_id' FROM jobs AS j WHERE completed_at IS NOT NULL"
 
@@ -110,8 +141,9 @@ def job_id(uuid: str) -> str:
 def _state(row: Sequence[Any]) -> JobState:
     state = dict(zip(_NAMES, row, strict=True))
     state["id"] = ids.encode("job", state["id"])
-    for other in ("retry_of", "earlier_job"):
+    for other in ("retry_of", "parent", "tree"):
         state[other] = state[other] and ids.encode("job", state[other])
+    state["after"] = tuple(ids.encode("job", other) for other in state["after"])
     return JobState(**state)
 
 

@@ -1,18 +1,24 @@
-"""Cancels: a queued job is cancelled at once, and a running one is asked to stop."""
+"""Cancels: a queued job is cancelled at once, and a running one is asked to stop.
+
+A cancel takes the children that a handler has made, and theirs, but for detached ones. One statement marks them all. A
+marked job makes no children, so the marking is repeated until it finds no more, and nothing escapes it. A job that
+waits while a job below it runs stays marked; `ava.store.jobs.moves.wake` cancels it when they have ended.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ava.domain import ids
-from ava.domain.jobs.job import Job
+from ava.domain.jobs import system_cancel
+from ava.domain.jobs.job import FINAL, Job, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import CANCEL_SET
 
-__all__ = ["CancelRequest", "Replacement", "cancel", "cancel_each", "lock_replaced"]
+__all__ = ["CancelRequest", "Replacement", "cancel", "cancel_each", "cancel_tree", "lock_replaced"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,20 +31,44 @@ class CancelRequest:
     cancelled_by: str | None
     #: The error of a job that the system cancels (`ava.domain.system_cancel`); None of a caller's cancel.
     error: str | None = None
+    #: Whether its deadline is over: then it fails.
+    is_overdue: bool = False
+    #: Whether a job below it runs, so that it stays marked if it waits.
+    is_kept: bool = False
 
 
 # Locked in the order of the ids, so that two statements never wait for each other in a circle.
 _CANCEL = Statement(f"""
 WITH r AS MATERIALIZED (
-    SELECT j.tenant_id, j.id, a.cancelled_by, a.error
-    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(cancelled_by)s::text[], %(errors)s::text[])
-         AS a (tenant_id, id, cancelled_by, error)
+    SELECT j.tenant_id, j.id, a.cancelled_by, a.error, a.is_kept,
+           CASE WHEN a.is_overdue THEN 'failed' ELSE 'cancelled' END AS status
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(cancelled_by)s::text[], %(errors)s::text[],
+                %(kept)s::bool[], %(overdue)s::bool[])
+         AS a (tenant_id, id, cancelled_by, error, is_kept, is_overdue)
     JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
     WHERE j.status IN ('queued', 'running') AND (%(again)s OR j.cancel_requested_at IS NULL)
     ORDER BY j.id FOR UPDATE OF j
+), cancelled AS (
+    UPDATE jobs AS j SET {CANCEL_SET} FROM r WHERE j.tenant_id = r.tenant_id AND j.id = r.id RETURNING j.*
+), woken AS (
+    INSERT INTO job_wakes (tenant_id, job_id) SELECT tenant_id, id FROM cancelled WHERE waits_for = 'jobs'
 )
-UPDATE jobs AS j SET {CANCEL_SET} FROM r WHERE j.tenant_id = r.tenant_id AND j.id = r.id
-RETURNING {rows.JOB_COLUMNS}
+SELECT {rows.JOB_COLUMNS} FROM cancelled AS j
+""")
+
+# A job that belongs to nothing has no children, so nothing is looked for.
+_BELOW = Statement("""
+WITH RECURSIVE below AS (
+    SELECT j.tenant_id, j.id, NULL::uuid AS parent_id, j.tree_id, j.status, j.cancel_requested_at
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS a (tenant_id, id)
+    JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
+    UNION
+    SELECT c.tenant_id, c.id, c.parent_id, c.tree_id, c.status, c.cancel_requested_at
+    FROM below AS b JOIN jobs AS c ON c.tenant_id = b.tenant_id AND c.parent_id = b.id
+    WHERE b.tree_id IS NOT NULL AND c.is_detached IS NOT TRUE
+)
+SELECT tenant_id, id::text, parent_id::text, status, cancel_requested_at IS NOT NULL FROM below
+WHERE tree_id IS NOT NULL
 """)
 
 
@@ -47,21 +77,108 @@ def cancel(connection: Connection, *, tenant_id: str, user_id: str, job_id: str)
 
     A request that was made before stays as it is.
     """
-    found = _cancel(connection, [CancelRequest(tenant_id=tenant_id, job_id=job_id, cancelled_by=user_id)], again=True)
-    return found[0] if found else None
+    found = cancel_tree(connection, tenant_id=tenant_id, user_id=user_id, job_id=job_id)
+    return next((job for job in found if job.id == job_id), None)
+
+
+def cancel_tree(connection: Connection, *, tenant_id: str, user_id: str, job_id: str) -> list[Job]:
+    """Cancel a job as `cancel` does, in a transaction if it has children. Returns it, and the jobs below it."""
+    root = CancelRequest(tenant_id=tenant_id, job_id=job_id, cancelled_by=user_id)
+    return _cancel_with_children(connection, [root], again=True)
 
 
 def cancel_each(connection: Connection, requests: Sequence[CancelRequest]) -> list[Job]:
-    """Cancel jobs as `cancel` does. Returns those that it has changed."""
-    return _cancel(connection, requests, again=False) if requests else []
+    """Cancel jobs as `cancel` does. Returns those that it has changed, the jobs below them included."""
+    return _cancel_with_children(connection, requests, again=False) if requests else []
+
+
+def _cancel_with_children(connection: Connection, requests: Sequence[CancelRequest], *, again: bool) -> list[Job]:
+    below = _below(connection, requests)
+    running = _above_running(below)
+    changed = _cancel(connection, [*_kept(requests, running), *_children(below, running, requests)], again=again)
+    marked = changed
+    # A child that was being made is seen once its parent is marked.
+    while any(job.tree_id is not None for job in marked):
+        below = _below(connection, requests)
+        running = _above_running(below)
+        marked = _cancel(connection, _children(below, running, requests), again=False)
+        changed += marked
+    return changed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Below:
+    """A job of a tree: one whose cancel is asked for, or one below it."""
+
+    tenant_id: str
+    uuid: str
+    parent_uuid: str | None
+    is_final: bool
+    is_running: bool
+    is_marked: bool
+
+
+def _below(connection: Connection, requests: Sequence[CancelRequest]) -> list[_Below]:
+    parameters = {
+        "tenants": [each.tenant_id for each in requests],
+        "ids": [rows.job_uuid(each.job_id) for each in requests],
+    }
+    return [
+        _Below(
+            tenant_id=tenant_id,
+            uuid=uuid,
+            parent_uuid=parent_uuid,
+            is_final=Status(status) in FINAL,
+            is_running=status == Status.RUNNING,
+            is_marked=is_marked,
+        )
+        for tenant_id, uuid, parent_uuid, status, is_marked in connection.exec_driver_sql(_BELOW, parameters)
+    ]
+
+
+def _above_running(below: Sequence[_Below]) -> set[str]:
+    """Returns the UUIDs of the jobs below which one runs."""
+    parents = {each.uuid: each.parent_uuid for each in below if each.parent_uuid is not None}
+    found: set[str] = set()
+    for each in below:
+        above = each.parent_uuid if each.is_running else None
+        while above is not None and above not in found:
+            found.add(above)
+            above = parents.get(above)
+    return found
+
+
+def _kept(requests: Sequence[CancelRequest], running: set[str]) -> list[CancelRequest]:
+    return (
+        [replace(each, is_kept=rows.job_uuid(each.job_id) in running) for each in requests] if running else [*requests]
+    )
+
+
+def _children(below: Sequence[_Below], running: set[str], requests: Sequence[CancelRequest]) -> list[CancelRequest]:
+    asked = {rows.job_uuid(each.job_id) for each in requests}
+    return [
+        CancelRequest(
+            tenant_id=each.tenant_id,
+            job_id=ids.encode("job", each.uuid),
+            cancelled_by=ids.encode("job", each.parent_uuid),
+            error=system_cancel.parent_cancelled(ids.encode("job", each.parent_uuid)),
+            is_kept=each.uuid in running,
+        )
+        for each in below
+        if each.parent_uuid is not None and each.uuid not in asked and not each.is_final and not each.is_marked
+    ]
 
 
 def _cancel(connection: Connection, requests: Sequence[CancelRequest], *, again: bool) -> list[Job]:
+    if not requests:
+        return []
     parameters = {
         "tenants": [each.tenant_id for each in requests],
         "ids": [rows.job_uuid(each.job_id) for each in requests],
         "cancelled_by": [each.cancelled_by for each in requests],
         "errors": [each.error for each in requests],
+        "kept": [each.is_kept for each in requests],
+        "overdue": [each.is_overdue for each in requests],
         "again": again,
     }
     return [rows.job(row) for row in connection.exec_driver_sql(_CANCEL, parameters)]

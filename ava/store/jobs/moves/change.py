@@ -33,7 +33,7 @@ _CHANGE = Statement(f"""
 WITH c AS MATERIALIZED (
     SELECT j.tenant_id, j.id, j.tags AS earlier_tags, w.moment, w.tags, w.priority,
         w.priority IS DISTINCT FROM j.priority AS has_new_priority,
-        w.has_date AND coalesce(w.moment > now(), false) AS is_dated,
+        w.has_date AND coalesce(w.moment > now(), false) AND j.waits_for IS DISTINCT FROM 'jobs' AS is_dated,
         CASE WHEN w.has_date THEN w.moment ELSE j.scheduled_at END AS scheduled_at
     FROM jobs AS j CROSS JOIN LATERAL (
         SELECT greatest(coalesce(%(priority)s::int, j.priority), CASE WHEN %(priority)s::int IS NOT NULL THEN (

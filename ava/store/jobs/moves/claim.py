@@ -16,8 +16,9 @@ from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
+from ava.store.jobs.journal import HAS_JOURNAL
 from ava.store.jobs.moves import log_lines
-from ava.store.jobs.moves.log_lines import OPENING, SEQ_PER_RUN
+from ava.store.jobs.moves.log_lines import CONTINUING, OPENING, SEQ_PER_RUN
 from ava.store.jobs.moves.rules import CLAIM_SET, HAS_SETTINGS, IS_PAUSED, IS_STARTABLE, IS_UNEXPIRED, ONE_RUN, OWNS
 
 __all__ = [
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 #: The columns from which `claimed_job` makes a job `j`.
-CLAIMED_COLUMNS = f"{rows.JOB_COLUMNS}, {HAS_SETTINGS}"
+CLAIMED_COLUMNS = f"{rows.JOB_COLUMNS}, {HAS_SETTINGS}, {HAS_JOURNAL}"
 
 
 def claims(where: str) -> str:
@@ -57,7 +58,8 @@ IS_WANTED = f"""j.tenant_id = %(next_tenant_id)s AND j.id = %(next_id)s::uuid
         AND j.run_no = %(next_run_no)s - 1 AND {IS_STARTABLE}
         AND j.worker_id IS NOT DISTINCT FROM %(next_worker_id)s AND {IS_UNEXPIRED} AND NOT {IS_PAUSED}"""
 #: The first lines of the logs of the runs in `claimed`, as rows of `job_logs`.
-FIRST_LINES = f"    SELECT tenant_id, id, run_no * {SEQ_PER_RUN}, started_at, 'info', %(opening)s FROM claimed"
+FIRST_LINES = f"""    SELECT tenant_id, id, run_no * {SEQ_PER_RUN}, started_at, 'info',
+        CASE WHEN first_started_at IS NULL THEN %(opening)s ELSE '{CONTINUING}' END FROM claimed"""
 
 _CLAIM = Prepared(
     "claim",
@@ -112,8 +114,10 @@ def claim(connection: Connection, wanted: Claim) -> Job | None:
 
 def claimed_job(row: Any) -> Job:
     """Returns the job of a row of `CLAIMED_COLUMNS`."""
-    job = rows.job(row)
-    return replace(job, has_settings=True) if row[-1] else job
+    job, has_settings, has_journal = rows.job(row), row[-2], row[-1]
+    if has_settings or has_journal:
+        return replace(job, has_settings=has_settings, has_journal=has_journal)
+    return job
 
 
 _CLAIMED = Statement(f"""

@@ -15,49 +15,54 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.claim import CLAIMED_COLUMNS, FIRST_LINES, IS_WANTED, Claim, claimed_job, claims
 from ava.store.jobs.moves.log_lines import array, columns, quote
-from ava.store.jobs.moves.rules import OWNS, UNBEGUN_SET, end_set
+from ava.store.jobs.moves.rules import OWNS, STOPPED_STATUS, UNBEGUN_SET, end_set
 
 __all__ = [
     "ENDED",
     "ENDED_AND_CLAIMED",
+    "LAST_LINES",
+    "ONE_END",
     "CompletedRun",
     "end",
     "end_and_claim",
     "end_parameters",
     "end_together",
+    "ends",
     "give_back",
 ]
 
 # A cancel that was requested while the run went on decides, whatever the handler did.
-_STATUS = "(CASE WHEN j.cancel_requested_at IS NULL THEN r.status ELSE 'cancelled' END)"
+_STATUS = f"(CASE WHEN j.cancel_requested_at IS NULL THEN r.status ELSE {STOPPED_STATUS} END)"
 
 
-def _ends(runs: str, *, also: str = "") -> str:
+def ends(runs: str, *, waits_for: str | None = None, also: str = "") -> str:
     """Returns the CTE `ended`, which writes the ends of runs; `runs` is a SELECT of what `end_set` and this need.
 
     `also` is set beside it.
     """
     return f"""ended AS (
     UPDATE jobs AS j SET
-        {end_set(_STATUS, started_at="coalesce(r.started_at, j.started_at)")},
+        {end_set(_STATUS, started_at="coalesce(r.started_at, j.started_at)", waits_for=waits_for)},
         output = r.output, output_bytes = r.output_bytes, progress = coalesce(r.progress, j.progress),
         error_id = CASE WHEN {_STATUS} = 'failed' THEN r.error_id END{also}
     FROM ({runs}) AS r
     WHERE {OWNS} AND (j.cancel_requested_at IS NOT NULL OR r.status <> 'cancelled')
-    RETURNING j.tenant_id, j.id, j.status, j.limit_key, j.worker_id, j.queue
+    RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.status, j.limit_key, j.worker_id, j.queue
 )"""
 
 
-#: The CTE `ended` of a single run.
-ENDED = _ends("""
+#: What `ends` needs of a single run.
+ONE_END = """
         SELECT %(tenant_id)s AS tenant_id, %(id)s::uuid AS id, %(run_no)s::int AS run_no,
             %(held_claim_id)s::uuid AS claim_id,
             %(status)s::text AS status, %(error)s::text AS error, %(error_id)s::uuid AS error_id,
             %(output)s::json AS output, %(output_bytes)s::int AS output_bytes, %(progress)s::json AS progress,
             %(retry_in)s::float8 * interval '1 second' AS delay, %(gives_back)s::bool AS gives_back,
-            NULL::timestamptz AS started_at""")
-# The last log lines of the run in `ended`, as rows of `job_logs`.
-_LAST_LINES = """    SELECT ended.tenant_id, ended.id, l.seq, l.ts,
+            NULL::timestamptz AS started_at"""
+#: The CTE `ended` of a single run.
+ENDED = ends(ONE_END)
+#: The last log lines of the run in `ended`, as rows of `job_logs`.
+LAST_LINES = """    SELECT ended.tenant_id, ended.id, l.seq, l.ts,
            CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_level)s ELSE l.level END,
            CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_msg)s ELSE l.msg END
     FROM ended, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[],
@@ -66,7 +71,7 @@ _LAST_LINES = """    SELECT ended.tenant_id, ended.id, l.seq, l.ts,
 #: Stores the first line of the run that the CTE `claimed` has started, and returns what `end_and_claim` reads.
 ENDED_AND_CLAIMED = f"""stored AS (
     INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-{_LAST_LINES}
+{LAST_LINES}
     UNION ALL
 {FIRST_LINES}
     ON CONFLICT DO NOTHING
@@ -78,7 +83,7 @@ _END = Prepared(
     f"""
 WITH {ENDED}, stored AS (
     INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-{_LAST_LINES}
+{LAST_LINES}
     ON CONFLICT DO NOTHING
 )
 SELECT status FROM ended
@@ -145,7 +150,7 @@ def end_parameters(
         "error": run_end.error,
         "error_id": run_end.error_id,
         "retry_in": run_end.retry_in_seconds or 0,
-        "gives_back": run_end.put_off is not None,
+        "gives_back": run_end.put_off is not None or run_end.wait is not None,
         "progress": progress_json,
         "cancelled_msg": cancelled_msg,
         "cancelled_level": cancelled_level.value,
@@ -181,7 +186,7 @@ _COMPLETED = """
 _END_TOGETHER = Prepared(
     "end_together",
     f"""
-WITH {_ends(_COMPLETED)}, stored AS (
+WITH {ends(_COMPLETED)}, stored AS (
     INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
     SELECT ended.tenant_id, ended.id, l.seq, l.ts,
            CASE WHEN l.cancelled_msg IS NOT NULL AND ended.status = 'cancelled' THEN 'warn' ELSE l.level END,
@@ -239,7 +244,7 @@ _UNBEGUN = """
             NULL::timestamptz AS started_at
         FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[])
              AS u (tenant_id, id, run_no, claim_id)"""
-_GIVE_BACK = Statement(f"WITH {_ends(_UNBEGUN, also=f', {UNBEGUN_SET}')}\nSELECT count(*) FROM ended")
+_GIVE_BACK = Statement(f"WITH {ends(_UNBEGUN, also=f', {UNBEGUN_SET}')}\nSELECT count(*) FROM ended")
 
 
 def give_back(connection: Connection, unbegun: Sequence[tuple[RunKey, str]]) -> int:

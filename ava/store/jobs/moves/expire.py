@@ -17,7 +17,8 @@ ARE_EXPIRED = f"(SELECT expires_at FROM jobs WHERE {_HAS_EXPIRED} ORDER BY expir
 # The moment is written as `ava.domain.record.format_time` writes it.
 _EXPIRE = Statement(f"""
 WITH r AS MATERIALIZED (
-    SELECT tenant_id, id, NULL::text AS cancelled_by, '{SystemCancel.EXPIRED}: not started by ' || replace(
+    SELECT tenant_id, id, NULL::text AS cancelled_by, 'cancelled' AS status, false AS is_kept,
+        '{SystemCancel.EXPIRED}: not started by ' || replace(
         to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS'), '.000', '') || 'Z' AS error
     FROM jobs WHERE {_HAS_EXPIRED}
     ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED

@@ -10,12 +10,14 @@ from ava.store.engine.prepared import Prepared
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
-__all__ = ["OPENING", "SEQ_OF_OTHERS", "SEQ_PER_RUN", "append", "array", "columns", "quote"]
+__all__ = ["CONTINUING", "OPENING", "SEQ_OF_OTHERS", "SEQ_PER_RUN", "append", "array", "columns", "quote"]
 
 #: A line's `seq` is the run's number times this, plus the line's number in the run.
 SEQ_PER_RUN = 2**32
 #: The first log line of a run.
 OPENING = "Worker handler started"
+#: That of a run that continues an attempt whose handler has waited.
+CONTINUING = "Handler continues"
 #: Lines that another process writes about a run start here, after all lines that the run itself could write.
 SEQ_OF_OTHERS = 2**31
 

@@ -27,29 +27,45 @@ _DEDUPED = "(tenant_id, worker_id, dedupe_key) WHERE dedupe_key IS NOT NULL AND 
 _ITS_INPUT = {"worker": "m.worker_id", "row": "m", "tenant_id": "m.tenant_id", "input_json": "m.input::json"}
 
 
-def _insert_jobs(*, has_keys: bool = False) -> str:
-    """Returns the statement; `has_keys` is that of jobs of which some have a key for `dedupe`.
+#: The time in a job's id.
+_CREATED_AT = "to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0)"
+#: What jobs with a key, a place among others or a deadline have beside the rest: columns, values, parameters, names.
+_MORE = (
+    ", dedupe_key, parent_id, tree_id, name, is_detached, is_awaited",
+    ", m.dedupe_key, m.parent_id, m.tree_id, m.name, m.is_detached, m.is_awaited",
+    ", %(dedupe_keys)s::text[], %(parents)s::uuid[], %(trees)s::uuid[], %(names)s::text[], %(detached)s::bool[], "
+    "%(awaited)s::bool[], %(waits)s::bool[], %(templates)s::bool[], %(deadlines)s::float8[]",
+    ", dedupe_key, parent_id, tree_id, name, is_detached, is_awaited, waits, has_template, deadline_asked",
+)
+_WAITS = ("WHEN m.waits THEN 'jobs' ", " AND NOT m.waits")
+
+
+def _insert_jobs(*, has_more: bool = False) -> str:
+    """Returns the statement; `has_more` is that of jobs of which some have a key for `dedupe`, a place or a deadline.
 
     A job's `created_at` is the time in its id, to the millisecond. So a list from one time to another is a range of
     ids, and no row is read only to be left out. No job is more urgent than its tenant's may be. Jobs with keys are
     inserted in the order of their keys, so that two calls with the same ones do not deadlock.
     """
-    column, value, parameter = (", dedupe_key", ", m.dedupe_key", ", %(dedupe_keys)s::text[]") if has_keys else [""] * 3
+    column, value, parameter, name = _MORE if has_more else [""] * 4
+    waits, unless_it_waits = _WAITS if has_more else ("", "")
+    has_schema = "w.input_schema_version IS NOT DISTINCT FROM s.schema_version"
+    has_schema = f"({has_schema} OR s.has_template)" if has_more else has_schema
+    deadline = "coalesce(m.deadline_asked, m.deadline_seconds)" if has_more else "m.deadline_seconds"
     order = "ORDER BY m.tenant_id, m.worker_id, m.dedupe_key, m.n"
-    conflict = f"{order} ON CONFLICT {_DEDUPED} DO NOTHING\n" if has_keys else ""
+    conflict = f"{order} ON CONFLICT {_DEDUPED} DO NOTHING\n" if has_more else ""
     return f"""
 INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
-                       scheduled_at, limit_key, rate_key, waits_for, run_at, earlier_job_id, published_at, max_attempts,
-                       retry_of, traceparent, tags, input_bytes, expires_at{column})
-SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0),
+                       scheduled_at, limit_key, rate_key, waits_for, run_at, published_at, max_attempts,
+                       retry_of, traceparent, tags, input_bytes, expires_at, deadline_at{column})
+SELECT m.id, {_CREATED_AT},
        m.tenant_id, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, m.user_id, m.scheduled_at,
        {limit_key(**_ITS_INPUT)},
        {rate_key(**_ITS_INPUT)},
-       CASE WHEN m.scheduled_at > now() AND NOT m.is_due THEN 'date'
-            WHEN m.earlier_job_id IS NOT NULL THEN 'earlier_job'
+       CASE {waits}WHEN m.scheduled_at > now() AND NOT m.is_due THEN 'date'
             WHEN m.status = 'paused' THEN 'worker' WHEN m.is_limited THEN 'permit' END,
-       CASE WHEN m.scheduled_at > now() AND NOT m.is_due THEN m.scheduled_at END, m.earlier_job_id,
-       CASE WHEN m.may_publish AND NOT m.is_limited AND m.status <> 'paused' AND m.earlier_job_id IS NULL
+       CASE WHEN m.scheduled_at > now() AND NOT m.is_due{unless_it_waits} THEN m.scheduled_at END,
+       CASE WHEN m.may_publish AND NOT m.is_limited AND m.status <> 'paused'{unless_it_waits}
                 AND (m.scheduled_at IS NULL OR m.is_due OR m.scheduled_at <= now()) THEN
            CASE WHEN NOT EXISTS (
                SELECT FROM closed_windows AS c WHERE c.queue = m.queue AND c.priority = m.priority
@@ -58,7 +74,9 @@ SELECT m.id, to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit
        m.max_retries + 1, m.retry_of, m.traceparent, m.tags::json, m.input_bytes,
        CASE WHEN m.start_before IS NOT NULL THEN m.start_before WHEN m.expires_in IS NOT NULL THEN
            CASE WHEN m.is_due OR m.scheduled_at > now() THEN m.scheduled_at ELSE now() END
-           + m.expires_in * interval '1 second' END{value}
+           + m.expires_in * interval '1 second' END,
+       CASE WHEN {deadline} IS NOT NULL
+            THEN greatest({_CREATED_AT}, m.scheduled_at) + {deadline} * interval '1 second' END{value}
 FROM (SELECT coalesce(e.uuid, ava_uuid7()) AS id, e.* FROM (
     SELECT s.*, greatest(s.asked_priority, rules.most_urgent_priority) AS priority,
            s.is_publishable AND rules.max_running IS NULL
@@ -67,18 +85,18 @@ FROM (SELECT coalesce(e.uuid, ava_uuid7()) AS id, e.* FROM (
            least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
            {worker_settings.STATUS} AS status,
            w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
-           w.max_running, w.max_running_per, w.rate_jobs, w.rate_per,
+           w.max_running, w.max_running_per, w.rate_jobs, w.rate_per, w.deadline_seconds,
            coalesce(s.asked_expires_in, w.expires_in) AS expires_in
     FROM unnest(%(worker_ids)s::text[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[],
                 %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[],
                 %(schemas)s::text[], %(tenants)s::text[], %(users)s::text[], %(traceparents)s::text[],
-                %(may_publish)s::bool[], %(uuids)s::uuid[], %(are_due)s::bool[], %(earlier)s::uuid[],
+                %(may_publish)s::bool[], %(uuids)s::uuid[], %(are_due)s::bool[],
                 %(expires_in)s::int[], %(start_before)s::timestamptz[]{parameter})
          WITH ORDINALITY AS s (worker_id, trigger, asked_priority, input, scheduled_at, retry_of, tags, input_bytes,
                                schema_version, tenant_id, user_id, traceparent, is_publishable, uuid, is_due,
-                               earlier_job_id, asked_expires_in, start_before{column}, n)
+                               asked_expires_in, start_before{name}, n)
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
-                     AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
+                     AND {has_schema}
     LEFT JOIN tenant_limits AS rules ON rules.tenant_id = s.tenant_id
     {worker_settings.joined("s.tenant_id")}
     WHERE {worker_settings.STATUS} <> 'deprecated'
@@ -88,12 +106,12 @@ FROM (SELECT coalesce(e.uuid, ava_uuid7()) AS id, e.* FROM (
 
 
 _INSERT = Prepared("insert", f"{_insert_jobs()}RETURNING {rows.JOB_COLUMNS}, NULL")
-# A statement of its own, so that jobs without tags and keys pay nothing: it takes a seventh longer, and writes 48 bytes
-# of WAL more a job.
-_INSERT_TAGGED = Prepared(
-    "insert_tagged",
+# A statement of its own, so that jobs without all that pay nothing: it takes a seventh longer, and writes 48 bytes of
+# WAL more a job.
+_INSERT_MORE = Prepared(
+    "insert_more",
     f"""
-WITH created AS ({_insert_jobs(has_keys=True)}RETURNING j.*), tagged AS (
+WITH created AS ({_insert_jobs(has_more=True)}RETURNING j.*), tagged AS (
     INSERT INTO job_tags (tenant_id, key, value, job_id)
     SELECT created.tenant_id, tag.key, tag.value, created.id
     FROM created CROSS JOIN LATERAL json_each_text(created.tags) AS tag
@@ -102,6 +120,8 @@ SELECT {rows.JOB_COLUMNS}, j.dedupe_key FROM created AS j
 """,
 )
 _NO_TAGS = "{}"
+#: The parameters of which one is given if jobs have more.
+_HAS_MORE = ("tags", "dedupe_keys", "trees", "waits", "deadlines")
 
 
 def insert(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
@@ -118,7 +138,7 @@ def insert(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
     versions: dict[_Worker, str | None] = {}
     alike = [each for each in new if versions.setdefault(_worker(each), each.schema_version) == each.schema_version]
     parameters = _parameters(alike)
-    statement = _INSERT_TAGGED if any(parameters["tags"]) or any(parameters["dedupe_keys"]) else _INSERT
+    statement = _INSERT_MORE if any(any(parameters[name]) for name in _HAS_MORE) else _INSERT
     stored: dict[tuple[_Worker, str | None], deque[Job]] = defaultdict(deque)
     for row in statement.run(connection, parameters):
         job = rows.job(row)
@@ -146,7 +166,14 @@ def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
         "schemas": [each.schema_version for each in new],
         "uuids": [each.uuid for each in new],
         "are_due": [each.is_due for each in new],
-        "earlier": [each.earlier_uuid for each in new],
+        "parents": [None if each.place is None else each.place.parent_uuid for each in new],
+        "trees": [None if each.place is None else each.place.tree_uuid for each in new],
+        "names": [None if each.place is None else each.place.name for each in new],
+        "detached": [(each.place is not None and each.place.is_detached) or None for each in new],
+        "awaited": [(each.place is not None and each.place.is_awaited) or None for each in new],
+        "waits": [each.after is not None for each in new],
+        "templates": [each.after is not None and each.after.has_template for each in new],
+        "deadlines": [spec.deadline_seconds for spec in specs],
         "worker_ids": [spec.worker_id for spec in specs],
         "triggers": [spec.trigger.value for spec in specs],
         "priorities": [spec.priority for spec in specs],

@@ -1,8 +1,8 @@
 """Parking: queued jobs that cannot start leave the backlog, with the reason in `waits_for`, and return from there.
 
 A parked job costs its queue nothing, because no index of startable jobs has it. Jobs whose worker is paused wait with
-`worker`, those of a paused queue with `queue`, those whose handler no live node has with `node`, and those that wait
-for an earlier job of their schedule with `earlier_job`. A reason that a later release adds is never returned here.
+`worker`, those of a paused queue with `queue`, those whose handler no live node has with `node`. Jobs that wait for
+other jobs return by `ava.store.jobs.moves.wake`. A reason that a later release adds is never returned here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ __all__ = [
     "park_unclaimed",
     "return_parked",
     "tenants",
-    "waiting_schedules",
     "what_returns",
 ]
 
@@ -178,25 +177,26 @@ def park_less_urgent(connection: Connection, *, key: str, priority: int, limit: 
 
 
 #: A condition: the time of some jobs has come. It has the order of an index, because an EXISTS may scan the table.
-ARE_DUE = """(SELECT run_at FROM jobs WHERE status = 'queued' AND waits_for = 'date' AND run_at <= now()
+_IS_DATED = "status = 'queued' AND waits_for IN ('date', 'time', 'jobs', 'event') AND run_at IS NOT NULL"
+ARE_DUE = f"""(SELECT run_at FROM jobs WHERE {_IS_DATED} AND run_at <= now()
     ORDER BY run_at LIMIT 1) IS NOT NULL"""
-_MAKE_DUE = _returns("""
-    SELECT tenant_id, id FROM jobs WHERE status = 'queued' AND waits_for = 'date' AND run_at <= now()
+_MAKE_DUE = _returns(f"""
+    SELECT tenant_id, id FROM jobs WHERE {_IS_DATED} AND run_at <= now()
     ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
 
 
 def make_due(connection: Connection, *, limit: int) -> int:
     """Return jobs whose time has come to the backlog, earliest first, in their workers' queues.
 
-    Those with a limit wait for a permit of it from then on, and those of a paused worker for the worker. Returns the
-    number of jobs.
+    A handler that waits continues when its sleep, or the time-out of its wait, is over. Jobs with a limit wait for a
+    permit of it from then on, and those of a paused worker for the worker. Returns the number of jobs.
     """
     return connection.exec_driver_sql(_MAKE_DUE, {"limit": limit}).rowcount
 
 
-# The reason of all jobs of a queue, priority, worker and tenant ends at the same moment, but for those that wait for an
-# earlier job. So each such group is found by one step in `jobs_parked` (a loose index scan) and judged once: what stays
-# parked costs its groups, not its jobs. The most urgent jobs of a queue return first.
+# The reason of all jobs of a queue, priority, worker and tenant ends at the same moment. So each such group is found by
+# one step in `jobs_parked` (a loose index scan) and judged once: what stays parked costs its groups, not its jobs. The
+# most urgent jobs of a queue return first.
 _GROUP = "j.waits_for, j.queue, j.priority, j.worker_id, j.tenant_id"
 _FREE = f"""WITH RECURSIVE parked AS (
     SELECT j.* FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
@@ -213,7 +213,6 @@ _FREE = f"""WITH RECURSIVE parked AS (
         WHEN 'worker' THEN NOT {IS_PAUSED}
         WHEN 'queue' THEN NOT {is_paused_queue("coalesce(w.queue, j.queue)")}
         WHEN 'node' THEN {is_served_worker("j.tenant_id")}
-        WHEN 'earlier_job' THEN true
         ELSE false END
 ),"""
 _RETURN_PARKED = _returns(
@@ -221,9 +220,6 @@ _RETURN_PARKED = _returns(
     SELECT f.tenant_id, found.id FROM free AS f CROSS JOIN LATERAL (
         SELECT j.id FROM jobs AS j
         WHERE {IS_PARKED} AND ({_GROUP}) = (f.waits_for, f.queue, f.priority, f.worker_id, f.tenant_id)
-            AND (j.waits_for <> 'earlier_job' OR j.triggered_by = %(schedule_id)s OR NOT EXISTS (
-                SELECT FROM jobs AS e
-                WHERE e.tenant_id = j.tenant_id AND e.id = j.earlier_job_id AND e.status IN ('queued', 'running')))
         ORDER BY {_GROUP}, j.id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ) AS found LIMIT %(limit)s""",
     before=_FREE,
@@ -236,14 +232,9 @@ def return_parked(
     *,
     limit: int,
     dead_after_seconds: float = 0.0,
-    deleted_schedule_id: str | None = None,
 ) -> int:
-    """Return jobs that are parked for one of these reasons, which has ended. Returns the number of jobs.
-
-    A job of a schedule that is deleted waits for no earlier one any more.
-    """
+    """Return jobs that are parked for one of these reasons, which has ended. Returns the number of jobs."""
     parameters = {"reasons": [reason.value for reason in reasons], "limit": limit, "dead_after": dead_after_seconds}
-    parameters |= {"schedule_id": deleted_schedule_id}
     return connection.exec_driver_sql(_RETURN_PARKED, parameters).rowcount
 
 
@@ -259,17 +250,6 @@ SELECT ARRAY(SELECT n.id::text FROM nodes AS n WHERE {nodes.IS_LIVE} ORDER BY n.
 def what_returns(connection: Connection, *, dead_after_seconds: float) -> tuple[Any, ...]:
     """Returns the facts on which it depends whether jobs return that are parked for a node, a queue or a worker."""
     return tuple(connection.exec_driver_sql(_WHAT_RETURNS, {"dead_after": dead_after_seconds}).one())
-
-
-_WAITING_SCHEDULES = Statement(f"""
-SELECT DISTINCT j.triggered_by FROM jobs AS j
-WHERE {IS_PARKED} AND j.waits_for = 'earlier_job' AND j.triggered_by = ANY(%(ids)s::text[])
-""")
-
-
-def waiting_schedules(connection: Connection, schedule_ids: Collection[str]) -> set[str]:
-    """Returns those of the schedules of which a job waits for an earlier one."""
-    return set(connection.exec_driver_sql(_WAITING_SCHEDULES, {"ids": list(schedule_ids)}).scalars())
 
 
 # A loose index scan along `jobs_by_status`: one step for each tenant.

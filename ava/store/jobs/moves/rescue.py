@@ -14,7 +14,7 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
-from ava.store.jobs.moves.rules import end_set
+from ava.store.jobs.moves.rules import STOPPED_STATUS, end_set
 
 __all__ = ["end_killed_run", "rescue", "rescue_from_dead_nodes", "rescue_pulled", "runs_of_nodes"]
 
@@ -63,7 +63,7 @@ def _lost(*, is_loss: str, is_of_node: bool = False, is_unbegun: str = "false") 
     return f"""
     SELECT j.tenant_id, j.id, j.run_no, j.started_at, j.cancel_requested_at, j.cancelled_by,
            coalesce({workers.queue("j.tenant_id")}, j.queue) AS queue,
-           CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
+           CASE WHEN j.cancel_requested_at IS NOT NULL THEN {STOPPED_STATUS}
                 WHEN {is_loss} AND (w.on_worker_lost = 'fail' OR {is_often}) THEN 'failed'
                 ELSE 'queued' END AS status,
            %(error)s AS error, NULL::interval AS delay, true AS gives_back, j.losses + ({is_loss})::int AS losses,
@@ -148,7 +148,7 @@ _END_KILLED_RUN = Statement(
     _ends(
         f"""
     SELECT j.tenant_id, j.id, j.run_no, j.started_at, j.cancel_requested_at, j.cancelled_by, j.queue,
-           CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'cancelled'
+           CASE WHEN j.cancel_requested_at IS NOT NULL THEN {STOPPED_STATUS}
                 WHEN j.attempt < j.max_attempts THEN 'queued' ELSE 'failed' END AS status,
            %(error)s AS error,
            {FIRST_DELAY_SECONDS} * {BACKOFF_FACTOR} ^ (j.attempt - 1) * interval '1 second' AS delay,

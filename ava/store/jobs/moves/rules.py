@@ -9,16 +9,19 @@ __all__ = [
     "CANCEL_SET",
     "CLAIM_SET",
     "HAS_SETTINGS",
+    "IS_OVERDUE",
     "IS_PARKED",
     "IS_PAUSED",
     "IS_SCHEDULED",
     "IS_STARTABLE",
     "IS_UNEXPIRED",
+    "IS_WAITING",
     "ONE_RUN",
     "OWNS",
     "RATE_NEXT_AT",
     "RECALL_SET",
     "RETURN_SET",
+    "STOPPED_STATUS",
     "UNBEGUN_SET",
     "end_set",
     "is_paused_queue",
@@ -27,6 +30,7 @@ __all__ = [
     "limit_key",
     "park_set",
     "rate_key",
+    "wake_set",
 ]
 
 #: Whether the worker of the job is paused for its tenant: the tenant's own status counts before the platform's.
@@ -89,6 +93,12 @@ ONE_RUN = """(SELECT %(tenant_id)s AS tenant_id, %(id)s::uuid AS id, %(run_no)s:
 OWNS = """j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no AND j.status IS NOT DISTINCT FROM 'running'
         AND j.claim_id IS NOT DISTINCT FROM r.claim_id"""
 
+#: Whether a requested cancel of a job `j` is that of its deadline, which fails it: it came when that was over.
+#: Nobody is behind it, and its error is there since the request.
+IS_OVERDUE = "(j.deadline_at IS NOT NULL AND j.cancelled_by IS NULL AND j.cancel_requested_at >= j.deadline_at)"
+#: What becomes of a job that was asked to stop.
+STOPPED_STATUS = f"(CASE WHEN {IS_OVERDUE} THEN 'failed' ELSE 'cancelled' END)"
+
 #: What a claim sets. A job that gets a passed permit leaves its wait with it.
 CLAIM_SET = """status = 'running', waits_for = NULL, published_at = coalesce(j.published_at, clock_timestamp()),
         started_at = clock_timestamp(), node_id = %(node_id)s::uuid, claim_id = %(claim_id)s::uuid,
@@ -98,19 +108,35 @@ CLAIM_SET = """status = 'running', waits_for = NULL, published_at = coalesce(j.p
 UNBEGUN_SET = "first_run_no = nullif(j.first_run_no, j.run_no)"
 
 
-def end_set(status: str, *, started_at: str = "j.started_at") -> str:
+_RUN_MS = "round(extract(epoch FROM greatest(clock_timestamp() - j.started_at, interval '0')) * 1000)::bigint"
+
+
+def end_set(status: str, *, started_at: str = "j.started_at", waits_for: str | None = None) -> str:
     """Returns what the end of a run sets; `status` is an SQL expression of the job's next status.
+
+    `waits_for` is what the handler waits for, an SQL expression, and `delay` then its time-out; None: it does not wait.
 
     The row `r` has `error`, of a failed job; and of one that returns to the queue its `delay`, null if it may start at
     once, and `gives_back`: the attempt does not count. A job with a rate waits for a permit again, because a rate
     counts each start; a job without one keeps its permit.
     """
     is_queued = f"{status} = 'queued'"
+    # An attempt that counts is over, and one that is given back goes on.
+    is_over = f"{is_queued} AND NOT r.gives_back"
+    if waits_for is None:
+        reason = """WHEN r.delay IS NOT NULL THEN 'date'
+            WHEN j.rate_key IS NOT NULL THEN 'permit'"""
+        first, ran_ms = "j.first_started_at", "j.ran_ms"
+    else:
+        reason = f"ELSE {waits_for}"
+        first, ran_ms = "coalesce(j.first_started_at, j.started_at)", f"coalesce(j.ran_ms, 0) + {_RUN_MS}"
     return f"""status = {status},
         completed_at = CASE WHEN NOT {is_queued} THEN clock_timestamp() END,
-        error = CASE {status} WHEN 'failed' THEN r.error WHEN 'cancelled' THEN j.error END,
-        waits_for = CASE WHEN NOT {is_queued} THEN NULL WHEN r.delay IS NOT NULL THEN 'date'
-            WHEN j.rate_key IS NOT NULL THEN 'permit' END,
+        error = CASE {status} WHEN 'failed' THEN CASE WHEN {IS_OVERDUE} THEN coalesce(j.error, r.error) ELSE r.error END
+            WHEN 'cancelled' THEN j.error END,
+        waits_for = CASE WHEN NOT {is_queued} THEN NULL {reason} END,
+        first_started_at = CASE WHEN {is_over} THEN NULL WHEN {is_queued} THEN {first} ELSE j.first_started_at END,
+        ran_ms = CASE WHEN {is_over} THEN NULL WHEN {is_queued} THEN {ran_ms} ELSE j.ran_ms END,
         run_at = CASE WHEN {is_queued} THEN clock_timestamp() + r.delay END,
         published_at = CASE WHEN NOT {is_queued} THEN j.published_at END,
         started_at = CASE WHEN NOT {is_queued} THEN {started_at} END,
@@ -118,12 +144,16 @@ def end_set(status: str, *, started_at: str = "j.started_at") -> str:
         attempt = j.attempt - (r.gives_back AND {is_queued})::int"""
 
 
+_IS_KEPT = "(r.is_kept AND j.status = 'queued' AND coalesce(j.waits_for, '') IN ('jobs', 'event', 'time'))"
 #: What a cancel sets, by the row `r` (`cancelled_by`, and the `error` of a cancel by the system, else null): a queued
-#: job is cancelled, a running one is asked to stop. The first request stays.
-CANCEL_SET = """status = CASE WHEN j.status = 'queued' THEN 'cancelled' ELSE j.status END,
+#: job gets the row's `status`, a running one is asked to stop. One that `is_kept` waits for the ends of the jobs below
+#: it. The first request stays.
+CANCEL_SET = f"""status = CASE WHEN j.status <> 'queued' OR {_IS_KEPT} THEN j.status
+        WHEN {IS_OVERDUE} THEN 'failed' ELSE r.status END,
     error = CASE WHEN j.cancel_requested_at IS NULL THEN r.error ELSE j.error END,
     cancelled_by = CASE WHEN j.cancel_requested_at IS NULL THEN r.cancelled_by ELSE j.cancelled_by END,
-    completed_at = CASE WHEN j.status = 'queued' THEN clock_timestamp() END, waits_for = NULL, run_at = NULL,
+    completed_at = CASE WHEN j.status = 'queued' AND NOT {_IS_KEPT} THEN clock_timestamp() END,
+    waits_for = CASE WHEN {_IS_KEPT} THEN 'jobs' END, run_at = NULL,
     cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp())"""
 
 #: What a recall sets: the job is in the backlog, and a claim refuses its message, wherever that is.
@@ -135,13 +165,29 @@ def park_set(reason: str) -> str:
     return f"waits_for = {reason}, published_at = NULL, run_no = j.run_no + (j.published_at IS NOT NULL)::int"
 
 
-#: The rows of the index `jobs_parked`: jobs that wait for something else than a date or a permit.
-IS_PARKED = "j.status = 'queued' AND j.waits_for NOT IN ('date', 'permit')"
+#: The rows of the index `jobs_parked`: jobs that cannot start for a reason that is not theirs.
+IS_PARKED = "j.status = 'queued' AND j.waits_for IN ('node', 'worker', 'queue')"
+#: The rows of the index `jobs_waiting`: jobs that wait for other jobs, an event or a time. They hold nothing.
+IS_WAITING = "j.status = 'queued' AND j.waits_for IN ('jobs', 'event', 'time')"
 
+#: The queue that the worker of a job names now.
+_QUEUE_NOW = f"""coalesce(
+        (SELECT {workers.queue("j.tenant_id")} FROM workers AS w WHERE {workers.of("j")}), j.queue)"""
 #: What the return of a parked or dated job sets: what it waits for now, and the queue that its worker names now.
 RETURN_SET = f"""waits_for = CASE WHEN {IS_PAUSED} THEN 'worker' WHEN j.limit_key IS NOT NULL THEN 'permit' END,
-    run_at = NULL,
-    queue = coalesce((SELECT {workers.queue("j.tenant_id")} FROM workers AS w WHERE {workers.of("j")}), j.queue)"""
+    run_at = NULL, queue = {_QUEUE_NOW}"""
+
+
+def wake_set(limit_key: str = "j.limit_key") -> str:
+    """Returns what the end of a job's wait sets. An entry of a bulk may have a date too, for which it waits then.
+
+    The date of a schedule's job has come when the schedule fires.
+    """
+    is_dated = "j.run_no = 0 AND j.scheduled_at > now() AND left(j.triggered_by, 4) <> 'sch_'"
+    return f"""waits_for = CASE WHEN {is_dated} THEN 'date' WHEN {IS_PAUSED} THEN 'worker'
+        WHEN {limit_key} IS NOT NULL THEN 'permit' END,
+    run_at = CASE WHEN {is_dated} THEN j.scheduled_at END, queue = {_QUEUE_NOW}"""
+
 
 #: When the rate `r` admits its next job. If PostgreSQL's clock has gone back since the writing, the moment goes back by
 #: as much, so that the rate waits for no more than it did then.

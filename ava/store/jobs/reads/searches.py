@@ -20,6 +20,7 @@ from ava.domain.secrets import redaction
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.errors.groups import error_uuid
+from ava.store.jobs import rows
 from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
 __all__ = ["Found", "Sorted", "find", "find_sorted"]
@@ -63,6 +64,16 @@ SELECT t.job_id AS id FROM (
     ORDER BY t.job_id DESC LIMIT {_LIMIT}
 ) AS t
 """
+#: The jobs of a tree, and the children of a job, are few.
+_BY_TREE_SEEN, _BY_PARENT_SEEN = (
+    f"""
+SELECT j.id FROM jobs AS j
+WHERE j.tenant_id = %(tenant_id)s AND j.{column} = %({column})s::uuid
+    AND j.id >= %(floor)s::uuid AND j.id < %(ceiling)s::uuid
+ORDER BY j.id DESC LIMIT {_LIMIT}
+"""
+    for column in ("tree_id", "parent_id")
+)
 _ID_BITS = "('x' || translate(j.id::text, '-', ''))::bit(128)"
 # The bits of a part of an id may also be where no digit begins, so the places are compared, for the few ids that
 # `position` leaves.
@@ -70,6 +81,9 @@ _MATCHES = f"""j.tenant_id = %(tenant_id)s
         AND j.status = ANY(%(statuses)s::text[]) AND j.trigger = ANY(%(triggers)s::text[])
         AND (%(worker_id)s::text IS NULL OR j.worker_id = %(worker_id)s)
         AND (%(priority)s::int IS NULL OR j.priority = %(priority)s)
+        AND (%(parent_id)s::uuid IS NULL OR j.parent_id = %(parent_id)s::uuid)
+        AND (%(tree_id)s::uuid IS NULL OR j.tree_id = %(tree_id)s::uuid)
+        AND (%(root)s::bool IS NULL OR (j.tree_id IS NULL OR j.tree_id = j.id) = %(root)s::bool)
         AND (%(triggered_by)s::text IS NULL OR j.triggered_by = %(triggered_by)s)
         AND (%(error_id)s::uuid IS NULL OR j.error_id = %(error_id)s::uuid)
         AND (%(error)s::text IS NULL OR strpos(lower(j.error), lower(%(error)s)) > 0)
@@ -129,7 +143,9 @@ def _find_sorted(listed: str) -> Statement:
 WITH {_looked_at(listed)}, matching AS MATERIALIZED (
     SELECT seen.id, %(sign)s * CASE %(key)s
         WHEN 'duration' THEN extract(epoch FROM coalesce(job.completed_at, now()) - job.started_at)
-        WHEN 'waited' THEN extract(epoch FROM job.started_at - coalesce(job.scheduled_at, job.created_at))
+            + coalesce(job.ran_ms, 0) / 1000.0
+        WHEN 'waited' THEN extract(epoch FROM
+            coalesce(job.first_started_at, job.started_at) - coalesce(job.scheduled_at, job.created_at))
         ELSE job.priority END AS key
     FROM seen CROSS JOIN LATERAL (SELECT j.* FROM jobs AS j WHERE j.id = seen.id AND {_MATCHES} OFFSET 0) AS job
 )
@@ -142,9 +158,13 @@ SELECT ARRAY(
 _FIND = _find(_BY_STATUS_SEEN)
 _FIND_OF_WORKER = _find(_BY_WORKER_SEEN)
 _FIND_OF_TAG = _find(_BY_TAG_SEEN)
+_FIND_OF_TREE = _find(_BY_TREE_SEEN)
+_FIND_OF_PARENT = _find(_BY_PARENT_SEEN)
 _FIND_SORTED = _find_sorted(_BY_STATUS_SEEN)
 _FIND_SORTED_OF_WORKER = _find_sorted(_BY_WORKER_SEEN)
 _FIND_SORTED_OF_TAG = _find_sorted(_BY_TAG_SEEN)
+_FIND_SORTED_OF_TREE = _find_sorted(_BY_TREE_SEEN)
+_FIND_SORTED_OF_PARENT = _find_sorted(_BY_PARENT_SEEN)
 #: What the letters and digits of a credential's name end with, as a regular expression.
 _CREDENTIALS = f"({'|'.join(redaction.NAMES)})$"
 
@@ -167,6 +187,10 @@ def find(
     statement = _FIND if job_filter.worker_id is None else _FIND_OF_WORKER
     if job_filter.tags:
         statement = _FIND_OF_TAG
+    if job_filter.tree_id is not None:
+        statement = _FIND_OF_TREE
+    if job_filter.parent_id is not None:
+        statement = _FIND_OF_PARENT
     uuids, is_cut, last = connection.exec_driver_sql(statement, parameters).one()
     return Found(
         job_ids=[ids.encode("job", uuid) for uuid in uuids],
@@ -187,6 +211,10 @@ def find_sorted(
     statement = _FIND_SORTED if job_filter.worker_id is None else _FIND_SORTED_OF_WORKER
     if job_filter.tags:
         statement = _FIND_SORTED_OF_TAG
+    if job_filter.tree_id is not None:
+        statement = _FIND_SORTED_OF_TREE
+    if job_filter.parent_id is not None:
+        statement = _FIND_SORTED_OF_PARENT
     uuids, matching = connection.exec_driver_sql(statement, parameters).one()
     return Sorted(job_ids=[ids.encode("job", uuid) for uuid in uuids], matching=matching)
 
@@ -198,6 +226,9 @@ def _parameters(
     wanted = [{"path": path.split("."), "text": text} for path, text in job_filter.input or ()]
     return filter_parameters(tenant_id, job_filter, before_id, among=among) | {
         "priority": job_filter.priority,
+        "parent_id": None if job_filter.parent_id is None else rows.job_uuid(job_filter.parent_id),
+        "tree_id": None if job_filter.tree_id is None else rows.job_uuid(job_filter.tree_id),
+        "root": job_filter.root,
         "triggered_by": job_filter.triggered_by,
         "completed_after": job_filter.completed_after,
         "completed_before": job_filter.completed_before,

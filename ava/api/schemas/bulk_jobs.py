@@ -1,0 +1,102 @@
+"""Jobs of a bulk: what clients send. Entries with names, and `after`, make a graph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from marshmallow import ValidationError, fields, post_load
+
+from ava.api.http.fields import REQUIRED, Choice, Text
+from ava.api.http.strict import Entries, Strict
+from ava.api.schemas.jobs import TriggerBody
+from ava.domain.jobs import graphs
+from ava.domain.jobs.job import JobSpec
+from ava.domain.limits.table import BULK_JOBS, GRAPH_EDGES, NAMED_ERRORS
+from ava.errors import InvalidFields
+
+__all__ = ["BulkBody"]
+
+
+class _EntryName(Text):
+    """The name of an entry."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not graphs.NAME.fullmatch(value):
+            raise ValidationError("It must be 1 to 59 of `a-z`, `0-9` and `_`, and begin with a letter.")
+        return value
+
+
+def _unique(names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        raise ValidationError("It must name each entry once.")
+
+
+class BulkEntryBody(TriggerBody):
+    """A job of a bulk: it may have a name, and start after others."""
+
+    name = _EntryName(
+        load_default=None,
+        allow_none=False,
+        metadata={
+            "pattern": "^[a-z][a-z0-9_]{0,58}$",
+            "description": "The name of the entry, unique in the bulk, to which `after` and `$output` of others refer.",
+        },
+    )
+    after = fields.List(
+        _EntryName(metadata={"pattern": "^[a-z][a-z0-9_]{0,58}$"}),
+        load_default=(),
+        allow_none=False,
+        validate=_unique,
+        error_messages={"null": "It must not be null.", "invalid": "It must be a list."},
+        metadata={
+            "uniqueItems": True,
+            "description": "The names of the entries that end before this one starts. In its `input`, "
+            '`{"$output": "a.rows.0", "default": …}` stands for a part of the output of one of them.',
+        },
+    )
+    when = Choice(
+        graphs.When,
+        load_default=graphs.When.COMPLETED,
+        metadata={
+            "description": "Once each of `after` has ended or can no longer run: `completed`: every one completed; "
+            "`ended`: whatever their ends; `failed`: at least one did not complete. If it cannot hold, the job is "
+            '`cancelled`, `error: "ConditionUnmet: …"`.'
+        },
+    )
+
+    def spec(self, values: dict[str, Any]) -> JobSpec:
+        """Returns the job of loaded values, with its place among the others."""
+        spec = super().spec(values)
+        if values["name"] is None and not values["after"]:
+            return spec
+        refers = bool(values["after"]) and graphs.has_references(spec.input_json)
+        entry = graphs.Entry(
+            name=values["name"], after=tuple(values["after"]), when=values["when"], has_references=refers
+        )
+        return replace(spec, entry=entry)
+
+
+class BulkBody(Strict):
+    """Many jobs to trigger, all or none. Entries with names and `after` make a graph."""
+
+    jobs = Entries(
+        BulkEntryBody(),
+        limit=BULK_JOBS,
+        required=True,
+        metadata={"minItems": 1, "maxItems": BULK_JOBS.value},
+        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
+    )
+
+    @post_load
+    def _specs(self, values: dict[str, Any], **_: Any) -> list[JobSpec]:
+        specs: list[JobSpec] = values["jobs"]
+        if not graphs.is_graph(specs):
+            return specs
+        if graphs.edges(specs) > GRAPH_EDGES.value:
+            reason = GRAPH_EDGES.message(f"All after together may have {GRAPH_EDGES.value:,} names.")
+            raise InvalidFields(f"jobs: {reason}", {"jobs": [reason]})
+        if wrong := graphs.faults(specs, max_faults=NAMED_ERRORS.value):
+            place, reasons = next(iter(wrong.items()))
+            raise InvalidFields(f"{place}: {reasons[0]}", wrong)
+        return specs

@@ -1,0 +1,67 @@
+"""Trees: what clients get back."""
+
+from __future__ import annotations
+
+import json
+
+from marshmallow import Schema, fields
+
+from ava.api.http.fields import Flag, Id, Instant, Text, wait_field
+from ava.api.http.strict import Strict
+from ava.api.schemas.jobs import LightJobRecord, light_writer
+from ava.domain.record import format_time
+from ava.store.jobs.reads.trees import Tree, TreeJob
+
+__all__ = ["TreeQuery", "TreeRecord", "write_tree"]
+
+#: The fields of a job that a tree shows.
+_FIELDS = tuple(name for name in LightJobRecord._declared_fields if name not in ("input_bytes", "output_bytes"))
+
+
+class TreeQuery(Strict):
+    """The parameters of a tree."""
+
+    wait = wait_field("each job of the tree is final")
+
+
+class TreeJobRecord(LightJobRecord):
+    """A job of a tree: its record without input and output, and what it is there."""
+
+    name = Text(allow_none=True, metadata={"description": "Its name in its bulk, or among the children of its parent."})
+    is_detached = Flag(metadata={"description": "Whether a cancel of its parent leaves it alone."})
+    waits = fields.List(Instant(), metadata={"description": "When the waits of its handler began."})
+
+
+class TreeEdgeRecord(Schema):
+    """An edge: a job that comes after another one of its bulk, or that another one has made."""
+
+    from_ = Id("job", data_key="from")
+    to = Id("job")
+    kind = Text(metadata={"description": "`completed`, `ended` or `failed` as `when` says, or `child`."})
+
+
+class TreeRecord(Schema):
+    """The jobs that belong together, with their edges."""
+
+    tree_id = Id("job")
+    jobs = fields.List(fields.Nested(TreeJobRecord))
+    edges = fields.List(fields.Nested(TreeEdgeRecord))
+
+
+_write_job = light_writer(_FIELDS)
+
+
+def write_tree(tree: Tree) -> str:
+    """Returns the record of a tree as JSON text."""
+    edges = [{"from": edge.from_id, "to": edge.to_id, "kind": edge.kind} for edge in tree.edges]
+    jobs = ",".join(map(_tree_job, tree.jobs))
+    return f'{{"tree_id":"{tree.tree_id}","jobs":[{jobs}],"edges":{json.dumps(edges, separators=(",", ":"))}}}'
+
+
+def _tree_job(each: TreeJob) -> str:
+    more = {
+        "name": each.job.name,
+        "is_detached": each.is_detached,
+        "waits": [format_time(began_at) for began_at in each.waits],
+    }
+    return f"{_write_job(each.job)[:-1]},{json.dumps(more, separators=(',', ':'))[1:]}"

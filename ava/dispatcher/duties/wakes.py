@@ -1,0 +1,141 @@
+"""Duty: continue jobs that wait for other jobs, once these have ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ava.dispatcher.duty import Duty
+from ava.domain import ids
+from ava.domain.jobs import output_references, system_cancel
+from ava.domain.jobs.job import JobKey, JobSpec, Status
+from ava.domain.limits.table import INPUT_BYTES
+from ava.domain.text import one_line
+from ava.services.making.input_schemas import InputSchemas
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import journal
+from ava.store.jobs.moves import cancel, wake
+from ava.store.jobs.moves.cancel import CancelRequest
+from ava.store.jobs.moves.wake import EndedWait, InputTemplate, ResolvedInput, WaitVerdict
+
+__all__ = ["Wakes"]
+
+_log = logging.getLogger(__name__)
+
+#: Wakes of one transaction, and transactions of one call without a pause.
+_WAKES_PER_TRANSACTION = 1000
+_MAX_TRANSACTIONS = 20
+
+
+class Wakes(Duty):
+    """Follows the wakes of jobs that have ended and of jobs that have begun to wait, in batches.
+
+    A batch takes its wakes and moves the jobs in one transaction, so a dispatcher that is killed has done nothing.
+    """
+
+    name = "wakes"
+    changes = "jobs continued after a wait"
+    #: If `WorkProbe` does not wake it.
+    every_seconds = 1.0
+
+    def __init__(self, database: Database, *, schemas: InputSchemas | None = None) -> None:
+        """`schemas` compares the inputs in which outputs stand for references."""
+        super().__init__()
+        self._database = database
+        self._schemas = schemas or InputSchemas()
+
+    def run_once(self, _now: float) -> int:
+        """Follow the wakes that are there. Returns the number of jobs that were moved."""
+        moved = 0
+        for _ in range(_MAX_TRANSACTIONS):
+            with self._database.transaction() as connection:
+                woken = wake.take(connection, limit=_WAKES_PER_TRANSACTION)
+                if not woken:
+                    break
+                moved += self._follow(connection, woken)
+        return moved
+
+    def _follow(self, connection: Connection, woken: Sequence[tuple[str, str]]) -> int:
+        over = wake.decide(connection, woken)
+        starting = [each for each in over if each.verdict is WaitVerdict.START]
+        resolved = self._resolve(connection, [each for each in starting if each.has_template])
+        unmet = [_unmet(each) for each in over if each.verdict is WaitVerdict.UNMET]
+        return (
+            len(wake.cancel_marked(connection, woken))
+            + len(cancel.cancel_each(connection, unmet))
+            + wake.start(connection, [each for each in starting if not each.has_template])
+            + wake.start_resolved(connection, [each for each in resolved if each.error is None])
+            + wake.fail_unresolved(connection, [each for each in resolved if each.error is not None])
+        )
+
+    def _resolve(self, connection: Connection, waiting: Sequence[EndedWait]) -> list[ResolvedInput]:
+        """Returns the inputs of jobs whose templates refer to outputs, one job's outputs in memory at a time."""
+        if not waiting:
+            return []
+        templates = wake.templates(connection, waiting)
+        return [
+            self._resolve_one(connection, each, template)
+            for each in waiting
+            if (template := templates.get(JobKey(each.tenant_id, each.uuid))) is not None
+        ]
+
+    def _resolve_one(self, connection: Connection, job: EndedWait, template: InputTemplate) -> ResolvedInput:
+        outputs = _Outputs(connection, job.tenant_id, template.job_ids)
+        try:
+            resolved = output_references.resolve(json.loads(template.template_json), outputs.of)
+            input_json = json.dumps(resolved, separators=(",", ":"))
+        except (ValueError, RecursionError) as error:
+            return ResolvedInput(job=job, error=one_line(f"InputInvalid: {error}"))
+        if len(input_json) > INPUT_BYTES.value:
+            error_text = (
+                f"InputTooLarge: with its outputs it has {len(input_json)} bytes, more than {INPUT_BYTES.value}"
+            )
+            return ResolvedInput(job=job, error=error_text)
+        fault = self._fault(connection, job.tenant_id, template.worker_id, input_json)
+        if fault is not None:
+            return ResolvedInput(job=job, error=one_line(f"InputInvalid: {fault}"))
+        return ResolvedInput(job=job, input_json=input_json)
+
+    def _fault(self, connection: Connection, tenant_id: str, worker_id: str, input_json: str) -> str | None:
+        self._schemas.refresh(connection, tenant_id, [worker_id])
+        (match,) = self._schemas.matches(tenant_id, [JobSpec(worker_id=worker_id, input_json=input_json)])
+        return str(match) if isinstance(match, Exception) else None
+
+
+class _Outputs:
+    """The outputs of the jobs that a template may refer to, each read when it is needed."""
+
+    def __init__(self, connection: Connection, tenant_id: str, job_ids: Mapping[str, str]) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+        self._job_ids = job_ids
+        self._known: dict[str, Any] = {}
+
+    def of(self, name: str) -> Any:
+        """Returns the output of an entry; None if it did not complete."""
+        if name not in self._known:
+            self._known[name] = self._read(self._job_ids.get(name))
+        return self._known[name]
+
+    def _read(self, job_id: str | None) -> Any:
+        if job_id is None:
+            return None
+        state = journal.states(self._connection, tenant_id=self._tenant_id, job_ids=[job_id]).get(job_id)
+        if state is None or state.status is not Status.COMPLETED:
+            return None
+        text = journal.outputs(self._connection, tenant_id=self._tenant_id, job_ids=[job_id])[job_id]
+        return None if text is None else json.loads(text)
+
+
+def _unmet(job: EndedWait) -> CancelRequest:
+    assert job.unmet_uuid is not None
+    assert job.unmet_status is not None
+    unmet_id = ids.encode("job", job.unmet_uuid)
+    return CancelRequest(
+        tenant_id=job.tenant_id,
+        job_id=ids.encode("job", job.uuid),
+        cancelled_by=unmet_id,
+        error=system_cancel.condition_unmet(job.unmet_name or unmet_id, job.unmet_status),
+    )

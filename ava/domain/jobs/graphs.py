@@ -1,0 +1,130 @@
+"""Declared graphs: entries of one bulk that come after each other. Whether they make a graph, by names alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ava.domain.jobs.job import Job, JobSpec
+from ava.domain.jobs.output_references import KEY, ReferenceFault, references
+
+__all__ = ["NAME", "Entry", "RetryFrom", "When", "edges", "faults", "has_references", "is_graph", "is_unresolved"]
+
+#: The form of a name.
+NAME = re.compile(r"[a-z][a-z0-9_]{0,58}")
+
+
+class When(StrEnum):
+    """When an entry starts, by the ends of those that it comes after."""
+
+    COMPLETED = "completed"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+class RetryFrom(StrEnum):
+    """Which jobs of a graph a retry makes anew."""
+
+    #: Those that did not complete.
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """The place of an entry of a bulk among the others."""
+
+    name: str | None = None
+    #: The names of the entries that end before it starts, each once.
+    after: tuple[str, ...] = ()
+    when: When = When.COMPLETED
+    #: Whether its input refers to outputs of these.
+    has_references: bool = False
+
+
+def edges(specs: Sequence[JobSpec]) -> int:
+    """Returns the number of names in the `after` of all entries."""
+    return sum(len(entry.after) for entry in _entries(specs).values())
+
+
+def is_graph(specs: Sequence[JobSpec]) -> bool:
+    """Returns True if an entry of a bulk has a name, or comes after another one."""
+    return any(spec.entry is not None for spec in specs)
+
+
+def is_unresolved(job: Job) -> bool:
+    """Returns True if a job has never run, and its input still refers to outputs."""
+    return job.run_no == 0 and job.tree_id is not None and job.parent_id is None and has_references(job.input_json)
+
+
+def has_references(input_json: str) -> bool:
+    """Returns True if an input refers to outputs, provided that it is of an entry that comes after others."""
+    return f'"{KEY}"' in input_json
+
+
+def faults(specs: Sequence[JobSpec], *, max_faults: int) -> dict[str, list[str]]:
+    """Returns what is wrong with the graph of a bulk, by the fields to blame; empty if nothing is.
+
+    It ends when it has found `max_faults`.
+    """
+    named: dict[str, int] = {}
+    found: dict[str, list[str]] = {}
+    for n, entry in _entries(specs).items():
+        if entry.name is not None and named.setdefault(entry.name, n) != n:
+            found[f"jobs[{n}].name"] = [f"jobs[{named[entry.name]}] has this name; each name is of one entry."]
+    for n, entry in _entries(specs).items():
+        if len(found) >= max_faults:
+            break
+        found |= _faults_of(n, entry, specs[n], named)
+    if not found and (circle := _circle(specs, named)):
+        found[f"jobs[{circle[0]}].after"] = ["It leads back to the entry itself, so that none of them could start."]
+    return found
+
+
+def _entries(specs: Sequence[JobSpec]) -> dict[int, Entry]:
+    return {n: spec.entry for n, spec in enumerate(specs) if spec.entry is not None}
+
+
+def _faults_of(n: int, entry: Entry, spec: JobSpec, named: Mapping[str, int]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for position, name in enumerate(entry.after):
+        if name not in named:
+            found[f"jobs[{n}].after[{position}]"] = ["No entry of this bulk has this name."]
+        elif named[name] == n:
+            found[f"jobs[{n}].after[{position}]"] = ["An entry does not come after itself."]
+    for rule in ("dedupe", "debounce"):
+        if entry.after and getattr(spec, rule) is not None:
+            found[f"jobs[{n}].{rule}"] = ["It must not be sent together with after."]
+    return found | _reference_faults(n, entry, spec) if entry.has_references else found
+
+
+def _reference_faults(n: int, entry: Entry, spec: JobSpec) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    try:
+        for reference in references(json.loads(spec.input_json), f"jobs[{n}].input"):
+            if reference.name not in entry.after:
+                found[reference.place] = [f"{KEY} names {reference.name}, which is not in after of this entry."]
+    except ReferenceFault as fault:
+        place, _, reason = str(fault).partition(": ")
+        found[place] = [reason]
+    return found
+
+
+def _circle(specs: Sequence[JobSpec], named: Mapping[str, int]) -> list[int]:
+    """Returns the entries that could never start, in order; empty if each can."""
+    entries = _entries(specs)
+    left = {n: len(entry.after) for n, entry in entries.items()}
+    followers: dict[int, list[int]] = {}
+    for n, entry in entries.items():
+        for name in entry.after:
+            followers.setdefault(named[name], []).append(n)
+    free = deque(n for n, count in left.items() if not count)
+    while free:
+        for n in followers.get(free.popleft(), ()):
+            left[n] -= 1
+            if not left[n]:
+                free.append(n)
+    return sorted(n for n, count in left.items() if count)

@@ -1,0 +1,80 @@
+"""References in the input of an entry of a bulk to outputs of earlier ones: `{"$output": "a.rows.0", "default": 1}`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["KEY", "OutputReference", "ReferenceFault", "references", "resolve"]
+
+#: What an object has that stands for a part of an output.
+KEY = "$output"
+_DEFAULT = "default"
+
+
+class ReferenceFault(ValueError):
+    """A reference that cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputReference:
+    """A reference: the entry whose output it is, and the way to a part of that."""
+
+    #: Where it is in the input, as `input.rows[0]`.
+    place: str
+    name: str
+    path: tuple[str, ...]
+
+
+def references(template: Any, place: str = "input") -> Iterator[OutputReference]:
+    """Yields the references in an input. Raises `ReferenceFault`, which names the place of one that cannot be read."""
+    waiting: list[tuple[str, Any]] = [(place, template)]
+    while waiting:
+        at, value = waiting.pop()
+        if isinstance(value, Mapping):
+            if KEY in value:
+                yield _reference(at, value)
+            else:
+                waiting += [(f"{at}.{key}", part) for key, part in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{at}[{n}]", part) for n, part in enumerate(value)]
+
+
+def _reference(at: str, value: Mapping[str, Any]) -> OutputReference:
+    text = value[KEY]
+    if not isinstance(text, str) or not text:
+        raise ReferenceFault(f"{at}: {KEY} must be a text, the name of an entry and a path, such as a.rows.0.")
+    if unknown := set(value) - {KEY, _DEFAULT}:
+        raise ReferenceFault(f"{at}: beside {KEY} only default may stand, not {sorted(unknown)[0]}.")
+    name, *path = text.split(".")
+    return OutputReference(place=at, name=name, path=tuple(path))
+
+
+def resolve(template: Any, output_of: Callable[[str], Any]) -> Any:
+    """Returns an input in which parts of outputs stand for the references.
+
+    `output_of` returns the output of an entry by its name; None without one. A part that is missing is the default of
+    its reference, or null.
+    """
+    if isinstance(template, Mapping):
+        if KEY in template:
+            reference = _reference("input", template)
+            found, value = _part(output_of(reference.name), reference.path)
+            return value if found else template.get(_DEFAULT)
+        return {key: resolve(part, output_of) for key, part in template.items()}
+    if isinstance(template, list):
+        return [resolve(part, output_of) for part in template]
+    return template
+
+
+def _part(output: Any, path: tuple[str, ...]) -> tuple[bool, Any]:
+    """Returns whether a part of an output is there, and the part."""
+    for step in path:
+        if isinstance(output, Mapping) and step in output:
+            output = output[step]
+        elif isinstance(output, list) and step.isascii() and step.isdigit() and int(step) < len(output):
+            output = output[int(step)]
+        else:
+            return False, None
+    return True, output

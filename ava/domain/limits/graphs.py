@@ -1,0 +1,74 @@
+"""The limits of jobs that belong together: what waits, trees, graphs, steps and deadlines."""
+
+from __future__ import annotations
+
+from ava.domain.limits.limit import Limit
+
+__all__ = [
+    "ALL_STEPS_BYTES",
+    "DEADLINE_SECONDS",
+    "GRAPH_EDGES",
+    "STEPS",
+    "STEP_BYTES",
+    "TREE_DEPTH",
+    "TREE_JOBS",
+    "WAITING_JOBS",
+]
+
+WAITING_JOBS = Limit(
+    name="waiting_jobs",
+    unit="jobs",
+    meaning="Jobs of a tenant that wait for other jobs, an event or a time; an entry of a bulk with `after` beyond "
+    "them is refused, and a wait of a handler raises `TooManyWaiting`.",
+    status=429,
+    field="tenant_max_waiting",
+)
+GRAPH_EDGES = Limit(
+    name="graph_edges",
+    unit="edges",
+    meaning="Names in the `after` of all entries of a bulk together.",
+    status=422,
+    fixed=10_000,
+)
+TREE_JOBS = Limit(
+    name="tree_jobs",
+    unit="jobs",
+    meaning="Jobs below a root; a child beyond them is refused to its handler.",
+    status=None,
+    fixed=10_000,
+)
+TREE_DEPTH = Limit(
+    name="tree_depth",
+    unit="jobs",
+    meaning="Jobs above each other in a tree; a child beyond them is refused to its handler.",
+    status=None,
+    fixed=32,
+)
+DEADLINE_SECONDS = Limit(
+    name="deadline_seconds",
+    unit="seconds",
+    meaning="Seconds from a job's creation, or its date, to its deadline: a year.",
+    status=422,
+    fixed=366 * 86_400,
+)
+STEPS = Limit(
+    name="steps",
+    unit="steps",
+    meaning="Steps of a job; `env.step` refuses one more.",
+    status=None,
+    fixed=10_000,
+)
+STEP_BYTES = Limit(
+    name="step_bytes",
+    unit="bytes",
+    meaning="Bytes of the result of a step, as JSON.",
+    status=None,
+    fixed=256 * 1024,
+)
+ALL_STEPS_BYTES = Limit(
+    name="all_steps_bytes",
+    unit="bytes",
+    meaning="Bytes of the results of all steps of a job.",
+    status=None,
+    fixed=64 * 2**20,
+)

@@ -1,0 +1,71 @@
+"""Retries of an entry of a bulk with all that comes after it and did not complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ava.domain import ids
+from ava.domain.access.caller import Caller
+from ava.domain.jobs.graphs import Entry
+from ava.domain.jobs.job import Job, JobSpec, Status
+from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED, After, NewJob, Place
+from ava.errors import InvalidFields, JobStateConflict
+from ava.store.engine.database import Connection
+from ava.store.jobs.moves import edges
+from ava.store.jobs.reads import graphs
+from ava.store.jobs.reads.graphs import GraphFollower
+
+__all__ = ["prepare"]
+
+
+def prepare(
+    connection: Connection, caller: Caller, job: Job, retry_spec: Callable[[Caller, Job], JobSpec]
+) -> list[NewJob]:
+    """Returns the new jobs, that of the entry first. What has completed is read, and not run.
+
+    Raises `InvalidFields` if the job is no entry of a bulk, and `JobStateConflict` if it has completed, or one of the
+    jobs to retry is not final.
+    """
+    if job.tree_id is None or job.parent_id is not None:
+        reason = "The job is no entry of a bulk with names or after; retry it without from."
+        raise InvalidFields(f"from: {reason}", {"from": [reason]})
+    if job.status is Status.COMPLETED:
+        raise JobStateConflict("The job has completed; with from only one that did not complete can be retried.")
+    followers = graphs.unfinished_followers(connection, job)
+    open_ones = [each.job.id for each in followers if not each.job.is_final]
+    if open_ones:
+        raise JobStateConflict(f"{open_ones[0]} is not final yet; only final jobs can be retried.")
+    uuids = edges.reserve(connection, len(followers))
+    renewed = {_uuid(each.job): uuid for each, uuid in zip(followers, uuids, strict=True)}
+    awaited = {after for each in followers for after in each.after}
+    return [
+        NewJob(
+            tenant_id=caller.tenant_id,
+            user_id=caller.user_id,
+            spec=_spec(each, retry_spec(caller, each.job)),
+            schema_version=UNRESOLVED if each.template_json is not None else UNMATCHED,
+            may_publish=False,
+            uuid=uuid,
+            place=Place(tree_uuid=uuids[0], name=each.job.name, is_awaited=_uuid(each.job) in awaited),
+            after=_after(each, renewed),
+        )
+        for each, uuid in zip(followers, uuids, strict=True)
+    ]
+
+
+def _uuid(job: Job) -> str:
+    return str(ids.decode("job", job.id))
+
+
+def _spec(follower: GraphFollower, spec: JobSpec) -> JobSpec:
+    if follower.template_json is None:
+        return spec
+    return replace(spec, input_json=follower.template_json, entry=Entry(has_references=True))
+
+
+def _after(follower: GraphFollower, renewed: dict[str, str]) -> After | None:
+    if not follower.after or follower.condition is None:
+        return None
+    uuids: Sequence[str] = [renewed.get(uuid, uuid) for uuid in follower.after]
+    return After(uuids=tuple(uuids), condition=follower.condition, has_template=follower.template_json is not None)

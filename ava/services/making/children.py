@@ -1,0 +1,119 @@
+"""The making of children: jobs that a handler asks for, on behalf of its own job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ava.domain import ids
+from ava.domain.input_schema import InputMismatch
+from ava.domain.jobs import priority
+from ava.domain.jobs.job import Job, JobSpec, Trigger
+from ava.domain.jobs.new_job import UNMATCHED, NewJob, Place
+from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, NewChild, NewEntry
+from ava.domain.limits.table import TREE_DEPTH, TREE_JOBS
+from ava.errors import ChildrenRefused, RunStopped
+from ava.services.making.make import Making
+from ava.services.making.trigger_rules import TriggerRules
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import journal
+from ava.store.jobs.moves import children
+
+__all__ = ["ChildMaker"]
+
+#: The part of what is left of a tree that a run makes before it counts the tree again: an eighth.
+_PART = 8
+
+
+class ChildMaker:
+    """Makes the children of the runs of one process, each batch in one transaction with its entries in the journal."""
+
+    def __init__(self, *, making: Making, rules: TriggerRules) -> None:
+        self._making = making
+        self._rules = rules
+        #: The job whose tree was counted last, the jobs above it, and how many children it may make before the next
+        #: count.
+        self._counted: tuple[str, int, int] = ("", 0, 0)
+
+    def make(
+        self,
+        database: Database,
+        job: Job,
+        *,
+        claim_id: str | None,
+        new: Sequence[NewChild],
+        entries: Sequence[NewEntry] = (),
+    ) -> list[ChildState]:
+        """Make children of a job's run, all or none, and write entries of its journal beside theirs.
+
+        Returns what is known of the children. Raises `RunStopped` if the run has lost its job or is to be cancelled,
+        `ChildrenRefused` if its tree would have too many jobs, and the reason why the first one is refused.
+        """
+        with database.transaction() as connection:
+            tree_uuid = children.enter_tree(connection, run=job.run, claim_id=claim_id)
+            if tree_uuid is None:
+                raise RunStopped
+            self._check_room(connection, job, tree_uuid, len(new))
+            made = self._making.make_all(connection, self._prepare(job, tree_uuid, new))
+            own = [
+                NewEntry(kind=JournalKind.CHILD, name=each.name, state=EntryState.DONE, child_id=child.id)
+                for each, child in zip(new, made, strict=True)
+            ]
+            journal.write(connection, run=job.run, claim_id=claim_id, attempt=job.attempt, entries=[*entries, *own])
+        return [ChildState(id=child.id, worker_id=child.worker_id, status=child.status) for child in made]
+
+    def _check_room(self, connection: Connection, job: Job, tree_uuid: str, count: int) -> None:
+        job_id, depth, left = self._counted
+        if job_id != job.id or left < count:
+            place = children.place_in_tree(
+                connection, run=job.run, tree_uuid=tree_uuid, max_depth=TREE_DEPTH.value, max_jobs=TREE_JOBS.value
+            )
+            # The root is no job below the root.
+            room = TREE_JOBS.value - (place.jobs - 1)
+            if count > room:
+                raise ChildrenRefused(
+                    TREE_JOBS.message(
+                        f"A tree has at most {TREE_JOBS.value:,} jobs below its root, {room:,} more here."
+                    )
+                )
+            depth, left = place.depth, max(count, room // _PART)
+        if depth >= TREE_DEPTH.value:
+            raise ChildrenRefused(
+                TREE_DEPTH.message(f"At most {TREE_DEPTH.value} jobs are above each other in a tree.")
+            )
+        self._counted = job.id, depth, left - count
+
+    def _prepare(self, job: Job, tree_uuid: str, new: Sequence[NewChild]) -> list[NewJob]:
+        specs = [self._spec(job, each) for each in new]
+        matches = self._making.schemas.matches(job.tenant_id, specs, until_first=True)
+        parent_uuid = str(ids.decode("job", job.id))
+        return [
+            NewJob(
+                tenant_id=job.tenant_id,
+                user_id=job.id,
+                spec=spec,
+                schema_version=UNMATCHED if isinstance(match, InputMismatch) else match,
+                # A node publishes nothing.
+                may_publish=False,
+                traceparent=job.traceparent,
+                place=Place(
+                    tree_uuid=tree_uuid,
+                    parent_uuid=parent_uuid,
+                    name=each.name,
+                    is_detached=each.is_detached,
+                    is_awaited=True,
+                ),
+            )
+            for spec, match, each in zip(specs, matches, new, strict=True)
+        ]
+
+    def _spec(self, job: Job, new: NewChild) -> JobSpec:
+        # Its own priority is what its caller might ask for, and so is what the tenant's roles may.
+        most_urgent = min(job.priority, self._rules.most_urgent)
+        wanted = job.priority if new.priority is None else new.priority
+        return JobSpec(
+            worker_id=new.worker_id,
+            input_json=new.input_json,
+            trigger=Trigger.EVENT,
+            priority=min(max(wanted, most_urgent), priority.LAST),
+            tags_json=job.tags_json,
+        )

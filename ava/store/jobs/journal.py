@@ -1,0 +1,154 @@
+"""The journals of jobs: what their handlers have done, by names. A run reads its job's journal and writes into it.
+
+Every statement of a run is fenced like its other writes, and locks the row of the job. So a process that was taken for
+dead writes nothing that the next run has not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ava.domain import ids
+from ava.domain.jobs.job import RunKey, Status
+from ava.domain.jobs.waits import ChildState, EntryState, JournalEntry, JournalKind, LoadedJournal, NewEntry
+from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+from ava.store.jobs.moves.rules import ONE_RUN, OWNS
+
+__all__ = ["HAS_JOURNAL", "load", "outputs", "parameters", "states", "stores", "write"]
+
+#: Whether an earlier run of the job `j` has written into its journal. Of most jobs nothing is read.
+HAS_JOURNAL = """(j.run_no > 1 AND EXISTS (
+    SELECT FROM job_journal AS k WHERE (k.tenant_id, k.job_id) = (j.tenant_id, j.id)))"""
+
+
+def stores(owner: str) -> str:
+    """Returns the statement that writes entries into the journals of the jobs of a CTE (`tenant_id`, `id`).
+
+    An entry replaces the one of its name, and is the last one from then on.
+    """
+    return f"""INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value, child_id, until)
+    SELECT o.tenant_id, o.id, e.kind, e.name, %(attempt)s::smallint, e.state, e.value::json, e.child_id,
+        clock_timestamp() + e.until * interval '1 second'
+    FROM {owner} AS o CROSS JOIN unnest(
+        %(kinds)s::text[], %(names)s::text[], %(states)s::text[], %(values)s::text[], %(children)s::uuid[],
+        %(untils)s::float8[]) AS e (kind, name, state, value, child_id, until)
+    ON CONFLICT (tenant_id, job_id, kind, name) DO UPDATE SET attempt = excluded.attempt, state = excluded.state,
+        value = excluded.value, child_id = excluded.child_id, until = excluded.until, n = DEFAULT,
+        written_at = excluded.written_at"""
+
+
+def parameters(entries: Sequence[NewEntry], *, attempt: int) -> dict[str, Any]:
+    """Returns the parameters of `stores`."""
+    return {
+        "attempt": attempt,
+        "kinds": [entry.kind.value for entry in entries],
+        "names": [entry.name for entry in entries],
+        "states": [entry.state.value for entry in entries],
+        "values": [entry.value_json for entry in entries],
+        "children": [None if entry.child_id is None else rows.job_uuid(entry.child_id) for entry in entries],
+        "untils": [entry.until_in_seconds for entry in entries],
+    }
+
+
+_OWNED = f"""owned AS (
+    SELECT j.tenant_id, j.id FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS} FOR NO KEY UPDATE OF j
+)"""
+_WRITE = Prepared("write_journal", f"WITH {_OWNED}, written AS ({stores('owned')})\nSELECT 1 FROM owned")
+
+
+def write(
+    connection: Connection, *, run: RunKey, claim_id: str | None, attempt: int, entries: Sequence[NewEntry]
+) -> bool:
+    """Write entries of a run. Returns False, and writes nothing, if the run has lost its job."""
+    given = rows.run_parameters(run) | {"held_claim_id": claim_id} | parameters(entries, attempt=attempt)
+    return bool(_WRITE.run(connection, given))
+
+
+# What succeeded is kept for a new attempt, and so is what goes on: it may fail in this one. It is done once for each
+# attempt, by the first run of it that gets so far.
+_IS_FORGOTTEN = """(k.kind = 'wait' OR k.state = 'timed_out' OR k.kind = 'sleep' AND k.until > now()
+        OR k.kind = 'child' AND NOT EXISTS (
+            SELECT FROM jobs AS c WHERE c.tenant_id = k.tenant_id AND c.id = k.child_id
+                AND c.status NOT IN ('failed', 'cancelled')))"""
+_CARRY = Statement(f"""
+WITH {_OWNED}, forgotten AS (
+    DELETE FROM job_journal AS k USING owned AS o
+    WHERE k.tenant_id = o.tenant_id AND k.job_id = o.id AND k.attempt < %(attempt)s AND {_IS_FORGOTTEN}
+)
+UPDATE job_journal AS k SET attempt = %(attempt)s FROM owned AS o
+WHERE k.tenant_id = o.tenant_id AND k.job_id = o.id AND k.attempt < %(attempt)s AND NOT {_IS_FORGOTTEN}
+""")
+# One row at least while the run owns its job.
+_LOAD = Statement(f"""
+WITH {_OWNED}
+SELECT k.kind, k.name, k.state, k.value::text, k.child_id::text,
+    extract(epoch FROM k.until - clock_timestamp())::float8, k.n, c.worker_id, c.status, c.error, c.end_no
+FROM owned AS o LEFT JOIN job_journal AS k ON k.tenant_id = o.tenant_id AND k.job_id = o.id
+LEFT JOIN jobs AS c ON c.tenant_id = k.tenant_id AND c.id = k.child_id AND k.kind = 'child'
+ORDER BY k.n
+""")
+
+
+def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: int) -> LoadedJournal | None:
+    """Returns the journal of a run's job; None if the run has lost its job.
+
+    The first run of a new attempt forgets what the attempt makes anew: failed or cancelled children, and waits.
+    """
+    given = rows.run_parameters(run) | {"held_claim_id": claim_id, "attempt": attempt}
+    if attempt > 1:
+        connection.exec_driver_sql(_CARRY, given)
+    entries: list[JournalEntry] = []
+    children: dict[str, ChildState] = {}
+    found = connection.exec_driver_sql(_LOAD, given).all()
+    for kind, name, state, value_json, child_uuid, until, n, worker_id, status, error, end_no in found:
+        if kind is None:
+            continue
+        child_id = None if child_uuid is None else ids.encode("job", child_uuid)
+        entries.append(
+            JournalEntry(
+                kind=JournalKind(kind),
+                name=name,
+                state=EntryState(state),
+                value_json=value_json,
+                child_id=child_id,
+                until_in_seconds=until,
+                n=n,
+            )
+        )
+        if child_id is not None and status is not None:
+            children[child_id] = ChildState(
+                id=child_id, worker_id=worker_id, status=Status(status), error=error, end_no=end_no
+            )
+    return LoadedJournal(entries=entries, children=children) if found else None
+
+
+_STATES = Statement("""
+SELECT j.id::text, j.worker_id, j.status, j.error, j.end_no
+FROM unnest(%(ids)s::uuid[]) AS c (id) JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = c.id
+""")
+
+
+def states(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> dict[str, ChildState]:
+    """Returns what is known of jobs, by their ids."""
+    given = {"tenant_id": tenant_id, "ids": [rows.job_uuid(job_id) for job_id in job_ids]}
+    found = [
+        ChildState(id=ids.encode("job", uuid), worker_id=worker_id, status=Status(status), error=error, end_no=end_no)
+        for uuid, worker_id, status, error, end_no in connection.exec_driver_sql(_STATES, given)
+    ]
+    return {state.id: state for state in found}
+
+
+_OUTPUTS = Statement("""
+SELECT j.id::text, j.output::text
+FROM unnest(%(ids)s::uuid[]) AS c (id) JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = c.id
+""")
+
+
+def outputs(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> Mapping[str, str | None]:
+    """Returns the outputs of jobs as JSON texts, by their ids."""
+    given = {"tenant_id": tenant_id, "ids": [rows.job_uuid(job_id) for job_id in job_ids]}
+    return {ids.encode("job", uuid): text for uuid, text in connection.exec_driver_sql(_OUTPUTS, given)}

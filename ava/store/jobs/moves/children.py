@@ -1,0 +1,61 @@
+"""Children: a run makes jobs on behalf of its own. Its job becomes part of a tree, if it is not part of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ava.domain.jobs.job import RunKey
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+from ava.store.jobs.moves.rules import ONE_RUN, OWNS
+
+__all__ = ["TreePlace", "enter_tree", "place_in_tree"]
+
+# The row stays locked until the children are there. So a cancel that comes now finds them, and a process that has lost
+# its run makes none that the next run has not seen.
+_ENTER_TREE = Statement(f"""
+UPDATE jobs AS j SET tree_id = coalesce(j.tree_id, j.id) FROM {ONE_RUN} AS r
+WHERE {OWNS} AND j.cancel_requested_at IS NULL
+RETURNING j.tree_id::text
+""")
+
+
+def enter_tree(connection: Connection, *, run: RunKey, claim_id: str | None) -> str | None:
+    """Have a run's job be part of a tree, in the transaction that makes its children. Returns the UUID of the tree.
+
+    Returns None if the run has lost its job, or is to be cancelled: it makes no more children.
+    """
+    parameters = rows.run_parameters(run) | {"held_claim_id": claim_id}
+    found = connection.exec_driver_sql(_ENTER_TREE, parameters).scalar()
+    return None if found is None else str(found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TreePlace:
+    """The place of a job in its tree."""
+
+    #: How many jobs are above it.
+    depth: int
+    #: The jobs of its tree, counted up to a bound.
+    jobs: int
+
+
+_PLACE = Statement("""
+WITH RECURSIVE above AS (
+    SELECT j.parent_id, 0 AS depth FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
+    UNION ALL
+    SELECT p.parent_id, a.depth + 1 FROM above AS a JOIN jobs AS p ON p.tenant_id = %(tenant_id)s AND p.id = a.parent_id
+    WHERE a.depth < %(max_depth)s
+)
+SELECT (SELECT max(depth) FROM above), (SELECT count(*) FROM (
+    SELECT FROM jobs AS t WHERE t.tenant_id = %(tenant_id)s AND t.tree_id = %(tree_id)s::uuid LIMIT %(max_jobs)s
+) AS counted)
+""")
+
+
+def place_in_tree(connection: Connection, *, run: RunKey, tree_uuid: str, max_depth: int, max_jobs: int) -> TreePlace:
+    """Returns the place of a run's job in its tree, counted up to these bounds."""
+    parameters = rows.run_parameters(run) | {"tree_id": tree_uuid, "max_depth": max_depth, "max_jobs": max_jobs + 1}
+    depth, jobs = connection.exec_driver_sql(_PLACE, parameters).one()
+    return TreePlace(depth=depth, jobs=jobs)

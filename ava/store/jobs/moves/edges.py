@@ -1,0 +1,112 @@
+"""Edges: new jobs wait for others, those that are made with them and those that are there already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ava.domain import ids
+from ava.domain.jobs.job import Job
+from ava.domain.jobs.new_job import NewJob
+from ava.domain.jobs.waits import Wait
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+from ava.store.jobs.moves.wait import waiting_for_json
+
+__all__ = ["declare", "drop", "mark_awaited", "reserve"]
+
+# A job that ends at this moment is waited for. If it is final then, it needs no mark, because the new job wakes itself.
+_MARK_AWAITED = Statement("""
+WITH chosen AS (
+    SELECT j.tenant_id, j.id
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS a (tenant_id, id)
+    JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
+    WHERE j.status IN ('queued', 'running') AND j.is_awaited IS NOT TRUE
+    ORDER BY j.id FOR UPDATE OF j
+)
+UPDATE jobs AS j SET is_awaited = true FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
+""")
+
+
+def mark_awaited(connection: Connection, jobs: Sequence[tuple[str, str]]) -> int:
+    """Have unfinished jobs, each a tenant and a UUID, write a wake when they end. Returns the number of jobs."""
+    parameters = {"tenants": [tenant_id for tenant_id, _ in jobs], "ids": [uuid for _, uuid in jobs]}
+    return connection.exec_driver_sql(_MARK_AWAITED, parameters).rowcount
+
+
+_RESERVE = Statement("SELECT ava_uuid7()::text FROM generate_series(1, %(count)s)")
+
+
+def reserve(connection: Connection, count: int) -> list[str]:
+    """Returns UUIDs for new jobs, in the order of their moments."""
+    return sorted(connection.exec_driver_sql(_RESERVE, {"count": count}).scalars())
+
+
+_DROP = Statement("""
+WITH dropped AS (
+    DELETE FROM job_edges AS e WHERE e.tenant_id = %(tenant_id)s AND e.job_id = %(id)s::uuid AND e.run_no = 0
+    RETURNING e.tenant_id, e.job_id
+)
+INSERT INTO job_wakes (tenant_id, job_id) SELECT DISTINCT tenant_id, job_id FROM dropped
+""")
+
+
+def drop(connection: Connection, *, tenant_id: str, uuid: str) -> None:
+    """Have a job that waits since it was made wait for no other one any more."""
+    connection.exec_driver_sql(_DROP, {"tenant_id": tenant_id, "id": uuid})
+
+
+_DECLARE = Statement("""
+WITH waits AS (
+    INSERT INTO job_waits (tenant_id, job_id, run_no, condition, waiting_for, template)
+    SELECT w.tenant_id, w.id, 0, w.condition, w.waiting_for::json, w.template::json
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(conditions)s::text[], %(waiting_for)s::text[],
+                %(templates)s::text[]) AS w (tenant_id, id, condition, waiting_for, template)
+), edges AS (
+    INSERT INTO job_edges (tenant_id, job_id, run_no, after_id, n)
+    SELECT e.tenant_id, e.id, 0, e.after_id, e.n
+    FROM unnest(%(edge_tenants)s::text[], %(edge_ids)s::uuid[], %(after)s::uuid[], %(positions)s::int[])
+         AS e (tenant_id, id, after_id, n)
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO job_wakes (tenant_id, job_id)
+SELECT w.tenant_id, w.id FROM unnest(%(woken_tenants)s::text[], %(woken)s::uuid[]) AS w (tenant_id, id)
+""")
+
+
+def declare(connection: Connection, made: Sequence[tuple[NewJob, Job]]) -> list[Job]:
+    """Write what those of the jobs wait for that this transaction has made. Returns the jobs with it, in order.
+
+    A job that waits for one that was there before wakes itself, because that may have ended.
+    """
+    found = [_with_wait(new, job) for new, job in made]
+    waits = [(new, rows.job_uuid(job.id), job, new.after) for new, job in found if new.after is not None]
+    if not waits:
+        return [job for _, job in found]
+    edges = [(each, uuid, after, n) for each, uuid, _, wanted in waits for n, after in enumerate(wanted.uuids)]
+    new_uuids = {str(rows.job_uuid(job.id)) for _, job in made}
+    woken = [(each, uuid) for each, uuid, _, wanted in waits if not new_uuids.issuperset(wanted.uuids)]
+    parameters = {
+        "tenants": [each.tenant_id for each, *_ in waits],
+        "ids": [uuid for _, uuid, *_ in waits],
+        "conditions": [wanted.condition.value for *_, wanted in waits],
+        "waiting_for": [job.waiting_for_json for _, _, job, _ in waits],
+        "templates": [each.spec.input_json if wanted.has_template else None for each, _, _, wanted in waits],
+        "edge_tenants": [each.tenant_id for each, *_ in edges],
+        "edge_ids": [uuid for _, uuid, *_ in edges],
+        "after": [after for _, _, after, _ in edges],
+        "positions": [n for *_, n in edges],
+        "woken_tenants": [each.tenant_id for each, _ in woken],
+        "woken": [uuid for _, uuid in woken],
+    }
+    connection.exec_driver_sql(_DECLARE, parameters)
+    return [job for _, job in found]
+
+
+def _with_wait(new: NewJob, job: Job) -> tuple[NewJob, Job]:
+    if new.after is None:
+        return new, job
+    waited = [ids.encode("job", uuid) for uuid in new.after.uuids]
+    waiting_for = waiting_for_json(Wait(condition=new.after.condition, job_ids=waited))
+    return new, replace(job, waiting_for_json=waiting_for)

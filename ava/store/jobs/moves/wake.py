@@ -1,0 +1,294 @@
+"""Wake-ups: a job that waits for other jobs continues, or is ended, when these have ended as it says.
+
+A job that becomes final and may be awaited writes a wake in its own transaction, and so does a job that begins to wait.
+Whether a wait is over is read from the statuses of the jobs that it is for. What has ended stays ended. So a wake may
+come late, twice or for nothing, and two dispatchers may follow wakes at the same moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ava.domain import ids
+from ava.domain.jobs.job import Job, JobKey, Status
+from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
+from ava.store.engine.statement import Statement
+from ava.store.fleet import workers
+from ava.store.jobs import rows
+from ava.store.jobs.moves.rules import STOPPED_STATUS, limit_key, rate_key, wake_set
+
+__all__ = [
+    "ARE_THERE",
+    "EndedWait",
+    "InputTemplate",
+    "ResolvedInput",
+    "WaitVerdict",
+    "cancel_marked",
+    "decide",
+    "fail_unresolved",
+    "start",
+    "start_resolved",
+    "take",
+    "templates",
+]
+
+#: A condition: somebody has to look whether a wait is over.
+ARE_THERE = "(SELECT n FROM job_wakes ORDER BY n LIMIT 1) IS NOT NULL"
+
+_TAKE = Statement("""
+DELETE FROM job_wakes WHERE n = ANY(ARRAY(SELECT n FROM job_wakes ORDER BY n LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+RETURNING tenant_id, job_id::text
+""")
+
+
+def take(connection: Connection, *, limit: int) -> list[tuple[str, str]]:
+    """Take wakes, the oldest first, in the transaction that follows them. Returns tenants and UUIDs of jobs."""
+    return [(tenant_id, uuid) for tenant_id, uuid in connection.exec_driver_sql(_TAKE, {"limit": limit})]
+
+
+class WaitVerdict(StrEnum):
+    """What becomes of a job whose wait is over."""
+
+    START = "start"
+    #: Its condition cannot hold any more.
+    UNMET = "unmet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndedWait:
+    """A job whose wait is over."""
+
+    tenant_id: str
+    uuid: str
+    run_no: int
+    verdict: WaitVerdict
+    #: Whether its input refers to outputs.
+    has_template: bool
+    #: The first job that has not ended as its condition says, of one whose condition cannot hold.
+    unmet_uuid: str | None
+    unmet_name: str | None
+    unmet_status: Status | None
+
+
+# A wait for many jobs ends with the last one, which is probably the newest. So the newest edge is looked at first, and
+# a wake for a wait that goes on costs one look.
+_DECIDE = Prepared(
+    "decide_waits",
+    """
+WITH woken AS (
+    SELECT DISTINCT * FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
+), about AS (
+    SELECT e.tenant_id, e.job_id AS id
+    FROM woken AS w JOIN job_edges AS e ON e.tenant_id = w.tenant_id AND e.after_id = w.id
+    UNION SELECT tenant_id, id FROM woken
+), waiting AS (
+    SELECT j.tenant_id, j.id, j.run_no, c.condition, c.template IS NOT NULL AS has_template
+    FROM about AS a JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
+    JOIN job_waits AS c ON c.tenant_id = j.tenant_id AND c.job_id = j.id AND c.run_no = j.run_no
+    WHERE j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for = 'jobs' AND j.cancel_requested_at IS NULL
+)
+SELECT w.tenant_id, w.id::text, w.run_no, w.has_template,
+    CASE WHEN w.condition IN ('ended', 'any') OR (w.condition = 'failed') = (unmet.completed IS FALSE) THEN 'start'
+         ELSE 'unmet' END,
+    unmet.id::text, unmet.name, unmet.status
+FROM waiting AS w CROSS JOIN LATERAL (
+    SELECT CASE WHEN w.condition = 'any' THEN NOT EXISTS (
+        SELECT FROM job_edges AS e WHERE e.tenant_id = w.tenant_id AND e.job_id = w.id AND e.run_no = w.run_no
+    ) OR EXISTS (
+        SELECT FROM job_edges AS e CROSS JOIN LATERAL (
+            SELECT status FROM jobs WHERE tenant_id = e.tenant_id AND id = e.after_id LIMIT 1) AS a
+        WHERE e.tenant_id = w.tenant_id AND e.job_id = w.id AND e.run_no = w.run_no
+            AND a.status NOT IN ('queued', 'running')
+    ) ELSE NOT EXISTS (
+        SELECT FROM (
+            SELECT e.tenant_id, e.after_id FROM job_edges AS e
+            WHERE e.tenant_id = w.tenant_id AND e.job_id = w.id AND e.run_no = w.run_no ORDER BY e.after_id DESC
+        ) AS e CROSS JOIN LATERAL (
+            SELECT status FROM jobs WHERE tenant_id = e.tenant_id AND id = e.after_id LIMIT 1) AS a
+        WHERE a.status IN ('queued', 'running')
+    ) END AS is_over OFFSET 0
+) AS judged LEFT JOIN LATERAL (
+    SELECT e.after_id AS id, a.name, a.status, a.status = 'completed' AS completed
+    FROM job_edges AS e CROSS JOIN LATERAL (
+        SELECT name, status FROM jobs WHERE tenant_id = e.tenant_id AND id = e.after_id LIMIT 1) AS a
+    WHERE e.tenant_id = w.tenant_id AND e.job_id = w.id AND e.run_no = w.run_no
+        AND w.condition IN ('completed', 'failed')
+    ORDER BY a.status = 'completed', e.n LIMIT 1
+) AS unmet ON judged.is_over
+WHERE judged.is_over
+ORDER BY w.id
+""",
+    plan_seconds=10.0,
+)
+
+
+def decide(connection: Connection, woken: Sequence[tuple[str, str]]) -> list[EndedWait]:
+    """Returns the jobs whose waits are over, of those that wakes are about, with what becomes of each."""
+    found = _DECIDE.run(connection, _keys(woken))
+    return [
+        EndedWait(
+            tenant_id=tenant_id,
+            uuid=uuid,
+            run_no=run_no,
+            has_template=has_template,
+            verdict=WaitVerdict(verdict),
+            unmet_uuid=unmet_uuid,
+            unmet_name=unmet_name,
+            unmet_status=None if unmet_status is None else Status(unmet_status),
+        )
+        for tenant_id, uuid, run_no, has_template, verdict, unmet_uuid, unmet_name, unmet_status in found
+    ]
+
+
+# The rows are waited for, because their wakes are gone, and locked in the order of the ids, as a cancel does.
+_CHOSEN = """
+    SELECT j.tenant_id, j.id{columns}
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]{arrays}) AS s (tenant_id, id, run_no{names})
+    JOIN jobs AS j ON j.tenant_id = s.tenant_id AND j.id = s.id
+    WHERE j.run_no = s.run_no AND j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IN ('jobs', 'event')
+        AND j.cancel_requested_at IS NULL
+    ORDER BY j.id FOR UPDATE OF j"""
+_START = Statement(f"""
+WITH chosen AS ({_CHOSEN.format(columns="", arrays="", names="")}
+)
+UPDATE jobs AS j SET {wake_set()} FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
+""")
+
+
+def start(connection: Connection, over: Sequence[EndedWait]) -> int:
+    """Return jobs whose waits are over to the backlog. Returns the number of jobs."""
+    return connection.exec_driver_sql(_START, _waits(over)).rowcount if over else 0
+
+
+_ITS_INPUT = {"worker": "j.worker_id", "row": "w", "tenant_id": "j.tenant_id", "input_json": "chosen.input"}
+_START_RESOLVED = Statement(f"""
+WITH chosen AS ({
+    _CHOSEN.format(
+        columns=", s.input::json AS input, s.input_bytes",
+        arrays=", %(inputs)s::text[], %(sizes)s::int[]",
+        names=", input, input_bytes",
+    )
+}
+), keyed AS (
+    SELECT chosen.*, {limit_key(**_ITS_INPUT)} AS limit_key, {rate_key(**_ITS_INPUT)} AS rate_key
+    FROM chosen JOIN jobs AS j ON j.tenant_id = chosen.tenant_id AND j.id = chosen.id
+    LEFT JOIN workers AS w ON {workers.of("j")}
+)
+UPDATE jobs AS j SET input = k.input, input_bytes = k.input_bytes, limit_key = k.limit_key, rate_key = k.rate_key,
+    {wake_set("k.limit_key")}
+FROM keyed AS k WHERE j.tenant_id = k.tenant_id AND j.id = k.id
+""")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResolvedInput:
+    """The input of a waiting job, in which the outputs stand now, as JSON text; or why it fails."""
+
+    job: EndedWait
+    input_json: str = ""
+    error: str | None = None
+
+
+def start_resolved(connection: Connection, resolved: Sequence[ResolvedInput]) -> int:
+    """Return jobs to the backlog with their inputs, which may have other keys of limits. Returns the number of jobs."""
+    if not resolved:
+        return 0
+    given = _waits([each.job for each in resolved]) | {
+        "inputs": [each.input_json for each in resolved],
+        "sizes": [rows.large_bytes(each.input_json) for each in resolved],
+    }
+    return connection.exec_driver_sql(_START_RESOLVED, given).rowcount
+
+
+_FAIL_UNRESOLVED = Statement(f"""
+WITH chosen AS ({_CHOSEN.format(columns=", s.error", arrays=", %(errors)s::text[]", names=", error")}
+)
+UPDATE jobs AS j SET status = 'failed', completed_at = clock_timestamp(), waits_for = NULL, run_at = NULL,
+    error = chosen.error
+FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
+""")
+
+
+def fail_unresolved(connection: Connection, failed: Sequence[ResolvedInput]) -> int:
+    """End jobs whose inputs could not be made. Returns the number of jobs."""
+    if not failed:
+        return 0
+    given = _waits([each.job for each in failed]) | {"errors": [each.error for each in failed]}
+    return connection.exec_driver_sql(_FAIL_UNRESOLVED, given).rowcount
+
+
+# A marked job makes no children, so none is added to those that are looked at.
+_CANCEL_MARKED = Statement(f"""
+WITH woken AS (
+    SELECT DISTINCT * FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
+), about AS (
+    SELECT c.tenant_id, c.parent_id AS id
+    FROM woken AS w JOIN jobs AS c ON c.tenant_id = w.tenant_id AND c.id = w.id WHERE c.parent_id IS NOT NULL
+    UNION SELECT tenant_id, id FROM woken
+), chosen AS (
+    SELECT j.tenant_id, j.id FROM about AS a JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
+    WHERE j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for = 'jobs' AND j.cancel_requested_at IS NOT NULL
+        AND NOT EXISTS (
+            SELECT FROM jobs AS c WHERE c.tenant_id = j.tenant_id AND c.parent_id = j.id
+                AND c.is_detached IS NOT TRUE AND c.completed_at IS NULL)
+    ORDER BY j.id FOR UPDATE OF j
+)
+UPDATE jobs AS j SET status = {STOPPED_STATUS}, completed_at = clock_timestamp(), waits_for = NULL, run_at = NULL
+FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
+RETURNING {rows.JOB_COLUMNS}
+""")
+
+
+def cancel_marked(connection: Connection, woken: Sequence[tuple[str, str]]) -> list[Job]:
+    """End waiting jobs whose cancel was requested, once none of the jobs below them is left. Returns the jobs."""
+    return [rows.job(row) for row in connection.exec_driver_sql(_CANCEL_MARKED, _keys(woken))]
+
+
+def _keys(woken: Sequence[tuple[str, str]]) -> dict[str, object]:
+    return {"tenants": [tenant_id for tenant_id, _ in woken], "ids": [uuid for _, uuid in woken]}
+
+
+def _waits(waiting: Sequence[EndedWait]) -> dict[str, object]:
+    return {
+        "tenants": [each.tenant_id for each in waiting],
+        "ids": [each.uuid for each in waiting],
+        "run_nos": [each.run_no for each in waiting],
+    }
+
+
+_TEMPLATES = Statement("""
+SELECT w.tenant_id, w.job_id::text, c.template::text, j.worker_id,
+    (SELECT json_object_agg(a.name, a.id)
+     FROM job_edges AS e JOIN jobs AS a ON a.tenant_id = e.tenant_id AND a.id = e.after_id
+     WHERE e.tenant_id = c.tenant_id AND e.job_id = c.job_id AND e.run_no = c.run_no AND a.name IS NOT NULL)
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]) AS w (tenant_id, job_id, run_no)
+JOIN job_waits AS c ON c.tenant_id = w.tenant_id AND c.job_id = w.job_id AND c.run_no = w.run_no
+JOIN jobs AS j ON j.tenant_id = c.tenant_id AND j.id = c.job_id
+""")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputTemplate:
+    """An input that refers to outputs."""
+
+    worker_id: str
+    template_json: str
+    #: The jobs that it may refer to, by the names of their entries.
+    job_ids: dict[str, str]
+
+
+def templates(connection: Connection, waiting: Sequence[EndedWait]) -> dict[JobKey, InputTemplate]:
+    """Returns the templates of jobs whose inputs refer to outputs."""
+    return {
+        JobKey(tenant_id, uuid): InputTemplate(
+            worker_id=worker_id,
+            template_json=template_json,
+            job_ids={name: ids.encode("job", after) for name, after in (job_uuids or {}).items()},
+        )
+        for tenant_id, uuid, template_json, worker_id, job_uuids in connection.exec_driver_sql(
+            _TEMPLATES, _waits(waiting)
+        )
+    }

@@ -1,0 +1,97 @@
+"""The jobs that belong together, with their edges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.domain import ids
+from ava.domain.jobs.job import Job
+from ava.domain.limits.table import TREE_JOBS
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+
+__all__ = ["Tree", "TreeEdge", "TreeJob", "read", "unfinished"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TreeJob:
+    """A job of a tree, without its input and output."""
+
+    job: Job
+    is_detached: bool
+    #: The waits of its handler: when each began.
+    waits: Sequence[datetime]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TreeEdge:
+    """A job comes after another one of its bulk, or waits for a child."""
+
+    from_id: str
+    to_id: str
+    #: `completed`, `ended`, `failed` of entries; `child` of a job that another one has made.
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """What belongs together."""
+
+    tree_id: str
+    jobs: Sequence[TreeJob]
+    edges: Sequence[TreeEdge]
+
+
+# The root and its bound of jobs below it: no tree has more, but for a root's bulk.
+_JOBS = Statement(f"""
+SELECT {rows.LIGHT_COLUMNS}, j.is_detached IS TRUE,
+    ARRAY(SELECT w.began_at FROM job_waits AS w
+          WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id AND w.run_no > 0 ORDER BY w.run_no LIMIT 100)
+FROM jobs AS j {rows.SIZES}
+WHERE j.tenant_id = %(tenant_id)s AND (j.tree_id = %(tree_id)s::uuid OR j.id = %(tree_id)s::uuid)
+ORDER BY j.id LIMIT {TREE_JOBS.value + 1}
+""")
+_EDGES = Statement(f"""
+SELECT e.after_id::text, e.job_id::text, w.condition
+FROM jobs AS j JOIN job_edges AS e ON e.tenant_id = j.tenant_id AND e.job_id = j.id AND e.run_no = 0
+JOIN job_waits AS w ON w.tenant_id = e.tenant_id AND w.job_id = e.job_id AND w.run_no = 0
+WHERE j.tenant_id = %(tenant_id)s AND j.tree_id = %(tree_id)s::uuid
+ORDER BY e.job_id, e.n LIMIT {2 * TREE_JOBS.value}
+""")
+
+
+def read(connection: Connection, job: Job) -> Tree:
+    """Returns the tree of a job; of one that belongs to nothing, itself alone."""
+    tree_id = job.tree_id or job.id
+    parameters = {"tenant_id": job.tenant_id, "tree_id": rows.job_uuid(tree_id), "large_input": -1, "large_output": -1}
+    found = [
+        TreeJob(job=rows.light_job(row[:-2]), is_detached=row[-2], waits=row[-1])
+        for row in connection.exec_driver_sql(_JOBS, parameters)
+    ]
+    declared = [
+        TreeEdge(from_id=ids.encode("job", after), to_id=ids.encode("job", uuid), kind=condition)
+        for after, uuid, condition in connection.exec_driver_sql(_EDGES, parameters)
+    ]
+    children = [
+        TreeEdge(from_id=each.job.parent_id, to_id=each.job.id, kind="child")
+        for each in found
+        if each.job.parent_id is not None
+    ]
+    return Tree(tree_id=tree_id, jobs=found, edges=[*declared, *children])
+
+
+_UNFINISHED = Statement("""
+SELECT j.id::text FROM jobs AS j
+WHERE j.tenant_id = %(tenant_id)s AND j.tree_id = %(tree_id)s::uuid AND j.status IN ('queued', 'running')
+ORDER BY j.id DESC LIMIT 1
+""")
+
+
+def unfinished(connection: Connection, job: Job) -> str | None:
+    """Returns the newest unfinished job of a tree; None if each is final."""
+    parameters = {"tenant_id": job.tenant_id, "tree_id": rows.job_uuid(job.tree_id or job.id)}
+    uuid = connection.exec_driver_sql(_UNFINISHED, parameters).scalar()
+    return None if uuid is None else ids.encode("job", uuid)

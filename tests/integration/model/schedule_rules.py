@@ -1,0 +1,114 @@
+"""Steps of schedules: they are created, fire, and are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ava.domain.jobs import system_cancel
+from ava.domain.schedules.schedule_record import CatchUp, Overlap, ScheduleSpec
+from tests.integration.model import moves
+from tests.integration.model.cast import PRIORITIES, TENANTS, World
+from tests.integration.model.expected import Expected
+from tests.integration.model.history import History, NotNow, rule
+from tests.integration.model.state import JOBS, PERMIT, WORKER, JobState
+
+
+@rule(weight=2.5)
+def create_schedule(history: History) -> None:
+    """A schedule that fires every five minutes."""
+    if len(history.schedules) >= 3:
+        raise NotNow
+    tenant = history.choose(TENANTS)
+    overlap = history.choose([*list(Overlap), Overlap.QUEUE_ONE, Overlap.CANCEL_RUNNING])
+    spec = ScheduleSpec(
+        worker_id=history.choose(history.favourites), cron="*/5 * * * *", timezone="UTC", overlap=overlap,
+        catch_up=history.choose([CatchUp.LAST, CatchUp.ALL]), priority=history.choose(PRIORITIES),
+    )  # fmt: skip
+    history.say(tenant, spec.worker_id, overlap)
+    schedule_id = history.act(
+        Expected(), lambda: history.driver.create_schedule(tenant, spec), can_be_killed=False
+    )  # fmt: skip
+    history.schedules[schedule_id] = (tenant, overlap.value)
+
+
+@rule(weight=4)
+def fire_schedules(history: History) -> None:
+    """What is due fires."""
+    history.choose(list(history.schedules))
+    waiting = [job for job in history.jobs.values() if _waits_for_earlier(job)]
+    if waiting and history.is_chance(0.4):
+        # The one before it runs on.
+        job = history.choose(waiting)
+        history.say("cancelled;", job.id)
+        wanted = moves.cancel_all(history.jobs, [job], f"usr_{job.tenant}", again=True)
+        history.act(Expected.of(wanted), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
+    if history.is_chance(0.7):
+        history.pass_time(301.0)
+    jobs = history.jobs
+    last = {
+        schedule_id: [job for job in jobs.values() if job.triggered_by == schedule_id][-1:]
+        for schedule_id in history.schedules
+    }
+    cancelled = {
+        job.id: job
+        for schedule_id, found in last.items()
+        for job in moves.cancel_all(jobs, found, schedule_id, error=system_cancel.overlapped(schedule_id))
+    }
+    # Another job may wait for its end from now on.
+    awaited = {job.id for job in jobs.values() if job.trigger == "scheduled"}
+
+    def fired(job: JobState, _world: World) -> Sequence[JobState | None]:
+        return [
+            cancelled.get(job.id),
+            replace(job, is_awaited=True) if job.id in awaited and not job.is_final else None,
+        ]
+
+    history.act(
+        Expected(moves=fired, may_make=lambda job: _check_fired(history, job)),
+        lambda: history.driver.duty("schedules"),
+    )
+    history.oracle.check_overlaps()
+
+
+def _waits_for_earlier(job: JobState) -> bool:
+    """Returns True if a job waits for an earlier one of its schedule."""
+    return job.trigger == "scheduled" and job.waits == JOBS and job.run_no == 0
+
+
+@rule(weight=0.7)
+def delete_schedule(history: History) -> None:
+    """A schedule is deleted; the job of it that waits for an earlier one waits no longer."""
+    schedule_id = history.choose(list(history.schedules))
+    tenant, _ = history.schedules[schedule_id]
+    history.say(schedule_id)
+
+    def released(job: JobState, _world: World) -> Sequence[JobState | None]:
+        return [replace(job, after=()) if job.triggered_by == schedule_id and _waits_for_earlier(job) else None]
+
+    history.act(Expected(moves=released), lambda: history.driver.delete_schedule(tenant, schedule_id))
+    waiting = [
+        job
+        for job in history.jobs.values()
+        if job.triggered_by == schedule_id and _waits_for_earlier(job) and job.after and not job.is_cancel_asked
+    ]
+    if not history.was_killed:
+        history.require(waiting, [], "waits for an earlier job of a schedule that is deleted")
+    if not history.driver.has_schedule(schedule_id):
+        history.schedules.pop(schedule_id)
+
+
+def _check_fired(history: History, job: JobState) -> None:
+    """Raises `ModelError` unless a schedule may have made a job."""
+    world = history.world
+    worker = world.workers[job.worker]
+    wanted = JobState(
+        id=job.id, tenant=history.schedules[job.triggered_by][0], worker=worker.id, trigger="scheduled",
+        triggered_by=job.triggered_by, priority=job.priority, queue=worker.queue_of(job.tenant),
+        max_attempts=worker.max_retries + 1,
+        limit_key=worker.limit_key(job.tenant, None), rate_key=worker.rate_key(job.tenant, None),
+        condition="ended" if job.after else None, after=job.after, is_awaited=job.is_awaited,
+        waits=JOBS if job.after
+        else WORKER if world.is_paused(worker.id, job.tenant) else PERMIT if worker.is_limited else None,
+    )  # fmt: skip
+    history.require(job, wanted, "fired")

@@ -1,0 +1,324 @@
+"""Graphs of a bulk: what starts when, what is refused, and what a tree shows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from ava.broker.app import make_app
+from ava.broker.control import Control
+from ava.dispatcher.duties.deadlines import Deadlines
+from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.old_jobs import OldJobs
+from ava.dispatcher.duties.wakes import Wakes
+from ava.domain import ids
+from ava.domain.jobs.job import RunEnd, RunKey, Status
+from ava.domain.jobs.waits import NewChild, Wait, WaitCondition
+from ava.services.making.children import ChildMaker
+from ava.settings import Settings
+from ava.store.jobs import journal
+from ava.store.jobs.moves import claim, end, wait
+from ava.store.jobs.reads import lists
+from harness.api import NODE, Api, error_of
+from tests.integration.model.run_driver import run_line
+
+JOBS = "/v1/ava/jobs"
+BULK = f"{JOBS}/bulk"
+
+
+class Graphs:
+    """Graphs in a database, whose jobs the test runs."""
+
+    def __init__(self, api: Api, settings: Settings) -> None:
+        self.api = api
+        self._wakes = Wakes(api.database)
+        self._deadlines = Deadlines(api.database, Control(make_app(settings)))
+
+    def declare(self, **entries: dict[str, Any]) -> dict[str, str]:
+        """Trigger a bulk of entries by their names. Returns their ids by name."""
+        body = {"jobs": [{"worker_id": "wkr_open", "name": name, **entry} for name, entry in entries.items()]}
+        response = self.api.post(BULK, json=body)
+        assert response.status_code == 201, response.text
+        return dict(zip(entries, [job["id"] for job in response.get_json()["data"]], strict=True))
+
+    def show(self, job_id: str) -> dict[str, Any]:
+        record: dict[str, Any] = self.api.get(f"{JOBS}/{job_id}").get_json()["data"]
+        return record
+
+    def statuses(self, jobs: dict[str, str]) -> dict[str, str]:
+        return {name: self.show(job_id)["status"] for name, job_id in jobs.items()}
+
+    def startable(self, jobs: dict[str, str]) -> set[str]:
+        uuids = {str(ids.decode("job", job_id)): name for name, job_id in jobs.items()}
+        found = self.api.execute("SELECT id::text FROM jobs WHERE status = 'queued' AND waits_for IS NULL")
+        return {uuids[uuid] for (uuid,) in found if uuid in uuids}
+
+    def start(self, job_id: str) -> tuple[RunKey, str]:
+        """Claim a job, as a node does. Returns its run and its claim."""
+        with self.api.database.connect() as connection:
+            job = lists.show(connection, tenant_id="ten_test", job_id=job_id)
+            assert job is not None
+            claim_id = str(uuid4())
+            wanted = claim.Claim(run=job.next_run, worker_id=job.worker_id, node_id=NODE, claim_id=claim_id)
+            assert claim.claim(connection, wanted) is not None
+        return job.next_run, claim_id
+
+    def finish(self, job_id: str, output: Any = None, *, error: str | None = None) -> None:
+        """Run a job, and follow the wakes of its end."""
+        self.end(*self.start(job_id), output, error=error)
+
+    def end(self, run: RunKey, claim_id: str, output: Any = None, *, error: str | None = None) -> None:
+        """End a run, and follow the wakes."""
+        run_end = RunEnd(
+            run=run,
+            status=Status.COMPLETED if error is None else Status.FAILED,
+            elapsed_ms=1,
+            output_json=json.dumps(output) if error is None else None,
+            error=error,
+        )
+        with self.api.database.connect() as connection:
+            assert end.end(connection, run_end, [run_line(run.run_no, 1, "over")], claim_id=claim_id) is not None
+        self.wake()
+
+    def wait(self, run: RunKey, claim_id: str, *children: str, seconds: float | None = None) -> None:
+        """End a run because its handler waits, and follow the wakes."""
+        condition = WaitCondition.ENDED if children else WaitCondition.TIME
+        waits = Wait(condition=condition, job_ids=children, timeout_seconds=seconds)
+        run_end = RunEnd(run=run, status=Status.QUEUED, elapsed_ms=1, wait=waits)
+        with self.api.database.connect() as connection:
+            lines = [run_line(run.run_no, 1, run_end.closing[1])]
+            assert wait.end_waiting(connection, run_end, lines, attempt=1, claim_id=claim_id) is Status.QUEUED
+        self.wake()
+
+    def children(self, job_id: str, claim_id: str, *names: str, is_detached: bool = False) -> list[str]:
+        """Make children, as a handler asks for them."""
+        jobs = self.api.app.extensions["ava"].jobs
+        with self.api.database.connect() as connection:
+            job = lists.show(connection, tenant_id="ten_test", job_id=job_id)
+        assert job is not None
+        new = [NewChild(name=name, worker_id="wkr_open", input_json="{}", is_detached=is_detached) for name in names]
+        maker = ChildMaker(making=jobs.making, rules=jobs.rules)
+        return [child.id for child in maker.make(self.api.database, job, claim_id=claim_id, new=new)]
+
+    def wake(self) -> None:
+        self._wakes.run_once(0)
+
+    def stop_overdue(self) -> None:
+        self._deadlines.run_once(0)
+
+    def tree(self, job_id: str) -> dict[str, Any]:
+        record: dict[str, Any] = self.api.get(f"{JOBS}/{job_id}/tree").get_json()["data"]
+        return record
+
+
+@pytest.fixture
+def graphs(api: Api, api_settings: Settings) -> Graphs:
+    return Graphs(api, api_settings)
+
+
+def test_a_diamond_runs_in_its_order_and_passes_outputs_on(graphs: Graphs) -> None:
+    jobs = graphs.declare(
+        a={},
+        b={"after": ["a"], "input": {"first": {"$output": "a.rows.0"}, "none": {"$output": "a.no", "default": 7}}},
+        c={"after": ["a"]},
+        d={"after": ["b", "c"], "input": {"both": [{"$output": "b"}, {"$output": "c.x"}]}},
+    )
+    assert graphs.startable(jobs) == {"a"}
+    waiting = graphs.show(jobs["d"])
+    assert waiting["waiting_for"] == {"jobs": [jobs["b"], jobs["c"]], "event": None, "until": None}
+    assert {graphs.show(job_id)["tree_id"] for job_id in jobs.values()} == {jobs["a"]}
+    graphs.finish(jobs["a"], {"rows": [{"id": 3}]})
+    assert graphs.startable(jobs) == {"b", "c"}
+    assert graphs.show(jobs["b"])["input"] == {"first": {"id": 3}, "none": 7}
+    graphs.finish(jobs["b"], "text")
+    assert graphs.startable(jobs) == {"c"}
+    graphs.finish(jobs["c"], {"x": None})
+    assert graphs.show(jobs["d"])["input"] == {"both": ["text", None]}
+    graphs.finish(jobs["d"])
+    assert set(graphs.statuses(jobs).values()) == {"completed"}
+    tree = graphs.tree(jobs["c"])
+    assert [job["name"] for job in tree["jobs"]] == ["a", "b", "c", "d"]
+    assert {(edge["from"], edge["to"], edge["kind"]) for edge in tree["edges"]} == {
+        (jobs[before], jobs[after], "completed") for before, after in ("ab", "ac", "bd", "cd")
+    }
+    found = graphs.api.get(f"{JOBS}?filter[tree_id]={jobs['a']}").get_json()["data"]
+    assert [job["id"] for job in found] == [jobs[name] for name in "dcba"]
+    roots = graphs.api.get(f"{JOBS}?filter[root]=true").get_json()["data"]
+    assert [job["id"] for job in roots] == [jobs["a"]]
+
+
+def test_what_cannot_run_any_more_is_cancelled_down_to_its_last_follower_and_a_cleanup_runs(graphs: Graphs) -> None:
+    jobs = graphs.declare(
+        a={}, b={"after": ["a"]}, c={"after": ["b"]}, always={"after": ["b"], "when": "ended"},
+        cleanup={"after": ["a", "b"], "when": "failed"}, unneeded={"after": ["always"], "when": "failed"},
+    )  # fmt: skip
+    graphs.finish(jobs["a"], error="ValueError: no")
+    for name, reason, by in (("b", "a failed", "a"), ("c", "b was cancelled", "b")):
+        record = graphs.show(jobs[name])
+        assert (record["status"], record["error"]) == ("cancelled", f"ConditionUnmet: {reason}")
+        assert record["cancelled_by"] == jobs[by]
+    assert graphs.startable(jobs) == {"always", "cleanup"}
+    graphs.finish(jobs["always"])
+    assert graphs.show(jobs["unneeded"])["error"] == "ConditionUnmet: always completed"
+
+
+def test_a_cancel_of_an_entry_takes_it_alone_and_its_followers_by_their_conditions(graphs: Graphs) -> None:
+    jobs = graphs.declare(a={}, b={}, c={"after": ["a"]}, d={"after": ["b"]})
+    assert graphs.api.post(f"{JOBS}/{jobs['a']}/cancel").status_code == 200
+    graphs.wake()
+    assert graphs.statuses(jobs) == {"a": "cancelled", "b": "queued", "c": "cancelled", "d": "queued"}
+    done = graphs.api.post(f"{JOBS}/cancel", json={"filter": {"tree_id": jobs["a"]}})
+    assert done.get_json()["data"]["done"] == 2
+    assert graphs.statuses(jobs)["d"] == "cancelled"
+
+
+def test_what_failed_is_retried_with_what_comes_after_it_and_reads_what_completed(graphs: Graphs) -> None:
+    jobs = graphs.declare(
+        a={}, b={}, c={"after": ["a", "b"], "input": {"of": [{"$output": "a"}, {"$output": "b"}]}}, d={"after": ["c"]}
+    )
+    graphs.finish(jobs["a"], 1)
+    graphs.finish(jobs["b"], error="ValueError: no")
+    completed = graphs.api.post(f"{JOBS}/{jobs['a']}/retry", json={"from": "failed"})
+    error_of(completed, 409, "resource_conflict")
+    assert graphs.api.post(f"{JOBS}/{jobs['c']}/retry").status_code == 409, "its input was never resolved"
+    alone = graphs.api.trigger()["id"]
+    assert graphs.api.post(f"{JOBS}/{alone}/retry", json={"from": "failed"}).status_code == 422
+    response = graphs.api.post(f"{JOBS}/{jobs['b']}/retry", json={"from": "failed"})
+    assert response.status_code == 201, response.text
+    again = response.get_json()["data"]
+    assert (again["retry_of"], again["tree_id"]) == (jobs["b"], again["id"])
+    renewed = {job["name"]: job["id"] for job in graphs.tree(again["id"])["jobs"]}
+    assert set(renewed) == {"b", "c", "d"}
+    graphs.finish(renewed["b"], 2)
+    assert graphs.show(renewed["c"])["input"] == {"of": [1, 2]}
+    graphs.finish(renewed["c"])
+    assert graphs.startable(renewed) == {"d"}
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        ([{"name": "a"}, {"name": "a"}], "jobs[1].name"),
+        ([{"name": "A"}], "jobs[0].name"),
+        ([{"after": ["none"]}], "jobs[0].after[0]"),
+        ([{"name": "a", "after": ["b"]}, {"name": "b", "after": ["a"]}], "jobs[0].after"),
+        ([{"name": "a", "after": ["a"]}], "jobs[0].after[0]"),
+        ([{"name": "a"}, {"after": ["a", "a"]}], "jobs[1].after"),
+        ([{"name": "a"}, {"after": ["a"], "when": "never"}], "jobs[1].when"),
+        ([{"name": "a"}, {"after": ["a"], "dedupe": {"key": "k"}}], "jobs[1].dedupe"),
+        ([{"name": "a"}, {"after": ["a"], "input": {"x": [{"$output": "b"}]}}], "jobs[1].input.x[0]"),
+        ([{"name": "a"}, {"after": ["a"], "input": {"x": {"$output": 3}}}], "jobs[1].input.x"),
+        ([{"name": "a"}, {"after": ["a"], "input": {"x": {"$output": "a", "more": 1}}}], "jobs[1].input.x"),
+    ],
+)
+def test_a_wrong_graph_is_refused_by_the_index_of_its_entry(api: Api, entries: list[Any], named: str) -> None:
+    response = api.post(BULK, json={"jobs": [{"worker_id": "wkr_open", **entry} for entry in entries]})
+    assert response.status_code == 422, response.text
+    assert named in response.get_json()["error"]["fields"]
+    assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
+
+
+def test_an_input_with_output_is_as_it_is_where_nothing_comes_before(graphs: Graphs) -> None:
+    assert graphs.api.trigger(input={"x": {"$output": "a"}})["input"] == {"x": {"$output": "a"}}
+
+
+def test_an_input_that_outputs_make_too_large_fails_the_job(graphs: Graphs) -> None:
+    two = [{"$output": "a"}, {"$output": "a"}]
+    jobs = graphs.declare(a={}, b={"after": ["a"], "input": {"x": two}})
+    graphs.finish(jobs["a"], "x" * 600_000)
+    assert graphs.show(jobs["b"])["error"].startswith("InputTooLarge: ")
+
+
+def test_a_parent_waits_for_its_children_and_holds_nothing(graphs: Graphs) -> None:
+    parent = graphs.api.trigger(tags={"k": "v"}, priority=3)["id"]
+    run, claim_id = graphs.start(parent)
+    one, two = graphs.children(parent, claim_id, "one", "two")
+    child = graphs.show(one)
+    assert (child["trigger"], child["triggered_by"], child["parent_id"]) == ("event", parent, parent)
+    assert (child["tree_id"], child["priority"], child["tags"]) == (parent, 3, {"k": "v"})
+    graphs.wait(run, claim_id, one, two)
+    record = graphs.show(parent)
+    assert (record["status"], record["attempt"], record["started_at"]) == ("queued", 0, None)
+    assert record["waiting_for"]["jobs"] == [one, two]
+    sentence = graphs.api.get(f"{JOBS}/{parent}/why").get_json()["data"]["sentence"]
+    assert f"its handler waits for the ends of {one}, {two}" in sentence
+    graphs.finish(one, 1)
+    assert graphs.show(parent)["waiting_for"] is not None
+    graphs.finish(two, error="ValueError: no")
+    assert graphs.show(parent)["waiting_for"] is None
+    again, claim_id = graphs.start(parent)
+    assert again.run_no == 2
+    with graphs.api.database.connect() as connection:
+        loaded = journal.load(connection, run=again, claim_id=claim_id, attempt=1)
+    assert loaded is not None
+    assert [(entry.name, entry.child_id) for entry in loaded.entries] == [("one", one), ("two", two)]
+    assert {child.status for child in loaded.children.values()} == {Status.COMPLETED, Status.FAILED}
+    graphs.end(again, claim_id)
+    logs = graphs.api.get(f"{JOBS}/{parent}/logs").get_json()["data"]["logs"]
+    texts = [line["msg"] for line in logs]
+    assert texts[:3] == ["Worker handler started", "Handler waits for 2 jobs", "Handler continues"]
+
+
+def test_a_wait_whose_time_is_over_ends_by_the_duty_of_dates(graphs: Graphs) -> None:
+    parent = graphs.api.trigger()["id"]
+    run, claim_id = graphs.start(parent)
+    (child,) = graphs.children(parent, claim_id, "one")
+    graphs.wait(run, claim_id, child, seconds=100)
+    assert graphs.show(parent)["waiting_for"]["until"] is not None
+    assert graphs.startable({"parent": parent}) == set()
+    graphs.api.execute("UPDATE jobs SET run_at = now() WHERE run_at IS NOT NULL")
+    DueJobs(graphs.api.database).run_once(0)
+    assert graphs.startable({"parent": parent}) == {"parent"}
+
+
+def test_a_cancel_takes_the_tree_from_the_leaves_up_but_for_detached_children(graphs: Graphs) -> None:
+    parent = graphs.api.trigger()["id"]
+    run, claim_id = graphs.start(parent)
+    queued, running = graphs.children(parent, claim_id, "queued", "running")
+    (detached,) = graphs.children(parent, claim_id, "apart", is_detached=True)
+    child_run, child_claim = graphs.start(running)
+    graphs.wait(run, claim_id, queued, running)
+    asked = graphs.api.post(f"{JOBS}/{parent}/cancel").get_json()["data"]
+    assert (asked["status"], asked["cancel_requested_at"] is not None) == ("queued", True)
+    record = graphs.show(queued)
+    assert (record["status"], record["cancelled_by"]) == ("cancelled", parent)
+    assert record["error"] == f"ParentCancelled: {parent} was cancelled"
+    graphs.wake()
+    assert graphs.show(parent)["status"] == "queued"
+    graphs.end(child_run, child_claim, 1)
+    assert graphs.show(running)["status"] == "cancelled"
+    assert graphs.show(parent)["status"] == "cancelled"
+    assert graphs.show(detached)["status"] == "queued"
+
+
+def test_a_deadline_stops_the_tree_and_fails_the_job(graphs: Graphs) -> None:
+    parent = graphs.api.trigger(deadline_seconds=5)["id"]
+    run, claim_id = graphs.start(parent)
+    (child,) = graphs.children(parent, claim_id, "one")
+    graphs.wait(run, claim_id, child)
+    graphs.stop_overdue()
+    assert graphs.show(parent)["status"] == "queued"
+    graphs.api.execute(
+        "UPDATE jobs SET created_at = created_at - interval '9 s', deadline_at = deadline_at - interval '9 s'"
+    )
+    graphs.stop_overdue()
+    graphs.wake()
+    record = graphs.show(parent)
+    assert (record["status"], record["error"]) == ("failed", "Timeout: exceeded its deadline of 5 s")
+    assert graphs.show(child)["status"] == "cancelled"
+
+
+def test_nothing_of_an_unfinished_tree_is_old(graphs: Graphs) -> None:
+    jobs = graphs.declare(a={}, b={"after": ["a"]})
+    graphs.finish(jobs["a"])
+    for expected in (2, 0):
+        for _ in range(3):
+            with graphs.api.database.connect() as connection:
+                OldJobs(retention_days=0.0).delete(connection, 50)
+        assert graphs.api.execute("SELECT count(*) FROM jobs") == [(expected,)]
+        if expected:
+            graphs.finish(jobs["b"])
+    assert graphs.api.execute("SELECT count(*) FROM job_edges") == [(0,)]
