@@ -126,10 +126,17 @@ def find(target: str) -> HandlerFiles:
             raise HandlerError(f"There is no file {target}; name a Python file or a module with handlers.{meant}")
         module, folder = _module_of(path.absolute())
     else:
-        module, folder = target, Path.cwd()
+        module, folder = target, _folder_of(target.partition(".")[0])
     if not _MODULE.fullmatch(module):
         raise HandlerError(f"{target!r} cannot be imported as a module, because of its name.")
     return HandlerFiles(module=module, folder=folder)
+
+
+def _folder_of(name: str) -> Path:
+    """Returns the folder of a module at the top: the working folder, or `src` in it if the module is only there."""
+    here = Path.cwd()
+    found = [folder for folder in (here, here / "src") if (folder / name).is_dir() or (folder / f"{name}.py").is_file()]
+    return found[0] if found else here
 
 
 def _module_of(path: Path) -> tuple[str, Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +39,10 @@ def ava(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
     handlers = pytestconfig.getini("ava_handlers") or _own("AVA_HANDLERS")
     if not handlers:
         raise pytest.UsageError("set ava_handlers in pytest's configuration to the modules of your handlers")
-    with running_system(tmp_path_factory.mktemp("ava"), handlers, root=pytestconfig.rootpath) as client:
+    # The folders of a project whose modules are not at its top, such as `src`; pytest itself imports from them.
+    folders = [str(folder) for folder in pytestconfig.getini("pythonpath")]
+    place = tmp_path_factory.mktemp("ava")
+    with running_system(place, handlers, root=pytestconfig.rootpath, import_from=folders) as client:
         yield client
 
 
@@ -48,10 +51,12 @@ def _own(name: str) -> list[str]:
 
 
 @contextmanager
-def running_system(folder: Path, handlers: list[str], *, root: Path) -> Iterator[Client]:
+def running_system(
+    folder: Path, handlers: list[str], *, root: Path, import_from: Sequence[str] = ()
+) -> Iterator[Client]:
     """Run `ava up` with its data in `folder` and the handlers of `root`. Yields a client. Stops it at the end.
 
-    Raises `StartError`, with what it printed, if it does not become ready.
+    `import_from`: further folders of modules. Raises `StartError`, with what it printed, if it does not become ready.
     """
     from ava.client import Client
     from ava.local import example
@@ -63,7 +68,7 @@ def running_system(folder: Path, handlers: list[str], *, root: Path) -> Iterator
     program = Program(
         name="up",
         argv=ava_argv("up", "--port", str(port), "--data-dir", str(folder / "data")),
-        environ=_environ(handlers, root) | {"AVA_INTERNAL_SECRET": secret},
+        environ=_environ(handlers, root, import_from) | {"AVA_INTERNAL_SECRET": secret},
         stop_seconds=60,
     )
     with log.open("wb") as output:
@@ -76,7 +81,7 @@ def running_system(folder: Path, handlers: list[str], *, root: Path) -> Iterator
         process.stop()
 
 
-def _environ(handlers: list[str], root: Path) -> dict[str, str]:
+def _environ(handlers: list[str], root: Path, import_from: Sequence[str]) -> dict[str, str]:
     from ava.local import handler_folder
 
     # Without the settings of this process, because tests must never reach the database that they name.
@@ -85,7 +90,9 @@ def _environ(handlers: list[str], root: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith("AVA_WORKER_") or not (name.startswith("AVA_") or name in ("DATABASE_URL", "BROKER_URL"))
     }
-    return {**kept, handler_folder.VARIABLE: str(root), "AVA_HANDLERS": ",".join(handlers), "PYTHONUNBUFFERED": "1"}
+    python_path = os.pathsep.join([*import_from, *filter(None, [os.environ.get("PYTHONPATH", "")])])
+    ours = {handler_folder.VARIABLE: str(root), "AVA_HANDLERS": ",".join(handlers), "PYTHONUNBUFFERED": "1"}
+    return {**kept, **ours, **({"PYTHONPATH": python_path} if python_path else {})}
 
 
 def _await_ready(process: ChildProcess, log: Path, url: str, headers: Mapping[str, str]) -> None:

@@ -19,8 +19,13 @@ def test_the_tests_of_a_new_project_pass_without_servers_and_on_a_system_of_thei
     mark = uuid.uuid4().hex
     with private_folder() as folder:
         assert "pytest" in _ava_new(folder, "order-mails").stdout
+        # Its author keeps modules in `src`, as many projects do.
+        project, pyproject = folder / "order-mails", folder / "order-mails" / "pyproject.toml"
+        (project / "src").mkdir()
+        (project / "order_mails.py").rename(project / "src" / "order_mails.py")
+        pyproject.write_text(pyproject.read_text().replace('pythonpath = ["."]', 'pythonpath = ["src"]'))
         # A database that is named in the environment is not used: it may be one of production.
-        printed = _pytest(folder / "order-mails", {MARK: mark, "DATABASE_URL": "postgresql://nowhere.invalid/x"})
+        printed = _pytest(project, {MARK: mark, "DATABASE_URL": "postgresql://nowhere.invalid/x"})
         assert "3 passed" in printed, printed
         left = [process for process in psutil.process_iter() if carries(process, mark) and lives(process)]
         assert left == []

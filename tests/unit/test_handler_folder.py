@@ -105,6 +105,9 @@ def test_a_file_of_a_package_is_imported_as_its_module_so_that_relative_imports_
         assert (files.module, files.folder) == ("shop.selling", package)
         assert files.load(os.environ).worker_ids == ["wkr_sell"]
     assert handler_files.find("shop/__init__.py").module == "shop"
+    (package / "src").mkdir()
+    (package / "src/stock.py").touch()
+    assert handler_files.find("stock").folder == package / "src"
     (package / "shop/__init__.py").unlink()
     with pytest.raises(HandlerError, match=r"no known parent package; add an empty __init__\.py beside it"):
         handler_files.find("shop/selling.py").load(os.environ)
