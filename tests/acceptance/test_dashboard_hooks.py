@@ -1,0 +1,100 @@
+"""The pages of hooks and of subscriptions in a real browser, with real senders."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import requests
+from standardwebhooks.webhooks import Webhook
+
+from harness.polling import wait_until
+from harness.system import System
+from tests.browser import Browser
+
+SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
+
+
+def test_a_hook_is_made_receives_is_tested_replayed_and_deleted(signed_in: Browser, running: System) -> None:
+    signed_in.script("location.hash = '#/hooks'")
+    signed_in.click("button", "New hook")
+    signed_in.fill("name", "pulls")
+    signed_in.fill("provider", "Standard Webhooks")
+    signed_in.fill("worker_id", "Jobs of <b>Echo</b>")
+    signed_in.click("button", "Create")
+    signed_in.await_text("The hook is ready", "Give the sender the address and the secret below.")
+    url = signed_in.script("return document.querySelector('[aria-label=Address]').value")
+    secret = signed_in.script("return document.querySelector('[aria-label=Secret]').value")
+    signed_in.click("button", "Done")
+    body = json.dumps({"type": "order.paid", "number": 7})
+    at = datetime.now(UTC)
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(secret).sign("msg_1", at, body),
+    }
+    answers = [requests.post(url, data=body, headers=headers, timeout=30) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    first, again = (answer.json()["data"] for answer in answers)
+    assert again == {**first, "duplicate": True}
+    signed_in.await_text("accepted", "duplicate", "standard.order.paid")
+    record = running.wait_for(first["job_ids"][0], "completed")
+    assert (record["trigger"], record["input"]["event"]["data"]["number"]) == ("webhook", 7)
+    signed_in.click("button", "Test …")
+    signed_in.fill("mode", "Changed after it was signed")
+    signed_in.click("button", "Send")
+    signed_in.await_text("The sender gets 401. The signature is wrong")
+    signed_in.click("dialog button", "Close")
+    signed_in.await_text("refused")
+    signed_in.click("summary", "Headers and body")
+    signed_in.await_text("webhook-signature")
+    signed_in.fill("verdict", "Accepted")
+    wait_until(lambda: "The signature is wrong" not in signed_in.text, what="the refused one is not shown")
+    signed_in.click("button", "Replay")
+    signed_in.await_text("Replayed: 1 job.")
+    signed_in.click("button", "Delete")
+    signed_in.click("button", "Delete hook")
+    signed_in.await_text("No hooks yet.")
+    assert requests.post(url, data=body, headers=headers, timeout=30).status_code in (202, 404)
+    wait_until(
+        lambda: requests.post(url, data=body, headers=headers, timeout=30).status_code == 404,
+        seconds=5,
+        what="the address is unknown",
+    )
+
+
+def test_a_pattern_is_tried_while_it_is_typed_and_our_own_webhook_makes_a_job_by_a_hook(
+    signed_in: Browser, running: System
+) -> None:
+    signed_in.script("location.hash = '#/subscriptions'")
+    signed_in.await_text("It matches; the job gets:", '"number": 7')
+    signed_in.fill("event", '{"type": "order.paid", "data": {"total": 5}}')
+    signed_in.await_text('data.total: 5 does not match [{"numeric": [">", 100]}]')
+    hook = {"name": "ours", "provider": "standard", "secret": SECRET}
+    made = running.post("/v1/ava/hooks", json=hook).json()["data"]
+    signed_in.click("button", "New subscription")
+    signed_in.fill("type", "standard.ava.job.*")
+    signed_in.fill("worker", "<b>Echo</b>")
+    signed_in.click("button", "Create")
+    signed_in.await_text("standard.ava.job.*")
+    endpoint = {"url": made["url"], "events": ["ava.job.completed"], "secret": SECRET}
+    webhook = running.post("/v1/webhooks", json=endpoint).json()["data"]["id"]
+    running.senders.append(running.spawn("webhooks"))
+    try:
+        job = running.trigger("wkr_echo", input={"text": "out and in"})
+        running.wait_for(job["id"], "completed")
+        event = wait_until(lambda: _event_of(running, job["id"]), seconds=30, what="the webhook is an event")
+        assert event["source"] == f"/hooks/{made['id']}"
+        echo = running.wait_for(event["job_ids"][0], "completed")
+        assert echo["input"]["event"]["data"]["data"]["input"] == {"text": "out and in"}
+        signed_in.await_text("standard.ava.job.completed")
+    finally:
+        # Each job that ends sends another webhook, so the circle is cut.
+        running.request("DELETE", f"/v1/webhooks/{webhook}")
+        running.senders.pop().terminate()
+        running.request("DELETE", f"/v1/ava/hooks/{made['id']}")
+
+
+def _event_of(system: System, job_id: str) -> dict[str, object] | None:
+    found = system.get("/v1/ava/events?filter[type]=standard.ava.job.completed").json()["data"]
+    return next((event for event in found if event["data"]["data"]["id"] == job_id), None)
