@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.api import Api, error_of
+from tests.integration.hook_fuzz import fuzz
 from tests.integration.hook_sender import HOOKS, Hook, count_jobs
 
 
@@ -69,3 +70,8 @@ def test_a_test_is_signed_tampered_or_unsigned(api: Api, hook: Hook) -> None:
         assert (tried["status"], tried["job_ids"]) == (401, []), mode
     assert count_jobs(api) == 1
     assert len(hook.deliveries()) == 3
+
+
+def test_no_wrong_request_is_a_5xx_and_none_makes_a_job_without_a_valid_signature(api: Api) -> None:
+    found = fuzz(api, 250)
+    assert {202, 401, 404} <= found.keys()
