@@ -17,7 +17,7 @@ from chaos.load import LONG_SECONDS
 from harness.polling import wait_until
 from harness.system import RunningProcess
 
-__all__ = ["FAULTS", "dated_job", "due_job", "node_with_patience"]
+__all__ = ["FAULTS", "dated_job", "due_job", "kill_api", "node_with_patience"]
 
 #: Seconds of jobs that outlast the time after which a node is dead.
 PATIENT_SECONDS = 25.0
@@ -76,7 +76,7 @@ def _kill_node(cluster: Cluster) -> Injury:
     return Injury(since=since, watch=watch)
 
 
-def _kill_api(cluster: Cluster) -> Injury:
+def kill_api(cluster: Cluster) -> Injury:
     """Kill all of the API's processes while they serve requests, and start them again at once."""
     system = cluster.system
     assert system.api
@@ -206,7 +206,7 @@ def _seconds_until_it_begins(cluster: Cluster, node: RunningProcess) -> float:
 FAULTS = (
     Fault(name="kill -9 of a child", inject=_kill_child, promised_seconds=2),
     Fault(name="kill -9 of a node", inject=_kill_node, promised_seconds=15),
-    Fault(name="kill -9 of the API in the middle of requests", inject=_kill_api, promised_seconds=10),
+    Fault(name="kill -9 of the API in the middle of requests", inject=kill_api, promised_seconds=10),
     Fault(name="kill -9 of the active dispatcher", inject=_kill_dispatcher, promised_seconds=3),
     Fault(name="the active dispatcher frozen for 10 s", inject=_freeze_dispatcher, promised_seconds=3),
     Fault(name="a node frozen for 40 s (zombie)", inject=_freeze_node, promised_seconds=15),

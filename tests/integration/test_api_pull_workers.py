@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ava.settings import Settings
+from ava.store.fleet import pull_workers
 from harness.api import Api, error_of
 from tests.pulled import JOBS, OTHER, RUNS, WORKERS, claim, data, make_key, make_worker, show
 
@@ -39,8 +40,11 @@ def test_a_worker_is_its_tenants_alone_and_its_id_is_free_for_others(api: Api) -
     assert make_worker(api, headers=OTHER)["input_schema"] is None
     listed = {worker["id"] for worker in data(api.get(WORKERS))}
     assert "wkr_resize" in listed
-    # A handler that is deployed later does not replace it.
-    api.announce("wkr_resize")
+    # A handler that is deployed later does not replace it, and `ava doctor` names both.
+    with api.database.connect() as connection:
+        assert pull_workers.hiding(connection, limit=9) == []
+        api.announce("wkr_resize")
+        assert pull_workers.hiding(connection, limit=9) == [("ten_other", "wkr_resize"), ("ten_test", "wkr_resize")]
     assert data(api.get(f"{WORKERS}/wkr_resize"))["runtime"] == "pull"
     assert data(api.get(f"{WORKERS}/wkr_resize", headers={"x-tenant-id": "ten_third"}))["runtime"] == "python"
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-__all__ = ["check_nodes", "check_processes"]
+__all__ = ["check_nodes", "check_processes", "check_workers"]
 
+#: Workers that one line names.
+_MAX_NAMED = 10
 #: Endpoints that get webhooks.
 _SERVED = ("active", "degraded")
 
@@ -63,3 +65,23 @@ def check_nodes(settings: Settings) -> str:
             "`ava dispatcher`, and the jobs wait; else something that is not ours writes them."
         )
     return f"{len(live)} live, and none refuses messages"
+
+
+def check_workers(settings: Settings) -> str:
+    """Returns that each id is of one worker. Raises `StartError` if a worker that is pulled hides another one."""
+    from ava.errors import StartError
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+    from ava.store.fleet import pull_workers
+
+    schema.check(settings)
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+        found = pull_workers.hiding(connection, limit=_MAX_NAMED + 1)
+    if found:
+        named = [f"{id_} of {'the platform' if owner == '*' else owner}" for owner, id_ in found[:_MAX_NAMED]]
+        more = " and more" if len(found) > _MAX_NAMED else ""
+        raise StartError(
+            f"{', '.join(named)}{more}: runs of it are claimed over HTTP, and a handler or a worker of the platform "
+            "has the same id, whose jobs it gets. Rename the handler, or delete the worker."
+        )
+    return "no worker whose runs are claimed over HTTP hides another one"

@@ -10,7 +10,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet.worker_settings import PLATFORM
 
-__all__ = ["create", "delete", "has_unfinished_jobs", "owners", "update"]
+__all__ = ["create", "delete", "has_unfinished_jobs", "hiding", "owners", "update"]
 
 # The lock makes the creations of one tenant take turns, so that their number stays exact.
 _LOCK = Statement("SELECT pg_advisory_xact_lock(hashtextextended('workers of ' || %(tenant_id)s, 0))")
@@ -122,3 +122,20 @@ def owners(connection: Connection, *, tenant_id: str, worker_ids: Collection[str
     """Returns the owner, a tenant or `*`, of each of these workers that the tenant can pull."""
     found = connection.exec_driver_sql(_OWNERS, {"tenant_id": tenant_id, "ids": list(worker_ids)})
     return {row.id: row.tenant_id for row in found}
+
+
+_HIDING = Statement(f"""
+SELECT w.tenant_id, w.id FROM workers AS w
+WHERE w.runtime = '{RUNTIME}' AND (
+    w.tenant_id <> '{PLATFORM}' AND EXISTS (
+        SELECT FROM workers AS p WHERE p.tenant_id = '{PLATFORM}' AND p.id = w.id
+            AND (p.tenants IS NULL OR w.tenant_id = ANY(p.tenants)))
+    OR w.tenant_id = '{PLATFORM}' AND EXISTS (
+        SELECT FROM nodes AS n WHERE n.stopped_at IS NULL AND w.id = ANY(n.workers)))
+ORDER BY w.tenant_id, w.id LIMIT %(limit)s
+""")
+
+
+def hiding(connection: Connection, *, limit: int) -> list[tuple[str, str]]:
+    """Returns workers that hide another one, each with its owner: a worker of the platform, or a node's handler."""
+    return [(row[0], row[1]) for row in connection.exec_driver_sql(_HIDING, {"limit": limit})]

@@ -1,0 +1,123 @@
+"""A worker that pulls, as a program outside the service would be: it claims over HTTP, and records what it does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from harness.system import System
+
+__all__ = ["PulledWorker", "make_worker", "overlaps", "trigger"]
+
+WORKER = "wkr_chaos_pulled"
+_HEARTBEAT_SECONDS = 4.0
+
+
+def make_worker(system: System) -> str:
+    """Create the worker. Returns the token of a key that claims its runs."""
+    body = {"slug": WORKER.removeprefix("wkr_"), "runtime": "pull", "retry": {"max": 0}}
+    assert system.post("/v1/ava/workers", json=body).status_code == 201
+    body = {"name": "chaos", "role": "worker", "workers": [WORKER]}
+    return str(system.post("/v1/ava/keys", json=body).json()["data"]["token"])
+
+
+def trigger(system: System, count: int) -> list[str]:
+    """Trigger jobs of the worker. Returns their ids."""
+    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": WORKER}] * count})
+    return [job["id"] for job in answer.json()["data"]]
+
+
+@dataclass(kw_only=True)
+class PulledWorker:
+    """One process of a tenant's own. It may die, or freeze, at any moment."""
+
+    system: System
+    token: str
+    seconds: float = 0.05
+    capacity: int = 20
+    #: Each run that it has begun: the job, the run's token, when it began, and when it ended.
+    runs: list[tuple[str, str, float, float]] = field(default_factory=list)
+    #: What was promised not to happen.
+    broken: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._is_ending = threading.Event()
+        self._held: set[str] = set()
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._work, self._beat)]
+
+    def start(self) -> None:
+        """Begin to claim."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End once the runs under way have ended."""
+        self._is_ending.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def claim(self, *, wait: float = 1.0) -> list[dict[str, Any]]:
+        """Claim runs once. Returns none if there is no answer: then the claim may have been made."""
+        body = {"workers": [WORKER], "capacity": self.capacity, "wait": wait, "name": "chaos"}
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = self._post("claim", body, headers)
+        if answer is None or answer.status_code >= 500:
+            time.sleep(0.1)
+            return []
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["data"]
+        return found
+
+    def call(self, run: str, name: str, body: dict[str, Any]) -> requests.Response:
+        """Call until there is an answer, as a client does."""
+        while (answer := self._post(f"{run}/{name}", body, {})) is None or answer.status_code >= 500:
+            time.sleep(0.1)
+        return answer
+
+    def _post(self, path: str, body: Any, headers: dict[str, str]) -> requests.Response | None:
+        try:
+            return requests.post(f"{self.system.url}/v1/ava/runs/{path}", json=body, headers=headers, timeout=20)
+        except requests.RequestException:
+            return None
+
+    def _work(self) -> None:
+        while not self._is_ending.is_set():
+            claimed = self.claim()
+            self._held |= {each["run"] for each in claimed}
+            began = time.monotonic()
+            for each in claimed:
+                self.call(each["run"], "progress", {"fraction": 0.1})
+            time.sleep(self.seconds)
+            for each in claimed:
+                answer = self.call(each["run"], "end", {"output": {"by": "chaos"}})
+                self.runs.append((each["job"]["id"], each["run"], began, time.monotonic()))
+                if answer.status_code != 200:
+                    self.broken.append(f"an end of a live worker was refused: {answer.text}")
+                self._held.discard(each["run"])
+
+    def _beat(self) -> None:
+        while not self._is_ending.wait(_HEARTBEAT_SECONDS):
+            if held := list(self._held):
+                self._post("heartbeat", {"runs": held}, {})
+
+
+def overlaps(runs: Collection[tuple[str, str, float, float]]) -> list[str]:
+    """Returns the jobs that ran twice at the same time."""
+    ends: dict[str, float] = {}
+    found = []
+    for job_id, _, began, ended in sorted(runs, key=lambda each: each[2]):
+        if began < ends.get(job_id, float("-inf")):
+            found.append(job_id)
+        ends[job_id] = ended
+    return found
+
+
+def are_completed(system: System, job_ids: Collection[str]) -> Callable[[], bool]:
+    """Returns a function that returns True once all of these jobs are completed."""
+    statement = f"SELECT count(*) FROM jobs WHERE worker_id = '{WORKER}' AND status = 'completed'"
+    return lambda: system.query(statement)[0][0] >= len(job_ids)
