@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import requests
 
+from chaos.effects import Effect, append
 from harness.system import System
 
-__all__ = ["PulledWorker", "make_worker", "overlaps", "trigger"]
+__all__ = ["WORKER", "PulledWorker", "are_completed", "make_worker"]
 
 WORKER = "wkr_chaos_pulled"
 _HEARTBEAT_SECONDS = 4.0
+_numbers = itertools.count(1)
 
 
 def make_worker(system: System) -> str:
@@ -26,22 +31,16 @@ def make_worker(system: System) -> str:
     return str(system.post("/v1/ava/keys", json=body).json()["data"]["token"])
 
 
-def trigger(system: System, count: int) -> list[str]:
-    """Trigger jobs of the worker. Returns their ids."""
-    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": [{"worker_id": WORKER}] * count})
-    return [job["id"] for job in answer.json()["data"]]
-
-
 @dataclass(kw_only=True)
 class PulledWorker:
     """One process of a tenant's own. It may die, or freeze, at any moment."""
 
     system: System
+    #: Where it records what it does, as the handlers of the load do.
+    effects: Path
     token: str
     seconds: float = 0.05
     capacity: int = 20
-    #: Each run that it has begun: the job, the run's token, when it began, and when it ended.
-    runs: list[tuple[str, str, float, float]] = field(default_factory=list)
     #: What was promised not to happen.
     broken: list[str] = field(default_factory=list)
 
@@ -85,17 +84,26 @@ class PulledWorker:
         except requests.RequestException:
             return None
 
+    def begin(self, claimed: dict[str, Any]) -> str:
+        """Begin a claimed run: its token is used. Returns what the run is called in the records."""
+        name = f"{os.getpid()}.{next(_numbers)}"
+        self._record(claimed, name, "begin")
+        self.call(claimed["run"], "progress", {"fraction": 0.1})
+        return name
+
+    def _record(self, claimed: dict[str, Any], name: str, kind: str) -> None:
+        effect = Effect(job_id=claimed["job"]["id"], run=name, kind=kind, at=time.monotonic())
+        append(str(self.effects), effect)
+
     def _work(self) -> None:
         while not self._is_ending.is_set():
             claimed = self.claim()
             self._held |= {each["run"] for each in claimed}
-            began = time.monotonic()
-            for each in claimed:
-                self.call(each["run"], "progress", {"fraction": 0.1})
+            names = {each["run"]: self.begin(each) for each in claimed}
             time.sleep(self.seconds)
             for each in claimed:
-                answer = self.call(each["run"], "end", {"output": {"by": "chaos"}})
-                self.runs.append((each["job"]["id"], each["run"], began, time.monotonic()))
+                self._record(each, names[each["run"]], "done")
+                answer = self.call(each["run"], "end", {"output": {"run": names[each["run"]]}})
                 if answer.status_code != 200:
                     self.broken.append(f"an end of a live worker was refused: {answer.text}")
                 self._held.discard(each["run"])
@@ -104,17 +112,6 @@ class PulledWorker:
         while not self._is_ending.wait(_HEARTBEAT_SECONDS):
             if held := list(self._held):
                 self._post("heartbeat", {"runs": held}, {})
-
-
-def overlaps(runs: Collection[tuple[str, str, float, float]]) -> list[str]:
-    """Returns the jobs that ran twice at the same time."""
-    ends: dict[str, float] = {}
-    found = []
-    for job_id, _, began, ended in sorted(runs, key=lambda each: each[2]):
-        if began < ends.get(job_id, float("-inf")):
-            found.append(job_id)
-        ends[job_id] = ended
-    return found
 
 
 def are_completed(system: System, job_ids: Collection[str]) -> Callable[[], bool]:

@@ -55,12 +55,9 @@ def new_job(
     due = _DATED_SECONDS if spec.scheduled_at and due is None else due
     is_paused = history.world.is_paused(worker.id, tenant)
     waits = DATE if due is not None else WORKER if is_paused else PERMIT if worker.is_limited else None
-    queue = worker.queue_of(tenant)
-    is_closed = (queue, spec.priority) in _closed_windows(history)
-    may_publish = (
-        may_publish and position < _MAX_PUBLISHED and not is_closed and tenant not in history.world.tenant_limits
-        and (worker.queue != PULL or history.world.is_claimed)
-    )  # fmt: skip
+    queue, world = worker.queue_of(tenant), history.world
+    is_open = (queue, spec.priority) not in _closed_windows(history) and (worker.queue != PULL or world.is_claimed)
+    may_publish = may_publish and position < _MAX_PUBLISHED and is_open and tenant not in world.tenant_limits
     return JobState(
         tenant=tenant, worker=worker.id, triggered_by=f"usr_{tenant}", priority=spec.priority, queue=queue,
         input=spec.input_json, tags=None if spec.tags_json == "{}" else spec.tags_json, retry_of=spec.retry_of,
