@@ -61,6 +61,8 @@ def test_a_healthy_system_passes_but_for_the_server_of_the_tests(system: System)
         "node",
         "handlers",
         "queues",
+        "nodes",
+        "workers",
         "encryption",
         "webhooks",
         "processes",
