@@ -65,6 +65,13 @@ class Job:
     tags: dict[str, str] = field(default_factory=dict)
     #: When it is cancelled unless it has started.
     expires_at: datetime | None = None
+    #: The job whose handler made it, and the first of those that belong together.
+    parent_id: str | None = None
+    tree_id: str | None = None
+    #: What a queued one waits for: `jobs`, `event` and `until`.
+    waiting_for: dict[str, Any] | None = None
+    #: When it fails unless it is final by then.
+    deadline_at: datetime | None = None
     #: Whether its input, output and error are hidden, because the caller does not see payloads.
     payload_hidden: bool = False
     #: The bytes of an input or output that a list leaves out because it is large; the field is None then.
@@ -193,6 +200,8 @@ class Queues:
 
     total_queued: int
     total_running: int
+    #: Those that wait for other jobs, an event or a time.
+    total_waiting: int = 0
     by_worker: list[QueueCount]
     sampled_at: datetime
     #: The queues of which nothing starts.

@@ -238,6 +238,7 @@ def test_queues_count_queued_and_running_jobs(api: Api) -> None:
     assert data == {
         "total_queued": 9,
         "total_running": 8,
+        "total_waiting": 0,
         "paused_queues": [],
         "by_worker": [
             {"worker_id": "wkr_open", "queued": 5, "running": 4, "high_priority": 1},

@@ -53,6 +53,11 @@ class CountsRecord(Schema):
 
     total_queued = WholeNumber(minimum=0, maximum=2**53)
     total_running = WholeNumber(minimum=0, maximum=2**53)
+    total_waiting = WholeNumber(
+        minimum=0,
+        maximum=2**53,
+        metadata={"description": "Jobs that wait for other jobs, an event or a time. They count as no queued ones."},
+    )
     by_worker = fields.List(fields.Nested(QueueRecord))
     sampled_at = Instant()
 

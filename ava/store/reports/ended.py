@@ -120,9 +120,13 @@ def _ended(condition: str) -> str:
         j.status = 'cancelled' AND j.cancelled_by IS NULL AND starts_with(j.error, '{SystemCancel.EXPIRED}: ')
             AS is_expired,
         CASE WHEN j.started_at IS NOT NULL
-            THEN greatest(0, extract(epoch FROM j.completed_at - j.started_at)::float8 * 1000000) END AS run_us,
+            THEN greatest(0, extract(epoch FROM j.completed_at - j.started_at)::float8 * 1000000)
+                + coalesce(j.ran_ms, 0) * 1000 END AS run_us,
+        -- How long an entry of a bulk waited for its turn, after those that it comes after, is not known.
         CASE WHEN j.started_at IS NOT NULL AND j.attempt = 1 AND j.losses = 0
-            THEN greatest(0, extract(epoch FROM j.started_at - due.at)::float8 * 1000000) END AS wait_us
+                AND (j.tree_id IS NULL OR j.tree_id = j.id OR j.parent_id IS NOT NULL)
+            THEN greatest(0, extract(epoch FROM coalesce(j.first_started_at, j.started_at) - due.at)::float8
+                * 1000000) END AS wait_us
     FROM jobs AS j CROSS JOIN LATERAL (SELECT greatest(j.created_at, j.scheduled_at) AS at) AS due WHERE {condition}
 )"""
 

@@ -9,6 +9,7 @@ from ava.domain.counts import MAX_COUNTED_OF_WORKER
 from ava.domain.jobs import priority
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.jobs.moves.rules import IS_WAITING
 
 __all__ = ["QueueCount", "QueueCounts", "queue_counts"]
 
@@ -29,6 +30,8 @@ class QueueCounts:
     """The number of a tenant's queued and running jobs by worker, at one time of the database's clock."""
 
     by_worker: list[QueueCount]
+    #: Those that wait for other jobs, an event or a time, which are no queued ones here.
+    total_waiting: int
     sampled_at: datetime
 
     @property
@@ -55,7 +58,8 @@ WITH RECURSIVE w (id) AS (
     FROM w CROSS JOIN LATERAL (
         SELECT count(*) AS queued, count(*) FILTER (WHERE c.priority <= {priority.HIGH}) AS high FROM (
             SELECT j.priority FROM jobs AS j
-            WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'queued' LIMIT %(most)s
+            WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'queued'
+                AND (j.waits_for IS NULL OR j.waits_for NOT IN ('jobs', 'event', 'time')) LIMIT %(most)s
         ) AS c
     ) AS q CROSS JOIN LATERAL (
         SELECT count(*) AS running FROM (
@@ -65,7 +69,9 @@ WITH RECURSIVE w (id) AS (
     ) AS r
     WHERE w.id IS NOT NULL AND q.queued + r.running > 0
 )
-SELECT now(), counts.* FROM (SELECT 1) AS once LEFT JOIN counts ON true ORDER BY counts.id
+SELECT now(), (SELECT count(*) FROM (
+    SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_WAITING} LIMIT %(most)s) AS waiting), counts.*
+FROM (SELECT 1) AS once LEFT JOIN counts ON true ORDER BY counts.id
 """)
 
 
@@ -74,7 +80,7 @@ def queue_counts(connection: Connection, *, tenant_id: str) -> QueueCounts:
     found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id, "most": MAX_COUNTED_OF_WORKER}).all()
     by_worker = [
         QueueCount(worker_id=worker_id, queued=queued, running=running, high_priority=high)
-        for _, worker_id, queued, high, running in found
+        for _, _, worker_id, queued, high, running in found
         if worker_id is not None
     ]
-    return QueueCounts(by_worker=by_worker, sampled_at=found[0][0])
+    return QueueCounts(by_worker=by_worker, sampled_at=found[0][0], total_waiting=found[0][1])
