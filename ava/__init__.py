@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ava.handler import (
+        ChildFailed,
+        ChildJob,
+        ChildRefused,
+        DuplicateName,
         Env,
         Interruption,
         JobCancelled,
@@ -14,10 +18,33 @@ if TYPE_CHECKING:
         JobTimeout,
         RateLimited,
         RetryLater,
+        StepError,
+        StepInterrupted,
+        Suspended,
+        WaitInTask,
+        WaitTimeout,
         worker,
     )
 
-__all__ = ["Env", "Interruption", "JobCancelled", "JobInterrupted", "JobTimeout", "RateLimited", "RetryLater", "worker"]
+__all__ = [
+    "ChildFailed",
+    "ChildJob",
+    "ChildRefused",
+    "DuplicateName",
+    "Env",
+    "Interruption",
+    "JobCancelled",
+    "JobInterrupted",
+    "JobTimeout",
+    "RateLimited",
+    "RetryLater",
+    "StepError",
+    "StepInterrupted",
+    "Suspended",
+    "WaitInTask",
+    "WaitTimeout",
+    "worker",
+]
 
 
 def __getattr__(name: str) -> Any:

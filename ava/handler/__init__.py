@@ -1,10 +1,30 @@
 """What a handler's author imports: `worker`, `Env`, and the errors that are raised inside a handler."""
 
+from ava.handler.children import ChildJob
 from ava.handler.env import Env
-from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout, RateLimited, RetryLater
+from ava.handler.errors import (
+    ChildFailed,
+    ChildRefused,
+    DuplicateName,
+    Interruption,
+    JobCancelled,
+    JobInterrupted,
+    JobTimeout,
+    RateLimited,
+    RetryLater,
+    StepError,
+    StepInterrupted,
+    Suspended,
+    WaitInTask,
+    WaitTimeout,
+)
 from ava.handler.registry import worker
 
 __all__ = [
+    "ChildFailed",
+    "ChildJob",
+    "ChildRefused",
+    "DuplicateName",
     "Env",
     "Interruption",
     "JobCancelled",
@@ -12,5 +32,10 @@ __all__ = [
     "JobTimeout",
     "RateLimited",
     "RetryLater",
+    "StepError",
+    "StepInterrupted",
+    "Suspended",
+    "WaitInTask",
+    "WaitTimeout",
     "worker",
 ]

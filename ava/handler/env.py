@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from ava.domain.jobs.job import Job
 from ava.domain.record import make_record
+from ava.handler import acts
+from ava.handler.acts import Steps
+from ava.handler.calls import Calls
+from ava.handler.children import ChildJob
 
 __all__ = ["Env", "Secrets"]
 
@@ -48,9 +52,11 @@ class Env(Mapping[str, str]):
         log: logging.Logger,
         report: Callable[[float, str], None],
         is_cancelled: Callable[[], bool],
+        calls: Callable[[], Calls],
         traceparent: str | None = None,
     ) -> None:
         self._config = config
+        self._make_calls = calls
         #: The secrets that the tenant has set of this worker, by name. They are masked in the job's log, output and
         #: error.
         self.secrets = Secrets(secrets or {})
@@ -69,6 +75,11 @@ class Env(Mapping[str, str]):
     def job(self) -> dict[str, Any]:
         """Returns the job's record, as the API shows it."""
         return make_record(self._job)
+
+    @cached_property
+    def _calls(self) -> Calls:
+        # Made when they are first needed, because most handlers use none of them.
+        return self._make_calls()
 
     @property
     def cancelled(self) -> bool:
@@ -89,3 +100,94 @@ class Env(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._config)
+
+    # Jobs that belong together. In async handlers each of these is awaited. -----------------------------------------
+
+    def trigger(
+        self,
+        worker_id: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        was: Sequence[str] = (),
+        priority: int | None = None,
+        detached: bool = False,
+    ) -> Any:
+        """Make a job on behalf of this one: a `ChildJob`. Its name in the journal is `key`, else its worker's id.
+
+        `was`: earlier names of it. `detached`: a cancel of this job spares it. Raises `ChildRefused`, and
+        `DuplicateName` for a name that this run has used.
+        """
+        return self._do(self._calls.trigger(worker_id, input, key=key, was=was, priority=priority, detached=detached))
+
+    def map(
+        self,
+        worker_id: str,
+        items: Iterable[Mapping[str, Any]],
+        *,
+        key: str | None = None,
+        max_concurrency: int | None = None,
+        return_exceptions: bool = False,
+    ) -> Any:
+        """Make a child for each item, which is its input, and wait for all. Returns their outputs in that order.
+
+        At most `max_concurrency` of them are unfinished at once.
+        """
+        return self._do(
+            self._calls.map(
+                worker_id, items, key=key, max_concurrency=max_concurrency, return_exceptions=return_exceptions
+            )
+        )
+
+    def step(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *args: Any,
+        key: str | None = None,
+        was: Sequence[str] = (),
+        once: str = "at_least",
+    ) -> Any:
+        """Call `fn(*args)` and keep what it returns. Returns what it returned, also when the handler is entered again.
+
+        A crash between the effect and the journal calls it again, with the same `step_key`. With `once="at_most"` it is
+        not called again: `StepInterrupted` is raised.
+        """
+        return self._do(self._calls.step(name, fn, *args, key=key, was=was, once=once))
+
+    @property
+    def step_key(self) -> str:
+        """Returns the idempotency key of the step whose function runs."""
+        return self._calls.step_key
+
+    def wait(
+        self, *children: ChildJob, timeout: float | None = None, key: str | None = None, return_exceptions: bool = False
+    ) -> Any:
+        """Wait until children have ended. Returns the sequence of their outputs, in that order.
+
+        Raises `ChildFailed` for the first that did not complete, and `WaitTimeout` after `timeout` seconds.
+        """
+        return self._answer(
+            lambda: self._calls.wait_for_all(children, timeout=timeout, key=key, return_exceptions=return_exceptions)
+        )
+
+    def wait_any(self, *children: ChildJob, timeout: float | None = None, key: str | None = None) -> Any:
+        """Wait until one of some children has ended. Returns the first one, whatever its end."""
+        return self._answer(lambda: self._calls.wait_for_any(children, timeout=timeout, key=key))
+
+    def sleep(self, seconds: float, *, key: str | None = None) -> Any:
+        """Wait for some seconds, outside of a process if it is a second or more."""
+        return self._do(self._calls.sleep(seconds, key=key))
+
+    async def gather(self, *branches: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
+        """Await branches of an async handler, each of which may wait. Returns their results."""
+        return await self._calls.gather(branches, return_exceptions=return_exceptions)
+
+    def _do(self, steps: Steps[Any]) -> Any:
+        return acts.run_async(steps) if self._calls.is_async else acts.run(steps)
+
+    def _answer(self, call: Callable[[], Any]) -> Any:
+        async def answer() -> Any:
+            return call()
+
+        return answer() if self._calls.is_async else call()

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["Interruption", "JobCancelled", "JobInterrupted", "JobTimeout", "RateLimited", "RetryLater"]
+from typing import Any
+
+__all__ = [
+    "ChildFailed",
+    "ChildRefused",
+    "DuplicateName",
+    "Interruption",
+    "JobCancelled",
+    "JobInterrupted",
+    "JobTimeout",
+    "RateLimited",
+    "RetryLater",
+    "StepError",
+    "StepInterrupted",
+    "Suspended",
+    "SuspensionSwallowed",
+    "WaitInTask",
+    "WaitTimeout",
+]
 
 #: The longest time for which a handler may put its job off, in seconds: 30 days.
 _LONGEST_SECONDS = 30 * 86_400.0
@@ -41,3 +59,54 @@ class RetryLater(Exception):
 
 class RateLimited(RetryLater):
     """Like `RetryLater`, for the whole key of the worker's rate: no job of it starts in the meantime."""
+
+
+class Suspended(BaseException):
+    """The handler waits: its run ends, and it is entered again from its top once the wait is over.
+
+    Not an `Exception`, so that a broad `except` does not catch it. `finally` runs, and context managers are left.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        """`text`: what the handler waits for."""
+        super().__init__(text)
+
+
+class SuspensionSwallowed(Exception):
+    """The handler went on after it was suspended, because it caught `ava.Suspended`; let it pass."""
+
+    def __str__(self) -> str:
+        return (self.__doc__ or "").strip()
+
+
+class WaitTimeout(Exception):
+    """The time of a wait was over before what it was for had come."""
+
+
+class ChildFailed(Exception):
+    """A child did not complete."""
+
+    def __init__(self, message: str, child: Any = None) -> None:
+        super().__init__(message)
+        #: The child, with its `id`, `status` and `error`.
+        self.child = child
+
+
+class ChildRefused(Exception):
+    """A child cannot be made: its worker is unknown or deprecated, its input wrong, or a limit is reached."""
+
+
+class DuplicateName(Exception):
+    """Two calls of one run have the same name in the journal; give one of them another `key=`."""
+
+
+class StepError(Exception):
+    """A step is not what a journal takes: too large, too many, not JSON, or with a call of the journal inside."""
+
+
+class StepInterrupted(Exception):
+    """A step that runs at most once had begun when its process died; whether it took effect is not known."""
+
+
+class WaitInTask(Exception):
+    """A wait in a task or thread beside the handler cannot suspend it; make branches that wait with `env.gather`."""

@@ -18,12 +18,22 @@ import ava
 from ava.domain import fingerprint
 from ava.domain.jobs import retry
 from ava.domain.jobs.job import Job, RunEnd, Status
+from ava.domain.jobs.waits import Wait
 from ava.domain.limits import table as limits
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.secrets.redaction import HIDDEN
 from ava.domain.text import one_line
 from ava.errors import OutputError
-from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, JobTimeout, RateLimited, RetryLater
+from ava.handler.errors import (
+    Interruption,
+    JobCancelled,
+    JobInterrupted,
+    JobTimeout,
+    RateLimited,
+    RetryLater,
+    Suspended,
+    SuspensionSwallowed,
+)
 
 __all__ = ["Retirement", "Stop", "decide", "encode_output", "explain", "format_traceback", "own_frames"]
 
@@ -68,13 +78,13 @@ class Retirement(IntEnum):
 
     COMPLETED = 211
     FAILED = 212
-    #: Cancelled, or returned to the queue by a shutdown.
+    #: Cancelled, or returned to the queue by a shutdown or a wait.
     STOPPED = 213
 
     @classmethod
     def after(cls, run_end: RunEnd | None) -> Retirement:
         """Returns the exit code after the end of a run; None means that the run was interrupted or has lost its job."""
-        if run_end is None or run_end.status is Status.CANCELLED:
+        if run_end is None or run_end.status is Status.CANCELLED or run_end.wait is not None:
             return cls.STOPPED
         return cls.COMPLETED if run_end.status is Status.COMPLETED else cls.FAILED
 
@@ -89,10 +99,12 @@ def decide(
     elapsed_ms: int,
     chance: float,
     mask: SecretMask | None = None,
+    wait: Wait | None = None,
 ) -> RunEnd | None:
     """Decide how a run ended, from what its handler returned or raised. `chance` (0 to 1) spreads a retry's back-off.
 
-    `mask` replaces the secrets of the run in its output, its error and the reason of a put-off.
+    `mask` replaces the secrets of the run in its output, its error and the reason of a put-off. `wait`: what the
+    handler was suspended for.
 
     Returns None if nothing is written as an end, because the run was interrupted by a shutdown or has lost its job.
     """
@@ -107,6 +119,10 @@ def decide(
             put_off=one_line(raised.reason if mask is None else mask.text(raised.reason)),
             is_rate_limited=isinstance(raised, RateLimited),
         )
+    if stop is None and wait is not None:
+        if isinstance(raised, Suspended):
+            return RunEnd(run=job.run, status=Status.QUEUED, elapsed_ms=elapsed_ms, wait=wait)
+        raised = raised or SuspensionSwallowed()
     retry_in_seconds: float | None = None
     if stop is Stop.CANCEL:
         status, output_json, error = Status.CANCELLED, _kept_output(raised, output), None

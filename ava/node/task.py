@@ -79,4 +79,6 @@ def _report(run_end: RunEnd | None) -> str:
         raise Ignore
     if run_end.status is Status.COMPLETED:
         return "completed"
+    if run_end.wait is not None:
+        return "waits"
     raise JobFailed(run_end.error or "failed; another attempt follows")

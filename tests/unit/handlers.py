@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from ava import Env
 from ava.domain.jobs.job import Job, Status, Trigger
+from ava.handler.calls import Calls
+from ava.testing.journal import Journal
 
 __all__ = ["JOB", "Run"]
 
@@ -58,6 +60,7 @@ class Run:
             log=log,
             report=lambda fraction, message: self.progress.append((fraction, message)),
             is_cancelled=lambda: False,
+            calls=lambda: Calls(store=Journal({}), job_id=JOB.id),
         )
 
     @property

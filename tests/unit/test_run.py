@@ -18,11 +18,13 @@ import pytest
 from ava.domain.jobs.job import LogLevel, Status
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.handler import Env, Interruption, JobCancelled, JobInterrupted, JobTimeout
+from ava.handler.calls import Calls
 from ava.handler.registry import Handler
 from ava.node.child.job_log import JobLog
 from ava.node.child.run import Run
 from ava.node.child.run_settings import RunSettings
 from ava.node.outcome import Stop
+from ava.testing.journal import Journal
 from tests.unit.handlers import JOB
 from tests.unit.process_states import process_state
 
@@ -84,7 +86,8 @@ def run_of(function: Callable[..., Any], **job: Any) -> Run:
         log=log,
         settings=RunSettings(config={"KEY": "value"}),
         main_thread=threading.main_thread(),
-    )  # fmt: skip
+        calls=lambda run: Calls(store=Journal({}), job_id=run.job.id),
+    )
 
 
 class Stopper:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ava.domain.jobs import waits
 from ava.domain.limits.limit import Limit
 
 __all__ = [
@@ -56,19 +57,19 @@ STEPS = Limit(
     unit="steps",
     meaning="Steps of a job; `env.step` refuses one more.",
     status=None,
-    fixed=10_000,
+    fixed=waits.MAX_STEPS,
 )
 STEP_BYTES = Limit(
     name="step_bytes",
     unit="bytes",
     meaning="Bytes of the result of a step, as JSON.",
     status=None,
-    fixed=256 * 1024,
+    fixed=waits.MAX_STEP_BYTES,
 )
 ALL_STEPS_BYTES = Limit(
     name="all_steps_bytes",
     unit="bytes",
     meaning="Bytes of the results of all steps of a job.",
     status=None,
-    fixed=64 * 2**20,
+    fixed=waits.MAX_ALL_STEPS_BYTES,
 )

@@ -6,6 +6,7 @@ comes from, in the form of `Limit.message`.
 
 from __future__ import annotations
 
+from ava.domain.jobs import waits
 from ava.domain.limits.graphs import (
     ALL_STEPS_BYTES,
     DEADLINE_SECONDS,
@@ -225,7 +226,7 @@ INPUT_BYTES = Limit(
     unit="bytes",
     meaning="Bytes of a job's input, as compact JSON in UTF-8.",
     status=413,
-    fixed=_MIB,
+    fixed=waits.MAX_INPUT_BYTES,
 )
 BULK_JOBS = Limit(
     name="bulk_jobs",

@@ -54,14 +54,22 @@ class JobLog:
         self._characters = 0
         self._waited_seconds = 0.0
         self._is_closed = False
+        #: Whether lines are dropped because an earlier run has logged them already; errors never are.
+        self.is_repeating = False
 
     @property
     def elapsed_ms(self) -> int:
         """Returns the milliseconds since the run began."""
         return round((time.monotonic() - self._stopwatch) * 1000)
 
+    def end_repetition(self) -> None:
+        """Keep lines from now on, because no earlier run has logged them."""
+        self.is_repeating = False
+
     def add(self, level: LogLevel, text: str) -> None:
         """Add a line, and wait while too many lines wait to be stored."""
+        if self.is_repeating and level is not LogLevel.ERROR:
+            return
         if self._mask is not None:
             # Before it is cut, because half a secret would not be found.
             text = self._mask.text(text)

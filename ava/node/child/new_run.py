@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 from ava.domain.jobs.job import Job
+from ava.domain.jobs.waits import LoadedJournal
 from ava.domain.secrets.sealing import Sealer
 from ava.handler import registry
+from ava.handler.calls import Calls
 from ava.node.child import run_reports, run_settings
 from ava.node.child.last_mask import LastMask
 from ava.node.child.run import Run
+from ava.node.child.run_journal import Makers, RunJournal
 from ava.node.child.run_writer import RunWriter
+from ava.node.outcome import Stop
 from ava.settings import Settings
 
 __all__ = ["NewRuns"]
@@ -24,6 +29,7 @@ class NewRuns:
         self._settings = settings
         self._sealer = Sealer(settings.encryption_keys)
         self._masks = LastMask()
+        self._makers = Makers(settings)
 
     def make(self, job: Job, claim_id: str, began_ns: int, run_writer: RunWriter) -> Run:
         """Returns the run of a job. `began_ns`: when the claim was sent, in Unix nanoseconds.
@@ -38,13 +44,33 @@ class NewRuns:
             own, platform = run_writer.worker_settings(job)
             given = run_settings.with_tenant_settings(given, job, own, platform, self._sealer)
         given = replace(given, mask=self._masks.of(given.secrets.values()))
-        return Run(
+        log = run_reports.make_log(job, is_printed=self._settings.print_job_logs, mask=given.mask)
+        journal = run_writer.load_journal(job, claim_id) if job.has_journal else LoadedJournal()
+        log.is_repeating = journal is not None and bool(journal.entries)
+        loaded_at = time.monotonic()
+
+        def calls(run: Run) -> Calls:
+            return Calls(
+                store=RunJournal(run, run_writer.database, self._makers),
+                job_id=job.id,
+                journal=journal or LoadedJournal(),
+                is_async=handler.is_async,
+                on_caught_up=log.end_repetition,
+                loaded_at=loaded_at,
+                thread_id=threading.main_thread().ident or 0,
+            )
+
+        run = Run(
             job=job,
             handler=handler,
-            log=run_reports.make_log(job, is_printed=self._settings.print_job_logs, mask=given.mask),
+            log=log,
             settings=given,
             main_thread=threading.main_thread(),
             claim_id=claim_id,
             claim_sent_ns=began_ns,
             span=run_reports.start_run_span(job, began_ns),
+            calls=calls,
         )
+        if journal is None:
+            run.stop(Stop.LOST)
+        return run

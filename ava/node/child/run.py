@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from ava import tracing
 from ava.domain.jobs.job import Job, LogLevel, RunEnd
 from ava.domain.jobs.messages import task_id
+from ava.handler.calls import Calls
 from ava.handler.env import Env
-from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, RetryLater
+from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, RetryLater, Suspended
 from ava.handler.registry import Handler
 from ava.node import outcome
 from ava.node.child import descriptor_pipes
@@ -52,7 +53,9 @@ class Run:
         claim_id: str | None = None,
         claim_sent_ns: int | None = None,
         span: tracing.Span = tracing.NOTHING,
+        calls: Callable[[Run], Calls],
     ) -> None:
+        """`calls` returns the calls that the handler makes of its journal."""
         self.job = job
         #: The id of the claim, part of the fence of every write.
         self.claim_id = claim_id
@@ -92,6 +95,9 @@ class Run:
         #: Seconds that the handler may take.
         self.timeout_seconds = min(handler.spec.timeout_seconds, settings.timeout_seconds or math.inf)
         self._deadline = time.monotonic() + self.timeout_seconds
+        self._make_calls = calls
+        #: The calls of the journal; None until the handler makes one.
+        self._calls: Calls | None = None
 
     def isolated_in(self, process_state: ProcessState) -> AbstractContextManager[logging.Logger]:
         """Returns the context in which the handler is called."""
@@ -140,7 +146,7 @@ class Run:
         # An async handler that was stopped raises CancelledError.
         expected = asyncio.CancelledError if self.stopped_for is not None else JobCancelled
         if self.raised is not None and not isinstance(
-            self.raised, JobCancelled | JobInterrupted | RetryLater | expected
+            self.raised, JobCancelled | JobInterrupted | RetryLater | Suspended | expected
         ):
             self.log.add(LogLevel.ERROR, outcome.format_traceback(self.raised))
         self.end = outcome.decide(
@@ -152,6 +158,7 @@ class Run:
             elapsed_ms=self.log.elapsed_ms,
             chance=chance,
             mask=self.mask,
+            wait=None if self._calls is None else self._calls.wait,
         )
         self.is_decided = True
 
@@ -174,6 +181,7 @@ class Run:
             log=logger,
             report=self._report,
             is_cancelled=lambda: self.stopped_for is not None,
+            calls=self._open_journal,
             traceparent=tracing.current(),
         )
         payload = self.job.input if self.handler.parse is None else self.handler.parse(self.job.input)
@@ -182,6 +190,10 @@ class Run:
             return None if self._has_expired() else self.handler.function(*arguments)
         with asyncio.Runner() as runner:
             return runner.run(self._await(arguments))
+
+    def _open_journal(self) -> Calls:
+        self._calls = self._make_calls(self)
+        return self._calls
 
     async def _await(self, arguments: tuple[Any, ...]) -> Any:
         self._async_task = asyncio.current_task()
@@ -197,6 +209,8 @@ class Run:
         return self.is_expired
 
     def _report(self, fraction: float, message: str) -> None:
+        if self.log.is_repeating:
+            return
         shown = message if self.mask is None else self.mask.text(message)
         self.progress_json = json.dumps({"fraction": fraction, "message": shown[:1000]})
 

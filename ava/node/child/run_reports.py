@@ -63,6 +63,8 @@ def report_end(run: Run, status: Status | None) -> None:
     `status` is the job's status after it: `queued` if another attempt follows, None if the run had lost its claim.
     """
     result = "given up" if status is None else "to be repeated" if status is Status.QUEUED else status.value
+    if status is Status.QUEUED and run.end is not None and run.end.wait is not None:
+        result = "waiting"
     run.span.set_attribute("ava.job.status", "" if status is None else status.value)
     if status is not Status.COMPLETED:
         run.span.record_failure(result)

@@ -136,6 +136,7 @@ class RunSteps:
             may_pass=run.handler.spec.limits.max_running is not None
             and run.end is not None
             and not run.end.is_rate_limited
+            and run.end.wait is None
             and self._take_ahead.may_pass_place(),
             goes_on=goes_on,
         )
@@ -182,6 +183,9 @@ class RunSteps:
 
     def _write_alone(self, run: Run, end: RunEnd, writer: RunWriter, *, goes_on: bool) -> Status | None:
         lines = run.log.take_with_closing(*end.closing)
+        if end.wait is not None:
+            self._announce_end(goes_on=goes_on)
+            return writer.end_waiting(run, end, lines)
         if self._way is Way.PASS:
             return self._pass_permit(run, end, lines, writer, goes_on=goes_on)
         queued = self._queue.next

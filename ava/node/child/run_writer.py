@@ -8,12 +8,14 @@ from typing import TypeVar
 
 from ava.domain.jobs.job import Job, JobKey, LogLine, RunEnd, RunKey, Status
 from ava.domain.jobs.messages import Message
+from ava.domain.jobs.waits import LoadedJournal
 from ava.domain.worker import WorkerSettings
 from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings
-from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, rescue
+from ava.store.jobs import journal
+from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, rescue, wait
 from ava.store.jobs.moves.claim import Claim, RunCheck
 from ava.store.jobs.moves.end import CompletedRun
 
@@ -29,7 +31,7 @@ class RunWriter:
     """Writes the jobs that one process runs. Its methods raise `DatabaseUnavailable` after `_HOLD_SECONDS`."""
 
     def __init__(self, database: Database, node_id: str) -> None:
-        self._database = database
+        self.database = database
         self._kept = database.dedicated()
         self._node_id = node_id
 
@@ -89,7 +91,7 @@ class RunWriter:
 
         It uses a connection of the pool, because a signal handler calls it while the kept connection may be in use.
         """
-        with self._database.connect() as connection:
+        with self.database.connect() as connection:
             return claim.owns_job(connection, run=run.job.run, claim_id=run.claim_id)
 
     def end(
@@ -148,6 +150,17 @@ class RunWriter:
                 end.give_back(connection, [(run.job.run, run.claim_id or "")])
 
         self._persist(act)
+
+    def load_journal(self, job: Job, claim_id: str) -> LoadedJournal | None:
+        """Returns the journal of a claimed job; None if the run has lost the job."""
+        return self._persist(lambda c: journal.load(c, run=job.run, claim_id=claim_id, attempt=job.attempt))
+
+    def end_waiting(self, run: Run, run_end: RunEnd, lines: Sequence[LogLine]) -> Status | None:
+        """Write that a run ended because its handler waits. Returns the job's status, or None if it is lost."""
+        progress_json, claim_id, attempt = run.progress_json, run.claim_id, run.job.attempt
+        return self._persist(
+            lambda c: wait.end_waiting(c, run_end, lines, progress_json, attempt=attempt, claim_id=claim_id)
+        )
 
     def requeue(self, run: Run, lines: Sequence[LogLine]) -> None:
         """Return a run's job to the queue, because the node shuts down."""

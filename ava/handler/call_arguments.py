@@ -1,0 +1,74 @@
+"""What the calls of a handler are given, checked: names, workers, inputs, seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ava.domain.jobs import priority as priorities
+from ava.domain.jobs.waits import MAX_INPUT_BYTES
+from ava.handler.children import ChildJob
+
+__all__ = [
+    "check_children",
+    "check_name",
+    "check_priority",
+    "check_seconds",
+    "encode_input",
+    "joined_names",
+    "read_worker_id",
+]
+
+#: Characters of a name in the journal.
+_MAX_NAME = 200
+#: The longest wait or sleep, in seconds: a year and a day.
+_MAX_WAIT_SECONDS = 31_622_400.0
+
+
+def check_children(children: Sequence[ChildJob]) -> None:
+    for child in children:
+        if not isinstance(child, ChildJob):
+            raise TypeError(f"a wait takes the children that env.trigger returned, not {type(child).__name__}")
+
+
+def check_name(name: object) -> None:
+    if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
+        raise ValueError(f"a name in the journal is a text of 1 to {_MAX_NAME} characters")
+    if "\x00" in name or any("\ud800" <= char <= "\udfff" for char in name):
+        raise ValueError("a name in the journal has no NUL and no half of a character")
+
+
+def joined_names(names: Sequence[str]) -> str:
+    """Returns names as one, or a hash of them if they are many."""
+    text = ", ".join(names)
+    return text if 0 < len(text) <= _MAX_NAME // 2 else "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_worker_id(worker_id: object) -> str:
+    if not isinstance(worker_id, str):
+        raise TypeError(f"worker_id must be a text, not {type(worker_id).__name__}")
+    return worker_id if worker_id.startswith("wkr_") else f"wkr_{worker_id}"
+
+
+def check_priority(priority: int | None) -> int | None:
+    is_whole = isinstance(priority, int) and not isinstance(priority, bool)
+    if priority is not None and not (is_whole and priorities.FIRST <= priority <= priorities.LAST):
+        raise ValueError(f"priority must be a whole number from {priorities.FIRST} to {priorities.LAST}")
+    return priority
+
+
+def encode_input(input: Mapping[str, Any] | None) -> str:
+    if input is not None and not isinstance(input, Mapping):
+        raise TypeError(f"the input of a child must be a mapping, not {type(input).__name__}")
+    text = json.dumps(dict(input or {}), allow_nan=False, separators=(",", ":"))
+    if len(text) > MAX_INPUT_BYTES:
+        raise ValueError(f"An input has at most {MAX_INPUT_BYTES:,} bytes of JSON (limit input_bytes)")
+    return text
+
+
+def check_seconds(name: str, seconds: object, *, minimum: float = 0.0) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not minimum <= seconds <= _MAX_WAIT_SECONDS:
+        raise ValueError(f"{name} must be a number of seconds from {minimum:g} to {_MAX_WAIT_SECONDS:,.0f}")
+    return float(seconds)

@@ -1,0 +1,389 @@
+"""The calls of a handler that its journal answers: children, steps, waits and sleeps. No I/O of its own.
+
+A call is a generator of acts (`ava.handler.acts`), or a plain function if it needs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ava.domain.jobs.waits import (
+    MAX_ALL_STEPS_BYTES,
+    MAX_STEP_BYTES,
+    MAX_STEPS,
+    ChildState,
+    EntryState,
+    JournalEntry,
+    JournalKind,
+    LoadedJournal,
+    NewChild,
+    NewEntry,
+    Wait,
+    WaitCondition,
+)
+from ava.handler.acts import Act, Steps
+from ava.handler.branches import Branches
+from ava.handler.call_arguments import (
+    check_children,
+    check_name,
+    check_priority,
+    check_seconds,
+    encode_input,
+    joined_names,
+    read_worker_id,
+)
+from ava.handler.children import ChildJob, Outputs
+from ava.handler.errors import DuplicateName, StepError, StepInterrupted, WaitInTask, WaitTimeout
+
+__all__ = ["Calls", "JournalStore"]
+
+#: Children that one transaction makes.
+_CHILDREN_PER_TRANSACTION = 100
+#: Sleeps that are shorter, in seconds, stay in the process.
+_MIN_SLEEP_SECONDS = 1.0
+
+#: The name of the step whose function runs.
+_step: ContextVar[str | None] = ContextVar("ava_step", default=None)
+
+
+class JournalStore(Protocol):
+    """Where a run keeps its journal, and makes the children of its job. The methods raise what ends the run."""
+
+    def write(self, entries: Sequence[NewEntry]) -> None:
+        """Write entries."""
+
+    def make_children(self, new: Sequence[NewChild], entries: Sequence[NewEntry]) -> Sequence[ChildState]:
+        """Make children, all or none, with their entries and others. Raises `ChildRefused`."""
+
+    def outputs(self, job_ids: Sequence[str]) -> Mapping[str, str | None]:
+        """Returns the outputs of children as JSON texts, by their ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class _WaitEntry:
+    """The name of a wait in the journal, and what the journal has of it."""
+
+    name: str
+    found: JournalEntry | None
+
+    @property
+    def has_timed_out(self) -> bool:
+        return self.found is not None and self.found.state is EntryState.TIMED_OUT
+
+
+@dataclass(kw_only=True)
+class Calls:
+    """The calls of one run."""
+
+    store: JournalStore
+    job_id: str
+    journal: LoadedJournal = field(default_factory=LoadedJournal)
+    is_async: bool = False
+    #: Called once the run has been given the last entry of its journal, or writes one itself.
+    on_caught_up: Callable[[], None] = lambda: None
+    #: The clock in seconds, and the pause of short sleeps; `ava.testing` has others.
+    now: Callable[[], float] = time.monotonic
+    pause: Callable[[float], Any] | None = None
+    #: When the journal was loaded, by that clock; None: now.
+    loaded_at: float | None = None
+    #: The handler's own thread.
+    thread_id: int = field(default_factory=threading.get_ident)
+
+    def __post_init__(self) -> None:
+        self._entries = {(entry.kind, entry.name): entry for entry in self.journal.entries}
+        self._last_n = max((entry.n for entry in self.journal.entries), default=None)
+        self._children = {id_: ChildJob(state, self.store.outputs) for id_, state in self.journal.children.items()}
+        self._names = {entry.child_id: entry.name for entry in self.journal.entries if entry.kind is JournalKind.CHILD}
+        self._loaded_at = self.now() if self.loaded_at is None else self.loaded_at
+        self._used: set[tuple[JournalKind, str]] = set()
+        #: Entries that are decided, and are written with the next statement.
+        self._decided: list[NewEntry] = []
+        steps = [entry for entry in self.journal.entries if entry.kind is JournalKind.STEP]
+        self._steps, self._steps_bytes = len(steps), sum(len(entry.value_json or "") for entry in steps)
+        self._branches = Branches(is_async=self.is_async)
+
+    @property
+    def wait(self) -> Wait | None:
+        """Returns what the run waits for; None if it is not suspended."""
+        return self._branches.wait
+
+    # Children ------------------------------------------------------------------------------------------------------
+
+    def trigger(
+        self,
+        worker_id: str,
+        input: Mapping[str, Any] | None,
+        *,
+        key: str | None,
+        was: Sequence[str],
+        priority: int | None,
+        detached: bool,
+    ) -> Steps[ChildJob]:
+        """Returns the child of a name; it is made if there is none yet."""
+        self._enter()
+        worker_id = read_worker_id(worker_id)
+        name = worker_id if key is None else key
+        if (known := self._known_child(name, was)) is not None:
+            return known
+        new = NewChild(
+            name=name,
+            worker_id=worker_id,
+            input_json=encode_input(input),
+            priority=check_priority(priority),
+            is_detached=bool(detached),
+        )
+        (child,) = yield from self._make([new])
+        return child
+
+    def map(
+        self,
+        worker_id: str,
+        items: Iterable[Mapping[str, Any]],
+        *,
+        key: str | None,
+        max_concurrency: int | None,
+        return_exceptions: bool,
+    ) -> Steps[Outputs]:
+        """Returns the outputs of a child for each item, once all have ended."""
+        self._enter()
+        if max_concurrency is not None and max_concurrency < 1:
+            raise ValueError(f"max_concurrency must be a number from 1, not {max_concurrency!r}")
+        worker_id = read_worker_id(worker_id)
+        base = worker_id if key is None else key
+        children: list[ChildJob] = []
+        new: list[NewChild] = []
+        unfinished = 0
+        for number, item in enumerate(items):
+            name = f"{base}[{number}]"
+            known = self._known_child(name, ())
+            if known is not None:
+                children.append(known)
+                unfinished += known.is_unfinished
+                continue
+            if max_concurrency is not None and unfinished >= max_concurrency:
+                yield from self._make_all(children, new)
+                self._suspend(WaitCondition.ANY, children)
+            new.append(NewChild(name=name, worker_id=worker_id, input_json=encode_input(item)))
+            unfinished += 1
+            if len(new) == _CHILDREN_PER_TRANSACTION:
+                yield from self._make_all(children, new)
+        yield from self._make_all(children, new)
+        if unfinished:
+            self._suspend(WaitCondition.ENDED, children)
+        return self._outputs(children, return_exceptions=return_exceptions)
+
+    def _known_child(self, name: str, was: Sequence[str]) -> ChildJob | None:
+        found = self._find(JournalKind.CHILD, name, was)
+        return None if found is None or found.child_id is None else self._children.get(found.child_id)
+
+    def _make_all(self, children: list[ChildJob], new: list[NewChild]) -> Steps[None]:
+        """Make the children of `new`, add them to `children`, and empty `new`."""
+        if new:
+            children += yield from self._make(new)
+            new.clear()
+
+    def _make(self, new: Sequence[NewChild]) -> Steps[list[ChildJob]]:
+        decided, batch = self._take_decided(), tuple(new)
+        states = yield Act(lambda: self.store.make_children(batch, decided), is_statement=True)
+        made = [ChildJob(state, self.store.outputs) for state in states]
+        self._children |= {child.id: child for child in made}
+        self._names |= {child.id: each.name for child, each in zip(made, batch, strict=True)}
+        return made
+
+    # Steps ---------------------------------------------------------------------------------------------------------
+
+    def step(
+        self, name: str, fn: Callable[..., Any], *args: Any, key: str | None, was: Sequence[str], once: str
+    ) -> Steps[Any]:
+        """Returns what a function has returned, in this run or in an earlier one."""
+        self._enter()
+        if once not in ("at_least", "at_most"):
+            raise ValueError(f'once must be "at_least" or "at_most", not {once!r}')
+        whole = name if key is None else f"{name}/{key}"
+        found = self._find(JournalKind.STEP, whole, was)
+        if found is not None and found.state is EntryState.DONE:
+            return json.loads(found.value_json or "null")
+        if found is not None:
+            raise StepInterrupted(f"The step {whole!r} had begun when its run ended; find out whether it took effect.")
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise StepError(f"A job has at most {MAX_STEPS:,} steps (limit steps)")
+        if once == "at_most":
+            yield from self._write(NewEntry(kind=JournalKind.STEP, name=whole, state=EntryState.BEGAN))
+        token = _step.set(whole)
+        try:
+            value = yield Act(lambda: fn(*args))
+        finally:
+            _step.reset(token)
+        text = self._step_json(whole, value)
+        yield from self._write(NewEntry(kind=JournalKind.STEP, name=whole, state=EntryState.DONE, value_json=text))
+        return json.loads(text)
+
+    def _step_json(self, name: str, value: Any) -> str:
+        try:
+            text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise StepError(f"JSON cannot carry what the step {name!r} returned: {error}") from error
+        if len(text) > MAX_STEP_BYTES:
+            size = f"{len(text):,} bytes of JSON, of {MAX_STEP_BYTES:,} that it may"
+            raise StepError(f"The step {name!r} returned {size} (limit step_bytes)")
+        self._steps_bytes += len(text)
+        if self._steps_bytes > MAX_ALL_STEPS_BYTES:
+            size = f"{MAX_ALL_STEPS_BYTES:,} bytes of JSON"
+            raise StepError(f"All steps of a job together may return {size} (limit all_steps_bytes)")
+        return text
+
+    @property
+    def step_key(self) -> str:
+        """Returns the idempotency key of the step whose function runs. Raises `StepError` outside one."""
+        name = _step.get()
+        if name is None:
+            raise StepError("env.step_key is for the function of a step: call env.step(name, function)")
+        return f"{self.job_id}:{name}"
+
+    # Waits ---------------------------------------------------------------------------------------------------------
+
+    def wait_for_all(
+        self, children: Sequence[ChildJob], *, timeout: float | None, key: str | None, return_exceptions: bool
+    ) -> Outputs:
+        """Returns the outputs of children once all have ended."""
+        self._enter()
+        check_children(children)
+        entry = None if timeout is None and key is None else self._wait_entry("", children, timeout, key)
+        if (entry is not None and entry.has_timed_out) or any(child.is_unfinished for child in children):
+            self._suspend(WaitCondition.ENDED, children, timeout, entry)
+        return self._outputs(children, return_exceptions=return_exceptions)
+
+    def wait_for_any(self, children: Sequence[ChildJob], *, timeout: float | None, key: str | None) -> ChildJob:
+        """Returns the first child that has ended, whatever its end."""
+        self._enter()
+        check_children(children)
+        if not children:
+            raise ValueError("env.wait_any needs a child")
+        entry = self._wait_entry("any of ", children, timeout, key)
+        if entry.found is not None and (chosen := self._children.get(entry.found.child_id or "")) is not None:
+            return chosen
+        ended = [child for child in children if not child.is_unfinished]
+        if entry.has_timed_out or not ended:
+            self._suspend(WaitCondition.ANY, children, timeout, entry)
+        first = min(ended, key=lambda child: child.end_no or 0)
+        self._decide(entry.name, EntryState.DONE, first.id)
+        return first
+
+    def sleep(self, seconds: float, *, key: str | None) -> Steps[None]:
+        """Return once the time is over."""
+        self._enter()
+        seconds = check_seconds("seconds", seconds)
+        if seconds < _MIN_SLEEP_SECONDS:
+            pause = self.pause or (asyncio.sleep if self.is_async else time.sleep)
+            yield Act(lambda: pause(seconds))
+            return
+        name = "sleep" if key is None else key
+        found = self._find(JournalKind.SLEEP, name, ())
+        left = seconds if found is None else self._seconds_left(found)
+        if left > 0:
+            begun = NewEntry(kind=JournalKind.SLEEP, name=name, state=EntryState.WAITS, until_in_seconds=seconds)
+            entries = (begun,) if found is None else ()
+            wait = Wait(condition=WaitCondition.TIME, timeout_seconds=left, entries=entries)
+            self._branches.suspend(wait, self._take_decided)
+
+    def _wait_entry(
+        self, prefix: str, children: Sequence[ChildJob], timeout: float | None, key: str | None
+    ) -> _WaitEntry:
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        name = (
+            key if key is not None else prefix + joined_names([self._names.get(each.id, each.id) for each in children])
+        )
+        return _WaitEntry(name, self._find(JournalKind.WAIT, name, ()))
+
+    def _suspend(
+        self,
+        condition: WaitCondition,
+        children: Sequence[ChildJob],
+        timeout: float | None = None,
+        entry: _WaitEntry | None = None,
+    ) -> None:
+        """Suspend the branch until its children have ended. Raises `WaitTimeout` if the time of the wait is over."""
+        left = timeout
+        entries: tuple[NewEntry, ...] = ()
+        if timeout is not None and entry is not None:
+            left = float(timeout) if entry.found is None else self._seconds_left(entry.found)
+            if entry.has_timed_out or left <= 0:
+                if not entry.has_timed_out:
+                    self._decide(entry.name, EntryState.TIMED_OUT)
+                raise WaitTimeout(f"The wait {entry.name!r} was not over within {timeout:g} s.")
+            if entry.found is None:
+                entries = (
+                    NewEntry(
+                        kind=JournalKind.WAIT,
+                        name=entry.name,
+                        state=EntryState.WAITS,
+                        until_in_seconds=float(timeout),
+                    ),
+                )
+        job_ids = dict.fromkeys(child.id for child in children if child.is_unfinished)
+        wait = Wait(condition=condition, job_ids=tuple(job_ids), timeout_seconds=left, entries=entries)
+        self._branches.suspend(wait, self._take_decided)
+
+    def _decide(self, name: str, state: EntryState, child_id: str | None = None) -> None:
+        self._decided.append(NewEntry(kind=JournalKind.WAIT, name=name, state=state, child_id=child_id))
+
+    def _seconds_left(self, found: JournalEntry) -> float:
+        return (found.until_in_seconds or 0.0) - (self.now() - self._loaded_at)
+
+    def _outputs(self, children: Sequence[ChildJob], *, return_exceptions: bool) -> Outputs:
+        if not return_exceptions:
+            for child in children:
+                if (failure := child.failure) is not None:
+                    raise failure
+        return Outputs(tuple(children), self.store.outputs)
+
+    async def gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
+        """Returns the results of branches, each of which may wait."""
+        self._enter()
+        return await self._branches.gather(awaitables, self._take_decided, return_exceptions=return_exceptions)
+
+    # The journal ---------------------------------------------------------------------------------------------------
+
+    def _enter(self) -> None:
+        """Check that a call may be made here and now."""
+        if threading.get_ident() != self.thread_id:
+            raise WaitInTask("Calls of the journal belong to the handler's own thread; threads do not wait.")
+        self._branches.check()
+        if (name := _step.get()) is not None:
+            raise StepError(f"The step {name!r} calls the journal; a step contains no other step, child or wait.")
+
+    def _find(self, kind: JournalKind, name: str, was: Sequence[str]) -> JournalEntry | None:
+        """Returns the entry of a name, or of an earlier name of it."""
+        self._use_name(kind, name)
+        found = self._entries.get((kind, name))
+        for earlier in was:
+            if found is None and (found := self._entries.get((kind, earlier))) is not None:
+                self._use_name(kind, earlier)
+        if found is not None and found.n == self._last_n:
+            self.on_caught_up()
+        return found
+
+    def _use_name(self, kind: JournalKind, name: str) -> None:
+        check_name(name)
+        if (kind, name) in self._used:
+            raise DuplicateName(f"Two calls of this run have the name {name!r}; give one of them another key=.")
+        self._used.add((kind, name))
+
+    def _take_decided(self) -> tuple[NewEntry, ...]:
+        """Take what is decided, because it is written now."""
+        self.on_caught_up()
+        decided, self._decided = tuple(self._decided), []
+        return decided
+
+    def _write(self, entry: NewEntry) -> Steps[None]:
+        entries = (*self._take_decided(), entry)
+        yield Act(lambda: self.store.write(entries), is_statement=True)

@@ -1,0 +1,128 @@
+"""The jobs that a handler has made: each child, and the outputs of those that it waited for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, overload
+
+from ava.domain.jobs.job import Status
+from ava.domain.jobs.waits import ChildState
+from ava.handler.errors import ChildFailed
+
+__all__ = ["ChildJob", "Outputs"]
+
+#: The outputs that one statement reads.
+_OUTPUTS_PER_STATEMENT = 100
+
+#: Reads the outputs of children, by their ids, as JSON texts.
+ReadOutputs = Callable[[Sequence[str]], Mapping[str, str | None]]
+
+
+class ChildJob:
+    """A job that the handler has made, as the run knows it."""
+
+    def __init__(self, state: ChildState, read_outputs: ReadOutputs) -> None:
+        self._state = state
+        self._read_outputs = read_outputs
+        self._output: list[Any] = []
+
+    @property
+    def id(self) -> str:
+        """Returns its job's id."""
+        return self._state.id
+
+    @property
+    def worker_id(self) -> str:
+        """Returns its worker."""
+        return self._state.worker_id
+
+    @property
+    def status(self) -> str:
+        """Returns its status, as it was when the run was entered or waited for it last."""
+        return self._state.status.value
+
+    @property
+    def error(self) -> str | None:
+        """Returns why it failed, or why the system cancelled it."""
+        return self._state.error
+
+    @property
+    def output(self) -> Any:
+        """Returns what its handler returned; None until it has completed. The first access reads it."""
+        if self._state.status is not Status.COMPLETED:
+            return None
+        if not self._output:
+            text = self._read_outputs([self.id]).get(self.id)
+            self._output.append(None if text is None else json.loads(text))
+        return self._output[0]
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Returns True until it has ended."""
+        return self._state.status in (Status.QUEUED, Status.RUNNING)
+
+    @property
+    def end_no(self) -> int | None:
+        """Returns the number of its end, in about the order in which jobs end."""
+        return self._state.end_no
+
+    @property
+    def failure(self) -> ChildFailed | None:
+        """Returns the error that a wait for it raises; None if it has completed or goes on."""
+        if self.is_unfinished or self._state.status is Status.COMPLETED:
+            return None
+        reason = self.error or f"{self.status}"
+        return ChildFailed(f"{self.worker_id} ({self.id}): {reason}", self)
+
+    def __repr__(self) -> str:
+        return f"<Child {self.id} of {self.worker_id}: {self.status}>"
+
+
+class Outputs(Sequence[Any]):
+    """The outputs of children, in the order in which they were given. They are read in pages, when they are needed.
+
+    The errors of children that did not complete stand in their places, if the wait returns them.
+    """
+
+    def __init__(self, children: Sequence[ChildJob], read_outputs: ReadOutputs) -> None:
+        self._children = children
+        self._read_outputs = read_outputs
+        #: The page that was read last, and the number of its first child.
+        self._page: Sequence[Any] = ()
+        self._first = 0
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        position = index + len(self) if index < 0 else index
+        if not 0 <= position < len(self):
+            raise IndexError(f"there are {len(self)} outputs")
+        if not self._first <= position < self._first + len(self._page):
+            self._read(position - position % _OUTPUTS_PER_STATEMENT)
+        return self._page[position - self._first]
+
+    def _read(self, first: int) -> None:
+        children = self._children[first : first + _OUTPUTS_PER_STATEMENT]
+        texts = self._read_outputs([child.id for child in children if child.failure is None])
+        self._page = [child.failure or _value(texts.get(child.id)) for child in children]
+        self._first = first
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Outputs of {len(self)} jobs>"
+
+
+def _value(text: str | None) -> Any:
+    return None if text is None else json.loads(text)

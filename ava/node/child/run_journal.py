@@ -1,0 +1,148 @@
+"""The journal of a run over the database: its entries, and the children of its job."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from ava.domain.jobs.waits import ChildState, JournalKind, NewChild, NewEntry
+from ava.errors import DatabaseUnavailable, RequestError, RunStopped
+from ava.handler.errors import ChildRefused, JobCancelled, JobInterrupted
+from ava.node.child.process_state import BLOCKABLE_SIGNALS
+from ava.node.child.run import Run
+from ava.node.outcome import Stop
+from ava.settings import Settings
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import journal
+from ava.store.jobs.moves import claim
+
+if TYPE_CHECKING:
+    from ava.services.making.children import ChildMaker
+
+__all__ = ["Makers", "RunJournal"]
+
+Result = TypeVar("Result")
+
+#: Seconds for which a statement is repeated while the database is away, and between two tries.
+_HOLD_SECONDS = 300.0
+_PAUSE_SECONDS = 0.2
+
+
+class Makers:
+    """The maker of children of one process. It is loaded with the first child, because few handlers make any."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._maker: ChildMaker | None = None
+
+    def get(self) -> ChildMaker:
+        """Returns the maker."""
+        if self._maker is None:
+            from ava.services.making.children import ChildMaker
+            from ava.services.making.make import Making
+            from ava.services.making.trigger_rules import TriggerRules
+
+            self._maker = ChildMaker(making=Making.of(self._settings), rules=TriggerRules.of(self._settings))
+        return self._maker
+
+
+class RunJournal:
+    """The journal of one run. Its statements are repeated while the database is away, until the run is stopped."""
+
+    def __init__(self, run: Run, database: Database, makers: Makers) -> None:
+        self._run = run
+        self._database = database
+        self._makers = makers
+        #: Held by a statement, because the branches of an async handler may have several at once.
+        self._lock = threading.Lock()
+
+    def write(self, entries: Sequence[NewEntry]) -> None:
+        """Write entries. Stops the handler if the run has lost its job."""
+        job, claim_id = self._run.job, self._run.claim_id
+
+        def act(connection: Connection) -> bool:
+            return journal.write(connection, run=job.run, claim_id=claim_id, attempt=job.attempt, entries=entries)
+
+        if not self._read(act):
+            self._stop_as_lost()
+
+    def make_children(self, new: Sequence[NewChild], entries: Sequence[NewEntry]) -> Sequence[ChildState]:
+        """Make children, all or none. Raises `ChildRefused`."""
+        maker = self._makers.get()
+        is_repeated = False
+
+        def act() -> Sequence[ChildState]:
+            nonlocal is_repeated
+            if is_repeated and (found := self._made(new)) is not None:
+                return found
+            is_repeated = True
+            return maker.make(self._database, self._run.job, claim_id=self._run.claim_id, new=new, entries=entries)
+
+        try:
+            return self._repeat(act)
+        except RunStopped:
+            self._stop()
+        except RequestError as error:
+            raise ChildRefused(str(error)) from error
+        return ()
+
+    def _made(self, new: Sequence[NewChild]) -> Sequence[ChildState] | None:
+        """Returns the children that an earlier try has made, if the database was lost only before its reply."""
+        job = self._run.job
+        with self._database.connect() as connection:
+            found = journal.load(connection, run=job.run, claim_id=self._run.claim_id, attempt=job.attempt)
+        entries = found.entries if found is not None else ()
+        children = found.children if found is not None else {}
+        ids = {entry.name: entry.child_id for entry in entries if entry.kind is JournalKind.CHILD}
+        states = [children.get(ids.get(child.name) or "") for child in new]
+        known = [state for state in states if state is not None]
+        return known if len(known) == len(new) else None
+
+    def outputs(self, job_ids: Sequence[str]) -> Mapping[str, str | None]:
+        """Returns the outputs of children as JSON texts, by their ids."""
+        tenant_id = self._run.job.tenant_id
+        return self._read(lambda c: journal.outputs(c, tenant_id=tenant_id, job_ids=job_ids)) if job_ids else {}
+
+    def _stop(self) -> None:
+        """Stop the handler, because its job is to be cancelled, or the run has lost it."""
+        job, claim_id = self._run.job, self._run.claim_id
+        if self._read(lambda c: claim.owns_job(c, run=job.run, claim_id=claim_id)):
+            self._run.stop(Stop.CANCEL)
+            raise JobCancelled
+        self._stop_as_lost()
+
+    def _stop_as_lost(self) -> None:
+        self._run.stop(Stop.LOST)
+        raise JobInterrupted
+
+    def _read(self, act: Callable[[Connection], Result]) -> Result:
+        def attempt() -> Result:
+            with self._database.connect() as connection:
+                return act(connection)
+
+        return self._repeat(attempt)
+
+    def _repeat(self, act: Callable[[], Result]) -> Result:
+        deadline = time.monotonic() + _HOLD_SECONDS
+        while True:
+            try:
+                with _undisturbed(), self._lock:
+                    return act()
+            except DatabaseUnavailable:
+                if self._run.stopped_for is not None or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let a stop interrupt the handler after a statement, and not within it, which would spoil the connection."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
