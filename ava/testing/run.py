@@ -22,6 +22,7 @@ from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.secrets.masking import SecretMask
 from ava.errors import HandlerError
 from ava.handler import registry
+from ava.handler.calls import Calls
 from ava.handler.errors import Interruption
 from ava.handler.registry import Handler
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
@@ -29,6 +30,7 @@ from ava.node.child.run import Run
 from ava.node.child.run_settings import RunSettings
 from ava.node.outcome import Stop
 from ava.testing.breakpoints import given_to_debuggers
+from ava.testing.journal import GivenCalls, Journal, MadeChild
 
 __all__ = ["Result", "run"]
 
@@ -54,6 +56,17 @@ class Result:
     progress: list[tuple[float, str]]
     #: True if a node would run another attempt.
     is_retried: bool
+    #: The results of its steps, by their names.
+    steps: dict[str, Any]
+    #: The children that it made, in their order.
+    children: list[MadeChild]
+    #: What it waited for, as the log says it, each time that it was suspended.
+    waits: list[str]
+
+    @property
+    def runs(self) -> int:
+        """Returns how often the handler was entered."""
+        return len(self.waits) + 1
 
     @property
     def messages(self) -> list[str]:
@@ -74,10 +87,11 @@ class _RecordedRun(Run):
 
     def _report(self, fraction: float, message: str) -> None:
         super()._report(fraction, message)
-        self.reports.append((fraction, message))
+        if not self.log.is_repeating:
+            self.reports.append((fraction, message))
 
 
-def run(
+def run(  # noqa: PLR0913 - each is one thing that a test may give
     handler: Callable[..., Any] | str,
     input: Mapping[str, Any] | None = None,
     *,
@@ -86,6 +100,8 @@ def run(
     attempt: int = 1,
     cancel_after: float | None = None,
     timeout_seconds: float | None = None,
+    steps: Mapping[str, Any] | None = None,
+    children: Mapping[str, Any] | None = None,
     tenant_id: str = "ten_test",
     user_id: str = "usr_test",
 ) -> Result:
@@ -95,34 +111,56 @@ def run(
     `secrets`: what `env.secrets["NAME"]` returns; they are masked as in a node. `cancel_after`: seconds until the job
     is cancelled. `timeout_seconds`: in place of the handler's own.
 
+    A handler that waits is entered again from its top, as in a node, until it ends; time moves by itself. `steps`: the
+    results of steps, by their names, whose functions are then not called. `children`: what the children end with, by
+    their names or workers. Each is a value, an exception, or a function of the step's arguments or the child's input.
+
     The handler is interrupted as in a node, but nothing kills it: after a stop that it ignores, `run` waits on.
-    A `breakpoint()` in it gets the terminal; from then on nothing stops it, and what it prints goes to the terminal.
-    Warnings are left to the test. Raises `HandlerError` if no such handler is declared, `TypeError` or `ValueError` if
-    JSON cannot carry the input, and `RuntimeError` outside the main thread, which takes the signals, or for an async
-    handler in a running event loop.
+    Warnings are left to the test. Raises `HandlerError` if no such handler is declared or nothing ends a wait,
+    `TypeError` or `ValueError` if JSON cannot carry the input, and `RuntimeError` outside the main thread, which takes
+    the signals, or for an async handler in a running event loop.
     """
     found = _find(handler, timeout_seconds)
     _check_thread(found)
     given = dict(secrets or {})
     settings = RunSettings(config=dict(config or {}), secrets=given, mask=SecretMask(given.values()) if given else None)
     log = JobLog(first_seq=0, started_at=datetime.now(UTC), mask=settings.mask)
-    one = _RecordedRun(
-        job=_job(found, _input_json(input), attempt, tenant_id, user_id),
-        handler=found,
-        log=log,
-        settings=settings,
-        main_thread=threading.main_thread(),
-    )
-    one.reports = []
-    with _captured(log, one.note_debugger), _stopping(one, cancel_after):
-        one.call(logging.getLogger("ava.job"), block_signals=lambda: None)
-    # The same decision as in a node. It never returns None here, because only a shutdown and a lost claim write no end.
-    one.decide_end(chance=0.5)
-    assert one.end is not None
-    return _result(one, one.end)
+    job, journal = _job(found, _input_json(input), attempt, tenant_id, user_id), Journal(children or {})
+
+    def calls(one: Run) -> Calls:
+        return GivenCalls(
+            store=journal,
+            job_id=one.job.id,
+            journal=journal.load(),
+            is_async=found.is_async,
+            on_caught_up=log.end_repetition,
+            now=journal.now,
+            pause=journal.pause,
+            thread_id=threading.main_thread().ident or 0,
+            given_steps=steps or {},
+        )
+
+    reports: list[tuple[float, str]] = []
+    waits: list[str] = []
+    while True:
+        log.is_repeating = bool(journal.load().entries)
+        one = _RecordedRun(
+            job=job, handler=found, log=log, settings=settings, main_thread=threading.main_thread(), calls=calls
+        )
+        one.reports = reports
+        with _captured(log, one.note_debugger), _stopping(one, cancel_after):
+            one.call(logging.getLogger("ava.job"), block_signals=lambda: None)
+        # The same decision as in a node. It never returns None here, because only a shutdown and a lost claim write no
+        # end.
+        one.decide_end(chance=0.5)
+        assert one.end is not None
+        if one.end.wait is None:
+            return _result(one, one.end, journal, waits)
+        waits.append(one.end.wait.text)
+        journal.end_wait(one.end.wait)
 
 
-def _result(one: _RecordedRun, end: RunEnd) -> Result:
+def _result(one: _RecordedRun, end: RunEnd, journal: Journal, waits: list[str]) -> Result:
     max_attempts = one.handler.spec.max_retries + 1
     return Result(
         status=end.status,
@@ -132,6 +170,9 @@ def _result(one: _RecordedRun, end: RunEnd) -> Result:
         logs=one.log.take(),
         progress=one.reports,
         is_retried=end.status is Status.FAILED and retry.may_retry(attempt=one.job.attempt, max_attempts=max_attempts),
+        steps=journal.steps,
+        children=list(journal.made.values()),
+        waits=waits,
     )
 
 

@@ -1,0 +1,108 @@
+"""Handlers that make children, keep steps and wait."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import ava
+from ava import Env, worker
+from tests.acceptance.witness import record
+
+Input = dict[str, Any]
+
+
+@worker("t_part")
+def part(input: Input, env: Env) -> int:
+    """Return a number, or fail."""
+    if input.get("fails"):
+        raise ValueError("on purpose")
+    return int(input["n"]) * 10
+
+
+@worker("t_chord")
+def chord(input: Input, env: Env) -> dict[str, Any]:
+    """Make children, wait for all, and add up what they return."""
+    record(input, "entered")
+    env.log.info("makes the parts")
+    children = [env.trigger("t_part", {"n": n}, key=f"part {n}") for n in range(input["parts"])]
+    try:
+        total = sum(env.wait(*children))
+    finally:
+        record(input, "left")
+    env.log.info("adds up")
+    return {"total": total}
+
+
+@worker("t_map")
+def mapped(input: Input, env: Env) -> int:
+    """Return the sum of what many children return."""
+    outputs = env.map("t_part", ({"n": n} for n in range(input["parts"])), max_concurrency=input.get("at_once"))
+    return sum(outputs)
+
+
+@worker("t_family")
+def family(input: Input, env: Env) -> str:
+    """Wait for a child that fails."""
+    env.wait(env.trigger("t_part", {"n": 1, "fails": True}))
+    return "never"
+
+
+@worker("t_nap")
+def nap(input: Input, env: Env) -> str:
+    """Wait outside of a process."""
+    record(input, "entered")
+    env.sleep(input.get("seconds", 1.0))
+    record(input, "awake")
+    return "rested"
+
+
+#: The steps of `t_steps`.
+STEPS = ("one", "two", "three", "four", "five")
+
+
+@worker("t_steps", on_worker_lost="requeue")
+def steps(input: Input, env: Env) -> list[str]:
+    """Take five steps. The process is killed at a place: before, within or after the effect of a step, once."""
+
+    def effect(name: str) -> str:
+        _kill_once(input, f"before {name}")
+        record(input, f"{name}:{env.step_key}".replace(" ", "_"))
+        _kill_once(input, f"within {name}")
+        return name
+
+    taken = []
+    for name in STEPS:
+        taken.append(env.step(name, effect, name, once=input.get("once", "at_least")))
+        _kill_once(input, f"after {name}")
+    return taken
+
+
+def _kill_once(input: Input, place: str) -> None:
+    if input.get("kill_at") == place and not os.path.exists(f"{input['file']}.killed"):
+        record({"file": f"{input['file']}.killed"}, "killed")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@worker("t_branches")
+async def branches(input: Input, env: Env) -> list[int]:
+    """Wait in two branches at once."""
+
+    async def branch(n: int) -> int:
+        child = await env.trigger("t_part", {"n": n}, key=f"part {n}")
+        await env.sleep(1.0, key=f"pause {n}")
+        (output,) = await env.wait(child)
+        return int(output)
+
+    return await env.gather(branch(1), branch(2))
+
+
+@worker("t_impatient")
+def impatient(input: Input, env: Env) -> str:
+    """Wait for a child that takes longer than the wait."""
+    try:
+        env.wait(env.trigger("t_nap", {**input, "seconds": 3600}), timeout=1.0)
+    except ava.WaitTimeout:
+        return "went on"
+    return "waited"

@@ -1,0 +1,123 @@
+"""Handlers that make children, keep steps and wait, on real servers: their processes are free meanwhile, and killed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.polling import wait_until
+from harness.system import System
+from tests.acceptance.journal_handlers import STEPS
+from tests.acceptance.witness import Witness
+
+#: The places where a process is killed: around the effect of each of the five steps.
+PLACES = [f"{where} {name}" for name in STEPS for where in ("before", "within", "after")]
+
+
+@pytest.fixture(scope="module")
+def system(
+    module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """A node of two processes."""
+    system = System(
+        tmp_path_factory.mktemp("journals"),
+        database_url=module_database_url,
+        broker_url=module_broker_url,
+        api_processes=1,
+    )
+    try:
+        system.start(environ={"AVA_HANDLERS": "tests.acceptance.journal_handlers"})
+        yield system
+    finally:
+        system.stop()
+    system.assert_clean()
+
+
+def _await(system: System, job_id: str, status: str = "completed", *, seconds: float = 60) -> dict[str, Any]:
+    system.wait_for(job_id, status, seconds=seconds)
+    return system.show(job_id)
+
+
+def test_a_chord_continues_once_with_the_outputs_of_its_parts(system: System, witness: Witness) -> None:
+    id_ = system.trigger("wkr_t_chord", input={**witness.input, "parts": 5})["id"]
+    job = _await(system, id_)
+    assert job["output"] == {"total": 100}
+    assert witness.words == ["entered", "left", "entered", "left"]
+    assert (job["attempt"], job["waiting_for"]) == (1, None)
+    lines = system.messages(id_)
+    assert lines[:2] == ["Worker handler started", "makes the parts"]
+    assert "Handler waits for 5 jobs" in lines
+    assert lines.count("makes the parts") == 1
+    assert "Handler continues" in lines
+    assert lines[-2] == "adds up"
+    children = system.query("SELECT trigger, parent_id::text, status FROM jobs WHERE parent_id IS NOT NULL")
+    assert Counter((trigger, status) for trigger, _, status in children)["event", "completed"] >= 5
+
+
+def test_jobs_that_wait_hold_no_process(system: System, witness: Witness) -> None:
+    naps = [system.trigger("wkr_t_nap", input={**witness.input, "seconds": 4.0})["id"] for _ in range(6)]
+    wait_until(lambda: witness.words.count("entered") == 6, what="all have been entered, on two processes")
+    assert "awake" not in witness.words
+    record = system.show(naps[0])
+    assert (record["status"], record["started_at"]) == ("queued", None)
+    assert record["waiting_for"]["until"] is not None
+    part = system.trigger("wkr_t_part", input={"n": 1})["id"]
+    assert _await(system, part, seconds=15)["output"] == 10
+    for nap in naps:
+        assert _await(system, nap)["output"] == "rested"
+
+
+@pytest.mark.parametrize("once", ["at_least", "at_most"])
+def test_a_killed_process_repeats_at_most_the_step_that_was_under_way(
+    system: System, tmp_path: Path, once: str
+) -> None:
+    witnesses = {place: Witness(tmp_path / place.replace(" ", "-")) for place in PLACES}
+    jobs = {
+        place: system.trigger("wkr_t_steps", input={**witness.input, "once": once, "kill_at": place})["id"]
+        for place, witness in witnesses.items()
+    }
+    for place, id_ in jobs.items():
+        where, _, name = place.partition(" ")
+        taken = Counter(witnesses[place].words)
+        is_interrupted = once == "at_most" and where != "after"
+        job = _await(system, id_, "failed" if is_interrupted else "completed", seconds=120)
+        taken = Counter(witnesses[place].words)
+        if is_interrupted:
+            assert job["error"].startswith("StepInterrupted: "), place
+            assert max(taken.values(), default=1) == 1, place
+            continue
+        assert job["output"] == list(STEPS), place
+        repeated = {f"{name}:{id_}:{name}"} if where == "within" else set()
+        assert {word for word, count in taken.items() if count > 1} == repeated, place
+        assert set(taken) == {f"{step}:{id_}:{step}" for step in STEPS}, place
+
+
+def test_a_failed_child_fails_its_parent_with_its_error(system: System) -> None:
+    job = _await(system, system.trigger("wkr_t_family")["id"], "failed")
+    assert job["error"].startswith("ChildFailed: wkr_t_part (job_")
+    assert job["error"].endswith("ValueError: on purpose")
+
+
+def test_a_map_keeps_the_order_and_its_width(system: System) -> None:
+    id_ = system.trigger("wkr_t_map", input={"parts": 60, "at_once": 20})["id"]
+    assert _await(system, id_, seconds=120)["output"] == sum(10 * n for n in range(60))
+
+
+def test_branches_of_an_async_handler_wait_at_once(system: System) -> None:
+    began = time.monotonic()
+    job = _await(system, system.trigger("wkr_t_branches")["id"])
+    assert job["output"] == [10, 20]
+    assert time.monotonic() - began < 60
+
+
+def test_a_cancel_of_a_job_that_waits_takes_its_children(system: System, witness: Witness) -> None:
+    id_ = system.trigger("wkr_t_impatient", input=witness.input)["id"]
+    assert _await(system, id_)["output"] == "went on"
+    nap = system.trigger("wkr_t_nap", input={**witness.input, "seconds": 3600})["id"]
+    wait_until(lambda: system.show(nap)["waiting_for"] is not None, what="it waits")
+    assert system.post(f"/v1/ava/jobs/{nap}/cancel").json()["data"]["status"] == "cancelled"
