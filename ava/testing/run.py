@@ -116,6 +116,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
     their names or workers. Each is a value, an exception, or a function of the step's arguments or the child's input.
 
     The handler is interrupted as in a node, but nothing kills it: after a stop that it ignores, `run` waits on.
+    A `breakpoint()` in it gets the terminal; from then on nothing stops it, and what it prints goes to the terminal.
     Warnings are left to the test. Raises `HandlerError` if no such handler is declared or nothing ends a wait,
     `TypeError` or `ValueError` if JSON cannot carry the input, and `RuntimeError` outside the main thread, which takes
     the signals, or for an async handler in a running event loop.

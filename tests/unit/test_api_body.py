@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from ava.api.http import body
-from ava.api.schemas.jobs import BulkBody, TriggerBody
+from ava.api.schemas.bulk_jobs import BulkBody
+from ava.api.schemas.jobs import TriggerBody
 from ava.domain import json_text
 from ava.errors import BadRequest, PayloadTooLarge
 

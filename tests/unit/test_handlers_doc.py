@@ -1,4 +1,4 @@
-"""The examples of docs/reference/handlers.md do what the page says."""
+"""The examples of docs/reference/handlers.md and docs/start/waits.md do what the pages say."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ava.errors import AddressRefused
 from ava.handler import registry
 from tests.unit.handlers import Run
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "handlers.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = (DOCS / "reference" / "handlers.md", DOCS / "start" / "waits.md")
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +26,15 @@ def examples() -> Iterator[dict[str, Any]]:
     before = dict(registry._handlers)
     # The module's name in the examples of tests.
     module = ModuleType("my_handlers")
-    found, sys.modules["my_handlers"] = vars(module), module
-    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
-        exec(compile(block, str(PAGE), "exec"), found)
+    # What the handlers of the tutorial call.
+    mails = ModuleType("mails")
+    vars(mails).update(charge=dict, send_mail=print)
+    found, sys.modules["my_handlers"], sys.modules["mails"] = vars(module), module, mails
+    for page in PAGES:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            exec(compile(block, str(page), "exec"), found)
     yield found
-    del sys.modules["my_handlers"]
+    del sys.modules["my_handlers"], sys.modules["mails"]
     registry._handlers.clear()
     registry._handlers.update(before)
 
@@ -58,6 +63,14 @@ def test_the_async_handler_ends_and_cleans_up(examples: dict[str, Any]) -> None:
 def test_the_examples_of_tests_pass(examples: dict[str, Any]) -> None:
     examples["test_greet"]()
     examples["test_a_cancelled_copy_cleans_up"]()
+    for name in (
+        "test_the_report_adds_up",
+        "test_a_page_that_fails_fails_the_report",
+        "test_the_order_is_paid_once_and_mailed_a_day_later",
+        "test_every_page_is_a_child",
+        "test_a_payment_that_fails_fails_the_order",
+    ):
+        examples[name]()
 
 
 def test_the_calling_handler_refuses_private_addresses(examples: dict[str, Any]) -> None:
