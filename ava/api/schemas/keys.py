@@ -19,6 +19,7 @@ from ava.domain.access.caller import Role
 from ava.domain.limits.table import WORKERS_PER_KEY
 
 __all__ = [
+    "WORKER_ID",
     "KeyBody",
     "KeyDeletedRecord",
     "KeyListQuery",
@@ -31,7 +32,7 @@ __all__ = [
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ROLES = [role.header for role in Role]
-_WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")
+WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")
 
 
 class _KeyName(Text):
@@ -58,7 +59,7 @@ class WorkerIds(Plain):
     def read(self, value: Any) -> list[str]:
         if not isinstance(value, list) or not 1 <= len(value) <= WORKERS_PER_KEY.value:
             raise ValidationError(WORKERS_PER_KEY.message(f"It must be a list of 1 to {WORKERS_PER_KEY.value} ids."))
-        if not all(isinstance(each, str) and _WORKER_ID.fullmatch(each) for each in value):
+        if not all(isinstance(each, str) and WORKER_ID.fullmatch(each) for each in value):
             raise ValidationError("Each must be the id of a worker, such as wkr_resize.")
         return list(dict.fromkeys(value))
 
@@ -98,7 +99,7 @@ class KeyBody(Strict):
         allow_none=True,
         metadata={
             "type": "array",
-            "items": {"type": "string", "pattern": f"^{_WORKER_ID.pattern}$"},
+            "items": {"type": "string", "pattern": f"^{WORKER_ID.pattern}$"},
             "minItems": 1,
             "maxItems": WORKERS_PER_KEY.value,
             "description": "With the role `worker` alone, which needs it: the workers with the runtime `pull` whose "

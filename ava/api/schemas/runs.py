@@ -14,7 +14,7 @@ from marshmallow import Schema, ValidationError, post_load
 from ava.api.http.fields import Choice, Flag, Instant, JsonText, Number, Plain, Text, WholeNumber
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.jobs import light_writer
-from ava.api.schemas.keys import WorkerIds
+from ava.api.schemas.keys import WORKER_ID, WorkerIds
 from ava.domain.jobs.job import LogLevel, Status
 from ava.domain.limits.table import (
     OUTPUT_BYTES,
@@ -97,7 +97,7 @@ class ClaimBody(Strict):
         required=True,
         metadata={
             "type": "array",
-            "items": {"type": "string"},
+            "items": {"type": "string", "pattern": f"^{WORKER_ID.pattern}$"},
             "minItems": 1,
             "maxItems": WORKERS_PER_KEY.value,
             "description": "The workers whose runs are wanted; the key must name each.",
