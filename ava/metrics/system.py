@@ -58,6 +58,12 @@ class SystemMetrics:
                 metrics.scheduled_jobs(connection),
                 metrics.unserved_jobs(connection),
             ),
+            _gauges(
+                "ava_jobs_waiting",
+                "Jobs that wait for other jobs, an event or a time; they hold nothing.",
+                ("waits_for",),
+                [((kind,), jobs) for kind, jobs in metrics.waiting_jobs(connection).items()],
+            ),
             *_of_running(metrics.running_jobs(connection)),
             *_of_recent(metrics.ended_recently(connection)),
             *_of_tenants(tenant_waits.read(connection)),

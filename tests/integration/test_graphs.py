@@ -22,6 +22,7 @@ from ava.settings import Settings
 from ava.store.jobs import journal
 from ava.store.jobs.moves import claim, end, wait
 from ava.store.jobs.reads import lists
+from ava.store.reports import metrics
 from harness.api import NODE, Api, error_of
 from tests.integration.model.run_driver import run_line
 
@@ -243,6 +244,9 @@ def test_a_parent_waits_for_its_children_and_holds_nothing(graphs: Graphs) -> No
     record = graphs.show(parent)
     assert (record["status"], record["attempt"], record["started_at"]) == ("queued", 0, None)
     assert record["waiting_for"]["jobs"] == [one, two]
+    assert graphs.api.get("/v1/ava/queues").get_json()["data"]["total_waiting"] == 1
+    with graphs.api.database.connect() as connection:
+        assert metrics.waiting_jobs(connection) == {"jobs": 1, "event": 0, "time": 0}
     sentence = graphs.api.get(f"{JOBS}/{parent}/why").get_json()["data"]["sentence"]
     assert f"its handler waits for the ends of {one}, {two}" in sentence
     graphs.finish(one, 1)

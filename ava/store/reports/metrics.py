@@ -9,7 +9,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 from ava.store.fleet.nodes import IS_LIVE
-from ava.store.jobs.moves.rules import IS_PARKED
+from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING
 
 __all__ = [
     "MAX_QUEUED_COUNTED",
@@ -26,6 +26,7 @@ __all__ = [
     "schedules_overdue_seconds",
     "statistics_lag_seconds",
     "unserved_jobs",
+    "waiting_jobs",
 ]
 
 #: The queued jobs of one queue and priority are counted up to this many; then the number is a lower bound.
@@ -53,6 +54,8 @@ class QueueDepth:
 # the queues that workers name. Jobs of a paused queue are its backlog, although they are parked. Queues without jobs
 # are one row each, of the default priority. All queues of pulled jobs are one. The oldest job is the first by id. In
 # the selects of the backlog `published_at` is always null; ordering by it keeps the planner from the primary key.
+# Since when a job may start that has waited for others is not known, so it is not the oldest one.
+_HAS_AGE = "first_started_at IS NULL AND (tree_id IS NULL OR tree_id = id OR parent_id IS NOT NULL)"
 _PARKED_GROUP = "j.waits_for, j.queue, j.priority, j.worker_id, j.tenant_id"
 _QUEUE_DEPTHS = Statement(f"""
 WITH RECURSIVE {WAITING_WINDOWS}, parked AS (
@@ -73,10 +76,10 @@ WITH RECURSIVE {WAITING_WINDOWS}, parked AS (
         least(
             (SELECT min(greatest(created_at, scheduled_at)) FROM (SELECT created_at, scheduled_at FROM jobs
                 WHERE queue = w.queue AND priority = w.priority AND status = 'queued' AND waits_for IS NULL
-                    AND published_at IS NOT NULL ORDER BY published_at, id LIMIT 100) AS o),
+                    AND published_at IS NOT NULL AND {_HAS_AGE} ORDER BY published_at, id LIMIT 100) AS o),
             (SELECT greatest(created_at, scheduled_at) FROM jobs
                 WHERE queue = w.queue AND priority = w.priority AND status = 'queued' AND waits_for IS NULL
-                    AND published_at IS NULL ORDER BY published_at, id LIMIT 1)) AS first_at
+                    AND published_at IS NULL AND {_HAS_AGE} ORDER BY published_at, id LIMIT 1)) AS first_at
     FROM waiting AS w
     UNION ALL
     SELECT p.queue, p.priority, 0, (SELECT count(*) FROM (SELECT 1 FROM jobs AS j WHERE {IS_PARKED}
@@ -117,6 +120,19 @@ SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' AND waits_for =
 def scheduled_jobs(connection: Connection) -> int:
     """Returns the number of jobs that wait for a time: their own, that of a retry or of a put-off."""
     return int(connection.exec_driver_sql(_SCHEDULED_JOBS, {"most": MAX_QUEUED_COUNTED}).scalar_one())
+
+
+_WAITING_JOBS = Statement(f"""
+SELECT c.waits_for, count(*) FROM (
+    SELECT j.waits_for FROM jobs AS j WHERE {IS_WAITING} LIMIT %(most)s
+) AS c GROUP BY 1
+""")
+
+
+def waiting_jobs(connection: Connection) -> dict[str, int]:
+    """Returns the number of jobs that wait for other jobs, an event or a time, by what they wait for."""
+    found = connection.exec_driver_sql(_WAITING_JOBS, {"most": MAX_QUEUED_COUNTED})
+    return dict.fromkeys(("jobs", "event", "time"), 0) | {waits_for: int(jobs) for waits_for, jobs in found}
 
 
 _UNSERVED_JOBS = Statement(f"""
