@@ -233,7 +233,8 @@ def test_every_problem_is_reported_in_one_run(system: System) -> None:
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]
     of_database = ["database", "rights", "durability", "connections", "sessions", "replication", "partitions", "clock"]
-    assert wrong == ["secret", *of_database, "broker", "handlers", "queues", "encryption", "webhooks", "processes"]
+    of_fleet = ["nodes", "workers", "encryption", "webhooks", "processes"]
+    assert wrong == ["secret", *of_database, "broker", "handlers", "queues", *of_fleet]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]
     assert "no_such_module" in lines["handlers"]
 
