@@ -24,6 +24,8 @@ class TriggerOptions(TypedDict, total=False):
     #: Seconds after its date, or its creation, at which it is cancelled unless it has started; or the moment.
     expires_in: int | None
     start_before: datetime | str | None
+    #: The most further attempts, if that is fewer than the worker has.
+    max_retries: int | None
     #: `{"key": …, "mode": "return" | "replace" | "refuse"}`: one unfinished job at most has the key.
     dedupe: Mapping[str, Any] | None
     #: `{"key": …, "seconds": …, "max_seconds": …, "keep": "last" | "first"}`: one job of triggers that follow each

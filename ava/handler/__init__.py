@@ -1,11 +1,13 @@
 """What a handler's author imports: `worker`, `Env`, and the errors that are raised inside a handler."""
 
+from ava.domain.jobs.retry import Retry
 from ava.handler.children import ChildJob
 from ava.handler.env import Env
 from ava.handler.errors import (
     ChildFailed,
     ChildRefused,
     DuplicateName,
+    GiveUp,
     Interruption,
     JobCancelled,
     JobInterrupted,
@@ -26,11 +28,13 @@ __all__ = [
     "ChildRefused",
     "DuplicateName",
     "Env",
+    "GiveUp",
     "Interruption",
     "JobCancelled",
     "JobInterrupted",
     "JobTimeout",
     "RateLimited",
+    "Retry",
     "RetryLater",
     "StepError",
     "StepInterrupted",

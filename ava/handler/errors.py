@@ -8,6 +8,7 @@ __all__ = [
     "ChildFailed",
     "ChildRefused",
     "DuplicateName",
+    "GiveUp",
     "Interruption",
     "JobCancelled",
     "JobInterrupted",
@@ -55,6 +56,10 @@ class RetryLater(Exception):
         super().__init__(reason)
         self.seconds = float(seconds)
         self.reason = str(reason)
+
+
+class GiveUp(Exception):
+    """A handler raises it with the reason why no further attempt would help: the job fails at once."""
 
 
 class RateLimited(RetryLater):

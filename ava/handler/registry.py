@@ -13,12 +13,14 @@ from typing import Any, TypeVar, overload
 from ava.domain import ids
 from ava.domain.jobs import expiry, pull
 from ava.domain.jobs.messages import DEFAULT_QUEUE, RESERVED
+from ava.domain.jobs.retry import Retry
 from ava.domain.near_names import did_you_mean
 from ava.domain.retention import MAX_DAYS, MIN_DAYS
 from ava.domain.worker import DeclaredSchedule, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
-from ava.handler import limits
+from ava.handler import limits, retry_rules
 from ava.handler.input_types import InputType, annotated_type, input_type
+from ava.handler.retry_rules import USUAL, ErrorTypes, RetryRules
 
 __all__ = ["Handler", "declared_by", "find", "handlers", "load", "module_of", "worker"]
 
@@ -43,6 +45,8 @@ class Handler:
     takes_env: bool
     #: Makes the value that the function gets as its input; None if it gets the payload itself.
     parse: Callable[[dict[str, Any]], Any] | None = None
+    #: Which errors are repeated, and after which delays.
+    retries: RetryRules = USUAL
     #: A sentence if its parameters are probably not meant as `input` and `env`.
     doubt: str | None = None
 
@@ -68,7 +72,10 @@ def worker(
     name: str | None = ...,
     description: str = ...,
     timeout_seconds: float = ...,
-    max_retries: int = ...,
+    max_retries: int | None = ...,
+    retry: Retry | None = ...,
+    retry_on: ErrorTypes | None = ...,
+    give_up_on: ErrorTypes | None = ...,
     cancel_grace_seconds: float = ...,
     queue: str = ...,
     tenants: Iterable[str] | None = ...,
@@ -93,7 +100,10 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     name: str | None = None,
     description: str = "",
     timeout_seconds: float = 300,
-    max_retries: int = 0,
+    max_retries: int | None = None,
+    retry: Retry | None = None,
+    retry_on: ErrorTypes | None = None,
+    give_up_on: ErrorTypes | None = None,
     cancel_grace_seconds: float = 10,
     queue: str = DEFAULT_QUEUE,
     tenants: Iterable[str] | None = None,
@@ -115,7 +125,9 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
 
     It is used with options, `@worker("greet", max_retries=2)`, or without parentheses, `@worker`.
     The function takes `input` (a dict), or `input` and `env` (`ava.Env`), may be `async def`, and returns what JSON can
-    carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 25 further attempts if it raises.
+    carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 25 further attempts if it raises (0).
+    `retry`: an `ava.Retry` in its place, which says the delays too. `retry_on`: the exception classes that are repeated
+    (all); `give_up_on`: those that are not, whatever `retry_on` says.
     `cancel_grace_seconds`: how long it may clean up after it was asked to stop; at most 600. `queue`: the Celery queue
     of its jobs. `tenants`: those that may run it; None means all. `on_worker_lost`: `requeue` or `fail`.
     `capture_subprocesses`: what its subprocesses write to the standard streams is in the job's log. `schedule`: a
@@ -139,12 +151,15 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     def declare(function: Function) -> Function:
         own_slug = str(getattr(function, "__name__", "")) if slug is None else slug
         given, annotated = _input_types(own_slug, function, input_schema)
+        most, rules = retry_rules.read(
+            own_slug, max_retries=max_retries, retry=retry, retry_on=retry_on, give_up_on=give_up_on
+        )
         spec = WorkerSpec(
             id=f"wkr_{own_slug}",
             name=name or own_slug,
             description=description or inspect.getdoc(function) or "",
             timeout_seconds=timeout_seconds,
-            max_retries=max_retries,
+            max_retries=most,
             cancel_grace_seconds=cancel_grace_seconds,
             queue=queue,
             tenants=None if tenants is None else tuple(tenants),
@@ -159,7 +174,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
         _check(own_slug, spec, on_worker_lost)
         _check_schedule(own_slug, spec, timezone, schedule_tenant)
         parse = None if annotated is None else annotated.parse
-        _register(replace(_handler(spec, function), parse=parse))
+        _register(replace(_handler(spec, function), parse=parse, retries=rules))
         return function
 
     return declare

@@ -34,6 +34,7 @@ from ava.handler.errors import (
     Suspended,
     SuspensionSwallowed,
 )
+from ava.handler.retry_rules import USUAL, RetryRules
 
 __all__ = ["Retirement", "Stop", "decide", "encode_output", "explain", "format_traceback", "own_frames"]
 
@@ -89,7 +90,7 @@ class Retirement(IntEnum):
         return cls.COMPLETED if run_end.status is Status.COMPLETED else cls.FAILED
 
 
-def decide(
+def decide(  # noqa: PLR0913 - each is a fact about one run
     job: Job,
     *,
     stop: Stop | None,
@@ -100,11 +101,12 @@ def decide(
     chance: float,
     mask: SecretMask | None = None,
     wait: Wait | None = None,
+    retries: RetryRules = USUAL,
 ) -> RunEnd | None:
     """Decide how a run ended, from what its handler returned or raised. `chance` (0 to 1) spreads a retry's back-off.
 
     `mask` replaces the secrets of the run in its output, its error and the reason of a put-off. `wait`: what the
-    handler was suspended for.
+    handler was suspended for. `retries`: the rules of its worker.
 
     Returns None if nothing is written as an end, because the run was interrupted by a shutdown or has lost its job.
     """
@@ -129,9 +131,12 @@ def decide(
     else:
         output_json, error = _output_or_error(stop, raised, output, timeout_seconds, mask)
         status = Status.COMPLETED if error is None else Status.FAILED
-    if status is Status.FAILED and retry.may_retry(attempt=job.attempt, max_attempts=job.max_attempts):
+    # A time-out is one, whatever the handler raised because of it; without an error the output was wrong.
+    cause = JobTimeout() if stop is Stop.TIMEOUT else raised or OutputError()
+    is_repeated = retry.may_retry(attempt=job.attempt, max_attempts=job.max_attempts) and retries.allow(cause)
+    if status is Status.FAILED and is_repeated:
         status, error = Status.QUEUED, None
-        retry_in_seconds = retry.delay_seconds(attempt=job.attempt, chance=chance)
+        retry_in_seconds = retries.delays.delay_seconds(attempt=job.attempt, chance=chance)
     return RunEnd(
         run=job.run,
         status=status,

@@ -142,3 +142,14 @@ def test_a_change_is_audited_and_no_more_urgent_than_the_tenant_may_be(api: Api)
     assert _changed(api, job, priority=1)["priority"] == 4
     (entry,) = api.get("/v1/ava/audit?filter[action]=jobs.change").get_json()["data"]
     assert (entry["target"], entry["changes"]) == (job["id"], {"priority": [9, 4]})
+
+
+def test_a_trigger_may_lower_the_attempts_of_its_job(api: Api) -> None:
+    api.execute("UPDATE workers SET max_retries = 5 WHERE id = 'wkr_open'")
+    assert api.trigger()["max_attempts"] == 6
+    assert api.trigger(max_retries=2)["max_attempts"] == 3
+    assert api.trigger(max_retries=0)["max_attempts"] == 1
+    assert api.trigger(max_retries=25)["max_attempts"] == 6
+    for wrong in (-1, 26, 1.5, "2", True):
+        answer = api.post(JOBS, json={"worker_id": "wkr_open", "max_retries": wrong})
+        assert "max_retries" in error_of(answer, 422, "validation_error")["fields"]

@@ -132,6 +132,9 @@ class Store:
         self._write("rescue", run.job_id, run.run_no, msg, is_loss)
         return object()
 
+    def show(self, _connection: Any, _run: RunKey) -> None:
+        """The worker of the run is not known."""
+
     def end_killed_run(self, _connection: Any, *, run: RunKey, error: str, **_: Any) -> object:
         self._write("end killed", run.job_id, run.run_no, error)
         return object()

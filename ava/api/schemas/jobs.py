@@ -32,6 +32,7 @@ from ava.api.schemas.trigger_keys import debounce_field, dedupe_field, refuse_tw
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter, JobSort
+from ava.domain.jobs.retry import MAX_RETRIES
 from ava.domain.limits.table import DEADLINE_SECONDS
 from ava.store.jobs.reads.lists import Payloads
 
@@ -93,6 +94,13 @@ class TriggerBody(Strict):
         "Seconds after which it is cancelled unless it has started: from its `scheduled_at`, else from its creation. "
         "Without it the worker's."
     )
+    max_retries = WholeNumber(
+        minimum=0,
+        maximum=MAX_RETRIES,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "The most further attempts, if that is fewer than its worker has."},
+    )
     start_before = StartTime(
         load_default=None,
         allow_none=True,
@@ -131,6 +139,7 @@ class TriggerBody(Strict):
             tags_json=values["tags"],
             expires_in=values["expires_in"],
             start_before=values["start_before"],
+            max_retries=values["max_retries"],
             dedupe=values["dedupe"],
             debounce=values["debounce"],
             deadline_seconds=values["deadline_seconds"],
@@ -287,9 +296,11 @@ class JobRecord(Schema):
     )
     scheduled_at = Instant(allow_none=True)
     attempt = WholeNumber(
-        minimum=0, maximum=6, metadata={"description": "The number of the current or last attempt; 0 before the first."}
+        minimum=0,
+        maximum=MAX_RETRIES + 1,
+        metadata={"description": "The number of the current or last attempt; 0 before the first."},
     )
-    max_attempts = WholeNumber(minimum=1, maximum=6)
+    max_attempts = WholeNumber(minimum=1, maximum=MAX_RETRIES + 1)
     cancel_requested_at = Instant(allow_none=True)
     cancelled_by = Id(
         *_MAKERS,

@@ -8,6 +8,7 @@ from ava.api.http.fields import Choice, Flag, Id, Instant, Number, Text, WholeNu
 from ava.api.http.records import compile_schema
 from ava.domain.jobs.explanation import MAX_AHEAD
 from ava.domain.jobs.job import Status
+from ava.domain.jobs.retry import MAX_RETRIES
 
 __all__ = ["ExplanationRecord", "write_explanation"]
 
@@ -37,8 +38,8 @@ class ExplanationFacts(Schema):
         },
     )
     run_at = Instant(attribute="job.run_at", allow_none=True)
-    attempt = WholeNumber(attribute="job.attempt", minimum=0, maximum=6)
-    max_attempts = WholeNumber(attribute="job.max_attempts", minimum=1, maximum=6)
+    attempt = WholeNumber(attribute="job.attempt", minimum=0, maximum=MAX_RETRIES + 1)
+    max_attempts = WholeNumber(attribute="job.max_attempts", minimum=1, maximum=MAX_RETRIES + 1)
     node = Text(attribute="node_name", allow_none=True)
     started_at = Instant(attribute="job.started_at", allow_none=True)
     cancel_requested_at = Instant(attribute="job.cancel_requested_at", allow_none=True)

@@ -105,6 +105,7 @@ def jobs() -> None:
 @click.option("--trigger", type=_TRIGGERS, help="The kind of trigger.  [default: manual]")
 @click.option("--at", "scheduled_at", type=MOMENT, help=f"When to start the job, in {ISO_FORM}.  [default: at once]")
 @click.option("--expires-in", type=click.IntRange(1), help="Cancel it unless it has started after so many seconds.")
+@click.option("--max-retries", type=click.IntRange(0), help="The most further attempts, if the worker has more.")
 @click.option("--start-before", type=MOMENT, help="Cancel it unless it has started by this moment.")
 @click.option("--tag", "tags", type=TAG, multiple=True, help="A tag to find the job by, KEY=VALUE; repeatable.")
 @key_options

@@ -135,6 +135,8 @@ class JobSpec:
     expires_in: int | None = None
     #: The moment at which it expires; not together with `expires_in`.
     start_before: datetime | None = None
+    #: The most further attempts, if that is fewer than its worker has; None: as its worker says.
+    max_retries: int | None = None
     #: The key that it has in common with other triggers, by one of two rules; None: it makes a job of its own.
     dedupe: Dedupe | None = None
     debounce: Debounce | None = None

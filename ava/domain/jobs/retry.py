@@ -2,17 +2,76 @@
 
 from __future__ import annotations
 
-__all__ = ["BACKOFF_FACTOR", "FIRST_DELAY_SECONDS", "MAX_LOSSES", "MAX_NODE_LOSSES", "delay_seconds", "may_retry"]
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["DEFAULT", "MAX_LOSSES", "MAX_NODE_LOSSES", "MAX_RETRIES", "Retry", "delay_seconds", "may_retry"]
 
 #: How often a job whose process was lost returns to the queue, before it fails with `WorkerLost`.
 MAX_LOSSES = 2
 #: The same for a job whose whole node died. It is seldom the job's fault, because the others of the node were lost too.
 MAX_NODE_LOSSES = 10
-#: Seconds between the first attempt and the second; each further delay is longer by the factor.
-FIRST_DELAY_SECONDS = 1
-BACKOFF_FACTOR = 2
-#: The share by which a delay is spread in both directions.
-_SPREAD = 0.2
+#: The most further attempts after the first.
+MAX_RETRIES = 25
+#: The longest delay, in seconds: 366 days, and the most delays that are listed.
+_MAX_SECONDS, _MAX_DELAYS = 31_622_400, 25
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often a failed attempt is repeated, and after which delays; `worker(retry=Retry(max=3, delays=[5, 60]))`.
+
+    With `delays` the last one repeats. Without them the first delay is `first`, each further one longer by `factor`, up
+    to `ceiling`. `jitter` spreads each by so large a part of it, in both directions. All times are seconds.
+    """
+
+    max: int = 0
+    delays: Sequence[float] | None = None
+    first: float = 1
+    factor: float = 2
+    ceiling: float = 3600
+    jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` that names the value which is wrong."""
+        if self.delays is not None:
+            object.__setattr__(self, "delays", tuple(self.delays))
+        for is_right, reason in (
+            (type(self.max) is int and 0 <= self.max <= MAX_RETRIES, f"max must be from 0 to {MAX_RETRIES}"),
+            (
+                self.delays is None or 1 <= len(self.delays) <= _MAX_DELAYS,
+                f"delays must be 1 to {_MAX_DELAYS} numbers",
+            ),
+            (
+                all(_is_within(each, 0, _MAX_SECONDS) for each in self.delays or ()),
+                f"delays must be numbers from 0 to {_MAX_SECONDS}",
+            ),
+            (_is_within(self.first, 0, _MAX_SECONDS), f"first must be from 0 to {_MAX_SECONDS}"),
+            (_is_within(self.factor, 1, 1000), "factor must be from 1 to 1000"),
+            (_is_within(self.ceiling, 0, _MAX_SECONDS), f"ceiling must be from 0 to {_MAX_SECONDS}"),
+            (_is_within(self.jitter, 0, 1), "jitter must be from 0 to 1"),
+        ):
+            if not is_right:
+                raise ValueError(reason)
+
+    def unspread_seconds(self, attempt: int) -> float:
+        """Returns the seconds until the attempt after the given one, without their jitter."""
+        if self.delays is not None:
+            return float(self.delays[min(attempt, len(self.delays)) - 1])
+        return float(min(self.ceiling, self.first * self.factor ** min(attempt - 1, MAX_RETRIES)))
+
+    def delay_seconds(self, *, attempt: int, chance: float) -> float:
+        """Returns the seconds until the attempt after the given one; `chance` (0 to 1) decides the jitter."""
+        return self.unspread_seconds(attempt) * (1 - self.jitter + 2 * self.jitter * chance)
+
+
+def _is_within(value: object, low: float, high: float) -> bool:
+    # A number that is not finite is within nothing.
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+#: What holds for a worker that says nothing else.
+DEFAULT = Retry()
 
 
 def may_retry(*, attempt: int, max_attempts: int) -> bool:
@@ -21,6 +80,5 @@ def may_retry(*, attempt: int, max_attempts: int) -> bool:
 
 
 def delay_seconds(*, attempt: int, chance: float) -> float:
-    """Returns the seconds until the attempt after the given one: 1, 2, 4 …, spread by ±20 % with `chance` (0 to 1)."""
-    unspread = FIRST_DELAY_SECONDS * float(BACKOFF_FACTOR ** (attempt - 1))
-    return unspread * (1 - _SPREAD + 2 * _SPREAD * chance)
+    """Returns the seconds until the attempt after the given one by `DEFAULT`: 1, 2, 4 …, spread by ±20 %."""
+    return DEFAULT.delay_seconds(attempt=attempt, chance=chance)

@@ -159,6 +159,7 @@ class Run:
             chance=chance,
             mask=self.mask,
             wait=None if self._calls is None else self._calls.wait,
+            retries=self.handler.retries,
         )
         self.is_decided = True
 

@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 
 from ava import tracing
 from ava.domain.jobs.job import LogLevel, LogLine, RunKey
+from ava.domain.jobs.retry import DEFAULT, Retry
+from ava.handler import registry
+from ava.handler.errors import JobTimeout
 from ava.node.outcome import Stop
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
@@ -78,7 +81,8 @@ def _write(
     if stop in (Stop.TIMEOUT, Stop.CANCEL):
         if stop is Stop.TIMEOUT and process.current is not None:
             error = f"Timeout: exceeded {process.current.timeout_seconds:g} s"
-        status = rescue.end_killed_run(connection, run=run, node_id=node_id, error=error)
+        retry = _retry(connection, run) if stop is Stop.TIMEOUT else None
+        status = rescue.end_killed_run(connection, run=run, node_id=node_id, error=error, retry=retry)
         return status is not None
     is_loss = stop is None
     reason = f"lost: {error.partition(': ')[2]}" if is_loss else "interrupted, the worker is shutting down"
@@ -94,6 +98,15 @@ def _write(
         and process.current.phase is Phase.CLAIMING,
     )
     return job is not None
+
+
+def _retry(connection: Connection, run: RunKey) -> Retry | None:
+    """Returns after which delays a run is repeated that has exceeded its time-out; None if its worker gives up then."""
+    job = claim.show(connection, run)
+    handler = None if job is None else registry.find(job.worker_id)
+    if handler is None:
+        return DEFAULT
+    return handler.retries.delays if handler.retries.allow(JobTimeout()) else None
 
 
 def _store_opening(connection: Connection, current: CurrentRun) -> None:

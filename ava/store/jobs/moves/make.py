@@ -82,7 +82,7 @@ FROM (SELECT coalesce(e.uuid, ava_uuid7()) AS id, e.* FROM (
            s.is_publishable AND rules.max_running IS NULL
                AND (w.queue <> '{pull.QUEUE}' OR {workers.is_claimed("s.tenant_id")}) AS may_publish,
            {workers.queue("s.tenant_id")} AS queue,
-           least(w.max_retries, coalesce(own.max_retries, platform.max_retries)) AS max_retries,
+           least(w.max_retries, coalesce(own.max_retries, platform.max_retries), s.asked_retries) AS max_retries,
            {worker_settings.STATUS} AS status,
            w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
            w.max_running, w.max_running_per, w.rate_jobs, w.rate_per, w.deadline_seconds,
@@ -91,10 +91,10 @@ FROM (SELECT coalesce(e.uuid, ava_uuid7()) AS id, e.* FROM (
                 %(scheduled)s::timestamptz[], %(retries)s::uuid[], %(tags)s::text[], %(sizes)s::int[],
                 %(schemas)s::text[], %(tenants)s::text[], %(users)s::text[], %(traceparents)s::text[],
                 %(may_publish)s::bool[], %(uuids)s::uuid[], %(are_due)s::bool[],
-                %(expires_in)s::int[], %(start_before)s::timestamptz[]{parameter})
+                %(expires_in)s::int[], %(start_before)s::timestamptz[], %(max_retries)s::int[]{parameter})
          WITH ORDINALITY AS s (worker_id, trigger, asked_priority, input, scheduled_at, retry_of, tags, input_bytes,
                                schema_version, tenant_id, user_id, traceparent, is_publishable, uuid, is_due,
-                               asked_expires_in, start_before{name}, n)
+                               asked_expires_in, start_before, asked_retries{name}, n)
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND {has_schema}
     LEFT JOIN tenant_limits AS rules ON rules.tenant_id = s.tenant_id
@@ -184,5 +184,6 @@ def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
         "tags": [None if spec.tags_json == _NO_TAGS else spec.tags_json for spec in specs],
         "expires_in": [spec.expires_in for spec in specs],
         "start_before": [spec.start_before for spec in specs],
+        "max_retries": [spec.max_retries for spec in specs],
         "dedupe_keys": [None if spec.dedupe is None else spec.dedupe.key for spec in specs],
     }

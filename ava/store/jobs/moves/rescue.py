@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.jobs.job import Job, RunKey, Status
-from ava.domain.jobs.retry import BACKOFF_FACTOR, FIRST_DELAY_SECONDS, MAX_LOSSES, MAX_NODE_LOSSES
+from ava.domain.jobs.retry import DEFAULT, MAX_LOSSES, MAX_NODE_LOSSES, MAX_RETRIES, Retry
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -143,15 +143,14 @@ def rescue_from_dead_nodes(
     return [rows.job(row) for row in _RESCUE_FROM_DEAD_NODES.run(connection, parameters)]
 
 
-# The retry's delay is that of `ava.domain.jobs.retry`, without the jitter.
 _END_KILLED_RUN = Statement(
     _ends(
         f"""
     SELECT j.tenant_id, j.id, j.run_no, j.started_at, j.cancel_requested_at, j.cancelled_by, j.queue,
            CASE WHEN j.cancel_requested_at IS NOT NULL THEN {STOPPED_STATUS}
-                WHEN j.attempt < j.max_attempts THEN 'queued' ELSE 'failed' END AS status,
-           %(error)s AS error,
-           {FIRST_DELAY_SECONDS} * {BACKOFF_FACTOR} ^ (j.attempt - 1) * interval '1 second' AS delay,
+                WHEN j.attempt < j.max_attempts AND cardinality(%(delays)s::float8[]) > 0 THEN 'queued'
+                ELSE 'failed' END AS status,
+           %(error)s AS error, (%(delays)s::float8[])[j.attempt] * interval '1 second' AS delay,
            false AS gives_back, j.losses, j.node_losses, false AS is_unbegun
     FROM jobs AS j
     WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s
@@ -172,15 +171,17 @@ def end_killed_run(
     error: str,
     node_id: str | None = None,
     how: str = " (its process was killed)",
+    retry: Retry | None = DEFAULT,
 ) -> Status | None:
     """End a run (of this node, if one is named) whose process was killed. Returns the job's status.
 
     `how`: what the closing line ends with.
 
-    It is `cancelled` if a cancel was requested. Else the attempt has failed, and another may follow. Returns None if
-    the run had ended.
+    It is `cancelled` if a cancel was requested. Else the attempt has failed, and another may follow by `retry`, without
+    its jitter; None: none follows. Returns None if the run had ended.
     """
-    parameters = rows.run_parameters(run) | {"node_id": node_id, "error": error, "how": how}
+    delays = [] if retry is None else [retry.unspread_seconds(attempt) for attempt in range(1, MAX_RETRIES + 1)]
+    parameters = rows.run_parameters(run) | {"node_id": node_id, "error": error, "how": how, "delays": delays}
     row = connection.exec_driver_sql(_END_KILLED_RUN, parameters).first()
     return None if row is None else rows.job(row).status
 

@@ -1,0 +1,59 @@
+"""Which errors of a handler are repeated, and after which delays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ava.domain.jobs.retry import DEFAULT, Retry
+from ava.errors import HandlerError
+from ava.handler.errors import GiveUp
+
+__all__ = ["USUAL", "ErrorTypes", "RetryRules", "read"]
+
+#: What `retry_on` and `give_up_on` take: an exception class or several.
+ErrorTypes = type[BaseException] | Iterable[type[BaseException]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryRules:
+    """What a worker declares of its retries."""
+
+    delays: Retry = DEFAULT
+    #: The errors that are repeated, subclasses included; None: all.
+    retry_on: tuple[type[BaseException], ...] | None = None
+    #: The errors that are not, whatever `retry_on` says.
+    give_up_on: tuple[type[BaseException], ...] = ()
+
+    def allow(self, error: BaseException) -> bool:
+        """Returns True if another attempt may follow this error."""
+        if isinstance(error, (GiveUp, *self.give_up_on)):
+            return False
+        return self.retry_on is None or isinstance(error, self.retry_on)
+
+
+#: What holds for a worker that says nothing else.
+USUAL = RetryRules()
+
+
+def read(slug: str, *, max_retries: int | None, retry: Any, retry_on: Any, give_up_on: Any) -> tuple[int, RetryRules]:
+    """Returns the most retries of a worker and its rules. Raises `HandlerError` for a wrong declaration."""
+    if retry is not None and not isinstance(retry, Retry):
+        raise HandlerError(f"Worker {slug!r}: retry must be an ava.Retry, such as ava.Retry(max=3).")
+    if retry is not None and max_retries is not None:
+        raise HandlerError(f"Worker {slug!r}: max_retries is the short form of retry; name one of them.")
+    rules = RetryRules(
+        delays=retry or DEFAULT,
+        retry_on=None if retry_on is None else _types(slug, "retry_on", retry_on),
+        give_up_on=() if give_up_on is None else _types(slug, "give_up_on", give_up_on),
+    )
+    return (max_retries or 0) if retry is None else retry.max, rules
+
+
+def _types(slug: str, name: str, given: Any) -> tuple[type[BaseException], ...]:
+    found = (given,) if isinstance(given, type) else tuple(given) if isinstance(given, Iterable) else (given,)
+    for each in found:
+        if not isinstance(each, type) or not issubclass(each, BaseException):
+            raise HandlerError(f"Worker {slug!r}: {name} must name exception classes, not {each!r}.")
+    return found
