@@ -58,3 +58,10 @@ def test_a_generated_client_compiles_strictly_and_runs_a_whole_flow(
         "webhook": ["ava.job.completed", "ava.job.failed"],
         "refused": "resource_not_found",
     }
+
+    # What the packages of Standard Webhooks and of CloudEvents send.
+    shutil.copy(npm.SOURCES / "senders.mjs", tmp_path)
+    sent = npm.run("node", "senders.mjs", folder=tmp_path, environ={"AVA_URL": system.url, "AVA_KEY": key})
+    assert sent.returncode == 0, sent.stderr
+    found = json.loads(sent.stdout)
+    assert found == {"delivered": 202, "tampered": 401, "events": [[201, False], [201, True]]}

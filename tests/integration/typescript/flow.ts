@@ -25,7 +25,7 @@ const triggered: Job = dataOf(
     body: { worker_id: "wkr_flow", input, tags: { incident: "inc_01hxyz" } },
   }),
 );
-const incident: unknown = triggered.input["incident_id"];
+const incident: unknown = triggered.input?.["incident_id"];
 
 const jobs = await ava.GET("/v1/ava/jobs", {
   params: { query: { "filter[worker_id]": "wkr_flow", per_page: 10 } },
