@@ -1,0 +1,354 @@
+"""The faults of `chaos.alerts`: each is there for the length of a `with`."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import redis
+import requests
+
+from ava.domain import ids
+from chaos.alert_scene import Scene
+from harness.servers.receiver import Reply
+from harness.system import HEADERS
+
+__all__ = ["FAULTS", "AlertFault"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertFault:
+    """A fault, the alerts that are for it, and those that may fire as well because what they say is true."""
+
+    name: str
+    inject: Callable[[Scene], AbstractContextManager[Any]]
+    fires: frozenset[str]
+    may_fire: frozenset[str] = frozenset()
+
+
+def _fault(
+    inject: Callable[[Scene], AbstractContextManager[Any]], name: str, fires: str, may_fire: str = ""
+) -> AlertFault:
+    return AlertFault(name=name, inject=inject, fires=frozenset(fires.split()), may_fire=frozenset(may_fire.split()))
+
+
+@contextmanager
+def _nothing(_scene: Scene) -> Iterator[None]:
+    time.sleep(20)
+    yield
+
+
+@contextmanager
+def _dead_apis(scene: Scene, *, count: int) -> Iterator[None]:
+    for process in (scene.second_api, scene.system.api)[:count]:
+        assert process is not None
+        process.child.kill()
+    yield
+    scene.start()
+
+
+@contextmanager
+def _dead_server(scene: Scene, *, of: str) -> Iterator[None]:
+    server = getattr(scene, of)
+    server.kill()
+    yield
+    server.start()
+    scene.start()
+
+
+@contextmanager
+def _other_key(scene: Scene) -> Iterator[None]:
+    with scene.without("worker"):
+        other = scene.start_process("worker", AVA_MESSAGE_KEY="x" * 32)
+        yield
+        other.terminate()
+
+
+@contextmanager
+def _small_pool(scene: Scene) -> Iterator[None]:
+    """Seven of an API process's eight connections wait for a row, for two tenants, and a third one has the last."""
+    headers = [{**HEADERS, "x-tenant-id": tenant} for tenant in ("ten_test", "ten_other", "ten_third")]
+    body = {"worker_id": "wkr_fine", "scheduled_at": (datetime.now(UTC) + timedelta(days=30)).isoformat()}
+    made = [scene.system.post("/v1/ava/jobs", json=body, headers=of).json()["data"]["id"] for of in headers[:2]]
+    url = f"http://127.0.0.1:{scene.ports['api']}/v1/ava/jobs"
+
+    def cancel(number: int) -> None:
+        requests.post(f"{url}/{made[number]}/cancel", headers=headers[number], timeout=30)
+
+    def read() -> None:
+        requests.get(url, headers=headers[2], timeout=30)
+
+    # Each has a thread of its own, with one request at once. A tenant has six connections at most.
+    clients = [*(partial(cancel, 0) for _ in range(12)), partial(cancel, 1), *(read for _ in range(8))]
+    with scene.locked("SELECT 1 FROM jobs WHERE waits_for = 'date' FOR UPDATE"), ExitStack() as stack:
+        for client in clients:
+            stack.enter_context(scene.repeated(client, every_seconds=0.001))
+        yield
+
+
+@contextmanager
+def _frozen(scene: Scene, kind: str) -> Iterator[None]:
+    process = scene.running(kind)
+    process.send(signal.SIGSTOP)
+    yield
+    process.send(signal.SIGCONT)
+    scene.start()
+
+
+@contextmanager
+def _killed_node(scene: Scene) -> Iterator[None]:
+    scene.running("worker").child.kill()
+    yield
+    scene.start()
+    scene.system.query("UPDATE nodes SET stopped_at = now() WHERE seen_at < now() - interval '5 seconds'")
+
+
+@contextmanager
+def _stubbed(scene: Scene, text: str) -> Iterator[None]:
+    scene.stub.text = text
+    yield
+    scene.stub.text = ""
+
+
+@contextmanager
+def _triggered(scene: Scene, worker: str, *, count: int, every_seconds: float, **fields: Any) -> Iterator[None]:
+    with scene.repeated(lambda: scene.trigger(worker, count, **fields), every_seconds=every_seconds):
+        yield
+    scene.system.query("DELETE FROM jobs WHERE worker_id = %s AND status = 'queued'", f"wkr_{worker}")
+
+
+@contextmanager
+def _paused_queue(scene: Scene, *, count: int, every_seconds: float, is_old: bool = False) -> Iterator[None]:
+    operator = {"x-platform-role": "platform-admin"}
+    assert scene.system.post("/v1/ava/queues/reports/pause", headers=operator).ok
+    # It holds within two seconds.
+    time.sleep(3)
+    scene.trigger("elsewhere", count)
+    if is_old:
+        scene.system.query(
+            "UPDATE jobs SET created_at = now() - interval '400 seconds' WHERE worker_id = 'wkr_elsewhere'"
+        )
+    with scene.repeated(lambda: scene.trigger("elsewhere", count), every_seconds=every_seconds):
+        yield
+    scene.system.query("DELETE FROM jobs WHERE worker_id = 'wkr_elsewhere'")
+    assert scene.system.post("/v1/ava/queues/reports/resume", headers=operator).ok
+
+
+@contextmanager
+def _unserved(scene: Scene) -> Iterator[None]:
+    scene.system.query(
+        "INSERT INTO workers (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue,"
+        " on_worker_lost) VALUES ('wkr_gone', 'x', '', 300, 0, 10, 'default', 'requeue') ON CONFLICT DO NOTHING"
+    )
+    scene.trigger("gone", 3)
+    yield
+    scene.system.query("DELETE FROM jobs WHERE worker_id = 'wkr_gone'")
+
+
+@contextmanager
+def _refused_queue(scene: Scene) -> Iterator[None]:
+    with redis.Redis.from_url(scene.redis.url) as client:
+        client.set("reports\x06\x165", "no list")
+        scene.running("worker").terminate()
+        scene.start()
+        yield
+        client.delete("reports\x06\x165")
+
+
+@contextmanager
+def _starving(scene: Scene) -> Iterator[None]:
+    """A tenant's jobs are the least urgent, and more urgent ones come faster than the node runs them."""
+    with _triggered(scene, "busy", count=30, every_seconds=1, priority=1):
+        time.sleep(4)
+        scene.trigger("fine", 1_000, tenant="ten_poor", priority=10)
+        scene.system.query("UPDATE jobs SET created_at = now() - interval '400 seconds' WHERE tenant_id = 'ten_poor'")
+        yield
+        scene.system.query("DELETE FROM jobs WHERE tenant_id = 'ten_poor'")
+
+
+@contextmanager
+def _slow_triggers(scene: Scene) -> Iterator[None]:
+    def block() -> None:
+        with scene.locked("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE"):
+            time.sleep(1.2)
+
+    with scene.repeated(block, every_seconds=0.2):
+        yield
+
+
+@contextmanager
+def _schedules(scene: Scene, count: int, **fields: Any) -> Iterator[None]:
+    """So many schedules of every minute, each at a second of its own."""
+    fields = {"worker_id": "wkr_fine", "cron": "* * * * *", "timezone": "UTC", "spread_seconds": 59, **fields}
+    made = [scene.system.post("/v1/ava/schedules", json=fields).json()["data"]["id"] for _ in range(count)]
+    try:
+        yield
+    finally:
+        for schedule in made:
+            scene.system.request("DELETE", f"/v1/ava/schedules/{schedule}")
+
+
+@contextmanager
+def _blocked_firings(scene: Scene) -> Iterator[None]:
+    """Another transaction has the rows of all schedules."""
+    with _schedules(scene, 50), scene.locked("SELECT 1 FROM schedules FOR UPDATE"):
+        yield
+
+
+@contextmanager
+def _late_firings(scene: Scene) -> Iterator[None]:
+    """Another transaction has them for nine of ten seconds."""
+
+    def block() -> None:
+        with scene.locked("SELECT 1 FROM schedules FOR UPDATE"):
+            time.sleep(9)
+
+    with _schedules(scene, 50), scene.repeated(block, every_seconds=1):
+        yield
+
+
+@contextmanager
+def _missed_firings(scene: Scene) -> Iterator[None]:
+    """A dispatcher starts after more than a minute without one."""
+    with _schedules(scene, 50, catch_up="none"):
+        scene.running("dispatcher").child.kill()
+        time.sleep(75)
+        scene.start()
+        yield
+
+
+@contextmanager
+def _late_count(scene: Scene) -> Iterator[None]:
+    # The duty waits for the row between the two transactions of this text.
+    late = "UPDATE count_progress SET counted_until = now() - interval '300 seconds'"
+    with scene.locked(f"{late}; COMMIT; BEGIN; SELECT 1 FROM count_progress FOR UPDATE"):
+        yield
+
+
+@contextmanager
+def _no_dispatcher_for_days(scene: Scene) -> Iterator[None]:
+    with _frozen(scene, "dispatcher"):
+        scene.system.query(_DROP_PARTITIONS)
+        yield
+
+
+@contextmanager
+def _no_sender(scene: Scene) -> Iterator[None]:
+    with scene.without("webhooks"):
+        time.sleep(1)
+        scene.system.query(
+            "UPDATE webhook_events SET created_at = now() - interval '300 seconds' WHERE fanned_out_at IS NULL"
+        )
+        scene.system.query("UPDATE webhook_lanes SET due_at = now() - interval '300 seconds', sender_id = NULL")
+        yield
+
+
+@contextmanager
+def _bad_receiver(scene: Scene) -> Iterator[None]:
+    scene.receiver.reply = lambda _: Reply(status=500)
+    yield
+    scene.receiver.reply = lambda _: Reply()
+
+
+def _sql(change: str, back: str) -> Callable[[Scene], AbstractContextManager[Any]]:
+    return lambda scene: scene.changed(change, back)
+
+
+#: Drops each partition of log lines but the first and the one for the rest, and has the first end tomorrow.
+_DROP_PARTITIONS = f"""
+DO $$ DECLARE r record; BEGIN
+    FOR r IN SELECT name FROM ava_partitions('job_logs') WHERE name <> 'job_logs_first'
+    LOOP EXECUTE 'DROP TABLE ' || quote_ident(r.name); END LOOP;
+END $$;
+ALTER TABLE job_logs DETACH PARTITION job_logs_first;
+ALTER TABLE job_logs ATTACH PARTITION job_logs_first
+    FOR VALUES FROM (MINVALUE) TO ('{ids.first_uuid(datetime.now(UTC) + timedelta(days=1))}')
+"""
+_PROMOTION = "INSERT INTO promotions (timeline, running, is_lossy) VALUES ({}, 0, {})"
+#: What is true while no dispatcher runs.
+_NO_DISPATCHER = "AvaNoDispatcher AvaProcessDown AvaSchedulesLate AvaSchedulesSlow"
+FAULTS = (
+    _fault(_nothing, "nothing", ""),
+    _fault(lambda scene: _dead_apis(scene, count=1), "one API of two is dead", "AvaProcessDown"),
+    _fault(lambda scene: _dead_apis(scene, count=2), "every API is dead", "AvaApiDown AvaProcessDown"),
+    _fault(
+        lambda scene: _dead_server(scene, of="postgres"),
+        "PostgreSQL is down",
+        "AvaDatabaseDown AvaRequestsFail",
+        "AvaDutyFails",
+    ),
+    _fault(lambda scene: _dead_server(scene, of="redis"), "the broker is dead", "AvaBrokerDown", "AvaDutyFails"),
+    _fault(_other_key, "a node has another message key", "AvaMessagesRefused", "AvaNoWorkers AvaProcessDown"),
+    _fault(
+        _sql(_PROMOTION.format(90, "true"), "DELETE FROM promotions WHERE timeline = 90"),
+        "a promotion lost commits",
+        "AvaCommitsLost",
+    ),
+    _fault(
+        _sql(_PROMOTION.format(91, "false"), "DELETE FROM promotions WHERE timeline = 91"),
+        "a standby was promoted",
+        "AvaStandbyPromoted",
+    ),
+    _fault(_small_pool, "a pool is too small", "AvaConnectionsBusy", "AvaRequestsFail"),
+    _fault(lambda scene: _frozen(scene, "dispatcher"), "the dispatcher is frozen", "AvaNoDispatcher AvaProcessDown"),
+    _fault(lambda scene: scene.without("worker"), "no node is live", "AvaNoWorkers AvaProcessDown", "AvaJobsUnserved"),
+    _fault(_killed_node, "a node is killed", "AvaNodeSilent AvaProcessDown", "AvaNoWorkers AvaJobsUnserved"),
+    _fault(lambda scene: _stubbed(scene, 'ava_pool_leaks{kind="slot"} 1\n'), "a slot leaks", "AvaPoolLeaks"),
+    _fault(
+        lambda scene: _triggered(scene, "littering", count=2, every_seconds=2),
+        "a handler leaves processes behind",
+        "AvaOrphans",
+    ),
+    _fault(
+        lambda scene: _paused_queue(scene, count=1, every_seconds=60, is_old=True),
+        "a job waits for long",
+        "AvaQueueOld",
+    ),
+    _fault(lambda scene: _paused_queue(scene, count=500, every_seconds=2), "a queue grows", "AvaQueueGrows"),
+    _fault(_unserved, "a worker has no node", "AvaJobsUnserved"),
+    _fault(_refused_queue, "the broker refuses a queue", "AvaQueueRefused"),
+    _fault(lambda scene: _triggered(scene, "bad", count=2, every_seconds=0.5), "jobs fail", "AvaJobsFail"),
+    _fault(
+        lambda scene: _triggered(scene, "deadly", count=1, every_seconds=1),
+        "processes die",
+        "AvaRunsLost",
+        "AvaJobsFail",
+    ),
+    _fault(_starving, "a tenant starves", "AvaTenantStarves", "AvaQueueOld AvaQueueGrows"),
+    _fault(
+        _sql("ALTER TABLE api_keys RENAME TO gone", "ALTER TABLE gone RENAME TO api_keys"),
+        "requests fail",
+        "AvaRequestsFail",
+    ),
+    _fault(
+        _sql("ALTER TABLE bulk_operations RENAME TO gone", "ALTER TABLE gone RENAME TO bulk_operations"),
+        "a duty fails",
+        "AvaDutyFails",
+    ),
+    _fault(
+        _no_dispatcher_for_days,
+        "no dispatcher for days",
+        "AvaPartitionsMissing AvaNoDispatcher AvaProcessDown",
+    ),
+    _fault(_no_sender, "no sender runs", "AvaWebhooksLate AvaWebhookEventsLate AvaProcessDown"),
+    _fault(
+        _sql(
+            "INSERT INTO webhook_set_aside (tenant_id, event_id, error) VALUES ('ten_test', gen_random_uuid(), 'x')",
+            "DELETE FROM webhook_set_aside",
+        ),
+        "an event is set aside",
+        "AvaWebhookEventsSetAside",
+    ),
+    _fault(_slow_triggers, "requests are slow", "AvaRequestsSlow"),
+    _fault(_blocked_firings, "schedules do not fire", "AvaSchedulesLate", "AvaDutyFails"),
+    _fault(_late_firings, "schedules fire late", "AvaSchedulesSlow"),
+    _fault(_missed_firings, "a new dispatcher finds missed firings", "AvaSchedulesMissed", _NO_DISPATCHER),
+    _fault(_late_count, "ended jobs are counted late", "AvaStatisticsLate", "AvaDutyFails"),
+    _fault(_bad_receiver, "receivers fail", "AvaWebhooksFail"),
+)
