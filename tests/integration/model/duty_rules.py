@@ -169,7 +169,11 @@ def delete_old_jobs(history: History) -> None:
     """Retention deletes final jobs."""
     days = history.choose([0.0, 1e-6, 1e-6, 1.0])
     jobs = history.jobs
-    final = frozenset(id_ for id_, job in jobs.items() if job.is_final)
+    unfinished = {job.tree for job in jobs.values() if not job.is_final}
+    # Nothing of an unfinished tree is deleted.
+    final = frozenset(
+        id_ for id_, job in jobs.items() if job.is_final and (job.tree is None or job.tree not in unfinished)
+    )
     history.choose(sorted(final))
     for job in history.jobs.values():
         if job.is_final and job.triggered_by in history.schedules:
