@@ -18,7 +18,7 @@ from harness.servers.receiver import Received, Receiver, Reply
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
 from harness.system import SECRET, System
-from tests.acceptance.conftest import _running
+from tests.acceptance.conftest import running_system
 from tests.acceptance.test_dashboard import go
 from tests.browser import Browser, running_browser
 from tests.dashboard_pages import PICTURES, pages, picture
@@ -38,7 +38,7 @@ def shop(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.T
     folder, broker_url = tmp_path_factory.mktemp("shop"), fresh_redis_url(redis_server)
     with (
         _databases.fresh(is_pooled=False) as url,
-        _running(folder, url, broker_url, workers=2, concurrency=3, webhooks=1, environ=environ) as system,
+        running_system(folder, url, broker_url, concurrency=4, webhooks=1, environ=environ) as system,
     ):
         system.expects_traceback = True
         system.session.headers.update(
@@ -59,7 +59,8 @@ def test_every_page_of_the_dashboard_has_its_picture(shop: System) -> None:
             browser.resize(1280, 860)
             browser.open("/")
             browser.sign_in(SECRET, tenant="ten_acme", role="platform-admin")
-            for page, where in pages().items():
+            # New pages first.
+            for page, where in sorted(pages().items(), key=lambda each: picture(each[0]).exists()):
                 _keep(browser, where.format(id=ids.get(page, "")), page)
     shop.post("/v1/ava/jobs/cancel", json={"filter": {"created_after": "2020-01-01T00:00:00Z"}})
 
@@ -75,6 +76,7 @@ def _fill(shop: System, receiver: str) -> str:
         body = {"url": receiver + path, "events": events, "secret": "made up, a secret"}
         assert shop.post("/v1/webhooks", json=body).ok
     _make_schedules(shop)
+    _make_hooks(shop)
     for name, role in (("shop backend", "tenant-system-admin"), ("grafana", "tenant-user")):
         assert shop.post("/v1/ava/keys", json={"name": name, "role": role}).ok
     report = shop.trigger("wkr_monthly_report", input={"month": "2026-10"}, priority=2, tags={"team": "finance"})
@@ -123,10 +125,19 @@ def _make_schedules(shop: System) -> None:
         assert shop.post("/v1/ava/schedules", json=body).ok
 
 
+def _make_hooks(shop: System) -> None:
+    for name, provider in (("pulls", "github"), ("payments", "stripe")):
+        shop.post("/v1/ava/hooks", json={"name": name, "provider": provider})
+    for event_type, worker_id in (("stripe.invoice.paid", "wkr_send_invoice"), ("shop.product.*", "wkr_resize_image")):
+        shop.post("/v1/ava/subscriptions", json={"event_type": event_type, "worker_id": worker_id})
+
+
 def _add_history(shop: System) -> None:
     """Add the counts of an hour and of a month, of jobs that are not kept any more."""
     shop.query(
         """INSERT INTO job_minutes
+               (tenant_id, minute, worker_id, status, wait_bucket, run_bucket, jobs, retries, losses, wait_seconds,
+                run_seconds)
            SELECT 'ten_acme', date_trunc('minute', now()) - n * interval '1 minute', w.id, s.status, 0, 0,
                   (s.share * w.share * (60 + 40 * sin(n / 7.0) + random() * 25))::int + 1, 0, 0, 0, 0
            FROM generate_series(1, 59) AS n
@@ -136,8 +147,9 @@ def _add_history(shop: System) -> None:
     )
     shop.query(
         """INSERT INTO job_counts
+               (tenant_id, span, trigger, worker_id, starts_at, completed, failed, cancelled, expired, ran, ran_ms)
            SELECT 'ten_acme', 'day', t.trigger, w.id, date_trunc('day', now(), 'UTC') - n * interval '1 day',
-                  d.jobs, d.jobs / 40, d.jobs / 150, d.jobs, d.jobs * w.run_ms
+                  d.jobs, d.jobs / 40, d.jobs / 150, 0, d.jobs, d.jobs * w.run_ms
            FROM generate_series(1, 29) AS n
            CROSS JOIN (VALUES ('', 1, 180), ('wkr_send_invoice', 0.5, 210), ('wkr_resize_image', 0.3, 120),
                               ('wkr_sync_crm', 0.2, 240)) AS w (id, share, run_ms)
