@@ -62,7 +62,7 @@ class Claims:
     """All claims of one process, and the thread that polls for them."""
 
     #: Seconds between two polls while claims wait, and the least between two of them.
-    interval_seconds = 0.03
+    interval_seconds = 0.05
     gap_seconds = 0.005
 
     def __init__(self, database: Database, *, mark: str) -> None:

@@ -1,0 +1,81 @@
+"""`python -m bench.pulled`: pulled runs beside those of a node, and what idle claims cost an API process."""
+
+from __future__ import annotations
+
+import json
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from chaos.pulled_worker import WORKER, PulledWorker, make_worker
+from harness.servers.postgres import running_postgres
+from harness.servers.redis import fresh_redis_url, running_redis
+from harness.system import System
+
+_JOBS = 200
+_IDLE = 1_000
+_IDLE_SECONDS = 20.0
+#: Milliseconds from the job's creation to its start, and for a pulled one until its worker has it.
+_WAITS = "SELECT extract(epoch FROM started_at - created_at) * 1000 FROM jobs WHERE worker_id = %s"
+
+
+def main() -> None:
+    """Print the figures."""
+    with tempfile.TemporaryDirectory() as folder, running_postgres() as postgres, running_redis() as redis:
+        broker = fresh_redis_url(redis)
+        system = System(Path(folder), database_url=postgres.url, broker_url=broker, api_processes=1)
+        system.run("db", "upgrade")
+        system.start()
+        try:
+            _measure(system, Path(folder))
+        finally:
+            system.stop()
+
+
+def _measure(system: System, folder: Path) -> None:
+    token = make_worker(system)
+    worker = PulledWorker(system=system, effects=folder / "effects", token=token, seconds=0.0, capacity=1)
+    worker.start()
+    time.sleep(2)
+    for worker_id in (WORKER, "wkr_sleep"):
+        for _ in range(_JOBS):
+            system.wait_for(system.trigger(worker_id, input={"seconds": 0})["id"], "completed")
+        waits = [float(wait) for (wait,) in system.query(_WAITS, worker_id)]
+        print(f"{worker_id}: p50 {statistics.median(waits):.1f} ms from the trigger to the start")
+    worker.stop()
+    _idle(system, token)
+
+
+def _idle(system: System, token: str) -> None:
+    api = max(psutil.Process(system.api.pid).children(), key=lambda each: each.memory_info().rss)  # type: ignore[union-attr]
+    body = json.dumps({"workers": [WORKER], "wait": 30})
+    request = (
+        f"POST /v1/ava/runs/claim HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+    address = urlsplit(system.url)
+    before = api.memory_info().rss
+    held = [socket.create_connection((address.hostname, address.port)) for _ in range(_IDLE)]
+    threads = [threading.Thread(target=each.sendall, args=(request,)) for each in held]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    time.sleep(5)
+    memory = (api.memory_info().rss - before) / _IDLE / 1024
+    began, used = time.monotonic(), sum(api.cpu_times()[:2])
+    time.sleep(_IDLE_SECONDS)
+    share = (sum(api.cpu_times()[:2]) - used) / (time.monotonic() - began)
+    print(f"{_IDLE} idle claims: {memory:.0f} KiB each, {share:.1%} of a core in the API process")
+    for each in held:
+        each.close()
+
+
+if __name__ == "__main__":
+    main()
