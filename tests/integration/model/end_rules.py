@@ -17,7 +17,7 @@ from tests.integration.model.run_rules import message_of_one
 from tests.integration.model.state import PERMIT, JobState
 
 
-def _ask_to_stop(history: History, run: Run) -> None:
+def ask_to_stop(history: History, run: Run) -> None:
     """In some cases a cancel comes while a run goes on."""
     job = history.job_of(run)
     if job is not None and job.is_running and not job.is_cancel_asked and history.is_chance(0.2):
@@ -44,7 +44,7 @@ def _choose_end(history: History, job: JobState | None, *, may_retry: bool = Tru
 def end(history: History) -> None:
     """A process writes how its run ended."""
     run = history.choose_run()
-    _ask_to_stop(history, run)
+    ask_to_stop(history, run)
     job = history.job_of(run)
     how = _choose_end(history, job)
     history.say(run.job_id, run.run_no, how.status)
@@ -171,7 +171,7 @@ def _may_pass(history: History, ended: JobState, each: JobState, before: dict[st
 def end_together(history: History) -> None:
     """A process writes the ends of the completed runs of a claim."""
     first = history.choose_run(lambda run: run.is_shared)
-    _ask_to_stop(history, first)
+    ask_to_stop(history, first)
     together = [run for run in dict.fromkeys(history.runs) if run.claim == first.claim and history.is_chance(0.8)]
     # One claim ends them all.
     together = [replace(history.twist(run, share=0.1), claim=first.claim) for run in together]
@@ -189,7 +189,7 @@ def end_together(history: History) -> None:
 def give_back(history: History) -> None:
     """A process gives runs of a shared claim back that have not begun."""
     first = history.choose_run(lambda run: run.is_shared)
-    _ask_to_stop(history, first)
+    ask_to_stop(history, first)
     together = [run for run in dict.fromkeys(history.runs) if run.claim == first.claim and history.is_chance(0.7)]
     if not together:
         raise NotNow
@@ -275,7 +275,7 @@ def _start(history: History, run: Run) -> bool:
 def rescue(history: History) -> None:
     """A node finds that the process of a run is gone, or returns the run because it shuts down."""
     run, is_loss, is_unbegun = history.choose_run(), history.is_chance(0.7), history.is_chance(0.2)
-    _ask_to_stop(history, run)
+    ask_to_stop(history, run)
     job = history.job_of(run)
     run = history.twist(run, share=0.1)
     history.say(run.job_id, run.run_no, "lost" if is_loss else "returned")
@@ -291,7 +291,7 @@ def rescue(history: History) -> None:
 def kill(history: History) -> None:
     """A node kills the process of a run that did not stop in time."""
     run = history.choose_run()
-    _ask_to_stop(history, run)
+    ask_to_stop(history, run)
     job = history.job_of(run)
     history.say(run.job_id, run.run_no)
     error = "Timeout: exceeded 1 s"

@@ -69,8 +69,9 @@ def _entry(history: History, n: int) -> JobSpec:
 
 @rule(weight=3)
 def make_children(history: History) -> None:
-    """A handler makes jobs."""
+    """A handler makes jobs, and in some cases its job is to be cancelled."""
     run = history.choose_run()
+    end_rules.ask_to_stop(history, run)
     job = history.job_of(run)
     if job is None:
         raise NotNow
@@ -206,6 +207,7 @@ def live_as_a_family(history: History) -> None:
     if history.is_chance(0.7):
         wanted = moves.cancel_all(history.jobs, [parent], f"usr_{parent.tenant}", again=True)
         history.act(Expected.of(wanted), lambda: history.driver.cancel(parent.tenant, parent.id), can_be_killed=False)
+        follow_wakes(history)
     for each in started:
         job = history.jobs.get(each.job_id)
         if job is not None and job.parent == run.job_id:

@@ -271,12 +271,6 @@ MUTANTS = (
         new="WHEN w.condition IN ('any', 'ended') THEN",
     ),
     Mutant(
-        name="a job is woken from a wait that another one has followed",
-        statements=("start",),
-        old="WHERE j.run_no = s.run_no AND j.status",
-        new="WHERE j.status",
-    ),
-    Mutant(
         name="a job that is to be cancelled makes children",
         statements=("enter_tree",),
         old="AND j.cancel_requested_at IS NULL",
