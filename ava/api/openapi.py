@@ -81,7 +81,7 @@ def _complete(name: str, schema: dict[str, Any]) -> None:
         return
     if name.endswith(_INPUTS):
         schema["additionalProperties"] = False
-        if name.endswith("Filter"):
+        if name.endswith("Filter") or name == "ChangeBody":
             schema["minProperties"] = 1
     elif not name.startswith("Light"):
         schema["required"] = [each for each in schema["properties"] if each not in parts.OPTIONAL.get(name, ())]
@@ -246,6 +246,9 @@ def _envelope(operation: Operation) -> dict[str, Any]:
             "properties": {"data": {"type": "array", "items": operation.record}, "pagination": "Pagination"},
         }
     data = {"type": "array", "items": operation.record} if operation.is_array else operation.record
+    if type(operation.record).__name__ == "SentEventRecord":
+        # One event, or several in the order in which they were sent.
+        data = {"oneOf": [operation.record, {"type": "array", "items": operation.record}]}
     properties: dict[str, Any] = {"data": data}
     if type(operation.record).__name__ == "JobLogRecord":
         properties["pagination"] = parts.LOG_PLACE
