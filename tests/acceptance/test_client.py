@@ -212,6 +212,7 @@ def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None
         "completed_at": final["completed_at"],
         "input_bytes": None,
         "output_bytes": None,
+        "payload_hidden": False,
     }
     assert [json.loads(line)["id"] for line in _ava(running, "jobs", "list").stdout.splitlines()] == [job["id"]]
     later = ("--set", "seconds=0", "--at", LATER_DAY, "--tag", "a=1")

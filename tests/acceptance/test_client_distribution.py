@@ -44,7 +44,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheels of both distributions, built from a copy, because a build writes into its source."""
     folder = tmp_path_factory.mktemp("wheels")
     source = folder / "source"
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "node_modules", "dist")
     for name in ("ava", "workers", "clients"):
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "celery_config.py"):

@@ -138,4 +138,6 @@ def _task_events(system: System) -> Iterator[Callable[[int], list[str]]]:
 
         with receiver.consumer_context(wakeup=False) as (connection, _, _):
             wait_until(has_heartbeat, what="the events of the node are received")
+            # As Flower does; until then the node sends no events of its tasks.
+            wait_until(lambda: app.control.enable_events(reply=True, timeout=5.0), what="the node sends them all")
             yield wait_for
