@@ -18,7 +18,7 @@ from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs.moves.claim import Claim
 from ava.store.jobs.moves.claim import claim as take
-from harness.api import NODE, Api, error_of
+from harness.api import HEADERS, NODE, Api, error_of
 from harness.polling import wait_until
 from tests.integration.model.broker import Broker
 from tests.pulled import JOBS, OPERATOR, OTHER, RUNS, call, claim, data, heartbeat, make_key, make_worker, show
@@ -315,3 +315,10 @@ def test_pulled_jobs_start_in_the_order_in_which_a_node_starts_them(api: Api) ->
     finally:
         feed._admission._connections.close()
     assert pulled == by_node
+
+
+def test_a_heartbeat_of_a_thousand_runs_needs_no_caller_for_the_shares_of_its_body(api: Api) -> None:
+    tokens = [f"avarun_00.{'x' * 59}{number:04d}" for number in range(1000)]
+    answer = api.post(f"{RUNS}/heartbeat", json={"runs": tokens}, headers=dict.fromkeys(HEADERS))
+    assert answer.status_code == 200, answer.text
+    assert len(answer.get_json()["data"]["lost"]) == 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 
 from ava.api.gate.tenant_shares import TenantShares
-from ava.api.http.context import caller, context
+from ava.api.http.context import context, owner_of_shares
 from ava.api.http.offload import LARGE_BYTES
 
 __all__ = ["held"]
@@ -19,7 +19,7 @@ def held(response: Response, *, is_write: bool) -> Response:
     A client that requests much and reads nothing would otherwise fill this process.
     """
     if not response.is_streamed and (size := response.content_length or 0) > LARGE_BYTES:
-        share = _AnswerShare(context().shares.answers, caller().tenant_id, size, is_write)
+        share = _AnswerShare(context().shares.answers, owner_of_shares(), size, is_write)
         response.call_on_close(share.release)
     return response
 

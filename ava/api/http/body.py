@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from flask import g, request
 
 from ava.api.http import offload
-from ava.api.http.context import caller, context
+from ava.api.http.context import context, owner_of_shares
 from ava.domain import json_text
 from ava.domain.json_text import MAX_LEVELS, size_of
 from ava.domain.limits.table import Limit
@@ -99,12 +99,12 @@ def outside_loop(work: Callable[[], Result], *, is_last: bool = False) -> Result
     After the last work on its body a request keeps its turn until it is over, because storing the body costs PostgreSQL
     more than it has cost this process. Raises `TooMany` if those before it do not end in time.
     """
-    shares, tenant_id = context().shares.large_requests, caller().tenant_id
+    shares, owner = context().shares.large_requests, owner_of_shares()
     if is_last:
-        shares.acquire(tenant_id)
-        g.large_request_of = tenant_id
+        shares.acquire(owner)
+        g.large_request_of = owner
         return offload.run(work)
-    with shares.take(tenant_id):
+    with shares.take(owner):
         return offload.run(work)
 
 
@@ -136,21 +136,21 @@ def _read_piece(size: int) -> bytes:
     if must_wait is None or not must_wait(size):
         arrived: bytes = request.stream.read(size)
         return arrived
-    with context().shares.held_bodies.take(caller().tenant_id):
+    with context().shares.held_bodies.take(owner_of_shares()):
         awaited: bytes = request.stream.read(size)
     return awaited
 
 
 def _reserve(size: int) -> None:
-    tenant_id = caller().tenant_id
-    context().shares.large_bodies.acquire(tenant_id, size)
-    g.body_share = (tenant_id, size)
+    owner = owner_of_shares()
+    context().shares.large_bodies.acquire(owner, size)
+    g.body_share = (owner, size)
 
 
 def release(_error: BaseException | None = None) -> None:
     """Return what this request's body has of its tenant's shares; called when the request is over."""
-    if (tenant_id := g.pop("large_request_of", None)) is not None:
-        context().shares.large_requests.release(tenant_id)
+    if (owner := g.pop("large_request_of", None)) is not None:
+        context().shares.large_requests.release(owner)
     if (share := g.pop("body_share", None)) is not None:
         context().shares.large_bodies.release(*share)
 

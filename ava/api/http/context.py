@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import current_app, g, has_request_context
+from flask import current_app, g, has_request_context, request
 
 from ava.api.gate.hook_gate import HookGate
 from ava.api.gate.shares import Shares
@@ -34,7 +34,7 @@ from ava.services.workers import Workers
 from ava.settings import Settings
 from ava.store.engine.database import Database
 
-__all__ = ["Context", "caller", "context", "request_id", "tenant_of_request"]
+__all__ = ["Context", "caller", "context", "owner_of_shares", "request_id", "tenant_of_request"]
 
 EXTENSION = "ava"
 
@@ -89,6 +89,11 @@ def caller() -> Caller:
     """Returns the caller of this request, whom `ava.api.http.callers.auth` has identified."""
     who: Caller = g.caller
     return who
+
+
+def owner_of_shares() -> str:
+    """Returns the tenant whose shares of this process a request uses; its address if it has no caller."""
+    return tenant_of_request() or f"address {request.remote_addr}"
 
 
 def tenant_of_request() -> str | None:

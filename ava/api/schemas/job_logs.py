@@ -55,7 +55,7 @@ class LogFilterQuery(Strict):
     level = Choice(LogLevel, data_key="filter[level]", **_optional("Filter to one level."))
     text = _LinePart(
         data_key="q",
-        **_optional("A part of the line; the case of letters does not count.", type="string", pattern="^[ -~]{1,200}$"),
+        **_optional("Part of the line, whatever the case of its letters.", type="string", pattern="^[^\\x00]{1,200}$"),
     )
     since = QueryInstant(**_optional("ISO 8601 lower bound of the lines' times, inclusive."))
 
