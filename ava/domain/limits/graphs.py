@@ -20,7 +20,7 @@ WAITING_JOBS = Limit(
     name="waiting_jobs",
     unit="jobs",
     meaning="Jobs of a tenant that wait for other jobs, an event or a time; an entry of a bulk with `after` beyond "
-    "them is refused, and a wait of a handler raises `TooManyWaiting`.",
+    "them is refused. A handler that waits is counted and not refused.",
     status=429,
     field="tenant_max_waiting",
 )
