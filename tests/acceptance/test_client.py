@@ -207,9 +207,7 @@ def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None
     assert again["id"] == job["id"]
     final = json.loads(_ava(running, "jobs", "show", job["id"], "--wait").stdout)
     assert final == running.show(job["id"]) | {
-        "created_at": final["created_at"],
-        "started_at": final["started_at"],
-        "completed_at": final["completed_at"],
+        **{name: final[name] for name in ("created_at", "started_at", "completed_at")},
         "input_bytes": None,
         "output_bytes": None,
         "payload_hidden": False,

@@ -232,41 +232,37 @@ def test_a_message_delivered_several_times_runs_once(fleet: System) -> None:
     assert fleet.messages(job["id"]).count("Worker handler started") == 1
 
 
-def test_a_job_waits_for_a_node_that_has_its_handler(nodes: System) -> None:
-    nodes.start_nodes(concurrency=1, environ={"AVA_HANDLERS": "workers,tests.acceptance.handlers"})
-    (rich,) = nodes.workers
-    poor = nodes.spawn("worker", "-c", "1", "-q", "there", environ={"AVA_HANDLERS": "workers"})
-    nodes.workers.append(poor)
-    nodes.await_workers()
+def test_a_job_waits_for_a_node_that_has_its_handler(system: System) -> None:
+    system.start(concurrency=1, environ={"AVA_HANDLERS": "workers,tests.acceptance.handlers"})
+    poor = system.spawn("worker", "-c", "1", "-q", "there", environ={"AVA_HANDLERS": "workers"})
+    wait_until(lambda: system.query("SELECT count(*) FROM nodes") == [(2,)], seconds=30)
+    rich = system.workers[0]
     rich.terminate()
-    job = nodes.trigger("wkr_t_only_there")
-    # The poor node gets its message and puts it off, or the dispatcher has found before that no node has its handler.
-    wait_until(
-        lambda: "puts its jobs off" in poor.output or ("node",) in nodes.query("SELECT waits_for FROM jobs"),
-        what=lambda: poor.output,
-    )
-    assert nodes.show(job["id"])["status"] == "queued"
+    job = system.trigger("wkr_t_only_there")
+    wait_until(lambda: "puts its jobs off" in poor.output, seconds=20)
+    assert system.show(job["id"])["status"] == "queued"
     poor.terminate()
-    nodes.start_worker(concurrency=1)
-    assert nodes.wait_for(job["id"], seconds=30)["attempt"] == 1
+    system.start_worker(concurrency=1)
+    assert system.wait_for(job["id"], seconds=30)["attempt"] == 1
 
 
-def test_celerys_own_command_starts_a_node(nodes: System) -> None:
+def test_celerys_own_command_starts_a_node(system: System) -> None:
+    system.start(workers=0)
     from ava.local.program import ChildProcess, Program
 
-    environ = {**nodes.environ, "AVA_HANDLERS": "tests.acceptance.handlers"}
+    environ = {**system.environ, "AVA_HANDLERS": "tests.acceptance.handlers"}
     argv = (sys.executable, "-m", "celery", "-A", "ava.app", "worker", "-c", "2", "-l", "info")
-    log = nodes.api.log.with_name("celery.log")  # type: ignore[union-attr]
+    log = system.api.log.with_name("celery.log")  # type: ignore[union-attr]
     with log.open("wb") as output:
         celery = ChildProcess.start(Program(name="celery", argv=argv, environ=environ), output)
     try:
         wait_until(lambda: "ready." in log.read_text(), seconds=30, what=log.read_text)
-        job = nodes.trigger("wkr_t_nothing")
-        assert nodes.wait_for(job["id"])["status"] == "completed"
-        waiting = nodes.trigger("wkr_t_work", input={"seconds": 60})
-        nodes.wait_for(waiting["id"], "running")
-        nodes.cancel(waiting["id"])
-        assert nodes.wait_for(waiting["id"])["status"] == "cancelled"
+        job = system.trigger("wkr_t_nothing")
+        assert system.wait_for(job["id"])["status"] == "completed"
+        waiting = system.trigger("wkr_t_work", input={"seconds": 60})
+        system.wait_for(waiting["id"], "running")
+        system.cancel(waiting["id"])
+        assert system.wait_for(waiting["id"])["status"] == "cancelled"
     finally:
         celery.stop()
     assert celery.process.returncode == 0
