@@ -152,18 +152,18 @@ class PulledRuns:
             raise RunLost
 
     def _hear(self, connection: Connection, token: Token, *, log_bytes: int = 0) -> LeasedRun:
-        run = pull.hear(connection, token, log_bytes=log_bytes)
+        run = pull.renew(connection, token, log_bytes=log_bytes)
         if run is None:
             raise RunNotFound if pull.tenant_of(connection, token) is None else RunLost
         return run
 
-    def hear(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    def renew(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
         """Note that runs are alive. Returns the tokens of those that are to stop, and of those that are lost."""
-        heard = {text: token for text in texts if (token := tokens.parse(text, TokenKind.RUN)) is not None}
+        named = {text: token for text in texts if (token := tokens.parse(text, TokenKind.RUN)) is not None}
         with self._database.connect() as connection:
-            owned = pull.hear_all(connection, list(heard.values())) if heard else {}
-        stop = [text for text, token in heard.items() if owned.get(token.lookup)]
-        alive = {text for text, token in heard.items() if token.lookup in owned}
+            owned = pull.renew_all(connection, list(named.values())) if named else {}
+        stop = [text for text, token in named.items() if owned.get(token.lookup)]
+        alive = {text for text, token in named.items() if token.lookup in owned}
         return stop, [text for text in dict.fromkeys(texts) if text not in alive]
 
     def end(self, text: str, ending: Ending) -> Status:

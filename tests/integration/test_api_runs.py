@@ -99,7 +99,7 @@ def test_a_failed_run_is_repeated_unless_it_gives_up(api: Api) -> None:
     assert show(api, job)["error"] == "TypeError: x"
 
 
-def test_a_cancelled_run_is_told_to_stop_and_ends_cancelled(api: Api, key: dict[str, str | None]) -> None:
+def test_a_cancelled_run_learns_of_the_stop_and_ends_cancelled(api: Api, key: dict[str, str | None]) -> None:
     job = api.trigger("wkr_resize")
     (run,) = claim(api, key)
     assert heartbeat(api, run) == {"stop": [], "lost": []}
@@ -122,7 +122,7 @@ def test_a_cancelled_run_is_ended_after_its_grace(api: Api, key: dict[str, str |
     error_of(call(api, run, "end", output=None), 409, "resource_conflict")
 
 
-def test_a_run_whose_time_is_over_is_told_to_stop_and_is_then_ended(api: Api, key: dict[str, str | None]) -> None:
+def test_a_run_whose_time_is_over_learns_of_the_stop_and_is_then_ended(api: Api, key: dict[str, str | None]) -> None:
     job = api.trigger("wkr_resize")
     (run,) = claim(api, key)
     api.execute("UPDATE pulled_runs SET timeout_at = claimed_at, end_by = now() + interval '1 hour'")

@@ -1,4 +1,4 @@
-"""Two builds of one release are told apart by their commit, wherever they run."""
+"""Two builds of one release differ in their commit, wherever they run."""
 
 from __future__ import annotations
 

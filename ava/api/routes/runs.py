@@ -145,5 +145,5 @@ def end_run(run: str, ending: Ending) -> Response:
 )
 def heartbeat(body: dict[str, list[str]]) -> Response:
     """Note that runs are alive, and show which are to stop or are lost."""
-    stop, lost = context().runs.hear(body["runs"])
+    stop, lost = context().runs.renew(body["runs"])
     return responses.data(json.dumps({"stop": stop, "lost": lost}, separators=(",", ":")))

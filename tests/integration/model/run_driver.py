@@ -128,7 +128,7 @@ class RunDriver:
         return [each.job for each in found]
 
     def watch_pulled(self) -> None:
-        """Rescue the pulled runs that were not heard for an hour, and end those that are overdue."""
+        """Rescue the pulled runs without a word for an hour, and end those that are overdue."""
         watch = PulledRunWatch(self._database)
         for now in (0.0, 2.5, 5.0, 7.5, 10.0):
             watch.run_once(now)

@@ -33,14 +33,14 @@ __all__ = [
     "PulledRun",
     "claim",
     "delete_old",
-    "hear",
-    "hear_all",
     "lock",
     "lock_overdue",
     "lock_silent",
     "mark_ended",
     "mark_lost",
     "missed",
+    "renew",
+    "renew_all",
     "tenant_of",
 ]
 
@@ -226,7 +226,7 @@ def lock(connection: Connection, token: Token) -> LeasedRun | None:
     return None if row is None else _leased(row)
 
 
-_HEAR = Statement(f"""
+_RENEW = Statement(f"""
 UPDATE pulled_runs AS r SET heard_at = clock_timestamp(), is_used = true, log_bytes = r.log_bytes + %(bytes)s
 FROM jobs AS j
 WHERE {_IS_ITS_ROW} AND r.ended_at IS NULL AND j.tenant_id = r.tenant_id AND j.id = r.job_id AND j.run_no = r.run_no
@@ -235,15 +235,15 @@ RETURNING {_COLUMNS}
 """)
 
 
-def hear(connection: Connection, token: Token, *, log_bytes: int = 0) -> LeasedRun | None:
+def renew(connection: Connection, token: Token, *, log_bytes: int = 0) -> LeasedRun | None:
     """Note that a run is alive, and the bytes of its next log lines. Returns its row; None if it has lost its job."""
-    row = connection.exec_driver_sql(_HEAR, _of_token(token) | {"bytes": log_bytes}).first()
+    row = connection.exec_driver_sql(_RENEW, _of_token(token) | {"bytes": log_bytes}).first()
     return None if row is None else _leased(row)
 
 
-# A worker that is told to stop has its grace from then on. The rows are locked in the order of their tokens.
-_HEAR_ALL = Prepared(
-    "hear_all",
+# From the answer that names the stop the worker has its grace. The rows are locked in the order of their tokens.
+_RENEW_ALL = Prepared(
+    "renew_all",
     """
 WITH locked AS (
     SELECT r.* FROM unnest(%(lookups)s::text[], %(hashes)s::bytea[]) AS s (lookup, hash)
@@ -254,7 +254,7 @@ WITH locked AS (
         j.cancel_requested_at IS NOT NULL OR clock_timestamp() >= l.timeout_at AS is_to_stop
     FROM locked AS l JOIN jobs AS j ON j.tenant_id = l.tenant_id AND j.id = l.job_id AND j.run_no = l.run_no
         AND j.claim_id = l.claim_id AND j.status IS NOT DISTINCT FROM 'running'
-), heard AS (
+), renewed AS (
     UPDATE pulled_runs AS r SET heard_at = clock_timestamp(), is_used = true,
         end_by = CASE WHEN o.is_cancelled
             THEN least(r.end_by, clock_timestamp() + r.grace_seconds * interval '1 second') ELSE r.end_by END
@@ -266,13 +266,13 @@ SELECT lookup, is_to_stop FROM owned
 )
 
 
-def hear_all(connection: Connection, heard: Sequence[Token]) -> dict[str, bool]:
+def renew_all(connection: Connection, named: Sequence[Token]) -> dict[str, bool]:
     """Note that runs are alive. Returns those that still own their jobs by lookup, each with whether it is to stop."""
     parameters = {
-        "lookups": [token.lookup for token in heard],
-        "hashes": [tokens.hash_of(token) for token in heard],
+        "lookups": [token.lookup for token in named],
+        "hashes": [tokens.hash_of(token) for token in named],
     }
-    return dict(_HEAR_ALL.run(connection, parameters))
+    return dict(_RENEW_ALL.run(connection, parameters))
 
 
 _MARK_ENDED = Statement("""
@@ -282,7 +282,7 @@ WHERE tenant_id = %(tenant_id)s AND lookup = %(lookup)s
 
 
 def mark_ended(connection: Connection, token: Token, *, tenant_id: str, digest: bytes, status: str) -> None:
-    """Store the end of a run that `lock` has locked, so that the same end can be told from another."""
+    """Store the end of a run that `lock` has locked, so that a repetition of it is known."""
     parameters = {"tenant_id": tenant_id, "lookup": token.lookup, "digest": digest, "status": status}
     connection.exec_driver_sql(_MARK_ENDED, parameters)
 
@@ -317,7 +317,7 @@ LIMIT %(limit)s
 
 
 def missed(connection: Connection, *, seconds: float, limit: int) -> dict[RunKey, datetime]:
-    """Returns runs that were not heard for so long by PostgreSQL's clock, each with when it was heard last."""
+    """Returns runs without a word for so long by PostgreSQL's clock, each with the time of its last one."""
     found = connection.exec_driver_sql(_MISSED, {"seconds": seconds, "limit": limit})
     return {RunKey(tenant_id, ids.encode("job", id_), run_no): at for tenant_id, id_, run_no, at in found}
 
@@ -332,7 +332,7 @@ WHERE r.ended_at IS NULL AND r.heard_at = s.heard_at ORDER BY r.lookup FOR UPDAT
 
 
 def lock_silent(connection: Connection, silent: Sequence[tuple[RunKey, datetime]]) -> list[tuple[RunKey, str, bool]]:
-    """Lock the rows of runs that were not heard since. Returns each run, the id of its claim, and whether it began."""
+    """Lock the rows of runs without a word since. Returns each run, the id of its claim, and whether it began."""
     parameters = {
         "tenants": [run.tenant_id for run, _ in silent],
         "ids": [str(ids.decode("job", run.job_id)) for run, _ in silent],
