@@ -32,15 +32,11 @@ class Control:
         self._app = app
         self._keys = keys
 
-    def revoke(self, *, run: RunKey, node_name: str) -> None:
-        """Ask a node to send SIGTERM to the process that runs exactly this run, if it still does.
+    def revoke_all(self, *, runs: Sequence[RunKey], node_name: str) -> None:
+        """Ask a node to send SIGTERM to the processes that run exactly these runs, if they still do.
 
         Raises `BrokerUnavailable`.
         """
-        self.revoke_all(runs=[run], node_name=node_name)
-
-    def revoke_all(self, *, runs: Sequence[RunKey], node_name: str) -> None:
-        """Revoke several runs of one node. Raises `BrokerUnavailable`."""
         task_ids = [task_id(run) for run in runs]
         try:
             self._app.control.revoke(task_ids, destination=[node_name], terminate=True, signal="SIGTERM")
