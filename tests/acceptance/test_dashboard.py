@@ -40,7 +40,10 @@ def test_a_job_is_triggered_watched_and_cancelled(signed_in: Browser, running: S
     signed_in.click("button", "Trigger")
     signed_in.await_text("Worker handler started", "Step 2 of 300", "Running on node")
     job_id = signed_in.script("return location.hash").rpartition("/")[2]
-    assert re.search(r"\d+ % step \d+ of 300", signed_in.text)
+    # The line and the progress come by two requests.
+    wait_until(
+        lambda: re.search(r"\d+ % step \d+ of 300", signed_in.text), what=lambda: f"progress in {signed_in.text}"
+    )
     signed_in.click("button", "Cancel")
     signed_in.click("button", "Cancel job")
     signed_in.await_text("Cancel requested", "Handler cancelled after", "Retry")
