@@ -1,4 +1,4 @@
-"""Each row of docs/reference/threats.md names a test that exists; docs/explain/security.md says why messages drop."""
+"""Each row of chaos/THREATS.md names a test that exists; docs/explain/security.md says why messages drop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from harness.system import ROOT
 
 SECURITY = (ROOT / "docs" / "explain" / "security.md").read_text()
-THREATS = (ROOT / "docs" / "reference" / "threats.md").read_text()
+THREATS = (ROOT / "chaos" / "THREATS.md").read_text()
 NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", THREATS)
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 #: Pages outside docs/ that the site has below project/.
 PAGES = (
     *("CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md", "bench/RESULTS.md", "bench/NOTES.md"),
-    *("chaos/README.md", "chaos/RESULTS.md"),
+    *("chaos/README.md", "chaos/RESULTS.md", "chaos/THREATS.md"),
 )
 _WORKER = "assets/javascripts/iframe-worker.js"
 #: Code in a row of a table. GitHub wants its strokes escaped, and MkDocs shows the escape.
