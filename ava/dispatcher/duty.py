@@ -13,8 +13,8 @@ class Duty(ABC):
     """Work that the active dispatcher repeats.
 
     It is idempotent, because two dispatchers may run it in the same moment, and bounded: one batch a call. Its SQL is a
-    function of `ava.store`, and its settings are arguments that `make_duties` passes. Leader election, threads, retries,
-    logs and metrics are in the loop.
+    function of `ava.store`, and its settings are arguments that `make_duties` passes. Leader election, threads,
+    retries, logs and metrics are in the loop.
     """
 
     #: The name in logs and metrics.
