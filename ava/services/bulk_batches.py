@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from ava.broker.control import Control
+from ava.domain.jobs import graphs
 from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import JobOrRefusal
@@ -28,6 +29,8 @@ BATCH = 500
 #: Seconds until the next try of an operation whose tenant has too many queued jobs, or whose batch has failed.
 _FULL_SECONDS = 2.0
 _FAILED_SECONDS = 5.0
+
+_RETRY_FROM = 'retry it with {"from": "failed"}'
 
 #: What is left to do once the batch is stored.
 _AfterCommit = Callable[[], None]
@@ -117,18 +120,21 @@ class BulkBatches:
             before_id=operation.before_id,
             among=operation.kind.statuses,
         )
-        specs = [self._jobs.retry_spec(operation.caller, job) for job in found.jobs]
+        # The inputs of the others still refer to outputs; they can only be retried with their graphs.
+        retried = [job for job in found.jobs if not graphs.is_unresolved(job)]
+        specs = [self._jobs.retry_spec(operation.caller, job) for job in retried]
         outcomes, refusal = self._make(connection, operation, specs)
         created = [outcome for outcome in outcomes if isinstance(outcome, Job)]
         taken = len(outcomes)
         is_whole = taken == len(specs)
+        passed = found.jobs if is_whole else found.jobs[: found.jobs.index(retried[taken])]
         moved = bulk_operations.move(
             connection,
             operation,
             done=len(created),
-            failed=taken - len(created),
-            reason=refusal or _unrunnable(specs[:taken], outcomes[::-1]),
-            before_id=found.before_id if is_whole and found.before_id else _last_id(found.jobs[:taken]),
+            failed=len(passed) - len(created),
+            reason=refusal or _unrunnable(specs[:taken], outcomes[::-1]) or _unresolved(passed),
+            before_id=found.before_id if is_whole and found.before_id else _last_id(passed),
             is_over=is_whole and found.before_id is None,
             pause_seconds=0.0 if is_whole else _FULL_SECONDS,
         )
@@ -167,6 +173,14 @@ def _unrunnable(specs: Sequence[JobSpec], outcomes: Sequence[JobOrRefusal]) -> s
         return None
     others = f" ({len(refused) - 1} more workers likewise)" if len(refused) > 1 else ""
     return f"{refused[0]} takes no such jobs: it is deprecated, its schema refuses the input, or it is gone{others}."
+
+
+def _unresolved(jobs: Sequence[Job]) -> str | None:
+    """Returns why jobs were not retried whose inputs were never resolved; None if there is none."""
+    found = next((job.id for job in jobs if graphs.is_unresolved(job)), None)
+    if found is None:
+        return None
+    return f"{found} never had an input, because the outputs that it refers to were not there; {_RETRY_FROM}."
 
 
 def _ending(operation: BulkOperation) -> AuditRecord:

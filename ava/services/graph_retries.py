@@ -12,6 +12,7 @@ from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED, After, NewJob, Place
 from ava.errors import InvalidFields, JobStateConflict
 from ava.store.engine.database import Connection
+from ava.store.jobs import journal
 from ava.store.jobs.moves import edges
 from ava.store.jobs.reads import graphs
 from ava.store.jobs.reads.graphs import GraphFollower
@@ -24,8 +25,8 @@ def prepare(
 ) -> list[NewJob]:
     """Returns the new jobs, that of the entry first. What has completed is read, and not run.
 
-    Raises `InvalidFields` if the job is no entry of a bulk, and `JobStateConflict` if it has completed, or one of the
-    jobs to retry is not final.
+    Raises `InvalidFields` if the job is no entry of a bulk, and `JobStateConflict` if it has completed, one of the jobs
+    to retry is not final, or one that they come after is deleted.
     """
     if job.tree_id is None or job.parent_id is not None:
         reason = "The job is no entry of a bulk with names or after; retry it without from."
@@ -38,6 +39,7 @@ def prepare(
         raise JobStateConflict(f"{open_ones[0]} is not final yet; only final jobs can be retried.")
     uuids = edges.reserve(connection, len(followers))
     renewed = {_uuid(each.job): uuid for each, uuid in zip(followers, uuids, strict=True)}
+    _refuse_deleted(connection, caller, [uuid for each in followers for uuid in each.after if uuid not in renewed])
     awaited = {after for each in followers for after in each.after}
     return [
         NewJob(
@@ -52,6 +54,18 @@ def prepare(
         )
         for each, uuid in zip(followers, uuids, strict=True)
     ]
+
+
+def _refuse_deleted(connection: Connection, caller: Caller, completed: Sequence[str]) -> None:
+    """Raises `JobStateConflict` if a job that the new ones would come after is not kept any more."""
+    wanted = [ids.encode("job", uuid) for uuid in completed]
+    kept = journal.states(connection, tenant_id=caller.tenant_id, job_ids=wanted)
+    deleted = next((job_id for job_id in wanted if job_id not in kept), None)
+    if deleted is not None:
+        raise JobStateConflict(
+            f"{deleted}, which the jobs to retry come after, is not kept any more; "
+            "trigger the graph anew, or retry single jobs with an input."
+        )
 
 
 def _uuid(job: Job) -> str:

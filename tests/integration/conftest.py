@@ -12,6 +12,7 @@ from ava.settings import Settings
 from harness.api import Api
 from harness.servers.pgbouncer import pool_url
 from tests.conftest import UNREACHABLE_DATABASE
+from tests.graphs import Graphs
 
 
 @pytest.fixture
@@ -33,6 +34,12 @@ def api(api_settings: Settings) -> Iterator[Api]:
     """The application, with three workers: `wkr_open` for all, `wkr_theirs` for `ten_other` alone, `wkr_paused`."""
     with Api.running(api_settings) as api:
         yield api
+
+
+@pytest.fixture
+def graphs(api: Api, api_settings: Settings) -> Graphs:
+    """Graphs and trees of the application, whose jobs the test runs."""
+    return Graphs(api, api_settings)
 
 
 @pytest.fixture

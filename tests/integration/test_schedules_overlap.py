@@ -108,3 +108,31 @@ def test_cancel_running_cancels_the_last_job_on_behalf_of_the_schedule(scheduled
         ("running", schedule.id, True, error),
         ("queued", None, False, None),
     ]
+
+
+def test_a_schedule_that_allows_overlaps_for_a_while_queues_behind_its_last_job_again(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
+    scheduled.fire(1)
+    scheduled.start_last(schedule)
+    scheduled.fire(2)
+    scheduled.service.change(CALLER, schedule.id, {"overlap": Overlap.ALLOW})
+    scheduled.fire(3)
+    beside = scheduled.show(schedule).last_job_id
+    # The job that waits for the first one still waits for it.
+    assert scheduled.backlog.count("waits_for = 'jobs'") == 1
+    scheduled.service.change(CALLER, schedule.id, {"overlap": Overlap.QUEUE_ONE})
+    scheduled.fire(4)
+    scheduled.fire(5)
+    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired"] * 4 + ["skipped"]
+    last = scheduled.show(schedule).last_job_id
+    ((earlier,),) = scheduled.backlog.run(
+        "SELECT after_id::text FROM job_edges WHERE job_id = %(id)s", id=ids.decode("job", str(last))
+    )
+    assert ids.encode("job", earlier) == beside
+    for status, left in (("running", 1), ("queued", 0)):
+        scheduled.backlog.run(
+            "UPDATE jobs SET status = 'completed', started_at = coalesce(started_at, now()), completed_at = now()"
+            f" WHERE status = '{status}' AND waits_for IS NULL"
+        )
+        scheduled.wake()
+        assert scheduled.backlog.count("waits_for = 'jobs'") == left

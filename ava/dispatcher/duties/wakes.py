@@ -114,14 +114,14 @@ class _Outputs:
         self._known: dict[str, Any] = {}
 
     def of(self, name: str) -> Any:
-        """Returns the output of an entry; None if it did not complete."""
+        """Returns the output of an entry; None if it did not complete. Raises `ValueError` if it is deleted."""
         if name not in self._known:
-            self._known[name] = self._read(self._job_ids.get(name))
+            if name not in self._job_ids:
+                raise ValueError(f"the output of {name} is deleted")
+            self._known[name] = self._read(self._job_ids[name])
         return self._known[name]
 
-    def _read(self, job_id: str | None) -> Any:
-        if job_id is None:
-            return None
+    def _read(self, job_id: str) -> Any:
         state = journal.states(self._connection, tenant_id=self._tenant_id, job_ids=[job_id]).get(job_id)
         if state is None or state.status is not Status.COMPLETED:
             return None
@@ -130,12 +130,12 @@ class _Outputs:
 
 
 def _unmet(job: EndedWait) -> CancelRequest:
-    assert job.unmet_uuid is not None
-    assert job.unmet_status is not None
-    unmet_id = ids.encode("job", job.unmet_uuid)
+    # Retention may have deleted all jobs that it comes after.
+    unmet_id = None if job.unmet_uuid is None else ids.encode("job", job.unmet_uuid)
+    name = job.unmet_name or unmet_id or "what it comes after"
     return CancelRequest(
         tenant_id=job.tenant_id,
         job_id=ids.encode("job", job.uuid),
         cancelled_by=unmet_id,
-        error=system_cancel.condition_unmet(job.unmet_name or unmet_id, job.unmet_status),
+        error=system_cancel.condition_unmet(name, job.unmet_status),
     )

@@ -46,9 +46,12 @@ def parent_cancelled(job_id: str) -> str:
     return f"{SystemCancel.PARENT_CANCELLED}: {job_id} was cancelled"
 
 
-def condition_unmet(name: str, status: Status) -> str:
-    """Returns the error of an entry of a bulk; `name` is the first entry that has not ended as it says."""
-    said = "was cancelled" if status is Status.CANCELLED else status.value
+def condition_unmet(name: str, status: Status | None) -> str:
+    """Returns the error of an entry of a bulk; `name` is the first entry that has not ended as it says.
+
+    `status`: None of an entry that is deleted.
+    """
+    said = {Status.CANCELLED: "was cancelled", None: "is deleted"}.get(status) or str(status)
     return f"{SystemCancel.CONDITION_UNMET}: {name} {said}"
 
 

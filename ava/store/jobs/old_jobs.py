@@ -63,13 +63,17 @@ class Looked:
     position: Position
 
 
-# The first condition on the end is for the index, the second one for the position among jobs that ended together.
+# The first condition on the end is for the index, the second one for the position among jobs that ended together. A
+# graph that was retried reads outputs of the tree before it.
 _LOOK = Statement(f"""
 SELECT k.tenant_id, k.id::text, k.completed_at::text, coalesce(w.retention_days, t.retention_days, %(default)s) AS days,
     k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day'
         AND (k.tree_id IS NULL OR NOT EXISTS (
             SELECT FROM jobs AS u WHERE u.tenant_id = k.tenant_id AND u.tree_id = k.tree_id
-                AND u.status IN ('queued', 'running'))) AS is_old
+                AND u.status IN ('queued', 'running')
+        ) AND NOT EXISTS (
+            SELECT FROM job_edges AS e JOIN jobs AS f ON f.tenant_id = e.tenant_id AND f.id = e.job_id
+            WHERE e.tenant_id = k.tenant_id AND e.after_id = k.id AND f.status IN ('queued', 'running'))) AS is_old
 FROM (
     SELECT id, completed_at, tenant_id, worker_id, tree_id FROM jobs
     WHERE completed_at >= %(at)s::timestamptz AND (completed_at, id) > (%(at)s::timestamptz, %(id)s::uuid)

@@ -247,6 +247,9 @@ def change(history: History) -> None:
     date = history.choose([0.0, 2000.0]) if "scheduled_at" in names else None
     # Otherwise it might expire at its date.
     names |= {"expires_in"} if date and job.expires is not None else set()
+    # The date of a firing is ahead of the database's clock by the time that has passed in the history.
+    if job.trigger == "scheduled" and date is None:
+        names = (names - {"expires_in"}) or {"tags"}
     wanted = JobChange(
         names=frozenset(names),
         priority=history.choose(PRIORITIES) if "priority" in names else None,

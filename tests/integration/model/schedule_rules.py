@@ -32,10 +32,15 @@ def create_schedule(history: History) -> None:
     history.schedules[schedule_id] = (tenant, overlap.value)
 
 
-@rule(weight=4)
+@rule(weight=5)
 def fire_schedules(history: History) -> None:
-    """What is due fires."""
+    """What is due fires, mostly several times: only then does a job wait for an earlier one, and one after it fire."""
     history.choose(list(history.schedules))
+    for _ in range(history.choose([1, 2, 3, 3])):
+        _fire(history)
+
+
+def _fire(history: History) -> None:
     waiting = [job for job in history.jobs.values() if _waits_for_earlier(job)]
     if waiting and history.is_chance(0.4):
         # The one before it runs on.

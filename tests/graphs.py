@@ -1,0 +1,117 @@
+"""Graphs and trees in a database, whose jobs a test runs as nodes do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+from ava.broker.app import make_app
+from ava.broker.control import Control
+from ava.dispatcher.duties.deadlines import Deadlines
+from ava.dispatcher.duties.wakes import Wakes
+from ava.domain import ids
+from ava.domain.jobs.job import RunEnd, RunKey, Status
+from ava.domain.jobs.waits import NewChild, NewEntry, Wait, WaitCondition
+from ava.services.making.children import ChildMaker
+from ava.settings import Settings
+from ava.store.jobs import journal
+from ava.store.jobs.moves import claim, end, wait
+from ava.store.jobs.reads import lists
+from harness.api import NODE, Api
+from tests.integration.model.run_driver import run_line
+
+__all__ = ["BULK", "JOBS", "Graphs"]
+
+JOBS = "/v1/ava/jobs"
+BULK = f"{JOBS}/bulk"
+
+
+class Graphs:
+    """Graphs in a database, whose jobs the test runs."""
+
+    def __init__(self, api: Api, settings: Settings) -> None:
+        self.api = api
+        self._wakes = Wakes(api.database)
+        self._deadlines = Deadlines(api.database, Control(make_app(settings)))
+
+    def declare(self, **entries: dict[str, Any]) -> dict[str, str]:
+        """Trigger a bulk of entries by their names. Returns their ids by name."""
+        body = {"jobs": [{"worker_id": "wkr_open", "name": name, **entry} for name, entry in entries.items()]}
+        response = self.api.post(BULK, json=body)
+        assert response.status_code == 201, response.text
+        return dict(zip(entries, [job["id"] for job in response.get_json()["data"]], strict=True))
+
+    def show(self, job_id: str) -> dict[str, Any]:
+        record: dict[str, Any] = self.api.get(f"{JOBS}/{job_id}").get_json()["data"]
+        return record
+
+    def statuses(self, jobs: dict[str, str]) -> dict[str, str]:
+        return {name: self.show(job_id)["status"] for name, job_id in jobs.items()}
+
+    def startable(self, jobs: dict[str, str]) -> set[str]:
+        uuids = {str(ids.decode("job", job_id)): name for name, job_id in jobs.items()}
+        found = self.api.execute("SELECT id::text FROM jobs WHERE status = 'queued' AND waits_for IS NULL")
+        return {uuids[uuid] for (uuid,) in found if uuid in uuids}
+
+    def start(self, job_id: str) -> tuple[RunKey, str]:
+        """Claim a job, as a node does. Returns its run and its claim."""
+        with self.api.database.connect() as connection:
+            job = lists.show(connection, tenant_id="ten_test", job_id=job_id)
+            assert job is not None
+            claim_id = str(uuid4())
+            wanted = claim.Claim(run=job.next_run, worker_id=job.worker_id, node_id=NODE, claim_id=claim_id)
+            assert claim.claim(connection, wanted) is not None
+        return job.next_run, claim_id
+
+    def finish(self, job_id: str, output: Any = None, *, error: str | None = None) -> None:
+        """Run a job, and follow the wakes of its end."""
+        self.end(*self.start(job_id), output, error=error)
+
+    def end(self, run: RunKey, claim_id: str, output: Any = None, *, error: str | None = None) -> None:
+        """End a run, and follow the wakes."""
+        run_end = RunEnd(
+            run=run,
+            status=Status.COMPLETED if error is None else Status.FAILED,
+            elapsed_ms=1,
+            output_json=json.dumps(output) if error is None else None,
+            error=error,
+        )
+        with self.api.database.connect() as connection:
+            assert end.end(connection, run_end, [run_line(run.run_no, 1, "over")], claim_id=claim_id) is not None
+        self.wake()
+
+    def wait(self, run: RunKey, claim_id: str, *children: str, seconds: float | None = None) -> None:
+        """End a run because its handler waits, and follow the wakes."""
+        condition = WaitCondition.ENDED if children else WaitCondition.TIME
+        waits = Wait(condition=condition, job_ids=children, timeout_seconds=seconds)
+        run_end = RunEnd(run=run, status=Status.QUEUED, elapsed_ms=1, wait=waits)
+        with self.api.database.connect() as connection:
+            lines = [run_line(run.run_no, 1, run_end.closing[1])]
+            assert wait.end_waiting(connection, run_end, lines, attempt=1, claim_id=claim_id) is Status.QUEUED
+        self.wake()
+
+    def children(self, job_id: str, claim_id: str, *names: str, is_detached: bool = False) -> list[str]:
+        """Make children, as a handler asks for them."""
+        jobs = self.api.app.extensions["ava"].jobs
+        with self.api.database.connect() as connection:
+            job = lists.show(connection, tenant_id="ten_test", job_id=job_id)
+        assert job is not None
+        new = [NewChild(name=name, worker_id="wkr_open", input_json="{}", is_detached=is_detached) for name in names]
+        maker = ChildMaker(making=jobs.making, rules=jobs.rules)
+        return [child.id for child in maker.make(self.api.database, job, claim_id=claim_id, new=new)]
+
+    def wake(self) -> None:
+        self._wakes.run_once(0)
+
+    def stop_overdue(self) -> None:
+        self._deadlines.run_once(0)
+
+    def tree(self, job_id: str) -> dict[str, Any]:
+        record: dict[str, Any] = self.api.get(f"{JOBS}/{job_id}/tree").get_json()["data"]
+        return record
+
+    def journal(self, run: RunKey, claim_id: str, *entries: NewEntry) -> None:
+        """Write entries into the journal of a run's job, as its handler does."""
+        with self.api.database.connect() as connection:
+            assert journal.write(connection, run=run, claim_id=claim_id, attempt=1, entries=entries)

@@ -1,0 +1,161 @@
+"""Graphs that are retried, what retention keeps of them, and the limits of graphs and trees."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from ava.broker.control import Control
+from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
+from ava.dispatcher.duties.old_jobs import OldJobs
+from ava.domain import ids
+from ava.errors import ChildrenRefused
+from ava.services.bulk_batches import BulkBatches
+from harness.api import Api, error_of
+from tests.graphs import BULK, JOBS, Graphs
+
+READS = {"x": {"$output": "a.x"}}
+
+
+def _retry(graphs: Graphs, job_id: str) -> dict[str, str]:
+    """Retry an entry with what comes after it. Returns the new jobs by their names."""
+    response = graphs.api.post(f"{JOBS}/{job_id}/retry", json={"from": "failed"})
+    assert response.status_code == 201, response.text
+    return {job["name"]: job["id"] for job in graphs.tree(response.get_json()["data"]["id"])["jobs"]}
+
+
+def _forget(graphs: Graphs) -> int:
+    """Delete what retention keeps no longer. Returns the number of jobs that are left."""
+    for _ in range(3):
+        with graphs.api.database.connect() as connection:
+            OldJobs(retention_days=0.0).delete(connection, 100)
+    [(count,)] = graphs.api.execute("SELECT count(*) FROM jobs")
+    return int(count)
+
+
+def _delete(graphs: Graphs, *job_ids: str) -> None:
+    """Delete jobs as retention does while no unfinished job comes after them."""
+    for job_id in job_ids:
+        graphs.api.execute("DELETE FROM jobs WHERE id = %s", str(ids.decode("job", job_id)))
+
+
+def test_a_bulk_retry_passes_over_entries_whose_inputs_were_never_resolved_and_names_one(graphs: Graphs) -> None:
+    jobs = graphs.declare(a={}, b={"after": ["a"], "input": READS}, c={"after": ["b"]}, d={}, e={"after": ["d"]})
+    for name in ("a", "d"):
+        graphs.finish(jobs[name], error="ValueError: no")
+    filter_ = {"tree_id": jobs["a"]}
+    operation = graphs.api.post(f"{JOBS}/retry", json={"filter": filter_}).get_json()["data"]
+    context = graphs.api.app.extensions["ava"]
+    BulkOperationBatches(BulkBatches(context.database, context.jobs, cast("Control", None))).run_once(0)
+    operation = graphs.api.get(f"/v1/ava/operations/{operation['id']}").get_json()["data"]
+    assert [operation[name] for name in ("state", "total", "done", "failed")] == ["done", 5, 4, 1]
+    assert operation["reason"].startswith(f"{jobs['b']} never had an input")
+    assert '{"from": "failed"}' in operation["reason"]
+    retried = graphs.api.execute("SELECT retry_of::text FROM jobs WHERE retry_of IS NOT NULL")
+    assert {ids.encode("job", uuid) for (uuid,) in retried} == set(jobs.values()) - {jobs["b"]}
+
+
+def test_retention_keeps_an_output_until_the_retried_graph_has_read_it(graphs: Graphs) -> None:
+    jobs = graphs.declare(a={}, b={}, c={"after": ["a", "b"], "input": READS})
+    graphs.finish(jobs["a"], {"x": 7})
+    graphs.finish(jobs["b"], error="ValueError: no")
+    renewed = _retry(graphs, jobs["b"])
+    # Of the first graph only what is read again is kept.
+    assert _forget(graphs) == 1 + len(renewed)
+    graphs.finish(renewed["b"])
+    assert graphs.show(renewed["c"])["input"] == {"x": 7}
+    graphs.finish(renewed["c"])
+    assert _forget(graphs) == 0
+
+
+def test_a_retry_names_a_completed_job_that_is_not_kept_any_more(graphs: Graphs) -> None:
+    jobs = graphs.declare(a={}, b={}, c={"after": ["a", "b"], "input": READS})
+    graphs.finish(jobs["a"], {"x": 7})
+    graphs.finish(jobs["b"], error="ValueError: no")
+    _delete(graphs, jobs["a"])
+    refused = graphs.api.post(f"{JOBS}/{jobs['b']}/retry", json={"from": "failed"})
+    assert jobs["a"] in error_of(refused, 409, "resource_conflict")["message"]
+
+
+def test_an_entry_whose_output_is_deleted_while_it_waits_fails_and_stops_no_other(graphs: Graphs) -> None:
+    # Retention may have chosen a job a moment before the retry.
+    jobs = graphs.declare(a={}, b={}, c={"after": ["a", "b"], "input": READS})
+    others = graphs.declare(a={}, b={"after": ["a"], "when": "failed"}, c={"after": ["b"]})
+    more = graphs.declare(a={}, b={"after": ["a"]})
+    for graph in (jobs, others):
+        graphs.finish(graph["a"], {"x": 7})
+    graphs.finish(jobs["b"], error="ValueError: no")
+    renewed, again = _retry(graphs, jobs["b"]), _retry(graphs, others["b"])
+    _delete(graphs, jobs["a"], others["a"])
+    graphs.finish(renewed["b"])
+    assert graphs.show(renewed["c"])["error"] == "InputInvalid: the output of a is deleted"
+    assert graphs.show(again["b"])["error"] == "ConditionUnmet: what it comes after is deleted"
+    graphs.finish(more["a"])
+    assert graphs.startable(more) == {"b"}
+
+
+def test_an_input_that_the_schema_refuses_once_its_outputs_are_known_fails_the_job(graphs: Graphs) -> None:
+    graphs.api.execute(
+        """UPDATE workers SET input_schema = '{"properties": {"x": {"type": "integer"}}}', input_schema_version = 'v'
+           WHERE id = 'wkr_open'"""
+    )
+    jobs = graphs.declare(a={}, b={"after": ["a"], "input": READS}, c={"after": ["b"]}, d={"after": ["a"]})
+    graphs.finish(jobs["a"], {"x": "text"})
+    record = graphs.show(jobs["b"])
+    assert (record["status"], record["error"].partition(":")[0]) == ("failed", "InputInvalid")
+    assert "x" in record["error"]
+    assert "text" not in record["error"]
+    assert graphs.show(jobs["c"])["error"] == "ConditionUnmet: b failed"
+    assert graphs.startable(jobs) == {"d"}
+
+
+def test_a_bulk_has_at_most_ten_thousand_names_in_after(api: Api) -> None:
+    def bulk(followers: int) -> list[dict[str, Any]]:
+        first = [{"worker_id": "wkr_open", "name": f"n{n}"} for n in range(100)]
+        return [*first, *({"worker_id": "wkr_open", "after": [each["name"] for each in first]},) * followers]
+
+    refused = error_of(api.post(BULK, json={"jobs": bulk(101)}), 422, "validation_error")
+    assert "graph_edges" in refused["message"]
+    assert api.post(BULK, json={"jobs": bulk(100)}).status_code == 201
+
+
+def test_a_tree_has_at_most_ten_thousand_jobs_below_its_root(graphs: Graphs) -> None:
+    root = graphs.api.trigger()["id"]
+    _, claim_id = graphs.start(root)
+    graphs.children(root, claim_id, "one")
+    graphs.api.execute(
+        """INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts,
+               parent_id, tree_id)
+           SELECT tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts, parent_id, tree_id
+           FROM jobs CROSS JOIN generate_series(1, 9998) WHERE parent_id IS NOT NULL"""
+    )
+    graphs.children(root, claim_id, "last")
+    with pytest.raises(ChildrenRefused, match="tree_jobs"):
+        graphs.children(root, claim_id, "beyond")
+    assert len(graphs.tree(root)["jobs"]) == 10_001
+
+
+def test_a_tree_is_thirty_two_jobs_deep(graphs: Graphs) -> None:
+    job_id = graphs.api.trigger()["id"]
+    for _ in range(32):
+        _, claim_id = graphs.start(job_id)
+        (job_id,) = graphs.children(job_id, claim_id, "one")
+    _, claim_id = graphs.start(job_id)
+    with pytest.raises(ChildrenRefused, match="tree_depth"):
+        graphs.children(job_id, claim_id, str(uuid4()))
+
+
+def test_children_are_found_by_their_parent(graphs: Graphs) -> None:
+    parent = graphs.api.trigger()["id"]
+    run, claim_id = graphs.start(parent)
+    one, two = graphs.children(parent, claim_id, "one", "two")
+    _, child_claim = graphs.start(one)
+    graphs.children(one, child_claim, "below")
+    graphs.wait(run, claim_id, one, two)
+    found = graphs.api.get(f"{JOBS}?filter[parent_id]={parent}").get_json()["data"]
+    assert [job["id"] for job in found] == [two, one]
+    found = graphs.api.get(f"{JOBS}?filter[parent_id]={parent}&filter[status]=running").get_json()["data"]
+    assert [job["id"] for job in found] == [one]
+    error_of(graphs.api.get(f"{JOBS}?filter[parent_id]=wkr_open"), 400, "validation_error")
