@@ -63,10 +63,9 @@ def _set(value: Any) -> int | None:
 
 def as_table(limits: Iterable[Limit]) -> str:
     """Returns the table of `docs/reference/limits.md`, in Markdown."""
-    rows = ["| limit | default | setting | error | meaning |", "|---|---|---|---|---|"]
+    rows = ["| limit | default | error | meaning |", "|---|---|---|---|"]
     for limit in limits:
         default = "none" if limit.default is None else f"{limit.default:,} {limit.unit}"
-        setting = "–" if limit.setting is None else f"`{limit.setting}`"
-        status = "–" if limit.status is None else str(limit.status)
-        rows.append(f"| `{limit.name}` | {default} | {setting} | {status} | {limit.meaning} |")
+        setting = "" if limit.setting is None else f" (`{limit.setting}`)"
+        rows.append(f"| `{limit.name}` | {default}{setting} | {limit.status or ''} | {limit.meaning} |")
     return "\n".join(rows) + "\n"
