@@ -65,7 +65,9 @@ def as_table(limits: Iterable[Limit]) -> str:
     """Returns the table of `docs/reference/limits.md`, in Markdown."""
     rows = ["| limit | default | error | meaning |", "|---|---|---|---|"]
     for limit in limits:
-        default = "none" if limit.default is None else f"{limit.default:,} {limit.unit}"
+        # The meaning begins with the unit, but for a part of something.
+        unit = " %" if limit.unit == "percent" else ""
+        default = "none" if limit.default is None else f"{limit.default:,}{unit}"
         setting = "" if limit.setting is None else f" (`{limit.setting}`)"
         rows.append(f"| `{limit.name}` | {default}{setting} | {limit.status or ''} | {limit.meaning} |")
     return "\n".join(rows) + "\n"

@@ -64,7 +64,7 @@ class SecretMask:
 
     Escapes are taken away before the search, so it does not matter which characters a program escapes. In base64 they
     are found wherever they begin in the bytes that were encoded, as in a header of basic authentication. Not found is
-    a secret that is split over lines, reversed, compressed or encrypted. `docs/reference/handlers.md` lists the forms.
+    a secret that is split over lines, reversed, compressed or encrypted. `docs/explain/security.md` lists the forms.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
