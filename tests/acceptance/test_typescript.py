@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +22,39 @@ from ava.local import project as project_files
 from harness.polling import wait_until
 from harness.system import ROOT, System
 from tests import npm
+from tests.browser import running_browser
 
 _PROGRAMS = Path(__file__).with_name("typescript")
 #: What the worker that was started last has printed.
 _OUTPUT = "worker.txt"
-_WORKERS = ("resize", "fails", "gives_up", "later", "slow", "large")
+_WORKERS = ("resize", "fails", "gives_up", "later", "slow", "unfit", "logs")
+#: The program of each runtime, in the npm package of this machine's kind, and its arguments.
+_RUNTIMES = {
+    "node": ("", "node"),
+    "deno": ("@deno/*/deno", "run", "--allow-net", "--allow-env", "--no-lock"),
+    "bun": ("@oven/bun-*/bin/bun", "run"),
+}
+#: What `flow.ts` finds in each runtime.
+_FOUND = {
+    "once": True,
+    "resized": {"width": 6, "colour": "red", "attempt": 1},
+    "failed": ["failed", "TypeError: x is undefined", 1],
+    "gave up": ["GiveUp: no use", 1],
+    "later": 1,
+    "unfit": ["OutputError", "OutputError", "OutputError", None],
+    "cancelled": "cancelled",
+    "listed": [9, 9, True],
+    "refused": "resource_not_found",
+    "unreachable": [0, "unreachable"],
+    "verified": "ava.job.completed",
+    "forged": True,
+    "old": True,
+}
+_PAGE = """
+<script type="importmap">{"imports": {"ava-jobs": "/node_modules/ava-jobs/dist/index.js",
+    "openapi-fetch": "/node_modules/openapi-fetch/dist/index.mjs"}}</script>
+<script type="module">import { flow } from "./flow.js"; window.flow = flow</script>
+"""
 
 
 def _made(*argv: str, folder: Path) -> str:
@@ -30,12 +63,9 @@ def _made(*argv: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def project(system: System, tmp_path: Path) -> Path:
-    """An empty project with the package and the compiled programs; the system has its workers."""
+def _project(system: System, tmp_path: Path) -> Path:
+    """Returns the folder of the compiled programs, in a new project with the package."""
     packages = npm.packages()
-    system.start_api()
-    system.start_dispatcher()
     source = tmp_path / "package"
     ignored = shutil.ignore_patterns("node_modules", "dist", "*.tgz", "openapi.*")
     shutil.copytree(ROOT / "clients/typescript", source, ignore=ignored)
@@ -44,29 +74,20 @@ def project(system: System, tmp_path: Path) -> Path:
     _made("npm", "run", "generate", folder=source)
     _made("npm", "run", "build", folder=source)
     (packed,) = json.loads(_made("npm", "pack", "--json", folder=source))
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "package.json").write_text('{"type": "module", "private": true}')
-    # What the package needs is that of the lock file, so no registry is asked.
-    for name in ("openapi-fetch", "openapi-typescript-helpers", "typescript"):
-        shutil.copytree(packages / "node_modules" / name, project / "node_modules" / name)
-    (project / "node_modules/ava-jobs").mkdir()
-    _made("tar", "-xzf", str(source / packed["filename"]), "--strip-components=1", "-C",
-          str(project / "node_modules/ava-jobs"), folder=project)  # fmt: skip
+    project = tmp_path / "greeter"
+    # As the README of the project says; the registry gives the package what it needs.
+    made = project_files.create(project, is_typescript=True)[0]
+    install = ("npm", "install", "--prefer-offline", "--no-audit", "--no-fund")
+    installed = npm.run(*install, str(source / packed["filename"]), folder=project)
+    if installed.returncode != 0:
+        npm.leave_out(f"npm cannot install the package: {installed.stderr[-2_000:]}")
+    _made("npm", "run", "build", folder=project)
     for program in _PROGRAMS.glob("*.ts"):
-        shutil.copy(program, project)
-    # What `ava new --typescript` writes compiles as it is.
-    made = project_files.create(tmp_path / "greeter", is_typescript=True)[0]
-    shutil.copy(tmp_path / "greeter" / made, project / "greeter.ts")
-    config = json.loads((npm.SOURCES / "tsconfig.json").read_text())
-    config["compilerOptions"]["lib"] += ["DOM.AsyncIterable"]
-    config["files"] = ["greeter.ts", *sorted(each.name for each in _PROGRAMS.glob("*.ts"))]
-    (project / "tsconfig.json").write_text(json.dumps(config))
-    _made("node", "node_modules/typescript/bin/tsc", "--project", ".", folder=project)
-    for slug in _WORKERS:
-        body = {"slug": slug, "runtime": "pull", "retry": {"max": 0}}
-        assert system.post("/v1/ava/workers", json=body).status_code == 201
-    return project
+        shutil.copy(program, project / made.parent)
+    _made("npm", "run", "build", folder=project)
+    (project / "dist/node_modules").symlink_to(project / "node_modules")
+    (project / "dist/page.html").write_text(_PAGE)
+    return project / "dist"
 
 
 def _key(system: System, role: str, **fields: Any) -> str:
@@ -75,65 +96,123 @@ def _key(system: System, role: str, **fields: Any) -> str:
     return str(answer.json()["data"]["token"])
 
 
-def _start_worker(system: System, project: Path) -> subprocess.Popen[bytes]:
+def _argv(runtime: str, program: str) -> list[str]:
+    pattern, *arguments = _RUNTIMES[runtime]
+    found = sorted((npm.packages() / "node_modules").glob(pattern))[:1] if pattern else []
+    return [*map(str, found), *arguments, program]
+
+
+@contextmanager
+def _worker(system: System, project: Path, runtime: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the worker in a runtime until the block ends."""
     key = _key(system, "worker", workers=[f"wkr_{slug}" for slug in _WORKERS])
-    environ = os.environ | {"AVA_URL": system.url, "AVA_KEY": key}
     with (project / _OUTPUT).open("w") as output:
-        return subprocess.Popen(["node", "worker.js"], cwd=project, env=environ, stdout=output)
+        worker = subprocess.Popen(
+            _argv(runtime, "worker.js"),
+            cwd=project,
+            env=os.environ | {"AVA_URL": system.url, "AVA_KEY": key} | environ,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def _check(found: dict[str, Any]) -> None:
+    lines = found.pop("lines")
+    assert lines[:3] == ["Worker handler started", "resizes to 3", '{"nested":[1,null]} [object BigInt] unlucky']
+    assert lines[3].startswith("RangeError: too wide")
+    assert found == _FOUND
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_the_package_compiles_strictly_runs_a_whole_flow_and_stops_in_order(system: System, project: Path) -> None:
-    worker = _start_worker(system, project)
-    try:
+def test_the_package_works_as_it_is_installed_in_node_deno_bun_and_a_browser(system: System, tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as pages:
+        address = f"http://127.0.0.1:{pages.server_port}"
+        system._environ["AVA_CORS_ORIGINS"] = address
+        system.start_api()
+        system.start_dispatcher()
+        project = _project(system, tmp_path)
+        for slug in _WORKERS:
+            body = {"slug": slug, "runtime": "pull", "retry": {"max": 0}}
+            assert system.post("/v1/ava/workers", json=body).status_code == 201
         system.request("PATCH", "/v1/ava/workers/wkr_resize", json={"config": {"COLOUR": "red"}})
-        done = npm.run(
-            "node",
-            "flow.js",
-            folder=project,
-            environ={"AVA_URL": system.url, "AVA_KEY": _key(system, "tenant-system-admin")},
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout) == {
-            "once": True,
-            "resized": {"width": 6, "colour": "red", "attempt": 1},
-            "lines": ["Worker handler started", "resizes to 3", '{"nested":[1,null]}'],
-            "failed": ["failed", "TypeError: x is undefined", 1],
-            "gave up": ["GiveUp: no use", 1],
-            "later": 1,
-            "large": "OutputError",
-            "cancelled": "cancelled",
-            "listed": [6, 6, True],
-            "refused": "resource_not_found",
-            "verified": "ava.job.completed",
-            "forged": True,
-            "old": True,
-        }
-        # A run that does not end within the grace is stopped, and its job returns to the queue without a loss.
-        job = system.trigger("wkr_slow")
+        key = _key(system, "tenant-system-admin")
+        for runtime in _RUNTIMES:
+            with _worker(system, project, runtime) as worker:
+                environ = {"AVA_URL": system.url, "AVA_KEY": key, "RUNTIME": runtime}
+                done = npm.run(*_argv(runtime, "main.js"), folder=project, environ=environ)
+                assert done.returncode == 0, (runtime, done.stderr)
+                _check(json.loads(done.stdout))
+                # Nothing under way: it ends at once, however long its grace is.
+                worker.send_signal(signal.SIGTERM)
+                assert worker.wait(30) == 0, runtime
+                assert (project / _OUTPUT).read_text() == "begins\nstopped\n"
+        pages.RequestHandlerClass = functools.partial(_Quiet, directory=project)
+        threading.Thread(target=pages.serve_forever, daemon=True).start()
+        with _worker(system, project, "node"), running_browser(address) as browser:
+            browser.open("/page.html")
+            wait_until(lambda: browser.script("return window.flow !== undefined"), what="the page has the client")
+            call = "const [url, key, done] = arguments; flow(url, key, 'browser').then(done, (e) => done(String(e)))"
+            _check(browser.driver.execute_async_script(call, system.url, key))
+        pages.shutdown()
+    _check_stops(system, project)
+    _check_outage(system, project)
+    _check_go(system, project)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def _check_stops(system: System, project: Path) -> None:
+    """A run that does not end within the grace is stopped, and its job returns to the queue without a loss."""
+    job = system.trigger("wkr_slow")
+    last = "SELECT status, attempt, losses FROM jobs ORDER BY id DESC LIMIT 1"
+    with _worker(system, project, "node", CONCURRENCY="1", GRACE="0.5") as worker:
         wait_until(lambda: "waits" in system.messages(job["id"]), what="the handler runs")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(30) == 0
-        assert (project / _OUTPUT).read_text() == "begins\nstopped\n"
-        assert system.query("SELECT status, attempt, losses FROM jobs ORDER BY id DESC LIMIT 1") == [("queued", 0, 0)]
-        # A worker that is killed loses its runs, and another one has them once its silence is noticed.
-        killed, other = _start_worker(system, project), None
-        try:
-            wait_until(lambda: system.messages(job["id"]).count("waits") == 2, what="the handler runs again")
-            killed.kill()
-            other = _start_worker(system, project)
-            last = "SELECT losses, status FROM jobs ORDER BY id DESC LIMIT 1"
-            wait_until(lambda: system.query(last) == [(1, "running")], seconds=60, what="the job runs again")
-        finally:
-            for each in (killed, other):
-                if each is not None:
-                    each.kill()
-                    each.wait()
-    finally:
-        worker.kill()
-        worker.wait()
-    _check_go(system, project)
+    assert (project / _OUTPUT).read_text() == "begins\nstopped\n"
+    assert system.query(last) == [("queued", 0, 0)]
+    # A second signal ends the grace.
+    with _worker(system, project, "node", CONCURRENCY="1") as worker:
+        wait_until(lambda: system.messages(job["id"]).count("waits") == 2, what="the handler runs again")
+
+        def has_ended() -> bool:
+            worker.send_signal(signal.SIGINT)
+            return worker.poll() is not None
+
+        wait_until(has_ended, what="the second signal ends it")
+    assert system.query(last) == [("queued", 0, 0)]
+    # A worker that is killed loses its runs, and another one has them once its silence is noticed.
+    with _worker(system, project, "node") as killed:
+        wait_until(lambda: system.messages(job["id"]).count("waits") == 3, what="the handler runs again")
+        killed.kill()
+    with _worker(system, project, "node"):
+        wait_until(lambda: system.query(last) == [("running", 1, 1)], seconds=60, what="the job runs again")
+        system.cancel(job["id"])
+        system.wait_for(job["id"], "cancelled")
+
+
+def _check_outage(system: System, project: Path) -> None:
+    """What a handler logs and returns while the API is away is there once it is back; no line is too long or late."""
+    job = system.trigger("wkr_logs")
+    with _worker(system, project, "node"):
+        wait_until(lambda: len(system.messages(job["id"])) > 1, what="the handler runs")
+        assert system.api is not None
+        system.api.kill()
+        wait_until(lambda: "logged" in (project / _OUTPUT).read_text(), what="the handler has ended")
+        system.start_api()
+        system.wait_for(job["id"], "completed")
+    lines = "SELECT count(*) FILTER (WHERE length(msg) > 8000), bool_or(msg = 'the last one') FROM job_logs"
+    assert system.query(lines) == [(300, True)]
+    assert "asked for again: The API is out of reach" in (project / _OUTPUT).read_text()
 
 
 def _check_go(system: System, project: Path) -> None:

@@ -8,15 +8,19 @@ export interface CallOptions {
   url: string;
   /** An API key. */
   key: string;
-  /** How often a call is repeated after a failure that may pass. */
+  /** How often a call is repeated after a failure that may pass; 4 by default. */
   retries?: number;
+  /** Seconds that a call may take; 60 by default. */
+  timeoutSeconds?: number;
   fetch?: typeof fetch;
 }
 
 export type Api = Requests<paths>;
 
 const RETRIED = new Set([429, 502, 503, 504]);
-const MAX_WAIT_MS = 30_000;
+const MAX_PAUSE_MS = 30_000;
+/** The longest time of a timer. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Waits, or until the signal is aborted. */
 export function sleep(ms: number, signal?: AbortSignal | null): Promise<void> {
@@ -27,28 +31,36 @@ export function sleep(ms: number, signal?: AbortSignal | null): Promise<void> {
       signal?.removeEventListener("abort", end);
       resolve();
     };
-    const timer = setTimeout(end, ms);
+    const timer = setTimeout(end, Math.min(ms, MAX_TIMER_MS));
     signal?.addEventListener("abort", end, { once: true });
   });
 }
 
-/** Returns the pause before a call is repeated: that of Retry-After, else 0.2 s, 0.4 s … with jitter. */
-export function pauseMs(attempt: number, response?: Response): number {
-  const after = Number(response?.headers.get("retry-after") ?? Number.NaN);
-  const wanted = Number.isFinite(after) ? after * 1000 : 200 * 2 ** attempt * (0.8 + 0.4 * Math.random());
-  return Math.min(wanted, MAX_WAIT_MS);
+/** Returns the pause before a call is repeated: what the API asked for, else 0.2 s, 0.4 s … with jitter. */
+export function pauseMs(attempt: number, retryAfterSeconds?: number | null): number {
+  const wanted = retryAfterSeconds == null ? 200 * 2 ** attempt * (0.8 + 0.4 * Math.random()) : retryAfterSeconds * 1000;
+  return Math.min(wanted, MAX_PAUSE_MS);
+}
+
+/** Returns true if a call that failed so may succeed later. */
+export function mayPass(error: unknown): boolean {
+  return !(error instanceof AvaError) || error.status === 0 || RETRIED.has(error.status) || error.status >= 500;
 }
 
 /** Returns the typed calls of the API. Each is repeated after a failure that may pass, so each must be repeatable. */
-export function makeApi({ url, key, retries = 4, fetch: send = fetch }: CallOptions): Api {
+export function makeApi(
+  { url, key, retries = 4, timeoutSeconds = 60, fetch: send = fetch }: CallOptions,
+  headers: Record<string, string> = {},
+): Api {
   const repeated = async (request: Request): Promise<Response> => {
     for (let attempt = 0; ; attempt += 1) {
       const isLast = attempt >= retries || request.signal.aborted;
+      const signal = timed(request.signal, timeoutSeconds * 1000);
       try {
-        const response = await send(isLast ? request : request.clone());
+        const response = await send(isLast ? request : request.clone(), { signal });
         if (isLast || !RETRIED.has(response.status)) return response;
         await response.body?.cancel();
-        await sleep(pauseMs(attempt, response), request.signal);
+        await sleep(pauseMs(attempt, retryAfterOf(response)), request.signal);
       } catch (error) {
         if (isLast || request.signal.aborted) throw error;
         await sleep(pauseMs(attempt), request.signal);
@@ -57,12 +69,23 @@ export function makeApi({ url, key, retries = 4, fetch: send = fetch }: CallOpti
   };
   return createRequests<paths>({
     baseUrl: url.replace(/\/+$/, ""),
-    headers: { Authorization: `Bearer ${key}` },
+    headers: { Authorization: `Bearer ${key}`, ...headers },
     fetch: repeated,
   });
 }
 
-interface Answer<Data> {
+/** Returns a signal that is aborted with another one, or after some time. */
+function timed(signal: AbortSignal, ms: number): AbortSignal {
+  // Node has `any` since 20.3.
+  return typeof AbortSignal.any === "function" ? AbortSignal.any([signal, AbortSignal.timeout(ms)]) : signal;
+}
+
+function retryAfterOf(response: Response): number | null {
+  const seconds = Number(response.headers.get("retry-after") ?? Number.NaN);
+  return Number.isFinite(seconds) ? seconds : null;
+}
+
+export interface Answer<Data> {
   data?: Data;
   error?: unknown;
   response: Response;
@@ -74,7 +97,7 @@ export async function answerOf<Data>(call: Promise<Answer<Data>>): Promise<NonNu
   try {
     answer = await call;
   } catch (cause) {
-    throw new AvaError(`The API is out of reach: ${String(cause)}`, 0, "unreachable", "", {}, { cause });
+    throw new AvaError(`The API is out of reach: ${reasonOf(cause)}`, 0, "unreachable", "", {}, null, { cause });
   }
   if (answer.data === undefined || answer.data === null) throw errorOf(answer.response, answer.error);
   return answer.data;
@@ -88,5 +111,12 @@ export function errorOf(response: Response, body: unknown): AvaError {
     given?.code ?? "unknown",
     given?.request_id ?? response.headers.get("x-request-id") ?? "",
     { ...given?.fields },
+    retryAfterOf(response),
   );
+}
+
+/** Returns why a fetch failed; Node says it in the cause alone. */
+function reasonOf(error: unknown): string {
+  const cause = (error as { cause?: { code?: unknown; message?: unknown } } | null)?.cause;
+  return [String(error), cause?.code ?? cause?.message].filter((part) => part).join(", ");
 }

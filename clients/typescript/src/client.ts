@@ -1,5 +1,4 @@
-import { answerOf, errorOf, makeApi, pauseMs, sleep, type Api, type CallOptions } from "./calls.js";
-import { AvaError } from "./errors.js";
+import { answerOf, errorOf, makeApi, mayPass, pauseMs, sleep, type Api, type CallOptions } from "./calls.js";
 import type { components, paths } from "./openapi.js";
 import { eventsOf } from "./streams.js";
 import { WorkerPool, type Handler, type RunOptions } from "./worker.js";
@@ -19,6 +18,11 @@ export type JobUpdate =
   | { kind: "status"; status: { status: Job["status"]; attempt: number; cancel_requested: boolean } }
   | { kind: "end"; job: Job };
 
+/** Returns a new idempotency key, also on a page without https, where `crypto.randomUUID` is missing. */
+function newKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 const FINAL: ReadonlySet<string> = new Set(["completed", "failed", "cancelled"]);
 
 /** The client and the worker of one installation, with one API key. */
@@ -29,6 +33,7 @@ export class Ava {
   readonly #pool: WorkerPool;
 
   constructor(options: CallOptions) {
+    if (!options.url || !options.key) throw new TypeError("The address of the API or the key is missing.");
     this.#options = options;
     this.api = makeApi(options);
     this.#pool = new WorkerPool(options);
@@ -36,7 +41,7 @@ export class Ava {
 
   /** Triggers a job, once however often the network makes this client ask. */
   async trigger(workerId: string, input: Record<string, unknown> = {}, options: TriggerOptions = {}): Promise<Job> {
-    const { idempotencyKey = crypto.randomUUID(), ...rest } = options;
+    const { idempotencyKey = newKey(), ...rest } = options;
     const answer = await answerOf(
       this.api.POST("/v1/ava/jobs", {
         body: { worker_id: workerId, input, ...rest },
@@ -50,14 +55,23 @@ export class Ava {
     return (await answerOf(this.api.GET("/v1/ava/jobs/{job_id}", { params: { path: { job_id: id } } }))).data as Job;
   }
 
-  /** Waits until a job is final, and returns it. Throws the signal's reason if that is aborted before. */
+  /**
+   * Waits until a job is final, and returns it; an outage of the API is waited out. Throws the signal's reason if that
+   * is aborted before.
+   */
   async wait(id: string, { signal }: { signal?: AbortSignal } = {}): Promise<Job> {
-    for (;;) {
+    const params = { path: { job_id: id }, query: { wait: 30 } };
+    for (let failures = 0; ; ) {
       signal?.throwIfAborted();
-      const params = { path: { job_id: id }, query: { wait: 30 } };
-      const asked = this.api.GET("/v1/ava/jobs/{job_id}", { params, ...(signal ? { signal } : {}) });
-      const { data } = await answerOf(asked);
-      if (FINAL.has(data.status ?? "")) return data as Job;
+      try {
+        const asked = this.api.GET("/v1/ava/jobs/{job_id}", { params, ...(signal ? { signal } : {}) });
+        const { data } = await answerOf(asked);
+        if (FINAL.has(data.status ?? "")) return data as Job;
+        failures = 0;
+      } catch (error) {
+        if (!mayPass(error)) throw error;
+        await sleep(pauseMs(Math.min(failures++, 6)), signal);
+      }
     }
   }
 
@@ -66,7 +80,7 @@ export class Ava {
   }
 
   /** Triggers a new job like a final one. */
-  async retry(id: string, idempotencyKey: string = crypto.randomUUID()): Promise<Job> {
+  async retry(id: string, idempotencyKey: string = newKey()): Promise<Job> {
     const params = { path: { job_id: id }, header: { "Idempotency-Key": idempotencyKey } };
     return (await answerOf(this.api.POST("/v1/ava/jobs/{job_id}/retry", { params }))).data;
   }
@@ -110,8 +124,7 @@ export class Ava {
           if (event === "status") yield { kind: "status", status: value };
         }
       } catch (error) {
-        const mayPass = !(error instanceof AvaError) || error.status === 429 || error.status >= 500;
-        if (signal?.aborted || !mayPass) throw error;
+        if (signal?.aborted || !mayPass(error)) throw error;
       }
       await sleep(pauseMs(Math.min(attempt, 6)), signal);
     }

@@ -11,6 +11,8 @@ export class AvaError extends Error {
     readonly requestId: string,
     /** What is wrong with each field. */
     readonly fields: Readonly<Record<string, unknown>> = {},
+    /** Seconds after which the API wants to be called again; null if it did not say. */
+    readonly retryAfterSeconds: number | null = null,
     options?: ErrorOptions,
   ) {
     super(message, options);
@@ -25,11 +27,11 @@ export class GiveUp extends Error {
 /** Thrown by a handler: the job starts again after some seconds, and the attempt does not count. */
 export class RetryLater extends Error {
   override readonly name = "RetryLater";
-  constructor(
-    readonly seconds: number,
-    reason = "",
-  ) {
+  /** Seconds, 0 or more. */
+  readonly seconds: number;
+  constructor(seconds: number, reason = "") {
     super(reason);
+    this.seconds = Math.max(0, seconds) || 0;
   }
 }
 

@@ -5,7 +5,10 @@ export interface ServerEvent {
   data: string;
 }
 
-/** Yields the events of a response, and ends when it ends. */
+/** The API sends something every 10 s, so a response without a word for so long is broken. */
+const MAX_SILENT_MS = 45_000;
+
+/** Yields the events of a response, and ends when it ends, or is broken. */
 export async function* eventsOf(response: Response): AsyncGenerator<ServerEvent> {
   if (response.body === null) return;
   const reader = response.body.getReader();
@@ -13,7 +16,8 @@ export async function* eventsOf(response: Response): AsyncGenerator<ServerEvent>
   let text = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const silent = setTimeout(() => void reader.cancel().catch(() => undefined), MAX_SILENT_MS);
+      const { done, value } = await reader.read().finally(() => clearTimeout(silent));
       if (done) return;
       text += decoder.decode(value, { stream: true });
       const parts = text.split("\n\n");

@@ -1,10 +1,11 @@
-import { answerOf, makeApi, pauseMs, sleep, type Api, type CallOptions } from "./calls.js";
+import { answerOf, makeApi, mayPass, pauseMs, sleep, type Answer, type Api, type CallOptions } from "./calls.js";
 import { AvaError, GiveUp, RetryLater, RunStopped } from "./errors.js";
 import type { components } from "./openapi.js";
 
 type Claimed = components["schemas"]["ClaimedRunRecord"];
 type Ending = components["schemas"]["EndBody"];
 type Level = "info" | "warn" | "error";
+type Line = { seq: number; level: Level; msg: string; ts: string };
 
 /** What a handler has of its run. */
 export interface Env {
@@ -32,8 +33,10 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** Seconds that runs have to end after a stop, before they are stopped and given back; 30 by default. */
   graceSeconds?: number;
-  /** Whether SIGTERM and SIGINT stop the worker; true by default where there are signals. */
+  /** Whether SIGTERM and SIGINT stop the worker; true by default where there are signals. A second one ends the grace. */
   handlesSignals?: boolean;
+  /** Called when claims begin to fail; they are repeated until they succeed. By default `console.error` says it. */
+  onProblem?: (error: AvaError) => void;
 }
 
 interface NodeProcess {
@@ -41,11 +44,15 @@ interface NodeProcess {
   off(signal: string, listener: () => void): void;
 }
 
+const PROTOCOL = { "AVA-Runs-Protocol": "1" };
 const CLAIM_SECONDS = 30;
 const HEARTBEAT_MS = 4_000;
 const FLUSH_MS = 100;
+/** Lines and characters of one call; the API takes 1,000 lines and 1 MiB. */
 const MAX_LINES = 500;
-/** Seconds that a stopped handler has to return before its run is given back without it. */
+const MAX_CHARACTERS = 128 * 1024;
+const MAX_LINE_CHARACTERS = 16 * 1024;
+/** Time that a stopped handler has to return before its run is given back without it. */
 const LEFT_BEHIND_MS = 5_000;
 
 /** Claims runs and calls handlers. */
@@ -54,10 +61,12 @@ export class WorkerPool {
   readonly #runs = new Map<string, Run>();
   readonly #api: Api;
   #stopping: AbortController | null = null;
+  /** Ends what waits for a change: a run that ends, or a stop. */
+  #wake: () => void = () => undefined;
 
   constructor(options: CallOptions) {
     // The pool repeats its calls itself.
-    this.#api = makeApi({ ...options, retries: 0 });
+    this.#api = makeApi({ ...options, retries: 0 }, PROTOCOL);
   }
 
   add(slug: string, handler: Handler<never>): void {
@@ -66,34 +75,41 @@ export class WorkerPool {
 
   stop(): void {
     this.#stopping?.abort();
+    this.#wake();
   }
 
-  async run({ concurrency = 1, name, signal, graceSeconds = 30, handlesSignals = true }: RunOptions): Promise<void> {
+  async run(options: RunOptions): Promise<void> {
+    const { concurrency = 1, signal, graceSeconds = 30, handlesSignals = true } = options;
     if (this.#handlers.size === 0) throw new Error("Register a handler with `worker` first.");
     if (this.#stopping !== null) throw new Error("The worker runs already.");
     const stopping = (this.#stopping = new AbortController());
-    const stop = (): void => stopping.abort();
+    const hurry = new AbortController();
+    const stop = (): void => this.stop();
+    const stopBySignal = (): void => (stopping.signal.aborted ? hurry.abort() : this.stop());
     signal?.addEventListener("abort", stop, { once: true });
     if (signal?.aborted) stop();
     const process = (globalThis as { process?: Partial<NodeProcess> }).process;
     const process_ = handlesSignals && typeof process?.on === "function" ? (process as NodeProcess) : null;
-    for (const each of ["SIGTERM", "SIGINT"]) process_?.on(each, stop);
+    for (const each of ["SIGTERM", "SIGINT"]) process_?.on(each, stopBySignal);
     const beating = setInterval(() => void this.#beat(), HEARTBEAT_MS);
     try {
-      await this.#claimAll(concurrency, name, stopping.signal);
-      await this.#end(graceSeconds);
+      try {
+        await this.#claimAll(concurrency, options, stopping.signal);
+      } finally {
+        await this.#end(graceSeconds, hurry.signal);
+      }
     } finally {
       clearInterval(beating);
-      for (const each of ["SIGTERM", "SIGINT"]) process_?.off(each, stop);
+      for (const each of ["SIGTERM", "SIGINT"]) process_?.off(each, stopBySignal);
       signal?.removeEventListener("abort", stop);
       this.#stopping = null;
     }
   }
 
-  async #claimAll(concurrency: number, name: string | undefined, stopping: AbortSignal): Promise<void> {
+  async #claimAll(concurrency: number, { name, onProblem }: RunOptions, stopping: AbortSignal): Promise<void> {
     for (let failures = 0; !stopping.aborted; ) {
       if (this.#runs.size >= concurrency) {
-        await Promise.race([...this.#runs.values()].map((run) => run.ended));
+        await new Promise<void>((resolve) => (this.#wake = resolve));
         continue;
       }
       const body = {
@@ -108,9 +124,9 @@ export class WorkerPool {
         for (const claimed of data) this.#start(claimed);
       } catch (error) {
         if (stopping.aborted) return;
-        if (error instanceof AvaError && [400, 401, 403, 404, 422].includes(error.status)) throw error;
-        failures += 1;
-        await sleep(pauseMs(Math.min(failures + 1, 7)), stopping);
+        if (!(error instanceof AvaError) || !mayPass(error)) throw error;
+        if (failures === 0) (onProblem ?? report)(error);
+        await sleep(pauseMs(Math.min(++failures, 7), error.retryAfterSeconds), stopping);
       }
     }
   }
@@ -120,15 +136,24 @@ export class WorkerPool {
     if (handler === undefined) return;
     const run = new Run(this.#api, claimed, handler);
     this.#runs.set(claimed.run, run);
-    void run.ended.then(() => this.#runs.delete(claimed.run));
+    void run.ended.then(() => {
+      this.#runs.delete(claimed.run);
+      this.#wake();
+    });
   }
 
-  /** Lets the runs end, and stops those that have not when the grace is over. */
-  async #end(graceSeconds: number): Promise<void> {
-    const ended = Promise.all([...this.#runs.values()].map((run) => run.ended));
-    await Promise.race([ended, sleep(graceSeconds * 1000)]);
+  /** Lets the runs end, and stops those that have not when the grace is over, or in a hurry. */
+  async #end(graceSeconds: number, hurry: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const hasEnded = Promise.all([...this.#runs.values()].map((run) => run.ended)).then(() => over.abort());
+    hurry.addEventListener("abort", () => over.abort());
+    // A timer that goes on keeps the process alive.
+    if (this.#runs.size > 0) await sleep(graceSeconds * 1000, over.signal);
+    if (this.#runs.size === 0) return;
     for (const run of this.#runs.values()) run.stop("shutdown");
-    await Promise.race([ended, sleep(LEFT_BEHIND_MS)]);
+    const left = new AbortController();
+    void hasEnded.then(() => left.abort());
+    await sleep(LEFT_BEHIND_MS, left.signal);
     await Promise.all([...this.#runs.values()].map((run) => run.giveBack()));
   }
 
@@ -147,17 +172,23 @@ export class WorkerPool {
   }
 }
 
+function report(error: AvaError): void {
+  console.error(`ava: runs cannot be claimed, and are asked for again: ${error.message}`);
+}
+
 /** One run: its handler, and what it writes. */
 class Run {
   readonly ended: Promise<void>;
   readonly #controller = new AbortController();
   readonly #api: Api;
   readonly #run: string;
-  #lines: { seq: number; level: Level; msg: string; ts: string }[] = [];
+  #lines: Line[] = [];
   #seq = 0;
   #progress: { fraction: number; message: string } | null = null;
   #flushing: Promise<void> | null = null;
-  #hasEnded = false;
+  /** Aborted when the handler has ended, so that what waits is sent at once. */
+  readonly #closing = new AbortController();
+  #isLost = false;
   #timeoutSeconds = 0;
 
   constructor(api: Api, claimed: Claimed, handler: Handler<never>) {
@@ -167,7 +198,7 @@ class Run {
   }
 
   stop(why: RunStopped["why"]): void {
-    if (why === "lost") this.#hasEnded = true;
+    if (why === "lost") this.#isLost = true;
     if (!this.#controller.signal.aborted) this.#controller.abort(new RunStopped(why));
   }
 
@@ -181,16 +212,17 @@ class Run {
     // Both moments are the server's, so its clock need not be this one.
     const limit = Date.parse(claimed.timeout_at) - Date.parse(job.started_at ?? claimed.timeout_at);
     this.#timeoutSeconds = limit / 1000;
-    const timer = setTimeout(() => this.stop("timeout"), Math.min(limit, 2 ** 31 - 1));
+    const isOver = new AbortController();
+    void sleep(limit, isOver.signal).then(() => isOver.signal.aborted || this.stop("timeout"));
     try {
       // The call is later than the constructor, so that `ended` exists for whoever waits for it.
       await Promise.resolve();
       const output = await handler(claimed.input as never, this.#env(claimed, job));
-      await this.#end(this.#stopEnding() ?? { output: (output ?? null) as never });
+      await this.#end(this.#stopEnding() ?? outputOf(output));
     } catch (error) {
       await this.#end(this.#stopEnding() ?? this.#endingOf(error));
     } finally {
-      clearTimeout(timer);
+      isOver.abort();
     }
   }
 
@@ -205,9 +237,9 @@ class Run {
   #endingOf(error: unknown): Ending {
     if (error instanceof RetryLater) return { retry_later: error.seconds, reason: error.message.slice(0, 1000) };
     const isError = error instanceof Error;
-    if (isError && error.stack) this.#log("error", [error.stack]);
+    if (isError) this.#log("error", [error]);
     const kind = isError && /^[A-Za-z_][A-Za-z0-9_.]{0,99}$/.test(error.name) ? error.name : "Error";
-    const reason = (isError ? error.message : String(error)).slice(0, 5000);
+    const reason = textOf(isError ? error.message : error).slice(0, 5000);
     return { error: `${kind}: ${reason || "(no message)"}`, give_up: error instanceof GiveUp };
   }
 
@@ -220,6 +252,7 @@ class Run {
       signal: this.#controller.signal,
       log: { info: level("info"), warn: level("warn"), error: level("error") },
       progress: (fraction, message = "") => {
+        if (this.#closing.signal.aborted) return;
         this.#progress = { fraction: Math.min(1, Math.max(0, fraction)), message: message.slice(0, 1000) };
         this.#flushSoon();
       },
@@ -227,65 +260,87 @@ class Run {
   }
 
   #log(level: Level, parts: unknown[]): void {
-    const msg = parts.map((part) => (typeof part === "string" ? part : (JSON.stringify(part) ?? String(part)))).join(" ");
-    this.#lines.push({ seq: this.#seq++, level, msg: msg.slice(0, 16_384), ts: new Date().toISOString() });
+    if (this.#closing.signal.aborted) return;
+    const msg = parts.map(textOf).join(" ").slice(0, MAX_LINE_CHARACTERS);
+    this.#lines.push({ seq: this.#seq++, level, msg, ts: new Date().toISOString() });
     this.#flushSoon();
   }
 
   #flushSoon(): void {
-    this.#flushing ??= sleep(FLUSH_MS)
+    this.#flushing ??= sleep(FLUSH_MS, this.#closing.signal)
       .then(() => this.#flush())
       .finally(() => {
         this.#flushing = null;
-        if (this.#lines.length > 0 && !this.#hasEnded) this.#flushSoon();
+        if (this.#lines.length > 0 || this.#progress !== null) this.#flushSoon();
       });
   }
 
-  /** Sends what waits. What could not be sent waits for the next time; the server ignores what it has already. */
+  /** Sends what waits. The server ignores lines that it has already. */
   async #flush(): Promise<void> {
     const params = { path: { run: this.#run } };
-    const lines = this.#lines.slice(0, MAX_LINES);
+    const lines = this.#batch();
+    if (lines.length > 0) {
+      await this.#send(() => this.#api.POST("/v1/ava/runs/{run}/lines", { params, body: { lines } }));
+      this.#lines.splice(0, lines.length);
+    }
     const progress = this.#progress;
-    try {
-      if (lines.length > 0) {
-        const { data } = await answerOf(this.#api.POST("/v1/ava/runs/{run}/lines", { params, body: { lines } }));
-        this.#lines.splice(0, lines.length);
-        if (data.stop) this.stop("stop");
-      }
-      if (progress !== null) {
-        const { data } = await answerOf(this.#api.POST("/v1/ava/runs/{run}/progress", { params, body: progress }));
-        if (this.#progress === progress) this.#progress = null;
-        if (data.stop) this.stop("stop");
-      }
-    } catch (error) {
-      if (isRefused(error)) this.#lines.splice(0, lines.length);
-      if (error instanceof AvaError && [404, 409].includes(error.status)) this.stop("lost");
+    if (progress !== null) {
+      await this.#send(() => this.#api.POST("/v1/ava/runs/{run}/progress", { params, body: progress }));
+      if (this.#progress === progress) this.#progress = null;
     }
   }
 
-  /** Sends the end until the server has it, or says that the run is lost. */
-  async #end(ending: Ending): Promise<void> {
-    if (this.#hasEnded) return;
-    this.#hasEnded = true;
-    await this.#flushing;
-    for (let attempt = 0; this.#lines.length > 0 && attempt < 20; attempt += 1) await this.#flush();
-    for (let attempt = 0; ; attempt += 1) {
+  #batch(): Line[] {
+    let characters = 0;
+    const count = this.#lines.slice(0, MAX_LINES).findIndex((line) => (characters += line.msg.length) > MAX_CHARACTERS);
+    return this.#lines.slice(0, count < 0 ? MAX_LINES : Math.max(1, count));
+  }
+
+  /** Sends until the server has it, refuses it, or says that the run is lost. Returns the refusal, if any. */
+  async #send(call: () => Promise<Answer<{ data: object }>>): Promise<AvaError | null> {
+    for (let attempt = 0; !this.#isLost; attempt += 1) {
       try {
-        await answerOf(this.#api.POST("/v1/ava/runs/{run}/end", { params: { path: { run: this.#run } }, body: ending }));
-        return;
+        const { data } = await answerOf(call());
+        if ("stop" in data && data.stop === true) this.stop("stop");
+        return null;
       } catch (error) {
-        if (error instanceof AvaError && [404, 409].includes(error.status)) return;
-        // What cannot be stored, such as an output that is too large, fails the run.
-        if (isRefused(error)) {
-          if (ending.error !== undefined && ending.error !== null) return;
-          ending = { error: `OutputError: ${(error as AvaError).message}`.slice(0, 5000) };
-        } else await sleep(pauseMs(Math.min(attempt, 7)));
+        if (error instanceof AvaError && [404, 409].includes(error.status)) this.stop("lost");
+        else if (error instanceof AvaError && !mayPass(error)) return error;
+        else await sleep(pauseMs(Math.min(attempt, 7), error instanceof AvaError ? error.retryAfterSeconds : null));
       }
     }
+    return null;
+  }
+
+  /** Sends the end, after the lines and the progress. What cannot be stored fails the run. */
+  async #end(ending: Ending): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    this.#closing.abort();
+    while (this.#flushing !== null) await this.#flushing;
+    const params = { path: { run: this.#run } };
+    const refused = await this.#send(() => this.#api.POST("/v1/ava/runs/{run}/end", { params, body: ending }));
+    if (refused === null || typeof ending.error === "string") return;
+    const body = { error: `OutputError: ${refused.message}`.slice(0, 5000) };
+    await this.#send(() => this.#api.POST("/v1/ava/runs/{run}/end", { params, body }));
   }
 }
 
-/** Returns true if the same call will be refused again. */
-function isRefused(error: unknown): boolean {
-  return error instanceof AvaError && error.status >= 400 && error.status < 500 && error.status !== 429;
+/** Returns the end of a run whose handler has returned this. */
+function outputOf(output: unknown): Ending {
+  try {
+    // What JSON has no text for, such as a function, is null.
+    return JSON.stringify(output) === undefined ? { output: null } : { output: output as never };
+  } catch (error) {
+    return { error: `OutputError: the output is no JSON: ${textOf(error)}`.slice(0, 5000) };
+  }
+}
+
+/** Returns a value as a person reads it. */
+function textOf(value: unknown): string {
+  if (typeof value === "string") return value;
+  try {
+    return value instanceof Error ? (value.stack ?? String(value)) : (JSON.stringify(value) ?? String(value));
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
 }

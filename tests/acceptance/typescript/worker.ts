@@ -3,11 +3,12 @@ import { Ava, GiveUp, RetryLater } from "ava-jobs";
 declare const process: { env: Record<string, string | undefined> };
 
 const ava = new Ava({ url: process.env["AVA_URL"] ?? "", key: process.env["AVA_KEY"] ?? "" });
-let hasPutOff = false;
+const putOff = new Set<string>();
 
 ava.worker<{ width: number }>("resize", async (input, env) => {
   env.log.info("resizes to", input.width);
-  env.log.warn({ nested: [1, null] });
+  env.log.warn({ nested: [1, null] }, 1n, new Error("unlucky").message);
+  env.log.error(new RangeError("too wide"));
   env.progress(0.5, "half");
   return { width: input.width * 2, colour: env.config["COLOUR"], attempt: env.attempt };
 });
@@ -18,8 +19,9 @@ ava.worker("gives_up", () => {
   throw new GiveUp("no use");
 });
 ava.worker("later", (_input, env) => {
-  if (!hasPutOff) {
-    hasPutOff = true;
+  const id = env.job.id as string;
+  if (!putOff.has(id)) {
+    putOff.add(id);
     throw new RetryLater(0.1, "busy");
   }
   return env.attempt;
@@ -29,8 +31,21 @@ ava.worker("slow", async (_input, env) => {
   await new Promise((resolve) => env.signal.addEventListener("abort", resolve));
   return String(env.signal.reason);
 });
-ava.worker("large", () => "x".repeat(2 ** 20));
+ava.worker<{ kind: string }>("unfit", ({ kind }) => {
+  const circular: Record<string, unknown> = {};
+  circular["itself"] = circular;
+  return { large: "x".repeat(2 ** 20), bigint: 1n, circular, nothing: undefined }[kind];
+});
+ava.worker("logs", async (_input, env) => {
+  for (let number = 0; number < 300; number += 1) env.log.info(number, "x".repeat(8_000));
+  env.progress(Number.NaN);
+  const isThere = () => fetch(`${process.env["AVA_URL"]}/livez`).then(() => true, () => false);
+  while (await isThere()) await new Promise((resolve) => setTimeout(resolve, 20));
+  env.log.info("the last one");
+  console.log("logged");
+});
 
 console.log("begins");
-await ava.run({ concurrency: 4, graceSeconds: 0.5, name: "box 1" });
+const { CONCURRENCY = "4", GRACE = "600" } = process.env;
+await ava.run({ concurrency: Number(CONCURRENCY), graceSeconds: Number(GRACE), name: "box 1" });
 console.log("stopped");
