@@ -95,6 +95,8 @@ class Settings:
     internal_secrets: tuple[str, ...] = _setting("AVA_INTERNAL_SECRET", values.shared_keys, (), is_secret=True)
     #: The handler modules (comma-separated); `AVA_WORKERS` is an alias.
     handler_modules: tuple[str, ...] = _setting("AVA_HANDLERS", values.handler_modules, ("workers",))
+    #: Applications of Celery, as `proj.celery:app`, whose tasks are workers (comma-separated).
+    celery_apps: tuple[str, ...] = _setting("AVA_CELERY_APPS", values.names, ())
     #: The configuration of workers: every variable that begins with `AVA_WORKER_`, by the rest of its name,
     #: `<SLUG>_<KEY>`. May hold secrets: never logged.
     worker_config: Mapping[str, str] = _setting("AVA_WORKER_", values.by_prefix, {}, is_secret=True)
@@ -208,6 +210,11 @@ class Settings:
     def has_sessions(self) -> bool:
         """Returns True if `database_url` gives each connection a session of its own, False if it is the pool's too."""
         return self.database_url != self.database_pool_url
+
+    @property
+    def imported_modules(self) -> tuple[str, ...]:
+        """Returns the modules that a node imports by name: those of handlers, and those of Celery's applications."""
+        return (*self.handler_modules, *(app.partition(":")[0] for app in self.celery_apps))
 
     @property
     def broker_is_redis(self) -> bool:

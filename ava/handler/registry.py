@@ -22,7 +22,7 @@ from ava.handler import limits, retry_rules
 from ava.handler.input_types import InputType, annotated_type, input_type
 from ava.handler.retry_rules import USUAL, ErrorTypes, RetryRules
 
-__all__ = ["Handler", "declared_by", "find", "handlers", "load", "module_of", "worker"]
+__all__ = ["Handler", "declared_by", "find", "handlers", "load", "module_of", "register", "worker"]
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -174,7 +174,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
         _check(own_slug, spec, on_worker_lost)
         _check_schedule(own_slug, spec, timezone, schedule_tenant)
         parse = None if annotated is None else annotated.parse
-        _register(replace(_handler(spec, function), parse=parse, retries=rules))
+        register(replace(_handler(spec, function), parse=parse, retries=rules))
         return function
 
     return declare
@@ -317,7 +317,8 @@ def _is_env(parameter: inspect.Parameter) -> bool:
     return parameter.name == "env" or "Env" in re.findall(r"\w+", inspect.formatannotation(parameter.annotation))
 
 
-def _register(handler: Handler) -> None:
+def register(handler: Handler) -> None:
+    """Add a handler. Raises `WorkerConflict` if another function has its slug."""
     known = _handlers.get(handler.spec.id)
     if known is not None and _place(known.function) != _place(handler.function):
         raise WorkerConflict(

@@ -10,10 +10,19 @@ from ava.domain.jobs.retry import DEFAULT, Retry
 from ava.errors import HandlerError
 from ava.handler.errors import GiveUp
 
-__all__ = ["USUAL", "ErrorTypes", "RetryRules", "read"]
+__all__ = ["USUAL", "ErrorTypes", "NextAttempt", "RetryRules", "read"]
 
 #: What `retry_on` and `give_up_on` take: an exception class or several.
 ErrorTypes = type[BaseException] | Iterable[type[BaseException]]
+
+
+class NextAttempt(Exception):
+    """The attempt failed, and the handler itself says when the next one begins, as a task of Celery does."""
+
+    def __init__(self, seconds: float, reason: str) -> None:
+        super().__init__(reason)
+        #: Seconds until the next attempt.
+        self.seconds = seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +40,12 @@ class RetryRules:
         if isinstance(error, (GiveUp, *self.give_up_on)):
             return False
         return self.retry_on is None or isinstance(error, self.retry_on)
+
+    def delay_seconds(self, error: BaseException, *, attempt: int, chance: float) -> float:
+        """Returns the seconds until the attempt after the given one; `chance` (0 to 1) decides the jitter."""
+        if isinstance(error, NextAttempt):
+            return error.seconds
+        return self.delays.delay_seconds(attempt=attempt, chance=chance)
 
 
 #: What holds for a worker that says nothing else.

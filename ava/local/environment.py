@@ -50,7 +50,11 @@ def of_handlers() -> dict[str, str]:
 
     A node with other handlers would put off the jobs of ours.
     """
-    shared = {name: value for name, value in os.environ.items() if name.startswith(("AVA_WORKER_", "AVA_HANDLERS"))}
+    shared = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("AVA_WORKER_", "AVA_HANDLERS", "AVA_CELERY_APPS"))
+    }
     return shared | {handler_folder.VARIABLE: handler_folder.folders()[0]}
 
 

@@ -186,7 +186,7 @@ def _start_processes(
 def _account(supervisor: Supervisor, settings: Settings, environ: Mapping[str, str]) -> Account | None:
     """Returns the account of the processes, which is not root if another one can reach the code."""
     account = for_processes()
-    if account is not None and not can_import(account, settings.handler_modules, environ):
+    if account is not None and not can_import(account, settings.imported_modules, environ):
         supervisor.print_line(
             f"ava: handlers run as root, because {account.name} cannot read this Python, this package or the handler "
             "modules; start as an ordinary user"

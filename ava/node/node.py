@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from billiard.process import current_process
@@ -43,6 +44,8 @@ class Node:
         self.run_monitor = RunMonitor(settings, self.id, self.refusals)
         #: The Celery application that handlers publish their own tasks with.
         self.handlers_app = HandlersApp()
+        #: The workers of each of the author's Celery applications.
+        self.celery_workers: Mapping[str, list[str]] = {}
         self.child: Child | None = None
         self._pool: Any = None
         self._board: RunBoard | None = None
@@ -91,6 +94,8 @@ class Node:
                 _log.info("Handler module %s declares %s", module, ", ".join(workers))
             else:
                 _log.warning("Handler module %s declares no worker", module)
+        for app, workers in self.celery_workers.items():
+            _log.info("Celery application %s declares %s", app, ", ".join(workers) or "no task")
         for handler in registry.handlers().values():
             if handler.doubt is not None:
                 _log.warning("%s", handler.doubt)

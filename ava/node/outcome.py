@@ -136,7 +136,7 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
     is_repeated = retry.may_retry(attempt=job.attempt, max_attempts=job.max_attempts) and retries.allow(cause)
     if status is Status.FAILED and is_repeated:
         status, error = Status.QUEUED, None
-        retry_in_seconds = retries.delays.delay_seconds(attempt=job.attempt, chance=chance)
+        retry_in_seconds = retries.delay_seconds(cause, attempt=job.attempt, chance=chance)
     return RunEnd(
         run=job.run,
         status=status,

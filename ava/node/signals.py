@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import Celery, signals
@@ -19,7 +19,7 @@ from ava import logs, tracing
 from ava.broker import compression
 from ava.broker.app import make_queue
 from ava.broker.dropped import DROPPED
-from ava.domain.jobs.messages import DEFAULT_QUEUE, read_arguments
+from ava.domain.jobs.messages import DEFAULT_QUEUE, TASK, read_arguments
 from ava.errors import StartError
 from ava.handler import registry
 from ava.metrics.counters import MESSAGES_DROPPED
@@ -66,17 +66,27 @@ def install(app: Celery, settings: Settings) -> None:
         signals.worker_shutting_down: lambda how, **_: node.shut_down(is_cold=how == "Cold"),
         signals.worker_shutdown: lambda **_: node.close(),
         signals.worker_process_shutdown: lambda **_: node.close_child(),
-        signals.task_success: lambda **_: _record(node),
-        signals.task_failure: lambda **_: _record(node),
-        signals.task_postrun: lambda **_: _leave(node),
+        signals.task_success: _of_job(lambda **_: _record(node)),
+        signals.task_failure: _of_job(lambda **_: _record(node)),
+        signals.task_postrun: _of_job(lambda **_: _leave(node)),
     }
     if settings.pool == "celery":
         receivers[signals.worker_process_init] = lambda **_: _await_first_job(parent_pid)
-        receivers[signals.task_prerun] = lambda args=(), **_: _take_over_and_claim(node, parent_pid, args)
+        receivers[signals.task_prerun] = _of_job(lambda args=(), **_: _take_over_and_claim(node, parent_pid, args))
     else:
-        receivers[signals.task_prerun] = lambda args=(), **_: _claim(node, args)
+        receivers[signals.task_prerun] = _of_job(lambda args=(), **_: _claim(node, args))
     for each, receiver in receivers.items():
         each.connect(receiver, weak=False)
+
+
+def _of_job(receiver: Callable[..., None]) -> Callable[..., None]:
+    """Returns a receiver that leaves out the signals of an author's own tasks, which run inside a handler."""
+
+    def receive(sender: Any = None, **more: Any) -> None:
+        if getattr(sender, "name", None) == TASK:
+            receiver(**more)
+
+    return receive
 
 
 # In the parent -----------------------------------------------------------------------------------------------------
@@ -93,6 +103,11 @@ def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any
             PoolChild.take_over = staticmethod(node.start_child)
         with node.handlers_app.noted():
             registry.load(settings.handler_modules)
+            if settings.celery_apps:
+                # Imported here, because most nodes have none.
+                from ava.node.celery_tasks import load
+
+                node.celery_workers = load.load(settings.celery_apps)
     except StartError as error:
         # Celery logs and ignores what a receiver raises; only this ends the worker.
         print(logs.start_error_line("worker", str(error)), file=sys.stderr)  # noqa: T201 - there is no log yet

@@ -208,7 +208,9 @@ def test_the_list_of_commands_is_complete() -> None:
     calling = {name: command for name, command in _commands() if _has_option(command, "url")}
     formed = {name for name, command in calling.items() if _has_option(command, "output")}
     for names, tested in ((formed, COMMANDS), (calling.keys() - formed, UNFORMED)):
-        assert {name for name in names if not any(tuple(command[: len(name)]) == name for command in tested)} == set()
+        untested = {name for name in names if not any(tuple(command[: len(name)]) == name for command in tested)}
+        # It prints what the author's own application says, and nothing of the API's.
+        assert untested - {("celery", "import-schedules")} == set()
 
 
 def _commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:

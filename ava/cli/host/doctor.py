@@ -264,13 +264,17 @@ def _check_handlers(settings: Settings) -> str:
     from ava.local import handler_folder
 
     # As a node that is started here.
-    handler_folder.search(handler_folder.folders(), settings.handler_modules)
+    handler_folder.search(handler_folder.folders(), settings.imported_modules)
     registry.load(settings.handler_modules)
+    if settings.celery_apps:
+        from ava.node.celery_tasks import load
+
+        load.load(settings.celery_apps)
     prefixes = tuple(f"{handler.slug.upper()}_" for handler in registry.handlers().values())
     others = sorted(f"AVA_WORKER_{name}" for name in settings.worker_config if not name.startswith(prefixes))
     # Another node may have the handler.
     of_none = f"; no handler here reads {', '.join(others)}" if others else ""
-    return f"{len(registry.handlers())} in {', '.join(settings.handler_modules)}{of_none}"
+    return f"{len(registry.handlers())} in {', '.join((*settings.handler_modules, *settings.celery_apps))}{of_none}"
 
 
 def _check_replication(settings: Settings) -> str:

@@ -51,7 +51,7 @@ def worker(concurrency: int | None, queues: str) -> None:
         click.echo(f"ava: this node joins the system of `ava up` in this folder (settings from {file})", err=True)
     settings = settings_module.load()
     on_ready = partial(sd_notify.notify, settings.notify_socket) if settings.notify_socket else None
-    handler_folder.search(handler_folder.folders(), settings.handler_modules)
+    handler_folder.search(handler_folder.folders(), settings.imported_modules)
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
     with sharing.shared_counters(), serving(settings):
         # Imported here, because the counters need the shared folder when they are created.

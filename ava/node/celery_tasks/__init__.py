@@ -1,0 +1,1 @@
+"""Tasks of an author's own Celery applications, offered as workers."""

@@ -1,0 +1,54 @@
+"""The author's Celery applications: loaded by name, and their tasks as Celery's own worker would find them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+
+from celery import Celery
+from celery.app.task import Task
+from celery.local import Proxy
+
+from ava.domain.jobs.messages import TASK
+from ava.errors import HandlerError
+
+__all__ = ["load_app", "module_of", "tasks_of"]
+
+#: Celery's own tasks, which an application registers by itself.
+_CELERYS_OWN = "celery."
+
+
+def module_of(app_name: str) -> str:
+    """Returns the module of `proj.celery:app`. Raises `HandlerError` for another form."""
+    module, separator, attribute = app_name.partition(":")
+    if not (module and separator and attribute):
+        raise HandlerError(f"AVA_CELERY_APPS: {app_name!r} must name a module and its application: proj.celery:app")
+    return module
+
+
+def load_app(app_name: str) -> Celery:
+    """Import an application, as `proj.celery:app`, and the modules of its tasks. Raises `HandlerError`."""
+    module, _, attribute = module_of(app_name), ":", app_name.partition(":")[2]
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+        app = found._get_current_object() if isinstance(found, Proxy) else found
+        if isinstance(app, Celery):
+            app.loader.import_default_modules()
+            app.finalize()
+    except Exception as error:
+        raise HandlerError(
+            f"AVA_CELERY_APPS: {app_name!r} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(app, Celery):
+        raise HandlerError(f"AVA_CELERY_APPS: {attribute!r} of the module {module!r} is no application of Celery")
+    return app
+
+
+def tasks_of(app: Celery) -> Iterator[Task]:
+    """Yields the author's tasks, by their names.
+
+    Celery shares a task with every application of the process, so an application has this service's own as well.
+    """
+    for name in sorted(app.tasks):
+        if name != TASK and not name.startswith(_CELERYS_OWN):
+            yield app.tasks[name]

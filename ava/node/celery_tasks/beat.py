@@ -1,0 +1,121 @@
+"""The entries of an application's beat, as schedules of this service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+from celery.schedules import crontab, schedule
+
+from ava.client.slugs import slug_of
+from ava.node.celery_tasks import workers
+
+__all__ = ["BeatEntry", "entries"]
+
+_DAY = 86_400
+#: The options of an entry that a schedule has as well.
+_KNOWN_OPTIONS = frozenset({"expires", "queue"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeatEntry:
+    """One entry of beat."""
+
+    name: str
+    worker_id: str = ""
+    cron: str = ""
+    timezone: str = ""
+    input: Mapping[str, Any] | None = None
+    expires_in: int | None = None
+    #: Why it cannot be a schedule here; None if it can.
+    fault: str | None = None
+
+
+def entries(app: Celery) -> Iterator[BeatEntry]:
+    """Yields each entry of `beat_schedule`, by its name, also those of `add_periodic_task`."""
+    for name, given in sorted(dict(app.conf.beat_schedule).items()):
+        try:
+            yield _entry(app, str(name), given)
+        except ValueError as error:
+            yield BeatEntry(name=str(name), fault=str(error))
+
+
+def _entry(app: Celery, name: str, given: Mapping[str, Any]) -> BeatEntry:
+    task = app.tasks.get(given["task"])
+    if task is None:
+        raise ValueError(f"the application has no task {given['task']!r}")
+    options = given.get("options") or {}
+    if others := sorted(options.keys() - _KNOWN_OPTIONS):
+        raise ValueError(f"its options {', '.join(others)} have no counterpart; create the schedule by hand")
+    if (queue := options.get("queue")) not in (None, workers.queue_of(app, task)):
+        raise ValueError(f"its queue {queue!r} is not that of its task; a worker has one queue here")
+    return BeatEntry(
+        name=name,
+        worker_id=f"wkr_{slug_of(task.name)}",
+        cron=_cron(given["schedule"]),
+        timezone=_timezone(app),
+        input={"args": list(given.get("args") or ()), "kwargs": dict(given.get("kwargs") or {})},
+        expires_in=_expires_in(options.get("expires")),
+    )
+
+
+def _cron(given: Any) -> str:
+    """Returns the pattern of a schedule of Celery's. Raises ValueError if it has none."""
+    if isinstance(given, crontab):
+        return _pattern(given)
+    if type(given) is schedule:
+        given = given.run_every
+    if isinstance(given, timedelta):
+        given = given.total_seconds()
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return _every(float(given))
+    raise ValueError(f"a {type(given).__name__} cannot be written as a cron pattern")
+
+
+def _pattern(given: crontab) -> str:
+    day_of_month, day_of_week = _field(given._orig_day_of_month), _field(given._orig_day_of_week)
+    if not day_of_month.startswith("*") and not day_of_week.startswith("*"):
+        raise ValueError("Celery wants its day_of_month and its day_of_week together, crontab(5) either of them")
+    minute, hour, month = (_field(each) for each in (given._orig_minute, given._orig_hour, given._orig_month_of_year))
+    return f"{minute} {hour} {day_of_month} {month} {day_of_week}"
+
+
+def _field(value: Any) -> str:
+    return value.replace(" ", "") if isinstance(value, str) else _numbers(value)
+
+
+def _numbers(value: Any) -> str:
+    return str(value) if isinstance(value, int) else ",".join(str(each) for each in sorted(value))
+
+
+def _every(seconds: float) -> str:
+    """Returns the pattern of an interval that divides an hour or a day. Raises ValueError for another one."""
+    minutes, rest = divmod(seconds, 60)
+    if seconds < 60:
+        raise ValueError(f"every {seconds:g} s is more often than once a minute")
+    if rest == 0 and 60 % minutes == 0 and minutes < 60:
+        return f"*/{minutes:.0f} * * * *" if minutes > 1 else "* * * * *"
+    if seconds % 3600 == 0 and _DAY % seconds == 0:
+        hours = seconds // 3600
+        return f"0 {'0' if hours == 24 else '*' if hours == 1 else f'*/{hours:.0f}'} * * *"
+    raise ValueError(f"every {seconds:g} s divides neither an hour nor a day")
+
+
+def _timezone(app: Celery) -> str:
+    name = getattr(app.timezone, "key", None) or str(app.timezone)
+    if name == "local":
+        raise ValueError("the application's timezone is the machine's; set `timezone` to an IANA name")
+    return str(name)
+
+
+def _expires_in(expires: Any) -> int | None:
+    if isinstance(expires, timedelta):
+        expires = expires.total_seconds()
+    if expires is None:
+        return None
+    if not isinstance(expires, int | float) or expires < 1 or expires != int(expires):
+        raise ValueError(f"expires={expires!r} must be whole seconds")
+    return int(expires)

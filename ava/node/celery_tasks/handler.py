@@ -1,0 +1,213 @@
+"""The handler of a task: one run of a job is one try of the task, by Celery's own tracer."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from types import FrameType
+from typing import Any
+
+from celery import Celery, _state, states
+from celery.app.task import Task
+from celery.app.trace import build_tracer
+from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
+from celery.utils.time import maybe_make_aware
+
+from ava.domain.jobs.expiry import MAX_SECONDS
+from ava.handler.env import Env
+from ava.handler.errors import GiveUp, RetryLater
+from ava.handler.retry_rules import NextAttempt
+from ava.node.celery_tasks import workers
+from ava.node.celery_tasks.progress import StateReport
+from ava.node.celery_tasks.results import as_json
+
+__all__ = ["TaskHandler"]
+
+#: Seconds after which a soft limit is raised again, because CPython may note a signal just before a blocking call.
+_REPEAT_SECONDS = 0.1
+#: Seconds until a message that a task rejects for redelivery runs again.
+_REQUEUE_SECONDS = 1.0
+#: Whose frames stand between this module and the author's function.
+_BETWEEN = ("celery.", "vine.", __name__)
+
+
+class TaskHandler:
+    """Calls one task of an author's application as the handler of a job."""
+
+    def __init__(self, app: Celery, task: Task) -> None:
+        self._app, self._task = app, task
+        self._soft_limit = workers.soft_limit(app, task)
+        self._hard_limit = workers.hard_limit(app, task)
+        # Eager: it stores nothing in the author's result backend, because the record is the job's.
+        self._trace = build_tracer(task.name, task, app=app, eager=True)
+        #: What the current run has asked for: set by the methods of the task below.
+        self._retry: _NotSent | None = None
+        self._report: StateReport | None = None
+        self.__module__, self.__qualname__, self.__doc__ = task.__module__, task.name, task.__doc__
+        self._own_retry, self._own_update_state = task.retry, task.update_state
+        self._own_signature = task.signature_from_request
+        task.signature_from_request = self._keep_retry
+        task.retry, task.update_state, task.replace = self._checked_retry, self._update_state, self._refuse_replace
+
+    def __call__(self, input: Mapping[str, Any], env: Env) -> Any:
+        """Run the task once. Returns its result as JSON can carry it, or raises how the run ends."""
+        args, kwargs = list(input.get("args", ())), dict(input.get("kwargs", {}))
+        self._retry, self._report = None, (report := StateReport(env))
+        with self._in_app(), self._soft_limited():
+            value, ended = self._trace(env.job["id"], args, kwargs, self._request(env))[:2]
+        retry = self._asked_retry()
+        if retry is not None and not isinstance(getattr(ended, "retval", None), Reject):
+            raise self._next_attempt(retry, ended, env)
+        if ended is None:
+            return None if self._task.ignore_result else as_json(value)
+        return self._end(ended.state, ended.retval, report)
+
+    def _end(self, state: str, raised: BaseException, report: StateReport) -> Any:
+        if state == states.IGNORED:
+            return report.ignored()
+        if state == states.REJECTED:
+            assert isinstance(raised, Reject)
+            if raised.requeue:
+                raise RetryLater(_REQUEUE_SECONDS, f"rejected: {raised.reason}")
+            raise GiveUp(f"rejected: {raised.reason}")
+        raise _of_author(raised)
+
+    def _request(self, env: Env) -> dict[str, Any]:
+        """Returns what the task finds in `self.request`, beside its arguments."""
+        job = env.job
+        return {
+            "id": job["id"],
+            "task": self._task.name,
+            "root_id": job.get("tree_id") or job["id"],
+            "parent_id": job.get("parent_id"),
+            "correlation_id": job["id"],
+            "retries": env.attempt - 1,
+            "hostname": f"ava@{job['tenant_id']}",
+            "delivery_info": {
+                "exchange": "",
+                "routing_key": workers.queue_of(self._app, self._task),
+                "priority": None,
+                "redelivered": False,
+            },
+            "timelimit": [self._hard_limit, self._soft_limit],
+            "expires": job.get("expires_at"),
+            "eta": job.get("scheduled_at"),
+            "headers": {"tenant_id": job["tenant_id"]},
+        }
+
+    # Retries -------------------------------------------------------------------------------------------------------
+
+    def _checked_retry(self, *given: Any, **named: Any) -> Any:
+        """In place of `Task.retry`: what cannot be done here fails, and nothing is published."""
+        most = named.get("max_retries")
+        if most is not None and most > self._task.max_retries:
+            raise GiveUp(
+                f"retry(max_retries={most}) is more than max_retries={self._task.max_retries} of {self._task.name}; "
+                "declare the larger number with the task"
+            )
+        return self._own_retry(*given, **named)
+
+    def _keep_retry(self, request: Any = None, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """In place of `Task.signature_from_request`: a retry is the next attempt of this job, not a message."""
+        request = self._task.request if request is None else request
+        if request.is_eager:
+            return self._own_signature(request, args, kwargs, **options)
+        args, kwargs = request.args if args is None else args, request.kwargs if kwargs is None else kwargs
+        if list(args) != list(request.args) or dict(kwargs) != dict(request.kwargs):
+            raise GiveUp(f"{self._task.name} retries with other arguments, but a job keeps its input")
+        return _NotSent(args, kwargs, _seconds(options, self._app), self._note_retry)
+
+    def _note_retry(self, retry: _NotSent) -> None:
+        self._retry = retry
+
+    def _asked_retry(self) -> _NotSent | None:
+        return self._retry
+
+    def _next_attempt(self, retry: _NotSent, ended: Any, env: Env) -> BaseException:
+        """Returns what ends this attempt: the error itself, if no other attempt follows."""
+        raised = None if ended is None else ended.retval
+        error = raised.exc if isinstance(raised, Retry) else raised
+        cause = _of_author(error) if isinstance(error, BaseException) else None
+        if env.attempt < env.job["max_attempts"]:
+            following = NextAttempt(retry.seconds, f"retry in {retry.seconds:g} s: {cause or 'asked for by the task'}")
+            following.__cause__ = cause
+            return following
+        return cause or self._task.MaxRetriesExceededError(f"Can't retry {self._task.name}[{env.job['id']}]")
+
+    def _refuse_replace(self, *_: Any, **__: Any) -> Any:
+        raise GiveUp(f"{self._task.name} replaces itself by another task, but a job is one call of one worker")
+
+    def _update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None, **more: Any
+    ) -> None:
+        """In place of `Task.update_state`: the state of this job is its progress; of another task it is stored."""
+        if self._report is None or task_id not in (None, self._task.request.id):
+            self._own_update_state(task_id, state, meta, **more)
+        else:
+            self._report.note(state or "", meta)
+
+    # The run's surroundings ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _in_app(self) -> Iterator[None]:
+        """The task's application is the current one, through which it publishes tasks of its own."""
+        before = _state._tls.current_app
+        _state._set_current_app(self._app)
+        try:
+            yield
+        finally:
+            _state._set_current_app(before)
+            self._report = None
+
+    @contextmanager
+    def _soft_limited(self) -> Iterator[None]:
+        """Raise `SoftTimeLimitExceeded` in the task after its soft limit."""
+        if self._soft_limit is None:
+            yield
+            return
+        before = signal.signal(signal.SIGALRM, _raise_soft_limit)
+        signal.setitimer(signal.ITIMER_REAL, self._soft_limit, _REPEAT_SECONDS)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+class _NotSent:
+    """A signature of a task's next attempt, in place of the one that Celery would publish."""
+
+    def __init__(self, args: Any, kwargs: Any, seconds: float, note: Callable[[_NotSent], None]) -> None:
+        self.args, self.kwargs, self.seconds = args, kwargs, seconds
+        self._note = note
+
+    def apply_async(self) -> None:
+        """The task asks for another attempt."""
+        self._note(self)
+
+
+def _seconds(options: Mapping[str, Any], app: Celery) -> float:
+    """Returns the seconds until the next attempt, of a retry's `countdown` or `eta`."""
+    if (eta := options.get("eta")) is not None:
+        at = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
+        seconds = float((maybe_make_aware(at, app.timezone) - app.now()).total_seconds())
+    else:
+        seconds = float(options.get("countdown") or 0)
+    if not seconds <= MAX_SECONDS:
+        raise GiveUp(f"a retry in {seconds:g} s is too late: at most {MAX_SECONDS} s")
+    return max(0.0, seconds)
+
+
+def _raise_soft_limit(*_: int | FrameType | None) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    raise SoftTimeLimitExceeded
+
+
+def _of_author(error: BaseException) -> BaseException:
+    """Returns an error whose traceback begins at the author's own first line."""
+    part = error.__traceback__
+    while part is not None and str(part.tb_frame.f_globals.get("__name__")).startswith(_BETWEEN):
+        part = part.tb_next
+    return error.with_traceback(part or error.__traceback__)

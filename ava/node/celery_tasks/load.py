@@ -1,0 +1,92 @@
+"""Declares the tasks of the applications that `AVA_CELERY_APPS` names as the handlers of workers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from celery import Celery
+from celery.app.task import Task
+
+from ava.errors import HandlerError
+from ava.handler import registry
+from ava.handler.registry import Handler
+from ava.handler.retry_rules import NextAttempt, RetryRules
+from ava.node.celery_tasks import apps, faults, workers
+from ava.node.celery_tasks.handler import TaskHandler
+
+__all__ = ["CheckedApp", "check", "load"]
+
+_RETRIES = RetryRules(retry_on=(NextAttempt,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedApp:
+    """An application, and what cannot be done here as on plain Celery."""
+
+    name: str
+    app: Celery
+    tasks: list[Task] = field(default_factory=list)
+    #: Why its tasks cannot be workers, by the name of the task; under the application's own name what holds for all.
+    faults: dict[str, list[str]] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """Returns each fault as a line that names its task."""
+        return [f"{name}: {reason}" for name, reasons in self.faults.items() for reason in reasons]
+
+
+def check(app_name: str, *, leave_out: Container[str] = ()) -> CheckedApp:
+    """Import an application and look at each of its tasks. Raises `HandlerError` if it cannot be imported.
+
+    `leave_out`: the names of tasks that belong to another application.
+    """
+    app = apps.load_app(app_name)
+    tasks = [task for task in apps.tasks_of(app) if task.name not in leave_out]
+    checked = CheckedApp(name=app_name, app=app, tasks=tasks)
+    found = {app_name: faults.of_app(app)} | {task.name: faults.of_task(app, task) for task in checked.tasks}
+    for name, reason in faults.of_tasks(checked.tasks):
+        found[name].append(reason)
+    checked.faults.update({name: reasons for name, reasons in found.items() if reasons})
+    return checked
+
+
+def load(app_names: Iterable[str]) -> Mapping[str, list[str]]:
+    """Declare every task of some applications. Returns the ids of the workers of each application.
+
+    Raises `HandlerError` that names each task which cannot be a worker, and `WorkerConflict` if two have one id.
+    """
+    declared: dict[str, list[str]] = {}
+    known: set[str] = set()
+    for name in app_names:
+        # Celery shares the tasks of one application with those that are made after it.
+        checked = check(name, leave_out=known)
+        known.update(task.name for task in checked.tasks)
+        declared[name] = _declare(checked)
+    return declared
+
+
+def _declare(checked: CheckedApp) -> list[str]:
+    if checked.faults:
+        raise HandlerError(
+            f"AVA_CELERY_APPS: {checked.name} has tasks that would behave otherwise here: "
+            f"{'; '.join(checked.lines())}. "
+            f"`ava celery check {checked.name}` lists them."
+        )
+    ids = []
+    for task in checked.tasks:
+        spec = workers.spec_of(checked.app, task)
+        function = TaskHandler(checked.app, task)
+        registry.register(Handler(spec=spec, function=function, is_async=False, takes_env=True, retries=_RETRIES))
+        ids.append(spec.id)
+    _drop_trace_lines({task.name for task in checked.tasks})
+    return ids
+
+
+def _drop_trace_lines(names: set[str]) -> None:
+    """Leave out Celery's own lines about these tasks, because the job's log has lines of its own for each end."""
+
+    def is_kept(record: logging.LogRecord) -> bool:
+        return not (isinstance(record.args, Mapping) and record.args.get("name") in names)
+
+    logging.getLogger("celery.app.trace").addFilter(is_kept)

@@ -1,0 +1,85 @@
+"""Which worker a task becomes: its id, its options, and the schema of its input."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+from celery.app.task import Task
+
+from ava.client.slugs import slug_of
+from ava.domain.jobs.messages import DEFAULT_QUEUE
+from ava.domain.worker import OnWorkerLost, WorkerSpec
+
+__all__ = ["body_of", "input_schema", "queue_of", "spec_of"]
+
+#: The most seconds of a run; a task without a hard limit gets them.
+MAX_TIMEOUT_SECONDS = 3600
+
+
+def spec_of(app: Celery, task: Task) -> WorkerSpec:
+    """Returns the definition of a task's worker. The task has no faults (`faults.of_task`)."""
+    hard, requeues = hard_limit(app, task), task.acks_late and task.reject_on_worker_lost
+    return WorkerSpec(
+        id=f"wkr_{slug_of(task.name)}",
+        name=task.name,
+        description=inspect.getdoc(body_of(task)) or "",
+        timeout_seconds=hard or MAX_TIMEOUT_SECONDS,
+        max_retries=task.max_retries,
+        cancel_grace_seconds=10,
+        queue=queue_of(app, task),
+        tenants=None,
+        on_worker_lost=OnWorkerLost.REQUEUE if requeues else OnWorkerLost.FAIL,
+        input_schema_json=json.dumps(input_schema(task)),
+        expires_in=None if task.expires is None else int(task.expires),
+    )
+
+
+def hard_limit(app: Celery, task: Task) -> float | None:
+    """Returns the seconds after which Celery would kill the task's process; None: never."""
+    limit = task.time_limit or app.conf.task_time_limit
+    return None if limit is None else float(limit)
+
+
+def soft_limit(app: Celery, task: Task) -> float | None:
+    """Returns the seconds after which `SoftTimeLimitExceeded` is raised in the task; None: never."""
+    limit = task.soft_time_limit or app.conf.task_soft_time_limit
+    return None if limit is None else float(limit)
+
+
+def queue_of(app: Celery, task: Task) -> str:
+    """Returns the queue to which the application routes the task; its default queue is the default queue here."""
+    route = app.amqp.router.route({}, task.name, args=(), kwargs={})
+    queue = getattr(task, "queue", None) or route.get("queue")
+    name = getattr(queue, "name", queue) or DEFAULT_QUEUE
+    return DEFAULT_QUEUE if name == app.conf.task_default_queue else str(name)
+
+
+def body_of(task: Task) -> Callable[..., Any]:
+    """Returns the author's function, without the wrapper of `autoretry_for`."""
+    body: Callable[..., Any] = getattr(task, "_orig_run", task.run)
+    return body
+
+
+def input_schema(task: Task) -> dict[str, Any]:
+    """Returns what the API checks `{"args": […], "kwargs": {…}}` against: the arguments that the task can take."""
+    args: dict[str, Any] = {"type": "array"}
+    kwargs: dict[str, Any] = {"type": "object"}
+    if task.typing:
+        parameters = inspect.signature(body_of(task)).parameters.values()
+        kinds = {parameter.kind for parameter in parameters}
+        if inspect.Parameter.VAR_POSITIONAL not in kinds:
+            args["maxItems"] = sum(
+                each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters
+            )
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            names = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+            kwargs |= {"properties": dict.fromkeys(names, True), "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": {"args": args, "kwargs": kwargs},
+        "additionalProperties": False,
+    }

@@ -1,0 +1,129 @@
+"""Which workers the tasks of a Celery application become, and why a task is refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from celery import Celery
+from celery.schedules import crontab
+
+from ava.client.slugs import MAX_LENGTH, slug_of
+from ava.node.celery_tasks import beat, load, workers
+from ava.node.celery_tasks.results import as_json
+
+
+@pytest.fixture
+def app() -> Celery:
+    app = Celery("of_a_test", broker="memory://", set_as_current=False)
+
+    @app.task(name="t", shared=False)
+    def t() -> None: ...
+
+    return app
+
+
+def test_a_slug_is_the_path_with_underscores_and_a_hash_where_it_is_cut() -> None:
+    assert slug_of("shop.tasks.send") == "shop_tasks_send"
+    assert slug_of("Shop.tasks.Send-mail") == "shop_tasks_send_mail"
+    assert slug_of("1st.task") == "t_1st_task"
+    assert slug_of("\udc80é") == "t_"
+    exact, long = "a" * MAX_LENGTH, "shop.tasks." + "a" * 60
+    assert slug_of(exact) == exact
+    assert len(slug_of(long)) == MAX_LENGTH
+    assert slug_of(long) != slug_of(f"{long}b")
+
+
+def test_each_task_that_would_behave_otherwise_is_refused_by_its_name() -> None:
+    checked = load.check("tests.acceptance.celery_project.unfit:app")
+    found = {name.rpartition(".")[2]: " ".join(reasons) for name, reasons in checked.faults.items()}
+    for name, part in {
+        "pickled": "serializer='pickle'",
+        "endless": "max_retries=None",
+        "limited": "rate_limit='100/m'",
+        "waits_for_a_task": "page.get() waits for a task",
+        "waits_for_a_group": "waits for a task",
+        "replaces": "self.replace() puts another task in its place",
+        "long": "time_limit=7200",
+        "awaited": "async def",
+        "named": "would both be wkr_twice_named",
+    }.items():
+        assert part in found.pop(name)
+    assert found == {}
+
+
+def test_a_workers_options_are_those_of_its_task(app: Celery) -> None:
+    app.conf.task_routes = {"*.safe": {"queue": "feeds"}}
+
+    @app.task(
+        shared=False,
+        acks_late=True,
+        reject_on_worker_lost=True,
+        time_limit=60,
+        max_retries=7,
+        expires=90,
+    )
+    def safe(a: int, b: int = 1, *, c: int = 2) -> None:
+        """Does it."""
+
+    @app.task(shared=False)
+    def plain(*args: Any, **kwargs: Any) -> None: ...
+
+    found = workers.spec_of(app, app.tasks[safe.name])
+    assert (found.timeout_seconds, found.max_retries, found.expires_in, found.queue) == (60, 7, 90, "feeds")
+    assert (found.on_worker_lost, found.description) == ("requeue", "Does it.")
+    assert workers.input_schema(app.tasks[safe.name])["properties"] == {
+        "args": {"type": "array", "maxItems": 2},
+        "kwargs": {"type": "object", "properties": {"a": True, "b": True, "c": True}, "additionalProperties": False},
+    }
+    other = workers.spec_of(app, app.tasks[plain.name])
+    assert (other.timeout_seconds, other.max_retries, other.on_worker_lost) == (3600, 3, "fail")
+    assert workers.input_schema(app.tasks[plain.name])["properties"] == {
+        "args": {"type": "array"},
+        "kwargs": {"type": "object"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "cron"),
+    [
+        (timedelta(minutes=1), "* * * * *"),
+        (timedelta(minutes=15), "*/15 * * * *"),
+        (3600, "0 * * * *"),
+        (timedelta(hours=6), "0 */6 * * *"),
+        (86_400.0, "0 0 * * *"),
+        (crontab(minute="*/5", hour="8-18, 20", day_of_week=[5, 1]), "*/5 8-18,20 * * 1,5"),
+        (crontab(0, 0, day_of_month="1,15"), "0 0 1,15 * *"),
+    ],
+)
+def test_an_entry_of_beat_has_its_pattern(app: Celery, given: Any, cron: str) -> None:
+    app.conf.update(timezone="Europe/Berlin", beat_schedule={"e": {"task": "t", "schedule": given}})
+    (entry,) = beat.entries(app)
+    assert (entry.fault, entry.cron, entry.timezone, entry.worker_id) == (None, cron, "Europe/Berlin", "wkr_t")
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"schedule": 10}, "more often than once a minute"),
+        ({"schedule": 420}, "divides neither"),
+        ({"schedule": crontab(0, 0, day_of_month=13, day_of_week=5)}, "together"),
+        ({"schedule": 60, "task": "unknown"}, "no task 'unknown'"),
+        ({"schedule": 60, "options": {"priority": 3}}, "priority"),
+        ({"schedule": 60, "options": {"queue": "other"}}, "queue 'other'"),
+    ],
+)
+def test_an_entry_without_a_counterpart_says_why(app: Celery, given: dict[str, Any], reason: str) -> None:
+    app.conf.beat_schedule = {"e": {"task": "t", **given}}
+    (entry,) = beat.entries(app)
+    assert entry.fault is not None
+    assert reason in entry.fault
+
+
+def test_a_result_becomes_json_as_celery_writes_it() -> None:
+    when, id_ = datetime(2026, 1, 2, tzinfo=UTC), UUID(int=1)
+    found = as_json({"at": when, 1: (Decimal("1.10"), id_), None: {2}})
+    assert found == {"at": "2026-01-02T00:00:00+00:00", "1": ["1.10", str(id_)], "null": [2]}
