@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from ava.domain.jobs.job import JobSpec
-from ava.domain.jobs.new_job import NewJob
+from ava.domain import ids
+from ava.domain.jobs.job import JobSpec, Trigger
+from ava.domain.jobs.new_job import NewJob, Place
+from ava.domain.jobs.trigger_keys import Dedupe
 from ava.domain.tenant import TenantRules
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants, workers
 from ava.store.jobs.feed.windows import write_closed
 from ava.store.jobs.moves import make
+from ava.store.jobs.reads import lists
 from tests.backlog import worker_spec
 
 
@@ -66,3 +72,29 @@ def test_what_is_set_at_the_moment_of_the_trigger_holds(database: Database) -> N
         # The job that has become less urgent is in the window of its new priority.
         write_closed(connection, [("default", 4)])
         assert trigger() == [(4, False), (5, True), (3, True), (5, True), (3, False)]
+
+
+def test_the_job_that_is_returned_is_the_one_that_is_stored(database: Database) -> None:
+    at = datetime(2035, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=-5)))
+    uuid, earlier = str(uuid4()), ids.encode("job", str(uuid4()))
+    place = Place(tree_uuid=uuid, parent_uuid=uuid, name="a", is_detached=True, is_awaited=True)
+    specs = [
+        JobSpec(worker_id="wkr_plain"),
+        JobSpec(worker_id="wkr_plain", trigger=Trigger.EVENT, priority=2, input_json='{"b":  1, "a": "\u00fc"}'),
+        JobSpec(worker_id="wkr_plain", scheduled_at=at, expires_in=60),
+        JobSpec(worker_id="wkr_plain", scheduled_at=datetime(2020, 1, 1, tzinfo=UTC)),
+        JobSpec(worker_id="wkr_plain", max_retries=0, deadline_seconds=0.5, start_before=at),
+        JobSpec(worker_id="wkr_plain", retry_of=earlier, tags_json='{"a": "b"}'),
+        JobSpec(worker_id="wkr_plain", dedupe=Dedupe(key="k")),
+    ]
+    kinds: list[dict[str, Any]] = [{"spec": spec} for spec in specs]
+    kinds += [
+        {"spec": specs[0], "traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "may_publish": False},
+        {"spec": specs[2], "is_due": True, "uuid": str(uuid4())},
+        {"spec": specs[0], "uuid": uuid, "place": place},
+    ]
+    with database.connect() as connection:
+        for kind in kinds:
+            (job,) = make.insert(connection, [NewJob(tenant_id="ten_a", user_id="usr_a", **kind)])
+            assert job is not None
+            assert job == lists.show(connection, tenant_id="ten_a", job_id=job.id), kind

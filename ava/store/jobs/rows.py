@@ -17,6 +17,7 @@ __all__ = [
     "JOB_COLUMNS",
     "LIGHT_COLUMNS",
     "SIZES",
+    "STARTED_COLUMNS",
     "FoundLines",
     "job",
     "job_parameters",
@@ -27,17 +28,21 @@ __all__ = [
     "run_parameters",
 ]
 
+_WAITING_FOR = (
+    "CASE WHEN j.waits_for IN ('jobs', 'event', 'time') THEN (SELECT w.waiting_for::text FROM job_waits AS w "
+    "WHERE (w.tenant_id, w.job_id, w.run_no) = (j.tenant_id, j.id, j.run_no)) END"
+)
 #: The columns of a job, in the order in which `job` reads them.
 JOB_COLUMNS = (
     "j.id::text, j.worker_id, j.tenant_id, j.status, j.trigger, j.priority, j.input::text, j.triggered_by, "
     "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
     "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.waits_for, "
     "j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text, j.expires_at, j.first_run_no, "
-    "j.parent_id::text, j.tree_id::text, j.name, "
-    "CASE WHEN j.waits_for IN ('jobs', 'event', 'time') THEN (SELECT w.waiting_for::text FROM job_waits AS w "
-    "WHERE (w.tenant_id, w.job_id, w.run_no) = (j.tenant_id, j.id, j.run_no)) END, "
-    "j.deadline_at, j.first_started_at, j.ran_ms"
+    f"j.parent_id::text, j.tree_id::text, j.name, {_WAITING_FOR}, j.deadline_at, j.first_started_at, j.ran_ms"
 )
+#: Those of a job whose handler does not wait: PostgreSQL opens the table of waits at each run of a statement that names
+#: it.
+STARTED_COLUMNS = JOB_COLUMNS.replace(_WAITING_FOR, "NULL")
 _COLUMNS = 37
 
 #: The bytes of a job's input and output, as a FROM item; `OFFSET 0` keeps PostgreSQL from computing them twice. Those

@@ -194,9 +194,9 @@ MUTANTS = (
     ),
     Mutant(
         name="a dated job is published by the API",
-        statements=("insert", "insert_more"),
-        old="CASE WHEN m.scheduled_at > now() AND NOT m.is_due THEN 'date' WHEN",
-        new="CASE WHEN",
+        statements=("insert_more",),
+        old="WHEN m.scheduled_at > now() AND m.is_due IS NULL THEN 'date' ",
+        new="",
     ),
     Mutant(
         name="a due job starts without a permit",

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 #: The columns from which `claimed_job` makes a job `j`.
-CLAIMED_COLUMNS = f"{rows.JOB_COLUMNS}, {HAS_SETTINGS}, {HAS_JOURNAL}"
+CLAIMED_COLUMNS = f"{rows.STARTED_COLUMNS}, {HAS_SETTINGS}, {HAS_JOURNAL}"
 
 
 def claims(where: str) -> str:

@@ -22,7 +22,7 @@ def _publications(chosen: str, *, at: str = "clock_timestamp()", condition: str 
     # which the planner may believe that next to no job waits.
     return f"""UPDATE jobs AS j SET published_at = {at} FROM ({chosen}) AS chosen
 WHERE {condition} AND j.tenant_id = chosen.tenant_id AND j.id = chosen.id
-RETURNING {rows.JOB_COLUMNS}
+RETURNING {rows.STARTED_COLUMNS}
 """
 
 
