@@ -222,7 +222,7 @@ def make_duties(
         event_jobs,
         deadlines,
         TimeZoneData(database),
-        DeclaredSchedules(database, node_dead_seconds=dead_seconds),
+        DeclaredSchedules(database, schedules.due, node_dead_seconds=dead_seconds),
         feed,
         retention.of_jobs(
             database,

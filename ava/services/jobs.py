@@ -70,7 +70,7 @@ class Jobs:
         """`run_long` returns the result of work that takes long, and lets other requests go on meanwhile."""
         self._database = database
         self._publisher = publisher
-        self._control = control
+        self.control = control
         self._run_long = run_long
         self.making = Making.of(settings, run_long=run_long) if settings else Making()
         #: What the settings allow new jobs.
@@ -305,7 +305,7 @@ class Jobs:
                 raise JobStateConflict(
                     f"The job is {final.status} already; only a queued or running job can be cancelled."
                 )
-        revoke_all(self._database, self._control, found)
+        revoke_all(self._database, self.control, found)
         return job
 
     def change(self, caller: Caller, job_id: str, change: JobChange) -> tuple[Job, Job]:

@@ -25,6 +25,7 @@ from ava.errors import (
     ScheduleNotFound,
 )
 from ava.services import replays
+from ava.services.due_firings import DueFirings, FiredBatch
 from ava.services.jobs import Jobs
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
@@ -60,6 +61,7 @@ class Schedules:
         self._database = database
         self._jobs = jobs
         self._max_schedules = max_schedules
+        self._due = DueFirings(database, jobs.control, making=jobs.making, most_urgent=jobs.rules.most_urgent)
 
     def create(self, caller: Caller, spec: ScheduleSpec, key: str | None = None) -> tuple[Schedule, bool]:
         """Create a schedule. Returns it, and True if an earlier call with the idempotency key created it.
@@ -139,9 +141,11 @@ class Schedules:
     def change(self, caller: Caller, schedule_id: str, changes: Mapping[str, Any]) -> Schedule:
         """Change fields of a schedule. If its firing times depend on one, the next firing is the first from now on.
 
+        The firing times before are decided first, as the schedule was.
         The caller's role decides from then on how urgent its jobs may be, unless only its name or `enabled` changes.
         Raises `ScheduleNotFound`, `ScheduleDeclared`, and what `create` raises.
         """
+        batch = FiredBatch()
         with self._database.transaction() as connection:
             locked = definitions.lock(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id)
             if locked is None:
@@ -158,8 +162,11 @@ class Schedules:
             if is_taken_over:
                 self._refuse_urgent(caller, changed)
             is_decisive = any(getattr(changed, name) != getattr(schedule, name) for name in _DECISIVE)
-            decided_until = now if is_decisive else schedule.decided_until
-            return definitions.change(
+            if is_decisive:
+                batch = self._due.fire_before_change(connection, schedule, now)
+            # Another transaction may have decided a firing time that is later than the beginning of this one.
+            decided_until = max(now, schedule.decided_until) if is_decisive else schedule.decided_until
+            written = definitions.change(
                 connection,
                 changed,
                 decided_until=decided_until,
@@ -167,6 +174,8 @@ class Schedules:
                 timezone_data=timezone_data_version(),
                 may_be_urgent=caller.is_operator if is_taken_over else None,
             )
+        self._due.report(batch)
+        return written
 
     def delete(self, caller: Caller, schedule_id: str) -> None:
         """Delete a schedule; its jobs go on. Raises `ScheduleNotFound`, `DatabaseUnavailable`."""

@@ -15,6 +15,7 @@ from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.domain.schedules.schedule_record import Schedule
 from ava.domain.worker import DeclaredSchedule
 from ava.errors import ScheduleDeclared
+from ava.services.due_firings import DueFirings
 from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules
 from ava.settings import Settings
@@ -34,7 +35,9 @@ class Fleet:
         self.backlog = backlog
         jobs = Jobs(backlog.database, Publisher(backlog.app, backlog.settings), Control(backlog.app))
         self.service = Schedules(backlog.database, jobs, max_schedules=1)
-        self.duty = DeclaredSchedules(backlog.database, node_dead_seconds=15)
+        self.duty = DeclaredSchedules(
+            backlog.database, DueFirings(backlog.database, jobs.control), node_dead_seconds=15
+        )
 
     def join(self, node: int, cron: str | None, *, version: str = "1.2", timezone: str = "UTC") -> None:
         """Register a node whose module `tasks` declares a schedule, or none."""
@@ -85,6 +88,16 @@ def test_a_declaration_becomes_a_schedule_that_fires_and_goes_with_it(fleet: Fle
     assert (changed.id, changed.cron, changed.next_run_at != made.next_run_at) == (made.id, "0 4 * * *", True)
     fleet.join(2, None)
     assert fleet.schedules() == []
+
+
+def test_a_changed_declaration_drops_no_firing_time_that_is_past(fleet: Fleet) -> None:
+    fleet.join(0, "* * * * *")
+    (made,) = fleet.schedules()
+    fleet.backlog.run("UPDATE schedules SET decided_until = now() - interval '1 min', next_run_at = now()")
+    fleet.join(1, "0 4 * * *")
+    fleet.schedules()
+    found, _ = fleet.service.firings(CALLER, made.id, limit=10)
+    assert [each.outcome for each in found] == ["fired"]
 
 
 def test_the_higher_release_decides_and_of_one_release_the_later_start(fleet: Fleet) -> None:

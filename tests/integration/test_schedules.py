@@ -179,6 +179,51 @@ def test_the_second_hour_of_an_overlap_has_firings_of_its_own(scheduled: Schedul
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cron": "0 4 1 1 *"},
+        {"timezone": "Asia/Kathmandu"},
+        {"enabled": False},
+        {"ends_at": datetime(9000, 1, 1, tzinfo=UTC)},
+    ],
+)
+def test_a_change_decides_the_firing_times_that_are_past_before_it_computes_the_next(
+    scheduled: Scheduled, changes: dict[str, Any]
+) -> None:
+    schedule = scheduled.create(catch_up=CatchUp.ALL, input_json='{"a":1}')
+    scheduled.backlog.run(
+        "UPDATE schedules SET decided_until = date_trunc('minute', now()) - interval '3 min', next_run_at = now()"
+    )
+    changed = scheduled.service.change(CALLER, schedule.id, {**changes, "input_json": '{"a":2}'})
+    outcomes = scheduled.outcomes(schedule)
+    assert set(outcomes) == {("fired", None)}
+    assert len(outcomes) in (3, 4), "a minute may have begun meanwhile"
+    assert set(scheduled.backlog.run("SELECT input->>'a' FROM jobs")) == {("1",)}
+    assert changed.last_job_id is not None
+    if changes == {"enabled": False}:
+        assert changed.next_run_at is None
+
+
+def test_a_change_that_waited_for_a_dispatcher_does_not_take_its_decision_back(scheduled: Scheduled) -> None:
+    schedule = scheduled.create()
+    scheduled.fire(1)
+    decided = scheduled.show(schedule).decided_until
+    changed = scheduled.service.change(CALLER, schedule.id, {"timezone": "Etc/UTC"})
+    assert changed.next_run_at == decided + MINUTE
+
+
+def test_a_change_disables_no_schedule_whose_worker_is_gone(scheduled: Scheduled) -> None:
+    schedule = scheduled.create(worker_id=WORKER)
+    scheduled.backlog.run("DELETE FROM workers")
+    scheduled.backlog.run(
+        "UPDATE schedules SET gone = 2, decided_until = now() - interval '1 min', next_run_at = now()"
+    )
+    changed = scheduled.service.change(CALLER, schedule.id, {"timezone": "Etc/UTC"})
+    assert changed.enabled
+    assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["skipped"]
+
+
 def test_moving_to_another_zone_does_not_meet_the_firing_times_of_the_old_one(scheduled: Scheduled) -> None:
     schedule = scheduled.create(cron="*/5 * * * *")
     scheduled.fire(5)

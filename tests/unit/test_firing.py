@@ -18,6 +18,7 @@ from ava.domain.schedules.firing import (
     RunnableWorker,
     decide,
     firing_place,
+    skip_delayed,
 )
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule, spread_delay
 from ava.domain.worker import WorkerStatus
@@ -241,6 +242,26 @@ def test_the_place_of_a_firing_survives_its_id(fold: int) -> None:
 @pytest.mark.parametrize("text", ["", "fir_", "job_01h455vb4pex5vsknk084sn02q", "fir_7zzzzzzzzzzzzzzzzzzzzzzzzz"])
 def test_a_text_that_is_no_place_is_none(text: str) -> None:
     assert firing_place(text) is None
+
+
+def test_firing_times_that_are_too_old_to_list_are_missed_once() -> None:
+    due = _due(cron="0 * * * *", decided_until=NOW - 3 * 60 * MINUTE, catch_up_seconds=600)
+    now = NOW + 30 * MINUTE
+    first = decide(due, now)
+    assert _outcomes(first) == [Outcome.MISSED]
+    schedule = replace(due.schedule, decided_until=first.decided_until, next_run_at=first.next_run_at)
+    assert first.next_run_at == NOW + 60 * MINUTE
+    second = decide(replace(due, schedule=schedule), NOW + 60 * MINUTE)
+    assert _outcomes(second) == [Outcome.FIRED]
+
+
+def test_a_change_skips_the_firing_times_whose_delay_is_not_over() -> None:
+    due = _due(down_for=3 * MINUTE, spread_seconds=3600)
+    assert 0 * SECOND < spread_delay(due.schedule.id, 3600) < MINUTE
+    assert _outcomes(decide(due, NOW)) == [Outcome.MISSED, Outcome.FIRED]
+    changed = skip_delayed(decide(due, NOW), NOW)
+    assert _outcomes(changed) == [Outcome.MISSED, Outcome.FIRED, Outcome.SKIPPED]
+    assert (changed.times[-1].time.at, changed.times[-1].job_uuid) == (NOW, None)
 
 
 # Expiry --------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import takewhile
 from uuid import UUID
 
 from ava.domain import ids
@@ -31,6 +32,7 @@ __all__ = [
     "postpone",
     "reserve",
     "settle",
+    "skip_delayed",
 ]
 
 #: A firing time that is decided within so many seconds is on time; a later one was missed. A dispatcher that takes over
@@ -182,17 +184,35 @@ def decide(due: DueSchedule, now: datetime) -> FiringDecision:
     decision = FiringDecision(
         due=due,
         times=decided,
-        decided_until=past[-1].at if past else schedule.decided_until,
+        decided_until=_decided_until(schedule, past, now - delay, has_unlisted=first is not None),
         next_run_at=None if upcoming is None else upcoming.at + delay,
         gone=due.gone,
     )
     return _by_overlap(_by_worker(decision))
 
 
+def _decided_until(
+    schedule: Schedule, listed: Sequence[FiringTime], until: datetime, *, has_unlisted: bool
+) -> datetime:
+    if listed:
+        return listed[-1].at
+    # The next decision would count the unlisted times again.
+    return until if has_unlisted else schedule.decided_until
+
+
 def postpone(due: DueSchedule, now: datetime) -> FiringDecision:
     """Returns the decision about a schedule that cannot be decided because of an error: try again later."""
     retry_at = now + timedelta(seconds=_POSTPONED_SECONDS)
     return FiringDecision(due=due, decided_until=due.schedule.decided_until, next_run_at=retry_at, gone=due.gone)
+
+
+def skip_delayed(decision: FiringDecision, now: datetime) -> FiringDecision:
+    """Returns the decision with the firing times that are past but still delayed as skipped."""
+    schedule = decision.due.schedule
+    delayed = takewhile(lambda each: each.at <= now, schedule.firing_times_after(decision.decided_until))
+    reason = "the schedule was changed before its delay was over (spread_seconds)"
+    skipped = [DecidedTime(time=each, outcome=Outcome.SKIPPED, reason=reason) for each in delayed]
+    return replace(decision, times=[*decision.times, *skipped])
 
 
 def reserve(decision: FiringDecision, uuids: Iterator[str | None]) -> FiringDecision:

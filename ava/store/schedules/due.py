@@ -29,6 +29,7 @@ __all__ = [
     "are_due",
     "cancel_jobs",
     "claim_due",
+    "claim_one",
     "disabled",
     "reserve",
     "write_firings",
@@ -52,7 +53,7 @@ def are_due(connection: Connection, *, now: Moment = None) -> bool:
 
 # The last job is read only for schedules whose overlap depends on it. If it was cancelled while it waited for an
 # earlier one, that one is the last of those that may still run.
-_CLAIM_DUE = Statement(f"""
+_DUE = f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
        {worker_settings.STATUS}, w.input_schema_version, last.id::text,
        last.status, s.gone, w.expires_in,
@@ -65,6 +66,9 @@ LEFT JOIN jobs AS newest ON newest.tenant_id = s.tenant_id
 LEFT JOIN job_edges AS earlier ON earlier.tenant_id = s.tenant_id AND newest.status = 'cancelled'
     AND earlier.job_id = newest.id AND earlier.run_no = 0
 LEFT JOIN jobs AS last ON last.tenant_id = s.tenant_id AND last.id = coalesce(earlier.after_id, newest.id)
+"""
+_CLAIM_DUE = Statement(f"""
+{_DUE}
 WHERE s.next_run_at <= coalesce(%(now)s::timestamptz, now())
 ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 """)
@@ -73,6 +77,19 @@ ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
 def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list[tuple[DueSchedule, datetime]]:
     """Lock schedules that are due, those that have waited longest first. Returns each with the moment that is now."""
     return [_due(row) for row in connection.exec_driver_sql(_CLAIM_DUE, {"now": now, "limit": limit})]
+
+
+_CLAIM_ONE = Statement(f"""
+{_DUE}
+WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND s.next_run_at IS NOT NULL FOR UPDATE OF s
+""")
+
+
+def claim_one(connection: Connection, *, tenant_id: str, schedule_id: str) -> DueSchedule | None:
+    """Lock one schedule, due or not. Returns it, or None if it does not fire any more."""
+    parameters = {"now": None, "tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
+    row = connection.exec_driver_sql(_CLAIM_ONE, parameters).first()
+    return None if row is None else _due(row)[0]
 
 
 def _due(row: Any) -> tuple[DueSchedule, datetime]:

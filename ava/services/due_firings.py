@@ -1,0 +1,235 @@
+"""Writes what due schedules do: their firings, the jobs of these, and the next firing, in one transaction.
+
+The dispatcher does this with every schedule that is due. A change of a schedule does it with that one first, so that no
+change drops a firing time that is past.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ava.broker.control import Control
+from ava.domain import ids
+from ava.domain.jobs import priority
+from ava.domain.jobs.job import Job, JobSpec, Trigger
+from ava.domain.jobs.new_job import After, NewJob
+from ava.domain.jobs.waits import WaitCondition
+from ava.domain.schedules.firing import (
+    MAX_GONE,
+    DecidedTime,
+    DueSchedule,
+    FiringDecision,
+    Outcome,
+    decide,
+    postpone,
+    reserve,
+    settle,
+    skip_delayed,
+)
+from ava.domain.schedules.schedule import timezone_data_version
+from ava.domain.schedules.schedule_record import Schedule, make_schedule_record
+from ava.domain.secrets.redaction import redact
+from ava.domain.webhooks.events import Event, EventType, make_body
+from ava.metrics import counters
+from ava.services.making.make import Making
+from ava.services.revokes import revoke_all
+from ava.store.engine.database import Connection, Database
+from ava.store.schedules import due as due_schedules
+from ava.store.webhooks import events
+
+__all__ = ["DueFirings", "FiredBatch"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds for which one transaction decides. It then writes what it has decided, and the rest is left for the next.
+_DECIDING_SECONDS = 1.0
+#: Firings that one transaction writes, apart from those of its last schedule.
+_MAX_FIRINGS = 5_000
+#: Characters of the inputs of one statement, apart from those of its last job.
+_MAX_CHARACTERS = 2**24
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiredBatch:
+    """What one transaction wrote."""
+
+    decisions: Sequence[FiringDecision] = ()
+    firings: int = 0
+    #: The jobs that new firings replace.
+    cancelled: Sequence[Job] = ()
+
+
+class DueFirings:
+    """Writes the firings of due schedules, with their jobs and the next firing. The caller holds the schedules' locks.
+
+    A transaction that is not committed has done nothing.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        control: Control,
+        *,
+        making: Making | None = None,
+        most_urgent: int = priority.FIRST,
+    ) -> None:
+        """`making` makes the jobs; `most_urgent` limits the priority of those that roles of a tenant have scheduled."""
+        self._database = database
+        self._control = control
+        self._making = making or Making()
+        self._most_urgent = most_urgent
+
+    def fire(
+        self, connection: Connection, found: Sequence[tuple[DueSchedule, datetime]], *, now: datetime | None = None
+    ) -> FiredBatch:
+        """Decide locked schedules, each at its moment, as many as there is time for, and write the decisions.
+
+        `now` is the moment at which the schedules fire; None: the database's time.
+        """
+        return self._write(connection, _decide_all([(self._with_fault(connection, due), at) for due, at in found]), now)
+
+    def fire_before_change(self, connection: Connection, schedule: Schedule, now: datetime) -> FiredBatch:
+        """Decide the firing times up to now of one locked schedule whose firing times are about to change.
+
+        Those that `spread_seconds` still delays are skipped, because the change takes their delay away.
+        """
+        due = due_schedules.claim_one(connection, tenant_id=schedule.tenant_id, schedule_id=schedule.id)
+        if due is None:
+            return FiredBatch()
+        # One that the change may repair is not disabled.
+        due = replace(self._with_fault(connection, due), gone=0)
+        return self._write(connection, [skip_delayed(_decide_one(due, now), now)], None)
+
+    def _write(self, connection: Connection, decided: Sequence[FiringDecision], now: datetime | None) -> FiredBatch:
+        uuids = iter(due_schedules.reserve(connection, decided))
+        decisions = self._make_jobs(connection, [reserve(decision, uuids) for decision in decided])
+        cancelled = due_schedules.cancel_jobs(connection, decisions)
+        firings = due_schedules.write_firings(connection, decisions)
+        due_schedules.advance(connection, decisions, timezone_data=timezone_data_version(), now=now)
+        for schedule in due_schedules.disabled(connection, decisions):
+            _write_event(connection, schedule)
+        return FiredBatch(decisions=decisions, firings=firings, cancelled=cancelled)
+
+    def report(self, batch: FiredBatch) -> None:
+        """Revoke the jobs that firings replace, count the firings and log, after the commit."""
+        revoke_all(self._database, self._control, batch.cancelled)
+        for decision in batch.decisions:
+            _count(decision)
+            if decision.disables:
+                _log.warning(
+                    "Schedule disabled: its worker was gone at %d firings in a row",
+                    decision.gone,
+                    extra={"schedule_id": decision.due.schedule.id, "tenant_id": decision.due.schedule.tenant_id},
+                )
+
+    def _make_jobs(self, connection: Connection, decisions: Sequence[FiringDecision]) -> list[FiringDecision]:
+        """Make the jobs of decisions. Returns the decisions without the jobs that were refused."""
+        new = [self._new_job(decision.due, decided) for decision in decisions for decided in decision.fired]
+        refusals: dict[str, str] = {}
+        for some in _batches(new):
+            outcomes = self._making.make(connection, some)
+            refusals |= {
+                each.uuid: str(outcome)
+                for each, outcome in zip(some, outcomes, strict=True)
+                if each.uuid is not None and not isinstance(outcome, Job)
+            }
+        return [settle(decision, refusals) for decision in decisions]
+
+    def _new_job(self, due: DueSchedule, decided: DecidedTime) -> NewJob:
+        schedule = due.schedule
+        most_urgent = priority.FIRST if due.may_be_urgent else self._most_urgent
+        return NewJob(
+            tenant_id=schedule.tenant_id,
+            user_id=schedule.id,
+            spec=JobSpec(
+                worker_id=schedule.worker_id,
+                input_json=schedule.input_json,
+                trigger=Trigger.SCHEDULED,
+                priority=max(schedule.priority, most_urgent),
+                scheduled_at=decided.time.at,
+                expires_in=schedule.expires_in,
+            ),
+            schema_version=None if due.worker is None else due.worker.schema_version,
+            # The dispatcher feeds it like any other backlog, also if it is killed after the commit.
+            may_publish=False,
+            uuid=decided.job_uuid,
+            is_due=True,
+            after=None
+            if decided.earlier_uuid is None
+            else After(uuids=(decided.earlier_uuid,), condition=WaitCondition.ENDED),
+        )
+
+    def _with_fault(self, connection: Connection, due: DueSchedule) -> DueSchedule:
+        """Returns a schedule with what is wrong with its input, if its worker has a schema."""
+        worker, schedule = due.worker, due.schedule
+        if worker is None or worker.schema_version is None:
+            return due
+        fault = self._making.schemas.fault(
+            connection,
+            tenant_id=schedule.tenant_id,
+            worker_id=schedule.worker_id,
+            version=worker.schema_version,
+            input_json=schedule.input_json,
+        )
+        return due if fault is None else replace(due, worker=replace(worker, input_fault=fault))
+
+
+def _decide_all(found: Sequence[tuple[DueSchedule, datetime]]) -> list[FiringDecision]:
+    """Returns the decisions about schedules, as many as there is time for, but at least one."""
+    decisions: list[FiringDecision] = []
+    firings, ends = 0, time.monotonic() + _DECIDING_SECONDS
+    for due, now in found:
+        decisions.append(_decide_one(due, now))
+        firings += len(decisions[-1].times)
+        if time.monotonic() > ends or firings > _MAX_FIRINGS:
+            break
+    return decisions
+
+
+def _decide_one(due: DueSchedule, now: datetime) -> FiringDecision:
+    try:
+        return decide(due, now)
+    except Exception:
+        # One that cannot be decided, as in a zone that the time zone data no longer has, must not block the others.
+        _log.exception("Schedule could not be fired, will retry later", extra={"schedule_id": due.schedule.id})
+        return postpone(due, now)
+
+
+def _batches(new: Sequence[NewJob]) -> Iterator[list[NewJob]]:
+    """Returns the jobs in batches whose inputs are not too long for one statement."""
+    batch: list[NewJob] = []
+    length = 0
+    for each in new:
+        if batch and length + len(each.spec.input_json) > _MAX_CHARACTERS:
+            yield batch
+            batch, length = [], 0
+        batch.append(each)
+        length += len(each.spec.input_json)
+    if batch:
+        yield batch
+
+
+def _write_event(connection: Connection, schedule: Schedule) -> None:
+    """Write the event that a schedule was disabled, in the transaction that disabled it."""
+    event = Event(
+        id=ids.encode("evt", ids.new_uuid()),
+        type=EventType.SCHEDULE_DISABLED,
+        created_at=schedule.updated_at,
+        tenant_id=schedule.tenant_id,
+        sequence=0,
+    )
+    reason = f"worker {schedule.worker_id} was gone at {MAX_GONE} firings in a row"
+    record = make_schedule_record(schedule)
+    shown = {**record, "input": redact(record["input"]), "reason": reason}
+    events.insert(connection, event, make_body(event, shown))
+
+
+def _count(decision: FiringDecision) -> None:
+    for each in decision.times:
+        counters.SCHEDULE_FIRINGS.labels(each.outcome.value).inc()
+        if each.outcome is Outcome.FIRED:
+            counters.SCHEDULE_LATENESS_SECONDS.observe(each.late_seconds)
