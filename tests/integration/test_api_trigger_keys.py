@@ -103,6 +103,13 @@ def test_a_refused_trigger_replaces_nothing(api: Api) -> None:
     assert _statuses(api) == ["queued"]
 
 
+def _answered(client: Api, mode: str) -> TestResponse:
+    """Returns the answer to a trigger, which is repeated while a busy machine needs longer than its bound of seconds."""
+    while (response := _dedupe(client, mode)).status_code == 503:
+        assert "Retry-After" in response.headers
+    return response
+
+
 @pytest.mark.parametrize("mode", ["return", "replace", "refuse"])
 def test_fifty_triggers_of_one_key_at_once_leave_one_job(api: Api, mode: str) -> None:
     barrier = threading.Barrier(10)
@@ -110,7 +117,7 @@ def test_fifty_triggers_of_one_key_at_once_leave_one_job(api: Api, mode: str) ->
     def call(_: int) -> list[TestResponse]:
         client = Api(api.app, api.database)
         barrier.wait()
-        return [_dedupe(client, mode) for _ in range(5)]
+        return [_answered(client, mode) for _ in range(5)]
 
     with ThreadPoolExecutor(10) as threads:
         found = [response for responses in threads.map(call, range(10)) for response in responses]
