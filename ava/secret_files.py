@@ -11,7 +11,7 @@ __all__ = ["SECRETS", "with_secrets"]
 #: The variables that hold secrets. Each may be read from a file, which the variable with `_FILE` names.
 SECRETS = (
     *("DATABASE_URL", "DATABASE_POOL_URL", "DATABASE_READ_URL", "DATABASE_OWNER_URL", "BROKER_URL"),
-    *("AVA_INTERNAL_SECRET", "AVA_API_KEY", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
+    *("AVA_INTERNAL_SECRET", "AVA_API_KEY", "AVA_OUTBOX_DATABASE_URL", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
 )
 #: The most bytes of such a file.
 _MAX_BYTES = 64 * 1024

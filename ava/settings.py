@@ -238,6 +238,8 @@ class ClientSettings:
     role: str = "tenant-system-admin"
     #: The proxy to call through (`AVA_PROXY`); empty for none. HTTP_PROXY is not read, because a proxy sees the key.
     proxy: str = field(default="", repr=False)
+    #: Where the application's database with an outbox is (`AVA_OUTBOX_DATABASE_URL`), for `ava outbox`.
+    outbox_database_url: str = field(default="", repr=False)
     #: The file of the profiles (`AVA_CONFIG`).
     config_file: str = ""
     #: The profile that replaces the fields above (`AVA_PROFILE`); empty for none.
@@ -306,6 +308,7 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
         user=env.get("AVA_USER_ID", "").strip() or default.user,
         role=env.get("AVA_ROLE", "").strip() or default.role,
         proxy=env.get("AVA_PROXY", "").strip(),
+        outbox_database_url=env.get("AVA_OUTBOX_DATABASE_URL", "").strip(),
         config_file=env.get("AVA_CONFIG", "").strip() or _config_file(env),
         profile=env.get("AVA_PROFILE", "").strip(),
     )
@@ -319,7 +322,7 @@ def wants_json(environ: Mapping[str, str] | None = None) -> bool:
 #: Names beside those of `Settings`: of the commands, an alias, and that of `ava.local.handler_folder`.
 _OTHER_NAMES = (
     *("AVA_URL", "AVA_API_KEY", "AVA_TENANT_ID", "AVA_USER_ID", "AVA_ROLE", "AVA_PROXY", "AVA_CONFIG", "AVA_PROFILE"),
-    *("AVA_WORKERS", "AVA_HANDLER_FOLDER"),
+    *("AVA_WORKERS", "AVA_HANDLER_FOLDER", "AVA_OUTBOX_DATABASE_URL"),
 )
 
 

@@ -29,7 +29,7 @@ from ava.cli.api import (
     webhooks,
     workers,
 )
-from ava.cli.host import broker, celery, completion, database, demo, dev, doctor, new, processes, up
+from ava.cli.host import broker, celery, completion, database, demo, dev, doctor, new, outbox, processes, up
 from ava.cli.options.connection import profile_option
 from ava.cli.screen import printing
 from ava.errors import AvaError
@@ -83,6 +83,7 @@ cli.add_command(webhooks.webhooks)
 cli.add_command(database.db)
 cli.add_command(broker.broker)
 cli.add_command(celery.celery)
+cli.add_command(outbox.outbox)
 cli.add_command(doctor.doctor)
 for command in job_actions.COMMANDS:
     jobs.jobs.add_command(command)

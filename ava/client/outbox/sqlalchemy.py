@@ -1,0 +1,105 @@
+"""An outbox in an application that uses SQLAlchemy.
+
+outbox = Outbox(metadata)
+
+with Session(engine) as session, session.begin():
+    session.add(order)
+    outbox.trigger(session, "wkr_receipt", {"order": order.id})
+
+Relay(client, outbox.on(engine)).start()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol, Unpack
+
+from sqlalchemy import Column, Double, Engine, Index, Insert, Integer, MetaData, String, Table, Text, insert, update
+
+from ava.client.outbox.rows import OutboxRow, new_row
+from ava.client.sent import TriggerOptions
+
+__all__ = ["Outbox", "SqlOutboxTable"]
+
+
+class _Executes(Protocol):
+    """A `Connection` or a `Session`."""
+
+    def execute(self, statement: Any, /) -> Any: ...
+
+
+class Outbox:
+    """The table of an outbox: `metadata.create_all` or a migration of the application makes it."""
+
+    def __init__(self, metadata: MetaData, name: str = "ava_outbox") -> None:
+        #: The table, whose columns are those of `OutboxRow`.
+        self.table = Table(
+            name,
+            metadata,
+            Column("id", String(32), primary_key=True),
+            Column("body", Text, nullable=False),
+            Column("next_at", Double, nullable=True),
+            Column("first_sent_at", Double, nullable=True),
+            Column("attempts", Integer, nullable=False, default=0),
+            Column("error", Text, nullable=True),
+            Index(f"{name}_next_at", "next_at", "id"),
+        )
+
+    def trigger(
+        self,
+        session: _Executes,
+        worker_id: str,
+        input: Mapping[str, Any] | None = None,
+        **options: Unpack[TriggerOptions],
+    ) -> str:
+        """Trigger a job once the transaction of a session or connection commits. Returns the id of its row.
+
+        The options are those of `Client.trigger`. Raises `TypeError` or `ValueError` for what JSON cannot carry.
+        """
+        row = new_row(worker_id, input, **options)
+        session.execute(insert(self.table).values(**asdict(row)))
+        return row.id
+
+    def statement(
+        self, worker_id: str, input: Mapping[str, Any] | None = None, **options: Unpack[TriggerOptions]
+    ) -> Insert:
+        """Returns the INSERT of `trigger`, for a session that is awaited."""
+        return insert(self.table).values(**asdict(new_row(worker_id, input, **options)))
+
+    def on(self, engine: Engine) -> SqlOutboxTable:
+        """Returns the table in a database, for the relay."""
+        return SqlOutboxTable(self.table, engine)
+
+
+class SqlOutboxTable:
+    """The table of an outbox in one database."""
+
+    def __init__(self, table: Table, engine: Engine) -> None:
+        self._table, self._engine = table, engine
+
+    def due(self, now: float, limit: int) -> Sequence[OutboxRow]:
+        """Returns the oldest rows whose time has come."""
+        columns = self._table.c
+        found = self._table.select().where(columns.next_at <= now).order_by(columns.next_at, columns.id).limit(limit)
+        with self._engine.begin() as connection:
+            return [OutboxRow(**row) for row in connection.execute(found).mappings()]
+
+    def note_sending(self, ids: Sequence[str], now: float) -> None:
+        """Note that rows are about to be sent, where that is not noted yet."""
+        columns = self._table.c
+        if ids:
+            noted = update(self._table).where(columns.id.in_(ids), columns.first_sent_at.is_(None))
+            with self._engine.begin() as connection:
+                connection.execute(noted.values(first_sent_at=now))
+
+    def delete(self, row_id: str) -> None:
+        """Delete a row, because its job exists."""
+        with self._engine.begin() as connection:
+            connection.execute(self._table.delete().where(self._table.c.id == row_id))
+
+    def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
+        """Note a failure, and when the row is sent next."""
+        values = {"next_at": next_at, "error": error, "attempts": self._table.c.attempts + 1}
+        with self._engine.begin() as connection:
+            connection.execute(update(self._table).where(self._table.c.id == row_id).values(**values))

@@ -1,0 +1,133 @@
+"""An outbox on real servers: a job for each commit, while application, relay and API are killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from harness.polling import wait_until
+from harness.servers.postgres import Databases
+from harness.servers.redis import fresh_redis_url
+from harness.servers.server import Server
+from harness.system import HEADERS, ROOT, SECRET, RunningProcess, System
+from tests.acceptance.conftest import running_system
+
+#: Tries of the application, and kills of the relay; the API is killed with every third.
+TRIES = int(os.environ.get("OUTBOX_TRIES", "200"))
+KILLS = 6 if TRIES >= 1000 else 3
+
+
+@pytest.fixture(scope="module")
+def system(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """An API and a dispatcher, and a worker that nothing runs."""
+    folder, broker_url = tmp_path_factory.mktemp("outbox"), fresh_redis_url(redis_server)
+    with _databases.fresh(is_pooled=False) as url, running_system(folder, url, broker_url, workers=0) as system:
+        assert system.post("/v1/ava/workers", json={"slug": "order", "runtime": "pull"}).ok
+        yield system
+
+
+@pytest.fixture(scope="module")
+def application_url(_databases: Databases) -> Iterator[str]:
+    with _databases.fresh(is_pooled=False) as url:
+        yield url.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+
+def _relay(system: System, url: str, *arguments: str) -> subprocess.Popen[str]:
+    given = {
+        "AVA_URL": system.url,
+        "AVA_INTERNAL_SECRET": SECRET,
+        "AVA_TENANT_ID": HEADERS["x-tenant-id"],
+        "AVA_OUTBOX_DATABASE_URL": url,
+    }
+    command = (sys.executable, "-m", "ava.cli.main", "outbox", *arguments)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | given, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def _query(url: str, statement: str) -> list[tuple[int, ...]]:
+    connection = psycopg2.connect(url.replace("+psycopg2", "", 1))
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall()
+    finally:
+        connection.close()
+
+
+def _count(url: str, statement: str) -> int:
+    return _query(url, statement)[0][0]
+
+
+@pytest.mark.redis
+@pytest.mark.timeout(240)
+def test_each_commit_is_one_job_whatever_is_killed(system: System, application_url: str, tmp_path: Path) -> None:
+    log = tmp_path / "application.log"
+    with log.open("wb") as output:
+        application = subprocess.Popen(
+            (sys.executable, "-m", "tests.acceptance.outbox_application", application_url, str(TRIES)),
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+        )
+    relay = None
+    try:
+        wait_until(
+            lambda: _count(application_url, "SELECT count(*) FROM pg_tables WHERE tablename = 'ava_outbox'") == 1,
+            what="the application has its table",
+        )
+        for kill in range(KILLS):
+            before = _jobs(system)
+            relay = _relay(system, application_url)
+            wait_until(lambda before=before: _jobs(system) > before, seconds=60, what="the relay sends rows")
+            if kill % 3 == 1:
+                assert isinstance(system.api, RunningProcess)
+                system.api.kill()
+                relay.kill()
+                relay.communicate()
+                system.start_api()
+            else:
+                relay.kill()
+                relay.communicate()
+        assert application.wait(90) == 0, log.read_text()
+        relay = _relay(system, application_url)
+        left = "SELECT count(*) FROM ava_outbox"
+        wait_until(lambda: _count(application_url, left) == 0, seconds=120, what="every row is sent")
+        relay.terminate()
+        output_of_relay, _ = relay.communicate(timeout=20)
+        assert relay.returncode == 0, output_of_relay
+    finally:
+        for process in (application, relay):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.communicate()
+    committed = Counter(number for (number,) in _query(application_url, "SELECT id FROM orders"))
+    made = Counter(number for (number,) in system.query("SELECT (input->>'order')::int FROM jobs"))
+    assert made == committed
+    # A fifth is rolled back, and a twentieth killed before its commit; no try is both.
+    assert len(committed) == TRIES - TRIES // 5 - TRIES // 20
+
+
+def _jobs(system: System) -> int:
+    return int(system.query("SELECT count(*) FROM jobs")[0][0])
+
+
+@pytest.mark.redis
+def test_the_command_says_what_it_cannot_use(system: System, application_url: str) -> None:
+    for url, arguments, reason in (
+        ("", ("--once",), "AVA_OUTBOX_DATABASE_URL"),
+        ("sqlite:///nowhere/else/file", ("--once",), "the database cannot be used"),
+        (application_url, ("--once", "--table", "no_such_table"), "no_such_table"),
+    ):
+        done = _relay(system, url, *arguments)
+        output, _ = done.communicate(timeout=60)
+        assert done.returncode == 1
+        assert reason in output
+        assert output.count("\n") == 1
