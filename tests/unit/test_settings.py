@@ -285,12 +285,13 @@ def test_every_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
         "DATABASE_POOL_URL": "postgresql://ava:pass@pool/ava", "DATABASE_READ_URL": "postgresql://ava:pass@standby/ava",
         "AVA_INTERNAL_SECRET": f"{NEW},{OLD}",
         "AVA_ENCRYPTION_KEY": "b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",
-        "AVA_API_KEY": "ava_00.key", "AVA_MESSAGE_KEY": "k" * 32,
+        "AVA_API_KEY": "ava_00.key", "AVA_MESSAGE_KEY": "k" * 32, "AVA_OUTBOX_DATABASE_URL": "sqlite:///shop",
     }  # fmt: skip
     file = tmp_path / "secret"
     file.write_text(f"{values[name]}\n")
     by_file = {**values, name: "", f"{name}_FILE": str(file)}
     assert settings.load(by_file) == settings.load(values)
+    assert settings.load_client(by_file) == settings.load_client(values)
     with pytest.raises(SettingsError, match=f"^{name}_FILE: {name} is set as well"):
         settings.load({**values, f"{name}_FILE": str(file)})
 
