@@ -104,7 +104,7 @@ def test_a_refused_trigger_replaces_nothing(api: Api) -> None:
 
 
 def _answered(client: Api, mode: str) -> TestResponse:
-    """Returns the answer to a trigger, which is repeated while a busy machine needs longer than its bound of seconds."""
+    """Returns the answer to a trigger, repeated while a busy machine takes longer than its bound."""
     while (response := _dedupe(client, mode)).status_code == 503:
         assert "Retry-After" in response.headers
     return response
