@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from ava.domain.jobs.waits import NewEntry, Wait, WaitCondition
 from ava.handler.errors import Suspended, SuspensionSwallowed, WaitInTask
@@ -48,13 +48,13 @@ class Branches:
         if (wait := self._current.wait) is not None:
             raise Suspended(wait.text)
 
-    def suspend(self, wait: Wait, take_entries: Callable[[], Sequence[NewEntry]]) -> None:
+    def suspend(self, wait: Wait, take_entries: Callable[[], Sequence[NewEntry]]) -> NoReturn:
         """Raises `Suspended` in the part that waits. `take_entries`: what is decided and is written with the wait."""
         if self._is_async:
             self._check_task()
         self._suspend(wait, take_entries)
 
-    def _suspend(self, wait: Wait, take_entries: Callable[[], Sequence[NewEntry]]) -> None:
+    def _suspend(self, wait: Wait, take_entries: Callable[[], Sequence[NewEntry]]) -> NoReturn:
         branch = self._current
         if branch is self._root:
             wait = replace(wait, entries=(*take_entries(), *wait.entries))
@@ -115,11 +115,13 @@ def _union(waits: Sequence[Wait]) -> Wait:
     job_ids = dict.fromkeys(job_id for wait in waits for job_id in wait.job_ids)
     times = [wait.timeout_seconds for wait in waits if wait.timeout_seconds is not None]
     events = [wait.event for wait in waits if wait.event is not None]
-    condition = WaitCondition.ANY if job_ids else WaitCondition.EVENT if events else WaitCondition.TIME
+    names = tuple(name for wait in waits for name in wait.event_names)
+    condition = WaitCondition.ANY if job_ids else WaitCondition.EVENT if names else WaitCondition.TIME
     return Wait(
         condition=condition,
         job_ids=tuple(job_ids),
         timeout_seconds=min(times, default=None),
         event=events[0] if events else None,
+        event_names=names,
         entries=tuple(entry for wait in waits for entry in wait.entries),
     )

@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ava.domain.jobs.waits import (
-    MAX_ALL_STEPS_BYTES,
     MAX_STEP_BYTES,
-    MAX_STEPS,
     ChildState,
     EntryState,
     JournalEntry,
@@ -32,7 +30,6 @@ from ava.handler.acts import Act, Steps
 from ava.handler.branches import Branches
 from ava.handler.call_arguments import (
     check_children,
-    check_name,
     check_priority,
     check_seconds,
     encode_input,
@@ -40,7 +37,9 @@ from ava.handler.call_arguments import (
     read_worker_id,
 )
 from ava.handler.children import ChildJob, Outputs
-from ava.handler.errors import DuplicateName, StepError, StepInterrupted, WaitInTask, WaitTimeout
+from ava.handler.entries import JournalEntries
+from ava.handler.errors import StepError, StepInterrupted, WaitInTask, WaitTimeout
+from ava.handler.event_waits import EventStore, EventWaits
 
 __all__ = ["Calls", "JournalStore"]
 
@@ -53,8 +52,11 @@ _MIN_SLEEP_SECONDS = 1.0
 _step: ContextVar[str | None] = ContextVar("ava_step", default=None)
 
 
-class JournalStore(Protocol):
-    """Where a run keeps its journal, and makes the children of its job. The methods raise what ends the run."""
+class JournalStore(EventStore, Protocol):
+    """Where a run keeps its journal, makes the children of its job, and finds events.
+
+    The methods raise what ends the run.
+    """
 
     def write(self, entries: Sequence[NewEntry]) -> None:
         """Write entries."""
@@ -97,17 +99,16 @@ class Calls:
     thread_id: int = field(default_factory=threading.get_ident)
 
     def __post_init__(self) -> None:
-        self._entries = {(entry.kind, entry.name): entry for entry in self.journal.entries}
-        self._last_n = max((entry.n for entry in self.journal.entries), default=None)
+        self._entries = JournalEntries(
+            self.journal, on_caught_up=self.on_caught_up, now=self.now, loaded_at=self.loaded_at
+        )
         self._children = {id_: ChildJob(state, self.store.outputs) for id_, state in self.journal.children.items()}
         self._names = {entry.child_id: entry.name for entry in self.journal.entries if entry.kind is JournalKind.CHILD}
-        self._loaded_at = self.now() if self.loaded_at is None else self.loaded_at
-        self._used: set[tuple[JournalKind, str]] = set()
-        #: Entries that are decided, and are written with the next statement.
-        self._decided: list[NewEntry] = []
-        steps = [entry for entry in self.journal.entries if entry.kind is JournalKind.STEP]
-        self._steps, self._steps_bytes = len(steps), sum(len(entry.value_json or "") for entry in steps)
         self._branches = Branches(is_async=self.is_async)
+        done = (entry for entry in self.journal.entries if entry.state is EntryState.DONE)
+        self._events = EventWaits(
+            self.store, self._entries, {entry.event_id for entry in done if entry.event_id is not None}, self._write
+        )
 
     @property
     def wait(self) -> Wait | None:
@@ -180,7 +181,7 @@ class Calls:
         return self._outputs(children, return_exceptions=return_exceptions)
 
     def _known_child(self, name: str, was: Sequence[str]) -> ChildJob | None:
-        found = self._find(JournalKind.CHILD, name, was)
+        found = self._entries.find(JournalKind.CHILD, name, was)
         return None if found is None or found.child_id is None else self._children.get(found.child_id)
 
     def _make_all(self, children: list[ChildJob], new: list[NewChild]) -> Steps[None]:
@@ -190,7 +191,7 @@ class Calls:
             new.clear()
 
     def _make(self, new: Sequence[NewChild]) -> Steps[list[ChildJob]]:
-        decided, batch = self._take_decided(), tuple(new)
+        decided, batch = self._entries.take_decided(), tuple(new)
         states = yield Act(lambda: self.store.make_children(batch, decided), is_statement=True)
         made = [ChildJob(state, self.store.outputs) for state in states]
         self._children |= {child.id: child for child in made}
@@ -207,14 +208,12 @@ class Calls:
         if once not in ("at_least", "at_most"):
             raise ValueError(f'once must be "at_least" or "at_most", not {once!r}')
         whole = name if key is None else f"{name}/{key}"
-        found = self._find(JournalKind.STEP, whole, was)
+        found = self._entries.find(JournalKind.STEP, whole, was)
         if found is not None and found.state is EntryState.DONE:
             return json.loads(found.value_json or "null")
         if found is not None:
             raise StepInterrupted(f"The step {whole!r} had begun when its run ended; find out whether it took effect.")
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise StepError(f"A job has at most {MAX_STEPS:,} steps (limit steps)")
+        self._entries.add_value()
         if once == "at_most":
             yield from self._write(NewEntry(kind=JournalKind.STEP, name=whole, state=EntryState.BEGAN))
         token = _step.set(whole)
@@ -234,10 +233,7 @@ class Calls:
         if len(text) > MAX_STEP_BYTES:
             size = f"{len(text):,} bytes of JSON, of {MAX_STEP_BYTES:,} that it may"
             raise StepError(f"The step {name!r} returned {size} (limit step_bytes)")
-        self._steps_bytes += len(text)
-        if self._steps_bytes > MAX_ALL_STEPS_BYTES:
-            size = f"{MAX_ALL_STEPS_BYTES:,} bytes of JSON"
-            raise StepError(f"All steps of a job together may return {size} (limit all_steps_bytes)")
+        self._entries.add_bytes(text)
         return text
 
     @property
@@ -286,13 +282,23 @@ class Calls:
             yield Act(lambda: pause(seconds))
             return
         name = "sleep" if key is None else key
-        found = self._find(JournalKind.SLEEP, name, ())
-        left = seconds if found is None else self._seconds_left(found)
+        found = self._entries.find(JournalKind.SLEEP, name, ())
+        left = seconds if found is None else self._entries.seconds_left(found)
         if left > 0:
             begun = NewEntry(kind=JournalKind.SLEEP, name=name, state=EntryState.WAITS, until_in_seconds=seconds)
             entries = (begun,) if found is None else ()
             wait = Wait(condition=WaitCondition.TIME, timeout_seconds=left, entries=entries)
-            self._branches.suspend(wait, self._take_decided)
+            self._branches.suspend(wait, self._entries.take_decided)
+
+    def wait_for_event(
+        self, type_: str, match: Mapping[str, Any] | None, *, timeout: float | None, key: str | None
+    ) -> Steps[Mapping[str, Any]]:
+        """Returns the record of the first event that matches and that no other wait has returned."""
+        self._enter()
+        found = yield from self._events.wait(type_, match, timeout=timeout, key=key)
+        if isinstance(found, Wait):
+            self._branches.suspend(found, self._entries.take_decided)
+        return found
 
     def _wait_entry(
         self, prefix: str, children: Sequence[ChildJob], timeout: float | None, key: str | None
@@ -302,7 +308,7 @@ class Calls:
         name = (
             key if key is not None else prefix + joined_names([self._names.get(each.id, each.id) for each in children])
         )
-        return _WaitEntry(name, self._find(JournalKind.WAIT, name, ()))
+        return _WaitEntry(name, self._entries.find(JournalKind.WAIT, name, ()))
 
     def _suspend(
         self,
@@ -315,7 +321,7 @@ class Calls:
         left = timeout
         entries: tuple[NewEntry, ...] = ()
         if timeout is not None and entry is not None:
-            left = float(timeout) if entry.found is None else self._seconds_left(entry.found)
+            left = float(timeout) if entry.found is None else self._entries.seconds_left(entry.found)
             if entry.has_timed_out or left <= 0:
                 if not entry.has_timed_out:
                     self._decide(entry.name, EntryState.TIMED_OUT)
@@ -331,13 +337,10 @@ class Calls:
                 )
         job_ids = dict.fromkeys(child.id for child in children if child.is_unfinished)
         wait = Wait(condition=condition, job_ids=tuple(job_ids), timeout_seconds=left, entries=entries)
-        self._branches.suspend(wait, self._take_decided)
+        self._branches.suspend(wait, self._entries.take_decided)
 
     def _decide(self, name: str, state: EntryState, child_id: str | None = None) -> None:
-        self._decided.append(NewEntry(kind=JournalKind.WAIT, name=name, state=state, child_id=child_id))
-
-    def _seconds_left(self, found: JournalEntry) -> float:
-        return (found.until_in_seconds or 0.0) - (self.now() - self._loaded_at)
+        self._entries.decide(NewEntry(kind=JournalKind.WAIT, name=name, state=state, child_id=child_id))
 
     def _outputs(self, children: Sequence[ChildJob], *, return_exceptions: bool) -> Outputs:
         if not return_exceptions:
@@ -349,7 +352,7 @@ class Calls:
     async def gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
         """Returns the results of branches, each of which may wait."""
         self._enter()
-        return await self._branches.gather(awaitables, self._take_decided, return_exceptions=return_exceptions)
+        return await self._branches.gather(awaitables, self._entries.take_decided, return_exceptions=return_exceptions)
 
     # The journal ---------------------------------------------------------------------------------------------------
 
@@ -361,29 +364,6 @@ class Calls:
         if (name := _step.get()) is not None:
             raise StepError(f"The step {name!r} calls the journal; a step contains no other step, child or wait.")
 
-    def _find(self, kind: JournalKind, name: str, was: Sequence[str]) -> JournalEntry | None:
-        """Returns the entry of a name, or of an earlier name of it."""
-        self._use_name(kind, name)
-        found = self._entries.get((kind, name))
-        for earlier in was:
-            if found is None and (found := self._entries.get((kind, earlier))) is not None:
-                self._use_name(kind, earlier)
-        if found is not None and found.n == self._last_n:
-            self.on_caught_up()
-        return found
-
-    def _use_name(self, kind: JournalKind, name: str) -> None:
-        check_name(name)
-        if (kind, name) in self._used:
-            raise DuplicateName(f"Two calls of this run have the name {name!r}; give one of them another key=.")
-        self._used.add((kind, name))
-
-    def _take_decided(self) -> tuple[NewEntry, ...]:
-        """Take what is decided, because it is written now."""
-        self.on_caught_up()
-        decided, self._decided = tuple(self._decided), []
-        return decided
-
     def _write(self, entry: NewEntry) -> Steps[None]:
-        entries = (*self._take_decided(), entry)
+        entries = (*self._entries.take_decided(), entry)
         yield Act(lambda: self.store.write(entries), is_statement=True)

@@ -175,6 +175,20 @@ class Env(Mapping[str, str]):
         """Wait until one of some children has ended. Returns the first one, whatever its end."""
         return self._answer(lambda: self._calls.wait_for_any(children, timeout=timeout, key=key))
 
+    def wait_event(
+        self,
+        type: str,
+        match: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        key: str | None = None,
+    ) -> Any:
+        """Wait for an event. Returns the record of the first one that matches since the job's creation.
+
+        An event that another `wait_event` of the job has returned is left out. `match` is a pattern as of a
+        subscription. Its name in the journal is `key`, else `type`. Raises `WaitTimeout` after `timeout` seconds.
+        """
+        return self._do(self._calls.wait_for_event(type, match, timeout=timeout, key=key))
+
     def sleep(self, seconds: float, *, key: str | None = None) -> Any:
         """Wait for some seconds, outside of a process if it is a second or more."""
         return self._do(self._calls.sleep(seconds, key=key))

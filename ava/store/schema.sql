@@ -394,11 +394,16 @@ CREATE TABLE job_journal (
     state text NOT NULL CHECK (state IN ('began', 'done', 'waits', 'timed_out')),
     value json,
     child_id uuid,
+    -- The event that was found for a wait.
+    event_id uuid,
     until timestamptz,
     n bigint GENERATED ALWAYS AS IDENTITY,
     written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant_id, job_id, kind, name)
 );
+-- The waits for events of a type for which none has been found yet.
+CREATE INDEX job_journal_events ON job_journal (tenant_id, (value ->> 'type'), job_id, name)
+    WHERE kind = 'event' AND state = 'waits' AND event_id IS NULL;
 
 -- The jobs that have become final and may be awaited, and those that have begun to wait: somebody looks whether a wait
 -- is over. A row twice, or too many, does no harm.
@@ -917,6 +922,18 @@ CREATE INDEX events_by_source ON events (tenant_id, source, id);
 CREATE INDEX events_by_id ON events (id);
 -- Tenants take turns in the fan-out.
 CREATE INDEX events_unfinished ON events (tenant_id, id) WHERE fanned_out_to IS NOT NULL;
+
+-- The events that have not been compared yet with what handlers wait for. `after_id` is the last job that they were
+-- compared with, if there are more than one transaction takes.
+CREATE TABLE event_wakes (
+    tenant_id text NOT NULL,
+    n bigint GENERATED ALWAYS AS IDENTITY,
+    event_id uuid NOT NULL,
+    event_type text NOT NULL,
+    after_id uuid,
+    PRIMARY KEY (tenant_id, n)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000);
 
 CREATE TABLE events_rest PARTITION OF events DEFAULT WITH (
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.events.awaited import AwaitedEvent
+from ava.domain.events.event import DEFAULT_SOURCE
+from ava.domain.events.texts import compact_json
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.waits import (
     ChildState,
@@ -21,6 +25,7 @@ from ava.domain.jobs.waits import (
     Wait,
     WaitCondition,
 )
+from ava.domain.record import format_time
 from ava.errors import HandlerError
 from ava.handler.calls import Calls
 from ava.node import outcome
@@ -44,9 +49,15 @@ class MadeChild:
 class Journal:
     """The journal and the children of one job. It is the `JournalStore` of its runs."""
 
-    def __init__(self, children: Mapping[str, Given]) -> None:
-        """`children`: what each child ends with, by its name or its worker."""
+    def __init__(self, children: Mapping[str, Given], events: Sequence[Mapping[str, Any]] = ()) -> None:
+        """`children`: what each child ends with, by its name or its worker. `events`: each comes when it is waited for.
+
+        Raises `ValueError` for an event without a type.
+        """
         self._given = children
+        self._events = [_event_record(event) for event in events]
+        #: The ids of those that have come.
+        self._come: set[str] = set()
         self._entries: dict[tuple[JournalKind, str], JournalEntry] = {}
         self._states: dict[str, ChildState] = {}
         self._outputs: dict[str, str | None] = {}
@@ -89,6 +100,7 @@ class Journal:
                 child_id=entry.child_id,
                 until_in_seconds=until,
                 n=self._n,
+                event_id=entry.event_id,
             )
 
     def make_children(self, new: Sequence[NewChild], entries: Sequence[NewEntry]) -> Sequence[ChildState]:
@@ -113,6 +125,16 @@ class Journal:
         """Returns the outputs of children as JSON texts, by their ids."""
         return {job_id: self._outputs[job_id] for job_id in job_ids if job_id in self._outputs}
 
+    def find_event(
+        self, wanted: AwaitedEvent, *, event_id: str | None, taken: Collection[str]
+    ) -> Mapping[str, Any] | None:
+        """Returns the record of the event with an id, or of the first that has come and matches."""
+        for event in self._events:
+            is_one = event["id"] == event_id if event_id is not None else event["id"] in self._come
+            if is_one and event["id"] not in taken and wanted.matches(event):
+                return event
+        return None
+
     @property
     def steps(self) -> dict[str, Any]:
         """Returns the results of the steps, by their names."""
@@ -132,8 +154,11 @@ class Journal:
         is_over = bool(ends) and (is_any or len(ends) == len(wait.job_ids))
         for job_id in ends[:1] if is_any else ends:
             self._end(job_id)
-        if is_over:
+        if is_over or self._let_events_come(wait):
             return
+        if wait.timeout_seconds is None and wait.event_names:
+            names = ", ".join(map(repr, wait.event_names))
+            raise HandlerError(f"No event comes for {names}: give run() events=[{{...}}], or the wait a timeout.")
         if wait.timeout_seconds is None:
             (child, *_) = [self.made[job_id] for job_id in wait.job_ids if job_id not in ends]
             raise HandlerError(
@@ -141,6 +166,29 @@ class Journal:
                 "or the wait a timeout."
             )
         self._skipped_seconds += wait.timeout_seconds
+
+    def _let_events_come(self, wait: Wait) -> bool:
+        """Let the events come up to the first that one of the waits is for. Returns False if there is none."""
+        wanted = [
+            AwaitedEvent.read(entry.value_json or "")
+            for name in wait.event_names
+            if (entry := self._entries[JournalKind.EVENT, name]).state is EntryState.WAITS
+        ]
+        taken = {entry.event_id for entry in self._entries.values() if entry.state is EntryState.DONE}
+        for event in self._events:
+            if not wanted or event["id"] in self._come:
+                continue
+            self._come.add(event["id"])
+            if event["id"] not in taken and any(each.matches(event) for each in wanted):
+                return self._mark(wait, event)
+        return False
+
+    def _mark(self, wait: Wait, event: Mapping[str, Any]) -> bool:
+        for name in wait.event_names:
+            entry = self._entries[JournalKind.EVENT, name]
+            if AwaitedEvent.read(entry.value_json or "").matches(dict(event)):
+                self._entries[JournalKind.EVENT, name] = replace(entry, event_id=event["id"])
+        return True
 
     def _has_end(self, child: MadeChild) -> bool:
         return any(name in self._given for name in _names(child))
@@ -176,6 +224,29 @@ class GivenCalls(Calls):
         whole = name if key is None else f"{name}/{key}"
         given = self.given_steps.get(whole, self.given_steps.get(name, fn))
         return super().step(name, lambda *_: _value_of(given, *args), key=key, was=was, once=once)
+
+
+def _event_record(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the record of an event of which only the type need be given."""
+    if not isinstance(given, Mapping) or not isinstance(given.get("type"), str):
+        raise ValueError(f'an event is a mapping with a "type", not {given!r:.80}')
+    now = format_time(datetime.now(UTC))
+    record: dict[str, Any] = {
+        "id": ids.encode("evt", ids.new_uuid()),
+        "source_id": None,
+        "type": None,
+        "source": DEFAULT_SOURCE,
+        "subject": None,
+        "time": None,
+        "data": None,
+        "extensions": {},
+        "headers": None,
+        "created_at": now,
+    }
+    if unknown := sorted(given.keys() - record.keys()):
+        raise ValueError(f"an event has no field {', '.join(unknown)}; it has {', '.join(record)}")
+    found: dict[str, Any] = json.loads(compact_json({**record, **given}))
+    return found
 
 
 def _names(child: MadeChild) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -102,6 +102,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
     timeout_seconds: float | None = None,
     steps: Mapping[str, Any] | None = None,
     children: Mapping[str, Any] | None = None,
+    events: Sequence[Mapping[str, Any]] = (),
     tenant_id: str = "ten_test",
     user_id: str = "usr_test",
 ) -> Result:
@@ -114,6 +115,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
     A handler that waits is entered again from its top, as in a node, until it ends; time moves by itself. `steps`: the
     results of steps, by their names, whose functions are then not called. `children`: what the children end with, by
     their names or workers. Each is a value, an exception, or a function of the step's arguments or the child's input.
+    `events`: the events that come once the handler waits for them, in this order, with at least a `type`.
 
     The handler is interrupted as in a node, but nothing kills it: after a stop that it ignores, `run` waits on.
     A `breakpoint()` in it gets the terminal; from then on nothing stops it, and what it prints goes to the terminal.
@@ -126,7 +128,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
     given = dict(secrets or {})
     settings = RunSettings(config=dict(config or {}), secrets=given, mask=SecretMask(given.values()) if given else None)
     log = JobLog(first_seq=0, started_at=datetime.now(UTC), mask=settings.mask)
-    job, journal = _job(found, _input_json(input), attempt, tenant_id, user_id), Journal(children or {})
+    job, journal = _job(found, _input_json(input), attempt, tenant_id, user_id), Journal(children or {}, events)
 
     def calls(one: Run) -> Calls:
         return GivenCalls(

@@ -85,6 +85,24 @@ def _kill_once(input: Input, place: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@worker("t_payments", on_worker_lost="requeue")
+def payments(input: Input, env: Env) -> list[str]:
+    """Wait for the payments of an order, one after the other. Two of its processes are killed on the way, if asked."""
+    match = {"data": {"order": [input["order"]]}}
+
+    def book(payment: str) -> str:
+        record(input, payment)
+        _kill_once(input, f"within {payment}")
+        return payment
+
+    booked = []
+    for n in range(input["payments"]):
+        event = env.wait_event("t.paid", match, timeout=input.get("timeout"), key=f"payment {n}")
+        _kill_once(input, f"before {event['data']['payment']}")
+        booked.append(env.step("book", book, event["data"]["payment"], key=str(n)))
+    return booked
+
+
 @worker("t_branches")
 async def branches(input: Input, env: Env) -> list[int]:
     """Wait in two branches at once."""

@@ -115,6 +115,36 @@ def test_branches_of_an_async_handler_wait_at_once(system: System) -> None:
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.parametrize("kill_at", ["", "before one", "within two"])
+def test_a_handler_gets_each_event_that_it_waits_for_whatever_is_killed(
+    system: System, witness: Witness, kill_at: str
+) -> None:
+    order = f"order {kill_at}"
+    data = {**witness.input, "order": order, "payments": 3, "kill_at": kill_at}
+    jobs = [system.trigger("wkr_t_payments", input=data)["id"]]
+    # One that waits for the same events, and has come to its wait before any is sent.
+    jobs.append(system.trigger("wkr_t_payments", input={**data, "kill_at": ""})["id"])
+    wait_until(lambda: system.show(jobs[1])["waiting_for"] is not None, what="it waits")
+    for payment in ("one", "two", "three"):
+        for event in ({"order": "another", "payment": "none"}, {"order": order, "payment": payment}):
+            response = system.post("/v1/ava/events", json={"type": "t.paid", "data": event})
+            assert response.status_code == 201, response.text
+    for job_id in jobs:
+        job = _await(system, job_id, seconds=120)
+        assert (job["output"], job["error"]) == (["one", "two", "three"], None)
+    repeated = {"two"} if kill_at == "within two" else set()
+    assert {word for word, count in Counter(witness.words).items() if count > 2} == repeated
+
+
+def test_an_event_that_does_not_come_in_time_fails_its_job_and_holds_no_process(
+    system: System, witness: Witness
+) -> None:
+    data = {**witness.input, "order": "unpaid", "payments": 1, "timeout": 1.5}
+    job = _await(system, system.trigger("wkr_t_payments", input=data)["id"], "failed")
+    assert job["error"] == "WaitTimeout: The event 'payment 0' did not come within 1.5 s."
+    assert "Handler waits for an event, at most 1.5 s" in system.messages(job["id"])
+
+
 def test_a_cancel_of_a_job_that_waits_takes_its_children(system: System, witness: Witness) -> None:
     id_ = system.trigger("wkr_t_impatient", input=witness.input)["id"]
     assert _await(system, id_)["output"] == "went on"

@@ -8,10 +8,10 @@ from typing import Any
 from marshmallow import ValidationError
 
 from ava.api.http.fields import Choice, Plain, Text, WholeNumber
-from ava.domain.events.event import compact_json, is_type
 from ava.domain.events.patterns import PatternError, compile_pattern
 from ava.domain.events.subscription import is_event_type
 from ava.domain.events.templates import TemplateError, compile_template
+from ava.domain.events.texts import compact_json, is_type
 from ava.domain.events.verifiers import DedupeBy
 from ava.domain.jobs import priority
 from ava.domain.limits.table import INPUT_BYTES

@@ -335,8 +335,8 @@ class JobRecord(Schema):
         allow_none=True,
         metadata={
             "type": "object",
-            "description": "What a queued job waits for: `jobs` (the first 100 ids), `event`, and `until` when at "
-            "most.",
+            "description": "What a queued job waits for: `jobs` (the first 100 ids), `event` (its `type` and `match`; "
+            "of several the first), and `until` when at most.",
         },
     )
     deadline_at = Instant(allow_none=True, metadata={"description": "When it fails unless it is final by then."})

@@ -1,4 +1,4 @@
-"""Duty: continue jobs that wait for other jobs, once these have ended."""
+"""Duty: continue jobs that wait for other jobs, once these have ended, and jobs that wait for events."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from ava.domain.jobs import output_references, system_cancel
 from ava.domain.jobs.job import JobKey, JobSpec, Status
 from ava.domain.limits.table import INPUT_BYTES
 from ava.domain.text import one_line
+from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.services.making.input_schemas import InputSchemas
 from ava.store.engine.database import Connection, Database
+from ava.store.events import awaited
 from ava.store.jobs import journal
 from ava.store.jobs.moves import cancel, wake
 from ava.store.jobs.moves.cancel import CancelRequest
@@ -32,6 +34,8 @@ _MAX_TRANSACTIONS = 20
 class Wakes(Duty):
     """Follows the wakes of jobs that have ended and of jobs that have begun to wait, in batches.
 
+    Before each batch it compares new events of one tenant with what jobs wait for; that wakes the jobs.
+
     A batch takes its wakes and moves the jobs in one transaction, so a dispatcher that is killed has done nothing.
     """
 
@@ -40,22 +44,36 @@ class Wakes(Duty):
     #: If `WorkProbe` does not wake it.
     every_seconds = 1.0
 
-    def __init__(self, database: Database, *, schemas: InputSchemas | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        schemas: InputSchemas | None = None,
+        awaiting_jobs: AwaitingJobs | None = None,
+    ) -> None:
         """`schemas` compares the inputs in which outputs stand for references."""
         super().__init__()
         self._database = database
         self._schemas = schemas or InputSchemas()
+        self._awaiting_jobs = awaiting_jobs or AwaitingJobs()
 
     def run_once(self, _now: float) -> int:
         """Follow the wakes that are there. Returns the number of jobs that were moved."""
         moved = 0
         for _ in range(_MAX_TRANSACTIONS):
+            has_compared = self._compare_events()
             with self._database.transaction() as connection:
                 woken = wake.take(connection, limit=_WAKES_PER_TRANSACTION)
-                if not woken:
-                    break
-                moved += self._follow(connection, woken)
+                moved += self._follow(connection, woken) if woken else 0
+            if not woken and not has_compared:
+                break
         return moved
+
+    def _compare_events(self) -> bool:
+        """Compare new events with what jobs wait for. Returns False if there are none."""
+        with self._database.transaction() as connection:
+            dropped = awaited.drop_unawaited(connection, limit=_WAKES_PER_TRANSACTION)
+            return self._awaiting_jobs.run_next(connection) or dropped > 0
 
     def _follow(self, connection: Connection, woken: Sequence[tuple[str, str]]) -> int:
         over = wake.decide(connection, woken)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ava.domain import json_text
-from ava.domain.events.event import compact_json
+from ava.domain.events.texts import compact_json
 from ava.errors import RequestError
 
 __all__ = ["BodyTooLarge", "read_body", "unpacked"]

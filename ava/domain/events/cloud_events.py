@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from ava.domain import json_text, moments
-from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec, compact_json, is_type
+from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec
+from ava.domain.events.texts import compact_json, is_type
 from ava.errors import InvalidFields
 
 __all__ = ["BATCH", "STRUCTURED", "is_cloud_event", "read_binary", "read_structured"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from ava.domain.events.texts import compact_json
 from ava.domain.record import format_time
 from ava.domain.secrets.redaction import redact
 
@@ -16,39 +16,23 @@ __all__ = [
     "DEFAULT_SOURCE",
     "MAX_ID_CHARS",
     "MAX_TEXT_CHARS",
-    "OWN_PREFIX",
     "EventSpec",
     "InboundEvent",
     "Refusal",
-    "compact_json",
-    "is_type",
     "redacted",
     "source_of_hook",
 ]
 
 #: The source of an event whose sender names none.
 DEFAULT_SOURCE = "/"
-#: The types of this service's own events begin with it; no client posts one.
-OWN_PREFIX = "ava."
 #: Characters of a sender's id, and of a source or a subject.
 MAX_ID_CHARS = 255
 MAX_TEXT_CHARS = 1_000
-_TYPE = re.compile(r"[\x21-\x7e]{1,200}")
-
-
-def is_type(text: str) -> bool:
-    """Returns True if a text is the type of an event that a client may send."""
-    return bool(_TYPE.fullmatch(text)) and not text.startswith(OWN_PREFIX)
 
 
 def source_of_hook(hook_id: str) -> str:
     """Returns the source of the events of a hook."""
     return f"/hooks/{hook_id}"
-
-
-def compact_json(value: Any) -> str:
-    """Returns a value as JSON text in ASCII. Raises `ValueError` for a number that is too large for a double."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain.events.paths import MISSING
-from ava.domain.limits.table import PATTERN_LEVELS, PATTERN_RULES
 
 __all__ = ["MAX_LEVELS", "MAX_RULES", "Pattern", "PatternError", "compile_pattern"]
 
-#: Levels of objects inside each other, and rules of one pattern.
-MAX_LEVELS = PATTERN_LEVELS.value
-MAX_RULES = PATTERN_RULES.value
+#: Levels of objects inside each other, and rules of one pattern: the limits `pattern_levels` and `pattern_rules`.
+MAX_LEVELS = 20
+MAX_RULES = 100
 #: Characters of a value that a reason repeats.
 _MAX_SHOWN = 80
 
@@ -122,7 +121,7 @@ class _Compiler:
             raise PatternError(path, "It must be an object of fields.")
         if level > MAX_LEVELS:
             sentence = f"It nests too deep; at most {MAX_LEVELS} levels are accepted."
-            raise PatternError(path, PATTERN_LEVELS.message(sentence))
+            raise PatternError(path, f"{sentence} (limit pattern_levels)")
         if not given and path:
             raise PatternError(path, "It is empty; leave it out, or name a field.")
         return _Branch(path, tuple((name, self._node(path, name, each, level)) for name, each in given.items()))
@@ -142,7 +141,7 @@ class _Compiler:
         self._rules += len(given)
         if self._rules > MAX_RULES:
             sentence = f"There are too many rules; at most {MAX_RULES} are accepted."
-            raise PatternError(path, PATTERN_RULES.message(sentence))
+            raise PatternError(path, f"{sentence} (limit pattern_rules)")
         read = [_read_rule(f"{path}[{index}]", each) for index, each in enumerate(given)]
         takes_missing = any(rule is _is_absent for rule in read)
         return _Leaf(path, tuple(read), _shown(given), takes_missing)

@@ -50,9 +50,9 @@ class EntryState(StrEnum):
 
     #: A step that runs at most once has begun.
     BEGAN = "began"
-    #: It is over: a step has returned, a child is made, `wait_any` has chosen.
+    #: It is over: a step has returned, a child is made, `wait_any` has chosen, an event was returned.
     DONE = "done"
-    #: A sleep, or a wait with a time-out, has begun.
+    #: A sleep, a wait with a time-out, or a wait for an event has begun.
     WAITS = "waits"
     #: The time of a wait was over first.
     TIMED_OUT = "timed_out"
@@ -81,10 +81,12 @@ class NewEntry:
     kind: JournalKind
     name: str
     state: EntryState
-    #: What a step has returned, as JSON text.
+    #: As JSON text: what a step has returned, the event that a wait has returned, or the one that it is for.
     value_json: str | None = None
     #: The child, or the one that `wait_any` has chosen, as its id.
     child_id: str | None = None
+    #: The event that a wait has returned, as its id. Without it the entry is matched with each new event.
+    event_id: str | None = None
     #: Seconds from the writing until a sleep or a wait is over.
     until_in_seconds: float | None = None
 
@@ -102,6 +104,8 @@ class JournalEntry:
     until_in_seconds: float | None
     #: Its place in the order of the writing.
     n: int
+    #: The event that was found for a wait.
+    event_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,8 +152,10 @@ class Wait:
     job_ids: Sequence[str] = ()
     #: Seconds after which the handler continues in any case; None if it may wait without end.
     timeout_seconds: float | None = None
-    #: The event that it is for, as JSON has it.
+    #: The event that it is for, as JSON has it; of several the first.
     event: Mapping[str, Any] | None = None
+    #: The names of the entries of all events that it is for.
+    event_names: Sequence[str] = ()
     #: What is written into the journal with the end of the run.
     entries: Sequence[NewEntry] = ()
 
@@ -161,8 +167,9 @@ class Wait:
             count = len(self.job_ids)
             jobs = "1 job" if count == 1 else f"{count} jobs"
             parts.append(f"one of {jobs}" if self.condition is WaitCondition.ANY and count > 1 else jobs)
-        if self.event is not None:
-            parts.append("an event")
+        if self.event_names:
+            count = len(self.event_names)
+            parts.append("an event" if count == 1 else f"one of {count} events")
         if self.timeout_seconds is not None:
             parts.append(f"at most {self.timeout_seconds:g} s" if parts else f"{self.timeout_seconds:g} s")
         return ", ".join(parts)

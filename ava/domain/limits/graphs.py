@@ -55,7 +55,7 @@ DEADLINE_SECONDS = Limit(
 STEPS = Limit(
     name="steps",
     unit="steps",
-    meaning="Steps of a job; `env.step` refuses one more.",
+    meaning="Steps of a job, and events that it waits for; `env.step` and `env.wait_event` refuse one more.",
     status=None,
     fixed=waits.MAX_STEPS,
 )
@@ -69,7 +69,7 @@ STEP_BYTES = Limit(
 ALL_STEPS_BYTES = Limit(
     name="all_steps_bytes",
     unit="bytes",
-    meaning="Bytes of the results of all steps of a job.",
+    meaning="Bytes of the results of all steps of a job, and of the events that it got.",
     status=None,
     fixed=waits.MAX_ALL_STEPS_BYTES,
 )

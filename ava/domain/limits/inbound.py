@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ava.domain.events import patterns
 from ava.domain.limits.limit import Limit
 
 __all__ = [
@@ -43,14 +44,14 @@ PATTERN_LEVELS = Limit(
     unit="levels",
     meaning="Levels of objects inside each other in a pattern, and of lists and objects in a template.",
     status=422,
-    fixed=20,
+    fixed=patterns.MAX_LEVELS,
 )
 PATTERN_RULES = Limit(
     name="pattern_rules",
     unit="rules",
     meaning="Values and rules of a pattern, and places that a template fills.",
     status=422,
-    fixed=100,
+    fixed=patterns.MAX_RULES,
 )
 BULK_EVENTS = Limit(
     name="bulk_events", unit="events", meaning="Events that one call may send.", status=422, fixed=1_000

@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
+from ava.domain import ids
+from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.waits import ChildState, JournalKind, NewChild, NewEntry
 from ava.errors import DatabaseUnavailable, RequestError, RunStopped
 from ava.handler.errors import ChildRefused, JobCancelled, JobInterrupted
@@ -17,6 +20,7 @@ from ava.node.child.run import Run
 from ava.node.outcome import Stop
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
+from ava.store.events import awaited, events
 from ava.store.jobs import journal
 from ava.store.jobs.moves import claim
 
@@ -30,6 +34,8 @@ Result = TypeVar("Result")
 #: Seconds for which a statement is repeated while the database is away, and between two tries.
 _HOLD_SECONDS = 300.0
 _PAUSE_SECONDS = 0.2
+#: Events of a type that one statement reads, to compare them with a pattern.
+_EVENTS_PER_STATEMENT = 20
 
 
 class Makers:
@@ -106,6 +112,30 @@ class RunJournal:
         """Returns the outputs of children as JSON texts, by their ids."""
         tenant_id = self._run.job.tenant_id
         return self._read(lambda c: journal.outputs(c, tenant_id=tenant_id, job_ids=job_ids)) if job_ids else {}
+
+    def find_event(
+        self, wanted: AwaitedEvent, *, event_id: str | None, taken: Collection[str]
+    ) -> Mapping[str, Any] | None:
+        """Returns the record of the event with an id, or of the first since the job's creation that matches."""
+        tenant_id = self._run.job.tenant_id
+        if event_id is not None:
+            found = self._read(lambda c: events.show(c, tenant_id=tenant_id, event_id=event_id))
+            return None if found is None or event_id in taken else found.record()
+        # The oldest of its millisecond is included.
+        after = str(UUID(int=ids.first_uuid(self._run.job.created_at).int - 1))
+        limit = 1 if wanted.match is None else _EVENTS_PER_STATEMENT
+        while True:
+            page = self._read(
+                lambda c, after=after: awaited.find(  # type: ignore[misc]
+                    c, tenant_id=tenant_id, type_=wanted.type, after=after, taken=taken, limit=limit
+                )
+            )
+            for event in page:
+                if wanted.matches(record := event.record()):
+                    return record
+            if len(page) < limit:
+                return None
+            after = str(ids.decode("evt", page[-1].id))
 
     def _stop(self) -> None:
         """Stop the handler, because its job is to be cancelled, or the run has lost it."""

@@ -12,10 +12,11 @@ from ava import tracing
 from ava.domain.access.caller import Caller, Role
 from ava.domain.events import verification
 from ava.domain.events.bodies import BodyTooLarge, read_body, unpacked
-from ava.domain.events.event import EventSpec, InboundEvent, Refusal, compact_json, source_of_hook
+from ava.domain.events.event import EventSpec, InboundEvent, Refusal, source_of_hook
 from ava.domain.events.hook import Hook, HookVerdict, default_type, stored_headers
 from ava.domain.events.received import Received
 from ava.domain.events.subscription import make_input
+from ava.domain.events.texts import compact_json
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.limits.table import HOOK_BODY_BYTES

@@ -18,11 +18,13 @@ from ava.store.jobs.rows import job_uuid
 
 __all__ = [
     "ARE_UNFINISHED",
+    "COLUMNS",
     "EventFilter",
     "Reserved",
     "advance",
     "claim_unfinished",
     "count",
+    "event_of",
     "event_uuid",
     "find_first",
     "insert",
@@ -41,7 +43,7 @@ _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 #: The condition that the fan-out has something to do, which an index answers.
 ARE_UNFINISHED = "EXISTS (SELECT FROM events WHERE fanned_out_to IS NOT NULL)"
 
-_COLUMNS = (
+COLUMNS = (
     "e.id::text, e.tenant_id, e.type, e.source, e.source_id, e.subject, e.time, e.data::text, e.extensions::text, "
     "e.headers::text, e.created_at, e.delivery_id::text, e.job_ids::text[], e.refused::text, "
     "CASE WHEN e.fanned_out_to IS NULL THEN 0 ELSE e.more END, e.traceparent"
@@ -107,7 +109,12 @@ def find_first(connection: Connection, *, tenant_id: str, event_ids: Mapping[byt
     return {bytes(digest): ids.encode("evt", first_id) for digest, first_id in rows}
 
 
+# Each event wakes the jobs that wait for its type, whether there are any or not: one may begin to wait at this moment.
 _INSERT = Statement("""
+WITH woken AS (
+    INSERT INTO event_wakes (tenant_id, event_id, event_type)
+    SELECT %(tenant_id)s, w.id::uuid, w.type FROM unnest(%(ids)s::text[], %(types)s::text[]) AS w (id, type)
+)
 INSERT INTO events (tenant_id, id, type, source, source_id, subject, time, data, extensions, headers, created_at,
                     hook_id, delivery_id, job_ids, refused, more, fanned_out_to, traceparent)
 SELECT %(tenant_id)s, g.id::uuid, g.type, g.source, g.source_id, g.subject, g.time, g.data::json, g.extensions::json,
@@ -174,7 +181,7 @@ def _subscription_uuid(subscription_id: str | None) -> str | None:
 
 # Of all tenants in turn: the next tenant after the one before, so that none waits for the events of another.
 _CLAIM_UNFINISHED = Statement(f"""
-SELECT {_COLUMNS}, e.fanned_out_to::text FROM events AS e
+SELECT {COLUMNS}, e.fanned_out_to::text FROM events AS e
 WHERE e.fanned_out_to IS NOT NULL AND e.tenant_id > %(after_tenant)s
 ORDER BY e.tenant_id, e.id LIMIT 1 FOR UPDATE SKIP LOCKED
 """)
@@ -186,7 +193,7 @@ def claim_unfinished(connection: Connection, *, after_tenant: str) -> tuple[Inbo
     Returns it with the last subscription whose job is made; None if no tenant after that one has such an event.
     """
     row = connection.exec_driver_sql(_CLAIM_UNFINISHED, {"after_tenant": after_tenant}).first()
-    return None if row is None else (_event(row), ids.encode("sub", row[-1]))
+    return None if row is None else (event_of(row), ids.encode("sub", row[-1]))
 
 
 _ADVANCE = Statement("""
@@ -211,7 +218,7 @@ def advance(
 
 
 _SHOW_MANY = Statement(f"""
-SELECT {_COLUMNS} FROM events AS e WHERE e.tenant_id = %(tenant_id)s AND e.id = ANY(%(ids)s::uuid[])
+SELECT {COLUMNS} FROM events AS e WHERE e.tenant_id = %(tenant_id)s AND e.id = ANY(%(ids)s::uuid[])
     AND e.id BETWEEN %(first)s::uuid AND %(last)s::uuid
 """)
 
@@ -222,7 +229,7 @@ def show_many(connection: Connection, *, tenant_id: str, event_ids: Sequence[str
     if not uuids:
         return {}
     parameters = {"tenant_id": tenant_id, "ids": uuids, "first": min(uuids), "last": max(uuids)}
-    return {event.id: event for event in map(_event, connection.exec_driver_sql(_SHOW_MANY, parameters))}
+    return {event.id: event for event in map(event_of, connection.exec_driver_sql(_SHOW_MANY, parameters))}
 
 
 def show(connection: Connection, *, tenant_id: str, event_id: str) -> InboundEvent | None:
@@ -246,7 +253,7 @@ def _search(*leading: str) -> str:
 
 def _page(*leading: str) -> Statement:
     return Statement(f"""
-SELECT {_COLUMNS} FROM {_search(*leading)} ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
+SELECT {COLUMNS} FROM {_search(*leading)} ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
 """)
 
 
@@ -279,7 +286,7 @@ def page(
     parameters = _filter_parameters(tenant_id, event_filter, before_id) | {"limit": limit, "offset": offset}
     searches = event_filter.type is not None and event_filter.source is not None
     parameters["searched"] = _MAX_SEARCHED if searches else offset + limit
-    return [_event(row) for row in connection.exec_driver_sql(statement, parameters)]
+    return [event_of(row) for row in connection.exec_driver_sql(statement, parameters)]
 
 
 def count(connection: Connection, *, tenant_id: str, event_filter: EventFilter) -> int:
@@ -310,7 +317,8 @@ def event_uuid(event_id: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _event(row: Any) -> InboundEvent:
+def event_of(row: Any) -> InboundEvent:
+    """Returns the event of a row of `COLUMNS`."""
     (id_, tenant_id, type_, source, source_id, subject, time, data_json, extensions_json, headers_json, created_at,
      delivery_id, job_ids, refused_json, more, traceparent) = row[:16]  # fmt: skip
     spec = EventSpec(

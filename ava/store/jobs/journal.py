@@ -15,6 +15,7 @@ from ava.domain.jobs.waits import ChildState, EntryState, JournalEntry, JournalK
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
+from ava.store.events.events import event_uuid
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
@@ -30,15 +31,15 @@ def stores(owner: str) -> str:
 
     An entry replaces the one of its name, and is the last one from then on.
     """
-    return f"""INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value, child_id, until)
-    SELECT o.tenant_id, o.id, e.kind, e.name, %(attempt)s::smallint, e.state, e.value::json, e.child_id,
+    return f"""INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value, child_id, event_id, until)
+    SELECT o.tenant_id, o.id, e.kind, e.name, %(attempt)s::smallint, e.state, e.value::json, e.child_id, e.event_id,
         clock_timestamp() + e.until * interval '1 second'
     FROM {owner} AS o CROSS JOIN unnest(
         %(kinds)s::text[], %(names)s::text[], %(states)s::text[], %(values)s::text[], %(children)s::uuid[],
-        %(untils)s::float8[]) AS e (kind, name, state, value, child_id, until)
+        %(events)s::uuid[], %(untils)s::float8[]) AS e (kind, name, state, value, child_id, event_id, until)
     ON CONFLICT (tenant_id, job_id, kind, name) DO UPDATE SET attempt = excluded.attempt, state = excluded.state,
-        value = excluded.value, child_id = excluded.child_id, until = excluded.until, n = DEFAULT,
-        written_at = excluded.written_at"""
+        value = excluded.value, child_id = excluded.child_id, event_id = excluded.event_id, until = excluded.until,
+        n = DEFAULT, written_at = excluded.written_at"""
 
 
 def parameters(entries: Sequence[NewEntry], *, attempt: int) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def parameters(entries: Sequence[NewEntry], *, attempt: int) -> dict[str, Any]:
         "states": [entry.state.value for entry in entries],
         "values": [entry.value_json for entry in entries],
         "children": [None if entry.child_id is None else rows.job_uuid(entry.child_id) for entry in entries],
+        "events": [None if entry.event_id is None else event_uuid(entry.event_id) for entry in entries],
         "untils": [entry.until_in_seconds for entry in entries],
     }
 
@@ -71,6 +73,7 @@ def write(
 # What succeeded is kept for a new attempt, and so is what goes on: it may fail in this one. It is done once for each
 # attempt, by the first run of it that gets so far.
 _IS_FORGOTTEN = """(k.kind = 'wait' OR k.state = 'timed_out' OR k.kind = 'sleep' AND k.until > now()
+        OR k.kind = 'event' AND k.state = 'waits'
         OR k.kind = 'child' AND NOT EXISTS (
             SELECT FROM jobs AS c WHERE c.tenant_id = k.tenant_id AND c.id = k.child_id
                 AND c.status NOT IN ('failed', 'cancelled')))"""
@@ -85,7 +88,7 @@ WHERE k.tenant_id = o.tenant_id AND k.job_id = o.id AND k.attempt < %(attempt)s 
 # One row at least while the run owns its job.
 _LOAD = Statement(f"""
 WITH {_OWNED}
-SELECT k.kind, k.name, k.state, k.value::text, k.child_id::text,
+SELECT k.kind, k.name, k.state, k.value::text, k.child_id::text, k.event_id::text,
     extract(epoch FROM k.until - clock_timestamp())::float8, k.n, c.worker_id, c.status, c.error, c.end_no
 FROM owned AS o LEFT JOIN job_journal AS k ON k.tenant_id = o.tenant_id AND k.job_id = o.id
 LEFT JOIN jobs AS c ON c.tenant_id = k.tenant_id AND c.id = k.child_id AND k.kind = 'child'
@@ -104,7 +107,7 @@ def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: 
     entries: list[JournalEntry] = []
     children: dict[str, ChildState] = {}
     found = connection.exec_driver_sql(_LOAD, given).all()
-    for kind, name, state, value_json, child_uuid, until, n, worker_id, status, error, end_no in found:
+    for kind, name, state, value_json, child_uuid, found_uuid, until, n, worker_id, status, error, end_no in found:
         if kind is None:
             continue
         child_id = None if child_uuid is None else ids.encode("job", child_uuid)
@@ -117,6 +120,7 @@ def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: 
                 child_id=child_id,
                 until_in_seconds=until,
                 n=n,
+                event_id=None if found_uuid is None else ids.encode("evt", found_uuid),
             )
         )
         if child_id is not None and status is not None:

@@ -40,6 +40,7 @@ from ava.domain.worker import OnWorkerLost, PullWorkerSpec, WorkerLimits, Worker
 from ava.services import broker_reset
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
+from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.services.jobs import Jobs
 from ava.services.making.children import ChildMaker
 from ava.services.schedules import Schedules
@@ -53,11 +54,13 @@ from ava.store.jobs.reads import lists
 from ava.store.schedules.rows import schedule_uuid
 from tests.integration.model.broker import Broker
 from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, PULL, Worker
+from tests.integration.model.event_driver import EventDriver
 from tests.integration.model.moves import Run
 from tests.integration.model.state import JobState
 
 _TABLES = (
-    "job_wakes, job_edges, job_waits, job_journal, job_logs, job_tags, jobs, debounces, rate_states, closed_windows, "
+    "event_wakes, events, job_wakes, job_edges, job_waits, job_journal, job_logs, job_tags, jobs, debounces, "
+    "rate_states, closed_windows, "
     "paused_queues, worker_settings, tenant_limits, "
     "schedule_firings, schedules, bulk_operations, error_groups, error_days, nodes, workers, worker_claims, pulled_runs"
 )
@@ -104,6 +107,7 @@ class Driver:
         self.database = database
         self.clock = clock
         self.broker = Broker()
+        self.events = EventDriver(database)
         #: How far the history's time is ahead of PostgreSQL's.
         self.offset = timedelta(0)
         self.window = 100
@@ -127,7 +131,7 @@ class Driver:
             "statistics": Statistics(database),
             "operations": BulkOperationBatches(batches),
             "schedules": ScheduleFirings(database, control, clock=self._now),
-            "wakes": Wakes(database),
+            "wakes": Wakes(database, awaiting_jobs=AwaitingJobs(max_jobs=2)),
             "deadlines": Deadlines(database, control),
         }
 
@@ -226,6 +230,9 @@ class Driver:
 
     def duty(self, name: str) -> None:
         self._duties[name].run_once(self.clock.now)
+        # A call is bounded; few jobs are enough for several.
+        while name == "wakes" and self.run("SELECT 1 FROM event_wakes LIMIT 1"):
+            self._duties[name].run_once(self.clock.now)
 
     def feed(self) -> None:
         assert self._feed is not None

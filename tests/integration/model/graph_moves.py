@@ -9,7 +9,7 @@ from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import Status
 from tests.integration.model.cast import World
 from tests.integration.model.moves import Run, cancel, cancelled, owns, return_to_backlog
-from tests.integration.model.state import JOBS, JobState
+from tests.integration.model.state import EVENT, JOBS, JobState
 
 
 def wake_all(jobs: Mapping[str, JobState], world: World) -> dict[str, JobState]:
@@ -18,7 +18,7 @@ def wake_all(jobs: Mapping[str, JobState], world: World) -> dict[str, JobState]:
     has_changed = True
     while has_changed:
         has_changed = False
-        for job in [job for job in now.values() if job.status == "queued" and job.waits == JOBS]:
+        for job in [job for job in now.values() if job.status == "queued" and job.waits in (JOBS, EVENT)]:
             woken = _wake(job, now, world)
             if woken is not None:
                 now[job.id], has_changed = woken, True
@@ -29,6 +29,10 @@ def _wake(job: JobState, jobs: Mapping[str, JobState], world: World) -> JobState
     if job.is_cancel_asked:
         below = [each for each in jobs.values() if each.parent == job.id and not each.is_detached]
         return None if any(not each.is_final for each in below) else cancelled(job)
+    if (job.waits == EVENT or job.condition == "any") and any(has_come for _, has_come in job.events):
+        return return_to_backlog(job, world)
+    if job.waits == EVENT:
+        return None
     after = [jobs[each] for each in job.after if each in jobs]
     if job.condition == "any":
         return return_to_backlog(job, world) if not job.after or any(each.is_final for each in after) else None

@@ -123,10 +123,10 @@ def end_waiting(history: History) -> None:
         run = history.choose_run(lambda run: run.job_id in parents)
     else:
         run = history.choose_run()
-    _end_waiting(history, run, _wait(history, run))
+    end_run_waiting(history, run, _wait(history, run))
 
 
-def _end_waiting(history: History, run: Run, wait: Wait) -> None:
+def end_run_waiting(history: History, run: Run, wait: Wait) -> None:
     job = history.job_of(run)
     how = End(status="queued", gives_back=True, wait=wait)
     history.say(run.job_id, run.run_no, wait.condition, len(wait.job_ids))
@@ -138,12 +138,19 @@ def _end_waiting(history: History, run: Run, wait: Wait) -> None:
 
 def _wait(history: History, run: Run) -> Wait:
     children = [job.id for job in history.jobs.values() if job.parent == run.job_id]
+    job = history.jobs.get(run.job_id)
+    names = [type_ for type_, _ in job.events] if job is not None and history.is_chance(0.8) else []
     entry = NewEntry(kind=JournalKind.SLEEP, name="sleep", state=EntryState.WAITS, until_in_seconds=200.0)
+    if names and (not children or history.is_chance(0.5)):
+        return Wait(condition=WaitCondition.EVENT, event_names=names, timeout_seconds=history.choose([None, 400.0]))
     if not children or history.is_chance(0.2):
         return Wait(condition=WaitCondition.TIME, timeout_seconds=200.0, entries=[entry])
     chosen = [child for child in children if history.is_chance(0.8)]
     condition = history.choose([WaitCondition.ENDED, WaitCondition.ENDED, WaitCondition.ANY])
-    return Wait(condition=condition, job_ids=chosen, timeout_seconds=history.choose([None, None, 400.0]))
+    seconds = history.choose([None, None, 400.0])
+    if condition is not WaitCondition.ANY:
+        names = []
+    return Wait(condition=condition, job_ids=chosen, timeout_seconds=seconds, event_names=names)
 
 
 @rule(weight=8)
@@ -202,7 +209,7 @@ def live_as_a_family(history: History) -> None:
     duty_rules.feed(history)
     started = end_rules.start_all(history, "wkr_plain")
     children = [job.id for job in history.jobs.values() if job.parent == run.job_id]
-    _end_waiting(history, run, Wait(condition=WaitCondition.ENDED, job_ids=children))
+    end_run_waiting(history, run, Wait(condition=WaitCondition.ENDED, job_ids=children))
     parent = history.jobs[run.job_id]
     if history.is_chance(0.7):
         wanted = moves.cancel_all(history.jobs, [parent], f"usr_{parent.tenant}", again=True)

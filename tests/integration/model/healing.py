@@ -6,6 +6,7 @@ from tests.integration.model.cast import NODES, TENANTS
 from tests.integration.model.expected import ModelError
 from tests.integration.model.history import History
 from tests.integration.model.moves import End, Run
+from tests.integration.model.state import EVENT_TYPES
 
 #: Rounds until every job is final, and for each job one more; one is an hour, in which a rate starts one job at least.
 _ROUNDS = 20
@@ -52,6 +53,8 @@ def _repair(history: History) -> None:
         driver.join(node_id)
     world.living = set(NODES)
     driver.restart()
+    for tenant in TENANTS:
+        driver.events.send(tenant, EVENT_TYPES)
 
 
 def _run_duties(history: History) -> None:

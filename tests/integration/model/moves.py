@@ -14,7 +14,7 @@ from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES
 from ava.domain.jobs.waits import Wait, WaitCondition
 from tests.integration.model.cast import World
-from tests.integration.model.state import DATE, JOBS, NODE, PERMIT, QUEUE, TIME, WORKER, JobState
+from tests.integration.model.state import DATE, EVENT, JOBS, NODE, PERMIT, QUEUE, TIME, WORKER, JobState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +109,10 @@ def end(job: JobState, run: Run, how: End) -> JobState | None:
 
 
 def _begin_wait(job: JobState, wait: Wait) -> JobState:
+    # A wait for an event that the handler has not asked for again is forgotten.
+    job = replace(job, events=tuple(each for each in job.events if each[0] in wait.event_names))
+    if wait.condition is WaitCondition.EVENT:
+        return _wait(job, EVENT, due=wait.timeout_seconds)
     if wait.condition is WaitCondition.TIME:
         return _wait(job, TIME, due=wait.timeout_seconds)
     job = replace(job, condition=wait.condition.value, after=tuple(wait.job_ids))

@@ -261,7 +261,7 @@ MUTANTS = (
     Mutant(
         name="a job that begins to wait does not wake itself",
         statements=("end_waiting",),
-        old="FROM waiting WHERE %(waits_for)s = 'jobs'",
+        old="FROM waiting WHERE %(waits_for)s IN ('jobs', 'event')",
         new="FROM waiting WHERE false",
     ),
     Mutant(
@@ -269,6 +269,24 @@ MUTANTS = (
         statements=("decide_waits", "decide"),
         old="WHEN w.condition = 'any' THEN",
         new="WHEN w.condition IN ('any', 'ended') THEN",
+    ),
+    Mutant(
+        name="an event wakes no job",
+        statements=("mark",),
+        old="INSERT INTO job_wakes (tenant_id, job_id) SELECT DISTINCT tenant_id, job_id FROM marked",
+        new="SELECT FROM marked",
+    ),
+    Mutant(
+        name="an event is dropped although a job waits for its type",
+        statements=("drop_unawaited",),
+        old="WHERE k.tenant_id = e.tenant_id AND k.value",
+        new="WHERE false AND k.value",
+    ),
+    Mutant(
+        name="a wait that the handler has given up ends another one",
+        statements=("end_waiting",),
+        old="AND k.name <> ALL(%(kept_names)s::text[])",
+        new="AND false AND k.name <> ALL(%(kept_names)s::text[])",
     ),
     Mutant(
         name="a job that is to be cancelled makes children",

@@ -14,6 +14,7 @@ from tests.integration.model import (
     client_rules,
     duty_rules,
     end_rules,
+    event_rules,
     graph_rules,
     pull_rules,
     run_rules,
@@ -28,7 +29,17 @@ from tests.integration.model.recorder import Recorder
 __all__ = ["Failure", "Runner"]
 
 #: The modules that add their steps to `RULES`.
-_STEPS = (client_rules, duty_rules, run_rules, end_rules, graph_rules, pull_rules, schedule_rules, setting_rules)
+_STEPS = (
+    client_rules,
+    duty_rules,
+    run_rules,
+    end_rules,
+    graph_rules,
+    event_rules,
+    pull_rules,
+    schedule_rules,
+    setting_rules,
+)
 STEPS_PER_HISTORY = 100
 #: The workers of most jobs of one history, beside one with a rate.
 _FAVOURITES = 2

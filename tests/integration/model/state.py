@@ -12,7 +12,9 @@ from ava.store.engine.database import Connection
 
 #: What a queued job waits for. None: nothing; it may be published, and started.
 DATE, NODE, PERMIT, WORKER, QUEUE = "date", "node", "permit", "worker", "queue"
-JOBS, TIME = "jobs", "time"
+JOBS, TIME, EVENT = "jobs", "time", "event"
+#: The types of events.
+EVENT_TYPES = ("ordered", "paid")
 FINAL = ("completed", "failed", "cancelled")
 
 
@@ -61,10 +63,17 @@ class JobState:
     is_awaited: bool = False
     #: Whether its attempt has waited.
     has_waited: bool = False
+    #: The events that its handler waits for, as types, and whether one has come that the handler has not got yet.
+    events: tuple[tuple[str, bool], ...] = ()
     #: Seconds from now until it is due, until it expires, and until its deadline.
     due: float | None = field(default=None, compare=False)
     expires: float | None = field(default=None, compare=False)
     deadline: float | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        # What a job that has ended has waited for decides nothing, and is deleted when somebody comes across it.
+        if self.is_final:
+            object.__setattr__(self, "events", ())
 
     @property
     def is_final(self) -> bool:
@@ -84,7 +93,7 @@ class JobState:
 
     @property
     def is_waiting(self) -> bool:
-        return self.status == "queued" and self.waits in (JOBS, TIME)
+        return self.status == "queued" and self.waits in (JOBS, TIME, EVENT)
 
     @property
     def is_overdue(self) -> bool:
@@ -106,7 +115,10 @@ class JobState:
         return account
 
 
-_FIELDS = """
+#: The event of a wake `e` has come since the job `j` was made.
+IS_SINCE = """('x' || left(replace(e.event_id::text, '-', ''), 12))::bit(48)::bigint
+    >= floor(extract(epoch FROM j.created_at) * 1000)"""
+_FIELDS = f"""
     id::text, tenant_id, worker_id, trigger, triggered_by, retry_of::text, priority, queue, input::text, tags::text,
     dedupe_key, max_attempts, status,
     waits_for,
@@ -119,6 +131,11 @@ _FIELDS = """
     regexp_replace(error, '(exceeded its deadline) of .*', '\\1'), progress::text,
     limit_key, rate_key, first_run_no, parent_id::text, tree_id::text, name, coalesce(is_detached, false),
     coalesce(is_awaited, false), first_started_at IS NOT NULL,
+    ARRAY(SELECT k.name || CASE WHEN k.event_id IS NOT NULL OR EXISTS (
+              SELECT FROM event_wakes AS e WHERE e.tenant_id = k.tenant_id AND e.event_type = k.value ->> 'type'
+                  AND ({IS_SINCE})) THEN '!' ELSE '' END
+        FROM job_journal AS k WHERE k.tenant_id = j.tenant_id AND k.job_id = j.id AND k.kind = 'event'
+            AND k.state = 'waits' ORDER BY k.name),
     CASE WHEN status = 'queued' THEN extract(epoch FROM run_at - now())::float8 END,
     CASE WHEN status = 'queued' THEN extract(epoch FROM expires_at - now())::float8 END,
     extract(epoch FROM deadline_at - now())::float8
@@ -143,6 +160,7 @@ def _state(row: Sequence[Any]) -> JobState:
     state["id"] = ids.encode("job", state["id"])
     for other in ("retry_of", "parent", "tree"):
         state[other] = state[other] and ids.encode("job", state[other])
+    state["events"] = tuple((name.removesuffix("!"), name.endswith("!")) for name in state["events"])
     state["after"] = tuple(ids.encode("job", other) for other in state["after"])
     return JobState(**state)
 

@@ -18,8 +18,9 @@ __all__ = ["MAX_LISTED", "end_waiting", "waiting_for_json"]
 #: The ids of jobs in `waiting_for`; the edges have all of them.
 MAX_LISTED = 100
 
-# The job wakes itself, because one that it waits for may have ended before its edges were there. The edges of an
-# earlier wait are of no use any more; those with the number 0 are of its bulk.
+# The job wakes itself, because one that it waits for may have ended before its edges were there, or its event may have
+# been found. The edges of an earlier wait are of no use any more; those with the number 0 are of its bulk. Nor is a
+# wait for an event that the handler has not asked for again: it would end this one.
 _END_WAITING = Prepared(
     "end_waiting",
     f"""
@@ -36,8 +37,13 @@ WITH {ends(ONE_END, waits_for="%(waits_for)s::text")}, waiting AS (
 ), outdated AS (
     DELETE FROM job_edges AS e USING waiting AS w
     WHERE e.tenant_id = w.tenant_id AND e.job_id = w.id AND e.run_no > 0 AND e.run_no < w.run_no
+), abandoned AS (
+    DELETE FROM job_journal AS k USING waiting AS w
+    WHERE k.tenant_id = w.tenant_id AND k.job_id = w.id AND k.kind = 'event' AND k.state = 'waits'
+        AND k.name <> ALL(%(kept_names)s::text[])
 ), woken AS (
-    INSERT INTO job_wakes (tenant_id, job_id) SELECT tenant_id, id FROM waiting WHERE %(waits_for)s = 'jobs'
+    INSERT INTO job_wakes (tenant_id, job_id)
+    SELECT tenant_id, id FROM waiting WHERE %(waits_for)s IN ('jobs', 'event')
 ), journalled AS (
     {journal.stores("waiting")}
 ), stored AS (
@@ -71,6 +77,7 @@ def end_waiting(
         "waits_for": _REASONS.get(wait.condition, WaitsFor.JOBS).value,
         "condition": wait.condition.value,
         "waiting_for": waiting_for_json(wait),
+        "kept_names": [*wait.event_names, *(entry.name for entry in wait.entries)],
         "after": [rows.job_uuid(job_id) for job_id in wait.job_ids],
         **journal.parameters(wait.entries, attempt=attempt),
     }

@@ -16,6 +16,7 @@ from ava.domain.jobs.job import Job, JobKey, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
+from ava.store.events import awaited
 from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import STOPPED_STATUS, limit_key, rate_key, wake_set
@@ -35,8 +36,8 @@ __all__ = [
     "templates",
 ]
 
-#: A condition: somebody has to look whether a wait is over.
-ARE_THERE = "(SELECT n FROM job_wakes ORDER BY n LIMIT 1) IS NOT NULL"
+#: A condition: somebody has to look whether a wait is over, or to compare events with waits.
+ARE_THERE = f"((SELECT n FROM job_wakes ORDER BY n LIMIT 1) IS NOT NULL OR {awaited.ARE_THERE})"
 
 _TAKE = Statement("""
 DELETE FROM job_wakes WHERE n = ANY(ARRAY(SELECT n FROM job_wakes ORDER BY n LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
@@ -88,14 +89,18 @@ WITH woken AS (
     SELECT j.tenant_id, j.id, j.run_no, c.condition, c.template IS NOT NULL AS has_template
     FROM about AS a JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
     JOIN job_waits AS c ON c.tenant_id = j.tenant_id AND c.job_id = j.id AND c.run_no = j.run_no
-    WHERE j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for = 'jobs' AND j.cancel_requested_at IS NULL
+    WHERE j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IN ('jobs', 'event')
+        AND j.cancel_requested_at IS NULL
 )
 SELECT w.tenant_id, w.id::text, w.run_no, w.has_template,
-    CASE WHEN w.condition IN ('ended', 'any') OR (w.condition = 'failed') = (unmet.completed IS FALSE) THEN 'start'
-         ELSE 'unmet' END,
+    CASE WHEN w.condition IN ('ended', 'any', 'event') OR (w.condition = 'failed') = (unmet.completed IS FALSE)
+         THEN 'start' ELSE 'unmet' END,
     unmet.id::text, unmet.name, unmet.status
 FROM waiting AS w CROSS JOIN LATERAL (
-    SELECT CASE WHEN w.condition = 'any' THEN NOT EXISTS (
+    SELECT CASE WHEN w.condition IN ('any', 'event') AND EXISTS (
+        SELECT FROM job_journal AS k WHERE k.tenant_id = w.tenant_id AND k.job_id = w.id AND k.kind = 'event'
+            AND k.state = 'waits' AND k.event_id IS NOT NULL
+    ) THEN true WHEN w.condition = 'event' THEN false WHEN w.condition = 'any' THEN NOT EXISTS (
         SELECT FROM job_edges AS e WHERE e.tenant_id = w.tenant_id AND e.job_id = w.id AND e.run_no = w.run_no
     ) OR EXISTS (
         SELECT FROM job_edges AS e CROSS JOIN LATERAL (

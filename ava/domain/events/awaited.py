@@ -1,0 +1,73 @@
+"""Events that handlers wait for: a type, and a pattern over the whole event."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ava.domain.events.patterns import Pattern, compile_pattern
+from ava.domain.events.texts import OWN_PREFIX, compact_json, is_type
+
+__all__ = ["MAX_MATCH_CHARS", "AwaitedEvent"]
+
+#: Characters of a pattern as JSON.
+MAX_MATCH_CHARS = 16 * 1024
+
+
+@dataclass(frozen=True)
+class AwaitedEvent:
+    """What a call of `env.wait_event` is for. The pattern is compiled at the first use."""
+
+    type: str
+    match: Mapping[str, Any] | None = field(default=None, hash=False)
+
+    @classmethod
+    def of(cls, type_: object, match: object) -> AwaitedEvent:
+        """Returns what a handler asks for, checked. Raises `ValueError`."""
+        if not isinstance(type_, str) or not is_type(type_):
+            raise ValueError(
+                f"the type of an event has 1 to 200 visible ASCII characters and does not begin with {OWN_PREFIX}, "
+                f"unlike {type_!r:.80}"
+            )
+        if match is None:
+            return cls(type_)
+        if not isinstance(match, Mapping):
+            raise ValueError(f"match must be a pattern, an object of fields, not {type(match).__name__}")
+        try:
+            text = compact_json(match)
+            found = cls(type_, json.loads(text))
+            compile_pattern(found.match)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"match: {error}") from error
+        if len(text) > MAX_MATCH_CHARS:
+            raise ValueError(f"match has {len(text):,} characters of JSON, of {MAX_MATCH_CHARS:,} that it may")
+        return found
+
+    @classmethod
+    def read(cls, text: str) -> AwaitedEvent:
+        """Returns what the journal has as JSON text."""
+        stored = json.loads(text)
+        return cls(stored["type"], stored["match"])
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """Returns it as the record of a job shows it."""
+        return {"type": self.type, "match": self.match}
+
+    @property
+    def json(self) -> str:
+        """Returns it as the journal stores it."""
+        return compact_json(self.shown)
+
+    @cached_property
+    def _pattern(self) -> Pattern | None:
+        return None if self.match is None else compile_pattern(self.match)
+
+    def matches(self, record: dict[str, Any]) -> bool:
+        """Returns True if the record of an event is one that it is for."""
+        if record["type"] != self.type:
+            return False
+        return self._pattern is None or self._pattern.matches(record)

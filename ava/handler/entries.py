@@ -1,0 +1,90 @@
+"""The entries of a journal as one run sees them: by names, each used once, and those that the run adds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from ava.domain.jobs.waits import (
+    MAX_ALL_STEPS_BYTES,
+    MAX_STEPS,
+    JournalEntry,
+    JournalKind,
+    LoadedJournal,
+    NewEntry,
+)
+from ava.handler.call_arguments import check_name
+from ava.handler.errors import DuplicateName, StepError
+
+__all__ = ["JournalEntries"]
+
+
+class JournalEntries:
+    """The entries of a journal, for one run."""
+
+    def __init__(
+        self,
+        journal: LoadedJournal,
+        *,
+        on_caught_up: Callable[[], None] = lambda: None,
+        now: Callable[[], float] = time.monotonic,
+        loaded_at: float | None = None,
+    ) -> None:
+        """`on_caught_up` is called once the run has been given the last entry, or writes one itself.
+
+        `now` is a clock in seconds; `loaded_at`: when the journal was loaded, by that clock. None: now.
+        """
+        self._found = {(entry.kind, entry.name): entry for entry in journal.entries}
+        self._last_n = max((entry.n for entry in journal.entries), default=None)
+        self._on_caught_up = on_caught_up
+        self._now = now
+        self._loaded_at = now() if loaded_at is None else loaded_at
+        self._used: set[tuple[JournalKind, str]] = set()
+        #: Entries that are decided, and are written with the next statement.
+        self._decided: list[NewEntry] = []
+        values = [entry for entry in journal.entries if entry.kind in (JournalKind.STEP, JournalKind.EVENT)]
+        self._values, self._values_bytes = len(values), sum(len(entry.value_json or "") for entry in values)
+
+    def find(self, kind: JournalKind, name: str, was: Sequence[str]) -> JournalEntry | None:
+        """Returns the entry of a name, or of an earlier name of it. Raises `DuplicateName`, `ValueError`."""
+        self._use_name(kind, name)
+        found = self._found.get((kind, name))
+        for earlier in was:
+            if found is None and (found := self._found.get((kind, earlier))) is not None:
+                self._use_name(kind, earlier)
+        if found is not None and found.n == self._last_n:
+            self._on_caught_up()
+        return found
+
+    def _use_name(self, kind: JournalKind, name: str) -> None:
+        check_name(name)
+        if (kind, name) in self._used:
+            raise DuplicateName(f"Two calls of this run have the name {name!r}; give one of them another key=.")
+        self._used.add((kind, name))
+
+    def seconds_left(self, found: JournalEntry) -> float:
+        """Returns the seconds until a sleep or a wait is over, less than 0 if it is."""
+        return (found.until_in_seconds or 0.0) - (self._now() - self._loaded_at)
+
+    def add_value(self) -> None:
+        """Count one more step or event. Raises `StepError` if the journal takes no more."""
+        self._values += 1
+        if self._values > MAX_STEPS:
+            raise StepError(f"A job has at most {MAX_STEPS:,} steps and events (limit steps)")
+
+    def add_bytes(self, text: str) -> None:
+        """Count the result of a step, or an event, as JSON text. Raises `StepError` if the journal takes no more."""
+        self._values_bytes += len(text)
+        if self._values_bytes > MAX_ALL_STEPS_BYTES:
+            size = f"{MAX_ALL_STEPS_BYTES:,} bytes of JSON"
+            raise StepError(f"All steps and events of a job together may have {size} (limit all_steps_bytes)")
+
+    def decide(self, entry: NewEntry) -> None:
+        """Have an entry written with the next statement."""
+        self._decided.append(entry)
+
+    def take_decided(self) -> tuple[NewEntry, ...]:
+        """Take what is decided, because it is written now."""
+        self._on_caught_up()
+        decided, self._decided = tuple(self._decided), []
+        return decided

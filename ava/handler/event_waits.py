@@ -1,0 +1,127 @@
+"""The waits of a handler for events.
+
+A wait is written into the journal before the run looks for its event. So an event that the look does not see is matched
+with the entry by the dispatcher, whatever the run does meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
+
+from ava.domain.events.awaited import AwaitedEvent
+from ava.domain.events.texts import compact_json
+from ava.domain.jobs.waits import EntryState, JournalEntry, JournalKind, NewEntry, Wait, WaitCondition
+from ava.handler.acts import Act, Steps
+from ava.handler.call_arguments import check_seconds
+from ava.handler.entries import JournalEntries
+from ava.handler.errors import WaitTimeout
+
+__all__ = ["EventStore", "EventWaits"]
+
+
+class EventStore(Protocol):
+    """Where a run finds events."""
+
+    def find_event(
+        self, wanted: AwaitedEvent, *, event_id: str | None, taken: Collection[str]
+    ) -> Mapping[str, Any] | None:
+        """Returns the record of the event with an id, or of the first one since the job's creation that matches.
+
+        `taken`: the ids of events that are left out. None: there is no such event.
+        """
+
+
+class EventWaits:
+    """The waits for events of one run."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        entries: JournalEntries,
+        taken: Collection[str],
+        write: Callable[[NewEntry], Steps[None]],
+    ) -> None:
+        """`taken`: the events that earlier waits of the job have returned. `write` writes an entry."""
+        self._store = store
+        self._entries = entries
+        self._taken = set(taken)
+        self._write = write
+
+    def wait(
+        self, type_: str, match: Mapping[str, Any] | None, *, timeout: float | None, key: str | None
+    ) -> Steps[Mapping[str, Any] | Wait]:
+        """Returns the record of the event; or the wait for it, if it has not come yet. Raises `WaitTimeout`."""
+        wanted = AwaitedEvent.of(type_, match)
+        if timeout is not None:
+            timeout = check_seconds("timeout", timeout)
+        name = wanted.type if key is None else key
+        found = self._entries.find(JournalKind.EVENT, name, ())
+        if found is not None and found.state is EntryState.DONE:
+            record: Mapping[str, Any] = json.loads(found.value_json or "null")
+            return record
+        if found is not None and found.state is EntryState.TIMED_OUT:
+            raise _timeout(name, timeout)
+        left = timeout
+        if timeout is not None and found is not None and found.until_in_seconds is not None:
+            left = self._entries.seconds_left(found)
+        event = yield from self._find(wanted, name, found, left)
+        if event is not None:
+            return self._returned(name, event)
+        if left is not None and left <= 0:
+            self._entries.decide(NewEntry(kind=JournalKind.EVENT, name=name, state=EntryState.TIMED_OUT))
+            raise _timeout(name, timeout)
+        return Wait(condition=WaitCondition.EVENT, timeout_seconds=left, event=wanted.shown, event_names=(name,))
+
+    def _find(
+        self, wanted: AwaitedEvent, name: str, found: JournalEntry | None, left: float | None
+    ) -> Steps[Mapping[str, Any] | None]:
+        is_written = found is not None and found.value_json == wanted.json
+        if is_written and found is not None and found.event_id is not None:
+            event = yield from self._look(wanted, found.event_id)
+            if event is not None:
+                return event
+            # It is past retention, or another wait has got it, so the entry is to be matched with further ones.
+            is_written = False
+        if not is_written:
+            entry = NewEntry(
+                kind=JournalKind.EVENT,
+                name=name,
+                state=EntryState.WAITS,
+                value_json=wanted.json,
+                until_in_seconds=left,
+            )
+            if found is None:
+                self._entries.add_value()
+            yield from self._write(entry)
+        # Also where an earlier run has written the entry, because it may have died before it looked.
+        event = yield from self._look(wanted, None)
+        return event
+
+    def _look(self, wanted: AwaitedEvent, event_id: str | None) -> Steps[Mapping[str, Any] | None]:
+        while True:
+            taken = frozenset(self._taken)
+            event: Mapping[str, Any] | None = yield Act(
+                lambda taken=taken: self._store.find_event(wanted, event_id=event_id, taken=taken),  # type: ignore[misc]
+                is_statement=True,
+            )
+            if event is None or event["id"] not in self._taken:
+                return event
+            # Another branch of the handler has got it meanwhile.
+            if event_id is not None:
+                return None
+
+    def _returned(self, name: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        text = compact_json(event)
+        self._entries.add_bytes(text)
+        self._taken.add(event["id"])
+        self._entries.decide(
+            NewEntry(kind=JournalKind.EVENT, name=name, state=EntryState.DONE, value_json=text, event_id=event["id"])
+        )
+        return event
+
+
+def _timeout(name: str, timeout: float | None) -> WaitTimeout:
+    within = "in time" if timeout is None else f"within {timeout:g} s"
+    return WaitTimeout(f"The event {name!r} did not come {within}.")

@@ -1,0 +1,250 @@
+"""Jobs that wait for events: which events find which jobs, in which transactions, and what a wait leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from ava.dispatcher.duties.due import DueJobs
+from ava.domain import ids
+from ava.domain.events.awaited import AwaitedEvent
+from ava.domain.jobs.job import Job, RunEnd, RunKey, Status
+from ava.domain.jobs.waits import EntryState, JournalKind, LoadedJournal, NewEntry, Wait, WaitCondition
+from ava.node.child.run import Run
+from ava.node.child.run_journal import Makers, RunJournal
+from ava.settings import Settings
+from ava.store.events import awaited
+from ava.store.jobs import journal
+from ava.store.jobs.moves import wait
+from ava.store.jobs.reads import lists
+from harness.api import Api
+from tests.integration.model.run_driver import run_line
+from tests.integration.test_graphs import JOBS, Graphs
+
+EVENTS = "/v1/ava/events"
+PAID = "order.paid"
+
+
+class Waiters(Graphs):
+    """Jobs whose handlers wait for events; the test is the process that runs them."""
+
+    def __init__(self, api: Api, settings: Settings) -> None:
+        super().__init__(api, settings)
+        self._settings = settings
+
+    def begin(self) -> tuple[str, RunKey, str]:
+        """Start a job. Returns its id, its run and its claim."""
+        job_id = self.api.trigger("wkr_open")["id"]
+        return (job_id, *self.start(job_id))
+
+    def register(self, run: RunKey, claim_id: str, match: Any = None, name: str = PAID) -> None:
+        """Write the wait into the journal, as `env.wait_event` does before it looks."""
+        entry = NewEntry(
+            kind=JournalKind.EVENT, name=name, state=EntryState.WAITS, value_json=AwaitedEvent.of(PAID, match).json
+        )  # fmt: skip
+        with self.api.database.connect() as connection:
+            assert journal.write(connection, run=run, claim_id=claim_id, attempt=1, entries=[entry])
+
+    def suspend(self, run: RunKey, claim_id: str, *names: str, seconds: float | None = None) -> None:
+        waits = Wait(
+            condition=WaitCondition.EVENT,
+            event=AwaitedEvent(PAID).shown,
+            event_names=names or (PAID,),
+            timeout_seconds=seconds,
+        )
+        run_end = RunEnd(run=run, status=Status.QUEUED, elapsed_ms=1, wait=waits)
+        with self.api.database.connect() as connection:
+            lines = [run_line(run.run_no, 1, run_end.closing[1])]
+            assert wait.end_waiting(connection, run_end, lines, attempt=1, claim_id=claim_id) is Status.QUEUED
+
+    def waiting(self, match: Any = None, **more: Any) -> str:
+        """Returns a job that waits."""
+        job_id, run, claim_id = self.begin()
+        self.register(run, claim_id, match)
+        self.suspend(run, claim_id, **more)
+        self.wake()
+        return job_id
+
+    def look(self, job_id: str, match: Any = None, *, event_id: str | None = None, taken: Sequence[str] = ()) -> Any:
+        """Look for an event as a run of the job does."""
+
+        class OfJob:
+            job: Job
+
+        one = OfJob()
+        with self.api.database.connect() as connection:
+            found = lists.show(connection, tenant_id="ten_test", job_id=job_id)
+        assert found is not None
+        one.job = found
+        store = RunJournal(cast(Run, one), self.api.database, Makers(self._settings))
+        return store.find_event(AwaitedEvent.of(PAID, match), event_id=event_id, taken=taken)
+
+    def load(self, run: RunKey, claim_id: str, attempt: int = 1) -> LoadedJournal:
+        with self.api.database.connect() as connection:
+            found = journal.load(connection, run=run, claim_id=claim_id, attempt=attempt)
+        assert found is not None
+        return found
+
+    def send(self, *numbers: int, type_: str = PAID) -> list[str]:
+        """Send events. Returns their ids."""
+        response = self.api.post(EVENTS, json={"events": [{"type": type_, "data": {"n": n}} for n in numbers]})
+        assert response.status_code == 201, response.text
+        return [event["id"] for event in response.get_json()["data"]]
+
+    def continues(self, job_id: str) -> bool:
+        return bool(self.startable({"job": job_id}))
+
+    def count(self, table: str) -> int:
+        (row,) = self.api.execute(f"SELECT count(*) FROM {table}")
+        return int(row[0])
+
+
+@pytest.fixture
+def waiters(api: Api, api_settings: Settings) -> Waiters:
+    return Waiters(api, api_settings)
+
+
+def test_an_event_continues_the_jobs_that_it_matches_and_no_others(waiters: Waiters) -> None:
+    any_one, seven, eight = (
+        waiters.waiting(match) for match in (None, {"data": {"n": [7]}}, {"data": {"n": [{"numeric": [">", 7]}]}})
+    )
+    record = waiters.show(seven)
+    assert record["waiting_for"] == {"jobs": [], "event": {"type": PAID, "match": None}, "until": None}
+    why = waiters.api.get(f"{JOBS}/{seven}/why").get_json()["data"]
+    assert f"its handler waits for an event {PAID}" in json.dumps(why)
+    waiters.send(7, type_="order.sent")
+    waiters.wake()
+    assert not any(map(waiters.continues, (any_one, seven, eight)))
+    (event_id,) = waiters.send(7)
+    waiters.wake()
+    assert [waiters.continues(job_id) for job_id in (any_one, seven, eight)] == [True, True, False]
+    run, claim_id = waiters.start(seven)
+    (entry,) = waiters.load(run, claim_id).entries
+    assert entry.event_id == event_id
+    assert waiters.look(seven, {"data": {"n": [7]}}, event_id=event_id)["data"] == {"n": 7}
+    assert waiters.count("event_wakes") == 0
+
+
+@pytest.mark.parametrize("moment", ["before the wait is written", "before the run ends", "before the wake of its end"])
+def test_no_moment_between_the_look_and_the_wait_loses_an_event(waiters: Waiters, moment: str) -> None:
+    job_id, run, claim_id = waiters.begin()
+    if moment == "before the wait is written":
+        waiters.send(1)
+        waiters.wake()
+    waiters.register(run, claim_id)
+    found = waiters.look(job_id)
+    if moment == "before the wait is written":
+        assert found["data"] == {"n": 1}
+        return
+    assert found is None
+    if moment == "before the run ends":
+        waiters.send(1)
+        waiters.wake()
+    waiters.suspend(run, claim_id)
+    if moment == "before the wake of its end":
+        waiters.send(1)
+    waiters.wake()
+    assert waiters.continues(job_id)
+
+
+def test_an_event_from_before_the_job_is_none_of_its_events_however_late_its_wake_comes(waiters: Waiters) -> None:
+    waiters.send(1)
+    waiters.api.execute("SELECT pg_sleep(0.01)")
+    job_id = waiters.waiting()
+    assert not waiters.continues(job_id)
+    assert waiters.look(job_id) is None
+
+
+def test_a_look_finds_the_first_event_that_matches_and_leaves_out_what_the_job_has_got(waiters: Waiters) -> None:
+    job_id, _, _ = waiters.begin()
+    sent = waiters.send(*range(50))
+    assert waiters.look(job_id)["id"] == sent[0]
+    assert waiters.look(job_id, taken=sent[:3])["id"] == sent[3]
+    assert waiters.look(job_id, {"data": {"n": [45]}})["id"] == sent[45]
+    assert waiters.look(job_id, {"data": {"n": [45]}}, taken=[sent[45]]) is None
+    assert waiters.look(job_id, event_id=sent[9], taken=[sent[9]]) is None
+
+
+def test_a_thousand_jobs_that_wait_cost_an_event_few_rows_and_only_those_that_match_move(waiters: Waiters) -> None:
+    jobs = waiters.waiting({"data": {"n": [-1]}})
+    uuid = str(ids.decode("job", jobs))
+    columns = [row[0] for row in waiters.api.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'jobs'::regclass AND attnum > 0 AND NOT attisdropped "
+        "AND attname <> 'id' AND attidentity = ''"
+    )]  # fmt: skip
+    names = ", ".join(columns)
+    waiters.api.execute(f"""
+WITH new AS (SELECT ava_uuid7() AS id, n FROM generate_series(1, 2500) AS n), made AS (
+    INSERT INTO jobs (id, {names}) SELECT new.id, {", ".join(f"j.{name}" for name in columns)}
+    FROM jobs AS j, new WHERE j.id = '{uuid}'
+), waits AS (
+    INSERT INTO job_waits (tenant_id, job_id, run_no, condition, waiting_for)
+    SELECT w.tenant_id, new.id, w.run_no, w.condition, w.waiting_for FROM job_waits AS w, new WHERE w.job_id = '{uuid}'
+)
+INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value)
+SELECT 'ten_test', id, 'event', 'order.paid', 1, 'waits',
+    json_build_object('type', 'order.paid', 'match', json_build_object(
+        'data', json_build_object('n', json_build_array(n))))
+FROM new
+""")
+    waiters.api.execute("ANALYZE")
+    waiters.send(3, 2400, 1200)
+    waiters.send(3, type_="order.sent")
+    waiters.wake()
+    (row,) = waiters.api.execute("SELECT count(*) FROM jobs WHERE status = 'queued' AND waits_for IS NULL")
+    assert row[0] == 3
+    assert waiters.count("event_wakes") == 0
+    # Events for which no job waits read none of those that wait.
+    plan = waiters.api.execute("EXPLAIN " + awaited._DROP_UNAWAITED.replace("%(limit)s", "1000"))
+    assert "job_journal_events" in str(plan)
+
+
+def test_a_wait_whose_time_is_over_returns_its_job_and_one_that_has_ended_is_forgotten(waiters: Waiters) -> None:
+    late, cancelled = waiters.waiting(seconds=0.01), waiters.waiting()
+    waiters.api.execute("SELECT pg_sleep(0.05)")
+    DueJobs(waiters.api.database).run_once(0)
+    assert waiters.continues(late)
+    assert waiters.api.post(f"{JOBS}/{cancelled}/cancel").status_code == 200
+    assert waiters.count("job_journal") == 2
+    waiters.send(1)
+    waiters.wake()
+    assert waiters.count("job_journal") == 1
+    run, claim_id = waiters.start(late)
+    # It came after the time, and before the handler has looked: no harm.
+    (entry,) = waiters.load(run, claim_id).entries
+    assert entry.event_id is not None
+    assert waiters.load(run, claim_id, attempt=2).entries == []
+
+
+def test_a_wait_that_the_handler_has_given_up_does_not_end_another(waiters: Waiters) -> None:
+    job_id, run, claim_id = waiters.begin()
+    waiters.register(run, claim_id, name="old")
+    waiters.send(1)
+    waiters.wake()
+    waiters.register(run, claim_id, {"data": {"n": [2]}}, name="new")
+    waiters.suspend(run, claim_id, "new")
+    waiters.wake()
+    assert not waiters.continues(job_id)
+    waiters.send(2)
+    waiters.wake()
+    assert waiters.continues(job_id)
+
+
+def test_what_a_wait_has_returned_outlives_the_event(waiters: Waiters) -> None:
+    job_id, run, claim_id = waiters.begin()
+    waiters.register(run, claim_id)
+    (event_id,) = waiters.send(1)
+    record = waiters.look(job_id)
+    done = NewEntry(
+        kind=JournalKind.EVENT, name=PAID, state=EntryState.DONE, value_json=json.dumps(record), event_id=event_id
+    )  # fmt: skip
+    with waiters.api.database.connect() as connection:
+        journal.write(connection, run=run, claim_id=claim_id, attempt=1, entries=[done])
+    waiters.api.execute("DELETE FROM events")
+    waiters.wake()
+    (entry,) = waiters.load(run, claim_id, attempt=2).entries
+    assert (entry.state, json.loads(entry.value_json or "")["data"]) == (EntryState.DONE, {"n": 1})
+    assert waiters.look(job_id, event_id=event_id) is None
