@@ -26,6 +26,7 @@ from ava.cli.api import (
     schedules,
     sessions,
     tenants,
+    trees,
     webhooks,
     workers,
 )
@@ -85,7 +86,7 @@ cli.add_command(broker.broker)
 cli.add_command(celery.celery)
 cli.add_command(outbox.outbox)
 cli.add_command(doctor.doctor)
-for command in job_actions.COMMANDS:
+for command in (*job_actions.COMMANDS, *trees.COMMANDS):
     jobs.jobs.add_command(command)
 cli.add_command(jobs.jobs)
 cli.add_command(operations.operations)

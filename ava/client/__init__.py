@@ -49,6 +49,7 @@ from ava.client.records import (
     WorkerLimit,
 )
 from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, Promotion, TenantLoad, TenantRules
+from ava.client.trees import JobJournal, JobWait, JournalEntry, Tree, TreeEdge, TreeJob
 from ava.client.webhook_calls import Delivery, DeliveryBody, Webhook
 from ava.client.webhooks import verify
 
@@ -78,7 +79,10 @@ __all__ = [
     "HookTest",
     "Job",
     "JobFilters",
+    "JobJournal",
     "JobRuns",
+    "JobWait",
+    "JournalEntry",
     "Limit",
     "LogLine",
     "Node",
@@ -97,6 +101,9 @@ __all__ = [
     "Subscription",
     "TenantLoad",
     "TenantRules",
+    "Tree",
+    "TreeEdge",
+    "TreeJob",
     "TriedSubscription",
     "WaitTimeout",
     "Webhook",

@@ -16,16 +16,18 @@ from ava.client.calls import Calls
 from ava.client.error_groups import ErrorGroups
 from ava.client.errors import ApiConflict, ApiUnavailable, WaitTimeout
 from ava.client.events import follow
+from ava.client.fleet import FleetCalls
 from ava.client.inbound import Hooks, InboundEvents, Subscriptions
 from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
 from ava.client.operations import JobFilters, Operations, filter_params
 from ava.client.pull_workers import PullWorkers
-from ava.client.records import Event, Explanation, Job, Limit, LogLine, PausedQueue, Queues, Worker, WorkerLimit, read
-from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, Promotion, TenantLoad, TenantRules
+from ava.client.records import Event, Explanation, Job, LogLine, read
+from ava.client.reports import JobRuns
 from ava.client.schedules import Schedules
-from ava.client.sent import JobChanges, TriggerOptions, WorkerChanges, trigger_entry
+from ava.client.sent import JobChanges, TriggerOptions, trigger_entry
 from ava.client.times import sent_time
+from ava.client.trees import JobJournal, JobWait, JournalEntry, Tree
 from ava.client.webhook_calls import Webhooks
 
 __all__ = ["Client"]
@@ -35,7 +37,7 @@ _JOBS = "/v1/ava/jobs"
 _WAIT_SECONDS = 30
 
 
-class Client:
+class Client(FleetCalls):
     """Calls the API as one caller. Every method raises the `ApiError` of the response's status.
 
     A call is repeated after a failure that may pass: one of the network, 429, and 502 to 504. A trigger is safe to
@@ -61,7 +63,7 @@ class Client:
         `ValueError` if neither way is complete.
         """
         headers = _identity(secret=secret, tenant=tenant, user=user, role=role, api_key=api_key)
-        self._calls = Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries, proxy=proxy)
+        super().__init__(Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries, proxy=proxy))
         #: Creates, shows and changes schedules: `client.schedules.create(…)`.
         self.schedules = Schedules(self._calls, self._pages)
         #: Sends events, and shows those that came in: `client.inbound_events.send(…)`.
@@ -229,12 +231,37 @@ class Client:
         *,
         input: Mapping[str, Any] | None = None,
         priority: int | None = None,
+        from_failed: bool = False,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Trigger a new job like a final one, with another input or priority if one is given."""
-        fields = {"input": None if input is None else dict(input), "priority": priority}
+        """Trigger a new job like a final one, with another input or priority if one is given.
+
+        With `from_failed` an entry of a bulk that did not complete is made anew with each one after it that did not,
+        and nothing else is given. Returns the new job of the entry.
+        """
+        fields: dict[str, Any] = {"input": None if input is None else dict(input), "priority": priority}
+        fields["from"] = "failed" if from_failed else None
         body = {name: value for name, value in fields.items() if value is not None}
         return read(Job, self._calls.data("POST", f"{_JOBS}/{job_id}/retry", body=body, headers=_key(idempotency_key)))
+
+    def tree(self, job_id: str, *, wait_seconds: int | None = None) -> Tree:
+        """Returns the jobs that belong together with a job, and their edges.
+
+        `wait_seconds`: 1 to 60, for which the answer may wait until each of them is final.
+        """
+        path, params = f"{_JOBS}/{job_id}/tree", {} if wait_seconds is None else {"wait": wait_seconds}
+        return Tree.of(self._calls.data("GET", path, params=params, read_seconds=(wait_seconds or 0) + 15))
+
+    def journal(self, job_id: str) -> JobJournal:
+        """Returns what a job's handler has done, by names, and when the job has waited."""
+        entries: list[JournalEntry] = []
+        params: dict[str, Any] = {"limit": 200}
+        while True:
+            data = self._calls.data("GET", f"{_JOBS}/{job_id}/journal", params=params)
+            entries += [read(JournalEntry, entry) for entry in data["entries"]]
+            if data["next_cursor"] is None:
+                return JobJournal(entries=entries, waits=[read(JobWait, wait) for wait in data["waits"]])
+            params["after"] = data["next_cursor"]
 
     def why(self, job_id: str) -> Explanation:
         """Returns why a job has its status."""
@@ -244,123 +271,6 @@ class Client:
         """Returns the runs of a job, and how long it waited and ran in total."""
         return read(JobRuns, self._calls.data("GET", f"{_JOBS}/{job_id}/runs"))
 
-    def workers(self, *, status: str | None = None, live: bool | None = None, q: str | None = None) -> Iterator[Worker]:
-        """Returns the workers that match, ordered by id, without their settings. `q`: a part of the name or id."""
-        params: dict[str, Any] = {"per_page": 100}
-        given = {"filter[status]": status, "filter[live]": None if live is None else str(live).lower(), "q": q}
-        for data in self._pages("/v1/ava/workers", params | {k: v for k, v in given.items() if v is not None}):
-            yield read(Worker, data)
-
-    def worker(self, worker_id: str) -> Worker:
-        """Returns a worker."""
-        return read(Worker, self._calls.data("GET", f"/v1/ava/workers/{worker_id}"))
-
-    def change_worker(self, worker_id: str, **changes: Unpack[WorkerChanges]) -> Worker:
-        """Change settings of a worker for the tenant; None takes one back. Returns the worker."""
-        return read(Worker, self._calls.data("PATCH", f"/v1/ava/workers/{worker_id}", body=changes))
-
-    def pause_worker(self, worker_id: str) -> Worker:
-        """Pause a worker: its jobs are accepted and wait until it is resumed."""
-        return self.change_worker(worker_id, status="paused")
-
-    def resume_worker(self, worker_id: str) -> Worker:
-        """Take the tenant's own status of a worker back, so that its jobs start again."""
-        return self.change_worker(worker_id, status=None)
-
-    def queues(self) -> Queues:
-        """Returns how many jobs are queued and running."""
-        return read(Queues, self._calls.data("GET", "/v1/ava/queues"))
-
-    def overview(self) -> Overview:
-        """Returns the tenant's jobs in total."""
-        return read(Overview, self._calls.data("GET", "/v1/ava/overview"))
-
-    def analytics(
-        self,
-        days: int = 30,
-        *,
-        worker_id: str | None = None,
-        group_by: str | None = None,
-        percentiles: bool = False,
-    ) -> Analytics:
-        """Returns what the jobs add up to that ended in so many days. `group_by`: `hour` or `day`, for a series."""
-        params = {"days": days, "filter[worker_id]": worker_id, "group_by": group_by}
-        params["percentiles"] = "true" if percentiles else None
-        return read(Analytics, self._calls.data("GET", "/v1/ava/analytics", params=params))
-
-    def nodes(self) -> tuple[Node, ...]:
-        """Returns the nodes, live ones first."""
-        return tuple(read(Node, data) for data in self._calls.data("GET", "/v1/ava/nodes"))
-
-    def promotions(self) -> tuple[Promotion, ...]:
-        """Returns the newest promotions of a standby of PostgreSQL, the latest first. For the roles of the platform."""
-        return tuple(read(Promotion, data) for data in self._calls.data("GET", "/v1/ava/promotions"))
-
-    def tenants(self) -> tuple[TenantLoad, ...]:
-        """Returns the load of every tenant, those with the most failures first. For the roles of the platform."""
-        found = [read(TenantLoad, data) for data in self._pages("/v1/ava/tenants", {})]
-        return tuple(sorted(found, key=lambda load: (-load.failed, -load.waiting, -load.running, load.tenant_id)))
-
-    def drain_node(self, node_id: str) -> Node:
-        """Have a node take no more jobs; it finishes those that run. For the roles of the platform."""
-        return read(Node, self._calls.data("POST", f"/v1/ava/nodes/{node_id}/drain"))
-
-    def resume_node(self, node_id: str) -> Node:
-        """Have a drained node take jobs again. For the roles of the platform."""
-        return read(Node, self._calls.data("POST", f"/v1/ava/nodes/{node_id}/resume"))
-
-    def audit(
-        self,
-        *,
-        action: str | None = None,
-        user_id: str | None = None,
-        target: str | None = None,
-        per_page: int = 100,
-    ) -> Iterator[AuditEntry]:
-        """Returns the entries of the audit trail that match, newest first."""
-        filters = {"filter[action]": action, "filter[user_id]": user_id, "filter[target]": target}
-        params = {name: value for name, value in filters.items() if value is not None}
-        for data in self._pages("/v1/ava/audit", params | {"per_page": per_page}):
-            yield read(AuditEntry, data)
-
-    def tenant_limits(self, tenant_id: str) -> TenantRules:
-        """Returns what operators have set for a tenant: the caller's own, or any for a role of the platform."""
-        return read(TenantRules, self._calls.data("GET", f"/v1/ava/tenants/{tenant_id}/limits"))
-
-    def set_tenant_limits(
-        self,
-        tenant_id: str,
-        *,
-        max_running: int | None = None,
-        weight: float | None = None,
-        most_urgent_priority: int | None = None,
-        retention_days: float | None = None,
-    ) -> TenantRules:
-        """Replace what is set for a tenant, for a role of the platform; None: as the installation says."""
-        body = {
-            "max_running": max_running,
-            "weight": weight,
-            "most_urgent_priority": most_urgent_priority,
-            "retention_days": retention_days,
-        }
-        return read(TenantRules, self._calls.data("PUT", f"/v1/ava/tenants/{tenant_id}/limits", body=body))
-
-    def pause_queue(self, queue: str) -> PausedQueue:
-        """Pause a queue, for a role of the platform: its jobs wait. Returns who paused it, and when."""
-        return read(PausedQueue, self._calls.data("POST", f"/v1/ava/queues/{queue}/pause"))
-
-    def resume_queue(self, queue: str) -> bool:
-        """Resume a queue, for a role of the platform. Returns False if it was not paused."""
-        return bool(self._calls.data("POST", f"/v1/ava/queues/{queue}/resume")["was_paused"])
-
-    def limits(self) -> tuple[Limit, ...]:
-        """Returns the limits of the installation, with what the tenant uses of them."""
-        return tuple(read(Limit, data) for data in self._calls.data("GET", "/v1/ava/limits"))
-
-    def worker_limits(self) -> Sequence[WorkerLimit]:
-        """Returns the workers that have a limit, with what the tenant uses of it."""
-        return [read(WorkerLimit, data) for data in self._calls.data("GET", "/v1/ava/limits/workers")]
-
     def sign_in_link(self) -> str:
         """Returns a link that signs in to the dashboard as this caller, once and within 10 minutes."""
         return f"{self._calls.url}{self._calls.data('POST', '/v1/ava/session/links')['path']}"
@@ -368,18 +278,6 @@ class Client:
     def end_sessions(self) -> int:
         """End all sessions of this user in the tenant, and its unused links. Returns the number of sessions."""
         return int(self._calls.data("DELETE", "/v1/ava/sessions")["ended"])
-
-    def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        place: dict[str, Any] = {}
-        while True:
-            response = self._calls.send("GET", path, params={**params, **place}).json()
-            yield from response["data"]
-            pagination = response["pagination"]
-            if not pagination["has_more"]:
-                return
-            # A sorted list has no cursor.
-            following = pagination["next_cursor"]
-            place = {"page": pagination["page"] + 1} if following is None else {"cursor": following}
 
 
 def _identity(*, secret: str, tenant: str, user: str, role: str, api_key: str) -> dict[str, str]:

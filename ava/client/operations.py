@@ -45,6 +45,10 @@ class JobFilters(TypedDict, total=False):
     tags: Mapping[str, str] | None
     #: The group of the error, `err_…`.
     error_id: str | None
+    #: The jobs that belong together, those that a job's handler has made, and True: those that no other one has made.
+    tree_id: str | None
+    parent_id: str | None
+    root: bool | None
     #: Exact values by their paths in the input: `{"account.id": 17}`.
     input: Mapping[str, str | float | bool | None] | None
 
@@ -147,4 +151,5 @@ def filter_params(filters: Mapping[str, Any]) -> dict[str, Any]:
     named = {f"filter[tag.{key}]": value for key, value in body.pop("tags", {}).items()}
     for path, value in body.pop("input", {}).items():
         named[f"filter[input.{path}]"] = value if isinstance(value, str) else json.dumps(value)
-    return {f"filter[{name}]": value for name, value in body.items()} | named
+    texts = {name: str(value).lower() if isinstance(value, bool) else value for name, value in body.items()}
+    return {f"filter[{name}]": value for name, value in texts.items()} | named

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict
 
@@ -26,6 +26,13 @@ class TriggerOptions(TypedDict, total=False):
     start_before: datetime | str | None
     #: The most further attempts, if that is fewer than the worker has.
     max_retries: int | None
+    #: Seconds after its date, or its creation, at which it fails unless it is final, waits included.
+    deadline_seconds: int | None
+    #: Of an entry of a bulk: its name, the names of those that it comes after, and how they must have ended
+    #: (`completed`, `ended`, `failed`).
+    name: str | None
+    after: Sequence[str] | None
+    when: str | None
     #: `{"key": …, "mode": "return" | "replace" | "refuse"}`: one unfinished job at most has the key.
     dedupe: Mapping[str, Any] | None
     #: `{"key": …, "seconds": …, "max_seconds": …, "keep": "last" | "first"}`: one job of triggers that follow each

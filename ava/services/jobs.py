@@ -37,8 +37,9 @@ from ava.store.engine.database import Connection, Database
 from ava.store.jobs import idempotency
 from ava.store.jobs.moves import cancel, recall
 from ava.store.jobs.moves import change as moves_change
-from ava.store.jobs.reads import batches, lists, logs, runs, trees, waiting, why
+from ava.store.jobs.reads import batches, journals, lists, logs, runs, trees, waiting, why
 from ava.store.jobs.reads.batches import JobBatch
+from ava.store.jobs.reads.journals import JobJournal
 from ava.store.jobs.reads.lists import JobPage, Payloads
 from ava.store.jobs.reads.logs import LogRange
 from ava.store.jobs.reads.trees import Tree
@@ -176,6 +177,11 @@ class Jobs:
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             return trees.read(connection, job)
+
+    def journal(self, caller: Caller, job_id: str, *, after: int, limit: int) -> JobJournal:
+        """Returns entries of a job's journal after a place, and its waits. Raises `JobNotFound`."""
+        with self._database.connect() as connection:
+            return journals.read(connection, self._show(connection, caller, job_id), after=after, limit=limit)
 
     def unfinished_of_tree(self, caller: Caller, job_id: str) -> str | None:
         """Returns the newest unfinished job of a job's tree; None if each is final. Raises `JobNotFound`."""

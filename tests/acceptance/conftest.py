@@ -111,7 +111,7 @@ def witness(tmp_path: Path) -> Witness:
 def running(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One system for all tests of the dashboard."""
     environ = {
-        "AVA_HANDLERS": "workers,workers.sleep,tests.acceptance.dashboard_handlers",
+        "AVA_HANDLERS": "workers,workers.sleep,tests.acceptance.dashboard_handlers,tests.acceptance.tree_handlers",
         "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
     }
     folder, broker_url = tmp_path_factory.mktemp("dashboard"), fresh_redis_url(redis_server)

@@ -56,7 +56,8 @@ def _go(browser: Browser, where: str) -> None:
     browser.script("location.hash = arguments[0]", where)
 
 
-def _findings(browser: Browser) -> list[str]:
+def findings(browser: Browser) -> list[str]:
+    """Returns what axe finds on the page."""
     browser.script(AXE)
     found: list[str] = browser.driver.execute_async_script(_RUN_AXE)
     return found
@@ -96,7 +97,7 @@ def test_axe_finds_nothing_on_any_page_in_light_and_dark(browser: Browser, fille
     browser.find("[name='secret']")
     for scheme in ("light", "dark"):
         browser.prefer(scheme)
-        found["sign in", scheme] = _findings(browser)
+        found["sign in", scheme] = findings(browser)
     browser.sign_in(SECRET, role="platform-system-admin")
     for page in (*PAGES, f"jobs/{filled['id']}"):
         _go(browser, f"#/{'' if page == 'overview' else page}")
@@ -104,15 +105,15 @@ def test_axe_finds_nothing_on_any_page_in_light_and_dark(browser: Browser, fille
         wait_until(lambda: browser.script("return document.querySelector('main').innerText.length") > 60)
         for scheme in ("light", "dark"):
             browser.prefer(scheme)
-            found[page, scheme] = _findings(browser)
+            found[page, scheme] = findings(browser)
     _go(browser, "#/jobs")
     browser.click("button", "New job")
-    found["dialog", "dark"] = _findings(browser)
+    found["dialog", "dark"] = findings(browser)
     for page in ("/docs/errors", "/docs"):
         browser.open(page)
         # A script writes the page of the API.
         browser.find("h1")
-        found[page, "dark"] = _findings(browser)
+        found[page, "dark"] = findings(browser)
     assert {place: problems for place, problems in found.items() if problems} == {}
 
 

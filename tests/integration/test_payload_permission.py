@@ -31,6 +31,14 @@ _RUN = (
 _LINE = (
     "INSERT INTO job_logs SELECT tenant_id, id, 4294967296 + %s, now(), 'info', %s FROM jobs WHERE triggered_by = %s"
 )
+_CHILD = (
+    "UPDATE jobs AS j SET parent_id = p.id, tree_id = p.id, name = %s FROM jobs AS p"
+    " WHERE p.triggered_by = 'usr_failed' AND j.triggered_by = 'usr_done'"
+)
+_STEP = (
+    "INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value)"
+    " SELECT tenant_id, id, 'step', 'pay', 1, 'done', to_json(%s::text) FROM jobs WHERE triggered_by = 'usr_done'"
+)
 #: Routes on which a caller who sees payloads sees the mark.
 _SHOWN = {
     *("jobs.list_jobs", "jobs.show", "jobs.trigger", "jobs.retry", "jobs.cancel", "bulk.trigger"),
@@ -40,7 +48,7 @@ _SHOWN = {
     *("audit.list_entries", "overview.show", "workers.show", "workers.change"),
     *("events.list_events", "events.show", "hooks.list_deliveries", "hooks.show_delivery", "hooks.list_hooks"),
     *("subscriptions.list_subscriptions", "subscriptions.show"),
-    *("operations.list_operations", "operations.show"),
+    *("operations.list_operations", "operations.show", "trees.tree", "journals.show"),
 }
 
 
@@ -69,6 +77,8 @@ def _fill(api: Api) -> dict[str, list[str]]:
     hook_id = hook.get_json()["data"]["id"]
     failed = _end(api, "usr_failed", "failed", error=f"ValueError: no such channel {MARK}")
     done = _end(api, "usr_done", "completed", output=json.dumps(MARK))
+    for statement in (_CHILD, _STEP):
+        api.execute(statement, MARK)
     waiting = api.trigger(input={"text": MARK}, headers={"x-user-id": "usr_waiting"})["id"]
     key = f'wkr_open ten_test "{MARK}"'
     api.execute("UPDATE workers SET max_running = 1, max_running_per = 'input.text' WHERE id = 'wkr_open'")

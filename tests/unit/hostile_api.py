@@ -93,6 +93,16 @@ RUNS = {
     "waited_ms": 3, "ran_ms": 4,
     "runs": [{"started_at": "2026-01-01T00:00:00Z", "ended_at": None, "outcome": HOSTILE, "duration_ms": None}],
 }  # fmt: skip
+TREE = {
+    "tree_id": HOSTILE, "edges": [{"from": HOSTILE, "to": JOB["id"], "kind": HOSTILE}],
+    "jobs": [{**JOB, "name": HOSTILE, "waits": [{"began_at": HOSTILE, "ended_at": None}]}],
+}  # fmt: skip
+JOURNAL = {
+    "job_id": HOSTILE, "next_cursor": None,
+    "entries": [{"kind": HOSTILE, "name": HOSTILE, "state": HOSTILE, "attempt": 1, "value": {HOSTILE: HOSTILE},
+                 "child_id": HOSTILE, "until": None, "written_at": "2026-01-01T00:00:00Z"}],
+    "waits": [{"condition": HOSTILE, "jobs": [HOSTILE], "began_at": "2026-01-01T00:00:00Z", "ended_at": None}],
+}  # fmt: skip
 TENANT_RULES = {
     "tenant_id": HOSTILE, "max_running": HOSTILE, "weight": HOSTILE, "most_urgent_priority": HOSTILE,
     "updated_by": HOSTILE, "updated_at": None, "retention_days": None,
@@ -155,7 +165,8 @@ RECORDS = {
         ERROR_GROUP,
     ),
     "/v1/ava/operations/op_1": OPERATION, "/v1/ava/operations/op_1/abort": OPERATION, "/v1/ava/jobs/retry": OPERATION,
-    "/v1/ava/workers/wkr_a": WORKER, "/v1/ava/overview": OVERVIEW, "/v1/ava/analytics": ANALYTICS,
+    "/v1/ava/workers/wkr_a": WORKER, "/v1/ava/overview": OVERVIEW, "/v1/ava/jobs/job_1/tree": TREE,
+    "/v1/ava/jobs/job_1/journal": JOURNAL, "/v1/ava/analytics": ANALYTICS,
     **dict.fromkeys((f"/v1/ava/jobs/{name}/runs" for name in ("job_1", JOB["id"])), RUNS),
     "/v1/ava/queues": QUEUES, "/v1/ava/queues/default/pause": PAUSED_QUEUE,
     "/v1/ava/schedules": SCHEDULE, "/v1/ava/schedules/sch_1": SCHEDULE, "/v1/ava/tenants/ten_1/limits": TENANT_RULES,

@@ -60,6 +60,8 @@ COMMANDS = [
     ["operations", "show", "op_1", "--follow"],
     ["operations", "abort", "op_1"],
     ["jobs", "why", "job_1"],
+    ["jobs", "tree", "job_1"],
+    ["jobs", "journal", "job_1"],
     ["jobs", "watch", "job_1"],
     ["workers", "list"],
     ["workers", "show", "wkr_a"],
@@ -145,6 +147,7 @@ UNFORMED = [
 #: Commands whose records have no id to print.
 NAMELESS = (
     ["jobs", "logs"],
+    ["jobs", "journal"],
     ["overview"],
     ["analytics"],
     ["tenants", "list"],

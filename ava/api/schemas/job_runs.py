@@ -17,7 +17,10 @@ class JobRunRecord(Schema):
     ended_at = Instant(allow_none=True, metadata={"description": "Null while it runs."})
     outcome = Text(
         allow_none=True,
-        metadata={"description": "`completed`, `failed`, `cancelled`, `lost` or `interrupted`; null while it runs."},
+        metadata={
+            "description": "`completed`, `failed`, `cancelled`, `lost`, `interrupted`, or `waits`: its handler waited. "
+            "Null while it runs."
+        },
     )
     duration_ms = WholeNumber(minimum=0, maximum=2**53, allow_none=True)
 

@@ -6,6 +6,7 @@ import json
 
 from marshmallow import Schema, fields
 
+from ava.api.http import payloads
 from ava.api.http.fields import Flag, Id, Instant, Text, wait_field
 from ava.api.http.strict import Strict
 from ava.api.schemas.jobs import LightJobRecord, light_writer
@@ -24,12 +25,23 @@ class TreeQuery(Strict):
     wait = wait_field("each job of the tree is final")
 
 
+class TreeWaitRecord(Schema):
+    """A wait of a job."""
+
+    began_at = Instant()
+    ended_at = Instant(allow_none=True, metadata={"description": "When its handler was entered after it; null before."})
+
+
 class TreeJobRecord(LightJobRecord):
     """A job of a tree: its record without input and output, and what it is there."""
 
     name = Text(allow_none=True, metadata={"description": "Its name in its bulk, or among the children of its parent."})
     is_detached = Flag(metadata={"description": "Whether a cancel of its parent leaves it alone."})
-    waits = fields.List(Instant(), metadata={"description": "When the waits of its handler began."})
+    first_run_at = Instant(
+        allow_none=True,
+        metadata={"description": "When the first run of its attempt began, also while it waits; null before."},
+    )
+    waits = fields.List(fields.Nested(TreeWaitRecord), metadata={"description": "The latest 100, oldest first."})
 
 
 class TreeEdgeRecord(Schema):
@@ -59,9 +71,12 @@ def write_tree(tree: Tree) -> str:
 
 
 def _tree_job(each: TreeJob) -> str:
+    # A child's name is a key that its parent made, maybe of its input.
+    is_shown = each.job.parent_id is None or payloads.are_visible()
     more = {
-        "name": each.job.name,
+        "name": each.job.name if is_shown else None,
         "is_detached": each.is_detached,
-        "waits": [format_time(began_at) for began_at in each.waits],
+        "first_run_at": format_time(each.job.first_started_at or each.job.started_at),
+        "waits": [{"began_at": format_time(began), "ended_at": format_time(ended)} for began, ended in each.waits],
     }
     return f"{_write_job(each.job)[:-1]},{json.dumps(more, separators=(',', ':'))[1:]}"

@@ -89,7 +89,11 @@ def cancel(
     "--set-priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="Another priority than the job's."
 )
 @click.option("--follow", is_flag=True, help="Print the new job's log as it runs; exit 0 only if it completes.")
-@click.option("--failed", is_flag=True, help="Only failed jobs, as --status failed.")
+@click.option(
+    "--failed",
+    is_flag=True,
+    help="Of JOB_IDS: each with the entries of its graph after it that did not complete. Else as --status failed.",
+)
 @_many_options
 @output_options
 @connected
@@ -112,7 +116,7 @@ def retry(
     ava jobs retry job_01… --input '{"seconds": 1}' --follow
     ava jobs retry --failed --worker wkr_nightly --created-after 2025-06-01 --dry-run
     """
-    if failed:
+    if failed and not job_ids:
         if filters["status"] not in (None, "failed"):
             raise click.UsageError("--failed and another --status exclude each other.")
         filters["status"] = "failed"
@@ -125,10 +129,14 @@ def retry(
     if follow and len(job_ids) > 1:
         raise click.UsageError("--follow takes one job.")
     given = None if input_text is None else read_input(input_text)
+
+    def retry_one(job_id: str) -> Job:
+        return client.retry(job_id, input=given, priority=set_priority, from_failed=failed)
+
     if follow:
-        follow_to_end(client, client.retry(job_ids[0], input=given, priority=set_priority), printer)
+        follow_to_end(client, retry_one(job_ids[0]), printer)
     else:
-        _each(job_ids, lambda job_id: client.retry(job_id, input=given, priority=set_priority), printer)
+        _each(job_ids, retry_one, printer)
 
 
 @click.command()

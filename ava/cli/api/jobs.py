@@ -71,6 +71,9 @@ _FILTERS = (
     click.option("--error", help="Only jobs whose error has this part, in either case of its letters."),
     click.option("--id", help="Only jobs whose id has these digits: job_01k… its first, …8w3f its last."),
     click.option("--error-id", help="Only failed jobs of this group of errors, err_…."),
+    click.option("--tree", "tree_id", type=JOB_ID, help="Only jobs of the tree whose first job this is."),
+    click.option("--parent", "parent_id", type=JOB_ID, help="Only jobs that the handler of this job has made."),
+    click.option("--roots", "root", is_flag=True, default=None, help="Only the first job of each tree, or jobs alone."),
     click.option("--tag", "tags", type=TAG, multiple=True, help="Only jobs with this tag, KEY=VALUE; repeatable."),
     click.option(
         "--where",
@@ -106,6 +109,9 @@ def jobs() -> None:
 @click.option("--at", "scheduled_at", type=MOMENT, help=f"When to start the job, in {ISO_FORM}.  [default: at once]")
 @click.option("--expires-in", type=click.IntRange(1), help="Cancel it unless it has started after so many seconds.")
 @click.option("--max-retries", type=click.IntRange(0), help="The most further attempts, if the worker has more.")
+@click.option(
+    "--deadline", "deadline_seconds", type=click.IntRange(1), help="Fail it unless it is final after so many seconds."
+)
 @click.option("--start-before", type=MOMENT, help="Cancel it unless it has started by this moment.")
 @click.option("--tag", "tags", type=TAG, multiple=True, help="A tag to find the job by, KEY=VALUE; repeatable.")
 @key_options

@@ -144,6 +144,8 @@ def _plain(value: Any) -> Any:
         return _time(value)
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
     return value
 
 

@@ -11,8 +11,8 @@ from ava.domain.jobs.job import Job, Status
 
 __all__ = ["JobRun", "JobRuns", "runs_of"]
 
-_STARTED = "Worker handler started"
-_ENDED = re.compile(r"Handler (completed|failed|cancelled|lost|interrupted)\b")
+_STARTED = ("Worker handler started", "Handler continues")
+_ENDED = re.compile(r"Handler (completed|failed|cancelled|lost|interrupted|waits)\b")
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -23,7 +23,7 @@ class JobRun:
     started_at: datetime
     #: None while it runs.
     ended_at: datetime | None = None
-    #: `completed`, `failed`, `cancelled`, `lost` (with its process or node) or `interrupted` (by a shutdown).
+    #: `completed`, `failed`, `cancelled`, `lost` (with its process or node), `interrupted` (by a shutdown), or `waits`.
     outcome: str | None = None
 
     @property
@@ -47,7 +47,7 @@ def runs_of(job: Job, lines: Iterable[tuple[datetime, str]]) -> JobRuns:
     """Returns the runs of a job; `lines` has the time and the text of log lines, oldest first."""
     runs: list[JobRun] = []
     for at, text in lines:
-        if text == _STARTED:
+        if text in _STARTED:
             runs.append(JobRun(started_at=at))
         elif runs and runs[-1].ended_at is None and (found := _ENDED.match(text)):
             runs[-1] = replace(runs[-1], ended_at=at, outcome=found[1])

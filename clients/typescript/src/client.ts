@@ -5,6 +5,7 @@ import { WorkerPool, type Handler, type RunOptions } from "./worker.js";
 
 export type Job = components["schemas"]["JobRecord"];
 export type JobInList = components["schemas"]["LightJobRecord"];
+export type Tree = components["schemas"]["TreeRecord"];
 export type TriggerOptions = Omit<components["schemas"]["TriggerBody"], "worker_id" | "input"> & {
   /** What makes the trigger repeatable; made up if it is not given. */
   idempotencyKey?: string;
@@ -73,6 +74,13 @@ export class Ava {
         await sleep(pauseMs(Math.min(failures++, 6)), signal);
       }
     }
+  }
+
+  /** The jobs that belong together with a job, and their edges; with `wait` once each is final, or after so many seconds. */
+  async tree(id: string, { wait, signal }: { wait?: number; signal?: AbortSignal } = {}): Promise<Tree> {
+    const params = { path: { job_id: id }, query: wait === undefined ? {} : { wait } };
+    const asked = this.api.GET("/v1/ava/jobs/{job_id}/tree", { params, ...(signal ? { signal } : {}) });
+    return (await answerOf(asked)).data as Tree;
   }
 
   async cancel(id: string): Promise<Job> {

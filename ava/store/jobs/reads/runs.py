@@ -14,8 +14,8 @@ __all__ = ["run_lines"]
 # At most as many lines are read as a job's log has.
 _RUN_LINES = Statement("""
 SELECT ts, msg FROM job_logs
-WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND (msg = 'Worker handler started'
-    OR msg ~ '^Handler (completed in|failed after|cancelled after|lost|interrupted)')
+WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND (msg IN ('Worker handler started', 'Handler continues')
+    OR msg ~ '^Handler (completed in|failed after|cancelled after|lost|interrupted|waits for)')
 ORDER BY seq LIMIT 400
 """)
 

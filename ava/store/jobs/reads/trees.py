@@ -12,6 +12,7 @@ from ava.domain.limits.table import TREE_JOBS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
+from ava.store.jobs.reads.journals import ENDED_AT, MAX_WAITS
 
 __all__ = ["Tree", "TreeEdge", "TreeJob", "read", "unfinished"]
 
@@ -22,8 +23,8 @@ class TreeJob:
 
     job: Job
     is_detached: bool
-    #: The waits of its handler: when each began.
-    waits: Sequence[datetime]
+    #: Its latest waits: when each began, and when its handler was entered after it.
+    waits: Sequence[tuple[datetime, datetime | None]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +49,10 @@ class Tree:
 # The root and its bound of jobs below it: no tree has more, but for a root's bulk.
 _JOBS = Statement(f"""
 SELECT {rows.LIGHT_COLUMNS}, j.is_detached IS TRUE,
-    ARRAY(SELECT w.began_at FROM job_waits AS w
-          WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id AND w.run_no > 0 ORDER BY w.run_no LIMIT 100)
+    ARRAY(SELECT w.began_at FROM job_waits AS w WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id
+          ORDER BY w.run_no DESC LIMIT {MAX_WAITS}),
+    ARRAY(SELECT {ENDED_AT} FROM job_waits AS w WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id
+          ORDER BY w.run_no DESC LIMIT {MAX_WAITS})
 FROM jobs AS j {rows.SIZES}
 WHERE j.tenant_id = %(tenant_id)s AND (j.tree_id = %(tree_id)s::uuid OR j.id = %(tree_id)s::uuid)
 ORDER BY j.id LIMIT {TREE_JOBS.value + 1}
@@ -68,7 +71,11 @@ def read(connection: Connection, job: Job) -> Tree:
     tree_id = job.tree_id or job.id
     parameters = {"tenant_id": job.tenant_id, "tree_id": rows.job_uuid(tree_id), "large_input": -1, "large_output": -1}
     found = [
-        TreeJob(job=rows.light_job(row[:-2]), is_detached=row[-2], waits=row[-1])
+        TreeJob(
+            job=rows.light_job(row[:-3]),
+            is_detached=row[-3],
+            waits=list(zip(row[-2], row[-1], strict=True))[::-1],
+        )
         for row in connection.exec_driver_sql(_JOBS, parameters)
     ]
     declared = [

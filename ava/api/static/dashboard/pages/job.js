@@ -3,35 +3,42 @@
 import { follow, get, post, session } from "../api.js";
 import { h, put, say } from "../dom.js";
 import { full, short, span, withLocalTimes } from "../format.js";
+import { journalCard } from "../journal.js";
 import { LogView } from "../log.js";
 import { ask, button, card, empty, json, notify, pill, repeat, when } from "../parts.js";
 import { runsCard } from "../runs.js";
 import { changeQueued, editAndRunAgain } from "../trigger.js";
+import { open as openTree } from "./tree.js";
 
 const HIDDEN = "You do not see payloads.";
 const FINAL = ["completed", "failed", "cancelled"];
-const CHANGING = "status,started_at,completed_at,duration_ms,error,attempt,cancel_requested_at,cancelled_by,progress,priority,scheduled_at,expires_at,tags";
+const CHANGING = "status,started_at,completed_at,duration_ms,error,attempt,cancel_requested_at,cancelled_by,progress,priority,scheduled_at,expires_at,tags,tree_id,waiting_for,deadline_at";
 
-export async function open(main, { signal, rest: [id] }) {
+export async function open(main, { signal, rest }) {
+  const [id, part] = rest;
+  if (part === "tree") return openTree(main, { signal, rest });
   let job;
   try {
     job = (await get(`/v1/ava/jobs/${encodeURIComponent(id)}`, { signal })).data;
   } catch (error) {
     if (error.status !== 404) throw error;
-    put(main, h("h1", {}, "No such job"), h("p", {}, error.message));
-    return;
+    return put(main, h("h1", {}, "No such job"), h("p", {}, error.message));
   }
   const view = jobView(job, () => reload().catch(() => {}));
+  const journal = journalCard(job.id, { signal });
   const log = new LogView(job.id, { signal, onLine: (line) => view.mark(line) });
   const update = () => {
     document.title = `${job.status} · ${job.worker_id} · ${short(job.id)} · AVA Jobs`;
     view.update(job);
     log.update(job);
   };
-  put(main, view.element, h("div", { class: "columns job" }, h("div", {}, view.facts, view.runs.element), view.timeline), log.element, view.payloads);
+  put(main, view.element, h("div", { class: "columns job" }, h("div", {}, view.facts, view.runs.element), view.timeline), journal.element, log.element, view.payloads);
   update();
 
-  const showRuns = async () => view.runs.update((await get(`/v1/ava/jobs/${job.id}/runs`, { signal })).data);
+  const showRuns = async () => {
+    view.runs.update((await get(`/v1/ava/jobs/${job.id}/runs`, { signal })).data);
+    await journal.load();
+  };
   // The input never changes, and there is no output before the end: neither is read again while the job runs.
   const reload = async () => {
     const { data } = await get(`/v1/ava/jobs/${job.id}`, { query: { fields: CHANGING }, signal });
@@ -45,6 +52,7 @@ export async function open(main, { signal, rest: [id] }) {
     if (!FINAL.includes(job.status) || !view.explained) view.explain((await get(`/v1/ava/jobs/${job.id}/why`, { signal })).data);
   });
   listen(job, { signal, log, view, reload });
+  return undefined;
 }
 
 /** Follow the stream; after an interruption, resume it after the last line. */
@@ -93,6 +101,14 @@ function jobView(first, onChange) {
       location.hash = `#/jobs/${data.id}`;
     },
   }), { kind: "primary" });
+  const fromHere = button("Retry from here", () => ask({
+    title: "Retry this entry and what comes after it?", action: "Retry from here",
+    text: "New jobs are triggered for this entry and for each one after it that did not complete. What completed is read, not run.",
+    submit: async () => {
+      const { data } = await post(`/v1/ava/jobs/${first.id}/retry`, { from: "failed" });
+      location.hash = `#/jobs/${data.id}/tree`;
+    },
+  }));
   const again = button("Run again …", () => editAndRunAgain(current), { kind: "quiet" });
   const change = button("Change …", () => changeQueued(current, () => onChange()), { kind: "quiet" });
   const copy = button("Copy id", () => navigator.clipboard.writeText(first.id).then(() => notify("Copied.")), { kind: "quiet" });
@@ -119,7 +135,7 @@ function jobView(first, onChange) {
       h("div", { class: "heading" },
         h("div", {}, h("p", { class: "crumbs" }, h("a", { href: "#/jobs" }, "Jobs"), " / ", h("span", { class: "mono" }, first.id)),
           h("h1", {}, first.worker_id, " ", status.element)),
-        h("div", { class: "row" }, copy, again, change, cancel, retry)),
+        h("div", { class: "row" }, copy, again, change, cancel, fromHere, retry)),
       why, progress),
     facts: card("Record", {}, facts),
     runs: runsCard(),
@@ -133,10 +149,10 @@ function jobView(first, onChange) {
     },
     /** Log lines that begin or end a run are shown in the timeline too. */
     mark(line) {
-      const found = /^Handler (failed|cancelled|lost|interrupted|completed)|^Worker handler started$/.exec(line.msg);
+      const found = /^Handler (failed|cancelled|lost|interrupted|completed|waits|continues)|^Worker handler started$/.exec(line.msg);
       // A line is read again when the log is filtered.
       if (!found || marks.some(({ text, ts }) => text === line.msg && ts === line.ts)) return;
-      const kind = found[1] === "lost" || found[1] === "interrupted" ? "failed" : found[1] ?? "running";
+      const kind = { lost: "failed", interrupted: "failed", continues: "running" }[found[1]] ?? found[1] ?? "running";
       marks.push({ kind, text: line.msg, ts: line.ts });
       drawTimeline();
     },
@@ -155,6 +171,7 @@ function jobView(first, onChange) {
       cancel.hidden = isFinal || !session.mayWrite;
       change.hidden = job.status !== "queued" || !session.mayWrite;
       retry.hidden = again.hidden = !isFinal || !session.mayWrite;
+      fromHere.hidden = retry.hidden || !job.tree_id || job.parent_id !== null || job.status === "completed";
       // A handler need not report that it is done.
       this.progress(job.status === "completed" && job.progress ? { ...job.progress, fraction: 1 } : job.progress);
       showFacts(facts, job);
@@ -181,7 +198,17 @@ function showFacts(list, job) {
     ["Expires", job.expires_at ? when(job.expires_at).element : null],
     ["Tags", Object.keys(job.tags).length ? h("span", { class: "tags" }, Object.entries(job.tags).map(([key, value]) =>
       h("a", { class: "tag", href: `#/jobs?${new URLSearchParams({ [`filter[tag.${key}]`]: value })}` }, `${key}=${value}`))) : null],
+    ["Deadline", job.deadline_at ? when(job.deadline_at).element : null],
+    ["Waits for", job.status === "queued" && job.waiting_for ? waitsFor(job.waiting_for) : null],
+    ["Parent", job.parent_id ? h("a", { href: `#/jobs/${job.parent_id}`, class: "mono" }, job.parent_id) : null],
+    ["Tree", job.tree_id ? h("a", { href: `#/jobs/${job.id}/tree` }, "The jobs that belong together") : null],
     ["Retry of", job.retry_of ? h("a", { href: `#/jobs/${job.retry_of}`, class: "mono" }, job.retry_of) : null],
   ];
   put(list, facts.filter(([, value]) => value !== null).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+function waitsFor({ jobs, event, until }) {
+  const first = jobs.slice(0, 3).map((id, place) => [place ? ", " : "", h("a", { href: `#/jobs/${id}`, class: "mono" }, short(id))]);
+  return h("span", {}, first, jobs.length > 3 ? ` and ${jobs.length - 3} more` : "", event ? `event ${event.type ?? ""}` : "",
+    until ? [jobs.length || event ? ", at most until " : "", full(until)] : "");
 }

@@ -1,0 +1,146 @@
+"""`ava jobs tree|journal`: the jobs that belong together, and what the handler of one has done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ava.cli.options.arguments import JOB_ID
+from ava.cli.options.connection import connected
+from ava.cli.screen import printing
+from ava.cli.screen.output import OutputFormat, RecordPrinter, output_options
+from ava.cli.screen.tables import Column, milliseconds
+
+if TYPE_CHECKING:
+    from ava.client import Client, JobJournal, Tree, TreeJob
+
+__all__ = ["COMMANDS"]
+
+#: Seconds for which one request waits for a tree.
+_WAIT_SECONDS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TreeRow:
+    """A job of a tree, with the lines that lead to it from its parent."""
+
+    lines: str
+    job: TreeJob
+    #: The jobs that it comes after, as their names or ids.
+    after: str
+
+    @property
+    def title(self) -> str:
+        """Returns its name, and its worker without one."""
+        return f"{self.lines}{self.job.name or self.job.worker_id}"
+
+    @property
+    def status(self) -> str:
+        """Returns its status, and `waits` of a queued one that waits for others."""
+        return "waits" if self.job.waiting_for is not None else self.job.status
+
+
+_COLUMNS = (
+    Column(title="JOB", value=lambda row: row.title, min_width=8),
+    Column(title="ID", value=lambda row: row.job.id),
+    Column(title="WORKER", value=lambda row: row.job.worker_id, is_wide=True),
+    Column(title="STATUS", value=lambda row: row.status),
+    Column(title="RAN", value=lambda row: milliseconds(row.job.duration_ms), is_wide=True),
+    Column(title="AFTER", value=lambda row: row.after, min_width=8, is_optional=True),
+    Column(title="ERROR", value=lambda row: row.job.error, min_width=8, is_optional=True, may_be_below=True),
+)
+
+
+def _value(entry: Any) -> str | None:
+    if entry.child_id is not None:
+        return str(entry.child_id)
+    if entry.value_bytes is not None:
+        return f"{entry.value_bytes:,} bytes"
+    return printing.as_json(entry.value) if entry.kind == "step" and entry.state == "done" else None
+
+
+def _reason(wait: Any) -> str:
+    if not wait.jobs:
+        return str(wait.condition)
+    count = len(wait.jobs)
+    return f"{wait.condition}: {wait.jobs[0]}" if count == 1 else f"{wait.condition}: {count} jobs"
+
+
+_ENTRY_COLUMNS = (
+    Column(title="KIND", value=lambda entry: entry.kind),
+    Column(title="NAME", value=lambda entry: entry.name, min_width=8),
+    Column(title="STATE", value=lambda entry: entry.state),
+    Column(title="WRITTEN", value=lambda entry: entry.written_at),
+    Column(title="VALUE", value=_value, min_width=8, is_optional=True),
+)
+_WAIT_COLUMNS = (
+    Column(title="WAIT FOR", value=_reason, min_width=8),
+    Column(title="BEGAN", value=lambda wait: wait.began_at),
+    Column(title="ENDED", value=lambda wait: wait.ended_at),
+)
+
+
+@click.command()
+@click.argument("job_id", type=JOB_ID)
+@click.option("--wait", is_flag=True, help="Wait until each of the jobs is final.")
+@output_options
+@connected
+def tree(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> None:
+    """Show the jobs that belong together with JOB_ID: children below their parents, and what comes after what."""
+    found = client.tree(job_id)
+    while wait and not found.is_final:
+        found = client.tree(job_id, wait_seconds=_WAIT_SECONDS)
+    if printer.format is OutputFormat.JSON:
+        printer.record(found)
+    else:
+        printer.records(_tree_rows(found) if printer.is_for_people else found.jobs, _COLUMNS)
+
+
+@click.command()
+@click.argument("job_id", type=JOB_ID)
+@output_options
+@connected
+def journal(client: Client, job_id: str, printer: RecordPrinter) -> None:
+    """Show what the handler of JOB_ID has done, by names, and when the job has waited."""
+    found: JobJournal = client.journal(job_id)
+    if not printer.is_for_people:
+        printer.record(found)
+        return
+    printer.records(found.entries, _ENTRY_COLUMNS, empty="Its handler has kept no steps, children or waits.")
+    if found.waits:
+        click.echo()
+        printer.records(found.waits, _WAIT_COLUMNS)
+
+
+COMMANDS = (tree, journal)
+
+
+def _tree_rows(found: Tree) -> list[_TreeRow]:
+    """Returns the jobs, each below its parent."""
+    names = {job.id: job.name or job.id for job in found.jobs}
+    below: dict[str | None, list[TreeJob]] = {}
+    for job in found.jobs:
+        below.setdefault(job.parent_id if job.parent_id in names else None, []).append(job)
+    after: dict[str, list[str]] = {}
+    for edge in found.edges:
+        if edge.kind != "child":
+            after.setdefault(edge.to_id, []).append(names.get(edge.from_id, edge.from_id))
+    return [
+        _TreeRow(lines=lines, job=job, after=", ".join(after.get(job.id, ())))
+        for lines, job in _descend(below, None, "")
+    ]
+
+
+def _descend(
+    below: Mapping[str | None, Sequence[TreeJob]], parent_id: str | None, margin: str
+) -> Iterator[tuple[str, TreeJob]]:
+    # A tree is at most 32 jobs deep.
+    jobs = below.get(parent_id, ())
+    for place, job in enumerate(jobs):
+        is_last = place == len(jobs) - 1
+        lines = "" if parent_id is None else f"{margin}{'└─ ' if is_last else '├─ '}"
+        yield lines, job
+        yield from _descend(below, job.id, "" if parent_id is None else f"{margin}{'   ' if is_last else '│  '}")

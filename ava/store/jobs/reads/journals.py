@@ -1,0 +1,109 @@
+"""What clients read of a job's journal and of its waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ava.domain import ids
+from ava.domain.jobs.job import Job
+from ava.domain.jobs.waits import EntryState, JournalKind, WaitCondition
+from ava.domain.limits.table import PAYLOAD_BYTES
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
+from ava.store.jobs.moves.log_lines import SEQ_PER_RUN
+
+__all__ = ["ENDED_AT", "MAX_WAITS", "JobJournal", "ShownEntry", "ShownWait", "read"]
+
+#: The latest waits of a job that are read.
+MAX_WAITS = 100
+#: When the handler was entered after the wait `w`: the first line of the next run. Null until then.
+ENDED_AT = f"""(SELECT l.ts FROM job_logs AS l
+    WHERE l.tenant_id = w.tenant_id AND l.job_id = w.job_id AND l.seq >= (w.run_no + 1) * {SEQ_PER_RUN}
+    ORDER BY l.seq LIMIT 1)"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownEntry:
+    """An entry of a journal."""
+
+    kind: JournalKind
+    name: str
+    state: EntryState
+    #: The last attempt that it belongs to.
+    attempt: int
+    #: What a step has returned, as JSON text; None if there is nothing, or if it is large.
+    value_json: str | None
+    #: The bytes of a value that is large.
+    value_bytes: int | None
+    child_id: str | None
+    #: When a sleep, or a wait with a time-out, is over.
+    until: datetime | None
+    written_at: datetime
+    #: Its place in the order of the writing.
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownWait:
+    """A wait of a job."""
+
+    condition: WaitCondition
+    #: The first jobs that it is for.
+    job_ids: Sequence[str]
+    began_at: datetime
+    #: When the handler was entered after it; None before.
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobJournal:
+    """A part of a job's journal, and its latest waits, oldest first."""
+
+    entries: Sequence[ShownEntry]
+    #: Whether entries follow.
+    has_more: bool
+    waits: Sequence[ShownWait]
+
+
+_ENTRIES = Statement("""
+SELECT k.kind, k.name, k.state, k.attempt, CASE WHEN s.bytes <= %(large)s THEN k.value::text END,
+    CASE WHEN s.bytes > %(large)s THEN s.bytes END, k.child_id::text, k.until, k.written_at, k.n
+FROM job_journal AS k CROSS JOIN LATERAL (SELECT octet_length(k.value::text) AS bytes OFFSET 0) AS s
+WHERE k.tenant_id = %(tenant_id)s AND k.job_id = %(id)s::uuid AND k.n > %(after)s
+ORDER BY k.n LIMIT %(limit)s
+""")
+_WAITS = Statement(f"""
+SELECT w.condition, w.waiting_for -> 'jobs', w.began_at, {ENDED_AT}
+FROM job_waits AS w WHERE w.tenant_id = %(tenant_id)s AND w.job_id = %(id)s::uuid
+ORDER BY w.run_no DESC LIMIT {MAX_WAITS}
+""")
+
+
+def read(connection: Connection, job: Job, *, after: int, limit: int) -> JobJournal:
+    """Returns the next entries of a job's journal, in the order in which they were written, and its waits."""
+    given = rows.job_parameters(job.key) | {"after": after, "limit": limit + 1, "large": PAYLOAD_BYTES.value}
+    found = [
+        ShownEntry(
+            kind=JournalKind(kind),
+            name=name,
+            state=EntryState(state),
+            attempt=attempt,
+            value_json=value_json,
+            value_bytes=value_bytes,
+            child_id=None if child_uuid is None else ids.encode("job", child_uuid),
+            until=until,
+            written_at=written_at,
+            n=n,
+        )
+        for kind, name, state, attempt, value_json, value_bytes, child_uuid, until, written_at, n in (
+            connection.exec_driver_sql(_ENTRIES, given)
+        )
+    ]
+    waits = [
+        ShownWait(condition=WaitCondition(condition), job_ids=job_ids or [], began_at=began_at, ended_at=ended_at)
+        for condition, job_ids, began_at, ended_at in connection.exec_driver_sql(_WAITS, given)
+    ]
+    return JobJournal(entries=found[:limit], has_more=len(found) > limit, waits=waits[::-1])

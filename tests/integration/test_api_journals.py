@@ -1,0 +1,81 @@
+"""What the API shows of journals and waits, and a tree that is waited for."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
+from harness.api import error_of
+from tests.graphs import JOBS, Graphs
+
+STEP, SLEEP = JournalKind.STEP, JournalKind.SLEEP
+
+
+def _step(name: str, value_json: str) -> NewEntry:
+    return NewEntry(kind=STEP, name=name, state=EntryState.DONE, value_json=value_json)
+
+
+def test_a_journal_has_steps_children_and_sleeps_in_their_order_and_the_waits_of_the_job(graphs: Graphs) -> None:
+    parent = graphs.api.trigger()["id"]
+    run, claim_id = graphs.start(parent)
+    (child,) = graphs.children(parent, claim_id, "one")
+    graphs.journal(run, claim_id, _step("pay", '{"paid": 3}'))
+    graphs.journal(run, claim_id, _step("large", f'"{"x" * 20_000}"'))
+    graphs.journal(run, claim_id, NewEntry(kind=SLEEP, name="sleep", state=EntryState.WAITS, until_in_seconds=60))
+    graphs.wait(run, claim_id, child)
+    found = graphs.api.get(f"{JOBS}/{parent}/journal").get_json()["data"]
+    names = ("kind", "name", "state", "value", "value_bytes", "child_id")
+    assert [[entry[name] for name in names] for entry in found["entries"]] == [
+        ["child", "one", "done", None, None, child],
+        ["step", "pay", "done", {"paid": 3}, None, None],
+        ["step", "large", "done", None, 20_002, None],
+        ["sleep", "sleep", "waits", None, None, None],
+    ]
+    assert found["entries"][-1]["until"] > found["entries"][-1]["written_at"]
+    assert found["next_cursor"] is None
+    (waited,) = found["waits"]
+    assert (waited["condition"], waited["jobs"], waited["ended_at"]) == ("ended", [child], None)
+    graphs.finish(child)
+    graphs.start(parent)
+    (waited,) = graphs.api.get(f"{JOBS}/{parent}/journal").get_json()["data"]["waits"]
+    assert waited["ended_at"] >= waited["began_at"]
+    (shown,) = (job for job in graphs.tree(parent)["jobs"] if job["id"] == parent)
+    assert shown["waits"] == [{"began_at": waited["began_at"], "ended_at": waited["ended_at"]}]
+    assert shown["first_run_at"] <= waited["began_at"]
+    runs = graphs.api.get(f"{JOBS}/{parent}/runs").get_json()["data"]["runs"]
+    assert [each["outcome"] for each in runs] == ["waits", None]
+
+
+def test_a_journal_is_read_in_parts(graphs: Graphs) -> None:
+    job = graphs.api.trigger()["id"]
+    run, claim_id = graphs.start(job)
+    graphs.journal(run, claim_id, *(_step(f"step {n}", str(n)) for n in range(5)))
+    seen, after = [], ""
+    while True:
+        part = graphs.api.get(f"{JOBS}/{job}/journal?limit=2{after}").get_json()["data"]
+        seen += [entry["value"] for entry in part["entries"]]
+        if part["next_cursor"] is None:
+            break
+        after = f"&after={part['next_cursor']}"
+    assert seen == [0, 1, 2, 3, 4]
+    other = graphs.api.trigger()["id"]
+    error_of(graphs.api.get(f"{JOBS}/{other}/journal?limit=2{after}"), 400, "validation_error")
+    strangers = {"x-tenant-id": "ten_other"}
+    error_of(graphs.api.get(f"{JOBS}/{job}/journal", headers=strangers), 404, "resource_not_found")
+
+
+def test_a_tree_is_waited_for_until_each_of_its_jobs_is_final(graphs: Graphs) -> None:
+    jobs = graphs.declare(a={}, b={"after": ["a"]}, c={"after": ["b"], "when": "failed"})
+    began = time.monotonic()
+    late = graphs.api.get(f"{JOBS}/{jobs['a']}/tree?wait=1").get_json()["data"]
+    assert time.monotonic() - began >= 1
+    assert {job["status"] for job in late["jobs"]} == {"queued"}
+    answers = []
+    asks = threading.Thread(target=lambda: answers.append(graphs.api.get(f"{JOBS}/{jobs['b']}/tree?wait=30")))
+    asks.start()
+    for name in "ab":
+        graphs.finish(jobs[name])
+    asks.join(20)
+    assert [job["status"] for job in answers[0].get_json()["data"]["jobs"]] == ["completed", "completed", "cancelled"]
+    error_of(graphs.api.get(f"{JOBS}/{jobs['a']}/tree?wait=61"), 400, "validation_error")
