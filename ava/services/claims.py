@@ -40,8 +40,13 @@ _TRUST_SECONDS = 2.0
 _MAX_REMEMBERED = 10_000
 #: Seconds between two notes that a worker's runs are claimed.
 _NOTE_SECONDS = 5.0
+#: The longest pause of a claim that is woken in vain again and again, in seconds.
+_MAX_FUTILE_SECONDS = 2.0
 #: Seconds between two checks whether the client has closed its connection.
 _CLIENT_CHECK_SECONDS = 5.0
+#: The interval of polls as a share of the time since jobs were last offered, and as a multiple of the last poll's.
+_INTERVAL_SHARE = 0.02
+_PAUSE_FACTOR = 10
 #: Offered jobs of one window that a poll counts.
 _MAX_OFFERS = 100
 
@@ -61,8 +66,11 @@ class WaitingClaim:
 class Claims:
     """All claims of one process, and the thread that polls for them."""
 
-    #: Seconds between two polls while claims wait, and the least between two of them.
-    interval_seconds = 0.05
+    #: Seconds between two polls while claims wait. They grow with the time since jobs were last offered: a claim of
+    #: this process is woken by its own triggers, but learns of those of other processes and of the feed by polls alone.
+    min_interval_seconds = 0.02
+    max_interval_seconds = 0.1
+    #: The least between two polls, whatever is triggered.
     gap_seconds = 0.005
 
     def __init__(self, database: Database, *, mark: str) -> None:
@@ -159,7 +167,7 @@ class Claims:
             queues = random.sample([each.name for each in wanted], len(wanted))
             return [Pick(queue=queue, priority=p, count=capacity) for p in _PRIORITIES for queue in queues]
         with self._database.connect() as connection:
-            found = offers.read(connection, count_up_to=capacity)
+            found = offers.read_all(connection, count_up_to=capacity)
             if time.monotonic() - self._weights_at > _TRUST_SECONDS:
                 self._weights = dict(tenants.turn_rules(connection).weights)
                 self._weights_at = time.monotonic()
@@ -192,14 +200,24 @@ class Claims:
     # Waiting --------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def waiting(self, wanted: Collection[_Wanted]) -> Iterator[WaitingClaim]:
-        """Wait for offered jobs of workers, in the block, with `wait`."""
+    def waiting(self, wanted: Collection[_Wanted], *, after_seconds: float = 0.0) -> Iterator[WaitingClaim]:
+        """Wait for offered jobs of workers, in the block, with `wait`. It begins after some seconds."""
+        if after_seconds:
+            self._closing.wait(after_seconds)
         claim = WaitingClaim(wanted)
         self._add(claim)
         try:
             yield claim
         finally:
             self._remove(claim)
+
+    @staticmethod
+    def pause_seconds(futile: int) -> float:
+        """Returns the seconds before a claim waits again that was woken in vain so many times.
+
+        What is offered may be out of its reach, because its key holds as many runs as it may.
+        """
+        return min(_MAX_FUTILE_SECONDS, 0.05 * futile**2)
 
     def wait(self, claim: WaitingClaim, seconds: float, is_gone: Callable[[], bool]) -> bool:
         """Wait until a job is offered for a claim. Returns False if time is up, the client is gone, or the process
@@ -245,24 +263,38 @@ class Claims:
 
     def _run(self) -> None:
         """Poll again and again, as long as claims wait."""
+        took, offered_at = 0.0, time.monotonic()
         while not self._closing.wait(self.gap_seconds):
-            self._poll_now.wait(self.interval_seconds)
+            self._poll_now.wait(self._interval(took, time.monotonic() - offered_at))
             self._poll_now.clear()
             with self._lock:
                 if not self._waiting:
                     self._thread = None
                     return
+                wanted = list(self._waiting)
+            began = time.monotonic()
             try:
-                with self._database.connect(of_process=True) as connection:
-                    found = offers.read(connection, count_up_to=_MAX_OFFERS)
-                if found:
+                if found := self._offered(wanted):
                     self._wake(found)
+                    offered_at = began
             except DatabaseUnavailable:
                 # The claims go on waiting; each ends by itself when its time is up.
                 self._closing.wait(1.0)
             except Exception:
                 _log.exception("Claims: poll failed, will retry")
                 self._closing.wait(1.0)
+            took = time.monotonic() - began
+
+    def _interval(self, took: float, idle: float) -> float:
+        """Returns the seconds until the next poll: the last one took so long, and no job was offered for `idle` s."""
+        seconds = min(max(idle * _INTERVAL_SHARE, self.min_interval_seconds), self.max_interval_seconds)
+        return max(seconds, took * _PAUSE_FACTOR)
+
+    def _offered(self, wanted: Collection[_Wanted]) -> list[Pick]:
+        with self._database.connect(of_process=True) as connection:
+            if any(each.tenant_id == "" for each in wanted):
+                return offers.read_all(connection, count_up_to=_MAX_OFFERS)
+            return offers.read(connection, [each.name for each in wanted], count_up_to=_MAX_OFFERS)
 
     def _wake(self, found: Sequence[Pick]) -> None:
         """Wake as many claims of each window as it has jobs."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain import fingerprint
+from ava.domain import fingerprint, ids
 from ava.domain.access import tokens
 from ava.domain.access.caller import Caller, Role
 from ava.domain.access.tokens import Token, TokenKind
@@ -29,7 +29,7 @@ from ava.store.jobs.moves.pull import LeasedRun, PulledRun
 
 __all__ = ["Ending", "PulledRuns", "SentLine"]
 
-#: Seconds for which a process remembers the tenant of a token.
+#: Seconds for which a process remembers the caller that a token stands for.
 _REMEMBER_SECONDS = 60.0
 _MAX_REMEMBERED = 20_000
 #: The number of the closing line in its run, after all that its worker sends; the opening line has 0.
@@ -83,20 +83,37 @@ class PulledRuns:
         self._database = database
         self._clock = clock
         self._chance = chance
-        self._tenants: KeyCache[str] = KeyCache(_MAX_REMEMBERED)
+        self._callers: KeyCache[Caller] = KeyCache(_MAX_REMEMBERED)
 
     def caller_of(self, text: str) -> Caller:
         """Returns the caller that a run's token stands for. Raises `RunNotFound`, `DatabaseUnavailable`."""
-        token = _parse(text)
-        name, now = cache_name(token), self._clock()
-        tenant_id = self._tenants.get(name, now)
-        if tenant_id is None:
-            with self._database.connect() as connection:
-                tenant_id = pull.tenant_of(connection, token)
-            if tenant_id is None:
-                raise RunNotFound
-            self._tenants.put(name, tenant_id, until=now + _REMEMBER_SECONDS)
-        return Caller(tenant_id=tenant_id, user_id=token.lookup, role=Role.WORKER)
+        if (found := self.known_caller_of([text]) or self.find_caller_of([text])) is None:
+            raise RunNotFound
+        return found
+
+    def known_caller_of(self, texts: Sequence[str]) -> Caller | None:
+        """Returns what this process remembers of the caller that one of these tokens stands for."""
+        now = self._clock()
+        found = (self._callers.get(cache_name(token), now) for token in _parsed(texts))
+        return next(filter(None, found), None)
+
+    def find_caller_of(self, texts: Sequence[str]) -> Caller | None:
+        """Returns the caller that the first of these tokens stands for that is a run's; None if none is.
+
+        Raises `DatabaseUnavailable`.
+        """
+        named = {token.lookup: token for token in _parsed(texts)}
+        if not named:
+            return None
+        with self._database.connect() as connection:
+            row = pull.owner_of(connection, list(named.values()))
+        if row is None:
+            return None
+        tenant_id, key_uuid, lookup = row
+        key_id = None if key_uuid is None else ids.encode("key", key_uuid)
+        found = Caller(tenant_id=tenant_id, user_id=lookup, role=Role.WORKER, key_id=key_id)
+        self._callers.put(cache_name(named[lookup]), found, until=self._clock() + _REMEMBER_SECONDS)
+        return found
 
     def configs(self, runs: Sequence[PulledRun]) -> list[Mapping[str, str]]:
         """Returns what the platform and the tenant have configured for each run, the tenant's first. No secret."""
@@ -154,12 +171,12 @@ class PulledRuns:
     def _hear(self, connection: Connection, token: Token, *, log_bytes: int = 0) -> LeasedRun:
         run = pull.renew(connection, token, log_bytes=log_bytes)
         if run is None:
-            raise RunNotFound if pull.tenant_of(connection, token) is None else RunLost
+            raise RunNotFound if pull.owner_of(connection, [token]) is None else RunLost
         return run
 
     def renew(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
         """Note that runs are alive. Returns the tokens of those that are to stop, and of those that are lost."""
-        named = {text: token for text in texts if (token := tokens.parse(text, TokenKind.RUN)) is not None}
+        named = {token.text: token for token in _parsed(texts)}
         with self._database.connect() as connection:
             owned = pull.renew_all(connection, list(named.values())) if named else {}
         stop = [text for text, token in named.items() if owned.get(token.lookup)]
@@ -209,6 +226,10 @@ class PulledRuns:
         error = one_line(ending.error)
         group = fingerprint.error_id(tenant_id=run.run.tenant_id, worker_id=run.worker_id, error=error)
         return RunEnd(run=run.run, status=Status.FAILED, elapsed_ms=run.elapsed_ms, error=error, error_id=str(group))
+
+
+def _parsed(texts: Sequence[str]) -> list[Token]:
+    return [token for text in texts if (token := tokens.parse(text, TokenKind.RUN)) is not None]
 
 
 def _parse(text: str) -> Token:

@@ -33,7 +33,7 @@ _ACROSS = {
         jobs.moves.publish.republish jobs.moves.recall.recall_window jobs.moves.recall.recall_of_tenant
         jobs.moves.recall.recall_all fleet.tenants.uses""",
     "a claim over HTTP takes what is offered in its queues, and its key may have runs of any tenant": """
-        jobs.feed.offers.read jobs.moves.pull.claim""",
+        jobs.feed.offers.read jobs.feed.offers.read_all jobs.moves.pull.claim""",
     "a run gives way to more urgent jobs of any tenant in its queue": """
         jobs.moves.claim.check jobs.moves.pass_permit.end_and_pass""",
     "an explanation counts the jobs of all tenants that come before": "jobs.reads.why.read_facts",
@@ -63,7 +63,7 @@ _ACROSS = {
     "senders lease endpoints of any tenant": """
         webhooks.endpoint_leases.deregister webhooks.endpoint_leases.find_work webhooks.endpoint_leases.acquire""",
     "a token says of which tenant its caller is": """
-        access.api_keys.find events.hooks.find jobs.moves.pull.tenant_of""",
+        access.api_keys.find events.hooks.find jobs.moves.pull.owner_of""",
     "what is set of tenants and workers is read as a whole": """
         fleet.tenants.rules_version fleet.tenants.turn_rules fleet.workers.announce
         fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since

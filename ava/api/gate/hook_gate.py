@@ -1,4 +1,4 @@
-"""How often one hook, and one address, may call: a rolling window for each, in this process alone.
+"""How often one hook, and one address without a caller, may call: a rolling window for each, in this process alone.
 
 Neither asks the broker, so that hooks receive while it is away.
 """
@@ -9,7 +9,7 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ava.domain.limits.table import RATE_LIMIT_ADDRESS, RATE_LIMIT_HOOK, Limit
+from ava.domain.limits.table import RATE_LIMIT_ADDRESS, RATE_LIMIT_HOOK, RATE_LIMIT_RUNS, Limit
 from ava.errors import TooMany
 from ava.settings import Settings
 
@@ -19,37 +19,53 @@ if TYPE_CHECKING:
 
 __all__ = ["HookGate"]
 
+_ADDRESS = "This address has sent too many requests without a caller"
+
 
 class HookGate:
-    """Counts requests to hooks, with the library that flask-limiter counts with."""
+    """Counts requests to hooks and heartbeats, with the library that flask-limiter counts with."""
 
     def __init__(self, settings: Settings) -> None:
         self._rates = {
             RATE_LIMIT_HOOK.name: settings.rate_limit_hook,
             RATE_LIMIT_ADDRESS.name: settings.rate_limit_address,
+            RATE_LIMIT_RUNS.name: settings.rate_limit_runs,
         }
 
     def admit_address(self, address: str) -> None:
         """Count a request of an address. Raises `TooMany` if it has called too often."""
-        self._admit(RATE_LIMIT_ADDRESS, address, "This address has sent too many requests to hooks")
+        self._admit(RATE_LIMIT_ADDRESS, address, _ADDRESS)
+
+    def refuse_spent_address(self, address: str) -> None:
+        """Raise `TooMany` if an address has called too often, without counting this request."""
+        item = self._items[RATE_LIMIT_ADDRESS.name]
+        if not self._limiter.test(item, address):
+            raise self._too_many(RATE_LIMIT_ADDRESS, address, _ADDRESS)
 
     def admit_hook(self, hook_id: str) -> None:
         """Count a request to a hook. Raises `TooMany` if it was called too often."""
         self._admit(RATE_LIMIT_HOOK, hook_id, "This hook has received too many requests")
 
+    def admit_heartbeat(self, caller: str) -> None:
+        """Count a heartbeat of the runs of a caller. Raises `TooMany` if there is a rate, and there were too many."""
+        if self._rates[RATE_LIMIT_RUNS.name]:
+            self._admit(RATE_LIMIT_RUNS, caller, "The runs of this API key have sent too many heartbeats")
+
     def _admit(self, limit: Limit, key: str, sentence: str) -> None:
+        if not self._limiter.hit(self._items[limit.name], key):
+            raise self._too_many(limit, key, sentence)
+
+    def _too_many(self, limit: Limit, key: str, sentence: str) -> TooMany:
         item = self._items[limit.name]
-        if self._limiter.hit(item, key):
-            return
         seconds = max(1, round(self._limiter.get_window_stats(item, key).reset_time - time.time()))
         rate = self._rates[limit.name]
-        raise TooMany(limit.message(f"{sentence}; {rate} are accepted."), retry_after_seconds=seconds)
+        return TooMany(limit.message(f"{sentence}; {rate} are accepted."), retry_after_seconds=seconds)
 
     @cached_property
     def _items(self) -> dict[str, RateLimitItem]:
         from limits import parse
 
-        return {name: parse(f"{rate.replace('/', ' per ')}") for name, rate in self._rates.items()}
+        return {name: parse(f"{rate.replace('/', ' per ')}") for name, rate in self._rates.items() if rate}
 
     @cached_property
     def _limiter(self) -> SlidingWindowCounterRateLimiter:

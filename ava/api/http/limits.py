@@ -11,7 +11,6 @@ from ava.api.http.callers.auth import is_open
 from ava.api.http.context import caller
 from ava.api.http.operations import find_operation
 from ava.broker import addresses, tls
-from ava.domain.access.caller import Role
 from ava.domain.limits import table as limits
 from ava.domain.limits.table import Limit
 from ava.settings import Settings
@@ -49,9 +48,8 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def _counted() -> str:
-    """Returns for what a request counts: the key or the tenant, and a call of a run for that run."""
-    who = caller()
-    return who.user_id if who.role is Role.WORKER and who.key_id is None else who.key_id or who.tenant_id
+    """Returns for what a request counts: the key or the tenant, and a call of a run for the key that has claimed it."""
+    return caller().key_id or caller().tenant_id
 
 
 def message(text: str) -> str:

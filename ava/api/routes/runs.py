@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 
 from ava.api.http import gate, responses
+from ava.api.http.addresses import client_address
 from ava.api.http.callers import auth
 from ava.api.http.callers.auth import open_to_all, open_to_workers
 from ava.api.http.context import caller, context
@@ -37,6 +38,8 @@ __all__ = ["blueprint"]
 blueprint = Blueprint("runs", __name__, url_prefix="/v1/ava/runs")
 
 _PROTOCOL = "AVA-Runs-Protocol"
+#: A claim that is woken so soon, and gets no run, was woken in vain.
+_FUTILE_SECONDS = 1.0
 
 
 @blueprint.before_request
@@ -66,16 +69,19 @@ def claim_runs(claim: ClaimRequest) -> Response:
         raise Forbidden("Only an API key of the role worker claims runs.")
     claims, deadline = context().claims, time.monotonic() + claim.wait_seconds
     runs, wanted = claims.claim(caller(), claim.worker_ids, capacity=claim.capacity, name=claim.name)
+    futile = 0
     while not runs and (left := deadline - time.monotonic()) > 0:
         is_gone = client_watch()
         with (
             watching(context().shares.claims, caller().tenant_id),
             gate.suspended(),
-            claims.waiting(wanted) as waiting,
+            claims.waiting(wanted, after_seconds=min(left, claims.pause_seconds(futile))) as waiting,
         ):
-            is_woken = claims.wait(waiting, left, is_gone)
+            began = time.monotonic()
+            is_woken = claims.wait(waiting, deadline - began, is_gone)
         if not is_woken:
             break
+        futile = futile + 1 if time.monotonic() - began < _FUTILE_SECONDS else 0
         auth.identify()
         runs, wanted = claims.claim(caller(), claim.worker_ids, capacity=claim.capacity, name=claim.name)
     return responses.data(_write(runs))
@@ -141,9 +147,23 @@ def end_run(run: str, ending: Ending) -> Response:
     description="At least every 5 s for each run. The tokens of the runs authorise it.",
     body=HeartbeatBody(),
     record=HeartbeatRecord(),
-    failures=(413, 415, 422),
+    failures=(413, 415, 422, 429),
 )
 def heartbeat(body: dict[str, list[str]]) -> Response:
     """Note that runs are alive, and show which are to stop or are lost."""
-    stop, lost = context().runs.renew(body["runs"])
+    runs, named = context().runs, body["runs"]
+    if (who := runs.known_caller_of(named)) is None:
+        # A request that names no run has no caller, so it counts for its address.
+        context().hook_gate.refuse_spent_address(client_address())
+        who = runs.find_caller_of(named)
+    if who is None:
+        context().hook_gate.admit_address(client_address())
+        return _found([], list(dict.fromkeys(named)))
+    g.caller = who
+    gate.take_turn()
+    context().hook_gate.admit_heartbeat(who.key_id or who.tenant_id)
+    return _found(*runs.renew(named))
+
+
+def _found(stop: list[str], lost: list[str]) -> Response:
     return responses.data(json.dumps({"stop": stop, "lost": lost}, separators=(",", ":")))

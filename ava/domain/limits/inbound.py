@@ -80,8 +80,8 @@ RATE_LIMIT_HOOK = Limit(
 RATE_LIMIT_ADDRESS = Limit(
     name="rate_limit_address",
     unit="requests",
-    meaning="Likewise, requests of one address to hooks, those without a valid token too. Of IPv6 a network of 64 bits "
-    "is one address.",
+    meaning="Likewise, requests of one address to hooks, those without a valid token too, and heartbeats of runs that "
+    "do not exist. Of IPv6 a network of 64 bits is one address.",
     status=429,
     field="rate_limit_address",
 )

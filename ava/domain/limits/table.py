@@ -507,7 +507,8 @@ RUN_LOG_BYTES = Limit(
 RATE_LIMIT_RUNS = Limit(
     name="rate_limit_runs",
     unit="requests",
-    meaning="Likewise, claims of a key, and calls of one run.",
+    meaning="Likewise, claims of an API key and the calls of the runs that it has claimed; heartbeats are counted "
+    "apart, in each API process.",
     status=429,
     field="rate_limit_runs",
 )

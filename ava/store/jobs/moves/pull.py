@@ -39,9 +39,9 @@ __all__ = [
     "mark_ended",
     "mark_lost",
     "missed",
+    "owner_of",
     "renew",
     "renew_all",
-    "tenant_of",
 ]
 
 #: Hours for which the row of a run that has ended is kept, so that its end can be sent again.
@@ -201,13 +201,25 @@ def _leased(row: Any) -> LeasedRun:
 
 _IS_ITS_ROW = "r.lookup = %(lookup)s AND r.hash = %(hash)s"
 
-_TENANT_OF = Statement(f"SELECT r.tenant_id FROM pulled_runs AS r WHERE {_IS_ITS_ROW}")
+_OWNER_OF = Statement("""
+SELECT r.tenant_id, r.key_id::text, r.lookup
+FROM unnest(%(lookups)s::text[], %(hashes)s::bytea[]) WITH ORDINALITY AS s (lookup, hash, n)
+JOIN pulled_runs AS r ON r.lookup = s.lookup AND r.hash = s.hash
+ORDER BY s.n LIMIT 1
+""")
 
 
-def tenant_of(connection: Connection, token: Token) -> str | None:
-    """Returns the tenant of a token's run; None if there is no such run."""
-    found: str | None = connection.exec_driver_sql(_TENANT_OF, _of_token(token)).scalar()
-    return found
+def owner_of(connection: Connection, named: Sequence[Token]) -> tuple[str, str | None, str] | None:
+    """Returns of the first token that is a run's its tenant, the UUID of the key that claimed it, and its lookup.
+
+    None if none is.
+    """
+    row = connection.exec_driver_sql(_OWNER_OF, _of_tokens(named)).first()
+    return None if row is None else (row[0], row[1], row[2])
+
+
+def _of_tokens(named: Sequence[Token]) -> dict[str, object]:
+    return {"lookups": [token.lookup for token in named], "hashes": [tokens.hash_of(token) for token in named]}
 
 
 def _of_token(token: Token) -> dict[str, object]:
@@ -268,11 +280,7 @@ SELECT lookup, is_to_stop FROM owned
 
 def renew_all(connection: Connection, named: Sequence[Token]) -> dict[str, bool]:
     """Note that runs are alive. Returns those that still own their jobs by lookup, each with whether it is to stop."""
-    parameters = {
-        "lookups": [token.lookup for token in named],
-        "hashes": [tokens.hash_of(token) for token in named],
-    }
-    return dict(_RENEW_ALL.run(connection, parameters))
+    return dict(_RENEW_ALL.run(connection, _of_tokens(named)))
 
 
 _MARK_ENDED = Statement("""

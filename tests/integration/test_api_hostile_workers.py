@@ -1,0 +1,151 @@
+"""A key of the role worker in hostile hands: it claims, ends and reads nothing of others, and slows nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ava.domain.access import tokens
+from ava.domain.access.tokens import TokenKind
+from ava.domain.limits.table import RUNS_HELD
+from ava.services.claims import Claims
+from ava.settings import Settings
+from ava.store.jobs.feed import offers
+from harness.api import HEADERS, Api, error_of
+from tests.pulled import JOBS, OPERATOR, OTHER, RUNS, WORKERS, call, claim, data, heartbeat, make_key, make_worker
+
+
+@pytest.fixture
+def api(database_settings: Settings) -> Iterator[Api]:
+    with Api.running(database_settings) as api:
+        yield api
+
+
+def own_job(api: Api, headers: Any = None) -> tuple[dict[str, Any], dict[str, str | None]]:
+    """Returns a queued job of a tenant's own `wkr_resize`, and a key that claims it."""
+    make_worker(api, headers=headers)
+    key = make_key(api, headers=headers)
+    assert claim(api, key) == []
+    return api.trigger("wkr_resize", headers=headers), key
+
+
+def test_it_is_refused_by_every_route_but_its_own(api: Api) -> None:
+    _, key = own_job(api)
+    own = {"/v1/ava/runs/claim", "/v1/ava/runs/heartbeat", "/v1/ava/workers/<worker_id>"}
+    tried = 0
+    for rule in api.app.url_map.iter_rules():
+        if not rule.rule.startswith("/v1/") or rule.rule.startswith("/v1/hooks/") or "/<run>/" in rule.rule:
+            continue
+        path = rule.rule
+        for name in rule.arguments:
+            values = {"worker_id": "wkr_resize", "queue": "pull", "tenant_id": "ten_test"}
+            path = path.replace(next(part for part in path.split("/") if name in part), values.get(name, name))
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            if rule.rule in own and method == "GET":
+                continue
+            answer = api.request(method, path, headers=key, json={} if method != "GET" else None)
+            # An id that is none is 404 before the caller is asked for.
+            expected = {400, 422} if rule.rule in own and method == "POST" else {403, 404}
+            assert answer.status_code in expected, (method, rule.rule, answer.status_code)
+            tried += answer.status_code == 403
+    assert tried > 40
+
+
+def test_it_claims_and_ends_no_run_of_another_tenants_worker_of_the_same_id(api: Api) -> None:
+    theirs, their_key = own_job(api, OTHER)
+    _, key = own_job(api)
+    (own,) = claim(api, key, capacity=100)
+    assert (own["job"]["tenant_id"], claim(api, key, capacity=100)) == ("ten_test", [])
+    make_worker(api, "secret", headers=OTHER)
+    error_of(api.post(f"{RUNS}/claim", json={"workers": ["wkr_secret"]}, headers=key), 403, "forbidden")
+    body = {"name": "x", "role": "worker", "workers": ["wkr_secret"]}
+    error_of(api.post("/v1/ava/keys", json=body), 422, "validation_error")
+    (run,) = claim(api, their_key)
+    # The lookup part alone, with any secret and with a key, is no token.
+    forged = {"run": run["run"][:-43] + own["run"][-43:]}
+    lines = [{"seq": 0, "msg": ""}]
+    for name, body in (("end", {"output": 1}), ("progress", {"fraction": 1}), ("lines", {"lines": lines})):
+        error_of(api.post(f"{RUNS}/{forged['run']}/{name}", json=body, headers=key), 404, "resource_not_found")
+    assert heartbeat(api, own, forged) == {"stop": [], "lost": [forged["run"]]}
+    assert data(api.get(f"{JOBS}/{theirs['id']}", headers=OTHER))["status"] == "running"
+
+
+def test_a_revoked_key_claims_no_more(api: Api) -> None:
+    _, key = own_job(api)
+    (listed,) = [each for each in data(api.get("/v1/ava/keys")) if each["role"] == "worker"]
+    assert api.request("DELETE", f"/v1/ava/keys/{listed['id']}").status_code == 200
+    error_of(api.post(f"{RUNS}/claim", json={"workers": ["wkr_resize"]}, headers=key), 401, "unauthorized")
+
+
+def test_heartbeats_of_runs_that_do_not_exist_are_limited_by_address(database_settings: Settings) -> None:
+    with Api.running(replace(database_settings, rate_limit_address="3/minute")) as api:
+        _, key = own_job(api)
+        (run,) = claim(api, key)
+        unknown = {"run": tokens.make(TokenKind.RUN, "00").text}
+        for _ in range(3):
+            assert heartbeat(api, unknown)["lost"] == [unknown["run"]]
+        refused = api.post(f"{RUNS}/heartbeat", json={"runs": [unknown["run"]]}, headers=dict.fromkeys(HEADERS))
+        assert "(limit rate_limit_address)" in error_of(refused, 429, "rate_limited")["message"]
+        # A process that has seen the run's token goes on.
+        assert data(call(api, run, "progress", fraction=0.5)) == {"stop": False}
+        for _ in range(5):
+            assert heartbeat(api, unknown, run)["lost"] == [unknown["run"]]
+
+
+def test_the_calls_of_all_runs_of_a_key_count_together_and_those_of_others_apart(database_settings: Settings) -> None:
+    with Api.running(replace(database_settings, rate_limit_runs="6/minute")) as api:
+        own_job(api)
+        api.trigger("wkr_resize")
+        key, other = make_key(api), make_key(api)
+        one, two = claim(api, key, capacity=2)
+        for run in (one, two, one, two, one):
+            assert data(call(api, run, "progress", fraction=0.5)) == {"stop": False}
+        refused = call(api, two, "progress", fraction=0.5)
+        assert "(limit rate_limit_runs)" in error_of(refused, 429, "rate_limited")["message"]
+        assert claim(api, other) == []
+        for _ in range(6):
+            heartbeat(api, one, two)
+        refused = api.post(f"{RUNS}/heartbeat", json={"runs": [two["run"]]}, headers=dict.fromkeys(HEADERS))
+        assert "(limit rate_limit_runs)" in error_of(refused, 429, "rate_limited")["message"]
+
+
+def test_a_key_that_holds_as_many_runs_as_it_may_waits_in_peace(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, key = own_job(api)
+    api.execute(
+        "INSERT INTO pulled_runs (tenant_id, job_id, run_no, claim_id, lookup, hash, key_id, timeout_at, grace_seconds,"
+        " end_by) SELECT 'ten_test', j.id, -n, gen_random_uuid(), 'l' || n, '', k.id, now(), 1, now()"
+        f" FROM jobs AS j, api_keys AS k, generate_series(1, {RUNS_HELD.value}) AS n"
+    )
+    claims, made = Claims.claim, []
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        made.append(time.monotonic())
+        return claims(*arguments, **named)
+
+    monkeypatch.setattr(Claims, "claim", counted)
+    assert claim(api, key, wait=2) == []
+    assert len(made) < 12
+
+
+def test_a_poll_for_claims_reads_no_window_of_another_queue(api: Api) -> None:
+    own_job(api)
+    own_job(api, OTHER)
+    with api.database.connect() as connection:
+        windows = {pick.queue: pick.count for pick in offers.read_all(connection, count_up_to=9)}
+        assert windows == {"pull:ten_other:wkr_resize:ten_other": 1, "pull:ten_test:wkr_resize:ten_test": 1}
+        queues = ["pull:ten_test:wkr_resize:ten_test", "pull:ten_test:wkr_none:ten_test"]
+        assert [pick.queue for pick in offers.read(connection, queues, count_up_to=9)] == queues[:1]
+
+
+def test_a_key_of_the_platform_is_made_by_the_platform_alone(api: Api) -> None:
+    make_worker(api, scope="platform", headers=OPERATOR)
+    body = {"name": "all", "role": "worker", "workers": ["wkr_resize"], "scope": "platform"}
+    for role in ("tenant-user", "tenant-system-admin", "tenant-viewer"):
+        answer = api.post("/v1/ava/keys", json=body, headers={"x-platform-role": role})
+        assert answer.status_code in (400, 403), (role, answer.text)
+    assert data(api.get(f"{WORKERS}/wkr_resize"))["scope"] == "platform"
+    assert data(api.get(JOBS)) == []
