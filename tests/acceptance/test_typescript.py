@@ -163,6 +163,7 @@ def test_the_package_works_as_it_is_installed_in_node_deno_bun_and_a_browser(sys
     _check_stops(system, project)
     _check_outage(system, project)
     _check_go(system, project)
+    _check_curl(system)
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -235,3 +236,26 @@ def _check_go(system: System, project: Path) -> None:
     finally:
         worker.kill()
         worker.wait()
+
+
+def _check_curl(system: System) -> None:
+    """The page goes from claim to end with curl alone, for a tenant of its own."""
+    page = (ROOT / "docs/how-to/pull_workers.md").read_text()
+    make, claim, report = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    tenant = {"x-tenant-id": "ten_curl"}
+    made = system.post("/v1/ava/keys", json={"name": "curl", "role": "tenant-system-admin"}, headers=tenant)
+    variables = "".join(re.findall(r"^(?:url|admin|json)=.*\n", make, re.MULTILINE))
+
+    def answers(script: str) -> list[Any]:
+        text = (variables + script).replace("http://127.0.0.1:8080", system.url)
+        ended = npm.run("bash", "-c", text, folder=ROOT, environ={"AVA_KEY": made.json()["data"]["token"]})
+        return [json.loads(line)["data"] for line in ended.stdout.splitlines()]
+
+    worker, key = answers(make)
+    assert (worker["id"], worker["runtime"], key["workers"]) == ("wkr_resize", "pull", ["wkr_resize"])
+    job, (claimed,) = answers(claim.replace("ava_00.…", key["token"]))
+    assert (claimed["job"]["id"], claimed["input"]) == (job["id"], {"width": 300})
+    ends = answers(report.replace("avarun_00.…", claimed["run"]))
+    assert ends == [{"stop": False}, {"stop": False}, {"stop": [], "lost": []}, {"status": "completed"}]
+    record = system.get(f"/v1/ava/jobs/{job['id']}", headers=tenant).json()["data"]
+    assert (record["output"], record["progress"]) == ({"bytes": 7}, {"fraction": 0.5, "message": "half"})
