@@ -360,9 +360,11 @@ def _reason(error: Exception) -> str:
 
 
 def declared_by(module: str) -> list[str]:
-    """Returns the ids of the workers whose handlers a module, or a module of this package, declares."""
+    """Returns the ids of the workers whose handlers a module, or a module of this package, declares or has brought."""
     return sorted(
-        each.spec.id for each in _handlers.values() if f"{each.function.__module__}.".startswith(f"{module}.")
+        each.spec.id
+        for each in _handlers.values()
+        if f"{each.function.__module__}.".startswith(f"{module}.") or _modules.get(each.spec.id) == module
     )
 
 

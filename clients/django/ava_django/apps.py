@@ -1,0 +1,13 @@
+"""The application that brings the model of the outbox."""
+
+from django.apps import AppConfig
+
+__all__ = ["AvaDjangoConfig"]
+
+
+class AvaDjangoConfig(AppConfig):
+    """The configuration of the application."""
+
+    name = "ava_django"
+    verbose_name = "AVA Jobs"
+    default_auto_field = "django.db.models.BigAutoField"

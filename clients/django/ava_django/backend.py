@@ -1,0 +1,149 @@
+"""The backend of django.tasks: a task is a worker, and its result is the record of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from django.apps import apps
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.tasks.backends.base import BaseTaskBackend
+from django.tasks.base import Task, TaskResult
+from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
+from django.tasks.signals import task_enqueued
+from django.utils.json import normalize_json
+from django.utils.module_loading import import_string
+
+from ava.client import ApiNotFound, Client
+from ava.client.outbox import new_row
+from ava_django import priorities, results
+from ava_django.connection import OPTIONS, client_of
+from ava_django.discovery import worker_id_of
+
+__all__ = ["AvaBackend"]
+
+#: How the id of a result begins whose job the relay makes.
+_OF_OUTBOX = "outbox_"
+
+
+class AvaBackend(BaseTaskBackend):
+    """Enqueues tasks as jobs, and reads their results.
+
+    `OPTIONS`: `url` and `api_key`, or `secret`, `tenant` and `user` (else `AVA_URL`, `AVA_API_KEY` and so on);
+    `outbox: True` enqueues in the transaction of `database` (`default`); `modules` names further modules of tasks.
+    """
+
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def __init__(self, alias: str, params: Mapping[str, Any]) -> None:
+        super().__init__(alias, params)
+        if unknown := sorted(self.options.keys() - OPTIONS):
+            raise ImproperlyConfigured(f"TASKS[{alias!r}]: OPTIONS has no {', '.join(unknown)}.")
+
+    @cached_property
+    def client(self) -> Client:
+        """Returns the client of the API, which can do more than this backend."""
+        return client_of(self.options)
+
+    def validate_task(self, task: Task) -> None:
+        """Raises `InvalidTask` if the task cannot be enqueued here."""
+        super().validate_task(task)
+        path = f"{task.func.__module__}.{task.func.__qualname__}"
+        try:
+            declared = import_string(path)
+        except ImportError:
+            # It is being declared.
+            return
+        if isinstance(declared, Task) and declared.queue_name != task.queue_name:
+            raise InvalidTask(
+                f"{path} has the queue {declared.queue_name!r}: a worker has one queue, so using() keeps it."
+            )
+
+    def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
+        """Enqueue a task. With an outbox it is enqueued once the transaction commits.
+
+        Raises `ApiError` of the client if the API refuses it or cannot be reached.
+        """
+        self.validate_task(task)
+        input = {"args": normalize_json(list(args)), "kwargs": normalize_json(dict(kwargs))}
+        options = {
+            "priority": priorities.job_priority(task.priority),
+            "scheduled_at": task.run_after and results.aware(task.run_after),
+            "tags": {priorities.TAG: str(task.priority)} if task.priority else None,
+        }
+        if self.options.get("outbox"):
+            row = new_row(worker_id_of(task), input, **options)
+            self._rows.create_from(row)
+            result = results.waiting(task, f"{_OF_OUTBOX}{row.id}", input, alias=self.alias)
+        else:
+            job = self.client.trigger(worker_id_of(task), input, **options)
+            result = results.of_job(job, task, alias=self.alias)
+        task_enqueued.send(type(self), task_result=result)
+        return result
+
+    def get_result(self, result_id: str) -> TaskResult:
+        """Returns a result. Raises `TaskResultDoesNotExist`."""
+        row, job = self._find(result_id)
+        if job is not None:
+            lines = self.client.logs(job.id, level="error") if job.status == "failed" else ()
+            return results.of_job(job, None, alias=self.alias, id=result_id, lines=lines)
+        return results.of_row(row, result_id, alias=self.alias)
+
+    def cancel(self, result: TaskResult) -> TaskResult:
+        """Cancel a task that is not finished; a running one is asked to stop. Returns its result.
+
+        A task that waits in the outbox is not enqueued any more. Raises `ApiConflict` if it is finished.
+        """
+        row, job = self._find(result.id)
+        if job is None:
+            self._rows.filter(pk=row.id).update(next_at=None, error=results.CANCELLED)
+        else:
+            self.client.cancel(job.id)
+        return self.get_result(result.id)
+
+    def retry(self, result: TaskResult) -> TaskResult:
+        """Enqueue a finished task once more, with the same arguments. Returns the new result.
+
+        Raises `ApiConflict` if it is not finished.
+        """
+        _, job = self._find(result.id)
+        if job is None:
+            raise InvalidTask("The task waits in the outbox; it has not been enqueued yet.")
+        return results.of_job(self.client.retry(job.id), result.task, alias=self.alias)
+
+    def check(self, **_: Any) -> list[checks.CheckMessage]:
+        """Returns what is wrong with the settings."""
+        found: list[checks.CheckMessage] = []
+        try:
+            client_of(self.options).close()
+        except ImproperlyConfigured as error:
+            found.append(checks.Error(str(error), id="ava_django.E001"))
+        if self.options.get("outbox") and not apps.is_installed("ava_django"):
+            found.append(checks.Error("An outbox needs 'ava_django' in INSTALLED_APPS.", id="ava_django.E002"))
+        return found
+
+    @property
+    def _rows(self) -> Any:
+        # Imported here, because a project without an outbox does not install the application of the model.
+        from ava_django.models import OutboxJob
+
+        return OutboxJob.objects.using(self.options.get("database", "default"))
+
+    def _find(self, result_id: str) -> tuple[Any, Any]:
+        """Returns the row of a result or its job. The job wins, because the relay deletes the row after it."""
+        if not result_id.startswith(_OF_OUTBOX):
+            try:
+                return None, self.client.get(result_id)
+            except ApiNotFound as error:
+                raise TaskResultDoesNotExist(result_id) from error
+        id_ = result_id.removeprefix(_OF_OUTBOX)
+        row = self._rows.filter(pk=id_).first()
+        job = next(iter(self.client.list(tags={"outbox": id_}, per_page=1, is_whole=True)), None)
+        if row is None and job is None:
+            raise TaskResultDoesNotExist(result_id)
+        return row, job

@@ -1,0 +1,70 @@
+"""The outbox as a model: its rows are written in the transaction of the application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from django.db import models
+
+from ava.client.outbox import OutboxRow, new_row
+
+__all__ = ["OutboxJob", "OutboxJobs"]
+
+
+class OutboxJobs(models.QuerySet):
+    """Rows of the outbox."""
+
+    def trigger(self, worker_id: str, input: Mapping[str, Any] | None = None, **options: Any) -> str:
+        """Trigger a job once the transaction commits; the options are those of `Client.trigger`. Returns the row's id.
+
+        Raises `TypeError` or `ValueError` for what JSON cannot carry.
+        """
+        row = new_row(worker_id, input, **options)
+        self.create_from(row)
+        return row.id
+
+    def create_from(self, row: OutboxRow) -> None:
+        """Write a row."""
+        self.create(**asdict(row))
+
+    # What the relay asks of the table; each statement is a transaction of its own. ------------------------------------
+
+    def due(self, now: float, limit: int) -> Sequence[OutboxRow]:
+        """Returns the oldest rows whose time has come."""
+        found = self.filter(next_at__lte=now).order_by("next_at", "id")[:limit]
+        return [OutboxRow(**values) for values in found.values()]
+
+    def note_sending(self, ids: Sequence[str], now: float) -> None:
+        """Note that rows are about to be sent, where that is not noted yet."""
+        self.filter(pk__in=ids, first_sent_at=None).update(first_sent_at=now)
+
+    def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
+        """Note a failure, and when the row is sent next."""
+        self.filter(pk=row_id).update(next_at=next_at, error=error, attempts=models.F("attempts") + 1)
+
+    def forget(self, row_id: str) -> None:
+        """Delete a row, because its job exists."""
+        self.filter(pk=row_id).delete()
+
+
+class OutboxJob(models.Model):
+    """A job that the relay triggers."""
+
+    id = models.CharField(primary_key=True, max_length=32)
+    body = models.TextField()
+    next_at = models.FloatField(null=True)
+    first_sent_at = models.FloatField(null=True)
+    attempts = models.IntegerField(default=0)
+    error = models.TextField(null=True)
+
+    objects = OutboxJobs.as_manager()
+
+    class Meta:
+        db_table = "ava_outbox"
+        indexes = (models.Index(fields=["next_at", "id"], name="ava_outbox_next_at"),)
+        verbose_name = "outbox job"
+
+    def __str__(self) -> str:
+        return self.id

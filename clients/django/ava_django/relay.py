@@ -1,0 +1,44 @@
+"""The table of the outbox for the relay: in a thread, `Relay(client, DjangoOutboxTable()).start()`, or a command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import close_old_connections
+
+from ava.client.outbox import OutboxRow
+
+__all__ = ["DjangoOutboxTable"]
+
+
+class DjangoOutboxTable:
+    """The rows of `OutboxJob` in one database."""
+
+    def __init__(self, database: str = "default") -> None:
+        self._database = database
+
+    def due(self, now: float, limit: int) -> Sequence[OutboxRow]:
+        """Returns the oldest rows whose time has come."""
+        # Once a look: a connection that the database has closed is made anew.
+        close_old_connections()
+        found: Sequence[OutboxRow] = self._rows.due(now, limit)
+        return found
+
+    def note_sending(self, ids: Sequence[str], now: float) -> None:
+        """Note that rows are about to be sent, where that is not noted yet."""
+        self._rows.note_sending(ids, now)
+
+    def delete(self, row_id: str) -> None:
+        """Delete a row, because its job exists."""
+        self._rows.forget(row_id)
+
+    def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
+        """Note a failure, and when the row is sent next."""
+        self._rows.put_off(row_id, next_at=next_at, error=error)
+
+    @property
+    def _rows(self) -> Any:
+        from ava_django.models import OutboxJob
+
+        return OutboxJob.objects.using(self._database)

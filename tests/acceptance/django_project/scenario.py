@@ -1,0 +1,150 @@
+"""What a project does with its tasks, step by step; prints what it has seen as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from datetime import timedelta
+
+import django
+
+django.setup()
+
+from ava_django.priorities import job_priority  # noqa: E402
+from django.core import checks  # noqa: E402
+from django.core.exceptions import ImproperlyConfigured  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.db import transaction  # noqa: E402
+from django.tasks import default_task_backend, task_backends  # noqa: E402
+from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch  # noqa: E402
+from django.utils import timezone  # noqa: E402
+from shop import tasks  # noqa: E402
+from shop.models import Order  # noqa: E402
+
+from ava.client import ApiConflict  # noqa: E402
+
+_SECONDS = 60
+
+
+def _finished(result):
+    until = time.monotonic() + _SECONDS
+    while not result.is_finished:
+        assert time.monotonic() < until, result
+        time.sleep(0.05)
+        result.refresh()
+    return result
+
+
+def _error_of(call, *errors):
+    try:
+        call()
+    except errors as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _shown(result):
+    return {
+        "status": result.status.value,
+        "value": result.return_value if result.status == "SUCCESSFUL" else None,
+        "errors": [(each.exception_class_path, each.traceback.strip().splitlines()[-1:]) for each in result.errors],
+        "attempts": result.attempts,
+        "args": result.args,
+        "kwargs": result.kwargs,
+    }
+
+
+def results():
+    order = Order.objects.create()
+    pay = tasks.pay.enqueue(order.pk)
+    context = tasks.context_of.enqueue(word="hello")
+    waits = asyncio.run(tasks.wait_a_moment.aenqueue(0.01))
+    failed, flaky = tasks.fail.enqueue("17"), tasks.flaky.enqueue()
+    broken = [tasks.breaks_its_connection.enqueue() for _ in range(4)]
+    seen = {"enqueued": pay.status.value, "id_of_context": context.id}
+    for name, result in (("pay", pay), ("context", context), ("async", waits), ("fail", failed), ("flaky", flaky)):
+        seen[name] = _shown(_finished(result))
+    seen["broken"] = [_finished(each).status.value for each in broken]
+    again = tasks.pay.enqueue(order.pk)
+    seen["after_broken"] = _finished(again).status.value
+    order.refresh_from_db()
+    read = tasks.context_of.get_result(context.id)
+    return seen | {
+        "paid": order.paid,
+        "exception": failed.errors[0].exception_class.__name__,
+        "read": [
+            read.task.priority,
+            read.task.module_path,
+            read.started_at is not None,
+            read.enqueued_at <= read.finished_at,
+        ],
+        "async_read": asyncio.run(tasks.pay.aget_result(pay.id)).is_finished,
+        "mismatch": _error_of(lambda: tasks.fail.get_result(pay.id), TaskResultMismatch),
+        "unknown": _error_of(lambda: tasks.pay.get_result("job_01unknown"), TaskResultDoesNotExist),
+        "job_priority": default_task_backend.client.get(context.id).priority,
+        "tags": default_task_backend.client.get(context.id).tags,
+    }
+
+
+def cancels():
+    later = tasks.pay.using(run_after=timezone.now() + timedelta(days=1)).enqueue(1)
+    cancelled = default_task_backend.cancel(later)
+    running = tasks.nap.enqueue(60)
+    while running.status != "RUNNING":
+        time.sleep(0.05)
+        running.refresh()
+    default_task_backend.cancel(running)
+    retried = default_task_backend.retry(later)
+    return {
+        "later": _shown(cancelled),
+        "run_after": later.task.run_after is not None,
+        "running": _shown(_finished(running)),
+        "again": _error_of(lambda: default_task_backend.cancel(running), ApiConflict) is not None or running.status,
+        "retried": [retried.status.value, retried.id != later.id, _finished(retried).errors != []],
+    }
+
+
+def outbox():
+    kept, results = [], {}
+    with transaction.atomic():
+        kept.append(tasks.receipt.enqueue(1))
+    try:
+        with transaction.atomic():
+            kept.append(tasks.receipt.enqueue(2))
+            raise RuntimeError
+    except RuntimeError:
+        pass
+    cancelled = tasks.receipt.enqueue(3)
+    task_backends["outbox"].cancel(cancelled)
+    kept[0].refresh()
+    results["before"] = kept[0].status.value
+    results["rolled_back"] = _error_of(lambda: tasks.receipt.get_result(kept[1].id), TaskResultDoesNotExist) is not None
+    call_command("ava_outbox", "--once", "--backend", "outbox")
+    results["sent"] = _shown(_finished(kept[0]))
+    cancelled.refresh()
+    results["cancelled"] = _shown(cancelled)
+    return results
+
+
+def refusals():
+    from django.conf import settings
+
+    settings.TASKS["other"] = {"BACKEND": "ava_django.backend.AvaBackend", "OPTIONS": {"urll": "x"}}
+    found = _error_of(lambda: task_backends["other"].client, ImproperlyConfigured)
+    del settings.TASKS["other"]
+    return {
+        "queue": _error_of(lambda: tasks.pay.using(queue_name="mail"), InvalidTask),
+        "option": found,
+        "checks": [str(each) for each in checks.run_checks()],
+        "priorities": {str(each): job_priority(each) for each in (-100, -99, -50, -1, 0, 1, 25, 50, 99, 100)},
+        "no_json": _error_of(lambda: tasks.pay.enqueue(object()), TypeError) is not None,
+    }
+
+
+if __name__ == "__main__":
+    call_command("migrate", verbosity=0, run_syncdb=True)
+    call_command("makemigrations", "ava_django", check=True, dry_run=True, verbosity=0)
+    done = {each.__name__: each() for each in (refusals, results, cancels, outbox)}
+    json.dump(done, sys.stdout)

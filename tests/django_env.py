@@ -1,0 +1,72 @@
+"""An environment with Django 6, which needs Python 3.12: made beside ours, once for each set of requirements."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from harness.system import ROOT
+from tests.npm import leave_out
+
+__all__ = ["python"]
+
+_INSTALLED = Path(sys.prefix) / "django"
+_DJANGO = "django>=6.0,<6.1"
+#: Exits with 0 if this Python can make the environment.
+_PROBE = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 12))"
+
+
+def python() -> Path:
+    """Returns the Python of the environment, which holds Django, ava-django and what ava-jobs needs.
+
+    Without such a Python or a registry the test is skipped, and fails with CI set.
+    """
+    wanted = [_DJANGO, *_requirements()]
+    sources = [*sorted((ROOT / "clients/django").rglob("*.py")), ROOT / "clients/django/pyproject.toml"]
+    digest = hashlib.sha256(repr(wanted).encode() + b"".join(each.read_bytes() for each in sources)).hexdigest()
+    stamp, program = _INSTALLED / "complete", _INSTALLED / "bin/python"
+    if stamp.exists() and stamp.read_text().split() == [digest, _digest(wanted)]:
+        return program
+    if not (stamp.exists() and stamp.read_text().split()[-1:] == [_digest(wanted)]):
+        shutil.rmtree(_INSTALLED, ignore_errors=True)
+        _run(_base(), "-m", "venv", str(_INSTALLED))
+        _run(str(program), "-m", "pip", "install", "--quiet", *wanted)
+    source = _INSTALLED / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    # A copy, because a build writes into its source.
+    shutil.copytree(ROOT / "clients/django", source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    _run(str(program), "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", str(source))
+    stamp.write_text(f"{digest} {_digest(wanted)}")
+    return program
+
+
+def _digest(wanted: list[str]) -> str:
+    return hashlib.sha256(repr(wanted).encode()).hexdigest()
+
+
+def _requirements() -> list[str]:
+    """Returns what ava-jobs needs to run; its own code is found by PYTHONPATH."""
+    found = importlib.metadata.requires("ava-jobs") or []
+    return [each.partition(";")[0].strip() for each in found if "extra ==" not in each]
+
+
+def _base() -> str:
+    names = [sys.executable, *(f"python3.{minor}" for minor in (13, 12, 14)), "/usr/bin/python3"]
+    found = [path for name in names if (path := shutil.which(name))]
+    for program in (*found, *sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/3.1[2-4]*/bin/python3")))):
+        if subprocess.run((program, "-c", _PROBE), capture_output=True, check=False).returncode == 0:
+            return program
+    leave_out("Python 3.12 or later, which Django 6 needs, is not installed")
+    raise AssertionError
+
+
+def _run(*argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=280)
+    if done.returncode != 0:
+        leave_out(f"the environment of Django cannot be made: {done.stderr[-2_000:]}")
