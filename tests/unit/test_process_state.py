@@ -291,6 +291,28 @@ def test_limits_and_modes_of_the_interpreter_and_the_kernel_are_restored(new_sta
     assert traits() == before
 
 
+@pytest.mark.parametrize("has_policy", [False, True])
+def test_an_event_loop_and_a_policy_that_were_set_are_gone(
+    new_state: NewState, monkeypatch: pytest.MonkeyPatch, has_policy: bool
+) -> None:
+    policy = asyncio.DefaultEventLoopPolicy() if has_policy else None
+    monkeypatch.setattr(asyncio.events, "_event_loop_policy", policy)
+    loop = asyncio.new_event_loop()
+    monkeypatch.setattr(asyncio.events, "_event_loop_policy", policy)
+    state = new_state()
+
+    def is_set() -> bool:
+        found = asyncio.events._event_loop_policy  # type: ignore[attr-defined]
+        return found is not policy or getattr(getattr(found, "_local", None), "_loop", None) is not None
+
+    assert not is_set()
+    run(state, lambda: asyncio.set_event_loop(loop))
+    assert not is_set()
+    run(state, lambda: asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy()))
+    assert not is_set()
+    loop.close()
+
+
 # The kernel refuses the change to any other account, so there is nothing to restore.
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may change the account of its process")
 def test_the_account_is_restored(new_state: NewState) -> None:

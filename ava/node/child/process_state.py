@@ -61,6 +61,9 @@ class ProcessState:
         self._signals = {number: action for number in _SIGNALS if (action := _signal.getsignal(number)) is not None}
         #: `get_event_loop_policy` would make one, and Python 3.14 warns of it.
         self._loop_policy = asyncio.events._event_loop_policy  # type: ignore[attr-defined]
+        #: Handler modules may have made the policy at their import; then a loop that is set stays in it.
+        self._policy_loop = getattr(self._loop_policy, "_local", None)
+        self._loop = _loop_of(self._policy_loop)
         self._hooks = (sys.excepthook, sys.unraisablehook, sys.breakpointhook, threading.excepthook)
         self._root_handlers = list(logging.root.handlers)
         self._root_level = _log_runs_from_info(self._root_handlers)
@@ -166,8 +169,10 @@ class ProcessState:
         self._replaced_streams = (sys.stdin, sys.stdout, sys.stderr)
         sys.stdin, sys.stdout, sys.stderr = self._streams
         sys.excepthook, sys.unraisablehook, sys.breakpointhook, threading.excepthook = self._hooks
-        # The loop that a handler has set goes with the policy that was made since.
+        # The loop that a handler has set goes with the policy that was made since, or else is taken out of it.
         asyncio.events._event_loop_policy = self._loop_policy  # type: ignore[attr-defined]
+        if self._policy_loop is not None:
+            self._policy_loop._loop, self._policy_loop._set_called = self._loop
         logging.root.handlers = list(self._root_handlers)
         _set_level(self._root_level)
         if logging.root.manager.disable != self._disabled_level:
@@ -197,6 +202,11 @@ class ProcessState:
             if _file(kept) != file:
                 raise OSError(f"the handler closed descriptor {kept}, the copy of {number}")
             os.dup2(kept, number)
+
+
+def _loop_of(policy_loop: Any) -> tuple[Any, bool]:
+    """Returns the event loop of this thread in the `_local` of a policy, and whether it was set."""
+    return getattr(policy_loop, "_loop", None), getattr(policy_loop, "_set_called", False)
 
 
 def is_signal_too_late(unraisable: Any) -> bool:
