@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.fault import Fault
-from chaos.faults import clocks, deploys, fairness, groups, hooks, processes, pulls, queues, schedules, servers
+from chaos.faults import chords, clocks, deploys, fairness, groups, hooks, processes, pulls, queues, schedules, servers
 
 __all__ = ["FAULTS", "fault_named"]
 
@@ -11,6 +11,7 @@ FAULTS = (
     *processes.FAULTS,
     *fairness.FAULTS,
     *groups.FAULTS,
+    *chords.FAULTS,
     *pulls.FAULTS,
     *servers.FAULTS,
     *queues.FAULTS,
