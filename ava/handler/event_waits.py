@@ -68,7 +68,8 @@ class EventWaits:
             left = self._entries.seconds_left(found)
         event = yield from self._find(wanted, name, found, left)
         if event is not None:
-            return self._returned(name, event)
+            yield from self._keep(name, event)
+            return event
         if left is not None and left <= 0:
             self._entries.decide(NewEntry(kind=JournalKind.EVENT, name=name, state=EntryState.TIMED_OUT))
             raise _timeout(name, timeout)
@@ -112,14 +113,14 @@ class EventWaits:
             if event_id is not None:
                 return None
 
-    def _returned(self, name: str, event: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _keep(self, name: str, event: Mapping[str, Any]) -> Steps[None]:
+        """Write an event into the journal before it is returned, so that the next run gets no other one."""
         text = compact_json(event)
         self._entries.add_bytes(text)
         self._taken.add(event["id"])
-        self._entries.decide(
+        yield from self._write(
             NewEntry(kind=JournalKind.EVENT, name=name, state=EntryState.DONE, value_json=text, event_id=event["id"])
         )
-        return event
 
 
 def _timeout(name: str, timeout: float | None) -> WaitTimeout:
