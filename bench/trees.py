@@ -32,6 +32,8 @@ _PROMISED_CALLBACK_SECONDS = 1.0
 _PROMISED_END_SECONDS = 60.0
 #: How much longer a start may take beside jobs that wait.
 _PROMISED_FACTOR = 1.5
+#: The first jobs that wait.
+_FIRST = 20
 
 
 def callback(system: System, *, count: int) -> bool:
@@ -67,15 +69,13 @@ def waits(system: System, *, count: int) -> bool:
 def _wait(system: System, kind: str, count: int) -> bool:
     if kind == "child":
         assert system.request("PATCH", "/v1/ava/workers/wkr_tree_gated", json={"status": "paused"}).ok
+    # The first ones open what a process keeps.
+    _begin_to_wait(system, kind, _FIRST)
     idle, connections = _start_latency(system), _connections(system)
-    body = {"worker_id": "wkr_tree_parent", "input": {"for": kind}}
-    for first in range(0, count, _BULK):
-        _trigger(system, [body] * min(_BULK, count - first))
-    waiting = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_tree_parent' AND waits_for IN ('jobs', 'event')"
-    wait_until(lambda: system.query(waiting) == [(count,)], seconds=600, what="all wait")
+    _begin_to_wait(system, kind, count)
     beside, messages, more = _start_latency(system), _messages(system), _connections(system) - connections
     if kind == "child":
-        assert system.request("PATCH", "/v1/ava/workers/wkr_tree_gated", json={"status": "live"}).ok
+        assert system.request("PATCH", "/v1/ava/workers/wkr_tree_gated", json={"status": "active"}).ok
         gated = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_tree_gated' AND completed_at IS NULL"
         wait_until(lambda: system.query(gated) == [(0,)], seconds=600, what="all children have ended")
         began = time.monotonic()
@@ -95,13 +95,24 @@ def _wait(system: System, kind: str, count: int) -> bool:
     return is_free and seconds <= _PROMISED_END_SECONDS
 
 
+def _begin_to_wait(system: System, kind: str, count: int) -> None:
+    """Trigger jobs until so many wait."""
+    waiting = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_tree_parent' AND waits_for IN ('jobs', 'event')"
+    there = int(system.query(waiting)[0][0])
+    body = {"worker_id": "wkr_tree_parent", "input": {"for": kind}}
+    for first in range(there, count, _BULK):
+        _trigger(system, [body] * min(_BULK, count - first))
+    wait_until(lambda: system.query(waiting) == [(count,)], seconds=600, what="all wait")
+
+
 def _start_latency(system: System) -> float:
     """Returns the median of the milliseconds from a trigger to the start of its job."""
     for _ in range(40):
         system.wait_for(system.trigger("wkr_tree_part")["id"], "completed")
     (row,) = system.query(
         "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM started_at - created_at)) * 1000 FROM ("
-        "SELECT started_at, created_at FROM jobs WHERE worker_id = 'wkr_tree_part' AND parent_id IS NULL ORDER BY id DESC LIMIT 40) AS j"
+        "SELECT started_at, created_at FROM jobs WHERE worker_id = 'wkr_tree_part' AND parent_id IS NULL"
+        " ORDER BY id DESC LIMIT 40) AS j"
     )
     return float(row[0])
 
@@ -148,7 +159,7 @@ WITH children AS (
     SELECT created_at AS at, 1 AS change FROM children UNION ALL SELECT completed_at, -1 FROM children
 )
 SELECT (SELECT max(total) FROM (SELECT sum(change) OVER (ORDER BY at, change) AS total FROM moments) AS t),
-    (SELECT bool_and(name = format('wkr_tree_part[%s]', n - 1)) FROM (
+    (SELECT bool_and(name = 'wkr_tree_part[' || n - 1 || ']') FROM (
         SELECT name, row_number() OVER (ORDER BY id) AS n FROM jobs
         WHERE parent_id = (SELECT id FROM jobs WHERE worker_id = 'wkr_tree_map' ORDER BY id DESC LIMIT 1)) AS named)
 """

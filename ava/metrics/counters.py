@@ -25,6 +25,7 @@ __all__ = [
     "DUTY_CHANGES",
     "DUTY_FAILURES",
     "DUTY_SECONDS",
+    "EVENTS",
     "HOOK_DELIVERIES",
     "HTTP_REQUESTS",
     "HTTP_REQUEST_SECONDS",
@@ -112,6 +113,13 @@ HOOK_DELIVERIES = Counter(
     "ava_hook_deliveries",
     "Requests that hooks have received, by what became of them.",
     ("verdict",),
+    registry=_registry,
+)
+
+EVENTS = Counter(
+    "ava_events",
+    "Events that have been sent or have come by hooks, by what became of them.",
+    ("source", "outcome"),
     registry=_registry,
 )
 

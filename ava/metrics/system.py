@@ -64,6 +64,12 @@ class SystemMetrics:
                 ("waits_for",),
                 [((kind,), jobs) for kind, jobs in metrics.waiting_jobs(connection).items()],
             ),
+            _gauges(
+                "ava_events_unfinished",
+                "Events whose jobs are not all made, or that are not compared yet with what handlers wait for.",
+                ("work",),
+                [((work,), count) for work, count in metrics.unfinished_events(connection).items()],
+            ),
             *_of_running(metrics.running_jobs(connection)),
             *_of_recent(metrics.ended_recently(connection)),
             *_of_tenants(tenant_waits.read(connection)),

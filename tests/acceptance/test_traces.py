@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+import requests
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from harness.polling import wait_until
@@ -138,6 +139,30 @@ def test_one_trace_goes_from_the_request_to_the_webhook(
     _assert_a_wrong_context_is_ignored(system, collector)
     with pytest.raises(psycopg2.errors.CheckViolation):
         system.query("UPDATE jobs SET traceparent = 'anything'")
+
+
+def test_one_trace_goes_from_a_hook_to_its_job_and_to_the_webhook(
+    system: System, collector: Collector, receiver: Receiver
+) -> None:
+    key = {"AVA_ENCRYPTION_KEY": "dGhpcyBpcyBhIGtleSBvZiB0aGUgdGVzdHMgb25seSE="}
+    system.start(webhooks=1, environ={**ENVIRON, **key, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint})
+    system.post("/v1/webhooks", json={"url": receiver.url, "events": ["ava.job.completed"], "secret": SECRET * 2})
+    hook = system.post("/v1/ava/hooks", json={"name": "traced", "provider": "none"}).json()["data"]
+    subscription = {"event_type": "hook.traced", "worker_id": "wkr_sleep", "input": {"seconds": 0}}
+    assert system.post("/v1/ava/subscriptions", json=subscription).status_code == 201
+    sent = requests.post(hook["url"], json={}, headers={"traceparent": f"00-{TRACE}-{CALLER}-01"}, timeout=30)
+    (job_id,) = sent.json()["data"]["job_ids"]
+    system.wait_for(job_id, "completed")
+    wait_until(_has(collector, TRACE, run=1, deliver=1), what=lambda: str(collector.of(TRACE)))
+    found = collector.of(TRACE)
+    (request,) = [span for name, spans in found.items() if name.startswith("POST ") for span in spans]
+    assert (request.name, request.parent) == ("POST /v1/hooks/<token>", CALLER)
+    assert {span.parent for name in ("run", "deliver") for span in found[name]} == {request.id}
+    assert found["run"][0].about["ava.job.id"] == job_id
+    assert receiver.received[0].headers["traceparent"] == f"00-{TRACE}-{found['deliver'][0].id}-01"
+    # The token is a secret.
+    token = hook["url"].rpartition("/")[2].encode()
+    assert token not in b"".join(received.body for received in collector.received)
 
 
 def _assert_a_wrong_context_is_ignored(system: System, collector: Collector) -> None:

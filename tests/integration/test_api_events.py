@@ -264,6 +264,19 @@ def test_a_subscription_is_changed_and_deleted_and_acts_at_once(api: Api) -> Non
     error_of(api.get(path), 404, "resource_not_found")
 
 
+def test_a_tenant_has_ten_thousand_subscriptions_and_an_event_finds_those_that_match(api: Api) -> None:
+    made = api.post(SUBSCRIPTIONS, json={"event_type": "order.paid", "worker_id": "wkr_open"})
+    assert made.status_code == 201
+    api.execute("""
+INSERT INTO subscriptions (tenant_id, event_type, worker_id, match, priority, enabled, created_by)
+SELECT 'ten_test', 'order.paid', 'wkr_open', json_build_object('data', json_build_object('shop', json_build_array(n))),
+    5, true, 'usr_test' FROM generate_series(1, 9999) AS n""")
+    full = api.post(SUBSCRIPTIONS, json={"event_type": "order.paid", "worker_id": "wkr_open"})
+    assert "(limit subscriptions)" in error_of(full, 409, "resource_conflict")["message"]
+    sent = api.post(EVENTS, json={"type": "order.paid", "data": {"shop": 7000}}).get_json()["data"]
+    assert (len(sent["job_ids"]), sent["more"], sent["refused"]) == (2, 0, [])
+
+
 def test_a_subscription_is_tried_on_an_event(api: Api) -> None:
     event = {"type": "order.paid", "data": {"number": 7}}
     asked = {"event": event, "event_type": "order.*", "match": {"data": {"number": [7]}}, "input": {"$get": "data"}}

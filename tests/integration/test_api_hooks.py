@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from ava.domain.events.received import Received
+from ava.domain.events.verification import sign
 from ava.settings import Settings
 from harness.api import Api, error_of
-from tests.integration.hook_sender import HOOKS, NO_HEADERS, PULL, SECRET, Hook, count_jobs
+from tests.integration.hook_sender import GITHUB, HOOKS, NO_HEADERS, PULL, SECRET, Hook, count_jobs
 
 
 @pytest.fixture
@@ -105,6 +108,37 @@ def test_an_unknown_token_is_404_and_leaves_none(api: Api, hook: Hook) -> None:
     stored = api.execute("SELECT lookup, hash, secrets::text FROM hooks")[0]
     assert hook.path.rpartition("/")[2].partition(".")[2][16:] not in str(stored)
     assert SECRET not in str(stored)
+
+
+@pytest.mark.parametrize("size", [0, 2**20 + 1, 2**27])
+def test_an_unknown_token_is_404_whatever_size_it_sends_and_its_body_is_not_read(api: Api, size: int) -> None:
+    body = io.BytesIO(b"{}" * 1000)
+    environ = {"wsgi.input": body, "CONTENT_LENGTH": str(size)}
+    answer = api.app.test_client().post("/v1/hooks/avahook_00." + "a" * 59, environ_overrides=environ)
+    error_of(answer, 404, "resource_not_found")
+    assert body.tell() == 0
+
+
+def test_a_signature_that_is_sent_twice_is_not_genuine(api: Api, hook: Hook) -> None:
+    body = json.dumps(PULL).encode()
+    request = Received(headers={}, body=body)
+    good = sign(hook.row, SECRET, request, now=time.time())["x-hub-signature-256"]
+    for values in ([good, "sha256=" + "0" * 64], ["sha256=" + "0" * 64, good], [good, good]):
+        headers = [*GITHUB.items(), *(("x-hub-signature-256", value) for value in values)]
+        error_of(api.app.test_client().post(hook.path, data=body, headers=headers), 401, "unauthorized")
+    # Another header is stored with both of its values.
+    twice = [*GITHUB.items(), ("x-hub-signature-256", good), ("x-note", "one"), ("x-note", "two")]
+    assert api.app.test_client().post(hook.path, data=body, headers=twice).status_code == 202
+    assert hook.deliveries()[0]["headers"]["x-note"].replace(" ", "") == "one,two"
+    assert count_jobs(api) == 1
+
+
+def test_a_signature_of_8_kib_is_401_and_its_trace_is_small(api: Api, hook: Hook) -> None:
+    for signature in ("sha256=" + "0" * 8192, "0" * 8192, "sha256=" + "," * 8192):
+        answer = hook.send(headers={"x-hub-signature-256": signature}, is_signed=False)
+        error_of(answer, 401, "unauthorized")
+    assert max(len(json.dumps(each["headers"])) for each in hook.deliveries()) < 16_384
+    assert count_jobs(api) == 0
 
 
 def test_a_token_is_rotated_and_a_hook_disabled_or_deleted(api: Api, hook: Hook) -> None:

@@ -106,6 +106,16 @@ def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:
     assert 0 <= _value(text, "ava_queue_oldest_seconds", queue="default") < 60
 
 
+def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api) -> None:
+    for _ in range(2):
+        api.post("/v1/ava/events", json={"type": "order.paid", "data": 1, "id": "7"})
+    text = _scrape(api)
+    assert _value(text, "ava_events_total", source="api", outcome="stored") >= 1
+    assert _value(text, "ava_events_total", source="api", outcome="duplicate") >= 1
+    assert _value(text, "ava_events_unfinished", work="subscriptions") == 0
+    assert _value(text, "ava_events_unfinished", work="waits") == 1
+
+
 def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
     for number in range(22):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
@@ -203,6 +203,17 @@ def test_a_public_key_in_pem_checks_an_ecdsa_signature() -> None:
     assert verify(row, [public], Received(headers={"s": signature}, body=b"{}"), now=0, tolerance_seconds=5) is None
     with pytest.raises(ValueError, match="public key"):
         check_secret(row, "no key at all")
+
+
+def test_a_public_key_of_rsa_checks_a_signature() -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    row = read_row({"scheme": "asymmetric", "algorithm": "rsa_sha256", "encoding": "base64", "header": "s"})
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    signature = base64.b64encode(key.sign(b"{}", padding.PKCS1v15(), hashes.SHA256())).decode()
+    assert verify(row, [public], Received(headers={"s": signature}, body=b"{}"), now=0, tolerance_seconds=5) is None
+    assert verify(row, [public], Received(headers={"s": signature}, body=b"[]"), now=0, tolerance_seconds=5) is not None
+    with pytest.raises(ValueError, match="public key"):
+        check_secret(read_row({"scheme": "asymmetric", "algorithm": "ecdsa_sha256", "header": "s"}), public)
 
 
 def test_secrets_in_a_header_and_in_the_address_are_compared() -> None:

@@ -14,6 +14,7 @@ from ava.domain.access.caller import Caller
 from ava.domain.events.event import EventSpec, InboundEvent
 from ava.domain.jobs.job import Job
 from ava.errors import EventNotFound
+from ava.metrics import counters
 from ava.services import replays
 from ava.services.events.event_jobs import EventJobs
 from ava.services.jobs import Jobs
@@ -53,6 +54,9 @@ class Events:
                 uuids = [event_uuid(event.id) for event in sent]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
         self._jobs.publish(jobs)
+        repeated = sum(event.is_duplicate for event in sent)
+        counters.EVENTS.labels("api", "duplicate").inc(repeated)
+        counters.EVENTS.labels("api", "stored").inc(len(sent) - repeated)
         return sent, False
 
     def _store(

@@ -63,6 +63,7 @@ class Stored:
 
     receipt: Receipt
     jobs: Sequence[Job] = field(default=())
+    has_event: bool = False
 
 
 def _run_here(work: Callable[[], Any]) -> Any:
@@ -118,6 +119,8 @@ class Receiving:
         self._jobs.publish(stored.jobs)
         verdict = HookVerdict.DUPLICATE if stored.receipt.is_duplicate else HookVerdict.ACCEPTED
         counters.HOOK_DELIVERIES.labels(verdict.value).inc()
+        if stored.has_event:
+            counters.EVENTS.labels("hook", "stored").inc()
         return stored.receipt
 
     def refuse_large(self, opened: OpenHook, request: Received, *, address: str, size: int) -> None:
@@ -254,7 +257,7 @@ class Receiving:
         receipt = Receipt(
             delivery_id=arrived.delivery_id, job_ids=stored.job_ids, refused=stored.refused, more=stored.more
         )
-        return Stored(receipt=receipt, jobs=made.jobs)
+        return Stored(receipt=receipt, jobs=made.jobs, has_event=True)
 
 
 def caller_of(hook: Hook) -> Caller:

@@ -135,6 +135,18 @@ def waiting_jobs(connection: Connection) -> dict[str, int]:
     return dict.fromkeys(("jobs", "event", "time"), 0) | {waits_for: int(jobs) for waits_for, jobs in found}
 
 
+_UNFINISHED_EVENTS = Statement("""
+SELECT (SELECT count(*) FROM (SELECT FROM events WHERE fanned_out_to IS NOT NULL LIMIT %(most)s) AS e),
+    (SELECT count(*) FROM (SELECT FROM event_wakes LIMIT %(most)s) AS e)
+""")
+
+
+def unfinished_events(connection: Connection) -> dict[str, int]:
+    """Returns the number of events that have not made all of their jobs, and of those not compared with waits."""
+    subscriptions, waits = connection.exec_driver_sql(_UNFINISHED_EVENTS, {"most": MAX_QUEUED_COUNTED}).one()
+    return {"subscriptions": int(subscriptions), "waits": int(waits)}
+
+
 _UNSERVED_JOBS = Statement(f"""
 SELECT c.worker_id, count(*) FROM (
     SELECT j.worker_id FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = 'node' LIMIT %(most)s
