@@ -210,6 +210,9 @@ def test_a_task_is_cancelled_and_logs_like_any_handler(system: System) -> None:
     done = system.trigger(f"wkr_{slug_of(_name('tasks.add'))}", input={"args": [2, 3]})["id"]
     system.wait_for(done, "completed")
     assert system.messages(done)[:2] == ["Worker handler started", "Adding 2 + 3"]
+    retried = system.trigger(f"wkr_{slug_of(_name('tasks.refresh_timeline'))}", input={"args": ["ada"]})["id"]
+    system.wait_for(retried, "completed")
+    assert system.messages(retried)[1] == "Retry in 0 s: FailWhale: ada"
 
 
 @pytest.mark.redis

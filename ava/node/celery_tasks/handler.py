@@ -22,6 +22,7 @@ from ava.handler.retry_rules import NextAttempt
 from ava.node.celery_tasks import workers
 from ava.node.celery_tasks.progress import StateReport
 from ava.node.celery_tasks.results import as_json
+from ava.node.outcome import explain
 
 __all__ = ["TaskHandler"]
 
@@ -131,9 +132,8 @@ class TaskHandler:
         error = raised.exc if isinstance(raised, Retry) else raised
         cause = _of_author(error) if isinstance(error, BaseException) else None
         if env.attempt < env.job["max_attempts"]:
-            following = NextAttempt(retry.seconds, f"retry in {retry.seconds:g} s: {cause or 'asked for by the task'}")
-            following.__cause__ = cause
-            return following
+            reason = "" if cause is None else f": {explain(cause)}"
+            return NextAttempt(retry.seconds, f"Retry in {retry.seconds:g} s{reason}")
         return cause or self._task.MaxRetriesExceededError(f"Can't retry {self._task.name}[{env.job['id']}]")
 
     def _refuse_replace(self, *_: Any, **__: Any) -> Any:

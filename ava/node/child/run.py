@@ -22,6 +22,7 @@ from ava.handler.calls import Calls
 from ava.handler.env import Env
 from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, RetryLater, Suspended
 from ava.handler.registry import Handler
+from ava.handler.retry_rules import NextAttempt
 from ava.node import outcome
 from ava.node.child import descriptor_pipes
 from ava.node.child.descriptor_pipes import DescriptorPipes
@@ -145,7 +146,10 @@ class Run:
             return
         # An async handler that was stopped raises CancelledError.
         expected = asyncio.CancelledError if self.stopped_for is not None else JobCancelled
-        if self.raised is not None and not isinstance(
+        if isinstance(self.raised, NextAttempt):
+            # The handler asked for it, so its error has a line and no traceback.
+            self.log.add(LogLevel.WARN, str(self.raised))
+        elif self.raised is not None and not isinstance(
             self.raised, JobCancelled | JobInterrupted | RetryLater | Suspended | expected
         ):
             self.log.add(LogLevel.ERROR, outcome.format_traceback(self.raised))
