@@ -10,6 +10,7 @@ import click
 
 from ava.cli.api import (
     analytics,
+    apply,
     audit,
     dashboard,
     errors,
@@ -84,6 +85,7 @@ cli.add_command(webhooks.webhooks)
 cli.add_command(database.db)
 cli.add_command(broker.broker)
 cli.add_command(celery.celery)
+cli.add_command(apply.apply)
 cli.add_command(outbox.outbox)
 cli.add_command(doctor.doctor)
 for command in (*job_actions.COMMANDS, *trees.COMMANDS):

@@ -143,6 +143,7 @@ UNFORMED = [
     ["subscriptions", "delete", "refused"],
     ["sessions", "end"],
     ["dashboard"],
+    ["apply", "-f", str(Path(__file__).with_name("apply.yaml")), "--prune", "--dry-run"],
 ]
 #: Commands whose records have no id to print.
 NAMELESS = (

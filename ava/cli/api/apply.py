@@ -1,0 +1,89 @@
+"""`ava apply`: makes what the API has as a file says, after it has shown the difference."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ava.cli.options.connection import connected
+from ava.cli.screen import printing
+
+if TYPE_CHECKING:
+    from ava.cli.apply.plan import Change
+    from ava.client import Client
+
+__all__ = ["apply"]
+
+_SIGNS = {"create": "+", "change": "~", "delete": "-"}
+_COLOURS = {"create": "green", "change": "yellow", "delete": "red"}
+
+
+@click.command()
+@click.option(
+    "-f", "--file", "path", type=click.Path(path_type=Path), default="ava.yaml", show_default=True, help="The file."
+)
+@click.option("--dry-run", is_flag=True, help="Print the difference, and do nothing.")
+@click.option("--prune", is_flag=True, help="Delete what the sections of the file do not name.")
+@click.option("--secrets", "sends_secrets", is_flag=True, help="Send secrets that are set already as well.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@connected
+def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secrets: bool, yes: bool) -> None:
+    """Make limits, workers' settings, schedules, subscriptions, hooks and webhooks as a file says.
+
+    What a section does not name stays, and so does a field that an entry leaves out.
+    """
+    from ava.cli.apply import calls, file
+    from ava.cli.apply.plan import plan
+    from ava.errors import CallFailed
+
+    wanted = file.read(path)
+    try:
+        changes = plan(wanted, calls.find(client, wanted), prunes=prune, sends_secrets=sends_secrets)
+    except ValueError as error:
+        raise CallFailed(f"{error}.") from error
+    for change in changes:
+        _show(change)
+    if not changes:
+        printing.print_text("Nothing differs.")
+    if dry_run or not changes:
+        return
+    # All of them before the first call, so that a variable that is not set leaves nothing half done.
+    bodies = [calls.with_secrets(change) for change in changes]
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("There is no terminal to ask on; give --yes, or --dry-run to see the difference.")
+        click.confirm(f"Apply {len(changes)} change{'' if len(changes) == 1 else 's'}?", abort=True, err=True)
+    for done, (change, body) in enumerate(zip(changes, bodies, strict=True)):
+        _perform(client, change, body, done, len(changes))
+    printing.print_text(f"Applied {len(changes)}.")
+
+
+def _perform(client: Client, change: Change, body: dict[str, object], done: int, total: int) -> None:
+    from ava.cli.apply import calls
+    from ava.client import ApiError
+    from ava.errors import CallFailed
+
+    try:
+        made = calls.perform(client, change, body)
+    except (ApiError, TypeError) as error:
+        raise CallFailed(f"{change.section}.{change.name}: {error} {done} of {total} changes are applied.") from error
+    if change.section == "hooks" and change.verb == "create":
+        # The only answer that has them.
+        printing.print_text(f"hooks.{change.name}: {made.url}")
+        if made.secret:
+            printing.print_text(f"hooks.{change.name}: secret {made.secret}")
+
+
+def _show(change: Change) -> None:
+    colour = _COLOURS[change.verb]
+    printing.print_text(f"{_SIGNS[change.verb]} {change.section}.{change.name}", colour=colour)
+    for name, (old, new) in change.differences.items():
+        before = "" if change.verb == "create" else f"{_text(old)} → "
+        printing.print_text(f"    {name}: {before}{_text(new)}")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else printing.as_json(value)

@@ -1,0 +1,1 @@
+"""`ava apply`: settings as a file under version control."""

@@ -1,0 +1,147 @@
+"""The file of `ava apply`: read, and refused by the place of what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ava.domain.near_names import did_you_mean
+from ava.errors import CallFailed
+
+__all__ = ["SECTIONS", "Section", "Wanted", "read"]
+
+#: The most bytes of a file.
+_MAX_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One kind of entries."""
+
+    #: What an entry may say.
+    fields: frozenset[str]
+    #: What it must say.
+    required: tuple[str, ...] = ()
+
+
+_RULE = ("worker_id", "match", "input", "priority", "enabled", "event_type")
+SECTIONS = {
+    "limits": Section(fields=frozenset({"max_running", "weight", "most_urgent_priority", "retention_days"})),
+    "workers": Section(
+        fields=frozenset(
+            {"status", "config", "secrets", "timeout_seconds", "max_retries", "max_running", "rate", "scope"}
+        )
+    ),
+    "schedules": Section(
+        fields=frozenset(
+            {"worker_id", "cron", "timezone", "input", "priority", "enabled", "overlap", "catch_up"}
+            | {"catch_up_seconds", "spread_seconds", "starts_at", "ends_at", "expires_in"}
+        ),
+        required=("worker_id", "cron", "timezone"),
+    ),
+    "subscriptions": Section(fields=frozenset(_RULE), required=("event_type", "worker_id")),
+    "hooks": Section(
+        fields=frozenset({*_RULE, "provider", "secret", "verifier", "dedupe", "tolerance_seconds"}),
+        required=("provider",),
+    ),
+    "webhooks": Section(fields=frozenset({"events", "secret", "enabled"}), required=("events", "secret")),
+}
+
+#: The entries of each section that the file has, by their names.
+Wanted = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def read(path: Path) -> Wanted:
+    """Returns what a file wants. Raises `CallFailed` that names the place of what is wrong."""
+    whole = _parse(path)
+    _check_names(f"{path.name}", whole, SECTIONS)
+    wanted: dict[str, dict[str, Any]] = {}
+    for name, section in SECTIONS.items():
+        if name in whole:
+            entries = {} if whole[name] is None else whole[name]
+            if not isinstance(entries, dict):
+                raise CallFailed(f"{path.name}: {name} must be a mapping from names to entries.")
+            if wrong := [key for key in entries if not isinstance(key, str)]:
+                raise CallFailed(f"{path.name}: {name}: the name {wrong[0]!r} must be a text; put it into quotes.")
+            wanted[name] = {key: _entry(f"{name}.{key}", entry, section) for key, entry in entries.items()}
+    return wanted
+
+
+def _entry(place: str, entry: Any, section: Section) -> dict[str, Any]:
+    _check_names(place, entry, section.fields)
+    if missing := [name for name in section.required if entry.get(name) is None]:
+        raise CallFailed(f"{place}: {missing[0]} is missing.")
+    _check_secrets(place, entry)
+    found: dict[str, Any] = entry
+    return found
+
+
+def _check_names(place: str, found: Any, known: Mapping[str, Any] | frozenset[str]) -> None:
+    if not isinstance(found, dict):
+        raise CallFailed(f"{place}: it must be a mapping.")
+    for name in found:
+        if not isinstance(name, str) or name not in known:
+            raise CallFailed(f"{place}: {name!r} is unknown.{did_you_mean(str(name), known)}")
+
+
+def _check_secrets(place: str, entry: Mapping[str, Any]) -> None:
+    given = {"secret": entry["secret"]} if "secret" in entry else {}
+    secrets = entry.get("secrets") or {}
+    if not isinstance(secrets, dict):
+        raise CallFailed(f"{place}.secrets: it must be a mapping from names to {{env: NAME}}.")
+    for name, value in {**given, **{f"secrets.{name}": value for name, value in secrets.items()}}.items():
+        if not (isinstance(value, dict) and value.keys() == {"env"} and isinstance(value["env"], str)):
+            raise CallFailed(
+                f"{place}.{name}: a secret stands in no file; name a variable of the environment: {{env: NAME}}."
+            )
+
+
+def _parse(path: Path) -> Any:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise CallFailed(f"{path}: it has more than {_MAX_BYTES} bytes.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallFailed(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8'}.") from error
+    if path.suffix == ".json":
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CallFailed(f"{path}: it is no JSON: {error}.") from error
+    try:
+        import yaml
+    except ImportError as error:
+        raise CallFailed("YAML needs a package: pip install 'ava-jobs[apply]'. A .json file needs none.") from error
+    try:
+        found = yaml.load(text, Loader=_loader())  # noqa: S506 - a safe loader, without aliases and dates
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise CallFailed(f"{path}: it is no YAML: {' '.join(str(error).split())}.") from error
+    return {} if found is None else found
+
+
+def _loader() -> Any:
+    """Returns a loader of plain values: a date stays a text, a name stands once, and no alias multiplies a part."""
+    import yaml
+
+    class PlainLoader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012 - as its base has it
+            first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+            for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("aliases are not read; write the part out")
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for name in names:
+                if names.count(name) > 1:
+                    raise yaml.YAMLError(f"{name!r} stands twice, line {node.start_mark.line + 1}")
+            return super().construct_mapping(node, deep)
+
+    return PlainLoader

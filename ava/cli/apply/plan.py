@@ -1,0 +1,127 @@
+"""What would have to change so that the API has what a file wants. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ava.cli.apply.file import Wanted
+
+__all__ = ["Change", "Found", "Record", "plan"]
+
+#: What is written and never read back.
+_SECRET = ("secret", "secrets")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One entry as the API has it."""
+
+    id: str
+    values: Mapping[str, Any]
+    #: Whether `--prune` may delete it: not what the code of a handler declares.
+    is_ours: bool = True
+
+
+#: The entries of each section as the API has them, by their names; several may have one.
+Found = Mapping[str, Mapping[str, list[Record]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One call to make."""
+
+    section: str
+    name: str
+    #: `create`, `change` or `delete`.
+    verb: str
+    #: The id of what is changed or deleted.
+    id: str = ""
+    #: What is sent, in which a secret is still the name of its variable.
+    body: Mapping[str, Any] = field(default_factory=dict)
+    #: Each field with its value before and after it.
+    differences: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+
+def plan(wanted: Wanted, found: Found, *, prunes: bool, sends_secrets: bool) -> list[Change]:
+    """Returns the changes, deletions last. `sends_secrets`: also secrets that are set already.
+
+    Raises ValueError for an entry whose name several records have.
+    """
+    changes, deletions = [], []
+    for section, entries in wanted.items():
+        known = found[section]
+        for name, entry in entries.items():
+            records = known.get(name, [])
+            if len(records) > 1:
+                raise ValueError(f"{section}.{name}: {len(records)} have this name; rename or delete all but one")
+            if not records:
+                body = {key: value for key, value in entry.items() if value is not None}
+                shown = {key: (None, "(set)" if key in _SECRET else value) for key, value in body.items()}
+                changes.append(Change(section=section, name=name, verb="create", body=body, differences=shown))
+            elif change := _change(section, name, entry, records[0], sends_secrets=sends_secrets):
+                changes.append(change)
+        if prunes:
+            deletions += [
+                Change(section=section, name=name, verb="delete", id=record.id)
+                for name, records in known.items()
+                if name not in entries
+                for record in records
+                if record.is_ours
+            ]
+    return changes + deletions
+
+
+def _change(section: str, name: str, entry: Mapping[str, Any], record: Record, *, sends_secrets: bool) -> Change | None:
+    differences: dict[str, tuple[Any, Any]] = {}
+    body: dict[str, Any] = {}
+    for key, value in entry.items():
+        difference = _difference(key, record.values.get(key), value, sends_secrets=sends_secrets)
+        if difference is not None:
+            body[key], *before_and_after = difference
+            differences[key] = (before_and_after[0], before_and_after[1])
+    if not body:
+        return None
+    if "provider" in body:
+        raise ValueError(f"{section}.{name}: the provider of a hook cannot be changed; give the entry another name")
+    if section == "limits":
+        # A PUT replaces all of them.
+        body = {**record.values, **body}
+    if "scope" in entry:
+        body["scope"] = entry["scope"]
+    return Change(section=section, name=name, verb="change", id=record.id, body=body, differences=differences)
+
+
+def _difference(key: str, old: Any, new: Any, *, sends_secrets: bool) -> tuple[Any, Any, Any] | None:
+    """Returns what is sent of a field, and its values before and after; None if it stays as it is."""
+    if key == "scope":
+        return None
+    if key == "secret":
+        return (new, "(set)", "(sent again)") if sends_secrets else None
+    if key == "secrets":
+        sent = {name: variable for name, variable in new.items() if sends_secrets or name not in (old or ())}
+        return (sent, "(set)", f"(sent: {', '.join(sent)})") if sent else None
+    return None if _is_same(key, old, new) else (new, old, new)
+
+
+def _is_same(key: str, old: Any, new: Any) -> bool:
+    if key in ("config", "verifier") and isinstance(old, Mapping) and isinstance(new, Mapping):
+        # What the entry leaves out stays as it is.
+        return all(old.get(one) == value for one, value in new.items())
+    if isinstance(old, datetime):
+        return _moment(new) == old
+    if isinstance(old, bool) or isinstance(new, bool):
+        return old is new
+    if isinstance(old, list) and key == "events" and isinstance(new, list):
+        return sorted(old) == sorted(map(str, new))
+    return bool(old == new)
+
+
+def _moment(text: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

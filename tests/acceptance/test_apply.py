@@ -1,0 +1,98 @@
+"""`ava apply` against a running API."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.servers.postgres import Databases
+from harness.servers.redis import fresh_redis_url
+from harness.servers.server import Server
+from harness.system import HEADERS, ROOT, SECRET, System
+from tests.acceptance.conftest import running_system
+
+FILE = """
+limits:
+  ten_test: {weight: 2}
+workers:
+  wkr_csv_summary:
+    status: paused
+    config: {TARGET: s3}
+    secrets: {TOKEN: {env: TEST_TOKEN}}
+    max_retries: null
+schedules:
+  nightly: {worker_id: wkr_csv_summary, cron: "0 3 * * *", timezone: Europe/Berlin, starts_at: 2030-01-01T00:00:00Z}
+subscriptions:
+  on push: {event_type: github.push, worker_id: wkr_csv_summary, match: {data: {ref: [main]}}}
+hooks:
+  github: {provider: github, secret: {env: TEST_TOKEN}}
+webhooks:
+  http://93.184.216.34/hook: {events: [ava.job.failed], secret: {env: TEST_TOKEN}, enabled: false}
+"""
+
+
+@pytest.fixture(scope="module")
+def system(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder, broker_url = tmp_path_factory.mktemp("apply"), fresh_redis_url(redis_server)
+    with _databases.fresh(is_pooled=False) as url, running_system(folder, url, broker_url, concurrency=1) as system:
+        yield system
+
+
+def _apply(system: System, folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    (folder / "ava.yaml").write_text(text)
+    given = {
+        "AVA_URL": system.url,
+        "AVA_INTERNAL_SECRET": SECRET,
+        "AVA_TENANT_ID": HEADERS["x-tenant-id"],
+        "AVA_ROLE": "platform-admin",
+        "PYTHONPATH": str(ROOT),
+        "TEST_TOKEN": "secret-of-the-tests-0123456789",
+    }
+    return subprocess.run(
+        (sys.executable, "-m", "ava.cli.main", "apply", *options),
+        cwd=folder,
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.redis
+def test_a_file_becomes_what_the_api_has_and_a_changed_one_changes_it(system: System, tmp_path: Path) -> None:
+    dry = _apply(system, tmp_path, FILE, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert "+ schedules.nightly\n    worker_id: wkr_csv_summary\n" in dry.stdout
+    assert "~ workers.wkr_csv_summary\n    status: active → paused\n" in dry.stdout
+    assert system.get("/v1/ava/schedules").json()["data"] == []
+    asks = _apply(system, tmp_path, FILE)
+    assert (asks.returncode, "give --yes" in asks.stderr) == (2, True)
+    done = _apply(system, tmp_path, FILE, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "Applied 6." in done.stdout
+    assert "hooks.github: http" in done.stdout
+    assert "secret-of" not in dry.stdout + done.stdout
+    again = _apply(system, tmp_path, FILE, "--yes", "--prune")
+    assert (again.returncode, again.stdout) == (0, "Nothing differs.\n"), again.stdout + again.stderr
+    worker = system.get("/v1/ava/workers/wkr_csv_summary").json()["data"]
+    assert (worker["status"], worker["config"], worker["secrets"]) == ("paused", {"TARGET": "s3"}, ["TOKEN"])
+    (webhook,) = system.get("/v1/webhooks").json()["data"]
+    assert webhook["status"] == "disabled"
+
+    # A changed file.
+    text = FILE.replace("0 3 * * *", "0 4 * * *").replace("on push", "on merge")
+    assert _apply(system, tmp_path, text, "--yes", "--prune").returncode == 0
+    (schedule,) = system.get("/v1/ava/schedules").json()["data"]
+    assert schedule["cron"] == "0 4 * * *"
+    (subscription,) = system.get("/v1/ava/subscriptions").json()["data"]
+    assert subscription["name"] == "on merge"
+    wrong = _apply(system, tmp_path, text.replace("0 4 * * *", "0 99 * * *"), "--yes")
+    assert wrong.returncode == 1
+    assert "schedules.nightly: " in wrong.stderr
+    assert "0 of 1 changes are applied" in wrong.stderr
