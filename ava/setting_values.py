@@ -204,6 +204,14 @@ def origins(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return origins
 
 
+def slug_patterns(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    found = names(env, name)
+    for pattern in found:
+        if not re.fullmatch(r"[a-z0-9_*]{1,59}", pattern) and found != ("-",):
+            raise SettingsError(name, f"{pattern!r} is no slug; write slugs such as greet, report_* or *, or - alone")
+    return found
+
+
 def public_url(env: Mapping[str, str], name: str) -> str:
     """Returns the URL under which clients reach the API, without a slash at its end; empty if it is not set."""
     url = text(env, name).rstrip("/")

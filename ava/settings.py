@@ -184,6 +184,9 @@ class Settings:
     payload_roles: tuple[str, ...] = _setting("AVA_PAYLOAD_ROLES", values.some_of, ROLES, among=ROLES)
     #: The origins whose pages may call the API, or `*` (comma-separated).
     cors_origins: tuple[str, ...] = _setting("AVA_CORS_ORIGINS", values.origins, ())
+    #: The workers that are tools of MCP: slugs, in which `*` stands for any characters (comma-separated), or `-` for
+    #: those alone whose handlers say so.
+    mcp_workers: tuple[str, ...] = _setting("AVA_MCP_WORKERS", values.slug_patterns, ("*",))
     #: Where clients reach the API, without a path; empty: where a request says that it went.
     public_url: str = _setting("AVA_PUBLIC_URL", values.public_url, "")
     #: The two characters by which tokens name the installation that made them.

@@ -13,6 +13,7 @@ from ava.domain.limits.rates import Rate
 
 __all__ = [
     "DeclaredSchedule",
+    "McpUse",
     "OnWorkerLost",
     "PullWorkerSpec",
     "Worker",
@@ -20,6 +21,7 @@ __all__ = [
     "WorkerSettings",
     "WorkerSpec",
     "WorkerStatus",
+    "WorkerTool",
 ]
 
 
@@ -36,6 +38,17 @@ class OnWorkerLost(StrEnum):
 
     REQUEUE = "requeue"
     FAIL = "fail"
+
+
+class McpUse(StrEnum):
+    """How a worker is a tool of MCP, if its handler says so: `ava.api.mcp` reads it."""
+
+    #: A call waits for the job's end, also where the client knows tasks.
+    ANSWER = "answer"
+    #: A call always returns a task; a client that knows none is refused.
+    TASK = "task"
+    #: It is no tool.
+    OFF = "off"
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,8 @@ class WorkerSpec:
     retention_days: float | None = None
     #: Seconds after which its unstarted jobs expire, unless their trigger or schedule says otherwise; None: never.
     expires_in: int | None = None
+    #: How it is a tool of MCP; None: as the installation says.
+    mcp: McpUse | None = None
 
     @property
     def input_schema_version(self) -> str | None:
@@ -152,6 +167,8 @@ class Worker:
     retention_days: float | None = None
     #: Seconds after which its unstarted jobs expire, as its handler declares; None: never.
     expires_in: int | None = None
+    #: How it is a tool of MCP, as its handler declares; None: as the installation says.
+    mcp: McpUse | None = None
     #: The JSON Schema of its jobs' input as JSON text; None if any object is accepted.
     input_schema_json: str | None = None
     #: The tenant's own settings; None if it has none, or if they were not read.
@@ -178,6 +195,20 @@ class Worker:
     def secrets(self) -> list[str]:
         """Returns the names of the tenant's own secrets."""
         return [] if self.own is None else sorted(self.own.secrets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerTool:
+    """A worker as a tool of MCP."""
+
+    id: str
+    name: str
+    description: str
+    status: WorkerStatus
+    #: How it is a tool, as its handler declares; None: as a task where the client knows tasks.
+    mcp: McpUse | None
+    #: The JSON Schema of its jobs' input as JSON text; None if any object is accepted.
+    input_schema_json: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

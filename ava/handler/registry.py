@@ -16,7 +16,7 @@ from ava.domain.jobs.messages import DEFAULT_QUEUE, RESERVED
 from ava.domain.jobs.retry import Retry
 from ava.domain.near_names import did_you_mean
 from ava.domain.retention import MAX_DAYS, MIN_DAYS
-from ava.domain.worker import DeclaredSchedule, OnWorkerLost, WorkerSpec
+from ava.domain.worker import DeclaredSchedule, McpUse, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 from ava.handler import limits, retry_rules
 from ava.handler.input_types import InputType, annotated_type, input_type
@@ -91,6 +91,7 @@ def worker(
     input_schema: Any = ...,
     retention_days: float | None = ...,
     expires_in: int | None = ...,
+    mcp: str | None = ...,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -119,6 +120,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     input_schema: Any = None,
     retention_days: float | None = None,
     expires_in: int | None = None,
+    mcp: str | None = None,
     **unknown: Any,
 ) -> Callable[[Function], Function] | Function:
     """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
@@ -138,7 +140,9 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     a dataclass, a model of pydantic, or a union of these. Without it the annotation of `input` is taken, unless it is a
     mapping; then the function gets a value of that type. `retention_days`: how long its final jobs are kept; without
     it, as the tenant or the installation says. `expires_in`: seconds after which a job is cancelled that has not
-    started, unless its trigger or schedule says otherwise; at most 31,622,400 (366 days).
+    started, unless its trigger or schedule says otherwise; at most 31,622,400 (366 days). `mcp`: how it is a tool of
+    MCP, `answer` (a call waits for the end), `task` (a call returns a task) or `off`; without it, as AVA_MCP_WORKERS
+    says.
 
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
@@ -170,8 +174,10 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             input_schema_json=_input_schema(own_slug, given, annotated),
             retention_days=retention_days,
             expires_in=expires_in,
+            mcp=McpUse(mcp) if mcp in _MCP_USES else None,
         )
         _check(own_slug, spec, on_worker_lost)
+        _refuse(own_slug, [] if mcp is None or mcp in _MCP_USES else [f"mcp must be one of {', '.join(_MCP_USES)}"])
         _check_schedule(own_slug, spec, timezone, schedule_tenant)
         parse = None if annotated is None else annotated.parse
         register(replace(_handler(spec, function), parse=parse, retries=rules))
@@ -181,6 +187,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
 
 
 _ON_WORKER_LOST = tuple(OnWorkerLost)
+_MCP_USES = tuple(McpUse)
 
 
 def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:

@@ -13,12 +13,13 @@ from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import PULL_WORKERS, WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.secrets.redaction import HIDDEN, redact
 from ava.domain.secrets.sealing import Sealer
-from ava.domain.worker import PullWorkerSpec, Worker, WorkerSettings
+from ava.domain.worker import PullWorkerSpec, Worker, WorkerSettings, WorkerTool
 from ava.errors import Forbidden, InvalidFields, WorkerExists, WorkerInUse, WorkerNotFound, WorkersFull
 from ava.services import replays
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import pull_workers, worker_settings, workers
+from ava.store.fleet import pull_workers, worker_settings, worker_tools, workers
 from ava.store.fleet.worker_settings import PLATFORM
+from ava.store.fleet.worker_tools import ToolFilter
 from ava.store.fleet.workers import WorkerFilter
 from ava.store.jobs import idempotency
 
@@ -88,6 +89,15 @@ class Workers:
                 limit=limit,
                 offset=offset,
                 after_id=after_id,
+            )
+
+    def tools(
+        self, caller: Caller, tool_filter: ToolFilter, *, limit: int, after_id: str | None = None
+    ) -> list[WorkerTool]:
+        """Returns the workers that the caller's tenant may run as tools of MCP, by id."""
+        with self._database.connect() as connection:
+            return worker_tools.page(
+                connection, tenant_id=caller.tenant_id, tool_filter=tool_filter, limit=limit, after_id=after_id
             )
 
     def create(

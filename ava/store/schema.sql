@@ -88,6 +88,8 @@ CREATE TABLE workers (
     expires_in integer CHECK (expires_in > 0),
     -- The seconds from its creation, or its date, after which a job fails.
     deadline_seconds double precision CHECK (deadline_seconds > 0),
+    -- How it is a tool of MCP, as the handler declares; null: as AVA_MCP_WORKERS says.
+    mcp text CHECK (mcp IN ('answer', 'task', 'off')),
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT schema_has_its_version CHECK ((input_schema IS NULL) = (input_schema_version IS NULL)),
     -- Runs of these workers are claimed over HTTP. A tenant has no other workers of its own.

@@ -29,7 +29,7 @@ from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scop
 from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.limits.rates import Rate
 from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
-from ava.domain.worker import WorkerSettings, WorkerStatus
+from ava.domain.worker import McpUse, WorkerSettings, WorkerStatus
 from ava.services.workers import WorkerChange
 from ava.store.fleet.workers import WorkerFilter
 
@@ -209,6 +209,14 @@ class WorkerRecord(Schema):
         metadata={
             "description": "Seconds after which its unstarted jobs are cancelled, unless their trigger or schedule "
             "says otherwise, as the handler declares; null: never."
+        },
+    )
+    mcp = Choice(
+        McpUse,
+        allow_none=True,
+        metadata={
+            "description": "How it is a tool of MCP, as the handler declares: `answer` (a call waits for the end), "
+            "`task` (a call returns a task) or `off`; null: as AVA_MCP_WORKERS says."
         },
     )
     max_running = WholeNumber(

@@ -31,6 +31,7 @@ from ava.domain.limits.inbound import (
     SUBSCRIPTIONS,
 )
 from ava.domain.limits.limit import Limit
+from ava.domain.limits.mcp import MCP_LIMITS
 
 __all__ = [
     "ADDRESS_HELD_BODIES",
@@ -594,4 +595,5 @@ LIMITS: tuple[Limit, ...] = (
     RUN_LINES_PER_CALL,
     OUTPUT_BYTES,
     RUN_LOG_BYTES,
+    *MCP_LIMITS,
 )

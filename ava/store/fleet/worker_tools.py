@@ -1,0 +1,65 @@
+"""The workers that a tenant may run as tools of MCP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ava.domain.worker import McpUse, WorkerStatus, WorkerTool
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+from ava.store.fleet import worker_settings
+from ava.store.fleet.workers import IS_VISIBLE
+
+__all__ = ["ToolFilter", "page"]
+
+# A handler's own word counts more than the setting.
+_PAGE = Statement(f"""
+SELECT w.id, w.name, w.description, {worker_settings.STATUS}, w.mcp, w.input_schema::text
+FROM workers AS w
+{worker_settings.joined("%(tenant_id)s")}
+WHERE {IS_VISIBLE} AND {worker_settings.STATUS} <> 'deprecated' AND w.mcp IS DISTINCT FROM 'off'
+    AND (w.mcp IS NOT NULL OR NOT %(is_declared)s AND w.id LIKE ANY (%(patterns)s::text[]))
+    AND (%(id)s::text IS NULL OR w.id = %(id)s) AND w.id > %(after_id)s COLLATE "C"
+    AND (%(text)s::text IS NULL OR strpos(lower(w.id), lower(%(text)s)) > 0
+         OR strpos(lower(w.name), lower(%(text)s)) > 0 OR strpos(lower(w.description), lower(%(text)s)) > 0)
+ORDER BY w.id COLLATE "C" LIMIT %(limit)s
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolFilter:
+    """Which workers are wanted as tools."""
+
+    #: Slugs, in which `*` stands for any characters, of the workers whose handlers do not say whether they are tools.
+    patterns: tuple[str, ...]
+    #: Whether only those are wanted whose handlers say so.
+    is_declared: bool = False
+    #: The id of the one that is wanted.
+    id: str | None = None
+    #: A part of an id, a name or a description, in upper or lower case.
+    text: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Returns the parameters of the statement."""
+        # A backslash takes its meaning from the character after it.
+        likes = [f"wkr_{pattern}".replace("_", r"\_").replace("*", "%") for pattern in self.patterns]
+        return {"patterns": likes, "is_declared": self.is_declared, "id": self.id, "text": self.text}
+
+
+def page(
+    connection: Connection, *, tenant_id: str, tool_filter: ToolFilter, limit: int, after_id: str | None = None
+) -> list[WorkerTool]:
+    """Returns the workers that a tenant may run as tools of MCP, by id."""
+    parameters = {"tenant_id": tenant_id, "limit": limit, "after_id": after_id or "", **tool_filter.parameters}
+    return [
+        WorkerTool(
+            id=id_,
+            name=name,
+            description=description,
+            status=WorkerStatus(status),
+            mcp=None if mcp is None else McpUse(mcp),
+            input_schema_json=schema,
+        )
+        for id_, name, description, status, mcp, schema in connection.exec_driver_sql(_PAGE, parameters)
+    ]
