@@ -27,6 +27,7 @@ from ava.api.routes import (
     jobs,
     journals,
     keys,
+    mcp,
     queues,
     runs,
     schedules,
@@ -101,6 +102,7 @@ _BLUEPRINTS = (
     sessions.blueprint,
     limits_route.blueprint,
     tenants.blueprint,
+    mcp.blueprint,
     health.blueprint,
     docs.blueprint,
 )

@@ -16,7 +16,7 @@ from ava.api.http.responses import as_json
 from ava.error_codes import ErrorCode, code_of
 from ava.errors import RequestError, TooMany
 
-__all__ = ["RETRY_AFTER_SECONDS", "error_text", "install"]
+__all__ = ["RETRY_AFTER_SECONDS", "error_text", "install", "log_unexpected"]
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +85,11 @@ def _message(status: int, error: HTTPException) -> str:
 
 
 def _handle_unexpected(error: Exception) -> Response:
+    return _failure(500, ErrorCode.INTERNAL_ERROR, log_unexpected(error))
+
+
+def log_unexpected(error: Exception) -> str:
+    """Log an error that is a fault of ours. Returns what its client is told."""
     _log.error(
         "Request failed with an unexpected error: %s %s",
         request.method,
@@ -92,6 +97,4 @@ def _handle_unexpected(error: Exception) -> Response:
         exc_info=error,
         extra={"request_id": request_id()},
     )
-    return _failure(
-        500, ErrorCode.INTERNAL_ERROR, "Something went wrong on our side; it was logged under this request's id."
-    )
+    return "Something went wrong on our side; it was logged under this request's id."

@@ -5,7 +5,10 @@ They are off unless a setting names one; then every response has the limit in it
 
 from __future__ import annotations
 
+from typing import cast
+
 from flask import Flask, current_app, g, request
+from flask.typing import ResponseReturnValue
 
 from ava.api.http.callers.auth import is_open
 from ava.api.http.context import caller
@@ -15,11 +18,12 @@ from ava.domain.limits import table as limits
 from ava.domain.limits.table import Limit
 from ava.settings import Settings
 
-__all__ = ["install", "message"]
+__all__ = ["count", "install", "message"]
 
 _WRITING = frozenset({"POST", "PUT", "DELETE"})
-#: The blueprint of the calls of pulled runs, which have a rate of their own.
-_RUNS = "runs"
+#: The blueprint of the calls of pulled runs, which have a rate of their own, and that of MCP, which counts itself.
+_RUNS, _MCP = "runs", "mcp"
+_EXTENSION = "ava_rate_limits"
 _LIMITS = (limits.RATE_LIMIT_READ, limits.RATE_LIMIT_WRITE, limits.RATE_LIMIT_WEBHOOKS, limits.RATE_LIMIT_RUNS)
 
 
@@ -45,6 +49,23 @@ def install(app: Flask, settings: Settings) -> None:
     )
     limiter.request_filter(lambda: _is_unlimited(settings))
     limiter.init_app(app)
+    # Whether a request of MCP reads or writes is known when it was read.
+    app.extensions[_EXTENSION] = check = app.before_request_funcs[None].pop()
+
+    @app.before_request
+    def check_others() -> ResponseReturnValue | None:
+        return None if request.blueprint == _MCP else cast("ResponseReturnValue | None", check())
+
+
+def count() -> None:
+    """Count a request of MCP that makes no request to a route, as one that reads. Raises the refusal beyond the rate.
+
+    Does nothing if the request is counted already, or no rate is limited.
+    """
+    check = current_app.extensions.get(_EXTENSION)
+    if check is not None and not g.get("is_counted"):
+        g.is_counted = True
+        check()
 
 
 def _counted() -> str:
@@ -67,7 +88,8 @@ def _limit(settings: Settings) -> Limit:
     elif operation is not None and operation.is_outgoing and settings.rate_limit_webhooks:
         g.rate_limit = limits.RATE_LIMIT_WEBHOOKS
     else:
-        g.rate_limit = limits.RATE_LIMIT_WRITE if request.method in _WRITING else limits.RATE_LIMIT_READ
+        is_write = request.method in _WRITING and request.blueprint != _MCP
+        g.rate_limit = limits.RATE_LIMIT_WRITE if is_write else limits.RATE_LIMIT_READ
     found: Limit = g.rate_limit
     return found
 

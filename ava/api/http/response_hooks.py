@@ -18,8 +18,8 @@ _GZIP_BYTES = 4_096
 _GZIP_LEVEL = 4
 
 _REQUEST_HEADERS = (
-    "authorization, content-type, durability, idempotency-key, if-none-match, last-event-id, x-internal-secret, "
-    "x-platform-role, x-request-id, x-tenant-id, x-user-id"
+    "authorization, content-type, durability, idempotency-key, if-none-match, last-event-id, mcp-method, mcp-name, "
+    "mcp-protocol-version, x-internal-secret, x-platform-role, x-request-id, x-tenant-id, x-user-id"
 )
 _RESPONSE_HEADERS = (
     "ava-replica-lag-ms, durability, etag, idempotent-replayed, location, retry-after, x-ratelimit-limit, "

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, current_app, g, request
 from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import find_operation, operation
 from ava.api.http.paging import page_of
+from ava.api.mcp.rest import TOOL
 from ava.api.schemas.audit import AuditEntryRecord, AuditListQuery, AuditListRequest, write_audit_entry
 from ava.domain.changes import differences
 from ava.domain.text import storable
@@ -22,6 +23,8 @@ __all__ = ["blueprint", "note_change", "note_pairs", "note_values", "record"]
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
+#: Its tools make requests of their own to the routes, and these are recorded.
+_MCP = "mcp"
 #: How many characters of x-forwarded-for are kept.
 _MAX_FORWARDED = 200
 
@@ -45,6 +48,8 @@ def list_entries(query: AuditListRequest) -> Response:
 def record(response: Response) -> None:
     """Record a request that asked for a change, with its response's status, if its caller is known."""
     if request.method not in _CHANGING or request.endpoint is None or (who := g.get("caller")) is None:
+        return
+    if request.blueprint == _MCP:
         return
     declared = find_operation(current_app.view_functions[request.endpoint])
     if declared is not None and not (declared.is_write or declared.is_audited):
@@ -87,7 +92,9 @@ def note_values(**values: object) -> None:
 
 
 def _changes(response: Response) -> str | None:
-    changes = g.get("changes")
+    changes = dict(g.get("changes") or {})
+    if tool := request.environ.get(TOOL):
+        changes["mcp_tool"] = [None, tool]
     return json.dumps(changes) if changes and response.status_code < 400 else None
 
 

@@ -76,6 +76,7 @@ function factsOf(worker) {
     ["Retries", [String(retries), " ", declared(retries !== most, String(most))]],
     ["Unstarted jobs", worker.expires_in === null ? "wait without end" : `are cancelled after ${worker.expires_in} s`],
     ["Jobs kept", worker.retention_days === null ? "as the tenant or the installation says" : `${worker.retention_days} days`],
+    ["Tool of agents", { answer: "yes, a call waits for the end", task: "yes, a call returns a task", off: "no" }[worker.mcp] ?? "as AVA_MCP_WORKERS says"],
     ["Updated", full(worker.updated_at)],
   ];
   return h("dl", {}, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));

@@ -15,7 +15,8 @@ export function open(main, { signal, query }) {
   const pager = h("nav", { class: "row between pager", "aria-label": "Pages of the list" });
   const create = session.mayWrite ? button("New key", () => openForm(() => turn()), { kind: "primary" }) : null;
   put(main, heading("API keys", create),
-    h("p", { class: "muted" }, "A key stands for this tenant and a role. Programs send it as Authorization: Bearer, commands as AVA_API_KEY."),
+    h("p", { class: "muted" }, "A key stands for this tenant and a role. Programs send it as Authorization: Bearer, commands as AVA_API_KEY, and agents (MCP) to ",
+      h("code", {}, new URL("/mcp", location.href).href), "."),
     h("div", { class: "table keys", role: "table", "aria-label": "API keys" },
       titles(["Name", "Role", "Created", "Last used", "Expires", ""]), list),
     none, pager);

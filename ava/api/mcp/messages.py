@@ -1,0 +1,200 @@
+"""One message of a client: read, its version found, and its headers compared with it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from flask import g, request
+
+from ava.api.http import body, offload
+from ava.api.mcp.protocol import (
+    CLIENT_CAPABILITIES,
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    LEGACY_VERSIONS,
+    PROTOCOL_VERSION,
+    TASKS,
+    UNSUPPORTED_VERSION,
+    VERSION,
+    VERSIONS,
+    RpcError,
+)
+from ava.domain.limits.table import BODY_BYTES
+
+__all__ = ["McpMessage", "id_of_request", "is_of_legacy_client", "read"]
+
+_VERSION_HEADER, _METHOD_HEADER, _NAME_HEADER = "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"
+#: The parameter that `Mcp-Name` repeats, by the method.
+_NAMED_BY = {"tools/call": "name", "tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId"}
+#: Characters of an id, a method, and a client's own text that an error repeats.
+_MAX_ID, _MAX_METHOD, _MAX_SHOWN = 256, 200, 100
+_ENCODED = ("=?base64?", "?=")
+
+
+@dataclass(frozen=True, kw_only=True)
+class McpMessage:
+    """A request, or a notification, which has no id."""
+
+    id: str | int | None
+    method: str
+    params: Mapping[str, Any]
+    #: Whether it says its version and capabilities itself; a legacy client said them in `initialize`.
+    is_modern: bool
+
+    @property
+    def is_notification(self) -> bool:
+        """Returns True if no answer is expected."""
+        return self.id is None
+
+    @property
+    def knows_tasks(self) -> bool:
+        """Returns True if the client takes a task as the answer to a call."""
+        extensions = _object(_object(self.params.get("_meta")).get(CLIENT_CAPABILITIES)).get("extensions")
+        return self.is_modern and isinstance(_object(extensions).get(TASKS), dict)
+
+    @property
+    def traceparent(self) -> str | None:
+        """Returns the client's span, if it says one."""
+        found = _object(self.params.get("_meta")).get("traceparent")
+        return found if isinstance(found, str) else None
+
+    def text(self, name: str) -> str:
+        """Returns a parameter that must be a text. Raises `RpcError`."""
+        found = self.params.get(name)
+        if not isinstance(found, str):
+            raise RpcError(INVALID_PARAMS, f"params.{name} must be a string.")
+        return found
+
+
+def read() -> McpMessage:
+    """Returns the message of this request. Raises `RpcError`, and `RequestError` if its body cannot be read."""
+    pieces = body.pieces_of_json(BODY_BYTES)
+    if body.size_of(pieces) <= offload.LARGE_BYTES:
+        parsed = body.parse(*pieces)
+    else:
+        parsed = body.outside_loop(partial(body.decode, pieces))
+    return _checked(parsed)
+
+
+def id_of_request() -> str | int | None:
+    """Returns the id of the message of this request; None if it has none, or none that could be read."""
+    found: str | int | None = g.get("mcp_id")
+    return found
+
+
+def is_of_legacy_client() -> bool:
+    """Returns True if the message of this request was read, and is of a client before the present revision."""
+    return bool(g.get("mcp_is_legacy"))
+
+
+def _checked(parsed: Mapping[str, Any]) -> McpMessage:
+    id_ = parsed.get("id")
+    if "id" in parsed:
+        if not _is_id(id_):
+            raise _invalid(f"id must be an integer, or a string of at most {_MAX_ID} characters.")
+        g.mcp_id = id_
+    method, params = parsed.get("method"), parsed.get("params", {})
+    if parsed.get("jsonrpc") != "2.0":
+        raise _invalid('jsonrpc must be "2.0".')
+    if not isinstance(method, str) or not 0 < len(method) <= _MAX_METHOD:
+        raise _invalid(f"method must be a string of 1 to {_MAX_METHOD} characters; responses are not taken.")
+    if not isinstance(params, dict):
+        raise _invalid("params must be an object.")
+    if id_ is None:
+        return McpMessage(id=None, method=method, params=params, is_modern=True)
+    is_modern = _is_modern(params)
+    g.mcp_is_legacy = not is_modern
+    if is_modern:
+        _compare_headers(method, params)
+        _check_meta(params)
+    return McpMessage(id=id_, method=method, params=params, is_modern=is_modern)
+
+
+def _is_id(found: object) -> bool:
+    if isinstance(found, str):
+        return len(found) <= _MAX_ID
+    return isinstance(found, int) and not isinstance(found, bool)
+
+
+def _is_modern(params: Mapping[str, Any]) -> bool:
+    """Returns whether the request is of the present revision. Raises `RpcError` if it is of an unknown one."""
+    header, wanted = request.headers.get(_VERSION_HEADER), _object(params.get("_meta")).get(PROTOCOL_VERSION)
+    if wanted is None and (header is None or header in LEGACY_VERSIONS):
+        return False
+    if wanted is not None and not isinstance(wanted, str):
+        raise _wrong_meta(PROTOCOL_VERSION, "must be a string")
+    if header is None:
+        raise _mismatch(f"the header {_VERSION_HEADER} is missing")
+    if wanted is not None and header != wanted:
+        raise _mismatch(f"{_VERSION_HEADER} is {_shown(header)}, the body says {_shown(wanted)}")
+    if header in LEGACY_VERSIONS:
+        return False
+    if header != VERSION:
+        data = {"supported": list(VERSIONS), "requested": header[:_MAX_SHOWN]}
+        raise RpcError(UNSUPPORTED_VERSION, "Unsupported protocol version", status=400, data=data)
+    return True
+
+
+def _compare_headers(method: str, params: Mapping[str, Any]) -> None:
+    """Raises `RpcError` if a header says something other than the body."""
+    given = request.headers.get(_METHOD_HEADER)
+    if given != method:
+        raise _mismatch(_difference(_METHOD_HEADER, given, method))
+    wanted, name = params.get(_NAMED_BY.get(method, "")), _decoded(request.headers.get(_NAME_HEADER))
+    # Clients leave it out where it would name a task (FastMCP 4.1), and only proxies need it there.
+    is_optional = name is None and method != "tools/call"
+    if isinstance(wanted, str) and name != wanted and not is_optional:
+        raise _mismatch(_difference(_NAME_HEADER, name, wanted))
+
+
+def _decoded(value: str | None) -> str | None:
+    """Returns the value of a header that may be encoded because it is not plain ASCII. Raises `RpcError`."""
+    begin, end = _ENCODED
+    if value is None or not (value.startswith(begin) and value.endswith(end)):
+        return value
+    try:
+        return base64.b64decode(value[len(begin) : -len(end)], validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise _mismatch(f"{_NAME_HEADER} is not valid base64 of UTF-8") from None
+
+
+def _check_meta(params: Mapping[str, Any]) -> None:
+    meta = params.get("_meta")
+    if not isinstance(meta, dict):
+        raise RpcError(INVALID_PARAMS, "params._meta is missing; it names the version and capabilities.", status=400)
+    if meta.get(PROTOCOL_VERSION) is None:
+        raise _wrong_meta(PROTOCOL_VERSION, "is missing")
+    if not isinstance(meta.get(CLIENT_CAPABILITIES), dict):
+        raise _wrong_meta(CLIENT_CAPABILITIES, "must be an object")
+
+
+def _object(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, dict) else {}
+
+
+def _difference(header: str, given: str | None, wanted: str) -> str:
+    if given is None:
+        return f"the header {header} is missing"
+    return f"{header} is {_shown(given)}, the body says {_shown(wanted)}"
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:_MAX_SHOWN])
+
+
+def _mismatch(reason: str) -> RpcError:
+    return RpcError(HEADER_MISMATCH, f"Header mismatch: {reason}.", status=400)
+
+
+def _wrong_meta(key: str, reason: str) -> RpcError:
+    return RpcError(INVALID_PARAMS, f"params._meta[{key!r}] {reason}.", status=400)
+
+
+def _invalid(reason: str) -> RpcError:
+    return RpcError(INVALID_REQUEST, f"Not a request of JSON-RPC: {reason}", status=400)

@@ -1,0 +1,79 @@
+"""The names, numbers and errors of MCP, of its revision 2026-07-28 and of its extension for tasks (SEP-2663)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ava.errors import AvaError
+
+__all__ = [
+    "CAPABILITIES",
+    "CLIENT_CAPABILITIES",
+    "HEADER_MISMATCH",
+    "INTERNAL_ERROR",
+    "INVALID_PARAMS",
+    "INVALID_REQUEST",
+    "LEGACY_VERSIONS",
+    "METHOD_NOT_FOUND",
+    "MISSING_CAPABILITY",
+    "PARSE_ERROR",
+    "PROTOCOL_VERSION",
+    "SERVER_INFO",
+    "TASKS",
+    "UNSUPPORTED_VERSION",
+    "VERSION",
+    "VERSIONS",
+    "RpcError",
+    "missing_tasks",
+]
+
+#: The revision without sessions, of which every request says all that is needed to answer it.
+VERSION = "2026-07-28"
+#: Those before it, which begin with `initialize`.
+LEGACY_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26")
+VERSIONS = (VERSION, *LEGACY_VERSIONS)
+
+#: The extension for tasks.
+TASKS = "io.modelcontextprotocol/tasks"
+#: Keys of `_meta`.
+PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
+CLIENT_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
+SERVER_INFO = "io.modelcontextprotocol/serverInfo"
+
+#: What this server offers to every client, apart from the extension.
+CAPABILITIES: Mapping[str, Any] = {"tools": {"listChanged": False}}
+
+#: Codes of JSON-RPC, then those of MCP. An error of ours has the HTTP status as its code.
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
+HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION = -32020, -32021, -32022
+
+
+class RpcError(AvaError):
+    """A request that is answered with an error of JSON-RPC."""
+
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        *,
+        status: int = 200,
+        data: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """`status` is that of HTTP."""
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.data = data
+        self.headers = headers or {}
+
+
+def missing_tasks() -> RpcError:
+    """Returns the error of a request that only a client which knows tasks may send."""
+    return RpcError(
+        MISSING_CAPABILITY,
+        f"The client must declare the extension {TASKS} in the capabilities of the request.",
+        status=400,
+        data={"requiredCapabilities": {"extensions": {TASKS: {}}}},
+    )

@@ -1,0 +1,117 @@
+"""Requests to the routes of this application, made in this process with the headers of the request at hand."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import current_app, g, request
+
+from ava.api.http.context import request_id
+from ava.api.mcp.protocol import INTERNAL_ERROR, RpcError
+from ava.domain.text import storable
+from ava.error_codes import ErrorCode
+from ava.errors import AvaError
+
+__all__ = ["TOOL", "Refused", "ask", "has_asked", "name_source"]
+
+#: What belongs to the request at hand, or says how its response is sent.
+_NOT_TAKEN_ALONG = (
+    *("HTTP_ACCEPT_ENCODING", "HTTP_IDEMPOTENCY_KEY", "HTTP_IF_NONE_MATCH", "HTTP_ORIGIN", "HTTP_TRANSFER_ENCODING"),
+    *("HTTP_LAST_EVENT_ID", "HTTP_RANGE", "wsgi.input_terminated", "werkzeug.request", "werkzeug.socket"),
+)
+#: Headers of a response that say how much more a caller may ask for.
+_KEPT = ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+#: The environment of a request that a call of a tool makes holds the name of the tool, or of the method, for
+#: the audit trail.
+TOOL = "ava.mcp_tool"
+
+
+class Refused(AvaError):
+    """A route refuses a request; its caller can do better."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a route answers."""
+
+    data: Any
+    #: Where a list goes on; empty of other answers.
+    pagination: Mapping[str, Any]
+
+
+def name_source(name: str) -> None:
+    """Keep which tool or method makes the requests, for the audit trail."""
+    g.mcp_source = storable(name, 100)
+
+
+def has_asked() -> bool:
+    """Returns True if the request at hand has made a request to a route, which counts for the caller's rate."""
+    return bool(g.get("mcp_has_asked"))
+
+
+def ask(
+    method: str,
+    path: str,
+    *,
+    query: Mapping[str, str] | None = None,
+    body: Mapping[str, Any] | None = None,
+    traceparent: str | None = None,
+    takes_key: bool = False,
+) -> Answer:
+    """Send a request. `takes_key`: with the Idempotency-Key of the request at hand, if it has one.
+
+    Returns the answer. Raises `Refused`, or `RpcError` where trying again later, or as somebody else, may help.
+    """
+    g.mcp_has_asked = True
+    raw = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+    environ = {name: value for name, value in request.environ.items() if name not in _NOT_TAKEN_ALONG}
+    environ |= {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path,
+        "RAW_URI": path,
+        "REQUEST_URI": path,
+        "QUERY_STRING": urlencode(query or {}),
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(len(raw)),
+        "HTTP_X_REQUEST_ID": request_id(),
+        "wsgi.input": io.BytesIO(raw),
+        TOOL: g.get("mcp_source", ""),
+    }
+    if takes_key and (key := request.headers.get("idempotency-key")) is not None:
+        environ["HTTP_IDEMPOTENCY_KEY"] = key
+    if traceparent is not None:
+        environ["HTTP_TRACEPARENT"] = traceparent
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    # With a context of the application of its own, because Flask would share `g` with the request at hand.
+    with app.app_context(), app.request_context(environ):
+        response = app.full_dispatch_request()
+        try:
+            status, text = response.status_code, response.get_data(as_text=True)
+            kept = {name: response.headers[name] for name in _KEPT if name in response.headers}
+        finally:
+            response.close()
+    g.mcp_headers = kept
+    parsed = json.loads(text)
+    if status < 400:
+        return Answer(data=parsed["data"], pagination=parsed.get("pagination", {}))
+    raise _failure(status, parsed["error"], kept)
+
+
+def _failure(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) -> AvaError:
+    message = str(error["message"])
+    if status in (401, 429) or status >= 500:
+        code = INTERNAL_ERROR if error["code"] == ErrorCode.INTERNAL_ERROR else status
+        data = {name: error[name] for name in ("code", "request_id", "docs_url") if name in error}
+        return RpcError(code, message, status=status, data=data, headers=headers)
+    # The message names the first wrong field.
+    others = [f"{name}: {' '.join(map(str, texts))}" for name, texts in list(error.get("fields", {}).items())[1:]]
+    return Refused("\n".join([message, *others]), status=status)

@@ -1,0 +1,144 @@
+"""Jobs as tasks of MCP: a task's id is the job's, and its result is what a call that waits would have returned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ava.api.mcp import content, rest
+from ava.api.mcp.messages import McpMessage
+from ava.api.mcp.protocol import INTERNAL_ERROR, INVALID_PARAMS, RpcError, missing_tasks
+from ava.domain.ids import is_client_id
+
+__all__ = ["cancel", "created", "get", "is_final", "result_of", "show_job", "update"]
+
+#: Statuses of jobs, as records have them.
+_COMPLETED, _FAILED, _CANCELLED = "completed", "failed", "cancelled"
+_FINAL = (_COMPLETED, _FAILED, _CANCELLED)
+#: The kind of the error of a job whose process was lost. Its handler has reported nothing, so it is no error of a tool.
+_LOST = "WorkerLost:"
+#: Milliseconds between two looks that a client is asked for.
+_POLL_MS = 1_000
+
+
+def show_job(job_id: str, *, wait_seconds: int | None = None) -> Mapping[str, Any]:
+    """Returns the record of a job. Raises `Refused` if there is none."""
+    if not is_client_id("job", job_id):
+        raise rest.Refused("job_id: there is no such job.", status=404)
+    query = {} if wait_seconds is None else {"wait": str(wait_seconds)}
+    record: Mapping[str, Any] = rest.ask("GET", f"/v1/ava/jobs/{job_id}", query=query).data
+    return record
+
+
+def is_final(job: Mapping[str, Any]) -> bool:
+    """Returns True if a job has ended."""
+    return job["status"] in _FINAL
+
+
+def get(message: McpMessage) -> dict[str, Any]:
+    """Answer `tasks/get`."""
+    job = _show(message)
+    status, more = "working", {}
+    if job["status"] == _CANCELLED:
+        status = "cancelled"
+    elif is_final(job):
+        try:
+            status, more = "completed", {"result": result_of(job)}
+        except RpcError as error:
+            status, more = "failed", {"error": {"code": error.code, "message": str(error), "data": error.data}}
+    return {**_task(job, status), **more}
+
+
+def update(message: McpMessage) -> dict[str, Any]:
+    """Answer `tasks/update`. No task asks for input, so every response is to a key that is not outstanding."""
+    if not isinstance(message.params.get("inputResponses"), dict):
+        raise RpcError(INVALID_PARAMS, "params.inputResponses must be an object.")
+    _show(message)
+    return {}
+
+
+def cancel(message: McpMessage) -> dict[str, Any]:
+    """Answer `tasks/cancel`. A task that has ended stays as it is."""
+    task_id = _task_id(message)
+    try:
+        rest.ask("POST", f"/v1/ava/jobs/{task_id}/cancel")
+    except rest.Refused as refusal:
+        if refusal.status != 409:
+            raise _refused(refusal) from refusal
+    return {}
+
+
+def created(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the answer to a call whose job goes on."""
+    return {"resultType": "task", **_task(job, "working")}
+
+
+def result_of(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the result of a call whose job has ended. Raises `RpcError` if its process was lost."""
+    job_id, about = job["id"], f"the output of job {job['id']} of {job['worker_id']}"
+    if job.get("payload_hidden") and job["status"] == _COMPLETED:
+        return content.explained("The job has completed. This key does not see its output.", job_id=job_id)
+    if job["status"] == _COMPLETED:
+        output = job["output"]
+        if isinstance(output, str):
+            return content.of_text(output, about=about, job_id=job_id)
+        return content.of_data(output, about=about, job_id=job_id)
+    if job["status"] == _CANCELLED:
+        return content.explained(f"The job was cancelled. {job['error'] or ''}".strip(), job_id=job_id, is_error=True)
+    error = str(job["error"])
+    if error.startswith(_LOST):
+        raise RpcError(INTERNAL_ERROR, error, data={"job_id": job_id})
+    return content.of_text(
+        error, about=f"the error of job {job_id} of {job['worker_id']}", job_id=job_id, is_error=True
+    )
+
+
+def _show(message: McpMessage) -> Mapping[str, Any]:
+    task_id = _task_id(message)
+    try:
+        return show_job(task_id)
+    except rest.Refused as refusal:
+        raise _refused(refusal) from refusal
+
+
+def _task_id(message: McpMessage) -> str:
+    if not message.knows_tasks:
+        raise missing_tasks()
+    task_id = message.text("taskId")
+    if not is_client_id("job", task_id):
+        raise RpcError(INVALID_PARAMS, "There is no such task.")
+    return task_id
+
+
+def _refused(refusal: rest.Refused) -> RpcError:
+    if refusal.status == 404:
+        return RpcError(INVALID_PARAMS, "There is no such task.")
+    return RpcError(refusal.status, str(refusal), status=refusal.status)
+
+
+def _task(job: Mapping[str, Any], status: str) -> dict[str, Any]:
+    moments = [job[name] for name in ("created_at", "started_at", "cancel_requested_at", "completed_at") if job[name]]
+    task = {
+        "taskId": job["id"],
+        "status": status,
+        "createdAt": job["created_at"],
+        # Times of one form, so that the latest is the largest text.
+        "lastUpdatedAt": max(moments),
+        # A job is never deleted before it has ended, and then after the days that its worker or tenant says.
+        "ttlMs": None,
+        "pollIntervalMs": _POLL_MS,
+    }
+    if text := _status_text(job):
+        task["statusMessage"] = text
+    return task
+
+
+def _status_text(job: Mapping[str, Any]) -> str:
+    if job["status"] == _CANCELLED:
+        return str(job["error"] or "")
+    if is_final(job):
+        return ""
+    progress = job["progress"] or {}
+    fraction, text = progress.get("fraction"), progress.get("message")
+    parts = [f"{fraction:.0%}" if isinstance(fraction, int | float) else "", text or ""]
+    return " ".join(filter(None, parts)) or str(job["status"])

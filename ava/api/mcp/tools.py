@@ -1,0 +1,369 @@
+"""The tools that every installation has: each is a request to a route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ava.api.mcp import content, rest, tasks, worker_tools
+from ava.api.mcp.messages import McpMessage
+from ava.domain.access.caller import Caller
+from ava.domain.ids import is_client_id
+from ava.domain.limits.mcp import MCP_LOG_LINES, MCP_TEXT
+from ava.domain.text import storable
+
+__all__ = ["Tool", "by_name", "for_caller"]
+
+#: The fields of a job in a list.
+_JOB_FIELDS = "id,worker_id,status,priority,created_at,started_at,completed_at,duration_ms,error,progress,tags"
+_WORKER_FIELDS = ("id", "name", "description", "status", "live", "queue", "timeout_seconds")
+_MAX_PER_PAGE = 50
+_USUAL_LOG_LINES = 100
+
+_TEXT = {"type": "string"}
+_JOB_ID = {"type": "string", "description": "The id of a job, job_…"}
+_WORKER_ID = {"type": "string", "description": "The id of a worker, wkr_…"}
+_CURSOR = {"type": "string", "description": "next_cursor of the previous answer."}
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": _MAX_PER_PAGE, "default": 20}
+_DATE = {"type": "string", "format": "date-time"}
+_CRON = {"type": "string", "description": "Five fields, as in crontab(5)."}
+_TIMEZONE = {"type": "string", "description": "An IANA name, such as Europe/Berlin."}
+_INPUT = {"type": "object", "description": "What the worker's handler gets."}
+
+_Arguments = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A tool, and what a call of it does."""
+
+    name: str
+    title: str
+    description: str
+    #: The schemas of its arguments, by their names.
+    arguments: Mapping[str, Any]
+    required: tuple[str, ...] = ()
+    run: Callable[[_Arguments, McpMessage], dict[str, Any]]
+    #: Whether it changes something, and so needs a role that may.
+    is_write: bool = False
+    #: Whether it can undo or end something.
+    is_destructive: bool = False
+    #: Whether it is there only if there are more workers than a list has room for.
+    is_for_many: bool = False
+    schema: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        schema = {"type": "object", "properties": dict(self.arguments), "additionalProperties": False}
+        object.__setattr__(self, "schema", schema | ({"required": list(self.required)} if self.required else {}))
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Returns its definition."""
+        hints = {"destructiveHint": self.is_destructive} if self.is_write else {}
+        return {
+            "name": self.name,
+            "title": self.title,
+            "description": self.description,
+            "inputSchema": self.schema,
+            "annotations": {"readOnlyHint": not self.is_write, "openWorldHint": False, **hints},
+        }
+
+    def call(self, arguments: _Arguments, message: McpMessage) -> dict[str, Any]:
+        """Run it. Returns its result. Raises `Refused`, `RpcError`."""
+        if unknown := [name for name in arguments if name not in self.arguments]:
+            raise rest.Refused(
+                f"{unknown[0][:100]}: it is no argument of {self.name}; known are {', '.join(self.arguments)}.",
+                status=422,
+            )
+        for name in self.required:
+            if name not in arguments:
+                raise rest.Refused(f"{name}: it is missing.", status=422)
+        return self.run(arguments, message)
+
+
+def for_caller(who: Caller, *, has_many: bool) -> list[Tool]:
+    """Returns the tools that a caller may use."""
+    return [tool for tool in _TOOLS if (who.may_write or not tool.is_write) and (has_many or not tool.is_for_many)]
+
+
+def _id(arguments: _Arguments, name: str, prefix: str) -> str:
+    value = arguments[name]
+    if not (isinstance(value, str) and is_client_id(prefix, value)):
+        raise rest.Refused(f"{name}: it must be an id that begins with {prefix}_.", status=422)
+    return value
+
+
+def _query(arguments: _Arguments, names: Mapping[str, str]) -> dict[str, str]:
+    """Returns the parameters of a query: arguments by the names that the route gives them."""
+    found = {}
+    for name, parameter in names.items():
+        if (value := arguments.get(name)) is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise rest.Refused(f"{name}: it must be a string or an integer.", status=422)
+        found[parameter] = text = str(value)
+        if storable(text, len(text)) != text:
+            raise rest.Refused(f"{name}: it has NUL, or half of a surrogate pair.", status=422)
+    return found
+
+
+def _list(
+    path: str,
+    name: str,
+    parameters: Mapping[str, str],
+    arguments: _Arguments,
+    *,
+    fixed: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Returns a page of a list, by a name."""
+    limit = arguments.get("limit", 20)
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MAX_PER_PAGE:
+        raise rest.Refused(f"limit: it must be from 1 to {_MAX_PER_PAGE}.", status=422)
+    query = {**_query(arguments, parameters), "per_page": str(limit), **(fixed or {})}
+    answer = rest.ask("GET", path, query=query)
+    return {name: answer.data, "next_cursor": answer.pagination.get("next_cursor")}
+
+
+def _list_jobs(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
+    names = {
+        **{name: f"filter[{name}]" for name in ("worker_id", "status", "created_after", "created_before", "error")},
+        "cursor": "cursor",
+    }
+    found = _list("/v1/ava/jobs", "jobs", names, arguments, fixed={"fields": _JOB_FIELDS})
+    return content.of_data(found, about="a list of jobs")
+
+
+def _get_job(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
+    job_id, wait = _id(arguments, "job_id", "job"), arguments.get("wait_seconds")
+    if wait is not None and (type(wait) is not int or not 0 <= wait <= worker_tools.ANSWER_SECONDS):
+        raise rest.Refused(f"wait_seconds: it must be from 0 to {worker_tools.ANSWER_SECONDS}.", status=422)
+    job = tasks.show_job(job_id, wait_seconds=wait or None)
+    return content.of_data(job, about=f"the record of job {job_id}", job_id=job_id)
+
+
+def _get_logs(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
+    job_id = _id(arguments, "job_id", "job")
+    lines = arguments.get("lines", _USUAL_LOG_LINES)
+    if type(lines) is not int or not 1 <= lines <= MCP_LOG_LINES.value:
+        raise rest.Refused(f"lines: it must be from 1 to {MCP_LOG_LINES.value}.", status=422)
+    query = _query(arguments, {"level": "filter[level]", "before": "before", "text": "q"})
+    query |= {"limit": str(lines)} if "before" in query else {"tail": str(lines)}
+    answer = rest.ask("GET", f"/v1/ava/jobs/{job_id}/logs", query=query)
+    log = {**answer.data, "previous_cursor": answer.pagination.get("previous_cursor")}
+    _shorten(log["logs"])
+    return content.of_data(log, about=f"the log of job {job_id}", job_id=job_id)
+
+
+def _shorten(lines: list[dict[str, Any]]) -> None:
+    """Cut long lines, then remove the oldest, so that the last ones are whole in a result."""
+    budget = MCP_TEXT.value // 2
+    kept = 0
+    for line in reversed(lines):
+        line["msg"] = line["msg"][: MCP_TEXT.value // 16]
+        budget -= len(line["msg"])
+        if budget < 0:
+            break
+        kept += 1
+    del lines[: len(lines) - kept]
+
+
+def _why(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
+    job_id = _id(arguments, "job_id", "job")
+    data = rest.ask("GET", f"/v1/ava/jobs/{job_id}/why").data
+    return content.of_data(data, about=f"why job {job_id} is in its state", job_id=job_id)
+
+
+def _list_workers(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
+    names = {"text": "q", "status": "filter[status]", "cursor": "cursor"}
+    found = _list("/v1/ava/workers", "workers", names, arguments)
+    found["workers"] = [{name: each[name] for name in _WORKER_FIELDS} for each in found["workers"]]
+    return content.of_data(found, about="a list of workers")
+
+
+def _list_errors(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
+    names = {"worker_id": "filter[worker_id]", "status": "filter[status]", "days": "days", "cursor": "cursor"}
+    return content.of_data(
+        _list("/v1/ava/errors", "errors", names, arguments), about="groups of failed jobs by their errors"
+    )
+
+
+def _post(path: str, about: str, arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
+    """Send the arguments as the body of a request."""
+    data = rest.ask("POST", path, body=arguments, takes_key=True).data
+    return content.of_data(data, about=about)
+
+
+def _change_job(act: str, about: str, arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
+    job_id = _id(arguments, "job_id", "job")
+    body = {name: value for name, value in arguments.items() if name != "job_id"}
+    job = rest.ask("POST", f"/v1/ava/jobs/{job_id}/{act}", body=body, takes_key=act == "retry").data
+    return content.of_data(job, about=f"{about} {job_id}", job_id=job["id"])
+
+
+def _search_workers(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
+    text, after_id = arguments["text"], arguments.get("after_id")
+    if not isinstance(text, str) or not 1 <= len(text) <= 100 or storable(text) != text:
+        raise rest.Refused("text: it must be a string of 1 to 100 characters, without NUL.", status=422)
+    found = worker_tools.search(text, None if after_id is None else _id(arguments, "after_id", "wkr"))
+    workers = [
+        {"id": each.id, "name": each.name, "description": each.description, "status": each.status.value}
+        | {"input_schema": worker_tools.input_schema(each)}
+        for each in found
+    ]
+    return content.of_data({"workers": workers}, about="workers that can be run")
+
+
+def _run_worker(arguments: _Arguments, message: McpMessage) -> dict[str, Any]:
+    worker = worker_tools.find(_id(arguments, "worker_id", "wkr"))
+    if worker is None:
+        raise rest.Refused("worker_id: there is no such worker among the tools.", status=404)
+    return worker_tools.run(worker, arguments.get("input", {}), message)
+
+
+_TOOLS = (
+    Tool(
+        name="list_jobs",
+        title="List jobs",
+        description="Lists jobs, newest first, without their inputs and outputs.",
+        arguments={
+            "worker_id": _WORKER_ID,
+            "status": {"enum": ["queued", "running", "completed", "failed", "cancelled"]},
+            "created_after": _DATE,
+            "created_before": _DATE,
+            "error": {"type": "string", "minLength": 3, "description": "A part of the error."},
+            "limit": _LIMIT,
+            "cursor": _CURSOR,
+        },
+        run=_list_jobs,
+    ),
+    Tool(
+        name="get_job",
+        title="Show a job",
+        description="Shows a job with its input, output and error; with wait_seconds, once it has ended.",
+        arguments={
+            "job_id": _JOB_ID,
+            "wait_seconds": {"type": "integer", "minimum": 0, "maximum": worker_tools.ANSWER_SECONDS},
+        },
+        required=("job_id",),
+        run=_get_job,
+    ),
+    Tool(
+        name="get_logs",
+        title="Show a job's log",
+        description="Shows the last lines of a job's log, or with `before` those that precede them.",
+        arguments={
+            "job_id": _JOB_ID,
+            "level": {"enum": ["info", "warn", "error"]},
+            "text": {"type": "string", "description": "A part of the lines."},
+            "lines": {"type": "integer", "minimum": 1, "maximum": MCP_LOG_LINES.value, "default": _USUAL_LOG_LINES},
+            "before": {"type": "string", "description": "previous_cursor of the previous answer."},
+        },
+        required=("job_id",),
+        run=_get_logs,
+    ),
+    Tool(
+        name="why",
+        title="Explain a job's state",
+        description="Says in a sentence why a job waits, runs, or has ended as it did, with the facts behind it.",
+        arguments={"job_id": _JOB_ID},
+        required=("job_id",),
+        run=_why,
+    ),
+    Tool(
+        name="cancel_job",
+        title="Cancel a job",
+        description="Cancels a queued or running job, and the jobs below it.",
+        arguments={"job_id": _JOB_ID},
+        required=("job_id",),
+        run=partial(_change_job, "cancel", "the record of the cancelled job"),
+        is_write=True,
+        is_destructive=True,
+    ),
+    Tool(
+        name="retry_job",
+        title="Retry a job",
+        description="Triggers a new job like one that has ended, with another input if one is given.",
+        arguments={"job_id": _JOB_ID, "input": _INPUT},
+        required=("job_id",),
+        run=partial(_change_job, "retry", "the record of the new job that repeats"),
+        is_write=True,
+    ),
+    Tool(
+        name="list_workers",
+        title="List workers",
+        description="Lists the workers, by id: what can be run, and whether a live process serves it.",
+        arguments={
+            "text": {"type": "string", "description": "A part of the name or id."},
+            "status": {"enum": ["active", "paused", "deprecated"]},
+            "limit": _LIMIT,
+            "cursor": _CURSOR,
+        },
+        run=_list_workers,
+    ),
+    Tool(
+        name="list_errors",
+        title="List errors",
+        description="Lists what failed jobs have in common, those seen last first, with the number of jobs.",
+        arguments={
+            "worker_id": _WORKER_ID,
+            "status": {"enum": ["open", "ignored", "resolved"]},
+            "days": {"type": "integer", "minimum": 1, "maximum": 90},
+            "limit": _LIMIT,
+            "cursor": _CURSOR,
+        },
+        run=_list_errors,
+    ),
+    Tool(
+        name="preview_schedule",
+        title="Preview a schedule",
+        description="Says a cron pattern in words, and when it would fire next. Nothing is saved.",
+        arguments={
+            "cron": _CRON,
+            "timezone": _TIMEZONE,
+            "count": {"type": "integer", "minimum": 1, "maximum": 50, "default": 10},
+        },
+        required=("cron", "timezone"),
+        run=partial(_post, "/v1/ava/schedules/preview", "the next firings of a pattern"),
+    ),
+    Tool(
+        name="create_schedule",
+        title="Create a schedule",
+        description="Makes a worker run by itself, by a cron pattern in a time zone.",
+        arguments={
+            "worker_id": _WORKER_ID,
+            "cron": _CRON,
+            "timezone": _TIMEZONE,
+            "name": _TEXT,
+            "input": _INPUT,
+            "priority": {"type": "integer", "minimum": 1, "maximum": 10, "default": 5},
+            "enabled": {"type": "boolean", "default": True},
+            "overlap": {"enum": ["allow", "skip", "queue_one", "cancel_running"], "default": "allow"},
+        },
+        required=("worker_id", "cron", "timezone"),
+        run=partial(_post, "/v1/ava/schedules", "the record of the new schedule"),
+        is_write=True,
+    ),
+    Tool(
+        name="search_workers",
+        title="Search workers",
+        description="Finds workers by a part of their id, name or description, with the schemas of their inputs, for "
+        "run_worker.",
+        arguments={"text": _TEXT, "after_id": {"type": "string", "description": "The last id of the previous answer."}},
+        required=("text",),
+        run=_search_workers,
+        is_for_many=True,
+    ),
+    Tool(
+        name="run_worker",
+        title="Run a worker",
+        description="Runs a worker that search_workers has found.",
+        arguments={"worker_id": _WORKER_ID, "input": _INPUT},
+        required=("worker_id",),
+        run=_run_worker,
+        is_write=True,
+        is_for_many=True,
+    ),
+)
+by_name = {tool.name: tool for tool in _TOOLS}

@@ -1,0 +1,135 @@
+"""Workers as tools: which of them a client sees, by which names, and what a call of one does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ava.api.http.context import caller, context
+from ava.api.mcp import content, rest, tasks
+from ava.api.mcp.messages import McpMessage
+from ava.api.mcp.protocol import RpcError, missing_tasks
+from ava.domain.ids import is_client_id
+from ava.domain.limits.mcp import MCP_TOOLS
+from ava.domain.worker import McpUse, WorkerStatus, WorkerTool
+from ava.store.fleet.worker_tools import ToolFilter
+
+__all__ = ["ANSWER_SECONDS", "described", "find", "offered", "run", "search"]
+
+#: Seconds for which a call waits for the end of its job. Clients and proxies often give up after 30 s.
+ANSWER_SECONDS = 25
+#: Workers that one search returns, each with its schema.
+_MAX_FOUND = 20
+#: Characters of a description.
+_MAX_DESCRIPTION = 2_000
+_PREFIX = "wkr_"
+#: What a schema may say about headers; none of our tools asks for any.
+_HEADER = "x-mcp-header"
+
+
+def offered() -> tuple[list[WorkerTool], bool]:
+    """Returns the workers that are tools of the caller's tenant, and True if there are more than a list has room for.
+
+    Then the list has those alone whose handlers say that they are tools.
+    """
+    found = _read(ToolFilter(patterns=_patterns()), limit=MCP_TOOLS.value + 1)
+    if len(found) <= MCP_TOOLS.value:
+        return found, False
+    return _read(ToolFilter(patterns=_patterns(), is_declared=True), limit=MCP_TOOLS.value), True
+
+
+def find(worker_id: str) -> WorkerTool | None:
+    """Returns a worker that the caller may run as a tool; None if there is none."""
+    if not is_client_id("wkr", worker_id):
+        return None
+    return next(iter(_read(ToolFilter(patterns=_patterns(), id=worker_id), limit=1)), None)
+
+
+def search(text: str, after_id: str | None) -> list[WorkerTool]:
+    """Returns the workers with a text in their id, name or description, by id."""
+    return _read(ToolFilter(patterns=_patterns(), text=text), limit=_MAX_FOUND, after_id=after_id)
+
+
+def _read(tool_filter: ToolFilter, *, limit: int, after_id: str | None = None) -> list[WorkerTool]:
+    return context().workers.tools(caller(), tool_filter, limit=limit, after_id=after_id)
+
+
+def _patterns() -> tuple[str, ...]:
+    return context().settings.mcp_workers
+
+
+def name_of(worker_id: str, taken: Sequence[str]) -> str:
+    """Returns the name of a worker's tool: its slug, or its id where the slug is one of the names that are taken."""
+    slug = worker_id.removeprefix(_PREFIX)
+    return worker_id if slug in taken or slug.startswith(_PREFIX) else slug
+
+
+def id_of(name: str) -> str:
+    """Returns the worker that a name of `name_of` stands for."""
+    return name if name.startswith(_PREFIX) else f"{_PREFIX}{name}"
+
+
+def described(worker: WorkerTool, taken: Sequence[str]) -> dict[str, Any]:
+    """Returns the definition of a worker's tool."""
+    text = worker.description or worker.name
+    if worker.status is WorkerStatus.PAUSED:
+        text = f"(Paused: its jobs wait.) {text}"
+    return {
+        "name": name_of(worker.id, taken),
+        "title": worker.name,
+        "description": text[:_MAX_DESCRIPTION],
+        "inputSchema": input_schema(worker),
+        "annotations": {"readOnlyHint": False, "openWorldHint": True},
+    }
+
+
+def input_schema(worker: WorkerTool) -> dict[str, Any]:
+    """Returns the schema of a worker's input, in the form that every client takes."""
+    schema = {} if worker.input_schema_json is None else json.loads(worker.input_schema_json)
+    return {**_without_headers(schema), "type": "object"} if isinstance(schema, dict) else {"type": "object"}
+
+
+def _without_headers(node: Any) -> Any:
+    if isinstance(node, dict):
+        # A property of this name has a schema, not a text.
+        return {
+            name: _without_headers(inner)
+            for name, inner in node.items()
+            if name != _HEADER or not isinstance(inner, str)
+        }
+    return [_without_headers(inner) for inner in node] if isinstance(node, list) else node
+
+
+def run(worker: WorkerTool, arguments: Mapping[str, Any], message: McpMessage) -> dict[str, Any]:
+    """Trigger a job. Returns its task, or its end where the client knows no tasks, or the worker answers at once.
+
+    Raises `Refused`, `RpcError`.
+    """
+    if worker.mcp is McpUse.TASK and not message.knows_tasks:
+        raise missing_tasks()
+    job: Mapping[str, Any] = rest.ask(
+        "POST",
+        "/v1/ava/jobs",
+        body={"worker_id": worker.id, "input": arguments},
+        traceparent=message.traceparent,
+        takes_key=True,
+    ).data
+    if message.knows_tasks and worker.mcp is not McpUse.ANSWER:
+        return tasks.created(job)
+    job = _waited_for(job)
+    if tasks.is_final(job):
+        return tasks.result_of(job)
+    if message.knows_tasks:
+        return tasks.created(job)
+    text = f"Job {job['id']} of {worker.id} is {job['status']}. Call get_job with this id to see its end."
+    return content.explained(text, job_id=job["id"])
+
+
+def _waited_for(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns a job once it has ended, or the time of the call is over."""
+    try:
+        return tasks.show_job(job["id"], wait_seconds=ANSWER_SECONDS)
+    except (RpcError, rest.Refused):
+        # The job is stored, and its id is what the client needs. It reads the end later.
+        return job

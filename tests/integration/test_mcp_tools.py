@@ -1,0 +1,183 @@
+"""The tools of `POST /mcp`: workers, whose jobs are tasks, and what reads and changes jobs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from ava.settings import Settings
+from harness.api import Api
+from tests.mcp_calls import TASKS, call, ended, result, rpc_error, send, text_of
+
+# Tasks ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_a_task_from_its_trigger_to_its_end(api: Api) -> None:
+    created = call(api, "open", {"a": 1}, knows_tasks=True)
+    assert created["resultType"] == "task"
+    assert (created["status"], created["statusMessage"]) == ("working", "queued")
+    job = api.get(f"/v1/ava/jobs/{created['taskId']}").get_json()["data"]
+    assert job["input"] == {"a": 1}
+    api.execute("UPDATE jobs SET progress = %s::json", json.dumps({"fraction": 0.25, "message": "a quarter"}))
+    task = result(api, "tasks/get", {"taskId": job["id"]}, knows_tasks=True)
+    assert task["statusMessage"] == "25% a quarter"
+    assert result(api, "tasks/cancel", {"taskId": job["id"]}, knows_tasks=True)["resultType"] == "complete"
+    task = result(api, "tasks/get", {"taskId": job["id"]}, knows_tasks=True)
+    assert task["status"] == "cancelled"
+    assert not {"result", "error"} & set(task)
+    # Again, and an answer that nothing has asked for.
+    assert result(api, "tasks/cancel", {"taskId": job["id"]}, knows_tasks=True)["resultType"] == "complete"
+    answer = {"taskId": job["id"], "inputResponses": {"name": {"action": "accept"}}}
+    assert result(api, "tasks/update", answer, knows_tasks=True)["resultType"] == "complete"
+
+
+def test_a_handlers_failure_is_a_completed_task_and_a_lost_process_a_failed_one(api: Api) -> None:
+    failed = ended(api, "failed", error="ValueError: no such channel")
+    assert (failed["status"], failed["result"]["isError"]) == ("completed", True)
+    assert text_of(failed["result"]) == "ValueError: no such channel"
+    lost = ended(api, "failed", error="WorkerLost: the worker process died (signal 9)")
+    assert (lost["status"], lost["error"]["code"]) == ("failed", -32603)
+    assert "WorkerLost" in lost["error"]["message"]
+    assert "result" not in lost
+
+
+_OUTPUTS = (
+    ('"Hello"', "Hello", None),
+    ('{"sent": [true, null]}', '{"sent":[true,null]}', {"sent": [True, None]}),
+    ("[1, 2]", "[1,2]", None),
+    ("null", "null", None),
+    (r'"half \ud83d"', "half \N{REPLACEMENT CHARACTER}", None),
+)
+
+
+def test_an_output_is_a_text_that_is_labelled_as_data(api: Api) -> None:
+    for output, text, structured in _OUTPUTS:
+        found = ended(api, "completed", output=output)["result"]
+        assert text_of(found) == text
+        assert found.get("structuredContent") == structured
+        assert not found["isError"]
+
+
+def test_a_large_output_is_cut_and_says_where_all_of_it_is(api: Api) -> None:
+    found = ended(api, "completed", output=json.dumps({"text": "x" * 900_000}))
+    assert len(text_of(found["result"])) == 32_768
+    assert f"GET /v1/ava/jobs/{found['taskId']} has all of it" in found["result"]["content"][1]["text"]
+    assert "structuredContent" not in found["result"]
+    shown = call(api, "get_job", {"job_id": found["taskId"]})
+    assert len(text_of(shown)) == 32_768
+
+
+def test_a_client_that_knows_no_tasks_may_not_ask_for_one(api: Api) -> None:
+    api.execute("UPDATE workers SET mcp = 'task' WHERE id = 'wkr_open'")
+    for method, params in (
+        ("tasks/get", {"taskId": "job_x"}),
+        ("tasks/update", {"taskId": "job_x", "inputResponses": {}}),
+        ("tasks/cancel", {"taskId": "job_x"}),
+        ("tools/call", {"name": "open"}),
+    ):
+        error = rpc_error(send(api, method, params), 400, -32021)
+        assert error["data"]["requiredCapabilities"] == {"extensions": {TASKS: {}}}
+    for method in ("tasks/list", "tasks/result"):
+        rpc_error(send(api, method, {"taskId": "job_x"}, knows_tasks=True), 404, -32601)
+    assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
+
+
+# Tools ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_is_a_tool_with_the_schema_of_its_input(api: Api) -> None:
+    schema = {
+        "properties": {"n": {"type": "integer", "x-mcp-header": "N"}, "x-mcp-header": {"type": "string"}},
+        "required": ["n"],
+    }
+    api.execute(
+        "UPDATE workers SET input_schema = %s::json, input_schema_version = 'v1', description = 'Counts.', mcp = NULL"
+        " WHERE id = 'wkr_open'",
+        json.dumps(schema),
+    )
+    tool = next(each for each in result(api, "tools/list")["tools"] if each["name"] == "open")
+    assert tool["description"] == "Counts."
+    assert tool["inputSchema"] == {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}, "x-mcp-header": {"type": "string"}},
+        "required": ["n"],
+    }
+    refused = call(api, "open", {"n": "two"}, knows_tasks=True)
+    assert refused["isError"]
+    assert "input.n" in refused["content"][0]["text"]
+    assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
+    assert call(api, "open", {"n": 2}, knows_tasks=True)["taskId"]
+
+
+def test_settings_and_handlers_say_which_workers_are_tools(api_settings: Settings) -> None:
+    with Api.running(replace(api_settings, mcp_workers=("open", "report_*", "list_jobs"))) as api:
+        for worker_id in ("wkr_report_a", "wkr_reportb", "wkr_list_jobs", "wkr_report_off", "wkr_report_old"):
+            api.announce(worker_id)
+        api.execute("UPDATE workers SET mcp = 'off' WHERE id = 'wkr_report_off'")
+        api.set_status("wkr_report_old", "deprecated")
+        names = [tool["name"] for tool in result(api, "tools/list")["tools"]][10:]
+        # A worker whose slug is the name of another tool has its id as its name.
+        assert names == ["wkr_list_jobs", "open", "report_a"]
+        assert call(api, "wkr_list_jobs", knows_tasks=True)["resultType"] == "task"
+        for name in ("reportb", "report_off", "report_old", "paused", "wkr_open"):
+            rpc_error(send(api, "tools/call", {"name": name}, knows_tasks=True), 200, -32602)
+
+
+def test_beyond_100_workers_they_are_searched_and_run_by_two_tools(api: Api) -> None:
+    for number in range(100):
+        api.announce(f"wkr_many_{number:03}")
+    api.execute("UPDATE workers SET mcp = 'task' WHERE id = 'wkr_many_007'")
+    names = [tool["name"] for tool in result(api, "tools/list")["tools"]]
+    assert names[-3:] == ["search_workers", "run_worker", "many_007"]
+    found = call(api, "search_workers", {"text": "MANY_09"})["structuredContent"]["workers"]
+    assert [each["id"] for each in found] == [f"wkr_many_09{digit}" for digit in range(10)]
+    assert found[0]["input_schema"] == {"type": "object"}
+    after = call(api, "search_workers", {"text": "many", "after_id": "wkr_many_097"})["structuredContent"]["workers"]
+    assert [each["id"] for each in after] == ["wkr_many_098", "wkr_many_099"]
+    task = call(api, "run_worker", {"worker_id": "wkr_many_098", "input": {"a": 1}}, knows_tasks=True)
+    assert api.get(f"/v1/ava/jobs/{task['taskId']}").get_json()["data"]["input"] == {"a": 1}
+    assert call(api, "run_worker", {"worker_id": "wkr_none"})["isError"]
+    assert call(api, "run_worker", {"worker_id": "wkr_many_098", "input": "text"}, knows_tasks=True)["isError"]
+
+
+def test_the_tools_read_and_change_what_the_routes_do(api: Api) -> None:
+    job_id = call(api, "open", {"a": 1}, knows_tasks=True)["taskId"]
+    listed = call(api, "list_jobs", {"worker_id": "wkr_open", "status": "queued"})["structuredContent"]
+    assert [each["id"] for each in listed["jobs"]] == [job_id]
+    assert "input" not in listed["jobs"][0]
+    assert "no live worker" in call(api, "why", {"job_id": job_id})["structuredContent"]["sentence"]
+    assert [each["id"] for each in call(api, "list_workers")["structuredContent"]["workers"]] == [
+        "wkr_open",
+        "wkr_paused",
+    ]
+    assert call(api, "cancel_job", {"job_id": job_id})["structuredContent"]["status"] == "cancelled"
+    assert call(api, "cancel_job", {"job_id": job_id})["isError"]
+    retried = call(api, "retry_job", {"job_id": job_id, "input": {"a": 2}})["structuredContent"]
+    assert (retried["retry_of"], retried["input"]) == (job_id, {"a": 2})
+    daily = {"worker_id": "wkr_open", "cron": "0 3 * * *", "timezone": "UTC"}
+    preview = call(api, "preview_schedule", {"cron": "0 3 * * *", "timezone": "UTC", "count": 2})
+    assert len(preview["structuredContent"]["next"]) == 2
+    assert call(api, "create_schedule", daily)["structuredContent"]["cron"] == "0 3 * * *"
+    assert call(api, "list_errors")["structuredContent"]["errors"] == []
+
+
+def test_a_log_has_its_last_lines_within_the_length_of_a_result(api: Api) -> None:
+    job_id = api.trigger()["id"]
+    api.execute(
+        "INSERT INTO job_logs SELECT tenant_id, id, 4294967296 + n, now(), 'info', 'line ' || n || repeat(' x', 2000)"
+        " FROM jobs, generate_series(1, 150) AS n"
+    )
+    log = call(api, "get_logs", {"job_id": job_id, "lines": 150})
+    lines = log["structuredContent"]["logs"]
+    assert lines[-1]["msg"].startswith("line 150")
+    assert 2 <= len(lines) < 150
+    assert len(text_of(log)) <= 32_768
+    with_text = call(api, "get_logs", {"job_id": job_id, "text": "line 77", "level": "info"})["structuredContent"]
+    assert [line["msg"][:7] for line in with_text["logs"]] == ["line 77"]
+
+
+def test_a_call_with_an_idempotency_key_makes_one_job(api: Api) -> None:
+    headers = {"Idempotency-Key": "once"}
+    first, second = (call(api, "open", {"a": 1}, knows_tasks=True, headers=headers) for _ in range(2))
+    assert first["taskId"] == second["taskId"]
+    assert call(api, "open", {"a": 2}, knows_tasks=True, headers=headers)["isError"]
