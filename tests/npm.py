@@ -13,28 +13,28 @@ import pytest
 __all__ = ["leave_out", "packages", "run"]
 
 SOURCES = Path(__file__).parent / "integration/typescript"
-_INSTALLED = Path(sys.prefix) / "typescript"
 
 
-def packages() -> Path:
-    """Returns the folder of the npm packages.
+def packages(sources: Path = SOURCES) -> Path:
+    """Returns the folder of the npm packages that a folder names.
 
     Without npm or its registry the test is skipped, and fails with CI set.
     """
+    installed = Path(sys.prefix) / sources.name
     if shutil.which("npm") is None:
         leave_out("npm is not installed")
-    lock = (SOURCES / "package-lock.json").read_bytes()
-    kept = _INSTALLED / "package-lock.json"
-    if not kept.exists() or kept.read_bytes() != lock or not (_INSTALLED / "complete").exists():
-        shutil.rmtree(_INSTALLED, ignore_errors=True)
-        _INSTALLED.mkdir()
+    lock = (sources / "package-lock.json").read_bytes()
+    kept = installed / "package-lock.json"
+    if not kept.exists() or kept.read_bytes() != lock or not (installed / "complete").exists():
+        shutil.rmtree(installed, ignore_errors=True)
+        installed.mkdir()
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(SOURCES / name, _INSTALLED)
-        done = run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", folder=_INSTALLED)
+            shutil.copy(sources / name, installed)
+        done = run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", folder=installed)
         if done.returncode != 0:
             leave_out(f"npm cannot install its packages: {done.stderr[-2_000:]}")
-        (_INSTALLED / "complete").touch()
-    return _INSTALLED
+        (installed / "complete").touch()
+    return installed
 
 
 def leave_out(reason: str) -> None:

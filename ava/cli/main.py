@@ -19,6 +19,7 @@ from ava.cli.api import (
     jobs,
     keys,
     limits,
+    mcp,
     nodes,
     operations,
     overview,
@@ -96,6 +97,7 @@ cli.add_command(workers.workers)
 cli.add_command(errors.errors)
 cli.add_command(keys.keys)
 cli.add_command(limits.limits)
+cli.add_command(mcp.mcp)
 cli.add_command(overview.overview)
 cli.add_command(analytics.analytics)
 cli.add_command(queues.queues)

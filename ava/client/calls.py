@@ -21,7 +21,7 @@ from ava.client.errors import (
     ApiUnavailable,
 )
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "McpMessages"]
 
 _ERRORS: dict[int, type[ApiError]] = {
     400: ApiRefused,
@@ -39,10 +39,13 @@ _ERRORS: dict[int, type[ApiError]] = {
 }
 #: The variables that name the trusted certificate authorities, as `requests` reads them.
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-#: Statuses of failures that may pass within seconds.
-_PASSING = (429, 502, 503, 504)
+#: Statuses of failures that may pass within seconds, and those among them that say nothing about the caller.
+_OUTAGES = (502, 503, 504)
+_PASSING = (429, *_OUTAGES)
 #: The longest pause before another attempt that a response's Retry-After is obeyed for, in seconds.
 _LONGEST_PAUSE_SECONDS = 60.0
+#: Seconds for the answer to a message of MCP, which may wait for a job for 25 s.
+_MCP_SECONDS = 60
 
 
 class Calls:
@@ -106,6 +109,28 @@ class Calls:
             return response
         raise AssertionError("the last attempt returns or raises")
 
+    def exchange(self, path: str, body: bytes, *, headers: Mapping[str, str], read_seconds: float) -> requests.Response:
+        """POST a body of JSON as it is. Returns the response, whatever its status. The call must be safe to repeat.
+
+        Raises `ApiUnavailable` if the API cannot be reached.
+        """
+        sent = {"Content-Type": "application/json", **headers}
+        timeout = (self._timeout[0], read_seconds)
+        for attempt in range(self._retries + 1):
+            is_last = attempt == self._retries
+            try:
+                response = self._session.post(
+                    self.url + path, data=body, headers=sent, timeout=timeout, allow_redirects=False
+                )
+            except requests.RequestException as error:
+                if is_last:
+                    raise ApiUnavailable(f"{self.url} cannot be reached: {_reason(error)}") from error
+            else:
+                if response.status_code not in _OUTAGES or is_last:
+                    return response
+            time.sleep(_pause(attempt, None))
+        raise AssertionError("the last attempt returns or raises")
+
     def data(self, method: str, path: str, **options: Any) -> Any:
         """Send a request. Returns the response's `data`. Raises `ApiError`."""
         return self.send(method, path, **options).json()["data"]
@@ -113,6 +138,20 @@ class Calls:
     def close(self) -> None:
         """Close every connection."""
         self._session.close()
+
+
+class McpMessages:
+    """Sends messages of MCP, the Model Context Protocol, for a bridge to agents: `client.mcp.send(…)`."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def send(self, message: bytes, headers: Mapping[str, str]) -> bytes:
+        """Send a message as it is, with the headers that repeat it. Returns the answer; empty if there is none.
+
+        A key of idempotency among the headers makes it safe to repeat. Raises `ApiUnavailable`.
+        """
+        return self._calls.exchange("/mcp", message, headers=headers, read_seconds=_MCP_SECONDS).content
 
 
 def _refuse(response: requests.Response) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 
 import requests
 
-from ava.client.calls import Calls
+from ava.client.calls import Calls, McpMessages
 from ava.client.error_groups import ErrorGroups
 from ava.client.errors import ApiConflict, ApiUnavailable, WaitTimeout
 from ava.client.events import follow
@@ -80,7 +80,7 @@ class Client(FleetCalls):
         self.errors = ErrorGroups(self._calls, self._pages)
         #: Creates, lists and revokes API keys: `client.keys.create(…)`.
         self.keys = Keys(self._calls, self._pages)
-        self.pull_workers = PullWorkers(self._calls)
+        self.pull_workers, self.mcp = PullWorkers(self._calls), McpMessages(self._calls)
 
     def __enter__(self) -> Client:
         return self

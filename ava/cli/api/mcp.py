@@ -1,0 +1,139 @@
+"""`ava mcp`: the bridge from an agent that starts its servers itself, over stdio, to the API's `POST /mcp`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import uuid
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from ava.cli.options.connection import connected
+from ava.cli.screen import printing
+
+if TYPE_CHECKING:
+    from ava.client import Client
+
+__all__ = ["mcp"]
+
+#: Requests that are sent at once; further ones wait. A call may wait for the end of its job.
+_MAX_AT_ONCE = 16
+_VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
+_PARSE_ERROR, _INTERNAL_ERROR = -32700, -32603
+
+
+@click.command()
+@connected
+def mcp(client: Client) -> None:
+    """Be a server of MCP on standard input and output, for agents that start their servers themselves.
+
+    Each line is a message, which goes to POST /mcp of the API with the caller of this command. Agents that speak HTTP
+    need no bridge: give them the API's URL with /mcp, and the key.
+    """
+    _Bridge(client, sys.stdin.buffer, sys.stdout.buffer).run()
+
+
+class _Bridge:
+    """Sends the lines of one client, each in a thread of its own, and writes the answers as they come."""
+
+    def __init__(self, client: Client, lines: BinaryIO, answers: BinaryIO) -> None:
+        self._client = client
+        self._lines = lines
+        self._answers = answers
+        self._writing = threading.Lock()
+        self._places = threading.Semaphore(_MAX_AT_ONCE)
+        #: The version that an older client has agreed on with the API in `initialize`.
+        self._version: str | None = None
+        #: The requests whose answers the client does not want any more.
+        self._cancelled: set[object] = set()
+
+    def run(self) -> None:
+        """Serve until the input ends, and the answers to what it had are written."""
+        threads: list[threading.Thread] = []
+        for line in self._lines:
+            if not line.strip():
+                continue
+            threads = [thread for thread in threads if thread.is_alive()]
+            self._places.acquire()
+            threads.append(threading.Thread(target=self._serve, args=(line,), daemon=True))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+
+    def _serve(self, line: bytes) -> None:
+        try:
+            self._answer(line)
+        finally:
+            self._places.release()
+
+    def _answer(self, line: bytes) -> None:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            self._write(_error(_PARSE_ERROR, "The line is no JSON."))
+            return
+        if not isinstance(message, dict):
+            self._write(_error(_PARSE_ERROR, "The line is no JSON object."))
+            return
+        params = _object(message.get("params"))
+        if message.get("method") == "notifications/cancelled":
+            if isinstance(request_id := params.get("requestId"), str | int):
+                self._cancelled.add(request_id)
+            return
+        found = self._send(line, message, params)
+        if message.get("method") == "initialize":
+            self._version = _object(found.get("result")).get("protocolVersion")
+        if "id" not in message:
+            if found:
+                printing.print_text(f"ava: {json.dumps(found.get('error'))}", is_error=True)
+            return
+        if isinstance(message["id"], str | int) and message["id"] in self._cancelled:
+            self._cancelled.discard(message["id"])
+            return
+        # An error of HTTP, such as that of a wrong key, does not know the request.
+        self._write({**found, "id": message["id"]})
+
+    def _send(self, line: bytes, message: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+        from ava.client import ClientError
+
+        version = _object(params.get("_meta")).get(_VERSION_KEY, self._version)
+        headers = {"Idempotency-Key": str(uuid.uuid4()), "Accept": "application/json, text/event-stream"}
+        named = {
+            "MCP-Protocol-Version": version,
+            "Mcp-Method": message.get("method"),
+            "Mcp-Name": params.get("taskId", params.get("name")),
+        }
+        headers |= {name: _header(value) for name, value in named.items() if isinstance(value, str)}
+        try:
+            answer = self._client.mcp.send(line, headers)
+            found = json.loads(answer or b"{}")
+        except ClientError as error:
+            return _error(_INTERNAL_ERROR, str(error))
+        except ValueError:
+            return _error(_INTERNAL_ERROR, "The answer is none of AVA Jobs; does AVA_URL name its API?")
+        return dict(_object(found))
+
+    def _write(self, message: Mapping[str, Any]) -> None:
+        with self._writing:
+            self._answers.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+            self._answers.flush()
+
+
+def _header(value: str) -> str:
+    """Returns the value of a header, encoded as MCP says where it is not plain ASCII."""
+    is_plain = value.isascii() and value.isprintable() and value.strip() == value
+    if is_plain and not (value.startswith("=?base64?") and value.endswith("?=")):
+        return value
+    return f"=?base64?{b64encode(value.encode(errors='replace')).decode()}?="
+
+
+def _error(code: int, text: str) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "error": {"code": code, "message": text}}
+
+
+def _object(found: Any) -> Mapping[str, Any]:
+    return found if isinstance(found, dict) else {}

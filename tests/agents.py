@@ -1,0 +1,33 @@
+"""FastMCP's client in tests, in an environment of its own that is made once for each list of packages."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from tests import npm
+
+__all__ = ["python"]
+
+_INSTALLED = Path(sys.prefix) / "agents"
+
+
+def python(requirements: Path) -> Path:
+    """Returns the Python that has the packages which a file names.
+
+    Where they cannot be installed the test is skipped, and fails with CI set.
+    """
+    wanted, kept = requirements.read_text(), _INSTALLED / "requirements.txt"
+    found = _INSTALLED / "bin" / "python"
+    if not kept.exists() or kept.read_text() != wanted:
+        shutil.rmtree(_INSTALLED, ignore_errors=True)
+        venv.create(_INSTALLED, with_pip=True)
+        argv = [str(found), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=240)
+        if done.returncode != 0:
+            npm.leave_out(f"FastMCP cannot be installed: {done.stderr[-2_000:]}")
+        kept.write_text(wanted)
+    return found
