@@ -51,6 +51,8 @@ CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "tasks.get_foo": ([], {}),
     "tasks.render_scene": (["a.blend"], {}),
     "tasks.requeues": (["FOLDER"], {}),
+    "tasks.dies": ([], {}),
+    "tasks.dies_once": (["FOLDER"], {}),
     "tasks.process_rows": ([], {}),
     "tasks.witnessed": (["FOLDER"], {}),
     "tasks.witnessed_failure": (["FOLDER"], {}),
@@ -175,6 +177,9 @@ def test_a_task_ends_here_as_on_plain_celery(here: Ends, there: Ends, short: str
         assert (state, status, value) == ("SUCCESS", "completed", 1)
     elif short == "tasks.render_scene":
         assert (state, status, value) == ("FAILURE", "failed", "GiveUp: rejected: out of memory")
+    elif short == "tasks.dies":
+        assert (state, expected.partition(":")[0]) == ("FAILURE", "WorkerLostError")
+        assert (status, value) == ("failed", "WorkerLost: the worker process died (signal 9)")
     elif short == "limits.too_long":
         assert (state, expected.partition(":")[0]) == ("FAILURE", "TimeLimitExceeded")
         assert (status, value) == ("failed", "Timeout: exceeded 1 s")

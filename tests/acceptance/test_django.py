@@ -41,6 +41,7 @@ def seen(system: System, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "DJANGO_SETTINGS_MODULE": "settings",
         "SHOP_DATABASE": str(folder / "shop.sqlite3"),
         "AVA_HANDLERS": "ava_django.handlers",
+        "AVA_CELERY_APPS": "celery_app:app",
         "AVA_URL": system.url,
         "AVA_TENANT_ID": HEADERS["x-tenant-id"],
         "AVA_USER_ID": HEADERS["x-user-id"],
@@ -121,6 +122,12 @@ def test_a_task_in_the_outbox_is_enqueued_exactly_when_its_transaction_commits(s
     assert (found["before"], found["rolled_back"]) == ("READY", True)
     assert (found["sent"]["status"], found["sent"]["value"]) == ("SUCCESSFUL", 1)
     assert (found["cancelled"]["status"], found["cancelled"]["attempts"]) == ("FAILED", 0)
+
+
+def test_a_celery_task_of_the_project_gets_no_connection_of_another_task(seen: dict[str, Any]) -> None:
+    found = seen["celerys"]
+    assert found["were_open"] == [False] * 6
+    assert (found["count"], found["error"]) == (1, None)
 
 
 def test_what_cannot_be_is_refused_by_its_name(seen: dict[str, Any]) -> None:

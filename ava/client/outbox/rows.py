@@ -11,10 +11,8 @@ from typing import Any, Protocol, Unpack
 
 from ava.client.sent import TriggerOptions, trigger_entry
 
-__all__ = ["COLUMNS", "MAX_TAGS", "OutboxRow", "OutboxTable", "new_row"]
+__all__ = ["MAX_TAGS", "OutboxRow", "OutboxTable", "new_row"]
 
-#: The columns of the table, in every database: the names are those of `OutboxRow`.
-COLUMNS = ("id", "body", "next_at", "first_sent_at", "attempts", "error")
 #: A job has ten tags at most, of which the outbox takes one.
 MAX_TAGS = 9
 #: The most bytes of a row's body: those of an input, and some for its options.

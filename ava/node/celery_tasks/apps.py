@@ -12,7 +12,7 @@ from celery.local import Proxy
 from ava.domain.jobs.messages import TASK
 from ava.errors import HandlerError
 
-__all__ = ["load_app", "module_of", "tasks_of"]
+__all__ = ["connect_fixups", "load_app", "module_of", "tasks_of"]
 
 #: Celery's own tasks, which an application registers by itself.
 _CELERYS_OWN = "celery."
@@ -42,6 +42,16 @@ def load_app(app_name: str) -> Celery:
     if not isinstance(app, Celery):
         raise HandlerError(f"AVA_CELERY_APPS: {attribute!r} of the module {module!r} is no application of Celery")
     return app
+
+
+def connect_fixups(app: Celery) -> None:
+    """Connect what Celery's worker would connect for Django: it closes database connections around each task.
+
+    Celery does so for the application of its own worker alone, which is this service's.
+    """
+    for fixup in app._fixups:
+        if fixup is not None:
+            fixup.worker_fixup.install()
 
 
 def tasks_of(app: Celery) -> Iterator[Task]:

@@ -73,6 +73,7 @@ def _declare(checked: CheckedApp) -> list[str]:
             f"{'; '.join(checked.lines())}. "
             f"`ava celery check {checked.name}` lists them."
         )
+    apps.connect_fixups(checked.app)
     ids = []
     for task in checked.tasks:
         spec = workers.spec_of(checked.app, task)

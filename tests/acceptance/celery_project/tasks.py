@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -187,6 +188,20 @@ def requeues(self, folder):
         file.touch()
         raise Reject("no connection", requeue=True)
     return "done"
+
+
+@app.task
+def dies():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def dies_once(folder):
+    file = Path(folder) / f"died-{os.environ.get('PROJECT_SIDE', 'here')}"
+    if not file.exists():
+        file.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
 
 
 # Classes --------------------------------------------------------------------------------------------------------------

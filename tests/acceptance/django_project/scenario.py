@@ -128,6 +128,14 @@ def outbox():
     return results
 
 
+def celerys():
+    client = default_task_backend.client
+    jobs = [client.trigger("wkr_shop_celery_tasks_has_a_connection_of_another_task") for _ in range(6)]
+    ended = [client.wait(job.id, _SECONDS) for job in jobs]
+    count = client.wait(client.trigger("wkr_shop_celery_tasks_count_orders").id, _SECONDS)
+    return {"were_open": [job.output for job in ended], "count": count.output, "error": count.error}
+
+
 def refusals():
     from django.conf import settings
 
@@ -146,5 +154,5 @@ def refusals():
 if __name__ == "__main__":
     call_command("migrate", verbosity=0, run_syncdb=True)
     call_command("makemigrations", "ava_django", check=True, dry_run=True, verbosity=0)
-    done = {each.__name__: each() for each in (refusals, results, cancels, outbox)}
+    done = {each.__name__: each() for each in (refusals, results, cancels, outbox, celerys)}
     json.dump(done, sys.stdout)
