@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from ava.broker.publisher import Publisher
 from ava.dispatcher.duties.pulled_runs import PulledRunWatch
-from ava.dispatcher.feed.window import WindowFeed
 from ava.settings import Settings
-from ava.store.fleet import nodes
-from ava.store.fleet.nodes import NodeSpec
-from ava.store.jobs.moves.claim import Claim
-from ava.store.jobs.moves.claim import claim as take
-from harness.api import HEADERS, NODE, Api, error_of
+from harness.api import HEADERS, Api, error_of
 from harness.polling import wait_until
-from tests.integration.model.broker import Broker
+from tests.integration.pulled_order import orders
 from tests.pulled import JOBS, OPERATOR, OTHER, RUNS, call, claim, data, heartbeat, make_key, make_worker, show
 
 
@@ -279,41 +272,9 @@ def test_no_job_is_offered_while_its_worker_is_not_live_or_the_queue_is_paused(
     assert len(claim(api, key)) == 1
 
 
-def test_pulled_jobs_start_in_the_order_in_which_a_node_starts_them(api: Api) -> None:
-    make_worker(api, scope="platform", headers=OPERATOR)
-    key = make_key(api, headers=OPERATOR, scope="platform")
-    claim(api, key)
-    with api.database.connect() as connection:
-        node = NodeSpec(
-            id=NODE, name="n", host="h", pid=1, version="1", queues=["default"], workers=["wkr_open"], processes=1
-        )  # fmt: skip
-        nodes.register(connection, node)
-    chosen = random.Random(1)
-    tenants = [{"x-tenant-id": f"ten_{name}"} for name in "abc"]
-    for number in range(60):
-        headers, priority = chosen.choice(tenants), chosen.randint(1, 10)
-        for worker_id in ("wkr_open", "wkr_resize"):
-            api.trigger(worker_id, headers=headers, priority=priority, input={"number": number})
-    api.execute("UPDATE jobs SET published_at = NULL")
-    broker = Broker()
-    feed = WindowFeed(api.database, cast(Publisher, broker), window=100, node_dead_seconds=3600)
-    by_node, pulled = [], []
-    try:
-        for _ in range(60):
-            feed.run_once(0)
-            message = min(broker.messages, key=lambda each: each.priority)
-            broker.messages.remove(message)
-            with api.database.connect() as connection:
-                wanted = Claim(run=message.runs[0], worker_id="wkr_open", node_id=NODE, claim_id=NODE)
-                job = take(connection, wanted)
-            assert job is not None
-            by_node.append(job.input["number"])
-        for _ in range(60):
-            feed.run_once(0)
-            (run,) = claim(api, key)
-            pulled.append(run["input"]["number"])
-    finally:
-        feed._admission._connections.close()
+@pytest.mark.parametrize("at_once", [1, 7])
+def test_pulled_jobs_start_in_the_order_in_which_a_node_starts_them(api: Api, at_once: int) -> None:
+    by_node, pulled = orders(api, jobs=60, at_once=at_once)
     assert pulled == by_node
 
 

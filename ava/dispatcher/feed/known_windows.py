@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ava.domain.jobs.job import Job
+from ava.domain.jobs.pull import is_pulled
 from ava.store.engine.database import Connection
 from ava.store.jobs.feed import looks
 from ava.store.jobs.feed.looks import Look, ScanFloor
@@ -27,6 +28,9 @@ _MAX_PAUSE_SECONDS = 5.0
 _MAX_SHARE = 0.5
 #: Windows that are known while they have no jobs.
 _MAX_KNOWN = 1000
+#: With more known windows of pulled jobs than this only complete looks read them, because tenants make as many as they
+#: like.
+_MAX_PULLED = 200
 
 
 class KnownWindows:
@@ -74,12 +78,16 @@ class KnownWindows:
     def _read_known(self, connection: Connection, **parameters: Any) -> Look:
         has_begun = all(known.job_id is not None for known in self._known.values())
         began = time.monotonic()
-        look = looks.read_known(connection, self._known, **parameters)
+        pulled = {key for key in self._known if is_pulled(key[0])}
+        leaves_out = len(pulled) > _MAX_PULLED
+        known = {key: floor for key, floor in self._known.items() if not (leaves_out and key in pulled)}
+        look = looks.read_known(connection, known, **parameters)
         # If the server is far away or busy, and no entry is in the way, such a look is as slow as a complete one.
         if has_begun and time.monotonic() - began > self._complete_seconds * _MAX_SHARE:
             self._slow, self._complete_at = 0, float("-inf")
         self._learn(look)
-        return replace(look, windows=[window for window in look.windows if window.published or window.has_backlog])
+        waiting = [window for window in look.windows if window.published or window.has_backlog]
+        return replace(look, windows=waiting, is_complete=not leaves_out)
 
     def _judge(self, seconds: float) -> None:
         """Decide after a complete look when the next one is due."""

@@ -12,6 +12,7 @@ from ava.dispatcher.duty import Duty
 from ava.dispatcher.feed.admission import MAX_KEYS, Admission
 from ava.dispatcher.feed.fair_queue import FairQueue, SizedWindow
 from ava.dispatcher.feed.known_windows import KnownWindows
+from ava.dispatcher.feed.pull_turns import PullTurns
 from ava.domain.jobs import priority, pull, run_groups
 from ava.domain.jobs.job import Job, WaitsFor
 from ava.errors import BrokerUnavailable, QueueRefused
@@ -34,7 +35,7 @@ _EXCESS = 1.5
 #: Seconds between two looks, and while jobs of several tenants wait in one window.
 _LOOK_SECONDS = 0.1
 _SHARED_SECONDS = 0.07
-#: Seconds between two looks if the first has admissions left.
+#: Seconds between two looks if the first has admissions, or windows of pulled jobs, left.
 _CONTINUED_SECONDS = 0.02
 #: Seconds between two reads of the workers that no live node serves.
 _UNSERVED_SECONDS = 1.0
@@ -97,6 +98,7 @@ class WindowFeed(Duty):
         )
         self._notices = notices
         self._known = KnownWindows()
+        self._pull_turns = PullTurns()
         #: The keys of limits that have come as notices since the last call.
         self._noticed: set[str] = set()
         #: When the next look at the windows is due; until then only notices are followed.
@@ -144,7 +146,7 @@ class WindowFeed(Duty):
 
     def _pause(self) -> float:
         """Returns the seconds between this look and the next one."""
-        if self._admission.has_more:
+        if self._admission.has_more or self._pull_turns.has_more:
             return _CONTINUED_SECONDS
         return _SHARED_SECONDS if self._is_shared else _LOOK_SECONDS
 
@@ -177,23 +179,32 @@ class WindowFeed(Duty):
         closed: set[tuple[str, int]] = set()
         self._is_shared = False
         of_queues = _by_queue(look.windows)
-        self._unclaimed = self._find_unclaimed(of_queues)
-        for queue, of_queue in of_queues.items():
-            if failure is not None and not pull.is_pulled(queue):
-                break
-            published += self._feed_queue(queue, of_queue, look, closed, has_changed=has_changed)
+        published += self._feed_pulled(of_queues, look, closed, has_changed=has_changed)
         if failure is not None:
             raise failure
+        for queue, of_queue in of_queues.items():
+            if not pull.is_pulled(queue):
+                published += self._feed_queue(queue, of_queue, look, closed, has_changed=has_changed)
         closed |= {(queue, number) for queue in look.paused for number in _priorities()}
         self._close(closed, look.closed)
         self._closed = closed
         return published
 
-    def _find_unclaimed(self, queues: Collection[str]) -> frozenset[str]:
-        """Returns those of the queues whose jobs are pulled by a worker that is not live."""
-        pulled = [queue for queue in queues if pull.is_pulled(queue)]
-        if not pulled:
-            return frozenset()
+    def _feed_pulled(
+        self, of_queues: Mapping[str, Sequence[Window]], look: Look, closed: set[tuple[str, int]], *, has_changed: bool
+    ) -> int:
+        """Feed queues of pulled jobs, as many as there is time for. Returns the number of jobs that were published."""
+        waiting = self._pull_turns.see(look, of_queues)
+        self._unclaimed = self._find_unclaimed(waiting) if waiting else frozenset()
+        published, fed = 0, set[str]()
+        for queue, of_queue in self._pull_turns.take():
+            fed.add(queue)
+            published += self._feed_queue(queue, of_queue, look, closed, has_changed=has_changed)
+        closed |= self._pull_turns.unchanged(look, fed)
+        return published
+
+    def _find_unclaimed(self, pulled: Collection[str]) -> frozenset[str]:
+        """Returns those of the queues of pulled jobs whose worker is not live."""
         with self._database.connect() as connection:
             return frozenset(pulled) - worker_claims.live(connection, pulled)
 
@@ -368,8 +379,8 @@ def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWin
 
 
 def _by_queue(windows: Iterable[Window]) -> dict[str, list[Window]]:
-    """Returns windows by queue, the most urgent first, and the queues of pulled jobs first."""
-    ordered = sorted(windows, key=lambda w: (not pull.is_pulled(w.queue), w.queue, w.priority))
+    """Returns windows by queue, the most urgent first."""
+    ordered = sorted(windows, key=lambda w: (w.queue, w.priority))
     return {queue: list(of_queue) for queue, of_queue in groupby(ordered, key=lambda w: w.queue)}
 
 

@@ -67,6 +67,8 @@ class Look:
     processes: Mapping[str, int]
     #: Keys of limits for which jobs wait, in their order, from the one that follows a given key.
     limit_keys: Sequence[str]
+    #: False if windows of pulled jobs may be missing.
+    is_complete: bool = True
 
 
 _LIMIT_KEYS = """keys AS (
