@@ -63,6 +63,7 @@ def test_a_healthy_system_passes_but_for_the_server_of_the_tests(system: System)
         "queues",
         "nodes",
         "workers",
+        "agents",
         "encryption",
         "webhooks",
         "processes",
@@ -233,7 +234,7 @@ def test_every_problem_is_reported_in_one_run(system: System) -> None:
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]
     of_database = ["database", "rights", "durability", "connections", "sessions", "replication", "partitions", "clock"]
-    of_fleet = ["nodes", "workers", "encryption", "webhooks", "processes"]
+    of_fleet = ["nodes", "workers", "agents", "encryption", "webhooks", "processes"]
     assert wrong == ["secret", *of_database, "broker", "handlers", "queues", *of_fleet]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]
     assert "no_such_module" in lines["handlers"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from ava.cli.host import fleet_checks
+from ava.errors import StartError
 from ava.settings import Settings
 from harness.api import Api
 from tests.mcp_calls import TASKS, call, ended, result, rpc_error, send, text_of
@@ -104,7 +106,7 @@ def test_a_worker_is_a_tool_with_the_schema_of_its_input(api: Api) -> None:
     }
     refused = call(api, "open", {"n": "two"}, knows_tasks=True)
     assert refused["isError"]
-    assert "input.n" in refused["content"][0]["text"]
+    assert refused["content"][0]["text"].startswith("n: ")
     assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
     assert call(api, "open", {"n": 2}, knows_tasks=True)["taskId"]
 
@@ -119,6 +121,9 @@ def test_settings_and_handlers_say_which_workers_are_tools(api_settings: Setting
         # A worker whose slug is the name of another tool has its id as its name.
         assert names == ["wkr_list_jobs", "open", "report_a"]
         assert call(api, "wkr_list_jobs", knows_tasks=True)["resultType"] == "task"
+        assert "open, report_*" in fleet_checks.check_agents(replace(api_settings, mcp_workers=("open", "report_*")))
+        with pytest.raises(StartError, match="AVA_MCP_WORKERS names report_x, other_\\*, which no worker is"):
+            fleet_checks.check_agents(replace(api_settings, mcp_workers=("report_x", "open", "other_*")))
         for name in ("reportb", "report_off", "report_old", "paused", "wkr_open"):
             rpc_error(send(api, "tools/call", {"name": name}, knows_tasks=True), 200, -32602)
 

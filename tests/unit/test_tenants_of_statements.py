@@ -67,6 +67,7 @@ _ACROSS = {
     "what is set of tenants and workers is read as a whole": """
         fleet.tenants.rules_version fleet.tenants.turn_rules fleet.workers.announce
         fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since
+        fleet.worker_tools.unmatched
         schedules.declared.existing""",
     "a worker has its own tenants in a column, which is compared": "reports.worker_limits.read",
     "an operator's command acts on the whole installation": """

@@ -70,6 +70,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]
     yield "queues", _check_queues
     yield "nodes", fleet_checks.check_nodes
     yield "workers", fleet_checks.check_workers
+    yield "agents", fleet_checks.check_agents
     yield "encryption", _check_encryption
     yield "webhooks", _check_webhooks
     yield "processes", fleet_checks.check_processes

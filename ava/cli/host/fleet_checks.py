@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-__all__ = ["check_nodes", "check_processes", "check_workers"]
+__all__ = ["check_agents", "check_nodes", "check_processes", "check_workers"]
 
 #: Workers that one line names.
 _MAX_NAMED = 10
@@ -85,3 +85,22 @@ def check_workers(settings: Settings) -> str:
             "has the same id, whose jobs it gets. Rename the handler, or delete the worker."
         )
     return "no worker whose runs are claimed over HTTP hides another one"
+
+
+def check_agents(settings: Settings) -> str:
+    """Returns which workers are tools of agents. Raises `StartError` if AVA_MCP_WORKERS names one that is not there."""
+    from ava.errors import StartError
+    from ava.store.engine import schema
+    from ava.store.engine.database import Database
+    from ava.store.fleet import worker_tools
+
+    schema.check(settings)
+    named = [pattern for pattern in settings.mcp_workers if pattern not in ("*", "-")]
+    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+        unmatched = worker_tools.unmatched(connection, named)
+    if unmatched:
+        raise StartError(
+            f"AVA_MCP_WORKERS names {', '.join(unmatched[:_MAX_NAMED])}, which no worker is. Write the slugs of "
+            "`ava workers list`, without wkr_, or start the nodes that have their handlers."
+        )
+    return f"workers that AVA_MCP_WORKERS offers as tools: {', '.join(settings.mcp_workers)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ava.domain.worker import McpUse, WorkerStatus, WorkerTool
@@ -10,7 +11,7 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings
 from ava.store.fleet.workers import IS_VISIBLE
 
-__all__ = ["ToolFilter", "page"]
+__all__ = ["ToolFilter", "page", "unmatched"]
 
 # A handler's own word counts more than the setting.
 _PAGE = Statement(f"""
@@ -42,9 +43,13 @@ class ToolFilter:
     @property
     def parameters(self) -> dict[str, object]:
         """Returns the parameters of the statement."""
-        # A backslash takes its meaning from the character after it.
-        likes = [f"wkr_{pattern}".replace("_", r"\_").replace("*", "%") for pattern in self.patterns]
+        likes = [_like(pattern) for pattern in self.patterns]
         return {"patterns": likes, "is_declared": self.is_declared, "id": self.id, "text": self.text}
+
+
+def _like(pattern: str) -> str:
+    # A backslash takes its meaning from the character after it.
+    return f"wkr_{pattern}".replace("_", r"\_").replace("*", "%")
 
 
 def page(
@@ -63,3 +68,15 @@ def page(
         )
         for id_, name, description, status, mcp, schema in connection.exec_driver_sql(_PAGE, parameters)
     ]
+
+
+_UNMATCHED = Statement("""
+SELECT p.place FROM unnest(%(patterns)s::text[]) WITH ORDINALITY AS p (pattern, place)
+WHERE NOT EXISTS (SELECT FROM workers AS w WHERE w.id LIKE p.pattern) ORDER BY p.place
+""")
+
+
+def unmatched(connection: Connection, patterns: Sequence[str]) -> list[str]:
+    """Returns the patterns of slugs that no worker of any tenant matches."""
+    parameters = {"patterns": [_like(pattern) for pattern in patterns]}
+    return [patterns[place - 1] for place in connection.exec_driver_sql(_UNMATCHED, parameters).scalars()]
