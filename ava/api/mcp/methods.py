@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,6 +35,7 @@ _TOOLS_TTL_MS = 60_000
 _DISCOVERY_TTL_MS = 3_600_000
 #: Characters of the name of a tool.
 _MAX_NAME = 128
+_OF_INPUT = re.compile(r"^input\.", re.MULTILINE)
 
 _Method = Callable[[McpMessage], dict[str, Any]]
 
@@ -108,7 +110,11 @@ def _run(name: str, arguments: Mapping[str, Any], message: McpMessage) -> dict[s
     worker = worker_tools.find(worker_id) if worker_tools.name_of(worker_id, list(tools.by_name)) == name else None
     if worker is None:
         raise RpcError(INVALID_PARAMS, f"Unknown tool: {name[:_MAX_NAME]!a}")
-    return worker_tools.run(worker, arguments, message)
+    try:
+        return worker_tools.run(worker, arguments, message)
+    except rest.Refused as refusal:
+        # The arguments of this tool are the input, so a client has not written `input`.
+        raise rest.Refused(_OF_INPUT.sub("", str(refusal)), status=refusal.status) from refusal
 
 
 #: Each method, and whether its requests to routes count for the caller's rates.

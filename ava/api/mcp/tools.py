@@ -229,7 +229,7 @@ _TOOLS = (
         description="Lists jobs, newest first, without their inputs and outputs.",
         arguments={
             "worker_id": _WORKER_ID,
-            "status": {"enum": ["queued", "running", "completed", "failed", "cancelled"]},
+            "status": {"type": "string", "enum": ["queued", "running", "completed", "failed", "cancelled"]},
             "created_after": _DATE,
             "created_before": _DATE,
             "error": {"type": "string", "minLength": 3, "description": "A part of the error."},
@@ -255,7 +255,7 @@ _TOOLS = (
         description="Shows the last lines of a job's log, or with `before` those that precede them.",
         arguments={
             "job_id": _JOB_ID,
-            "level": {"enum": ["info", "warn", "error"]},
+            "level": {"type": "string", "enum": ["info", "warn", "error"]},
             "text": {"type": "string", "description": "A part of the lines."},
             "lines": {"type": "integer", "minimum": 1, "maximum": MCP_LOG_LINES.value, "default": _USUAL_LOG_LINES},
             "before": {"type": "string", "description": "previous_cursor of the previous answer."},
@@ -296,7 +296,7 @@ _TOOLS = (
         description="Lists the workers, by id: what can be run, and whether a live process serves it.",
         arguments={
             "text": {"type": "string", "description": "A part of the name or id."},
-            "status": {"enum": ["active", "paused", "deprecated"]},
+            "status": {"type": "string", "enum": ["active", "paused", "deprecated"]},
             "limit": _LIMIT,
             "cursor": _CURSOR,
         },
@@ -308,7 +308,7 @@ _TOOLS = (
         description="Lists what failed jobs have in common, those seen last first, with the number of jobs.",
         arguments={
             "worker_id": _WORKER_ID,
-            "status": {"enum": ["open", "ignored", "resolved"]},
+            "status": {"type": "string", "enum": ["open", "ignored", "resolved"]},
             "days": {"type": "integer", "minimum": 1, "maximum": 90},
             "limit": _LIMIT,
             "cursor": _CURSOR,
@@ -339,7 +339,7 @@ _TOOLS = (
             "input": _INPUT,
             "priority": {"type": "integer", "minimum": 1, "maximum": 10, "default": 5},
             "enabled": {"type": "boolean", "default": True},
-            "overlap": {"enum": ["allow", "skip", "queue_one", "cancel_running"], "default": "allow"},
+            "overlap": {"type": "string", "enum": ["allow", "skip", "queue_one", "cancel_running"], "default": "allow"},
         },
         required=("worker_id", "cron", "timezone"),
         run=partial(_post, "/v1/ava/schedules", "the record of the new schedule"),

@@ -108,12 +108,9 @@ def run(worker: WorkerTool, arguments: Mapping[str, Any], message: McpMessage) -
     """
     if worker.mcp is McpUse.TASK and not message.knows_tasks:
         raise missing_tasks()
+    body = {"worker_id": worker.id, "input": arguments}
     job: Mapping[str, Any] = rest.ask(
-        "POST",
-        "/v1/ava/jobs",
-        body={"worker_id": worker.id, "input": arguments},
-        traceparent=message.traceparent,
-        takes_key=True,
+        "POST", "/v1/ava/jobs", body=body, traceparent=message.traceparent, takes_key=True
     ).data
     if message.knows_tasks and worker.mcp is not McpUse.ANSWER:
         return tasks.created(job)
