@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
+
 from ava.cli.host import fleet_checks
 from ava.errors import StartError
 from ava.settings import Settings
