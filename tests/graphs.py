@@ -91,13 +91,15 @@ class Graphs:
             assert wait.end_waiting(connection, run_end, lines, attempt=1, claim_id=claim_id) is Status.QUEUED
         self.wake()
 
-    def children(self, job_id: str, claim_id: str, *names: str, is_detached: bool = False) -> list[str]:
+    def children(
+        self, job_id: str, claim_id: str, *names: str, worker_id: str = "wkr_open", is_detached: bool = False
+    ) -> list[str]:
         """Make children, as a handler asks for them."""
         jobs = self.api.app.extensions["ava"].jobs
         with self.api.database.connect() as connection:
             job = lists.show(connection, tenant_id="ten_test", job_id=job_id)
         assert job is not None
-        new = [NewChild(name=name, worker_id="wkr_open", input_json="{}", is_detached=is_detached) for name in names]
+        new = [NewChild(name=name, worker_id=worker_id, input_json="{}", is_detached=is_detached) for name in names]
         maker = ChildMaker(making=jobs.making, rules=jobs.rules)
         return [child.id for child in maker.make(self.api.database, job, claim_id=claim_id, new=new)]
 

@@ -157,6 +157,8 @@ class Worker:
     handler_max_retries: int | None = None
     #: Days that its final jobs are kept, as its handler declares; None: those of the tenant, or of the installation.
     retention_days: float | None = None
+    #: Seconds after which its jobs fail unless they are final, waits included; None: never.
+    deadline_seconds: int | None = None
     #: Seconds after which its unstarted jobs are cancelled, as its handler declares; None: never.
     expires_in: int | None = None
     #: How it is a tool of MCP, as its handler declares: `answer`, `task` or `off`; None: as the installation says.

@@ -102,6 +102,8 @@ class WorkerSpec:
     retention_days: float | None = None
     #: Seconds after which its unstarted jobs expire, unless their trigger or schedule says otherwise; None: never.
     expires_in: int | None = None
+    #: Seconds after which its jobs fail unless they are final, waits included; None: never.
+    deadline_seconds: int | None = None
     #: How it is a tool of MCP; None: as the installation says.
     mcp: McpUse | None = None
 
@@ -125,8 +127,9 @@ class PullWorkerSpec:
     rate: Rate | None = None
     #: The JSON Schema of the input as JSON text; None if any object is accepted.
     input_schema_json: str | None = None
-    #: Seconds after which its unstarted jobs expire; None if they do not.
+    #: Seconds after which its unstarted jobs expire, and after which its jobs fail; None if they do not.
     expires_in: int | None = None
+    deadline_seconds: int | None = None
 
     @property
     def input_schema_version(self) -> str | None:
@@ -165,8 +168,10 @@ class Worker:
     handler_max_retries: int
     #: Days that its final jobs are kept, as its handler declares; None: those of the tenant, or of the installation.
     retention_days: float | None = None
-    #: Seconds after which its unstarted jobs expire, as its handler declares; None: never.
+    #: Seconds after which its unstarted jobs expire, and after which its jobs fail, as its handler declares; None:
+    #: never.
     expires_in: int | None = None
+    deadline_seconds: int | None = None
     #: How it is a tool of MCP, as its handler declares; None: as the installation says.
     mcp: McpUse | None = None
     #: The JSON Schema of its jobs' input as JSON text; None if any object is accepted.

@@ -17,6 +17,7 @@ from ava.handler.errors import (
     StepError,
     StepInterrupted,
     Suspended,
+    TooManyWaiting,
     WaitInTask,
     WaitTimeout,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "StepError",
     "StepInterrupted",
     "Suspended",
+    "TooManyWaiting",
     "WaitInTask",
     "WaitTimeout",
     "worker",

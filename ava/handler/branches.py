@@ -30,8 +30,10 @@ _branch: ContextVar[_Part | None] = ContextVar("ava_branch", default=None)
 class Branches:
     """The parts of one run's handler."""
 
-    def __init__(self, *, is_async: bool) -> None:
+    def __init__(self, *, is_async: bool, admit_wait: Callable[[], None]) -> None:
+        """`admit_wait` raises an error if the job may not wait."""
         self._is_async = is_async
+        self._admit_wait = admit_wait
         self._root = _Part()
 
     @property
@@ -57,6 +59,7 @@ class Branches:
     def _suspend(self, wait: Wait, take_entries: Callable[[], Sequence[NewEntry]]) -> NoReturn:
         branch = self._current
         if branch is self._root:
+            self._admit_wait()
             wait = replace(wait, entries=(*take_entries(), *wait.entries))
         branch.wait = wait
         raise Suspended(wait.text)

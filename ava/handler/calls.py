@@ -64,6 +64,9 @@ class JournalStore(EventStore, Protocol):
     def make_children(self, new: Sequence[NewChild], entries: Sequence[NewEntry]) -> Sequence[ChildState]:
         """Make children, all or none, with their entries and others. Raises `ChildRefused`."""
 
+    def admit_wait(self) -> None:
+        """Raises `TooManyWaiting` if the tenant has as many waiting jobs as it may have."""
+
     def outputs(self, job_ids: Sequence[str]) -> Mapping[str, str | None]:
         """Returns the outputs of children as JSON texts, by their ids."""
 
@@ -104,7 +107,7 @@ class Calls:
         )
         self._children = {id_: ChildJob(state, self.store.outputs) for id_, state in self.journal.children.items()}
         self._names = {entry.child_id: entry.name for entry in self.journal.entries if entry.kind is JournalKind.CHILD}
-        self._branches = Branches(is_async=self.is_async)
+        self._branches = Branches(is_async=self.is_async, admit_wait=self.store.admit_wait)
         done = (entry for entry in self.journal.entries if entry.state is EntryState.DONE)
         self._events = EventWaits(
             self.store, self._entries, {entry.event_id for entry in done if entry.event_id is not None}, self._write

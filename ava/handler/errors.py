@@ -19,6 +19,7 @@ __all__ = [
     "StepInterrupted",
     "Suspended",
     "SuspensionSwallowed",
+    "TooManyWaiting",
     "WaitInTask",
     "WaitTimeout",
 ]
@@ -111,6 +112,10 @@ class StepError(Exception):
 
 class StepInterrupted(Exception):
     """A step that runs at most once had begun when its process died; whether it took effect is not known."""
+
+
+class TooManyWaiting(Exception):
+    """The tenant has as many waiting jobs as it may have (`waiting_jobs`), so the handler does not wait now."""
 
 
 class WaitInTask(Exception):

@@ -91,6 +91,7 @@ def worker(
     input_schema: Any = ...,
     retention_days: float | None = ...,
     expires_in: int | None = ...,
+    deadline_seconds: int | None = ...,
     mcp: str | None = ...,
 ) -> Callable[[Function], Function]: ...
 
@@ -120,6 +121,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     input_schema: Any = None,
     retention_days: float | None = None,
     expires_in: int | None = None,
+    deadline_seconds: int | None = None,
     mcp: str | None = None,
     **unknown: Any,
 ) -> Callable[[Function], Function] | Function:
@@ -140,7 +142,9 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     a dataclass, a model of pydantic, or a union of these. Without it the annotation of `input` is taken, unless it is a
     mapping; then the function gets a value of that type. `retention_days`: how long its final jobs are kept; without
     it, as the tenant or the installation says. `expires_in`: seconds after which a job is cancelled that has not
-    started, unless its trigger or schedule says otherwise; at most 31,622,400 (366 days). `mcp`: how it is a tool of
+    started, unless its trigger or schedule says otherwise; at most 31,622,400 (366 days). `deadline_seconds`: seconds
+    from its creation, or its date, after which a job fails unless it is final, waits and retries included, unless its
+    trigger says otherwise; at most as many. `mcp`: how it is a tool of
     MCP, `answer` (a call waits for the end), `task` (a call returns a task) or `off`; without it, as AVA_MCP_WORKERS
     says.
 
@@ -174,6 +178,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             input_schema_json=_input_schema(own_slug, given, annotated),
             retention_days=retention_days,
             expires_in=expires_in,
+            deadline_seconds=deadline_seconds,
             mcp=McpUse(mcp) if mcp in _MCP_USES else None,
         )
         _check(own_slug, spec, on_worker_lost)
@@ -208,7 +213,10 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
             (not spec.queue.startswith(RESERVED), f"queue must not begin with {RESERVED}, which is reserved"),
             (spec.queue != pull.QUEUE, f"queue must not be {pull.QUEUE}, which no node consumes"),
             (on_worker_lost in _ON_WORKER_LOST, "on_worker_lost must be requeue or fail"),
-            (_is_expiry(spec.expires_in), f"expires_in must be whole seconds from 1 to {expiry.MAX_SECONDS}"),
+            *(
+                (_is_seconds(getattr(spec, name)), f"{name} must be whole seconds from 1 to {expiry.MAX_SECONDS}")
+                for name in ("expires_in", "deadline_seconds")
+            ),
             (_is_retention(spec.retention_days), f"retention_days must be from {MIN_DAYS:g} to {MAX_DAYS}"),
         )
         if not is_right
@@ -216,7 +224,7 @@ def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
     _refuse(slug, wrong)
 
 
-def _is_expiry(seconds: object) -> bool:
+def _is_seconds(seconds: object) -> bool:
     return seconds is None or (type(seconds) is int and 1 <= seconds <= expiry.MAX_SECONDS)
 
 

@@ -202,6 +202,7 @@ class Jobs:
             retry_of=job.id,
             tags_json=job.tags_json,
             expires_in=job.expires_in,
+            deadline_seconds=job.deadline_seconds,
         )
 
     def publish(self, created: Sequence[Job]) -> None:

@@ -35,7 +35,8 @@ class WorkerChange:
     #: The fields that are sent, of `status`, `timeout_seconds`, `max_retries`, `max_running` and `rate`; None takes a
     #: setting back.
     fields: Mapping[str, Any] = field(default_factory=dict)
-    #: What changes the worker itself, of one whose runs are pulled: `name`, `input_schema_json`, `expires_in`.
+    #: What changes the worker itself, of one whose runs are pulled: `name`, `input_schema_json`, `expires_in`,
+    #: `deadline_seconds`.
     definition: Mapping[str, Any] = field(default_factory=dict)
     #: The entries that are sent; None deletes one. The others stay.
     config: Mapping[str, str | None] = field(default_factory=dict)
@@ -215,6 +216,7 @@ def _change_definition(connection: Connection, worker: Worker, change: WorkerCha
             rate=worker.limits.rate,
             input_schema_json=worker.input_schema_json,
             expires_in=worker.expires_in,
+            deadline_seconds=worker.deadline_seconds,
         )
         default = PullWorkerSpec(id=worker.id, name=worker.id)
         spec = replace(

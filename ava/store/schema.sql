@@ -87,7 +87,7 @@ CREATE TABLE workers (
     -- Seconds after which its unstarted jobs expire, unless their trigger or schedule says otherwise.
     expires_in integer CHECK (expires_in > 0),
     -- The seconds from its creation, or its date, after which a job fails.
-    deadline_seconds double precision CHECK (deadline_seconds > 0),
+    deadline_seconds integer CHECK (deadline_seconds > 0),
     -- How it is a tool of MCP, as the handler declares; null: as AVA_MCP_WORKERS says.
     mcp text CHECK (mcp IN ('answer', 'task', 'off')),
     PRIMARY KEY (tenant_id, id),

@@ -121,6 +121,9 @@ class Journal:
             states.append(state)
         return states
 
+    def admit_wait(self) -> None:
+        """A test has no limits."""
+
     def outputs(self, job_ids: Sequence[str]) -> Mapping[str, str | None]:
         """Returns the outputs of children as JSON texts, by their ids."""
         return {job_id: self._outputs[job_id] for job_id in job_ids if job_id in self._outputs}

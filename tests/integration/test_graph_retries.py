@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from dataclasses import replace
+from datetime import datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import pytest
 
+import ava
 from ava.broker.control import Control
 from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
 from ava.dispatcher.duties.old_jobs import OldJobs
 from ava.domain import ids
+from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.errors import ChildrenRefused
+from ava.node.child.run_journal import Makers, RunJournal
 from ava.services.bulk_batches import BulkBatches
+from ava.settings import Settings
+from ava.store.fleet import workers
+from ava.store.jobs.reads import lists
 from harness.api import Api, error_of
+from harness.moments import LATER
 from tests.graphs import BULK, JOBS, Graphs
+
+if TYPE_CHECKING:
+    from ava.node.child.run import Run
 
 READS = {"x": {"$output": "a.x"}}
 
@@ -159,3 +172,52 @@ def test_children_are_found_by_their_parent(graphs: Graphs) -> None:
     found = graphs.api.get(f"{JOBS}?filter[parent_id]={parent}&filter[status]=running").get_json()["data"]
     assert [job["id"] for job in found] == [one]
     error_of(graphs.api.get(f"{JOBS}?filter[parent_id]=wkr_open"), 400, "validation_error")
+
+
+def test_a_handler_waits_only_while_its_tenant_has_few_waiting_jobs(graphs: Graphs, api_settings: Settings) -> None:
+    job = graphs.api.trigger()["id"]
+    _, claim_id = graphs.start(job)
+    with graphs.api.database.connect() as connection:
+        found = lists.show(connection, tenant_id="ten_test", job_id=job)
+    run = cast("Run", SimpleNamespace(job=found, claim_id=claim_id, stopped_for=None))
+
+    def admit(max_waiting: int) -> None:
+        makers = Makers(replace(api_settings, tenant_max_waiting=max_waiting))
+        RunJournal(run, graphs.api.database, makers).admit_wait()
+
+    graphs.declare(a={}, b={"after": ["a"]}, c={"after": ["a"]})
+    with pytest.raises(ava.TooManyWaiting, match="waiting_jobs"):
+        admit(2)
+    admit(3)
+    # 0 stands for any number.
+    admit(0)
+
+
+def test_a_worker_says_the_deadline_of_its_jobs_and_a_trigger_says_another(graphs: Graphs) -> None:
+    def deadline(job: dict[str, Any], since: str = "created_at") -> float:
+        moments = [datetime.fromisoformat(job[name]) for name in ("deadline_at", since)]
+        return (moments[0] - moments[1]).total_seconds()
+
+    api = graphs.api
+    spec = WorkerSpec(
+        id="wkr_slow", name="Slow", description="", timeout_seconds=300, max_retries=0, cancel_grace_seconds=10,
+        queue="default", tenants=None, on_worker_lost=OnWorkerLost.REQUEUE, deadline_seconds=90,
+    )  # fmt: skip
+    with api.database.connect() as connection:
+        workers.announce(connection, [spec])
+    assert api.get("/v1/ava/workers/wkr_slow").get_json()["data"]["deadline_seconds"] == 90
+    assert deadline(api.trigger("wkr_slow")) == pytest.approx(90, abs=0.01)
+    assert deadline(api.trigger("wkr_slow", scheduled_at=LATER), "scheduled_at") == 90
+    assert deadline(api.trigger("wkr_slow", deadline_seconds=30)) == pytest.approx(30, abs=0.01)
+    parent = api.trigger()["id"]
+    _, claim_id = graphs.start(parent)
+    (child,) = graphs.children(parent, claim_id, "one", worker_id="wkr_slow")
+    assert deadline(graphs.show(child)) == pytest.approx(90, abs=0.01)
+    # A retry has the same seconds anew.
+    job = api.trigger(deadline_seconds=45)["id"]
+    graphs.finish(job)
+    assert deadline(api.post(f"{JOBS}/{job}/retry").get_json()["data"]) == pytest.approx(45, abs=0.01)
+    made = api.post("/v1/ava/workers", json={"slug": "pulled", "runtime": "pull", "deadline_seconds": 7})
+    assert made.get_json()["data"]["deadline_seconds"] == 7
+    changed = api.request("PATCH", "/v1/ava/workers/wkr_pulled", json={"deadline_seconds": None})
+    assert changed.get_json()["data"]["deadline_seconds"] is None

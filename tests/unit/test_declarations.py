@@ -252,3 +252,12 @@ def test_without_a_slug_the_functions_name_is_the_slug() -> None:
 def test_a_functions_name_that_is_no_slug_is_refused() -> None:
     with pytest.raises(HandlerError, match="Worker '<lambda>': the slug must match"):
         worker(lambda input: None)
+
+
+@pytest.mark.parametrize("name", ["expires_in", "deadline_seconds"])
+@pytest.mark.parametrize("seconds", [0, -1, 2.5, True, "60", 31_622_401])
+def test_seconds_that_are_no_whole_number_within_a_year_are_refused(name: str, seconds: Any) -> None:
+    with pytest.raises(HandlerError, match=f"{name} must be whole seconds from 1 to 31622400"):
+        worker("late", **{name: seconds})(handle)
+    worker("late", **{name: 31_622_400})(handle)
+    assert getattr(registry.handlers()["wkr_late"].spec, name) == 31_622_400

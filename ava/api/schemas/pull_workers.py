@@ -14,6 +14,7 @@ from ava.api.schemas.setting_fields import RateText, Scope
 from ava.domain.input_schema import check_schema
 from ava.domain.jobs import pull
 from ava.domain.jobs.expiry import MAX_SECONDS
+from ava.domain.limits.table import DEADLINE_SECONDS
 from ava.domain.text import storable
 from ava.domain.worker import PullWorkerSpec
 
@@ -112,6 +113,13 @@ class WorkerBody(Strict):
         allow_none=True,
         metadata={"description": "Seconds after which its unstarted jobs expire; null: they do not."},
     )
+    deadline_seconds = WholeNumber(
+        minimum=1,
+        maximum=DEADLINE_SECONDS.value,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Seconds after which its jobs fail unless they are final; null: they do not."},
+    )
     scope = Choice(
         Scope,
         load_default=Scope.TENANT,
@@ -129,6 +137,7 @@ class WorkerBody(Strict):
             rate=values["rate"],
             input_schema_json=values["input_schema"],
             expires_in=values["expires_in"],
+            deadline_seconds=values["deadline_seconds"],
         )
         return spec, values["scope"] is Scope.PLATFORM
 

@@ -28,7 +28,7 @@ from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, RetryF
 from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scope
 from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.limits.rates import Rate
-from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
+from ava.domain.limits.table import DEADLINE_SECONDS, WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.worker import McpUse, WorkerSettings, WorkerStatus
 from ava.services.workers import WorkerChange
 from ava.store.fleet.workers import WorkerFilter
@@ -139,6 +139,12 @@ class WorkerChangeBody(Strict):
         allow_none=True,
         metadata={"description": "Likewise: seconds after which its unstarted jobs expire."},
     )
+    deadline_seconds = WholeNumber(
+        minimum=1,
+        maximum=DEADLINE_SECONDS.value,
+        allow_none=True,
+        metadata={"description": "Likewise: seconds after which its jobs fail unless they are final."},
+    )
     scope = Choice(
         Scope,
         load_default=Scope.TENANT,
@@ -154,7 +160,12 @@ class WorkerChangeBody(Strict):
             raise ValidationError("It must name at least one setting.")
         if "retry" in values:
             values["max_retries"] = None if values["retry"] is None else values["retry"]["max"]
-        definition = {"name": "name", "input_schema": "input_schema_json", "expires_in": "expires_in"}
+        definition = {
+            "name": "name",
+            "input_schema": "input_schema_json",
+            "expires_in": "expires_in",
+            "deadline_seconds": "deadline_seconds",
+        }
         return WorkerChange(
             is_of_platform=scope is Scope.PLATFORM,
             definition={target: values[name] for name, target in definition.items() if name in values},
@@ -209,6 +220,15 @@ class WorkerRecord(Schema):
         metadata={
             "description": "Seconds after which its unstarted jobs are cancelled, unless their trigger or schedule "
             "says otherwise, as the handler declares; null: never."
+        },
+    )
+    deadline_seconds = WholeNumber(
+        minimum=1,
+        maximum=DEADLINE_SECONDS.value,
+        allow_none=True,
+        metadata={
+            "description": "Seconds from its creation, or its date, after which a job fails unless it is final, waits "
+            "included, as the handler declares; null: never."
         },
     )
     mcp = Choice(

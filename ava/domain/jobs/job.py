@@ -286,6 +286,13 @@ class Job:
         return None if self.waiting_for_json is None else json.loads(self.waiting_for_json)
 
     @property
+    def deadline_seconds(self) -> int | None:
+        """Returns the seconds from its beginning to its deadline, of a job that repeats this one too."""
+        if self.deadline_at is None:
+            return None
+        return round((self.deadline_at - max(filter(None, (self.created_at, self.scheduled_at)))).total_seconds())
+
+    @property
     def expires_in(self) -> int | None:
         """Returns the seconds after which a job expires that repeats this one; None if it does not."""
         if self.expires_at is None:

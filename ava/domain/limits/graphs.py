@@ -19,8 +19,8 @@ __all__ = [
 WAITING_JOBS = Limit(
     name="waiting_jobs",
     unit="jobs",
-    meaning="Jobs of a tenant that wait for other jobs, an event or a time; an entry of a bulk with `after` beyond "
-    "them is refused. A handler that waits is counted and not refused.",
+    meaning="Jobs of a tenant that wait for other jobs, an event or a time. An entry of a bulk with `after` beyond "
+    "them is refused, and so is the wait of a handler (`ava.TooManyWaiting`).",
     status=429,
     field="tenant_max_waiting",
 )

@@ -14,7 +14,7 @@ from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.waits import ChildState, JournalKind, NewChild, NewEntry
 from ava.errors import DatabaseUnavailable, RequestError, RunStopped
-from ava.handler.errors import ChildRefused, JobCancelled, JobInterrupted
+from ava.handler.errors import ChildRefused, JobCancelled, JobInterrupted, TooManyWaiting
 from ava.node.child.process_state import BLOCKABLE_SIGNALS
 from ava.node.child.run import Run
 from ava.node.outcome import Stop
@@ -26,6 +26,7 @@ from ava.store.jobs.moves import claim
 
 if TYPE_CHECKING:
     from ava.services.making.children import ChildMaker
+    from ava.services.making.quotas import QueuedJobsQuota
 
 __all__ = ["Makers", "RunJournal"]
 
@@ -39,11 +40,21 @@ _EVENTS_PER_STATEMENT = 20
 
 
 class Makers:
-    """The maker of children of one process. It is loaded with the first child, because few handlers make any."""
+    """What makes the children of one process, and counts what waits. Few handlers need it, so it is loaded late."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._maker: ChildMaker | None = None
+        self._waiting_jobs: QueuedJobsQuota | None = None
+
+    @property
+    def waiting_jobs(self) -> QueuedJobsQuota:
+        """Returns the quota of jobs that wait. A tenant far from its limit is counted once in 10 s."""
+        if self._waiting_jobs is None:
+            from ava.services.making.quotas import TenantQuotas
+
+            self._waiting_jobs = TenantQuotas.of(self._settings).waiting_jobs
+        return self._waiting_jobs
 
     def get(self) -> ChildMaker:
         """Returns the maker."""
@@ -107,6 +118,12 @@ class RunJournal:
         states = [children.get(ids.get(child.name) or "") for child in new]
         known = [state for state in states if state is not None]
         return known if len(known) == len(new) else None
+
+    def admit_wait(self) -> None:
+        """Raises `TooManyWaiting` if the tenant has as many waiting jobs as it may have, as far as is known."""
+        tenant_id, quota = self._run.job.tenant_id, self._makers.waiting_jobs
+        if not self._read(lambda c: quota.admit(c, tenant_id, 1)):
+            raise TooManyWaiting(str(quota.refusal(tenant_id)))
 
     def outputs(self, job_ids: Sequence[str]) -> Mapping[str, str | None]:
         """Returns the outputs of children as JSON texts, by their ids."""
