@@ -32,6 +32,8 @@ class Webhook:
     disabled_reason: str | None = None
     #: Until when requests are signed with the previous secret as well.
     previous_secret_until: datetime | None = None
+    #: Whether it receives no events of jobs that a handler has made.
+    roots_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +71,20 @@ class Webhooks:
         self._calls = calls
         self._pages = pages
 
-    def create(self, url: str, events: Sequence[str], secret: str, *, idempotency_key: str | None = None) -> Webhook:
-        """Create a webhook. Requests are signed with the secret, which the API never shows again."""
-        body = {"url": url, "events": list(events), "secret": secret}
+    def create(
+        self,
+        url: str,
+        events: Sequence[str],
+        secret: str,
+        *,
+        roots_only: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Webhook:
+        """Create a webhook. Requests are signed with the secret, which the API never shows again.
+
+        With `roots_only` it receives no events of jobs that a handler has made.
+        """
+        body = {"url": url, "events": list(events), "secret": secret, "roots_only": roots_only}
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return read(Webhook, self._calls.data("POST", _WEBHOOKS, body=body, headers=headers))
 
@@ -92,9 +105,11 @@ class Webhooks:
         events: Sequence[str] | None = None,
         secret: str | None = None,
         enabled: bool | None = None,
+        roots_only: bool | None = None,
     ) -> Webhook:
         """Change what is given. Nothing is sent to a webhook that is not enabled; its deliveries wait."""
         fields = {"url": url, "events": events and list(events), "secret": secret, "enabled": enabled}
+        fields["roots_only"] = roots_only
         body = {name: value for name, value in fields.items() if value is not None}
         return read(Webhook, self._calls.data("PATCH", f"{_WEBHOOKS}/{webhook_id}", body=body))
 

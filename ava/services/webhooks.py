@@ -36,7 +36,9 @@ class Webhooks:
         self._sealer = sealer
         self._rules = rules
 
-    def create(self, caller: Caller, *, url: str, events: Sequence[str], secret: str) -> Endpoint:
+    def create(
+        self, caller: Caller, *, url: str, events: Sequence[str], secret: str, roots_only: bool = False
+    ) -> Endpoint:
         """Create an endpoint.
 
         Raises `InvalidFields` if the URL cannot be called, `EncryptionKeyMissing`, and `WebhooksFull`.
@@ -50,6 +52,7 @@ class Webhooks:
                 url=url,
                 events=events,
                 sealed_secret=sealed,
+                roots_only=roots_only,
                 max_endpoints=WEBHOOKS.value,
             )
         if created is None:
@@ -87,6 +90,7 @@ class Webhooks:
         events: Sequence[str] | None = None,
         secret: str | None = None,
         is_enabled: bool | None = None,
+        roots_only: bool | None = None,
     ) -> Endpoint:
         """Change the fields that are given. Raises `WebhookNotFound`, and what `create` raises."""
         if url is not None:
@@ -101,6 +105,7 @@ class Webhooks:
                 events=events,
                 sealed_secret=sealed,
                 is_enabled=is_enabled,
+                roots_only=roots_only,
             )
         if changed is None:
             raise WebhookNotFound

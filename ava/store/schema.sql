@@ -678,6 +678,8 @@ CREATE TABLE webhook_endpoints (
     secret text,
     previous_secret text,
     previous_secret_until timestamptz,
+    -- Whether it receives no events of jobs that a handler has made.
+    roots_only boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, id),
@@ -736,6 +738,8 @@ CREATE TABLE webhook_events (
     fanned_out_at timestamptz,
     traceparent text
         CONSTRAINT webhook_events_traceparent_form CHECK (traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'),
+    -- Whether it is of a job that a handler has made; null if not.
+    is_of_child boolean,
     -- The last endpoint for which a delivery exists while others are still missing; null for nearly every event.
     fanned_out_to uuid,
     PRIMARY KEY (tenant_id, id)
@@ -799,14 +803,15 @@ DECLARE
     event text := 'ava.job.' || CASE NEW.status WHEN 'running' THEN 'started' ELSE NEW.status END;
 BEGIN
     IF EXISTS (SELECT 1 FROM webhook_endpoints AS e
-               WHERE e.tenant_id = NEW.tenant_id AND e.status IN ('active', 'degraded') AND event = ANY(e.events)) THEN
+               WHERE e.tenant_id = NEW.tenant_id AND e.status IN ('active', 'degraded') AND event = ANY(e.events)
+                   AND (NEW.parent_id IS NULL OR NOT e.roots_only)) THEN
         INSERT INTO webhook_events (tenant_id, type, job_id, sequence, status, attempt, started_at, completed_at,
-                                    cancel_requested_at, cancelled_by, progress)
+                                    cancel_requested_at, cancelled_by, progress, is_of_child)
         VALUES (NEW.tenant_id, event, NEW.id,
                 NEW.run_no * 3 + CASE NEW.status WHEN 'running' THEN 0 WHEN 'queued' THEN 1 ELSE 2 END,
                 NEW.status, NEW.attempt, coalesce(NEW.first_started_at, NEW.started_at), NEW.completed_at,
                 NEW.cancel_requested_at, NEW.cancelled_by,
-                NEW.progress);
+                NEW.progress, nullif(NEW.parent_id IS NOT NULL, false));
     END IF;
     RETURN NULL;
 END

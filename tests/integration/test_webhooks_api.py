@@ -17,7 +17,17 @@ from tests.integration.hostile_urls import HOSTILE_URLS
 
 URL = "https://hooks.example.com/ava?token=of-the-tests"
 SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
-FIELDS = ["id", "url", "events", "status", "created_at", "updated_at", "disabled_reason", "previous_secret_until"]
+FIELDS = [
+    "id",
+    "url",
+    "events",
+    "status",
+    "created_at",
+    "updated_at",
+    "disabled_reason",
+    "previous_secret_until",
+    "roots_only",
+]
 
 
 @pytest.fixture

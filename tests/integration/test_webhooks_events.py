@@ -22,6 +22,7 @@ from ava.store.jobs.moves import cancel, claim, end, rescue
 from ava.store.webhooks import events
 from harness.api import NODE, Api
 from harness.system import ENCRYPTION_KEY
+from tests.graphs import Graphs
 
 ALL = ["ava.job.queued", "ava.job.started", "ava.job.completed", "ava.job.failed", "ava.job.cancelled"]
 
@@ -157,6 +158,29 @@ def test_each_subscribed_endpoint_gets_a_delivery_and_a_later_one_gets_none(api:
     for endpoint, count in ((first, 1), (second, 1), (later, 0)):
         found = api.get(f"/v1/webhooks/{endpoint['id']}/deliveries").get_json()
         assert found["pagination"]["total"] == count
+
+
+def test_an_endpoint_of_roots_gets_no_event_of_a_job_that_a_handler_has_made(api: Api, graphs: Graphs) -> None:
+    def seen(endpoint: dict[str, Any]) -> list[tuple[str, str]]:
+        found = api.get(f"/v1/webhooks/{endpoint['id']}/deliveries").get_json()["data"]
+        return [(each["job_id"], each["event_type"].removeprefix("ava.job.")) for each in reversed(found)]
+
+    roots = _subscribe(api)
+    changed = api.request("PATCH", f"/v1/webhooks/{roots['id']}", json={"roots_only": True}).get_json()["data"]
+    assert (roots["roots_only"], changed["roots_only"]) == (False, True)
+    parent = api.trigger()["id"]
+    run, claim_id = graphs.start(parent)
+    (child,) = graphs.children(parent, claim_id, "one")
+    # Without another endpoint the events of the child are not even stored.
+    assert api.execute("SELECT count(*) FROM webhook_events") == [(2,)]
+    every = _subscribe(api)
+    graphs.wait(run, claim_id, child)
+    graphs.finish(child)
+    graphs.end(*graphs.start(parent))
+    _bodies(api)
+    # A wait is no event.
+    assert seen(roots) == [(parent, "queued"), (parent, "started"), (parent, "completed")]
+    assert seen(every) == [(child, "started"), (child, "completed"), (parent, "completed")]
 
 
 def test_an_event_whose_job_is_gone_is_dropped(api: Api) -> None:

@@ -41,7 +41,7 @@ NODE = {
 }  # fmt: skip
 WEBHOOK = {
     "id": HOSTILE, "url": HOSTILE, "events": [HOSTILE], "status": HOSTILE, "created_at": "2026-01-01T00:00:00Z",
-    "updated_at": "2026-01-01T00:00:00Z", "disabled_reason": HOSTILE, "previous_secret_until": None,
+    "updated_at": "2026-01-01T00:00:00Z", "disabled_reason": HOSTILE, "previous_secret_until": None, "roots_only": True,
 }  # fmt: skip
 DELIVERY = {
     "id": HOSTILE, "webhook_id": HOSTILE, "event_id": HOSTILE, "event_type": HOSTILE, "job_id": HOSTILE,

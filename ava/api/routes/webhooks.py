@@ -101,7 +101,7 @@ def change(webhook_id: str, changes: dict[str, Any]) -> Response:
     if before.url != changed.url:
         # The path of a URL may be a secret.
         hidden["url"] = (_without_path(before.url), _without_path(changed.url))
-    note_change(write_webhook(before), write_webhook(changed), ("events", "status"), hidden=hidden)
+    note_change(write_webhook(before), write_webhook(changed), ("events", "status", "roots_only"), hidden=hidden)
     return responses.data(write_webhook(changed))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from ava.api.http import cursors, payloads
-from ava.api.http.fields import REQUIRED, Choice, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.http.fields import REQUIRED, Choice, Flag, Id, Instant, JsonText, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
@@ -108,6 +108,15 @@ class WebhookBody(Strict):
         },
     )
 
+    roots_only = _Switch(
+        load_default=False,
+        metadata={
+            "type": "boolean",
+            "description": "True: no events of jobs that a handler has made.",
+            "default": False,
+        },
+    )
+
     @post_load
     def _once(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
         return _each_once(values)
@@ -122,11 +131,14 @@ class WebhookChangeBody(Strict):
         metadata={"description": "A new secret. For 24 hours requests are signed with the previous one as well."}
     )
     enabled = _Switch(metadata={"type": "boolean", "description": "False to send nothing to it."})
+    roots_only = _Switch(
+        metadata={"type": "boolean", "description": "True: no events of jobs that a handler has made."}
+    )
 
     @validates_schema
     def _any(self, values: dict[str, Any], **_: Any) -> None:
         if not values:
-            raise ValidationError("It must have at least one of url, events, secret and enabled.")
+            raise ValidationError("It must have at least one of url, events, secret, enabled and roots_only.")
 
     @post_load
     def _arguments(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -241,6 +253,7 @@ class WebhookRecord(Schema):
     previous_secret_until = Instant(
         allow_none=True, metadata={"description": "Until when requests are signed with the previous secret as well."}
     )
+    roots_only = Flag(metadata={"description": "Whether it receives no events of jobs that a handler has made."})
 
 
 class DeliveryRecord(Schema):

@@ -103,24 +103,34 @@ def show(client: Client, webhook_id: str, printer: RecordPrinter) -> None:
 @webhooks.command()
 @click.argument("endpoint", metavar="URL")
 @_events
+@click.option("--roots-only", is_flag=True, help="No events of jobs that a handler has made.")
 @_secret_file
 @output_options
 @connected
 def create(
-    client: Client, endpoint: str, events: tuple[str, ...], secret_file: str | None, printer: RecordPrinter
+    client: Client,
+    endpoint: str,
+    *,
+    events: tuple[str, ...],
+    roots_only: bool,
+    secret_file: str | None,
+    printer: RecordPrinter,
 ) -> None:
     """Create a webhook: events are sent to URL from now on, by default of completed and failed jobs.
 
     The secret is not an argument, because every process of the machine can read the arguments of the others.
     """
     chosen = events or ("ava.job.completed", "ava.job.failed")
-    printer.record(client.webhooks.create(endpoint, chosen, read_secret(secret_file)))
+    printer.record(client.webhooks.create(endpoint, chosen, read_secret(secret_file), roots_only=roots_only))
 
 
 @webhooks.command()
 @click.argument("webhook_id", type=WEBHOOK_ID)
 @click.option("--to", "new_url", metavar="URL", help="Where events are sent to from now on.")
 @_events
+@click.option(
+    "--roots-only/--all-jobs", default=None, help="Whether it receives events of jobs that a handler has made."
+)
 @_secret_file
 @click.option("--new-secret", is_flag=True, help="Ask for a new secret; the old one signs too for 24 hours.")
 @output_options
@@ -131,13 +141,15 @@ def change(
     *,
     new_url: str | None,
     events: tuple[str, ...],
+    roots_only: bool | None,
     secret_file: str | None,
     new_secret: bool,
     printer: RecordPrinter,
 ) -> None:
     """Change the URL, the events or the secret of a webhook."""
     secret = read_secret(secret_file) if new_secret or secret_file else None
-    printer.record(client.webhooks.change(webhook_id, url=new_url, events=events or None, secret=secret))
+    changes: Any = {"url": new_url, "events": events or None, "secret": secret, "roots_only": roots_only}
+    printer.record(client.webhooks.change(webhook_id, **changes))
 
 
 @webhooks.command()

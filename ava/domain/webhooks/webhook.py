@@ -93,6 +93,8 @@ class Endpoint:
     disabled_reason: str | None
     #: Until when requests are also signed with the previous secret.
     previous_secret_until: datetime | None
+    #: Whether it receives no events of jobs that a handler has made.
+    roots_only: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ ROTATION_HOURS = 24
 
 _COLUMNS = (
     "e.id::text, e.url, e.events, e.status, e.created_at, e.updated_at, e.disabled_reason, "
-    "CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_until END"
+    "CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_until END, e.roots_only"
 )
 
 # Calls of one tenant take turns, so that several at once do not exceed the limit together. The next statement sees what
@@ -28,8 +28,8 @@ _LOCK_KEY = 0x77686B73
 
 _CREATE = Statement(f"""
 WITH created AS (
-    INSERT INTO webhook_endpoints (tenant_id, url, events, secret)
-    SELECT %(tenant_id)s, %(url)s, %(events)s::text[], %(secret)s
+    INSERT INTO webhook_endpoints (tenant_id, url, events, secret, roots_only)
+    SELECT %(tenant_id)s, %(url)s, %(events)s::text[], %(secret)s, %(roots_only)s
     WHERE (
         SELECT count(*) FROM webhook_endpoints WHERE tenant_id = %(tenant_id)s AND status <> 'deleted'
     ) < %(max_endpoints)s
@@ -42,7 +42,14 @@ SELECT {_COLUMNS} FROM created AS e
 
 
 def create(
-    connection: Connection, *, tenant_id: str, url: str, events: Sequence[str], sealed_secret: str, max_endpoints: int
+    connection: Connection,
+    *,
+    tenant_id: str,
+    url: str,
+    events: Sequence[str],
+    sealed_secret: str,
+    roots_only: bool,
+    max_endpoints: int,
 ) -> Endpoint | None:
     """Create an endpoint, within a transaction. It receives events from now on.
 
@@ -54,6 +61,7 @@ def create(
         "url": url,
         "events": list(events),
         "secret": sealed_secret,
+        "roots_only": roots_only,
         "max_endpoints": max_endpoints,
     }
     row = connection.exec_driver_sql(_CREATE, parameters).first()
@@ -106,6 +114,7 @@ WITH changed AS (
     UPDATE webhook_endpoints AS e SET
         url = coalesce(%(url)s, e.url),
         events = coalesce(%(events)s::text[], e.events),
+        roots_only = coalesce(%(roots_only)s::bool, e.roots_only),
         previous_secret = CASE WHEN %(secret)s::text IS NULL THEN e.previous_secret ELSE e.secret END,
         previous_secret_until = CASE WHEN %(secret)s::text IS NULL THEN e.previous_secret_until
                                      ELSE now() + {ROTATION_HOURS} * interval '1 hour' END,
@@ -134,6 +143,7 @@ def change(
     events: Sequence[str] | None = None,
     sealed_secret: str | None = None,
     is_enabled: bool | None = None,
+    roots_only: bool | None = None,
 ) -> Endpoint | None:
     """Change the given fields of an endpoint. A replaced secret stays valid for `ROTATION_HOURS`.
 
@@ -146,6 +156,7 @@ def change(
         "events": None if events is None else list(events),
         "secret": sealed_secret,
         "is_enabled": is_enabled,
+        "roots_only": roots_only,
     }
     row = connection.exec_driver_sql(_CHANGE, parameters).first()
     return None if row is None else _endpoint(row)
@@ -194,7 +205,7 @@ def webhook_uuid(webhook_id: str) -> str | None:
 
 
 def _endpoint(row: Any) -> Endpoint:
-    id_, url, events, status, created_at, updated_at, disabled_reason, previous_secret_until = row
+    id_, url, events, status, created_at, updated_at, disabled_reason, previous_secret_until, roots_only = row
     return Endpoint(
         id=ids.encode("wh", id_),
         url=url,
@@ -204,4 +215,5 @@ def _endpoint(row: Any) -> Endpoint:
         updated_at=updated_at,
         disabled_reason=disabled_reason,
         previous_secret_until=previous_secret_until,
+        roots_only=roots_only,
     )

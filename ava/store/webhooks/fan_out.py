@@ -109,6 +109,7 @@ FROM tenants AS t CROSS JOIN share CROSS JOIN LATERAL (
     SELECT count(*) AS deliveries FROM (
         SELECT 1 FROM webhook_endpoints AS p
         WHERE p.tenant_id = e.tenant_id AND p.status IN ('active', 'degraded') AND e.type = ANY(p.events)
+            AND (e.is_of_child IS NOT TRUE OR NOT p.roots_only)
             AND p.created_at <= e.created_at AND (e.fanned_out_to IS NULL OR p.id > e.fanned_out_to)
         LIMIT {MAX_DELIVERIES_PER_EVENT} + 1
     ) AS p
@@ -205,7 +206,7 @@ _CREATE_DELIVERIES = Prepared(
     "create_deliveries",
     f"""
 WITH given AS (
-    SELECT e.id, e.n, e.type, e.job_id, e.tenant_id, e.created_at, e.fanned_out_to,
+    SELECT e.id, e.n, e.type, e.job_id, e.tenant_id, e.created_at, e.fanned_out_to, e.is_of_child,
            coalesce(e.body, g.body) AS body, coalesce(e.traceparent, g.traceparent) AS traceparent
     FROM unnest(%(ids)s::uuid[], %(bodies)s::text[], %(traces)s::text[]) AS g (id, body, traceparent)
     JOIN webhook_events AS e ON e.id = g.id AND {is_given("e.id")} AND e.fanned_out_at IS NULL
@@ -215,6 +216,7 @@ WITH given AS (
     FROM given CROSS JOIN LATERAL (
         SELECT p.id AS endpoint_id FROM webhook_endpoints AS p
         WHERE p.tenant_id = given.tenant_id AND p.status IN ('active', 'degraded') AND given.type = ANY(p.events)
+            AND (given.is_of_child IS NOT TRUE OR NOT p.roots_only)
             AND p.created_at <= given.created_at AND (given.fanned_out_to IS NULL OR p.id > given.fanned_out_to)
         ORDER BY p.id LIMIT {MAX_DELIVERIES_PER_EVENT}
     ) AS p

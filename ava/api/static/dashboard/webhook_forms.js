@@ -16,19 +16,20 @@ const DAY = 24 * 3600 * 1000;
 
 const secret = (required, hint) => field("Secret", h("input", { name: "secret", type: "password", required, minlength: "16", maxlength: "256", autocomplete: "new-password" }), hint);
 
-const fields = (url, chosen) => [
+const fields = (url, chosen, rootsOnly) => [
   field("URL", h("input", { name: "url", type: "url", required: true, placeholder: "https://example.com/hooks", value: url })),
   h("fieldset", { class: "events" }, h("legend", {}, "Events"),
     EVENTS.map((event) => h("label", { class: "row check" }, h("input", { type: "checkbox", name: event, checked: chosen.includes(event) }), event))),
+  h("label", { class: "row check" }, h("input", { type: "checkbox", name: "roots_only", checked: rootsOnly }), "Only jobs that no handler has made"),
 ];
 const eventsOf = (values) => EVENTS.filter((event) => values[event]);
 
 export function create(refresh) {
   ask({
     title: "New webhook", action: "Create",
-    fields: [...fields(null, EVENTS.slice(0, 3)), secret(true, "Signs every request, 16 to 256 characters; it is never shown again")],
+    fields: [...fields(null, EVENTS.slice(0, 3), false), secret(true, "Signs every request, 16 to 256 characters; it is never shown again")],
     submit: async (values) => {
-      await post("/v1/webhooks", { url: values.url, secret: values.secret, events: eventsOf(values) });
+      await post("/v1/webhooks", { url: values.url, secret: values.secret, events: eventsOf(values), roots_only: Boolean(values.roots_only) });
       refresh();
     },
   });
@@ -37,9 +38,9 @@ export function create(refresh) {
 export function edit(webhook, path, refresh) {
   ask({
     title: "Change this webhook", action: "Save",
-    fields: [...fields(webhook.url, webhook.events), secret(false, "Leave empty to keep the present one; a new one is used beside it for 24 hours")],
+    fields: [...fields(webhook.url, webhook.events, webhook.roots_only), secret(false, "Leave empty to keep the present one; a new one is used beside it for 24 hours")],
     submit: async (values) => {
-      await call("PATCH", path, { body: { url: values.url, events: eventsOf(values), ...(values.secret ? { secret: values.secret } : {}) } });
+      await call("PATCH", path, { body: { url: values.url, events: eventsOf(values), roots_only: Boolean(values.roots_only), ...(values.secret ? { secret: values.secret } : {}) } });
       refresh();
     },
   });

@@ -98,7 +98,7 @@ function endpoint(webhook, signal, refresh) {
       element.dataset.health = next.status;
       pause.hidden = next.status === "disabled";
       resume.hidden = !pause.hidden;
-      say(events, next.events.join(", "));
+      say(events, `${next.events.join(", ")}${next.roots_only ? ", of jobs that no handler has made" : ""}`);
     },
   };
 }
