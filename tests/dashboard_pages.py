@@ -16,8 +16,11 @@ def pages() -> dict[str, str]:
     text = _FRAME.read_text()
     lists = re.findall(r"^  (?:\"\"|(\w+)): \[", _object("PAGES", text), re.MULTILINE)
     records = re.findall(r"(\w+): \(\) => import", _object("RECORDS", text))
-    return {name or "overview": f"#/{name}" for name in lists} | {
-        name.removesuffix("s"): f"#/{name}/{{id}}" for name in records
+    return {
+        **{name or "overview": f"#/{name}" for name in lists},
+        **{name.removesuffix("s"): f"#/{name}/{{id}}" for name in records},
+        # A part of the page of a job.
+        "tree": "#/jobs/{id}/tree",
     }
 
 

@@ -54,7 +54,7 @@ def shop(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.T
 def test_every_page_of_the_dashboard_has_its_picture(shop: System) -> None:
     with closing(Receiver(_answer)) as receiver:
         report = _fill(shop, receiver.url.removesuffix("/hook"))
-        ids = {"job": report, "worker": "wkr_send_invoice"}
+        ids = {"job": report, "worker": "wkr_send_invoice", "tree": _make_tree(shop)}
         with running_browser(shop.url) as browser:
             browser.resize(1280, 860)
             browser.open("/")
@@ -92,6 +92,44 @@ def _fill(shop: System, receiver: str) -> str:
     assert shop.post("/v1/ava/jobs/bulk", json={"jobs": [_sync(chance, pause=4) for _ in range(120)]}).ok
     running: str = report["id"]
     return running
+
+
+def _make_tree(shop: System) -> str:
+    """Trigger the graph of a month's end, and wait until its report runs. Returns the id of its first job."""
+    invoices = [
+        {"worker_id": "wkr_send_invoice", "name": f"invoice_{customer}", "after": ["close_books"], "priority": 1,
+         "input": {"invoice": f"2026-{n}", "customer": customer, "cents": 5_000 + n}}
+        for n, customer in enumerate(_CUSTOMERS[:3])
+    ]  # fmt: skip
+    names = [each["name"] for each in invoices]
+    report = {"worker_id": "wkr_monthly_report", "input": {"month": "2026-11"}, "priority": 1}
+    jobs = [
+        {
+            "worker_id": "wkr_resize_image",
+            "name": "close_books",
+            "input": {"url": "https://example.com"},
+            "priority": 1,
+        },
+        *invoices,
+        {**report, "name": "report", "after": names},
+        {
+            "worker_id": "wkr_send_invoice",
+            "name": "remind",
+            "after": names,
+            "when": "failed",
+            "input": invoices[0]["input"],
+        },
+        {
+            "worker_id": "wkr_resize_image",
+            "name": "publish",
+            "after": ["report"],
+            "input": {"url": "https://example.com"},
+        },
+    ]
+    made = shop.post("/v1/ava/jobs/bulk", json={"jobs": jobs}).json()["data"]
+    shop.wait_for(made[4]["id"], "running", seconds=120)
+    first: str = made[0]["id"]
+    return first
 
 
 def _entry(chance: random.Random) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from harness.moments import LATER
 from harness.polling import wait_until
 from harness.system import ROOT, System
 from tests.conftest import UNREACHABLE_DATABASE
+from tests.graphs import Graphs
 
 DEPLOY = ROOT / "deploy"
 SECRET = {"authorization": "Bearer of-all-the-tests"}
@@ -114,6 +115,14 @@ def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api) -> Non
     assert _value(text, "ava_events_total", source="api", outcome="duplicate") >= 1
     assert _value(text, "ava_events_unfinished", work="subscriptions") == 0
     assert _value(text, "ava_events_unfinished", work="waits") == 1
+
+
+def test_jobs_that_wait_for_others_or_for_a_time_are_counted_by_that_and_are_not_due(api: Api, graphs: Graphs) -> None:
+    jobs = graphs.declare(a={}, b={"after": ["a"]}, c={"after": ["b"]})
+    graphs.wait(*graphs.start(jobs["a"]), seconds=60)
+    text = _scrape(api)
+    for kind, count in (("jobs", 2), ("time", 1), ("event", 0)):
+        assert _value(text, "ava_jobs_waiting", waits_for=kind) == count
 
 
 def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ function grouped({ jobs, edges }) {
   for (const group of alike.values()) {
     const parts = group.length > MAX_ALIKE ? [group] : group.map((job) => [job]);
     for (const part of parts) {
-      const node = { jobs: part, rank: 0, x: 0, y: 0 };
+      const node = { n: nodes.length, jobs: part, rank: 0, x: 0, y: 0 };
       nodes.push(node);
       for (const job of part) boxOf.set(job.id, node);
     }
@@ -76,7 +76,7 @@ function grouped({ jobs, edges }) {
   const lines = new Map();
   for (const { from, to, kind } of shown) {
     const [one, other] = [boxOf.get(from), boxOf.get(to)];
-    const key = `${nodes.indexOf(one)} ${nodes.indexOf(other)} ${kind}`;
+    const key = `${one.n} ${other.n} ${kind}`;
     if (one !== other) lines.set(key, { from: one, to: other, kind });
   }
   return { nodes, edges: [...lines.values()] };
