@@ -141,6 +141,13 @@ def test_beyond_100_workers_they_are_searched_and_run_by_two_tools(api: Api) -> 
     assert found[0]["input_schema"] == {"type": "object"}
     after = call(api, "search_workers", {"text": "many", "after_id": "wkr_many_097"})["structuredContent"]["workers"]
     assert [each["id"] for each in after] == ["wkr_many_098", "wkr_many_099"]
+    # A result has room for fewer with large schemas, and the next search goes on after them.
+    api.execute(
+        "UPDATE workers SET input_schema = json_build_object('description', repeat('x', 12000)),"
+        " input_schema_version = 'v' WHERE id LIKE 'wkr_many_09%%'"
+    )
+    found = call(api, "search_workers", {"text": "many_09"})["structuredContent"]["workers"]
+    assert [each["id"] for each in found] == ["wkr_many_090", "wkr_many_091"]
     task = call(api, "run_worker", {"worker_id": "wkr_many_098", "input": {"a": 1}}, knows_tasks=True)
     assert api.get(f"/v1/ava/jobs/{task['taskId']}").get_json()["data"]["input"] == {"a": 1}
     assert call(api, "run_worker", {"worker_id": "wkr_none"})["isError"]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ava.api.mcp import rest
 from ava.domain.limits.mcp import MCP_TEXT
 
 __all__ = ["JOB_META", "explained", "of_data", "of_text"]
@@ -19,6 +20,10 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 def of_data(data: Any, *, about: str, job_id: str | None = None) -> dict[str, Any]:
     """Returns the result of a tool that shows a record or a list. `about`: what it is, in a few words."""
+    return rest.outside_loop(lambda: _of_data(data, about, job_id))
+
+
+def _of_data(data: Any, about: str, job_id: str | None) -> dict[str, Any]:
     text = _clean(json.dumps(data, ensure_ascii=False, separators=(",", ":")))
     result = of_text(text, about=about, job_id=job_id)
     if isinstance(data, Mapping) and len(text) <= MCP_TEXT.value:

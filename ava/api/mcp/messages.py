@@ -12,6 +12,7 @@ from typing import Any
 from flask import g, request
 
 from ava.api.http import body, offload
+from ava.api.mcp import rest
 from ava.api.mcp.protocol import (
     CLIENT_CAPABILITIES,
     HEADER_MISMATCH,
@@ -75,6 +76,7 @@ class McpMessage:
 def read() -> McpMessage:
     """Returns the message of this request. Raises `RpcError`, and `RequestError` if its body cannot be read."""
     pieces = body.pieces_of_json(BODY_BYTES)
+    rest.note_size(body.size_of(pieces))
     if body.size_of(pieces) <= offload.LARGE_BYTES:
         parsed = body.parse(*pieces)
     else:

@@ -86,7 +86,8 @@ def _list_tools(message: McpMessage) -> dict[str, Any]:
     who = caller()
     workers, has_many = worker_tools.offered() if who.may_write else ([], False)
     listed = [tool.described for tool in tools.for_caller(who, has_many=has_many)]
-    listed += [worker_tools.described(worker, list(tools.by_name)) for worker in workers]
+    taken = list(tools.by_name)
+    listed += rest.outside_loop(lambda: [worker_tools.described(worker, taken) for worker in workers])
     result: dict[str, Any] = {"tools": listed}
     return result | ({"ttlMs": _TOOLS_TTL_MS, "cacheScope": "private"} if message.is_modern else {})
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from flask import current_app, g, request
 
+from ava.api.http import offload
 from ava.api.http.context import request_id
 from ava.api.mcp.protocol import INTERNAL_ERROR, RpcError
 from ava.domain.text import storable
 from ava.error_codes import ErrorCode
 from ava.errors import AvaError
 
-__all__ = ["TOOL", "Refused", "ask", "has_asked", "name_source"]
+__all__ = ["TOOL", "Refused", "ask", "has_asked", "name_source", "note_size", "outside_loop"]
+
+Result = TypeVar("Result")
 
 #: What belongs to the request at hand, or says how its response is sent.
 _NOT_TAKEN_ALONG = (
@@ -58,6 +61,17 @@ def has_asked() -> bool:
     return bool(g.get("mcp_has_asked"))
 
 
+def note_size(size: int) -> None:
+    """Note the bytes of something that the request at hand handles as a whole."""
+    if size > offload.LARGE_BYTES:
+        g.mcp_is_large = True
+
+
+def outside_loop(work: Callable[[], Result]) -> Result:
+    """Returns what pure work returns; other requests go on meanwhile if this one handles something large."""
+    return offload.run(work) if g.get("mcp_is_large") else work()
+
+
 def ask(
     method: str,
     path: str,
@@ -72,7 +86,7 @@ def ask(
     Returns the answer. Raises `Refused`, or `RpcError` where trying again later, or as somebody else, may help.
     """
     g.mcp_has_asked = True
-    raw = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+    raw = b"" if body is None else outside_loop(lambda: json.dumps(body, separators=(",", ":")).encode())
     environ = {name: value for name, value in request.environ.items() if name not in _NOT_TAKEN_ALONG}
     environ |= {
         "REQUEST_METHOD": method,
@@ -100,7 +114,8 @@ def ask(
         finally:
             response.close()
     g.mcp_headers = kept
-    parsed = json.loads(text)
+    note_size(len(text))
+    parsed = outside_loop(lambda: json.loads(text))
     if status < 400:
         return Answer(data=parsed["data"], pagination=parsed.get("pagination", {}))
     raise _failure(status, parsed["error"], kept)

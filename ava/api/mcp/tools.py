@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from ava.domain.access.caller import Caller
 from ava.domain.ids import is_client_id
 from ava.domain.limits.mcp import MCP_LOG_LINES, MCP_TEXT
 from ava.domain.text import storable
+from ava.domain.worker import WorkerTool
 
 __all__ = ["Tool", "by_name", "for_caller"]
 
@@ -207,12 +209,22 @@ def _search_workers(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
     if not isinstance(text, str) or not 1 <= len(text) <= 100 or storable(text) != text:
         raise rest.Refused("text: it must be a string of 1 to 100 characters, without NUL.", status=422)
     found = worker_tools.search(text, None if after_id is None else _id(arguments, "after_id", "wkr"))
-    workers = [
-        {"id": each.id, "name": each.name, "description": each.description, "status": each.status.value}
-        | {"input_schema": worker_tools.input_schema(each)}
-        for each in found
-    ]
-    return content.of_data({"workers": workers}, about="workers that can be run")
+    return content.of_data({"workers": rest.outside_loop(lambda: _within_text(found))}, about="workers that can be run")
+
+
+def _within_text(found: Sequence[WorkerTool]) -> list[dict[str, Any]]:
+    """Returns the first workers, as many as a result has room for, so that a further search goes on after them."""
+    shown: list[dict[str, Any]] = []
+    budget = MCP_TEXT.value
+    for worker in found:
+        tool = worker_tools.described(worker, ())
+        each = {"id": worker.id, "name": worker.name, "description": tool["description"]}
+        each |= {"status": worker.status.value, "input_schema": tool["inputSchema"]}
+        budget -= len(json.dumps(each, ensure_ascii=False)) + 1
+        if budget < 0 and shown:
+            break
+        shown.append(each)
+    return shown
 
 
 def _run_worker(arguments: _Arguments, message: McpMessage) -> dict[str, Any]:

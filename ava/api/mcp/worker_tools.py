@@ -52,7 +52,9 @@ def search(text: str, after_id: str | None) -> list[WorkerTool]:
 
 
 def _read(tool_filter: ToolFilter, *, limit: int, after_id: str | None = None) -> list[WorkerTool]:
-    return context().workers.tools(caller(), tool_filter, limit=limit, after_id=after_id)
+    found = context().workers.tools(caller(), tool_filter, limit=limit, after_id=after_id)
+    rest.note_size(sum(len(worker.input_schema_json or "") for worker in found))
+    return found
 
 
 def _patterns() -> tuple[str, ...]:

@@ -44,7 +44,8 @@ def serve() -> Response:
         if not rest.has_asked() and not isinstance(error, TooMany):
             limits.count()
         raise error
-    text = json.dumps({"jsonrpc": "2.0", "id": message.id, "result": result}, separators=(",", ":"))
+    answer = {"jsonrpc": "2.0", "id": message.id, "result": result}
+    text = rest.outside_loop(lambda: json.dumps(answer, separators=(",", ":")))
     response = responses.as_json(f"{text}\n")
     response.headers.update(g.get("mcp_headers", {}))
     return answers.held(response, is_write=message.method == "tools/call")
@@ -73,9 +74,7 @@ def _refuse(error: RpcError) -> Response:
 @blueprint.errorhandler(RequestError)
 def _refuse_request(error: RequestError) -> Response:
     headers = {}
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    elif isinstance(error, TooMany):
+    if isinstance(error, TooMany):
         headers["Retry-After"] = str(error.retry_after_seconds)
     elif error.code is ErrorCode.UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -112,4 +111,6 @@ def _failure(
     answer["error"] = error if data is None else {**error, "data": data}
     response = responses.as_json(json.dumps(answer, separators=(",", ":")) + "\n", status)
     response.headers.update({**g.get("mcp_headers", {}), **headers})
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response
