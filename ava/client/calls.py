@@ -21,7 +21,7 @@ from ava.client.errors import (
     ApiUnavailable,
 )
 
-__all__ = ["Calls", "McpMessages"]
+__all__ = ["Calls"]
 
 _ERRORS: dict[int, type[ApiError]] = {
     400: ApiRefused,
@@ -44,8 +44,6 @@ _OUTAGES = (502, 503, 504)
 _PASSING = (429, *_OUTAGES)
 #: The longest pause before another attempt that a response's Retry-After is obeyed for, in seconds.
 _LONGEST_PAUSE_SECONDS = 60.0
-#: Seconds for the answer to a message of MCP, which may wait for a job for 25 s.
-_MCP_SECONDS = 60
 
 
 class Calls:
@@ -138,20 +136,6 @@ class Calls:
     def close(self) -> None:
         """Close every connection."""
         self._session.close()
-
-
-class McpMessages:
-    """Sends messages of MCP, the Model Context Protocol, for a bridge to agents: `client.mcp.send(…)`."""
-
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
-
-    def send(self, message: bytes, headers: Mapping[str, str]) -> bytes:
-        """Send a message as it is, with the headers that repeat it. Returns the answer; empty if there is none.
-
-        A key of idempotency among the headers makes it safe to repeat. Raises `ApiUnavailable`.
-        """
-        return self._calls.exchange("/mcp", message, headers=headers, read_seconds=_MCP_SECONDS).content
 
 
 def _refuse(response: requests.Response) -> None:

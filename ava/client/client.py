@@ -12,7 +12,7 @@ from typing import Any, Unpack
 
 import requests
 
-from ava.client.calls import Calls, McpMessages
+from ava.client.calls import Calls
 from ava.client.error_groups import ErrorGroups
 from ava.client.errors import ApiConflict, ApiUnavailable, WaitTimeout
 from ava.client.events import follow
@@ -20,6 +20,7 @@ from ava.client.fleet import FleetCalls
 from ava.client.inbound import Hooks, InboundEvents, Subscriptions
 from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
+from ava.client.mcp_messages import McpMessages
 from ava.client.operations import JobFilters, Operations, filter_params
 from ava.client.pull_workers import PullWorkers
 from ava.client.records import Event, Explanation, Job, LogLine, read
@@ -80,7 +81,9 @@ class Client(FleetCalls):
         self.errors = ErrorGroups(self._calls, self._pages)
         #: Creates, lists and revokes API keys: `client.keys.create(…)`.
         self.keys = Keys(self._calls, self._pages)
-        self.pull_workers, self.mcp = PullWorkers(self._calls), McpMessages(self._calls)
+        self.pull_workers = PullWorkers(self._calls)
+        #: Sends messages of MCP as an agent wrote them: `client.mcp.send(…)`.
+        self.mcp = McpMessages(self._calls)
 
     def __enter__(self) -> Client:
         return self
