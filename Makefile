@@ -110,9 +110,10 @@ lock: ## Write requirements.lock, the packages of the image with their hashes, a
 image: ## Build the image and check the containers of docker-compose.yml; needs docker or podman
 	@tools/image.sh
 
-client: $(INSTALLED) ## Build the wheel of the client alone, ava-jobs-client, into dist/
-	@rm -rf clients/python/build ava_jobs_client.egg-info
+client: $(INSTALLED) ## Build the wheels of ava-jobs-client and ava-django into dist/
+	@rm -rf clients/python/build ava_jobs_client.egg-info clients/django/build clients/django/ava_django.egg-info
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist ./clients/python
+	@$(BIN)/python -m pip wheel --quiet --no-deps --ignore-requires-python --wheel-dir dist ./clients/django
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
