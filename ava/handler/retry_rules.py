@@ -19,10 +19,12 @@ ErrorTypes = type[BaseException] | Iterable[type[BaseException]]
 class NextAttempt(Exception):
     """The attempt failed, and the handler itself says when the next one begins, as a task of Celery does."""
 
-    def __init__(self, seconds: float, reason: str) -> None:
+    def __init__(self, seconds: float, error: BaseException, reason: str) -> None:
         super().__init__(reason)
         #: Seconds until the next attempt.
         self.seconds = seconds
+        #: What the job fails with if no other attempt follows.
+        self.error = error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,10 +20,10 @@ from ava.domain.jobs import retry
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, Status, Trigger
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.secrets.masking import SecretMask
-from ava.errors import HandlerError
+from ava.errors import HandlerError, OutputError
 from ava.handler import registry
 from ava.handler.calls import Calls
-from ava.handler.errors import Interruption
+from ava.handler.errors import Interruption, JobTimeout
 from ava.handler.registry import Handler
 from ava.node.child.job_log import JobLog, LineWriter, LogCapture
 from ava.node.child.run import Run
@@ -153,18 +153,18 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
         one.reports = reports
         with _captured(log, one.note_debugger), _stopping(one, cancel_after):
             one.call(logging.getLogger("ava.job"), block_signals=lambda: None)
+        may_repeat = found.retries.allow(_cause(one))
         # The same decision as in a node. It never returns None here, because only a shutdown and a lost claim write no
         # end.
         one.decide_end(chance=0.5)
         assert one.end is not None
         if one.end.wait is None:
-            return _result(one, one.end, journal, waits)
+            return _result(one, one.end, journal, waits, is_retried=may_repeat and _has_retries(one, one.end))
         waits.append(one.end.wait.text)
         journal.end_wait(one.end.wait)
 
 
-def _result(one: _RecordedRun, end: RunEnd, journal: Journal, waits: list[str]) -> Result:
-    max_attempts = one.handler.spec.max_retries + 1
+def _result(one: _RecordedRun, end: RunEnd, journal: Journal, waits: list[str], *, is_retried: bool) -> Result:
     return Result(
         status=end.status,
         output=None if end.output_json is None else json.loads(end.output_json),
@@ -172,11 +172,21 @@ def _result(one: _RecordedRun, end: RunEnd, journal: Journal, waits: list[str]) 
         exception=one.raised,
         logs=one.log.take(),
         progress=one.reports,
-        is_retried=end.status is Status.FAILED and retry.may_retry(attempt=one.job.attempt, max_attempts=max_attempts),
+        is_retried=is_retried,
         steps=journal.steps,
         children=list(journal.made.values()),
         waits=waits,
     )
+
+
+def _cause(one: Run) -> BaseException:
+    """Returns the error that the rules of retries look at: a time-out is one, whatever the handler raised."""
+    return JobTimeout() if one.stopped_for is Stop.TIMEOUT else one.raised or OutputError()
+
+
+def _has_retries(one: Run, end: RunEnd) -> bool:
+    max_attempts = one.handler.spec.max_retries + 1
+    return end.status is Status.FAILED and retry.may_retry(attempt=one.job.attempt, max_attempts=max_attempts)
 
 
 def _find(handler: Callable[..., Any] | str, timeout_seconds: float | None) -> Handler:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import pytest
-from celery import Celery
+from celery import Celery, Task
 from celery.schedules import crontab
 
+from ava import testing
 from ava.client.slugs import MAX_LENGTH, slug_of
+from ava.handler import registry
+from ava.handler.registry import Handler
 from ava.node.celery_tasks import beat, load, workers
+from ava.node.celery_tasks.handler import TaskHandler
 from ava.node.celery_tasks.results import as_json
 
 
@@ -127,3 +132,69 @@ def test_a_result_becomes_json_as_celery_writes_it() -> None:
     when, id_ = datetime(2026, 1, 2, tzinfo=UTC), UUID(int=1)
     found = as_json({"at": when, 1: (Decimal("1.10"), id_), None: {2}})
     assert found == {"at": "2026-01-02T00:00:00+00:00", "1": ["1.10", str(id_)], "null": [2]}
+
+
+@pytest.fixture
+def run(app: Celery, monkeypatch: pytest.MonkeyPatch) -> Callable[..., testing.Result]:
+    """Runs a task as the handler of a job, without servers."""
+
+    def run(task: Task, *args: Any, attempt: int = 1) -> testing.Result:
+        spec, function = workers.spec_of(app, task), TaskHandler(app, task)
+        handler = Handler(spec=spec, function=function, is_async=False, takes_env=True, retries=load.RETRIES)
+        monkeypatch.setitem(registry._handlers, spec.id, handler)
+        return testing.run(spec.id, {"args": list(args)}, attempt=attempt)
+
+    return run
+
+
+def test_a_retry_is_the_next_attempt_and_any_other_error_the_last(
+    app: Celery, run: Callable[..., testing.Result]
+) -> None:
+    @app.task(bind=True, shared=False, max_retries=1)
+    def fetch(self: Task, kind: str) -> None:
+        if kind == "retry":
+            raise self.retry(exc=OSError("down"), countdown=30)
+        if kind == "other arguments":
+            raise self.retry(args=("others",))
+        if kind == "more retries":
+            raise self.retry(max_retries=5)
+        if kind == "late":
+            raise self.retry(countdown=10**12)
+        raise ValueError(kind)
+
+    task = app.tasks[fetch.name]
+    first, last = run(task, "retry"), run(task, "retry", attempt=2)
+    assert (first.error, first.is_retried) == ("OSError: down", True)
+    assert (last.error, last.is_retried) == ("OSError: down", False)
+    failed = run(task, "no such page")
+    assert (failed.error, failed.is_retried) == ("ValueError: no such page", False)
+    for kind, reason in (
+        ("other arguments", "retries with other arguments, but a job keeps its input"),
+        ("more retries", "max_retries=5"),
+        ("late", "too late"),
+    ):
+        refused = run(task, kind)
+        assert (reason in str(refused.error), refused.is_retried) == (True, False), refused.error
+
+
+def test_a_state_is_progress(app: Celery, run: Callable[..., testing.Result]) -> None:
+    @app.task(bind=True, shared=False)
+    def upload(self: Task) -> None:
+        self.update_state(state="PROGRESS", meta={"current": 1, "total": 4})
+        self.update_state(state="CUSTOM", meta={1: object})
+        self.update_state(state="DONE")
+
+    found = run(app.tasks[upload.name])
+    assert found.progress[0] == (0.25, 'PROGRESS {"current": 1, "total": 4}')
+    assert [fraction for fraction, _ in found.progress] == [0.25, 0.25, 0.25]
+    assert found.progress[2][1] == "DONE"
+
+
+def test_a_task_that_replaces_itself_by_another_function_fails_by_name(
+    app: Celery, run: Callable[..., testing.Result]
+) -> None:
+    @app.task(bind=True, shared=False)
+    def hidden(self: Task) -> None:
+        getattr(self, "replace")(app.signature("t"))  # noqa: B009 - the source does not show it
+
+    assert "replaces itself" in str(run(app.tasks[hidden.name]).error)

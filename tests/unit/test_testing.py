@@ -61,6 +61,15 @@ def test_a_failure_shows_the_error_of_the_record_and_whether_a_node_would_try_ag
     assert "node" not in first.messages[-1]
 
 
+def test_an_error_that_the_rules_of_retries_leave_out_is_not_tried_again() -> None:
+    @worker("strict", max_retries=3, give_up_on=KeyError)
+    def strict(input: dict[str, Any]) -> None:
+        raise KeyError(input["name"]) if input["name"] == "known" else ValueError
+
+    assert testing.run("strict", {"name": "known"}).is_retried is False
+    assert testing.run("strict", {"name": "other"}).is_retried is True
+
+
 def test_what_json_cannot_carry_fails_as_in_a_node() -> None:
     @worker("odd")
     def odd(input: dict[str, Any]) -> Any:

@@ -60,7 +60,7 @@ class TaskHandler:
             value, ended = self._trace(env.job["id"], args, kwargs, self._request(env))[:2]
         retry = self._asked_retry()
         if retry is not None and not isinstance(getattr(ended, "retval", None), Reject):
-            raise self._next_attempt(retry, ended, env)
+            raise self._next_attempt(retry, ended, env.job["id"])
         if ended is None:
             return None if self._task.ignore_result else as_json(value)
         return self._end(ended.state, ended.retval, report)
@@ -126,15 +126,13 @@ class TaskHandler:
     def _asked_retry(self) -> _NotSent | None:
         return self._retry
 
-    def _next_attempt(self, retry: _NotSent, ended: Any, env: Env) -> BaseException:
-        """Returns what ends this attempt: the error itself, if no other attempt follows."""
+    def _next_attempt(self, retry: _NotSent, ended: Any, job_id: str) -> NextAttempt:
         raised = None if ended is None else ended.retval
         error = raised.exc if isinstance(raised, Retry) else raised
-        cause = _of_author(error) if isinstance(error, BaseException) else None
-        if env.attempt < env.job["max_attempts"]:
-            reason = "" if cause is None else f": {explain(cause)}"
-            return NextAttempt(retry.seconds, f"Retry in {retry.seconds:g} s{reason}")
-        return cause or self._task.MaxRetriesExceededError(f"Can't retry {self._task.name}[{env.job['id']}]")
+        if not isinstance(error, BaseException):
+            exceeded = self._task.MaxRetriesExceededError(f"Can't retry {self._task.name}[{job_id}]")
+            return NextAttempt(retry.seconds, exceeded, f"Retry in {retry.seconds:g} s")
+        return NextAttempt(retry.seconds, _of_author(error), f"Retry in {retry.seconds:g} s: {explain(error)}")
 
     def _refuse_replace(self, *_: Any, **__: Any) -> Any:
         raise GiveUp(f"{self._task.name} replaces itself by another task, but a job is one call of one worker")

@@ -16,9 +16,10 @@ from ava.handler.retry_rules import NextAttempt, RetryRules
 from ava.node.celery_tasks import apps, faults, workers
 from ava.node.celery_tasks.handler import TaskHandler
 
-__all__ = ["CheckedApp", "check", "load"]
+__all__ = ["RETRIES", "CheckedApp", "check", "load"]
 
-_RETRIES = RetryRules(retry_on=(NextAttempt,))
+#: Only what a task asks for by `retry` or `autoretry_for` is repeated.
+RETRIES = RetryRules(retry_on=(NextAttempt,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ def _declare(checked: CheckedApp) -> list[str]:
     for task in checked.tasks:
         spec = workers.spec_of(checked.app, task)
         function = TaskHandler(checked.app, task)
-        registry.register(Handler(spec=spec, function=function, is_async=False, takes_env=True, retries=_RETRIES))
+        registry.register(Handler(spec=spec, function=function, is_async=False, takes_env=True, retries=RETRIES))
         ids.append(spec.id)
     _drop_trace_lines({task.name for task in checked.tasks})
     return ids

@@ -146,6 +146,8 @@ class Run:
             return
         # An async handler that was stopped raises CancelledError.
         expected = asyncio.CancelledError if self.stopped_for is not None else JobCancelled
+        if isinstance(self.raised, NextAttempt) and self.job.attempt >= self.job.max_attempts:
+            self.raised = self.raised.error
         if isinstance(self.raised, NextAttempt):
             # The handler asked for it, so its error has a line and no traceback.
             self.log.add(LogLevel.WARN, str(self.raised))
