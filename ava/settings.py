@@ -113,6 +113,8 @@ class Settings:
     max_jobs_per_process: int = _setting("AVA_MAX_JOBS_PER_PROCESS", values.whole, 0, between=(0, 1_000_000_000))
     #: MiB of memory after whose use a node's process is replaced; 0: never.
     max_memory_per_process: int = _setting("AVA_MAX_MEMORY_PER_PROCESS", values.whole, 0, between=(0, 1_000_000_000))
+    #: The most MiB of memory of a run whose worker names no other number; 0: any.
+    max_memory_mb: int = _setting("AVA_MAX_MEMORY_MB", values.whole, 0, between=(0, 1_000_000_000))
     #: Whether a node prints the lines of its jobs' logs, for development. They may hold secrets.
     print_job_logs: bool = _setting("AVA_PRINT_JOB_LOGS", values.flag, False)
     #: The pool of a node's children: `ava`, or `celery` for Celery's own.

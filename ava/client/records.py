@@ -163,6 +163,8 @@ class Worker:
     expires_in: int | None = None
     #: How it is a tool of MCP, as its handler declares: `answer`, `task` or `off`; None: as the installation says.
     mcp: str | None = None
+    #: MiB of memory above which a run is stopped, as its handler declares; None: what its node allows.
+    max_memory_mb: int | None = None
     #: How many of its jobs run at once, and start in a span of time (`100/minute`); None: any number. `per`: for each
     #: `tenant` or value of a path in the input; None: in all.
     max_running: int | None = None

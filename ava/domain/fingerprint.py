@@ -55,9 +55,9 @@ def kind_and_template(error: str) -> tuple[str, str]:
 def own_frames_matter(kind: str) -> bool:
     """Returns True if the place in the handler distinguishes failures of this kind.
 
-    Where a handler is when its time is over, or its process dies, is chance.
+    Where a handler is when its time is over, its memory too much, or its process dies, is chance.
     """
-    return kind not in ("Timeout", "WorkerLost")
+    return kind not in ("Timeout", "MemoryExceeded", "WorkerLost")
 
 
 def error_id(*, tenant_id: str, worker_id: str, error: str, frames: Sequence[str] = ()) -> UUID:

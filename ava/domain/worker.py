@@ -106,6 +106,8 @@ class WorkerSpec:
     deadline_seconds: int | None = None
     #: How it is a tool of MCP; None: as the installation says.
     mcp: McpUse | None = None
+    #: The most MiB of memory of a run; None: what its node allows.
+    max_memory_mb: int | None = None
 
     @property
     def input_schema_version(self) -> str | None:
@@ -174,6 +176,8 @@ class Worker:
     deadline_seconds: int | None = None
     #: How it is a tool of MCP, as its handler declares; None: as the installation says.
     mcp: McpUse | None = None
+    #: The most MiB of memory of a run, as its handler declares; None: what its node allows.
+    max_memory_mb: int | None = None
     #: The JSON Schema of its jobs' input as JSON text; None if any object is accepted.
     input_schema_json: str | None = None
     #: The tenant's own settings; None if it has none, or if they were not read.

@@ -13,6 +13,7 @@ __all__ = [
     "JobCancelled",
     "JobInterrupted",
     "JobTimeout",
+    "MemoryExceeded",
     "RateLimited",
     "RetryLater",
     "StepError",
@@ -41,6 +42,10 @@ class JobCancelled(Interruption):
 
 class JobTimeout(Interruption):
     """The job exceeded its time-out; clean up and return."""
+
+
+class MemoryExceeded(Interruption):
+    """The job has more memory than its worker allows; clean up and return."""
 
 
 class JobInterrupted(Interruption):

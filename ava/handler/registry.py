@@ -11,24 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, overload
 
 from ava.domain import ids
-from ava.domain.jobs import expiry, pull
-from ava.domain.jobs.messages import DEFAULT_QUEUE, RESERVED
+from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.domain.jobs.retry import Retry
 from ava.domain.near_names import did_you_mean
-from ava.domain.retention import MAX_DAYS, MIN_DAYS
 from ava.domain.worker import DeclaredSchedule, McpUse, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 from ava.handler import limits, retry_rules
 from ava.handler.input_types import InputType, annotated_type, input_type
+from ava.handler.option_checks import check, refuse
 from ava.handler.retry_rules import USUAL, ErrorTypes, RetryRules
 
 __all__ = ["Handler", "declared_by", "find", "handlers", "load", "module_of", "register", "worker"]
-
-_SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
-_QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-_LONGEST_TIMEOUT_SECONDS = 3600
-_LONGEST_GRACE_SECONDS = 600
-_MAX_RETRIES = 25
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -93,6 +86,7 @@ def worker(
     expires_in: int | None = ...,
     deadline_seconds: int | None = ...,
     mcp: str | None = ...,
+    max_memory_mb: int | None = ...,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -123,6 +117,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     expires_in: int | None = None,
     deadline_seconds: int | None = None,
     mcp: str | None = None,
+    max_memory_mb: int | None = None,
     **unknown: Any,
 ) -> Callable[[Function], Function] | Function:
     """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
@@ -146,7 +141,8 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     from its creation, or its date, after which a job fails unless it is final, waits and retries included, unless its
     trigger says otherwise; at most as many. `mcp`: how it is a tool of
     MCP, `answer` (a call waits for the end), `task` (a call returns a task) or `off`; without it, as AVA_MCP_WORKERS
-    says.
+    says. `max_memory_mb`: how many MiB of memory a run may have, with everything that it has started; above, it is
+    stopped and fails as `MemoryExceeded`.
 
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
@@ -180,9 +176,10 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             expires_in=expires_in,
             deadline_seconds=deadline_seconds,
             mcp=McpUse(mcp) if mcp in _MCP_USES else None,
+            max_memory_mb=max_memory_mb,
         )
-        _check(own_slug, spec, on_worker_lost)
-        _refuse(own_slug, [] if mcp is None or mcp in _MCP_USES else [f"mcp must be one of {', '.join(_MCP_USES)}"])
+        check(own_slug, spec, on_worker_lost)
+        refuse(own_slug, [] if mcp is None or mcp in _MCP_USES else [f"mcp must be one of {', '.join(_MCP_USES)}"])
         _check_schedule(own_slug, spec, timezone, schedule_tenant)
         parse = None if annotated is None else annotated.parse
         register(replace(_handler(spec, function), parse=parse, retries=rules))
@@ -195,45 +192,6 @@ _ON_WORKER_LOST = tuple(OnWorkerLost)
 _MCP_USES = tuple(McpUse)
 
 
-def _check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
-    wrong = [
-        reason
-        for is_right, reason in (
-            (_SLUG.fullmatch(slug), "the slug must match [a-z][a-z0-9_]{0,58}"),
-            (
-                0 < spec.timeout_seconds <= _LONGEST_TIMEOUT_SECONDS,
-                f"timeout_seconds must be above 0, at most {_LONGEST_TIMEOUT_SECONDS}",
-            ),
-            (spec.max_retries in range(_MAX_RETRIES + 1), f"max_retries must be from 0 to {_MAX_RETRIES}"),
-            (
-                0 <= spec.cancel_grace_seconds <= _LONGEST_GRACE_SECONDS,
-                f"cancel_grace_seconds must be from 0 to {_LONGEST_GRACE_SECONDS}",
-            ),
-            (_QUEUE.fullmatch(spec.queue), "queue must match [A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
-            (not spec.queue.startswith(RESERVED), f"queue must not begin with {RESERVED}, which is reserved"),
-            (spec.queue != pull.QUEUE, f"queue must not be {pull.QUEUE}, which no node consumes"),
-            (on_worker_lost in _ON_WORKER_LOST, "on_worker_lost must be requeue or fail"),
-            *(
-                (_is_seconds(getattr(spec, name)), f"{name} must be whole seconds from 1 to {expiry.MAX_SECONDS}")
-                for name in ("expires_in", "deadline_seconds")
-            ),
-            (_is_retention(spec.retention_days), f"retention_days must be from {MIN_DAYS:g} to {MAX_DAYS}"),
-        )
-        if not is_right
-    ]
-    _refuse(slug, wrong)
-
-
-def _is_seconds(seconds: object) -> bool:
-    return seconds is None or (type(seconds) is int and 1 <= seconds <= expiry.MAX_SECONDS)
-
-
-def _is_retention(days: object) -> bool:
-    if days is None:
-        return True
-    return isinstance(days, int | float) and not isinstance(days, bool) and MIN_DAYS <= days <= MAX_DAYS
-
-
 def _input_types(slug: str, function: Callable[..., Any], given: Any) -> tuple[InputType | None, InputType | None]:
     """Returns what the option `input_schema` and the annotation of the first parameter describe."""
     try:
@@ -241,7 +199,7 @@ def _input_types(slug: str, function: Callable[..., Any], given: Any) -> tuple[I
     except ValueError as error:
         raise HandlerError(f"Worker {slug!r}: input_schema: {error}.") from error
     if given is not None and described is None:
-        _refuse(slug, ["input_schema must be a JSON Schema, a schema of marshmallow, a dataclass or a pydantic model"])
+        refuse(slug, ["input_schema must be a JSON Schema, a schema of marshmallow, a dataclass or a pydantic model"])
     try:
         return described, annotated_type(function)
     except ValueError as error:
@@ -265,14 +223,9 @@ def _input_schema(slug: str, given: InputType | None, annotated: InputType | Non
         raise HandlerError(f"Worker {slug!r}: input_schema: {error}.") from None
 
 
-def _refuse(slug: str, reasons: list[str]) -> None:
-    if reasons:
-        raise HandlerError(f"Worker {slug!r}: {'; '.join(reasons)}.")
-
-
 def _check_schedule(slug: str, spec: WorkerSpec, timezone: str | None, tenant: str | None) -> None:
     if spec.schedule is None:
-        _refuse(slug, ["timezone and schedule_tenant need a schedule"] if timezone or tenant else [])
+        refuse(slug, ["timezone and schedule_tenant need a schedule"] if timezone or tenant else [])
         return
     # Imported here, because a handler module without a schedule needs no time zones.
     from ava.domain.schedules.schedule import check_cron, check_timezone
@@ -292,7 +245,7 @@ def _check_schedule(slug: str, spec: WorkerSpec, timezone: str | None, tenant: s
 
         if InputSchema(spec.input_schema_json).faults("{}"):
             wrong.append("a declared schedule sends an empty input, which input_schema does not accept")
-    _refuse(slug, wrong)
+    refuse(slug, wrong)
 
 
 def _handler(spec: WorkerSpec, function: Callable[..., Any]) -> Handler:

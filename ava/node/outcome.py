@@ -8,7 +8,7 @@ import math
 import re
 import sysconfig
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from ava.handler.errors import (
     JobCancelled,
     JobInterrupted,
     JobTimeout,
+    MemoryExceeded,
     RateLimited,
     RetryLater,
     Suspended,
@@ -36,10 +37,24 @@ from ava.handler.errors import (
 )
 from ava.handler.retry_rules import USUAL, RetryRules
 
-__all__ = ["Retirement", "Stop", "decide", "encode_output", "explain", "format_traceback", "own_frames"]
+__all__ = [
+    "EXCEEDED",
+    "MIB",
+    "Retirement",
+    "Stop",
+    "decide",
+    "encode_output",
+    "exceeded_text",
+    "explain",
+    "format_traceback",
+    "own_frames",
+]
+
+#: The bytes of a MiB.
+MIB = 1024 * 1024
 
 #: The most bytes of a job's output (the contract's 1 MiB).
-MAX_OUTPUT_BYTES = 1024 * 1024
+MAX_OUTPUT_BYTES = MIB
 #: Digits of an integer that Python reads (`sys.int_info.default_max_str_digits`).
 _MAX_DIGITS = 4_300
 _TOO_LARGE = 10**_MAX_DIGITS
@@ -61,14 +76,32 @@ class Stop(StrEnum):
     CANCEL = "cancel"
     TIMEOUT = "timeout"
     SHUTDOWN = "shutdown"
+    #: The run has more memory than it may have.
+    MEMORY = "memory"
     #: The run has lost its job, which another run may hold by now.
     LOST = "lost"
 
-    def exception(self, timeout_seconds: float) -> Interruption:
-        """Returns the error that is raised in the handler."""
+    def exception(self, exceeded: str = "") -> Interruption:
+        """Returns the error that is raised in the handler. `exceeded`: what it has exceeded."""
         if self is Stop.TIMEOUT:
-            return JobTimeout(f"exceeded {timeout_seconds:g} s")
+            return JobTimeout(exceeded)
+        if self is Stop.MEMORY:
+            return MemoryExceeded(exceeded)
         return JobCancelled() if self is Stop.CANCEL else JobInterrupted()
+
+
+#: The errors of runs that have exceeded what they may use, with the class that the rules of retries compare.
+EXCEEDED: Mapping[Stop, tuple[str, type[Interruption]]] = {
+    Stop.TIMEOUT: ("Timeout", JobTimeout),
+    Stop.MEMORY: ("MemoryExceeded", MemoryExceeded),
+}
+
+
+def exceeded_text(stop: Stop, *, timeout_seconds: float, max_memory_mb: int = 0, peak_bytes: int | None = None) -> str:
+    """Returns what a run has exceeded that was stopped for its time or its memory."""
+    if stop is Stop.MEMORY:
+        return f"{math.ceil((peak_bytes or 0) / MIB)} of {max_memory_mb} MiB"
+    return f"exceeded {timeout_seconds:g} s"
 
 
 class Retirement(IntEnum):
@@ -96,7 +129,7 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
     stop: Stop | None,
     raised: BaseException | None,
     output: Any,
-    timeout_seconds: float,
+    exceeded: str,
     elapsed_ms: int,
     chance: float,
     mask: SecretMask | None = None,
@@ -105,6 +138,7 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
 ) -> RunEnd | None:
     """Decide how a run ended, from what its handler returned or raised. `chance` (0 to 1) spreads a retry's back-off.
 
+    `exceeded`: what a run has exceeded that was stopped for it.
     `mask` replaces the secrets of the run in its output, its error and the reason of a put-off. `wait`: what the
     handler was suspended for. `retries`: the rules of its worker.
 
@@ -129,10 +163,11 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
     if stop is Stop.CANCEL:
         status, output_json, error = Status.CANCELLED, _kept_output(raised, output), None
     else:
-        output_json, error = _output_or_error(stop, raised, output, timeout_seconds, mask)
+        output_json, error = _output_or_error(stop, raised, output, exceeded, mask)
         status = Status.COMPLETED if error is None else Status.FAILED
     # A time-out is one, whatever the handler raised because of it; without an error the output was wrong.
-    cause = JobTimeout() if stop is Stop.TIMEOUT else raised or OutputError()
+    bound = None if stop is None else EXCEEDED.get(stop)
+    cause = raised or OutputError() if bound is None else bound[1]()
     is_repeated = retry.may_retry(attempt=job.attempt, max_attempts=job.max_attempts) and retries.allow(cause)
     if status is Status.FAILED and is_repeated:
         status, error = Status.QUEUED, None
@@ -171,10 +206,10 @@ def own_frames(error: BaseException) -> Sequence[str]:
 
 
 def _output_or_error(
-    stop: Stop | None, raised: BaseException | None, output: Any, timeout_seconds: float, mask: SecretMask | None
+    stop: Stop | None, raised: BaseException | None, output: Any, exceeded: str, mask: SecretMask | None
 ) -> tuple[str | None, str | None]:
-    if stop is Stop.TIMEOUT:
-        return None, f"Timeout: exceeded {timeout_seconds:g} s"
+    if stop is not None and stop in EXCEEDED:
+        return None, f"{EXCEEDED[stop][0]}: {exceeded}"
     if raised is not None:
         return None, explain(raised, mask)
     try:

@@ -14,7 +14,7 @@ import mmap
 import struct
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -33,11 +33,15 @@ _ENDS_AT = 1024
 #: Attempts to read a publication while the process writes the next ones.
 _READS = 10
 
-#: number, pid, phase, since, began_ns, timeout_seconds, grace_seconds, run, claim_id, next run. A run is its tenant,
-#: its job and its number.
-_ENTRY = struct.Struct("=QIIdQdd64s32sI36s64s32sI")
+#: Where the parent writes the memory of a process's run: `began_ns` of the run, and the most bytes that it had.
+_PEAK_AT = 16
+
+#: number, pid, phase, since, began_ns, timeout_seconds, grace_seconds, max_memory_mb, cpu_us, run, claim_id, next run.
+#: A run is its tenant, its job and its number.
+_ENTRY = struct.Struct("=QIIdQddIQ64s32sI36s64s32sI")
 _CHECKSUM = struct.Struct("=I")
 _NUMBER = struct.Struct("=Q")
+_PEAK = struct.Struct("=QQ")
 
 
 class Phase(IntEnum):
@@ -66,6 +70,10 @@ class CurrentRun:
     #: What its handler may take, and what it gets after a stop.
     timeout_seconds: float = 0.0
     grace_seconds: float = 0.0
+    #: The most MiB of memory that it may have; 0: any.
+    max_memory_mb: int = 0
+    #: The processor time in microseconds that its process had used when its handler was about to begin.
+    cpu_us: int = 0
     #: The run that is claimed by the statement that writes the end of this one.
     next_run: RunKey | None = None
     #: When the phase began, in seconds of the monotonic clock, which all processes of a machine share.
@@ -105,7 +113,7 @@ class ProcessBoard:
         """Publish the current run; None: this process has none."""
         self._number += 1
         if run is None:
-            entry = _ENTRY.pack(self._number, self._pid, 0, 0.0, 0, 0.0, 0.0, b"", b"", 0, b"", b"", b"", 0)
+            entry = _ENTRY.pack(self._number, self._pid, 0, 0.0, 0, 0.0, 0.0, 0, 0, b"", b"", 0, b"", b"", b"", 0)
         else:
             next_run = run.next_run or RunKey("", "", 0)
             entry = _ENTRY.pack(
@@ -116,6 +124,8 @@ class ProcessBoard:
                 run.began_ns,
                 run.timeout_seconds,
                 run.grace_seconds,
+                run.max_memory_mb,
+                run.cpu_us,
                 *_packed(run.key),
                 run.claim_id.encode(),
                 *_packed(next_run),
@@ -140,7 +150,20 @@ class ProcessBoard:
         """Forget the kept ends: they are written."""
         _NUMBER.pack_into(self._memory, self._start + _ENDS_AT, 0)
 
-    # What the parent reads -----------------------------------------------------------------------------------------
+    def peak_bytes(self, began_ns: int) -> int | None:
+        """Returns the most memory of the run that began then; None if the parent has not measured it."""
+        tag, peak = _PEAK.unpack_from(self._memory, self._start + _PEAK_AT)
+        return peak if tag == began_ns else None
+
+    # What the parent reads, and writes ------------------------------------------------------------------------------
+
+    def note_peak(self, began_ns: int, peak_bytes: int) -> None:
+        """Note the most memory of the run that began then, for the process to read."""
+        at = self._start + _PEAK_AT
+        # The process may read meanwhile, so the bytes are of no run while they are written.
+        _NUMBER.pack_into(self._memory, at, 0)
+        _NUMBER.pack_into(self._memory, at + _NUMBER.size, peak_bytes)
+        _NUMBER.pack_into(self._memory, at, began_ns)
 
     def read(self) -> tuple[int, CurrentRun | None]:
         """Returns the process that has this part (0: none), and its current run."""
@@ -190,6 +213,13 @@ class RunBoard:
         """Returns the ends that a dead process kept."""
         return next((part.read_ends() for part in self._of(pid)), KeptEnds())
 
+    def note_peaks(self, peaks: Mapping[int, tuple[int, int]]) -> None:
+        """Note the most memory of runs: by pid, when each began and the bytes."""
+        for part in self._parts:
+            pid, _ = part.read()
+            if pid in peaks:
+                part.note_peak(*peaks[pid])
+
     def forget(self, pid: int) -> None:
         """Forget what a dead process published; another may take its place much later."""
         for part in self._of(pid):
@@ -212,7 +242,7 @@ def _unpacked(tenant_id: bytes, job_id: bytes, run_no: int) -> RunKey:
 
 
 def _decode_run(entry: tuple[Any, ...]) -> CurrentRun | None:
-    _, _, phase, since, began_ns, timeout_seconds, grace_seconds, *rest = entry
+    _, _, phase, since, began_ns, timeout_seconds, grace_seconds, max_memory_mb, cpu_us, *rest = entry
     tenant_id, job_id, run_no, claim_id, *next_run = rest
     if not phase:
         return None
@@ -223,6 +253,8 @@ def _decode_run(entry: tuple[Any, ...]) -> CurrentRun | None:
         began_ns=began_ns,
         timeout_seconds=timeout_seconds,
         grace_seconds=grace_seconds,
+        max_memory_mb=max_memory_mb,
+        cpu_us=cpu_us,
         next_run=_unpacked(*next_run) if next_run[-1] else None,
         since=since,
     )

@@ -23,7 +23,7 @@ from ava.domain.jobs.messages import DEFAULT_QUEUE, TASK, read_arguments
 from ava.errors import StartError
 from ava.handler import registry
 from ava.metrics.counters import MESSAGES_DROPPED
-from ava.node import outcome, task
+from ava.node import memory_limits, outcome, task
 from ava.node.celery_internals import remote_control, shared_memory, versions
 from ava.node.celery_internals.consumer import JobConsumer
 from ava.node.celery_internals.event_batching import EventBatching, SendOnce
@@ -108,6 +108,7 @@ def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any
                 from ava.node.celery_tasks import load
 
                 node.celery_workers = load.load(settings.celery_apps)
+        memory_limits.check((each.spec for each in registry.handlers().values()), settings.max_memory_mb)
     except StartError as error:
         # Celery logs and ignores what a receiver raises; only this ends the worker.
         print(logs.start_error_line("worker", str(error)), file=sys.stderr)  # noqa: T201 - there is no log yet

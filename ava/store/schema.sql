@@ -86,6 +86,8 @@ CREATE TABLE workers (
     retention_days double precision CHECK (retention_days > 0),
     -- Seconds after which its unstarted jobs expire, unless their trigger or schedule says otherwise.
     expires_in integer CHECK (expires_in > 0),
+    -- The most MiB of memory of a run; null: what its node allows.
+    max_memory_mb integer CHECK (max_memory_mb > 0),
     -- The seconds from its creation, or its date, after which a job fails.
     deadline_seconds integer CHECK (deadline_seconds > 0),
     -- How it is a tool of MCP, as the handler declares; null: as AVA_MCP_WORKERS says.

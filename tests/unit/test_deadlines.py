@@ -219,3 +219,31 @@ def test_a_process_that_does_not_go_on_is_killed(phase: Phase, timeout_seconds: 
     assert decide(run, NOW, RUNS).is_kill_due
     assert not decide(replace(run, since=run.since + 0.01), NOW, RUNS).is_kill_due
     assert decide(run, NOW, RUNS).run.stop is None
+
+
+LIMITED = replace(RUN, max_memory_mb=100)
+
+
+@pytest.mark.parametrize(
+    ("run", "stop", "kill_in"),
+    [
+        pytest.param(replace(LIMITED, memory_mb=100), None, None, id="as much as it may have"),
+        pytest.param(replace(LIMITED, memory_mb=101), Stop.MEMORY, 1.0, id="more: a second of grace at most"),
+        pytest.param(replace(LIMITED, memory_mb=101, grace_seconds=0.2), Stop.MEMORY, 0.2, id="or its own"),
+        pytest.param(replace(RUN, memory_mb=10_000), None, None, id="no limit"),
+        pytest.param(replace(LIMITED, memory_mb=101, phase=Phase.ENDING), None, None, id="its handler is over"),
+        pytest.param(
+            replace(CANCELLED, max_memory_mb=100, memory_mb=101), Stop.CANCEL, 1.0, id="a cancel gets no longer either"
+        ),
+    ],
+)
+def test_a_run_above_its_memory_is_asked_to_stop(run: RunState, stop: Stop | None, kill_in: float | None) -> None:
+    decision = decide(run, NOW, RUNS)
+    assert (decision.run.stop, decision.send) == (stop, stop)
+    assert decision.run.kill_at == (None if kill_in is None else NOW + kill_in)
+    assert not decision.is_kill_due
+
+
+def test_a_run_far_above_its_memory_is_killed_at_once() -> None:
+    decision = decide(replace(LIMITED, memory_mb=151), NOW, RUNS)
+    assert (decision.run.stop, decision.is_kill_due) == (Stop.MEMORY, True)

@@ -19,7 +19,7 @@ from tests.unit.handlers import JOB
 
 
 def decided(*, attempt: int = 1, max_attempts: int = 1, **given: Any) -> RunEnd | None:
-    usual = {"stop": None, "raised": None, "output": None, "timeout_seconds": 2.0, "elapsed_ms": 7, "chance": 0.5}
+    usual = {"stop": None, "raised": None, "output": None, "exceeded": "exceeded 2 s", "elapsed_ms": 7, "chance": 0.5}
     return decide(replace(JOB, attempt=attempt, max_attempts=max_attempts), **{**usual, **given})
 
 
@@ -123,7 +123,7 @@ def test_a_job_cancelled_without_a_cancel_is_a_failure() -> None:
 
 def test_no_interruption_is_an_exception() -> None:
     for stop in Stop:
-        error = stop.exception(1.5)
+        error = stop.exception("exceeded 1.5 s")
         assert isinstance(error, Interruption)
         assert not isinstance(error, Exception)
 

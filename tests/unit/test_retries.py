@@ -81,7 +81,7 @@ def test_a_wrong_declaration_is_refused_by_its_name(given: dict[str, Any], wrong
 def _end(error: BaseException | None, *, stop: Stop | None = None, attempt: int = 1, **rules: Any) -> RunEnd:
     job = replace(JOB, attempt=attempt, max_attempts=4)
     end = decide(
-        job, stop=stop, raised=error, output=object(), timeout_seconds=2.0, elapsed_ms=7, chance=0.5,
+        job, stop=stop, raised=error, output=object(), exceeded="exceeded 2 s", elapsed_ms=7, chance=0.5,
         retries=RetryRules(**rules),
     )  # fmt: skip
     assert end is not None

@@ -239,6 +239,15 @@ class WorkerRecord(Schema):
             "`task` (a call returns a task) or `off`; null: as AVA_MCP_WORKERS says."
         },
     )
+    max_memory_mb = WholeNumber(
+        minimum=1,
+        maximum=2**31,
+        allow_none=True,
+        metadata={
+            "description": "MiB of memory above which a run is stopped and fails as `MemoryExceeded`, as the handler "
+            "declares; null: what its node allows (`AVA_MAX_MEMORY_MB`)."
+        },
+    )
     max_running = WholeNumber(
         attribute="limits.max_running",
         minimum=0,

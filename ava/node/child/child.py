@@ -22,7 +22,7 @@ from ava.errors import DatabaseUnavailable
 from ava.handler.errors import Interruption
 from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
-from ava.node import processes
+from ava.node import processes, run_use
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import breakpoints, run_reports
 from ava.node.child.companion import Companion
@@ -159,6 +159,7 @@ class Child:
     def call_handler(self, run: Run) -> None:
         """Call the handler, undo what it changed in this process, and decide the end of its run."""
         assert self._process_state is not None
+        run.cpu_before_us = run_use.own_cpu_us()
         self._steps.publication.running(run)
         self._ownership.ask_if_late(run, self._run_writer.owns_job)
         pipes = run.redirect()
@@ -181,6 +182,7 @@ class Child:
         self._steps.handler_times.record(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
             counters.ORPHANS_KILLED.labels(run.job.worker_id).inc(processes.kill_children())
+        run.cpu_us = max(0, run_use.own_cpu_us() - run.cpu_before_us)
         if pipes is not None:
             pipes.close()
         if run.stopped_for is not None:

@@ -17,6 +17,7 @@ from ava.node.child.run import Run
 from ava.node.child.run_journal import Makers, RunJournal
 from ava.node.child.run_writer import RunWriter
 from ava.node.outcome import Stop
+from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 
 __all__ = ["NewRuns"]
@@ -25,8 +26,9 @@ __all__ = ["NewRuns"]
 class NewRuns:
     """Makes the runs of one process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, board: ProcessBoard) -> None:
         self._settings = settings
+        self._board = board
         self._sealer = Sealer(settings.encryption_keys)
         self._masks = LastMask()
         self._makers = Makers(settings)
@@ -43,7 +45,11 @@ class NewRuns:
         if job.has_settings:
             own, platform = run_writer.worker_settings(job)
             given = run_settings.with_tenant_settings(given, job, own, platform, self._sealer)
-        given = replace(given, mask=self._masks.of(given.secrets.values()))
+        given = replace(
+            given,
+            mask=self._masks.of(given.secrets.values()),
+            max_memory_mb=handler.spec.max_memory_mb or self._settings.max_memory_mb,
+        )
         log = run_reports.make_log(job, is_printed=self._settings.print_job_logs, mask=given.mask)
         journal = run_writer.load_journal(job, claim_id) if job.has_journal else LoadedJournal()
         log.is_repeating = journal is not None and bool(journal.entries)
@@ -71,6 +77,7 @@ class NewRuns:
             span=run_reports.start_run_span(job, began_ns),
             calls=calls,
         )
+        run.measured_peak = self._board.peak_bytes
         if journal is None:
             run.stop(Stop.LOST)
         return run

@@ -46,6 +46,8 @@ class Publication:
                 began_ns=run.began_ns,
                 timeout_seconds=run.timeout_seconds,
                 grace_seconds=run.handler.spec.cancel_grace_seconds,
+                max_memory_mb=run.max_memory_mb,
+                cpu_us=run.cpu_before_us,
                 next_run=next_run,
             )
         )

@@ -95,6 +95,13 @@ class Run:
         self._async_task: asyncio.Task[Any] | None = None
         #: Seconds that the handler may take.
         self.timeout_seconds = min(handler.spec.timeout_seconds, settings.timeout_seconds or math.inf)
+        #: The most MiB of memory that it may have, 0 for any.
+        self.max_memory_mb = settings.max_memory_mb
+        #: Returns the most memory, in bytes, of the run that began at a time, if the node has measured it.
+        self.measured_peak: Callable[[int], int | None] = lambda _began_ns: None
+        #: The processor time of this process, in microseconds, when its handler was about to begin, and what it used.
+        self.cpu_before_us = 0
+        self.cpu_us: int | None = None
         self._deadline = time.monotonic() + self.timeout_seconds
         self._make_calls = calls
         #: The calls of the journal; None until the handler makes one.
@@ -108,6 +115,20 @@ class Run:
         """Pass on what subprocesses of the handler write. Returns the pipes, None if there are none."""
         captures_subprocesses = self.handler.spec.captures_subprocesses
         return descriptor_pipes.redirect(self.log, captures_subprocesses=captures_subprocesses, mask=self.mask)
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Returns the most memory that it had when the node looked; None if it has not looked yet."""
+        return self.measured_peak(self.began_ns)
+
+    @property
+    def _exceeded(self) -> str:
+        return outcome.exceeded_text(
+            self.stopped_for or Stop.TIMEOUT,
+            timeout_seconds=self.timeout_seconds,
+            max_memory_mb=self.max_memory_mb,
+            peak_bytes=self.peak_bytes,
+        )
 
     @property
     def is_overdue(self) -> bool:
@@ -160,7 +181,7 @@ class Run:
             stop=self.stopped_for,
             raised=self.raised,
             output=self.output,
-            timeout_seconds=self.timeout_seconds,
+            exceeded=self._exceeded,
             elapsed_ms=self.log.elapsed_ms,
             chance=chance,
             mask=self.mask,
@@ -285,7 +306,7 @@ class Run:
     def _interruption(self) -> Interruption:
         assert self.stopped_for is not None
         self._is_interrupted = True
-        return self.stopped_for.exception(self.timeout_seconds)
+        return self.stopped_for.exception(self._exceeded)
 
     def mark_swallowed(self) -> None:
         """Record that Python dropped the interruption, because it was raised in a `__del__` or a similar place."""

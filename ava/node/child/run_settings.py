@@ -24,6 +24,8 @@ class RunSettings:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: At most what the handler declares; None: what it declares.
     timeout_seconds: float | None = None
+    #: The most MiB of memory; 0: any.
+    max_memory_mb: int = 0
     #: Why the secrets cannot be given to the handler, which then is not called.
     fault: Exception | None = None
     #: What replaces the secrets in texts; None if there are none.

@@ -43,7 +43,7 @@ class RunSteps:
     """The steps of one process. The main thread takes them; the companion thread does what has become late."""
 
     def __init__(self, settings: Settings, take_ahead: TakeAhead, board: ProcessBoard) -> None:
-        self._new_runs = NewRuns(settings)
+        self._new_runs = NewRuns(settings, board)
         self._take_ahead = take_ahead
         self._board = board
         self.publication = Publication(board)

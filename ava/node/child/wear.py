@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import resource
 
+from ava.handler import registry
+from ava.node import run_use
+from ava.node.outcome import MIB
 from ava.settings import Settings
 
 __all__ = ["Wear"]
@@ -15,6 +18,12 @@ class Wear:
     def __init__(self, settings: Settings) -> None:
         self._max_runs, self._max_mib = settings.max_jobs_per_process, settings.max_memory_per_process
         self._runs = 0
+        limits = [each.spec.max_memory_mb or settings.max_memory_mb for each in registry.handlers().values()]
+        #: The private bytes that this process may keep after a run: half of the way from its present ones to the least
+        #: limit of a worker, because the next run may be of that worker. 0: any number.
+        self._max_left = 0
+        if limit_mb := min(filter(None, limits), default=0):
+            self._max_left = (run_use.own_private_bytes() + limit_mb * MIB) // 2
 
     def note_run(self) -> None:
         """A handler has been called."""
@@ -22,9 +31,11 @@ class Wear:
 
     @property
     def is_worn_out(self) -> bool:
-        """Returns True if this process has run as many jobs, or used as much memory, as one process may."""
+        """Returns True if this process has run as many jobs, or used or kept as much memory, as one process may."""
         if self._max_runs and self._runs >= self._max_runs:
             return True
         # In KiB, and the most that it has used at any time.
-        used_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return bool(self._max_mib) and used_kib > self._max_mib * 1024
+        peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if self._max_mib and peak_kib > self._max_mib * 1024:
+            return True
+        return bool(self._max_left) and run_use.own_private_bytes() > self._max_left

@@ -11,6 +11,10 @@ __all__ = ["Decision", "NodeState", "RunState", "decide", "decide_directive"]
 
 #: Seconds that a child gets, beyond what the handler may take, to end a run by itself.
 MARGIN_SECONDS = 0.5
+#: The longest grace, in seconds, of a run that has more memory than it may have.
+MEMORY_GRACE_SECONDS = 1.0
+#: So many times the memory that it may have a run is killed without any grace.
+MEMORY_FACTOR = 1.5
 #: The longest grace, in seconds, once a second SIGTERM hurries the node or the node is cut off from the database.
 SHORT_GRACE_SECONDS = 2.0
 #: Seconds that a child gets at least to report the end of a run that the database says is over, and to go on to the
@@ -53,6 +57,9 @@ class RunState:
     #: How far the child is with it, and since when.
     phase: Phase
     since: float
+    #: The most MiB that it may have, 0 for any, and those that it had at the last look.
+    max_memory_mb: int = 0
+    memory_mb: float = 0.0
     #: Whether the dispatcher gives the run to another node, because this one is cut off from the database.
     is_released: bool = False
     #: Why the child was asked to stop, and when it is killed if it has not; the first reason stays.
@@ -83,11 +90,14 @@ def decide(run: RunState, now: float, node: NodeState) -> Decision:
         run = _ask(run, Stop.SHUTDOWN, now, run.grace_seconds)
     elif run.stop is None and _is_overdue(run, now):
         run = _ask(run, Stop.TIMEOUT, now, run.grace_seconds)
+    if _is_above(run, 1):
+        # Also a run that was stopped for another reason gets no longer grace.
+        run = _ask(run, Stop.MEMORY, now, min(run.grace_seconds, MEMORY_GRACE_SECONDS) - MARGIN_SECONDS)
     # A stop is sent again and again, because the first may have come before the child knew its run.
     send = run.stop
     if node.is_abandoning:
         return Decision(run=replace(run, stop=run.stop or Stop.SHUTDOWN), send=send, is_kill_due=True)
-    return Decision(run=run, send=send, is_kill_due=_is_grace_over(run, now) or _is_stuck(run, now))
+    return Decision(run=run, send=send, is_kill_due=_is_kill_due(run, now))
 
 
 def decide_directive(run: RunState, now: float, *, is_over: bool, is_cancelled: bool) -> Decision:
@@ -112,6 +122,15 @@ def _ask(run: RunState, reason: Stop, now: float, grace_seconds: float) -> RunSt
 def _is_overdue(run: RunState, now: float) -> bool:
     """Returns True if the child, which enforces the timeout itself, is stuck where no signal reaches it."""
     return run.phase is Phase.RUNNING and now >= run.since + run.timeout_seconds + MARGIN_SECONDS
+
+
+def _is_above(run: RunState, factor: float) -> bool:
+    """Returns True if a run has so many times the memory that it may have."""
+    return run.phase is Phase.RUNNING and 0 < run.max_memory_mb * factor < run.memory_mb
+
+
+def _is_kill_due(run: RunState, now: float) -> bool:
+    return _is_above(run, MEMORY_FACTOR) or _is_grace_over(run, now) or _is_stuck(run, now)
 
 
 def _is_grace_over(run: RunState, now: float) -> bool:

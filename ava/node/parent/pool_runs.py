@@ -14,18 +14,21 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ava.domain.jobs.job import RunKey
-from ava.node import processes
+from ava.node import processes, run_use
 from ava.node.mailbox import send_stop
 from ava.node.outcome import Stop
 from ava.node.parent import deadlines
 from ava.node.parent.deadlines import Decision, NodeState
 from ava.node.parent.tracked_run import DeadProcess, GivenRuns, TrackedRun
-from ava.node.run_board import RunBoard
+from ava.node.run_board import Phase, RunBoard
 from ava.store.fleet.nodes import RunDirectives
 
 __all__ = ["PoolRuns"]
 
 _log = logging.getLogger(__name__)
+
+#: Seconds between two looks at what the runs use.
+_USE_SECONDS = 0.5
 
 
 class PoolRuns:
@@ -41,6 +44,7 @@ class PoolRuns:
         #: Held while these change.
         self._lock = threading.Lock()
         self._last_started_at = time.monotonic()
+        self._next_use_at = 0.0
 
     def watch(self, board: RunBoard) -> None:
         """Look at this board; called before the processes are started."""
@@ -88,7 +92,11 @@ class PoolRuns:
         """Stop the runs whose time is over, and kill those that do not stop. Returns those whose process was killed."""
         now = time.monotonic()
         killed: list[TrackedRun] = []
-        for run in self.look():
+        runs = self.look()
+        if now >= self._next_use_at:
+            self._next_use_at = now + _USE_SECONDS
+            self._measure([run for run in runs if run.current.phase is Phase.RUNNING])
+        for run in runs:
             is_released = run.task_id in released
             if is_released and run.stop is None:
                 _log.warning("Node is cut off from the database: run is stopped", extra={"job_id": run.job_id})
@@ -99,6 +107,19 @@ class PoolRuns:
         if node.is_abandoning:
             self._kill_given()
         return killed
+
+    def _measure(self, runs: Collection[TrackedRun]) -> None:
+        """Look at what runs use, whose handlers run."""
+        uses = [(run, run_use.measure(run.pid)) for run in runs]
+        current = self._board.read_all()
+        peaks: dict[int, tuple[int, int]] = {}
+        for run, use in uses:
+            now = current.get(run.pid)
+            # A process that has gone on to another run has used some of this for that one.
+            if now is not None and (now.key, now.phase) == (run.key, Phase.RUNNING):
+                run.note_use(use)
+                peaks[run.pid] = run.current.began_ns, run.peak_bytes or 0
+        self._board.note_peaks(peaks)
 
     def _kill_given(self) -> None:
         """Kill the processes that have a message and have not claimed its first run yet."""
@@ -132,6 +153,7 @@ class PoolRuns:
             processes.thaw(run.pid)
             return False
         run.is_killed = True
+        run.note_use(run_use.measure(run.pid))
         _log.warning("Run has to end now: its process is killed", extra={"job_id": run.job_id})
         processes.kill_tree(run.pid)
         return True
@@ -164,8 +186,15 @@ class PoolRuns:
         with self._lock:
             tracked = self._tracked.get(pid)
         is_known = tracked is not None and current is not None and tracked.key == current.key
-        stop: Stop | None = tracked.stop if tracked is not None and is_known else None
-        return DeadProcess(pid=pid, current=current, stop=stop, ends=self._board.read_ends(pid))
+        run = tracked if is_known else None
+        return DeadProcess(
+            pid=pid,
+            current=current,
+            stop=None if run is None else run.stop,
+            peak_bytes=None if run is None else run.peak_bytes,
+            cpu_us=None if run is None else run.cpu_us,
+            ends=self._board.read_ends(pid),
+        )
 
     def runs_of(self, pid: int) -> list[RunKey]:
         """Returns the runs of the messages that a process was given."""

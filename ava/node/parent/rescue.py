@@ -10,8 +10,8 @@ from ava import tracing
 from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.retry import DEFAULT, Retry
 from ava.handler import registry
-from ava.handler.errors import JobTimeout
-from ava.node.outcome import Stop
+from ava.handler.errors import Interruption
+from ava.node.outcome import EXCEEDED, Stop, exceeded_text
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
 from ava.store.engine.database import Connection
@@ -78,10 +78,13 @@ def _write(
 ) -> bool:
     if stop is Stop.LOST:
         return False
-    if stop in (Stop.TIMEOUT, Stop.CANCEL):
-        if stop is Stop.TIMEOUT and process.current is not None:
-            error = f"Timeout: exceeded {process.current.timeout_seconds:g} s"
-        retry = _retry(connection, run) if stop is Stop.TIMEOUT else None
+    bound = None if stop is None else EXCEEDED.get(stop)
+    if stop is Stop.CANCEL or bound is not None:
+        retry = None
+        if stop is not None and bound is not None and process.current is not None:
+            kind, cause = bound
+            error = f"{kind}: {_exceeded(stop, process, process.current)}"
+            retry = _retry(connection, run, cause())
         status = rescue.end_killed_run(connection, run=run, node_id=node_id, error=error, retry=retry)
         return status is not None
     is_loss = stop is None
@@ -100,13 +103,22 @@ def _write(
     return job is not None
 
 
-def _retry(connection: Connection, run: RunKey) -> Retry | None:
-    """Returns after which delays a run is repeated that has exceeded its time-out; None if its worker gives up then."""
+def _exceeded(stop: Stop, process: DeadProcess, current: CurrentRun) -> str:
+    return exceeded_text(
+        stop,
+        timeout_seconds=current.timeout_seconds,
+        max_memory_mb=current.max_memory_mb,
+        peak_bytes=process.peak_bytes,
+    )
+
+
+def _retry(connection: Connection, run: RunKey, cause: Interruption) -> Retry | None:
+    """Returns after which delays a run is repeated that has exceeded its bounds; None if its worker gives up then."""
     job = claim.show(connection, run)
     handler = None if job is None else registry.find(job.worker_id)
     if handler is None:
         return DEFAULT
-    return handler.retries.delays if handler.retries.allow(JobTimeout()) else None
+    return handler.retries.delays if handler.retries.allow(cause) else None
 
 
 def _store_opening(connection: Connection, current: CurrentRun) -> None:

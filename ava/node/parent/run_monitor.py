@@ -26,6 +26,7 @@ from ava.node.outcome import Stop
 from ava.node.parent import loop_liveness
 from ava.node.parent.deadlines import NodeState
 from ava.node.parent.node_row import NodeRow
+from ava.node.parent.oom_kills import OOM_ERROR, OomKills
 from ava.node.parent.orphans import Orphans
 from ava.node.parent.pool_runs import PoolRuns
 from ava.node.parent.rescue import rescue_runs
@@ -48,10 +49,12 @@ _CHECK_SECONDS = 1.0
 _CUT_OFF_SECONDS = 5.0
 #: Seconds between two attempts to reach a database that is away.
 _RETRY_SECONDS = 0.5
-#: Seconds between two merges of the counters of processes that have ended.
+#: Seconds between two merges of the counters of processes that have ended, and two looks at those that were killed.
 _MERGE_SECONDS = 1.0
 #: Seconds for which a node that starts tries to register.
 _START_SECONDS = 10.0
+#: The error of a job whose process was killed.
+_KILLED_ERROR = "WorkerLost: the worker process died (signal 9)"
 #: Seconds that the thread gets for its last iteration and its last writes.
 _CLOSE_SECONDS = 5.0
 
@@ -86,6 +89,7 @@ class RunMonitor:
         #: The processes that were killed while the event loop stood still, until they are dead.
         self._killed: set[int] = set()
         self._orphans = Orphans(node_id)
+        self._oom_kills = OomKills()
         #: Why the node ends itself; None if it is shut down.
         self._failure: str | None = None
 
@@ -125,6 +129,8 @@ class RunMonitor:
         # If a message was delivered twice, the other child may have the run. If it has not, the run is an orphan.
         wanted = [run for run in given.runs if not self._pool_runs.is_given(run)]
         process = self._pool_runs.bury(given.pid)
+        if error == _KILLED_ERROR and process.stop is None and self._oom_kills.take():
+            error = OOM_ERROR
         if process.was_claiming and process.current is not None and self._pool_runs.is_given(process.current.key):
             process = replace(process, current=None)
         self._rescue(wanted, process, error)
@@ -213,7 +219,7 @@ class RunMonitor:
         try:
             self._killed |= {run.pid for run in self._pool_runs.apply_deadlines(self._state, self._released)}
             self._rescue_killed()
-            self._merge_counters()
+            self._count()
             if self._is_check_in_due():
                 self._with_database(self._check_in)
         except Exception:
@@ -225,13 +231,13 @@ class RunMonitor:
             self._killed.clear()
         for pid in [pid for pid in self._killed if processes.has_ended(pid)]:
             self._killed.discard(pid)
-            error = "WorkerLost: the worker process died (signal 9)"
-            self._rescue(self._pool_runs.runs_of(pid), self._pool_runs.bury(pid), error)
+            self._rescue(self._pool_runs.runs_of(pid), self._pool_runs.bury(pid), _KILLED_ERROR)
 
-    def _merge_counters(self) -> None:
+    def _count(self) -> None:
         if (now := time.monotonic()) >= self._next_merge_at:
             self._next_merge_at = now + _MERGE_SECONDS
             counters.merge_ended()
+            self._oom_kills.look()
 
     # In the database -----------------------------------------------------------------------------------------------
 

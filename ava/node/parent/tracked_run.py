@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.messages import task_id
-from ava.node.outcome import Stop
+from ava.node.outcome import MIB, Stop
 from ava.node.parent.deadlines import RunState
 from ava.node.run_board import CurrentRun, KeptEnds, Phase
+from ava.node.run_use import RunUse
 
 __all__ = ["DeadProcess", "GivenRuns", "TrackedRun"]
 
@@ -33,28 +35,26 @@ class TrackedRun:
     #: Its deadlines; replaced as a whole, by the run monitor's thread alone.
     state: RunState
     is_killed: bool = False
+    #: The most memory that it had at a look, and the processor time that it had used at the last one; None before one.
+    peak_bytes: int | None = None
+    cpu_us: int | None = None
 
     @classmethod
     def of(cls, pid: int, current: CurrentRun) -> TrackedRun:
         """Returns a run that a child has just published."""
-        state = RunState(
-            timeout_seconds=current.timeout_seconds,
-            grace_seconds=current.grace_seconds,
-            phase=current.phase,
-            since=current.since,
-        )
+        state = RunState(**_published(current))
         return cls(pid=pid, current=current, state=state)
 
     def follow(self, current: CurrentRun) -> None:
         """The child has published more of the same run."""
         self.current = current
-        self.state = replace(
-            self.state,
-            timeout_seconds=current.timeout_seconds,
-            grace_seconds=current.grace_seconds,
-            phase=current.phase,
-            since=current.since,
-        )
+        self.state = replace(self.state, **_published(current))
+
+    def note_use(self, use: RunUse) -> None:
+        """A look has shown what its process uses."""
+        self.peak_bytes = max(use.memory_bytes, self.peak_bytes or 0)
+        self.cpu_us = max(0, use.cpu_us - self.current.cpu_us)
+        self.state = replace(self.state, memory_mb=use.memory_bytes / MIB)
 
     @property
     def key(self) -> RunKey:
@@ -85,6 +85,9 @@ class DeadProcess:
     #: The run that it had, by its last word, and why that was stopped.
     current: CurrentRun | None
     stop: Stop | None = None
+    #: What that run used: the most memory, and processor time; None if it was not looked at.
+    peak_bytes: int | None = None
+    cpu_us: int | None = None
     #: The ends that it had not written.
     ends: KeptEnds = field(default_factory=KeptEnds)
 
@@ -96,3 +99,14 @@ class DeadProcess:
     def had(self, run: RunKey) -> bool:
         """Returns True if it had the run, or was about to have it."""
         return self.current is not None and run in (self.current.key, self.current.next_run)
+
+
+def _published(current: CurrentRun) -> dict[str, Any]:
+    """Returns what the state of a run has from its child."""
+    return {
+        "timeout_seconds": current.timeout_seconds,
+        "grace_seconds": current.grace_seconds,
+        "max_memory_mb": current.max_memory_mb,
+        "phase": current.phase,
+        "since": current.since,
+    }

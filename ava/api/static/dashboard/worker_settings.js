@@ -74,6 +74,7 @@ function factsOf(worker) {
     ["Status", [worker.status, " ", by]], ["Queue", worker.queue], ["Runtime", worker.runtime],
     ["Timeout", [span(timeout * 1000), " ", declared(timeout !== longest, span(longest * 1000))]],
     ["Retries", [String(retries), " ", declared(retries !== most, String(most))]],
+    ["Memory", worker.max_memory_mb === null ? "as its nodes allow" : `at most ${worker.max_memory_mb} MiB a run`],
     ["Unstarted jobs", worker.expires_in === null ? "wait without end" : `are cancelled after ${worker.expires_in} s`],
     ["Jobs kept", worker.retention_days === null ? "as the tenant or the installation says" : `${worker.retention_days} days`],
     ["Tool of agents", { answer: "yes, a call waits for the end", task: "yes, a call returns a task", off: "no" }[worker.mcp] ?? "as AVA_MCP_WORKERS says"],

@@ -1,0 +1,71 @@
+"""Which values the options of `@worker` take."""
+
+from __future__ import annotations
+
+import re
+
+from ava.domain.jobs import expiry, pull
+from ava.domain.jobs.messages import RESERVED
+from ava.domain.retention import MAX_DAYS, MIN_DAYS
+from ava.domain.worker import OnWorkerLost, WorkerSpec
+from ava.errors import HandlerError
+
+__all__ = ["check", "refuse"]
+
+_SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
+_QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_LONGEST_TIMEOUT_SECONDS = 3600
+_LONGEST_GRACE_SECONDS = 600
+_MAX_RETRIES = 25
+_MAX_MB = 1_048_576
+_ON_WORKER_LOST = tuple(OnWorkerLost)
+
+
+def check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
+    """Raises `HandlerError` that names each option with a wrong value."""
+    wrong = [
+        reason
+        for is_right, reason in (
+            (_SLUG.fullmatch(slug), "the slug must match [a-z][a-z0-9_]{0,58}"),
+            (
+                0 < spec.timeout_seconds <= _LONGEST_TIMEOUT_SECONDS,
+                f"timeout_seconds must be above 0, at most {_LONGEST_TIMEOUT_SECONDS}",
+            ),
+            (spec.max_retries in range(_MAX_RETRIES + 1), f"max_retries must be from 0 to {_MAX_RETRIES}"),
+            (
+                0 <= spec.cancel_grace_seconds <= _LONGEST_GRACE_SECONDS,
+                f"cancel_grace_seconds must be from 0 to {_LONGEST_GRACE_SECONDS}",
+            ),
+            (_QUEUE.fullmatch(spec.queue), "queue must match [A-Za-z0-9][A-Za-z0-9_.-]{0,99}"),
+            (not spec.queue.startswith(RESERVED), f"queue must not begin with {RESERVED}, which is reserved"),
+            (spec.queue != pull.QUEUE, f"queue must not be {pull.QUEUE}, which no node consumes"),
+            (on_worker_lost in _ON_WORKER_LOST, "on_worker_lost must be requeue or fail"),
+            *(
+                (
+                    _is_count(getattr(spec, name), expiry.MAX_SECONDS),
+                    f"{name} must be whole seconds from 1 to {expiry.MAX_SECONDS}",
+                )
+                for name in ("expires_in", "deadline_seconds")
+            ),
+            (_is_count(spec.max_memory_mb, _MAX_MB), f"max_memory_mb must be whole MiB from 1 to {_MAX_MB}"),
+            (_is_retention(spec.retention_days), f"retention_days must be from {MIN_DAYS:g} to {MAX_DAYS}"),
+        )
+        if not is_right
+    ]
+    refuse(slug, wrong)
+
+
+def _is_count(value: object, most: int) -> bool:
+    return value is None or (type(value) is int and 1 <= value <= most)
+
+
+def _is_retention(days: object) -> bool:
+    if days is None:
+        return True
+    return isinstance(days, int | float) and not isinstance(days, bool) and MIN_DAYS <= days <= MAX_DAYS
+
+
+def refuse(slug: str, reasons: list[str]) -> None:
+    """Raises `HandlerError` with the reasons, if there are any."""
+    if reasons:
+        raise HandlerError(f"Worker {slug!r}: {'; '.join(reasons)}.")

@@ -1,0 +1,197 @@
+"""What runs use of a machine, and what the kernel says of those that it has killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ava.domain.jobs.job import RunKey
+from ava.domain.worker import WorkerSpec
+from ava.errors import HandlerError, SettingsError
+from ava.handler import registry
+from ava.node import memory_limits, run_use
+from ava.node.child.wear import Wear
+from ava.node.outcome import MIB, Stop
+from ava.node.parent import deadlines
+from ava.node.parent.oom_kills import OomKills
+from ava.node.parent.tracked_run import TrackedRun
+from ava.node.run_board import CurrentRun, Phase
+
+HOLDS = "held = b'x' * ({mb} << 20); print(len(held), flush=True); input()"
+# A process with a child of its own, both of which take memory.
+BOTH = f"""
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {HOLDS.format(mb=40)!r}], stdin=sys.stdin, stdout=subprocess.PIPE)
+child.stdout.readline()
+{HOLDS.format(mb=30)}
+"""
+WORKS = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+WORKS_TWICE = f"""
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {WORKS!r}], check=True)
+{WORKS}
+print(1, flush=True)
+input()
+"""
+
+
+@contextmanager
+def process(code: str) -> Iterator[int]:
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        started.stdout.readline()
+        try:
+            yield started.pid
+        finally:
+            started.kill()
+
+
+def test_memory_is_that_of_a_process_and_of_all_that_it_has_started() -> None:
+    with process(BOTH) as pid:
+        whole = run_use.measure(pid).memory_bytes / MIB
+        alone = run_use.memory_bytes(pid) / MIB
+    assert 30 < alone < 60
+    assert 70 < whole < 120
+
+
+def test_processor_time_is_that_of_a_process_and_of_all_that_it_has_started() -> None:
+    with process(WORKS_TWICE) as pid:
+        used = run_use.measure(pid).cpu_us
+    assert 0.6 <= used / 1e6 < 3
+
+
+def test_a_process_that_has_ended_uses_nothing() -> None:
+    with process("print()") as pid:
+        pass
+    assert run_use.measure(pid) == run_use.RunUse(memory_bytes=0, cpu_us=0)
+
+
+def test_own_processor_time_counts_threads_and_reaped_children() -> None:
+    before = run_use.own_cpu_us()
+    end = time.process_time() + 0.05
+    while time.process_time() < end:
+        pass
+    alone = run_use.own_cpu_us()
+    assert alone - before >= 50_000
+    subprocess.run([sys.executable, "-c", WORKS], check=True)
+    assert run_use.own_cpu_us() - alone >= 300_000
+
+
+def test_a_limit_that_is_published_after_the_claim_holds() -> None:
+    key = RunKey("ten_a", "job_a", 1)
+    run = TrackedRun.of(1, CurrentRun(key=key, phase=Phase.CLAIMING))
+    begun = CurrentRun(key=key, phase=Phase.RUNNING, max_memory_mb=10, timeout_seconds=5, grace_seconds=2, cpu_us=7)
+    run.follow(begun)
+    assert run.state == TrackedRun.of(1, begun).state
+    run.note_use(run_use.RunUse(memory_bytes=11 * MIB, cpu_us=9))
+    assert deadlines.decide(run.state, 1.0, deadlines.NodeState()).send is Stop.MEMORY
+    run.note_use(run_use.RunUse(memory_bytes=3 * MIB, cpu_us=10))
+    assert (run.peak_bytes, run.cpu_us) == (11 * MIB, 3)
+
+
+# The kernel's kills --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counter(tmp_path: Path) -> Path:
+    path = tmp_path / "memory.events"
+    path.write_text("low 0\noom 7\noom_kill 3\noom_group_kill 9\n")
+    return path
+
+
+def killed(counter: Path, number: int) -> None:
+    counter.write_text(f"low 0\noom 7\noom_kill {number}\noom_group_kill 9\n")
+
+
+def test_a_death_is_of_the_kernel_if_its_count_has_grown(counter: Path) -> None:
+    kills = OomKills([counter])
+    assert not kills.take()
+    killed(counter, 4)
+    assert kills.take()
+    assert not kills.take()
+
+
+def test_several_deaths_use_up_as_many_kills(counter: Path) -> None:
+    kills = OomKills([counter])
+    killed(counter, 5)
+    assert [kills.take() for _ in range(3)] == [True, True, False]
+
+
+def test_a_death_may_be_reported_after_the_next_look(counter: Path) -> None:
+    kills = OomKills([counter])
+    killed(counter, 4)
+    kills.look()
+    assert kills.take()
+
+
+def test_a_death_long_after_a_kill_is_none_of_it(counter: Path) -> None:
+    """The kernel may have killed a program that a handler had started."""
+    kills = OomKills([counter])
+    killed(counter, 4)
+    kills.look()
+    kills.look()
+    assert not kills.take()
+
+
+def test_a_kernel_that_counts_nothing_has_killed_nothing(tmp_path: Path) -> None:
+    assert not OomKills([tmp_path / "none"]).take()
+    other = tmp_path / "memory.oom_control"
+    other.write_text("oom_kill_disable 0\nunder_oom 0\n")
+    assert not OomKills([other]).take()
+    assert not OomKills().take()
+
+
+# Limits --------------------------------------------------------------------------------------------------------------
+
+
+def spec(mb: int | None) -> WorkerSpec:
+    @registry.worker("with_memory", max_memory_mb=mb)
+    def with_memory(input: object) -> None:
+        """Nothing."""
+
+    return registry._handlers.pop("wkr_with_memory").spec
+
+
+@pytest.mark.parametrize("mb", [0, -1, 1.5, "512", True, 2**40])
+def test_a_limit_is_a_whole_number_of_mebibytes(mb: object) -> None:
+    with pytest.raises(HandlerError, match=r"max_memory_mb must be whole MiB from 1 to 1048576"):
+        spec(mb)  # type: ignore[arg-type]
+
+
+def test_a_limit_below_what_an_empty_run_takes_is_refused_with_what_that_is() -> None:
+    own = memory_limits.own_mb()
+    message = r"Worker 'with_memory': max_memory_mb is 1; an empty run takes (\d+) MiB in this node\."
+    with pytest.raises(HandlerError, match=message):
+        memory_limits.check([spec(None), spec(1)], 0)
+    with pytest.raises(SettingsError, match=r"AVA_MAX_MEMORY_MB: it is 2; an empty run takes \d+ MiB"):
+        memory_limits.check([], 2)
+    memory_limits.check([spec(own + 100)], own + 100)
+
+
+def test_a_process_is_replaced_that_keeps_much_of_what_a_limit_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = memory_limits.own_mb()
+    limited = replace(spec(own + 200), id="wkr_limited")
+    monkeypatch.setattr(registry, "_handlers", {limited.id: SimpleNamespace(spec=limited)})
+    settings = SimpleNamespace(max_jobs_per_process=0, max_memory_per_process=0, max_memory_mb=0)
+    wear = Wear(settings)  # type: ignore[arg-type]
+    assert not wear.is_worn_out
+    held = b"x" * (60 * MIB)
+    assert not wear.is_worn_out
+    more = b"x" * (100 * MIB)
+    assert wear.is_worn_out
+    assert len(held) + len(more) == 160 * MIB
+
+
+def test_a_process_without_limits_may_keep_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_handlers", {})
+    settings = SimpleNamespace(max_jobs_per_process=0, max_memory_per_process=0, max_memory_mb=0)
+    monkeypatch.setattr(run_use, "own_private_bytes", lambda: pytest.fail("it was measured"))
+    assert not Wear(settings).is_worn_out  # type: ignore[arg-type]
