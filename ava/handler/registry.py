@@ -231,9 +231,9 @@ def _check_schedule(slug: str, spec: WorkerSpec, timezone: str | None, tenant: s
     from ava.domain.schedules.schedule import check_cron, check_timezone
 
     wrong = []
-    for name, check, value in (("schedule", check_cron, spec.schedule.cron), ("timezone", check_timezone, timezone)):
+    for name, accept, value in (("schedule", check_cron, spec.schedule.cron), ("timezone", check_timezone, timezone)):
         try:
-            check(value if isinstance(value, str) else "")
+            accept(value if isinstance(value, str) else "")
         except ValueError as error:
             wrong.append(f"{name}: {error}")
     if not (isinstance(tenant, str) and ids.is_client_id("ten", tenant)):
