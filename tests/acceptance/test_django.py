@@ -129,6 +129,20 @@ def test_a_celery_task_of_the_project_gets_no_connection_of_another_task(seen: d
     assert (found["count"], found["error"]) == (1, None)
 
 
+def test_the_check_of_the_project_says_what_is_missing(tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("AVA_")} | {
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(PROJECT))),
+        "DJANGO_SETTINGS_MODULE": "settings",
+        "SHOP_DATABASE": str(tmp_path / "shop.sqlite3"),
+    }
+    command = (django_env.python(), "-m", "django", "check")
+    for given, reason in (({}, "or set AVA_URL"), ({"AVA_URL": "http://127.0.0.1:1"}, "or set AVA_API_KEY")):
+        done = subprocess.run(command, env=environ | given, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, "ava_django.E001" in done.stderr, reason in done.stderr) == (1, True, True), (
+            done.stderr
+        )
+
+
 def test_what_cannot_be_is_refused_by_its_name(seen: dict[str, Any]) -> None:
     found = seen["refusals"]
     assert found["queue"].startswith("InvalidTask: shop.tasks.pay has the queue 'default'")

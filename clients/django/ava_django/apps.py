@@ -11,3 +11,7 @@ class AvaDjangoConfig(AppConfig):
     name = "ava_django"
     verbose_name = "AVA Jobs"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register Django's check of the backends, which is imported with the first task otherwise."""
+        import django.tasks  # noqa: F401
