@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from harness.polling import wait_until
 from harness.servers.redis import fresh_redis_url
 from harness.system import ROOT, System
 from tests import agents, npm
@@ -164,6 +165,20 @@ def test_the_bridge_answers_every_line_that_asks_for_an_answer(mcp: System, key:
         bridge.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 4}})
         assert bridge.ask({"jsonrpc": "2.0", "id": 5, "method": "ping"})["id"] == 5
         assert bridge.end() == []
+    with _bridge(mcp, key) as bridge:
+        # The API is killed while a call waits: the bridge repeats it, and it is the same job.
+        slow = {"name": "slow_compute", "arguments": {"seconds": 4, "label": "killed"}}
+        bridge.send({"jsonrpc": "2.0", "id": 6, "method": "tools/call", "params": slow})
+        jobs = "/v1/ava/jobs?filter[worker_id]=wkr_slow_compute&per_page=1"
+        wait_until(lambda: mcp.get(jobs).json()["data"][0]["input"].get("label") == "killed", what="the job is there")
+        assert mcp.api
+        for process in mcp.api.children:
+            process.kill()
+        found = bridge.ask({"jsonrpc": "2.0", "id": 7, "method": "none"})
+        assert found["id"] == 7
+        found = bridge.next()
+        assert found["result"]["structuredContent"] == {"label": "killed", "seconds": 4}
+        assert mcp.query("SELECT count(*) FROM jobs WHERE input->>'label' = 'killed'") == [(1,)]
     with _bridge(mcp, f"{key[:-4]}none") as bridge:
         refused = bridge.ask(old)
         assert (refused["id"], refused["error"]["data"]["code"]) == ("first", "unauthorized")
@@ -184,6 +199,10 @@ class _Bridge:
     def ask(self, message: Any) -> dict[str, Any]:
         """Send a message. Returns the next answer."""
         self.send(message)
+        return self.next()
+
+    def next(self) -> dict[str, Any]:
+        """Returns the next answer."""
         assert self._process.stdout
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
