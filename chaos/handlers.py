@@ -41,6 +41,15 @@ def chaos_effect(input: dict[str, Any], env: Env) -> dict[str, Any]:
 # A worker whose jobs are brief: they record their beginning and their end.
 worker("chaos_brief", timeout_seconds=300)(chaos_effect)
 
+
+@worker("chaos_awaits", timeout_seconds=300)
+def chaos_awaits(input: dict[str, Any], env: Env) -> dict[str, Any]:
+    """Wait for the event of its number, then record effects."""
+    event = env.wait_event("chaos.go", {"data": {"number": [input["number"]]}})
+    assert event["data"]["number"] == input["number"]
+    return chaos_effect(input, env)
+
+
 # Further workers, each with a queue of its own: `wkr_chaos_1` in the queue `chaos.1`, and so on.
 for _number in range(1, int(os.environ.get("CHAOS_QUEUES", "0")) + 1):
     worker(f"chaos_{_number}", queue=f"chaos.{_number}", timeout_seconds=300)(chaos_effect)

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from chaos.fault import Fault
-from chaos.faults import chords, clocks, deploys, fairness, groups, hooks, processes, pulls, queues, schedules, servers
+from chaos.faults import (
+    awaited_events,
+    chords,
+    clocks,
+    deploys,
+    fairness,
+    groups,
+    hooks,
+    processes,
+    pulls,
+    queues,
+    schedules,
+    servers,
+)
 
 __all__ = ["FAULTS", "fault_named"]
 
@@ -19,6 +32,7 @@ FAULTS = (
     *clocks.FAULTS,
     *schedules.FAULTS,
     *hooks.FAULTS,
+    *awaited_events.FAULTS,
 )
 
 

@@ -46,7 +46,7 @@ def _kill_parts(cluster: Cluster) -> Injury:
 
 def _trigger(cluster: Cluster) -> tuple[set[str], str]:
     names = [f"part{n}" for n in range(_PARTS)]
-    jobs = [{"worker_id": WORKER, "name": name, "input": {"seconds": 0.05}, "priority": 1} for name in names]
+    jobs = [{"worker_id": WORKER, "name": name, "input": {"seconds": 0.15}, "priority": 1} for name in names]
     last = {"worker_id": WORKER, "name": "callback", "input": {"seconds": 0.05}, "priority": 1, "after": names}
     response = cluster.system.post("/v1/ava/jobs/bulk", json={"jobs": [*jobs, last]}, timeout=60)
     response.raise_for_status()

@@ -55,6 +55,9 @@ class Waiters(Graphs):
             event_names=names or (PAID,),
             timeout_seconds=seconds,
         )
+        self.end_waiting(run, claim_id, waits)
+
+    def end_waiting(self, run: RunKey, claim_id: str, waits: Wait) -> None:
         run_end = RunEnd(run=run, status=Status.QUEUED, elapsed_ms=1, wait=waits)
         with self.api.database.connect() as connection:
             lines = [run_line(run.run_no, 1, run_end.closing[1])]
@@ -229,6 +232,23 @@ def test_a_wait_that_the_handler_has_given_up_does_not_end_another(waiters: Wait
     waiters.wake()
     assert not waiters.continues(job_id)
     waiters.send(2)
+    waiters.wake()
+    assert waiters.continues(job_id)
+
+
+def test_branches_that_wait_for_a_child_and_for_an_event_continue_with_the_first(waiters: Waiters) -> None:
+    job_id, run, claim_id = waiters.begin()
+    (child,) = waiters.children(job_id, claim_id, "part")
+    waiters.register(run, claim_id)
+    waits = Wait(
+        condition=WaitCondition.ANY, job_ids=[child], event=AwaitedEvent(PAID).shown, event_names=[PAID]
+    )  # fmt: skip
+    waiters.end_waiting(run, claim_id, waits)
+    waiters.wake()
+    sentence = waiters.api.get(f"{JOBS}/{job_id}/why").get_json()["data"]["sentence"]
+    assert f"its handler waits for the ends of {child} or an event {PAID}" in sentence
+    assert not waiters.continues(job_id)
+    waiters.send(1)
     waiters.wake()
     assert waiters.continues(job_id)
 

@@ -59,9 +59,9 @@ class Wakes(Duty):
 
     def run_once(self, _now: float) -> int:
         """Follow the wakes that are there. Returns the number of jobs that were moved."""
-        moved = 0
+        moved, has_compared = 0, True
         for _ in range(_MAX_TRANSACTIONS):
-            has_compared = self._compare_events()
+            has_compared = has_compared and self._compare_events()
             with self._database.transaction() as connection:
                 woken = wake.take(connection, limit=_WAKES_PER_TRANSACTION)
                 moved += self._follow(connection, woken) if woken else 0

@@ -219,7 +219,9 @@ def _why_waiting(facts: Facts) -> str:
     jobs = waiting_for.get("jobs", [])
     named = ", ".join(jobs[:_MAX_NAMED]) + (f" and {len(jobs) - _MAX_NAMED} more" if len(jobs) > _MAX_NAMED else "")
     who = "waits" if job.attempt == 0 and job.run_no == 0 else "its handler waits"
-    return f"{who} for the ends of {named or 'other jobs'}{at_most}"
+    event = waiting_for.get("event")
+    or_event = "" if event is None else f" or an event {event['type']}"
+    return f"{who} for the ends of {named or 'other jobs'}{or_event}{at_most}"
 
 
 def _why_in_backlog(facts: Facts, waiting: Waiting) -> str:
