@@ -6,12 +6,13 @@ What AVA Jobs does under the same kills, and more, is `python -m chaos --fault c
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import random
 import signal
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 
 import psutil
 import redis
@@ -25,45 +26,72 @@ _BETWEEN_KILLS_SECONDS = 0.2
 _PATIENCE_SECONDS = 30.0
 
 
-def lost_chords(servers: Servers, *, parts: int, rounds: int, wipes: bool) -> tuple[int, int]:
+class _Worker:
+    """Celery's worker of four processes, which is started again if it gives up, as a supervisor does."""
+
+    def __init__(self, servers: Servers, url: str) -> None:
+        self._start: Callable[[], AbstractContextManager[list[int]]] = lambda: processes(
+            servers.folder,
+            {"BENCH_CHORD_BROKER": url},
+            ["celery", "-A", "bench.peers.celery_chord:queue", "worker", "-c", "4", "-l", "CRITICAL"],
+        )
+        self._stack = ExitStack()
+        (self.pid,) = self._stack.enter_context(self._start())
+
+    def keep(self) -> None:
+        """Start it again if it has ended."""
+        if not psutil.pid_exists(self.pid) or psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE:
+            self.stop()
+            (self.pid,) = self._stack.enter_context(self._start())
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._stack.close()
+
+
+def lost_chords(servers: Servers, *, parts: int, rounds: int, kills: bool, wipes: bool = False) -> tuple[int, int]:
     """Returns how many callbacks of chords were never called, and how many were called more than once."""
     url = servers.broker("redis")
     os.environ["BENCH_CHORD_BROKER"] = url
-    from celery import chord
+    # It reads its environment when it is loaded.
+    from bench.peers import celery_chord
 
-    from bench.peers import celery_chord as module
-
+    module = importlib.reload(celery_chord)
     client = redis.Redis.from_url(url)
-    worker = ["celery", "-A", "bench.peers.celery_chord:queue", "worker", "-c", "4", "-l", "CRITICAL"]
     lost = twice = 0
-    with processes(servers.folder, {"BENCH_CHORD_BROKER": url}, worker) as (pid,):
+    worker = _Worker(servers, url)
+    try:
         for number in range(rounds):
-            client.delete(module.CALLED)
-            name = f"chord {number}"
-            chord([module.part.s(n) for n in range(parts)])(module.add_up.s(chord=name))
-            _kill_until_called(client, pid, module.CALLED, has_wipe=wipes)
+            client.flushdb()
+            module.start(parts, f"chord {number}")
+            _watch(client, worker, parts, module.CALLED, kills=kills, wipes=wipes)
             # A callback that is called twice needs some time.
             time.sleep(2)
             called = client.llen(module.CALLED)
             lost += called == 0
             twice += called > 1
-            client.flushdb()
+    finally:
+        worker.stop()
     return lost, twice
 
 
-def _kill_until_called(client: redis.Redis, pid: int, called: str, *, has_wipe: bool) -> None:
+def _watch(client: redis.Redis, worker: _Worker, parts: int, called: str, *, kills: bool, wipes: bool) -> None:
+    """Kill processes until the callback is called, or until nothing has moved for so long that it never will be."""
     chance = random.Random(7)
-    progress, since = -1, time.monotonic()
-    wipe_at = time.monotonic() + 2 if has_wipe else float("inf")
+    progress, since, wipe_at = -1, time.monotonic(), float("inf")
     while client.llen(called) == 0 and time.monotonic() - since < _PATIENCE_SECONDS:
+        worker.keep()
         left = int(client.llen("chords")) + int(client.hlen("unacked"))
         if left != progress:
             progress, since = left, time.monotonic()
+        if wipes and wipe_at == float("inf") and left < parts:
+            wipe_at = time.monotonic() + 2
         if time.monotonic() > wipe_at:
             client.flushdb()
-            wipe_at = float("inf")
-        if left:
-            _kill_one(pid, chance)
+            wipes, wipe_at = False, float("inf")
+        # A worker whose processes are killed while it starts gives up.
+        if kills and 0 < left < parts:
+            _kill_one(worker.pid, chance)
         time.sleep(_BETWEEN_KILLS_SECONDS)
 
 
@@ -82,8 +110,12 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         servers = Servers(stack)
-        for what, wipes in (("a SIGKILL each 0.2 s", False), ("the same, and the broker is wiped once", True)):
-            lost, twice = lost_chords(servers, parts=options.parts, rounds=options.rounds, wipes=wipes)
+        for what, kills, wipes in (
+            ("without a fault", False, False),
+            ("a SIGKILL each 0.2 s", True, False),
+            ("the same, and the broker is wiped once", True, True),
+        ):
+            lost, twice = lost_chords(servers, parts=options.parts, rounds=options.rounds, kills=kills, wipes=wipes)
             print(
                 f"Celery's chord of {options.parts} on Redis, {what}: {lost} of {options.rounds} callbacks lost, "
                 f"{twice} called more than once",

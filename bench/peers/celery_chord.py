@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 import redis
-from celery import Celery
+from celery import Celery, chord
 
-__all__ = ["CALLED", "add_up", "part", "queue"]
+__all__ = ["CALLED", "add_up", "part", "queue", "start"]
 
 _URL = os.environ.get("BENCH_CHORD_BROKER", "redis://localhost")
 #: The list to which each callback adds its chord.
@@ -36,7 +36,13 @@ def part(number: int) -> int:
 
 
 @queue.task(name="add_up")
-def add_up(numbers: list[Any], chord: str) -> int:
+def add_up(numbers: list[Any], name: str) -> int:
     """Say that the callback of a chord was called."""
-    redis.Redis.from_url(_URL).rpush(CALLED, chord)
+    redis.Redis.from_url(_URL).rpush(CALLED, name)
     return sum(numbers)
+
+
+def start(parts: int, name: str) -> None:
+    """Start a chord."""
+    # No process waits for its result.
+    chord([part.s(number) for number in range(parts)])(add_up.s(name=name)).forget()

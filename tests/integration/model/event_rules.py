@@ -85,9 +85,14 @@ def live_for_an_event(history: History) -> None:
         send(history, job.tenant, names[:1], can_be_killed=False)
         if history.is_chance(0.5):
             graph_rules.follow_wakes(history)
+    if len(names) > 1 and history.is_chance(0.5):
+        # The handler has given the other one up.
+        names = names[:1]
     wait = Wait(condition=WaitCondition.EVENT, event_names=names, timeout_seconds=history.choose([None, 300.0]))
     graph_rules.end_run_waiting(history, run, wait)
     if not comes_early:
+        # Its wake of itself is followed first, so that only the event can end the wait.
+        graph_rules.follow_wakes(history)
         send(history, job.tenant, names[:1], can_be_killed=False)
     if history.is_chance(0.3):
         wanted = moves.cancel_all(history.jobs, [history.jobs[job.id]], f"usr_{job.tenant}", again=True)

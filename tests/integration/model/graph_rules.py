@@ -139,7 +139,7 @@ def end_run_waiting(history: History, run: Run, wait: Wait) -> None:
 def _wait(history: History, run: Run) -> Wait:
     children = [job.id for job in history.jobs.values() if job.parent == run.job_id]
     job = history.jobs.get(run.job_id)
-    names = [type_ for type_, _ in job.events] if job is not None and history.is_chance(0.8) else []
+    names = [] if job is None else [type_ for type_, _ in job.events if history.is_chance(0.7)]
     entry = NewEntry(kind=JournalKind.SLEEP, name="sleep", state=EntryState.WAITS, until_in_seconds=200.0)
     if names and (not children or history.is_chance(0.5)):
         return Wait(condition=WaitCondition.EVENT, event_names=names, timeout_seconds=history.choose([None, 400.0]))
