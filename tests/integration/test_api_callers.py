@@ -205,6 +205,7 @@ SCOPE = {
     ("POST", f"{JOBS}/<job:job_id>/retry"): _is_404,
     ("GET", f"{JOBS}/<job:job_id>/stream"): _is_404,
     ("GET", f"{JOBS}/<job:job_id>/why"): _is_404,
+    ("GET", f"{JOBS}/<job:job_id>/journal"): _is_404,
     ("GET", f"{JOBS}/<job:job_id>/tree"): _is_404,
     ("GET", f"{JOBS}/<job:job_id>/runs"): _is_404,
     ("POST", f"{JOBS}/bulk"): _made_jobs_of_its_own,
@@ -310,8 +311,7 @@ OPEN = {
 
 
 def test_every_route_has_a_tenant_check_here(api: Api) -> None:
-    # The tools of MCP are requests to these routes; `test_mcp.py` has its checks.
-    known = {path for _, path in SCOPE} | OPEN | {"/mcp"}
+    known = {path for _, path in SCOPE} | OPEN | {"/mcp"}  # Its tools are requests to these; test_mcp.py checks them.
     assert {rule.rule for rule in api.app.url_map.iter_rules()} == known
     operations = {(method, path) for method, path, _ in _operations(api) if path not in OPEN}
     assert operations == set(SCOPE)
