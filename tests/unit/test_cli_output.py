@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from wcwidth import wcswidth
 
@@ -190,6 +190,7 @@ def test_a_status_line_is_not_written_into_a_file(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == ""
 
 
+@example("00\N{DEVANAGARI VOWEL SIGN AA}0", 3)
 @given(st.text(), st.integers(1, 40))
 def test_a_cut_text_is_no_wider_than_asked(text: str, width: int) -> None:
     assert wcswidth(terminal.cut(printing.clean(text), width)) <= width

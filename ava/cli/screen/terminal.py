@@ -45,12 +45,10 @@ def cut(text: str, width: int) -> str:
         return text
     if text.isascii():
         return f"{text[: width - 1]}…"
-    from wcwidth import wcwidth
-
-    taken, left = "", width - 1
+    taken = ""
     for char in text:
-        left -= max(0, wcwidth(char))
-        if left < 0:
+        # A character may be wider behind another one than alone.
+        if width_of(taken + char) > width - 1:
             break
         taken += char
     return f"{taken}…"
