@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ava.dispatcher.duties.deadlines import Deadlines
 from ava.dispatcher.duties.due import DueJobs
 from ava.domain import ids
 from ava.domain.schedules.schedule_record import Overlap
@@ -48,7 +49,8 @@ def test_one_job_waits_for_the_last_one_and_starts_when_it_is_final(scheduled: S
     assert scheduled.backlog.count("waits_for = 'jobs'") == 1
 
 
-def test_a_job_that_waited_and_was_cancelled_does_not_hide_the_one_that_runs(scheduled: Scheduled) -> None:
+@pytest.mark.parametrize("end", ["cancel", "deadline"])
+def test_a_job_that_ended_while_it_waited_does_not_hide_the_one_that_runs(scheduled: Scheduled, end: str) -> None:
     schedule = scheduled.create(overlap=Overlap.QUEUE_ONE)
     scheduled.fire(1)
     first = scheduled.show(schedule).last_job_id
@@ -56,7 +58,12 @@ def test_a_job_that_waited_and_was_cancelled_does_not_hide_the_one_that_runs(sch
     scheduled.fire(2)
     waiting = scheduled.show(schedule).last_job_id
     assert waiting is not None
-    scheduled.service._jobs.cancel(CALLER, waiting)
+    if end == "cancel":
+        scheduled.service._jobs.cancel(CALLER, waiting)
+    else:
+        scheduled.backlog.run("UPDATE jobs SET deadline_at = now() WHERE waits_for = 'jobs'")
+        Deadlines(scheduled.backlog.database, scheduled.control).run_once(0)
+        assert scheduled.backlog.count("status = 'failed'") == 1
     scheduled.fire(3)
     assert scheduled.backlog.count("waits_for = 'jobs'") == 1
     ((earlier,),) = scheduled.backlog.run(

@@ -294,6 +294,21 @@ def test_branches_of_an_async_handler_wait_together() -> None:
     assert (result.status, result.output) == ("completed", ["A", "B"])
 
 
+def test_a_job_that_may_not_wait_fails_and_its_branches_are_one_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def handler(input: Input, env: Env) -> None:
+        await env.gather(env.sleep(60, key="a"), env.sleep(5, key="b"))
+
+    asked: list[int] = []
+
+    def admit(_: Journal) -> None:
+        asked.append(1)
+        raise ava.TooManyWaiting("2 of 2 (limit waiting_jobs)")
+
+    monkeypatch.setattr(Journal, "admit_wait", admit)
+    result = _run(handler)
+    assert (result.status, result.error, len(asked)) == ("failed", "TooManyWaiting: 2 of 2 (limit waiting_jobs)", 1)
+
+
 def test_a_wait_beside_other_tasks_names_gather() -> None:
     async def handler(input: Input, env: Env) -> None:
         other = asyncio.ensure_future(asyncio.sleep(30))

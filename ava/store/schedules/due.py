@@ -51,8 +51,9 @@ def are_due(connection: Connection, *, now: Moment = None) -> bool:
     return bool(connection.exec_driver_sql(_ARE_DUE, {"now": now}).scalar_one())
 
 
-# The last job is read only for schedules whose overlap depends on it. If it was cancelled while it waited for an
-# earlier one, that one is the last of those that may still run.
+# The last job is read only for schedules whose overlap depends on it. If it has ended while it waited for an earlier
+# one, by a cancel or its deadline, that one is the last of those that may still run. If it has run, the earlier one has
+# ended before.
 _DUE = f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
        {worker_settings.STATUS}, w.input_schema_version, last.id::text,
@@ -63,7 +64,7 @@ LEFT JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_i
 {worker_settings.joined("s.tenant_id")}
 LEFT JOIN jobs AS newest ON newest.tenant_id = s.tenant_id
     AND newest.id = CASE WHEN s.overlap <> 'allow' THEN s.last_job_id END
-LEFT JOIN job_edges AS earlier ON earlier.tenant_id = s.tenant_id AND newest.status = 'cancelled'
+LEFT JOIN job_edges AS earlier ON earlier.tenant_id = s.tenant_id AND newest.completed_at IS NOT NULL
     AND earlier.job_id = newest.id AND earlier.run_no = 0
 LEFT JOIN jobs AS last ON last.tenant_id = s.tenant_id AND last.id = coalesce(earlier.after_id, newest.id)
 """

@@ -40,10 +40,18 @@ def _wake(job: JobState, jobs: Mapping[str, JobState], world: World) -> JobState
         return None
     unmet = next((each for each in after if each.status != "completed"), None)
     if job.condition == "ended" or (job.condition == "failed") == (unmet is not None):
-        return return_to_backlog(replace(job, input=resolved_input(job.input, after)), world)
+        return return_to_backlog(_resolve(job, after, world) if REFERENCE in job.input else job, world)
     unmet = unmet or after[0]
     error = system_cancel.condition_unmet(unmet.name or unmet.id, Status(unmet.status))
     return cancel(job, unmet.id, error=error)
+
+
+def _resolve(job: JobState, after: Sequence[JobState], world: World) -> JobState:
+    """Its input may have other keys of limits, and its worker other limits, than when it was made."""
+    job = replace(job, input=resolved_input(job.input, after))
+    worker = world.workers[job.worker]
+    limit_key, rate_key = worker.limit_key(job.tenant, job.account), worker.rate_key(job.tenant, job.account)
+    return replace(job, limit_key=limit_key, rate_key=rate_key)
 
 
 def resolved_input(template: str, after: Sequence[JobState]) -> str:
