@@ -120,6 +120,22 @@ def test_a_row_whose_answer_was_lost_is_sent_again_with_the_same_key(
     assert (len(client.jobs), _rows(outbox, engine)) == (1, [])
 
 
+def test_rows_of_an_hour_without_the_api_become_a_job_each(
+    outbox: Outbox, engine: Engine, client: FakeClient, relay: Relay
+) -> None:
+    now = 0.0
+    for minute in range(60):
+        _add(outbox, engine, minute)
+        (client.lost_answers if minute % 7 == 0 else client.failures).append(ApiUnavailable("away"))
+        with pytest.raises(ApiUnavailable):
+            relay.run_once(now)
+        now += 61
+    while relay.run_once(now):
+        pass
+    assert sorted(job["input"]["order"] for job in client.jobs.values()) == list(range(60))
+    assert _rows(outbox, engine) == []
+
+
 @pytest.mark.parametrize("was_made", [True, False])
 def test_a_row_is_looked_up_by_its_tag_before_it_is_sent_after_its_key_has_ended(
     outbox: Outbox, engine: Engine, client: FakeClient, relay: Relay, was_made: bool
@@ -190,6 +206,7 @@ def test_a_row_that_is_no_trigger_is_refused(outbox: Outbox, engine: Engine, cli
         ({"x": object()}, {}, "JSON"),
         ({"x": "a" * 2_000_000}, {}, "bytes"),
         ({}, {"tags": {str(n): "v" for n in range(10)}}, "9 tags"),
+        ({}, {"tags": {"outbox": "mine"}}, "takes the tag outbox"),
     ],
 )
 def test_what_cannot_be_a_job_is_refused_where_it_is_written(

@@ -17,14 +17,12 @@ from ava.client.errors import (
     ApiUnauthorized,
     ApiUnavailable,
 )
-from ava.client.outbox.rows import OutboxRow, OutboxTable
+from ava.client.outbox.rows import TAG, OutboxRow, OutboxTable
 
 __all__ = ["Relay"]
 
 _log = logging.getLogger(__name__)
 
-#: The tag of a job that is an outbox row's id.
-TAG = "outbox"
 #: Seconds for which the API's idempotency key is trusted; it holds for 24 hours, of which one is left for clocks.
 _KEY_SECONDS = 23 * 3600.0
 #: Rows that one look at the table takes.

@@ -11,8 +11,10 @@ from typing import Any, Protocol, Unpack
 
 from ava.client.sent import TriggerOptions, trigger_entry
 
-__all__ = ["MAX_TAGS", "OutboxRow", "OutboxTable", "new_row"]
+__all__ = ["MAX_TAGS", "TAG", "OutboxRow", "OutboxTable", "new_row"]
 
+#: The tag of a job that is its row's id.
+TAG = "outbox"
 #: A job has ten tags at most, of which the outbox takes one.
 MAX_TAGS = 9
 #: The most bytes of a row's body: those of an input, and some for its options.
@@ -60,8 +62,9 @@ def new_row(worker_id: str, input: Mapping[str, Any] | None = None, **options: U
     """
     if not (isinstance(worker_id, str) and worker_id):
         raise ValueError("worker_id must be a text, such as wkr_receipt")
-    if len(options.get("tags") or {}) > MAX_TAGS:
-        raise ValueError(f"a job of an outbox has at most {MAX_TAGS} tags, because the outbox takes one")
+    tags = options.get("tags") or {}
+    if len(tags) > MAX_TAGS or TAG in tags:
+        raise ValueError(f"a job of an outbox has at most {MAX_TAGS} tags, because the outbox takes the tag {TAG}")
     body = json.dumps(trigger_entry({"worker_id": worker_id, "input": input, **options}), allow_nan=False)
     if len(body) > _MAX_BODY_BYTES:
         raise ValueError(f"the trigger has {len(body)} bytes, more than {_MAX_BODY_BYTES}")

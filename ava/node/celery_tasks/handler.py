@@ -42,6 +42,7 @@ class TaskHandler:
         self._soft_limit = workers.soft_limit(app, task)
         self._hard_limit = workers.hard_limit(app, task)
         # Eager: it stores nothing in the author's result backend, because the record is the job's.
+        task.store_eager_result = task.store_errors_even_if_ignored = False
         self._trace = build_tracer(task.name, task, app=app, eager=True)
         #: What the current run has asked for: set by the methods of the task below.
         self._retry: _NotSent | None = None
