@@ -203,6 +203,7 @@ _JOB = {
     "tree_id": None,
     "waiting_for": None,
     "deadline_at": None,
+    "usage": {"cpu_ms": 412, "peak_memory_mb": 71, "wait_ms": 9},
 }
 #: What the stream of a job looks like.
 STREAM_EXAMPLE = (

@@ -42,9 +42,9 @@ class Analytics:
     #: Midnight UTC.
     since: datetime
     #: `total`, `completed`, `failed`, `cancelled`, `expired` (some of the cancelled), `success_rate`,
-    #: `avg_duration_ms` and `by_trigger`.
+    #: `avg_duration_ms`, `by_trigger`, `cpu_ms` and `wait_ms`.
     jobs: dict[str, Any]
-    #: `total`, `completed`, `failed`, `expired` and `avg_duration_ms` of each worker.
+    #: `total`, `completed`, `failed`, `expired`, `avg_duration_ms`, `cpu_ms` and `wait_ms` of each worker.
     by_worker: dict[str, dict[str, Any]]
     #: By hour or day, oldest first; None unless it was asked for.
     series: list[dict[str, Any]] | None = None
@@ -122,7 +122,7 @@ class JobRuns:
     waited_ms: int | None = None
     #: The sum of the runs that have ended.
     ran_ms: int | None = None
-    #: `started_at`, `ended_at`, `outcome` and `duration_ms` of each.
+    #: `started_at`, `ended_at`, `outcome`, `duration_ms`, `cpu_ms`, `peak_memory_mb` and `wait_ms` of each.
     runs: list[dict[str, Any]]
 
 

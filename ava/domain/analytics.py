@@ -46,6 +46,9 @@ class EndedCounts:
     expired: int = 0
     ran: int = 0
     ran_ms: int = 0
+    #: The processor time of those that ran, and the time for which they waited to start, in milliseconds.
+    cpu_ms: int = 0
+    wait_ms: int = 0
 
     @property
     def total(self) -> int:
@@ -70,6 +73,8 @@ class EndedCounts:
             expired=self.expired + other.expired,
             ran=self.ran + other.ran,
             ran_ms=self.ran_ms + other.ran_ms,
+            cpu_ms=self.cpu_ms + other.cpu_ms,
+            wait_ms=self.wait_ms + other.wait_ms,
         )
 
 

@@ -49,4 +49,5 @@ def make_record(job: Job) -> dict[str, Any]:
         "tree_id": job.tree_id,
         "waiting_for": job.waiting_for,
         "deadline_at": format_time(job.deadline_at),
+        "usage": job.usage,
     }

@@ -47,6 +47,7 @@ __all__ = [
     "exceeded_text",
     "explain",
     "format_traceback",
+    "in_mb",
     "own_frames",
 ]
 
@@ -100,8 +101,13 @@ EXCEEDED: Mapping[Stop, tuple[str, type[Interruption]]] = {
 def exceeded_text(stop: Stop, *, timeout_seconds: float, max_memory_mb: int = 0, peak_bytes: int | None = None) -> str:
     """Returns what a run has exceeded that was stopped for its time or its memory."""
     if stop is Stop.MEMORY:
-        return f"{math.ceil((peak_bytes or 0) / MIB)} of {max_memory_mb} MiB"
+        return f"{in_mb(peak_bytes) or 0} of {max_memory_mb} MiB"
     return f"exceeded {timeout_seconds:g} s"
+
+
+def in_mb(count: int | None) -> int | None:
+    """Returns bytes in whole MiB, rounded up."""
+    return None if count is None else math.ceil(count / MIB)
 
 
 class Retirement(IntEnum):

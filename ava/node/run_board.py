@@ -21,6 +21,7 @@ from enum import IntEnum
 from typing import Any
 
 from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.usage import RunUsage
 from ava.store.jobs.moves.end import CompletedRun
 
 __all__ = ["CurrentRun", "KeptEnds", "Phase", "ProcessBoard", "RunBoard"]
@@ -268,6 +269,8 @@ def _encode(completed: CompletedRun, claim_id: str) -> bytes:
         end.run,
         end.elapsed_ms,
         end.output_json,
+        end.usage.cpu_us,
+        end.usage.peak_memory_mb,
         completed.began_at.isoformat(),
         completed.progress_json,
         lines,
@@ -276,9 +279,15 @@ def _encode(completed: CompletedRun, claim_id: str) -> bytes:
 
 
 def _decode(text: bytes) -> tuple[CompletedRun, str]:
-    claim_id, run, elapsed_ms, output_json, began_at, progress_json, lines = json.loads(text)
+    claim_id, run, elapsed_ms, output_json, cpu_us, peak_mb, began_at, progress_json, lines = json.loads(text)
     completed = CompletedRun(
-        end=RunEnd(run=RunKey(*run), status=Status.COMPLETED, elapsed_ms=elapsed_ms, output_json=output_json),
+        end=RunEnd(
+            run=RunKey(*run),
+            status=Status.COMPLETED,
+            elapsed_ms=elapsed_ms,
+            output_json=output_json,
+            usage=RunUsage(cpu_us=cpu_us, peak_memory_mb=peak_mb),
+        ),
         began_at=datetime.fromisoformat(began_at),
         lines=[
             LogLine(seq=seq, ts=datetime.fromisoformat(ts), level=LogLevel(level), msg=msg)

@@ -264,6 +264,14 @@ CREATE TABLE jobs (
     -- Of an attempt that has waited: the start of its first run, and the milliseconds of its earlier runs.
     first_started_at timestamptz,
     ran_ms bigint,
+    -- What its runs have used: the sum of their processor time, and the most memory of one of them; null: not known.
+    cpu_us bigint,
+    peak_memory_mb integer,
+    -- Of a job with several runs: when the present one could start, the milliseconds that the earlier ones waited to
+    -- start, and what each has used (`ava.store.jobs.moves.rules.end_set`).
+    ready_at timestamptz,
+    wait_ms bigint,
+    run_usage jsonb,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
@@ -1045,11 +1053,14 @@ CREATE TABLE job_counts (
     expired bigint NOT NULL,
     ran bigint NOT NULL,
     ran_ms bigint NOT NULL,
+    -- The processor time of those that ran, and the time for which they waited to start.
+    cpu_ms bigint NOT NULL,
+    wait_ms bigint NOT NULL,
     PRIMARY KEY (tenant_id, span, trigger, worker_id, starts_at)
 ) WITH (fillfactor = 70);
 -- The rows of a worker's days are far from each other in the key, because those by hour and trigger are between them.
 CREATE INDEX job_counts_days ON job_counts (tenant_id, worker_id, starts_at)
-    INCLUDE (completed, failed, cancelled, expired, ran, ran_ms) WHERE span = 'day' AND trigger = '';
+    INCLUDE (completed, failed, cancelled, expired, ran, ran_ms, cpu_ms, wait_ms) WHERE span = 'day' AND trigger = '';
 CREATE INDEX job_counts_old ON job_counts (starts_at);
 
 -- The times of a worker's jobs of one day in one row. The n-th number of `jobs` is of the n-th of the ascending

@@ -81,7 +81,8 @@ def test_figures_are_those_of_a_brute_force_count(api: Api) -> None:
     assert datetime.fromisoformat(data["since"]) == since
     rows = _brute(api, since=since)
     assert list(data["jobs"]) == [
-        *("total", "completed", "failed", "cancelled", "expired", "success_rate", "avg_duration_ms", "by_trigger")
+        *("total", "completed", "failed", "cancelled", "expired", "success_rate", "avg_duration_ms", "by_trigger"),
+        *("cpu_ms", "wait_ms"),
     ]
     _compare(data["jobs"], rows)
     assert data["jobs"]["by_trigger"] == {
@@ -89,7 +90,7 @@ def test_figures_are_those_of_a_brute_force_count(api: Api) -> None:
     }
     assert set(data["by_worker"]) == {"wkr_a", "wkr_b", "wkr_c"}
     for worker, counts in data["by_worker"].items():
-        assert list(counts) == ["total", "completed", "failed", "expired", "avg_duration_ms"]
+        assert list(counts) == ["total", "completed", "failed", "expired", "avg_duration_ms", "cpu_ms", "wait_ms"]
         _compare(counts, [row for row in rows if row[0] == worker])
     assert sum(point["total"] for point in data["series"]) == len(rows)
     assert data["series"][0]["starts_at"] == data["since"]
@@ -130,6 +131,8 @@ def test_of_nothing_there_is_no_average_and_no_rate(api: Api) -> None:
         "success_rate": None,
         "avg_duration_ms": None,
         "by_trigger": {},
+        "cpu_ms": 0,
+        "wait_ms": 0,
     }
     assert data["by_worker"] == {}
     assert data["percentiles"]["run"] == {"p50_ms": None, "p95_ms": None, "p99_ms": None}

@@ -81,6 +81,8 @@ class EndedRecord(Schema):
         minimum=0, maximum=_MAX_COUNT, allow_none=True, metadata={"description": "Of those that ran; null if none did."}
     )
     by_trigger = fields.Nested(TriggerCounts)
+    cpu_ms = _count(description="Processor time of those that ran, in milliseconds, where it is known.")
+    wait_ms = _count(description="Milliseconds for which they waited to start.")
 
 
 class WorkerCountsRecord(Schema):
@@ -91,6 +93,8 @@ class WorkerCountsRecord(Schema):
     failed = _count()
     expired = _count()
     avg_duration_ms = WholeNumber(minimum=0, maximum=_MAX_COUNT, allow_none=True)
+    cpu_ms = _count()
+    wait_ms = _count()
 
 
 class SeriesRecord(Schema):
@@ -103,6 +107,8 @@ class SeriesRecord(Schema):
     cancelled = _count()
     expired = _count(description="Those of the cancelled jobs that expired before they started.")
     avg_duration_ms = WholeNumber(minimum=0, maximum=_MAX_COUNT, allow_none=True)
+    cpu_ms = _count()
+    wait_ms = _count()
 
 
 class PercentilesRecord(Schema):
@@ -144,6 +150,7 @@ def write_analytics(found: Analytics) -> str:
             "success_rate": jobs.success_rate,
             "avg_duration_ms": jobs.avg_duration_ms,
             "by_trigger": {each: found.by_trigger[each] for each in Trigger if found.by_trigger.get(each)},
+            **_usage(jobs),
         },
         "by_worker": {worker: _of_worker(counts) for worker, counts in found.by_worker.items()},
     }
@@ -153,6 +160,7 @@ def write_analytics(found: Analytics) -> str:
                 "starts_at": format_time(point.starts_at),
                 **_ended(point.counts),
                 "avg_duration_ms": point.counts.avg_duration_ms,
+                **_usage(point.counts),
             }
             for point in found.series
         ]
@@ -178,7 +186,12 @@ def _of_worker(counts: EndedCounts) -> dict[str, int | None]:
         "failed": counts.failed,
         "expired": counts.expired,
         "avg_duration_ms": counts.avg_duration_ms,
+        **_usage(counts),
     }
+
+
+def _usage(counts: EndedCounts) -> dict[str, int]:
+    return {"cpu_ms": counts.cpu_ms, "wait_ms": counts.wait_ms}
 
 
 def _percentiles(found: Percentiles) -> dict[str, float | None]:

@@ -18,11 +18,29 @@ class JobRunRecord(Schema):
     outcome = Text(
         allow_none=True,
         metadata={
-            "description": "`completed`, `failed`, `cancelled`, `lost`, `interrupted`, or `waits`: its handler waited. "
-            "Null while it runs."
+            "description": "`completed`, `failed`, `cancelled`, `lost`, `interrupted`, `put_off`, or `waits`: its "
+            "handler waited. Null while it runs."
         },
     )
     duration_ms = WholeNumber(minimum=0, maximum=2**53, allow_none=True)
+    cpu_ms = WholeNumber(
+        minimum=0,
+        maximum=2**53,
+        allow_none=True,
+        metadata={"description": "Its processor time; null while it runs, and if it is not known."},
+    )
+    peak_memory_mb = WholeNumber(
+        minimum=0,
+        maximum=2**31,
+        allow_none=True,
+        metadata={"description": "The most MiB of memory that its node saw; null of a run that ended before a look."},
+    )
+    wait_ms = WholeNumber(
+        minimum=0,
+        maximum=2**53,
+        allow_none=True,
+        metadata={"description": "From when it could start to its start."},
+    )
 
 
 class JobRunsRecord(Schema):

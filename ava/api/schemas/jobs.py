@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from marshmallow import Schema, ValidationError, post_load, validates_schema
+from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from ava.api.http import cursors, payloads
 from ava.api.http.fields import (
@@ -29,6 +29,7 @@ from ava.api.http.strict import Strict
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
 from ava.api.schemas.start_times import StartTime, expiry_field, refuse_two_expiries
 from ava.api.schemas.trigger_keys import debounce_field, dedupe_field, refuse_two_rules
+from ava.api.schemas.usage import UsageRecord, write_usage
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter, JobSort
@@ -340,6 +341,11 @@ class JobRecord(Schema):
         },
     )
     deadline_at = Instant(allow_none=True, metadata={"description": "When it fails unless it is final by then."})
+    usage = fields.Nested(
+        UsageRecord,
+        allow_none=True,
+        metadata={"description": "What its runs have used; null of a job that has not started."},
+    )
 
 
 class LightJobRecord(JobRecord):
@@ -368,7 +374,7 @@ def light_writer(names: tuple[str, ...] | None = None) -> RecordWriter:
 
     The bytes of an input or output that was left out follow the record's fields.
     """
-    write = write_job if names in (None, ALL_FIELDS) else compile_schema(JobRecord(only=names))
+    write = write_job if names in (None, ALL_FIELDS) else compile_schema(JobRecord(only=names), usage=write_usage)
     if names is not None and not {"input", "output"}.intersection(names):
         return write
     return RecordWriter(_with_sizes(write.whole), _with_sizes(write.hidden))
@@ -385,4 +391,4 @@ def _with_sizes(write: Callable[[Job], str]) -> Callable[[Job], str]:
     return write_light
 
 
-write_job = compile_schema(JobRecord())
+write_job = compile_schema(JobRecord(), usage=write_usage)

@@ -23,6 +23,8 @@ _COLUMNS = (
     Column(title="COMPLETED", value=lambda row: row[1]["completed"]),
     Column(title="FAILED", value=lambda row: row[1]["failed"]),
     Column(title="AVERAGE", value=lambda row: milliseconds(row[1]["avg_duration_ms"])),
+    Column(title="CPU", value=lambda row: milliseconds(row[1].get("cpu_ms")), is_wide=True),
+    Column(title="WAITED", value=lambda row: milliseconds(row[1].get("wait_ms")), is_wide=True),
 )
 
 
@@ -55,6 +57,8 @@ def _summary(found: Analytics) -> dict[str, Any]:
         "by trigger": ", ".join(f"{count:,} {trigger}" for trigger, count in jobs["by_trigger"].items()) or None,
         "success rate": None if rate is None else f"{rate} %",
         "average run time": milliseconds(jobs["avg_duration_ms"]),
+        "processor time": milliseconds(jobs.get("cpu_ms")),
+        "waited to start": milliseconds(jobs.get("wait_ms")),
         "time to start": _percentiles(found, "wait"),
         "run time": _percentiles(found, "run"),
     }

@@ -42,12 +42,21 @@ _COLUMNS = (
     Column(title="ATTEMPT", value=lambda job: f"{job.attempt} of {job.max_attempts}", is_wide=True),
     Column(title="ERROR", value=lambda job: job.error, min_width=8, is_optional=True, may_be_below=True),
 )
+
+
 #: A run with its number.
+def _mebibytes(count: int | None) -> str | None:
+    return None if count is None else f"{count} MiB"
+
+
 _RUN_COLUMNS = (
     Column(title="RUN", value=lambda row: row[0]),
     Column(title="OUTCOME", value=lambda row: row[1]["outcome"] or "running", min_width=9),
     Column(title="STARTED", value=lambda row: datetime.fromisoformat(row[1]["started_at"])),
     Column(title="RAN", value=lambda row: milliseconds(row[1]["duration_ms"])),
+    Column(title="CPU", value=lambda row: milliseconds(row[1].get("cpu_ms"))),
+    Column(title="MEMORY", value=lambda row: _mebibytes(row[1].get("peak_memory_mb"))),
+    Column(title="WAITED", value=lambda row: milliseconds(row[1].get("wait_ms"))),
 )
 _FILTERS = (
     click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker."),

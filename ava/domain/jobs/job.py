@@ -8,9 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ava.domain.jobs import expiry
+from ava.domain.jobs import expiry, usage
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.jobs.trigger_keys import Debounce, Dedupe
+from ava.domain.jobs.usage import NO_USAGE, RunUsage
 
 if TYPE_CHECKING:
     from ava.domain.jobs.graphs import Entry
@@ -222,6 +223,12 @@ class Job:
     #: Of an attempt that has waited: the start of its first run, and the milliseconds of its earlier runs.
     first_started_at: datetime | None = None
     ran_ms: int | None = None
+    #: What its ended runs have used: microseconds of processor time, and the most MiB of memory; None: not known.
+    cpu_us: int | None = None
+    peak_memory_mb: int | None = None
+    #: Of a job with several runs: when the present one could start, and the milliseconds that the earlier ones waited.
+    ready_at: datetime | None = None
+    wait_ms: int | None = None
     #: Whether an earlier run has written into its journal. It is read with the claim alone.
     has_journal: bool = False
 
@@ -279,6 +286,19 @@ class Job:
             return None
         last = (self.completed_at - self.started_at).total_seconds() if self.started_at else 0.0
         return max(0, round(last * 1000)) + (self.ran_ms or 0)
+
+    @property
+    def usage(self) -> dict[str, int | None] | None:
+        """Returns what its runs have used, and for how long they waited to start; None if it has not started."""
+        if self.first_run_no is None:
+            return None
+        waited_ms = (self.wait_ms or 0) + (self.last_wait_ms or 0)
+        return usage.record(cpu_us=self.cpu_us, peak_memory_mb=self.peak_memory_mb, wait_ms=waited_ms)
+
+    @property
+    def last_wait_ms(self) -> int | None:
+        """Returns the milliseconds from when its present or last run could start to its start; None while queued."""
+        return usage.wait_ms(self.started_at, self.created_at, self.scheduled_at, self.ready_at)
 
     @property
     def waiting_for(self) -> dict[str, Any] | None:
@@ -352,6 +372,7 @@ class RunEnd:
     is_rate_limited: bool = False
     #: What the handler waits for; None if it does not wait. The attempt is then given back.
     wait: Wait | None = None
+    usage: RunUsage = NO_USAGE
 
     @property
     def closing(self) -> tuple[LogLevel, str]:

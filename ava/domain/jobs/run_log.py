@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from ava.domain.jobs import usage
 from ava.domain.jobs.job import Job, Status
 
 __all__ = ["JobRun", "JobRuns", "runs_of"]
 
 _STARTED = ("Worker handler started", "Handler continues")
-_ENDED = re.compile(r"Handler (completed|failed|cancelled|lost|interrupted|waits)\b")
+_ENDED = re.compile(r"Handler (completed|failed|cancelled|lost|interrupted|waits|retries)\b")
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -23,8 +24,15 @@ class JobRun:
     started_at: datetime
     #: None while it runs.
     ended_at: datetime | None = None
-    #: `completed`, `failed`, `cancelled`, `lost` (with its process or node), `interrupted` (by a shutdown), or `waits`.
+    #: `completed`, `failed`, `cancelled`, `lost` (with its process or node), `interrupted` (by a shutdown), `waits`, or
+    #: `put_off`.
     outcome: str | None = None
+    #: Its number.
+    run_no: int = 0
+    #: Milliseconds of processor time, the most MiB of memory, and the milliseconds until its start; None: not known.
+    cpu_ms: int | None = None
+    peak_memory_mb: int | None = None
+    wait_ms: int | None = None
 
     @property
     def duration_ms(self) -> int | None:
@@ -43,14 +51,21 @@ class JobRuns:
     runs: Sequence[JobRun]
 
 
-def runs_of(job: Job, lines: Iterable[tuple[datetime, str]]) -> JobRuns:
-    """Returns the runs of a job; `lines` has the time and the text of log lines, oldest first."""
+#: What runs have used, by their numbers: microseconds of processor time, MiB of memory, and milliseconds of waiting.
+Usages = Mapping[int, tuple[int | None, int | None, int | None]]
+
+
+def runs_of(job: Job, lines: Iterable[tuple[int, datetime, str]], usages: Usages) -> JobRuns:
+    """Returns the runs of a job; `lines` has the run, the time and the text of log lines, oldest first.
+
+    `usages` is empty for a job with a single run, whose usage is that of the job.
+    """
     runs: list[JobRun] = []
-    for at, text in lines:
+    for run_no, at, text in lines:
         if text in _STARTED:
-            runs.append(JobRun(started_at=at))
+            runs.append(JobRun(started_at=at, run_no=run_no))
         elif runs and runs[-1].ended_at is None and (found := _ENDED.match(text)):
-            runs[-1] = replace(runs[-1], ended_at=at, outcome=found[1])
+            runs[-1] = replace(runs[-1], ended_at=at, outcome="put_off" if found[1] == "retries" else found[1])
     if runs and runs[-1].ended_at is None and job.completed_at is not None:
         # The last line is missing if its log was full.
         outcome = str(job.status) if job.status is not Status.QUEUED else None
@@ -60,5 +75,19 @@ def runs_of(job: Job, lines: Iterable[tuple[datetime, str]]) -> JobRuns:
     return JobRuns(
         waited_ms=max(0, (runs[0].started_at - due_at) // _MILLISECOND) if runs else None,
         ran_ms=sum(durations) if durations else None,
-        runs=runs,
+        runs=[_with_usage(run, job, usages) for run in runs],
     )
+
+
+def _with_usage(run: JobRun, job: Job, usages: Usages) -> JobRun:
+    if run.run_no in usages:
+        cpu_us, peak_mb, wait_ms = usages[run.run_no]
+    elif not usages and job.usage is not None:
+        cpu_us, peak_mb, wait_ms = job.cpu_us, job.peak_memory_mb, job.last_wait_ms
+    elif run.ended_at is None:
+        # The present one of several.
+        cpu_us, peak_mb, wait_ms = None, None, job.last_wait_ms
+    else:
+        return run
+    found = usage.record(cpu_us=cpu_us, peak_memory_mb=peak_mb, wait_ms=wait_ms)
+    return replace(run, cpu_ms=found["cpu_ms"], peak_memory_mb=peak_mb, wait_ms=wait_ms)

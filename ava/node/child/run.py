@@ -13,11 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ava import tracing
 from ava.domain.jobs.job import Job, LogLevel, RunEnd
 from ava.domain.jobs.messages import task_id
+from ava.domain.jobs.usage import RunUsage
 from ava.handler.calls import Calls
 from ava.handler.env import Env
 from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, RetryLater, Suspended
@@ -122,6 +124,11 @@ class Run:
         return self.measured_peak(self.began_ns)
 
     @property
+    def usage(self) -> RunUsage:
+        """Returns what it has used."""
+        return RunUsage(cpu_us=self.cpu_us, peak_memory_mb=outcome.in_mb(self.peak_bytes))
+
+    @property
     def _exceeded(self) -> str:
         return outcome.exceeded_text(
             self.stopped_for or Stop.TIMEOUT,
@@ -176,7 +183,7 @@ class Run:
             self.raised, JobCancelled | JobInterrupted | RetryLater | Suspended | expected
         ):
             self.log.add(LogLevel.ERROR, outcome.format_traceback(self.raised))
-        self.end = outcome.decide(
+        decided = outcome.decide(
             self.job,
             stop=self.stopped_for,
             raised=self.raised,
@@ -188,6 +195,7 @@ class Run:
             wait=None if self._calls is None else self._calls.wait,
             retries=self.handler.retries,
         )
+        self.end = None if decided is None else replace(decided, usage=self.usage)
         self.is_decided = True
 
     def forget_error(self) -> None:

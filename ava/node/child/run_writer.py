@@ -175,6 +175,7 @@ class RunWriter:
                 msg="Handler interrupted, the worker is shutting down",
                 error="WorkerLost: the worker was shut down",
                 is_loss=False,
+                usage=run.usage,
             )
 
         self._persist(act)

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from ava import tracing
 from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.retry import DEFAULT, Retry
+from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from ava.handler import registry
 from ava.handler.errors import Interruption
-from ava.node.outcome import EXCEEDED, Stop, exceeded_text
+from ava.node.outcome import EXCEEDED, Stop, exceeded_text, in_mb
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
 from ava.store.engine.database import Connection
@@ -85,7 +86,8 @@ def _write(
             kind, cause = bound
             error = f"{kind}: {_exceeded(stop, process, process.current)}"
             retry = _retry(connection, run, cause())
-        status = rescue.end_killed_run(connection, run=run, node_id=node_id, error=error, retry=retry)
+        usage = _usage(run, process)
+        status = rescue.end_killed_run(connection, run=run, node_id=node_id, error=error, retry=retry, usage=usage)
         return status is not None
     is_loss = stop is None
     reason = f"lost: {error.partition(': ')[2]}" if is_loss else "interrupted, the worker is shutting down"
@@ -99,8 +101,16 @@ def _write(
         is_unbegun=process.current is not None
         and process.current.key == run
         and process.current.phase is Phase.CLAIMING,
+        usage=_usage(run, process),
     )
     return job is not None
+
+
+def _usage(run: RunKey, process: DeadProcess) -> RunUsage:
+    """Returns what a run had used when the node looked last; nothing is known of one that followed it."""
+    if process.current is None or process.current.key != run:
+        return NO_USAGE
+    return RunUsage(cpu_us=process.cpu_us, peak_memory_mb=in_mb(process.peak_bytes))
 
 
 def _exceeded(stop: Stop, process: DeadProcess, current: CurrentRun) -> str:

@@ -38,12 +38,13 @@ JOB_COLUMNS = (
     "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
     "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.waits_for, "
     "j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text, j.expires_at, j.first_run_no, "
-    f"j.parent_id::text, j.tree_id::text, j.name, {_WAITING_FOR}, j.deadline_at, j.first_started_at, j.ran_ms"
+    f"j.parent_id::text, j.tree_id::text, j.name, {_WAITING_FOR}, j.deadline_at, j.first_started_at, j.ran_ms, "
+    "j.cpu_us, j.peak_memory_mb, j.ready_at, j.wait_ms"
 )
 #: Those of a job whose handler does not wait: PostgreSQL opens the table of waits at each run of a statement that names
 #: it.
 STARTED_COLUMNS = JOB_COLUMNS.replace(_WAITING_FOR, "NULL")
-_COLUMNS = 37
+_COLUMNS = 41
 
 #: The bytes of a job's input and output, as a FROM item; `OFFSET 0` keeps PostgreSQL from computing them twice. Those
 #: of a large one are stored, because to measure it is to read it. One that an older release stored is read.
@@ -86,7 +87,7 @@ def job(row: Any) -> Job:
      completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
      progress_json, retry_of, queue, run_no, waits_for, run_at, published_at, node_id, traceparent, tags_json,
      expires_at, first_run_no, parent_id, tree_id, name, waiting_for_json, deadline_at, first_started_at,
-     ran_ms) = row[:_COLUMNS]  # fmt: skip
+     ran_ms, cpu_us, peak_memory_mb, ready_at, wait_ms) = row[:_COLUMNS]  # fmt: skip
     return Job(
         id=ids.encode("job", id_),
         worker_id=worker_id,
@@ -125,6 +126,10 @@ def job(row: Any) -> Job:
         deadline_at=deadline_at,
         first_started_at=first_started_at,
         ran_ms=ran_ms,
+        cpu_us=cpu_us,
+        peak_memory_mb=peak_memory_mb,
+        ready_at=ready_at,
+        wait_ms=wait_ms,
     )
 
 

@@ -19,11 +19,13 @@ __all__ = ["STORE", "by_trigger", "by_worker", "delete_old", "series"]
 STORE = """
 counts AS (
     INSERT INTO job_counts AS t
-        (tenant_id, span, trigger, worker_id, starts_at, completed, failed, cancelled, expired, ran, ran_ms)
+        (tenant_id, span, trigger, worker_id, starts_at, completed, failed, cancelled, expired, ran, ran_ms, cpu_ms,
+         wait_ms)
     SELECT tenant_id, span, coalesce(trigger, ''), coalesce(worker_id, ''), starts_at,
         count(*) FILTER (WHERE status = 'completed'), count(*) FILTER (WHERE status = 'failed'),
         count(*) FILTER (WHERE status = 'cancelled'), count(*) FILTER (WHERE is_expired),
-        count(run_us), coalesce(sum(round(run_us / 1000)), 0)::bigint
+        count(run_us), coalesce(sum(round(run_us / 1000)), 0)::bigint,
+        coalesce(round(sum(cpu_us) / 1000), 0)::bigint, coalesce(sum(round(waited_ms)), 0)::bigint
     FROM (
         SELECT e.*, s.span, date_trunc(s.span, completed_at, 'UTC') AS starts_at
         FROM ended AS e CROSS JOIN (VALUES ('hour'), ('day')) AS s (span)
@@ -33,7 +35,8 @@ counts AS (
     ON CONFLICT (tenant_id, span, trigger, worker_id, starts_at) DO UPDATE SET
         completed = t.completed + excluded.completed, failed = t.failed + excluded.failed,
         cancelled = t.cancelled + excluded.cancelled, expired = t.expired + excluded.expired,
-        ran = t.ran + excluded.ran, ran_ms = t.ran_ms + excluded.ran_ms
+        ran = t.ran + excluded.ran, ran_ms = t.ran_ms + excluded.ran_ms, cpu_ms = t.cpu_ms + excluded.cpu_ms,
+        wait_ms = t.wait_ms + excluded.wait_ms
 )
 """
 
@@ -50,7 +53,7 @@ def delete_old(connection: Connection, *, limit: int) -> int:
 
 
 _SUMS = """sum(completed)::bigint, sum(failed)::bigint, sum(cancelled)::bigint, sum(expired)::bigint, sum(ran)::bigint,
-    sum(ran_ms)::bigint"""
+    sum(ran_ms)::bigint, sum(cpu_ms)::bigint, sum(wait_ms)::bigint"""
 _BY_WORKER = Statement(f"""
 SELECT worker_id, {_SUMS} FROM job_counts
 WHERE tenant_id = %(tenant_id)s AND span = 'day' AND trigger = '' AND worker_id > '' AND starts_at >= %(since)s
@@ -90,7 +93,7 @@ def by_trigger(connection: Connection, *, tenant_id: str, since: datetime, worke
 
 # The key has one row for each moment, so there is nothing to add up.
 _SERIES = Statement("""
-SELECT starts_at, completed, failed, cancelled, expired, ran, ran_ms FROM job_counts
+SELECT starts_at, completed, failed, cancelled, expired, ran, ran_ms, cpu_ms, wait_ms FROM job_counts
 WHERE tenant_id = %(tenant_id)s AND span = %(span)s AND trigger = '' AND worker_id = %(worker_id)s
     AND starts_at >= %(since)s
 """)
@@ -104,5 +107,15 @@ def series(
     return {starts_at: _counts(*counts) for starts_at, *counts in connection.exec_driver_sql(_SERIES, parameters)}
 
 
-def _counts(completed: int, failed: int, cancelled: int, expired: int, ran: int, ran_ms: int) -> EndedCounts:
-    return EndedCounts(completed=completed, failed=failed, cancelled=cancelled, expired=expired, ran=ran, ran_ms=ran_ms)
+def _counts(*sums: int) -> EndedCounts:
+    completed, failed, cancelled, expired, ran, ran_ms, cpu_ms, wait_ms = sums
+    return EndedCounts(
+        completed=completed,
+        failed=failed,
+        cancelled=cancelled,
+        expired=expired,
+        ran=ran,
+        ran_ms=ran_ms,
+        cpu_ms=cpu_ms,
+        wait_ms=wait_ms,
+    )

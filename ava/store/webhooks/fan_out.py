@@ -173,9 +173,14 @@ SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
     CASE WHEN e.completed_at IS NOT NULL THEN j.error END, j.scheduled_at, e.attempt, j.max_attempts,
     e.cancel_requested_at, e.cancelled_by, e.progress::text, j.retry_of::text, j.queue, j.run_no,
     j.waits_for, j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text,
-    j.expires_at, j.first_run_no, j.parent_id::text,
+    j.expires_at, CASE WHEN coalesce(e.completed_at, e.started_at) IS NOT NULL THEN j.first_run_no END,
+    j.parent_id::text,
     j.tree_id::text, j.name, NULL, j.deadline_at, CASE WHEN e.completed_at IS NOT NULL THEN j.first_started_at END,
-    CASE WHEN e.completed_at IS NOT NULL THEN j.ran_ms END
+    CASE WHEN e.completed_at IS NOT NULL THEN j.ran_ms END,
+    CASE WHEN e.completed_at IS NOT NULL THEN j.cpu_us END,
+    CASE WHEN e.completed_at IS NOT NULL THEN j.peak_memory_mb END,
+    CASE WHEN j.ready_at <= coalesce(e.completed_at, e.started_at) THEN j.ready_at END,
+    CASE WHEN e.completed_at IS NOT NULL THEN j.wait_ms END
 FROM fitting JOIN asked USING (place) JOIN webhook_events AS e ON e.id = asked.id
 LEFT JOIN jobs AS j ON j.tenant_id = e.tenant_id AND j.id = e.job_id
 WHERE {is_given("e.id")}

@@ -16,6 +16,9 @@ from ava.domain.jobs.waits import Wait, WaitCondition
 from tests.integration.model.cast import World
 from tests.integration.model.state import DATE, EVENT, JOBS, NODE, PERMIT, QUEUE, TIME, WORKER, JobState
 
+#: The processor time that each run reports, in microseconds.
+CPU_US = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -96,6 +99,8 @@ def end(job: JobState, run: Run, how: End) -> JobState | None:
     if not owns(job, run) or (how.status == "cancelled" and not job.is_cancel_asked):
         return None
     job = replace(job, output=how.output, progress=how.progress or job.progress)
+    if run.node is not None:
+        job = replace(job, cpu_us=(job.cpu_us or 0) + CPU_US, peak_mb=max(run.run_no, job.peak_mb or 0))
     if job.is_cancel_asked:
         return cancelled(job)
     if how.wait is not None:

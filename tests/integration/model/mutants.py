@@ -231,8 +231,8 @@ MUTANTS = (
     Mutant(
         name="a job that was given back unbegun counts as started",
         statements=("give_back",),
-        old="first_run_no = nullif(j.first_run_no, j.run_no)",
-        new="first_run_no = j.first_run_no",
+        old="CASE WHEN true THEN nullif(j.first_run_no, j.run_no)",
+        new="CASE WHEN false THEN nullif(j.first_run_no, j.run_no)",
     ),
     Mutant(
         name="a job that has started expires",

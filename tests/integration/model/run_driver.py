@@ -10,11 +10,12 @@ from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, pull, recall, rescue, wait
 from ava.store.jobs.moves.end import CompletedRun
 from tests.integration.model.cast import DEAD_AFTER_SECONDS
-from tests.integration.model.moves import End, Run
+from tests.integration.model.moves import CPU_US, End, Run
 
 OPENING, CONTINUING = log_lines.OPENING, log_lines.CONTINUING
 
@@ -175,6 +176,7 @@ def _run_end(run: Run, how: End) -> RunEnd:
     return RunEnd(
         run=run.key, status=Status(how.status), elapsed_ms=1, output_json=how.output,
         error=how.error, retry_in_seconds=how.retry_in, put_off=put_off,
+        usage=NO_USAGE if run.node is None else RunUsage(cpu_us=CPU_US, peak_memory_mb=run.run_no),
     )  # fmt: skip
 
 

@@ -65,6 +65,9 @@ class JobState:
     has_waited: bool = False
     #: The events that its handler waits for, as types, and whether one has come that the handler has not got yet.
     events: tuple[tuple[str, bool], ...] = ()
+    #: What its runs have used: each adds a millisecond, and has as many MiB as its number.
+    cpu_us: int | None = None
+    peak_mb: int | None = None
     #: Seconds from now until it is due, until it expires, and until its deadline.
     due: float | None = field(default=None, compare=False)
     expires: float | None = field(default=None, compare=False)
@@ -136,6 +139,7 @@ _FIELDS = f"""
                   AND ({IS_SINCE})) THEN '!' ELSE '' END
         FROM job_journal AS k WHERE k.tenant_id = j.tenant_id AND k.job_id = j.id AND k.kind = 'event'
             AND k.state = 'waits' ORDER BY k.name),
+    cpu_us, peak_memory_mb,
     CASE WHEN status = 'queued' THEN extract(epoch FROM run_at - now())::float8 END,
     CASE WHEN status = 'queued' THEN extract(epoch FROM expires_at - now())::float8 END,
     extract(epoch FROM deadline_at - now())::float8

@@ -13,7 +13,13 @@ export function runsCard() {
       put(totals, [["Waited for its first start", waited], ["Ran in total", ran]].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, span(value)))));
       put(rows, runs.map((run, place) => h("li", { "data-run": place + 1 },
         h("span", { class: "muted" }, `Run ${place + 1}`), pill(run.outcome ?? "running").element,
-        run.duration_ms === null ? null : h("span", {}, span(run.duration_ms)), h("time", {}, full(run.started_at)))));
+        run.duration_ms === null ? null : h("span", {}, span(run.duration_ms)), usageOf(run), h("time", {}, full(run.started_at)))));
     },
   };
+}
+
+/** What a run, or all of a job, has used, as far as it is known. */
+export function usageOf({ cpu_ms: cpu, peak_memory_mb: peak, wait_ms: waited }) {
+  const parts = [cpu === null ? null : `${span(cpu)} of processor time`, peak === null ? null : `${peak} MiB at most`, waited === null ? null : `waited ${span(waited)}`];
+  return h("small", { class: "usage" }, parts.filter(Boolean).join(", "));
 }

@@ -15,7 +15,7 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.claim import CLAIMED_COLUMNS, FIRST_LINES, IS_WANTED, Claim, claimed_job, claims
 from ava.store.jobs.moves.log_lines import array, columns, quote
-from ava.store.jobs.moves.rules import OWNS, STOPPED_STATUS, UNBEGUN_SET, end_set
+from ava.store.jobs.moves.rules import OWNS, STOPPED_STATUS, end_set
 
 __all__ = [
     "ENDED",
@@ -35,16 +35,22 @@ __all__ = [
 _STATUS = f"(CASE WHEN j.cancel_requested_at IS NULL THEN r.status ELSE {STOPPED_STATUS} END)"
 
 
-def ends(runs: str, *, waits_for: str | None = None, also: str = "") -> str:
+def ends(runs: str, *, waits_for: str | None = None, is_unbegun: bool = False) -> str:
     """Returns the CTE `ended`, which writes the ends of runs; `runs` is a SELECT of what `end_set` and this need.
 
-    `also` is set beside it.
+    `is_unbegun`: their handlers were not entered.
     """
+    moved = end_set(
+        _STATUS,
+        started_at="coalesce(r.started_at, j.started_at)",
+        waits_for=waits_for,
+        is_unbegun=str(is_unbegun).lower(),
+    )
     return f"""ended AS (
     UPDATE jobs AS j SET
-        {end_set(_STATUS, started_at="coalesce(r.started_at, j.started_at)", waits_for=waits_for)},
+        {moved},
         output = r.output, output_bytes = r.output_bytes, progress = coalesce(r.progress, j.progress),
-        error_id = CASE WHEN {_STATUS} = 'failed' THEN r.error_id END{also}
+        error_id = CASE WHEN {_STATUS} = 'failed' THEN r.error_id END
     FROM ({runs}) AS r
     WHERE {OWNS} AND (j.cancel_requested_at IS NOT NULL OR r.status <> 'cancelled')
     RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.status, j.limit_key, j.worker_id, j.queue
@@ -58,7 +64,7 @@ ONE_END = """
             %(status)s::text AS status, %(error)s::text AS error, %(error_id)s::uuid AS error_id,
             %(output)s::json AS output, %(output_bytes)s::int AS output_bytes, %(progress)s::json AS progress,
             %(retry_in)s::float8 * interval '1 second' AS delay, %(gives_back)s::bool AS gives_back,
-            NULL::timestamptz AS started_at"""
+            NULL::timestamptz AS started_at, %(cpu_us)s::bigint AS cpu_us, %(peak_memory_mb)s::int AS peak_memory_mb"""
 #: The CTE `ended` of a single run.
 ENDED = ends(ONE_END)
 #: The last log lines of the run in `ended`, as rows of `job_logs`.
@@ -152,6 +158,8 @@ def end_parameters(
         "retry_in": run_end.retry_in_seconds or 0,
         "gives_back": run_end.put_off is not None or run_end.wait is not None,
         "progress": progress_json,
+        "cpu_us": run_end.usage.cpu_us,
+        "peak_memory_mb": run_end.usage.peak_memory_mb,
         "cancelled_msg": cancelled_msg,
         "cancelled_level": cancelled_level.value,
         "closings": array(["f"] * (len(lines) - 1) + ["t"]),
@@ -179,10 +187,13 @@ _COMPLETED = """
         SELECT u.tenant_id, u.id, u.run_no, %(claim_id)s::uuid AS claim_id, 'completed' AS status, NULL AS error,
             NULL::uuid AS error_id, u.output::json, u.output_bytes, u.progress::json, NULL::interval AS delay,
             false AS gives_back,
-            least(clock_timestamp() - u.seconds * interval '1 second', u.began_at + interval '0.1 second') AS started_at
+            least(clock_timestamp() - u.seconds * interval '1 second', u.began_at + interval '0.1 second')
+            AS started_at, u.cpu_us, u.peak_memory_mb
         FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(began)s::timestamptz[],
-                    %(seconds)s::float8[], %(outputs)s::text[], %(output_bytes)s::int[], %(progresses)s::text[])
-             AS u (tenant_id, id, run_no, began_at, seconds, output, output_bytes, progress)"""
+                    %(seconds)s::float8[], %(outputs)s::text[], %(output_bytes)s::int[], %(progresses)s::text[],
+                    %(cpu_us)s::bigint[], %(peaks)s::int[])
+             AS u (tenant_id, id, run_no, began_at, seconds, output, output_bytes, progress, cpu_us,
+                   peak_memory_mb)"""
 _END_TOGETHER = Prepared(
     "end_together",
     f"""
@@ -223,8 +234,10 @@ def _parameters_of_all(completed: Sequence[CompletedRun]) -> dict[str, object]:
         "began": array([str(each.began_at) for each in completed]),
         "seconds": array([str(_seconds(each)) for each in completed]),
         "outputs": array([quote(each.end.output_json) for each in completed]),
-        "output_bytes": array([str(rows.large_bytes(each.end.output_json) or "NULL") for each in completed]),
+        "output_bytes": array([_number(rows.large_bytes(each.end.output_json)) for each in completed]),
         "progresses": array([quote(each.progress_json) for each in completed]),
+        "cpu_us": array([_number(each.end.usage.cpu_us) for each in completed]),
+        "peaks": array([_number(each.end.usage.peak_memory_mb) for each in completed]),
         "owner_tenants": array([quote(each.end.run.tenant_id) for each, _ in all_lines]),
         "owners": array([str(rows.job_uuid(each.end.run.job_id)) for each, _ in all_lines]),
         "cancelled_msgs": array(
@@ -234,6 +247,10 @@ def _parameters_of_all(completed: Sequence[CompletedRun]) -> dict[str, object]:
     }
 
 
+def _number(value: int | None) -> str:
+    return "NULL" if value is None else str(value)
+
+
 def _seconds(completed: CompletedRun) -> float:
     return (completed.lines[-1].ts - completed.began_at).total_seconds()
 
@@ -241,10 +258,10 @@ def _seconds(completed: CompletedRun) -> float:
 _UNBEGUN = """
         SELECT u.*, 'queued' AS status, NULL AS error, NULL::uuid AS error_id, NULL::json AS output,
             NULL::int AS output_bytes, NULL::json AS progress, NULL::interval AS delay, true AS gives_back,
-            NULL::timestamptz AS started_at
+            NULL::timestamptz AS started_at, NULL::bigint AS cpu_us, NULL::int AS peak_memory_mb
         FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[])
              AS u (tenant_id, id, run_no, claim_id)"""
-_GIVE_BACK = Statement(f"WITH {ends(_UNBEGUN, also=f', {UNBEGUN_SET}')}\nSELECT count(*) FROM ended")
+_GIVE_BACK = Statement(f"WITH {ends(_UNBEGUN, is_unbegun=True)}\nSELECT count(*) FROM ended")
 
 
 def give_back(connection: Connection, unbegun: Sequence[tuple[RunKey, str]]) -> int:

@@ -8,6 +8,7 @@ from datetime import datetime
 from ava.domain import ids
 from ava.domain.jobs.job import Job, RunKey, Status
 from ava.domain.jobs.retry import DEFAULT, MAX_LOSSES, MAX_NODE_LOSSES, MAX_RETRIES, Retry
+from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -33,10 +34,9 @@ def _ends(locked: str, lines: str) -> str:
 WITH locked AS ({locked}
 ), ended AS (
     UPDATE jobs AS j SET
-        {end_set("r.status")},
+        {end_set("r.status", is_unbegun="r.is_unbegun")},
         cancel_requested_at = r.cancel_requested_at, cancelled_by = r.cancelled_by, queue = r.queue, losses = r.losses,
-        node_losses = r.node_losses,
-        first_run_no = CASE WHEN r.is_unbegun THEN nullif(j.first_run_no, j.run_no) ELSE j.first_run_no END
+        node_losses = r.node_losses
     FROM locked AS r WHERE j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no
     RETURNING j.*
 ), logged AS (
@@ -51,7 +51,12 @@ SELECT {rows.JOB_COLUMNS} FROM ended AS j
 """
 
 
-def _lost(*, is_loss: str, is_of_node: bool = False, is_unbegun: str = "false") -> str:
+#: The columns of `locked` with what the run has used, where the caller knows it.
+_USAGE = "%(cpu_us)s::bigint AS cpu_us, %(peak_memory_mb)s::int AS peak_memory_mb"
+_NO_USAGE = "NULL::bigint AS cpu_us, NULL::int AS peak_memory_mb"
+
+
+def _lost(*, is_loss: str, is_of_node: bool = False, is_unbegun: str = "false", usage: str = _NO_USAGE) -> str:
     """Returns the columns of `locked` for the run of a job `j` whose process is lost or interrupted.
 
     `is_of_node`: the whole node is lost, which says little about the job, so such losses have a limit of their own.
@@ -67,7 +72,8 @@ def _lost(*, is_loss: str, is_of_node: bool = False, is_unbegun: str = "false") 
                 WHEN {is_loss} AND (w.on_worker_lost = 'fail' OR {is_often}) THEN 'failed'
                 ELSE 'queued' END AS status,
            %(error)s AS error, NULL::interval AS delay, true AS gives_back, j.losses + ({is_loss})::int AS losses,
-           j.node_losses + {int(is_of_node)} AS node_losses, {is_unbegun} AS is_unbegun
+           j.node_losses + {int(is_of_node)} AS node_losses, {is_unbegun} AS is_unbegun,
+           {usage}
     FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}"""
 
 
@@ -80,7 +86,7 @@ def _lines_of_lost(*, is_loss: str) -> str:
 # One run is rescued only from the node that asks, because another node may have received the same message and run it.
 _RESCUE = Statement(
     _ends(
-        f"""{_lost(is_loss="%(is_loss)s", is_unbegun="%(is_unbegun)s::bool")}
+        f"""{_lost(is_loss="%(is_loss)s", is_unbegun="%(is_unbegun)s::bool", usage=_USAGE)}
     WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s AND j.status = 'running'
         AND j.node_id = %(node_id)s::uuid
     ORDER BY j.id LIMIT 1 FOR UPDATE OF j""",
@@ -98,15 +104,16 @@ def rescue(
     error: str,
     is_loss: bool,
     is_unbegun: bool = False,
+    usage: RunUsage = NO_USAGE,
 ) -> Job | None:
     """Return a run to the queue, or end it, if its process is gone or the node shuts down.
 
     `msg` is the log line, `error` the job's error if it fails. A loss counts towards `MAX_LOSSES`, not as an attempt.
-    `is_unbegun`: its handler was not entered.
+    `is_unbegun`: its handler was not entered. `usage`: what the run has used.
     Returns the job as it is then, or None if the run had ended or does not exist.
     """
     parameters = rows.run_parameters(run) | {"node_id": node_id, "msg": msg, "error": error, "is_loss": is_loss}
-    parameters["is_unbegun"] = is_unbegun
+    parameters |= {"is_unbegun": is_unbegun, "cpu_us": usage.cpu_us, "peak_memory_mb": usage.peak_memory_mb}
     row = connection.exec_driver_sql(_RESCUE, parameters).first()
     return None if row is None else rows.job(row)
 
@@ -151,7 +158,8 @@ _END_KILLED_RUN = Statement(
                 WHEN j.attempt < j.max_attempts AND cardinality(%(delays)s::float8[]) > 0 THEN 'queued'
                 ELSE 'failed' END AS status,
            %(error)s AS error, (%(delays)s::float8[])[j.attempt] * interval '1 second' AS delay,
-           false AS gives_back, j.losses, j.node_losses, false AS is_unbegun
+           false AS gives_back, j.losses, j.node_losses, false AS is_unbegun,
+           {_USAGE}
     FROM jobs AS j
     WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s
         AND j.status IS NOT DISTINCT FROM 'running'
@@ -172,16 +180,18 @@ def end_killed_run(
     node_id: str | None = None,
     how: str = " (its process was killed)",
     retry: Retry | None = DEFAULT,
+    usage: RunUsage = NO_USAGE,
 ) -> Status | None:
     """End a run (of this node, if one is named) whose process was killed. Returns the job's status.
 
-    `how`: what the closing line ends with.
+    `how`: what the closing line ends with. `usage`: what the run has used.
 
     It is `cancelled` if a cancel was requested. Else the attempt has failed, and another may follow by `retry`, without
     its jitter; None: none follows. Returns None if the run had ended.
     """
     delays = [] if retry is None else [retry.unspread_seconds(attempt) for attempt in range(1, MAX_RETRIES + 1)]
     parameters = rows.run_parameters(run) | {"node_id": node_id, "error": error, "how": how, "delays": delays}
+    parameters |= {"cpu_us": usage.cpu_us, "peak_memory_mb": usage.peak_memory_mb}
     row = connection.exec_driver_sql(_END_KILLED_RUN, parameters).first()
     return None if row is None else rows.job(row).status
 

@@ -16,13 +16,14 @@ __all__ = [
     "IS_STARTABLE",
     "IS_UNEXPIRED",
     "IS_WAITING",
+    "MAX_RUN_USAGES",
     "ONE_RUN",
     "OWNS",
     "RATE_NEXT_AT",
+    "READY_AT",
     "RECALL_SET",
     "RETURN_SET",
     "STOPPED_STATUS",
-    "UNBEGUN_SET",
     "end_set",
     "is_paused_queue",
     "is_served",
@@ -104,21 +105,41 @@ CLAIM_SET = """status = 'running', waits_for = NULL, published_at = coalesce(j.p
         started_at = clock_timestamp(), node_id = %(node_id)s::uuid, claim_id = %(claim_id)s::uuid,
         run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL,
         first_run_no = coalesce(j.first_run_no, j.run_no + 1)"""
-#: What the end of a run sets whose handler was not entered: the job has started in an earlier run, or not at all.
-UNBEGUN_SET = "first_run_no = nullif(j.first_run_no, j.run_no)"
+#: The runs of a job whose usage is kept one by one.
+MAX_RUN_USAGES = 200
+#: When a run of a job could start.
+READY_AT = "greatest(j.created_at, j.scheduled_at, j.ready_at)"
 
 
 _RUN_MS = "round(extract(epoch FROM greatest(clock_timestamp() - j.started_at, interval '0')) * 1000)::bigint"
 
 
-def end_set(status: str, *, started_at: str = "j.started_at", waits_for: str | None = None) -> str:
+def _usage_set(*, is_queued: str, started_at: str, is_unbegun: str) -> str:
+    """Returns what the end of a run sets of what runs have used. A run that has not begun has used nothing."""
+    waited_ms = f"round(extract(epoch FROM greatest({started_at} - {READY_AT}, interval '0')) * 1000)::bigint"
+    is_followed = f"({is_queued} AND NOT {is_unbegun})"
+    return f"""cpu_us = coalesce(j.cpu_us + r.cpu_us, j.cpu_us, r.cpu_us),
+        peak_memory_mb = greatest(j.peak_memory_mb, r.peak_memory_mb),
+        ready_at = CASE WHEN {is_followed} THEN clock_timestamp() + coalesce(r.delay, interval '0') ELSE j.ready_at END,
+        wait_ms = CASE WHEN {is_followed} THEN coalesce(j.wait_ms, 0) + {waited_ms} ELSE j.wait_ms END,
+        run_usage = CASE WHEN ({is_followed} OR j.run_usage IS NOT NULL) AND NOT {is_unbegun}
+                AND coalesce(jsonb_array_length(j.run_usage), 0) < {MAX_RUN_USAGES}
+            THEN coalesce(j.run_usage, '[]')
+                || jsonb_build_array(jsonb_build_array(j.run_no, r.cpu_us, r.peak_memory_mb, {waited_ms}))
+            ELSE j.run_usage END"""
+
+
+def end_set(
+    status: str, *, started_at: str = "j.started_at", waits_for: str | None = None, is_unbegun: str = "false"
+) -> str:
     """Returns what the end of a run sets; `status` is an SQL expression of the job's next status.
 
     `waits_for` is what the handler waits for, an SQL expression, and `delay` then its time-out; None: it does not wait.
+    `is_unbegun`: whether its handler was not entered, so that the job has started in an earlier run, or not at all.
 
-    The row `r` has `error`, of a failed job; and of one that returns to the queue its `delay`, null if it may start at
-    once, and `gives_back`: the attempt does not count. A job with a rate waits for a permit again, because a rate
-    counts each start; a job without one keeps its permit.
+    The row `r` has `cpu_us` and `peak_memory_mb` of the run; `error`, of a failed job; and of one that returns to the
+    queue its `delay`, null if it may start at once, and `gives_back`: the attempt does not count. A job with a rate
+    waits for a permit again, because a rate counts each start; a job without one keeps its permit.
     """
     is_queued = f"{status} = 'queued'"
     # An attempt that counts is over, and one that is given back goes on.
@@ -141,7 +162,9 @@ def end_set(status: str, *, started_at: str = "j.started_at", waits_for: str | N
         published_at = CASE WHEN NOT {is_queued} THEN j.published_at END,
         started_at = CASE WHEN NOT {is_queued} THEN {started_at} END,
         node_id = CASE WHEN NOT {is_queued} THEN j.node_id END,
-        attempt = j.attempt - (r.gives_back AND {is_queued})::int"""
+        attempt = j.attempt - (r.gives_back AND {is_queued})::int,
+        first_run_no = CASE WHEN {is_unbegun} THEN nullif(j.first_run_no, j.run_no) ELSE j.first_run_no END,
+        {_usage_set(is_queued=is_queued, started_at=started_at, is_unbegun=is_unbegun)}"""
 
 
 _IS_KEPT = "(r.is_kept AND j.status = 'queued' AND coalesce(j.waits_for, '') IN ('jobs', 'event', 'time'))"
@@ -186,7 +209,7 @@ def wake_set(limit_key: str = "j.limit_key") -> str:
     is_dated = "j.run_no = 0 AND j.scheduled_at > now() AND left(j.triggered_by, 4) <> 'sch_'"
     return f"""waits_for = CASE WHEN {is_dated} THEN 'date' WHEN {IS_PAUSED} THEN 'worker'
         WHEN {limit_key} IS NOT NULL THEN 'permit' END,
-    run_at = CASE WHEN {is_dated} THEN j.scheduled_at END, queue = {_QUEUE_NOW}"""
+    run_at = CASE WHEN {is_dated} THEN j.scheduled_at END, ready_at = clock_timestamp(), queue = {_QUEUE_NOW}"""
 
 
 #: When the rate `r` admits its next job. If PostgreSQL's clock has gone back since the writing, the moment goes back by

@@ -30,7 +30,7 @@ export function open(main, { signal, query }) {
     byTrigger,
     card("By worker", { wide: true },
       h("div", { class: "table counts", role: "table", "aria-label": "Ended jobs by worker" },
-        titles(["Worker", "Ended", "Completed", "Failed", "Success", "Average"]), workers),
+        titles(["Worker", "Ended", "Completed", "Failed", "Success", "Average", "Processor", "Waited"]), workers),
       none));
 
   repeat(signal, 10, async () => {
@@ -41,7 +41,7 @@ export function open(main, { signal, query }) {
     const [ended, rate, average, start, times] = tiles;
     ended.update(number(jobs.total), `${number(jobs.failed)} failed, ${number(jobs.cancelled)} cancelled${jobs.expired ? `, ${number(jobs.expired)} of them expired` : ""}`);
     rate.update(jobs.success_rate === null ? "–" : `${jobs.success_rate} %`, `${number(jobs.completed)} completed`);
-    average.update(span(jobs.avg_duration_ms), "of jobs that ran");
+    average.update(span(jobs.avg_duration_ms), `of jobs that ran, which used ${span(jobs.cpu_ms)} of processor time`);
     start.update(span(wait.p50_ms), percentilesOf(wait));
     times.update(span(run.p50_ms), percentilesOf(run));
     chart.update(data.series.map((point) => ({ ...point, minute: point.starts_at })));
@@ -62,5 +62,6 @@ function line(id, count, days) {
   return h("div", { role: "row" },
     cell("Worker", h("a", { href: `#/analytics?${new URLSearchParams({ days, worker: id })}` }, id), "mono"), cell("Ended", number(count.total)),
     cell("Completed", number(count.completed)), cell("Failed", count.failed ? h("a", { href: `#/errors?${new URLSearchParams({ "filter[worker_id]": id })}` }, number(count.failed)) : "0", count.failed ? "error" : ""),
-    cell("Success", rate), cell("Average", span(count.avg_duration_ms)));
+    cell("Success", rate), cell("Average", span(count.avg_duration_ms)),
+    cell("Processor", span(count.cpu_ms)), cell("Waited", span(count.wait_ms)));
 }

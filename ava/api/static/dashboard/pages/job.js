@@ -6,7 +6,7 @@ import { full, short, span, withLocalTimes } from "../format.js";
 import { journalCard } from "../journal.js";
 import { LogView } from "../log.js";
 import { ask, button, card, empty, json, notify, pill, repeat, when } from "../parts.js";
-import { runsCard } from "../runs.js";
+import { runsCard, usageOf } from "../runs.js";
 import { changeQueued, editAndRunAgain } from "../trigger.js";
 import { open as openTree } from "./tree.js";
 
@@ -195,6 +195,7 @@ function showFacts(list, job) {
     ["Priority", `${job.priority} of 10`],
     ["Attempt", job.attempt ? `${job.attempt} of ${job.max_attempts}` : `0 of ${job.max_attempts}`],
     ["Created", when(job.created_at).element],
+    ["Used", job.usage ? usageOf(job.usage) : null],
     ["Expires", job.expires_at ? when(job.expires_at).element : null],
     ["Tags", Object.keys(job.tags).length ? h("span", { class: "tags" }, Object.entries(job.tags).map(([key, value]) =>
       h("a", { class: "tag", href: `#/jobs?${new URLSearchParams({ [`filter[tag.${key}]`]: value })}` }, `${key}=${value}`))) : null],

@@ -1,0 +1,178 @@
+"""What runs have used: written by the statements that end them, shown of jobs and of runs, and added up."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.statistics import Statistics
+from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.usage import RunUsage
+from ava.domain.jobs.waits import Wait, WaitCondition
+from ava.store.jobs.moves import claim, end, log_lines, rescue, wait
+from ava.store.jobs.moves.claim import Claim
+from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.moves.rules import MAX_RUN_USAGES
+from harness.api import NODE, Api
+
+CLAIM = str(uuid.uuid4())
+
+
+def begin(api: Api, job: dict[str, Any], run_no: int = 1, *, waited: float = 2) -> RunKey:
+    """Claim a run that has waited for so many seconds. Returns it."""
+    column = "created_at" if run_no == 1 else "created_at = now() - interval '1 hour', ready_at"
+    api.execute(f"UPDATE jobs SET {column} = now() - {waited} * interval '1 second' WHERE status = 'queued'")
+    run = RunKey(job["tenant_id"], job["id"], run_no)
+    with api.database.connect() as connection:
+        assert claim.claim(connection, Claim(run=run, worker_id=job["worker_id"], node_id=NODE, claim_id=CLAIM))
+    return run
+
+
+def line(run: RunKey, text: str) -> LogLine:
+    return LogLine(seq=run.run_no * log_lines.SEQ_PER_RUN + 9, ts=datetime.now(UTC), level=LogLevel.INFO, msg=text)
+
+
+def finish(
+    api: Api, run: RunKey, status: Status = Status.COMPLETED, *, cpu_us: int | None, peak: int | None, **more: Any
+) -> None:
+    usage = RunUsage(cpu_us=cpu_us, peak_memory_mb=peak)
+    run_end = RunEnd(run=run, status=status, elapsed_ms=5, usage=usage, **more)
+    with api.database.connect() as connection:
+        assert end.end(connection, run_end, [line(run, run_end.closing[1])], claim_id=CLAIM)
+
+
+def shown(api: Api, job: dict[str, Any]) -> dict[str, Any]:
+    record: dict[str, Any] = api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]
+    return record
+
+
+def runs_of(api: Api, job: dict[str, Any]) -> list[tuple[Any, ...]]:
+    found = api.get(f"/v1/ava/jobs/{job['id']}/runs").get_json()["data"]["runs"]
+    return [(run["outcome"], run["cpu_ms"], run["peak_memory_mb"], seconds(run["wait_ms"])) for run in found]
+
+
+def seconds(milliseconds: int | None) -> int | None:
+    # What the test itself takes is left out.
+    return None if milliseconds is None else milliseconds // 1000
+
+
+def usage(api: Api, job: dict[str, Any]) -> tuple[Any, ...] | None:
+    found = shown(api, job)["usage"]
+    return None if found is None else (found["cpu_ms"], found["peak_memory_mb"], seconds(found["wait_ms"]))
+
+
+def test_a_single_run_is_all_of_its_job(api: Api) -> None:
+    job = api.trigger()
+    assert job["usage"] is None
+    run = begin(api, job)
+    assert usage(api, job) == (None, None, 2)
+    finish(api, run, cpu_us=41_600, peak=71)
+    assert usage(api, job) == (42, 71, 2)
+    assert runs_of(api, job) == [("completed", 42, 71, 2)]
+    assert api.execute("SELECT ready_at, wait_ms, run_usage FROM jobs") == [(None, None, None)]
+    assert list(shown(api, job))[-1] == "usage"
+
+
+def test_several_runs_are_added_up_and_each_is_kept(api: Api) -> None:
+    api.execute("UPDATE workers SET max_retries = 5")
+    job = api.trigger()
+    finish(api, begin(api, job), Status.QUEUED, cpu_us=10_000, peak=90, retry_in_seconds=0.0)
+    assert usage(api, job) == (10, 90, 2)
+    with api.database.connect() as connection:
+        api.execute("UPDATE jobs SET run_at = now() - interval '1 second'")
+    DueJobs(api.database).run_once(0)
+    run = begin(api, job, 2, waited=3)
+    assert usage(api, job) == (10, 90, 5)
+    with api.database.connect() as connection:
+        rescue.rescue(
+            connection, run=run, node_id=NODE, msg="Handler lost: it died", error="WorkerLost: x", is_loss=True,
+            usage=RunUsage(cpu_us=5_000, peak_memory_mb=None),
+        )  # fmt: skip
+    finish(api, begin(api, job, 3, waited=4), cpu_us=1_000, peak=60)
+    assert usage(api, job) == (16, 90, 9)
+    assert runs_of(api, job) == [("failed", 10, 90, 2), ("lost", 5, None, 3), ("completed", 1, 60, 4)]
+
+
+def test_a_killed_run_has_used_what_its_node_saw(api: Api) -> None:
+    job = api.trigger()
+    run = begin(api, job)
+    with api.database.connect() as connection:
+        rescue.end_killed_run(
+            connection, run=run, node_id=NODE, error="MemoryExceeded: 9 of 8 MiB",
+            usage=RunUsage(cpu_us=7_000, peak_memory_mb=9),
+        )  # fmt: skip
+    assert usage(api, job) == (7, 9, 2)
+
+
+def test_the_runs_of_a_claim_are_told_apart(api: Api) -> None:
+    jobs = [api.trigger() for _ in range(3)]
+    completed = []
+    for number, job in enumerate(jobs):
+        run = begin(api, job)
+        used = RunUsage(cpu_us=1000 * number, peak_memory_mb=None if number == 1 else 60 + number)
+        run_end = RunEnd(run=run, status=Status.COMPLETED, elapsed_ms=1, usage=used)
+        lines = [line(run, run_end.closing[1])]
+        completed.append(CompletedRun(end=run_end, began_at=datetime.now(UTC), lines=lines, progress_json=None))
+    with api.database.connect() as connection:
+        end.end_together(connection, completed, claim_id=CLAIM)
+    assert [(shown(api, job)["usage"] or {})["cpu_ms"] for job in jobs] == [0, 1, 2]
+    assert [(shown(api, job)["usage"] or {})["peak_memory_mb"] for job in jobs] == [60, None, 62]
+
+
+def test_a_run_that_has_not_begun_has_used_nothing_and_waits_on(api: Api) -> None:
+    job = api.trigger()
+    run = begin(api, job)
+    with api.database.connect() as connection:
+        assert end.give_back(connection, [(run, CLAIM)]) == 1
+    assert usage(api, job) is None
+    api.execute("UPDATE jobs SET created_at = now() - interval '7 seconds'")
+    with api.database.connect() as connection:
+        wanted = Claim(run=run._replace(run_no=2), worker_id=job["worker_id"], node_id=NODE, claim_id=CLAIM)
+        assert claim.claim(connection, wanted)
+    assert usage(api, job) == (None, None, 7)
+
+
+def test_the_time_of_a_wait_is_no_waiting_to_start(api: Api) -> None:
+    job = api.trigger()
+    run = begin(api, job)
+    asked = Wait(condition=WaitCondition.TIME, timeout_seconds=60.0)
+    run_end = RunEnd(
+        run=run, status=Status.QUEUED, elapsed_ms=1, wait=asked, usage=RunUsage(cpu_us=3_000, peak_memory_mb=5)
+    )
+    with api.database.connect() as connection:
+        wait.end_waiting(connection, run_end, [line(run, "Handler waits for 60 s")], attempt=1, claim_id=CLAIM)
+    ((until_start,),) = api.execute("SELECT extract(epoch FROM ready_at - now())::float8 FROM jobs")
+    assert until_start == pytest.approx(60, abs=5)
+    api.execute("UPDATE jobs SET run_at = now() - interval '1 second'")
+    DueJobs(api.database).run_once(0)
+    finish(api, begin(api, job, 2, waited=1), cpu_us=4_000, peak=4)
+    assert usage(api, job) == (7, 5, 3)
+    assert runs_of(api, job) == [("waits", 3, 5, 2), ("completed", 4, 4, 1)]
+
+
+def test_so_many_runs_are_kept_one_by_one(api: Api) -> None:
+    job = api.trigger()
+    run = begin(api, job)
+    api.execute(
+        "UPDATE jobs SET run_usage ="
+        " (SELECT jsonb_agg(jsonb_build_array(n, 1, 1, 1)) FROM generate_series(1, %s) AS n)",
+        MAX_RUN_USAGES,
+    )
+    finish(api, run, cpu_us=1, peak=1)
+    assert api.execute("SELECT jsonb_array_length(run_usage) FROM jobs") == [(MAX_RUN_USAGES,)]
+
+
+def test_analytics_add_up_what_jobs_have_used(api: Api) -> None:
+    for cpu_us in (300, 300, 1_400):
+        finish(api, begin(api, api.trigger()), cpu_us=cpu_us, peak=1)
+    Statistics(api.database).run_once(0)
+    Statistics(api.database).run_once(0)
+    found = api.get("/v1/ava/analytics", query_string={"group_by": "day"}).get_json()["data"]
+    # Microseconds are added before they are rounded.
+    for counts in (found["jobs"], found["by_worker"]["wkr_open"], found["series"][-1]):
+        assert counts["cpu_ms"] == 2
+        assert seconds(counts["wait_ms"]) == 6
