@@ -43,6 +43,8 @@ _FOUND = {
     "later": 1,
     "unfit": ["OutputError", "OutputError", "OutputError", None],
     "cancelled": "cancelled",
+    "changed": [2, {"team": "a"}, True, None],
+    "payload hidden": False,
     "listed": [9, 9, True],
     "refused": "resource_not_found",
     "unreachable": [0, "unreachable"],

@@ -3,8 +3,13 @@ import type { components, paths } from "./openapi.js";
 import { eventsOf } from "./streams.js";
 import { WorkerPool, type Handler, type RunOptions } from "./worker.js";
 
-export type Job = components["schemas"]["JobRecord"];
-export type JobInList = components["schemas"]["LightJobRecord"];
+export type Job = components["schemas"]["JobRecord"] & {
+  /** True if the key sees no payloads: input and output are null then, and an error has its kind alone. */
+  payload_hidden?: boolean;
+};
+export type JobInList = components["schemas"]["LightJobRecord"] & { payload_hidden?: boolean };
+/** What `change` changes of a job that waits; null takes a date or an expiry away. */
+export type JobChange = components["schemas"]["ChangeBody"];
 export type Tree = components["schemas"]["TreeRecord"];
 export type TriggerOptions = Omit<components["schemas"]["TriggerBody"], "worker_id" | "input"> & {
   /** What makes the trigger repeatable; made up if it is not given. */
@@ -81,6 +86,12 @@ export class Ava {
     const params = { path: { job_id: id }, query: wait === undefined ? {} : { wait } };
     const asked = this.api.GET("/v1/ava/jobs/{job_id}/tree", { params, ...(signal ? { signal } : {}) });
     return (await answerOf(asked)).data as Tree;
+  }
+
+  /** Changes a queued job; 409 once it has started, but for its priority and tags. */
+  async change(id: string, change: JobChange): Promise<Job> {
+    const params = { path: { job_id: id } };
+    return (await answerOf(this.api.PATCH("/v1/ava/jobs/{job_id}", { params, body: change }))).data;
   }
 
   async cancel(id: string): Promise<Job> {

@@ -32,6 +32,13 @@ export async function flow(url: string, key: string, name: string): Promise<Reco
   await ava.cancel(slow.id);
   found["cancelled"] = (await ava.wait(slow.id)).status;
 
+  const later = new Date(Date.now() + 3_600_000).toISOString();
+  const waiting = await ava.trigger("wkr_slow", {}, { scheduled_at: later, expires_in: 60, max_retries: 0 });
+  const changed = await ava.change(waiting.id, { priority: 2, tags: { team: "a" }, expires_in: null });
+  found["changed"] = [changed.priority, changed.tags, waiting.expires_at !== null, changed.expires_at];
+  found["payload hidden"] = changed.payload_hidden ?? false;
+  await ava.cancel(waiting.id);
+
   const listed: string[] = [];
   const query = { per_page: 2, "filter[tag.runtime]": name } as NonNullable<Parameters<typeof ava.jobs>[0]>;
   for await (const each of ava.jobs(query)) listed.push(each.id ?? "");
