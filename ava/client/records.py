@@ -167,6 +167,8 @@ class Worker:
     mcp: str | None = None
     #: MiB of memory above which a run is stopped, as its handler declares; None: what its node allows.
     max_memory_mb: int | None = None
+    #: After which delays a failed attempt is repeated, as was set; None: as its handler declares.
+    retry: dict[str, Any] | None = None
     #: How many of its jobs run at once, and start in a span of time (`100/minute`); None: any number. `per`: for each
     #: `tenant` or value of a path in the input; None: in all.
     max_running: int | None = None

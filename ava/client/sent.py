@@ -72,6 +72,8 @@ class WorkerChanges(TypedDict, total=False):
     #: At most what the handler declares.
     timeout_seconds: float | None
     max_retries: int | None
+    #: In place of it: `max`, and `delays`, or `first`, `factor` and `ceiling`, in seconds, and `jitter`.
+    retry: Mapping[str, Any] | None
     #: The limits of the worker (`100/minute`), with scope `platform` only.
     max_running: int | None
     rate: str | None

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ava.domain.jobs import pull
+from ava.domain.jobs.retry import Retry
 from ava.domain.limits.rates import Rate
 
 __all__ = [
@@ -124,6 +125,8 @@ class PullWorkerSpec:
     name: str
     timeout_seconds: float = 300
     max_retries: int = 0
+    #: After which delays a failed attempt is repeated; None: the default ones. Its `max` is `max_retries`.
+    retry: Retry | None = None
     #: How many of its jobs run at once, and start in a span of time; None: any number.
     max_running: int | None = None
     rate: Rate | None = None
@@ -178,6 +181,9 @@ class Worker:
     mcp: McpUse | None = None
     #: The most MiB of memory of a run, as its handler declares; None: what its node allows.
     max_memory_mb: int | None = None
+    #: After which delays a failed attempt is repeated, as was set or, of one whose runs are pulled, made; None: as its
+    #: handler declares.
+    retry: Retry | None = None
     #: The JSON Schema of its jobs' input as JSON text; None if any object is accepted.
     input_schema_json: str | None = None
     #: The tenant's own settings; None if it has none, or if they were not read.
@@ -233,6 +239,8 @@ class WorkerSettings:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout_seconds: float | None = None
     max_retries: int | None = None
+    #: After which delays a failed attempt is repeated. Its `max` is `max_retries`.
+    retry: Retry | None = None
     #: The limits of the worker, which the platform alone sets; what they are per is the handler's.
     max_running: int | None = None
     rate: Rate | None = None

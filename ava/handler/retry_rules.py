@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ava.domain.jobs.retry import DEFAULT, Retry
@@ -36,6 +36,10 @@ class RetryRules:
     retry_on: tuple[type[BaseException], ...] | None = None
     #: The errors that are not, whatever `retry_on` says.
     give_up_on: tuple[type[BaseException], ...] = ()
+
+    def with_delays(self, delays: Retry | None) -> RetryRules:
+        """Returns these rules with the delays of a tenant; None: with their own."""
+        return self if delays is None else replace(self, delays=delays)
 
     def allow(self, error: BaseException) -> bool:
         """Returns True if another attempt may follow this error."""

@@ -221,7 +221,7 @@ class PulledRuns:
                 run=run.run, status=Status.COMPLETED, elapsed_ms=run.elapsed_ms, output_json=ending.output_json
             )
         if not ending.gives_up and retry.may_retry(attempt=run.attempt, max_attempts=run.max_attempts):
-            delay = retry.delay_seconds(attempt=run.attempt, chance=self._chance())
+            delay = (run.retry or retry.DEFAULT).delay_seconds(attempt=run.attempt, chance=self._chance())
             return RunEnd(run=run.run, status=Status.QUEUED, elapsed_ms=run.elapsed_ms, retry_in_seconds=delay)
         error = one_line(ending.error)
         group = fingerprint.error_id(tenant_id=run.run.tenant_id, worker_id=run.worker_id, error=error)

@@ -185,7 +185,7 @@ def _owner(caller: Caller, *, is_of_platform: bool) -> str:
 
 _ONLY_OWNER = "Only the owner of a worker with the runtime pull may change it."
 #: The settings that belong to the worker itself where its owner changes them.
-_OF_DEFINITION = ("timeout_seconds", "max_retries", "max_running", "rate")
+_OF_DEFINITION = ("timeout_seconds", "max_retries", "retry", "max_running", "rate")
 
 
 def _change_definition(connection: Connection, worker: Worker, change: WorkerChange, tenant_id: str) -> WorkerChange:
@@ -212,6 +212,7 @@ def _change_definition(connection: Connection, worker: Worker, change: WorkerCha
             name=worker.name,
             timeout_seconds=worker.handler_timeout_seconds,
             max_retries=worker.handler_max_retries,
+            retry=worker.retry,
             max_running=worker.limits.max_running,
             rate=worker.limits.rate,
             input_schema_json=worker.input_schema_json,
@@ -237,7 +238,9 @@ def _merged(name: str, kept: Mapping[str, str], sent: Mapping[str, str | None], 
 def _check_bounds(worker: Worker, fields: Mapping[str, Any]) -> None:
     bounds = {"timeout_seconds": worker.handler_timeout_seconds, "max_retries": worker.handler_max_retries}
     wrong = {
-        name: [f"It must be at most {declared:g}, which the handler declares."]
+        "retry" if name == "max_retries" and fields.get("retry") else name: [
+            f"It must be at most {declared:g}, which the handler declares."
+        ]
         for name, declared in bounds.items()
         if fields.get(name) is not None and fields[name] > declared
     }

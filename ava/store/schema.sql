@@ -88,6 +88,8 @@ CREATE TABLE workers (
     expires_in integer CHECK (expires_in > 0),
     -- The most MiB of memory of a run; null: what its node allows.
     max_memory_mb integer CHECK (max_memory_mb > 0),
+    -- The delays between attempts, of a worker whose runs are pulled.
+    retry json,
     -- The seconds from its creation, or its date, after which a job fails.
     deadline_seconds integer CHECK (deadline_seconds > 0),
     -- How it is a tool of MCP, as the handler declares; null: as AVA_MCP_WORKERS says.
@@ -118,6 +120,8 @@ CREATE TABLE worker_settings (
     secrets json NOT NULL DEFAULT '{}',
     timeout_seconds double precision CHECK (timeout_seconds > 0 AND timeout_seconds <= 3600),
     max_retries integer CHECK (max_retries BETWEEN 0 AND 25),
+    -- The delays between attempts (`ava.domain.jobs.retry.text`).
+    retry json,
     max_running integer CHECK (max_running >= 0),
     rate_jobs integer CHECK (rate_jobs > 0),
     rate_seconds double precision CHECK (rate_seconds > 0),

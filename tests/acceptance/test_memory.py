@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.control_groups import GroupRefused, memory_group
+from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.conftest import running_system
 from tests.acceptance.memory_handlers import LIMIT_MB
@@ -160,3 +161,18 @@ def test_a_job_whose_process_the_kernel_kills_says_that_memory_was_short(system:
                 system.start_nodes(1)
     except GroupRefused as error:
         pytest.skip(str(error))
+
+
+@on_redis
+@pytest.mark.parametrize("worker", ["repeated", "repeated_killed"])
+def test_the_delays_that_a_tenant_has_set_hold_for_its_retries(system: System, worker: str) -> None:
+    """`repeated_killed` is ended by its node, because its process was killed."""
+    path = f"/v1/ava/workers/wkr_m_{worker}"
+    retry = {"max": 1, "delays": [900], "jitter": 0}
+    assert system.session.patch(f"{system.url}{path}", json={"retry": retry}).ok
+    job = system.trigger(f"wkr_m_{worker}")
+    waits = "SELECT extract(epoch FROM run_at - now())::float8 FROM jobs WHERE waits_for = 'date'"
+    found = wait_until(lambda: system.query(waits))
+    assert 800 < found[0][0] < 901
+    assert system.session.patch(f"{system.url}{path}", json={"retry": None}).ok
+    assert system.post(f"/v1/ava/jobs/{job['id']}/cancel").ok

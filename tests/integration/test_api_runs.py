@@ -92,6 +92,44 @@ def test_a_failed_run_is_repeated_unless_it_gives_up(api: Api) -> None:
     assert show(api, job)["error"] == "TypeError: x"
 
 
+@pytest.mark.parametrize(
+    ("declared", "tenants", "seconds"),
+    [
+        ({"max": 3, "delays": [60, 900], "jitter": 0}, None, (60, 900)),
+        ({"max": 3, "first": 50, "factor": 3, "jitter": 0}, None, (50, 150)),
+        ({"max": 3}, {"max": 2, "delays": [70], "jitter": 0}, (70, 70)),
+    ],
+)
+def test_a_failed_run_is_repeated_after_the_delays_of_its_worker(
+    api: Api, declared: dict[str, Any], tenants: dict[str, Any] | None, seconds: tuple[int, int]
+) -> None:
+    made = make_worker(api, retry=declared, scope="platform", headers=OPERATOR)
+    assert declared.items() <= made["retry"].items()
+    if tenants is not None:
+        data(api.request("PATCH", "/v1/ava/workers/wkr_resize", json={"retry": tenants}))
+    key = make_key(api)
+    claim(api, key)
+    api.trigger("wkr_resize")
+    for expected in seconds:
+        (run,) = claim(api, key)
+        assert data(call(api, run, "end", error="OSError: no")) == {"status": "queued"}
+        ((waits,),) = api.execute("SELECT extract(epoch FROM run_at - now())::float8 FROM jobs")
+        assert waits == pytest.approx(expected, abs=20)
+        api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL, published_at = now()")
+
+
+def test_a_run_that_is_overdue_is_repeated_after_the_delays_of_its_worker(api: Api) -> None:
+    make_worker(api, retry={"max": 3, "delays": [600]})
+    key = make_key(api)
+    claim(api, key)
+    api.trigger("wkr_resize")
+    claim(api, key)
+    api.execute("UPDATE pulled_runs SET end_by = now() - interval '1 second'")
+    PulledRunWatch(api.database).run_once(0)
+    ((waits,),) = api.execute("SELECT extract(epoch FROM run_at - now())::float8 FROM jobs")
+    assert waits == pytest.approx(600, abs=20)
+
+
 def test_a_cancelled_run_learns_of_the_stop_and_ends_cancelled(api: Api, key: dict[str, str | None]) -> None:
     job = api.trigger("wkr_resize")
     (run,) = claim(api, key)

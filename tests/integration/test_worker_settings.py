@@ -290,3 +290,54 @@ def test_a_schedule_is_compared_when_it_is_made_and_when_it_changes(fresh_api: A
     assert api.request("PATCH", path, json={"priority": 3}).status_code == 200
     _announce(api, {**NOTIFY, "required": ["n"]})
     error_of(api.post(f"{path}/run"), 422, "validation_error")
+
+
+# Retries --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tenant_sets_the_delays_of_retries_and_lowers_their_number(fresh_api: Api) -> None:
+    api = fresh_api
+    _announce(api, None)
+    assert api.get(WORKER).get_json()["data"]["retry"] is None
+    changed = _patch(api, {"retry": {"max": 1, "delays": [5, 60.5]}})
+    assert changed["retry"] == {"max": 1, "delays": [5.0, 60.5], "jitter": 0.2}
+    assert changed["max_retries"] == 1
+    assert api.trigger()["max_attempts"] == 2
+    # The short form changes the number alone.
+    assert _patch(api, {"max_retries": 0})["retry"] == {"max": 0, "delays": [5.0, 60.5], "jitter": 0.2}
+    platform = _patch(api, {"retry": {"max": 2, "first": 3}, "scope": "platform"}, headers=OPERATOR)["platform"]
+    assert platform["retry"] == {"max": 2, "first": 3.0, "factor": 2, "ceiling": 3600, "jitter": 0.2}
+    changed = _patch(api, {"retry": None})
+    assert (changed["retry"]["first"], changed["max_retries"]) == (3.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("retry", "named"),
+    [
+        ({"max": 3}, "retry"),
+        ({"max": 26}, "retry.max"),
+        ({"delays": [1]}, "retry.max"),
+        ({"max": 1, "delays": []}, "retry.delays"),
+        ({"max": 1, "delays": [1] * 26}, "retry.delays"),
+        ({"max": 1, "delays": [1e9]}, "retry.delays"),
+        ({"max": 1, "delays": [True]}, "retry.delays"),
+        ({"max": 1, "delays": [1], "first": 2}, "retry.factor retry.ceiling retry.first"),
+        ({"max": 1, "factor": 0.5}, "retry.factor"),
+        ({"max": 1, "jitter": 1.5}, "retry.jitter"),
+        ({"max": 1, "ceiling": "9"}, "retry.ceiling"),
+        ({"max": 1, "other": 1}, "retry.other"),
+    ],
+)
+def test_a_wrong_retry_is_named(fresh_api: Api, retry: dict[str, Any], named: str) -> None:
+    _announce(fresh_api, None)
+    answer = fresh_api.request("PATCH", WORKER, json={"retry": retry})
+    assert answer.status_code in (400, 422), answer.text
+    (field,) = answer.get_json()["error"]["fields"]
+    assert field.startswith(tuple(named.split())), field
+    assert fresh_api.get(WORKER).get_json()["data"]["retry"] is None
+
+
+def test_both_forms_of_retries_exclude_each_other(fresh_api: Api) -> None:
+    _announce(fresh_api, None)
+    answer = fresh_api.request("PATCH", WORKER, json={"retry": {"max": 1}, "max_retries": 1})
+    assert list(error_of(answer, 422, "validation_error")["fields"]) == ["max_retries"]

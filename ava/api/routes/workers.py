@@ -34,7 +34,7 @@ __all__ = ["blueprint"]
 blueprint = Blueprint("workers", __name__, url_prefix="/v1/ava/workers")
 
 #: The fields whose values the audit trail keeps.
-_AUDITED = ("status", "config", "timeout_seconds", "max_retries", "max_running", "rate", "platform", "name")
+_AUDITED = ("status", "config", "timeout_seconds", "max_retries", "retry", "max_running", "rate", "platform", "name")
 #: Those of a worker that is created or deleted.
 _DEFINED = ("name", "runtime", "timeout_seconds", "max_retries", "max_running", "rate", "scope")
 

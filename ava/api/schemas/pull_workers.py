@@ -10,6 +10,7 @@ from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http.fields import Choice, Flag, Id, JsonText, PositiveNumber, Text, WholeNumber
 from ava.api.http.strict import Strict
+from ava.api.schemas.retry_delays import RetryField
 from ava.api.schemas.setting_fields import RateText, Scope
 from ava.domain.input_schema import check_schema
 from ava.domain.jobs import pull
@@ -22,7 +23,6 @@ __all__ = [
     "MAX_RUNNING",
     "SCHEMA",
     "JsonSchema",
-    "RetryField",
     "WorkerBody",
     "WorkerDeleteQuery",
     "WorkerDeletedRecord",
@@ -68,12 +68,6 @@ class JsonSchema(JsonText):
             return check_schema(value)
         except ValueError as error:
             raise ValidationError(f"It cannot be used: {storable(str(error), 300)}.") from None
-
-
-class RetryField(Strict):
-    """How often a failed attempt is repeated."""
-
-    max = WholeNumber(minimum=0, maximum=25, required=True, metadata={"description": "Attempts after the first."})
 
 
 _TIMEOUT = {"description": "Seconds that one run may take."}
@@ -132,7 +126,8 @@ class WorkerBody(Strict):
             id=f"wkr_{values['slug']}",
             name=values["name"] or values["slug"],
             timeout_seconds=values["timeout_seconds"],
-            max_retries=0 if values["retry"] is None else values["retry"]["max"],
+            max_retries=0 if values["retry"] is None else values["retry"].max,
+            retry=values["retry"],
             max_running=values["max_running"],
             rate=values["rate"],
             input_schema_json=values["input_schema"],

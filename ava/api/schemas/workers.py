@@ -24,7 +24,8 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, RetryField, WorkerName
+from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, WorkerName
+from ava.api.schemas.retry_delays import RetryField, write_retry
 from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scope
 from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.limits.rates import Rate
@@ -45,7 +46,7 @@ __all__ = [
 
 #: Characters of the shortest secret: a shorter one would be found, and masked, in ordinary text.
 _SHORTEST_SECRET = 4
-_SETTINGS = ("status", "timeout_seconds", "max_retries", "max_running", "rate")
+_SETTINGS = ("status", "timeout_seconds", "max_retries", "retry", "max_running", "rate")
 
 
 # In ------------------------------------------------------------------------------------------------------------------
@@ -113,7 +114,10 @@ class WorkerChangeBody(Strict):
         maximum=3600, allow_none=True, metadata={"description": "At most what the handler declares."}
     )
     max_retries = WholeNumber(
-        minimum=0, maximum=25, allow_none=True, metadata={"description": "At most what the handler declares."}
+        minimum=0,
+        maximum=25,
+        allow_none=True,
+        metadata={"description": "At most what the handler declares; the short form of `retry`."},
     )
     max_running = WholeNumber(
         minimum=0,
@@ -158,8 +162,10 @@ class WorkerChangeBody(Strict):
         scope = values.pop("scope")
         if not values:
             raise ValidationError("It must name at least one setting.")
+        if "retry" in values and "max_retries" in values:
+            raise ValidationError("It is the short form of retry; send one of them.", "max_retries")
         if "retry" in values:
-            values["max_retries"] = None if values["retry"] is None else values["retry"]["max"]
+            values["max_retries"] = None if values["retry"] is None else values["retry"].max
         definition = {
             "name": "name",
             "input_schema": "input_schema_json",
@@ -206,6 +212,14 @@ class WorkerRecord(Schema):
     status_at = Instant(allow_none=True, metadata={"description": "When the status was set."})
     handler_timeout_seconds = Number(metadata={"description": "What the handler declares."})
     handler_max_retries = WholeNumber(minimum=0, maximum=25, metadata={"description": "What the handler declares."})
+    retry = JsonText(
+        allow_none=True,
+        metadata={
+            "type": "object",
+            "description": "After which delays a failed attempt is repeated, as was set; null: as its handler "
+            "declares.",
+        },
+    )
     retention_days = Number(
         allow_none=True,
         metadata={
@@ -299,8 +313,8 @@ class WorkerWithSettingsRecord(WorkerRecord):
         metadata={
             "type": "object",
             "description": "The settings for all tenants, which hold where the tenant has none of its own: `status`, "
-            "`config`, `secrets` (their names), `timeout_seconds`, `max_retries`, `max_running`, `rate`. Below "
-            "platform-admin the values of `config` are not shown. Null if there are none.",
+            "`config`, `secrets` (their names), `timeout_seconds`, `max_retries`, `retry`, `max_running`, `rate`. "
+            "Below platform-admin the values of `config` are not shown. Null if there are none.",
             "payload": _hide_config,
         },
     )
@@ -317,6 +331,7 @@ def _platform(settings: WorkerSettings) -> dict[str, Any]:
         "secrets": sorted(settings.secrets),
         "timeout_seconds": settings.timeout_seconds,
         "max_retries": settings.max_retries,
+        "retry": json.loads(write_retry(settings.retry)),
         "max_running": settings.max_running,
         "rate": None if settings.rate is None else str(settings.rate),
     }
@@ -330,10 +345,11 @@ def _write_rate(rate: Rate | None) -> str:
     return "null" if rate is None else json.dumps(str(rate))
 
 
-write_worker = compile_schema(WorkerRecord(), rate=_write_rate)
+write_worker = compile_schema(WorkerRecord(), rate=_write_rate, retry=write_retry)
 write_worker_with_settings = compile_schema(
     WorkerWithSettingsRecord(),
     rate=_write_rate,
+    retry=write_retry,
     input_schema=_write_schema,
     config=json.dumps,
     secrets=json.dumps,

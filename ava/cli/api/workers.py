@@ -108,6 +108,7 @@ def delete(client: Client, worker_ids: tuple[str, ...], *, platform: bool) -> No
 @click.option("--unset-secret", multiple=True, metavar="NAME", help="Delete a secret.")
 @click.option("--timeout", type=float, help="Seconds that a run may take; 0 for what the handler declares.")
 @click.option("--retries", type=click.IntRange(-1, 25), help="Further attempts; -1 for what the handler declares.")
+@click.option("--retry-delays", metavar="5,60", help="With --retries: the seconds before each; the last one repeats.")
 @click.option("--max-running", type=click.IntRange(-1), help="Jobs at once, with --platform; -1 as declared.")
 @click.option("--rate", help="Starts in a span of time, such as 100/minute, with --platform; '' as declared.")
 @click.option("--deprecate", is_flag=True, help="Take no new jobs; those that wait run.")
@@ -119,7 +120,10 @@ def set_(client: Client, worker_id: str, printer: RecordPrinter, *, platform: bo
 
     The limits of a worker hold for all tenants.
     """
+    delays = options.pop("retry_delays")
     changes = _changes(**options)
+    if delays is not None:
+        changes |= _retry(changes.pop("max_retries", None), delays)
     if not changes:
         raise click.UsageError("Name at least one setting; see --help.")
     printer.record(client.change_worker(worker_id, **changes, **_scope(is_of_platform=platform)))
@@ -180,6 +184,15 @@ def _changes(
     if deprecate:
         changes["status"] = "deprecated"
     return changes
+
+
+def _retry(retries: int | None, delays: str) -> dict[str, Any]:
+    if retries is None:
+        raise click.UsageError("--retry-delays needs --retries.")
+    try:
+        return {"retry": {"max": retries, "delays": [float(each) for each in delays.split(",")]}}
+    except ValueError:
+        raise click.BadParameter("it must look like 5,60,600.", param_hint="--retry-delays") from None
 
 
 def _entry(text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from ava.dispatcher.duty import Duty
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
+from ava.domain.jobs.retry import DEFAULT
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import pull, rescue
 
@@ -95,6 +96,7 @@ class PulledRunWatch(Duty):
                     run=run.run,
                     error=f"Timeout: exceeded {run.timeout_seconds:g} s",
                     how=" (its worker did not end it)",
+                    retry=run.retry or DEFAULT,
                 )
             pull.mark_lost(connection, [run.run for run in overdue])
         return len(overdue)

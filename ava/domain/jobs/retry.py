@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT", "MAX_LOSSES", "MAX_NODE_LOSSES", "MAX_RETRIES", "Retry", "delay_seconds", "may_retry"]
+__all__ = [
+    "DEFAULT",
+    "MAX_DELAYS",
+    "MAX_LOSSES",
+    "MAX_NODE_LOSSES",
+    "MAX_RETRIES",
+    "MAX_SECONDS",
+    "Retry",
+    "may_retry",
+    "read",
+    "text",
+]
 
 #: How often a job whose process was lost returns to the queue, before it fails with `WorkerLost`.
 MAX_LOSSES = 2
@@ -14,7 +26,7 @@ MAX_NODE_LOSSES = 10
 #: The most further attempts after the first.
 MAX_RETRIES = 25
 #: The longest delay, in seconds: 366 days, and the most delays that are listed.
-_MAX_SECONDS, _MAX_DELAYS = 31_622_400, 25
+MAX_SECONDS, MAX_DELAYS = 31_622_400, 25
 
 
 @dataclass(frozen=True)
@@ -39,16 +51,16 @@ class Retry:
         for is_right, reason in (
             (type(self.max) is int and 0 <= self.max <= MAX_RETRIES, f"max must be from 0 to {MAX_RETRIES}"),
             (
-                self.delays is None or 1 <= len(self.delays) <= _MAX_DELAYS,
-                f"delays must be 1 to {_MAX_DELAYS} numbers",
+                self.delays is None or 1 <= len(self.delays) <= MAX_DELAYS,
+                f"delays must be 1 to {MAX_DELAYS} numbers",
             ),
             (
-                all(_is_within(each, 0, _MAX_SECONDS) for each in self.delays or ()),
-                f"delays must be numbers from 0 to {_MAX_SECONDS}",
+                all(_is_within(each, 0, MAX_SECONDS) for each in self.delays or ()),
+                f"delays must be numbers from 0 to {MAX_SECONDS}",
             ),
-            (_is_within(self.first, 0, _MAX_SECONDS), f"first must be from 0 to {_MAX_SECONDS}"),
+            (_is_within(self.first, 0, MAX_SECONDS), f"first must be from 0 to {MAX_SECONDS}"),
             (_is_within(self.factor, 1, 1000), "factor must be from 1 to 1000"),
-            (_is_within(self.ceiling, 0, _MAX_SECONDS), f"ceiling must be from 0 to {_MAX_SECONDS}"),
+            (_is_within(self.ceiling, 0, MAX_SECONDS), f"ceiling must be from 0 to {MAX_SECONDS}"),
             (_is_within(self.jitter, 0, 1), "jitter must be from 0 to 1"),
         ):
             if not is_right:
@@ -65,6 +77,19 @@ class Retry:
         return self.unspread_seconds(attempt) * (1 - self.jitter + 2 * self.jitter * chance)
 
 
+def read(json_text: str | None) -> Retry | None:
+    """Returns the retries of a JSON object of their fields, as `text` writes them; None for None."""
+    return None if json_text is None else Retry(**json.loads(json_text))
+
+
+def text(given: Retry | None) -> str | None:
+    """Returns retries as a JSON object; None for None."""
+    if given is None:
+        return None
+    names = ("max", "delays", "jitter") if given.delays is not None else ("max", "first", "factor", "ceiling", "jitter")
+    return json.dumps({name: getattr(given, name) for name in names})
+
+
 def _is_within(value: object, low: float, high: float) -> bool:
     # A number that is not finite is within nothing.
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
@@ -77,8 +102,3 @@ DEFAULT = Retry()
 def may_retry(*, attempt: int, max_attempts: int) -> bool:
     """Returns True if another attempt follows the given one (both count from 1)."""
     return attempt < max_attempts
-
-
-def delay_seconds(*, attempt: int, chance: float) -> float:
-    """Returns the seconds until the attempt after the given one by `DEFAULT`: 1, 2, 4 …, spread by ±20 %."""
-    return DEFAULT.delay_seconds(attempt=attempt, chance=chance)

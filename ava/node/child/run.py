@@ -193,7 +193,7 @@ class Run:
             chance=chance,
             mask=self.mask,
             wait=None if self._calls is None else self._calls.wait,
-            retries=self.handler.retries,
+            retries=self.handler.retries.with_delays(self._settings.retry),
         )
         self.end = None if decided is None else replace(decided, usage=self.usage)
         self.is_decided = True

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ava.domain.jobs.job import Job
+from ava.domain.jobs.retry import Retry
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.secrets.sealing import Sealer
 from ava.domain.worker import WorkerSettings
@@ -24,6 +25,8 @@ class RunSettings:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: At most what the handler declares; None: what it declares.
     timeout_seconds: float | None = None
+    #: After which delays a failed attempt is repeated; None: as the handler declares.
+    retry: Retry | None = None
     #: The most MiB of memory; 0: any.
     max_memory_mb: int = 0
     #: Why the secrets cannot be given to the handler, which then is not called.
@@ -49,16 +52,17 @@ def with_tenant_settings(
     given = [(tenant, settings) for tenant, settings in ((PLATFORM, platform), (job.tenant_id, own)) if settings]
     config = dict(base.config)
     secrets: dict[str, str] = {}
-    timeout_seconds = None
+    timeout_seconds = retry = None
     fault: Exception | None = None
     for tenant_id, settings in given:
         config |= settings.config
         timeout_seconds = settings.timeout_seconds or timeout_seconds
+        retry = settings.retry or retry
         try:
             secrets |= dict(_opened(settings.secrets, sealer, tenant_id))
         except (SecretUnreadable, EncryptionKeyMissing) as error:
             fault = error
-    return RunSettings(config=config, secrets=secrets, timeout_seconds=timeout_seconds, fault=fault)
+    return RunSettings(config=config, secrets=secrets, timeout_seconds=timeout_seconds, retry=retry, fault=fault)
 
 
 def _opened(sealed: Mapping[str, str], sealer: Sealer, tenant_id: str) -> Iterator[tuple[str, str]]:

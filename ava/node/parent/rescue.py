@@ -16,6 +16,7 @@ from ava.node.outcome import EXCEEDED, Stop, exceeded_text, in_mb
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
 from ava.store.engine.database import Connection
+from ava.store.fleet import worker_settings
 from ava.store.jobs.moves import claim, end, log_lines, pass_permit, recall, rescue
 from ava.tracing import Kind
 
@@ -128,7 +129,10 @@ def _retry(connection: Connection, run: RunKey, cause: Interruption) -> Retry | 
     handler = None if job is None else registry.find(job.worker_id)
     if handler is None:
         return DEFAULT
-    return handler.retries.delays if handler.retries.allow(cause) else None
+    if not handler.retries.allow(cause):
+        return None
+    given = worker_settings.read(connection, tenant_id=run.tenant_id, worker_id=job.worker_id) if job else ()
+    return next((each.retry for each in given if each is not None and each.retry), handler.retries.delays)
 
 
 def _store_opening(connection: Connection, current: CurrentRun) -> None:

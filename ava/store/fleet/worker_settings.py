@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ava.domain.jobs import retry
 from ava.domain.limits.rates import Rate
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.store.engine.database import Connection
@@ -15,6 +16,7 @@ from ava.store.engine.statement import Statement
 
 __all__ = [
     "PLATFORM",
+    "RETRY",
     "STATUS",
     "WorkerStatusChange",
     "joined",
@@ -32,6 +34,9 @@ PLATFORM = "*"
 #: The status of a worker for a tenant, whose own settings count before those of the platform (`joined`).
 STATUS = "coalesce(own.status, platform.status, 'active')"
 
+#: The delays between attempts of a worker `w`, as text, likewise.
+RETRY = "coalesce(own.retry, platform.retry, w.retry)::text"
+
 
 def joined(tenant_id: str, *, worker_id: str = "w.id") -> str:
     """Returns the joins of the settings `own` of a tenant and `platform`, of a worker; both are SQL expressions."""
@@ -41,7 +46,7 @@ LEFT JOIN worker_settings AS platform ON platform.worker_id = {worker_id} AND pl
 
 _COLUMNS = (
     "s.status, s.status_by, s.status_at, s.config::text, s.secrets::text, s.timeout_seconds, s.max_retries, "
-    "s.max_running, s.rate_jobs, s.rate_seconds"
+    "s.max_running, s.rate_jobs, s.rate_seconds, s.retry::text"
 )
 
 _READ = Statement(f"""
@@ -83,13 +88,13 @@ UPDATE worker_settings SET
     status_by = CASE WHEN status IS DISTINCT FROM %(status)s THEN %(user_id)s ELSE status_by END,
     status = %(status)s, config = %(config)s::json, secrets = %(secrets)s::json,
     timeout_seconds = %(timeout_seconds)s, max_retries = %(max_retries)s, max_running = %(max_running)s,
-    rate_jobs = %(rate_jobs)s, rate_seconds = %(rate_seconds)s
+    rate_jobs = %(rate_jobs)s, rate_seconds = %(rate_seconds)s, retry = %(retry)s::json
 WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s
 """)
 _DELETE_EMPTY = Statement("""
 DELETE FROM worker_settings
 WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s AND status_at IS NULL AND timeout_seconds IS NULL
-    AND max_retries IS NULL AND max_running IS NULL AND rate_jobs IS NULL AND config::text = '{}'
+    AND max_retries IS NULL AND retry IS NULL AND max_running IS NULL AND rate_jobs IS NULL AND config::text = '{}'
     AND secrets::text = '{}'
 """)
 
@@ -108,6 +113,7 @@ def write(connection: Connection, settings: WorkerSettings, *, tenant_id: str, w
         "max_running": settings.max_running,
         "rate_jobs": None if settings.rate is None else settings.rate.jobs,
         "rate_seconds": None if settings.rate is None else settings.rate.seconds,
+        "retry": retry.text(settings.retry),
     }
     connection.exec_driver_sql(_WRITE, parameters)
     connection.exec_driver_sql(_DELETE_EMPTY, parameters)
@@ -170,7 +176,7 @@ def reseal(
 
 def _settings(row: Any) -> WorkerSettings:
     (status, status_by, status_at, config, secrets, timeout_seconds, max_retries, max_running, rate_jobs,
-     rate_seconds) = row  # fmt: skip
+     rate_seconds, retry_json) = row  # fmt: skip
     return WorkerSettings(
         status=None if status is None else WorkerStatus(status),
         status_by=status_by,
@@ -179,6 +185,7 @@ def _settings(row: Any) -> WorkerSettings:
         secrets=json.loads(secrets),
         timeout_seconds=timeout_seconds,
         max_retries=max_retries,
+        retry=retry.read(retry_json),
         max_running=max_running,
         rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ava.domain.jobs import pull
+from ava.domain.jobs import pull, retry
 from ava.domain.limits.rates import Rate
 from ava.domain.worker import McpUse, Worker, WorkerLimits, WorkerSpec, WorkerStatus
 from ava.store.engine.database import Connection
@@ -169,7 +169,7 @@ SELECT w.id, w.name, w.description, w.runtime, {worker_settings.STATUS} AS statu
        CASE WHEN own.status IS NOT NULL THEN own.status_at WHEN platform.status IS NOT NULL THEN platform.status_at END,
        w.timeout_seconds, w.max_retries, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per,
        w.retention_days, w.expires_in, w.mcp, w.deadline_seconds, w.max_memory_mb,
-       w.tenant_id
+       {worker_settings.RETRY}, w.tenant_id
 FROM workers AS w
 {worker_settings.joined("%(tenant_id)s")}
 WHERE {IS_VISIBLE}
@@ -308,7 +308,8 @@ def changed_since(connection: Connection, since: datetime | None) -> list[str]:
 def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
     (id_, name, description, runtime, status, timeout, retries, queue, created_at, updated_at, is_live, status_by,
      status_at, handler_timeout, handler_retries, max_running, max_running_per, rate_jobs, rate_seconds,
-     rate_per, retention_days, expires_in, mcp, deadline_seconds, max_memory_mb, owner) = row[:26]  # fmt: skip
+     rate_per, retention_days, expires_in, mcp, deadline_seconds, max_memory_mb, retry_json,
+     owner) = row[:27]  # fmt: skip
     return Worker(
         id=id_,
         name=name,
@@ -331,6 +332,7 @@ def _worker(row: Any, *, input_schema_json: str | None = None) -> Worker:
         mcp=None if mcp is None else McpUse(mcp),
         deadline_seconds=deadline_seconds,
         max_memory_mb=max_memory_mb,
+        retry=None if (set_retry := retry.read(retry_json)) is None else replace(set_retry, max=retries),
         limits=WorkerLimits(
             max_running=max_running,
             max_running_per=max_running_per,

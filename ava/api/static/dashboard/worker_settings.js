@@ -73,7 +73,7 @@ function factsOf(worker) {
   const rows = [
     ["Status", [worker.status, " ", by]], ["Queue", worker.queue], ["Runtime", worker.runtime],
     ["Timeout", [span(timeout * 1000), " ", declared(timeout !== longest, span(longest * 1000))]],
-    ["Retries", [String(retries), " ", declared(retries !== most, String(most))]],
+    ["Retries", [String(retries), " ", declared(retries !== most, String(most)), delaysOf(worker.retry)]],
     ["Memory", worker.max_memory_mb === null ? "as its nodes allow" : `at most ${worker.max_memory_mb} MiB a run`],
     ["Unstarted jobs", worker.expires_in === null ? "wait without end" : `are cancelled after ${worker.expires_in} s`],
     ["Jobs kept", worker.retention_days === null ? "as the tenant or the installation says" : `${worker.retention_days} days`],
@@ -81,6 +81,12 @@ function factsOf(worker) {
     ["Updated", full(worker.updated_at)],
   ];
   return h("dl", {}, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+/** After which delays attempts are repeated, if that was set. */
+function delaysOf(retry) {
+  if (!retry) return null;
+  return h("small", {}, retry.delays ? `after ${retry.delays.map((each) => span(each * 1000)).join(", ")}` : `after ${span(retry.first * 1000)}, each longer by ${retry.factor}`);
 }
 
 /** The names that the platform has set for all tenants. */

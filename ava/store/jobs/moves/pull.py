@@ -14,8 +14,10 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.access import tokens
 from ava.domain.access.tokens import Token
+from ava.domain.jobs import retry
 from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.pull import QUEUE
+from ava.domain.jobs.retry import Retry
 from ava.domain.limits.table import ANSWER_BYTES, PAYLOAD_BYTES, RUNS_HELD
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
@@ -171,6 +173,8 @@ class LeasedRun:
     #: Whether the job is to be cancelled, or its time is over.
     is_to_stop: bool
     timeout_seconds: float
+    #: After which delays its attempt is repeated; None: the default ones. It is read when the run ends.
+    retry: Retry | None = None
 
 
 _COLUMNS = """r.tenant_id, r.job_id::text, r.run_no, r.claim_id::text, r.log_bytes, r.ended_at IS NOT NULL,
@@ -182,7 +186,7 @@ _COLUMNS = """r.tenant_id, r.job_id::text, r.run_no, r.claim_id::text, r.log_byt
 
 def _leased(row: Any) -> LeasedRun:
     (tenant_id, job_id, run_no, claim_id, log_bytes, has_ended, end_digest, end_status, worker_id, attempt,
-     max_attempts, elapsed_ms, is_to_stop, timeout_seconds) = row  # fmt: skip
+     max_attempts, elapsed_ms, is_to_stop, timeout_seconds, *more) = row  # fmt: skip
     return LeasedRun(
         run=RunKey(tenant_id, ids.encode("job", job_id), run_no),
         claim_id=claim_id,
@@ -196,6 +200,7 @@ def _leased(row: Any) -> LeasedRun:
         elapsed_ms=elapsed_ms,
         is_to_stop=is_to_stop,
         timeout_seconds=timeout_seconds,
+        retry=retry.read(more[0]) if more else None,
     )
 
 
@@ -226,8 +231,10 @@ def _of_token(token: Token) -> dict[str, object]:
     return {"lookup": token.lookup, "hash": tokens.hash_of(token)}
 
 
+_RETRY = f"""(SELECT {worker_settings.RETRY} FROM workers AS w
+    {worker_settings.joined("j.tenant_id")} WHERE {workers.of("j")})"""
 _LOCK = Statement(f"""
-SELECT {_COLUMNS} FROM pulled_runs AS r JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.job_id
+SELECT {_COLUMNS}, {_RETRY} FROM pulled_runs AS r JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.job_id
 WHERE {_IS_ITS_ROW} FOR UPDATE OF r
 """)
 
@@ -355,7 +362,7 @@ def lock_silent(connection: Connection, silent: Sequence[tuple[RunKey, datetime]
 
 
 _LOCK_OVERDUE = Statement(f"""
-SELECT {_COLUMNS} FROM pulled_runs AS r JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.job_id
+SELECT {_COLUMNS}, {_RETRY} FROM pulled_runs AS r JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.job_id
 WHERE r.ended_at IS NULL AND r.end_by <= now() ORDER BY r.end_by LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED
 """)
 
