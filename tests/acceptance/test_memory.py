@@ -176,3 +176,18 @@ def test_the_delays_that_a_tenant_has_set_hold_for_its_retries(system: System, w
     assert 800 < found[0][0] < 901
     assert system.session.patch(f"{system.url}{path}", json={"retry": None}).ok
     assert system.post(f"/v1/ava/jobs/{job['id']}/cancel").ok
+
+
+@on_redis
+def test_a_job_says_what_its_run_has_used(system: System) -> None:
+    record = run(system, "takes", cpu_seconds=0.4, mb=60, seconds=1.2)
+    assert 400 <= record["usage"]["cpu_ms"] < 1_500, record
+    assert 100 < record["usage"]["peak_memory_mb"] < LIMIT_MB
+    assert record["usage"]["wait_ms"] >= 0
+    (only,) = system.get(f"/v1/ava/jobs/{record['id']}/runs").json()["data"]["runs"]
+    assert {name: only[name] for name in record["usage"]} == record["usage"]
+    # It ends before the first look, or the process is killed, which reports nothing.
+    assert run(system, "brief", n=1)["usage"]["cpu_ms"] < 100
+    killed = run(system, "jumps")
+    assert killed["usage"]["peak_memory_mb"] > 1.5 * LIMIT_MB, killed
+    assert killed["usage"]["cpu_ms"] > 0
