@@ -42,8 +42,8 @@ _MAX_REMEMBERED = 10_000
 _NOTE_SECONDS = 5.0
 #: The longest pause of a claim that is woken in vain again and again, in seconds.
 _MAX_FUTILE_SECONDS = 2.0
-#: Seconds between two checks whether the client has closed its connection.
-_CLIENT_CHECK_SECONDS = 5.0
+#: Seconds between two checks whether the client of a claim that waits is gone; one that is woken checks it as well.
+_CLIENT_CHECK_SECONDS = 10.0
 #: The interval of polls as a share of the time since jobs were last offered, and as a multiple of the last poll's.
 _INTERVAL_SHARE = 0.02
 _PAUSE_FACTOR = 10
