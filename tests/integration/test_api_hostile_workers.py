@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
-from ava.domain.limits.table import RUNS_HELD
+from ava.domain.limits.table import RUN_LOG_BYTES, RUNS_HELD, WAITING_CLAIMS
 from ava.services.claims import Claims
 from ava.settings import Settings
 from ava.store.jobs.feed import offers
@@ -149,3 +150,32 @@ def test_a_key_of_the_platform_is_made_by_the_platform_alone(api: Api) -> None:
         assert answer.status_code in (400, 403), (role, answer.text)
     assert data(api.get(f"{WORKERS}/wkr_resize"))["scope"] == "platform"
     assert data(api.get(JOBS)) == []
+
+
+def test_every_limit_of_runs_refuses_by_its_name(api: Api) -> None:
+    _, key = own_job(api)
+    (run,) = claim(api, key)
+
+    def refused(answer: Any, status: int, limit: str) -> None:
+        assert answer.status_code == status, answer.text
+        assert f"(limit {limit})" in answer.text
+
+    line = {"seq": 0, "msg": "x"}
+    refused(call(api, run, "lines", lines=[line] * 1_001), 422, "run_lines_per_call")
+    refused(call(api, run, "end", output="x" * 2**20), 413, "output_bytes")
+    claimed = {"workers": ["wkr_resize"], "capacity": 101}
+    refused(api.post(f"{RUNS}/claim", json=claimed, headers=key), 422, "runs_per_claim")
+    refused(call(api, run, "lines", lines=[line | {"seq": 1_000_000}]), 422, "run_lines")
+    answer = api.post(f"{RUNS}/heartbeat", json={"runs": [run["run"]] * 1_001}, headers=dict.fromkeys(HEADERS))
+    refused(answer, 422, "runs_per_heartbeat")
+    api.execute(f"UPDATE pulled_runs SET log_bytes = {RUN_LOG_BYTES.value}")
+    refused(call(api, run, "lines", lines=[line]), 413, "run_log_bytes")
+    shares = api.app.extensions["ava"].shares
+    with ExitStack() as held:
+        for _ in range(WAITING_CLAIMS.value):
+            held.enter_context(shares.claims.take("ten_test"))
+        refused(
+            api.post(f"{RUNS}/claim", json=claimed | {"capacity": 1, "wait": 1}, headers=key), 429, "waiting_claims"
+        )
+    # The run goes on all the same.
+    assert data(call(api, run, "end", output=None)) == {"status": "completed"}

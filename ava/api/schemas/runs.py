@@ -23,6 +23,7 @@ from ava.domain.limits.table import (
     RUNS_PER_CLAIM,
     RUNS_PER_HEARTBEAT,
     WORKERS_PER_KEY,
+    Limit,
 )
 from ava.domain.record import format_time
 from ava.domain.text import storable
@@ -80,6 +81,19 @@ class _Bounded(Number):
         return float(value)
 
 
+class _Limited(WholeNumber):
+    """A JSON integer up to a limit; its refusal names the limit."""
+
+    def __init__(self, limit: Limit, *, minimum: int, maximum: int, **rest: Any) -> None:
+        super().__init__(minimum=minimum, maximum=maximum, **rest)
+        self.limit = limit
+
+    def read(self, value: Any) -> int:
+        if type(value) is int and value > self.maximum:
+            raise ValidationError(self.limit.message(f"It must be an integer from {self.minimum} to {self.maximum}."))
+        return super().read(value)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClaimRequest:
     """What a claim asks for."""
@@ -103,7 +117,8 @@ class ClaimBody(Strict):
             "description": "The workers whose runs are wanted; the key must name each.",
         },
     )
-    capacity = WholeNumber(
+    capacity = _Limited(
+        RUNS_PER_CLAIM,
         minimum=1,
         maximum=RUNS_PER_CLAIM.value,
         load_default=1,
@@ -140,7 +155,8 @@ class ClaimBody(Strict):
 class _Line(Strict):
     """A log line."""
 
-    seq = WholeNumber(
+    seq = _Limited(
+        RUN_LINES,
         minimum=0,
         maximum=RUN_LINES.value - 1,
         required=True,
