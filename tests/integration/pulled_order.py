@@ -43,7 +43,9 @@ def orders(api: Api, *, jobs: int, at_once: int, seed: int = 1) -> tuple[list[in
         )  # fmt: skip
         nodes.register(connection, node)
     _trigger(api, jobs, random.Random(seed))
+    # The worker stays live while the node's turn lasts.
     api.execute("UPDATE jobs SET published_at = NULL")
+    api.execute("UPDATE worker_claims SET claimed_at = now() + interval '1 hour'")
     broker = Broker()
     feed = WindowFeed(api.database, cast(Publisher, broker), window=100, node_dead_seconds=3600)
     by_node: list[int] = []
