@@ -44,19 +44,19 @@ _COLUMNS = (
 )
 
 
-#: A run with its number.
 def _mebibytes(count: int | None) -> str | None:
     return None if count is None else f"{count} MiB"
 
 
+#: A run with its number.
 _RUN_COLUMNS = (
     Column(title="RUN", value=lambda row: row[0]),
     Column(title="OUTCOME", value=lambda row: row[1]["outcome"] or "running", min_width=9),
     Column(title="STARTED", value=lambda row: datetime.fromisoformat(row[1]["started_at"])),
-    Column(title="RAN", value=lambda row: milliseconds(row[1]["duration_ms"])),
-    Column(title="CPU", value=lambda row: milliseconds(row[1].get("cpu_ms"))),
-    Column(title="MEMORY", value=lambda row: _mebibytes(row[1].get("peak_memory_mb"))),
-    Column(title="WAITED", value=lambda row: milliseconds(row[1].get("wait_ms"))),
+    Column(title="RAN", value=lambda row: milliseconds(row[1]["duration_ms"]), min_width=9),
+    Column(title="CPU", value=lambda row: milliseconds(row[1].get("cpu_ms")), min_width=9),
+    Column(title="MEMORY", value=lambda row: _mebibytes(row[1].get("peak_memory_mb")), min_width=9),
+    Column(title="WAITED", value=lambda row: milliseconds(row[1].get("wait_ms")), min_width=9),
 )
 _FILTERS = (
     click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker."),
