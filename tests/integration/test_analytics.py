@@ -217,6 +217,18 @@ def test_an_end_whose_commit_takes_long_is_counted_and_holds_back_those_after_it
     assert api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]["status"] == "completed"
 
 
+def test_an_end_of_the_newest_transaction_of_all_is_counted(api: Api) -> None:
+    api.trigger(priority=1)
+    duty = Statistics(api.database)
+    with api.database.transaction() as connection:
+        # None that began later is over, so the transaction is beyond the `xmax` of each snapshot.
+        connection.exec_driver_sql(_END, {"priority": 1})
+        for _ in range(3):
+            duty.run_once(0)
+    duty.run_once(0)
+    assert _read(api)["jobs"]["total"] == 1
+
+
 def test_a_writer_in_another_database_holds_nothing_back(api: Api, postgres_server: Server) -> None:
     api.trigger(priority=1)
     with closing(psycopg2.connect(postgres_server.url)) as other, other.cursor() as cursor:

@@ -109,8 +109,8 @@ def test_many_uncounted_jobs_are_counted_in_batches(api: Api) -> None:
         f"""UPDATE jobs SET status = 'completed', attempt = 1, run_no = 1, node_id = '{NODE}', started_at = created_at,
             completed_at = now() - interval '100 s' + priority * random() * interval '10 s'"""
     )
-    with api.database.transaction() as connection:
-        for counted in (0, 3, 6, 9, 10):
+    for counted in (0, 3, 6, 9, 10):
+        with api.database.transaction() as connection:
             before, last_no, now = ended.lock(connection)
             after = before.advanced(ended.see(connection), last_no=last_no, now=now, limit=3)
             ended.count(connection, before, after)

@@ -35,8 +35,8 @@ class Sight:
 
     #: Every transaction with a lower id is over.
     oldest: int
-    #: No transaction has this id or a higher one yet.
-    next: int
+    #: The id of the transaction that looks.
+    own: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,10 +58,11 @@ class Progress:
         """Returns the progress after at most `limit` numbers more, with a new mark at `last_no` if the old one is
         reached.
 
-        `last_no` is older than `sight`, so every transaction that has a number up to it has an id before `sight.next`.
+        `last_no` was read before this transaction got its id, so each transaction that has a number up to it has a
+        lower id than `sight.own`.
         """
-        # A higher id than any that was given comes from another server, by a dump.
-        is_over = self.mark_before <= sight.oldest or self.mark_before > sight.next
+        # A higher id than this one comes from another server, by a dump.
+        is_over = self.mark_before <= sight.oldest or self.mark_before > sight.own
         if self.counted_to < self.mark_no and not is_over:
             return self
         counted_to = min(self.mark_no, self.counted_to + limit)
@@ -71,22 +72,25 @@ class Progress:
             counted_to=counted_to,
             counted_until=self.mark_at,
             mark_no=max(last_no, counted_to),
-            mark_before=sight.next,
+            mark_before=sight.own,
             mark_at=now,
         )
 
 
-# The row stays locked until the transaction ends, so two dispatchers count no job twice.
+# The time first: each end that was stored before it has a number up to the last one.
+_LAST = Statement("""
+SELECT clock_timestamp(), (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM job_ends)
+""")
+# The row stays locked until the transaction ends, so two dispatchers count no job twice. The lock gives it an id.
 _LOCK = Statement("""
-SELECT counted_to, counted_until, mark_no, mark_before, mark_at,
-    (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM job_ends), clock_timestamp()
-FROM count_progress FOR UPDATE
+SELECT counted_to, counted_until, mark_no, mark_before, mark_at FROM count_progress FOR UPDATE
 """)
 
 
 def lock(connection: Connection) -> tuple[Progress, int, datetime]:
-    """Lock the progress. Returns it, the last number that was given, and the time."""
-    counted_to, counted_until, mark_no, mark_before, mark_at, last_no, now = connection.exec_driver_sql(_LOCK).one()
+    """Lock the progress, first of all in a transaction. Returns it, the last number that was given, and the time."""
+    now, last_no = connection.exec_driver_sql(_LAST).one()
+    counted_to, counted_until, mark_no, mark_before, mark_at = connection.exec_driver_sql(_LOCK).one()
     progress = Progress(
         counted_to=counted_to,
         counted_until=counted_until,
@@ -97,20 +101,21 @@ def lock(connection: Connection) -> tuple[Progress, int, datetime]:
     return progress, last_no, now
 
 
-# Transactions in other databases of the server are in its snapshots too, and end no job of ours.
+# Transactions in other databases of the server are in its snapshots too, and end no job of ours. A snapshot's `xmax` is
+# no bound of the ids that were given: it follows the last transaction that is over, and later ones may run.
 _SEE = Statement("""
 SELECT coalesce((
         SELECT min(x.id::text::bigint) FROM pg_snapshot_xip(s) AS x (id) JOIN pg_stat_activity AS a
             ON a.backend_xid = x.id::xid AND a.datname = current_database()), pg_snapshot_xmax(s)::text::bigint),
-    pg_snapshot_xmax(s)::text::bigint
+    pg_current_xact_id()::text::bigint
 FROM pg_current_snapshot() AS s
 """)
 
 
 def see(connection: Connection) -> Sight:
     """Look at the running transactions, in a statement between `lock` and `count`, whose snapshots it depends on."""
-    oldest, next_id = connection.exec_driver_sql(_SEE).one()
-    return Sight(oldest=oldest, next=next_id)
+    oldest, own = connection.exec_driver_sql(_SEE).one()
+    return Sight(oldest=oldest, own=own)
 
 
 def _ended(condition: str) -> str:
