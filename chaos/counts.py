@@ -206,8 +206,8 @@ def _figures(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
     of = {status: sum(row[3] for row in rows if row[2] == status) for status in ("completed", "failed", "cancelled")}
     ran = sum(row[4] for row in rows)
     average = round(sum(row[5] for row in rows) / ran) if ran else None
-    # None of these jobs expires.
-    return {"total": sum(of.values()), **of, "expired": 0, "avg_duration_ms": average}
+    # None of these jobs expires, and none has measured what it uses.
+    return {"total": sum(of.values()), **of, "expired": 0, "avg_duration_ms": average, "cpu_ms": 0, "wait_ms": 0}
 
 
 def _rate(rows: list[tuple[Any, ...]]) -> float | None:

@@ -189,5 +189,6 @@ def test_a_job_says_what_its_run_has_used(system: System) -> None:
     # It ends before the first look, or the process is killed, which reports nothing.
     assert run(system, "brief", n=1)["usage"]["cpu_ms"] < 100
     killed = run(system, "jumps")
-    assert killed["usage"]["peak_memory_mb"] > 1.5 * LIMIT_MB, killed
+    # The first look may come while it still takes memory.
+    assert killed["usage"]["peak_memory_mb"] > LIMIT_MB, killed
     assert killed["usage"]["cpu_ms"] > 0

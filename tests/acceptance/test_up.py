@@ -132,6 +132,14 @@ def _database_created(data_dir: Path) -> tuple[str, ...]:
         connection.close()
 
 
+def _answers(url: str, headers: Mapping[str, str]) -> bool:
+    """Returns whether the API has what is at an address. It may be starting again, after a test that killed it."""
+    try:
+        return requests.get(url, headers=headers, timeout=10).ok
+    except requests.ConnectionError:
+        return False
+
+
 def test_a_node_that_is_started_in_its_folder_joins_it_and_the_doctor_finds_all_well(
     shared_up: Up, shared: Path
 ) -> None:
@@ -143,7 +151,7 @@ def test_a_node_that_is_started_in_its_folder_joins_it_and_the_doctor_finds_all_
         node = subprocess.Popen(ava_command("worker", "-c", "1"), cwd=place, env=environ, stdout=output, stderr=output)
     try:
         wait_until(
-            lambda: requests.get(f"{up.url}/v1/ava/workers/wkr_more", headers=up.headers, timeout=10).ok,
+            lambda: _answers(f"{up.url}/v1/ava/workers/wkr_more", up.headers),
             seconds=30,
             what=lambda: f"the node joins: {log.read_text()}",
         )

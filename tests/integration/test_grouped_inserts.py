@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -76,7 +75,7 @@ def test_what_is_set_at_the_moment_of_the_trigger_holds(database: Database) -> N
 
 def test_the_job_that_is_returned_is_the_one_that_is_stored(database: Database) -> None:
     at = datetime(2035, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=-5)))
-    uuid, earlier = str(uuid4()), ids.encode("job", str(uuid4()))
+    uuid, earlier = str(ids.new_uuid()), ids.encode("job", str(ids.new_uuid()))
     place = Place(tree_uuid=uuid, parent_uuid=uuid, name="a", is_detached=True, is_awaited=True)
     specs = [
         JobSpec(worker_id="wkr_plain"),
@@ -90,7 +89,7 @@ def test_the_job_that_is_returned_is_the_one_that_is_stored(database: Database) 
     kinds: list[dict[str, Any]] = [{"spec": spec} for spec in specs]
     kinds += [
         {"spec": specs[0], "traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "may_publish": False},
-        {"spec": specs[2], "is_due": True, "uuid": str(uuid4())},
+        {"spec": specs[2], "is_due": True, "uuid": str(ids.new_uuid())},
         {"spec": specs[0], "uuid": uuid, "place": place},
     ]
     with database.connect() as connection:

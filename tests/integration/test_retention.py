@@ -49,7 +49,9 @@ def test_only_jobs_past_retention_are_deleted(stored: Backlog) -> None:
     _age(stored, days=31)
     _write_lines(stored, lines=1)
     stored.insert(1)
-    assert _of_jobs(stored.database).run_once(0) == 700
+    duty = _of_jobs(stored.database)
+    # A busy machine takes longer than one call may.
+    assert sum(iter(lambda: duty.run_once(0), 0)) == 700
     assert stored.count("true") == 1
     assert stored.run("SELECT count(*) FROM job_tags") == [(0,)]
 

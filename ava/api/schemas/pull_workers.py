@@ -10,7 +10,7 @@ from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http.fields import Choice, Flag, Id, JsonText, PositiveNumber, Text, WholeNumber
 from ava.api.http.strict import Strict
-from ava.api.schemas.retry_delays import RetryField
+from ava.api.schemas.retry_delays import RetryDelaysBody
 from ava.api.schemas.setting_fields import RateText, Scope
 from ava.domain.input_schema import check_schema
 from ava.domain.jobs import pull
@@ -86,7 +86,7 @@ class WorkerBody(Strict):
         metadata={"description": "A name for people; else the slug.", "minLength": 1, "maxLength": _LONGEST_NAME},
     )
     timeout_seconds = PositiveNumber(maximum=3600, load_default=300, metadata=_TIMEOUT)
-    retry = fields.Nested(RetryField(), load_default=None, allow_none=True)
+    retry = fields.Nested(RetryDelaysBody(), load_default=None, allow_none=True)
     input_schema = JsonSchema(load_default=None, allow_none=True, metadata=SCHEMA)
     max_running = WholeNumber(
         minimum=0,

@@ -10,7 +10,7 @@ from ava.api.http.fields import Number, WholeNumber
 from ava.api.http.strict import Strict
 from ava.domain.jobs.retry import MAX_DELAYS, MAX_RETRIES, MAX_SECONDS, Retry, text
 
-__all__ = ["RetryField", "write_retry"]
+__all__ = ["RetryDelaysBody", "write_retry"]
 
 _DELAYS = "0 to 31,622,400 seconds"
 
@@ -30,7 +30,7 @@ class _Within(Number):
         return float(value)
 
 
-class RetryField(Strict):
+class RetryDelaysBody(Strict):
     """How often a failed attempt is repeated, and after which delays: `delays`, or `first`, `factor` and `ceiling`."""
 
     max = WholeNumber(

@@ -25,7 +25,7 @@ from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, WorkerName
-from ava.api.schemas.retry_delays import RetryField, write_retry
+from ava.api.schemas.retry_delays import RetryDelaysBody, write_retry
 from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scope
 from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.limits.rates import Rate
@@ -136,7 +136,7 @@ class WorkerChangeBody(Strict):
         allow_none=True, metadata={"description": "Of a worker with the runtime `pull`, its owner alone may change it."}
     )
     input_schema = JsonSchema(allow_none=True, metadata=SCHEMA)
-    retry = fields.Nested(RetryField(), allow_none=True)
+    retry = fields.Nested(RetryDelaysBody(), allow_none=True)
     expires_in = WholeNumber(
         minimum=1,
         maximum=MAX_SECONDS,
