@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import mmap
 import os
 import subprocess
 import sys
@@ -48,10 +50,13 @@ async def grows_async(input: dict[str, Any]) -> Any:
 
 @worker("m_jumps", max_memory_mb=LIMIT_MB, cancel_grace_seconds=30)
 def jumps(input: dict[str, Any]) -> Any:
-    """Take far more than it may at once."""
-    held = b"x" * (2 * LIMIT_MB * _MIB)
-    time.sleep(60)
-    return len(held)
+    """Take far more than it may at once, and go on when it is asked to stop, because the first look may be early."""
+    held = bytearray(2 * LIMIT_MB * _MIB)
+    while True:
+        with contextlib.suppress(BaseException):
+            for at in range(0, len(held), mmap.PAGESIZE):
+                held[at] = 1
+            time.sleep(60)
 
 
 @worker("m_subprocess", max_memory_mb=LIMIT_MB)
