@@ -1,4 +1,4 @@
-"""A key of the role worker in hostile hands: it claims, ends and reads nothing of others, and slows nobody."""
+"""A hostile key of the role worker: it claims, ends and reads no run of others, and slows no other caller."""
 
 from __future__ import annotations
 

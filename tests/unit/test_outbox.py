@@ -21,7 +21,7 @@ HOUR = 3600.0
 
 @dataclass
 class FakeClient:
-    """An API that keeps a job for each idempotency key, and fails as it is told."""
+    """An API that keeps a job for each idempotency key, and fails where a test asks for it."""
 
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)

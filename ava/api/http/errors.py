@@ -89,7 +89,7 @@ def _handle_unexpected(error: Exception) -> Response:
 
 
 def log_unexpected(error: Exception) -> str:
-    """Log an error that is a fault of ours. Returns what its client is told."""
+    """Log an internal error. Returns the answer to its client."""
     _log.error(
         "Request failed with an unexpected error: %s %s",
         request.method,

@@ -1,7 +1,8 @@
 """Events that jobs wait for: a run looks for one, and the dispatcher compares each new event with the waits.
 
 A wait is an entry of a job's journal. It is there before the run looks for its event, and each event leaves a wake in
-its own transaction. So of two that meet, the run sees the event, or whoever follows the wake sees the wait.
+its own transaction. So of an event and a wait at the same moment, the run sees the event, or the duty that follows the
+wake sees the wait.
 """
 
 from __future__ import annotations

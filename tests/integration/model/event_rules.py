@@ -1,4 +1,4 @@
-"""Steps of events: they are sent, handlers begin to wait for them, and what nobody waits for any more is forgotten."""
+"""Steps of events: clients send them, handlers begin to wait for them, and wakes without a wait are deleted."""
 
 from __future__ import annotations
 

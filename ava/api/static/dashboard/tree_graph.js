@@ -9,7 +9,7 @@ const HEIGHT = 52;
 const GAP_X = 64;
 const GAP_Y = 14;
 const MARGIN = 6;
-/** So many siblings that no other job tells apart are boxes of their own; more are one box. */
+/** Up to so many equal siblings, of one worker and with the same edges, have a box each; more share one box. */
 const MAX_ALIKE = 6;
 /** The most boxes that are drawn. */
 const MAX_BOXES = 300;
@@ -51,7 +51,7 @@ function layout(tree) {
   return { nodes, edges, left: all.nodes.length - nodes.length };
 }
 
-/** The jobs as boxes: those that no edge and no worker tells apart are one. */
+/** Returns the boxes of jobs: jobs of one worker with the same edges share a box. */
 function grouped({ jobs, edges }) {
   const known = new Map(jobs.map((job) => [job.id, job]));
   const before = new Map();
