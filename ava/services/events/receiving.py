@@ -36,9 +36,9 @@ __all__ = ["Receipt", "Receiving", "Stored", "caller_of", "fault", "make_arrival
 _TOO_LARGE = HOOK_BODY_BYTES.message(
     f"The body is too large; at most {HOOK_BODY_BYTES.value:,} bytes are accepted here, also once it is unpacked."
 )
-#: Characters of a reason, and of the sender's address that are kept.
 #: Bytes of a body that takes long to verify and to parse.
 _LONG_BYTES = 2**16
+#: Characters of a reason, and of the sender's address that are kept.
 _MAX_REASON, _MAX_ADDRESS = 500, 200
 
 
