@@ -1,10 +1,16 @@
-"""`python -m bench.pulled`: pulled runs beside those of a node, and what idle claims cost an API process."""
+"""`python -m bench.pulled`: pulled runs beside those of a node, and what idle claims cost an API process.
+
+Where `make typescript` has built the package, a worker in TypeScript is measured too, to its handler's first line.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 import statistics
+import subprocess
 import tempfile
 import threading
 import time
@@ -16,7 +22,7 @@ import psutil
 from chaos.pulled_worker import WORKER, PulledWorker, make_worker
 from harness.servers.postgres import running_postgres
 from harness.servers.redis import fresh_redis_url, running_redis
-from harness.system import System
+from harness.system import ROOT, System
 
 _JOBS = 200
 _IDLE = 1_000
@@ -25,6 +31,12 @@ _IDLE_SECONDS = 10.0
 _SETTLED_SHARE = 0.08
 #: Milliseconds from the job's creation to its start, and for a pulled one until its worker has it.
 _WAITS = "SELECT extract(epoch FROM started_at - created_at) * 1000 FROM jobs WHERE worker_id = %s"
+#: Milliseconds from the job's creation to the first line of a handler that returns when it began.
+_FIRST_LINES = """
+SELECT ((output ->> 'began')::float8 - extract(epoch FROM created_at)::float8) * 1000 FROM jobs
+WHERE worker_id = %s AND output ->> 'began' IS NOT NULL
+"""
+_PACKAGE = ROOT / "clients/typescript/dist/index.js"
 
 
 def main() -> None:
@@ -33,7 +45,7 @@ def main() -> None:
         broker = fresh_redis_url(redis)
         system = System(Path(folder), database_url=postgres.url, broker_url=broker, api_processes=1)
         system.run("db", "upgrade")
-        system.start()
+        system.start(environ={"AVA_HANDLERS": "workers,workers.sleep,bench.handlers"})
         try:
             _measure(system, Path(folder))
         finally:
@@ -45,16 +57,34 @@ def _measure(system: System, folder: Path) -> None:
     worker = PulledWorker(system=system, effects=folder / "effects", token=token, seconds=0.0, capacity=1)
     worker.start()
     time.sleep(2)
-    medians = []
-    for worker_id in (WORKER, "wkr_sleep"):
-        for _ in range(_JOBS):
-            system.wait_for(system.trigger(worker_id, input={"seconds": 0})["id"], "completed")
-        waits = [float(wait) for (wait,) in system.query(_WAITS, worker_id)]
-        medians.append(statistics.median(waits))
-        print(f"{worker_id}: p50 {medians[-1]:.1f} ms from the trigger to the start")
-    print(f"pulled, as a multiple of a node's: {medians[0] / medians[1]:.2f}")
+    _compare(system, "wkr_sleep", _WAITS, "start")
     worker.stop()
+    if _PACKAGE.exists():
+        _measure_typescript(system, token)
     _idle(system, token)
+
+
+def _compare(system: System, of_node: str, times: str, what: str) -> None:
+    """Print how long pulled jobs and those of a worker of the node take, in turns."""
+    for _ in range(_JOBS):
+        for worker_id in (WORKER, of_node):
+            system.wait_for(system.trigger(worker_id, input={"seconds": 0})["id"], "completed")
+    pulled, node = (
+        statistics.median(float(each) for (each,) in system.query(times, worker_id)) for worker_id in (WORKER, of_node)
+    )
+    print(f"from the trigger to the {what}: pulled p50 {pulled:.1f} ms, {of_node} {node:.1f} ms, {pulled / node:.2f} x")
+
+
+def _measure_typescript(system: System, token: str) -> None:
+    node = shutil.which("node")
+    assert node is not None, "node is not installed"
+    environ = {"AVA_URL": system.url, "AVA_KEY": token, "AVA_SLUG": WORKER.removeprefix("wkr_")}
+    worker = subprocess.Popen([node, str(ROOT / "bench/mark.mjs")], env=os.environ | environ)
+    try:
+        _compare(system, "wkr_mark", _FIRST_LINES, "first line in TypeScript")
+    finally:
+        worker.terminate()
+        worker.wait()
 
 
 def _settle(api: psutil.Process) -> None:
