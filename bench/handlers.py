@@ -42,6 +42,12 @@ def plain(_input: dict[str, Any]) -> None:
     """Do nothing, with any input."""
 
 
+@worker("fails")
+def fails(_input: dict[str, Any]) -> None:
+    """Fail, with any input."""
+    raise ValueError("no such channel")
+
+
 @worker("strict", input_schema=input_schemas.schema())
 def strict(_input: dict[str, Any]) -> None:
     """Do nothing, with an input of many fields that the API compares with a schema."""
