@@ -49,9 +49,7 @@ def _flood(url: str, worker_id: str, seconds: float) -> None:
     ends = time.monotonic() + seconds
     with requests.Session() as session:
         while time.monotonic() < ends:
-            session.post(
-                f"{url}/v1/ava/jobs/bulk", json={"jobs": jobs}, headers={**HEADERS, "x-tenant-id": "ten_flood"}
-            )
+            session.post(f"{url}/v1/ava/jobs/bulk", json={"jobs": jobs}, headers=headers)
 
 
 def _measure(system: System, name: str, seconds: float) -> None:
