@@ -12,6 +12,7 @@ from ava.dispatcher.duties.wakes import Wakes
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.job import RunKey
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
+from ava.services.due_firings import DueFirings
 from ava.services.jobs import Jobs
 from ava.services.schedules import Schedules
 from ava.store.jobs.moves import claim
@@ -27,6 +28,7 @@ class Scheduled:
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
         self.control = Control(backlog.app)
+        self.due = DueFirings(backlog.database, self.control)
         jobs = Jobs(backlog.database, Publisher(backlog.app, backlog.settings), self.control)
         self.service = Schedules(backlog.database, jobs, max_schedules=1000)
         [(self.now,)] = backlog.run("SELECT date_trunc('minute', now())")
@@ -38,9 +40,7 @@ class Scheduled:
 
     def fire(self, minutes: float) -> int:
         """Fire what is due some minutes from now."""
-        return ScheduleFirings(self.backlog.database, self.control, clock=lambda: self.now + minutes * MINUTE).run_once(
-            0
-        )
+        return ScheduleFirings(self.backlog.database, self.due, clock=lambda: self.now + minutes * MINUTE).run_once(0)
 
     def wake(self) -> int:
         """Continue the jobs whose waits are over."""

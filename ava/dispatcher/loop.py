@@ -43,6 +43,7 @@ from ava.domain.limits.table import TENANT_RUNNING_JOBS
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
 from ava.services.bulk_batches import BulkBatches
+from ava.services.due_firings import DueFirings
 from ava.services.events.event_jobs import EventJobs
 from ava.services.jobs import Jobs
 from ava.services.making.make import Making
@@ -186,7 +187,8 @@ def make_duties(
     )
     due, expired = DueJobs(database), ExpiredJobs(database)
     making = Making.of(settings)
-    schedules = ScheduleFirings(database, control, making=making, most_urgent=settings.tenant_most_urgent_priority)
+    firings = DueFirings(database, control, making=making, most_urgent=settings.tenant_most_urgent_priority)
+    schedules = ScheduleFirings(database, firings)
     wakes = Wakes(database, schemas=making.schemas)
     operations = BulkOperationBatches(BulkBatches(database, jobs, control))
     event_jobs = EventFanOut(database, EventJobs(Making.of(settings)))
@@ -222,7 +224,7 @@ def make_duties(
         event_jobs,
         deadlines,
         TimeZoneData(database),
-        DeclaredSchedules(database, schedules.due, node_dead_seconds=dead_seconds),
+        DeclaredSchedules(database, firings, node_dead_seconds=dead_seconds),
         feed,
         retention.of_jobs(
             database,

@@ -21,6 +21,7 @@ from ava.domain.jobs.trigger_keys import Debounce, Dedupe, DedupeMode
 from ava.domain.tenant import TenantRules
 from ava.domain.worker import Rate, WorkerLimits
 from ava.errors import InvalidFields, JobStateConflict, TooMany, WorkerDeprecated, WorkerNotFound
+from ava.services.due_firings import DueFirings
 from ava.services.making import make as making_module
 from ava.services.making.make import Making
 from ava.services.making.quotas import TenantQuotas
@@ -98,7 +99,9 @@ def _firing(api: Api, fields: Fields) -> None:
     _schedule(api, fields)
     api.execute("UPDATE schedules SET decided_until = now() - interval '1 minute', next_run_at = now()")
     settings: Settings = api.app.extensions["ava"].settings
-    ScheduleFirings(api.database, Control(make_app(settings)), making=Making.of(settings)).run_once(0)
+    ScheduleFirings(
+        api.database, DueFirings(api.database, Control(make_app(settings)), making=Making.of(settings))
+    ).run_once(0)
 
 
 def _run_now(api: Api, fields: Fields) -> TestResponse:

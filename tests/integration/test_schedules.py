@@ -19,6 +19,7 @@ from ava.dispatcher.duties.time_zones import TimeZoneData
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, make_schedule_record
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.metrics import counters
+from ava.services.due_firings import DueFirings
 from ava.services.making.make import Making
 from ava.services.making.quotas import TenantQuotas
 from ava.settings import Settings
@@ -75,7 +76,8 @@ def test_five_hundred_due_schedules_are_one_transaction_and_more_are_several(sch
 def test_a_firing_beyond_the_tenants_queued_jobs_is_skipped_and_says_so(scheduled: Scheduled) -> None:
     schedule = scheduled.create(catch_up=CatchUp.ALL)
     making = Making(quota=TenantQuotas(queued_jobs=2))
-    duty = ScheduleFirings(scheduled.backlog.database, scheduled.control, making=making, clock=lambda: scheduled.now)
+    due = DueFirings(scheduled.backlog.database, scheduled.control, making=making)
+    duty = ScheduleFirings(scheduled.backlog.database, due, clock=lambda: scheduled.now)
     for _ in range(3):
         scheduled.now += MINUTE
         assert duty.run_once(0) == 1
@@ -88,7 +90,7 @@ def test_a_firing_beyond_the_tenants_queued_jobs_is_skipped_and_says_so(schedule
 def test_several_dispatchers_at_once_fire_each_time_once(scheduled: Scheduled) -> None:
     schedules = [scheduled.create(catch_up=CatchUp.ALL) for _ in range(20)]
     duties = [
-        ScheduleFirings(scheduled.backlog.database, scheduled.control, clock=lambda: scheduled.now + 10 * MINUTE)
+        ScheduleFirings(scheduled.backlog.database, scheduled.due, clock=lambda: scheduled.now + 10 * MINUTE)
         for _ in range(4)
     ]
     start = threading.Barrier(4)

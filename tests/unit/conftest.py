@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from ava.handler import registry
 from tests.unit.process_states import NewState, process_state
 
 
@@ -27,3 +28,12 @@ def new_state() -> Iterator[NewState]:
     """Returns the state when the test asks for it, because pytest replaces the streams after the set-up."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(process_state())
+
+
+@pytest.fixture
+def restored_registry() -> Iterator[None]:
+    """The workers that a test declares are forgotten after it."""
+    before = dict(registry._handlers)
+    yield
+    registry._handlers.clear()
+    registry._handlers.update(before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -90,12 +90,7 @@ Payload = NewType("Payload", dict[str, Any])
 Pet = Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]
 
 
-@pytest.fixture(autouse=True)
-def _registered() -> Iterator[None]:
-    before = dict(registry._handlers)
-    yield
-    registry._handlers.clear()
-    registry._handlers.update(before)
+pytestmark = pytest.mark.usefixtures("restored_registry")
 
 
 def _declared(annotation: Any) -> tuple[Callable[..., Any], InputSchema | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,7 @@ from ava.errors import HandlerError, WorkerConflict
 from ava.handler import registry
 from ava.handler.registry import worker
 
-
-@pytest.fixture(autouse=True)
-def known() -> Iterator[None]:
-    """Restore the registry after a test."""
-    before = dict(registry._handlers)
-    yield
-    registry._handlers.clear()
-    registry._handlers.update(before)
+pytestmark = pytest.mark.usefixtures("restored_registry")
 
 
 def handle(_input: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from ava import testing
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.waits import EntryState, JournalKind, Wait, WaitCondition
 from ava.errors import HandlerError
-from ava.handler import registry
 from ava.handler.acts import run as act
 from ava.handler.calls import Calls
 from ava.handler.env import Env
@@ -22,12 +20,7 @@ from ava.testing.journal import Journal
 Input = dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def _declared() -> Iterator[None]:
-    before = dict(registry._handlers)
-    yield
-    registry._handlers.clear()
-    registry._handlers.update(before)
+pytestmark = pytest.mark.usefixtures("restored_registry")
 
 
 def _run(function: Any, **given: Any) -> testing.Result:

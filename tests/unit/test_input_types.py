@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -49,12 +49,7 @@ class Odd:
     value: object
 
 
-@pytest.fixture(autouse=True)
-def _registered() -> Iterator[None]:
-    before = dict(registry._handlers)
-    yield
-    registry._handlers.clear()
-    registry._handlers.update(before)
+pytestmark = pytest.mark.usefixtures("restored_registry")
 
 
 def _schema(slug: str) -> dict[str, Any] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ import ava
 from ava import testing
 from ava.domain.jobs.waits import EntryState, JournalKind, LoadedJournal, NewEntry
 from ava.errors import HandlerError
-from ava.handler import registry
 from ava.handler.acts import run as act
 from ava.handler.calls import Calls
 from ava.handler.env import Env
@@ -23,12 +21,7 @@ from ava.testing.journal import Journal
 Input = dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def _declared() -> Iterator[None]:
-    before = dict(registry._handlers)
-    yield
-    registry._handlers.clear()
-    registry._handlers.update(before)
+pytestmark = pytest.mark.usefixtures("restored_registry")
 
 
 def _run(function: Any, **given: Any) -> testing.Result:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from ava.broker.control import Control
 from ava.dispatcher.duty import Duty
-from ava.domain.jobs import priority
 from ava.domain.schedules.firing import Outcome
 from ava.metrics import counters
 from ava.services.due_firings import DueFirings
-from ava.services.making.make import Making
 from ava.store.engine.database import Database
 from ava.store.schedules import due as due_schedules
 
@@ -35,22 +32,12 @@ class ScheduleFirings(Duty):
     every_seconds = 1.0
 
     def __init__(
-        self,
-        database: Database,
-        control: Control,
-        *,
-        making: Making | None = None,
-        most_urgent: int = priority.FIRST,
-        clock: Callable[[], datetime | None] = lambda: None,
+        self, database: Database, due: DueFirings, *, clock: Callable[[], datetime | None] = lambda: None
     ) -> None:
-        """`making` makes the jobs; `most_urgent` limits the priority of those that roles of a tenant have scheduled.
-
-        `clock` returns what counts as now; None: the database's time.
-        """
+        """`due` decides the firing times; `clock` returns what counts as now; None: the database's time."""
         super().__init__()
         self._database = database
-        #: Decides the firing times of schedules.
-        self.due = DueFirings(database, control, making=making, most_urgent=most_urgent)
+        self._due = due
         self._clock = clock
         # All series exist from the start on, so that the first missed firing is an increase.
         for outcome in Outcome:
@@ -73,7 +60,7 @@ class ScheduleFirings(Duty):
         """Returns the firings of one transaction, and whether more schedules may be due."""
         with self._database.transaction() as connection:
             found = due_schedules.claim_due(connection, limit=_SCHEDULES_PER_TRANSACTION, now=now)
-            batch = self.due.fire(connection, found, now=now)
-        self.due.report(batch)
+            batch = self._due.fire(connection, found, now=now)
+        self._due.report(batch)
         has_more = len(found) == _SCHEDULES_PER_TRANSACTION or len(batch.decisions) < len(found)
         return batch.firings, has_more

@@ -40,6 +40,7 @@ from ava.domain.worker import OnWorkerLost, PullWorkerSpec, WorkerLimits, Worker
 from ava.services import broker_reset
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
+from ava.services.due_firings import DueFirings
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.services.jobs import Jobs
 from ava.services.making.children import ChildMaker
@@ -130,7 +131,7 @@ class Driver:
             "expired": ExpiredJobs(database),
             "statistics": Statistics(database),
             "operations": BulkOperationBatches(batches),
-            "schedules": ScheduleFirings(database, control, clock=self._now),
+            "schedules": ScheduleFirings(database, DueFirings(database, control), clock=self._now),
             "wakes": Wakes(database, awaiting_jobs=AwaitingJobs(max_jobs=2)),
             "deadlines": Deadlines(database, control),
         }
