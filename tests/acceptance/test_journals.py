@@ -63,6 +63,7 @@ def test_jobs_that_wait_hold_no_process(system: System, witness: Witness) -> Non
     naps = [system.trigger("wkr_t_nap", input={**witness.input, "seconds": 4.0})["id"] for _ in range(6)]
     wait_until(lambda: witness.words.count("entered") == 6, what="all have been entered, on two processes")
     assert "awake" not in witness.words
+    wait_until(lambda: system.show(naps[0])["waiting_for"], what="the first has left its process")
     record = system.show(naps[0])
     assert (record["status"], record["started_at"]) == ("queued", None)
     assert record["waiting_for"]["until"] is not None
