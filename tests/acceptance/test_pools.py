@@ -1,4 +1,4 @@
-"""Every promise of a node holds on both of its pools: its own, and Celery's own (`AVA_POOL=celery`)."""
+"""Every promise of a node holds on Celery's pool too (`AVA_POOL=celery`); the other files prove it for its own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.witness import Witness
 
-POOLS_AND_BROKERS = pytest.mark.parametrize(
-    ("pool", "module_broker_url"),
-    [
-        pytest.param("ava", "redis", marks=pytest.mark.redis),
-        pytest.param("celery", "redis", marks=pytest.mark.redis),
-        pytest.param("celery", "rabbitmq", marks=pytest.mark.rabbitmq),
-    ],
-    indirect=["module_broker_url"],
+CELERY = [
+    pytest.param("celery", "redis", marks=pytest.mark.redis),
+    pytest.param("celery", "rabbitmq", marks=pytest.mark.rabbitmq),
+]
+PARAMETERS = ("pool", "module_broker_url")
+ON_CELERYS_POOL = pytest.mark.parametrize(PARAMETERS, CELERY, indirect=["module_broker_url"])
+ON_BOTH_POOLS = pytest.mark.parametrize(
+    PARAMETERS, [pytest.param("ava", "redis", marks=pytest.mark.redis), *CELERY], indirect=["module_broker_url"]
 )
 
 
@@ -30,7 +30,7 @@ def _start(nodes: System, pool: str, *, concurrency: int = 2) -> None:
     nodes.start_nodes(concurrency=concurrency, environ=environ)
 
 
-@POOLS_AND_BROKERS
+@ON_CELERYS_POOL
 def test_jobs_complete_a_killed_child_costs_a_run_and_a_cancel_reaches_the_run_that_it_names_alone(
     nodes: System, pool: str, witness: Witness, tmp_path: Path
 ) -> None:
@@ -78,7 +78,7 @@ def _kill_a_child(nodes: System, witness: Witness) -> None:
     assert nodes.query("SELECT run_no, losses FROM jobs WHERE tenant_id = %s", job["tenant_id"]) == [(2, 1)]
 
 
-@POOLS_AND_BROKERS
+@ON_CELERYS_POOL
 def test_jobs_start_in_the_order_of_their_priorities(nodes: System, pool: str, tmp_path: Path) -> None:
     _start(nodes, pool, concurrency=1)
     blocking = nodes.trigger("wkr_t_brief", input={"until": str(tmp_path / "all wait")})
@@ -92,7 +92,7 @@ def test_jobs_start_in_the_order_of_their_priorities(nodes: System, pool: str, t
     assert [record["priority"] for record in started] == list(range(1, 11))
 
 
-@POOLS_AND_BROKERS
+@ON_CELERYS_POOL
 def test_a_node_drains_and_hands_back_what_does_not_end(nodes: System, pool: str, tmp_path: Path) -> None:
     _start(nodes, pool)
     short, long = Witness(tmp_path / "short"), Witness(tmp_path / "long")
@@ -107,7 +107,7 @@ def test_a_node_drains_and_hands_back_what_does_not_end(nodes: System, pool: str
     assert not node.children
 
 
-@POOLS_AND_BROKERS
+@ON_CELERYS_POOL
 def test_a_child_ends_with_its_parent(nodes: System, pool: str, witness: Witness) -> None:
     _start(nodes, pool)
     job = nodes.trigger("wkr_t_stubborn", input=witness.input)
@@ -121,13 +121,13 @@ def test_a_child_ends_with_its_parent(nodes: System, pool: str, witness: Witness
     assert nodes.show(job["id"])["status"] == "running"
 
 
-@POOLS_AND_BROKERS
+@ON_BOTH_POOLS
 def test_a_celery_task_of_a_handler_goes_to_the_broker_of_its_own_application(nodes: System, pool: str) -> None:
     done = _delayed(nodes, pool, "memory://")
     assert done["output"] == {"app": "shop", "in_a_thread": "shop", "messages": 1}, done["error"]
 
 
-@POOLS_AND_BROKERS
+@ON_BOTH_POOLS
 def test_a_celery_task_without_an_application_of_its_own_fails_its_job(nodes: System, pool: str) -> None:
     failed = _delayed(nodes, pool, "")
     assert failed["error"] == (
