@@ -162,6 +162,26 @@ def test_a_run_sees_a_published_job_that_is_more_urgent(connection: Connection) 
     assert not is_outranked()
 
 
+def test_the_end_of_a_run_claims_no_other_while_a_more_urgent_job_is_published(connection: Connection) -> None:
+    ended, other, following = trigger(connection, 3)
+    of_ended, of_other = claim(connection, [ended, other]).values()
+    make_jobs(connection, [JobSpec(worker_id="wkr_brief", priority=3)], tenant_id=TENANT)
+    connection.exec_driver_sql("UPDATE jobs SET published_at = now() WHERE priority = 3")
+    wanted = claims.Claim(run=RunKey(*following.key, 1), worker_id="wkr_brief", node_id=NODE, claim_id=OTHER_CLAIM)
+
+    def end_and_claim(job: Job, by: int) -> tuple[Status | None, bool, bool]:
+        run = completed(job)
+        status, begun, is_outranked = ends.end_and_claim(
+            connection, run.end, run.lines, None, wanted, claim_id=CLAIM, outranked_by=by
+        )
+        return status, begun is not None, is_outranked
+
+    assert end_and_claim(of_ended, by=4) == (Status.COMPLETED, False, True)
+    assert show(connection, following).status is Status.QUEUED
+    # A run that has lost its job looks in no queue.
+    assert end_and_claim(of_other, by=2) == (Status.COMPLETED, True, False)
+
+
 def test_what_has_not_begun_returns_to_the_backlog_and_is_cancelled_if_that_was_asked(connection: Connection) -> None:
     back, asked, of_other = trigger(connection, 3)
     claim(connection, [back, asked])

@@ -20,24 +20,31 @@ class Published:
 
 
 @pytest.mark.parametrize(
-    ("run_seconds", "waiting", "processes", "expected"),
+    ("run_seconds", "waiting", "processes", "shared", "alone"),
     [
-        (0.0002, 500, 2, MAX_RUNS),
-        (0.004, 500, 2, 5),
-        (0.0056, 500, 2, 4),
-        (0.011, 500, 2, 2),
-        (0.021, 500, 2, 1),
-        (60.0, 500, 2, 1),
+        (0.0002, 500, 2, MAX_RUNS, MAX_RUNS),
+        (0.004, 500, 2, 5, MAX_RUNS),
+        (0.0056, 500, 2, 4, MAX_RUNS),
+        (0.011, 500, 2, 2, 9),
+        (0.021, 500, 2, 1, 4),
+        (run_groups.LONG_SECONDS, 500, 2, 1, 2),
+        (0.051, 500, 2, 1, 1),
+        (60.0, 500, 2, 1, 1),
         # A few jobs are spread over the processes.
-        (0.0002, 16, 2, 2),
-        (0.0002, 3, 2, 1),
-        (0.0002, 500, 0, MAX_RUNS),
+        (0.0002, 16, 2, 2, 2),
+        (0.011, 40, 2, 2, 5),
+        (0.0002, 3, 2, 1, 1),
+        (0.0002, 500, 0, MAX_RUNS, MAX_RUNS),
     ],
 )
 def test_a_group_takes_about_its_time_and_leaves_no_process_idle(
-    run_seconds: float, waiting: int, processes: int, expected: int
+    run_seconds: float, waiting: int, processes: int, shared: int, alone: int
 ) -> None:
-    assert run_groups.size(run_seconds, waiting=waiting, processes=processes) == expected
+    found = [
+        run_groups.size(run_seconds, waiting=waiting, processes=processes, is_shared=is_shared)
+        for is_shared in (True, False)
+    ]
+    assert found == [shared, alone]
 
 
 def test_groups_keep_the_order_and_have_one_worker_and_one_priority() -> None:

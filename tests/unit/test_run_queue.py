@@ -19,7 +19,7 @@ WORKER = "wkr_a"
 GROUP = Message(WORKER, (FIRST, SECOND, THIRD))
 CLAIM, OTHER_CLAIM = "claim", "other"
 NOW = 1000.0
-IN_TIME, LATE = NOW + run_groups.SECONDS / 2, NOW + run_groups.SECONDS
+IN_TIME, LATE = NOW + run_groups.LONG_SECONDS / 2, NOW + run_groups.LONG_SECONDS
 
 
 def _job(run: RunKey) -> Any:
@@ -156,6 +156,17 @@ def test_the_runs_behind_one_make_way_for_a_more_urgent_job() -> None:
     assert _keys(queue.take_late()) == [SECOND, THIRD]
 
 
+def test_a_run_that_was_not_claimed_because_of_a_more_urgent_job_goes_back_before_those_behind_it() -> None:
+    queue = _received()
+    _begin(queue)
+    assert _decide(queue) is Way.WITH_NEXT
+    assert not queue.is_look_due(NOW)
+    assert queue.is_look_due(NOW + run_groups.LOOK_SECONDS)
+    queue.make_way()
+    assert queue.next is None
+    assert _keys(queue.take_late()) == [SECOND, THIRD]
+
+
 # Out of a run ------------------------------------------------------------------------------------------------------
 
 ALONE = Message(WORKER, (FIRST,))
@@ -259,8 +270,8 @@ def test_each_run_has_a_time_of_its_own_before_those_behind_it_are_late() -> Non
     assert queue.next is not None
     queue.note_claimed([queue.next], [_job(SECOND)], CLAIM, LATE)
     queue.begin(LATE)
-    assert not queue.has_late(LATE + run_groups.SECONDS / 2)
-    assert queue.has_late(LATE + run_groups.SECONDS)
+    assert not queue.has_late(LATE + run_groups.LONG_SECONDS / 2)
+    assert queue.has_late(LATE + run_groups.LONG_SECONDS)
 
 
 def test_each_run_is_taken_or_requeued_and_none_twice() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -33,10 +34,10 @@ _UNKNOWN_COST_SECONDS = 0.05
 _MIN_COST_SECONDS = 0.002
 #: Seconds between two reads of what is set for tenants.
 _RULES_SECONDS = 1.0
-#: Seconds between two reads of the costs, and while jobs of a worker with an unknown cost wait, so that brief jobs of a
-#: new worker are soon grouped.
+#: Seconds between two reads of the costs.
 COSTS_SECONDS = 5.0
-_UNKNOWN_COSTS_SECONDS = 0.5
+#: The most new workers whose first jobs a look reads, so that their brief jobs are soon grouped.
+_MAX_NEW = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +74,8 @@ class FairQueue:
         #: The last tenant of each window that the look before considered, if there were more.
         self._last_tenants: dict[str, str] = {}
         self._costs: dict[str, float] = {}
-        #: Whether a cost was asked for that is not known.
-        self._lacks_costs = False
+        #: The tenants and workers whose cost was asked for and is not known.
+        self._new: set[tuple[str, str]] = set()
         self._rules_at = self._costs_at = float("-inf")
 
     def begin(self, connection: Connection, windows: Collection[Window]) -> bool:
@@ -86,8 +87,11 @@ class FairQueue:
         now, names = time.monotonic(), {window.name for window in windows}
         if now - self._rules_at > _RULES_SECONDS:
             has_changed, self._rules_at = self._read_rules(connection), now
-        if now - self._costs_at > (_UNKNOWN_COSTS_SECONDS if self._lacks_costs else COSTS_SECONDS):
-            self._costs, self._costs_at, self._lacks_costs = fair_queue.costs(connection), now, False
+        if now - self._costs_at > COSTS_SECONDS:
+            self._costs, self._costs_at = fair_queue.costs(connection), now
+        if self._new:
+            self._costs = fair_queue.first_costs(connection, self._new) | self._costs
+            self._new.clear()
         for known in (self._clocks, self._sizes, self._last_tenants):
             for name in known.keys() - names:
                 del known[name]
@@ -211,15 +215,19 @@ class FairQueue:
                 )
         return rooms
 
-    def group_sizes(self, batch: Sequence[Job], waiting: int, processes: int) -> Mapping[str, int]:
+    def group_sizes(
+        self, batch: Sequence[Job], waiting: int, processes: int, *, is_shared: bool = False
+    ) -> Mapping[str, int]:
         """Returns for how many jobs of a batch one message may stand, by worker id: several if they are brief.
 
-        `waiting`: the published jobs of the window with the batch, `processes`: those that serve the queue.
+        `waiting`: the published jobs of the window with the batch, `processes`: those that serve the queue,
+        `is_shared`: whether jobs of several tenants wait in the window.
         """
         known = {job.worker_id: self._costs.get(job.worker_id) for job in batch}
-        self._lacks_costs = self._lacks_costs or None in known.values()
+        new = {(job.tenant_id, job.worker_id) for job in batch if known[job.worker_id] is None}
+        self._new.update(itertools.islice(new, max(0, _MAX_NEW - len(self._new))))
         return {
-            worker_id: run_groups.size(seconds, waiting=waiting, processes=processes)
+            worker_id: run_groups.size(seconds, waiting=waiting, processes=processes, is_shared=is_shared)
             for worker_id, seconds in known.items()
             if seconds is not None
         }

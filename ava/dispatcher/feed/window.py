@@ -35,7 +35,8 @@ _EXCESS = 1.5
 #: Seconds between two looks, and while jobs of several tenants wait in one window.
 _LOOK_SECONDS = 0.1
 _SHARED_SECONDS = 0.07
-#: Seconds between two looks if the first has admissions, or windows of pulled jobs, left.
+#: Seconds between two looks if the first has admissions, or windows of pulled jobs, left, or has found no message in a
+#: window with a backlog: its processes wait.
 _CONTINUED_SECONDS = 0.02
 #: Seconds between two reads of the workers that no live node serves.
 _UNSERVED_SECONDS = 1.0
@@ -105,7 +106,7 @@ class WindowFeed(Duty):
         self._look_at = float("-inf")
         #: The moments of this look and of the one before.
         self._looked_at = self._looked_before_at = float("-inf")
-        self._is_shared = False
+        self._is_shared = self._is_drained = False
         #: By window.
         self._unserved: dict[str, _Unserved] = {}
         #: The queues of pulled jobs whose worker is not live.
@@ -146,7 +147,7 @@ class WindowFeed(Duty):
 
     def _pause(self) -> float:
         """Returns the seconds between this look and the next one."""
-        if self._admission.has_more or self._pull_turns.has_more:
+        if self._admission.has_more or self._pull_turns.has_more or self._is_drained:
             return _CONTINUED_SECONDS
         return _SHARED_SECONDS if self._is_shared else _LOOK_SECONDS
 
@@ -177,7 +178,7 @@ class WindowFeed(Duty):
             with self._database.connect() as connection:
                 look = self._read(connection)
         closed: set[tuple[str, int]] = set()
-        self._is_shared = False
+        self._is_shared = self._is_drained = False
         of_queues = _by_queue(look.windows)
         published += self._feed_pulled(of_queues, look, closed, has_changed=has_changed)
         if failure is not None:
@@ -245,7 +246,7 @@ class WindowFeed(Duty):
                 # A more urgent job waits for room in its window.
                 self._recall_all(window)
                 continue
-            fed, is_closed, has_more = self._feed(window, sizes[window.priority].size, processes)
+            fed, is_closed, has_more = self._feed(window, sizes[window.priority], processes)
             total += fed
             if has_more and self._is_fair:
                 closed |= {(queue, number) for number in _priorities() if number >= window.priority}
@@ -272,26 +273,32 @@ class WindowFeed(Duty):
             for window in windows
         ]
 
-    def _feed(self, window: Window, size: int, processes: int) -> tuple[int, bool, bool]:
-        """Publish jobs by turns of the tenants until the window has `size` messages.
+    def _feed(self, window: Window, sized: SizedWindow, processes: int) -> tuple[int, bool, bool]:
+        """Publish jobs by turns of the tenants until the window has as many messages as it may have.
 
         Returns the number of jobs, and whether the window is to be closed, and whether it has a backlog still.
         """
         unserved, published, fed = self._park_unserved(window, processes), window.published, 0
-        has_more, cost_seconds = window.has_backlog, 0.0
+        has_more, cost_seconds, size = window.has_backlog, 0.0, sized.size
         while has_more and (room := min(size - published - fed, _JOBS_PER_STATEMENT)) > 0:
             batch, has_more = self._fair_queue.publish(window, room, unserved)
             waiting = published + fed + len(batch)
-            sizes = self._fair_queue.group_sizes(batch, waiting, processes) if processes else run_groups.NONE
+            sizes = self._group_sizes(batch, waiting, processes, is_shared=sized.is_shared)
             if not batch or not self._publish(batch, sizes):
                 break
             fed += len(batch)
             cost_seconds += self._fair_queue.cost_seconds(batch)
         self._fair_queue.fed(window, published=published + fed, has_backlog=has_more)
+        self._is_drained |= has_more and fed > 0 == published
         least = max(_MIN_OPEN, 2 * processes)
         is_brief = published < least and self._is_brief(cost_seconds / max(1, processes))
         is_open = published + fed < size and (published + fed < least or is_brief)
         return fed, has_more or not is_open, has_more
+
+    def _group_sizes(self, batch: Sequence[Job], waiting: int, processes: int, *, is_shared: bool) -> Mapping[str, int]:
+        if not processes:
+            return run_groups.NONE
+        return self._fair_queue.group_sizes(batch, waiting, processes, is_shared=is_shared)
 
     def _is_brief(self, seconds: float) -> bool:
         """Returns True if processes that need `seconds` for what a look has published have time left.

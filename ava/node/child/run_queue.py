@@ -94,7 +94,7 @@ class RunQueue:
         self.claim_id = claim_id
         self._waiting.extend(QueuedRun(run, message.worker_id, claim_id) for run in message.runs[1:])
         self._makes_way = False
-        self._long_at, self._look_at = now + run_groups.SECONDS, now + run_groups.LOOK_SECONDS
+        self._long_at, self._look_at = now + run_groups.LONG_SECONDS, now + run_groups.LOOK_SECONDS
         self._passes_until = now + _PASSING_SECONDS
 
     def expects(self, message: Message) -> bool:
@@ -121,7 +121,7 @@ class RunQueue:
         """Begin the next run, which is claimed."""
         run, self.next = self.next, None
         assert run is not None
-        self._long_at = now + run_groups.SECONDS
+        self._long_at = now + run_groups.LONG_SECONDS
         self._is_shared = run.is_shared
         return run
 
@@ -131,14 +131,21 @@ class RunQueue:
 
     def is_to_look(self, now: float) -> bool:
         """Returns True if it is time to look for a more urgent job, because some of this message wait."""
-        if not self._waiting or now < self._look_at:
+        return bool(self._waiting) and self.is_look_due(now)
+
+    def is_look_due(self, now: float) -> bool:
+        """Returns True if the last look for a more urgent job was long ago; the next one is another moment later."""
+        if now < self._look_at:
             return False
         self._look_at = now + run_groups.LOOK_SECONDS
         return True
 
     def make_way(self) -> None:
-        """Begin no further run of this message, because a more urgent job waits."""
+        """Begin no further run of this message that is not claimed, because a more urgent job waits."""
         self._makes_way = True
+        if self.next is not None and self.next.job is None:
+            self._waiting.appendleft(self.next)
+            self.next = None
 
     # Out of a run --------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ava.broker.dropped import DROPPED
-from ava.domain.jobs import priority
 from ava.domain.jobs.job import JobKey, LogLevel, LogLine, RunEnd, Status
 from ava.domain.jobs.messages import Message
 from ava.handler import registry
@@ -98,9 +97,11 @@ class RunSteps:
         queue, job = self._queue, queued.job
         assert job is not None
         assert job.started_at is not None
-        outranked_by = job.priority - 1 if queue.is_to_look(time.monotonic()) else priority.FIRST - 1
+        # The statement that claims a run alone has looked by itself.
+        is_to_look = queued.is_shared and queue.is_to_look(time.monotonic())
+        outranked_by = job.priority - 1 if is_to_look else claim.NO_PRIORITY
         check = claim.NOTHING
-        if queued.is_to_check or outranked_by >= priority.FIRST:
+        if queued.is_to_check or outranked_by > claim.NO_PRIORITY:
             self.publication.claiming(queued.key, queued.claim_id)
             found = writer.check(job, queued.claim_id, outranked_by=outranked_by)
             if found is None and queued.is_to_check:
@@ -196,9 +197,14 @@ class RunSteps:
             return writer.end(run, end, lines)[0]
         sent_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), str(uuid.uuid4())
         self.publication.ending(run, queued.key)
-        status, job = writer.end(run, end, lines, (queued.message, claim_id))
+        is_to_look = queued.is_within and self._queue.is_look_due(sent_at)
+        outranked_by = run.job.priority - 1 if is_to_look else claim.NO_PRIORITY
+        status, job, is_outranked = writer.end(run, end, lines, (queued.message, claim_id), outranked_by=outranked_by)
         if job is not None:
             self._queue.follow(job, claim_id, sent_ns, sent_at, is_within=queued.is_within)
+        elif is_outranked:
+            self._queue.make_way()
+            self._announce_end(goes_on=goes_on)
         return status
 
     def _take_ahead_first(self) -> QueuedRun | None:

@@ -26,6 +26,7 @@ __all__ = [
     "FIRST_LINES",
     "IS_WANTED",
     "NOTHING",
+    "NO_PRIORITY",
     "Claim",
     "RunCheck",
     "check",
@@ -35,11 +36,15 @@ __all__ = [
     "claimed_job",
     "claimed_together",
     "claims",
+    "is_outranked",
+    "looked_for",
     "names_other_worker",
     "owns_job",
     "show",
 ]
 
+#: No job is looked for that is more urgent.
+NO_PRIORITY = priority.FIRST - 1
 #: The columns from which `claimed_job` makes a job `j`.
 CLAIMED_COLUMNS = f"{rows.STARTED_COLUMNS}, {HAS_SETTINGS}, {HAS_JOURNAL}"
 
@@ -200,19 +205,31 @@ class RunCheck(NamedTuple):
 
 NOTHING = RunCheck(is_to_be_cancelled=False, is_outranked=False)
 
-# One index scan of a few entries for each priority: thousands of jobs that wait unpublished are not read. Without the
-# order the planner may scan the table.
-_CHECK = Prepared(
-    "check_before_begin",
+
+def is_outranked(queue: str) -> str:
+    """Returns the condition that a message of a job waits in a queue with one of the priorities of `looked_for`.
+
+    It is one index scan of a few entries for each priority: thousands of jobs that wait unpublished are not read.
     """
-SELECT j.cancel_requested_at IS NOT NULL, EXISTS (
-    SELECT FROM generate_series(%(first)s::int, %(last)s::int) AS p (priority), LATERAL (
+    # Without the order the planner may scan the table.
+    return f"""EXISTS (
+    SELECT FROM generate_series({priority.FIRST}, %(outranked_by)s::int) AS p (priority), LATERAL (
         SELECT FROM jobs AS u
-        WHERE u.queue = j.queue AND u.priority = p.priority AND u.status = 'queued' AND u.waits_for IS NULL
+        WHERE u.queue = {queue} AND u.priority = p.priority AND u.status = 'queued' AND u.waits_for IS NULL
             AND u.published_at > now() - %(urgent_seconds)s::float8 * interval '1 second'
         ORDER BY u.queue, u.priority, u.published_at, u.id LIMIT 1
-    ) AS urgent
-)
+    ) AS urgent)"""
+
+
+def looked_for(outranked_by: int) -> dict[str, object]:
+    """Returns the parameters of `is_outranked`. `outranked_by`: the least urgent priority that is looked for."""
+    return {"outranked_by": outranked_by, "urgent_seconds": run_groups.URGENT_SECONDS}
+
+
+_CHECK = Prepared(
+    "check_before_begin",
+    f"""
+SELECT j.cancel_requested_at IS NOT NULL, {is_outranked("j.queue")}
 FROM jobs AS j
 WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s
     AND j.status IS NOT DISTINCT FROM 'running' AND j.claim_id = %(claim_id)s::uuid
@@ -222,19 +239,13 @@ WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_n
 
 
 def check(
-    connection: Connection, *, run: RunKey, claim_id: str | None, outranked_by: int = priority.FIRST - 1
+    connection: Connection, *, run: RunKey, claim_id: str | None, outranked_by: int = NO_PRIORITY
 ) -> RunCheck | None:
     """Returns what is to be known before a claimed run begins, or None if the run has lost its job.
 
     `outranked_by`: the least urgent priority that is looked for; by default none is.
     """
-    parameters = {
-        **rows.run_parameters(run),
-        "claim_id": claim_id,
-        "first": priority.FIRST,
-        "last": outranked_by,
-        "urgent_seconds": run_groups.URGENT_SECONDS,
-    }
+    parameters = {**rows.run_parameters(run), "claim_id": claim_id, **looked_for(outranked_by)}
     found = _CHECK.run(connection, parameters)
     return RunCheck(*found[0]) if found else None
 

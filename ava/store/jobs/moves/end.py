@@ -13,7 +13,17 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves import log_lines
-from ava.store.jobs.moves.claim import CLAIMED_COLUMNS, FIRST_LINES, IS_WANTED, Claim, claimed_job, claims
+from ava.store.jobs.moves.claim import (
+    CLAIMED_COLUMNS,
+    FIRST_LINES,
+    IS_WANTED,
+    NO_PRIORITY,
+    Claim,
+    claimed_job,
+    claims,
+    is_outranked,
+    looked_for,
+)
 from ava.store.jobs.moves.log_lines import array, columns, quote
 from ava.store.jobs.moves.rules import OWNS, STOPPED_STATUS, end_set
 
@@ -74,7 +84,8 @@ LAST_LINES = """    SELECT ended.tenant_id, ended.id, l.seq, l.ts,
     FROM ended, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[],
                        %(closings)s::bool[])
          AS l (seq, ts, level, msg, is_closing)"""
-#: Stores the first line of the run that the CTE `claimed` has started, and returns what `end_and_claim` reads.
+#: Stores the first line of the run that the CTE `claimed` has started. Returns the status of the ended run's job, and
+#: the columns of the claimed one.
 ENDED_AND_CLAIMED = f"""stored AS (
     INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
 {LAST_LINES}
@@ -98,11 +109,13 @@ SELECT status FROM ended
 # The ended job's row is locked first, and the next job's row is not waited for: a statement that cancels many jobs may
 # hold the next one and wait for the ended one.
 _NEXT = f"""WHERE j.tenant_id = %(next_tenant_id)s AND j.id = (
-        SELECT j.id FROM jobs AS j WHERE {IS_WANTED} AND (SELECT count(*) FROM ended) >= 0 FOR UPDATE SKIP LOCKED)"""
+        SELECT j.id FROM jobs AS j WHERE {IS_WANTED} AND (SELECT count(*) FROM ended) >= 0
+            AND NOT (SELECT is_outranked FROM looked) FOR UPDATE SKIP LOCKED)"""
 _END_AND_CLAIM = Prepared(
     "end_and_claim",
     f"""
-WITH {ENDED}, {claims(_NEXT)}, {ENDED_AND_CLAIMED}
+WITH {ENDED}, looked AS (SELECT {is_outranked("(SELECT queue FROM ended)")} AS is_outranked),
+{claims(_NEXT)}, {ENDED_AND_CLAIMED.replace(CLAIMED_COLUMNS, f"(SELECT is_outranked FROM looked), {CLAIMED_COLUMNS}")}
 """,
 )
 
@@ -132,14 +145,18 @@ def end_and_claim(
     wanted: Claim,
     *,
     claim_id: str | None = None,
-) -> tuple[Status | None, Job | None]:
-    """End a run and start the process's next one, in one transaction. Returns what `end` and `claim` return.
+    outranked_by: int = NO_PRIORITY,
+) -> tuple[Status | None, Job | None, bool]:
+    """End a run and start the process's next one, in one transaction.
 
-    A job that another transaction writes at this moment is not waited for, and not claimed.
+    A job that another transaction writes at this moment is not waited for, and not claimed. Nor is one if the message
+    of a job waits in the queue whose priority is `outranked_by` or more urgent; by default none is looked for.
+
+    Returns what `end` and `claim` return, and whether such a message waits.
     """
-    parameters = end_parameters(run_end, lines, progress_json, claim_id) | wanted.parameters
-    ((status, *job),) = _END_AND_CLAIM.run(connection, parameters)
-    return Status(status) if status else None, claimed_job(job) if job[0] else None
+    parameters = end_parameters(run_end, lines, progress_json, claim_id) | wanted.parameters | looked_for(outranked_by)
+    ((status, is_outranked, *job),) = _END_AND_CLAIM.run(connection, parameters)
+    return Status(status) if status else None, claimed_job(job) if job[0] else None, is_outranked
 
 
 def end_parameters(
