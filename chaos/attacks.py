@@ -47,7 +47,7 @@ _SECRETS = json.dumps(
 ).encode()
 #: An input each of whose values is compared with every object of an `enum`, and is the last of them; nearly as many as
 #: are checked.
-_CHOOSY = json.dumps({"worker_id": "wkr_choosy", "input": {"choices": [{"n": 199}] * 8_000}}).encode()
+_CHOOSY = json.dumps({"worker_id": "wkr_choosy", "input": {"choices": [{"n": 199}] * 390}}).encode()
 #: A response that is small on its way and 100 MB once it is unpacked.
 _PACKED = gzip.compress(bytes(100_000_000))
 

@@ -1,21 +1,23 @@
 """The JSON Schema of a worker's input: what a schema may be, and what is wrong with an input by it.
 
 Neither a schema nor an input may make a process stand still. Patterns are matched by an engine that takes linear time.
-A schema has no cycles, and a bounded cost: about how many of its parts one value of an input may be compared with. The
-errors of an input are collected only if they are few; of a larger one the first is found, which costs no more than to
-find out whether there is one.
+A schema has no cycles, and its costs say how long an input may take (`schema_costs`). The errors of an input are
+collected only if they are few; of a larger one the first is found, which costs no more than to find out whether there
+is one.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 import jsonschema_rs
 
+from ava.domain.schema_costs import HANDLERS, Patterns, SchemaCosts
 from ava.errors import InvalidFields
 
 __all__ = ["DIALECT", "InputMismatch", "InputSchema", "check_schema"]
@@ -24,41 +26,23 @@ __all__ = ["DIALECT", "InputMismatch", "InputSchema", "check_schema"]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _MAX_SCHEMA_BYTES = 2**16
-_MAX_COST = 1_000
-_MAX_DEPTH = 64
-#: Bytes of objects and lists in `enum` and `const` that cost as much as one part. A value is compared with each of them
-#: in turn, 11 ns a byte; texts and numbers are found by a hash.
-_BYTES_PER_PART = 4
-#: Bytes of a compiled pattern.
-_MAX_PATTERN_BYTES = 2**14
-#: The product of a schema's cost and an input's values above which the input is refused unseen. Each comparison takes 2
-#: to 40 ns, during which no request of the process is served, because the validator keeps the interpreter: 0.16 s at
-#: most. An input of 1 MiB of ordinary records has less than the half.
-_MAX_COMPARISONS = 4_000_000
-#: That product up to which all errors are collected, which takes 60 µs for each.
-_MAX_FOR_ALL_ERRORS = 20_000
+#: Nanoseconds that a comparison may take, by its costs; above them an input is refused unseen. Meanwhile no request of
+#: the process is served, because the validator keeps the interpreter. 1 MiB of ordinary records has two thirds of them.
+_MAX_NS = 15_000_000
+#: Those up to which all errors are collected, which takes some 25 times as long.
+_MAX_NS_FOR_ALL_ERRORS = 600_000
+#: Digits of a whole number that is compared exactly. A longer one is compared as a float, because the validator would
+#: take 10 to 200 ns for each digit and keyword.
+_MAX_DIGITS = 20
 #: Errors that are collected; as many as an answer names.
 _MAX_ERRORS = 20
 _LONGEST_MESSAGE = 300
 _LONGEST_NAME = 100
 
-_ONE = (
-    *("additionalProperties", "items", "contains", "not", "if", "then", "else", "propertyNames"),
-    *("unevaluatedItems", "unevaluatedProperties"),
-)
-_SEVERAL = ("allOf", "anyOf", "oneOf", "prefixItems")
-_NAMED = ("properties", "patternProperties", "dependentSchemas")
-#: Below these a value may be compared twice: to find out whether it matches, and then why it does not.
-_TWICE = ("anyOf", "oneOf", "not", "if", "contains")
-#: With these all other parts of the schema are compared twice.
-_AGAIN = ("unevaluatedItems", "unevaluatedProperties")
-#: The keywords by which a schema names places in it other than by their path.
-_REFUSED = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$vocabulary")
-
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def check_schema(schema: Mapping[str, Any]) -> str:
+def check_schema(schema: Mapping[str, Any], patterns: Patterns = HANDLERS) -> str:
     """Returns a schema as JSON text. Raises ValueError if it is none, or none that is safe to check inputs against."""
     try:
         text = json.dumps(schema, allow_nan=False, separators=(",", ":"))
@@ -68,7 +52,7 @@ def check_schema(schema: Mapping[str, Any]) -> str:
         raise ValueError(f"it has {len(text)} bytes of JSON; at most {_MAX_SCHEMA_BYTES} are accepted")
     if schema.get("$schema", DIALECT).rstrip("#") != DIALECT:
         raise ValueError(f"$schema must be {DIALECT}, or left out")
-    InputSchema(text)
+    InputSchema(text, patterns)
     return text
 
 
@@ -91,10 +75,10 @@ class InputMismatch(InvalidFields):
 class InputSchema:
     """A compiled schema."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, patterns: Patterns = HANDLERS) -> None:
         """Raises ValueError, which says what is wrong with the schema."""
         schema = json.loads(text)
-        self._cost = _Costs(schema).total
+        self._costs = SchemaCosts(schema, patterns)
         self._has_choice = bool(re.search(r'"(?:anyOf|oneOf)":', text))
         try:
             self._validator = jsonschema_rs.Draft202012Validator(
@@ -102,27 +86,30 @@ class InputSchema:
                 validate_formats=True,
                 mask="It",
                 offline=True,
-                pattern_options=jsonschema_rs.RegexOptions(size_limit=_MAX_PATTERN_BYTES),
+                pattern_options=jsonschema_rs.RegexOptions(
+                    size_limit=patterns.max_bytes, dfa_size_limit=patterns.max_state_bytes
+                ),
             )
         except ValueError as error:
             raise ValueError(_explain(error)) from None
 
     def faults(self, input_json: str) -> dict[str, list[str]]:
         """Returns what is wrong with an input, by its place such as `input.items[1].id`; nothing if it matches."""
-        comparisons = self._cost * (input_json.count(",") + 1)
-        if comparisons > _MAX_COMPARISONS:
-            return {"input": ["It has too many values to be checked against the schema of its worker."]}
-        given = json.loads(_without_lone_surrogates(input_json))
+        values = sum(map(input_json.count, ",[{"))
+        of_values = self._costs.ns_per_value * values
+        if of_values + self._costs.ns_per_byte * len(input_json) > _MAX_NS:
+            return {"input": ["It has too many values, or too much text, to be checked against its worker's schema."]}
+        given = _DECODER.decode(_without_lone_surrogates(input_json))
         if self._validator.is_valid(given):
             return {}
         faults: dict[str, list[str]] = {}
-        for error in self._errors(given, comparisons):
+        for error in self._errors(given, of_values):
             for place, message in _places(error):
                 faults.setdefault(place, []).append(message)
         return faults
 
-    def _errors(self, given: Any, comparisons: int) -> Iterator[Any]:
-        if comparisons <= _MAX_FOR_ALL_ERRORS:
+    def _errors(self, given: Any, nanoseconds: int) -> Iterator[Any]:
+        if nanoseconds <= _MAX_NS_FOR_ALL_ERRORS:
             yield from islice(self._validator.iter_errors(given), _MAX_ERRORS)
         elif self._has_choice:
             # The error of a choice has those of all its parts.
@@ -212,6 +199,15 @@ def _short(name: str) -> str:
     return name[:_LONGEST_NAME]
 
 
+def _whole_number(digits: str) -> int | float:
+    if len(digits) <= _MAX_DIGITS:
+        return int(digits)
+    return max(-sys.float_info.max, min(sys.float_info.max, float(digits)))
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole_number)
+
+
 def _without_lone_surrogates(text: str) -> str:
     r"""Returns JSON text in ASCII in which each half of a character (`\ud800` alone) is replaced.
 
@@ -244,79 +240,3 @@ def _explain(error: ValueError) -> str:
         else str(error.message)[:_LONGEST_MESSAGE]
     )
     return f"{place}: {message}" if place else message
-
-
-class _Costs:
-    """The cost of a schema: each part counts as often as one value may be compared with it."""
-
-    def __init__(self, schema: Any) -> None:
-        """Raises ValueError for a schema that refers to itself, to another document, or that costs too much."""
-        self._schema = schema
-        self._known: dict[str, int] = {}
-        self._open: list[str] = []
-        self.total = self._of(schema, depth=0)
-
-    def _of(self, part: Any, depth: int) -> int:
-        if not isinstance(part, dict):
-            return 1
-        if depth > _MAX_DEPTH:
-            raise ValueError(f"it nests deeper than {_MAX_DEPTH} levels")
-        self._refuse_names(part, is_root=depth == 0)
-        cost = 1 + _compared_bytes(part) // _BYTES_PER_PART
-        cost += sum(self._of(inner, depth + 1) * (2 if keyword in _TWICE else 1) for keyword, inner in _parts(part))
-        if "$ref" in part:
-            cost += self._of_reference(part["$ref"], depth)
-        cost *= 2 if any(keyword in part for keyword in _AGAIN) else 1
-        if cost > _MAX_COST:
-            raise ValueError(
-                f"it has too many parts, or nests too many choices; its cost may be {_MAX_COST}, where each part "
-                "counts once, and twice below anyOf, oneOf, not, if and contains, and objects and lists in enum and "
-                f"const count once for each {_BYTES_PER_PART} bytes"
-            )
-        return cost
-
-    def _of_reference(self, reference: Any, depth: int) -> int:
-        if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
-            raise ValueError("$ref must name a place in the same schema, such as #/$defs/address")
-        if reference in self._open:
-            raise ValueError(f"$ref {reference} refers to itself; describe its inner levels by {{}}")
-        if reference not in self._known:
-            self._open.append(reference)
-            self._known[reference] = self._of(self._target(reference), depth + 1)
-            self._open.pop()
-        return self._known[reference]
-
-    def _target(self, reference: str) -> Any:
-        if reference == "#":
-            raise ValueError("$ref # refers to itself; describe its inner levels by {}")
-        target = self._schema
-        for step in reference[2:].split("/"):
-            name = step.replace("~1", "/").replace("~0", "~")
-            if not isinstance(target, dict) or name not in target:
-                raise ValueError(f"$ref {reference} names no part of the schema")
-            target = target[name]
-        return target
-
-    def _refuse_names(self, part: dict[str, Any], *, is_root: bool) -> None:
-        for keyword in _REFUSED:
-            if keyword in part and not (is_root and keyword == "$id"):
-                raise ValueError(f"{keyword} is not accepted; refer to parts by their path, such as #/$defs/address")
-
-
-def _compared_bytes(part: dict[str, Any]) -> int:
-    """Returns the bytes of the objects and lists that `enum` and `const` compare a value with."""
-    listed = part.get("enum", [])
-    options = [*(listed if isinstance(listed, list) else ()), part.get("const")]
-    return sum(len(json.dumps(option)) for option in options if isinstance(option, dict | list))
-
-
-def _parts(part: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for keyword in _ONE:
-        if keyword in part:
-            yield keyword, part[keyword]
-    for keyword in _SEVERAL:
-        if isinstance(part.get(keyword), list):
-            yield from ((keyword, inner) for inner in part[keyword])
-    for keyword in _NAMED:
-        if isinstance(part.get(keyword), dict):
-            yield from ((keyword, inner) for inner in part[keyword].values())

@@ -16,6 +16,7 @@ from ava.domain.input_schema import check_schema
 from ava.domain.jobs import pull
 from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.limits.table import DEADLINE_SECONDS
+from ava.domain.schema_costs import TENANTS
 from ava.domain.text import storable
 from ava.domain.worker import PullWorkerSpec
 
@@ -65,7 +66,7 @@ class JsonSchema(JsonText):
         if not isinstance(value, dict):
             raise ValidationError("It must be a JSON Schema, an object.")
         try:
-            return check_schema(value)
+            return check_schema(value, TENANTS)
         except ValueError as error:
             raise ValidationError(f"It cannot be used: {storable(str(error), 300)}.") from None
 

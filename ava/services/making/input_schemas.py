@@ -12,6 +12,7 @@ from typing import Any
 from ava.domain.input_schema import InputMismatch, InputSchema
 from ava.domain.jobs.job import JobSpec
 from ava.domain.jobs.new_job import UNMATCHED
+from ava.domain.schema_costs import HANDLERS, TENANTS, Patterns
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.fleet import workers
@@ -65,13 +66,13 @@ class InputSchemas:
         found = workers.schemas(connection, tenant_id=tenant_id, worker_ids=worker_ids)
         with self._lock:
             for worker_id in worker_ids:
-                _, version, text = found.get(worker_id, (None, None, None))
+                _, version, text, is_from_api = found.get(worker_id, (None, None, None, False))
                 self._known.pop((tenant_id, worker_id), None)
                 if version is not None and text is not None:
-                    self._known[tenant_id, worker_id] = version, _compiled(text)
+                    self._known[tenant_id, worker_id] = version, _compiled(text, TENANTS if is_from_api else HANDLERS)
             while len(self._known) > _MAX_PAIRS:
                 self._known.popitem(last=False)
-        return {worker_id: status for worker_id, (status, _, _) in found.items()}
+        return {worker_id: status for worker_id, (status, *_) in found.items()}
 
     def fault(
         self, connection: Connection, *, tenant_id: str, worker_id: str, version: str, input_json: str
@@ -85,10 +86,10 @@ class InputSchemas:
 
 
 @lru_cache(maxsize=_MAX_SCHEMAS)
-def _compiled(text: str) -> InputSchema | None:
+def _compiled(text: str, patterns: Patterns) -> InputSchema | None:
     """Returns a compiled schema; None for one that only another release, which announced it, can use."""
     try:
-        return InputSchema(text)
+        return InputSchema(text, patterns)
     except ValueError as error:
         _log.error("Input schema cannot be used, inputs are not checked against it: %s", error)
         return None

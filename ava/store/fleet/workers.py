@@ -232,7 +232,7 @@ def page(
 
 
 _SCHEMAS = Statement(f"""
-SELECT w.id, {worker_settings.STATUS}, w.input_schema_version, w.input_schema::text
+SELECT w.id, {worker_settings.STATUS}, w.input_schema_version, w.input_schema::text, w.runtime = 'pull'
 FROM workers AS w
 {worker_settings.joined("%(tenant_id)s")}
 WHERE w.id = ANY(%(ids)s::text[]) AND {IS_VISIBLE}
@@ -241,13 +241,13 @@ WHERE w.id = ANY(%(ids)s::text[]) AND {IS_VISIBLE}
 
 def schemas(
     connection: Connection, *, tenant_id: str, worker_ids: Collection[str]
-) -> dict[str, tuple[WorkerStatus, str | None, str | None]]:
-    """Returns each worker's status, the version of its schema, and the schema as JSON text, by the worker's id.
+) -> dict[str, tuple[WorkerStatus, str | None, str | None, bool]]:
+    """Returns each worker's status, its schema's version and JSON text, and whether it came over the API, by its id.
 
     Workers that the tenant may not use are left out.
     """
     found = connection.exec_driver_sql(_SCHEMAS, {"ids": list(worker_ids), "tenant_id": tenant_id})
-    return {id_: (WorkerStatus(status), version, text) for id_, status, version, text in found}
+    return {id_: (WorkerStatus(status), *schema) for id_, status, *schema in found}
 
 
 _IS_TAKEN = Statement("SELECT EXISTS (SELECT FROM workers WHERE id = %(id)s AND tenant_id = '*')")
