@@ -34,6 +34,16 @@ def test_runs_share_a_claim_once_their_handler_is_known_as_brief(times: HandlerT
     assert times.max_together("wkr_a") == 1
 
 
+def test_one_run_without_a_processor_makes_no_handler_slow(times: HandlerTimes) -> None:
+    for seconds in (BRIEF, BRIEF, 3 * handler_times.BRIEF_SECONDS):
+        times.record("wkr_a", seconds)
+    assert times.max_together("wkr_a") > 1
+    times.record("wkr_a", 100 * handler_times.BRIEF_SECONDS)
+    for _ in range(3):
+        assert times.max_together("wkr_a") == 1
+        times.record("wkr_a", BRIEF)
+
+
 @pytest.mark.parametrize("worker_id", ["wkr_once", "wkr_gone"])
 def test_runs_whose_loss_is_a_failure_share_no_claim(times: HandlerTimes, worker_id: str) -> None:
     times.record(worker_id, BRIEF)

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
 
 from ava.domain.jobs.job import LogLevel
 from ava.node.child import job_log
-from ava.node.child.job_log import JobLog, LineWriter, LogCapture
+from ava.node.child.job_log import JobLog, JobLogger, LineWriter, LogCapture
 
 
 @pytest.fixture
@@ -89,6 +91,73 @@ def test_what_a_foreign_thread_logs_or_prints_is_left_out(log: JobLog, capsys: p
     assert log.is_empty
     assert capsys.readouterr().out == "printed\n"
     assert logged == ["said 1"]
+
+
+@contextmanager
+def logger_of(log: JobLog) -> Iterator[tuple[JobLogger, LogCapture]]:
+    """Log to `log` as during its run."""
+    logger, capture, root = JobLogger.get(), LogCapture(log), logging.root
+    level, handlers = logger.level, root.handlers
+    logger.setLevel(logging.INFO)
+    # Here, because pytest has handlers of its own while a test runs.
+    logger.capture, root.handlers = capture, [capture]
+    try:
+        yield logger, capture
+    finally:
+        logger.capture, root.handlers = None, handlers
+        logger.setLevel(level)
+
+
+def _log_in_many_ways(logger: logging.Logger) -> None:
+    logger.info("plain")
+    logger.info("no argument: 100 %")
+    logger.warning("%s and %d", "two", 2)
+    logger.info("%(a)s of a mapping", {"a": "one"})
+    logger.error(ValueError("an object"))
+    logger.error("%d", "no number")
+    logger.error("with %s", "extra", extra={"x": 1}, stack_info=False)
+    logger.debug("not at this level")
+
+
+def test_a_line_is_the_same_whether_a_record_is_made_of_it_or_not(log: JobLog) -> None:
+    seen: list[logging.LogRecord] = []
+    with logger_of(log) as (logger, capture):
+        assert logger._is_read_by(capture)
+        _log_in_many_ways(logger)
+        without = [(line.level, line.msg) for line in log.take()]
+        logger.addFilter(lambda record: seen.append(record) or True)  # type: ignore[func-returns-value]
+        try:
+            _log_in_many_ways(logger)
+        finally:
+            logger.filters.clear()
+    assert [(line.level, line.msg) for line in log.take()] == without
+    assert len(seen) == len(without) == 7
+    assert {record.funcName for record in seen} == {"_log_in_many_ways"}
+
+
+@pytest.mark.parametrize("change", ["handler of the logger", "handler of the root", "formatter", "level", "record"])
+def test_whatever_a_handler_sets_of_its_logging_sees_records(
+    log: JobLog, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    own, expected = logging.StreamHandler(io.StringIO()), ["seen"]
+    with logger_of(log) as (logger, capture):
+        match change:
+            case "handler of the logger":
+                monkeypatch.setattr(logger, "handlers", [own])
+            case "handler of the root":
+                logging.root.handlers = [capture, own]
+            case "formatter":
+                capture.setFormatter(logging.Formatter("%(funcName)s: %(message)s"))
+                expected = ["test_whatever_a_handler_sets_of_its_logging_sees_records: seen"]
+            case "level":
+                capture.setLevel(logging.ERROR)
+                expected = []
+            case _:
+                monkeypatch.setattr(logging, "_logRecordFactory", type("OwnRecord", (logging.LogRecord,), {}))
+        assert not logger._is_read_by(capture)
+        logger.info("seen")
+    assert messages(log) == expected
+    assert own.stream.getvalue() == ("seen\n" if change.startswith("handler") else "")
 
 
 def test_a_log_message_that_cannot_be_formatted_leaves_a_line(log: JobLog) -> None:

@@ -17,6 +17,8 @@ BRIEF_SECONDS = 0.002
 _MIN_TOGETHER = 4
 #: How much of the time between the last two runs counts in the average.
 _NEWEST = 0.2
+#: How much a run counts in the average of its handler's times, if it was slower or faster than that.
+_SLOWER, _FASTER = 0.2, 0.5
 
 
 class HandlerTimes:
@@ -29,8 +31,12 @@ class HandlerTimes:
         self._began_at = 0.0
 
     def record(self, worker_id: str, seconds: float) -> None:
-        """Record a run. After one long run, several short ones must follow until the handler is brief again."""
-        self._seconds[worker_id] = max(seconds, self._seconds.get(worker_id, 0.0) / 2)
+        """Record a run. After long ones, several short ones must follow until the handler is brief again.
+
+        One that was without a processor for a moment changes little.
+        """
+        known = self._seconds.get(worker_id, seconds)
+        self._seconds[worker_id] = known + (seconds - known) * (_SLOWER if seconds > known else _FASTER)
 
     def note_begin(self, *, is_first: bool) -> None:
         """Note that a run begins. `is_first`: it is the first of its message."""

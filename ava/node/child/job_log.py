@@ -7,7 +7,7 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
@@ -15,7 +15,7 @@ from ava.domain.jobs.job import LogLevel, LogLine
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.text import storable
 
-__all__ = ["JobLog", "LineWriter", "LogCapture", "level_of"]
+__all__ = ["JobLog", "JobLogger", "LineWriter", "LogCapture", "level_of"]
 
 #: Lines that may wait to be stored. Beyond, a call that logs waits, up to `_LONGEST_WAIT_SECONDS` per run.
 _MAX_WAITING = 10_000
@@ -134,6 +134,9 @@ def level_of(levelno: int) -> LogLevel:
     return LogLevel.WARN if levelno >= logging.WARNING else LogLevel.INFO
 
 
+_MESSAGE_ALONE = logging.Formatter("%(message)s")
+
+
 class LogCapture(logging.Handler):
     """Writes what is logged in this process while a handler runs to the run's job log."""
 
@@ -148,10 +151,32 @@ class LogCapture(logging.Handler):
         self._job_log = job_log
         self._is_foreign = is_foreign
         self._others = others
-        self.setFormatter(logging.Formatter("%(message)s"))
+        self.setFormatter(_MESSAGE_ALONE)
+
+    def createLock(self) -> None:
+        """Make no lock: an interruption may leave it held, and `JobLog` has its own."""
+        self.lock = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Returns True if it writes the messages of all records of this thread as they are."""
+        is_changed = self.filters or self.level or self.formatter is not _MESSAGE_ALONE
+        return not is_changed and not self._is_foreign()
+
+    def write(self, level: int, message: object, arguments: Any) -> None:
+        """Write what a record of these would have written."""
+        try:
+            text = str(message)
+            if arguments:
+                # As `logging.LogRecord` reads them.
+                is_mapping = len(arguments) == 1 and isinstance(arguments[0], Mapping) and arguments[0]
+                text = text % (arguments[0] if is_mapping else arguments)
+        except Exception as error:
+            text = _unformatted(error)
+        self._job_log.add(level_of(level), text)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Write a record without this handler's lock, which an interruption may leave held; `JobLog` has its own."""
+        """Write a record, unless its thread belongs to no run or to another one."""
         if self._is_foreign():
             for other in self._others:
                 if record.levelno >= other.level:
@@ -164,8 +189,55 @@ class LogCapture(logging.Handler):
         try:
             text = self.format(record)
         except Exception as error:
-            text = f"(log message cannot be formatted: {type(error).__name__})"
+            text = _unformatted(error)
         self._job_log.add(level_of(record.levelno), text)
+
+
+def _unformatted(error: Exception) -> str:
+    return f"(log message cannot be formatted: {type(error).__name__})"
+
+
+class JobLogger(logging.Logger):
+    """The logger of handlers. It makes no record if only the message is read: a record takes longer than the line."""
+
+    #: That of the present run.
+    capture: LogCapture | None = None
+
+    @classmethod
+    def get(cls) -> JobLogger:
+        """Returns the logger of this process."""
+        logger = logging.getLogger("ava.job")
+        # It may have been made by another module.
+        logger.__class__ = cls
+        assert isinstance(logger, cls)
+        return logger
+
+    def _log(
+        self,
+        level: int,
+        msg: object,
+        args: Any,
+        exc_info: Any = None,
+        extra: Any = None,
+        stack_info: bool = False,
+        stacklevel: int = 1,
+    ) -> None:
+        capture = self.capture
+        if capture is None or exc_info or extra or stack_info or not self._is_read_by(capture):
+            super()._log(level, msg, args, exc_info, extra, stack_info, stacklevel + 1)
+        else:
+            capture.write(level, msg, args)
+
+    def _is_read_by(self, capture: LogCapture) -> bool:
+        """Returns True if nothing but `capture` sees what is logged."""
+        if self.filters or logging.getLogRecordFactory() is not logging.LogRecord:
+            return False
+        logger: logging.Logger = self
+        while logger.parent is not None:
+            if logger.handlers or not logger.propagate:
+                return False
+            logger = logger.parent
+        return len(logger.handlers) == 1 and logger.handlers[0] is capture and capture.is_plain
 
 
 class LineWriter(io.TextIOBase):

@@ -11,10 +11,12 @@ from ava.domain.jobs.waits import LoadedJournal
 from ava.domain.secrets.sealing import Sealer
 from ava.handler import registry
 from ava.handler.calls import Calls
+from ava.handler.registry import Handler
 from ava.node.child import run_reports, run_settings
 from ava.node.child.last_mask import LastMask
 from ava.node.child.run import Run
 from ava.node.child.run_journal import Makers, RunJournal
+from ava.node.child.run_settings import RunSettings
 from ava.node.child.run_writer import RunWriter
 from ava.node.outcome import Stop
 from ava.node.run_board import ProcessBoard
@@ -32,6 +34,15 @@ class NewRuns:
         self._sealer = Sealer(settings.encryption_keys)
         self._masks = LastMask()
         self._makers = Makers(settings)
+        #: What the environment sets, by worker.
+        self._bases: dict[str, RunSettings] = {}
+
+    def _base(self, handler: Handler) -> RunSettings:
+        if (base := self._bases.get(handler.slug)) is None:
+            set_by_environment = run_settings.from_environment(handler, self._settings.worker_config)
+            max_memory_mb = handler.spec.max_memory_mb or self._settings.max_memory_mb
+            base = self._bases[handler.slug] = replace(set_by_environment, max_memory_mb=max_memory_mb)
+        return base
 
     def make(self, job: Job, claim_id: str, began_ns: int, run_writer: RunWriter) -> Run:
         """Returns the run of a job. `began_ns`: when the claim was sent, in Unix nanoseconds.
@@ -41,15 +52,13 @@ class NewRuns:
         handler = registry.find(job.worker_id)
         # The claim compares the row's worker with the message's, whose handler was found before.
         assert handler is not None
-        given = run_settings.from_environment(handler, self._settings.worker_config)
+        given = self._base(handler)
         if job.has_settings:
             own, platform = run_writer.worker_settings(job)
             given = run_settings.with_tenant_settings(given, job, own, platform, self._sealer)
-        given = replace(
-            given,
-            mask=self._masks.of(given.secrets.values()),
-            max_memory_mb=handler.spec.max_memory_mb or self._settings.max_memory_mb,
-        )
+        mask = self._masks.of(given.secrets.values())
+        if mask is not None:
+            given = replace(given, mask=mask)
         log = run_reports.make_log(job, is_printed=self._settings.print_job_logs, mask=given.mask)
         journal = run_writer.load_journal(job, claim_id) if job.has_journal else LoadedJournal()
         log.is_repeating = journal is not None and bool(journal.entries)

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from ava.domain.jobs.job import LogLevel
 from ava.node.child import run_threads
-from ava.node.child.job_log import JobLog, LineWriter, LogCapture
+from ava.node.child.job_log import JobLog, JobLogger, LineWriter, LogCapture
 from ava.node.child.process_traits import ProcessTraits
 
 __all__ = ["BLOCKABLE_SIGNALS", "ProcessState", "is_signal_too_late", "other_threads"]
@@ -59,6 +59,7 @@ class ProcessState:
         self._needed_files = [(number, _file(number)) for number in needed_descriptors]
         # None means an action that was not set from Python and cannot be restored from Python.
         self._signals = {number: action for number in _SIGNALS if (action := _signal.getsignal(number)) is not None}
+        self._signal_numbers, self._signal_actions = tuple(self._signals), tuple(self._signals.values())
         #: `get_event_loop_policy` would make one, and Python 3.14 warns of it.
         self._loop_policy = asyncio.events._event_loop_policy  # type: ignore[attr-defined]
         #: Handler modules may have made the policy at their import; then a loop that is set stays in it.
@@ -71,12 +72,14 @@ class ProcessState:
         self._loggers = [it for it in logging.root.manager.loggerDict.values() if isinstance(it, logging.Logger)]
         #: CPython's logging takes them by calls of Python, after which an interruption leaves them held.
         self._logging_locks: list[Any] = [logging._lock, *(it.lock for it in self._root_handlers)]  # type: ignore[attr-defined]
-        self._job_logger = logging.getLogger("ava.job")
+        self._job_logger = JobLogger.get()
         if self._job_logger not in self._loggers:
             self._loggers.append(self._job_logger)
+        #: Their attributes, which are read faster than by the loggers.
+        self._logger_dicts = list(map(vars, self._loggers))
         # The lists are copied, because loggers change theirs in place.
         self._logger_states = [
-            (*plain, list(handlers), list(filters)) for *plain, handlers, filters in _logger_states(self._loggers)
+            (*plain, list(handlers), list(filters)) for *plain, handlers, filters in _logger_states(self._logger_dicts)
         ]
         self._traits = ProcessTraits()
         self._patch_asyncio_to_restore_sigterm()
@@ -109,7 +112,8 @@ class ProcessState:
         is_foreign = partial(run_threads.is_foreign, log)
         for writer in self._writers:
             writer.begin(log, is_foreign)
-        logging.root.handlers = [LogCapture(log, is_foreign, self._root_handlers)]
+        capture = self._job_logger.capture = LogCapture(log, is_foreign, self._root_handlers)
+        logging.root.handlers = [capture]
         _set_level(logging.INFO)
         sys.stdout, sys.stderr = self._writers
         try:
@@ -121,6 +125,7 @@ class ProcessState:
             for writer in self._writers:
                 writer.end()
             run_threads.end()
+            self._job_logger.capture = None
             self._restore()
 
     @staticmethod
@@ -143,6 +148,8 @@ class ProcessState:
             return
 
     def _restore_signals(self) -> None:
+        if all(map(operator.is_, map(_signal.getsignal, self._signal_numbers), self._signal_actions)):
+            return
         for number, action in self._signals.items():
             if _signal.getsignal(number) is not action:
                 # Ignoring it for a moment drops a pending signal, such as the alarm of a timer.
@@ -177,7 +184,7 @@ class ProcessState:
         _set_level(self._root_level)
         if logging.root.manager.disable != self._disabled_level:
             logging.disable(self._disabled_level)
-        if _logger_states(self._loggers) != self._logger_states:
+        if _logger_states(self._logger_dicts) != self._logger_states:
             for logger, state in zip(self._loggers, self._logger_states, strict=True):
                 _restore_logger(logger, state)
 
@@ -238,11 +245,11 @@ def _log_runs_from_info(root_handlers: list[logging.Handler]) -> int:
     return logging.root.level
 
 
-_get_logger_state = operator.attrgetter("level", "disabled", "propagate", "handlers", "filters")
+_get_logger_state = operator.itemgetter("level", "disabled", "propagate", "handlers", "filters")
 
 
-def _logger_states(loggers: list[logging.Logger]) -> list[tuple[Any, ...]]:
-    return list(map(_get_logger_state, loggers))
+def _logger_states(attributes: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return list(map(_get_logger_state, attributes))
 
 
 def _restore_logger(logger: logging.Logger, state: tuple[Any, ...]) -> None:

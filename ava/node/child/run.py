@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# The C module below `signal`, whose conversion of an action to an enum member takes as long as a log line.
+import _signal  # type: ignore[import-not-found]
 import asyncio
 import contextvars
 import decimal
@@ -252,7 +254,7 @@ class Run:
 
     def _open(self) -> None:
         with self._lock:
-            self._sigterm_action = signal.getsignal(signal.SIGTERM)
+            self._sigterm_action = _signal.getsignal(signal.SIGTERM)
             self._is_open = True
         if self.stopped_for is not None and not self.handler.is_async:
             raise self._interruption()
@@ -274,7 +276,7 @@ class Run:
         with self._lock:
             is_first = self.stopped_for is None
             self.stopped_for = self.stopped_for or reason
-            if is_first or (not self._is_interrupted and signal.getsignal(signal.SIGTERM) is self._sigterm_action):
+            if is_first or (not self._is_interrupted and _signal.getsignal(signal.SIGTERM) is self._sigterm_action):
                 self._signal()
 
     @property

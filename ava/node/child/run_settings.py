@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.retry import Retry
@@ -39,7 +40,8 @@ def from_environment(handler: Handler, worker_config: Mapping[str, str]) -> RunS
     """Returns what the environment sets, `AVA_WORKER_<SLUG>_<KEY>`."""
     prefix = f"{handler.slug.upper()}_"
     config = {key.removeprefix(prefix): value for key, value in worker_config.items() if key.startswith(prefix)}
-    return RunSettings(config=config)
+    # Runs share it.
+    return RunSettings(config=MappingProxyType(config))
 
 
 def with_tenant_settings(
@@ -62,7 +64,7 @@ def with_tenant_settings(
             secrets |= dict(_opened(settings.secrets, sealer, tenant_id))
         except (SecretUnreadable, EncryptionKeyMissing) as error:
             fault = error
-    return RunSettings(config=config, secrets=secrets, timeout_seconds=timeout_seconds, retry=retry, fault=fault)
+    return replace(base, config=config, secrets=secrets, timeout_seconds=timeout_seconds, retry=retry, fault=fault)
 
 
 def _opened(sealed: Mapping[str, str], sealer: Sealer, tenant_id: str) -> Iterator[tuple[str, str]]:
