@@ -18,6 +18,7 @@ from bench import (
     fairness,
     input_schemas,
     measures,
+    ordinary,
     scale,
     schedules,
     webhooks,
@@ -238,7 +239,7 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "drain": Bench.drain,
     "drain-rabbitmq": Bench.drain_rabbitmq,
     "drain-peers": comparisons.drain_peers,
-    "drain-naps": comparisons.drain_naps,
+    "ordinary-10-ms": ordinary.ordinary_10_ms,
     "latency": comparisons.latency,
     "limited": comparisons.limited,
     "urgent": Bench.urgent,
@@ -262,12 +263,13 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "fairness-alone": Bench.fairness_alone,
     "scale": Bench.scale,
     "analytics": Bench.analytics,
+    "ordinary": ordinary.ordinary,
     "long": Bench.long,
 }
 
 
 #: Those that take more than three minutes each. They are taken by their names, or by `all`.
-_LONG = {"scheduled", "schedules", "fairness", "scale", "analytics", "long"}
+_LONG = {"scheduled", "schedules", "fairness", "scale", "analytics", "ordinary", "long"}
 
 
 def _chosen(names: list[str]) -> list[str]:

@@ -79,15 +79,7 @@ def mark(_payload: dict[str, Any], log: Any) -> Any:
     return {"began": began}
 
 
-def brief_nap(_payload: dict[str, Any], log: Any) -> Any:
-    """Wait 10 ms, as for another service."""
-    log("one")
-    time.sleep(0.01)
-    log("two")
-    return {"ok": 1}
-
-
-HANDLERS = {"noop": noop, "mark": mark, "brief_nap": brief_nap}
+HANDLERS = {"noop": noop, "mark": mark}
 
 
 @worker_process_init.connect

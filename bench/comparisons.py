@@ -9,7 +9,7 @@ from bench.run import Run, warm
 from bench.systems import LimitedOurs, System
 from bench.table import BASELINE, OURS
 
-__all__ = ["accept_connections", "accept_draining", "drain_naps", "drain_peers", "latency", "limited"]
+__all__ = ["accept_connections", "accept_draining", "drain_peers", "latency", "limited"]
 
 #: Both are the baseline, whose API is behind gunicorn's threads or behind its sync workers.
 _SERVED_BY = ("gthread", "sync")
@@ -68,13 +68,6 @@ def drain_peers(run: Run) -> None:
             run.table.add(f"drain, Redis, beside {name}", OURS, redis)
         run.table.add(f"drain, RabbitMQ, beside {yardstick}", BASELINE, {"jobs/s": rates[yardstick]})
         run.table.add(f"drain, RabbitMQ, beside {yardstick}", OURS, rabbitmq)
-
-
-def drain_naps(run: Run) -> None:
-    """Drain jobs of 10 ms with 8 processes."""
-    jobs = run.count(4000, least=1000)
-    systems = (run.both()[0], run.full())
-    run.in_turns("drain, jobs of 10 ms, 8 processes", systems, lambda s: measures.drain_naps(s, jobs=jobs))
 
 
 def latency(run: Run) -> None:

@@ -29,10 +29,10 @@ def mark(_input: dict[str, Any], env: Env) -> Any:
 
 
 @worker("brief_nap")
-def brief_nap(_input: dict[str, Any], env: Env) -> Any:
-    """Wait 10 ms, as for another service."""
+def brief_nap(input: dict[str, Any], env: Env) -> Any:
+    """Wait some milliseconds, as for another service."""
     env.log.info("one")
-    time.sleep(0.01)
+    time.sleep(input["ms"] / 1000)
     env.log.info("two")
     return {"ok": 1}
 
@@ -104,7 +104,8 @@ _SMALL_SCHEMA = {
 # The handlers above, with a schema.
 worker("full_noop", input_schema=_SMALL_SCHEMA)(noop)
 worker("full_mark", input_schema=_SMALL_SCHEMA)(mark)
-worker("full_brief_nap", input_schema=_SMALL_SCHEMA)(brief_nap)
+_NAP_SCHEMA = {"type": "object", "properties": {"ms": {"type": "number"}}, "required": ["ms"]}
+worker("full_brief_nap", input_schema=_NAP_SCHEMA)(brief_nap)
 # And with a limit that is never reached.
 worker("limited_noop", max_running=1000)(noop)
 

@@ -10,20 +10,15 @@ from bench.systems import Ours, System
 from bench.table import Figures
 
 __all__ = [
-    "BRIEF_SECONDS",
     "accept",
     "accept_bulk",
     "accept_draining",
     "drain",
-    "drain_naps",
     "loaded_latency",
     "log_lines",
     "start_latency",
     "urgent_latency",
 ]
-
-#: How long the handler `brief_nap` of both systems waits.
-BRIEF_SECONDS = 0.01
 
 
 def accept(system: System, port: int, *, requests: int, connections: int = 8) -> Figures:
@@ -77,16 +72,6 @@ def drain(system: System, *, jobs: int) -> Figures:
     lines = system.database.value("SELECT count(*) FROM job_logs")
     assert lines == 4 * jobs, f"{system.name} kept {lines} log lines of {jobs} jobs"
     return {"jobs/s": (jobs - 1) / system.finishing_seconds()}
-
-
-def drain_naps(system: System, *, jobs: int, children: int = 8) -> Figures:
-    """Jobs that wait 10 ms, with more processes than the machine has cores."""
-    system.clear()
-    system.fill(jobs, handler="brief_nap")
-    with system.workers(children=children):
-        until(lambda: system.finished() >= jobs, seconds=300, every=1.0)
-    rate = (jobs - 1) / system.finishing_seconds()
-    return {"jobs/s": rate, "share of the best possible": rate * BRIEF_SECONDS / children}
 
 
 def start_latency(system: System, port: int, *, jobs: int, every_seconds: float = 0.05) -> Figures:

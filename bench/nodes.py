@@ -7,11 +7,11 @@ import time
 import psutil
 
 from ava.domain.jobs.job import JobSpec
-from bench.servers import processes, until
+from bench.servers import Database, processes, until
 from bench.systems import Ours
 from bench.table import Figures
 
-__all__ = ["cost", "nodes"]
+__all__ = ["cost", "nodes", "postgres_processes", "seconds_of"]
 
 _NAP = '{"seconds": 0.05}'
 
@@ -66,23 +66,24 @@ def cost(system: Ours, *, jobs: int) -> Figures:
 
 def _cpu(system: Ours, pids: list[int]) -> dict[str, float]:
     worker, dispatcher = (psutil.Process(pid) for pid in pids)
-    children = [_seconds(child) for child in worker.children()]
+    children = [seconds_of(child) for child in worker.children()]
     return {
-        "the node's parent": _seconds(worker),
+        "the node's parent": seconds_of(worker),
         "its processes": sum(children),
-        "the dispatcher": _seconds(dispatcher),
-        "PostgreSQL": sum(_seconds(each) for each in _postgres(system)),
+        "the dispatcher": seconds_of(dispatcher),
+        "PostgreSQL": sum(seconds_of(each) for each in postgres_processes(system.database)),
     }
 
 
-def _seconds(process: psutil.Process) -> float:
+def seconds_of(process: psutil.Process) -> float:
+    """Returns the processor time of a process."""
     times = process.cpu_times()
     return times.user + times.system
 
 
-def _postgres(system: Ours) -> list[psutil.Process]:
+def postgres_processes(database: Database) -> list[psutil.Process]:
     """Returns the server and its processes, including those of open connections."""
-    backend = psutil.Process(system.database.value("SELECT pg_backend_pid()"))
+    backend = psutil.Process(database.value("SELECT pg_backend_pid()"))
     server = backend.parent()
     assert server is not None
     return [server, *(each for each in server.children() if each.pid != backend.pid)]

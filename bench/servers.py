@@ -55,6 +55,11 @@ class Database:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, parameters)
 
+    def each(self, act: Callable[..., object], *arguments: Any) -> None:
+        """Run a function of the driver that takes a cursor."""
+        with self._connection.cursor() as cursor:
+            act(cursor, *arguments)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

@@ -210,8 +210,8 @@ class Ours:
         body = json.dumps({"jobs": [{"worker_id": "wkr_noop", "input": {"a": 1}}] * jobs}).encode()
         return http.post("/v1/ava/jobs/bulk", body, HEADERS)
 
-    def fill(self, jobs: int, *, handler: str = "noop") -> None:
-        spec = JobSpec(worker_id=f"{self.prefix}{handler}", input_json='{"a":1}', tags_json=json.dumps(self.tags))
+    def fill(self, jobs: int, *, handler: str = "noop", input_json: str = '{"a":1}') -> None:
+        spec = JobSpec(worker_id=f"{self.prefix}{handler}", input_json=input_json, tags_json=json.dumps(self.tags))
         for first in range(0, jobs, 1000):
             self.jobs.trigger(self.caller, [spec] * min(1000, jobs - first))
 

@@ -6,11 +6,12 @@ It reads the URL of its broker from `BENCH_BARE_BROKER`.
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from celery import Celery
 
-__all__ = ["QUEUE", "noop", "queue"]
+__all__ = ["QUEUE", "nap", "noop", "queue"]
 
 QUEUE = "bare"
 
@@ -27,4 +28,11 @@ queue.conf.update(
 @queue.task(name="noop")
 def noop(_payload: dict[str, Any]) -> Any:
     """Do nothing."""
+    return {"ok": 1}
+
+
+@queue.task(name="nap")
+def nap(_job_id: int, ms: float) -> Any:
+    """Wait, as for another service."""
+    time.sleep(ms / 1000)
     return {"ok": 1}
