@@ -129,7 +129,7 @@ def _await_all(system: System, count: int) -> list[dict[str, Any]]:
         time.sleep(0.1)
     statement = """
         SELECT j.id::text, j.status, j.attempt, j.run_no, j.cancel_requested_at IS NOT NULL,
-               (SELECT array_agg(l.msg ORDER BY l.seq) FROM job_logs AS l
+               (SELECT array_agg(l.msg ORDER BY l.seq) FROM job_lines AS l
                 WHERE l.tenant_id = j.tenant_id AND l.job_id = j.id)
         FROM jobs AS j ORDER BY j.id"""
     names = ("id", "status", "attempt", "run_no", "is_asked", "messages")

@@ -69,7 +69,7 @@ def drain(system: System, *, jobs: int) -> Figures:
     system.fill(jobs)
     with system.workers():
         until(lambda: system.finished() >= jobs, seconds=300, every=1.0)
-    lines = system.database.value("SELECT count(*) FROM job_logs")
+    lines = system.database.value(f"SELECT count(*) FROM {system.lines}")
     assert lines == 4 * jobs, f"{system.name} kept {lines} log lines of {jobs} jobs"
     return {"jobs/s": (jobs - 1) / system.finishing_seconds()}
 
@@ -161,6 +161,6 @@ def log_lines(system: Ours, *, lines: int) -> Figures:
         system.jobs.trigger(system.caller, [spec] * 2)
         until(lambda: system.finished() >= 2)
     seconds = system.database.value("SELECT extract(epoch FROM max(completed_at) - min(started_at))::float8 FROM jobs")
-    stored = system.database.value("SELECT count(*) FROM job_logs")
+    stored = system.database.value(f"SELECT count(*) FROM {system.lines}")
     assert stored >= lines, f"{stored} of {lines} lines were stored"
     return {"lines/s": stored / seconds}

@@ -67,23 +67,23 @@ FROM (
 """
 # A few lines for the youngest jobs, and one log that is long, with few lines that are not `info`.
 _LINES = """
-INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-SELECT tenant_id, id, 4294967296 + l, created_at, CASE l WHEN 2 THEN 'warn' ELSE 'info' END, 'Line ' || l
+INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)
+SELECT tenant_id, id, 4294967296 + l, ARRAY[created_at], CASE l WHEN 2 THEN 'w' ELSE 'i' END, ARRAY['Line ' || l]
 FROM (SELECT tenant_id, id, created_at FROM jobs WHERE status = 'completed' ORDER BY id DESC LIMIT 20000) AS j
 CROSS JOIN generate_series(0, 3) AS l
 """
 _LONG_LOG = """
-INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-SELECT tenant_id, id, 4294967296 + 4 + l, created_at, CASE WHEN l %% 20000 = 0 THEN 'error' ELSE 'info' END,
-       'Line ' || l
+INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)
+SELECT tenant_id, id, 4294967296 + 4 + l, ARRAY[created_at], CASE WHEN l %% 20000 = 0 THEN 'e' ELSE 'i' END,
+       ARRAY['Line ' || l]
 FROM (SELECT tenant_id, id, created_at FROM jobs WHERE status = 'completed' ORDER BY id DESC LIMIT 1) AS j
 CROSS JOIN generate_series(1, 200000) AS l
 """
 # Lines of each job that has ended, as a handler of few words writes them.
 _LINES_OF_ALL = """
-INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-SELECT j.tenant_id, j.id, 4294967296 + l, j.started_at + l * interval '10 milliseconds',
-       CASE WHEN l = 2 AND j.status = 'failed' THEN 'error' ELSE 'info' END, 'Fetched page ' || l || ' of the incident'
+INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)
+SELECT j.tenant_id, j.id, 4294967296 + l, ARRAY[j.started_at + l * interval '10 milliseconds'],
+       CASE WHEN l = 2 AND j.status = 'failed' THEN 'e' ELSE 'i' END, ARRAY['Fetched page ' || l || ' of the incident']
 FROM (SELECT tenant_id, id, started_at, status FROM jobs WHERE completed_at IS NOT NULL ORDER BY id) AS j
 CROSS JOIN generate_series(0, %(each)s - 1) AS l
 LIMIT %(lines)s

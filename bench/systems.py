@@ -40,6 +40,8 @@ class System(Protocol):
     """What a measure needs of a system."""
 
     name: str
+    #: The table or view that has a row for each log line.
+    lines: str
     database: Database
 
     def clear(self) -> None:
@@ -78,6 +80,7 @@ class Baseline:
     """The baseline; see `bench.baseline`."""
 
     name = BASELINE
+    lines = "job_logs"
 
     def __init__(self, servers: Servers, broker: str) -> None:
         self._folder = servers.folder
@@ -148,6 +151,7 @@ class Ours:
     """AVA Jobs: API, one node, a dispatcher."""
 
     name = OURS
+    lines = "job_lines"
     #: What the id of a handler's worker begins with, and the tags of each job.
     prefix = "wkr_"
     tags: ClassVar[dict[str, str]] = {}

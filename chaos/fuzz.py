@@ -177,15 +177,15 @@ _NEVER = {
         SELECT count(*) FROM idempotency_keys AS k, unnest(k.job_ids) AS id
         WHERE NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.id = id)""",
     "log lines of no job": """
-        SELECT count(*) FROM job_logs AS l WHERE NOT EXISTS (
+        SELECT count(*) FROM job_lines AS l WHERE NOT EXISTS (
             SELECT 1 FROM jobs AS j WHERE j.tenant_id = l.tenant_id AND j.id = l.job_id)""",
     "runs whose log has no beginning": """
         SELECT count(*) FROM jobs AS j WHERE j.run_no > 0 AND NOT EXISTS (
-            SELECT 1 FROM job_logs AS l WHERE l.tenant_id = j.tenant_id AND l.job_id = j.id
+            SELECT 1 FROM job_lines AS l WHERE l.tenant_id = j.tenant_id AND l.job_id = j.id
                 AND l.msg = 'Worker handler started')""",
     "final runs whose log has no end": f"""
         SELECT count(*) FROM jobs AS j WHERE j.run_no > 0 AND j.completed_at IS NOT NULL AND NOT EXISTS (
-            SELECT 1 FROM job_logs AS l WHERE l.tenant_id = j.tenant_id AND l.job_id = j.id AND ({_CLOSED}))""",
+            SELECT 1 FROM job_lines AS l WHERE l.tenant_id = j.tenant_id AND l.job_id = j.id AND ({_CLOSED}))""",
     "jobs whose times run backwards": """
         SELECT count(*) FROM jobs WHERE started_at < created_at OR completed_at < coalesce(started_at, created_at)""",
     "jobs of another tenant": "SELECT count(*) FROM jobs WHERE tenant_id <> 'ten_test'",

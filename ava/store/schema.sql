@@ -595,18 +595,29 @@ CREATE TRIGGER notify_limit_of_move AFTER UPDATE OF status ON jobs FOR EACH ROW
 
 -- Log lines -----------------------------------------------------------------------------------------------------------
 
+-- A row has up to sixteen lines that were stored together, because a row and its index entry take more than a line does.
+-- `seq` is the number of the first line; the others follow it without gaps. `levels` has a letter for each line: i, w, e.
 -- A job's id begins with its moment, so all lines of a job are in one partition.
 CREATE TABLE job_logs (
     tenant_id text NOT NULL,
     job_id uuid NOT NULL,
     seq bigint NOT NULL,
-    ts timestamptz NOT NULL,
-    level text NOT NULL CHECK (level IN ('info', 'warn', 'error')),
-    msg text NOT NULL,
-    PRIMARY KEY (tenant_id, job_id, seq)
+    times timestamptz[] NOT NULL,
+    levels text NOT NULL,
+    msgs text[] NOT NULL,
+    PRIMARY KEY (tenant_id, job_id, seq),
+    CONSTRAINT one_to_sixteen_lines CHECK (
+        length(levels) BETWEEN 1 AND 16 AND cardinality(times) = length(levels) AND cardinality(msgs) = length(levels))
 ) PARTITION BY RANGE (job_id);
 -- The few lines that are not `info`, so that a search for them does not read the many others.
-CREATE INDEX job_logs_not_info ON job_logs (tenant_id, job_id, level, seq) WHERE level <> 'info';
+CREATE INDEX job_logs_with_warnings ON job_logs (tenant_id, job_id, seq) WHERE levels LIKE '%w%';
+CREATE INDEX job_logs_with_errors ON job_logs (tenant_id, job_id, seq) WHERE levels LIKE '%e%';
+
+-- The lines one by one. `first_seq` and `levels` are those of the row, for conditions that an index decides.
+CREATE VIEW job_lines AS
+SELECT r.tenant_id, r.job_id, r.seq AS first_seq, r.levels, r.seq + l.n - 1 AS seq, l.ts,
+    CASE substr(r.levels, l.n::int, 1) WHEN 'i' THEN 'info' WHEN 'w' THEN 'warn' ELSE 'error' END AS level, l.msg
+FROM job_logs AS r CROSS JOIN LATERAL unnest(r.times, r.msgs) WITH ORDINALITY AS l (ts, msg, n);
 
 CREATE TABLE job_logs_rest PARTITION OF job_logs DEFAULT WITH (
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,

@@ -22,9 +22,9 @@ FROM generate_series(1, 25)
 """
 #: Every five-thousandth line is an error.
 _LONG_LOG = """
-INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-SELECT (SELECT tenant_id FROM jobs WHERE id = '{uuid}'), '{uuid}', 8589934592 + n, now(),
-       CASE WHEN n %% 5000 = 0 THEN 'error' ELSE 'info' END, 'Row ' || n || ' copied'
+INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)
+SELECT (SELECT tenant_id FROM jobs WHERE id = '{uuid}'), '{uuid}', 8589934592 + n, ARRAY[now()],
+       CASE WHEN n %% 5000 = 0 THEN 'e' ELSE 'i' END, ARRAY['Row ' || n || ' copied']
 FROM generate_series(1, 100000) AS n
 """
 #: The bytes that requests for lists of jobs have transferred, and how many requests there were.

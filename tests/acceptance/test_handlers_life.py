@@ -36,7 +36,7 @@ def test_what_a_handler_logs_or_prints_is_in_its_log_while_it_runs(fleet: System
     fleet.wait_for(job["id"], "running")
     wait_until(lambda: len(fleet.logs(job["id"])) >= 7)
     # The lines are dated when they are logged, by the database's clock.
-    ((age,),) = fleet.query("SELECT extract(epoch FROM clock_timestamp() - max(ts))::float FROM job_logs")
+    ((age,),) = fleet.query("SELECT extract(epoch FROM clock_timestamp() - max(ts))::float FROM job_lines")
     record = fleet.show(job["id"])
     assert (record["status"], record["progress"]) == ("running", {"fraction": 0.5, "message": "half"})
     assert age <= 2, "the promise is 0.5 s; the rest is for a busy machine"

@@ -214,7 +214,7 @@ def _check_outage(system: System, project: Path) -> None:
         wait_until(lambda: "logged" in (project / _OUTPUT).read_text(), what="the handler has ended")
         system.start_api()
         system.wait_for(job["id"], "completed")
-    lines = "SELECT count(*) FILTER (WHERE length(msg) > 8000), bool_or(msg = 'the last one') FROM job_logs"
+    lines = "SELECT count(*) FILTER (WHERE length(msg) > 8000), bool_or(msg = 'the last one') FROM job_lines"
     assert system.query(lines) == [(300, True)]
     assert "asked for again: The API is out of reach" in (project / _OUTPUT).read_text()
 

@@ -95,8 +95,8 @@ def test_the_fields_of_a_list_are_chosen_and_an_unchanged_list_is_not_sent_again
 def test_a_log_of_long_lines_ends_early_and_is_followed_without_a_gap(api: Api) -> None:
     job_id = api.trigger()["id"]
     api.execute(
-        "INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)"
-        " SELECT j.tenant_id, j.id, 4294967296 + n, now(), 'warn', n || ' ' || repeat('€', 16000)"
+        "INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)"
+        " SELECT j.tenant_id, j.id, 4294967296 + n, ARRAY[now()], 'w', ARRAY[n || ' ' || repeat('€', 16000)]"
         " FROM jobs AS j, generate_series(1, 220) AS n"
     )
     for level in ({}, {"filter[level]": "warn"}):

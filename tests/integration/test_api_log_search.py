@@ -14,9 +14,9 @@ from harness.api import Api, error_of
 JOBS = "/v1/ava/jobs"
 #: A line a second; every fifth is an error, every seventh a warning.
 _LINES = """
-INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-SELECT j.tenant_id, j.id, 4294967296 + n, '2026-01-01T00:00:00Z'::timestamptz + n * interval '1 second',
-       CASE WHEN n %% 5 = 0 THEN 'error' WHEN n %% 7 = 0 THEN 'warn' ELSE 'info' END, 'Line ' || n || ' of many'
+INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)
+SELECT j.tenant_id, j.id, 4294967296 + n, ARRAY['2026-01-01T00:00:00Z'::timestamptz + n * interval '1 second'],
+       CASE WHEN n %% 5 = 0 THEN 'e' WHEN n %% 7 = 0 THEN 'w' ELSE 'i' END, ARRAY['Line ' || n || ' of many']
 FROM jobs AS j, generate_series(1, %s) AS n
 """
 
@@ -81,7 +81,7 @@ def test_a_search_in_a_great_log_ends_early_and_its_cursors_lead_on(api: Api) ->
 
 def test_a_log_is_downloaded_whole_as_text(api: Api) -> None:
     path = _job(api, 4_500)
-    api.execute("UPDATE job_logs SET msg = 'two' || chr(10) || 'lines' WHERE seq = 4294967296 + 2")
+    api.execute("UPDATE job_logs SET msgs = ARRAY['two' || chr(10) || 'lines'] WHERE seq = 4294967296 + 2")
     response = api.get(f"{path}/download")
     assert response.content_type == "text/plain; charset=utf-8"
     assert response.headers["Content-Disposition"].startswith('attachment; filename="job_')

@@ -12,9 +12,9 @@ JOBS = "/v1/ava/jobs"
 def _with_log(api: Api, lines: int) -> str:
     job_id: str = api.trigger()["id"]
     api.execute(
-        "INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)"
-        " SELECT j.tenant_id, j.id, 4294967296 + n, '2025-06-01T10:00:00Z'::timestamptz + n * interval '1 ms',"
-        " (ARRAY['info', 'warn', 'error'])[n %% 3 + 1], 'line ' || n FROM jobs AS j, generate_series(0, %s) AS n",
+        "INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)"
+        " SELECT j.tenant_id, j.id, 4294967296 + n, ARRAY['2025-06-01T10:00:00Z'::timestamptz + n * interval '1 ms'],"
+        " (ARRAY['i', 'w', 'e'])[n %% 3 + 1], ARRAY['line ' || n] FROM jobs AS j, generate_series(0, %s) AS n",
         lines - 1,
     )
     return job_id

@@ -190,7 +190,7 @@ def test_a_watcher_that_does_not_read_is_dropped(small: System) -> None:
     small.query(WORKER)
     job = small.trigger("wkr_open")
     small.query(
-        "INSERT INTO job_logs SELECT tenant_id, id, 4294967296 + n, now(), 'info', repeat('x', 16000)"
+        "INSERT INTO job_logs SELECT tenant_id, id, 4294967296 + n, ARRAY[now()], 'i', ARRAY[repeat('x', 16000)]"
         " FROM jobs, generate_series(1, 2000) AS n"
     )
     assert small.api

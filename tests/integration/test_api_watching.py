@@ -44,9 +44,9 @@ def _finish(api: Api, job_id: str) -> None:
 def _log(api: Api, *messages: str) -> None:
     for message in messages:
         api.execute(
-            "INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)"
+            "INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)"
             " SELECT tenant_id, id, coalesce((SELECT max(seq) + 1 FROM job_logs WHERE job_id = id), %s),"
-            " now(), 'info', %s"
+            " ARRAY[now()], 'i', ARRAY[%s]"
             " FROM jobs",
             _RUN,
             message,
@@ -186,7 +186,7 @@ def test_a_final_jobs_stream_sends_its_whole_log_and_ends(api: Api) -> None:
     job = api.trigger()
     _start(api, job["id"])
     api.execute(
-        "INSERT INTO job_logs SELECT tenant_id, id, %s + n, now(), 'info', 'line ' || n"
+        "INSERT INTO job_logs SELECT tenant_id, id, %s + n, ARRAY[now()], 'i', ARRAY['line ' || n]"
         " FROM jobs, generate_series(1, 1200) AS n",
         _RUN,
     )
@@ -204,7 +204,7 @@ def test_a_stream_resumed_after_any_cut_sends_each_line_exactly_once(api: Api, c
     job = api.trigger()
     _start(api, job["id"])
     api.execute(
-        "INSERT INTO job_logs SELECT tenant_id, id, %s + n, now(), 'info', 'line ' || n"
+        "INSERT INTO job_logs SELECT tenant_id, id, %s + n, ARRAY[now()], 'i', ARRAY['line ' || n]"
         " FROM jobs, generate_series(1, 60) AS n",
         _RUN,
     )
@@ -235,7 +235,7 @@ def test_an_event_id_of_another_job_or_a_broken_one_is_refused(api: Api) -> None
 
 def _long_log(api: Api, lines: int) -> None:
     api.execute(
-        "INSERT INTO job_logs SELECT tenant_id, id, %s + n, now(), 'info', rpad(n || ' ', 16000, 'x')"
+        "INSERT INTO job_logs SELECT tenant_id, id, %s + n, ARRAY[now()], 'i', ARRAY[rpad(n || ' ', 16000, 'x')]"
         " FROM jobs, generate_series(1, %s) AS n",
         _RUN,
         lines,

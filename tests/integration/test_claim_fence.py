@@ -11,6 +11,8 @@ from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.settings import Settings
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import claim, end, log_lines
+from ava.store.jobs.reads import logs
+from ava.store.jobs.reads.logs import LogRange
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
@@ -56,7 +58,42 @@ def test_the_run_of_a_lost_claim_can_write_nothing(stored: Backlog, job: Job) ->
     assert status is None
     assert claimed is not None
     assert stored.count("status = 'running' AND progress IS NULL") == 2
-    assert stored.run("SELECT count(*) FROM job_logs WHERE msg = 'm'") == [(0,)]
+    assert stored.run("SELECT count(*) FROM job_lines WHERE msg = 'm'") == [(0,)]
+
+
+def test_lines_that_are_stored_again_with_those_that_follow_are_there_once(stored: Backlog, job: Job) -> None:
+    run = RunKey(*job.key, 1)
+    written = [LogLine(seq=2**32 + n, ts=LINE.ts, level=LogLevel.INFO, msg=f"m{n}") for n in range(1, 40)]
+    with stored.database.connect() as connection:
+        for count in (5, 39, 20):
+            assert log_lines.append(connection, run=run, claim_id=SECOND, lines=written[:count])
+        lines = logs.log_lines(connection, tenant_id=job.tenant_id, job_id=job.id, wanted=LogRange(limit=100)).lines
+    assert [line.msg for line in lines] == [log_lines.OPENING, *(f"m{n}" for n in range(1, 40))]
+    assert stored.run("SELECT length(levels) FROM job_logs ORDER BY seq") == [(1,), (16,), (16,), (7,)]
+
+
+def test_any_text_of_a_line_is_read_as_it_was_written(stored: Backlog, job: Job) -> None:
+    run = RunKey(*job.key, 1)
+    texts = ["", " ", "NULL", '"', "\\", '\\"', "{", "},{", ",", "'", "a\nb", "\u20ac", '{"a":["\\\\"]}', "%s %(a)s"]
+    written = [LogLine(seq=2**32 + n, ts=LINE.ts, level=LogLevel.WARN, msg=text) for n, text in enumerate(texts, 1)]
+    closing = LogLine(seq=2**32 + len(texts) + 1, ts=LINE.ts, level=LogLevel.INFO, msg="the end")
+    with stored.database.connect() as connection:
+        assert log_lines.append(connection, run=run, claim_id=SECOND, lines=written[:4])
+        completed = end.CompletedRun(end=_end(job), began_at=LINE.ts, lines=[*written[4:], closing], progress_json=None)
+        assert end.end_together(connection, [completed], claim_id=SECOND)
+        lines = logs.log_lines(connection, tenant_id=job.tenant_id, job_id=job.id, wanted=LogRange(limit=100)).lines
+    assert [line.msg for line in lines] == [log_lines.OPENING, *texts, "the end"]
+    assert [line.level for line in lines] == [LogLevel.INFO] + [LogLevel.WARN] * len(texts) + [LogLevel.INFO]
+
+
+def test_lines_that_are_stored_apart_may_be_stored_again_from_any_line(stored: Backlog, job: Job) -> None:
+    run = RunKey(*job.key, 1)
+    written = [LogLine(seq=2**32 + n, ts=LINE.ts, level=LogLevel.INFO, msg=f"m{n}") for n in range(1, 9)]
+    with stored.database.connect() as connection:
+        for part in (written[:5], written[3:8]):
+            assert log_lines.append(connection, run=run, claim_id=SECOND, lines=part, are_apart=True)
+    found = stored.run("SELECT msg FROM job_lines ORDER BY seq")
+    assert found == [(log_lines.OPENING,), *((f"m{n}",) for n in range(1, 9))]
 
 
 def test_the_run_that_holds_the_job_writes(stored: Backlog, job: Job) -> None:

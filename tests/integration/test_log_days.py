@@ -49,8 +49,8 @@ def _insert_old(stored: Backlog, first_id: str, jobs: int, *, lines: int) -> Non
         id=first_id,
     )
     stored.run(
-        "INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg) SELECT tenant_id, id, n, now(), 'info', 'x'"
-        " FROM jobs, generate_series(1, %(lines)s) AS n",
+        "INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)"
+        " SELECT tenant_id, id, n, ARRAY[now()], 'i', ARRAY['x'] FROM jobs, generate_series(1, %(lines)s) AS n",
         lines=lines,
     )
 
@@ -68,7 +68,7 @@ def test_partitions_are_made_ahead_and_again_from_tomorrow_after_a_pause(stored:
         stored.run(f"DROP TABLE {name}")
     # The lines of today have no partition of their own, and are read from the rest.
     [job] = stored.insert(1)
-    stored.run("INSERT INTO job_logs SELECT tenant_id, id, 1, now(), 'info', 'x' FROM jobs")
+    stored.run("INSERT INTO job_logs SELECT tenant_id, id, 1, ARRAY[now()], 'i', ARRAY['x'] FROM jobs")
     assert stored.run("SELECT count(*) FROM job_logs_rest") == [(1,)]
     assert job.id
     assert _duty(stored).run_once(0) == 7, "six days from tomorrow, and the first partition is detached"
@@ -85,7 +85,8 @@ def test_partitions_are_made_ahead_and_again_from_tomorrow_after_a_pause(stored:
 def test_a_day_whose_lines_are_in_the_rest_already_has_no_partition(stored: Backlog) -> None:
     # The clock that made the job's id was ahead.
     stored.run(
-        "INSERT INTO job_logs SELECT 'ten_a', ava_first_uuid(bound_at + interval '1 hour'), 1, now(), 'info', 'x'"
+        "INSERT INTO job_logs"
+        " SELECT 'ten_a', ava_first_uuid(bound_at + interval '1 hour'), 1, ARRAY[now()], 'i', ARRAY['x']"
         " FROM (SELECT date_trunc('day', now(), 'UTC') + interval '192 hours' AS bound_at) AS first"
     )
     with stored.database.connect() as connection:
@@ -113,7 +114,8 @@ def test_few_lines_of_jobs_that_ended_late_move_to_the_rest(stored: Backlog) -> 
     _insert_old(stored, _make_old_day(stored), 2, lines=3)
     stored.run("UPDATE jobs SET completed_at = now()")
     stored.run(
-        "INSERT INTO job_logs SELECT 'ten_a', ava_first_uuid(now() - interval '39.5 days'), 1, now(), 'info', 'no job'"
+        "INSERT INTO job_logs"
+        " SELECT 'ten_a', ava_first_uuid(now() - interval '39.5 days'), 1, ARRAY[now()], 'i', ARRAY['no job']"
     )
     with stored.database.connect() as connection:
         while partitions.drop_logs(connection, kept_days=30, max_lines=6):

@@ -34,7 +34,8 @@ def jobs(backlog: Backlog) -> list[JobKey]:
     found = [job.key for job in backlog.insert(2)]
     backlog.run(
         "INSERT INTO job_logs"
-        " SELECT j.tenant_id, j.id, n, now(), CASE WHEN n %% 2 = 0 THEN 'info' ELSE 'error' END, repeat('x', 1000)"
+        " SELECT j.tenant_id, j.id, n, ARRAY[now()], CASE WHEN n %% 2 = 0 THEN 'i' ELSE 'e' END,"
+        " ARRAY[repeat('x', 1000)]"
         " FROM (SELECT tenant_id, id FROM jobs ORDER BY id LIMIT 1) AS j, generate_series(1, %(lines)s) AS n",
         lines=_LINES,
     )

@@ -178,7 +178,8 @@ def test_the_tools_read_and_change_what_the_routes_do(api: Api) -> None:
 def test_a_log_has_its_last_lines_within_the_length_of_a_result(api: Api) -> None:
     job_id = api.trigger()["id"]
     api.execute(
-        "INSERT INTO job_logs SELECT tenant_id, id, 4294967296 + n, now(), 'info', 'line ' || n || repeat(' x', 2000)"
+        "INSERT INTO job_logs"
+        " SELECT tenant_id, id, 4294967296 + n, ARRAY[now()], 'i', ARRAY['line ' || n || repeat(' x', 2000)]"
         " FROM jobs, generate_series(1, 150) AS n"
     )
     log = call(api, "get_logs", {"job_id": job_id, "lines": 150})

@@ -99,7 +99,7 @@ def test_the_oldest_job_that_waits_gets_the_place_and_runs(backlog: Backlog, end
     assert (job.id, job.status, job.run_no, job.attempt, job.node_id) == (third.id, Status.RUNNING, 1, 1, NODE)
     assert job.waits_for is None
     assert _taken(backlog) == 2
-    logged = "SELECT msg FROM job_logs ORDER BY job_id, seq"
+    logged = "SELECT msg FROM job_lines ORDER BY job_id, seq"
     assert [msg for (msg,) in backlog.run(logged)].count("Worker handler started") == 3
     assert _feed(backlog) == 0
 

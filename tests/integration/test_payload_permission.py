@@ -29,7 +29,8 @@ _RUN = (
     " run_no = 1, attempt = 1, node_id = %s, error = %s, output = %s::json, progress = %s::json WHERE triggered_by = %s"
 )
 _LINE = (
-    "INSERT INTO job_logs SELECT tenant_id, id, 4294967296 + %s, now(), 'info', %s FROM jobs WHERE triggered_by = %s"
+    "INSERT INTO job_logs SELECT tenant_id, id, 4294967296 + %s, ARRAY[now()], 'i', ARRAY[%s]"
+    " FROM jobs WHERE triggered_by = %s"
 )
 _CHILD = (
     "UPDATE jobs AS j SET parent_id = p.id, tree_id = p.id, name = %s FROM jobs AS p"

@@ -36,7 +36,8 @@ def _age(stored: Backlog, *, days: float, jobs: str = "true") -> None:
 
 def _write_lines(stored: Backlog, *, lines: int, jobs: str = "true") -> None:
     stored.run(
-        "INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg) SELECT tenant_id, id, seq, now(), 'info', 'x'"
+        "INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)"
+        " SELECT tenant_id, id, seq, ARRAY[now()], 'i', ARRAY['x']"
         f" FROM jobs, generate_series(1, %(lines)s) AS seq WHERE {jobs}",
         lines=lines,
     )

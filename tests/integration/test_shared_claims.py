@@ -75,7 +75,7 @@ def completed(job: Job, output: str = "{}", **changes: Any) -> CompletedRun:
 
 
 def lines(connection: Connection, job: Job) -> list[tuple[str, str]]:
-    statement = "SELECT level, msg FROM job_logs WHERE job_id = %(id)s::uuid ORDER BY seq"
+    statement = "SELECT level, msg FROM job_lines WHERE job_id = %(id)s::uuid ORDER BY seq"
     found = connection.exec_driver_sql(statement, {"id": runs.rows.job_uuid(job.id)})
     return [(level, msg) for level, msg in found]
 

@@ -19,7 +19,7 @@ WORKER = (
 )
 #: 20 MB of log.
 LINES = """
-INSERT INTO job_logs SELECT tenant_id, id, n, now(), 'info', repeat('x', 1000)
+INSERT INTO job_logs SELECT tenant_id, id, n, ARRAY[now()], 'i', ARRAY[repeat('x', 1000)]
 FROM jobs, generate_series(1, 20000) AS n
 """
 

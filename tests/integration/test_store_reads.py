@@ -72,9 +72,14 @@ def test_created_at_is_the_time_in_the_id(api: Api) -> None:
 def test_lines_of_a_level_are_found_after_any_cursor(api: Api, level: str | None) -> None:
     job = api.trigger()
     api.execute(
-        "INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)"
-        " SELECT tenant_id, id, n, now(), (ARRAY['info', 'info', 'warn', 'error'])[1 + n % 4], n::text"
-        " FROM jobs, generate_series(0, 99) AS n".replace("%", "%%")
+        "INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)"
+        # Rows of sixteen lines, of four, and of one.
+        " SELECT tenant_id, id, min(n), array_agg(now()),"
+        " string_agg((ARRAY['i', 'i', 'w', 'e'])[1 + n % 4], '' ORDER BY n), array_agg(n::text ORDER BY n)"
+        " FROM jobs, generate_series(0, 99) AS n"
+        " GROUP BY tenant_id, id, CASE WHEN n < 48 THEN n / 16 WHEN n < 80 THEN 100 + n / 4 ELSE 200 + n END".replace(
+            "%", "%%"
+        )
     )
     path = f"/v1/ava/jobs/{job['id']}/logs?limit=7" + (f"&filter[level]={level}" if level else "")
     found: list[str] = []

@@ -54,8 +54,8 @@ def test_everything_that_a_tenant_stores_is_measured_page_by_page(api: Api, monk
     text = secrets.token_hex(2_000)
     for n in range(5):
         api.execute(
-            "INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)"
-            " SELECT tenant_id, id, %s, now(), 'info', %s FROM jobs "
+            "INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)"
+            " SELECT tenant_id, id, %s, ARRAY[now()], 'i', ARRAY[%s] FROM jobs "
             "WHERE tenant_id = %s",
             n,
             text,

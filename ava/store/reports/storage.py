@@ -17,8 +17,8 @@ __all__ = ["KINDS", "Measured", "Place", "StoredKind", "StoredPage", "measured",
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 #: Bytes of a row of a job or an event beside its values of any length, its entries in indexes included; …
 _ROW_BYTES = 600
-#: … of a delivery, and of a log line.
-_DELIVERY_BYTES, _LINE_BYTES = 300, 60
+#: … of a delivery, and of a row of log lines.
+_DELIVERY_BYTES, _LINES_BYTES = 300, 100
 
 
 #: The tenant, UUID and number of a row; the tenant and the number count for log lines alone.
@@ -83,7 +83,7 @@ KINDS = (
         name="job_logs",
         statement=_statement(
             "job_logs",
-            f"{_LINE_BYTES} + pg_column_size(p.msg)",
+            f"{_LINES_BYTES} + pg_column_size(p.times) + pg_column_size(p.msgs)",
             join="JOIN jobs AS j ON j.tenant_id = p.tenant_id AND j.id = p.job_id",
             tenant="j.tenant_id",
             place="(tenant_id, job_id, seq) > (%(tenant)s, %(id)s::uuid, %(seq)s)",

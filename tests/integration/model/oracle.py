@@ -223,7 +223,7 @@ class Oracle:
             raise ModelError(f"the last line is {log[-1:]}: {job}")
 
 
-_LOGS = "SELECT job_id::text, msg FROM job_logs ORDER BY job_id, seq"
+_LOGS = "SELECT job_id::text, msg FROM job_lines ORDER BY job_id, seq"
 
 
 def _taken(jobs: Iterable[JobState]) -> Counter[tuple[str, str]]:

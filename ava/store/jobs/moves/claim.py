@@ -63,16 +63,14 @@ IS_WANTED = f"""j.tenant_id = %(next_tenant_id)s AND j.id = %(next_id)s::uuid
         AND j.run_no = %(next_run_no)s - 1 AND {IS_STARTABLE}
         AND j.worker_id IS NOT DISTINCT FROM %(next_worker_id)s AND {IS_UNEXPIRED} AND NOT {IS_PAUSED}"""
 #: The first lines of the logs of the runs in `claimed`, as rows of `job_logs`.
-FIRST_LINES = f"""    SELECT tenant_id, id, run_no * {SEQ_PER_RUN}, started_at, 'info',
-        CASE WHEN first_started_at IS NULL THEN %(opening)s ELSE '{CONTINUING}' END FROM claimed"""
+FIRST_LINES = f"""    SELECT tenant_id, id, run_no * {SEQ_PER_RUN}, ARRAY[started_at], 'i',
+        ARRAY[CASE WHEN first_started_at IS NULL THEN %(opening)s ELSE '{CONTINUING}' END] FROM claimed"""
 
 _CLAIM = Prepared(
     "claim",
     f"""
 WITH {claims(f"WHERE {IS_WANTED}")}, stored AS (
-    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-{FIRST_LINES}
-    ON CONFLICT DO NOTHING
+    {log_lines.stores(FIRST_LINES)}
 )
 SELECT {CLAIMED_COLUMNS} FROM claimed AS j
 """,

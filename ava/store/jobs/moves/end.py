@@ -24,7 +24,7 @@ from ava.store.jobs.moves.claim import (
     is_outranked,
     looked_for,
 )
-from ava.store.jobs.moves.log_lines import array, columns, quote
+from ava.store.jobs.moves.log_lines import array, columns, quote, rows_of
 from ava.store.jobs.moves.rules import OWNS, STOPPED_STATUS, end_set
 
 __all__ = [
@@ -77,21 +77,19 @@ ONE_END = """
             NULL::timestamptz AS started_at, %(cpu_us)s::bigint AS cpu_us, %(peak_memory_mb)s::int AS peak_memory_mb"""
 #: The CTE `ended` of a single run.
 ENDED = ends(ONE_END)
+# The row of a run's last lines has another closing line if the run is cancelled.
+_IS_REPLACED = "l.cancelled_msg IS NOT NULL AND ended.status = 'cancelled'"
+_LEVELS = f"CASE WHEN {_IS_REPLACED} THEN left(l.levels, -1) || 'w' ELSE l.levels END"
+_MSGS = f"CASE WHEN {_IS_REPLACED} THEN trim_array(l.msgs::text[], 1) || l.cancelled_msg ELSE l.msgs::text[] END"
 #: The last log lines of the run in `ended`, as rows of `job_logs`.
-LAST_LINES = """    SELECT ended.tenant_id, ended.id, l.seq, l.ts,
-           CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_level)s ELSE l.level END,
-           CASE WHEN l.is_closing AND ended.status = 'cancelled' THEN %(cancelled_msg)s ELSE l.msg END
-    FROM ended, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[],
-                       %(closings)s::bool[])
-         AS l (seq, ts, level, msg, is_closing)"""
+LAST_LINES = f"""    SELECT ended.tenant_id, ended.id, l.seq, l.times::timestamptz[], {_LEVELS}, {_MSGS}
+    FROM ended, unnest(%(seqs)s::bigint[], %(times)s::text[], %(levels)s::text[], %(msgs)s::text[],
+                       %(cancelled_msgs)s::text[])
+         AS l (seq, times, levels, msgs, cancelled_msg)"""
 #: Stores the first line of the run that the CTE `claimed` has started. Returns the status of the ended run's job, and
 #: the columns of the claimed one.
 ENDED_AND_CLAIMED = f"""stored AS (
-    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-{LAST_LINES}
-    UNION ALL
-{FIRST_LINES}
-    ON CONFLICT DO NOTHING
+    {log_lines.stores(f"{LAST_LINES}{chr(10)}    UNION ALL{chr(10)}{FIRST_LINES}")}
 )
 SELECT (SELECT status FROM ended), {CLAIMED_COLUMNS}
 FROM (SELECT) AS always LEFT JOIN claimed AS j ON true"""
@@ -99,9 +97,7 @@ _END = Prepared(
     "end",
     f"""
 WITH {ENDED}, stored AS (
-    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-{LAST_LINES}
-    ON CONFLICT DO NOTHING
+    {log_lines.stores(LAST_LINES)}
 )
 SELECT status FROM ended
 """,
@@ -163,7 +159,7 @@ def end_parameters(
     run_end: RunEnd, lines: Sequence[LogLine], progress_json: str | None, claim_id: str | None
 ) -> dict[str, object]:
     """Returns the parameters of the statements that write the end of a run."""
-    cancelled_level, cancelled_msg = run_end.closing_if_cancelled
+    of_rows = rows_of(lines)
     return {
         **rows.run_parameters(run_end.run),
         "held_claim_id": claim_id,
@@ -177,10 +173,8 @@ def end_parameters(
         "progress": progress_json,
         "cpu_us": run_end.usage.cpu_us,
         "peak_memory_mb": run_end.usage.peak_memory_mb,
-        "cancelled_msg": cancelled_msg,
-        "cancelled_level": cancelled_level.value,
-        "closings": array(["f"] * (len(lines) - 1) + ["t"]),
-        **columns(lines),
+        "cancelled_msgs": array(["NULL"] * (len(of_rows) - 1) + [quote(run_end.closing_if_cancelled[1])]),
+        **columns(of_rows),
     }
 
 
@@ -211,19 +205,16 @@ _COMPLETED = """
                     %(cpu_us)s::bigint[], %(peaks)s::int[])
              AS u (tenant_id, id, run_no, began_at, seconds, output, output_bytes, progress, cpu_us,
                    peak_memory_mb)"""
+_LINES_OF_ALL = f"""    SELECT ended.tenant_id, ended.id, l.seq, l.times::timestamptz[], {_LEVELS}, {_MSGS}
+    FROM unnest(%(owner_tenants)s::text[], %(owners)s::uuid[], %(seqs)s::bigint[], %(times)s::text[],
+                %(levels)s::text[], %(msgs)s::text[], %(cancelled_msgs)s::text[])
+         AS l (tenant_id, job_id, seq, times, levels, msgs, cancelled_msg)
+    JOIN ended ON ended.tenant_id = l.tenant_id AND ended.id = l.job_id"""
 _END_TOGETHER = Prepared(
     "end_together",
     f"""
 WITH {ends(_COMPLETED)}, stored AS (
-    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-    SELECT ended.tenant_id, ended.id, l.seq, l.ts,
-           CASE WHEN l.cancelled_msg IS NOT NULL AND ended.status = 'cancelled' THEN 'warn' ELSE l.level END,
-           CASE WHEN l.cancelled_msg IS NOT NULL AND ended.status = 'cancelled' THEN l.cancelled_msg ELSE l.msg END
-    FROM unnest(%(owner_tenants)s::text[], %(owners)s::uuid[], %(seqs)s::bigint[], %(times)s::timestamptz[],
-                %(levels)s::text[], %(msgs)s::text[], %(cancelled_msgs)s::text[])
-         AS l (tenant_id, job_id, seq, ts, level, msg, cancelled_msg)
-    JOIN ended ON ended.tenant_id = l.tenant_id AND ended.id = l.job_id
-    ON CONFLICT DO NOTHING
+    {log_lines.stores(_LINES_OF_ALL)}
 )
 SELECT tenant_id, id::text, status FROM ended
 """,
@@ -243,7 +234,7 @@ def end_together(connection: Connection, completed: Sequence[CompletedRun], *, c
 
 
 def _parameters_of_all(completed: Sequence[CompletedRun]) -> dict[str, object]:
-    all_lines = [(each, line) for each in completed for line in each.lines]
+    all_rows = [(each, row) for each in completed for row in rows_of(each.lines)]
     return {
         "tenants": array([quote(each.end.run.tenant_id) for each in completed]),
         "ids": array([str(rows.job_uuid(each.end.run.job_id)) for each in completed]),
@@ -255,12 +246,12 @@ def _parameters_of_all(completed: Sequence[CompletedRun]) -> dict[str, object]:
         "progresses": array([quote(each.progress_json) for each in completed]),
         "cpu_us": array([_number(each.end.usage.cpu_us) for each in completed]),
         "peaks": array([_number(each.end.usage.peak_memory_mb) for each in completed]),
-        "owner_tenants": array([quote(each.end.run.tenant_id) for each, _ in all_lines]),
-        "owners": array([str(rows.job_uuid(each.end.run.job_id)) for each, _ in all_lines]),
+        "owner_tenants": array([quote(each.end.run.tenant_id) for each, _ in all_rows]),
+        "owners": array([str(rows.job_uuid(each.end.run.job_id)) for each, _ in all_rows]),
         "cancelled_msgs": array(
-            [quote(each.end.closing_if_cancelled[1] if line is each.lines[-1] else None) for each, line in all_lines]
+            [quote(each.end.closing_if_cancelled[1] if row[-1] is each.lines[-1] else None) for each, row in all_rows]
         ),
-        **log_lines.columns([line for _, line in all_lines]),
+        **columns([row for _, row in all_rows]),
     }
 
 

@@ -10,7 +10,19 @@ from ava.store.engine.prepared import Prepared
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
-__all__ = ["CONTINUING", "OPENING", "SEQ_OF_OTHERS", "SEQ_PER_RUN", "append", "array", "columns", "quote"]
+__all__ = [
+    "CONTINUING",
+    "LINES_PER_ROW",
+    "OPENING",
+    "SEQ_OF_OTHERS",
+    "SEQ_PER_RUN",
+    "append",
+    "array",
+    "columns",
+    "quote",
+    "rows_of",
+    "stores",
+]
 
 #: A line's `seq` is the run's number times this, plus the line's number in the run.
 SEQ_PER_RUN = 2**32
@@ -20,7 +32,25 @@ OPENING = "Worker handler started"
 CONTINUING = "Handler continues"
 #: Lines that another process writes about a run start here, after all lines that the run itself could write.
 SEQ_OF_OTHERS = 2**31
+#: The most lines of a row of `job_logs`.
+LINES_PER_ROW = 16
 
+
+def stores(lines: str) -> str:
+    """Returns the statement that stores rows of lines; `lines` is a SELECT of them.
+
+    A run that lost the answer of an earlier try stores its lines again, with those that came meanwhile.
+    """
+    return f"""INSERT INTO job_logs AS stored (tenant_id, job_id, seq, times, levels, msgs)
+{lines}
+    ON CONFLICT (tenant_id, job_id, seq) DO UPDATE
+    SET times = excluded.times, levels = excluded.levels, msgs = excluded.msgs
+    WHERE length(excluded.levels) > length(stored.levels)"""
+
+
+_GIVEN = """    SELECT owned.tenant_id, owned.id, l.seq, l.times::timestamptz[], l.levels, l.msgs::text[]
+    FROM owned, unnest(%(seqs)s::bigint[], %(times)s::text[], %(levels)s::text[], %(msgs)s::text[])
+         AS l (seq, times, levels, msgs)"""
 _APPEND_LINES = Prepared(
     "append_lines",
     f"""
@@ -30,11 +60,7 @@ WITH reported AS (
 ), owned AS (
     SELECT j.tenant_id, j.id FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS}
 ), stored AS (
-    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-    SELECT owned.tenant_id, owned.id, l.seq, l.ts, l.level, l.msg
-    FROM owned, unnest(%(seqs)s::bigint[], %(times)s::timestamptz[], %(levels)s::text[], %(msgs)s::text[])
-         AS l (seq, ts, level, msg)
-    ON CONFLICT DO NOTHING
+    {stores(_GIVEN)}
 )
 SELECT id FROM owned
 """,
@@ -48,19 +74,39 @@ def append(
     claim_id: str | None = None,
     lines: Sequence[LogLine],
     progress_json: str | None = None,
+    are_apart: bool = False,
 ) -> bool:
-    """Store a run's log lines and progress. Returns False, and stores nothing, if the run has lost its claim."""
-    parameters = rows.run_parameters(run) | {"held_claim_id": claim_id, "progress": progress_json} | columns(lines)
+    """Store a run's log lines and progress. Returns False, and stores nothing, if the run has lost its claim.
+
+    A later call may repeat lines, together with those that follow. `are_apart`: it may repeat any of them, so that each
+    gets a row of its own.
+    """
+    of_rows = [[line] for line in lines] if are_apart else rows_of(lines)
+    parameters = rows.run_parameters(run) | {"held_claim_id": claim_id, "progress": progress_json} | columns(of_rows)
     return bool(_APPEND_LINES.run(connection, parameters))
 
 
-def columns(lines: Sequence[LogLine]) -> dict[str, str]:
-    """Returns the lines as array literals, which PostgreSQL reads much faster than as many expressions."""
+def rows_of(lines: Sequence[LogLine]) -> list[Sequence[LogLine]]:
+    """Returns lines as rows of `job_logs` have them: a row ends before a gap in the numbers, or when it is full."""
+    found: list[list[LogLine]] = []
+    for line in lines:
+        if found and line.seq == found[-1][-1].seq + 1 and len(found[-1]) < LINES_PER_ROW:
+            found[-1].append(line)
+        else:
+            found.append([line])
+    return [*found]
+
+
+def columns(of_rows: Sequence[Sequence[LogLine]]) -> dict[str, str]:
+    """Returns rows of lines as array literals, which PostgreSQL reads much faster than as many expressions.
+
+    The times and the texts of a row are an array in a text.
+    """
     return {
-        "seqs": array([str(line.seq) for line in lines]),
-        "times": array([line.ts.isoformat() for line in lines]),
-        "levels": array([line.level.value for line in lines]),
-        "msgs": array([quote(line.msg) for line in lines]),
+        "seqs": array([str(row[0].seq) for row in of_rows]),
+        "times": array([quote(array([line.ts.isoformat() for line in row])) for row in of_rows]),
+        "levels": array(["".join(line.level.value[0] for line in row) for row in of_rows]),
+        "msgs": array([quote(array([quote(line.msg) for line in row])) for row in of_rows]),
     }
 
 

@@ -25,6 +25,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
+from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.claim import CLAIMED_COLUMNS, FIRST_LINES, claimed_job, claims
 from ava.store.jobs.moves.log_lines import OPENING
 from ava.store.jobs.moves.rules import IS_PAUSED, IS_UNEXPIRED, is_paused_queue
@@ -95,9 +96,7 @@ WITH wanted AS (
     SELECT * FROM (SELECT w.*, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS before FROM wanted AS w) AS w
     WHERE before < {ANSWER_BYTES.value}
 ), {claims("FROM fitting AS f WHERE j.tenant_id = f.tenant_id AND j.id = f.id")}, stored AS (
-    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-{FIRST_LINES}
-    ON CONFLICT DO NOTHING
+    {log_lines.stores(FIRST_LINES)}
 ), leased AS (
     INSERT INTO pulled_runs (tenant_id, job_id, run_no, claim_id, lookup, hash, key_id, name, timeout_at, grace_seconds,
                              end_by)

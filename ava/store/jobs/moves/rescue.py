@@ -14,6 +14,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
+from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
 from ava.store.jobs.moves.rules import STOPPED_STATUS, end_set
 
@@ -30,6 +31,13 @@ def _ends(locked: str, lines: str) -> str:
     A cancel may be written while the statement waits for the row. PostgreSQL checks the constraints first with the
     row's old version, so the columns of the cancel are written as `locked` found them.
     """
+    of_ended = f"""    SELECT e.tenant_id, e.id, e.run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS}, l.times, l.levels, l.msgs
+    FROM ended AS e JOIN locked AS r ON r.tenant_id = e.tenant_id AND r.id = e.id
+    CROSS JOIN LATERAL (
+        SELECT array_agg(clock_timestamp()) AS times, string_agg(left(level, 1), '' ORDER BY n) AS levels,
+            array_agg(msg ORDER BY n) AS msgs
+        FROM (VALUES {lines}) AS v (n, level, msg) WHERE msg IS NOT NULL
+    ) AS l"""
     return f"""
 WITH locked AS ({locked}
 ), ended AS (
@@ -40,12 +48,7 @@ WITH locked AS ({locked}
     FROM locked AS r WHERE j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no
     RETURNING j.*
 ), logged AS (
-    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-    SELECT e.tenant_id, e.id, e.run_no * {SEQ_PER_RUN} + {SEQ_OF_OTHERS} + l.n, clock_timestamp(), l.level, l.msg
-    FROM ended AS e JOIN locked AS r ON r.tenant_id = e.tenant_id AND r.id = e.id
-    CROSS JOIN LATERAL (VALUES {lines}) AS l (n, level, msg)
-    WHERE l.msg IS NOT NULL
-    ON CONFLICT DO NOTHING
+    {log_lines.stores(of_ended)}
 )
 SELECT {rows.JOB_COLUMNS} FROM ended AS j
 """

@@ -11,6 +11,7 @@ from ava.domain.jobs.waits import Wait, WaitCondition
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.jobs import journal, rows
+from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.end import LAST_LINES, ONE_END, end_parameters, ends
 
 __all__ = ["MAX_LISTED", "end_waiting", "waiting_for_json"]
@@ -47,9 +48,7 @@ WITH {ends(ONE_END, waits_for="%(waits_for)s::text")}, waiting AS (
 ), journalled AS (
     {journal.stores("waiting")}
 ), stored AS (
-    INSERT INTO job_logs (tenant_id, job_id, seq, ts, level, msg)
-{LAST_LINES}
-    ON CONFLICT DO NOTHING
+    {log_lines.stores(LAST_LINES)}
 )
 SELECT status FROM ended
 """,

@@ -20,7 +20,7 @@ __all__ = ["ENDED_AT", "MAX_WAITS", "JobJournal", "ShownEntry", "ShownWait", "re
 #: The latest waits of a job that are read.
 MAX_WAITS = 100
 #: When the handler was entered after the wait `w`: the first line of the next run. Null until then.
-ENDED_AT = f"""(SELECT l.ts FROM job_logs AS l
+ENDED_AT = f"""(SELECT l.times[1] FROM job_logs AS l
     WHERE l.tenant_id = w.tenant_id AND l.job_id = w.job_id AND l.seq >= (w.run_no + 1) * {SEQ_PER_RUN}
     ORDER BY l.seq LIMIT 1)"""
 

@@ -11,9 +11,10 @@ from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
+from ava.store.jobs.moves.log_lines import LINES_PER_ROW
 from ava.store.jobs.rows import FoundLines
 
-__all__ = ["LAST_SEQ", "LogRange", "log_lines"]
+__all__ = ["LAST_SEQ", "LogRange", "after_seq", "log_lines"]
 
 #: A `seq` after that of every line.
 LAST_SEQ = 2**63 - 1
@@ -40,27 +41,41 @@ class LogRange:
         return self.text is not None or self.since is not None
 
 
-def _lines(*, of_level: bool, is_backward: bool) -> Statement:
-    """Returns the statement that reads lines in one direction.
+def after_seq(seq: str) -> str:
+    """Returns the condition of a line of `job_lines` that it comes after a number, by which an index finds the rows."""
+    return f"first_seq > {seq} - {LINES_PER_ROW} AND seq > {seq}"
 
-    No more is returned than begins within the bytes of an answer; `octet_length` reads no compressed text.
+
+def _range(level: LogLevel | None, *, is_backward: bool) -> str:
+    """Returns the lines of a level, or of all, in one direction: a FROM item, its conditions and its order.
+
+    The rows come in the order of an index, and the lines of each are sorted, so no more is read than is wanted.
     """
     direction = "DESC" if is_backward else "ASC"
-    # The driver writes the level into the statement, so the planner sees that `job_logs_not_info` has it. The order has
-    # all of the index's columns, though three are constant; else the planner may prefer the primary key.
-    level, order = (
-        ("AND level = %(level)s", "tenant_id, job_id, level, seq") if of_level else ("", "tenant_id, job_id, seq")
-    )
-    ordered = ", ".join(f"{column} {direction}" for column in order.split(", "))
+    of_level = "" if level is None else f"AND level = '{level.value}'"
+    if level in (LogLevel.WARN, LogLevel.ERROR):
+        # Only then the planner may use the partial index.
+        of_level += f" AND levels LIKE '%%{level.value[0]}%%'"
+    return f"""job_lines
+            WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND {after_seq("%(after)s")}
+                AND first_seq < %(before)s AND seq < %(before)s {of_level}
+            ORDER BY tenant_id {direction}, job_id {direction}, first_seq {direction}, seq {direction}"""
+
+
+def _lines(level: LogLevel | None, *, is_backward: bool) -> Statement:
+    """Returns the statement that reads lines in one direction.
+
+    No more is returned than begins within the bytes of an answer.
+    """
+    direction = "DESC" if is_backward else "ASC"
     return Statement(f"""{IN_ORDER}
 SELECT seq, ts, level, msg, found FROM (
     SELECT *, count(*) OVER () AS found,
         sum(octet_length(msg)) OVER (ORDER BY seq {direction}) - octet_length(msg) AS before
     FROM (
         SELECT seq, ts, level, msg FROM (
-            SELECT seq, ts, level, msg FROM job_logs
-            WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND seq > %(after)s AND seq < %(before)s {level}
-            ORDER BY {ordered} LIMIT %(searched)s
+            SELECT seq, ts, level, msg FROM {_range(level, is_backward=is_backward)}
+            LIMIT %(searched)s
         ) AS looked_at
         WHERE (%(text)s::text IS NULL OR strpos(lower(msg), lower(%(text)s)) > 0)
             AND (%(since)s::timestamptz IS NULL OR ts >= %(since)s::timestamptz)
@@ -70,24 +85,18 @@ SELECT seq, ts, level, msg, found FROM (
 """)
 
 
-def _end_of_search(*, of_level: bool, is_backward: bool) -> Statement:
-    direction = "DESC" if is_backward else "ASC"
-    level = "AND level = %(level)s" if of_level else ""
+def _end_of_search(level: LogLevel | None, *, is_backward: bool) -> Statement:
     return Statement(f"""{IN_ORDER}
-SELECT seq FROM job_logs
-WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND seq > %(after)s AND seq < %(before)s {level}
-ORDER BY seq {direction} OFFSET %(searched)s - 1 LIMIT 1
+SELECT seq FROM {_range(level, is_backward=is_backward)}
+OFFSET %(searched)s - 1 LIMIT 1
 """)
 
 
-_NEXT = _lines(of_level=False, is_backward=False)
-_NEXT_OF_LEVEL = _lines(of_level=True, is_backward=False)
-_LAST = _lines(of_level=False, is_backward=True)
-_LAST_OF_LEVEL = _lines(of_level=True, is_backward=True)
-_SEARCHED_NEXT = _end_of_search(of_level=False, is_backward=False)
-_SEARCHED_NEXT_OF_LEVEL = _end_of_search(of_level=True, is_backward=False)
-_SEARCHED_LAST = _end_of_search(of_level=False, is_backward=True)
-_SEARCHED_LAST_OF_LEVEL = _end_of_search(of_level=True, is_backward=True)
+_LEVELS = (None, *LogLevel)
+_NEXT, _LAST = ({level: _lines(level, is_backward=back) for level in _LEVELS} for back in (False, True))
+_SEARCHED_NEXT, _SEARCHED_LAST = (
+    {level: _end_of_search(level, is_backward=back) for level in _LEVELS} for back in (False, True)
+)
 
 
 def log_lines(connection: Connection, *, tenant_id: str, job_id: str, wanted: LogRange) -> FoundLines:
@@ -108,18 +117,13 @@ def log_lines(connection: Connection, *, tenant_id: str, job_id: str, wanted: Lo
         "text": wanted.text,
         "since": wanted.since,
     }
-    if wanted.level is None:
-        statement, end = (_LAST, _SEARCHED_LAST) if is_backward else (_NEXT, _SEARCHED_NEXT)
-    else:
-        parameters["level"] = wanted.level.value
-        statement = _LAST_OF_LEVEL if is_backward else _NEXT_OF_LEVEL
-        end = _SEARCHED_LAST_OF_LEVEL if is_backward else _SEARCHED_NEXT_OF_LEVEL
+    statement = (_LAST if is_backward else _NEXT)[wanted.level]
     found = connection.exec_driver_sql(statement, parameters).all()
     kept = found[-wanted.limit :] if is_backward else found[: wanted.limit]
     has_more = bool(found) and len(kept) < found[0][4]
     looked_at_until = None
     if wanted.is_searched and not has_more:
-        statement = end
+        statement = (_SEARCHED_LAST if is_backward else _SEARCHED_NEXT)[wanted.level]
         looked_at_until = connection.exec_driver_sql(statement, parameters).scalar()
     return FoundLines(
         lines=[rows.log_line(row[:4]) for row in kept],

@@ -14,10 +14,10 @@ from ava.store.jobs.moves.rules import MAX_RUN_USAGES
 __all__ = ["run_lines", "run_usage"]
 
 _RUN_LINES = Statement(f"""
-SELECT (seq / {SEQ_PER_RUN})::int, ts, msg FROM job_logs
+SELECT (seq / {SEQ_PER_RUN})::int, ts, msg FROM job_lines
 WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND (msg IN ('{OPENING}', '{CONTINUING}')
     OR msg ~ '^Handler (completed in|failed after|cancelled after|lost|interrupted|waits for|retries later)')
-ORDER BY seq LIMIT {2 * MAX_RUN_USAGES}
+ORDER BY first_seq, seq LIMIT {2 * MAX_RUN_USAGES}
 """)
 
 

@@ -31,7 +31,7 @@ SELECT p.paused_by, p.paused_at, j.waits_for IS NOT DISTINCT FROM 'permit', j.wo
             AND a.waits_for = 'permit' AND (a.priority, a.id) < (j.priority, j.id)
         ORDER BY a.limit_key, a.priority, a.tenant_id, a.id LIMIT {_MAX_IN_LINE}) AS before),
     CASE WHEN j.run_no > 0 AND j.waits_for = 'date'
-         THEN (SELECT l.msg FROM job_logs AS l
+         THEN (SELECT l.msgs[cardinality(l.msgs)] FROM job_logs AS l
                WHERE l.tenant_id = %(tenant_id)s AND l.job_id = %(id)s::uuid ORDER BY l.seq DESC LIMIT 1) END,
     d.first_at, d.latest_at
 FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}

@@ -15,6 +15,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
+from ava.store.jobs.reads.logs import after_seq
 from ava.store.jobs.rows import FoundLines
 
 __all__ = ["LogPosition", "WatchedState", "changed_states", "final_states", "lines_after"]
@@ -112,18 +113,18 @@ def changed_states(connection: Connection, seen: Sequence[WatchedState]) -> list
     ]
 
 
-# Of each log no more is returned than begins within the budget; `octet_length` reads no compressed text. Of a partition
-# that the planner takes for nearly empty it would sort all lines of the log for each read.
+# Of each log no more is returned than begins within the budget. Of a partition that the planner takes for nearly empty
+# it would sort all lines of the log for each read.
 _LINES_AFTER = Statement(f"""{IN_ORDER}
 SELECT w.n, l.seq, l.ts, l.level, l.msg, l.found
 FROM unnest(%(numbers)s::bigint[], %(tenants)s::text[], %(ids)s::uuid[], %(seqs)s::bigint[])
      AS w (n, tenant_id, id, after_seq)
 CROSS JOIN LATERAL (
     SELECT *, count(*) OVER () AS found, sum(octet_length(msg)) OVER (ORDER BY seq) - octet_length(msg) AS before FROM (
-        SELECT seq, ts, level, msg FROM job_logs
-        WHERE tenant_id = w.tenant_id AND job_id = w.id AND seq > w.after_seq
+        SELECT seq, ts, level, msg FROM job_lines
+        WHERE tenant_id = w.tenant_id AND job_id = w.id AND {after_seq("w.after_seq")}
             AND job_id >= %(first)s::uuid AND job_id <= %(last)s::uuid
-        ORDER BY seq LIMIT {MAX_LINES}
+        ORDER BY first_seq, seq LIMIT {MAX_LINES}
     ) AS next
 ) AS l
 WHERE l.before < {STREAM_BUFFER_BYTES.value}
