@@ -121,17 +121,30 @@ class Client(FleetCalls):
         idempotency_key: str | None = None,
         is_replicated: bool = False,
     ) -> list[Job]:
-        """Trigger 1 to 1,000 jobs in one transaction; `entry` makes each entry. `is_replicated` is as in `trigger`."""
+        """Trigger 1 to 1,000 jobs in one transaction; `entry` makes each entry. `is_replicated` is as in `trigger`.
+
+        Either the call has an idempotency key, given or not, or each of its entries has one.
+        """
         body, headers = {"jobs": list(entries)}, _headers(idempotency_key, is_replicated)
+        if idempotency_key is None and entries and all(entry.get("idempotency_key") for entry in entries):
+            del headers["Idempotency-Key"]
         found = self._calls.data("POST", f"{_JOBS}/bulk", body=body, headers=headers)
         return [read(Job, data) for data in found]
 
     @staticmethod
     def entry(
-        worker_id: str, input: Mapping[str, Any] | None = None, **options: Unpack[TriggerOptions]
+        worker_id: str,
+        input: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[TriggerOptions],
     ) -> dict[str, Any]:
-        """Returns the JSON of one job to trigger, for `trigger_many`."""
-        return trigger_entry({"worker_id": worker_id, "input": input, **options})
+        """Returns the JSON of one job to trigger, for `trigger_many`.
+
+        With an idempotency key of its own an entry is one job in 24 hours, in whatever call it comes.
+        """
+        key = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
+        return trigger_entry({"worker_id": worker_id, "input": input, **options}) | key
 
     def get(self, job_id: str) -> Job:
         """Returns a job."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
@@ -25,6 +25,7 @@ from ava.errors import (
     JobNotFound,
     JobStateConflict,
     QueueRefused,
+    RequestError,
 )
 from ava.services import graph_retries, replays
 from ava.services.making.graphs import arrange
@@ -49,6 +50,8 @@ from ava.store.schedules import firings
 __all__ = ["Jobs"]
 
 _log = logging.getLogger(__name__)
+
+_Found = TypeVar("_Found")
 
 #: The jobs that one statement of an export reads.
 _EXPORT_BATCH = 200
@@ -112,8 +115,7 @@ class Jobs:
 
         Raises `IdempotencyKeyReused` if the key came with other jobs, and what `trigger` raises.
         """
-        is_long = sum(len(spec.input_json) for spec in specs) > _LONG_BYTES
-        digest = self._run_long(lambda: replays.digest_of_jobs(specs)) if is_long else replays.digest_of_jobs(specs)
+        digest = self._long(specs, lambda: replays.digest_of_jobs(specs))
         with self._database.transaction() as connection:
             if (earlier := replays.reserve_for(connection, caller, key, digest)) is not None:
                 return _show_all(connection, caller, [ids.encode("job", uuid) for uuid in earlier]), True
@@ -122,6 +124,34 @@ class Jobs:
             idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=job_ids)
         self.publish(created)
         return created, False
+
+    def trigger_each_once(self, caller: Caller, specs: Sequence[JobSpec]) -> tuple[list[Job], bool]:
+        """Trigger jobs, all or none, each once per idempotency key of its own, if it has one.
+
+        Returns them in order, and True if earlier calls triggered all of them. Raises `IdempotencyKeyReused`, and what
+        `trigger` raises, for the first entry to blame.
+        """
+        digests = self._long(specs, lambda: [replays.digest_of_jobs([spec]) for spec in specs])
+        with self._database.transaction() as connection:
+            earlier = replays.reserve_each(connection, caller, specs, digests)
+            left = [n for n in range(len(specs)) if n not in earlier]
+            try:
+                created = self._make_all(connection, self._prepare(caller, [specs[n] for n in left])) if left else []
+            except RequestError as error:
+                error.entry = left[error.entry]
+                raise
+            job_ids = {key: job.id for n, job in zip(left, created, strict=True) if (key := specs[n].idempotency_key)}
+            idempotency.record_each(connection, tenant_id=caller.tenant_id, job_ids=job_ids)
+            found = _show_all(connection, caller, [ids.encode("job", uuid) for uuid in earlier.values()])
+        self.publish(created)
+        jobs = dict(zip([*left, *earlier], [*created, *found], strict=True))
+        return [jobs[n] for n in range(len(specs))], not left
+
+    def _long(self, specs: Sequence[JobSpec], work: Callable[[], _Found]) -> _Found:
+        """Returns the result of work on inputs; other requests go on meanwhile if they are large."""
+        is_long = sum(len(spec.input_json) for spec in specs) > _LONG_BYTES
+        found: _Found = self._run_long(work) if is_long else work()
+        return found
 
     def retry(
         self,

@@ -14,7 +14,7 @@ from ava.errors import IdempotencyKeyReused
 from ava.store.engine.database import Connection
 from ava.store.jobs import idempotency
 
-__all__ = ["digest_of_jobs", "reserve", "reserve_for"]
+__all__ = ["digest_of_jobs", "reserve", "reserve_each", "reserve_for"]
 
 
 def reserve(connection: Connection, caller: Caller, key: str | None, *, kind: str, asked: Any) -> str | None:
@@ -44,6 +44,28 @@ def reserve_for(connection: Connection, caller: Caller, key: str, digest: bytes)
     return earlier.uuids
 
 
+def reserve_each(
+    connection: Connection, caller: Caller, specs: Sequence[JobSpec], digests: Sequence[bytes]
+) -> dict[int, str]:
+    """Reserve the keys of entries, in the transaction that makes their jobs.
+
+    Returns the UUIDs of the jobs that earlier requests have made, by the entries' indices. Raises
+    `IdempotencyKeyReused` for the first entry whose key came with another job.
+    """
+    keys = {key: digest for spec, digest in zip(specs, digests, strict=True) if (key := spec.idempotency_key)}
+    earlier = idempotency.reserve_each(connection, tenant_id=caller.tenant_id, fingerprints=keys)
+    found: dict[int, str] = {}
+    for n, spec in enumerate(specs):
+        if (request := earlier.get(spec.idempotency_key)) is None:
+            continue
+        if request.fingerprint != digests[n]:
+            error = IdempotencyKeyReused()
+            error.entry = n
+            raise error
+        found[n] = request.uuids[0]
+    return found
+
+
 def digest_of_jobs(specs: Sequence[JobSpec]) -> bytes:
     """Returns the digest of a request for jobs; the order of an input's names makes no difference."""
     digest = hashlib.sha256()
@@ -63,5 +85,8 @@ def digest_of_jobs(specs: Sequence[JobSpec]) -> bytes:
             asked.append(asdict(spec.entry))
         if spec.deadline_seconds is not None:
             asked.append({"deadline_seconds": spec.deadline_seconds})
-        digest.update(json.dumps(asked, sort_keys=True).encode())
+        for name in ("expires_in", "start_before", "max_retries"):
+            if (value := getattr(spec, name)) is not None:
+                asked.append({name: value})
+        digest.update(json.dumps(asked, sort_keys=True, default=str).encode())
     return digest.digest()

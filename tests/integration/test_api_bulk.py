@@ -173,6 +173,82 @@ def test_bulks_and_retries_are_idempotent_too(api: Api) -> None:
     assert _count(api) == 4
 
 
+def _keyed(*numbers: int, **fields: Any) -> dict[str, Any]:
+    return {
+        "jobs": [{"worker_id": "wkr_open", "input": {"n": n}, "idempotency_key": f"row {n}", **fields} for n in numbers]
+    }
+
+
+def test_each_entry_with_a_key_of_its_own_is_one_job_in_whatever_call_it_comes(api: Api) -> None:
+    first = api.post(BULK, json=_keyed(0, 1)).get_json()["data"]
+    mixed = api.post(BULK, json={"jobs": [*_keyed(2, 1, 3, 0)["jobs"], {"worker_id": "wkr_open"}]})
+    assert "Idempotent-Replayed" not in mixed.headers
+    found = mixed.get_json()["data"]
+    assert [job["input"].get("n") for job in found] == [2, 1, 3, 0, None]
+    assert [found[3], found[1]] == first
+    again = api.post(BULK, json=_keyed(3, 2))
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.get_json()["data"] == [found[2], found[0]]
+    # The key is that of a single trigger, too.
+    alone = _once(api, "row 3", body={"worker_id": "wkr_open", "input": {"n": 3}})
+    assert (alone.get_json()["data"], alone.headers["Idempotent-Replayed"]) == (found[2], "true")
+    assert _once(api, "row 9", body={"worker_id": "wkr_open", "input": {"n": 9}}).status_code == 201
+    assert api.post(BULK, json=_keyed(9)).headers["Idempotent-Replayed"] == "true"
+    assert _count(api) == 6
+
+
+def test_a_call_with_keys_that_is_refused_makes_no_job_and_uses_no_key_up(api: Api) -> None:
+    _once(api, "row 1", body={"worker_id": "wkr_open", "input": {"n": 1}})
+    body = _keyed(0, 1, 2)
+    body["jobs"][2]["worker_id"] = "wkr_none"
+    refused = error_of(api.post(BULK, json=body), 404, "resource_not_found")
+    assert list(refused["fields"]) == ["jobs[2].worker_id"]
+    for changed in ({"input": {}}, {"expires_in": 60}, {"max_retries": 0}):
+        body = _keyed(0, 1)
+        body["jobs"][1] |= changed
+        refused = error_of(api.post(BULK, json=body), 422, "idempotency_key_reused")
+        assert list(refused["fields"]) == ["jobs[1].idempotency_key"]
+    assert _count(api) == 1
+    assert api.post(BULK, json=_keyed(0, 1, 2)).status_code == 201
+    assert _count(api) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "headers", "named"),
+    [
+        ({"idempotency_key": "row 0"}, {}, "jobs[1].idempotency_key"),
+        ({"idempotency_key": "\0"}, {}, "jobs[1].idempotency_key"),
+        ({"idempotency_key": "k" * 256}, {}, "jobs[1].idempotency_key"),
+        ({"idempotency_key": 5}, {}, "jobs[1].idempotency_key"),
+        ({"name": "a"}, {}, "jobs[0].idempotency_key"),
+        ({}, {"Idempotency-Key": "k"}, "jobs[0].idempotency_key"),
+    ],
+)
+def test_a_key_of_an_entry_that_cannot_hold_is_refused(
+    api: Api, change: dict[str, Any], headers: dict[str, str], named: str
+) -> None:
+    body = _keyed(0, 1)
+    body["jobs"][1] |= change
+    assert list(error_of(api.post(BULK, json=body, headers=headers), 422, "validation_error")["fields"]) == [named]
+    assert error_of(api.post(JOBS, json=_keyed(0)["jobs"][0]), 422, "validation_error")["fields"].keys() == {
+        "idempotency_key"
+    }
+
+
+def test_concurrent_calls_with_the_same_entries_make_each_once(api: Api) -> None:
+    barrier = threading.Barrier(6)
+
+    def call(first: int) -> int:
+        client = Api(api.app, api.database)
+        numbers = [*range(first, first + 20)]
+        barrier.wait()
+        return client.post(BULK, json=_keyed(*(numbers if first % 2 else reversed(numbers)))).status_code
+
+    with ThreadPoolExecutor(6) as threads:
+        assert set(threads.map(call, range(6))) == {201}
+    assert _count(api) == 25
+
+
 # Retry --------------------------------------------------------------------------------------------------------------
 
 

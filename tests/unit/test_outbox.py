@@ -25,6 +25,8 @@ class FakeClient:
 
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    #: How many entries each bulk has had.
+    bulks: list[int] = field(default_factory=list)
     #: What the next triggers raise: before the job is made, or after.
     failures: list[BaseException] = field(default_factory=list)
     lost_answers: list[BaseException] = field(default_factory=list)
@@ -36,6 +38,16 @@ class FakeClient:
         self.jobs.setdefault(idempotency_key, {"worker_id": worker_id, "input": input, **options})
         if self.lost_answers:
             raise self.lost_answers.pop(0)
+
+    def trigger_many(self, entries: list[dict[str, Any]]) -> None:
+        """Make jobs, all or none, unless something fails: it fails again for the entry to blame alone."""
+        self.bulks.append(len(entries))
+        if self.failures:
+            raise self.failures[0]
+        for entry in entries:
+            self.jobs.setdefault(entry["idempotency_key"], {k: v for k, v in entry.items() if k != "idempotency_key"})
+        if self.lost_answers:
+            raise self.lost_answers[0]
 
     def list(self, *, tags: dict[str, str], per_page: int) -> Iterator[Any]:
         return iter([job for job in self.jobs.values() if job["tags"]["outbox"] == tags["outbox"]])
@@ -104,6 +116,33 @@ def test_rows_are_sent_in_their_order(outbox: Outbox, engine: Engine, client: Fa
         _add(outbox, engine, number)
     relay.run_once(0)
     assert [job["input"]["order"] for job in client.jobs.values()] == [0, 1, 2, 3, 4]
+    assert (client.bulks, client.calls) == ([5], [])
+
+
+def test_rows_are_sent_together_as_far_as_their_bytes_allow(
+    outbox: Outbox, engine: Engine, client: FakeClient, relay: Relay
+) -> None:
+    with Session(engine) as session, session.begin():
+        for number in range(150):
+            outbox.trigger(session, "wkr_receipt", {"order": number, "text": "x" * (900_000 if number < 5 else 1)})
+    assert (relay.run_once(0), relay.run_once(0), relay.run_once(0)) == (100, 50, 0)
+    assert (client.bulks, client.calls) == ([2, 2, 96, 50], [])
+    assert (len(client.jobs), _rows(outbox, engine)) == (150, [])
+
+
+def test_rows_whose_common_answer_was_lost_are_one_job_each(
+    outbox: Outbox, engine: Engine, client: FakeClient, relay: Relay
+) -> None:
+    ids = [_add(outbox, engine, number) for number in range(3)]
+    client.lost_answers.append(ApiUnavailable("the connection broke off"))
+    with pytest.raises(ApiUnavailable):
+        relay.run_once(0)
+    # Another relay has taken a new row along meanwhile.
+    ids.append(_add(outbox, engine, 3))
+    while relay.run_once(60):
+        pass
+    assert list(client.jobs) == ids
+    assert _rows(outbox, engine) == []
 
 
 def test_a_row_whose_answer_was_lost_is_sent_again_with_the_same_key(

@@ -15,14 +15,16 @@ from ava.domain.limits import table as limits
 from ava.domain.limits.table import Limit
 from ava.errors import InvalidFields, InvalidParameters
 
-__all__ = ["DURABILITY", "REPLICATED", "load_body", "load_durability", "load_key", "load_query"]
+__all__ = ["DURABILITY", "KEY", "REPLICATED", "WRONG_KEY", "load_body", "load_durability", "load_key", "load_query"]
 
 #: The header by which a trigger asks for more than PostgreSQL's own durability, and its value.
 DURABILITY, REPLICATED = "Durability", "replicated"
 
 #: Characters of a client's own name of a field that an error repeats.
 _LONGEST_NAME = 100
-_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+#: The form of an idempotency key, and why another one is refused.
+KEY = re.compile(r"[\x20-\x7e]{1,255}")
+WRONG_KEY = "It must be 1 to 255 printable ASCII characters."
 
 
 def load_query(schema: Schema) -> Any:
@@ -67,8 +69,8 @@ def _load(schema: Schema, given: dict[str, Any]) -> Any:
 def load_key() -> str | None:
     """Returns the request's Idempotency-Key, or None. Raises `InvalidParameters` if it is malformed."""
     key = request.headers.get("idempotency-key")
-    if key is not None and not _KEY.fullmatch(key):
-        raise _refused(InvalidParameters, {"idempotency-key": ["It must be 1 to 255 printable ASCII characters."]})
+    if key is not None and not KEY.fullmatch(key):
+        raise _refused(InvalidParameters, {"idempotency-key": [WRONG_KEY]})
     return key
 
 

@@ -17,7 +17,15 @@ from ava.domain.input_schema import InputMismatch
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.limits import table as limits
 from ava.domain.limits.table import ANSWER_BYTES
-from ava.errors import JobStateConflict, PriorityTooUrgent, RequestError, WorkerDeprecated, WorkerNotFound
+from ava.errors import (
+    IdempotencyKeyReused,
+    InvalidFields,
+    JobStateConflict,
+    PriorityTooUrgent,
+    RequestError,
+    WorkerDeprecated,
+    WorkerNotFound,
+)
 
 __all__ = ["blueprint"]
 
@@ -44,13 +52,12 @@ def trigger(specs: Sequence[JobSpec], key: str | None, is_replicated: bool) -> R
     """Trigger many jobs."""
     try:
         with replicating(is_replicated) as stored:
-            if key is None:
-                jobs, is_replay = context().jobs.trigger(caller(), specs), False
-            else:
-                jobs, is_replay = context().jobs.trigger_once(caller(), specs, key)
+            jobs, is_replay = _trigger(specs, key)
             stored.extend(jobs)
     except (WorkerNotFound, WorkerDeprecated) as error:
         raise _with_index(error, "worker_id") from None
+    except IdempotencyKeyReused as error:
+        raise error if key is not None else _with_index(error, "idempotency_key") from None
     except JobStateConflict as error:
         raise _with_index(error, "dedupe") from None
     except InputMismatch as error:
@@ -62,6 +69,18 @@ def trigger(specs: Sequence[JobSpec], key: str | None, is_replicated: bool) -> R
     if is_replay:
         response.headers[REPLAYED] = "true"
     return response
+
+
+def _trigger(specs: Sequence[JobSpec], key: str | None) -> tuple[list[Job], bool]:
+    own = next((n for n, spec in enumerate(specs) if spec.idempotency_key is not None), None)
+    if own is None and key is None:
+        return context().jobs.trigger(caller(), specs), False
+    if own is None:
+        return context().jobs.trigger_once(caller(), specs, str(key))
+    if key is None:
+        return context().jobs.trigger_each_once(caller(), specs)
+    name, reason = f"jobs[{own}].idempotency_key", "Not together with the header Idempotency-Key."
+    raise InvalidFields(f"{name}: {reason}", {name: [reason]})
 
 
 def _texts(jobs: Sequence[Job]) -> Iterator[str]:

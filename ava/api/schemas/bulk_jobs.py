@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http.fields import REQUIRED, Choice, Text
+from ava.api.http.parsing import KEY, WRONG_KEY
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.jobs import TriggerBody
 from ava.domain.jobs import graphs
@@ -24,6 +26,15 @@ class _EntryName(Text):
     def read(self, value: Any) -> str:
         if not isinstance(value, str) or not graphs.NAME.fullmatch(value):
             raise ValidationError("It must be 1 to 59 of `a-z`, `0-9` and `_`, and begin with a letter.")
+        return value
+
+
+class _Key(Text):
+    """An idempotency key."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, str) or not KEY.fullmatch(value):
+            raise ValidationError(WRONG_KEY)
         return value
 
 
@@ -65,9 +76,19 @@ class BulkEntryBody(TriggerBody):
         },
     )
 
+    idempotency_key = _Key(
+        load_default=None,
+        allow_none=True,
+        metadata={
+            "pattern": f"^{KEY.pattern}$",
+            "description": "Makes this entry one job in 24 hours, as the header does for a single trigger with the "
+            "same key: the entry answers with that job. Neither with the header nor with `name` and `after`.",
+        },
+    )
+
     def spec(self, values: dict[str, Any]) -> JobSpec:
         """Returns the job of loaded values, with its place among the others."""
-        spec = super().spec(values)
+        spec = replace(super().spec(values), idempotency_key=values["idempotency_key"])
         if values["name"] is None and not values["after"]:
             return spec
         refers = bool(values["after"]) and graphs.has_references(spec.input_json)
@@ -91,6 +112,9 @@ class BulkBody(Strict):
     @post_load
     def _specs(self, values: dict[str, Any], **_: Any) -> list[JobSpec]:
         specs: list[JobSpec] = values["jobs"]
+        if wrong := _wrong_keys(specs):
+            place, reasons = next(iter(wrong.items()))
+            raise InvalidFields(f"{place}: {reasons[0]}", wrong)
         if not graphs.is_graph(specs):
             return specs
         if graphs.edges(specs) > GRAPH_EDGES.value:
@@ -100,3 +124,16 @@ class BulkBody(Strict):
             place, reasons = next(iter(wrong.items()))
             raise InvalidFields(f"{place}: {reasons[0]}", wrong)
         return specs
+
+
+def _wrong_keys(specs: Sequence[JobSpec]) -> dict[str, list[str]]:
+    """Returns why the first key cannot be taken that an earlier entry has, or that is in a graph; empty if none is."""
+    seen: dict[str, int] = {}
+    for n, spec in enumerate(specs):
+        if (key := spec.idempotency_key) is None:
+            continue
+        if graphs.is_graph(specs):
+            return {f"jobs[{n}].idempotency_key": ["Not in a bulk whose entries have a name or `after`."]}
+        if seen.setdefault(key, n) != n:
+            return {f"jobs[{n}].idempotency_key": [f"jobs[{seen[key]}] has this key."]}
+    return {}

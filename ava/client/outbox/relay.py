@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ava.client.client import Client
@@ -25,8 +26,9 @@ _log = logging.getLogger(__name__)
 
 #: Seconds for which the API's idempotency key is trusted; it holds for 24 hours, of which one is left for clocks.
 _KEY_SECONDS = 23 * 3600.0
-#: Rows that one look at the table takes.
+#: Rows that one look at the table takes, and bytes of those that one request sends.
 _ROWS = 100
+_BULK_BYTES = 2 * 1024 * 1024
 #: Seconds between two looks at an empty table.
 _IDLE_SECONDS = 1.0
 #: The longest pause, in seconds, after failures of the API, and of one row.
@@ -38,7 +40,10 @@ _MAX_ERROR = 500
 
 
 class Relay:
-    """Sends rows in their order. Several relays of one table may run: they make the same job of the same row."""
+    """Sends rows in their order, up to 100 a request.
+
+    Several relays of one table may run, because each row's key makes one job, in whichever request it comes.
+    """
 
     def __init__(self, client: Client, table: OutboxTable, *, idle_seconds: float = _IDLE_SECONDS) -> None:
         self._client, self._table = client, table
@@ -54,13 +59,13 @@ class Relay:
         self._thread.start()
 
     def stop(self, seconds: float = 10) -> None:
-        """Stop after the row at hand, and wait for that."""
+        """Stop after the request at hand, and wait for that."""
         self.request_stop()
         if self._thread is not None:
             self._thread.join(seconds)
 
     def request_stop(self) -> None:
-        """Stop after the row at hand."""
+        """Stop after the request at hand."""
         self._stopping.set()
 
     def run(self) -> None:
@@ -88,11 +93,28 @@ class Relay:
             return 0
         # Before the first request: a relay that dies after it leaves the time from which the key holds.
         self._table.note_sending([row.id for row in rows if row.first_sent_at is None], now)
+        for bulk in _bulks(rows, now):
+            if not self._stopping.is_set() and not self._send_together(bulk):
+                self._send_each(bulk, now)
+        return len(rows)
+
+    def _send_together(self, rows: Sequence[OutboxRow]) -> bool:
+        """Send rows in one request. Returns False if they must be sent one by one, which says what is wrong."""
+        if len(rows) == 1:
+            return False
+        try:
+            self._client.trigger_many([{**_entry(row), "idempotency_key": row.id} for row in rows])
+        except Exception as error:
+            _log.info("Outbox sends %d rows one by one: %s", len(rows), _reason(error))
+            return False
+        self._table.delete([row.id for row in rows])
+        return True
+
+    def _send_each(self, rows: Sequence[OutboxRow], now: float) -> None:
         for row in rows:
             if self._stopping.is_set():
                 break
             self._send(row, now)
-        return len(rows)
 
     def _send(self, row: OutboxRow, now: float) -> None:
         try:
@@ -111,18 +133,41 @@ class Relay:
             is_final = isinstance(error, ApiRefused) or (isinstance(error, ApiConflict) and "dedupe" in entry)
             self._put_off(row, None if is_final else now + min(_MAX_ROW_PAUSE_SECONDS, _seconds(row)), error)
         else:
-            self._table.delete(row.id)
+            self._table.delete([row.id])
 
     def _is_known(self, row: OutboxRow, now: float) -> bool:
         """Returns True if the row's job exists, of a row whose key may have ended."""
-        if row.first_sent_at is None or now - row.first_sent_at < _KEY_SECONDS:
-            return False
-        return next(iter(self._client.list(tags={TAG: row.id}, per_page=1)), None) is not None
+        return (
+            _may_have_lost_its_key(row, now)
+            and next(iter(self._client.list(tags={TAG: row.id}, per_page=1)), None) is not None
+        )
 
     def _put_off(self, row: OutboxRow, next_at: float | None, error: Exception) -> None:
         text = _reason(error)
         _log.error("Outbox row %s %s: %s", row.id, "is refused" if next_at is None else "waits", text)
         self._table.put_off(row.id, next_at=next_at, error=text)
+
+
+def _bulks(rows: Sequence[OutboxRow], now: float) -> Iterator[list[OutboxRow]]:
+    """Yields rows that are sent together, in their order; a row that has to be looked up comes alone."""
+    bulk: list[OutboxRow] = []
+    size = 0
+    for row in rows:
+        is_apart = _may_have_lost_its_key(row, now)
+        if bulk and (is_apart or size + len(row.body) > _BULK_BYTES):
+            yield bulk
+            bulk, size = [], 0
+        if is_apart:
+            yield [row]
+        else:
+            bulk.append(row)
+            size += len(row.body)
+    if bulk:
+        yield bulk
+
+
+def _may_have_lost_its_key(row: OutboxRow, now: float) -> bool:
+    return row.first_sent_at is not None and now - row.first_sent_at >= _KEY_SECONDS
 
 
 def _entry(row: OutboxRow) -> dict[str, Any]:

@@ -47,8 +47,8 @@ class OutboxTable(Protocol):
     def note_sending(self, ids: Sequence[str], now: float) -> None:
         """Note that rows are about to be sent, where that is not noted yet."""
 
-    def delete(self, row_id: str) -> None:
-        """Delete a row, because its job exists."""
+    def delete(self, row_ids: Sequence[str]) -> None:
+        """Delete rows, because their jobs exist."""
 
     def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
         """Note a failure, and when the row is sent next."""

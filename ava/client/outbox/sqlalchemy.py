@@ -93,10 +93,10 @@ class SqlOutboxTable:
             with self._engine.begin() as connection:
                 connection.execute(noted.values(first_sent_at=now))
 
-    def delete(self, row_id: str) -> None:
-        """Delete a row, because its job exists."""
+    def delete(self, row_ids: Sequence[str]) -> None:
+        """Delete rows, because their jobs exist."""
         with self._engine.begin() as connection:
-            connection.execute(self._table.delete().where(self._table.c.id == row_id))
+            connection.execute(self._table.delete().where(self._table.c.id.in_(row_ids)))
 
     def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
         """Note a failure, and when the row is sent next."""

@@ -145,6 +145,8 @@ class JobSpec:
     deadline_seconds: float | None = None
     #: Its place among the entries of its bulk; None if it has neither a name nor others that it comes after.
     entry: Entry | None = None
+    #: Of an entry of a bulk: it makes one job in 24 hours, however often it is sent.
+    idempotency_key: str | None = None
 
     @property
     def key(self) -> tuple[str, str] | None:

@@ -5,14 +5,14 @@ If two calls use one key at once, the second waits at the key's row until the fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["EarlierRequest", "delete_expired", "record", "record_jobs", "reserve"]
+__all__ = ["EarlierRequest", "delete_expired", "record", "record_each", "record_jobs", "reserve", "reserve_each"]
 
 #: Hours until a key expires.
 HOURS = 24
@@ -49,6 +49,35 @@ def reserve(connection: Connection, *, tenant_id: str, key: str, fingerprint: by
     return EarlierRequest(fingerprint=bytes(known), uuids=uuids)
 
 
+# In the order of the keys, so that calls with the same keys wait for each other and never in a circle.
+_RESERVE_EACH = Statement(f"""
+INSERT INTO idempotency_keys AS k (tenant_id, key, fingerprint)
+SELECT %(tenant_id)s, t.key, t.fingerprint
+FROM unnest(%(keys)s::text[], %(fingerprints)s::bytea[]) AS t (key, fingerprint) ORDER BY t.key
+ON CONFLICT (tenant_id, key) DO UPDATE SET fingerprint = excluded.fingerprint, created_at = now(), job_ids = '{{}}'
+WHERE k.created_at < now() - interval '{HOURS} hours'
+RETURNING key
+""")
+_EARLIER_REQUESTS = Statement("""
+SELECT key, fingerprint, job_ids::text[] FROM idempotency_keys
+WHERE tenant_id = %(tenant_id)s AND key = ANY(%(keys)s)
+""")
+
+
+def reserve_each(
+    connection: Connection, *, tenant_id: str, fingerprints: Mapping[str, bytes]
+) -> dict[str | None, EarlierRequest]:
+    """Reserve keys for the transaction's jobs, one each. Returns the earlier requests of the keys that are taken."""
+    keys = list(fingerprints)
+    parameters = {"tenant_id": tenant_id, "keys": keys, "fingerprints": list(fingerprints.values())}
+    reserved = set(connection.exec_driver_sql(_RESERVE_EACH, parameters).scalars())
+    taken = [key for key in keys if key not in reserved]
+    if not taken:
+        return {}
+    found = connection.exec_driver_sql(_EARLIER_REQUESTS, {"tenant_id": tenant_id, "keys": taken})
+    return {key: EarlierRequest(fingerprint=bytes(known), uuids=uuids) for key, known, uuids in found}
+
+
 # The column has its name from the requests that create jobs. Others store their UUIDs there as well.
 _RECORD = Statement("""
 UPDATE idempotency_keys SET job_ids = %(uuids)s::uuid[] WHERE tenant_id = %(tenant_id)s AND key = %(key)s
@@ -63,6 +92,19 @@ def record(connection: Connection, *, tenant_id: str, key: str, uuids: Sequence[
 def record_jobs(connection: Connection, *, tenant_id: str, key: str, job_ids: Sequence[str]) -> None:
     """Store the jobs that a key's request created, in the transaction of `reserve`."""
     record(connection, tenant_id=tenant_id, key=key, uuids=[rows.job_uuid(job_id) for job_id in job_ids])
+
+
+_RECORD_EACH = Statement("""
+UPDATE idempotency_keys AS k SET job_ids = ARRAY[t.uuid]
+FROM unnest(%(keys)s::text[], %(uuids)s::uuid[]) AS t (key, uuid)
+WHERE k.tenant_id = %(tenant_id)s AND k.key = t.key
+""")
+
+
+def record_each(connection: Connection, *, tenant_id: str, job_ids: Mapping[str, str]) -> None:
+    """Store the job of each key, in the transaction of `reserve_each`."""
+    uuids = [rows.job_uuid(job_id) for job_id in job_ids.values()]
+    connection.exec_driver_sql(_RECORD_EACH, {"tenant_id": tenant_id, "keys": list(job_ids), "uuids": uuids})
 
 
 _DELETE_EXPIRED = Statement(f"""

@@ -44,9 +44,9 @@ class OutboxJobs(models.QuerySet):
         """Note a failure, and when the row is sent next."""
         self.filter(pk=row_id).update(next_at=next_at, error=error, attempts=models.F("attempts") + 1)
 
-    def forget(self, row_id: str) -> None:
-        """Delete a row, because its job exists."""
-        self.filter(pk=row_id).delete()
+    def forget(self, row_ids: Sequence[str]) -> None:
+        """Delete rows, because their jobs exist."""
+        self.filter(pk__in=row_ids).delete()
 
 
 class OutboxJob(models.Model):

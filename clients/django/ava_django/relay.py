@@ -29,9 +29,9 @@ class DjangoOutboxTable:
         """Note that rows are about to be sent, where that is not noted yet."""
         self._rows.note_sending(ids, now)
 
-    def delete(self, row_id: str) -> None:
-        """Delete a row, because its job exists."""
-        self._rows.forget(row_id)
+    def delete(self, row_ids: Sequence[str]) -> None:
+        """Delete rows, because their jobs exist."""
+        self._rows.forget(row_ids)
 
     def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
         """Note a failure, and when the row is sent next."""
