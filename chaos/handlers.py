@@ -5,7 +5,7 @@ import os
 import time
 from typing import Any
 
-from ava import Env, worker
+from ava import Env, MemoryExceeded, Retry, worker
 from chaos.effects import Effect, append
 
 _numbers = itertools.count(1)
@@ -40,6 +40,25 @@ def chaos_effect(input: dict[str, Any], env: Env) -> dict[str, Any]:
 
 # A worker whose jobs are brief: they record their beginning and their end.
 worker("chaos_brief", timeout_seconds=300)(chaos_effect)
+
+
+@worker(
+    "chaos_brief_limited",
+    timeout_seconds=300,
+    max_memory_mb=256,
+    retry=Retry(max=1, delays=[0.1]),
+    retry_on=MemoryExceeded,
+)
+def chaos_brief_limited(input: dict[str, Any], env: Env) -> dict[str, Any]:
+    """Record effects; with `mb` the first attempt takes so much memory first, at once or bit by bit."""
+    if env.attempt == 1 and "mb" in input:
+        held: list[bytes] = []
+        steps = 40 if input["grows"] else 1
+        while True:
+            if len(held) < steps:
+                held.append(b"x" * (input["mb"] // steps << 20))
+            time.sleep(0.05)
+    return chaos_effect(input, env)
 
 
 @worker("chaos_awaits", timeout_seconds=300)

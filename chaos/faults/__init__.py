@@ -11,6 +11,8 @@ from chaos.faults import (
     fairness,
     groups,
     hooks,
+    outbox,
+    policies,
     processes,
     pulls,
     queues,
@@ -32,6 +34,8 @@ FAULTS = (
     *clocks.FAULTS,
     *schedules.FAULTS,
     *hooks.FAULTS,
+    *outbox.FAULTS,
+    *policies.FAULTS,
     *awaited_events.FAULTS,
 )
 
