@@ -103,6 +103,20 @@ def test_a_secret_is_sent_once_and_never_shown() -> None:
     assert change.body["secrets"].keys() == {"A", "B"}
 
 
+def test_retries_are_compared_with_their_defaults() -> None:
+    known = {"workers": {"wkr_a": [Record(id="wkr_a", values={"retry": {"max": 2, "delays": [5, 60], "jitter": 0.2}})]}}
+    assert _plan({"workers": {"wkr_a": {"retry": {"max": 2, "delays": [5.0, 60]}}}}, known) == []
+    for retry in (
+        {"max": 2, "delays": [5]},
+        {"max": 2},
+        {"max": 2, "delays": [5, 60], "jitter": 0},
+        {"maximum": 2},
+        None,
+    ):
+        (change,) = _plan({"workers": {"wkr_a": {"retry": retry}}}, known)
+        assert change.body == {"retry": retry}
+
+
 def test_limits_that_the_file_leaves_out_stay() -> None:
     known = Record(id="ten_a", values={"max_running": 5, "weight": None, "retention_days": 3.0})
     (change,) = _plan({"limits": {"ten_a": {"weight": 2}}}, {"limits": {"ten_a": [known]}})

@@ -19,7 +19,7 @@ __all__ = ["find", "perform", "with_secrets"]
 
 #: Fields of a worker whose null means what its handler declares.
 _OF_HANDLER = {"timeout_seconds": "handler_timeout_seconds", "max_retries": "handler_max_retries"}
-_OF_PLATFORM = ("status", "config", "secrets", "timeout_seconds", "max_retries", "max_running", "rate")
+_OF_PLATFORM = ("status", "config", "secrets", "timeout_seconds", "max_retries", "retry", "max_running", "rate")
 
 
 def find(client: Client, wanted: Wanted) -> Found:

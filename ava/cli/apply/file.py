@@ -32,7 +32,7 @@ SECTIONS = {
     "limits": Section(fields=frozenset({"max_running", "weight", "most_urgent_priority", "retention_days"})),
     "workers": Section(
         fields=frozenset(
-            {"status", "config", "secrets", "timeout_seconds", "max_retries", "max_running", "rate", "scope"}
+            {"status", "config", "secrets", "timeout_seconds", "max_retries", "retry", "max_running", "rate", "scope"}
         )
     ),
     "schedules": Section(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ava.cli.apply.file import Wanted
+from ava.domain.jobs.retry import Retry
 
 __all__ = ["Change", "Found", "Record", "plan"]
 
@@ -110,6 +111,8 @@ def _is_same(key: str, old: Any, new: Any) -> bool:
     if key in ("config", "verifier") and isinstance(old, Mapping) and isinstance(new, Mapping):
         # What the entry leaves out stays as it is.
         return all(old.get(one) == value for one, value in new.items())
+    if key == "retry" and isinstance(old, Mapping) and isinstance(new, Mapping):
+        return _retry(old) == _retry(new)
     if isinstance(old, datetime):
         return _moment(new) == old
     if isinstance(old, bool) or isinstance(new, bool):
@@ -117,6 +120,14 @@ def _is_same(key: str, old: Any, new: Any) -> bool:
     if isinstance(old, list) and key == "events" and isinstance(new, list):
         return sorted(old) == sorted(map(str, new))
     return bool(old == new)
+
+
+def _retry(given: Mapping[str, Any]) -> object:
+    """Returns retries with their defaults, or as they are given where the API will refuse them."""
+    try:
+        return Retry(**given)
+    except (TypeError, ValueError):
+        return given
 
 
 def _moment(text: Any) -> datetime | None:
