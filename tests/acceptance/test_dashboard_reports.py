@@ -53,6 +53,8 @@ def test_a_key_is_created_used_and_revoked(signed_in: Browser, running: System) 
     signed_in.click("button", "Create")
     signed_in.await_text("The token of deploy")
     token = signed_in.find("code.token").text
+    signed_in.click("summary", "How to use it")
+    assert f'{running.url}/mcp --header "Authorization: Bearer {token}"' in signed_in.find("dialog pre").text
     headers = {"authorization": f"Bearer {token}"}
     assert requests.get(f"{running.url}/v1/ava/jobs", headers=headers, timeout=10).status_code == 200
     signed_in.click("button", "Done")

@@ -78,6 +78,16 @@ function openForm(refresh) {
   });
 }
 
+/** The lines by which a command, a program or an agent uses a new key. */
+function uses(key) {
+  const { origin } = location;
+  const lines = ["# ava, the clients, ava outbox, Django", `export AVA_URL=${origin} AVA_API_KEY=${key.token}`];
+  if (key.role !== WORKER) {
+    lines.push("# An agent (MCP), here Claude Code", `claude mcp add --transport http ava ${origin}/mcp --header "Authorization: Bearer ${key.token}"`);
+  }
+  return h("details", {}, h("summary", {}, "How to use it"), h("pre", { class: "json", tabindex: "0" }, lines.join("\n")));
+}
+
 function showToken(key) {
   const token = h("code", { class: "token", tabindex: "0" }, key.token);
   const copy = button("Copy", async () => {
@@ -85,7 +95,8 @@ function showToken(key) {
     notify("Copied.");
   });
   ask({
-    title: `The token of ${key.name}`, text: "It is shown this once. Keep it where secrets are kept.", action: "Done", fields: [h("p", { class: "row" }, token, copy)],
+    title: `The token of ${key.name}`, text: "It is shown this once. Keep it where secrets are kept.", action: "Done",
+    fields: [h("p", { class: "row" }, token, copy), uses(key)],
     async submit() {},
   });
 }
