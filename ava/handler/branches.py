@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
@@ -30,10 +30,17 @@ _branch: ContextVar[_Part | None] = ContextVar("ava_branch", default=None)
 class Branches:
     """The parts of one run's handler."""
 
-    def __init__(self, *, is_async: bool, admit_wait: Callable[[], None]) -> None:
-        """`admit_wait` raises an error if the job may not wait."""
+    def __init__(
+        self,
+        *,
+        is_async: bool,
+        admit_wait: Callable[[], None],
+        all_tasks: Callable[[], Iterable[asyncio.Task[Any]]],
+    ) -> None:
+        """`admit_wait` raises an error if the job may not wait. `all_tasks` returns the tasks of the handler."""
         self._is_async = is_async
         self._admit_wait = admit_wait
+        self._all_tasks = all_tasks
         self._root = _Part()
 
     @property
@@ -67,7 +74,7 @@ class Branches:
     def _check_task(self) -> None:
         """Raises `WaitInTask` if other tasks of the handler would be abandoned by a wait in this one."""
         branch, task = self._current, asyncio.current_task()
-        others = (each for each in asyncio.all_tasks() if each is not task and not each.done())
+        others = (each for each in self._all_tasks() if each is not task and not each.done())
         if any(others) if branch is self._root else task is not branch.task:
             raise WaitInTask(
                 "A wait ends the run while other tasks of the handler work: make branches that wait with env.gather."

@@ -98,6 +98,8 @@ class Calls:
     pause: Callable[[float], Any] | None = None
     #: When the journal was loaded, by that clock; None: now.
     loaded_at: float | None = None
+    #: Returns the tasks of an async handler; runs in slots share an event loop with those of others.
+    all_tasks: Callable[[], Iterable[asyncio.Task[Any]]] = asyncio.all_tasks
     #: The handler's own thread.
     thread_id: int = field(default_factory=threading.get_ident)
 
@@ -107,7 +109,7 @@ class Calls:
         )
         self._children = {id_: ChildJob(state, self.store.outputs) for id_, state in self.journal.children.items()}
         self._names = {entry.child_id: entry.name for entry in self.journal.entries if entry.kind is JournalKind.CHILD}
-        self._branches = Branches(is_async=self.is_async, admit_wait=self.store.admit_wait)
+        self._branches = Branches(is_async=self.is_async, admit_wait=self.store.admit_wait, all_tasks=self.all_tasks)
         done = (entry for entry in self.journal.entries if entry.state is EntryState.DONE)
         self._events = EventWaits(
             self.store, self._entries, {entry.event_id for entry in done if entry.event_id is not None}, self._write

@@ -24,7 +24,7 @@ from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.domain.jobs.usage import RunUsage
 from ava.store.jobs.moves.end import CompletedRun
 
-__all__ = ["CurrentRun", "KeptEnds", "Phase", "ProcessBoard", "RunBoard"]
+__all__ = ["CurrentRun", "Phase", "ProcessBoard", "RunBoard"]
 
 #: The bytes of one process. Those that it never uses take no memory.
 _PROCESS_BYTES = 65_536
@@ -86,14 +86,6 @@ class CurrentRun:
         return self.key.job_id
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeptEnds:
-    """The ends that a process kept, all of one claim."""
-
-    claim_id: str = ""
-    completed: Sequence[CompletedRun] = ()
-
-
 class ProcessBoard:
     """The part of one process. Its main thread publishes; the caller locks what concerns the kept ends."""
 
@@ -136,9 +128,9 @@ class ProcessBoard:
         self._memory[at : at + len(entry) + _CHECKSUM.size] = entry + _CHECKSUM.pack(zlib.crc32(entry))
         _NUMBER.pack_into(self._memory, self._start, self._number)
 
-    def keep_end(self, completed: CompletedRun, claim_id: str) -> bool:
+    def keep_end(self, completed: CompletedRun) -> bool:
         """Keep the end of a run until it is written. Returns False if there is no room."""
-        text = _encode(completed, claim_id)
+        text = _encode(completed)
         begin = self._start + _ENDS_AT + _NUMBER.size
         (used,) = _NUMBER.unpack_from(self._memory, self._start + _ENDS_AT)
         if begin + used + len(text) > self._start + _PROCESS_BYTES:
@@ -178,16 +170,12 @@ class ProcessBoard:
                 return found[1], _decode_run(found)
         return 0, None
 
-    def read_ends(self) -> KeptEnds:
+    def read_ends(self) -> Sequence[CompletedRun]:
         """Returns the ends that were kept and not forgotten. The process is dead."""
         begin = self._start + _ENDS_AT + _NUMBER.size
         (used,) = _NUMBER.unpack_from(self._memory, self._start + _ENDS_AT)
         lines = self._memory[begin : begin + min(used, _PROCESS_BYTES)].splitlines()
-        found = [_decode(line) for line in lines]
-        return KeptEnds(
-            claim_id=found[0][1] if found else "",
-            completed=tuple(completed for completed, claim_id in found if claim_id == found[0][1]),
-        )
+        return tuple(_decode(line) for line in lines)
 
 
 class RunBoard:
@@ -210,9 +198,9 @@ class RunBoard:
         """Returns the current run of a process, also after its death until another process takes its place."""
         return self.read_all().get(pid)
 
-    def read_ends(self, pid: int) -> KeptEnds:
+    def read_ends(self, pid: int) -> Sequence[CompletedRun]:
         """Returns the ends that a dead process kept."""
-        return next((part.read_ends() for part in self._of(pid)), KeptEnds())
+        return next((part.read_ends() for part in self._of(pid)), ())
 
     def note_peaks(self, peaks: Mapping[int, tuple[int, int]]) -> None:
         """Note the most memory of runs: by pid, when each began and the bytes."""
@@ -261,11 +249,11 @@ def _decode_run(entry: tuple[Any, ...]) -> CurrentRun | None:
     )
 
 
-def _encode(completed: CompletedRun, claim_id: str) -> bytes:
+def _encode(completed: CompletedRun) -> bytes:
     end = completed.end
     lines = [(line.seq, line.ts.isoformat(), line.level.value, line.msg) for line in completed.lines]
     values = (
-        claim_id,
+        completed.claim_id,
         end.run,
         end.elapsed_ms,
         end.output_json,
@@ -278,9 +266,9 @@ def _encode(completed: CompletedRun, claim_id: str) -> bytes:
     return json.dumps(values).encode() + b"\n"
 
 
-def _decode(text: bytes) -> tuple[CompletedRun, str]:
+def _decode(text: bytes) -> CompletedRun:
     claim_id, run, elapsed_ms, output_json, cpu_us, peak_mb, began_at, progress_json, lines = json.loads(text)
-    completed = CompletedRun(
+    return CompletedRun(
         end=RunEnd(
             run=RunKey(*run),
             status=Status.COMPLETED,
@@ -288,6 +276,7 @@ def _decode(text: bytes) -> tuple[CompletedRun, str]:
             output_json=output_json,
             usage=RunUsage(cpu_us=cpu_us, peak_memory_mb=peak_mb),
         ),
+        claim_id=claim_id,
         began_at=datetime.fromisoformat(began_at),
         lines=[
             LogLine(seq=seq, ts=datetime.fromisoformat(ts), level=LogLevel(level), msg=msg)
@@ -295,4 +284,3 @@ def _decode(text: bytes) -> tuple[CompletedRun, str]:
         ],
         progress_json=progress_json,
     )
-    return completed, claim_id

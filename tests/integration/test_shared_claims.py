@@ -62,6 +62,7 @@ def completed(job: Job, output: str = "{}", **changes: Any) -> CompletedRun:
     assert job.started_at
     seq, ends_at = job.run_no * log_lines.SEQ_PER_RUN, job.started_at + timedelta(milliseconds=5)
     return CompletedRun(
+        claim_id=CLAIM,
         began_at=job.started_at,
         end=RunEnd(run=job.run, status=Status.COMPLETED, elapsed_ms=5, output_json=output),
         lines=[
@@ -104,7 +105,7 @@ def test_ends_are_written_together_each_with_its_output_and_lines(connection: Co
     cancel(connection, asked)
     rescues.rescue(connection, run=RunKey(*lost.key, 1), node_id=NODE, msg="lost", error="e", is_loss=True)
     all_completed = [completed(held[job.id], f'{{"name": "\\"{job.id}"}}') for job in (second, first, asked, lost)]
-    statuses = ends.end_together(connection, all_completed, claim_id=CLAIM)
+    statuses = ends.end_together(connection, all_completed)
     assert statuses == {first.key: Status.COMPLETED, second.key: Status.COMPLETED, asked.key: Status.CANCELLED}
     for job in (first, second):
         shown = show(connection, job)
@@ -119,7 +120,7 @@ def test_ends_are_written_together_each_with_its_output_and_lines(connection: Co
         ]
     assert lines(connection, asked)[-1] == ("warn", "Handler cancelled after 5ms")
     assert show(connection, lost).status is Status.QUEUED
-    assert not ends.end_together(connection, all_completed, claim_id=CLAIM)
+    assert not ends.end_together(connection, all_completed)
 
 
 def test_a_run_sees_a_cancel_and_a_lost_claim_before_it_begins(connection: Connection) -> None:

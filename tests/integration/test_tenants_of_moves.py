@@ -45,7 +45,7 @@ def _end(run: RunKey) -> RunEnd:
 
 
 def _completed(run: RunKey) -> CompletedRun:
-    return CompletedRun(end=_end(run), began_at=NOW, lines=[LINE], progress_json=None)
+    return CompletedRun(end=_end(run), claim_id=CLAIM, began_at=NOW, lines=[LINE], progress_json=None)
 
 
 QUEUED: dict[str, Act] = {
@@ -63,7 +63,7 @@ RUNNING: dict[str, Act] = {
     "show": claim.show,
     "lines": lambda c, run: log_lines.append(c, run=run, claim_id=CLAIM, lines=[LINE], progress_json="1"),
     "end": lambda c, run: end.end(c, _end(run), [LINE], claim_id=CLAIM),
-    "end together": lambda c, run: end.end_together(c, [_completed(run)], claim_id=CLAIM),
+    "end together": lambda c, run: end.end_together(c, [_completed(run)]),
     "end and pass": lambda c, run: pass_permit.end_and_pass(
         c, _end(run), [LINE], None, claim_id=CLAIM, node_id=NODE, next_claim_id=pass_permit.claim_after(CLAIM)
     )[0],

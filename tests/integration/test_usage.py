@@ -116,9 +116,10 @@ def test_the_runs_of_a_claim_are_told_apart(api: Api) -> None:
         used = RunUsage(cpu_us=1000 * number, peak_memory_mb=None if number == 1 else 60 + number)
         run_end = RunEnd(run=run, status=Status.COMPLETED, elapsed_ms=1, usage=used)
         lines = [line(run, run_end.closing[1])]
-        completed.append(CompletedRun(end=run_end, began_at=datetime.now(UTC), lines=lines, progress_json=None))
+        began_at = datetime.now(UTC)
+        completed.append(CompletedRun(end=run_end, claim_id=CLAIM, began_at=began_at, lines=lines, progress_json=None))
     with api.database.connect() as connection:
-        end.end_together(connection, completed, claim_id=CLAIM)
+        end.end_together(connection, completed)
     assert [(shown(api, job)["usage"] or {})["cpu_ms"] for job in jobs] == [0, 1, 2]
     assert [(shown(api, job)["usage"] or {})["peak_memory_mb"] for job in jobs] == [60, None, 62]
 

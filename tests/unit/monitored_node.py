@@ -20,6 +20,7 @@ from ava.domain.jobs.job import LogLine, RunKey
 from ava.errors import DatabaseUnavailable
 from ava.node import mailbox
 from ava.node.parent import run_monitor
+from ava.node.parent.pool_runs import PoolRuns
 from ava.node.parent.run_monitor import RunMonitor
 from ava.node.parent.tracked_run import GivenRuns, TrackedRun
 from ava.node.run_board import CurrentRun, Phase, ProcessBoard, RunBoard
@@ -120,7 +121,7 @@ class Store:
     def append(self, _connection: Any, *, run: RunKey, lines: list[LogLine], **_: Any) -> None:
         self._write("lines", run.job_id, run.run_no, [line.msg for line in lines])
 
-    def end_together(self, _connection: Any, completed: Sequence[CompletedRun], *, claim_id: str) -> None:
+    def end_together(self, _connection: Any, completed: Sequence[CompletedRun]) -> None:
         self._write("end", *[(each.end.run.job_id, each.end.output_json) for each in completed])
 
     def recall_runs(self, _connection: Any, runs: Sequence[RunKey]) -> int:
@@ -195,7 +196,7 @@ class Node:
     def __init__(self, store: Store, **environ: str) -> None:
         self.id = f"test-{os.getpid()}-{time.monotonic_ns()}"
         self.store = store
-        self.monitor = RunMonitor(load(ENVIRON | environ), self.id, Refusals())
+        self.monitor = RunMonitor(load(ENVIRON | environ), self.id, Refusals(), PoolRuns(self.id))
         self._board = RunBoard(4)
         self.monitor.watch(self._board)
         self._children: list[Child] = []

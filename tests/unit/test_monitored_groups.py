@@ -28,6 +28,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 def _completed(job_id: str) -> CompletedRun:
     return CompletedRun(
         end=RunEnd(run=run_of(job_id), status=Status.COMPLETED, elapsed_ms=5, output_json='{"a":1}'),
+        claim_id="claim",
         began_at=NOW,
         lines=[LogLine(seq=1, ts=NOW, level=LogLevel.INFO, msg="Handler completed in 5ms")],
         progress_json=None,
@@ -79,7 +80,7 @@ def test_a_process_is_watched_while_the_event_loop_stands_still_and_its_runs_are
 
 def test_the_ends_that_a_dead_process_kept_are_written_before_its_other_runs_are_rescued(node: Node) -> None:
     given, child = node.run("job_a", "job_b", "job_c")
-    assert child.board.keep_end(_completed("job_a"), "claim")
+    assert child.board.keep_end(_completed("job_a"))
     child.publish("job_b")
     node.start()
     child.process.kill()
@@ -98,7 +99,7 @@ def test_a_process_that_stands_still_between_two_runs_is_killed_and_no_run_count
 ) -> None:
     monkeypatch.setattr("ava.node.parent.deadlines.MIN_REPORT_SECONDS", 0.1)
     given, child = node.run("job_a", "job_b")
-    assert child.board.keep_end(_completed("job_a"), "claim")
+    assert child.board.keep_end(_completed("job_a"))
     child.publish("job_a", Phase.ENDED, timeout_seconds=0.1)
     node.start()
     wait_until(lambda: child.was_killed)

@@ -10,7 +10,7 @@ import pytest
 
 from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.node import run_board
-from ava.node.run_board import CurrentRun, KeptEnds, Phase, RunBoard
+from ava.node.run_board import CurrentRun, Phase, RunBoard
 from ava.store.jobs.moves.end import CompletedRun
 
 JOB = "job_01h455vb4pex5vsknk084sn02q"
@@ -30,6 +30,7 @@ def _completed(text: str = "{}") -> CompletedRun:
     at = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone(timedelta(hours=2)))
     return CompletedRun(
         end=RunEnd(run=KEY, status=Status.COMPLETED, elapsed_ms=7, output_json=text),
+        claim_id=CLAIM,
         began_at=at,
         lines=[LogLine(seq=9, ts=at, level=LogLevel.WARN, msg="Zeile\n\u2028 zwei")],
         progress_json='{"fraction":0.5}',
@@ -102,38 +103,38 @@ def test_memory_that_was_spoiled_names_no_run(board: RunBoard) -> None:
 def test_kept_ends_are_read_as_they_were_until_they_are_forgotten(board: RunBoard) -> None:
     part = board.of_process(1)
     part.open(PID)
-    assert board.read_ends(PID) == KeptEnds()
-    assert part.keep_end(_completed(), CLAIM)
-    assert part.keep_end(_completed('{"a":"\u2028"}'), CLAIM)
-    assert board.read_ends(PID) == KeptEnds(claim_id=CLAIM, completed=(_completed(), _completed('{"a":"\u2028"}')))
+    assert board.read_ends(PID) == ()
+    assert part.keep_end(_completed())
+    assert part.keep_end(_completed('{"a":"\u2028"}'))
+    assert board.read_ends(PID) == (_completed(), _completed('{"a":"\u2028"}'))
     part.forget_ends()
-    assert board.read_ends(PID) == KeptEnds()
+    assert board.read_ends(PID) == ()
 
 
 def test_an_end_without_room_is_not_kept(board: RunBoard) -> None:
     part = board.of_process(0)
     part.open(PID)
     large = _completed('"' + "x" * 40_000 + '"')
-    assert part.keep_end(large, CLAIM)
-    assert not part.keep_end(large, CLAIM)
-    assert part.keep_end(_completed(), CLAIM)
-    assert len(board.read_ends(PID).completed) == 2
+    assert part.keep_end(large)
+    assert not part.keep_end(large)
+    assert part.keep_end(_completed())
+    assert len(board.read_ends(PID)) == 2
     assert board.of_process(1).read() == (0, None), "the next process has its own"
 
 
 def test_a_process_that_takes_a_place_keeps_no_end_of_the_one_before(board: RunBoard) -> None:
     part = board.of_process(0)
     part.open(PID)
-    part.keep_end(_completed(), CLAIM)
+    part.keep_end(_completed())
     part.open(PID + 1)
-    assert board.read_ends(PID + 1) == KeptEnds()
+    assert board.read_ends(PID + 1) == ()
 
 
 def test_the_time_of_a_kept_end_keeps_its_zone(board: RunBoard) -> None:
     part = board.of_process(0)
     part.open(PID)
-    part.keep_end(_completed(), CLAIM)
-    (found,) = board.read_ends(PID).completed
+    part.keep_end(_completed())
+    (found,) = board.read_ends(PID)
     assert found.began_at == _completed().began_at
     assert found.began_at.astimezone(UTC).hour == 1
 
@@ -142,10 +143,10 @@ def test_a_dead_process_can_be_forgotten_and_its_place_taken(board: RunBoard) ->
     part = board.of_process(0)
     part.open(PID)
     part.publish(RUN)
-    part.keep_end(_completed(), CLAIM)
+    part.keep_end(_completed())
     board.forget(PID)
     assert board.read_all() == {}
-    assert board.read_ends(PID) == KeptEnds()
+    assert board.read_ends(PID) == ()
     part.open(PID + 1)
     part.publish(RUN)
     assert set(board.read_all()) == {PID + 1}

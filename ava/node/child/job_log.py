@@ -56,6 +56,8 @@ class JobLog:
         self._is_closed = False
         #: Whether lines are dropped because an earlier run has logged them already; errors never are.
         self.is_repeating = False
+        #: Whether a call that logs may wait; in an event loop it would stop other runs.
+        self.may_wait = True
 
     @property
     def elapsed_ms(self) -> int:
@@ -85,7 +87,7 @@ class JobLog:
                 self._lines.append(self._line(LogLevel.WARN, "The log of this run is full; what follows is dropped"))
         if self._echo is not None:
             self._echo(level, text)
-        if len(self._lines) >= _MAX_WAITING:
+        if self.may_wait and len(self._lines) >= _MAX_WAITING:
             self._wait()
 
     def _wait(self) -> None:

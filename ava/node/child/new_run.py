@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Generic, TypeVar
 
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.waits import LoadedJournal
@@ -19,18 +21,21 @@ from ava.node.child.run_journal import Makers, RunJournal
 from ava.node.child.run_settings import RunSettings
 from ava.node.child.run_writer import RunWriter
 from ava.node.outcome import Stop
-from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 
 __all__ = ["NewRuns"]
 
+Made = TypeVar("Made", bound=Run)
 
-class NewRuns:
+
+class NewRuns(Generic[Made]):
     """Makes the runs of one process."""
 
-    def __init__(self, settings: Settings, board: ProcessBoard) -> None:
+    def __init__(self, settings: Settings, peak_bytes: Callable[[int], int | None], run_type: type[Made]) -> None:
+        """`peak_bytes` returns the most memory, in bytes, of the run that began at a time, if it is measured."""
         self._settings = settings
-        self._board = board
+        self._peak_bytes = peak_bytes
+        self._run_type = run_type
         self._sealer = Sealer(settings.encryption_keys)
         self._masks = LastMask()
         self._makers = Makers(settings)
@@ -44,7 +49,7 @@ class NewRuns:
             base = self._bases[handler.slug] = replace(set_by_environment, max_memory_mb=max_memory_mb)
         return base
 
-    def make(self, job: Job, claim_id: str, began_ns: int, run_writer: RunWriter) -> Run:
+    def make(self, job: Job, claim_id: str, began_ns: int, run_writer: RunWriter) -> Made:
         """Returns the run of a job. `began_ns`: when the claim was sent, in Unix nanoseconds.
 
         Only a job whose worker has settings of its tenant, or of the platform, costs a statement.
@@ -72,10 +77,11 @@ class NewRuns:
                 is_async=handler.is_async,
                 on_caught_up=log.end_repetition,
                 loaded_at=loaded_at,
+                all_tasks=run.all_tasks,
                 thread_id=threading.main_thread().ident or 0,
             )
 
-        run = Run(
+        run = self._run_type(
             job=job,
             handler=handler,
             log=log,
@@ -86,7 +92,7 @@ class NewRuns:
             span=run_reports.start_run_span(job, began_ns),
             calls=calls,
         )
-        run.measured_peak = self._board.peak_bytes
+        run.measured_peak = self._peak_bytes
         if journal is None:
             run.stop(Stop.LOST)
         return run

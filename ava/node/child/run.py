@@ -208,6 +208,14 @@ class Run:
         self.raised = None
 
     def _invoke(self, logger: Any) -> Any:
+        arguments = self.make_arguments(logger)
+        if not self.handler.is_async:
+            return None if self._has_expired() else self.handler.function(*arguments)
+        with asyncio.Runner() as runner:
+            return runner.run(self._await(arguments))
+
+    def make_arguments(self, logger: Any) -> tuple[Any, ...]:
+        """Returns what the handler is called with; called in the context of the run. Raises what is wrong with it."""
         if self._settings.fault is not None:
             raise self._settings.fault
         # The decimal context is an object, which the copied context shares with this process.
@@ -223,11 +231,11 @@ class Run:
             traceparent=tracing.current(),
         )
         payload = self.job.input if self.handler.parse is None else self.handler.parse(self.job.input)
-        arguments = (payload, env) if self.handler.takes_env else (payload,)
-        if not self.handler.is_async:
-            return None if self._has_expired() else self.handler.function(*arguments)
-        with asyncio.Runner() as runner:
-            return runner.run(self._await(arguments))
+        return (payload, env) if self.handler.takes_env else (payload,)
+
+    def all_tasks(self) -> Iterable[asyncio.Task[Any]]:
+        """Returns the tasks of an async handler: all of its event loop."""
+        return asyncio.all_tasks()
 
     def _open_journal(self) -> Calls:
         self._calls = self._make_calls(self)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ava import tracing
-from ava.domain.jobs.job import Job, LogLevel, Status
+from ava.domain.jobs.job import Job, LogLevel, LogLine, Status
 from ava.domain.secrets.masking import SecretMask
 from ava.metrics import counters
 from ava.node import outcome
@@ -17,7 +17,7 @@ from ava.node.child.run import Run
 from ava.store.jobs.moves import log_lines
 from ava.tracing import Kind
 
-__all__ = ["kind_of", "make_log", "report_end", "start_run_span"]
+__all__ = ["kind_of", "make_log", "open_log", "report_end", "start_run_span"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,14 @@ def make_log(job: Job, *, is_printed: bool = False, mask: SecretMask | None = No
     assert job.started_at is not None
     echo = _printer(job) if is_printed else None
     return JobLog(first_seq=job.run_no * log_lines.SEQ_PER_RUN, started_at=job.started_at, echo=echo, mask=mask)
+
+
+def open_log(run: Run) -> None:
+    """Put the first line into a run's log; a claim of several runs has not stored it."""
+    assert run.job.started_at is not None
+    seq = run.job.run_no * log_lines.SEQ_PER_RUN
+    opening = log_lines.OPENING if run.job.first_started_at is None else log_lines.CONTINUING
+    run.log.put_back([LogLine(seq=seq, ts=run.job.started_at, level=LogLevel.INFO, msg=opening)])
 
 
 def _printer(job: Job) -> Callable[[LogLevel, str], None]:

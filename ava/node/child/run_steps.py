@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ava.broker.dropped import DROPPED
-from ava.domain.jobs.job import JobKey, LogLevel, LogLine, RunEnd, Status
+from ava.domain.jobs.job import JobKey, LogLine, RunEnd, Status
 from ava.domain.jobs.messages import Message
 from ava.handler import registry
 from ava.node.celery_internals.take_ahead import TakeAhead
@@ -32,7 +32,7 @@ from ava.node.outcome import Stop
 from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.jobs.moves import claim, end, log_lines, pass_permit, recall
+from ava.store.jobs.moves import claim, end, pass_permit, recall
 from ava.store.jobs.moves.end import CompletedRun
 
 __all__ = ["RunSteps"]
@@ -42,7 +42,7 @@ class RunSteps:
     """The steps of one process. The main thread takes them; the companion thread does what has become late."""
 
     def __init__(self, settings: Settings, take_ahead: TakeAhead, board: ProcessBoard) -> None:
-        self._new_runs = NewRuns(settings, board)
+        self._new_runs = NewRuns(settings, board.peak_bytes, Run)
         self._take_ahead = take_ahead
         self._board = board
         self.publication = Publication(board)
@@ -117,7 +117,7 @@ class RunSteps:
         if job.start_seconds is not None:
             run.begins_before = queued.sent_at + job.start_seconds
         if queued.is_shared:
-            _open_log(run)
+            run_reports.open_log(run)
         if check.is_to_be_cancelled:
             # The handler is not entered.
             run.stop(Stop.CANCEL)
@@ -178,9 +178,15 @@ class RunSteps:
         """Keep the end of a run. Returns False if the node's parent does not see it for lack of room."""
         assert run.job.started_at is not None
         lines = run.log.take_with_closing(*end.closing)
-        completed = CompletedRun(end=end, began_at=run.job.started_at, lines=lines, progress_json=run.progress_json)
+        completed = CompletedRun(
+            end=end,
+            claim_id=self._queue.claim_id,
+            began_at=run.job.started_at,
+            lines=lines,
+            progress_json=run.progress_json,
+        )
         self._kept.append((run, completed))
-        return self._board.keep_end(completed, self._queue.claim_id)
+        return self._board.keep_end(completed)
 
     def _write_alone(self, run: Run, end: RunEnd, writer: RunWriter, *, goes_on: bool) -> Status | None:
         lines = run.log.take_with_closing(*end.closing)
@@ -232,11 +238,11 @@ class RunSteps:
         if goes_on:
             self._take_ahead.announce_soon_free()
 
-    def _write_kept(self, act: Callable[[Sequence[CompletedRun], str], dict[JobKey, Status]]) -> None:
+    def _write_kept(self, act: Callable[[Sequence[CompletedRun]], dict[JobKey, Status]]) -> None:
         """Write the kept ends, by `act`, and report them. They are kept if it raises."""
         if not self._kept:
             return
-        statuses = act([completed for _, completed in self._kept], self._queue.claim_id)
+        statuses = act([completed for _, completed in self._kept])
         written, self._kept = self._kept, []
         self._board.forget_ends()
         for run, _ in written:
@@ -253,7 +259,7 @@ class RunSteps:
     def write_late_ends(self, database: Database) -> None:
         """Write the kept ends while a handler takes longer than it used to."""
         with database.connect() as connection:
-            self._write_kept(lambda completed, claim_id: end.end_together(connection, completed, claim_id=claim_id))
+            self._write_kept(lambda completed: end.end_together(connection, completed))
 
     @property
     def has_late_runs(self) -> bool:
@@ -270,11 +276,3 @@ class RunSteps:
                 recall.recall_runs(connection, [run.key for run in late])
                 end.give_back(connection, [(run.key, run.claim_id) for run in late])
             self._queue.forget_late(late)
-
-
-def _open_log(run: Run) -> None:
-    """Put the first line into a run's log; a claim of several runs has not stored it."""
-    assert run.job.started_at is not None
-    seq = run.job.run_no * log_lines.SEQ_PER_RUN
-    opening = log_lines.OPENING if run.job.first_started_at is None else log_lines.CONTINUING
-    run.log.put_back([LogLine(seq=seq, ts=run.job.started_at, level=LogLevel.INFO, msg=opening)])

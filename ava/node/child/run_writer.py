@@ -58,9 +58,9 @@ class RunWriter:
         """Returns what is to be known before a claimed run begins, or None if the run has lost its job."""
         return self._persist(lambda c: claim.check(c, run=job.run, claim_id=claim_id, outranked_by=outranked_by))
 
-    def end_together(self, completed: Sequence[CompletedRun], claim_id: str) -> dict[JobKey, Status]:
-        """Write the ends of completed runs of one claim. Returns the jobs' statuses."""
-        return self._persist(lambda c: end.end_together(c, completed, claim_id=claim_id))
+    def end_together(self, completed: Sequence[CompletedRun]) -> dict[JobKey, Status]:
+        """Write the ends of completed runs. Returns the jobs' statuses."""
+        return self._persist(lambda c: end.end_together(c, completed))
 
     def worker_settings(self, job: Job) -> tuple[WorkerSettings | None, WorkerSettings | None]:
         """Returns what a job's tenant and the platform have set of its worker."""

@@ -34,8 +34,8 @@ def rescue_runs(
     process died of. The others have ended, or have not begun and return to the queue without a loss. A run that another
     node has is never changed.
     """
-    if process.ends.completed:
-        end.end_together(connection, process.ends.completed, claim_id=process.ends.claim_id)
+    if process.ends:
+        end.end_together(connection, process.ends)
     current = process.current
     for run in dict.fromkeys([*([current.key] if current is not None else []), *wanted]):
         if process.pid and not process.had(run):

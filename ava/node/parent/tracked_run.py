@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.messages import task_id
 from ava.node.outcome import MIB, Stop
 from ava.node.parent.deadlines import RunState
-from ava.node.run_board import CurrentRun, KeptEnds, Phase
+from ava.node.run_board import CurrentRun, Phase
 from ava.node.run_use import RunUse
+from ava.store.jobs.moves.end import CompletedRun
 
 __all__ = ["DeadProcess", "GivenRuns", "TrackedRun"]
 
@@ -89,7 +91,7 @@ class DeadProcess:
     peak_bytes: int | None = None
     cpu_us: int | None = None
     #: The ends that it had not written.
-    ends: KeptEnds = field(default_factory=KeptEnds)
+    ends: Sequence[CompletedRun] = ()
 
     @property
     def was_claiming(self) -> bool:

@@ -108,13 +108,17 @@ class RunDriver:
     def end_together(self, ended: Sequence[tuple[Run, End]]) -> dict[str, Status]:
         completed = [
             CompletedRun(
-                end=run_end, began_at=datetime.now(UTC), lines=_last_lines(run, run_end), progress_json=how.progress
+                end=run_end,
+                claim_id=run.claim,
+                began_at=datetime.now(UTC),
+                lines=_last_lines(run, run_end),
+                progress_json=how.progress,
             )
             for run, how in ended
             for run_end in [_run_end(run, how)]
         ]
         with self._database.connect() as connection:
-            found = end.end_together(connection, completed, claim_id=ended[0][0].claim)
+            found = end.end_together(connection, completed)
         return {key.id: status for key, status in found.items()}
 
     def give_back(self, together: Sequence[Run]) -> int:

@@ -183,6 +183,8 @@ class CompletedRun:
     """A run whose handler has returned, and what is to be written of it."""
 
     end: RunEnd
+    #: The id of its claim.
+    claim_id: str
     #: When its handler began.
     began_at: datetime
     #: The log lines that are not stored yet; the closing line comes last.
@@ -195,15 +197,15 @@ _PLAN_SECONDS = 60.0
 # `completed_at` is not earlier than the transaction, because the counts of ended jobs rely on it. `started_at` moves
 # with it by up to 0.1 s, so that a job's duration is that of its handler.
 _COMPLETED = """
-        SELECT u.tenant_id, u.id, u.run_no, %(claim_id)s::uuid AS claim_id, 'completed' AS status, NULL AS error,
+        SELECT u.tenant_id, u.id, u.run_no, u.claim_id, 'completed' AS status, NULL AS error,
             NULL::uuid AS error_id, u.output::json, u.output_bytes, u.progress::json, NULL::interval AS delay,
             false AS gives_back,
             least(clock_timestamp() - u.seconds * interval '1 second', u.began_at + interval '0.1 second')
             AS started_at, u.cpu_us, u.peak_memory_mb
-        FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(began)s::timestamptz[],
-                    %(seconds)s::float8[], %(outputs)s::text[], %(output_bytes)s::int[], %(progresses)s::text[],
-                    %(cpu_us)s::bigint[], %(peaks)s::int[])
-             AS u (tenant_id, id, run_no, began_at, seconds, output, output_bytes, progress, cpu_us,
+        FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[],
+                    %(began)s::timestamptz[], %(seconds)s::float8[], %(outputs)s::text[], %(output_bytes)s::int[],
+                    %(progresses)s::text[], %(cpu_us)s::bigint[], %(peaks)s::int[])
+             AS u (tenant_id, id, run_no, claim_id, began_at, seconds, output, output_bytes, progress, cpu_us,
                    peak_memory_mb)"""
 _LINES_OF_ALL = f"""    SELECT ended.tenant_id, ended.id, l.seq, l.times::timestamptz[], {_LEVELS}, {_MSGS}
     FROM unnest(%(owner_tenants)s::text[], %(owners)s::uuid[], %(seqs)s::bigint[], %(times)s::text[],
@@ -222,14 +224,14 @@ SELECT tenant_id, id::text, status FROM ended
 )
 
 
-def end_together(connection: Connection, completed: Sequence[CompletedRun], *, claim_id: str) -> dict[JobKey, Status]:
-    """Write the ends of completed runs of one claim. Returns the jobs' statuses, without those that were lost.
+def end_together(connection: Connection, completed: Sequence[CompletedRun]) -> dict[JobKey, Status]:
+    """Write the ends of completed runs. Returns the jobs' statuses, without those that were lost.
 
     A status is `cancelled` if a cancel was requested while the job ran, as with `end`.
     """
     # In the order of the ids, as a statement that cancels many jobs locks them.
     ordered = sorted(completed, key=lambda each: each.end.run.job_id)
-    found = _END_TOGETHER.run(connection, _parameters_of_all(ordered) | {"claim_id": claim_id})
+    found = _END_TOGETHER.run(connection, _parameters_of_all(ordered))
     return {JobKey(tenant_id, ids.encode("job", id_)): Status(status) for tenant_id, id_, status in found}
 
 
@@ -239,6 +241,7 @@ def _parameters_of_all(completed: Sequence[CompletedRun]) -> dict[str, object]:
         "tenants": array([quote(each.end.run.tenant_id) for each in completed]),
         "ids": array([str(rows.job_uuid(each.end.run.job_id)) for each in completed]),
         "run_nos": array([str(each.end.run.run_no) for each in completed]),
+        "claim_ids": array([each.claim_id for each in completed]),
         "began": array([str(each.began_at) for each in completed]),
         "seconds": array([str(_seconds(each)) for each in completed]),
         "outputs": array([quote(each.end.output_json) for each in completed]),
