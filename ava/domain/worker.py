@@ -109,6 +109,8 @@ class WorkerSpec:
     mcp: McpUse | None = None
     #: The most MiB of memory of a run; None: what its node allows.
     max_memory_mb: int | None = None
+    #: Whether its runs may share a process and its event loop with others.
+    is_concurrent: bool = False
 
     @property
     def input_schema_version(self) -> str | None:

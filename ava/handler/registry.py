@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar, overload
 
 from ava.domain import ids
-from ava.domain.jobs.messages import DEFAULT_QUEUE
+from ava.domain.jobs.messages import CONCURRENT_QUEUE, DEFAULT_QUEUE
 from ava.domain.jobs.retry import Retry
 from ava.domain.near_names import did_you_mean
 from ava.domain.worker import DeclaredSchedule, McpUse, OnWorkerLost, WorkerSpec
@@ -21,7 +21,7 @@ from ava.handler.input_types import InputType, annotated_type, input_type
 from ava.handler.option_checks import check, refuse
 from ava.handler.retry_rules import USUAL, ErrorTypes, RetryRules
 
-__all__ = ["Handler", "declared_by", "find", "handlers", "load", "module_of", "register", "worker"]
+__all__ = ["Handler", "concurrent_queues", "declared_by", "find", "handlers", "load", "module_of", "register", "worker"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -70,7 +70,7 @@ def worker(
     retry_on: ErrorTypes | None = ...,
     give_up_on: ErrorTypes | None = ...,
     cancel_grace_seconds: float = ...,
-    queue: str = ...,
+    queue: str | None = ...,
     tenants: Iterable[str] | None = ...,
     on_worker_lost: str = ...,
     capture_subprocesses: bool = ...,
@@ -87,6 +87,7 @@ def worker(
     deadline_seconds: int | None = ...,
     mcp: str | None = ...,
     max_memory_mb: int | None = ...,
+    concurrent: bool = ...,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -101,7 +102,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     retry_on: ErrorTypes | None = None,
     give_up_on: ErrorTypes | None = None,
     cancel_grace_seconds: float = 10,
-    queue: str = DEFAULT_QUEUE,
+    queue: str | None = None,
     tenants: Iterable[str] | None = None,
     on_worker_lost: str = "requeue",
     capture_subprocesses: bool = False,
@@ -118,6 +119,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     deadline_seconds: int | None = None,
     mcp: str | None = None,
     max_memory_mb: int | None = None,
+    concurrent: bool = False,
     **unknown: Any,
 ) -> Callable[[Function], Function] | Function:
     """Declare a function as the handler of the worker `wkr_<slug>`; without a slug, the function's name is the slug.
@@ -127,22 +129,24 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
     carry. `timeout_seconds`: at most 3600. `max_retries`: 0 to 25 further attempts if it raises (0).
     `retry`: an `ava.Retry` in its place, which says the delays too. `retry_on`: the exception classes that are repeated
     (all); `give_up_on`: those that are not, whatever `retry_on` says.
-    `cancel_grace_seconds`: how long it may clean up after it was asked to stop; at most 600. `queue`: the Celery queue
-    of its jobs. `tenants`: those that may run it; None means all. `on_worker_lost`: `requeue` or `fail`.
-    `capture_subprocesses`: what its subprocesses write to the standard streams is in the job's log. `schedule`: a
-    cron pattern by which it runs by itself, in `timezone` (an IANA name), for the tenant `schedule_tenant`.
-    `max_running`: how many of its jobs run at once, in all or for each `max_running_per`: "tenant", or a path in the
-    input such as "input.account.id". `rate`: how many may start, such as "100/minute"; `rate_per` likewise.
-    `input_schema`: what the API checks each input against: a JSON Schema (2020-12) as a dict, a schema of marshmallow,
-    a dataclass, a model of pydantic, or a union of these. Without it the annotation of `input` is taken, unless it is a
-    mapping; then the function gets a value of that type. `retention_days`: how long its final jobs are kept; without
-    it, as the tenant or the installation says. `expires_in`: seconds after which a job is cancelled that has not
-    started, unless its trigger or schedule says otherwise; at most 31,622,400 (366 days). `deadline_seconds`: seconds
-    from its creation, or its date, after which a job fails unless it is final, waits and retries included, unless its
-    trigger says otherwise; at most as many. `mcp`: how it is a tool of
-    MCP, `answer` (a call waits for the end), `task` (a call returns a task) or `off`; without it, as AVA_MCP_WORKERS
-    says. `max_memory_mb`: how many MiB of memory a run may have, with everything that it has started; above, it is
-    stopped and fails as `MemoryExceeded`.
+    `cancel_grace_seconds`: how long it may clean up after it was asked to stop; at most 600. `queue`: the Celery
+    queue of its jobs (`default`; `concurrent` for a concurrent worker). `tenants`: those that may run it; None
+    means all. `on_worker_lost`: `requeue` or `fail`. `capture_subprocesses`: what its subprocesses write to the
+    standard streams is in the job's log. `schedule`: a cron pattern by which it runs by itself, in `timezone` (an
+    IANA name), for the tenant `schedule_tenant`. `max_running`: how many of its jobs run at once, in all or for
+    each `max_running_per`: "tenant", or a path in the input such as "input.account.id". `rate`: how many may start,
+    such as "100/minute"; `rate_per` likewise. `input_schema`: what the API checks each input against: a JSON Schema
+    (2020-12) as a dict, a schema of marshmallow, a dataclass, a model of pydantic, or a union of these. Without it
+    the annotation of `input` is taken, unless it is a mapping; then the function gets a value of that type.
+    `retention_days`: how long its final jobs are kept; without it, as the tenant or the installation says.
+    `expires_in`: seconds after which a job is cancelled that has not started, unless its trigger or schedule says
+    otherwise; at most 31,622,400 (366 days). `deadline_seconds`: seconds from its creation, or its date, after
+    which a job fails unless it is final, waits and retries included, unless its trigger says otherwise; at most as
+    many. `mcp`: how it is a tool of MCP, `answer` (a call waits for the end), `task` (a call returns a task) or
+    `off`; without it, as AVA_MCP_WORKERS says. `max_memory_mb`: how many MiB of memory a run may have, with
+    everything that it has started; above, it is stopped and fails as `MemoryExceeded`. `concurrent`: runs of this
+    `async def` may share a process and its event loop with others, on nodes with slots. They share all that is one
+    per process: directory, environment, signals, globals.
 
     Raises `HandlerError` for a wrong declaration, and `WorkerConflict` if another function has the slug.
     """
@@ -165,7 +169,7 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             timeout_seconds=timeout_seconds,
             max_retries=most,
             cancel_grace_seconds=cancel_grace_seconds,
-            queue=queue,
+            queue=(CONCURRENT_QUEUE if concurrent else DEFAULT_QUEUE) if queue is None else queue,
             tenants=None if tenants is None else tuple(tenants),
             on_worker_lost=OnWorkerLost(on_worker_lost if on_worker_lost in _ON_WORKER_LOST else "requeue"),
             captures_subprocesses=capture_subprocesses,
@@ -177,15 +181,32 @@ def worker(  # noqa: PLR0913 - authors name the options that they need
             deadline_seconds=deadline_seconds,
             mcp=McpUse(mcp) if mcp in _MCP_USES else None,
             max_memory_mb=max_memory_mb,
+            is_concurrent=bool(concurrent),
         )
         check(own_slug, spec, on_worker_lost)
         refuse(own_slug, [] if mcp is None or mcp in _MCP_USES else [f"mcp must be one of {', '.join(_MCP_USES)}"])
+        refuse(own_slug, _wrong_if_concurrent(spec, function))
         _check_schedule(own_slug, spec, timezone, schedule_tenant)
         parse = None if annotated is None else annotated.parse
         register(replace(_handler(spec, function), parse=parse, retries=rules))
         return function
 
     return declare
+
+
+def _wrong_if_concurrent(spec: WorkerSpec, function: Callable[..., Any]) -> list[str]:
+    """Returns what a concurrent worker cannot be, because its runs share a process."""
+    if not spec.is_concurrent:
+        return []
+    cases = (
+        (not inspect.iscoroutinefunction(function), "concurrent=True needs an async def"),
+        (spec.max_memory_mb is not None, "max_memory_mb is for runs with a process of their own, not concurrent=True"),
+        (
+            spec.captures_subprocesses,
+            "capture_subprocesses is for runs with a process of their own, not concurrent=True",
+        ),
+    )
+    return [reason for is_wrong, reason in cases if is_wrong]
 
 
 _ON_WORKER_LOST = tuple(OnWorkerLost)
@@ -294,6 +315,20 @@ def register(handler: Handler) -> None:
             "give one of them another slug."
         )
     _handlers[handler.spec.id] = handler
+
+
+def concurrent_queues() -> frozenset[str]:
+    """Returns the queues of the concurrent workers. Raises `HandlerError` if other workers have one of them too."""
+    concurrent: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for handler in _handlers.values():
+        (concurrent if handler.spec.is_concurrent else others).setdefault(handler.spec.queue, handler.slug)
+    if mixed := min(concurrent.keys() & others.keys(), default=None):
+        raise HandlerError(
+            f"Queue {mixed!r}: the worker {concurrent[mixed]!r} is concurrent, and {others[mixed]!r} is not; give one "
+            "of them another queue."
+        )
+    return frozenset(concurrent)
 
 
 def _place(function: Callable[..., Any]) -> str:

@@ -11,6 +11,7 @@ from ava.domain import ids
 from ava.domain.jobs.job import RunKey
 
 __all__ = [
+    "CONCURRENT_QUEUE",
     "DEFAULT_QUEUE",
     "MAX_RUNS",
     "RESERVED",
@@ -29,6 +30,8 @@ TASK = "ava.run_job"
 RESERVED = "ava."
 #: The Celery queue of workers that name none.
 DEFAULT_QUEUE = "default"
+#: That of concurrent workers that name none.
+CONCURRENT_QUEUE = "concurrent"
 
 #: The header of a message that holds its signature.
 SIGNATURE = "ava_signature"
