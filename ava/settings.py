@@ -115,6 +115,12 @@ class Settings:
     max_memory_per_process: int = _setting("AVA_MAX_MEMORY_PER_PROCESS", values.whole, 0, between=(0, 1_000_000_000))
     #: The most MiB of memory of a run whose worker names no other number; 0: any.
     max_memory_mb: int = _setting("AVA_MAX_MEMORY_MB", values.whole, 0, between=(0, 1_000_000_000))
+    #: Runs of concurrent workers that a slot process of a node has at once; 0: the node has no slot process.
+    slots: int = _setting("AVA_SLOTS", values.whole, 0, between=(0, 100_000))
+    #: MiB of memory above which a slot process takes no more jobs, and is replaced once it has none; 0: any.
+    slot_process_max_memory_mb: int = _setting(
+        "AVA_SLOT_PROCESS_MAX_MEMORY_MB", values.whole, 0, between=(0, 1_000_000_000)
+    )
     #: Whether a node prints the lines of its jobs' logs, for development. They may hold secrets.
     print_job_logs: bool = _setting("AVA_PRINT_JOB_LOGS", values.flag, False)
     #: The pool of a node's children: `ava`, or `celery` for Celery's own.

@@ -11,7 +11,6 @@ def test_something(system):
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -32,6 +31,7 @@ from ava.store.engine import leader_lease
 from ava.store.engine.database import Database
 from harness.polling import wait_until
 from harness.servers.pgbouncer import pool_url
+from harness.tracebacks import tracebacks
 
 ROOT = Path(__file__).parent.parent
 SECRET = "of-all-the-tests"
@@ -57,6 +57,7 @@ class RunningProcess:
     def __init__(self, child: ChildProcess, log: Path) -> None:
         self.child = child
         self.log = log
+        self.joins = 1  # The rows of a node: its pool's, and its slot process's.
 
     @property
     def pid(self) -> int:
@@ -180,10 +181,10 @@ class System:
             self.await_api()
         return self.api
 
-    def start_worker(self, *, concurrency: int = 2, queues: str = "", wait: bool = True) -> RunningProcess:
-        """Start one more worker node."""
-        queue_arguments = ("-q", queues) if queues else ()
-        worker = self.spawn("worker", "-c", str(concurrency), *queue_arguments)
+    def start_worker(self, *more: str, concurrency: int = 2, queues: str = "", wait: bool = True) -> RunningProcess:
+        """Start one more worker node; `more`: further arguments, such as `--slots`."""
+        worker = self.spawn("worker", "-c", str(concurrency), *(("-q", queues) if queues else ()), *more)
+        worker.joins = (concurrency > 0) + ("--slots" in more)
         self.workers.append(worker)
         if wait:
             self.await_workers()
@@ -348,7 +349,7 @@ class System:
         assert not left, f"still running after everything was stopped: {described}"
         if not self.expects_traceback:
             for process in self.processes:
-                assert not tracebacks_of_ours(process.output), process.output
+                assert not tracebacks(process.output, without=f"{ROOT}/tests/"), process.output
 
     def _api_is_ready(self) -> bool:
         assert self.api
@@ -375,13 +376,8 @@ class System:
         for worker in self.workers:
             assert worker.exit_code in (None, 0, -9), f"a worker ended:\n{worker.output}"
         pids = {row[0] for row in self.query("SELECT pid FROM nodes WHERE stopped_at IS NULL")}
-        return {worker.pid for worker in self.workers if worker.exit_code is None} <= pids
-
-
-def tracebacks_of_ours(output: str) -> list[str]:
-    """Returns the tracebacks in an output that do not end in the code of the tests' own handlers."""
-    blocks = re.findall(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*", output)
-    return [block for block in blocks if f'"{ROOT}/tests/' not in block.rpartition("  File ")[2]]
+        living = [worker for worker in self.workers if worker.exit_code is None]
+        return all(len(pids & {each.pid, *(child.pid for child in each.children)}) >= each.joins for each in living)
 
 
 def lives(process: psutil.Process) -> bool:

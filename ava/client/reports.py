@@ -68,6 +68,8 @@ class Node:
     workers: list[str]
     #: How many jobs it can run at once.
     processes: int
+    #: Whether these are slots of one process.
+    has_slots: bool = False
     #: How many jobs it runs, of all tenants; for the roles of a tenant, its own.
     busy: int
     #: None for the roles of a tenant.

@@ -35,6 +35,7 @@ __all__ = [
     "RUNS_ENDED",
     "SCHEDULE_FIRINGS",
     "SCHEDULE_LATENESS_SECONDS",
+    "SLOT_LOOP_LAG_SECONDS",
     "WEBHOOK_REQUESTS",
     "WEBHOOK_REQUEST_SECONDS",
     "ConnectionMeter",
@@ -74,6 +75,12 @@ POOL_LEAKS = Gauge(
     ("kind",),
     registry=_registry,
     multiprocess_mode="livesum",
+)
+SLOT_LOOP_LAG_SECONDS = Gauge(
+    "ava_slot_loop_lag_seconds",
+    "Seconds that the event loop of a slot process took to answer its watch; the most of all slot processes.",
+    registry=_registry,
+    multiprocess_mode="livemax",
 )
 MESSAGES_DROPPED = Counter(
     "ava_messages_dropped",

@@ -19,6 +19,7 @@ from ava.domain.secrets.sealing import worker_keys
 from ava.errors import NodeFailed, StartError
 from ava.node import semaphores
 from ava.node.celery_internals import failure, shutdown_lines, versions
+from ava.node.part import Part
 from ava.secret_files import SECRETS
 from ava.settings import Settings
 from ava.store import installation
@@ -33,11 +34,14 @@ def run(
     queues: tuple[str, ...] | None,
     *,
     on_ready: Callable[[], None] | None = None,
+    part: Part = Part.ALL,
+    node_id: str | None = None,
 ) -> int:
     """Run a node until it is asked to end. Returns its exit code.
 
     `concurrency`: the number of jobs that run at once; None: one a CPU. `queues`: the queues that it consumes; None:
-    the default queue and those of its handlers. `on_ready`: called when the node consumes. Raises `StartError` if the
+    the default queue and those of its handlers. `on_ready`: called when the node consumes. `part`: which of
+    these queues it consumes; `node_id`: its id, if its command has chosen it. Raises `StartError` if the
     database is not ready for this code, if Celery is of a version that was not tested, or if this machine or the broker
     is of a kind on which no node can run, and `NodeFailed` if an error ends the node.
     """
@@ -53,7 +57,7 @@ def run(
     schema.check(settings)
     connectivity.require_own(settings, installation.read_id(settings))
     app = make_app(settings, consumes=True)
-    install(app, settings)
+    install(app, settings, part=part, chosen=queues or (), node_id=node_id)
     if on_ready is not None:
         worker_ready.connect(lambda **_: on_ready(), weak=False)
     # Celery warns that root must not take pickled messages; this service takes none.
@@ -67,7 +71,8 @@ def run(
         loglevel=logging.getLevelName(settings.log_level),
         quiet=True,
         concurrency=concurrency,
-        queues=",".join(queues) if queues else None,
+        # The parts of a node with slots name theirs once the handlers are known.
+        queues=",".join(queues) if queues and part is Part.ALL else None,
         without_mingle=True,
         without_gossip=True,
         # Flower shows a node without heartbeats as offline.

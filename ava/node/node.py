@@ -20,6 +20,7 @@ from ava.node import processes
 from ava.node.celery_internals.handlers_app import HandlersApp
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child.child import Child
+from ava.node.parent.pool_runs import PoolRuns
 from ava.node.parent.run_monitor import RunMonitor
 from ava.node.parent.watchdog import Watchdog
 from ava.node.run_board import RunBoard
@@ -36,12 +37,16 @@ _log = logging.getLogger(__name__)
 class Node:
     """What this process is to its node: the parent with its run monitor or, after the fork, one child."""
 
-    def __init__(self, settings: Settings) -> None:
+    #: Whether its runs share one process, each in a slot.
+    has_slots = False
+
+    def __init__(self, settings: Settings, node_id: str | None = None, runs: PoolRuns | None = None) -> None:
+        """`node_id`: its id, if another process has chosen it. `runs`: what it runs, if that is not a pool's."""
         self._settings = settings
-        self.id = str(ids.new_uuid())
+        self.id = node_id or str(ids.new_uuid())
         #: The queues that the broker refuses to this node.
         self.refusals = Refusals()
-        self.run_monitor = RunMonitor(settings, self.id, self.refusals)
+        self.run_monitor = RunMonitor(settings, self.id, self.refusals, runs or PoolRuns(self.id))
         #: The Celery application that handlers publish their own tasks with.
         self.handlers_app = HandlersApp()
         #: The workers of each of the author's Celery applications.
@@ -62,7 +67,8 @@ class Node:
         tracing.warn_if_unusable(self._settings)
         # The parent adopts what a killed child leaves behind, and kills it.
         processes.adopt_orphans()
-        timeouts.install_for_threads()
+        if not self.has_slots:
+            timeouts.install_for_threads()
         self._pool = consumer.pool
         handlers = registry.handlers()
         self._log_handlers()
@@ -77,6 +83,7 @@ class Node:
                 queues=queues,
                 workers=sorted(handlers),
                 processes=consumer.pool.num_processes,
+                has_slots=self.has_slots,
                 declarations=self._declarations(),
             ),
             [handler.spec for handler in handlers.values()],

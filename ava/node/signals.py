@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from celery import Celery, signals
@@ -19,8 +19,8 @@ from ava import logs, tracing
 from ava.broker import compression
 from ava.broker.app import make_queue
 from ava.broker.dropped import DROPPED
-from ava.domain.jobs.messages import DEFAULT_QUEUE, TASK, read_arguments
-from ava.errors import StartError
+from ava.domain.jobs.messages import CONCURRENT_QUEUE, DEFAULT_QUEUE, TASK, read_arguments
+from ava.errors import HandlerError, StartError
 from ava.handler import registry
 from ava.metrics.counters import MESSAGES_DROPPED
 from ava.node import memory_limits, outcome, task
@@ -31,16 +31,16 @@ from ava.node.celery_internals.queue_consumer import QueueConsumer
 from ava.node.celery_internals.request import JobRequest
 from ava.node.celery_internals.take_ahead import NoTakeAhead
 from ava.node.node import Node
+from ava.node.part import Part
 from ava.settings import Settings
 
-__all__ = ["install"]
+__all__ = ["install", "install_node", "prepare", "start"]
 
 _log = logging.getLogger(__name__)
 
 
-def install(app: Celery, settings: Settings) -> None:
-    """Prepare a Celery application to run jobs, if a worker is started from it. Nothing connects yet."""
-    node = Node(settings)
+def install_node(app: Celery, settings: Settings, node: Node) -> None:
+    """Prepare a Celery application to consume as a node. Nothing connects yet."""
     JobRequest.run_monitor = node.run_monitor
     JobRequest.pool_pids = staticmethod(node.pool_pids)
     JobRequest.is_acknowledged_on_arrival = settings.broker_is_redis
@@ -54,15 +54,33 @@ def install(app: Celery, settings: Settings) -> None:
     compression.refuse()
     DROPPED.on_drop = lambda reason: MESSAGES_DROPPED.labels(reason).inc()
     task.register(app, node)
+    signals.setup_logging.connect(lambda **_: logs.configure(settings, "worker"), weak=False)
+
+
+def install(
+    app: Celery,
+    settings: Settings,
+    *,
+    part: Part = Part.ALL,
+    chosen: Sequence[str] = (),
+    node_id: str | None = None,
+) -> None:
+    """Prepare a Celery application to run jobs in a pool, if a worker is started from it. Nothing connects yet.
+
+    `part`: what it consumes, of the queues in `chosen` if there are any. `node_id`: the id of the node, if it is known.
+    """
+    node = Node(settings, node_id)
+    install_node(app, settings, node)
     if settings.pool == "celery" or versions.describe_untested():
         # A worker on untested versions must be able to start, so that `_prepare` can refuse it.
         app.conf.worker_pool = "prefork"
     parent_pid = os.getpid()
     receivers = {
-        signals.setup_logging: lambda **_: logs.configure(settings, "worker"),
-        signals.celeryd_init: lambda options=None, **_: _prepare(app, node, settings, options or {}),
+        signals.celeryd_init: lambda options=None, **_: prepare(
+            app, node, settings, part, chosen or _queues_of(options or {})
+        ),
         signals.celeryd_after_setup: lambda instance, **_: node.prepare_processes(instance.concurrency),
-        signals.worker_ready: lambda sender, **_: _start(node, sender),
+        signals.worker_ready: lambda sender, **_: start(node, sender),
         signals.worker_shutting_down: lambda how, **_: node.shut_down(is_cold=how == "Cold"),
         signals.worker_shutdown: lambda **_: node.close(),
         signals.worker_process_shutdown: lambda **_: node.close_child(),
@@ -92,11 +110,11 @@ def _of_job(receiver: Callable[..., None]) -> Callable[..., None]:
 # In the parent -----------------------------------------------------------------------------------------------------
 
 
-def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any]) -> None:
+def prepare(app: Celery, node: Node, settings: Settings, part: Part, chosen: Sequence[str]) -> None:
     """Check the versions, load the handlers and name the queues, before Celery's worker reads them."""
     try:
         versions.require_tested(settings.pool)
-        if settings.pool == "ava":
+        if settings.pool == "ava" and part is not Part.SLOTS:
             # An untested Celery may lack what this imports.
             from ava.node.celery_internals.pool_child import PoolChild
 
@@ -108,6 +126,7 @@ def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any
                 from ava.node.celery_tasks import load
 
                 node.celery_workers = load.load(settings.celery_apps)
+        names = _queue_names(part, chosen)
         memory_limits.check((each.spec for each in registry.handlers().values()), settings.max_memory_mb)
     except StartError as error:
         # Celery logs and ignores what a receiver raises; only this ends the worker.
@@ -115,9 +134,6 @@ def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any
         raise SystemExit(1) from None
     tracing.preload(settings)
     shared_memory.reserve()
-    chosen = options.get("queues") or []
-    chosen = chosen.split(",") if isinstance(chosen, str) else chosen
-    names = {DEFAULT_QUEUE, *chosen, *(handler.spec.queue for handler in registry.handlers().values())}
     app.conf.task_queues = [
         make_queue(name, no_ack=settings.broker_is_redis, queue_type=settings.rabbitmq_queue_type)
         for name in sorted(names)
@@ -125,7 +141,31 @@ def _prepare(app: Celery, node: Node, settings: Settings, options: dict[str, Any
     app.amqp.queues = app.conf.task_queues
 
 
-def _start(node: Node, consumer: Any) -> None:
+def _queues_of(options: dict[str, Any]) -> Sequence[str]:
+    """Returns the queues that Celery's own command line names."""
+    named = options.get("queues") or []
+    return named.split(",") if isinstance(named, str) else list(named)
+
+
+def _queue_names(part: Part, chosen: Sequence[str]) -> Collection[str]:
+    """Returns the queues that a process consumes. Raises `HandlerError` if there are none of its kind."""
+    concurrent = registry.concurrent_queues()
+    all_names = {DEFAULT_QUEUE, *chosen, *(handler.spec.queue for handler in registry.handlers().values())}
+    if part is Part.ALL:
+        return all_names
+    names = set(chosen) or all_names
+    if part is Part.SLOTS:
+        names = names & concurrent if chosen else set(concurrent or {CONCURRENT_QUEUE})
+    else:
+        names -= concurrent
+    if not names:
+        kind = "concurrent workers; leave out --slots" if part is Part.SLOTS else "other workers; use -c 0"
+        raise HandlerError(f"-q names no queue of {kind}.")
+    return names
+
+
+def start(node: Node, consumer: Any) -> None:
+    """Celery's worker consumes its queues: start its node. Ends this process if that fails."""
     if problem := versions.describe_untested():
         _log.warning("Celery's own pool runs on an untested version: %s.", problem)
     try:

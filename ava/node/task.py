@@ -14,7 +14,7 @@ from ava.node.child.child import Child
 from ava.node.child.run import Run
 from ava.node.node import Node
 
-__all__ = ["JobFailed", "register"]
+__all__ = ["JobFailed", "register", "send_begin", "send_end"]
 
 
 class JobFailed(Exception):
@@ -48,14 +48,20 @@ def _run_group(task: Task, child: Child) -> Run | None:
         if not child.may_follow(run):
             return run
         if run is not None:
-            _send_end(task, run)
+            send_end(task, run)
         # A run that gets the permit of this one is known once the end is written.
         if (following := child.following) is None:
             return run
         _send(signals.task_prerun, task, following)
 
 
-def _send_end(task: Task, run: Run) -> None:
+def send_begin(task: Any, run: Run) -> None:
+    """Send Celery's signal of a run that begins."""
+    _send(signals.task_prerun, task, Message(run.job.worker_id, (run.job.run,)))
+
+
+def send_end(task: Any, run: Run) -> None:
+    """Send Celery's signals of a run whose end is decided."""
     message = Message(run.job.worker_id, (run.job.run,))
     result: object
     try:

@@ -144,6 +144,8 @@ CREATE TABLE nodes (
     refused_messages_at timestamptz,
     workers text[] NOT NULL,
     processes integer NOT NULL,
+    -- Whether these are slots of one process.
+    has_slots boolean NOT NULL DEFAULT false,
     busy integer NOT NULL DEFAULT 0,
     quiet_since timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz NOT NULL DEFAULT now(),

@@ -36,7 +36,7 @@ WORKER_LIMIT = {
 NODE = {
     "id": HOSTILE, "name": HOSTILE, "host": HOSTILE, "pid": 1, "version": HOSTILE, "queues": [HOSTILE],
     "refused_queues": [HOSTILE], "refused_messages": [HOSTILE], "workers": [HOSTILE],
-    "processes": 2, "busy": 1, "memory_bytes": 1, "state": HOSTILE,
+    "processes": 2, "has_slots": False, "busy": 1, "memory_bytes": 1, "state": HOSTILE,
     "started_at": "2026-01-01T00:00:00Z", "seen_at": "2026-01-01T00:00:00Z", "stopped_at": None, "jobs": [JOB],
 }  # fmt: skip
 WEBHOOK = {

@@ -16,7 +16,7 @@ from celery.app.amqp import AMQP
 from celery.app.events import Events
 from celery.apps import worker as worker_program
 from celery.apps.worker import Worker as WorkerProgram
-from celery.concurrency import asynpool, prefork
+from celery.concurrency import asynpool, base, prefork
 from celery.events import EventDispatcher
 from celery.worker import consumer, control, request, state
 from kombu import Connection, Queue, compression, pidbox, transport
@@ -33,6 +33,14 @@ USED: list[tuple[Any, str]] = [
     (prefork.TaskPool, "flush"),
     (prefork.TaskPool, "num_processes"),
     (prefork.TaskPool, "on_start"),
+    (base.BasePool, "on_start"),
+    (base.BasePool, "on_apply"),
+    (base.BasePool, "on_stop"),
+    (base.BasePool, "flush"),
+    (base.BasePool, "register_with_event_loop"),
+    (base, "accept_callback"),
+    (hub.Hub, "add_reader"),
+    (state, "should_stop"),
     (asynpool.AsynPool, "Worker"),
     (asynpool.AsynPool, "ResultHandler"),
     (asynpool.AsynPool, "_create_write_handlers"),

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from marshmallow import Schema, fields
 
-from ava.api.http.fields import Choice, Id, Instant, JsonText, Text, WholeNumber
+from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Text, WholeNumber
 from ava.api.http.records import compile_schema
 
 __all__ = ["NodeRecord", "write_node"]
@@ -57,6 +57,9 @@ class NodeRecord(Schema):
     workers = fields.List(Text())
     processes = WholeNumber(
         minimum=0, maximum=_MAX_COUNT, metadata={"description": "How many jobs it can run at once."}
+    )
+    has_slots = Flag(
+        metadata={"description": "Whether these are slots of one process, for the jobs of concurrent workers."}
     )
     busy = WholeNumber(
         minimum=0,

@@ -35,7 +35,7 @@ def _state(node: Node) -> str:
 
 def _busy(node: Node) -> str:
     # A process that works through a group of brief jobs has several of them.
-    return f"{min(node.busy, node.processes)} of {node.processes}"
+    return f"{min(node.busy, node.processes)} of {node.processes}{' slots' if node.has_slots else ''}"
 
 
 _COLUMNS = (

@@ -33,12 +33,27 @@ def api(host: str, port: int) -> None:
 
 
 @click.command()
-@click.option("-c", "--concurrency", type=click.IntRange(1, 1000), help="Jobs to run at once.  [default: one a CPU]")
+@click.option(
+    "-c",
+    "--concurrency",
+    type=click.IntRange(0, 1000),
+    help="Jobs to run at once, one a process.  [default: one a CPU]",
+)
+@click.option(
+    "--slots",
+    type=click.IntRange(0, 100_000),
+    help="Jobs of concurrent workers to run at once.  [default: AVA_SLOTS, 0]",
+)
+@click.option(
+    "--slot-processes", default=1, show_default=True, type=click.IntRange(1, 100), help="Processes with so many slots."
+)
 @click.option(
     "-q", "--queues", default="", help="The queues to consume, comma-separated.  [default: those of its handlers]"
 )
-def worker(concurrency: int | None, queues: str) -> None:
+def worker(concurrency: int | None, slots: int | None, slot_processes: int, queues: str) -> None:
     """Run jobs: one node with its child processes.
+
+    With --slots, jobs of concurrent workers share one process, and -c 0 leaves the other ones out.
 
     Without DATABASE_URL and BROKER_URL it joins the `ava up` that was started in this folder.
     """
@@ -53,11 +68,20 @@ def worker(concurrency: int | None, queues: str) -> None:
     on_ready = partial(sd_notify.notify, settings.notify_socket) if settings.notify_socket else None
     handler_folder.search(handler_folder.folders(), settings.imported_modules)
     names = tuple(name.strip() for name in queues.split(",") if name.strip())
-    with sharing.shared_counters(), serving(settings):
-        # Imported here, because the counters need the shared folder when they are created.
-        from ava.node import main
+    slots = settings.slots if slots is None else slots
+    if not slots and concurrency == 0:
+        raise click.UsageError("-c 0 needs --slots: the node would run no jobs")
+    # The imports are here, because the counters need the shared folder when they are created.
+    with sharing.shared_counters():
+        if slots:
+            from ava.node.slots import command
 
-        sys.exit(main.run(settings, concurrency, names or None, on_ready=on_ready))
+            options = {"slots": slots, "slot_processes": slot_processes}
+            sys.exit(command.run(settings, concurrency, names or None, **options, on_ready=on_ready))
+        with serving(settings):
+            from ava.node import main
+
+            sys.exit(main.run(settings, concurrency, names or None, on_ready=on_ready))
 
 
 @click.command()

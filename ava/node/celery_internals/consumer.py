@@ -111,7 +111,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
             RedisLists(self.task_consumer.channel, self.task_consumer)
         hub.call_repeatedly(LOOK_SECONDS, self.task_consumer.follow_intake)
         hub.call_repeatedly(LOOK_SECONDS, self.task_consumer.retry)
-        if self.app.conf.worker_pool != "prefork":
+        if self.app.conf.worker_pool.endswith(":JobPool"):
             hub.call_repeatedly(CHECK_SECONDS, PoolLeaks(self.pool._pool).check)
 
     def on_close(self) -> None:

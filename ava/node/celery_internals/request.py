@@ -70,6 +70,12 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         self.run_monitor.rescue(self._given_to_none(), "WorkerLost: no process of the worker took it")
         self.acknowledge()
 
+    def finish(self, retirement: Retirement) -> None:
+        """The runs of this message, in a slot, are over, and their ends are written."""
+        task_ready(self)
+        self.acknowledge()
+        self._send_end_event("JobFailed: failed", retirement)
+
     # Stopping ------------------------------------------------------------------------------------------------------
 
     def revoked(self) -> bool:

@@ -62,7 +62,7 @@ _CLOSE_SECONDS = 5.0
 class RunMonitor:
     """Watches over the runs of one node. Its methods may be called from any thread."""
 
-    def __init__(self, settings: Settings, node_id: str, refusals: Refusals) -> None:
+    def __init__(self, settings: Settings, node_id: str, refusals: Refusals, runs: PoolRuns) -> None:
         self._settings = settings
         self._refusals = refusals
         #: Whether this node takes jobs.
@@ -72,7 +72,7 @@ class RunMonitor:
         self._database = Database.of(
             settings, name="node", pool_size=1, statement_seconds=10, meter=ConnectionMeter("node", 1)
         )
-        self._pool_runs = PoolRuns(node_id)
+        self._pool_runs = runs
         #: Writes that wait for the database, in order.
         self._deferred_writes: queue.SimpleQueue[Callable[[Connection], object]] = queue.SimpleQueue()
         #: Ends the thread's wait. A SimpleQueue, because a signal handler may put into it whatever it has interrupted.

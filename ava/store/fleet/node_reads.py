@@ -51,6 +51,8 @@ class NodeView:
     #: The number of jobs that it can run at once, and that it runs, of all tenants.
     processes: int
     busy: int
+    #: Whether these are slots of one process.
+    has_slots: bool
     #: The memory of its parent and its children together; None before its first heartbeat.
     memory_bytes: int | None
     #: `live`; `silent` if its heartbeats are missing; `stopped` if it has shut down in order.
@@ -71,7 +73,8 @@ SELECT id::text, name, host, pid, version, queues, workers, processes, busy, mem
     CASE WHEN stopped_at IS NOT NULL THEN 'stopped'
          WHEN seen_at > now() - %(dead_after)s * interval '1 second' THEN 'live' ELSE 'silent' END,
     started_at, seen_at, stopped_at, refused_queues, drained_at, drained_by,
-    CASE WHEN refused_messages_at > now() - %(refused)s * interval '1 second' THEN refused_messages ELSE '{}' END
+    CASE WHEN refused_messages_at > now() - %(refused)s * interval '1 second' THEN refused_messages ELSE '{}' END,
+    has_slots
 FROM nodes ORDER BY stopped_at IS NOT NULL, started_at DESC, id LIMIT %(most)s
 """)
 
@@ -147,6 +150,7 @@ def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) 
             drained_at=row[15],
             drained_by=row[16],
             refused_messages=row[17],
+            has_slots=row[18],
             busy_of_tenant=counts.get(row[0], 0),
             jobs=running.get(row[0], []),
         )

@@ -53,8 +53,9 @@ class NodeSpec:
     refused_queues: Sequence[str] = ()
     #: The ids of the workers whose handlers it has.
     workers: Sequence[str]
-    #: The number of jobs that it runs at once.
+    #: The number of jobs that it runs at once, and whether these are slots of one process.
     processes: int
+    has_slots: bool = False
     #: What its handler modules declare.
     declarations: NodeDeclarations = NO_DECLARATIONS
 
@@ -66,9 +67,9 @@ class NodeSpec:
 
 _REGISTER = Statement("""
 INSERT INTO nodes
-    (id, name, host, pid, version, queues, refused_queues, workers, processes, declarations)
+    (id, name, host, pid, version, queues, refused_queues, workers, processes, has_slots, declarations)
 VALUES (%(id)s::uuid, %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s::text[], %(refused_queues)s::text[],
-    %(workers)s::text[], %(processes)s, %(declarations)s::json)
+    %(workers)s::text[], %(processes)s, %(has_slots)s, %(declarations)s::json)
 ON CONFLICT (id) DO UPDATE SET seen_at = now(), stopped_at = NULL
 """)
 
@@ -85,6 +86,7 @@ def register(connection: Connection, node: NodeSpec) -> None:
         "refused_queues": list(node.refused_queues),
         "workers": list(node.workers),
         "processes": node.processes,
+        "has_slots": node.has_slots,
         "declarations": node.declarations.to_json(),
     }
     connection.exec_driver_sql(_REGISTER, parameters)

@@ -9,6 +9,7 @@ import { session } from "./session.js";
 export const whose = () => (session.get().isOperator ? "" : " with your jobs");
 
 /** How many processes of a node are busy. One that works through a group of brief jobs has several jobs. */
+export const places = (node) => (node.has_slots ? "slots" : "processes");
 export const busyProcesses = (node) => Math.min(node.busy, node.processes);
 
 /** A state as a word with a coloured dot; colour is never the only sign. */

@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { number, short, span } from "../format.js";
-import { busyProcesses, card, empty, json, pill, repeat, tile, when, whose } from "../parts.js";
+import { busyProcesses, card, empty, json, pill, places, repeat, tile, when, whose } from "../parts.js";
 import { runButton } from "../trigger.js";
 import { pathOf, settingsCards, statusButtons } from "../worker_settings.js";
 import { stateOf } from "./workers.js";
@@ -117,7 +117,7 @@ function nodeLine(node) {
     element: h("li", { "data-node": node.id }, h("span", { class: "mono" }, node.name), " ", state.element, h("p", {}, more)),
     update(next) {
       state.update(next.state === "live" && next.drained_at ? "draining" : next.state);
-      say(more, `Version ${next.version}, ${busyProcesses(next)} of ${next.processes} processes are busy${whose()}`);
+      say(more, `Version ${next.version}, ${busyProcesses(next)} of ${next.processes} ${places(next)} are busy${whose()}`);
     },
   };
 }

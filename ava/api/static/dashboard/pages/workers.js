@@ -3,7 +3,7 @@
 import { get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { bytes, number, short, span } from "../format.js";
-import { ask, busyProcesses, button, card, empty, field, heading, notify, pill, repeat, titles, when, whose } from "../parts.js";
+import { ask, busyProcesses, button, card, empty, field, heading, notify, pill, places, repeat, titles, when, whose } from "../parts.js";
 import { runButton } from "../trigger.js";
 import { someWorkers } from "../worker_list.js";
 
@@ -159,7 +159,7 @@ function nodeCard(node, refresh) {
       if (drain) drain.hidden = !isLive || next.drained_at !== null;
       if (resume) resume.hidden = !isLive || next.drained_at === null;
       heartbeat.update(next.seen_at);
-      say(busy, `${busyProcesses(next)} of ${next.processes} processes${whose()}`);
+      say(busy, `${busyProcesses(next)} of ${next.processes} ${places(next)}${whose()}`);
       say(queues, next.queues.join(", ") || "–");
       say(refused, next.refused_queues.join(", "));
       refusedRow.hidden = next.refused_queues.length === 0;
@@ -168,7 +168,7 @@ function nodeCard(node, refresh) {
       say(memory, bytes(next.memory_bytes));
       if (slots.dataset.busy !== `${next.busy}/${next.processes}`) {
         slots.dataset.busy = `${next.busy}/${next.processes}`;
-        slots.setAttribute("aria-label", `${busyProcesses(next)} of ${next.processes} processes are busy${whose()}`);
+        slots.setAttribute("aria-label", `${busyProcesses(next)} of ${next.processes} ${places(next)} are busy${whose()}`);
         put(slots, Array.from({ length: Math.min(next.processes, 64) }, (_, place) => h("i", { class: place < next.busy ? "busy" : "" })));
       }
       jobs.show(next.state === "stopped" ? [] : next.jobs);

@@ -1,0 +1,81 @@
+"""The pool of a slot process: Celery's consumer hands each message to the event loop of the process.
+
+The consumer has a thread of its own, and its connection to the broker belongs to that thread. So the end of a message
+is noted there, after the loop has woken it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, ClassVar
+
+from celery.concurrency.base import BasePool
+from celery.worker.state import reserved_requests
+
+from ava.domain.jobs.messages import Message
+from ava.node.celery_internals.request import JobRequest
+from ava.node.outcome import Retirement
+from ava.node.parent import loop_liveness
+
+__all__ = ["SlotPool"]
+
+#: Seconds between two records that a process which ends still waits for its runs.
+_WAIT_SECONDS = 1.0
+
+
+class SlotPool(BasePool):  # type: ignore[misc]  # Celery has no annotations
+    """As many slots as its limit. `ava.node.slots` names it."""
+
+    #: Runs the jobs of a message, and calls the function once they are over; set when the process starts.
+    take: ClassVar[Callable[[Message, Callable[[Retirement], None]], None]]
+
+    def on_start(self) -> None:
+        """Make the pipe that wakes the consumer."""
+        self._wakes, self._wake = os.pipe()
+        os.set_blocking(self._wakes, False)
+        os.set_blocking(self._wake, False)
+        self._taken: set[JobRequest] = set()
+        self._ended: deque[tuple[JobRequest, Retirement]] = deque()
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Register with Celery's event loop."""
+        hub.add_reader(self._wakes, self._finish_ended)
+
+    def on_apply(self, *_: Any, accept_callback: Any, **__: Any) -> None:
+        """Give a message to the event loop of the process."""
+        request: JobRequest = accept_callback.__self__
+        self._taken.add(request)
+        accept_callback(os.getpid(), time.monotonic())
+        type(self).take(request.job_message, partial(self._note_end, request))
+
+    def _note_end(self, request: JobRequest, retirement: Retirement) -> None:
+        self._ended.append((request, retirement))
+        # A full pipe wakes the consumer as well.
+        with suppress(BlockingIOError):
+            os.write(self._wake, b"\0")
+
+    def _finish_ended(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._wakes, 65_536)
+        while self._ended:
+            request, retirement = self._ended.popleft()
+            self._taken.discard(request)
+            request.finish(retirement)
+
+    def flush(self) -> None:
+        """Count the runs that go on while the broker is away; Celery has forgotten their requests."""
+        for request in self._taken:
+            reserved_requests.add(request)
+
+    def on_stop(self) -> None:
+        """Wait for the runs to end: the node drains."""
+        while self._taken:
+            loop_liveness.record_attempt()
+            select.select([self._wakes], [], [], _WAIT_SECONDS)
+            self._finish_ended()

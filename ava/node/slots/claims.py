@@ -1,0 +1,159 @@
+"""The thread that claims runs for the slots of a process. Runs that arrive while a statement is on its way share the
+next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ava.broker.dropped import DROPPED
+from ava.domain.jobs.job import Job, RunKey
+from ava.handler import registry
+from ava.node.child import run_reports
+from ava.node.child.new_run import NewRuns
+from ava.node.child.run_writer import RunWriter
+from ava.node.slots.slot_run import SlotRun
+from ava.settings import Settings
+from ava.store.engine.database import Database
+from ava.store.jobs.moves import recall
+
+__all__ = ["SlotClaims"]
+
+_log = logging.getLogger(__name__)
+
+#: The most runs that one statement claims.
+_RUNS_PER_STATEMENT = 200
+
+
+@dataclass(eq=False, slots=True)
+class _WantedRun:
+    """A run that is to be claimed."""
+
+    key: RunKey
+    worker_id: str
+    #: Receives the run, or None if it could not be claimed.
+    claimed: asyncio.Future[SlotRun | None]
+
+
+class SlotClaims:
+    """SlotClaims runs, and puts back what this process does not run. Its methods are called in the event loop."""
+
+    def __init__(self, settings: Settings, node_id: str, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        self._database = database
+        self._loop = loop
+        self._writer = RunWriter(database, node_id)
+        self._new_runs = NewRuns(settings, lambda _began_ns: None, SlotRun)
+        self._wanted: queue.SimpleQueue[_WantedRun | Sequence[RunKey] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="ava-claims", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread once it has done what it was asked."""
+        self._wanted.put(None)
+        self._thread.join()
+        self._writer.close()
+
+    async def claim(self, key: RunKey, worker_id: str) -> SlotRun | None:
+        """Start a run. Returns None if it cannot be claimed, or if this process does not run its worker."""
+        wanted = _WantedRun(key, worker_id, self._loop.create_future())
+        self._wanted.put(wanted)
+        return await wanted.claimed
+
+    def recall(self, keys: Sequence[RunKey]) -> None:
+        """Return runs to the backlog that were not claimed."""
+        self._wanted.put(keys)
+
+    # The thread ----------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (first := self._wanted.get()) is not None:
+            if not isinstance(first, _WantedRun):
+                self._recall(first)
+                continue
+            by_worker = {first.worker_id: [first]}
+            further: _WantedRun | Sequence[RunKey] | None = first
+            for _ in range(_RUNS_PER_STATEMENT - 1):
+                try:
+                    further = self._wanted.get_nowait()
+                except queue.Empty:
+                    break
+                if not isinstance(further, _WantedRun):
+                    # In its turn, after these.
+                    break
+                by_worker.setdefault(further.worker_id, []).append(further)
+            for worker_id, wanted in by_worker.items():
+                self._claim_all(worker_id, wanted)
+            if further is None:
+                return
+            if not isinstance(further, _WantedRun):
+                self._recall(further)
+
+    def _recall(self, keys: Sequence[RunKey]) -> None:
+        try:
+            with self._database.connect() as connection:
+                recall.recall_runs(connection, keys)
+        except Exception:
+            # The dispatcher finds a message that is lost.
+            _log.exception("Runs not returned to the backlog")
+
+    def _claim_all(self, worker_id: str, wanted: Sequence[_WantedRun]) -> None:
+        made: list[SlotRun | None] = [None] * len(wanted)
+        try:
+            handler = registry.find(worker_id)
+            if handler is None or not handler.spec.is_concurrent:
+                for each in wanted:
+                    self._writer.defer(each.key, worker_id, dead_after_seconds=self._settings.node_dead_seconds)
+            else:
+                self._claim_into(made, worker_id, wanted)
+        except Exception:
+            # A run that was claimed and is not here is found as an orphan; a message that is lost, by the dispatcher.
+            _log.exception("Runs not claimed", extra={"worker_id": worker_id})
+        self._loop.call_soon_threadsafe(_deliver, wanted, made)
+
+    def _claim_into(self, made: list[SlotRun | None], worker_id: str, wanted: Sequence[_WantedRun]) -> None:
+        began_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), str(uuid.uuid4())
+        claimed: dict[RunKey, Job] = {}
+        if len(wanted) > 1:
+            jobs = self._writer.claim_together([each.key for each in wanted], worker_id, claim_id)
+            claimed = {job.run: job for job in jobs}
+        for number, each in enumerate(wanted):
+            # Once, if a message was delivered twice.
+            if (job := claimed.pop(each.key, None)) is not None:
+                run = self._make(job, claim_id, began_ns, sent_at)
+                run_reports.open_log(run)
+                made[number] = run
+            else:
+                made[number] = self._claim_alone(each)
+
+    def _claim_alone(self, wanted: _WantedRun) -> SlotRun | None:
+        """Claim a run that could not be claimed with others: it was lost before, say, or may expire."""
+        began_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), str(uuid.uuid4())
+        if (job := self._writer.claim(wanted.key, wanted.worker_id, claim_id)) is not None:
+            return self._make(job, claim_id, began_ns, sent_at)
+        if not self._writer.park_paused(wanted.key, wanted.worker_id) and self._writer.names_other_worker(
+            wanted.key, wanted.worker_id
+        ):
+            DROPPED.drop("worker")
+        return None
+
+    def _make(self, job: Job, claim_id: str, began_ns: int, sent_at: float) -> SlotRun:
+        run = self._new_runs.make(job, claim_id, began_ns, self._writer)
+        if job.start_seconds is not None:
+            run.begins_before = sent_at + job.start_seconds
+        return run
+
+
+def _deliver(wanted: Sequence[_WantedRun], made: Sequence[SlotRun | None]) -> None:
+    for each, run in zip(wanted, made, strict=True):
+        each.claimed.set_result(run)

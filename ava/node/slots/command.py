@@ -1,0 +1,233 @@
+"""`ava worker --slots`: the command of a node with slots. It starts the node's pool and its slot processes, as forks.
+
+It has one thread and no connection, so that it can fork at any time. What has died is started again; a process beside
+it writes what becomes of the runs of the dead one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from ava import logs
+from ava.concealment import conceal
+from ava.domain.secrets.sealing import worker_keys
+from ava.errors import AvaError, StartError
+from ava.health.port import serving
+from ava.node import processes
+from ava.node.part import Part
+from ava.node.slots.member import REPLACED, Member
+from ava.secret_files import SECRETS
+from ava.settings import Settings
+
+__all__ = ["run"]
+
+_log = logging.getLogger(__name__)
+
+#: What the command waits for. They are blocked in it, and not in what it starts.
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+#: Seconds between two looks at the processes.
+_LOOK_SECONDS = 0.25
+#: Seconds without a sign of life after which a slot process is killed: something in it holds the GIL. Its node counts
+#: as dead a little later, and its runs are then given to others.
+_SILENT_SECONDS = 10.0
+#: Seconds between two starts of one process.
+_RESTART_SECONDS = 2.0
+
+
+@dataclass(eq=False)
+class _NodeProcess:
+    """One process of the node, again and again."""
+
+    name: str
+    start: Callable[[Member], int]
+    has_slots: bool
+    pid: int = 0
+    member: Member | None = None
+    starts_at: float = 0.0
+    #: The last sign of life, and how many looks in a row have found no newer one.
+    sign: float = 0.0
+    silent_looks: int = 0
+
+
+def run(
+    settings: Settings,
+    concurrency: int | None,
+    queues: tuple[str, ...] | None,
+    *,
+    slots: int,
+    slot_processes: int = 1,
+    on_ready: Callable[[], None] | None = None,
+) -> int:
+    """Run a node with slots until it is asked to end. Returns its exit code.
+
+    `concurrency`: the processes of its pool, 0 for none, None for one a CPU. `slots`: how many runs of concurrent
+    workers each of the `slot_processes` has at once.
+    """
+    logs.configure(settings, "worker")
+    conceal(SECRETS)
+    places = [
+        _NodeProcess(
+            f"slot process {number + 1}", lambda member: _run_slots(settings, member, slots, queues), has_slots=True
+        )
+        for number in range(slot_processes)
+    ]
+    if concurrency != 0:
+        places.insert(
+            0, _NodeProcess("pool", lambda member: _run_pool(settings, member, concurrency, queues), has_slots=False)
+        )
+    return _Command(settings, places, on_ready).run()
+
+
+def _run_pool(settings: Settings, member: Member, concurrency: int | None, queues: tuple[str, ...] | None) -> int:
+    from ava.node import main
+
+    return main.run(settings, concurrency, queues, part=Part.POOL, node_id=member.node_id, on_ready=member.show_ready)
+
+
+def _run_slots(settings: Settings, member: Member, slots: int, queues: tuple[str, ...] | None) -> int:
+    from ava.node.slots.process import SlotProcess
+
+    keys = worker_keys(settings.encryption_keys)
+    reduced = replace(settings, internal_secrets=(), encryption_keys=keys, database_owner_url="")
+    return SlotProcess(reduced, member, slots, queues).run()
+
+
+class _Command:
+    """The processes of one node."""
+
+    def __init__(self, settings: Settings, places: list[_NodeProcess], on_ready: Callable[[], None] | None) -> None:
+        self._settings = settings
+        self._places = places
+        self._on_ready = on_ready
+        #: The processes that write what becomes of the runs of dead ones.
+        self._writers: set[int] = set()
+        self._is_ending = False
+        self._exit_code = 0
+
+    def run(self) -> int:
+        processes.adopt_orphans()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        while not self._is_ending or self._writers or any(place.pid for place in self._places):
+            self._start_due()
+            found = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
+            if found is not None and found.si_signo != signal.SIGCHLD:
+                self._pass_on(signal.Signals(found.si_signo))
+            self._reap()
+            self._look()
+        return self._exit_code
+
+    def _start_due(self) -> None:
+        for number, place in enumerate(self._places):
+            if place.pid or self._is_ending or time.monotonic() < place.starts_at:
+                continue
+            place.member, place.sign, place.silent_looks = Member(), 0.0, 0
+            place.starts_at = time.monotonic() + _RESTART_SECONDS
+            place.pid = _fork(lambda place=place, number=number: self._serve(place, number))  # type: ignore[misc]
+
+    def _serve(self, place: _NodeProcess, number: int) -> int:
+        assert place.member is not None
+        if number > 0:
+            return place.start(place.member)
+        # One process of the node answers on its port, with the counters of all.
+        with serving(self._settings):
+            return place.start(place.member)
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        self._is_ending = True
+        for place in self._places:
+            if place.pid:
+                with suppress(ProcessLookupError):
+                    os.kill(place.pid, signal.SIGTERM if number == signal.SIGHUP else number)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            self._writers.discard(pid)
+            for place in self._places:
+                if place.pid == pid:
+                    place.pid = 0
+                    self._note_end(place, pid, os.waitstatus_to_exitcode(status))
+
+    def _note_end(self, place: _NodeProcess, pid: int, code: int) -> None:
+        member = place.member
+        assert member is not None
+        processes.kill_children(keep=frozenset({*self._writers, *(each.pid for each in self._places)}))
+        if not member.is_ready and not self._is_ending:
+            # It cannot start, and has said why.
+            self._is_ending, self._exit_code = True, code if code > 0 else 1
+            self._pass_on(signal.SIGTERM)
+            return
+        if code == 0 and (self._is_ending or place.has_slots):
+            return
+        if not self._is_ending:
+            _log.warning("Node: its %s has ended (%s), and is started again", place.name, _describe(code))
+        elif code:
+            self._exit_code = self._exit_code or (0 if code == REPLACED else 1)
+        self._writers.add(_fork(lambda: _write_off(self._settings, member, pid, code)))
+
+    def _look(self) -> None:
+        for place in self._places:
+            member = place.member
+            if not place.pid or member is None or not member.last_sign:
+                continue
+            place.silent_looks = place.silent_looks + 1 if member.last_sign == place.sign else 0
+            place.sign = member.last_sign
+            # In looks, because this process may have been frozen as well.
+            if place.silent_looks * _LOOK_SECONDS > _SILENT_SECONDS:
+                _log.error("Node: its %s gives no sign of life, and is killed", place.name)
+                processes.kill_tree(place.pid)
+        if self._on_ready is not None and all(place.member and place.member.is_ready for place in self._places):
+            self._on_ready()
+            self._on_ready = None
+
+
+def _describe(code: int) -> str:
+    return f"signal {-code}" if code < 0 else "replaced itself" if code == REPLACED else f"exit code {code}"
+
+
+def _write_off(settings: Settings, member: Member, pid: int, code: int) -> int:
+    from ava.node.slots.write_off import write_off
+
+    late = member.read_last_word() if code == REPLACED else []
+    write_off(settings, member.node_id, pid, late, has_last_word=code == REPLACED)
+    return 0
+
+
+def _fork(act: Callable[[], int]) -> int:
+    """Do something in a process of its own, whose exit code it returns. Returns the process's id."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if pid := os.fork():
+        return pid
+    code = 1
+    try:
+        # A session of its own: a Ctrl-C in the terminal reaches the command alone.
+        with suppress(PermissionError):
+            os.setsid()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        code = act()
+    except StartError as error:
+        print(logs.start_error_line("worker", str(error)), file=sys.stderr)  # noqa: T201 - its log may not be set up
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except AvaError as error:
+        _log.critical("%s", error)
+    except BaseException:
+        _log.exception("Process of the node failed")
+    finally:
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)

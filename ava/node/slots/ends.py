@@ -1,0 +1,212 @@
+"""The threads that write what the runs of a slot process leave: their ends, and their lines while they go on.
+
+Ends that come while a statement is on its way share the next one. Those that are not plain completions are written one
+by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from ava.domain.jobs.job import JobKey, LogLine, RunEnd, Status
+from ava.errors import DatabaseUnavailable
+from ava.node.child import run_reports
+from ava.node.child.run_writer import RunWriter
+from ava.node.outcome import Stop
+from ava.node.slots.slot_run import SlotRun
+from ava.store.engine.database import Database
+from ava.store.jobs.moves import log_lines
+from ava.store.jobs.moves.end import CompletedRun
+
+__all__ = ["SlotEnds", "SlotLines"]
+
+_log = logging.getLogger(__name__)
+
+#: The most ends in one statement.
+_ENDS_PER_STATEMENT = 200
+#: Seconds between two looks for lines. A run that is shorter stores its lines with its end.
+_LOOK_SECONDS = 0.1
+
+
+@dataclass(eq=False, slots=True)
+class _EndedRun:
+    """A run whose end is decided."""
+
+    run: SlotRun
+    #: Set once the end is written.
+    written: asyncio.Future[None]
+
+
+class SlotEnds:
+    """Writes the ends of runs."""
+
+    def __init__(self, node_id: str, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._writer = RunWriter(database, node_id)
+        self._ended: queue.SimpleQueue[_EndedRun | None] = queue.SimpleQueue()
+        #: Whether a statement is on its way, or about to be.
+        self._is_writing = False
+        self._thread = threading.Thread(target=self._work, name="ava-ends", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread once all ends are written."""
+        self._ended.put(None)
+        self._thread.join()
+        self._writer.close()
+
+    async def write(self, run: SlotRun) -> None:
+        """Write the end of a run as it was decided. Returns when that is done, or cannot be done."""
+        ended = _EndedRun(run, self._loop.create_future())
+        self._ended.put(ended)
+        await ended.written
+
+    def await_written(self, seconds: float) -> None:
+        """Wait at most so long until no end is to be written; another thread calls it."""
+        deadline = time.monotonic() + seconds
+        while (not self._ended.empty() or self._is_writing) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    # The thread ----------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        is_over = False
+        while not is_over:
+            batch = [self._ended.get()]
+            self._is_writing = True
+            while batch[-1] is not None and len(batch) < _ENDS_PER_STATEMENT:
+                try:
+                    batch.append(self._ended.get_nowait())
+                except queue.Empty:
+                    break
+            is_over = batch[-1] is None
+            ended = [each for each in batch if each is not None]
+            self._write_all([each.run for each in ended])
+            self._is_writing = False
+            if ended:
+                self._loop.call_soon_threadsafe(_release, ended)
+
+    def _write_all(self, runs: Sequence[SlotRun]) -> None:
+        completed: list[tuple[SlotRun, CompletedRun]] = []
+        for run in runs:
+            # No line is stored after the end.
+            with run.storing:
+                run.is_ending = True
+            run.log.close()
+            if run.end is not None and run.end.status is Status.COMPLETED:
+                completed.append((run, _completed(run, run.end)))
+            else:
+                self._try(lambda run=run: self._write_alone(run), run)  # type: ignore[misc]
+        if completed:
+            self._write_completed(completed)
+        for run in runs:
+            run.span.end()
+            run.forget_error()
+
+    def _write_completed(self, completed: Sequence[tuple[SlotRun, CompletedRun]]) -> None:
+        try:
+            statuses = self._writer.end_together([each for _, each in completed])
+        except Exception:
+            _log.exception("Ends of %d runs not written together, they are written one by one", len(completed))
+            for run, each in completed:
+                self._try(lambda run=run, each=each: self._write_one(run, each), run)  # type: ignore[misc]
+            return
+        for run, _ in completed:
+            run_reports.report_end(run, statuses.get(JobKey(run.job.tenant_id, run.job.id)))
+
+    def _write_one(self, run: SlotRun, completed: CompletedRun) -> None:
+        run_reports.report_end(run, self._writer.end_together([completed]).get(run.job.key))
+
+    def _write_alone(self, run: SlotRun) -> None:
+        end = run.end
+        if end is None:
+            if run.stopped_for is not None:
+                run.span.record_failure(run.stopped_for.value)
+            if run.is_expired:
+                self._writer.give_back(run, run.log.take())
+            elif run.stopped_for is Stop.SHUTDOWN:
+                self._writer.requeue(run, run.log.take())
+            return
+        lines = run.log.take_with_closing(*end.closing)
+        if end.wait is not None:
+            run_reports.report_end(run, self._writer.end_waiting(run, end, lines))
+        else:
+            run_reports.report_end(run, self._writer.end(run, end, lines)[0])
+
+    @staticmethod
+    def _try(act: Callable[[], None], run: SlotRun) -> None:
+        try:
+            act()
+        except Exception:
+            # This node rescues a run of its own that no process has.
+            _log.exception("End of run not written", extra={"job_id": run.job.id})
+
+
+def _completed(run: SlotRun, end: RunEnd) -> CompletedRun:
+    assert run.job.started_at is not None
+    lines = run.log.take_with_closing(*end.closing)
+    return CompletedRun(
+        end=end,
+        claim_id=run.claim_id or "",
+        began_at=run.job.started_at,
+        lines=lines,
+        progress_json=run.progress_json,
+    )
+
+
+def _release(ended: Sequence[_EndedRun]) -> None:
+    for each in ended:
+        each.written.set_result(None)
+
+
+class SlotLines(threading.Thread):
+    """Stores the lines and the progress of runs that go on."""
+
+    def __init__(self, database: Database, runs: Callable[[], Collection[SlotRun]]) -> None:
+        super().__init__(name="ava-lines", daemon=True)
+        self._database = database
+        self._runs = runs
+
+    def run(self) -> None:
+        """Look again and again."""
+        while True:
+            time.sleep(_LOOK_SECONDS)
+            try:
+                self._look()
+            except DatabaseUnavailable:
+                # The lines are kept until it is back.
+                time.sleep(_LOOK_SECONDS)
+            except Exception:
+                _log.exception("Lines of runs not stored, will retry")
+
+    def _look(self) -> None:
+        for run in self._runs():
+            is_empty = run.log.is_empty and run.progress_json is None
+            if not is_empty and run.log.elapsed_ms >= 1000 * _LOOK_SECONDS and not self._store(run):
+                run.stop(Stop.LOST)
+
+    def _store(self, run: SlotRun) -> bool:
+        """Returns False if the run has lost its job."""
+        with run.storing:
+            if run.is_ending:
+                return True
+            lines: list[LogLine] = run.log.take()
+            progress_json, run.progress_json = run.progress_json, None
+            try:
+                with self._database.connect() as connection:
+                    return log_lines.append(
+                        connection, run=run.key, claim_id=run.claim_id, lines=lines, progress_json=progress_json
+                    )
+            except DatabaseUnavailable:
+                run.log.put_back(lines)
+                run.progress_json = run.progress_json or progress_json
+                raise

@@ -1,0 +1,139 @@
+"""The thread that watches the event loop of a slot process, and shows the node's command that the process goes on.
+
+A loop that does not answer for a second is blocked by code that does not await. The thread names it, with its stack, in
+the log of its run. The clocks of the other runs stand still meanwhile, because they lose nothing but time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Collection
+from types import FrameType
+from typing import Any
+
+from ava.domain.jobs.job import LogLevel
+from ava.metrics.counters import SLOT_LOOP_LAG_SECONDS
+from ava.node.slots.run_context import CURRENT, run_of_task
+from ava.node.slots.slot_run import SlotRun
+
+__all__ = ["LoopWatch"]
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two looks.
+_LOOK_SECONDS = 0.1
+#: Seconds without an answer after which the loop is blocked.
+_BLOCKED_SECONDS = 1.0
+#: A look that comes so many seconds late was delayed by a freeze of the process, which is no block of the loop.
+_FREEZE_SECONDS = 2.0
+
+
+class LoopWatch(threading.Thread):
+    """Watches one loop, whose thread is the main thread."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        runs: Callable[[], Collection[SlotRun]],
+        show_life: Callable[[], None],
+    ) -> None:
+        """`runs` returns the runs of the process; `show_life` is called at each look."""
+        super().__init__(name="ava-loop-watch", daemon=True)
+        self._loop = loop
+        self._runs = runs
+        self._show_life = show_life
+        #: When the loop was asked, if it has not answered.
+        self._asked_at: float | None = None
+        #: The run whose code is in the loop at each look since then, and since when.
+        self._suspect: SlotRun | None = None
+        self._suspected_at = 0.0
+        #: The run that blocks the loop; None: none, or it is not known.
+        self.blocker: SlotRun | None = None
+        self._is_blocked = False
+
+    def run(self) -> None:
+        """Look again and again."""
+        looked_at = time.monotonic()
+        while True:
+            time.sleep(_LOOK_SECONDS)
+            self._show_life()
+            now = time.monotonic()
+            try:
+                self._look(now, now - looked_at)
+            except RuntimeError:
+                # The loop is closed.
+                return
+            except Exception:
+                _log.exception("Loop watch: look failed, will retry")
+            looked_at = now
+
+    def _look(self, now: float, passed: float) -> None:
+        if self._asked_at is None or passed > _FREEZE_SECONDS:
+            is_new, self._asked_at, self._suspect = self._asked_at is None, now, None
+            if is_new:
+                self._loop.call_soon_threadsafe(self._answer, now)
+            return
+        suspect = self._find_run()
+        if suspect is None or suspect is not self._suspect:
+            self._suspect, self._suspected_at = suspect, now
+        if not self._is_blocked and now - self._asked_at >= _BLOCKED_SECONDS:
+            self._is_blocked = True
+            passed = now - self._asked_at
+            SLOT_LOOP_LAG_SECONDS.set(passed)
+        if self._is_blocked and self.blocker is None and self._suspect is not None:  # noqa: SIM102
+            if now - self._suspected_at >= _BLOCKED_SECONDS / 2:
+                self.blocker = self._suspect
+                self._report(self._suspect)
+        if self._is_blocked:
+            self._stop_clocks(passed)
+
+    def _answer(self, asked_at: float) -> None:
+        SLOT_LOOP_LAG_SECONDS.set(time.monotonic() - asked_at)
+        self._asked_at = None
+        self._is_blocked, self.blocker = False, None
+
+    def _stop_clocks(self, seconds: float) -> None:
+        blocker = self.blocker
+        for run in self._runs():
+            run.stalled_seconds += seconds
+            if run is blocker:
+                run.own_stall_seconds += seconds
+
+    def _report(self, run: SlotRun) -> None:
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        stack = "".join(traceback.format_list(_handler_frames(frame))).rstrip()
+        run.log.add(
+            LogLevel.WARN,
+            f"The handler blocks the event loop, which has not turned for {_BLOCKED_SECONDS:g} s. Other runs of the "
+            f"process wait. It is here:\n{stack}",
+        )
+        _log.warning(
+            "A run of %s blocks the event loop; its log says where", run.job.worker_id, extra={"job_id": run.job.id}
+        )
+
+    def _find_run(self) -> SlotRun | None:
+        """Returns the run whose code is in the loop now."""
+        found = run_of_task(asyncio.current_task(self._loop))
+        if found is not None:
+            return found
+        # A callback has a context, and no task. Its frame is that of `asyncio.Handle._run`.
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        while frame is not None:
+            handle: Any = frame.f_locals.get("self") if frame.f_code.co_name == "_run" else None
+            if isinstance(handle, asyncio.Handle):
+                context = getattr(handle, "_context", None)
+                return None if context is None else context.get(CURRENT)
+            frame = frame.f_back
+        return None
+
+
+def _handler_frames(frame: FrameType | None) -> list[traceback.FrameSummary]:
+    """Returns the frames of a stack below those of the event loop and of this service."""
+    frames = list(traceback.extract_stack(frame)) if frame is not None else []
+    ours = [number for number, each in enumerate(frames) if each.name in ("_run", "_await", "call_in_loop")]
+    return frames[ours[-1] + 1 :] if ours else frames

@@ -1,0 +1,114 @@
+"""The slots of a process: each message is one task of the event loop, which runs its jobs one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ava.domain.jobs import run_groups
+from ava.domain.jobs.job import RunKey, Status
+from ava.domain.jobs.messages import Message
+from ava.errors import DatabaseUnavailable
+from ava.node import task as celery_task
+from ava.node.outcome import Retirement, Stop
+from ava.node.slots.claims import SlotClaims
+from ava.node.slots.ends import SlotEnds
+from ava.node.slots.run_context import CURRENT
+from ava.node.slots.slot_run import SlotRun
+from ava.node.slots.slot_runs import SlotRuns
+from ava.store.engine.database import Database
+from ava.store.jobs.moves import claim
+
+__all__ = ["Slots"]
+
+_log = logging.getLogger(__name__)
+
+#: Nanoseconds from a claim to its handler after which the database is asked whether the run still has its job.
+_LATE_NS = 1_000_000_000
+#: Seconds between two questions while the database is away.
+_PAUSE_SECONDS = 0.1
+
+
+class Slots:
+    """Runs what arrives. Its methods but `take` are called in the event loop."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, runs: SlotRuns, claims: SlotClaims, ends: SlotEnds, database: Database
+    ) -> None:
+        self._loop = loop
+        self._runs = runs
+        self._claims = claims
+        self._ends = ends
+        self._database = database
+        #: The context of a run before anything is set in it.
+        self._context = contextvars.copy_context()
+        #: The sender of Celery's signals.
+        self.celery_task: Any = None
+        #: Kept, because the loop itself holds tasks weakly.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, message: Message, finish: Callable[[Retirement], None]) -> None:
+        """Run the jobs of a message, and call `finish` in the loop's thread then; any thread calls it."""
+        self._loop.call_soon_threadsafe(self._begin, message, finish)
+
+    def _begin(self, message: Message, finish: Callable[[Retirement], None]) -> None:
+        task = self._loop.create_task(self._run_message(message, finish))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run_message(self, message: Message, finish: Callable[[Retirement], None]) -> None:
+        last = Retirement.STOPPED
+        waiting = list(message.runs)
+        try:
+            while waiting:
+                task = self._loop.create_task(self._run(waiting.pop(0), message.worker_id))
+                if waiting:
+                    # The jobs behind a long one are for other slots.
+                    await asyncio.wait([task], timeout=run_groups.LONG_SECONDS)
+                    if not task.done():
+                        self._claims.recall(waiting)
+                        waiting = []
+                last = await task
+        except Exception:
+            _log.exception("Slot: a run was not carried through", extra={"job_id": message.runs[0].job_id})
+        finally:
+            finish(last)
+
+    async def _run(self, key: RunKey, worker_id: str) -> Retirement:
+        if (run := await self._claims.claim(key, worker_id)) is None:
+            return Retirement.STOPPED
+        self._runs.add(run)
+        try:
+            await self._ask_if_late(run)
+            context = self._context.copy()
+            context.run(CURRENT.set, run)
+            context.run(celery_task.send_begin, self.celery_task, run)
+            await self._loop.create_task(run.call_in_loop(), context=context)
+            run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
+            context.run(celery_task.send_end, self.celery_task, run)
+            await self._ends.write(run)
+        finally:
+            self._runs.remove(run)
+        if run.end is None or run.end.status is Status.CANCELLED or run.end.wait is not None:
+            return Retirement.STOPPED
+        return Retirement.COMPLETED if run.end.status is Status.COMPLETED else Retirement.FAILED
+
+    async def _ask_if_late(self, run: SlotRun) -> None:
+        """Ask before a handler begins whose claim was sent long ago: its node may count as dead meanwhile."""
+        while time.time_ns() - run.claim_sent_ns > _LATE_NS and run.stopped_for is None:
+            asked_ns = time.time_ns()
+            try:
+                if not await self._loop.run_in_executor(None, self._owns_job, run):
+                    run.stop(Stop.LOST)
+                run.claim_sent_ns = asked_ns
+            except DatabaseUnavailable:
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _owns_job(self, run: SlotRun) -> bool:
+        with self._database.connect() as connection:
+            return claim.owns_job(connection, run=run.key, claim_id=run.claim_id)

@@ -1,0 +1,84 @@
+"""Writes what becomes of the runs of a slot process that is dead; a process of its own does it, beside the next one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ava.domain.jobs.job import RunKey
+from ava.domain.worker import OnWorkerLost
+from ava.errors import StartError
+from ava.handler import registry
+from ava.node.child.run_writer import persist
+from ava.node.parent.rescue import rescue_runs
+from ava.node.parent.tracked_run import DeadProcess
+from ava.node.run_board import CurrentRun, Phase
+from ava.node.slots.member import LateRun
+from ava.settings import Settings
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import nodes
+from ava.store.jobs.moves import claim, rescue
+
+__all__ = ["write_off"]
+
+_log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_REPLACED = "its slot process was replaced"
+
+
+def write_off(settings: Settings, node_id: str, pid: int, late: Sequence[LateRun], *, has_last_word: bool) -> None:
+    """Rescue the runs of a dead process, and mark its node as stopped. Repeats that while the database is away.
+
+    With a last word the runs that were late end as they were stopped, and the others return to the queue without a
+    loss. Without one, all are lost with their node, and the dispatcher rescues them.
+    """
+    database = Database.of(settings, name="node", pool_size=1)
+    if has_last_word:
+        try:
+            registry.load(settings.handler_modules)
+        except StartError as error:
+            _log.warning("Handlers are not known to the rescue of their runs: %s", error)
+        for each in late:
+            _with(database, lambda c, each=each: _end(c, node_id, pid, each))  # type: ignore[misc]
+        for run in _with(database, lambda c: nodes.runs_of(c, node_id)):
+            _with(database, lambda c, run=run: _return(c, node_id, run))  # type: ignore[misc]
+    _with(database, lambda c: nodes.deregister(c, node_id))
+
+
+def _with(database: Database, act: Callable[[Connection], Result]) -> Result:
+    def attempt() -> Result:
+        with database.connect() as connection:
+            return act(connection)
+
+    return persist(attempt)
+
+
+def _end(connection: Connection, node_id: str, pid: int, late: LateRun) -> None:
+    """End a run as it was stopped. One that was not stopped has blocked the process, and is lost."""
+    current = CurrentRun(
+        key=late.run,
+        phase=Phase.RUNNING,
+        claim_id=late.claim_id,
+        began_ns=late.began_ns,
+        timeout_seconds=late.timeout_seconds,
+    )
+    process = DeadProcess(pid=pid, current=current, stop=late.stop)
+    error = "WorkerLost: it blocked its slot process, which was replaced"
+    rescue_runs(connection, [late.run], process, node_id=node_id, error=error)
+
+
+def _return(connection: Connection, node_id: str, run: RunKey) -> None:
+    """Return a run to the queue, without a loss unless its worker says that a loss is a failure."""
+    job = claim.show(connection, run)
+    handler = None if job is None else registry.find(job.worker_id)
+    rescue.rescue(
+        connection,
+        run=run,
+        node_id=node_id,
+        msg=f"Handler interrupted, {_REPLACED}",
+        error=f"WorkerLost: {_REPLACED}",
+        is_loss=handler is not None and handler.spec.on_worker_lost is OnWorkerLost.FAIL,
+    )
