@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import psutil
@@ -54,14 +55,16 @@ def _await_running(system: System, ids: list[str]) -> None:
 
 
 def test_many_runs_share_one_process_and_others_have_their_own(slots: System) -> None:
-    ids = _trigger_many(slots, 30, worker_id="wkr_slot_sleep", input={"seconds": 1})
+    ids = _trigger_many(slots, 30, worker_id="wkr_slot_sleep", input={"seconds": 2})
     beside = slots.trigger("wkr_slot_beside")
     records = [slots.wait_for(job_id) for job_id in ids]
     assert {record["status"] for record in records} == {"completed"}
     assert {record["output"]["pid"] for record in records} == {_slot_pid(slots)}
     assert slots.wait_for(beside["id"])["output"]["pid"] not in (None, _slot_pid(slots))
-    begun = [record["started_at"] for record in records]
-    assert max(begun) < min(record["completed_at"] for record in records), "all ran at once"
+    moments = {
+        name: [datetime.fromisoformat(each[name]) for each in records] for name in ("started_at", "completed_at")
+    }
+    assert max(moments["started_at"]) < min(moments["completed_at"]), "all ran at once"
     assert slots.messages(ids[0])[0] == "Worker handler started"
     assert slots.messages(ids[0])[-1].startswith("Handler completed in ")
     assert len(slots.messages(ids[0])) == 2

@@ -63,12 +63,16 @@ class Member:
 
     def end_process(self, late: Sequence[LateRun]) -> NoReturn:
         """End this process, with what its handlers have started. Its runs are rescued once it is dead."""
-        text = json.dumps([asdict(each) for each in late]).encode()
-        if len(text) <= _LAST_WORD_BYTES:
-            self._memory[_LAST_WORD_AT : _LAST_WORD_AT + len(text)] = text
+        self.leave_last_word(late)
         with suppress(Exception):
             processes.kill_children()
         os._exit(REPLACED)
+
+    def leave_last_word(self, late: Sequence[LateRun]) -> None:
+        """Say which runs were late, or nothing if they are too many: then all of them return to the queue."""
+        text = json.dumps([asdict(each) for each in late]).encode()
+        if len(text) <= _LAST_WORD_BYTES:
+            self._memory[_LAST_WORD_AT : _LAST_WORD_AT + len(text)] = text
 
     # In the command ------------------------------------------------------------------------------------------------
 

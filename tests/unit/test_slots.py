@@ -1,0 +1,121 @@
+"""Concurrent workers and the parts of a slot process, without servers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextvars import copy_context
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ava.domain.jobs.job import RunKey
+from ava.errors import HandlerError
+from ava.handler import registry
+from ava.handler.registry import worker
+from ava.node.outcome import Stop
+from ava.node.slots import run_context
+from ava.node.slots.loop_watch import LoopWatch
+from ava.node.slots.member import LateRun, Member
+
+pytestmark = pytest.mark.usefixtures("restored_registry")
+
+
+async def _wait(input: dict[str, Any]) -> None:
+    """A handler that waits."""
+
+
+def _compute(input: dict[str, Any]) -> None:
+    """A handler that does not."""
+
+
+def test_concurrent_workers_have_a_queue_of_their_own() -> None:
+    worker("ccc_wait", concurrent=True)(_wait)
+    worker("ccc_other", concurrent=True, queue="models")(_wait)
+    assert registry.find("wkr_ccc_wait").spec.queue == "concurrent"  # type: ignore[union-attr]
+    assert {"concurrent", "models"} <= registry.concurrent_queues()
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "reason"),
+    [
+        (_compute, {}, "concurrent=True needs an async def"),
+        (_wait, {"max_memory_mb": 100}, "max_memory_mb is for runs with a process of their own"),
+        (_wait, {"capture_subprocesses": True}, "capture_subprocesses is for runs with a process of their own"),
+    ],
+)
+def test_what_needs_a_process_of_its_own_is_refused(function: Any, options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(HandlerError, match=f"Worker 'ccc_wrong': {reason}"):
+        worker("ccc_wrong", concurrent=True, **options)(function)
+
+
+def test_a_queue_with_workers_of_both_kinds_is_refused_by_name() -> None:
+    worker("ccc_wait", concurrent=True, queue="mixed")(_wait)
+    worker("ccc_compute", queue="mixed")(_compute)
+    with pytest.raises(HandlerError, match="Queue 'mixed': the worker 'ccc_wait' is concurrent, and 'ccc_compute' is"):
+        registry.concurrent_queues()
+
+
+def test_the_last_word_of_a_process_names_the_runs_that_were_late() -> None:
+    member = Member()
+    assert (member.read_last_word(), member.last_sign, member.is_ready) == ([], 0.0, False)
+    late = LateRun(run=RunKey("ten_a", "job_a", 3), claim_id="c", began_ns=5, timeout_seconds=0.5, stop=Stop.TIMEOUT)
+    member.leave_last_word([late])
+    assert member.read_last_word() == [late]
+
+
+def test_a_last_word_without_room_names_none() -> None:
+    member = Member()
+    late = LateRun(run=RunKey("ten_a", "job_a", 3), claim_id="c" * 36, began_ns=5, timeout_seconds=1, stop=None)
+    member.leave_last_word([late] * 5000)
+    assert member.read_last_word() == []
+
+
+class _Run(SimpleNamespace):
+    """What a watch uses of a run."""
+
+    def __init__(self) -> None:
+        job = SimpleNamespace(worker_id="wkr_a", id="job_a")
+        super().__init__(stalled_seconds=0.0, own_stall_seconds=0.0, tasks=set(), job=job, log=self, lines=[])
+
+    __hash__ = object.__hash__
+
+    def add(self, _level: object, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def watched_loop() -> Any:
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(run_context.task_factory)
+    yield loop
+    loop.close()
+
+
+def test_a_loop_that_turns_stops_no_clock_and_one_that_is_blocked_all_but_that_of_the_culprit(
+    watched_loop: Any,
+) -> None:
+    culprit, other = _Run(), _Run()
+    signs: list[float] = []
+    LoopWatch(watched_loop, lambda: [culprit, other], lambda: signs.append(time.monotonic())).start()  # type: ignore[list-item]
+
+    async def block() -> None:
+        await asyncio.sleep(0.5)
+        assert other.stalled_seconds == 0.0
+        time.sleep(1.6)
+
+    async def run() -> None:
+        context = copy_context()
+        context.run(run_context.CURRENT.set, culprit)  # type: ignore[arg-type]
+        await asyncio.get_running_loop().create_task(block(), context=context)
+
+    assert threading.current_thread() is threading.main_thread()
+    watched_loop.run_until_complete(run())
+    (line,) = culprit.lines
+    assert "in block" in line
+    assert not other.lines
+    assert 1.0 <= other.stalled_seconds <= 3.0
+    assert culprit.own_stall_seconds == culprit.stalled_seconds
+    assert len(signs) > 5
