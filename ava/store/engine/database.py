@@ -22,7 +22,7 @@ from ava.errors import (
     TooMany,
 )
 from ava.setting_values import authority
-from ava.store.engine import failures, prepared, sessions, timeouts
+from ava.store.engine import failures, prepared, sessions, text_codec, timeouts
 from ava.store.engine.connection_gate import ConnectionGate
 from ava.store.engine.statement import Statement
 
@@ -89,6 +89,7 @@ class Database:
         """
         self._meter: PoolMeter = meter or _NoMeter()
         self._gate = gate
+        text_codec.install()
         self._engine: Engine = create_engine(
             driver_url(url),
             isolation_level="AUTOCOMMIT",
