@@ -119,6 +119,7 @@ def test_a_task_is_cancelled_and_retried(seen: dict[str, Any]) -> None:
 def test_a_task_in_the_outbox_is_enqueued_exactly_when_its_transaction_commits(seen: dict[str, Any]) -> None:
     found = seen["outbox"]
     assert (found["before"], found["rolled_back"]) == ("READY", True)
+    assert found["said"] == "Looked at 1 row.\n"
     assert (found["sent"]["status"], found["sent"]["value"]) == ("SUCCESSFUL", 1)
     assert (found["cancelled"]["status"], found["cancelled"]["attempts"]) == ("FAILED", 0)
 

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from datetime import timedelta
+from io import StringIO
 
 import django
 
@@ -116,12 +117,13 @@ def outbox():
             raise RuntimeError
     except RuntimeError:
         pass
-    cancelled = tasks.receipt.enqueue(3)
+    cancelled, said = tasks.receipt.enqueue(3), StringIO()
     task_backends["outbox"].cancel(cancelled)
     kept[0].refresh()
     results["before"] = kept[0].status.value
     results["rolled_back"] = _error_of(lambda: tasks.receipt.get_result(kept[1].id), TaskResultDoesNotExist) is not None
-    call_command("ava_outbox", "--once", "--backend", "outbox")
+    call_command("ava_outbox", "--once", "--backend", "outbox", stdout=said)
+    results["said"] = said.getvalue()
     results["sent"] = _shown(_finished(kept[0]))
     cancelled.refresh()
     results["cancelled"] = _shown(cancelled)

@@ -32,9 +32,11 @@ class Command(BaseCommand):
         found = task_backends[backend]
         relay = Relay(found.client, DjangoOutboxTable(found.options.get("database", "default")))
         if once:
-            while relay.run_once(time.time()):
-                pass
+            sent = 0
+            while looked_at := relay.run_once(time.time()):
+                sent += looked_at
             close_old_connections()
+            self.stdout.write(f"Looked at {sent} row{'' if sent == 1 else 's'}.")
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: relay.request_stop())
