@@ -71,7 +71,8 @@ def main() -> None:
         system.run("db", "upgrade")
         system.start(workers=0, environ={"AVA_HANDLERS": "bench.handlers"})
         try:
-            system.start_worker()
+            # The jobs are made, not run: a node would share the processors.
+            system.start_worker().terminate()
             for connections in _CONNECTIONS:
                 _print(connections, *triggers(system.port, requests=requests, connections=connections))
             with Client(system.url, secret=SECRET, tenant=HEADERS["x-tenant-id"], user="usr_bench") as client:

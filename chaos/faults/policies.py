@@ -15,7 +15,7 @@ __all__ = ["FAULTS"]
 
 #: The seconds after which jobs expire, and how many do so after each.
 _EXPIRIES, _JOBS_EACH = (1, 2, 3, 4), 250
-_DARK_SECONDS = 6.0
+_FED_SECONDS, _DARK_SECONDS = 0.7, 6.0
 #: Seconds between a handler's beginning and its record of that, on a busy machine.
 _TOLERANCE_SECONDS = 1.0
 _LATE = "SELECT count(*) FROM jobs WHERE status = 'queued' AND started_at IS NULL AND expires_at < now()"
@@ -40,9 +40,11 @@ def _expire_in_the_dark(cluster: Cluster) -> Injury:
     expires: dict[str, float] = {}
     for seconds in _EXPIRIES:
         jobs = cluster.load.trigger_bulk(
-            WORKER, count=_JOBS_EACH, priority=2 if seconds % 2 else 10, expires_in=seconds
+            WORKER, count=_JOBS_EACH, priority=1 if seconds % 2 else 10, expires_in=seconds
         )
         expires |= dict.fromkeys(jobs, time.monotonic() + seconds)
+    # Some of their messages are in the broker by then, or in a process.
+    time.sleep(_FED_SECONDS)
     for dispatcher in cluster.system.dispatchers:
         dispatcher.kill()
     cluster.wipe_broker()
