@@ -79,8 +79,10 @@ def test_any_text_of_a_line_is_read_as_it_was_written(stored: Backlog, job: Job)
     closing = LogLine(seq=2**32 + len(texts) + 1, ts=LINE.ts, level=LogLevel.INFO, msg="the end")
     with stored.database.connect() as connection:
         assert log_lines.append(connection, run=run, claim_id=SECOND, lines=written[:4])
-        completed = end.CompletedRun(end=_end(job), began_at=LINE.ts, lines=[*written[4:], closing], progress_json=None)
-        assert end.end_together(connection, [completed], claim_id=SECOND)
+        completed = end.CompletedRun(
+            end=_end(job), claim_id=SECOND, began_at=LINE.ts, lines=[*written[4:], closing], progress_json=None
+        )
+        assert end.end_together(connection, [completed])
         lines = logs.log_lines(connection, tenant_id=job.tenant_id, job_id=job.id, wanted=LogRange(limit=100)).lines
     assert [line.msg for line in lines] == [log_lines.OPENING, *texts, "the end"]
     assert [line.level for line in lines] == [LogLevel.INFO] + [LogLevel.WARN] * len(texts) + [LogLevel.INFO]

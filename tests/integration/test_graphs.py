@@ -210,6 +210,20 @@ def test_a_deadline_stops_the_tree_and_fails_the_job(graphs: Graphs) -> None:
     assert graphs.show(child)["status"] == "cancelled"
 
 
+def test_a_handler_that_completes_after_its_deadline_has_failed_in_its_log_too(graphs: Graphs) -> None:
+    job = graphs.api.trigger(deadline_seconds=5)["id"]
+    started = graphs.start(job)
+    graphs.api.execute(
+        "UPDATE jobs SET created_at = created_at - interval '9 s', deadline_at = deadline_at - interval '9 s'"
+    )
+    graphs.stop_overdue()
+    graphs.end(*started)
+    record = graphs.show(job)
+    assert (record["status"], record["error"]) == ("failed", "Timeout: exceeded its deadline of 5 s")
+    last = graphs.api.get(f"/v1/ava/jobs/{job}/logs").get_json()["data"]["logs"][-1]
+    assert (last["level"], last["msg"].split(" after ")[0]) == ("error", "Handler failed")
+
+
 def test_nothing_of_an_unfinished_tree_is_old(graphs: Graphs) -> None:
     jobs = graphs.declare(a={}, b={"after": ["a"]})
     graphs.finish(jobs["a"])

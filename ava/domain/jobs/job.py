@@ -382,7 +382,7 @@ class RunEnd:
         if self.status is Status.COMPLETED:
             return LogLevel.INFO, f"Handler completed in {self.elapsed_ms}ms"
         if self.status is Status.CANCELLED:
-            return self.closing_if_cancelled
+            return LogLevel.WARN, self.closing_if_stopped % Status.CANCELLED
         if self.wait is not None:
             return LogLevel.INFO, f"Handler waits for {self.wait.text}"
         if self.put_off is not None:
@@ -391,6 +391,6 @@ class RunEnd:
         return LogLevel.ERROR, f"Handler failed after {self.elapsed_ms}ms"
 
     @property
-    def closing_if_cancelled(self) -> tuple[LogLevel, str]:
-        """Returns the closing line that replaces `closing` if a cancel was requested meanwhile."""
-        return LogLevel.WARN, f"Handler cancelled after {self.elapsed_ms}ms"
+    def closing_if_stopped(self) -> str:
+        """Returns the text that replaces that of `closing` if a stop was requested meanwhile; `%s` is the status."""
+        return f"Handler %s after {self.elapsed_ms}ms"

@@ -77,15 +77,18 @@ ONE_END = """
             NULL::timestamptz AS started_at, %(cpu_us)s::bigint AS cpu_us, %(peak_memory_mb)s::int AS peak_memory_mb"""
 #: The CTE `ended` of a single run.
 ENDED = ends(ONE_END)
-# The row of a run's last lines has another closing line if the run is cancelled.
-_IS_REPLACED = "l.cancelled_msg IS NOT NULL AND ended.status = 'cancelled'"
-_LEVELS = f"CASE WHEN {_IS_REPLACED} THEN left(l.levels, -1) || 'w' ELSE l.levels END"
-_MSGS = f"CASE WHEN {_IS_REPLACED} THEN trim_array(l.msgs::text[], 1) || l.cancelled_msg ELSE l.msgs::text[] END"
+# The row of a run's last lines has another closing line if a stop was requested: a cancelled job, or one whose deadline
+# has passed.
+_IS_STOPPED = "l.stopped_msg IS NOT NULL AND ended.status IN ('cancelled', 'failed')"
+_LEVELS = f"""CASE WHEN {_IS_STOPPED} THEN left(l.levels, -1) || CASE ended.status WHEN 'failed' THEN 'e' ELSE 'w' END
+            ELSE l.levels END"""
+_MSGS = f"""CASE WHEN {_IS_STOPPED} THEN trim_array(l.msgs::text[], 1) || format(l.stopped_msg, ended.status)
+            ELSE l.msgs::text[] END"""
 #: The last log lines of the run in `ended`, as rows of `job_logs`.
 LAST_LINES = f"""    SELECT ended.tenant_id, ended.id, l.seq, l.times::timestamptz[], {_LEVELS}, {_MSGS}
     FROM ended, unnest(%(seqs)s::bigint[], %(times)s::text[], %(levels)s::text[], %(msgs)s::text[],
-                       %(cancelled_msgs)s::text[])
-         AS l (seq, times, levels, msgs, cancelled_msg)"""
+                       %(stopped_msgs)s::text[])
+         AS l (seq, times, levels, msgs, stopped_msg)"""
 #: Stores the first line of the run that the CTE `claimed` has started. Returns the status of the ended run's job, and
 #: the columns of the claimed one.
 ENDED_AND_CLAIMED = f"""stored AS (
@@ -170,7 +173,7 @@ def end_parameters(
         "progress": progress_json,
         "cpu_us": run_end.usage.cpu_us,
         "peak_memory_mb": run_end.usage.peak_memory_mb,
-        "cancelled_msgs": array(["NULL"] * (len(of_rows) - 1) + [quote(run_end.closing_if_cancelled[1])]),
+        "stopped_msgs": array(["NULL"] * (len(of_rows) - 1) + [quote(run_end.closing_if_stopped)]),
         **columns(of_rows),
     }
 
@@ -206,8 +209,8 @@ _COMPLETED = """
                    peak_memory_mb)"""
 _LINES_OF_ALL = f"""    SELECT ended.tenant_id, ended.id, l.seq, l.times::timestamptz[], {_LEVELS}, {_MSGS}
     FROM unnest(%(owner_tenants)s::text[], %(owners)s::uuid[], %(seqs)s::bigint[], %(times)s::text[],
-                %(levels)s::text[], %(msgs)s::text[], %(cancelled_msgs)s::text[])
-         AS l (tenant_id, job_id, seq, times, levels, msgs, cancelled_msg)
+                %(levels)s::text[], %(msgs)s::text[], %(stopped_msgs)s::text[])
+         AS l (tenant_id, job_id, seq, times, levels, msgs, stopped_msg)
     JOIN ended ON ended.tenant_id = l.tenant_id AND ended.id = l.job_id"""
 _END_TOGETHER = Prepared(
     "end_together",
@@ -248,8 +251,8 @@ def _parameters_of_all(completed: Sequence[CompletedRun]) -> dict[str, object]:
         "peaks": array([_number(each.end.usage.peak_memory_mb) for each in completed]),
         "owner_tenants": array([quote(each.end.run.tenant_id) for each, _ in all_rows]),
         "owners": array([str(rows.job_uuid(each.end.run.job_id)) for each, _ in all_rows]),
-        "cancelled_msgs": array(
-            [quote(each.end.closing_if_cancelled[1] if row[-1] is each.lines[-1] else None) for each, row in all_rows]
+        "stopped_msgs": array(
+            [quote(each.end.closing_if_stopped if row[-1] is each.lines[-1] else None) for each, row in all_rows]
         ),
         **columns([row for _, row in all_rows]),
     }

@@ -98,10 +98,10 @@ WITH wanted AS (
 ), {claims("FROM fitting AS f WHERE j.tenant_id = f.tenant_id AND j.id = f.id")}, stored AS (
     {log_lines.stores(FIRST_LINES)}
 ), leased AS (
-    INSERT INTO pulled_runs (tenant_id, job_id, run_no, claim_id, lookup, hash, key_id, name, timeout_at, grace_seconds,
-                             end_by)
-    SELECT j.tenant_id, j.id, j.run_no, j.claim_id, t.lookup, t.hash, %(key_id)s::uuid, %(name)s, s.timeout_at,
-        s.grace_seconds, s.timeout_at + s.grace_seconds * interval '1 second'
+    INSERT INTO pulled_runs (tenant_id, job_id, run_no, claim_id, lookup, hash, key_id, name, claimed_at, timeout_at,
+                             grace_seconds, end_by)
+    SELECT j.tenant_id, j.id, j.run_no, j.claim_id, t.lookup, t.hash, %(key_id)s::uuid, %(name)s, j.started_at,
+        s.timeout_at, s.grace_seconds, s.timeout_at + s.grace_seconds * interval '1 second'
     FROM (SELECT c.*, row_number() OVER (ORDER BY c.priority, c.published_at, c.id) AS n FROM claimed AS c) AS j
     JOIN unnest(%(lookups)s::text[], %(hashes)s::bytea[]) WITH ORDINALITY AS t (lookup, hash, n) ON t.n = j.n
     CROSS JOIN LATERAL (
