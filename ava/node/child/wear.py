@@ -35,7 +35,6 @@ class Wear:
         if self._max_runs and self._runs >= self._max_runs:
             return True
         # In KiB, and the most that it has used at any time.
-        peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        if self._max_mib and peak_kib > self._max_mib * 1024:
+        if self._max_mib and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > self._max_mib * 1024:
             return True
         return bool(self._max_left) and run_use.own_private_bytes() > self._max_left
