@@ -45,6 +45,8 @@ REQUIRED = "It is missing, and it is required."
 _MESSAGES: dict[str, Any] = {"required": REQUIRED, "null": "It must not be null."}
 #: Characters of a client's own name of a field that an error repeats.
 _LONGEST_NAME = 100
+#: Writes JSON in ASCII without spaces. `json.dumps` would make an encoder for each call.
+_compact = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
 
 
@@ -56,6 +58,11 @@ class Plain(fields.Field[Any]):
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         return self.read(value)
+
+    def _validate(self, value: Any) -> None:
+        # Marshmallow would make a validator of all validators for each value.
+        if self.validators:
+            super()._validate(value)
 
     def read(self, value: Any) -> Any:  # noqa: ARG002 - subclasses read it
         """Returns the value as the code uses it. Raises `ValidationError` with what is right."""
@@ -245,7 +252,7 @@ class JsonObject(Plain):
         if not isinstance(value, dict):
             raise ValidationError("It must be an object.")
         try:
-            text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+            text = _compact(value)
         except ValueError:
             raise ValidationError("It holds a number that is too large for a double.") from None
         if len(text) > self.limit.value and _size(value) > self.limit.value:

@@ -7,7 +7,7 @@ texts (input, output, progress) that the database already holds.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -32,7 +32,11 @@ class RecordWriter:
 
     def __call__(self, record: Any) -> str:
         """Write an object as the caller of this request sees it."""
-        return self.shown(is_visible=self.whole is self.hidden or payloads.are_visible())(record)
+        return self.for_caller()(record)
+
+    def for_caller(self) -> Callable[[Any], str]:
+        """Returns the function that writes objects as the caller of this request sees them."""
+        return self.shown(is_visible=self.whole is self.hidden or payloads.are_visible())
 
     def shown(self, *, is_visible: bool) -> Callable[[Any], str]:
         """Returns the function that writes for callers who see payloads, or for others."""
@@ -40,7 +44,10 @@ class RecordWriter:
 
 
 def compile_schema(schema: Schema, **special: Callable[[Any], str]) -> RecordWriter:
-    """Returns a function that writes an object as JSON; `special` has functions for fields that differ."""
+    """Returns a function that writes an object as JSON; `special` has functions for fields that differ.
+
+    A value that is None is null, whatever its field.
+    """
     whole = _object_writer(schema, special, is_visible=True)
     return RecordWriter(whole, _object_writer(schema, special, is_visible=False) if _has_payload(schema) else whole)
 
@@ -63,24 +70,35 @@ def _object_writer(
     schema: Schema, special: Mapping[str, Callable[[Any], str]], *, is_visible: bool
 ) -> Callable[[Any], str]:
     parts = []
-    has_hidden = False
     for name, field in schema.fields.items():
-        get, write = attrgetter(field.attribute or name), special.get(name) or _writer(field, is_visible=is_visible)
-        hide = None if is_visible else field.metadata.get("payload")
-        has_hidden |= hide is not None
-        parts.append((f"{_quote(field.data_key or name)}:", get, write, hide))
-    if not has_hidden:
-        shown = [(name, get, write) for name, get, write, _ in parts]
-        return lambda record: "{" + ",".join([name + write(get(record)) for name, get, write in shown]) + "}"
+        key = f"{_quote(field.data_key or name)}:"
+        parts.append((key, f"{key}null", special.get(name) or _writer(field, is_visible=is_visible)))
+    read = _values_of([field.attribute or name for name, field in schema.fields.items()])
+
+    def write(record: Any) -> str:
+        values = zip(parts, read(record), strict=True)
+        texts = [null if value is None else key + text(value) for (key, null, text), value in values]
+        return "{" + ",".join(texts) + "}"
+
+    hidden = [] if is_visible else [field.metadata.get("payload") for field in schema.fields.values()]
+    if not any(hidden):
+        return write
 
     def write_hidden(record: Any) -> str:
+        values = zip(parts, hidden, read(record), strict=True)
         texts = [
-            name + (write(get(record)) if hide is None else hide(record, get(record)))
-            for name, get, write, hide in parts
+            key + (hide(record, value) if hide else "null" if value is None else text(value))
+            for (key, _, text), hide, value in values
         ]
         return "{" + ",".join([*texts, payloads.HIDDEN_FLAG]) + "}"
 
     return write_hidden
+
+
+def _values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Returns a function that reads some attributes of an object."""
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda record: (get(record),)
 
 
 def _writer(field: fields.Field[Any], *, is_visible: bool) -> Callable[[Any], str]:
@@ -88,12 +106,7 @@ def _writer(field: fields.Field[Any], *, is_visible: bool) -> Callable[[Any], st
         return _list_writer(_writer(field.inner, is_visible=is_visible))
     if isinstance(field, fields.Nested):
         return _object_writer(field.schema, {}, is_visible=is_visible)
-    write = next(write for kind, write in _WRITERS if isinstance(field, kind))
-    return _or_null(write) if field.allow_none else write
-
-
-def _or_null(write: Callable[[Any], str]) -> Callable[[Any], str]:
-    return lambda value: "null" if value is None else write(value)
+    return next(write for kind, write in _WRITERS if isinstance(field, kind))
 
 
 def _list_writer(write: Callable[[Any], str]) -> Callable[[Iterable[Any]], str]:

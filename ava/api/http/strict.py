@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields
+from marshmallow import Schema, ValidationError, fields, missing
 
 from ava.domain.limits.table import NAMED_ERRORS, Limit
 
@@ -25,14 +25,34 @@ class Strict(Schema):
             "type": "It must be an object.",
         }
 
-    def load(self, data: Any, **options: Any) -> Any:
-        """Returns the loaded data. Of unknown fields no more are looked at than an error names."""
-        max_fields = len(self.load_fields) + NAMED_ERRORS.value
-        if isinstance(data, Mapping) and len(data) > max_fields:
-            known = {field.data_key or name for name, field in self.load_fields.items()}
-            unknown = islice((name for name in data if name not in known), NAMED_ERRORS.value)
-            data = {name: data[name] for name in known if name in data} | {name: data[name] for name in unknown}
-        return super().load(data, **options)
+    def _init_fields(self) -> None:
+        super()._init_fields()
+        fields_ = {field.data_key or name: (field.attribute or name, field) for name, field in self.load_fields.items()}
+        #: The fields by their names in JSON, each with its name in what is loaded.
+        self._known: dict[str, tuple[str, fields.Field[Any]]] = fields_
+        self._defaults = {
+            name: field.load_default for name, field in fields_.values() if field.load_default is not missing
+        }
+
+    def _deserialize(self, data: Any, *, error_store: Any, **_: Any) -> dict[str, Any]:
+        """Returns the loaded fields. A field that was not sent costs a look; marshmallow's own way costs it 2 µs.
+
+        Of unknown fields no more are looked at than an error names.
+        """
+        if not isinstance(data, Mapping):
+            error_store.store_error([self.error_messages["type"]])
+            return {}
+        loaded = self._defaults.copy()
+        for key, (name, field) in self._known.items():
+            if key in data or field.required:
+                try:
+                    loaded[name] = field.deserialize(data.get(key, missing), key, data)
+                except ValidationError as error:
+                    error_store.store_error(error.messages, key)
+        if not data.keys() <= self._known.keys():
+            for key in islice((key for key in data if key not in self._known), NAMED_ERRORS.value):
+                error_store.store_error([self.error_messages["unknown"]], key)
+        return loaded
 
 
 class Entries(fields.List[Any]):
@@ -40,9 +60,10 @@ class Entries(fields.List[Any]):
 
     def __init__(self, entry: Strict, *, limit: Limit, **rest: Any) -> None:
         super().__init__(fields.Nested(entry), **rest)
+        self._entry = entry
         self._limit = limit
 
-    def _deserialize(self, value: Any, attr: Any, data: Any, **options: Any) -> list[Any]:  # noqa: ARG002 - marshmallow's names
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> list[Any]:
         if not isinstance(value, list):
             raise self.make_error("invalid")
         if not 1 <= len(value) <= self._limit.value:
@@ -51,7 +72,7 @@ class Entries(fields.List[Any]):
         wrong: dict[int, Any] = {}
         for index, entry in enumerate(value):
             try:
-                loaded.append(self.inner.deserialize(entry, **options))
+                loaded.append(self._entry.load(entry))
             except ValidationError as error:
                 wrong[index] = error.messages
                 if len(wrong) == NAMED_ERRORS.value:

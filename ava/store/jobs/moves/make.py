@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from ava.domain import ids
 from ava.domain.jobs import pull
-from ava.domain.jobs.job import Job, Status, WaitsFor
+from ava.domain.jobs.job import Job, JobSpec, Status, WaitsFor
 from ava.domain.jobs.new_job import NewJob
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
@@ -184,6 +185,17 @@ SELECT {_DECIDED}, j.dedupe_key FROM created AS j
 )
 _NO_TAGS = "{}"
 
+#: Reads of a new job what only `_ASKED_MORE` has columns for, and what that is of a job without all that.
+_rest_of = attrgetter(
+    *("uuid", "is_due", "after", "place"),
+    *(
+        f"spec.{name}"
+        for name in ("scheduled_at", "retry_of", "tags_json", "max_retries", "expires_in", "start_before")
+    ),
+    *("spec.deadline_seconds", "spec.dedupe"),
+)
+_NO_REST = _rest_of(NewJob(tenant_id="", user_id="", spec=JobSpec(worker_id="")))
+
 
 def insert(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
     """Insert jobs, in order. Returns the job of each entry; None if it is left out.
@@ -198,14 +210,20 @@ def insert(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
     # All jobs of one tenant, worker and version are stored, or none; but of those with one key only the first.
     versions: dict[_Worker, str | None] = {}
     alike = [each for each in new if versions.setdefault(_worker(each), each.schema_version) == each.schema_version]
-    more = _more(alike)
-    has_more = any(column.count(None) < len(column) for column in more.values())
     parameters = _parameters(alike)
-    found = _INSERT_MORE.run(connection, parameters | more) if has_more else _INSERT.run(connection, parameters)
+    if all(map(_is_plain, alike)):
+        found = _INSERT.run(connection, parameters)
+    else:
+        found = _INSERT_MORE.run(connection, parameters | _more(alike))
     stored: dict[tuple[_Worker, str | None], deque[tuple[Any, ...]]] = defaultdict(deque)
     for row in found:
         stored[(row[0], row[1]), row[-1]].append(row)
     return [_take(stored, each) if each.schema_version == versions[_worker(each)] else None for each in new]
+
+
+def _is_plain(new: NewJob) -> bool:
+    """Returns True if each column of `_ASKED_MORE` is null for a job."""
+    return _rest_of(new) == _NO_REST and rows.large_bytes(new.spec.input_json) is None
 
 
 def _worker(new: NewJob) -> _Worker:
