@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
@@ -112,9 +113,17 @@ _BLUEPRINTS = (
 _QUEUE_SECONDS = 8.0
 
 
+class _Application(Flask):
+    """Flask, whose views and hooks are plain functions."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns the function. Flask would look at eight functions for each request whether they are coroutines."""
+        return func
+
+
 def make_app(settings: Settings) -> Flask:
     """Build the application of one process. Nothing connects yet."""
-    app = Flask("ava.api", static_folder=None)
+    app = _Application("ava.api", static_folder=None)
     # `response_hooks` answers OPTIONS. A second address for one route would answer with a redirect in HTML.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True

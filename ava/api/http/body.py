@@ -71,7 +71,7 @@ def _pieces(limit: Limit, *, checks: bool) -> list[bytes]:
     if (length or 0) > limit.value:
         raise _too_large(limit)
     # A body in chunks has no length; most of them are small.
-    pieces = _read(offload.LARGE_BYTES if length is not None else offload.LARGE_BYTES + 1)
+    pieces = _read(offload.LARGE_BYTES + 1 if length is None else min(length, offload.LARGE_BYTES))
     if (length or size_of(pieces)) > offload.LARGE_BYTES:
         _reserve(length or limit.value)
         return _read_large(pieces, limit, checks=checks)

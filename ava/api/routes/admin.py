@@ -38,16 +38,18 @@ def _finish(response: Response) -> Response:
     ).inc()
     counters.HTTP_REQUEST_SECONDS.labels(endpoint).observe(seconds)
     audit.record(response)
-    is_quiet = endpoint in _QUIET and response.status_code < 400
-    _log.log(
-        logging.DEBUG if is_quiet else logging.INFO,
-        "%s %s %d in %.0f ms",
-        request.method,
-        request.path[:200].encode("unicode_escape").decode(),
-        response.status_code,
-        seconds * 1000,
-        extra=_fields(),
-    )
+    level = logging.DEBUG if endpoint in _QUIET and response.status_code < 400 else logging.INFO
+    if _log.isEnabledFor(level):
+        path = request.path[:200].encode("unicode_escape").decode()
+        _log.log(
+            level,
+            "%s %s %d in %.0f ms",
+            request.method,
+            path,
+            response.status_code,
+            seconds * 1000,
+            extra=_fields(),
+        )
     return response
 
 

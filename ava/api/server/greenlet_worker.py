@@ -51,6 +51,8 @@ _NO_PATH = "/health-checks-only"
 _HEALTH_CONNECTIONS = 100
 #: Seconds that a client may take to receive any one piece of a response.
 _SEND_SECONDS = 30
+#: The longest part of a response that is copied behind its head, so that both are one system call and one segment.
+_JOINED_BYTES = 2**16
 #: Seconds between two reads of what follows a refused head.
 _DRAIN_PAUSE_SECONDS = 0.05
 
@@ -208,7 +210,8 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         if len(self.sockets) > 1 and listener_name == self.sockets[1].getsockname() and req.path not in _HEALTH_PATHS:
             req.path = _NO_PATH
         try:
-            super().handle_request(listener_name, req, sock, addr)
+            with sock.held_head():
+                super().handle_request(listener_name, req, sock, addr)
         except TimeoutError as error:
             # EPIPE, because gunicorn logs other errors with a traceback, which a slow client is not worth.
             raise BrokenPipeError(errno.EPIPE, "the client took too long") from error
@@ -243,6 +246,8 @@ class _ClientConnection:
         self._is_waiting = False
         self._deadline: float | None = None
         self._head = RequestHead()
+        #: The head of a response until it is sent; b"" before it is there, None if no head is awaited.
+        self._response_head: bytes | None = None
 
     def begin_request(self) -> None:
         """Bound what follows: the wait for a request, then the time that its line and headers take."""
@@ -270,6 +275,36 @@ class _ClientConnection:
             # A read of bytes that are there already does not yield by itself.
             gevent.sleep(0)
         return self._head.take()
+
+    @contextlib.contextmanager
+    def held_head(self) -> Iterator[None]:
+        """Send the head of the response, which is sent first inside, together with the part that follows."""
+        self._response_head = b""
+        try:
+            yield
+        finally:
+            self._send_head()
+
+    def sendall(self, data: bytes) -> None:
+        """Send data, after the head that is held, or hold it if it is the head."""
+        if self._response_head == b"":
+            self._response_head = data
+        elif self._response_head and len(data) <= _JOINED_BYTES:
+            head, self._response_head = self._response_head, None
+            self._client.sendall(head + data)
+        else:
+            self._send_head()
+            self._client.sendall(data)
+
+    def sendfile(self, *arguments: Any, **options: Any) -> Any:
+        """Send a file."""
+        self._send_head()
+        return self._client.sendfile(*arguments, **options)
+
+    def _send_head(self) -> None:
+        head, self._response_head = self._response_head, None
+        if head:
+            self._client.sendall(head)
 
     def _receive_in_time(self, size: int) -> bytes:
         seconds = _IDLE_SECONDS if self._deadline is None else self._deadline - time.monotonic()

@@ -52,15 +52,25 @@ class TimedBody:
 
     def __init__(self, body: Any, held: HeldBodies, *, address: str) -> None:
         self._body = body
+        self._reader: Any = getattr(body, "reader", None)
         self._held = held
         self._address = address
 
     def read(self, size: int | None = None) -> bytes:
         """Returns up to `size` bytes. Raises `BrokenPipeError` if the client is too slow, `TooMany` if too many are."""
-        waiting = self._held.waiting(self._address) if self.must_wait(size) else contextlib.nullcontext()
+        if self._is_over():
+            return b""
+        read = self._wait_and_read(size) if self.must_wait(size) else self._body.read(size)
+        if len(read) >= PIECE_BYTES:
+            # A read of bytes that are there already does not yield by itself.
+            gevent.sleep(0)
+        return read
+
+    def _wait_and_read(self, size: int | None) -> bytes:
         try:
-            with waiting, gevent.Timeout(_BODY_SECONDS):
+            with self._held.waiting(self._address), gevent.Timeout(_BODY_SECONDS):
                 read: bytes = self._body.read(size)
+                return read
         except gevent.Timeout as timeout:
             self._body.failed = True
             raise BrokenPipeError(errno.EPIPE, "the body took too long") from timeout
@@ -68,25 +78,25 @@ class TimedBody:
             # What follows is not read, so the connection cannot be reused.
             self._body.failed = True
             raise
-        if len(read) >= PIECE_BYTES:
-            # A read of bytes that are there already does not yield by itself.
-            gevent.sleep(0)
-        return read
+
+    def _is_over(self) -> bool:
+        """Returns True if all of the body was read, as far as its length says it."""
+        return getattr(self._reader, "length", None) == 0 and not self._body.buf.tell()
 
     def must_wait(self, size: int | None) -> bool:
         """Returns True if `size` bytes of the body, or all that is left of it, may not have arrived yet."""
-        reader = self._body.reader
+        reader = self._reader
         left: int | None = getattr(reader, "length", None)
         if left is None:
             # The chunks have no length before they are here. Gunicorn forgets their parser at the end of the last one.
             return getattr(reader, "parser", None) is not None
         wanted = left if size is None or size < 0 else min(left, size)
-        arrived: int = self._body.buf.tell() + reader.unreader.buf.tell() + _arrived(reader.unreader.sock)
-        return wanted > arrived
+        missing: int = wanted - self._body.buf.tell() - reader.unreader.buf.tell()
+        return missing > 0 and missing > _arrived(reader.unreader.sock)
 
     def drain(self) -> None:
         """Read the rest of the body, within bounds; beyond them the connection cannot be reused."""
-        if self._body.failed:
+        if self._body.failed or self._is_over():
             return
         if self._held.drained >= _MAX_DRAINED:
             self._body.failed = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.new_job import UNMATCHED, JobOrRefusal, NewJob
@@ -25,12 +25,17 @@ class _Waiting:
     """A trigger that waits for the group before its own."""
 
     new: NewJob
-    #: Set when the job is stored, or when this trigger is to lead the next group.
-    is_over: threading.Event = field(default_factory=threading.Event)
+    #: Held until the job is stored, or until this trigger is to lead the next group; None if it leads one at once.
+    wait: threading.Lock | None = None
     leads: bool = False
     #: The job; None if the statement of its group has failed.
     job: Job | None = None
     error: BaseException | None = None
+
+    def go_on(self) -> None:
+        """End the wait."""
+        if self.wait is not None:
+            self.wait.release()
 
 
 class GroupedTriggers:
@@ -64,11 +69,13 @@ class GroupedTriggers:
         own = _Waiting(new=new)
         with self._lock:
             if own.new.tenant_id in self._tenants or self._statements == _MAX_STATEMENTS:
+                own.wait = threading.Lock()
+                own.wait.acquire()
                 self._waiting.append(own)
             else:
                 self._make_leader(own)
-        if not own.leads:
-            own.is_over.wait()
+        if own.wait is not None:
+            own.wait.acquire()
         if own.leads:
             self._lead(own)
         if own.error is not None:
@@ -85,7 +92,7 @@ class GroupedTriggers:
             self._publish([each.job for each in group if each.job is not None])
         finally:
             for each in group[1:]:
-                each.is_over.set()
+                each.go_on()
 
     def _store_all(self, group: Sequence[_Waiting]) -> None:
         try:
@@ -123,7 +130,7 @@ class GroupedTriggers:
                 self._waiting.remove(successor)
                 self._make_leader(successor)
         if successor is not None:
-            successor.is_over.set()
+            successor.go_on()
 
     def _make_leader(self, trigger: _Waiting) -> None:
         trigger.leads = True
