@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from ava.domain import ids
 from ava.domain.paging import MAX_IN_TOTAL
 from ava.store.engine import clock
+from ava.store.engine.arrays import texts
 from ava.store.engine.database import Connection
+from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.partitions import rows_to_delete
 
@@ -59,21 +61,27 @@ class AuditFilter:
 
 _COLUMNS = "tenant_id, user_id, role, action, target, status, address, request_id, at, occurrences, key_id"
 
-_INSERT = Statement(f"""
+_INSERT = Prepared(
+    "insert_audit",
+    f"""
 INSERT INTO audit ({_COLUMNS}, changes)
 SELECT {_COLUMNS}, changes::json
 FROM unnest(%(tenant_id)s::text[], %(user_id)s::text[], %(role)s::text[], %(action)s::text[], %(target)s::text[],
             %(status)s::smallint[], %(address)s::text[], %(request_id)s::text[], %(at)s::timestamptz[],
             %(occurrences)s::integer[], %(key_id)s::text[], %(changes_json)s::text[])
     AS d ({_COLUMNS}, changes)
-""")
+""",
+)
 
 
 def insert(connection: Connection, records: Sequence[AuditRecord]) -> None:
     """Insert records with one statement."""
     names = [*_COLUMNS.split(", "), "changes_json"]
-    columns = {name: [getattr(record, name) for record in records] for name in names}
-    connection.exec_driver_sql(_INSERT, columns)
+    _INSERT.run(connection, {name: texts([_text(getattr(record, name)) for record in records]) for name in names})
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ava.domain.jobs import priority, run_groups
 from ava.domain.jobs.job import Job, RunKey
+from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -173,9 +174,9 @@ def claim_together(
 
 def _runs(wanted: Sequence[RunKey]) -> dict[str, object]:
     return {
-        "tenants": log_lines.array([log_lines.quote(run.tenant_id) for run in wanted]),
-        "ids": log_lines.array([str(rows.job_uuid(run.job_id)) for run in wanted]),
-        "run_nos": log_lines.array([str(run.run_no) for run in wanted]),
+        "tenants": texts([run.tenant_id for run in wanted]),
+        "ids": array([str(rows.job_uuid(run.job_id)) for run in wanted]),
+        "run_nos": array([str(run.run_no) for run in wanted]),
     }
 
 

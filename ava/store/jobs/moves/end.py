@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.jobs.job import Job, JobKey, LogLine, RunEnd, RunKey, Status
+from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -24,7 +25,7 @@ from ava.store.jobs.moves.claim import (
     is_outranked,
     looked_for,
 )
-from ava.store.jobs.moves.log_lines import array, columns, quote, rows_of
+from ava.store.jobs.moves.log_lines import columns, rows_of
 from ava.store.jobs.moves.rules import OWNS, STOPPED_STATUS, end_set
 
 __all__ = [
@@ -173,7 +174,7 @@ def end_parameters(
         "progress": progress_json,
         "cpu_us": run_end.usage.cpu_us,
         "peak_memory_mb": run_end.usage.peak_memory_mb,
-        "stopped_msgs": array(["NULL"] * (len(of_rows) - 1) + [quote(run_end.closing_if_stopped)]),
+        "stopped_msgs": texts([None] * (len(of_rows) - 1) + [run_end.closing_if_stopped]),
         **columns(of_rows),
     }
 
@@ -238,21 +239,21 @@ def end_together(connection: Connection, completed: Sequence[CompletedRun]) -> d
 def _parameters_of_all(completed: Sequence[CompletedRun]) -> dict[str, object]:
     all_rows = [(each, row) for each in completed for row in rows_of(each.lines)]
     return {
-        "tenants": array([quote(each.end.run.tenant_id) for each in completed]),
+        "tenants": texts([each.end.run.tenant_id for each in completed]),
         "ids": array([str(rows.job_uuid(each.end.run.job_id)) for each in completed]),
         "run_nos": array([str(each.end.run.run_no) for each in completed]),
         "claim_ids": array([each.claim_id for each in completed]),
         "began": array([str(each.began_at) for each in completed]),
         "seconds": array([str(_seconds(each)) for each in completed]),
-        "outputs": array([quote(each.end.output_json) for each in completed]),
+        "outputs": texts([each.end.output_json for each in completed]),
         "output_bytes": array([_number(rows.large_bytes(each.end.output_json)) for each in completed]),
-        "progresses": array([quote(each.progress_json) for each in completed]),
+        "progresses": texts([each.progress_json for each in completed]),
         "cpu_us": array([_number(each.end.usage.cpu_us) for each in completed]),
         "peaks": array([_number(each.end.usage.peak_memory_mb) for each in completed]),
-        "owner_tenants": array([quote(each.end.run.tenant_id) for each, _ in all_rows]),
+        "owner_tenants": texts([each.end.run.tenant_id for each, _ in all_rows]),
         "owners": array([str(rows.job_uuid(each.end.run.job_id)) for each, _ in all_rows]),
-        "stopped_msgs": array(
-            [quote(each.end.closing_if_stopped if row[-1] is each.lines[-1] else None) for each, row in all_rows]
+        "stopped_msgs": texts(
+            [each.end.closing_if_stopped if row[-1] is each.lines[-1] else None for each, row in all_rows]
         ),
         **columns([row for _, row in all_rows]),
     }
@@ -281,7 +282,7 @@ def give_back(connection: Connection, unbegun: Sequence[tuple[RunKey, str]]) -> 
     One of which a cancel was requested is cancelled. Returns the number of jobs.
     """
     parameters = {
-        "tenants": array([quote(run.tenant_id) for run, _ in unbegun]),
+        "tenants": texts([run.tenant_id for run, _ in unbegun]),
         "ids": array([str(rows.job_uuid(run.job_id)) for run, _ in unbegun]),
         "run_nos": array([str(run.run_no) for run, _ in unbegun]),
         "claim_ids": array([claim_id for _, claim_id in unbegun]),

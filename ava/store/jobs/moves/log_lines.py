@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ava.domain.jobs.job import LogLine, RunKey
+from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.jobs import rows
@@ -17,9 +18,7 @@ __all__ = [
     "SEQ_OF_OTHERS",
     "SEQ_PER_RUN",
     "append",
-    "array",
     "columns",
-    "quote",
     "rows_of",
     "stores",
 ]
@@ -98,26 +97,13 @@ def rows_of(lines: Sequence[LogLine]) -> list[Sequence[LogLine]]:
 
 
 def columns(of_rows: Sequence[Sequence[LogLine]]) -> dict[str, str]:
-    """Returns rows of lines as array literals, which PostgreSQL reads much faster than as many expressions.
+    """Returns rows of lines as array literals.
 
     The times and the texts of a row are an array in a text.
     """
     return {
         "seqs": array([str(row[0].seq) for row in of_rows]),
-        "times": array([quote(array([line.ts.isoformat() for line in row])) for row in of_rows]),
+        "times": texts([array([line.ts.isoformat() for line in row]) for row in of_rows]),
         "levels": array(["".join(line.level.value[0] for line in row) for row in of_rows]),
-        "msgs": array([quote(array([quote(line.msg) for line in row])) for row in of_rows]),
+        "msgs": texts([texts([line.msg for line in row]) for row in of_rows]),
     }
-
-
-def array(elements: Sequence[str]) -> str:
-    """Returns elements as the literal of an array; a text is an element after `quote`."""
-    return "{" + ",".join(elements) + "}"
-
-
-def quote(text: str | None) -> str:
-    """Returns a text as an element of an array literal (PostgreSQL manual, "Array Input and Output Syntax")."""
-    if text is None:
-        return "NULL"
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

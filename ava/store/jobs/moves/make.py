@@ -12,6 +12,7 @@ from ava.domain import ids
 from ava.domain.jobs import pull
 from ava.domain.jobs.job import Job, JobSpec, Status, WaitsFor
 from ava.domain.jobs.new_job import NewJob
+from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.fleet import worker_settings, workers
@@ -278,18 +279,18 @@ def _job(row: tuple[Any, ...], new: NewJob) -> Job:
 
 
 def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
-    """Returns the columns of `_ASKED`."""
+    """Returns the columns of `_ASKED`, as array literals."""
     specs = [each.spec for each in new]
     return {
-        "tenant_id": [each.tenant_id for each in new],
-        "user_id": [each.user_id for each in new],
-        "worker_id": [spec.worker_id for spec in specs],
-        "trigger": [spec.trigger.value for spec in specs],
-        "asked_priority": [spec.priority for spec in specs],
-        "input": [spec.input_json for spec in specs],
-        "schema_version": [each.schema_version for each in new],
-        "traceparent": [each.traceparent for each in new],
-        "is_publishable": [each.may_publish for each in new],
+        "tenant_id": texts([each.tenant_id for each in new]),
+        "user_id": texts([each.user_id for each in new]),
+        "worker_id": texts([spec.worker_id for spec in specs]),
+        "trigger": texts([spec.trigger for spec in specs]),
+        "asked_priority": array([str(spec.priority) for spec in specs]),
+        "input": texts([spec.input_json for spec in specs]),
+        "schema_version": texts([each.schema_version for each in new]),
+        "traceparent": texts([each.traceparent for each in new]),
+        "is_publishable": array(["t" if each.may_publish else "f" for each in new]),
     }
 
 

@@ -1,0 +1,27 @@
+"""Array literals, which PostgreSQL reads much faster than the expressions that the driver makes of a list.
+
+See "Array Input and Output Syntax" in the PostgreSQL manual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["array", "texts"]
+
+
+def array(elements: Iterable[str]) -> str:
+    """Returns elements as the literal of an array; numbers, booleans and ids need no quotes."""
+    return "{" + ",".join(elements) + "}"
+
+
+def texts(values: Iterable[str | None]) -> str:
+    """Returns the literal of an array of texts."""
+    return array([_quoted(value) for value in values])
+
+
+def _quoted(text: str | None) -> str:
+    if text is None:
+        return "NULL"
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
