@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from flask import g, request
 
 from ava.api.http import offload
-from ava.api.http.context import context, owner_of_shares
+from ava.api.http.context import context, owner_of_shares, this_request
 from ava.domain import json_text
 from ava.domain.json_text import MAX_LEVELS, size_of
 from ava.domain.limits.table import Limit
@@ -109,11 +109,12 @@ def outside_loop(work: Callable[[], Result], *, is_last: bool = False) -> Result
 
 
 def _check_media_type() -> None:
-    if request.mimetype != "application/json":
+    asked = this_request()
+    if asked.mimetype != "application/json":
         raise MediaTypeRefused("The body must be sent with Content-Type: application/json.")
-    if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+    if asked.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         raise MediaTypeRefused("The body must be UTF-8; leave the charset out, or send charset=utf-8.")
-    if request.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+    if asked.headers.get("content-encoding", "identity").lower() not in ("", "identity"):
         raise MediaTypeRefused("The body must be sent as it is, without Content-Encoding.")
 
 
@@ -132,12 +133,13 @@ def _read(size: int) -> list[bytes]:
 
 
 def _read_piece(size: int) -> bytes:
-    must_wait: Callable[[int], bool] | None = getattr(request.environ["wsgi.input"], "must_wait", None)
+    asked = this_request()
+    must_wait: Callable[[int], bool] | None = getattr(asked.environ["wsgi.input"], "must_wait", None)
     if must_wait is None or not must_wait(size):
-        arrived: bytes = request.stream.read(size)
+        arrived: bytes = asked.stream.read(size)
         return arrived
     with context().shares.held_bodies.take(owner_of_shares()):
-        awaited: bytes = request.stream.read(size)
+        awaited: bytes = asked.stream.read(size)
     return awaited
 
 

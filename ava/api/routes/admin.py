@@ -7,7 +7,7 @@ import time
 
 from flask import Flask, Response, g, request
 
-from ava.api.http.context import request_id
+from ava.api.http.context import request_id, this_request
 from ava.api.routes import analytics, audit, dashboard, errors, metrics, nodes, overview, promotions, tenant_loads
 from ava.metrics import counters
 
@@ -32,19 +32,18 @@ def _start() -> None:
 
 def _finish(response: Response) -> Response:
     seconds = time.perf_counter() - g.get("started", time.perf_counter())
-    endpoint = request.endpoint or "none"
-    counters.HTTP_REQUESTS.labels(
-        request.method if endpoint != "none" else "other", endpoint, response.status_code
-    ).inc()
+    asked = this_request()
+    endpoint = asked.endpoint or "none"
+    counters.HTTP_REQUESTS.labels(asked.method if endpoint != "none" else "other", endpoint, response.status_code).inc()
     counters.HTTP_REQUEST_SECONDS.labels(endpoint).observe(seconds)
-    audit.record(response)
+    audit.record(asked, response)
     level = logging.DEBUG if endpoint in _QUIET and response.status_code < 400 else logging.INFO
     if _log.isEnabledFor(level):
-        path = request.path[:200].encode("unicode_escape").decode()
+        path = asked.path[:200].encode("unicode_escape").decode()
         _log.log(
             level,
             "%s %s %d in %.0f ms",
-            request.method,
+            asked.method,
             path,
             response.status_code,
             seconds * 1000,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, request
+from flask import Blueprint, Request, Response, current_app, g
 
 from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import find_operation, operation
@@ -45,13 +45,14 @@ def list_entries(query: AuditListRequest) -> Response:
     return page_of(query, found, total, write_audit_entry, cursor_of=str)
 
 
-def record(response: Response) -> None:
+def record(asked: Request, response: Response) -> None:
     """Record a request that asked for a change, with its response's status, if its caller is known."""
-    if request.method not in _CHANGING or request.endpoint is None or (who := g.get("caller")) is None:
+    endpoint = asked.endpoint
+    if asked.method not in _CHANGING or endpoint is None or (who := g.get("caller")) is None:
         return
-    if request.blueprint == _MCP:
+    if asked.blueprint == _MCP:
         return
-    declared = find_operation(current_app.view_functions[request.endpoint])
+    declared = find_operation(current_app.view_functions[endpoint])
     if declared is not None and not (declared.is_write or declared.is_audited):
         # It is a POST for the sake of its body, as the preview of a schedule is, or a request to a hook.
         return
@@ -60,13 +61,13 @@ def record(response: Response) -> None:
             tenant_id=who.tenant_id,
             user_id=who.user_id,
             role=who.role.header,
-            action=request.endpoint,
-            target=_target(response),
+            action=endpoint,
+            target=_target(asked, response),
             status=response.status_code,
-            address=_address(),
+            address=_address(asked),
             request_id=request_id(),
             at=datetime.now(UTC),
-            changes_json=_changes(response),
+            changes_json=_changes(asked, response),
             key_id=who.key_id,
         )
     )
@@ -91,23 +92,23 @@ def note_values(**values: object) -> None:
     g.changes = {name: [None, value] for name, value in values.items()}
 
 
-def _changes(response: Response) -> str | None:
+def _changes(asked: Request, response: Response) -> str | None:
     changes = dict(g.get("changes") or {})
-    if tool := request.environ.get(TOOL):
+    if tool := asked.environ.get(TOOL):
         changes["mcp_tool"] = [None, tool]
     return json.dumps(changes) if changes and response.status_code < 400 else None
 
 
-def _target(response: Response) -> str | None:
+def _target(asked: Request, response: Response) -> str | None:
     """Returns the id of what was changed: the last id in the path, or that of the resource that was created."""
-    if request.view_args:
+    if asked.view_args:
         # An id in a path may hold any character, and one entry must not make the statement of its batch fail.
-        return storable(str(list(request.view_args.values())[-1]), 100)
+        return storable(str(list(asked.view_args.values())[-1]), 100)
     location = response.headers.get("Location", "")
     return location.rpartition("/")[2] or None
 
 
-def _address() -> str:
-    peer = request.remote_addr or "unknown"
-    forwarded = request.headers.get("x-forwarded-for", "")[:_MAX_FORWARDED]
+def _address(asked: Request) -> str:
+    peer = asked.remote_addr or "unknown"
+    forwarded = asked.headers.get("x-forwarded-for", "")[:_MAX_FORWARDED]
     return f"{peer} for {forwarded}" if forwarded.isprintable() and forwarded else peer

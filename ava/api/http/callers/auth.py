@@ -57,18 +57,22 @@ def identify() -> None:
 
     Raises `Unauthorized` if the request uses none of the ways, and what the first that it uses raises.
     """
-    if request.endpoint is None or is_open(request.endpoint):
+    endpoint = request.endpoint
+    if endpoint is None or is_open(endpoint):
         # Without an endpoint there is no such route. That is no secret: /openapi.json lists the routes.
         return
     for way in _WAYS:
         if (found := way()) is not None:
-            view = current_app.view_functions[request.endpoint]
-            if found.role is Role.WORKER and not getattr(view, "is_open_to_workers", False):
-                raise Forbidden("A key of the role worker claims runs and shows its workers, and nothing else.")
-            # A worker gets the inputs of what it claims.
-            g.caller = found if found.role is Role.WORKER else _with_payloads(found)
+            g.caller = _worker(found, endpoint) if found.role is Role.WORKER else _with_payloads(found)
             return
     raise Unauthorized
+
+
+def _worker(found: Caller, endpoint: str) -> Caller:
+    """Returns a caller of the role `worker`, which gets the inputs of what it claims. Raises `Forbidden`."""
+    if not getattr(current_app.view_functions[endpoint], "is_open_to_workers", False):
+        raise Forbidden("A key of the role worker claims runs and shows its workers, and nothing else.")
+    return found
 
 
 def _with_payloads(found: Caller) -> Caller:

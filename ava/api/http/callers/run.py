@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from flask import request
-
-from ava.api.http.context import context
+from ava.api.http.context import context, this_request
 from ava.domain.access.caller import Caller
 
 __all__ = ["by_run"]
@@ -18,5 +16,6 @@ def by_run() -> Caller | None:
 
     Raises `RunNotFound`.
     """
-    token = (request.view_args or {}).get(_ARGUMENT)
-    return context().runs.caller_of(token) if request.blueprint == _BLUEPRINT and token is not None else None
+    asked = this_request()
+    token = (asked.view_args or {}).get(_ARGUMENT)
+    return context().runs.caller_of(token) if token is not None and asked.blueprint == _BLUEPRINT else None
