@@ -38,11 +38,11 @@ _RARE_OF_SPEC: dict[str, Any] = {
 }
 #: What every job has a column for, and what only becomes one of the others.
 _COMMON = {"tenant_id", "user_id", "spec", "schema_version", "may_publish", "traceparent"}
-_COMMON_OF_SPEC = {"worker_id", "trigger", "priority", "debounce", "entry"}
+_COMMON_OF_SPEC = {"worker_id", "trigger", "priority", "debounce", "entry", "idempotency_key"}
 
 
 def _columns(new: NewJob) -> set[str]:
-    return {name for name, (value,) in make._more([new]).items() if value is not None}
+    return {name for name, literal in make._more([new]).items() if literal != "{NULL}"}
 
 
 def test_each_field_of_a_new_job_is_known_here() -> None:

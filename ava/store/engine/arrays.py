@@ -15,13 +15,11 @@ def array(elements: Iterable[str]) -> str:
     return "{" + ",".join(elements) + "}"
 
 
-def texts(values: Iterable[str | None]) -> str:
-    """Returns the literal of an array of texts."""
-    return array([_quoted(value) for value in values])
+def texts(values: Iterable[object]) -> str:
+    """Returns values as the literal of an array, each by its text, which PostgreSQL reads as any type; None is null."""
+    return array(["NULL" if value is None else _quoted(str(value)) for value in values])
 
 
-def _quoted(text: str | None) -> str:
-    if text is None:
-        return "NULL"
+def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

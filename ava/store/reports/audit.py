@@ -77,11 +77,7 @@ FROM unnest(%(tenant_id)s::text[], %(user_id)s::text[], %(role)s::text[], %(acti
 def insert(connection: Connection, records: Sequence[AuditRecord]) -> None:
     """Insert records with one statement."""
     names = [*_COLUMNS.split(", "), "changes_json"]
-    _INSERT.run(connection, {name: texts([_text(getattr(record, name)) for record in records]) for name in names})
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    _INSERT.run(connection, {name: texts([getattr(record, name) for record in records]) for name in names})
 
 
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"

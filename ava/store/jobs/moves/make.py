@@ -279,7 +279,7 @@ def _job(row: tuple[Any, ...], new: NewJob) -> Job:
 
 
 def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
-    """Returns the columns of `_ASKED`, as array literals."""
+    """Returns the columns of `_ASKED`, most of them as array literals."""
     specs = [each.spec for each in new]
     return {
         "tenant_id": texts([each.tenant_id for each in new]),
@@ -287,18 +287,19 @@ def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
         "worker_id": texts([spec.worker_id for spec in specs]),
         "trigger": texts([spec.trigger for spec in specs]),
         "asked_priority": array([str(spec.priority) for spec in specs]),
-        "input": texts([spec.input_json for spec in specs]),
+        # The driver's own list, because a literal of quotes and backslashes is escaped twice, and inputs may be large.
+        "input": [spec.input_json for spec in specs],
         "schema_version": texts([each.schema_version for each in new]),
         "traceparent": texts([each.traceparent for each in new]),
         "is_publishable": array(["t" if each.may_publish else "f" for each in new]),
     }
 
 
-def _more(new: Sequence[NewJob]) -> dict[str, Any]:
-    """Returns the columns of `_ASKED_MORE`."""
+def _more(new: Sequence[NewJob]) -> dict[str, str]:
+    """Returns the columns of `_ASKED_MORE`, as array literals."""
     specs = [each.spec for each in new]
     places = [each.place for each in new]
-    return {
+    columns: dict[str, list[object]] = {
         "uuid": [each.uuid for each in new],
         "scheduled_at": [spec.scheduled_at for spec in specs],
         "is_due": [each.is_due or None for each in new],
@@ -318,3 +319,4 @@ def _more(new: Sequence[NewJob]) -> dict[str, Any]:
         "waits": [each.after is not None or None for each in new],
         "has_template": [(each.after is not None and each.after.has_template) or None for each in new],
     }
+    return {name: texts(values) for name, values in columns.items()}
