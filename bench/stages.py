@@ -1,6 +1,7 @@
 """`python -m bench.stages`: where one API process spends its time while it accepts over 8 connections.
 
-py-spy samples the process while it uses the processor. A sample belongs to the stage of the innermost frame that has
+py-spy samples the process while it holds the interpreter's lock, and does not stop it, so that the shares are much the
+same on a busy machine; system calls are not in them. A sample belongs to the stage of the innermost frame that has
 one. Prints the shares in Markdown. It needs py-spy (`pip install py-spy`).
 """
 
@@ -96,6 +97,7 @@ def _sample(pid: int, system: Ours, port: int, given: argparse.Namespace, output
     program = shutil.which("py-spy")
     assert program, "py-spy is not installed"
     command = [program, "record", "--pid", str(pid), "--format", "raw", "--full-filenames"]
+    command += ["--gil", "--nonblocking"]
     command += ["--rate", str(_SAMPLES_PER_SECOND), "--duration", str(given.seconds), "--output", str(output)]
     try:
         subprocess.run(command, check=True, capture_output=True)
