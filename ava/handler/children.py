@@ -58,6 +58,15 @@ class ChildJob:
         return self._output[0]
 
     @property
+    def is_loaded(self) -> bool:
+        """Returns False if the next access to its output reads it."""
+        return self._state.status is not Status.COMPLETED or bool(self._output)
+
+    def load(self) -> None:
+        """Read its output."""
+        _ = self.output
+
+    @property
     def is_unfinished(self) -> bool:
         """Returns True until it has ended."""
         return self._state.status in (Status.QUEUED, Status.RUNNING)
@@ -91,6 +100,15 @@ class Outputs(Sequence[Any]):
         #: The page that was read last, and the number of its first child.
         self._page: Sequence[Any] = ()
         self._first = 0
+
+    @property
+    def is_loaded(self) -> bool:
+        """Returns False if the next access to an output reads the first page."""
+        return bool(self._page) or not self._children
+
+    def load(self) -> None:
+        """Read the first page."""
+        self._read(0)
 
     def __len__(self) -> int:
         return len(self._children)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -12,7 +13,7 @@ from ava.domain.record import make_record
 from ava.handler import acts
 from ava.handler.acts import Steps
 from ava.handler.calls import Calls
-from ava.handler.children import ChildJob
+from ava.handler.children import ChildJob, Outputs
 
 __all__ = ["Env", "Secrets"]
 
@@ -198,10 +199,20 @@ class Env(Mapping[str, str]):
         return await self._calls.gather(branches, return_exceptions=return_exceptions)
 
     def _do(self, steps: Steps[Any]) -> Any:
-        return acts.run_async(steps) if self._calls.is_async else acts.run(steps)
+        async def do() -> Any:
+            return await _loaded(await acts.run_async(steps))
+
+        return do() if self._calls.is_async else acts.run(steps)
 
     def _answer(self, call: Callable[[], Any]) -> Any:
         async def answer() -> Any:
-            return call()
+            return await _loaded(call())
 
         return answer() if self._calls.is_async else call()
+
+
+async def _loaded(found: Any) -> Any:
+    """Returns what a call has found. Its outputs are read in a thread, because the event loop may have other runs."""
+    if isinstance(found, ChildJob | Outputs) and not found.is_loaded:
+        await asyncio.get_running_loop().run_in_executor(None, found.load)
+    return found

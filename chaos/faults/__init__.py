@@ -18,12 +18,14 @@ from chaos.faults import (
     queues,
     schedules,
     servers,
+    slots,
 )
 
 __all__ = ["FAULTS", "fault_named"]
 
 FAULTS = (
     *processes.FAULTS,
+    *slots.FAULTS,
     *fairness.FAULTS,
     *groups.FAULTS,
     *chords.FAULTS,

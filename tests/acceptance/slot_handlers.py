@@ -99,3 +99,25 @@ async def slot_wait(input: dict[str, Any], env: Env) -> list[Any]:
 def slot_beside(input: dict[str, Any]) -> dict[str, Any]:
     """Run in a process of its own."""
     return {"pid": os.getpid()}
+
+
+@worker("slot_hold", concurrent=True)
+async def slot_hold(input: dict[str, Any]) -> int:
+    """Keep memory for good, in MiB."""
+    _kept.append(bytearray(int(input["mb"]) * 1024 * 1024))
+    await asyncio.sleep(1)
+    return os.getpid()
+
+
+_kept: list[bytearray] = []
+
+
+@worker("slot_exit", concurrent=True)
+async def slot_exit(input: dict[str, Any]) -> None:
+    """Leave the process, as far as a task can."""
+    asyncio.get_running_loop().create_task(_leave())
+    await asyncio.sleep(0.2)
+
+
+async def _leave() -> None:
+    sys.exit(3)

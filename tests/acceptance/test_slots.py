@@ -13,7 +13,7 @@ from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.conftest import running_system
 
-ENVIRON = {"AVA_HANDLERS": "workers,tests.acceptance.slot_handlers"}
+ENVIRON = {"AVA_HANDLERS": "workers,tests.acceptance.slot_handlers", "AVA_SLOT_PROCESS_MAX_MEMORY_MB": "500"}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,28 @@ def test_an_error_has_a_traceback_and_is_repeated(slots: System) -> None:
     tracebacks = [each for each in slots.messages(job_id) if each.startswith("Traceback")]
     assert len(tracebacks) == 2
     assert "slot_run.py" not in tracebacks[0], "no frame of ours"
+
+
+def test_a_task_that_exits_ends_neither_its_process_nor_other_runs(slots: System) -> None:
+    pid = _slot_pid(slots)
+    ids = _trigger_many(slots, 3, worker_id="wkr_slot_sleep", input={"seconds": 1})
+    slots.wait_for(slots.trigger("wkr_slot_exit")["id"])
+    assert {slots.wait_for(job_id)["output"]["pid"] for job_id in ids} == {pid}
+
+
+def test_a_process_with_too_much_memory_takes_no_more_and_is_replaced_once_it_is_empty(slots: System) -> None:
+    pid = _slot_pid(slots)
+    ids = _trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 4})
+    _await_running(slots, ids)
+    holding = slots.trigger("wkr_slot_hold", input={"mb": 600})["id"]
+    assert slots.wait_for(holding)["output"] == pid
+    records = [slots.wait_for(job_id) for job_id in ids]
+    assert {(record["status"], record["attempt"], record["output"]["pid"]) for record in records} == {
+        ("completed", 1, pid)
+    }
+    later = slots.trigger("wkr_slot_sleep")["id"]
+    assert slots.wait_for(later)["output"]["pid"] == _slot_pid(slots) != pid
+    assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, ids)) == [(0,)]
 
 
 def test_a_durable_wait_holds_no_slot(slots: System) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.waits import LoadedJournal
@@ -22,6 +22,7 @@ from ava.node.child.run_settings import RunSettings
 from ava.node.child.run_writer import RunWriter
 from ava.node.outcome import Stop
 from ava.settings import Settings
+from ava.store.engine.database import Database
 
 __all__ = ["NewRuns"]
 
@@ -31,11 +32,18 @@ Made = TypeVar("Made", bound=Run)
 class NewRuns(Generic[Made]):
     """Makes the runs of one process."""
 
-    def __init__(self, settings: Settings, peak_bytes: Callable[[int], int | None], run_type: type[Made]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        peak_bytes: Callable[[int], int | None],
+        run_type: type[Made],
+        make_journal: Callable[[Any, Database, Makers], RunJournal] = RunJournal,
+    ) -> None:
         """`peak_bytes` returns the most memory, in bytes, of the run that began at a time, if it is measured."""
         self._settings = settings
         self._peak_bytes = peak_bytes
         self._run_type = run_type
+        self._make_journal = make_journal
         self._sealer = Sealer(settings.encryption_keys)
         self._masks = LastMask()
         self._makers = Makers(settings)
@@ -71,7 +79,7 @@ class NewRuns(Generic[Made]):
 
         def calls(run: Run) -> Calls:
             return Calls(
-                store=RunJournal(run, run_writer.database, self._makers),
+                store=self._make_journal(run, run_writer.database, self._makers),
                 job_id=job.id,
                 journal=journal or LoadedJournal(),
                 is_async=handler.is_async,

@@ -19,6 +19,7 @@ from ava.handler import registry
 from ava.node.child import run_reports
 from ava.node.child.new_run import NewRuns
 from ava.node.child.run_writer import RunWriter
+from ava.node.slots.slot_journal import SlotJournal
 from ava.node.slots.slot_run import SlotRun
 from ava.settings import Settings
 from ava.store.engine.database import Database
@@ -50,7 +51,7 @@ class SlotClaims:
         self._database = database
         self._loop = loop
         self._writer = RunWriter(database, node_id)
-        self._new_runs = NewRuns(settings, lambda _began_ns: None, SlotRun)
+        self._new_runs = NewRuns(settings, lambda _began_ns: None, SlotRun, SlotJournal)
         self._wanted: queue.SimpleQueue[_WantedRun | Sequence[RunKey] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="ava-claims", daemon=True)
 

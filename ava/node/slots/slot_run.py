@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
@@ -33,6 +33,8 @@ class SlotRun(Run):
         super().__init__(**given)
         #: The tasks that its code has started.
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+        #: Raises `TooManyWaiting` if the job may not wait; None if it does not wait.
+        self.admit_wait: Callable[[], None] | None = None
         #: Held while lines are stored, so that no line is stored after the end of its run.
         self.storing = threading.Lock()
         #: Whether its end is written, or about to be.

@@ -14,6 +14,7 @@ from ava.domain.jobs import run_groups
 from ava.domain.jobs.job import RunKey, Status
 from ava.domain.jobs.messages import Message
 from ava.errors import DatabaseUnavailable
+from ava.handler.errors import TooManyWaiting
 from ava.node import task as celery_task
 from ava.node.outcome import Retirement, Stop
 from ava.node.slots.claims import SlotClaims
@@ -89,6 +90,7 @@ class Slots:
             context.run(CURRENT.set, run)
             context.run(celery_task.send_begin, self.celery_task, run)
             await self._loop.create_task(run.call_in_loop(), context=context)
+            await self._admit_wait(run)
             run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
             context.run(celery_task.send_end, self.celery_task, run)
             await self._ends.write(run)
@@ -97,6 +99,14 @@ class Slots:
         if run.end is None or run.end.status is Status.CANCELLED or run.end.wait is not None:
             return Retirement.STOPPED
         return Retirement.COMPLETED if run.end.status is Status.COMPLETED else Retirement.FAILED
+
+    async def _admit_wait(self, run: SlotRun) -> None:
+        if run.admit_wait is None or run.stopped_for is not None:
+            return
+        try:
+            await self._loop.run_in_executor(None, run.admit_wait)
+        except TooManyWaiting as refusal:
+            run.raised = refusal
 
     async def _ask_if_late(self, run: SlotRun) -> None:
         """Ask before a handler begins whose claim was sent long ago: its node may count as dead meanwhile."""

@@ -1,0 +1,162 @@
+"""`python -m bench.slots`: 2,000 jobs that wait in one process, and jobs that do nothing beside Celery alone."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import psutil
+
+from ava.domain import ids
+from ava.domain.jobs.job import JobSpec
+from bench.peers.drains import bare_celery
+from bench.servers import Servers, processes, until
+from bench.systems import Ours
+
+_MIB = 2**20
+_CANCELS = 50
+_URGENT = 20
+
+
+class _Slots(Ours):
+    """AVA Jobs with a node that has slots alone."""
+
+    slots = 200
+
+    def __init__(self, servers: Servers, broker: str) -> None:
+        super().__init__(servers, broker)
+        self.environ["AVA_HANDLERS"] = "bench.slot_handlers"
+        with self.workers():
+            pass
+
+    @contextmanager
+    def workers(self, *, children: int = 0) -> Iterator[list[int]]:
+        """The block gets the process ids of the node and of the dispatcher."""
+        self.database.value("DELETE FROM nodes")
+        node = ["ava.cli.main", "worker", "-c", str(children), "--slots", str(self.slots)]
+        with processes(self.folder, self.environ, node, ["ava.cli.main", "dispatcher"]) as pids:
+            until(lambda: self.database.value("SELECT count(*) FROM nodes WHERE stopped_at IS NULL AND has_slots"))
+            yield pids
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2000, help="jobs that wait at once")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long each waits")
+    parser.add_argument("--broker", default="redis", choices=("redis", "rabbitmq"))
+    parser.add_argument("--noops", type=int, default=10_000, help="jobs that do nothing")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        servers = Servers(stack)
+        ours = _Slots(servers, options.broker)
+        _Slots.slots = options.jobs
+        with _http_server() as port:
+            for handler in ("wait", "ask"):
+                _wait(ours, handler, options.jobs, {"seconds": options.seconds, "port": port})
+        _Slots.slots = 200
+        _drain(ours, servers, options.noops)
+
+
+def _wait(ours: _Slots, handler: str, jobs: int, given: dict[str, float]) -> None:
+    ours.clear()
+    with ours.workers() as (node, _):
+        idle = _urgent_ms(ours, 1)
+        ours.clear()
+        began = time.monotonic()
+        ours.fill(jobs, handler=handler, input_json=json.dumps(given))
+        running = "SELECT count(*) FROM jobs WHERE status = 'running'"
+        until(lambda: ours.database.value(running) >= 0.9 * jobs or ours.finished() > 0)
+        most = ours.database.value(running)
+        beside = _urgent_ms(ours, _URGENT)
+        cancels = _cancel_ms(ours, handler)
+        memory = _memory_mib(node)
+        until(lambda: ours.finished() >= jobs + _URGENT - _CANCELS, every=0.05)
+        last = ours.database.value("SELECT extract(epoch FROM max(completed_at) - min(created_at))::float8 FROM jobs")
+    took = min(float(last), time.monotonic() - began)
+    print(
+        f"{handler}: {jobs} jobs of {given['seconds']:g} s in {took:.2f} s, {given['seconds'] / took:.2f} of the best; "
+        f"{most} seen running at once; node {memory:.0f} MiB; cancel p99 {cancels:.0f} ms; "
+        f"an urgent job starts after {beside:.1f} ms, {idle:.1f} ms on an idle node"
+    )
+
+
+def _urgent_ms(ours: _Slots, count: int) -> float:
+    """Returns the median milliseconds from the trigger of an urgent job to its start, one after the other."""
+    spec = JobSpec(worker_id="wkr_noop", input_json="{}", priority=1)
+    ended = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_noop' AND status = 'completed'"
+    for number in range(count):
+        ours.jobs.trigger(ours.caller, [spec])
+        until(lambda number=number: ours.database.value(ended) > number, every=0.002)  # type: ignore[misc]
+    return float(
+        ours.database.value(
+            "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM started_at - created_at) * 1000)"
+            " FROM jobs WHERE worker_id = 'wkr_noop'"
+        )
+    )
+
+
+def _cancel_ms(ours: _Slots, handler: str) -> float:
+    rows = ours.database.rows(
+        "SELECT id::text FROM jobs WHERE status = 'running' AND worker_id = %s ORDER BY started_at DESC LIMIT %s",
+        f"wkr_{handler}",
+        _CANCELS,
+    )
+    times = []
+    for (uuid,) in rows:
+        ours.jobs.cancel(ours.caller, ids.encode("job", uuid))
+        is_over = "SELECT count(*) FROM jobs WHERE id = %s::uuid AND completed_at IS NOT NULL"
+        until(lambda uuid=uuid, is_over=is_over: ours.database.value(is_over, uuid), every=0.002)  # type: ignore[misc]
+        times.append(
+            ours.database.value(
+                "SELECT extract(epoch FROM completed_at - cancel_requested_at)::float8 * 1000 FROM jobs"
+                " WHERE id = %s::uuid", uuid,
+            )
+        )  # fmt: skip
+    return max(times, default=0.0)
+
+
+def _memory_mib(node: int) -> float:
+    parent = psutil.Process(node)
+    return float(sum(each.memory_full_info().pss for each in (parent, *parent.children(recursive=True))) / _MIB)
+
+
+def _drain(ours: _Slots, servers: Servers, jobs: int) -> None:
+    ours.clear()
+    ours.fill(jobs)
+    with ours.workers():
+        until(lambda: ours.finished() >= jobs)
+        seconds = ours.finishing_seconds()
+    rate = jobs / seconds
+    alone = bare_celery(servers)(jobs)
+    print(f"no-op: {rate:,.0f} jobs a second in {_Slots.slots} slots, Celery alone {alone:,.0f}, {rate / alone:.2f} x")
+
+
+@contextmanager
+def _http_server() -> Iterator[int]:
+    """A server that answers `GET /<seconds>` after that time. Yields its port."""
+    loop = asyncio.new_event_loop()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readline()
+        await asyncio.sleep(float(request.split()[1][1:]))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        writer.close()
+
+    server = loop.run_until_complete(asyncio.start_server(answer, "127.0.0.1", 0, backlog=4096))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

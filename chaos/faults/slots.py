@@ -1,0 +1,97 @@
+"""Faults of slot processes, in which hundreds of runs share an event loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from chaos.cluster import Cluster, Plan
+from chaos.fault import Fault, Injury
+from harness.polling import wait_until
+
+__all__ = ["FAULTS"]
+
+_WORKER = "wkr_chaos_slot"
+_RUNS = 500
+#: Seconds of a run: longer than a rescue may take.
+_SECONDS = 20.0
+#: Seconds for which one run blocks the loop.
+_BLOCKED_SECONDS = 5.0
+_TRIES = 10
+_PLAN = Plan(environ={"AVA_HANDLERS": "chaos.handlers,chaos.slot_handlers"})
+
+
+def _fill_slots(cluster: Cluster) -> tuple[int, list[str]]:
+    """Returns a slot process, and the jobs that run in it. The other nodes, which have no slots, run some as well."""
+    node = cluster.system.spawn("worker", "-c", "0", "--slots", str(_RUNS))
+    cluster.system.workers.append(node)
+    cluster.system.await_workers()
+    ((pid,),) = cluster.system.query("SELECT pid FROM nodes WHERE has_slots AND stopped_at IS NULL")
+    wanted = cluster.load.trigger_bulk(_WORKER, count=_RUNS, seconds=_SECONDS, priority=1)
+    wait_until(lambda: len(cluster.runs().keys() & set(wanted)) == _RUNS, seconds=60, what="all runs have begun")
+    held = _held_by(cluster, pid)
+    assert len(held) > _RUNS * 0.9, f"{len(held)} runs in the slot process"
+    return int(pid), held
+
+
+def _held_by(cluster: Cluster, pid: int) -> list[str]:
+    """Returns the jobs whose last run began in a process and goes on."""
+    last = {job: found[-1] for job, found in cluster.runs().items()}
+    return [job for job, run in last.items() if run.name.startswith(f"{pid}.") and not run.is_done]
+
+
+def _kill_slot_process(cluster: Cluster) -> Injury:
+    pid, jobs = _fill_slots(cluster)
+    since = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    return Injury(since=since, jobs=jobs, measured=[f"{len(jobs)} runs"])
+
+
+def _block_loop(cluster: Cluster) -> Injury:
+    pid, jobs = _fill_slots(cluster)
+    # A slot is free once a run has ended, so one of them makes room.
+    cluster.system.cancel(jobs[0])
+    culprit = _block(cluster, pid)
+    since = time.monotonic() + _BLOCKED_SECONDS
+    time.sleep(_BLOCKED_SECONDS)
+    wait_until(lambda: any(at > since for at in _ticks(cluster, jobs)), seconds=60, what="the other runs go on")
+    broken = []
+    if not any("blocks the event loop" in message for message in cluster.system.messages(culprit)):
+        broken.append("the culprit is not named")
+    return Injury(since=since, recovered_at=time.monotonic(), broken=broken)
+
+
+def _block(cluster: Cluster, pid: int) -> str:
+    """Returns a run that blocks the event loop of a process; in another node it blocks itself alone."""
+    given = {"seconds": _BLOCKED_SECONDS, "blocks": True}
+    for _ in range(_TRIES):
+        job = cluster.load.trigger_one(worker_id=_WORKER, priority=1, input=given)
+        wait_until(lambda job=job: job in cluster.runs(), seconds=30, what="the run has begun")  # type: ignore[misc]
+        if job in _held_by(cluster, pid):
+            return job
+    raise AssertionError("No run that blocks is in the slot process.")
+
+
+def _ticks(cluster: Cluster, jobs: list[str]) -> list[float]:
+    found = cluster.runs()
+    return [run.last_at for job in jobs for run in found.get(job, [])]
+
+
+FAULTS = (
+    Fault(
+        name="kill -9 of a slot process with 500 runs",
+        inject=_kill_slot_process,
+        promised_seconds=15,
+        plan=_PLAN,
+        runs_alone=True,
+    ),
+    Fault(
+        name="a run blocks the event loop of 499 others for 5 s",
+        inject=_block_loop,
+        promised_seconds=5,
+        repeats_nothing=True,
+        plan=_PLAN,
+        runs_alone=True,
+    ),
+)

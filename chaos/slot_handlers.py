@@ -1,0 +1,36 @@
+"""The concurrent handlers of the load: they record everything that they do."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from typing import Any
+
+from ava import Env, worker
+from chaos.effects import Effect, append
+
+_numbers = itertools.count(1)
+#: Hundreds of runs record at once.
+_TICK_SECONDS = 0.5
+
+
+@worker("chaos_slot", name="Chaos: record effects in a slot", concurrent=True, timeout_seconds=300)
+async def chaos_slot(input: dict[str, Any], env: Env) -> dict[str, Any]:
+    """Wait for `seconds`, and record an effect again and again. With `blocks` it blocks the event loop meanwhile."""
+    run = f"{os.getpid()}.{next(_numbers)}"
+
+    def record(kind: str) -> None:
+        path = os.environ["AVA_WORKER_CHAOS_EFFECT_FILE"]
+        append(path, Effect(job_id=env.job["id"], run=run, kind=kind, at=time.monotonic()))
+
+    record("begin")
+    if input.get("blocks"):
+        time.sleep(input["seconds"])
+    deadline = time.monotonic() + input["seconds"]
+    while time.monotonic() < deadline:
+        await asyncio.sleep(_TICK_SECONDS)
+        record("tick")
+    record("done")
+    return {"run": run}
