@@ -167,7 +167,7 @@ def test_a_killed_slot_process_loses_no_job(slots: System) -> None:
     assert pid not in {record["output"]["pid"] for record in records}
 
 
-def test_a_node_that_is_asked_to_end_lets_its_runs_end(slots: System) -> None:
+def test_a_node_that_is_asked_to_end_lets_its_runs_end_and_one_without_slots_runs_such_jobs_too(slots: System) -> None:
     ids = _trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 2})
     _await_running(slots, ids)
     node = slots.workers.pop()
@@ -175,6 +175,9 @@ def test_a_node_that_is_asked_to_end_lets_its_runs_end(slots: System) -> None:
         assert node.terminate() == 0, node.output
         assert {slots.show(job_id)["status"] for job_id in ids} == {"completed"}
         assert slots.query("SELECT count(*) FROM nodes WHERE stopped_at IS NULL") == [(0,)]
+        slots.start_worker(concurrency=1)
+        assert slots.wait_for(slots.trigger("wkr_slot_sleep")["id"])["status"] == "completed"
+        slots.workers.pop().terminate()
     finally:
         slots.start_worker("--slots", "40", concurrency=1)
 

@@ -51,6 +51,8 @@ class _NodeProcess:
     pid: int = 0
     member: Member | None = None
     starts_at: float = 0.0
+    #: Whether it has consumed once. A first start that fails ends the command, because a setting may be wrong.
+    was_ready: bool = False
     #: The last sign of life, and how many looks in a row have found no newer one.
     sign: float = 0.0
     silent_looks: int = 0
@@ -72,17 +74,17 @@ def run(
     """
     logs.configure(settings, "worker")
     conceal(SECRETS)
-    places = [
+    node_processes = [
         _NodeProcess(
             f"slot process {number + 1}", lambda member: _run_slots(settings, member, slots, queues), has_slots=True
         )
         for number in range(slot_processes)
     ]
     if concurrency != 0:
-        places.insert(
+        node_processes.insert(
             0, _NodeProcess("pool", lambda member: _run_pool(settings, member, concurrency, queues), has_slots=False)
         )
-    return _Command(settings, places, on_ready).run()
+    return _Command(settings, node_processes, on_ready).run()
 
 
 def _run_pool(settings: Settings, member: Member, concurrency: int | None, queues: tuple[str, ...] | None) -> int:
@@ -102,19 +104,22 @@ def _run_slots(settings: Settings, member: Member, slots: int, queues: tuple[str
 class _Command:
     """The processes of one node."""
 
-    def __init__(self, settings: Settings, places: list[_NodeProcess], on_ready: Callable[[], None] | None) -> None:
+    def __init__(
+        self, settings: Settings, node_processes: list[_NodeProcess], on_ready: Callable[[], None] | None
+    ) -> None:
         self._settings = settings
-        self._places = places
+        self._node_processes = node_processes
         self._on_ready = on_ready
         #: The processes that write what becomes of the runs of dead ones.
         self._writers: set[int] = set()
+        self._next_look_at = 0.0
         self._is_ending = False
         self._exit_code = 0
 
     def run(self) -> int:
         processes.adopt_orphans()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        while not self._is_ending or self._writers or any(place.pid for place in self._places):
+        while not self._is_ending or self._writers or any(process.pid for process in self._node_processes):
             self._start_due()
             found = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
             if found is not None and found.si_signo != signal.SIGCHLD:
@@ -124,27 +129,27 @@ class _Command:
         return self._exit_code
 
     def _start_due(self) -> None:
-        for number, place in enumerate(self._places):
-            if place.pid or self._is_ending or time.monotonic() < place.starts_at:
+        for number, process in enumerate(self._node_processes):
+            if process.pid or self._is_ending or time.monotonic() < process.starts_at:
                 continue
-            place.member, place.sign, place.silent_looks = Member(), 0.0, 0
-            place.starts_at = time.monotonic() + _RESTART_SECONDS
-            place.pid = _fork(lambda place=place, number=number: self._serve(place, number))  # type: ignore[misc]
+            process.member, process.sign, process.silent_looks = Member(), 0.0, 0
+            process.starts_at = time.monotonic() + _RESTART_SECONDS
+            process.pid = _fork(lambda process=process, number=number: self._serve(process, number))  # type: ignore[misc]
 
-    def _serve(self, place: _NodeProcess, number: int) -> int:
-        assert place.member is not None
+    def _serve(self, process: _NodeProcess, number: int) -> int:
+        assert process.member is not None
         if number > 0:
-            return place.start(place.member)
+            return process.start(process.member)
         # One process of the node answers on its port, with the counters of all.
         with serving(self._settings):
-            return place.start(place.member)
+            return process.start(process.member)
 
     def _pass_on(self, number: signal.Signals) -> None:
         self._is_ending = True
-        for place in self._places:
-            if place.pid:
+        for process in self._node_processes:
+            if process.pid:
                 with suppress(ProcessLookupError):
-                    os.kill(place.pid, signal.SIGTERM if number == signal.SIGHUP else number)
+                    os.kill(process.pid, signal.SIGTERM if number == signal.SIGHUP else number)
 
     def _reap(self) -> None:
         while True:
@@ -155,40 +160,47 @@ class _Command:
             if not pid:
                 return
             self._writers.discard(pid)
-            for place in self._places:
-                if place.pid == pid:
-                    place.pid = 0
-                    self._note_end(place, pid, os.waitstatus_to_exitcode(status))
+            for process in self._node_processes:
+                if process.pid == pid:
+                    process.pid = 0
+                    self._note_end(process, pid, os.waitstatus_to_exitcode(status))
 
-    def _note_end(self, place: _NodeProcess, pid: int, code: int) -> None:
-        member = place.member
+    def _note_end(self, process: _NodeProcess, pid: int, code: int) -> None:
+        member = process.member
         assert member is not None
-        processes.kill_children(keep=frozenset({*self._writers, *(each.pid for each in self._places)}))
-        if not member.is_ready and not self._is_ending:
+        processes.kill_children(keep=frozenset({*self._writers, *(each.pid for each in self._node_processes)}))
+        process.was_ready |= member.is_ready
+        if not process.was_ready and not self._is_ending:
             # It cannot start, and has said why.
             self._is_ending, self._exit_code = True, code if code > 0 else 1
             self._pass_on(signal.SIGTERM)
             return
-        if code == 0 and (self._is_ending or place.has_slots):
+        if code == 0 and (self._is_ending or process.has_slots):
             return
         if not self._is_ending:
-            _log.warning("Node: its %s has ended (%s), and is started again", place.name, _describe(code))
+            _log.warning("Node: its %s has ended (%s), and is started again", process.name, _describe(code))
         elif code:
             self._exit_code = self._exit_code or (0 if code == REPLACED else 1)
         self._writers.add(_fork(lambda: _write_off(self._settings, member, pid, code)))
 
     def _look(self) -> None:
-        for place in self._places:
-            member = place.member
-            if not place.pid or member is None or not member.last_sign:
+        # Signals end the wait for the next look.
+        if (now := time.monotonic()) < self._next_look_at:
+            return
+        self._next_look_at = now + _LOOK_SECONDS
+        for process in self._node_processes:
+            member = process.member
+            if not process.pid or member is None or not member.last_sign:
                 continue
-            place.silent_looks = place.silent_looks + 1 if member.last_sign == place.sign else 0
-            place.sign = member.last_sign
+            process.silent_looks = process.silent_looks + 1 if member.last_sign == process.sign else 0
+            process.sign = member.last_sign
             # In looks, because this process may have been frozen as well.
-            if place.silent_looks * _LOOK_SECONDS > _SILENT_SECONDS:
-                _log.error("Node: its %s gives no sign of life, and is killed", place.name)
-                processes.kill_tree(place.pid)
-        if self._on_ready is not None and all(place.member and place.member.is_ready for place in self._places):
+            if process.silent_looks * _LOOK_SECONDS > _SILENT_SECONDS:
+                _log.error("Node: its %s gives no sign of life, and is killed", process.name)
+                processes.kill_tree(process.pid)
+        if self._on_ready is not None and all(
+            process.member and process.member.is_ready for process in self._node_processes
+        ):
             self._on_ready()
             self._on_ready = None
 
