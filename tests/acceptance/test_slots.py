@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import psutil
@@ -13,7 +16,10 @@ from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.conftest import running_system
 
-ENVIRON = {"AVA_HANDLERS": "workers,tests.acceptance.slot_handlers", "AVA_SLOT_PROCESS_MAX_MEMORY_MB": "500"}
+ENVIRON = {
+    "AVA_HANDLERS": "workers,tests.acceptance.slot_handlers,tests.acceptance.async_handlers",
+    "AVA_SLOT_PROCESS_MAX_MEMORY_MB": "500",
+}
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +130,37 @@ def test_a_process_with_too_much_memory_takes_no_more_and_is_replaced_once_it_is
     later = slots.trigger("wkr_slot_sleep")["id"]
     assert slots.wait_for(later)["output"]["pid"] == _slot_pid(slots) != pid
     assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, ids)) == [(0,)]
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Answers each request with its path, a moment later."""
+
+    def do_GET(self) -> None:
+        time.sleep(0.1)
+        body = self.path[1:].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
+def test_the_usual_clients_of_asyncio_work_beside_each_other(slots: System) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        given = {"url": f"http://127.0.0.1:{server.server_port}", "database": slots.database_url}
+        jobs = [slots.trigger("wkr_slot_clients", input={**given, "number": number})["id"] for number in range(15)]
+        for number, job_id in enumerate(jobs):
+            record = slots.wait_for(job_id)
+            assert record["output"] == [str(number), str(number), number, number], record
+            assert {f"httpx {number}", f"aiohttp {number}"} <= set(slots.messages(job_id))
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_a_durable_wait_holds_no_slot(slots: System) -> None:
