@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ava import Env, testing
 from ava.domain.jobs.job import RunKey
 from ava.errors import HandlerError
 from ava.handler import registry
@@ -56,6 +57,17 @@ def test_a_queue_with_workers_of_both_kinds_is_refused_by_name() -> None:
     worker("ccc_compute", queue="mixed")(_compute)
     with pytest.raises(HandlerError, match="Queue 'mixed': the worker 'ccc_wait' is concurrent, and 'ccc_compute' is"):
         registry.concurrent_queues()
+
+
+def test_a_concurrent_handler_is_tried_without_servers() -> None:
+    async def ask(input: dict[str, Any], env: Env) -> Any:
+        await asyncio.sleep(0)
+        env.log.info("asked")
+        return input
+
+    worker("ccc_ask", concurrent=True)(ask)
+    done = testing.run(ask, {"a": 1})
+    assert (done.status, done.output) == ("completed", {"a": 1})
 
 
 def test_the_last_word_of_a_process_names_the_runs_that_were_late() -> None:
