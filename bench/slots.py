@@ -8,12 +8,13 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import psutil
 
 from ava.domain import ids
 from ava.domain.jobs.job import JobSpec
+from ava.errors import JobStateConflict
 from bench.peers.drains import bare_celery
 from bench.servers import Servers, processes, until
 from bench.systems import Ours
@@ -66,7 +67,7 @@ def main() -> None:
 def _wait(ours: _Slots, handler: str, jobs: int, given: dict[str, float]) -> None:
     ours.clear()
     with ours.workers() as (node, _):
-        idle = _urgent_ms(ours, 1)
+        idle = _urgent_ms(ours, _URGENT)
         ours.clear()
         began = time.monotonic()
         ours.fill(jobs, handler=handler, input_json=json.dumps(given))
@@ -76,7 +77,8 @@ def _wait(ours: _Slots, handler: str, jobs: int, given: dict[str, float]) -> Non
         beside = _urgent_ms(ours, _URGENT)
         cancels = _cancel_ms(ours, handler)
         memory = _memory_mib(node)
-        until(lambda: ours.finished() >= jobs + _URGENT - _CANCELS, every=0.05)
+        is_left = "SELECT count(*) FROM jobs WHERE completed_at IS NULL"
+        until(lambda: not ours.database.value(is_left), every=0.05)
         last = ours.database.value("SELECT extract(epoch FROM max(completed_at) - min(created_at))::float8 FROM jobs")
     took = min(float(last), time.monotonic() - began)
     print(
@@ -109,7 +111,8 @@ def _cancel_ms(ours: _Slots, handler: str) -> float:
     )
     times = []
     for (uuid,) in rows:
-        ours.jobs.cancel(ours.caller, ids.encode("job", uuid))
+        with suppress(JobStateConflict):
+            ours.jobs.cancel(ours.caller, ids.encode("job", uuid))
         is_over = "SELECT count(*) FROM jobs WHERE id = %s::uuid AND completed_at IS NOT NULL"
         until(lambda uuid=uuid, is_over=is_over: ours.database.value(is_over, uuid), every=0.002)  # type: ignore[misc]
         times.append(
@@ -118,7 +121,7 @@ def _cancel_ms(ours: _Slots, handler: str) -> float:
                 " WHERE id = %s::uuid", uuid,
             )
         )  # fmt: skip
-    return max(times, default=0.0)
+    return max((each for each in times if each is not None), default=0.0)
 
 
 def _memory_mib(node: int) -> float:
