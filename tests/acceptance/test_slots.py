@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -217,6 +218,23 @@ def test_a_node_that_is_asked_to_end_lets_its_runs_end_and_one_without_slots_run
         slots.workers.pop().terminate()
     finally:
         slots.start_worker("--slots", "40", concurrency=1)
+
+
+def test_a_node_that_is_killed_in_order_counts_no_loss_and_one_without_queues_says_so(slots: System) -> None:
+    (job_id,) = _trigger_many(slots, 1, worker_id="wkr_slot_sleep", input={"seconds": 5})
+    _await_running(slots, [job_id])
+    node = slots.workers.pop()
+    try:
+        node.send(signal.SIGQUIT)
+        assert node.wait() == 0, node.output
+        wait_until(lambda: "Handler interrupted, the worker is shutting down" in slots.messages(job_id))
+        assert slots.query("SELECT max(losses) FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, [job_id])) == [(0,)]
+        idle = slots.spawn("worker", "-c", "0", "--slots", "5", "-q", "default")
+        assert idle.wait() == 1
+        assert "-q names no queue of concurrent workers; leave out --slots." in idle.output
+    finally:
+        slots.start_worker("--slots", "40", concurrency=1)
+    assert slots.wait_for(job_id)["attempt"] == 1
 
 
 def _uuids(system: System, ids: list[str]) -> list[str]:

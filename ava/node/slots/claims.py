@@ -62,7 +62,9 @@ class SlotClaims:
     def close(self) -> None:
         """End the thread once it has done what it was asked."""
         self._wanted.put(None)
-        self._thread.join()
+        # It has not been started if the consumer could not start.
+        if self._thread.ident is not None:
+            self._thread.join()
         self._writer.close()
 
     async def claim(self, key: RunKey, worker_id: str) -> SlotRun | None:

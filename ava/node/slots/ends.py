@@ -61,7 +61,9 @@ class SlotEnds:
     def close(self) -> None:
         """End the thread once all ends are written."""
         self._ended.put(None)
-        self._thread.join()
+        # It has not been started if the consumer could not start.
+        if self._thread.ident is not None:
+            self._thread.join()
         self._writer.close()
 
     async def write(self, run: SlotRun) -> None:

@@ -224,7 +224,7 @@ class SlotProcess:
                     claim_id=run.claim_id or "",
                     began_ns=run.began_ns,
                     timeout_seconds=run.timeout_seconds,
-                    stop=run.stopped_for,
+                    stop=run.stopped_for or run.state.stop,
                 )
                 for run in late
                 if not run.is_ending
