@@ -54,7 +54,7 @@ def test_the_run_of_a_lost_claim_can_write_nothing(stored: Backlog, job: Job) ->
         )
         assert end.end(connection, _end(job), [LINE], claim_id=FIRST) is None
         wanted = claim.Claim(run=RunKey(*following.key, 1), worker_id=WORKER, node_id=NODE, claim_id=FIRST)
-        status, claimed = end.end_and_claim(connection, _end(job), [LINE], None, wanted, claim_id=FIRST)
+        status, claimed, _ = end.end_and_claim(connection, _end(job), [LINE], None, wanted, claim_id=FIRST)
     assert status is None
     assert claimed is not None
     assert stored.count("status = 'running' AND progress IS NULL") == 2

@@ -177,7 +177,11 @@ def test_an_end_does_not_wait_for_the_lock_of_the_next_job(database: Database) -
         # A statement that cancels many may hold the next job, and then wait for the one that ends.
         with database.transaction() as cancelling:
             assert cancel(cancelling, following)
-            assert ends.end_and_claim(connection, *completed(job), None, wanted(following)) == (Status.COMPLETED, None)
+            assert ends.end_and_claim(connection, *completed(job), None, wanted(following)) == (
+                Status.COMPLETED,
+                None,
+                False,
+            )
             assert cancel(cancelling, job) is None
         assert show(connection, following).status is Status.CANCELLED
         assert claim(connection, following) is None
@@ -189,12 +193,12 @@ def test_the_next_run_starts_even_if_the_one_before_has_lost_its_claim(database:
         assert claim(connection, job)
         assert rescue(connection, job)
         of_next = wanted(following, claim_id=str(uuid.uuid4()))
-        status, begun = ends.end_and_claim(connection, *completed(job), None, of_next)
+        status, begun, _ = ends.end_and_claim(connection, *completed(job), None, of_next)
         assert status is None
         assert begun is not None
         assert (begun.id, begun.status, begun.attempt) == (following.id, Status.RUNNING, 1)
         # A repeat, as after a lost result, starts no run twice.
-        assert ends.end_and_claim(connection, *completed(job), None, of_next) == (None, None)
+        assert ends.end_and_claim(connection, *completed(job), None, of_next) == (None, None, False)
         assert claims.claimed(connection, of_next) == show(connection, following)
 
 
@@ -232,7 +236,7 @@ def test_a_message_that_names_another_worker_than_the_row_starts_no_run(database
         assert claim(connection, ended)
         forged = wanted(job, worker_id="wkr_private")
         assert claims.claim(connection, forged) is None
-        assert ends.end_and_claim(connection, *completed(ended), None, forged) == (Status.COMPLETED, None)
+        assert ends.end_and_claim(connection, *completed(ended), None, forged) == (Status.COMPLETED, None, False)
         assert claims.names_other_worker(connection, run=job.next_run, worker_id="wkr_private")
         assert not claims.names_other_worker(connection, run=job.next_run, worker_id="wkr_plain")
         assert not park.park_unclaimed(

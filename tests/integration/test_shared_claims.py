@@ -170,16 +170,17 @@ def test_the_end_of_a_run_claims_no_other_while_a_more_urgent_job_is_published(c
     connection.exec_driver_sql("UPDATE jobs SET published_at = now() WHERE priority = 3")
     wanted = claims.Claim(run=RunKey(*following.key, 1), worker_id="wkr_brief", node_id=NODE, claim_id=OTHER_CLAIM)
 
-    def end_and_claim(job: Job, by: int) -> tuple[Status | None, bool]:
+    def end_and_claim(job: Job, by: int) -> tuple[Status | None, bool, bool]:
         run = completed(job)
-        status, begun = ends.end_and_claim(
+        status, begun, is_outranked = ends.end_and_claim(
             connection, run.end, run.lines, None, wanted, claim_id=CLAIM, outranked_by=by
         )
-        return status, begun is not None
+        return status, begun is not None, is_outranked
 
-    assert end_and_claim(of_ended, by=4) == (Status.COMPLETED, False)
+    assert end_and_claim(of_ended, by=4) == (Status.COMPLETED, False, True)
     assert show(connection, following).status is Status.QUEUED
-    assert end_and_claim(of_other, by=2) == (Status.COMPLETED, True)
+    # A run that has lost its job looks in no queue.
+    assert end_and_claim(of_other, by=2) == (Status.COMPLETED, True, False)
 
 
 def test_what_has_not_begun_returns_to_the_backlog_and_is_cancelled_if_that_was_asked(connection: Connection) -> None:

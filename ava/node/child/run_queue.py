@@ -141,7 +141,7 @@ class RunQueue:
         return True
 
     def make_way(self) -> None:
-        """Begin no further run of this message that is not claimed."""
+        """Begin no further run of this message that is not claimed, because a more urgent job waits."""
         self._makes_way = True
         if self.next is not None and self.next.job is None:
             self._waiting.appendleft(self.next)

@@ -205,12 +205,10 @@ class RunSteps:
         self.publication.ending(run, queued.key)
         is_to_look = queued.is_within and self._queue.is_look_due(sent_at)
         outranked_by = run.job.priority - 1 if is_to_look else claim.NO_PRIORITY
-        status, job = writer.end(run, end, lines, (queued.message, claim_id), outranked_by=outranked_by)
+        status, job, is_outranked = writer.end(run, end, lines, (queued.message, claim_id), outranked_by=outranked_by)
         if job is not None:
             self._queue.follow(job, claim_id, sent_ns, sent_at, is_within=queued.is_within)
-        elif queued.is_within:
-            # A more urgent job waits, or the window was recalled with the rest of the message because another tenant
-            # has come. One by one its runs would cost three statements each.
+        elif is_outranked:
             self._queue.make_way()
             self._announce_end(goes_on=goes_on)
         return status

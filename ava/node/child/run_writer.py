@@ -102,28 +102,29 @@ class RunWriter:
         following: tuple[Message, str] | None = None,
         *,
         outranked_by: int = NO_PRIORITY,
-    ) -> tuple[Status | None, Job | None]:
+    ) -> tuple[Status | None, Job | None, bool]:
         """Write how a run ended, and claim the `following` one in the same transaction if it can be claimed.
 
         `following`: the message whose first run it is, and the id of its claim. `outranked_by`: the least urgent
         priority of a waiting message for which it is not claimed.
 
-        Returns the status of the ended run's job, or None if the run has lost it, and the job that was claimed.
+        Returns the status of the ended run's job, or None if the run has lost it; the job that was claimed; and
+        whether such a message waits.
         """
         progress_json, claim_id = run.progress_json, run.claim_id
         if run_end.is_rate_limited:
             # Before the end, so that no other job of the key is admitted in between.
             self._persist(lambda c: _put_off_rate(c, run_end, claim_id))
         if following is None:
-            return self._persist(lambda c: end.end(c, run_end, lines, progress_json, claim_id=claim_id)), None
+            return self._persist(lambda c: end.end(c, run_end, lines, progress_json, claim_id=claim_id)), None, False
         message, next_claim_id = following
         wanted = self._claim(message.runs[0], message.worker_id, next_claim_id)
 
-        def act(connection: Connection) -> tuple[Status | None, Job | None]:
-            status, job = end.end_and_claim(
+        def act(connection: Connection) -> tuple[Status | None, Job | None, bool]:
+            status, job, is_outranked = end.end_and_claim(
                 connection, run_end, lines, progress_json, wanted, claim_id=claim_id, outranked_by=outranked_by
             )
-            return status, job or claim.claimed(connection, wanted)
+            return status, job or claim.claimed(connection, wanted), is_outranked
 
         return self._persist(act)
 
@@ -132,7 +133,7 @@ class RunWriter:
     ) -> tuple[Status | None, Job | None]:
         """Write how a run ended, and start the one that gets its place of a limit, if one gets it at once.
 
-        Returns what `end` returns.
+        Returns the status of the ended run's job, or None if the run has lost it, and the job that was claimed.
         """
 
         def act(connection: Connection) -> tuple[Status | None, Job | None]:

@@ -92,9 +92,10 @@ class RunDriver:
     def end_and_claim(self, run: Run, how: End, following: Run) -> tuple[Status | None, Job | None]:
         run_end = _run_end(run, how)
         with self._database.connect() as connection:
-            return end.end_and_claim(
+            status, job, _ = end.end_and_claim(
                 connection, run_end, _last_lines(run, run_end), how.progress, _wanted(following), claim_id=run.claim
             )
+        return status, job
 
     def end_and_pass(self, run: Run, how: End) -> tuple[Status | None, Job | None]:
         run_end = _run_end(run, how)

@@ -110,11 +110,12 @@ SELECT status FROM ended
 # hold the next one and wait for the ended one.
 _NEXT = f"""WHERE j.tenant_id = %(next_tenant_id)s AND j.id = (
         SELECT j.id FROM jobs AS j WHERE {IS_WANTED} AND (SELECT count(*) FROM ended) >= 0
-            AND NOT {is_outranked("(SELECT queue FROM ended)")} FOR UPDATE SKIP LOCKED)"""
+            AND NOT (SELECT is_outranked FROM looked) FOR UPDATE SKIP LOCKED)"""
 _END_AND_CLAIM = Prepared(
     "end_and_claim",
     f"""
-WITH {ENDED}, {claims(_NEXT)}, {ENDED_AND_CLAIMED}
+WITH {ENDED}, looked AS (SELECT {is_outranked("(SELECT queue FROM ended)")} AS is_outranked),
+{claims(_NEXT)}, {ENDED_AND_CLAIMED.replace(CLAIMED_COLUMNS, f"(SELECT is_outranked FROM looked), {CLAIMED_COLUMNS}")}
 """,
 )
 
@@ -145,15 +146,17 @@ def end_and_claim(
     *,
     claim_id: str | None = None,
     outranked_by: int = NO_PRIORITY,
-) -> tuple[Status | None, Job | None]:
-    """End a run and start the process's next one, in one transaction. Returns what `end` and `claim` return.
+) -> tuple[Status | None, Job | None, bool]:
+    """End a run and start the process's next one, in one transaction.
 
     A job that another transaction writes at this moment is not waited for, and not claimed. Nor is one if the message
     of a job waits in the queue whose priority is `outranked_by` or more urgent; by default none is looked for.
+
+    Returns what `end` and `claim` return, and whether such a message waits.
     """
     parameters = end_parameters(run_end, lines, progress_json, claim_id) | wanted.parameters | looked_for(outranked_by)
-    ((status, *job),) = _END_AND_CLAIM.run(connection, parameters)
-    return Status(status) if status else None, claimed_job(job) if job[0] else None
+    ((status, is_outranked, *job),) = _END_AND_CLAIM.run(connection, parameters)
+    return Status(status) if status else None, claimed_job(job) if job[0] else None, is_outranked
 
 
 def end_parameters(
