@@ -32,7 +32,7 @@ from ava.node.child.run import Run
 from ava.node.child.run_steps import RunSteps
 from ava.node.child.run_writer import RunWriter
 from ava.node.child.wear import Wear
-from ava.node.outcome import Retirement
+from ava.node.outcome import Retirement, Stop
 from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 from ava.store.engine import timeouts
@@ -151,8 +151,12 @@ class Child:
 
     @property
     def _goes_on(self) -> bool:
-        """Returns False if this process may have to end after its run, because the handler was stopped, say."""
-        return not self._is_to_retire and (self._companion.run is None or self._companion.run.stopped_for is None)
+        """Returns False if this process has to end after its run, or the node ends.
+
+        A cancel and a time-out touch their run alone: those behind it in its message have their turns.
+        """
+        run = self._companion.run
+        return not self._is_to_retire and (run is None or run.stopped_for in (None, Stop.CANCEL, Stop.TIMEOUT))
 
     # Running -------------------------------------------------------------------------------------------------------
 
