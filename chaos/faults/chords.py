@@ -7,8 +7,10 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 
+from ava.domain.jobs.retry import MAX_LOSSES
 from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
 from chaos.load import WORKER, Accepted
@@ -29,9 +31,9 @@ def _kill_parts(cluster: Cluster) -> Injury:
     parts, callback = _trigger(cluster)
     troubles = threading.Thread(target=_trouble, args=(cluster,), daemon=True)
     troubles.start()
-    chance, kills = random.Random(43), 0
+    chance, kills = random.Random(43), Counter[str]()
     while cluster.system.query(_UNFINISHED) != [(0,)]:
-        kills += _kill_one(cluster, parts, chance)
+        _kill_one(cluster, parts, chance, kills)
         time.sleep(_BETWEEN_SECONDS)
     troubles.join()
     wait_until(lambda: callback in cluster.runs(), seconds=60, what="the callback begins")
@@ -41,7 +43,7 @@ def _kill_parts(cluster: Cluster) -> Injury:
     broken = [] if len(begins) == 1 else [f"the callback was entered {len(begins)} times"]
     if min(begins) < since:
         broken.append("the callback began before the last part had ended")
-    return Injury(since=since, recovered_at=min(begins), broken=broken, measured=[f"{kills} kills"])
+    return Injury(since=since, recovered_at=min(begins), broken=broken, measured=[f"{kills.total()} kills"])
 
 
 def _trigger(cluster: Cluster) -> tuple[set[str], str]:
@@ -65,15 +67,16 @@ def _trouble(cluster: Cluster) -> None:
     os.kill(dispatcher.pid, signal.SIGCONT)
 
 
-def _kill_one(cluster: Cluster, parts: set[str], chance: random.Random) -> bool:
-    """Kill a process that runs a part. Returns False if none does."""
+def _kill_one(cluster: Cluster, parts: set[str], chance: random.Random, kills: Counter[str]) -> None:
+    """Kill a process that runs a part, if one does. No part is killed so often that it fails."""
     pids = [child.pid for node in cluster.system.workers for child in node.children]
-    busy = [pid for pid, job_id, _ in cluster.busy(pids) if job_id in parts]
+    busy = [(pid, job_id) for pid, job_id, _ in cluster.busy(pids) if job_id in parts and kills[job_id] < MAX_LOSSES]
     if not busy:
-        return False
+        return
+    pid, job_id = chance.choice(busy)
     with suppress(ProcessLookupError):
-        os.kill(chance.choice(busy), signal.SIGKILL)
-    return True
+        os.kill(pid, signal.SIGKILL)
+        kills[job_id] += 1
 
 
 FAULTS = (
