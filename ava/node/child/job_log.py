@@ -15,7 +15,7 @@ from ava.domain.jobs.job import LogLevel, LogLine
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.text import storable
 
-__all__ = ["JobLog", "JobLogger", "LineWriter", "LogCapture", "level_of"]
+__all__ = ["JobLog", "JobLogger", "LineWriter", "LogCapture", "StandardStream", "level_of"]
 
 #: Lines that may wait to be stored. Beyond, a call that logs waits, up to `_LONGEST_WAIT_SECONDS` per run.
 _MAX_WAITING = 10_000
@@ -242,7 +242,38 @@ class JobLogger(logging.Logger):
         return len(logger.handlers) == 1 and logger.handlers[0] is capture and capture.is_plain
 
 
-class LineWriter(io.TextIOBase):
+class StandardStream(io.TextIOBase):
+    """What stands for `sys.stdout` or `sys.stderr` while handlers run."""
+
+    def __init__(self, level: LogLevel) -> None:
+        super().__init__()
+        self._level = level
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
+        """Returns UTF-8, although the stream takes text and encodes nothing."""
+        return "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
+        """Returns what a standard stream says."""
+        return "strict"
+
+    def reconfigure(self, **_options: object) -> None:
+        """Do nothing: a line is written to the log when it ends, whatever the encoding and the buffering are."""
+
+    def fileno(self) -> int:
+        """Returns the descriptor that subprocesses inherit; what is written there is no line of the job's log.
+
+        With `capture_subprocesses` it is, and in a run with secrets they are masked there as well.
+        """
+        return 1 if self._level is LogLevel.INFO else 2
+
+    def writable(self) -> bool:
+        return True
+
+
+class LineWriter(StandardStream):
     """A text stream whose lines go to a job's log; replaces `sys.stdout` or `sys.stderr` during a run.
 
     One object serves all runs of the process. CPython's `print` holds no reference to its stream, so replacing the
@@ -254,8 +285,7 @@ class LineWriter(io.TextIOBase):
 
     def __init__(self, level: LogLevel, other: TextIO | None = None) -> None:
         """`other` gets the text that belongs to no run."""
-        super().__init__()
-        self._level = level
+        super().__init__(level)
         self._other = other
         self._buffer: _LineBuffer | None = None
         self._job_log: JobLog | None = None
@@ -280,34 +310,11 @@ class LineWriter(io.TextIOBase):
         self._job_log = None
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
-        """Returns UTF-8, although the stream takes text and encodes nothing."""
-        return "utf-8"
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
-        """Returns what a standard stream says."""
-        return "strict"
-
-    @property
     def buffer(self) -> _LineBuffer:
         """Returns the stream of bytes whose lines go to the job's log as well."""
         if self._buffer is None:
             self._buffer = _LineBuffer(self)
         return self._buffer
-
-    def reconfigure(self, **_options: object) -> None:
-        """Do nothing: a line is written to the log when it ends, whatever the encoding and the buffering are."""
-
-    def fileno(self) -> int:
-        """Returns the descriptor that subprocesses inherit; what is written there is no line of the job's log.
-
-        With `capture_subprocesses` it is, and in a run with secrets they are masked there as well.
-        """
-        return 1 if self._level is LogLevel.INFO else 2
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):

@@ -7,7 +7,6 @@ the log of their run. Code without a run writes where this process writes.
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ava.domain.jobs.job import LogLevel
+from ava.node.child.job_log import StandardStream
 
 if TYPE_CHECKING:
     from ava.node.slots.slot_run import SlotRun
@@ -77,12 +77,11 @@ class _ContextCapture(logging.Handler):
         return True
 
 
-class _ContextStream(io.TextIOBase):
+class _ContextStream(StandardStream):
     """`sys.stdout` or `sys.stderr`: text goes to the run of the code that writes it."""
 
     def __init__(self, level: LogLevel, other: TextIO) -> None:
-        super().__init__()
-        self._level = level
+        super().__init__(level)
         self._other = other
 
     @property
@@ -91,29 +90,9 @@ class _ContextStream(io.TextIOBase):
         return self._other if run is None else run.streams[self._level]
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
-        """Returns UTF-8."""
-        return "utf-8"
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
-        """Returns what a standard stream says."""
-        return "strict"
-
-    @property
     def buffer(self) -> Any:
         """Returns the stream of bytes beside it."""
         return self._target.buffer
-
-    def reconfigure(self, **_options: object) -> None:
-        """Do nothing: a line is written when it ends."""
-
-    def fileno(self) -> int:
-        """Returns the descriptor that subprocesses inherit; all runs of the process share it."""
-        return 1 if self._level is LogLevel.INFO else 2
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, text: str) -> int:
         written: int = self._target.write(text)
