@@ -15,9 +15,13 @@ _LONGEST_LINE_BYTES = 64 * 1024
 
 
 def last_line(text: str) -> str:
-    """Returns the last line of a program's output without its full stop. It usually says why the program ended."""
+    """Returns the line of a program's output that says why it ended, without its full stop.
+
+    It is the last line. After it PostgreSQL writes that it is shut down, so of its lines it is the last fatal one.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "no output"
+    fatal = [line for line in lines if " FATAL:  " in line or " PANIC:  " in line]
+    return (fatal or lines)[-1].rstrip(".") if lines else "no output"
 
 
 @dataclass(kw_only=True)

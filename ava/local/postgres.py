@@ -7,6 +7,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -146,13 +147,13 @@ class Postgres:
     def _clear_stale_lock(self) -> None:
         """Remove the lock file of a crashed server, whose process id may belong to another process by now.
 
-        This process holds the lock of the whole data directory, so a server that still runs is about to end.
+        This process holds the lock of the whole data directory, so a server that still runs is about to end. Its
+        sessions may end after it, and PostgreSQL does not start while one of them uses the shared memory.
         """
-        lines = self._lock_lines()
         deadline = time.monotonic() + 20
-        while lines and self._is_our_server(int(lines[0])):
+        while self._lock_lines() and (pid := self._server_process()):
             if time.monotonic() > deadline:
-                raise ServerFailed(f"Another PostgreSQL (process {lines[0]}) uses {self.data}; stop it first.")
+                raise ServerFailed(f"Another PostgreSQL (process {pid}) uses {self.data}; stop it first.")
             time.sleep(0.05)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -162,12 +163,13 @@ class Postgres:
         except FileNotFoundError:
             return []
 
-    def _is_our_server(self, pid: int) -> bool:
-        try:
-            process = psutil.Process(pid)
-            return process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(self.data)
-        except psutil.Error:
-            return False
+    def _server_process(self) -> int | None:
+        """Returns the id of a process that works in the data directory, as the server and its sessions do."""
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.cwd() == str(self.data) and process.name() == Path(self.programs.postgres).name:
+                    return int(process.pid)
+        return None
 
 
 def _as_arguments(options: Mapping[str, object]) -> list[str]:

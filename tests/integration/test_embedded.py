@@ -6,9 +6,11 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import pytest
 
 from ava.errors import DataDirectoryError, ServerFailed, ServerProgramMissing
 from ava.local import data_folder as folders
-from ava.local import programs
+from ava.local import process_tree, programs
 from ava.local.data_folder import open_folder, server_folder
 from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess
@@ -122,6 +124,30 @@ def test_a_killed_server_loses_no_data(made: Path) -> None:
         assert _query(server, "SELECT number FROM kept") == [(7,)]
     finally:
         child.stop()
+
+
+def test_a_session_that_outlives_a_killed_server_delays_the_next_start(made: Path) -> None:
+    server = _postgres(made / "data")
+    child = _run(server, made / "log")
+    session = psycopg2.connect(server.url)
+    try:
+        outlives = psutil.Process(session.info.backend_pid)
+        outlives.suspend()
+        psutil.Process(child.pid).kill()
+        child.process.wait()
+        # It is the shared memory that it still has which prevents a start.
+        threading.Timer(0.5, outlives.kill).start()
+        child = _run(server, made / "log")
+        assert not process_tree.living({outlives})
+    finally:
+        session.close()
+        child.stop()
+
+
+def test_the_error_of_a_server_that_cannot_start_says_its_fatal_reason(made: Path) -> None:
+    server = _postgres(made / "data")
+    with socket.create_server(("127.0.0.1", server.port)), pytest.raises(ServerFailed, match="FATAL:  could not"):
+        _run(server, made / "log")
 
 
 def test_only_local_connections_with_the_password_are_accepted(made: Path) -> None:
