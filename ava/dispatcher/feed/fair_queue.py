@@ -236,10 +236,6 @@ class FairQueue:
         """Record what the window has after a look, and whether more waits for it."""
         self._sizes[window.name].fed(published=published, has_backlog=has_backlog)
 
-    def cost_seconds(self, jobs: Sequence[Job]) -> float:
-        """Returns how long a process runs jobs, by what their workers' jobs have run on average."""
-        return sum(map(self._cost, jobs))
-
     def _cost(self, job: WaitingJob | Job) -> float:
         return max(_MIN_COST_SECONDS, self._costs.get(job.worker_id, _UNKNOWN_COST_SECONDS))
 

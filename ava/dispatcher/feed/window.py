@@ -35,18 +35,16 @@ _EXCESS = 1.5
 #: Seconds between two looks, and while jobs of several tenants wait in one window.
 _LOOK_SECONDS = 0.1
 _SHARED_SECONDS = 0.07
-#: Seconds between two looks if the first has admissions, or windows of pulled jobs, left, or has found no message in a
-#: window with a backlog: its processes wait.
+#: Seconds between two looks if the first has admissions, or windows of pulled jobs, left, or has published jobs to a
+#: window in which it has found no message, or the whole backlog of a window: processes, or jobs, wait for looks.
 _CONTINUED_SECONDS = 0.02
 #: Seconds between two reads of the workers that no live node serves.
 _UNSERVED_SECONDS = 1.0
 #: A pass through a backlog for jobs of such workers is repeated after so many times its duration.
 _PASS_FACTOR = 50
-#: With fewer messages than this in a window the API publishes by itself, however few processes there are.
+#: With fewer messages than this in a window the API publishes by itself, however few processes there are. With more to
+#: do, groups of jobs save more time than the wait for the next look costs.
 _MIN_OPEN = 8
-#: The share of their time that a window's processes may need for the published jobs while the API publishes to it by
-#: itself. With more to do, groups of jobs save more time than the wait for the next look costs.
-_MAX_BUSY = 0.6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,9 +102,7 @@ class WindowFeed(Duty):
         self._noticed: set[str] = set()
         #: When the next look at the windows is due; until then only notices are followed.
         self._look_at = float("-inf")
-        #: The moments of this look and of the one before.
-        self._looked_at = self._looked_before_at = float("-inf")
-        self._is_shared = self._is_drained = False
+        self._is_shared = self._is_awaited = False
         #: By window.
         self._unserved: dict[str, _Unserved] = {}
         #: The queues of pulled jobs whose worker is not live.
@@ -147,7 +143,7 @@ class WindowFeed(Duty):
 
     def _pause(self) -> float:
         """Returns the seconds between this look and the next one."""
-        if self._admission.has_more or self._pull_turns.has_more or self._is_drained:
+        if self._admission.has_more or self._pull_turns.has_more or self._is_awaited:
             return _CONTINUED_SECONDS
         return _SHARED_SECONDS if self._is_shared else _LOOK_SECONDS
 
@@ -164,7 +160,6 @@ class WindowFeed(Duty):
 
     def _look(self) -> int:
         """Look at all windows and keys once. Returns the number of jobs that were published."""
-        self._looked_before_at, self._looked_at = self._looked_at, time.monotonic()
         with self._database.connect() as connection:
             look = self._read(connection)
             has_changed = self._fair_queue.begin(connection, look.windows)
@@ -178,7 +173,7 @@ class WindowFeed(Duty):
             with self._database.connect() as connection:
                 look = self._read(connection)
         closed: set[tuple[str, int]] = set()
-        self._is_shared = self._is_drained = False
+        self._is_shared = self._is_awaited = False
         of_queues = _by_queue(look.windows)
         published += self._feed_pulled(of_queues, look, closed, has_changed=has_changed)
         if failure is not None:
@@ -279,7 +274,7 @@ class WindowFeed(Duty):
         Returns the number of jobs, and whether the window is to be closed, and whether it has a backlog still.
         """
         unserved, published, fed = self._park_unserved(window, processes), window.published, 0
-        has_more, cost_seconds, size = window.has_backlog, 0.0, sized.size
+        has_more, size = window.has_backlog, sized.size
         while has_more and (room := min(size - published - fed, _JOBS_PER_STATEMENT)) > 0:
             batch, has_more = self._fair_queue.publish(window, room, unserved)
             waiting = published + fed + len(batch)
@@ -287,27 +282,15 @@ class WindowFeed(Duty):
             if not batch or not self._publish(batch, sizes):
                 break
             fed += len(batch)
-            cost_seconds += self._fair_queue.cost_seconds(batch)
         self._fair_queue.fed(window, published=published + fed, has_backlog=has_more)
-        self._is_drained |= has_more and fed > 0 == published
-        least = max(_MIN_OPEN, 2 * processes)
-        is_brief = published < least and self._is_brief(cost_seconds / max(1, processes))
-        is_open = published + fed < size and (published + fed < least or is_brief)
+        self._is_awaited |= fed > 0 and (published == 0 or not has_more)
+        is_open = published + fed < min(size, max(_MIN_OPEN, 2 * processes))
         return fed, has_more or not is_open, has_more
 
     def _group_sizes(self, batch: Sequence[Job], waiting: int, processes: int, *, is_shared: bool) -> Mapping[str, int]:
         if not processes:
             return run_groups.NONE
         return self._fair_queue.group_sizes(batch, waiting, processes, is_shared=is_shared)
-
-    def _is_brief(self, seconds: float) -> bool:
-        """Returns True if processes that need `seconds` for what a look has published have time left.
-
-        A window that was closed as soon as it was fed some jobs would stay so under a steady flow of brief jobs, each
-        of which would wait for the next look. A job that the API publishes behind these starts no later than that.
-        """
-        between = self._looked_at - self._looked_before_at
-        return seconds <= min(_LOOK_SECONDS, _MAX_BUSY * between)
 
     def _publish(self, batch: Sequence[Job], group_sizes: Mapping[str, int] = run_groups.NONE) -> bool:
         """Publish jobs. Returns False if the broker refuses their queue; they are then in the backlog again."""
