@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Callable
+from typing import TypeVar
 
 from flask import Flask, Response, g, request
 
@@ -16,6 +18,8 @@ __all__ = ["install", "keep_until_changed"]
 _GZIP_BYTES = 4_096
 #: The fastest level whose size on JSON is close to the smallest.
 _GZIP_LEVEL = 4
+
+Result = TypeVar("Result")
 
 _REQUEST_HEADERS = (
     "authorization, content-type, durability, idempotency-key, if-none-match, last-event-id, mcp-method, mcp-name, "
@@ -47,7 +51,7 @@ def install(app: Flask, settings: Settings) -> None:
 def keep_until_changed(response: Response) -> Response:
     """Give a response that never changes an ETag; it becomes 304 if the client has it already."""
     # A weak ETag, because the record is the same whether it is compressed or not.
-    response.set_etag(hashlib.sha256(response.get_data()).hexdigest()[:32], weak=True)
+    response.set_etag(_of_large(response.get_data(), _digest)[:32], weak=True)
     response.headers["Cache-Control"] = "private, no-cache"
     response.make_conditional(request)
     return response
@@ -76,6 +80,15 @@ def _allow_origin(response: Response, origins: frozenset[str]) -> None:
         response.headers["Access-Control-Max-Age"] = "600"
 
 
+def _digest(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _of_large(raw: bytes, work: Callable[[bytes], Result]) -> Result:
+    """Returns what `work` makes of a body; both kinds of work leave the interpreter to other threads."""
+    return work(raw) if len(raw) <= offload.LARGE_BYTES else offload.run(lambda: work(raw))
+
+
 def _gzip(raw: bytes) -> bytes:
     return gzip.compress(raw, _GZIP_LEVEL, mtime=0)
 
@@ -85,9 +98,6 @@ def _compress(response: Response) -> Response:
         return response
     response.vary.add("Accept-Encoding")
     if request.accept_encodings.quality("gzip") > 0 and "Content-Encoding" not in response.headers:
-        raw = response.get_data()
-        response.set_data(
-            _gzip(raw) if len(raw) <= offload.LARGE_BYTES else offload.run(lambda: _gzip(raw)),
-        )
+        response.set_data(_of_large(response.get_data(), _gzip))
         response.headers["Content-Encoding"] = "gzip"
     return response
