@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import logging
 import os
 import sys
@@ -10,6 +12,9 @@ import time
 import warnings
 from contextvars import ContextVar
 from typing import Any
+
+from celery import signals
+from opentelemetry import trace
 
 from ava import Env, worker
 
@@ -25,19 +30,21 @@ async def slot_sleep(input: dict[str, Any]) -> dict[str, Any]:
 
 
 @worker("slot_speak", concurrent=True)
-async def slot_speak(input: dict[str, Any], env: Env) -> str:
-    """Say its tag in every way, while others say theirs."""
+async def slot_speak(input: dict[str, Any], env: Env) -> dict[str, Any]:
+    """Say its tag in every way, while others say theirs. Returns it, and the traces that its parts belong to."""
     tag = str(input["tag"])
     _tag.set(tag)
 
-    async def in_task() -> None:
+    async def in_task() -> str:
         await asyncio.sleep(0.01)
         print(f"task {tag}")  # noqa: T201 - what the test looks for
+        return _trace_id()
 
-    def in_thread() -> None:
+    def in_thread() -> str:
         time.sleep(0.01)
         print(f"thread {_tag.get()}")  # noqa: T201
         _log.warning("thread's log %s", tag)
+        return _trace_id()
 
     for number in range(5):
         print(f"print {tag} ", end="")  # noqa: T201
@@ -48,8 +55,84 @@ async def slot_speak(input: dict[str, Any], env: Env) -> str:
     _log.info("log %s", tag)
     print(f"error {tag}", file=sys.stderr)  # noqa: T201
     warnings.warn(f"warning {tag}", stacklevel=1)
-    await asyncio.gather(in_task(), asyncio.to_thread(in_thread))
-    return _tag.get()
+    traces = await asyncio.gather(in_task(), asyncio.to_thread(in_thread))
+    return {"tag": _tag.get(), "traces": [*traces, _trace_id(), str(env.traceparent).split("-")[1]]}
+
+
+def _trace_id() -> str:
+    return format(trace.get_current_span().get_span_context().trace_id, "032x")
+
+
+@worker("slot_leak", concurrent=True, max_retries=0)
+async def slot_leak(input: dict[str, Any], env: Env) -> dict[str, str]:
+    """Leak its secret in many ways, while others leak theirs. Returns its digest, by which the test knows it."""
+    secret = env.secrets["TOKEN"]
+    for _ in range(5):
+        print(secret[:7], end="")  # noqa: T201
+        await asyncio.sleep(0.01)
+        print(secret[7:])  # noqa: T201
+        env.progress(0.5, f"with {secret}")
+    print(base64.b64encode(f"user:{secret}".encode()).decode(), file=sys.stderr)  # noqa: T201
+    env.log.info("the token is %s", secret)
+    warnings.warn(secret, stacklevel=1)
+    await asyncio.to_thread(_log.warning, secret)
+    if input.get("fails"):
+        raise ValueError(f"refused {secret}")
+    return {"digest": hashlib.sha256(secret.encode()).hexdigest(), secret: secret}
+
+
+_running_now: set[object] = set()
+
+
+@worker("slot_limited", concurrent=True, max_running=3)
+async def slot_limited(input: dict[str, Any]) -> int:
+    """Returns how many of its jobs run at once."""
+    me = object()
+    _running_now.add(me)
+    seen = len(_running_now)
+    await asyncio.sleep(0.1)
+    _running_now.discard(me)
+    return seen
+
+
+@worker("slot_rated", concurrent=True, rate="5/second")
+async def slot_rated(input: dict[str, Any]) -> None:
+    """Start at a rate."""
+
+
+#: What a receiver of Celery's signals has set for the run.
+_signalled: ContextVar[str] = ContextVar("signalled", default="nothing")
+
+
+@worker("slot_signalled", concurrent=True)
+async def slot_signalled(input: dict[str, Any]) -> str:
+    """Returns what the receiver of `task_prerun` has set, once others have run."""
+    await asyncio.sleep(0.2)
+    _tag.set(str(input["tag"]))
+    return _signalled.get()
+
+
+def _is_signalled(args: Any) -> bool:
+    return "wkr_slot_signalled" in str(args)
+
+
+@signals.task_prerun.connect
+def _on_begin(task_id: str = "", args: Any = (), **_: Any) -> None:
+    if _is_signalled(args):
+        _signalled.set(task_id)
+        print(f"begins {task_id}")  # noqa: T201
+
+
+@signals.task_success.connect
+def _on_success(result: Any = None, **_: Any) -> None:
+    if _signalled.get() != "nothing":
+        _log.info("result %s of %s", result, _tag.get())
+
+
+@signals.task_postrun.connect
+def _on_end(task_id: str = "", args: Any = (), **_: Any) -> None:
+    if _is_signalled(args):
+        print(f"ends {task_id} {_signalled.get()} {_tag.get()}", end="")  # noqa: T201
 
 
 @worker("slot_deaf", concurrent=True, cancel_grace_seconds=0.5, timeout_seconds=60)

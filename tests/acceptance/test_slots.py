@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,14 +15,19 @@ from typing import Any
 import psutil
 import pytest
 
+from chaos import leaks
 from harness.polling import wait_until
+from harness.servers.receiver import Receiver
 from harness.system import System
 from tests.acceptance.conftest import running_system
+from tests.acceptance.groups import OPERATOR
 
 ENVIRON = {
     "AVA_HANDLERS": "workers,tests.acceptance.slot_handlers,tests.acceptance.async_handlers",
     "AVA_SLOT_PROCESS_MAX_MEMORY_MB": "500",
 }
+#: What is the same on both brokers is tried on one.
+_on_redis = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +36,12 @@ def slots(
 ) -> Iterator[System]:
     """A node with one pool process and a slot process of 40 slots, for all tests of the file."""
     folder = tmp_path_factory.mktemp("slots")
-    with running_system(folder, module_database_url, module_broker_url, workers=0, environ=ENVIRON) as system:
+    collector = Receiver()
+    environ = {**ENVIRON, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url.removesuffix("/hook")}
+    with running_system(folder, module_database_url, module_broker_url, workers=0, environ=environ) as system:
         system.start_worker("--slots", "40", concurrency=1)
         yield system
+    collector.close()
 
 
 def _slot_pid(system: System) -> int:
@@ -79,9 +89,15 @@ def test_many_runs_share_one_process_and_others_have_their_own(slots: System) ->
 
 def test_what_runs_say_at_once_is_kept_apart(slots: System) -> None:
     tags = [f"tag{number}x" for number in range(8)]
-    jobs = {tag: slots.trigger("wkr_slot_speak", input={"tag": tag})["id"] for tag in tags}
-    for tag, job_id in jobs.items():
-        assert slots.wait_for(job_id)["output"] == tag
+    jobs = {}
+    for number, tag in enumerate(tags):
+        body = {"worker_id": "wkr_slot_speak", "input": {"tag": tag}}
+        caller = {"traceparent": f"00-{number + 1:032x}-b7ad6b7169203331-01"}
+        jobs[tag] = slots.post("/v1/ava/jobs", json=body, headers=caller).json()["data"]["id"]
+    for number, (tag, job_id) in enumerate(jobs.items()):
+        record = slots.wait_for(job_id)
+        assert record["output"] == {"tag": tag, "traces": [f"{number + 1:032x}"] * 4}
+        assert record["progress"]["message"] == tag
         messages = slots.messages(job_id)
         own = [f"print {tag} {number}" for number in range(5)]
         own += [f"env {tag} ", f"log {tag}", f"error {tag}", f"task {tag}", f"thread {tag}", f"thread's log {tag}"]
@@ -148,7 +164,7 @@ class _Answers(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-@pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
+@_on_redis
 def test_the_usual_clients_of_asyncio_work_beside_each_other(slots: System) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -162,6 +178,132 @@ def test_the_usual_clients_of_asyncio_work_beside_each_other(slots: System) -> N
     finally:
         server.shutdown()
         server.server_close()
+
+
+@_on_redis
+def test_a_secret_is_masked_in_its_run_and_reaches_no_other(slots: System) -> None:
+    secrets = {"ten_test": "first-9b41de-of-the-slots", "ten_other": "other-77c0aa-of-the-slots"}
+    jobs: dict[str, list[str]] = {}
+    for tenant, secret in secrets.items():
+        of_tenant = {"x-tenant-id": tenant}
+        body = {"secrets": {"TOKEN": secret}}
+        assert slots.request("PATCH", "/v1/ava/workers/wkr_slot_leak", json=body, headers=of_tenant).ok
+    entries = [{"worker_id": "wkr_slot_leak", "input": {"fails": fails}} for fails in (False, False, True)]
+    for tenant in secrets:
+        answer = slots.post("/v1/ava/jobs/bulk", json={"jobs": entries}, headers={"x-tenant-id": tenant})
+        jobs[tenant] = [job["id"] for job in answer.json()["data"]]
+    for tenant, secret in secrets.items():
+        records = [_record_of(slots, tenant, job_id) for job_id in jobs[tenant]]
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        assert [record["output"] for record in records[:2]] == [{"digest": digest, "••••••": "••••••"}] * 2
+        assert records[2]["error"] == "ValueError: refused ••••••"
+        assert {record["progress"]["message"] for record in records} == {"with ••••••"}
+        path = f"/v1/ava/jobs/{jobs[tenant][0]}/logs"
+        lines = slots.get(path, headers={"x-tenant-id": tenant}).json()["data"]["logs"]
+        messages = [line["msg"] for line in lines]
+        assert messages.count("••••••") == 6, messages
+        assert "the token is ••••••" in messages
+    places = leaks.places_of(slots).items()
+    found = {
+        place for place, text in places for secret in secrets.values() for form in leaks.forms(secret) if form in text
+    }
+    assert found == set()
+
+
+def _record_of(system: System, tenant: str, job_id: str) -> dict[str, Any]:
+    def ended() -> dict[str, Any] | None:
+        record: dict[str, Any] = system.get(f"/v1/ava/jobs/{job_id}", headers={"x-tenant-id": tenant}).json()["data"]
+        return record if record["completed_at"] else None
+
+    return wait_until(ended, what=f"{job_id} has ended") or {}
+
+
+@_on_redis
+def test_celerys_signals_are_sent_in_the_context_of_their_run(slots: System) -> None:
+    jobs = {tag: slots.trigger("wkr_slot_signalled", input={"tag": tag})["id"] for tag in ("one", "two", "six")}
+    task_ids = set()
+    for tag, job_id in jobs.items():
+        task_id = slots.wait_for(job_id)["output"]
+        messages = slots.messages(job_id)
+        own = [f"begins {task_id}", f"result completed of {tag}", f"ends {task_id} {task_id} {tag}"]
+        assert [each for each in messages if each.split()[0] in ("begins", "result", "ends")] == own
+        task_ids.add(task_id)
+    assert len(task_ids - {"nothing"}) == 3
+
+
+@_on_redis
+def test_a_limit_and_a_rate_hold_for_runs_in_slots(slots: System) -> None:
+    limited = _trigger_many(slots, 10, worker_id="wkr_slot_limited")
+    rated = _trigger_many(slots, 8, worker_id="wkr_slot_rated")
+    assert max(slots.wait_for(job_id)["output"] for job_id in limited) == 3
+    starts = sorted(datetime.fromisoformat(slots.wait_for(job_id)["started_at"]) for job_id in rated)
+    # Of eight at 0.2 s, any one may start late.
+    assert (starts[-1] - starts[0]).total_seconds() >= 1.2
+
+
+@_on_redis
+def test_a_paused_queue_starts_nothing(slots: System) -> None:
+    running = _trigger_many(slots, 40, worker_id="wkr_slot_sleep", input={"seconds": 3})
+    _await_running(slots, running)
+    waiting = _trigger_many(slots, 5, worker_id="wkr_slot_sleep")
+    assert slots.post("/v1/ava/queues/concurrent/pause", headers=OPERATOR).ok
+    try:
+        waiting += _trigger_many(slots, 5, worker_id="wkr_slot_sleep")
+        recalled = "SELECT count(*) FROM jobs WHERE id = ANY(%s::uuid[]) AND waits_for = 'queue'"
+        wait_until(
+            lambda: slots.query(recalled, _uuids(slots, waiting)) == [(10,)], what="the queue's jobs are recalled"
+        )
+        assert {slots.wait_for(job_id)["status"] for job_id in running} == {"completed"}
+        assert slots.wait_for(slots.trigger("wkr_slot_beside")["id"])["status"] == "completed"
+        assert {slots.show(job_id)["status"] for job_id in waiting} == {"queued"}
+        assert "paused" in slots.get(f"/v1/ava/jobs/{waiting[0]}/why").json()["data"]["sentence"]
+    finally:
+        assert slots.post("/v1/ava/queues/concurrent/resume", headers=OPERATOR).ok
+    assert {slots.wait_for(job_id)["status"] for job_id in waiting} == {"completed"}
+
+
+def test_an_urgent_job_starts_before_others_that_wait_for_a_slot(slots: System) -> None:
+    entries = [{"worker_id": "wkr_slot_sleep", "input": {"seconds": 1.5 + number / 20}} for number in range(40)]
+    running = [job["id"] for job in slots.post("/v1/ava/jobs/bulk", json={"jobs": entries}).json()["data"]]
+    _await_running(slots, running)
+    waiting = _trigger_many(slots, 20, worker_id="wkr_slot_sleep")
+    urgent = slots.wait_for(slots.trigger("wkr_slot_sleep", priority=1)["id"])
+    first = min(slots.wait_for(job_id)["started_at"] for job_id in waiting)
+    assert urgent["created_at"] < urgent["started_at"] <= first
+    assert {slots.wait_for(job_id)["status"] for job_id in running} == {"completed"}
+
+
+def test_a_process_that_was_frozen_goes_on(slots: System) -> None:
+    pid = _slot_pid(slots)
+    ids = _trigger_many(slots, 10, worker_id="wkr_slot_sleep", input={"seconds": 1})
+    _await_running(slots, ids)
+    process = psutil.Process(pid)
+    process.suspend()
+    try:
+        silent = (
+            "SELECT clock_timestamp() - seen_at > interval '4 seconds' FROM nodes WHERE pid = %s AND stopped_at IS NULL"
+        )
+        wait_until(lambda: slots.query(silent, pid) == [(True,)], what="its heartbeat is old")
+    finally:
+        process.resume()
+    records = [slots.wait_for(job_id) for job_id in ids]
+    assert {(record["status"], record["attempt"], record["output"]["pid"]) for record in records} == {
+        ("completed", 1, pid)
+    }
+    assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, ids)) == [(0,)]
+
+
+@_on_redis
+def test_a_node_has_several_slot_processes(slots: System) -> None:
+    node = slots.start_worker("--slots", "5", "--slot-processes", "2", concurrency=0, wait=False)
+    node.joins = 2
+    slots.await_workers()
+    ids = _trigger_many(slots, 50, worker_id="wkr_slot_sleep", input={"seconds": 2})
+    pids = Counter(slots.wait_for(job_id)["output"]["pid"] for job_id in ids)
+    children = {child.pid for child in node.children}
+    assert sorted(count for pid, count in pids.items() if pid in children) == [5, 5]
+    slots.workers.remove(node)
+    assert node.terminate() == 0, node.output
 
 
 def test_a_durable_wait_holds_no_slot(slots: System) -> None:

@@ -97,8 +97,13 @@ class SlotRun(Run):
                 # No stop reaches what follows.
                 self._async_task = None
         self.enter_phase(Phase.ENDING)
+        # Before the traceback. Receivers of Celery's signals may print until the log is closed.
+        self.end_lines()
+
+    def end_lines(self) -> None:
+        """Write what was printed without the end of its line."""
         for stream in self.streams.values():
-            stream.end()
+            stream.close()
 
     async def _end_tasks(self) -> None:
         """Cancel the tasks that the handler has left, and wait for their ends, as `asyncio.run` does."""

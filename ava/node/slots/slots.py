@@ -93,6 +93,7 @@ class Slots:
             await self._admit_wait(run)
             run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
             context.run(celery_task.send_end, self.celery_task, run)
+            run.end_lines()
             await self._ends.write(run)
         finally:
             self._runs.remove(run)
