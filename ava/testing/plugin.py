@@ -88,7 +88,8 @@ def _environ(handlers: list[str], root: Path, import_from: Sequence[str]) -> dic
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith("AVA_WORKER_") or not (name.startswith("AVA_") or name in ("DATABASE_URL", "BROKER_URL"))
+        if name.startswith(("AVA_WORKER_", "AVA_SLOTS"))
+        or not (name.startswith("AVA_") or name in ("DATABASE_URL", "BROKER_URL"))
     }
     python_path = os.pathsep.join([*import_from, *filter(None, [os.environ.get("PYTHONPATH", "")])])
     ours = {handler_folder.VARIABLE: str(root), "AVA_HANDLERS": ",".join(handlers), "PYTHONUNBUFFERED": "1"}

@@ -14,6 +14,23 @@ import pytest
 from harness.servers.server import private_folder
 from harness.system import MARK, ROOT, carries, lives
 
+#: A handler as the end of the project's module describes it, and its test.
+_CONCURRENT = """
+
+@worker("ask", concurrent=True)
+async def ask(input: dict) -> int:
+    import os
+
+    return os.getpid()
+"""
+_ITS_TEST = """
+
+def test_a_concurrent_handler_has_a_slot(ava):
+    ids = [ava.trigger("wkr_ask").id for _ in range(3)]
+    assert len({ava.wait(each, timeout_seconds=60).output for each in ids}) == 1
+    assert [node.processes for node in ava.nodes() if node.has_slots] == [5]
+"""
+
 
 def test_the_tests_of_a_new_project_pass_without_servers_and_on_a_system_of_their_own() -> None:
     mark = uuid.uuid4().hex
@@ -24,9 +41,13 @@ def test_the_tests_of_a_new_project_pass_without_servers_and_on_a_system_of_thei
         (project / "src").mkdir()
         (project / "order_mails.py").rename(project / "src" / "order_mails.py")
         pyproject.write_text(pyproject.read_text().replace('pythonpath = ["."]', 'pythonpath = ["src"]'))
+        assert "concurrent=True" in (project / "src" / "order_mails.py").read_text()
+        for path, addition in (("src/order_mails.py", _CONCURRENT), ("tests/test_order_mails.py", _ITS_TEST)):
+            with (project / path).open("a") as file:
+                file.write(addition)
         # A database that is named in the environment is not used: it may be one of production.
-        printed = _pytest(project, {MARK: mark, "DATABASE_URL": "postgresql://nowhere.invalid/x"})
-        assert "3 passed" in printed, printed
+        printed = _pytest(project, {MARK: mark, "DATABASE_URL": "postgresql://nowhere.invalid/x", "AVA_SLOTS": "5"})
+        assert "4 passed" in printed, printed
         left = [process for process in psutil.process_iter() if carries(process, mark) and lives(process)]
         assert left == []
 

@@ -151,6 +151,35 @@ def test_a_tenant_may_run_three_quarters_of_the_processes(tmp_path: Path, values
     assert _render(tmp_path, values)["ConfigMap ava-jobs"]["data"]["AVA_TENANT_MAX_RUNNING"] == limit  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("worker", "args", "nodes", "limit"),
+    [
+        ({"slots": 200}, ["-c", "4", "--slots", "200", "--slot-processes", "1"], 2, "120"),
+        (
+            {"concurrency": 0, "slots": 50, "slotProcesses": 3},
+            ["-c", "0", "--slots", "50", "--slot-processes", "3"],
+            3,
+            "4500",
+        ),
+    ],
+)
+def test_nodes_have_slots_and_keda_counts_a_pod_once(
+    tmp_path: Path, worker: dict[str, object], args: list[str], nodes: int, limit: str
+) -> None:
+    found = _render(tmp_path, {"worker": {**worker, "autoscaling": {"kind": "keda"}}})
+    (container,) = found["Deployment ava-worker"]["spec"]["template"]["spec"]["containers"]  # type: ignore[index]
+    assert container["args"] == ["worker", *args]
+    (trigger,) = found["ScaledObject ava-worker"]["spec"]["triggers"]  # type: ignore[index]
+    # Each of its processes is a row of the nodes.
+    assert f'(ava_nodes{{state="live"}}))[10m:1m]) / {nodes}\n' in trigger["metadata"]["query"]
+    assert found["ConfigMap ava-jobs"]["data"]["AVA_TENANT_MAX_RUNNING"] == limit  # type: ignore[index]
+
+
+def test_nodes_without_processes_and_slots_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ChartError, match=r"worker: "):
+        _render(tmp_path, {"worker": {"concurrency": 0}})
+
+
 def test_the_example_for_ingress_nginx_agrees_with_the_limits_of_the_api(tmp_path: Path) -> None:
     text = (CHART / "values.yaml").read_text()
     (annotation,) = re.findall(r"^    # (nginx\.ingress\S+/limit-connections: .+)$", text, re.MULTILINE)

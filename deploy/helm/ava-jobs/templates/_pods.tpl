@@ -17,13 +17,29 @@ app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVe
 {{- end -}}
 {{- end }}
 
-{{/* Three quarters of the processes; where nodes are scaled, of the most that may be started. */}}
+{{/* Three quarters of the processes, or of the slots where there is no pool; where nodes are scaled, of the most that may be started. */}}
 {{- define "ava.mostOfProcesses" -}}
 {{- $nodes := .Values.worker.replicas }}
 {{- if ne .Values.worker.autoscaling.kind "none" }}
 {{- $nodes = .Values.worker.autoscaling.maxReplicas }}
 {{- end }}
-{{- max 1 (div (mul 3 $nodes .Values.worker.concurrency) 4) }}
+{{- $places := .Values.worker.concurrency }}
+{{- if not $places }}
+{{- $places = mul .Values.worker.slots .Values.worker.slotProcesses }}
+{{- end }}
+{{- max 1 (div (mul 3 $nodes $places) 4) }}
+{{- end }}
+
+{{/* The rows that a replica has among the nodes: one of its pool, and one of each slot process. */}}
+{{- define "ava.nodesOfReplica" -}}
+{{- $nodes := 0 }}
+{{- if .Values.worker.concurrency }}
+{{- $nodes = 1 }}
+{{- end }}
+{{- if .Values.worker.slots }}
+{{- $nodes = add $nodes .Values.worker.slotProcesses }}
+{{- end }}
+{{- $nodes }}
 {{- end }}
 
 {{/* The settings that follow from other values. */}}
