@@ -301,6 +301,9 @@ FAULTS = (
     _fault(_killed_node, "a node is killed", "AvaNodeSilent AvaProcessDown", "AvaNoWorkers AvaJobsUnserved"),
     _fault(lambda scene: _stubbed(scene, 'ava_pool_leaks{kind="slot"} 1\n'), "a slot leaks", "AvaPoolLeaks"),
     _fault(
+        lambda scene: _stubbed(scene, "ava_slot_loop_lag_seconds 0.5\n"), "an event loop is late", "AvaSlotLoopLate"
+    ),
+    _fault(
         lambda scene: _triggered(scene, "littering", count=2, every_seconds=2),
         "a handler leaves processes behind",
         "AvaOrphans",

@@ -120,3 +120,20 @@ def test_an_operator_sees_that_a_node_refuses_messages(browser: Browser, running
         browser.await_text("This node refuses messages of the broker (unsigned): its AVA_MESSAGE_KEY lacks the key")
     finally:
         running.query("UPDATE nodes SET refused_messages_at = NULL")
+
+
+def test_busy_slots_are_counted_apart_from_busy_processes(browser: Browser, running: System) -> None:
+    running.query(
+        """INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes, has_slots, busy, seen_at)
+           VALUES (gen_random_uuid(), 'slots@x', 'x', 1, '1', '{}', '{}', 200, true, 3, now() + interval '1 minute')"""
+    )
+    try:
+        browser.open("/")
+        browser.sign_in(SECRET, role="platform-admin")
+        browser.await_text("Busy slots")
+        facts = browser.script("return [...document.querySelectorAll('strong')].map((each) => each.innerText)")
+        assert {"0 of 3", "3 of 200"} <= set(facts), facts
+        browser.open("/#/workers")
+        browser.await_text("3 of 200 slots")
+    finally:
+        running.query("DELETE FROM nodes WHERE name = 'slots@x'")

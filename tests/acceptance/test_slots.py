@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import signal
 import threading
 import time
@@ -14,7 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 
+from ava.local.start import free_port
 from chaos import leaks
 from harness.polling import wait_until
 from harness.servers.receiver import Receiver
@@ -295,13 +298,19 @@ def test_a_process_that_was_frozen_goes_on(slots: System) -> None:
 
 @_on_redis
 def test_a_node_has_several_slot_processes(slots: System) -> None:
-    node = slots.start_worker("--slots", "5", "--slot-processes", "2", concurrency=0, wait=False)
+    port = free_port()
+    options = ("-c", "0", "--slots", "5", "--slot-processes", "2")
+    node = slots.spawn("worker", *options, environ={"AVA_HEALTH_PORT": str(port)})
     node.joins = 2
+    slots.workers.append(node)
     slots.await_workers()
     ids = _trigger_many(slots, 50, worker_id="wkr_slot_sleep", input={"seconds": 2})
     pids = Counter(slots.wait_for(job_id)["output"]["pid"] for job_id in ids)
     children = {child.pid for child in node.children}
     assert sorted(count for pid, count in pids.items() if pid in children) == [5, 5]
+    metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    (lag,) = re.findall(r"^ava_slot_loop_lag_seconds (\S+)$", metrics, re.MULTILINE)
+    assert 0 < float(lag) < 10
     slots.workers.remove(node)
     assert node.terminate() == 0, node.output
 

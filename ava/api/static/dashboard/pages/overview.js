@@ -66,13 +66,18 @@ function depthBars() {
 function showFleet(element, nodes) {
   const live = nodes.filter((node) => node.state === "live");
   const silent = nodes.filter((node) => node.state === "silent").length;
-  const sum = (of) => live.reduce((total, node) => total + of(node), 0);
+  const pools = live.filter((node) => !node.has_slots);
+  const others = live.filter((node) => node.has_slots);
+  const busy = (of) => {
+    const sum = (count) => of.reduce((total, node) => total + count(node), 0);
+    return `${number(sum(busyProcesses))} of ${number(sum((node) => node.processes))}${whose()}`;
+  };
   put(element,
     fact("Live", number(live.length)), fact("Silent", number(silent), silent ? "bad" : ""),
-    fact("Busy processes", `${number(sum(busyProcesses))} of ${number(sum((node) => node.processes))}${whose()}`),
+    fact("Busy processes", busy(pools)), others.length > 0 && fact("Busy slots", busy(others)),
     fact("Versions", [...new Set(live.map((node) => node.version))].join(", ") || "–"),
     h("div", { class: "slots whole", role: "img", "aria-label": `One square per process, filled if it is busy${whose()}` },
-      live.flatMap((node) => Array.from({ length: node.processes }, (_, place) => place < node.busy)).slice(0, 120).map((busy) => h("i", { class: busy ? "busy" : "" }))));
+      pools.flatMap((node) => Array.from({ length: node.processes }, (_, place) => place < node.busy)).slice(0, 120).map((busy) => h("i", { class: busy ? "busy" : "" }))));
 }
 
 const fact = (name, value, kind = "") => h("div", {}, h("span", {}, name), h("strong", { class: kind }, value));
