@@ -26,6 +26,7 @@ import psycopg2
 import requests
 
 from ava import settings as settings_module
+from ava.domain.jobs import run_groups
 from ava.store.engine import schema
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import cancel
@@ -63,10 +64,11 @@ def storm(system: System, *, count: int) -> Storm:
     answers = _cancel_around_the_end(system, targets)
     rows = _await_all(system, len(ids))
     others = [row for row in rows if row["id"] not in targets]
+    has_long = any(row["seconds"] >= run_groups.LONG_SECONDS for row in rows)
     return Storm(
         targets=Counter(row["status"] for row in rows if row["id"] in targets),
         answers=Counter(answers.values()),
-        harmed=[str(row) for row in others if not _is_unharmed(row)],
+        harmed=[str(row) for row in others if not _is_unharmed(row, has_long=has_long)],
         contradictions=[str(row) for row in rows if not _is_consistent(row, answers.get(row["id"]))],
         seconds=time.monotonic() - began,
     )
@@ -130,15 +132,18 @@ def _await_all(system: System, count: int) -> list[dict[str, Any]]:
     statement = """
         SELECT j.id::text, j.status, j.attempt, j.run_no, j.cancel_requested_at IS NOT NULL,
                (SELECT array_agg(l.msg ORDER BY l.seq) FROM job_lines AS l
-                WHERE l.tenant_id = j.tenant_id AND l.job_id = j.id)
+                WHERE l.tenant_id = j.tenant_id AND l.job_id = j.id),
+               coalesce(extract(epoch FROM j.completed_at - j.started_at), 0)::float8
         FROM jobs AS j ORDER BY j.id"""
-    names = ("id", "status", "attempt", "run_no", "is_asked", "messages")
+    names = ("id", "status", "attempt", "run_no", "is_asked", "messages", "seconds")
     rows = [dict(zip(names, row, strict=True)) for row in system.query(statement)]
     return [row | {"id": ids.encode("job", row["id"])} for row in rows]
 
 
-def _is_unharmed(row: dict[str, Any]) -> bool:
-    return (row["status"], row["attempt"], row["run_no"], len(row["messages"])) == ("completed", 1, 1, 3)
+def _is_unharmed(row: dict[str, Any], *, has_long: bool) -> bool:
+    """`has_long`: on a busy machine a run took so long that its group gave back those behind it, with a new number."""
+    has_run_once = (row["status"], row["attempt"], len(row["messages"])) == ("completed", 1, 3)
+    return has_run_once and (has_long or row["run_no"] == 1)
 
 
 def _is_consistent(row: dict[str, Any], answer: int | None) -> bool:
