@@ -276,24 +276,29 @@ def test_an_urgent_job_starts_before_others_that_wait_for_a_slot(slots: System) 
     assert {slots.wait_for(job_id)["status"] for job_id in running} == {"completed"}
 
 
-def test_a_process_that_was_frozen_goes_on(slots: System) -> None:
+def test_a_node_that_was_frozen_goes_on(slots: System) -> None:
     pid = _slot_pid(slots)
     ids = _trigger_many(slots, 10, worker_id="wkr_slot_sleep", input={"seconds": 1})
     _await_running(slots, ids)
-    process = psutil.Process(pid)
-    process.suspend()
+    node = slots.workers[-1]
+    # Its command too, as Ctrl-Z does.
+    frozen = [psutil.Process(pid), psutil.Process(node.pid)]
+    for process in frozen:
+        process.suspend()
     try:
         silent = (
             "SELECT clock_timestamp() - seen_at > interval '4 seconds' FROM nodes WHERE pid = %s AND stopped_at IS NULL"
         )
         wait_until(lambda: slots.query(silent, pid) == [(True,)], what="its heartbeat is old")
     finally:
-        process.resume()
+        for process in frozen:
+            process.resume()
     records = [slots.wait_for(job_id) for job_id in ids]
     assert {(record["status"], record["attempt"], record["output"]["pid"]) for record in records} == {
         ("completed", 1, pid)
     }
     assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, ids)) == [(0,)]
+    assert node.exit_code is None, node.output
 
 
 @_on_redis

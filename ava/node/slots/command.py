@@ -31,7 +31,7 @@ __all__ = ["run"]
 _log = logging.getLogger(__name__)
 
 #: What the command waits for. They are blocked in it, and not in what it starts.
-_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+_SIGNALS = (signal.SIGCHLD, signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 #: Seconds between two looks at the processes.
 _LOOK_SECONDS = 0.25
 #: Seconds without a sign of life after which a slot process is killed: something in it holds the GIL. Its node counts
@@ -119,11 +119,14 @@ class _Command:
     def run(self) -> int:
         processes.adopt_orphans()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        # No fork inherits the timer. CPython's `sigtimedwait` returns a signal that was never sent if the process was
+        # stopped and continued meanwhile, and its time is over.
+        signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
         while not self._is_ending or self._writers or any(process.pid for process in self._node_processes):
             self._start_due()
-            found = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
-            if found is not None and found.si_signo != signal.SIGCHLD:
-                self._pass_on(signal.Signals(found.si_signo))
+            found = signal.Signals(signal.sigwaitinfo(_SIGNALS).si_signo)
+            if found not in (signal.SIGCHLD, signal.SIGALRM):
+                self._pass_on(found)
             self._reap()
             self._look()
         return self._exit_code
