@@ -29,6 +29,12 @@ async def slot_sleep(input: dict[str, Any]) -> dict[str, Any]:
     return {"pid": os.getpid(), **input}
 
 
+@worker("slot_once", concurrent=True, on_worker_lost="fail")
+async def slot_once(input: dict[str, Any]) -> None:
+    """Wait, and never run again after a loss."""
+    await asyncio.sleep(60)
+
+
 @worker("slot_speak", concurrent=True)
 async def slot_speak(input: dict[str, Any], env: Env) -> dict[str, Any]:
     """Say its tag in every way, while others say theirs. Returns it, and the traces that its parts belong to."""

@@ -188,8 +188,7 @@ def test_a_secret_is_masked_in_its_run_and_reaches_no_other(slots: System) -> No
     secrets = {"ten_test": "first-9b41de-of-the-slots", "ten_other": "other-77c0aa-of-the-slots"}
     jobs: dict[str, list[str]] = {}
     for tenant, secret in secrets.items():
-        of_tenant = {"x-tenant-id": tenant}
-        body = {"secrets": {"TOKEN": secret}}
+        body, of_tenant = {"secrets": {"TOKEN": secret}}, {"x-tenant-id": tenant}
         assert slots.request("PATCH", "/v1/ava/workers/wkr_slot_leak", json=body, headers=of_tenant).ok
     entries = [{"worker_id": "wkr_slot_leak", "input": {"fails": fails}} for fails in (False, False, True)]
     for tenant in secrets:
@@ -339,10 +338,11 @@ def test_a_run_that_blocks_the_loop_is_named_and_the_others_lose_nothing_but_tim
 def test_a_run_that_swallows_its_cancel_costs_the_process_and_the_others_no_loss(slots: System) -> None:
     pid = _slot_pid(slots)
     ids = _trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 5})
-    deaf = slots.trigger("wkr_slot_deaf")["id"]
-    _await_running(slots, [*ids, deaf])
+    deaf, once = slots.trigger("wkr_slot_deaf")["id"], slots.trigger("wkr_slot_once")["id"]
+    _await_running(slots, [*ids, deaf, once])
     assert slots.cancel(deaf).ok
     assert slots.wait_for(deaf, seconds=15)["status"] == "cancelled"
+    assert slots.wait_for(once)["error"] == "WorkerLost: its slot process was replaced"
     records = [slots.wait_for(job_id) for job_id in ids]
     assert {(record["status"], record["attempt"]) for record in records} == {("completed", 1)}
     assert {record["output"]["pid"] for record in records} == {_slot_pid(slots)} != {pid}
