@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from typing import Any
 
 from ava.domain.jobs.retry import MAX_LOSSES
 from chaos.cluster import Cluster
@@ -36,7 +37,7 @@ def _kill_parts(cluster: Cluster) -> Injury:
         _kill_one(cluster, parts, chance, kills)
         time.sleep(_BETWEEN_SECONDS)
     troubles.join()
-    wait_until(lambda: callback in cluster.runs(), seconds=60, what="the callback begins")
+    wait_until(lambda: callback in cluster.runs(), seconds=60, what=lambda: f"the callback begins: {_state(cluster)}")
     runs = cluster.runs()
     since = max(run.last_at for job_id in parts for run in runs[job_id])
     begins = [run.began_at for run in runs[callback]]
@@ -44,6 +45,14 @@ def _kill_parts(cluster: Cluster) -> Injury:
     if min(begins) < since:
         broken.append("the callback began before the last part had ended")
     return Injury(since=since, recovered_at=min(begins), broken=broken, measured=[f"{kills.total()} kills"])
+
+
+def _state(cluster: Cluster) -> list[tuple[Any, ...]]:
+    """Returns the states of the callback and of the parts, with how many they are and one of their errors."""
+    return cluster.system.query(
+        "SELECT left(name, 4), status, attempt, waits_for, count(*), max(error::text) FROM jobs"
+        " WHERE name IS NOT NULL GROUP BY 1, 2, 3, 4"
+    )
 
 
 def _trigger(cluster: Cluster) -> tuple[set[str], str]:
