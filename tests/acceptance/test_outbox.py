@@ -113,7 +113,9 @@ def test_each_commit_is_one_job_whatever_is_killed(system: System, application_u
                 process.kill()
                 process.communicate()
     committed = Counter(number for (number,) in _query(application_url, "SELECT id FROM orders"))
-    made = Counter(number for (number,) in system.query("SELECT (input->>'order')::int FROM jobs"))
+    # The other tests of this file trigger jobs of their own, without an order.
+    of_orders = "SELECT (input->>'order')::int FROM jobs WHERE input->>'order' IS NOT NULL"
+    made = Counter(number for (number,) in system.query(of_orders))
     assert made == committed
     assert len(committed) == outbox_application.committed(TRIES)
 
