@@ -36,7 +36,7 @@ _MIN_COST_SECONDS = 0.002
 _RULES_SECONDS = 1.0
 #: Seconds between two reads of the costs.
 COSTS_SECONDS = 5.0
-#: The most new workers whose first jobs a look reads, so that their brief jobs are soon grouped.
+#: The most new workers whose latest jobs a look reads, so that their brief jobs are soon grouped.
 _MAX_NEW = 20
 
 
@@ -74,7 +74,7 @@ class FairQueue:
         #: The last tenant of each window that the look before considered, if there were more.
         self._last_tenants: dict[str, str] = {}
         self._costs: dict[str, float] = {}
-        #: The tenants and workers whose cost was asked for and is not known.
+        #: The tenants and workers whose cost was asked for while few of their jobs are counted.
         self._new: set[tuple[str, str]] = set()
         self._rules_at = self._costs_at = float("-inf")
 
@@ -89,9 +89,9 @@ class FairQueue:
             has_changed, self._rules_at = self._read_rules(connection), now
         if now - self._costs_at > COSTS_SECONDS:
             self._costs, self._costs_at = fair_queue.costs(connection), now
-        if self._new:
-            self._costs = fair_queue.first_costs(connection, self._new) | self._costs
             self._new.clear()
+        if self._new:
+            self._costs |= fair_queue.latest_costs(connection, self._new)
         for known in (self._clocks, self._sizes, self._last_tenants):
             for name in known.keys() - names:
                 del known[name]

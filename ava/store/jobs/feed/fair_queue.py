@@ -13,7 +13,7 @@ from ava.domain.limits.fair_queue import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["costs", "first_costs", "heads", "tenants"]
+__all__ = ["costs", "heads", "latest_costs", "tenants"]
 
 # A loose index scan, as in `looks.read`: one step for each tenant.
 _TENANTS = Statement("""
@@ -104,31 +104,34 @@ def heads(
     return found
 
 
-_COSTS = Statement("""
-SELECT worker_id, sum(run_seconds) / sum(jobs) FROM job_totals WHERE run_bucket >= 0 GROUP BY worker_id
+#: With fewer counted jobs the first, slow ones say too much: the latest jobs of the worker say its cost.
+_MIN_COUNTED = 100
+_COSTS = Statement(f"""
+SELECT worker_id, sum(run_seconds) / sum(jobs) FROM job_totals WHERE run_bucket >= 0
+GROUP BY worker_id HAVING sum(jobs) >= {_MIN_COUNTED}
 """)
 
 
 def costs(connection: Connection) -> dict[str, float]:
-    """Returns the seconds that a worker's jobs have run on average, of the workers that had any."""
+    """Returns the seconds that a worker's jobs have run on average, of the workers with many counted jobs."""
     return {worker_id: float(seconds) for worker_id, seconds in connection.exec_driver_sql(_COSTS)}
 
 
-#: The jobs by which the cost of a new worker is known until its jobs are counted.
-_FIRST_JOBS = 10
-# In the order of `jobs_by_worker`. Without it the planner may scan the table.
-_FIRST_COSTS = Statement(f"""
-SELECT w.worker_id, avg(extract(epoch FROM j.completed_at - j.started_at))
+#: The jobs by which the cost of a new worker is known. Their median leaves out those that ran in cold processes.
+_LATEST_JOBS = 10
+# `jobs_by_worker`, backwards. Without its order the planner may scan the table.
+_LATEST_COSTS = Statement(f"""
+SELECT w.worker_id, extract(epoch FROM percentile_disc(0.5) WITHIN GROUP (ORDER BY j.completed_at - j.started_at))
 FROM unnest(%(tenants)s::text[], %(workers)s::text[]) AS w (tenant_id, worker_id) CROSS JOIN LATERAL (
     SELECT completed_at, started_at FROM jobs
     WHERE tenant_id = w.tenant_id AND worker_id = w.worker_id AND status = 'completed' AND started_at IS NOT NULL
-    ORDER BY tenant_id, worker_id, status, trigger, id LIMIT {_FIRST_JOBS}
+    ORDER BY tenant_id DESC, worker_id DESC, status DESC, trigger DESC, id DESC LIMIT {_LATEST_JOBS}
 ) AS j
 GROUP BY w.worker_id
 """)
 
 
-def first_costs(connection: Connection, new: Collection[tuple[str, str]]) -> dict[str, float]:
-    """Returns the seconds that the first jobs of tenants' workers have run on average, of those that have any."""
+def latest_costs(connection: Connection, new: Collection[tuple[str, str]]) -> dict[str, float]:
+    """Returns the median of the seconds that the latest jobs of tenants' workers have run, of those that have any."""
     parameters = {"tenants": [tenant_id for tenant_id, _ in new], "workers": [worker_id for _, worker_id in new]}
-    return {worker_id: float(seconds) for worker_id, seconds in connection.exec_driver_sql(_FIRST_COSTS, parameters)}
+    return {worker_id: float(seconds) for worker_id, seconds in connection.exec_driver_sql(_LATEST_COSTS, parameters)}
