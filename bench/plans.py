@@ -12,6 +12,7 @@ from typing import Any, cast
 from ava.domain.jobs.job import LogLevel, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter
 from ava.store.engine.database import Connection, Database
+from ava.store.engine.plans import BY_INDEX, IN_ORDER
 from ava.store.fleet import node_reads
 from ava.store.jobs.reads import lists, logs
 from ava.store.jobs.reads.logs import LAST_SEQ, LogRange
@@ -58,7 +59,8 @@ class _ExplainingConnection:
         self._findings = findings
 
     def exec_driver_sql(self, statement: str, parameters: Any = None) -> Any:
-        explain = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}"
+        setting = next((each for each in (IN_ORDER, BY_INDEX) if statement.startswith(each)), "")
+        explain = f"{setting} EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement.removeprefix(setting)}"
         (plan,) = self._connection.exec_driver_sql(explain, parameters).scalar_one()
         nodes = list(_nodes(plan["Plan"]))
         self._findings.append(

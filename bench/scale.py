@@ -25,6 +25,7 @@ from ava.domain import ids
 from ava.domain.jobs.job import JobSpec, Status
 from ava.domain.jobs.job_filter import JobFilter
 from ava.store.engine.database import Database as StoreDatabase
+from ava.store.jobs.reads.lists import Payloads
 from bench import plans, rows
 from bench.load import percentile
 from bench.servers import Servers, until
@@ -70,12 +71,17 @@ def _some(system: Ours) -> list[str]:
 
 
 def _ids(system: Ours, status: Status) -> list[str]:
-    return [job.id for job in system.jobs.page(system.caller, JobFilter(status=status), limit=20)[0].jobs]
+    return [
+        job.id
+        for job in system.jobs.page(system.caller, JobFilter(status=status), limit=20, payloads=Payloads())[0].jobs
+    ]
 
 
 def _reads(system: Ours, some: list[str], jobs: int) -> dict[str, Callable[[int], str]]:
     """Returns the timed requests, each as a function from a number to a path. All lists but the last fill a page."""
-    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1)[0].jobs[0]
+    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1, payloads=Payloads())[0].jobs[
+        0
+    ]
     lately = quote((newest.created_at - timedelta(seconds=30)).isoformat())
     long_ago = quote((newest.created_at - rows.APART * jobs / 2).isoformat())
     filters = {
@@ -164,7 +170,9 @@ def read(systems: dict[int, Ours], *, requests_each: int) -> list[Figures]:
 
 def explain(system: Ours) -> list[str]:
     """Check the plan of every read. Returns the faults."""
-    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1)[0].jobs[0]
+    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1, payloads=Payloads())[0].jobs[
+        0
+    ]
     database = StoreDatabase(system.database.url, name="bench", statement_seconds=120)
     findings, count = plans.check(database, newest.created_at, _some(system), newest.id)
     database.close()

@@ -304,7 +304,9 @@ CREATE TABLE jobs (
         CHECK (error IS NULL OR status IN ('failed', 'cancelled') OR cancel_requested_at IS NOT NULL),
     CONSTRAINT cancelled_was_asked CHECK (status <> 'cancelled' OR cancel_requested_at IS NOT NULL),
     CONSTRAINT attempt_within_its_most CHECK (attempt BETWEEN 0 AND max_attempts)
-) WITH (fillfactor = 85,
+) WITH (
+    -- Next to a row is room for its next versions, of which WAL holds only what differs from the one before.
+    fillfactor = 70,
     -- A growing table is vacuumed when a twentieth of its rows are dead or new, instead of a fifth.
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);

@@ -1,0 +1,250 @@
+"""`python -m bench.layouts [LAYOUT …]`: what a job costs PostgreSQL in several layouts of the table of jobs.
+
+One backend runs the statements of `ava.store.jobs.moves` on a schema that each layout alters, so no broker and no other
+process takes part. A job is made, published, claimed, and ended with four log lines: alone (`single`), or together with
+fifteen others (`group`). A row has, for each job, the bytes of WAL of these moves and of a VACUUM, the microseconds of
+the backend, the share of updates that were HOT, and the bytes on disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.new_job import NewJob
+from ava.domain.limits.fair_queue import WaitingJob
+from ava.settings import load
+from ava.store.engine import schema
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import rows
+from ava.store.jobs.moves import claim, end, make, publish
+from ava.store.jobs.moves.log_lines import OPENING, SEQ_PER_RUN
+from bench.servers import Database as Admin
+from harness.servers.postgres import running_postgres
+
+_TENANT, _WORKER, _NODE = "ten_bench", "wkr_noop", "00000000-0000-7000-8000-000000000001"
+#: Jobs that share a statement, jobs between two VACUUMs, and jobs of one look of the dispatcher.
+_GROUP, _WAVE, _LOOK = 16, 480, 160
+_OPTIONS = {"autovacuum": "off", "shared_buffers": "512MB"}
+_TABLES = "^(jobs|job_logs)(_live|_final|_rest|_first)?$"
+Result = TypeVar("Result")
+_MOVES = ("insert", "publish", "claim", "end")
+
+
+# The lists are of final jobs alone, and the others have one index, which begins with the worker.
+_FINAL_LISTS = """
+DROP INDEX jobs_by_worker, jobs_by_status;
+CREATE INDEX jobs_unfinished ON jobs (tenant_id, status, worker_id, trigger, id) WHERE status IN ('queued', 'running');
+CREATE INDEX jobs_by_worker ON jobs (tenant_id, worker_id, status, trigger, id)
+    WHERE status IN ('completed', 'failed', 'cancelled');
+CREATE INDEX jobs_by_status ON jobs (tenant_id, status, trigger, id)
+    WHERE status IN ('completed', 'failed', 'cancelled');
+"""
+# So the order of ids across tenants needs no index of its own.
+_ID_FIRST = """
+ALTER TABLE jobs DROP CONSTRAINT jobs_pkey;
+ALTER TABLE jobs ADD PRIMARY KEY (id, tenant_id);
+DROP INDEX jobs_by_id;
+"""
+_NO_CHECKS = """
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT conname FROM pg_constraint WHERE conrelid = 'jobs'::regclass AND contype = 'c' LOOP
+        EXECUTE format('ALTER TABLE jobs DROP CONSTRAINT %%I', name);
+    END LOOP;
+END $$;
+"""
+# Live beside record: PostgreSQL moves a row that ends from one partition to the other.
+_LIVE = """
+ALTER TABLE jobs RENAME TO jobs_live;
+DROP INDEX jobs_by_worker, jobs_by_status, jobs_failed, jobs_completed, jobs_ended;
+CREATE TABLE jobs (LIKE jobs_live INCLUDING DEFAULTS INCLUDING CONSTRAINTS) PARTITION BY LIST (status);
+CREATE TABLE jobs_final (LIKE jobs_live INCLUDING DEFAULTS INCLUDING CONSTRAINTS, PRIMARY KEY (id, tenant_id));
+ALTER TABLE jobs ATTACH PARTITION jobs_live FOR VALUES IN ('queued', 'running');
+ALTER TABLE jobs ATTACH PARTITION jobs_final FOR VALUES IN ('completed', 'failed', 'cancelled');
+CREATE INDEX jobs_by_worker ON jobs_final (tenant_id, worker_id, status, trigger, id);
+CREATE INDEX jobs_by_status ON jobs_final (tenant_id, status, trigger, id);
+CREATE INDEX jobs_failed ON jobs_final (tenant_id, completed_at, id) WHERE status = 'failed';
+CREATE INDEX jobs_completed ON jobs_final (completed_at);
+CREATE INDEX jobs_ended ON jobs_final (end_no);
+CREATE INDEX jobs_final_of_tree ON jobs_final (tenant_id, tree_id, id) WHERE tree_id IS NOT NULL;
+CREATE INDEX jobs_final_of_parent ON jobs_final (tenant_id, parent_id, id) WHERE parent_id IS NOT NULL;
+CREATE TRIGGER note_event_of_end AFTER INSERT ON jobs_final FOR EACH ROW EXECUTE FUNCTION ava_note_event();
+ALTER TABLE jobs_live SET (fillfactor = 50);
+"""
+#: What each layout alters of the present schema.
+LAYOUTS: Mapping[str, Sequence[str]] = {
+    "present": [],
+    "fillfactor 85": ["ALTER TABLE jobs SET (fillfactor = 85)"],
+    "fillfactor 50": ["ALTER TABLE jobs SET (fillfactor = 50)"],
+    "no CHECKs": [_NO_CHECKS],
+    "key begins with the id": [_ID_FIRST],
+    "lists of final jobs": [_FINAL_LISTS],
+    "both": [_FINAL_LISTS, _ID_FIRST],
+    "live and final": [_FINAL_LISTS, _ID_FIRST, _LIVE],
+}
+
+
+class _Model:
+    """One database in one layout."""
+
+    def __init__(self, url: str, alters: Sequence[str]) -> None:
+        admin = Admin(urlsplit(url)._replace(path="/postgres").geturl())
+        admin.value("DROP DATABASE IF EXISTS layout WITH (FORCE)")
+        admin.value("CREATE DATABASE layout")
+        admin.close()
+        self._admin = Admin(urlsplit(url)._replace(path="/layout").geturl())
+        schema.upgrade(load({"DATABASE_URL": self._admin.url, "BROKER_URL": "redis://localhost:1/0"}))
+        self._admin.value(
+            "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
+            f" VALUES ('{_WORKER}', 'noop', 60, 0, 5, 'default', 'requeue')"
+        )
+        for each in alters:
+            self._admin.value(each)
+        self._database = Database(self._admin.url, name="layouts", pool_size=1)
+        with self._database.connect() as connection:
+            self._pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        #: Of each move, the bytes of WAL and the microseconds of each wave.
+        self._wal: dict[str, list[float]] = {name: [] for name in (*_MOVES, "vacuum")}
+        self._took: dict[str, list[float]] = {name: [] for name in (*_MOVES, "vacuum")}
+
+    def run(self, *, jobs: int, input_bytes: int, size: int) -> dict[str, float]:
+        """Run jobs in waves, `size` of them in a statement. Returns the figures of a job."""
+        text = "".join(uuid4().hex for _ in range(1 + input_bytes // 32))[: max(0, input_bytes - 11)]
+        spec = JobSpec(worker_id=_WORKER, input_json=json.dumps({"text": text}, separators=(",", ":")))
+        new = NewJob(tenant_id=_TENANT, user_id="usr_bench", spec=spec, may_publish=False)
+        # The first wave warms up the caches, and fills pages that are new.
+        for wave in range(1 + max(1, jobs // _WAVE)):
+            for name in self._wal:
+                self._wal[name] = [*self._wal[name][wave == 1 :], 0.0]
+                self._took[name] = [*self._took[name][wave == 1 :], 0.0]
+            self._wave(new, size)
+            self._measure("vacuum", self._vacuum)
+        waves = len(self._wal["insert"])
+        wal = {name: sum(each) / waves / _WAVE for name, each in self._wal.items()}
+        took = {f"{name} µs": median(self._took[name]) / _WAVE for name in _MOVES}
+        return {
+            **wal,
+            "WAL": sum(wal[name] for name in _MOVES),
+            **took,
+            "µs": sum(took.values()),
+            "HOT %": 100 * self._hot_share(),
+            "disk": self._disk() / (waves + 1) / _WAVE,
+        }
+
+    def _wave(self, new: NewJob, size: int) -> None:
+        made: list[Job] = []
+        for _ in range(_WAVE // size):
+            made += [job for job in self._act("insert", lambda c: make.insert(c, [new] * size)) if job]
+        waiting = [WaitingJob(id=str(rows.job_uuid(job.id)), tenant_id=_TENANT, worker_id=_WORKER) for job in made]
+        for first in range(0, len(waiting), _LOOK):
+            look = waiting[first : first + _LOOK]
+            assert len(self._act("publish", partial(publish.publish, chosen=look))) == len(look)
+        for first in range(0, len(made), size):
+            runs = [RunKey(tenant_id=_TENANT, job_id=job.id, run_no=1) for job in made[first : first + size]]
+            self._run_group(runs) if size > 1 else self._run_alone(runs[0])
+
+    def _run_alone(self, run: RunKey) -> None:
+        wanted = claim.Claim(run=run, worker_id=_WORKER, node_id=_NODE, claim_id=str(uuid4()))
+        assert self._act("claim", lambda c: claim.claim(c, wanted))
+        lines = _lines()[1:]
+        ended = self._act("end", lambda c: end.end(c, _end(run), lines, claim_id=wanted.claim_id))
+        assert ended is Status.COMPLETED
+
+    def _run_group(self, runs: Sequence[RunKey]) -> None:
+        claim_id = str(uuid4())
+        claimed = self._act(
+            "claim",
+            lambda c: claim.claim_together(c, runs, worker_id=_WORKER, node_id=_NODE, claim_id=claim_id),
+        )
+        assert len(claimed) == len(runs)
+        began_at = datetime.now(UTC) - timedelta(milliseconds=10)
+        completed = [
+            end.CompletedRun(end=_end(run), claim_id=claim_id, began_at=began_at, lines=_lines(), progress_json=None)
+            for run in runs
+        ]
+        ended = self._act("end", lambda c: end.end_together(c, completed))
+        assert len(ended) == len(runs)
+
+    def _act(self, name: str, act: Callable[[Connection], Result]) -> Result:
+        def connected() -> Result:
+            with self._database.connect() as connection:
+                return act(connection)
+
+        return self._measure(name, connected)
+
+    def _measure(self, name: str, act: Callable[[], Result]) -> Result:
+        position, nanoseconds = self._position(), self._nanoseconds()
+        result = act()
+        self._wal[name][-1] += self._position() - position
+        self._took[name][-1] += (self._nanoseconds() - nanoseconds) / 1000
+        return result
+
+    def _vacuum(self) -> None:
+        for (name,) in self._admin.rows("SELECT relname FROM pg_class WHERE relname ~ %s AND relkind = 'r'", _TABLES):
+            self._admin.value(f"VACUUM {name}")
+
+    def _position(self) -> float:
+        return float(self._admin.value("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
+
+    def _nanoseconds(self) -> int:
+        # What the backend has spent on a processor (Linux, `sched-stats.rst`).
+        return int(Path(f"/proc/{self._pid}/schedstat").read_text(encoding="ascii").split()[0])
+
+    def _hot_share(self) -> float:
+        with self._database.connect() as connection:
+            connection.exec_driver_sql("SELECT pg_stat_force_next_flush()")
+            connection.exec_driver_sql("SELECT 1")
+        statement = """
+            SELECT (sum(n_tup_hot_upd) / sum(n_tup_upd))::float8 FROM pg_stat_user_tables
+            WHERE relname IN ('jobs', 'jobs_live', 'jobs_final')"""
+        return float(self._admin.value(statement) or 0)
+
+    def _disk(self) -> float:
+        statement = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relname ~ %s AND relkind = 'r'"
+        return float(self._admin.value(statement, _TABLES))
+
+
+def _end(run: RunKey) -> RunEnd:
+    return RunEnd(run=run, status=Status.COMPLETED, elapsed_ms=1, output_json='{"ok":1}')
+
+
+def _lines() -> list[LogLine]:
+    texts = (OPENING, "one", "two", "Handler completed in 1ms")
+    now = datetime.now(UTC)
+    return [LogLine(seq=SEQ_PER_RUN + n, ts=now, level=LogLevel.INFO, msg=text) for n, text in enumerate(texts)]
+
+
+def main() -> None:
+    """Measure the layouts that the command line names, by default all. The last columns are ratios to the first one."""
+    parser = argparse.ArgumentParser(prog="python -m bench.layouts", description=__doc__)
+    parser.add_argument("layouts", nargs="*", metavar="LAYOUT", help=", ".join(f"'{name}'" for name in LAYOUTS))
+    parser.add_argument("--jobs", type=int, default=1920, help="in waves of 480")
+    parser.add_argument("--inputs", type=int, nargs="*", default=[20, 1500], metavar="BYTES")
+    given = parser.parse_args()
+    bases: dict[str, dict[str, float]] = {}
+    with running_postgres(_OPTIONS) as server:
+        for name in given.layouts or LAYOUTS:
+            for input_bytes in given.inputs:
+                for size in (1, _GROUP):
+                    figures = _Model(server.url, LAYOUTS[name]).run(jobs=given.jobs, input_bytes=input_bytes, size=size)
+                    kind = f"{input_bytes} bytes, {'single' if size == 1 else 'group'}"
+                    if not bases:
+                        print("| layout | job | " + " | ".join(figures) + " | WAL × | µs × |", flush=True)
+                        print("|---|---|" + "---:|" * (len(figures) + 2), flush=True)
+                    base = bases.setdefault(kind, figures)
+                    ratios = f"{figures['WAL'] / base['WAL']:.2f} | {figures['µs'] / base['µs']:.2f}"
+                    shown = " | ".join(f"{value:,.0f}" for value in figures.values())
+                    print(f"| {name} | {kind} | {shown} | {ratios} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
