@@ -45,9 +45,11 @@ def nodes(system: Ours, *, count: int, children: int = 4, seconds: float = 20) -
 
 
 def cost(system: Ours, *, jobs: int) -> Figures:
-    """The cost of a no-op job with four log lines while a backlog is drained."""
+    """The cost of a no-op job with four log lines while a backlog is drained, and of its insert by the thousand."""
     system.clear()
+    postgres, position = _postgres_seconds(system), _wal(system)
     system.fill(jobs)
+    inserting, inserted = (_postgres_seconds(system) - postgres) / jobs, (_wal(system) - position) / jobs
     with system.workers() as pids:
         until(lambda: system.finished() > 0)
         before, done = _cpu(system, pids), system.finished()
@@ -56,10 +58,14 @@ def cost(system: Ours, *, jobs: int) -> Figures:
         after, count = _cpu(system, pids), jobs - done
         written, commits = _wal(system) - wal, _transactions(system) - blocks
     system.database.value("VACUUM (ANALYZE) jobs")
+    draining = {name: (after[name] - before[name]) / count for name in after}
     return {
-        **{f"CPU ms in {name}": (after[name] - before[name]) * 1000 / count for name in after},
+        **{f"CPU ms in {name}": seconds * 1000 for name, seconds in draining.items()},
+        "CPU ms in PostgreSQL for the insert": inserting * 1000,
+        "jobs/s of a core of PostgreSQL, insert included": 1 / (inserting + draining["PostgreSQL"]),
         "transactions": commits / count,
         "bytes of WAL": written / count,
+        "bytes of WAL of the insert": inserted,
         "bytes on disk, indexes included": _disk(system) / jobs,
     }
 
@@ -71,8 +77,12 @@ def _cpu(system: Ours, pids: list[int]) -> dict[str, float]:
         "the node's parent": seconds_of(worker),
         "its processes": sum(children),
         "the dispatcher": seconds_of(dispatcher),
-        "PostgreSQL": sum(seconds_of(each) for each in postgres_processes(system.database)),
+        "PostgreSQL": _postgres_seconds(system),
     }
+
+
+def _postgres_seconds(system: Ours) -> float:
+    return sum(seconds_of(each) for each in postgres_processes(system.database))
 
 
 def seconds_of(process: psutil.Process) -> float:
