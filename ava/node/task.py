@@ -76,6 +76,8 @@ def send_end(task: Any, run: Run) -> None:
 
 
 def _send(signal: Any, task: Task, message: Message, **more: Any) -> None:
+    if not signal.receivers:
+        return
     signal.send(sender=task, task_id=message.task_id, task=task, args=message.arguments, kwargs={}, **more)
 
 

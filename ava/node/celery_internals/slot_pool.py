@@ -56,9 +56,10 @@ class SlotPool(BasePool):  # type: ignore[misc]  # Celery has no annotations
 
     def _note_end(self, request: JobRequest, retirement: Retirement) -> None:
         self._ended.append((request, retirement))
-        # A full pipe wakes the consumer as well.
-        with suppress(BlockingIOError):
-            os.write(self._wake, b"\0")
+        # The consumer is woken once for all messages that it has not seen. A full pipe wakes it as well.
+        if len(self._ended) == 1:
+            with suppress(BlockingIOError):
+                os.write(self._wake, b"\0")
 
     def _finish_ended(self) -> None:
         with suppress(BlockingIOError):

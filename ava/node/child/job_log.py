@@ -9,13 +9,22 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from ava.domain.jobs.job import LogLevel, LogLine
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.text import storable
 
-__all__ = ["JobLog", "JobLogger", "LineWriter", "LogCapture", "StandardStream", "level_of"]
+__all__ = [
+    "JobLog",
+    "JobLogger",
+    "LineSink",
+    "LineWriter",
+    "LogCapture",
+    "StandardStream",
+    "level_of",
+    "log_runs_from_info",
+]
 
 #: Lines that may wait to be stored. Beyond, a call that logs waits, up to `_LONGEST_WAIT_SECONDS` per run.
 _MAX_WAITING = 10_000
@@ -136,7 +145,30 @@ def level_of(levelno: int) -> LogLevel:
     return LogLevel.WARN if levelno >= logging.WARNING else LogLevel.INFO
 
 
+def log_runs_from_info(root_handlers: Sequence[logging.Handler]) -> int:
+    """Set levels once so that every run logs from INFO on. Returns the root logger's level.
+
+    A change of level clears the caches of all loggers, which takes as long as a small handler. The service's own
+    records are filtered as before: by the level of its loggers, and of `root_handlers`.
+    """
+    level = logging.root.level
+    if level > logging.INFO:
+        for handler in root_handlers:
+            handler.setLevel(max(handler.level, level))
+        logging.getLogger("ava").setLevel(level)
+        logging.getLogger("ava.job").setLevel(logging.INFO)
+        logging.root.setLevel(logging.INFO)
+    return logging.root.level
+
+
 _MESSAGE_ALONE = logging.Formatter("%(message)s")
+
+
+class LineSink(Protocol):
+    """What lines are added to: the log of one run, or what finds that of the code that logs."""
+
+    def add(self, level: LogLevel, text: str) -> None:
+        """Add a line."""
 
 
 class LogCapture(logging.Handler):
@@ -144,7 +176,7 @@ class LogCapture(logging.Handler):
 
     def __init__(
         self,
-        job_log: JobLog,
+        job_log: LineSink,
         is_foreign: Callable[[], bool] = lambda: False,
         others: Sequence[logging.Handler] = (),
     ) -> None:
@@ -202,7 +234,7 @@ def _unformatted(error: Exception) -> str:
 class JobLogger(logging.Logger):
     """The logger of handlers. It makes no record if only the message is read: a record takes longer than the line."""
 
-    #: That of the present run.
+    #: That of the present run, or of all runs of the process.
     capture: LogCapture | None = None
 
     @classmethod

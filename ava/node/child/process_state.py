@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from ava.domain.jobs.job import LogLevel
 from ava.node.child import run_threads
-from ava.node.child.job_log import JobLog, JobLogger, LineWriter, LogCapture
+from ava.node.child.job_log import JobLog, JobLogger, LineWriter, LogCapture, log_runs_from_info
 from ava.node.child.process_traits import ProcessTraits
 
 __all__ = ["BLOCKABLE_SIGNALS", "ProcessState", "is_signal_too_late", "other_threads"]
@@ -67,7 +67,7 @@ class ProcessState:
         self._loop = _loop_of(self._policy_loop)
         self._hooks = (sys.excepthook, sys.unraisablehook, sys.breakpointhook, threading.excepthook)
         self._root_handlers = list(logging.root.handlers)
-        self._root_level = _log_runs_from_info(self._root_handlers)
+        self._root_level = log_runs_from_info(self._root_handlers)
         self._disabled_level = logging.root.manager.disable
         self._loggers = [it for it in logging.root.manager.loggerDict.values() if isinstance(it, logging.Logger)]
         #: CPython's logging takes them by calls of Python, after which an interruption leaves them held.
@@ -227,22 +227,6 @@ def is_signal_too_late(unraisable: Any) -> bool:
 def other_threads() -> frozenset[threading.Thread]:
     """Returns all threads of this process except the main one."""
     return frozenset(threading.enumerate()) - {threading.main_thread()}
-
-
-def _log_runs_from_info(root_handlers: list[logging.Handler]) -> int:
-    """Set levels once so that every run logs from INFO on. Returns the root logger's level.
-
-    A change of level clears the caches of all loggers, which takes as long as a small handler. The service's own
-    records are filtered as before: by the level of its loggers, and of `root_handlers`.
-    """
-    level = logging.root.level
-    if level > logging.INFO:
-        for handler in root_handlers:
-            handler.setLevel(max(handler.level, level))
-        logging.getLogger("ava").setLevel(level)
-        logging.getLogger("ava.job").setLevel(logging.INFO)
-        logging.root.setLevel(logging.INFO)
-    return logging.root.level
 
 
 _get_logger_state = operator.itemgetter("level", "disabled", "propagate", "handlers", "filters")

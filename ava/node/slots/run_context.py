@@ -11,12 +11,11 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ava.domain.jobs.job import LogLevel
-from ava.node.child.job_log import StandardStream
+from ava.node.child.job_log import JobLogger, LogCapture, StandardStream, log_runs_from_info
 
 if TYPE_CHECKING:
     from ava.node.slots.slot_run import SlotRun
@@ -33,11 +32,10 @@ _RUN = "_ava_run"
 def install() -> None:
     """Send what runs print, log or warn of to their logs, in this process from now on."""
     sys.stdout, sys.stderr = _ContextStream(LogLevel.INFO, sys.stdout), _ContextStream(LogLevel.WARN, sys.stderr)
-    level = logging.root.level
     others = list(logging.root.handlers)
-    logging.root.handlers = [_ContextCapture(others, level)]
-    # Runs log from INFO on, whatever the level of this process is.
-    logging.root.setLevel(min(level, logging.INFO))
+    log_runs_from_info(others)
+    capture = JobLogger.get().capture = LogCapture(_ContextLog(), lambda: CURRENT.get() is None, others)
+    logging.root.handlers = [capture]
     warnings.simplefilter("default")
     warnings.showwarning = _show_warning
 
@@ -58,23 +56,13 @@ def run_of_task(task: asyncio.Task[Any] | None) -> SlotRun | None:
     return getattr(task, _RUN, None)
 
 
-class _ContextCapture(logging.Handler):
-    """Writes a record to the log of its run, or to the handlers of this process if it has none."""
+class _ContextLog:
+    """The log of the run whose code logs."""
 
-    def __init__(self, others: Sequence[logging.Handler], level: int) -> None:
-        super().__init__()
-        self._others = others
-        self._process_level = level
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Write a record, without this handler's lock: what it writes to has locks of its own."""
+    def add(self, level: LogLevel, text: str) -> None:
+        """Add a line, unless no run logs."""
         if (run := CURRENT.get()) is not None:
-            run.capture.emit(record)
-        elif record.levelno >= self._process_level:
-            for other in self._others:
-                if record.levelno >= other.level:
-                    other.handle(record)
-        return True
+            run.log.add(level, text)
 
 
 class _ContextStream(StandardStream):
@@ -87,7 +75,7 @@ class _ContextStream(StandardStream):
     @property
     def _target(self) -> Any:
         run = CURRENT.get()
-        return self._other if run is None else run.streams[self._level]
+        return self._other if run is None else run.stream(self._level)
 
     @property
     def buffer(self) -> Any:

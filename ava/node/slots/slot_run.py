@@ -14,7 +14,7 @@ from weakref import WeakSet
 from ava import tracing
 from ava.domain.jobs.job import LogLevel, RunKey
 from ava.node.child import breakpoints, run_reports
-from ava.node.child.job_log import LineWriter, LogCapture
+from ava.node.child.job_log import LineWriter
 from ava.node.child.run import Run
 from ava.node.outcome import Stop
 from ava.node.parent.deadlines import MARGIN_SECONDS, RunState
@@ -39,10 +39,8 @@ class SlotRun(Run):
         self.storing = threading.Lock()
         #: Whether its end is written, or about to be.
         self.is_ending = False
-        self.streams = {level: LineWriter(level) for level in (LogLevel.INFO, LogLevel.WARN)}
-        for stream in self.streams.values():
-            stream.begin(self.log)
-        self.capture = LogCapture(self.log)
+        #: What it prints to, made when it prints first.
+        self._streams: dict[LogLevel, LineWriter] = {}
         # A wait in the loop would stop all runs.
         self.log.may_wait = False
         #: What the run monitor knows of it. The time-out is checked at most a tick late, so it needs no margin.
@@ -100,9 +98,18 @@ class SlotRun(Run):
         # Before the traceback. Receivers of Celery's signals may print until the log is closed.
         self.end_lines()
 
+    def stream(self, level: LogLevel) -> LineWriter:
+        """Returns the stream whose lines go to the log of this run with a level; any thread calls it."""
+        with self._lock:
+            if (stream := self._streams.get(level)) is None:
+                stream = self._streams[level] = LineWriter(level)
+                stream.begin(self.log)
+            return stream
+
     def end_lines(self) -> None:
         """Write what was printed without the end of its line."""
-        for stream in self.streams.values():
+        # A copy, because a thread may print first now.
+        for stream in [*self._streams.values()]:
             stream.close()
 
     async def _end_tasks(self) -> None:

@@ -7,6 +7,7 @@ import contextvars
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -50,31 +51,38 @@ class Slots:
         self._context = contextvars.copy_context()
         #: The sender of Celery's signals.
         self.celery_task: Any = None
+        #: The messages that the loop has not seen.
+        self._taken: deque[tuple[Message, Callable[[Retirement], None]]] = deque()
         #: Kept, because the loop itself holds tasks weakly.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, message: Message, finish: Callable[[Retirement], None]) -> None:
-        """Run the jobs of a message, and call `finish` in the loop's thread then; any thread calls it."""
-        self._loop.call_soon_threadsafe(self._begin, message, finish)
+        """Run the jobs of a message, and call `finish` in the loop's thread then; one thread calls it."""
+        self._taken.append((message, finish))
+        # The loop is woken once for all messages that it has not seen.
+        if len(self._taken) == 1:
+            self._loop.call_soon_threadsafe(self._begin_taken)
 
-    def _begin(self, message: Message, finish: Callable[[Retirement], None]) -> None:
-        task = self._loop.create_task(self._run_message(message, finish))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin_taken(self) -> None:
+        while self._taken:
+            task = self._loop.create_task(self._run_message(*self._taken.popleft()))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _run_message(self, message: Message, finish: Callable[[Retirement], None]) -> None:
         last = Retirement.STOPPED
         waiting = list(message.runs)
         try:
-            while waiting:
+            while len(waiting) > 1:
                 task = self._loop.create_task(self._run(waiting.pop(0), message.worker_id))
-                if waiting:
-                    # The jobs behind a long one are for other slots.
-                    await asyncio.wait([task], timeout=run_groups.LONG_SECONDS)
-                    if not task.done():
-                        self._claims.recall(waiting)
-                        waiting = []
+                # The jobs behind a long one are for other slots.
+                await asyncio.wait([task], timeout=run_groups.LONG_SECONDS)
+                if not task.done():
+                    self._claims.recall(waiting)
+                    waiting = []
                 last = await task
+            if waiting:
+                last = await self._run(waiting[0], message.worker_id)
         except Exception:
             _log.exception("Slot: a run was not carried through", extra={"job_id": message.runs[0].job_id})
         finally:
