@@ -9,6 +9,7 @@ import time
 from chaos.cluster import Cluster, Plan
 from chaos.fault import Fault, Injury
 from harness.polling import wait_until
+from harness.system import RunningProcess
 
 __all__ = ["FAULTS"]
 
@@ -18,15 +19,22 @@ _RUNS = 500
 _SECONDS = 20.0
 #: Seconds for which one run blocks the loop.
 _BLOCKED_SECONDS = 5.0
+#: Seconds for which a node is frozen: longer than its lease, and shorter than that and a run.
+_FROZEN_SECONDS = 25.0
 _TRIES = 10
 _PLAN = Plan(environ={"AVA_HANDLERS": "chaos.handlers,chaos.slot_handlers"})
 
 
-def _fill_slots(cluster: Cluster) -> tuple[int, list[str]]:
-    """Returns a slot process, and the jobs that run in it. The other nodes, which have no slots, run some as well."""
+def _start_node(cluster: Cluster) -> RunningProcess:
     node = cluster.system.spawn("worker", "-c", "0", "--slots", str(_RUNS))
     cluster.system.workers.append(node)
     cluster.system.await_workers()
+    return node
+
+
+def _fill_slots(cluster: Cluster) -> tuple[int, list[str]]:
+    """Returns a slot process, and the jobs that run in it. The other nodes, which have no slots, run some as well."""
+    _start_node(cluster)
     ((pid,),) = cluster.system.query("SELECT pid FROM nodes WHERE has_slots AND stopped_at IS NULL")
     wanted = cluster.load.trigger_bulk(_WORKER, count=_RUNS, seconds=_SECONDS, priority=1)
     wait_until(lambda: len(cluster.runs().keys() & set(wanted)) == _RUNS, seconds=60, what="all runs have begun")
@@ -46,6 +54,20 @@ def _kill_slot_process(cluster: Cluster) -> Injury:
     since = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     return Injury(since=since, jobs=jobs, measured=[f"{len(jobs)} runs"])
+
+
+def _freeze_node(cluster: Cluster) -> Injury:
+    """Freeze a node with its slot process until its runs are others', and continue it while those run elsewhere."""
+    pid, jobs = _fill_slots(cluster)
+    pids = cluster.pids_of(cluster.system.workers[-1])
+    assert pid in pids
+    _start_node(cluster)
+    since = time.monotonic()
+    cluster.freeze(pids)
+    watch = cluster.watch(jobs)
+    time.sleep(_FROZEN_SECONDS)
+    cluster.thaw()
+    return Injury(since=since, watch=watch, measured=[f"{len(jobs)} runs"])
 
 
 def _block_loop(cluster: Cluster) -> Injury:
@@ -82,6 +104,13 @@ FAULTS = (
     Fault(
         name="kill -9 of a slot process with 500 runs",
         inject=_kill_slot_process,
+        promised_seconds=15,
+        plan=_PLAN,
+        runs_alone=True,
+    ),
+    Fault(
+        name="a node with 500 runs in slots frozen for 25 s (zombie)",
+        inject=_freeze_node,
         promised_seconds=15,
         plan=_PLAN,
         runs_alone=True,
