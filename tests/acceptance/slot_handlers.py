@@ -24,9 +24,9 @@ _tag: ContextVar[str] = ContextVar("tag")
 
 @worker("slot_sleep", concurrent=True, cancel_grace_seconds=2)
 async def slot_sleep(input: dict[str, Any]) -> dict[str, Any]:
-    """Wait, and say in which process."""
+    """Wait, and say in which process and in which event loop."""
     await asyncio.sleep(float(input.get("seconds", 0)))
-    return {"pid": os.getpid(), **input}
+    return {"pid": os.getpid(), "loop": type(asyncio.get_running_loop()).__module__, **input}
 
 
 @worker("slot_once", concurrent=True, on_worker_lost="fail")

@@ -20,15 +20,10 @@ import requests
 from ava.local.start import free_port
 from chaos import leaks
 from harness.polling import wait_until
-from harness.servers.receiver import Receiver
 from harness.system import System
-from tests.acceptance.conftest import running_system
 from tests.acceptance.groups import OPERATOR
+from tests.acceptance.slot_system import await_running, has_uvloop, running_slots, slot_pid, trigger_many
 
-ENVIRON = {
-    "AVA_HANDLERS": "workers,tests.acceptance.slot_handlers,tests.acceptance.async_handlers",
-    "AVA_SLOT_PROCESS_MAX_MEMORY_MB": "500",
-}
 #: What is the same on both brokers is tried on one.
 _on_redis = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
 
@@ -38,49 +33,22 @@ def slots(
     module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
     """A node with one pool process and a slot process of 40 slots, for all tests of the file."""
-    folder = tmp_path_factory.mktemp("slots")
-    collector = Receiver()
-    environ = {**ENVIRON, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url.removesuffix("/hook")}
-    with running_system(folder, module_database_url, module_broker_url, workers=0, environ=environ) as system:
-        system.start_worker("--slots", "40", concurrency=1)
+    with running_slots(tmp_path_factory.mktemp("slots"), module_database_url, module_broker_url) as system:
         yield system
-    collector.close()
 
 
-def _slot_pid(system: System) -> int:
-    """Returns the slot process that takes jobs."""
-    return int(
-        wait_until(
-            lambda: system.query(
-                "SELECT pid FROM nodes WHERE has_slots AND stopped_at IS NULL ORDER BY started_at DESC"
-            ),
-            what="there is a slot process",
-        )[0][0]
-    )
-
-
-def _trigger_many(system: System, count: int, **entry: Any) -> list[str]:
-    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": [entry] * count})
-    assert answer.status_code == 201, answer.text
-    return [job["id"] for job in answer.json()["data"]]
-
-
-def _await_running(system: System, ids: list[str]) -> None:
-    wait_until(
-        lambda: system.query(
-            "SELECT count(*) FROM jobs WHERE status = 'running' AND worker_id LIKE 'wkr_slot_%%'"
-        )[0][0] >= len(ids),
-        what="all run",
-    )  # fmt: skip
+def test_the_loop_is_that_of_asyncio_or_uvloop_where_it_is_installed(slots: System, module_broker_url: str) -> None:
+    loop = slots.wait_for(slots.trigger("wkr_slot_sleep")["id"])["output"]["loop"]
+    assert loop.partition(".")[0] == ("uvloop" if has_uvloop(module_broker_url) else "asyncio")
 
 
 def test_many_runs_share_one_process_and_others_have_their_own(slots: System) -> None:
-    ids = _trigger_many(slots, 30, worker_id="wkr_slot_sleep", input={"seconds": 2})
+    ids = trigger_many(slots, 30, worker_id="wkr_slot_sleep", input={"seconds": 2})
     beside = slots.trigger("wkr_slot_beside")
     records = [slots.wait_for(job_id) for job_id in ids]
     assert {record["status"] for record in records} == {"completed"}
-    assert {record["output"]["pid"] for record in records} == {_slot_pid(slots)}
-    assert slots.wait_for(beside["id"])["output"]["pid"] not in (None, _slot_pid(slots))
+    assert {record["output"]["pid"] for record in records} == {slot_pid(slots)}
+    assert slots.wait_for(beside["id"])["output"]["pid"] not in (None, slot_pid(slots))
     moments = {
         name: [datetime.fromisoformat(each[name]) for each in records] for name in ("started_at", "completed_at")
     }
@@ -110,15 +78,15 @@ def test_what_runs_say_at_once_is_kept_apart(slots: System) -> None:
 
 
 def test_a_cancel_and_a_time_out_stop_one_run_alone(slots: System) -> None:
-    pid = _slot_pid(slots)
-    ids = _trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 4})
+    pid = slot_pid(slots)
+    ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 4})
     late = slots.trigger("wkr_slot_late")["id"]
-    _await_running(slots, ids)
+    await_running(slots, ids)
     assert slots.cancel(ids[0]).ok
     assert slots.wait_for(ids[0], seconds=3)["status"] == "cancelled"
     assert slots.wait_for(late)["error"] == "Timeout: exceeded 0.5 s"
     assert {slots.wait_for(job_id)["status"] for job_id in ids[1:]} == {"completed"}
-    assert _slot_pid(slots) == pid
+    assert slot_pid(slots) == pid
 
 
 def test_an_error_has_a_traceback_and_is_repeated(slots: System) -> None:
@@ -131,16 +99,16 @@ def test_an_error_has_a_traceback_and_is_repeated(slots: System) -> None:
 
 
 def test_a_task_that_exits_ends_neither_its_process_nor_other_runs(slots: System) -> None:
-    pid = _slot_pid(slots)
-    ids = _trigger_many(slots, 3, worker_id="wkr_slot_sleep", input={"seconds": 1})
+    pid = slot_pid(slots)
+    ids = trigger_many(slots, 3, worker_id="wkr_slot_sleep", input={"seconds": 1})
     slots.wait_for(slots.trigger("wkr_slot_exit")["id"])
     assert {slots.wait_for(job_id)["output"]["pid"] for job_id in ids} == {pid}
 
 
 def test_a_process_with_too_much_memory_takes_no_more_and_is_replaced_once_it_is_empty(slots: System) -> None:
-    pid = _slot_pid(slots)
-    ids = _trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 4})
-    _await_running(slots, ids)
+    pid = slot_pid(slots)
+    ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 4})
+    await_running(slots, ids)
     holding = slots.trigger("wkr_slot_hold", input={"mb": 600})["id"]
     assert slots.wait_for(holding)["output"] == pid
     records = [slots.wait_for(job_id) for job_id in ids]
@@ -148,7 +116,7 @@ def test_a_process_with_too_much_memory_takes_no_more_and_is_replaced_once_it_is
         ("completed", 1, pid)
     }
     later = slots.trigger("wkr_slot_sleep")["id"]
-    assert slots.wait_for(later)["output"]["pid"] == _slot_pid(slots) != pid
+    assert slots.wait_for(later)["output"]["pid"] == slot_pid(slots) != pid
     assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, ids)) == [(0,)]
 
 
@@ -235,8 +203,8 @@ def test_celerys_signals_are_sent_in_the_context_of_their_run(slots: System) -> 
 
 @_on_redis
 def test_a_limit_and_a_rate_hold_for_runs_in_slots(slots: System) -> None:
-    limited = _trigger_many(slots, 10, worker_id="wkr_slot_limited")
-    rated = _trigger_many(slots, 8, worker_id="wkr_slot_rated")
+    limited = trigger_many(slots, 10, worker_id="wkr_slot_limited")
+    rated = trigger_many(slots, 8, worker_id="wkr_slot_rated")
     assert max(slots.wait_for(job_id)["output"] for job_id in limited) == 3
     starts = sorted(datetime.fromisoformat(slots.wait_for(job_id)["started_at"]) for job_id in rated)
     # Of eight at 0.2 s, any one may start late.
@@ -245,12 +213,12 @@ def test_a_limit_and_a_rate_hold_for_runs_in_slots(slots: System) -> None:
 
 @_on_redis
 def test_a_paused_queue_starts_nothing(slots: System) -> None:
-    running = _trigger_many(slots, 40, worker_id="wkr_slot_sleep", input={"seconds": 3})
-    _await_running(slots, running)
-    waiting = _trigger_many(slots, 5, worker_id="wkr_slot_sleep")
+    running = trigger_many(slots, 40, worker_id="wkr_slot_sleep", input={"seconds": 3})
+    await_running(slots, running)
+    waiting = trigger_many(slots, 5, worker_id="wkr_slot_sleep")
     assert slots.post("/v1/ava/queues/concurrent/pause", headers=OPERATOR).ok
     try:
-        waiting += _trigger_many(slots, 5, worker_id="wkr_slot_sleep")
+        waiting += trigger_many(slots, 5, worker_id="wkr_slot_sleep")
         recalled = "SELECT count(*) FROM jobs WHERE id = ANY(%s::uuid[]) AND waits_for = 'queue'"
         wait_until(
             lambda: slots.query(recalled, _uuids(slots, waiting)) == [(10,)], what="the queue's jobs are recalled"
@@ -267,8 +235,8 @@ def test_a_paused_queue_starts_nothing(slots: System) -> None:
 def test_an_urgent_job_starts_before_others_that_wait_for_a_slot(slots: System) -> None:
     entries = [{"worker_id": "wkr_slot_sleep", "input": {"seconds": 1.5 + number / 20}} for number in range(40)]
     running = [job["id"] for job in slots.post("/v1/ava/jobs/bulk", json={"jobs": entries}).json()["data"]]
-    _await_running(slots, running)
-    waiting = _trigger_many(slots, 20, worker_id="wkr_slot_sleep")
+    await_running(slots, running)
+    waiting = trigger_many(slots, 20, worker_id="wkr_slot_sleep")
     urgent = slots.wait_for(slots.trigger("wkr_slot_sleep", priority=1)["id"])
     first = min(slots.wait_for(job_id)["started_at"] for job_id in waiting)
     assert urgent["created_at"] < urgent["started_at"] <= first
@@ -276,9 +244,9 @@ def test_an_urgent_job_starts_before_others_that_wait_for_a_slot(slots: System) 
 
 
 def test_a_node_that_was_frozen_goes_on(slots: System) -> None:
-    pid = _slot_pid(slots)
-    ids = _trigger_many(slots, 10, worker_id="wkr_slot_sleep", input={"seconds": 1})
-    _await_running(slots, ids)
+    pid = slot_pid(slots)
+    ids = trigger_many(slots, 10, worker_id="wkr_slot_sleep", input={"seconds": 1})
+    await_running(slots, ids)
     node = slots.workers[-1]
     # Its command too, as Ctrl-Z does.
     frozen = [psutil.Process(pid), psutil.Process(node.pid)]
@@ -306,7 +274,7 @@ def test_a_node_has_several_slot_processes(slots: System) -> None:
     node.joins = 2
     slots.workers.append(node)
     slots.await_workers()
-    ids = _trigger_many(slots, 50, worker_id="wkr_slot_sleep", input={"seconds": 2})
+    ids = trigger_many(slots, 50, worker_id="wkr_slot_sleep", input={"seconds": 2})
     pids = Counter(slots.wait_for(job_id)["output"]["pid"] for job_id in ids)
     children = {child.pid for child in node.children}
     assert sorted(count for pid, count in pids.items() if pid in children) == [5, 5]
@@ -325,34 +293,34 @@ def test_a_durable_wait_holds_no_slot(slots: System) -> None:
 
 
 def test_a_run_that_blocks_the_loop_is_named_and_the_others_lose_nothing_but_time(slots: System) -> None:
-    pid = _slot_pid(slots)
-    ids = _trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 1})
+    pid = slot_pid(slots)
+    ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 1})
     blocking = slots.trigger("wkr_slot_block", input={"seconds": 3})["id"]
     assert slots.wait_for(blocking)["status"] == "completed"
     (named,) = [each for each in slots.messages(blocking) if "blocks the event loop" in each]
     assert "in _sit" in named
     assert {(record["status"], record["attempt"]) for record in map(slots.wait_for, ids)} == {("completed", 1)}
-    assert _slot_pid(slots) == pid
+    assert slot_pid(slots) == pid
 
 
 def test_a_run_that_swallows_its_cancel_costs_the_process_and_the_others_no_loss(slots: System) -> None:
-    pid = _slot_pid(slots)
-    ids = _trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 5})
+    pid = slot_pid(slots)
+    ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 5})
     deaf, once = slots.trigger("wkr_slot_deaf")["id"], slots.trigger("wkr_slot_once")["id"]
-    _await_running(slots, [*ids, deaf, once])
+    await_running(slots, [*ids, deaf, once])
     assert slots.cancel(deaf).ok
     assert slots.wait_for(deaf, seconds=15)["status"] == "cancelled"
     assert slots.wait_for(once)["error"] == "WorkerLost: its slot process was replaced"
     records = [slots.wait_for(job_id) for job_id in ids]
     assert {(record["status"], record["attempt"]) for record in records} == {("completed", 1)}
-    assert {record["output"]["pid"] for record in records} == {_slot_pid(slots)} != {pid}
+    assert {record["output"]["pid"] for record in records} == {slot_pid(slots)} != {pid}
     assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, ids)) == [(0,)]
 
 
 def test_a_killed_slot_process_loses_no_job(slots: System) -> None:
-    ids = _trigger_many(slots, 30, worker_id="wkr_slot_sleep", input={"seconds": 3})
-    _await_running(slots, ids)
-    pid = _slot_pid(slots)
+    ids = trigger_many(slots, 30, worker_id="wkr_slot_sleep", input={"seconds": 3})
+    await_running(slots, ids)
+    pid = slot_pid(slots)
     psutil.Process(pid).kill()
     records = [slots.wait_for(job_id, seconds=40) for job_id in ids]
     assert {(record["status"], record["attempt"]) for record in records} == {("completed", 1)}
@@ -360,8 +328,8 @@ def test_a_killed_slot_process_loses_no_job(slots: System) -> None:
 
 
 def test_a_node_that_is_asked_to_end_lets_its_runs_end_and_one_without_slots_runs_such_jobs_too(slots: System) -> None:
-    ids = _trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 2})
-    _await_running(slots, ids)
+    ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 2})
+    await_running(slots, ids)
     node = slots.workers.pop()
     ran_by = slots.query("SELECT DISTINCT node_id::text FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, ids))
     try:
@@ -378,8 +346,8 @@ def test_a_node_that_is_asked_to_end_lets_its_runs_end_and_one_without_slots_run
 
 
 def test_a_node_that_is_killed_in_order_counts_no_loss_and_one_without_queues_says_so(slots: System) -> None:
-    (job_id,) = _trigger_many(slots, 1, worker_id="wkr_slot_sleep", input={"seconds": 3})
-    _await_running(slots, [job_id])
+    (job_id,) = trigger_many(slots, 1, worker_id="wkr_slot_sleep", input={"seconds": 3})
+    await_running(slots, [job_id])
     node = slots.workers.pop()
     try:
         node.send(signal.SIGQUIT)

@@ -1,0 +1,69 @@
+"""A system whose node has slots, and what its tests ask of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.polling import wait_until
+from harness.servers.receiver import Receiver
+from harness.system import ROOT, System
+from tests.acceptance.conftest import running_system
+
+__all__ = ["ENVIRON", "await_running", "has_uvloop", "running_slots", "slot_pid", "trigger_many"]
+
+ENVIRON = {
+    "AVA_HANDLERS": "workers,tests.acceptance.slot_handlers,tests.acceptance.async_handlers",
+    "AVA_SLOT_PROCESS_MAX_MEMORY_MB": "500",
+}
+#: A folder whose `uvloop` cannot be imported.
+_WITHOUT_UVLOOP = Path(__file__).parent / "without_uvloop"
+
+
+def has_uvloop(broker_url: str) -> bool:
+    """Returns True if the slot processes with a broker have uvloop: not on Redis, and where it is installed."""
+    return not broker_url.startswith("redis") and importlib.util.find_spec("uvloop") is not None
+
+
+@contextmanager
+def running_slots(folder: Path, database_url: str, broker_url: str) -> Iterator[System]:
+    """A node with one pool process and a slot process of 40 slots."""
+    collector = Receiver()
+    environ = {**ENVIRON, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url.removesuffix("/hook")}
+    if not has_uvloop(broker_url):
+        environ["PYTHONPATH"] = os.pathsep.join((str(_WITHOUT_UVLOOP), str(ROOT)))
+    with running_system(folder, database_url, broker_url, workers=0, environ=environ) as system:
+        system.start_worker("--slots", "40", concurrency=1)
+        yield system
+    collector.close()
+
+
+def slot_pid(system: System) -> int:
+    """Returns the slot process that takes jobs."""
+    return int(
+        wait_until(
+            lambda: system.query(
+                "SELECT pid FROM nodes WHERE has_slots AND stopped_at IS NULL ORDER BY started_at DESC"
+            ),
+            what="there is a slot process",
+        )[0][0]
+    )
+
+
+def trigger_many(system: System, count: int, **entry: Any) -> list[str]:
+    answer = system.post("/v1/ava/jobs/bulk", json={"jobs": [entry] * count})
+    assert answer.status_code == 201, answer.text
+    return [job["id"] for job in answer.json()["data"]]
+
+
+def await_running(system: System, ids: list[str]) -> None:
+    wait_until(
+        lambda: system.query(
+            "SELECT count(*) FROM jobs WHERE status = 'running' AND worker_id LIKE 'wkr_slot_%%'"
+        )[0][0] >= len(ids),
+        what="all run",
+    )  # fmt: skip
