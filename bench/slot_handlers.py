@@ -1,11 +1,15 @@
-"""Concurrent handlers for `python -m bench.slots`."""
+"""Handlers for `python -m bench.slots`: concurrent ones, and what they do in a process of their own."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from ava import Env, worker
+
+#: Of a brief job.
+_BRIEF_SECONDS = 0.002
 
 
 @worker("noop", concurrent=True)
@@ -31,3 +35,50 @@ async def ask(input: dict[str, Any]) -> Any:
     answer = await reader.read()
     writer.close()
     return {"bytes": len(answer)}
+
+
+@worker("brief_wait", concurrent=True)
+async def brief_wait(_input: dict[str, Any], env: Env) -> Any:
+    """Wait 2 ms, as for another service."""
+    env.log.info("one")
+    await asyncio.sleep(_BRIEF_SECONDS)
+    env.log.info("two")
+    return {"ok": 1}
+
+
+@worker("brief_compute", concurrent=True)
+async def brief_compute(_input: dict[str, Any], env: Env) -> Any:
+    """Compute for 2 ms of processor time."""
+    return _compute(env)
+
+
+@worker("pool_noop")
+def pool_noop(_input: dict[str, Any], env: Env) -> Any:
+    """Do in a process of its own what `noop` does in a slot."""
+    env.log.info("one")
+    env.log.info("two")
+    return {"ok": 1}
+
+
+@worker("pool_brief_wait")
+def pool_brief_wait(_input: dict[str, Any], env: Env) -> Any:
+    """Do in a process of its own what `brief_wait` does in a slot."""
+    env.log.info("one")
+    time.sleep(_BRIEF_SECONDS)
+    env.log.info("two")
+    return {"ok": 1}
+
+
+@worker("pool_brief_compute")
+def pool_brief_compute(_input: dict[str, Any], env: Env) -> Any:
+    """Do in a process of its own what `brief_compute` does in a slot."""
+    return _compute(env)
+
+
+def _compute(env: Env) -> Any:
+    env.log.info("one")
+    until = time.thread_time() + _BRIEF_SECONDS
+    while time.thread_time() < until:
+        pass
+    env.log.info("two")
+    return {"ok": 1}

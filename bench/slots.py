@@ -1,4 +1,6 @@
-"""`python -m bench.slots`: 2,000 jobs that wait in one process, and jobs that do nothing beside Celery alone."""
+"""`python -m bench.slots [wait] [peers] [groups]`: 2,000 jobs that wait in one process; no-op jobs in slots beside
+Celery alone and beside Oban; brief jobs in slots beside groups of them in processes.
+"""
 
 from __future__ import annotations
 
@@ -15,56 +17,43 @@ import psutil
 from ava.domain import ids
 from ava.domain.jobs.job import JobSpec
 from ava.errors import JobStateConflict
-from bench.peers.drains import bare_celery
-from bench.servers import Servers, processes, until
-from bench.systems import Ours
+from bench.servers import Servers, until
+from bench.slot_drains import NodeKind, Slots, beside_groups, beside_peers
 
+_PARTS = ("wait", "peers", "groups")
 _MIB = 2**20
 _CANCELS = 50
 _URGENT = 20
 
 
-class _Slots(Ours):
-    """AVA Jobs with a node that has slots alone."""
-
-    slots = 200
-
-    def __init__(self, servers: Servers, broker: str) -> None:
-        super().__init__(servers, broker)
-        self.environ["AVA_HANDLERS"] = "bench.slot_handlers"
-        with self.workers():
-            pass
-
-    @contextmanager
-    def workers(self, *, children: int = 0) -> Iterator[list[int]]:
-        """The block gets the process ids of the node and of the dispatcher."""
-        self.database.value("DELETE FROM nodes")
-        node = ["ava.cli.main", "worker", "-c", str(children), "--slots", str(self.slots)]
-        with processes(self.folder, self.environ, node, ["ava.cli.main", "dispatcher"]) as pids:
-            until(lambda: self.database.value("SELECT count(*) FROM nodes WHERE stopped_at IS NULL AND has_slots"))
-            yield pids
-
-
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"default: all of {', '.join(_PARTS)}")
     parser.add_argument("--jobs", type=int, default=2000, help="jobs that wait at once")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each waits")
     parser.add_argument("--broker", default="redis", choices=("redis", "rabbitmq"))
-    parser.add_argument("--noops", type=int, default=10_000, help="jobs that do nothing")
+    parser.add_argument("--brief", type=int, default=10_000, help="brief jobs of each drain")
+    parser.add_argument("--rounds", type=int, default=3, help="drains of each kind")
     options = parser.parse_args()
+    if unknown := set(options.parts) - set(_PARTS):
+        parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
+    parts = options.parts or _PARTS
     with ExitStack() as stack:
         servers = Servers(stack)
-        ours = _Slots(servers, options.broker)
-        _Slots.slots = options.jobs
-        with _http_server() as port:
-            for handler in ("wait", "ask"):
-                _wait(ours, handler, options.jobs, {"seconds": options.seconds, "port": port})
-        _Slots.slots = 200
-        _drain(ours, servers, options.noops)
+        ours = Slots(servers, options.broker)
+        if "wait" in parts:
+            with _http_server() as port:
+                for handler in ("wait", "ask"):
+                    _wait(ours, handler, options.jobs, {"seconds": options.seconds, "port": port})
+        if "peers" in parts:
+            beside_peers(ours, servers, jobs=options.brief, rounds=options.rounds)
+        if "groups" in parts:
+            beside_groups(ours, jobs=options.brief, rounds=options.rounds)
 
 
-def _wait(ours: _Slots, handler: str, jobs: int, given: dict[str, float]) -> None:
+def _wait(ours: Slots, handler: str, jobs: int, given: dict[str, float]) -> None:
+    ours.node = NodeKind(slots=jobs)
     ours.clear()
     with ours.workers() as (node, _):
         idle = _urgent_ms(ours, _URGENT)
@@ -88,7 +77,7 @@ def _wait(ours: _Slots, handler: str, jobs: int, given: dict[str, float]) -> Non
     )
 
 
-def _urgent_ms(ours: _Slots, count: int) -> float:
+def _urgent_ms(ours: Slots, count: int) -> float:
     """Returns the median milliseconds from the trigger of an urgent job to its start, one after the other."""
     spec = JobSpec(worker_id="wkr_noop", input_json="{}", priority=1)
     ended = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_noop' AND status = 'completed'"
@@ -103,7 +92,7 @@ def _urgent_ms(ours: _Slots, count: int) -> float:
     )
 
 
-def _cancel_ms(ours: _Slots, handler: str) -> float:
+def _cancel_ms(ours: Slots, handler: str) -> float:
     rows = ours.database.rows(
         "SELECT id::text FROM jobs WHERE status = 'running' AND worker_id = %s ORDER BY started_at DESC LIMIT %s",
         f"wkr_{handler}",
@@ -127,17 +116,6 @@ def _cancel_ms(ours: _Slots, handler: str) -> float:
 def _memory_mib(node: int) -> float:
     parent = psutil.Process(node)
     return float(sum(each.memory_full_info().pss for each in (parent, *parent.children(recursive=True))) / _MIB)
-
-
-def _drain(ours: _Slots, servers: Servers, jobs: int) -> None:
-    ours.clear()
-    ours.fill(jobs)
-    with ours.workers():
-        until(lambda: ours.finished() >= jobs)
-        seconds = ours.finishing_seconds()
-    rate = jobs / seconds
-    alone = bare_celery(servers)(jobs)
-    print(f"no-op: {rate:,.0f} jobs a second in {_Slots.slots} slots, Celery alone {alone:,.0f}, {rate / alone:.2f} x")
 
 
 @contextmanager
