@@ -25,7 +25,8 @@ from ava.handler import registry
 from ava.handler.calls import Calls
 from ava.handler.errors import Interruption, JobTimeout
 from ava.handler.registry import Handler
-from ava.node.child.job_log import JobLog, LineWriter, LogCapture
+from ava.node.child.job_log import JobLog, LineWriter
+from ava.node.child.log_capture import LogCapture
 from ava.node.child.run import Run
 from ava.node.child.run_settings import RunSettings
 from ava.node.outcome import Stop

@@ -16,7 +16,8 @@ import pytest
 
 from ava.domain.jobs.job import LogLevel
 from ava.node.child import job_log
-from ava.node.child.job_log import JobLog, JobLogger, LineWriter, LogCapture
+from ava.node.child.job_log import JobLog, LineWriter
+from ava.node.child.log_capture import JobLogger, LogCapture
 
 
 @pytest.fixture

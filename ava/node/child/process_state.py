@@ -21,7 +21,8 @@ from typing import Any, TextIO
 
 from ava.domain.jobs.job import LogLevel
 from ava.node.child import run_threads
-from ava.node.child.job_log import JobLog, JobLogger, LineWriter, LogCapture, log_runs_from_info
+from ava.node.child.job_log import JobLog, LineWriter
+from ava.node.child.log_capture import JobLogger, LogCapture, log_runs_from_info
 from ava.node.child.process_traits import ProcessTraits
 
 __all__ = ["BLOCKABLE_SIGNALS", "ProcessState", "is_signal_too_late", "other_threads"]

@@ -1,0 +1,147 @@
+"""What handlers log with `logging`, on its way to the log of their run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ava.domain.jobs.job import LogLevel
+
+__all__ = ["JobLogger", "LineSink", "LogCapture", "level_of", "log_runs_from_info"]
+
+
+def level_of(levelno: int) -> LogLevel:
+    """Returns the job log's level for a level number of Python's logging."""
+    if levelno >= logging.ERROR:
+        return LogLevel.ERROR
+    return LogLevel.WARN if levelno >= logging.WARNING else LogLevel.INFO
+
+
+def log_runs_from_info(root_handlers: Sequence[logging.Handler]) -> int:
+    """Set levels once so that every run logs from INFO on. Returns the root logger's level.
+
+    A change of level clears the caches of all loggers, which takes as long as a small handler. The service's own
+    records are filtered as before: by the level of its loggers, and of `root_handlers`.
+    """
+    level = logging.root.level
+    if level > logging.INFO:
+        for handler in root_handlers:
+            handler.setLevel(max(handler.level, level))
+        logging.getLogger("ava").setLevel(level)
+        logging.getLogger("ava.job").setLevel(logging.INFO)
+        logging.root.setLevel(logging.INFO)
+    return logging.root.level
+
+
+_MESSAGE_ALONE = logging.Formatter("%(message)s")
+
+
+class LineSink(Protocol):
+    """What lines are added to: the log of one run, or what finds that of the code that logs."""
+
+    def add(self, level: LogLevel, text: str) -> None:
+        """Add a line."""
+
+
+class LogCapture(logging.Handler):
+    """Writes what is logged in this process while a handler runs to the run's job log."""
+
+    def __init__(
+        self,
+        job_log: LineSink,
+        is_foreign: Callable[[], bool] = lambda: False,
+        others: Sequence[logging.Handler] = (),
+    ) -> None:
+        """What a thread logs of which `is_foreign` returns True goes to `others`, not to the job's log."""
+        super().__init__()
+        self._job_log = job_log
+        self._is_foreign = is_foreign
+        self._others = others
+        self.setFormatter(_MESSAGE_ALONE)
+
+    def createLock(self) -> None:
+        """Make no lock: an interruption may leave it held, and `JobLog` has its own."""
+        self.lock = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Returns True if it writes the messages of all records of this thread as they are."""
+        is_changed = self.filters or self.level or self.formatter is not _MESSAGE_ALONE
+        return not is_changed and not self._is_foreign()
+
+    def write(self, level: int, message: object, arguments: Any) -> None:
+        """Write what a record of these would have written."""
+        try:
+            text = str(message)
+            if arguments:
+                # As `logging.LogRecord` reads them.
+                is_mapping = len(arguments) == 1 and isinstance(arguments[0], Mapping) and arguments[0]
+                text = text % (arguments[0] if is_mapping else arguments)
+        except Exception as error:
+            text = _unformatted(error)
+        self._job_log.add(level_of(level), text)
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write a record, unless its thread belongs to no run or to another one."""
+        if self._is_foreign():
+            for other in self._others:
+                if record.levelno >= other.level:
+                    other.handle(record)
+        else:
+            self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+        except Exception as error:
+            text = _unformatted(error)
+        self._job_log.add(level_of(record.levelno), text)
+
+
+def _unformatted(error: Exception) -> str:
+    return f"(log message cannot be formatted: {type(error).__name__})"
+
+
+class JobLogger(logging.Logger):
+    """The logger of handlers. It makes no record if only the message is read: a record takes longer than the line."""
+
+    #: That of the present run, or of all runs of the process.
+    capture: LogCapture | None = None
+
+    @classmethod
+    def get(cls) -> JobLogger:
+        """Returns the logger of this process."""
+        logger = logging.getLogger("ava.job")
+        # It may have been made by another module.
+        logger.__class__ = cls
+        assert isinstance(logger, cls)
+        return logger
+
+    def _log(
+        self,
+        level: int,
+        msg: object,
+        args: Any,
+        exc_info: Any = None,
+        extra: Any = None,
+        stack_info: bool = False,
+        stacklevel: int = 1,
+    ) -> None:
+        capture = self.capture
+        if capture is None or exc_info or extra or stack_info or not self._is_read_by(capture):
+            super()._log(level, msg, args, exc_info, extra, stack_info, stacklevel + 1)
+        else:
+            capture.write(level, msg, args)
+
+    def _is_read_by(self, capture: LogCapture) -> bool:
+        """Returns True if nothing but `capture` sees what is logged."""
+        if self.filters or logging.getLogRecordFactory() is not logging.LogRecord:
+            return False
+        logger: logging.Logger = self
+        while logger.parent is not None:
+            if logger.handlers or not logger.propagate:
+                return False
+            logger = logger.parent
+        return len(logger.handlers) == 1 and logger.handlers[0] is capture and capture.is_plain
