@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Request
+from flask.sessions import NullSession, SessionInterface
 
 from ava.api.gate.hook_gate import HookGate
 from ava.api.gate.shares import make_shares
@@ -113,8 +114,20 @@ _BLUEPRINTS = (
 _QUEUE_SECONDS = 8.0
 
 
+class _NoSessions(SessionInterface):
+    """Gives every request the same session of Flask, which is empty and cannot be written."""
+
+    _session = NullSession()
+
+    def open_session(self, _app: Flask, _request: Request) -> NullSession:
+        """Returns the session. Flask would read the secret key, find none, and make an empty session each time."""
+        return self._session
+
+
 class _Application(Flask):
     """Flask, whose views and hooks are plain functions."""
+
+    session_interface = _NoSessions()
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Returns the function. Flask would look at eight functions for each request whether they are coroutines."""
