@@ -113,6 +113,9 @@ def beside_groups(ours: Slots, *, jobs: int, rounds: int) -> None:
     print("|---|---|---:|---:|---:|---:|")
     kinds = (("pool_", _POOL), ("", _ONE), ("", _TWO))
     for handler, what in (("noop", "no-op"), ("brief_wait", "waits 2 ms"), ("brief_compute", "computes for 2 ms")):
+        for prefix, kind in kinds:
+            # The first jobs of a worker share no message, because what they take is not known.
+            _drained(ours, kind, prefix + handler, jobs // 10)
         found: dict[NodeKind, list[Sequence[float]]] = {kind: [] for _, kind in kinds}
         for _ in range(rounds):
             for prefix, kind in kinds:
