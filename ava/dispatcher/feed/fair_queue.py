@@ -74,7 +74,8 @@ class FairQueue:
         #: The last tenant of each window that the look before considered, if there were more.
         self._last_tenants: dict[str, str] = {}
         self._costs: dict[str, float] = {}
-        #: The tenants and workers whose cost was asked for while few of their jobs are counted.
+        #: The workers of which many jobs are counted, and others, with tenants, whose cost the next look reads.
+        self._counted: frozenset[str] = frozenset()
         self._new: set[tuple[str, str]] = set()
         self._rules_at = self._costs_at = float("-inf")
 
@@ -87,11 +88,11 @@ class FairQueue:
         now, names = time.monotonic(), {window.name for window in windows}
         if now - self._rules_at > _RULES_SECONDS:
             has_changed, self._rules_at = self._read_rules(connection), now
-        if now - self._costs_at > COSTS_SECONDS:
-            self._costs, self._costs_at = fair_queue.costs(connection), now
-            self._new.clear()
         if self._new:
             self._costs |= fair_queue.latest_costs(connection, self._new)
+            self._new.clear()
+        if now - self._costs_at > COSTS_SECONDS:
+            (self._costs, self._counted), self._costs_at = fair_queue.costs(connection), now
         for known in (self._clocks, self._sizes, self._last_tenants):
             for name in known.keys() - names:
                 del known[name]
@@ -224,8 +225,9 @@ class FairQueue:
         `is_shared`: whether jobs of several tenants wait in the window.
         """
         known = {job.worker_id: self._costs.get(job.worker_id) for job in batch}
-        new = {(job.tenant_id, job.worker_id) for job in batch if known[job.worker_id] is None}
-        self._new.update(itertools.islice(new, max(0, _MAX_NEW - len(self._new))))
+        new = {(job.tenant_id, job.worker_id) for job in batch if job.worker_id not in self._counted}
+        unknown_first = sorted(new, key=lambda each: known[each[1]] is not None)
+        self._new.update(itertools.islice(unknown_first, max(0, _MAX_NEW - len(self._new))))
         return {
             worker_id: run_groups.size(seconds, waiting=waiting, processes=processes, is_shared=is_shared)
             for worker_id, seconds in known.items()

@@ -106,15 +106,19 @@ def heads(
 
 #: With fewer counted jobs the first, slow ones say too much: the latest jobs of the worker say its cost.
 _MIN_COUNTED = 100
-_COSTS = Statement(f"""
-SELECT worker_id, sum(run_seconds) / sum(jobs) FROM job_totals WHERE run_bucket >= 0
-GROUP BY worker_id HAVING sum(jobs) >= {_MIN_COUNTED}
+_COSTS = Statement("""
+SELECT worker_id, sum(run_seconds) / sum(jobs), sum(jobs) FROM job_totals WHERE run_bucket >= 0 GROUP BY worker_id
 """)
 
 
-def costs(connection: Connection) -> dict[str, float]:
-    """Returns the seconds that a worker's jobs have run on average, of the workers with many counted jobs."""
-    return {worker_id: float(seconds) for worker_id, seconds in connection.exec_driver_sql(_COSTS)}
+def costs(connection: Connection) -> tuple[dict[str, float], frozenset[str]]:
+    """Returns the seconds that a worker's jobs have run on average, of the workers that had any.
+
+    The second value is the workers of which many jobs are counted.
+    """
+    found = connection.exec_driver_sql(_COSTS).all()
+    known = {worker_id: float(seconds) for worker_id, seconds, _ in found}
+    return known, frozenset(worker_id for worker_id, _, jobs in found if jobs >= _MIN_COUNTED)
 
 
 #: The jobs by which the cost of a new worker is known. Their median leaves out those that ran in cold processes.
