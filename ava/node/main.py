@@ -17,6 +17,7 @@ from ava.broker.app import make_app
 from ava.concealment import conceal
 from ava.domain.secrets.sealing import worker_keys
 from ava.errors import NodeFailed, StartError
+from ava.garbage import uncollected
 from ava.node import semaphores
 from ava.node.celery_internals import failure, shutdown_lines, versions
 from ava.node.part import Part
@@ -51,33 +52,34 @@ def run(
     settings = replace(settings, internal_secrets=(), encryption_keys=keys, database_owner_url="")
     versions.require_tested(settings.pool)
     semaphores.require()
-    # An untested Celery may lack what this imports.
-    from ava.node.signals import install
+    with uncollected():
+        # An untested Celery may lack what this imports.
+        from ava.node.signals import install
 
-    schema.check(settings)
-    connectivity.require_own(settings, installation.read_id(settings))
-    app = make_app(settings, consumes=True)
-    install(app, settings, part=part, chosen=queues or (), node_id=node_id)
-    if on_ready is not None:
-        worker_ready.connect(lambda **_: on_ready(), weak=False)
-    # Celery warns that root must not take pickled messages; this service takes none.
-    warnings.filterwarnings("ignore", category=SecurityWarning)
-    errors = failure.catch(app)
-    shutdown_lines.log()
-    # Not by Celery's command line, whose other commands take longer to load than all of a node.
-    worker = app.Worker(
-        # A name of its own, so that a revoke addressed to this node reaches no other node of this machine.
-        hostname=nodename(f"ava-{os.getpid()}", gethostname()),
-        loglevel=logging.getLevelName(settings.log_level),
-        quiet=True,
-        concurrency=concurrency,
-        # The parts of a node with slots name theirs once the handlers are known.
-        queues=",".join(queues) if queues and part is Part.ALL else None,
-        without_mingle=True,
-        without_gossip=True,
-        # Flower shows a node without heartbeats as offline.
-        heartbeat_interval=5,
-    )
+        schema.check(settings)
+        connectivity.require_own(settings, installation.read_id(settings))
+        app = make_app(settings, consumes=True)
+        install(app, settings, part=part, chosen=queues or (), node_id=node_id)
+        if on_ready is not None:
+            worker_ready.connect(lambda **_: on_ready(), weak=False)
+        # Celery warns that root must not take pickled messages; this service takes none.
+        warnings.filterwarnings("ignore", category=SecurityWarning)
+        errors = failure.catch(app)
+        shutdown_lines.log()
+        # Not by Celery's command line, whose other commands take longer to load than all of a node.
+        worker = app.Worker(
+            # A name of its own, so that a revoke addressed to this node reaches no other node of this machine.
+            hostname=nodename(f"ava-{os.getpid()}", gethostname()),
+            loglevel=logging.getLevelName(settings.log_level),
+            quiet=True,
+            concurrency=concurrency,
+            # The parts of a node with slots name theirs once the handlers are known.
+            queues=",".join(queues) if queues and part is Part.ALL else None,
+            without_mingle=True,
+            without_gossip=True,
+            # Flower shows a node without heartbeats as offline.
+            heartbeat_interval=5,
+        )
     try:
         worker.start()
     except SystemExit as ended:

@@ -32,6 +32,7 @@ from ava.api.server.request_head import RequestHead, exceeded_limit
 from ava.domain import ids
 from ava.domain.limits import table as limits
 from ava.error_codes import code_of
+from ava.garbage import uncollected
 
 __all__ = ["GreenletWorker"]
 
@@ -114,11 +115,11 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         """Build the application."""
-        super().load_wsgi()
-        # What is there now stays. A collection that looked at it would stop all requests for up to 0.1 s, whenever a
-        # large body is parsed.
-        gc.collect()
-        gc.freeze()
+        # What is there afterwards stays. A collection that looked at it would stop all requests for up to 0.1 s,
+        # whenever a large body is parsed.
+        with uncollected():
+            super().load_wsgi()
+            gc.collect()
 
     def run(self) -> None:
         """Serve until the process stops, as gunicorn's own `run` does, which accepts one connection in each turn."""

@@ -23,6 +23,7 @@ from ava import logs, open_files, tracing
 from ava.api.server import allocator
 from ava.domain.limits import table as limits
 from ava.errors import AvaError, PortInUse, SettingsError, StartError
+from ava.garbage import uncollected
 from ava.settings import Settings
 from ava.store import installation
 from ava.store.engine import schema
@@ -92,9 +93,10 @@ def _require_own_broker(settings: Settings) -> None:
 def _report_refusal(settings: Settings, own_id: str, writer: int) -> NoReturn:
     """Write why the broker may not be used, or nothing, and end this process."""
     try:
-        from ava.broker import connectivity
+        with uncollected():
+            from ava.broker import connectivity
 
-        connectivity.require_own(settings, own_id)
+            connectivity.require_own(settings, own_id)
     except AvaError as refusal:
         os.write(writer, str(refusal).encode())
     finally:

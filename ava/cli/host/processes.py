@@ -7,6 +7,8 @@ from functools import partial
 
 import click
 
+from ava.garbage import uncollected
+
 __all__ = ["api", "dispatcher", "worker"]
 
 
@@ -15,13 +17,14 @@ __all__ = ["api", "dispatcher", "worker"]
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The port to listen on.")
 def api(host: str, port: int) -> None:
     """Serve the HTTP API."""
-    from ava import settings as settings_module
-    from ava.api.server import main
-    from ava.concealment import conceal
-    from ava.errors import SettingsError
-    from ava.local import ports
-    from ava.metrics.sharing import shared_counters
-    from ava.secret_files import SECRETS
+    with uncollected():
+        from ava import settings as settings_module
+        from ava.api.server import main
+        from ava.concealment import conceal
+        from ava.errors import SettingsError
+        from ava.local import ports
+        from ava.metrics.sharing import shared_counters
+        from ava.secret_files import SECRETS
 
     settings = settings_module.load()
     if not settings.internal_secrets:
@@ -57,10 +60,11 @@ def worker(concurrency: int | None, slots: int | None, slot_processes: int, queu
 
     Without DATABASE_URL and BROKER_URL it joins the `ava up` that was started in this folder.
     """
-    from ava import settings as settings_module
-    from ava.health.port import serving
-    from ava.local import environment, handler_folder, sd_notify
-    from ava.metrics import sharing
+    with uncollected():
+        from ava import settings as settings_module
+        from ava.health.port import serving
+        from ava.local import environment, handler_folder, sd_notify
+        from ava.metrics import sharing
 
     if file := environment.use_running_system():
         click.echo(f"ava: this node joins the system of `ava up` in this folder (settings from {file})", err=True)
@@ -79,7 +83,8 @@ def worker(concurrency: int | None, slots: int | None, slot_processes: int, queu
             options = {"slots": slots, "slot_processes": slot_processes}
             sys.exit(command.run(settings, concurrency, names or None, **options, on_ready=on_ready))
         with serving(settings):
-            from ava.node import main
+            with uncollected():
+                from ava.node import main
 
             sys.exit(main.run(settings, concurrency, names or None, on_ready=on_ready))
 
@@ -87,11 +92,12 @@ def worker(concurrency: int | None, slots: int | None, slot_processes: int, queu
 @click.command()
 def dispatcher() -> None:
     """Run the duties: due jobs, backlog, lost messages, dead nodes, retention."""
-    from ava import settings as settings_module
-    from ava.concealment import conceal
-    from ava.dispatcher import loop
-    from ava.health.port import serving
-    from ava.secret_files import SECRETS
+    with uncollected():
+        from ava import settings as settings_module
+        from ava.concealment import conceal
+        from ava.dispatcher import loop
+        from ava.health.port import serving
+        from ava.secret_files import SECRETS
 
     settings = settings_module.load()
     conceal(SECRETS)

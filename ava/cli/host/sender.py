@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ava.garbage import uncollected
+
 if TYPE_CHECKING:
     from ava.settings import Settings
 
@@ -24,10 +26,11 @@ def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
         if retry_set_aside:
             _retry_set_aside(settings)
         return
-    from ava.concealment import conceal
-    from ava.delivery import process
-    from ava.health.port import serving
-    from ava.secret_files import SECRETS
+    with uncollected():
+        from ava.concealment import conceal
+        from ava.delivery import process
+        from ava.health.port import serving
+        from ava.secret_files import SECRETS
 
     conceal(SECRETS)
 
