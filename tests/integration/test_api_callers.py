@@ -27,19 +27,19 @@ OTHER = {"x-tenant-id": "ten_other", "x-user-id": "usr_other"}
     "secret",
     [None, "", "wrong", "of-all-the-tests,", "of-all-the-tests,one-after-the-next", "OF-ALL-THE-TESTS", "sécret"],
 )
-def test_a_missing_or_wrong_secret_is_unauthorized(api: Api, secret: str | None) -> None:
-    error_of(api.get(JOBS, headers={"x-internal-secret": secret}), 401, "unauthorized")
+def test_a_missing_or_wrong_secret_is_unauthorized(shared_api: Api, secret: str | None) -> None:
+    error_of(shared_api.get(JOBS, headers={"x-internal-secret": secret}), 401, "unauthorized")
 
 
 @pytest.mark.parametrize("secret", ["of-all-the-tests", "one-after-the-next"])
-def test_each_of_several_secrets_is_valid(api: Api, secret: str) -> None:
-    assert api.get(JOBS, headers={"x-internal-secret": secret}).status_code == 200
+def test_each_of_several_secrets_is_valid(shared_api: Api, secret: str) -> None:
+    assert shared_api.get(JOBS, headers={"x-internal-secret": secret}).status_code == 200
 
 
 @pytest.mark.parametrize("header", ["x-tenant-id", "x-user-id", "x-platform-role"])
-def test_a_missing_header_is_named(api: Api, header: str) -> None:
-    assert header in error_of(api.get(JOBS, headers={header: None}), 400, "validation_error")["fields"]
-    assert header in error_of(api.get(JOBS, headers={header: ""}), 400, "validation_error")["fields"]
+def test_a_missing_header_is_named(shared_api: Api, header: str) -> None:
+    assert header in error_of(shared_api.get(JOBS, headers={header: None}), 400, "validation_error")["fields"]
+    assert header in error_of(shared_api.get(JOBS, headers={header: ""}), 400, "validation_error")["fields"]
 
 
 @pytest.mark.parametrize(
@@ -56,40 +56,46 @@ def test_a_missing_header_is_named(api: Api, header: str) -> None:
         "ten_é",
     ],
 )
-def test_a_malformed_tenant_is_refused(api: Api, value: str) -> None:
-    assert "x-tenant-id" in error_of(api.get(JOBS, headers={"x-tenant-id": value}), 400, "validation_error")["fields"]
+def test_a_malformed_tenant_is_refused(shared_api: Api, value: str) -> None:
+    assert (
+        "x-tenant-id"
+        in error_of(shared_api.get(JOBS, headers={"x-tenant-id": value}), 400, "validation_error")["fields"]
+    )
 
 
 @pytest.mark.parametrize("value", ["ten_0", "ten_" + "z" * 60, "ten_01h_xyz"])
-def test_a_clients_own_ids_are_accepted_unchanged(api: Api, value: str) -> None:
-    assert api.trigger(headers={"x-tenant-id": value, "x-user-id": value.replace("ten_", "usr_")})["tenant_id"] == value
+def test_a_clients_own_ids_are_accepted_unchanged(shared_api: Api, value: str) -> None:
+    assert (
+        shared_api.trigger(headers={"x-tenant-id": value, "x-user-id": value.replace("ten_", "usr_")})["tenant_id"]
+        == value
+    )
 
 
 @pytest.mark.parametrize("role", ["root", "TENANT-USER", "tenant_user", "tenant-user,platform-admin"])
-def test_an_unknown_role_is_forbidden(api: Api, role: str) -> None:
-    error_of(api.get(JOBS, headers={"x-platform-role": role}), 403, "forbidden")
+def test_an_unknown_role_is_forbidden(shared_api: Api, role: str) -> None:
+    error_of(shared_api.get(JOBS, headers={"x-platform-role": role}), 403, "forbidden")
 
 
 @pytest.mark.parametrize("role", ["tenant-user", "tenant-admin"])
-def test_lower_roles_read_and_do_not_write(api: Api, role: str) -> None:
-    job = api.trigger()
+def test_lower_roles_read_and_do_not_write(shared_api: Api, role: str) -> None:
+    job = shared_api.trigger()
     for path in (JOBS, f"{JOBS}/{job['id']}", f"{JOBS}/{job['id']}/logs", "/v1/ava/workers", "/v1/ava/queues"):
-        assert api.get(path, headers={"x-platform-role": role}).status_code == 200
-    for method, path, is_write in _operations(api):
+        assert shared_api.get(path, headers={"x-platform-role": role}).status_code == 200
+    for method, path, is_write in _operations(shared_api):
         if is_write:
-            response = api.request(method, _fill(path, job["id"]), headers={"x-platform-role": role}, json={})
+            response = shared_api.request(method, _fill(path, job["id"]), headers={"x-platform-role": role}, json={})
             error_of(response, 403, "forbidden")
 
 
 @pytest.mark.parametrize("role", ["tenant-system-admin", "platform-admin", "platform-system-admin"])
-def test_higher_roles_write(api: Api, role: str) -> None:
-    assert api.trigger(headers={"x-platform-role": role})["status"] == "queued"
+def test_higher_roles_write(shared_api: Api, role: str) -> None:
+    assert shared_api.trigger(headers={"x-platform-role": role})["status"] == "queued"
 
 
-def test_a_sane_request_id_comes_back_and_an_insane_one_does_not(api: Api) -> None:
-    assert api.get(JOBS, headers={"x-request-id": "trace-7.a_b"}).headers["x-request-id"] == "trace-7.a_b"
+def test_a_sane_request_id_comes_back_and_an_insane_one_does_not(shared_api: Api) -> None:
+    assert shared_api.get(JOBS, headers={"x-request-id": "trace-7.a_b"}).headers["x-request-id"] == "trace-7.a_b"
     for insane in ("a b", "<script>", "x" * 129, "-x"):
-        ours = api.get(JOBS, headers={"x-request-id": insane}).headers["x-request-id"]
+        ours = shared_api.get(JOBS, headers={"x-request-id": insane}).headers["x-request-id"]
         assert ours.startswith("req_")
         assert len(ours) == 30
 
@@ -126,10 +132,6 @@ def _counts_nothing(response: Any) -> None:
     assert (data["total_queued"], data["total_running"], data["by_worker"]) == (0, 0, [])
 
 
-def _is_for_operators(response: Any) -> None:
-    error_of(response, 403, "forbidden")
-
-
 def _sees_no_job_in(response: Any) -> None:
     assert "job_" not in response.text
 
@@ -138,16 +140,8 @@ def _uses_nothing(response: Any) -> None:
     assert {limit["used"] for limit in response.get_json()["data"]} <= {None, 0}
 
 
-def _made_a_job_of_its_own(response: Any) -> None:
-    assert response.get_json()["data"]["tenant_id"] == "ten_other"
-
-
 def _made_a_hook_of_its_own(response: Any) -> None:
     assert response.status_code == 201, response.text
-
-
-def _made_a_schedule_of_its_own(response: Any) -> None:
-    assert response.get_json()["data"]["tenant_id"] == "ten_other"
 
 
 def _sees_no_counts(response: Any) -> None:
@@ -195,7 +189,7 @@ def _exports_nothing(response: Any) -> None:
 
 #: The check of the response that a caller of another tenant gets, for every route.
 SCOPE = {
-    ("POST", JOBS): _made_a_job_of_its_own,
+    ("POST", JOBS): _is_of_its_own,
     ("GET", JOBS): _sees_nothing,
     ("GET", f"{JOBS}/<job:job_id>"): _is_404,
     ("PATCH", f"{JOBS}/<job:job_id>"): _is_404,
@@ -223,10 +217,10 @@ SCOPE = {
     ("POST", f"{RUNS}/claim"): _is_forbidden,
     **{("POST", f"{RUNS}/<run>/{call}"): _is_404 for call in ("lines", "progress", "end")},
     ("GET", "/v1/ava/queues"): _counts_nothing,
-    ("POST", "/v1/ava/queues/<queue:queue>/pause"): _is_for_operators,
-    ("POST", "/v1/ava/queues/<queue:queue>/resume"): _is_for_operators,
+    ("POST", "/v1/ava/queues/<queue:queue>/pause"): _is_forbidden,
+    ("POST", "/v1/ava/queues/<queue:queue>/resume"): _is_forbidden,
     ("GET", "/v1/ava/tenants/<tenant:tenant_id>/limits"): _is_404,
-    ("PUT", "/v1/ava/tenants/<tenant:tenant_id>/limits"): _is_for_operators,
+    ("PUT", "/v1/ava/tenants/<tenant:tenant_id>/limits"): _is_forbidden,
     ("GET", "/v1/ava/overview"): _sees_no_job_in,
     ("GET", "/v1/ava/nodes"): _sees_no_job_in,
     ("POST", "/v1/ava/nodes/<node_id>/drain"): _is_forbidden,
@@ -243,7 +237,7 @@ SCOPE = {
     ("GET", "/v1/ava/audit"): _sees_nothing,
     ("GET", "/v1/ava/limits"): _uses_nothing,
     ("GET", "/v1/ava/limits/workers"): _sees_no_limited_worker,
-    ("POST", SCHEDULES): _made_a_schedule_of_its_own,
+    ("POST", SCHEDULES): _is_of_its_own,
     ("GET", SCHEDULES): _sees_nothing,
     ("POST", f"{SCHEDULES}/preview"): _sees_a_preview,
     ("GET", SCHEDULE): _is_404,
@@ -310,10 +304,10 @@ OPEN = {
 }
 
 
-def test_every_route_has_a_tenant_check_here(api: Api) -> None:
+def test_every_route_has_a_tenant_check_here(shared_api: Api) -> None:
     known = {path for _, path in SCOPE} | OPEN | {"/mcp"}  # Its tools are requests to these; test_mcp.py checks them.
-    assert {rule.rule for rule in api.app.url_map.iter_rules()} == known
-    operations = {(method, path) for method, path, _ in _operations(api) if path not in OPEN}
+    assert {rule.rule for rule in shared_api.app.url_map.iter_rules()} == known
+    operations = {(method, path) for method, path, _ in _operations(shared_api) if path not in OPEN}
     assert operations == set(SCOPE)
 
 
@@ -359,16 +353,18 @@ def test_nothing_of_another_tenant_is_seen_counted_or_changed(api: Api, method: 
 
 
 @pytest.mark.parametrize(("method", "path"), [each for each in SCOPE if "<run>" not in each[1]])
-def test_every_route_needs_the_secret(api: Api, method: str, path: str) -> None:
-    response = api.request(method, _fill(path, "job_01h455vb4pex5vsknk084sn02q"), headers={"x-internal-secret": None})
+def test_every_route_needs_the_secret(shared_api: Api, method: str, path: str) -> None:
+    response = shared_api.request(
+        method, _fill(path, "job_01h455vb4pex5vsknk084sn02q"), headers={"x-internal-secret": None}
+    )
     error_of(response, 401, "unauthorized")
 
 
-def test_a_worker_of_other_tenants_is_not_seen_and_cannot_be_run(api: Api) -> None:
-    error_of(api.post(JOBS, json={"worker_id": "wkr_theirs"}), 404, "resource_not_found")
-    error_of(api.get("/v1/ava/workers/wkr_theirs"), 404, "resource_not_found")
-    assert "wkr_theirs" not in api.get("/v1/ava/workers").text
-    assert api.trigger("wkr_theirs", headers=OTHER)["worker_id"] == "wkr_theirs"
+def test_a_worker_of_other_tenants_is_not_seen_and_cannot_be_run(shared_api: Api) -> None:
+    error_of(shared_api.post(JOBS, json={"worker_id": "wkr_theirs"}), 404, "resource_not_found")
+    error_of(shared_api.get("/v1/ava/workers/wkr_theirs"), 404, "resource_not_found")
+    assert "wkr_theirs" not in shared_api.get("/v1/ava/workers").text
+    assert shared_api.trigger("wkr_theirs", headers=OTHER)["worker_id"] == "wkr_theirs"
 
 
 def _operations(api: Api) -> list[tuple[str, str, bool]]:

@@ -15,6 +15,8 @@ from harness.api import FIELDS, HEADERS, NODE, Api, error_of
 from harness.moments import LATER, LATER_DAY
 
 JOBS = "/v1/ava/jobs"
+#: The number of jobs.
+COUNT = "SELECT count(*) FROM jobs"
 RECORD_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 
 
@@ -37,14 +39,14 @@ def test_the_contracts_request_returns_the_contracts_record(api: Api) -> None:
     }  # fmt: skip
 
 
-def test_defaults_are_the_contracts(api: Api) -> None:
-    record = api.trigger()
+def test_defaults_are_the_contracts(shared_api: Api) -> None:
+    record = shared_api.trigger()
     assert (record["trigger"], record["priority"], record["input"], record["scheduled_at"]) == ("manual", 5, {}, None)
 
 
 @pytest.mark.parametrize("trigger", ["manual", "scheduled", "webhook", "event"])
-def test_every_trigger_is_accepted(api: Api, trigger: str) -> None:
-    assert api.trigger(trigger=trigger)["trigger"] == trigger
+def test_every_trigger_is_accepted(shared_api: Api, trigger: str) -> None:
+    assert shared_api.trigger(trigger=trigger)["trigger"] == trigger
 
 
 def test_a_job_is_published_at_once_and_a_scheduled_one_is_not(api: Api, api_settings: Settings) -> None:
@@ -66,10 +68,10 @@ def test_a_job_is_published_at_once_and_a_scheduled_one_is_not(api: Api, api_set
         ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
     ],
 )
-def test_scheduled_at_is_read_with_its_offset_or_as_utc(api: Api, given: str, shown: str) -> None:
-    record = api.trigger(scheduled_at=given)
+def test_scheduled_at_is_read_with_its_offset_or_as_utc(shared_api: Api, given: str, shown: str) -> None:
+    record = shared_api.trigger(scheduled_at=given)
     assert record["scheduled_at"] == shown
-    assert api.get(f"{JOBS}/{record['id']}").get_json()["data"] == record
+    assert shared_api.get(f"{JOBS}/{record['id']}").get_json()["data"] == record
 
 
 # Bad input ----------------------------------------------------------------------------------------------------------
@@ -78,50 +80,59 @@ def test_scheduled_at_is_read_with_its_offset_or_as_utc(api: Api, given: str, sh
 @pytest.mark.parametrize(
     "body", [b"", b"   ", b"{", b"[]", b"7", b"null", b'{"worker_id": NaN}', b'{"a":1,"a":2}', b"\xff\xfe", b"\x00"]
 )
-def test_a_body_that_is_not_one_json_object_is_a_bad_request(api: Api, body: bytes) -> None:
-    error_of(api.post_raw(body), 400, "bad_request")
-    assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
+def test_a_body_that_is_not_one_json_object_is_a_bad_request(shared_api: Api, body: bytes) -> None:
+    before = shared_api.execute(COUNT)
+    error_of(shared_api.post_raw(body), 400, "bad_request")
+    assert shared_api.execute(COUNT) == before
 
 
 @pytest.mark.parametrize(
     "content_type",
     ["text/plain", "application/xml", "application/json; charset=utf-16", "application/json; charset=latin-1"],
 )
-def test_another_media_type_or_charset_is_unsupported(api: Api, content_type: str) -> None:
-    error_of(api.post_raw(b'{"worker_id":"wkr_open"}', content_type=content_type), 415, "unsupported_media_type")
+def test_another_media_type_or_charset_is_unsupported(shared_api: Api, content_type: str) -> None:
+    error_of(shared_api.post_raw(b'{"worker_id":"wkr_open"}', content_type=content_type), 415, "unsupported_media_type")
 
 
-def test_a_body_without_a_media_type_is_unsupported(api: Api) -> None:
-    error_of(api.post_raw(b'{"worker_id":"wkr_open"}', content_type=None), 415, "unsupported_media_type")
+def test_a_body_without_a_media_type_is_unsupported(shared_api: Api) -> None:
+    error_of(shared_api.post_raw(b'{"worker_id":"wkr_open"}', content_type=None), 415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize(
     "content_type", ["application/json", "Application/JSON; Charset=UTF-8", 'application/json; charset="utf-8"']
 )
-def test_json_in_utf_8_is_supported(api: Api, content_type: str) -> None:
+def test_json_in_utf_8_is_supported(shared_api: Api, content_type: str) -> None:
     assert (
-        api.post_raw('{"worker_id":"wkr_open","input":{"é":"ü"}}'.encode(), content_type=content_type).status_code
+        shared_api.post_raw(
+            '{"worker_id":"wkr_open","input":{"é":"ü"}}'.encode(), content_type=content_type
+        ).status_code
         == 201
     )
 
 
-def test_three_megabytes_are_too_large(api: Api) -> None:
-    error_of(api.post(JOBS, json={"worker_id": "wkr_open", "input": {"x": "y" * 3_000_000}}), 413, "payload_too_large")
+def test_three_megabytes_are_too_large(shared_api: Api) -> None:
+    error_of(
+        shared_api.post(JOBS, json={"worker_id": "wkr_open", "input": {"x": "y" * 3_000_000}}), 413, "payload_too_large"
+    )
 
 
-def test_an_input_of_one_mebibyte_is_accepted_and_one_byte_more_is_not(api: Api) -> None:
+def test_an_input_of_one_mebibyte_is_accepted_and_one_byte_more_is_not(shared_api: Api) -> None:
     most = 2**20 - len('{"x":""}')
-    assert api.trigger(input={"x": "y" * most})["input"]["x"] == "y" * most
-    error_of(api.post(JOBS, json={"worker_id": "wkr_open", "input": {"x": "y" * (most + 1)}}), 413, "payload_too_large")
+    assert shared_api.trigger(input={"x": "y" * most})["input"]["x"] == "y" * most
+    error_of(
+        shared_api.post(JOBS, json={"worker_id": "wkr_open", "input": {"x": "y" * (most + 1)}}),
+        413,
+        "payload_too_large",
+    )
 
 
-def test_the_input_limit_counts_bytes_of_utf_8_and_not_of_the_stored_text(api: Api) -> None:
+def test_the_input_limit_counts_bytes_of_utf_8_and_not_of_the_stored_text(shared_api: Api) -> None:
     body = json.dumps({"worker_id": "wkr_open", "input": {"x": "é" * 500_000}}, ensure_ascii=False).encode()
-    assert api.post_raw(body).status_code == 201
+    assert shared_api.post_raw(body).status_code == 201
 
 
-def test_a_missing_worker_id_is_400_whatever_else_is_wrong(api: Api) -> None:
-    fields = error_of(api.post(JOBS, json={"priority": 11}), 400, "validation_error")["fields"]
+def test_a_missing_worker_id_is_400_whatever_else_is_wrong(shared_api: Api) -> None:
+    fields = error_of(shared_api.post(JOBS, json={"priority": 11}), 400, "validation_error")["fields"]
     assert set(fields) == {"worker_id", "priority"}
 
 
@@ -142,15 +153,16 @@ def test_a_missing_worker_id_is_400_whatever_else_is_wrong(api: Api) -> None:
         *[(name, 1) for name in ("unknown", "id", "status", "tenant_id", "", "\0", "\ud800")],
     ],
 )
-def test_a_wrong_field_is_named(api: Api, field: str, value: Any) -> None:
-    response = api.post_raw(json.dumps({"worker_id": "wkr_open", field: value}).encode().replace(b"Infinity", b"1e400"))
-    assert field in error_of(response, 422, "validation_error")["fields"]
-    assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
+def test_a_wrong_field_is_named(shared_api: Api, field: str, value: Any) -> None:
+    before = shared_api.execute(COUNT)
+    body = json.dumps({"worker_id": "wkr_open", field: value}).encode().replace(b"Infinity", b"1e400")
+    assert field in error_of(shared_api.post_raw(body), 422, "validation_error")["fields"]
+    assert shared_api.execute(COUNT) == before
 
 
 @pytest.mark.parametrize("worker_id", ["wkr_unknown", "wkr_01hxyz", "wkr_theirs"])
-def test_a_worker_that_the_tenant_cannot_see_is_404(api: Api, worker_id: str) -> None:
-    error_of(api.post(JOBS, json={"worker_id": worker_id}), 404, "resource_not_found")
+def test_a_worker_that_the_tenant_cannot_see_is_404(shared_api: Api, worker_id: str) -> None:
+    error_of(shared_api.post(JOBS, json={"worker_id": worker_id}), 404, "resource_not_found")
 
 
 def test_a_deprecated_worker_is_409(api: Api) -> None:
@@ -184,16 +196,18 @@ def _nested(levels: int) -> Any:
         {"x": "%(id)s %s %%"},
     ],
 )
-def test_strange_but_valid_inputs_survive_the_round_trip(api: Api, payload: Any) -> None:
-    record = api.trigger(input=payload)
+def test_strange_but_valid_inputs_survive_the_round_trip(shared_api: Api, payload: Any) -> None:
+    record = shared_api.trigger(input=payload)
     assert record["input"] == payload
-    assert api.get(f"{JOBS}/{record['id']}").get_json()["data"]["input"] == payload
+    assert shared_api.get(f"{JOBS}/{record['id']}").get_json()["data"]["input"] == payload
 
 
-def test_a_number_beyond_a_double_is_refused_by_name(api: Api) -> None:
+def test_a_number_beyond_a_double_is_refused_by_name(shared_api: Api) -> None:
     assert (
         "input"
-        in error_of(api.post_raw(b'{"worker_id":"wkr_open","input":{"x":1e400}}'), 422, "validation_error")["fields"]
+        in error_of(shared_api.post_raw(b'{"worker_id":"wkr_open","input":{"x":1e400}}'), 422, "validation_error")[
+            "fields"
+        ]
     )
 
 
@@ -215,10 +229,10 @@ def test_a_number_beyond_a_double_is_refused_by_name(api: Api) -> None:
         "job_01h455vb4pex5vsknk084sn02q",
     ],
 )
-def test_a_hostile_or_unknown_job_id_is_404(api: Api, job_id: str) -> None:
-    error_of(api.get(f"{JOBS}/{job_id}"), 404, "resource_not_found")
-    error_of(api.get(f"{JOBS}/{job_id}/logs"), 404, "resource_not_found")
-    error_of(api.post(f"{JOBS}/{job_id}/cancel"), 404, "resource_not_found")
+def test_a_hostile_or_unknown_job_id_is_404(shared_api: Api, job_id: str) -> None:
+    error_of(shared_api.get(f"{JOBS}/{job_id}"), 404, "resource_not_found")
+    error_of(shared_api.get(f"{JOBS}/{job_id}/logs"), 404, "resource_not_found")
+    error_of(shared_api.post(f"{JOBS}/{job_id}/cancel"), 404, "resource_not_found")
 
 
 # Cancel -------------------------------------------------------------------------------------------------------------
@@ -251,19 +265,21 @@ def test_a_final_job_cannot_be_cancelled(api: Api, status: str) -> None:
     assert status in error_of(api.post(f"{JOBS}/{job['id']}/cancel"), 409, "resource_conflict")["message"]
 
 
-def test_a_cancel_takes_no_fields(api: Api) -> None:
-    job = api.trigger()
+def test_a_cancel_takes_no_fields(shared_api: Api) -> None:
+    job = shared_api.trigger()
     assert (
         "force"
-        in error_of(api.post(f"{JOBS}/{job['id']}/cancel", json={"force": True}), 422, "validation_error")["fields"]
+        in error_of(shared_api.post(f"{JOBS}/{job['id']}/cancel", json={"force": True}), 422, "validation_error")[
+            "fields"
+        ]
     )
-    error_of(api.post_raw(b"{", f"{JOBS}/{job['id']}/cancel"), 400, "bad_request")
+    error_of(shared_api.post_raw(b"{", f"{JOBS}/{job['id']}/cancel"), 400, "bad_request")
 
 
 # Routes, methods and outages ----------------------------------------------------------------------------------------
 
 
-def test_an_unknown_route_is_404_and_a_wrong_method_405_with_what_is_allowed(api: Api) -> None:
+def test_an_unknown_route_is_404_and_a_wrong_method_405_with_what_is_allowed(shared_api: Api) -> None:
     for path in (
         "/nope",
         "/v1/ava/jobs/",
@@ -272,14 +288,14 @@ def test_an_unknown_route_is_404_and_a_wrong_method_405_with_what_is_allowed(api
         "/v1/ava/jobs/x/y/z",
         "/docs/static/../app.py",
     ):
-        error_of(api.get(path), 404, "resource_not_found")
-    response = api.request("DELETE", JOBS)
+        error_of(shared_api.get(path), 404, "resource_not_found")
+    response = shared_api.request("DELETE", JOBS)
     error_of(response, 405, "method_not_allowed")
     assert response.headers["Allow"] == "GET, HEAD, POST"
 
 
-def test_options_says_what_is_allowed(api: Api) -> None:
-    response = api.request("OPTIONS", JOBS)
+def test_options_says_what_is_allowed(shared_api: Api) -> None:
+    response = shared_api.request("OPTIONS", JOBS)
     assert (response.status_code, response.data, response.headers["Allow"]) == (204, b"", "GET, HEAD, OPTIONS, POST")
 
 
@@ -335,6 +351,6 @@ def test_readiness_reports_a_database_that_is_not_migrated(fresh_api: Api) -> No
     assert fresh_api.get("/readyz").get_json()["checks"]["migrations"]["ok"] is False
 
 
-def test_created_at_is_now(api: Api) -> None:
-    created_at = datetime.fromisoformat(api.trigger()["created_at"])
+def test_created_at_is_now(shared_api: Api) -> None:
+    created_at = datetime.fromisoformat(shared_api.trigger()["created_at"])
     assert abs(datetime.now(UTC) - created_at) < timedelta(seconds=10)

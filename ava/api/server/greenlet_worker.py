@@ -115,8 +115,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         """Build the application."""
-        # What is there afterwards stays. A collection that looked at it would stop all requests for up to 0.1 s,
-        # whenever a large body is parsed.
+        # A collection that looked at what stays would stop all requests for up to 0.1 s for each large body.
         with uncollected():
             super().load_wsgi()
             gc.collect()
