@@ -155,9 +155,9 @@ def test_all_that_match_are_retried_with_their_number_typed_and_the_selection_su
     signed_in.fill("typed", "1200")
     signed_in.click("button", "Retry 1,200 jobs")
     signed_in.await_text("1,200 jobs retried", seconds=60)
-    assert running.query("SELECT count(*), count(DISTINCT retry_of) FROM jobs WHERE trigger = 'webhook'") == [
-        (2400, 1200)
-    ]
+    # Jobs of other tests may have this trigger, but are no retries.
+    retried = "SELECT count(retry_of), count(DISTINCT retry_of) FROM jobs WHERE trigger = 'webhook'"
+    assert running.query(retried) == [(1200, 1200)]
     go(signed_in, "#/jobs")
     signed_in.await_text("None selected")
     assert not signed_in.find("button", "Retry all that match").is_enabled(), "there is no filter"

@@ -189,7 +189,8 @@ def test_jobs_start_in_the_order_of_their_priority(fleet: System) -> None:
     )
     assert answer.status_code == 201, answer.text
     ids = [record["id"] for record in answer.json()["data"]]
-    wait_until(lambda: fleet.query("SELECT count(*) FROM jobs WHERE status = 'queued'") == [(0,)], seconds=60)
+    queued = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_t_echo' AND status = 'queued'"
+    wait_until(lambda: fleet.query(queued) == [(0,)], seconds=60)
     started = [row[0] for row in fleet.query(
         "SELECT priority FROM jobs WHERE worker_id = 'wkr_t_echo' AND started_at IS NOT NULL AND priority <> 5"
         " OR id IN (SELECT id FROM jobs WHERE worker_id = 'wkr_t_echo' ORDER BY id DESC LIMIT 400)"
