@@ -118,6 +118,8 @@ class Suite:
         options = parser.parse_args()
         if options.table and (options.fault or options.broker):
             parser.error("--table needs every fault on both brokers")
+        if options.keep and options.keep.exists() and any(options.keep.iterdir()):
+            parser.error("--keep needs an empty folder")
         return options
 
 
