@@ -11,10 +11,10 @@ from ava.handler import registry
 
 __all__ = ["HandlerTimes"]
 
-#: Seconds below which a handler is brief: its runs share claims.
-BRIEF_SECONDS = 0.002
 #: With fewer runs a claim saves little. Claimed one by one, runs follow each other more slowly than together.
 _MIN_TOGETHER = 4
+#: Seconds below which a handler is brief: its runs share claims, because so few take no longer than a message.
+BRIEF_SECONDS = run_groups.SECONDS / _MIN_TOGETHER
 #: How much of the time between the last two runs counts in the average.
 _NEWEST = 0.2
 #: How much a run counts in the average of its handler's times, if it was slower or faster than that.
