@@ -20,7 +20,7 @@ from bench.servers import Servers, until
 from bench.systems import Ours
 
 _BULK = 100
-#: Jobs of the drain that tells what the machine can do.
+#: Jobs of the drain before, whose rate is that of this machine.
 _DRAINED = 20_000
 _WAITED = """
 SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY ms), percentile_disc(0.99) WITHIN GROUP (ORDER BY ms)

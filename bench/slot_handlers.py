@@ -15,9 +15,7 @@ _BRIEF_SECONDS = 0.002
 @worker("noop", concurrent=True)
 async def noop(_input: dict[str, Any], env: Env) -> Any:
     """Do nothing but log two lines."""
-    env.log.info("one")
-    env.log.info("two")
-    return {"ok": 1}
+    return _log_two_lines(env)
 
 
 @worker("wait", concurrent=True)
@@ -55,9 +53,7 @@ async def brief_compute(_input: dict[str, Any], env: Env) -> Any:
 @worker("pool_noop")
 def pool_noop(_input: dict[str, Any], env: Env) -> Any:
     """Do in a process of its own what `noop` does in a slot."""
-    env.log.info("one")
-    env.log.info("two")
-    return {"ok": 1}
+    return _log_two_lines(env)
 
 
 @worker("pool_brief_wait")
@@ -73,6 +69,12 @@ def pool_brief_wait(_input: dict[str, Any], env: Env) -> Any:
 def pool_brief_compute(_input: dict[str, Any], env: Env) -> Any:
     """Do in a process of its own what `brief_compute` does in a slot."""
     return _compute(env)
+
+
+def _log_two_lines(env: Env) -> Any:
+    env.log.info("one")
+    env.log.info("two")
+    return {"ok": 1}
 
 
 def _compute(env: Env) -> Any:

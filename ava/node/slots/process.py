@@ -55,8 +55,8 @@ _log = logging.getLogger(__name__)
 _CONNECTIONS = 8
 #: Threads for the statements of journals and for what handlers run with `asyncio.to_thread`.
 _THREADS = 64
-#: Seconds after which a thread of Python has to let another one run. The consumer, the claims and the ends wait for the
-#: interpreter after each message and statement. With CPython's 5 ms they waited longer for it than for the servers.
+#: CPython's switch interval: seconds after which a thread releases the interpreter lock to one that waits for it. The
+#: consumer, the claims and the ends wait for it after each message and statement; at 5 ms longer than for the servers.
 _SWITCH_SECONDS = 0.0005
 #: Seconds that ends get to be written before the process ends itself.
 _FLUSH_SECONDS = 1.0
