@@ -97,7 +97,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         # together would get as much as one connection's process of PostgreSQL.
         os.setsid()
         gevent.get_hub().print_exception = logs.log_uncaught
-        # Gunicorn reads some 30 settings for each request, each through two methods; attributes take a tenth of that.
+        # Gunicorn reads settings for each request, each through two methods (0.94 µs; an attribute takes 0.09 µs).
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         super().init_process()
 
