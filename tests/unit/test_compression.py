@@ -29,7 +29,8 @@ ticks = 0
 def tick():
     global ticks
     while True:
-        gevent.sleep(0)
+        # A loop that never waits may keep the interpreter lock from other threads for as long as it likes.
+        gevent.sleep(0.001)
         ticks += 1
 
 loop_thread = threading.get_native_id()

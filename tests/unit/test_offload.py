@@ -15,7 +15,8 @@ ticks = 0
 def tick():
     global ticks
     while True:
-        gevent.sleep(0)
+        # A loop that never waits may keep the interpreter lock from other threads for as long as it likes.
+        gevent.sleep(0.001)
         ticks += 1
 
 gevent.spawn(tick)
