@@ -313,7 +313,7 @@ class System:
         return wait_until(
             lambda: (record := self.show(job_id))["status"] in wanted and record,
             seconds=seconds,
-            what=lambda: f"{job_id} is {' or '.join(wanted)}; it is {self.show(job_id)}",
+            what=lambda: f"{job_id} is {' or '.join(wanted)}; it is {self.show(job_id)} {self.messages(job_id)}",
         )
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ava.domain.ids import decode
 from harness.polling import wait_until
 from harness.servers.receiver import Receiver
 from harness.system import ROOT, System
 from tests.acceptance.conftest import running_system
 
-__all__ = ["ENVIRON", "await_running", "has_uvloop", "running_slots", "slot_pid", "trigger_many"]
+__all__ = ["ENVIRON", "await_running", "has_uvloop", "running_slots", "slot_pid", "trigger_many", "uuids"]
 
 ENVIRON = {
     "AVA_HANDLERS": "workers,tests.acceptance.slot_handlers,tests.acceptance.async_handlers",
@@ -61,9 +62,11 @@ def trigger_many(system: System, count: int, **entry: Any) -> list[str]:
 
 
 def await_running(system: System, ids: list[str]) -> None:
-    wait_until(
-        lambda: system.query(
-            "SELECT count(*) FROM jobs WHERE status = 'running' AND worker_id LIKE 'wkr_slot_%%'"
-        )[0][0] >= len(ids),
-        what="all run",
-    )  # fmt: skip
+    """Wait until all of these run at once."""
+    running = "SELECT count(*) FROM jobs WHERE id = ANY(%s::uuid[]) AND status = 'running'"
+    wait_until(lambda: system.query(running, uuids(ids)) == [(len(ids),)], what="all run")
+
+
+def uuids(ids: list[str]) -> list[str]:
+    """Returns the ids of jobs as their table has them."""
+    return [str(decode("job", job_id)) for job_id in ids]

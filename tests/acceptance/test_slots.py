@@ -22,7 +22,7 @@ from chaos import leaks
 from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.groups import OPERATOR
-from tests.acceptance.slot_system import await_running, has_uvloop, running_slots, slot_pid, trigger_many
+from tests.acceptance.slot_system import await_running, has_uvloop, running_slots, slot_pid, trigger_many, uuids
 
 #: What is the same on both brokers is tried on one.
 _on_redis = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
@@ -117,7 +117,7 @@ def test_a_process_with_too_much_memory_takes_no_more_and_is_replaced_once_it_is
     }
     later = slots.trigger("wkr_slot_sleep")["id"]
     assert slots.wait_for(later)["output"]["pid"] == slot_pid(slots) != pid
-    assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, ids)) == [(0,)]
+    assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", uuids(ids)) == [(0,)]
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -220,9 +220,7 @@ def test_a_paused_queue_starts_nothing(slots: System) -> None:
     try:
         waiting += trigger_many(slots, 5, worker_id="wkr_slot_sleep")
         recalled = "SELECT count(*) FROM jobs WHERE id = ANY(%s::uuid[]) AND waits_for = 'queue'"
-        wait_until(
-            lambda: slots.query(recalled, _uuids(slots, waiting)) == [(10,)], what="the queue's jobs are recalled"
-        )
+        wait_until(lambda: slots.query(recalled, uuids(waiting)) == [(10,)], what="the queue's jobs are recalled")
         assert {slots.wait_for(job_id)["status"] for job_id in running} == {"completed"}
         assert slots.wait_for(slots.trigger("wkr_slot_beside")["id"])["status"] == "completed"
         assert {slots.show(job_id)["status"] for job_id in waiting} == {"queued"}
@@ -262,7 +260,7 @@ def test_a_node_that_was_frozen_goes_on(slots: System) -> None:
     assert {(record["status"], record["attempt"], record["output"]["pid"]) for record in records} == {
         ("completed", 1, pid)
     }
-    assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, ids)) == [(0,)]
+    assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", uuids(ids)) == [(0,)]
     assert node.exit_code is None, node.output
 
 
@@ -314,7 +312,7 @@ def test_a_run_that_swallows_its_cancel_costs_the_process_and_the_others_no_loss
     records = [slots.wait_for(job_id) for job_id in ids]
     assert {(record["status"], record["attempt"]) for record in records} == {("completed", 1)}
     assert {record["output"]["pid"] for record in records} == {slot_pid(slots)} != {pid}
-    assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, ids)) == [(0,)]
+    assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", uuids(ids)) == [(0,)]
 
 
 def test_a_killed_slot_process_loses_no_job(slots: System) -> None:
@@ -331,7 +329,7 @@ def test_a_node_that_is_asked_to_end_lets_its_runs_end_and_one_without_slots_run
     ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 2})
     await_running(slots, ids)
     node = slots.workers.pop()
-    ran_by = slots.query("SELECT DISTINCT node_id::text FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, ids))
+    ran_by = slots.query("SELECT DISTINCT node_id::text FROM jobs WHERE id = ANY(%s::uuid[])", uuids(ids))
     try:
         assert node.terminate() == 0, node.output
         assert {slots.show(job_id)["status"] for job_id in ids} == {"completed"}
@@ -353,16 +351,10 @@ def test_a_node_that_is_killed_in_order_counts_no_loss_and_one_without_queues_sa
         node.send(signal.SIGQUIT)
         assert node.wait() == 0, node.output
         wait_until(lambda: "Handler interrupted, the worker is shutting down" in slots.messages(job_id))
-        assert slots.query("SELECT max(losses) FROM jobs WHERE id = ANY(%s::uuid[])", _uuids(slots, [job_id])) == [(0,)]
+        assert slots.query("SELECT max(losses) FROM jobs WHERE id = ANY(%s::uuid[])", uuids([job_id])) == [(0,)]
         idle = slots.spawn("worker", "-c", "0", "--slots", "5", "-q", "default")
         assert idle.wait() == 1
         assert "-q names no queue of concurrent workers; leave out --slots." in idle.output
     finally:
         slots.start_worker("--slots", "40", concurrency=1)
     assert slots.wait_for(job_id)["attempt"] == 1
-
-
-def _uuids(system: System, ids: list[str]) -> list[str]:
-    from ava.domain.ids import decode
-
-    return [str(decode("job", job_id)) for job_id in ids]
