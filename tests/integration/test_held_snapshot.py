@@ -22,9 +22,11 @@ from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs.feed import fair_queue, looks
+from ava.store.jobs.moves import claim
+from ava.store.jobs.moves.claim import Claim, RunCheck
 from ava.store.jobs.rows import job_uuid
 from harness.polling import wait_until
-from tests.backlog import NODE, Backlog, open_backlog
+from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 _LOOK = {"count_up_to": 2000, "dead_after_seconds": 14, "after_key": "", "max_keys": 10}
 #: Jobs that end while the snapshot is held, and how many of them at once.
@@ -173,6 +175,7 @@ def test_looks_are_complete_while_they_are_quick(backlog: Backlog) -> None:
 
 
 _OLD_ID = "01890000-0000-7000-8000-0000000000ff"
+_CLAIM_ID = "01890000-0000-7000-8000-0000000000fe"
 
 
 def test_looks_are_complete_while_the_others_are_as_slow(
@@ -220,3 +223,22 @@ def test_a_look_sees_other_tenants_before_and_after_the_one_it_knows(backlog: Ba
         known.see_returned()
         (window,) = _look(backlog, known)[0].windows
         assert (window.only_tenant, window.is_shared) == ("ten_m", False)
+
+
+def test_a_look_for_more_urgent_jobs_reads_few_entries_while_a_snapshot_is_held(backlog: Backlog) -> None:
+    """Where few jobs wait, the planner takes the index of all jobs by their status for a short one."""
+    with _snapshot(backlog):
+        for _ in range(_ENDED // _AT_ONCE):
+            _end_jobs(backlog, is_published=True)
+        backlog.insert(3, is_published=True)
+        [run] = [job.next_run for job in backlog.insert(is_published=True)]
+        with backlog.database.connect() as connection:
+            wanted = Claim(run=run, worker_id=WORKER, node_id=NODE, claim_id=_CLAIM_ID)
+            assert claim.claim(connection, wanted) is not None
+        backlog.run("ANALYZE jobs")
+        with backlog.database.transaction() as connection:
+            explaining = _Explaining(connection)
+            with explaining.prepared() as explained:
+                found = claim.check(explained, run=run, claim_id=_CLAIM_ID, outranked_by=4)
+    assert found == RunCheck(is_to_be_cancelled=False, is_outranked=False)
+    assert explaining.blocks <= _MAX_BLOCKS

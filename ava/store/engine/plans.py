@@ -10,7 +10,8 @@ PLAN_SECONDS = 1.0
 
 #: Put before a statement, it makes the rest of the transaction use indexes in whose order rows are wanted, not others
 #: whose rows are sorted then. The tables change so fast that the planner often takes a large one for nearly empty, and
-#: then reads and sorts all rows of a smaller index for each row that is wanted.
+#: then reads and sorts all rows of a smaller index for each row that is wanted. While a snapshot is held, an index that
+#: has few rows has many pages of dead ones, and the planner takes each of its rows for as dear as all of another index.
 IN_ORDER = "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true);"
 
 #: Put before a statement, it makes the rest of the transaction read no table from end to end. PostgreSQL takes the

@@ -14,6 +14,7 @@ from ava.domain.jobs import priority, run_groups
 from ava.domain.jobs.job import Job, RunKey
 from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
+from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -209,8 +210,8 @@ def is_outranked(queue: str) -> str:
     """Returns the condition that a message of a job waits in a queue with one of the priorities of `looked_for`.
 
     It is one index scan of a few entries for each priority: thousands of jobs that wait unpublished are not read.
+    Without the order, and `IN_ORDER` before the statement, the planner may read all queued jobs for each priority.
     """
-    # Without the order the planner may scan the table.
     return f"""EXISTS (
     SELECT FROM generate_series({priority.FIRST}, %(outranked_by)s::int) AS p (priority), LATERAL (
         SELECT FROM jobs AS u
@@ -245,7 +246,7 @@ def check(
     `outranked_by`: the least urgent priority that is looked for; by default none is.
     """
     parameters = {**rows.run_parameters(run), "claim_id": claim_id, **looked_for(outranked_by)}
-    found = _CHECK.run(connection, parameters)
+    found = _CHECK.run(connection, parameters, before=IN_ORDER)
     return RunCheck(*found[0]) if found else None
 
 

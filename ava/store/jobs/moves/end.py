@@ -10,6 +10,7 @@ from ava.domain import ids
 from ava.domain.jobs.job import Job, JobKey, LogLine, RunEnd, RunKey, Status
 from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
+from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -155,7 +156,7 @@ def end_and_claim(
     Returns what `end` and `claim` return, and whether such a message waits.
     """
     parameters = end_parameters(run_end, lines, progress_json, claim_id) | wanted.parameters | looked_for(outranked_by)
-    ((status, is_outranked, *job),) = _END_AND_CLAIM.run(connection, parameters)
+    ((status, is_outranked, *job),) = _END_AND_CLAIM.run(connection, parameters, before=IN_ORDER)
     return Status(status) if status else None, claimed_job(job) if job[0] else None, is_outranked
 
 

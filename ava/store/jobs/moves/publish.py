@@ -9,6 +9,7 @@ from ava.domain.jobs.job import Job
 from ava.domain.limits.fair_queue import WaitingJob
 from ava.store.engine.commits import IS_UNFLUSHED
 from ava.store.engine.database import Connection
+from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes
 from ava.store.jobs import rows
@@ -80,7 +81,7 @@ WITH running AS (
     ) AS found
     ORDER BY found.priority, found.published_at LIMIT %(limit)s
 )"""
-_REPUBLISH = Statement(f"{_LOST}\n{_publications('SELECT * FROM lost')}")
+_REPUBLISH = Statement(f"{IN_ORDER}{_LOST}\n{_publications('SELECT * FROM lost')}")
 
 
 def republish(
