@@ -61,6 +61,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds after which a failed duty is retried.
 _RETRY_SECONDS = 0.5
+#: A duty that rests does so for so many times the seconds of a call.
+_REST_FACTOR = 9
 #: Connections to PostgreSQL that the duties share.
 _CONNECTIONS = 5
 #: Seconds that duties get to finish when the process stops.
@@ -125,6 +127,8 @@ class DutyThread(threading.Thread):
         self._is_ending = is_ending
         self._may_act = may_act
         self._is_failing = False
+        #: The seconds that the last call took.
+        self._last_seconds = 0.0
 
     def run(self) -> None:
         """Run the duty whenever it is due and this process is the active dispatcher."""
@@ -138,10 +142,10 @@ class DutyThread(threading.Thread):
 
     def run_duty(self) -> float:
         """Run the duty once. Returns the seconds until it is due again."""
-        duty = self._duty
+        duty, began_at = self._duty, time.monotonic()
         try:
             with counters.DUTY_SECONDS.labels(duty.name).time():
-                count = duty.run_once(time.monotonic())
+                count = duty.run_once(began_at)
         except (BrokerUnavailable, DatabaseUnavailable) as error:
             return self._fail(str(error))
         except Exception:
@@ -154,7 +158,10 @@ class DutyThread(threading.Thread):
         if count:
             _log.info("Duty %s: %d %s", duty.name, count, duty.changes)
             duty.on_change()
-        return duty.every_seconds
+        # The shorter one of two calls, because one alone may have waited for a busy database.
+        last_seconds, self._last_seconds = self._last_seconds, time.monotonic() - began_at
+        rest_seconds = 0.0 if count else _REST_FACTOR * min(last_seconds, self._last_seconds)
+        return max(duty.every_seconds, min(rest_seconds, duty.max_rest_seconds))
 
     def _fail(self, reason: str) -> float:
         counters.DUTY_FAILURES.labels(self._duty.name).inc()

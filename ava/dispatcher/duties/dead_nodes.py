@@ -19,6 +19,7 @@ class DeadNodes(Duty):
     name = "dead_nodes"
     changes = "runs rescued"
     every_seconds = 0.5
+    max_rest_seconds = 10.0
 
     def __init__(self, database: Database, heartbeats: Heartbeats, *, node_dead_seconds: float) -> None:
         super().__init__()

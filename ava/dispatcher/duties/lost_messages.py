@@ -43,6 +43,7 @@ class LostMessages(Duty):
     name = "lost_messages"
     changes = "lost messages published again or returned to the backlog"
     every_seconds = 1.0
+    max_rest_seconds = 10.0
 
     def __init__(self, database: Database, publisher: Publisher, *, node_dead_seconds: float) -> None:
         super().__init__()
