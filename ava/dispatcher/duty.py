@@ -21,8 +21,8 @@ class Duty(ABC):
     name: str
     #: What `run_once` counts, as in "jobs published"; the log of the duty's changes says it.
     changes: str
-    #: The most seconds for which it rests, so that calls that change nothing take a tenth of its time at most: while a
-    #: snapshot is held, each passes all dead rows since then. By default it does not rest.
+    #: The most seconds for which it rests after slow calls that change nothing: see `ava.store.engine.rest`. By default
+    #: it does not rest.
     max_rest_seconds: float = 0.0
 
     def __init__(self) -> None:

@@ -53,6 +53,7 @@ from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
 from ava.store.engine.leader_lease import RENEWAL_SECONDS, LeaderLease
 from ava.store.engine.notices import Notices
+from ava.store.engine.rest import Rest
 from ava.store.pending_work import Work
 
 __all__ = ["DutyLoop", "make_duties", "run"]
@@ -61,8 +62,6 @@ _log = logging.getLogger(__name__)
 
 #: Seconds after which a failed duty is retried.
 _RETRY_SECONDS = 0.5
-#: A duty that rests does so for so many times the seconds of a call.
-_REST_FACTOR = 9
 #: Connections to PostgreSQL that the duties share.
 _CONNECTIONS = 5
 #: Seconds that duties get to finish when the process stops.
@@ -127,8 +126,7 @@ class DutyThread(threading.Thread):
         self._is_ending = is_ending
         self._may_act = may_act
         self._is_failing = False
-        #: The seconds that the last call took.
-        self._last_seconds = 0.0
+        self._rest = Rest(duty.max_rest_seconds)
 
     def run(self) -> None:
         """Run the duty whenever it is due and this process is the active dispatcher."""
@@ -158,10 +156,8 @@ class DutyThread(threading.Thread):
         if count:
             _log.info("Duty %s: %d %s", duty.name, count, duty.changes)
             duty.on_change()
-        # The shorter one of two calls, because one alone may have waited for a busy database.
-        last_seconds, self._last_seconds = self._last_seconds, time.monotonic() - began_at
-        rest_seconds = 0.0 if count else _REST_FACTOR * min(last_seconds, self._last_seconds)
-        return max(duty.every_seconds, min(rest_seconds, duty.max_rest_seconds))
+        rest_seconds = self._rest.after(time.monotonic() - began_at)
+        return duty.every_seconds if count else max(duty.every_seconds, rest_seconds)
 
     def _fail(self, reason: str) -> float:
         counters.DUTY_FAILURES.labels(self._duty.name).inc()

@@ -74,6 +74,20 @@ def test_while_the_event_loop_stands_still_no_run_is_an_orphan(world: World, fou
     assert world.find(found, after=8) == {A, B}
 
 
+def test_looks_that_are_slow_are_rare(world: World, found: Orphans, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object) -> set[RunKey]:
+        world.seconds += 1
+        return world.runs
+
+    monkeypatch.setattr(orphans.nodes, "runs_of", read)
+    world.find(found, A, after=0)
+    world.find(found, A, after=3)
+    began = world.seconds
+    world.find(found, A, after=3)
+    assert world.seconds == began + 3, "it rests for four seconds"
+    assert world.find(found, A, after=1) == {B}
+
+
 def test_a_rescued_orphan_is_a_loss_and_starts_its_eight_seconds_again(world: World, found: Orphans) -> None:
     world.find(found, A, after=0)
     assert world.find(found, A, after=8) == {B}

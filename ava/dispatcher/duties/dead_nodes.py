@@ -6,6 +6,7 @@ from ava.dispatcher.duty import Duty
 from ava.dispatcher.heartbeats import Heartbeats
 from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
+from ava.store.engine.rest import MAX_REST_SECONDS
 from ava.store.jobs.moves import rescue
 
 __all__ = ["DeadNodes"]
@@ -19,7 +20,7 @@ class DeadNodes(Duty):
     name = "dead_nodes"
     changes = "runs rescued"
     every_seconds = 0.5
-    max_rest_seconds = 10.0
+    max_rest_seconds = MAX_REST_SECONDS
 
     def __init__(self, database: Database, heartbeats: Heartbeats, *, node_dead_seconds: float) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from ava.broker.publisher import Publisher
 from ava.dispatcher.duty import Duty
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Database
+from ava.store.engine.rest import MAX_REST_SECONDS
 from ava.store.jobs.feed import messages
 from ava.store.jobs.moves import publish, recall
 
@@ -43,7 +44,7 @@ class LostMessages(Duty):
     name = "lost_messages"
     changes = "lost messages published again or returned to the backlog"
     every_seconds = 1.0
-    max_rest_seconds = 10.0
+    max_rest_seconds = MAX_REST_SECONDS
 
     def __init__(self, database: Database, publisher: Publisher, *, node_dead_seconds: float) -> None:
         super().__init__()

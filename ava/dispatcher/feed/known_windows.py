@@ -23,7 +23,7 @@ _SLOW_SECONDS = 0.05
 _SLOW_LOOKS = 3
 #: A slow complete look is repeated after so many times its duration, and after so many seconds at most.
 _PAUSE_FACTOR = 10
-_MAX_PAUSE_SECONDS = 5.0
+_MAX_PAUSE_SECONDS = 10.0
 #: A look at known windows is worth its while if it takes less than this share of a complete one.
 _MAX_SHARE = 0.5
 #: Windows that are known while they have no jobs.

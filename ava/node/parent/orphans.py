@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ava.domain.jobs.job import RunKey
 from ava.node.parent import loop_liveness
 from ava.store.engine.database import Connection
+from ava.store.engine.rest import Rest
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import rescue
 
@@ -33,6 +34,8 @@ class Orphans:
 
     def __post_init__(self) -> None:
         self._since: dict[RunKey, float] = {}
+        # So short that a run is seen three times before it counts as an orphan.
+        self._rest, self._next_at = Rest(_PATIENCE_SECONDS / 2), 0.0
 
     def find(self, connection: Connection, held: Set[RunKey]) -> list[RunKey]:
         """Returns the runs that have been orphans for long enough. `held`: the runs of the node's processes.
@@ -42,9 +45,11 @@ class Orphans:
         if not loop_liveness.is_turning():
             self._since.clear()
             return []
-        now = time.monotonic()
+        if (now := time.monotonic()) < self._next_at:
+            return []
         orphans = nodes.runs_of(connection, self.node_id) - held
         self._since = {orphan: self._since.get(orphan, now) for orphan in orphans}
+        self._next_at = time.monotonic() + self._rest.after(time.monotonic() - now)
         return [orphan for orphan, since in self._since.items() if now - since >= _PATIENCE_SECONDS]
 
     def rescue(self, connection: Connection, orphan: RunKey) -> None:
