@@ -36,6 +36,10 @@ def module_broker_url(request: pytest.FixtureRequest) -> Iterator[str]:
             yield url
 
 
+#: For tests of what the broker has no part in.
+on_redis = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
+
+
 @pytest.fixture(scope="module")
 def module_database_url(_databases: Databases, module_broker_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """A fresh, migrated database for the tests of a file."""

@@ -17,6 +17,7 @@ import pytest
 from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance import groups
+from tests.acceptance.conftest import on_redis
 from tests.acceptance.groups import JOBS, LATE
 from tests.acceptance.witness import Witness
 
@@ -80,6 +81,7 @@ def test_a_job_that_holds_the_gil_past_its_time_out_costs_no_other_of_its_claim_
     assert _losses(system, ids) == {}
 
 
+@on_redis
 @pytest.mark.usefixtures("no_jobs")
 def test_no_process_is_killed_for_a_job_that_is_cancelled_while_it_waits_in_a_claim(
     system: System, witness: Witness, tmp_path: Path
@@ -113,6 +115,7 @@ def test_a_process_that_stands_still_between_two_runs_is_killed_and_no_run_is_lo
     assert len({word.pid for word in witness.read()}) == 2
 
 
+@on_redis
 @pytest.mark.usefixtures("no_jobs")
 def test_a_run_that_is_lost_before_a_line_of_it_is_stored_has_its_first_line(
     system: System, witness: Witness, tmp_path: Path
@@ -133,6 +136,7 @@ def test_a_run_that_is_lost_before_a_line_of_it_is_stored_has_its_first_line(
     assert [number for number, count in again.items() if count > 1] == [LATE]
 
 
+@on_redis
 @pytest.mark.usefixtures("no_jobs")
 def test_a_process_is_not_killed_for_the_job_before_while_its_next_one_holds_the_gil(
     system: System, witness: Witness
@@ -151,6 +155,7 @@ def test_a_process_is_not_killed_for_the_job_before_while_its_next_one_holds_the
         assert len({word.pid for word in witness.read()}) == 1
 
 
+@on_redis
 @pytest.mark.usefixtures("no_jobs")
 def test_the_time_out_that_a_tenant_has_set_holds_for_code_that_holds_the_gil(system: System, witness: Witness) -> None:
     worker = f"/v1/ava/workers/{LONG}"

@@ -13,6 +13,7 @@ import pytest
 
 from harness.polling import wait_until
 from harness.system import ROOT, System
+from tests.acceptance.conftest import on_redis
 
 
 def run(fleet: System, worker_id: str, **payload: Any) -> tuple[dict[str, Any], list[str]]:
@@ -21,6 +22,7 @@ def run(fleet: System, worker_id: str, **payload: Any) -> tuple[dict[str, Any], 
     return fleet.wait_for(job["id"], seconds=60), fleet.messages(job["id"])
 
 
+@on_redis
 def test_a_handler_gets_its_input_and_its_output_is_kept(fleet: System) -> None:
     payload = {"text": "Grüße, \u0000 \U0001f600", "number": 1.5, "list": [None, True, {}]}
     record, messages = run(fleet, "wkr_t_echo", **payload)
@@ -31,6 +33,7 @@ def test_a_handler_gets_its_input_and_its_output_is_kept(fleet: System) -> None:
     assert messages[-1].startswith("Handler completed in ")
 
 
+@on_redis
 def test_what_a_handler_logs_or_prints_is_in_its_log_while_it_runs(fleet: System) -> None:
     job = fleet.trigger("wkr_t_talk", input={"seconds": 5})
     fleet.wait_for(job["id"], "running")
@@ -55,6 +58,7 @@ def test_what_a_handler_logs_or_prints_is_in_its_log_while_it_runs(fleet: System
     assert "no end of line" in fleet.messages(job["id"])
 
 
+@on_redis
 def test_a_failed_attempt_is_repeated_after_a_back_off(fleet: System) -> None:
     record, messages = run(fleet, "wkr_t_fails", succeeds_at=3)
     assert (record["status"], record["attempt"], record["output"]) == ("completed", 3, {"attempt": 3})
@@ -66,6 +70,7 @@ def test_a_failed_attempt_is_repeated_after_a_back_off(fleet: System) -> None:
     assert starts[2] - starts[1] >= 1.6
 
 
+@on_redis
 def test_a_job_fails_with_the_error_of_its_last_attempt(fleet: System) -> None:
     record, messages = run(fleet, "wkr_t_fails")
     assert (record["status"], record["attempt"]) == ("failed", 3)
@@ -80,6 +85,7 @@ def test_a_job_fails_with_the_error_of_its_last_attempt(fleet: System) -> None:
     assert sorted(reasons) == [f"ValueError: attempt {attempt} went wrong" for attempt in (1, 2, 3)]
 
 
+@on_redis
 @pytest.mark.parametrize(
     ("how", "error"),
     [
@@ -117,18 +123,21 @@ def test_a_process_that_dies_is_a_loss_and_after_two_more_a_failure(fleet: Syste
     assert sum(message.startswith("Handler lost: ") for message in messages) == 3
 
 
+@on_redis
 def test_a_handler_that_forks_is_still_one_handler(fleet: System) -> None:
     record, messages = run(fleet, "wkr_t_bad_end", how="fork")
     assert record["status"] == "completed"
     assert sum(message.startswith("Handler completed") for message in messages) == 1
 
 
+@on_redis
 def test_processes_in_the_background_are_reaped_after_the_run_and_exit_codes_are_kept_until_then(fleet: System) -> None:
     for _ in range(4):
         record, _ = run(fleet, "wkr_t_background", count=50)
         assert record["output"] == {"before": 0, "exit_code": 7}, record
 
 
+@on_redis
 def test_ten_megabytes_of_printed_text_are_bounded(fleet: System) -> None:
     record, messages = run(fleet, "wkr_t_bad_end", how="shout")
     assert (record["status"], len(messages)) == ("completed", 102)
@@ -137,6 +146,7 @@ def test_ten_megabytes_of_printed_text_are_bounded(fleet: System) -> None:
     assert (record["status"], len(messages)) == ("completed", 3)
 
 
+@on_redis
 def test_closed_streams_are_restored_for_the_next_job(fleet: System) -> None:
     for _ in range(4):
         record, messages = run(fleet, "wkr_t_bad_end", how="close")
@@ -145,12 +155,14 @@ def test_closed_streams_are_restored_for_the_next_job(fleet: System) -> None:
     assert "printed" in messages
 
 
+@on_redis
 def test_lone_surrogates_and_nul_in_output_are_kept(fleet: System) -> None:
     record, _ = run(fleet, "wkr_t_bad_end", how="surrogate")
     assert record["status"] == "completed"
     assert record["output"] == {"text": "\ud800 and \0"}
 
 
+@on_redis
 def test_a_node_announces_its_workers(fleet: System) -> None:
     worker = fleet.get("/v1/ava/workers/wkr_t_fails").json()["data"]
     assert (worker["max_retries"], worker["status"], worker["runtime"]) == (2, "active", "python")
@@ -158,6 +170,7 @@ def test_a_node_announces_its_workers(fleet: System) -> None:
     assert re.search(r"Handler module tests\.acceptance\.handlers declares .*wkr_t_fails", fleet.workers[0].output)
 
 
+@on_redis
 def test_two_handlers_with_one_slug_refuse_to_start(fleet: System) -> None:
     code = "from ava import worker\nfor n in (1, 2):\n    exec(f'@worker(\"twice\")\\ndef f{n}(input): pass')\n"
     result = subprocess.run(

@@ -12,6 +12,7 @@ import pytest
 
 from harness.polling import wait_until
 from harness.system import System
+from tests.acceptance.conftest import on_redis
 from tests.acceptance.journal_handlers import STEPS
 from tests.acceptance.witness import Witness
 
@@ -59,6 +60,7 @@ def test_a_chord_continues_once_with_the_outputs_of_its_parts(system: System, wi
     assert Counter((trigger, status) for trigger, _, status in children)["event", "completed"] >= 5
 
 
+@on_redis
 def test_jobs_that_wait_hold_no_process(system: System, witness: Witness) -> None:
     naps = [system.trigger("wkr_t_nap", input={**witness.input, "seconds": 4.0})["id"] for _ in range(6)]
     wait_until(lambda: witness.words.count("entered") == 6, what="all have been entered, on two processes")
@@ -98,17 +100,20 @@ def test_a_killed_process_repeats_at_most_the_step_that_was_under_way(
         assert set(taken) == {f"{step}:{id_}:{step}" for step in STEPS}, place
 
 
+@on_redis
 def test_a_failed_child_fails_its_parent_with_its_error(system: System) -> None:
     job = _await(system, system.trigger("wkr_t_family")["id"], "failed")
     assert job["error"].startswith("ChildFailed: wkr_t_part (job_")
     assert job["error"].endswith("ValueError: on purpose")
 
 
+@on_redis
 def test_a_map_keeps_the_order_and_its_width(system: System) -> None:
     id_ = system.trigger("wkr_t_map", input={"parts": 60, "at_once": 20})["id"]
     assert _await(system, id_, seconds=120)["output"] == sum(10 * n for n in range(60))
 
 
+@on_redis
 def test_branches_of_an_async_handler_wait_at_once(system: System) -> None:
     began = time.monotonic()
     job = _await(system, system.trigger("wkr_t_branches")["id"])
@@ -137,6 +142,7 @@ def test_a_handler_gets_each_event_that_it_waits_for_whatever_is_killed(
     assert {word for word, count in Counter(witness.words).items() if count > 2} == repeated
 
 
+@on_redis
 def test_an_event_that_does_not_come_in_time_fails_its_job_and_holds_no_process(
     system: System, witness: Witness
 ) -> None:
@@ -146,6 +152,7 @@ def test_an_event_that_does_not_come_in_time_fails_its_job_and_holds_no_process(
     assert "Handler waits for an event, at most 1.5 s" in system.messages(job["id"])
 
 
+@on_redis
 def test_a_cancel_of_a_job_that_waits_takes_its_children(system: System, witness: Witness) -> None:
     id_ = system.trigger("wkr_t_impatient", input=witness.input)["id"]
     assert _await(system, id_)["output"] == "went on"

@@ -13,11 +13,9 @@ import pytest
 from harness.control_groups import GroupRefused, memory_group
 from harness.polling import wait_until
 from harness.system import System
-from tests.acceptance.conftest import running_system
+from tests.acceptance.conftest import on_redis, running_system
 from tests.acceptance.memory_handlers import LIMIT_MB
 
-# What a run takes of its machine has little to do with the broker.
-on_redis = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
 HANDLERS = "tests.acceptance.memory_handlers"
 EXCEEDED = re.compile(rf"MemoryExceeded: (\d+) of {LIMIT_MB} MiB")
 
@@ -37,6 +35,7 @@ def run(system: System, worker: str, **payload: Any) -> dict[str, Any]:
     return system.wait_for(job["id"])
 
 
+@on_redis
 @pytest.mark.parametrize(
     ("worker", "payload"), [("grows", {}), ("grows", {"swallows": True}), ("jumps", {}), ("subprocess", {}),
                             ("grows_async", {"mb": LIMIT_MB + 20})],

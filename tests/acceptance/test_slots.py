@@ -21,11 +21,9 @@ from ava.local.start import free_port
 from chaos import leaks
 from harness.polling import wait_until
 from harness.system import System
+from tests.acceptance.conftest import on_redis
 from tests.acceptance.groups import OPERATOR
 from tests.acceptance.slot_system import await_running, has_uvloop, running_slots, slot_pid, trigger_many, uuids
-
-#: What is the same on both brokers is tried on one.
-_on_redis = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +133,7 @@ class _Answers(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-@_on_redis
+@on_redis
 def test_the_usual_clients_of_asyncio_work_beside_each_other(slots: System) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -151,7 +149,7 @@ def test_the_usual_clients_of_asyncio_work_beside_each_other(slots: System) -> N
         server.server_close()
 
 
-@_on_redis
+@on_redis
 def test_a_secret_is_masked_in_its_run_and_reaches_no_other(slots: System) -> None:
     secrets = {"ten_test": "first-9b41de-of-the-slots", "ten_other": "other-77c0aa-of-the-slots"}
     jobs: dict[str, list[str]] = {}
@@ -188,7 +186,7 @@ def _record_of(system: System, tenant: str, job_id: str) -> dict[str, Any]:
     return wait_until(ended, what=f"{job_id} has ended") or {}
 
 
-@_on_redis
+@on_redis
 def test_celerys_signals_are_sent_in_the_context_of_their_run(slots: System) -> None:
     jobs = {tag: slots.trigger("wkr_slot_signalled", input={"tag": tag})["id"] for tag in ("one", "two", "six")}
     task_ids = set()
@@ -201,7 +199,7 @@ def test_celerys_signals_are_sent_in_the_context_of_their_run(slots: System) -> 
     assert len(task_ids - {"nothing"}) == 3
 
 
-@_on_redis
+@on_redis
 def test_a_limit_and_a_rate_hold_for_runs_in_slots(slots: System) -> None:
     limited = trigger_many(slots, 10, worker_id="wkr_slot_limited")
     rated = trigger_many(slots, 8, worker_id="wkr_slot_rated")
@@ -211,7 +209,7 @@ def test_a_limit_and_a_rate_hold_for_runs_in_slots(slots: System) -> None:
     assert (starts[-1] - starts[0]).total_seconds() >= 1.2
 
 
-@_on_redis
+@on_redis
 def test_a_paused_queue_starts_nothing(slots: System) -> None:
     running = trigger_many(slots, 40, worker_id="wkr_slot_sleep", input={"seconds": 3})
     await_running(slots, running)
@@ -264,7 +262,7 @@ def test_a_node_that_was_frozen_goes_on(slots: System) -> None:
     assert node.exit_code is None, node.output
 
 
-@_on_redis
+@on_redis
 def test_a_node_has_several_slot_processes(slots: System) -> None:
     port = free_port()
     options = ("-c", "0", "--slots", "5", "--slot-processes", "2")

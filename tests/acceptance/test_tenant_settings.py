@@ -12,6 +12,7 @@ import redis
 from chaos import leaks
 from harness.polling import wait_until
 from harness.system import System
+from tests.acceptance.conftest import on_redis
 
 SECRET = "marker-7f3a9c-of-the-test"
 #: Jobs for each way to leak.
@@ -61,6 +62,7 @@ def _assert_nowhere(fleet: System) -> None:
     assert {place for place, text in found.items() for form in leaks.forms(SECRET) if form in text} == set()
 
 
+@on_redis
 def test_a_node_that_cannot_open_a_secret_fails_the_job_and_says_so(leaking: System) -> None:
     leaking.query("""
         UPDATE worker_settings SET secrets = '{"TOKEN": "gAAAAABsealed-with-another-key"}'
@@ -70,6 +72,7 @@ def test_a_node_that_cannot_open_a_secret_fails_the_job_and_says_so(leaking: Sys
     assert job["error"].startswith("SecretUnreadable: ")
 
 
+@on_redis
 def test_a_typed_handler_gets_its_type_and_a_tenants_configuration(fleet: System) -> None:
     refused = fleet.post("/v1/ava/jobs", json={"worker_id": "wkr_t_typed", "input": {"count": "x"}})
     assert set(refused.json()["error"]["fields"]) == {"input.customer", "input.count"}
@@ -78,6 +81,7 @@ def test_a_typed_handler_gets_its_type_and_a_tenants_configuration(fleet: System
     assert job["output"] == "Ada: 1, us"
 
 
+@on_redis
 def test_a_tenants_timeout_ends_a_run(fleet: System) -> None:
     _patch(fleet, "wkr_t_work", {"timeout_seconds": 1})
     try:
