@@ -11,6 +11,7 @@ def test_something(system):
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -313,8 +314,13 @@ class System:
         return wait_until(
             lambda: (record := self.show(job_id))["status"] in wanted and record,
             seconds=seconds,
-            what=lambda: f"{job_id} is {' or '.join(wanted)}; it is {self.show(job_id)} {self.messages(job_id)}",
+            what=lambda: f"{job_id} is {' or '.join(wanted)}; {self._explain(job_id)}",
         )
+
+    def _explain(self, job_id: str) -> str:
+        lines = [line for node in self.workers for line in node.output.splitlines()]
+        warnings = [line for line in lines if re.search(r"\b(warning|error|critical)\b", line[:100], re.IGNORECASE)]
+        return f"it is {self.show(job_id)}, with the log {self.messages(job_id)}; the nodes warn of {warnings[-5:]}"
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Returns the rows of an SQL statement, for what the API does not show."""

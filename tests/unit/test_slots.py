@@ -20,6 +20,7 @@ from ava.node.outcome import Stop
 from ava.node.slots import run_context
 from ava.node.slots.loop_watch import LoopWatch
 from ava.node.slots.member import LateRun, Member
+from harness.polling import wait_until
 
 pytestmark = pytest.mark.usefixtures("restored_registry")
 
@@ -131,3 +132,18 @@ def test_a_loop_that_turns_stops_no_clock_and_one_that_is_blocked_all_but_that_o
     assert 1.0 <= other.stalled_seconds <= 3.0
     assert culprit.own_stall_seconds == culprit.stalled_seconds
     assert len(signs) > 5
+
+
+def test_signs_of_life_go_on_after_a_look_that_fails(watched_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    signs: list[float] = []
+    watch = LoopWatch(watched_loop, list, lambda: signs.append(time.monotonic()))
+
+    def fail(now: float, passed: float) -> None:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    monkeypatch.setattr(watch, "_look", fail)
+    watch.start()
+    wait_until(lambda: len(signs) > 3, what="signs after three failures")
+    watched_loop.close()
+    watch.join(5)
+    assert not watch.is_alive()

@@ -65,10 +65,10 @@ class LoopWatch(threading.Thread):
             now = time.monotonic()
             try:
                 self._look(now, now - looked_at)
-            except RuntimeError:
-                # The loop is closed.
-                return
             except Exception:
+                if self._loop.is_closed():
+                    return
+                # Without a sign of life from here the node's command would kill the process.
                 _log.exception("Loop watch: look failed, will retry")
             looked_at = now
 
