@@ -17,11 +17,12 @@ from ava import settings as settings_module
 from ava.local.start import free_port
 from ava.store.engine import schema
 from harness.polling import wait_until
+from harness.running_process import RunningProcess
 from harness.servers.postgres import running_postgres
 from harness.servers.receiver import Receiver
 from harness.servers.redis import running_redis
 from harness.servers.server import Server
-from harness.system import RunningProcess, System
+from harness.system import System
 
 __all__ = ["KEY", "Scene", "open_scene"]
 

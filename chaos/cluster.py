@@ -21,6 +21,7 @@ from ava.store.engine import schema
 from chaos import effects
 from chaos.load import Load
 from chaos.proxy import Proxy, proxy_to, through
+from harness.running_process import RunningProcess
 from harness.servers.clock import SteppedClock
 from harness.servers.patroni import PatroniCluster
 from harness.servers.pgbouncer import PgBouncer
@@ -30,7 +31,7 @@ from harness.servers.redis import running_redis
 from harness.servers.sentinel import SentinelGroup
 from harness.servers.server import Server
 from harness.servers.standby import Standby
-from harness.system import RunningProcess, System
+from harness.system import System
 
 __all__ = ["BROKERS", "Cluster", "Plan", "Watch", "open_cluster"]
 

@@ -11,7 +11,6 @@ def test_something(system):
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -31,6 +30,7 @@ from ava.local.start import free_port
 from ava.store.engine import leader_lease
 from ava.store.engine.database import Database
 from harness.polling import wait_until
+from harness.running_process import RunningProcess, lives
 from harness.servers.pgbouncer import pool_url
 from harness.tracebacks import tracebacks
 
@@ -50,61 +50,6 @@ MARK = "TEST_SYSTEM_OF_AVA"
 _START_SECONDS = 90.0
 #: The module behind the `ava` command.
 _AVA = "ava.cli.main"
-
-
-class RunningProcess:
-    """One process of the system. Signals go to it alone, never to its children, like those of `kill`."""
-
-    def __init__(self, child: ChildProcess, log: Path) -> None:
-        self.child = child
-        self.log = log
-        self.joins = 1  # The rows of a node: its pool's, and its slot process's.
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self.child.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs; negative if a signal ended it."""
-        return self.child.exit_code
-
-    @property
-    def output(self) -> str:
-        """Everything that it has printed so far, on standard output and standard error."""
-        return self.log.read_text(errors="replace")
-
-    @property
-    def children(self) -> list[psutil.Process]:
-        """Its living descendants."""
-        try:
-            found = psutil.Process(self.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
-        return [process for process in found if lives(process)]
-
-    def send(self, signal_number: signal.Signals) -> None:
-        """Send it a signal. Does nothing if it has ended."""
-        if self.exit_code is None:
-            os.kill(self.pid, signal_number)
-
-    def terminate(self, seconds: float = 30) -> int:
-        """Send SIGTERM and wait for its end. Returns its exit code."""
-        self.send(signal.SIGTERM)
-        return self.wait(seconds)
-
-    def kill(self) -> None:
-        """Send SIGKILL and wait for its end."""
-        self.send(signal.SIGKILL)
-        self.wait(10)
-
-    def wait(self, seconds: float = 30) -> int:
-        """Wait for its end. Returns its exit code."""
-        assert self.child.wait(seconds), (
-            f"{self.child.program.name} still runs after {seconds:g} s:\n{self.output[-3000:]}"
-        )
-        return self.child.process.returncode
 
 
 class System:
@@ -318,8 +263,7 @@ class System:
         )
 
     def _explain(self, job_id: str) -> str:
-        lines = [line for node in self.workers for line in node.output.splitlines()]
-        warnings = [line for line in lines if re.search(r"\b(warning|error|critical)\b", line[:100], re.IGNORECASE)]
+        warnings = [line for node in self.workers for line in node.warnings]
         return f"it is {self.show(job_id)}, with the log {self.messages(job_id)}; the nodes warn of {warnings[-5:]}"
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
@@ -384,14 +328,6 @@ class System:
         pids = {row[0] for row in self.query("SELECT pid FROM nodes WHERE stopped_at IS NULL")}
         living = [worker for worker in self.workers if worker.exit_code is None]
         return all(len(pids & {each.pid, *(child.pid for child in each.children)}) >= each.joins for each in living)
-
-
-def lives(process: psutil.Process) -> bool:
-    """Returns True if a process runs; a zombie does not."""
-    try:
-        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def carries(process: psutil.Process, mark: str) -> bool:

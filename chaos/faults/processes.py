@@ -15,7 +15,7 @@ from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
 from chaos.load import LONG_SECONDS
 from harness.polling import wait_until
-from harness.system import RunningProcess
+from harness.running_process import RunningProcess
 
 __all__ = ["FAULTS", "dated_job", "due_job", "kill_api", "node_with_patience"]
 

@@ -13,8 +13,8 @@ from chaos.fault import Fault, Injury
 from chaos.faults.processes import due_job
 from chaos.load import WORKER, Accepted
 from harness.polling import wait_until
+from harness.running_process import RunningProcess
 from harness.shifted_dispatcher import VARIABLE, set_clock
-from harness.system import RunningProcess
 
 __all__ = ["FAULTS"]
 

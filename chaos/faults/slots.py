@@ -9,7 +9,7 @@ import time
 from chaos.cluster import Cluster, Plan
 from chaos.fault import Fault, Injury
 from harness.polling import wait_until
-from harness.system import RunningProcess
+from harness.running_process import RunningProcess
 
 __all__ = ["FAULTS"]
 

@@ -12,7 +12,8 @@ import pytest
 
 from harness.moments import LATER
 from harness.polling import wait_until
-from harness.system import System, lives
+from harness.running_process import lives
+from harness.system import System
 from tests.acceptance.witness import Witness
 
 #: How a handler ends that its own alarm interrupts: as it is, or as what was interrupted reports it, which is logging

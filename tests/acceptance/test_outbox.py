@@ -14,10 +14,11 @@ import pytest
 from ava.client import Client
 from chaos import outbox_application
 from harness.polling import wait_until
+from harness.running_process import RunningProcess
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
-from harness.system import HEADERS, ROOT, SECRET, RunningProcess, System
+from harness.system import HEADERS, ROOT, SECRET, System
 from tests.acceptance.conftest import running_system
 
 #: Tries of the application, and kills of the relay; the API is killed with every third.

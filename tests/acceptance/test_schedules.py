@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from harness.polling import wait_until
+from harness.running_process import RunningProcess
 from harness.shifted_dispatcher import VARIABLE, set_clock
-from harness.system import RunningProcess, System
+from harness.system import System
 
 SCHEDULES = "/v1/ava/schedules"
 MINUTE = timedelta(minutes=1)

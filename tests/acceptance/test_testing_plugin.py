@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.running_process import lives
 from harness.servers.server import private_folder
-from harness.system import MARK, ROOT, carries, lives
+from harness.system import MARK, ROOT, carries
 
 #: A handler as the end of the project's module describes it, and its test.
 _CONCURRENT = """

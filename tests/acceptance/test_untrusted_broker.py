@@ -22,7 +22,8 @@ from ava.domain.jobs.messages import SIGNATURE, TASK, sign, task_id
 from ava.local.start import free_port
 from ava.settings import load
 from harness.polling import wait_until
-from harness.system import RunningProcess, System
+from harness.running_process import RunningProcess
+from harness.system import System
 
 ENVIRON = {"AVA_HANDLERS": "tests.acceptance.untrusted_handlers"}
 JOB_ID = "job_01h455vb4pex5vsknk084sn02q"

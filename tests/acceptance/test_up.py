@@ -25,8 +25,9 @@ from ava.local.account import can_import, for_processes
 from ava.local.start import free_port
 from ava.secret_files import SECRETS
 from harness.polling import wait_until
+from harness.running_process import lives
 from harness.servers.server import private_folder
-from harness.system import FINAL, MARK, carries, lives
+from harness.system import FINAL, MARK, carries
 from tests.acceptance.up_process import Up, ava_command, environment
 
 

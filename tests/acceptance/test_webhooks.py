@@ -18,9 +18,10 @@ from ava.client.webhooks import verify
 from ava.domain.webhooks.webhook import RETRY_SCHEDULE_SECONDS
 from harness.moments import LATER
 from harness.polling import wait_until
+from harness.running_process import RunningProcess
 from harness.servers.receiver import Received, Receiver, Reply, SilentServer
 from harness.servers.server import Server
-from harness.system import RunningProcess, System
+from harness.system import System
 from tests.acceptance.conftest import running_system
 
 ON_REDIS = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)

@@ -17,7 +17,8 @@ import requests
 from ava.local import example
 from ava.local.start import free_port
 from harness.polling import wait_until
-from harness.system import MARK, ROOT, carries, lives
+from harness.running_process import lives
+from harness.system import MARK, ROOT, carries
 
 __all__ = ["Up", "ava_command", "environment"]
 

@@ -13,7 +13,7 @@ import pytest
 from ava.node import mailbox, processes
 from ava.node.outcome import Stop
 from harness.polling import wait_until
-from harness.system import lives
+from harness.running_process import lives
 
 #: Starts one process in its own session and one that ignores SIGTERM, writes their pids, and sleeps.
 _PARENT = """

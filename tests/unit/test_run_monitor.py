@@ -20,7 +20,7 @@ from ava.node.parent import run_monitor
 from ava.node.parent.tracked_run import DeadProcess, GivenRuns
 from ava.node.run_board import Phase
 from harness.polling import wait_until
-from harness.system import lives
+from harness.running_process import lives
 from tests.unit.monitored_node import Node, Store, run_of
 
 
