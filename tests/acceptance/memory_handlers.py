@@ -51,7 +51,8 @@ async def grows_async(input: dict[str, Any]) -> Any:
 @worker("m_jumps", max_memory_mb=LIMIT_MB, cancel_grace_seconds=30)
 def jumps(input: dict[str, Any]) -> Any:
     """Take far more than it may at once, and go on when it is asked to stop, because the first look may be early."""
-    held = bytearray(2 * LIMIT_MB * _MIB)
+    # Memory that nothing has written to yet, so that no look finds it before the handler swallows what asks it to stop.
+    held = mmap.mmap(-1, 2 * LIMIT_MB * _MIB)
     while True:
         with contextlib.suppress(BaseException):
             for at in range(0, len(held), mmap.PAGESIZE):
