@@ -12,17 +12,11 @@ import pytest
 
 from harness.polling import wait_until
 from harness.system import System
+from tests.acceptance.conftest import on_redis
 from tests.acceptance.witness import Witness
 
-CELERY = [
-    pytest.param("celery", "redis", marks=pytest.mark.redis),
-    pytest.param("celery", "rabbitmq", marks=pytest.mark.rabbitmq),
-]
-PARAMETERS = ("pool", "module_broker_url")
-ON_CELERYS_POOL = pytest.mark.parametrize(PARAMETERS, CELERY, indirect=["module_broker_url"])
-ON_BOTH_POOLS = pytest.mark.parametrize(
-    PARAMETERS, [pytest.param("ava", "redis", marks=pytest.mark.redis), *CELERY], indirect=["module_broker_url"]
-)
+ON_CELERYS_POOL = pytest.mark.parametrize("pool", ["celery"])
+ON_BOTH_POOLS = pytest.mark.parametrize("pool", ["ava", "celery"])
 
 
 def _start(nodes: System, pool: str, *, concurrency: int = 2) -> None:
@@ -121,12 +115,14 @@ def test_a_child_ends_with_its_parent(nodes: System, pool: str, witness: Witness
     assert nodes.show(job["id"])["status"] == "running"
 
 
+@on_redis
 @ON_BOTH_POOLS
 def test_a_celery_task_of_a_handler_goes_to_the_broker_of_its_own_application(nodes: System, pool: str) -> None:
     done = _delayed(nodes, pool, "memory://")
     assert done["output"] == {"app": "shop", "in_a_thread": "shop", "messages": 1}, done["error"]
 
 
+@on_redis
 @ON_BOTH_POOLS
 def test_a_celery_task_without_an_application_of_its_own_fails_its_job(nodes: System, pool: str) -> None:
     failed = _delayed(nodes, pool, "")
