@@ -28,6 +28,7 @@ from typing import TypeVar
 
 import pytest
 from hypothesis import settings as hypothesis_settings
+from xdist.remote import Producer
 
 from ava import settings as settings_module
 from ava.errors import ServerProgramMissing
@@ -40,7 +41,7 @@ from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.redis import fresh_redis_url, running_redis
 from harness.servers.server import Server
 from harness.system import System
-from tests import longest_first, quick
+from tests import longest_first, one_tester, quick
 
 # Each test file and each process of a system would be compiled again and again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -75,6 +76,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         quick.deselect(items, config)
     # After pytest-randomly has shuffled them.
     longest_first.sort(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> one_tester.Scheduling | None:
+    return one_tester.Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -13,8 +13,9 @@ import pytest
 
 __all__ = ["LONGEST", "sort"]
 
-#: The files that take longest, in their order (`make test ARGS=--durations=80`).
+#: The files that take longest, in their order (`make test ARGS=--durations=80`), and folders of `tests.one_tester`.
 LONGEST = (
+    "acceptance/dashboard",
     "acceptance/test_up.py",
     "acceptance/test_pools.py",
     "acceptance/test_shutdown.py",
@@ -41,10 +42,8 @@ LONGEST = (
     "integration/test_embedded.py",
     "acceptance/test_silent_broker.py",
     "acceptance/test_cancel.py",
-    "acceptance/test_dashboard_looks.py",
     "acceptance/test_passed_places.py",
     "acceptance/test_run_groups.py",
-    "acceptance/test_dashboard.py",
     "acceptance/test_spoiled_processes.py",
     "integration/test_outages_database.py",
     "unit/test_store_statements.py",
@@ -56,7 +55,6 @@ LONGEST = (
     "integration/test_migrations.py",
     "acceptance/test_untrusted_broker.py",
     "integration/test_dispatcher.py",
-    "acceptance/test_dashboard_workers.py",
     "acceptance/test_traces.py",
 )
 _TESTS = Path(__file__).parent
@@ -65,4 +63,8 @@ _PLACES = {_TESTS / name: place for place, name in enumerate(LONGEST)}
 
 def sort(items: list[pytest.Item]) -> None:
     """Sort tests by the place of their file, in place. Those of other files follow in the order that they have."""
-    items.sort(key=lambda item: _PLACES.get(item.path, len(LONGEST)))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    return _PLACES.get(item.path, _PLACES.get(item.path.parent, len(LONGEST)))

@@ -14,10 +14,8 @@ import pytest
 from harness.polling import wait_until
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
-from harness.servers.server import Server
-from harness.system import SECRET, System
+from harness.system import System
 from tests.acceptance.witness import Witness
-from tests.browser import Browser, running_browser
 from tests.conftest import is_pooled
 
 HANDLERS = "workers,workers.sleep,tests.acceptance.handlers,tests.acceptance.secret_handlers"
@@ -106,48 +104,3 @@ def nodes(_without_nodes: System) -> Iterator[System]:
 def witness(tmp_path: Path) -> Witness:
     """A file in which a handler records what it sees."""
     return Witness(tmp_path / "witness")
-
-
-# The dashboard -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def running(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """One system for all tests of the dashboard."""
-    environ = {
-        "AVA_HANDLERS": "workers,workers.sleep,tests.acceptance.dashboard_handlers,tests.acceptance.tree_handlers",
-        "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
-    }
-    folder, broker_url = tmp_path_factory.mktemp("dashboard"), fresh_redis_url(redis_server)
-    with (
-        _databases.fresh(is_pooled=True) as url,
-        running_system(folder, url, broker_url, concurrency=3, environ=environ) as system,
-    ):
-        yield system
-
-
-@pytest.fixture(scope="session")
-def window(running: System) -> Iterator[Browser]:
-    with running_browser(running.url) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(window: Browser) -> Iterator[Browser]:
-    """A signed-out browser; the test fails if the browser has logged an error by its end."""
-    window.resize(1280)
-    window.prefer("light")
-    window.open("/livez")
-    window.driver.delete_all_cookies()
-    window.script("localStorage.clear()")
-    window.errors()
-    yield window
-    # A wrong secret gets 401.
-    assert [text for text in window.errors() if "401" not in text] == []
-
-
-@pytest.fixture
-def signed_in(browser: Browser) -> Browser:
-    browser.open("/")
-    browser.sign_in(SECRET)
-    return browser

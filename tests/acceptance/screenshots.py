@@ -19,7 +19,7 @@ from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
 from harness.system import SECRET, System
 from tests.acceptance.conftest import running_system
-from tests.acceptance.test_dashboard import go
+from tests.acceptance.dashboard.test_dashboard import go
 from tests.browser import Browser, running_browser
 from tests.dashboard_pages import PICTURES, pages, picture
 
