@@ -1,4 +1,7 @@
-"""Handlers that make children, keep steps and wait, on real servers: their processes are free meanwhile, and killed."""
+"""Handlers that make children, keep steps and wait, on real servers: their processes are free meanwhile, and killed.
+
+A deploy may change the handler of a job that waits.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,16 @@ from typing import Any
 import pytest
 
 from harness.polling import wait_until
+from harness.running_process import RunningProcess
 from harness.system import System
-from tests.acceptance.conftest import on_redis
+from tests.acceptance.conftest import on_redis, running_system
 from tests.acceptance.journal_handlers import STEPS
 from tests.acceptance.witness import Witness
 
-#: The places where a process is killed: around the effect of each of the five steps.
-PLACES = [f"{where} {name}" for name in STEPS for where in ("before", "within", "after")]
+# Steps and waits are in the database.
+pytestmark = on_redis
+#: The places where a process is killed: around the effects of the first, of one between and of the last of the steps.
+PLACES = [f"{where} {name}" for name in STEPS[::2] for where in ("before", "within", "after")]
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +31,10 @@ def system(
     module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
     """A node of two processes."""
-    system = System(
-        tmp_path_factory.mktemp("journals"),
-        database_url=module_database_url,
-        broker_url=module_broker_url,
-        api_processes=1,
-    )
-    try:
-        system.start(environ={"AVA_HANDLERS": "tests.acceptance.journal_handlers"})
-        yield system
-    finally:
-        system.stop()
-    system.assert_clean()
+    start = {"environ": {"AVA_HANDLERS": "tests.acceptance.journal_handlers"}}
+    folder = tmp_path_factory.mktemp("journals")
+    with running_system(folder, module_database_url, module_broker_url, **start) as running:
+        yield running
 
 
 def _await(system: System, job_id: str, status: str = "completed", *, seconds: float = 60) -> dict[str, Any]:
@@ -60,7 +58,6 @@ def test_a_chord_continues_once_with_the_outputs_of_its_parts(system: System, wi
     assert Counter((trigger, status) for trigger, _, status in children)["event", "completed"] >= 5
 
 
-@on_redis
 def test_jobs_that_wait_hold_no_process(system: System, witness: Witness) -> None:
     naps = [system.trigger("wkr_t_nap", input={**witness.input, "seconds": 4.0})["id"] for _ in range(6)]
     wait_until(lambda: witness.words.count("entered") == 6, what="all have been entered, on two processes")
@@ -100,20 +97,17 @@ def test_a_killed_process_repeats_at_most_the_step_that_was_under_way(
         assert set(taken) == {f"{step}:{id_}:{step}" for step in STEPS}, place
 
 
-@on_redis
 def test_a_failed_child_fails_its_parent_with_its_error(system: System) -> None:
     job = _await(system, system.trigger("wkr_t_family")["id"], "failed")
     assert job["error"].startswith("ChildFailed: wkr_t_part (job_")
     assert job["error"].endswith("ValueError: on purpose")
 
 
-@on_redis
 def test_a_map_keeps_the_order_and_its_width(system: System) -> None:
     id_ = system.trigger("wkr_t_map", input={"parts": 60, "at_once": 20})["id"]
     assert _await(system, id_, seconds=120)["output"] == sum(10 * n for n in range(60))
 
 
-@on_redis
 def test_branches_of_an_async_handler_wait_at_once(system: System) -> None:
     began = time.monotonic()
     job = _await(system, system.trigger("wkr_t_branches")["id"])
@@ -142,7 +136,6 @@ def test_a_handler_gets_each_event_that_it_waits_for_whatever_is_killed(
     assert {word for word, count in Counter(witness.words).items() if count > 2} == repeated
 
 
-@on_redis
 def test_an_event_that_does_not_come_in_time_fails_its_job_and_holds_no_process(
     system: System, witness: Witness
 ) -> None:
@@ -152,10 +145,102 @@ def test_an_event_that_does_not_come_in_time_fails_its_job_and_holds_no_process(
     assert "Handler waits for an event, at most 1.5 s" in system.messages(job["id"])
 
 
-@on_redis
 def test_a_cancel_of_a_job_that_waits_takes_its_children(system: System, witness: Witness) -> None:
     id_ = system.trigger("wkr_t_impatient", input=witness.input)["id"]
     assert _await(system, id_)["output"] == "went on"
     nap = system.trigger("wkr_t_nap", input={**witness.input, "seconds": 3600})["id"]
     wait_until(lambda: system.show(nap)["waiting_for"] is not None, what="it waits")
     assert system.post(f"/v1/ava/jobs/{nap}/cancel").json()["data"]["status"] == "cancelled"
+
+
+# A deploy -----------------------------------------------------------------------------------------------------------
+
+_BEFORE = """
+from ava import worker
+from tests.acceptance.witness import record
+
+def effect(input, name):
+    record(input, "old:" + name)
+    return name
+
+@worker("t_release", queue="deploys")
+def release(input, env):
+    env.step("build", effect, input, "build")
+    env.step("check", effect, input, "check")
+    env.step("dropped", effect, input, "dropped")
+    children = [env.trigger("t_piece", {"n": n}, key=f"piece {n}") for n in range(2)]
+    env.wait(*children, env.trigger("t_release_gate", input, key="approval"))
+    env.step("publish", effect, input, "publish")
+
+@worker("t_piece", queue="deploys")
+def piece(input, env):
+    return input["n"]
+
+@worker("t_release_gate", queue="deploys")
+def gate(input, env):
+    env.sleep(input["seconds"])
+"""
+#: `check` comes first and `build` is called `compile`; `sign` is new, `dropped` is gone, and there is one more child.
+_AFTER = """
+from ava import worker
+from tests.acceptance.witness import record
+
+def effect(input, name):
+    record(input, "new:" + name)
+    return name
+
+@worker("t_release", queue="deploys")
+def release(input, env):
+    found = [env.step("check", effect, input, "check")]
+    found.append(env.step("sign", effect, input, "sign"))
+    found.append(env.step("compile", effect, input, "compile", was=["build"]))
+    approval = env.trigger("t_release_gate", input, key="gate", was=["approval"])
+    children = [env.trigger("t_piece", {"n": n}, key=f"piece {n}") for n in (2, 1, 0)]
+    outputs = env.wait(*children, approval)
+    found.append(env.step("publish", effect, input, "publish"))
+    return {"steps": found, "outputs": list(outputs)}
+
+@worker("t_piece", queue="deploys")
+def piece(input, env):
+    return input["n"]
+
+@worker("t_release_gate", queue="deploys")
+def gate(input, env):
+    env.sleep(input["seconds"])
+"""
+
+
+def test_a_job_that_waits_continues_with_steps_renamed_reordered_added_and_removed(
+    system: System, witness: Witness, tmp_path: Path
+) -> None:
+    """The handler that continues is another one than the handler that began."""
+    module = tmp_path / "released_handlers.py"
+    module.write_text(_BEFORE)
+    node = _start_deployed(system, tmp_path)
+    job = system.trigger("wkr_t_release", input={**witness.input, "seconds": 4})["id"]
+    wait_until(lambda: system.show(job)["waiting_for"] is not None, what=lambda: str(system.show(job)))
+    node.kill()
+    system.workers.remove(node)
+    module.write_text(_AFTER)
+    node = _start_deployed(system, tmp_path)
+    found = _await(system, job, seconds=90)
+    assert found["output"] == {"steps": ["check", "sign", "build", "publish"], "outputs": [2, 1, 0, None]}
+    # What the old handler has done is not done again, also under another name.
+    assert witness.words == ["old:build", "old:check", "old:dropped", "new:sign", "new:publish"]
+    tree = system.get(f"/v1/ava/jobs/{job}/tree").json()["data"]["jobs"]
+    assert sorted(each["name"] for each in tree if each["parent_id"] == job) == [
+        "approval", "piece 0", "piece 1", "piece 2",
+    ]  # fmt: skip
+    assert found["attempt"] == 1
+    system.workers.remove(node)
+    assert node.terminate() == 0
+
+
+def _start_deployed(system: System, folder: Path) -> RunningProcess:
+    """Start a node of the handlers that are in the folder, beside the others."""
+    python_path = f"{folder}:{system.environ['PYTHONPATH']}"
+    environ = {"AVA_HANDLERS": "released_handlers", "PYTHONPATH": python_path}
+    node = system.spawn("worker", "-c", "2", "-q", "deploys", environ=environ)
+    system.workers.append(node)
+    system.await_workers()
+    return node
