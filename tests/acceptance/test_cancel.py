@@ -14,8 +14,11 @@ from harness.moments import LATER
 from harness.polling import wait_until
 from harness.running_process import lives
 from harness.system import System
+from tests.acceptance.conftest import on_redis
 from tests.acceptance.witness import Witness
 
+# What a stop does to a process is the node's; `test_cancel_figures` proves on both brokers that cancels reach runs.
+pytestmark = on_redis
 #: How a handler ends that its own alarm interrupts: as it is, or as what was interrupted reports it, which is logging
 #: that was being configured, or a lock of Python's.
 _ALARMED = {
@@ -164,7 +167,7 @@ def run_and_get_pids(fleet: System, count: int) -> set[int]:
 def test_stray_signals_harm_neither_an_idle_process_nor_a_running_handler(fleet: System, witness: Witness) -> None:
     before = settled_pool(fleet)
     job = trigger_and_await_start(fleet, witness, "wkr_t_wait")
-    for _ in range(20):
+    for _ in range(10):
         for pid in before:
             psutil.Process(pid).send_signal(signal.SIGTERM)
         run_and_get_pids(fleet, 1)
@@ -227,7 +230,7 @@ def test_a_leftover_thread_crashes_no_process(fleet: System) -> None:
         assert fleet.wait_for(job["id"])["status"] == "completed"
     before = settled_pool(fleet)
     # A signal for the whole process may be delivered to one of these threads.
-    jobs = [fleet.trigger(worker) for worker in ("wkr_t_nothing", "wkr_t_vandal") * 40]
+    jobs = [fleet.trigger(worker) for worker in ("wkr_t_nothing", "wkr_t_vandal") * 20]
     errors = {fleet.wait_for(job["id"])["error"] for job in jobs}
     after = settled_pool(fleet)
     for pid in before:
