@@ -259,7 +259,7 @@ def leave_thread(input, env: Env):
 
 @worker("t_only_there", queue="there")
 def only_there(input):
-    return {"here": os.environ.get("T_NODE")}
+    return {"pid": os.getpid()}
 
 
 # Traces --------------------------------------------------------------------------------------------------------------

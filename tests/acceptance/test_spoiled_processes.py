@@ -16,37 +16,26 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from ava import settings as settings_module
 from ava.broker.app import make_app
 from harness.polling import wait_until
-from harness.servers.postgres import Databases
 from harness.system import System
+from tests.acceptance.conftest import on_redis
 
 # What a handler does to its process has nothing to do with the broker.
-on_redis = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-of_module_on_redis = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
+pytestmark = on_redis
+HANDLERS = {"AVA_HANDLERS": "workers,tests.acceptance.handlers"}
 
 
 @pytest.fixture(scope="module")
-def node(_databases: Databases, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def node(_without_nodes: System) -> System:
     """A node of one process, so that the next job would run in the same process."""
-    with _databases.fresh(is_pooled=True) as database_url:
-        system = System(
-            tmp_path_factory.mktemp("spoiled"),
-            database_url=database_url,
-            broker_url=module_broker_url,
-            api_processes=1,
-        )
-        # The node logs why a process was not restored.
-        system.expects_traceback = True
-        try:
-            system.start(concurrency=1, environ={"AVA_HANDLERS": "workers,tests.acceptance.handlers"})
-            yield system
-        finally:
-            system.stop()
-        system.assert_clean()
+    # The node logs why a process was not restored.
+    _without_nodes.expects_traceback = True
+    _without_nodes.start_nodes(0, environ=HANDLERS)
+    _without_nodes.start_worker(concurrency=1, queues="default")
+    return _without_nodes
 
 
 @pytest.mark.parametrize("seconds", [0, 1], ids=["briefly", "for_a_second"])
 @pytest.mark.parametrize("how", ["descriptors", "reused descriptors", "logging"])
-@of_module_on_redis
 def test_a_handler_that_spoils_its_process_completes_once(node: System, how: str, seconds: float) -> None:
     for _ in range(2):
         job = node.trigger("wkr_t_spoil", input={"how": how, "seconds": seconds})
@@ -63,7 +52,6 @@ def test_a_handler_that_spoils_its_process_completes_once(node: System, how: str
     assert node.query("SELECT max(losses), max(run_no) FROM jobs") == [(0, 1)]
 
 
-@of_module_on_redis
 def test_a_replaced_environment_is_put_back(node: System) -> None:
     job = node.trigger("wkr_t_spoil", input={"how": "environment"})
     assert node.wait_for(job["id"])["attempt"] == 1
@@ -72,7 +60,6 @@ def test_a_replaced_environment_is_put_back(node: System) -> None:
     assert node.messages(job["id"]).count("Worker handler started") == 1
 
 
-@of_module_on_redis
 def test_a_time_out_holds_without_descriptors(node: System) -> None:
     job = node.trigger("wkr_t_spoil_and_wait")
     record = node.wait_for(job["id"])
@@ -86,20 +73,23 @@ def test_a_time_out_holds_without_descriptors(node: System) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "max_jobs"), [("AVA_MAX_JOBS_PER_PROCESS", "3", 3), ("AVA_MAX_MEMORY_PER_PROCESS", "1", 1)]
 )
-@on_redis
 def test_a_process_that_has_served_its_time_is_replaced_and_its_jobs_are_shown_as_they_ended(
-    system: System, name: str, value: str, max_jobs: int
+    node: System, name: str, value: str, max_jobs: int
 ) -> None:
-    system.start(concurrency=1, environ={"AVA_HANDLERS": "workers,tests.acceptance.handlers", name: value})
-    with _task_events(system) as events:
-        ids = [system.trigger("wkr_t_nothing")["id"] for _ in range(7)]
-        ended = [system.wait_for(job_id) for job_id in ids]
+    own = node.spawn("worker", "-c", "1", "-q", "there", environ={name: value})
+    node.workers.append(own)
+    node.await_workers()
+    with _task_events(node) as events:
+        ids = [node.trigger("wkr_t_only_there")["id"] for _ in range(7)]
+        ended = [node.wait_for(job_id) for job_id in ids]
         assert Counter(events(14)) == {"task-started": 7, "task-succeeded": 7}
     assert {record["status"] for record in ended} == {"completed"}
     pids = Counter(record["output"]["pid"] for record in ended)
     assert max(pids.values()) <= max_jobs
-    assert system.query("SELECT max(losses), max(run_no) FROM jobs") == [(0, 1)]
-    _assert_counters_are_merged(system.workers[0].pid, jobs=7)
+    assert node.query("SELECT max(losses), max(run_no) FROM jobs WHERE queue = 'there'") == [(0, 1)]
+    _assert_counters_are_merged(own.pid, jobs=7)
+    node.workers.remove(own)
+    assert own.terminate() == 0
 
 
 def _assert_counters_are_merged(pid: int, *, jobs: int) -> None:
@@ -109,7 +99,7 @@ def _assert_counters_are_merged(pid: int, *, jobs: int) -> None:
     wait_until(lambda: len(list(folder.glob("*.db"))) <= 10, what=lambda: f"files are merged: {os.listdir(folder)}")
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
-    labels = {"worker": "wkr_t_nothing", "result": "completed"}
+    labels = {"worker": "wkr_t_only_there", "result": "completed"}
     assert registry.get_sample_value("ava_attempts_total", labels) == jobs
 
 
