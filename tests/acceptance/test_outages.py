@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -21,19 +22,32 @@ from chaos import effects
 from harness.polling import wait_until
 from harness.servers.server import Server
 from harness.system import HEADERS, System
+from tests.acceptance.conftest import on_redis, running_system
 from tests.acceptance.deaf_handlers import DEAFEN
 
 ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 ON_RABBITMQ = pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
 WORKER = "wkr_chaos_effect"
+#: A node counts as dead sooner than by default, so that the tests are shorter.
+_SOON = {"AVA_NODE_DEAD_SECONDS": "4", "AVA_HEARTBEAT_SECONDS": "1"}
+
+
+@pytest.fixture(scope="module")
+def _without_nodes(
+    module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """What `nodes` uses, with a dispatcher that soon counts a node as dead."""
+    start = {"workers": 0, "environ": _SOON}
+    with running_system(tmp_path_factory.mktemp("system"), module_database_url, module_broker_url, **start) as system:
+        yield system
 
 
 def _environ(tmp_path: Path, **more: str) -> dict[str, str]:
     return {
         "AVA_HANDLERS": "chaos.handlers",
         "AVA_WORKER_CHAOS_EFFECT_FILE": str(tmp_path / "effects"),
-        "AVA_NODE_DEAD_SECONDS": "4",
-        "AVA_HEARTBEAT_SECONDS": "1",
+        "AVA_DEAF_SECONDS": "60",
+        **_SOON,
         **more,
     }
 
@@ -87,72 +101,72 @@ def test_every_job_runs_after_a_broker_outage(system: System, private_redis: Ser
         assert system.wait_for(job_id, "completed")["attempt"] == 1
 
 
-@ON_REDIS
-def test_a_node_that_was_frozen_beyond_its_death_does_not_go_on(system: System, tmp_path: Path) -> None:
-    system.start(workers=1, concurrency=1, environ=_environ(tmp_path))
-    job_id = _run(system, 12)
-    system.wait_for(job_id, "running")
-    node = system.workers[0]
+@on_redis
+def test_a_node_that_was_frozen_beyond_its_death_does_not_go_on(nodes: System, tmp_path: Path) -> None:
+    nodes.start_nodes(concurrency=1, environ=_environ(tmp_path))
+    job_id = _run(nodes, 12)
+    nodes.wait_for(job_id, "running")
+    node = nodes.workers[0]
     frozen = [*(child.pid for child in node.children), node.pid]
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
-    system.start_worker(concurrency=1, wait=False)
+    nodes.start_worker(concurrency=1, wait=False)
     wait_until(lambda: _attempts(tmp_path, job_id) == 2, seconds=60, what="another node runs the job")
     for pid in frozen:
         os.kill(pid, signal.SIGCONT)
-    assert system.wait_for(job_id, "completed", seconds=40)["attempt"] == 1
+    assert nodes.wait_for(job_id, "completed", seconds=40)["attempt"] == 1
     by_job = effects.runs(effects.read(tmp_path / "effects"))
     assert effects.overlapping(by_job) == []
     assert [attempt.is_done for attempt in by_job[job_id]] == [False, True]
 
 
-@ON_REDIS
-def test_a_process_that_was_frozen_while_it_claimed_does_not_begin(system: System, tmp_path: Path) -> None:
-    system.start(workers=1, concurrency=1, environ=_environ(tmp_path))
-    system.wait_for(_run(system, 0), "completed")
-    node = system.workers[0]
+@on_redis
+def test_a_process_that_was_frozen_while_it_claimed_does_not_begin(nodes: System, tmp_path: Path) -> None:
+    nodes.start_nodes(concurrency=1, environ=_environ(tmp_path))
+    nodes.wait_for(_run(nodes, 0), "completed")
+    node = nodes.workers[0]
     (child,) = (child.pid for child in node.children)
     os.kill(child, signal.SIGSTOP)
-    job_id = _run(system, 0)
-    with closing(psycopg2.connect(system.database_url)) as connection, connection.cursor() as cursor:
+    job_id = _run(nodes, 0)
+    with closing(psycopg2.connect(nodes.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT FROM jobs WHERE status = 'queued' FOR UPDATE")
         os.kill(child, signal.SIGCONT)
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
-        wait_until(lambda: system.query(waiting) == [(1,)], what="the claim waits for the lock")
+        wait_until(lambda: nodes.query(waiting) == [(1,)], what="the claim waits for the lock")
         for pid in (child, node.pid):
             os.kill(pid, signal.SIGSTOP)
         connection.rollback()
     # The claim has been written, and the process has not read that yet.
-    system.wait_for(job_id, "running")
-    system.start_worker(concurrency=1, wait=False)
-    assert system.wait_for(job_id, "completed", seconds=60)["attempt"] == 1
+    nodes.wait_for(job_id, "running")
+    nodes.start_worker(concurrency=1, wait=False)
+    assert nodes.wait_for(job_id, "completed", seconds=60)["attempt"] == 1
     for pid in (node.pid, child):
         os.kill(pid, signal.SIGCONT)
     # The process takes other jobs once it has dropped that run.
-    wait_until(lambda: _process_of_next(system, tmp_path) == child, seconds=60, what="the process runs a job")
+    wait_until(lambda: _process_of_next(nodes, tmp_path) == child, seconds=60, what="the process runs a job")
     assert _attempts(tmp_path, job_id) == 1
 
 
-@pytest.mark.needs_session(because="a pooler's connection that a node has used may serve the API when it is killed")
-@ON_REDIS
-def test_a_run_whose_claim_a_failover_lost_stops_and_writes_nothing(system: System, tmp_path: Path) -> None:
-    system.start(workers=1, concurrency=2, environ=_environ(tmp_path))
-    job_id = _run(system, 6)
+@on_redis
+def test_a_run_whose_claim_a_failover_lost_stops_and_writes_nothing(nodes: System, tmp_path: Path) -> None:
+    nodes.start_nodes(concurrency=2, environ=_environ(tmp_path))
+    job_id = _run(nodes, 6)
     wait_until(lambda: _attempts(tmp_path, job_id) == 1, what="it runs")
     # The claim was not replicated when the primary died, so the new primary still has the job waiting in the broker.
     # The dispatcher publishes it again, and another process claims it by the same number.
-    system.query(
+    nodes.query(
         "UPDATE jobs SET status = 'queued', run_no = 0, attempt = 0, claim_id = NULL, node_id = NULL,"
-        " started_at = NULL, published_at = NULL"
+        " started_at = NULL, published_at = NULL WHERE tenant_id = %s",
+        nodes.session.headers["x-tenant-id"],
     )
-    system.query(
+    nodes.query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'ava worker' AND datname = current_database()"
     )
-    assert system.wait_for(job_id, "completed", seconds=30)["attempt"] == 1
-    assert system.query("SELECT run_no, losses FROM jobs") == [(1, 0)]
+    assert nodes.wait_for(job_id, "completed", seconds=30)["attempt"] == 1
+    assert _runs_and_losses(nodes) == [(1, 0)]
     begun = [effect for effect in effects.read(tmp_path / "effects") if effect.kind == "begin"]
     done = [effect for effect in effects.read(tmp_path / "effects") if effect.kind == "done"]
     assert (len(begun), len(done)) == (2, 1)
@@ -165,38 +179,43 @@ def _process_of_next(system: System, folder: Path) -> int:
     return int(effects.runs(effects.read(folder / "effects"))[job_id][-1].name.partition(".")[0])
 
 
+def _runs_and_losses(nodes: System) -> list[tuple[int, int]]:
+    tenant = nodes.session.headers["x-tenant-id"]
+    return nodes.query("SELECT run_no, losses FROM jobs WHERE tenant_id = %s", tenant)
+
+
 def _attempts(folder: Path, job_id: str) -> int:
     return len(effects.runs(effects.read(folder / "effects")).get(job_id, []))
 
 
-@ON_REDIS
-def test_the_children_of_a_frozen_parent_finish_their_runs(system: System, tmp_path: Path) -> None:
-    system.start(workers=1, concurrency=1, environ=_environ(tmp_path))
-    job_id = _run(system, 8)
-    system.wait_for(job_id, "running")
-    system.workers[0].send(signal.SIGSTOP)
+@on_redis
+def test_the_children_of_a_frozen_parent_finish_their_runs(nodes: System, tmp_path: Path) -> None:
+    nodes.start_nodes(concurrency=1, environ=_environ(tmp_path))
+    job_id = _run(nodes, 8)
+    nodes.wait_for(job_id, "running")
+    nodes.workers[0].send(signal.SIGSTOP)
     try:
-        assert system.wait_for(job_id, "completed", seconds=30)["attempt"] == 1
+        assert nodes.wait_for(job_id, "completed", seconds=30)["attempt"] == 1
     finally:
-        system.workers[0].send(signal.SIGCONT)
-    assert system.query("SELECT losses, run_no FROM jobs") == [(0, 1)]
+        nodes.workers[0].send(signal.SIGCONT)
+    assert _runs_and_losses(nodes) == [(1, 0)]
 
 
-@ON_REDIS
-def test_a_node_that_receives_no_messages_ends_itself(system: System, tmp_path: Path) -> None:
+@on_redis
+def test_a_node_that_receives_no_messages_ends_itself(nodes: System, tmp_path: Path) -> None:
     handlers = "chaos.handlers,tests.acceptance.deaf_handlers"
-    system.start(workers=1, environ=_environ(tmp_path, AVA_DEAF_SECONDS="5") | {"AVA_HANDLERS": handlers})
-    system.wait_for(_run(system, 0), "completed")
-    app = make_app(load(system.environ))
+    nodes.start_nodes(environ=_environ(tmp_path, AVA_DEAF_SECONDS="5") | {"AVA_HANDLERS": handlers})
+    nodes.wait_for(_run(nodes, 0), "completed")
+    app = make_app(load(nodes.environ))
     # Redis's pub/sub may lose a command or its reply.
     wait_until(lambda: app.control.broadcast(DEAFEN, reply=True, timeout=2), what="the node is deaf")
     app.close()
-    job_id = _run(system, 0)
-    assert system.workers[0].wait(40) == os.EX_SOFTWARE
-    assert "it receives no messages" in system.workers[0].output
-    system.workers.clear()
-    system.start_worker()
-    system.wait_for(job_id, "completed")
+    job_id = _run(nodes, 0)
+    assert nodes.workers[0].wait(40) == os.EX_SOFTWARE
+    assert "it receives no messages" in nodes.workers[0].output
+    nodes.workers.clear()
+    nodes.start_worker()
+    nodes.wait_for(job_id, "completed")
 
 
 @ON_RABBITMQ
@@ -211,7 +230,7 @@ def test_a_node_consumes_its_queue_again_after_it_was_deleted(system: System, tm
 
 @ON_REDIS
 def test_the_second_dispatcher_takes_over_from_one_that_is_killed(system: System, tmp_path: Path) -> None:
-    system.start(workers=1, dispatchers=2, environ=_environ(tmp_path))
+    system.start(workers=0, dispatchers=2, environ=_environ(tmp_path))
     active = system.await_dispatcher()
     [other] = [each for each in system.dispatchers if each is not active]
     assert "is active now" not in other.output
