@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from urllib.parse import urlsplit
 
+import pytest
+
 from chaos.proxy import Proxy
 from harness.polling import wait_until
 from harness.system import System
@@ -28,6 +30,8 @@ def _completed(system: System) -> int:
     return int(count)
 
 
+# `make chaos` does it on RabbitMQ as well.
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 def test_a_node_that_was_cut_from_the_database_twice_starts_jobs_at_once(system: System) -> None:
     environ = {
         "AVA_HANDLERS": "workers,tests.acceptance.handlers",
