@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from harness.polling import wait_until
 from harness.servers.rabbitmq import RabbitMQ
 from harness.system import System
+from tests.acceptance.conftest import on_redis, running_system
 
 HANDLERS = {"AVA_HANDLERS": "workers,tests.acceptance.queue_handlers"}
+
+
+@pytest.fixture(scope="module")
+def _running(
+    module_database_url: str, module_broker_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("queues")
+    start = {"concurrency": 1, "environ": HANDLERS}
+    with running_system(folder, module_database_url, module_broker_url, **start) as system:
+        yield system
+
+
+@pytest.fixture
+def one_process(_running: System) -> System:
+    """A running system with one node of one process, and no job."""
+    unfinished = "SELECT count(*) FROM jobs WHERE completed_at IS NULL"
+    wait_until(lambda: _running.query(unfinished) == [(0,)], seconds=60, what="no job of another test waits or runs")
+    _running.query("DELETE FROM jobs")
+    return _running
 
 
 def _trigger(system: System, worker_id: str, count: int, **fields: object) -> None:
@@ -32,24 +53,22 @@ def _started_before_last(system: System, first: str, last: str) -> int:
     return int(count)
 
 
-def test_two_queues_of_one_priority_take_turns(system: System) -> None:
-    system.start(concurrency=1, environ=HANDLERS)
-    _trigger(system, "wkr_a_busy", 400)
-    _trigger(system, "wkr_b_quiet", 5)
-    wait_until(lambda: _all_ended(system, "wkr_b_quiet"), seconds=60)
-    overtaken = _started_before_last(system, "wkr_a_busy", "wkr_b_quiet")
+def test_two_queues_of_one_priority_take_turns(one_process: System) -> None:
+    _trigger(one_process, "wkr_a_busy", 400)
+    _trigger(one_process, "wkr_b_quiet", 5)
+    wait_until(lambda: _all_ended(one_process, "wkr_b_quiet"), seconds=60)
+    overtaken = _started_before_last(one_process, "wkr_a_busy", "wkr_b_quiet")
     assert overtaken <= 40, f"{overtaken} jobs of the first queue started while five of the other waited"
 
 
 # RabbitMQ gives each queue its turn, and priorities hold within a queue.
-@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_a_higher_priority_goes_first_whatever_its_queue(system: System) -> None:
-    system.start(concurrency=1, environ=HANDLERS)
-    _trigger(system, "wkr_b_quiet", 100)
-    _trigger(system, "wkr_a_busy", 100, priority=6)
-    _trigger(system, "wkr_b_quiet", 20, priority=3)
-    wait_until(lambda: _all_ended(system, "wkr_a_busy") and _all_ended(system, "wkr_b_quiet"), seconds=60)
-    priorities = [row[0] for row in system.query("SELECT priority FROM jobs ORDER BY started_at")]
+@on_redis
+def test_a_higher_priority_goes_first_whatever_its_queue(one_process: System) -> None:
+    _trigger(one_process, "wkr_b_quiet", 100)
+    _trigger(one_process, "wkr_a_busy", 100, priority=6)
+    _trigger(one_process, "wkr_b_quiet", 20, priority=3)
+    wait_until(lambda: _all_ended(one_process, "wkr_a_busy") and _all_ended(one_process, "wkr_b_quiet"), seconds=60)
+    priorities = [row[0] for row in one_process.query("SELECT priority FROM jobs ORDER BY started_at")]
     # What started before the last trigger is of any priority; from the first urgent job on the order is exact, except
     # for one message that the node had already taken.
     rest = priorities[priorities.index(3) :]

@@ -61,7 +61,7 @@ def test_due_jobs_become_startable_and_others_wait(stored: Backlog) -> None:
     assert DueJobs(stored.database).run_once(0) == 0
 
 
-def test_a_hundred_thousand_jobs_due_at_once_become_startable_in_batches_within_seconds(stored: Backlog) -> None:
+def test_sixty_thousand_jobs_due_at_once_become_startable_in_batches_within_seconds(stored: Backlog) -> None:
     moment = datetime.now(UTC) + timedelta(hours=1)
     for _ in range(10):
         stored.insert(2_000, scheduled_at=moment)
@@ -69,14 +69,14 @@ def test_a_hundred_thousand_jobs_due_at_once_become_startable_in_batches_within_
         "INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, waits_for, run_at,"
         " max_attempts)"
         " SELECT tenant_id, worker_id, trigger, priority, queue, input, triggered_by, waits_for, run_at, max_attempts"
-        " FROM jobs, generate_series(1, 4)"
+        " FROM jobs, generate_series(1, 2)"
     )
-    assert stored.count("waits_for = 'date'") == 100_000
+    assert stored.count("waits_for = 'date'") == 60_000
     stored.run("UPDATE jobs SET run_at = now()")
     due, counts, began = DueJobs(stored.database), [], time.monotonic()
     while count := due.run_once(0):
         counts.append(count)
-    assert sum(counts) == 100_000
+    assert sum(counts) == 60_000
     assert max(counts) <= 50_000
     # More in a second than any workers start; a busy machine may take a little longer.
     assert time.monotonic() - began < 60
