@@ -55,6 +55,5 @@ def browser(window: Browser) -> Iterator[Browser]:
 
 @pytest.fixture
 def signed_in(browser: Browser) -> Browser:
-    browser.open("/")
-    browser.sign_in(SECRET)
+    browser.enter(SECRET)
     return browser

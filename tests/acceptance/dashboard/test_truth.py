@@ -114,8 +114,7 @@ def test_each_attempt_has_a_row_and_the_job_its_wait_and_its_sum(signed_in: Brow
 def test_an_operator_sees_that_a_node_refuses_messages(browser: Browser, running: System) -> None:
     running.query("UPDATE nodes SET refused_messages = '{unsigned}', refused_messages_at = now()")
     try:
-        browser.open("/")
-        browser.sign_in(SECRET, role="platform-admin")
+        browser.enter(SECRET, role="platform-admin")
         browser.open("/#/workers")
         browser.await_text("This node refuses messages of the broker (unsigned): its AVA_MESSAGE_KEY lacks the key")
     finally:
@@ -128,8 +127,7 @@ def test_busy_slots_are_counted_apart_from_busy_processes(browser: Browser, runn
            VALUES (gen_random_uuid(), 'slots@x', 'x', 1, '1', '{}', '{}', 200, true, 3, now() + interval '1 minute')"""
     )
     try:
-        browser.open("/")
-        browser.sign_in(SECRET, role="platform-admin")
+        browser.enter(SECRET, role="platform-admin")
         browser.await_text("Busy slots")
         facts = browser.script("return [...document.querySelectorAll('strong')].map((each) => each.innerText)")
         assert {"0 of 3", "3 of 200"} <= set(facts), facts

@@ -129,8 +129,7 @@ def test_the_page_shows_and_changes_the_settings_of_a_worker(signed_in: Browser,
 def test_operators_see_that_a_promotion_lost_commits(browser: Browser, running: System) -> None:
     running.query("INSERT INTO promotions (timeline, running, is_lossy) VALUES (900, 12, true)")
     try:
-        browser.open("/")
-        browser.sign_in(SECRET, role="platform-admin")
+        browser.enter(SECRET, role="platform-admin")
         browser.script("location.hash = '#/workers'")
         browser.await_text("promoted", "without the last commits", "12 runs were asked for again")
         shown = ava(running, "promotions", "--role", "platform-admin")
