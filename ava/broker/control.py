@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from celery import Celery
+from celery.app import control
+from kombu import Producer, pidbox
 from kombu.exceptions import OperationalError
 
 from ava.domain.jobs.job import RunKey
@@ -15,6 +19,30 @@ __all__ = ["RELEASE_RUNS", "Control"]
 
 #: The name of our own remote control command.
 RELEASE_RUNS = "ava_release_runs"
+
+
+class _Producer(Producer):  # type: ignore[misc]
+    """Retries as often as the application's transport options say.
+
+    kombu retries a remote control message without end if its connection was made before the broker became unreachable.
+    Its sender would wait for the broker.
+    """
+
+    def publish(self, *args: Any, **options: Any) -> Any:
+        of_application = self.connection.transport_options
+        names = ("max_retries", "interval_start", "interval_step")
+        policy = {name: of_application[name] for name in names if name in of_application}
+        return super().publish(*args, **options, retry_policy=policy)
+
+
+class _Mailbox(pidbox.Mailbox):  # type: ignore[misc]
+    @contextmanager
+    def producer_or_acquire(self, producer: Producer | None = None, channel: Any = None) -> Iterator[Producer]:
+        yield producer or _Producer(channel, auto_declare=False)
+
+
+class _RemoteControl(control.Control):  # type: ignore[misc]
+    Mailbox = _Mailbox
 
 
 class Control:
@@ -30,6 +58,7 @@ class Control:
         A revoke needs no signature, because the node asks the database what is to be cancelled.
         """
         self._app = app
+        self._control = _RemoteControl(app)
         self._keys = keys
 
     def revoke_all(self, *, runs: Sequence[RunKey], node_name: str) -> None:
@@ -39,7 +68,7 @@ class Control:
         """
         task_ids = [task_id(run) for run in runs]
         try:
-            self._app.control.revoke(task_ids, destination=[node_name], terminate=True, signal="SIGTERM")
+            self._control.revoke(task_ids, destination=[node_name], terminate=True, signal="SIGTERM")
         except (OSError, OperationalError, *self._app.pool.connection.recoverable_connection_errors) as error:
             raise BrokerUnavailable from error
 
@@ -54,6 +83,6 @@ class Control:
             arguments["signature"] = sign(self._keys[0], RELEASE_RUNS, node_name, *task_ids)
         # Each transport raises errors of its own, with no common class.
         try:
-            self._app.control.broadcast(RELEASE_RUNS, arguments=arguments, destination=[node_name])
+            self._control.broadcast(RELEASE_RUNS, arguments=arguments, destination=[node_name])
         except Exception as error:
             raise BrokerUnavailable from error
