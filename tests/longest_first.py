@@ -42,7 +42,6 @@ LONGEST = (
     "integration/test_embedded.py",
     "acceptance/test_silent_broker.py",
     "acceptance/test_cancel.py",
-    "acceptance/test_passed_places.py",
     "acceptance/test_run_groups.py",
     "acceptance/test_spoiled_processes.py",
     "integration/test_outages_database.py",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import aiohttp
-import asyncpg
-import httpx
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
-
 from ava import Env, worker
 
 
 @worker("slot_clients", concurrent=True)
 async def slot_clients(input: dict[str, Any], env: Env) -> list[Any]:
     """Return what each of them answers."""
+    # Not by each node that is started, because they take a quarter of its start.
+    import aiohttp
+    import asyncpg
+    import httpx
+    from sqlalchemy import text
+    from sqlalchemy.ext.asyncio import create_async_engine
+
     number = int(input["number"])
     async with httpx.AsyncClient() as client:
         by_httpx = (await client.get(f"{input['url']}/{number}")).text

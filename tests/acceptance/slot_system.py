@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ava.domain.ids import decode
 from harness.polling import wait_until
 from harness.servers.receiver import Receiver
 from harness.system import ROOT, System
 from tests.acceptance.conftest import running_system
+from tests.acceptance.ids import uuids
 
-__all__ = ["ENVIRON", "await_running", "has_uvloop", "running_slots", "slot_pid", "trigger_many", "uuids"]
+__all__ = ["ENVIRON", "await_ended", "await_running", "has_uvloop", "running_slots", "slot_pid", "trigger_many"]
 
 ENVIRON = {
     "AVA_HANDLERS": "workers,tests.acceptance.slot_handlers,tests.acceptance.async_handlers",
@@ -67,6 +67,10 @@ def await_running(system: System, ids: list[str]) -> None:
     wait_until(lambda: system.query(running, uuids(ids)) == [(len(ids),)], what="all run")
 
 
-def uuids(ids: list[str]) -> list[str]:
-    """Returns the ids of jobs as their table has them."""
-    return [str(decode("job", job_id)) for job_id in ids]
+def await_ended(system: System, ids: list[str]) -> list[dict[str, Any]]:
+    """Wait until all of these have ended. Returns what their table says of each, without a request for each."""
+    unfinished = "SELECT count(*) FROM jobs WHERE id = ANY(%s::uuid[]) AND completed_at IS NULL"
+    wait_until(lambda: system.query(unfinished, uuids(ids)) == [(0,)], seconds=60, what="all have ended")
+    names = ("status", "attempt", "losses", "output", "started_at", "completed_at")
+    rows = system.query(f"SELECT {', '.join(names)} FROM jobs WHERE id = ANY(%s::uuid[])", uuids(ids))
+    return [dict(zip(names, row, strict=True)) for row in rows]

@@ -1,4 +1,7 @@
-"""Slots: many runs of concurrent workers in one process."""
+"""Slots: many runs of concurrent workers in one process.
+
+On RabbitMQ, where its event loop is uvloop: a run's start, cancel and log, an urgent job's turn, and how processes end.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.conftest import on_redis
 from tests.acceptance.groups import OPERATOR
-from tests.acceptance.slot_system import await_running, has_uvloop, running_slots, slot_pid, trigger_many, uuids
+from tests.acceptance.ids import uuids
+from tests.acceptance.slot_system import await_ended, await_running, has_uvloop, running_slots, slot_pid, trigger_many
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +44,16 @@ def test_the_loop_is_that_of_asyncio_or_uvloop_where_it_is_installed(slots: Syst
     assert loop.partition(".")[0] == ("uvloop" if has_uvloop(module_broker_url) else "asyncio")
 
 
+@on_redis
 def test_many_runs_share_one_process_and_others_have_their_own(slots: System) -> None:
     ids = trigger_many(slots, 30, worker_id="wkr_slot_sleep", input={"seconds": 2})
     beside = slots.trigger("wkr_slot_beside")
-    records = [slots.wait_for(job_id) for job_id in ids]
+    records = await_ended(slots, ids)
     assert {record["status"] for record in records} == {"completed"}
     assert {record["output"]["pid"] for record in records} == {slot_pid(slots)}
     assert slots.wait_for(beside["id"])["output"]["pid"] not in (None, slot_pid(slots))
-    moments = {
-        name: [datetime.fromisoformat(each[name]) for each in records] for name in ("started_at", "completed_at")
-    }
-    assert max(moments["started_at"]) < min(moments["completed_at"]), "all ran at once"
+    started, completed = ([record[name] for record in records] for name in ("started_at", "completed_at"))
+    assert max(started) < min(completed), "all ran at once"
     assert slots.messages(ids[0])[0] == "Worker handler started"
     assert slots.messages(ids[0])[-1].startswith("Handler completed in ")
     assert len(slots.messages(ids[0])) == 2
@@ -87,6 +90,7 @@ def test_a_cancel_and_a_time_out_stop_one_run_alone(slots: System) -> None:
     assert slot_pid(slots) == pid
 
 
+@on_redis
 def test_an_error_has_a_traceback_and_is_repeated(slots: System) -> None:
     job_id = slots.trigger("wkr_slot_fail")["id"]
     record = slots.wait_for(job_id)
@@ -103,19 +107,22 @@ def test_a_task_that_exits_ends_neither_its_process_nor_other_runs(slots: System
     assert {slots.wait_for(job_id)["output"]["pid"] for job_id in ids} == {pid}
 
 
+@on_redis
 def test_a_process_with_too_much_memory_takes_no_more_and_is_replaced_once_it_is_empty(slots: System) -> None:
     pid = slot_pid(slots)
     ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 4})
     await_running(slots, ids)
     holding = slots.trigger("wkr_slot_hold", input={"mb": 600})["id"]
     assert slots.wait_for(holding)["output"] == pid
-    records = [slots.wait_for(job_id) for job_id in ids]
-    assert {(record["status"], record["attempt"], record["output"]["pid"]) for record in records} == {
-        ("completed", 1, pid)
-    }
+    assert _ends(slots, ids) == {("completed", 1, 0, pid)}
     later = slots.trigger("wkr_slot_sleep")["id"]
     assert slots.wait_for(later)["output"]["pid"] == slot_pid(slots) != pid
-    assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", uuids(ids)) == [(0,)]
+
+
+def _ends(system: System, ids: list[str]) -> set[tuple[str, int, int, int]]:
+    """Returns how these jobs end: the status, attempt, losses and process of each."""
+    records = await_ended(system, ids)
+    return {(each["status"], each["attempt"], each["losses"], each["output"]["pid"]) for each in records}
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -139,7 +146,7 @@ def test_the_usual_clients_of_asyncio_work_beside_each_other(slots: System) -> N
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         given = {"url": f"http://127.0.0.1:{server.server_port}", "database": slots.database_url}
-        jobs = [slots.trigger("wkr_slot_clients", input={**given, "number": number})["id"] for number in range(15)]
+        jobs = [slots.trigger("wkr_slot_clients", input={**given, "number": number})["id"] for number in range(8)]
         for number, job_id in enumerate(jobs):
             record = slots.wait_for(job_id)
             assert record["output"] == [str(number), str(number), number, number], record
@@ -219,7 +226,7 @@ def test_a_paused_queue_starts_nothing(slots: System) -> None:
         waiting += trigger_many(slots, 5, worker_id="wkr_slot_sleep")
         recalled = "SELECT count(*) FROM jobs WHERE id = ANY(%s::uuid[]) AND waits_for = 'queue'"
         wait_until(lambda: slots.query(recalled, uuids(waiting)) == [(10,)], what="the queue's jobs are recalled")
-        assert {slots.wait_for(job_id)["status"] for job_id in running} == {"completed"}
+        assert {each["status"] for each in await_ended(slots, running)} == {"completed"}
         assert slots.wait_for(slots.trigger("wkr_slot_beside")["id"])["status"] == "completed"
         assert {slots.show(job_id)["status"] for job_id in waiting} == {"queued"}
         assert "paused" in slots.get(f"/v1/ava/jobs/{waiting[0]}/why").json()["data"]["sentence"]
@@ -233,12 +240,13 @@ def test_an_urgent_job_starts_before_others_that_wait_for_a_slot(slots: System) 
     running = [job["id"] for job in slots.post("/v1/ava/jobs/bulk", json={"jobs": entries}).json()["data"]]
     await_running(slots, running)
     waiting = trigger_many(slots, 20, worker_id="wkr_slot_sleep")
-    urgent = slots.wait_for(slots.trigger("wkr_slot_sleep", priority=1)["id"])
-    first = min(slots.wait_for(job_id)["started_at"] for job_id in waiting)
-    assert urgent["created_at"] < urgent["started_at"] <= first
-    assert {slots.wait_for(job_id)["status"] for job_id in running} == {"completed"}
+    urgent = slots.trigger("wkr_slot_sleep", priority=1)["id"]
+    (record,) = await_ended(slots, [urgent])
+    assert record["started_at"] <= min(each["started_at"] for each in await_ended(slots, waiting))
+    assert {each["status"] for each in await_ended(slots, running)} == {"completed"}
 
 
+@on_redis
 def test_a_node_that_was_frozen_goes_on(slots: System) -> None:
     pid = slot_pid(slots)
     ids = trigger_many(slots, 10, worker_id="wkr_slot_sleep", input={"seconds": 1})
@@ -254,33 +262,35 @@ def test_a_node_that_was_frozen_goes_on(slots: System) -> None:
     finally:
         for process in frozen:
             process.resume()
-    records = [slots.wait_for(job_id) for job_id in ids]
-    assert {(record["status"], record["attempt"], record["output"]["pid"]) for record in records} == {
-        ("completed", 1, pid)
-    }
-    assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", uuids(ids)) == [(0,)]
+    assert _ends(slots, ids) == {("completed", 1, 0, pid)}
     assert node.exit_code is None, node.output
 
 
 @on_redis
-def test_a_node_has_several_slot_processes(slots: System) -> None:
+def test_a_node_has_several_slot_processes_and_lets_their_runs_end(slots: System) -> None:
     port = free_port()
     options = ("-c", "0", "--slots", "5", "--slot-processes", "2")
     node = slots.spawn("worker", *options, environ={"AVA_HEALTH_PORT": str(port)})
     node.joins = 2
     slots.workers.append(node)
     slots.await_workers()
-    ids = trigger_many(slots, 50, worker_id="wkr_slot_sleep", input={"seconds": 2})
-    pids = Counter(slots.wait_for(job_id)["output"]["pid"] for job_id in ids)
-    children = {child.pid for child in node.children}
-    assert sorted(count for pid, count in pids.items() if pid in children) == [5, 5]
+    ids = trigger_many(slots, 50, worker_id="wkr_slot_sleep", input={"seconds": 4})
+    await_running(slots, ids)
     metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
     (lag,) = re.findall(r"^ava_slot_loop_lag_seconds (\S+)$", metrics, re.MULTILINE)
     assert 0 < float(lag) < 10
+    children = {child.pid for child in node.children}
     slots.workers.remove(node)
     assert node.terminate() == 0, node.output
+    records = await_ended(slots, ids)
+    assert {(record["status"], record["attempt"]) for record in records} == {("completed", 1)}
+    pids = Counter(record["output"]["pid"] for record in records)
+    assert sorted(count for pid, count in pids.items() if pid in children) == [5, 5]
+    stopped = "SELECT count(*) FROM nodes WHERE pid = ANY(%s) AND stopped_at IS NOT NULL"
+    assert slots.query(stopped, list(children)) == [(2,)]
 
 
+@on_redis
 def test_a_durable_wait_holds_no_slot(slots: System) -> None:
     job_id = slots.trigger("wkr_slot_wait")["id"]
     record = slots.wait_for(job_id)
@@ -288,6 +298,7 @@ def test_a_durable_wait_holds_no_slot(slots: System) -> None:
     assert "Handler continues" in slots.messages(job_id)
 
 
+@on_redis
 def test_a_run_that_blocks_the_loop_is_named_and_the_others_lose_nothing_but_time(slots: System) -> None:
     pid = slot_pid(slots)
     ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 1})
@@ -299,6 +310,7 @@ def test_a_run_that_blocks_the_loop_is_named_and_the_others_lose_nothing_but_tim
     assert slot_pid(slots) == pid
 
 
+@on_redis
 def test_a_run_that_swallows_its_cancel_costs_the_process_and_the_others_no_loss(slots: System) -> None:
     pid = slot_pid(slots)
     ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 5})
@@ -307,10 +319,8 @@ def test_a_run_that_swallows_its_cancel_costs_the_process_and_the_others_no_loss
     assert slots.cancel(deaf).ok
     assert slots.wait_for(deaf, seconds=15)["status"] == "cancelled"
     assert slots.wait_for(once)["error"] == "WorkerLost: its slot process was replaced"
-    records = [slots.wait_for(job_id) for job_id in ids]
-    assert {(record["status"], record["attempt"]) for record in records} == {("completed", 1)}
-    assert {record["output"]["pid"] for record in records} == {slot_pid(slots)} != {pid}
-    assert slots.query("SELECT sum(losses) FROM jobs WHERE id = ANY(%s::uuid[])", uuids(ids)) == [(0,)]
+    assert _ends(slots, ids) == {("completed", 1, 0, slot_pid(slots))}
+    assert slot_pid(slots) != pid
 
 
 def test_a_killed_slot_process_loses_no_job(slots: System) -> None:
@@ -318,41 +328,42 @@ def test_a_killed_slot_process_loses_no_job(slots: System) -> None:
     await_running(slots, ids)
     pid = slot_pid(slots)
     psutil.Process(pid).kill()
-    records = [slots.wait_for(job_id, seconds=40) for job_id in ids]
+    records = await_ended(slots, ids)
     assert {(record["status"], record["attempt"]) for record in records} == {("completed", 1)}
     assert pid not in {record["output"]["pid"] for record in records}
 
 
-def test_a_node_that_is_asked_to_end_lets_its_runs_end_and_one_without_slots_runs_such_jobs_too(slots: System) -> None:
+def test_a_node_that_is_killed_in_order_while_its_runs_end_counts_no_loss(slots: System) -> None:
     ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 2})
-    await_running(slots, ids)
-    node = slots.workers.pop()
-    ran_by = slots.query("SELECT DISTINCT node_id::text FROM jobs WHERE id = ANY(%s::uuid[])", uuids(ids))
-    try:
-        assert node.terminate() == 0, node.output
-        assert {slots.show(job_id)["status"] for job_id in ids} == {"completed"}
-        stopped = slots.query("SELECT id::text FROM nodes WHERE stopped_at IS NOT NULL")
-        assert ran_by
-        assert set(ran_by) <= set(stopped)
-        slots.start_worker(concurrency=1)
-        assert slots.wait_for(slots.trigger("wkr_slot_sleep")["id"])["status"] == "completed"
-        slots.workers.pop().terminate()
-    finally:
-        slots.start_worker("--slots", "40", concurrency=1)
-
-
-def test_a_node_that_is_killed_in_order_counts_no_loss_and_one_without_queues_says_so(slots: System) -> None:
-    (job_id,) = trigger_many(slots, 1, worker_id="wkr_slot_sleep", input={"seconds": 3})
-    await_running(slots, [job_id])
+    (long,) = trigger_many(slots, 1, worker_id="wkr_slot_sleep", input={"seconds": 60})
+    await_running(slots, [*ids, long])
     node = slots.workers.pop()
     try:
+        node.send(signal.SIGTERM)
+        records = await_ended(slots, ids)
+        assert {(record["status"], record["attempt"]) for record in records} == {("completed", 1)}
+        assert node.exit_code is None, node.output
         node.send(signal.SIGQUIT)
         assert node.wait() == 0, node.output
-        wait_until(lambda: "Handler interrupted, the worker is shutting down" in slots.messages(job_id))
-        assert slots.query("SELECT max(losses) FROM jobs WHERE id = ANY(%s::uuid[])", uuids([job_id])) == [(0,)]
-        idle = slots.spawn("worker", "-c", "0", "--slots", "5", "-q", "default")
-        assert idle.wait() == 1
-        assert "-q names no queue of concurrent workers; leave out --slots." in idle.output
+        wait_until(lambda: "Handler interrupted, the worker is shutting down" in slots.messages(long))
+        found = "SELECT max(losses), max(run_no) FROM jobs WHERE id = ANY(%s::uuid[])"
+        assert slots.query(found, uuids(ids)) == [(0, 1)]
+        assert slots.query(found, uuids([long]))[0][0] == 0
     finally:
         slots.start_worker("--slots", "40", concurrency=1)
-    assert slots.wait_for(job_id)["attempt"] == 1
+    assert slots.wait_for(long, "running")["attempt"] == 1
+    assert slots.cancel(long).ok
+    assert slots.wait_for(long)["status"] == "cancelled"
+
+
+@on_redis
+def test_a_node_without_slots_runs_such_jobs_too_and_one_without_queues_says_so(slots: System) -> None:
+    node = slots.start_worker(concurrency=1, queues="concurrent")
+    ids = trigger_many(slots, 50, worker_id="wkr_slot_sleep", input={"seconds": 2})
+    pids = {record["output"]["pid"] for record in await_ended(slots, ids)}
+    assert pids & {child.pid for child in node.children}
+    slots.workers.remove(node)
+    assert node.terminate() == 0
+    idle = slots.spawn("worker", "-c", "0", "--slots", "5", "-q", "default", environ={"AVA_HANDLERS": "workers"})
+    assert idle.wait() == 1
+    assert "-q names no queue of concurrent workers; leave out --slots." in idle.output

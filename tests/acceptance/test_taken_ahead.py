@@ -1,7 +1,9 @@
-"""The take-ahead protocol: a child has its next message while it still writes the end of its job."""
+"""The next job of a child: it takes one ahead while it writes an end, or runs one that gets its limit's place."""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,11 +16,17 @@ import redis
 
 from harness.busy import busy_factor
 from harness.polling import wait_until
+from harness.servers.postgres import Databases
+from harness.servers.redis import running_redis
 from harness.servers.server import Server
 from harness.system import System
+from tests.acceptance.conftest import on_redis
+from tests.acceptance.ids import uuids
+from tests.acceptance.witness import Witness
+from tests.conftest import available
 
-ENVIRON = {"AVA_HANDLERS": "tests.acceptance.handlers"}
-ON_REDIS = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+# The settings of one test stay for the nodes of the next.
+ENVIRON = {"AVA_HANDLERS": "tests.acceptance.handlers,tests.acceptance.limited_handlers", "AVA_POOL": "ava"}
 
 
 def _trigger(system: System, *jobs: tuple[str, dict[str, Any]]) -> list[str]:
@@ -31,8 +39,9 @@ def _trigger(system: System, *jobs: tuple[str, dict[str, Any]]) -> list[str]:
 @contextmanager
 def _blocked_end(system: System, job_id: str, end: Path) -> Iterator[None]:
     """Let a running job end by creating the file `end`, and block the statement that writes its end in the `with`."""
+    assert system.show(job_id)["status"] == "running"
     with closing(psycopg2.connect(system.database_url)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT FROM jobs WHERE id::text = %s FOR UPDATE", (_uuid(system, job_id),))
+        cursor.execute("SELECT FROM jobs WHERE id::text = %s FOR UPDATE", uuids([job_id]))
         end.touch()
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -42,119 +51,269 @@ def _blocked_end(system: System, job_id: str, end: Path) -> Iterator[None]:
         connection.rollback()
 
 
-def _uuid(system: System, job_id: str) -> str:
-    # It is the only job that runs.
-    assert system.show(job_id)["status"] == "running"
-    ((uuid,),) = system.query("SELECT id::text FROM jobs WHERE status = 'running'")
-    return str(uuid)
+def _count(system: System, condition: str) -> int:
+    """Returns the number of the tenant's jobs that meet a condition."""
+    tenant_id = system.session.headers["x-tenant-id"]
+    ((count,),) = system.query(f"SELECT count(*) FROM jobs WHERE tenant_id = %s AND ({condition})", tenant_id)
+    return int(count)
 
 
-def test_under_load_one_transaction_ends_a_run_and_claims_the_next(system: System) -> None:
-    system.start(concurrency=1, environ=ENVIRON)
-    job_ids = _trigger(system, *[("wkr_t_echo", {"n": n}) for n in range(200)])
-    for job_id in job_ids:
-        assert system.wait_for(job_id)["status"] == "completed"
-    together = system.query(
+@on_redis
+def test_under_load_one_transaction_ends_a_run_and_claims_the_next(nodes: System) -> None:
+    nodes.start_nodes(concurrency=1, environ=ENVIRON)
+    _trigger(nodes, *[("wkr_t_echo", {"n": n}) for n in range(200)])
+    wait_until(lambda: _count(nodes, "status = 'completed'") == 200, seconds=60, what="all are completed")
+    tenant_id = nodes.session.headers["x-tenant-id"]
+    together = nodes.query(
         """SELECT count(*) FROM job_logs AS closing JOIN job_logs AS opening ON opening.xmin = closing.xmin
         WHERE closing.msgs[cardinality(closing.msgs)] LIKE 'Handler completed in %%'
-            AND opening.msgs[1] = 'Worker handler started'"""
+            AND opening.msgs[1] = 'Worker handler started' AND closing.tenant_id = %s""",
+        tenant_id,
     )
     # On a busy machine many messages come too late for it.
     assert together[0][0] >= 40, together
     # The timestamps are in order, and every job has all of its lines.
-    assert system.query("SELECT count(*) FROM jobs WHERE completed_at < started_at") == [(0,)]
-    assert system.query("SELECT count(*) FROM job_lines") == [(400,)]
+    assert _count(nodes, "completed_at < started_at") == 0
+    assert nodes.query("SELECT count(*) FROM job_lines WHERE tenant_id = %s", tenant_id) == [(400,)]
 
 
-def test_a_child_that_dies_between_two_jobs_loses_neither(system: System, tmp_path: Path) -> None:
-    system.start(concurrency=1, environ=ENVIRON)
+@on_redis
+def test_a_child_that_dies_between_two_jobs_loses_neither(nodes: System, tmp_path: Path) -> None:
+    nodes.start_nodes(concurrency=1, environ=ENVIRON)
     first, ending, following = _trigger(
-        system, ("wkr_t_echo", {}), ("wkr_t_brief", {"until": str(tmp_path / "end")}), ("wkr_t_echo", {"after": "all"})
+        nodes, ("wkr_t_echo", {}), ("wkr_t_brief", {"until": str(tmp_path / "end")}), ("wkr_t_echo", {"after": "all"})
     )
-    system.wait_for(ending, "running")
-    with _blocked_end(system, ending, tmp_path / "end"):
-        system.workers[0].children[0].kill()
+    nodes.wait_for(ending, "running")
+    with _blocked_end(nodes, ending, tmp_path / "end"):
+        nodes.workers[0].children[0].kill()
     seconds = 10 * busy_factor()
-    assert system.wait_for(following, seconds=seconds)["output"] == {"after": "all"}
-    assert system.wait_for(ending, seconds=seconds)["status"] == "completed"
-    assert system.show(first)["status"] == "completed"
+    assert nodes.wait_for(following, seconds=seconds)["output"] == {"after": "all"}
+    assert nodes.wait_for(ending, seconds=seconds)["status"] == "completed"
+    assert nodes.show(first)["status"] == "completed"
     # Whether its last statement was executed is a matter of timing: the end may be written, the claim made, or neither.
-    assert system.query("SELECT max(losses) <= 1 FROM jobs") == [(True,)]
-    ends = "SELECT count(DISTINCT job_id), count(*) FROM job_lines WHERE msg LIKE 'Handler completed in %%'"
-    assert system.query(ends) == [(3, 3)]
+    assert _count(nodes, "losses > 1") == 0
+    ends = [nodes.messages(job_id)[-1] for job_id in (first, ending, following)]
+    assert all(each.startswith("Handler completed in ") for each in ends), ends
+    lines = "SELECT count(*) FROM job_lines WHERE msg LIKE 'Handler completed in %%' AND tenant_id = %s"
+    assert nodes.query(lines, nodes.session.headers["x-tenant-id"]) == [(3,)]
 
 
-@ON_REDIS
-def test_a_message_in_the_pipe_of_a_child_is_still_known_after_an_outage_of_the_broker(
-    system: System, private_redis: Server, tmp_path: Path
-) -> None:
-    system.expects_traceback = True
-    system.start(concurrency=1, environ=ENVIRON, broker_url=private_redis.url)
+# Without the broker ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own_redis() -> Iterator[Server]:
+    """A Redis of these tests' own, which they kill and start again."""
+    with available(running_redis()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def _cut_off(_databases: Databases, own_redis: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system with one child on that Redis."""
+    with _databases.fresh(is_pooled=True) as url:
+        folder = tmp_path_factory.mktemp("cut_off")
+        system = System(folder, database_url=url, broker_url=own_redis.url, api_processes=1)
+        system.expects_traceback = True  # Of processes that lose the broker.
+        try:
+            system.start(concurrency=1, environ=ENVIRON)
+            yield system
+        finally:
+            system.stop()
+        system.assert_clean()
+
+
+@pytest.fixture
+def cut_off(_cut_off: System, own_redis: Server) -> Iterator[System]:
+    """That system. Afterwards the broker is there, and jobs run on it again."""
+    yield _cut_off
+    if own_redis.child is None:
+        own_redis.start()
+    assert _cut_off.wait_for(_cut_off.trigger("wkr_t_echo")["id"], seconds=60)["status"] == "completed"
+
+
+@contextmanager
+def _outage_at_an_end(system: System, broker: Server, folder: Path) -> Iterator[tuple[str, str]]:
+    """Kill the broker while a child writes the end of its job. Yields that job and the next one while it writes."""
     # After a rest, a child takes nothing ahead: the next message waits in its pipe, and is not accepted yet.
-    (ending,) = _trigger(system, ("wkr_t_brief", {"until": str(tmp_path / "end")}))
+    (ending,) = _trigger(system, ("wkr_t_brief", {"until": str(folder / "end")}))
     system.wait_for(ending, "running")
     (following,) = _trigger(system, ("wkr_t_work", {"seconds": 60}))
-    with redis.Redis.from_url(private_redis.url) as broker, _blocked_end(system, ending, tmp_path / "end"):
-        wait_until(lambda: not broker.keys("default*"), what="the node has the message")
-        private_redis.kill()
-        wait_until(lambda: "out of reach" in system.workers[0].output, what="the node notices the outage")
-        private_redis.start()
-    system.wait_for(following, "running")
-    assert system.show(ending)["status"] == "completed"
-    # Only a node that knows what its child runs can stop it.
-    assert system.cancel(following).status_code == 200
-    assert system.wait_for(following)["status"] == "cancelled"
+    published = "SELECT published_at IS NOT NULL FROM jobs WHERE id::text = %s"
+    wait_until(lambda: system.query(published, *uuids([following])) == [(True,)], what="the message is published")
+    (node,) = system.workers
+    with redis.Redis.from_url(broker.url) as client, _blocked_end(system, ending, folder / "end"):
+        wait_until(lambda: not client.keys("default*"), what="the node has the message")
+        outages = node.output.count("out of reach")
+        broker.kill()
+        wait_until(lambda: node.output.count("out of reach") > outages, what="the node notices the outage")
+        yield ending, following
 
 
-@ON_REDIS
-def test_a_job_that_a_child_took_from_its_pipe_runs_and_is_cancelled_while_the_broker_is_away(
-    system: System, private_redis: Server, tmp_path: Path
+@pytest.mark.redis
+def test_a_message_in_the_pipe_of_a_child_is_still_known_after_an_outage_of_the_broker(
+    cut_off: System, own_redis: Server, tmp_path: Path
 ) -> None:
-    system.expects_traceback = True
-    system.start(concurrency=1, environ=ENVIRON, broker_url=private_redis.url)
-    (ending,) = _trigger(system, ("wkr_t_brief", {"until": str(tmp_path / "end")}))
-    system.wait_for(ending, "running")
-    (following,) = _trigger(system, ("wkr_t_work", {"seconds": 60}))
-    with redis.Redis.from_url(private_redis.url) as broker, _blocked_end(system, ending, tmp_path / "end"):
-        wait_until(lambda: not broker.keys("default*"), what="the node has the message")
-        private_redis.kill()
-        wait_until(lambda: "out of reach" in system.workers[0].output, what="the node notices the outage")
-    try:
-        # Celery's event loop reads neither the end of the one nor the beginning of the other.
-        system.wait_for(following, "running")
-        ((seen_at,),) = system.query("SELECT seen_at + interval '8 seconds' FROM nodes")
-        wait_until(lambda: system.query("SELECT seen_at > %s FROM nodes", seen_at) == [(True,)], what="seconds pass")
-        assert system.show(ending)["status"] == "completed"
-        assert system.show(following)["status"] == "running"
-        assert system.cancel(following).status_code == 200
-        assert system.wait_for(following)["status"] == "cancelled"
-        assert system.query("SELECT max(run_no), max(losses) FROM jobs") == [(1, 0)]
-    finally:
-        private_redis.start()
+    with _outage_at_an_end(cut_off, own_redis, tmp_path) as (ending, following):
+        own_redis.start()
+    cut_off.wait_for(following, "running")
+    assert cut_off.show(ending)["status"] == "completed"
+    # Only a node that knows what its child runs can stop it.
+    assert cut_off.cancel(following).status_code == 200
+    assert cut_off.wait_for(following)["status"] == "cancelled"
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_child_that_takes_longer_than_usual_keeps_no_job_from_its_turn(system: System, processes: int) -> None:
-    system.start(concurrency=processes, environ=ENVIRON)
+@pytest.mark.redis
+def test_a_job_that_a_child_took_from_its_pipe_runs_and_is_cancelled_while_the_broker_is_away(
+    cut_off: System, own_redis: Server, tmp_path: Path
+) -> None:
+    with _outage_at_an_end(cut_off, own_redis, tmp_path) as (ending, following):
+        pass
+    # Celery's event loop reads neither the end of the one nor the beginning of the other.
+    cut_off.wait_for(following, "running")
+    ((seen_at,),) = cut_off.query("SELECT seen_at + interval '8 seconds' FROM nodes")
+    wait_until(lambda: cut_off.query("SELECT seen_at > %s FROM nodes", seen_at) == [(True,)], what="seconds pass")
+    assert cut_off.show(ending)["status"] == "completed"
+    assert cut_off.show(following)["status"] == "running"
+    assert cut_off.cancel(following).status_code == 200
+    assert cut_off.wait_for(following)["status"] == "cancelled"
+    figures = "SELECT run_no, losses FROM jobs WHERE id = ANY(%s::uuid[])"
+    assert cut_off.query(figures, uuids([ending, following])) == [(1, 0)] * 2
+
+
+# Turns -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_child_that_takes_longer_than_usual_keeps_no_job_from_its_turn(nodes: System) -> None:
+    # Once alone, once beside another.
+    processes = 1 if nodes.broker_url.startswith("redis") else 2
+    nodes.start_nodes(concurrency=processes, environ=ENVIRON)
     briefs = [("wkr_t_brief", {"seconds": 0})] * 50
     longs = [("wkr_t_brief", {"seconds": 2 + n / 4}) for n in range(2 * processes)]
-    jobs = _trigger(system, *briefs, *longs)
-    running = "SELECT count(*) FROM jobs WHERE status = 'running'"
-    ended = "SELECT count(*) FROM jobs WHERE status = 'completed'"
-    wait_until(lambda: system.query(ended) == [(50,)], what="the brief jobs are over")
-    wait_until(lambda: system.query(running) == [(processes,)], what="every child is busy")
+    jobs = _trigger(nodes, *briefs, *longs)
+    wait_until(lambda: _count(nodes, "status = 'completed'") == 50, what="the brief jobs are over")
+    wait_until(lambda: _count(nodes, "status = 'running'") == processes, what="every child is busy")
     time.sleep(0.5)
-    urgent = system.trigger("wkr_t_echo", priority=1)["id"]
-    for job_id in (urgent, *jobs):
-        assert system.wait_for(job_id)["status"] == "completed"
-    before = """SELECT count(*) FROM jobs AS j, (SELECT * FROM jobs WHERE priority = 1) AS urgent
-                WHERE j.started_at < urgent.started_at"""
-    assert system.query(before) == [(50 + processes,)]
+    nodes.trigger("wkr_t_echo", priority=1)
+    wait_until(lambda: _count(nodes, "status = 'completed'") == len(jobs) + 1, what="all are completed")
+    before = "started_at < (SELECT u.started_at FROM jobs AS u WHERE u.tenant_id = jobs.tenant_id AND u.priority = 1)"
+    assert _count(nodes, before) == 50 + processes
     # No run was lost, and as many jobs run at once as before. What a group has given back has its next number.
-    assert system.query("SELECT max(attempt), max(losses) FROM jobs") == [(1, 0)]
-    at_once = _trigger(system, *[("wkr_t_work", {"seconds": 30})] * processes)
+    assert _count(nodes, "attempt > 1 OR losses > 0") == 0
+    at_once = _trigger(nodes, *[("wkr_t_work", {"seconds": 30})] * processes)
     for job_id in at_once:
-        system.wait_for(job_id, "running")
+        nodes.wait_for(job_id, "running")
     for job_id in at_once:
+        nodes.cancel(job_id)
+        nodes.wait_for(job_id, "cancelled")
+
+
+# Places of limits ------------------------------------------------------------------------------------------------
+# A process passes the place of a limit on in the database, and runs the job that gets it, without a message.
+
+
+#: Such jobs began in the statement that ended the run before.
+_PASSED = "started_at - published_at < interval '1 ms'"
+
+
+def _limited(system: System, *inputs: dict[str, Any]) -> list[str]:
+    """Trigger jobs of a worker of which two may run."""
+    return _trigger(system, *(("wkr_t_limited", each) for each in inputs))
+
+
+def _passed(system: System, status: str) -> int:
+    return _count(system, f"status = '{status}' AND {_PASSED}")
+
+
+def _pass_place_to(system: System, folder: Path, **payload: Any) -> tuple[str, int]:
+    """Have a process run a job that has got the place of another. Returns the job and the process."""
+    folder.mkdir()
+    others = Witness(folder / "others").input
+    # The one place is taken all the time, the other one passes.
+    for number in range(20):
+        witness = Witness(folder / str(number))
+        _, job_id = _limited(system, {**others, "seconds": 0.05}, {**witness.input, **payload})
+        process = witness.wait_for("begin", seconds=30).pid
+        if _passed(system, "running"):
+            return job_id, process
+        # On a busy machine the process may have asked for its next message before.
         system.cancel(job_id)
-        system.wait_for(job_id, "cancelled")
+        system.wait_for(job_id)
+    raise AssertionError("no place was passed")
+
+
+@on_redis
+def test_a_limit_is_kept_while_places_pass(nodes: System, witness: Witness) -> None:
+    nodes.start_nodes(2, concurrency=2, environ=ENVIRON)
+    jobs = _limited(nodes, *[{**witness.input, "seconds": 0.02}] * 100)
+    wait_until(lambda: _count(nodes, "status = 'completed'") == len(jobs), what="all are completed")
+    running = most = 0
+    for word in sorted(witness.read(), key=lambda word: word.at):
+        running += 1 if word.word == "begin" else -1
+        most = max(most, running)
+    assert most == 2
+    assert witness.words.count("done") == 100
+    assert _passed(nodes, "completed") > 40
+    # The processes take their turns at the broker again and again, so that no job waits behind all of them.
+    assert _passed(nodes, "completed") < 98
+
+
+@on_redis
+def test_a_run_that_has_got_a_place_is_cancelled_rescued_and_killed_as_any_other(
+    nodes: System, witness: Witness, tmp_path: Path
+) -> None:
+    nodes.start_nodes(1, concurrency=3, environ=ENVIRON)
+    _limited(nodes, {**witness.input, "seconds": 60})
+    witness.wait_for("begin")
+    _cancel_one(nodes, tmp_path / "cancelled")
+    _lose_one(nodes, tmp_path / "lost")
+    _kill_one(nodes, tmp_path / "killed")
+    assert witness.words == ["begin"], "the job beside them goes on"
+
+
+def _cancel_one(nodes: System, folder: Path) -> None:
+    job_id, _ = _pass_place_to(nodes, folder, seconds=60)
+    assert nodes.cancel(job_id).status_code == 200
+    record = nodes.wait_for(job_id)
+    assert record["status"] == "cancelled"
+    assert record["duration_ms"] < 30_000
+
+
+def _lose_one(nodes: System, folder: Path) -> None:
+    job_id, process = _pass_place_to(nodes, folder, seconds=6)
+    os.kill(process, signal.SIGKILL)
+    # Its parent knows what the process ran, and need not find that out from the database.
+    wait_until(lambda: "Run rescued from a dead process" in nodes.workers[0].output, what="the rescue")
+    assert nodes.wait_for(job_id)["status"] == "completed"
+    assert sum("Handler lost" in message for message in nodes.messages(job_id)) == 1
+
+
+def _kill_one(nodes: System, folder: Path) -> None:
+    """Cancel a run that does not stop."""
+    job_id, process = _pass_place_to(nodes, folder, seconds=60, stubborn=True)
+    assert nodes.cancel(job_id).status_code == 200
+    assert nodes.wait_for(job_id)["status"] == "cancelled"
+    assert nodes.show(job_id)["duration_ms"] < 30_000
+    wait_until(
+        lambda: process not in {child.pid for child in nodes.workers[0].children}, what="its process is replaced"
+    )
+
+
+@on_redis
+def test_a_node_that_shuts_down_passes_no_place_on(nodes: System, witness: Witness) -> None:
+    nodes.start_nodes(1, concurrency=2, environ=ENVIRON)
+    _limited(nodes, *[{**witness.input, "seconds": 0.1}] * 500)
+    wait_until(lambda: _passed(nodes, "completed") > 4, what="places pass")
+    node = nodes.workers[0]
+    node.send(signal.SIGTERM)
+    assert node.child.wait(20), "it ends long before the jobs do"
+    assert node.exit_code == 0
+    assert _count(nodes, "status = 'running'") == 0
+
+
+@on_redis
+def test_the_pool_of_celery_passes_no_place_on(nodes: System, witness: Witness) -> None:
+    nodes.start_nodes(1, environ={**ENVIRON, "AVA_POOL": "celery"})
+    for job in _limited(nodes, *[{**witness.input, "seconds": 0.05}] * 10):
+        assert nodes.wait_for(job)["status"] == "completed"
+    assert _passed(nodes, "completed") == 0

@@ -1,0 +1,12 @@
+"""The ids of jobs, as tables have them."""
+
+from __future__ import annotations
+
+from ava.domain.ids import decode
+
+__all__ = ["uuids"]
+
+
+def uuids(ids: list[str]) -> list[str]:
+    """Returns the ids of jobs as their table has them."""
+    return [str(decode("job", job_id)) for job_id in ids]
