@@ -41,13 +41,13 @@ def _run(input: dict[str, Any], env: Env) -> dict[str, Any]:
     return {"number": input["number"]}
 
 
-@worker("t_gil", timeout_seconds=2, cancel_grace_seconds=0.5)
+@worker("t_gil", queue="gil", timeout_seconds=2, cancel_grace_seconds=0.5)
 def short(input: dict[str, Any], env: Env) -> dict[str, Any]:
     """Record the job's number, and hold the GIL for as long as the input says."""
     return _run(input, env)
 
 
-@worker("t_gil_long", timeout_seconds=60, cancel_grace_seconds=0)
+@worker("t_gil_long", queue="gil", timeout_seconds=60, cancel_grace_seconds=0)
 def long(input: dict[str, Any], env: Env) -> dict[str, Any]:
     """Do the same, with a long time-out and no grace."""
     return _run(input, env)
