@@ -17,23 +17,25 @@ def test_cancels_are_exact_and_fast_and_leave_nothing_behind(system: System, tmp
     system.start(concurrency=2, environ=environ)
     cancels_around_the_end_touch_no_other_job(system)
     a_cancel_reaches_the_handler_soon(system, tmp_path)
-    cancels_leave_nothing_behind(system, tmp_path)
+    # What is left in a node does not depend on the broker by which the cancel came.
+    if system.broker_url.startswith("redis"):
+        cancels_leave_nothing_behind(system, tmp_path)
 
 
 def cancels_around_the_end_touch_no_other_job(system: System) -> None:
     targets = Counter[str]()
     # On a busy machine one storm may come on one side of the end only.
     while min(targets["completed"], targets["cancelled"]) < 3:
-        result = storm(system, count=150)
-        print(f"{dict(result.targets)} of 150, responses {dict(result.answers)}")  # noqa: T201 - figures
+        result = storm(system, count=80)
+        print(f"{dict(result.targets)} of 80, responses {dict(result.answers)}")  # noqa: T201 - figures
         assert result.harmed == []
         assert result.contradictions == []
         targets += result.targets
 
 
 def a_cancel_reaches_the_handler_soon(system: System, folder: Path) -> None:
-    by_message = latencies(system, count=15, folder=folder)
-    by_database = latencies(system, count=3, folder=folder, is_cut_off=True)
+    by_message = latencies(system, count=9, folder=folder)
+    by_database = latencies(system, count=2, folder=folder, is_cut_off=True)
     p50 = percentile(by_message, 0.5)
     print(f"p50 {p50:.0f} ms, most {max(by_message):.0f} ms; cut off {max(by_database):.0f} ms")  # noqa: T201 - figures
     # The promise is 60, 500 and 2,000 ms on an otherwise idle machine.
@@ -44,7 +46,7 @@ def a_cancel_reaches_the_handler_soon(system: System, folder: Path) -> None:
 
 
 def cancels_leave_nothing_behind(system: System, folder: Path) -> None:
-    before, after = leaks(system, count=40, killed=1, folder=folder)
+    before, after = leaks(system, count=20, killed=1, folder=folder)
     print(before, after)  # noqa: T201 - figures
     for what, held in before.items():
         # One connection more, of the node or of a child, is no leak.

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from harness.busy import busy_factor
 from harness.control_groups import GroupRefused, memory_group
 from harness.polling import wait_until
 from harness.system import System
 from tests.acceptance.conftest import on_redis, running_system
+from tests.acceptance.ids import uuids
 from tests.acceptance.memory_handlers import LIMIT_MB
 
 # Memory is the node's and the child's.
@@ -37,11 +39,8 @@ def run(system: System, worker: str, **payload: Any) -> dict[str, Any]:
     return system.wait_for(job["id"])
 
 
-@pytest.mark.parametrize(
-    ("worker", "payload"), [("grows", {}), ("grows", {"swallows": True}), ("jumps", {}), ("subprocess", {}),
-                            ("grows_async", {"mb": LIMIT_MB + 20})],
-)  # fmt: skip
-def test_a_run_above_its_memory_ends(system: System, worker: str, payload: dict[str, Any]) -> None:
+def exceed(system: System, worker: str, **payload: Any) -> dict[str, Any]:
+    """Run a job that takes more than it may. Returns its record."""
     record = run(system, worker, **payload)
     assert record["status"] == "failed", record
     found = EXCEEDED.fullmatch(record["error"])
@@ -50,19 +49,30 @@ def test_a_run_above_its_memory_ends(system: System, worker: str, payload: dict[
     assert record["attempt"] == 1
     # Nothing of it is left, and the process, or another one, goes on.
     assert run(system, "takes")["status"] == "completed"
+    return record
 
 
-def test_it_ends_within_two_seconds_of_its_limit(system: System) -> None:
-    record = run(system, "grows", swallows=True)
+@pytest.mark.parametrize(
+    ("worker", "payload"), [("grows", {}), ("subprocess", {}), ("grows_async", {"mb": LIMIT_MB + 20})]
+)
+def test_a_run_above_its_memory_ends(system: System, worker: str, payload: dict[str, Any]) -> None:
+    exceed(system, worker, **payload)
+
+
+def test_one_that_does_not_stop_ends_within_two_seconds_of_its_limit(system: System) -> None:
+    record = exceed(system, "grows", swallows=True)
     # At 100 MB a second, from about 65 MiB that an empty run takes.
     above_after = (LIMIT_MB - 65) / 95
-    assert record["duration_ms"] / 1000 < above_after + 2, record
+    assert record["duration_ms"] / 1000 < (above_after + 2) * busy_factor(), record
     assert any(re.search(r"stopped: \d+ of 256 MiB", text) for text in system.messages(record["id"]))
 
 
-def test_a_killed_run_says_so_in_its_log(system: System) -> None:
-    record = run(system, "jumps")
+def test_a_killed_run_says_so_in_its_log_and_what_it_has_used(system: System) -> None:
+    record = exceed(system, "jumps")
     assert re.fullmatch(r"Handler failed after \d+ms \(its process was killed\)", system.messages(record["id"])[-1])
+    # The first look may come while it still takes memory.
+    assert record["usage"]["peak_memory_mb"] > LIMIT_MB, record
+    assert record["usage"]["cpu_ms"] > 0
 
 
 @pytest.mark.parametrize("worker", ["repeated", "repeated_killed"])
@@ -98,11 +108,10 @@ def test_a_run_above_its_memory_stops_no_brief_job_beside_it(system: System) -> 
     ).json()["data"]  # fmt: skip
     unfinished = "SELECT count(*) FROM jobs WHERE completed_at IS NULL"
     wait_until(lambda: system.query(unfinished) == [(0,)], seconds=60, what="all have ended")
-    records = [system.show(job["id"]) for job in jobs]
-    brief = [each for each in records if each["worker_id"] == "wkr_m_brief"]
-    assert [each["output"] for each in brief] == list(range(100))
-    assert all(EXCEEDED.fullmatch(each["error"]) for each in records if each not in brief)
-    assert system.query("SELECT sum(losses) FROM jobs WHERE worker_id = 'wkr_m_brief'") == [(0,)]
+    found = "SELECT output, losses FROM jobs WHERE worker_id = 'wkr_m_brief' AND id = ANY(%s::uuid[])"
+    brief = system.query(found, uuids([job["id"] for job in jobs]))
+    assert sorted(brief) == [(n, 0) for n in range(100)]
+    assert all(EXCEEDED.fullmatch(system.show(job["id"])["error"]) for job in jobs[100:])
 
 
 @pytest.mark.parametrize(
@@ -182,9 +191,5 @@ def test_a_job_says_what_its_run_has_used(system: System) -> None:
     assert record["usage"]["wait_ms"] >= 0
     (only,) = system.get(f"/v1/ava/jobs/{record['id']}/runs").json()["data"]["runs"]
     assert {name: only[name] for name in record["usage"]} == record["usage"]
-    # It ends before the first look, or the process is killed, which reports nothing.
+    # It ends before the first look.
     assert run(system, "brief", n=1)["usage"]["cpu_ms"] < 100
-    killed = run(system, "jumps")
-    # The first look may come while it still takes memory.
-    assert killed["usage"]["peak_memory_mb"] > LIMIT_MB, killed
-    assert killed["usage"]["cpu_ms"] > 0
