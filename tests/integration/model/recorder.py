@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from ava.store.engine.database import Database
 from ava.store.statements import all_statements
+from tests.integration.model import state
 
 __all__ = ["Killed", "Recorder", "open_database"]
 
@@ -75,7 +76,10 @@ def _names(query: str) -> list[str]:
 
 
 def open_database(url: str, recorder: Recorder) -> Database:
-    """Returns a database whose connections the recorder watches. Nothing is prepared, so each text is sent whole."""
+    """Returns a database whose connections the recorder watches.
+
+    No statement of the store is prepared, so each text is sent whole.
+    """
 
     class Cursor(psycopg2.extensions.cursor):
         def execute(self, query: Any, vars: Any = None) -> None:
@@ -84,6 +88,8 @@ def open_database(url: str, recorder: Recorder) -> Database:
     database = Database(url, name="model", is_pooled=True)
 
     def watch(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(state.PREPARE)
         connection.cursor_factory = Cursor
 
     event.listen(database._engine, "connect", watch)

@@ -145,7 +145,9 @@ _FIELDS = f"""
     extract(epoch FROM deadline_at - now())::float8
 """
 _NAMES = tuple(JobState.__dataclass_fields__)
-_ROWS = f"SELECT {_FIELDS} FROM jobs AS j ORDER BY id"
+_ROWS = "EXECUTE model_rows"
+#: To be sent on each connection once: it is read after each step, and its plan takes longer than its rows.
+PREPARE = f"PREPARE model_rows AS SELECT {_FIELDS} FROM jobs AS j ORDER BY id"
 # The group of its error is given to a final job.
 _FINAL_ROWS = "SELECT id::text, to_jsonb(j) - 'error_id' FROM jobs AS j WHERE completed_at IS NOT NULL"
 
