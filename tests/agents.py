@@ -24,8 +24,10 @@ def python(requirements: Path) -> Path:
     found = _INSTALLED / "bin" / "python"
     if not kept.exists() or kept.read_text() != wanted:
         shutil.rmtree(_INSTALLED, ignore_errors=True)
-        venv.create(_INSTALLED, with_pip=True)
-        argv = [str(found), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
+        # This environment's pip, because to install one takes seconds. What is imported is compiled then.
+        venv.create(_INSTALLED)
+        argv = [sys.executable, "-m", "pip", "--python", str(found), "install", "--quiet", "--no-compile"]
+        argv += ["--disable-pip-version-check", "-r", str(requirements)]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=240)
         if done.returncode != 0:
             npm.leave_out(f"FastMCP cannot be installed: {done.stderr[-2_000:]}")

@@ -18,8 +18,8 @@ _DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 ALERTS = _DEPLOY / "prometheus" / "alerts.yml"
 KEDA = _DEPLOY / "kubernetes" / "keda.yaml"
 MONITORING = _DEPLOY / "kubernetes" / "monitoring.yaml"
-#: Minutes of the evaluation, after a time that is enough for each rule.
-_AT, _LENGTH = 100, 120
+#: Minutes of the evaluation, after a time that is enough for each rule: the longest waits for an hour.
+_AT, _LENGTH = 65, 70
 #: The processes: two of the API, which both expose the metrics of the whole system, a dispatcher and a node.
 _APIS, _ALL = ("a", "b"), ("a", "b", "d", "n")
 
