@@ -28,7 +28,7 @@ _numbers = itertools.count(1)
 class RabbitMQ:
     """One running RabbitMQ, with its management API for making virtual hosts. It may have further members."""
 
-    def __init__(self, folder: Path, *, joins: RabbitMQ | None = None) -> None:
+    def __init__(self, folder: Path, *, joins: RabbitMQ | None = None, in_alarm: bool = False) -> None:
         self._joins = joins
         self._log = folder / "rabbitmq.log"
         self._account = account.for_servers(folder / "rabbitmq")
@@ -37,7 +37,7 @@ class RabbitMQ:
         self._name = f"ava{self.port}@localhost"
         if joins:
             self._mapper_port = joins._mapper_port
-        self._write_settings()
+        self._write_settings(**({"memory": "absolute = 1MB"} if in_alarm else {}))
         self._mapper: ChildProcess | None = None
         self._server: ChildProcess | None = None
         self.start()
@@ -71,18 +71,10 @@ class RabbitMQ:
         """Delete everything that it has stored; only while it does not run."""
         shutil.rmtree(self._home / "mnesia")
 
-    @contextmanager
-    def in_alarm(self) -> Iterator[None]:
-        """Restart it with less memory than it needs for the length of a `with`: it answers and takes no messages."""
-        self._restart(memory="absolute = 1MB")
-        try:
-            yield
-        finally:
-            self._restart()
-
-    def _restart(self, **limits: str) -> None:
+    def end_alarm(self) -> None:
+        """Restart it with memory enough, after `running_rabbitmq(in_alarm=True)`."""
         self.stop()
-        self._write_settings(**limits)
+        self._write_settings()
         self.start()
 
     @contextmanager
@@ -192,11 +184,14 @@ class RabbitMQ:
 
 
 @contextmanager
-def running_rabbitmq() -> Iterator[RabbitMQ]:
-    """A RabbitMQ server. Raises `ServerProgramMissing` if it is not installed."""
+def running_rabbitmq(*, in_alarm: bool = False) -> Iterator[RabbitMQ]:
+    """A RabbitMQ server. Raises `ServerProgramMissing` if it is not installed.
+
+    `in_alarm`: it has less memory than it needs, so it answers and takes no messages.
+    """
     program(), _mapper()
     with private_folder() as folder:
-        server = RabbitMQ(folder)
+        server = RabbitMQ(folder, in_alarm=in_alarm)
         try:
             yield server
         finally:

@@ -76,13 +76,12 @@ def test_redis_that_takes_nothing_is_not_ok(
 
 @pytest.mark.rabbitmq
 def test_rabbitmq_in_an_alarm_is_not_ok(database_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    with available(running_rabbitmq()) as server:
+    with available(running_rabbitmq(in_alarm=True)) as server:
         settings = replace(database_settings, broker_url=server.url)
         app = make_app(settings)
-        assert _broker_check(settings).is_ok
-        with server.in_alarm():
-            wait_until(lambda: not connectivity.ping(app), what="RabbitMQ is in an alarm")
-            assert not _broker_check(settings).is_ok
-            assert "!!  broker: BROKER_URL: RabbitMQ takes no messages" in _line_of_the_doctor(settings, monkeypatch)
+        wait_until(lambda: not connectivity.ping(app), what="RabbitMQ is in an alarm")
+        assert not _broker_check(settings).is_ok
+        assert "!!  broker: BROKER_URL: RabbitMQ takes no messages" in _line_of_the_doctor(settings, monkeypatch)
+        server.end_alarm()
         wait_until(lambda: connectivity.ping(app), what="RabbitMQ is ready")
         assert _broker_check(settings).is_ok

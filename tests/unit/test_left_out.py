@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,9 +29,11 @@ def test_the_rest():
 @pytest.mark.parametrize("testers", ["0", "1"])
 def test_what_a_run_leaves_out_is_in_its_closing_lines(tmp_path: Path, testers: str) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
-    options = ["-q", "-p", "no:cacheprovider", "-p", "tests.left_out", "--numprocesses", testers]
+    # No other plugin is needed, and their imports take a second.
+    options = ["-q", "-p", "no:cacheprovider", "-p", "xdist", "-p", "tests.left_out", "--numprocesses", testers]
+    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-m", "pytest", "--rootdir", tmp_path, *options, tmp_path / "test_it.py"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
     _, heading, rest = printed.partition(" 4 tests left out ")
     assert heading, printed
     lines = rest.splitlines()[1:]
