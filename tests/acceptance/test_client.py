@@ -29,6 +29,7 @@ from ava.client import (
 from harness.moments import LATER_DAY
 from harness.system import ROOT, SECRET, System
 from tests.commands import ava as _ava
+from tests.commands import ava_process as _ava_process
 from tests.commands import on_a_terminal as _on_a_terminal
 
 pytestmark = pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
@@ -200,7 +201,7 @@ def test_the_programs_of_the_documentation_run(
 def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None:
     payload = tmp_path / "input.json"
     payload.write_text('{"seconds": 0}')
-    triggered = _ava(running, "jobs", "trigger", "wkr_sleep", "--input", f"@{payload}", "--key", "k")
+    triggered = _ava_process(running, "jobs", "trigger", "wkr_sleep", "--input", f"@{payload}", "--key", "k")
     job = json.loads(triggered.stdout)
     assert job["status"] == "queued"
     again = json.loads(_ava(running, "jobs", "trigger", "wkr_sleep", "--input", f"@{payload}", "--key", "k").stdout)
@@ -250,10 +251,10 @@ def test_a_key_stands_for_the_secret_and_the_tenant(running: System, client: Cli
 
 
 def test_following_ends_with_the_job_s_own_success_or_failure(running: System) -> None:
-    good = _ava(running, "jobs", "trigger", "wkr_sleep", "--input", '{"seconds": 0.2}', "--follow")
+    good = _ava_process(running, "jobs", "trigger", "wkr_sleep", "--input", '{"seconds": 0.2}', "--follow")
     assert good.returncode == 0
     assert json.loads(good.stdout.splitlines()[-1])["status"] == "completed"
-    bad = _ava(running, "jobs", "trigger", "wkr_t_brief", "--input", '{"seconds": -1}', "--follow")
+    bad = _ava_process(running, "jobs", "trigger", "wkr_t_brief", "--input", '{"seconds": -1}', "--follow")
     assert bad.returncode == 1
     assert json.loads(bad.stdout.splitlines()[-1])["status"] == "failed"
 
@@ -393,7 +394,7 @@ def test_a_command_that_fails_prints_one_line(running: System) -> None:
         (("jobs", "list"), {"AVA_URL": "nonsense"}, "AVA_URL"),
         (("jobs", "trigger", "wkr_t_ecoh"), {}, "those that exist. Did you mean wkr_t_echo?"),
     ):
-        ended = _ava(running, *arguments, **options)
+        ended = _ava_process(running, *arguments, **options)
         assert ended.returncode == 1
         assert said in ended.stderr
         assert len(ended.stderr.strip().splitlines()) == 1

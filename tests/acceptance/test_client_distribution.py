@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,11 @@ def _run(*argv: str | Path, folder: Path) -> str:
     return done.stdout
 
 
+def _needed_to_build(source: Path) -> list[str]:
+    needed: list[str] = tomllib.loads((source / "pyproject.toml").read_text())["build-system"]["requires"]
+    return needed
+
+
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheels of both distributions, built from a copy, because a build writes into its source."""
@@ -49,8 +55,14 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "celery_config.py"):
         shutil.copy(ROOT / name, source / name)
-    build = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder)
-    _run(*build, source, source / "clients/python", folder=folder)
+    # One environment for both, of what each says that its build needs; pip would make two.
+    needed = [_needed_to_build(source), _needed_to_build(source / "clients/python")]
+    assert needed[0] == needed[1]
+    builder = folder / "builder/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", builder.parent.parent], check=True)
+    _install(builder, *needed[0])
+    build = ("wheel", "--quiet", "--no-build-isolation", "--no-deps", "--wheel-dir", folder)
+    _pip(builder, *build, source, source / "clients/python")
     return {path.name.split("-")[0]: path for path in folder.glob("*.whl")}
 
 
