@@ -49,7 +49,7 @@ def start(nodes: System, *, drain_seconds: float, concurrency: int = 2, **enviro
 
 def test_running_jobs_end_or_run_once_more_elsewhere(nodes: System, tmp_path: Path) -> None:
     first = start(nodes, drain_seconds=1.5)
-    seconds = (1.0, 8.0)
+    seconds = (1.0, 6.0)
     witness = [Witness(tmp_path / f"witness-{n}") for n in range(2)]
     jobs = [
         nodes.trigger("wkr_t_step", input={**it.input, "seconds": s}) for it, s in zip(witness, seconds, strict=True)
@@ -128,9 +128,9 @@ def test_rolling_restarts_under_load_lose_nothing(nodes: System, tmp_path: Path)
     is_over = threading.Event()
 
     def load() -> None:
-        while not is_over.wait(0.05):
+        while not is_over.wait(0.1):
             with contextlib.suppress(AssertionError):
-                jobs.append(nodes.trigger("wkr_t_step", input={**witness.input, "seconds": 0.1})["id"])
+                jobs.append(nodes.trigger("wkr_t_step", input={**witness.input, "seconds": 0.2})["id"])
 
     thread = threading.Thread(target=load)
     thread.start()
@@ -273,14 +273,17 @@ def test_celerys_own_command_starts_a_node(nodes: System, tmp_path: Path) -> Non
 
 @on_redis
 def test_a_job_waits_for_a_node_that_has_its_handler(nodes: System) -> None:
-    rich = start(nodes, drain_seconds=60, concurrency=1)
+    rich = start(nodes, drain_seconds=60, concurrency=1, AVA_HEARTBEAT_SECONDS="0.5")
     poor = nodes.spawn("worker", "-c", "1", "-q", "there", environ={"AVA_HANDLERS": "workers"})
     nodes.workers.append(poor)
     nodes.await_workers()
-    rich.terminate()
+    found = nodes.get("/v1/ava/nodes", headers=PLATFORM).json()["data"]
+    (node_id,) = (each["id"] for each in found if each["pid"] == rich.pid)
+    assert nodes.post(f"/v1/ava/nodes/{node_id}/drain", headers=PLATFORM).ok
+    wait_until(lambda: "takes no more jobs" in rich.output, what="it is drained")
     job = nodes.trigger("wkr_t_only_there")
     wait_until(lambda: "puts its jobs off" in poor.output, seconds=20)
     assert nodes.show(job["id"])["status"] == "queued"
-    poor.terminate()
-    nodes.start_worker(concurrency=1)
+    assert poor.terminate() == 0
+    assert nodes.post(f"/v1/ava/nodes/{node_id}/resume", headers=PLATFORM).ok
     assert nodes.wait_for(job["id"], seconds=30)["attempt"] == 1
