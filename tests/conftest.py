@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +32,7 @@ from xdist.remote import Producer
 
 from ava import settings as settings_module
 from ava.errors import ServerProgramMissing
+from ava.garbage import uncollected
 from ava.settings import Settings
 from harness.servers import pgbouncer
 from harness.servers.peer import serve  # noqa: F401 - a fixture
@@ -68,6 +69,16 @@ Running = TypeVar("Running")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="only tests that are quick: see tests/quick.py")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without the garbage collector, which afterwards leaves what was collected alone.
+
+    The objects of 7,000 tests live as long as the process, and each full pass over them takes 0.3 s.
+    """
+    with uncollected():
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)

@@ -212,6 +212,8 @@ def test_a_child_that_dies_while_its_node_starts_does_not_end_the_node(
 
 
 def test_a_fork_finds_little_garbage_to_collect(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The collection of the tests has frozen others.
+    gc.unfreeze()
     frozen: list[int] = []
     monkeypatch.setattr(prefork.TaskPool, "on_start", lambda _pool: frozen.append(gc.get_freeze_count()))
     try:
