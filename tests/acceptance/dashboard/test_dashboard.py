@@ -370,24 +370,25 @@ def test_the_overview_counts_what_ends_and_the_nodes_show_what_runs(signed_in: B
     running.cancel(job["id"])
 
 
-def test_with_many_jobs_the_first_paint_is_fast_and_no_request_is_slow(signed_in: Browser, running: System) -> None:
+def test_with_many_jobs_the_first_paint_is_fast_and_no_request_is_slow(browser: Browser, running: System) -> None:
+    browser.enter(SECRET, tenant="ten_many")
     running.query(
         """INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by,
                created_at, started_at, completed_at, node_id, run_no, attempt, max_attempts)
-           SELECT ava_uuid7(), 'ten_test', 'wkr_echo', 'completed', 'manual', 5, 'default', '{}', 'usr_test',
+           SELECT ava_uuid7(), 'ten_many', 'wkr_echo', 'completed', 'manual', 5, 'default', '{}', 'usr_test',
                now(), now(), now() - n * interval '10 ms', gen_random_uuid(), 1, 1, 1
            FROM generate_series(1, 100000) AS n"""
     )
     running.query("ANALYZE jobs")
     paints, requests = [], []
     for _ in range(3):
-        signed_in.open("/")
-        signed_in.await_text("Newest failures", "Busy processes")
-        go(signed_in, "#/jobs")
-        signed_in.await_text("1,000 or more")
-        paints.append(signed_in.script("return performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        browser.open("/")
+        browser.await_text("Newest failures", "Busy processes")
+        go(browser, "#/jobs")
+        browser.await_text("1,000 or more")
+        paints.append(browser.script("return performance.getEntriesByName('first-contentful-paint')[0].startTime"))
         requests.append(
-            signed_in.script("return Math.max(...performance.getEntriesByType('resource').map((e) => e.duration))")
+            browser.script("return Math.max(...performance.getEntriesByType('resource').map((e) => e.duration))")
         )
     # The best of three, because the machine may be busy with something else.
     assert min(paints) < 1000 * busy_factor()
