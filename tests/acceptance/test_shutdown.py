@@ -273,17 +273,14 @@ def test_celerys_own_command_starts_a_node(nodes: System, tmp_path: Path) -> Non
 
 @on_redis
 def test_a_job_waits_for_a_node_that_has_its_handler(nodes: System) -> None:
-    rich = start(nodes, drain_seconds=60, concurrency=1, AVA_HEARTBEAT_SECONDS="0.5")
+    rich = start(nodes, drain_seconds=60, concurrency=1)
     poor = nodes.spawn("worker", "-c", "1", "-q", "there", environ={"AVA_HANDLERS": "workers"})
     nodes.workers.append(poor)
     nodes.await_workers()
-    found = nodes.get("/v1/ava/nodes", headers=PLATFORM).json()["data"]
-    (node_id,) = (each["id"] for each in found if each["pid"] == rich.pid)
-    assert nodes.post(f"/v1/ava/nodes/{node_id}/drain", headers=PLATFORM).ok
-    wait_until(lambda: "takes no more jobs" in rich.output, what="it is drained")
+    rich.terminate()
     job = nodes.trigger("wkr_t_only_there")
     wait_until(lambda: "puts its jobs off" in poor.output, seconds=20)
     assert nodes.show(job["id"])["status"] == "queued"
-    assert poor.terminate() == 0
-    assert nodes.post(f"/v1/ava/nodes/{node_id}/resume", headers=PLATFORM).ok
+    poor.terminate()
+    nodes.start_worker(concurrency=1)
     assert nodes.wait_for(job["id"], seconds=30)["attempt"] == 1
