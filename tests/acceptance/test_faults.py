@@ -17,7 +17,7 @@ from chaos.faults import fault_named
 from chaos.result import evaluate
 from harness.servers.server import private_folder
 
-_JOBS = 500
+_JOBS = 300
 #: A node counts as dead sooner than by default, so that the test is shorter.
 _ENVIRON = {"AVA_NODE_DEAD_SECONDS": "5", "AVA_HEARTBEAT_SECONDS": "1"}
 _FAULTS = (
