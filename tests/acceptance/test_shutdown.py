@@ -1,6 +1,6 @@
 """Stopping and draining a node: jobs get time to end, the others return to the queue, and no process is left.
 
-Nobody at the broker can stop it.
+No command that a stranger sends through the broker stops it.
 """
 
 from __future__ import annotations

@@ -256,7 +256,7 @@ _LACKS_FAKETIME = faketime_library() is None and not os.environ.get("CI")
 
 # Only root can install libfaketime, which is no package of PyPI: `make test` of an ordinary user goes without it. With
 # CI set the test is never skipped.
-@pytest.mark.skipif(_LACKS_FAKETIME, reason="libfaketime is missing; apt-get install faketime")
+@pytest.mark.skipif(_LACKS_FAKETIME, reason="libfaketime is missing; only root can install it")
 def test_each_end_is_counted_once_while_the_clock_of_postgresql_steps(database_settings: Settings) -> None:
     with private_folder() as folder:
         clock = SteppedClock(folder)
