@@ -19,6 +19,7 @@ A missing server program skips the test, and fails it if `CI` is set.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Generator, Iterator
@@ -32,7 +33,6 @@ from xdist.remote import Producer
 
 from ava import settings as settings_module
 from ava.errors import ServerProgramMissing
-from ava.garbage import uncollected
 from ava.settings import Settings
 from harness.servers import pgbouncer
 from harness.servers.peer import serve  # noqa: F401 - a fixture
@@ -73,12 +73,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect without the garbage collector, which afterwards leaves what was collected alone.
+    """Collect without the garbage collector: the objects of 7,000 tests stay, and a full pass over them takes 0.3 s.
 
-    The objects of 7,000 tests live as long as the process, and each full pass over them takes 0.3 s.
+    They are not frozen as in a process of the product: Hypothesis 6.120 asks the collector who refers to its random
+    numbers, which it does where CI is set, and nothing frozen is in the answer.
     """
-    with uncollected():
+    gc.disable()
+    try:
         return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)
