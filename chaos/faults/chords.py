@@ -79,13 +79,16 @@ def _trouble(cluster: Cluster) -> None:
 def _kill_one(cluster: Cluster, parts: set[str], chance: random.Random, kills: Counter[str]) -> None:
     """Kill a process that runs a part, if one does. No part is killed so often that it fails."""
     pids = [child.pid for node in cluster.system.workers for child in node.children]
-    busy = [(pid, job_id) for pid, job_id, _ in cluster.busy(pids) if job_id in parts and kills[job_id] < MAX_LOSSES]
+    busy = [pid for pid, job_id, _ in cluster.busy(pids) if job_id in parts]
     if not busy:
         return
-    pid, job_id = chance.choice(busy)
+    pid = chance.choice(busy)
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-        kills[job_id] += 1
+        # It may have another part by now. Frozen, it has the one that is killed and counted.
+        os.kill(pid, signal.SIGSTOP)
+        held = [job_id for job_id in cluster.held_by([pid]) if job_id in parts and kills[job_id] < MAX_LOSSES]
+        os.kill(pid, signal.SIGKILL if held else signal.SIGCONT)
+        kills.update(held)
 
 
 FAULTS = (
