@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tools.pages import ROOT
 
 
@@ -22,15 +20,22 @@ def _measured() -> dict[str, tuple[str, list[str]]]:
     return found
 
 
+_MEASURED = _measured()
+
+
+def _shown(page: str, count: int) -> list[list[str]]:
+    """Returns the rows of a page that name a fault. They are so many, so none is left out because of its name."""
+    found = [row for row in _rows(page) if row[0] in _MEASURED]
+    assert len(found) == count
+    return found
+
+
 def test_the_page_on_recovery_has_both_brokers_figures() -> None:
-    measured = _measured()
-    shown = {row[0]: (row[1], row[2].split(", ")) for row in _rows("docs/explain/recovery.md") if row[0] in measured}
-    assert len(shown) == 5
-    assert shown == {fault: measured[fault] for fault in shown}
+    for fault, promised, recovered in _shown("docs/explain/recovery.md", 5):
+        assert (promised, recovered.split(", ")) == _MEASURED[fault]
 
 
-@pytest.mark.parametrize("row", _rows("docs/how-to/high_availability.md")[-6:], ids=lambda row: row[0])
-def test_the_page_on_high_availability_has_the_figure_of_each_fault(row: list[str]) -> None:
-    promised, recovered = _measured()[row[0]]
-    assert row[2] == promised
-    assert row[1].split(";")[0].removesuffix(" after the promotion") in recovered
+def test_the_page_on_high_availability_has_a_figure_of_each_fault() -> None:
+    for fault, recovered, promised in _shown("docs/how-to/high_availability.md", 6):
+        assert promised == _MEASURED[fault][0]
+        assert recovered.split(";")[0].removesuffix(" after the promotion") in _MEASURED[fault][1]
