@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ava.errors import ServerProgramMissing
+
 __all__ = ["SteppedClock", "faketime_library"]
 
 _FOLDERS = ("/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime")
@@ -20,10 +22,10 @@ class SteppedClock:
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """The environment variables that make a server use this clock."""
+        """The environment variables that make a server use this clock. Raises `ServerProgramMissing`."""
         # Without threads, because PostgreSQL asks for the time in signal handlers, which may wait for no mutex.
-        library = faketime_library("libfaketime.so.1")
-        assert library
+        if (library := faketime_library("libfaketime.so.1")) is None:
+            raise ServerProgramMissing("libfaketime is not installed; on Debian: apt-get install faketime")
         return {
             "LD_PRELOAD": library,
             "FAKETIME_TIMESTAMP_FILE": str(self._path),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,9 +20,10 @@ from ava.store.engine import schema
 from ava.store.reports import analytics, job_times
 from harness.api import NODE, Api, error_of
 from harness.polling import wait_until
-from harness.servers.clock import SteppedClock, faketime_library
+from harness.servers.clock import SteppedClock
 from harness.servers.postgres import running_postgres
 from harness.servers.server import Server, private_folder
+from tests.conftest import available
 
 ANALYTICS = "/v1/ava/analytics"
 #: Jobs of three workers, all triggers and statuses, over the last ten days. Every seventh was cancelled before it ran.
@@ -251,26 +251,26 @@ def test_a_job_that_ends_before_those_already_counted_is_counted(api: Api) -> No
     assert hours == [(1,)] * 5
 
 
-_LACKS_FAKETIME = faketime_library() is None and not os.environ.get("CI")
-
-
-# Only root can install libfaketime, which is no package of PyPI: `make test` of an ordinary user goes without it. With
-# CI set the test is never skipped.
-@pytest.mark.skipif(_LACKS_FAKETIME, reason="libfaketime is missing; only root can install it")
-def test_each_end_is_counted_once_while_the_clock_of_postgresql_steps(database_settings: Settings) -> None:
+@contextmanager
+def _stepped_postgres() -> Iterator[tuple[Server, SteppedClock]]:
     with private_folder() as folder:
         clock = SteppedClock(folder)
         with running_postgres(environ=clock.environ) as server:
-            settings = replace(database_settings, database_url=server.url)
-            schema.upgrade(settings)
-            with Api.running(settings) as api:
-                duty = Statistics(api.database)
-                for number, seconds in enumerate((0, 60, 0, -60, 60, 0), start=1):
-                    clock.step(seconds)
-                    api.trigger(priority=1)
-                    api.execute(f"{_END % {'priority': 1}} AND status = 'queued'")
-                    duty.run_once(0)
-                    assert _read(api)["jobs"]["total"] == number
+            yield server, clock
+
+
+def test_each_end_is_counted_once_while_the_clock_of_postgresql_steps(database_settings: Settings) -> None:
+    with available(_stepped_postgres()) as (server, clock):
+        settings = replace(database_settings, database_url=server.url)
+        schema.upgrade(settings)
+        with Api.running(settings) as api:
+            duty = Statistics(api.database)
+            for number, seconds in enumerate((0, 60, 0, -60, 60, 0), start=1):
+                clock.step(seconds)
+                api.trigger(priority=1)
+                api.execute(f"{_END % {'priority': 1}} AND status = 'queued'")
+                duty.run_once(0)
+                assert _read(api)["jobs"]["total"] == number
 
 
 def test_what_a_dump_restores_on_a_younger_server_goes_on_where_it_was(api: Api) -> None:
