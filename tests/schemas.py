@@ -6,9 +6,10 @@ from sqlalchemy import Engine
 
 __all__ = ["definitions", "empty"]
 
+#: The bounds of partitions are left out, because they are ids of the day of the migration.
 _STATEMENTS = (
     "SELECT proname, pg_get_functiondef(oid), proacl::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
-    "SELECT relname, relkind::text, reloptions, pg_get_expr(relpartbound, oid) FROM pg_class"
+    "SELECT relname, relkind::text, reloptions, relpartbound IS NULL FROM pg_class"
     " WHERE relnamespace = 'public'::regnamespace",
     "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid)"
     " FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0"

@@ -10,6 +10,7 @@ from ava.dispatcher.duties.old_jobs import OldJobs
 from ava.dispatcher.duties.partitions import Partitions
 from ava.settings import Settings
 from ava.store import partitions
+from ava.store.engine.database import Connection
 from tests.backlog import Backlog, open_backlog
 
 #: The days from the first partition's end, so long ago that no job is kept.
@@ -28,6 +29,14 @@ def _duty(stored: Backlog) -> Partitions:
 
 def _names(stored: Backlog) -> list[str]:
     return [name for (name,) in stored.run("SELECT name FROM ava_partitions('job_logs')")]
+
+
+def _add_since_upgrade(connection: Connection) -> int:
+    """Add what the upgrade would have covered today, because it may have been before midnight.
+
+    Returns the number of partitions. The day stays the same until the transaction ends.
+    """
+    return partitions.add(connection, "job_logs", days_ahead=8, width_days=1)
 
 
 def _make_old_day(stored: Backlog) -> str:
@@ -57,12 +66,13 @@ def _insert_old(stored: Backlog, first_id: str, jobs: int, *, lines: int) -> Non
 
 def test_partitions_are_made_ahead_and_again_from_tomorrow_after_a_pause(stored: Backlog) -> None:
     with stored.database.connect() as connection:
+        partitions_of_today = 1 + _add_since_upgrade(connection)
         assert 7 < partitions.days_ahead(connection)["job_logs"] <= 8
         assert partitions.add(connection, "job_logs", days_ahead=10, width_days=1) == 2
         assert partitions.add(connection, "job_logs", days_ahead=10, width_days=1) == 0
         assert partitions.add(connection, "job_logs", days_ahead=20, width_days=4) == 3
         assert 21 < partitions.days_ahead(connection)["job_logs"] <= 22
-    assert len(_names(stored)) == 6
+    assert len(_names(stored)) == partitions_of_today + 5
     first_id = _make_old_day(stored)
     for name in _names(stored)[2:]:
         stored.run(f"DROP TABLE {name}")
@@ -83,13 +93,13 @@ def test_partitions_are_made_ahead_and_again_from_tomorrow_after_a_pause(stored:
 
 
 def test_a_day_whose_lines_are_in_the_rest_already_has_no_partition(stored: Backlog) -> None:
-    # The clock that made the job's id was ahead.
-    stored.run(
-        "INSERT INTO job_logs"
-        " SELECT 'ten_a', ava_first_uuid(bound_at + interval '1 hour'), 1, ARRAY[now()], 'i', ARRAY['x']"
-        " FROM (SELECT date_trunc('day', now(), 'UTC') + interval '192 hours' AS bound_at) AS first"
-    )
     with stored.database.connect() as connection:
+        _add_since_upgrade(connection)
+        # The clock that made the job's id was ahead.
+        connection.exec_driver_sql(
+            "INSERT INTO job_logs SELECT 'ten_a', bound, 1, ARRAY[now()], 'i', ARRAY['x']"
+            " FROM ava_partitions('job_logs') ORDER BY bound DESC LIMIT 1"
+        )
         assert partitions.add(connection, partitions.LOGS, days_ahead=10, width_days=1) == 1
     assert stored.run("SELECT count(*) FROM job_logs_rest") == [(1,)]
 
