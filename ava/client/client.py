@@ -22,6 +22,7 @@ from ava.client.keys import Keys
 from ava.client.logs import LogChoice, read_log
 from ava.client.mcp_messages import McpMessages
 from ava.client.operations import JobFilters, Operations, filter_params
+from ava.client.paths import segment
 from ava.client.pull_workers import PullWorkers
 from ava.client.records import Event, Explanation, Job, LogLine, read
 from ava.client.reports import JobRuns
@@ -148,7 +149,7 @@ class Client(FleetCalls):
 
     def get(self, job_id: str) -> Job:
         """Returns a job."""
-        return read(Job, self._calls.data("GET", f"{_JOBS}/{job_id}"))
+        return read(Job, self._calls.data("GET", f"{_JOBS}/{segment(job_id)}"))
 
     def wait(self, job_id: str, timeout_seconds: float | None = None) -> Job:
         """Wait until a job is final. Returns the final job. Raises `WaitTimeout` if it is not final in time."""
@@ -163,7 +164,9 @@ class Client(FleetCalls):
 
     def _wait(self, job_id: str, seconds: int) -> Job:
         params = {"wait": seconds}
-        return read(Job, self._calls.data("GET", f"{_JOBS}/{job_id}", params=params, read_seconds=seconds + 15))
+        return read(
+            Job, self._calls.data("GET", f"{_JOBS}/{segment(job_id)}", params=params, read_seconds=seconds + 15)
+        )
 
     def list(
         self, *, per_page: int = 100, is_whole: bool = False, sort: str | None = None, **filters: Unpack[JobFilters]
@@ -210,21 +213,21 @@ class Client(FleetCalls):
         last lines.
         """
         choice = LogChoice(level=level, text=text, since=since)
-        return read_log(self._calls, f"{_JOBS}/{job_id}", choice, tail=tail, is_followed=follow)
+        return read_log(self._calls, f"{_JOBS}/{segment(job_id)}", choice, tail=tail, is_followed=follow)
 
     def events(self, job_id: str) -> Iterator[Event]:
         """Returns the events of a job until it is final, each line once. A lost connection is resumed."""
-        return follow(self._calls, f"{_JOBS}/{job_id}/stream")
+        return follow(self._calls, f"{_JOBS}/{segment(job_id)}/stream")
 
     def change(self, job_id: str, **changes: Unpack[JobChanges]) -> Job:
         """Change a queued job. Raises `ApiConflict` if it is not queued any more, or has started."""
         body = {name: sent_time(value) for name, value in changes.items()}
-        return read(Job, self._calls.data("PATCH", f"{_JOBS}/{job_id}", body=body))
+        return read(Job, self._calls.data("PATCH", f"{_JOBS}/{segment(job_id)}", body=body))
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job. Raises `ApiConflict` if it is completed or failed."""
         try:
-            return read(Job, self._calls.data("POST", f"{_JOBS}/{job_id}/cancel"))
+            return read(Job, self._calls.data("POST", f"{_JOBS}/{segment(job_id)}/cancel"))
         except ApiConflict:
             # The response to the first call may have been lost, and the call repeated.
             if (job := self.get(job_id)).status == "cancelled":
@@ -258,14 +261,16 @@ class Client(FleetCalls):
         fields: dict[str, Any] = {"input": None if input is None else dict(input), "priority": priority}
         fields["from"] = "failed" if from_failed else None
         body = {name: value for name, value in fields.items() if value is not None}
-        return read(Job, self._calls.data("POST", f"{_JOBS}/{job_id}/retry", body=body, headers=_key(idempotency_key)))
+        return read(
+            Job, self._calls.data("POST", f"{_JOBS}/{segment(job_id)}/retry", body=body, headers=_key(idempotency_key))
+        )
 
     def tree(self, job_id: str, *, wait_seconds: int | None = None) -> Tree:
         """Returns the jobs that belong together with a job, and their edges.
 
         `wait_seconds`: 1 to 60, for which the answer may wait until each of them is final.
         """
-        path, params = f"{_JOBS}/{job_id}/tree", {} if wait_seconds is None else {"wait": wait_seconds}
+        path, params = f"{_JOBS}/{segment(job_id)}/tree", {} if wait_seconds is None else {"wait": wait_seconds}
         return Tree.of(self._calls.data("GET", path, params=params, read_seconds=(wait_seconds or 0) + 15))
 
     def journal(self, job_id: str) -> JobJournal:
@@ -273,7 +278,7 @@ class Client(FleetCalls):
         entries: list[JournalEntry] = []
         params: dict[str, Any] = {"limit": 200}
         while True:
-            data = self._calls.data("GET", f"{_JOBS}/{job_id}/journal", params=params)
+            data = self._calls.data("GET", f"{_JOBS}/{segment(job_id)}/journal", params=params)
             entries += [read(JournalEntry, entry) for entry in data["entries"]]
             if data["next_cursor"] is None:
                 return JobJournal(entries=entries, waits=[read(JobWait, wait) for wait in data["waits"]])
@@ -281,11 +286,11 @@ class Client(FleetCalls):
 
     def why(self, job_id: str) -> Explanation:
         """Returns why a job has its status."""
-        return read(Explanation, self._calls.data("GET", f"{_JOBS}/{job_id}/why"))
+        return read(Explanation, self._calls.data("GET", f"{_JOBS}/{segment(job_id)}/why"))
 
     def runs(self, job_id: str) -> JobRuns:
         """Returns the runs of a job, and how long it waited and ran in total."""
-        return read(JobRuns, self._calls.data("GET", f"{_JOBS}/{job_id}/runs"))
+        return read(JobRuns, self._calls.data("GET", f"{_JOBS}/{segment(job_id)}/runs"))
 
     def sign_in_link(self) -> str:
         """Returns a link that signs in to the dashboard as this caller, once and within 10 minutes."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from ava.client.calls import Calls
 from ava.client.operations import Operation
+from ava.client.paths import segment
 from ava.client.records import ErrorGroup, read
 
 __all__ = ["ErrorGroups"]
@@ -32,7 +33,7 @@ class ErrorGroups:
 
     def get(self, error_id: str, days: int = 30) -> ErrorGroup:
         """Returns a group, with the jobs of so many days."""
-        return read(ErrorGroup, self._calls.data("GET", f"{_ERRORS}/{error_id}", params={"days": days}))
+        return read(ErrorGroup, self._calls.data("GET", f"{_ERRORS}/{segment(error_id)}", params={"days": days}))
 
     def resolve(self, error_id: str) -> ErrorGroup:
         """Resolve a group. It is open again when another job fails in this way."""
@@ -49,7 +50,7 @@ class ErrorGroups:
     def retry(self, error_id: str, *, idempotency_key: str | None = None) -> Operation:
         """Trigger a new job like each failed one of a group, the newest 10,000 at most."""
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        return read(Operation, self._calls.data("POST", f"{_ERRORS}/{error_id}/retry", headers=headers))
+        return read(Operation, self._calls.data("POST", f"{_ERRORS}/{segment(error_id)}/retry", headers=headers))
 
     def _change(self, error_id: str, action: str) -> ErrorGroup:
-        return read(ErrorGroup, self._calls.data("POST", f"{_ERRORS}/{error_id}/{action}"))
+        return read(ErrorGroup, self._calls.data("POST", f"{_ERRORS}/{segment(error_id)}/{action}"))

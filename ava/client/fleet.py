@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
 from ava.client.calls import Calls
+from ava.client.paths import segment
 from ava.client.records import Limit, PausedQueue, Queues, Worker, WorkerLimit, read
 from ava.client.reports import Analytics, AuditEntry, Node, Overview, Promotion, TenantLoad, TenantRules
 from ava.client.sent import WorkerChanges
@@ -28,11 +29,11 @@ class FleetCalls:
 
     def worker(self, worker_id: str) -> Worker:
         """Returns a worker."""
-        return read(Worker, self._calls.data("GET", f"/v1/ava/workers/{worker_id}"))
+        return read(Worker, self._calls.data("GET", f"/v1/ava/workers/{segment(worker_id)}"))
 
     def change_worker(self, worker_id: str, **changes: Unpack[WorkerChanges]) -> Worker:
         """Change settings of a worker for the tenant; None takes one back. Returns the worker."""
-        return read(Worker, self._calls.data("PATCH", f"/v1/ava/workers/{worker_id}", body=changes))
+        return read(Worker, self._calls.data("PATCH", f"/v1/ava/workers/{segment(worker_id)}", body=changes))
 
     def pause_worker(self, worker_id: str) -> Worker:
         """Pause a worker: its jobs are accepted and wait until it is resumed."""
@@ -78,11 +79,11 @@ class FleetCalls:
 
     def drain_node(self, node_id: str) -> Node:
         """Have a node take no more jobs; it finishes those that run. For the roles of the platform."""
-        return read(Node, self._calls.data("POST", f"/v1/ava/nodes/{node_id}/drain"))
+        return read(Node, self._calls.data("POST", f"/v1/ava/nodes/{segment(node_id)}/drain"))
 
     def resume_node(self, node_id: str) -> Node:
         """Have a drained node take jobs again. For the roles of the platform."""
-        return read(Node, self._calls.data("POST", f"/v1/ava/nodes/{node_id}/resume"))
+        return read(Node, self._calls.data("POST", f"/v1/ava/nodes/{segment(node_id)}/resume"))
 
     def audit(
         self,
@@ -100,7 +101,7 @@ class FleetCalls:
 
     def tenant_limits(self, tenant_id: str) -> TenantRules:
         """Returns what operators have set for a tenant: the caller's own, or any for a role of the platform."""
-        return read(TenantRules, self._calls.data("GET", f"/v1/ava/tenants/{tenant_id}/limits"))
+        return read(TenantRules, self._calls.data("GET", f"/v1/ava/tenants/{segment(tenant_id)}/limits"))
 
     def set_tenant_limits(
         self,
@@ -118,15 +119,15 @@ class FleetCalls:
             "most_urgent_priority": most_urgent_priority,
             "retention_days": retention_days,
         }
-        return read(TenantRules, self._calls.data("PUT", f"/v1/ava/tenants/{tenant_id}/limits", body=body))
+        return read(TenantRules, self._calls.data("PUT", f"/v1/ava/tenants/{segment(tenant_id)}/limits", body=body))
 
     def pause_queue(self, queue: str) -> PausedQueue:
         """Pause a queue, for a role of the platform: its jobs wait. Returns who paused it, and when."""
-        return read(PausedQueue, self._calls.data("POST", f"/v1/ava/queues/{queue}/pause"))
+        return read(PausedQueue, self._calls.data("POST", f"/v1/ava/queues/{segment(queue)}/pause"))
 
     def resume_queue(self, queue: str) -> bool:
         """Resume a queue, for a role of the platform. Returns False if it was not paused."""
-        return bool(self._calls.data("POST", f"/v1/ava/queues/{queue}/resume")["was_paused"])
+        return bool(self._calls.data("POST", f"/v1/ava/queues/{segment(queue)}/resume")["was_paused"])
 
     def limits(self) -> tuple[Limit, ...]:
         """Returns the limits of the installation, with what the tenant uses of them."""

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from ava.client.calls import Calls
+from ava.client.paths import segment
 from ava.client.records import read
 from ava.client.times import sent_time
 
@@ -243,7 +244,7 @@ class InboundEvents:
 
     def get(self, event_id: str) -> ReceivedEvent:
         """Returns an event with the jobs that it made so far."""
-        return read(ReceivedEvent, self._calls.data("GET", f"{_EVENTS}/{event_id}"))
+        return read(ReceivedEvent, self._calls.data("GET", f"{_EVENTS}/{segment(event_id)}"))
 
     def list(
         self, *, type: str | None = None, source: str | None = None, per_page: int = 100
@@ -284,16 +285,16 @@ class Subscriptions:
 
     def get(self, subscription_id: str) -> Subscription:
         """Returns a subscription."""
-        return read(Subscription, self._calls.data("GET", f"{_SUBSCRIPTIONS}/{subscription_id}"))
+        return read(Subscription, self._calls.data("GET", f"{_SUBSCRIPTIONS}/{segment(subscription_id)}"))
 
     def change(self, subscription_id: str, **changes: Unpack[_SubscriptionChanges]) -> Subscription:
         """Change fields of a subscription, for the events from now on."""
-        path = f"{_SUBSCRIPTIONS}/{subscription_id}"
+        path = f"{_SUBSCRIPTIONS}/{segment(subscription_id)}"
         return read(Subscription, self._calls.data("PATCH", path, body=dict(changes)))
 
     def delete(self, subscription_id: str) -> None:
         """Delete a subscription; its jobs go on."""
-        self._calls.send("DELETE", f"{_SUBSCRIPTIONS}/{subscription_id}")
+        self._calls.send("DELETE", f"{_SUBSCRIPTIONS}/{segment(subscription_id)}")
 
     def test(
         self,
@@ -329,34 +330,36 @@ class Hooks:
 
     def get(self, hook_id: str) -> Hook:
         """Returns a hook."""
-        return read(Hook, self._calls.data("GET", f"{_HOOKS}/{hook_id}"))
+        return read(Hook, self._calls.data("GET", f"{_HOOKS}/{segment(hook_id)}"))
 
     def change(self, hook_id: str, **changes: Unpack[_HookChanges]) -> Hook:
         """Change fields of a hook; after a new secret the one before stays valid for `keep_secret_seconds`."""
-        return read(Hook, self._calls.data("PATCH", f"{_HOOKS}/{hook_id}", body=dict(changes)))
+        return read(Hook, self._calls.data("PATCH", f"{_HOOKS}/{segment(hook_id)}", body=dict(changes)))
 
     def rotate(self, hook_id: str, *, keep_seconds: int = 0) -> Hook:
         """Give a hook another `url`; the one before stays valid for so many seconds."""
         body = {"keep_seconds": keep_seconds}
-        return read(Hook, self._calls.data("POST", f"{_HOOKS}/{hook_id}/rotate", body=body))
+        return read(Hook, self._calls.data("POST", f"{_HOOKS}/{segment(hook_id)}/rotate", body=body))
 
     def delete(self, hook_id: str) -> None:
         """Delete a hook; its jobs and events stay."""
-        self._calls.send("DELETE", f"{_HOOKS}/{hook_id}")
+        self._calls.send("DELETE", f"{_HOOKS}/{segment(hook_id)}")
 
     def deliveries(self, hook_id: str, *, verdict: str | None = None, per_page: int = 100) -> Iterator[HookDelivery]:
         """Returns the deliveries of a hook, newest first. Pages are fetched as they are reached."""
         filters = _sent({"filter[verdict]": verdict})
-        for data in self._pages(f"{_HOOKS}/{hook_id}/deliveries", {"per_page": per_page, **filters}):
+        for data in self._pages(f"{_HOOKS}/{segment(hook_id)}/deliveries", {"per_page": per_page, **filters}):
             yield read(HookDelivery, data)
 
     def delivery(self, hook_id: str, delivery_id: str) -> HookDelivery:
         """Returns a delivery with its whole body."""
-        return read(HookDelivery, self._calls.data("GET", f"{_HOOKS}/{hook_id}/deliveries/{delivery_id}"))
+        return read(
+            HookDelivery, self._calls.data("GET", f"{_HOOKS}/{segment(hook_id)}/deliveries/{segment(delivery_id)}")
+        )
 
     def replay(self, hook_id: str, delivery_id: str, *, idempotency_key: str | None = None) -> HookReceipt:
         """Send a delivery again through what is subscribed now."""
-        path = f"{_HOOKS}/{hook_id}/deliveries/{delivery_id}/replay"
+        path = f"{_HOOKS}/{segment(hook_id)}/deliveries/{segment(delivery_id)}/replay"
         return read(HookReceipt, self._calls.data("POST", path, headers=_key(idempotency_key)))
 
     def replay_range(
@@ -370,7 +373,7 @@ class Hooks:
     ) -> int:
         """Send the deliveries of a time again, all or none. Returns their number."""
         body = _sent({"from": since, "to": until, "verdict": verdict})
-        path = f"{_HOOKS}/{hook_id}/replay"
+        path = f"{_HOOKS}/{segment(hook_id)}/replay"
         return int(self._calls.data("POST", path, body=body, headers=_key(idempotency_key))["total"])
 
     def test(
@@ -378,4 +381,4 @@ class Hooks:
     ) -> HookTest:
         """Receive a request as the sender would make it: `signed`, `tampered` or `unsigned`."""
         asked = _sent({"mode": mode, "body": body, "headers": headers})
-        return read(HookTest, self._calls.data("POST", f"{_HOOKS}/{hook_id}/test", body=asked))
+        return read(HookTest, self._calls.data("POST", f"{_HOOKS}/{segment(hook_id)}/test", body=asked))

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from ava.client.calls import Calls
+from ava.client.paths import segment
 from ava.client.records import ApiKey, read
 from ava.client.times import sent_time
 
@@ -56,4 +57,4 @@ class Keys:
 
     def revoke(self, key_id: str) -> None:
         """Revoke a key; every process refuses it within 2 s."""
-        self._calls.send("DELETE", f"{_KEYS}/{key_id}")
+        self._calls.send("DELETE", f"{_KEYS}/{segment(key_id)}")

@@ -12,6 +12,7 @@ from typing import Any, TypedDict, Unpack
 
 from ava.client.calls import Calls
 from ava.client.errors import WaitTimeout
+from ava.client.paths import segment
 from ava.client.records import read
 from ava.client.times import sent_time
 
@@ -110,7 +111,7 @@ class Operations:
 
     def get(self, operation_id: str) -> Operation:
         """Returns an operation with its present numbers."""
-        return read(Operation, self._calls.data("GET", f"{_OPERATIONS}/{operation_id}"))
+        return read(Operation, self._calls.data("GET", f"{_OPERATIONS}/{segment(operation_id)}"))
 
     def list(self, *, state: str | None = None, per_page: int = 100) -> Iterator[Operation]:
         """Returns the operations, newest first. Pages are fetched as the iterator reaches them."""
@@ -120,7 +121,7 @@ class Operations:
 
     def abort(self, operation_id: str) -> Operation:
         """Abort an operation: it takes no more jobs. Raises `ApiConflict` if it has ended."""
-        return read(Operation, self._calls.data("POST", f"{_OPERATIONS}/{operation_id}/abort"))
+        return read(Operation, self._calls.data("POST", f"{_OPERATIONS}/{segment(operation_id)}/abort"))
 
     def wait(self, operation_id: str, timeout_seconds: float | None = None) -> Operation:
         """Wait until an operation has ended. Returns it. Raises `WaitTimeout` if it has not ended in time."""
@@ -131,7 +132,7 @@ class Operations:
             found = read(
                 Operation,
                 self._calls.data(
-                    "GET", f"{_OPERATIONS}/{operation_id}", params={"wait": seconds}, read_seconds=seconds + 15
+                    "GET", f"{_OPERATIONS}/{segment(operation_id)}", params={"wait": seconds}, read_seconds=seconds + 15
                 ),
             )
             if not found.is_running:

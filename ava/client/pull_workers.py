@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from ava.client.calls import Calls
+from ava.client.paths import segment
 from ava.client.records import Worker, read
 
 __all__ = ["PullWorkers"]
@@ -34,4 +35,4 @@ class PullWorkers:
     def delete(self, worker_id: str, *, scope: str | None = None) -> None:
         """Delete a worker. Raises `ApiConflict` while one of its jobs waits or runs."""
         params = {} if scope is None else {"scope": scope}
-        self._calls.data("DELETE", f"{_WORKERS}/{worker_id}", params=params)
+        self._calls.data("DELETE", f"{_WORKERS}/{segment(worker_id)}", params=params)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from ava.client.calls import Calls
+from ava.client.paths import segment
 from ava.client.records import Firing, Job, Schedule, SchedulePreview, ScheduleSlot, read
 from ava.client.times import sent_time
 
@@ -68,7 +69,7 @@ class Schedules:
 
     def next(self, schedule_id: str, count: int = 10) -> Sequence[ScheduleSlot]:
         """Returns the next 1 to 50 firings of a schedule."""
-        found = self._calls.data("GET", f"{_SCHEDULES}/{schedule_id}/next", params={"count": count})
+        found = self._calls.data("GET", f"{_SCHEDULES}/{segment(schedule_id)}/next", params={"count": count})
         return [read(ScheduleSlot, data) for data in found]
 
     def list(
@@ -85,12 +86,12 @@ class Schedules:
 
     def get(self, schedule_id: str) -> Schedule:
         """Returns a schedule."""
-        return read(Schedule, self._calls.data("GET", f"{_SCHEDULES}/{schedule_id}"))
+        return read(Schedule, self._calls.data("GET", f"{_SCHEDULES}/{segment(schedule_id)}"))
 
     def change(self, schedule_id: str, **changes: Unpack[_ScheduleChanges]) -> Schedule:
         """Change fields of a schedule. Returns it with its next firing, computed from now."""
         body = _body(changes)
-        return read(Schedule, self._calls.data("PATCH", f"{_SCHEDULES}/{schedule_id}", body=body))
+        return read(Schedule, self._calls.data("PATCH", f"{_SCHEDULES}/{segment(schedule_id)}", body=body))
 
     def pause(self, schedule_id: str) -> Schedule:
         """Disable a schedule: its firings are skipped until it is resumed, and none of them is made up for."""
@@ -102,12 +103,12 @@ class Schedules:
 
     def delete(self, schedule_id: str) -> None:
         """Delete a schedule; its jobs go on."""
-        self._calls.send("DELETE", f"{_SCHEDULES}/{schedule_id}")
+        self._calls.send("DELETE", f"{_SCHEDULES}/{segment(schedule_id)}")
 
     def run(self, schedule_id: str, *, idempotency_key: str | None = None) -> Job:
         """Trigger a job with the worker, the input and the priority of a schedule, now."""
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        return read(Job, self._calls.data("POST", f"{_SCHEDULES}/{schedule_id}/run", headers=headers))
+        return read(Job, self._calls.data("POST", f"{_SCHEDULES}/{segment(schedule_id)}/run", headers=headers))
 
     def preview(self, cron: str, timezone: str, count: int = 10) -> SchedulePreview:
         """Returns the pattern in words and its next 1 to 50 firings; saves nothing."""
@@ -116,7 +117,7 @@ class Schedules:
 
     def firings(self, schedule_id: str, *, per_page: int = 100) -> Iterator[Firing]:
         """Returns the firings of a schedule, newest first. Pages are fetched as the iterator reaches them."""
-        for data in self._pages(f"{_SCHEDULES}/{schedule_id}/firings", {"per_page": per_page}):
+        for data in self._pages(f"{_SCHEDULES}/{segment(schedule_id)}/firings", {"per_page": per_page}):
             yield read(Firing, data)
 
 

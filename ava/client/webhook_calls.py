@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ava.client.calls import Calls
+from ava.client.paths import segment
 from ava.client.records import read
 from ava.client.times import sent_time
 
@@ -95,7 +96,7 @@ class Webhooks:
 
     def get(self, webhook_id: str) -> Webhook:
         """Returns a webhook."""
-        return read(Webhook, self._calls.data("GET", f"{_WEBHOOKS}/{webhook_id}"))
+        return read(Webhook, self._calls.data("GET", f"{_WEBHOOKS}/{segment(webhook_id)}"))
 
     def change(
         self,
@@ -111,15 +112,15 @@ class Webhooks:
         fields = {"url": url, "events": events and list(events), "secret": secret, "enabled": enabled}
         fields["roots_only"] = roots_only
         body = {name: value for name, value in fields.items() if value is not None}
-        return read(Webhook, self._calls.data("PATCH", f"{_WEBHOOKS}/{webhook_id}", body=body))
+        return read(Webhook, self._calls.data("PATCH", f"{_WEBHOOKS}/{segment(webhook_id)}", body=body))
 
     def delete(self, webhook_id: str) -> None:
         """Delete a webhook, with its secret. Nothing more is sent to it."""
-        self._calls.send("DELETE", f"{_WEBHOOKS}/{webhook_id}")
+        self._calls.send("DELETE", f"{_WEBHOOKS}/{segment(webhook_id)}")
 
     def test(self, webhook_id: str) -> Delivery:
         """Send a test event, signed and retried like any other. Returns its delivery, which is pending."""
-        return read(Delivery, self._calls.data("POST", f"{_WEBHOOKS}/{webhook_id}/test"))
+        return read(Delivery, self._calls.data("POST", f"{_WEBHOOKS}/{segment(webhook_id)}/test"))
 
     def deliveries(
         self, webhook_id: str, *, status: str | None = None, event: str | None = None, per_page: int = 100
@@ -127,17 +128,17 @@ class Webhooks:
         """Returns the deliveries that match, newest first. Pages are fetched as the iterator reaches them."""
         filters = {"filter[status]": status, "filter[event]": event}
         params = {name: value for name, value in filters.items() if value is not None} | {"per_page": per_page}
-        for data in self._pages(f"{_WEBHOOKS}/{webhook_id}/deliveries", params):
+        for data in self._pages(f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries", params):
             yield read(Delivery, data)
 
     def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
         """Send a delivery again: the same id and the same bytes."""
-        path = f"{_WEBHOOKS}/{webhook_id}/deliveries/{delivery_id}/redeliver"
+        path = f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/{segment(delivery_id)}/redeliver"
         return read(Delivery, self._calls.data("POST", path))
 
     def body(self, webhook_id: str, delivery_id: str) -> DeliveryBody:
         """Returns what the requests of a delivery send."""
-        path = f"{_WEBHOOKS}/{webhook_id}/deliveries/{delivery_id}/body"
+        path = f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/{segment(delivery_id)}/body"
         return read(DeliveryBody, self._calls.data("GET", path))
 
     def redeliver_ended(
@@ -155,5 +156,5 @@ class Webhooks:
         """
         fields = {"since": since, "until": until, "status": status, "event": event}
         body = {name: sent_time(value) for name, value in fields.items() if value is not None}
-        data = self._calls.data("POST", f"{_WEBHOOKS}/{webhook_id}/deliveries/redeliver", body=body)
+        data = self._calls.data("POST", f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/redeliver", body=body)
         return int(data["redelivered"])

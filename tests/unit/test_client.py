@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 import ava
 from ava import handler
-from ava.client import ApiError, ApiUnavailable, Client
+from ava.client import ApiError, ApiNotFound, ApiUnavailable, Client
+from ava.client.calls import Calls
 from ava.client.records import PausedQueue, Queues, read
 from ava.local.start import free_port
 from harness.servers.peer import Peer, answering
@@ -47,6 +51,56 @@ def test_a_trigger_asks_for_a_replicated_job_by_a_header(is_replicated: bool) ->
     finally:
         server.close()
     assert [b"\r\nDurability: replicated\r\n" in request for request in seen] == [is_replicated] * 2
+
+
+class Sent(Exception):
+    """A call would be sent, to this path."""
+
+
+def _calls_with_ids(client: Client) -> Iterator[tuple[str, Callable[[str], Any]]]:
+    """Yields each method of the client that takes an id or a queue, by its name, as a call with such an id."""
+    groups = [client, *(group for name, group in vars(client).items() if not name.startswith("_"))]
+    for group in groups:
+        for name, method in inspect.getmembers(group, inspect.ismethod):
+            needed = [
+                each
+                for each in inspect.signature(method).parameters.values()
+                if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+            ]
+            named = {each.name for each in needed if each.name.endswith("_id") or each.name == "queue"}
+            if named and not name.startswith("_"):
+
+                def call(id: str, method: Any = method, needed: Any = needed, named: Any = named) -> Any:
+                    found = method(**{each.name: id if each.name in named else {} for each in needed})
+                    return next(found) if isinstance(found, Iterator) else found
+
+                yield f"{type(group).__name__}.{name}", call
+
+
+@pytest.mark.parametrize("id", ["../schedules/sch_x/run#", "../workers", "..", ".", "", "job_x/logs", "job_x?wait=1"])
+def test_an_id_calls_no_other_route(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sent(_: Calls, __: str, path: str, **___: Any) -> None:
+        raise Sent(path)
+
+    monkeypatch.setattr(Calls, "send", sent)
+    with Client("http://127.0.0.1:1", secret="x", tenant="ten_x", user="usr_x") as client:
+        calls = dict(_calls_with_ids(client))
+        assert {"Client.cancel", "Client.worker", "Schedules.run", "Webhooks.redeliver"} <= calls.keys()
+        paths = set()
+        for name, call in calls.items():
+            with pytest.raises(Sent) as known:
+                call("wkr_a.b-C_1")
+            if "wkr_a.b-C_1" not in str(known.value):
+                # The id is a part of the body.
+                continue
+            paths.add(name)
+            with pytest.raises((Sent, ApiNotFound)) as ended:
+                call(id)
+            if isinstance(ended.value, Sent):
+                assert str(ended.value) == str(known.value).replace("wkr_a.b-C_1", "job_x%3Fwait%3D1"), name
+            else:
+                assert str(ended.value) == f"{id!r} is no id."
+    assert len(paths) > 40
 
 
 def test_the_paused_queues_of_an_answer_are_records() -> None:
