@@ -13,14 +13,17 @@ import pytest
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.moved_workers import MovedWorkers
 from ava.dispatcher.duties.parked_jobs import ParkedJobs
+from ava.domain import ids
 from ava.domain.jobs.job import Job, RunEnd, Status
+from ava.domain.jobs.waits import Wait, WaitCondition
 from ava.domain.tenant import TenantRules
 from ava.settings import Settings
 from ava.store.engine.notices import Notices
 from ava.store.fleet import queues, tenants
 from ava.store.jobs.feed import limit_keys, looks
-from ava.store.jobs.moves import cancel, rescue
+from ava.store.jobs.moves import cancel, permits, rescue
 from ava.store.jobs.moves.end import end
+from ava.store.jobs.moves.wait import end_waiting
 from harness.polling import wait_until
 from tests import limited
 from tests.backlog import NODE, Backlog
@@ -227,6 +230,36 @@ def test_a_dated_job_waits_for_a_place_once_it_is_due_and_no_node_returns_it_wit
     assert DueJobs(backlog.database).run_once(0) == 2
     assert backlog.count("waits_for = 'permit'") == 2
     assert ParkedJobs(backlog.database, node_dead_seconds=14).run_once(0) == 0
+
+
+def test_a_new_limit_holds_for_a_handler_that_waits_meanwhile(backlog: Backlog) -> None:
+    backlog.announce(LIMITED)
+    duty = MovedWorkers(backlog.database)
+    duty.run_once(0)
+    limited.insert(backlog, 2)
+    for job in limited.claim_all(backlog):
+        waits = Wait(condition=WaitCondition.TIME, timeout_seconds=60)
+        run_end = RunEnd(run=job.run, status=Status.QUEUED, elapsed_ms=1, wait=waits)
+        with backlog.database.connect() as connection:
+            assert end_waiting(connection, run_end, [limited.line(job)], attempt=1, claim_id=None)
+    limited.limit(backlog, 1)
+    assert duty.run_once(1) == 2
+    backlog.run("UPDATE jobs SET run_at = now()")
+    assert DueJobs(backlog.database).run_once(0) == 2
+    assert limited.feed(backlog).run_once(0) == 1
+    assert _admitted(backlog) == 1
+
+
+def test_a_new_limit_acts_beyond_a_row_that_another_transaction_holds(backlog: Backlog) -> None:
+    backlog.announce(LIMITED)
+    held, *others = limited.insert(backlog, 25)
+    limited.limit(backlog, 0)
+    with backlog.database.transaction() as locking:
+        locking.exec_driver_sql("SELECT FROM jobs WHERE id = %s FOR UPDATE", (ids.decode("job", held.id),))
+        with backlog.database.connect() as connection:
+            followed = [permits.follow_limits(connection, workers=[LIMITED], limit=10) for _ in range(3)]
+    assert followed == [10, 10, 4], "a full count says that more are left"
+    assert backlog.count("waits_for = 'permit'") == len(others)
 
 
 def test_a_job_that_no_node_can_run_gets_no_place(backlog: Backlog) -> None:

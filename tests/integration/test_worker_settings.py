@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from ava.domain.secrets.sealing import Sealer, worker_keys
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.services.sealed_secrets import reseal_all, unreadable
 from ava.settings import Settings
-from ava.store.fleet import workers
+from ava.store.fleet import worker_settings, workers
+from ava.store.fleet.worker_settings import PLATFORM
 from harness.api import Api, error_of
+from harness.polling import wait_until
 
 JOBS = "/v1/ava/jobs"
 WORKER = "/v1/ava/workers/wkr_open"
@@ -112,6 +116,21 @@ def test_the_platform_sets_the_limits_of_a_worker_and_what_waits_follows(fresh_a
     assert (back["max_running"], back["max_running_per"], back["rate"], back["platform"]) == (9, "tenant", None, None)
     assert _patch(api, {"scope": "platform", "max_running": 0}, headers=OPERATOR)["max_running"] == 0
     assert "may run none" in api.get(f"{JOBS}/{published['id']}/why").get_json()["data"]["sentence"]
+
+
+def test_a_node_that_starts_while_a_limit_is_set_keeps_it(fresh_api: Api) -> None:
+    api = fresh_api
+    _announce(api, None)
+    with api.database.transaction() as setting, ThreadPoolExecutor(1) as threads:
+        before = worker_settings.lock(setting, tenant_id=PLATFORM, worker_id="wkr_open")
+        change = replace(before, max_running=1)
+        worker_settings.write(setting, change, tenant_id=PLATFORM, worker_id="wkr_open", user_id="usr_operator")
+        workers.apply_limits(setting, "wkr_open")
+        starting = threads.submit(_announce, api, None)
+        wait_until(lambda: api.execute("SELECT FROM pg_locks WHERE NOT granted"), what="the node waits for the row")
+        setting.commit()
+        starting.result(30)
+    assert api.get(WORKER).get_json()["data"]["max_running"] == 1
 
 
 @pytest.mark.parametrize(

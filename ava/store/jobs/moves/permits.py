@@ -17,7 +17,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import IS_PARKED, RATE_NEXT_AT, limit_key, park_set, rate_key
+from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING, RATE_NEXT_AT, limit_key, park_set, rate_key
 
 __all__ = ["LOCK", "STATE", "admit", "follow_limits", "lock", "put_off_rate"]
 
@@ -134,6 +134,7 @@ def put_off_rate(connection: Connection, *, run: RunKey, claim_id: str | None, s
 
 
 _ITS_INPUT = {"worker": "w.id", "row": "w", "tenant_id": "j.tenant_id", "input_json": "j.input"}
+# Fewer jobs than the limit mean that no others are left, so a row that another transaction has locked does not count.
 # A job that runs counts with its new key from now on; one that could start waits for a permit, and is admitted anew.
 _FOLLOW_LIMITS = Statement(f"""
 WITH open AS (
@@ -146,6 +147,8 @@ WITH open AS (
     UNION ALL
     SELECT j.* FROM jobs AS j WHERE {IS_PARKED} AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
+    SELECT j.* FROM jobs AS j WHERE {IS_WAITING} AND worker_id = ANY(%(workers)s::text[])
+    UNION ALL
     SELECT * FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
 ), outdated AS (
     SELECT j.tenant_id, j.id, n.limit_key, n.rate_key FROM open AS j JOIN workers AS w ON {workers.of("j")}
@@ -154,11 +157,11 @@ WITH open AS (
     ) AS n
     WHERE (j.limit_key, j.rate_key) IS DISTINCT FROM (n.limit_key, n.rate_key)
         OR n.limit_key IS NOT NULL AND j.status = 'queued' AND j.waits_for IS NULL
-    LIMIT %(limit)s
 ), changed AS (
     SELECT o.* FROM outdated AS o CROSS JOIN LATERAL (
         SELECT FROM jobs WHERE tenant_id = o.tenant_id AND id = o.id AND status IN ('queued', 'running')
         LIMIT 1 FOR UPDATE SKIP LOCKED) AS j
+    LIMIT %(limit)s
 )
 UPDATE jobs AS j SET limit_key = c.limit_key, rate_key = c.rate_key,
     waits_for = CASE WHEN c.limit_key IS NULL AND j.waits_for = 'permit' THEN NULL
