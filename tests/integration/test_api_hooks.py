@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from ava.domain.access import tokens
+from ava.domain.access.tokens import TokenKind
 from ava.domain.events.received import Received
 from ava.domain.events.verification import sign
 from ava.settings import Settings
@@ -343,3 +346,26 @@ def test_a_change_of_a_hook_is_checked_as_a_whole_and_audited_without_its_secret
     audit = api.get("/v1/ava/audit?filter[target]=" + hook.id).text
     assert "the-new-secret" not in audit
     assert "••••••" in audit or "\\u2022" in audit
+
+
+def test_no_log_line_has_the_secret_of_a_token(
+    api: Api, hook: Hook, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tokens.make(TokenKind.RUN, "00")
+    caplog.set_level(logging.INFO)
+    hook.accepted()
+    api.post(f"/v1/ava/runs/{run.text}/lines", json={"lines": []}, headers=NO_HEADERS)
+    # The cut after 200 characters must not hide a token from the function that looks for it.
+    api.post(f"/{'x' * 150}/{run.text}", headers=NO_HEADERS)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(api.app.extensions["ava"].hooks, "find", fail)
+    assert hook.send().status_code == 500
+    secret = hook.path[-43:]
+    assert secret[:8] not in caplog.text
+    assert run.secret[:8] not in caplog.text
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum(f"{hook.path[:-43]}... " in f"{line} " for line in lines) == 3
+    assert sum(f"{run.text[:-43]}.../lines" in line for line in lines) == 1

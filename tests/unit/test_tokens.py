@@ -79,3 +79,13 @@ def test_an_unknown_lookup_is_compared_as_often_as_a_known_one(monkeypatch: pyte
     assert tokens.is_hash_of(tokens.hash_of(token), token)
     assert not tokens.is_hash_of(None, token)
     assert compared == [32, 32]
+
+
+@pytest.mark.parametrize("kind", TokenKind)
+@pytest.mark.parametrize("end", ["", "/lines", "=", "x" * 9])
+def test_a_token_in_a_text_ends_after_its_lookup(kind: TokenKind, end: str) -> None:
+    made = tokens.make(kind, "e1")
+    shown = tokens.without_secrets(f"/v1/{made.text}{end} and {made.text[:40]}")
+    assert made.secret[:4] not in shown
+    assert shown.count(f"{kind}_e1.{made.lookup}...") == 2
+    assert tokens.without_secrets("/v1/ava/jobs/job_1") == "/v1/ava/jobs/job_1"

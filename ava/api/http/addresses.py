@@ -1,18 +1,21 @@
-"""The address under which clients reach this API."""
+"""The addresses of clients and of this API, and the path of a request as logs show it."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 
-from flask import request
+from flask import Request, request
 
 from ava.api.http.context import context
+from ava.domain.access.tokens import without_secrets
 
-__all__ = ["client_address", "docs_url", "public_url"]
+__all__ = ["client_address", "docs_url", "logged_path", "public_url"]
 
 #: Bits of a network of IPv6 that one client has.
 _CLIENT_BITS = 64
+#: Characters of a path in a log line.
+_LOGGED_CHARS = 200
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:\d{1,5})?")
 
 
@@ -53,3 +56,8 @@ def docs_url() -> str:
         return f"{settings.public_url}{settings.docs_url}"
     host = request.headers.get("Host", "")
     return f"{request.scheme}://{host}{settings.docs_url}" if _HOST.fullmatch(host) else settings.docs_url
+
+
+def logged_path(asked: Request) -> str:
+    """Returns the path of a request for a log line: its beginning in ASCII, without the secrets of tokens."""
+    return without_secrets(asked.path)[:_LOGGED_CHARS].encode("unicode_escape").decode()

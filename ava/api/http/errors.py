@@ -10,8 +10,8 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from ava.api.http import limits
-from ava.api.http.addresses import docs_url
-from ava.api.http.context import request_id
+from ava.api.http.addresses import docs_url, logged_path
+from ava.api.http.context import request_id, this_request
 from ava.api.http.responses import as_json
 from ava.error_codes import ErrorCode, code_of
 from ava.errors import RequestError, TooMany
@@ -93,7 +93,7 @@ def log_unexpected(error: Exception) -> str:
     _log.error(
         "Request failed with an unexpected error: %s %s",
         request.method,
-        request.path[:200].encode("unicode_escape").decode(),
+        logged_path(this_request()),
         exc_info=error,
         extra={"request_id": request_id()},
     )

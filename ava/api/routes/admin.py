@@ -7,6 +7,7 @@ import time
 
 from flask import Flask, Response, g, request
 
+from ava.api.http.addresses import logged_path
 from ava.api.http.context import request_id, this_request
 from ava.api.routes import analytics, audit, dashboard, errors, metrics, nodes, overview, promotions, tenant_loads
 from ava.metrics import counters
@@ -39,12 +40,11 @@ def _finish(response: Response) -> Response:
     audit.record(asked, response)
     level = logging.DEBUG if endpoint in _QUIET and response.status_code < 400 else logging.INFO
     if _log.isEnabledFor(level):
-        path = asked.path[:200].encode("unicode_escape").decode()
         _log.log(
             level,
             "%s %s %d in %.0f ms",
             asked.method,
-            path,
+            logged_path(asked),
             response.status_code,
             seconds * 1000,
             extra=_fields(),

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["Token", "TokenKind", "hash_of", "is_hash_of", "make", "parse"]
+__all__ = ["Token", "TokenKind", "hash_of", "is_hash_of", "make", "parse", "without_secrets"]
 
 #: 96 bits, 16 characters: no two tokens have the same lookup.
 _LOOKUP_BYTES = 12
@@ -23,6 +23,8 @@ _SECRET_BYTES = 32
 _FORM = re.compile(
     r"(?P<kind>[a-z]+)_(?P<mark>[a-z0-9]{2})\.(?P<lookup>[A-Za-z0-9_-]{16})(?P<secret>[A-Za-z0-9_-]{43})"
 )
+#: Tokens in a text, and what begins like one: a token of any kind whose secret was cut off, or has more after it.
+_IN_TEXT = re.compile(r"(?P<shown>ava[a-z]*_[a-z0-9]{2}\.[A-Za-z0-9_-]{16})[A-Za-z0-9_-]+")
 #: What the secret of an unknown token is compared with, so that it takes the same time as a known one.
 _NO_HASH = bytes(hashlib.sha256().digest_size)
 
@@ -64,6 +66,11 @@ def parse(text: str, kind: TokenKind) -> Token | None:
     if found is None or found["kind"] != kind:
         return None
     return Token(kind=kind, mark=found["mark"], lookup=found["lookup"], secret=found["secret"])
+
+
+def without_secrets(text: str) -> str:
+    """Returns a text in which each token ends after its lookup, so that it finds the row and is worth nothing."""
+    return _IN_TEXT.sub(r"\g<shown>...", text)
 
 
 def hash_of(token: Token, key: str = "") -> bytes:
