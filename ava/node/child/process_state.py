@@ -22,7 +22,7 @@ from typing import Any, TextIO
 from ava.domain.jobs.job import LogLevel
 from ava.node.child import run_threads
 from ava.node.child.job_log import JobLog, LineWriter
-from ava.node.child.log_capture import JobLogger, LogCapture, log_runs_from_info
+from ava.node.child.logging_state import LoggingState
 from ava.node.child.process_traits import ProcessTraits
 
 __all__ = ["BLOCKABLE_SIGNALS", "ProcessState", "is_signal_too_late", "other_threads"]
@@ -52,6 +52,7 @@ class ProcessState:
         os.umask(self._umask)
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
         self._writers = (LineWriter(LogLevel.INFO, sys.stdout), LineWriter(LogLevel.WARN, sys.stderr))
+        self._writer_names = vars(self._writers[0]).keys() | ()
         #: The streams that the last handler set; kept alive, because a thread that it left may be printing to them.
         self._replaced_streams: tuple[Any, ...] = ()
         self._descriptors = [os.dup(number) for number in range(3)]
@@ -67,21 +68,7 @@ class ProcessState:
         self._policy_loop = getattr(self._loop_policy, "_local", None)
         self._loop = _loop_of(self._policy_loop)
         self._hooks = (sys.excepthook, sys.unraisablehook, sys.breakpointhook, threading.excepthook)
-        self._root_handlers = list(logging.root.handlers)
-        self._root_level = log_runs_from_info(self._root_handlers)
-        self._disabled_level = logging.root.manager.disable
-        self._loggers = [it for it in logging.root.manager.loggerDict.values() if isinstance(it, logging.Logger)]
-        #: CPython's logging takes them by calls of Python, after which an interruption leaves them held.
-        self._logging_locks: list[Any] = [logging._lock, *(it.lock for it in self._root_handlers)]  # type: ignore[attr-defined]
-        self._job_logger = JobLogger.get()
-        if self._job_logger not in self._loggers:
-            self._loggers.append(self._job_logger)
-        #: Their attributes, which are read faster than by the loggers.
-        self._logger_dicts = list(map(vars, self._loggers))
-        # The lists are copied, because loggers change theirs in place.
-        self._logger_states = [
-            (*plain, list(handlers), list(filters)) for *plain, handlers, filters in _logger_states(self._logger_dicts)
-        ]
+        self._logging = LoggingState()
         self._traits = ProcessTraits()
         self._patch_asyncio_to_restore_sigterm()
         run_threads.follow()
@@ -113,20 +100,18 @@ class ProcessState:
         is_foreign = partial(run_threads.is_foreign, log)
         for writer in self._writers:
             writer.begin(log, is_foreign)
-        capture = self._job_logger.capture = LogCapture(log, is_foreign, self._root_handlers)
-        logging.root.handlers = [capture]
-        _set_level(logging.INFO)
+        logger = self._logging.begin(log, is_foreign)
         sys.stdout, sys.stderr = self._writers
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("default")
                 warnings.showwarning = _show_warning(log)
-                yield self._job_logger
+                yield logger
         finally:
             for writer in self._writers:
                 writer.end()
             run_threads.end()
-            self._job_logger.capture = None
+            self._logging.end()
             self._restore()
 
     @staticmethod
@@ -170,24 +155,18 @@ class ProcessState:
                 _signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _restore_python(self) -> None:
-        for lock in self._logging_locks:
-            # The companion thread would wait for it without end.
-            if lock is not None and lock._is_owned():
-                lock._release_save()
         self._replaced_streams = (sys.stdin, sys.stdout, sys.stderr)
         sys.stdin, sys.stdout, sys.stderr = self._streams
+        for attributes in map(vars, self._writers):
+            if len(attributes) != len(self._writer_names):
+                for name in attributes.keys() - self._writer_names:
+                    del attributes[name]
         sys.excepthook, sys.unraisablehook, sys.breakpointhook, threading.excepthook = self._hooks
         # The loop that a handler has set goes with the policy that was made since, or else is taken out of it.
         asyncio.events._event_loop_policy = self._loop_policy  # type: ignore[attr-defined]
         if self._policy_loop is not None:
             self._policy_loop._loop, self._policy_loop._set_called = self._loop
-        logging.root.handlers = list(self._root_handlers)
-        _set_level(self._root_level)
-        if logging.root.manager.disable != self._disabled_level:
-            logging.disable(self._disabled_level)
-        if _logger_states(self._logger_dicts) != self._logger_states:
-            for logger, state in zip(self._loggers, self._logger_states, strict=True):
-                _restore_logger(logger, state)
+        self._logging.restore()
 
     def _restore_process(self) -> None:
         os.environ, os.environb = self._environ, self._environ_bytes
@@ -228,26 +207,6 @@ def is_signal_too_late(unraisable: Any) -> bool:
 def other_threads() -> frozenset[threading.Thread]:
     """Returns all threads of this process except the main one."""
     return frozenset(threading.enumerate()) - {threading.main_thread()}
-
-
-_get_logger_state = operator.itemgetter("level", "disabled", "propagate", "handlers", "filters")
-
-
-def _logger_states(attributes: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    return list(map(_get_logger_state, attributes))
-
-
-def _restore_logger(logger: logging.Logger, state: tuple[Any, ...]) -> None:
-    level, logger.disabled, logger.propagate, handlers, filters = state
-    if logger.level != level:
-        logger.setLevel(level)
-    logger.handlers, logger.filters = list(handlers), list(filters)
-
-
-def _set_level(level: int) -> None:
-    # Setting a level clears the caches of all loggers, so it is set only if it differs.
-    if logging.root.level != level:
-        logging.root.setLevel(level)
 
 
 def _file(descriptor: int) -> tuple[int, int] | None:

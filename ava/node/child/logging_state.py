@@ -1,0 +1,136 @@
+"""The state of Python's logging that a handler may change, and its restoration after each run."""
+
+from __future__ import annotations
+
+import logging
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from ava.node.child.job_log import JobLog
+from ava.node.child.log_capture import JobLogger, LogCapture, log_runs_from_info
+
+__all__ = ["LoggingState"]
+
+#: The attributes of the module that programs set, most of them by a function such as `setLoggerClass`.
+_GLOBALS = (
+    *("_loggerClass", "_logRecordFactory", "_warnings_showwarning", "raiseExceptions", "lastResort"),
+    *("logThreads", "logProcesses", "logMultiprocessing"),
+)
+_get_globals = operator.itemgetter(*_GLOBALS)
+_get_level_names = operator.itemgetter("_levelToName", "_nameToLevel")
+_get_classes = operator.attrgetter("loggerClass", "logRecordFactory")
+_get_logger_state = operator.itemgetter("level", "disabled", "propagate", "handlers", "filters")
+#: The state of a logger that nothing has changed.
+_NEW_LOGGER: tuple[Any, ...] = (logging.NOTSET, False, True, [], [])
+
+
+class LoggingState:
+    """The state of logging before any handler has run; it is restored after each run."""
+
+    def __init__(self) -> None:
+        manager = logging.root.manager
+        self._root_handlers = list(logging.root.handlers)
+        self._root_level = log_runs_from_info(self._root_handlers)
+        self._disabled_level = manager.disable
+        #: CPython's logging takes them by calls of Python, after which an interruption leaves them held.
+        self._locks: list[Any] = [logging._lock, *(it.lock for it in self._root_handlers)]  # type: ignore[attr-defined]
+        self._globals = _get_globals(vars(logging))
+        self._level_names = tuple(map(dict, _get_level_names(vars(logging))))
+        self._classes = _get_classes(manager)
+        self._job_logger = JobLogger.get()
+        self._known = list(manager.loggerDict.values())
+        self._loggers = [logging.root, *_loggers_in(self._known)]
+        #: Their attributes, which are read faster than by the loggers.
+        self._logger_dicts = list(map(vars, self._loggers))
+        # The lists are copied, because loggers change theirs in place.
+        self._logger_states = [
+            (*plain, list(handlers), list(filters)) for *plain, handlers, filters in _states(self._logger_dicts)
+        ]
+        self._job_logger.capture = None
+        attributes = vars(self._job_logger)
+        self._job_logger_names = attributes.keys() | ()
+        #: Its attributes beside its state.
+        self._job_logger_attributes = {name: attributes[name] for name in ("name", "parent", "manager", "capture")}
+
+    def begin(self, log: JobLog, is_foreign: Callable[[], bool]) -> logging.Logger:
+        """Send what is logged to a run's log, except by threads of which `is_foreign` returns True.
+
+        Returns the logger of the run's handler.
+        """
+        capture = self._job_logger.capture = LogCapture(log, is_foreign, self._root_handlers)
+        logging.root.handlers = [capture]
+        _set_level(logging.INFO)
+        return self._job_logger
+
+    def end(self) -> None:
+        """Send nothing more to the run's log."""
+        self._job_logger.capture = None
+
+    def restore(self) -> None:
+        """Restore what the run's handler has changed. A logger that it has made is as a new one."""
+        for lock in self._locks:
+            # The companion thread would wait for it without end.
+            if lock is not None and lock._is_owned():
+                lock._release_save()
+        self._restore_globals()
+        self._restore_loggers()
+
+    def _restore_globals(self) -> None:
+        manager = logging.root.manager
+        logging.root.handlers = list(self._root_handlers)
+        _set_level(self._root_level)
+        if manager.disable != self._disabled_level:
+            logging.disable(self._disabled_level)
+        if _get_globals(vars(logging)) != self._globals:
+            vars(logging).update(zip(_GLOBALS, self._globals, strict=True))
+        if _get_level_names(vars(logging)) != self._level_names:
+            for names, own in zip(_get_level_names(vars(logging)), self._level_names, strict=True):
+                names.clear()
+                names.update(own)
+        if _get_classes(manager) != self._classes:
+            manager.loggerClass, manager.logRecordFactory = self._classes
+
+    def _restore_loggers(self) -> None:
+        # Not their number: a logger may replace the placeholder of its children.
+        if (known := list(logging.root.manager.loggerDict.values())) != self._known:
+            self._add_loggers(known)
+        if _states(self._logger_dicts) != self._logger_states:
+            for logger, state in zip(self._loggers, self._logger_states, strict=True):
+                _restore_logger(logger, state)
+        attributes = vars(self._job_logger)
+        if len(attributes) != len(self._job_logger_names):
+            for name in attributes.keys() - self._job_logger_names:
+                del attributes[name]
+        if not self._job_logger_attributes.items() <= attributes.items():
+            attributes.update(self._job_logger_attributes)
+
+    def _add_loggers(self, known: list[Any]) -> None:
+        """Restore the loggers that were made in a run as well, because modules keep them."""
+        before = set(map(id, self._loggers))
+        made = [logger for logger in _loggers_in(known) if id(logger) not in before]
+        self._loggers += made
+        self._logger_dicts += map(vars, made)
+        self._logger_states += [_NEW_LOGGER] * len(made)
+        self._known = known
+
+
+def _loggers_in(entries: list[Any]) -> list[logging.Logger]:
+    return [it for it in entries if isinstance(it, logging.Logger)]
+
+
+def _states(attributes: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return list(map(_get_logger_state, attributes))
+
+
+def _restore_logger(logger: logging.Logger, state: tuple[Any, ...]) -> None:
+    level, logger.disabled, logger.propagate, handlers, filters = state
+    if logger.level != level:
+        logger.setLevel(level)
+    logger.handlers, logger.filters = list(handlers), list(filters)
+
+
+def _set_level(level: int) -> None:
+    # Setting a level clears the caches of all loggers, so it is set only if it differs.
+    if logging.root.level != level:
+        logging.root.setLevel(level)
