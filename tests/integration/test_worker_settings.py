@@ -19,6 +19,7 @@ from ava.store.fleet import worker_settings, workers
 from ava.store.fleet.worker_settings import PLATFORM
 from harness.api import Api, error_of
 from harness.polling import wait_until
+from tests.lock_waits import await_lock_waits
 
 JOBS = "/v1/ava/jobs"
 WORKER = "/v1/ava/workers/wkr_open"
@@ -71,6 +72,20 @@ def test_settings_hold_for_the_tenant_alone_and_null_takes_them_back(fresh_api: 
     back = _patch(api, {"timeout_seconds": None, "max_retries": None, "status": None, "config": {"A": None}})
     assert (back["timeout_seconds"], back["status"], back["config"]) == (300, "active", {"B": "2"})
     assert api.trigger()["max_attempts"] == 3
+
+
+def test_a_change_that_meets_the_deletion_of_empty_settings_makes_them_anew(fresh_api: Api) -> None:
+    api = fresh_api
+    _announce(api, None)
+    _patch(api, {"config": {"A": "1"}})
+    pair = {"tenant_id": "ten_test", "worker_id": "wkr_open"}
+    with ThreadPoolExecutor(1) as threads:
+        with api.database.transaction() as connection:
+            settings = worker_settings.lock(connection, **pair)
+            changed = threads.submit(_patch, api, {"config": {"B": "2"}})
+            await_lock_waits(api.database)
+            worker_settings.write(connection, replace(settings, config={}), **pair, user_id="usr_test")
+        assert changed.result()["config"] == {"B": "2"}
 
 
 def test_what_the_platform_sets_holds_for_all_under_their_own(fresh_api: Api) -> None:

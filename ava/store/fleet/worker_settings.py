@@ -64,19 +64,17 @@ def read(
     return by_tenant.get(tenant_id), by_tenant.get(PLATFORM)
 
 
-_MAKE = Statement("""
-INSERT INTO worker_settings (worker_id, tenant_id) VALUES (%(worker_id)s, %(tenant_id)s) ON CONFLICT DO NOTHING
-""")
+# A row that is there is locked by being written, so no other change deletes it as empty before it is read.
 _LOCK = Statement(f"""
-SELECT {_COLUMNS} FROM worker_settings AS s
-WHERE s.worker_id = %(worker_id)s AND s.tenant_id = %(tenant_id)s FOR UPDATE
+INSERT INTO worker_settings AS s (worker_id, tenant_id) VALUES (%(worker_id)s, %(tenant_id)s)
+ON CONFLICT (worker_id, tenant_id) DO UPDATE SET worker_id = excluded.worker_id
+RETURNING {_COLUMNS}
 """)
 
 
 def lock(connection: Connection, *, tenant_id: str, worker_id: str) -> WorkerSettings:
     """Lock the settings of a pair, which are made if there are none. Returns them."""
     parameters = {"tenant_id": tenant_id, "worker_id": worker_id}
-    connection.exec_driver_sql(_MAKE, parameters)
     return _settings(connection.exec_driver_sql(_LOCK, parameters).one())
 
 
