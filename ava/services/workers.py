@@ -152,6 +152,9 @@ class Workers:
         """
         tenant_id = _owner(caller, is_of_platform=change.is_of_platform)
         with self._database.transaction() as connection:
+            if ids.is_client_id("wkr", worker_id):
+                # Changes of one definition follow each other, because each writes the whole definition.
+                pull_workers.lock(connection, tenant_id=tenant_id, worker_id=worker_id)
             before = self._show(connection, caller, worker_id)
             change = _change_definition(connection, before, change, tenant_id)
             _check_bounds(before, change.fields)

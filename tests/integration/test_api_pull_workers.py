@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ava.settings import Settings
 from ava.store.fleet import pull_workers
 from harness.api import Api, error_of
+from tests.lock_waits import await_lock_waits
 from tests.pulled import JOBS, OTHER, RUNS, WORKERS, claim, data, make_key, make_worker, show
 
 
@@ -67,6 +69,17 @@ def test_a_worker_is_changed_and_deleted_by_its_owner(api: Api) -> None:
     error_of(api.get(f"{WORKERS}/wkr_resize"), 404, "resource_not_found")
     error_of(api.request("DELETE", f"{WORKERS}/wkr_open"), 403, "forbidden")
     assert show(api, job)["status"] == "cancelled"
+
+
+def test_two_changes_of_a_worker_at_once_both_hold(api: Api) -> None:
+    make_worker(api)
+    with ThreadPoolExecutor(1) as threads:
+        with api.database.transaction() as connection:
+            connection.exec_driver_sql("UPDATE workers SET max_running = 1 WHERE id = 'wkr_resize'")
+            answer = threads.submit(api.request, "PATCH", f"{WORKERS}/wkr_resize", json={"timeout_seconds": 5})
+            await_lock_waits(api.database)
+        changed = data(answer.result())
+    assert (changed["timeout_seconds"], changed["max_running"]) == (5, 1)
 
 
 def test_a_worker_is_made_once_for_an_idempotency_key(api: Api) -> None:

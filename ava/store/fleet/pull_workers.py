@@ -11,10 +11,10 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet.worker_settings import PLATFORM
 
-__all__ = ["create", "delete", "has_unfinished_jobs", "hiding", "owners", "update"]
+__all__ = ["create", "delete", "has_unfinished_jobs", "hiding", "lock", "owners", "update"]
 
 # The lock makes the creations of one tenant take turns, so that their number stays exact.
-_LOCK = Statement("SELECT pg_advisory_xact_lock(hashtextextended('workers of ' || %(tenant_id)s, 0))")
+_LOCK_CREATIONS = Statement("SELECT pg_advisory_xact_lock(hashtextextended('workers of ' || %(tenant_id)s, 0))")
 # What a tenant limits is per tenant, so that the key of a limit is no other tenant's.
 _CREATE = Statement(f"""
 INSERT INTO workers (tenant_id, id, name, runtime, queue, timeout_seconds, max_retries, cancel_grace_seconds,
@@ -32,9 +32,19 @@ RETURNING true
 
 def create(connection: Connection, spec: PullWorkerSpec, *, tenant_id: str, max_workers: int) -> bool:
     """Create a worker in a transaction. Returns False if the tenant has as many as it may have."""
-    connection.exec_driver_sql(_LOCK, {"tenant_id": tenant_id})
+    connection.exec_driver_sql(_LOCK_CREATIONS, {"tenant_id": tenant_id})
     parameters = _parameters(spec, tenant_id) | {"max_workers": max_workers}
     return bool(connection.exec_driver_sql(_CREATE, parameters).scalar())
+
+
+_LOCK = Statement(f"""
+SELECT FROM workers WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime = '{RUNTIME}' FOR UPDATE
+""")
+
+
+def lock(connection: Connection, *, tenant_id: str, worker_id: str) -> None:
+    """Lock a worker, if there is one, until the transaction ends. `update` writes all that was read of it before."""
+    connection.exec_driver_sql(_LOCK, {"tenant_id": tenant_id, "id": worker_id})
 
 
 # Its moment is that of the statement, because the dispatcher finds changed workers by it.
