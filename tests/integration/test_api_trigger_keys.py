@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from werkzeug.test import TestResponse
 
 from ava.dispatcher.duties import retention
-from ava.store.jobs.moves import park
+from ava.domain.jobs.job_change import JobChange
+from ava.store.jobs.moves import change, park
 from harness.api import Api, error_of
 from harness.moments import LATER
+from tests.lock_waits import await_lock_waits
 
 JOBS = "/v1/ava/jobs"
 START = (
@@ -149,6 +152,24 @@ def test_a_debounced_job_starts_some_seconds_after_the_last_trigger(api: Api) ->
     why = api.get(f"{JOBS}/{_id(first)}/why").get_json()["data"]["sentence"]
     assert why.startswith("waiting until ")
     assert "debounce: each trigger of its key puts it off, since " in why
+
+
+def test_a_debounced_job_is_dated_by_a_client_and_put_off_by_its_trigger_at_once(api: Api) -> None:
+    job_id = _id(_debounce(api))
+    with ThreadPoolExecutor(1) as threads:
+        with api.database.transaction() as connection:
+            job = change.lock(connection, tenant_id="ten_test", job_id=job_id)
+            assert job is not None
+            trigger = threads.submit(_debounce, api)
+            await_lock_waits(api.database)
+            dated = datetime.now(UTC) + timedelta(hours=1)
+            wanted = JobChange(names={"scheduled_at"}, scheduled_at=dated)
+            changed = change.change(connection, job, wanted)
+        assert changed is not None
+        assert changed.run_at == dated
+        put_off = trigger.result()
+    assert _id(put_off) == job_id
+    assert _seconds_ahead(api) == [60]
 
 
 def test_what_the_first_trigger_sent_is_kept_if_the_trigger_says_so(api: Api) -> None:

@@ -14,6 +14,9 @@ from ava.store.jobs.moves.rules import IS_PAUSED
 
 __all__ = ["change", "lock"]
 
+_LOCK_KEY = Statement("""
+SELECT FROM debounces AS d WHERE d.tenant_id = %(tenant_id)s AND d.job_id = %(id)s::uuid FOR UPDATE
+""")
 _LOCK = Statement(f"""
 SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid FOR UPDATE
 """)
@@ -22,9 +25,12 @@ SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j
 def lock(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
     """Lock a job until the transaction ends, so that nothing starts it. Returns it, or None if it is not the tenant's.
 
-    A claim that comes first has started it.
+    A claim that comes first has started it. The row of a debounced job's key is locked before the job, as a trigger
+    with the key does.
     """
-    row = connection.exec_driver_sql(_LOCK, {"tenant_id": tenant_id, "id": rows.job_uuid(job_id)}).first()
+    parameters = {"tenant_id": tenant_id, "id": rows.job_uuid(job_id)}
+    connection.exec_driver_sql(_LOCK_KEY, parameters)
+    row = connection.exec_driver_sql(_LOCK, parameters).first()
     return None if row is None else rows.job(row)
 
 
