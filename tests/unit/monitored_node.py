@@ -57,6 +57,8 @@ class Store:
         self.unclaimed: set[RunKey] = set()
         self.calls: list[tuple[Any, ...]] = []
         self.checks = 0
+        #: How often a connection was asked for.
+        self.attempts = 0
 
     @classmethod
     def of_the_monitor(cls, monkeypatch: pytest.MonkeyPatch) -> Store:
@@ -77,6 +79,7 @@ class Store:
     # What `ava.store.engine.database.Database` is to the monitor
     @contextmanager
     def connect(self) -> Iterator[Any]:
+        self.attempts += 1
         if self.is_away:
             raise DatabaseUnavailable
         yield self

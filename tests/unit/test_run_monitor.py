@@ -262,6 +262,37 @@ def test_runs_are_released_by_a_node_that_is_cut_off(node: Node, monkeypatch: py
     assert other_child.received() == []
 
 
+@pytest.mark.parametrize(
+    ("is_away", "stops"),
+    [
+        pytest.param(False, [], id="the database answers"),
+        pytest.param(True, [("job_a.1", "shutdown")], id="the database is away"),
+    ],
+)
+def test_a_thawed_node_asks_the_database_before_it_releases_runs(
+    node: Node, monkeypatch: pytest.MonkeyPatch, is_away: bool, stops: list[tuple[str, str]]
+) -> None:
+    monkeypatch.setattr(run_monitor, "_CUT_OFF_SECONDS", 0)
+    # The thread is frozen until the request is here.
+    monkeypatch.setattr(node.monitor._thread, "start", lambda: None)
+    _, child = node.run("job_a", grace_seconds=30)
+    node.start()
+    attempts = node.store.attempts
+    wait_until(lambda: node.monitor.unreachable_seconds > 0)
+    node.monitor.release_runs(["job_a.1"])
+    assert node.monitor._released == {"job_a.1"}
+    node.store.is_away = is_away
+
+    def has_asked() -> bool:
+        node.monitor._run_once()
+        return node.store.attempts > attempts
+
+    wait_until(has_asked)
+    node.monitor._run_once()
+    assert child.received() == stops
+    assert node.monitor._released == ({"job_a.1"} if is_away else set())
+
+
 def test_runs_are_not_released_by_a_node_that_reaches_the_database(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_monitor, "_CUT_OFF_SECONDS", 5)
     _, child = node.run("job_a")

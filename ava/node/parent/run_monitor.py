@@ -84,7 +84,8 @@ class RunMonitor:
         self._is_reachable = True
         #: When the database was last reached.
         self._reached_at = time.monotonic()
-        #: The task ids of the runs that the dispatcher has asked this node to release since then.
+        #: The task ids of the runs that the dispatcher has asked this node to release since then. They are stopped once
+        #: an attempt to reach the database has failed.
         self._released: set[str] = set()
         #: The processes that were killed while the event loop stood still, until they are dead.
         self._killed: set[int] = set()
@@ -152,7 +153,8 @@ class RunMonitor:
     def release_runs(self, task_ids: Sequence[str]) -> None:
         """Stop these runs: the database has no heartbeat of this node, and soon the runs are given to other nodes.
 
-        Ignored unless the database is unreachable from here: a node that reaches it asks it for the truth.
+        Ignored if this node reached the database a moment ago. Otherwise the node asks it once more, because its
+        process may have been frozen, and the runs are stopped only if that fails.
         """
         if self.unreachable_seconds > _CUT_OFF_SECONDS:
             self._released |= set(task_ids)
@@ -217,7 +219,8 @@ class RunMonitor:
 
     def _run_once(self) -> None:
         try:
-            self._killed |= {run.pid for run in self._pool_runs.apply_deadlines(self._state, self._released)}
+            released = () if self._is_reachable else self._released
+            self._killed |= {run.pid for run in self._pool_runs.apply_deadlines(self._state, released)}
             self._rescue_killed()
             self._count()
             if self._is_check_in_due():
