@@ -150,6 +150,13 @@ class Api:
             result = connection.exec_driver_sql(statement, parameters or None)
             return list(result) if result.returns_rows else []
 
+    def wait_for_blocked(self, sessions: int = 1) -> None:
+        """Wait until so many sessions of the database wait for a lock."""
+        blocked = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        wait_until(lambda: self.execute(blocked) == [(sessions,)], what="a session that waits for a lock")
+
     def rows_read(self, table: str) -> int:
         """Returns how many rows of a table and its partitions, and entries of their indexes, were read so far.
 

@@ -15,6 +15,7 @@ from ava.domain.jobs.job import RunEnd, RunKey, Status
 from ava.domain.jobs.waits import NewChild, NewEntry, Wait, WaitCondition
 from ava.services.making.children import ChildMaker
 from ava.settings import Settings
+from ava.store.engine.database import Connection
 from ava.store.jobs import journal
 from ava.store.jobs.moves import claim, end, wait
 from ava.store.jobs.reads import lists
@@ -57,11 +58,15 @@ class Graphs:
     def start(self, job_id: str) -> tuple[RunKey, str]:
         """Claim a job, as a node does. Returns its run and its claim."""
         with self.api.database.connect() as connection:
-            job = lists.show(connection, tenant_id="ten_test", job_id=job_id)
-            assert job is not None
-            claim_id = str(uuid4())
-            wanted = claim.Claim(run=job.next_run, worker_id=job.worker_id, node_id=NODE, claim_id=claim_id)
-            assert claim.claim(connection, wanted) is not None
+            return self.claim(connection, job_id)
+
+    def claim(self, connection: Connection, job_id: str) -> tuple[RunKey, str]:
+        """Claim a job as `start` does, on a connection of the test's."""
+        job = lists.show(connection, tenant_id="ten_test", job_id=job_id)
+        assert job is not None
+        claim_id = str(uuid4())
+        wanted = claim.Claim(run=job.next_run, worker_id=job.worker_id, node_id=NODE, claim_id=claim_id)
+        assert claim.claim(connection, wanted) is not None
         return job.next_run, claim_id
 
     def finish(self, job_id: str, output: Any = None, *, error: str | None = None) -> None:

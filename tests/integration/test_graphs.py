@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -191,6 +192,26 @@ def test_a_cancel_takes_the_tree_from_the_leaves_up_but_for_detached_children(gr
     assert graphs.show(running)["status"] == "cancelled"
     assert graphs.show(parent)["status"] == "cancelled"
     assert graphs.show(detached)["status"] == "queued"
+
+
+def test_a_child_that_starts_during_the_cancel_of_its_parent_is_waited_for(graphs: Graphs) -> None:
+    parent = graphs.api.trigger()["id"]
+    run, claim_id = graphs.start(parent)
+    (child,) = graphs.children(parent, claim_id, "one")
+    graphs.wait(run, claim_id, child)
+    client = Api(graphs.api.app, graphs.api.database)
+    thread = threading.Thread(target=lambda: client.post(f"{JOBS}/{parent}/cancel"))
+    with graphs.api.database.transaction() as connection:
+        child_run, child_claim = graphs.claim(connection, child)
+        thread.start()
+        graphs.api.wait_for_blocked()
+    thread.join(10)
+    graphs.wake()
+    record = graphs.show(parent)
+    assert (record["status"], record["cancel_requested_at"] is not None) == ("queued", True)
+    assert graphs.show(child)["cancelled_by"] == parent
+    graphs.end(child_run, child_claim, 1)
+    assert graphs.statuses({"parent": parent, "child": child}) == {"parent": "cancelled", "child": "cancelled"}
 
 
 def test_a_deadline_stops_the_tree_and_fails_the_job(graphs: Graphs) -> None:

@@ -242,8 +242,8 @@ MUTANTS = (
     ),
     Mutant(
         name="a cancel reaches another tenant's job",
-        statements=("cancel",),
-        old="j.tenant_id = a.tenant_id AND j.id = a.id",
+        statements=("cancel", "lock_below"),
+        old="j.tenant_id = r.tenant_id AND j.id = r.id",
         new="j.id = a.id",
     ),
     Mutant(

@@ -1,8 +1,9 @@
 """Cancels: a queued job is cancelled at once, and a running one is asked to stop.
 
-A cancel takes the children that a handler has made, and theirs, but for detached ones. One statement marks them all. A
-marked job makes no children, so the marking is repeated until it finds no more, and nothing escapes it. A job that
-waits while a job below it runs stays marked; `ava.store.jobs.moves.wake` cancels it when they have ended.
+A cancel takes the children that a handler has made, and theirs, but for detached ones. It locks all of them before one
+statement marks them. A locked job makes no children, so the locking is repeated until it finds no more, and nothing
+escapes it. A job that waits while a job below it runs stays marked; `ava.store.jobs.moves.wake` cancels it when they
+have ended.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ava.domain import ids
 from ava.domain.jobs import system_cancel
-from ava.domain.jobs.job import FINAL, Job, Status
+from ava.domain.jobs.job import Job, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -37,38 +38,42 @@ class CancelRequest:
     is_kept: bool = False
 
 
-# Locked in the order of the ids, so that two statements never wait for each other in a circle.
+# The rows are locked before.
 _CANCEL = Statement(f"""
-WITH r AS MATERIALIZED (
-    SELECT j.tenant_id, j.id, a.cancelled_by, a.error, a.is_kept,
-           CASE WHEN a.is_overdue THEN 'failed' ELSE 'cancelled' END AS status
-    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(cancelled_by)s::text[], %(errors)s::text[],
-                %(kept)s::bool[], %(overdue)s::bool[])
-         AS a (tenant_id, id, cancelled_by, error, is_kept, is_overdue)
-    JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
-    WHERE j.status IN ('queued', 'running') AND (%(again)s OR j.cancel_requested_at IS NULL)
-    ORDER BY j.id FOR UPDATE OF j
-), cancelled AS (
-    UPDATE jobs AS j SET {CANCEL_SET} FROM r WHERE j.tenant_id = r.tenant_id AND j.id = r.id RETURNING j.*
+WITH cancelled AS (
+    UPDATE jobs AS j SET {CANCEL_SET}
+    FROM (
+        SELECT a.*, CASE WHEN a.is_overdue THEN 'failed' ELSE 'cancelled' END AS status
+        FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(cancelled_by)s::text[], %(errors)s::text[],
+                    %(kept)s::bool[], %(overdue)s::bool[])
+             AS a (tenant_id, id, cancelled_by, error, is_kept, is_overdue)
+    ) AS r
+    WHERE j.tenant_id = r.tenant_id AND j.id = r.id AND j.completed_at IS NULL
+        AND (%(again)s OR j.cancel_requested_at IS NULL)
+    RETURNING j.*
 ), woken AS (
     INSERT INTO job_wakes (tenant_id, job_id) SELECT tenant_id, id FROM cancelled WHERE waits_for = 'jobs'
 )
 SELECT {rows.JOB_COLUMNS} FROM cancelled AS j
 """)
 
-# A job that belongs to nothing has no children, so nothing is looked for.
-_BELOW = Statement("""
+# A job that belongs to nothing has no children, so nothing is looked for. The rows are locked in the order of the ids,
+# so that two statements never wait for each other in a circle. A final job stays as it is, so its row is not locked.
+_LOCK_BELOW = Statement("""
 WITH RECURSIVE below AS (
-    SELECT j.tenant_id, j.id, NULL::uuid AS parent_id, j.tree_id, j.status, j.cancel_requested_at
-    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS a (tenant_id, id)
-    JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
+    SELECT j.tenant_id, j.id, NULL::uuid AS parent_id, j.tree_id
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS r (tenant_id, id)
+    JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
     UNION
-    SELECT c.tenant_id, c.id, c.parent_id, c.tree_id, c.status, c.cancel_requested_at
+    SELECT c.tenant_id, c.id, c.parent_id, c.tree_id
     FROM below AS b JOIN jobs AS c ON c.tenant_id = b.tenant_id AND c.parent_id = b.id
     WHERE b.tree_id IS NOT NULL AND c.is_detached IS NOT TRUE
 )
-SELECT tenant_id, id::text, parent_id::text, status, cancel_requested_at IS NOT NULL FROM below
-WHERE tree_id IS NOT NULL
+SELECT b.tenant_id, b.id::text, b.parent_id::text, j.status, j.tree_id IS NOT NULL, j.cancel_requested_at IS NOT NULL
+FROM (SELECT * FROM below ORDER BY id) AS b LEFT JOIN LATERAL (
+    SELECT status, tree_id, cancel_requested_at FROM jobs
+    WHERE tenant_id = b.tenant_id AND id = b.id AND completed_at IS NULL LIMIT 1 FOR UPDATE
+) AS j ON true
 """)
 
 
@@ -82,58 +87,64 @@ def cancel(connection: Connection, *, tenant_id: str, user_id: str, job_id: str)
 
 
 def cancel_tree(connection: Connection, *, tenant_id: str, user_id: str, job_id: str) -> list[Job]:
-    """Cancel a job as `cancel` does, in a transaction if it has children. Returns it, and the jobs below it."""
+    """Cancel a job as `cancel` does, in a transaction. Returns it, and the jobs below it."""
     root = CancelRequest(tenant_id=tenant_id, job_id=job_id, cancelled_by=user_id)
     return _cancel_with_children(connection, [root], again=True)
 
 
 def cancel_each(connection: Connection, requests: Sequence[CancelRequest]) -> list[Job]:
-    """Cancel jobs as `cancel` does. Returns those that it has changed, the jobs below them included."""
+    """Cancel jobs as `cancel` does, in a transaction. Returns all that it has changed, also the jobs below them."""
     return _cancel_with_children(connection, requests, again=False) if requests else []
 
 
 def _cancel_with_children(connection: Connection, requests: Sequence[CancelRequest], *, again: bool) -> list[Job]:
-    below = _below(connection, requests)
+    below = _lock_below(connection, requests)
     running = _above_running(below)
-    changed = _cancel(connection, [*_kept(requests, running), *_children(below, running, requests)], again=again)
-    marked = changed
-    # A child that was being made is seen once its parent is marked.
-    while any(job.tree_id is not None for job in marked):
-        below = _below(connection, requests)
-        running = _above_running(below)
-        marked = _cancel(connection, _children(below, running, requests), again=False)
-        changed += marked
-    return changed
+    return _cancel(connection, [*_kept(requests, running), *_children(below, running, requests)], again=again)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Below:
-    """A job of a tree: one whose cancel is asked for, or one below it."""
+    """A job of a tree: one whose cancel is asked for, or one below it. If it is not final, its row is locked."""
 
     tenant_id: str
     uuid: str
     parent_uuid: str | None
-    is_final: bool
-    is_running: bool
+    #: None of a final job.
+    status: Status | None
+    #: Whether it is not final, and part of a tree.
+    may_have_children: bool
     is_marked: bool
 
 
-def _below(connection: Connection, requests: Sequence[CancelRequest]) -> list[_Below]:
+def _lock_below(connection: Connection, requests: Sequence[CancelRequest]) -> list[_Below]:
+    """Lock the jobs that are not final, of those whose cancel is asked for and those below them. Returns all of them.
+
+    A locked job does not start, and makes no children. So the jobs are read until none is new.
+    """
     parameters = {
         "tenants": [each.tenant_id for each in requests],
         "ids": [rows.job_uuid(each.job_id) for each in requests],
     }
-    return [
-        _Below(
-            tenant_id=tenant_id,
-            uuid=uuid,
-            parent_uuid=parent_uuid,
-            is_final=Status(status) in FINAL,
-            is_running=status == Status.RUNNING,
-            is_marked=is_marked,
-        )
-        for tenant_id, uuid, parent_uuid, status, is_marked in connection.exec_driver_sql(_BELOW, parameters)
-    ]
+    known: set[str] = set()
+    while True:
+        below = [
+            _Below(
+                tenant_id=tenant_id,
+                uuid=uuid,
+                parent_uuid=parent_uuid,
+                status=None if status is None else Status(status),
+                may_have_children=may_have_children,
+                is_marked=is_marked,
+            )
+            for tenant_id, uuid, parent_uuid, status, may_have_children, is_marked in connection.exec_driver_sql(
+                _LOCK_BELOW, parameters
+            )
+        ]
+        found = {each.uuid for each in below}
+        if found == known or not any(each.may_have_children for each in below):
+            return below
+        known = found
 
 
 def _above_running(below: Sequence[_Below]) -> set[str]:
@@ -141,7 +152,7 @@ def _above_running(below: Sequence[_Below]) -> set[str]:
     parents = {each.uuid: each.parent_uuid for each in below if each.parent_uuid is not None}
     found: set[str] = set()
     for each in below:
-        above = each.parent_uuid if each.is_running else None
+        above = each.parent_uuid if each.status is Status.RUNNING else None
         while above is not None and above not in found:
             found.add(above)
             above = parents.get(above)
@@ -165,7 +176,7 @@ def _children(below: Sequence[_Below], running: set[str], requests: Sequence[Can
             is_kept=each.uuid in running,
         )
         for each in below
-        if each.parent_uuid is not None and each.uuid not in asked and not each.is_final and not each.is_marked
+        if each.parent_uuid is not None and each.uuid not in asked and each.status is not None and not each.is_marked
     ]
 
 
