@@ -97,7 +97,12 @@ class BulkBatches:
             among=operation.kind.statuses,
         )
         requests = [
-            CancelRequest(tenant_id=operation.tenant_id, job_id=job_id, cancelled_by=operation.created_by)
+            CancelRequest(
+                tenant_id=operation.tenant_id,
+                job_id=job_id,
+                cancelled_by=operation.created_by,
+                status=operation.job_filter.status,
+            )
             for job_id in found.job_ids
         ]
         cancelled = cancel.cancel_each(connection, requests)

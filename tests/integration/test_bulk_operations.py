@@ -17,6 +17,7 @@ from ava.store.jobs import bulk_operations as store
 from ava.store.jobs.reads import searches
 from harness.api import NODE, Api, error_of
 from harness.polling import wait_until
+from tests.graphs import Graphs
 
 JOBS = "/v1/ava/jobs"
 BULK = f"{JOBS}/bulk"
@@ -148,6 +149,29 @@ def test_jobs_that_another_transaction_has_locked_are_cancelled_too(api: Api) ->
         assert thread.is_alive()
     thread.join(10)
     assert api.get(f"{JOBS}/{job['id']}").get_json()["data"]["status"] == "cancelled"
+
+
+def test_a_cancel_of_queued_jobs_stops_none_that_starts_meanwhile(graphs: Graphs) -> None:
+    api = graphs.api
+    plain, parent = api.trigger()["id"], api.trigger()["id"]
+    run, claim_id = graphs.start(parent)
+    (child,) = graphs.children(parent, claim_id, "one")
+    graphs.start(child)
+    graphs.wait(run, claim_id, seconds=0)
+    api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL WHERE waits_for = 'time'")
+    ended: list[dict[str, Any]] = []
+    thread = threading.Thread(
+        target=lambda: ended.append(_start(Api(api.app, api.database), "cancel", status="queued"))
+    )
+    with api.database.transaction() as connection:
+        for job_id in (plain, parent):
+            graphs.claim(connection, job_id)
+        thread.start()
+        api.wait_for_blocked()
+    thread.join(10)
+    assert (ended[0]["state"], ended[0]["result"]) == ("done", {"cancelled": 0, "signalled": 0})
+    records = [graphs.show(job_id) for job_id in (plain, parent, child)]
+    assert [(each["status"], each["cancel_requested_at"]) for each in records] == [("running", None)] * 3
 
 
 def test_what_a_call_cannot_finish_the_dispatcher_does(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,8 @@ class CancelRequest:
     cancelled_by: str | None
     #: The error of a job that the system cancels (`ava.domain.system_cancel`); None of a caller's cancel.
     error: str | None = None
+    #: The status that the job must still have; None: queued or running.
+    status: Status | None = None
     #: Whether its deadline is over: then it fails.
     is_overdue: bool = False
     #: Whether a job below it runs, so that it stays marked if it waits.
@@ -99,6 +101,10 @@ def cancel_each(connection: Connection, requests: Sequence[CancelRequest]) -> li
 
 def _cancel_with_children(connection: Connection, requests: Sequence[CancelRequest], *, again: bool) -> list[Job]:
     below = _lock_below(connection, requests)
+    meant = _meant(requests, below)
+    if len(meant) < len(requests):
+        # The jobs below one that has moved on are left alone too.
+        requests, below = meant, _lock_below(connection, meant)
     running = _above_running(below)
     return _cancel(connection, [*_kept(requests, running), *_children(below, running, requests)], again=again)
 
@@ -145,6 +151,13 @@ def _lock_below(connection: Connection, requests: Sequence[CancelRequest]) -> li
         if found == known or not any(each.may_have_children for each in below):
             return below
         known = found
+
+
+def _meant(requests: Sequence[CancelRequest], below: Sequence[_Below]) -> list[CancelRequest]:
+    """Returns the requests whose jobs, now locked, are not final and have the status that is asked for."""
+    statuses: dict[str | None, Status | None] = {each.uuid: each.status for each in below}
+    found = [(each, statuses.get(rows.job_uuid(each.job_id))) for each in requests]
+    return [each for each, status in found if status is not None and each.status in (None, status)]
 
 
 def _above_running(below: Sequence[_Below]) -> set[str]:
