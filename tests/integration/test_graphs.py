@@ -214,6 +214,24 @@ def test_a_child_that_starts_during_the_cancel_of_its_parent_is_waited_for(graph
     assert graphs.statuses({"parent": parent, "child": child}) == {"parent": "cancelled", "child": "cancelled"}
 
 
+def test_a_job_that_waits_for_a_running_child_is_not_replaced(graphs: Graphs) -> None:
+    rule = {"key": "k", "mode": "replace"}
+    parent = graphs.api.trigger(dedupe=rule)["id"]
+    run, claim_id = graphs.start(parent)
+    (child,) = graphs.children(parent, claim_id, "one")
+    graphs.wait(run, claim_id, child)
+    child_run, child_claim = graphs.start(child)
+    body = {"worker_id": "wkr_open", "dedupe": rule}
+    message = error_of(graphs.api.post(JOBS, json=body), 409, "resource_conflict")["message"]
+    assert f"{parent} has the same worker and key, and a job below it runs" in message
+    records = [graphs.show(job_id) for job_id in (parent, child)]
+    assert [(each["status"], each["cancel_requested_at"]) for each in records] == [("queued", None), ("running", None)]
+    graphs.api.post(f"{JOBS}/{parent}/cancel")
+    error_of(graphs.api.post(JOBS, json=body), 409, "resource_conflict")
+    graphs.end(child_run, child_claim, 1)
+    assert graphs.api.post(JOBS, json=body).status_code == 201
+
+
 def test_a_deadline_stops_the_tree_and_fails_the_job(graphs: Graphs) -> None:
     parent = graphs.api.trigger(deadline_seconds=5)["id"]
     run, claim_id = graphs.start(parent)

@@ -117,7 +117,7 @@ def find_earlier(connection: Connection, entries: _Entries) -> dict[int, JobOrRe
                 continue
             if _mode(new.spec) is DedupeMode.RETURN:
                 found[entry] = replace(job, is_existing=True)
-            elif _mode(new.spec) is DedupeMode.REFUSE or job.status is Status.RUNNING:
+            elif _mode(new.spec) is DedupeMode.REFUSE or job.status is Status.RUNNING or _waits_for_running(job):
                 found[entry] = _conflict(job)
     return found
 
@@ -138,6 +138,14 @@ def _mode(spec: JobSpec) -> DedupeMode | None:
     return None if spec.dedupe is None else spec.dedupe.mode
 
 
+def _waits_for_running(job: Job) -> bool:
+    """Returns whether a cancel leaves a job in the queue, with its key, because jobs below it run."""
+    return job.status is Status.QUEUED and job.cancel_requested_at is not None
+
+
 def _conflict(job: Job) -> JobStateConflict:
-    state = "runs already" if job.status is Status.RUNNING else "is queued"
+    if _waits_for_running(job):
+        state = "a job below it runs"
+    else:
+        state = "runs already" if job.status is Status.RUNNING else "is queued"
     return JobStateConflict(f"dedupe: {job.id} has the same worker and key, and {state}; wait until it is final.")
