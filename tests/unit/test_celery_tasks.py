@@ -16,7 +16,7 @@ from ava import testing
 from ava.client.slugs import MAX_LENGTH, slug_of
 from ava.handler import registry
 from ava.handler.registry import Handler
-from ava.node.celery_tasks import beat, load, workers
+from ava.node.celery_tasks import beat, faults, load, workers
 from ava.node.celery_tasks.handler import TaskHandler
 from ava.node.celery_tasks.results import as_json
 
@@ -175,6 +175,40 @@ def test_a_retry_is_the_next_attempt_and_any_other_error_the_last(
     ):
         refused = run(task, kind)
         assert (reason in str(refused.error), refused.is_retried) == (True, False), refused.error
+
+
+def test_autoretry_has_the_retries_and_the_countdown_of_its_retry_kwargs(
+    app: Celery, run: Callable[..., testing.Result], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "celery.app.trace")
+
+    @app.task(bind=True, shared=False, autoretry_for=(OSError,), retry_kwargs={"max_retries": 5, "countdown": 0})
+    def more(self: Task, by_hand: bool) -> None:
+        if by_hand:
+            raise self.retry()
+        raise OSError("down")
+
+    @app.task(shared=False, autoretry_for=(OSError,), retry_kwargs={"max_retries": 1})
+    def fewer() -> None:
+        raise OSError("down")
+
+    task = app.tasks[more.name]
+    assert workers.spec_of(app, task).max_retries == 5
+    tries = [run(task, False, attempt=attempt) for attempt in range(1, 7)]
+    assert [(each.error, each.is_retried) for each in tries] == [("OSError: down", True)] * 5 + [
+        ("OSError: down", False)
+    ]
+    assert "retry: Retry in 0s: OSError" in caplog.text
+    # Those of the task itself, which Celery counts.
+    assert [run(task, True, attempt=attempt).is_retried for attempt in (3, 4)] == [True, False]
+    assert [run(app.tasks[fewer.name], attempt=attempt).is_retried for attempt in (1, 2)] == [True, False]
+
+
+def test_the_retries_of_retry_kwargs_have_the_limit_of_all_retries(app: Celery) -> None:
+    @app.task(shared=False, autoretry_for=(OSError,), retry_kwargs={"max_retries": 26})
+    def endless() -> None: ...
+
+    assert faults.of_task(app, app.tasks[endless.name]) == ["retry_kwargs has max_retries=26: 0 to 25 here"]
 
 
 def test_a_state_is_progress(app: Celery, run: Callable[..., testing.Result]) -> None:

@@ -51,10 +51,7 @@ def _options(app: Celery, task: Task) -> Iterator[str]:
     for name, serializer in (("serializer", task.serializer), ("result_serializer", app.conf.result_serializer)):
         if serializer not in (None, _JSON):
             yield f"{name}={serializer!r}: arguments and results are JSON here"
-    if task.max_retries is None:
-        yield f"max_retries=None: a job has an end; name 0 to {MAX_RETRIES}"
-    elif not 0 <= task.max_retries <= MAX_RETRIES:
-        yield f"max_retries={task.max_retries}: at most {MAX_RETRIES} here"
+    yield from _retries(task)
     if task.rate_limit:
         yield (
             f"rate_limit={task.rate_limit!r} is one of each worker instance; a rate of the worker "
@@ -67,6 +64,15 @@ def _options(app: Celery, task: Task) -> Iterator[str]:
     if inspect.iscoroutinefunction(workers.body_of(task)):
         yield "it is async def, which Celery does not await; declare it with ava.worker"
     yield from _queue(app, task)
+
+
+def _retries(task: Task) -> Iterator[str]:
+    if task.max_retries is None:
+        yield f"max_retries=None: a job has an end; name 0 to {MAX_RETRIES}"
+    elif not 0 <= task.max_retries <= MAX_RETRIES:
+        yield f"max_retries={task.max_retries}: at most {MAX_RETRIES} here"
+    if (repeats := workers.autoretry_max_retries(task)) is not None and not 0 <= repeats <= MAX_RETRIES:
+        yield f"retry_kwargs has max_retries={repeats}: 0 to {MAX_RETRIES} here"
 
 
 def _can_expire(expires: object) -> bool:

@@ -103,10 +103,10 @@ class TaskHandler:
 
     def _checked_retry(self, *given: Any, **named: Any) -> Any:
         """In place of `Task.retry`: what cannot be done here fails, and nothing is published."""
-        most = named.get("max_retries")
-        if most is not None and most > self._task.max_retries:
+        asked, declared = named.get("max_retries"), workers.max_retries(self._task)
+        if asked is not None and asked > declared:
             raise GiveUp(
-                f"retry(max_retries={most}) is more than max_retries={self._task.max_retries} of {self._task.name}; "
+                f"retry(max_retries={asked}) is more than max_retries={declared} of {self._task.name}; "
                 "declare the larger number with the task"
             )
         return self._own_retry(*given, **named)

@@ -14,7 +14,7 @@ from ava.client.slugs import slug_of
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 
-__all__ = ["body_of", "input_schema", "queue_of", "spec_of"]
+__all__ = ["autoretry_max_retries", "body_of", "input_schema", "max_retries", "queue_of", "spec_of"]
 
 #: The most seconds of a run; a task without a hard limit gets them.
 MAX_TIMEOUT_SECONDS = 3600
@@ -28,7 +28,7 @@ def spec_of(app: Celery, task: Task) -> WorkerSpec:
         name=task.name,
         description=inspect.getdoc(body_of(task)) or "",
         timeout_seconds=hard or MAX_TIMEOUT_SECONDS,
-        max_retries=task.max_retries,
+        max_retries=max_retries(task),
         cancel_grace_seconds=10,
         queue=queue_of(app, task),
         tenants=None,
@@ -48,6 +48,19 @@ def soft_limit(app: Celery, task: Task) -> float | None:
     """Returns the seconds after which `SoftTimeLimitExceeded` is raised in the task; None: never."""
     limit = task.soft_time_limit or app.conf.task_soft_time_limit
     return None if limit is None else float(limit)
+
+
+def max_retries(task: Task) -> int:
+    """Returns the most retries of a task, by `self.retry` or by `autoretry_for`, each of which Celery counts itself."""
+    return max(int(task.max_retries), autoretry_max_retries(task) or 0)
+
+
+def autoretry_max_retries(task: Task) -> int | None:
+    """Returns the most retries by `autoretry_for`, as `retry_kwargs` says; None: those of the task."""
+    if not getattr(task, "autoretry_for", ()):
+        return None
+    found: int | None = (getattr(task, "retry_kwargs", None) or {}).get("max_retries")
+    return found
 
 
 def queue_of(app: Celery, task: Task) -> str:
