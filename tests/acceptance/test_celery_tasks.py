@@ -267,14 +267,18 @@ def test_an_argument_that_the_task_does_not_take_is_refused_by_its_name(system: 
 
 @pytest.mark.redis
 def test_beats_entries_become_schedules_once(system: System) -> None:
+    dry = _ava(system, "celery", "import-schedules", APP, "--dry-run")
+    assert "ok  add-at-night: would create" in dry.stdout
     first = _ava(system, "celery", "import-schedules", APP)
-    assert first.returncode == 1
+    assert (first.returncode, first.stderr) == (1, "")
+    assert "!!  add-a-third: input.args" in first.stdout
     assert "!!  add-every-10-seconds: every 10 s is more often than once a minute" in first.stdout
     assert "!!  add-on-friday-the-13th: Celery wants" in first.stdout
     assert "ok  add-every-30-minutes: created" in first.stdout
     assert "ok  add-every-30-minutes: unchanged" in _ava(system, "celery", "import-schedules", APP).stdout
     found = {each["name"]: each for each in system.get("/v1/ava/schedules").json()["data"]}
-    assert sorted(found) == ["add-every-30-minutes", "add-every-monday-morning"]
+    assert sorted(found) == ["add-at-night", "add-every-30-minutes", "add-every-monday-morning"]
+    assert found["add-at-night"]["cron"] == "0-5,55-59 0,2,20,22 * * 1,5"
     monday = found["add-every-monday-morning"]
     assert (monday["cron"], monday["timezone"]) == ("30 7 * * 1", "Europe/London")
     assert (monday["input"], monday["expires_in"]) == ({"args": [16, 16], "kwargs": {}}, 600)

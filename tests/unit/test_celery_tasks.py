@@ -14,6 +14,7 @@ from celery.schedules import crontab
 
 from ava import testing
 from ava.client.slugs import MAX_LENGTH, slug_of
+from ava.domain.schedules.cron import parse_cron
 from ava.handler import registry
 from ava.handler.registry import Handler
 from ava.node.celery_tasks import beat, faults, load, workers
@@ -102,12 +103,17 @@ def test_a_workers_options_are_those_of_its_task(app: Celery) -> None:
         (86_400.0, "0 0 * * *"),
         (crontab(minute="*/5", hour="8-18, 20", day_of_week=[5, 1]), "*/5 8-18,20 * * 1,5"),
         (crontab(0, 0, day_of_month="1,15"), "0 0 1,15 * *"),
+        (crontab("55-5", "20-2/2", day_of_week="monday,Fri"), "0-5,55-59 0,2,20,22 * * 1,5"),
+        (crontab("*/40", "*/99", day_of_week="sat-mon", month_of_year="jan-march"), "*/40 0 * 1-3 0,1,6"),
+        (crontab(0, 0, day_of_month="1-31", day_of_week="mon-fri"), "0 0 * * 1-5"),
     ],
 )
 def test_an_entry_of_beat_has_its_pattern(app: Celery, given: Any, cron: str) -> None:
     app.conf.update(timezone="Europe/Berlin", beat_schedule={"e": {"task": "t", "schedule": given}})
     (entry,) = beat.entries(app)
     assert (entry.fault, entry.cron, entry.timezone, entry.worker_id) == (None, cron, "Europe/Berlin", "wkr_t")
+    # The API takes it.
+    parse_cron(entry.cron)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +124,7 @@ def test_an_entry_of_beat_has_its_pattern(app: Celery, given: Any, cron: str) ->
         ({"schedule": crontab(0, 0, day_of_month=13, day_of_week=5)}, "together"),
         ({"schedule": 60, "task": "unknown"}, "no task 'unknown'"),
         ({"schedule": 60, "options": {"priority": 3}}, "priority"),
+        ({"schedule": 60, "args": (timedelta(1),)}, "no JSON"),
         ({"schedule": 60, "options": {"queue": "other"}}, "queue 'other'"),
     ],
 )

@@ -59,23 +59,31 @@ def check(app: str) -> None:
 def import_schedules(client: Client, app: str, *, dry_run: bool) -> None:
     """Make a schedule of each entry of beat's in APP, such as proj.celery:app.
 
-    A schedule of the same name and worker is changed, so the command can be repeated. The exit code is 1 if an entry
-    cannot be a schedule.
+    A schedule of the same name and worker is changed, so the command can be repeated. An entry that cannot be a
+    schedule, or that the API refuses, is named, and the exit code is 1.
     """
+    from ava.client import ApiConflict, ApiForbidden, ApiNotFound, ApiRefused
     from ava.node.celery_tasks import beat
 
     checked = _load(app)
     found = list(beat.entries(checked.app))
     known = {(schedule.worker_id, schedule.name): schedule for schedule in client.schedules.list()}
+    faults = 0
     for entry in found:
-        if entry.fault is not None:
-            printing.print_text(f"!!  {entry.name}: {entry.fault}")
-            continue
-        done = _put(client, entry, known.get((entry.worker_id, entry.name)), dry_run=dry_run)
-        printing.print_text(f"ok  {entry.name}: {done} {entry.worker_id}, {entry.cron} {entry.timezone}")
+        fault, done = entry.fault, ""
+        if fault is None:
+            try:
+                done = _put(client, entry, known.get((entry.worker_id, entry.name)), dry_run=dry_run)
+            except (ApiConflict, ApiForbidden, ApiNotFound, ApiRefused) as error:
+                fault = str(error)
+        if fault is None:
+            printing.print_text(f"ok  {entry.name}: {done} {entry.worker_id}, {entry.cron} {entry.timezone}")
+        else:
+            printing.print_text(f"!!  {entry.name}: {fault}")
+            faults += 1
     if not found:
         printing.print_text(f"{app} has no entries of beat's.")
-    if any(entry.fault for entry in found):
+    if faults:
         sys.exit(1)
 
 
@@ -91,6 +99,9 @@ def _put(client: Client, entry: BeatEntry, known: Schedule | None, *, dry_run: b
     """Create or change the schedule of an entry. Returns what was done, or would be."""
     input = dict(entry.input or {})
     wanted = (entry.cron, entry.timezone, input, entry.expires_in)
+    if dry_run:
+        # The API refuses a pattern or a time zone here as it would when the schedule is made.
+        client.schedules.preview(entry.cron, entry.timezone, 1)
     if known is None:
         if not dry_run:
             client.schedules.create(

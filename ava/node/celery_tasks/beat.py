@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,6 +20,8 @@ __all__ = ["BeatEntry", "entries"]
 _DAY = 86_400
 #: The options of an entry that a schedule has as well.
 _KNOWN_OPTIONS = frozenset({"expires", "queue"})
+#: A field of a pattern that names a pace.
+_PACE = re.compile(r"\*(?:/(?P<step>[1-9][0-9]{0,8}))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +61,18 @@ def _entry(app: Celery, name: str, given: Mapping[str, Any]) -> BeatEntry:
         worker_id=f"wkr_{slug_of(task.name)}",
         cron=_cron(given["schedule"]),
         timezone=_timezone(app),
-        input={"args": list(given.get("args") or ()), "kwargs": dict(given.get("kwargs") or {})},
+        input=_input(given),
         expires_in=_expires_in(options.get("expires")),
     )
+
+
+def _input(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    input = {"args": list(given.get("args") or ()), "kwargs": dict(given.get("kwargs") or {})}
+    try:
+        json.dumps(input, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"its arguments are no JSON: {error}") from error
+    return input
 
 
 def _cron(given: Any) -> str:
@@ -76,19 +89,38 @@ def _cron(given: Any) -> str:
 
 
 def _pattern(given: crontab) -> str:
-    day_of_month, day_of_week = _field(given._orig_day_of_month), _field(given._orig_day_of_week)
+    day_of_month = _field(given._orig_day_of_month, given.day_of_month, 31)
+    day_of_week = _field(given._orig_day_of_week, given.day_of_week, 7)
     if not day_of_month.startswith("*") and not day_of_week.startswith("*"):
         raise ValueError("Celery wants its day_of_month and its day_of_week together, crontab(5) either of them")
-    minute, hour, month = (_field(each) for each in (given._orig_minute, given._orig_hour, given._orig_month_of_year))
-    return f"{minute} {hour} {day_of_month} {month} {day_of_week}"
+    minute, hour = _field(given._orig_minute, given.minute, 60), _field(given._orig_hour, given.hour, 24)
+    return f"{minute} {hour} {day_of_month} {_field(given._orig_month_of_year, given.month_of_year, 12)} {day_of_week}"
 
 
-def _field(value: Any) -> str:
-    return value.replace(" ", "") if isinstance(value, str) else _numbers(value)
+def _field(text: Any, values: Iterable[int], span: int) -> str:
+    """Returns a field of a pattern: its text if that is a pace, or else the values to which Celery expands it.
+
+    Celery takes names of days in full and ranges that run backwards, and cron does not. `span`: how many values there
+    are.
+    """
+    numbers = sorted({int(each) for each in values})
+    pace = _PACE.fullmatch(text) if isinstance(text, str) else None
+    if pace and int(pace["step"] or 1) <= span:
+        return pace[0]
+    return "*" if len(numbers) == span else ",".join(_ranges(numbers))
 
 
-def _numbers(value: Any) -> str:
-    return str(value) if isinstance(value, int) else ",".join(str(each) for each in sorted(value))
+def _ranges(numbers: Sequence[int]) -> Iterator[str]:
+    """Yields sorted numbers, three or more that follow each other as a range."""
+    first = 0
+    for place in range(1, len(numbers) + 1):
+        if place < len(numbers) and numbers[place] == numbers[place - 1] + 1:
+            continue
+        if place - first > 2:
+            yield f"{numbers[first]}-{numbers[place - 1]}"
+        else:
+            yield from map(str, numbers[first:place])
+        first = place
 
 
 def _every(seconds: float) -> str:

@@ -35,6 +35,17 @@ app.conf.update(
             "schedule": 10.0,
             "args": (1, 1),
         },
+        "add-at-night": {
+            "task": "tests.acceptance.celery_project.tasks.add",
+            "schedule": crontab(minute="55-5", hour="20-2/2", day_of_week="monday,Fri"),
+            "args": (1, 1),
+        },
+        # The API refuses a third argument, before the other entries by name.
+        "add-a-third": {
+            "task": "tests.acceptance.celery_project.tasks.add",
+            "schedule": timedelta(hours=1),
+            "args": (1, 1, 1),
+        },
         "add-on-friday-the-13th": {
             "task": "tests.acceptance.celery_project.tasks.add",
             "schedule": crontab(minute=0, hour=0, day_of_month=13, day_of_week=5),
