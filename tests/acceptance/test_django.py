@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,7 @@ def seen(system: System, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         "SHOP_DATABASE": str(folder / "shop.sqlite3"),
         "AVA_HANDLERS": "configured,ava_django.handlers",
         "AVA_CELERY_APPS": "celery_app:app",
+        "SENDS_REFUSED_ROWS_AGAIN": _statement_of_the_page(),
         "AVA_URL": system.url,
         "AVA_TENANT_ID": HEADERS["x-tenant-id"],
         "AVA_USER_ID": HEADERS["x-user-id"],
@@ -67,6 +69,12 @@ def seen(system: System, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     assert done.returncode == 0, f"{done.stderr[-3000:]}\n{log.read_text()[-3000:]}"
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def _statement_of_the_page() -> str:
+    """Returns the statement by which docs/how-to/outbox.md sends refused rows again."""
+    (found,) = re.findall(r"`(UPDATE ava_outbox [^`]+)`", (ROOT / "docs/how-to/outbox.md").read_text())
+    return " ".join(found.split())
 
 
 def _is_live(system: System, node: subprocess.Popen[bytes], log: Path) -> bool:
@@ -122,6 +130,25 @@ def test_a_task_in_the_outbox_is_enqueued_exactly_when_its_transaction_commits(s
     assert found["said"] == "Looked at 1 row.\n"
     assert (found["sent"]["status"], found["sent"]["value"]) == ("SUCCESSFUL", 1)
     assert (found["cancelled"]["status"], found["cancelled"]["attempts"]) == ("FAILED", 0)
+
+
+def test_a_retry_of_a_task_of_the_outbox_leaves_its_result_as_it_was(seen: dict[str, Any]) -> None:
+    found = seen["outbox"]
+    assert found["retried"] == [True, True, found["sent"]]
+
+
+def test_a_task_that_was_never_enqueued_says_why_and_stays_cancelled(seen: dict[str, Any]) -> None:
+    cancelled, waits, refused = seen["outbox"]["never_enqueued"]
+    assert cancelled == "InvalidTask: The task was cancelled before it was enqueued; enqueue it anew."
+    assert "waits in the outbox" in waits
+    assert "has refused the task" in refused
+    assert refused.endswith("ApiRefused: too large")
+    # After the statement of docs/how-to/outbox.md.
+    assert seen["outbox"]["sent_again"] == ["FAILED", "READY"]
+
+
+def test_an_id_that_no_result_has_is_not_found(seen: dict[str, Any]) -> None:
+    assert seen["outbox"]["no_results"] == [True] * 6
 
 
 def test_a_celery_task_of_the_project_gets_no_connection_of_another_task(seen: dict[str, Any]) -> None:

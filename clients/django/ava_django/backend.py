@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = ["AvaBackend"]
 
 #: How the id of a result begins whose job the relay makes.
 _OF_OUTBOX = "outbox_"
+_ROW_ID = re.compile("[0-9a-f]{32}")
 
 
 class AvaBackend(BaseTaskBackend):
@@ -97,7 +99,8 @@ class AvaBackend(BaseTaskBackend):
     def cancel(self, result: TaskResult) -> TaskResult:
         """Cancel a task that is not finished; a running one is asked to stop. Returns its result.
 
-        A task that waits in the outbox is not enqueued any more. Raises `ApiConflict` if it is finished.
+        A task that waits in the outbox is not enqueued any more, unless a relay sends it already. Raises `ApiConflict`
+        if it is finished.
         """
         row, job = self._find(result.id)
         if job is None:
@@ -109,11 +112,11 @@ class AvaBackend(BaseTaskBackend):
     def retry(self, result: TaskResult) -> TaskResult:
         """Enqueue a finished task once more, with the same arguments. Returns the new result.
 
-        Raises `ApiConflict` if it is not finished.
+        Raises `ApiConflict` if it is not finished, and `InvalidTask` if it was never enqueued.
         """
-        _, job = self._find(result.id)
+        row, job = self._find(result.id)
         if job is None:
-            raise InvalidTask("The task waits in the outbox; it has not been enqueued yet.")
+            raise InvalidTask(results.why_not_enqueued(row))
         return results.of_job(self.client.retry(job.id), result.task, alias=self.alias)
 
     def check(self, **_: Any) -> list[checks.CheckMessage]:
@@ -142,8 +145,12 @@ class AvaBackend(BaseTaskBackend):
             except ApiNotFound as error:
                 raise TaskResultDoesNotExist(result_id) from error
         id_ = result_id.removeprefix(_OF_OUTBOX)
+        if not _ROW_ID.fullmatch(id_):
+            raise TaskResultDoesNotExist(result_id)
         row = self._rows.filter(pk=id_).first()
-        job = next(iter(self.client.list(tags={"outbox": id_}, per_page=1, is_whole=True)), None)
+        # Retries of the job, and the jobs that it has made, have its tag as well.
+        found = self.client.list(tags={"outbox": id_}, root=True, per_page=10, is_whole=True)
+        job = next((each for each in found if each.retry_of is None), None)
         if row is None and job is None:
             raise TaskResultDoesNotExist(result_id)
         return row, job

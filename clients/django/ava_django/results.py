@@ -17,7 +17,7 @@ from ava.client import Job, LogLine
 from ava_django import priorities
 from ava_django.discovery import tasks_by_worker
 
-__all__ = ["CANCELLED", "TaskCancelled", "TaskNotEnqueued", "aware", "of_job", "of_row", "waiting"]
+__all__ = ["CANCELLED", "TaskCancelled", "TaskNotEnqueued", "aware", "of_job", "of_row", "waiting", "why_not_enqueued"]
 
 _STATUS = {
     "queued": TaskResultStatus.READY,
@@ -69,6 +69,15 @@ def of_row(row: Any, id: str, *, alias: str) -> TaskResult:
         kind = TaskCancelled if row.error == CANCELLED else TaskNotEnqueued
         error = TaskError(exception_class_path=f"{__name__}.{kind.__name__}", traceback=row.error or "")
     return waiting(_task(body["worker_id"], body.get("tags") or {}, None), id, body["input"], alias=alias, error=error)
+
+
+def why_not_enqueued(row: Any) -> str:
+    """Returns why there is no job of a row of the outbox."""
+    if row.next_at is not None:
+        return "The task waits in the outbox; it has not been enqueued yet."
+    if row.error == CANCELLED:
+        return "The task was cancelled before it was enqueued; enqueue it anew."
+    return f"The API has refused the task, so that it was never enqueued: {row.error}"
 
 
 def of_job(

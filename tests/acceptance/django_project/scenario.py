@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from datetime import timedelta
@@ -13,11 +14,12 @@ import django
 
 django.setup()
 
+from ava_django.models import OutboxJob  # noqa: E402
 from ava_django.priorities import job_priority  # noqa: E402
 from django.core import checks  # noqa: E402
 from django.core.exceptions import ImproperlyConfigured  # noqa: E402
 from django.core.management import call_command  # noqa: E402
-from django.db import transaction  # noqa: E402
+from django.db import connection, transaction  # noqa: E402
 from django.tasks import default_task_backend, task_backends  # noqa: E402
 from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch  # noqa: E402
 from django.utils import timezone  # noqa: E402
@@ -127,6 +129,24 @@ def outbox():
     results["sent"] = _shown(_finished(kept[0]))
     cancelled.refresh()
     results["cancelled"] = _shown(cancelled)
+    backend = task_backends["outbox"]
+    again = _finished(backend.retry(kept[0]))
+    read = backend.get_result(kept[0].id)
+    results["retried"] = [again.id != read.id, read.enqueued_at == kept[0].enqueued_at, _shown(read)]
+    results["never_enqueued"] = [_error_of(lambda: backend.retry(cancelled), InvalidTask)]
+    waits = tasks.receipt.enqueue(4)
+    results["never_enqueued"].append(_error_of(lambda: backend.retry(waits), InvalidTask))
+    OutboxJob.objects.filter(pk=waits.id.removeprefix("outbox_")).update(next_at=None, error="ApiRefused: too large")
+    results["never_enqueued"].append(_error_of(lambda: backend.retry(waits), InvalidTask))
+    with connection.cursor() as cursor:
+        cursor.execute(os.environ["SENDS_REFUSED_ROWS_AGAIN"])
+    cancelled.refresh()
+    waits.refresh()
+    results["sent_again"] = [cancelled.status.value, waits.status.value]
+    results["no_results"] = [
+        _error_of(lambda id=id: backend.get_result(id), TaskResultDoesNotExist) is not None
+        for id in ("outbox_", f"outbox_{'x' * 500}", "../workers", f"{again.id}/logs", "..", "")
+    ]
     return results
 
 
