@@ -57,11 +57,13 @@ class OutboxTable(Protocol):
 def new_row(worker_id: str, input: Mapping[str, Any] | None = None, **options: Unpack[TriggerOptions]) -> OutboxRow:
     """Returns the row of a trigger, for the application's transaction.
 
-    Raises `TypeError` or `ValueError` for what JSON cannot carry, is too large, or has more tags than the outbox
-    leaves.
+    Raises `TypeError` for an option that a trigger does not have, and `TypeError` or `ValueError` for what JSON cannot
+    carry, is too large, or has more tags than the outbox leaves.
     """
     if not (isinstance(worker_id, str) and worker_id):
         raise ValueError("worker_id must be a text, such as wkr_receipt")
+    if unknown := sorted(options.keys() - TriggerOptions.__annotations__.keys()):
+        raise TypeError(f"a trigger of an outbox has no {', '.join(unknown)}")
     tags = options.get("tags") or {}
     if len(tags) > MAX_TAGS or TAG in tags:
         raise ValueError(f"a job of an outbox has at most {MAX_TAGS} tags, because the outbox takes the tag {TAG}")
