@@ -94,6 +94,11 @@ class Calls:
                     stream=is_stream,
                     allow_redirects=False,
                 )
+            except requests.exceptions.InvalidJSONError as error:
+                # It is refused before it is sent, so another attempt ends alike.
+                raise ApiRefused(
+                    f"The body cannot be sent as JSON: {_reason(error)}.", code="validation_error"
+                ) from error
             except requests.RequestException as error:
                 if is_last:
                     raise ApiUnavailable(f"{self.url} cannot be reached: {_reason(error)}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,13 +44,15 @@ def system(_databases: Databases, redis_server: Server, tmp_path_factory: pytest
         yield system
 
 
-def _apply(system: System, folder: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+def _apply(
+    system: System, folder: Path, text: str, *options: str, role: str = "platform-admin"
+) -> subprocess.CompletedProcess[str]:
     (folder / "ava.yaml").write_text(text)
     given = {
         "AVA_URL": system.url,
         "AVA_INTERNAL_SECRET": SECRET,
         "AVA_TENANT_ID": HEADERS["x-tenant-id"],
-        "AVA_ROLE": "platform-admin",
+        "AVA_ROLE": role,
         "PYTHONPATH": str(ROOT),
         "TEST_TOKEN": "secret-of-the-tests-0123456789",
     }
@@ -97,3 +100,18 @@ def test_a_file_becomes_what_the_api_has_and_a_changed_one_changes_it(system: Sy
     assert wrong.returncode == 1
     assert "schedules.nightly: " in wrong.stderr
     assert "0 of 1 changes are applied" in wrong.stderr
+
+
+@pytest.mark.redis
+def test_an_entry_that_the_api_does_not_have_or_the_role_may_not_set_is_named(system: System, tmp_path: Path) -> None:
+    cure = "Limits need --role platform-admin, or a key of that role."
+    for text, role, reason in (
+        ("workers: {wkr_unknown: {status: paused}}", "platform-admin", "workers.wkr_unknown: "),
+        ("workers: {../jobs: {status: paused}}", "platform-admin", "workers.../jobs: '../jobs' is no id."),
+        ("limits: {Ten A: {weight: 2}}", "platform-admin", "limits.Ten A: "),
+        ("limits: {ten_another: {weight: 2}}", "tenant-system-admin", f"limits.ten_another: .* {cure}"),
+        ("limits: {ten_test: {weight: 7}}", "tenant-system-admin", f"limits.ten_test: .* {cure}"),
+    ):
+        done = _apply(system, tmp_path, text, "--yes", role=role)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert re.search(reason, done.stderr), done.stderr

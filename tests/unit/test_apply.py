@@ -57,6 +57,13 @@ def test_a_file_is_yaml_or_json(tmp_path: Path) -> None:
         ("workers: !!python/object/apply:os.system [ls]", "it is no YAML"),
         ("workers: {", "it is no YAML"),
         ("workers: " + "[" * 3000, "it is no YAML"),
+        ("workers: {wkr_a: {secrets: }}", "workers.wkr_a.secrets: it must be a mapping"),
+        ("workers: {wkr_a: {secrets: []}}", "workers.wkr_a.secrets: it must be a mapping"),
+        ("workers: {wkr_a: {secrets: {5: {env: A}}}}", "workers.wkr_a.secrets: the name 5 must be a text"),
+        ("workers: {wkr_a: {config: !!set {a, b}}}", "it is no YAML: could not determine a constructor"),
+        ("workers: {wkr_a: {config: {a: !!binary aGVsbG8=}}}", "it is no YAML: could not determine a constructor"),
+        ("workers: {wkr_a: {max_running: .nan}}", "workers.wkr_a.max_running: nan is no number"),
+        ("workers: {wkr_a: {retry: {delays: [1, .inf]}}}", "workers.wkr_a.retry.delays.1: inf is no number"),
     ],
 )
 def test_what_is_wrong_is_named_by_its_place(tmp_path: Path, text: str, reason: str) -> None:
@@ -64,6 +71,23 @@ def test_what_is_wrong_is_named_by_its_place(tmp_path: Path, text: str, reason: 
         _read(tmp_path, text)
     assert reason in str(refused.value)
     assert "plain" not in str(refused.value)
+
+
+def test_a_name_that_stands_twice_in_json_is_refused_as_in_yaml(tmp_path: Path) -> None:
+    with pytest.raises(CallFailed, match="'weight' stands twice"):
+        _read(tmp_path, '{"limits": {"ten_a": {"weight": 2, "weight": 3}}}', "ava.json")
+    with pytest.raises(CallFailed, match=r"limits.ten_a.weight: nan is no number"):
+        _read(tmp_path, '{"limits": {"ten_a": {"weight": NaN}}}', "ava.json")
+
+
+def test_only_decimal_numbers_are_read_as_numbers(tmp_path: Path) -> None:
+    texts = {"time": "12:30:00", "clock": "1:30.5", "octal": "010", "date": "2030-01-01"}
+    numbers = {"zero": 0, "one": 1, "less": -5, "hex": 31, "grouped": 1000, "half": 0.5, "point": 0.25, "large": 1.5e9}
+    given = "".join(f"      {name}: {text}\n" for name, text in texts.items())
+    given += "      zero: 0\n      one: 1\n      less: -5\n      hex: 0x1F\n      grouped: 1_000\n"
+    given += "      half: 0.5\n      point: .25\n      large: 1.5e+9\n"
+    found = _read(tmp_path, f"workers:\n  wkr_a:\n    config:\n{given}")
+    assert found["workers"]["wkr_a"]["config"] == texts | numbers
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", None])
@@ -98,9 +122,10 @@ def test_a_secret_is_sent_once_and_never_shown() -> None:
     entry = {"secrets": {"A": {"env": "VALUE_OF_A"}, "B": {"env": "VALUE_OF_B"}}, "config": {"X": "1"}}
     (change,) = _plan({"workers": {"wkr_a": entry}}, {"workers": {"wkr_a": [worker]}})
     assert change.body == {"secrets": {"B": {"env": "VALUE_OF_B"}}}
-    assert change.differences == {"secrets": ("(set)", "(sent: B)")}
+    assert change.differences == {"secrets": ("(not set)", "(sent: B)")}
     (change,) = _plan({"workers": {"wkr_a": entry}}, {"workers": {"wkr_a": [worker]}}, sends_secrets=True)
     assert change.body["secrets"].keys() == {"A", "B"}
+    assert change.differences == {"secrets": ("(set)", "(sent: A, B)")}
 
 
 def test_retries_are_compared_with_their_defaults() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import ava
 from ava import handler
-from ava.client import ApiError, ApiNotFound, ApiUnavailable, Client
+from ava.client import ApiError, ApiNotFound, ApiRefused, ApiUnavailable, Client
 from ava.client.calls import Calls
 from ava.client.records import PausedQueue, Queues, read
 from ava.local.start import free_port
@@ -35,6 +35,14 @@ def test_an_api_that_is_not_there_is_one_clear_error() -> None:
         pytest.raises(ApiUnavailable, match="cannot be reached: Connection refused"),
     ):
         client.get("job_x")
+
+
+def test_a_number_that_json_does_not_have_is_refused_and_not_sent_again() -> None:
+    with (
+        Client("http://127.0.0.1:1", secret="x", tenant="ten_x", user="usr_x") as client,
+        pytest.raises(ApiRefused, match="cannot be sent as JSON: Out of range float values"),
+    ):
+        client.trigger("wkr_x", {"share": float("nan")})
 
 
 @pytest.mark.parametrize("is_replicated", [False, True])

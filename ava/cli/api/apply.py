@@ -69,7 +69,8 @@ def _perform(client: Client, change: Change, body: dict[str, object], done: int,
     try:
         made = calls.perform(client, change, body)
     except (ApiError, TypeError) as error:
-        raise CallFailed(f"{change.section}.{change.name}: {error} {done} of {total} changes are applied.") from error
+        reason = f"{error}{calls.cure(change.section, error)}"
+        raise CallFailed(f"{change.section}.{change.name}: {reason} {done} of {total} changes are applied.") from error
     if change.section == "hooks" and change.verb == "create":
         # The only answer that has them.
         printing.print_text(f"hooks.{change.name}: {made.url}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ava.cli.apply.file import Wanted
 from ava.cli.apply.plan import Change, Found, Record
@@ -13,9 +13,11 @@ from ava.domain.declarations import DECLARER
 from ava.errors import CallFailed
 
 if TYPE_CHECKING:
-    from ava.client import Client, Worker
+    from ava.client import Client, TenantRules, Worker
 
-__all__ = ["find", "perform", "with_secrets"]
+__all__ = ["cure", "find", "perform", "with_secrets"]
+
+Known = TypeVar("Known")
 
 #: Fields of a worker whose null means what its handler declares.
 _OF_HANDLER = {"timeout_seconds": "handler_timeout_seconds", "max_retries": "handler_max_retries"}
@@ -27,14 +29,32 @@ def find(client: Client, wanted: Wanted) -> Found:
     found: dict[str, dict[str, list[Record]]] = {}
     for section, entries in wanted.items():
         if section == "workers":
-            found[section] = {id_: [_worker(client.worker(id_), entry)] for id_, entry in entries.items()}
+            found[section] = {id_: [_worker(_read(section, id_, client.worker), entries[id_])] for id_ in entries}
         elif section == "limits":
-            found[section] = {tenant: [_limits(client, tenant)] for tenant in entries}
+            found[section] = {tenant: [_limits(_read(section, tenant, client.tenant_limits))] for tenant in entries}
         else:
             found[section] = {}
             for name, record in _listed(client, section):
                 found[section].setdefault(name, []).append(record)
     return found
+
+
+def _read(section: str, name: str, call: Callable[[str], Known]) -> Known:
+    """Returns the record of an entry. Raises `CallFailed` that names the entry for which the API refuses the call."""
+    from ava.client import ApiForbidden, ApiNotFound, ApiRefused
+
+    try:
+        return call(name)
+    except (ApiForbidden, ApiNotFound, ApiRefused) as error:
+        raise CallFailed(f"{section}.{name}: {error}{cure(section, error)}") from error
+
+
+def cure(section: str, error: Exception) -> str:
+    """Returns what helps where the caller's role does not suffice for a section; empty for other errors."""
+    from ava.client import ApiForbidden, ApiNotFound
+
+    needs_platform = section == "limits" and isinstance(error, ApiForbidden | ApiNotFound)
+    return " Limits need --role platform-admin, or a key of that role." if needs_platform else ""
 
 
 def _listed(client: Client, section: str) -> Iterable[tuple[str, Record]]:
@@ -72,10 +92,10 @@ def _worker(worker: Worker, entry: Mapping[str, Any]) -> Record:
     return Record(id=worker.id, values=values, is_ours=False)
 
 
-def _limits(client: Client, tenant: str) -> Record:
-    values = asdict(client.tenant_limits(tenant))
+def _limits(rules: TenantRules) -> Record:
+    values = asdict(rules)
     names = ("max_running", "weight", "most_urgent_priority", "retention_days")
-    return Record(id=tenant, values={name: values[name] for name in names}, is_ours=False)
+    return Record(id=rules.tenant_id, values={name: values[name] for name in names}, is_ours=False)
 
 
 def with_secrets(change: Change) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,18 @@ __all__ = ["SECTIONS", "Section", "Wanted", "read"]
 
 #: The most bytes of a file.
 _MAX_BYTES = 4 * 1024 * 1024
+#: Tags of YAML whose values JSON has as well.
+_PLAIN_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
+#: Numbers without the base 60 and the octal numbers of YAML 1.1, of which `12:30:00` is one, and `010`; the characters
+#: with which one begins.
+_NUMBERS = {
+    "int": (r"[-+]?(?:0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+)", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
+        r"|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))",
+        "-+0123456789.",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +88,7 @@ def _entry(place: str, entry: Any, section: Section) -> dict[str, Any]:
     _check_names(place, entry, section.fields)
     if missing := [name for name in section.required if entry.get(name) is None]:
         raise CallFailed(f"{place}: {missing[0]} is missing.")
+    _check_values(place, entry)
     _check_secrets(place, entry)
     found: dict[str, Any] = entry
     return found
@@ -87,9 +102,23 @@ def _check_names(place: str, found: Any, known: Mapping[str, Any] | frozenset[st
             raise CallFailed(f"{place}: {name!r} is unknown.{did_you_mean(str(name), known)}")
 
 
+def _check_values(place: str, value: Any) -> None:
+    """Refuse what JSON cannot carry as it is."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            if not isinstance(name, str):
+                raise CallFailed(f"{place}: the name {name!r} must be a text; put it into quotes.")
+            _check_values(f"{place}.{name}", part)
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            _check_values(f"{place}.{number}", part)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise CallFailed(f"{place}: {value} is no number that JSON has.")
+
+
 def _check_secrets(place: str, entry: Mapping[str, Any]) -> None:
     given = {"secret": entry["secret"]} if "secret" in entry else {}
-    secrets = entry.get("secrets") or {}
+    secrets = entry.get("secrets", {})
     if not isinstance(secrets, dict):
         raise CallFailed(f"{place}.secrets: it must be a mapping from names to {{env: NAME}}.")
     for name, value in {**given, **{f"secrets.{name}": value for name, value in secrets.items()}}.items():
@@ -108,7 +137,7 @@ def _parse(path: Path) -> Any:
         raise CallFailed(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8'}.") from error
     if path.suffix == ".json":
         try:
-            return json.loads(text)
+            return json.loads(text, object_pairs_hook=_named_once)
         except (ValueError, RecursionError) as error:
             raise CallFailed(f"{path}: it is no JSON: {error}.") from error
     try:
@@ -122,14 +151,32 @@ def _parse(path: Path) -> Any:
     return {} if found is None else found
 
 
+def _named_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r} stands twice")
+        found[name] = value
+    return found
+
+
 def _loader() -> Any:
-    """Returns a loader of plain values: a date stays a text, a name stands once, and no alias multiplies a part."""
+    """Returns a loader of the values that JSON has: a date stays a text, a name stands once, and no alias is read."""
     import yaml
+
+    tags = {name: f"tag:yaml.org,2002:{name}" for name in (*_PLAIN_TAGS, "timestamp")}
+    replaced = (tags["timestamp"], *(tags[name] for name in _NUMBERS))
 
     class PlainLoader(yaml.SafeLoader):
         yaml_implicit_resolvers = {  # noqa: RUF012 - as its base has it
-            first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+            first: [pair for pair in pairs if pair[0] not in replaced]
             for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+        # The one of `None` refuses the others.
+        yaml_constructors = {  # noqa: RUF012 - as its base has it
+            tag: construct
+            for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+            if tag is None or tag in {tags[name] for name in _PLAIN_TAGS}
         }
 
         def compose_node(self, parent: Any, index: Any) -> Any:
@@ -144,4 +191,6 @@ def _loader() -> Any:
                     raise yaml.YAMLError(f"{name!r} stands twice, line {node.start_mark.line + 1}")
             return super().construct_mapping(node, deep)
 
+    for name, (pattern, first) in _NUMBERS.items():
+        PlainLoader.add_implicit_resolver(tags[name], re.compile(f"(?:{pattern})$"), list(first))
     return PlainLoader

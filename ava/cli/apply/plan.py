@@ -103,7 +103,8 @@ def _difference(key: str, old: Any, new: Any, *, sends_secrets: bool) -> tuple[A
         return (new, "(set)", "(sent again)") if sends_secrets else None
     if key == "secrets":
         sent = {name: variable for name, variable in new.items() if sends_secrets or name not in (old or ())}
-        return (sent, "(set)", f"(sent: {', '.join(sent)})") if sent else None
+        before = "(set)" if any(name in (old or ()) for name in sent) else "(not set)"
+        return (sent, before, f"(sent: {', '.join(sent)})") if sent else None
     return None if _is_same(key, old, new) else (new, old, new)
 
 
