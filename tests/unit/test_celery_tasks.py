@@ -61,6 +61,18 @@ def test_each_task_that_would_behave_otherwise_is_refused_by_its_name() -> None:
     assert found == {}
 
 
+def test_a_soft_limit_after_the_end_of_the_job_is_refused(app: Celery) -> None:
+    @app.task(shared=False, soft_time_limit=4000)
+    def long() -> None: ...
+
+    @app.task(shared=False, soft_time_limit=4000, time_limit=60)
+    def killed_before() -> None: ...
+
+    (fault,) = faults.of_task(app, app.tasks[long.name])
+    assert fault.startswith("soft_time_limit=4000: below 3600 here")
+    assert faults.of_task(app, app.tasks[killed_before.name]) == []
+
+
 def test_a_workers_options_are_those_of_its_task(app: Celery) -> None:
     app.conf.task_routes = {"*.safe": {"queue": "feeds"}}
 

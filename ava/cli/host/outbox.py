@@ -75,4 +75,12 @@ def _engine() -> Engine:
             return engine
     except (SQLAlchemyError, ImportError) as error:
         # The message of a failed connection names no password, but that of a wrong URL may.
-        raise SettingsError(name, f"the database cannot be used: {type(error).__name__}") from error
+        raise SettingsError(name, f"the database cannot be used: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    from sqlalchemy.exc import ArgumentError
+
+    if isinstance(error, ArgumentError):
+        return "it must be an URL of SQLAlchemy, such as postgresql://user:password@host/database"
+    return f"install its driver, {error.name}" if isinstance(error, ImportError) else type(error).__name__

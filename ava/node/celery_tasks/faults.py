@@ -59,6 +59,8 @@ def _options(app: Celery, task: Task) -> Iterator[str]:
         )
     if (hard := workers.hard_limit(app, task)) is not None and not 0 < hard <= workers.MAX_TIMEOUT_SECONDS:
         yield f"time_limit={hard:g}: above 0, and at most {workers.MAX_TIMEOUT_SECONDS} s here"
+    elif hard is None and (soft := workers.soft_limit(app, task)) is not None and soft >= workers.MAX_TIMEOUT_SECONDS:
+        yield f"soft_time_limit={soft:g}: below {workers.MAX_TIMEOUT_SECONDS} here, because the job ends then"
     if not _can_expire(task.expires):
         yield f"expires={task.expires!r}: whole seconds from 1 to {expiry.MAX_SECONDS} here"
     if inspect.iscoroutinefunction(workers.body_of(task)):
