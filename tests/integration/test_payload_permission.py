@@ -233,6 +233,27 @@ def test_what_stands_in_place_of_payloads(api: Api, blind: dict[str, str | None]
     assert chosen == {"id": failed, "status": "failed"}
 
 
+def test_the_reason_of_a_refused_event_or_delivery_names_no_field_of_an_input(
+    api: Api, blind: dict[str, str | None]
+) -> None:
+    api.announce("wkr_strict")
+    schema = json.dumps({"type": "object", "additionalProperties": False, "properties": {"n": {"type": "integer"}}})
+    api.execute("UPDATE workers SET input_schema = %s, input_schema_version = 'v' WHERE id = 'wkr_strict'", schema)
+    makes = {"worker_id": "wkr_strict", "input": {MARK: 1}}
+    api.post("/v1/ava/subscriptions", json={"event_type": "order.paid", **makes})
+    event = api.post("/v1/ava/events", json={"type": "order.paid", "data": {}}).get_json()["data"]["id"]
+    hook = api.post("/v1/ava/hooks", json={"name": "strict", "provider": "none", **makes}).get_json()["data"]
+    api.post(hook["url"].partition("localhost")[2], json={}, headers=dict.fromkeys(HEADERS))
+    deliveries = f"/v1/ava/hooks/{hook['id']}/deliveries"
+    delivery = api.get(deliveries).get_json()["data"][0]["id"]
+    paths = ("/v1/ava/events", f"/v1/ava/events/{event}", deliveries, f"{deliveries}/{delivery}")
+    for path in paths:
+        assert f"input.{MARK}: It is not known here" in api.get(path).text, path
+        shown = api.get(path, headers=blind).text
+        assert MARK not in shown, path
+        assert re.search(r'"reason": ?"\(hidden\)"', shown), path
+
+
 def test_filters_and_searches_that_read_payloads_are_forbidden(api: Api, blind: dict[str, str | None]) -> None:
     job = api.trigger()
     for path in (

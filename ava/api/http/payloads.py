@@ -118,5 +118,8 @@ def hide_reason(_record: Any, value: str | None) -> str:
     """A reason without what it says of an input."""
     if value is None:
         return _NOTHING
+    # The reason of a firing names its worker first; that of an event begins with the place that does not match.
+    if value.startswith("input"):
+        return json.dumps(HIDDEN)
     before, mark, _ = value.partition("refuses the input: ")
     return json.dumps(f"{before}{mark}{HIDDEN}" if mark else value)
