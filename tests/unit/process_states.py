@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import threading
@@ -22,6 +23,7 @@ def process_state(needed_descriptors: Sequence[int] = ()) -> Iterator[ProcessSta
     """The state of this process; what it changes for the life of a child is undone at the end."""
     loop_class = asyncio.SelectorEventLoop
     remove, start = loop_class.remove_signal_handler, threading.Thread.start
+    callbacks = list(gc.callbacks)
     loggers = [logging.root, logging.getLogger("ava"), logging.getLogger("ava.job")]
     levels = [(it, it.level) for it in (*loggers, *logging.root.handlers)]
     state = ProcessState(needed_descriptors)
@@ -30,6 +32,7 @@ def process_state(needed_descriptors: Sequence[int] = ()) -> Iterator[ProcessSta
     finally:
         setattr(loop_class, "remove_signal_handler", remove)  # noqa: B010 - mypy takes no method
         setattr(threading.Thread, "start", start)  # noqa: B010 - likewise
+        gc.callbacks[:] = callbacks
         for number in state._descriptors:
             os.close(number)
         for changed, level in levels:

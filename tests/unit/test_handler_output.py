@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
+import os
+import socket
 import sys
 import threading
 import warnings
+import weakref
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -124,3 +130,86 @@ def test_a_lock_of_logging_that_an_interruption_left_held_is_released(
     run(new_state(), handler)
     threading.Thread(target=log, daemon=True).start()
     assert is_logged.wait(_SECONDS)
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Garbage is collected by `gc.collect` alone."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class Left:
+    """What only the garbage collector finds."""
+
+    def __init__(self) -> None:
+        self.itself = self
+        self.socket = socket.socket()
+        self.coroutine = self.wait()
+
+    async def wait(self) -> None:
+        """Is not awaited."""
+
+    def __del__(self) -> None:
+        print("secret printed")
+        logging.getLogger("ava.job").error("secret logged")
+        warnings.warn("secret warned of", stacklevel=1)
+        raise ValueError("secret raised")
+
+
+def test_what_is_finalized_while_garbage_is_collected_is_not_in_the_log_of_the_run(
+    new_state: NewState, no_collection: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave() -> None:
+        weakref.finalize(Left(), print, "secret at the end").atexit = False
+
+    def collect() -> None:
+        print("before")
+        gc.collect()
+        print("after")
+
+    def in_a_thread() -> None:
+        thread = threading.Thread(target=collect)
+        thread.start()
+        thread.join()
+
+    def show(text: Any, *_: Any) -> None:
+        print(text, file=sys.stderr)
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: show(unraisable.exc_value))
+    monkeypatch.setattr(warnings, "showwarning", show)
+    root_handler = logging.StreamHandler(sys.stderr)
+    monkeypatch.setattr(logging.root, "handlers", [root_handler])
+    state = new_state()
+    for run_of_next_job in (collect, in_a_thread):
+        assert run(state, leave) == []
+        assert run(state, run_of_next_job) == [(LogLevel.INFO, "before"), (LogLevel.INFO, "after")]
+        out, err = capsys.readouterr()
+        assert sorted(out.splitlines()) == ["secret at the end", "secret printed"]
+        for said in ("secret logged", "secret warned of", "secret raised", "unclosed <socket", "was never awaited"):
+            assert said in err
+
+
+def test_what_is_finalized_while_garbage_is_collected_reaches_the_descriptor_within_the_run(
+    new_state: NewState, no_collection: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Left:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            print("secret")
+
+    def collect() -> None:
+        Left()
+        gc.collect()
+        # The mask of the run's secrets is behind the descriptor until the run ends.
+        assert os.read(reading, 100) == b"secret\n"
+
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    with open(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        run(new_state(), collect)
+    os.close(reading)

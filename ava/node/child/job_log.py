@@ -7,6 +7,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TextIO
 
@@ -207,13 +208,23 @@ class LineWriter(StandardStream):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         job_log = self._job_log
         if job_log is None or self._is_foreign():
-            return self._other.write(text) if self._other is not None else len(text)
+            return self._write_elsewhere(text)
         first, *others = text.split("\n")
         self._keep(first)
         for other in others:
             self._end_line(job_log)
             self._keep(other)
         return len(text)
+
+    def _write_elsewhere(self, text: str) -> int:
+        if self._other is None:
+            return len(text)
+        written = self._other.write(text)
+        if self._job_log is not None:
+            # Now, because the mask of the run's secrets is behind the descriptor until the run ends.
+            with suppress(OSError):
+                self._other.flush()
+        return written
 
     def _keep(self, piece: str) -> None:
         if self._is_cut:

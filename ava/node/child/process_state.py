@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TextIO
@@ -105,7 +105,7 @@ class ProcessState:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("default")
-                warnings.showwarning = _show_warning(log)
+                warnings.showwarning = _show_warning(log, is_foreign)
                 yield logger
         finally:
             for writer in self._writers:
@@ -218,7 +218,9 @@ def _file(descriptor: int) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _show_warning(log: JobLog) -> Any:
+def _show_warning(log: JobLog, is_foreign: Callable[[], bool]) -> Any:
+    show_elsewhere = warnings.showwarning
+
     def show(
         message: Warning | str,
         category: type[Warning],
@@ -227,7 +229,9 @@ def _show_warning(log: JobLog) -> Any:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if file is not None:
+        if is_foreign():
+            show_elsewhere(message, category, filename, lineno, file, line)
+        elif file is not None:
             file.write(warnings.formatwarning(message, category, filename, lineno, line))
         else:
             log.add(LogLevel.WARN, f"{category.__name__}: {message} ({os.path.basename(filename)}:{lineno})")

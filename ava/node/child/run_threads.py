@@ -1,21 +1,34 @@
 """Which run a thread belongs to: that of the thread by which it was started.
 
 A thread that was there before a run belongs to none, and so do the threads that it starts, however late. Threads that
-are started below Python's `threading` belong to none either, because their descent is not known.
+are started below Python's `threading` belong to none either, because their descent is not known. While a thread
+collects garbage it belongs to none, because the garbage may be that of an earlier run.
 """
 
 from __future__ import annotations
 
+import gc
 import threading
+from collections import OrderedDict
+from functools import partial
+from typing import Any
 
 __all__ = ["begin", "end", "follow", "is_foreign"]
 
 #: The attribute of a thread that holds its run.
 _RUN = "_ava_run"
 
+#: What the last collection of garbage said at its start and at its stop, in the order in which it said them.
+_phases: OrderedDict[str, Any] = OrderedDict(start=None, stop=None)
+#: The same for the collections of each thread.
+_own_phases = threading.local()
+#: Functions of C: a signal handler that raises in one of Python would leave a collection begun, and its error lost.
+_ON_COLLECTION: tuple[Any, ...] = (_phases.__setitem__, _phases.move_to_end, partial(setattr, _own_phases))
+
 
 def follow() -> None:
-    """Note from now on, whenever a thread is started, to which run it belongs."""
+    """Note from now on to which run each thread belongs that is started, and which thread collects garbage."""
+    gc.callbacks.extend(callback for callback in _ON_COLLECTION if callback not in gc.callbacks)
     start = threading.Thread.start
     if hasattr(start, _RUN):
         return
@@ -39,5 +52,9 @@ def end() -> None:
 
 
 def is_foreign(run: object) -> bool:
-    """Returns True if this thread does not belong to a run."""
-    return getattr(threading.current_thread(), _RUN, None) is not run
+    """Returns True if this thread does not belong to a run, or collects garbage."""
+    return getattr(threading.current_thread(), _RUN, None) is not run or _is_collecting()
+
+
+def _is_collecting() -> bool:
+    return next(reversed(_phases)) == "start" and getattr(_own_phases, "start", None) is _phases["start"]
