@@ -21,13 +21,14 @@ from wcwidth import wcswidth
 
 import ava.cli
 from ava.cli.api import queues, tenants
-from ava.cli.screen import printing, tables, terminal
+from ava.cli.screen import following, printing, tables, terminal
 from ava.cli.screen.output import OutputFormat, RecordPrinter
 from ava.cli.screen.tables import Column
 from ava.client import QueueCount, TenantLoad
 from ava.domain.counts import MAX_COUNTED_OF_WORKER
 
 ID = "job_01hxyzabcdefghjkmnpqrstvwx"
+_YEAR = datetime.now(UTC).year
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Thing:
     id: str = ID
     name: str | None = "a thing"
     count: int = 1_234
-    made_at: datetime = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+    made_at: datetime = datetime(_YEAR, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
     output: Any = None
 
 
@@ -78,10 +79,23 @@ def test_a_table_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("terminal_of_80")
+def test_a_moment_of_another_year_or_zone_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = _printed(capsys, "table", [Thing(made_at=datetime(2028, 2, 29, 12, 0, tzinfo=UTC))])
+    assert lines[1].endswith(" 2028-02-29 12:00")
+    monkeypatch.setenv("TZ", "XXX5")
+    time.tzset()
+    zones = iter(["EDT", "EST"])
+    monkeypatch.setattr(tables, "zone_name", lambda _moment=None: next(zones))
+    assert tables._short_time(datetime(_YEAR, 7, 1, 16, 0, tzinfo=UTC)) == "07-01 11:00 EDT"
+
+
+@pytest.mark.usefixtures("terminal_of_80")
 def test_a_wide_table_cuts_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     lines = _printed(capsys, "wide", [Thing(name="x" * 200)])
     assert "x" * 200 in lines[1]
-    assert "2026-01-02 03:04:05" in lines[1]
+    assert f"{_YEAR}-01-02 03:04:05" in lines[1]
     assert "OUTPUT" in lines[0]
 
 
@@ -123,7 +137,7 @@ def test_csv_has_every_field_and_no_formula(capsys: pytest.CaptureFixture[str]) 
     lines = _printed(capsys, "csv", [Thing(name="=1+1", output={"a": [1]}), Thing(name='say "a, b"\n')])
     rows = list(csv.DictReader(io.StringIO("\n".join(lines))))
     assert rows[0] == {
-        "id": ID, "name": "'=1+1", "count": "1234", "made_at": "2026-01-02T03:04:05.678Z", "output": '{"a": [1]}'
+        "id": ID, "name": "'=1+1", "count": "1234", "made_at": f"{_YEAR}-01-02T03:04:05.678Z", "output": '{"a": [1]}'
     }  # fmt: skip
     assert rows[1]["name"] == 'say "a, b"\\n'
 
@@ -146,7 +160,7 @@ def test_a_large_value_of_a_record_is_folded(capsys: pytest.CaptureFixture[str])
 @pytest.mark.usefixtures("terminal_of_80")
 def test_a_moment_is_shown_in_the_named_local_zone(capsys: pytest.CaptureFixture[str]) -> None:
     RecordPrinter(format=OutputFormat.TABLE).record(Thing())
-    assert "2026-01-02 03:04:05.678 UTC" in capsys.readouterr().out
+    assert f"{_YEAR}-01-02 03:04:05.678 UTC" in capsys.readouterr().out
 
 
 def test_a_sentence_of_the_api_has_its_times_in_the_local_zone_and_keeps_the_words_of_others(
@@ -245,3 +259,10 @@ def test_a_number_that_has_reached_its_bound_says_that_there_may_be_more(capsys:
     loads = [TenantLoad(tenant_id="ten_a", waiting=700, scheduled=300, running=999, **ended)]
     out = _output(loads, tenants._COLUMNS, capsys)
     assert re.search(r"ten_a +700 or more +999\b", out), out
+
+
+def test_ctrl_c_ends_the_command_and_says_that_the_job_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, following.until_interrupted(ID):
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == f"{ID} goes on; `ava jobs watch {ID}` follows it.\n"

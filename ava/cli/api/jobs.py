@@ -14,7 +14,7 @@ from ava.cli.options.connection import connected
 from ava.cli.options.input_values import INPUT_VALUE, with_values
 from ava.cli.options.inputs import key_options, read_input, take_keys
 from ava.cli.screen import printing
-from ava.cli.screen.following import follow_to_end
+from ava.cli.screen.following import follow_to_end, until_interrupted
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column, milliseconds
 from ava.cli.screen.watching import watch_list
@@ -234,7 +234,8 @@ def _print_runs(found: JobRuns, printer: RecordPrinter) -> None:
 @connected
 def logs(client: Client, job_id: str, printer: RecordPrinter, **choice: Any) -> None:
     """Show a job's log."""
-    printer.lines(client.logs(job_id, **choice))
+    with until_interrupted(job_id):
+        printer.lines(client.logs(job_id, **choice))
 
 
 @jobs.command()

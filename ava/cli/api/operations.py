@@ -11,6 +11,7 @@ import click
 
 from ava.cli.options.connection import connected
 from ava.cli.screen import printing
+from ava.cli.screen.following import INTERRUPTED
 from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column
 from ava.cli.screen.terminal import StatusLine
@@ -22,8 +23,6 @@ __all__ = ["follow_operation", "operations"]
 
 #: Seconds between two looks at an operation that runs.
 _LOOK_SECONDS = 0.5
-#: The exit status of a command that Ctrl-C ended.
-_INTERRUPTED = 130
 
 
 def _progress(found: Operation) -> str:
@@ -95,7 +94,7 @@ def follow_operation(client: Client, operation: Operation, printer: RecordPrinte
                 operation = client.operations.get(operation.id)
     except KeyboardInterrupt:
         printing.print_text(f"The operation goes on; `ava operations abort {operation.id}` ends it.", is_error=True)
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     if printer.is_for_people:
         printing.print_text(_sentence(operation))
         if operation.reason:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -15,16 +16,30 @@ from ava.cli.screen.terminal import StatusLine
 if TYPE_CHECKING:
     from ava.client import Client, Event, Job
 
-__all__ = ["follow_to_end"]
+__all__ = ["INTERRUPTED", "follow_to_end", "until_interrupted"]
+
+#: The exit status of a command that Ctrl-C ended.
+INTERRUPTED = 130
 
 
 def follow_to_end(client: Client, job: Job, printer: RecordPrinter) -> None:
-    """Print the events of a job until it is final; exit 0 only if it completed."""
-    if printer.is_for_people:
-        ended = _follow_for_people(client.events(job.id), job)
-    else:
-        ended = _follow_for_programs(client.events(job.id))
+    """Print the events of a job until it is final; exit 0 only if it completed. After Ctrl-C the job goes on."""
+    with until_interrupted(job.id):
+        if printer.is_for_people:
+            ended = _follow_for_people(client.events(job.id), job)
+        else:
+            ended = _follow_for_programs(client.events(job.id))
     sys.exit(0 if ended is not None and ended.status == "completed" else 1)
+
+
+@contextmanager
+def until_interrupted(job_id: str) -> Iterator[None]:
+    """Follow a job within this context. Ctrl-C ends the command, which says that the job goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        printing.print_text(f"{job_id} goes on; `ava jobs watch {job_id}` follows it.", is_error=True)
+        sys.exit(INTERRUPTED)
 
 
 def _follow_for_programs(events: Iterator[Event]) -> Job | None:

@@ -148,11 +148,19 @@ def _title(column: Column, number: int, rows: Sequence[Sequence[Any]]) -> str:
     return column.title
 
 
+def _short_time(moment: datetime) -> str:
+    """Returns a moment with its year if that is another one, and its zone if that is not the one of the title."""
+    is_far = moment.astimezone().year != datetime.now().year
+    zone = zone_name(moment)
+    form = ("%Y-%m-%d %H:%M" if is_far else "%m-%d %H:%M") + ("" if zone == zone_name() else f" {zone}")
+    return local_time(moment, form)
+
+
 def _text(value: Any, is_wide: bool) -> str:
     if value is None or value == "":
         return _ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return local_time(value) if is_wide else local_time(value, "%m-%d %H:%M")
+        return local_time(value) if is_wide else _short_time(value)
     return clean(f"{value:,}" if isinstance(value, int | float) else str(value))

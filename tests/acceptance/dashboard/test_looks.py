@@ -35,12 +35,18 @@ PAGES = (
         "analytics",
         "errors",
     ),
-    *("webhooks", "keys", "audit"),
+    *("webhooks", "hooks", "subscriptions", "keys", "audit"),
 )
 #: The frame is one line, in which no page's link is cut off.
 _FRAME = """
 const nav = document.querySelector(".top nav");
 return document.querySelector(".top").offsetHeight <= 60 && nav.scrollWidth <= nav.clientWidth;
+"""
+#: The tables whose titles are one below the other.
+_STACKED = """
+return [...document.querySelectorAll(".table .head [role=row]")].filter((head) => head.checkVisibility())
+    .filter((head) => new Set([...head.children].map((each) => each.getBoundingClientRect().left)).size === 1)
+    .map((head) => head.innerText);
 """
 _ROWS_SHOWN = """
 const ends = [...document.querySelectorAll(".rows [role=row]")].map((row) => row.getBoundingClientRect().bottom);
@@ -151,9 +157,26 @@ def test_what_is_touched_is_at_least_40_pixels(operator: Browser, filled: dict[s
 
 
 def test_the_frame_is_one_line_with_every_page(operator: Browser) -> None:
-    for width in (1024, 1280, 1440):
+    operator.script("document.querySelector('.tenant').textContent = arguments[0]", "ten_" + "x" * 60)
+    for width in (1024, 1150, 1280, 1366, 1400, 1440, 1536, 1700, 1701):
         operator.resize(width)
-        assert operator.script(_FRAME), width
+        wait_until(lambda: operator.script(_FRAME), what=f"no page is cut off at {width} pixels")
+
+
+def test_the_cells_of_each_table_are_beside_each_other(operator: Browser) -> None:
+    operator.resize(1280)
+    for page in PAGES:
+        _go(operator, f"#/{'' if page == 'overview' else page}")
+        operator.find("main h1")
+        assert operator.script(_STACKED) == [], page
+
+
+def test_a_text_that_turns_the_direction_shows_how_it_is_written(operator: Browser, running: System) -> None:
+    running.post(
+        "/v1/ava/subscriptions", json={"event_type": "a.b", "worker_id": "wkr_sleep", "name": "\u202elive\u202c"}
+    )
+    _go(operator, "#/subscriptions")
+    operator.await_text(r"\u202elive\u202c")
 
 
 def test_the_list_is_used_by_keyboard_alone(signed_in: Browser, filled: dict[str, Any]) -> None:

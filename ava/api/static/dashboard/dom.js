@@ -1,6 +1,8 @@
 // Creates elements from text and attributes. No string is ever parsed as HTML, here or elsewhere.
 
 const SVG = "http://www.w3.org/2000/svg";
+/** Characters that turn the direction of the text around them, so that it reads as another one. */
+const TURNING = /[\u202a-\u202e\u2066-\u2069]/g;
 
 /** Create an element: `h("a", { href, onclick }, "text", child)`. */
 export function h(tag, attributes = {}, ...children) {
@@ -18,19 +20,30 @@ function fill(element, attributes, children) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  // What is edited is sent back, so it stays as it is.
+  element.append(...shown(children, element.tagName === "TEXTAREA" ? String : plain));
   return element;
+}
+
+function shown(children, write = plain) {
+  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (typeof child === "string" ? write(child) : child));
+}
+
+/** Returns a text with the characters that turn its direction written as JSON does. */
+function plain(text) {
+  return text.replace(TURNING, (found) => `\\u${found.charCodeAt(0).toString(16)}`);
 }
 
 /** Set an element's text if it differs, so that a selection inside it survives. */
 export function say(element, text) {
-  const wanted = String(text ?? "");
+  const wanted = plain(String(text ?? ""));
   if (element.textContent !== wanted) element.textContent = wanted;
 }
 
 /** Replace an element's children. */
 export function put(element, ...children) {
-  element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.replaceChildren(...shown(children));
   return element;
 }
 

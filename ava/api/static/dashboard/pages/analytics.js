@@ -26,7 +26,7 @@ export function open(main, { signal, query }) {
   put(main,
     heading("Analytics", field("Period", period), field("Worker", only)),
     h("div", { class: "tiles" }, tiles.map((part) => part.element)),
-    card(days === "1" ? "Ended per hour" : "Ended per day", { wide: true }, chart.element),
+    card(days === "1" ? "Ended per hour" : "Ended per day (UTC)", { wide: true }, chart.element),
     byTrigger,
     card("By worker", { wide: true },
       h("div", { class: "table counts", role: "table", "aria-label": "Ended jobs by worker" },

@@ -7,6 +7,8 @@ import { ask, button, empty, field, heading, momentField, notify, options, repea
 
 // It claims runs and nothing else, and stands outside the order of the others.
 const WORKER = "worker";
+/** The role of a new key, as in the CLI, or the caller's own if that is lower. */
+const USUAL = "tenant-system-admin";
 const ROLES = ["tenant-user", "tenant-admin", "tenant-system-admin", "platform-admin", "platform-system-admin"];
 
 export function open(main, { signal, query }) {
@@ -64,7 +66,7 @@ function openForm(refresh) {
     title: "New API key", action: "Create",
     fields: [
       field("Name", h("input", { name: "name", required: true, maxlength: "100", autocomplete: "off" }), "Who or what uses it."),
-      field("Role", h("select", { name: "role" }, options(roles.map((role) => [role]), roles.at(-1)))),
+      field("Role", h("select", { name: "role" }, options(roles.map((role) => [role]), roles.includes(USUAL) ? USUAL : roles.at(-1)))),
       field("Workers", h("input", { name: "workers", autocomplete: "off" }), "With the role worker: the ids of those whose runs it claims over HTTP, as wkr_resize, wkr_crop."),
       momentField("Expires", "expires_at", { hint: "Empty: never" }),
       h("label", { class: "row check" }, h("input", { type: "checkbox", name: "payloads", checked: true }), "Sees payloads: inputs, outputs, log lines"),

@@ -23,9 +23,9 @@ export function open(main, { signal }) {
   const events = h("div", { role: "rowgroup", class: "rows" });
   const shownEvents = new Keyed(events, (event) => event.id, eventRow);
   put(main, heading("Subscriptions", h("a", { href: "#/hooks" }, "Hooks"), session.mayWrite ? button("New subscription", () => create(refresh), { kind: "primary" }) : null),
-    h("div", { class: "table", role: "table", "aria-label": "Subscriptions" }, titles(["Events", "Worker", "Name", "State", "Changed", ""]), body), none,
+    h("div", { class: "table subscriptions", role: "table", "aria-label": "Subscriptions" }, titles(["Events", "Worker", "Name", "State", "Changed", ""]), body), none,
     tester(signal),
-    card("Events that came in", {}, h("div", { class: "table", role: "table", "aria-label": "Events" }, titles(["Type", "Source", "Jobs", "Created"]), events)));
+    card("Events that came in", {}, h("div", { class: "table incoming", role: "table", "aria-label": "Events" }, titles(["Type", "Source", "Jobs", "Created"]), events)));
 
   const turn = repeat(signal, 3, async () => {
     const [found, recent] = await Promise.all([
