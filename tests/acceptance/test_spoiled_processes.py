@@ -92,6 +92,26 @@ def test_a_process_that_has_served_its_time_is_replaced_and_its_jobs_are_shown_a
     assert own.terminate() == 0
 
 
+def test_a_process_with_a_thread_of_an_earlier_job_captures_no_output(node: System) -> None:
+    own = node.spawn(
+        "worker", "-c", "1", "-q", "captured", environ={"AVA_HANDLERS": "tests.acceptance.capturing_handlers"}
+    )
+    node.workers.append(own)
+    node.await_workers()
+    left = node.wait_for(node.trigger("wkr_t_leave_writer")["id"])
+    job = node.trigger("wkr_t_capture")
+    captured = node.wait_for(job["id"])
+    assert (left["status"], captured["status"]) == ("completed", "completed")
+    assert captured["output"]["pid"] != left["output"]["pid"]
+    lines = node.messages(job["id"])
+    assert lines.count("own") == 2
+    assert "left by another job" not in lines
+    # A process in which no thread is left runs the next job as well.
+    assert node.wait_for(node.trigger("wkr_t_capture")["id"])["output"] == captured["output"]
+    node.workers.remove(own)
+    assert own.terminate() == 0
+
+
 def _assert_counters_are_merged(pid: int, *, jobs: int) -> None:
     """Assert that a node has counted so many jobs, in the files of its two processes and in the merged ones."""
     (folder,) = Path(tempfile.gettempdir()).glob(f"ava-counters-{pid}-*")

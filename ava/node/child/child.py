@@ -19,12 +19,13 @@ from ava import tracing
 from ava.domain.jobs.job import RunEnd
 from ava.domain.jobs.messages import Message
 from ava.errors import DatabaseUnavailable
+from ava.handler import registry
 from ava.handler.errors import Interruption
 from ava.metrics import counters
 from ava.metrics.counters import ConnectionMeter
 from ava.node import processes, run_use
 from ava.node.celery_internals.take_ahead import TakeAhead
-from ava.node.child import breakpoints, run_reports
+from ava.node.child import breakpoints, run_reports, run_threads
 from ava.node.child.companion import Companion
 from ava.node.child.ownership_check import OwnershipCheck
 from ava.node.child.process_state import BLOCKABLE_SIGNALS, ProcessState, is_signal_too_late, other_threads
@@ -65,6 +66,8 @@ class Child:
         self._steps = RunSteps(settings, take_ahead, board)
         self._companion = Companion(settings, node_id, self._steps, self._connect())
         self._wear = Wear(settings)
+        #: Whether a next run may have the output of subprocesses in its log, and with it the descriptors 1 and 2.
+        self._may_capture = any(each.spec.captures_subprocesses for each in registry.handlers().values())
         #: The workers whose jobs this process has put off, because it does not have their handlers.
         self._deferred: set[str] = set()
         #: Whether this process ends after its run, because no other handler may run in it.
@@ -192,7 +195,8 @@ class Child:
         if run.stopped_for is not None:
             self._await_handler_threads(before)
         self._wear.note_run()
-        self._is_to_retire |= self._wear.is_worn_out
+        # A thread that is left would write to the descriptors of a run that captures them.
+        self._is_to_retire |= self._wear.is_worn_out or (self._may_capture and run_threads.are_left())
         run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
 
     def _retire(self) -> None:

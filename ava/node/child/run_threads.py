@@ -13,7 +13,7 @@ from collections import OrderedDict
 from functools import partial
 from typing import Any
 
-__all__ = ["begin", "end", "follow", "is_foreign"]
+__all__ = ["are_left", "begin", "end", "follow", "is_foreign"]
 
 #: The attribute of a thread that holds its run.
 _RUN = "_ava_run"
@@ -49,6 +49,11 @@ def begin(run: object) -> None:
 def end() -> None:
     """Let the main thread belong to no run. The threads of the run still belong to it."""
     setattr(threading.main_thread(), _RUN, None)
+
+
+def are_left() -> bool:
+    """Returns True if a thread of an ended run still lives; called between runs."""
+    return any(getattr(thread, _RUN, None) is not None for thread in threading.enumerate())
 
 
 def is_foreign(run: object) -> bool:
