@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import decimal
 import gc
 import io
 import locale
@@ -312,6 +313,45 @@ def test_an_event_loop_and_a_policy_that_were_set_are_gone(
     run(state, lambda: asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy()))
     assert not is_set()
     loop.close()
+
+
+def test_a_running_loop_and_the_hooks_of_coroutines_are_gone(new_state: NewState) -> None:
+    def handler() -> None:
+        asyncio._set_running_loop(loop)
+        sys.set_asyncgen_hooks(print, print)
+        sys.set_coroutine_origin_tracking_depth(5)
+
+    async def succeed() -> None:
+        """Succeed."""
+
+    loop = asyncio.new_event_loop()
+    state = new_state()
+    run(state, handler)
+    run(state, lambda: asyncio.run(succeed()))
+    assert sys.get_asyncgen_hooks() == (None, None)
+    assert sys.get_coroutine_origin_tracking_depth() == 0
+    loop.close()
+
+
+def test_what_costs_nothing_to_read_is_restored(new_state: NewState) -> None:
+    def handler() -> None:
+        sys.displayhook = warnings.formatwarning = lambda *_args, **_options: "secret"
+        gc.callbacks.insert(0, lambda *_: None)
+        threading.stack_size(262_144)
+        decimal.DefaultContext.prec = 3
+        decimal.DefaultContext.traps[decimal.Inexact] = True
+        signal.signal(signal.SIGSEGV, signal.SIG_IGN)
+
+    def traits() -> list[object]:
+        return [
+            sys.displayhook, warnings.formatwarning, list(gc.callbacks), threading.stack_size(),
+            decimal.Context().prec, dict(decimal.Context().traps), signal.getsignal(signal.SIGSEGV),
+        ]  # fmt: skip
+
+    state = new_state()
+    before = traits()
+    run(state, handler)
+    assert traits() == before
 
 
 def test_the_account_is_restored(new_state: NewState) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 # small job.
 import _signal  # type: ignore[import-not-found]
 import asyncio
+import gc
 import itertools
 import logging
 import operator
@@ -32,7 +33,7 @@ _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 BLOCKABLE_SIGNALS = signal.valid_signals() - _FAULTS - {signal.SIGABRT}
 
 #: The signals whose actions are restored. SIGKILL and SIGSTOP have none.
-_SIGNALS = sorted(signal.valid_signals() - _FAULTS - {signal.SIGKILL, signal.SIGSTOP})
+_SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 #: More than there are signals, because the handler of each may raise once.
 _MAX_BLOCK_TRIES = 200
@@ -68,10 +69,12 @@ class ProcessState:
         self._policy_loop = getattr(self._loop_policy, "_local", None)
         self._loop = _loop_of(self._policy_loop)
         self._hooks = (sys.excepthook, sys.unraisablehook, sys.breakpointhook, threading.excepthook)
+        self._other_hooks = (sys.displayhook, warnings.formatwarning)
         self._logging = LoggingState()
         self._traits = ProcessTraits()
         self._patch_asyncio_to_restore_sigterm()
         run_threads.follow()
+        self._collection_callbacks = list(gc.callbacks)
 
     def _patch_asyncio_to_restore_sigterm(self) -> None:
         # When asyncio removes a SIGTERM handler it sets the default action, and the next SIGTERM would end the process.
@@ -162,6 +165,11 @@ class ProcessState:
                 for name in attributes.keys() - self._writer_names:
                     del attributes[name]
         sys.excepthook, sys.unraisablehook, sys.breakpointhook, threading.excepthook = self._hooks
+        sys.displayhook, warnings.formatwarning = self._other_hooks
+        if gc.callbacks != self._collection_callbacks:
+            gc.callbacks[:] = self._collection_callbacks
+        # `asyncio.run` would refuse to run beside it.
+        asyncio._set_running_loop(None)
         # The loop that a handler has set goes with the policy that was made since, or else is taken out of it.
         asyncio.events._event_loop_policy = self._loop_policy  # type: ignore[attr-defined]
         if self._policy_loop is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import gc
 import locale
 import os
@@ -49,15 +50,18 @@ def _write_limits(limits: list[tuple[int, int]]) -> None:
 
 
 def _read_interpreter() -> tuple[Any, ...]:
-    return sys.gettrace(), sys.getprofile(), sys.getswitchinterval(), sys.get_int_max_str_digits()
+    numbers = sys.getswitchinterval(), sys.get_int_max_str_digits(), sys.get_coroutine_origin_tracking_depth()
+    return sys.gettrace(), sys.getprofile(), sys.get_asyncgen_hooks(), *numbers
 
 
 def _write_interpreter(state: tuple[Any, ...]) -> None:
-    trace, profile, switch_seconds, max_digits = state
+    trace, profile, generator_hooks, switch_seconds, max_digits, depth = state
     sys.settrace(trace)
     sys.setprofile(profile)
     sys.setswitchinterval(switch_seconds)
     sys.set_int_max_str_digits(max_digits)
+    sys.set_coroutine_origin_tracking_depth(depth)
+    sys.set_asyncgen_hooks(*generator_hooks)
 
 
 def _read_thread_hooks() -> tuple[Any, Any]:
@@ -68,6 +72,13 @@ def _write_thread_hooks(state: tuple[Any, Any]) -> None:
     trace, profile = state
     threading.settrace(trace)
     threading.setprofile(profile)
+
+
+def _write_decimal(state: Any) -> None:
+    own, default = decimal.Context(*state[1]), decimal.DefaultContext
+    for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp"):
+        setattr(default, name, getattr(own, name))
+    default.flags, default.traps = own.flags, own.traps
 
 
 def _read_account() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
@@ -87,6 +98,8 @@ _TRAITS = (
     _Trait("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     _Trait("interpreter's settings", _read_interpreter, _write_interpreter),
     _Trait("hooks of new threads", _read_thread_hooks, _write_thread_hooks),
+    _Trait("stack size of new threads", threading.stack_size, threading.stack_size),
+    _Trait("decimal context", decimal.DefaultContext.__reduce__, _write_decimal),
     _Trait("garbage collection", _read_collector, _write_collector),
     _Trait("resource limits", _read_limits, _write_limits),
     _Trait("CPU affinity", lambda: os.sched_getaffinity(0), lambda processors: os.sched_setaffinity(0, processors)),
