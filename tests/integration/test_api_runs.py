@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from ava.dispatcher.duties.pulled_runs import PulledRunWatch
+from ava.domain.access import tokens
+from ava.domain.access.tokens import TokenKind
+from ava.domain.limits.table import RUNS_HELD
 from ava.settings import Settings
+from ava.store.jobs.moves import pull
 from harness.api import HEADERS, Api, error_of
 from harness.polling import wait_until
 from tests.integration.pulled_order import orders
@@ -231,6 +237,33 @@ def test_a_key_of_the_platform_claims_the_runs_of_all_tenants_in_their_turns(api
     runs = [run for _ in range(3) for run in claim(api, key, capacity=2)]
     order = [(run["job"]["priority"], run["job"]["tenant_id"]) for run in runs]
     assert order == [(1, "ten_a"), (1, "ten_b"), (1, "ten_a"), (5, "ten_a"), (5, "ten_b"), (5, "ten_a")]
+
+
+def test_claims_of_one_key_at_once_hold_no_more_runs_than_its_limit(api: Api, key: dict[str, str | None]) -> None:
+    jobs = [api.trigger("wkr_resize") for _ in range(3)]
+    (held,) = claim(api, key)
+    # Other runs of the key, so that it may claim one more.
+    api.execute(
+        "INSERT INTO pulled_runs (tenant_id, job_id, run_no, claim_id, lookup, hash, key_id, timeout_at, grace_seconds,"
+        " end_by) SELECT tenant_id, gen_random_uuid(), run_no, claim_id, lookup || n, hash, key_id, timeout_at,"
+        " grace_seconds, end_by FROM pulled_runs, generate_series(1, %s) AS n",
+        RUNS_HELD.value - 2,
+    )
+    ((key_uuid, queue),) = api.execute(
+        "SELECT DISTINCT r.key_id::text, j.queue FROM pulled_runs AS r JOIN jobs AS j ON j.id = r.job_id"
+    )
+    second: list[list[dict[str, Any]]] = []
+    thread = threading.Thread(target=lambda: second.append(claim(Api(api.app, api.database), key, capacity=5)))
+    picks = [pull.Pick(queue=queue, priority=held["job"]["priority"], count=1)]
+    with api.database.transaction() as connection:
+        made = [tokens.make(TokenKind.RUN, "00")]
+        first = pull.claim(connection, picks, made, claim_id=str(uuid4()), key_id=key_uuid, name=None)
+        thread.start()
+        api.wait_for_blocked()
+    thread.join(10)
+    assert (len(first), second) == (1, [[]])
+    statuses = sorted(show(api, job)["status"] for job in jobs)
+    assert statuses == ["queued", "running", "running"]
 
 
 def test_tokens_of_other_runs_are_worth_nothing(api: Api, key: dict[str, str | None]) -> None:

@@ -75,6 +75,10 @@ class PulledRun:
         return self.job if size is None else replace(self.job, input_json="null", input_bytes=size)
 
 
+# Claims with one key follow each other, so that each counts the runs of the one before. The lock has a statement of its
+# own, because a statement sees what was there when it began.
+_LOCK_KEY = Statement("SELECT pg_advisory_xact_lock(hashtextextended('runs of ' || %(key_id)s, 0))")
+
 # The windows are visited in the order of the picks, each in the order of its offers, and no further than it takes: so
 # no job is locked that is not claimed. A job that another transaction writes at this moment is not waited for. A claim
 # ends early at the bytes of an answer.
@@ -149,7 +153,7 @@ def claim(
         "opening": OPENING,
     }
     by_lookup = {token.lookup: token for token in made}
-    found = _CLAIM.run(connection, parameters, before=IN_ORDER)
+    found = _CLAIM.run(connection, parameters, before=f"{_LOCK_KEY}; {IN_ORDER}")
     return [PulledRun(token=by_lookup[row[0]], timeout_at=row[1], job=claimed_job(row[2:])) for row in found]
 
 
