@@ -11,6 +11,7 @@ from ava.broker.control import Control
 from ava.dispatcher.duties.deadlines import Deadlines
 from ava.dispatcher.duties.wakes import Wakes
 from ava.domain import ids
+from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import RunEnd, RunKey, Status
 from ava.domain.jobs.waits import NewChild, NewEntry, Wait, WaitCondition
 from ava.services.making.children import ChildMaker
@@ -86,10 +87,18 @@ class Graphs:
             assert end.end(connection, run_end, [run_line(run.run_no, 1, "over")], claim_id=claim_id) is not None
         self.wake()
 
-    def wait(self, run: RunKey, claim_id: str, *children: str, seconds: float | None = None) -> None:
+    def wait(
+        self,
+        run: RunKey,
+        claim_id: str,
+        *children: str,
+        seconds: float | None = None,
+        event: AwaitedEvent | None = None,
+    ) -> None:
         """End a run because its handler waits, and follow the wakes."""
-        condition = WaitCondition.ENDED if children else WaitCondition.TIME
-        waits = Wait(condition=condition, job_ids=children, timeout_seconds=seconds)
+        condition = WaitCondition.ENDED if children else WaitCondition.TIME if event is None else WaitCondition.EVENT
+        shown = None if event is None else event.shown
+        waits = Wait(condition=condition, job_ids=children, timeout_seconds=seconds, event=shown)
         run_end = RunEnd(run=run, status=Status.QUEUED, elapsed_ms=1, wait=waits)
         with self.api.database.connect() as connection:
             lines = [run_line(run.run_no, 1, run_end.closing[1])]

@@ -175,4 +175,4 @@ def _body(new: NewEvent) -> str | None:
         _log.warning("Webhook event %s dropped: its job is past retention", new.event.id)
         return None
     record = make_record(new.job)
-    return make_body(new.event, record | {"input": redact(record["input"])})
+    return make_body(new.event, record | {name: redact(record[name]) for name in ("input", "waiting_for")})

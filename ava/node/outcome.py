@@ -9,6 +9,7 @@ import re
 import sysconfig
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -145,8 +146,8 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
     """Decide how a run ended, from what its handler returned or raised. `chance` (0 to 1) spreads a retry's back-off.
 
     `exceeded`: what a run has exceeded that was stopped for it.
-    `mask` replaces the secrets of the run in its output, its error and the reason of a put-off. `wait`: what the
-    handler was suspended for. `retries`: the rules of its worker.
+    `mask` replaces the secrets of the run in its output, its error, the reason of a put-off and what the record shows
+    of an awaited event. `wait`: what the handler was suspended for. `retries`: the rules of its worker.
 
     Returns None if nothing is written as an end, because the run was interrupted by a shutdown or has lost its job.
     """
@@ -163,7 +164,7 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
         )
     if stop is None and wait is not None:
         if isinstance(raised, Suspended):
-            return RunEnd(run=job.run, status=Status.QUEUED, elapsed_ms=elapsed_ms, wait=wait)
+            return RunEnd(run=job.run, status=Status.QUEUED, elapsed_ms=elapsed_ms, wait=_masked_wait(wait, mask))
         raised = raised or SuspensionSwallowed()
     retry_in_seconds: float | None = None
     if stop is Stop.CANCEL:
@@ -222,6 +223,13 @@ def _output_or_error(
         return encode_output(output), None
     except OutputError as problem:
         return None, explain(problem, mask)
+
+
+def _masked_wait(wait: Wait, mask: SecretMask | None) -> Wait:
+    # The journal has the event whole, because events are compared with it.
+    if mask is None or wait.event is None:
+        return wait
+    return replace(wait, event=mask.value(dict(wait.event)))
 
 
 def _masked(output_json: str | None, mask: SecretMask | None) -> str | None:

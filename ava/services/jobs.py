@@ -205,8 +205,8 @@ class Jobs:
     def tree(self, caller: Caller, job_id: str) -> Tree:
         """Returns the jobs that belong together with one of them, and their edges. Raises `JobNotFound`."""
         with self._database.connect() as connection:
-            job = self._show(connection, caller, job_id)
-            return trees.read(connection, job)
+            found = trees.read(connection, self._show(connection, caller, job_id))
+        return replace(found, jobs=[replace(each, job=self._shown_to(caller, each.job)) for each in found.jobs])
 
     def journal(self, caller: Caller, job_id: str, *, after: int, limit: int) -> JobJournal:
         """Returns entries of a job's journal after a place, and its waits. Raises `JobNotFound`."""

@@ -40,6 +40,10 @@ _STEP = (
     "INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value)"
     " SELECT tenant_id, id, 'step', 'pay', 1, 'done', to_json(%s::text) FROM jobs WHERE triggered_by = 'usr_done'"
 )
+_WAIT = (
+    "INSERT INTO job_waits (tenant_id, job_id, run_no, condition, waiting_for)"
+    " SELECT tenant_id, id, run_no, 'event', %s::json FROM jobs WHERE triggered_by = 'usr_awaiting'"
+)
 #: Routes on which a caller who sees payloads sees the mark.
 _SHOWN = {
     *("jobs.list_jobs", "jobs.show", "jobs.trigger", "jobs.retry", "jobs.cancel", "bulk.trigger"),
@@ -94,6 +98,13 @@ def _fill(api: Api) -> dict[str, list[str]]:
     )
     api.execute(_LINE, 2, f"Handler retries later, in 9 s: {MARK}", "usr_put_off")
     api.execute("UPDATE workers SET max_running = NULL, max_running_per = NULL WHERE id = 'wkr_open'")
+    awaiting = api.trigger(headers={"x-user-id": "usr_awaiting"})["id"]
+    api.execute(
+        "UPDATE jobs SET waits_for = 'event', published_at = NULL, run_no = 1, attempt = 1"
+        " WHERE triggered_by = 'usr_awaiting'"
+    )
+    event = {"type": "order.paid", "match": {"data": {"text": [MARK]}}}
+    api.execute(_WAIT, json.dumps({"jobs": [], "event": event, "until": None}))
     FanOut(api.database).run_once()
     api.execute(
         "UPDATE webhook_deliveries SET history = %s::jsonb",
@@ -116,7 +127,7 @@ def _fill(api: Api) -> dict[str, list[str]]:
     came_in = _receive(api)
     return {
         **came_in,
-        "job_id": [failed, done, waiting, put_off],
+        "job_id": [failed, done, waiting, put_off, awaiting],
         "webhook_id": [hook_id],
         "delivery_id": [ids.encode("dlv", delivery), *came_in["delivery_id"]],
         "schedule_id": [schedule],
@@ -210,7 +221,7 @@ def test_the_routes_show_payloads_to_others(api: Api) -> None:
 
 def test_what_stands_in_place_of_payloads(api: Api, blind: dict[str, str | None]) -> None:
     places = _fill(api)
-    failed, done, waiting, put_off = places["job_id"]
+    failed, done, waiting, put_off, awaiting = places["job_id"]
     record = api.get(f"{JOBS}/{failed}", headers=blind).get_json()["data"]
     assert (record["input"], record["output"], record["payload_hidden"]) == (None, None, True)
     assert (record["error"], record["status"]) == ("ValueError: (hidden)", "failed")
@@ -228,6 +239,9 @@ def test_what_stands_in_place_of_payloads(api: Api, blind: dict[str, str | None]
     api.execute("UPDATE workers SET max_running = 1, max_running_per = 'input.text' WHERE id = 'wkr_open'")
     assert "text (hidden) runs" in api.get(f"{JOBS}/{waiting}/why", headers=blind).get_json()["data"]["sentence"]
     assert "payload_hidden" not in api.get(f"{JOBS}/{failed}").get_json()["data"]
+    waits = api.get(f"{JOBS}/{awaiting}?fields=waiting_for", headers=blind).get_json()["data"]
+    event = {"type": "order.paid", "match": None}
+    assert waits == {"waiting_for": {"jobs": [], "event": event, "until": None}, "payload_hidden": True}
     # What is chosen of a record, and has no payload, is whole.
     chosen = api.get(f"{JOBS}/{failed}?fields=id,status", headers=blind).get_json()["data"]
     assert chosen == {"id": failed, "status": "failed"}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ava.delivery.fan_out import FanOut
+from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import RunKey
 from ava.settings import Settings
 from ava.store.fleet import nodes
@@ -16,6 +17,7 @@ from ava.store.fleet.nodes import NodeSpec
 from ava.store.jobs.moves import claim
 from harness.api import NODE, Api
 from harness.system import ENCRYPTION_KEY
+from tests.graphs import JOBS, Graphs
 
 INPUT: dict[str, Any] = {"url": "https://example.com", "headers": {"Authorization": "Bearer s3cret", "Accept": "*/*"}}
 SCHEDULES = "/v1/ava/schedules"
@@ -55,6 +57,21 @@ def test_a_credential_in_an_input_is_hidden_below_tenant_admin_and_in_webhooks(a
     sent = json.loads(text)["data"]
     assert sent["input"] == SHOWN
     assert list(sent) == list(job), "the record is whole"
+
+
+def test_a_credential_in_the_pattern_of_an_awaited_event_is_hidden_below_tenant_admin(graphs: Graphs) -> None:
+    job_id = graphs.api.trigger()["id"]
+    run, claim_id = graphs.start(job_id)
+    whole, shown = ({"data": {"password": value, "n": [7]}} for value in (["s3cret"], "••••••"))
+    graphs.wait(run, claim_id, event=AwaitedEvent.of("order.paid", whole), seconds=60)
+    for role, expected in (("tenant-user", shown), ("tenant-admin", whole), ("platform-system-admin", whole)):
+        one = graphs.api.get(f"{JOBS}/{job_id}", headers=_as(role)).get_json()["data"]
+        (listed,) = graphs.api.get(JOBS, headers=_as(role)).get_json()["data"]
+        exported = json.loads(graphs.api.get(f"{JOBS}/export", headers=_as(role)).text)
+        (of_tree,) = graphs.api.get(f"{JOBS}/{job_id}/tree", headers=_as(role)).get_json()["data"]["jobs"]
+        for record in (one, listed, exported, of_tree):
+            assert record["waiting_for"]["event"] == {"type": "order.paid", "match": expected}, role
+            assert record["waiting_for"]["until"] is not None
 
 
 def test_the_handler_and_a_retry_receive_the_true_input(api: Api) -> None:

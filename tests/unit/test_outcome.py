@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import LogLevel, RunEnd, Status
+from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry, Wait, WaitCondition
 from ava.domain.secrets.masking import SecretMask
 from ava.errors import OutputError
 from ava.handler import Interruption, JobCancelled, JobInterrupted, JobTimeout, RateLimited, RetryLater
+from ava.handler.errors import Suspended
 from ava.node.outcome import Retirement, Stop, decide, encode_output, explain, format_traceback, own_frames
 from tests.unit.handlers import JOB
 
@@ -252,3 +255,14 @@ def test_an_integer_that_few_programs_read_is_refused_by_its_place() -> None:
         sys.set_int_max_str_digits(before)
     fault = "output.rows[1] is an integer of more than 4300 digits, which few programs read"
     assert run_end.error == f"OutputError: {fault}"
+
+
+def test_the_record_of_a_wait_has_no_secret_and_the_journal_compares_events_with_it() -> None:
+    event = AwaitedEvent.of("order.paid", {"data": {"v": ["sesame-of-the-worker"]}})
+    entry = NewEntry(kind=JournalKind.EVENT, name="order.paid", state=EntryState.WAITS, value_json=event.json)
+    waits = Wait(condition=WaitCondition.EVENT, event=event.shown, event_names=("order.paid",), entries=(entry,))
+    for mask, shown in ((None, "sesame-of-the-worker"), (SecretMask(["sesame-of-the-worker"]), "••••••")):
+        found = ended(raised=Suspended(), wait=waits, mask=mask).wait
+        assert found is not None
+        assert found.event == {"type": "order.paid", "match": {"data": {"v": [shown]}}}
+        assert found.entries == (entry,)

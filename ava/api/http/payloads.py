@@ -31,6 +31,7 @@ __all__ = [
     "hide_reason",
     "hide_text",
     "hide_value",
+    "hide_waiting_for",
     "require",
 ]
 
@@ -84,6 +85,16 @@ def hide_job_error(job: Any, value: str | None) -> str:
 def hide_progress(_record: Any, value: str | None) -> str:
     """Progress without its message."""
     return _NOTHING if value is None else json.dumps({**json.loads(value), "message": HIDDEN}, separators=(",", ":"))
+
+
+def hide_waiting_for(_record: Any, value: str | None) -> str:
+    """What a job waits for without the pattern of an event."""
+    if value is None:
+        return _NOTHING
+    waiting_for: dict[str, Any] = json.loads(value)
+    if waiting_for["event"] is not None:
+        waiting_for["event"]["match"] = None
+    return json.dumps(waiting_for)
 
 
 def hide_answers(_record: Any, value: str) -> str:

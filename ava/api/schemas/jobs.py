@@ -337,7 +337,8 @@ class JobRecord(Schema):
         metadata={
             "type": "object",
             "description": "What a queued job waits for: `jobs` (the first 100 ids), `event` (its `type` and `match`; "
-            "of several the first), and `until` when at most.",
+            "of several the first), and `until` when at most. `match` is null for a caller who does not see payloads.",
+            "payload": payloads.hide_waiting_for,
         },
     )
     deadline_at = Instant(allow_none=True, metadata={"description": "When it fails unless it is final by then."})

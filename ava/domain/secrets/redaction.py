@@ -1,4 +1,4 @@
-"""Credentials in inputs: values that are not shown, judged by the names of their keys.
+"""Credentials in payloads: values that are not shown, judged by the names of their keys.
 
 Only what is shown changes: to callers below `tenant-admin`, in the bodies of webhooks, and in the audit trail. What is
 stored stays whole, and the handler receives it.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ava.domain.access.caller import Caller, Role
-from ava.domain.jobs.job import Job
-from ava.domain.schedules.schedule_record import Schedule
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 __all__ = ["HIDDEN", "NAMES", "NAMING", "is_credential", "redact", "shown_to"]
 
@@ -32,15 +33,19 @@ _IN_NAMES = ("authorization", "cookie", "passw", "passphrase", "secret", "token"
 #: The keys of a header that is written as an object, `{"name": "Authorization", "value": "…"}`.
 NAMING = ("name", "key", "header")
 
-Shown = TypeVar("Shown", Job, Schedule)
+#: The attributes of records whose JSON texts may hold credentials.
+_TEXTS = ("input_json", "waiting_for_json")
+
+Shown = TypeVar("Shown", bound="DataclassInstance")
 
 
 def shown_to(caller: Caller, record: Shown) -> Shown:
     """Returns a record as this caller sees it."""
-    if caller.role >= Role.TENANT_ADMIN or not _may_hold(record.input_json):
+    if caller.role >= Role.TENANT_ADMIN:
         return record
-    text = json.dumps(redact(json.loads(record.input_json)), separators=(",", ":"))
-    return replace(record, input_json=text)
+    texts = {name: text for name in _TEXTS if (text := getattr(record, name, None)) is not None and _may_hold(text)}
+    shown = {name: json.dumps(redact(json.loads(text)), separators=(",", ":")) for name, text in texts.items()}
+    return replace(record, **shown) if shown else record
 
 
 def _may_hold(text: str) -> bool:
