@@ -209,9 +209,13 @@ class Jobs:
         return replace(found, jobs=[replace(each, job=self._shown_to(caller, each.job)) for each in found.jobs])
 
     def journal(self, caller: Caller, job_id: str, *, after: int, limit: int) -> JobJournal:
-        """Returns entries of a job's journal after a place, and its waits. Raises `JobNotFound`."""
+        """Returns entries of a job's journal after a place, as the caller may see them, and its waits.
+
+        Raises `JobNotFound`.
+        """
         with self._database.connect() as connection:
-            return journals.read(connection, self._show(connection, caller, job_id), after=after, limit=limit)
+            found = journals.read(connection, self._show(connection, caller, job_id), after=after, limit=limit)
+        return replace(found, entries=[shown_to(caller, entry) for entry in found.entries])
 
     def unfinished_of_tree(self, caller: Caller, job_id: str) -> str | None:
         """Returns the newest unfinished job of a job's tree; None if each is final. Raises `JobNotFound`."""

@@ -11,6 +11,7 @@ import pytest
 from ava.delivery.fan_out import FanOut
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
 from ava.settings import Settings
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
@@ -100,6 +101,36 @@ def test_a_credential_in_the_input_of_a_schedule_is_hidden_below_tenant_admin_an
         assert [shown["input"], listed["input"]] == [expected] * 2, role
     assert api.post(f"{path}/run").get_json()["data"]["input"] == INPUT
     assert api.request("PATCH", path, json={"name": "renamed"}).get_json()["data"]["input"] == INPUT
+
+
+@pytest.mark.parametrize("kind", ["subscriptions", "hooks"])
+def test_a_credential_in_a_subscription_or_a_hook_is_hidden_below_tenant_admin_and_stays(api: Api, kind: str) -> None:
+    own = {"event_type": "a.b"} if kind == "subscriptions" else {"name": "mine", "provider": "none"}
+    rule = {"input": INPUT, "match": {"data": {"password": ["s3cret"]}}}
+    made = api.post(f"/v1/ava/{kind}", json={"worker_id": "wkr_open", **own, **rule}).get_json()["data"]
+    shown_rule = {"input": SHOWN, "match": {"data": {"password": "••••••"}}}
+    for role, expected in (("tenant-user", shown_rule), ("tenant-admin", rule), ("platform-system-admin", rule)):
+        shown = api.get(f"/v1/ava/{kind}/{made['id']}", headers=_as(role)).get_json()["data"]
+        (listed,) = api.get(f"/v1/ava/{kind}", headers=_as(role)).get_json()["data"]
+        assert [{name: record[name] for name in rule} for record in (shown, listed)] == [expected] * 2, role
+    changed = api.request("PATCH", f"/v1/ava/{kind}/{made['id']}", json={"priority": 6}).get_json()["data"]
+    assert {name: changed[name] for name in rule} == rule
+
+
+def test_a_credential_in_a_journal_is_hidden_below_tenant_admin(graphs: Graphs) -> None:
+    job_id = graphs.api.trigger()["id"]
+    run, claim_id = graphs.start(job_id)
+    event = AwaitedEvent.of("order.paid", {"data": {"password": ["s3cret"]}})
+    graphs.journal(
+        run,
+        claim_id,
+        NewEntry(kind=JournalKind.STEP, name="login", state=EntryState.DONE, value_json=json.dumps(INPUT)),
+        NewEntry(kind=JournalKind.EVENT, name="order.paid", state=EntryState.WAITS, value_json=event.json),
+    )
+    hidden = {"type": "order.paid", "match": {"data": {"password": "••••••"}}}
+    for role, expected in (("tenant-user", [SHOWN, hidden]), ("tenant-admin", [INPUT, event.shown])):
+        journal = graphs.api.get(f"{JOBS}/{job_id}/journal", headers=_as(role)).get_json()["data"]
+        assert [entry["value"] for entry in journal["entries"]] == expected, role
 
 
 def test_the_audit_trail_keeps_no_credential_of_a_changed_schedule(api: Api) -> None:

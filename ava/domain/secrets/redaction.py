@@ -34,7 +34,7 @@ _IN_NAMES = ("authorization", "cookie", "passw", "passphrase", "secret", "token"
 NAMING = ("name", "key", "header")
 
 #: The attributes of records whose JSON texts may hold credentials.
-_TEXTS = ("input_json", "waiting_for_json")
+_TEXTS = ("input_json", "match_json", "value_json", "waiting_for_json")
 
 Shown = TypeVar("Shown", bound="DataclassInstance")
 

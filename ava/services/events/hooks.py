@@ -20,6 +20,7 @@ from ava.domain.events.verification import check_secret
 from ava.domain.events.verifiers import KeyForm, Provider, Scheme, Verifier
 from ava.domain.jobs.job import JobSpec
 from ava.domain.limits.table import HOOKS
+from ava.domain.secrets.redaction import shown_to
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import HookNotFound, HooksFull, HookUnknown, InvalidFields
 from ava.services import replays
@@ -136,7 +137,7 @@ class Hooks:
     def show(self, caller: Caller, hook_id: str) -> Hook:
         """Returns one hook. Raises `HookNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
-            return _show(connection, caller, hook_id)
+            return shown_to(caller, _show(connection, caller, hook_id))
 
     def page(
         self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
@@ -145,7 +146,8 @@ class Hooks:
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = hooks.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
-            return found, hooks.count(connection, tenant_id=tenant_id)
+            total = hooks.count(connection, tenant_id=tenant_id)
+        return [shown_to(caller, each) for each in found], total
 
     def change(
         self,

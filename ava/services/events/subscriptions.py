@@ -13,6 +13,7 @@ from ava.domain.access.caller import Caller
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec, make_input, matches_type
 from ava.domain.jobs.job import JobSpec
 from ava.domain.limits.table import SUBSCRIPTIONS
+from ava.domain.secrets.redaction import shown_to
 from ava.errors import RequestError, SubscriptionNotFound, SubscriptionsFull
 from ava.services import replays
 from ava.services.jobs import Jobs
@@ -71,7 +72,7 @@ class Subscriptions:
     def show(self, caller: Caller, subscription_id: str) -> Subscription:
         """Returns one subscription. Raises `SubscriptionNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
-            return _show(connection, caller, subscription_id)
+            return shown_to(caller, _show(connection, caller, subscription_id))
 
     def page(
         self,
@@ -93,7 +94,8 @@ class Subscriptions:
                 offset=offset,
                 before_id=before_id,
             )
-            return found, subscriptions.count(connection, tenant_id=tenant_id, subscription_filter=subscription_filter)
+            total = subscriptions.count(connection, tenant_id=tenant_id, subscription_filter=subscription_filter)
+        return [shown_to(caller, each) for each in found], total
 
     def change(self, caller: Caller, subscription_id: str, changes: Mapping[str, Any]) -> Subscription:
         """Change fields of a subscription, for the events from now on.
