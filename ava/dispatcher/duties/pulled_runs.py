@@ -90,7 +90,8 @@ class PulledRunWatch(Duty):
     def _end_overdue(self) -> int:
         with self._database.transaction() as connection:
             overdue = pull.lock_overdue(connection, limit=_RUNS_PER_STATEMENT)
-            for run in overdue:
+            # In the order of the ids, as a cancel locks jobs.
+            for run in sorted(overdue, key=lambda each: each.run.job_id):
                 rescue.end_killed_run(
                     connection,
                     run=run.run,

@@ -80,6 +80,8 @@ class Wakes(Duty):
         starting = [each for each in over if each.verdict is WaitVerdict.START]
         resolved = self._resolve(connection, [each for each in starting if each.has_template])
         unmet = [_unmet(each) for each in over if each.verdict is WaitVerdict.UNMET]
+        if over:
+            wake.lock(connection, woken, over)
         return (
             len(wake.cancel_marked(connection, woken))
             + len(cancel.cancel_each(connection, unmet))

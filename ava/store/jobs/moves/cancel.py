@@ -218,18 +218,21 @@ class Replacement:
     new_uuid: str
 
 
-# The rows are locked in the order of their keys, as `make.insert` inserts them.
+# The rows are locked in the order of the ids, as a cancel of the same jobs locks them.
 _LOCK_REPLACED = Statement("""
-SELECT k.worker_id, k.key, j.id::text, ava_uuid7()::text
-FROM (
-    SELECT DISTINCT * FROM unnest(%(worker_ids)s::text[], %(keys)s::text[]) AS k (worker_id, key)
-    ORDER BY worker_id, key
-) AS k CROSS JOIN LATERAL (
-    SELECT id, status FROM jobs
-    WHERE tenant_id = %(tenant_id)s AND worker_id = k.worker_id AND dedupe_key = k.key
-        AND status IN ('queued', 'running') LIMIT 1 FOR UPDATE
-) AS j
-WHERE j.status = 'queued'
+WITH found AS MATERIALIZED (
+    SELECT k.worker_id, k.key, j.id
+    FROM (
+        SELECT DISTINCT * FROM unnest(%(worker_ids)s::text[], %(keys)s::text[]) AS k (worker_id, key)
+    ) AS k CROSS JOIN LATERAL (
+        SELECT id FROM jobs
+        WHERE tenant_id = %(tenant_id)s AND worker_id = k.worker_id AND dedupe_key = k.key
+            AND status IN ('queued', 'running') LIMIT 1
+    ) AS j
+)
+SELECT f.worker_id, f.key, j.id::text, ava_uuid7()::text
+FROM found AS f JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = f.id
+WHERE j.status IS NOT DISTINCT FROM 'queued' ORDER BY j.id FOR UPDATE OF j
 """)
 
 

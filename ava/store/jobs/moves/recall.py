@@ -12,7 +12,7 @@ from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import RECALL_SET
+from ava.store.jobs.moves.rules import IS_STARTABLE, RECALL_SET
 
 __all__ = ["recall_all", "recall_moved", "recall_of_tenant", "recall_runs", "recall_unsent", "recall_window"]
 
@@ -31,12 +31,20 @@ RETURNING j.id::text, j.tenant_id, j.worker_id
 """)
 
 
-# A row that is locked is waited for, because its message may be deleted already.
-_RECALL_WINDOW = _recalls("""
+# A row that is locked is waited for, because its message may be deleted already. The rows are locked in the order of
+# the ids, as a cancel does.
+_RECALL_WINDOW = _recalls(
+    f"""
+    SELECT j.tenant_id, j.id FROM latest JOIN jobs AS j ON j.tenant_id = latest.tenant_id AND j.id = latest.id
+    WHERE j.queue = %(queue)s AND j.priority = %(priority)s AND {IS_STARTABLE} AND j.published_at IS NOT NULL
+    ORDER BY j.id FOR UPDATE OF j""",
+    before="""WITH latest AS MATERIALIZED (
     SELECT tenant_id, id FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NOT NULL
-    ORDER BY queue DESC, priority DESC, published_at DESC, id DESC LIMIT %(limit)s FOR UPDATE""")
+    ORDER BY queue DESC, priority DESC, published_at DESC, id DESC LIMIT %(limit)s
+),""",
+)
 
 
 def recall_window(connection: Connection, *, queue: str, priority: int, limit: int) -> list[WaitingJob]:

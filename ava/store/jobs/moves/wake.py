@@ -30,6 +30,7 @@ __all__ = [
     "cancel_marked",
     "decide",
     "fail_unresolved",
+    "lock",
     "start",
     "start_resolved",
     "take",
@@ -148,6 +149,33 @@ def decide(connection: Connection, woken: Sequence[tuple[str, str]]) -> list[End
     ]
 
 
+# Of jobs that wakes are about, and their parents, those whose cancel was requested while they waited.
+_ABOUT_MARKED = """woken AS (
+    SELECT DISTINCT * FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
+), about AS (
+    SELECT c.tenant_id, c.parent_id AS id
+    FROM woken AS w JOIN jobs AS c ON c.tenant_id = w.tenant_id AND c.id = w.id WHERE c.parent_id IS NOT NULL
+    UNION SELECT tenant_id, id FROM woken
+)"""
+_IS_MARKED = """j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for = 'jobs'
+        AND j.cancel_requested_at IS NOT NULL"""
+_LOCK = Statement(f"""
+WITH {_ABOUT_MARKED}, moved AS (
+    SELECT j.tenant_id, j.id FROM about AS a JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
+    WHERE {_IS_MARKED}
+    UNION SELECT tenant_id, id FROM unnest(%(over_tenants)s::text[], %(over_ids)s::uuid[]) AS o (tenant_id, id)
+)
+SELECT FROM moved AS m JOIN jobs AS j ON j.tenant_id = m.tenant_id AND j.id = m.id
+WHERE j.status IS NOT DISTINCT FROM 'queued' ORDER BY j.id FOR UPDATE OF j
+""")
+
+
+def lock(connection: Connection, woken: Sequence[tuple[str, str]], over: Sequence[EndedWait]) -> None:
+    """Lock the jobs that a transaction moves by several statements, in the order of the ids, as a cancel does."""
+    given = {"over_tenants": [each.tenant_id for each in over], "over_ids": [each.uuid for each in over]}
+    connection.exec_driver_sql(_LOCK, _keys(woken) | given)
+
+
 # The rows are waited for, because their wakes are gone, and locked in the order of the ids, as a cancel does.
 _CHOSEN = """
     SELECT j.tenant_id, j.id{columns}
@@ -227,15 +255,9 @@ def fail_unresolved(connection: Connection, failed: Sequence[ResolvedInput]) -> 
 
 # A marked job makes no children, so none is added to those that are looked at.
 _CANCEL_MARKED = Statement(f"""
-WITH woken AS (
-    SELECT DISTINCT * FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
-), about AS (
-    SELECT c.tenant_id, c.parent_id AS id
-    FROM woken AS w JOIN jobs AS c ON c.tenant_id = w.tenant_id AND c.id = w.id WHERE c.parent_id IS NOT NULL
-    UNION SELECT tenant_id, id FROM woken
-), chosen AS (
+WITH {_ABOUT_MARKED}, chosen AS (
     SELECT j.tenant_id, j.id FROM about AS a JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
-    WHERE j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for = 'jobs' AND j.cancel_requested_at IS NOT NULL
+    WHERE {_IS_MARKED}
         AND NOT EXISTS (
             SELECT FROM jobs AS c WHERE c.tenant_id = j.tenant_id AND c.parent_id = j.id
                 AND c.is_detached IS NOT TRUE AND c.completed_at IS NULL)
