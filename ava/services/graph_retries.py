@@ -12,7 +12,7 @@ from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED, After, NewJob, Place
 from ava.errors import InvalidFields, JobStateConflict
 from ava.store.engine.database import Connection
-from ava.store.jobs import journal
+from ava.store.jobs import old_jobs
 from ava.store.jobs.moves import edges
 from ava.store.jobs.reads import graphs
 from ava.store.jobs.reads.graphs import GraphFollower
@@ -57,10 +57,9 @@ def prepare(
 
 
 def _refuse_deleted(connection: Connection, caller: Caller, completed: Sequence[str]) -> None:
-    """Raises `JobStateConflict` if a job that the new ones would come after is not kept any more."""
-    wanted = [ids.encode("job", uuid) for uuid in completed]
-    kept = journal.states(connection, tenant_id=caller.tenant_id, job_ids=wanted)
-    deleted = next((job_id for job_id in wanted if job_id not in kept), None)
+    """Keep the jobs that the new ones come after. Raises `JobStateConflict` if one is not kept any more."""
+    kept = old_jobs.keep(connection, tenant_id=caller.tenant_id, uuids=completed)
+    deleted = next((ids.encode("job", uuid) for uuid in completed if uuid not in kept), None)
     if deleted is not None:
         raise JobStateConflict(
             f"{deleted}, which the jobs to retry come after, is not kept any more; "

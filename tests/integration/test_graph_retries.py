@@ -15,12 +15,15 @@ from ava.broker.control import Control
 from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
 from ava.dispatcher.duties.old_jobs import OldJobs
 from ava.domain import ids
+from ava.domain.access.caller import Caller, Role
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.errors import ChildrenRefused
 from ava.node.child.run_journal import Makers, RunJournal
+from ava.services import graph_retries
 from ava.services.bulk_batches import BulkBatches
 from ava.settings import Settings
 from ava.store.fleet import workers
+from ava.store.jobs import old_jobs
 from ava.store.jobs.reads import lists
 from harness.api import Api, error_of
 from harness.moments import LATER
@@ -81,6 +84,39 @@ def test_retention_keeps_an_output_until_the_retried_graph_has_read_it(graphs: G
     assert graphs.show(renewed["c"])["input"] == {"x": 7}
     graphs.finish(renewed["c"])
     assert _forget(graphs) == 0
+
+
+def _failed_reader(graphs: Graphs) -> dict[str, str]:
+    """Returns a graph whose `b` has read the output of `a` and failed. Both are past retention."""
+    jobs = graphs.declare(a={}, b={"after": ["a"], "input": READS})
+    graphs.finish(jobs["a"], {"x": 1})
+    graphs.finish(jobs["b"], error="ValueError: no")
+    return jobs
+
+
+def test_retention_passes_over_an_output_that_a_retry_at_this_moment_reads(graphs: Graphs) -> None:
+    jobs = _failed_reader(graphs)
+    service = graphs.api.app.extensions["ava"].jobs
+    caller = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_USER)
+    with graphs.api.database.transaction() as connection:
+        failed = service.show(caller, jobs["b"])
+        new = graph_retries.prepare(connection, caller, failed, service.retry_spec)
+        (made,) = service.making.make_all(connection, new)
+        _forget(graphs)
+    graphs.wake()
+    assert graphs.show(made.id)["input"] == {"x": 1}
+
+
+def test_retention_keeps_an_output_of_a_graph_that_is_retried_after_its_look(graphs: Graphs) -> None:
+    jobs = _failed_reader(graphs)
+    with graphs.api.database.connect() as connection:
+        kept = old_jobs.days_kept(connection, default=0.0)
+        looked = old_jobs.look(connection, kept, after=old_jobs.FIRST_POSITION, limit=100)
+        retried = _retry(graphs, jobs["b"])
+        old_jobs.delete_lines(connection, looked, limit=100)
+        old_jobs.delete(connection, looked)
+    graphs.wake()
+    assert graphs.show(retried["b"])["input"] == {"x": 1}
 
 
 def test_a_retry_names_a_completed_job_that_is_not_kept_any_more(graphs: Graphs) -> None:

@@ -14,7 +14,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 
-__all__ = ["FIRST_POSITION", "DaysKept", "Looked", "Position", "days_kept", "delete", "delete_lines", "look"]
+__all__ = ["FIRST_POSITION", "DaysKept", "Looked", "Position", "days_kept", "delete", "delete_lines", "keep", "look"]
 
 #: A job as its tenant and UUID.
 OldJob = tuple[str, str]
@@ -63,17 +63,21 @@ class Looked:
     position: Position
 
 
-# The first condition on the end is for the index, the second one for the position among jobs that ended together. A
-# graph that was retried reads outputs of the tree before it.
-_LOOK = Statement(f"""
-SELECT k.tenant_id, k.id::text, k.completed_at::text, coalesce(w.retention_days, t.retention_days, %(default)s) AS days,
-    k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day'
-        AND (k.tree_id IS NULL OR NOT EXISTS (
-            SELECT FROM jobs AS u WHERE u.tenant_id = k.tenant_id AND u.tree_id = k.tree_id
+def _is_unread(row: str) -> str:
+    """Returns the condition that no unfinished job reads the output of the job `row`, in its graph or a retried one."""
+    return f"""({row}.tree_id IS NULL OR NOT EXISTS (
+            SELECT FROM jobs AS u WHERE u.tenant_id = {row}.tenant_id AND u.tree_id = {row}.tree_id
                 AND u.status IN ('queued', 'running')
         ) AND NOT EXISTS (
             SELECT FROM job_edges AS e JOIN jobs AS f ON f.tenant_id = e.tenant_id AND f.id = e.job_id
-            WHERE e.tenant_id = k.tenant_id AND e.after_id = k.id AND f.status IN ('queued', 'running'))) AS is_old
+            WHERE e.tenant_id = {row}.tenant_id AND e.after_id = {row}.id AND f.status IN ('queued', 'running')))"""
+
+
+# The first condition on the end is for the index, the second one for the position among jobs that ended together.
+_LOOK = Statement(f"""
+SELECT k.tenant_id, k.id::text, k.completed_at::text, coalesce(w.retention_days, t.retention_days, %(default)s) AS days,
+    k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day'
+        AND {_is_unread("k")} AS is_old
 FROM (
     SELECT id, completed_at, tenant_id, worker_id, tree_id FROM jobs
     WHERE completed_at >= %(at)s::timestamptz AND (completed_at, id) > (%(at)s::timestamptz, %(id)s::uuid)
@@ -132,7 +136,8 @@ def delete_lines(connection: Connection, looked: Looked, *, limit: int) -> int:
 def _delete(table: str) -> Statement:
     """Returns the statement that deletes jobs that have no lines in all partitions, or in one.
 
-    No line is added to a final job, because only the holder of a run writes lines.
+    No line is added to a final job, because only the holder of a run writes lines. A graph may be retried after the
+    look, so whether an output is read is asked again.
     """
     return Statement(f"""
 WITH chosen AS (
@@ -141,6 +146,7 @@ WITH chosen AS (
     WHERE (SELECT l.seq FROM {table} AS l
            WHERE l.tenant_id = old.tenant_id AND l.job_id = old.id
                AND l.job_id BETWEEN %(first)s::uuid AND %(last)s::uuid LIMIT 1) IS NULL
+        AND {_is_unread("j")}
     FOR UPDATE OF j SKIP LOCKED
 ), gone AS (
     DELETE FROM jobs AS j USING chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
@@ -170,6 +176,17 @@ def delete(connection: Connection, looked: Looked) -> int:
         for statement, jobs in ((_DELETE, looked.old), (_DELETE_OLDEST, looked.oldest))
         if jobs
     )
+
+
+_KEEP = Statement("""
+SELECT j.id::text FROM unnest(%(ids)s::uuid[]) AS c (id) JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = c.id
+ORDER BY j.id FOR KEY SHARE OF j
+""")
+
+
+def keep(connection: Connection, *, tenant_id: str, uuids: Sequence[str]) -> set[str]:
+    """Keep jobs from being deleted until the transaction ends. Returns the UUIDs of those that are there."""
+    return set(connection.exec_driver_sql(_KEEP, {"tenant_id": tenant_id, "ids": list(uuids)}).scalars())
 
 
 def _parameters(jobs: Sequence[OldJob]) -> dict[str, object]:
