@@ -191,6 +191,58 @@ def test_a_log_has_its_last_lines_within_the_length_of_a_result(api: Api) -> Non
     assert [line["msg"][:7] for line in with_text["logs"]] == ["line 77"]
 
 
+def _log(api: Api, count: int, characters: int) -> str:
+    job_id: str = api.trigger()["id"]
+    api.execute(
+        "INSERT INTO job_logs SELECT tenant_id, id, 4294967296 + n, ARRAY[now()], 'i', ARRAY[rpad(n || ' ', %s, %s)]"
+        " FROM jobs, generate_series(1, %s) AS n WHERE id NOT IN (SELECT job_id FROM job_logs)",
+        characters,
+        # In JSON each has two characters.
+        chr(92),
+        count,
+    )
+    return job_id
+
+
+def test_previous_cursor_leads_to_each_line_that_a_result_had_no_room_for(api: Api) -> None:
+    job_id = _log(api, 100, 1_000)
+    seen: list[int] = []
+    before: dict[str, str] = {}
+    while True:
+        log = call(api, "get_logs", {"job_id": job_id, **before})["structuredContent"]
+        seen[:0] = [int(line["msg"].split(" ")[0]) for line in log["logs"]]
+        if log["previous_cursor"] is None:
+            break
+        assert log["cut"].startswith(f"These are {len(log['logs'])} of the 100 lines asked for;")
+        before = {"before": log["previous_cursor"]}
+    assert seen == list(range(1, 101))
+    assert "cut" not in log
+
+
+def test_a_line_that_is_cut_says_how_many_characters_it_had(api: Api) -> None:
+    log = call(api, "get_logs", {"job_id": _log(api, 1, 9_000)})["structuredContent"]
+    (line,) = log["logs"]
+    assert (len(line["msg"]), line["msg_characters"]) == (2_048, 9_000)
+    assert "2,048 characters" in log["cut"]
+    (whole,) = call(api, "get_logs", {"job_id": _log(api, 1, 2_048)})["structuredContent"]["logs"]
+    assert "msg_characters" not in whole
+
+
+def test_next_cursor_leads_to_each_job_that_a_list_had_no_room_for(api: Api) -> None:
+    made = [api.trigger()["id"] for _ in range(50)]
+    api.execute("UPDATE jobs SET status = 'failed', completed_at = now(), error = 'E: ' || repeat('x', 2000)")
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = call(api, "list_jobs", {"limit": 50, **cursor})["structuredContent"]
+        assert 1 <= len(page["jobs"]) < 50
+        seen += [job["id"] for job in page["jobs"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert seen == made[::-1]
+
+
 def test_a_call_with_an_idempotency_key_makes_one_job(api: Api) -> None:
     headers = {"Idempotency-Key": "once"}
     first, second = (call(api, "open", {"a": 1}, knows_tasks=True, headers=headers) for _ in range(2))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ava.api.mcp import rest
 from ava.domain.limits.mcp import MCP_TEXT
 
-__all__ = ["JOB_META", "explained", "of_data", "of_text"]
+__all__ = ["JOB_META", "count_fitting", "explained", "lines_left_out", "of_data", "of_text", "short_line"]
 
 #: The key of `_meta` that names the job of a result.
 JOB_META = "org.hldgroup.ava/job"
+
+#: Characters of a line of a log.
+_LINE_TEXT = MCP_TEXT.value // 16
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -51,6 +54,32 @@ def explained(text: str, *, job_id: str | None = None, is_error: bool = False) -
     if job_id is not None:
         result["_meta"] = {JOB_META: job_id}
     return result
+
+
+def count_fitting(records: Sequence[Mapping[str, Any]]) -> int:
+    """Returns how many of the first records a result has room for beside its other fields; at least one."""
+    budget = MCP_TEXT.value * 15 // 16
+    for n, record in enumerate(records):
+        budget -= len(json.dumps(record, ensure_ascii=False, separators=(",", ":"))) + 1
+        if budget < 0 and n:
+            return n
+    return len(records)
+
+
+def short_line(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a line whose message has a bounded length; `msg_characters` says how many it had."""
+    text = line["msg"]
+    return {**line, **({"msg": text[:_LINE_TEXT], "msg_characters": len(text)} if len(text) > _LINE_TEXT else {})}
+
+
+def lines_left_out(found: Sequence[Mapping[str, Any]], asked: int, *, has_more: bool) -> str:
+    """Returns what the lines of a log leave out, as sentences; an empty text if it is nothing."""
+    sentences = []
+    if has_more and len(found) < asked:
+        sentences.append(f"These are {len(found)} of the {asked} lines asked for; previous_cursor leads to the others.")
+    if any("msg_characters" in line for line in found):
+        sentences.append(f"A line with msg_characters ends after {_LINE_TEXT:,} characters; GET …/logs has the rest.")
+    return " ".join(sentences)
 
 
 def _block(text: str) -> dict[str, str]:

@@ -118,14 +118,20 @@ def _list(
     arguments: _Arguments,
     *,
     fixed: Mapping[str, str] | None = None,
+    fields: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
-    """Returns a page of a list, by a name."""
+    """Returns a page of a list, by a name: as many of its records as a result has room for, with `fields` or all."""
     limit = arguments.get("limit", 20)
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MAX_PER_PAGE:
         raise rest.Refused(f"limit: it must be from 1 to {_MAX_PER_PAGE}.", status=422)
-    query = {**_query(arguments, parameters), "per_page": str(limit), **(fixed or {})}
-    answer = rest.ask("GET", path, query=query)
-    return {name: answer.data, "next_cursor": answer.pagination.get("next_cursor")}
+    query = {**_query(arguments, parameters), **(fixed or {})}
+    while True:
+        answer = rest.ask("GET", path, query={**query, "per_page": str(limit)})
+        found = [each if fields is None else {field: each[field] for field in fields} for each in answer.data]
+        limit = content.count_fitting(found)
+        # The cursor of a smaller page leads to the records that this one has no room for.
+        if limit == len(found):
+            return {name: found, "next_cursor": answer.pagination.get("next_cursor")}
 
 
 def _list_jobs(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
@@ -151,24 +157,18 @@ def _get_logs(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
     if type(lines) is not int or not 1 <= lines <= MCP_LOG_LINES.value:
         raise rest.Refused(f"lines: it must be from 1 to {MCP_LOG_LINES.value}.", status=422)
     query = _query(arguments, {"level": "filter[level]", "before": "before", "text": "q"})
-    query |= {"limit": str(lines)} if "before" in query else {"tail": str(lines)}
-    answer = rest.ask("GET", f"/v1/ava/jobs/{job_id}/logs", query=query)
-    log = {**answer.data, "previous_cursor": answer.pagination.get("previous_cursor")}
-    _shorten(log["logs"])
-    return content.of_data(log, about=f"the log of job {job_id}", job_id=job_id)
-
-
-def _shorten(lines: list[dict[str, Any]]) -> None:
-    """Cut long lines, then remove the oldest, so that the last ones are whole in a result."""
-    budget = MCP_TEXT.value // 2
-    kept = 0
-    for line in reversed(lines):
-        line["msg"] = line["msg"][: MCP_TEXT.value // 16]
-        budget -= len(line["msg"])
-        if budget < 0:
+    size, wanted = "limit" if "before" in query else "tail", lines
+    while True:
+        answer = rest.ask("GET", f"/v1/ava/jobs/{job_id}/logs", query={**query, size: str(wanted)})
+        found = [content.short_line(line) for line in answer.data["logs"]]
+        wanted = content.count_fitting(found[::-1])
+        # As in a list: the cursor of a smaller page leads to the lines that this one has no room for.
+        if wanted == len(found):
             break
-        kept += 1
-    del lines[: len(lines) - kept]
+    log = {**answer.data, "logs": found, "previous_cursor": answer.pagination.get("previous_cursor")}
+    if cut := content.lines_left_out(found, lines, has_more=log["previous_cursor"] is not None):
+        log["cut"] = cut
+    return content.of_data(log, about=f"the log of job {job_id}", job_id=job_id)
 
 
 def _why(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
@@ -179,8 +179,7 @@ def _why(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
 
 def _list_workers(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
     names = {"text": "q", "status": "filter[status]", "cursor": "cursor"}
-    found = _list("/v1/ava/workers", "workers", names, arguments)
-    found["workers"] = [{name: each[name] for name in _WORKER_FIELDS} for each in found["workers"]]
+    found = _list("/v1/ava/workers", "workers", names, arguments, fields=_WORKER_FIELDS)
     return content.of_data(found, about="a list of workers")
 
 
