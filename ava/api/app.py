@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
@@ -78,6 +78,9 @@ from ava.store.engine.connection_gate import ConnectionGate
 from ava.store.engine.database import Database
 from ava.store.engine.standby import DatabaseWithStandby
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
 __all__ = ["make_app"]
 
 _BLUEPRINTS = (
@@ -128,6 +131,11 @@ class _Application(Flask):
     """Flask, whose views and hooks are plain functions."""
 
     session_interface = _NoSessions()
+
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve a request as one without `Upgrade`: HTTP lets a server ignore it, and Werkzeug would match no route."""
+        environ.pop("HTTP_UPGRADE", None)
+        return super().wsgi_app(environ, start_response)
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Returns the function. Flask would look at eight functions for each request whether they are coroutines."""

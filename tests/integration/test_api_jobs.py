@@ -94,6 +94,13 @@ def test_another_media_type_or_charset_is_unsupported(shared_api: Api, content_t
     error_of(shared_api.post_raw(b'{"worker_id":"wkr_open"}', content_type=content_type), 415, "unsupported_media_type")
 
 
+def test_a_request_that_offers_an_upgrade_is_answered_as_one_that_does_not(shared_api: Api) -> None:
+    offered = {"connection": "keep-alive, Upgrade", "upgrade": "websocket"}
+    made = shared_api.trigger(headers=offered)
+    assert shared_api.get(f"{JOBS}/{made['id']}", headers=offered).get_json()["data"]["id"] == made["id"]
+    assert shared_api.get(JOBS, headers=offered).status_code == 200
+
+
 def test_a_body_without_a_media_type_is_unsupported(shared_api: Api) -> None:
     error_of(shared_api.post_raw(b'{"worker_id":"wkr_open"}', content_type=None), 415, "unsupported_media_type")
 
