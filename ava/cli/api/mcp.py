@@ -73,8 +73,8 @@ class _Bridge:
     def _answer(self, line: bytes) -> None:
         try:
             message = json.loads(line)
-        except ValueError:
-            self._write(_error(_PARSE_ERROR, "The line is no JSON."))
+        except (ValueError, RecursionError):
+            self._write(_error(_PARSE_ERROR, "The line is no JSON, or nests too deep."))
             return
         if not isinstance(message, dict):
             self._write(_error(_PARSE_ERROR, "The line is no JSON object."))
