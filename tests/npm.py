@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["leave_out", "packages", "run"]
+__all__ = ["build_client", "leave_out", "made", "packages", "run"]
 
 SOURCES = Path(__file__).parent / "integration/typescript"
+_CLIENT = Path(__file__).parent.parent / "clients/typescript"
 
 
 def packages(sources: Path = SOURCES) -> Path:
@@ -35,6 +36,24 @@ def packages(sources: Path = SOURCES) -> Path:
             leave_out(f"npm cannot install its packages: {done.stderr[-2_000:]}")
         (installed / "complete").touch()
     return installed
+
+
+def build_client(folder: Path, openapi: bytes) -> None:
+    """Build the package for TypeScript in a new folder, with the types of an OpenAPI description."""
+    ignored = shutil.ignore_patterns("node_modules", "dist", "*.tgz", "openapi.*")
+    shutil.copytree(_CLIENT, folder, ignore=ignored)
+    (folder / "node_modules").symlink_to(packages() / "node_modules")
+    (folder / "openapi.json").write_bytes(openapi)
+    made("npm", "run", "generate", folder=folder)
+    # The declarations are checked where the package is used.
+    made("npm", "run", "build", "--", "--skipLibCheck", folder=folder)
+
+
+def made(*argv: str, folder: Path) -> str:
+    """Returns what a program prints that must succeed."""
+    done = run(*argv, folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def leave_out(reason: str) -> None:

@@ -59,24 +59,11 @@ _PAGE = """
 """
 
 
-def _made(*argv: str, folder: Path) -> str:
-    done = npm.run(*argv, folder=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def _project(system: System, tmp_path: Path) -> Path:
     """Returns the folder of the compiled programs, in a new project with the package."""
-    packages = npm.packages()
     source = tmp_path / "package"
-    ignored = shutil.ignore_patterns("node_modules", "dist", "*.tgz", "openapi.*")
-    shutil.copytree(ROOT / "clients/typescript", source, ignore=ignored)
-    (source / "node_modules").symlink_to(packages / "node_modules")
-    (source / "openapi.json").write_bytes(system.get("/openapi.json").content)
-    _made("npm", "run", "generate", folder=source)
-    # The declarations are checked where the package is used.
-    _made("npm", "run", "build", "--", "--skipLibCheck", folder=source)
-    (packed,) = json.loads(_made("npm", "pack", "--json", folder=source))
+    npm.build_client(source, system.get("/openapi.json").content)
+    (packed,) = json.loads(npm.made("npm", "pack", "--json", folder=source))
     project = tmp_path / "greeter"
     # As the README of the project says; the registry gives the package what it needs.
     made = project_files.create(project, is_typescript=True)[0]
@@ -88,7 +75,7 @@ def _project(system: System, tmp_path: Path) -> Path:
     (project / made).rename(project / made.with_name("greeter.ts"))
     for program in _PROGRAMS.glob("*.ts"):
         shutil.copy(program, project / made.parent)
-    _made("npm", "run", "build", folder=project)
+    npm.made("npm", "run", "build", folder=project)
     (project / "dist/node_modules").symlink_to(project / "node_modules")
     (project / "dist/page.html").write_text(_PAGE)
     return project / "dist"

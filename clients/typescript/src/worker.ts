@@ -107,6 +107,7 @@ export class WorkerPool {
   }
 
   async #claimAll(concurrency: number, { name, onProblem }: RunOptions, stopping: AbortSignal): Promise<void> {
+    let claimed: Claimed[] = [];
     for (let failures = 0; !stopping.aborted; ) {
       if (this.#runs.size >= concurrency) {
         await new Promise<void>((resolve) => (this.#wake = resolve));
@@ -119,9 +120,12 @@ export class WorkerPool {
         ...(name === undefined ? {} : { name }),
       };
       try {
-        const { data } = await answerOf(this.#api.POST("/v1/ava/runs/claim", { body, signal: stopping }));
+        if (claimed.length === 0) {
+          claimed = (await answerOf(this.#api.POST("/v1/ava/runs/claim", { body, signal: stopping }))).data;
+        }
+        if (claimed.length > 0) await this.#begin(claimed);
+        claimed = [];
         failures = 0;
-        for (const claimed of data) this.#start(claimed);
       } catch (error) {
         if (stopping.aborted) return;
         if (!(error instanceof AvaError) || !mayPass(error)) throw error;
@@ -129,6 +133,13 @@ export class WorkerPool {
         await sleep(pauseMs(Math.min(++failures, 7), error.retryAfterSeconds), stopping);
       }
     }
+  }
+
+  /** Starts claimed runs once the server knows that they begin, so that it counts the loss of each. */
+  async #begin(claimed: Claimed[]): Promise<void> {
+    const { stop, lost } = await this.#heartbeat(claimed.map(({ run }) => run));
+    for (const each of claimed) if (!lost.includes(each.run)) this.#start(each);
+    for (const each of stop) this.#runs.get(each)?.stop("stop");
   }
 
   #start(claimed: Claimed): void {
@@ -160,15 +171,20 @@ export class WorkerPool {
   async #beat(): Promise<void> {
     const runs = [...this.#runs.keys()];
     for (let first = 0; first < runs.length; first += 1000) {
-      const body = { runs: runs.slice(first, first + 1000) };
       try {
-        const { data } = await answerOf(this.#api.POST("/v1/ava/runs/heartbeat", { body }));
-        for (const each of data.stop as string[]) this.#runs.get(each)?.stop("stop");
-        for (const each of data.lost as string[]) this.#runs.get(each)?.stop("lost");
+        const { stop, lost } = await this.#heartbeat(runs.slice(first, first + 1000));
+        for (const each of stop) this.#runs.get(each)?.stop("stop");
+        for (const each of lost) this.#runs.get(each)?.stop("lost");
       } catch {
         // The next one is 4 s later.
       }
     }
+  }
+
+  /** Returns which of these runs are to stop, and which are lost. */
+  async #heartbeat(runs: string[]): Promise<{ stop: string[]; lost: string[] }> {
+    const { data } = await answerOf(this.#api.POST("/v1/ava/runs/heartbeat", { body: { runs } }));
+    return { stop: data.stop as string[], lost: data.lost as string[] };
   }
 }
 
