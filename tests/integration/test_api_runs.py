@@ -146,11 +146,16 @@ def test_a_cancelled_run_learns_of_the_stop_and_ends_cancelled(api: Api, key: di
     assert data(call(api, run, "end", output=None)) == {"status": "cancelled"}
 
 
-def test_a_cancelled_run_is_ended_after_its_grace(api: Api, key: dict[str, str | None]) -> None:
+@pytest.mark.parametrize("word", ["heartbeat", "lines", "progress"])
+def test_a_cancelled_run_is_ended_after_its_grace(api: Api, key: dict[str, str | None], word: str) -> None:
     job = api.trigger("wkr_resize")
     (run,) = claim(api, key)
     api.post(f"{JOBS}/{job['id']}/cancel")
-    heartbeat(api, run)
+    if word == "heartbeat":
+        assert heartbeat(api, run)["stop"] == [run["run"]]
+    else:
+        body: Any = {"lines": [{"seq": 0, "msg": "goes on"}]} if word == "lines" else {"fraction": 0.5}
+        assert data(call(api, run, word, **body)) == {"stop": True}
     watch = PulledRunWatch(api.database)
     assert watch.run_once(0) == 0
     api.execute("UPDATE pulled_runs SET end_by = now() WHERE end_by < now() + interval '11 s'")

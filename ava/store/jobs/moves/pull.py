@@ -248,8 +248,11 @@ def lock(connection: Connection, token: Token) -> LeasedRun | None:
     return None if row is None else _leased(row)
 
 
+# From the answer that names the stop the worker has its grace.
+_IS_ALIVE = """heard_at = clock_timestamp(), is_used = true, end_by = CASE WHEN j.cancel_requested_at IS NOT NULL
+        THEN least(r.end_by, clock_timestamp() + r.grace_seconds * interval '1 second') ELSE r.end_by END"""
 _RENEW = Statement(f"""
-UPDATE pulled_runs AS r SET heard_at = clock_timestamp(), is_used = true, log_bytes = r.log_bytes + %(bytes)s
+UPDATE pulled_runs AS r SET {_IS_ALIVE}, log_bytes = r.log_bytes + %(bytes)s
 FROM jobs AS j
 WHERE {_IS_ITS_ROW} AND r.ended_at IS NULL AND j.tenant_id = r.tenant_id AND j.id = r.job_id AND j.run_no = r.run_no
     AND j.claim_id = r.claim_id AND j.status IS NOT DISTINCT FROM 'running'
@@ -263,24 +266,22 @@ def renew(connection: Connection, token: Token, *, log_bytes: int = 0) -> Leased
     return None if row is None else _leased(row)
 
 
-# From the answer that names the stop the worker has its grace. The rows are locked in the order of their tokens.
+# The rows are locked in the order of their tokens.
 _RENEW_ALL = Prepared(
     "renew_all",
-    """
+    f"""
 WITH locked AS (
     SELECT r.* FROM unnest(%(lookups)s::text[], %(hashes)s::bytea[]) AS s (lookup, hash)
     JOIN pulled_runs AS r ON r.lookup = s.lookup AND r.hash = s.hash
     WHERE r.ended_at IS NULL ORDER BY r.lookup FOR UPDATE OF r
 ), owned AS (
-    SELECT l.lookup, l.tenant_id, j.cancel_requested_at IS NOT NULL AS is_cancelled,
+    SELECT l.lookup, l.tenant_id, j.cancel_requested_at,
         j.cancel_requested_at IS NOT NULL OR clock_timestamp() >= l.timeout_at AS is_to_stop
     FROM locked AS l JOIN jobs AS j ON j.tenant_id = l.tenant_id AND j.id = l.job_id AND j.run_no = l.run_no
         AND j.claim_id = l.claim_id AND j.status IS NOT DISTINCT FROM 'running'
 ), renewed AS (
-    UPDATE pulled_runs AS r SET heard_at = clock_timestamp(), is_used = true,
-        end_by = CASE WHEN o.is_cancelled
-            THEN least(r.end_by, clock_timestamp() + r.grace_seconds * interval '1 second') ELSE r.end_by END
-    FROM owned AS o WHERE r.tenant_id = o.tenant_id AND r.lookup = o.lookup
+    UPDATE pulled_runs AS r SET {_IS_ALIVE}
+    FROM owned AS j WHERE r.tenant_id = j.tenant_id AND r.lookup = j.lookup
 )
 SELECT lookup, is_to_stop FROM owned
 """,
