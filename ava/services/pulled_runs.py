@@ -128,11 +128,12 @@ class PulledRuns:
         return [found.get((run.job.tenant_id, run.job.worker_id), {}) for run in runs]
 
     def append(self, text: str, lines: Sequence[SentLine]) -> bool:
-        """Store log lines. Returns True if the run is to stop.
+        """Store log lines, of each number the first. Returns True if the run is to stop.
 
         Raises `RunLost`, `RunNotFound`, `PayloadTooLarge` if the log has too many bytes, `DatabaseUnavailable`.
         """
-        stored = [(line, storable(line.msg)) for line in lines]
+        by_seq = {line.seq: line for line in reversed(lines)}
+        stored = [(line, storable(line.msg)) for line in lines if by_seq[line.seq] is line]
         token, size = _parse(text), sum(len(msg.encode()) for _, msg in stored)
         with self._database.transaction() as connection:
             run = self._hear(connection, token, log_bytes=size)

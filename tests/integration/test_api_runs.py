@@ -63,6 +63,16 @@ def test_a_run_is_claimed_reports_and_ends(api: Api, key: dict[str, str | None])
     assert log[3].startswith("Handler completed in ")
 
 
+def test_of_two_lines_with_one_number_in_a_call_the_first_is_stored(api: Api, key: dict[str, str | None]) -> None:
+    job = api.trigger("wkr_resize")
+    (run,) = claim(api, key)
+    lines = [{"seq": 1, "msg": "one"}, {"seq": 0, "msg": "zero"}, {"seq": 1, "msg": "another"}]
+    assert data(call(api, run, "lines", lines=lines)) == {"stop": False}
+    log = [line["msg"] for line in data(api.get(f"{JOBS}/{job['id']}/logs"))["logs"]]
+    assert log == ["Worker handler started", "zero", "one"]
+    assert api.execute("SELECT log_bytes FROM pulled_runs") == [(len("zeroone"),)]
+
+
 def test_a_claim_waits_for_a_job_and_is_woken_by_it(api: Api, key: dict[str, str | None]) -> None:
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(claim, api, key, wait=20)
