@@ -30,3 +30,12 @@ def test_a_handler_is_called_once_the_server_knows_that_its_run_begins(find: Fin
     assert found["heartbeats"] == [["a", "b", "c"], ["a", "b", "c"]]
     # The second run is to stop, and the third is lost.
     assert found["began"] == [[2, False], [2, True]]
+
+
+def test_the_time_of_a_call_ends_it_after_garbage_was_collected(find: Find) -> None:
+    assert find("times_out") == ["unreachable", "unreachable"]
+
+
+@pytest.mark.timeout(120)
+def test_a_call_that_has_ended_keeps_no_process_alive(find: Find) -> None:
+    assert find("leaves_no_timer") == ["job_1", "unreachable", 204]

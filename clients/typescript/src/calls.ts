@@ -55,13 +55,15 @@ export function makeApi(
   const repeated = async (request: Request): Promise<Response> => {
     for (let attempt = 0; ; attempt += 1) {
       const isLast = attempt >= retries || request.signal.aborted;
-      const signal = timed(request.signal, timeoutSeconds * 1000);
+      const { signal, end } = limited(request.signal, timeoutSeconds * 1000);
       try {
         const response = await send(isLast ? request : request.clone(), { signal });
-        if (isLast || !RETRIED.has(response.status)) return response;
+        if (isLast || !RETRIED.has(response.status)) return whole(response, end);
+        end();
         await response.body?.cancel();
         await sleep(pauseMs(attempt, retryAfterOf(response)), request.signal);
       } catch (error) {
+        end();
         if (isLast || request.signal.aborted) throw error;
         await sleep(pauseMs(attempt), request.signal);
       }
@@ -74,10 +76,50 @@ export function makeApi(
   });
 }
 
-/** Returns a signal that is aborted with another one, or after some time. */
-function timed(signal: AbortSignal, ms: number): AbortSignal {
-  // Node has `any` since 20.3.
-  return typeof AbortSignal.any === "function" ? AbortSignal.any([signal, AbortSignal.timeout(ms)]) : signal;
+/**
+ * Returns a signal that is aborted with another one, or after some time, and what ends both. Node 20 forgets those of
+ * `AbortSignal.any` and `AbortSignal.timeout` when it collects garbage.
+ */
+function limited(signal: AbortSignal, ms: number): { signal: AbortSignal; end: () => void } {
+  const call = new AbortController();
+  const stop = (): void => call.abort(signal.reason);
+  const isLate = (): void => call.abort(new DOMException(`The call took more than ${ms / 1000} s.`, "TimeoutError"));
+  const timer = setTimeout(isLate, Math.min(ms, MAX_TIMER_MS));
+  signal.addEventListener("abort", stop);
+  if (signal.aborted) stop();
+  return {
+    signal: call.signal,
+    end: () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", stop);
+    },
+  };
+}
+
+/** Returns a response that calls `end` once its body is read, has failed, or is not wanted any more. */
+function whole(response: Response, end: () => void): Response {
+  const reader = response.body?.getReader();
+  if (reader === undefined) {
+    end();
+    return response;
+  }
+  const body = new ReadableStream<Uint8Array>({
+    async pull(read) {
+      try {
+        const { done, value } = await reader.read();
+        if (!done) return read.enqueue(value);
+        read.close();
+      } catch (error) {
+        read.error(error);
+      }
+      end();
+    },
+    cancel(reason) {
+      end();
+      return reader.cancel(reason);
+    },
+  });
+  return new Response(body, response);
 }
 
 function retryAfterOf(response: Response): number | null {

@@ -1,4 +1,6 @@
 // What the package does with an API that is a function here. `node package.mjs CASE` prints what the case finds.
+import { createServer } from "node:http";
+
 import { Ava } from "./dist/index.js";
 
 const answer = (data, status = 200) => Response.json(status < 300 ? { data } : { error: data }, { status });
@@ -44,6 +46,47 @@ const cases = {
     });
     await ava.run({ concurrency: 3, onProblem: () => undefined });
     return { heartbeats, began };
+  },
+
+  /** Calls of a server that does not answer, and of one whose answer has no end. Garbage is collected meanwhile. */
+  async times_out() {
+    const ended = [];
+    let isAsked = () => undefined;
+    const server = createServer((request, response) => {
+      if (request.url.endsWith("half")) response.writeHead(200, { "content-type": "application/json" }).write("{");
+      isAsked();
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const url = `http://127.0.0.1:${server.address().port}`;
+    const ava = new Ava({ url, key: "ava_00.x", retries: 0, timeoutSeconds: 2 });
+    for (const job of ["silent", "half"]) {
+      const asked = new Promise((resolve) => (isAsked = resolve));
+      const found = ava.job(job).then(() => "answered", (error) => error.code);
+      await asked;
+      for (let turn = 0; turn < 5; turn += 1) {
+        await new Promise((resolve) => setImmediate(resolve));
+        globalThis.gc();
+      }
+      ended.push(await Promise.race([found, new Promise((resolve) => setTimeout(resolve, 20_000, "never").unref())]));
+    }
+    server.closeAllConnections();
+    server.close();
+    return ended;
+  },
+
+  /** Bodies that are read, that fail, and that are not wanted. Each would keep the process alive for an hour. */
+  async leaves_no_timer() {
+    const failing = new ReadableStream({ pull: (out) => out.error(new Error("reset")) });
+    const answers = [answer({ id: "job_1" }), new Response(failing), answer({ id: "job_1" }), new Response(null, { status: 204 })];
+    const fetch = async () => answers.shift();
+    const ava = new Ava({ url: "http://api", key: "ava_00.x", retries: 0, timeoutSeconds: 3_600, fetch });
+    const shown = (await ava.job("job_1")).id;
+    const failed = await ava.job("job_1").catch((error) => error.code);
+    const params = { path: { job_id: "job_1" } };
+    const { data } = await ava.api.GET("/v1/ava/jobs/{job_id}", { params, parseAs: "stream" });
+    await data.cancel();
+    const { response } = await ava.api.GET("/v1/ava/jobs/{job_id}", { params });
+    return [shown, failed, response.status];
   },
 };
 
