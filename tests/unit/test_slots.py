@@ -71,19 +71,28 @@ def test_a_concurrent_handler_is_tried_without_servers() -> None:
     assert (done.status, done.output) == ("completed", {"a": 1})
 
 
-def test_the_last_word_of_a_process_names_the_runs_that_were_late() -> None:
-    member = Member()
+def _late(number: int, job_id: str = "job_" + "a" * 26) -> LateRun:
+    run = RunKey("ten_" + "a" * 26, job_id, number)
+    return LateRun(run=run, claim_id="c" * 36, began_ns=time.time_ns(), timeout_seconds=0.5, stop=Stop.TIMEOUT)
+
+
+@pytest.mark.parametrize("slots", [1, 40, 2000])
+def test_the_last_word_of_a_process_names_all_runs_that_were_late(slots: int) -> None:
+    member = Member(slots)
     assert (member.read_last_word(), member.last_sign, member.is_ready) == ([], 0.0, False)
-    late = LateRun(run=RunKey("ten_a", "job_a", 3), claim_id="c", began_ns=5, timeout_seconds=0.5, stop=Stop.TIMEOUT)
-    member.leave_last_word([late])
-    assert member.read_last_word() == [late]
+    late = [_late(number) for number in range(slots)]
+    member.leave_last_word(late)
+    assert member.read_last_word() == late
 
 
-def test_a_last_word_without_room_names_none() -> None:
-    member = Member()
-    late = LateRun(run=RunKey("ten_a", "job_a", 3), claim_id="c" * 36, began_ns=5, timeout_seconds=1, stop=None)
-    member.leave_last_word([late] * 5000)
-    assert member.read_last_word() == []
+def test_a_last_word_names_the_runs_for_which_there_is_room() -> None:
+    member = Member(2)
+    late = [_late(1), _late(2, "job_" + "a" * 1024), _late(3)]
+    member.leave_last_word(late)
+    assert member.read_last_word() == [late[0], late[2]]
+    pool = Member()
+    pool.leave_last_word(late)
+    assert pool.read_last_word() == []
 
 
 class _Run(SimpleNamespace):

@@ -47,7 +47,8 @@ class _NodeProcess:
 
     name: str
     start: Callable[[Member], int]
-    has_slots: bool
+    #: How many runs share it; 0 for the pool.
+    slots: int = 0
     pid: int = 0
     member: Member | None = None
     starts_at: float = 0.0
@@ -75,15 +76,11 @@ def run(
     logs.configure(settings, "worker")
     conceal(SECRETS)
     node_processes = [
-        _NodeProcess(
-            f"slot process {number + 1}", lambda member: _run_slots(settings, member, slots, queues), has_slots=True
-        )
+        _NodeProcess(f"slot process {number + 1}", lambda member: _run_slots(settings, member, slots, queues), slots)
         for number in range(slot_processes)
     ]
     if concurrency != 0:
-        node_processes.insert(
-            0, _NodeProcess("pool", lambda member: _run_pool(settings, member, concurrency, queues), has_slots=False)
-        )
+        node_processes.insert(0, _NodeProcess("pool", lambda member: _run_pool(settings, member, concurrency, queues)))
     return _Command(settings, node_processes, on_ready).run()
 
 
@@ -135,7 +132,7 @@ class _Command:
         for number, process in enumerate(self._node_processes):
             if process.pid or self._is_ending or time.monotonic() < process.starts_at:
                 continue
-            process.member, process.sign, process.silent_looks = Member(), 0.0, 0
+            process.member, process.sign, process.silent_looks = Member(process.slots), 0.0, 0
             process.starts_at = time.monotonic() + _RESTART_SECONDS
             process.pid = _fork(lambda process=process, number=number: self._serve(process, number))  # type: ignore[misc]
 
@@ -178,7 +175,7 @@ class _Command:
             self._is_ending, self._exit_code = True, code if code > 0 else 1
             self._pass_on(signal.SIGTERM)
             return
-        if code == 0 and (self._is_ending or process.has_slots):
+        if code == 0 and (self._is_ending or process.slots):
             return
         if not self._is_ending:
             _log.warning("Node: its %s has ended (%s), and is started again", process.name, _describe(code))

@@ -26,8 +26,8 @@ __all__ = ["REPLACED", "LateRun", "Member"]
 REPLACED = 214
 _STAMP = struct.Struct("=d")
 _READY_AT = 8
-#: The most bytes of a last word: some hundred runs.
-_LAST_WORD_BYTES = 65_536
+#: Bytes of a last word for each slot. A run takes half of them.
+_BYTES_PER_SLOT = 512
 _LAST_WORD_AT = 16
 
 
@@ -45,11 +45,12 @@ class LateRun:
 class Member:
     """One process of a node, from its fork to its death."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int = 0) -> None:
+        """`slots`: how many runs share the process; 0 for the pool, which leaves no last word."""
         #: The id of the process as a node: that of its row.
         self.node_id = str(ids.new_uuid())
         self.started_at = time.monotonic()
-        self._memory = mmap.mmap(-1, _LAST_WORD_AT + _LAST_WORD_BYTES)
+        self._memory = mmap.mmap(-1, _LAST_WORD_AT + _BYTES_PER_SLOT * slots)
 
     # In the process ------------------------------------------------------------------------------------------------
 
@@ -69,10 +70,13 @@ class Member:
         os._exit(REPLACED)
 
     def leave_last_word(self, late: Sequence[LateRun]) -> None:
-        """Say which runs were late, or nothing if they are too many: then all of them return to the queue."""
-        text = json.dumps([asdict(each) for each in late]).encode()
-        if len(text) <= _LAST_WORD_BYTES:
-            self._memory[_LAST_WORD_AT : _LAST_WORD_AT + len(text)] = text
+        """Say which runs were late. Those for which there is no room return to the queue with the others."""
+        at = _LAST_WORD_AT
+        for each in late:
+            entry = json.dumps(asdict(each)).encode() + b"\n"
+            if at + len(entry) <= len(self._memory):
+                self._memory[at : at + len(entry)] = entry
+                at += len(entry)
 
     # In the command ------------------------------------------------------------------------------------------------
 
@@ -89,8 +93,7 @@ class Member:
 
     def read_last_word(self) -> list[LateRun]:
         """Returns the runs because of which the process has ended itself."""
-        text = self._memory[_LAST_WORD_AT:].rstrip(b"\0")
-        found = json.loads(text) if text else []
+        found = map(json.loads, self._memory[_LAST_WORD_AT:].rstrip(b"\0").splitlines())
         return [
             LateRun(
                 run=RunKey(*each["run"]),
