@@ -18,9 +18,14 @@ from ava.handler import registry
 from ava.handler.registry import worker
 from ava.node.outcome import Stop
 from ava.node.slots import run_context
+from ava.node.slots.claims import SlotClaims
+from ava.node.slots.ends import SlotEnds
 from ava.node.slots.loop_watch import LoopWatch
 from ava.node.slots.member import LateRun, Member
+from ava.settings import load
+from ava.store.engine.database import Database
 from harness.polling import wait_until
+from tests.unit.monitored_node import ENVIRON
 
 pytestmark = pytest.mark.usefixtures("restored_registry")
 
@@ -156,3 +161,32 @@ def test_signs_of_life_go_on_after_a_look_that_fails(watched_loop: Any, monkeypa
     watched_loop.close()
     watch.join(5)
     assert not watch.is_alive()
+
+
+async def _cancel_the_first(waits: list[Any], part: SlotClaims | SlotEnds) -> None:
+    """Have two tasks wait for one batch of a thread, and cancel the first before the batch is done."""
+    first, second = [asyncio.get_running_loop().create_task(wait) for wait in waits]
+    await asyncio.sleep(0)
+    first.cancel()
+    part.start()
+    await asyncio.wait_for(second, 10)
+    assert first.cancelled()
+    await asyncio.to_thread(part.close)
+
+
+def test_a_task_that_is_cancelled_while_its_run_is_claimed_holds_up_no_other(
+    watched_loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = SlotClaims(load(ENVIRON), "n", Database(ENVIRON["DATABASE_URL"], name="test"), watched_loop)
+    # The handler is not known, so the jobs are put off.
+    monkeypatch.setattr(claims._writer, "defer", lambda *_, **__: None)
+    waits = [claims.claim(RunKey("ten_a", job_id, 1), "wkr_ccc_unknown") for job_id in ("job_a", "job_b")]
+    watched_loop.run_until_complete(_cancel_the_first(waits, claims))
+
+
+def test_a_task_that_is_cancelled_while_its_end_is_written_holds_up_no_other(
+    watched_loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = SlotEnds("n", Database(ENVIRON["DATABASE_URL"], name="test"), watched_loop)
+    monkeypatch.setattr(ends, "_write_all", lambda runs: None)
+    watched_loop.run_until_complete(_cancel_the_first([ends.write(_Run()), ends.write(_Run())], ends))  # type: ignore[arg-type]

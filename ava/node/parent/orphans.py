@@ -1,7 +1,7 @@
 """Orphans: runs that the database believes a node to hold and that no process of the node runs.
 
-Without a rescue such a run would last as long as its node. No known fault leaves one behind; this is for the unknown
-ones.
+Without a rescue such a run would last as long as its node. No known fault of a node leaves one behind; this is for the
+unknown ones, and for a handler that cancels the tasks of others in a slot process.
 """
 
 from __future__ import annotations

@@ -159,4 +159,6 @@ class SlotClaims:
 
 def _deliver(wanted: Sequence[_WantedRun], made: Sequence[SlotRun | None]) -> None:
     for each, run in zip(wanted, made, strict=True):
-        each.claimed.set_result(run)
+        # A handler may have cancelled the task that waits. This node rescues a run of its own that it does not run.
+        if not each.claimed.done():
+            each.claimed.set_result(run)

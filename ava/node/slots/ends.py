@@ -167,7 +167,9 @@ def _completed(run: SlotRun, end: RunEnd) -> CompletedRun:
 
 def _release(ended: Sequence[_EndedRun]) -> None:
     for each in ended:
-        each.written.set_result(None)
+        # A handler may have cancelled the task that waits.
+        if not each.written.done():
+            each.written.set_result(None)
 
 
 class SlotLines(threading.Thread):
