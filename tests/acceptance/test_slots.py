@@ -23,6 +23,7 @@ import requests
 from ava.local.start import free_port
 from chaos import leaks
 from harness.polling import wait_until
+from harness.running_process import lives
 from harness.system import System
 from tests.acceptance.conftest import on_redis
 from tests.acceptance.groups import OPERATOR
@@ -367,3 +368,13 @@ def test_a_node_without_slots_runs_such_jobs_too_and_one_without_queues_says_so(
     idle = slots.spawn("worker", "-c", "0", "--slots", "5", "-q", "default", environ={"AVA_HANDLERS": "workers"})
     assert idle.wait() == 1
     assert "-q names no queue of concurrent workers; leave out --slots." in idle.output
+
+
+@on_redis
+def test_no_process_outlives_a_command_that_is_killed(slots: System) -> None:
+    node = slots.start_worker("--slots", "5", concurrency=1)
+    slots.workers.remove(node)
+    below = psutil.Process(node.pid).children(recursive=True)
+    assert len(below) >= 3, "the pool, its process, and the slot process"
+    psutil.Process(node.pid).kill()
+    wait_until(lambda: not any(map(lives, below)), what=lambda: f"all have ended: {below}\n{node.output[-3000:]}")

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -218,9 +219,13 @@ def _write_off(settings: Settings, member: Member, pid: int, code: int) -> int:
 
 
 def _fork(act: Callable[[], int]) -> int:
-    """Do something in a process of its own, whose exit code it returns. Returns the process's id."""
+    """Do something in a process of its own, whose exit code it returns. Returns the process's id.
+
+    The process ends with this one: what has lost its command would take jobs that no signal stops.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
+    parent_pid = os.getpid()
     if pid := os.fork():
         return pid
     code = 1
@@ -228,6 +233,8 @@ def _fork(act: Callable[[], int]) -> int:
         # A session of its own: a Ctrl-C in the terminal reaches the command alone.
         with suppress(PermissionError):
             os.setsid()
+        # It is started before the signals are unblocked, so that the main thread gets them.
+        threading.Thread(target=_exit_with_parent, args=(parent_pid,), name="ava-exit-with-parent", daemon=True).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = act()
     except StartError as error:
@@ -243,3 +250,8 @@ def _fork(act: Callable[[], int]) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _exit_with_parent(parent_pid: int) -> None:
+    processes.await_parent_exit(parent_pid)
+    processes.kill_self_and_descendants()

@@ -25,7 +25,6 @@ from ava.broker import compression, connectivity
 from ava.broker.app import make_app
 from ava.domain.jobs.messages import TASK
 from ava.metrics.counters import ConnectionMeter
-from ava.node import processes
 from ava.node import signals as node_signals
 from ava.node.celery_internals import failure, versions
 from ava.node.celery_internals.slot_pool import SlotPool
@@ -104,8 +103,6 @@ class SlotProcess:
         app = make_app(self._settings, consumes=True)
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._install(app)
-        parent_pid = os.getppid()
-        threading.Thread(target=_exit_with_parent, args=(parent_pid,), name="ava-exit-with-parent", daemon=True).start()
         consumer = threading.Thread(target=self._consume, args=(app,), name="ava-consumer", daemon=True)
         LoopWatch(self._loop, self._runs.all, self._member.show_life).start()
         consumer.start()
@@ -244,8 +241,3 @@ def _new_loop() -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
-
-
-def _exit_with_parent(parent_pid: int) -> None:
-    processes.await_parent_exit(parent_pid)
-    processes.kill_self_and_descendants()
