@@ -13,16 +13,35 @@ import pytest
 from harness.system import ROOT
 from tests import npm
 
-Find = Callable[[str], Any]
+Find = Callable[..., Any]
+
+#: POSTs without an idempotency key that are the same when they are done twice.
+_REPEATABLE = {
+    *(f"/v1/ava/errors/{{error_id}}/{act}" for act in ("resolve", "ignore", "reopen")),
+    *(f"/v1/ava/nodes/{{node_id}}/{act}" for act in ("drain", "resume")),
+    *(f"/v1/ava/queues/{{queue}}/{act}" for act in ("pause", "resume")),
+    *(f"/v1/ava/runs/{{run}}/{act}" for act in ("lines", "progress", "end")),
+    "/v1/ava/jobs/{job_id}/cancel",
+    "/v1/ava/operations/{operation_id}/abort",
+    # A claim whose answer is lost has not begun.
+    "/v1/ava/runs/claim",
+    "/v1/ava/runs/heartbeat",
+    "/v1/ava/schedules/preview",
+}
 
 
 @pytest.fixture(scope="module")
-def find(tmp_path_factory: pytest.TempPathFactory) -> Find:
+def openapi() -> str:
+    return npm.made(sys.executable, "-m", "tools.openapi", folder=ROOT)
+
+
+@pytest.fixture(scope="module")
+def find(openapi: str, tmp_path_factory: pytest.TempPathFactory) -> Find:
     """Returns what a case of `package.mjs` finds."""
     folder = tmp_path_factory.mktemp("typescript") / "package"
-    npm.build_client(folder, npm.made(sys.executable, "-m", "tools.openapi", folder=ROOT).encode())
+    npm.build_client(folder, openapi.encode())
     shutil.copy(npm.SOURCES / "package.mjs", folder)
-    return lambda case: json.loads(npm.made("node", "--expose-gc", "package.mjs", case, folder=folder))
+    return lambda *case: json.loads(npm.made("node", "--expose-gc", "package.mjs", *case, folder=folder))
 
 
 def test_a_handler_is_called_once_the_server_knows_that_its_run_begins(find: Find) -> None:
@@ -39,3 +58,14 @@ def test_the_time_of_a_call_ends_it_after_garbage_was_collected(find: Find) -> N
 @pytest.mark.timeout(120)
 def test_a_call_that_has_ended_keeps_no_process_alive(find: Find) -> None:
     assert find("leaves_no_timer") == ["job_1", "unreachable", 204]
+
+
+def test_a_post_is_repeated_with_one_key_or_where_twice_is_the_same_as_once(find: Find, openapi: str) -> None:
+    posts = {path: one["post"] for path, one in json.loads(openapi)["paths"].items() if "post" in one}
+    keyed = {path for path, post in posts.items() if "Idempotency-Key" in json.dumps(post.get("parameters", []))}
+    found = find("repeats", json.dumps(list(posts)))
+    assert found.pop("/own") == ["mine", "mine"]
+    tries = {path.replace("%7B", "{").replace("%7D", "}"): keys for path, keys in found.items()}
+    assert {path for path, keys in tries.items() if len(keys) == 2} == keyed | _REPEATABLE
+    assert all(len(set(keys)) == 1 and keys[0] for path, keys in tries.items() if path in keyed)
+    assert len({tries[path][0] for path in keyed}) == len(keyed)

@@ -18,6 +18,8 @@ export interface CallOptions {
 export type Api = Requests<paths>;
 
 const RETRIED = new Set([429, 502, 503, 504]);
+/** POSTs that do something anew each time, and take no idempotency key. */
+const DONE_ANEW = /\/v1\/(webhooks|hooks)(\/.*)?$|\/v1\/ava\/(session(\/links)?|(hooks|subscriptions)\/.*(rotate|test))$/;
 const MAX_PAUSE_MS = 30_000;
 /** The longest time of a timer. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -47,14 +49,25 @@ export function mayPass(error: unknown): boolean {
   return !(error instanceof AvaError) || error.status === 0 || RETRIED.has(error.status) || error.status >= 500;
 }
 
-/** Returns the typed calls of the API. Each is repeated after a failure that may pass, so each must be repeatable. */
+/** Returns a new idempotency key, also on a page without https, where `crypto.randomUUID` is missing. */
+export function newKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * Returns the typed calls of the API. Each is repeated after a failure that may pass, a POST with one idempotency key,
+ * except those of which each does something anew and no key is taken.
+ */
 export function makeApi(
   { url, key, retries = 4, timeoutSeconds = 60, fetch: send = fetch }: CallOptions,
   headers: Record<string, string> = {},
 ): Api {
   const repeated = async (request: Request): Promise<Response> => {
+    const isPost = request.method === "POST";
+    const tries = isPost && DONE_ANEW.test(new URL(request.url).pathname) ? 0 : retries;
+    if (isPost && tries > 0 && !request.headers.has("Idempotency-Key")) request.headers.set("Idempotency-Key", newKey());
     for (let attempt = 0; ; attempt += 1) {
-      const isLast = attempt >= retries || request.signal.aborted;
+      const isLast = attempt >= tries || request.signal.aborted;
       const { signal, end } = limited(request.signal, timeoutSeconds * 1000);
       try {
         const response = await send(isLast ? request : request.clone(), { signal });

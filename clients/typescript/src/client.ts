@@ -1,4 +1,4 @@
-import { answerOf, errorOf, makeApi, mayPass, pauseMs, sleep, type Api, type CallOptions } from "./calls.js";
+import { answerOf, errorOf, makeApi, mayPass, newKey, pauseMs, sleep, type Api, type CallOptions } from "./calls.js";
 import type { components, paths } from "./openapi.js";
 import { eventsOf } from "./streams.js";
 import { WorkerPool, type Handler, type RunOptions } from "./worker.js";
@@ -24,16 +24,14 @@ export type JobUpdate =
   | { kind: "status"; status: { status: Job["status"]; attempt: number; cancel_requested: boolean } }
   | { kind: "end"; job: Job };
 
-/** Returns a new idempotency key, also on a page without https, where `crypto.randomUUID` is missing. */
-function newKey(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 const FINAL: ReadonlySet<string> = new Set(["completed", "failed", "cancelled"]);
 
 /** The client and the worker of one installation, with one API key. */
 export class Ava {
-  /** Every call of the API, typed, for what the methods do not cover. Each is repeated after a failure that may pass. */
+  /**
+   * Every call of the API, typed, for what the methods do not cover. Each is repeated after a failure that may pass,
+   * unless it does something anew each time and takes no idempotency key.
+   */
   readonly api: Api;
   readonly #options: CallOptions;
   readonly #pool: WorkerPool;

@@ -88,6 +88,34 @@ const cases = {
     const { response } = await ava.api.GET("/v1/ava/jobs/{job_id}", { params });
     return [shown, failed, response.status];
   },
+
+  /** The keys of each try of a POST that fails, by path, and those of a caller's own key. */
+  async repeats() {
+    const keys = {};
+    const fetch = async (request) => {
+      const path = new URL(request.url).pathname;
+      (keys[path] ??= []).push(request.headers.get("idempotency-key"));
+      return answer({}, 503);
+    };
+    const ava = new Ava({ url: "http://api", key: "ava_00.x", retries: 1, fetch });
+    for (const path of JSON.parse(process.argv[3])) await ava.api.POST(path, { body: {} });
+    const params = { header: { "Idempotency-Key": "mine" } };
+    await ava.api.POST("/own", { body: {}, params });
+    return keys;
+  },
+
+  /** A handler that never ends: its job is given back, and its time-out of an hour keeps nothing alive. */
+  async gives_back() {
+    const ends = [];
+    const long = { ...claimed("a"), timeout_at: "2026-01-01T01:00:00Z" };
+    const { ava } = worker([long], { end: (body) => (ends.push(body), answer({ status: "queued" })) });
+    ava.worker("one", (_input, env) => {
+      ava.stop();
+      return new Promise(() => undefined);
+    });
+    await ava.run({ graceSeconds: 0 });
+    return ends;
+  },
 };
 
 console.log(JSON.stringify(await cases[process.argv[2]]()));
