@@ -69,3 +69,7 @@ def test_a_post_is_repeated_with_one_key_or_where_twice_is_the_same_as_once(find
     assert {path for path, keys in tries.items() if len(keys) == 2} == keyed | _REPEATABLE
     assert all(len(set(keys)) == 1 and keys[0] for path, keys in tries.items() if path in keyed)
     assert len({tries[path][0] for path in keyed}) == len(keyed)
+
+
+def test_a_worker_that_has_given_a_run_back_keeps_no_process_alive(find: Find) -> None:
+    assert find("gives_back") == [{"retry_later": 0, "reason": "the worker shut down"}]

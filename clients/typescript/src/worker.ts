@@ -202,7 +202,7 @@ class Run {
   #seq = 0;
   #progress: { fraction: number; message: string } | null = null;
   #flushing: Promise<void> | null = null;
-  /** Aborted when the handler has ended, so that what waits is sent at once. */
+  /** Aborted when the run ends, so that what waits is sent at once. */
   readonly #closing = new AbortController();
   #isLost = false;
   #timeoutSeconds = 0;
@@ -228,8 +228,8 @@ class Run {
     // Both moments are the server's, so its clock need not be this one.
     const limit = Date.parse(claimed.timeout_at) - Date.parse(job.started_at ?? claimed.timeout_at);
     this.#timeoutSeconds = limit / 1000;
-    const isOver = new AbortController();
-    void sleep(limit, isOver.signal).then(() => isOver.signal.aborted || this.stop("timeout"));
+    const { signal } = this.#closing;
+    void sleep(limit, signal).then(() => signal.aborted || this.stop("timeout"));
     try {
       // The call is later than the constructor, so that `ended` exists for whoever waits for it.
       await Promise.resolve();
@@ -237,8 +237,6 @@ class Run {
       await this.#end(this.#stopEnding() ?? outputOf(output));
     } catch (error) {
       await this.#end(this.#stopEnding() ?? this.#endingOf(error));
-    } finally {
-      isOver.abort();
     }
   }
 
