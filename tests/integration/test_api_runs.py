@@ -345,6 +345,20 @@ def test_why_says_who_asks_for_the_runs_and_who_has_them(api: Api, key: dict[str
     assert why(job).endswith("its worker has said nothing for 20 s, so the job is about to be rescued")
 
 
+def test_why_blames_no_limit_of_a_worker_that_asks_for_no_runs(api: Api) -> None:
+    make_worker(api, max_running=1)
+    jobs = [api.trigger("wkr_resize") for _ in range(2)]
+
+    def whys() -> list[str]:
+        return [data(api.get(f"{JOBS}/{job['id']}/why"))["sentence"] for job in jobs]
+
+    assert whys() == ["queued: no worker has ever asked for runs of wkr_resize"] * 2
+    claim(api, make_key(api))
+    assert whys()[1].startswith("queued: limit: wkr_resize of this tenant runs ")
+    api.execute("UPDATE worker_claims SET claimed_at = now() - interval '3 minutes'")
+    assert whys()[1] == "queued: no worker has asked for runs of wkr_resize for 3 min"
+
+
 def test_no_job_is_offered_while_its_worker_is_not_live_or_the_queue_is_paused(
     api: Api, key: dict[str, str | None]
 ) -> None:

@@ -184,13 +184,20 @@ def _why_queued(facts: Facts) -> str:
         return _why_dated(job, waiting)
     if job.waits_for in (WaitsFor.JOBS, WaitsFor.EVENT, WaitsFor.TIME):
         return f"queued: {_why_waiting(facts)}"
-    if waiting.sentence is not None:
+    is_unasked = waiting.paused_by is None and _is_unasked(facts)
+    if waiting.sentence is not None and not is_unasked:
         return f"queued: {waiting.sentence}"
-    if job.waits_for in (None, WaitsFor.NODE):
+    if is_unasked or job.waits_for in (None, WaitsFor.NODE):
         return _why_in_backlog(facts, waiting)
     if job.waits_for is WaitsFor.QUEUE:
         return f"queued: the queue {shown(job.queue)} is not paused any more; the dispatcher returns the job to it"
     return f"queued: waits for something else than its turn ({job.waits_for})"
+
+
+def _is_unasked(facts: Facts) -> bool:
+    """Returns True if no live worker asks for the runs of a pulled job, whatever else it waits for."""
+    seconds = facts.claimed_seconds
+    return is_pulled(facts.job.queue) and (seconds is None or seconds > LIVE_SECONDS)
 
 
 def _why_offered(facts: Facts) -> str:
