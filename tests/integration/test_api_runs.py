@@ -83,6 +83,16 @@ def test_a_claim_waits_for_a_job_and_is_woken_by_it(api: Api, key: dict[str, str
         assert time.monotonic() - began < 10
 
 
+def test_a_claim_whose_key_is_revoked_while_it_waits_is_refused(api: Api, key: dict[str, str | None]) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        body = {"workers": ["wkr_resize"], "wait": 3}
+        waiting = threads.submit(api.post, f"{RUNS}/claim", json=body, headers=key)
+        wait_until(lambda: api.app.extensions["ava"].claims._waiting)
+        (made,) = data(api.get("/v1/ava/keys"))
+        data(api.request("DELETE", f"/v1/ava/keys/{made['id']}"))
+        error_of(waiting.result(20), 401, "unauthorized")
+
+
 def test_runs_are_claimed_by_priority_then_age(api: Api, key: dict[str, str | None]) -> None:
     jobs = [api.trigger("wkr_resize", priority=priority)["id"] for priority in (5, 9, 1, 5, 1)]
     runs = claim(api, key, capacity=4) + claim(api, key, capacity=4)

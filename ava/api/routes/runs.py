@@ -79,10 +79,11 @@ def claim_runs(claim: ClaimRequest) -> Response:
         ):
             began = time.monotonic()
             is_woken = claims.wait(waiting, deadline - began, is_gone)
+        # The key may have been revoked meanwhile.
+        auth.identify()
         if not is_woken:
             break
         futile = futile + 1 if time.monotonic() - began < _FUTILE_SECONDS else 0
-        auth.identify()
         runs, wanted = claims.claim(caller(), claim.worker_ids, capacity=claim.capacity, name=claim.name)
     return responses.data(_write(runs))
 
