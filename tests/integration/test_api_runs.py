@@ -310,10 +310,11 @@ def test_tokens_of_other_runs_are_worth_nothing(api: Api, key: dict[str, str | N
         ("lines", {"lines": [{"seq": 0, "msg": "x", "level": "debug"}]}, "lines[0].level"),
         ("lines", {"lines": [{"seq": True, "msg": "x"}]}, "lines[0].seq"),
         ("progress", {"fraction": 2}, "fraction"),
-        ("end", {}, "_schema"),
-        ("end", {"output": 1, "error": "A: b"}, "_schema"),
+        ("end", {}, "body"),
+        ("end", {"output": 1, "error": "A: b"}, "body"),
         ("end", {"error": "no kind"}, "error"),
         ("end", {"output": 1, "give_up": True}, "give_up"),
+        ("end", {"output": 1, "reason": "why"}, "reason"),
         ("end", {"retry_later": -1}, "retry_later"),
     ],
 )
@@ -324,7 +325,8 @@ def test_a_wrong_call_of_a_run_names_the_field_and_writes_nothing(
     (run,) = claim(api, key)
     answer = call(api, run, name, **body)
     error_of(answer, 422, "validation_error")
-    assert wrong == "_schema" or wrong in answer.get_json()["error"]["fields"]
+    assert wrong in answer.get_json()["error"]["fields"]
+    assert answer.get_json()["error"]["message"].startswith(f"{wrong}")
     assert show(api, job)["status"] == "running"
     assert data(call(api, run, "end", error=f"Odd: {chr(0)}\ud800")) == {"status": "failed"}
 

@@ -172,7 +172,7 @@ def test_a_wrong_limit_of_a_worker_is_named(api: Api, field: str, value: Any) ->
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        ({}, ""),
+        ({}, "body"),
         ({"status": "stopped"}, "status"),
         ({"timeout_seconds": 301}, "timeout_seconds"),
         ({"timeout_seconds": 0}, "timeout_seconds"),

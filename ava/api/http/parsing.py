@@ -102,7 +102,7 @@ def _leaves(path: str, messages: Any) -> Iterator[tuple[str, list[str]]]:
 def _path(path: str, name: object) -> str:
     name = name[:_LONGEST_NAME] if isinstance(name, str) else name
     if name == "_schema":
-        return path
+        return path or "body"
     if isinstance(name, int):
         return f"{path}[{name}]"
     return f"{path}.{name}" if path else str(name)

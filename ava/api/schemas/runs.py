@@ -253,6 +253,8 @@ class EndBody(Strict):
             raise ValidationError("It must have exactly one of output, error and retry_later.")
         if values["give_up"] and "error" not in values:
             raise ValidationError({"give_up": ["It goes with error alone."]})
+        if values["reason"] and "retry_later" not in values:
+            raise ValidationError({"reason": ["It goes with retry_later alone."]})
         output = values.get("output")
         return Ending(
             output_json=("null" if output is None else output) if "output" in values else None,
