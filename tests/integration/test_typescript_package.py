@@ -6,12 +6,22 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.system import ROOT
 from tests import npm
+
+#: A query that names a page does not compile: the client goes from page to page by a cursor.
+_QUERIES = """
+import { Ava, type JobQuery } from "./dist/index.js";
+declare const ava: Ava;
+export const query: JobQuery = { per_page: 2, "filter[status]": "failed" };
+// @ts-expect-error
+export const jobs = ava.jobs({ page: 2, per_page: 2 });
+"""
 
 Find = Callable[..., Any]
 
@@ -36,12 +46,17 @@ def openapi() -> str:
 
 
 @pytest.fixture(scope="module")
-def find(openapi: str, tmp_path_factory: pytest.TempPathFactory) -> Find:
-    """Returns what a case of `package.mjs` finds."""
+def package(openapi: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("typescript") / "package"
     npm.build_client(folder, openapi.encode())
     shutil.copy(npm.SOURCES / "package.mjs", folder)
-    return lambda *case: json.loads(npm.made("node", "--expose-gc", "package.mjs", *case, folder=folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def find(package: Path) -> Find:
+    """Returns what a case of `package.mjs` finds."""
+    return lambda *case: json.loads(npm.made("node", "--expose-gc", "package.mjs", *case, folder=package))
 
 
 def test_a_handler_is_called_once_the_server_knows_that_its_run_begins(find: Find) -> None:
@@ -73,3 +88,13 @@ def test_a_post_is_repeated_with_one_key_or_where_twice_is_the_same_as_once(find
 
 def test_a_worker_that_has_given_a_run_back_keeps_no_process_alive(find: Find) -> None:
     assert find("gives_back") == [{"retry_later": 0, "reason": "the worker shut down"}]
+
+
+def test_a_query_of_jobs_names_no_page(package: Path) -> None:
+    (package / "queries.ts").write_text(_QUERIES)
+    options = ("--target", "es2022", "--module", "nodenext", "--strict", "--skipLibCheck", "--noEmit")
+    npm.made("npx", "--no-install", "tsc", *options, "queries.ts", folder=package)
+
+
+def test_a_webhook_is_unverified_without_a_secret(find: Find) -> None:
+    assert find("unverified") == ["WebhookUnverified"] * 5

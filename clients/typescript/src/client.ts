@@ -15,7 +15,8 @@ export type TriggerOptions = Omit<components["schemas"]["TriggerBody"], "worker_
   /** What makes the trigger repeatable; made up if it is not given. */
   idempotencyKey?: string;
 };
-export type JobQuery = NonNullable<paths["/v1/ava/jobs"]["get"]["parameters"]["query"]>;
+/** Which jobs `jobs` yields, and how many it fetches at once; it goes from page to page itself. */
+export type JobQuery = Omit<NonNullable<paths["/v1/ava/jobs"]["get"]["parameters"]["query"]>, "page">;
 
 /** What `stream` yields: log lines, progress and changes of the status; the last one is the job itself. */
 export type JobUpdate =

@@ -62,6 +62,7 @@ function headerOf(headers: Headers | Record<string, string | string[] | undefine
 }
 
 function keyOf(secret: string): Uint8Array<ArrayBuffer> {
+  if (secret === "" || secret === "whsec_") throw new WebhookUnverified("The secret is empty.");
   if (!secret.startsWith("whsec_")) return new TextEncoder().encode(secret);
   const key = fromBase64(secret.slice("whsec_".length));
   if (key === null) throw new WebhookUnverified("The secret begins with whsec_, but what follows is not base64.");

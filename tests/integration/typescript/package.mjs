@@ -1,7 +1,7 @@
 // What the package does with an API that is a function here. `node package.mjs CASE` prints what the case finds.
 import { createServer } from "node:http";
 
-import { Ava } from "./dist/index.js";
+import { Ava, verifyWebhook } from "./dist/index.js";
 
 const answer = (data, status = 200) => Response.json(status < 300 ? { data } : { error: data }, { status });
 const never = (signal) =>
@@ -115,6 +115,17 @@ const cases = {
     });
     await ava.run({ graceSeconds: 0 });
     return ends;
+  },
+
+  /** How webhooks are refused that nothing can verify. */
+  async unverified() {
+    const at = String(Math.floor(Date.now() / 1000));
+    const headers = { "webhook-id": "evt_1", "webhook-timestamp": at, "webhook-signature": "v1,AAAA" };
+    const refused = [];
+    for (const secret of ["", "whsec_", [""], ["a-secret", ""], []]) {
+      await verifyWebhook("{}", headers, secret).catch((error) => refused.push(error.constructor.name));
+    }
+    return refused;
   },
 };
 
