@@ -20,6 +20,10 @@ def new(folder: Path, *, typescript: bool) -> None:
     for file in files:
         click.echo(f"{folder / file}")
     if typescript:
-        click.echo(f"\nNext: cd {folder} && npm install && npm run build; README.md says how it gets its key")
+        click.echo(
+            f"\nNext: `make typescript` in AVA Jobs' own folder, then"
+            f"\ncd {folder} && npm install …/clients/typescript/ava-jobs-*.tgz && npm run build"
+            "\nREADME.md says how it gets its key"
+        )
         return
     click.echo(f"\nNext: cd {folder} && ava dev {files[0]}\nIts tests: pip install -e '.[dev]' && pytest")
