@@ -336,10 +336,10 @@ class Hooks:
         """Change fields of a hook; after a new secret the one before stays valid for `keep_secret_seconds`."""
         return read(Hook, self._calls.data("PATCH", f"{_HOOKS}/{segment(hook_id)}", body=dict(changes)))
 
-    def rotate(self, hook_id: str, *, keep_seconds: int = 0) -> Hook:
-        """Give a hook another `url`; the one before stays valid for so many seconds."""
-        body = {"keep_seconds": keep_seconds}
-        return read(Hook, self._calls.data("POST", f"{_HOOKS}/{segment(hook_id)}/rotate", body=body))
+    def rotate(self, hook_id: str, *, keep_seconds: int = 0, idempotency_key: str | None = None) -> Hook:
+        """Give a hook another `url`, which is in this answer alone; the one before stays valid for so many seconds."""
+        body, headers = {"keep_seconds": keep_seconds}, _key(idempotency_key)
+        return read(Hook, self._calls.data("POST", f"{_HOOKS}/{segment(hook_id)}/rotate", body=body, headers=headers))
 
     def delete(self, hook_id: str) -> None:
         """Delete a hook; its jobs and events stay."""

@@ -165,6 +165,19 @@ def test_a_token_is_rotated_and_a_hook_disabled_or_deleted(api: Api, hook: Hook)
     error_of(api.get(f"{HOOKS}/{hook.id}"), 404, "resource_not_found")
 
 
+def test_a_rotation_that_is_repeated_with_its_key_keeps_both_addresses(api: Api, hook: Hook) -> None:
+    path, key = f"{HOOKS}/{hook.id}/rotate", {"Idempotency-Key": "lost-answer"}
+    first = api.post(path, json={"keep_seconds": 3600}, headers=key)
+    again = api.post(path, json={"keep_seconds": 3600}, headers=key)
+    assert again.headers.get("Idempotent-Replayed") == "true"
+    assert again.get_json()["data"] == {**first.get_json()["data"], "url": None}
+    assert hook.accepted()["job_ids"]
+    hook.path = first.get_json()["data"]["url"].partition("localhost")[2]
+    assert hook.accepted({}, {"x-github-delivery": "d2"})["job_ids"]
+    error_of(api.post(path, json={"keep_seconds": 0}, headers=key), 422, "idempotency_key_reused")
+    error_of(api.post(f"{HOOKS}/hk_x/rotate", headers={"Idempotency-Key": "unknown"}), 404, "resource_not_found")
+
+
 def test_several_secrets_are_valid_at_once_and_then_the_new_one(api: Api, hook: Hook) -> None:
     api.request("PATCH", f"{HOOKS}/{hook.id}", json={"secret": "the-new-secret"})
     assert api.get(f"{HOOKS}/{hook.id}").get_json()["data"]["secrets"] == 2

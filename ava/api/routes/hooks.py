@@ -127,7 +127,8 @@ def change(hook_id: str, asked: HookChangeRequest) -> Response:
 @blueprint.post("/<hook:hook_id>/rotate")
 @operation(
     summary="Give a hook another address",
-    description="The answer has the new `url`. The address before is unknown within 2 s, or after `keep_seconds`.",
+    description="The answer has the new `url`, which a repeated answer of an Idempotency-Key has not. The address "
+    "before is unknown within 2 s, or after `keep_seconds`.",
     body=HookRotateBody(),
     body_as="keep_seconds",
     may_be_empty=True,
@@ -135,10 +136,15 @@ def change(hook_id: str, asked: HookChangeRequest) -> Response:
     failures=(404, 413, 415, 422),
     is_write=True,
     needs_payloads=True,
+    takes_key=True,
 )
-def rotate(hook_id: str, keep_seconds: int) -> Response:
+def rotate(hook_id: str, keep_seconds: int, key: str | None) -> Response:
     """Rotate the token of one hook."""
-    return _shown_once(context().hooks.rotate(caller(), hook_id, keep_seconds=keep_seconds), 200)
+    rotated, is_replay = context().hooks.rotate(caller(), hook_id, keep_seconds=keep_seconds, key=key)
+    response = _shown_once(rotated, 200)
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    return response
 
 
 @blueprint.delete("/<hook:hook_id>")

@@ -184,20 +184,28 @@ class Hooks:
         self._known.clear()
         return done
 
-    def rotate(self, caller: Caller, hook_id: str, *, keep_seconds: int) -> NewHook:
+    def rotate(
+        self, caller: Caller, hook_id: str, *, keep_seconds: int, key: str | None = None
+    ) -> tuple[NewHook, bool]:
         """Give a hook another address; the one before stays valid for so many seconds, and at most 2 s more.
 
-        Raises `HookNotFound`, `DatabaseUnavailable`.
+        Returns the hook, and True if an earlier call with the idempotency key rotated it. Raises `HookNotFound`,
+        `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
         token = tokens.make(TokenKind.HOOK, self._mark)
-        with self._database.connect() as connection:
+        with self._database.transaction() as connection:
+            asked = [hook_id, keep_seconds]
+            if replays.reserve(connection, caller, key, kind="rotate", asked=asked) is not None:
+                return NewHook(hook=_show(connection, caller, hook_id)), True
             rotated = hooks.rotate(
                 connection, tenant_id=caller.tenant_id, hook_id=hook_id, token=token, kept_seconds=keep_seconds
             )
-        if rotated is None:
-            raise HookNotFound
+            if rotated is None:
+                raise HookNotFound
+            if key is not None:
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=[hook_uuid(hook_id)])
         self._known.clear()
-        return NewHook(hook=rotated, token=token.text)
+        return NewHook(hook=rotated, token=token.text), False
 
     def delete(self, caller: Caller, hook_id: str) -> None:
         """Delete a hook with its secrets; within 2 s its address is unknown. Raises `HookNotFound`."""
