@@ -46,7 +46,12 @@ class JournalEntries:
         self._values, self._values_bytes = len(values), sum(len(entry.value_json or "") for entry in values)
 
     def find(self, kind: JournalKind, name: str, was: Sequence[str]) -> JournalEntry | None:
-        """Returns the entry of a name, or of an earlier name of it. Raises `DuplicateName`, `ValueError`."""
+        """Returns the entry of a name, or of an earlier name of it.
+
+        Raises `DuplicateName`, `TypeError`, `ValueError`.
+        """
+        if isinstance(was, str):
+            raise TypeError(f"was= takes a list of earlier names, such as [{was!r:.80}], not a text")
         self._use_name(kind, name)
         found = self._found.get((kind, name))
         for earlier in was:

@@ -72,6 +72,17 @@ def test_the_names_of_calls_count_and_not_their_places() -> None:
     assert act(deployed.step("renamed", never, key=None, was=("older", "a"), once="at_least")) == "a"
 
 
+def test_an_earlier_name_that_is_no_list_is_refused_and_the_step_is_not_repeated() -> None:
+    journal, called = Journal({}), []
+    act(Calls(store=journal, job_id="job_a").step("pay", lambda: 1, key=None, was=(), once="at_least"))
+    deployed = Calls(store=journal, job_id="job_a", journal=journal.load())
+    with pytest.raises(TypeError, match=r"was= takes a list of earlier names, such as \['pay'\]"):
+        act(deployed.step("charge", lambda: called.append(1), key=None, was="pay", once="at_least"))
+    with pytest.raises(TypeError, match="was="):
+        act(deployed.trigger("add", None, key=None, was="pay", priority=None, detached=False))
+    assert called == []
+
+
 def test_a_name_is_used_once_in_a_run_and_the_error_names_key() -> None:
     def handler(input: Input, env: Env) -> None:
         env.trigger("add")
