@@ -50,6 +50,15 @@ def test_an_event_is_returned_once_and_each_wait_of_a_loop_has_its_own_key() -> 
     assert _run(handler, events=[_paid("a"), _paid("b"), _paid("c")]).output == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "\\\0"])
+def test_a_pattern_that_no_event_has_text_for_is_refused_in_a_sentence(text: str) -> None:
+    for match in ({"data": {"order": [text]}}, {"data": {text: ["a"]}}):
+        with pytest.raises(ValueError, match="match: it has NUL, or half of a surrogate pair"):
+            AwaitedEvent.of("order.paid", match)
+    held = {"data": {"order": ["\\u0000", "\U0001f600", "\n"]}}
+    assert AwaitedEvent.of("order.paid", held).match == held
+
+
 def test_the_same_name_twice_is_refused() -> None:
     def handler(input: Input, env: Env) -> Any:
         return [env.wait_event("order.paid"), env.wait_event("order.paid")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,8 @@ __all__ = ["MAX_MATCH_CHARS", "AwaitedEvent"]
 
 #: Characters of a pattern as JSON.
 MAX_MATCH_CHARS = 16 * 1024
+#: What PostgreSQL cannot hold, in JSON text that is not limited to ASCII: NUL and halves of surrogate pairs.
+_UNSTORABLE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000|[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class AwaitedEvent:
         try:
             text = compact_json(match)
             found = cls(type_, json.loads(text))
+            if _UNSTORABLE.search(json.dumps(found.match, ensure_ascii=False)):
+                raise ValueError("it has NUL, or half of a surrogate pair, which a wait cannot keep")
             compile_pattern(found.match)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"match: {error}") from error
