@@ -327,6 +327,16 @@ def test_a_delivery_is_known_by_its_id_and_by_its_body_as_long_as_it_could_be_re
     assert all(len(digest) == 32 for digest, _ in keys)
 
 
+def test_long_ids_that_differ_in_their_ends_are_of_different_deliveries() -> None:
+    found = set()
+    for end in "ab":
+        request = Received(headers={"webhook-id": "x" * 300 + end}, body=b"{}", data={})
+        row = PROVIDERS[Provider.STANDARD]
+        assert sender_id(row, request) == "x" * 255
+        found |= {digest for digest, _ in dedupe_keys(row, DedupeBy.ID, request, now=1000, tolerance_seconds=300)}
+    assert len(found) == 2
+
+
 def test_an_id_comes_from_the_signed_text_where_the_provider_has_it_there() -> None:
     stripe = Received(headers={"x-id": "other"}, body=b"", data={"id": "evt_1"})
     assert sender_id(PROVIDERS[Provider.STRIPE], stripe) == "evt_1"

@@ -259,12 +259,16 @@ def _place_text(request: Received, place: str) -> str | None:
     found = request.headers.get(rest, MISSING) if kind == "header" else find(request.data, rest.split("."))
     if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
         return None
-    return found if isinstance(found, str) else str(found)[:_MAX_ID]
+    return found if isinstance(found, str) else str(found)
+
+
+def _whole_id(verifier: Verifier, request: Received) -> str | None:
+    return None if verifier.id is None else _place_text(request, verifier.id.strip("{}"))
 
 
 def sender_id(verifier: Verifier, request: Received) -> str | None:
-    """Returns the sender's own id of a delivery; None if it names none."""
-    found = None if verifier.id is None else _place_text(request, verifier.id.strip("{}"))
+    """Returns the sender's own id of a delivery as it is shown, cut to a length; None if it names none."""
+    found = _whole_id(verifier, request)
     return None if found is None else storable(found[:_MAX_ID])
 
 
@@ -300,7 +304,7 @@ def dedupe_keys(
 ) -> list[tuple[bytes, float]]:
     """Returns by what a delivery is known again: digests, each with the seconds for which it counts."""
     keys: list[tuple[bytes, float]] = []
-    id_ = sender_id(verifier, request) if dedupe in (DedupeBy.ID, DedupeBy.BOTH) else None
+    id_ = _whole_id(verifier, request) if dedupe in (DedupeBy.ID, DedupeBy.BOTH) else None
     if id_ is not None:
         keys.append((hashlib.sha256(b"id\0" + id_.encode("utf-8", "surrogatepass")).digest(), DAY_SECONDS))
     if dedupe in (DedupeBy.BODY, DedupeBy.BOTH):
