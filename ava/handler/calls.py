@@ -71,12 +71,14 @@ class JournalStore(EventStore, Protocol):
         """Returns the outputs of children as JSON texts, by their ids."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _WaitEntry:
     """The name of a wait in the journal, and what the journal has of it."""
 
     name: str
     found: JournalEntry | None
+    #: The child that this run has chosen as the first.
+    first: ChildJob | None = None
 
     @property
     def has_timed_out(self) -> bool:
@@ -109,6 +111,7 @@ class Calls:
         )
         self._children = {id_: ChildJob(state, self.store.outputs) for id_, state in self.journal.children.items()}
         self._names = {entry.child_id: entry.name for entry in self.journal.entries if entry.kind is JournalKind.CHILD}
+        self._waits: dict[str, _WaitEntry] = {}
         self._branches = Branches(is_async=self.is_async, admit_wait=self.store.admit_wait, all_tasks=self.all_tasks)
         done = (entry for entry in self.journal.entries if entry.state is EntryState.DONE)
         self._events = EventWaits(
@@ -274,9 +277,10 @@ class Calls:
         ended = [child for child in children if not child.is_unfinished]
         if entry.has_timed_out or not ended:
             self._suspend(WaitCondition.ANY, children, timeout, entry)
-        first = min(ended, key=lambda child: child.end_no or 0)
-        self._decide(entry.name, EntryState.DONE, first.id)
-        return first
+        if entry.first is None:
+            entry.first = min(ended, key=lambda child: child.end_no or 0)
+            self._decide(entry.name, EntryState.DONE, entry.first.id)
+        return entry.first
 
     def sleep(self, seconds: float, *, key: str | None) -> Steps[None]:
         """Return once the time is over."""
@@ -313,7 +317,12 @@ class Calls:
         name = (
             key if key is not None else prefix + joined_names([self._names.get(each.id, each.id) for each in children])
         )
-        return _WaitEntry(name, self._entries.find(JournalKind.WAIT, name, ()))
+        if timeout is not None or key is not None:
+            return _WaitEntry(name, self._entries.find(JournalKind.WAIT, name, ()))
+        # A name is for a time-out. Without one the same children may be waited for again, and have the same first one.
+        if name not in self._waits:
+            self._waits[name] = _WaitEntry(name, self._entries.find(JournalKind.WAIT, name, ()))
+        return self._waits[name]
 
     def _suspend(
         self,
