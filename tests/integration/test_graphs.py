@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,12 @@ import pytest
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.old_jobs import OldJobs
 from ava.domain.jobs.job import Status
+from ava.domain.jobs.waits import NewChild
+from ava.errors import TooMany
+from ava.node.child.run_journal import Makers
+from ava.settings import Settings
 from ava.store.jobs import journal
+from ava.store.jobs.reads import lists
 from ava.store.reports import metrics
 from harness.api import Api, error_of
 from tests.graphs import BULK, JOBS, Graphs
@@ -160,6 +166,25 @@ def test_a_parent_waits_for_its_children_and_holds_nothing(graphs: Graphs) -> No
     logs = graphs.api.get(f"{JOBS}/{parent}/logs").get_json()["data"]["logs"]
     texts = [line["msg"] for line in logs]
     assert texts[:3] == ["Worker handler started", "Handler waits for 2 jobs", "Handler continues"]
+
+
+def test_a_child_is_refused_by_a_count_of_that_moment(graphs: Graphs, api_settings: Settings) -> None:
+    parent = graphs.api.trigger()["id"]
+    _, claim_id = graphs.start(parent)
+    with graphs.api.database.connect() as connection:
+        job = lists.show(connection, tenant_id="ten_test", job_id=parent)
+    assert job is not None
+    maker = Makers(replace(api_settings, tenant_max_queued=1)).get()
+
+    def make(name: str) -> str:
+        new = [NewChild(name=name, worker_id="wkr_open", input_json="{}")]
+        return maker.make(graphs.api.database, job, claim_id=claim_id, new=new)[0].id
+
+    child = make("one")
+    with pytest.raises(TooMany, match="1 queued jobs, 0 more"):
+        make("two")
+    graphs.finish(child)
+    assert graphs.show(make("three"))["status"] == "queued"
 
 
 def test_a_wait_whose_time_is_over_ends_by_the_duty_of_dates(graphs: Graphs) -> None:

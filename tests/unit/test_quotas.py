@@ -76,6 +76,15 @@ def test_a_full_tenant_is_counted_once_a_second_and_gets_what_became_free(stored
     assert stored.fill(quota) == 10
 
 
+def test_a_handler_is_refused_by_a_count_of_that_moment(stored: Stored) -> None:
+    quota = QueuedJobsQuota(10, clock=lambda: stored.now, recounts=True)
+    assert stored.fill(quota) == 10
+    stored.jobs = 0
+    assert quota.admit(None, TENANT, 10) == 10  # type: ignore[arg-type]
+    stored.jobs = 10
+    assert quota.admit(None, TENANT, 1) == 0  # type: ignore[arg-type]
+
+
 def test_a_bulk_is_refused_as_a_whole_and_one_that_fits_is_not(stored: Stored) -> None:
     quota = _quota(stored, 1_000)
     assert quota.admit(None, TENANT, 1_001) == 0  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ class Makers:
         if self._waiting_jobs is None:
             from ava.services.making.quotas import TenantQuotas
 
-            self._waiting_jobs = TenantQuotas.of(self._settings).waiting_jobs
+            self._waiting_jobs = TenantQuotas.of(self._settings, recounts=True).waiting_jobs
         return self._waiting_jobs
 
     def get(self) -> ChildMaker:
@@ -63,7 +63,8 @@ class Makers:
             from ava.services.making.make import Making
             from ava.services.making.trigger_rules import TriggerRules
 
-            self._maker = ChildMaker(making=Making.of(self._settings), rules=TriggerRules.of(self._settings))
+            making = Making.of(self._settings, recounts=True)
+            self._maker = ChildMaker(making=making, rules=TriggerRules.of(self._settings))
         return self._maker
 
 

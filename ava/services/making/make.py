@@ -50,13 +50,22 @@ class Making:
         self._max_published = max_published
 
     @classmethod
-    def of(cls, settings: Settings, *, run_long: Callable[[Callable[[], Any]], Any] = lambda work: work()) -> Self:
-        """Returns a making with what the settings name. `run_long` is that of `InputSchemas`."""
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        run_long: Callable[[Callable[[], Any]], Any] = lambda work: work(),
+        recounts: bool = False,
+    ) -> Self:
+        """Returns a making with what the settings name.
+
+        `run_long` is that of `InputSchemas`, `recounts` that of `QueuedJobsQuota`.
+        """
         # The dispatcher publishes the jobs of tenants with a limit, and all have one if the settings name it.
         is_limited = TENANT_RUNNING_JOBS.of(settings) is not None
         return cls(
             schemas=InputSchemas(run_long),
-            quota=TenantQuotas.of(settings),
+            quota=TenantQuotas.of(settings, recounts=recounts),
             max_published=0 if is_limited else _MAX_PUBLISHED,
         )
 

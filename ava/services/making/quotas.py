@@ -50,12 +50,22 @@ class QueuedJobsQuota:
     """
 
     def __init__(
-        self, max_jobs: int | None, clock: Callable[[], float] = time.monotonic, *, are_waiting: bool = False
+        self,
+        max_jobs: int | None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        are_waiting: bool = False,
+        recounts: bool = False,
     ) -> None:
-        """`are_waiting`: it counts the jobs that wait for others, in place of the queued ones."""
+        """`are_waiting`: it counts the jobs that wait for others, in place of the queued ones.
+
+        `recounts`: it counts before each refusal, and not once a second: for handlers, whose attempts a refusal
+        ends.
+        """
         self._max_jobs = max_jobs
         self._clock = clock
         self._are_waiting = are_waiting
+        self._full_seconds = 0.0 if recounts else _FULL_SECONDS
         self._lock = threading.Lock()
         self._counts: OrderedDict[str, _QueuedCount] = OrderedDict()
 
@@ -71,7 +81,7 @@ class QueuedJobsQuota:
                     known.budget -= jobs
                     known.left -= jobs
                     return jobs
-                if (1 if in_part else jobs) > known.left and now - known.read_at <= _FULL_SECONDS:
+                if (1 if in_part else jobs) > known.left and now - known.read_at < self._full_seconds:
                     return 0
         count = usage.waiting_jobs if self._are_waiting else usage.queued_jobs
         left = self._max_jobs - count(connection, tenant_id=tenant_id, limit=self._max_jobs)
@@ -169,19 +179,21 @@ class TenantQuotas:
         queued_jobs: int | None = None,
         stored_bytes: int | None = None,
         waiting_jobs: int | None = WAITING_JOBS.default,
+        recounts: bool = False,
     ) -> None:
-        """None stands for any number."""
-        self.queued_jobs = QueuedJobsQuota(queued_jobs)
-        self.waiting_jobs = QueuedJobsQuota(waiting_jobs, are_waiting=True)
+        """None stands for any number. `recounts` is that of `QueuedJobsQuota`."""
+        self.queued_jobs = QueuedJobsQuota(queued_jobs, recounts=recounts)
+        self.waiting_jobs = QueuedJobsQuota(waiting_jobs, are_waiting=True, recounts=recounts)
         self.stored_bytes = StoredBytesQuota(stored_bytes)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Returns the quotas that the settings name."""
+    def of(cls, settings: Settings, *, recounts: bool = False) -> Self:
+        """Returns the quotas that the settings name. `recounts` is that of `QueuedJobsQuota`."""
         return cls(
             queued_jobs=TENANT_QUEUED_JOBS.of(settings),
             stored_bytes=TENANT_STORED_BYTES.of(settings),
             waiting_jobs=WAITING_JOBS.of(settings),
+            recounts=recounts,
         )
 
     def admit(
