@@ -33,6 +33,12 @@ def test_a_delivery_is_replayed_through_what_is_subscribed_now(api: Api) -> None
     assert api.post(f"{HOOKS}/{hook.id}/replay", json={"from": "2020-01-01"}).get_json()["data"] == {"total": 1}
 
 
+@pytest.mark.parametrize("to", ["2019-12-31", "2020-01-01"])
+def test_a_range_that_ends_before_it_begins_is_refused(hook: Hook, to: str) -> None:
+    answer = hook.api.post(f"{HOOKS}/{hook.id}/replay", json={"from": "2020-01-01", "to": to})
+    assert error_of(answer, 422, "validation_error")["fields"] == {"to": ["It must be later than `from`."]}
+
+
 def test_a_delivery_with_a_wrong_signature_is_replayed_once_the_secret_is_right(api: Api, hook: Hook) -> None:
     hook.send(secret="the-right-secret")
     (refused,) = hook.deliveries()

@@ -92,6 +92,8 @@ class HookReplayBody(Strict):
 
     @post_load
     def _filter(self, values: dict[str, Any], **_: Any) -> HookDeliveryFilter:
+        if values["until"] is not None and values["until"] <= values["since"]:
+            raise ValidationError({"to": ["It must be later than `from`."]})
         return HookDeliveryFilter(
             created_after=values["since"], created_before=values["until"], verdict=values["verdict"]
         )
