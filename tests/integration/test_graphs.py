@@ -10,6 +10,7 @@ import pytest
 
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.old_jobs import OldJobs
+from ava.domain import ids
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.waits import NewChild
 from ava.errors import TooMany
@@ -133,6 +134,17 @@ def test_an_input_that_outputs_make_too_large_fails_the_job(graphs: Graphs) -> N
     jobs = graphs.declare(a={}, b={"after": ["a"], "input": {"x": two}})
     graphs.finish(jobs["a"], "x" * 600_000)
     assert graphs.show(jobs["b"])["error"].startswith("InputTooLarge: ")
+
+
+def test_an_input_that_outputs_nest_too_deep_fails_the_job_by_the_name_of_the_limit(graphs: Graphs) -> None:
+    jobs = graphs.declare(a={}, other={}, b={"after": ["a", "other"], "input": {"x": {"$output": "a"}}})
+    graphs.finish(jobs["a"], 1)
+    deep = "[" * 1_500 + "]" * 1_500
+    graphs.api.execute("UPDATE jobs SET output = %s::json WHERE id = %s", deep, str(ids.decode("job", jobs["a"])))
+    graphs.finish(jobs["other"], 1)
+    record = graphs.show(jobs["b"])
+    assert record["error"].startswith("InputInvalid: with its outputs it nests too deep; at most 500 levels")
+    assert "(limit nesting)" in record["error"]
 
 
 def test_a_parent_waits_for_its_children_and_holds_nothing(graphs: Graphs) -> None:
@@ -272,6 +284,7 @@ def test_a_deadline_stops_the_tree_and_fails_the_job(graphs: Graphs) -> None:
     record = graphs.show(parent)
     assert (record["status"], record["error"]) == ("failed", "Timeout: exceeded its deadline of 5 s")
     assert graphs.show(child)["status"] == "cancelled"
+    assert graphs.show(child)["error"] == f"ParentCancelled: {parent} exceeded its deadline"
 
 
 def test_a_handler_that_completes_after_its_deadline_has_failed_in_its_log_too(graphs: Graphs) -> None:

@@ -11,7 +11,7 @@ from ava.dispatcher.duty import Duty
 from ava.domain import ids
 from ava.domain.jobs import output_references, system_cancel
 from ava.domain.jobs.job import JobKey, JobSpec, Status
-from ava.domain.limits.table import INPUT_BYTES
+from ava.domain.limits.table import INPUT_BYTES, NESTING
 from ava.domain.text import one_line
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.services.making.input_schemas import InputSchemas
@@ -106,7 +106,10 @@ class Wakes(Duty):
         try:
             resolved = output_references.resolve(json.loads(template.template_json), outputs.of)
             input_json = json.dumps(resolved, separators=(",", ":"))
-        except (ValueError, RecursionError) as error:
+        except RecursionError:
+            sentence = f"with its outputs it nests too deep; at most {NESTING.value} levels are accepted."
+            return ResolvedInput(job=job, error=f"InputInvalid: {NESTING.message(sentence)}")
+        except ValueError as error:
             return ResolvedInput(job=job, error=one_line(f"InputInvalid: {error}"))
         if len(input_json) > INPUT_BYTES.value:
             error_text = (

@@ -20,7 +20,7 @@ class SystemCancel(StrEnum):
     REPLACED = "Replaced"
     #: The next firing of its schedule has come (`cancel_running`).
     OVERLAP_CANCELLED = "OverlapCancelled"
-    #: The job whose handler made it was cancelled.
+    #: The job whose handler made it was cancelled, or its deadline is over.
     PARENT_CANCELLED = "ParentCancelled"
     #: Those that it comes after in its bulk have not ended as it says.
     CONDITION_UNMET = "ConditionUnmet"
@@ -41,9 +41,10 @@ def overlapped(schedule_id: str) -> str:
     return f"{SystemCancel.OVERLAP_CANCELLED}: the next job of {schedule_id} came"
 
 
-def parent_cancelled(job_id: str) -> str:
-    """Returns the error of a job whose parent is cancelled."""
-    return f"{SystemCancel.PARENT_CANCELLED}: {job_id} was cancelled"
+def parent_cancelled(job_id: str, *, is_overdue: bool = False) -> str:
+    """Returns the error of a job whose parent is cancelled, or fails because its deadline is over."""
+    why = "exceeded its deadline" if is_overdue else "was cancelled"
+    return f"{SystemCancel.PARENT_CANCELLED}: {job_id} {why}"
 
 
 def condition_unmet(name: str, status: Status | None) -> str:

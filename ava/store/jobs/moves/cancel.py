@@ -180,12 +180,15 @@ def _kept(requests: Sequence[CancelRequest], running: set[str]) -> list[CancelRe
 
 def _children(below: Sequence[_Below], running: set[str], requests: Sequence[CancelRequest]) -> list[CancelRequest]:
     asked = {rows.job_uuid(each.job_id) for each in requests}
+    overdue = {rows.job_uuid(each.job_id) for each in requests if each.is_overdue}
     return [
         CancelRequest(
             tenant_id=each.tenant_id,
             job_id=ids.encode("job", each.uuid),
             cancelled_by=ids.encode("job", each.parent_uuid),
-            error=system_cancel.parent_cancelled(ids.encode("job", each.parent_uuid)),
+            error=system_cancel.parent_cancelled(
+                ids.encode("job", each.parent_uuid), is_overdue=each.parent_uuid in overdue
+            ),
             is_kept=each.uuid in running,
         )
         for each in below
