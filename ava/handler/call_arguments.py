@@ -9,6 +9,7 @@ from typing import Any
 
 from ava.domain.jobs import priority as priorities
 from ava.domain.jobs.waits import MAX_INPUT_BYTES
+from ava.domain.text import storable
 from ava.handler.children import ChildJob
 
 __all__ = [
@@ -49,6 +50,8 @@ def joined_names(names: Sequence[str]) -> str:
 def read_worker_id(worker_id: object) -> str:
     if not isinstance(worker_id, str):
         raise TypeError(f"worker_id must be a text, not {type(worker_id).__name__}")
+    if storable(worker_id, len(worker_id)) != worker_id:
+        raise ValueError("a worker_id has no NUL and no half of a character")
     return worker_id if worker_id.startswith("wkr_") else f"wkr_{worker_id}"
 
 

@@ -59,6 +59,11 @@ def test_a_pattern_that_no_event_has_text_for_is_refused_in_a_sentence(text: str
     assert AwaitedEvent.of("order.paid", held).match == held
 
 
+def test_a_type_with_a_star_at_its_end_is_refused_because_a_wait_is_for_one_type() -> None:
+    with pytest.raises(ValueError, match="a wait is for events of one type"):
+        AwaitedEvent.of("order.*", None)
+
+
 def test_the_same_name_twice_is_refused() -> None:
     def handler(input: Input, env: Env) -> Any:
         return [env.wait_event("order.paid"), env.wait_event("order.paid")]

@@ -371,6 +371,8 @@ def test_a_branch_that_swallows_its_suspension_fails_the_attempt() -> None:
         lambda env: env.trigger("add", priority=True),
         lambda env: env.trigger("add", {"x": "y" * 1024 * 1024}),
         lambda env: env.trigger("add", key="\x00"),
+        lambda env: env.trigger("a\x00b", key="a"),
+        lambda env: env.trigger("\ud800", key="a"),
         lambda env: env.trigger("add", key="n" * 201),
         lambda env: env.step("", lambda: 1),
         lambda env: env.step("a", lambda: 1, once="twice"),

@@ -35,6 +35,8 @@ class AwaitedEvent:
                 f"the type of an event has 1 to 200 visible ASCII characters and does not begin with {OWN_PREFIX}, "
                 f"unlike {type_!r:.80}"
             )
+        if type_.endswith(".*"):
+            raise ValueError(f"a wait is for events of one type; only subscriptions have such as {type_!r:.80}")
         if match is None:
             return cls(type_)
         if not isinstance(match, Mapping):
