@@ -24,17 +24,17 @@ PAGES = (DOCS / "reference" / "handlers.md", DOCS / "start" / "waits.md")
 def examples() -> Iterator[dict[str, Any]]:
     """What the examples define; the workers they declare are forgotten afterwards."""
     before = dict(registry._handlers)
-    # The module's name in the examples of tests.
+    # The names that the examples import from: the handlers, and what the handlers of the tutorial call.
     module = ModuleType("my_handlers")
-    # What the handlers of the tutorial call.
-    mails = ModuleType("mails")
-    vars(mails).update(charge=dict, send_mail=print)
-    found, sys.modules["my_handlers"], sys.modules["mails"] = vars(module), module, mails
+    names = ("my_handlers", "mails", "billing")
+    found = vars(module)
+    sys.modules.update(dict.fromkeys(names, module))
     for page in PAGES:
         for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
             exec(compile(block, str(page), "exec"), found)
     yield found
-    del sys.modules["my_handlers"], sys.modules["mails"]
+    for name in names:
+        del sys.modules[name]
     registry._handlers.clear()
     registry._handlers.update(before)
 
