@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -109,13 +110,23 @@ class Graphs:
         self, job_id: str, claim_id: str, *names: str, worker_id: str = "wkr_open", is_detached: bool = False
     ) -> list[str]:
         """Make children, as a handler asks for them."""
+        return self.maker(job_id, claim_id, worker_id=worker_id, is_detached=is_detached)(*names)
+
+    def maker(
+        self, job_id: str, claim_id: str, *, worker_id: str = "wkr_open", is_detached: bool = False
+    ) -> Callable[..., list[str]]:
+        """Returns what makes children of a run by their names, as one process does."""
         jobs = self.api.app.extensions["ava"].jobs
         with self.api.database.connect() as connection:
             job = lists.show(connection, tenant_id="ten_test", job_id=job_id)
         assert job is not None
-        new = [NewChild(name=name, worker_id=worker_id, input_json="{}", is_detached=is_detached) for name in names]
         maker = ChildMaker(making=jobs.making, rules=jobs.rules)
-        return [child.id for child in maker.make(self.api.database, job, claim_id=claim_id, new=new)]
+
+        def make(*names: str) -> list[str]:
+            new = [NewChild(name=name, worker_id=worker_id, input_json="{}", is_detached=is_detached) for name in names]
+            return [child.id for child in maker.make(self.api.database, job, claim_id=claim_id, new=new)]
+
+        return make
 
     def wake(self) -> None:
         self._wakes.run_once(0)

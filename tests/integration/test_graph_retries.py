@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
@@ -16,14 +17,17 @@ from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
 from ava.dispatcher.duties.old_jobs import OldJobs
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
+from ava.domain.limits.table import TREE_JOBS
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.errors import ChildrenRefused
 from ava.node.child.run_journal import Makers, RunJournal
 from ava.services import graph_retries
 from ava.services.bulk_batches import BulkBatches
+from ava.services.making import children as making_children
 from ava.settings import Settings
 from ava.store.fleet import workers
 from ava.store.jobs import old_jobs
+from ava.store.jobs.moves import children
 from ava.store.jobs.reads import lists
 from harness.api import Api, error_of
 from harness.moments import LATER
@@ -184,6 +188,41 @@ def test_a_tree_has_at_most_ten_thousand_jobs_below_its_root(graphs: Graphs) -> 
     with pytest.raises(ChildrenRefused, match="tree_jobs"):
         graphs.children(root, claim_id, "beyond")
     assert len(graphs.tree(root)["jobs"]) == 10_001
+
+
+def test_runs_that_make_children_in_turns_keep_to_the_jobs_of_their_tree(
+    graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making_children, "TREE_JOBS", replace(TREE_JOBS, fixed=64))
+    root = graphs.api.trigger()["id"]
+    parents = graphs.children(root, graphs.start(root)[1], *(f"p{n}" for n in range(16)))
+    makers = [graphs.maker(parent, graphs.start(parent)[1]) for parent in parents]
+    for make in makers:
+        make("first")
+    for n in range(2):
+        for make in makers:
+            make(f"more{n}")
+    with pytest.raises(ChildrenRefused, match="tree_jobs"):
+        makers[0]("beyond")
+    assert len(graphs.tree(root)["jobs"]) == 65
+
+
+def test_a_run_makes_children_once_those_of_another_run_of_its_tree_are_there(graphs: Graphs) -> None:
+    root = graphs.api.trigger()["id"]
+    parents = graphs.children(root, graphs.start(root)[1], "a", "b")
+    runs = [graphs.start(parent) for parent in parents]
+    made: list[str] = []
+    thread = threading.Thread(target=lambda: made.extend(graphs.children(parents[1], runs[1][1], "one")))
+    with graphs.api.database.transaction() as connection:
+        run, claim_id = runs[0]
+        tree_uuid = children.enter_tree(connection, run=run, claim_id=claim_id)
+        assert tree_uuid is not None
+        children.place_in_tree(connection, run=run, tree_uuid=tree_uuid, max_depth=32, max_jobs=10)
+        thread.start()
+        graphs.api.wait_for_blocked()
+        assert made == []
+    thread.join(10)
+    assert len(made) == 1
 
 
 def test_a_tree_is_thirty_two_jobs_deep(graphs: Graphs) -> None:

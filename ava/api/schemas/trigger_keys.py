@@ -34,7 +34,7 @@ class DedupeBody(Strict):
         load_default=DedupeMode.RETURN,
         metadata={
             "description": "If an earlier job with the key is not final: `return` answers with it, `replace` cancels "
-            "it while it is queued (409 if it runs), `refuse` is 409."
+            "it while it is queued (409 if it runs, or waits while a job below it runs), `refuse` is 409."
         },
     )
 

@@ -20,9 +20,6 @@ from ava.store.jobs.moves import children
 
 __all__ = ["ChildMaker"]
 
-#: The part of what is left of a tree that a run makes before it counts the tree again: an eighth.
-_PART = 8
-
 
 class ChildMaker:
     """Makes the children of the runs of one process, each batch in one transaction with its entries in the journal."""
@@ -30,9 +27,6 @@ class ChildMaker:
     def __init__(self, *, making: Making, rules: TriggerRules) -> None:
         self._making = making
         self._rules = rules
-        #: The job whose tree was counted last, the jobs above it, and how many children it may make before the next
-        #: count.
-        self._counted: tuple[str, int, int] = ("", 0, 0)
 
     def make(
         self,
@@ -62,25 +56,19 @@ class ChildMaker:
         return [ChildState(id=child.id, worker_id=child.worker_id, status=child.status) for child in made]
 
     def _check_room(self, connection: Connection, job: Job, tree_uuid: str, count: int) -> None:
-        job_id, depth, left = self._counted
-        if job_id != job.id or left < count:
-            place = children.place_in_tree(
-                connection, run=job.run, tree_uuid=tree_uuid, max_depth=TREE_DEPTH.value, max_jobs=TREE_JOBS.value
+        place = children.place_in_tree(
+            connection, run=job.run, tree_uuid=tree_uuid, max_depth=TREE_DEPTH.value, max_jobs=TREE_JOBS.value
+        )
+        # The root is no job below the root.
+        room = TREE_JOBS.value - (place.jobs - 1)
+        if count > room:
+            raise ChildrenRefused(
+                TREE_JOBS.message(f"A tree has at most {TREE_JOBS.value:,} jobs below its root, {room:,} more here.")
             )
-            # The root is no job below the root.
-            room = TREE_JOBS.value - (place.jobs - 1)
-            if count > room:
-                raise ChildrenRefused(
-                    TREE_JOBS.message(
-                        f"A tree has at most {TREE_JOBS.value:,} jobs below its root, {room:,} more here."
-                    )
-                )
-            depth, left = place.depth, max(count, room // _PART)
-        if depth >= TREE_DEPTH.value:
+        if place.depth >= TREE_DEPTH.value:
             raise ChildrenRefused(
                 TREE_DEPTH.message(f"At most {TREE_DEPTH.value} jobs are above each other in a tree.")
             )
-        self._counted = job.id, depth, left - count
 
     def _prepare(self, job: Job, tree_uuid: str, new: Sequence[NewChild]) -> list[NewJob]:
         specs = [self._spec(job, each) for each in new]

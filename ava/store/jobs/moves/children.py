@@ -41,6 +41,8 @@ class TreePlace:
     jobs: int
 
 
+# The count holds until the transaction ends, because one run of a tree makes children at a time.
+_LOCK_TREE = Statement("SELECT pg_advisory_xact_lock(hashtextextended('children in ' || %(tree_id)s, 0))")
 _PLACE = Statement("""
 WITH RECURSIVE above AS (
     SELECT j.parent_id, 0 AS depth FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
@@ -55,7 +57,11 @@ SELECT (SELECT max(depth) FROM above), (SELECT count(*) FROM (
 
 
 def place_in_tree(connection: Connection, *, run: RunKey, tree_uuid: str, max_depth: int, max_jobs: int) -> TreePlace:
-    """Returns the place of a run's job in its tree, counted up to these bounds."""
+    """Returns the place of a run's job in its tree, counted up to these bounds.
+
+    No other run of the tree makes children until the transaction ends.
+    """
     parameters = rows.run_parameters(run) | {"tree_id": tree_uuid, "max_depth": max_depth, "max_jobs": max_jobs + 1}
+    connection.exec_driver_sql(_LOCK_TREE, parameters)
     depth, jobs = connection.exec_driver_sql(_PLACE, parameters).one()
     return TreePlace(depth=depth, jobs=jobs)
