@@ -63,10 +63,11 @@ IS_VISIBLE = f"""(w.tenant_id = %(tenant_id)s OR w.tenant_id = '{PLATFORM}'
         AND NOT EXISTS (SELECT FROM workers AS o WHERE o.tenant_id = %(tenant_id)s AND o.id = w.id))"""
 
 
-# An operator who sets a limit at this moment has locked the worker. What comes after this statement reads what was set.
-_AWAIT_OTHERS = Statement(f"SELECT FROM workers WHERE tenant_id = '{PLATFORM}' AND id = %(id)s FOR UPDATE")
-# The limits that operators have set hold over the declared ones.
-_ANNOUNCE = Statement("""
+# The limits that operators have set hold over the declared ones. The worker is locked first, in the same message and
+# so in the same transaction, because an operator who sets one at this moment holds that lock: the second statement
+# reads what was set.
+_ANNOUNCE = Statement(f"""
+SELECT FROM workers WHERE tenant_id = '{PLATFORM}' AND id = %(id)s FOR UPDATE;
 INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
                           on_worker_lost, declared_max_running, max_running_per, declared_rate_jobs,
                           declared_rate_seconds, rate_per, max_running, rate_jobs, rate_seconds,
@@ -113,8 +114,7 @@ def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
     # In the order of the ids, so that nodes which start together do not deadlock.
     for spec in sorted(specs, key=lambda spec: spec.id):
         connection.exec_driver_sql(
-            # The statements of one message are one transaction.
-            f"{_AWAIT_OTHERS};{_ANNOUNCE}",
+            _ANNOUNCE,
             {
                 "id": spec.id,
                 "name": spec.name,
