@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -14,7 +15,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import claim, log_lines, rescue
-from tests.backlog import NODE, Backlog, open_backlog
+from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
 
@@ -59,6 +60,25 @@ def test_runs_of_a_silent_node_wait_again_without_counting_as_attempts(stored: B
     assert judge.judge(1) == 1
     assert stored.run("SELECT status, attempt, losses, run_no, published_at FROM jobs") == [("queued", 0, 1, 1, None)]
     assert judge.judge(1) == 0
+
+
+def _lines(stored: Backlog) -> list[tuple[int, list[str]]]:
+    found = stored.run("SELECT seq, msgs FROM job_logs ORDER BY job_id, seq")
+    return [(seq % log_lines.SEQ_PER_RUN, msgs) for seq, msgs in found]
+
+
+def test_a_run_that_dies_with_its_node_has_one_opening_line(stored: Backlog) -> None:
+    stored.join()
+    alone, *together = stored.insert(3)
+    assert stored.claim(alone)
+    with stored.database.connect() as connection:
+        runs = [RunKey(job.tenant_id, job.id, 1) for job in together]
+        claimed = claim.claim_together(connection, runs, worker_id=WORKER, node_id=NODE, claim_id=str(uuid.uuid4()))
+    assert len(claimed) == 2
+    assert _lines(stored) == [(0, [log_lines.OPENING])], "a claim of several runs stores none"
+    assert _Judge(stored).judge(15) == 3
+    lost = (log_lines.SEQ_OF_OTHERS, ["Handler lost: its node is dead"])
+    assert _lines(stored) == [(0, [log_lines.OPENING]), lost] * 3
 
 
 def _lose_with_its_node(stored: Backlog) -> None:

@@ -15,7 +15,7 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves import log_lines
-from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
+from ava.store.jobs.moves.log_lines import CONTINUING, OPENING, SEQ_OF_OTHERS, SEQ_PER_RUN
 from ava.store.jobs.moves.rules import STOPPED_STATUS, end_set
 
 __all__ = ["end_killed_run", "rescue", "rescue_from_dead_nodes", "rescue_pulled", "runs_of_nodes"]
@@ -25,7 +25,14 @@ _CLOSING = """'Handler ' || CASE r.status WHEN 'cancelled' THEN 'cancelled' ELSE
             || round(extract(epoch FROM clock_timestamp() - r.started_at) * 1000) || 'ms'"""
 
 
-def _ends(locked: str, lines: str) -> str:
+#: The first lines of the runs in `locked`. Those that were stored before stay.
+_OPENINGS = f"""
+    UNION ALL SELECT r.tenant_id, r.id, r.run_no * {SEQ_PER_RUN}, ARRAY[r.started_at], 'i',
+        ARRAY[CASE WHEN e.first_started_at IS NULL THEN '{OPENING}' ELSE '{CONTINUING}' END]
+    FROM ended AS e JOIN locked AS r ON r.tenant_id = e.tenant_id AND r.id = e.id"""
+
+
+def _ends(locked: str, lines: str, openings: str = "") -> str:
     """Returns the statement that ends the runs which `locked` selects, with the rows `lines` of log lines.
 
     A cancel may be written while the statement waits for the row. PostgreSQL checks the constraints first with the
@@ -37,7 +44,7 @@ def _ends(locked: str, lines: str) -> str:
         SELECT array_agg(clock_timestamp()) AS times, string_agg(left(level, 1), '' ORDER BY n) AS levels,
             array_agg(msg ORDER BY n) AS msgs
         FROM (VALUES {lines}) AS v (n, level, msg) WHERE msg IS NOT NULL
-    ) AS l"""
+    ) AS l{openings}"""
     return f"""
 WITH locked AS ({locked}
 ), ended AS (
@@ -135,6 +142,8 @@ _RESCUE_FROM_DEAD_NODES = Prepared(
             AND (n.id, n.seen_at) NOT IN (SELECT * FROM unnest(%(silent_ids)s::uuid[], %(silent_at)s::timestamptz[])))
     ORDER BY j.id LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED""",
         _lines_of_lost(is_loss="true"),
+        # A run whose claim it shared with others has stored none if it was brief.
+        _OPENINGS,
     ),
     plan_seconds=60.0,
 )
