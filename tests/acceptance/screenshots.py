@@ -185,9 +185,11 @@ def _add_history(shop: System) -> None:
     )
     shop.query(
         """INSERT INTO job_counts
-               (tenant_id, span, trigger, worker_id, starts_at, completed, failed, cancelled, expired, ran, ran_ms)
+               (tenant_id, span, trigger, worker_id, starts_at, completed, failed, cancelled, expired, ran, ran_ms,
+                cpu_ms, wait_ms)
            SELECT 'ten_acme', 'day', t.trigger, w.id, date_trunc('day', now(), 'UTC') - n * interval '1 day',
-                  d.jobs, d.jobs / 40, d.jobs / 150, 0, d.jobs, d.jobs * w.run_ms
+                  d.jobs, d.jobs / 40, d.jobs / 150, 0, d.jobs, d.jobs * w.run_ms,
+                  d.jobs * w.run_ms / 6, d.jobs * 12
            FROM generate_series(1, 29) AS n
            CROSS JOIN (VALUES ('', 1, 180), ('wkr_send_invoice', 0.5, 210), ('wkr_resize_image', 0.3, 120),
                               ('wkr_sync_crm', 0.2, 240)) AS w (id, share, run_ms)
