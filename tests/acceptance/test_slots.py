@@ -253,15 +253,15 @@ def test_a_node_that_was_frozen_goes_on(slots: System) -> None:
     ids = trigger_many(slots, 10, worker_id="wkr_slot_sleep", input={"seconds": 1})
     await_running(slots, ids)
     node = slots.workers[-1]
-    # Its command too, as Ctrl-Z does.
-    frozen = [psutil.Process(pid), psutil.Process(node.pid)]
+    # Its command too, as Ctrl-Z does, and first: it ends and starts its processes.
+    frozen = [psutil.Process(node.pid), psutil.Process(pid)]
     for process in frozen:
         process.suspend()
     try:
         silent = "SELECT now() - seen_at > interval '4 seconds' FROM nodes WHERE pid = %s AND stopped_at IS NULL"
         wait_until(lambda: slots.query(silent, pid) == [(True,)], what="its heartbeat is old")
     finally:
-        for process in frozen:
+        for process in reversed(frozen):
             process.resume()
     assert _ends(slots, ids) == {("completed", 1, 0, pid)}
     assert node.exit_code is None, node.output
