@@ -11,8 +11,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["conceal", "overwrite"]
-
 #: Where the addresses of that memory are in /proc/PID/stat, after the process's name (proc(5): fields 50 and 51).
 _START, _END = 47, 48
 

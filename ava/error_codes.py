@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-__all__ = ["ErrorCode", "code_of"]
-
 
 class ErrorCode(StrEnum):
     """A code that clients match, with the HTTP statuses it comes with and what it means at each.

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 
-__all__ = ["ignored"]
-
 
 @contextmanager
 def ignored() -> Iterator[None]:

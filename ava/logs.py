@@ -17,8 +17,6 @@ from typing import Any
 from ava.domain.text import printable
 from ava.settings import Settings, unknown_names, wants_json
 
-__all__ = ["configure", "log_uncaught", "start_error_line", "write_line"]
-
 _log = logging.getLogger(__name__)
 
 #: Loggers of libraries that write several lines a job, where the processes' own logs write one.

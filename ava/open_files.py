@@ -5,8 +5,6 @@ from __future__ import annotations
 import resource
 from contextlib import suppress
 
-__all__ = ["allow"]
-
 
 def allow(wanted: int) -> int:
     """Raise the limit of this process and its children to `wanted`, or to the machine's. Returns the new limit."""

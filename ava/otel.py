@@ -19,8 +19,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from ava.span import Kind, Span
 from ava.version import VERSION, build
 
-__all__ = ["Tracer"]
-
 _log = logging.getLogger(__name__)
 
 

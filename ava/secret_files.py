@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from ava.errors import SettingsError
 
-__all__ = ["SECRETS", "with_secrets"]
-
 #: The variables that hold secrets. Each may be read from a file, which the variable with `_FILE` names.
 SECRETS = (
     *("DATABASE_URL", "DATABASE_POOL_URL", "DATABASE_READ_URL", "DATABASE_OWNER_URL", "BROKER_URL"),

@@ -14,34 +14,6 @@ from urllib.parse import urlsplit
 
 from ava.errors import SettingsError
 
-__all__ = [
-    "PLAIN_SCHEMES",
-    "REDIS_SCHEMES",
-    "authority",
-    "broker_url",
-    "by_prefix",
-    "cell",
-    "choice",
-    "database_or_pool_url",
-    "either",
-    "file",
-    "flag",
-    "handler_modules",
-    "keys",
-    "message_keys",
-    "names",
-    "number",
-    "origins",
-    "other_database_url",
-    "public_url",
-    "rate",
-    "several",
-    "shared_keys",
-    "text",
-    "traces",
-    "whole",
-]
-
 #: The schemes of BROKER_URL that mean Redis.
 REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "sentinel")
 _AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")

@@ -16,17 +16,6 @@ from ava import setting_values as values
 from ava.errors import SettingsError
 from ava.secret_files import SECRETS, with_secrets
 
-__all__ = [
-    "ROLES",
-    "WEBHOOK_RETRIES_SECONDS",
-    "ClientSettings",
-    "Settings",
-    "load",
-    "load_client",
-    "unknown_names",
-    "wants_json",
-]
-
 
 def _setting(
     variable: str, read: Callable[..., Any], default: Any = MISSING, *, is_secret: bool = False, **rest: Any

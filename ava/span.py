@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["NOTHING", "Kind", "Span"]
-
 
 class Kind(StrEnum):
     """The kind of a span, by OpenTelemetry's names."""

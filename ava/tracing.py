@@ -26,23 +26,6 @@ from ava.span import NOTHING, Kind, Span
 if TYPE_CHECKING:
     from ava.otel import Tracer
 
-__all__ = [
-    "NOTHING",
-    "Kind",
-    "Span",
-    "can_report",
-    "current",
-    "describe",
-    "is_on",
-    "of_jobs",
-    "preload",
-    "report_killed",
-    "start",
-    "start_span",
-    "stop",
-    "warn_if_unusable",
-]
-
 _log = logging.getLogger(__name__)
 
 #: The only protocol of OpenTelemetry that is supported.

@@ -9,8 +9,6 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-__all__ = ["VERSION", "build", "commit"]
-
 VERSION = "0.1.0"
 
 #: Characters of a commit that are shown.

@@ -15,8 +15,6 @@ from bench.servers import Database
 from bench.systems import HEADERS, Ours
 from bench.table import Figures
 
-__all__ = ["fill", "read"]
-
 _DAYS = 90
 _BATCH = 250_000
 _WARM_UP = 20

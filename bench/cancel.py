@@ -35,8 +35,6 @@ from harness.servers.rabbitmq import running_rabbitmq
 from harness.servers.redis import running_redis
 from harness.system import HEADERS, System
 
-__all__ = ["Storm", "latencies", "leaks", "percentile", "running", "storm"]
-
 HANDLERS = {"AVA_HANDLERS": "tests.acceptance.handlers"}
 
 

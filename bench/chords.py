@@ -19,8 +19,6 @@ import redis
 
 from bench.servers import Servers, processes
 
-__all__ = ["lost_chords"]
-
 _BETWEEN_KILLS_SECONDS = 0.2
 #: Seconds without a part that ends, after which a chord is lost.
 _PATIENCE_SECONDS = 30.0

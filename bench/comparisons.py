@@ -9,8 +9,6 @@ from bench.run import Run, warm
 from bench.systems import LimitedOurs, System
 from bench.table import BASELINE, OURS
 
-__all__ = ["accept_connections", "accept_draining", "drain_peers", "latency", "limited"]
-
 #: Both are the baseline, whose API is behind gunicorn's threads or behind its sync workers.
 _SERVED_BY = ("gthread", "sync")
 

@@ -19,8 +19,6 @@ from harness.servers.postgres import running_postgres
 from harness.servers.redis import fresh_redis_url, running_redis
 from harness.system import HEADERS, SECRET, System
 
-__all__ = ["relayed", "triggers"]
-
 _REVISION = "2026-07-28"
 _INPUT = {"order": 17}
 _CONNECTIONS = (1, 8)

@@ -25,8 +25,6 @@ from bench.systems import Ours
 from bench.table import Figures
 from harness.new_jobs import make_jobs
 
-__all__ = ["limit", "pause", "rate"]
-
 _NAP_SECONDS = 0.05
 _LIMIT = 5
 _NODES, _CHILDREN = 2, 4

@@ -16,8 +16,6 @@ from bench.systems import Ours
 from bench.table import Figures
 from harness.new_jobs import make_jobs
 
-__all__ = ["SPREADS", "caller", "look", "recall", "running", "shares", "single_job"]
-
 _NAP_SECONDS = 0.05
 _NAP = f'{{"seconds":{_NAP_SECONDS}}}'
 _WAIT = """

@@ -13,8 +13,6 @@ from bench.servers import ROOT, processes, until
 from bench.systems import SECRET, Ours
 from bench.table import Figures
 
-__all__ = ["footprint"]
-
 _MIB = 2**20
 
 

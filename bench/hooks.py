@@ -23,8 +23,6 @@ from harness.servers.postgres import running_postgres
 from harness.servers.redis import running_redis
 from harness.system import HEADERS, System
 
-__all__ = ["accept", "match"]
-
 _SECRET = "the-secret-of-the-bench"
 _MANY = "100000000/minute"
 _ENVIRON = {

@@ -9,8 +9,6 @@ from bench import load
 from bench.systems import HEADERS, Ours
 from bench.table import Figures
 
-__all__ = ["FIELDS", "compare", "schema"]
-
 FIELDS = 40
 #: Turns of both in one round, because the machine is not the same from one second to the next.
 _TURNS = 10

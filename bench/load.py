@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Connection", "Load", "generate", "percentile", "post"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Load:

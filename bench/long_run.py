@@ -6,8 +6,6 @@ from bench.servers import Database, processes, until
 from bench.systems import Ours
 from bench.table import Figures
 
-__all__ = ["long_run"]
-
 _RATES = """
 SELECT count(*) / extract(epoch FROM max(completed_at) - min(completed_at))
 FROM (SELECT completed_at, ntile(10) OVER (ORDER BY completed_at) AS tenth FROM jobs) AS finished

@@ -9,17 +9,6 @@ from bench.servers import until
 from bench.systems import Ours, System
 from bench.table import Figures
 
-__all__ = [
-    "accept",
-    "accept_bulk",
-    "accept_draining",
-    "drain",
-    "loaded_latency",
-    "log_lines",
-    "start_latency",
-    "urgent_latency",
-]
-
 
 def accept(system: System, port: int, *, requests: int, connections: int = 8) -> Figures:
     """One job a request, over some connections."""

@@ -22,8 +22,6 @@ from harness.servers.redis import running_redis
 from harness.system import System
 from tests.acceptance.memory_handlers import LIMIT_MB
 
-__all__ = ["main", "measure"]
-
 _HANDLERS = {"AVA_HANDLERS": "tests.acceptance.memory_handlers"}
 #: What an empty run takes, and what the handler takes each second (it sleeps between its steps).
 _EMPTY_MB, _MB_PER_SECOND = 65, 95

@@ -11,8 +11,6 @@ from bench.servers import Database, processes, until
 from bench.systems import Ours
 from bench.table import Figures
 
-__all__ = ["cost", "nodes", "postgres_processes", "seconds_of"]
-
 _NAP = '{"seconds": 0.05}'
 
 

@@ -23,8 +23,6 @@ from bench.servers import Database, Servers, processes, until
 from bench.systems import FullOurs
 from bench.table import BASELINE, OURS, Figures
 
-__all__ = ["ordinary", "ordinary_10_ms"]
-
 _MS = (2, 5, 10, 20, 100)
 _CHILDREN = (2, 8)
 _BROKERS = ("redis", "rabbitmq")

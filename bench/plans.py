@@ -19,8 +19,6 @@ from ava.store.jobs.reads.logs import LAST_SEQ, LogRange
 from ava.store.jobs.reads.why import read_facts
 from ava.store.reports import metrics, overview, queue_counts, statistics
 
-__all__ = ["Finding", "check"]
-
 TENANT = "ten_bench"
 _LARGE = ("jobs", "job_logs")
 #: Rows that a plan may read and discard, and rows that it may sort.

@@ -9,20 +9,6 @@ from datetime import timedelta
 
 from bench.servers import Database
 
-__all__ = [
-    "APART",
-    "fill",
-    "fill_audit",
-    "fill_jobs",
-    "fill_lines",
-    "fill_webhooks",
-    "forget_open",
-    "indexed_afterwards",
-    "number_ends",
-    "wait_in_database",
-    "without_events",
-]
-
 #: The time from one job to the next.
 APART = timedelta(milliseconds=10)
 _NODE = "00000000-0000-7000-8000-000000000001"

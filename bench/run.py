@@ -9,8 +9,6 @@ from bench.servers import Servers
 from bench.systems import Baseline, FullOurs, Ours, System
 from bench.table import Figures, Table
 
-__all__ = ["Run", "warm"]
-
 
 class Run:
     """Rounds of measures on shared servers."""

@@ -31,8 +31,6 @@ from bench.load import percentile
 from bench.servers import Servers, until
 from bench.systems import HEADERS, Ours
 
-__all__ = ["FEW", "PROMISED", "Scale", "main", "measure"]
-
 FEW = 10_000
 #: Rounds in which each read is timed, the seconds of a round at most, and its first requests that do not count.
 _ROUNDS = 7

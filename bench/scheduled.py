@@ -10,8 +10,6 @@ from bench.servers import until
 from bench.systems import Ours
 from bench.table import Figures
 
-__all__ = ["due_in_one_second"]
-
 #: Seconds from now at which the jobs are due.
 _AHEAD_SECONDS = 8
 _ALONE = 200

@@ -10,15 +10,13 @@ from zoneinfo import ZoneInfo
 import psutil
 
 from ava.domain import ids
-from ava.domain.schedules.schedule import timezone_data_version
 from ava.domain.schedules.schedule_record import spread_delay
+from ava.domain.schedules.time_zones import timezone_data_version
 from bench.load import percentile
 from bench.measures import drain
 from bench.servers import until
 from bench.systems import Ours
 from bench.table import Figures
-
-__all__ = ["fire"]
 
 #: Schedules that fire alone, within a minute.
 _ALONE = 300

@@ -24,8 +24,6 @@ from harness.servers.rabbitmq import running_rabbitmq
 from harness.servers.redis import running_redis
 from harness.servers.server import Server, account_folder, private_folder
 
-__all__ = ["Database", "Servers", "processes", "until"]
-
 ROOT = Path(__file__).parent.parent
 
 

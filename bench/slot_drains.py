@@ -16,8 +16,6 @@ from bench.peers.environment import PeerMissing
 from bench.servers import Servers, processes, until
 from bench.systems import Ours
 
-__all__ = ["NodeKind", "Slots", "beside_groups", "beside_peers"]
-
 #: The share of the jobs that end before a measure begins.
 _BEFORE = 0.1
 _OURS_KEEP = (

@@ -21,8 +21,6 @@ from bench import load
 from bench.servers import Servers, open_port, processes, until
 from bench.systems import FullOurs, Ours, port_answers
 
-__all__ = ["main", "shares"]
-
 _SAMPLES_PER_SECOND = 250
 #: A stage, and parts of the frames (`function (file:line)`) that it begins with.
 _STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -16,8 +16,6 @@ from pathlib import Path
 
 from bench.servers import ROOT, git_revision
 
-__all__ = ["BASELINE", "OURS", "Figures", "Promise", "Table"]
-
 Figures = dict[str, float]
 OURS, BASELINE = "AVA Jobs", "baseline"
 _DATA = ROOT / "bench" / "performance.json"

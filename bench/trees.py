@@ -21,8 +21,6 @@ from harness.servers.postgres import running_postgres
 from harness.servers.redis import fresh_redis_url, running_redis
 from harness.system import System
 
-__all__ = ["MEASURES", "callback", "map_children", "waits"]
-
 #: Entries of a bulk, of which one is the callback.
 _CHORD = 1000
 #: The most jobs that one call triggers.

@@ -30,8 +30,6 @@ from bench.systems import Ours, port_answers
 from bench.watching import STAMP
 from harness.new_jobs import make_jobs
 
-__all__ = ["main"]
-
 #: The promises: the ratio of latencies with and without watchers, and milliseconds until a line is seen (p99).
 _MAX_RATIO = 2.0
 _MAX_LATE_MS = 300.0

@@ -15,8 +15,6 @@ from typing import Any
 
 from bench.systems import HEADERS
 
-__all__ = ["STAMP", "request"]
-
 #: The beginning of a log line that says when it was stored.
 STAMP = "stored at "
 _STAMPED = re.compile(STAMP.encode() + rb"([0-9.]+)")

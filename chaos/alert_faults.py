@@ -19,8 +19,6 @@ from chaos.alert_scene import Scene
 from harness.servers.receiver import Reply
 from harness.system import HEADERS
 
-__all__ = ["FAULTS", "AlertFault"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class AlertFault:

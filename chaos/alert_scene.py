@@ -24,8 +24,6 @@ from harness.servers.redis import running_redis
 from harness.servers.server import Server
 from harness.system import System
 
-__all__ = ["KEY", "Scene", "open_scene"]
-
 #: The key that signs messages.
 KEY = "k" * 32
 _ENVIRON = {

@@ -21,8 +21,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-__all__ = ["ATTACKS", "STORM", "TENANT", "Attacker"]
-
 TENANT = "ten_hostile"
 _SECONDS = 30
 #: Seconds that the attacks go on behind their time for the first response of a slow one.

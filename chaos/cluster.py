@@ -33,8 +33,6 @@ from harness.servers.server import Server
 from harness.servers.standby import Standby
 from harness.system import System
 
-__all__ = ["BROKERS", "Cluster", "Plan", "Watch", "open_cluster"]
-
 BROKERS = ("redis", "rabbitmq")
 
 Broker = Server | RabbitMQ

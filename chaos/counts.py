@@ -27,8 +27,6 @@ from harness.servers.redis import running_redis
 from harness.servers.server import private_folder
 from harness.system import System
 
-__all__ = ["check", "differences"]
-
 _WRITERS = 4
 _BATCH = 250
 _NODE = "00000000-0000-7000-8000-000000000001"

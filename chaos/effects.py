@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Effect", "Run", "append", "begins", "overlapping", "read", "runs"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effect:

@@ -21,8 +21,6 @@ from harness.servers.redis import running_redis
 from harness.servers.server import private_folder
 from harness.system import System
 
-__all__: list[str] = []
-
 _BULK = 1_000
 _LONGEST_SECONDS = 900
 

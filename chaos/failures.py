@@ -9,8 +9,6 @@ from typing import Any
 
 from ava import worker
 
-__all__ = ["MESSAGES", "failure", "values"]
-
 MESSAGES = (
     "ValueError: no channel {slug} in account {number}",
     "KeyError: '{typeid}'",

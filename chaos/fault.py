@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from chaos.cluster import BROKERS, Cluster, Plan, Watch
 
-__all__ = ["Fault", "Injury"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Injury:

@@ -34,8 +34,6 @@ from harness.servers.redis import running_redis
 from harness.servers.server import private_folder
 from harness.system import System
 
-__all__ = ["ENVIRON", "Findings", "fuzz"]
-
 ENVIRON = {"AVA_HANDLERS": "tests.acceptance.handlers", "AVA_LOG_LEVEL": "WARNING"}
 _SENDERS = 4
 #: How much larger the second half's memory may be than the first's.

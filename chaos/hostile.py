@@ -16,8 +16,6 @@ from ava.domain import ids
 from chaos.odd_values import INSTANTS, JSON, MEDIA, METHODS, PATHS, RIGHT_PARTS, STRANGER, TEXTS, VALUES, WORKERS
 from harness.system import HEADERS
 
-__all__ = ["Known", "Request", "in_json", "make", "make_request"]
-
 
 @dataclass(kw_only=True)
 class Known:

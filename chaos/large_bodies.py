@@ -8,8 +8,6 @@ from collections.abc import Callable
 
 from chaos.hostile import Known, Request, in_json, make_request
 
-__all__ = ["make_large"]
-
 _MIB = 2**20
 #: What is repeated to fill a list.
 _REPEATED = (

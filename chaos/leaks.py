@@ -28,8 +28,6 @@ from harness.servers.redis import running_redis
 from harness.servers.server import private_folder
 from harness.system import MARK, System, carries
 
-__all__ = ["WAYS", "forms", "places_of"]
-
 #: The ways to leak of the handler `t_leak`.
 WAYS = ("return", "raise", "class", "exit")
 _SECRET = "marker-9b41de-of-the-leaks"

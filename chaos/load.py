@@ -13,8 +13,6 @@ import requests
 
 from harness.system import HEADERS
 
-__all__ = ["LONG_SECONDS", "Accepted", "Load"]
-
 WORKER = "wkr_chaos_effect"
 _CLIENTS = 4
 _BULK = 250

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["INSTANTS", "JSON", "MEDIA", "METHODS", "PATHS", "RIGHT_PARTS", "STRANGER", "TEXTS", "VALUES", "WORKERS"]
-
 WORKERS = ("wkr_t_echo", "wkr_t_nothing", "wkr_none", "wkr_", "WKR_T_ECHO", "wkr_t_echo\x00", "wkr_" + "a" * 80)
 #: A tenant that owns nothing of what is made here.
 STRANGER = "ten_stranger"

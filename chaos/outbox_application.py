@@ -15,8 +15,6 @@ from sqlalchemy import Column, Integer, MetaData, Table, create_engine, insert
 
 from ava.client.outbox.sqlalchemy import Outbox
 
-__all__ = ["committed", "main"]
-
 metadata = MetaData()
 orders = Table("orders", metadata, Column("id", Integer, primary_key=True))
 outbox = Outbox(metadata)

@@ -7,8 +7,6 @@ import threading
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-__all__ = ["Proxy", "proxy_to", "through"]
-
 
 class Proxy:
     """Forwards its own port to another."""

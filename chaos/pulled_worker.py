@@ -16,8 +16,6 @@ import requests
 from chaos.effects import Effect, append
 from harness.system import System
 
-__all__ = ["WORKER", "PulledWorker", "are_completed", "make_worker"]
-
 WORKER = "wkr_chaos_pulled"
 _HEARTBEAT_SECONDS = 4.0
 _numbers = itertools.count(1)

@@ -10,8 +10,6 @@ import requests
 
 from harness.system import HEADERS
 
-__all__ = ["Readers"]
-
 _CLIENTS = 16
 _PATHS = ("/v1/ava/jobs?per_page=10", "/v1/ava/queues", "/v1/ava/workers", "/v1/ava/jobs?filter[status]=running")
 

@@ -13,8 +13,6 @@ from chaos.fault import Fault, Injury
 from harness.polling import wait_until
 from harness.system import FINAL
 
-__all__ = ["Record", "Result", "await_starts", "evaluate", "is_true"]
-
 _LONGEST_SECONDS = 240.0
 _LONGEST_RECOVERY_SECONDS = 60.0
 #: Seconds after the last end until every end is counted, at most.

@@ -15,8 +15,6 @@ from typing import Any
 from chaos.hostile import Known, Request, make
 from harness.busy import busy_factor
 
-__all__ = ["Answer", "Sender"]
-
 _ERROR_NAMES = {"code", "message", "request_id", "docs_url"}
 _BODILESS = (204, 304)
 

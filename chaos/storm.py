@@ -16,8 +16,6 @@ from chaos.attacks import STORM
 from chaos.tenants import PROCESSES, SECRET, honest_tenant, p99
 from harness.system import ROOT
 
-__all__ = ["Storm", "run", "table"]
-
 #: Seconds in which the last jobs may end, and within which 99 of 100 jobs start beside a storm that is limited.
 _PATIENCE, _MAX_START_SECONDS = 5.0, 2.0
 #: Seconds of the storm at most.

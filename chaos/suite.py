@@ -19,9 +19,6 @@ from chaos.fault import Fault
 from chaos.result import Result, await_starts, evaluate
 from harness.servers.server import private_folder
 
-__all__ = ["Suite"]
-
-
 #: A broker and a fault.
 _Run = tuple[str, Fault]
 

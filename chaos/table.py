@@ -10,8 +10,6 @@ from pathlib import Path
 
 from chaos.result import Result
 
-__all__ = ["row", "table", "write"]
-
 _ROOT = Path(__file__).parent.parent
 _HEAD = ("broker", "fault", "accepted", "finished", "lost", "run twice", "repeated", "recovery", "promised", "kept")
 _BEGIN, _END = "<!-- The table that `{command}` writes begins here. -->\n", "<!-- It ends here. -->\n"

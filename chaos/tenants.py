@@ -34,8 +34,6 @@ from harness.servers.receiver import Receiver
 from harness.servers.server import private_folder
 from harness.system import ROOT
 
-__all__ = ["PROCESSES", "SECRET", "Condition", "Outcome", "honest_tenant", "p99", "run"]
-
 SECRET = "of-the-hostile-suite"
 #: The processes of the node.
 PROCESSES = 4

@@ -17,8 +17,6 @@ import psutil
 
 from harness.system import ROOT
 
-__all__ = ["WatchedProcesses"]
-
 _MIB = 2**20
 _PAUSE_SECONDS = 0.5
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["busy_factor"]
-
 
 def busy_factor() -> float:
     """Returns how many processes share each processor at the moment, at least 1: what computes takes so much longer."""

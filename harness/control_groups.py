@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["GroupRefused", "memory_group"]
-
 _ROOT = Path("/sys/fs/cgroup")
 
 

@@ -4,7 +4,5 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["LATER", "LATER_DAY"]
-
 LATER_DAY = f"{datetime.now(UTC) + timedelta(days=300):%Y-%m-%d}"
 LATER = f"{LATER_DAY}T00:00:00Z"

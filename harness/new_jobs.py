@@ -8,8 +8,6 @@ from ava.domain.jobs.job import Job, JobSpec
 from ava.services.making.make import Making
 from ava.store.engine.database import Connection
 
-__all__ = ["make_jobs"]
-
 
 def make_jobs(
     connection: Connection,

@@ -8,15 +8,6 @@ from pathlib import Path
 
 import ava.store
 
-__all__ = [
-    "ADD_COLUMN",
-    "CREATE_INDEX",
-    "DROP_COLUMN",
-    "DROP_INDEX",
-    "write_code",
-    "write_release",
-]
-
 _ROOT = Path(__file__).parent.parent
 _MIGRATIONS = Path(ava.store.__file__).parent / "migrations"
 

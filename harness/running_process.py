@@ -11,8 +11,6 @@ import psutil
 
 from ava.local.program import ChildProcess
 
-__all__ = ["RunningProcess", "lives"]
-
 #: The level of a line that is a warning or worse, in a log of lines as in one of JSON objects.
 _WARNING = re.compile(r"\b(warning|error|critical)\b", re.IGNORECASE)
 

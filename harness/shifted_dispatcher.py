@@ -14,8 +14,6 @@ from ava import settings
 from ava.dispatcher import loop
 from ava.dispatcher.duties.schedules import ScheduleFirings
 
-__all__ = ["VARIABLE", "set_clock"]
-
 #: The variable of the environment that names the file.
 VARIABLE = "SHIFTED_CLOCK"
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["tracebacks"]
-
 
 def tracebacks(output: str, *, without: str) -> list[str]:
     """Returns the tracebacks in an output, apart from those whose last file begins with `without`."""

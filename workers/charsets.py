@@ -5,8 +5,6 @@ from __future__ import annotations
 import codecs
 import re
 
-__all__ = ["declared_in", "known"]
-
 # An allowlist, because Python's codecs include some that are no character sets (idna, punycode, unicode_escape), which
 # take quadratic time or read escapes.
 _CHARSET_NAMES = re.compile(r"(ascii|big5|cp|euc|gb|hz$|iso|johab|koi8|latin|mac|ptcp|shift|tis|utf-(8|16|32))[\w-]*")

@@ -9,8 +9,6 @@ from typing import Any
 
 from workers.top_values import TopValues
 
-__all__ = ["Column"]
-
 #: Cells that count as missing, as blank ones do.
 MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "-"))
 

@@ -8,8 +8,6 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 
-__all__ = ["Rows", "from_bytes", "from_text"]
-
 _SAMPLE_BYTES = 65_536
 _SAMPLE_LINES = 50
 _LONGEST_LINE = 1_048_576

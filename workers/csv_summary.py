@@ -19,8 +19,6 @@ from workers.columns import Column
 from workers.csv_rows import Rows
 from workers.inputs import Input, optional_text, refuse_unknown, text, whole_number
 
-__all__ = ["csv_summary"]
-
 _TIMEOUT_SECONDS = 3_600
 #: Seconds without a byte after which the server of a CSV counts as gone.
 _SILENCE_SECONDS = 60

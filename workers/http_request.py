@@ -12,8 +12,6 @@ from ava.outbound.http import HttpResponse, send
 from workers import charsets, outbound
 from workers.inputs import Input, number, optional_text, refuse_unknown, text, whole_number
 
-__all__ = ["http_request"]
-
 # A job's output may be 1 MiB of JSON, in which a character can take twelve bytes.
 _MAX_JSON_BYTES = 1_000_000
 _MAX_HEADER_JSON_BYTES = 200_000

@@ -14,8 +14,6 @@ from ava.outbound.http import HttpResponse, send
 from workers import outbound
 from workers.inputs import Input, optional_text, refuse_unknown, text
 
-__all__ = ["incident_notify"]
-
 _TIMEOUT_SECONDS = 20.0
 _LONGEST_DETAIL = 3_000
 _SETTING = "AVA_WORKER_INCIDENT_NOTIFY_SLACK_WEBHOOK_URL"

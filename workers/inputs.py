@@ -10,8 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Input", "number", "optional_text", "refuse_unknown", "text", "whole_number"]
-
 #: A job's input as its handler receives it: parsed JSON.
 Input = Mapping[str, Any]
 

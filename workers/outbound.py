@@ -6,8 +6,6 @@ from ava import settings
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.outbound.http import Limits
 
-__all__ = ["limits"]
-
 _LONGEST_CONNECT_SECONDS = 10.0
 
 

@@ -8,8 +8,6 @@ from typing import Any
 from ava import Env, worker
 from workers.inputs import Input, number, refuse_unknown, whole_number
 
-__all__ = ["sleep"]
-
 _LONGEST_SECONDS = 3_500
 _MAX_STEPS = 1_000
 

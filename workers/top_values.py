@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["TopValues"]
-
 
 class TopValues:
     """Counts values: exactly up to `capacity` distinct ones, beyond that with counts that may be too small.

@@ -81,8 +81,6 @@ from ava.store.engine.standby import DatabaseWithStandby
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-__all__ = ["make_app"]
-
 _BLUEPRINTS = (
     jobs.blueprint,
     job_runs.blueprint,

@@ -36,8 +36,6 @@ from ava.api.openapi_examples import add_examples
 from ava.api.schemas.setting_fields import ENTRY_NAME, LONGEST_ENTRY, NamedTexts, QueryText
 from ava.version import VERSION
 
-__all__ = ["describe"]
-
 #: The endings of the names of schemas that clients send.
 _INPUTS = ("Body", "Filter")
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from ava.api import openapi_parts as parts
 
-__all__ = ["add_examples"]
-
 _SUFFIX = "01jwnqrgt0e3rt0q9vz5k8x2mc"
 _MOMENT = "2025-06-01T10:00:00Z"
 #: Examples by the name of their field, where the type says too little.

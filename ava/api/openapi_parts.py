@@ -8,27 +8,6 @@ from ava.api.http.callers.headers import ROLES
 from ava.domain.jobs.job import Trigger
 from ava.error_codes import ErrorCode
 
-__all__ = [
-    "ALWAYS",
-    "BEARER",
-    "BEARER_TEXT",
-    "COOKIE",
-    "COOKIE_TEXT",
-    "ERROR",
-    "EXAMPLES",
-    "FAILURES",
-    "GIVEN",
-    "HEADERS",
-    "INTRODUCTION",
-    "LOG_PLACE",
-    "OPTIONAL",
-    "PAGINATION",
-    "SEARCH_PLACE",
-    "SECURITY",
-    "STREAM_EXAMPLE",
-    "TAKEN",
-]
-
 INTRODUCTION = (
     "A job is a single execution of a worker with a specific input payload. Jobs are asynchronous: triggering one "
     "returns immediately with a job record; execution happens in the background."

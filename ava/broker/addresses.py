@@ -8,8 +8,6 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urls
 from ava.setting_values import several
 from ava.settings import Settings
 
-__all__ = ["attempts", "is_tls", "limiter_storage", "plain_url", "query", "scheme", "transport_options"]
-
 #: The same servers under the names that kombu knows.
 _KOMBU_SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 _TLS_SCHEMES = ("rediss", "amqps")

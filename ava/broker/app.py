@@ -14,8 +14,6 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.settings import Settings
 
-__all__ = ["JobsApp", "make_app", "make_queue"]
-
 #: Longer than the longest job (an hour) and its clean-up. Recovery relies on neither broker's redelivery.
 _LONGEST_RUN_SECONDS = 3 * 3600
 

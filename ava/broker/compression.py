@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from kombu import compression
 
-__all__ = ["allow", "refuse"]
-
 _refused = dict[str, object]()
 
 

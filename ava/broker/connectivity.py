@@ -16,17 +16,6 @@ from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.errors import SettingsError, StartError
 from ava.settings import Settings
 
-__all__ = [
-    "describe_other",
-    "explain",
-    "make_connection",
-    "ping",
-    "raise_if_closed",
-    "require",
-    "require_own",
-    "require_usable",
-]
-
 _CLUSTER = (
     "BROKER_URL: this is a Redis Cluster, which a node cannot use, because one command asks for all of its queues and "
     "their keys are in different slots. Name a single Redis (with replicas or not), or RabbitMQ."

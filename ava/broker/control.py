@@ -15,8 +15,6 @@ from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.messages import sign, task_id
 from ava.errors import BrokerUnavailable
 
-__all__ = ["RELEASE_RUNS", "Control"]
-
 #: The name of our own remote control command.
 RELEASE_RUNS = "ava_release_runs"
 

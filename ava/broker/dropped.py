@@ -9,8 +9,6 @@ import logging
 import time
 from collections.abc import Callable
 
-__all__ = ["DROPPED", "DroppedMessages"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds between two log lines.

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ProducerChannel", "producer_channel_of"]
-
 
 @dataclass
 class ProducerChannel:

@@ -21,9 +21,7 @@ from ava.domain.jobs.job import Job
 from ava.domain.jobs.messages import SIGNATURE, TASK, Message, sign
 from ava.errors import BrokerOfAnother, BrokerUnavailable, QueueRefused
 from ava.settings import Settings
-from ava.tracing import Kind
-
-__all__ = ["Publisher"]
+from ava.span import Kind
 
 _log = logging.getLogger(__name__)
 

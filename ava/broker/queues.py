@@ -13,8 +13,6 @@ from ava.domain.jobs import priority
 from ava.errors import StartError
 from ava.settings import Settings
 
-__all__ = ["check", "find_foreign_key", "try_out"]
-
 #: Separates the queue's name from the priority in the name of a Redis list (`kombu.transport.redis`, "sep").
 _SEPARATOR = "\x06\x16"
 #: Seconds for RabbitMQ's answer about one queue. If its cluster node was killed, RabbitMQ answers after a minute.

@@ -9,8 +9,6 @@ from typing import Any
 
 from kombu.transport.pyamqp import Transport
 
-__all__ = ["NamedTransport"]
-
 
 class NamedTransport(Transport):  # type: ignore[misc]  # kombu has no annotations
     """A transport whose options of TLS belong to one connection."""

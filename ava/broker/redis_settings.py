@@ -8,8 +8,6 @@ from ava.broker import connectivity
 from ava.errors import StartError
 from ava.settings import Settings
 
-__all__ = ["require_safe"]
-
 _EVICTS = (
     "BROKER_URL: maxmemory-policy of this Redis is {policy}, so it drops messages when its memory is short, and their "
     "jobs wait until the dispatcher misses them. `CONFIG SET maxmemory-policy noeviction`, and the same in redis.conf."

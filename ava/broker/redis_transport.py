@@ -17,8 +17,6 @@ from redis.exceptions import RedisError
 
 from ava.broker.dropped import DROPPED
 
-__all__ = ["GuardedSentinelTransport", "GuardedTransport"]
-
 
 class GuardedChannel(Channel):  # type: ignore[misc]  # kombu has no annotations
     """A channel that drops what it cannot read."""

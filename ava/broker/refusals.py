@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import time
 
-__all__ = ["Refusals", "is_of_memory", "is_of_queue"]
-
 _log = logging.getLogger(__name__)
 
 #: AMQP's replies that close a channel because of one queue: access refused, not found (also: its cluster node is down),

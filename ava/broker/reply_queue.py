@@ -6,8 +6,6 @@ from celery.app.control import Control as CeleryControl
 from kombu import Queue
 from kombu.pidbox import Mailbox
 
-__all__ = ["AskingControl"]
-
 
 class ReplyMailbox(Mailbox):  # type: ignore[misc]  # kombu has no annotations
     """Declares the queue of the replies with each command, before the command is sent.

@@ -14,8 +14,6 @@ from typing import Any
 
 from kombu import Queue
 
-__all__ = ["NAME", "read_other_owner", "set_if_absent"]
-
 NAME = "ava.reset_marker"
 #: AMQP's reply codes: no right to the queue; there is no such queue; it exists with other arguments.
 _ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED = 403, 404, 406

@@ -12,8 +12,6 @@ from ava.broker import addresses
 from ava.errors import SettingsError
 from ava.settings import Settings
 
-__all__ = ["explain", "options", "redis_options"]
-
 _PREFIX = "ssl_"
 #: What the query of BROKER_URL may hold.
 _REQUIRED = {"required": ssl.CERT_REQUIRED, "CERT_REQUIRED": ssl.CERT_REQUIRED}

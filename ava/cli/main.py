@@ -38,9 +38,6 @@ from ava.cli.screen import printing
 from ava.errors import AvaError
 from ava.version import build
 
-__all__ = ["cli", "main"]
-
-
 #: The commands that are processes, with a log.
 _PROCESSES = ("api", "worker", "dispatcher", "webhooks")
 

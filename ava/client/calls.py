@@ -21,8 +21,6 @@ from ava.client.errors import (
     ApiUnavailable,
 )
 
-__all__ = ["Calls"]
-
 _ERRORS: dict[int, type[ApiError]] = {
     400: ApiRefused,
     401: ApiUnauthorized,

@@ -32,8 +32,6 @@ from ava.client.times import sent_time
 from ava.client.trees import JobJournal, JobWait, JournalEntry, Tree
 from ava.client.webhook_calls import Webhooks
 
-__all__ = ["Client"]
-
 _JOBS = "/v1/ava/jobs"
 #: Seconds for which one request waits for a job; the API takes at most this.
 _WAIT_SECONDS = 30

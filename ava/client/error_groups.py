@@ -11,8 +11,6 @@ from ava.client.operations import Operation
 from ava.client.paths import segment
 from ava.client.records import ErrorGroup, read
 
-__all__ = ["ErrorGroups"]
-
 _ERRORS = "/v1/ava/errors"
 
 

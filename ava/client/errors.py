@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = [
-    "ApiConflict",
-    "ApiError",
-    "ApiForbidden",
-    "ApiNotFound",
-    "ApiRateLimited",
-    "ApiRefused",
-    "ApiUnauthorized",
-    "ApiUnavailable",
-    "ClientError",
-    "WaitTimeout",
-    "WebhookUnverified",
-]
-
 
 class ClientError(Exception):
     """The client could not do what was asked of it."""

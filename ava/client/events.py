@@ -14,8 +14,6 @@ from ava.client.calls import Calls
 from ava.client.errors import ApiUnavailable
 from ava.client.records import Event, Job, LogLine, Progress, read
 
-__all__ = ["follow"]
-
 #: The longest silence before a connection counts as lost; the server sends a comment every 10 s.
 _SILENT_SECONDS = 35.0
 #: Connections in a row without an event, after which the stream fails.

@@ -11,8 +11,6 @@ from ava.client.records import Limit, PausedQueue, Queues, Worker, WorkerLimit, 
 from ava.client.reports import Analytics, AuditEntry, Node, Overview, Promotion, TenantLoad, TenantRules
 from ava.client.sent import WorkerChanges
 
-__all__ = ["FleetCalls"]
-
 
 class FleetCalls:
     """The part of the client that is about no single job."""

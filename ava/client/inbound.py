@@ -13,22 +13,6 @@ from ava.client.paths import segment
 from ava.client.records import read
 from ava.client.times import sent_time
 
-__all__ = [
-    "Hook",
-    "HookDelivery",
-    "HookOptions",
-    "HookReceipt",
-    "HookTest",
-    "Hooks",
-    "InboundEvents",
-    "ReceivedEvent",
-    "SentEvent",
-    "Subscription",
-    "SubscriptionOptions",
-    "Subscriptions",
-    "TriedSubscription",
-]
-
 _EVENTS, _SUBSCRIPTIONS, _HOOKS = "/v1/ava/events", "/v1/ava/subscriptions", "/v1/ava/hooks"
 
 #: Fetches pages of a path with parameters as they are reached.

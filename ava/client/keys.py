@@ -12,8 +12,6 @@ from ava.client.paths import segment
 from ava.client.records import ApiKey, read
 from ava.client.times import sent_time
 
-__all__ = ["Keys"]
-
 _KEYS = "/v1/ava/keys"
 
 

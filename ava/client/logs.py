@@ -12,8 +12,6 @@ from ava.client.events import follow
 from ava.client.records import LogLine, read
 from ava.client.times import sent_time
 
-__all__ = ["LogChoice", "read_log"]
-
 #: The most lines that one answer has.
 _MAX_LINES = 500
 

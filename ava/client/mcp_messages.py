@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from ava.client.calls import Calls
 
-__all__ = ["McpMessages"]
-
 #: Seconds for the answer to a message of MCP, which may wait for a job for 25 s.
 _MCP_SECONDS = 60
 

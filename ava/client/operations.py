@@ -16,8 +16,6 @@ from ava.client.paths import segment
 from ava.client.records import read
 from ava.client.times import sent_time
 
-__all__ = ["JobFilters", "Operation", "Operations"]
-
 _OPERATIONS = "/v1/ava/operations"
 #: Seconds for which one request waits for an operation.
 _WAIT_SECONDS = 30

@@ -6,8 +6,6 @@ from urllib.parse import quote
 
 from ava.client.errors import ApiNotFound
 
-__all__ = ["segment"]
-
 
 def segment(id: str) -> str:
     """Returns an id as one part of a path. Raises `ApiNotFound` for a text that could call another route.

@@ -9,8 +9,6 @@ from ava.client.calls import Calls
 from ava.client.paths import segment
 from ava.client.records import Worker, read
 
-__all__ = ["PullWorkers"]
-
 _WORKERS = "/v1/ava/workers"
 
 

@@ -7,25 +7,6 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
-__all__ = [
-    "ApiKey",
-    "ErrorGroup",
-    "Event",
-    "Explanation",
-    "Firing",
-    "Job",
-    "Limit",
-    "LogLine",
-    "Progress",
-    "QueueCount",
-    "Queues",
-    "Schedule",
-    "SchedulePreview",
-    "ScheduleSlot",
-    "Worker",
-    "read",
-]
-
 Record = TypeVar("Record")
 
 FINAL = ("completed", "failed", "cancelled")

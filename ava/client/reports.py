@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Analytics", "AuditEntry", "JobRuns", "Node", "Overview", "Promotion", "TenantLoad", "TenantRules"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:

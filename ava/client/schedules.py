@@ -12,8 +12,6 @@ from ava.client.paths import segment
 from ava.client.records import Firing, Job, Schedule, SchedulePreview, ScheduleSlot, read
 from ava.client.times import sent_time
 
-__all__ = ["ScheduleOptions", "Schedules"]
-
 _SCHEDULES = "/v1/ava/schedules"
 
 

@@ -8,8 +8,6 @@ from typing import Any, TypedDict
 
 from ava.client.times import sent_time
 
-__all__ = ["JobChanges", "TriggerOptions", "WorkerChanges", "trigger_entry"]
-
 
 class TriggerOptions(TypedDict, total=False):
     """What a trigger says of its job, beside its worker and its input; what is left out, or None, is the usual."""

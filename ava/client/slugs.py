@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["MAX_LENGTH", "slug_of"]
-
 #: The most characters of a slug.
 MAX_LENGTH = 59
 #: Characters of the hash at the end of a slug that was cut.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-__all__ = ["sent_time"]
-
 
 def sent_time(value: Any) -> Any:
     """Returns a time in ISO 8601 with its offset; a value that is none is returned as it is.

@@ -9,8 +9,6 @@ from typing import Any
 
 from ava.client.records import Job, read
 
-__all__ = ["JobJournal", "JobWait", "JournalEntry", "Tree", "TreeEdge", "TreeJob"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TreeJob(Job):

@@ -13,8 +13,6 @@ from ava.client.paths import segment
 from ava.client.records import read
 from ava.client.times import sent_time
 
-__all__ = ["Delivery", "Webhook", "Webhooks"]
-
 _WEBHOOKS = "/v1/webhooks"
 
 

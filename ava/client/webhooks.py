@@ -18,8 +18,6 @@ from typing import Any
 
 from ava.client.errors import WebhookUnverified
 
-__all__ = ["verify"]
-
 _PREFIX = "whsec_"
 _VERSION = "v1,"
 

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["CpuThrottle"]
-
 #: Nanoseconds for which our thread ran, and for which it was ready to run and waited (Linux, `sched-stats.rst`).
 _SCHEDSTAT = Path("/proc/self/schedstat")
 #: Processors are short if our thread waits for one at least this fraction of the time for which it runs.

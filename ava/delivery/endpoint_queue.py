@@ -9,8 +9,6 @@ from ava.domain.webhooks import webhook
 from ava.domain.webhooks.webhook import EndpointHealth, RequestResult
 from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease, LeaseRelease
 
-__all__ = ["MAX_HELD", "EndpointQueue", "shared_rooms"]
-
 #: The longest pause of an endpoint because of its `Retry-After`, in seconds.
 _LONGEST_RETRY_AFTER_PAUSE_SECONDS = 300.0
 #: The queue of an answering endpoint holds this many times its concurrency, so that it need not wait for the database.

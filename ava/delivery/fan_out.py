@@ -21,8 +21,6 @@ from ava.store.engine.failures import describe_failure
 from ava.store.webhooks import fan_out
 from ava.store.webhooks.fan_out import FanOutCandidate, NewEvent
 
-__all__ = ["BATCH", "MAX_DELIVERIES", "FanOut", "choose"]
-
 _log = logging.getLogger(__name__)
 
 #: Events in one batch.

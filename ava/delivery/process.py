@@ -33,8 +33,6 @@ from ava.settings import Settings
 from ava.store.engine import schema
 from ava.store.engine.database import Database
 
-__all__ = ["run"]
-
 _log = logging.getLogger(__name__)
 
 #: Connections to PostgreSQL: the lock of the fan-out, the rounds, and the bodies that are read for their requests.

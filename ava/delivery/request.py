@@ -12,8 +12,6 @@ from ava.errors import OutboundError, OutboundTimeout
 from ava.outbound.connections import Connections
 from ava.outbound.http import HttpResponse
 
-__all__ = ["send_event"]
-
 #: Bytes of a response's body that are kept.
 _KEPT_BYTES = 1024
 

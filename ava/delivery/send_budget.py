@@ -6,8 +6,6 @@ from collections import Counter
 
 from ava.store.webhooks.endpoint_leases import DueDelivery
 
-__all__ = ["MAX_BODY_BYTES", "SendBudget"]
-
 #: Bytes of large bodies that requests under way hold. Each is in memory three times: as read, encoded, and as sent.
 MAX_BODY_BYTES = 24 * 2**20
 #: The share of connections, and of bytes, that the endpoints of one tenant may hold.

@@ -34,13 +34,11 @@ from ava.metrics import counters
 from ava.outbound.connections import Connections
 from ava.outbound.http import Limits
 from ava.settings import Settings
+from ava.span import NOTHING, Kind, Span
 from ava.store.engine.database import Database
 from ava.store.webhooks import endpoint_leases, outcomes
 from ava.store.webhooks.endpoint_leases import DueDelivery
 from ava.store.webhooks.outcomes import DeliveryOutcome
-from ava.tracing import Kind
-
-__all__ = ["Sender"]
 
 _log = logging.getLogger(__name__)
 
@@ -353,9 +351,9 @@ class Sender:
             del self._queues[queue.endpoint]
 
 
-def _start_span(delivery: DueDelivery) -> tracing.Span:
+def _start_span(delivery: DueDelivery) -> Span:
     if not tracing.is_on():
-        return tracing.NOTHING
+        return NOTHING
     return tracing.start_span(
         "deliver",
         Kind.CLIENT,

@@ -6,8 +6,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-__all__ = ["Duty"]
-
 
 class Duty(ABC):
     """Work that the active dispatcher repeats.

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["Heartbeats"]
-
 #: If more seconds pass between two observations, the database may have been out of reach meanwhile.
 _GAP_SECONDS = 3.0
 

@@ -56,8 +56,6 @@ from ava.store.engine.notices import Notices
 from ava.store.engine.rest import Rest
 from ava.store.pending_work import Work
 
-__all__ = ["DutyLoop", "make_duties", "run"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds after which a failed duty is retried.

@@ -8,18 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-__all__ = [
-    "BUCKET_GROWTH",
-    "MAX_DAYS",
-    "Analytics",
-    "EndedCounts",
-    "GroupBy",
-    "Percentiles",
-    "SeriesPoint",
-    "bucket_ms",
-    "percentiles",
-]
-
 #: The longest period, and how long counts are kept.
 MAX_DAYS = 90
 #: Each bucket of times ends at this many times the end of the one before. The middle of a bucket is within 1.8 % of all

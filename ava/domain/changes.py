@@ -8,8 +8,6 @@ from typing import Any
 
 from ava.domain.secrets.redaction import redact
 
-__all__ = ["differences"]
-
 #: Characters of a value's JSON text that are kept; of a longer one only the number of characters is.
 _LONGEST_VALUE = 1_000
 

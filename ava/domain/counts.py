@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_COUNTED_OF_TENANT", "MAX_COUNTED_OF_WORKER", "counted"]
-
 #: The queued and the running jobs of one worker are counted up to here.
 MAX_COUNTED_OF_WORKER = 10_000
 #: Where tenants are listed, the waiting and the scheduled jobs of each are counted up to here together, and the running

@@ -13,16 +13,6 @@ if TYPE_CHECKING:
     # Every node imports this module, and needs neither patterns nor time zones.
     from ava.domain.schedules.schedule_record import Schedule
 
-__all__ = [
-    "DECLARER",
-    "NO_DECLARATIONS",
-    "Declaration",
-    "DeclarationPlan",
-    "ModuleSchedule",
-    "NodeDeclarations",
-    "plan_declarations",
-]
-
 #: `created_by` of a schedule that a handler module declares.
 DECLARER = "usr_handlers"
 

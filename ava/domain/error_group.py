@@ -12,19 +12,6 @@ from typing import Any
 from ava.domain.fingerprint import UNGROUPED, kind_and_template
 from ava.domain.record import format_time
 
-__all__ = [
-    "MAX_RETRIED",
-    "ErrorDay",
-    "ErrorGroup",
-    "ErrorGroupUpdate",
-    "ErrorStatus",
-    "FailedJob",
-    "comes_back",
-    "gather",
-    "make_error_record",
-]
-
-
 #: The most jobs of a group that one call retries, the newest.
 MAX_RETRIED = 10_000
 

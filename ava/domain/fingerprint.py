@@ -10,8 +10,6 @@ import re
 from collections.abc import Sequence
 from uuid import UUID
 
-__all__ = ["MAX_FRAMES", "UNGROUPED", "error_id", "kind_and_template", "own_frames_matter", "ungrouped_id"]
-
 #: The innermost frames that count. Deeper ones are of a recursion, mostly.
 MAX_FRAMES = 20
 #: The kind of the group of the failures that have no group of their own, because the tenant has too many.

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-__all__ = ["IdPart", "decode", "encode", "find_part", "first_uuid", "is_client_id", "moment_of", "new_uuid"]
-
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 #: Two digits at a time, so that an id takes thirteen look-ups.
 _PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)

@@ -20,8 +20,6 @@ import jsonschema_rs
 from ava.domain.schema_costs import HANDLERS, Patterns, SchemaCosts
 from ava.errors import InvalidFields
 
-__all__ = ["DIALECT", "InputMismatch", "InputSchema", "check_schema"]
-
 #: JSON Schema 2020-12.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -10,10 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from ava.domain.limits import table as limits
-from ava.domain.limits.table import Limit
+from ava.domain.limits.limit import Limit
 from ava.errors import BadRequest, PayloadTooLarge
-
-__all__ = ["MAX_LEVELS", "Structure", "decode", "parse", "size_of"]
 
 #: How deep arrays and objects may nest.
 MAX_LEVELS = limits.NESTING.value

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
-__all__ = ["did_you_mean"]
-
 #: Characters of a name that are compared, because the time of a comparison grows with their square; and names.
 _MAX_CHARACTERS = 100
 _MAX_NAMES = 500

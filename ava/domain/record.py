@@ -7,8 +7,6 @@ from typing import Any
 
 from ava.domain.jobs.job import Job
 
-__all__ = ["format_time", "make_record"]
-
 
 def format_time(moment: datetime | None) -> str | None:
     """Returns ISO 8601 in UTC with a `Z`: in seconds if they are whole, else in milliseconds."""

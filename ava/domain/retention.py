@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_DAYS", "MIN_DAYS"]
-
 #: The bounds of every retention, in days: about a minute and a half, and a hundred years.
 MIN_DAYS = 0.001
 MAX_DAYS = 36_500

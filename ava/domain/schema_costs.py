@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Self
 
-__all__ = ["HANDLERS", "TENANTS", "Patterns", "SchemaCosts"]
-
 #: What the parts of a schema may cost in all: a bound for its compiled form.
 _MAX_COST = 1_000
 _MAX_DEPTH = 64

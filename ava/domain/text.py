@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["LONGEST_ERROR", "LONGEST_LINE", "one_line", "printable", "storable"]
-
 #: Characters of a log line; a longer one is cut, and says so.
 LONGEST_LINE = 16_384
 #: Characters of a job's `error`.

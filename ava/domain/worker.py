@@ -12,19 +12,6 @@ from ava.domain.jobs import pull
 from ava.domain.jobs.retry import Retry
 from ava.domain.limits.rates import Rate
 
-__all__ = [
-    "DeclaredSchedule",
-    "McpUse",
-    "OnWorkerLost",
-    "PullWorkerSpec",
-    "Worker",
-    "WorkerLimits",
-    "WorkerSettings",
-    "WorkerSpec",
-    "WorkerStatus",
-    "WorkerTool",
-]
-
 
 class WorkerStatus(StrEnum):
     """Jobs of a `paused` worker wait; a `deprecated` one takes no new jobs."""

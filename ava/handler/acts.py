@@ -12,8 +12,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["Act", "Steps", "run", "run_async"]
-
 T = TypeVar("T")
 
 

@@ -9,8 +9,6 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["choices_of", "first_annotation", "is_plain", "plain_type"]
-
 #: Names that a module may import for its type checker alone.
 _TYPING = {**vars(typing), **{name: getattr(collections.abc, name) for name in collections.abc.__all__}}
 #: What an annotation may be that describes nothing: the handler gets the payload itself.

@@ -11,8 +11,6 @@ from typing import Any, NoReturn
 from ava.domain.jobs.waits import NewEntry, Wait, WaitCondition
 from ava.handler.errors import Suspended, SuspensionSwallowed, WaitInTask
 
-__all__ = ["Branches"]
-
 
 @dataclass(eq=False, slots=True)
 class _Part:

@@ -12,16 +12,6 @@ from ava.domain.jobs.waits import MAX_INPUT_BYTES
 from ava.domain.text import storable
 from ava.handler.children import ChildJob
 
-__all__ = [
-    "check_children",
-    "check_name",
-    "check_priority",
-    "check_seconds",
-    "encode_input",
-    "joined_names",
-    "read_worker_id",
-]
-
 #: Characters of a name in the journal.
 _MAX_NAME = 200
 #: The longest wait or sleep, in seconds: a year and a day.

@@ -41,8 +41,6 @@ from ava.handler.entries import JournalEntries
 from ava.handler.errors import StepError, StepInterrupted, WaitInTask, WaitTimeout
 from ava.handler.event_waits import EventStore, EventWaits
 
-__all__ = ["Calls", "JournalStore"]
-
 #: Children that one transaction makes.
 _CHILDREN_PER_TRANSACTION = 100
 #: Sleeps that are shorter, in seconds, stay in the process.

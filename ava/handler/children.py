@@ -10,8 +10,6 @@ from ava.domain.jobs.job import Status
 from ava.domain.jobs.waits import ChildState
 from ava.handler.errors import ChildFailed
 
-__all__ = ["ChildJob", "Outputs"]
-
 #: The outputs that one statement reads.
 _OUTPUTS_PER_STATEMENT = 100
 

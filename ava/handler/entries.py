@@ -16,8 +16,6 @@ from ava.domain.jobs.waits import (
 from ava.handler.call_arguments import check_name
 from ava.handler.errors import DuplicateName, StepError
 
-__all__ = ["JournalEntries"]
-
 
 class JournalEntries:
     """The entries of a journal, for one run."""

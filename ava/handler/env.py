@@ -15,8 +15,6 @@ from ava.handler.acts import Steps
 from ava.handler.calls import Calls
 from ava.handler.children import ChildJob, Outputs
 
-__all__ = ["Env", "Secrets"]
-
 
 class Secrets(Mapping[str, str]):
     """Secrets by name; neither `repr` nor `str` shows them."""

@@ -4,27 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = [
-    "ChildFailed",
-    "ChildRefused",
-    "DuplicateName",
-    "GiveUp",
-    "Interruption",
-    "JobCancelled",
-    "JobInterrupted",
-    "JobTimeout",
-    "MemoryExceeded",
-    "RateLimited",
-    "RetryLater",
-    "StepError",
-    "StepInterrupted",
-    "Suspended",
-    "SuspensionSwallowed",
-    "TooManyWaiting",
-    "WaitInTask",
-    "WaitTimeout",
-]
-
 #: The longest time for which a handler may put its job off, in seconds: 30 days.
 _LONGEST_SECONDS = 30 * 86_400.0
 

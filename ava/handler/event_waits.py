@@ -18,8 +18,6 @@ from ava.handler.call_arguments import check_seconds
 from ava.handler.entries import JournalEntries
 from ava.handler.errors import WaitTimeout
 
-__all__ = ["EventStore", "EventWaits"]
-
 
 class EventStore(Protocol):
     """Where a run finds events."""

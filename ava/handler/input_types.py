@@ -13,8 +13,6 @@ from typing import Any
 
 from ava.handler.annotations import choices_of, first_annotation, is_plain, plain_type
 
-__all__ = ["InputType", "annotated_type", "input_type"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputType:

@@ -8,8 +8,6 @@ from ava.domain.limits import rates
 from ava.domain.worker import WorkerLimits
 from ava.errors import HandlerError
 
-__all__ = ["read"]
-
 _MAX_RUNNING = 1_000_000
 _PER = re.compile(r"tenant|input(\.[^.\x00]{1,64}){1,8}")
 

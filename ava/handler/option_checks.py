@@ -10,8 +10,6 @@ from ava.domain.retention import MAX_DAYS, MIN_DAYS
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError
 
-__all__ = ["check", "refuse"]
-
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _LONGEST_TIMEOUT_SECONDS = 3600

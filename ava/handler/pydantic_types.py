@@ -13,8 +13,6 @@ from pydantic import AliasChoices, AliasPath, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-__all__ = ["describe"]
-
 #: A decimal number as a text. The pattern that pydantic 2.12 and 2.13 write looks ahead, and an input's check cannot.
 _DECIMAL = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 

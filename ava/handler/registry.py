@@ -21,8 +21,6 @@ from ava.handler.input_types import InputType, annotated_type, input_type
 from ava.handler.option_checks import check, refuse
 from ava.handler.retry_rules import USUAL, ErrorTypes, RetryRules
 
-__all__ = ["Handler", "concurrent_queues", "declared_by", "find", "handlers", "load", "module_of", "register", "worker"]
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -249,7 +247,8 @@ def _check_schedule(slug: str, spec: WorkerSpec, timezone: str | None, tenant: s
         refuse(slug, ["timezone and schedule_tenant need a schedule"] if timezone or tenant else [])
         return
     # Imported here, because a handler module without a schedule needs no time zones.
-    from ava.domain.schedules.schedule import check_cron, check_timezone
+    from ava.domain.schedules.schedule import check_cron
+    from ava.domain.schedules.time_zones import check_timezone
 
     wrong = []
     for name, accept, value in (("schedule", check_cron, spec.schedule.cron), ("timezone", check_timezone, timezone)):

@@ -10,8 +10,6 @@ from ava.domain.jobs.retry import DEFAULT, Retry
 from ava.errors import HandlerError
 from ava.handler.errors import GiveUp
 
-__all__ = ["USUAL", "ErrorTypes", "NextAttempt", "RetryRules", "read"]
-
 #: What `retry_on` and `give_up_on` take: an exception class or several.
 ErrorTypes = type[BaseException] | Iterable[type[BaseException]]
 

@@ -15,8 +15,6 @@ from ava.health.readiness import Readiness
 from ava.settings import Settings
 from ava.store.engine.database import Database
 
-__all__ = ["serving"]
-
 _log = logging.getLogger(__name__)
 #: Seconds that a client gets to send its request.
 _REQUEST_SECONDS = 5

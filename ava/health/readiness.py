@@ -14,8 +14,6 @@ from ava.settings import Settings
 from ava.store.engine import schema
 from ava.store.engine.database import Database
 
-__all__ = ["Check", "Readiness", "Report"]
-
 _log = logging.getLogger(__name__)
 #: Seconds that a report waits for the broker. A name server that is silent takes ten and more for an answer.
 _BROKER_SECONDS = 2.0

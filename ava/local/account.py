@@ -12,8 +12,6 @@ from pathlib import Path
 
 from ava.errors import StartError
 
-__all__ = ["Account", "can_enter", "can_import", "can_run", "for_processes", "for_servers"]
-
 #: Imports what a process needs, and finds the handler modules.
 _PROBE = """
 import importlib.util, sys

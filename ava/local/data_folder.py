@@ -14,8 +14,6 @@ from ava.errors import DataDirectoryError
 from ava.local.account import Account, can_enter, for_servers
 from ava.local.programs import SHARED_FOLDER
 
-__all__ = ["DataFolder", "open_folder", "open_private", "server_folder", "write_private"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class DataFolder:

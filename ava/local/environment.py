@@ -12,16 +12,6 @@ from ava.local.account import Account
 from ava.local.data_folder import DataFolder, write_private
 from ava.secret_files import SECRETS
 
-__all__ = [
-    "for_children",
-    "for_process",
-    "of_handlers",
-    "of_running_system",
-    "own",
-    "use_running_system",
-    "write_file",
-]
-
 #: Where `ava up` writes its settings, in the folder that it is started in.
 _FILE = Path(".ava") / "environment"
 #: The secrets that each command needs; it gets no other.

@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["EXAMPLE", "curl", "headers", "input_of"]
-
 #: Values of each type, and of the formats of texts.
 _VALUES: dict[str, Any] = {"string": "text", "integer": 0, "number": 0, "boolean": False}
 _TEXTS = {

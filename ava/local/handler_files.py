@@ -15,8 +15,6 @@ from ava.domain.near_names import did_you_mean
 from ava.errors import HandlerError
 from ava.local import handler_folder
 
-__all__ = ["HandlerFiles", "LoadedHandlers", "find"]
-
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 #: Files below the folder that are watched at most, so that a start in a large folder costs little. Those that the
 #: handlers have imported are watched beside them.

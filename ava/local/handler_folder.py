@@ -14,8 +14,6 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-__all__ = ["VARIABLE", "folders", "search"]
-
 #: Names the folder in which handler modules are looked up before the working folder.
 VARIABLE = "AVA_HANDLER_FOLDER"
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from ava.domain.text import printable
 
-__all__ = ["Output", "last_line"]
-
 _LONGEST_LINE_BYTES = 64 * 1024
 
 

@@ -7,8 +7,6 @@ import socket
 
 from ava.errors import PortInUse
 
-__all__ = ["address", "require_free"]
-
 
 def require_free(host: str, port: int) -> None:
     """Raises `PortInUse` if `port` is taken or needs more rights, or if `host` is no address of this machine."""

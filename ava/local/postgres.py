@@ -19,8 +19,6 @@ from ava.local.output import last_line
 from ava.local.program import ChildProcess, Program
 from ava.local.programs import PostgresPrograms
 
-__all__ = ["Postgres"]
-
 _USER = "ava"
 _DATABASE = "ava"
 #: What the server logs: no statement, no parameter and no error of a statement, because all of them hold payloads. Our

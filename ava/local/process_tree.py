@@ -8,8 +8,6 @@ from collections.abc import Iterable
 
 import psutil
 
-__all__ = ["kill", "living", "members"]
-
 
 def members(pid: int) -> set[psutil.Process]:
     """Returns the living processes of the tree: the session leader `pid`, its descendants and its session's members."""

@@ -15,8 +15,6 @@ from typing import IO
 from ava.local import process_tree
 from ava.local.account import Account
 
-__all__ = ["ChildProcess", "Program", "ava_argv"]
-
 _LAUNCHER = str(Path(__file__).with_name("launch.py"))
 
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from ava.errors import ServerProgramMissing, StartError
 from ava.local.account import Account, can_run
 
-__all__ = ["SHARED_FOLDER", "PostgresPrograms", "describe_redis", "find_postgres", "find_redis"]
-
 #: Holds copies of programs, and data, that an unprivileged account must reach if we are root. Only root writes there.
 SHARED_FOLDER = Path("/var/lib/ava-jobs")
 

@@ -10,8 +10,6 @@ from string import Template
 
 from ava.errors import ProjectError
 
-__all__ = ["create"]
-
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,57}")
 _PYTHON = Path(__file__).with_name("project_files")
 _TYPESCRIPT = Path(__file__).with_name("typescript_files")

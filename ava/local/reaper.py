@@ -14,8 +14,6 @@ import psutil
 
 from ava.local import process_tree
 
-__all__ = ["Reaper"]
-
 #: Seconds that processes get to end by themselves after ours was killed.
 _GRACE_SECONDS = 2.0
 _DISMISSED = "dismissed"

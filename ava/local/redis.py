@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from ava.local.account import Account
 from ava.local.program import ChildProcess, Program
 
-__all__ = ["Redis"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Redis:

@@ -6,8 +6,6 @@ import contextlib
 import secrets
 import socket
 
-__all__ = ["NotifySocket", "notify"]
-
 _READY = b"READY=1"
 
 

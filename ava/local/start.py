@@ -16,9 +16,6 @@ from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess
 from ava.local.redis import Redis
 
-__all__ = ["failed_start", "free_port", "start", "wait_until_ready"]
-
-
 #: Below the ports that Linux gives to outgoing connections (`net.ipv4.ip_local_port_range`, from 32768 by default).
 _PORTS = range(10_000, 32_768)
 _TRIES = 100

@@ -24,8 +24,6 @@ from ava.local.program import ChildProcess, Program
 from ava.local.reaper import Reaper
 from ava.local.start import failed_start
 
-__all__ = ["Service", "Supervisor"]
-
 #: Seconds of running after which a program counts as healthy, so that its back-off begins anew.
 _HEALTHY_SECONDS = 30.0
 _LONGEST_BACKOFF_SECONDS = 30.0

@@ -23,8 +23,6 @@ from ava.local.supervisor import Service, Supervisor
 from ava.secret_files import SECRETS
 from ava.settings import Settings
 
-__all__ = ["System", "start_system"]
-
 _READY_SECONDS = 60.0
 #: The role of the processes in PostgreSQL, which owns nothing.
 _PROCESS_ROLE = "ava_processes"

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["is_ready"]
-
 
 def is_ready(url: str, headers: Mapping[str, str]) -> bool:
     """Returns True if a triggered job would start: the API is ready, and a living node serves a worker."""

@@ -12,8 +12,6 @@ import os
 
 from prometheus_client import mmap_dict, values
 
-__all__ = ["AllocatedDict", "allocate", "use"]
-
 _log = logging.getLogger(__name__)
 
 #: Bytes of a new file; those of prometheus-client.

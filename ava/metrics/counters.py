@@ -20,29 +20,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from ava.metrics import ended_counters
 
-__all__ = [
-    "BROKER_UP",
-    "DUTY_CHANGES",
-    "DUTY_FAILURES",
-    "DUTY_SECONDS",
-    "EVENTS",
-    "HOOK_DELIVERIES",
-    "HTTP_REQUESTS",
-    "HTTP_REQUEST_SECONDS",
-    "MESSAGES_DROPPED",
-    "ORPHANS_KILLED",
-    "POOL_LEAKS",
-    "RUNS_ENDED",
-    "SCHEDULE_FIRINGS",
-    "SCHEDULE_LATENESS_SECONDS",
-    "SLOT_LOOP_LAG_SECONDS",
-    "WEBHOOK_REQUESTS",
-    "WEBHOOK_REQUEST_SECONDS",
-    "ConnectionMeter",
-    "expose",
-    "merge_ended",
-]
-
 #: How often, and how many seconds apart, a read is retried that meets the empty file of a process just starting, or a
 #: merge.
 _MAX_READS = 20

@@ -20,8 +20,6 @@ from prometheus_client.mmap_dict import MmapedDict
 
 from ava.metrics import allocated_files
 
-__all__ = ["merge", "no_merge"]
-
 _log = logging.getLogger(__name__)
 
 #: What stands in the place of a process id in the name of a merged file.

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["shared_counters"]
-
 #: The variable of prometheus-client. A metric reads it once, when it is created.
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 #: The prefix of a folder's name. The process id of its owner follows.

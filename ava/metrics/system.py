@@ -20,8 +20,6 @@ from ava.store.reports.statistics import BOUNDS, NEVER, Total
 from ava.store.reports.tenant_waits import TenantWait
 from ava.store.webhooks import endpoint_leases, set_aside
 
-__all__ = ["SystemMetrics"]
-
 #: Workers with a label of their own. The counts of the others, with fewer jobs, are summed under one label.
 _MAX_WORKERS = 100
 _OTHER_WORKERS = "other"

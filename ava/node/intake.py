@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["Intake"]
-
 
 class Intake:
     """Open while the node takes jobs. Its attributes may be read and set from any thread."""

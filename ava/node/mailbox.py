@@ -10,8 +10,6 @@ import struct
 
 from ava.node.outcome import Stop
 
-__all__ = ["Mailbox", "address", "send_stop"]
-
 #: The credentials of a Unix datagram's sender: pid, uid, gid (unix(7), SCM_CREDENTIALS).
 _CREDENTIALS = struct.Struct("iII")
 

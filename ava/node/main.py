@@ -26,8 +26,6 @@ from ava.settings import Settings
 from ava.store import installation
 from ava.store.engine import schema
 
-__all__ = ["run"]
-
 
 def run(
     settings: Settings,

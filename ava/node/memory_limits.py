@@ -11,8 +11,6 @@ from ava.errors import HandlerError, SettingsError
 from ava.node import run_use
 from ava.node.outcome import MIB
 
-__all__ = ["check", "own_mb"]
-
 
 def own_mb() -> int:
     """Returns the MiB of memory that this process has, private and shared."""

@@ -29,8 +29,6 @@ from ava.store.engine import timeouts
 from ava.store.fleet.nodes import NodeSpec
 from ava.version import build
 
-__all__ = ["Node"]
-
 _log = logging.getLogger(__name__)
 
 

@@ -38,20 +38,6 @@ from ava.handler.errors import (
 )
 from ava.handler.retry_rules import USUAL, RetryRules
 
-__all__ = [
-    "EXCEEDED",
-    "MIB",
-    "Retirement",
-    "Stop",
-    "decide",
-    "encode_output",
-    "exceeded_text",
-    "explain",
-    "format_traceback",
-    "in_mb",
-    "own_frames",
-]
-
 #: The bytes of a MiB.
 MIB = 1024 * 1024
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-__all__ = ["Part"]
-
 
 class Part(Enum):
     """A node with slots has processes of two kinds, each with queues of its own."""

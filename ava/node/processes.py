@@ -14,21 +14,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = [
-    "adopt_orphans",
-    "await_parent_exit",
-    "children",
-    "descendants",
-    "freeze",
-    "has_children",
-    "has_ended",
-    "kill_children",
-    "kill_self_and_descendants",
-    "kill_tree",
-    "survive_parent",
-    "thaw",
-]
-
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 

@@ -24,8 +24,6 @@ from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.domain.jobs.usage import RunUsage
 from ava.store.jobs.moves.end import CompletedRun
 
-__all__ = ["CurrentRun", "Phase", "ProcessBoard", "RunBoard"]
-
 #: The bytes of one process. Those that it never uses take no memory.
 _PROCESS_BYTES = 65_536
 #: Where its parts begin: the number of its last publication, the last two publications, and the ends.

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from ava.node import processes
 
-__all__ = ["RunUse", "measure", "memory_bytes", "own_cpu_us", "own_private_bytes"]
-
 #: Microseconds of a clock tick, the unit of the times in `/proc/<pid>/stat`.
 _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

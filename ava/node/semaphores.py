@@ -6,8 +6,6 @@ from billiard.synchronize import Lock
 
 from ava.errors import StartError
 
-__all__ = ["require"]
-
 
 def require() -> None:
     """Raises `StartError`, which says what to do, if no semaphore can be made."""

@@ -34,8 +34,6 @@ from ava.node.node import Node
 from ava.node.part import Part
 from ava.settings import Settings
 
-__all__ = ["install", "install_node", "prepare", "start"]
-
 _log = logging.getLogger(__name__)
 
 

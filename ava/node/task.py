@@ -14,8 +14,6 @@ from ava.node.child.child import Child
 from ava.node.child.run import Run
 from ava.node.node import Node
 
-__all__ = ["JobFailed", "register", "send_begin", "send_end"]
-
 
 class JobFailed(Exception):
     """How a failed handler ends for Celery: one line, which can always be pickled."""

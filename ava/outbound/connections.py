@@ -18,8 +18,6 @@ from ava.outbound.http import Call, HttpResponse, Limits, dial, exchange
 from ava.outbound.look_ups import LookUps
 from ava.outbound.socket import GuardedSocket, is_quiet
 
-__all__ = ["MAX_KEPT", "Connections"]
-
 #: Idle connections of one process, not counting those in use.
 MAX_KEPT = 500
 #: Seconds after which an idle connection is closed. Many servers close theirs after five seconds.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-__all__ = ["Decoder"]
-
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
 #: Members of one response. An empty one has 20 bytes and costs as much as a large one; servers send one.

@@ -35,8 +35,6 @@ from ava.outbound.gzip_limits import Decoder
 from ava.outbound.socket import Deadline, GuardedSocket, Resolve, connect
 from ava.version import VERSION
 
-__all__ = ["Call", "HttpResponse", "HttpResponseStream", "Limits", "dial", "exchange", "open_stream", "send"]
-
 _READ_BYTES = 65_536
 #: Bytes that are received beside a body, and for each byte of it, because a body may come in chunks of a byte.
 _MAX_AROUND_BYTES = 2**18

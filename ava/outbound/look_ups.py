@@ -9,8 +9,6 @@ from typing import Any
 
 from ava.outbound.socket import Deadline, resolve_name
 
-__all__ = ["MAX_LOOK_UPS", "LookUps"]
-
 #: Look-ups of all owners at once, and of one. A look-up whose resolver is silent goes on long after its call has ended.
 MAX_LOOK_UPS = 200
 _MAX_OF_OWNER = 25

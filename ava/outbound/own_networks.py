@@ -10,8 +10,6 @@ import psutil
 
 from ava.domain.outbound.addresses import Network
 
-__all__ = ["own_networks"]
-
 #: Seconds for which the interfaces are not read again; a machine or a pod may get another address.
 _REFRESH_SECONDS = 30.0
 #: Networks that are larger (shorter prefixes) are no networks of neighbours, and only the address itself counts.

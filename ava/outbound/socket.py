@@ -24,8 +24,6 @@ from ava.outbound.own_networks import own_networks
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["Deadline", "GuardedSocket", "Resolve", "connect", "is_quiet", "resolve_name"]
-
 #: A name may have hundreds of addresses. A server that answers on none of four is not up.
 MAX_ADDRESSES_TRIED = 4
 

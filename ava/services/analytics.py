@@ -12,8 +12,6 @@ from ava.store.engine import clock
 from ava.store.engine.database import Database
 from ava.store.reports import analytics, ended, job_times
 
-__all__ = ["AnalyticsReports", "midnight_before", "recount"]
-
 _SPANS = {GroupBy.HOUR: timedelta(hours=1), GroupBy.DAY: timedelta(days=1)}
 _NO_JOBS = EndedCounts()
 

@@ -31,8 +31,6 @@ from ava.store.fleet import pull_workers
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.jobs import idempotency
 
-__all__ = ["ApiKeys", "check_key"]
-
 #: Seconds for which a process trusts what it has read of a key. A revoked key is refused everywhere within 2 s.
 _TRUST_SECONDS = 1.5
 #: The most tokens that a process remembers, and the most that it remembers as unknown. They are apart, so that a client

@@ -14,8 +14,6 @@ from ava.store.engine.database import Database
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditEntry, AuditFilter, AuditRecord
 
-__all__ = ["Audit"]
-
 _log = logging.getLogger(__name__)
 
 #: The most records held while the database is out of reach; beyond, the oldest are dropped, with an error in the log.

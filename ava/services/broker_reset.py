@@ -8,8 +8,6 @@ from ava.store.fleet import workers
 from ava.store.jobs.feed import messages
 from ava.store.jobs.moves import recall
 
-__all__ = ["reset"]
-
 #: Seconds that the recall of full windows of many queues may take.
 _RECALL_SECONDS = 600.0
 

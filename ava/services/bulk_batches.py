@@ -22,8 +22,6 @@ from ava.store.jobs.reads import batches
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditRecord
 
-__all__ = ["BATCH", "BulkBatches"]
-
 #: The most jobs of one batch.
 BATCH = 500
 #: Seconds until the next try of an operation whose tenant has too many queued jobs, or whose batch has failed.

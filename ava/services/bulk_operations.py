@@ -18,8 +18,6 @@ from ava.store.jobs import bulk_operations, idempotency
 from ava.store.jobs.bulk_operations import operation_uuid
 from ava.store.jobs.reads import batches
 
-__all__ = ["MAX_COUNTED_BEFORE", "BulkOperations"]
-
 _log = logging.getLogger(__name__)
 
 #: Jobs are counted up to here before an operation begins.

@@ -31,8 +31,6 @@ from ava.store.jobs.feed import offers
 from ava.store.jobs.moves import pull
 from ava.store.jobs.moves.pull import Pick, PulledRun
 
-__all__ = ["Claims", "WaitingClaim"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds for which a process trusts what it has read of the owners of workers, and of weights.

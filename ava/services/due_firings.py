@@ -30,8 +30,8 @@ from ava.domain.schedules.firing import (
     settle,
     skip_delayed,
 )
-from ava.domain.schedules.schedule import timezone_data_version
 from ava.domain.schedules.schedule_record import Schedule, make_schedule_record
+from ava.domain.schedules.time_zones import timezone_data_version
 from ava.domain.secrets.redaction import redact
 from ava.domain.webhooks.events import Event, EventType, make_body
 from ava.metrics import counters
@@ -40,8 +40,6 @@ from ava.services.revokes import revoke_all
 from ava.store.engine.database import Connection, Database
 from ava.store.schedules import due as due_schedules
 from ava.store.webhooks import events
-
-__all__ = ["DueFirings", "FiredBatch"]
 
 _log = logging.getLogger(__name__)
 

@@ -20,8 +20,6 @@ from ava.store.errors import groups
 from ava.store.errors.groups import ErrorFilter
 from ava.store.jobs.reads import batches
 
-__all__ = ["ErrorReports"]
-
 
 class ErrorReports:
     """The use cases of groups of errors, over one database."""

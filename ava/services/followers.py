@@ -12,8 +12,6 @@ from ava.domain.jobs.job import Job, LogLine
 from ava.domain.limits.table import STREAM_BUFFER_BYTES
 from ava.store.jobs.reads.watches import WatchedState
 
-__all__ = ["Follower", "WatchUpdate"]
-
 #: Bytes that one call of `read` returns, at least one update: what is being sent is in memory once more.
 _READ_BYTES = 2**15
 #: Bytes that an update takes beside its text.

@@ -17,8 +17,6 @@ from ava.store.jobs.moves import edges
 from ava.store.jobs.reads import graphs
 from ava.store.jobs.reads.graphs import GraphFollower
 
-__all__ = ["prepare"]
-
 
 def prepare(
     connection: Connection, caller: Caller, job: Job, retry_spec: Callable[[Caller, Job], JobSpec]

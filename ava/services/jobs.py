@@ -47,8 +47,6 @@ from ava.store.jobs.reads.trees import Tree
 from ava.store.jobs.rows import FoundLines
 from ava.store.schedules import firings
 
-__all__ = ["Jobs"]
-
 _log = logging.getLogger(__name__)
 
 _Found = TypeVar("_Found")

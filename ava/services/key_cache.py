@@ -9,8 +9,6 @@ from typing import Generic, TypeVar
 
 from ava.domain.access.tokens import Token
 
-__all__ = ["KeyCache", "cache_name"]
-
 Value = TypeVar("Value")
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ava.domain.access.caller import Caller
-from ava.domain.limits.table import LIMITS, MOST_URGENT_PRIORITY, TENANT_RUNNING_JOBS, TENANT_STORED_BYTES, Limit
+from ava.domain.limits.limit import Limit
+from ava.domain.limits.table import LIMITS, MOST_URGENT_PRIORITY, TENANT_RUNNING_JOBS, TENANT_STORED_BYTES
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants
 from ava.store.reports import usage, worker_limits
 from ava.store.reports.usage import MAX_COUNTED_IN_USE
 from ava.store.reports.worker_limits import WorkerLimitUse
-
-__all__ = ["LimitUse", "TenantLimits"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,6 @@ from ava.store.engine.database import Database
 from ava.store.fleet import node_reads, nodes
 from ava.store.fleet.node_reads import NodeView
 
-__all__ = ["Nodes"]
-
 
 class Nodes:
     """The use cases of nodes, over one database."""

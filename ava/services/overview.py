@@ -10,8 +10,6 @@ from ava.store.reports.overview import Overview
 from ava.store.reports.promotions import Promotion
 from ava.store.reports.tenant_loads import TenantLoads
 
-__all__ = ["MAX_PROMOTIONS", "Overviews"]
-
 #: The promotions that are shown.
 MAX_PROMOTIONS = 20
 

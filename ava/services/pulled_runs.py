@@ -27,8 +27,6 @@ from ava.store.jobs.moves import end, log_lines, pull
 from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
 from ava.store.jobs.moves.pull import LeasedRun, PulledRun
 
-__all__ = ["Ending", "PulledRuns", "SentLine"]
-
 #: Seconds for which a process remembers the caller that a token stands for.
 _REMEMBER_SECONDS = 60.0
 _MAX_REMEMBERED = 20_000

@@ -12,8 +12,6 @@ from ava.store.fleet.queues import PausedQueue
 from ava.store.reports import queue_counts
 from ava.store.reports.queue_counts import QueueCounts
 
-__all__ = ["Queues"]
-
 
 class Queues:
     """The use cases of queues, over one database."""

@@ -8,8 +8,6 @@ from dataclasses import replace
 
 from ava.store.reports.audit import AuditRecord
 
-__all__ = ["RefusalCounts"]
-
 #: Seconds for which the refusals of one tenant, action and status are counted before the next entry.
 _SPAN_SECONDS = 60.0
 #: The most tenants, actions and statuses that are counted at once; one tenant has a few hundred.

@@ -14,8 +14,6 @@ from ava.errors import IdempotencyKeyReused
 from ava.store.engine.database import Connection
 from ava.store.jobs import idempotency
 
-__all__ = ["digest_of_jobs", "reserve", "reserve_each", "reserve_for"]
-
 
 def reserve(connection: Connection, caller: Caller, key: str | None, *, kind: str, asked: Any) -> str | None:
     """Reserve an idempotency key, if the request has one, in the transaction that makes the thing.

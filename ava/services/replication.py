@@ -10,8 +10,6 @@ from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
 from ava.store.jobs import replication
 
-__all__ = ["NotReplicated", "Replication"]
-
 #: The pauses between two looks, in seconds.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.002, 0.1
 

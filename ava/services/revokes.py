@@ -11,8 +11,6 @@ from ava.errors import BrokerUnavailable
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
 
-__all__ = ["revoke_all"]
-
 
 def revoke_all(database: Database, control: Control, cancelled: Sequence[Job]) -> None:
     """Ask the nodes of those of the jobs that run to stop them. Raises `DatabaseUnavailable`."""

@@ -15,8 +15,9 @@ from ava.domain.access.caller import Caller
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.limits.table import SCHEDULES
 from ava.domain.schedules.firing import Firing
-from ava.domain.schedules.schedule import FiringTime, describe, firing_times_after, timezone_data_version
+from ava.domain.schedules.schedule import FiringTime, describe, firing_times_after
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
+from ava.domain.schedules.time_zones import timezone_data_version
 from ava.domain.secrets.redaction import shown_to
 from ava.errors import (
     InvalidFields,
@@ -33,8 +34,6 @@ from ava.store.jobs import idempotency
 from ava.store.schedules import declared, definitions, firings
 from ava.store.schedules.definitions import ScheduleFilter
 from ava.store.schedules.rows import schedule_uuid
-
-__all__ = ["Preview", "Schedules"]
 
 #: The fields on which the firing times depend. A change of another field leaves what is due, and what was missed, as it
 #: is.

@@ -14,8 +14,6 @@ from ava.store.fleet import worker_settings
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.webhooks import endpoints
 
-__all__ = ["reseal_all", "unreadable"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Sealed:

@@ -17,8 +17,6 @@ from ava.settings import Settings
 from ava.store.access import sessions
 from ava.store.engine.database import Database
 
-__all__ = ["SessionUse", "Sessions"]
-
 #: Seconds for which a process trusts what it has read of a session. A session that was ended is refused everywhere
 #: within 2 s.
 _TRUST_SECONDS = 1.5

@@ -12,8 +12,6 @@ from ava.errors import TenantNotFound
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants
 
-__all__ = ["Tenants"]
-
 
 class Tenants:
     """The use cases of tenants, over one database."""

@@ -17,14 +17,12 @@ from dataclasses import replace
 
 from ava.domain.jobs.job import Job, JobKey
 from ava.errors import DatabaseUnavailable
-from ava.services.followers import Follower, WatchUpdate
+from ava.services.followers import Follower
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import bulk_operations
 from ava.store.jobs.reads import watches
 from ava.store.jobs.reads.watches import LogPosition, WatchedState
 from ava.store.jobs.rows import FoundLines
-
-__all__ = ["Follower", "WatchUpdate", "Watches"]
 
 _log = logging.getLogger(__name__)
 

@@ -20,8 +20,6 @@ from ava.store.engine.database import Connection, Database
 from ava.store.webhooks import deliveries, endpoints
 from ava.store.webhooks.deliveries import DeliveryFilter, Ended
 
-__all__ = ["Webhooks"]
-
 #: The most deliveries that one statement sends again.
 _BATCH = 1_000
 #: Characters of a body that are shown.

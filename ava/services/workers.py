@@ -23,8 +23,6 @@ from ava.store.fleet.worker_tools import ToolFilter
 from ava.store.fleet.workers import WorkerFilter
 from ava.store.jobs import idempotency
 
-__all__ = ["WorkerChange", "Workers"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerChange:

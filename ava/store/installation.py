@@ -11,8 +11,6 @@ from ava.store.engine.statement import Statement
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-__all__ = ["read_id"]
-
 _READ = Statement("SELECT id::text FROM installation")
 
 

@@ -14,19 +14,6 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = [
-    "LOGS",
-    "TABLES",
-    "RowsToDelete",
-    "add",
-    "days_ahead",
-    "drop",
-    "drop_logs",
-    "given_ids",
-    "is_given",
-    "rows_to_delete",
-]
-
 LOGS = "job_logs"
 #: Deliveries come before their events, whose partitions stay as long as there are deliveries of them.
 TABLES = (LOGS, "webhook_deliveries", "webhook_events", "hook_deliveries", "events", "audit")

@@ -13,8 +13,6 @@ from ava.store.jobs.moves import expire, park, wake
 from ava.store.jobs.reads import deadlines
 from ava.store.schedules import due
 
-__all__ = ["Work", "find"]
-
 
 class Work(Enum):
     """A kind of work; the value is the condition that there is some, which an index answers."""

@@ -15,8 +15,6 @@ import ava.store
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 
-__all__ = ["all_statements"]
-
 
 def all_statements() -> dict[str, Statement]:
     """Returns every statement of the store by its name."""

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-__all__ = ["given_to_debuggers"]
-
 _EVENTS = ("builtins.breakpoint", "pdb.Pdb")
 
 

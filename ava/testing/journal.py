@@ -30,8 +30,6 @@ from ava.errors import HandlerError
 from ava.handler.calls import Calls
 from ava.node import outcome
 
-__all__ = ["GivenCalls", "Journal", "MadeChild"]
-
 #: The output of a child or the result of a step: a value, an exception, or a function that returns or raises it.
 Given = Any
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ava.client import Client
     from ava.local.program import ChildProcess
 
-__all__ = ["ava", "pytest_addoption", "running_system"]
-
 #: Seconds within which the system is ready.
 _READY_SECONDS = 120.0
 

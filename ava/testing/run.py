@@ -33,8 +33,6 @@ from ava.node.outcome import Stop
 from ava.testing.breakpoints import given_to_debuggers
 from ava.testing.journal import GivenCalls, Journal, MadeChild
 
-__all__ = ["Result", "run"]
-
 #: Seconds between two checks of the stops.
 _TICK_SECONDS = 0.02
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from celery import Celery
 
-__all__ = ["QUEUE", "nap", "noop", "queue"]
-
 QUEUE = "bare"
 
 queue = Celery("bare", broker=os.environ.get("BENCH_BARE_BROKER", "memory://"))

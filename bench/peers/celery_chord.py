@@ -12,8 +12,6 @@ from typing import Any
 import redis
 from celery import Celery, chord
 
-__all__ = ["CALLED", "add_up", "part", "queue", "start"]
-
 _URL = os.environ.get("BENCH_CHORD_BROKER", "redis://localhost")
 #: The list to which each callback adds its chord.
 CALLED = "called"

@@ -16,8 +16,6 @@ import redis
 from bench.peers import environment
 from bench.servers import ROOT, Database, Servers, processes, until
 
-__all__ = ["PEERS", "Drain"]
-
 #: Returns the jobs a second of one drain of so many jobs.
 Drain = Callable[[int], float]
 

@@ -9,8 +9,6 @@ import sys
 
 from bench.servers import ROOT
 
-__all__ = ["PeerMissing", "python"]
-
 _FOLDER = ROOT / ".venv-peers"
 _PACKAGES = ("oban==0.7.0", "pgqueuer[asyncpg]==1.6.0", "psycopg[binary]==3.3.9", "uvloop==0.23.0")
 #: Oban for Python needs the first of them.

@@ -18,8 +18,6 @@ from celery import Celery
 from celery.signals import worker_process_init
 from psycopg2.extras import execute_values
 
-__all__ = ["QUEUE", "SCHEMA", "nap", "queue"]
-
 QUEUE = "honest"
 SCHEMA = """
 DROP TABLE IF EXISTS jobs, job_lines;

@@ -6,8 +6,6 @@ from typing import Any
 
 from oban import Record, worker
 
-__all__ = ["Noop"]
-
 
 @worker(queue="default")
 class Noop:

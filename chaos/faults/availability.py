@@ -37,8 +37,6 @@ from harness.servers.sentinel import running_sentinels
 from harness.servers.standby import streaming_standby
 from harness.system import HEADERS
 
-__all__ = ["FAULTS"]
-
 #: Seconds that an asynchronous standby lacks.
 _HELD_BACK_SECONDS = 2.0
 #: Jobs that are replicated before the standby falls behind.

@@ -17,8 +17,6 @@ from chaos.load import Accepted
 from harness.polling import wait_until
 from harness.system import HEADERS
 
-__all__ = ["FAULTS"]
-
 _WORKER = "wkr_chaos_awaits"
 _JOBS, _SENDERS = 500, 4
 #: Jobs that wait when the first event is sent; the others begin to wait while events come.

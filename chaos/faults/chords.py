@@ -17,8 +17,6 @@ from chaos.fault import Fault, Injury
 from chaos.load import WORKER, Accepted
 from harness.polling import wait_until
 
-__all__ = ["FAULTS"]
-
 #: The parts; with the callback it is as large as a bulk may be.
 _PARTS = 999
 _BETWEEN_SECONDS = 0.2

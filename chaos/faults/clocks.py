@@ -10,8 +10,6 @@ from chaos.faults.processes import due_job, node_with_patience
 from harness.polling import wait_until
 from harness.servers.clock import faketime_library
 
-__all__ = ["FAULTS"]
-
 #: Seconds between two steps of PostgreSQL's clock: longer than a node may be silent.
 _STEP_SECONDS = 16.0
 #: Handlers that begin after a step show that work goes on.

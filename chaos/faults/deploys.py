@@ -20,8 +20,6 @@ from harness.polling import wait_until
 from harness.releases import ADD_COLUMN, DROP_COLUMN, write_code, write_release
 from harness.system import ROOT
 
-__all__ = ["FAULTS", "replace_all", "replace_api", "replace_dispatchers", "replace_nodes"]
-
 #: Seconds between the move of the requests and the end of the old API.
 _DRAIN_SECONDS = 0.5
 

@@ -17,8 +17,6 @@ from chaos.faults.processes import due_job
 from harness.polling import wait_until
 from harness.system import HEADERS
 
-__all__ = ["FAULTS", "at_once", "longest_below"]
-
 #: The limit of the worker, and its jobs: each takes a second, so that the limit is used for two minutes.
 _LIMIT, _LIMITED, _JOBS = 5, "wkr_chaos_limited", 600
 #: Children that are killed, one after another; a dispatcher and a node are killed after so many of them.

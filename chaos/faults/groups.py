@@ -12,8 +12,6 @@ from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
 from harness.polling import wait_until
 
-__all__ = ["FAULTS"]
-
 _WORKER = "wkr_chaos_brief"
 _BULKS, _BULK = 4, 1000
 #: Children that are killed, one after another; before the last, a node and the active dispatcher are.

@@ -19,8 +19,6 @@ from chaos.fault import Fault, Injury
 from chaos.load import WORKER, Accepted
 from harness.polling import wait_until
 
-__all__ = ["FAULTS"]
-
 #: Deliveries, and the threads that send them.
 _DELIVERIES, _SENDERS = 1_000, 4
 _SECRET = "the-secret-of-chaos"

@@ -21,8 +21,6 @@ from chaos.outbox_application import committed
 from harness.polling import wait_until
 from harness.system import HEADERS, ROOT, SECRET
 
-__all__ = ["FAULTS"]
-
 #: Tries of the application, kills of the relay; the API is killed with every second of them.
 _TRIES, _KILLS = 1_000, 20
 _DATABASE = "application"

@@ -11,8 +11,6 @@ from chaos.fault import Fault, Injury
 from chaos.load import WORKER
 from harness.polling import wait_until
 
-__all__ = ["FAULTS"]
-
 #: The seconds after which jobs expire, and how many do so after each.
 _EXPIRIES, _JOBS_EACH = (1, 2, 3, 4), 250
 _FED_SECONDS, _DARK_SECONDS = 0.7, 6.0

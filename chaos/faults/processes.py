@@ -17,8 +17,6 @@ from chaos.load import LONG_SECONDS
 from harness.polling import wait_until
 from harness.running_process import RunningProcess
 
-__all__ = ["FAULTS", "dated_job", "due_job", "kill_api", "node_with_patience"]
-
 #: Seconds of jobs that outlast the time after which a node is dead.
 PATIENT_SECONDS = 25.0
 

@@ -10,8 +10,6 @@ from chaos.faults.processes import kill_api
 from chaos.pulled_worker import WORKER, PulledWorker, are_completed, make_worker
 from harness.polling import wait_until
 
-__all__ = ["FAULTS"]
-
 _LONGEST_WAIT_SECONDS = 90.0
 _JOBS = 100
 _LOST = f"SELECT count(*) FROM jobs WHERE worker_id = '{WORKER}' AND losses = 1"

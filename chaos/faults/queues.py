@@ -11,8 +11,6 @@ from chaos.cluster import Cluster, Plan
 from chaos.fault import Fault, Injury
 from harness.polling import wait_until
 
-__all__ = ["FAULTS"]
-
 _QUEUES = 1000
 #: The queue of the first further worker of `chaos.handlers`, and the key of its priority 5 in Redis.
 _REFUSED, _REFUSED_KEY = "chaos.1", "chaos.1\x06\x165"

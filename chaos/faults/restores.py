@@ -17,8 +17,6 @@ from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
 from harness.polling import wait_until
 
-__all__ = ["FAULTS"]
-
 #: The age of the dump.
 _AGE_SECONDS = 60.0
 

@@ -16,8 +16,6 @@ from harness.polling import wait_until
 from harness.running_process import RunningProcess
 from harness.shifted_dispatcher import VARIABLE, set_clock
 
-__all__ = ["FAULTS"]
-
 #: Schedules, the firing times of each, and the seconds between two; a dispatcher is killed at each.
 _SCHEDULES, _TIMES, _TIME_SECONDS = 1_000, 6, 1.0
 _MINUTE = timedelta(minutes=1)

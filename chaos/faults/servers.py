@@ -12,8 +12,6 @@ from chaos.faults.processes import dated_job
 from harness.polling import wait_until
 from harness.servers.standby import streaming_standby
 
-__all__ = ["FAULTS"]
-
 #: Seconds for which a recovery is awaited; the result says if it did not come.
 _LONGEST_WAIT_SECONDS = 60.0
 #: Seconds of jobs that outlast a failover.

@@ -11,8 +11,6 @@ from chaos.fault import Fault, Injury
 from harness.polling import wait_until
 from harness.running_process import RunningProcess
 
-__all__ = ["FAULTS"]
-
 _WORKER = "wkr_chaos_slot"
 _RUNS = 500
 #: Seconds of a run: longer than a rescue may take.

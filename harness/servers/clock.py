@@ -8,8 +8,6 @@ from pathlib import Path
 
 from ava.errors import ServerProgramMissing
 
-__all__ = ["SteppedClock", "faketime_library"]
-
 _FOLDERS = ("/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime")
 
 

@@ -22,8 +22,6 @@ from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import account_folder, private_folder
 
-__all__ = ["PatroniCluster", "missing_program", "running_patroni"]
-
 _PATH = "/usr/bin:/bin:/usr/sbin:/usr/local/bin"
 _ENVIRON = {"PATH": _PATH, "LC_ALL": "C.UTF-8"}
 _SCOPE = "ava"

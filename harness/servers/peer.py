@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-__all__ = ["Peer", "Serve", "answering", "name_server", "ok", "read_request", "serve"]
-
 
 class Peer:
     """A server with one thread that passes one connection after the other to `talk`."""

@@ -17,8 +17,6 @@ from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import account_folder, private_folder
 
-__all__ = ["PgBouncer", "behind", "pool_url", "program", "running_pgbouncer"]
-
 #: The poolers in front of databases, by the database's host, port and name.
 _in_front: dict[str, PgBouncer] = {}
 

@@ -18,8 +18,6 @@ from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import private_folder
 
-__all__ = ["Prometheus", "hurried", "program", "running_prometheus"]
-
 _SHIPPED = Path(__file__).parent.parent.parent / "deploy" / "prometheus"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 

@@ -17,8 +17,6 @@ from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import Server, account_folder, private_folder
 
-__all__ = ["SentinelGroup", "running_sentinels"]
-
 _MASTER = "ava-master"
 #: Milliseconds of silence after which a sentinel takes the master for dead.
 _DOWN_AFTER = 1000

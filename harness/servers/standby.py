@@ -16,8 +16,6 @@ from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.servers.server import Server, account_folder
 
-__all__ = ["Standby", "streaming_standby"]
-
 
 class Standby:
     """A server that replays what its primary writes, a moment later."""

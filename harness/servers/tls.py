@@ -17,8 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-__all__ = ["Authority", "TlsFront", "tls_in_front_of"]
-
 
 class Authority:
     """A certificate authority of one test."""

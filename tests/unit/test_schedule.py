@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ava.domain.schedules import schedule, time_zones
-from ava.domain.schedules.schedule import CronError, FiringTime
+from ava.domain.schedules.cron import CronError
+from ava.domain.schedules.schedule import FiringTime
 from harness.system import ROOT
 
 BERLIN = "Europe/Berlin"
@@ -257,11 +258,11 @@ def test_zones_are_those_of_the_package_and_not_of_the_machine(tmp_path: Path) -
 
 
 def test_each_zone_of_the_package_can_be_used() -> None:
-    for name in schedule.timezone_names():
+    for name in time_zones.timezone_names():
         each = next(schedule.firing_times_after("0 0 * * *", name, datetime(2026, 6, 1, tzinfo=UTC)))
         assert (each.local_time.hour, each.note) == (0, None)
-    assert len(schedule.timezone_names()) > 500
-    assert schedule.timezone_data_version()[:2] == "20"
+    assert len(time_zones.timezone_names()) > 500
+    assert time_zones.timezone_data_version()[:2] == "20"
 
 
 # Words -----------------------------------------------------------------------------------------------------------

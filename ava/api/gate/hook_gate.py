@@ -9,15 +9,15 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ava.domain.limits.table import RATE_LIMIT_ADDRESS, RATE_LIMIT_HOOK, RATE_LIMIT_RUNS, Limit
+from ava.domain.limits.inbound import RATE_LIMIT_ADDRESS, RATE_LIMIT_HOOK
+from ava.domain.limits.limit import Limit
+from ava.domain.limits.table import RATE_LIMIT_RUNS
 from ava.errors import TooMany
 from ava.settings import Settings
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.strategies import SlidingWindowCounterRateLimiter
-
-__all__ = ["HookGate"]
 
 _ADDRESS = "This address has sent too many requests without a caller"
 

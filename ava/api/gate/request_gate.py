@@ -15,8 +15,6 @@ from functools import partial
 import gevent
 from gevent.event import Event
 
-__all__ = ["RequestGate"]
-
 #: Seconds after which a request begins in any case: the loop may be busy for long, and the first one may be slow.
 _MAX_WAIT_SECONDS = 1.0
 #: Seconds after the last request of another tenant from which on a tenant is alone.

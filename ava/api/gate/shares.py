@@ -8,8 +8,6 @@ from ava.api.gate.tenant_shares import TenantShares
 from ava.domain.limits import table as limits
 from ava.settings import Settings
 
-__all__ = ["ALL_TENANTS", "Shares", "make_shares"]
-
 #: The holder of what all tenants have in use together.
 ALL_TENANTS = ""
 #: Seconds for which a large request waits until its tenant's others are over.

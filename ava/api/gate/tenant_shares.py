@@ -7,10 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ava.domain.limits.table import Limit
+from ava.domain.limits.limit import Limit
 from ava.errors import TooMany
-
-__all__ = ["TenantShares"]
 
 #: The maximum of calls of one tenant that wait for a share; each of them holds a connection.
 _MAX_WAITING = 32

@@ -10,8 +10,6 @@ from flask import Request, request
 from ava.api.http.context import context
 from ava.domain.access.tokens import without_secrets
 
-__all__ = ["client_address", "docs_url", "logged_path", "public_url"]
-
 #: Bits of a network of IPv6 that one client has.
 _CLIENT_BITS = 64
 #: Characters of a path in a log line.

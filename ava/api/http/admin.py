@@ -13,8 +13,6 @@ from ava.services.overview import Overviews
 from ava.settings import Settings
 from ava.store.engine.database import Database
 
-__all__ = ["Admin", "make_admin"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Admin:

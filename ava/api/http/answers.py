@@ -8,8 +8,6 @@ from ava.api.gate.tenant_shares import TenantShares
 from ava.api.http.context import context, owner_of_shares
 from ava.api.http.offload import LARGE_BYTES
 
-__all__ = ["held"]
-
 
 def held(response: Response, *, is_write: bool) -> Response:
     """Returns the response, which holds its share from now on.

@@ -16,20 +16,8 @@ from ava.api.http import offload
 from ava.api.http.context import context, owner_of_shares, this_request
 from ava.domain import json_text
 from ava.domain.json_text import MAX_LEVELS, size_of
-from ava.domain.limits.table import Limit
+from ava.domain.limits.limit import Limit
 from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge, TooMany
-
-__all__ = [
-    "DEEPEST",
-    "decode",
-    "is_empty",
-    "outside_loop",
-    "parse",
-    "pieces_of_json",
-    "raw_bytes",
-    "release",
-    "size_of",
-]
 
 Result = TypeVar("Result")
 

@@ -34,8 +34,6 @@ from ava.services.workers import Workers
 from ava.settings import Settings
 from ava.store.engine.database import Database
 
-__all__ = ["Context", "caller", "context", "owner_of_shares", "request_id", "tenant_of_request", "this_request"]
-
 EXTENSION = "ava"
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
-__all__ = ["install"]
-
 
 class _JobIds(BaseConverter):
     """A job's id or something of its form. `/jobs/bulk` does not match, so a GET of it is answered with 405."""

@@ -8,8 +8,6 @@ from uuid import UUID
 
 from ava.domain import ids
 
-__all__ = ["id_reader", "of_item", "of_line", "to_line", "to_worker_id"]
-
 _PREFIX = "cur"
 _LOG_PREFIX = "log"
 _LOW = 2**64 - 1

@@ -16,8 +16,6 @@ from ava.api.http.responses import as_json
 from ava.error_codes import ErrorCode, code_of
 from ava.errors import RequestError, TooMany
 
-__all__ = ["RETRY_AFTER_SECONDS", "error_text", "install", "log_unexpected"]
-
 _log = logging.getLogger(__name__)
 
 #: The value of Retry-After in a response of 503.

@@ -12,30 +12,9 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from ava.domain import ids, moments
-from ava.domain.limits.table import INPUT_BYTES, Limit
+from ava.domain.limits.limit import Limit
+from ava.domain.limits.table import INPUT_BYTES
 from ava.errors import PayloadTooLarge
-
-__all__ = [
-    "ALL_FIELDS",
-    "REQUIRED",
-    "Choice",
-    "ClientId",
-    "Cursor",
-    "FieldNames",
-    "Flag",
-    "Id",
-    "Instant",
-    "JsonObject",
-    "JsonText",
-    "Number",
-    "Plain",
-    "PositiveNumber",
-    "QueryInstant",
-    "Text",
-    "TextFlag",
-    "WholeNumber",
-    "wait_field",
-]
 
 #: What `FieldNames` returns for `*`.
 ALL_FIELDS = ("*",)

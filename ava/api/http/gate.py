@@ -20,8 +20,6 @@ from ava.domain import ids
 if TYPE_CHECKING:
     from ava.api.gate.request_gate import RequestGate
 
-__all__ = ["install", "part_by_part", "suspended", "take_turn"]
-
 _EXTENSION = "ava_request_gate"
 #: Where the WSGI environment of a request holds its turn.
 _TURN = "ava.turn"

@@ -15,10 +15,8 @@ from ava.api.http.context import caller
 from ava.api.http.operations import find_operation
 from ava.broker import addresses, tls
 from ava.domain.limits import table as limits
-from ava.domain.limits.table import Limit
+from ava.domain.limits.limit import Limit
 from ava.settings import Settings
-
-__all__ = ["count", "install", "message"]
 
 _WRITING = frozenset({"POST", "PUT", "DELETE"})
 #: The blueprint of the calls of pulled runs, which have a rate of their own, and that of MCP, which counts itself.

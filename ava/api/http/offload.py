@@ -10,8 +10,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
-__all__ = ["LARGE_BYTES", "run"]
-
 #: Work on fewer bytes is done where it arises, because a thread would cost more than it.
 LARGE_BYTES = 2**16
 #: Threads of one process. More would compete for the interpreter with the event loop.

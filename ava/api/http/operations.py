@@ -15,10 +15,8 @@ from ava.api.http.context import caller, context
 from ava.api.http.parsing import load_body, load_durability, load_key, load_query
 from ava.api.http.strict import NoParameters
 from ava.domain.limits import table as limits
-from ava.domain.limits.table import Limit
+from ava.domain.limits.limit import Limit
 from ava.errors import Forbidden, OperatorsOnly
-
-__all__ = ["Operation", "described", "find_operation", "operation"]
 
 View = Callable[..., Response]
 

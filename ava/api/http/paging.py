@@ -19,8 +19,6 @@ from ava.domain.limits.table import ANSWER_BYTES
 from ava.domain.paging import DEEPEST_ROW
 from ava.domain.record import format_time
 
-__all__ = ["PageQuery", "PageRequest", "cursor_field", "page_of", "per_page_field", "take_page", "within_answer"]
-
 
 class _Item(Protocol):
     @property

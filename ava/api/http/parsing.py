@@ -11,11 +11,10 @@ from marshmallow import Schema, ValidationError
 
 from ava.api.http import body, offload
 from ava.api.http.fields import REQUIRED
+from ava.domain.json_text import size_of
 from ava.domain.limits import table as limits
-from ava.domain.limits.table import Limit
+from ava.domain.limits.limit import Limit
 from ava.errors import InvalidFields, InvalidParameters
-
-__all__ = ["DURABILITY", "KEY", "REPLICATED", "WRONG_KEY", "load_body", "load_durability", "load_key", "load_query"]
 
 #: The header by which a trigger asks for more than PostgreSQL's own durability, and its value.
 DURABILITY, REPLICATED = "Durability", "replicated"
@@ -52,7 +51,7 @@ def load_body(schema: Schema, *, max_bytes: Limit, may_be_empty: bool) -> Any:
     if may_be_empty and body.is_empty():
         return _load(schema, {})
     pieces = body.pieces_of_json(max_bytes)
-    if body.size_of(pieces) <= offload.LARGE_BYTES:
+    if size_of(pieces) <= offload.LARGE_BYTES:
         return _load(schema, body.parse(*pieces))
     return body.outside_loop(lambda: _load(schema, body.decode(pieces)), is_last=True)
 

@@ -18,23 +18,6 @@ from ava.domain.access.payloads import HIDDEN, without_payload
 from ava.domain.jobs.job import Status
 from ava.errors import PayloadsHidden
 
-__all__ = [
-    "HIDDEN_EVENT",
-    "HIDDEN_FLAG",
-    "are_visible",
-    "hide_answers",
-    "hide_changes",
-    "hide_error",
-    "hide_filter",
-    "hide_job_error",
-    "hide_progress",
-    "hide_reason",
-    "hide_text",
-    "hide_value",
-    "hide_waiting_for",
-    "require",
-]
-
 #: What a record has after its fields if one of them is hidden.
 HIDDEN_FLAG = '"payload_hidden":true'
 #: What a stream sends in place of the lines of a log.

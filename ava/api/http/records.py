@@ -18,8 +18,6 @@ from ava.api.http import payloads
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Number, Text, WholeNumber
 from ava.domain.record import format_time
 
-__all__ = ["RecordWriter", "compile_schema"]
-
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 

@@ -12,8 +12,6 @@ from flask import Flask, Response, g, request
 from ava.api.http import offload
 from ava.settings import Settings
 
-__all__ = ["install", "keep_until_changed"]
-
 #: Responses of fewer bytes gain nothing from compression.
 _GZIP_BYTES = 4_096
 #: The fastest level whose size on JSON is close to the smallest.

@@ -7,8 +7,6 @@ from typing import Any
 from flask import Response
 from werkzeug.datastructures import Headers
 
-__all__ = ["as_json", "data"]
-
 
 class _JsonText(Response):
     """A response whose headers are complete: its length is known, and a Location of it is a URI in ASCII."""

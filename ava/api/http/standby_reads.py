@@ -9,8 +9,6 @@ from flask import Response, g, has_request_context
 from ava.errors import ConnectionsBusy, DatabaseUnavailable, StatementTimeout
 from ava.store.engine.standby import DatabaseWithStandby, StandbyRead
 
-__all__ = ["HEADER", "current_read", "respond"]
-
 #: The milliseconds by which the standby that was read was behind the primary.
 HEADER = "Ava-Replica-Lag-Ms"
 

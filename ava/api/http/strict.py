@@ -8,9 +8,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, missing
 
-from ava.domain.limits.table import NAMED_ERRORS, Limit
-
-__all__ = ["Entries", "NoBody", "NoParameters", "Strict"]
+from ava.domain.limits.limit import Limit
+from ava.domain.limits.table import NAMED_ERRORS
 
 
 class Strict(Schema):

@@ -7,9 +7,7 @@ from flask import Flask, Response, current_app, g, request
 from ava import tracing
 from ava.api.http.callers.auth import is_open
 from ava.api.http.operations import find_operation
-from ava.tracing import Kind
-
-__all__ = ["install"]
+from ava.span import Kind
 
 
 def install(app: Flask) -> None:

@@ -10,8 +10,6 @@ from typing import Any
 from ava.api.mcp import rest
 from ava.domain.limits.mcp import MCP_TEXT
 
-__all__ = ["JOB_META", "count_fitting", "explained", "lines_left_out", "of_data", "of_text", "short_line"]
-
 #: The key of `_meta` that names the job of a result.
 JOB_META = "org.hldgroup.ava/job"
 

@@ -26,9 +26,8 @@ from ava.api.mcp.protocol import (
     VERSIONS,
     RpcError,
 )
+from ava.domain.json_text import size_of
 from ava.domain.limits.table import BODY_BYTES
-
-__all__ = ["McpMessage", "id_of_request", "is_of_legacy_client", "read"]
 
 _VERSION_HEADER, _METHOD_HEADER, _NAME_HEADER = "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"
 #: The parameter that `Mcp-Name` repeats, by the method.
@@ -76,8 +75,8 @@ class McpMessage:
 def read() -> McpMessage:
     """Returns the message of this request. Raises `RpcError`, and `RequestError` if its body cannot be read."""
     pieces = body.pieces_of_json(BODY_BYTES)
-    rest.note_size(body.size_of(pieces))
-    if body.size_of(pieces) <= offload.LARGE_BYTES:
+    rest.note_size(size_of(pieces))
+    if size_of(pieces) <= offload.LARGE_BYTES:
         parsed = body.parse(*pieces)
     else:
         parsed = body.outside_loop(partial(body.decode, pieces))

@@ -22,8 +22,6 @@ from ava.api.mcp.protocol import (
 )
 from ava.version import VERSION
 
-__all__ = ["answer"]
-
 _INFO = {"name": "ava-jobs", "title": "AVA Jobs", "version": VERSION}
 _INSTRUCTIONS = (
     "AVA Jobs runs jobs. Each worker is a tool; a call of it makes a job, whose id is job_…, and which goes on when "

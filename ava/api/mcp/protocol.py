@@ -7,27 +7,6 @@ from typing import Any
 
 from ava.errors import AvaError
 
-__all__ = [
-    "CAPABILITIES",
-    "CLIENT_CAPABILITIES",
-    "HEADER_MISMATCH",
-    "INTERNAL_ERROR",
-    "INVALID_PARAMS",
-    "INVALID_REQUEST",
-    "LEGACY_VERSIONS",
-    "METHOD_NOT_FOUND",
-    "MISSING_CAPABILITY",
-    "PARSE_ERROR",
-    "PROTOCOL_VERSION",
-    "SERVER_INFO",
-    "TASKS",
-    "UNSUPPORTED_VERSION",
-    "VERSION",
-    "VERSIONS",
-    "RpcError",
-    "missing_tasks",
-]
-
 #: The revision without sessions, of which every request says all that is needed to answer it.
 VERSION = "2026-07-28"
 #: Those before it, which begin with `initialize`.

@@ -18,8 +18,6 @@ from ava.domain.text import storable
 from ava.error_codes import ErrorCode
 from ava.errors import AvaError
 
-__all__ = ["TOOL", "Refused", "ask", "has_asked", "name_source", "note_size", "outside_loop"]
-
 Result = TypeVar("Result")
 
 #: What belongs to the request at hand, or says how its response is sent.

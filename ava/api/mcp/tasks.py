@@ -10,8 +10,6 @@ from ava.api.mcp.messages import McpMessage
 from ava.api.mcp.protocol import INTERNAL_ERROR, INVALID_PARAMS, RpcError, missing_tasks
 from ava.domain.ids import is_client_id
 
-__all__ = ["cancel", "created", "get", "is_final", "result_of", "show_job", "update"]
-
 #: Statuses of jobs, as records have them.
 _COMPLETED, _FAILED, _CANCELLED = "completed", "failed", "cancelled"
 _FINAL = (_COMPLETED, _FAILED, _CANCELLED)

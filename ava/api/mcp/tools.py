@@ -16,8 +16,6 @@ from ava.domain.limits.mcp import MCP_LOG_LINES, MCP_TEXT
 from ava.domain.text import storable
 from ava.domain.worker import WorkerTool
 
-__all__ = ["Tool", "by_name", "for_caller"]
-
 #: The fields of a job in a list.
 _JOB_FIELDS = "id,worker_id,status,priority,created_at,started_at,completed_at,duration_ms,error,progress,tags"
 _WORKER_FIELDS = ("id", "name", "description", "status", "live", "queue", "timeout_seconds")

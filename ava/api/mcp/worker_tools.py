@@ -15,8 +15,6 @@ from ava.domain.limits.mcp import MCP_TOOLS
 from ava.domain.worker import McpUse, WorkerStatus, WorkerTool
 from ava.store.fleet.worker_tools import ToolFilter
 
-__all__ = ["ANSWER_SECONDS", "described", "find", "offered", "run", "search"]
-
 #: Seconds for which a call waits for the end of its job. Clients and proxies often give up after 30 s.
 ANSWER_SECONDS = 25
 #: Workers that one search returns, each with its schema.

@@ -12,8 +12,6 @@ from ava.api.http.context import request_id, this_request
 from ava.api.routes import analytics, audit, dashboard, errors, metrics, nodes, overview, promotions, tenant_loads
 from ava.metrics import counters
 
-__all__ = ["install"]
-
 _log = logging.getLogger("ava.api.requests")
 #: Routes that machines call every few seconds; their success is logged at DEBUG only.
 _QUIET = frozenset({"health.livez", "health.readyz", "metrics.scrape", "dashboard.asset"})

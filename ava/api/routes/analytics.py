@@ -11,8 +11,6 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.schemas.analytics import AnalyticsQuery, AnalyticsRecord, write_analytics
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("analytics", __name__, url_prefix="/v1/ava")
 
 

@@ -18,8 +18,6 @@ from ava.domain.changes import differences
 from ava.domain.text import storable
 from ava.store.reports.audit import AuditRecord
 
-__all__ = ["blueprint", "note_change", "note_pairs", "note_values", "record"]
-
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")

@@ -27,8 +27,6 @@ from ava.errors import (
     WorkerNotFound,
 )
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
 
 

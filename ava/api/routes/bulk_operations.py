@@ -29,8 +29,6 @@ from ava.api.schemas.bulk_operations import (
 from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job_filter import JobFilter
 
-__all__ = ["STARTED", "blueprint", "start_operation"]
-
 blueprint = Blueprint("operations", __name__, url_prefix="/v1/ava")
 
 _HOW = (

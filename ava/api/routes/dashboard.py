@@ -8,8 +8,6 @@ from flask import Blueprint, Response, send_from_directory
 
 from ava.api.http.callers.auth import open_to_all
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("dashboard", __name__)
 
 _STATIC = Path(__file__).parent.parent / "static" / "dashboard"

@@ -14,8 +14,6 @@ from ava.api.http.callers.auth import open_to_all
 from ava.api.http.context import context
 from ava.error_codes import ErrorCode
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("docs", __name__)
 
 _STATIC = Path(__file__).parent.parent / "static"

@@ -17,8 +17,6 @@ from ava.api.schemas.errors import ErrorGroupRecord, ErrorListQuery, ErrorListRe
 from ava.domain.error_group import ErrorStatus
 from ava.domain.jobs.bulk_operation import BulkKind
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("errors", __name__, url_prefix="/v1/ava/errors")
 
 _CHANGE: dict[str, Any] = {

@@ -16,8 +16,6 @@ from ava.domain.jobs.job import Job
 from ava.domain.jobs.job_filter import JobFilter
 from ava.store.jobs.reads.batches import JobBatch
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("exports", __name__, url_prefix="/v1/ava/jobs")
 
 #: Returns the batch before an id.

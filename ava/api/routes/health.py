@@ -10,8 +10,6 @@ from ava.api.http import responses
 from ava.api.http.callers.auth import open_to_all
 from ava.api.http.context import context
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("health", __name__)
 
 

@@ -12,12 +12,10 @@ from ava.api.http.operations import described
 from ava.api.routes.hooks import CALLS
 from ava.api.schemas.hook_deliveries import ReceiptRecord, write_receipt
 from ava.domain.events.received import Received
-from ava.domain.limits.table import HOOK_BODY_BYTES
+from ava.domain.limits.inbound import HOOK_BODY_BYTES
 from ava.errors import HookUnknown, PayloadTooLarge
 from ava.services.events.hooks import OpenHook
 from ava.services.events.receiving import caller_of
-
-__all__ = ["blueprint"]
 
 blueprint = Blueprint("hook_calls", __name__, url_prefix=CALLS)
 

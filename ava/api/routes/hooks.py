@@ -41,12 +41,10 @@ from ava.api.schemas.hooks import (
 )
 from ava.domain.access.caller import Caller, Role
 from ava.domain.events.hook import HookDelivery
-from ava.domain.limits import table as limits
+from ava.domain.limits import inbound
 from ava.domain.secrets.redaction import HIDDEN
 from ava.services.events.hooks import NewHook
 from ava.store.events.deliveries import HookDeliveryFilter
-
-__all__ = ["CALLS", "blueprint"]
 
 blueprint = Blueprint("hooks", __name__, url_prefix="/v1/ava/hooks")
 #: Where providers call; a token follows.
@@ -60,7 +58,7 @@ CALLS = "/v1/hooks"
     "makes a job of `worker_id`, or is an event for the subscriptions.",
     body=HookBody(),
     body_as="new",
-    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=inbound.SUBSCRIPTION_BODY_BYTES,
     record=HookRecord(),
     status=201,
     failures=(404, 409, 413, 415, 422),
@@ -106,7 +104,7 @@ def show(hook_id: str) -> Response:
     "`keep_secret_seconds`, a day unless it says otherwise; up to 4 are valid at once.",
     body=HookChangeBody(),
     body_as="asked",
-    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=inbound.SUBSCRIPTION_BODY_BYTES,
     record=HookRecord(),
     failures=(404, 409, 413, 415, 422),
     is_write=True,

@@ -26,8 +26,6 @@ from ava.domain.jobs.job import LogLine
 from ava.errors import InvalidParameters
 from ava.store.jobs.reads.logs import LogRange
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("job_logs", __name__, url_prefix="/v1/ava/jobs")
 
 

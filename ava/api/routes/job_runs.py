@@ -9,8 +9,6 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.schemas.job_runs import JobRunsRecord, write_job_runs
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
 
 

@@ -33,8 +33,6 @@ from ava.api.schemas.retries import RetryBody
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.job_change import JobChange
 
-__all__ = ["REPLAYED", "blueprint", "created", "mark_replicated", "replicating"]
-
 #: The header of a response that repeats the jobs of an earlier call with the same Idempotency-Key.
 REPLAYED = "Idempotent-Replayed"
 #: The header of a response whose job an earlier trigger with the same key has made (`dedupe`, `debounce`).

@@ -13,8 +13,6 @@ from ava.api.http.operations import operation
 from ava.api.schemas.journals import JobJournalRecord, JournalQuery, write_journal
 from ava.errors import InvalidParameters
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("journals", __name__, url_prefix="/v1/ava/jobs")
 
 

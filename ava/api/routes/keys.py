@@ -21,8 +21,6 @@ from ava.api.schemas.keys import (
 )
 from ava.domain.access.api_key import ApiKeySpec
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("keys", __name__, url_prefix="/v1/ava/keys")
 
 #: The fields of a key that its audit entries have; none that its token could be known by.

@@ -9,8 +9,6 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.schemas.limits import LimitRecord, WorkerLimitRecord, write_limit, write_worker_limit
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("limits", __name__, url_prefix="/v1/ava/limits")
 
 

@@ -22,8 +22,6 @@ from ava.api.mcp.protocol import INTERNAL_ERROR, PARSE_ERROR, RpcError
 from ava.error_codes import ErrorCode, code_of
 from ava.errors import BadRequest, Forbidden, RequestError, TooMany
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("mcp", __name__)
 
 #: The hosts of pages of this machine.

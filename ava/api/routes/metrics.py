@@ -10,8 +10,6 @@ from ava.api.http.context import context
 from ava.errors import DatabaseUnavailable, Unauthorized
 from ava.metrics import counters
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("metrics", __name__)
 
 

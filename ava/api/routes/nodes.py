@@ -11,8 +11,6 @@ from ava.api.http.strict import NoBody
 from ava.api.routes.audit import note_pairs
 from ava.api.schemas.nodes import NodeRecord, write_node
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
 
 

@@ -9,8 +9,6 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.schemas.overview import OverviewRecord, write_overview
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("overview", __name__, url_prefix="/v1/ava")
 
 

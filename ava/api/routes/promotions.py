@@ -10,8 +10,6 @@ from ava.api.http.operations import operation
 from ava.api.schemas.promotions import PromotionRecord, write_promotion
 from ava.services.overview import MAX_PROMOTIONS
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("promotions", __name__, url_prefix="/v1/ava/promotions")
 
 

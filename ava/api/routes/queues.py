@@ -14,8 +14,6 @@ from ava.api.routes.audit import note_pairs
 from ava.api.schemas.queues import PausedQueueRecord, QueuesRecord, ResumedQueueRecord, write_paused, write_queues
 from ava.domain.jobs import priority
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
 
 

@@ -33,8 +33,6 @@ from ava.errors import Forbidden, InvalidParameters
 from ava.services.pulled_runs import Ending, SentLine
 from ava.store.jobs.moves.pull import PulledRun
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("runs", __name__, url_prefix="/v1/ava/runs")
 
 _PROTOCOL = "AVA-Runs-Protocol"

@@ -37,8 +37,6 @@ from ava.api.schemas.schedules import (
 from ava.domain.limits import table as limits
 from ava.domain.schedules.schedule_record import ScheduleSpec
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("schedules", __name__, url_prefix="/v1/ava/schedules")
 
 

@@ -25,8 +25,6 @@ from ava.domain.access.session import cookie_name
 from ava.errors import SessionNested
 from ava.services.sessions import SessionUse
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("sessions", __name__, url_prefix="/v1/ava")
 
 

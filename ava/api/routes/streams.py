@@ -19,10 +19,9 @@ from ava.api.schemas.job_logs import write_log_line
 from ava.api.schemas.jobs import write_job
 from ava.domain.jobs.job import Job
 from ava.errors import InvalidParameters, RequestError
-from ava.services.watches import Watches, WatchUpdate
+from ava.services.followers import WatchUpdate
+from ava.services.watches import Watches
 from ava.store.jobs.reads.watches import WatchedState
-
-__all__ = ["SharedStream", "blueprint", "client_watch", "watching"]
 
 blueprint = Blueprint("streams", __name__, url_prefix="/v1/ava/jobs")
 

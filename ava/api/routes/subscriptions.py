@@ -26,10 +26,8 @@ from ava.api.schemas.subscriptions import (
     write_tried,
 )
 from ava.domain.events.subscription import SubscriptionSpec
-from ava.domain.limits import table as limits
+from ava.domain.limits import inbound
 from ava.services.events.subscriptions import try_rule
-
-__all__ = ["blueprint"]
 
 blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptions")
 
@@ -41,7 +39,7 @@ blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptio
     "pattern or template is refused with its path.",
     body=SubscriptionBody(),
     body_as="spec",
-    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=inbound.SUBSCRIPTION_BODY_BYTES,
     record=SubscriptionRecord(),
     status=201,
     failures=(404, 409, 413, 415, 422),
@@ -104,7 +102,7 @@ def show(subscription_id: str) -> Response:
     description="Only the fields that are sent change, for the events from now on.",
     body=SubscriptionChangeBody(),
     body_as="changes",
-    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=inbound.SUBSCRIPTION_BODY_BYTES,
     record=SubscriptionRecord(),
     failures=(404, 409, 413, 415, 422),
     is_write=True,

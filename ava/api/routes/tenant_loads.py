@@ -12,8 +12,6 @@ from ava.api.http.operations import operation
 from ava.api.schemas.tenant_loads import TenantLoadRecord, TenantLoadsQuery, write_tenant_load
 from ava.store.reports.tenant_loads import MAX_LOOKED_AT, MAX_TENANTS
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
 
 

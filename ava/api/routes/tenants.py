@@ -12,8 +12,6 @@ from ava.api.http.operations import operation
 from ava.api.routes.audit import note_change
 from ava.api.schemas.tenants import TenantLimitsBody, TenantLimitsRecord, write_tenant_limits
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("tenants", __name__, url_prefix="/v1/ava/tenants")
 
 

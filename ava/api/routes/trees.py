@@ -14,8 +14,6 @@ from ava.api.http.operations import operation
 from ava.api.routes.streams import client_watch, watching
 from ava.api.schemas.trees import TreeQuery, TreeRecord, write_tree
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("trees", __name__, url_prefix="/v1/ava/jobs")
 
 

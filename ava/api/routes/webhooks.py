@@ -33,8 +33,6 @@ from ava.domain.limits import table as limits
 from ava.domain.secrets.redaction import HIDDEN
 from ava.store.webhooks.deliveries import Ended
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
 
 

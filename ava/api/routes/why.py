@@ -9,8 +9,6 @@ from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.schemas.why import ExplanationRecord, write_explanation
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
 
 

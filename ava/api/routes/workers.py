@@ -29,8 +29,6 @@ from ava.domain.worker import PullWorkerSpec, Worker
 from ava.errors import Forbidden
 from ava.services.workers import WorkerChange
 
-__all__ = ["blueprint"]
-
 blueprint = Blueprint("workers", __name__, url_prefix="/v1/ava/workers")
 
 #: The fields whose values the audit trail keeps.

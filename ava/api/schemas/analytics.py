@@ -13,8 +13,6 @@ from ava.domain.analytics import MAX_DAYS, Analytics, EndedCounts, GroupBy, Perc
 from ava.domain.jobs.job import Trigger
 from ava.domain.record import format_time
 
-__all__ = ["AnalyticsQuery", "AnalyticsRecord", "days_field", "write_analytics"]
-
 _MAX_COUNT = 2**53
 _DEFAULT_DAYS = 30
 

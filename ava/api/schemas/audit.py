@@ -15,8 +15,6 @@ from ava.api.http.strict import Strict
 from ava.domain import ids
 from ava.store.reports.audit import AuditFilter
 
-__all__ = ["AuditEntryRecord", "AuditListQuery", "AuditListRequest", "write_audit_entry"]
-
 _MAX_LETTERS = 100
 
 

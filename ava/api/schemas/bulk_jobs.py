@@ -14,10 +14,9 @@ from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.jobs import TriggerBody
 from ava.domain.jobs import graphs
 from ava.domain.jobs.job import JobSpec
-from ava.domain.limits.table import BULK_JOBS, GRAPH_EDGES, NAMED_ERRORS
+from ava.domain.limits.graphs import GRAPH_EDGES
+from ava.domain.limits.table import BULK_JOBS, NAMED_ERRORS
 from ava.errors import InvalidFields
-
-__all__ = ["BulkBody"]
 
 
 class _EntryName(Text):

@@ -18,18 +18,6 @@ from ava.api.schemas.job_filters import filter_fields, take_filter
 from ava.domain.jobs.bulk_operation import BulkKind, BulkState
 from ava.domain.jobs.job_filter import JobFilter
 
-__all__ = [
-    "BulkActionRequest",
-    "CancelManyBody",
-    "CountRecord",
-    "OperationListQuery",
-    "OperationListRequest",
-    "OperationQuery",
-    "OperationRecord",
-    "RetryManyBody",
-    "write_operation",
-]
-
 _MAX_COUNT = 2**53
 
 

@@ -19,8 +19,6 @@ from ava.api.schemas.analytics import days_field
 from ava.domain.error_group import ErrorDay, ErrorStatus
 from ava.domain.record import format_time
 
-__all__ = ["ErrorGroupRecord", "ErrorListQuery", "ErrorListRequest", "ErrorQuery", "write_error_group"]
-
 _MAX_COUNT = 2**53
 
 

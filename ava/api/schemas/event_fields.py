@@ -17,17 +17,6 @@ from ava.domain.jobs import priority
 from ava.domain.limits.table import INPUT_BYTES
 from ava.errors import PayloadTooLarge
 
-__all__ = [
-    "EventTypeField",
-    "JsonValue",
-    "PatternField",
-    "ShortText",
-    "SubscribedTypeField",
-    "TemplateField",
-    "dedupe_field",
-    "priority_field",
-]
-
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 

@@ -17,22 +17,6 @@ from ava.domain.events.hook import HookDelivery, HookVerdict, body_text
 from ava.services.events.hook_deliveries import TestMode
 from ava.store.events.deliveries import HookDeliveryFilter
 
-__all__ = [
-    "HookDeliveryListQuery",
-    "HookDeliveryListRequest",
-    "HookDeliveryRecord",
-    "HookReplayBody",
-    "HookReplayRecord",
-    "HookReplayedRecord",
-    "HookTestBody",
-    "HookTestRecord",
-    "ReceiptRecord",
-    "write_hook_delivery",
-    "write_receipt",
-    "write_replay",
-    "write_test",
-]
-
 _MAX_HEADERS, _MAX_HEADER_CHARS = 30, 2_000
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 

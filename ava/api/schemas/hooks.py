@@ -27,18 +27,6 @@ from ava.domain.events.hook import (
 from ava.domain.events.verifiers import PROVIDERS, Provider, RowError, Verifier, read_row, row_of
 from ava.domain.jobs import priority
 
-__all__ = [
-    "HookBody",
-    "HookChangeBody",
-    "HookChangeRequest",
-    "HookDeletedRecord",
-    "HookListQuery",
-    "HookRecord",
-    "HookRotateBody",
-    "NewHookRequest",
-    "write_hook",
-]
-
 _MAX_SECRET_CHARS = 2_048
 _MIN_SECRET_CHARS = 8
 _MAX_KEPT_SECONDS = 7 * 24 * 3600

@@ -14,8 +14,6 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.jobs.job_change import JobChange
 
-__all__ = ["ChangeBody"]
-
 
 class ChangeBody(Strict):
     """What to change of a queued job; at least one field."""

@@ -20,8 +20,6 @@ from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.limits.table import INPUT_FILTERS, TAGS
 from ava.domain.secrets.redaction import is_credential
 
-__all__ = ["TAGS_FORM", "JobFilterQuery", "Tags", "filter_fields", "take_filter"]
-
 #: The forms of texts without controls in the description of the API.
 _VALUE_FORM = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]{1,64}$"}
 _ERROR_FORM = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]{3,200}$"}

@@ -15,16 +15,6 @@ from ava.api.http.strict import Strict
 from ava.domain.jobs.job import LogLevel, LogLine, Status
 from ava.store.jobs.reads.logs import LAST_SEQ, LogRange
 
-__all__ = [
-    "JobLogRecord",
-    "LogFilterQuery",
-    "LogLineRecord",
-    "LogRequest",
-    "LogsQuery",
-    "write_log_line",
-    "write_text_line",
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LogRequest:

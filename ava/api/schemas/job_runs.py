@@ -7,8 +7,6 @@ from marshmallow import Schema, fields
 from ava.api.http.fields import Instant, Text, WholeNumber
 from ava.api.http.records import compile_schema
 
-__all__ = ["JobRunsRecord", "write_job_runs"]
-
 
 class JobRunRecord(Schema):
     """One run of a job's handler."""

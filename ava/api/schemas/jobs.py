@@ -34,21 +34,8 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.retry import MAX_RETRIES
-from ava.domain.limits.table import DEADLINE_SECONDS
+from ava.domain.limits.graphs import DEADLINE_SECONDS
 from ava.store.jobs.reads.lists import Payloads
-
-__all__ = [
-    "ExportQuery",
-    "JobListQuery",
-    "JobListRequest",
-    "JobRecord",
-    "LightJobRecord",
-    "ShowQuery",
-    "ShowRequest",
-    "TriggerBody",
-    "light_writer",
-    "write_job",
-]
 
 #: What makes or cancels a job: a user, an API key, a schedule, another job, a hook, a subscription.
 _MAKERS = ("usr", "key", "sch", "job", "hk", "sub")

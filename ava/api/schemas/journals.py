@@ -10,8 +10,6 @@ from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.jobs.waits import EntryState, JournalKind, WaitCondition
 
-__all__ = ["JobJournalRecord", "JournalQuery", "write_journal"]
-
 _SIZE = 2**53
 
 

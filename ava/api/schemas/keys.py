@@ -18,18 +18,6 @@ from ava.domain.access.api_key import LONGEST_NAME, ApiKeySpec
 from ava.domain.access.caller import Role
 from ava.domain.limits.table import WORKERS_PER_KEY
 
-__all__ = [
-    "WORKER_ID",
-    "KeyBody",
-    "KeyDeletedRecord",
-    "KeyListQuery",
-    "KeyRecord",
-    "NewKeyRecord",
-    "WorkerIds",
-    "write_key",
-    "write_new_key",
-]
-
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _ROLES = [role.header for role in Role]
 WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")

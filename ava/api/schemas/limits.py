@@ -8,8 +8,6 @@ from ava.api.http.fields import Flag, Id, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.domain.limits.rates import Rate
 
-__all__ = ["LimitRecord", "WorkerLimitRecord", "write_limit", "write_worker_limit"]
-
 _MAX_COUNT = 2**53
 
 

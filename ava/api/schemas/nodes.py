@@ -9,8 +9,6 @@ from marshmallow import Schema, fields
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Text, WholeNumber
 from ava.api.http.records import compile_schema
 
-__all__ = ["NodeRecord", "write_node"]
-
 _MAX_COUNT = 2**53
 
 

@@ -9,8 +9,6 @@ from ava.api.http.fields import Flag, Id, Instant, Number, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.domain.jobs import priority
 
-__all__ = ["OverviewRecord", "write_overview"]
-
 _MAX_COUNT = 2**53
 
 

@@ -7,8 +7,6 @@ from marshmallow import Schema
 from ava.api.http.fields import Flag, Instant, WholeNumber
 from ava.api.http.records import compile_schema
 
-__all__ = ["PromotionRecord", "write_promotion"]
-
 
 class PromotionRecord(Schema):
     """A standby of PostgreSQL that became the primary."""

@@ -15,20 +15,10 @@ from ava.api.schemas.setting_fields import RateText, Scope
 from ava.domain.input_schema import check_schema
 from ava.domain.jobs import pull
 from ava.domain.jobs.expiry import MAX_SECONDS
-from ava.domain.limits.table import DEADLINE_SECONDS
+from ava.domain.limits.graphs import DEADLINE_SECONDS
 from ava.domain.schema_costs import TENANTS
 from ava.domain.text import storable
 from ava.domain.worker import PullWorkerSpec
-
-__all__ = [
-    "MAX_RUNNING",
-    "SCHEMA",
-    "JsonSchema",
-    "WorkerBody",
-    "WorkerDeleteQuery",
-    "WorkerDeletedRecord",
-    "WorkerName",
-]
 
 MAX_RUNNING = 1_000_000
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")

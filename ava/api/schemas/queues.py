@@ -12,8 +12,6 @@ from ava.domain.jobs import priority
 from ava.store.fleet.queues import PausedQueue
 from ava.store.reports.queue_counts import QueueCounts
 
-__all__ = ["PausedQueueRecord", "QueuesRecord", "ResumedQueueRecord", "write_paused", "write_queues"]
-
 
 class QueueRecord(Schema):
     """How many jobs of one worker wait and run."""

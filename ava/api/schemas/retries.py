@@ -11,8 +11,6 @@ from ava.api.http.strict import Strict
 from ava.domain.jobs import priority
 from ava.domain.jobs.graphs import RetryFrom
 
-__all__ = ["RetryBody"]
-
 
 class RetryBody(Strict):
     """What is different from the job that is retried."""

@@ -10,8 +10,6 @@ from ava.api.http.fields import Number, WholeNumber
 from ava.api.http.strict import Strict
 from ava.domain.jobs.retry import MAX_DELAYS, MAX_RETRIES, MAX_SECONDS, Retry, text
 
-__all__ = ["RetryDelaysBody", "write_retry"]
-
 _DELAYS = "0 to 31,622,400 seconds"
 
 

@@ -16,6 +16,7 @@ from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.jobs import light_writer
 from ava.api.schemas.keys import WORKER_ID, WorkerIds
 from ava.domain.jobs.job import LogLevel, Status
+from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import (
     OUTPUT_BYTES,
     RUN_LINES,
@@ -23,27 +24,12 @@ from ava.domain.limits.table import (
     RUNS_PER_CLAIM,
     RUNS_PER_HEARTBEAT,
     WORKERS_PER_KEY,
-    Limit,
 )
 from ava.domain.record import format_time
 from ava.domain.text import storable
 from ava.errors import PayloadTooLarge
 from ava.services.pulled_runs import Ending, SentLine
 from ava.store.jobs.moves.pull import PulledRun
-
-__all__ = [
-    "ClaimBody",
-    "ClaimRequest",
-    "ClaimedRunRecord",
-    "EndBody",
-    "EndRecord",
-    "HeartbeatBody",
-    "HeartbeatRecord",
-    "LinesBody",
-    "ProgressBody",
-    "StopRecord",
-    "write_claimed",
-]
 
 _ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}: .*", re.DOTALL)
 _LONGEST_ERROR = 10_000

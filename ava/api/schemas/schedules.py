@@ -19,8 +19,9 @@ from ava.api.schemas.start_times import expiry_field
 from ava.domain.jobs import priority
 from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.limits.table import SCHEDULE_INPUT_BYTES
+from ava.domain.schedules.cron import LONGEST_CRON, CronError
 from ava.domain.schedules.firing import Outcome
-from ava.domain.schedules.schedule import LONGEST_CRON, CronError, FiringTime, check_cron, check_timezone
+from ava.domain.schedules.schedule import FiringTime, check_cron
 from ava.domain.schedules.schedule_record import (
     DEFAULT_CATCH_UP_SECONDS,
     MAX_CATCH_UP_SECONDS,
@@ -30,27 +31,8 @@ from ava.domain.schedules.schedule_record import (
     ScheduleSpec,
     format_local_time,
 )
+from ava.domain.schedules.time_zones import check_timezone
 from ava.store.schedules.definitions import ScheduleFilter
-
-__all__ = [
-    "FiringListQuery",
-    "FiringRecord",
-    "NextQuery",
-    "PreviewBody",
-    "PreviewRecord",
-    "PreviewRequest",
-    "ScheduleBody",
-    "ScheduleChangeBody",
-    "ScheduleDeletedRecord",
-    "ScheduleListQuery",
-    "ScheduleListRequest",
-    "ScheduleRecord",
-    "SlotRecord",
-    "write_firing",
-    "write_preview",
-    "write_schedule",
-    "write_slot",
-]
 
 #: The longest name, in characters.
 LONGEST_NAME = 200

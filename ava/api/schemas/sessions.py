@@ -9,16 +9,6 @@ from ava.api.http.fields import ClientId, Flag, Id, Instant, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 
-__all__ = [
-    "EndedSessionsRecord",
-    "LinkRecord",
-    "SessionBody",
-    "SessionRecord",
-    "write_ended",
-    "write_link",
-    "write_session",
-]
-
 
 class SessionBody(Strict):
     """The tenant to look at from now on."""

@@ -13,8 +13,6 @@ from ava.domain.limits import rates
 from ava.domain.limits.limit import Limit
 from ava.domain.text import storable
 
-__all__ = ["ENTRY_NAME", "LONGEST_ENTRY", "NamedTexts", "QueryText", "RateText", "Scope"]
-
 #: Characters of a value of a worker's configuration, or of a secret.
 LONGEST_ENTRY = 8_192
 #: The names of a worker's configuration and secrets.

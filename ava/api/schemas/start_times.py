@@ -11,8 +11,6 @@ from ava.api.http.fields import Instant, WholeNumber
 from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.limits.table import DAYS_AHEAD
 
-__all__ = ["StartTime", "expiry_field", "refuse_two_expiries"]
-
 
 class StartTime(Instant):
     """A moment at which a job may start; not too far ahead."""

@@ -19,21 +19,6 @@ from ava.domain.events.templates import FIELDS
 from ava.domain.jobs import priority
 from ava.store.events.subscriptions import SubscriptionFilter
 
-__all__ = [
-    "SubscriptionBody",
-    "SubscriptionChangeBody",
-    "SubscriptionDeletedRecord",
-    "SubscriptionListQuery",
-    "SubscriptionListRequest",
-    "SubscriptionRecord",
-    "SubscriptionTestBody",
-    "SubscriptionTestRecord",
-    "SubscriptionTestRequest",
-    "rules_renamed",
-    "write_subscription",
-    "write_tried",
-]
-
 #: The longest name of a subscription, in characters.
 LONGEST_NAME = 200
 

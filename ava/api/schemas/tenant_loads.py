@@ -11,8 +11,6 @@ from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.counts import MAX_COUNTED_OF_TENANT
 
-__all__ = ["TenantLoadRecord", "TenantLoadsQuery", "write_tenant_load"]
-
 _COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; it stays there beyond."}
 _ENDED = {"description": "Those that ended in the last hour."}
 

@@ -10,8 +10,6 @@ from ava.api.http.strict import Strict
 from ava.domain import retention
 from ava.domain.jobs import priority
 
-__all__ = ["TenantLimitsBody", "TenantLimitsRecord", "write_tenant_limits"]
-
 _MAX_RUNNING = 1_000_000
 _MAX_WEIGHT = 1_000.0
 

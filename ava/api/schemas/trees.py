@@ -13,8 +13,6 @@ from ava.api.schemas.jobs import LightJobRecord, light_writer
 from ava.domain.record import format_time
 from ava.store.jobs.reads.trees import Tree, TreeJob
 
-__all__ = ["TreeQuery", "TreeRecord", "write_tree"]
-
 #: The fields of a job that a tree shows.
 _FIELDS = tuple(name for name in LightJobRecord._declared_fields if name not in ("input_bytes", "output_bytes"))
 

@@ -19,8 +19,6 @@ from ava.domain.jobs.trigger_keys import (
     Keep,
 )
 
-__all__ = ["debounce_field", "dedupe_field", "refuse_two_rules"]
-
 _NULL: dict[str, Any] = {"null": "It must not be null."}
 _KEY = "The jobs of one worker and key belong together. It is the tenant's own."
 

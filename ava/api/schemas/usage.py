@@ -8,8 +8,6 @@ from marshmallow import Schema
 
 from ava.api.http.fields import WholeNumber
 
-__all__ = ["UsageRecord", "write_usage"]
-
 
 class UsageRecord(Schema):
     """What the runs of a job have used."""

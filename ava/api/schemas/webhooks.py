@@ -18,23 +18,6 @@ from ava.domain.webhooks.events import EventType, signing_key
 from ava.domain.webhooks.webhook import DeliveryStatus, EndpointStatus
 from ava.store.webhooks.deliveries import DeliveryFilter, Ended
 
-__all__ = [
-    "DeletedRecord",
-    "DeliveryBodyRecord",
-    "DeliveryListQuery",
-    "DeliveryListRequest",
-    "DeliveryRecord",
-    "RedeliverBody",
-    "RedeliveredRecord",
-    "WebhookBody",
-    "WebhookChangeBody",
-    "WebhookListQuery",
-    "WebhookRecord",
-    "write_delivery",
-    "write_delivery_body",
-    "write_webhook",
-]
-
 #: The shortest secret, in characters, and in bytes of the key that follows `whsec_`; and the longest.
 _MIN_SECRET_CHARS = 16
 _MAX_SECRET_CHARS = 256

@@ -10,8 +10,6 @@ from ava.domain.jobs.explanation import MAX_AHEAD
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.retry import MAX_RETRIES
 
-__all__ = ["ExplanationRecord", "write_explanation"]
-
 
 class ExplanationFacts(Schema):
     """The facts of an explanation."""

@@ -28,21 +28,12 @@ from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, Worker
 from ava.api.schemas.retry_delays import RetryDelaysBody, write_retry
 from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scope
 from ava.domain.jobs.expiry import MAX_SECONDS
+from ava.domain.limits.graphs import DEADLINE_SECONDS
 from ava.domain.limits.rates import Rate
-from ava.domain.limits.table import DEADLINE_SECONDS, WORKER_ENTRIES, WORKER_SECRETS
+from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.worker import McpUse, WorkerSettings, WorkerStatus
 from ava.services.workers import WorkerChange
 from ava.store.fleet.workers import WorkerFilter
-
-__all__ = [
-    "WorkerChangeBody",
-    "WorkerListQuery",
-    "WorkerListRequest",
-    "WorkerRecord",
-    "WorkerWithSettingsRecord",
-    "write_worker",
-    "write_worker_with_settings",
-]
 
 #: Characters of the shortest secret: a shorter one would be found, and masked, in ordinary text.
 _SHORTEST_SECRET = 4

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 
-__all__ = ["return_large_blocks"]
-
 #: `M_MMAP_THRESHOLD` of glibc's malloc.h.
 _MMAP_THRESHOLD = -3
 #: Bytes of a block that is memory of its own, and is returned to the system when it is freed.

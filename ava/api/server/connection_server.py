@@ -14,8 +14,6 @@ from typing import Any
 
 from gevent.server import StreamServer
 
-__all__ = ["ConnectionServer"]
-
 #: Connections with a request that are accepted in one turn of the event loop. With one, as gunicorn has it, they wait
 #: behind a flood; with many, one process takes most of those that come at once.
 _ACCEPTED_AT_ONCE = 4

@@ -34,8 +34,6 @@ from ava.domain.limits import table as limits
 from ava.error_codes import code_of
 from ava.garbage import uncollected
 
-__all__ = ["GreenletWorker"]
-
 #: Seconds that a connection may wait for a request's first byte, and seconds from that to the end of its headers.
 _IDLE_SECONDS = 60
 _HEADER_SECONDS = limits.HEADER_SECONDS.value

@@ -28,8 +28,6 @@ from ava.settings import Settings
 from ava.store import installation
 from ava.store.engine import schema
 
-__all__ = ["run"]
-
 #: Connections that one gunicorn worker holds open at once: a thousand watchers and a reserve.
 _CONNECTIONS = 4_000
 #: Files that it has open beside them: connections to servers, logs, modules that are being read.

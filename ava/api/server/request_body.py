@@ -17,8 +17,6 @@ from ava.api.gate.tenant_shares import TenantShares
 from ava.domain.limits import table as limits
 from ava.errors import TooMany
 
-__all__ = ["PIECE_BYTES", "HeldBodies", "TimedBody"]
-
 #: Bytes of a body after whose arrival other requests are served first.
 PIECE_BYTES = 2**16
 #: Seconds that a client may take to send a body.

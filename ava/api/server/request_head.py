@@ -10,9 +10,7 @@ from __future__ import annotations
 from gunicorn.http.errors import LimitRequestHeaders
 
 from ava.domain.limits import table as limits
-from ava.domain.limits.table import Limit
-
-__all__ = ["RequestHead", "exceeded_limit"]
+from ava.domain.limits.limit import Limit
 
 _LINE_END = b"\r\n"
 _END = 2 * _LINE_END

@@ -15,8 +15,6 @@ from ava.cli.screen.tables import Column, milliseconds
 if TYPE_CHECKING:
     from ava.client import Analytics, Client
 
-__all__ = ["analytics"]
-
 _COLUMNS = (
     Column(title="WORKER", value=lambda row: row[0], min_width=12),
     Column(title="ENDED", value=lambda row: row[1]["total"]),

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ava.cli.apply.plan import Change
     from ava.client import Client
 
-__all__ = ["apply"]
-
 _SIGNS = {"create": "+", "change": "~", "delete": "-"}
 _COLOURS = {"create": "green", "change": "yellow", "delete": "red"}
 

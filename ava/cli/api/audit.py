@@ -14,8 +14,6 @@ from ava.cli.screen.tables import Column
 if TYPE_CHECKING:
     from ava.client import Client
 
-__all__ = ["audit"]
-
 _COLUMNS = (
     Column(title="AT", value=lambda entry: entry.at),
     Column(title="USER", value=lambda entry: entry.user_id, min_width=10),

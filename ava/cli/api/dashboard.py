@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ava.client import Client
     from ava.local.system import System
 
-__all__ = ["dashboard", "print_ready"]
-
 
 @click.command()
 @connected

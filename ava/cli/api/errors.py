@@ -14,8 +14,6 @@ from ava.cli.screen.tables import Column, ago
 if TYPE_CHECKING:
     from ava.client import Client
 
-__all__ = ["errors"]
-
 _COLUMNS = (
     Column(title="ID", value=lambda group: group.id),
     Column(title="WORKER", value=lambda group: group.worker_id, min_width=8),

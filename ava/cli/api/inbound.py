@@ -19,8 +19,6 @@ from ava.domain.jobs import priority as priorities
 if TYPE_CHECKING:
     from ava.client import Client
 
-__all__ = ["events", "hooks", "subscriptions"]
-
 _HOOK_COLUMNS = (
     Column(title="ID", value=lambda hook: hook.id),
     Column(title="NAME", value=lambda hook: hook.name, min_width=8),

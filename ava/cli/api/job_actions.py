@@ -21,8 +21,6 @@ from ava.domain.jobs import priority as priorities
 if TYPE_CHECKING:
     from ava.client import Client, Job
 
-__all__ = ["COMMANDS"]
-
 
 def _many_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a command that takes ids or filters."""

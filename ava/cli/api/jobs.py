@@ -23,8 +23,6 @@ from ava.domain.jobs import priority as priorities
 if TYPE_CHECKING:
     from ava.client import Client, JobRuns
 
-__all__ = ["chosen_filters", "filter_options", "jobs"]
-
 _STATUSES = click.Choice(["queued", "running", "completed", "failed", "cancelled"])
 _PRIORITIES = click.IntRange(priorities.FIRST, priorities.LAST)
 _SORTS = click.Choice(["duration", "-duration", "waited", "-waited", "priority", "-priority"])

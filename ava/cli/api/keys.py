@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ava.client import Client
 
-__all__ = ["keys"]
-
 _COLUMNS = (
     Column(title="ID", value=lambda key: key.id),
     Column(title="NAME", value=lambda key: key.name, min_width=8),

@@ -13,8 +13,6 @@ from ava.cli.screen.tables import Column
 if TYPE_CHECKING:
     from ava.client import Client, Limit, WorkerLimit
 
-__all__ = ["limits"]
-
 
 def _used(limit: Limit) -> str | None:
     if limit.used is None:

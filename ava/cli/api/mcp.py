@@ -18,8 +18,6 @@ from ava.cli.screen import printing
 if TYPE_CHECKING:
     from ava.client import Client
 
-__all__ = ["mcp"]
-
 #: Requests that are sent at once; further ones wait. A call may wait for the end of its job.
 _MAX_AT_ONCE = 16
 _VERSION_KEY = "io.modelcontextprotocol/protocolVersion"

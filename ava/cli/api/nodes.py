@@ -13,9 +13,6 @@ from ava.cli.screen.tables import Column
 if TYPE_CHECKING:
     from ava.client import Client, Node
 
-__all__ = ["nodes"]
-
-
 #: Seconds between two looks at a node that is drained.
 _LOOK_SECONDS = 1.0
 

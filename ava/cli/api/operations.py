@@ -19,8 +19,6 @@ from ava.cli.screen.terminal import StatusLine
 if TYPE_CHECKING:
     from ava.client import Client, Operation
 
-__all__ = ["follow_operation", "operations"]
-
 #: Seconds between two looks at an operation that runs.
 _LOOK_SECONDS = 0.5
 

@@ -14,8 +14,6 @@ from ava.cli.screen.tables import milliseconds
 if TYPE_CHECKING:
     from ava.client import Client, Overview
 
-__all__ = ["overview"]
-
 
 @click.command()
 @output_options

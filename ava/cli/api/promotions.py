@@ -13,8 +13,6 @@ from ava.cli.screen.tables import Column
 if TYPE_CHECKING:
     from ava.client import Client
 
-__all__ = ["promotions"]
-
 _COLUMNS = (
     Column(title="TIMELINE", value=lambda promotion: str(promotion.timeline)),
     Column(title="SEEN", value=lambda promotion: promotion.seen_at),

@@ -15,8 +15,6 @@ from ava.domain.counts import MAX_COUNTED_OF_WORKER, counted
 if TYPE_CHECKING:
     from ava.client import Client, PausedQueue, QueueCount
 
-__all__ = ["queues"]
-
 
 def _queued(count: QueueCount, number: int) -> int | str:
     # Urgent jobs are found among the queued ones that are counted.

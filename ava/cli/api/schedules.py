@@ -17,8 +17,6 @@ from ava.domain.jobs import priority as priorities
 if TYPE_CHECKING:
     from ava.client import Client
 
-__all__ = ["schedules"]
-
 _COLUMNS = (
     Column(title="ID", value=lambda schedule: schedule.id),
     Column(title="NAME", value=lambda schedule: schedule.name, min_width=8, is_optional=True),

@@ -12,8 +12,6 @@ from ava.cli.screen import printing
 if TYPE_CHECKING:
     from ava.client import Client
 
-__all__ = ["sessions"]
-
 
 @click.group()
 def sessions() -> None:

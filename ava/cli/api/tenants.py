@@ -15,8 +15,6 @@ from ava.domain.counts import MAX_COUNTED_OF_TENANT, counted
 if TYPE_CHECKING:
     from ava.client import Client, TenantLoad, TenantRules
 
-__all__ = ["tenants"]
-
 
 def _queued(load: TenantLoad, number: int) -> int | str:
     return counted(number, is_exact=load.waiting + load.scheduled < MAX_COUNTED_OF_TENANT)

@@ -17,8 +17,6 @@ from ava.cli.screen.tables import Column, milliseconds
 if TYPE_CHECKING:
     from ava.client import Client, JobJournal, Tree, TreeJob
 
-__all__ = ["COMMANDS"]
-
 #: Seconds for which one request waits for a tree.
 _WAIT_SECONDS = 30
 

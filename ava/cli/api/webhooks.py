@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from ava.client import Client, Delivery
 
-__all__ = ["read_secret", "webhooks"]
-
 #: Seconds for which `test --wait` waits: an endpoint has ten seconds to respond.
 _TEST_SECONDS = 15.0
 

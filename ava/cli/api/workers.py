@@ -16,8 +16,6 @@ from ava.cli.screen.tables import Column
 if TYPE_CHECKING:
     from ava.client import Client
 
-__all__ = ["workers"]
-
 _COLUMNS = (
     Column(title="ID", value=lambda worker: worker.id, min_width=16),
     Column(title="NAME", value=lambda worker: worker.name, min_width=12),

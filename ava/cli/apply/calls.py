@@ -15,8 +15,6 @@ from ava.errors import CallFailed
 if TYPE_CHECKING:
     from ava.client import Client, TenantRules, Worker
 
-__all__ = ["cure", "find", "perform", "with_secrets"]
-
 Known = TypeVar("Known")
 
 #: Fields of a worker whose null means what its handler declares.

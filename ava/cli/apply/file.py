@@ -13,8 +13,6 @@ from typing import Any
 from ava.domain.near_names import did_you_mean
 from ava.errors import CallFailed
 
-__all__ = ["SECTIONS", "Section", "Wanted", "read"]
-
 #: The most bytes of a file.
 _MAX_BYTES = 4 * 1024 * 1024
 #: Tags of YAML whose values JSON has as well.

@@ -10,8 +10,6 @@ from typing import Any
 from ava.cli.apply.file import Wanted
 from ava.domain.jobs.retry import Retry
 
-__all__ = ["Change", "Found", "Record", "plan"]
-
 #: What is written and never read back.
 _SECRET = ("secret", "secrets")
 

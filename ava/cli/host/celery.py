@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ava.node.celery_tasks.beat import BeatEntry
     from ava.node.celery_tasks.load import CheckedApp
 
-__all__ = ["celery"]
-
 
 @click.group()
 def celery() -> None:

@@ -6,8 +6,6 @@ import os
 
 import click
 
-__all__ = ["completion", "install"]
-
 #: The variable by which the script asks the command for completions; click's own name for it.
 _VARIABLE = "_AVA_COMPLETE"
 

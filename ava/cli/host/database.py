@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from ava.settings import Settings
     from ava.store.engine.schema import State
 
-__all__ = ["db"]
-
 
 @click.group()
 def db() -> None:

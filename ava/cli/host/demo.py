@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ava.local.system import System
 
-__all__ = ["demo"]
-
 _FINAL = ("completed", "failed", "cancelled")
 _LONGEST_SECONDS = 120.0
 

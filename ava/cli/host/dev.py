@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from ava.local.handler_files import HandlerFiles, LoadedHandlers
     from ava.local.system import System
 
-__all__ = ["dev"]
-
 #: Seconds between two looks at the files.
 _LOOK_SECONDS = 0.5
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ava.store.jobs.replication import Standbys
     from ava.store.reports.promotions import Promotion
 
-__all__ = ["doctor"]
-
 #: The largest difference of two clocks that is fine, in seconds; beyond it logs of two machines are hard to compare.
 _MAX_CLOCK_DIFFERENCE_SECONDS = 2.0
 #: Days for which there must be partitions.

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-__all__ = ["check_agents", "check_nodes", "check_processes", "check_workers"]
-
 #: Workers that one line names.
 _MAX_NAMED = 10
 #: Endpoints that get webhooks.

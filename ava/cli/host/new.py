@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-__all__ = ["new"]
-
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from ava.client import Client
 
-__all__ = ["outbox"]
-
 
 @click.command()
 @click.option("--table", default="ava_outbox", show_default=True, help="The table of the outbox.")

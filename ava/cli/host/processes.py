@@ -9,8 +9,6 @@ import click
 
 from ava.garbage import uncollected
 
-__all__ = ["api", "dispatcher", "worker"]
-
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")

@@ -12,8 +12,6 @@ from ava.garbage import uncollected
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-__all__ = ["run_sender"]
-
 
 def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
     """Send webhooks until a stop is requested; with one of the arguments do that instead."""

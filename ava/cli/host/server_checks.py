@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from ava.settings import Settings
     from ava.store.engine.database import Connection
 
-__all__ = ["check_connections", "check_durability", "check_rights"]
-
 #: Rights that are named, if the role lacks more.
 _MAX_RIGHTS_NAMED = 5
 #: The share of a limit of connections beyond which it is used up: the next process that starts finds none.

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-__all__ = ["up"]
-
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address that the API listens on.")

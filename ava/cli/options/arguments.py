@@ -20,23 +20,6 @@ if TYPE_CHECKING:
 
     from ava.client import Client
 
-__all__ = [
-    "HOOK_ID",
-    "ISO_FORM",
-    "JOB_ID",
-    "MOMENT",
-    "PAST_FORM",
-    "PAST_MOMENT",
-    "SCHEDULE_ID",
-    "SUBSCRIPTION_ID",
-    "TAG",
-    "WEBHOOK_ID",
-    "WHERE",
-    "WORKER_ID",
-    "Pair",
-    "complete_from_api",
-]
-
 #: Seconds for which a shell waits for ids, and how many it offers.
 _PATIENCE_SECONDS = 2.0
 _MAX_OFFERED = 50

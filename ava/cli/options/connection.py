@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ava.client import ApiError, Client
     from ava.settings import ClientSettings
 
-__all__ = ["connect", "connected", "profile_option"]
-
 #: The wrong fields that the message of a command names.
 _MAX_FIELDS = 6
 #: Where `ava up` keeps the secret that it generates, in the folder that it is started in.

@@ -15,8 +15,6 @@ from ava.cli.options.schema_places import places
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-__all__ = ["INPUT_VALUE", "with_values"]
-
 
 class _InputValue(Pair):
     """A value of the input; the shell offers what the schema of the worker has."""

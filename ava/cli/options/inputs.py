@@ -10,8 +10,6 @@ from typing import Any
 
 import click
 
-__all__ = ["key_options", "read_input", "read_json", "take_keys"]
-
 
 def read_input(text: str) -> dict[str, Any]:
     """Returns the object that `--input` means: JSON, `@FILE`, or `-`. Raises `click.BadParameter` if it is none."""

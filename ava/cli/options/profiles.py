@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 from ava.errors import SettingsError
 from ava.settings import ClientSettings
 
-__all__ = ["names", "with_profile"]
-
 #: What a profile may set. It needs the first, and one of the two keys.
 _FIELDS = ("url", "secret", "api_key", "tenant", "user", "role", "proxy")
 

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["places"]
-
 _DEEPEST = 4
 _MAX_VALUES = 50
 #: What a shell neither executes nor splits.

@@ -16,8 +16,6 @@ from ava.cli.screen.terminal import StatusLine
 if TYPE_CHECKING:
     from ava.client import Client, Event, Job
 
-__all__ = ["INTERRUPTED", "follow_to_end", "until_interrupted"]
-
 #: The exit status of a command that Ctrl-C ended.
 INTERRUPTED = 130
 

@@ -19,8 +19,6 @@ import click
 from ava.cli.screen import printing, tables, terminal
 from ava.cli.screen.tables import Column
 
-__all__ = ["OutputFormat", "RecordPrinter", "output_options"]
-
 #: The fields that `-o id` prints, the first that a record has.
 _NAMES = ("id", "job_id", "worker_id", "name")
 #: A spreadsheet computes a cell that begins with one of these.

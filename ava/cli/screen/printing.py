@@ -18,20 +18,6 @@ import click
 from ava.cli.screen.terminal import cut, local_time, terminal_width, width_of, zone_name
 from ava.domain.text import printable
 
-__all__ = [
-    "as_json",
-    "clean",
-    "coloured_status",
-    "fold",
-    "print_fields",
-    "print_json",
-    "print_line",
-    "print_record",
-    "print_status",
-    "print_text",
-    "with_local_times",
-]
-
 _STATUS_COLOURS = {"queued": "cyan", "running": "blue", "completed": "green", "failed": "red", "cancelled": "yellow"}
 _LEVEL_COLOURS = {"info": "bright_black", "warn": "yellow", "error": "red"}
 #: Lines of a JSON value that are shown.

@@ -12,8 +12,6 @@ import click
 from ava.cli.screen.printing import clean, coloured_status
 from ava.cli.screen.terminal import cut, local_time, terminal_width, width_of, zone_name
 
-__all__ = ["Column", "ago", "fit", "milliseconds", "print_table", "table_lines"]
-
 _GAP = "  "
 _ABSENT = "-"
 #: The fewest characters of a sentence that are worth a place in a row.

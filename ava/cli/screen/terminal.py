@@ -12,8 +12,6 @@ import click
 
 from ava.domain.text import printable
 
-__all__ = ["Screen", "StatusLine", "cut", "is_terminal", "local_time", "terminal_width", "width_of", "zone_name"]
-
 #: The width of an output that is no terminal.
 _UNBOUNDED = 100_000
 _BAR_CHARACTERS = 30

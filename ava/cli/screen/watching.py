@@ -16,8 +16,6 @@ from ava.cli.screen.printing import clean
 from ava.cli.screen.tables import Column, table_lines
 from ava.cli.screen.terminal import Screen, cut, is_terminal, terminal_width, zone_name
 
-__all__ = ["watch_list"]
-
 
 def watch_list(
     read: Callable[[], Sequence[Any]], columns: Sequence[Column], printer: RecordPrinter, every_seconds: float

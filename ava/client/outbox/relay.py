@@ -20,8 +20,6 @@ from ava.client.errors import (
 )
 from ava.client.outbox.rows import TAG, OutboxRow, OutboxTable
 
-__all__ = ["Relay"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds for which the API's idempotency key is trusted; it holds for 24 hours, of which one is left for clocks.

@@ -11,8 +11,6 @@ from typing import Any, Protocol, Unpack
 
 from ava.client.sent import TriggerOptions, trigger_entry
 
-__all__ = ["MAX_TAGS", "TAG", "OutboxRow", "OutboxTable", "new_row"]
-
 #: The tag of a job that is its row's id.
 TAG = "outbox"
 #: A job has ten tags at most, of which the outbox takes one.

@@ -20,8 +20,6 @@ from sqlalchemy import Column, Double, Engine, Index, Insert, Integer, MetaData,
 from ava.client.outbox.rows import OutboxRow, new_row
 from ava.client.sent import TriggerOptions
 
-__all__ = ["Outbox", "SqlOutboxTable"]
-
 
 class _Executes(Protocol):
     """A `Connection` or a `Session`."""

@@ -7,8 +7,6 @@ import time
 from ava.dispatcher.duty import Duty
 from ava.services.bulk_batches import BulkBatches
 
-__all__ = ["BulkOperationBatches"]
-
 #: Seconds for which one call runs batches without a pause.
 _CALL_SECONDS = 2.0
 

@@ -9,8 +9,6 @@ from ava.store.engine.database import Database
 from ava.store.engine.rest import MAX_REST_SECONDS
 from ava.store.jobs.moves import rescue
 
-__all__ = ["DeadNodes"]
-
 _RUNS_PER_STATEMENT = 500
 
 

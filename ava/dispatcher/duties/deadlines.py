@@ -11,8 +11,6 @@ from ava.store.jobs.moves import cancel
 from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.reads import deadlines
 
-__all__ = ["Deadlines"]
-
 _JOBS_PER_TRANSACTION = 500
 
 

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 from ava.dispatcher.duty import Duty
 from ava.domain.declarations import DECLARER, Declaration, ModuleSchedule, plan_declarations
-from ava.domain.schedules.schedule import check_cron, check_timezone, timezone_data_version
+from ava.domain.schedules.schedule import check_cron
 from ava.domain.schedules.schedule_record import ScheduleSpec
+from ava.domain.schedules.time_zones import check_timezone, timezone_data_version
 from ava.services.due_firings import DueFirings, FiredBatch
 from ava.store.engine.database import Connection, Database
 from ava.store.schedules import declared, definitions
-
-__all__ = ["DeclaredSchedules"]
 
 _log = logging.getLogger(__name__)
 

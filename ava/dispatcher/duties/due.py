@@ -6,8 +6,6 @@ from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import park
 
-__all__ = ["DueJobs"]
-
 _JOBS_PER_STATEMENT = 5000
 #: Statements of one call without a pause; they move more than a second's worth of due jobs.
 _MAX_STATEMENTS = 10

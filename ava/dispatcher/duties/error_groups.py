@@ -22,8 +22,6 @@ from ava.store.errors import counting
 from ava.store.reports.ended import Failed
 from ava.store.webhooks import events
 
-__all__ = ["ErrorGroups"]
-
 
 class ErrorGroups:
     """The groups of all tenants."""

@@ -8,8 +8,6 @@ from ava.dispatcher.duty import Duty
 from ava.services.events.event_jobs import EventJobs
 from ava.store.engine.database import Database
 
-__all__ = ["EventFanOut"]
-
 #: Seconds for which one call goes on without a pause.
 _CALL_SECONDS = 2.0
 

@@ -6,8 +6,6 @@ from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import expire
 
-__all__ = ["ExpiredJobs"]
-
 _JOBS_PER_STATEMENT = 1000
 #: Statements of one call without a pause.
 _MAX_STATEMENTS = 10

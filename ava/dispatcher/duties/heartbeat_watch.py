@@ -8,8 +8,6 @@ from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes
 
-__all__ = ["HeartbeatWatch"]
-
 
 class HeartbeatWatch(Duty):
     """Reads the heartbeats of all nodes.

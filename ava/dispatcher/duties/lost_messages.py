@@ -12,8 +12,6 @@ from ava.store.engine.rest import MAX_REST_SECONDS
 from ava.store.jobs.feed import messages
 from ava.store.jobs.moves import publish, recall
 
-__all__ = ["LostMessages"]
-
 _JOBS_PER_STATEMENT = 1000
 #: Seconds from publishing a message to the start of its job, at most, while a process is free.
 _SETTLE_SECONDS = 4.0

@@ -9,8 +9,6 @@ from ava.store.engine.database import Database
 from ava.store.fleet import workers
 from ava.store.jobs.moves import permits, recall
 
-__all__ = ["MovedWorkers"]
-
 _JOBS_PER_STATEMENT = 10_000
 #: Seconds after a change at which jobs are moved once more: a job that was inserted at that moment may have read the
 #: definition of before.

@@ -8,8 +8,6 @@ from ava.store.engine.database import Connection
 from ava.store.jobs import old_jobs
 from ava.store.jobs.old_jobs import FIRST_POSITION, Position
 
-__all__ = ["OldJobs"]
-
 #: Seconds from the end of a pass to the next, where jobs are kept for different times: a pass looks at each job that is
 #: past the shortest of them.
 _PAUSE_SECONDS = 600.0

@@ -9,8 +9,6 @@ from ava.domain.jobs.job import WaitsFor
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import park
 
-__all__ = ["ParkedJobs"]
-
 _REASONS = (WaitsFor.NODE, WaitsFor.QUEUE, WaitsFor.WORKER)
 _JOBS_PER_STATEMENT = 5000
 #: Seconds for which jobs are returned again and again after a change: a transaction that parks some at that moment may

@@ -11,8 +11,6 @@ from ava.store.engine.database import Database
 from ava.store.jobs import old_jobs
 from ava.store.webhooks import events
 
-__all__ = ["Partitions"]
-
 #: Days for which there are partitions ahead. Without one, rows are in the partition for the rest, and nothing is lost.
 #: Most statements on log lines name a job, so further ones cost nothing; those on other tables look at each of them.
 _LOG_DAYS_AHEAD, _DAYS_AHEAD = 7, 3

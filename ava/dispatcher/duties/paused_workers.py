@@ -12,8 +12,6 @@ from ava.store.fleet.worker_settings import PLATFORM, WorkerStatusChange
 from ava.store.jobs.moves import park
 from ava.store.jobs.moves.park import ListPosition
 
-__all__ = ["PausedWorkers"]
-
 _JOBS_PER_STATEMENT = 5000
 #: Changes of status, and tenants, that are read at once.
 _MAX_READ = 1000

@@ -9,8 +9,6 @@ from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
 from ava.store.reports import promotions
 
-__all__ = ["Promotions"]
-
 _log = logging.getLogger(__name__)
 
 

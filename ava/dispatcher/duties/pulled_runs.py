@@ -12,8 +12,6 @@ from ava.domain.jobs.retry import DEFAULT
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import pull, rescue
 
-__all__ = ["PulledRunWatch"]
-
 #: Of the seconds without a word PostgreSQL's clock says the first ones, so that only runs that have missed a heartbeat
 #: are watched.
 _MISSED_SECONDS = 6.0

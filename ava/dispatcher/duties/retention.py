@@ -19,8 +19,6 @@ from ava.store.reports import analytics, audit, job_times, statistics
 from ava.store.schedules import firings
 from ava.store.webhooks import events
 
-__all__ = ["OldRows", "Retention", "of_events", "of_jobs"]
-
 #: Seconds for which one call of a duty goes on while there are old rows.
 _CALL_SECONDS = 3.0
 #: Seconds until the next call, and if this one has found nothing.

@@ -12,8 +12,6 @@ from ava.services.due_firings import DueFirings
 from ava.store.engine.database import Database
 from ava.store.schedules import due as due_schedules
 
-__all__ = ["ScheduleFirings"]
-
 #: Schedules of one transaction.
 _SCHEDULES_PER_TRANSACTION = 500
 #: Transactions of one call without a pause.

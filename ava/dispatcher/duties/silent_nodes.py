@@ -8,8 +8,6 @@ from ava.dispatcher.heartbeats import Heartbeats
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import rescue
 
-__all__ = ["SilentNodes"]
-
 
 class SilentNodes(Duty):
     """Asks nodes whose heartbeat has not changed for a while to release the runs that are about to be rescued.

@@ -10,8 +10,6 @@ from ava.domain.limits.table import ERROR_GROUPS
 from ava.store.engine.database import Database
 from ava.store.reports import ended
 
-__all__ = ["Statistics"]
-
 #: Ended jobs that one transaction counts.
 _JOBS_PER_TRANSACTION = 5_000
 #: Seconds for which one call of the duty goes on while there are more.

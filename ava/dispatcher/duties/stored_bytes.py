@@ -9,8 +9,6 @@ from ava.dispatcher.duty import Duty
 from ava.store.engine.database import Database
 from ava.store.reports import storage
 
-__all__ = ["StoredBytes"]
-
 #: Rows of one page.
 _PAGE_ROWS = 5_000
 #: Seconds in which one call reads pages.

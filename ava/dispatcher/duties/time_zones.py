@@ -6,12 +6,10 @@ import logging
 from datetime import datetime
 
 from ava.dispatcher.duty import Duty
-from ava.domain.schedules.schedule import timezone_data_version
 from ava.domain.schedules.schedule_record import Schedule
+from ava.domain.schedules.time_zones import timezone_data_version
 from ava.store.engine.database import Database
 from ava.store.schedules import time_zones
-
-__all__ = ["TimeZoneData"]
 
 _log = logging.getLogger(__name__)
 

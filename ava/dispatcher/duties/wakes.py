@@ -22,8 +22,6 @@ from ava.store.jobs.moves import cancel, wake
 from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.moves.wake import EndedWait, InputTemplate, ResolvedInput, WaitVerdict
 
-__all__ = ["Wakes"]
-
 _log = logging.getLogger(__name__)
 
 #: Wakes of one transaction, and transactions of one call without a pause.

@@ -9,8 +9,6 @@ from ava.store import pending_work
 from ava.store.engine.database import Database
 from ava.store.pending_work import Work
 
-__all__ = ["WorkProbe"]
-
 
 class WorkProbe(Duty):
     """Asks ten times a second, with one statement for all, because most of the time there is nothing to do."""

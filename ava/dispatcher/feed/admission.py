@@ -17,8 +17,6 @@ from ava.store.jobs.feed.limit_keys import KeyState
 from ava.store.jobs.feed.limits import LimitedJob
 from ava.store.jobs.moves import park, permits
 
-__all__ = ["MAX_KEYS", "Admission"]
-
 #: Keys that one look considers, beside those of notices. The next look continues after them.
 MAX_KEYS = 200
 #: A look ends its admissions once it has given so many permits, because other tenants' jobs wait for its end.

@@ -20,8 +20,6 @@ from ava.store.jobs.feed import fair_queue
 from ava.store.jobs.feed.looks import Window
 from ava.store.jobs.moves import permits, publish, recall
 
-__all__ = ["COSTS_SECONDS", "FairQueue", "SizedWindow"]
-
 #: Tenants of a window that one look considers. If there are more, the next look continues after them.
 _MAX_TENANTS = 200
 _MIN_TENANTS = 20

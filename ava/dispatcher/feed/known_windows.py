@@ -15,8 +15,6 @@ from ava.store.jobs.feed import looks
 from ava.store.jobs.feed.looks import Look, ScanFloor
 from ava.store.jobs.rows import job_uuid
 
-__all__ = ["KnownWindows"]
-
 #: A complete look that takes longer is slow, in seconds; normally it takes about one millisecond.
 _SLOW_SECONDS = 0.05
 #: So many slow complete looks in a row are not the machine's chance.

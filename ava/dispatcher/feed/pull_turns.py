@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from ava.domain.jobs.pull import PullQueue, is_pulled
 from ava.store.jobs.feed.looks import Look, Window
 
-__all__ = ["PullTurns"]
-
 #: Seconds of one look in which it begins to feed a queue of pulled jobs. Each tenant can make 2,000 such windows.
 _FEED_SECONDS = 0.05
 

@@ -23,8 +23,6 @@ from ava.store.jobs.feed import windows
 from ava.store.jobs.feed.looks import Look, Window
 from ava.store.jobs.moves import park, recall
 
-__all__ = ["WindowFeed"]
-
 #: Jobs that one statement publishes.
 _JOBS_PER_STATEMENT = 500
 #: Jobs of one window that one statement parks, or returns from the broker.

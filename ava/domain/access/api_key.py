@@ -8,8 +8,6 @@ from datetime import datetime
 
 from ava.domain.access.caller import Role
 
-__all__ = ["LONGEST_NAME", "ApiKey", "ApiKeySpec"]
-
 #: The longest name of a key, in characters.
 LONGEST_NAME = 100
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["Caller", "Role"]
-
 
 class Role(IntEnum):
     """The platform's roles; each may do what the ones below it may.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["HIDDEN", "without_payload"]
-
 #: What is shown in place of a text.
 HIDDEN = "(hidden)"
 

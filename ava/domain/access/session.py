@@ -15,8 +15,6 @@ from ava.domain.access import tokens
 from ava.domain.access.caller import Role
 from ava.domain.access.tokens import Token, TokenKind
 
-__all__ = ["LINK_SECONDS", "SESSION_SECONDS", "Session", "cookie_name", "read_cookie", "write_cookie"]
-
 #: Seconds from the start of a session to its end.
 SESSION_SECONDS = 12 * 3600
 #: Seconds for which a link can be used.

@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["Token", "TokenKind", "hash_of", "is_hash_of", "make", "parse", "without_secrets"]
-
 #: 96 bits, 16 characters: no two tokens have the same lookup.
 _LOOKUP_BYTES = 12
 #: 256 bits, 43 characters: a plain SHA-256 of a secret cannot be reversed by trying.

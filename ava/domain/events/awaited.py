@@ -12,8 +12,6 @@ from typing import Any
 from ava.domain.events.patterns import Pattern, compile_pattern
 from ava.domain.events.texts import OWN_PREFIX, compact_json, is_type
 
-__all__ = ["MAX_MATCH_CHARS", "AwaitedEvent"]
-
 #: Characters of a pattern as JSON.
 MAX_MATCH_CHARS = 16 * 1024
 #: What PostgreSQL cannot hold, in JSON text that is not limited to ASCII: NUL and halves of surrogate pairs.

@@ -11,8 +11,6 @@ from ava.domain import json_text
 from ava.domain.events.texts import compact_json
 from ava.errors import RequestError
 
-__all__ = ["BodyTooLarge", "read_body", "unpacked"]
-
 
 class BodyTooLarge(Exception):
     """A compressed body is too large once it is unpacked."""

@@ -14,8 +14,6 @@ from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec
 from ava.domain.events.texts import compact_json, is_type
 from ava.errors import InvalidFields
 
-__all__ = ["BATCH", "STRUCTURED", "is_cloud_event", "read_binary", "read_structured"]
-
 #: The media types of one event in JSON, and of a list of them.
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"

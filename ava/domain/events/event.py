@@ -12,17 +12,6 @@ from ava.domain.events.texts import compact_json
 from ava.domain.record import format_time
 from ava.domain.secrets.redaction import redact
 
-__all__ = [
-    "DEFAULT_SOURCE",
-    "MAX_ID_CHARS",
-    "MAX_TEXT_CHARS",
-    "EventSpec",
-    "InboundEvent",
-    "Refusal",
-    "redacted",
-    "source_of_hook",
-]
-
 #: The source of an event whose sender names none.
 DEFAULT_SOURCE = "/"
 #: Characters of a sender's id, and of a source or a subject.

@@ -15,21 +15,6 @@ from ava.domain.events.verifiers import PROVIDERS, DedupeBy, Provider, Verifier
 from ava.domain.secrets.redaction import HIDDEN, is_credential
 from ava.errors import InvalidFields
 
-__all__ = [
-    "DEFAULT_TOLERANCE_SECONDS",
-    "MAX_SECRETS",
-    "MAX_TOLERANCE_SECONDS",
-    "Hook",
-    "HookDelivery",
-    "HookSpec",
-    "HookVerdict",
-    "body_text",
-    "check",
-    "default_type",
-    "is_name",
-    "stored_headers",
-]
-
 DEFAULT_TOLERANCE_SECONDS = 300
 MAX_TOLERANCE_SECONDS = 3600
 #: Secrets that are valid at once, the present one and those that it replaces.

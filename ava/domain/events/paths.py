@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["MAX_NAMES", "MISSING", "find", "split"]
-
 #: The most names of a path.
 MAX_NAMES = 32
 #: What `find` returns where nothing is.

@@ -14,8 +14,6 @@ from typing import Any
 
 from ava.domain.events.paths import MISSING
 
-__all__ = ["MAX_LEVELS", "MAX_RULES", "Pattern", "PatternError", "compile_pattern"]
-
 #: Levels of objects inside each other, and rules of one pattern: the limits `pattern_levels` and `pattern_rules`.
 MAX_LEVELS = 20
 MAX_RULES = 100

@@ -17,16 +17,6 @@ from ava.domain.events.texts import OWN_PREFIX, compact_json
 from ava.domain.limits.table import BODY_BYTES
 from ava.errors import PayloadTooLarge
 
-__all__ = [
-    "Rule",
-    "Subscription",
-    "SubscriptionIndex",
-    "SubscriptionSpec",
-    "is_event_type",
-    "make_input",
-    "matches_type",
-]
-
 _ANY = ".*"
 _EVENT_TYPE = re.compile(r"[\x21-\x7e]{1,200}")
 

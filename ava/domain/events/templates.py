@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain.events.paths import MAX_NAMES, MISSING, find, split
-from ava.domain.limits.table import PATTERN_LEVELS, PATTERN_RULES
-
-__all__ = ["FIELDS", "MAX_LEVELS", "MAX_PLACES", "Template", "TemplateError", "TemplateTooLarge", "compile_template"]
+from ava.domain.limits.inbound import PATTERN_LEVELS, PATTERN_RULES
 
 #: The fields of an event with which a path begins.
 FIELDS = (

@@ -6,8 +6,6 @@ import json
 import re
 from typing import Any
 
-__all__ = ["OWN_PREFIX", "compact_json", "is_type"]
-
 #: The types of this service's own events begin with it; no client posts one.
 OWN_PREFIX = "ava."
 _TYPE = re.compile(r"[\x21-\x7e]{1,200}")

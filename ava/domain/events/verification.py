@@ -22,18 +22,6 @@ from ava.domain.events.verifiers import Algorithm, DedupeBy, Encoding, KeyForm, 
 from ava.domain.text import storable
 from ava.domain.webhooks.events import signing_key
 
-__all__ = [
-    "DAY_SECONDS",
-    "check_secret",
-    "dedupe_keys",
-    "derived_type",
-    "handshake_answer",
-    "sender_id",
-    "sign",
-    "signed_seconds",
-    "verify",
-]
-
 #: Seconds for which a delivery is known by its id, and by its body where no time is signed.
 DAY_SECONDS = 24 * 3600
 #: The signatures of one request that are compared; no provider sends more.

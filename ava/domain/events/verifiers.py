@@ -10,22 +10,6 @@ from typing import Any
 
 from ava.domain.events.paths import split
 
-__all__ = [
-    "PROVIDERS",
-    "Algorithm",
-    "DedupeBy",
-    "Encoding",
-    "Handshake",
-    "KeyForm",
-    "Provider",
-    "RowError",
-    "Scheme",
-    "TimeUnit",
-    "Verifier",
-    "read_row",
-    "row_of",
-]
-
 
 class Provider(StrEnum):
     """Who sends to a hook."""

@@ -11,8 +11,6 @@ from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.job import FINAL, Status
 from ava.domain.jobs.job_filter import JobFilter
 
-__all__ = ["BulkKind", "BulkOperation", "BulkState"]
-
 
 class BulkKind(StrEnum):
     """What an operation does with each job."""

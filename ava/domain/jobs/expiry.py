@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-__all__ = ["MAX_SECONDS", "renewed_seconds"]
-
 #: The longest time, 366 days.
 MAX_SECONDS = 31_622_400
 

@@ -15,8 +15,6 @@ from ava.domain.schedules.schedule_record import format_local_time
 from ava.domain.text import printable
 from ava.domain.worker import WorkerStatus
 
-__all__ = ["MAX_AHEAD", "MAX_EXAMINED", "Explanation", "Facts", "JobFiring", "explain"]
-
 #: The most jobs ahead that are counted of the tenant's own …
 MAX_AHEAD = 10_000
 #: … and of all tenants', which include them.

@@ -12,8 +12,6 @@ from enum import StrEnum
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.output_references import KEY, ReferenceFault, references
 
-__all__ = ["NAME", "Entry", "RetryFrom", "When", "edges", "faults", "has_references", "is_graph", "is_unresolved"]
-
 #: The form of a name.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,58}")
 

@@ -17,21 +17,6 @@ if TYPE_CHECKING:
     from ava.domain.jobs.graphs import Entry
     from ava.domain.jobs.waits import Wait
 
-__all__ = [
-    "FINAL",
-    "TRANSITIONS",
-    "Job",
-    "JobKey",
-    "JobSpec",
-    "LogLevel",
-    "LogLine",
-    "RunEnd",
-    "RunKey",
-    "Status",
-    "Trigger",
-    "WaitsFor",
-]
-
 
 class Status(StrEnum):
     """The status of a job."""

@@ -9,8 +9,6 @@ from datetime import datetime
 from ava.domain.jobs.job import Job, Status, WaitsFor
 from ava.errors import InvalidFields, JobStateConflict
 
-__all__ = ["JobChange", "check"]
-
 #: What a job may wait for whose date is changed; the other reasons are the ends of other jobs, which no date replaces.
 _DATABLE = (None, WaitsFor.DATE, WaitsFor.PERMIT, WaitsFor.NODE, WaitsFor.WORKER, WaitsFor.QUEUE)
 

@@ -11,8 +11,6 @@ from typing import Any
 from ava.domain.ids import IdPart, find_part
 from ava.domain.jobs.job import Status, Trigger
 
-__all__ = ["JobFilter", "JobSort"]
-
 
 class JobSort(StrEnum):
     """By what a list is sorted instead of newest first; with a minus the largest is first."""

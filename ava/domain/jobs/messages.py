@@ -10,20 +10,6 @@ from typing import Any, NamedTuple
 from ava.domain import ids
 from ava.domain.jobs.job import RunKey
 
-__all__ = [
-    "CONCURRENT_QUEUE",
-    "DEFAULT_QUEUE",
-    "MAX_RUNS",
-    "RESERVED",
-    "SIGNATURE",
-    "TASK",
-    "Message",
-    "is_signed",
-    "read_arguments",
-    "sign",
-    "task_id",
-]
-
 #: The Celery task that runs a job.
 TASK = "ava.run_job"
 #: The prefix of the service's own keys in the broker; a worker's queue must not have it.

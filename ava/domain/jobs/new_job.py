@@ -8,8 +8,6 @@ from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.waits import WaitCondition
 from ava.errors import RequestError
 
-__all__ = ["UNMATCHED", "UNRESOLVED", "After", "JobOrRefusal", "NewJob", "Place"]
-
 #: The `schema_version` of an input that does not match the schema that was compared, or has not been compared.
 UNMATCHED = ""
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["KEY", "OutputReference", "ReferenceFault", "references", "resolve"]
-
 #: What an object has that stands for a part of an output.
 KEY = "$output"
 _DEFAULT = "default"

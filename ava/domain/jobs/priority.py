@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT", "FIRST", "HIGH", "LAST", "to_rabbitmq", "to_redis"]
-
 FIRST = 1
 LAST = 10
 DEFAULT = 5

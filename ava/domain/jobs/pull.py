@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LIVE_SECONDS", "PROTOCOLS", "PULLED_SILENT_SECONDS", "QUEUE", "RUNTIME", "PullQueue", "is_pulled", "shown"]
-
 #: The runtime of such a worker, and the queue that clients see of it. No node consumes the queue.
 RUNTIME = "pull"
 QUEUE = "pull"

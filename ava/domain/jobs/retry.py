@@ -6,19 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = [
-    "DEFAULT",
-    "MAX_DELAYS",
-    "MAX_LOSSES",
-    "MAX_NODE_LOSSES",
-    "MAX_RETRIES",
-    "MAX_SECONDS",
-    "Retry",
-    "may_retry",
-    "read",
-    "text",
-]
-
 #: How often a job whose process was lost returns to the queue, before it fails with `WorkerLost`.
 MAX_LOSSES = 2
 #: The same for a job whose whole node died. It is seldom the job's fault, because the others of the node were lost too.

@@ -17,8 +17,6 @@ from collections.abc import Mapping, Sequence
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.messages import MAX_RUNS
 
-__all__ = ["ALONE_SECONDS", "LONG_SECONDS", "LOOK_SECONDS", "NONE", "SECONDS", "URGENT_SECONDS", "form", "size"]
-
 #: No groups: a message for each job.
 NONE: Mapping[str, int] = {}
 #: Seconds that the jobs of a group take together by their average, but for the last one, while several tenants wait …

@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 from ava.domain.jobs import usage
 from ava.domain.jobs.job import Job, Status
 
-__all__ = ["JobRun", "JobRuns", "runs_of"]
-
 _STARTED = ("Worker handler started", "Handler continues")
 _ENDED = re.compile(r"Handler (completed|failed|cancelled|lost|interrupted|waits|retries)\b")
 _MILLISECOND = timedelta(milliseconds=1)

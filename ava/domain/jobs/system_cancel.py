@@ -8,8 +8,6 @@ from enum import StrEnum
 from ava.domain.jobs.job import Status
 from ava.domain.record import format_time
 
-__all__ = ["SystemCancel", "condition_unmet", "expired", "overdue", "overlapped", "parent_cancelled", "replaced"]
-
 
 class SystemCancel(StrEnum):
     """The kind of the error of a job that the system has cancelled, and no caller."""

@@ -5,16 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = [
-    "LONGEST_DEBOUNCE_SECONDS",
-    "LONGEST_KEY",
-    "LONGEST_WAIT_SECONDS",
-    "Debounce",
-    "Dedupe",
-    "DedupeMode",
-    "Keep",
-]
-
 #: Characters of a key. In UTF-8 it fits into an index, whose rows have at most 2,704 bytes.
 LONGEST_KEY = 200
 #: The most seconds that one trigger puts a job off, and that all of them together do.

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["NO_USAGE", "RunUsage", "record", "wait_ms"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunUsage:

@@ -9,8 +9,6 @@ from ava.domain.access.payloads import HIDDEN, without_payload
 from ava.domain.limits.rates import Rate
 from ava.domain.record import format_time
 
-__all__ = ["MAX_TENANTS", "LimitFacts", "Waiting"]
-
 #: The most other tenants that are counted.
 MAX_TENANTS = 100
 

@@ -9,23 +9,6 @@ from typing import Any
 
 from ava.domain.jobs.job import Status
 
-__all__ = [
-    "MAX_ALL_STEPS_BYTES",
-    "MAX_INPUT_BYTES",
-    "MAX_STEPS",
-    "MAX_STEP_BYTES",
-    "ChildState",
-    "EntryState",
-    "JournalEntry",
-    "JournalKind",
-    "LoadedJournal",
-    "NewChild",
-    "NewEntry",
-    "Wait",
-    "WaitCondition",
-]
-
-
 #: Bytes of an input of a job, as compact JSON.
 MAX_INPUT_BYTES = 1024 * 1024
 #: The most steps of a job, the bytes of the result of each as JSON, and those of all.

@@ -11,8 +11,6 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_WEIGHT", "TurnClock", "WaitingJob", "by_age"]
-
 DEFAULT_WEIGHT = 1.0
 #: Clocks that are kept before those that no longer count are dropped.
 _MAX_CLOCKS = 20_000

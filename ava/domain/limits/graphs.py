@@ -5,17 +5,6 @@ from __future__ import annotations
 from ava.domain.jobs import waits
 from ava.domain.limits.limit import Limit
 
-__all__ = [
-    "ALL_STEPS_BYTES",
-    "DEADLINE_SECONDS",
-    "GRAPH_EDGES",
-    "STEPS",
-    "STEP_BYTES",
-    "TREE_DEPTH",
-    "TREE_JOBS",
-    "WAITING_JOBS",
-]
-
 WAITING_JOBS = Limit(
     name="waiting_jobs",
     unit="jobs",

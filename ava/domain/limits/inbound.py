@@ -5,20 +5,6 @@ from __future__ import annotations
 from ava.domain.events import patterns
 from ava.domain.limits.limit import Limit
 
-__all__ = [
-    "BULK_EVENTS",
-    "EVENT_JOBS",
-    "HOOKS",
-    "HOOK_BODY_BYTES",
-    "PATTERN_LEVELS",
-    "PATTERN_RULES",
-    "RATE_LIMIT_ADDRESS",
-    "RATE_LIMIT_HOOK",
-    "REPLAYED_DELIVERIES",
-    "SUBSCRIPTIONS",
-    "SUBSCRIPTION_BODY_BYTES",
-]
-
 _KIB, _MIB = 2**10, 2**20
 
 HOOKS = Limit(name="hooks", unit="hooks", meaning="Hooks of a tenant.", status=409, fixed=1_000)

@@ -8,8 +8,6 @@ from typing import Any
 
 from ava.settings import Settings
 
-__all__ = ["Limit", "as_table"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:

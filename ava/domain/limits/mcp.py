@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ava.domain.limits.limit import Limit
 
-__all__ = ["MCP_LIMITS", "MCP_LOG_LINES", "MCP_TEXT", "MCP_TOOLS"]
-
 MCP_TOOLS = Limit(
     name="mcp_tools",
     unit="tools",

@@ -12,8 +12,6 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-__all__ = ["Rate", "RateState", "parse"]
-
 #: The part of the span by which a start may come earlier or later than its moment.
 _TOLERANCE = 0.01
 _SPANS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}

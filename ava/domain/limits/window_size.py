@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["WindowSize"]
-
 #: The window holds what the processes take in so many seconds …
 _ALONE_SECONDS = 0.5
 #: … and if several tenants wait in it, in so many. Then another tenant's first job soon starts without a recall.

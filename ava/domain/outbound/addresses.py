@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-__all__ = ["Address", "Network", "embedded", "local_range", "why_not_public"]
-
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 

@@ -25,8 +25,6 @@ from ava.domain.outbound.addresses import Address, Network, embedded, local_rang
 from ava.errors import SettingsError
 from ava.settings import Settings
 
-__all__ = ["ANY", "PUBLIC", "OutboundRules"]
-
 _HOST = re.compile(r"(\*?\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 #: The lengths of NAT64's prefixes (RFC 6052, 2.2).
 _NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)

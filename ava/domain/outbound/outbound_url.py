@@ -16,8 +16,6 @@ from ava.domain.outbound.addresses import Address
 from ava.domain.outbound.outbound_rules import ANY, PUBLIC, OutboundRules
 from ava.errors import AddressRefused, UrlRefused
 
-__all__ = ["MAX_URL_CHARS", "Target", "origin_of", "parse", "refuse_address"]
-
 #: The longest URL that is taken, in characters.
 MAX_URL_CHARS = 8_000
 

@@ -10,20 +10,6 @@ from functools import lru_cache
 
 from cronsim import CronSim, CronSimError
 
-__all__ = [
-    "DAY",
-    "HOUR",
-    "LAST_YEAR",
-    "LONGEST_CRON",
-    "MINUTE",
-    "MONTH",
-    "WEEKDAY",
-    "CronError",
-    "CronField",
-    "CronPattern",
-    "parse_cron",
-]
-
 #: Characters of a pattern. One that lists every value of every field has 356.
 LONGEST_CRON = 500
 #: The last year of a firing time. A walk looks 50 years ahead, and dates end with the year 9999.

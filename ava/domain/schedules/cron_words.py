@@ -10,8 +10,6 @@ from cron_descriptor import DescriptionTypeEnum, ExpressionDescriptor, Options
 
 from ava.domain.schedules.cron import DAY, HOUR, MINUTE, MONTH, WEEKDAY, CronField, CronPattern
 
-__all__ = ["in_words"]
-
 _MONDAY_TO_FRIDAY = "1,2,3,4,5"
 
 

@@ -17,24 +17,6 @@ from ava.domain.schedules.schedule import FiringTime
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule, format_local_time, spread_delay
 from ava.domain.worker import WorkerStatus
 
-__all__ = [
-    "MAX_GONE",
-    "MAX_LISTED",
-    "ON_TIME_SECONDS",
-    "DecidedTime",
-    "DueSchedule",
-    "Firing",
-    "FiringDecision",
-    "Outcome",
-    "RunnableWorker",
-    "decide",
-    "firing_place",
-    "postpone",
-    "reserve",
-    "settle",
-    "skip_delayed",
-]
-
 #: A firing time that is decided within so many seconds is on time; a later one was missed. A dispatcher that takes over
 #: needs a few seconds. Quartz has the same default (`org.quartz.jobStore.misfireThreshold`).
 ON_TIME_SECONDS = 60

@@ -16,22 +16,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from ava.domain.schedules.cron import LAST_YEAR, LONGEST_CRON, CronError, CronPattern, parse_cron
+from ava.domain.schedules.cron import LAST_YEAR, CronPattern, parse_cron
 from ava.domain.schedules.cron_words import in_words
-from ava.domain.schedules.time_zones import check_timezone, timezone_data_version, timezone_names, zone
-
-__all__ = [
-    "LONGEST_CRON",
-    "CronError",
-    "FiringTime",
-    "Note",
-    "check_cron",
-    "check_timezone",
-    "describe",
-    "firing_times_after",
-    "timezone_data_version",
-    "timezone_names",
-]
+from ava.domain.schedules.time_zones import check_timezone, zone
 
 Note = Literal["gap", "overlap"]
 

@@ -14,19 +14,6 @@ from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.record import format_time
 from ava.domain.schedules.schedule import FiringTime, firing_times_after
 
-__all__ = [
-    "DEFAULT_CATCH_UP_SECONDS",
-    "MAX_CATCH_UP_SECONDS",
-    "MAX_SPREAD_SECONDS",
-    "CatchUp",
-    "Overlap",
-    "Schedule",
-    "ScheduleSpec",
-    "format_local_time",
-    "make_schedule_record",
-    "spread_delay",
-]
-
 DEFAULT_CATCH_UP_SECONDS = 3_600
 #: A week, so that the firing times of a catch-up, of which there is at most one a minute, are listed within seconds.
 MAX_CATCH_UP_SECONDS = 7 * 24 * 3_600

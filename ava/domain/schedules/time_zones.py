@@ -12,8 +12,6 @@ from zoneinfo import ZoneInfo
 
 import tzdata
 
-__all__ = ["check_timezone", "timezone_data_version", "timezone_names", "zone"]
-
 #: The database's name for "not configured yet"; a schedule must not run in it.
 _PLACEHOLDER = "Factory"
 #: Characters of a wrong name that an error repeats.

@@ -6,8 +6,6 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 
-__all__ = ["MAX_LAYERS", "layers", "spans"]
-
 #: Layers that are taken away at most: JSON in JSON in a URL has three.
 MAX_LAYERS = 5
 

@@ -16,8 +16,6 @@ from ahocorasick_rs import AhoCorasick
 from ava.domain.secrets import escapes
 from ava.domain.secrets.redaction import HIDDEN
 
-__all__ = ["SecretMask"]
-
 #: Characters of the shortest form that is looked for, apart from a secret itself.
 _MIN_FORM_CHARS = 6
 #: Characters of the shortest line of a secret with several lines that is looked for by itself.

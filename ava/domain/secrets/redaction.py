@@ -16,8 +16,6 @@ from ava.domain.access.caller import Caller, Role
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["HIDDEN", "NAMES", "NAMING", "is_credential", "redact", "shown_to"]
-
 #: What is shown in place of a value.
 HIDDEN = "••••••"
 #: A key holds a credential if its letters and digits end with one of these, as in `X-Api-Key` and `slackToken`.

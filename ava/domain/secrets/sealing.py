@@ -12,8 +12,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ava.errors import EncryptionKeyMissing, SecretUnreadable
 
-__all__ = ["Sealer", "worker_keys"]
-
 
 class Sealer:
     """Encrypts with the first of several keys, and decrypts with any of them."""

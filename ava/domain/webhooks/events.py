@@ -15,8 +15,6 @@ from typing import Any
 
 from ava.domain.record import format_time
 
-__all__ = ["TEST", "Event", "EventType", "make_body", "make_headers", "sign_body", "sign_message", "signing_key"]
-
 #: The type of the event that `POST /v1/webhooks/:id/test` makes; no endpoint subscribes to it.
 TEST = "ava.webhook.test"
 

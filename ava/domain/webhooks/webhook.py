@@ -10,25 +10,6 @@ from typing import Any
 
 from ava.domain.record import format_time
 
-__all__ = [
-    "MAX_RETRIES",
-    "RETRY_SCHEDULE_SECONDS",
-    "Delivery",
-    "DeliveryBody",
-    "DeliveryStatus",
-    "Endpoint",
-    "EndpointHealth",
-    "EndpointStatus",
-    "RequestResult",
-    "Verdict",
-    "describe_request",
-    "health_of",
-    "judge",
-    "next_concurrency",
-    "pause_seconds",
-    "retry_after_seconds",
-]
-
 #: Seconds from the first, second … failed request of a delivery to the next one. One more failure abandons it.
 RETRY_SCHEDULE_SECONDS = (5.0, 30.0, 300.0, 1800.0, 7200.0)
 #: The most failures that a pending delivery can have.

@@ -24,8 +24,6 @@ from ava.node.celery_internals.redis_lists import RedisLists
 from ava.node.celery_internals.request import JobRequest
 from ava.node.parent import loop_liveness
 
-__all__ = ["JobConsumer"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds between two attempts to reach an unreachable broker; Celery's own go up to half a minute.

@@ -7,8 +7,6 @@ from typing import Any
 from celery import bootsteps
 from celery.events.dispatcher import EventDispatcher
 
-__all__ = ["EventBatching", "SendOnce"]
-
 #: Seconds for which an event waits for others.
 _FLUSH_SECONDS = 0.25
 #: Waiting events that are sent at once.

@@ -8,8 +8,6 @@ from celery import Celery
 
 from ava.errors import StartError
 
-__all__ = ["catch"]
-
 #: The logger with which Celery's worker writes "Unrecoverable error".
 _LOGGER = "celery.worker"
 

@@ -14,8 +14,6 @@ from typing import Any
 from celery import Celery, _state
 from celery.exceptions import ImproperlyConfigured
 
-__all__ = ["HandlersApp"]
-
 
 class _NoApp(Celery):  # type: ignore[misc]  # Celery has no annotations
     """Celery's fallback application, where handlers have made none: it publishes only to a broker that was named."""

@@ -14,8 +14,6 @@ from kombu.pidbox import Node as ControlNode
 from ava.broker.dropped import DROPPED
 from ava.domain.jobs.messages import SIGNATURE, TASK, is_signed, read_arguments
 
-__all__ = ["GuardedControlNode", "MessageRefused", "admit"]
-
 #: The most bytes of a message's body. Ours have at most 2,100: 320, and 120 for each further run.
 MAX_BYTES = 4096
 

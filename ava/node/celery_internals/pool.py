@@ -19,8 +19,6 @@ from ava.node.celery_internals.pool_child import PoolChild
 from ava.node.celery_internals.request import JobRequest
 from ava.node.celery_internals.take_ahead import SOON_FREE
 
-__all__ = ["JobPool", "is_soon_free"]
-
 
 class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotations
     """Reads, in the parent, what the children send."""

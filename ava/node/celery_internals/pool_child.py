@@ -21,8 +21,6 @@ from celery.concurrency.asynpool import Worker
 from ava.domain.jobs.messages import TASK, Message, read_arguments
 from ava.node.celery_internals.take_ahead import SOON_FREE
 
-__all__ = ["PoolChild"]
-
 #: Seconds within which the next message follows closely.
 _CLOSE_SECONDS = 0.002
 

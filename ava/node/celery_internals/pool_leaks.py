@@ -16,8 +16,6 @@ from celery.worker.state import reserved_requests
 
 from ava.metrics.counters import POOL_LEAKS
 
-__all__ = ["CHECK_SECONDS", "PoolLeaks"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds between two looks.

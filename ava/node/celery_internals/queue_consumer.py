@@ -14,8 +14,6 @@ from ava.broker.refusals import Refusals, is_of_queue
 from ava.node.celery_internals.queue_trials import try_queues
 from ava.node.intake import Intake
 
-__all__ = ["LOOK_SECONDS", "QueueConsumer"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds between two calls of `retry`.

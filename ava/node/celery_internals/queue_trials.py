@@ -16,8 +16,6 @@ from kombu import Queue
 from ava.broker import queues
 from ava.broker.refusals import is_of_queue
 
-__all__ = ["try_queues"]
-
 #: Seconds for RabbitMQ's answer about one queue. Declaring one in a cluster takes some hundredths.
 _ANSWER_SECONDS = 2
 #: Connections over which further queues are tried once one was not answered.

@@ -17,8 +17,6 @@ from typing import Any
 from ava.broker.refusals import is_of_queue
 from ava.node.celery_internals.queue_consumer import QueueConsumer
 
-__all__ = ["RedisLists"]
-
 _log = logging.getLogger(__name__)
 
 #: A node of more queues asks for those with messages only. Up to here one BRPOP for all costs no more than a SCAN: a

@@ -17,8 +17,6 @@ from kombu import Queue
 
 from ava.node.celery_internals.inbound import GuardedControlNode
 
-__all__ = ["restrict"]
-
 _log = logging.getLogger(__name__)
 
 #: What Flower reads, `ping`, the search for one job, and our own revokes.

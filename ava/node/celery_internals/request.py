@@ -23,8 +23,6 @@ from ava.node.outcome import Retirement
 from ava.node.parent.run_monitor import RunMonitor
 from ava.node.parent.tracked_run import GivenRuns
 
-__all__ = ["JobRequest"]
-
 _EXIT = re.compile(r"(signal \d+|exitcode -?\d+)")
 _RETIREMENTS = {f"exitcode {code:d}": code for code in Retirement}
 

@@ -7,8 +7,6 @@ import tempfile
 
 from billiard.heap import BufferWrapper
 
-__all__ = ["reserve"]
-
 
 def reserve() -> None:
     """Make the first block of it: a page, enough for 500 processes.

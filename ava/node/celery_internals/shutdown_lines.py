@@ -6,8 +6,6 @@ from celery.apps import worker
 
 from ava import logs
 
-__all__ = ["log"]
-
 
 def log() -> None:
     """Have the lines written as those of the log. A signal handler says most of them."""

@@ -23,8 +23,6 @@ from ava.node.celery_internals.request import JobRequest
 from ava.node.outcome import Retirement
 from ava.node.parent import loop_liveness
 
-__all__ = ["SlotPool"]
-
 #: Seconds between two records that a process which ends still waits for its runs.
 _WAIT_SECONDS = 1.0
 

@@ -9,8 +9,6 @@ from typing import Protocol
 
 from ava.domain.jobs.messages import Message
 
-__all__ = ["SOON_FREE", "NoTakeAhead", "TakeAhead"]
-
 # What a child sends to its parent, beside billiard's own states (`ACK`, `READY` …, all below 16).
 #: (job, inqueue): the child is about to be free of this job. The parent fetches its next message.
 SOON_FREE = 64

@@ -7,8 +7,6 @@ from importlib import metadata
 
 from ava.errors import StartError
 
-__all__ = ["TESTED", "describe_untested", "require_tested"]
-
 #: Each package's tested versions, as in setup.cfg: from the first one up to, but not including, the second.
 TESTED = {"celery": ("5.7", "5.8"), "kombu": ("5.7", "5.8"), "billiard": ("4.3.2", "4.4")}
 

@@ -12,8 +12,6 @@ from celery.local import Proxy
 from ava.domain.jobs.messages import TASK
 from ava.errors import HandlerError
 
-__all__ = ["connect_fixups", "load_app", "module_of", "tasks_of"]
-
 #: Celery's own tasks, which an application registers by itself.
 _CELERYS_OWN = "celery."
 

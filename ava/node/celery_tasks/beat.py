@@ -15,8 +15,6 @@ from celery.schedules import crontab, schedule
 from ava.client.slugs import slug_of
 from ava.node.celery_tasks import workers
 
-__all__ = ["BeatEntry", "entries"]
-
 _DAY = 86_400
 #: The options of an entry that a schedule has as well.
 _KNOWN_OPTIONS = frozenset({"expires", "queue"})

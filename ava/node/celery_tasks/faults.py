@@ -17,8 +17,6 @@ from ava.domain.jobs.messages import RESERVED
 from ava.domain.jobs.retry import MAX_RETRIES
 from ava.node.celery_tasks import sources, workers
 
-__all__ = ["of_app", "of_task", "of_tasks"]
-
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 #: The only serializer whose values are JSON.
 _JSON = "json"

@@ -24,8 +24,6 @@ from ava.node.celery_tasks.progress import StateReport
 from ava.node.celery_tasks.results import as_json
 from ava.node.outcome import explain
 
-__all__ = ["TaskHandler"]
-
 #: Seconds after which a soft limit is raised again, because CPython may note a signal just before a blocking call.
 _REPEAT_SECONDS = 0.1
 #: Seconds until a message that a task rejects for redelivery runs again.

@@ -16,8 +16,6 @@ from ava.handler.retry_rules import NextAttempt, RetryRules
 from ava.node.celery_tasks import apps, faults, workers
 from ava.node.celery_tasks.handler import TaskHandler
 
-__all__ = ["RETRIES", "CheckedApp", "check", "load"]
-
 #: Only what a task asks for by `retry` or `autoretry_for` is repeated.
 RETRIES = RetryRules(retry_on=(NextAttempt,))
 

@@ -11,8 +11,6 @@ from celery import states
 from ava.handler.env import Env
 from ava.node.celery_tasks.results import as_json
 
-__all__ = ["StateReport"]
-
 #: The characters of a message that shows a state's meta data.
 _MAX_META = 500
 

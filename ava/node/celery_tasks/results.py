@@ -9,8 +9,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-__all__ = ["as_json"]
-
 
 def as_json(value: Any) -> Any:
     """Returns a value with texts in place of dates, times, decimals and UUIDs; everything else as it is.

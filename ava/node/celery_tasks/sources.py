@@ -11,8 +11,6 @@ from celery.app.task import Task
 
 from ava.node.celery_tasks import workers
 
-__all__ = ["faults"]
-
 #: Calls whose value is a result that can be waited for.
 _RESULTS = frozenset({"delay", "apply_async", "send_task", "AsyncResult", "GroupResult"})
 #: Calls that wait for a result.

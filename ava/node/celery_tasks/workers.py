@@ -14,8 +14,6 @@ from ava.client.slugs import slug_of
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 
-__all__ = ["autoretry_max_retries", "body_of", "input_schema", "max_retries", "queue_of", "spec_of"]
-
 #: The most seconds of a run; a task without a hard limit gets them.
 MAX_TIMEOUT_SECONDS = 3600
 

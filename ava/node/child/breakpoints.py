@@ -6,8 +6,6 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["explained", "refuse"]
-
 _SENTENCE = (
     "a node has no terminal for a debugger; call the handler with ava.testing.run, or name a debugger that listens "
     "on a port in PYTHONBREAKPOINT"

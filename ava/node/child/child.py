@@ -39,8 +39,6 @@ from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
 
-__all__ = ["Child"]
-
 _log = logging.getLogger(__name__)
 
 #: Workers without a handler here that the log names, because the broker says which there are.

@@ -18,8 +18,6 @@ from ava.store.engine.database import Database
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import log_lines
 
-__all__ = ["Companion"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds between two checks for lines to store and for a handler that exceeds its time-out.

@@ -20,8 +20,6 @@ from ava.domain.secrets.masking import SecretMask
 from ava.node.child.job_log import JobLog, LineWriter
 from ava.node.child.process_state import BLOCKABLE_SIGNALS
 
-__all__ = ["DescriptorPipes", "redirect"]
-
 _LEVELS = {1: LogLevel.INFO, 2: LogLevel.WARN}
 _READ_BYTES = 65_536
 #: Bytes that may wait for the end of their line.

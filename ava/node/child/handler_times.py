@@ -9,8 +9,6 @@ from ava.domain.jobs.messages import MAX_RUNS
 from ava.domain.worker import OnWorkerLost
 from ava.handler import registry
 
-__all__ = ["HandlerTimes"]
-
 #: With fewer runs a claim saves little. Claimed one by one, runs follow each other more slowly than together.
 _MIN_TOGETHER = 4
 #: Seconds below which a handler is brief: its runs share claims, because so few take no longer than a message.

@@ -15,8 +15,6 @@ from ava.domain.jobs.job import LogLevel, LogLine
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.text import storable
 
-__all__ = ["JobLog", "LineWriter", "StandardStream"]
-
 #: Lines that may wait to be stored. Beyond, a call that logs waits, up to `_LONGEST_WAIT_SECONDS` per run.
 _MAX_WAITING = 10_000
 _LONGEST_WAIT_SECONDS = 10.0

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 from ava.domain.secrets.masking import SecretMask
 
-__all__ = ["LastMask"]
-
 
 class LastMask:
     """Makes a mask once for each version of a worker's secrets, as long as no other run comes between.

@@ -8,8 +8,6 @@ from typing import Any, Protocol
 
 from ava.domain.jobs.job import LogLevel
 
-__all__ = ["JobLogger", "LineSink", "LogCapture", "level_of", "log_runs_from_info"]
-
 
 def level_of(levelno: int) -> LogLevel:
     """Returns the job log's level for a level number of Python's logging."""

@@ -10,8 +10,6 @@ from typing import Any
 from ava.node.child.job_log import JobLog
 from ava.node.child.log_capture import JobLogger, LogCapture, log_runs_from_info
 
-__all__ = ["LoggingState"]
-
 #: The attributes of the module that programs set, most of them by a function such as `setLoggerClass`.
 _GLOBALS = (
     *("_loggerClass", "_logRecordFactory", "_warnings_showwarning", "raiseExceptions", "lastResort"),

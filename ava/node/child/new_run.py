@@ -24,8 +24,6 @@ from ava.node.outcome import Stop
 from ava.settings import Settings
 from ava.store.engine.database import Database
 
-__all__ = ["NewRuns"]
-
 Made = TypeVar("Made", bound=Run)
 
 

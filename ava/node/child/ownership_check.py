@@ -8,8 +8,6 @@ from collections.abc import Callable
 from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 
-__all__ = ["OwnershipCheck"]
-
 #: Seconds between two questions while the database is away.
 _PAUSE_SECONDS = 0.1
 #: Nanoseconds from a claim to its handler after which a process asks; a node is declared dead much later.

@@ -26,8 +26,6 @@ from ava.node.child.job_log import JobLog, LineWriter
 from ava.node.child.logging_state import LoggingState
 from ava.node.child.process_traits import ProcessTraits
 
-__all__ = ["BLOCKABLE_SIGNALS", "ProcessState", "is_signal_too_late", "other_threads"]
-
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 #: All signals except those that report a fault in this process.
 BLOCKABLE_SIGNALS = signal.valid_signals() - _FAULTS - {signal.SIGABRT}

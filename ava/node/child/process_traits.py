@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["ProcessTraits"]
-
 #: Those that programs set; each costs about a microsecond after every job.
 _LIMITS = (
     *(resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE),

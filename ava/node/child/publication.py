@@ -8,8 +8,6 @@ from ava.domain.jobs.job import RunKey
 from ava.node.child.run import Run
 from ava.node.run_board import CurrentRun, Phase, ProcessBoard
 
-__all__ = ["Publication"]
-
 
 class Publication:
     """Publishes the current run of one process. The main thread uses it."""

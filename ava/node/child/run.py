@@ -33,11 +33,10 @@ from ava.node.child.descriptor_pipes import DescriptorPipes
 from ava.node.child.job_log import JobLog
 from ava.node.child.run_settings import RunSettings
 from ava.node.outcome import Stop
+from ava.span import NOTHING, Span
 
 if TYPE_CHECKING:
     from ava.node.child.process_state import ProcessState
-
-__all__ = ["Run"]
 
 
 class Run:
@@ -57,7 +56,7 @@ class Run:
         main_thread: threading.Thread,
         claim_id: str | None = None,
         claim_sent_ns: int | None = None,
-        span: tracing.Span = tracing.NOTHING,
+        span: Span = NOTHING,
         calls: Callable[[Run], Calls],
     ) -> None:
         """`calls` returns the calls that the handler makes of its journal."""

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ava.services.making.children import ChildMaker
     from ava.services.making.quotas import QueuedJobsQuota
 
-__all__ = ["Makers", "RunJournal"]
-
 Result = TypeVar("Result")
 
 #: Seconds for which a statement is repeated while the database is away, and between two tries.

@@ -15,8 +15,6 @@ from ava.domain.jobs import run_groups
 from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.messages import Message
 
-__all__ = ["QueuedRun", "RunQueue", "Way"]
-
 #: Seconds after which a process that runs one job of a limit after the other asks for its next message, so that it
 #: takes its turn at what waits in the broker, and notices that its node shuts down.
 _PASSING_SECONDS = 0.5

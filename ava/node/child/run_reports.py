@@ -14,18 +14,16 @@ from ava.metrics import counters
 from ava.node import outcome
 from ava.node.child.job_log import JobLog
 from ava.node.child.run import Run
+from ava.span import NOTHING, Kind, Span
 from ava.store.jobs.moves import log_lines
-from ava.tracing import Kind
-
-__all__ = ["kind_of", "make_log", "open_log", "report_end", "start_run_span"]
 
 _log = logging.getLogger(__name__)
 
 
-def start_run_span(job: Job, began_ns: int) -> tracing.Span:
+def start_run_span(job: Job, began_ns: int) -> Span:
     """Start the span of a run, with the claim as its first child. `began_ns`: when the claim was sent, in Unix ns."""
     if not tracing.is_on():
-        return tracing.NOTHING
+        return NOTHING
     span = tracing.start_span(
         "run", Kind.CONSUMER, parent=job.traceparent, began_ns=began_ns, about=tracing.describe(job)
     )

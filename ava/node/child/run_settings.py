@@ -15,8 +15,6 @@ from ava.errors import EncryptionKeyMissing, SecretUnreadable
 from ava.handler.registry import Handler
 from ava.store.fleet.worker_settings import PLATFORM
 
-__all__ = ["RunSettings", "from_environment", "with_tenant_settings"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:

@@ -35,8 +35,6 @@ from ava.store.engine.database import Database
 from ava.store.jobs.moves import claim, end, pass_permit, recall
 from ava.store.jobs.moves.end import CompletedRun
 
-__all__ = ["RunSteps"]
-
 
 class RunSteps:
     """The steps of one process. The main thread takes them; the companion thread does what has become late."""

@@ -13,8 +13,6 @@ from collections import OrderedDict
 from functools import partial
 from typing import Any
 
-__all__ = ["are_left", "begin", "end", "follow", "is_foreign"]
-
 #: The attribute of a thread that holds its run.
 _RUN = "_ava_run"
 

@@ -19,8 +19,6 @@ from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permi
 from ava.store.jobs.moves.claim import NO_PRIORITY, Claim, RunCheck
 from ava.store.jobs.moves.end import CompletedRun
 
-__all__ = ["RunWriter", "persist"]
-
 Result = TypeVar("Result")
 
 #: Seconds for which a write is repeated while the database is away.

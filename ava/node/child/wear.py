@@ -9,8 +9,6 @@ from ava.node import run_use
 from ava.node.outcome import MIB
 from ava.settings import Settings
 
-__all__ = ["Wear"]
-
 
 class Wear:
     """The wear of this process."""

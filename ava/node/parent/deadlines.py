@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from ava.node.outcome import Stop
 from ava.node.run_board import Phase
 
-__all__ = ["Decision", "NodeState", "RunState", "decide", "decide_directive"]
-
 #: Seconds that a child gets, beyond what the handler may take, to end a run by itself.
 MARGIN_SECONDS = 0.5
 #: The longest grace, in seconds, of a run that has more memory than it may have.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["is_turning", "record_attempt", "record_turn", "silent_seconds"]
-
 _FRESH_SECONDS = 3.0
 _turned_at = time.monotonic()
 _tried_at = time.monotonic()

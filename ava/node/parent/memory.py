@@ -7,8 +7,6 @@ from pathlib import Path
 
 from ava.node import processes
 
-__all__ = ["held_bytes"]
-
 
 def held_bytes() -> int | None:
     """Returns the memory of this process and its descendants in bytes; None if the kernel does not report it.

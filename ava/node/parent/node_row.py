@@ -15,8 +15,6 @@ from ava.store.engine.database import Connection
 from ava.store.fleet import nodes, workers
 from ava.store.fleet.nodes import NodeSpec
 
-__all__ = ["NodeRow"]
-
 _log = logging.getLogger(__name__)
 
 

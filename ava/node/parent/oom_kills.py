@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-__all__ = ["OOM_ERROR", "OomKills"]
-
 #: The error of a job whose process the kernel has killed for it.
 OOM_ERROR = "WorkerLost: killed by the kernel, out of memory"
 _GROUPS = Path("/sys/fs/cgroup")

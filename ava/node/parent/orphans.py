@@ -18,8 +18,6 @@ from ava.store.engine.rest import Rest
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import rescue
 
-__all__ = ["Orphans"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds for which a run must have been an orphan without a break: far more than a child's report takes.

@@ -23,8 +23,6 @@ from ava.node.parent.tracked_run import DeadProcess, GivenRuns, TrackedRun
 from ava.node.run_board import Phase, RunBoard
 from ava.store.fleet.nodes import RunDirectives
 
-__all__ = ["PoolRuns"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds between two looks at what the runs use.

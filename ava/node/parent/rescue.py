@@ -15,12 +15,10 @@ from ava.handler.errors import Interruption
 from ava.node.outcome import EXCEEDED, Stop, exceeded_text, in_mb
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
+from ava.span import Kind
 from ava.store.engine.database import Connection
 from ava.store.fleet import worker_settings
 from ava.store.jobs.moves import claim, end, log_lines, pass_permit, recall, rescue
-from ava.tracing import Kind
-
-__all__ = ["rescue_runs"]
 
 _log = logging.getLogger(__name__)
 

@@ -37,8 +37,6 @@ from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
 
-__all__ = ["RunMonitor"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds between two iterations.

@@ -14,8 +14,6 @@ from ava.node.run_board import CurrentRun, Phase
 from ava.node.run_use import RunUse
 from ava.store.jobs.moves.end import CompletedRun
 
-__all__ = ["DeadProcess", "GivenRuns", "TrackedRun"]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GivenRuns:

@@ -19,8 +19,6 @@ from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.jobs.feed import messages
 
-__all__ = ["Watchdog"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds without the database after which a node has no result left to write: a child holds one for 300.

@@ -25,8 +25,6 @@ from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import recall
 
-__all__ = ["SlotClaims"]
-
 _log = logging.getLogger(__name__)
 
 #: The most runs that one statement claims.

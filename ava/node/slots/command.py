@@ -27,8 +27,6 @@ from ava.node.slots.member import REPLACED, Member
 from ava.secret_files import SECRETS
 from ava.settings import Settings
 
-__all__ = ["run"]
-
 _log = logging.getLogger(__name__)
 
 #: What the command waits for. They are blocked in it, and not in what it starts.

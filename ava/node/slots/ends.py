@@ -24,8 +24,6 @@ from ava.store.engine.database import Database
 from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.end import CompletedRun
 
-__all__ = ["SlotEnds", "SlotLines"]
-
 _log = logging.getLogger(__name__)
 
 #: The most ends in one statement.

@@ -21,8 +21,6 @@ from ava.metrics.counters import SLOT_LOOP_LAG_SECONDS
 from ava.node.slots.run_context import CURRENT, run_of_task
 from ava.node.slots.slot_run import SlotRun
 
-__all__ = ["LoopWatch"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds between two looks.

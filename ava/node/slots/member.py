@@ -20,8 +20,6 @@ from ava.domain.jobs.job import RunKey
 from ava.node import processes
 from ava.node.outcome import Stop
 
-__all__ = ["REPLACED", "LateRun", "Member"]
-
 #: The exit code of a process that has left a last word.
 REPLACED = 214
 _STAMP = struct.Struct("=d")

@@ -46,8 +46,6 @@ from ava.store import installation
 from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
 
-__all__ = ["SlotProcess"]
-
 _log = logging.getLogger(__name__)
 
 #: Connections for the claims, the ends, the lines, and the journals of handlers.

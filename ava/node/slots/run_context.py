@@ -21,8 +21,6 @@ from ava.node.child.log_capture import JobLogger, LogCapture, log_runs_from_info
 if TYPE_CHECKING:
     from ava.node.slots.slot_run import SlotRun
 
-__all__ = ["CURRENT", "install", "run_of_task", "task_factory"]
-
 #: The run of the code that reads it; None: none.
 CURRENT: ContextVar[SlotRun | None] = ContextVar("ava_slot_run", default=None)
 

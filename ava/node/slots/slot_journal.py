@@ -6,8 +6,6 @@ from ava.node.child.run_journal import Makers, RunJournal
 from ava.node.slots.slot_run import SlotRun
 from ava.store.engine.database import Database
 
-__all__ = ["SlotJournal"]
-
 
 class SlotJournal(RunJournal):
     """Whether a wait is admitted is asked once the handler has left, in a thread. A refusal fails the attempt."""

@@ -20,8 +20,6 @@ from ava.node.outcome import Stop
 from ava.node.parent.deadlines import MARGIN_SECONDS, RunState
 from ava.node.run_board import Phase
 
-__all__ = ["SlotRun"]
-
 
 class SlotRun(Run):
     """A run that shares its process. The loop's thread begins and ends it; any thread may stop it."""

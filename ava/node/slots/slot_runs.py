@@ -20,8 +20,6 @@ from ava.store.engine.database import Database
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import RunDirectives
 
-__all__ = ["SlotRuns"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds between two questions while the database is away.

@@ -26,8 +26,6 @@ from ava.node.slots.slot_runs import SlotRuns
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import claim
 
-__all__ = ["Slots"]
-
 _log = logging.getLogger(__name__)
 
 #: Nanoseconds from a claim to its handler after which the database is asked whether the run still has its job.

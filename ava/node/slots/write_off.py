@@ -20,8 +20,6 @@ from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import claim, rescue
 
-__all__ = ["write_off"]
-
 _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")

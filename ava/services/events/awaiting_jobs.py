@@ -14,8 +14,6 @@ from ava.store.engine.database import Connection
 from ava.store.events import awaited, events
 from ava.store.events.awaited import EventWait, FoundEvent
 
-__all__ = ["AwaitingJobs"]
-
 #: What one transaction compares: events, the bytes of their data, and jobs that wait.
 _MAX_EVENTS = 20
 _MAX_BYTES = 2**20

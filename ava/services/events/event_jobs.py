@@ -10,14 +10,12 @@ from ava.domain import ids
 from ava.domain.events.event import InboundEvent, Refusal
 from ava.domain.events.subscription import Subscription, make_input
 from ava.domain.jobs.job import Job, JobSpec, Trigger
-from ava.domain.limits.table import EVENT_JOBS
+from ava.domain.limits.inbound import EVENT_JOBS
 from ava.errors import RequestError
 from ava.services.events.known_subscriptions import KnownSubscriptions
 from ava.services.making.make import Making
 from ava.store.engine.database import Connection
 from ava.store.events import events, subscriptions
-
-__all__ = ["MAX_JOBS", "EventJobs", "MadeJobs"]
 
 #: The jobs that one transaction makes.
 MAX_JOBS = EVENT_JOBS.value

@@ -23,8 +23,6 @@ from ava.store.events import events
 from ava.store.events.events import EventFilter, event_uuid
 from ava.store.jobs import idempotency
 
-__all__ = ["Events"]
-
 
 class Events:
     """The use cases of events, over one database."""

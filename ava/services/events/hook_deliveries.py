@@ -17,7 +17,8 @@ from ava.domain.events.hook import HookDelivery, HookVerdict
 from ava.domain.events.received import Received
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job
-from ava.domain.limits.table import PAYLOAD_BYTES, REPLAYED_DELIVERIES
+from ava.domain.limits.inbound import REPLAYED_DELIVERIES
+from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.errors import HookNotFound, HookStateConflict, InvalidFields, RequestError
 from ava.services import replays
 from ava.services.events.hooks import Hooks, OpenHook
@@ -27,8 +28,6 @@ from ava.store.engine.database import Connection, Database
 from ava.store.events import deliveries
 from ava.store.events.deliveries import HookDeliveryFilter, StoredRequest, delivery_uuid
 from ava.store.jobs import idempotency
-
-__all__ = ["HookDeliveries", "TestMode", "TestResult"]
 
 #: Bytes of the bodies that one call replays.
 _MAX_REPLAYED_BYTES = 64 * 2**20

@@ -19,7 +19,7 @@ from ava.domain.events.hook import MAX_SECRETS, Hook, HookSpec, check
 from ava.domain.events.verification import check_secret
 from ava.domain.events.verifiers import KeyForm, Provider, Scheme, Verifier
 from ava.domain.jobs.job import JobSpec
-from ava.domain.limits.table import HOOKS
+from ava.domain.limits.inbound import HOOKS
 from ava.domain.secrets.redaction import shown_to
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import HookNotFound, HooksFull, HookUnknown, InvalidFields
@@ -31,8 +31,6 @@ from ava.store.engine.database import Connection, Database
 from ava.store.events import hooks
 from ava.store.events.hooks import hook_uuid
 from ava.store.jobs import idempotency
-
-__all__ = ["Hooks", "NewHook", "OpenHook"]
 
 #: Seconds for which a process trusts what it has read of a hook, so that a change holds everywhere within 2 s.
 _TRUST_SECONDS = 1.5

@@ -11,8 +11,6 @@ from ava.domain.events.subscription import Subscription, SubscriptionIndex
 from ava.store.engine.database import Connection
 from ava.store.events import subscriptions
 
-__all__ = ["KnownSubscriptions"]
-
 #: The most subscriptions that are kept, of all tenants together, and the most tenants.
 _MAX_KEPT = 50_000
 _MAX_TENANTS = 5_000

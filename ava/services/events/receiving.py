@@ -19,7 +19,7 @@ from ava.domain.events.subscription import make_input
 from ava.domain.events.texts import compact_json
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job, JobSpec, Trigger
-from ava.domain.limits.table import HOOK_BODY_BYTES
+from ava.domain.limits.inbound import HOOK_BODY_BYTES
 from ava.domain.text import storable
 from ava.errors import DatabaseUnavailable, PayloadTooLarge, RequestError, SignatureRefused, TooMany
 from ava.metrics import counters
@@ -30,8 +30,6 @@ from ava.store.engine.database import Connection, Database
 from ava.store.events import deliveries, events
 from ava.store.events.deliveries import Arrival, Arrived
 from ava.store.events.hooks import hook_uuid
-
-__all__ = ["Receipt", "Receiving", "Stored", "caller_of", "fault", "make_arrival", "parsed"]
 
 _TOO_LARGE = HOOK_BODY_BYTES.message(
     f"The body is too large; at most {HOOK_BODY_BYTES.value:,} bytes are accepted here, also once it is unpacked."

@@ -12,7 +12,7 @@ from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec, make_input, matches_type
 from ava.domain.jobs.job import JobSpec
-from ava.domain.limits.table import SUBSCRIPTIONS
+from ava.domain.limits.inbound import SUBSCRIPTIONS
 from ava.domain.secrets.redaction import shown_to
 from ava.errors import RequestError, SubscriptionNotFound, SubscriptionsFull
 from ava.services import replays
@@ -21,8 +21,6 @@ from ava.store.engine.database import Connection, Database
 from ava.store.events import subscriptions
 from ava.store.events.subscriptions import SubscriptionFilter, subscription_uuid
 from ava.store.jobs import idempotency
-
-__all__ = ["Subscriptions", "Tried", "try_rule"]
 
 
 @dataclass(frozen=True, kw_only=True)

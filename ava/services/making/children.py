@@ -10,15 +10,13 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.jobs.new_job import UNMATCHED, NewJob, Place
 from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, NewChild, NewEntry
-from ava.domain.limits.table import TREE_DEPTH, TREE_JOBS
+from ava.domain.limits.graphs import TREE_DEPTH, TREE_JOBS
 from ava.errors import ChildrenRefused, RunStopped
 from ava.services.making.make import Making
 from ava.services.making.trigger_rules import TriggerRules
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import journal
 from ava.store.jobs.moves import children
-
-__all__ = ["ChildMaker"]
 
 
 class ChildMaker:

@@ -11,8 +11,6 @@ from ava.domain.jobs.waits import WaitCondition
 from ava.store.engine.database import Connection
 from ava.store.jobs.moves import edges
 
-__all__ = ["arrange"]
-
 
 def arrange(connection: Connection, new: Sequence[NewJob]) -> list[NewJob]:
     """Returns the jobs of a bulk with ids, the places of those that belong together, and what they wait for.

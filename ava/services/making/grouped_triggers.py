@@ -10,8 +10,6 @@ from ava.domain.jobs.job import Job
 from ava.domain.jobs.new_job import UNMATCHED, JobOrRefusal, NewJob
 from ava.errors import DatabaseUnavailable, StatementFailed
 
-__all__ = ["GroupedTriggers", "is_groupable"]
-
 #: The most jobs that one statement stores.
 _MAX_JOBS = 64
 #: The most statements under way at once. So a tenant with much to store leaves room for others, which share the rest.

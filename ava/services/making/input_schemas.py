@@ -17,8 +17,6 @@ from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.fleet import workers
 
-__all__ = ["InputSchemas"]
-
 _log = logging.getLogger(__name__)
 
 #: The most pairs of a tenant and a worker that are kept, and the most schemas.

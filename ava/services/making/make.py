@@ -22,8 +22,6 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.jobs.moves import edges, make
 
-__all__ = ["Making"]
-
 #: The jobs of one call that are published at once. The dispatcher publishes the others, in the tenants' turns.
 _MAX_PUBLISHED = 16
 #: Seconds for which a call tries again while others change its workers, or make and end jobs of its keys.

@@ -11,13 +11,12 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Self
 
-from ava.domain.limits.table import TENANT_QUEUED_JOBS, TENANT_STORED_BYTES, WAITING_JOBS
+from ava.domain.limits.graphs import WAITING_JOBS
+from ava.domain.limits.table import TENANT_QUEUED_JOBS, TENANT_STORED_BYTES
 from ava.errors import TooMany
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.reports import storage, usage
-
-__all__ = ["QueuedJobsQuota", "StoredBytesQuota", "TenantQuotas"]
 
 #: Seconds after which a count is too old.
 _COUNT_SECONDS = 10.0

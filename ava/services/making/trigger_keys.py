@@ -17,8 +17,6 @@ from ava.store.jobs.moves import cancel, debounce
 from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.reads import deduped
 
-__all__ = ["cancel_replaced", "find_earlier", "move_debounced", "repeated", "start_debounced"]
-
 #: Jobs that are still to be made, by their positions in the call.
 _Entries = Mapping[int, NewJob]
 

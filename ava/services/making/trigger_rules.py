@@ -12,8 +12,6 @@ from ava.domain.limits import table as limits
 from ava.errors import PriorityTooUrgent
 from ava.settings import Settings
 
-__all__ = ["TriggerRules"]
-
 
 class TriggerRules:
     """What the settings allow new jobs.

@@ -14,8 +14,6 @@ from ava.domain.access.tokens import Token
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["FoundKey", "count", "create", "delete", "find", "key_uuid", "note_use", "page", "show"]
-
 _COLUMNS = """k.id::text, k.tenant_id, k.name, k.role, k.lookup, k.created_by, k.created_at, k.expires_at,
     k.last_used_at, k.payloads, k.workers, k.is_of_platform"""
 

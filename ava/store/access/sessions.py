@@ -14,8 +14,6 @@ from ava.store.access.api_keys import key_uuid
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["create", "delete", "delete_all_of", "delete_expired", "find", "take_link"]
-
 # A session of an API key sees payloads if the key does.
 _COLUMNS = """s.id::text, s.tenant_id, s.user_id, s.role, s.expires_at, s.key_id::text,
     s.key_id IS NULL OR EXISTS (SELECT FROM api_keys AS p

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["array", "texts"]
-
 
 def array(elements: Iterable[str]) -> str:
     """Returns elements as the literal of an array; numbers, booleans and ids need no quotes."""

@@ -7,8 +7,6 @@ from datetime import datetime
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["now", "transaction_time"]
-
 _NOW = Statement("SELECT clock_timestamp()")
 _TRANSACTION_TIME = Statement("SELECT now()")
 

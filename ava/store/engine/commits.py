@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["IS_UNFLUSHED"]
-
 #: A condition that is always true: the statement's transaction does not wait for the disk, and neither do others for
 #: its locks. A crash of the server may undo it, but never alone: all that was committed after it is undone too, and
 #: what others commit by default is on the disk with all before it (PostgreSQL manual, "Asynchronous Commit"). It is for

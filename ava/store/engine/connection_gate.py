@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from ava.domain.limits.table import TENANT_CONNECTIONS
 from ava.errors import ConnectionsBusy, TooMany
 
-__all__ = ["ConnectionGate"]
-
 
 class _TurnWaiter:
     """A caller that waits for its turn."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import urlsplit
 
 import psycopg2
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+import sqlalchemy
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -29,7 +30,8 @@ from ava.store.engine.statement import Statement
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-__all__ = ["Connection", "Database", "DedicatedConnection", "PoolMeter"]
+#: The connection that the functions of `ava.store` take; no other module imports SQLAlchemy for it.
+Connection = sqlalchemy.Connection
 
 _log = logging.getLogger(__name__)
 

@@ -9,17 +9,6 @@ from sqlalchemy.exc import DBAPIError
 
 from ava.errors import DatabaseUnavailable, LockTimeout, StatementFailed, StatementTimeout
 
-__all__ = [
-    "NO_PRIVILEGE",
-    "READ_ONLY",
-    "TIMEOUTS",
-    "cause_of",
-    "describe_failure",
-    "is_outage",
-    "state_of",
-    "without_values",
-]
-
 #: The SQLSTATE of a write to a server that is read-only, as a demoted primary is.
 READ_ONLY = "25006"
 #: The SQLSTATE of a missing privilege.

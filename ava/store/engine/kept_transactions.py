@@ -13,8 +13,6 @@ from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 
-__all__ = ["kept_transaction"]
-
 
 @contextmanager
 def kept_transaction(

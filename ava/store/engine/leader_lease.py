@@ -33,8 +33,6 @@ from ava.store.engine.statement import Statement
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-__all__ = ["RENEWAL_SECONDS", "LeaderLease", "has_leader"]
-
 #: Seconds between two calls of `LeaderLease.acquire`.
 RENEWAL_SECONDS = 0.25
 #: Seconds for which a dispatcher is active after it has asked whether it may be.

@@ -10,8 +10,6 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 
-__all__ = ["LIMITS", "Notices"]
-
 #: The channel on which `ava_notify_limit` sends the keys of limits.
 LIMITS = "ava_limits"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["BY_INDEX", "IN_ORDER", "PLAN_SECONDS", "WAITING_WINDOWS"]
-
 #: The statements of an admission are planned once for each connection and second, because planning takes longer than
 #: they run, and an admission is on the way from the end of a job to the start of the next.
 PLAN_SECONDS = 1.0

@@ -12,8 +12,6 @@ from sqlalchemy import Connection
 
 from ava.store.engine.statement import Statement
 
-__all__ = ["Prepared", "disable"]
-
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _CAST = re.compile(r"%\((\w+)\)s(::\w+(?:\[\])?)?")
 #: "prepared statement does not exist" (PostgreSQL manual, appendix A).

@@ -6,8 +6,6 @@ then, and such a statement passes the dead entries of its index: after an hour o
 
 from __future__ import annotations
 
-__all__ = ["MAX_REST_SECONDS", "Rest"]
-
 #: The longest rest of what has to be found soon.
 MAX_REST_SECONDS = 10.0
 #: A rest lasts so many times the work before it, which so takes a tenth of the time.

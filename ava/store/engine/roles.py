@@ -16,8 +16,6 @@ from ava.store.engine.statement import Statement
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-__all__ = ["grant_to_processes"]
-
 #: The parameters of the blocks below, which take none themselves.
 _SET = Statement("""
 SELECT current_user <> %(role)s AND set_config('ava.role', %(role)s, false) = %(role)s, EXISTS (

@@ -31,18 +31,6 @@ from ava.store.engine.statement import Statement
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = [
-    "State",
-    "alembic_config",
-    "check",
-    "check_connection",
-    "downgrade",
-    "revisions",
-    "state",
-    "upgrade",
-    "upgrade_sql",
-]
-
 _log = logging.getLogger(__name__)
 
 _MIGRATIONS = Path(__file__).parent.parent / "migrations"

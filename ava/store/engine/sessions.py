@@ -10,8 +10,6 @@ from sqlalchemy import Connection
 
 from ava.store.engine.statement import Statement
 
-__all__ = ["find_wrong", "options", "set_role_defaults"]
-
 #: A generic plan is the best for all our prepared statements, so each is planned once only.
 _SESSION = {
     "timezone": "UTC",

@@ -18,8 +18,6 @@ from ava.errors import ConnectionsBusy, DatabaseUnavailable
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.statement import Statement
 
-__all__ = ["DatabaseWithStandby", "StandbyRead", "measure_lag", "written_position"]
-
 _log = logging.getLogger(__name__)
 
 #: Seconds for which a standby that was behind, or did not answer, is not asked.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["Statement"]
-
 
 class Statement(str):
     """A whole statement with named parameters, `%(name)s`, as a constant of its module.

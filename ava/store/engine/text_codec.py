@@ -6,8 +6,6 @@ import codecs
 
 from psycopg2 import extensions
 
-__all__ = ["install"]
-
 #: The codec's name, and PostgreSQL's name of the encoding.
 _NAME, _ENCODING = "ava_utf_8", "UTF8"
 

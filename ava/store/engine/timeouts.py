@@ -18,8 +18,6 @@ from typing import Any
 import psycopg2
 from psycopg2 import extensions
 
-__all__ = ["install_for_greenlets", "install_for_threads", "uninstall"]
-
 #: Seconds that the opening of a connection may take, and seconds of silence until the server is checked.
 _CONNECT_SECONDS = 1.5
 _SILENCE_SECONDS = 1.2

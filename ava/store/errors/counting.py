@@ -10,8 +10,6 @@ from ava.domain.error_group import ErrorGroupUpdate, ErrorStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["delete_old", "known", "label", "rooms", "store"]
-
 _KNOWN = Statement("""
 SELECT e.id::text, e.status, e.resolved_at
 FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS g (tenant_id, id)

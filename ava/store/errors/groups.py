@@ -12,8 +12,6 @@ from ava.domain.error_group import ErrorDay, ErrorGroup, ErrorStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["ErrorFilter", "change", "count", "error_uuid", "page", "show"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorFilter:

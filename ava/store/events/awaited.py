@@ -17,20 +17,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.events.events import COLUMNS, event_of, event_uuid
 
-__all__ = [
-    "ARE_THERE",
-    "EventWait",
-    "EventWakes",
-    "FoundEvent",
-    "advance",
-    "claim",
-    "drop_unawaited",
-    "find",
-    "forget_ended",
-    "mark",
-    "waits",
-]
-
 #: The condition that events are to be compared with waits.
 ARE_THERE = "(SELECT n FROM event_wakes ORDER BY tenant_id, n LIMIT 1) IS NOT NULL"
 #: The last job of all.

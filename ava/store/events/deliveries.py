@@ -14,22 +14,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.events.hooks import hook_uuid
 
-__all__ = [
-    "Arrival",
-    "Arrived",
-    "HookDeliveryFilter",
-    "StoredRequest",
-    "accept",
-    "count",
-    "delivery_uuid",
-    "make_nothing",
-    "page",
-    "read_requests",
-    "refuse",
-    "show",
-    "sum_of",
-]
-
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 

@@ -16,24 +16,6 @@ from ava.store.engine.statement import Statement
 from ava.store.events.subscriptions import subscription_uuid
 from ava.store.jobs.rows import job_uuid
 
-__all__ = [
-    "ARE_UNFINISHED",
-    "COLUMNS",
-    "EventFilter",
-    "Reserved",
-    "advance",
-    "claim_unfinished",
-    "count",
-    "event_of",
-    "event_uuid",
-    "find_first",
-    "insert",
-    "page",
-    "reserve",
-    "show",
-    "show_many",
-]
-
 #: Hours for which an event is known by its source and id.
 HOURS = 24
 #: The hook of an event that came by none, in `received_keys`.

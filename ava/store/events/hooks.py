@@ -16,23 +16,6 @@ from ava.domain.events.verifiers import DedupeBy, Provider, read_row, row_of
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = [
-    "FoundHook",
-    "change",
-    "count",
-    "create",
-    "delete",
-    "find",
-    "hook_uuid",
-    "lock",
-    "page",
-    "reseal",
-    "rotate",
-    "sealed_of",
-    "sealed_secrets",
-    "show",
-]
-
 _IS_VALID = "(x.secret ->> 'until' IS NULL OR (x.secret ->> 'until')::timestamptz > now())"
 _COLUMNS = (
     "h.id::text, h.tenant_id, h.name, h.provider, h.verifier::text, h.worker_id, h.event_type, h.match::text, "

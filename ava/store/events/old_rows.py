@@ -9,8 +9,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.partitions import rows_to_delete
 
-__all__ = ["delete_keys", "delete_old"]
-
 
 def _delete(table: str) -> Statement:
     return Statement(f"""

@@ -11,21 +11,6 @@ from ava.domain.events.subscription import Subscription, SubscriptionSpec
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = [
-    "SubscriptionFilter",
-    "change",
-    "count",
-    "create",
-    "delete",
-    "enabled",
-    "has_room",
-    "lock",
-    "page",
-    "show",
-    "subscription_uuid",
-    "version",
-]
-
 _COLUMNS = (
     "s.id::text, s.tenant_id, s.event_type, s.worker_id, s.name, s.match::text, s.input::text, s.priority, s.enabled, "
     "s.created_by, s.created_at, s.updated_at"

@@ -10,8 +10,6 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["NodeView", "RunningJob", "nodes", "only_visible"]
-
 #: The most nodes that are listed, and the most jobs of each.
 _MAX_NODES = 500
 _MAX_JOBS = 50

@@ -13,24 +13,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = [
-    "IS_LIVE",
-    "NodeSpec",
-    "RunDirectives",
-    "check_runs",
-    "delete_old",
-    "deregister",
-    "heartbeat",
-    "live",
-    "name_of",
-    "names_of",
-    "read_heartbeats",
-    "register",
-    "set_drained",
-    "write_queues",
-]
-
-
 #: A condition: the node `n` is live. A statement that must not follow jumps of PostgreSQL's clock is given the silent
 #: nodes instead (`ava.dispatcher.heartbeats`).
 IS_LIVE = "n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second'"

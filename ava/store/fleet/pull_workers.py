@@ -11,8 +11,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet.worker_settings import PLATFORM
 
-__all__ = ["create", "delete", "has_unfinished_jobs", "hiding", "lock", "owners", "update"]
-
 # The lock makes the creations of one tenant take turns, so that their number stays exact.
 _LOCK_CREATIONS = Statement("SELECT pg_advisory_xact_lock(hashtextextended('workers of ' || %(tenant_id)s, 0))")
 # What a tenant limits is per tenant, so that the key of a limit is no other tenant's.

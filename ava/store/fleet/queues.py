@@ -8,8 +8,6 @@ from datetime import datetime
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["PausedQueue", "pause", "paused", "resume"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class PausedQueue:

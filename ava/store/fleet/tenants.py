@@ -11,8 +11,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 
-__all__ = ["TenantUse", "TurnRules", "read", "rules_version", "turn_rules", "uses", "write"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TurnRules:

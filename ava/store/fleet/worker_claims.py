@@ -8,8 +8,6 @@ from ava.domain.jobs.pull import LIVE_SECONDS, PullQueue
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["live", "note"]
-
 # In the order of the key, so that two calls do not deadlock.
 _NOTE = Statement("""
 INSERT INTO worker_claims AS c (tenant_id, worker_id, claimed_at)

@@ -14,20 +14,6 @@ from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = [
-    "PLATFORM",
-    "RETRY",
-    "STATUS",
-    "WorkerStatusChange",
-    "joined",
-    "lock",
-    "read",
-    "reseal",
-    "sealed_secrets",
-    "status_changes",
-    "write",
-]
-
 #: What stands in place of a tenant in the row that is for all tenants.
 PLATFORM = "*"
 

@@ -11,8 +11,6 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings
 from ava.store.fleet.workers import IS_VISIBLE
 
-__all__ = ["ToolFilter", "page", "unmatched"]
-
 # A handler's own word counts more than the setting.
 _PAGE = Statement(f"""
 SELECT w.id, w.name, w.description, {worker_settings.STATUS}, w.mcp, w.input_schema::text

@@ -15,24 +15,6 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes, worker_settings
 from ava.store.fleet.worker_settings import PLATFORM
 
-__all__ = [
-    "IS_VISIBLE",
-    "WorkerFilter",
-    "announce",
-    "apply_limits",
-    "changed_at",
-    "changed_since",
-    "is_claimed",
-    "is_taken",
-    "of",
-    "page",
-    "queue",
-    "queues",
-    "schemas",
-    "show",
-    "unserved",
-]
-
 
 def of(row: str) -> str:
     """Returns the condition, in SQL, that `w` is the worker of a row, such as a job `j`.

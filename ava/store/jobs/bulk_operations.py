@@ -15,23 +15,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = [
-    "IS_DUE",
-    "abort",
-    "claim",
-    "claim_due",
-    "count",
-    "create",
-    "delete_old",
-    "ended",
-    "has_room",
-    "move",
-    "operation_uuid",
-    "page",
-    "postpone",
-    "show",
-]
-
 _COLUMNS = (
     "o.id::text, o.tenant_id, o.kind, o.filter::text, o.state, o.total, o.done, o.failed, o.signalled, o.reason, "
     "o.created_by, o.role, o.request_id, o.created_at, o.completed_at, o.before_id::text"

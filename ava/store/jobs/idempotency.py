@@ -12,8 +12,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["EarlierRequest", "delete_expired", "record", "record_each", "record_jobs", "reserve", "reserve_each"]
-
 #: Hours until a key expires.
 HOURS = 24
 

@@ -19,8 +19,6 @@ from ava.store.events.events import event_uuid
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
-__all__ = ["HAS_JOURNAL", "load", "outputs", "parameters", "states", "stores", "write"]
-
 #: Whether an earlier run of the job `j` has written into its journal. Of most jobs nothing is read.
 HAS_JOURNAL = """(j.run_no > 1 AND EXISTS (
     SELECT FROM job_journal AS k WHERE (k.tenant_id, k.job_id) = (j.tenant_id, j.id)))"""

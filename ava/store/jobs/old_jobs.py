@@ -14,8 +14,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 
-__all__ = ["FIRST_POSITION", "DaysKept", "Looked", "Position", "days_kept", "delete", "delete_lines", "keep", "look"]
-
 #: A job as its tenant and UUID.
 OldJob = tuple[str, str]
 #: The end of a job as text, and its UUID.

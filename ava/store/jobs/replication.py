@@ -11,8 +11,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["Position", "Standbys", "is_applied", "position_of_jobs", "read_standbys", "required"]
-
 #: `FIRST 2 (a, b, c)`, `ANY 1 (a, b)` and `2 (a, b)` name how many standbys a commit waits for; a plain list is 1.
 _NUMBER = re.compile(r"\s*(?:(?:first|any)\s+)?(\d+)\s*\(", re.IGNORECASE)
 

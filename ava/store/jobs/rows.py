@@ -13,21 +13,6 @@ from ava.domain.jobs.job import Job, JobKey, LogLevel, LogLine, RunKey, Status, 
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.domain.record import format_time
 
-__all__ = [
-    "JOB_COLUMNS",
-    "LIGHT_COLUMNS",
-    "SIZES",
-    "STARTED_COLUMNS",
-    "FoundLines",
-    "job",
-    "job_parameters",
-    "job_uuid",
-    "large_bytes",
-    "light_job",
-    "log_line",
-    "run_parameters",
-]
-
 _WAITING_FOR = (
     "CASE WHEN j.waits_for IN ('jobs', 'event', 'time') THEN (SELECT w.waiting_for::text FROM job_waits AS w "
     "WHERE (w.tenant_id, w.job_id, w.run_no) = (j.tenant_id, j.id, j.run_no)) END"

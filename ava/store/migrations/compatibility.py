@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-__all__ = ["oldest_code", "write"]
-
 _WRITE = """
 INSERT INTO schema_compatibility (oldest_revision) VALUES ('{oldest}')
 ON CONFLICT (only_row) DO UPDATE SET oldest_revision = excluded.oldest_revision

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from alembic import op
 
-__all__ = ["create_index", "drop_index"]
-
 
 def create_index(name: str, definition: str, *, is_unique: bool = False) -> None:
     """Create an index, as in `create_index("jobs_x", "ON jobs (x)")`, while its table is written.

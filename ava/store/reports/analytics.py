@@ -13,8 +13,6 @@ from ava.domain.jobs.job import Trigger
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["STORE", "by_trigger", "by_worker", "delete_old", "series"]
-
 #: Adds the jobs of `ended` to the hours and days; a part of a statement.
 STORE = """
 counts AS (

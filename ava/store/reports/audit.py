@@ -15,8 +15,6 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.partitions import rows_to_delete
 
-__all__ = ["AuditEntry", "AuditFilter", "AuditRecord", "count", "delete_old", "insert", "page"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditRecord:

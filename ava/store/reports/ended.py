@@ -22,8 +22,6 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs.moves.rules import READY_AT
 from ava.store.reports import analytics, job_times, statistics
 
-__all__ = ["Failed", "Progress", "Sight", "count", "first_day", "lock", "recount_day", "see"]
-
 #: Seconds after which the count is planned anew. It runs once a second, and its planning takes longer than a count of
 #: few jobs.
 _PLAN_SECONDS = 60.0

@@ -14,8 +14,6 @@ from ava.domain.analytics import BUCKET_GROWTH, MAX_DAYS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["STORE", "delete_old", "read"]
-
 #: Adds the jobs of `ended` to the histograms; a part of a statement.
 STORE = f"""
 timed AS (

@@ -11,24 +11,6 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet.nodes import IS_LIVE
 from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING
 
-__all__ = [
-    "MAX_QUEUED_COUNTED",
-    "NodeCount",
-    "QueueDepth",
-    "RunningCount",
-    "ended_recently",
-    "endpoint_counts",
-    "node_counts",
-    "queue_depths",
-    "refused_queues",
-    "running_jobs",
-    "scheduled_jobs",
-    "schedules_overdue_seconds",
-    "statistics_lag_seconds",
-    "unserved_jobs",
-    "waiting_jobs",
-]
-
 #: The queued jobs of one queue and priority are counted up to this many; then the number is a lower bound.
 MAX_QUEUED_COUNTED = 100_000
 #: The most refused queues that have a metric of their own.

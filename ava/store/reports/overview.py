@@ -14,8 +14,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.moves.rules import IS_SCHEDULED
 
-__all__ = ["MAX_COUNTED_OF_TRIGGER", "Depth", "Failure", "Latency", "Minute", "Overview", "read"]
-
 #: The queued jobs of one trigger are counted up to this many; then the number is a lower bound.
 MAX_COUNTED_OF_TRIGGER = 20_000
 #: The failures that an overview shows.

@@ -10,8 +10,6 @@ from typing import Any
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["Promotion", "ServerLook", "counts", "latest", "look", "newest", "record"]
-
 #: The most runs that are counted.
 _MAX_COUNTED = 100_000
 

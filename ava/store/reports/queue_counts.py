@@ -11,8 +11,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.moves.rules import IS_WAITING
 
-__all__ = ["QueueCount", "QueueCounts", "queue_counts"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class QueueCount:

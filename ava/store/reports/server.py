@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["ConnectionLimit", "Durability", "connection_limits", "missing_rights", "read_durability"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Durability:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["BOUNDS", "NEVER", "STORE", "Total", "delete_old", "totals"]
-
 #: The upper bounds of the buckets of waiting and running times, in seconds; a last bucket has the longer times.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 #: The bucket of jobs without such a time: a job that was cancelled while it was queued has not run.

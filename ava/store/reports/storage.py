@@ -12,8 +12,6 @@ from datetime import datetime
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["KINDS", "Measured", "Place", "StoredKind", "StoredPage", "measured", "read_page", "save"]
-
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 #: Bytes of a row of a job or an event beside its values of any length, its entries in indexes included; …
 _ROW_BYTES = 600

@@ -9,8 +9,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.moves.rules import IS_SCHEDULED
 
-__all__ = ["MAX_LOOKED_AT", "MAX_TENANTS", "TenantLoad", "TenantLoads", "read"]
-
 #: The tenants that one call looks at, in the order of their ids, and those of them that it returns.
 MAX_LOOKED_AT = 2_000
 MAX_TENANTS = 500

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MAX_COUNTED", "TenantWait", "read"]
-
 #: The waiting jobs of one tenant, queue and priority are counted up to this many.
 MAX_COUNTED = 1_000
 #: The triples of a queue, a priority and a tenant that are looked at, in their order.

@@ -6,8 +6,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.moves.rules import IS_WAITING
 
-__all__ = ["MAX_COUNTED_IN_USE", "queued_jobs", "read", "waiting_jobs"]
-
 #: Each use is counted up to here; a number above is a lower bound.
 MAX_COUNTED_IN_USE = 10_000
 

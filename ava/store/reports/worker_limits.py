@@ -8,8 +8,6 @@ from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["MAX_COUNTED", "WorkerLimitUse", "read"]
-
 #: The jobs of a worker that are counted.
 MAX_COUNTED = 1_000
 _MAX_WORKERS = 500

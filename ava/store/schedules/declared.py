@@ -10,8 +10,6 @@ from ava.store.fleet import nodes
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
-__all__ = ["existing", "is_declared", "newest_declarations", "set_module", "take_turn"]
-
 _TAKE_TURN = Statement("SELECT pg_try_advisory_xact_lock(hashtextextended('declared schedules', 0))")
 
 

@@ -14,8 +14,6 @@ from ava.store.jobs.moves import edges
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
-__all__ = ["ScheduleFilter", "change", "count", "create", "delete", "has_room", "lock", "new_id", "page", "show"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleFilter:

@@ -23,18 +23,6 @@ from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
-__all__ = [
-    "ARE_DUE",
-    "advance",
-    "are_due",
-    "cancel_jobs",
-    "claim_due",
-    "claim_one",
-    "disabled",
-    "reserve",
-    "write_firings",
-]
-
 #: The moment that counts as now; None means that of the database's clock.
 Moment = datetime | None
 

@@ -15,8 +15,6 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows as job_rows
 from ava.store.schedules.rows import schedule_uuid
 
-__all__ = ["count", "delete_old", "firing_of", "page"]
-
 _PAGE = Statement("""
 SELECT f.slot, f.fold, f.at, f.outcome, f.reason, f.job_id::text
 FROM schedule_firings AS f JOIN schedules AS s ON s.tenant_id = f.tenant_id AND s.id = f.schedule_id

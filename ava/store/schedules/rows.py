@@ -7,8 +7,6 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule
 
-__all__ = ["COLUMNS", "SCHEDULE_COLUMNS", "schedule", "schedule_uuid"]
-
 #: The columns of a schedule, in the order in which `schedule` reads them.
 SCHEDULE_COLUMNS = (
     "s.id::text, s.worker_id, s.tenant_id, s.name, s.cron, s.timezone, s.input::text, s.priority, s.enabled, "

@@ -11,8 +11,6 @@ from ava.store.engine.statement import Statement
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
-__all__ = ["claim_outdated", "write_next_runs"]
-
 # Two ranges of the index `schedules_timezone_data`; `<>` would read all schedules.
 _CLAIM_OUTDATED = Statement(f"""
 SELECT {SCHEDULE_COLUMNS} FROM schedules AS s

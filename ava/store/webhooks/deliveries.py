@@ -15,18 +15,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.webhooks.endpoints import webhook_uuid
 
-__all__ = [
-    "DeliveryFilter",
-    "Ended",
-    "Redelivered",
-    "count",
-    "insert_test",
-    "page",
-    "read_body",
-    "redeliver",
-    "redeliver_ended",
-]
-
 _COLUMNS = (
     "d.id::text, d.endpoint_id::text, d.event_id::text, d.event_type, d.job_id::text, d.status, d.created_at, "
     "d.completed_at, d.due_at, d.history::text"

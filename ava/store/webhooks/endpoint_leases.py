@@ -18,21 +18,6 @@ from ava.store.engine.plans import BY_INDEX
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 
-__all__ = [
-    "DueDelivery",
-    "HeldLease",
-    "LeaseRelease",
-    "PendingWork",
-    "acquire",
-    "count_senders",
-    "deregister",
-    "due_deliveries",
-    "find_work",
-    "heartbeat",
-    "read_body",
-    "release",
-]
-
 _HEARTBEAT = Statement("""
 WITH me AS (
     INSERT INTO webhook_senders AS s (id, host, pid) VALUES (%(id)s::uuid, %(host)s, %(pid)s)

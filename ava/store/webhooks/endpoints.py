@@ -10,8 +10,6 @@ from ava.domain.webhooks.webhook import Endpoint, EndpointStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["change", "count", "create", "delete", "page", "reseal", "sealed_secrets", "show", "webhook_uuid"]
-
 #: Hours for which a replaced secret stays valid.
 ROTATION_HOURS = 24
 

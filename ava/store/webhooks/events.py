@@ -11,8 +11,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.partitions import rows_to_delete
 
-__all__ = ["delete_endpoints", "delete_old", "insert"]
-
 # As with a job's event, which a trigger writes, nothing is written if no endpoint subscribes. The fan-out takes the
 # body as it is.
 _INSERT = Statement("""

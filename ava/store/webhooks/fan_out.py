@@ -19,18 +19,6 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.partitions import given_ids, is_given
 
-__all__ = [
-    "MAX_BYTES",
-    "MAX_DELIVERIES_PER_EVENT",
-    "FanOutCandidate",
-    "NewEvent",
-    "candidates",
-    "create_deliveries",
-    "lock",
-    "payloads",
-    "set_aside",
-]
-
 #: The key of the advisory lock that a fan-out holds: "ava fan" as a number.
 _LOCK_KEY = 0x61766120_66616E
 #: Bytes of payloads, uncompressed, that one batch reads. It ends with the event that reaches them.

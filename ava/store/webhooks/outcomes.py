@@ -15,8 +15,6 @@ from ava.store.engine.plans import BY_INDEX
 from ava.store.engine.prepared import Prepared
 from ava.store.partitions import given_ids, is_given
 
-__all__ = ["DeliveryOutcome", "StatusChange", "record"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryOutcome:

@@ -8,8 +8,6 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["SetAsideEvents", "count", "find", "retry"]
-
 #: The events of a report.
 _MAX_SHOWN = 5
 #: The most events that are returned in one statement.

@@ -18,8 +18,6 @@ from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
 from ava.errors import Forbidden, Unauthorized
 
-__all__ = ["identify", "is_open", "name_request", "open_to_all", "open_to_workers"]
-
 #: The ways to identify a caller. Each returns None if the request does not use it, and raises what refuses the request
 #: if it uses it wrongly, so that the first way that a request uses decides.
 _WAYS: tuple[Callable[[], Caller | None], ...] = (by_run, by_headers, by_key, by_link, by_session)

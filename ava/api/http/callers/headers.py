@@ -12,8 +12,6 @@ from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
 from ava.errors import Forbidden, InvalidParameters, Unauthorized
 
-__all__ = ["ROLES", "by_headers", "is_secret", "read_id"]
-
 #: The roles as the header has them, the least first.
 ROLES = tuple(role.header for role in Role if role is not Role.WORKER)
 

@@ -11,8 +11,6 @@ from ava.api.http.callers.headers import read_id
 from ava.api.http.context import context
 from ava.domain.access.caller import Caller
 
-__all__ = ["by_key"]
-
 _SCHEME = "bearer"
 
 

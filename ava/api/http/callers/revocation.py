@@ -8,8 +8,6 @@ from flask import g
 
 from ava.errors import DatabaseUnavailable, Unauthorized
 
-__all__ = ["remember", "revocation_watch"]
-
 
 def remember(check: Callable[[], object]) -> None:
     """Keep how to check this request's credential again. `check` raises `Unauthorized` once it is not valid."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from ava.api.http.context import context, this_request
 from ava.domain.access.caller import Caller
 
-__all__ = ["by_run"]
-
 _BLUEPRINT = "runs"
 _ARGUMENT = "run"
 

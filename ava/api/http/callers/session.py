@@ -24,8 +24,6 @@ from ava.domain.access.session import cookie_name
 from ava.errors import Forbidden, SessionMissing
 from ava.services.sessions import SessionUse
 
-__all__ = ["by_link", "by_session", "current_session"]
-
 #: The endpoint of the route that starts a session, the only one that takes a link.
 _SIGN_IN = "sessions.start"
 _LINK = "link"

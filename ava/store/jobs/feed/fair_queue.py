@@ -13,8 +13,6 @@ from ava.domain.limits.fair_queue import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["costs", "heads", "latest_costs", "tenants"]
-
 # A loose index scan, as in `looks.read`: one step for each tenant.
 _TENANTS = Statement("""
 WITH RECURSIVE waiting AS (

@@ -17,8 +17,6 @@ from ava.store.jobs.feed.limits import LimitedJob
 from ava.store.jobs.moves.permits import LOCK, STATE
 from ava.store.jobs.moves.rules import is_served_worker
 
-__all__ = ["KeyState", "locked_key_states"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyState:

@@ -17,8 +17,6 @@ from ava.store.engine.plans import PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 
-__all__ = ["LimitedJob", "next_priority", "waiting_jobs", "waiting_tenants"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LimitedJob(WaitingJob):

@@ -11,8 +11,6 @@ from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
 from ava.store.engine.prepared import Prepared
 from ava.store.fleet import nodes
 
-__all__ = ["Look", "ScanFloor", "Window", "read", "read_known"]
-
 #: Seconds after which a look is planned anew. Its indexes are fixed, so a plan does not depend on the sizes of tables.
 _PLAN_SECONDS = 10.0
 

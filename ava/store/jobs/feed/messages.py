@@ -8,8 +8,6 @@ from datetime import datetime
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["oldest_messages", "published_queues"]
-
 _OLDEST_MESSAGES = Statement("""
 SELECT j.id::text, j.published_at
 FROM unnest(%(queues)s::text[]) AS q (queue) CROSS JOIN LATERAL (

@@ -9,8 +9,6 @@ from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
 from ava.store.engine.prepared import Prepared
 from ava.store.jobs.moves.pull import Pick
 
-__all__ = ["read", "read_all"]
-
 _OFFERED = """
 SELECT w.queue, w.priority, offered.jobs FROM waiting AS w CROSS JOIN LATERAL (
     SELECT count(*) AS jobs FROM (

@@ -10,8 +10,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.moves.rules import RATE_NEXT_AT
 
-__all__ = ["delete_idle", "read", "write"]
-
 # What was written before the clock went back is written anew, because the moment would else move on with the clock.
 _READ = Statement(f"""
 WITH rebased AS (

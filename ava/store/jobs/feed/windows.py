@@ -7,8 +7,6 @@ from collections.abc import Collection
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["write_closed"]
-
 _WRITE_CLOSED = Statement("""
 WITH closed AS (
     SELECT * FROM unnest(%(queues)s::text[], %(priorities)s::smallint[]) AS n (queue, priority)

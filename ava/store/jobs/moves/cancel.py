@@ -19,8 +19,6 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import CANCEL_SET
 
-__all__ = ["CancelRequest", "Replacement", "cancel", "cancel_each", "cancel_tree", "lock_replaced"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelRequest:

@@ -12,8 +12,6 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import IS_PAUSED
 
-__all__ = ["change", "lock"]
-
 _LOCK_KEY = Statement("""
 SELECT FROM debounces AS d WHERE d.tenant_id = %(tenant_id)s AND d.job_id = %(id)s::uuid FOR UPDATE
 """)

@@ -10,8 +10,6 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
-__all__ = ["TreePlace", "enter_tree", "place_in_tree"]
-
 # The row stays locked until the children are there. So a cancel that comes now finds them, and a process that has lost
 # its run makes none that the next run has not seen.
 _ENTER_TREE = Statement(f"""

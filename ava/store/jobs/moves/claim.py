@@ -23,28 +23,6 @@ from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.log_lines import CONTINUING, OPENING, SEQ_PER_RUN
 from ava.store.jobs.moves.rules import CLAIM_SET, HAS_SETTINGS, IS_PAUSED, IS_STARTABLE, IS_UNEXPIRED, ONE_RUN, OWNS
 
-__all__ = [
-    "CLAIMED_COLUMNS",
-    "FIRST_LINES",
-    "IS_WANTED",
-    "NOTHING",
-    "NO_PRIORITY",
-    "Claim",
-    "RunCheck",
-    "check",
-    "claim",
-    "claim_together",
-    "claimed",
-    "claimed_job",
-    "claimed_together",
-    "claims",
-    "is_outranked",
-    "looked_for",
-    "names_other_worker",
-    "owns_job",
-    "show",
-]
-
 #: No job is looked for that is more urgent.
 NO_PRIORITY = priority.FIRST - 1
 #: The columns from which `claimed_job` makes a job `j`.

@@ -19,8 +19,6 @@ from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import limit_key, rate_key
 
-__all__ = ["delete_old", "move", "reserve", "start"]
-
 # In the order of the keys, so that two calls with the same ones do not deadlock.
 _RESERVE = Statement("""
 WITH reserved AS (

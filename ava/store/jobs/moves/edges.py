@@ -14,8 +14,6 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves.wait import waiting_for_json
 
-__all__ = ["declare", "drop", "mark_awaited", "reserve"]
-
 # A job that ends at this moment is waited for. If it is final then, it needs no mark, because the new job wakes itself.
 _MARK_AWAITED = Statement("""
 WITH chosen AS (

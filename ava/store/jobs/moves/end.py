@@ -29,20 +29,6 @@ from ava.store.jobs.moves.claim import (
 from ava.store.jobs.moves.log_lines import columns, rows_of
 from ava.store.jobs.moves.rules import OWNS, STOPPED_STATUS, end_set
 
-__all__ = [
-    "ENDED",
-    "ENDED_AND_CLAIMED",
-    "LAST_LINES",
-    "ONE_END",
-    "CompletedRun",
-    "end",
-    "end_and_claim",
-    "end_parameters",
-    "end_together",
-    "ends",
-    "give_back",
-]
-
 # A cancel that was requested while the run went on decides, whatever the handler did.
 _STATUS = f"(CASE WHEN j.cancel_requested_at IS NULL THEN r.status ELSE {STOPPED_STATUS} END)"
 

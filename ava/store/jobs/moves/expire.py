@@ -7,8 +7,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.moves.rules import CANCEL_SET
 
-__all__ = ["ARE_EXPIRED", "expire"]
-
 #: The rows of the index `jobs_expiring` that have expired.
 _HAS_EXPIRED = "status = 'queued' AND first_run_no IS NULL AND expires_at <= now()"
 #: A condition: some jobs have expired. It has the order of an index, because an EXISTS may scan the table.

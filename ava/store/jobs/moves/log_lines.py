@@ -11,18 +11,6 @@ from ava.store.engine.prepared import Prepared
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
-__all__ = [
-    "CONTINUING",
-    "LINES_PER_ROW",
-    "OPENING",
-    "SEQ_OF_OTHERS",
-    "SEQ_PER_RUN",
-    "append",
-    "columns",
-    "rows_of",
-    "stores",
-]
-
 #: A line's `seq` is the run's number times this, plus the line's number in the run.
 SEQ_PER_RUN = 2**32
 #: The first log line of a run.

@@ -19,8 +19,6 @@ from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import limit_key, rate_key
 
-__all__ = ["insert"]
-
 #: A tenant, and a worker that it runs.
 _Worker = tuple[str, str]
 

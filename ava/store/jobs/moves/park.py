@@ -29,19 +29,6 @@ from ava.store.jobs.moves.rules import (
     park_set,
 )
 
-__all__ = [
-    "ARE_DUE",
-    "ListPosition",
-    "make_due",
-    "park_backlog",
-    "park_less_urgent",
-    "park_of_worker",
-    "park_unclaimed",
-    "return_parked",
-    "tenants",
-    "what_returns",
-]
-
 
 def _parks(chosen: str, *, run_at: str = "NULL") -> Statement:
     """Returns the statement that parks the jobs which `chosen` selects, each with a `reason`."""

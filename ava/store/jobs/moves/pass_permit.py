@@ -24,8 +24,6 @@ from ava.store.jobs.moves.log_lines import OPENING
 from ava.store.jobs.moves.permits import STATE
 from ava.store.jobs.moves.rules import IS_PAUSED, IS_UNEXPIRED
 
-__all__ = ["claim_after", "end_and_pass", "passed", "passed_by"]
-
 #: Seconds after which the statement is planned anew, at the size that its tables have then.
 _PLAN_SECONDS = 10.0
 

@@ -19,8 +19,6 @@ from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING, RATE_NEXT_AT, limit_key, park_set, rate_key
 
-__all__ = ["LOCK", "STATE", "admit", "follow_limits", "lock", "put_off_rate"]
-
 #: The key of the lock: "ava lims" as a number.
 _LOCK_KEY = 0x61766120_6C696D73
 

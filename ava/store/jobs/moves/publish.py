@@ -14,8 +14,6 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes
 from ava.store.jobs import rows
 
-__all__ = ["publish", "republish"]
-
 
 def _publications(chosen: str, *, at: str = "clock_timestamp()", condition: str = "true") -> str:
     """Returns the end of the statement that marks the jobs which `chosen` selects as published; `at`: when."""

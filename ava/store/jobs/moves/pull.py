@@ -30,23 +30,6 @@ from ava.store.jobs.moves.claim import CLAIMED_COLUMNS, FIRST_LINES, claimed_job
 from ava.store.jobs.moves.log_lines import OPENING
 from ava.store.jobs.moves.rules import IS_PAUSED, IS_UNEXPIRED, is_paused_queue
 
-__all__ = [
-    "LeasedRun",
-    "Pick",
-    "PulledRun",
-    "claim",
-    "delete_old",
-    "lock",
-    "lock_overdue",
-    "lock_silent",
-    "mark_ended",
-    "mark_lost",
-    "missed",
-    "owner_of",
-    "renew",
-    "renew_all",
-]
-
 #: Hours for which the row of a run that has ended is kept, so that its end can be sent again.
 _KEPT_HOURS = 24
 

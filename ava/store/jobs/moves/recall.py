@@ -14,8 +14,6 @@ from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import IS_STARTABLE, RECALL_SET
 
-__all__ = ["recall_all", "recall_moved", "recall_of_tenant", "recall_runs", "recall_unsent", "recall_window"]
-
 
 def _recalls(chosen: str, *, before: str = "WITH", also: str = "") -> Statement:
     """Returns the statement that recalls the jobs which `chosen` selects.

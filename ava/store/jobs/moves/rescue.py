@@ -18,8 +18,6 @@ from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.log_lines import CONTINUING, OPENING, SEQ_OF_OTHERS, SEQ_PER_RUN
 from ava.store.jobs.moves.rules import STOPPED_STATUS, end_set
 
-__all__ = ["end_killed_run", "rescue", "rescue_from_dead_nodes", "rescue_pulled", "runs_of_nodes"]
-
 # The closing line of a run; one that returns to the queue has failed.
 _CLOSING = """'Handler ' || CASE r.status WHEN 'cancelled' THEN 'cancelled' ELSE 'failed' END || ' after '
             || round(extract(epoch FROM clock_timestamp() - r.started_at) * 1000) || 'ms'"""

@@ -5,35 +5,6 @@ from __future__ import annotations
 from ava.domain.jobs import pull
 from ava.store.fleet import nodes, workers
 
-__all__ = [
-    "CANCEL_SET",
-    "CLAIM_SET",
-    "HAS_SETTINGS",
-    "IS_OVERDUE",
-    "IS_PARKED",
-    "IS_PAUSED",
-    "IS_SCHEDULED",
-    "IS_STARTABLE",
-    "IS_UNEXPIRED",
-    "IS_WAITING",
-    "MAX_RUN_USAGES",
-    "ONE_RUN",
-    "OWNS",
-    "RATE_NEXT_AT",
-    "READY_AT",
-    "RECALL_SET",
-    "RETURN_SET",
-    "STOPPED_STATUS",
-    "end_set",
-    "is_paused_queue",
-    "is_served",
-    "is_served_worker",
-    "limit_key",
-    "park_set",
-    "rate_key",
-    "wake_set",
-]
-
 #: Whether the worker of the job is paused for its tenant: the tenant's own status counts before the platform's.
 IS_PAUSED = """coalesce((
     SELECT s.status FROM worker_settings AS s

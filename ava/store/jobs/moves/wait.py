@@ -14,8 +14,6 @@ from ava.store.jobs import journal, rows
 from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.end import LAST_LINES, ONE_END, end_parameters, ends
 
-__all__ = ["MAX_LISTED", "end_waiting", "waiting_for_json"]
-
 #: The ids of jobs in `waiting_for`; the edges have all of them.
 MAX_LISTED = 100
 

@@ -21,22 +21,6 @@ from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import STOPPED_STATUS, limit_key, rate_key, wake_set
 
-__all__ = [
-    "ARE_THERE",
-    "EndedWait",
-    "InputTemplate",
-    "ResolvedInput",
-    "WaitVerdict",
-    "cancel_marked",
-    "decide",
-    "fail_unresolved",
-    "lock",
-    "start",
-    "start_resolved",
-    "take",
-    "templates",
-]
-
 #: A condition: somebody has to look whether a wait is over, or to compare events with waits.
 ARE_THERE = f"((SELECT n FROM job_wakes ORDER BY n LIMIT 1) IS NOT NULL OR {awaited.ARE_THERE})"
 

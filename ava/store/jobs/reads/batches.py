@@ -14,8 +14,6 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs.reads import lists, searches
 from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
-__all__ = ["IdBatch", "JobBatch", "count", "job_after", "next_ids", "next_jobs"]
-
 #: Rounds of a search that count its jobs; each looks at `SEARCHED_JOBS` of them at most.
 _MAX_ROUNDS = 10
 #: The jobs that one round of a search counts.

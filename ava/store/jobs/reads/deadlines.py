@@ -8,8 +8,6 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-__all__ = ["ARE_OVER", "OverdueJob", "overdue"]
-
 _HAS_DEADLINE = "deadline_at IS NOT NULL AND cancel_requested_at IS NULL AND status IN ('queued', 'running')"
 #: A condition: the deadline of a job is over.
 ARE_OVER = f"""(SELECT deadline_at FROM jobs WHERE {_HAS_DEADLINE} AND deadline_at <= now()

@@ -12,8 +12,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["unfinished"]
-
 _UNFINISHED = Statement(f"""
 SELECT {rows.JOB_COLUMNS}, j.dedupe_key
 FROM unnest(%(worker_ids)s::text[], %(keys)s::text[]) AS k (worker_id, key) CROSS JOIN LATERAL (

@@ -10,8 +10,6 @@ from ava.domain.jobs.job import FINAL, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter
 from ava.store.jobs import rows
 
-__all__ = ["BY_STATUS", "BY_WORKER", "filter_parameters", "ranges"]
-
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 

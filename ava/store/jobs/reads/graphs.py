@@ -11,8 +11,6 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-__all__ = ["GraphFollower", "unfinished_followers"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GraphFollower:

@@ -15,8 +15,6 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves.log_lines import SEQ_PER_RUN
 
-__all__ = ["ENDED_AT", "MAX_WAITS", "JobJournal", "ShownEntry", "ShownWait", "read"]
-
 #: The latest waits of a job that are read.
 MAX_WAITS = 100
 #: When the handler was entered after the wait `w`: the first line of the next run. Null until then.

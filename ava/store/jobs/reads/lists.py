@@ -15,8 +15,6 @@ from ava.store.jobs import rows
 from ava.store.jobs.reads import searches
 from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
-__all__ = ["JobPage", "Payloads", "count", "page", "show", "show_many", "status"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Payloads:

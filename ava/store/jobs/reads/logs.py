@@ -14,8 +14,6 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves.log_lines import LINES_PER_ROW
 from ava.store.jobs.rows import FoundLines
 
-__all__ = ["LAST_SEQ", "LogRange", "after_seq", "log_lines"]
-
 #: A `seq` after that of every line.
 LAST_SEQ = 2**63 - 1
 

@@ -11,8 +11,6 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves.log_lines import CONTINUING, OPENING, SEQ_PER_RUN
 from ava.store.jobs.moves.rules import MAX_RUN_USAGES
 
-__all__ = ["run_lines", "run_usage"]
-
 _RUN_LINES = Statement(f"""
 SELECT (seq / {SEQ_PER_RUN})::int, ts, msg FROM job_lines
 WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND (msg IN ('{OPENING}', '{CONTINUING}')

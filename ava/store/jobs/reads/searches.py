@@ -23,8 +23,6 @@ from ava.store.errors.groups import error_uuid
 from ava.store.jobs import rows
 from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
-__all__ = ["Found", "Sorted", "find", "find_sorted"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Found:

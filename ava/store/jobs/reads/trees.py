@@ -8,13 +8,11 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.jobs.job import Job
-from ava.domain.limits.table import TREE_JOBS
+from ava.domain.limits.graphs import TREE_JOBS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.reads.journals import ENDED_AT, MAX_WAITS
-
-__all__ = ["Tree", "TreeEdge", "TreeJob", "read", "unfinished"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,8 +12,6 @@ from ava.store.jobs import rows
 from ava.store.jobs.feed import fair_queue
 from ava.store.jobs.moves.rules import RATE_NEXT_AT
 
-__all__ = ["read_waiting"]
-
 #: The most jobs in line before it that are counted.
 _MAX_IN_LINE = 10_000
 _PUT_OFF = "Handler retries later"

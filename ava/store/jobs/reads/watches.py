@@ -18,8 +18,6 @@ from ava.store.jobs import rows
 from ava.store.jobs.reads.logs import after_seq
 from ava.store.jobs.rows import FoundLines
 
-__all__ = ["LogPosition", "WatchedState", "changed_states", "final_states", "lines_after"]
-
 #: The most lines that one read returns for one watcher.
 MAX_LINES = 500
 

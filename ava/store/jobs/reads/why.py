@@ -11,8 +11,6 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes, worker_settings, workers
 from ava.store.jobs import rows
 
-__all__ = ["read_facts"]
-
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
