@@ -14,7 +14,7 @@ class AvaError(Exception):
     """Something in AVA Jobs went wrong."""
 
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else (self.__doc__ or "").strip()
+        return str(self.args[0]) if self.args else " ".join((self.__doc__ or "").split())
 
 
 # Starting a process ------------------------------------------------------------------------------------------------
@@ -64,8 +64,10 @@ class DatabaseAhead(StartError):
     """The database is newer than this code may run on; install the newer release, or run its `ava db downgrade`."""
 
 
-class DatabaseTooOld(StartError):
-    """The database is older than version 0.1.0: no upgrade leads from it; back up what you need, create a new one."""
+class DatabaseUnreleased(StartError):
+    """The database has another commit's schema (a commit before version 0.1.0), and no upgrade leads to this one's;
+    back up what you need, then run `ava up --data-dir NEW_DIRECTORY`, or create a database and run `ava db upgrade`.
+    """
 
 
 class SchemaLocked(StartError):

@@ -35,10 +35,12 @@ $$;
 
 -- Which code may run on this schema -----------------------------------------------------------------------------------
 
--- One row, for code that is older than the schema (see `ava.store.migrations.compatibility`).
+-- One row, which every process compares with its own code (see `ava.store.migrations.compatibility`).
+-- `baseline_digest` is the digest of this file's statements.
 CREATE TABLE schema_compatibility (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    oldest_revision text NOT NULL
+    oldest_revision text NOT NULL,
+    baseline_digest text NOT NULL
 );
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -306,6 +307,23 @@ def test_a_database_newer_than_the_code_is_refused_in_one_line(place: Path, data
     connection.close()
     arguments = ("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"))
     _assert_one_line(_run(*arguments, environ={"DATABASE_URL": database_url}), "newer")
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_every_process_refuses_the_schema_of_another_commit_in_one_line(
+    place: Path, database_url: str, broker_url: str
+) -> None:
+    with contextlib.closing(psycopg2.connect(database_url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE schema_compatibility SET baseline_digest = 'of another text'")
+    environ = {
+        "DATABASE_URL": database_url,
+        "BROKER_URL": broker_url,
+        "AVA_INTERNAL_SECRET": "of-this-test-only",
+        "AVA_ENCRYPTION_KEY": b64encode(bytes(32)).decode(),
+    }
+    up = ("up", "--port", str(free_port()), "--data-dir", str(place / ".ava"))
+    for command in (up, ("db", "upgrade"), ("api",), ("worker",), ("dispatcher",), ("webhooks",)):
+        _assert_one_line(_run(*command, environ=environ), "another commit's schema", "ava up --data-dir NEW_DIRECTORY")
 
 
 def test_the_demo_shows_a_job_from_trigger_to_record() -> None:

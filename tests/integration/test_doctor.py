@@ -221,14 +221,21 @@ def test_a_database_whose_certificate_is_not_verified_is_named(url: str, is_veri
 
 
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_a_database_behind_one_ahead_and_one_too_old_are_distinguished(system: System) -> None:
-    refused = (("r9999", "newer than this code"), ("0060", "older than version 0.1.0"), (None, "ava db upgrade"))
-    for revision, words in refused:
-        if revision:
-            system.query("UPDATE alembic_version SET version_num = %s", revision)
-            system.query("UPDATE schema_compatibility SET oldest_revision = %s", revision)
-        else:
-            system.query("DELETE FROM alembic_version")
+def test_a_database_behind_one_ahead_and_one_of_another_commit_are_distinguished(system: System) -> None:
+    newer = (
+        "UPDATE alembic_version SET version_num = 'r9999'; UPDATE schema_compatibility SET oldest_revision = 'r9999'"
+    )
+    other = (
+        "UPDATE alembic_version SET version_num = '0100'; UPDATE schema_compatibility"
+        " SET oldest_revision = '0100', baseline_digest = ''"
+    )
+    refused = (
+        (newer, "newer than this code"),
+        (other, "another commit's schema (a commit before version 0.1.0)"),
+        ("DELETE FROM alembic_version", "ava db upgrade"),
+    )
+    for change, words in refused:
+        system.query(change)
         lines = _found(system, "database")
         assert lines["database"].startswith("!!")
         assert words in lines["database"]

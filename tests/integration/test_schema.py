@@ -15,10 +15,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine
 
 from ava import settings as settings_module
-from ava.errors import DatabaseAhead, DatabaseNotMigrated, DatabaseTooOld, StartError
+from ava.errors import DatabaseAhead, DatabaseNotMigrated, DatabaseUnreleased, StartError
 from ava.settings import Settings
 from ava.store.engine import schema
 from ava.store.engine.database import driver_url
+from ava.store.migrations import compatibility
 from tests.conftest import UNREACHABLE_BROKER
 from tests.schemas import definitions, empty
 
@@ -100,17 +101,48 @@ def test_a_database_of_a_newer_release_is_refused(engine: Engine, database_setti
             refused(database_settings)
 
 
-def test_a_database_of_a_commit_before_the_baseline_is_refused_with_what_to_do(
-    engine: Engine, database_settings: Settings
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("UPDATE schema_compatibility SET baseline_digest = 'of another text'",),
+        ("ALTER TABLE schema_compatibility DROP COLUMN baseline_digest",),
+        (
+            "ALTER TABLE schema_compatibility DROP COLUMN baseline_digest",
+            "UPDATE alembic_version SET version_num = '0060'",
+        ),
+        ("DROP TABLE schema_compatibility", "UPDATE alembic_version SET version_num = '0060'"),
+    ],
+    ids=["of another text", "before the digest", "before the baseline", "before the table"],
+)
+def test_a_schema_of_another_unreleased_commit_is_refused_with_what_to_do(
+    engine: Engine, database_settings: Settings, changes: tuple[str, ...]
 ) -> None:
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0060'")
-        connection.exec_driver_sql("UPDATE schema_compatibility SET oldest_revision = '0059'")
+        for change in changes:
+            connection.exec_driver_sql(change)
+    before = definitions(engine)
     for refused in (schema.check, schema.upgrade, schema.upgrade_sql, schema.downgrade):
-        with pytest.raises(DatabaseTooOld, match="back up what you need, create a new one"):
+        with pytest.raises(
+            DatabaseUnreleased, match="back up what you need, then run `ava up --data-dir NEW_DIRECTORY`"
+        ):
             refused(database_settings)
-    with engine.connect() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0060"
+    assert definitions(engine) == before
+
+
+def test_a_database_of_a_newer_release_is_of_the_same_baseline(engine: Engine, database_settings: Settings) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    schema.check(database_settings)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE schema_compatibility SET baseline_digest = 'of another text'")
+    with pytest.raises(DatabaseUnreleased):
+        schema.check(database_settings)
+
+
+def test_only_statements_change_the_digest_of_a_schema() -> None:
+    of = compatibility.digest_of
+    assert of(" -- Ids.\nCREATE TABLE ids (\n\n  id int\n);\n") == of("CREATE TABLE ids ( id int );\n--\n")
+    assert of("CREATE TABLE ids (id int);") != of("CREATE TABLE ids (id bigint);")
 
 
 # Roles ---------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from ava.errors import (
     DatabaseAhead,
     DatabaseNotMigrated,
-    DatabaseTooOld,
+    DatabaseUnreleased,
     NoDowngrade,
     SchemaLocked,
     StartError,
@@ -27,6 +27,7 @@ from ava.settings import Settings
 from ava.store.engine import failures, roles, sessions
 from ava.store.engine.database import driver_url
 from ava.store.engine.statement import Statement
+from ava.store.migrations import compatibility
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -57,7 +58,8 @@ _REFUSED_OPTIONS = ("unsupported startup parameter", "command-line options")
 _TRY_LOCK = Statement("SELECT pg_try_advisory_lock(%(key)s)")
 _TABLE = Statement("SELECT to_regclass(%(name)s)")
 _REVISION = Statement("SELECT version_num FROM alembic_version")
-_OLDEST_CODE = Statement("SELECT oldest_revision FROM schema_compatibility")
+# The schemas of some commits before 0.1.0 lack the column of the digest.
+_COMPATIBILITY = Statement("SELECT oldest_revision, to_jsonb(c) ->> 'baseline_digest' FROM schema_compatibility AS c")
 _OLDEST_TRANSACTION = Statement("""
 SELECT pid, application_name, extract(epoch FROM now() - xact_start)::int FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL ORDER BY xact_start LIMIT 1
@@ -72,6 +74,8 @@ class State:
     revision: str | None
     #: The newest revision that code must know to run on it; None if it was never migrated.
     oldest_code: str | None
+    #: The digest of the `schema.sql` from which the database was created; None if nothing records it.
+    baseline_digest: str | None
 
     @property
     def is_ahead(self) -> bool:
@@ -90,11 +94,11 @@ class State:
             raise DatabaseNotMigrated
 
     def check_can_upgrade(self) -> None:
-        """Raises `DatabaseTooOld` or `DatabaseAhead` if the migrations of this code do not lead from the schema."""
-        if self.revision is not None and self.revision < revisions()[0]:
-            raise DatabaseTooOld
+        """Raises `DatabaseUnreleased` or `DatabaseAhead` if the migrations of this code do not lead from the schema."""
         if self.is_ahead and (self.oldest_code is None or self.oldest_code > revisions()[-1]):
             raise DatabaseAhead
+        if self.revision is not None and self.baseline_digest != compatibility.baseline_digest():
+            raise DatabaseUnreleased
 
 
 def state(settings: Settings) -> State:
@@ -106,7 +110,7 @@ def state(settings: Settings) -> State:
 def check(settings: Settings) -> None:
     """Check that this code may run on the schema: that of its release, or a newer one that says so.
 
-    Raises `DatabaseNotMigrated`, `DatabaseTooOld`, `DatabaseAhead`, or `StartError` if the database cannot be
+    Raises `DatabaseNotMigrated`, `DatabaseUnreleased`, `DatabaseAhead`, or `StartError` if the database cannot be
     reached.
     """
     with _connection(settings, as_owner=False) as connection:
@@ -125,7 +129,7 @@ def upgrade(settings: Settings) -> State:
     that role gets the defaults of its sessions.
     Many processes may do it at once, because they take turns. A migration waits 1.2 s for a lock, then gives way and
     tries again. A newer schema on which this code may run is left as it is.
-    Raises `DatabaseTooOld`, `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached, or
+    Raises `DatabaseUnreleased`, `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached, or
     only through a pool.
     """
     with _turn(settings), _connection(settings) as connection:
@@ -247,8 +251,9 @@ def _state(connection: Connection) -> State:
         return connection.exec_driver_sql(_TABLE, {"name": table}).scalar() is not None
 
     revision = connection.exec_driver_sql(_REVISION).scalar() if has("alembic_version") else None
-    oldest_code = connection.exec_driver_sql(_OLDEST_CODE).scalar() if has("schema_compatibility") else None
-    return State(revision=revision, oldest_code=oldest_code)
+    row = connection.exec_driver_sql(_COMPATIBILITY).first() if has("schema_compatibility") else None
+    oldest_code, digest = row or (None, None)
+    return State(revision=revision, oldest_code=oldest_code, baseline_digest=digest)
 
 
 @contextmanager

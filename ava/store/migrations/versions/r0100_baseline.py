@@ -3,11 +3,9 @@
 Revisions before 0100 are those of commits before the baseline. No upgrade leads from them.
 """
 
-from pathlib import Path
-
 from alembic import op
 
-import ava.store
+from ava.store.migrations.compatibility import BASELINE
 
 revision = "0100"
 down_revision = None
@@ -18,4 +16,4 @@ oldest_code = "0100"
 
 
 def upgrade() -> None:
-    op.execute((Path(ava.store.__file__).parent / "schema.sql").read_text().rstrip(";\n"))
+    op.execute(BASELINE.read_text().rstrip(";\n"))
