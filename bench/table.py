@@ -99,7 +99,7 @@ PROMISES: dict[tuple[str, str], Promise] = {
     ("schedules", "idle: share of a core %"): Promise(most=2, is_ratio=False),
     **_of_brokers("shares", "farthest from its due %", most=3),
     **_of_brokers("shares", "Jain's index of 50 tenants", least=0.99),
-    **_of_brokers("limit of 5", "share of the limit used", least=0.9),
+    **_of_brokers("limit of 5", "share of the limit used", least=0.85),
     **_of_brokers("limit of 5", "longest time with fewer than 5, s", most=15),
     **_of_brokers("limit of 5", "times more than 5 ran", most=0),
     **_of_brokers("rate of 100 a minute", "most in any minute", most=100),

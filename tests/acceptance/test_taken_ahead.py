@@ -1,9 +1,7 @@
-"""The next job of a child: it takes one ahead while it writes an end, or runs one that gets its limit's place."""
+"""The next job of a child: it takes one ahead while it writes an end."""
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -208,112 +206,14 @@ def test_a_child_that_takes_longer_than_usual_keeps_no_job_from_its_turn(nodes: 
         nodes.wait_for(job_id, "cancelled")
 
 
-# Places of limits ------------------------------------------------------------------------------------------------
-# A process passes the place of a limit on in the database, and runs the job that gets it, without a message.
-
-
-#: Such jobs began in the statement that ended the run before.
-_PASSED = "started_at - published_at < interval '1 ms'"
-
-
-def _limited(system: System, *inputs: dict[str, Any]) -> list[str]:
-    """Trigger jobs of a worker of which two may run."""
-    return _trigger(system, *(("wkr_t_limited", each) for each in inputs))
-
-
-def _passed(system: System, status: str) -> int:
-    return _count(system, f"status = '{status}' AND {_PASSED}")
-
-
-def _pass_place_to(system: System, folder: Path, **payload: Any) -> tuple[str, int]:
-    """Have a process run a job that has got the place of another. Returns the job and the process."""
-    folder.mkdir()
-    others = Witness(folder / "others").input
-    # The one place is taken all the time, the other one passes.
-    for number in range(20):
-        witness = Witness(folder / str(number))
-        _, job_id = _limited(system, {**others, "seconds": 0.05}, {**witness.input, **payload})
-        process = witness.wait_for("begin", seconds=30).pid
-        if _passed(system, "running"):
-            return job_id, process
-        # On a busy machine the process may have asked for its next message before.
-        system.cancel(job_id)
-        system.wait_for(job_id)
-    raise AssertionError("no place was passed")
-
-
 @on_redis
-def test_a_limit_is_kept_while_places_pass(nodes: System, witness: Witness) -> None:
+def test_no_more_jobs_of_a_limit_run_at_once_than_it_allows(nodes: System, witness: Witness) -> None:
     nodes.start_nodes(2, concurrency=2, environ=ENVIRON)
-    jobs = _limited(nodes, *[{**witness.input, "seconds": 0.02}] * 100)
-    wait_until(lambda: _count(nodes, "status = 'completed'") == len(jobs), what="all are completed")
+    jobs = _trigger(nodes, *[("wkr_t_limited", {**witness.input, "seconds": 0.02})] * 100)
+    wait_until(lambda: _count(nodes, "status = 'completed'") == len(jobs), seconds=60, what="all are completed")
     running = most = 0
     for word in sorted(witness.read(), key=lambda word: word.at):
         running += 1 if word.word == "begin" else -1
         most = max(most, running)
     assert most == 2
     assert witness.words.count("done") == 100
-    assert _passed(nodes, "completed") > 40
-    # The processes take their turns at the broker again and again, so that no job waits behind all of them.
-    assert _passed(nodes, "completed") < 98
-
-
-@on_redis
-def test_a_run_that_has_got_a_place_is_cancelled_rescued_and_killed_as_any_other(
-    nodes: System, witness: Witness, tmp_path: Path
-) -> None:
-    nodes.start_nodes(1, concurrency=3, environ=ENVIRON)
-    _limited(nodes, {**witness.input, "seconds": 60})
-    witness.wait_for("begin")
-    _cancel_one(nodes, tmp_path / "cancelled")
-    _lose_one(nodes, tmp_path / "lost")
-    _kill_one(nodes, tmp_path / "killed")
-    assert witness.words == ["begin"], "the job beside them goes on"
-
-
-def _cancel_one(nodes: System, folder: Path) -> None:
-    job_id, _ = _pass_place_to(nodes, folder, seconds=60)
-    assert nodes.cancel(job_id).status_code == 200
-    record = nodes.wait_for(job_id)
-    assert record["status"] == "cancelled"
-    assert record["duration_ms"] < 30_000
-
-
-def _lose_one(nodes: System, folder: Path) -> None:
-    job_id, process = _pass_place_to(nodes, folder, seconds=6)
-    os.kill(process, signal.SIGKILL)
-    # Its parent knows what the process ran, and need not find that out from the database.
-    wait_until(lambda: "Run rescued from a dead process" in nodes.workers[0].output, what="the rescue")
-    assert nodes.wait_for(job_id)["status"] == "completed"
-    assert sum("Handler lost" in message for message in nodes.messages(job_id)) == 1
-
-
-def _kill_one(nodes: System, folder: Path) -> None:
-    """Cancel a run that does not stop."""
-    job_id, process = _pass_place_to(nodes, folder, seconds=60, stubborn=True)
-    assert nodes.cancel(job_id).status_code == 200
-    assert nodes.wait_for(job_id)["status"] == "cancelled"
-    assert nodes.show(job_id)["duration_ms"] < 30_000
-    wait_until(
-        lambda: process not in {child.pid for child in nodes.workers[0].children}, what="its process is replaced"
-    )
-
-
-@on_redis
-def test_a_node_that_shuts_down_passes_no_place_on(nodes: System, witness: Witness) -> None:
-    nodes.start_nodes(1, concurrency=2, environ=ENVIRON)
-    _limited(nodes, *[{**witness.input, "seconds": 0.1}] * 500)
-    wait_until(lambda: _passed(nodes, "completed") > 4, what="places pass")
-    node = nodes.workers[0]
-    node.send(signal.SIGTERM)
-    assert node.child.wait(20), "it ends long before the jobs do"
-    assert node.exit_code == 0
-    assert _count(nodes, "status = 'running'") == 0
-
-
-@on_redis
-def test_the_pool_of_celery_passes_no_place_on(nodes: System, witness: Witness) -> None:
-    nodes.start_nodes(1, environ={**ENVIRON, "AVA_POOL": "celery"})
-    for job in _limited(nodes, *[{**witness.input, "seconds": 0.05}] * 10):
-        assert nodes.wait_for(job)["status"] == "completed"
-    assert _passed(nodes, "completed") == 0

@@ -13,7 +13,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
 from ava.store.jobs import old_jobs, replication
-from ava.store.jobs.moves import cancel, claim, end, log_lines, park, pass_permit, permits, recall, rescue
+from ava.store.jobs.moves import cancel, claim, end, log_lines, park, permits, recall, rescue
 from ava.store.jobs.moves.end import CompletedRun
 from ava.store.jobs.reads import logs, runs, watches
 from ava.store.jobs.reads.logs import LogRange
@@ -64,9 +64,6 @@ RUNNING: dict[str, Act] = {
     "lines": lambda c, run: log_lines.append(c, run=run, claim_id=CLAIM, lines=[LINE], progress_json="1"),
     "end": lambda c, run: end.end(c, _end(run), [LINE], claim_id=CLAIM),
     "end together": lambda c, run: end.end_together(c, [_completed(run)]),
-    "end and pass": lambda c, run: pass_permit.end_and_pass(
-        c, _end(run), [LINE], None, claim_id=CLAIM, node_id=NODE, next_claim_id=pass_permit.claim_after(CLAIM)
-    )[0],
     "give back": lambda c, run: end.give_back(c, [(run, CLAIM)]),
     "rate": lambda c, run: permits.put_off_rate(c, run=run, claim_id=CLAIM, seconds=60),
     "rescue": lambda c, run: rescue.rescue(c, run=run, node_id=NODE, msg="m", error="e: e", is_loss=True),

@@ -51,8 +51,6 @@ class Store:
         self.knows_node = self.takes_jobs = True
         self.cancelled: set[RunKey] = set()
         self.over: set[RunKey] = set()
-        #: The runs that have got the places of ended ones.
-        self.passed: dict[RunKey, RunKey] = {}
         #: The runs that the database believes the node to hold beyond those that are rescued or over.
         self.unclaimed: set[RunKey] = set()
         self.calls: list[tuple[Any, ...]] = []
@@ -69,7 +67,7 @@ class Store:
         for name in ("nodes", "workers"):
             monkeypatch.setattr(f"ava.node.parent.node_row.{name}", store)
         monkeypatch.setattr("ava.node.parent.orphans.nodes", store)
-        for name in ("claim", "end", "log_lines", "pass_permit", "recall", "rescue"):
+        for name in ("claim", "end", "log_lines", "recall", "rescue"):
             monkeypatch.setattr(f"ava.node.parent.rescue.{name}", store)
         monkeypatch.setattr("ava.node.parent.loop_liveness.is_turning", lambda: True)
         monkeypatch.setattr(run_monitor, "_CHECK_SECONDS", 0.1)
@@ -117,9 +115,6 @@ class Store:
 
     def runs_of(self, _connection: Any, node_id: str) -> set[RunKey]:
         return set()
-
-    def passed_by(self, _connection: Any, *, run: RunKey, **_: Any) -> RunKey | None:
-        return self.passed.get(run)
 
     def append(self, _connection: Any, *, run: RunKey, lines: list[LogLine], **_: Any) -> None:
         self._write("lines", run.job_id, run.run_no, [line.msg for line in lines])

@@ -151,15 +151,3 @@ def test_a_message_of_ours_is_read() -> None:
 )
 def test_anything_else_is_left_to_celery(body: str | bytes) -> None:
     assert _read(body) is None
-
-
-def test_a_child_goes_on_by_the_place_of_its_run_if_no_message_has_come(pipes: Pipes) -> None:
-    assert pipes.child.may_pass_place()
-    pipes.write(2)
-    assert not pipes.child.may_pass_place()
-
-
-def test_a_child_that_has_taken_a_message_ahead_does_not_go_on_by_the_place_of_its_run(pipes: Pipes) -> None:
-    pipes.write(2)
-    assert pipes.child.take_next()
-    assert not pipes.child.may_pass_place()

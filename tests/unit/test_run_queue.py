@@ -45,8 +45,8 @@ def _begin(queue: RunQueue, *, together: int = 1, claimed: tuple[tuple[str, int]
     return queue.begin(NOW)
 
 
-def _decide(queue: RunQueue, now: float = IN_TIME, **changes: bool) -> Way:
-    return queue.decide_way(now, **{"is_completed": True, "may_pass": False, "goes_on": True, **changes})
+def _decide(queue: RunQueue, **changes: bool) -> Way:
+    return queue.decide_way(**{"is_completed": True, "goes_on": True, **changes})
 
 
 def _keys(runs: Any) -> list[tuple[str, int]]:
@@ -121,7 +121,7 @@ def test_a_run_that_was_taken_ahead_begins_with_its_message() -> None:
     assert queue.next is not None
     assert (queue.next.claim_id, queue.next.job is None, queue.next.sent_ns) == (OTHER_CLAIM, False, 5)
     assert not queue.begin(NOW).is_shared
-    assert _decide(queue, NOW + 1) is Way.WITH_NEXT
+    assert _decide(queue) is Way.WITH_NEXT
 
 
 def test_another_message_is_no_run_that_was_taken_ahead() -> None:
@@ -173,33 +173,24 @@ ALONE = Message(WORKER, (FIRST,))
 
 
 @pytest.mark.parametrize(
-    ("message", "together", "now", "changes", "way", "following"),
+    ("message", "together", "changes", "way", "following"),
     [
-        pytest.param(ALONE, 1, IN_TIME, {}, Way.ALONE, None, id="one run"),
-        pytest.param(ALONE, 1, LATE, {}, Way.ALONE, None, id="a long one"),
-        pytest.param(GROUP, 1, IN_TIME, {}, Way.WITH_NEXT, SECOND, id="the next one is claimed with its end"),
-        pytest.param(GROUP, 1, IN_TIME, {"is_completed": False}, Way.WITH_NEXT, SECOND, id="also after a failure"),
-        pytest.param(GROUP, 1, LATE, {}, Way.WITH_NEXT, SECOND, id="nothing goes back by the clock alone"),
-        pytest.param(GROUP, 1, IN_TIME, {"goes_on": False}, Way.ALONE, None, id="the process has to end"),
-        pytest.param(GROUP, 3, IN_TIME, {}, Way.KEEP, SECOND, id="a shared claim: it is kept"),
-        pytest.param(GROUP, 2, IN_TIME, {}, Way.KEEP, SECOND, id="also if the one after the next is not claimed"),
-        pytest.param(GROUP, 3, LATE, {}, Way.KEEP, SECOND, id="also after a long run"),
-        pytest.param(GROUP, 3, IN_TIME, {"goes_on": False}, Way.TOGETHER, None, id="or if the process has to end"),
-        pytest.param(GROUP, 3, IN_TIME, {"is_completed": False}, Way.ALONE, SECOND, id="a failure is written at once"),
-        pytest.param(ALONE, 1, IN_TIME, {"may_pass": True}, Way.PASS, None, id="its permit passes"),
-        pytest.param(ALONE, 1, LATE, {"may_pass": True}, Way.PASS, None, id="for longer than a group"),
-        pytest.param(ALONE, 1, NOW + 0.5, {"may_pass": True}, Way.ALONE, None, id="but for half a second"),
-        pytest.param(ALONE, 1, IN_TIME, {"may_pass": True, "goes_on": False}, Way.ALONE, None, id="and goes on"),
-        pytest.param(GROUP, 1, IN_TIME, {"may_pass": True}, Way.WITH_NEXT, SECOND, id="the message goes first"),
-        pytest.param(GROUP, 1, LATE, {"may_pass": True}, Way.WITH_NEXT, SECOND, id="also after a long run of it"),
+        pytest.param(ALONE, 1, {}, Way.ALONE, None, id="one run"),
+        pytest.param(GROUP, 1, {}, Way.WITH_NEXT, SECOND, id="the next one is claimed with its end"),
+        pytest.param(GROUP, 1, {"is_completed": False}, Way.WITH_NEXT, SECOND, id="also after a failure"),
+        pytest.param(GROUP, 1, {"goes_on": False}, Way.ALONE, None, id="the process has to end"),
+        pytest.param(GROUP, 3, {}, Way.KEEP, SECOND, id="a shared claim: it is kept"),
+        pytest.param(GROUP, 2, {}, Way.KEEP, SECOND, id="also if the one after the next is not claimed"),
+        pytest.param(GROUP, 3, {"goes_on": False}, Way.TOGETHER, None, id="or if the process has to end"),
+        pytest.param(GROUP, 3, {"is_completed": False}, Way.ALONE, SECOND, id="a failure is written at once"),
     ],
 )
 def test_the_way_out_of_a_run_follows_from_what_is_next(
-    message: Message, together: int, now: float, changes: dict[str, bool], way: Way, following: Any
+    message: Message, together: int, changes: dict[str, bool], way: Way, following: Any
 ) -> None:
     queue = _received(message)
     _begin(queue, together=together)
-    assert _decide(queue, now, **changes) is way
+    assert _decide(queue, **changes) is way
     assert (None if queue.next is None else queue.next.key) == following
 
 
@@ -210,17 +201,6 @@ def test_the_last_run_of_a_shared_claim_is_written_with_the_others() -> None:
         _begin(queue, together=3)
         ways.append(_decide(queue))
     assert ways == [Way.KEEP, Way.KEEP, Way.TOGETHER]
-
-
-def test_a_run_that_got_a_permit_is_within_the_message_and_may_pass_it_on() -> None:
-    queue = _received(ALONE)
-    _begin(queue)
-    assert _decide(queue, may_pass=True) is Way.PASS
-    queue.follow(_job(THIRD), OTHER_CLAIM, 5, 0.5, is_within=True)
-    assert queue.next is not None
-    assert queue.expects(queue.next.message)
-    assert queue.begin(NOW).claim_id == OTHER_CLAIM
-    assert _decide(queue, may_pass=True) is Way.PASS
 
 
 # Back to the backlog -----------------------------------------------------------------------------------------------
@@ -266,7 +246,7 @@ def test_the_last_run_may_be_taken_while_the_others_are_requeued() -> None:
 def test_each_run_has_a_time_of_its_own_before_those_behind_it_are_late() -> None:
     queue = _received()
     _begin(queue)
-    assert _decide(queue, LATE) is Way.WITH_NEXT
+    assert _decide(queue) is Way.WITH_NEXT
     assert queue.next is not None
     queue.note_claimed([queue.next], [_job(SECOND)], CLAIM, LATE)
     queue.begin(LATE)

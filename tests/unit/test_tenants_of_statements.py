@@ -35,11 +35,10 @@ _ACROSS = {
     "a claim over HTTP takes what is offered in its queues, and its key may have runs of any tenant": """
         jobs.feed.offers.read jobs.feed.offers.read_all jobs.moves.pull.claim""",
     "a run gives way to more urgent jobs of any tenant in its queue": """
-        jobs.moves.claim.check jobs.moves.end.end_and_claim jobs.moves.pass_permit.end_and_pass""",
+        jobs.moves.claim.check jobs.moves.end.end_and_claim""",
     "an explanation counts the jobs of all tenants that come before": "jobs.reads.why.read_facts",
     "a node has runs of any tenant": """
-        fleet.nodes.runs_of fleet.nodes.delete_old jobs.moves.rescue.runs_of_nodes jobs.moves.pass_permit.passed
-        jobs.moves.pass_permit.passed_by""",
+        fleet.nodes.runs_of fleet.nodes.delete_old jobs.moves.rescue.runs_of_nodes""",
     "a duty finds what is due, of all tenants": """
         pending_work.find jobs.moves.expire.expire jobs.moves.park.make_due jobs.moves.park.what_returns
         jobs.moves.pull.missed jobs.moves.wake.take events.awaited.drop_unawaited jobs.reads.deadlines.overdue

@@ -110,10 +110,6 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         self._send(ACK, number, part, time.monotonic(), os.getpid(), self.synqW_fd)
         return _read(body) if task == TASK else None
 
-    def may_pass_place(self) -> bool:
-        """Returns True if no message has come, so that the child may go on without one."""
-        return self._request is None and self._end is None and not self._arrivals.poll(0)
-
     def _send(self, kind: int, *content: Any) -> None:
         # A write fails if the parent is gone, and then it does not matter.
         with suppress(OSError):

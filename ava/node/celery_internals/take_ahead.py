@@ -26,9 +26,6 @@ class TakeAhead(Protocol):
     def take_next(self) -> Message | None:
         """Take the next message if it follows closely. Returns None if none came that can be claimed."""
 
-    def may_pass_place(self) -> bool:
-        """Returns True if no message has come, so that the child may go on without one."""
-
 
 class NoTakeAhead:
     """A child of Celery's own pool: the next message comes when the job is over."""
@@ -41,7 +38,3 @@ class NoTakeAhead:
     def take_next(self) -> Message | None:
         """Returns None."""
         return None
-
-    def may_pass_place(self) -> bool:
-        """Returns False, because the parent would not know the run."""
-        return False

@@ -15,10 +15,6 @@ from ava.domain.jobs import run_groups
 from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.messages import Message
 
-#: Seconds after which a process that runs one job of a limit after the other asks for its next message, so that it
-#: takes its turn at what waits in the broker, and notices that its node shuts down.
-_PASSING_SECONDS = 0.5
-
 
 class Way(Enum):
     """How the end of a run is written, and what the same statement claims."""
@@ -27,8 +23,6 @@ class Way(Enum):
     KEEP = auto()
     #: With the ends of its claim, because none follows.
     TOGETHER = auto()
-    #: Alone, and the job is claimed that gets its permit of a limit.
-    PASS = auto()
     #: Alone, and the next run of the message is claimed.
     WITH_NEXT = auto()
     #: Alone, and the first run of the next message is claimed if that has come.
@@ -80,7 +74,7 @@ class RunQueue:
         #: Whether no further run of the message begins, because a more urgent job waits.
         self._makes_way = False
         #: When the current run has taken so long that those behind it are late.
-        self._long_at = self._look_at = self._passes_until = 0.0
+        self._long_at = self._look_at = 0.0
 
     # To a run ------------------------------------------------------------------------------------------------------
 
@@ -93,7 +87,6 @@ class RunQueue:
         self._waiting.extend(QueuedRun(run, message.worker_id, claim_id) for run in message.runs[1:])
         self._makes_way = False
         self._long_at, self._look_at = now + run_groups.LONG_SECONDS, now + run_groups.LOOK_SECONDS
-        self._passes_until = now + _PASSING_SECONDS
 
     def expects(self, message: Message) -> bool:
         """Returns True if a message is the next run, which this queue has named before."""
@@ -147,20 +140,15 @@ class RunQueue:
 
     # Out of a run --------------------------------------------------------------------------------------------------
 
-    def decide_way(self, now: float, *, is_completed: bool, may_pass: bool, goes_on: bool) -> Way:
+    def decide_way(self, *, is_completed: bool, goes_on: bool) -> Way:
         """Decide how the current run ends, and take the next one of its message unless a more urgent job waits.
 
-        `may_pass`: its permit of a limit may pass to another job. `goes_on`: the process may have another run.
+        `goes_on`: the process may have another run.
         """
-        has_waiting = bool(self._waiting)
         self.take_next(goes_on=goes_on)
         if is_completed and self._is_shared:
             return Way.TOGETHER if self.next is None else Way.KEEP
-        if self.next is not None:
-            return Way.WITH_NEXT if self.next.job is None else Way.ALONE
-        if may_pass and goes_on and not has_waiting and now < self._passes_until:
-            return Way.PASS
-        return Way.ALONE
+        return Way.WITH_NEXT if self.next is not None and self.next.job is None else Way.ALONE
 
     def take_next(self, *, goes_on: bool) -> None:
         """Take the next run of the message, if there is one and no more urgent job waits."""

@@ -2,9 +2,6 @@
 
 Runs of a message may share a claim: one statement claims them, and one writes the ends of those that complete. They are
 brief (`HandlerTimes.max_together`), and each still looks for a cancel in the database before it begins.
-
-The permit of a limit passes from a run that ends to the job that waits next, which this process runs itself. Otherwise
-the permit would be given again by way of the dispatcher, the broker and the node, which takes as long as a small job.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ava.broker.dropped import DROPPED
-from ava.domain.jobs.job import JobKey, LogLine, RunEnd, Status
+from ava.domain.jobs.job import JobKey, RunEnd, Status
 from ava.domain.jobs.messages import Message
 from ava.handler import registry
 from ava.node.celery_internals.take_ahead import TakeAhead
@@ -32,7 +29,7 @@ from ava.node.outcome import Stop
 from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.jobs.moves import claim, end, pass_permit, recall
+from ava.store.jobs.moves import claim, end, recall
 from ava.store.jobs.moves.end import CompletedRun
 
 
@@ -129,17 +126,9 @@ class RunSteps:
         if run is None:
             self._queue.take_next(goes_on=goes_on)
             return self._queue.next is not None
-        self._way = self._queue.decide_way(
-            time.monotonic(),
-            is_completed=run.end is not None and run.end.status is Status.COMPLETED,
-            may_pass=run.handler.spec.limits.max_running is not None
-            and run.end is not None
-            and not run.end.is_rate_limited
-            and run.end.wait is None
-            and self._take_ahead.may_pass_place(),
-            goes_on=goes_on,
-        )
-        return self._way is Way.PASS or self._queue.next is not None
+        is_completed = run.end is not None and run.end.status is Status.COMPLETED
+        self._way = self._queue.decide_way(is_completed=is_completed, goes_on=goes_on)
+        return self._queue.next is not None
 
     @property
     def following(self) -> Message | None:
@@ -191,8 +180,6 @@ class RunSteps:
         if end.wait is not None:
             self._announce_end(goes_on=goes_on)
             return writer.end_waiting(run, end, lines)
-        if self._way is Way.PASS:
-            return self._pass_permit(run, end, lines, writer, goes_on=goes_on)
         queued = self._queue.next
         if queued is None:
             self._announce_end(goes_on=goes_on)
@@ -219,18 +206,6 @@ class RunSteps:
         if len(message.runs) > 1 and self.handler_times.max_together(message.worker_id) > 1:
             return None
         return QueuedRun(message.runs[0], message.worker_id, "", is_within=False)
-
-    def _pass_permit(
-        self, run: Run, end: RunEnd, lines: Sequence[LogLine], writer: RunWriter, *, goes_on: bool
-    ) -> Status | None:
-        assert run.claim_id is not None
-        sent_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), pass_permit.claim_after(run.claim_id)
-        status, job = writer.end_and_pass(run, end, lines, claim_id)
-        if job is None:
-            self._announce_end(goes_on=goes_on)
-        else:
-            self._queue.follow(job, claim_id, sent_ns, sent_at, is_within=True)
-        return status
 
     def _announce_end(self, *, goes_on: bool) -> None:
         if goes_on:

@@ -15,7 +15,7 @@ from ava.node.child.run import Run
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings
 from ava.store.jobs import journal
-from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, rescue, wait
+from ava.store.jobs.moves import claim, end, log_lines, park, permits, rescue, wait
 from ava.store.jobs.moves.claim import NO_PRIORITY, Claim, RunCheck
 from ava.store.jobs.moves.end import CompletedRun
 
@@ -123,31 +123,6 @@ class RunWriter:
                 connection, run_end, lines, progress_json, wanted, claim_id=claim_id, outranked_by=outranked_by
             )
             return status, job or claim.claimed(connection, wanted), is_outranked
-
-        return self._persist(act)
-
-    def end_and_pass(
-        self, run: Run, run_end: RunEnd, lines: Sequence[LogLine], next_claim_id: str
-    ) -> tuple[Status | None, Job | None]:
-        """Write how a run ended, and start the one that gets its place of a limit, if one gets it at once.
-
-        Returns the status of the ended run's job, or None if the run has lost it, and the job that was claimed.
-        """
-
-        def act(connection: Connection) -> tuple[Status | None, Job | None]:
-            status, job = pass_permit.end_and_pass(
-                connection,
-                run_end,
-                lines,
-                run.progress_json,
-                claim_id=run.claim_id,
-                node_id=self._node_id,
-                next_claim_id=next_claim_id,
-            )
-            if status is None:
-                # An earlier try may have written the end and lost the database before the reply.
-                job = pass_permit.passed(connection, node_id=self._node_id, next_claim_id=next_claim_id)
-            return status, job
 
         return self._persist(act)
 

@@ -18,7 +18,7 @@ from ava.node.run_board import CurrentRun, Phase
 from ava.span import Kind
 from ava.store.engine.database import Connection
 from ava.store.fleet import worker_settings
-from ava.store.jobs.moves import claim, end, log_lines, pass_permit, recall, rescue
+from ava.store.jobs.moves import claim, end, log_lines, recall, rescue
 
 _log = logging.getLogger(__name__)
 
@@ -66,11 +66,7 @@ def _rescue(connection: Connection, run: RunKey, process: DeadProcess, *, node_i
         _store_opening(connection, process.current)
     shutdown = process.stop if process.stop is Stop.SHUTDOWN else None
     stop = process.stop if process.current is not None and process.current.key == run else shutdown
-    if _write(connection, run, stop, process, node_id=node_id, error=error):
-        return True
-    # It has ended, and passed its place of a limit to another run, with which the process has died.
-    passed = pass_permit.passed_by(connection, run=run, node_id=node_id)
-    return passed is not None and _write(connection, passed, shutdown, process, node_id=node_id, error=error)
+    return _write(connection, run, stop, process, node_id=node_id, error=error)
 
 
 def _write(

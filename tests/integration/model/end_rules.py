@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ava.domain.jobs.job import JobSpec, RunKey
+from ava.domain.jobs.job import JobSpec
 from tests.integration.model import client_rules, duty_rules, moves
 from tests.integration.model.cast import NODES, RATED, TENANTS
 from tests.integration.model.expected import Expected
 from tests.integration.model.history import History, NotNow, rule
 from tests.integration.model.moves import End, Run
 from tests.integration.model.recorder import Killed
-from tests.integration.model.run_driver import claim_after
 from tests.integration.model.run_rules import message_of_one
-from tests.integration.model.state import PERMIT, JobState
+from tests.integration.model.state import JobState
 
 
 def ask_to_stop(history: History, run: Run) -> None:
@@ -84,87 +83,6 @@ def end_and_claim(history: History) -> None:
         history.require(found[1] is not None, begun is not None, "claimed")
     if history.jobs[next_job.id].claim == following.claim:
         history.oracle.note_begun(next_job.id)
-
-
-@rule(weight=4)
-def end_and_pass(history: History) -> None:
-    """A process ends its run, and its permit passes to the job that waits next."""
-    run = history.choose_run(lambda run: (job := history.job_of(run)) is not None and job.limit_key is not None)
-    if history.is_chance(0.7):
-        # What was published a moment ago goes first.
-        history.pass_time(61.0)
-    _end_and_pass(history, run)
-
-
-@rule(weight=0.7)
-def pass_in_line(history: History) -> None:
-    """Jobs of one limit and tenant run one after the other in one process; the queue may be paused meanwhile."""
-    worker_id, tenant = history.choose(["wkr_limited", "wkr_tenant", "wkr_account"]), history.choose(TENANTS)
-    client_rules.trigger_specs(history, tenant, [JobSpec(worker_id=worker_id)] * 4)
-    duty_rules.feed(history)
-    start_all(history, worker_id)
-    history.pass_time(61.0)
-    for _ in range(3):
-        running = [
-            run for run in history.runs if run.worker == worker_id and history.owns(run)
-        ]  # fmt: skip
-        if history.is_chance(0.2):
-            queue = history.world.workers[worker_id].queue
-            history.say("paused;")
-            history.driver.pause_queue(queue)
-            history.world.paused_queues.add(queue)
-        _end_and_pass(history, history.choose(running))
-
-
-def _end_and_pass(history: History, run: Run) -> None:
-    job = history.job_of(run)
-    how = _choose_end(history, job)
-    ended = None if job is None else moves.end(job, run, how)
-    follower = Run(key=RunKey("", "", 0), worker=run.worker, node=run.node, claim=claim_after(run.claim))
-    history.say(run.job_id, run.run_no, how.status)
-    before = dict(history.jobs)
-
-    def passes(each: JobState, _world: object) -> list[JobState | None]:
-        may = ended is not None and job is not None and _may_pass(history, job, each, before)
-        return [moves.take_permit(each, follower) if may else None]
-
-    expected = Expected(jobs=Expected.of([ended]).jobs, moves=passes)
-    found = history.act(expected, lambda: history.run_driver.end_and_pass(run, how))
-    passed = [each for each in history.jobs.values() if each.claim == follower.claim and before.get(each.id) != each]
-    if len(passed) > 1:
-        history.require(len(passed), 1, "jobs that got the permit")
-    for each in passed:
-        history.runs.append(
-            Run(key=RunKey(each.tenant, each.id, each.run_no), worker=each.worker, node=run.node, claim=follower.claim)
-        )
-        history.oracle.note_begun(each.id)
-    if found is not Killed:
-        history.require(found[0], None if ended is None else ended.status, "ended")
-        history.require(found[1] is not None, bool(passed), "passed")
-
-
-def _may_pass(history: History, ended: JobState, each: JobState, before: dict[str, JobState]) -> bool:
-    """Returns True if a job may get the permit of one that ends: the oldest of the same tenant, and first in turn."""
-    world = history.world
-    waiting = [
-        job
-        for job in before.values()
-        if job.status == "queued" and job.waits == PERMIT and job.limit_key == ended.limit_key
-    ]
-    urgent = [job for job in waiting if job.priority == min(job.priority for job in waiting)]
-    taken = sum(job.has_permit and job.limit_key == ended.limit_key for job in before.values())
-    most = world.workers[each.worker].max_running
-    return (
-        each.id == min((job.id for job in urgent if not job.has_expired), default="")
-        and {job.tenant for job in urgent} == {ended.tenant}
-        and each.worker == ended.worker
-        and each.tenant not in world.tenant_limits
-        and each.rate_key is None
-        and not world.is_paused(each.worker, each.tenant)
-        and ended.queue not in world.paused_queues
-        and most is not None
-        and taken <= most
-    )
 
 
 @rule(weight=5)

@@ -52,20 +52,11 @@ def claim(job: JobState, world: World, run: Run) -> JobState | None:
         return None
     if run.is_shared and job.expires is not None and job.first_run is None:
         return None
-    return _claimed(job, run)
-
-
-def _claimed(job: JobState, run: Run) -> JobState:
     return replace(
         job, status="running", waits=None, is_published=False, run_no=job.run_no + 1, attempt=job.attempt + 1,
         node=run.node, claim=run.claim, is_started=True, progress=None, first_run=job.first_run or job.run_no + 1,
         condition=None, after=(),
     )  # fmt: skip
-
-
-def take_permit(job: JobState, run: Run) -> JobState:
-    """The job that waits next gets the permit of a run that ends, and runs in its process."""
-    return _claimed(job, run)
 
 
 def _wait(job: JobState, waits: str | None, *, due: float | None = None) -> JobState:

@@ -49,7 +49,7 @@ class Mutant:
 
 
 _CLAIMS = ("claim", "claim_together", "end_and_claim")
-_ENDS = ("end", "end_together", "end_and_claim", "end_and_pass")
+_ENDS = ("end", "end_together", "end_and_claim")
 _RESCUES = ("rescue", "rescue_from_dead_nodes")
 
 MUTANTS = (
@@ -179,18 +179,6 @@ MUTANTS = (
         statements=("key_states",),
         old="(a.status = 'running' OR a.status = 'queued' AND a.waits_for IS NULL)",
         new="(a.status = 'running')",
-    ),
-    Mutant(
-        name="a permit passes to another tenant",
-        statements=("end_and_pass",),
-        old="AND head.tenant_id = k.tenant_id AND last.tenant_id = k.tenant_id AND",
-        new="AND",
-    ),
-    Mutant(
-        name="a permit passes in a paused queue",
-        statements=("end_and_pass",),
-        old="AND NOT EXISTS (SELECT FROM paused_queues AS p WHERE p.queue = k.queue)",
-        new="",
     ),
     Mutant(
         name="a dated job is published by the API",

@@ -12,7 +12,7 @@ from ava.domain.access.tokens import TokenKind
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from ava.store.engine.database import Database
-from ava.store.jobs.moves import claim, end, log_lines, park, pass_permit, permits, pull, recall, rescue, wait
+from ava.store.jobs.moves import claim, end, log_lines, park, permits, pull, recall, rescue, wait
 from ava.store.jobs.moves.end import CompletedRun
 from tests.integration.model.cast import DEAD_AFTER_SECONDS
 from tests.integration.model.moves import CPU_US, End, Run
@@ -23,11 +23,6 @@ OPENING, CONTINUING = log_lines.OPENING, log_lines.CONTINUING
 def run_line(run_no: int, number: int, text: str) -> LogLine:
     """Returns a line of a run's log."""
     return LogLine(seq=run_no * log_lines.SEQ_PER_RUN + number, ts=datetime.now(UTC), level=LogLevel.INFO, msg=text)
-
-
-def claim_after(claim: str) -> str:
-    """Returns the claim that gets the permit of the run with a claim."""
-    return pass_permit.claim_after(claim)
 
 
 class RunDriver:
@@ -45,10 +40,6 @@ class RunDriver:
                 wanted = [run.key]
                 return next(iter(claim.claimed_together(connection, wanted, claim_id=run.claim)), None)
             return claim.claimed(connection, _wanted(run))
-
-    def passed(self, run: Run) -> Job | None:
-        with self._database.connect() as connection:
-            return pass_permit.passed(connection, node_id=run.node, next_claim_id=claim_after(run.claim))
 
     def claim_together(self, together: Sequence[Run]) -> list[Job]:
         first = together[0]
@@ -96,14 +87,6 @@ class RunDriver:
                 connection, run_end, _last_lines(run, run_end), how.progress, _wanted(following), claim_id=run.claim
             )
         return status, job
-
-    def end_and_pass(self, run: Run, how: End) -> tuple[Status | None, Job | None]:
-        run_end = _run_end(run, how)
-        with self._database.connect() as connection:
-            return pass_permit.end_and_pass(
-                connection, run_end, _last_lines(run, run_end), how.progress, claim_id=run.claim, node_id=run.node,
-                next_claim_id=claim_after(run.claim),
-            )  # fmt: skip
 
     def end_together(self, ended: Sequence[tuple[Run, End]]) -> dict[str, Status]:
         completed = [

@@ -12,9 +12,9 @@ from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.kept_transactions import kept_transaction
 from ava.store.engine.plans import PLAN_SECONDS
 from ava.store.engine.prepared import Prepared
-from ava.store.fleet import nodes
+from ava.store.fleet import nodes, workers
 from ava.store.jobs.feed.limits import LimitedJob
-from ava.store.jobs.moves.permits import LOCK, STATE
+from ava.store.jobs.moves.permits import LOCK
 from ava.store.jobs.moves.rules import is_served_worker
 
 
@@ -46,12 +46,34 @@ class KeyState:
 
 
 # A key whose worker no live node of its queue serves is left out, or whose queue is paused: its jobs would come back.
+# The orders are those of `jobs_waiting_for_permit` and `jobs_admitted`, because `IN_ORDER` has statements use the index
+# that has the wanted order. `head` is the job that comes first of those that wait for the key, `last` the last tenant
+# of its priority, and `permits` are those that are taken.
 _STATES = f"""
 SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
        last.tenant_id <> head.tenant_id AS is_of_several, permits.taken, permits.unstarted, permits.least_urgent,
        next.jobs
 FROM unnest(%(keys)s::text[]) AS k (key)
-{STATE}CROSS JOIN LATERAL (
+CROSS JOIN LATERAL (
+    SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
+    WHERE j.limit_key = k.key AND j.status = 'queued' AND j.waits_for = 'permit'
+    ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1
+) AS head
+CROSS JOIN LATERAL (
+    SELECT j.tenant_id FROM jobs AS j
+    WHERE j.limit_key = k.key AND j.priority = head.priority AND j.status = 'queued' AND j.waits_for = 'permit'
+    ORDER BY j.limit_key DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
+) AS last
+JOIN workers AS w ON {workers.of("head")}
+CROSS JOIN LATERAL (
+    SELECT count(*) AS taken, count(*) FILTER (WHERE status = 'queued') AS unstarted,
+           max(priority) FILTER (WHERE status = 'queued') AS least_urgent
+    FROM (
+        SELECT a.status, a.priority FROM jobs AS a
+        WHERE a.limit_key = k.key AND (a.status = 'running' OR a.status = 'queued' AND a.waits_for IS NULL)
+        ORDER BY a.limit_key, a.status, a.priority, a.id) AS admitted
+) AS permits
+CROSS JOIN LATERAL (
     SELECT coalesce(json_agg(json_build_array(id::text, worker_id, queue, rate_key)), '[]') AS jobs
     FROM (
         SELECT j.id, j.worker_id, j.queue, j.rate_key FROM jobs AS j

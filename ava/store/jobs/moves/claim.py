@@ -1,7 +1,7 @@
 """Claims: a process starts the runs of a message. The number of a run and the id of its claim are its fence.
 
 The number alone is not enough, because after a failover that lost transactions another claim may get the same one.
-`ava.store.jobs.moves.end` and `pass_permit` claim the next run in the statement that ends the one before.
+`ava.store.jobs.moves.end` claims the next run in the statement that ends the one before.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def ends(runs: str, *, waits_for: str | None = None, is_unbegun: bool = False) -
         error_id = CASE WHEN {_STATUS} = 'failed' THEN r.error_id END
     FROM ({runs}) AS r
     WHERE {OWNS} AND (j.cancel_requested_at IS NOT NULL OR r.status <> 'cancelled')
-    RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.status, j.limit_key, j.worker_id, j.queue
+    RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.status, j.queue
 )"""
 
 
@@ -77,13 +77,6 @@ LAST_LINES = f"""    SELECT ended.tenant_id, ended.id, l.seq, l.times::timestamp
     FROM ended, unnest(%(seqs)s::bigint[], %(times)s::text[], %(levels)s::text[], %(msgs)s::text[],
                        %(stopped_msgs)s::text[])
          AS l (seq, times, levels, msgs, stopped_msg)"""
-#: Stores the first line of the run that the CTE `claimed` has started. Returns the status of the ended run's job, and
-#: the columns of the claimed one.
-ENDED_AND_CLAIMED = f"""stored AS (
-    {log_lines.stores(f"{LAST_LINES}{chr(10)}    UNION ALL{chr(10)}{FIRST_LINES}")}
-)
-SELECT (SELECT status FROM ended), {CLAIMED_COLUMNS}
-FROM (SELECT) AS always LEFT JOIN claimed AS j ON true"""
 _END = Prepared(
     "end",
     f"""
@@ -102,7 +95,11 @@ _END_AND_CLAIM = Prepared(
     "end_and_claim",
     f"""
 WITH {ENDED}, looked AS (SELECT {is_outranked("(SELECT queue FROM ended)")} AS is_outranked),
-{claims(_NEXT)}, {ENDED_AND_CLAIMED.replace(CLAIMED_COLUMNS, f"(SELECT is_outranked FROM looked), {CLAIMED_COLUMNS}")}
+{claims(_NEXT)}, stored AS (
+    {log_lines.stores(f"{LAST_LINES}{chr(10)}    UNION ALL{chr(10)}{FIRST_LINES}")}
+)
+SELECT (SELECT status FROM ended), (SELECT is_outranked FROM looked), {CLAIMED_COLUMNS}
+FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 """,
 )
 

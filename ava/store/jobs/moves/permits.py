@@ -1,7 +1,7 @@
 """Moves of permits: jobs get permits of their limits, lose them to more urgent ones, and follow changed limits.
 
 Permits are counted from the rows of jobs and never stored. So the statements that give them run in one transaction
-after `lock`. `pass_permit` beside it has the permit that passes within a process.
+after `lock`.
 """
 
 from __future__ import annotations
@@ -33,31 +33,6 @@ def lock(connection: Connection) -> None:
     """
     connection.exec_driver_sql(LOCK)
 
-
-# The orders are those of `jobs_waiting_for_permit` and `jobs_admitted`, because `IN_ORDER` has statements use the index
-# that has the wanted order.
-#: FROM items, after a row `k` with a `key`: the job that comes `head` of those that wait for it, the `last` tenant of
-#: that priority, the worker `w`, and the `permits` that are taken.
-STATE = f"""CROSS JOIN LATERAL (
-    SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
-    WHERE j.limit_key = k.key AND j.status = 'queued' AND j.waits_for = 'permit'
-    ORDER BY j.limit_key, j.priority, j.tenant_id, j.id LIMIT 1
-) AS head
-CROSS JOIN LATERAL (
-    SELECT j.tenant_id FROM jobs AS j
-    WHERE j.limit_key = k.key AND j.priority = head.priority AND j.status = 'queued' AND j.waits_for = 'permit'
-    ORDER BY j.limit_key DESC, j.priority DESC, j.tenant_id DESC LIMIT 1
-) AS last
-JOIN workers AS w ON {workers.of("head")}
-CROSS JOIN LATERAL (
-    SELECT count(*) AS taken, count(*) FILTER (WHERE status = 'queued') AS unstarted,
-           max(priority) FILTER (WHERE status = 'queued') AS least_urgent
-    FROM (
-        SELECT a.status, a.priority FROM jobs AS a
-        WHERE a.limit_key = k.key AND (a.status = 'running' OR a.status = 'queued' AND a.waits_for IS NULL)
-        ORDER BY a.limit_key, a.status, a.priority, a.id) AS admitted
-) AS permits
-"""
 
 # Each job is found by its primary key, as in `publish.publish`.
 _ADMIT = Prepared(

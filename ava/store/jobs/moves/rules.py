@@ -71,8 +71,8 @@ IS_OVERDUE = "(j.deadline_at IS NOT NULL AND j.cancelled_by IS NULL AND j.cancel
 #: What becomes of a job that was asked to stop.
 STOPPED_STATUS = f"(CASE WHEN {IS_OVERDUE} THEN 'failed' ELSE 'cancelled' END)"
 
-#: What a claim sets. A job that gets a passed permit leaves its wait with it.
-CLAIM_SET = """status = 'running', waits_for = NULL, published_at = coalesce(j.published_at, clock_timestamp()),
+#: What a claim sets.
+CLAIM_SET = """status = 'running', published_at = coalesce(j.published_at, clock_timestamp()),
         started_at = clock_timestamp(), node_id = %(node_id)s::uuid, claim_id = %(claim_id)s::uuid,
         run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL,
         first_run_no = coalesce(j.first_run_no, j.run_no + 1)"""
