@@ -13,6 +13,7 @@ import psycopg2
 import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from ava import settings as settings_module
 from ava.errors import DatabaseAhead, DatabaseNotMigrated, DatabaseUnreleased, StartError
@@ -143,6 +144,33 @@ def test_only_statements_change_the_digest_of_a_schema() -> None:
     of = compatibility.digest_of
     assert of(" -- Ids.\nCREATE TABLE ids (\n\n  id int\n);\n") == of("CREATE TABLE ids ( id int );\n--\n")
     assert of("CREATE TABLE ids (id int);") != of("CREATE TABLE ids (id bigint);")
+
+
+# Servers -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["CockroachDB CCL v24.2.4 (x86_64-pc-linux-gnu)", "PostgreSQL 14.11 (Debian)"])
+def test_another_server_is_refused_before_anything_else_is_asked_of_it(
+    engine: Engine, database_settings: Settings, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE FUNCTION version() RETURNS text LANGUAGE sql AS $$ SELECT '{version}' $$")
+        name = connection.exec_driver_sql("SELECT current_database()").scalar()
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET search_path = public, pg_catalog")
+    # It fails on the version of CockroachDB.
+    monkeypatch.setattr(PGDialect, "initialize", lambda *_: pytest.fail("SQLAlchemy reads the version"))
+    for refused in (schema.check, schema.upgrade, schema.state):
+        with pytest.raises(StartError, match=r"^DATABASE_URL: the server is "):
+            refused(database_settings)
+
+
+def test_a_database_with_citus_is_refused(engine: Engine, database_settings: Settings) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SET allow_system_table_mods = on")
+        connection.exec_driver_sql("UPDATE pg_extension SET extname = 'citus' WHERE extname = 'plpgsql'")
+    for refused in (schema.check, schema.upgrade):
+        with pytest.raises(StartError, match="has the extension citus"):
+            refused(database_settings)
 
 
 # Roles ---------------------------------------------------------------------------------------------------------------

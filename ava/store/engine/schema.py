@@ -24,7 +24,7 @@ from ava.errors import (
     StartError,
 )
 from ava.settings import Settings
-from ava.store.engine import failures, roles, sessions
+from ava.store.engine import failures, roles, server_version, sessions
 from ava.store.engine.database import driver_url
 from ava.store.engine.statement import Statement
 from ava.store.migrations import compatibility
@@ -284,10 +284,11 @@ def _connection(settings: Settings, *, as_owner: bool = True, needs_session: boo
         connect_args["options"] = f"-c lock_timeout={_LOCK_TIMEOUT_MS} -c statement_timeout=0"
     url = settings.database_owner_url if is_owner else settings.database_url
     engine = create_engine(driver_url(url), poolclass=NullPool, hide_parameters=True, connect_args=connect_args)
+    name = "DATABASE_OWNER_URL" if is_owner else "DATABASE_URL" if has_session else "DATABASE_POOL_URL"
+    server_version.require(engine, name)
     try:
         connection = engine.connect()
     except OperationalError as error:
-        name = "DATABASE_OWNER_URL" if is_owner else "DATABASE_URL" if has_session else "DATABASE_POOL_URL"
         raise StartError(_unreachable(name, error)) from None
     with connection:
         try:
