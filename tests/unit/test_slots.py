@@ -148,6 +148,24 @@ def test_a_loop_that_turns_stops_no_clock_and_one_that_is_blocked_all_but_that_o
     assert len(signs) > 5
 
 
+def test_a_loop_that_answers_in_the_middle_of_a_look_is_no_error_and_is_asked_again(
+    watched_loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _Run()
+    watch = LoopWatch(watched_loop, lambda: [run], lambda: None)  # type: ignore[list-item]
+    asked: list[float] = []
+    monkeypatch.setattr(watched_loop, "call_soon_threadsafe", lambda _, asked_at: asked.append(asked_at))
+
+    def answer_meanwhile() -> None:
+        watch._answer(asked[-1])
+
+    monkeypatch.setattr(watch, "_find_run", answer_meanwhile)
+    for now in (10.0, 10.1, 11.5, 11.6):
+        watch._look(now, 0.1)
+    assert asked == [10.0, 11.5]
+    assert run.stalled_seconds == 0.0
+
+
 def test_signs_of_life_go_on_after_a_look_that_fails(watched_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     signs: list[float] = []
     watch = LoopWatch(watched_loop, list, lambda: signs.append(time.monotonic()))

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -31,6 +32,19 @@ _BLOCKED_SECONDS = 1.0
 _FREEZE_SECONDS = 2.0
 
 
+@dataclass(eq=False)
+class _Question:
+    """A question to the loop that it has not answered. Only the watch changes it, so an answer meanwhile is no race."""
+
+    asked_at: float
+    #: The run whose code is in the loop at each look since then, and since when.
+    suspect: SlotRun | None = None
+    suspected_at: float = 0.0
+    is_blocked: bool = False
+    #: The run that blocks the loop; None: none, or it is not known.
+    blocker: SlotRun | None = None
+
+
 class LoopWatch(threading.Thread):
     """Watches one loop, whose thread is the main thread."""
 
@@ -45,14 +59,7 @@ class LoopWatch(threading.Thread):
         self._loop = loop
         self._runs = runs
         self._show_life = show_life
-        #: When the loop was asked, if it has not answered.
-        self._asked_at: float | None = None
-        #: The run whose code is in the loop at each look since then, and since when.
-        self._suspect: SlotRun | None = None
-        self._suspected_at = 0.0
-        #: The run that blocks the loop; None: none, or it is not known.
-        self.blocker: SlotRun | None = None
-        self._is_blocked = False
+        self._question: _Question | None = None
 
     def run(self) -> None:
         """Look again and again."""
@@ -71,32 +78,33 @@ class LoopWatch(threading.Thread):
             looked_at = now
 
     def _look(self, now: float, passed: float) -> None:
-        if self._asked_at is None or passed > _FREEZE_SECONDS:
-            is_new, self._asked_at, self._suspect = self._asked_at is None, now, None
-            if is_new:
-                self._loop.call_soon_threadsafe(self._answer, now)
+        question = self._question
+        if question is None:
+            self._question = _Question(asked_at=now)
+            self._loop.call_soon_threadsafe(self._answer, now)
+            return
+        if passed > _FREEZE_SECONDS:
+            question.asked_at, question.suspect = now, None
             return
         suspect = self._find_run()
-        if suspect is None or suspect is not self._suspect:
-            self._suspect, self._suspected_at = suspect, now
-        if not self._is_blocked and now - self._asked_at >= _BLOCKED_SECONDS:
-            self._is_blocked = True
-            passed = now - self._asked_at
+        if suspect is None or suspect is not question.suspect:
+            question.suspect, question.suspected_at = suspect, now
+        if not question.is_blocked and now - question.asked_at >= _BLOCKED_SECONDS:
+            question.is_blocked = True
+            passed = now - question.asked_at
             SLOT_LOOP_LAG_SECONDS.set(passed)
-        if self._is_blocked and self.blocker is None and self._suspect is not None:  # noqa: SIM102
-            if now - self._suspected_at >= _BLOCKED_SECONDS / 2:
-                self.blocker = self._suspect
-                self._report(self._suspect)
-        if self._is_blocked:
-            self._stop_clocks(passed)
+        if question.is_blocked and question.blocker is None and suspect is not None:  # noqa: SIM102
+            if now - question.suspected_at >= _BLOCKED_SECONDS / 2:
+                question.blocker = suspect
+                self._report(suspect)
+        if question.is_blocked:
+            self._stop_clocks(passed, question.blocker)
 
     def _answer(self, asked_at: float) -> None:
         SLOT_LOOP_LAG_SECONDS.set(time.monotonic() - asked_at)
-        self._asked_at = None
-        self._is_blocked, self.blocker = False, None
+        self._question = None
 
-    def _stop_clocks(self, seconds: float) -> None:
-        blocker = self.blocker
+    def _stop_clocks(self, seconds: float, blocker: SlotRun | None) -> None:
         for run in self._runs():
             run.stalled_seconds += seconds
             if run is blocker:
