@@ -132,6 +132,10 @@ class InvalidFields(InvalidParameters):
         return 422
 
 
+class TooManyComparisons(InvalidFields):
+    """Patterns need more comparisons with an event than a limit allows."""
+
+
 class PriorityTooUrgent(InvalidFields):
     """The priority is more urgent than the caller's role may ask for."""
 

@@ -223,6 +223,32 @@ def _run_and_die(api: Api) -> None:
         raise RuntimeError("killed")
 
 
+_LONG = {"type": "order.paid", "data": {"items": [{"sku": "y"}] * 20_000}}
+
+
+def test_a_subscription_whose_pattern_needs_too_many_comparisons_is_named_and_the_others_stand(api: Api) -> None:
+    costly = _subscribe(api, match={"data": {"items": {"sku": ["x"]}}})
+    cheap = _subscribe(api, match={"type": ["order.paid"]})
+    sent = _send(api, _LONG)
+    assert [_job(api, job_id)["triggered_by"] for job_id in sent["job_ids"]] == [cheap["id"]]
+    ((refused, reason),) = [each.values() for each in sent["refused"]]
+    assert refused == costly["id"]
+    assert "(limit pattern_comparisons)" in reason
+    tried = api.post(f"{SUBSCRIPTIONS}/test", json={"event": _LONG, "match": {"data": {"items": {"sku": ["x"]}}}})
+    assert "limit pattern_comparisons" in error_of(tried, 422, "validation_error")["fields"]["match"][0]
+
+
+def test_events_that_all_subscriptions_together_compare_for_too_long_are_refused_and_not_stored(api: Api) -> None:
+    match = {"data": {"items": [{"prefix": "x"}]}}
+    for _ in range(3):
+        _subscribe(api, match=match)
+    events = [{"type": "order.paid", "data": {"items": ["y"] * 9_000}}] * 20
+    refused = api.post(EVENTS, json={"events": events})
+    assert "limit event_comparisons" in error_of(refused, 422, "validation_error")["fields"]["data"][0]
+    assert api.get(EVENTS).get_json()["pagination"]["total"] == 0
+    assert api.post(EVENTS, json={"events": events[:2]}).status_code == 201
+
+
 # Subscriptions -------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 
 from ava.domain.events.bodies import BodyTooLarge, read_body, unpacked
 from ava.domain.events.event import EventSpec, InboundEvent
-from ava.domain.events.patterns import MAX_LEVELS, PatternError, compile_pattern
+from ava.domain.events.pattern_rules import PatternError
+from ava.domain.events.patterns import MAX_COMPARISONS, MAX_LEVELS, Comparisons, TooManyComparisons, compile_pattern
 from ava.domain.events.subscription import (
     Rule,
     Subscription,
@@ -167,23 +170,113 @@ def test_any_json_is_a_pattern_and_a_template_or_refused_and_never_an_error(
         json.loads(compile_template(pattern).fill(event, max_bytes=10_000))
 
 
-class _Counted(str):
-    """A text that counts how often it is compared."""
+def _holds(rule: Any, value: Any) -> bool:
+    """The rules one by one, as the docs word them."""
+    match rule:
+        case {"prefix": text}:
+            return isinstance(value, str) and value.startswith(text)
+        case {"suffix": text}:
+            return isinstance(value, str) and value.endswith(text)
+        case {"anything-but": {} as inner}:
+            return not _holds(inner, value)
+        case {"anything-but": values}:
+            return not any(_holds(each, value) for each in values)
+        case {"numeric": ["<", bound]}:
+            return not isinstance(value, str | bool | None) and value < bound
+    return type(value) is type(rule) and bool(value == rule)
 
-    comparisons = 0
 
-    def __eq__(self, other: object) -> bool:
-        _Counted.comparisons += 1
-        return str.__eq__(self, other)
+_SHORT = st.text("ab", max_size=4)
+_VALUE = st.one_of(st.sampled_from([None, True, False, 0, 1, 2**61 - 1]), _SHORT)
+_RULE = st.one_of(
+    _VALUE,
+    *(
+        st.builds(lambda text, name=name: {name: text}, st.text("ab", min_size=1, max_size=3))
+        for name in ("prefix", "suffix")
+    ),
+    st.builds(lambda values: {"anything-but": values}, st.lists(_VALUE, min_size=1, max_size=3)),
+    st.builds(lambda text: {"anything-but": {"prefix": text}}, st.text("ab", min_size=1, max_size=2)),
+    st.builds(lambda bound: {"numeric": ["<", bound]}, st.integers(-1, 3)),
+)
 
-    __hash__ = str.__hash__
+
+@given(rules=st.lists(_RULE, min_size=1, max_size=12), values=st.lists(_VALUE, min_size=1, max_size=5))
+def test_rules_that_are_tested_together_hold_as_one_by_one(rules: list[Any], values: list[Any]) -> None:
+    expected = any(_holds(rule, value) for rule in rules for value in values)
+    assert compile_pattern({"data": rules}).matches({"data": values}) is expected
 
 
-def test_each_value_of_an_event_is_compared_once_with_each_rule_of_its_field() -> None:
-    pattern = compile_pattern({"data": {"a": {"a": {"a": ["x", "z"]}}}})
-    _Counted.comparisons = 0
-    assert not pattern.matches({"data": {"a": [{"a": [{"a": _Counted("y")}] * 10}] * 1_000}})
-    assert _Counted.comparisons == 2 * 10_000
+_HUNDRED = range(100)
+
+
+@pytest.mark.parametrize(
+    ("rules", "value"),
+    [
+        ([f"x{n}" for n in _HUNDRED], "x"),
+        (["x"], {}),
+        ([n * (2**61 - 1) for n in _HUNDRED], 2**70),
+        ([{"prefix": "p" * 500 + f"{n:02}"} for n in _HUNDRED], "p" * 500 + "9"),
+        ([{"suffix": f"{n:02}" + "p" * 500} for n in _HUNDRED], "x" + "p" * 500),
+        ([{"anything-but": [1, f"x{n}"]} for n in _HUNDRED], 1),
+        ([{"numeric": [">", 10**400, "<=", n]} for n in _HUNDRED], 10**401),
+        ([{"numeric": [">", 2]}], 1),
+        ([{"cidr": f"10.{n}.0.0/16"} for n in _HUNDRED], "2001:db8:1:2:3:4:5:6"),
+        ([{"cidr": "10.0.0.0/16"}], "." * 500_000),
+    ],
+    ids=lambda given: str(given)[:20],
+)
+def test_a_pattern_refuses_what_would_take_more_than_five_milliseconds(rules: list[Any], value: Any) -> None:
+    pattern = compile_pattern({"data": {"a": rules}})
+    # As many values as it takes, and one more.
+    count = next(n for n in range(MAX_COMPARISONS, 0, -1) if not _is_refused(pattern, value, n))
+    event = {"data": {"a": [value] * count}}
+    assert min(_milliseconds(lambda: pattern.matches(event)) for _ in range(5)) < 5
+    assert _is_refused(pattern, value, count + 1)
+
+
+def _is_refused(pattern: Any, value: Any, count: int) -> bool:
+    ((_, leaf),) = pattern._root.fields[0][1].fields
+    return count * leaf.cost + 4 > MAX_COMPARISONS
+
+
+def _milliseconds(work: Callable[[], object]) -> float:
+    began = time.thread_time()
+    work()
+    return (time.thread_time() - began) * 1000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"a": [{"b": [{"c": "y"}]}] * 100_000},
+        {"a": [{"b": 0}] * 100_000},
+        {"a": [0] * 100_000},
+        {"a": [{"b": [{"c": ["y"] * 10_000}] * 100}] * 100},
+    ],
+    ids=lambda given: str(given)[:20],
+)
+def test_lists_of_objects_cost_little_before_they_are_refused(data: Any) -> None:
+    pattern = compile_pattern({"data": {"a": {"b": {"c": ["x"]}}}})
+
+    def refuse() -> None:
+        with pytest.raises(TooManyComparisons, match="limit pattern_comparisons"):
+            pattern.reason({"data": data})
+
+    assert min(_milliseconds(refuse) for _ in range(5)) < 5
+
+
+def test_a_hundred_values_of_a_field_are_one_comparison_of_each_entry() -> None:
+    total = Comparisons()
+    pattern = compile_pattern({"data": {"items": {"sku": [f"x{n}" for n in range(100)]}}})
+    assert not pattern.matches({"data": {"items": [{"sku": "y"}] * 4_000}}, total)
+    assert 16_000 <= total.count <= 16_010
+
+
+@pytest.mark.parametrize("value", [["x" * 100] * 100_000, [{}] * 100_000, {"a": [0] * 100_000}, "x" * 1_000_000])
+def test_a_reason_writes_the_beginning_of_a_huge_value_alone(value: Any) -> None:
+    pattern = compile_pattern({"data": [{"exists": False}]})
+    assert len(pattern.reason({"data": value}) or "") < 200
+    assert min(_milliseconds(lambda: pattern.reason({"data": value})) for _ in range(5)) < 5
 
 
 # Templates ---------------------------------------------------------------------------------------------------------
@@ -281,8 +374,9 @@ def test_subscriptions_are_found_by_exact_types_and_by_stars_in_the_order_of_the
         [_subscription("a.b.*", "sub_3"), _subscription("a.*", "sub_1"), _subscription("a.b.c", "sub_2"),
          _subscription("x", "sub_4"), _subscription("a.b.c", "sub_5", match={"data": ["no"]})]
     )  # fmt: skip
-    assert [each.id for each in index.matching({"type": "a.b.c", "data": None})] == ["sub_1", "sub_2", "sub_3"]
-    assert [each.id for each in index.matching({"type": "a.b.c"}, after_id="sub_1")] == ["sub_2", "sub_3"]
+    candidates = index.candidates("a.b.c")
+    assert [each.id for each in candidates] == ["sub_1", "sub_2", "sub_3", "sub_5"]
+    assert [each.matches({"type": "a.b.c", "data": None}) for each in candidates] == [True, True, True, False]
 
 
 def _subscription(event_type: str, id_: str = "sub_1", match: Any = None) -> Subscription:

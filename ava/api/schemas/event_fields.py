@@ -8,7 +8,8 @@ from typing import Any
 from marshmallow import ValidationError
 
 from ava.api.http.fields import Choice, Plain, Text, WholeNumber
-from ava.domain.events.patterns import PatternError, compile_pattern
+from ava.domain.events.pattern_rules import PatternError
+from ava.domain.events.patterns import compile_pattern
 from ava.domain.events.subscription import is_event_type
 from ava.domain.events.templates import TemplateError, compile_template
 from ava.domain.events.texts import compact_json, is_type

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ava.domain.events.patterns import Pattern, compile_pattern
+from ava.domain.events.patterns import Comparisons, Pattern, compile_pattern
 from ava.domain.events.texts import OWN_PREFIX, compact_json, is_type
+from ava.errors import TooManyComparisons
 
 #: Characters of a pattern as JSON.
 MAX_MATCH_CHARS = 16 * 1024
@@ -71,8 +72,14 @@ class AwaitedEvent:
     def _pattern(self) -> Pattern | None:
         return None if self.match is None else compile_pattern(self.match)
 
-    def matches(self, record: dict[str, Any]) -> bool:
-        """Returns True if the record of an event is one that it is for."""
+    def matches(self, record: dict[str, Any], total: Comparisons | None = None) -> bool:
+        """Returns True if the record of an event is one that it is for; `total` gets the comparisons.
+
+        An event that needs more than `MAX_COMPARISONS` ends no wait, in a run, in the dispatcher, and in a test alike.
+        """
         if record["type"] != self.type:
             return False
-        return self._pattern is None or self._pattern.matches(record)
+        try:
+            return self._pattern is None or self._pattern.matches(record, total)
+        except TooManyComparisons:
+            return False

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from ava.domain.events.patterns import Pattern, compile_pattern
+from ava.domain.events.patterns import Comparisons, Pattern, compile_pattern
 from ava.domain.events.templates import Template, TemplateTooLarge, compile_template, utf8_bytes
 from ava.domain.events.texts import OWN_PREFIX, compact_json
 from ava.domain.limits.table import BODY_BYTES
@@ -52,9 +52,9 @@ class Rule:
         """Returns the compiled template."""
         return None if self.input_json is None else compile_template(json.loads(self.input_json))
 
-    def matches(self, event: dict[str, Any]) -> bool:
-        """Returns True if an event matches."""
-        return self.pattern is None or self.pattern.matches(event)
+    def matches(self, event: dict[str, Any], total: Comparisons | None = None) -> bool:
+        """Returns True if an event matches. Raises `TooManyComparisons`; `total` gets the comparisons."""
+        return self.pattern is None or self.pattern.matches(event, total)
 
 
 def make_input(rule: Rule, event: dict[str, Any]) -> str:
@@ -115,10 +115,6 @@ class SubscriptionIndex:
         """Returns those to whose type an event belongs, oldest first."""
         lists = [found for name in _names(type_) if (found := self._by_type.get(name))]
         return lists[0] if len(lists) == 1 else sorted((each for some in lists for each in some), key=lambda s: s.id)
-
-    def matching(self, event: dict[str, Any], *, after_id: str = "") -> list[Subscription]:
-        """Returns those that an event matches, oldest first, after one of them."""
-        return [each for each in self.candidates(event["type"]) if each.id > after_id and each.matches(event)]
 
 
 def _names(type_: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ava.domain.events import patterns
+from ava.domain.events import pattern_rules, patterns
 from ava.domain.limits.limit import Limit
 
 _KIB, _MIB = 2**10, 2**20
@@ -37,7 +37,23 @@ PATTERN_RULES = Limit(
     unit="rules",
     meaning="Values and rules of a pattern, and places that a template fills.",
     status=422,
-    fixed=patterns.MAX_RULES,
+    fixed=pattern_rules.MAX_RULES,
+)
+PATTERN_COMPARISONS = Limit(
+    name="pattern_comparisons",
+    unit="comparisons",
+    meaning="Comparisons of one pattern with one event: the fields of the pattern, and its rules times the values in "
+    "the lists of the event. All values, prefixes or suffixes of a field count little more than one. Beyond it a "
+    "subscription is named in `refused`, a delivery of the hook is refused, and a handler's wait goes on.",
+    status=422,
+    fixed=patterns.MAX_COMPARISONS,
+)
+EVENT_COMPARISONS = Limit(
+    name="event_comparisons",
+    unit="comparisons",
+    meaning="Likewise, of all events of one request with all subscriptions of the tenant.",
+    status=422,
+    fixed=1_000_000,
 )
 BULK_EVENTS = Limit(
     name="bulk_events", unit="events", meaning="Events that one call may send.", status=422, fixed=1_000

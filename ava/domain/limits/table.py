@@ -19,9 +19,11 @@ from ava.domain.limits.graphs import (
 )
 from ava.domain.limits.inbound import (
     BULK_EVENTS,
+    EVENT_COMPARISONS,
     EVENT_JOBS,
     HOOK_BODY_BYTES,
     HOOKS,
+    PATTERN_COMPARISONS,
     PATTERN_LEVELS,
     PATTERN_RULES,
     RATE_LIMIT_ADDRESS,
@@ -493,6 +495,8 @@ LIMITS: tuple[Limit, ...] = (
     SUBSCRIPTION_BODY_BYTES,
     PATTERN_LEVELS,
     PATTERN_RULES,
+    PATTERN_COMPARISONS,
+    EVENT_COMPARISONS,
     BULK_EVENTS,
     EVENT_JOBS,
     REPLAYED_DELIVERIES,

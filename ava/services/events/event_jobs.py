@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from ava.domain import ids
 from ava.domain.events.event import InboundEvent, Refusal
+from ava.domain.events.patterns import Comparisons
 from ava.domain.events.subscription import Subscription, make_input
 from ava.domain.jobs.job import Job, JobSpec, Trigger
-from ava.domain.limits.inbound import EVENT_JOBS
-from ava.errors import RequestError
+from ava.domain.limits.inbound import EVENT_COMPARISONS, EVENT_JOBS
+from ava.errors import RequestError, TooManyComparisons
 from ava.services.events.known_subscriptions import KnownSubscriptions
 from ava.services.making.make import Making
 from ava.store.engine.database import Connection
@@ -23,6 +26,8 @@ MAX_JOBS = EVENT_JOBS.value
 _MAX_REFUSALS = 1_000
 #: Characters of a reason that are kept.
 _MAX_REASON = 500
+#: Seconds of work between two pauses. A single pattern may add up to 5 ms.
+_WORK_SECONDS = 0.002
 #: Before every subscription.
 _BEFORE_ALL = ids.encode("sub", "00000000-0000-0000-0000-000000000000")
 
@@ -37,30 +42,68 @@ class MadeJobs:
     fanned_out_to: dict[str, str]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Match:
+    """A subscription that matches an event, or whose comparison failed with `error`."""
+
+    subscription: Subscription
+    record: dict[str, Any]
+    error: TooManyComparisons | None = None
+
+    def spec(self) -> JobSpec:
+        """Return the job to create. Raises `RequestError` if the event cannot create it."""
+        if self.error is not None:
+            raise self.error
+        return JobSpec(
+            worker_id=self.subscription.worker_id,
+            input_json=make_input(self.subscription, self.record),
+            trigger=Trigger.EVENT,
+            priority=self.subscription.priority,
+        )
+
+
+class _Pauses:
+    """Yields to other greenlets or threads after every few milliseconds of work."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    def after_work(self) -> None:
+        """Pause if the work since the last pause took long enough."""
+        if time.monotonic() - self._since > _WORK_SECONDS:
+            # Under gevent this runs the event loop once.
+            time.sleep(0)
+            self._since = time.monotonic()
+
+
 class EventJobs:
     """Makes the jobs of events, of those that their tenant subscribes to at the moment."""
 
-    def __init__(self, making: Making, *, run_long: Callable[[Callable[[], Any]], Any] = lambda work: work()) -> None:
+    def __init__(self, making: Making) -> None:
         self._making = making
-        self._known = KnownSubscriptions(run_long)
+        self._known = KnownSubscriptions()
 
     def make(self, connection: Connection, new: Sequence[InboundEvent], *, version: int | None) -> MadeJobs:
         """Make up to `MAX_JOBS` jobs of new events of one tenant. Returns the events with what became of them.
 
-        The fan-out makes the others. `version`: that of the tenant's subscriptions. Raises `DatabaseUnavailable`.
+        The fan-out makes the others. `version`: that of the tenant's subscriptions. Raises `TooManyComparisons` if all
+        patterns together need too many, and `DatabaseUnavailable`.
         """
         made: list[InboundEvent] = []
         jobs: list[Job] = []
         fanned_out_to: dict[str, str] = {}
         room = MAX_JOBS
+        total = Comparisons()
         for event in new:
-            matching = self._matching(connection, event, version)
+            matching = list(self._matching(connection, event, version, total))
+            if total.count > EVENT_COMPARISONS.value:
+                raise _too_many()
             some = matching[:room]
             room -= len(some)
             of_event, refused = self._make(connection, event, some)
             jobs += of_event
             if len(some) < len(matching):
-                fanned_out_to[event.id] = some[-1].id if some else _BEFORE_ALL
+                fanned_out_to[event.id] = some[-1].subscription.id if some else _BEFORE_ALL
             made.append(
                 replace(
                     event,
@@ -81,7 +124,7 @@ class EventJobs:
             return None
         event, last = claimed
         version = subscriptions.version(connection, tenant_id=event.tenant_id)
-        matching = self._matching(connection, event, version, after_id=last)
+        matching = list(islice(self._matching(connection, event, version, Comparisons(), after_id=last), MAX_JOBS + 1))
         some = matching[:MAX_JOBS]
         jobs, refused = self._make(connection, event, some, may_publish=False)
         events.advance(
@@ -89,37 +132,55 @@ class EventJobs:
             event,
             job_ids=[job.id for job in jobs],
             refused=[*event.refused, *refused][:_MAX_REFUSALS],
-            to=some[-1].id if len(some) < len(matching) else None,
+            to=some[-1].subscription.id if len(some) < len(matching) else None,
         )
         return event.tenant_id, len(jobs)
 
     def _matching(
-        self, connection: Connection, event: InboundEvent, version: int | None, after_id: str = ""
-    ) -> list[Subscription]:
-        if version is None:
-            return []
-        return self._known.matching(
-            connection, tenant_id=event.tenant_id, version=version, event=event.record(), after_id=after_id
-        )
+        self,
+        connection: Connection,
+        event: InboundEvent,
+        version: int | None,
+        total: Comparisons,
+        after_id: str = "",
+    ) -> Iterator[_Match]:
+        """Yield the matching subscriptions after `after_id`, and those with too many comparisons."""
+        candidates = self._known.candidates(connection, tenant_id=event.tenant_id, version=version, type_=event.type)
+        if not candidates:
+            return
+        record = event.record()
+        pauses = _Pauses()
+        for each in candidates:
+            if each.id <= after_id:
+                continue
+            try:
+                if total.count > EVENT_COMPARISONS.value:
+                    raise _too_many()
+                if each.matches(record, total):
+                    yield _Match(subscription=each, record=record)
+            except TooManyComparisons as error:
+                yield _Match(subscription=each, record=record, error=error)
+            pauses.after_work()
 
     def _make(
         self,
         connection: Connection,
         event: InboundEvent,
-        matching: Sequence[Subscription],
+        matching: Sequence[_Match],
         *,
         may_publish: bool = True,
     ) -> tuple[list[Job], list[Refusal]]:
         if not matching:
             return [], []
-        record = event.record()
         refused: list[Refusal] = []
         asked: list[tuple[Subscription, JobSpec]] = []
+        pauses = _Pauses()
         for each in matching:
             try:
-                asked.append((each, _spec(each, record)))
+                asked.append((each.subscription, each.spec()))
             except RequestError as error:
-                refused.append(_refusal(each, error))
+                refused.append(_refusal(each.subscription, error))
+            pauses.after_work()
         prepared = self._making.prepare(tenant_id=event.tenant_id, user_id="", specs=[spec for _, spec in asked])
         new = [
             replace(
@@ -139,13 +200,12 @@ class EventJobs:
         return jobs, refused
 
 
-def _spec(subscription: Subscription, record: dict[str, Any]) -> JobSpec:
-    return JobSpec(
-        worker_id=subscription.worker_id,
-        input_json=make_input(subscription, record),
-        trigger=Trigger.EVENT,
-        priority=subscription.priority,
+def _too_many() -> TooManyComparisons:
+    sentence = EVENT_COMPARISONS.message(
+        f"The tenant's subscriptions need more than {EVENT_COMPARISONS.value:,} comparisons with the events of one "
+        "request; send fewer events at once, or shorter lists."
     )
+    return TooManyComparisons(f"data: {sentence}", {"data": [sentence]})
 
 
 def _refusal(subscription: Subscription, error: RequestError) -> Refusal:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 from ava.domain.events.subscription import Subscription, SubscriptionIndex
 from ava.store.engine.database import Connection
@@ -14,39 +13,23 @@ from ava.store.events import subscriptions
 #: The most subscriptions that are kept, of all tenants together, and the most tenants.
 _MAX_KEPT = 50_000
 _MAX_TENANTS = 5_000
-#: Candidates of one event that take long to compare.
-_LONG_CANDIDATES = 200
 
 
 class KnownSubscriptions:
-    """Finds the subscriptions that an event matches. They are read once for each version of them."""
+    """Finds the subscriptions to the type of an event. They are read once for each version of them."""
 
-    def __init__(self, run_long: Callable[[Callable[[], Any]], Any] = lambda work: work()) -> None:
-        """`run_long` returns the result of work that takes long, and lets other requests go on meanwhile."""
-        self._run_long = run_long
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, tuple[int, int, SubscriptionIndex]] = OrderedDict()
 
-    def matching(
-        self,
-        connection: Connection,
-        *,
-        tenant_id: str,
-        version: int | None,
-        event: dict[str, Any],
-        after_id: str = "",
-    ) -> list[Subscription]:
-        """Returns those that the record of an event matches, the oldest first, after one of them.
+    def candidates(
+        self, connection: Connection, *, tenant_id: str, version: int | None, type_: str
+    ) -> Sequence[Subscription]:
+        """Returns those to whose type an event belongs, the oldest first.
 
         `version`: that of the tenant's subscriptions, as the transaction has read it; None if there never was one.
         """
-        if version is None:
-            return []
-        index = self._index(connection, tenant_id, version)
-        if len(index.candidates(event["type"])) < _LONG_CANDIDATES:
-            return index.matching(event, after_id=after_id)
-        found: list[Subscription] = self._run_long(lambda: index.matching(event, after_id=after_id))
-        return found
+        return [] if version is None else self._index(connection, tenant_id, version).candidates(type_)
 
     def _index(self, connection: Connection, tenant_id: str, version: int) -> SubscriptionIndex:
         with self._lock:

@@ -21,7 +21,7 @@ from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.limits.inbound import HOOK_BODY_BYTES
 from ava.domain.text import storable
-from ava.errors import DatabaseUnavailable, PayloadTooLarge, RequestError, SignatureRefused, TooMany
+from ava.errors import DatabaseUnavailable, PayloadTooLarge, RequestError, SignatureRefused, TooMany, TooManyComparisons
 from ava.metrics import counters
 from ava.services.events.event_jobs import EventJobs
 from ava.services.events.hooks import OpenHook
@@ -89,8 +89,8 @@ class Receiving:
     def receive(self, opened: OpenHook, request: Received, *, address: str) -> Receipt:
         """Verify a request, store it and make its jobs. It is durable when this returns.
 
-        Raises `SignatureRefused`, `PayloadTooLarge`, `TooMany` if a quota of the tenant refuses its job, and
-        `DatabaseUnavailable`. What is refused is stored as far as the database is there.
+        Raises `SignatureRefused`, `PayloadTooLarge`, `TooMany` if a quota of the tenant refuses its job,
+        `TooManyComparisons` and `DatabaseUnavailable`. What is refused is stored as far as the database is there.
         """
         now = opened.now(self._clock())
         is_long = len(request.body) > _LONG_BYTES
@@ -111,7 +111,7 @@ class Receiving:
         try:
             with self._database.transaction() as connection:
                 stored = self.store(connection, opened.hook, read, data_json, arrival, now=now)
-        except TooMany as error:
+        except (TooMany, TooManyComparisons) as error:
             self._refuse(opened.hook, read, address, error)
             raise
         self._jobs.publish(stored.jobs)
@@ -161,8 +161,8 @@ class Receiving:
     ) -> Stored:
         """Store a genuine request with its event and its jobs, in a transaction.
 
-        `may_repeat`: it is replayed on purpose, so it is not compared with earlier ones. Raises `TooMany`, which must
-        end the transaction, and `DatabaseUnavailable`.
+        `may_repeat`: it is replayed on purpose, so it is not compared with earlier ones. Raises `TooMany` and
+        `TooManyComparisons`, which must end the transaction, and `DatabaseUnavailable`.
         """
         row = hook.verifier
         self._jobs.making.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))

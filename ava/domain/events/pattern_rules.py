@@ -1,0 +1,268 @@
+"""Read the rules of a pattern, and combine all rules of one field into few tests of a value."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import operator as operators
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ava.domain.events.paths import MISSING
+
+#: Rules of one pattern, and values of one `anything-but`: the limit `pattern_rules`.
+MAX_RULES = 100
+#: Characters of a value that a reason repeats.
+MAX_SHOWN = 80
+#: Comparisons that parsing an address, and comparing it with one network, count as.
+_ADDRESS_COST, _NETWORK_COST = 50, 10
+#: Characters of the longest address: IPv6 with an IPv4 part and a scope.
+_MAX_ADDRESS_CHARS = 100
+
+
+class PatternError(ValueError):
+    """A pattern is invalid at `path`."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.path = path
+        self.reason = reason
+
+
+#: Return True if a value, or `MISSING`, passes a test.
+Holds = Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One test of a value, for one rule or several."""
+
+    holds: Holds
+    #: Comparisons that it counts as.
+    cost: int = 1
+
+
+def shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def shown_value(value: Any) -> str:
+    """Returns a value of an event in a sentence. It may be huge, so only a part of it is written."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        entries = [each for each in value[:MAX_SHOWN] if not isinstance(each, dict | list)]
+        return shown([_begin(each) for each in entries]) if entries else f"a list of {len(value):,}"
+    return shown(_begin(value))
+
+
+def _begin(value: Any) -> Any:
+    return value[: MAX_SHOWN + 1] if isinstance(value, str) else value
+
+
+#: An operator with its operand, checked.
+ReadRule = tuple[str, Any]
+_EQUALS = "equals"
+
+
+def read_rule(path: str, given: Any) -> ReadRule:
+    if isinstance(given, list):
+        raise PatternError(path, 'It must be a value, or a rule such as {"prefix": "a"}.')
+    if not isinstance(given, dict):
+        return _EQUALS, given
+    if len(given) != 1:
+        raise PatternError(path, f"A rule has one operator; known are {', '.join(_OPERATORS)}.")
+    ((operator, operand),) = given.items()
+    read = _OPERATORS.get(operator)
+    if read is None:
+        raise PatternError(path, f"The operator {shown(operator)} is not known; known are {', '.join(_OPERATORS)}.")
+    return operator, read(f"{path}.{operator}", operand)
+
+
+def make_tests(rules: Iterable[ReadRule]) -> tuple[Test, ...]:
+    """Returns the tests of one field: one for all values, one for all prefixes, one for all suffixes, and so on."""
+    operands: dict[str, list[Any]] = {}
+    for operator, operand in rules:
+        operands.setdefault(operator, []).append(operand)
+    tests: list[Test] = []
+    for operator, given in operands.items():
+        if operator in _TOGETHER:
+            tests.append(_TOGETHER[operator](given))
+        elif operator == "exists" and True in given:
+            tests.append(Test(_is_present))
+        elif operator == "anything-but":
+            tests += map(_none_of, given)
+        elif operator == "numeric":
+            tests += map(_within, given)
+    return tuple(tests)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+#: Exact types: a boolean is an `int` too, but not of type `int`.
+_NUMBERS = frozenset((int, float))
+_HASHABLE = _NUMBERS | {str}
+
+
+def _one_of(wanted: Sequence[Any]) -> Test:
+    constants = [each for each in wanted if each is None or isinstance(each, bool)]
+    others = frozenset(each for each in wanted if each is not None and not isinstance(each, bool))
+
+    def holds(value: Any) -> bool:
+        # True equals 1, so booleans are compared by identity.
+        if type(value) in _HASHABLE:
+            return value in others
+        # `any` would cost a generator for each value.
+        for each in constants:  # noqa: SIM110
+            if value is each:
+                return True
+        return False
+
+    # A client can choose numbers with equal hashes; a look-up compares all of them.
+    same_hash = max(Counter(map(hash, others)).values(), default=1)
+    return Test(holds, same_hash + len(set(constants)))
+
+
+def _begins(texts: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that checks for any of the prefixes `texts` by one binary search."""
+    first: list[str] = []
+    for text in sorted(texts):
+        # Skip a prefix that begins with a shorter one. Then only the nearest prefix below a value can be its beginning.
+        if not first or not text.startswith(first[-1]):
+            first.append(text)
+
+    def begins(value: str) -> bool:
+        position = bisect_right(first, value)
+        return position > 0 and value.startswith(first[position - 1])
+
+    return begins
+
+
+def _prefixes(texts: Sequence[str]) -> Test:
+    begins = _begins(texts)
+    return Test(lambda value: isinstance(value, str) and begins(value), 1 + len(texts).bit_length())
+
+
+def _suffixes(texts: Sequence[str]) -> Test:
+    begins = _begins(text[::-1] for text in texts)
+    longest = max(map(len, texts))
+    # Reverse only the end of a value, so that a long value costs no more than the longest suffix.
+    return Test(
+        lambda value: isinstance(value, str) and begins(value[-longest:][::-1]),
+        2 + len(texts).bit_length() + longest // 256,
+    )
+
+
+def _none_of(excluded: ReadRule) -> Test:
+    operator, operands = excluded
+    test = _TOGETHER[operator](operands)
+    return Test(lambda value: not test.holds(value), test.cost)
+
+
+def _within(bounds: Sequence[tuple[Callable[[Any, Any], bool], Any]]) -> Test:
+    def holds(value: Any) -> bool:
+        if type(value) not in _NUMBERS:
+            return False
+        # `all` would cost a generator for each value.
+        for compare, bound in bounds:  # noqa: SIM110
+            if not compare(value, bound):
+                return False
+        return True
+
+    return Test(holds, len(bounds))
+
+
+def _is_present(value: Any) -> bool:
+    return value is not MISSING
+
+
+def _inside(networks: Sequence[Any]) -> Test:
+    def holds(value: Any) -> bool:
+        if not isinstance(value, str) or len(value) > _MAX_ADDRESS_CHARS:
+            return False
+        try:
+            address = ipaddress.ip_address(value)
+        except ValueError:
+            return False
+        return any(address in network for network in networks)
+
+    return Test(holds, _ADDRESS_COST + _NETWORK_COST * len(networks))
+
+
+#: Operators whose rules of one field share a test.
+_TOGETHER: dict[str, Callable[[Sequence[Any]], Test]] = {
+    _EQUALS: _one_of,
+    "prefix": _prefixes,
+    "suffix": _suffixes,
+    "cidr": _inside,
+}
+
+
+def _text(path: str, operand: Any) -> str:
+    if not isinstance(operand, str) or not operand:
+        raise PatternError(path, "It must be a text.")
+    return operand
+
+
+def _anything_but(path: str, operand: Any) -> ReadRule:
+    if isinstance(operand, dict):
+        if not set(operand) <= {"prefix", "suffix"}:
+            raise PatternError(path, "It must be a value, a list of values, or a rule of prefix or suffix.")
+        operator, text = read_rule(path, operand)
+        return operator, [text]
+    values = operand if isinstance(operand, list) else [operand]
+    if not values or any(isinstance(each, list | dict) for each in values):
+        raise PatternError(path, "It must be a value, a list of values, or a rule of prefix or suffix.")
+    if len(values) > MAX_RULES:
+        raise PatternError(path, f"There are too many values; at most {MAX_RULES} are accepted.")
+    return _EQUALS, values
+
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operators.eq,
+    "<": operators.lt,
+    "<=": operators.le,
+    ">": operators.gt,
+    ">=": operators.ge,
+}
+
+
+def _numeric(path: str, operand: Any) -> list[tuple[Callable[[Any, Any], bool], Any]]:
+    if not isinstance(operand, list) or len(operand) not in (2, 4):
+        raise PatternError(path, 'It must be a list such as [">", 0, "<=", 5].')
+    for operator, bound in zip(operand[::2], operand[1::2], strict=True):
+        if not isinstance(operator, str) or operator not in _COMPARISONS:
+            raise PatternError(path, f"The comparison {shown(operator)} is none of {' '.join(_COMPARISONS)}.")
+        if not _is_number(bound):
+            raise PatternError(path, f"{shown(bound)} is no number.")
+    return [(_COMPARISONS[each], bound) for each, bound in zip(operand[::2], operand[1::2], strict=True)]
+
+
+def _exists(path: str, operand: Any) -> bool:
+    if not isinstance(operand, bool):
+        raise PatternError(path, "It must be true or false.")
+    return operand
+
+
+def _cidr(path: str, operand: Any) -> Any:
+    try:
+        return ipaddress.ip_network(_text(path, operand), strict=False)
+    except ValueError:
+        raise PatternError(path, "It must be a network such as 10.0.0.0/24.") from None
+
+
+#: Each returns its operand, checked.
+_OPERATORS: dict[str, Callable[[str, Any], Any]] = {
+    "prefix": _text,
+    "suffix": _text,
+    "anything-but": _anything_but,
+    "numeric": _numeric,
+    "exists": _exists,
+    "cidr": _cidr,
+}
