@@ -19,7 +19,7 @@ from ava import logs, tracing
 from ava.broker import compression
 from ava.broker.app import make_queue
 from ava.broker.dropped import DROPPED
-from ava.domain.jobs.messages import CONCURRENT_QUEUE, DEFAULT_QUEUE, TASK, read_arguments
+from ava.domain.jobs.messages import CONCURRENT_QUEUE, DEFAULT_QUEUE, TASK, Message
 from ava.errors import HandlerError, StartError
 from ava.handler import registry
 from ava.metrics.counters import MESSAGES_DROPPED
@@ -198,9 +198,8 @@ def _take_over_and_claim(node: Node, parent_pid: int, arguments: Sequence[Any]) 
 def _claim(node: Node, arguments: Sequence[Any]) -> None:
     if node.child is None:
         return
-    message = read_arguments(arguments)
-    # The node's parent has dropped every other message.
-    assert message is not None
+    # The node's parent has dropped every message that is not ours.
+    message = Message.of(arguments)
     if registry.find(message.worker_id) is not None:
         node.child.claim(message)
     else:

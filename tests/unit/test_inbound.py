@@ -72,7 +72,8 @@ def test_any_other_message_is_refused(message: Message, reason: str) -> None:
     "arguments",
     [
         None, "abc", {}, [], [*OURS, 1], OURS[1:], [*OURS[:2], "1", OURS[3]], [*OURS[:2], True, OURS[3]],
-        [*OURS[:2], 0, OURS[3]], [*OURS[:2], 2**31, OURS[3]], [*OURS[:3], "wkr_"], [*OURS[:3], "wkr_a\n"],
+        [*OURS[:2], 1.5, OURS[3]], [*OURS[:2], 0, OURS[3]], [*OURS[:2], 2**31, OURS[3]],
+        [*OURS[:3], [OURS[3]]], [*OURS[:3], "wkr_"], [*OURS[:3], "wkr_a\n"],
         [*OURS[:3], "wkr_" + "a" * 60], [TENANT, JOB_ID + "\n", *OURS[2:]], [TENANT, JOB_ID.upper(), *OURS[2:]],
         [None, *OURS[1:]], ["a", *OURS[1:]], ["ten_", *OURS[1:]], ["ten_A", *OURS[1:]], ["ten_a\n", *OURS[1:]],
         ["ten_" + "a" * 61, *OURS[1:]], [*OURS, None], [*OURS, [JOB_ID]], [*OURS, [[JOB_ID, 1]]],
@@ -90,6 +91,7 @@ def test_a_message_may_stand_for_several_runs_of_one_worker() -> None:
     assert json.loads(json.dumps(grouped.arguments)) == list(GROUP)
     message = _message(GROUP)
     inbound.admit(message)
+    assert message.job_message == grouped == Says.of(json.loads(json.dumps(GROUP)))
     assert message.headers["argsrepr"] == f"('ten_a', {JOB_ID!r}, 1, 'wkr_echo', and 1 more)"
 
 

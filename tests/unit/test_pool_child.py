@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from billiard.queues import _SimpleQueue
 
 from ava.domain.jobs import messages
 from ava.node.celery_internals import pool_child
-from ava.node.celery_internals.pool_child import PoolChild, _read
+from ava.node.celery_internals.pool_child import PoolChild
 from ava.node.celery_internals.take_ahead import SOON_FREE
 
 OURS = ["ten_a", "job_01h455vb4pex5vsknk084sn02q", 1, "wkr_echo"]
@@ -25,9 +26,9 @@ class Pipes:
         self.child._make_child_methods()
         self.fd = self.child.inqW_fd
 
-    def write(self, number: int, task: str = messages.TASK) -> None:
+    def write(self, number: int, message: Sequence[Any] = OURS) -> None:
         """Write a job into the child's pipe, as Celery does."""
-        arguments = (task, f"{OURS[1]}.1", {}, json.dumps([OURS, {}, {}]), "application/json", "utf-8")
+        arguments = (messages.TASK, f"{OURS[1]}.1", {}, json.dumps([message, {}, {}]), "application/json", "utf-8")
         self.child.inq.put((TASK, (number, None, len, arguments, {})))
 
     def run(self, number: int) -> None:
@@ -75,11 +76,10 @@ def test_a_message_that_was_taken_ahead_is_acknowledged_once_and_run_next(pipes:
     assert pipes.read() == [(READY, 1)]
 
 
-def test_a_message_for_another_task_is_left_to_celery(pipes: Pipes) -> None:
-    pipes.write(2, task="celery.backend_cleanup")
-    assert pipes.child.take_next() is None
-    assert pipes.read() == [(ACK, 2)]
-    pipes.run(2)
+def test_all_runs_of_a_group_are_taken_ahead(pipes: Pipes) -> None:
+    second = ["ten_b", "job_01h455vb4pex5vsknk084sn02r", 2]
+    pipes.write(2, [*OURS, [second]])
+    assert pipes.child.take_next() == ("wkr_echo", (tuple(OURS[:3]), tuple(second)))
 
 
 def test_a_child_that_has_rested_takes_nothing_ahead(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,32 +122,3 @@ def test_a_parent_that_is_gone_breaks_no_end(pipes: Pipes) -> None:
     pipes.write(2)
     pipes.child.announce_soon_free()
     assert pipes.child.take_next() == ("wkr_echo", (tuple(OURS[:3]),))
-
-
-def test_a_message_of_ours_is_read() -> None:
-    assert _read(json.dumps([OURS, {}, {}])) == ("wkr_echo", (tuple(OURS[:3]),))
-    assert _read(json.dumps([OURS, {}, {}]).encode()) == ("wkr_echo", (tuple(OURS[:3]),))
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param("", id="empty"),
-        pytest.param(b"\xff\xfe", id="not UTF-8"),
-        pytest.param("[" * 100_000, id="deep"),
-        "null",
-        "{}",
-        "[]",
-        "[[]]",
-        json.dumps([[*OURS, 1]]),
-        json.dumps([[1, 1, "wkr_echo"]]),
-        json.dumps([[*OURS[:2], "1", OURS[3]]]),
-        json.dumps([[*OURS[:2], True, OURS[3]]]),
-        json.dumps([[*OURS[:2], 1.5, OURS[3]]]),
-        json.dumps([[*OURS[:2], 0, OURS[3]]]),
-        json.dumps([[*OURS[:2], 2**31, OURS[3]]]),
-        json.dumps([[*OURS[:3], ["wkr_echo"]]]),
-    ],
-)
-def test_anything_else_is_left_to_celery(body: str | bytes) -> None:
-    assert _read(body) is None

@@ -14,7 +14,7 @@ from celery import Celery
 from celery.exceptions import Ignore
 from celery.worker import state
 
-from ava.domain.jobs.messages import TASK
+from ava.domain.jobs.messages import TASK, Message
 from ava.node import processes
 from ava.node.celery_internals.request import JobRequest
 from ava.node.outcome import Retirement
@@ -65,7 +65,8 @@ class Node:
     def receive(self, run_no: int = 1, *more: Any) -> JobRequest:
         """Receive a message, which may stand for more runs."""
         name = f"{JOB}.{run_no}"
-        body = json.dumps([["ten_a", JOB, run_no, "wkr_unknown", *([more] if more else [])], {}, {}])
+        arguments = ["ten_a", JOB, run_no, "wkr_unknown", *([more] if more else [])]
+        body = json.dumps([arguments, {}, {}])
         message = SimpleNamespace(
             headers={"id": name, "task": TASK},
             body=body,
@@ -74,6 +75,7 @@ class Node:
             content_encoding="utf-8",
             delivery_info={},
             properties={},
+            job_message=Message.of(arguments),
         )
         request = JobRequest(
             message,

@@ -38,6 +38,12 @@ class Message(NamedTuple):
     #: More than one only for brief jobs (`ava.domain.jobs.run_groups`).
     runs: tuple[RunKey, ...]
 
+    @classmethod
+    def of(cls, arguments: Sequence[Any]) -> Message:
+        """Returns the message of a task's arguments, which `read_arguments` has checked."""
+        tenant_id, job_id, run_no, worker_id, *more = arguments
+        return cls(worker_id, (RunKey(tenant_id, job_id, run_no), *(RunKey(*run) for runs in more for run in runs)))
+
     @property
     def task_id(self) -> str:
         """Returns Celery's id of the message: that of its first run."""
@@ -77,19 +83,16 @@ def read_arguments(arguments: object) -> Message | None:
         return None
     if not isinstance(more, list | tuple) or len(more) >= MAX_RUNS:
         return None
-    runs = [_read_run(run) for run in ((tenant_id, job_id, run_no), *more)]
-    known = tuple(run for run in runs if run is not None)
-    return Message(worker_id, known) if len(known) == len(runs) else None
+    return Message.of(arguments) if all(map(_is_run, ((tenant_id, job_id, run_no), *more))) else None
 
 
-def _read_run(run: object) -> RunKey | None:
+def _is_run(run: object) -> bool:
     if not isinstance(run, list | tuple) or len(run) != 3:
-        return None
+        return False
     tenant_id, job_id, run_no = run
     if not isinstance(tenant_id, str) or not isinstance(job_id, str) or type(run_no) is not int:
-        return None
-    is_sane = ids.is_client_id("ten", tenant_id) and _JOB_ID.fullmatch(job_id) and 0 < run_no < _MAX_RUN_NO
-    return RunKey(tenant_id, job_id, run_no) if is_sane else None
+        return False
+    return ids.is_client_id("ten", tenant_id) and bool(_JOB_ID.fullmatch(job_id)) and 0 < run_no < _MAX_RUN_NO
 
 
 def sign(key: str, *parts: object) -> str:

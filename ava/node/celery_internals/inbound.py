@@ -25,6 +25,8 @@ class MessageRefused(Exception):
 def admit(message: Any, keys: Sequence[str] = ()) -> None:
     """Check a message of a queue, and leave only what was checked in it. Raises `MessageRefused`.
 
+    It is read here alone: its request takes what it says from its attribute `job_message`.
+
     `keys`: those of AVA_MESSAGE_KEY; with any, the message must be signed with one of them.
     """
     headers = message.headers
@@ -51,6 +53,7 @@ def admit(message: Any, keys: Sequence[str] = ()) -> None:
         "kwargsrepr": "{}",
     }
     message.properties = {}
+    message.job_message = ours
 
 
 def _is_empty(embedded: Any) -> bool:

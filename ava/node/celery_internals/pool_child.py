@@ -18,7 +18,7 @@ from typing import Any
 from billiard.pool import ACK, EX_FAILURE
 from celery.concurrency.asynpool import Worker
 
-from ava.domain.jobs.messages import TASK, Message, read_arguments
+from ava.domain.jobs.messages import Message
 from ava.node.celery_internals.take_ahead import SOON_FREE
 
 #: Seconds within which the next message follows closely.
@@ -105,21 +105,13 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
             self._end = end
         if not self._request:
             return None
-        number, part, _, (task, _, _, body, *_), _ = self._request[1]
+        number, part, _, (_, _, _, body, *_), _ = self._request[1]
         self._job_ahead = number
         self._send(ACK, number, part, time.monotonic(), os.getpid(), self.synqW_fd)
-        return _read(body) if task == TASK else None
+        # The parent has dropped every message that is not ours.
+        return Message.of(json.loads(body)[0])
 
     def _send(self, kind: int, *content: Any) -> None:
         # A write fails if the parent is gone, and then it does not matter.
         with suppress(OSError):
             self._put((kind, content))
-
-
-def _read(body: str | bytes) -> Message | None:
-    """Read a message of ours. Returns None for any other, which must not break the end that is being written."""
-    try:
-        (arguments, *_) = json.loads(body)
-    except (ValueError, TypeError, RecursionError):
-        return None
-    return read_arguments(arguments)

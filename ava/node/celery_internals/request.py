@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -17,7 +16,7 @@ from celery.exceptions import Ignore
 from celery.worker.request import Request
 from celery.worker.state import reserved_requests, task_ready
 
-from ava.domain.jobs.messages import Message, read_arguments
+from ava.domain.jobs.messages import Message
 from ava.node import processes
 from ava.node.outcome import Retirement
 from ava.node.parent.run_monitor import RunMonitor
@@ -44,13 +43,11 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         self.run_monitor.give(self.given)
         super().on_accepted(pid, time_accepted)
 
-    @cached_property
+    @property
     def job_message(self) -> Message:
-        """Returns what the message says; `message` is Celery's own."""
-        message = read_arguments(self.args)
-        # `inbound.admit` has dropped every other message.
-        assert message is not None
-        return message
+        """Returns what the message says, as `inbound.admit` has read it; `message` is Celery's own."""
+        says: Message = self.message.job_message
+        return says
 
     # When the next message comes -----------------------------------------------------------------------------------
 
