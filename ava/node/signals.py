@@ -1,7 +1,8 @@
 """The receivers of Celery's signals.
 
-The receivers that run in a child write status, output and log lines: `task_prerun` claims the job, and the first of
-`task_success`, `task_failure` and `task_postrun` writes the end of its run.
+The receivers that run in a child write status, output and log lines: `task_prerun` claims the job, and `task_postrun`
+writes the end of its run. Celery sends `task_postrun` for each task, and neither `task_success` nor `task_failure` for
+one that ends with `Ignore`, as a cancelled job does.
 """
 
 from __future__ import annotations
@@ -82,10 +83,10 @@ def install(
         signals.worker_shutting_down: lambda how, **_: node.shut_down(is_cold=how == "Cold"),
         signals.worker_shutdown: lambda **_: node.close(),
         signals.worker_process_shutdown: lambda **_: node.close_child(),
-        signals.task_success: _of_job(lambda **_: _record(node)),
-        signals.task_failure: _of_job(lambda **_: _record(node)),
-        signals.task_postrun: _of_job(lambda **_: _leave(node)),
+        # A run ends: its child writes the outcome, or retains it for the statement that writes those of its claim.
+        signals.task_postrun: _of_job(lambda **_: _end(node)),
     }
+    # A run begins: its child claims the job, unless an earlier statement has, and makes the run that its task calls.
     if settings.pool == "celery":
         receivers[signals.worker_process_init] = lambda **_: _await_first_job(parent_pid)
         receivers[signals.task_prerun] = _of_job(lambda args=(), **_: _take_over_and_claim(node, parent_pid, args))
@@ -196,6 +197,7 @@ def _take_over_and_claim(node: Node, parent_pid: int, arguments: Sequence[Any]) 
 
 
 def _claim(node: Node, arguments: Sequence[Any]) -> None:
+    """Claim the run that begins, or defer its job if this node does not have the handler."""
     if node.child is None:
         return
     # The node's parent has dropped every message that is not ours.
@@ -206,13 +208,8 @@ def _claim(node: Node, arguments: Sequence[Any]) -> None:
         node.child.defer(message)
 
 
-def _record(node: Node) -> None:
-    # The parent sends the same signals for processes that died; the run monitor rescues their runs.
+def _end(node: Node) -> None:
+    """Write the end of the run, or retain it for the statement that ends its group; then the process may retire."""
     if node.child is not None:
         node.child.write_end()
-
-
-def _leave(node: Node) -> None:
-    _record(node)
-    if node.child is not None:
         node.child.finish_task()

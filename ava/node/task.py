@@ -33,9 +33,9 @@ def register(app: Celery, node: Node) -> None:
 
 
 def _run_group(task: Task, child: Child) -> Run | None:
-    """Run the claimed run, and those that follow it in its message, or by its place of a limit.
+    """Run the claimed run, and those that follow it in its message. Returns the last one.
 
-    Returns the last one. Its end is written, or is to be written.
+    Its end is written, or is to be written.
 
     Celery sends its signals around the message. Between two runs of the message they are sent here, so that each run is
     claimed and ended as one with a message of its own.
@@ -46,10 +46,12 @@ def _run_group(task: Task, child: Child) -> Run | None:
         if not child.may_follow(run):
             return run
         if run is not None:
+            # Writes its end, and may claim the next run with it.
             send_end(task, run)
-        # A run that gets the permit of this one is known once the end is written.
+        # The statement that wrote the end may have found a more urgent message, to which the next run gives way.
         if (following := child.following) is None:
             return run
+        # Begins the next run, and claims it unless it is claimed.
         _send(signals.task_prerun, task, following)
 
 
