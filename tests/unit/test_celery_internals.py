@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,6 +99,7 @@ USED: list[tuple[Any, str]] = [
     (request.Request, "revoked"),
     (request.Request, "terminate"),
     (request.Request, "cancel"),
+    (state, "requests"),
     (state, "reserved_requests"),
     (state, "task_ready"),
     (state, "maybe_shutdown"),
@@ -167,6 +170,24 @@ def test_celery_reads_states_of_its_own_below_ours() -> None:
     ours = {take_ahead.SOON_FREE}
     theirs = {value for name, value in vars(billiard_pool).items() if name.isupper() and isinstance(value, int)}
     assert not ours & (theirs | {asynpool.WORKER_UP})
+
+
+def test_a_revoke_has_the_database_asked_and_looks_for_no_result_backend(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from ava.node.celery_internals import remote_control
+
+    monkeypatch.setattr(control.Panel, "data", dict(control.Panel.data))
+    app = Celery("test", broker="redis://localhost/0")
+    calls: list[str] = []
+    remote_control.restrict(app, is_redis=True, on_revoke=lambda: calls.append("asked"))
+    request = SimpleNamespace(id="job_a.1", terminate=lambda *_: calls.append("terminated"))
+    monkeypatch.setitem(state.requests, request.id, request)
+    caplog.set_level(logging.WARNING)
+    for task_id in ("job_b.1", ["job_a.1", "job_c.1"]):
+        control.Panel.data["revoke"](SimpleNamespace(app=app), task_id=task_id, terminate=True, signal="SIGTERM")
+    assert calls == ["asked", "asked", "terminated"]
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(("url", "names"), [("amqp://localhost//", 2), ("redis://localhost/0", 1)])

@@ -6,13 +6,14 @@ On RabbitMQ each connection of a node has a control queue of its own name.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from celery import Celery
 from celery.worker import control
+from celery.worker import state as worker_state
 from kombu import Queue
 
 from ava.node.celery_internals.inbound import GuardedControlNode
@@ -45,9 +46,13 @@ def restrict(app: Celery, *, is_redis: bool, on_revoke: Callable[[], object]) ->
     control.Panel.data["revoke"] = partial(_revoke, on_revoke)
 
 
-def _revoke(on_revoke: Callable[[], object], state: Any, **named: Any) -> Any:
+def _revoke(on_revoke: Callable[[], object], _state: Any, task_id: str | Sequence[str] = (), **_: Any) -> Any:
+    """Follow a revoke. Celery's own command also asks the result backend, which a node does not have."""
     on_revoke()
-    return control.revoke(state, **named)
+    for each in [task_id] if isinstance(task_id, str) else task_id:
+        if (request := worker_state.requests.get(each)) is not None:
+            request.terminate(None)
+    return control.ok("the node asks the database what is cancelled")
 
 
 def _new_queue(get_queue: Callable[[str], Queue], hostname: str) -> Queue:
