@@ -949,6 +949,8 @@ CREATE TABLE events (
     -- The jobs that were still to be made when it was stored.
     more integer NOT NULL DEFAULT 0,
     fanned_out_to uuid,
+    -- Bytes of the inputs of its jobs so far, for the limit `event_copied_bytes`.
+    copied_bytes integer NOT NULL DEFAULT 0,
     traceparent text
         CONSTRAINT events_traceparent_form CHECK (traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'),
     PRIMARY KEY (tenant_id, id)

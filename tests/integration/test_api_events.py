@@ -249,6 +249,26 @@ def test_events_that_all_subscriptions_together_compare_for_too_long_are_refused
     assert api.post(EVENTS, json={"events": events[:2]}).status_code == 201
 
 
+def test_one_event_copies_at_most_32_mib_into_the_inputs_of_its_jobs(api: Api) -> None:
+    api.execute(
+        "INSERT INTO subscriptions (tenant_id, event_type, worker_id, priority, enabled, created_by)"
+        " SELECT 'ten_test', 'order.paid', 'wkr_open', 5, true, 'usr_test' FROM generate_series(1, 399)"
+    )
+    _subscribe(api)
+    sent = _send(api, {"type": "order.paid", "data": "x" * 700_000})
+    # 4 MiB of inputs in the event's transaction, and in each of the duty.
+    assert (len(sent["job_ids"]), sent["more"], sent["refused"]) == (5, 395, [])
+    duty = EventFanOut(api.database, EventJobs(Making()))
+    while duty.run_once(0):
+        pass
+    shown = api.get(f"{EVENTS}/{sent['id']}").get_json()["data"]
+    assert (len(shown["job_ids"]), len(shown["refused"]), shown["more"]) == (47, 353, 0)
+    assert all("(limit event_copied_bytes)" in each["reason"] for each in shown["refused"])
+    ((jobs, size),) = api.execute("SELECT count(*), sum(octet_length(input::text)) FROM jobs")
+    assert (jobs, size < 32 * 2**20) == (47, True)
+    assert len({each["subscription_id"] for each in shown["refused"]}) == 353
+
+
 # Subscriptions -------------------------------------------------------------------------------------------------------
 
 

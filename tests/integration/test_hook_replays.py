@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ava.dispatcher.duties.event_jobs import EventFanOut
+from ava.services.events.event_jobs import EventJobs
+from ava.services.making.make import Making
 from harness.api import Api, error_of
 from tests.integration.hook_fuzz import fuzz
 from tests.integration.hook_sender import HOOKS, Hook, count_jobs
@@ -31,6 +34,20 @@ def test_a_delivery_is_replayed_through_what_is_subscribed_now(api: Api) -> None
     assert count_jobs(api) == 2
     # Of a range neither repetitions nor replays.
     assert api.post(f"{HOOKS}/{hook.id}/replay", json={"from": "2020-01-01"}).get_json()["data"] == {"total": 1}
+
+
+def test_a_replay_of_many_deliveries_creates_a_hundred_jobs_of_events_in_its_transaction(api: Api) -> None:
+    hook = Hook(api)
+    for number in range(3):
+        hook.accepted({"number": number}, {"X-GitHub-Delivery": f"00000000-0000-0000-0000-00000000000{number}"})
+    for _ in range(40):
+        api.post("/v1/ava/subscriptions", json={"event_type": "github.*", "worker_id": "wkr_open"})
+    assert api.post(f"{HOOKS}/{hook.id}/replay", json={"from": "2020-01-01"}).get_json()["data"] == {"total": 3}
+    assert count_jobs(api) == 100
+    duty = EventFanOut(api.database, EventJobs(Making()))
+    while duty.run_once(0):
+        pass
+    assert count_jobs(api) == 3 * 40
 
 
 @pytest.mark.parametrize("to", ["2019-12-31", "2020-01-01"])

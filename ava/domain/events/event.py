@@ -63,6 +63,8 @@ class InboundEvent:
     refused: Sequence[Refusal] = ()
     #: The subscriptions that matched and whose jobs were still to be made when the event was stored.
     more: int = 0
+    #: Bytes of the inputs of its jobs so far.
+    copied_bytes: int = 0
     #: The delivery of a hook that it came with.
     delivery_id: str | None = None
     #: Whether an earlier request had the same source and id.

@@ -61,9 +61,18 @@ BULK_EVENTS = Limit(
 EVENT_JOBS = Limit(
     name="event_jobs",
     unit="jobs",
-    meaning="Jobs that the events of one request make in its transaction; further ones are made within 5 s.",
+    meaning="Jobs that the events of one request create in its transaction, with inputs of at most 4 MiB together; "
+    "further ones are created within 5 s.",
     status=None,
     fixed=100,
+)
+EVENT_COPIED_BYTES = Limit(
+    name="event_copied_bytes",
+    unit="bytes",
+    meaning="Bytes of the inputs that the jobs of one event get together. Older subscriptions come first; `refused` "
+    "names the others.",
+    status=None,
+    fixed=32 * _MIB,
 )
 REPLAYED_DELIVERIES = Limit(
     name="replayed_deliveries",

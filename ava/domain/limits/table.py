@@ -20,6 +20,7 @@ from ava.domain.limits.graphs import (
 from ava.domain.limits.inbound import (
     BULK_EVENTS,
     EVENT_COMPARISONS,
+    EVENT_COPIED_BYTES,
     EVENT_JOBS,
     HOOK_BODY_BYTES,
     HOOKS,
@@ -499,6 +500,7 @@ LIMITS: tuple[Limit, ...] = (
     EVENT_COMPARISONS,
     BULK_EVENTS,
     EVENT_JOBS,
+    EVENT_COPIED_BYTES,
     REPLAYED_DELIVERIES,
     API_KEYS,
     USER_SESSIONS,

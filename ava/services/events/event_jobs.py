@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -13,8 +13,8 @@ from ava.domain.events.event import InboundEvent, Refusal
 from ava.domain.events.patterns import Comparisons
 from ava.domain.events.subscription import Subscription, make_input
 from ava.domain.jobs.job import Job, JobSpec, Trigger
-from ava.domain.limits.inbound import EVENT_COMPARISONS, EVENT_JOBS
-from ava.errors import RequestError, TooManyComparisons
+from ava.domain.limits.inbound import EVENT_COMPARISONS, EVENT_COPIED_BYTES, EVENT_JOBS
+from ava.errors import PayloadTooLarge, RequestError, TooManyComparisons
 from ava.services.events.known_subscriptions import KnownSubscriptions
 from ava.services.making.make import Making
 from ava.store.engine.database import Connection
@@ -22,6 +22,12 @@ from ava.store.events import events, subscriptions
 
 #: The jobs that one transaction makes.
 MAX_JOBS = EVENT_JOBS.value
+#: Bytes of the inputs that one transaction creates. One input may have more.
+_MAX_BYTES = 4 * 2**20
+_TOO_MANY_BYTES = EVENT_COPIED_BYTES.message(
+    f"The inputs of this event's jobs have more than {EVENT_COPIED_BYTES.value:,} bytes together; give the "
+    "subscriptions an `input` that takes a part of the event."
+)
 #: The refusals of one event that are kept.
 _MAX_REFUSALS = 1_000
 #: Characters of a reason that are kept.
@@ -62,6 +68,43 @@ class _Match:
         )
 
 
+@dataclass(kw_only=True, slots=True)
+class Room:
+    """What one transaction may still create of its events, and the comparisons that it has made."""
+
+    jobs: int = MAX_JOBS
+    bytes: int = _MAX_BYTES
+    comparisons: Comparisons = field(default_factory=Comparisons)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Batch:
+    """What one transaction has created of one event."""
+
+    #: Bytes of the inputs of all jobs of the event, those of earlier batches too.
+    copied_bytes: int
+    #: The matches that are done: their jobs are created, or refused.
+    count: int = 0
+    jobs: list[Job] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    #: True once a match was refused because of `event_copied_bytes`. Later ones are refused unread.
+    is_full: bool = False
+
+    def take(self, match: _Match, room: Room) -> JobSpec | None:
+        """Return the job to create; None if this transaction has no room. Raises `RequestError` if it is refused."""
+        if not self.is_full:
+            spec = match.spec()
+            size = len(spec.input_json)
+            if room.bytes < size and room.bytes < _MAX_BYTES:
+                return None
+            if self.copied_bytes + size <= EVENT_COPIED_BYTES.value:
+                room.bytes -= size
+                self.copied_bytes += size
+                return spec
+            self.is_full = True
+        raise PayloadTooLarge(_TOO_MANY_BYTES)
+
+
 class _Pauses:
     """Yields to other greenlets or threads after every few milliseconds of work."""
 
@@ -83,33 +126,30 @@ class EventJobs:
         self._making = making
         self._known = KnownSubscriptions()
 
-    def make(self, connection: Connection, new: Sequence[InboundEvent], *, version: int | None) -> MadeJobs:
-        """Make up to `MAX_JOBS` jobs of new events of one tenant. Returns the events with what became of them.
+    def make(self, connection: Connection, new: Sequence[InboundEvent], room: Room, *, version: int | None) -> MadeJobs:
+        """Make the jobs of new events of one tenant, as far as the transaction has room.
 
-        The fan-out makes the others. `version`: that of the tenant's subscriptions. Raises `TooManyComparisons` if all
-        patterns together need too many, and `DatabaseUnavailable`.
+        Returns the events with what became of them. The fan-out makes the other jobs. `version`: that of the tenant's
+        subscriptions. Raises `TooManyComparisons` if all patterns together need too many, and `DatabaseUnavailable`.
         """
         made: list[InboundEvent] = []
         jobs: list[Job] = []
         fanned_out_to: dict[str, str] = {}
-        room = MAX_JOBS
-        total = Comparisons()
         for event in new:
-            matching = list(self._matching(connection, event, version, total))
-            if total.count > EVENT_COMPARISONS.value:
+            matching = list(self._matching(connection, event, version, room.comparisons))
+            if room.comparisons.count > EVENT_COMPARISONS.value:
                 raise _too_many()
-            some = matching[:room]
-            room -= len(some)
-            of_event, refused = self._make(connection, event, some)
-            jobs += of_event
-            if len(some) < len(matching):
-                fanned_out_to[event.id] = some[-1].subscription.id if some else _BEFORE_ALL
+            batch = self._make(connection, event, matching, room)
+            jobs += batch.jobs
+            if batch.count < len(matching):
+                fanned_out_to[event.id] = matching[batch.count - 1].subscription.id if batch.count else _BEFORE_ALL
             made.append(
                 replace(
                     event,
-                    job_ids=[job.id for job in of_event],
-                    refused=refused,
-                    more=len(matching) - len(some),
+                    job_ids=[job.id for job in batch.jobs],
+                    refused=batch.refused,
+                    more=len(matching) - batch.count,
+                    copied_bytes=batch.copied_bytes,
                 )
             )
         return MadeJobs(events=made, jobs=jobs, fanned_out_to=fanned_out_to)
@@ -124,17 +164,19 @@ class EventJobs:
             return None
         event, last = claimed
         version = subscriptions.version(connection, tenant_id=event.tenant_id)
-        matching = list(islice(self._matching(connection, event, version, Comparisons(), after_id=last), MAX_JOBS + 1))
-        some = matching[:MAX_JOBS]
-        jobs, refused = self._make(connection, event, some, may_publish=False)
+        room = Room()
+        found = self._matching(connection, event, version, room.comparisons, after_id=last)
+        matching = list(islice(found, MAX_JOBS + 1))
+        batch = self._make(connection, event, matching, room, may_publish=False)
         events.advance(
             connection,
             event,
-            job_ids=[job.id for job in jobs],
-            refused=[*event.refused, *refused][:_MAX_REFUSALS],
-            to=some[-1].subscription.id if len(some) < len(matching) else None,
+            job_ids=[job.id for job in batch.jobs],
+            refused=[*event.refused, *batch.refused][:_MAX_REFUSALS],
+            copied_bytes=batch.copied_bytes,
+            to=matching[batch.count - 1].subscription.id if batch.count < len(matching) else None,
         )
-        return event.tenant_id, len(jobs)
+        return event.tenant_id, len(batch.jobs)
 
     def _matching(
         self,
@@ -167,20 +209,14 @@ class EventJobs:
         connection: Connection,
         event: InboundEvent,
         matching: Sequence[_Match],
+        room: Room,
         *,
         may_publish: bool = True,
-    ) -> tuple[list[Job], list[Refusal]]:
-        if not matching:
-            return [], []
-        refused: list[Refusal] = []
-        asked: list[tuple[Subscription, JobSpec]] = []
-        pauses = _Pauses()
-        for each in matching:
-            try:
-                asked.append((each.subscription, each.spec()))
-            except RequestError as error:
-                refused.append(_refusal(each.subscription, error))
-            pauses.after_work()
+    ) -> _Batch:
+        batch = _Batch(copied_bytes=event.copied_bytes)
+        asked = _ask(matching, room, batch)
+        if not asked:
+            return batch
         prepared = self._making.prepare(tenant_id=event.tenant_id, user_id="", specs=[spec for _, spec in asked])
         new = [
             replace(
@@ -191,13 +227,30 @@ class EventJobs:
             )
             for each, (subscription, _) in zip(prepared, asked, strict=True)
         ]
-        jobs: list[Job] = []
         for (subscription, _), outcome in zip(asked, self._making.make(connection, new), strict=True):
             if isinstance(outcome, Job):
-                jobs.append(outcome)
+                batch.jobs.append(outcome)
             else:
-                refused.append(_refusal(subscription, outcome))
-        return jobs, refused
+                batch.refused.append(_refusal(subscription, outcome))
+        return batch
+
+
+def _ask(matching: Sequence[_Match], room: Room, batch: _Batch) -> list[tuple[Subscription, JobSpec]]:
+    """Return the jobs to create of the first matches, as far as there is room, and count them in the batch."""
+    asked: list[tuple[Subscription, JobSpec]] = []
+    pauses = _Pauses()
+    for each in matching[: room.jobs]:
+        try:
+            spec = batch.take(each, room)
+            if spec is None:
+                break
+            asked.append((each.subscription, spec))
+        except RequestError as error:
+            batch.refused.append(_refusal(each.subscription, error))
+        batch.count += 1
+        pauses.after_work()
+    room.jobs -= batch.count
+    return asked
 
 
 def _too_many() -> TooManyComparisons:

@@ -16,7 +16,7 @@ from ava.domain.jobs.job import Job
 from ava.errors import EventNotFound
 from ava.metrics import counters
 from ava.services import replays
-from ava.services.events.event_jobs import EventJobs
+from ava.services.events.event_jobs import EventJobs, Room
 from ava.services.jobs import Jobs
 from ava.store.engine.database import Connection, Database
 from ava.store.events import events
@@ -68,9 +68,8 @@ class Events:
             for event_id, spec in zip(reserved.event_ids, specs, strict=True)
         ]
         first = self._find_first(connection, tenant_id, new)
-        made = self._event_jobs.make(
-            connection, [event for event in new if first[event.id] == event.id], version=reserved.version
-        )
+        firsts = [event for event in new if first[event.id] == event.id]
+        made = self._event_jobs.make(connection, firsts, Room(), version=reserved.version)
         events.insert(connection, made.events, fanned_out_to=made.fanned_out_to)
         found = {event.id: event for event in made.events}
         missing = sorted({event_id for event_id in first.values() if event_id not in found})

@@ -21,6 +21,7 @@ from ava.domain.limits.inbound import REPLAYED_DELIVERIES
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.errors import HookNotFound, HookStateConflict, InvalidFields, RequestError
 from ava.services import replays
+from ava.services.events.event_jobs import Room
 from ava.services.events.hooks import Hooks, OpenHook
 from ava.services.events.receiving import Receipt, Receiving, fault, make_arrival, parsed
 from ava.services.jobs import Jobs
@@ -139,7 +140,7 @@ class HookDeliveries:
             )
             if not found:
                 raise HookNotFound
-            receipt, jobs = self._replay(connection, opened, found[0])
+            receipt, jobs = self._replay(connection, opened, found[0], Room())
             if key is not None:
                 uuids = [delivery_uuid(receipt.delivery_id)]
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
@@ -152,7 +153,9 @@ class HookDeliveries:
             raise HookNotFound
         return Receipt(delivery_id=delivery_id, job_ids=found.job_ids)
 
-    def _replay(self, connection: Connection, opened: OpenHook, stored: StoredRequest) -> tuple[Receipt, Sequence[Job]]:
+    def _replay(
+        self, connection: Connection, opened: OpenHook, stored: StoredRequest, room: Room
+    ) -> tuple[Receipt, Sequence[Job]]:
         delivery, hook = stored.delivery, opened.hook
         if delivery.body is None:
             raise HookStateConflict("The body was too large to be kept, so there is nothing to replay.")
@@ -167,7 +170,7 @@ class HookDeliveries:
             raise HookStateConflict("The body is too large once it is unpacked.") from None
         arrival = make_arrival(hook, read, delivery.address, replay_of=delivery.id)
         made = self._receiving.store(
-            connection, hook, read, data_json, arrival, now=opened.now(self._clock()), may_repeat=True
+            connection, hook, read, data_json, arrival, room, now=opened.now(self._clock()), may_repeat=True
         )
         return made.receipt, made.jobs
 
@@ -182,6 +185,7 @@ class HookDeliveries:
         digest = hashlib.sha256(repr(("replays", hook_id, delivery_filter)).encode()).digest()
         done: list[str] = []
         jobs: list[Job] = []
+        room = Room()
         with self._database.transaction() as connection:
             if key is not None:
                 earlier = replays.reserve_for(connection, caller, key, digest)
@@ -203,7 +207,7 @@ class HookDeliveries:
                     if not _is_first(each.delivery):
                         continue
                     try:
-                        receipt, made = self._replay(connection, opened, each)
+                        receipt, made = self._replay(connection, opened, each, room)
                     except HookStateConflict:
                         continue
                     done.append(receipt.delivery_id)

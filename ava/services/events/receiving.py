@@ -23,7 +23,7 @@ from ava.domain.limits.inbound import HOOK_BODY_BYTES
 from ava.domain.text import storable
 from ava.errors import DatabaseUnavailable, PayloadTooLarge, RequestError, SignatureRefused, TooMany, TooManyComparisons
 from ava.metrics import counters
-from ava.services.events.event_jobs import EventJobs
+from ava.services.events.event_jobs import EventJobs, Room
 from ava.services.events.hooks import OpenHook
 from ava.services.jobs import Jobs
 from ava.store.engine.database import Connection, Database
@@ -110,7 +110,7 @@ class Receiving:
         arrival = make_arrival(opened.hook, read, address)
         try:
             with self._database.transaction() as connection:
-                stored = self.store(connection, opened.hook, read, data_json, arrival, now=now)
+                stored = self.store(connection, opened.hook, read, data_json, arrival, Room(), now=now)
         except (TooMany, TooManyComparisons) as error:
             self._refuse(opened.hook, read, address, error)
             raise
@@ -155,14 +155,16 @@ class Receiving:
         request: Received,
         data_json: str,
         arrival: Arrival,
+        room: Room,
         *,
         now: float,
         may_repeat: bool = False,
     ) -> Stored:
         """Store a genuine request with its event and its jobs, in a transaction.
 
-        `may_repeat`: it is replayed on purpose, so it is not compared with earlier ones. Raises `TooMany` and
-        `TooManyComparisons`, which must end the transaction, and `DatabaseUnavailable`.
+        `room`: what the transaction may still create of events. `may_repeat`: it is replayed on purpose, so it is not
+        compared with earlier ones. Raises `TooMany` and `TooManyComparisons`, which must end the transaction, and
+        `DatabaseUnavailable`.
         """
         row = hook.verifier
         self._jobs.making.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))
@@ -186,7 +188,7 @@ class Receiving:
         if arrived.job_uuid is not None:
             return self._make_job(connection, hook, spec, arrived, keys)
         if arrived.event_id is not None:
-            return self._make_event(connection, hook, spec, arrived)
+            return self._make_event(connection, hook, spec, arrived, room)
         return Stored(receipt=Receipt(delivery_id=arrived.delivery_id))
 
     def _first(self, connection: Connection, hook: Hook, delivery_id: str) -> Receipt:
@@ -235,7 +237,7 @@ class Receiving:
         refused = [Refusal(subscription_id=hook.id, reason=str(outcome))]
         return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, refused=refused))
 
-    def _make_event(self, connection: Connection, hook: Hook, spec: EventSpec, arrived: Arrived) -> Stored:
+    def _make_event(self, connection: Connection, hook: Hook, spec: EventSpec, arrived: Arrived, room: Room) -> Stored:
         event = InboundEvent(
             id=arrived.event_id or "",
             tenant_id=hook.tenant_id,
@@ -243,7 +245,7 @@ class Receiving:
             created_at=arrived.created_at,
             traceparent=tracing.current(),
         )
-        made = self._event_jobs.make(connection, [event], version=arrived.version)
+        made = self._event_jobs.make(connection, [event], room, version=arrived.version)
         events.insert(
             connection,
             made.events,

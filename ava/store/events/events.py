@@ -28,7 +28,7 @@ ARE_UNFINISHED = "EXISTS (SELECT FROM events WHERE fanned_out_to IS NOT NULL)"
 COLUMNS = (
     "e.id::text, e.tenant_id, e.type, e.source, e.source_id, e.subject, e.time, e.data::text, e.extensions::text, "
     "e.headers::text, e.created_at, e.delivery_id::text, e.job_ids::text[], e.refused::text, "
-    "CASE WHEN e.fanned_out_to IS NULL THEN 0 ELSE e.more END, e.traceparent"
+    "CASE WHEN e.fanned_out_to IS NULL THEN 0 ELSE e.more END, e.copied_bytes, e.traceparent"
 )
 
 
@@ -98,16 +98,16 @@ WITH woken AS (
     SELECT %(tenant_id)s, w.id::uuid, w.type FROM unnest(%(ids)s::text[], %(types)s::text[]) AS w (id, type)
 )
 INSERT INTO events (tenant_id, id, type, source, source_id, subject, time, data, extensions, headers, created_at,
-                    hook_id, delivery_id, job_ids, refused, more, fanned_out_to, traceparent)
+                    hook_id, delivery_id, job_ids, refused, more, fanned_out_to, copied_bytes, traceparent)
 SELECT %(tenant_id)s, g.id::uuid, g.type, g.source, g.source_id, g.subject, g.time, g.data::json, g.extensions::json,
     g.headers::json, g.created_at, %(hook_id)s::uuid, %(delivery_id)s::uuid, g.job_ids::uuid[], g.refused::json, g.more,
-    g.fanned_out_to::uuid, g.traceparent
+    g.fanned_out_to::uuid, g.copied_bytes, g.traceparent
 FROM unnest(%(ids)s::text[], %(types)s::text[], %(sources)s::text[], %(source_ids)s::text[], %(subjects)s::text[],
             %(times)s::timestamptz[], %(datas)s::text[], %(extensions)s::text[], %(headers)s::text[],
             %(created)s::timestamptz[], %(job_ids)s::text[], %(refused)s::text[], %(mores)s::integer[],
-            %(fanned_out)s::text[], %(traceparents)s::text[])
+            %(fanned_out)s::text[], %(copied)s::integer[], %(traceparents)s::text[])
     AS g (id, type, source, source_id, subject, time, data, extensions, headers, created_at, job_ids, refused, more,
-          fanned_out_to, traceparent)
+          fanned_out_to, copied_bytes, traceparent)
 """)
 
 
@@ -144,6 +144,7 @@ def insert(
         "refused": [_refused_json(event.refused) for event in events],
         "mores": [event.more for event in events],
         "fanned_out": [_subscription_uuid(fanned_out_to.get(event.id)) for event in events],
+        "copied": [event.copied_bytes for event in events],
         "traceparents": [event.traceparent for event in events],
     }
     connection.exec_driver_sql(_INSERT, parameters)
@@ -180,13 +181,19 @@ def claim_unfinished(connection: Connection, *, after_tenant: str) -> tuple[Inbo
 
 _ADVANCE = Statement("""
 UPDATE events AS e SET job_ids = e.job_ids || %(job_ids)s::uuid[], refused = %(refused)s::json,
-    fanned_out_to = %(fanned_out_to)s::uuid
+    fanned_out_to = %(fanned_out_to)s::uuid, copied_bytes = %(copied_bytes)s
 WHERE e.tenant_id = %(tenant_id)s AND e.id = %(id)s::uuid
 """)
 
 
 def advance(
-    connection: Connection, event: InboundEvent, *, job_ids: Sequence[str], refused: Sequence[Refusal], to: str | None
+    connection: Connection,
+    event: InboundEvent,
+    *,
+    job_ids: Sequence[str],
+    refused: Sequence[Refusal],
+    copied_bytes: int,
+    to: str | None,
 ) -> None:
     """Store which further jobs a locked event has made, all that were refused, and the last subscription, if any."""
     parameters = {
@@ -195,6 +202,7 @@ def advance(
         "job_ids": _uuids(job_ids),
         "refused": _refused_json(refused),
         "fanned_out_to": _subscription_uuid(to),
+        "copied_bytes": copied_bytes,
     }
     connection.exec_driver_sql(_ADVANCE, parameters)
 
@@ -302,7 +310,7 @@ def event_uuid(event_id: str) -> str | None:
 def event_of(row: Any) -> InboundEvent:
     """Returns the event of a row of `COLUMNS`."""
     (id_, tenant_id, type_, source, source_id, subject, time, data_json, extensions_json, headers_json, created_at,
-     delivery_id, job_ids, refused_json, more, traceparent) = row[:16]  # fmt: skip
+     delivery_id, job_ids, refused_json, more, copied_bytes, traceparent) = row[:17]  # fmt: skip
     spec = EventSpec(
         type=type_,
         source=source,
@@ -322,5 +330,6 @@ def event_of(row: Any) -> InboundEvent:
         job_ids=[ids.encode("job", job_id) for job_id in job_ids],
         refused=[Refusal(**each) for each in json.loads(refused_json)],
         more=more,
+        copied_bytes=copied_bytes,
         traceparent=traceparent,
     )
