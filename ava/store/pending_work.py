@@ -8,8 +8,8 @@ from enum import Enum
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.events import events
-from ava.store.jobs import bulk_operations
-from ava.store.jobs.moves import expire, park, wake
+from ava.store.jobs import bulk_operations, wake_queue
+from ava.store.jobs.moves import expire, park
 from ava.store.jobs.reads import deadlines
 from ava.store.schedules import due
 
@@ -22,7 +22,7 @@ class Work(Enum):
     SCHEDULES = due.ARE_DUE
     BULK_OPERATIONS = bulk_operations.IS_DUE
     EVENT_JOBS = events.ARE_UNFINISHED
-    WAKES = wake.ARE_THERE
+    WAKES = wake_queue.ARE_THERE
     DEADLINES = deadlines.ARE_OVER
 
 

@@ -427,18 +427,24 @@ CREATE TABLE job_journal (
 CREATE INDEX job_journal_events ON job_journal (tenant_id, (value ->> 'type'), job_id, name)
     WHERE kind = 'event' AND state = 'waits' AND event_id IS NULL;
 
--- The jobs that have become final and may be awaited, and those that have begun to wait: somebody looks whether a wait
--- is over. A row twice, or too many, does no harm.
-CREATE TABLE job_wakes (
-    n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+-- What has happened that may end waits: a job has become final or has begun to wait, or an event has come
+-- (`ava.store.jobs.wake_queue`). `source_id` is the job or the event. `after_id` is the last job with whose waits an event
+-- was compared, if they are more than one transaction compares. Duplicate rows are harmless.
+CREATE TABLE wakes (
     tenant_id text NOT NULL,
-    job_id uuid NOT NULL
+    kind text NOT NULL CHECK (kind IN ('job', 'event')),
+    n bigint GENERATED ALWAYS AS IDENTITY,
+    source_id uuid NOT NULL,
+    event_type text,
+    after_id uuid,
+    PRIMARY KEY (tenant_id, kind, n),
+    CONSTRAINT type_exactly_of_events CHECK ((kind = 'event') = (event_type IS NOT NULL))
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000);
 
 CREATE FUNCTION ava_wake() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO job_wakes (tenant_id, job_id) VALUES (NEW.tenant_id, NEW.id);
+    INSERT INTO wakes (tenant_id, kind, source_id) VALUES (NEW.tenant_id, 'job', NEW.id);
     RETURN NULL;
 END
 $$;
@@ -962,18 +968,6 @@ CREATE INDEX events_by_source ON events (tenant_id, source, id);
 CREATE INDEX events_by_id ON events (id);
 -- Tenants take turns in the fan-out.
 CREATE INDEX events_unfinished ON events (tenant_id, id) WHERE fanned_out_to IS NOT NULL;
-
--- The events that have not been compared yet with what handlers wait for. `after_id` is the last job that they were
--- compared with, if there are more than one transaction takes.
-CREATE TABLE event_wakes (
-    tenant_id text NOT NULL,
-    n bigint GENERATED ALWAYS AS IDENTITY,
-    event_id uuid NOT NULL,
-    event_type text NOT NULL,
-    after_id uuid,
-    PRIMARY KEY (tenant_id, n)
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
-    autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 10000);
 
 CREATE TABLE events_rest PARTITION OF events DEFAULT WITH (
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,

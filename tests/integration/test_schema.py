@@ -60,7 +60,6 @@ _OF_THE_PLATFORM = {
         "promotions",
         "count_progress",
         "job_totals",
-        "job_wakes",
     ),
     *("nodes", "paused_queues", "closed_windows", "rate_states", "webhook_senders"),
 }

@@ -16,8 +16,7 @@ from ava.domain.text import one_line
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.services.making.input_schemas import InputSchemas
 from ava.store.engine.database import Connection, Database
-from ava.store.events import awaited
-from ava.store.jobs import journal
+from ava.store.jobs import journal, wake_queue
 from ava.store.jobs.moves import cancel, wake
 from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.moves.wake import EndedWait, InputTemplate, ResolvedInput, WaitVerdict
@@ -30,11 +29,10 @@ _MAX_TRANSACTIONS = 20
 
 
 class Wakes(Duty):
-    """Follows the wakes of jobs that have ended and of jobs that have begun to wait, in batches.
+    """Follows the queue of wakes: of jobs that have ended or have begun to wait, and of events that have come.
 
-    Before each batch it compares new events of one tenant with what jobs wait for; that wakes the jobs.
-
-    A batch takes its wakes and moves the jobs in one transaction, so a dispatcher that is killed has done nothing.
+    A batch of jobs, of all tenants in equal shares, alternates with a batch of events of one tenant. A batch takes its
+    wakes and moves the jobs in one transaction, so a dispatcher that is killed has done nothing.
     """
 
     name = "wakes"
@@ -54,26 +52,49 @@ class Wakes(Duty):
         self._database = database
         self._schemas = schemas or InputSchemas()
         self._awaiting_jobs = awaiting_jobs or AwaitingJobs()
+        #: The tenants after which the next batches of jobs, and of events for which no job waits, begin.
+        self._after_jobs = self._after_unawaited = ""
 
     def run_once(self, _now: float) -> int:
         """Follow the wakes that are there. Returns the number of jobs that were moved."""
-        moved, has_compared = 0, True
+        moved = 0
         for _ in range(_MAX_TRANSACTIONS):
-            has_compared = has_compared and self._compare_events()
-            with self._database.transaction() as connection:
-                woken = wake.take(connection, limit=_WAKES_PER_TRANSACTION)
-                moved += self._follow(connection, woken) if woken else 0
-            if not woken and not has_compared:
+            of_jobs, of_events = self._follow_jobs(), self._follow_events()
+            moved += (of_jobs or 0) + (of_events or 0)
+            if of_jobs is None and of_events is None:
                 break
         return moved
 
-    def _compare_events(self) -> bool:
-        """Compare new events with what jobs wait for. Returns False if there are none."""
+    def _follow_jobs(self) -> int | None:
+        """Follow a batch of wakes of jobs. Returns the number of jobs that were moved; None: there were no wakes."""
         with self._database.transaction() as connection:
-            dropped = awaited.drop_unawaited(connection, limit=_WAKES_PER_TRANSACTION)
-            return self._awaiting_jobs.run_next(connection) or dropped > 0
+            is_first = not self._after_jobs
+            woken = wake_queue.take_jobs(connection, after_tenant=self._after_jobs, limit=_WAKES_PER_TRANSACTION)
+            self._after_jobs = woken.last_tenant
+            if woken.jobs:
+                return self._move(connection, woken.jobs)
+        return None if is_first and not woken.last_tenant else 0
 
-    def _follow(self, connection: Connection, woken: Sequence[tuple[str, str]]) -> int:
+    def _follow_events(self) -> int | None:
+        """Compare a batch of events with what jobs wait for. Returns as `_follow_jobs` does."""
+        with self._database.transaction() as connection:
+            dropped, self._after_unawaited = wake_queue.drop_unawaited(
+                connection, after_tenant=self._after_unawaited, limit=_WAKES_PER_TRANSACTION
+            )
+            marked = self._awaiting_jobs.run_next(connection)
+            if marked:
+                return self._start_marked(connection, marked)
+        return None if marked is None and not dropped and not self._after_unawaited else 0
+
+    def _start_marked(self, connection: Connection, marked: Sequence[tuple[str, str]]) -> int:
+        """Return jobs to the backlog whose events were found. A job that still runs wakes itself when it waits."""
+        keys = set(marked)
+        # Nothing else is moved, because these are the jobs that the transaction has locked in their order.
+        return wake.start(
+            connection, [each for each in wake.decide(connection, marked) if (each.tenant_id, each.uuid) in keys]
+        )
+
+    def _move(self, connection: Connection, woken: Sequence[tuple[str, str]]) -> int:
         over = wake.decide(connection, woken)
         starting = [each for each in over if each.verdict is WaitVerdict.START]
         resolved = self._resolve(connection, [each for each in starting if each.has_template])

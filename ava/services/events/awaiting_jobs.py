@@ -13,6 +13,7 @@ from ava.domain.events.event import InboundEvent
 from ava.store.engine.database import Connection
 from ava.store.events import awaited, events
 from ava.store.events.awaited import EventWait, FoundEvent
+from ava.store.jobs import wake_queue
 
 #: What one transaction compares: events, the bytes of their data, and jobs that wait.
 _MAX_EVENTS = 20
@@ -33,29 +34,29 @@ class AwaitingJobs:
         self._max_jobs = max_jobs
         self._last_tenant = ""
 
-    def run_next(self, connection: Connection) -> bool:
-        """Compare some events of the next tenant, in a transaction, and wake the jobs that wait for them.
+    def run_next(self, connection: Connection) -> list[tuple[str, str]] | None:
+        """Compare some events of the next tenant with what its jobs wait for, in a transaction.
 
-        Returns False if no event is left to be compared.
+        Returns the jobs, locked, for which events were found: tenants and UUIDs. None: no event is left.
         """
-        wakes = awaited.claim(connection, after_tenant=self._last_tenant, limit=_MAX_EVENTS)
+        wakes = wake_queue.claim_events(connection, after_tenant=self._last_tenant, limit=_MAX_EVENTS)
         if wakes is None:
             was_last, self._last_tenant = self._last_tenant != "", ""
-            return was_last
+            return [] if was_last else None
         self._last_tenant = wakes.tenant_id
         waits, last = awaited.waits(connection, wakes, max_jobs=self._max_jobs)
         open_waits = [each for each in waits if not each.has_ended]
         awaited.forget_ended(connection, wakes.tenant_id, [each for each in waits if each.has_ended])
-        count = len(wakes.event_ids)
+        count, marked = len(wakes.event_ids), []
         if open_waits:
             new = _read_events(connection, wakes.tenant_id, wakes.event_ids)
             count = _count_within(wakes.event_ids, new)
             chosen = sorted(new[event_id] for event_id in wakes.event_ids[:count] if event_id in new)
             found, reached = _match([(event_id, record) for event_id, _, record in chosen], open_waits)
-            awaited.mark(connection, wakes.tenant_id, found)
+            marked = awaited.mark(connection, wakes.tenant_id, found)
             last = reached or last
-        awaited.advance(connection, wakes, to=last, count=count)
-        return True
+        wake_queue.advance_events(connection, wakes, to=last, count=count)
+        return marked
 
 
 _Event = tuple[str, int, Any]

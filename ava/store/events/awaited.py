@@ -16,9 +16,8 @@ from ava.domain.events.event import InboundEvent
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.events.events import COLUMNS, event_of, event_uuid
+from ava.store.jobs.wake_queue import EventWakes
 
-#: The condition that events are to be compared with waits.
-ARE_THERE = "(SELECT n FROM event_wakes ORDER BY tenant_id, n LIMIT 1) IS NOT NULL"
 #: The last job of all.
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
@@ -40,59 +39,6 @@ def find(
 
 #: The waits `k` for which no event has been found, which `job_journal_events` has.
 _IS_OPEN = "k.kind = 'event' AND k.state = 'waits' AND k.event_id IS NULL"
-
-_DROP_UNAWAITED = Statement(f"""
-DELETE FROM event_wakes AS e
-USING (SELECT tenant_id, n FROM event_wakes ORDER BY tenant_id, n LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS chosen
-WHERE e.tenant_id = chosen.tenant_id AND e.n = chosen.n AND NOT EXISTS (
-    SELECT FROM job_journal AS k
-    WHERE k.tenant_id = e.tenant_id AND k.value ->> 'type' = e.event_type AND {_IS_OPEN})
-""")
-
-
-def drop_unawaited(connection: Connection, *, limit: int) -> int:
-    """Delete wakes of events for which no job waits. Returns their number."""
-    return connection.exec_driver_sql(_DROP_UNAWAITED, {"limit": limit}).rowcount
-
-
-@dataclass(frozen=True, kw_only=True)
-class EventWakes:
-    """Events of one type of one tenant that are to be compared with the waits after a job."""
-
-    tenant_id: str
-    type: str
-    after_id: str | None
-    numbers: Sequence[int]
-    event_ids: Sequence[str]
-
-
-_CLAIM = Statement("""
-WITH first AS (
-    SELECT tenant_id FROM event_wakes WHERE tenant_id > %(after_tenant)s ORDER BY tenant_id, n LIMIT 1
-), head AS (
-    SELECT e.tenant_id, e.n, e.event_id, e.event_type, e.after_id
-    FROM event_wakes AS e, first WHERE e.tenant_id = first.tenant_id
-    ORDER BY e.tenant_id, e.n LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
-)
-SELECT h.tenant_id, h.event_type, h.after_id::text, array_agg(h.n ORDER BY h.n),
-    array_agg(h.event_id::text ORDER BY h.n)
-FROM head AS h, (SELECT event_type, after_id FROM head ORDER BY n LIMIT 1) AS oldest
-WHERE h.event_type = oldest.event_type AND h.after_id IS NOT DISTINCT FROM oldest.after_id
-GROUP BY h.tenant_id, h.event_type, h.after_id
-""")
-
-
-def claim(connection: Connection, *, after_tenant: str, limit: int) -> EventWakes | None:
-    """Lock the oldest wakes of the next tenant after one, those of one type, until the transaction ends.
-
-    None: no tenant after that one has any.
-    """
-    row = connection.exec_driver_sql(_CLAIM, {"after_tenant": after_tenant, "limit": limit}).first()
-    if row is None:
-        return None
-    tenant_id, type_, after_id, numbers, uuids = row
-    event_ids = [ids.encode("evt", uuid) for uuid in uuids]
-    return EventWakes(tenant_id=tenant_id, type=type_, after_id=after_id, numbers=numbers, event_ids=event_ids)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,17 +127,17 @@ WITH locked AS (
     WHERE k.tenant_id = l.tenant_id AND k.job_id = l.id AND k.name = f.name AND {_IS_OPEN}
     RETURNING k.tenant_id, k.job_id
 )
-INSERT INTO job_wakes (tenant_id, job_id) SELECT DISTINCT tenant_id, job_id FROM marked
+SELECT DISTINCT m.job_id::text FROM marked AS m
 """)
 
 
-def mark(connection: Connection, tenant_id: str, found: Sequence[FoundEvent]) -> int:
-    """Write events into the waits that they were found for, and wake their jobs. Returns the number of jobs."""
+def mark(connection: Connection, tenant_id: str, found: Sequence[FoundEvent]) -> list[tuple[str, str]]:
+    """Write events into the waits that they were found for, and lock their jobs. Returns these: tenants and UUIDs."""
     if not found:
-        return 0
+        return []
     given = _parameters(tenant_id, [each.wait for each in found])
     given["events"] = [event_uuid(each.event_id) for each in found]
-    return connection.exec_driver_sql(_MARK, given).rowcount
+    return [(tenant_id, uuid) for uuid in connection.exec_driver_sql(_MARK, given).scalars()]
 
 
 _FORGET_ENDED = Statement(f"""
@@ -213,21 +159,3 @@ def _parameters(tenant_id: str, chosen: Sequence[EventWait]) -> dict[str, object
         "jobs": [each.job_uuid for each in chosen],
         "names": [each.name for each in chosen],
     }
-
-
-_DELETE = Statement(
-    "DELETE FROM event_wakes AS e WHERE e.tenant_id = %(tenant_id)s AND e.n = ANY(%(numbers)s::bigint[])"
-)
-_ADVANCE = Statement("""
-UPDATE event_wakes AS e SET after_id = %(after_id)s::uuid
-WHERE e.tenant_id = %(tenant_id)s AND e.n = ANY(%(numbers)s::bigint[])
-""")
-
-
-def advance(connection: Connection, wakes: EventWakes, *, to: str | None, count: int) -> None:
-    """Store that the first `count` events were compared with the waits up to a job; None: with all."""
-    given = {"tenant_id": wakes.tenant_id, "numbers": list(wakes.numbers[:count]), "after_id": to}
-    if to is None:
-        connection.exec_driver_sql(_DELETE, given)
-    else:
-        connection.exec_driver_sql(_ADVANCE, given)

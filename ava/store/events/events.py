@@ -94,8 +94,8 @@ def find_first(connection: Connection, *, tenant_id: str, event_ids: Mapping[byt
 # Each event wakes the jobs that wait for its type, whether there are any or not: one may begin to wait at this moment.
 _INSERT = Statement("""
 WITH woken AS (
-    INSERT INTO event_wakes (tenant_id, event_id, event_type)
-    SELECT %(tenant_id)s, w.id::uuid, w.type FROM unnest(%(ids)s::text[], %(types)s::text[]) AS w (id, type)
+    INSERT INTO wakes (tenant_id, kind, source_id, event_type)
+    SELECT %(tenant_id)s, 'event', w.id::uuid, w.type FROM unnest(%(ids)s::text[], %(types)s::text[]) AS w (id, type)
 )
 INSERT INTO events (tenant_id, id, type, source, source_id, subject, time, data, extensions, headers, created_at,
                     hook_id, delivery_id, job_ids, refused, more, fanned_out_to, copied_bytes, traceparent)

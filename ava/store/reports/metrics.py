@@ -119,7 +119,7 @@ def waiting_jobs(connection: Connection) -> dict[str, int]:
 
 _UNFINISHED_EVENTS = Statement("""
 SELECT (SELECT count(*) FROM (SELECT FROM events WHERE fanned_out_to IS NOT NULL LIMIT %(most)s) AS e),
-    (SELECT count(*) FROM (SELECT FROM event_wakes LIMIT %(most)s) AS e)
+    (SELECT count(*) FROM (SELECT FROM wakes WHERE kind = 'event' LIMIT %(most)s) AS e)
 """)
 
 

@@ -60,7 +60,7 @@ from tests.integration.model.moves import Run
 from tests.integration.model.state import JobState
 
 _TABLES = (
-    "event_wakes, events, job_wakes, job_edges, job_waits, job_journal, job_logs, job_tags, jobs, debounces, "
+    "wakes, events, job_edges, job_waits, job_journal, job_logs, job_tags, jobs, debounces, "
     "rate_states, closed_windows, "
     "paused_queues, worker_settings, tenant_limits, "
     "schedule_firings, schedules, bulk_operations, error_groups, error_days, nodes, workers, worker_claims, pulled_runs"
@@ -232,7 +232,7 @@ class Driver:
     def duty(self, name: str) -> None:
         self._duties[name].run_once(self.clock.now)
         # A call is bounded; few jobs are enough for several.
-        while name == "wakes" and self.run("SELECT 1 FROM event_wakes LIMIT 1"):
+        while name == "wakes" and self.run("SELECT 1 FROM wakes WHERE kind = 'event' LIMIT 1"):
             self._duties[name].run_once(self.clock.now)
 
     def feed(self) -> None:

@@ -42,8 +42,8 @@ class EventDriver:
 
     def pending(self, job: JobState) -> set[str]:
         """Returns the types of events since a job was made that have not been compared with waits yet."""
-        statement = f"""SELECT e.event_type FROM event_wakes AS e JOIN jobs AS j ON j.tenant_id = e.tenant_id
-            WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND {IS_SINCE}"""
+        statement = f"""SELECT e.event_type FROM wakes AS e JOIN jobs AS j ON j.tenant_id = e.tenant_id
+            WHERE e.kind = 'event' AND j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND {IS_SINCE}"""
         given = {"tenant_id": job.tenant, "id": str(ids.decode("job", job.id))}
         with self._database.connect() as connection:
             return set(connection.exec_driver_sql(statement, given).scalars())

@@ -119,7 +119,7 @@ class JobState:
 
 
 #: The event of a wake `e` has come since the job `j` was made.
-IS_SINCE = """('x' || left(replace(e.event_id::text, '-', ''), 12))::bit(48)::bigint
+IS_SINCE = """('x' || left(replace(e.source_id::text, '-', ''), 12))::bit(48)::bigint
     >= floor(extract(epoch FROM j.created_at) * 1000)"""
 _FIELDS = f"""
     id::text, tenant_id, worker_id, trigger, triggered_by, retry_of::text, priority, queue, input::text, tags::text,
@@ -135,8 +135,8 @@ _FIELDS = f"""
     limit_key, rate_key, first_run_no, parent_id::text, tree_id::text, name, coalesce(is_detached, false),
     coalesce(is_awaited, false), first_started_at IS NOT NULL,
     ARRAY(SELECT k.name || CASE WHEN k.event_id IS NOT NULL OR EXISTS (
-              SELECT FROM event_wakes AS e WHERE e.tenant_id = k.tenant_id AND e.event_type = k.value ->> 'type'
-                  AND ({IS_SINCE})) THEN '!' ELSE '' END
+              SELECT FROM wakes AS e WHERE e.tenant_id = k.tenant_id AND e.kind = 'event'
+                  AND e.event_type = k.value ->> 'type' AND ({IS_SINCE})) THEN '!' ELSE '' END
         FROM job_journal AS k WHERE k.tenant_id = j.tenant_id AND k.job_id = j.id AND k.kind = 'event'
             AND k.state = 'waits' ORDER BY k.name),
     cpu_us, peak_memory_mb,

@@ -46,7 +46,7 @@ WITH dropped AS (
     DELETE FROM job_edges AS e WHERE e.tenant_id = %(tenant_id)s AND e.job_id = %(id)s::uuid AND e.run_no = 0
     RETURNING e.tenant_id, e.job_id
 )
-INSERT INTO job_wakes (tenant_id, job_id) SELECT DISTINCT tenant_id, job_id FROM dropped
+INSERT INTO wakes (tenant_id, kind, source_id) SELECT DISTINCT tenant_id, 'job', job_id FROM dropped
 """)
 
 
@@ -68,8 +68,8 @@ WITH waits AS (
          AS e (tenant_id, id, after_id, n)
     ON CONFLICT DO NOTHING
 )
-INSERT INTO job_wakes (tenant_id, job_id)
-SELECT w.tenant_id, w.id FROM unnest(%(woken_tenants)s::text[], %(woken)s::uuid[]) AS w (tenant_id, id)
+INSERT INTO wakes (tenant_id, kind, source_id)
+SELECT w.tenant_id, 'job', w.id FROM unnest(%(woken_tenants)s::text[], %(woken)s::uuid[]) AS w (tenant_id, id)
 """)
 
 

@@ -41,8 +41,8 @@ WITH {ends(ONE_END, waits_for="%(waits_for)s::text")}, waiting AS (
     WHERE k.tenant_id = w.tenant_id AND k.job_id = w.id AND k.kind = 'event' AND k.state = 'waits'
         AND k.name <> ALL(%(kept_names)s::text[])
 ), woken AS (
-    INSERT INTO job_wakes (tenant_id, job_id)
-    SELECT tenant_id, id FROM waiting WHERE %(waits_for)s IN ('jobs', 'event')
+    INSERT INTO wakes (tenant_id, kind, source_id)
+    SELECT tenant_id, 'job', id FROM waiting WHERE %(waits_for)s IN ('jobs', 'event')
 ), journalled AS (
     {journal.stores("waiting")}
 ), stored AS (

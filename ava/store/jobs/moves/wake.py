@@ -16,23 +16,9 @@ from ava.domain.jobs.job import Job, JobKey, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
-from ava.store.events import awaited
 from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import STOPPED_STATUS, limit_key, rate_key, wake_set
-
-#: A condition: somebody has to look whether a wait is over, or to compare events with waits.
-ARE_THERE = f"((SELECT n FROM job_wakes ORDER BY n LIMIT 1) IS NOT NULL OR {awaited.ARE_THERE})"
-
-_TAKE = Statement("""
-DELETE FROM job_wakes WHERE n = ANY(ARRAY(SELECT n FROM job_wakes ORDER BY n LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
-RETURNING tenant_id, job_id::text
-""")
-
-
-def take(connection: Connection, *, limit: int) -> list[tuple[str, str]]:
-    """Take wakes, the oldest first, in the transaction that follows them. Returns tenants and UUIDs of jobs."""
-    return [(tenant_id, uuid) for tenant_id, uuid in connection.exec_driver_sql(_TAKE, {"limit": limit})]
 
 
 class WaitVerdict(StrEnum):

@@ -1,0 +1,154 @@
+"""The queue of wakes: what has happened that may end waits.
+
+A job that becomes final and may be awaited, a job that begins to wait, and an event that comes each insert a row in
+their own transactions. The duty `wakes` takes rows of all tenants in turn, jobs and events separately, so neither the
+wakes nor the events of one tenant delay those of another. Wakes are idempotent: late, duplicate and spurious ones are
+harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ava.domain import ids
+from ava.store.engine.database import Connection
+from ava.store.engine.statement import Statement
+
+#: A condition: the queue has a wake.
+ARE_THERE = "(SELECT n FROM wakes ORDER BY tenant_id, kind, n LIMIT 1) IS NOT NULL"
+#: Tenants of one batch. Each gets an equal share of it.
+_MAX_TENANTS = 100
+
+# One descent of the index for each tenant, however many wakes it has.
+_TENANTS = """RECURSIVE tenants AS (
+    (SELECT tenant_id FROM wakes WHERE tenant_id > %(after_tenant)s ORDER BY tenant_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT w.tenant_id FROM wakes AS w WHERE w.tenant_id > t.tenant_id ORDER BY w.tenant_id LIMIT 1)
+    FROM tenants AS t WHERE t.tenant_id IS NOT NULL
+)"""
+
+
+def _oldest(kind: str) -> str:
+    """Returns the CTEs that lock the oldest wakes of the next tenants, in equal shares."""
+    return f"""{_TENANTS}, page AS MATERIALIZED (
+    SELECT tenant_id FROM tenants WHERE tenant_id IS NOT NULL LIMIT %(max_tenants)s
+), oldest AS MATERIALIZED (
+    SELECT w.* FROM (SELECT tenant_id, %(limit)s / count(*) OVER () AS share FROM page) AS p CROSS JOIN LATERAL (
+        SELECT tenant_id, source_id, event_type, ctid FROM wakes WHERE tenant_id = p.tenant_id AND kind = '{kind}'
+        ORDER BY tenant_id, kind, n LIMIT p.share FOR UPDATE SKIP LOCKED
+    ) AS w
+)"""
+
+
+# By `ctid`, because a plan that was made while the queue was empty reads all of it.
+_TAKE_JOBS = Statement(f"""
+WITH {_oldest("job")}, taken AS (
+    DELETE FROM wakes WHERE ctid = ANY(ARRAY(SELECT ctid FROM oldest)) RETURNING tenant_id, source_id
+)
+SELECT p.tenant_id, t.source_id::text FROM page AS p LEFT JOIN taken AS t ON t.tenant_id = p.tenant_id
+ORDER BY p.tenant_id
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobWakes:
+    """Wakes of jobs that a transaction has taken."""
+
+    #: The jobs, each a tenant and a UUID.
+    jobs: Sequence[tuple[str, str]]
+    #: The tenant after which the next batch begins; empty: with the first.
+    last_tenant: str
+
+
+def take_jobs(connection: Connection, *, after_tenant: str, limit: int) -> JobWakes:
+    """Take the oldest wakes of jobs of the next tenants, in the transaction that follows them."""
+    found = connection.exec_driver_sql(_TAKE_JOBS, _batch(after_tenant, limit)).all()
+    tenants = {tenant_id for tenant_id, _ in found}
+    return JobWakes(
+        jobs=[(tenant_id, uuid) for tenant_id, uuid in found if uuid is not None],
+        last_tenant=max(tenants) if len(tenants) == _MAX_TENANTS else "",
+    )
+
+
+_DROP_UNAWAITED = Statement(f"""
+WITH {_oldest("event")}, dropped AS (
+    DELETE FROM wakes WHERE ctid = ANY(ARRAY(
+        SELECT e.ctid FROM oldest AS e WHERE (
+            SELECT true FROM job_journal AS k
+            WHERE k.tenant_id = e.tenant_id AND k.value ->> 'type' = e.event_type
+                AND k.kind = 'event' AND k.state = 'waits' AND k.event_id IS NULL
+            LIMIT 1) IS NULL))
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM dropped), (SELECT max(tenant_id) FROM page HAVING count(*) = %(max_tenants)s)
+""")
+
+
+def drop_unawaited(connection: Connection, *, after_tenant: str, limit: int) -> tuple[int, str]:
+    """Delete wakes of events for which no job waits, the oldest of the next tenants.
+
+    Returns their number, and the tenant after which the next batch begins, empty for the first.
+    """
+    count, last_tenant = connection.exec_driver_sql(_DROP_UNAWAITED, _batch(after_tenant, limit)).one()
+    return count, last_tenant or ""
+
+
+def _batch(after_tenant: str, limit: int) -> dict[str, object]:
+    return {"after_tenant": after_tenant, "limit": limit, "max_tenants": _MAX_TENANTS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventWakes:
+    """Events of one type of one tenant that are to be compared with the waits after a job."""
+
+    tenant_id: str
+    type: str
+    after_id: str | None
+    numbers: Sequence[int]
+    event_ids: Sequence[str]
+
+
+_CLAIM_EVENTS = Statement(f"""
+WITH {_TENANTS}, first AS (
+    SELECT t.tenant_id FROM tenants AS t
+    WHERE (SELECT n FROM wakes AS w WHERE w.tenant_id = t.tenant_id AND w.kind = 'event' LIMIT 1) IS NOT NULL LIMIT 1
+), head AS (
+    SELECT e.tenant_id, e.n, e.source_id, e.event_type, e.after_id
+    FROM wakes AS e, first WHERE e.tenant_id = first.tenant_id AND e.kind = 'event'
+    ORDER BY e.tenant_id, e.kind, e.n LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
+)
+SELECT h.tenant_id, h.event_type, h.after_id::text, array_agg(h.n ORDER BY h.n),
+    array_agg(h.source_id::text ORDER BY h.n)
+FROM head AS h, (SELECT event_type, after_id FROM head ORDER BY n LIMIT 1) AS oldest
+WHERE h.event_type = oldest.event_type AND h.after_id IS NOT DISTINCT FROM oldest.after_id
+GROUP BY h.tenant_id, h.event_type, h.after_id
+""")
+
+
+def claim_events(connection: Connection, *, after_tenant: str, limit: int) -> EventWakes | None:
+    """Lock the oldest events of the next tenant after one, those of one type, until the transaction ends.
+
+    None: no tenant after that one has any.
+    """
+    row = connection.exec_driver_sql(_CLAIM_EVENTS, {"after_tenant": after_tenant, "limit": limit}).first()
+    if row is None:
+        return None
+    tenant_id, type_, after_id, numbers, uuids = row
+    event_ids = [ids.encode("evt", uuid) for uuid in uuids]
+    return EventWakes(tenant_id=tenant_id, type=type_, after_id=after_id, numbers=numbers, event_ids=event_ids)
+
+
+_DELETE_EVENTS = Statement("""
+DELETE FROM wakes AS e WHERE e.tenant_id = %(tenant_id)s AND e.kind = 'event' AND e.n = ANY(%(numbers)s::bigint[])
+""")
+_ADVANCE_EVENTS = Statement("""
+UPDATE wakes AS e SET after_id = %(after_id)s::uuid
+WHERE e.tenant_id = %(tenant_id)s AND e.kind = 'event' AND e.n = ANY(%(numbers)s::bigint[])
+""")
+
+
+def advance_events(connection: Connection, wakes: EventWakes, *, to: str | None, count: int) -> None:
+    """Store that the first `count` events were compared with the waits up to a job; None: with all."""
+    given = {"tenant_id": wakes.tenant_id, "numbers": list(wakes.numbers[:count]), "after_id": to}
+    connection.exec_driver_sql(_DELETE_EVENTS if to is None else _ADVANCE_EVENTS, given)
