@@ -46,7 +46,7 @@ def single_job(system: Ours, *, waiting: int, tries: int, children: int, spread:
     with running(system, children):
         until(lambda: system.finished_of("ten_a") > 4 * children)
         for _ in range(tries):
-            (job,) = system.jobs.trigger(caller("ten_b"), [JobSpec(worker_id="wkr_nap", input_json=_NAP)])
+            ((job,), _) = system.jobs.trigger(caller("ten_b"), [JobSpec(worker_id="wkr_nap", input_json=_NAP)])
             started.append(job.id)
             _await_finished(system, "ten_b", len(started))
             # At another moment of the feed's interval each time.

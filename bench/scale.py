@@ -219,7 +219,7 @@ def _urgent(system: Ours) -> list[float]:
     took: list[float] = []
     for _ in range(100):
         spec = JobSpec(worker_id="wkr_mark", input_json="{}", priority=1)
-        (job,) = system.jobs.trigger(system.caller, [spec])
+        ((job,), _) = system.jobs.trigger(system.caller, [spec])
         until(lambda job=job: system.jobs.show(system.caller, job.id).is_final, every=0.01)
         final = system.jobs.show(system.caller, job.id)
         assert final.started_at is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ava.domain.jobs.job import Job, JobSpec
-from ava.services.making.make import Making
+from ava.services.creation.job_creator import JobCreator
 from ava.store.engine.database import Connection
 
 
@@ -18,5 +18,5 @@ def make_jobs(
     max_published: int = 16,
 ) -> list[Job]:
     """Make jobs of a user, of which the first are stored as published. Returns them in order."""
-    making = Making(max_published=max_published)
-    return making.make_all(connection, making.prepare(tenant_id=tenant_id, user_id=user_id, specs=specs))
+    creator = JobCreator(max_published=max_published)
+    return creator.create_all(connection, creator.prepare(tenant_id=tenant_id, user_id=user_id, specs=specs))

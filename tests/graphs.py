@@ -15,7 +15,7 @@ from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import RunEnd, RunKey, Status
 from ava.domain.jobs.waits import NewChild, NewEntry, Wait, WaitCondition
-from ava.services.making.children import ChildMaker
+from ava.services.creation.child_creator import ChildCreator
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.jobs import journal
@@ -120,11 +120,11 @@ class Graphs:
         with self.api.database.connect() as connection:
             job = lists.show(connection, tenant_id="ten_test", job_id=job_id)
         assert job is not None
-        maker = ChildMaker(making=jobs.making, rules=jobs.rules)
+        creator = ChildCreator(creator=jobs.creator, rules=jobs.rules)
 
         def make(*names: str) -> list[str]:
             new = [NewChild(name=name, worker_id=worker_id, input_json="{}", is_detached=is_detached) for name in names]
-            return [child.id for child in maker.make(self.api.database, job, claim_id=claim_id, new=new)]
+            return [child.id for child in creator.create(self.api.database, job, claim_id=claim_id, new=new)]
 
         return make
 

@@ -173,7 +173,7 @@ def _make_context(settings: Settings) -> Context:
     jobs_service = Jobs(database, publisher, control, settings=settings, run_long=offload.run)
     claims = Claims(database, mark=settings.cell)
     jobs_service.on_published = claims.see_offered
-    event_jobs = EventJobs(jobs_service.making)
+    event_jobs = EventJobs(jobs_service.creator)
     hooks_service = Hooks(database, Sealer(settings.encryption_keys), jobs_service, mark=settings.cell)
     receiving = Receiving(database, jobs_service, event_jobs, run_long=offload.run)
     return Context(

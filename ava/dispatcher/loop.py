@@ -43,10 +43,10 @@ from ava.domain.limits.table import TENANT_RUNNING_JOBS
 from ava.errors import BrokerUnavailable, DatabaseUnavailable
 from ava.metrics import counters
 from ava.services.bulk_batches import BulkBatches
+from ava.services.creation.job_creator import JobCreator
 from ava.services.due_firings import DueFirings
 from ava.services.events.event_jobs import EventJobs
 from ava.services.jobs import Jobs
-from ava.services.making.make import Making
 from ava.settings import Settings
 from ava.store import installation
 from ava.store.engine import schema, timeouts
@@ -187,12 +187,12 @@ def make_duties(
         notices=Notices(settings.database_url) if settings.has_sessions else None,
     )
     due, expired = DueJobs(database), ExpiredJobs(database)
-    making = Making.of(settings)
-    firings = DueFirings(database, control, making=making, most_urgent=settings.tenant_most_urgent_priority)
+    creator = JobCreator.of(settings)
+    firings = DueFirings(database, control, creator=creator, most_urgent=settings.tenant_most_urgent_priority)
     schedules = ScheduleFirings(database, firings)
-    wakes = Wakes(database, schemas=making.schemas)
+    wakes = Wakes(database, schemas=creator.schemas)
     operations = BulkOperationBatches(BulkBatches(database, jobs, control))
-    event_jobs = EventFanOut(database, EventJobs(Making.of(settings)))
+    event_jobs = EventFanOut(database, EventJobs(JobCreator.of(settings)))
     deadlines = Deadlines(database, control)
     probed = {
         Work.DUE_JOBS: due,

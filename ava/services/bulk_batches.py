@@ -150,12 +150,12 @@ class BulkBatches:
 
         Returns the outcomes of the specs that were taken, and why not all were taken.
         """
-        caller, making = operation.caller, self._jobs.making
+        caller, creator = operation.caller, self._jobs.creator
         size, refusal = len(specs), None
         while size:
             # The oldest of a batch comes first, so that it starts first.
-            new = making.prepare(tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs[:size][::-1])
-            outcomes = making.make(connection, new, in_part=False)
+            new = creator.prepare(tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs[:size][::-1])
+            outcomes = creator.create(connection, new, in_part=False)
             too_many = next((outcome for outcome in outcomes if isinstance(outcome, TooMany)), None)
             if too_many is None:
                 return outcomes, refusal

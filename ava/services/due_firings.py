@@ -35,7 +35,7 @@ from ava.domain.schedules.time_zones import timezone_data_version
 from ava.domain.secrets.redaction import redact
 from ava.domain.webhooks.events import Event, EventType, make_body
 from ava.metrics import counters
-from ava.services.making.make import Making
+from ava.services.creation.job_creator import JobCreator
 from ava.services.revokes import revoke_all
 from ava.store.engine.database import Connection, Database
 from ava.store.schedules import due as due_schedules
@@ -72,13 +72,13 @@ class DueFirings:
         database: Database,
         control: Control,
         *,
-        making: Making | None = None,
+        creator: JobCreator | None = None,
         most_urgent: int = priority.FIRST,
     ) -> None:
-        """`making` makes the jobs; `most_urgent` limits the priority of those that roles of a tenant have scheduled."""
+        """`creator` creates the jobs; `most_urgent` bounds the priority of jobs that tenant roles have scheduled."""
         self._database = database
         self._control = control
-        self._making = making or Making()
+        self._creator = creator or JobCreator()
         self._most_urgent = most_urgent
 
     def fire(
@@ -129,7 +129,7 @@ class DueFirings:
         new = [self._new_job(decision.due, decided) for decision in decisions for decided in decision.fired]
         refusals: dict[str, str] = {}
         for some in _batches(new):
-            outcomes = self._making.make(connection, some)
+            outcomes = self._creator.create(connection, some)
             refusals |= {
                 each.uuid: str(outcome)
                 for each, outcome in zip(some, outcomes, strict=True)
@@ -166,7 +166,7 @@ class DueFirings:
         worker, schedule = due.worker, due.schedule
         if worker is None or worker.schema_version is None:
             return due
-        fault = self._making.schemas.fault(
+        fault = self._creator.schemas.fault(
             connection,
             tenant_id=schedule.tenant_id,
             worker_id=schedule.worker_id,

@@ -17,7 +17,7 @@ from ava.domain.jobs.explanation import Explanation, explain
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter, JobSort
-from ava.domain.jobs.new_job import JobOrRefusal, NewJob
+from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.run_log import JobRuns, runs_of
 from ava.domain.secrets.redaction import shown_to
 from ava.errors import (
@@ -28,10 +28,9 @@ from ava.errors import (
     RequestError,
 )
 from ava.services import graph_retries, replays
-from ava.services.making.graphs import arrange
-from ava.services.making.grouped_triggers import GroupedTriggers, is_groupable
-from ava.services.making.make import Making
-from ava.services.making.trigger_rules import TriggerRules
+from ava.services.creation.job_creator import JobCreator, arrange
+from ava.services.creation.quotas import TriggerRules
+from ava.services.creation.trigger_groups import TriggerGroups, is_groupable
 from ava.services.revokes import revoke_all
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
@@ -69,72 +68,79 @@ class Jobs:
         settings: Settings | None = None,
         run_long: Callable[[Callable[[], Any]], Any] = lambda work: work(),
     ) -> None:
-        """`run_long` returns the result of work that takes long, and lets other requests go on meanwhile."""
+        """`run_long` returns the result of long work, and serves other requests in the meantime."""
         self._database = database
         self._publisher = publisher
         self.control = control
         self._run_long = run_long
-        self.making = Making.of(settings, run_long=run_long) if settings else Making()
-        #: What the settings allow new jobs.
+        self.creator = JobCreator.of(settings, run_long=run_long) if settings else JobCreator()
+        #: The priorities that the settings allow new jobs.
         self.rules = TriggerRules.of(settings) if settings else TriggerRules()
         #: Called with jobs that can start now, once they are stored.
         self.on_published: Callable[[Sequence[Job]], object] = lambda _jobs: None
-        self._groups = GroupedTriggers(self._make_group, publish=self.publish)
+        self._groups = TriggerGroups()
 
-    def trigger(self, caller: Caller, specs: Sequence[JobSpec]) -> list[Job]:
-        """Store jobs, all or none, then publish those that can start now.
+    def trigger(self, caller: Caller, specs: Sequence[JobSpec], key: str | None = None) -> tuple[list[Job], bool]:
+        """Store jobs, all or none, then publish the ones that can start now. If the broker is down, they start later.
 
-        Raises `InputMismatch`, `WorkerNotFound`, `WorkerDeprecated` or, if its key is taken, `JobStateConflict` for the
-        first entry to blame, and `DatabaseUnavailable`. If the broker is out of reach, the jobs start later.
+        If the call or its entries have idempotency keys, earlier calls may have stored some of the jobs. Returns the
+        jobs in order, and True if earlier calls stored all of them.
+
+        Raises `InputMismatch`, `WorkerNotFound`, `WorkerDeprecated`, `IdempotencyKeyReused` or, if its key is taken,
+        `JobStateConflict` for the first entry to blame, and `DatabaseUnavailable`.
         """
+        if key is not None:
+            return self._trigger_once(caller, specs, key)
+        if any(spec.idempotency_key is not None for spec in specs):
+            return self._trigger_each_once(caller, specs)
         new = self._prepare(caller, specs)
-        if len(new) == 1 and is_groupable(new[0]) and (job := self._groups.trigger(new[0])) is not None:
-            return [job]
+        if len(new) == 1 and is_groupable(new[0]) and (job := self._trigger_grouped(new[0])) is not None:
+            return [job], False
         needs_transaction = len(specs) > 1 or specs[0].key is not None or specs[0].entry is not None
         with self._database.transaction() if needs_transaction else self._database.connect() as connection:
-            created = self._make_all(connection, new)
+            created = self._create_all(connection, new)
         self.publish(created)
-        return created
-
-    def _make_all(self, connection: Connection, new: Sequence[NewJob]) -> list[Job]:
-        is_graph = graphs.is_graph([each.spec for each in new])
-        return self.making.make_all(connection, arrange(connection, new) if is_graph else new)
+        return created, False
 
     def _prepare(self, caller: Caller, specs: Sequence[JobSpec]) -> list[NewJob]:
         self.rules.refuse_urgent(caller, specs)
-        return self.making.prepare(tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs)
+        return self.creator.prepare(tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs)
 
-    def _make_group(self, new: Sequence[NewJob]) -> list[JobOrRefusal]:
-        with self._database.connect(of_process=True) as connection:
-            return self.making.make(connection, new)
+    def _create_all(self, connection: Connection, new: Sequence[NewJob]) -> list[Job]:
+        is_graph = graphs.is_graph([each.spec for each in new])
+        return self.creator.create_all(connection, arrange(connection, new) if is_graph else new)
 
-    def trigger_once(self, caller: Caller, specs: Sequence[JobSpec], key: str) -> tuple[list[Job], bool]:
-        """Trigger jobs once per idempotency key. Returns the jobs, and True if an earlier call triggered them.
+    def _trigger_grouped(self, new: NewJob) -> Job | None:
+        """Store and publish a job together with concurrent ones. Return None if the statement of its group failed."""
+        with self._groups.enter(new) as trigger:
+            if trigger.leads:
+                with self._groups.statement(trigger) as group, self._database.connect(of_process=True) as connection:
+                    outcomes = self.creator.create(connection, [each.new for each in group])
+                    for each, outcome in zip(group, outcomes, strict=True):
+                        each.outcome = outcome
+                self.publish([each.outcome for each in trigger.group if isinstance(each.outcome, Job)])
+        if isinstance(trigger.outcome, BaseException):
+            raise trigger.outcome
+        return trigger.outcome
 
-        Raises `IdempotencyKeyReused` if the key came with other jobs, and what `trigger` raises.
-        """
+    def _trigger_once(self, caller: Caller, specs: Sequence[JobSpec], key: str) -> tuple[list[Job], bool]:
         digest = self._long(specs, lambda: replays.digest_of_jobs(specs))
         with self._database.transaction() as connection:
             if (earlier := replays.reserve_for(connection, caller, key, digest)) is not None:
                 return _show_all(connection, caller, [ids.encode("job", uuid) for uuid in earlier]), True
-            created = self._make_all(connection, self._prepare(caller, specs))
+            created = self._create_all(connection, self._prepare(caller, specs))
             job_ids = [job.id for job in created]
             idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=job_ids)
         self.publish(created)
         return created, False
 
-    def trigger_each_once(self, caller: Caller, specs: Sequence[JobSpec]) -> tuple[list[Job], bool]:
-        """Trigger jobs, all or none, each once per idempotency key of its own, if it has one.
-
-        Returns them in order, and True if earlier calls triggered all of them. Raises `IdempotencyKeyReused`, and what
-        `trigger` raises, for the first entry to blame.
-        """
+    def _trigger_each_once(self, caller: Caller, specs: Sequence[JobSpec]) -> tuple[list[Job], bool]:
         digests = self._long(specs, lambda: [replays.digest_of_jobs([spec]) for spec in specs])
         with self._database.transaction() as connection:
             earlier = replays.reserve_each(connection, caller, specs, digests)
             left = [n for n in range(len(specs)) if n not in earlier]
             try:
-                created = self._make_all(connection, self._prepare(caller, [specs[n] for n in left])) if left else []
+                created = self._create_all(connection, self._prepare(caller, [specs[n] for n in left])) if left else []
             except RequestError as error:
                 error.entry = left[error.entry]
                 raise
@@ -146,7 +152,7 @@ class Jobs:
         return [jobs[n] for n in range(len(specs))], not left
 
     def _long(self, specs: Sequence[JobSpec], work: Callable[[], _Found]) -> _Found:
-        """Returns the result of work on inputs; other requests go on meanwhile if they are large."""
+        """Return the result of work on inputs; if they are large, the process serves other requests in the meantime."""
         is_long = sum(len(spec.input_json) for spec in specs) > _LONG_BYTES
         found: _Found = self._run_long(work) if is_long else work()
         return found
@@ -163,7 +169,7 @@ class Jobs:
         """Trigger a new job like a final one, with another input or priority if one is given.
 
         Returns it, and True if an earlier call with the key triggered it. Raises `JobNotFound`, `JobStateConflict` if
-        the job is not final, and what `trigger_once` raises.
+        the job is not final, and every error of `trigger`.
         """
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
@@ -176,9 +182,7 @@ class Jobs:
             )
         spec = self.retry_spec(caller, job)
         spec = replace(spec, input_json=input_json or spec.input_json, priority=priority or spec.priority)
-        if key is None:
-            return self.trigger(caller, [spec])[0], False
-        (retried,), is_replay = self.trigger_once(caller, [spec], key)
+        (retried,), is_replay = self.trigger(caller, [spec], key)
         return retried, is_replay
 
     def retry_from_failed(self, caller: Caller, job_id: str, key: str | None = None) -> tuple[Job, bool]:
@@ -193,7 +197,7 @@ class Jobs:
             if earlier is not None:
                 return self._show(connection, caller, ids.encode("job", earlier)), True
             new = graph_retries.prepare(connection, caller, job, self.retry_spec)
-            created = self.making.make_all(connection, new)
+            created = self.creator.create_all(connection, new)
             if key is not None:
                 job_ids = [created[0].id]
                 idempotency.record_jobs(connection, tenant_id=caller.tenant_id, key=key, job_ids=job_ids)
@@ -224,7 +228,7 @@ class Jobs:
             return trees.unfinished(connection, job)
 
     def retry_spec(self, caller: Caller, job: Job) -> JobSpec:
-        """Returns what triggers a job like a final one again."""
+        """Return a spec that triggers a job like a final one."""
         return JobSpec(
             worker_id=job.worker_id,
             input_json=job.input_json,
@@ -238,7 +242,7 @@ class Jobs:
         )
 
     def publish(self, created: Sequence[Job]) -> None:
-        """Publish those of the stored jobs that can start now. If the broker is out of reach, they start later."""
+        """Publish the stored jobs that can start now. If the broker is down, they start later."""
         startable = [job for job in created if job.published_at is not None and not job.is_existing]
         self.on_published(startable)
         try:

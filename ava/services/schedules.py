@@ -60,7 +60,7 @@ class Schedules:
         self._database = database
         self._jobs = jobs
         self._max_schedules = max_schedules
-        self._due = DueFirings(database, jobs.control, making=jobs.making, most_urgent=jobs.rules.most_urgent)
+        self._due = DueFirings(database, jobs.control, creator=jobs.creator, most_urgent=jobs.rules.most_urgent)
 
     def create(self, caller: Caller, spec: ScheduleSpec, key: str | None = None) -> tuple[Schedule, bool]:
         """Create a schedule. Returns it, and True if an earlier call with the idempotency key created it.
@@ -107,7 +107,7 @@ class Schedules:
 
     def _check_worker(self, connection: Connection, caller: Caller, spec: ScheduleSpec) -> None:
         job = JobSpec(worker_id=spec.worker_id, input_json=spec.input_json)
-        self._jobs.making.check(connection, tenant_id=caller.tenant_id, spec=job)
+        self._jobs.creator.check(connection, tenant_id=caller.tenant_id, spec=job)
 
     def show(self, caller: Caller, schedule_id: str) -> Schedule:
         """Returns one schedule. Raises `ScheduleNotFound`, `DatabaseUnavailable`."""
@@ -198,7 +198,7 @@ class Schedules:
         """Trigger a job like those of a schedule, now. Returns it, and True if an earlier call with the key did.
 
         The job is no more urgent than the caller's role may ask for. It is no firing: neither the overlap nor the next
-        firing depends on it. Raises `ScheduleNotFound`, and what `Jobs.trigger_once` raises.
+        firing depends on it. Raises `ScheduleNotFound`, and every error of `Jobs.trigger`.
         """
         schedule = self.show(caller, schedule_id)
         priority = self._jobs.rules.bounded_by_role(caller, schedule.priority)
@@ -208,9 +208,7 @@ class Schedules:
             priority=priority,
             expires_in=schedule.expires_in,
         )
-        if key is None:
-            return self._jobs.trigger(caller, [spec])[0], False
-        (job,), is_replay = self._jobs.trigger_once(caller, [spec], key)
+        (job,), is_replay = self._jobs.trigger(caller, [spec], key)
         return job, is_replay
 
     def firings(

@@ -10,8 +10,8 @@ from cloudevents.core.bindings.http import to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 
 from ava.dispatcher.duties.event_jobs import EventFanOut
+from ava.services.creation.job_creator import JobCreator
 from ava.services.events.event_jobs import EventJobs
-from ava.services.making.make import Making
 from harness.api import Api, error_of
 
 EVENTS = "/v1/ava/events"
@@ -204,7 +204,7 @@ def test_jobs_beyond_a_hundred_are_made_by_the_duty_each_once(api: Api) -> None:
     # Another event shares the room of its request.
     bulk = api.post(EVENTS, json={"events": [ORDER, ORDER]}).get_json()["data"]
     assert [(len(each["job_ids"]), each["more"]) for each in bulk] == [(100, 151), (0, 251)]
-    duty = EventFanOut(api.database, EventJobs(Making()))
+    duty = EventFanOut(api.database, EventJobs(JobCreator()))
     # A transaction that was not committed has done nothing.
     with pytest.raises(RuntimeError):
         _run_and_die(api)
@@ -219,7 +219,7 @@ def test_jobs_beyond_a_hundred_are_made_by_the_duty_each_once(api: Api) -> None:
 
 def _run_and_die(api: Api) -> None:
     with api.database.transaction() as connection:
-        assert EventJobs(Making()).run_next(connection, after_tenant="") == ("ten_test", 100)
+        assert EventJobs(JobCreator()).run_next(connection, after_tenant="") == ("ten_test", 100)
         raise RuntimeError("killed")
 
 
@@ -258,7 +258,7 @@ def test_one_event_copies_at_most_32_mib_into_the_inputs_of_its_jobs(api: Api) -
     sent = _send(api, {"type": "order.paid", "data": "x" * 700_000})
     # 4 MiB of inputs in the event's transaction, and in each of the duty.
     assert (len(sent["job_ids"]), sent["more"], sent["refused"]) == (5, 395, [])
-    duty = EventFanOut(api.database, EventJobs(Making()))
+    duty = EventFanOut(api.database, EventJobs(JobCreator()))
     while duty.run_once(0):
         pass
     shown = api.get(f"{EVENTS}/{sent['id']}").get_json()["data"]

@@ -121,7 +121,7 @@ def test_the_queued_jobs_of_a_tenant_are_limited(api_settings: Settings) -> None
         assert (shown["value"], shown["used"], shown["used_is_exact"]) == (5, 5, True)
         # A job that is queued no more makes room, as soon as the jobs are counted again.
         api.post(f"{JOBS}/{last['id']}/cancel")
-        quota = api.app.extensions["ava"].jobs.making._quota.queued_jobs
+        quota = api.app.extensions["ava"].jobs.creator._quota.queued_jobs
         later = quota._clock() + 2
         quota._clock = lambda: later
         assert api.trigger()["status"] == "queued"

@@ -271,7 +271,7 @@ def test_jobs_whose_worker_takes_none_are_counted_with_the_reason(api: Api) -> N
 def test_an_operation_waits_while_its_tenant_has_too_many_queued_jobs(api_settings: Settings) -> None:
     with Api.running(replace(api_settings, tenant_max_queued=100)) as api:
         # A process that has accepted jobs counts again only when its count is a second old.
-        counts = api.app.extensions["ava"].jobs.making._quota.queued_jobs._counts
+        counts = api.app.extensions["ava"].jobs.creator._quota.queued_jobs._counts
         _make(api, 90)
         _fail_all(api)
         counts.clear()

@@ -14,7 +14,7 @@ from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import Job, RunEnd, RunKey, Status
 from ava.domain.jobs.waits import EntryState, JournalKind, LoadedJournal, NewEntry, Wait, WaitCondition
 from ava.node.child.run import Run
-from ava.node.child.run_journal import Makers, RunJournal
+from ava.node.child.run_journal import Creators, RunJournal
 from ava.settings import Settings
 from ava.store.jobs import journal
 from ava.store.jobs.moves import wait
@@ -81,7 +81,7 @@ class Waiters(Graphs):
             found = lists.show(connection, tenant_id="ten_test", job_id=job_id)
         assert found is not None
         one.job = found
-        store = RunJournal(cast(Run, one), self.api.database, Makers(self._settings))
+        store = RunJournal(cast(Run, one), self.api.database, Creators(self._settings))
         return store.find_event(AwaitedEvent.of(PAID, match), event_id=event_id, taken=taken)
 
     def load(self, run: RunKey, claim_id: str, attempt: int = 1) -> LoadedJournal:

@@ -20,10 +20,10 @@ from ava.domain.access.caller import Caller, Role
 from ava.domain.limits.table import TREE_JOBS
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.errors import ChildrenRefused
-from ava.node.child.run_journal import Makers, RunJournal
+from ava.node.child.run_journal import Creators, RunJournal
 from ava.services import graph_retries
 from ava.services.bulk_batches import BulkBatches
-from ava.services.making import children as making_children
+from ava.services.creation import child_creator
 from ava.settings import Settings
 from ava.store.fleet import workers
 from ava.store.jobs import old_jobs
@@ -105,7 +105,7 @@ def test_retention_passes_over_an_output_that_a_retry_at_this_moment_reads(graph
     with graphs.api.database.transaction() as connection:
         failed = service.show(caller, jobs["b"])
         new = graph_retries.prepare(connection, caller, failed, service.retry_spec)
-        (made,) = service.making.make_all(connection, new)
+        (made,) = service.creator.create_all(connection, new)
         _forget(graphs)
     graphs.wake()
     assert graphs.show(made.id)["input"] == {"x": 1}
@@ -193,7 +193,7 @@ def test_a_tree_has_at_most_ten_thousand_jobs_below_its_root(graphs: Graphs) -> 
 def test_runs_that_make_children_in_turns_keep_to_the_jobs_of_their_tree(
     graphs: Graphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(making_children, "TREE_JOBS", replace(TREE_JOBS, fixed=64))
+    monkeypatch.setattr(child_creator, "TREE_JOBS", replace(TREE_JOBS, fixed=64))
     root = graphs.api.trigger()["id"]
     parents = graphs.children(root, graphs.start(root)[1], *(f"p{n}" for n in range(16)))
     makers = [graphs.maker(parent, graphs.start(parent)[1]) for parent in parents]
@@ -257,8 +257,8 @@ def test_a_handler_waits_only_while_its_tenant_has_few_waiting_jobs(graphs: Grap
     run = cast("Run", SimpleNamespace(job=found, claim_id=claim_id, stopped_for=None))
 
     def admit(max_waiting: int) -> None:
-        makers = Makers(replace(api_settings, tenant_max_waiting=max_waiting))
-        RunJournal(run, graphs.api.database, makers).admit_wait()
+        creators = Creators(replace(api_settings, tenant_max_waiting=max_waiting))
+        RunJournal(run, graphs.api.database, creators).admit_wait()
 
     graphs.declare(a={}, b={"after": ["a"]}, c={"after": ["a"]})
     with pytest.raises(ava.TooManyWaiting, match="waiting_jobs"):

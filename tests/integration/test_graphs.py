@@ -14,7 +14,7 @@ from ava.domain import ids
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.waits import NewChild
 from ava.errors import TooMany
-from ava.node.child.run_journal import Makers
+from ava.node.child.run_journal import Creators
 from ava.settings import Settings
 from ava.store.jobs import journal
 from ava.store.jobs.reads import lists
@@ -186,11 +186,11 @@ def test_a_child_is_refused_by_a_count_of_that_moment(graphs: Graphs, api_settin
     with graphs.api.database.connect() as connection:
         job = lists.show(connection, tenant_id="ten_test", job_id=parent)
     assert job is not None
-    maker = Makers(replace(api_settings, tenant_max_queued=1)).get()
+    creator = Creators(replace(api_settings, tenant_max_queued=1)).get()
 
     def make(name: str) -> str:
         new = [NewChild(name=name, worker_id="wkr_open", input_json="{}")]
-        return maker.make(graphs.api.database, job, claim_id=claim_id, new=new)[0].id
+        return creator.create(graphs.api.database, job, claim_id=claim_id, new=new)[0].id
 
     child = make("one")
     with pytest.raises(TooMany, match="1 queued jobs, 0 more"):

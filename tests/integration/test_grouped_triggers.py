@@ -11,7 +11,7 @@ from unittest.mock import patch
 import redis
 from werkzeug.test import TestResponse
 
-from ava.services.making import grouped_triggers
+from ava.services.creation import trigger_groups
 from ava.settings import Settings
 from harness.api import Api, error_of
 from harness.polling import wait_until
@@ -33,7 +33,7 @@ def trigger_together(api: Api, *requests: dict[str, Any]) -> list[TestResponse]:
     groups = api.app.extensions["ava"].jobs._groups
     with (
         ThreadPoolExecutor(len(requests) + 1) as threads,
-        patch.object(grouped_triggers, "_MAX_STATEMENTS", 1),
+        patch.object(trigger_groups, "_MAX_STATEMENTS", 1),
     ):
         with triggers_that_wait(api):
             first = threads.submit(api.trigger, "wkr_first")

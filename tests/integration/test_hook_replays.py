@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ava.dispatcher.duties.event_jobs import EventFanOut
+from ava.services.creation.job_creator import JobCreator
 from ava.services.events.event_jobs import EventJobs
-from ava.services.making.make import Making
 from harness.api import Api, error_of
 from tests.integration.hook_fuzz import fuzz
 from tests.integration.hook_sender import HOOKS, Hook, count_jobs
@@ -44,7 +44,7 @@ def test_a_replay_of_many_deliveries_creates_a_hundred_jobs_of_events_in_its_tra
         api.post("/v1/ava/subscriptions", json={"event_type": "github.*", "worker_id": "wkr_open"})
     assert api.post(f"{HOOKS}/{hook.id}/replay", json={"from": "2020-01-01"}).get_json()["data"] == {"total": 3}
     assert count_jobs(api) == 100
-    duty = EventFanOut(api.database, EventJobs(Making()))
+    duty = EventFanOut(api.database, EventJobs(JobCreator()))
     while duty.run_once(0):
         pass
     assert count_jobs(api) == 3 * 40

@@ -21,8 +21,7 @@ from ava.domain.jobs.graphs import Entry
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.trigger_keys import Dedupe, DedupeMode
 from ava.domain.worker import PullWorkerSpec
-from ava.services.making.graphs import arrange
-from ava.services.making.make import Making
+from ava.services.creation.job_creator import JobCreator, arrange
 from ava.settings import Settings
 from ava.store.fleet import pull_workers, worker_claims
 from ava.store.jobs import rows
@@ -93,11 +92,11 @@ def test_followed_wakes_and_a_cancel(stored: Backlog) -> None:
         Entry(name="starts", after=("root",), when="ended"),
         Entry(name="unmet", after=("root",), when="completed"),
     )
-    making = Making()
+    creator = JobCreator()
     specs = [JobSpec(worker_id=WORKER, entry=entry) for entry in entries]
     with stored.database.transaction() as connection:
-        new = making.prepare(tenant_id=TENANT, user_id="usr_test", specs=specs)
-        root, starts, unmet = making.make_all(connection, arrange(connection, new))
+        new = creator.prepare(tenant_id=TENANT, user_id="usr_test", specs=specs)
+        root, starts, unmet = creator.create_all(connection, arrange(connection, new))
     _cancel(stored, [root])
     assert _beside_a_cancel(stored, starts, unmet, lambda: Wakes(stored.database).run_once(0)) == 0
 

@@ -19,9 +19,9 @@ from ava.dispatcher.duties.time_zones import TimeZoneData
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, make_schedule_record
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.metrics import counters
+from ava.services.creation.job_creator import JobCreator
+from ava.services.creation.quotas import TenantQuotas
 from ava.services.due_firings import DueFirings
-from ava.services.making.make import Making
-from ava.services.making.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.fleet import worker_settings
 from ava.store.jobs.reads import lists
@@ -75,8 +75,8 @@ def test_five_hundred_due_schedules_are_one_transaction_and_more_are_several(sch
 
 def test_a_firing_beyond_the_tenants_queued_jobs_is_skipped_and_says_so(scheduled: Scheduled) -> None:
     schedule = scheduled.create(catch_up=CatchUp.ALL)
-    making = Making(quota=TenantQuotas(queued_jobs=2))
-    due = DueFirings(scheduled.backlog.database, scheduled.control, making=making)
+    creator = JobCreator(quota=TenantQuotas(queued_jobs=2))
+    due = DueFirings(scheduled.backlog.database, scheduled.control, creator=creator)
     duty = ScheduleFirings(scheduled.backlog.database, due, clock=lambda: scheduled.now)
     for _ in range(3):
         scheduled.now += MINUTE

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -13,7 +15,8 @@ from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.new_job import UNMATCHED, JobOrRefusal, NewJob
 from ava.domain.jobs.trigger_keys import Dedupe
 from ava.errors import DatabaseUnavailable, StatementFailed, TooMany, WorkerNotFound
-from ava.services.making.grouped_triggers import GroupedTriggers, is_groupable
+from ava.services.creation.trigger_groups import is_groupable
+from ava.services.jobs import Jobs
 from harness.polling import wait_until
 from tests.unit.handlers import JOB
 
@@ -24,11 +27,11 @@ def new(name: str) -> NewJob:
 
 
 def job_of(each: NewJob) -> Job:
-    return replace(JOB, id=f"job_{each.user_id}", triggered_by=each.user_id)
+    return replace(JOB, id=f"job_{each.user_id}", triggered_by=each.user_id, published_at=datetime.now(UTC))
 
 
 class Store:
-    """Stores groups when the test lets it, and remembers them."""
+    """Stands for the database, the creator and the publisher: stores groups when the test lets it."""
 
     def __init__(self) -> None:
         self.groups: list[list[str]] = []
@@ -37,7 +40,12 @@ class Store:
         self.error: BaseException | None = None
         self.outcome: Callable[[NewJob], JobOrRefusal] = job_of
 
-    def store(self, group: Sequence[NewJob]) -> list[JobOrRefusal]:
+    @contextmanager
+    def connect(self, *, of_process: bool) -> Iterator[None]:
+        assert of_process
+        yield
+
+    def create(self, _connection: None, group: Sequence[NewJob]) -> list[JobOrRefusal]:
         self.groups.append([each.user_id for each in group])
         assert self.is_open.wait(10)
         if self.error is not None:
@@ -53,16 +61,18 @@ class Triggers:
 
     def __init__(self) -> None:
         self.store = Store()
-        self.grouped = GroupedTriggers(self.store.store, publish=self.store.publish)
+        self.jobs = Jobs(self.store, self.store, None)
+        self.jobs.creator = self.store
+        self.groups, self.trigger = self.jobs._groups, self.jobs._trigger_grouped
         self.threads = ThreadPoolExecutor(100)
 
     def begin(self, *names: str) -> list[Future[Job | None]]:
         """Begin a trigger of each name; each waits, or is in the store, when the next one begins."""
         futures = []
         for name in names:
-            before = len(self.grouped._waiting) + len(self.store.groups)
-            futures.append(self.threads.submit(self.grouped.trigger, new(name)))
-            wait_until(lambda before=before: len(self.grouped._waiting) + len(self.store.groups) > before)
+            before = len(self.groups._waiting) + len(self.store.groups)
+            futures.append(self.threads.submit(self.trigger, new(name)))
+            wait_until(lambda before=before: len(self.groups._waiting) + len(self.store.groups) > before)
         return futures
 
 
@@ -77,7 +87,7 @@ def triggers():
 def test_a_trigger_that_is_alone_is_stored_at_once(triggers):
     triggers.store.is_open.set()
     for name in ("a", "b"):
-        job = triggers.grouped.trigger(new(name))
+        job = triggers.trigger(new(name))
         assert job is not None
         assert job.triggered_by == name
     assert triggers.store.groups == triggers.store.published == [["a"], ["b"]]
@@ -89,7 +99,7 @@ def test_those_that_come_meanwhile_are_stored_together_in_their_order(triggers):
     assert [future.result(10).triggered_by for future in futures] == ["a", "b", "c", "d"]
     assert triggers.store.groups == [["a"], ["b", "c", "d"]]
     wait_until(lambda: sorted(triggers.store.published) == [["a"], ["b", "c", "d"]])
-    assert triggers.grouped.trigger(new("e")) is not None
+    assert triggers.trigger(new("e")) is not None
 
 
 def test_a_trigger_does_not_wait_for_those_of_another_tenant(triggers):
@@ -102,14 +112,14 @@ def test_a_trigger_does_not_wait_for_those_of_another_tenant(triggers):
     later = [[name for name in group if name[0] == "a"] for group in triggers.store.groups[1:]]
     assert [group for group in later if group] in ([["a.2", "a.3"]], [["a.2"], ["a.3"]])
     assert any(len({name[0] for name in group}) > 1 for group in triggers.store.groups[3:])
-    assert (triggers.grouped._statements, triggers.grouped._tenants, triggers.grouped._waiting) == (0, set(), [])
+    assert (triggers.groups._statements, triggers.groups._tenants, triggers.groups._waiting) == (0, set(), [])
 
 
 def test_a_group_has_a_bound_and_the_next_one_follows(triggers):
     names = [f"{number:02}" for number in range(90)]
     futures = triggers.begin(names[0])
-    futures += [triggers.threads.submit(triggers.grouped.trigger, new(name)) for name in names[1:]]
-    wait_until(lambda: len(triggers.grouped._waiting) == len(names) - 1)
+    futures += [triggers.threads.submit(triggers.trigger, new(name)) for name in names[1:]]
+    wait_until(lambda: len(triggers.groups._waiting) == len(names) - 1)
     triggers.store.is_open.set()
     assert [future.result(10).triggered_by for future in futures] == names
     assert [len(group) for group in triggers.store.groups] == [1, 64, 25]
@@ -146,7 +156,7 @@ def test_if_the_store_is_out_of_reach_each_of_the_group_gets_an_error(triggers, 
     # The trigger that was stopped takes no other with it.
     assert isinstance(c.exception(10), DatabaseUnavailable)
     triggers.store.error = None
-    assert triggers.grouped.trigger(new("d")) is not None
+    assert triggers.trigger(new("d")) is not None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ava.services.making.quotas import QueuedJobsQuota, StoredBytesQuota
+from ava.services.creation.quotas import QueuedJobsQuota, StoredBytesQuota
 from ava.store.reports import storage, usage
 from ava.store.reports.storage import Measured
 

@@ -48,9 +48,10 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
 )
 def trigger(specs: Sequence[JobSpec], key: str | None, is_replicated: bool) -> Response:
     """Trigger many jobs."""
+    _refuse_two_keys(specs, key)
     try:
         with replicating(is_replicated) as stored:
-            jobs, is_replay = _trigger(specs, key)
+            jobs, is_replay = context().jobs.trigger(caller(), specs, key)
             stored.extend(jobs)
     except (WorkerNotFound, WorkerDeprecated) as error:
         raise _with_index(error, "worker_id") from None
@@ -69,16 +70,12 @@ def trigger(specs: Sequence[JobSpec], key: str | None, is_replicated: bool) -> R
     return response
 
 
-def _trigger(specs: Sequence[JobSpec], key: str | None) -> tuple[list[Job], bool]:
+def _refuse_two_keys(specs: Sequence[JobSpec], key: str | None) -> None:
+    """Raise `InvalidFields` if the call has an idempotency key and an entry one of its own."""
     own = next((n for n, spec in enumerate(specs) if spec.idempotency_key is not None), None)
-    if own is None and key is None:
-        return context().jobs.trigger(caller(), specs), False
-    if own is None:
-        return context().jobs.trigger_once(caller(), specs, str(key))
-    if key is None:
-        return context().jobs.trigger_each_once(caller(), specs)
-    name, reason = f"jobs[{own}].idempotency_key", "Not together with the header Idempotency-Key."
-    raise InvalidFields(f"{name}: {reason}", {name: [reason]})
+    if own is not None and key is not None:
+        name, reason = f"jobs[{own}].idempotency_key", "Not together with the header Idempotency-Key."
+        raise InvalidFields(f"{name}: {reason}", {name: [reason]})
 
 
 def _texts(jobs: Sequence[Job]) -> Iterator[str]:

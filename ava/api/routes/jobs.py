@@ -62,10 +62,7 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
 def trigger(spec: JobSpec, key: str | None, is_replicated: bool) -> Response:
     """Trigger one job."""
     with replicating(is_replicated) as stored:
-        if key is None:
-            (job,), is_replay = context().jobs.trigger(caller(), [spec]), False
-        else:
-            (job,), is_replay = context().jobs.trigger_once(caller(), [spec], key)
+        (job,), is_replay = context().jobs.trigger(caller(), [spec], key)
         stored.append(job)
     return mark_replicated(created(job, is_replay), is_replicated)
 

@@ -13,8 +13,8 @@ from ava.domain.jobs import output_references, system_cancel
 from ava.domain.jobs.job import JobKey, JobSpec, Status
 from ava.domain.limits.table import INPUT_BYTES, NESTING
 from ava.domain.text import one_line
+from ava.services.creation.input_schemas import InputSchemas
 from ava.services.events.awaiting_jobs import AwaitingJobs
-from ava.services.making.input_schemas import InputSchemas
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import journal, wake_queue
 from ava.store.jobs.moves import cancel, wake

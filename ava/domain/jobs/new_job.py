@@ -14,7 +14,7 @@ UNMATCHED = ""
 #: The `schema_version` of an input with references: it is compared once the outputs are known.
 UNRESOLVED = "references"
 
-#: The job, or the reason why it is refused. `make` returns the reason and does not raise it.
+#: The job, or the reason why it is refused. `JobCreator.create` returns the reason and does not raise it.
 JobOrRefusal = Job | RequestError
 
 

@@ -17,7 +17,7 @@ from ava.handler.registry import Handler
 from ava.node.child import run_reports, run_settings
 from ava.node.child.last_mask import LastMask
 from ava.node.child.run import Run
-from ava.node.child.run_journal import Makers, RunJournal
+from ava.node.child.run_journal import Creators, RunJournal
 from ava.node.child.run_settings import RunSettings
 from ava.node.child.run_writer import RunWriter
 from ava.node.outcome import Stop
@@ -35,7 +35,7 @@ class NewRuns(Generic[Made]):
         settings: Settings,
         peak_bytes: Callable[[int], int | None],
         run_type: type[Made],
-        make_journal: Callable[[Any, Database, Makers], RunJournal] = RunJournal,
+        make_journal: Callable[[Any, Database, Creators], RunJournal] = RunJournal,
     ) -> None:
         """`peak_bytes` returns the most memory, in bytes, of the run that began at a time, if it is measured."""
         self._settings = settings
@@ -44,7 +44,7 @@ class NewRuns(Generic[Made]):
         self._make_journal = make_journal
         self._sealer = Sealer(settings.encryption_keys)
         self._masks = LastMask()
-        self._makers = Makers(settings)
+        self._creators = Creators(settings)
         #: What the environment sets, by worker.
         self._bases: dict[str, RunSettings] = {}
 
@@ -77,7 +77,7 @@ class NewRuns(Generic[Made]):
 
         def calls(run: Run) -> Calls:
             return Calls(
-                store=self._make_journal(run, run_writer.database, self._makers),
+                store=self._make_journal(run, run_writer.database, self._creators),
                 job_id=job.id,
                 journal=journal or LoadedJournal(),
                 is_async=handler.is_async,

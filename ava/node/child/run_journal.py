@@ -25,8 +25,8 @@ from ava.store.jobs import journal
 from ava.store.jobs.moves import claim
 
 if TYPE_CHECKING:
-    from ava.services.making.children import ChildMaker
-    from ava.services.making.quotas import QueuedJobsQuota
+    from ava.services.creation.child_creator import ChildCreator
+    from ava.services.creation.quotas import QueuedJobsQuota
 
 Result = TypeVar("Result")
 
@@ -37,42 +37,42 @@ _PAUSE_SECONDS = 0.2
 _EVENTS_PER_STATEMENT = 20
 
 
-class Makers:
+class Creators:
     """What makes the children of one process, and counts what waits. Few handlers need it, so it is loaded late."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._maker: ChildMaker | None = None
+        self._creator: ChildCreator | None = None
         self._waiting_jobs: QueuedJobsQuota | None = None
 
     @property
     def waiting_jobs(self) -> QueuedJobsQuota:
         """Returns the quota of jobs that wait. A tenant far from its limit is counted once in 10 s."""
         if self._waiting_jobs is None:
-            from ava.services.making.quotas import TenantQuotas
+            from ava.services.creation.quotas import TenantQuotas
 
             self._waiting_jobs = TenantQuotas.of(self._settings, recounts=True).waiting_jobs
         return self._waiting_jobs
 
-    def get(self) -> ChildMaker:
-        """Returns the maker."""
-        if self._maker is None:
-            from ava.services.making.children import ChildMaker
-            from ava.services.making.make import Making
-            from ava.services.making.trigger_rules import TriggerRules
+    def get(self) -> ChildCreator:
+        """Return the creator of children."""
+        if self._creator is None:
+            from ava.services.creation.child_creator import ChildCreator
+            from ava.services.creation.job_creator import JobCreator
+            from ava.services.creation.quotas import TriggerRules
 
-            making = Making.of(self._settings, recounts=True)
-            self._maker = ChildMaker(making=making, rules=TriggerRules.of(self._settings))
-        return self._maker
+            creator = JobCreator.of(self._settings, recounts=True)
+            self._creator = ChildCreator(creator=creator, rules=TriggerRules.of(self._settings))
+        return self._creator
 
 
 class RunJournal:
     """The journal of one run. Its statements are repeated while the database is away, until the run is stopped."""
 
-    def __init__(self, run: Run, database: Database, makers: Makers) -> None:
+    def __init__(self, run: Run, database: Database, creators: Creators) -> None:
         self._run = run
         self._database = database
-        self._makers = makers
+        self._creators = creators
         #: Held by a statement, because the branches of an async handler may have several at once.
         self._lock = threading.Lock()
 
@@ -88,7 +88,7 @@ class RunJournal:
 
     def make_children(self, new: Sequence[NewChild], entries: Sequence[NewEntry]) -> Sequence[ChildState]:
         """Make children, all or none. Raises `ChildRefused`."""
-        maker = self._makers.get()
+        creator = self._creators.get()
         is_repeated = False
 
         def act() -> Sequence[ChildState]:
@@ -96,7 +96,7 @@ class RunJournal:
             if is_repeated and (found := self._made(new)) is not None:
                 return found
             is_repeated = True
-            return maker.make(self._database, self._run.job, claim_id=self._run.claim_id, new=new, entries=entries)
+            return creator.create(self._database, self._run.job, claim_id=self._run.claim_id, new=new, entries=entries)
 
         try:
             return self._repeat(act)
@@ -120,7 +120,7 @@ class RunJournal:
 
     def admit_wait(self) -> None:
         """Raises `TooManyWaiting` if the tenant has as many waiting jobs as it may have, as far as is known."""
-        tenant_id, quota = self._run.job.tenant_id, self._makers.waiting_jobs
+        tenant_id, quota = self._run.job.tenant_id, self._creators.waiting_jobs
         if not self._read(lambda c: quota.admit(c, tenant_id, 1)):
             raise TooManyWaiting(str(quota.refusal(tenant_id)))
 

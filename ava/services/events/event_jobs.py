@@ -15,8 +15,8 @@ from ava.domain.events.subscription import Subscription, make_input
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.limits.inbound import EVENT_COMPARISONS, EVENT_COPIED_BYTES, EVENT_JOBS
 from ava.errors import PayloadTooLarge, RequestError, TooManyComparisons
+from ava.services.creation.job_creator import JobCreator
 from ava.services.events.known_subscriptions import KnownSubscriptions
-from ava.services.making.make import Making
 from ava.store.engine.database import Connection
 from ava.store.events import events, subscriptions
 
@@ -39,7 +39,7 @@ _BEFORE_ALL = ids.encode("sub", "00000000-0000-0000-0000-000000000000")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeJobs:
+class CreatedJobs:
     """What a transaction has made of events."""
 
     events: Sequence[InboundEvent]
@@ -122,11 +122,13 @@ class _Pauses:
 class EventJobs:
     """Makes the jobs of events, of those that their tenant subscribes to at the moment."""
 
-    def __init__(self, making: Making) -> None:
-        self._making = making
+    def __init__(self, creator: JobCreator) -> None:
+        self._creator = creator
         self._known = KnownSubscriptions()
 
-    def make(self, connection: Connection, new: Sequence[InboundEvent], room: Room, *, version: int | None) -> MadeJobs:
+    def make(
+        self, connection: Connection, new: Sequence[InboundEvent], room: Room, *, version: int | None
+    ) -> CreatedJobs:
         """Make the jobs of new events of one tenant, as far as the transaction has room.
 
         Returns the events with what became of them. The fan-out makes the other jobs. `version`: that of the tenant's
@@ -152,7 +154,7 @@ class EventJobs:
                     copied_bytes=batch.copied_bytes,
                 )
             )
-        return MadeJobs(events=made, jobs=jobs, fanned_out_to=fanned_out_to)
+        return CreatedJobs(events=made, jobs=jobs, fanned_out_to=fanned_out_to)
 
     def run_next(self, connection: Connection, *, after_tenant: str) -> tuple[str, int] | None:
         """Make the next jobs of an event that has more than its own transaction could make, in a transaction.
@@ -217,7 +219,7 @@ class EventJobs:
         asked = _ask(matching, room, batch)
         if not asked:
             return batch
-        prepared = self._making.prepare(tenant_id=event.tenant_id, user_id="", specs=[spec for _, spec in asked])
+        prepared = self._creator.prepare(tenant_id=event.tenant_id, user_id="", specs=[spec for _, spec in asked])
         new = [
             replace(
                 each,
@@ -227,7 +229,7 @@ class EventJobs:
             )
             for each, (subscription, _) in zip(prepared, asked, strict=True)
         ]
-        for (subscription, _), outcome in zip(asked, self._making.make(connection, new), strict=True):
+        for (subscription, _), outcome in zip(asked, self._creator.create(connection, new), strict=True):
             if isinstance(outcome, Job):
                 batch.jobs.append(outcome)
             else:

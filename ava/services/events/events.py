@@ -46,7 +46,7 @@ class Events:
                 if earlier is not None:
                     return self._again(connection, caller, earlier), True
             size = sum(len(spec.data_json) for spec in specs)
-            self._jobs.making.admit_bytes(connection, tenant_id=caller.tenant_id, size=size)
+            self._jobs.creator.admit_bytes(connection, tenant_id=caller.tenant_id, size=size)
             sent, jobs = self._store(connection, caller, specs)
             if key is not None:
                 uuids = [event_uuid(event.id) for event in sent]

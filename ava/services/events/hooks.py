@@ -130,7 +130,7 @@ class Hooks:
     def _check(self, connection: Connection, caller: Caller, spec: HookSpec) -> None:
         if spec.worker_id is not None:
             self._jobs.rules.refuse_urgent(caller, [JobSpec(worker_id=spec.worker_id, priority=spec.priority)])
-            self._jobs.making.check_worker(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id)
+            self._jobs.creator.check_worker(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id)
 
     def show(self, caller: Caller, hook_id: str) -> Hook:
         """Returns one hook. Raises `HookNotFound`, `DatabaseUnavailable`."""

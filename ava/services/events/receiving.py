@@ -135,7 +135,7 @@ class Receiving:
         arrival = make_arrival(hook, request, address)
         try:
             with self._database.connect() as connection:
-                self._jobs.making.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))
+                self._jobs.creator.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))
                 deliveries.refuse(
                     connection,
                     arrival,
@@ -167,7 +167,7 @@ class Receiving:
         `DatabaseUnavailable`.
         """
         row = hook.verifier
-        self._jobs.making.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))
+        self._jobs.creator.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))
         keys = (
             []
             if may_repeat
@@ -216,8 +216,8 @@ class Receiving:
                 trigger=Trigger.WEBHOOK,
                 priority=hook.priority,
             )
-            (new,) = self._jobs.making.prepare(tenant_id=hook.tenant_id, user_id=hook.id, specs=[job_spec])
-            (outcome,) = self._jobs.making.make(connection, [replace(new, uuid=arrived.job_uuid)])
+            (new,) = self._jobs.creator.prepare(tenant_id=hook.tenant_id, user_id=hook.id, specs=[job_spec])
+            (outcome,) = self._jobs.creator.create(connection, [replace(new, uuid=arrived.job_uuid)])
         except PayloadTooLarge as error:
             outcome = error
         if isinstance(outcome, Job):

@@ -65,7 +65,7 @@ class Subscriptions:
     def _check(self, connection: Connection, caller: Caller, spec: SubscriptionSpec) -> None:
         job = JobSpec(worker_id=spec.worker_id, priority=spec.priority)
         self._jobs.rules.refuse_urgent(caller, [job])
-        self._jobs.making.check_worker(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id)
+        self._jobs.creator.check_worker(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id)
 
     def show(self, caller: Caller, subscription_id: str) -> Subscription:
         """Returns one subscription. Raises `SubscriptionNotFound`, `DatabaseUnavailable`."""

@@ -40,10 +40,10 @@ from ava.domain.worker import OnWorkerLost, PullWorkerSpec, WorkerLimits, Worker
 from ava.services import broker_reset
 from ava.services.bulk_batches import BulkBatches
 from ava.services.bulk_operations import BulkOperations
+from ava.services.creation.child_creator import ChildCreator
 from ava.services.due_firings import DueFirings
 from ava.services.events.awaiting_jobs import AwaitingJobs
 from ava.services.jobs import Jobs
-from ava.services.making.children import ChildMaker
 from ava.services.schedules import Schedules
 from ava.store.engine.database import Database
 from ava.store.fleet import nodes, pull_workers, queues, tenants, worker_claims, worker_settings, workers
@@ -164,13 +164,13 @@ class Driver:
     # Clients ------------------------------------------------------------------------------------------------------
 
     def trigger(self, tenant: str, specs: Sequence[JobSpec]) -> list[Job]:
-        return self.jobs.trigger(caller(tenant), specs)
+        return self.jobs.trigger(caller(tenant), specs)[0]
 
     def trigger_group(self, wanted: Sequence[tuple[str, JobSpec]]) -> None:
         """Store jobs of several clients in one statement, as concurrent triggers do, and publish them."""
         new = [NewJob(tenant_id=tenant, user_id=caller(tenant).user_id, spec=spec) for tenant, spec in wanted]
         with self.database.connect() as connection:
-            created = self.jobs.making.make(connection, new)
+            created = self.jobs.creator.create(connection, new)
         self.jobs.publish([job for job in created if isinstance(job, Job)])
 
     def retry(self, tenant: str, job_id: str) -> None:
@@ -195,8 +195,8 @@ class Driver:
         with self.database.connect() as connection:
             job = lists.show(connection, tenant_id=run.key.tenant_id, job_id=run.job_id)
         assert job is not None
-        maker = ChildMaker(making=self.jobs.making, rules=self.jobs.rules)
-        maker.make(self.database, replace(job, run_no=run.run_no), claim_id=run.claim, new=new)
+        creator = ChildCreator(creator=self.jobs.creator, rules=self.jobs.rules)
+        creator.create(self.database, replace(job, run_no=run.run_no), claim_id=run.claim, new=new)
 
     def fail_unresolved(self, job: JobState, run_no: int) -> None:
         """End a waiting job, because its input could not be made."""

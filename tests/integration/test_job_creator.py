@@ -21,10 +21,10 @@ from ava.domain.jobs.trigger_keys import Debounce, Dedupe, DedupeMode
 from ava.domain.tenant import TenantRules
 from ava.domain.worker import Rate, WorkerLimits
 from ava.errors import InvalidFields, JobStateConflict, TooMany, WorkerDeprecated, WorkerNotFound
+from ava.services.creation import job_creator
+from ava.services.creation.job_creator import JobCreator
+from ava.services.creation.quotas import TenantQuotas
 from ava.services.due_firings import DueFirings
-from ava.services.making import make as making_module
-from ava.services.making.make import Making
-from ava.services.making.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.fleet import tenants, workers
@@ -100,7 +100,7 @@ def _firing(api: Api, fields: Fields) -> None:
     api.execute("UPDATE schedules SET decided_until = now() - interval '1 minute', next_run_at = now()")
     settings: Settings = api.app.extensions["ava"].settings
     ScheduleFirings(
-        api.database, DueFirings(api.database, Control(make_app(settings)), making=Making.of(settings))
+        api.database, DueFirings(api.database, Control(make_app(settings)), creator=JobCreator.of(settings))
     ).run_once(0)
 
 
@@ -153,7 +153,7 @@ def test_a_job_has_the_bound_of_its_tenant_and_the_queue_and_limits_of_its_worke
 def test_a_job_has_the_size_of_its_input_and_the_tags_and_trace_that_it_was_triggered_with(
     api: Api, door: Callable[[Api, Fields], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(making_module.tracing, "current", lambda: TRACE)
+    monkeypatch.setattr(job_creator.tracing, "current", lambda: TRACE)
     job = _made(api, door, {"worker_id": "wkr_open", "input": LARGE, "tags": TAGS})
     assert job.input == LARGE
     sizes = api.execute("SELECT input_bytes, octet_length(input::text) FROM jobs WHERE status = 'queued'")
@@ -197,18 +197,18 @@ def test_a_deprecated_worker_gets_no_job(api: Api, door: Callable[[Api, Fields],
 # Refusals are values --------------------------------------------------------------------------------------------------
 
 
-class Maker:
-    """Makes jobs in a transaction of its own."""
+class Creator:
+    """Creates jobs in a transaction of its own."""
 
     def __init__(self, connection: Connection, quota: TenantQuotas | None = None) -> None:
         self.connection = connection
-        self.making = Making(quota=quota)
+        self.creator = JobCreator(quota=quota)
 
     def prepare(self, *specs: JobSpec, tenant_id: str = "ten_test") -> list[NewJob]:
-        return self.making.prepare(tenant_id=tenant_id, user_id="usr_test", specs=specs)
+        return self.creator.prepare(tenant_id=tenant_id, user_id="usr_test", specs=specs)
 
-    def make(self, *specs: JobSpec) -> list[JobOrRefusal]:
-        return self.making.make(self.connection, self.prepare(*specs))
+    def create(self, *specs: JobSpec) -> list[JobOrRefusal]:
+        return self.creator.create(self.connection, self.prepare(*specs))
 
     def schema(self, version: str, schema: Fields) -> None:
         """Announce that `wkr_open` has another schema, as a node with another release does."""
@@ -219,20 +219,20 @@ class Maker:
 
 
 @pytest.fixture
-def maker(api: Api) -> Iterator[Maker]:
+def jobs(api: Api) -> Iterator[Creator]:
     api.announce("wkr_old")
     api.set_status("wkr_old", "deprecated")
     with api.database.transaction() as connection:
-        yield Maker(connection)
+        yield Creator(connection)
 
 
 def _kinds(outcomes: list[JobOrRefusal]) -> list[type]:
     return [type(outcome) for outcome in outcomes]
 
 
-def test_each_entry_gets_its_job_or_the_reason_of_its_refusal(maker: Maker) -> None:
-    maker.schema("v1", {"required": ["a"]})
-    outcomes = maker.make(
+def test_each_entry_gets_its_job_or_the_reason_of_its_refusal(jobs: Creator) -> None:
+    jobs.schema("v1", {"required": ["a"]})
+    outcomes = jobs.create(
         JobSpec(worker_id="wkr_paused"),
         JobSpec(worker_id="wkr_gone"),
         JobSpec(worker_id="wkr_theirs"),
@@ -241,29 +241,29 @@ def test_each_entry_gets_its_job_or_the_reason_of_its_refusal(maker: Maker) -> N
         JobSpec(worker_id="wkr_open", input_json='{"a": 1}'),
     )
     assert _kinds(outcomes) == [Job, WorkerNotFound, WorkerNotFound, WorkerDeprecated, InputMismatch, Job]
-    inputs = maker.connection.exec_driver_sql("SELECT input::text FROM jobs ORDER BY id").scalars().all()
+    inputs = jobs.connection.exec_driver_sql("SELECT input::text FROM jobs ORDER BY id").scalars().all()
     assert inputs == ["{}", '{"a": 1}']
 
 
-def test_a_schema_that_changes_after_the_comparison_is_compared_again(maker: Maker) -> None:
-    maker.schema("v1", {})
-    assert _kinds(maker.make(JobSpec(worker_id="wkr_open"))) == [Job]
-    new = maker.prepare(JobSpec(worker_id="wkr_open"), JobSpec(worker_id="wkr_open", input_json='{"a": 1}'))
+def test_a_schema_that_changes_after_the_comparison_is_compared_again(jobs: Creator) -> None:
+    jobs.schema("v1", {})
+    assert _kinds(jobs.create(JobSpec(worker_id="wkr_open"))) == [Job]
+    new = jobs.prepare(JobSpec(worker_id="wkr_open"), JobSpec(worker_id="wkr_open", input_json='{"a": 1}'))
     assert [each.schema_version for each in new] == ["v1", "v1"]
-    maker.schema("v2", {"required": ["a"]})
-    assert _kinds(maker.making.make(maker.connection, new)) == [InputMismatch, Job]
+    jobs.schema("v2", {"required": ["a"]})
+    assert _kinds(jobs.creator.create(jobs.connection, new)) == [InputMismatch, Job]
     # What mismatches the schema that the process knows is compared with the present one.
-    maker.schema("v3", {"required": ["b"]})
-    new = maker.prepare(*(JobSpec(worker_id="wkr_open", input_json=f'{{"{name}": 1}}') for name in "bcb"))
-    assert _kinds(maker.making.make(maker.connection, new)) == [Job, InputMismatch, Job]
+    jobs.schema("v3", {"required": ["b"]})
+    new = jobs.prepare(*(JobSpec(worker_id="wkr_open", input_json=f'{{"{name}": 1}}') for name in "bcb"))
+    assert _kinds(jobs.creator.create(jobs.connection, new)) == [Job, InputMismatch, Job]
 
 
-def test_a_debounced_job_is_put_off_although_the_schema_changed_after_the_comparison(maker: Maker) -> None:
+def test_a_debounced_job_is_put_off_although_the_schema_changed_after_the_comparison(jobs: Creator) -> None:
     debounced = JobSpec(worker_id="wkr_open", debounce=Debounce(key="d", seconds=60))
-    (first,) = maker.make(debounced)
-    new = maker.prepare(debounced)
-    maker.schema("v2", {})
-    (again,) = maker.making.make(maker.connection, new)
+    (first,) = jobs.create(debounced)
+    new = jobs.prepare(debounced)
+    jobs.schema("v2", {})
+    (again,) = jobs.creator.create(jobs.connection, new)
     assert isinstance(first, Job)
     assert isinstance(again, Job)
     assert (again.id, again.is_existing) == (first.id, True)
@@ -272,22 +272,22 @@ def test_a_debounced_job_is_put_off_although_the_schema_changed_after_the_compar
 def test_of_a_full_tenant_the_first_jobs_are_made_or_none(api: Api) -> None:
     specs = [JobSpec(worker_id="wkr_open")] * 3
     with api.database.transaction() as connection:
-        maker = Maker(connection, TenantQuotas(queued_jobs=2))
-        assert _kinds(maker.making.make(connection, maker.prepare(*specs), in_part=False)) == [TooMany] * 3
-        other = maker.prepare(JobSpec(worker_id="wkr_open"), tenant_id="ten_other")
-        outcomes = maker.making.make(connection, [*maker.prepare(*specs), *other])
+        jobs = Creator(connection, TenantQuotas(queued_jobs=2))
+        assert _kinds(jobs.creator.create(connection, jobs.prepare(*specs), in_part=False)) == [TooMany] * 3
+        other = jobs.prepare(JobSpec(worker_id="wkr_open"), tenant_id="ten_other")
+        outcomes = jobs.creator.create(connection, [*jobs.prepare(*specs), *other])
         assert _kinds(outcomes) == [Job, Job, TooMany, Job]
 
 
-def test_keys_decide_for_each_entry(maker: Maker) -> None:
+def test_keys_decide_for_each_entry(jobs: Creator) -> None:
     def deduped(key: str, mode: DedupeMode) -> JobSpec:
         return JobSpec(worker_id="wkr_open", dedupe=Dedupe(key=key, mode=mode))
 
     debounced = JobSpec(worker_id="wkr_open", debounce=Debounce(key="d", seconds=60))
-    first, dated = maker.make(deduped("a", DedupeMode.RETURN), debounced)
+    first, dated = jobs.create(deduped("a", DedupeMode.RETURN), debounced)
     assert isinstance(first, Job)
     assert isinstance(dated, Job)
-    outcomes = maker.make(
+    outcomes = jobs.create(
         deduped("a", DedupeMode.RETURN),
         deduped("b", DedupeMode.REFUSE),
         deduped("b", DedupeMode.REFUSE),
@@ -304,7 +304,7 @@ def test_keys_decide_for_each_entry(maker: Maker) -> None:
         (True, True),
         (False, False),
     ]
-    assert _kinds(maker.make(deduped("a", DedupeMode.REFUSE))) == [JobStateConflict]
-    (replacing,) = maker.make(deduped("a", DedupeMode.REPLACE))
+    assert _kinds(jobs.create(deduped("a", DedupeMode.REFUSE))) == [JobStateConflict]
+    (replacing,) = jobs.create(deduped("a", DedupeMode.REPLACE))
     assert isinstance(replacing, Job)
     assert replacing.id != first.id

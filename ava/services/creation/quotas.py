@@ -1,4 +1,7 @@
-"""What tenants may have in total: queued jobs and bytes, without a counter that every job would have to maintain."""
+"""What the settings allow a tenant's new jobs: their priority, and quotas of queued jobs and stored bytes.
+
+The quotas need no counter that every job would have to maintain.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,32 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Self
 
+from ava.domain.access.caller import Caller
+from ava.domain.jobs import priority
+from ava.domain.jobs.job import JobSpec
 from ava.domain.limits.graphs import WAITING_JOBS
-from ava.domain.limits.table import TENANT_QUEUED_JOBS, TENANT_STORED_BYTES
-from ava.errors import TooMany
+from ava.domain.limits.table import (
+    MOST_URGENT_PRIORITY,
+    TENANT_QUEUED_JOBS,
+    TENANT_RUNNING_JOBS,
+    TENANT_STORED_BYTES,
+)
+from ava.errors import PriorityTooUrgent, TooMany
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.reports import storage, usage
 
-#: Seconds after which a count is too old.
+#: Seconds until a count is too old.
 _COUNT_SECONDS = 10.0
 #: Seconds between two counts of a tenant that has reached its limit.
 _FULL_SECONDS = 1.0
-#: A process accepts this part of what is left, an eighth, before it counts again; so many processes keep the limit.
+#: A process accepts an eighth of the remaining jobs before it counts again, so that many processes keep the limit.
 _PART = 8
 #: If no more is left than this, a process accepts all of it.
 _FEW = 64
-#: The value of Retry-After if a tenant stores too much: a pass takes a while, and so does what makes room.
+#: The Retry-After if a tenant stores too much: both a pass and deleting jobs take a while.
 _FULL_RETRY_SECONDS = 60
-#: The most tenants whose counts are held.
+#: The maximum number of tenants with cached counts.
 _MAX_TENANTS = 10_000
 
 
@@ -44,8 +55,8 @@ class _QueuedCount:
 class QueuedJobsQuota:
     """Refuses jobs of a tenant that has too many queued ones.
 
-    A tenant that is far from its limit costs a look into a dictionary. The limit is exceeded by no more than several
-    processes accept in the same moment.
+    A tenant that is far from its limit costs a dictionary lookup. The limit is exceeded by at most the jobs that
+    several processes accept at the same time.
     """
 
     def __init__(
@@ -58,8 +69,7 @@ class QueuedJobsQuota:
     ) -> None:
         """`are_waiting`: it counts the jobs that wait for others, in place of the queued ones.
 
-        `recounts`: it counts before each refusal, and not once a second: for handlers, whose attempts a refusal
-        ends.
+        `recounts`: it counts before each refusal, not once a second, because a refusal ends a handler's attempt.
         """
         self._max_jobs = max_jobs
         self._clock = clock
@@ -117,8 +127,8 @@ class _StoredSum:
 class StoredBytesQuota:
     """Refuses jobs of a tenant that stores too much.
 
-    What is stored is measured in passes (`ava.dispatcher.duties.stored_bytes`). Until the next one is over, each
-    process adds what it has accepted itself.
+    Passes measure the stored bytes (`ava.dispatcher.duties.stored_bytes`). Until the next pass has ended, each process
+    adds the bytes that it has accepted itself.
     """
 
     def __init__(self, max_bytes: int | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -128,9 +138,9 @@ class StoredBytesQuota:
         self._sums: OrderedDict[str, _StoredSum] = OrderedDict()
 
     def admit(self, connection: Connection, tenant_id: str, sizes: Sequence[int], *, in_part: bool = False) -> int:
-        """Returns how many of the jobs, whose inputs have so many bytes, the tenant may store: the first ones.
+        """Return how many of the jobs the tenant may store, by the bytes of their inputs in `sizes`.
 
-        It is all of them or none, unless `in_part`.
+        It is all of them or none, unless `in_part`: then the first ones.
         """
         if self._max_bytes is None:
             return len(sizes)
@@ -180,14 +190,14 @@ class TenantQuotas:
         waiting_jobs: int | None = WAITING_JOBS.default,
         recounts: bool = False,
     ) -> None:
-        """None stands for any number. `recounts` is that of `QueuedJobsQuota`."""
+        """None means no limit. `QueuedJobsQuota` explains `recounts`."""
         self.queued_jobs = QueuedJobsQuota(queued_jobs, recounts=recounts)
         self.waiting_jobs = QueuedJobsQuota(waiting_jobs, are_waiting=True, recounts=recounts)
         self.stored_bytes = StoredBytesQuota(stored_bytes)
 
     @classmethod
     def of(cls, settings: Settings, *, recounts: bool = False) -> Self:
-        """Returns the quotas that the settings name. `recounts` is that of `QueuedJobsQuota`."""
+        """Return the quotas of the settings. `QueuedJobsQuota` explains `recounts`."""
         return cls(
             queued_jobs=TENANT_QUEUED_JOBS.of(settings),
             stored_bytes=TENANT_STORED_BYTES.of(settings),
@@ -204,10 +214,9 @@ class TenantQuotas:
         in_part: bool = False,
         are_waiting: bool = False,
     ) -> tuple[int, TooMany | None]:
-        """Returns how many of the jobs, whose inputs have so many bytes, the tenant may have more, and why not all.
+        """Return how many more jobs the tenant may have, by the bytes of their inputs in `sizes`, and why not all.
 
-        It is all of them or none, unless `in_part`: then the first ones are admitted. `are_waiting`: they wait for
-        others.
+        It is all of them or none, unless `in_part`: then the first ones. `are_waiting`: they wait for other jobs.
         """
         quota = self.waiting_jobs if are_waiting else self.queued_jobs
         jobs = quota.admit(connection, tenant_id, len(sizes), in_part=in_part)
@@ -215,3 +224,37 @@ class TenantQuotas:
         if stored < jobs:
             return stored, self.stored_bytes.refusal(tenant_id)
         return stored, None if jobs == len(sizes) else quota.refusal(tenant_id)
+
+
+class TriggerRules:
+    """Priority and running jobs that the settings allow new jobs.
+
+    The statement that stores a job (`ava.store.jobs.moves.make`) reads a tenant's own limits and closed windows.
+    """
+
+    def __init__(self, *, most_urgent: int = priority.FIRST, tenant_max_running: int | None = None) -> None:
+        """`tenant_max_running` is the default limit of a tenant; None means no limit."""
+        #: The smallest priority number that roles of a tenant may ask for.
+        self.most_urgent = most_urgent
+        self.tenant_max_running = tenant_max_running
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the rules of the settings."""
+        return cls(
+            most_urgent=settings.tenant_most_urgent_priority,
+            tenant_max_running=TENANT_RUNNING_JOBS.of(settings),
+        )
+
+    def bounded_by_role(self, caller: Caller, wanted: int) -> int:
+        """Return a priority that somebody else chose, bounded by the most urgent one that the caller may use."""
+        return wanted if caller.is_operator else max(wanted, self.most_urgent)
+
+    def refuse_urgent(self, caller: Caller, specs: Sequence[JobSpec]) -> None:
+        """Raise `PriorityTooUrgent` for the first job that is more urgent than the caller may use."""
+        if self.most_urgent == priority.FIRST or caller.is_operator:
+            return
+        for entry, spec in enumerate(specs):
+            if spec.priority < self.most_urgent:
+                reason = f"It must be {self.most_urgent} to {priority.LAST} for the roles of a tenant."
+                raise PriorityTooUrgent(MOST_URGENT_PRIORITY.message(reason), entry)

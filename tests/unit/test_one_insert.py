@@ -21,5 +21,5 @@ def test_one_statement_inserts_jobs() -> None:
 
 def test_one_function_runs_it() -> None:
     users = _files_with(r"(?:from ava\.store\.jobs\.moves import [^\n]*\bmake\b|ava\.store\.jobs\.moves\.make import)")
-    assert users == ["services/making/make.py"]
-    assert _files_with(r"\bmake\.insert\(") == ["services/making/make.py"]
+    assert users == ["services/creation/job_creator.py"]
+    assert _files_with(r"\bmake\.insert\(") == ["services/creation/job_creator.py"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ava.domain.input_schema import InputMismatch, InputSchema
 from ava.domain.jobs.job import JobSpec
-from ava.domain.jobs.new_job import UNMATCHED
+from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED
 from ava.domain.schema_costs import HANDLERS, TENANTS, Patterns
 from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
@@ -19,38 +19,45 @@ from ava.store.fleet import workers
 
 _log = logging.getLogger(__name__)
 
-#: The most pairs of a tenant and a worker that are kept, and the most schemas.
+#: The maximum numbers of cached pairs of a tenant and a worker, and of cached schemas.
 _MAX_PAIRS = 20_000
 _MAX_SCHEMAS = 2_000
-#: Bytes of inputs whose comparison takes long.
+#: Bytes of inputs above which a comparison takes long.
 _LONG_BYTES = 2**16
 
-#: The version that an input matches, None without a schema; or what is wrong with the input.
+#: The version that an input matches, None without a schema; or the mismatch.
 Match = str | InputMismatch | None
 #: The version of a schema, and the schema.
 _Known = tuple[str, InputSchema | None]
+_UNRESOLVED: _Known = (UNRESOLVED, None)
 
 
 class InputSchemas:
     """Compares inputs with the schemas of their workers.
 
-    A process keeps the schemas that it has read and reads none again: the statement that stores a job compares the
-    version with the worker's own, and stores nothing if they differ. Then `refresh` reads the new one.
+    A process caches the schemas that it has read: the statement that stores a job compares the version with the
+    worker's, and stores nothing if they differ. Then `refresh` reads the new schema.
     """
 
     def __init__(self, run_long: Callable[[Callable[[], Any]], Any] = lambda work: work()) -> None:
-        """`run_long` returns the result of work that takes long, and lets other requests go on meanwhile."""
+        """`run_long` returns the result of long work, and serves other requests in the meantime."""
         self._run_long = run_long
         self._lock = threading.Lock()
-        #: By tenant and worker. By tenant, because one that cannot see a worker must not find out about its schema.
+        #: By tenant and worker, because a tenant that cannot see a worker must not learn its schema.
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
     def matches(self, tenant_id: str, specs: Sequence[JobSpec], *, until_first: bool = False) -> list[Match]:
-        """Returns for each job the version of its worker's schema that its input matches, or what is wrong with it.
+        """Return for each job the version of its worker's schema that its input matches, or the mismatch.
 
-        `until_first`: the jobs after the first one that mismatches are not compared; they are `UNMATCHED`.
+        `until_first`: the jobs after the first one that mismatches are not compared; they are `UNMATCHED`. An input
+        with references is `UNRESOLVED`: it is compared once the outputs are known.
         """
-        known = [self._known.get((tenant_id, spec.worker_id)) for spec in specs]
+        known = [
+            _UNRESOLVED
+            if spec.entry is not None and spec.entry.has_references
+            else self._known.get((tenant_id, spec.worker_id))
+            for spec in specs
+        ]
         if not any(known):
             return [None] * len(specs)
         given = [(spec.input_json, schema) for spec, schema in zip(specs, known, strict=True)]
@@ -60,7 +67,7 @@ class InputSchemas:
         return found
 
     def refresh(self, connection: Connection, tenant_id: str, worker_ids: Collection[str]) -> dict[str, WorkerStatus]:
-        """Read the schemas of workers. Returns the status of each worker that the tenant may see."""
+        """Read the schemas of workers. Return the status of each worker that the tenant may see."""
         found = workers.schemas(connection, tenant_id=tenant_id, worker_ids=worker_ids)
         with self._lock:
             for worker_id in worker_ids:
@@ -75,7 +82,7 @@ class InputSchemas:
     def fault(
         self, connection: Connection, *, tenant_id: str, worker_id: str, version: str, input_json: str
     ) -> str | None:
-        """Returns what is wrong with an input by a version of a worker's schema, in one line; None if it matches."""
+        """Return in one line why an input does not match a version of a worker's schema; None if it matches."""
         known = self._known.get((tenant_id, worker_id))
         if known is None or known[0] != version:
             self.refresh(connection, tenant_id, [worker_id])
@@ -85,7 +92,7 @@ class InputSchemas:
 
 @lru_cache(maxsize=_MAX_SCHEMAS)
 def _compiled(text: str, patterns: Patterns) -> InputSchema | None:
-    """Returns a compiled schema; None for one that only another release, which announced it, can use."""
+    """Return a compiled schema; None if only the release that announced it can use it."""
     try:
         return InputSchema(text, patterns)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The making of children: jobs that a handler asks for, on behalf of its own job."""
+"""Create children: the jobs that a handler triggers on behalf of its own job."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ava.domain.jobs.new_job import UNMATCHED, NewJob, Place
 from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, NewChild, NewEntry
 from ava.domain.limits.graphs import TREE_DEPTH, TREE_JOBS
 from ava.errors import ChildrenRefused, RunStopped
-from ava.services.making.make import Making
-from ava.services.making.trigger_rules import TriggerRules
+from ava.services.creation.job_creator import JobCreator
+from ava.services.creation.quotas import TriggerRules
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import journal
 from ava.store.jobs.moves import children
 
 
-class ChildMaker:
-    """Makes the children of the runs of one process, each batch in one transaction with its entries in the journal."""
+class ChildCreator:
+    """Creates the children of one process's runs, each batch in one transaction with its journal entries."""
 
-    def __init__(self, *, making: Making, rules: TriggerRules) -> None:
-        self._making = making
+    def __init__(self, *, creator: JobCreator, rules: TriggerRules) -> None:
+        self._creator = creator
         self._rules = rules
 
-    def make(
+    def create(
         self,
         database: Database,
         job: Job,
@@ -35,9 +35,9 @@ class ChildMaker:
         new: Sequence[NewChild],
         entries: Sequence[NewEntry] = (),
     ) -> list[ChildState]:
-        """Make children of a job's run, all or none, and write entries of its journal beside theirs.
+        """Create children of a job's run, all or none, and write their journal entries and others.
 
-        Returns what is known of the children. Raises `RunStopped` if the run has lost its job or is to be cancelled,
+        Returns the children's states. Raises `RunStopped` if the run has lost its job or is to be cancelled,
         `ChildrenRefused` if its tree would have too many jobs, and the reason why the first one is refused.
         """
         with database.transaction() as connection:
@@ -45,13 +45,13 @@ class ChildMaker:
             if tree_uuid is None:
                 raise RunStopped
             self._check_room(connection, job, tree_uuid, len(new))
-            made = self._making.make_all(connection, self._prepare(job, tree_uuid, new))
+            created = self._creator.create_all(connection, self._prepare(job, tree_uuid, new))
             own = [
                 NewEntry(kind=JournalKind.CHILD, name=each.name, state=EntryState.DONE, child_id=child.id)
-                for each, child in zip(new, made, strict=True)
+                for each, child in zip(new, created, strict=True)
             ]
             journal.write(connection, run=job.run, claim_id=claim_id, attempt=job.attempt, entries=[*entries, *own])
-        return [ChildState(id=child.id, worker_id=child.worker_id, status=child.status) for child in made]
+        return [ChildState(id=child.id, worker_id=child.worker_id, status=child.status) for child in created]
 
     def _check_room(self, connection: Connection, job: Job, tree_uuid: str, count: int) -> None:
         place = children.place_in_tree(
@@ -70,7 +70,7 @@ class ChildMaker:
 
     def _prepare(self, job: Job, tree_uuid: str, new: Sequence[NewChild]) -> list[NewJob]:
         specs = [self._spec(job, each) for each in new]
-        matches = self._making.schemas.matches(job.tenant_id, specs, until_first=True)
+        matches = self._creator.schemas.matches(job.tenant_id, specs, until_first=True)
         parent_uuid = str(ids.decode("job", job.id))
         return [
             NewJob(
@@ -93,7 +93,7 @@ class ChildMaker:
         ]
 
     def _spec(self, job: Job, new: NewChild) -> JobSpec:
-        # Its own priority is what its caller might ask for, and so is what the tenant's roles may.
+        # A job was allowed its own priority, and the tenant's roles are allowed theirs.
         most_urgent = min(job.priority, self._rules.most_urgent)
         wanted = job.priority if new.priority is None else new.priority
         return JobSpec(

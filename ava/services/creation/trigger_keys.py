@@ -1,4 +1,4 @@
-"""What the keys of triggers decide (`dedupe`, `debounce`), in the transaction that makes their jobs."""
+"""Apply the keys of triggers (`dedupe`, `debounce`) in the transaction that creates their jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ava.store.jobs.moves import cancel, debounce
 from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.reads import deduped
 
-#: Jobs that are still to be made, by their positions in the call.
+#: Jobs that the call has yet to create, by their positions in it.
 _Entries = Mapping[int, NewJob]
 
 
@@ -102,9 +102,9 @@ def cancel_replaced(connection: Connection, entries: _Entries) -> dict[int, NewJ
 
 
 def find_earlier(connection: Connection, entries: _Entries) -> dict[int, JobOrRefusal]:
-    """Returns what becomes of deduped jobs that were not made because an unfinished job has their key.
+    """Return the outcomes of deduped jobs that were not created because an unfinished job has their key.
 
-    It is the earlier job, or a conflict. An entry is left out if there is no such job any more.
+    Each is the earlier job or a conflict. An entry is left out if the earlier job has ended.
     """
     found: dict[int, JobOrRefusal] = {}
     for (tenant_id, _), those in _by_user(entries, kind="dedupe").items():

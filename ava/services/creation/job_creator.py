@@ -1,0 +1,273 @@
+"""Create jobs in the caller's transaction: the only way. Each entry gets its job, or the reason why it is refused."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from ava import tracing
+from ava.domain.input_schema import InputMismatch
+from ava.domain.jobs.graphs import Entry
+from ava.domain.jobs.job import Job, JobSpec
+from ava.domain.jobs.new_job import UNMATCHED, After, JobOrRefusal, NewJob, Place
+from ava.domain.jobs.waits import WaitCondition
+from ava.domain.limits.table import TENANT_RUNNING_JOBS
+from ava.domain.worker import WorkerStatus
+from ava.errors import DatabaseUnavailable, RequestError, TooMany, WorkerDeprecated, WorkerNotFound
+from ava.services.creation import trigger_keys
+from ava.services.creation.input_schemas import InputSchemas, Match
+from ava.services.creation.quotas import TenantQuotas
+from ava.settings import Settings
+from ava.store.engine.database import Connection
+from ava.store.jobs.moves import edges, make
+
+#: The jobs that one call publishes. The dispatcher publishes the others, fairly among tenants.
+_MAX_PUBLISHED = 16
+#: Seconds during which a call tries again while others change its workers, or create and end jobs of its keys.
+_TRY_SECONDS = 5.0
+
+
+class JobCreator:
+    """Creates jobs: compares their inputs with schemas, counts them against their tenants' quotas, and inserts them."""
+
+    def __init__(
+        self,
+        *,
+        schemas: InputSchemas | None = None,
+        quota: TenantQuotas | None = None,
+        max_published: int = _MAX_PUBLISHED,
+    ) -> None:
+        """`max_published`: jobs of one `prepare` that the caller publishes; the dispatcher publishes the others."""
+        #: The schemas of workers that the process knows.
+        self.schemas = schemas or InputSchemas()
+        self._quota = quota or TenantQuotas()
+        self._max_published = max_published
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        run_long: Callable[[Callable[[], Any]], Any] = lambda work: work(),
+        recounts: bool = False,
+    ) -> Self:
+        """Return a creator by the settings. `run_long` is that of `InputSchemas`, `recounts` of `QueuedJobsQuota`."""
+        # The dispatcher publishes the jobs of tenants with a limit, and all have one if the settings name it.
+        is_limited = TENANT_RUNNING_JOBS.of(settings) is not None
+        return cls(
+            schemas=InputSchemas(run_long),
+            quota=TenantQuotas.of(settings, recounts=recounts),
+            max_published=0 if is_limited else _MAX_PUBLISHED,
+        )
+
+    def prepare(self, *, tenant_id: str, user_id: str, specs: Sequence[JobSpec]) -> list[NewJob]:
+        """Return the new jobs of a user, their inputs compared with the schemas that this process knows.
+
+        `create` compares the first input that mismatches, and all after it, with the present schema.
+        """
+        matches = self.schemas.matches(tenant_id, specs, until_first=True)
+        traceparent = tracing.current()
+        return [
+            NewJob(
+                tenant_id=tenant_id,
+                user_id=user_id,
+                spec=spec,
+                schema_version=UNMATCHED if isinstance(match, InputMismatch) else match,
+                may_publish=position < self._max_published,
+                traceparent=traceparent,
+            )
+            for position, (spec, match) in enumerate(zip(specs, matches, strict=True))
+        ]
+
+    def create(self, connection: Connection, new: Sequence[NewJob], *, in_part: bool = True) -> list[JobOrRefusal]:
+        """Return for each entry its job, or the reason why it is refused. The job may be an earlier one of its key.
+
+        `in_part`: if a tenant's quota does not admit all of its jobs, create the first ones; otherwise none. Jobs with
+        keys need a transaction. Raises `DatabaseUnavailable`.
+        """
+        call = _Call(connection=connection, schemas=self.schemas, quota=self._quota, in_part=in_part)
+        return call.run(new)
+
+    def create_all(self, connection: Connection, new: Sequence[NewJob]) -> list[Job]:
+        """Create jobs, all or none. Raises the reason why the first is refused, which must end the transaction."""
+        call = _Call(connection=connection, schemas=self.schemas, quota=self._quota, in_part=False, is_whole=True)
+        return [outcome for outcome in call.run(new) if isinstance(outcome, Job)]
+
+    def check(self, connection: Connection, *, tenant_id: str, spec: JobSpec) -> None:
+        """Raise the reason why a job would be refused now, apart from its priority and its tenant's quota."""
+        statuses = self.schemas.refresh(connection, tenant_id, [spec.worker_id])
+        (match,) = self.schemas.matches(tenant_id, [spec])
+        if (refusal := _refusal(statuses.get(spec.worker_id), match)) is not None:
+            raise refusal
+
+    def check_worker(self, connection: Connection, *, tenant_id: str, worker_id: str) -> None:
+        """Raise `WorkerNotFound` or `WorkerDeprecated` if the tenant may not run a worker now."""
+        statuses = self.schemas.refresh(connection, tenant_id, [worker_id])
+        if (refusal := _refusal(statuses.get(worker_id), None)) is not None:
+            raise refusal
+
+    def admit_bytes(self, connection: Connection, *, tenant_id: str, size: int) -> None:
+        """Count bytes that are stored apart from jobs. Raises `TooMany` if the tenant's quota does not admit them."""
+        if self._quota.stored_bytes.admit(connection, tenant_id, [size]) == 0:
+            raise self._quota.stored_bytes.refusal(tenant_id)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Call:
+    """One call of `create` or `create_all`."""
+
+    connection: Connection
+    schemas: InputSchemas
+    quota: TenantQuotas
+    in_part: bool
+    #: Whether the first refusal is raised.
+    is_whole: bool = False
+    left: dict[int, NewJob] = field(default_factory=dict)
+    outcomes: dict[int, JobOrRefusal] = field(default_factory=dict)
+    #: The entries that count against the quotas already.
+    admitted: set[int] = field(default_factory=set)
+
+    def run(self, new: Sequence[NewJob]) -> list[JobOrRefusal]:
+        """Return for each entry its job, or the reason why it is refused."""
+        self.left = dict(enumerate(new))
+        keyed = [entry for entry, each in self.left.items() if each.spec.key is not None]
+        if keyed:
+            self._settle(trigger_keys.repeated(self._part(keyed)))
+        if unmatched := {entry: each for entry, each in self.left.items() if each.schema_version == UNMATCHED}:
+            self._compare_again(unmatched)
+        ends = time.monotonic() + _TRY_SECONDS
+        while self.left:
+            self._try(keyed)
+            if self.left:
+                self._compare_again(self.left)
+                if self.left and time.monotonic() > ends:
+                    raise DatabaseUnavailable(
+                        "Too many triggers of one key, or changes of its worker, at once; try again shortly."
+                    )
+        return [self.outcomes[entry] for entry in range(len(new))]
+
+    def _try(self, keyed: Sequence[int]) -> None:
+        """Create the jobs that can be created now. Jobs that another transaction holds up stay in `left`."""
+        if keyed:
+            self._settle(trigger_keys.move_debounced(self.connection, self._part(keyed)))
+        self._admit()
+        if keyed:
+            self._settle(trigger_keys.cancel_replaced(self.connection, self._part(keyed)))
+        stored = make.insert(self.connection, list(self.left.values())) if self.left else []
+        created = {entry: job for entry, job in zip(self.left, stored, strict=True) if job is not None}
+        if any(self.left[entry].after for entry in created):
+            self._mark_awaited()
+            waiting = edges.declare(self.connection, [(self.left[entry], job) for entry, job in created.items()])
+            created = dict(zip(created, waiting, strict=True))
+        if keyed:
+            trigger_keys.start_debounced(self.connection, self._part(keyed), created)
+        self._settle(created)
+        if keyed and self.left:
+            self._settle(trigger_keys.find_earlier(self.connection, self._part(keyed)))
+
+    def _part(self, entries: Iterable[int]) -> dict[int, NewJob]:
+        """Return the entries that are left of some, as they are now."""
+        return {entry: self.left[entry] for entry in entries if entry in self.left}
+
+    def _admit(self) -> None:
+        """Count each job once against the quotas of its tenant."""
+        uncounted: dict[tuple[str, bool], list[int]] = defaultdict(list)
+        for entry, each in self.left.items():
+            if entry not in self.admitted:
+                uncounted[each.tenant_id, each.after is not None].append(entry)
+        for (tenant_id, are_waiting), entries in uncounted.items():
+            sizes = [len(self.left[entry].spec.input_json) for entry in entries]
+            taken, refusal = self.quota.admit(
+                self.connection, tenant_id, sizes, in_part=self.in_part, are_waiting=are_waiting
+            )
+            self.admitted.update(entries[:taken])
+            if refusal is not None:
+                # Each entry gets a separate error, because several threads may raise them.
+                seconds = refusal.retry_after_seconds
+                self._settle({entry: TooMany(str(refusal), retry_after_seconds=seconds) for entry in entries[taken:]})
+
+    def _mark_awaited(self) -> None:
+        """Have earlier jobs that new ones wait for write a wake when they end. The insert marks the new ones itself."""
+        own = {each.uuid for each in self.left.values() if each.place is not None and each.place.is_awaited}
+        earlier = {
+            (each.tenant_id, uuid)
+            for each in self.left.values()
+            if each.after is not None
+            for uuid in each.after.uuids
+            if uuid not in own
+        }
+        if earlier:
+            edges.mark_awaited(self.connection, sorted(earlier))
+
+    def _compare_again(self, entries: Mapping[int, NewJob]) -> None:
+        """Read the workers of jobs that were not inserted: each refuses its jobs, or its schema has changed."""
+        by_tenant: dict[str, dict[int, NewJob]] = defaultdict(dict)
+        for entry, each in entries.items():
+            by_tenant[each.tenant_id][entry] = each
+        for tenant_id, of_tenant in by_tenant.items():
+            specs = [each.spec for each in of_tenant.values()]
+            statuses = self.schemas.refresh(self.connection, tenant_id, {spec.worker_id for spec in specs})
+            matches = self.schemas.matches(tenant_id, specs, until_first=self.is_whole)
+            for (entry, each), match in zip(of_tenant.items(), matches, strict=True):
+                refusal = _refusal(statuses.get(each.spec.worker_id), match)
+                version = None if isinstance(match, InputMismatch) else match
+                self._settle({entry: refusal or replace(each, schema_version=version)})
+
+    def _settle(self, outcomes: Mapping[int, JobOrRefusal | NewJob]) -> None:
+        """Take outcomes, and entries that have changed. Raises the first refusal if all jobs are to be created."""
+        for entry, outcome in sorted(outcomes.items()):
+            if isinstance(outcome, NewJob):
+                self.left[entry] = outcome
+                continue
+            if self.is_whole and isinstance(outcome, RequestError):
+                outcome.entry = entry
+                raise outcome
+            self.outcomes[entry] = outcome
+            del self.left[entry]
+
+
+def _refusal(status: WorkerStatus | None, match: Match) -> RequestError | None:
+    """Return why a worker refuses a job; None if it takes it. `status` is None if the tenant cannot see the worker."""
+    if status is None:
+        return WorkerNotFound()
+    if status is WorkerStatus.DEPRECATED:
+        return WorkerDeprecated()
+    return match if isinstance(match, InputMismatch) else None
+
+
+def arrange(connection: Connection, new: Sequence[NewJob]) -> list[NewJob]:
+    """Return the jobs of a bulk with ids; entries of a graph also get their places and the jobs that they wait for.
+
+    The first entry that has a name or comes after others gives the graph its id.
+    """
+    uuids = edges.reserve(connection, len(new))
+    tree_uuid = next((uuid for each, uuid in zip(new, uuids, strict=True) if each.spec.entry is not None), None)
+    if tree_uuid is None:
+        return [*new]
+    named = {entry.name: uuid for each, uuid in zip(new, uuids, strict=True) if (entry := each.spec.entry) is not None}
+    awaited = {name for each in new if each.spec.entry is not None for name in each.spec.entry.after}
+    return [
+        each
+        if each.spec.entry is None
+        else replace(
+            each,
+            uuid=uuid,
+            place=Place(
+                tree_uuid=tree_uuid,
+                name=each.spec.entry.name,
+                is_awaited=each.spec.entry.name in awaited,
+            ),
+            after=_after(each.spec.entry, named),
+        )
+        for each, uuid in zip(new, uuids, strict=True)
+    ]
+
+
+def _after(entry: Entry, named: dict[str | None, str]) -> After | None:
+    if not entry.after:
+        return None
+    uuids = tuple(named[name] for name in entry.after)
+    return After(uuids=uuids, condition=WaitCondition(entry.when), has_template=entry.has_references)

@@ -1,1 +1,0 @@
-"""The making of jobs: what all callers that make jobs share."""
