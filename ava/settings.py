@@ -157,7 +157,7 @@ class Settings:
     rate_limit_webhooks: str = _setting("AVA_RATE_LIMIT_WEBHOOKS", values.rate, "")
     #: Likewise claims of an API key, and the calls of one pulled run.
     rate_limit_runs: str = _setting("AVA_RATE_LIMIT_RUNS", values.rate, "")
-    #: Requests to one hook, and of one address to all hooks, in each API process.
+    #: Requests to one hook, and invalid ones of one address to all hooks, in each API process.
     rate_limit_hook: str = _setting("AVA_RATE_LIMIT_HOOK", values.rate, "600/minute")
     rate_limit_address: str = _setting("AVA_RATE_LIMIT_ADDRESS", values.rate, "1200/minute")
     #: Queued jobs of one tenant; 0: any number.

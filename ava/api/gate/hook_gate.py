@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.strategies import SlidingWindowCounterRateLimiter
 
-_ADDRESS = "This address has sent too many requests without a caller"
+_ADDRESS = "This address has sent too many requests without a valid token or signature"
 
 
 class HookGate:
@@ -33,11 +33,11 @@ class HookGate:
         }
 
     def admit_address(self, address: str) -> None:
-        """Count a request of an address. Raises `TooMany` if it has called too often."""
+        """Count a request of an address that is not valid. Raises `TooMany` if there were too many."""
         self._admit(RATE_LIMIT_ADDRESS, address, _ADDRESS)
 
     def refuse_spent_address(self, address: str) -> None:
-        """Raise `TooMany` if an address has called too often, without counting this request."""
+        """Raise `TooMany` if an address has sent too much that is not valid, without counting this request."""
         item = self._items[RATE_LIMIT_ADDRESS.name]
         if not self._limiter.test(item, address):
             raise self._too_many(RATE_LIMIT_ADDRESS, address, _ADDRESS)

@@ -13,7 +13,7 @@ from ava.api.routes.hooks import CALLS
 from ava.api.schemas.hook_deliveries import ReceiptRecord, write_receipt
 from ava.domain.events.received import Received
 from ava.domain.limits.inbound import HOOK_BODY_BYTES
-from ava.errors import HookUnknown, PayloadTooLarge
+from ava.errors import HookUnknown, PayloadTooLarge, SignatureRefused
 from ava.services.events.hooks import OpenHook
 from ava.services.events.receiving import caller_of
 
@@ -46,7 +46,11 @@ def receive(token: str) -> Response:
     except PayloadTooLarge:
         context().receiving.refuse_large(opened, _received(token, b""), address=address, size=HOOK_BODY_BYTES.value + 1)
         raise
-    receipt = context().receiving.receive(opened, _received(token, raw), address=address)
+    try:
+        receipt = context().receiving.receive(opened, _received(token, raw), address=address)
+    except SignatureRefused:
+        context().hook_gate.admit_address(address)
+        raise
     if receipt.handshake is not None:
         return _text(receipt.handshake)
     row = hook.verifier
@@ -79,10 +83,19 @@ def validate(token: str) -> Response:
 
 
 def _open(token: str) -> OpenHook:
-    """Returns the hook of a token, and makes the request one of its tenant."""
-    found = context()
-    found.hook_gate.admit_address(client_address())
-    opened = found.hooks.find(token)
+    """Returns the hook of a token, and makes the request one of its tenant.
+
+    An address has a limit for what is not valid alone, because the tenants behind one provider share its addresses. It
+    is checked before the database is read, but not for tokens that were valid within the last hour.
+    """
+    found, address = context(), client_address()
+    if not found.hooks.was_found(token):
+        found.hook_gate.refuse_spent_address(address)
+    try:
+        opened = found.hooks.find(token)
+    except HookUnknown:
+        found.hook_gate.admit_address(address)
+        raise
     found.hook_gate.admit_hook(opened.hook.id)
     g.caller = caller_of(opened.hook)
     gate.take_turn()

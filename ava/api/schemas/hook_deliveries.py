@@ -153,11 +153,12 @@ class HookDeliveryRecord(Schema):
         allow_none=True,
         attribute="body_text",
         metadata={
-            "description": "As it is, or in base64 if it is no UTF-8; in a list null above 16 KiB.",
+            "description": "As it is, or in base64 if it is no UTF-8; in a list null above 16 KiB. Of a delivery that "
+            "was refused with an error the first 16 KiB.",
             "payload": payloads.hide_value,
         },
     )
-    body_bytes = WholeNumber(minimum=0, maximum=2**40)
+    body_bytes = WholeNumber(minimum=0, maximum=2**40, metadata={"description": "Bytes of the whole body."})
 
 
 class ReceiptRecord(Schema):

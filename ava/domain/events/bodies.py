@@ -33,6 +33,14 @@ def unpacked(body: bytes, encoding: str, *, max_bytes: int) -> bytes:
     return found if unpacking.eof else body
 
 
+def begin_of(body: bytes, max_bytes: int) -> bytes:
+    """Return the beginning of a body, without a part of a character of UTF-8 at its end."""
+    end = min(max_bytes, len(body))
+    while max_bytes - 3 <= end < len(body) and body[end] & 0xC0 == 0x80:
+        end -= 1
+    return body[:end]
+
+
 def read_body(body: bytes) -> tuple[Any, str]:
     """Returns what a body says, as a value and as JSON text.
 

@@ -142,6 +142,16 @@ def stored_headers(headers: Mapping[str, str], verifier: Verifier) -> dict[str, 
     }
 
 
+def within_bytes(headers: Mapping[str, str], max_bytes: int) -> dict[str, str]:
+    """Return headers of at most `max_bytes` together. The longest are left out first."""
+    kept: set[str] = set()
+    for name in sorted(headers, key=lambda name: len(headers[name])):
+        if (max_bytes := max_bytes - len(name) - len(headers[name])) < 0:
+            break
+        kept.add(name)
+    return {name: text for name, text in headers.items() if name in kept}
+
+
 def _is_secret(name: str, verifier: Verifier) -> bool:
     return name == verifier.secret_header or is_credential(name)
 

@@ -81,6 +81,14 @@ REPLAYED_DELIVERIES = Limit(
     status=422,
     fixed=1_000,
 )
+REFUSED_BYTES = Limit(
+    name="refused_delivery_bytes",
+    unit="bytes",
+    meaning="Bytes of the body that are stored of a delivery whose sender gets an error, and as many of its headers; a "
+    "delivery with more cannot be replayed.",
+    status=None,
+    fixed=16 * _KIB,
+)
 RATE_LIMIT_HOOK = Limit(
     name="rate_limit_hook",
     unit="requests",
@@ -91,8 +99,8 @@ RATE_LIMIT_HOOK = Limit(
 RATE_LIMIT_ADDRESS = Limit(
     name="rate_limit_address",
     unit="requests",
-    meaning="Likewise, requests of one address to hooks, those without a valid token too, and heartbeats of runs that "
-    "do not exist. Of IPv6 a network of 64 bits is one address.",
+    meaning="Likewise, requests of one address to hooks without a valid token or signature, and heartbeats of runs "
+    "that do not exist. Of IPv6 a network of 64 bits is one address.",
     status=429,
     field="rate_limit_address",
 )

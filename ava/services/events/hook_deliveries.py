@@ -157,8 +157,10 @@ class HookDeliveries:
         self, connection: Connection, opened: OpenHook, stored: StoredRequest, room: Room
     ) -> tuple[Receipt, Sequence[Job]]:
         delivery, hook = stored.delivery, opened.hook
-        if delivery.body is None:
-            raise HookStateConflict("The body was too large to be kept, so there is nothing to replay.")
+        if delivery.body is None or len(delivery.body) < delivery.body_bytes:
+            raise HookStateConflict(
+                "Only the beginning of this body is stored, so it cannot be replayed; let the sender send it again."
+            )
         request = Received(
             headers=json.loads(delivery.headers_json), body=delivery.body, query=json.loads(stored.query_json)
         )

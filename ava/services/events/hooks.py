@@ -34,6 +34,8 @@ from ava.store.jobs import idempotency
 
 #: Seconds for which a process trusts what it has read of a hook, so that a change holds everywhere within 2 s.
 _TRUST_SECONDS = 1.5
+#: Seconds for which a process remembers that a token was valid.
+_FOUND_SECONDS = 3_600
 #: The most tokens that a process remembers, and the most that it remembers as unknown.
 _MAX_REMEMBERED = 10_000
 #: Bytes of a secret that is made up.
@@ -88,6 +90,7 @@ class Hooks:
         self._clock = clock
         self._known: KeyCache[OpenHook] = KeyCache(_MAX_REMEMBERED)
         self._unknown: KeyCache[bool] = KeyCache(_MAX_REMEMBERED)
+        self._found: KeyCache[bool] = KeyCache(_MAX_REMEMBERED)
 
     def create(
         self, caller: Caller, spec: HookSpec, *, secret: str | None, key: str | None = None
@@ -223,6 +226,11 @@ class Hooks:
             raise HookUnknown
         return found
 
+    def was_found(self, text: str) -> bool:
+        """Return True if this process has found the hook of a token within the last hour. It may be deleted since."""
+        token = tokens.parse(text, TokenKind.HOOK)
+        return token is not None and bool(self._found.get(cache_name(token), self._clock()))
+
     def _find(self, token: Token) -> OpenHook | None:
         # The time is read before the database is, so that a hook is never trusted for longer than `_TRUST_SECONDS`.
         now, name = self._clock(), cache_name(token)
@@ -238,6 +246,7 @@ class Hooks:
         opened = self._opened(found.hook, found.sealed, found.now)
         trust = _TRUST_SECONDS if found.seconds_left is None else min(_TRUST_SECONDS, found.seconds_left)
         self._known.put(name, opened, until=now + trust)
+        self._found.put(name, True, until=now + _FOUND_SECONDS)
         return opened
 
     def open(self, connection: Connection, caller: Caller, hook_id: str) -> OpenHook:

@@ -11,15 +11,15 @@ from typing import Any
 from ava import tracing
 from ava.domain.access.caller import Caller, Role
 from ava.domain.events import verification
-from ava.domain.events.bodies import BodyTooLarge, read_body, unpacked
+from ava.domain.events.bodies import BodyTooLarge, begin_of, read_body, unpacked
 from ava.domain.events.event import EventSpec, InboundEvent, Refusal, source_of_hook
-from ava.domain.events.hook import Hook, HookVerdict, default_type, stored_headers
+from ava.domain.events.hook import Hook, HookVerdict, default_type, stored_headers, within_bytes
 from ava.domain.events.received import Received
 from ava.domain.events.subscription import make_input
 from ava.domain.events.texts import compact_json
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job, JobSpec, Trigger
-from ava.domain.limits.inbound import HOOK_BODY_BYTES
+from ava.domain.limits.inbound import HOOK_BODY_BYTES, REFUSED_BYTES
 from ava.domain.text import storable
 from ava.errors import DatabaseUnavailable, PayloadTooLarge, RequestError, SignatureRefused, TooMany, TooManyComparisons
 from ava.metrics import counters
@@ -130,20 +130,23 @@ class Receiving:
     def _refuse(
         self, hook: Hook, request: Received, address: str, error: RequestError, *, body_bytes: int | None = None
     ) -> None:
-        """Keep a trace of a request that is refused, if the database and the tenant's quota take it."""
+        """Store the beginning of a request that is refused, if the database and the tenant's quota take it.
+
+        `body_bytes`: of a body that was too large to be read.
+        """
         counters.HOOK_DELIVERIES.labels(HookVerdict.REFUSED.value).inc()
-        arrival = make_arrival(hook, request, address)
+        headers = within_bytes(request.headers, REFUSED_BYTES.value)
+        # The id is read from the whole request, although only a part is stored.
+        arrival = replace(
+            make_arrival(hook, request, address),
+            headers_json=compact_json(stored_headers(headers, hook.verifier)),
+            body=None if body_bytes is not None else begin_of(request.body, REFUSED_BYTES.value),
+            body_bytes=len(request.body) if body_bytes is None else body_bytes,
+        )
         try:
             with self._database.connect() as connection:
-                self._jobs.creator.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(request.body))
-                deliveries.refuse(
-                    connection,
-                    arrival,
-                    status=error.status,
-                    reason=storable(str(error), _MAX_REASON),
-                    has_body=body_bytes is None,
-                    body_bytes=body_bytes or 0,
-                )
+                self._jobs.creator.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(arrival.body or b""))
+                deliveries.refuse(connection, arrival, status=error.status, reason=storable(str(error), _MAX_REASON))
         except (DatabaseUnavailable, TooMany):
             # The answer says what is wrong with the request; without it nothing was promised.
             return
@@ -296,6 +299,7 @@ def make_arrival(hook: Hook, request: Received, address: str, replay_of: str | N
         headers_json=compact_json(stored_headers(request.headers, row)),
         query_json=compact_json(query),
         body=request.body,
+        body_bytes=len(request.body),
         replay_of=replay_of,
     )
 

@@ -37,7 +37,10 @@ class Arrival:
     address: str
     headers_json: str
     query_json: str
-    body: bytes
+    #: None: it was too large to be read.
+    body: bytes | None
+    #: Bytes of the whole body.
+    body_bytes: int
     #: The delivery that it replays.
     replay_of: str | None = None
 
@@ -125,7 +128,7 @@ def _parameters(arrival: Arrival) -> dict[str, Any]:
         "headers": arrival.headers_json,
         "query": arrival.query_json,
         "body": arrival.body,
-        "body_bytes": len(arrival.body),
+        "body_bytes": arrival.body_bytes,
     }
 
 
@@ -138,16 +141,9 @@ RETURNING d.id::text
 """)
 
 
-def refuse(
-    connection: Connection, arrival: Arrival, *, status: int, reason: str, has_body: bool = True, body_bytes: int = 0
-) -> str:
-    """Store a request that is refused, so that it can be looked at and replayed. Returns the delivery's id.
-
-    Without `has_body` the body was too large to be kept; it had about `body_bytes`.
-    """
+def refuse(connection: Connection, arrival: Arrival, *, status: int, reason: str) -> str:
+    """Store a request that is refused, so that it can be looked at and replayed. Returns the delivery's id."""
     parameters = _parameters(arrival) | {"status": status, "reason": reason}
-    if not has_body:
-        parameters |= {"body": None, "body_bytes": body_bytes}
     return ids.encode("del", connection.exec_driver_sql(_REFUSE, parameters).scalar_one())
 
 
