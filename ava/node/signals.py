@@ -198,18 +198,13 @@ def _take_over_and_claim(node: Node, parent_pid: int, arguments: Sequence[Any]) 
 
 def _claim(node: Node, arguments: Sequence[Any]) -> None:
     """Claim the run that begins, or defer its job if this node does not have the handler."""
-    if node.child is None:
-        return
-    # The node's parent has dropped every message that is not ours.
-    message = Message.of(arguments)
-    if registry.find(message.worker_id) is not None:
-        node.child.claim(message)
-    else:
-        node.child.defer(message)
+    if node.child is not None:
+        # The node's parent has dropped every message that is not ours.
+        node.child.steps.claim(Message.of(arguments))
 
 
 def _end(node: Node) -> None:
     """Write the end of the run, or retain it for the statement that ends its group; then the process may retire."""
     if node.child is not None:
-        node.child.write_end()
+        node.child.steps.write_end()
         node.child.finish_task()

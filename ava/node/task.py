@@ -40,16 +40,17 @@ def _run_group(task: Task, child: Child) -> Run | None:
     Celery sends its signals around the message. Between two runs of the message they are sent here, so that each run is
     claimed and ended as one with a message of its own.
     """
+    steps = child.steps
     while True:
-        if (run := child.run) is not None:
+        if (run := steps.run) is not None:
             child.call_handler(run)
-        if not child.may_follow(run):
+        if not steps.decide_way():
             return run
         if run is not None:
             # Writes its end, and may claim the next run with it.
             send_end(task, run)
         # The statement that wrote the end may have found a more urgent message, to which the next run gives way.
-        if (following := child.following) is None:
+        if (following := steps.following) is None:
             return run
         # Begins the next run, and claims it unless it is claimed.
         _send(signals.task_prerun, task, following)

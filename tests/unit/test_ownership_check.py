@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ class _Answers:
     def __init__(self, *answers: bool | None) -> None:
         self._answers = list(answers)
         self.asked = threading.Event()
+        self.database = SimpleNamespace(forget_silence=lambda: None)
 
     def owns_job(self, _run: Run) -> bool:
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
@@ -62,10 +64,10 @@ def _thaw_during_handler(child: Child, answers: _Answers) -> tuple[Run, list[str
         effects.append("after")
 
     run = run_of(handle)
-    child._companion.run, child._run_writer = run, answers  # type: ignore[assignment]
+    child.steps.run, child.steps.writer = run, answers  # type: ignore[assignment]
     run.call(None, block_sigterm)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    child._companion.run = None
+    child.steps.run = None
     return run, effects
 
 
@@ -105,8 +107,8 @@ def test_a_thawed_run_that_gets_no_answer_can_be_stopped(child: Child) -> None:
 
     def cancel() -> None:
         answers.asked.wait(20)
-        assert child.run is not None
-        child.run.stop(Stop.CANCEL)
+        assert child.steps.run is not None
+        child.steps.run.stop(Stop.CANCEL)
 
     thread = threading.Thread(target=cancel)
     thread.start()

@@ -16,9 +16,6 @@ from typing import Any
 from billiard.process import current_process
 
 from ava import tracing
-from ava.domain.jobs.job import RunEnd
-from ava.domain.jobs.messages import Message
-from ava.errors import DatabaseUnavailable
 from ava.handler import registry
 from ava.handler.errors import Interruption
 from ava.metrics import counters
@@ -33,7 +30,7 @@ from ava.node.child.run import Run
 from ava.node.child.run_steps import RunSteps
 from ava.node.child.run_writer import RunWriter
 from ava.node.child.wear import Wear
-from ava.node.outcome import Retirement, Stop
+from ava.node.outcome import Retirement
 from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 from ava.store.engine import timeouts
@@ -41,8 +38,6 @@ from ava.store.engine.database import Database
 
 _log = logging.getLogger(__name__)
 
-#: Workers without a handler here that the log names, because the broker says which there are.
-_MAX_DEFERRED = 100
 #: Seconds that the threads of a stopped handler have to end.
 _THREADS_SECONDS = 0.5
 
@@ -61,17 +56,11 @@ class Child:
         self._pid = self._parent_pid = 0
         self._ownership = OwnershipCheck()
         self._board = board
-        self._steps = RunSteps(settings, take_ahead, board)
-        self._companion = Companion(settings, node_id, self._steps, self._connect())
+        self.steps = RunSteps(settings, take_ahead, board, self._connect())
+        self._companion = Companion(settings, node_id, self.steps)
         self._wear = Wear(settings)
         #: Whether a next run may have the output of subprocesses in its log, and with it the descriptors 1 and 2.
         self._may_capture = any(each.spec.captures_subprocesses for each in registry.handlers().values())
-        #: The workers whose jobs this process has put off, because it does not have their handlers.
-        self._deferred: set[str] = set()
-        #: Whether this process ends after its run, because no other handler may run in it.
-        self._is_to_retire = False
-        #: The end of the last run.
-        self._last_end: RunEnd | None = None
 
     def start(self) -> None:
         """Set this process up; called once, right after the fork, in the main thread."""
@@ -94,70 +83,24 @@ class Child:
         tracing.start(self._settings, "worker")
         self._process_state = ProcessState([self._companion.mailbox.fileno(), *self._take_ahead.pipes])
 
-    def _connect(self) -> Database:
+    def _connect(self) -> RunWriter:
         database = Database.of(self._settings, name="worker", pool_size=2, meter=ConnectionMeter("worker", 2))
-        self._run_writer = RunWriter(database, self._node_id)
-        return database
+        return RunWriter(database, self._node_id)
 
     def _on_sigterm(self, _signum: int, _frame: Any) -> None:
-        run = self._companion.run
+        run = self.steps.run
         if run is not None:
             run.on_sigterm()
 
     def _on_sigcont(self, _signum: int, _frame: Any) -> None:
-        self._companion.database.forget_silence()
-        self._ownership.ask(self._companion.run, self._run_writer.owns_job)
+        self.steps.writer.database.forget_silence()
+        self._ownership.ask(self.steps.run, self.steps.writer.owns_job)
 
     def _on_unraisable(self, unraisable: Any) -> None:
-        if isinstance(unraisable.exc_value, Interruption) and (run := self._companion.run) is not None:
+        if isinstance(unraisable.exc_value, Interruption) and (run := self.steps.run) is not None:
             run.mark_swallowed()
         elif not is_signal_too_late(unraisable):
             self._unraisable_hook(unraisable)
-
-    @property
-    def run(self) -> Run | None:
-        """Returns the run that this process holds, or None."""
-        return self._companion.run
-
-    # Claiming ------------------------------------------------------------------------------------------------------
-
-    def claim(self, message: Message) -> None:
-        """Start the first run of a message if it can be claimed; waits for a database that is away.
-
-        The claim fails if the job's row names another worker: the row decides which handler runs, not the message.
-        """
-        self._companion.run = self._steps.claim(message, self._run_writer)
-
-    def defer(self, message: Message) -> None:
-        """Put off the jobs of a worker whose handler this node does not have. The first of each worker is logged."""
-        if message.worker_id not in self._deferred and len(self._deferred) < _MAX_DEFERRED:
-            self._deferred.add(message.worker_id)
-            _log.warning(
-                "This node has no handler of %s and puts its jobs off; give it the AVA_HANDLERS of the queue's other "
-                "nodes, or other queues with -q",
-                message.worker_id,
-                extra={"job_id": message.runs[0].job_id},
-            )
-        for run in message.runs:
-            self._run_writer.defer(run, message.worker_id, dead_after_seconds=self._settings.node_dead_seconds)
-
-    def may_follow(self, run: Run | None) -> bool:
-        """Decide how the current run ends. Returns True if another one may follow it within its message."""
-        return self._steps.decide_way(run, goes_on=self._goes_on)
-
-    @property
-    def following(self) -> Message | None:
-        """Returns the next run of the message, as one of its own; None if there is none."""
-        return self._steps.following
-
-    @property
-    def _goes_on(self) -> bool:
-        """Returns False if this process has to end after its run, or the node ends.
-
-        A cancel and a time-out touch their run alone: those behind it in its message have their turns.
-        """
-        run = self._companion.run
-        return not self._is_to_retire and (run is None or run.stopped_for in (None, Stop.CANCEL, Stop.TIMEOUT))
 
     # Running -------------------------------------------------------------------------------------------------------
 
@@ -165,8 +108,8 @@ class Child:
         """Call the handler, undo what it changed in this process, and decide the end of its run."""
         assert self._process_state is not None
         run.cpu_before_us = run_use.own_cpu_us()
-        self._steps.publication.running(run)
-        self._ownership.ask_if_late(run, self._run_writer.owns_job)
+        self.steps.publication.running(run)
+        self._ownership.ask_if_late(run, self.steps.writer.owns_job)
         pipes = run.redirect()
         before, began, is_over = other_threads(), time.monotonic(), False
         try:
@@ -184,7 +127,7 @@ class Child:
                 raise
             _log.exception("Process not restored after a run, it will exit", extra={"job_id": run.job.id})
             self._retire()
-        self._steps.handler_times.record(run.job.worker_id, time.monotonic() - began)
+        self.steps.handler_times.record(run.job.worker_id, time.monotonic() - began)
         if processes.has_children():
             counters.ORPHANS_KILLED.labels(run.job.worker_id).inc(processes.kill_children())
         run.cpu_us = max(0, run_use.own_cpu_us() - run.cpu_before_us)
@@ -194,15 +137,15 @@ class Child:
             self._await_handler_threads(before)
         self._wear.note_run()
         # A thread that is left would write to the descriptors of a run that captures them.
-        self._is_to_retire |= self._wear.is_worn_out or (self._may_capture and run_threads.are_left())
+        self.steps.is_retiring |= self._wear.is_worn_out or (self._may_capture and run_threads.are_left())
         run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
 
     def _retire(self) -> None:
         """Have this process end after its run, whose end is written first, on a new connection."""
-        self._is_to_retire = True
+        self.steps.is_retiring = True
         # The handler may have closed the connections.
-        self._abandoned += [self._companion.database, self._run_writer]
-        self._companion.replace_database(self._connect())
+        self._abandoned.append(self.steps.writer)
+        self.steps.replace_writer(self._connect())
 
     def _await_handler_threads(self, before: frozenset[threading.Thread]) -> None:
         """Wait for the threads of a stopped handler. If they do not end in time, this process ends after its run."""
@@ -210,46 +153,21 @@ class Child:
         while left := other_threads() - before:
             if time.monotonic() >= deadline:
                 _log.warning("Stopped handler left %d threads running, process will exit", len(left))
-                self._is_to_retire = True
+                self.steps.is_retiring = True
                 return
             time.sleep(0.01)
 
     # Ending --------------------------------------------------------------------------------------------------------
 
-    def write_end(self) -> None:
-        """Write the end of the run if it is decided; waits for a database that is away. The run is over either way."""
-        run = self._companion.run if self._companion.run is not None and self._companion.run.is_decided else None
-        if run is not None:
-            run.log.close()
-            if run.end is None and run.stopped_for is not None:
-                run.span.record_failure(run.stopped_for.value)
-        try:
-            with self._companion.storing:
-                self._steps.write_end(run, self._run_writer, goes_on=self._goes_on)
-                if run is not None:
-                    self._companion.run, self._last_end = None, run.end
-        except Exception:
-            # The node rescues the job of a process that ends without writing the end.
-            _log.exception("End of run not written, process exits", extra={"job_id": run.job.id if run else None})
-            os._exit(os.EX_SOFTWARE)
-        if self._steps.following is None:
-            # Not before, because the next message, which has been asked for, may be urgent. The companion thread
-            # requeues what is left of this one if the database is away.
-            with suppress(DatabaseUnavailable):
-                self._steps.requeue(self._companion.database)
-        if run is not None:
-            self._steps.publication.ended(run)
-            run.forget_error()
-
     def finish_task(self) -> None:
         """End this process if it must not run another task; the node replaces it."""
-        if self._companion.run is not None:
-            _log.error("Task ended without a decided run, process exits", extra={"job_id": self._companion.run.job.id})
+        if self.steps.run is not None:
+            _log.error("Task ended without a decided run, process exits", extra={"job_id": self.steps.run.job.id})
             os._exit(os.EX_SOFTWARE)
-        self._steps.publication.nothing()
-        if self._is_to_retire:
+        self.steps.publication.nothing()
+        if self.steps.is_retiring:
             self.close()
-            os._exit(Retirement.after(self._last_end))
+            os._exit(Retirement.after(self.steps.last_end))
 
     def _exit_with_parent(self) -> None:
         """Kill this process and what its handler started when the parent ends: another node gets its job."""
@@ -260,5 +178,5 @@ class Child:
     def close(self) -> None:
         """Close the connections; the process ends now, and its mailbox with it."""
         tracing.stop()
-        self._run_writer.close()
-        self._companion.database.close()
+        self.steps.writer.close()
+        self.steps.writer.database.close()

@@ -14,7 +14,6 @@ from ava.node.child.run_steps import RunSteps
 from ava.node.mailbox import Mailbox
 from ava.node.outcome import Stop
 from ava.settings import Settings
-from ava.store.engine.database import Database
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import log_lines
 
@@ -24,20 +23,12 @@ _log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.1
 #: Seconds between two checks of the heartbeat of the node's parent.
 _PARENT_CHECK_SECONDS = 2.0
-#: Seconds to wait for a write of the thread when the database is replaced. A write on a connection that the handler
-#: has closed may never end.
-_WRITE_SECONDS = 0.5
 
 
 class Companion:
-    """The thread and what it shares with the main thread: the current run, its database and the lock of its lines."""
+    """The thread. It reads the current run and its database from the steps that the main thread takes."""
 
-    def __init__(self, settings: Settings, node_id: str, steps: RunSteps, database: Database) -> None:
-        #: The run of this process, or None.
-        self.run: Run | None = None
-        #: Held while lines are stored, so that no line is stored after the end of its run.
-        self.storing = threading.Lock()
-        self.database = database
+    def __init__(self, settings: Settings, node_id: str, steps: RunSteps) -> None:
         self.mailbox = Mailbox(node_id)
         self._heartbeat_seconds = settings.heartbeat_seconds
         self._node_id = node_id
@@ -51,15 +42,6 @@ class Companion:
         self.mailbox.open()
         threading.Thread(target=self._repeat, name="ava-companion", daemon=True).start()
 
-    def replace_database(self, database: Database) -> None:
-        """Use another database object, because the handler may have closed the connections of the present one."""
-        is_free = self.storing.acquire(timeout=_WRITE_SECONDS)
-        self.database = database
-        if is_free:
-            self.storing.release()
-        else:
-            self.storing = threading.Lock()
-
     def _repeat(self) -> None:
         # The main thread handles the signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
@@ -67,11 +49,11 @@ class Companion:
             try:
                 self._read_mailbox()
                 if self._steps.has_late_runs:
-                    self._steps.requeue(self.database)
+                    self._steps.requeue()
                 if self._steps.has_late_ends:
-                    with self.storing:
-                        self._steps.write_late_ends(self.database)
-                if (run := self.run) is not None:
+                    with self._steps.storing:
+                        self._steps.write_late_ends()
+                if (run := self._steps.run) is not None:
                     self._check_run(run)
             except DatabaseUnavailable:
                 # The lines are kept until the database is back, or until the parent ends the node; a stop comes again.
@@ -86,7 +68,7 @@ class Companion:
         if (request := self.mailbox.receive(_TICK_SECONDS)) is None:
             return
         task_id, reason = request
-        run = self.run
+        run = self._steps.run
         if run is not None and run.task_id == task_id:
             self._stop(run, reason)
 
@@ -100,7 +82,7 @@ class Companion:
             run.stop(Stop.TIMEOUT)
         run.interrupt_again_if_swallowed()
         # A new connection may lead to a server that has lost the claim, after a failover.
-        opened = self.database.opened
+        opened = self._steps.writer.database.opened
         if not self._store_lines(run, force=opened != self._opened):
             run.stop(Stop.LOST)
         self._opened = opened
@@ -110,7 +92,7 @@ class Companion:
         """Write the node's heartbeat if its parent is frozen and does not write it."""
         if time.monotonic() >= self._check_parent_at:
             self._check_parent_at = time.monotonic() + _PARENT_CHECK_SECONDS
-            with self.database.connect() as connection:
+            with self._steps.writer.database.connect() as connection:
                 nodes.heartbeat_for_frozen_parent(connection, self._node_id, silent_seconds=2 * self._heartbeat_seconds)
 
     def _store_lines(self, run: Run, *, force: bool = False) -> bool:
@@ -118,14 +100,14 @@ class Companion:
 
         The lines of a run that has just begun wait for the next tick, because a brief run stores them with its end.
         """
-        with self.storing:
+        with self._steps.storing:
             is_empty = run.log.is_empty and run.progress_json is None
-            if self.run is not run or ((is_empty or run.log.elapsed_ms < 1000 * _TICK_SECONDS) and not force):
+            if self._steps.run is not run or ((is_empty or run.log.elapsed_ms < 1000 * _TICK_SECONDS) and not force):
                 return True
             lines, progress_json = run.log.take(), run.progress_json
             run.progress_json = None
             try:
-                with self.database.connect() as connection:
+                with self._steps.writer.database.connect() as connection:
                     return log_lines.append(
                         connection,
                         run=run.job.run,

@@ -1,4 +1,7 @@
-"""The steps from run to run of one process: it does what `RunQueue` decides, and writes what is to be written.
+"""The steps from run to run of one process: `RunQueue` decides what comes next, and `RunWriter` sends the statements.
+
+Celery's signals take the steps (`ava.node.signals`): a run is claimed when its task begins, and its end is written when
+the task is over.
 
 Runs of a message may share a claim: one statement claims them, and one writes the ends of those that complete. They are
 brief (`HandlerTimes.max_together`), and each still looks for a cancel in the database before it begins.
@@ -6,16 +9,20 @@ brief (`HandlerTimes.max_together`), and each still looks for a cancel in the da
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 from ava.broker.dropped import DROPPED
 from ava.domain.jobs.job import JobKey, RunEnd, Status
 from ava.domain.jobs.messages import Message
+from ava.errors import DatabaseUnavailable
 from ava.handler import registry
 from ava.node.celery_internals.take_ahead import TakeAhead
 from ava.node.child import run_reports
@@ -28,16 +35,35 @@ from ava.node.child.run_writer import RunWriter
 from ava.node.outcome import Stop
 from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
-from ava.store.engine.database import Database
 from ava.store.jobs.moves import claim, end, recall
 from ava.store.jobs.moves.end import CompletedRun
+
+_log = logging.getLogger(__name__)
+
+#: Workers without a handler here that the log names, because the broker says which there are.
+_MAX_DEFERRED = 100
+#: Seconds to wait for a write of the companion thread before its connection is replaced. A write on a connection that
+#: the handler has closed may never end.
+_WRITE_SECONDS = 0.5
 
 
 class RunSteps:
     """The steps of one process. The main thread takes them; the companion thread does what has become late."""
 
-    def __init__(self, settings: Settings, take_ahead: TakeAhead, board: ProcessBoard) -> None:
+    def __init__(self, settings: Settings, take_ahead: TakeAhead, board: ProcessBoard, writer: RunWriter) -> None:
+        #: The run of this process, or None.
+        self.run: Run | None = None
+        #: The end of the last run.
+        self.last_end: RunEnd | None = None
+        #: Whether this process ends after its run, because no other handler may run in it.
+        self.is_retiring = False
+        self.writer = writer
+        #: Held while lines are stored, so that no line is stored after the end of its run.
+        self.storing = threading.Lock()
         self._new_runs = NewRuns(settings, board.peak_bytes, Run)
+        self._dead_after_seconds = settings.node_dead_seconds
+        #: The workers whose jobs this process has deferred, because it does not have their handlers.
+        self._deferred: set[str] = set()
         self._take_ahead = take_ahead
         self._board = board
         self.publication = Publication(board)
@@ -50,8 +76,14 @@ class RunSteps:
 
     # To a run ------------------------------------------------------------------------------------------------------
 
-    def claim(self, message: Message, writer: RunWriter) -> Run | None:
-        """Start the first run of a message. Returns None if it cannot be claimed."""
+    def claim(self, message: Message) -> None:
+        """Start the first run of a message if it can be claimed; waits for a database that is away.
+
+        The claim fails if the job's row names another worker: the row decides which handler runs, not the message.
+        """
+        if registry.find(message.worker_id) is None:
+            self._defer(message)
+            return
         queue, began_ns = self._queue, time.time_ns()
         is_first = not queue.expects(message)
         if is_first:
@@ -59,27 +91,41 @@ class RunSteps:
         assert queue.next is not None
         if queue.next.job is None:
             self.handler_times.note_begin(is_first=is_first)
-            self._claim_next(message.worker_id, writer)
+            self._claim_next(message.worker_id)
         elif queue.next.is_shared:
             self.handler_times.note_begin(is_first=is_first)
         if queue.next.job is None:
             queue.drop_next()
-            return None
-        return self._begin(queue.next, began_ns, writer)
+        else:
+            self.run = self._begin(queue.next, began_ns)
 
-    def _claim_next(self, worker_id: str, writer: RunWriter) -> None:
+    def _defer(self, message: Message) -> None:
+        """Put off the jobs of a worker whose handler this node does not have. The first of each worker is logged."""
+        if message.worker_id not in self._deferred and len(self._deferred) < _MAX_DEFERRED:
+            self._deferred.add(message.worker_id)
+            _log.warning(
+                "This node has no handler of %s and puts its jobs off; give it the AVA_HANDLERS of the queue's other "
+                "nodes, or other queues with -q",
+                message.worker_id,
+                extra={"job_id": message.runs[0].job_id},
+            )
+        for run in message.runs:
+            self.writer.defer(run, message.worker_id, dead_after_seconds=self._dead_after_seconds)
+
+    def _claim_next(self, worker_id: str) -> None:
         queue = self._queue
         assert queue.next is not None
         if len(wanted := queue.to_claim(self.handler_times.max_together(worker_id))) > 1:
             self.publication.claiming(queue.next.key, queue.claim_id)
-            jobs = writer.claim_together([run.key for run in wanted], worker_id, queue.claim_id)
+            jobs = self.writer.claim_together([run.key for run in wanted], worker_id, queue.claim_id)
             queue.note_claimed(wanted, jobs, queue.claim_id, time.monotonic())
         if queue.next.job is None:
-            self._claim_alone(queue.next, writer)
+            self._claim_alone(queue.next)
 
-    def _claim_alone(self, queued: QueuedRun, writer: RunWriter) -> None:
+    def _claim_alone(self, queued: QueuedRun) -> None:
         claim_id, queued.sent_at = str(uuid.uuid4()), time.monotonic()
         self.publication.claiming(queued.key, claim_id)
+        writer = self.writer
         if (job := writer.claim(queued.key, queued.worker_id, claim_id)) is not None:
             self._queue.note_claimed([queued], [job], claim_id, time.monotonic())
         elif not writer.park_paused(queued.key, queued.worker_id) and writer.names_other_worker(
@@ -87,7 +133,7 @@ class RunSteps:
         ):
             DROPPED.drop("worker")
 
-    def _begin(self, queued: QueuedRun, began_ns: int, writer: RunWriter) -> Run | None:
+    def _begin(self, queued: QueuedRun, began_ns: int) -> Run | None:
         """Returns the run of a claimed job, or None if it has lost its job meanwhile."""
         queue, job = self._queue, queued.job
         assert job is not None
@@ -98,7 +144,7 @@ class RunSteps:
         check = claim.NOTHING
         if queued.is_to_check or outranked_by > claim.NO_PRIORITY:
             self.publication.claiming(queued.key, queued.claim_id)
-            found = writer.check(job, queued.claim_id, outranked_by=outranked_by)
+            found = self.writer.check(job, queued.claim_id, outranked_by=outranked_by)
             if found is None and queued.is_to_check:
                 queue.drop_next()
                 return None
@@ -108,7 +154,7 @@ class RunSteps:
         if queued.is_shared:
             waited = timedelta(seconds=time.monotonic() - queued.claimed_at)
             job = replace(job, started_at=job.started_at + waited)
-        run = self._new_runs.make(job, queued.claim_id, queued.sent_ns or began_ns, writer)
+        run = self._new_runs.make(job, queued.claim_id, queued.sent_ns or began_ns, self.writer)
         if job.start_seconds is not None:
             run.begins_before = queued.sent_at + job.start_seconds
         if queued.is_shared:
@@ -121,13 +167,21 @@ class RunSteps:
 
     # Out of a run --------------------------------------------------------------------------------------------------
 
-    def decide_way(self, run: Run | None, *, goes_on: bool) -> bool:
+    @property
+    def _goes_on(self) -> bool:
+        """Returns False if this process has to end after its run, or the node ends.
+
+        A cancel and a time-out touch their run alone: those behind it in its message have their turns.
+        """
+        return not self.is_retiring and (self.run is None or self.run.stopped_for in (None, Stop.CANCEL, Stop.TIMEOUT))
+
+    def decide_way(self) -> bool:
         """Decide how the current run ends. Returns True if another one may follow within its message."""
-        if run is None:
-            self._queue.take_next(goes_on=goes_on)
-            return self._queue.next is not None
-        is_completed = run.end is not None and run.end.status is Status.COMPLETED
-        self._way = self._queue.decide_way(is_completed=is_completed, goes_on=goes_on)
+        if (run := self.run) is None:
+            self._queue.take_next(goes_on=self._goes_on)
+        else:
+            is_completed = run.end is not None and run.end.status is Status.COMPLETED
+            self._way = self._queue.decide_way(is_completed=is_completed, goes_on=self._goes_on)
         return self._queue.next is not None
 
     @property
@@ -136,8 +190,34 @@ class RunSteps:
         queued = self._queue.next
         return queued.message if queued is not None and queued.is_within else None
 
-    def write_end(self, run: Run | None, writer: RunWriter, *, goes_on: bool) -> None:
-        """Write the end of the current run as it was decided, after those that are kept; None: there is no run."""
+    def write_end(self) -> None:
+        """Write the end of the run if it is decided; waits for a database that is away. The run is over either way."""
+        run = self.run if self.run is not None and self.run.is_decided else None
+        if run is not None:
+            run.log.close()
+            if run.end is None and run.stopped_for is not None:
+                run.span.record_failure(run.stopped_for.value)
+        try:
+            with self.storing:
+                self._write_end(run)
+                if run is not None:
+                    self.run, self.last_end = None, run.end
+        except Exception:
+            # The node rescues the job of a process that ends without writing the end.
+            _log.exception("End of run not written, process exits", extra={"job_id": run.job.id if run else None})
+            os._exit(os.EX_SOFTWARE)
+        if self.following is None:
+            # Not before, because the next message, which has been asked for, may be urgent. The companion thread
+            # requeues what is left of this one if the database is away.
+            with suppress(DatabaseUnavailable):
+                self.requeue()
+        if run is not None:
+            self.publication.ended(run)
+            run.forget_error()
+
+    def _write_end(self, run: Run | None) -> None:
+        """Write the end of a run as it was decided, after those that are kept; None: there is no run."""
+        writer = self.writer
         if run is None:
             if self.following is None:
                 self._write_kept(writer.end_together)
@@ -148,13 +228,13 @@ class RunSteps:
                 return
             self.publication.ending(run)
             if self._way is Way.TOGETHER:
-                self._announce_end(goes_on=goes_on)
+                self._announce_end()
             self._write_kept(writer.end_together)
             return
         self.publication.ending(run)
         self._write_kept(writer.end_together)
         if run.end is not None:
-            run_reports.report_end(run, self._write_alone(run, run.end, writer, goes_on=goes_on))
+            run_reports.report_end(run, self._write_alone(run, run.end))
         elif run.is_expired:
             writer.give_back(run, run.log.take())
         elif run.stopped_for is Stop.SHUTDOWN:
@@ -175,15 +255,15 @@ class RunSteps:
         self._kept.append((run, completed))
         return self._board.keep_end(completed)
 
-    def _write_alone(self, run: Run, end: RunEnd, writer: RunWriter, *, goes_on: bool) -> Status | None:
-        lines = run.log.take_with_closing(*end.closing)
+    def _write_alone(self, run: Run, end: RunEnd) -> Status | None:
+        writer, lines = self.writer, run.log.take_with_closing(*end.closing)
         if end.wait is not None:
-            self._announce_end(goes_on=goes_on)
+            self._announce_end()
             return writer.end_waiting(run, end, lines)
         queued = self._queue.next
         if queued is None:
-            self._announce_end(goes_on=goes_on)
-            queued = self._take_ahead_first() if goes_on else None
+            self._announce_end()
+            queued = self._take_ahead_first() if self._goes_on else None
         if queued is None or queued.job is not None:
             return writer.end(run, end, lines)[0]
         sent_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), str(uuid.uuid4())
@@ -195,7 +275,7 @@ class RunSteps:
             self._queue.follow(job, claim_id, sent_ns, sent_at, is_within=queued.is_within)
         elif is_outranked:
             self._queue.make_way()
-            self._announce_end(goes_on=goes_on)
+            self._announce_end()
         return status
 
     def _take_ahead_first(self) -> QueuedRun | None:
@@ -207,8 +287,8 @@ class RunSteps:
             return None
         return QueuedRun(message.runs[0], message.worker_id, "", is_within=False)
 
-    def _announce_end(self, *, goes_on: bool) -> None:
-        if goes_on:
+    def _announce_end(self) -> None:
+        if self._goes_on:
             self._take_ahead.announce_soon_free()
 
     def _write_kept(self, act: Callable[[Sequence[CompletedRun]], dict[JobKey, Status]]) -> None:
@@ -229,9 +309,9 @@ class RunSteps:
         """Returns True if kept ends are to be written although the current run goes on."""
         return bool(self._kept) and self._queue.is_long(time.monotonic())
 
-    def write_late_ends(self, database: Database) -> None:
+    def write_late_ends(self) -> None:
         """Write the kept ends while a handler takes longer than it used to."""
-        with database.connect() as connection:
+        with self.writer.database.connect() as connection:
             self._write_kept(lambda completed: end.end_together(connection, completed))
 
     @property
@@ -239,13 +319,22 @@ class RunSteps:
         """Returns True if runs are to be requeued although the current run goes on."""
         return self._queue.has_late(time.monotonic())
 
-    def requeue(self, database: Database) -> None:
+    def requeue(self) -> None:
         """Requeue what has not begun. If it raises `DatabaseUnavailable`, a later call tries again."""
         with self._requeuing:
             if not (late := self._queue.take_late()):
                 return
-            with database.connect() as connection:
+            with self.writer.database.connect() as connection:
                 # In this order: once a run is recalled, a claim that is on its way cannot get it.
                 recall.recall_runs(connection, [run.key for run in late])
                 end.give_back(connection, [(run.key, run.claim_id) for run in late])
             self._queue.forget_late(late)
+
+    def replace_writer(self, writer: RunWriter) -> None:
+        """Use another writer, because the handler may have closed the connections of the present one."""
+        is_free = self.storing.acquire(timeout=_WRITE_SECONDS)
+        self.writer = writer
+        if is_free:
+            self.storing.release()
+        else:
+            self.storing = threading.Lock()
