@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from urllib.parse import quote
+
 import pytest
 
 from ava.dispatcher.duties.event_jobs import EventFanOut
@@ -81,6 +84,25 @@ def test_secrets_in_headers_are_masked_and_what_they_proved_holds_for_a_replay(a
     error_of(hook.send({}, {"x-own": "wrong-secret"}, is_signed=False), 401, "unauthorized")
     path = f"{HOOKS}/{hook.id}/deliveries/{hook.deliveries()[0]['id']}/replay"
     error_of(api.post(path), 409, "resource_conflict")
+
+
+@pytest.mark.parametrize("write", [str, lambda path: quote(path, safe=""), lambda path: path.replace("_", "%5f")])
+def test_the_address_of_the_hook_in_the_headers_of_its_sender_is_stored_without_its_secret(
+    api: Api, write: Callable[[str], str]
+) -> None:
+    hook = Hook(api)
+    address = write(f"https://api.example.com{hook.path}?x=1")
+    received = hook.accepted(headers={"referer": address, "x-original-uri": address, "x-own": f"<{address}>"})
+    secret = write(hook.path[-43:])
+    for table in ("hook_deliveries", "events"):
+        ((headers,),) = api.execute(f"SELECT headers::text FROM {table}")
+        assert secret not in headers
+        # It ends after the part that finds the hook.
+        assert headers.count(write(hook.path[-59:-43]) + "...") == 3
+    assert secret not in str(hook.deliveries())
+    error_of(hook.send(headers={"referer": address}, secret="wrong-secret"), 401, "unauthorized")
+    assert secret not in str(api.execute("SELECT headers::text FROM hook_deliveries"))
+    assert received["job_ids"] == []
 
 
 def test_a_test_is_signed_tampered_or_unsigned(api: Api, hook: Hook) -> None:

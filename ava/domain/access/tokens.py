@@ -21,8 +21,10 @@ _SECRET_BYTES = 32
 _FORM = re.compile(
     r"(?P<kind>[a-z]+)_(?P<mark>[a-z0-9]{2})\.(?P<lookup>[A-Za-z0-9_-]{16})(?P<secret>[A-Za-z0-9_-]{43})"
 )
+#: A character of base64url; in an address it may be percent-encoded.
+_CHARACTER = "(?:[A-Za-z0-9_-]|%5[Ff]|%2[Dd])"
 #: Tokens in a text, and what begins like one: a token of any kind whose secret was cut off, or has more after it.
-_IN_TEXT = re.compile(r"(?P<shown>ava[a-z]*_[a-z0-9]{2}\.[A-Za-z0-9_-]{16})[A-Za-z0-9_-]+")
+_IN_TEXT = re.compile(rf"(?P<shown>ava[a-z]*(?:_|%5[Ff])[a-z0-9]{{2}}(?:\.|%2[Ee]){_CHARACTER}{{16}}){_CHARACTER}+")
 #: What the secret of an unknown token is compared with, so that it takes the same time as a known one.
 _NO_HASH = bytes(hashlib.sha256().digest_size)
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NoReturn
 
+from ava.domain.access.tokens import without_secrets
 from ava.domain.events.subscription import Rule
 from ava.domain.events.verifiers import PROVIDERS, DedupeBy, Provider, Verifier
 from ava.domain.secrets.redaction import HIDDEN, is_credential
@@ -130,14 +131,15 @@ def _refuse(name: str, reason: str) -> NoReturn:
 
 
 def stored_headers(headers: Mapping[str, str], verifier: Verifier) -> dict[str, str]:
-    """Returns the headers of a request as they are stored: credentials in them are masked.
+    """Return the headers of a request as they are stored: credentials are masked, and tokens of this service cut off.
 
-    A signature is no credential: it proves one text. So a delivery that is replayed is verified once more.
+    `Referer`, or the header of a proxy, may hold the whole address of the hook. A signature is no credential: it proves
+    one text. So a delivery that is replayed is verified once more.
     """
     kept = (verifier.header, verifier.time_header)
     is_signed = verifier.secret_header is None
     return {
-        name: text if (is_signed and name in kept) or not _is_secret(name, verifier) else HIDDEN
+        name: without_secrets(text) if (is_signed and name in kept) or not _is_secret(name, verifier) else HIDDEN
         for name, text in headers.items()
     }
 

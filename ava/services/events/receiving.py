@@ -10,6 +10,7 @@ from typing import Any
 
 from ava import tracing
 from ava.domain.access.caller import Caller, Role
+from ava.domain.access.tokens import without_secrets
 from ava.domain.events import verification
 from ava.domain.events.bodies import BodyTooLarge, begin_of, read_body, unpacked
 from ava.domain.events.event import EventSpec, InboundEvent, Refusal, source_of_hook
@@ -287,7 +288,7 @@ def parsed(request: Received) -> tuple[Received, str]:
 def make_arrival(hook: Hook, request: Received, address: str, replay_of: str | None = None) -> Arrival:
     """Returns a request as it is stored: credentials in it are masked."""
     row = hook.verifier
-    query = dict(request.query)
+    query = {name: without_secrets(text) for name, text in request.query.items()}
     if row.scheme is Scheme.URL_SECRET:
         query.pop(row.parameter or "", None)
     return Arrival(
