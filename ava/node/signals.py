@@ -83,10 +83,10 @@ def install(
         signals.worker_shutting_down: lambda how, **_: node.shut_down(is_cold=how == "Cold"),
         signals.worker_shutdown: lambda **_: node.close(),
         signals.worker_process_shutdown: lambda **_: node.close_child(),
-        # A run ends: its child writes the outcome, or retains it for the statement that writes those of its claim.
+        # A run ends: the child writes its outcome, or buffers it until the last run of the same claim has ended.
         signals.task_postrun: _of_job(lambda **_: _end(node)),
     }
-    # A run begins: its child claims the job, unless an earlier statement has, and makes the run that its task calls.
+    # A run begins: the child claims the job, unless an earlier statement has claimed it, and creates the `Run`.
     if settings.pool == "celery":
         receivers[signals.worker_process_init] = lambda **_: _await_first_job(parent_pid)
         receivers[signals.task_prerun] = _of_job(lambda args=(), **_: _take_over_and_claim(node, parent_pid, args))
@@ -197,14 +197,14 @@ def _take_over_and_claim(node: Node, parent_pid: int, arguments: Sequence[Any]) 
 
 
 def _claim(node: Node, arguments: Sequence[Any]) -> None:
-    """Claim the run that begins, or defer its job if this node does not have the handler."""
+    """Claim the run of a task that begins, or defer its jobs if this node lacks their handler."""
     if node.child is not None:
-        # The node's parent has dropped every message that is not ours.
+        # The node's parent has dropped every foreign message.
         node.child.steps.claim(Message.of(arguments))
 
 
 def _end(node: Node) -> None:
-    """Write the end of the run, or retain it for the statement that ends its group; then the process may retire."""
+    """Write or buffer the outcome of the run, then end this process if it must not run another task."""
     if node.child is not None:
         node.child.steps.write_end()
         node.child.finish_task()

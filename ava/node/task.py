@@ -35,7 +35,7 @@ def register(app: Celery, node: Node) -> None:
 def _run_group(task: Task, child: Child) -> Run | None:
     """Run the claimed run, and those that follow it in its message. Returns the last one.
 
-    Its end is written, or is to be written.
+    Its outcome may still have to be written.
 
     Celery sends its signals around the message. Between two runs of the message they are sent here, so that each run is
     claimed and ended as one with a message of its own.
@@ -47,12 +47,12 @@ def _run_group(task: Task, child: Child) -> Run | None:
         if not steps.decide_way():
             return run
         if run is not None:
-            # Writes its end, and may claim the next run with it.
+            # `task_postrun` writes its outcome, and may claim the next run in the same statement.
             send_end(task, run)
-        # The statement that wrote the end may have found a more urgent message, to which the next run gives way.
+        # That statement does not claim the next run if a more urgent message waits.
         if (following := steps.following) is None:
             return run
-        # Begins the next run, and claims it unless it is claimed.
+        # `task_prerun` claims the next run, unless an earlier statement has claimed it.
         _send(signals.task_prerun, task, following)
 
 

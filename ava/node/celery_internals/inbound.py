@@ -25,7 +25,7 @@ class MessageRefused(Exception):
 def admit(message: Any, keys: Sequence[str] = ()) -> None:
     """Check a message of a queue, and leave only what was checked in it. Raises `MessageRefused`.
 
-    It is read here alone: its request takes what it says from its attribute `job_message`.
+    Set its attribute `job_message`, so that no other component parses it.
 
     `keys`: those of AVA_MESSAGE_KEY; with any, the message must be signed with one of them.
     """

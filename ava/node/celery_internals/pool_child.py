@@ -108,7 +108,7 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         number, part, _, (_, _, _, body, *_), _ = self._request[1]
         self._job_ahead = number
         self._send(ACK, number, part, time.monotonic(), os.getpid(), self.synqW_fd)
-        # The parent has dropped every message that is not ours.
+        # The parent has dropped every foreign message.
         return Message.of(json.loads(body)[0])
 
     def _send(self, kind: int, *content: Any) -> None:
