@@ -149,7 +149,7 @@ def _others(some: list[str], newest: str) -> dict[str, Callable[[Connection], ob
         "overview": lambda connection: overview.read(connection, tenant_id=TENANT),
         "nodes": lambda connection: node_reads.nodes(connection, tenant_id=TENANT, dead_after_seconds=14),
         "metrics, depths": metrics.queue_depths,
-        "metrics, scheduled": metrics.scheduled_jobs,
+        "metrics, waiting": metrics.waiting_jobs,
         "metrics, running": metrics.running_jobs,
         "metrics, recent": metrics.ended_recently,
         "metrics, totals": statistics.totals,

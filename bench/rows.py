@@ -24,7 +24,7 @@ SELECT encode(substring(int8send(round(extract(epoch FROM t.at) * 1000)::bigint)
               || set_byte(substring(uuid_send(gen_random_uuid()) FROM 7), 0, (112 + n %% 16)::int), 'hex')::uuid,
        'ten_bench', t.worker, t.status, t.trigger, t.priority, 'default', '{"incident_id":"inc_01hxyz","n":1}',
        'usr_bench', t.at,
-       CASE WHEN t.is_dated THEN 'date' END, CASE WHEN t.is_dated THEN now() + interval '1 year' END,
+       CASE WHEN t.is_dated THEN 'schedule' END, CASE WHEN t.is_dated THEN now() + interval '1 year' END,
        CASE WHEN t.is_dated THEN now() + interval '1 year' END,
        CASE WHEN t.status <> 'queued' THEN t.at END,
        CASE WHEN t.has_run THEN t.at + interval '20 milliseconds' END,

@@ -18,7 +18,7 @@ _ALONE = 200
 _DATED = """
 INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts,
                   scheduled_at, waits_for, run_at)
-SELECT 'ten_bench', 'wkr_noop', 'scheduled', 5, 'default', '{"a":1}', 'usr_bench', 1, t.at, 'date', t.at
+SELECT 'ten_bench', 'wkr_noop', 'scheduled', 5, 'default', '{"a":1}', 'usr_bench', 1, t.at, 'schedule', t.at
 FROM generate_series(1, %s) AS n
 CROSS JOIN LATERAL (SELECT date_trunc('milliseconds', now()) + %s * interval '1 second'
                     + n * %s * interval '1 second' AS at) AS t

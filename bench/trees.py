@@ -95,7 +95,7 @@ def _wait(system: System, kind: str, count: int) -> bool:
 
 def _begin_to_wait(system: System, kind: str, count: int) -> None:
     """Trigger jobs until so many wait."""
-    waiting = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_tree_parent' AND waits_for IN ('jobs', 'event')"
+    waiting = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_tree_parent' AND waits_for IN ('children', 'event')"
     there = int(system.query(waiting)[0][0])
     body = {"worker_id": "wkr_tree_parent", "input": {"for": kind}}
     for first in range(there, count, _BULK):

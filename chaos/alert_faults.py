@@ -84,7 +84,7 @@ def _small_pool(scene: Scene) -> Iterator[None]:
 
     # Each has a thread of its own, with one request at once. A tenant has six connections at most.
     clients = [*(partial(cancel, 0) for _ in range(12)), partial(cancel, 1), *(read for _ in range(8))]
-    with scene.locked("SELECT 1 FROM jobs WHERE waits_for = 'date' FOR UPDATE"), ExitStack() as stack:
+    with scene.locked("SELECT 1 FROM jobs WHERE waits_for = 'schedule' FOR UPDATE"), ExitStack() as stack:
         for client in clients:
             stack.enter_context(scene.repeated(client, every_seconds=0.001))
         yield

@@ -51,16 +51,12 @@ class SystemMetrics:
 
     def _read(self, connection: Connection) -> list[Metric]:
         return [
-            *_of_queues(
-                metrics.queue_depths(connection),
-                metrics.scheduled_jobs(connection),
-                metrics.unserved_jobs(connection),
-            ),
+            *_of_queues(metrics.queue_depths(connection), metrics.unserved_jobs(connection)),
             _gauges(
                 "ava_jobs_waiting",
-                "Jobs that wait for other jobs, an event or a time; they hold nothing.",
+                f"Queued jobs that wait, by what they wait for, each up to {metrics.MAX_QUEUED_COUNTED}.",
                 ("waits_for",),
-                [((kind,), jobs) for kind, jobs in metrics.waiting_jobs(connection).items()],
+                [((reason,), jobs) for reason, jobs in metrics.waiting_jobs(connection).items()],
             ),
             _gauges(
                 "ava_events_unfinished",
@@ -136,9 +132,7 @@ def _gauges(name: str, text: str, labels: Sequence[str], values: Iterable[tuple[
     return family
 
 
-def _of_queues(
-    depths: Sequence[metrics.QueueDepth], scheduled: int, unserved: Sequence[tuple[str, int]]
-) -> Iterator[Metric]:
+def _of_queues(depths: Sequence[metrics.QueueDepth], unserved: Sequence[tuple[str, int]]) -> Iterator[Metric]:
     queues = sorted({depth.queue for depth in depths})
     by_queue = {queue: [depth for depth in depths if depth.queue == queue] for queue in queues}
     labels = ("queue", "priority", "place")
@@ -163,11 +157,6 @@ def _of_queues(
         "Seconds that the oldest startable job has waited.",
         ("queue",),
         [((queue,), max(depth.oldest_seconds for depth in of)) for queue, of in by_queue.items()],
-    )
-    yield _gauge(
-        "ava_jobs_scheduled",
-        "Queued jobs whose time has not come: their own, that of a retry or of a put-off.",
-        scheduled,
     )
     yield _gauges(
         "ava_jobs_unserved",

@@ -219,9 +219,10 @@ CREATE TABLE jobs (
     triggered_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     scheduled_at timestamptz,
-    -- What a queued job waits for; null once its turn may come, published or not, and of jobs that are not queued.
+    -- What a queued job waits for (`ava.domain.jobs.wait_reasons`); null once its turn may come, published or not, and
+    -- of jobs that are not queued.
     waits_for text,
-    -- When it may start, if it waits for a date, and when its handler continues at the latest.
+    -- When it returns to the backlog: the time that it waits for, or at which its handler stops waiting.
     run_at timestamptz,
     published_at timestamptz,
     started_at timestamptz,
@@ -293,10 +294,11 @@ CREATE TABLE jobs (
     -- One CHECK, because PostgreSQL reads each of them anew for every statement.
     CONSTRAINT waits_for_what_it_has CHECK (
         CASE WHEN waits_for IS NULL THEN run_at IS NULL
-             ELSE waits_for IN ('date', 'permit', 'node', 'worker', 'queue', 'jobs', 'event', 'time')
+             ELSE waits_for IN ('schedule', 'retry', 'deferred', 'debounce', 'children', 'jobs', 'event', 'sleep',
+                                'permit', 'node', 'worker', 'queue')
                  AND status = 'queued' AND published_at IS NULL
-                 AND (run_at IS NOT NULL OR waits_for NOT IN ('date', 'time'))
-                 AND (run_at IS NULL OR waits_for IN ('date', 'time', 'jobs', 'event'))
+                 AND CASE WHEN waits_for IN ('schedule', 'retry', 'deferred', 'debounce', 'sleep') THEN run_at IS NOT NULL
+                          ELSE run_at IS NULL OR waits_for IN ('children', 'event') END
                  AND (waits_for <> 'permit' OR limit_key IS NOT NULL) END),
     CONSTRAINT waited_exactly_if_it_ran CHECK ((first_started_at IS NULL) = (ran_ms IS NULL)),
     CONSTRAINT child_belongs_to_a_tree CHECK (parent_id IS NULL OR tree_id IS NOT NULL),
@@ -316,6 +318,8 @@ CREATE TABLE jobs (
 -- Lists: any combination of filters reads a few ranges of one of these, newest first.
 CREATE INDEX jobs_by_worker ON jobs (tenant_id, worker_id, status, trigger, id);
 CREATE INDEX jobs_by_status ON jobs (tenant_id, status, trigger, id);
+-- A tenant's jobs that wait for one reason, newest first, and those of all tenants.
+CREATE INDEX jobs_waiting ON jobs (waits_for, tenant_id, id) WHERE status = 'queued' AND waits_for IS NOT NULL;
 -- The newest failures of a tenant's overview.
 CREATE INDEX jobs_failed ON jobs (tenant_id, completed_at, id) WHERE status = 'failed';
 -- The dispatcher's: jobs that can start, in their order, published or not …
@@ -323,9 +327,8 @@ CREATE INDEX jobs_startable ON jobs (queue, priority, published_at, id) WHERE st
 -- … the unpublished backlog by tenants (jobs that the API publishes never enter this index) …
 CREATE INDEX jobs_backlog ON jobs (queue, priority, tenant_id, (limit_key IS NULL), id)
     WHERE status = 'queued' AND waits_for IS NULL AND published_at IS NULL;
--- … jobs whose time has not come, waits that end at a time among them …
-CREATE INDEX jobs_dated ON jobs (run_at)
-    WHERE status = 'queued' AND waits_for IN ('date', 'time', 'jobs', 'event') AND run_at IS NOT NULL;
+-- … jobs that return to the backlog at a time …
+CREATE INDEX jobs_dated ON jobs (run_at) WHERE status = 'queued' AND run_at IS NOT NULL;
 -- … jobs that wait for a permit of their limit, those that have one …
 CREATE INDEX jobs_waiting_for_permit ON jobs (limit_key, priority, tenant_id, id)
     WHERE status = 'queued' AND waits_for = 'permit';
@@ -337,9 +340,6 @@ CREATE INDEX jobs_rated ON jobs (rate_key)
 -- … jobs that wait for anything else: `ava.store.jobs.moves.park` returns them by these groups …
 CREATE INDEX jobs_parked ON jobs (waits_for, queue, priority, worker_id, tenant_id, id)
     WHERE status = 'queued' AND waits_for IN ('node', 'worker', 'queue');
--- … jobs that wait for other jobs, an event or a time: they count for no queue …
-CREATE INDEX jobs_waiting ON jobs (tenant_id, waits_for, id)
-    WHERE status = 'queued' AND waits_for IN ('jobs', 'event', 'time');
 -- … unfinished jobs with a deadline …
 CREATE INDEX jobs_deadline ON jobs (deadline_at)
     WHERE deadline_at IS NOT NULL AND cancel_requested_at IS NULL AND status IN ('queued', 'running');

@@ -177,7 +177,7 @@ def test_the_delays_that_a_tenant_has_set_hold_for_its_retries(system: System, w
     retry = {"max": 1, "delays": [900], "jitter": 0}
     assert system.session.patch(f"{system.url}{path}", json={"retry": retry}).ok
     job = system.trigger(f"wkr_m_{worker}")
-    waits = "SELECT extract(epoch FROM run_at - now())::float8 FROM jobs WHERE waits_for = 'date'"
+    waits = "SELECT extract(epoch FROM run_at - now())::float8 FROM jobs WHERE waits_for = 'retry'"
     found = wait_until(lambda: system.query(waits))
     assert 800 < found[0][0] < 901
     assert system.session.patch(f"{system.url}{path}", json={"retry": None}).ok

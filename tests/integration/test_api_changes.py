@@ -93,7 +93,7 @@ def test_a_date_is_set_moved_and_taken_away(api: Api) -> None:
     later = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     dated = _changed(api, job, scheduled_at=later.isoformat())
     assert datetime.fromisoformat(dated["scheduled_at"]) == later
-    assert _row(api, "waits_for, published_at IS NULL, run_at = scheduled_at") == ("date", True, True)
+    assert _row(api, "waits_for, published_at IS NULL, run_at = scheduled_at") == ("schedule", True, True)
     assert not _claim(api, job, run_no=1)
     _changed(api, job, scheduled_at=(later + timedelta(hours=1)).isoformat())
     assert _row(api, "run_at = scheduled_at") is True

@@ -158,7 +158,7 @@ def test_a_cancel_of_queued_jobs_stops_none_that_starts_meanwhile(graphs: Graphs
     (child,) = graphs.children(parent, claim_id, "one")
     graphs.start(child)
     graphs.wait(run, claim_id, seconds=0)
-    api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL WHERE waits_for = 'time'")
+    api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL WHERE waits_for = 'sleep'")
     ended: list[dict[str, Any]] = []
     thread = threading.Thread(
         target=lambda: ended.append(_start(Api(api.app, api.database), "cancel", status="queued"))

@@ -13,7 +13,8 @@ from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.old_jobs import OldJobs
 from ava.dispatcher.feed.window import WindowFeed
-from ava.domain.jobs.job import RunKey, WaitsFor
+from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.fair_queue import WaitingJob
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
@@ -71,7 +72,7 @@ def test_sixty_thousand_jobs_due_at_once_become_startable_in_batches_within_seco
         " SELECT tenant_id, worker_id, trigger, priority, queue, input, triggered_by, waits_for, run_at, max_attempts"
         " FROM jobs, generate_series(1, 2)"
     )
-    assert stored.count("waits_for = 'date'") == 60_000
+    assert stored.count("waits_for = 'schedule'") == 60_000
     stored.run("UPDATE jobs SET run_at = now()")
     due, counts, began = DueJobs(stored.database), [], time.monotonic()
     while count := due.run_once(0):

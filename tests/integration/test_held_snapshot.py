@@ -197,7 +197,7 @@ def test_a_look_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWin
     for _ in range(known_windows._SLOW_LOOKS):
         _look(backlog, known)
     assert _look(backlog, known)[0].windows
-    backlog.run("UPDATE jobs SET id = %(id)s, waits_for = 'date', run_at = now()", id=_OLD_ID)
+    backlog.run("UPDATE jobs SET id = %(id)s, waits_for = 'schedule', run_at = now()", id=_OLD_ID)
     assert not _look(backlog, known)[0].windows
     if by == "due":
         duty = DueJobs(backlog.database)

@@ -15,9 +15,10 @@ from ava.broker.control import Control
 from ava.dispatcher.duties.schedules import ScheduleFirings
 from ava.domain import ids
 from ava.domain.input_schema import InputMismatch
-from ava.domain.jobs.job import Job, JobSpec, WaitsFor
+from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.new_job import JobOrRefusal, NewJob
 from ava.domain.jobs.trigger_keys import Debounce, Dedupe, DedupeMode
+from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.tenant import TenantRules
 from ava.domain.worker import Rate, WorkerLimits
 from ava.errors import InvalidFields, JobStateConflict, TooMany, WorkerDeprecated, WorkerNotFound
@@ -144,7 +145,7 @@ def test_a_job_has_the_bound_of_its_tenant_and_the_queue_and_limits_of_its_worke
         tenants.write(connection, TenantRules(tenant_id="ten_test", most_urgent_priority=4, updated_by="usr_op"))
     job = _made(api, door, {"worker_id": "wkr_bound", "priority": 2, "input": {"account": 7}})
     assert (job.queue, job.max_attempts, job.priority, job.published_at) == ("own", 4, 4, None)
-    assert job.waits_for is (WaitsFor.DATE if door is _debounce else WaitsFor.PERMIT)
+    assert job.waits_for is (WaitsFor.DEBOUNCE if door is _debounce else WaitsFor.PERMIT)
     keys = api.execute("SELECT limit_key, rate_key FROM jobs WHERE status = 'queued'")
     assert keys == [("wkr_bound ten_test", "wkr_bound ten_test 7")]
 
@@ -172,7 +173,7 @@ def test_a_job_has_the_size_of_its_input_and_the_tags_and_trace_that_it_was_trig
 def test_a_job_of_a_paused_worker_waits_and_is_not_published(api: Api, door: Callable[[Api, Fields], object]) -> None:
     job = _made(api, door, {"worker_id": "wkr_paused"})
     # A debounced job waits for its date first.
-    assert job.waits_for is (WaitsFor.DATE if door is _debounce else WaitsFor.WORKER)
+    assert job.waits_for is (WaitsFor.DEBOUNCE if door is _debounce else WaitsFor.WORKER)
     assert job.published_at is None
 
 

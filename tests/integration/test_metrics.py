@@ -95,7 +95,7 @@ def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:
     text = _scrape(api)
     assert _value(text, "ava_queue_jobs", queue="default") == 3
     assert _value(text, "ava_queue_depth", queue="default", priority="1") == 2
-    assert _value(text, "ava_jobs_scheduled") == 1
+    assert _value(text, "ava_jobs_waiting", waits_for="schedule") == 1
     assert _value(text, "ava_jobs_running") == 1
     assert _value(text, "ava_jobs_running_by_tenant", tenant="ten_test") == 1
     assert _value(text, "ava_jobs_ended_total", worker="wkr_open", status="failed") == 1
@@ -121,7 +121,7 @@ def test_jobs_that_wait_for_others_or_for_a_time_are_counted_by_that_and_are_not
     jobs = graphs.declare(a={}, b={"after": ["a"]}, c={"after": ["b"]})
     graphs.wait(*graphs.start(jobs["a"]), seconds=60)
     text = _scrape(api)
-    for kind, count in (("jobs", 2), ("time", 1), ("event", 0)):
+    for kind, count in (("jobs", 2), ("sleep", 1), ("event", 0)):
         assert _value(text, "ava_jobs_waiting", waits_for=kind) == count
 
 

@@ -9,7 +9,8 @@ import pytest
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.duties.paused_workers import PausedWorkers
-from ava.domain.jobs.job import RunKey, WaitsFor
+from ava.domain.jobs.job import RunKey
+from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.errors import WorkerDeprecated
 from ava.settings import Settings
@@ -71,7 +72,7 @@ def test_more_jobs_than_a_batch_move_in_one_call(stored: Backlog, monkeypatch: p
 
 def test_a_trigger_a_retry_and_a_due_job_of_a_paused_worker_wait(stored: Backlog) -> None:
     (dated,) = stored.insert()
-    stored.run("UPDATE jobs SET waits_for = 'date', run_at = now() - interval '1 second'")
+    stored.run("UPDATE jobs SET waits_for = 'retry', run_at = now() - interval '1 second'")
     _set(stored, WorkerStatus.PAUSED)
     (job,) = stored.insert(is_published=True)
     assert (job.waits_for, job.published_at, job.run_at) == (WaitsFor.WORKER, None, None)

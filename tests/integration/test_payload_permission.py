@@ -93,7 +93,7 @@ def _fill(api: Api) -> dict[str, list[str]]:
     )
     put_off = api.trigger(input={"text": MARK}, headers={"x-user-id": "usr_put_off"})["id"]
     api.execute(
-        "UPDATE jobs SET waits_for = 'date', run_at = now() + interval '1 hour', run_no = 1, published_at = NULL,"
+        "UPDATE jobs SET waits_for = 'deferred', run_at = now() + interval '1 hour', run_no = 1, published_at = NULL,"
         " scheduled_at = NULL WHERE triggered_by = 'usr_put_off'"
     )
     api.execute(_LINE, 2, f"Handler retries later, in 9 s: {MARK}", "usr_put_off")

@@ -12,7 +12,8 @@ from ava.dispatcher.duties.moved_workers import MovedWorkers
 from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.explanation import explain
-from ava.domain.jobs.job import Job, RunKey, WaitsFor
+from ava.domain.jobs.job import Job, RunKey
+from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.settings import Settings
 from ava.store.jobs.feed import looks, messages
 from ava.store.jobs.moves import park, rescue

@@ -24,7 +24,7 @@ def _find(api: Api) -> set[Work]:
 def test_each_kind_of_work_is_found(api: Api) -> None:
     assert _find(api) == set()
     api.trigger()
-    api.execute("UPDATE jobs SET waits_for = 'date', run_at = now(), published_at = NULL")
+    api.execute("UPDATE jobs SET waits_for = 'retry', run_at = now(), published_at = NULL")
     assert _find(api) == {Work.DUE_JOBS}
     api.execute("UPDATE jobs SET run_at = now() + interval '1 hour'")
     schedule = {"name": "nightly", "worker_id": "wkr_open", "cron": "0 3 * * *", "timezone": "UTC"}
@@ -59,7 +59,7 @@ class _Counted(Duty):
 def test_the_duty_is_called_once_there_is_work(api: Api, is_due: bool) -> None:
     api.trigger()
     if is_due:
-        api.execute("UPDATE jobs SET waits_for = 'date', run_at = now(), published_at = NULL")
+        api.execute("UPDATE jobs SET waits_for = 'retry', run_at = now(), published_at = NULL")
     counted, is_active, is_ending = _Counted(), threading.Event(), threading.Event()
     probe, thread = WorkProbe(api.database, {Work.DUE_JOBS: counted}), DutyThread(counted, is_active, is_ending)
     is_active.set()

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ava.domain.jobs.explanation import Facts, explain
-from ava.domain.jobs.job import Status, WaitsFor
+from ava.domain.jobs.job import Status
+from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.jobs.waiting import LimitFacts, Waiting
 from ava.domain.limits.rates import Rate
 from ava.domain.worker import WorkerStatus
@@ -79,11 +80,11 @@ def test_a_queued_job_whose_queue_the_broker_refuses_says_so() -> None:
 
 
 def test_a_dated_job_names_its_time() -> None:
-    assert _why(waits_for=WaitsFor.DATE, run_at=_NOW, scheduled_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
-    assert _why(waits_for=WaitsFor.DATE, run_at=_NOW) == (
+    assert _why(waits_for=WaitsFor.SCHEDULE, run_at=_NOW) == "scheduled for 2025-06-01T10:00:00Z"
+    assert _why(waits_for=WaitsFor.DEFERRED, run_at=_NOW, attempt=2) == (
         "queued: a node without the handler of wkr_x had it; it is published again at 2025-06-01T10:00:00Z"
     )
-    assert _why(waits_for=WaitsFor.DATE, run_at=_NOW, attempt=2) == "waiting for retry 2 of 3 at 2025-06-01T10:00:00Z"
+    assert _why(waits_for=WaitsFor.RETRY, run_at=_NOW, attempt=2) == "waiting for retry 2 of 3 at 2025-06-01T10:00:00Z"
 
 
 def test_a_job_of_a_paused_worker_says_who_paused_it_and_when() -> None:
@@ -92,10 +93,8 @@ def test_a_job_of_a_paused_worker_says_who_paused_it_and_when() -> None:
     assert _why(facts=paused) == said
     assert _why(facts=paused, waits_for=WaitsFor.WORKER) == said
     assert "paused by the platform since" in _why(facts={**paused, "status_by": "platform"})
-    assert (
-        _why(facts=paused, waits_for=WaitsFor.DATE, run_at=_NOW, scheduled_at=_NOW)
-        == "scheduled for 2025-06-01T10:00:00Z"
-    )
+    scheduled = _why(facts=paused, waits_for=WaitsFor.SCHEDULE, run_at=_NOW)
+    assert scheduled == "scheduled for 2025-06-01T10:00:00Z"
     assert _why(waits_for=WaitsFor.WORKER).startswith("queued: wkr_x is active again")
 
 
@@ -141,12 +140,12 @@ def test_a_job_that_waits_for_more_than_its_place_names_what() -> None:
     assert of_limit(max_running=None, rate=rate, place=1) == "queued: limit: wkr_x starts 100/minute, 1st in line"
     assert why(tenant_running=2, tenant_max_running=2) == "queued: limit: this tenant runs 2 of 2"
     assert why(other_tenants=2).startswith("queued: tenant turn: 2 others before it, 214 ahead of it")
-    put_off = "Handler retries later, in 30 s: closed"
-    assert _why(facts={"waiting": Waiting(put_off=put_off)}, waits_for=WaitsFor.DATE, run_at=_NOW) == (
-        f"waiting until 2025-06-01T10:00:00Z: {put_off}"
+    deferral = "Handler retries later, in 30 s: closed"
+    assert _why(facts={"waiting": Waiting(deferral=deferral)}, waits_for=WaitsFor.DEFERRED, run_at=_NOW) == (
+        f"waiting until 2025-06-01T10:00:00Z: {deferral}"
     )
     debounced = {"debounced_at": _NOW, "debounced_until": _NOW}
-    assert _why(facts={"waiting": Waiting(**debounced)}, waits_for=WaitsFor.DATE, run_at=_NOW) == (
+    assert _why(facts={"waiting": Waiting(**debounced)}, waits_for=WaitsFor.DEBOUNCE, run_at=_NOW) == (
         "waiting until 2025-06-01T10:00:00Z: debounce: each trigger of its key puts it off, since "
         "2025-06-01T10:00:00Z, until 2025-06-01T10:00:00Z at most"
     )

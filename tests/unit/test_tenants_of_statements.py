@@ -55,7 +55,7 @@ _ACROSS = {
         webhooks.events.delete_first_events webhooks.events.delete_events_of_rest webhooks.events.delete_set_aside""",
     "counts are of all tenants": """
         reports.ended.count reports.ended.first_day reports.ended.delete_counts reports.ended.delete_times
-        reports.ended.recount reports.metrics.queue_depths reports.metrics.scheduled_jobs reports.metrics.unserved_jobs
+        reports.ended.recount reports.metrics.queue_depths reports.metrics.unserved_jobs
         reports.metrics.waiting_jobs reports.metrics.unfinished_events
         reports.metrics.running_jobs reports.metrics.schedules_overdue reports.promotions.record reports.storage.forget
         reports.tenant_waits.read webhooks.set_aside.count""",

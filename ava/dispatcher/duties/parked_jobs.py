@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ava.dispatcher.duty import Duty
-from ava.domain.jobs.job import WaitsFor
+from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import park
 

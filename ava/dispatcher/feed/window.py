@@ -14,7 +14,8 @@ from ava.dispatcher.feed.fair_queue import FairQueue, SizedWindow
 from ava.dispatcher.feed.known_windows import KnownWindows
 from ava.dispatcher.feed.pull_turns import PullTurns
 from ava.domain.jobs import priority, pull, run_groups
-from ava.domain.jobs.job import Job, WaitsFor
+from ava.domain.jobs.job import Job
+from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.notices import Notices

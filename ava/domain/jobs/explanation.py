@@ -7,8 +7,9 @@ from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.access.payloads import without_payload
-from ava.domain.jobs.job import Job, Status, WaitsFor
+from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.pull import LIVE_SECONDS, PULLED_SILENT_SECONDS, PullQueue, is_pulled, shown
+from ava.domain.jobs.wait_reasons import DATED, SUSPENDED, WaitsFor
 from ava.domain.jobs.waiting import Waiting
 from ava.domain.record import format_time
 from ava.domain.schedules.schedule_record import format_local_time
@@ -154,7 +155,7 @@ def _why_cancelled(job: Job) -> str:
 def _why_paused(facts: Facts) -> str | None:
     """Returns why a job that a paused worker would run waits; None if nothing is paused."""
     job = facts.job
-    if job.waits_for in (WaitsFor.DATE, WaitsFor.JOBS, WaitsFor.EVENT, WaitsFor.TIME):
+    if job.waits_for in (*DATED, *SUSPENDED):
         return None
     if facts.worker_status is WorkerStatus.PAUSED:
         return f"queued: paused by {_who_and_when(facts)}; it waits until {job.worker_id} is active again"
@@ -178,9 +179,9 @@ def _who_and_when(facts: Facts) -> str:
 
 def _why_queued(facts: Facts) -> str:
     job, waiting = facts.job, facts.waiting or Waiting()
-    if job.waits_for is WaitsFor.DATE:
+    if job.waits_for in DATED:
         return _why_dated(job, waiting)
-    if job.waits_for in (WaitsFor.JOBS, WaitsFor.EVENT, WaitsFor.TIME):
+    if job.waits_for in SUSPENDED:
         return f"queued: {_why_waiting(facts)}"
     is_unasked = waiting.paused_by is None and _is_unasked(facts)
     if waiting.sentence is not None and not is_unasked:
@@ -217,7 +218,7 @@ def _why_waiting(facts: Facts) -> str:
     at_most = "" if until is None else f", at most until {until}"
     if job.cancel_requested_at is not None:
         return "to be cancelled, once the running jobs below it have ended"
-    if job.waits_for is WaitsFor.TIME:
+    if job.waits_for is WaitsFor.SLEEP:
         return f"its handler sleeps until {until}"
     if job.waits_for is WaitsFor.EVENT:
         return f"its handler waits for an event {(waiting_for.get('event') or {}).get('type', '')}{at_most}"
@@ -250,16 +251,16 @@ def _why_in_backlog(facts: Facts, waiting: Waiting) -> str:
 
 
 def _why_dated(job: Job, waiting: Waiting) -> str:
-    if waiting.put_off is not None:
-        return f"waiting until {format_time(job.run_at)}: {waiting.put_off}"
-    if waiting.debounce is not None:
-        return f"waiting until {format_time(job.run_at)}: {waiting.debounce}"
-    if job.attempt:
-        return f"waiting for retry {job.attempt} of {job.max_attempts - 1} at {format_time(job.run_at)}"
-    if job.run_at != job.scheduled_at:
-        again = format_time(job.run_at)
-        return f"queued: a node without the handler of {job.worker_id} had it; it is published again at {again}"
-    return f"scheduled for {format_time(job.run_at)}"
+    at = format_time(job.run_at)
+    if job.waits_for is WaitsFor.RETRY:
+        return f"waiting for retry {job.attempt} of {job.max_attempts - 1} at {at}"
+    if job.waits_for is WaitsFor.DEFERRED and waiting.deferral is None:
+        return f"queued: a node without the handler of {job.worker_id} had it; it is published again at {at}"
+    if job.waits_for is WaitsFor.DEFERRED:
+        return f"waiting until {at}: {waiting.deferral}"
+    if job.waits_for is WaitsFor.DEBOUNCE and waiting.debounce is not None:
+        return f"waiting until {at}: {waiting.debounce}"
+    return f"scheduled for {at}"
 
 
 def _why_running(facts: Facts) -> str:

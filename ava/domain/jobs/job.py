@@ -12,6 +12,7 @@ from ava.domain.jobs import expiry, usage
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.jobs.trigger_keys import Debounce, Dedupe
 from ava.domain.jobs.usage import NO_USAGE, RunUsage
+from ava.domain.jobs.wait_reasons import WaitsFor
 
 if TYPE_CHECKING:
     from ava.domain.jobs.graphs import Entry
@@ -35,32 +36,6 @@ class Trigger(StrEnum):
     SCHEDULED = "scheduled"
     WEBHOOK = "webhook"
     EVENT = "event"
-
-
-class WaitsFor(StrEnum):
-    """What a queued job waits for before its turn can come."""
-
-    #: Its time: its schedule, the end of a back-off, or what its handler or a debounced trigger asked for.
-    DATE = "date"
-    #: A permit of its limit.
-    PERMIT = "permit"
-    #: A live node with its worker's handler.
-    NODE = "node"
-    #: Its worker, which is paused for its tenant.
-    WORKER = "worker"
-    #: Its queue, which is paused.
-    QUEUE = "queue"
-    #: The ends of other jobs: its children, those that it comes after in its bulk, or the last one of its schedule.
-    JOBS = "jobs"
-    #: An event, and the end of a sleep, of a handler that waits.
-    EVENT = "event"
-    TIME = "time"
-    #: A reason that this release does not know; the database never has this value.
-    UNKNOWN = "unknown"
-
-    @classmethod
-    def _missing_(cls, _value: object) -> WaitsFor:
-        return cls.UNKNOWN
 
 
 class LogLevel(StrEnum):

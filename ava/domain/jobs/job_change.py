@@ -6,11 +6,12 @@ from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.domain.jobs.job import Job, Status, WaitsFor
+from ava.domain.jobs.job import Job, Status
+from ava.domain.jobs.wait_reasons import PARKED, WaitsFor
 from ava.errors import InvalidFields, JobStateConflict
 
 #: What a job may wait for whose date is changed; the other reasons are the ends of other jobs, which no date replaces.
-_DATABLE = (None, WaitsFor.DATE, WaitsFor.PERMIT, WaitsFor.NODE, WaitsFor.WORKER, WaitsFor.QUEUE)
+_DATABLE = (None, WaitsFor.SCHEDULE, WaitsFor.DEFERRED, WaitsFor.DEBOUNCE, WaitsFor.PERMIT, *PARKED)
 
 
 @dataclass(frozen=True, kw_only=True)

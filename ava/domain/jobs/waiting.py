@@ -63,8 +63,8 @@ class Waiting:
     tenant_max_running: int | None = None
     #: Other tenants that wait in the same queue with the same priority, at most `MAX_TENANTS`.
     other_tenants: int = 0
-    #: Why its handler put it off; None if it has not.
-    put_off: str | None = None
+    #: The line with which the handler that has deferred it closed its log; None if none has.
+    deferral: str | None = None
     #: When the first of the debounced triggers that made it came, and when it starts at the latest; None: no limit.
     debounced_at: datetime | None = None
     debounced_until: datetime | None = None
@@ -74,7 +74,7 @@ class Waiting:
         limit = self.limit
         if limit is not None and limit.value is not None and limit.per not in (None, "tenant"):
             limit = replace(limit, value=HIDDEN)
-        return replace(self, limit=limit, put_off=None if self.put_off is None else without_payload(self.put_off))
+        return replace(self, limit=limit, deferral=None if self.deferral is None else without_payload(self.deferral))
 
     @property
     def sentence(self) -> str | None:

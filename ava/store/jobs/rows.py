@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from ava.domain import ids
-from ava.domain.jobs.job import Job, JobKey, LogLevel, LogLine, RunKey, Status, Trigger, WaitsFor
+from ava.domain.jobs.job import Job, JobKey, LogLevel, LogLine, RunKey, Status, Trigger
+from ava.domain.jobs.wait_reasons import SUSPENDED, WaitsFor
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.domain.record import format_time
 
+
+def reasons(those: Iterable[WaitsFor]) -> str:
+    """Return a set of reasons as an SQL list."""
+    return "(" + ", ".join(f"'{each}'" for each in those) + ")"
+
+
 _WAITING_FOR = (
-    "CASE WHEN j.waits_for IN ('jobs', 'event', 'time') THEN (SELECT w.waiting_for::text FROM job_waits AS w "
+    f"CASE WHEN j.waits_for IN {reasons(SUSPENDED)} THEN (SELECT w.waiting_for::text FROM job_waits AS w "
     "WHERE (w.tenant_id, w.job_id, w.run_no) = (j.tenant_id, j.id, j.run_no)) END"
 )
 #: The columns of a job, in the order in which `job` reads them.

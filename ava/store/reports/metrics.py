@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ava.domain.jobs import priority
+from ava.domain.jobs.wait_reasons import KNOWN
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 from ava.store.fleet.nodes import IS_LIVE
-from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING
+from ava.store.jobs.moves.rules import IS_PARKED
 
 #: The queued jobs of one queue and priority are counted up to this many; then the number is a lower bound.
 MAX_QUEUED_COUNTED = 100_000
@@ -94,27 +95,19 @@ def queue_depths(connection: Connection) -> list[QueueDepth]:
     ]
 
 
-_SCHEDULED_JOBS = Statement("""
-SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' AND waits_for = 'date' LIMIT %(most)s) AS c
-""")
-
-
-def scheduled_jobs(connection: Connection) -> int:
-    """Returns the number of jobs that wait for a time: their own, that of a retry or of a put-off."""
-    return int(connection.exec_driver_sql(_SCHEDULED_JOBS, {"most": MAX_QUEUED_COUNTED}).scalar_one())
-
-
-_WAITING_JOBS = Statement(f"""
-SELECT c.waits_for, count(*) FROM (
-    SELECT j.waits_for FROM jobs AS j WHERE {IS_WAITING} LIMIT %(most)s
-) AS c GROUP BY 1
+# Each reason is a range of `jobs_waiting`.
+_WAITING_JOBS = Statement("""
+SELECT r.reason, c.jobs FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
+    SELECT count(*) AS jobs FROM (
+        SELECT FROM jobs WHERE status = 'queued' AND waits_for = r.reason LIMIT %(most)s) AS j
+) AS c
 """)
 
 
 def waiting_jobs(connection: Connection) -> dict[str, int]:
-    """Returns the number of jobs that wait for other jobs, an event or a time, by what they wait for."""
-    found = connection.exec_driver_sql(_WAITING_JOBS, {"most": MAX_QUEUED_COUNTED})
-    return dict.fromkeys(("jobs", "event", "time"), 0) | {waits_for: int(jobs) for waits_for, jobs in found}
+    """Return the number of waiting jobs by what they wait for."""
+    parameters = {"reasons": [each.value for each in KNOWN], "most": MAX_QUEUED_COUNTED}
+    return {reason: int(jobs) for reason, jobs in connection.exec_driver_sql(_WAITING_JOBS, parameters)}
 
 
 _UNFINISHED_EVENTS = Statement("""

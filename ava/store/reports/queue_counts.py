@@ -9,7 +9,7 @@ from ava.domain.counts import MAX_COUNTED_OF_WORKER
 from ava.domain.jobs import priority
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs.moves.rules import IS_WAITING
+from ava.store.jobs.moves.rules import IS_SUSPENDED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ WITH RECURSIVE w (id) AS (
         SELECT count(*) AS queued, count(*) FILTER (WHERE c.priority <= {priority.HIGH}) AS high FROM (
             SELECT j.priority FROM jobs AS j
             WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'queued'
-                AND (j.waits_for IS NULL OR j.waits_for NOT IN ('jobs', 'event', 'time')) LIMIT %(most)s
+                AND ({IS_SUSPENDED}) IS NOT TRUE LIMIT %(most)s
         ) AS c
     ) AS q CROSS JOIN LATERAL (
         SELECT count(*) AS running FROM (
@@ -68,7 +68,7 @@ WITH RECURSIVE w (id) AS (
     WHERE w.id IS NOT NULL AND q.queued + r.running > 0
 )
 SELECT now(), (SELECT count(*) FROM (
-    SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_WAITING} LIMIT %(most)s) AS waiting), counts.*
+    SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_SUSPENDED} LIMIT %(most)s) AS waiting), counts.*
 FROM (SELECT 1) AS once LEFT JOIN counts ON true ORDER BY counts.id
 """)
 

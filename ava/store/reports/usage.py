@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs.moves.rules import IS_WAITING
+from ava.store.jobs.moves.rules import IS_SUSPENDED
 
 #: Each use is counted up to here; a number above is a lower bound.
 MAX_COUNTED_IN_USE = 10_000
@@ -37,7 +37,7 @@ SELECT
     (SELECT count(*) FROM bulk_operations
         WHERE tenant_id = %(tenant_id)s AND state = 'running') AS running_operations
 FROM (SELECT count(*) AS jobs FROM (
-    SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_WAITING} LIMIT {MAX_COUNTED_IN_USE + 1}
+    SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_SUSPENDED} LIMIT {MAX_COUNTED_IN_USE + 1}
 ) AS w) AS waiting
 """)
 
@@ -47,7 +47,7 @@ _QUEUED_JOBS = Statement(f"""
 SELECT (SELECT count(*) FROM (
     SELECT 1 FROM jobs WHERE tenant_id = %(tenant_id)s AND status = 'queued' LIMIT %(limit)s + waiting.jobs
 ) AS q) - waiting.jobs
-FROM (SELECT count(*) AS jobs FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_WAITING}) AS waiting
+FROM (SELECT count(*) AS jobs FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_SUSPENDED}) AS waiting
 """)
 
 
@@ -57,7 +57,7 @@ def queued_jobs(connection: Connection, *, tenant_id: str, limit: int) -> int:
 
 
 _WAITING_JOBS = Statement(f"""
-SELECT count(*) FROM (SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_WAITING} LIMIT %(limit)s) AS w
+SELECT count(*) FROM (SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_SUSPENDED} LIMIT %(limit)s) AS w
 """)
 
 

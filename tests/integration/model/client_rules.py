@@ -18,7 +18,7 @@ from tests.integration.model.cast import ACCOUNTS, PRIORITIES, PULL, TENANTS, WO
 from tests.integration.model.expected import REPLACING, Expected
 from tests.integration.model.history import DebouncedJob, History, rule
 from tests.integration.model.recorder import Killed
-from tests.integration.model.state import DATE, PERMIT, WORKER, JobState
+from tests.integration.model.state import DEBOUNCE, PERMIT, SCHEDULE, WORKER, JobState
 
 #: The jobs of one call that are published at once.
 _MAX_PUBLISHED = 16
@@ -54,7 +54,9 @@ def new_job(
     account = json.loads(spec.input_json).get("account")
     due = _DATED_SECONDS if spec.scheduled_at and due is None else due
     is_paused = history.world.is_paused(worker.id, tenant)
-    waits = DATE if due is not None else WORKER if is_paused else PERMIT if worker.is_limited else None
+    waits = WORKER if is_paused else PERMIT if worker.is_limited else None
+    if due is not None:
+        waits = SCHEDULE if spec.debounce is None else DEBOUNCE
     queue, world = worker.queue_of(tenant), history.world
     is_open = (queue, spec.priority) not in _closed_windows(history) and (worker.queue != PULL or world.is_claimed)
     may_publish = may_publish and position < _MAX_PUBLISHED and is_open and tenant not in world.tenant_limits
@@ -183,7 +185,7 @@ def trigger_debounced(history: History) -> None:
     history.say(tenant, spec.worker_id, key, keep, most)
     known = history.debounced.get((tenant, spec.worker_id, key))
     job = history.jobs.get(known.job_id) if known else None
-    if known and job and job.status == "queued" and job.run_no == 0 and job.waits == DATE and (job.due or 0) > 0:
+    if known and job and job.status == "queued" and job.run_no == 0 and job.waits == DEBOUNCE and (job.due or 0) > 0:
         due = min(float(seconds), known.latest - history.now) if known.latest is not None else float(seconds)
         expected = Expected.of([_put_off(history, job, spec, due)])
     else:

@@ -9,7 +9,7 @@ from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import Status
 from tests.integration.model.cast import World
 from tests.integration.model.moves import Run, cancel, cancelled, owns, return_to_backlog
-from tests.integration.model.state import EVENT, JOBS, JobState
+from tests.integration.model.state import CHILDREN, EVENT, JOBS, JobState
 
 
 def wake_all(jobs: Mapping[str, JobState], world: World) -> dict[str, JobState]:
@@ -18,7 +18,7 @@ def wake_all(jobs: Mapping[str, JobState], world: World) -> dict[str, JobState]:
     has_changed = True
     while has_changed:
         has_changed = False
-        for job in [job for job in now.values() if job.status == "queued" and job.waits in (JOBS, EVENT)]:
+        for job in [job for job in now.values() if job.status == "queued" and job.waits in (CHILDREN, JOBS, EVENT)]:
             woken = _wake(job, now, world)
             if woken is not None:
                 now[job.id], has_changed = woken, True
@@ -72,6 +72,6 @@ def enter_tree(job: JobState, run: Run) -> JobState | None:
 
 
 def fail_unresolved(job: JobState, run_no: int) -> JobState | None:
-    if job.status != "queued" or job.waits != JOBS or job.run_no != run_no or job.is_cancel_asked:
+    if job.status != "queued" or job.waits not in (CHILDREN, JOBS) or job.run_no != run_no or job.is_cancel_asked:
         return None
     return replace(job, status="failed", error="InputInvalid: no", waits=None, due=None, condition=None, after=())

@@ -16,7 +16,7 @@ from tests.integration.model.expected import Expected, ModelError
 from tests.integration.model.history import History, NotNow, rule
 from tests.integration.model.moves import End, Run
 from tests.integration.model.recorder import Killed
-from tests.integration.model.state import JOBS, JobState
+from tests.integration.model.state import CHILDREN, JOBS, JobState
 
 _NAMES = ("a", "b", "c", "d", "e")
 _DEADLINE_SECONDS = 1000
@@ -176,7 +176,7 @@ def check_woken(history: History) -> None:
 @rule(weight=1.5)
 def fail_unresolved(history: History) -> None:
     """The input of a waiting job cannot be made."""
-    job = history.choose_job(lambda job: job.waits == JOBS)
+    job = history.choose_job(lambda job: job.waits in (CHILDREN, JOBS))
     run_no = job.run_no + history.choose([0, 0, 1])
     history.say(job.id, run_no)
     wanted = graph_moves.fail_unresolved(job, run_no)

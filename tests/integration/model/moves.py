@@ -14,7 +14,21 @@ from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES
 from ava.domain.jobs.waits import Wait, WaitCondition
 from tests.integration.model.cast import World
-from tests.integration.model.state import DATE, EVENT, JOBS, NODE, PERMIT, QUEUE, TIME, WORKER, JobState
+from tests.integration.model.state import (
+    CHILDREN,
+    DEBOUNCE,
+    DEFERRED,
+    EVENT,
+    JOBS,
+    NODE,
+    PERMIT,
+    QUEUE,
+    RETRY,
+    SCHEDULE,
+    SLEEP,
+    WORKER,
+    JobState,
+)
 
 #: The processor time that each run reports, in microseconds.
 CPU_US = 1000
@@ -61,9 +75,7 @@ def claim(job: JobState, world: World, run: Run) -> JobState | None:
 
 def _wait(job: JobState, waits: str | None, *, due: float | None = None) -> JobState:
     """The job leaves its process, or the broker, and waits."""
-    return replace(
-        job, status="queued", waits=waits, is_published=False, is_started=False, node=None, due=due
-    )  # fmt: skip
+    return replace(job, status="queued", waits=waits, is_published=False, is_started=False, node=None, due=due)
 
 
 def cancelled(job: JobState) -> JobState:
@@ -97,22 +109,19 @@ def end(job: JobState, run: Run, how: End) -> JobState | None:
     if how.wait is not None:
         return _begin_wait(replace(job, attempt=job.attempt - 1, has_waited=True), how.wait)
     if how.status == "queued":
-        attempt = job.attempt - how.gives_back
-        return _wait(
-            replace(job, attempt=attempt, has_waited=job.has_waited and how.gives_back), DATE, due=how.retry_in
-        )
+        job = replace(job, attempt=job.attempt - how.gives_back, has_waited=job.has_waited and how.gives_back)
+        return _wait(job, DEFERRED if how.gives_back else RETRY, due=how.retry_in)
     return replace(job, status=how.status, error=how.error)
 
 
 def _begin_wait(job: JobState, wait: Wait) -> JobState:
     # A wait for an event that the handler has not asked for again is forgotten.
     job = replace(job, events=tuple(each for each in job.events if each[0] in wait.event_names))
-    if wait.condition is WaitCondition.EVENT:
-        return _wait(job, EVENT, due=wait.timeout_seconds)
-    if wait.condition is WaitCondition.TIME:
-        return _wait(job, TIME, due=wait.timeout_seconds)
+    reason = {WaitCondition.EVENT: EVENT, WaitCondition.TIME: SLEEP}.get(wait.condition)
+    if reason is not None:
+        return _wait(job, reason, due=wait.timeout_seconds)
     job = replace(job, condition=wait.condition.value, after=tuple(wait.job_ids))
-    return _wait(job, JOBS, due=wait.timeout_seconds)
+    return _wait(job, CHILDREN, due=wait.timeout_seconds)
 
 
 def _requeue(job: JobState) -> JobState:
@@ -162,7 +171,7 @@ def kill(job: JobState, run: Run, *, error: str) -> JobState | None:
     if job.is_cancel_asked:
         return cancelled(job)
     if job.attempt < job.max_attempts:
-        return _wait(replace(job, has_waited=False), DATE, due=2.0 ** (job.attempt - 1))
+        return _wait(replace(job, has_waited=False), RETRY, due=2.0 ** (job.attempt - 1))
     return replace(job, status="failed", error=error)
 
 
@@ -190,7 +199,7 @@ def park_unclaimed(job: JobState, world: World, run: Run, *, lacks_handler: bool
         return park(job, WORKER)
     if not lacks_handler:
         return None
-    return park(job, DATE) if world.has_node(job.worker, job.queue) else park(job, NODE)
+    return park(job, DEFERRED) if world.has_node(job.worker, job.queue) else park(job, NODE)
 
 
 def cancel(job: JobState, by: str | None, *, error: str | None = None) -> JobState | None:
@@ -208,7 +217,7 @@ def _cancel(job: JobState, by: str | None, *, error: str | None, is_kept: bool =
         return found
     asked = job if job.is_cancel_asked else replace(job, is_cancel_asked=True, cancelled_by=by, error=error)
     # It waits for the ends of the jobs below it from now on.
-    return replace(asked, waits=JOBS, due=None, condition=None, after=())
+    return replace(asked, waits=CHILDREN, due=None, condition=None, after=())
 
 
 def cancel_all(
@@ -256,16 +265,16 @@ def cancel_all(
 def change(job: JobState, world: World, wanted: JobChange, *, date: float | None) -> JobState | None:
     """A client changes a queued job. `date`: seconds from now, if that is changed; 0: at once."""
     has_date = "scheduled_at" in wanted.names
-    if job.status != "queued" or (job.first_run is not None and wanted.names - {"priority", "tags"}):
-        return None
-    if has_date and job.waits == JOBS:
+    has_started = job.first_run is not None and wanted.names - {"priority", "tags"}
+    if job.status != "queued" or has_started or (has_date and job.waits == JOBS):
         return None
     moved = replace(job, priority=wanted.priority or job.priority)
     if "tags" in wanted.names:
         moved = replace(moved, tags=None if wanted.tags_json == "{}" else wanted.tags_json)
-    if has_date and (date or job.waits == DATE):
+    if has_date and (date or job.waits in (SCHEDULE, DEFERRED, DEBOUNCE)):
         waits = WORKER if is_paused(job, world) else PERMIT if job.limit_key else None
-        moved = replace(moved, waits=DATE if date else waits, due=date or None)
+        dated = DEBOUNCE if job.waits == DEBOUNCE else SCHEDULE
+        moved = replace(moved, waits=dated if date else waits, due=date or None)
     if "expires_in" in wanted.names:
         begins = (date or 0.0) if has_date else max(0.0, job.due or 0.0)
         moved = replace(moved, expires=None if wanted.expires_in is None else begins + wanted.expires_in)

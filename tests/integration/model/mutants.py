@@ -135,8 +135,8 @@ MUTANTS = (
     Mutant(
         name="a lost run starts again without a charge of its rate",
         statements=_RESCUES,
-        old="THEN 'date' WHEN j.rate_key IS NOT NULL THEN 'permit' END",
-        new="THEN 'date' END",
+        old="THEN 'retry' WHEN j.rate_key IS NOT NULL THEN 'permit' END",
+        new="THEN 'retry' END",
     ),
     Mutant(
         name="a rate that is put off lets admitted jobs start",
@@ -183,8 +183,8 @@ MUTANTS = (
     Mutant(
         name="a dated job is published by the API",
         statements=("insert_more",),
-        old="WHEN m.scheduled_at > now() AND m.is_due IS NULL THEN 'date' ",
-        new="",
+        old="OR m.asked_waits_for <> 'jobs' AND m.scheduled_at > now()) THEN",
+        new=") THEN",
     ),
     Mutant(
         name="a due job starts without a permit",
@@ -249,7 +249,7 @@ MUTANTS = (
     Mutant(
         name="a job that begins to wait does not wake itself",
         statements=("end_waiting",),
-        old="FROM waiting WHERE %(waits_for)s IN ('jobs', 'event')",
+        old="FROM waiting WHERE %(waits_for)s IN ('children', 'jobs', 'event')",
         new="FROM waiting WHERE false",
     ),
     Mutant(

@@ -11,8 +11,9 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 
 #: What a queued job waits for. None: nothing; it may be published, and started.
-DATE, NODE, PERMIT, WORKER, QUEUE = "date", "node", "permit", "worker", "queue"
-JOBS, TIME, EVENT = "jobs", "time", "event"
+SCHEDULE, RETRY, DEFERRED, DEBOUNCE = "schedule", "retry", "deferred", "debounce"
+CHILDREN, JOBS, EVENT, SLEEP = "children", "jobs", "event", "sleep"
+PERMIT, NODE, WORKER, QUEUE = "permit", "node", "worker", "queue"
 #: The types of events.
 EVENT_TYPES = ("ordered", "paid")
 FINAL = ("completed", "failed", "cancelled")
@@ -96,7 +97,7 @@ class JobState:
 
     @property
     def is_waiting(self) -> bool:
-        return self.status == "queued" and self.waits in (JOBS, TIME, EVENT)
+        return self.status == "queued" and self.waits in (CHILDREN, JOBS, EVENT, SLEEP)
 
     @property
     def is_overdue(self) -> bool:
@@ -125,10 +126,12 @@ _FIELDS = f"""
     id::text, tenant_id, worker_id, trigger, triggered_by, retry_of::text, priority, queue, input::text, tags::text,
     dedupe_key, max_attempts, status,
     waits_for,
-    CASE WHEN waits_for = 'jobs' AND cancel_requested_at IS NULL THEN (SELECT condition FROM job_waits AS w
+    CASE WHEN waits_for IN ('children', 'jobs') AND cancel_requested_at IS NULL THEN (
+        SELECT condition FROM job_waits AS w
         WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id AND w.run_no = j.run_no) END,
     ARRAY(SELECT e.after_id::text FROM job_edges AS e WHERE e.tenant_id = j.tenant_id AND e.job_id = j.id
-        AND e.run_no = j.run_no AND j.waits_for = 'jobs' AND j.cancel_requested_at IS NULL ORDER BY e.n),
+        AND e.run_no = j.run_no AND j.waits_for IN ('children', 'jobs')
+        AND j.cancel_requested_at IS NULL ORDER BY e.n),
     status = 'queued' AND published_at IS NOT NULL, run_no, attempt, losses, node_losses, node_id::text, claim_id::text,
     started_at IS NOT NULL, cancel_requested_at IS NOT NULL, cancelled_by, output::text,
     regexp_replace(error, '(exceeded its deadline) of .*', '\\1'), progress::text,

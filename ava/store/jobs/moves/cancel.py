@@ -52,7 +52,8 @@ WITH cancelled AS (
         AND (%(again)s OR j.cancel_requested_at IS NULL)
     RETURNING j.*
 ), woken AS (
-    INSERT INTO wakes (tenant_id, kind, source_id) SELECT tenant_id, 'job', id FROM cancelled WHERE waits_for = 'jobs'
+    INSERT INTO wakes (tenant_id, kind, source_id)
+    SELECT tenant_id, 'job', id FROM cancelled WHERE waits_for = 'children'
 )
 SELECT {rows.JOB_COLUMNS} FROM cancelled AS j
 """)

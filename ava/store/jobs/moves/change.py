@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.job_change import JobChange
+from ava.domain.jobs.wait_reasons import DATED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -38,6 +39,7 @@ WITH c AS MATERIALIZED (
     SELECT j.tenant_id, j.id, j.tags AS earlier_tags, w.moment, w.tags, w.priority,
         w.priority IS DISTINCT FROM j.priority AS has_new_priority,
         w.has_date AND coalesce(w.moment > now(), false) AND j.waits_for IS DISTINCT FROM 'jobs' AS is_dated,
+        j.waits_for IS NOT DISTINCT FROM 'debounce' AS is_debounced,
         CASE WHEN w.has_date THEN w.moment ELSE j.scheduled_at END AS scheduled_at
     FROM jobs AS j CROSS JOIN LATERAL (
         SELECT greatest(coalesce(%(priority)s::int, j.priority), CASE WHEN %(priority)s::int IS NOT NULL THEN (
@@ -59,9 +61,9 @@ WITH c AS MATERIALIZED (
     WHERE %(has_tags)s
     ON CONFLICT DO NOTHING
 ), put_off AS (
-    -- A debounced job keeps its key.
+    -- A debounced job keeps its key until it is due.
     UPDATE debounces AS d SET fires_at = c.moment FROM c
-    WHERE c.is_dated AND d.tenant_id = c.tenant_id AND d.job_id = c.id
+    WHERE c.is_dated AND c.is_debounced AND d.tenant_id = c.tenant_id AND d.job_id = c.id
 )
 UPDATE jobs AS j SET
     priority = c.priority,
@@ -69,8 +71,8 @@ UPDATE jobs AS j SET
     scheduled_at = c.scheduled_at,
     expires_at = CASE WHEN NOT %(has_expiry)s THEN j.expires_at
         ELSE greatest(clock_timestamp(), c.scheduled_at) + %(expires_in)s::int * interval '1 second' END,
-    waits_for = CASE WHEN c.is_dated THEN 'date'
-        WHEN %(has_date)s AND j.waits_for = 'date' THEN
+    waits_for = CASE WHEN c.is_dated AND c.is_debounced THEN 'debounce' WHEN c.is_dated THEN 'schedule'
+        WHEN %(has_date)s AND j.waits_for IN {rows.reasons(DATED)} THEN
             CASE WHEN {IS_PAUSED} THEN 'worker' WHEN j.limit_key IS NOT NULL THEN 'permit' END
         ELSE j.waits_for END,
     run_at = CASE WHEN c.is_dated THEN c.moment WHEN NOT %(has_date)s THEN j.run_at END,

@@ -56,7 +56,7 @@ WITH locked AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT tenant_id, id, tags FROM jobs
         WHERE tenant_id = %(tenant_id)s AND id = d.job_id
-            AND status IS NOT DISTINCT FROM 'queued' AND run_no = 0 AND waits_for = 'date'
+            AND status IS NOT DISTINCT FROM 'queued' AND run_no = 0 AND waits_for = 'debounce'
             AND run_at > clock_timestamp() LIMIT 1 FOR UPDATE
     ) AS j
     WHERE {worker_settings.STATUS} <> 'deprecated'

@@ -10,8 +10,9 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.jobs import pull
-from ava.domain.jobs.job import Job, JobSpec, Status, WaitsFor
+from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import NewJob
+from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
@@ -61,7 +62,7 @@ _ASKED_MORE = {
     "name": "text",
     "is_detached": "bool",
     "is_awaited": "bool",
-    "waits": "bool",
+    "asked_waits_for": "text",
     "has_template": "bool",
 }
 #: The columns of a job that take what was asked as it is.
@@ -69,6 +70,9 @@ _TAKEN_MORE = (
     *("scheduled_at", "retry_of", "input_bytes", "dedupe_key", "parent_id", "tree_id", "name"),
     *("is_detached", "is_awaited"),
 )
+#: Whether it waits for its date, and whether it waits for other jobs or its date before anything else.
+_IS_DATED = "m.asked_waits_for <> 'jobs' AND m.scheduled_at > now()"
+_WAITS_FIRST = f"(m.asked_waits_for = 'jobs' OR {_IS_DATED})"
 _WORKERS_EXPIRY = "now() + m.expires_in * interval '1 second'"
 
 
@@ -98,14 +102,13 @@ _WITH_MORE = _Parts(
     asked=_ASKED | _ASKED_MORE,
     columns=", tags, run_at" + "".join(f", {name}" for name in _TAKEN_MORE),
     values=", m.tags::json, "
-    "CASE WHEN m.scheduled_at > now() AND m.is_due IS NULL AND m.waits IS NULL THEN m.scheduled_at END"
-    + "".join(f", m.{name}" for name in _TAKEN_MORE),
+    f"CASE WHEN {_IS_DATED} THEN m.scheduled_at END" + "".join(f", m.{name}" for name in _TAKEN_MORE),
     new_id="coalesce(e.uuid, ava_uuid7())",
     schema=f"({_PLAIN.schema} OR s.has_template)",
     max_retries="least(w.max_retries, coalesce(own.max_retries, platform.max_retries), s.asked_retries)",
     expires_in="coalesce(s.asked_expires_in, w.expires_in)",
-    waits_first="WHEN m.waits THEN 'jobs' WHEN m.scheduled_at > now() AND m.is_due IS NULL THEN 'date' ",
-    may_start=" AND m.waits IS NULL AND (m.scheduled_at IS NULL OR m.is_due OR m.scheduled_at <= now())",
+    waits_first=f"WHEN {_WAITS_FIRST} THEN m.asked_waits_for ",
+    may_start=f" AND {_WAITS_FIRST} IS NOT TRUE",
     expires_at="""CASE WHEN m.start_before IS NOT NULL THEN m.start_before WHEN m.expires_in IS NOT NULL THEN
            CASE WHEN m.is_due OR m.scheduled_at > now() THEN m.scheduled_at ELSE now() END
            + m.expires_in * interval '1 second' END""",
@@ -225,6 +228,15 @@ def _is_plain(new: NewJob) -> bool:
     return _rest_of(new) == _NO_REST and rows.large_bytes(new.spec.input_json) is None
 
 
+def _waits_for(new: NewJob) -> WaitsFor | None:
+    """Return the reason for which a job waits before anything else, if its date has not come by then."""
+    if new.after is not None:
+        return WaitsFor.JOBS
+    if new.spec.scheduled_at is None or new.is_due:
+        return None
+    return WaitsFor.SCHEDULE if new.spec.debounce is None else WaitsFor.DEBOUNCE
+
+
 def _worker(new: NewJob) -> _Worker:
     return new.tenant_id, new.spec.worker_id
 
@@ -314,7 +326,7 @@ def _more(new: Sequence[NewJob]) -> dict[str, str]:
         "name": [None if place is None else place.name for place in places],
         "is_detached": [(place is not None and place.is_detached) or None for place in places],
         "is_awaited": [(place is not None and place.is_awaited) or None for place in places],
-        "waits": [each.after is not None or None for each in new],
+        "asked_waits_for": [_waits_for(each) for each in new],
         "has_template": [(each.after is not None and each.after.has_template) or None for each in new],
     }
     return {name: texts(values) for name, values in columns.items()}

@@ -11,8 +11,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ava.domain.jobs.job import RunKey, WaitsFor
+from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.pull import LIVE_SECONDS
+from ava.domain.jobs.wait_reasons import TIMED, WaitsFor
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes
@@ -120,12 +121,12 @@ _MAX_DEFER_SECONDS = 5.0
 _PARK_UNCLAIMED = _parks(
     f"""
     SELECT j.tenant_id, j.id, CASE WHEN {IS_PAUSED} THEN 'worker' WHEN NOT %(lacks_handler)s THEN NULL
-                      WHEN {is_served()} THEN 'date' ELSE 'node' END AS reason
+                      WHEN {is_served()} THEN 'deferred' ELSE 'node' END AS reason
     FROM jobs AS j
     WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1
         AND {IS_STARTABLE} AND j.worker_id IS NOT DISTINCT FROM %(worker_id)s
     FOR UPDATE OF j""",
-    run_at="""CASE WHEN chosen.reason = 'date' THEN now() + least(
+    run_at="""CASE WHEN chosen.reason = 'deferred' THEN now() + least(
     %(most)s * interval '1 second', greatest(%(least)s * interval '1 second', now() - j.created_at)) END""",
 )
 
@@ -164,11 +165,11 @@ def park_less_urgent(connection: Connection, *, key: str, priority: int, limit: 
 
 
 #: A condition: the time of some jobs has come. It has the order of an index, because an EXISTS may scan the table.
-_IS_DATED = "status = 'queued' AND waits_for IN ('date', 'time', 'jobs', 'event') AND run_at IS NOT NULL"
-ARE_DUE = f"""(SELECT run_at FROM jobs WHERE {_IS_DATED} AND run_at <= now()
+_IS_TIMED = f"status = 'queued' AND waits_for IN {rows.reasons(TIMED)} AND run_at IS NOT NULL"
+ARE_DUE = f"""(SELECT run_at FROM jobs WHERE {_IS_TIMED} AND run_at <= now()
     ORDER BY run_at LIMIT 1) IS NOT NULL"""
 _MAKE_DUE = _returns(f"""
-    SELECT tenant_id, id FROM jobs WHERE {_IS_DATED} AND run_at <= now()
+    SELECT tenant_id, id FROM jobs WHERE {_IS_TIMED} AND run_at <= now()
     ORDER BY run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ava.domain.jobs import pull
+from ava.domain.jobs.wait_reasons import DATED, PARKED, SUSPENDED, WOKEN
 from ava.store.fleet import nodes, workers
+from ava.store.jobs import rows
 
 #: Whether the worker of the job is paused for its tenant: the tenant's own status counts before the platform's.
 IS_PAUSED = """coalesce((
@@ -51,9 +53,6 @@ def rate_key(*, worker: str, row: str, tenant_id: str, input_json: str) -> str:
 #: The job's turn may come, published or not.
 IS_STARTABLE = "j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL"
 
-#: The job waits for the time that its trigger named. A retry has a date as well, and a job that a handler or a node has
-#: put off.
-IS_SCHEDULED = "j.waits_for = 'date' AND j.run_at = j.scheduled_at"
 #: The job may start: it does not expire, has started before, or has not expired yet.
 IS_UNEXPIRED = "(j.expires_at IS NULL OR j.first_run_no IS NOT NULL OR j.expires_at > clock_timestamp())"
 
@@ -116,7 +115,7 @@ def end_set(
     # An attempt that counts is over, and one that is given back goes on.
     is_over = f"{is_queued} AND NOT r.gives_back"
     if waits_for is None:
-        reason = """WHEN r.delay IS NOT NULL THEN 'date'
+        reason = """WHEN r.delay IS NOT NULL AND r.gives_back THEN 'deferred' WHEN r.delay IS NOT NULL THEN 'retry'
             WHEN j.rate_key IS NOT NULL THEN 'permit'"""
         first, ran_ms = "j.first_started_at", "j.ran_ms"
     else:
@@ -138,7 +137,7 @@ def end_set(
         {_usage_set(is_queued=is_queued, started_at=started_at, is_unbegun=is_unbegun)}"""
 
 
-_IS_KEPT = "(r.is_kept AND j.status = 'queued' AND coalesce(j.waits_for, '') IN ('jobs', 'event', 'time'))"
+_IS_KEPT = f"(r.is_kept AND j.status = 'queued' AND coalesce(j.waits_for, '') IN {rows.reasons(SUSPENDED)})"
 #: What a cancel sets, by the row `r` (`cancelled_by`, and the `error` of a cancel by the system, else null): a queued
 #: job gets the row's `status`, a running one is asked to stop. One that `is_kept` waits for the ends of the jobs below
 #: it. The first request stays.
@@ -147,7 +146,7 @@ CANCEL_SET = f"""status = CASE WHEN j.status <> 'queued' OR {_IS_KEPT} THEN j.st
     error = CASE WHEN j.cancel_requested_at IS NULL THEN r.error ELSE j.error END,
     cancelled_by = CASE WHEN j.cancel_requested_at IS NULL THEN r.cancelled_by ELSE j.cancelled_by END,
     completed_at = CASE WHEN j.status = 'queued' AND NOT {_IS_KEPT} THEN clock_timestamp() END,
-    waits_for = CASE WHEN {_IS_KEPT} THEN 'jobs' END, run_at = NULL,
+    waits_for = CASE WHEN {_IS_KEPT} THEN 'children' END, run_at = NULL,
     cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp())"""
 
 #: What a recall sets: the job is in the backlog, and a claim refuses its message, wherever that is.
@@ -160,9 +159,15 @@ def park_set(reason: str) -> str:
 
 
 #: The rows of the index `jobs_parked`: jobs that cannot start for a reason that is not theirs.
-IS_PARKED = "j.status = 'queued' AND j.waits_for IN ('node', 'worker', 'queue')"
-#: The rows of the index `jobs_waiting`: jobs that wait for other jobs, an event or a time. They hold nothing.
-IS_WAITING = "j.status = 'queued' AND j.waits_for IN ('jobs', 'event', 'time')"
+IS_PARKED = f"j.status = 'queued' AND j.waits_for IN {rows.reasons(PARKED)}"
+#: Jobs that wait for their time, without a handler that waits.
+IS_DATED = f"j.status = 'queued' AND j.waits_for IN {rows.reasons(DATED)}"
+#: The job waits for the time of its trigger, or of the last one of its `debounce` key.
+IS_SCHEDULED = "j.waits_for IN ('schedule', 'debounce')"
+#: Jobs that wait for other jobs, an event or the end of a sleep. They hold nothing.
+IS_SUSPENDED = f"j.status = 'queued' AND j.waits_for IN {rows.reasons(SUSPENDED)}"
+#: Jobs of which a wake ends the wait, named by their ids.
+IS_WOKEN = f"j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IN {rows.reasons(WOKEN)}"
 
 #: The queue that the worker of a job names now.
 _QUEUE_NOW = f"""coalesce(
@@ -178,7 +183,7 @@ def wake_set(limit_key: str = "j.limit_key") -> str:
     The date of a schedule's job has come when the schedule fires.
     """
     is_dated = "j.run_no = 0 AND j.scheduled_at > now() AND left(j.triggered_by, 4) <> 'sch_'"
-    return f"""waits_for = CASE WHEN {is_dated} THEN 'date' WHEN {IS_PAUSED} THEN 'worker'
+    return f"""waits_for = CASE WHEN {is_dated} THEN 'schedule' WHEN {IS_PAUSED} THEN 'worker'
         WHEN {limit_key} IS NOT NULL THEN 'permit' END,
     run_at = CASE WHEN {is_dated} THEN j.scheduled_at END, ready_at = clock_timestamp(), queue = {_QUEUE_NOW}"""
 

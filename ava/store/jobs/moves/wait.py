@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ava.domain.jobs.job import LogLine, RunEnd, Status, WaitsFor
+from ava.domain.jobs.job import LogLine, RunEnd, Status
+from ava.domain.jobs.wait_reasons import WOKEN, WaitsFor
 from ava.domain.jobs.waits import Wait, WaitCondition
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
@@ -42,7 +43,7 @@ WITH {ends(ONE_END, waits_for="%(waits_for)s::text")}, waiting AS (
         AND k.name <> ALL(%(kept_names)s::text[])
 ), woken AS (
     INSERT INTO wakes (tenant_id, kind, source_id)
-    SELECT tenant_id, 'job', id FROM waiting WHERE %(waits_for)s IN ('jobs', 'event')
+    SELECT tenant_id, 'job', id FROM waiting WHERE %(waits_for)s IN {rows.reasons(WOKEN)}
 ), journalled AS (
     {journal.stores("waiting")}
 ), stored AS (
@@ -71,7 +72,7 @@ def end_waiting(
     parameters = {
         **end_parameters(run_end, lines, progress_json, claim_id),
         "retry_in": wait.timeout_seconds,
-        "waits_for": _REASONS.get(wait.condition, WaitsFor.JOBS).value,
+        "waits_for": _REASONS.get(wait.condition, WaitsFor.CHILDREN).value,
         "condition": wait.condition.value,
         "waiting_for": waiting_for_json(wait),
         "kept_names": [*wait.event_names, *(entry.name for entry in wait.entries)],
@@ -82,7 +83,7 @@ def end_waiting(
     return Status(found[0][0]) if found else None
 
 
-_REASONS = {WaitCondition.EVENT: WaitsFor.EVENT, WaitCondition.TIME: WaitsFor.TIME}
+_REASONS = {WaitCondition.EVENT: WaitsFor.EVENT, WaitCondition.TIME: WaitsFor.SLEEP}
 
 
 def waiting_for_json(wait: Wait) -> str:

@@ -18,7 +18,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import STOPPED_STATUS, limit_key, rate_key, wake_set
+from ava.store.jobs.moves.rules import IS_WOKEN, STOPPED_STATUS, limit_key, rate_key, wake_set
 
 
 class WaitVerdict(StrEnum):
@@ -49,7 +49,7 @@ class EndedWait:
 # a wake for a wait that goes on costs one look.
 _DECIDE = Prepared(
     "decide_waits",
-    """
+    f"""
 WITH woken AS (
     SELECT DISTINCT * FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
 ), about AS (
@@ -60,7 +60,7 @@ WITH woken AS (
     SELECT j.tenant_id, j.id, j.run_no, c.condition, c.template IS NOT NULL AS has_template
     FROM about AS a JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
     JOIN job_waits AS c ON c.tenant_id = j.tenant_id AND c.job_id = j.id AND c.run_no = j.run_no
-    WHERE j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IN ('jobs', 'event')
+    WHERE {IS_WOKEN}
         AND j.cancel_requested_at IS NULL
 )
 SELECT w.tenant_id, w.id::text, w.run_no, w.has_template,
@@ -127,7 +127,7 @@ _ABOUT_MARKED = """woken AS (
     FROM woken AS w JOIN jobs AS c ON c.tenant_id = w.tenant_id AND c.id = w.id WHERE c.parent_id IS NOT NULL
     UNION SELECT tenant_id, id FROM woken
 )"""
-_IS_MARKED = """j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for = 'jobs'
+_IS_MARKED = """j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for = 'children'
         AND j.cancel_requested_at IS NOT NULL"""
 _LOCK = Statement(f"""
 WITH {_ABOUT_MARKED}, moved AS (
@@ -147,11 +147,12 @@ def lock(connection: Connection, woken: Sequence[tuple[str, str]], over: Sequenc
 
 
 # The rows are waited for, because their wakes are gone, and locked in the order of the ids, as a cancel does.
-_CHOSEN = """
-    SELECT j.tenant_id, j.id{columns}
-    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]{arrays}) AS s (tenant_id, id, run_no{names})
+_CHOSEN = f"""
+    SELECT j.tenant_id, j.id{{columns}}
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]{{arrays}})
+         AS s (tenant_id, id, run_no{{names}})
     JOIN jobs AS j ON j.tenant_id = s.tenant_id AND j.id = s.id
-    WHERE j.run_no = s.run_no AND j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IN ('jobs', 'event')
+    WHERE j.run_no = s.run_no AND {IS_WOKEN}
         AND j.cancel_requested_at IS NULL
     ORDER BY j.id FOR UPDATE OF j"""
 _START = Statement(f"""

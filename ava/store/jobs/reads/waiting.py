@@ -10,12 +10,13 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import tenants, workers
 from ava.store.jobs import rows
 from ava.store.jobs.feed import fair_queue
+from ava.store.jobs.moves.log_lines import SEQ_PER_RUN
 from ava.store.jobs.moves.rules import RATE_NEXT_AT
 
 #: The most jobs in line before it that are counted.
 _MAX_IN_LINE = 10_000
-_PUT_OFF = "Handler retries later"
 
+# A run that deferred its job has lines. A node that deferred it has raised the number of its next run.
 _READ_WAITING = Statement(f"""
 SELECT p.paused_by, p.paused_at, j.waits_for IS NOT DISTINCT FROM 'permit', j.worker_id, j.limit_key,
     CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END, w.max_running, w.rate_jobs,
@@ -28,9 +29,10 @@ SELECT p.paused_by, p.paused_at, j.waits_for IS NOT DISTINCT FROM 'permit', j.wo
         SELECT FROM jobs AS a WHERE a.limit_key = j.limit_key AND a.tenant_id = j.tenant_id AND a.status = 'queued'
             AND a.waits_for = 'permit' AND (a.priority, a.id) < (j.priority, j.id)
         ORDER BY a.limit_key, a.priority, a.tenant_id, a.id LIMIT {_MAX_IN_LINE}) AS before),
-    CASE WHEN j.run_no > 0 AND j.waits_for = 'date'
+    CASE WHEN j.waits_for = 'deferred'
          THEN (SELECT l.msgs[cardinality(l.msgs)] FROM job_logs AS l
-               WHERE l.tenant_id = %(tenant_id)s AND l.job_id = %(id)s::uuid ORDER BY l.seq DESC LIMIT 1) END,
+               WHERE l.tenant_id = %(tenant_id)s AND l.job_id = %(id)s::uuid AND l.seq >= j.run_no * {SEQ_PER_RUN}
+               ORDER BY l.seq DESC LIMIT 1) END,
     d.first_at, d.latest_at
 FROM jobs AS j LEFT JOIN workers AS w ON {workers.of("j")}
 LEFT JOIN paused_queues AS p ON p.queue = split_part(j.queue, ':', 1)
@@ -47,7 +49,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
     if row is None:
         return None
     (paused_by, paused_at, has_no_permit, worker_id, key, per, most, rate_jobs, rate_seconds, running, wait, before,
-     msg, debounced_at, debounced_until) = row  # fmt: skip
+     deferral, debounced_at, debounced_until) = row  # fmt: skip
     limit = None
     if has_no_permit:
         limit = LimitFacts(
@@ -72,7 +74,7 @@ def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | 
         tenant_running=use.running + use.published,
         tenant_max_running=use.max_running if job.published_at is None else None,
         other_tenants=max(0, min(others, MAX_TENANTS)),
-        put_off=msg if msg is not None and msg.startswith(_PUT_OFF) else None,
+        deferral=deferral,
         debounced_at=debounced_at,
         debounced_until=debounced_until,
     )
