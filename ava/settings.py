@@ -157,6 +157,8 @@ class Settings:
     rate_limit_webhooks: str = _setting("AVA_RATE_LIMIT_WEBHOOKS", values.rate, "")
     #: Likewise claims of an API key, and the calls of one pulled run.
     rate_limit_runs: str = _setting("AVA_RATE_LIMIT_RUNS", values.rate, "")
+    #: The four rates above are those of one API key; all keys of a tenant together have so many times as much.
+    rate_limit_tenant_keys: int = _setting("AVA_RATE_LIMIT_TENANT_KEYS", values.whole, 10, between=(1, 10_000))
     #: Requests to one hook, and invalid ones of one address to all hooks, in each API process.
     rate_limit_hook: str = _setting("AVA_RATE_LIMIT_HOOK", values.rate, "600/minute")
     rate_limit_address: str = _setting("AVA_RATE_LIMIT_ADDRESS", values.rate, "1200/minute")

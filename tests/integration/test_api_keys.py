@@ -277,5 +277,26 @@ def test_rates_count_per_key(database_settings: Settings) -> None:
         keys = [create(api), create(api)]
         for key in keys:
             assert [api.get(JOBS, headers=bearer(key)).status_code for _ in range(3)] == [200, 200, 429]
-        assert "this API key" in api.get(JOBS, headers=bearer(keys[0])).text
+        refused = error_of(api.get(JOBS, headers=bearer(keys[0])), 429, "rate_limited")
+        assert "this API key has 2/minute" in refused["message"]
+        assert "(limit rate_limit_read)" in refused["message"]
         assert api.get(JOBS).status_code == 200
+
+
+def test_all_keys_of_a_tenant_together_have_a_rate(database_settings: Settings) -> None:
+    settings = replace(database_settings, rate_limit_read="4/minute", rate_limit_tenant_keys=2)
+    with Api.running(settings) as api:
+        keys = [create(api) for _ in range(4)]
+        statuses = [api.get(JOBS, headers=bearer(key)).status_code for key in keys for _ in range(3)]
+        assert statuses == [200] * 8 + [429] * 4
+        refused = api.get(JOBS, headers=bearer(create(api)))
+        message = error_of(refused, 429, "rate_limited")["message"]
+        assert "all API keys of this tenant together have 8/minute" in message
+        assert message.endswith("(limit rate_limit_tenant_keys)")
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert refused.headers["X-RateLimit-Limit"] == "8"
+        # Callers without a key, and another tenant's keys, have rates of their own.
+        assert api.get(JOBS).status_code == 200
+        body = {"name": "a", "role": "tenant-user"}
+        other = api.post(KEYS, json=body, headers={"x-tenant-id": "ten_other"}).get_json()["data"]
+        assert api.get(JOBS, headers=bearer(other)).status_code == 200

@@ -90,6 +90,17 @@ def test_the_deployments_limit_rates_to_the_platforms_figures() -> None:
         assert api[variable] == f"${{{variable}:-{rate}}}"
 
 
+def test_the_deployments_name_the_limits_that_keep_one_tenant_from_the_others() -> None:
+    config = next(manifest for manifest in _manifests() if manifest["kind"] == "ConfigMap")
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for name, value, readers in (
+        ("AVA_RATE_LIMIT_TENANT_KEYS", "10", ("api",)),
+        ("AVA_TENANT_MOST_URGENT_PRIORITY", "1", ("api", "dispatcher", "worker")),
+    ):
+        assert config["data"][name] == value  # type: ignore[index]
+        assert {services[each]["environment"][name] for each in readers} == {f"${{{name}:-{value}}}"}
+
+
 def test_every_pod_is_allowed_by_the_restricted_pod_security_standard() -> None:
     pods = [manifest for manifest in _manifests() if manifest["kind"] in ("Deployment", "Job")]
     assert len(pods) == len(POD_SECRETS)

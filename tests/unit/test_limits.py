@@ -23,8 +23,8 @@ def test_the_page_holds_the_present_table() -> None:
     assert PAGE.read_text() == with_table(PAGE.read_text()), "run `make limits`"
 
 
-def test_operators_can_set_fourteen_of_the_limits() -> None:
-    assert len(SETTABLE) == 14
+def test_operators_can_set_fifteen_of_the_limits() -> None:
+    assert len(SETTABLE) == 15
 
 
 def test_the_names_are_unique() -> None:
@@ -57,7 +57,7 @@ def test_a_limit_is_fixed_or_the_value_of_a_documented_setting(limit: Limit) -> 
 @pytest.mark.parametrize("limit", SETTABLE, ids=lambda limit: limit.name)
 def test_a_setting_changes_its_limit(limit: Limit) -> None:
     wanted = (limit.default or 0) + 1
-    text = f"{wanted}/minute" if limit.name.startswith("rate_") else str(wanted)
+    text = f"{wanted}/minute" if limit.unit == "requests" else str(wanted)
     assert limit.setting is not None
     assert limit.of(settings.load({**LEAST, limit.setting: text})) == wanted
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from ava.api.http import limits
 from ava.api.http.addresses import docs_url, logged_path
 from ava.api.http.context import request_id, this_request
 from ava.api.http.responses import as_json
@@ -77,8 +76,6 @@ def _message(status: int, error: HTTPException) -> str:
         return "There is nothing here: no such route, or no such id in it; /openapi.json lists the routes."
     if isinstance(error, MethodNotAllowed):
         return f"{request.method} is not allowed here; use {' or '.join(sorted(error.valid_methods or ()))}."
-    if status == 429:
-        return limits.message(error.description or "")
     return error.description or error.name
 
 

@@ -30,12 +30,19 @@ def install(app: Flask, settings: Settings) -> None:
     if not any(getattr(settings, limit.field or "") for limit in _LIMITS):
         return
     # Imported here, because it loads many modules and is off by default.
-    from flask_limiter import Limiter
+    from flask_limiter import ApplicationLimit, Limiter
 
     storage, options = addresses.limiter_storage(settings)
     limiter = Limiter(
         lambda: f"{_counted()}:{_limit(settings).name}",
-        application_limits=[lambda: _rate(settings)],
+        application_limits=[
+            ApplicationLimit(lambda: _rate(settings), error_message=lambda: _refusal(settings)),
+            ApplicationLimit(
+                lambda: _tenant_rate(settings),
+                key_function=lambda: f"{caller().tenant_id}:{_limit(settings).name}",
+                error_message=lambda: _tenant_refusal(settings),
+            ),
+        ],
         storage_uri=storage,
         storage_options={**options, **tls.redis_options(settings)},
         strategy="moving-window",
@@ -71,11 +78,15 @@ def _counted() -> str:
     return caller().key_id or caller().tenant_id
 
 
-def message(text: str) -> str:
-    """Returns the message of the refusal of a request beyond a rate; `text` is the rate as the limiter words it."""
-    limit: Limit = g.rate_limit
+def _refusal(settings: Settings) -> str:
     whose = "this tenant" if caller().key_id is None else "this API key"
-    return limit.message(f"Too many requests; {whose} has {text}. Try again after the seconds in Retry-After.")
+    sentence = f"Too many requests; {whose} has {_rate(settings)}. Try again after the seconds in Retry-After."
+    return _limit(settings).message(sentence)
+
+
+def _tenant_refusal(settings: Settings) -> str:
+    sentence = f"Too many requests; all API keys of this tenant together have {_tenant_rate(settings)}."
+    return limits.RATE_LIMIT_TENANT_KEYS.message(f"{sentence} Try again after the seconds in Retry-After.")
 
 
 def _limit(settings: Settings) -> Limit:
@@ -95,6 +106,14 @@ def _limit(settings: Settings) -> Limit:
 def _rate(settings: Settings) -> str:
     rate: str = getattr(settings, _limit(settings).field or "")
     return rate
+
+
+def _tenant_rate(settings: Settings) -> str:
+    """Return the rate of all callers of the tenant together; a caller without a key has the tenant's own rate."""
+    if caller().key_id is None:
+        return ""
+    count, _, span = _rate(settings).partition("/")
+    return f"{int(count) * settings.rate_limit_tenant_keys}/{span}"
 
 
 def _is_unlimited(settings: Settings) -> bool:

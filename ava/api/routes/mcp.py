@@ -83,7 +83,7 @@ def _refuse_request(error: RequestError) -> Response:
 @blueprint.errorhandler(HTTPException)
 def _refuse_http(error: HTTPException) -> Response:
     status = error.code or 500
-    message = limits.message(error.description or "") if status == 429 else error.description or error.name
+    message = error.description or error.name
     return _failure(status, status, message, _data(code_of(status)), {})
 
 

@@ -281,6 +281,13 @@ RATE_LIMIT_WRITE = Limit(
     status=429,
     field="rate_limit_write",
 )
+RATE_LIMIT_TENANT_KEYS = Limit(
+    name="rate_limit_tenant_keys",
+    unit="times",
+    meaning="The rates of one API key, multiplied by this number, are those of all keys of a tenant together.",
+    status=429,
+    field="rate_limit_tenant_keys",
+)
 RATE_LIMIT_WEBHOOKS = Limit(
     name="rate_limit_webhooks",
     unit="requests",
@@ -485,6 +492,7 @@ LIMITS: tuple[Limit, ...] = (
     RATE_LIMIT_WRITE,
     RATE_LIMIT_WEBHOOKS,
     RATE_LIMIT_RUNS,
+    RATE_LIMIT_TENANT_KEYS,
     RATE_LIMIT_HOOK,
     RATE_LIMIT_ADDRESS,
     SCHEDULES,
