@@ -50,7 +50,19 @@ _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class OutboundSettings:
+    """The addresses that handlers and webhooks may call. A handler's process has no other settings: no secrets."""
+
+    #: Whether handlers and webhooks may reach every address, this machine included.
+    allow_private_addresses: bool = _setting("AVA_WEBHOOK_ALLOW_PRIVATE", values.flag, False)
+    #: Networks and hosts, allowed and denied, and prefixes of NAT64: `domain.outbound.outbound_rules`.
+    outbound_allow: tuple[str, ...] = _setting("AVA_OUTBOUND_ALLOW", values.names, ())
+    outbound_deny: tuple[str, ...] = _setting("AVA_OUTBOUND_DENY", values.names, ())
+    outbound_nat64: tuple[str, ...] = _setting("AVA_OUTBOUND_NAT64", values.names, ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(OutboundSettings):
     """The settings of one process: each field names its variable, its default and its bounds."""
 
     #: Where PostgreSQL is, as `postgresql://…`; if that is not set, `database_pool_url`. Holds a password: never
@@ -122,12 +134,6 @@ class Settings:
     retention_days: float = _setting("AVA_RETENTION_DAYS", values.number, 30.0, between=(0.001, 36_500))
     #: The level of the processes' own logs, `DEBUG` … `ERROR`.
     log_level: str = _setting("AVA_LOG_LEVEL", values.choice, "INFO", choices=_LOG_LEVELS)
-    #: Whether handlers and webhooks may reach every address, this machine included.
-    allow_private_addresses: bool = _setting("AVA_WEBHOOK_ALLOW_PRIVATE", values.flag, False)
-    #: Networks and hosts, allowed and denied, and prefixes of NAT64: `domain.outbound.outbound_rules`.
-    outbound_allow: tuple[str, ...] = _setting("AVA_OUTBOUND_ALLOW", values.names, ())
-    outbound_deny: tuple[str, ...] = _setting("AVA_OUTBOUND_DENY", values.names, ())
-    outbound_nat64: tuple[str, ...] = _setting("AVA_OUTBOUND_NAT64", values.names, ())
     #: The keys that encrypt the secrets of webhooks, 32 bytes in base64 each, the newest first
     #: (comma-separated).
     encryption_keys: tuple[str, ...] = _setting("AVA_ENCRYPTION_KEY", values.keys, (), is_secret=True)
@@ -262,6 +268,12 @@ def load(environ: Mapping[str, str] | None = None, *, uses_broker: bool = True) 
     settings = Settings(**read, **unread)
     _refuse_contradictions(settings)
     return settings
+
+
+def load_outbound(environ: Mapping[str, str] | None = None) -> OutboundSettings:
+    """Read only the settings of outbound addresses. Raises `SettingsError`."""
+    env = os.environ if environ is None else environ
+    return OutboundSettings(**{each.name: each.metadata["read"](env) for each in fields(OutboundSettings)})
 
 
 def _refuse_contradictions(settings: Settings) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ava import settings
-from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.outbound.http import Limits
 
 _LONGEST_CONNECT_SECONDS = 10.0
@@ -16,12 +14,11 @@ def limits(
     max_received_bytes: int | None = None,
     silence_seconds: float = float("inf"),
 ) -> Limits:
-    """Returns the limits of one call. `ava.domain.outbound.outbound_rules` says which addresses it may reach."""
+    """Return the limits of one call. `ava.domain.outbound.outbound_rules` defines the addresses that it may reach."""
     return Limits(
         connect_timeout_seconds=min(timeout_seconds, _LONGEST_CONNECT_SECONDS),
         exchange_timeout_seconds=timeout_seconds,
         silence_timeout_seconds=silence_seconds,
         max_answer_bytes=max_bytes,
         max_received_bytes=max_received_bytes,
-        rules=OutboundRules.of(settings.load()),
     )

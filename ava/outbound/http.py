@@ -10,7 +10,8 @@ Its guarantees:
 - no more than `max_answer_bytes` of a body are read, and of everything that is received, headers, framing and empty
   members of gzip included, `max_received_bytes`, by default eight times that and 256 KiB; memory stays bounded whatever
   the encoding;
-- only the certificate store comes from the environment, and no error or log line holds a path or a query.
+- only the certificate store and the operator's rules of addresses (`AVA_OUTBOUND_ALLOW` and others) come from the
+  environment, and no error or log line holds a path or a query.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from time import monotonic
 
 import certifi
 
-from ava.domain.outbound.outbound_rules import PUBLIC, OutboundRules
+from ava import settings
+from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.outbound.outbound_url import Target, parse
 from ava.errors import HeaderRefused, OutboundFailed, OutboundTimeout
 from ava.outbound.gzip_limits import Decoder
@@ -64,8 +66,8 @@ class Limits:
     max_answer_bytes: int = 65_536
     #: Bytes that are received, headers, framing and what is packed included; None: eight times those, and 256 KiB.
     max_received_bytes: int | None = None
-    #: Which addresses may be called. Every other check stays.
-    rules: OutboundRules = PUBLIC
+    #: The addresses that may be called: by default, public ones and what the operator's settings say.
+    rules: OutboundRules = field(default_factory=lambda: OutboundRules.of(settings.load_outbound()))
 
 
 @dataclass(frozen=True, kw_only=True)

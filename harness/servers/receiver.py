@@ -61,6 +61,8 @@ class Receiver:
             def do_POST(self) -> None:
                 receiver._respond(self)
 
+            do_GET = do_POST
+
             def log_message(self, *_: Any) -> None:
                 pass
 
@@ -70,7 +72,7 @@ class Receiver:
         self._thread.start()
 
     def _respond(self, handler: BaseHTTPRequestHandler) -> None:
-        length = int(handler.headers["content-length"])
+        length = int(handler.headers.get("content-length", 0))
         body = handler.rfile.read(length)
         if len(body) < length:
             # The sender was killed while it sent the request.

@@ -12,8 +12,6 @@ from tests.unit.process_states import NewState, process_state
 @pytest.fixture
 def private_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings of a node that may call this machine."""
-    monkeypatch.setenv("DATABASE_URL", "postgresql://ava@127.0.0.1:1/none")
-    monkeypatch.setenv("BROKER_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("AVA_WEBHOOK_ALLOW_PRIVATE", "1")
 
 

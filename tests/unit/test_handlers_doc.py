@@ -1,4 +1,4 @@
-"""The examples of docs/reference/handlers.md and docs/start/waits.md do what the pages say."""
+"""The examples of docs/reference/handlers.md and of the tutorials do what the pages say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ava.handler import registry
 from tests.unit.handlers import Run
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = (DOCS / "reference" / "handlers.md", DOCS / "start" / "waits.md")
+PAGES = (DOCS / "reference" / "handlers.md", DOCS / "start" / "handler.md", DOCS / "start" / "waits.md")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,9 @@ def examples() -> Iterator[dict[str, Any]]:
     sys.modules.update(dict.fromkeys(names, module))
     for page in PAGES:
         for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-            exec(compile(block, str(page), "exec"), found)
+            # A block that is indented is a part of a function.
+            if not block.startswith(" "):
+                exec(compile(block, str(page), "exec"), found)
     yield found
     for name in names:
         del sys.modules[name]
@@ -64,9 +66,12 @@ def test_the_examples_of_tests_pass(examples: dict[str, Any]) -> None:
     examples["test_greet"]()
     examples["test_a_cancelled_copy_cleans_up"]()
     for name in (
+        "test_each_address_gets_a_mail",
+        "test_a_cancelled_mailing_says_how_far_it_came",
         "test_the_report_adds_up",
         "test_a_page_that_fails_fails_the_report",
         "test_the_order_is_paid_once_and_mailed_a_day_later",
+        "test_an_order_is_shipped_once_it_is_paid",
         "test_every_page_is_a_child",
         "test_a_payment_that_fails_fails_the_order",
     ):

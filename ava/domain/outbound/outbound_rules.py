@@ -23,7 +23,7 @@ from ipaddress import IPv6Network, ip_network
 
 from ava.domain.outbound.addresses import Address, Network, embedded, local_range, why_not_public
 from ava.errors import SettingsError
-from ava.settings import Settings
+from ava.settings import OutboundSettings
 
 _HOST = re.compile(r"(\*?\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 #: The lengths of NAT64's prefixes (RFC 6052, 2.2).
@@ -63,8 +63,8 @@ class OutboundRules:
     allows_all: bool = False
 
     @classmethod
-    def of(cls, settings: Settings) -> OutboundRules:
-        """Returns the rules that the settings give. Raises `SettingsError`."""
+    def of(cls, settings: OutboundSettings) -> OutboundRules:
+        """Return the rules of the settings. Raises `SettingsError`."""
         return cls(
             allowed=_places("AVA_OUTBOUND_ALLOW", settings.outbound_allow),
             denied=_places("AVA_OUTBOUND_DENY", settings.outbound_deny),
