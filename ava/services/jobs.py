@@ -24,6 +24,7 @@ from ava.errors import (
     BrokerUnavailable,
     JobNotFound,
     JobStateConflict,
+    PayloadsHidden,
     QueueRefused,
     RequestError,
 )
@@ -86,8 +87,9 @@ class Jobs:
         If the call or its entries have idempotency keys, earlier calls may have stored some of the jobs. Returns the
         jobs in order, and True if earlier calls stored all of them.
 
-        Raises `InputMismatch`, `WorkerNotFound`, `WorkerDeprecated`, `IdempotencyKeyReused` or, if its key is taken,
-        `JobStateConflict` for the first entry to blame, and `DatabaseUnavailable`.
+        Raises `PayloadsHidden` for an output that the caller does not see, `InputMismatch`, `WorkerNotFound`,
+        `WorkerDeprecated`, `IdempotencyKeyReused` or, if its key is taken, `JobStateConflict` for the first entry to
+        blame, and `DatabaseUnavailable`.
         """
         if key is not None:
             return self._trigger_once(caller, specs, key)
@@ -103,6 +105,8 @@ class Jobs:
         return created, False
 
     def _prepare(self, caller: Caller, specs: Sequence[JobSpec]) -> list[NewJob]:
+        if not caller.sees_payloads and any(spec.entry is not None and spec.entry.has_references for spec in specs):
+            raise PayloadsHidden("Only callers who see payloads may send an output to another job with $output.")
         self.rules.refuse_urgent(caller, specs)
         return self.creator.prepare(tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs)
 

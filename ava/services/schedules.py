@@ -21,6 +21,7 @@ from ava.domain.schedules.time_zones import timezone_data_version
 from ava.domain.secrets.redaction import shown_to
 from ava.errors import (
     InvalidFields,
+    PayloadsHidden,
     ScheduleDeclared,
     ScheduleLimitReached,
     ScheduleNotFound,
@@ -151,6 +152,8 @@ class Schedules:
                 raise ScheduleNotFound
             schedule, now = locked
             changed = replace(schedule, **changes)
+            if changed.worker_id != schedule.worker_id and "input_json" not in changes and not caller.sees_payloads:
+                raise PayloadsHidden("Only callers who see payloads may give another worker the schedule's input.")
             _check(changed)
             is_redefined = any(getattr(changed, name) != getattr(schedule, name) for name in _DECLARED)
             if is_redefined and declared.is_declared(connection, schedule):

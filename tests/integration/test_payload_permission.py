@@ -301,9 +301,53 @@ def test_who_does_not_see_payloads_lets_nobody_see_them(api: Api, blind: dict[st
         ("POST", f"/v1/ava/hooks/{inbound_id}/rotate", {}),
         ("POST", f"/v1/ava/hooks/{inbound_id}/replay", {"from": "2025-01-01T00:00:00Z"}),
         ("POST", "/v1/ava/subscriptions", {"event_type": "a", "worker_id": "wkr_open"}),
+        ("POST", "/v1/ava/workers", {"slug": "mine", "runtime": "pull"}),
+        ("PATCH", "/v1/ava/workers/wkr_open", {"config": {"URL": "https://example.com/"}}),
+        ("DELETE", "/v1/ava/workers/wkr_theirs", None),
         ("POST", f"{HOOKS}/{made}/deliveries/redeliver", {"since": "2025-01-01T00:00:00Z"}),
     ):
         error_of(api.request(method, path, json=body, headers=blind), 403, "forbidden")
+
+
+def test_no_schema_tells_a_caller_without_payloads_an_input_bit_by_bit(api: Api, blind: dict[str, str | None]) -> None:
+    made = api.post("/v1/ava/workers", json={"slug": "asked", "runtime": "pull"})
+    assert made.status_code == 201, made.text
+    job = api.trigger("wkr_asked", input={"text": MARK})
+    api.post(f"{JOBS}/{job['id']}/cancel")
+    begins = {"properties": {"text": {"type": "string", "maxLength": 3}}}
+    path = "/v1/ava/workers/wkr_asked"
+    error_of(api.request("PATCH", path, json={"input_schema": begins}, headers=blind), 403, "forbidden")
+    error_of(api.request("DELETE", path, headers=blind), 403, "forbidden")
+    assert api.post(f"{JOBS}/{job['id']}/retry", headers=blind).status_code == 201
+
+
+def test_an_output_that_the_caller_does_not_see_goes_to_no_other_job(api: Api, blind: dict[str, str | None]) -> None:
+    entries = [
+        {"worker_id": "wkr_open", "name": "a"},
+        {"worker_id": "wkr_open", "name": "b", "after": ["a"], "input": {"text": {"$output": "a"}}},
+    ]
+    body = {"jobs": entries}
+    assert api.post(f"{JOBS}/bulk", json=body).status_code == 201
+    for headers in (blind, {**blind, "idempotency-key": "once"}):
+        error_of(api.post(f"{JOBS}/bulk", json=body, headers=headers), 403, "forbidden")
+    entries[1]["input"] = {"text": "x"}
+    assert api.post(f"{JOBS}/bulk", json=body, headers=blind).status_code == 201
+
+
+def test_the_input_of_a_schedule_goes_to_no_worker_that_a_caller_without_payloads_chooses(
+    api: Api, blind: dict[str, str | None]
+) -> None:
+    api.announce("wkr_next")
+    body = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "UTC", "input": {"text": MARK}}
+    path = f"/v1/ava/schedules/{api.post('/v1/ava/schedules', json=body).get_json()['data']['id']}"
+    error_of(api.request("PATCH", path, json={"worker_id": "wkr_next"}, headers=blind), 403, "forbidden")
+    change = {"worker_id": "wkr_next", "input": {}}
+    assert api.request("PATCH", path, json=change, headers=blind).status_code == 200
+
+
+def test_a_key_of_the_role_worker_sees_the_inputs_that_it_claims(api: Api) -> None:
+    body = {"name": "x", "role": "worker", "workers": ["wkr_open"], "payloads": False}
+    assert set(error_of(api.post(KEYS, json=body), 422, "validation_error")["fields"]) == {"payloads"}
 
 
 def test_a_session_of_a_key_without_payloads_has_none(api: Api, blind: dict[str, str | None]) -> None:

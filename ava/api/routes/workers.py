@@ -64,6 +64,8 @@ def list_workers(query: WorkerListRequest) -> Response:
     status=201,
     failures=(409, 413, 415, 422),
     is_write=True,
+    # A schema says something of each input that is retried with it.
+    needs_payloads=True,
     takes_key=True,
 )
 def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
@@ -89,6 +91,7 @@ def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
     record=WorkerDeletedRecord(),
     failures=(404, 409),
     is_write=True,
+    needs_payloads=True,
 )
 def delete(worker_id: str, is_of_platform: bool) -> Response:
     """Delete one worker."""
@@ -119,6 +122,7 @@ def show(worker_id: str) -> Response:
     record=WorkerWithSettingsRecord(),
     failures=(404, 413, 415, 422),
     is_write=True,
+    needs_payloads=True,
 )
 def change(worker_id: str, change: WorkerChange) -> Response:
     """Change settings of one worker."""

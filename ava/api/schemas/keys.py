@@ -112,6 +112,8 @@ class KeyBody(Strict):
             raise ValidationError({"workers": ["The role worker needs it."]})
         if worker_ids is not None and not is_worker:
             raise ValidationError({"workers": ["The role worker alone takes it."]})
+        if is_worker and not values["payloads"]:
+            raise ValidationError({"payloads": ["The role worker sees the inputs of the runs that it claims."]})
         if is_of_platform and not is_worker:
             raise ValidationError({"scope": ["The role worker alone takes it."]})
         return ApiKeySpec(**values, worker_ids=worker_ids, is_of_platform=is_of_platform)
