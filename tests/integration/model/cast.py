@@ -13,6 +13,8 @@ PRIORITIES = (1, 5, 5, 5, 9)
 ACCOUNTS = ("x", "y")
 #: Seconds after which a node is dead. A history takes less, however busy the machine is.
 DEAD_AFTER_SECONDS = 3600.0
+#: Seconds after which a run that was claimed over HTTP times out. A history takes less.
+PULLED_TIMEOUT_SECONDS = 3600.0
 
 
 @dataclass(kw_only=True)

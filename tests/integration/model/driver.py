@@ -54,7 +54,7 @@ from ava.store.jobs.moves.wake import EndedWait, ResolvedInput, WaitVerdict
 from ava.store.jobs.reads import lists
 from ava.store.schedules.rows import schedule_uuid
 from tests.integration.model.broker import Broker
-from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, PULL, Worker
+from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, PULL, PULLED_TIMEOUT_SECONDS, Worker
 from tests.integration.model.event_driver import EventDriver
 from tests.integration.model.moves import Run
 from tests.integration.model.state import JobState
@@ -292,7 +292,8 @@ class Driver:
 
     def announce(self, worker: Worker) -> None:
         if worker.queue == PULL:
-            pulled = PullWorkerSpec(id=worker.id, name=worker.id, timeout_seconds=10, max_retries=worker.max_retries)
+            seconds, retries = PULLED_TIMEOUT_SECONDS, worker.max_retries
+            pulled = PullWorkerSpec(id=worker.id, name=worker.id, timeout_seconds=seconds, max_retries=retries)
             with self.database.transaction() as connection:
                 pull_workers.create(connection, pulled, tenant_id="*", max_workers=10)
             self.note_claims(is_claimed=True)

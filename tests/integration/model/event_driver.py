@@ -40,6 +40,15 @@ class EventDriver:
             ]
             events.insert(connection, new, fanned_out_to={})
 
+    def sleeps(self, job: JobState) -> set[tuple[str, str]]:
+        """Return the kinds and names of the journal's sleeps that go on."""
+        statement = (
+            "SELECT kind, name FROM job_journal WHERE job_id = %(id)s::uuid AND kind = 'sleep' AND until > now()"
+        )
+        with self._database.connect() as connection:
+            found = connection.exec_driver_sql(statement, {"id": str(ids.decode("job", job.id))})
+            return {(kind, name) for kind, name in found}
+
     def pending(self, job: JobState) -> set[str]:
         """Returns the types of events since a job was made that have not been compared with waits yet."""
         statement = f"""SELECT e.event_type FROM wakes AS e JOIN jobs AS j ON j.tenant_id = e.tenant_id

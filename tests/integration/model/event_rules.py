@@ -57,14 +57,11 @@ def begin_to_wait(history: History, run: Run) -> None:
     # An event that was sent before may be compared with the wait later.
     pending = history.driver.events.pending(job)
     events = tuple(sorted((*job.events, *((type_, type_ in pending) for type_ in types))))
+    written = [("event", type_) for type_ in types]
     history.act(
-        Expected.of([replace(job, events=events)] if _owns(job, run) else []),
+        Expected.of([replace(job, events=events).with_entries(written)] if moves.owns(job, run) else []),
         lambda: history.driver.events.begin_to_wait(run, job.attempt, types),
     )
-
-
-def _owns(job: JobState, run: Run) -> bool:
-    return job.is_running and job.run_no == run.run_no and job.claim == run.claim
 
 
 @rule(weight=1.5)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import Status
 from tests.integration.model.cast import World
-from tests.integration.model.moves import Run, cancel, cancelled, owns, return_to_backlog
+from tests.integration.model.moves import Run, cancel, cancelled, forget, owns, return_to_backlog
 from tests.integration.model.state import CHILDREN, EVENT, JOBS, JobState
 
 
@@ -69,6 +69,27 @@ REFERENCE = '{"$output":"a"}'
 def enter_tree(job: JobState, run: Run) -> JobState | None:
     """A handler makes children."""
     return None if not owns(job, run) or job.is_cancel_asked else replace(job, tree=job.tree or job.id)
+
+
+def carry(
+    job: JobState, run: Run, jobs: Mapping[str, JobState], forgotten: Collection[tuple[str, str]]
+) -> JobState | None:
+    """A run loads the journal. The first run of a new attempt forgets waits and children that did not complete.
+
+    `forgotten`: the kinds and names of entries whose state or time is why they are forgotten.
+    """
+    if not owns(job, run):
+        return None
+    earlier = {(kind, name) for kind, name, attempt in job.journal if attempt < job.attempt}
+    lasting = {
+        each.name for each in jobs.values() if each.parent == job.id and each.status not in ("failed", "cancelled")
+    }
+    gone = {
+        (kind, name)
+        for kind, name in earlier
+        if (kind, name) in forgotten or kind == "wait" or (kind == "child" and name not in lasting)
+    }
+    return forget(job, gone).with_entries(earlier - gone)
 
 
 def fail_unresolved(job: JobState, run_no: int) -> JobState | None:

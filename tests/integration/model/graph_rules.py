@@ -94,6 +94,8 @@ def make_children_of(history: History, run: Run, new: Sequence[NewChild]) -> Non
     job = history.jobs[run.job_id]
     history.say(run.job_id, run.run_no, [child.worker_id for child in new])
     parent = graph_moves.enter_tree(job, run)
+    if parent is not None:
+        parent = parent.with_entries(("child", child.name) for child in new)
     children = [] if parent is None else [_child(history, parent, child) for child in new]
     history.act(
         Expected(jobs=Expected.of([parent]).jobs, new=children),

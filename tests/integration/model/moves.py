@@ -5,7 +5,7 @@ A claim, an end and a rescue are fenced: `owns` is the condition that all statem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ava.domain.jobs import system_cancel
@@ -69,7 +69,7 @@ def claim(job: JobState, world: World, run: Run) -> JobState | None:
     return replace(
         job, status="running", waits=None, is_published=False, run_no=job.run_no + 1, attempt=job.attempt + 1,
         node=run.node, claim=run.claim, is_started=True, progress=None, first_run=job.first_run or job.run_no + 1,
-        condition=None, after=(),
+        condition=None, after=(), is_leased=run.node is None,
     )  # fmt: skip
 
 
@@ -107,6 +107,7 @@ def end(job: JobState, run: Run, how: End) -> JobState | None:
     if job.is_cancel_asked:
         return cancelled(job)
     if how.wait is not None:
+        job = job.with_entries((entry.kind.value, entry.name) for entry in how.wait.entries)
         return _begin_wait(replace(job, attempt=job.attempt - 1, has_waited=True), how.wait)
     if how.status == "queued":
         job = replace(job, attempt=job.attempt - how.gives_back, has_waited=job.has_waited and how.gives_back)
@@ -116,12 +117,19 @@ def end(job: JobState, run: Run, how: End) -> JobState | None:
 
 def _begin_wait(job: JobState, wait: Wait) -> JobState:
     # A wait for an event that the handler has not asked for again is forgotten.
-    job = replace(job, events=tuple(each for each in job.events if each[0] in wait.event_names))
+    abandoned = {("event", type_) for type_, _ in job.events if type_ not in wait.event_names}
+    job = forget(job, abandoned)
     reason = {WaitCondition.EVENT: EVENT, WaitCondition.TIME: SLEEP}.get(wait.condition)
     if reason is not None:
         return _wait(job, reason, due=wait.timeout_seconds)
     job = replace(job, condition=wait.condition.value, after=tuple(wait.job_ids))
     return _wait(job, CHILDREN, due=wait.timeout_seconds)
+
+
+def forget(job: JobState, entries: Collection[tuple[str, str]]) -> JobState:
+    """Return the job without entries of its journal, each a kind and a name."""
+    events = tuple(each for each in job.events if ("event", each[0]) not in entries)
+    return replace(job, events=events, journal=frozenset(each for each in job.journal if each[:2] not in entries))
 
 
 def _requeue(job: JobState) -> JobState:

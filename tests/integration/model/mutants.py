@@ -1,58 +1,25 @@
-"""`python -m tests.integration.model.mutants`: defects that the model must find, each a change of one statement's text.
+"""`python -m tests.integration.model.mutants`: defects that the model must find, each in a statement or in a function.
 
-The recorder sends the changed text, so no module is touched, and a defect needs no restart.
+`defects` says how each kind takes effect.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from ava.store.engine.database import Database
-from ava.store.statements import all_statements
 from tests.integration.model.__main__ import model_server
+from tests.integration.model.defects import FunctionMutant, Mutant
 from tests.integration.model.recorder import Recorder, open_database
 from tests.integration.model.runner import Runner
-
-__all__ = ["MUTANTS", "Mutant"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mutant:
-    """One defect."""
-
-    name: str
-    #: The last parts of the names of the statements.
-    statements: Sequence[str]
-    #: The text that is replaced, whatever its white space, and what replaces it.
-    old: str
-    new: str
-
-    def change(self, names: Collection[str], text: str) -> str:
-        """Returns the text of statements, with the defect if it is one of these."""
-        if not any(name.rpartition(".")[2] in self.statements for name in names):
-            return text
-        return self._pattern.sub(lambda _: self.new, text)
-
-    @property
-    def _pattern(self) -> re.Pattern[str]:
-        return re.compile(r"\s+".join(map(re.escape, self.old.split())))
-
-    @property
-    def changed(self) -> list[str]:
-        """Returns the names of the statements that it changes."""
-        return [name for name, text in all_statements().items() if self.change([name], str(text)) != str(text)]
-
 
 _CLAIMS = ("claim", "claim_together", "end_and_claim")
 _ENDS = ("end", "end_together", "end_and_claim")
 _RESCUES = ("rescue", "rescue_from_dead_nodes")
 
-MUTANTS = (
+MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     Mutant(
         name="a claim takes any run number",
         statements=_CLAIMS,
@@ -294,6 +261,72 @@ MUTANTS = (
         old="DELETE FROM jobs AS j USING chosen WHERE",
         new="DELETE FROM jobs AS j USING chosen WHERE false AND",
     ),
+    Mutant(
+        name="an edge of a handler's wait is not written",
+        statements=("end_waiting",),
+        old="WITH ORDINALITY AS a (id, n) ON CONFLICT",
+        new="WITH ORDINALITY AS a (id, n) WHERE a.n > 1 ON CONFLICT",
+    ),
+    Mutant(
+        name="an edge of an entry is not written",
+        statements=("declare",),
+        old="AS e (tenant_id, id, after_id, n) ON CONFLICT",
+        new="AS e (tenant_id, id, after_id, n) WHERE e.n > 0 ON CONFLICT",
+    ),
+    Mutant(
+        name="a dropped edge wakes no job",
+        statements=("drop",),
+        old="FROM dropped",
+        new="FROM dropped WHERE false",
+    ),
+    Mutant(
+        name="a run that has lost its job writes into the journal",
+        statements=("write",),
+        old="AND j.claim_id IS NOT DISTINCT FROM r.claim_id FOR NO KEY UPDATE OF j",
+        new="FOR NO KEY UPDATE OF j",
+    ),
+    Mutant(
+        name="a new attempt forgets the steps of the one before",
+        statements=("carry",),
+        old="(k.kind = 'wait' OR k.state = 'timed_out'",
+        new="(k.kind IN ('wait', 'step') OR k.state = 'timed_out'",
+    ),
+    Mutant(
+        name="a new attempt keeps the failed children of the one before",
+        statements=("carry",),
+        old="AND c.status NOT IN ('failed', 'cancelled')",
+        new="",
+    ),
+    Mutant(
+        name="a lease has another claim",
+        statements=("claim",),
+        old="SELECT j.tenant_id, j.id, j.run_no, j.claim_id, t.lookup",
+        new="SELECT j.tenant_id, j.id, j.run_no, gen_random_uuid(), t.lookup",
+    ),
+    Mutant(
+        name="a lease is renewed after its run has lost the job",
+        statements=("renew_all",),
+        old="AND j.run_no = l.run_no AND j.claim_id = l.claim_id AND j.status IS NOT DISTINCT FROM 'running'",
+        new="",
+    ),
+    Mutant(
+        name="the end of a pulled run is not known again",
+        statements=("mark_ended",),
+        old="end_digest = %(digest)s",
+        new="end_digest = nullif(%(digest)s, %(digest)s)",
+    ),
+    Mutant(
+        name="a lost pulled run keeps its lease",
+        statements=("mark_lost",),
+        old="SET ended_at = clock_timestamp()",
+        new="SET ended_at = NULL",
+    ),
+    Mutant(
+        name="retention deletes the leases of runs that go on",
+        statements=("delete_old",),
+        old="WHERE ended_at < now() - interval '24 hours'",
+        new="WHERE coalesce(ended_at, '-infinity') < now() - interval '24 hours'",
+    ),
 )
 
 
@@ -309,7 +342,7 @@ def main() -> int:
     with model_server() as databases:
         for mutant in wanted:
             began = time.monotonic()
-            with databases.fresh() as url:
+            with databases.fresh() as url, mutant.applied():
                 recorder = Recorder(mutant.change)
                 database = open_database(url, recorder)
                 try:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
 from ava.domain.jobs.usage import NO_USAGE, RunUsage
+from ava.domain.jobs.waits import NewEntry
+from ava.services.pulled_runs import PulledRuns
 from ava.store.engine.database import Database
+from ava.store.jobs import journal
 from ava.store.jobs.moves import claim, end, log_lines, park, permits, pull, recall, rescue, wait
 from ava.store.jobs.moves.end import CompletedRun
 from tests.integration.model.cast import DEAD_AFTER_SECONDS
@@ -25,9 +29,24 @@ def run_line(run_no: int, number: int, text: str) -> LogLine:
     return LogLine(seq=run_no * log_lines.SEQ_PER_RUN + number, ts=datetime.now(UTC), level=LogLevel.INFO, msg=text)
 
 
+class Lease(NamedTuple):
+    """The row of a run that was claimed over HTTP."""
+
+    has_ended: bool
+    is_used: bool
+    heard_at: datetime
+    end_by: datetime
+
+
+_LEASES = "SELECT lookup, ended_at IS NOT NULL, is_used, heard_at, end_by FROM pulled_runs"
+
+
 class RunDriver:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.pulled = PulledRuns(database)
+        #: The tokens of the runs that were claimed over HTTP, by run and claim.
+        self.tokens: dict[tuple[RunKey, str], str] = {}
 
     def claim(self, run: Run) -> Job | None:
         with self._database.connect() as connection:
@@ -65,6 +84,17 @@ class RunDriver:
                 connection, run=run.key, claim_id=run.claim,
                 lines=[run_line(run.run_no, 1, "said")], progress_json=progress,
             )  # fmt: skip
+
+    def write_entries(self, run: Run, attempt: int, entries: Sequence[NewEntry]) -> bool:
+        """Write entries into the journal of a run's job."""
+        with self._database.connect() as connection:
+            return journal.write(connection, run=run.key, claim_id=run.claim, attempt=attempt, entries=entries)
+
+    def load_journal(self, run: Run, attempt: int) -> set[tuple[str, str]] | None:
+        """Return the kinds and names of the entries that a run finds; None if it has lost its job."""
+        with self._database.connect() as connection:
+            found = journal.load(connection, run=run.key, claim_id=run.claim, attempt=attempt)
+        return None if found is None else {(entry.kind.value, entry.name) for entry in found.entries}
 
     def end(self, run: Run, how: End) -> Status | None:
         run_end = _run_end(run, how)
@@ -114,7 +144,20 @@ class RunDriver:
         made = [tokens.make(TokenKind.RUN, "00") for _ in range(capacity)]
         with self._database.connect() as connection:
             found = pull.claim(connection, picks, made, claim_id=claim_id, key_id=None, name=None)
+        for each in found:
+            self.tokens[each.job.run, claim_id] = each.token.text
         return [each.job for each in found]
+
+    def leases(self) -> dict[tuple[RunKey, str], Lease]:
+        """Return the leases of the runs whose tokens are known, by run and claim."""
+        with self._database.connect() as connection:
+            rows = {row[0]: Lease(*row[1:]) for row in connection.exec_driver_sql(_LEASES)}
+        parsed = {key: tokens.parse(text, TokenKind.RUN) for key, text in self.tokens.items()}
+        return {key: rows[token.lookup] for key, token in parsed.items() if token is not None and token.lookup in rows}
+
+    def delete_old_leases(self) -> None:
+        with self._database.connect() as connection:
+            pull.delete_old(connection, limit=100)
 
     def watch_pulled(self) -> None:
         """Rescue the pulled runs without a word for an hour, and end those that are overdue."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ava.domain.jobs import system_cancel
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, ScheduleSpec
-from tests.integration.model import moves
+from tests.integration.model import graph_rules, moves
 from tests.integration.model.cast import PRIORITIES, TENANTS, World
 from tests.integration.model.expected import Expected
 from tests.integration.model.history import History, NotNow, rule
@@ -81,12 +81,20 @@ def _waits_for_earlier(job: JobState) -> bool:
     return job.trigger == "scheduled" and job.waits == JOBS and job.run_no == 0
 
 
-@rule(weight=0.7)
+@rule(weight=1.5)
 def delete_schedule(history: History) -> None:
     """A schedule is deleted; the job of it that waits for an earlier one waits no longer."""
-    schedule_id = history.choose(list(history.schedules))
+    queueing = [each for each, (_, overlap) in history.schedules.items() if overlap == Overlap.QUEUE_ONE.value]
+    has_waiting = bool(queueing) and history.is_chance(0.7)
+    schedule_id = history.choose(queueing if has_waiting else list(history.schedules))
     tenant, _ = history.schedules[schedule_id]
     history.say(schedule_id)
+    if has_waiting:
+        for _ in range(2):
+            history.pass_time(301.0)
+            _fire(history)
+        # The wake of the creation is followed first, so that only the deletion ends the wait.
+        graph_rules.follow_wakes(history)
 
     def released(job: JobState, _world: World) -> Sequence[JobState | None]:
         return [replace(job, after=()) if job.triggered_by == schedule_id and _waits_for_earlier(job) else None]
@@ -101,6 +109,8 @@ def delete_schedule(history: History) -> None:
         history.require(waiting, [], "waits for an earlier job of a schedule that is deleted")
     if not history.driver.has_schedule(schedule_id):
         history.schedules.pop(schedule_id)
+    if has_waiting:
+        graph_rules.follow_wakes(history)
 
 
 def _check_fired(history: History, job: JobState) -> None:

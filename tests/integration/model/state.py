@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ava.domain import ids
@@ -66,6 +66,10 @@ class JobState:
     has_waited: bool = False
     #: The events that its handler waits for, as types, and whether one has come that the handler has not got yet.
     events: tuple[tuple[str, bool], ...] = ()
+    #: The entries of its journal, each with its kind, its name and the attempt that it belongs to.
+    journal: frozenset[tuple[str, str, int]] = frozenset()
+    #: Whether its run was claimed over HTTP and has a lease.
+    is_leased: bool = False
     #: What its runs have used: each adds a millisecond, and has as many MiB as its number.
     cpu_us: int | None = None
     peak_mb: int | None = None
@@ -75,9 +79,18 @@ class JobState:
     deadline: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        # What a job that has ended has waited for decides nothing, and is deleted when somebody comes across it.
+        # The waits of a job that has ended decide nothing: a duty deletes them later.
         if self.is_final:
             object.__setattr__(self, "events", ())
+            object.__setattr__(self, "journal", frozenset())
+        if not self.is_running:
+            object.__setattr__(self, "is_leased", False)
+
+    def with_entries(self, entries: Iterable[tuple[str, str]]) -> JobState:
+        """Return the job after its run has written entries, each a kind and a name, into its journal."""
+        written = {(kind, name, self.attempt) for kind, name in entries}
+        names = {each[:2] for each in written}
+        return replace(self, journal=frozenset({each for each in self.journal if each[:2] not in names} | written))
 
     @property
     def is_final(self) -> bool:
@@ -142,6 +155,10 @@ _FIELDS = f"""
                   AND e.event_type = k.value ->> 'type' AND ({IS_SINCE})) THEN '!' ELSE '' END
         FROM job_journal AS k WHERE k.tenant_id = j.tenant_id AND k.job_id = j.id AND k.kind = 'event'
             AND k.state = 'waits' ORDER BY k.name),
+    ARRAY(SELECT k.kind || ' ' || k.name || ' ' || k.attempt FROM job_journal AS k
+        WHERE k.tenant_id = j.tenant_id AND k.job_id = j.id),
+    EXISTS (SELECT FROM pulled_runs AS r WHERE r.tenant_id = j.tenant_id AND r.job_id = j.id AND r.run_no = j.run_no
+        AND r.claim_id = j.claim_id AND r.ended_at IS NULL),
     cpu_us, peak_memory_mb,
     CASE WHEN status = 'queued' THEN extract(epoch FROM run_at - now())::float8 END,
     CASE WHEN status = 'queued' THEN extract(epoch FROM expires_at - now())::float8 END,
@@ -170,6 +187,8 @@ def _state(row: Sequence[Any]) -> JobState:
     for other in ("retry_of", "parent", "tree"):
         state[other] = state[other] and ids.encode("job", state[other])
     state["events"] = tuple((name.removesuffix("!"), name.endswith("!")) for name in state["events"])
+    entries = (entry.split() for entry in state["journal"])
+    state["journal"] = frozenset((kind, name, int(attempt)) for kind, name, attempt in entries)
     state["after"] = tuple(ids.encode("job", other) for other in state["after"])
     return JobState(**state)
 
