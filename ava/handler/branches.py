@@ -96,10 +96,11 @@ class Branches:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
+        # Retrieve all errors before one is raised, because asyncio logs a task's error that nobody has retrieved.
+        errors = [asyncio.CancelledError() if task.cancelled() else task.exception() for task in tasks]
         results: list[Any] = []
-        for task, branch in zip(tasks, branches, strict=True):
-            error = task.exception()
-            if branch.wait is not None and not isinstance(error, Suspended | Exception):
+        for task, branch, error in zip(tasks, branches, errors, strict=True):
+            if branch.wait is not None and not isinstance(error, Suspended | Exception | asyncio.CancelledError):
                 raise SuspensionSwallowed
             is_result = error is None or isinstance(error, Suspended)
             if error is not None and not is_result and not (return_exceptions and isinstance(error, Exception)):

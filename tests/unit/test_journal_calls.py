@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import threading
 from typing import Any
@@ -361,6 +362,20 @@ def test_a_branch_that_swallows_its_suspension_fails_the_attempt() -> None:
     error = _run(handler).error
     assert error is not None
     assert error.startswith("SuspensionSwallowed: ")
+
+
+def test_the_errors_of_all_branches_are_retrieved(caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio logs an error that nobody has retrieved when its task is freed."""
+
+    async def fail(text: str) -> None:
+        raise ValueError(text)
+
+    async def handler(input: Input, env: Env) -> None:
+        await env.gather(fail("first"), fail("second"), env.sleep(60, key="waits"))
+
+    assert _run(handler).error == "ValueError: first"
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 @pytest.mark.parametrize(
