@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ava.handler import (
+        CallNotAwaited,
         ChildFailed,
         ChildJob,
         ChildRefused,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "CallNotAwaited",
     "ChildFailed",
     "ChildJob",
     "ChildRefused",

@@ -4,6 +4,7 @@ from ava.domain.jobs.retry import Retry
 from ava.handler.children import ChildJob
 from ava.handler.env import Env
 from ava.handler.errors import (
+    CallNotAwaited,
     ChildFailed,
     ChildRefused,
     DuplicateName,
@@ -25,6 +26,7 @@ from ava.handler.errors import (
 from ava.handler.registry import worker
 
 __all__ = [
+    "CallNotAwaited",
     "ChildFailed",
     "ChildJob",
     "ChildRefused",

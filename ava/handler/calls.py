@@ -26,7 +26,7 @@ from ava.domain.jobs.waits import (
     Wait,
     WaitCondition,
 )
-from ava.handler.acts import Act, Steps
+from ava.handler.acts import Act, Steps, UnawaitedCalls
 from ava.handler.branches import Branches
 from ava.handler.call_arguments import (
     check_children,
@@ -102,6 +102,7 @@ class Calls:
     all_tasks: Callable[[], Iterable[asyncio.Task[Any]]] = asyncio.all_tasks
     #: The handler's own thread.
     thread_id: int = field(default_factory=threading.get_ident)
+    unawaited: UnawaitedCalls = field(default_factory=UnawaitedCalls)
 
     def __post_init__(self) -> None:
         self._entries = JournalEntries(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -117,7 +117,11 @@ class Env(Mapping[str, str]):
         `was`: earlier names of it. `detached`: a cancel of this job spares it. Raises `ChildRefused`, and
         `DuplicateName` for a name that this run has used.
         """
-        return self._do(self._calls.trigger(worker_id, input, key=key, was=was, priority=priority, detached=detached))
+        return self._do(
+            "trigger",
+            worker_id,
+            self._calls.trigger(worker_id, input, key=key, was=was, priority=priority, detached=detached),
+        )
 
     def map(
         self,
@@ -133,9 +137,11 @@ class Env(Mapping[str, str]):
         At most `max_concurrency` of them are unfinished at once.
         """
         return self._do(
+            "map",
+            worker_id,
             self._calls.map(
                 worker_id, items, key=key, max_concurrency=max_concurrency, return_exceptions=return_exceptions
-            )
+            ),
         )
 
     def step(
@@ -152,7 +158,7 @@ class Env(Mapping[str, str]):
         A crash between the effect and the journal calls it again, with the same `step_key`. With `once="at_most"` it is
         not called again: `StepInterrupted` is raised.
         """
-        return self._do(self._calls.step(name, fn, *args, key=key, was=was, once=once))
+        return self._do("step", name, self._calls.step(name, fn, *args, key=key, was=was, once=once))
 
     @property
     def step_key(self) -> str:
@@ -167,12 +173,13 @@ class Env(Mapping[str, str]):
         Raises `ChildFailed` for the first that did not complete, and `WaitTimeout` after `timeout` seconds.
         """
         return self._answer(
-            lambda: self._calls.wait_for_all(children, timeout=timeout, key=key, return_exceptions=return_exceptions)
+            "wait",
+            lambda: self._calls.wait_for_all(children, timeout=timeout, key=key, return_exceptions=return_exceptions),
         )
 
     def wait_any(self, *children: ChildJob, timeout: float | None = None, key: str | None = None) -> Any:
         """Wait until one of some children has ended. Returns the first one, whatever its end."""
-        return self._answer(lambda: self._calls.wait_for_any(children, timeout=timeout, key=key))
+        return self._answer("wait_any", lambda: self._calls.wait_for_any(children, timeout=timeout, key=key))
 
     def wait_event(
         self,
@@ -186,27 +193,31 @@ class Env(Mapping[str, str]):
         An event that another `wait_event` of the job has returned is left out. `match` is a pattern as of a
         subscription. Its name in the journal is `key`, else `type`. Raises `WaitTimeout` after `timeout` seconds.
         """
-        return self._do(self._calls.wait_for_event(type, match, timeout=timeout, key=key))
+        return self._do("wait_event", type, self._calls.wait_for_event(type, match, timeout=timeout, key=key))
 
     def sleep(self, seconds: float, *, key: str | None = None) -> Any:
         """Wait for some seconds, outside of a process if it is a second or more."""
-        return self._do(self._calls.sleep(seconds, key=key))
+        return self._do("sleep", seconds, self._calls.sleep(seconds, key=key))
 
-    async def gather(self, *branches: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
+    def gather(self, *branches: Awaitable[Any], return_exceptions: bool = False) -> Coroutine[Any, Any, list[Any]]:
         """Await branches of an async handler, each of which may wait. Returns their results."""
-        return await self._calls.gather(branches, return_exceptions=return_exceptions)
+        if not self._calls.is_async:
+            raise TypeError("env.gather awaits the branches of an `async def` handler; call them one after the other")
+        return self._calls.unawaited.add(
+            "gather", None, lambda: self._calls.gather(branches, return_exceptions=return_exceptions)
+        )
 
-    def _do(self, steps: Steps[Any]) -> Any:
+    def _do(self, name: str, argument: object, steps: Steps[Any]) -> Any:
         async def do() -> Any:
             return await _loaded(await acts.run_async(steps))
 
-        return do() if self._calls.is_async else acts.run(steps)
+        return self._calls.unawaited.add(name, argument, do) if self._calls.is_async else acts.run(steps)
 
-    def _answer(self, call: Callable[[], Any]) -> Any:
+    def _answer(self, name: str, call: Callable[[], Any]) -> Any:
         async def answer() -> Any:
             return await _loaded(call())
 
-        return answer() if self._calls.is_async else call()
+        return self._calls.unawaited.add(name, None, answer) if self._calls.is_async else call()
 
 
 async def _loaded(found: Any) -> Any:

@@ -98,6 +98,10 @@ class StepInterrupted(Exception):
     """A step that runs at most once had begun when its process died; whether it took effect is not known."""
 
 
+class CallNotAwaited(Exception):
+    """An async handler has returned although it has not awaited one of its calls, as in `await env.trigger(…)`."""
+
+
 class TooManyWaiting(Exception):
     """The tenant has as many waiting jobs as it may have (`waiting_jobs`), so the handler does not wait now."""
 

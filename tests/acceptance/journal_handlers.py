@@ -116,6 +116,13 @@ async def branches(input: Input, env: Env) -> list[int]:
     return await env.gather(branch(1), branch(2))
 
 
+@worker("t_forgets_await")
+async def forgets_await(input: Input, env: Env) -> str:
+    """Make a child without awaiting the call."""
+    env.trigger("t_part", {"n": 1})
+    return "done"
+
+
 @worker("t_impatient")
 def impatient(input: Input, env: Env) -> str:
     """Wait for a child that takes longer than the wait."""

@@ -184,6 +184,13 @@ async def slot_wait(input: dict[str, Any], env: Env) -> list[Any]:
     return [output["number"] for output in await env.wait(first, second)]
 
 
+@worker("slot_forgets_await", concurrent=True)
+async def slot_forgets_await(input: dict[str, Any], env: Env) -> str:
+    """Keep a step without awaiting the call."""
+    env.step("pay", lambda: 1)
+    return "done"
+
+
 @worker("slot_beside")
 def slot_beside(input: dict[str, Any]) -> dict[str, Any]:
     """Run in a process of its own."""

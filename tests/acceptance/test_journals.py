@@ -103,6 +103,12 @@ def test_a_failed_child_fails_its_parent_with_its_error(system: System) -> None:
     assert job["error"].endswith("ValueError: on purpose")
 
 
+def test_a_forgotten_await_fails_the_run_with_the_name_of_the_call(system: System) -> None:
+    job = _await(system, system.trigger("wkr_t_forgets_await")["id"], "failed")
+    assert job["error"].startswith("CallNotAwaited: env.trigger('t_part') was not awaited")
+    assert job["tree_id"] is None
+
+
 def test_a_map_keeps_the_order_and_its_width(system: System) -> None:
     id_ = system.trigger("wkr_t_map", input={"parts": 60, "at_once": 20})["id"]
     assert _await(system, id_, seconds=120)["output"] == sum(10 * n for n in range(60))

@@ -300,6 +300,13 @@ def test_a_durable_wait_holds_no_slot(slots: System) -> None:
 
 
 @on_redis
+def test_a_forgotten_await_fails_the_run_with_the_name_of_the_call(slots: System) -> None:
+    record = slots.wait_for(slots.trigger("wkr_slot_forgets_await")["id"])
+    assert record["status"] == "failed"
+    assert record["error"].startswith("CallNotAwaited: env.step('pay') was not awaited")
+
+
+@on_redis
 def test_a_run_that_blocks_the_loop_is_named_and_the_others_lose_nothing_but_time(slots: System) -> None:
     pid = slot_pid(slots)
     ids = trigger_many(slots, 5, worker_id="wkr_slot_sleep", input={"seconds": 1})

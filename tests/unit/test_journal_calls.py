@@ -378,6 +378,57 @@ def test_the_errors_of_all_branches_are_retrieved(caplog: pytest.LogCaptureFixtu
     assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
+#: Each call of an async handler, and the name in the sentence about a forgotten `await`.
+_UNAWAITED = {
+    "env.trigger('add')": lambda env: env.trigger("add", {"n": 1}),
+    "env.map('add')": lambda env: env.map("add", [{}]),
+    "env.step('pay')": lambda env: env.step("pay", lambda: 1),
+    "env.sleep(60)": lambda env: env.sleep(60),
+    "env.wait(…)": lambda env: env.wait(),
+    "env.wait_any(…)": lambda env: env.wait_any(),
+    "env.wait_event('paid')": lambda env: env.wait_event("paid"),
+    "env.gather(…)": lambda env: env.gather(),
+}
+
+
+@pytest.mark.parametrize("call", _UNAWAITED)
+def test_a_forgotten_await_fails_the_run_with_the_name_of_the_call(call: str) -> None:
+    async def handler(input: Input, env: Env) -> str:
+        _UNAWAITED[call](env)
+        return "done"
+
+    result = _run(handler)
+    name = call.partition("(")[0]
+    assert result.error == f"CallNotAwaited: {call} was not awaited, so it did nothing: write `await {name}(…)`"
+    assert (result.status, result.children, result.steps) == ("failed", [], {})
+
+
+def test_a_forgotten_await_is_in_the_traceback_of_the_error_that_it_causes() -> None:
+    async def handler(input: Input, env: Env) -> int:
+        return sum(env.map("add", [{}]))  # type: ignore[no-any-return]
+
+    result = _run(handler)
+    assert result.error == "TypeError: 'coroutine' object is not iterable"
+    assert "env.map('add') was not awaited" in result.messages[-1]
+
+
+def test_a_call_that_is_awaited_later_or_by_a_branch_is_no_forgotten_one() -> None:
+    async def handler(input: Input, env: Env) -> list[Any]:
+        later = env.step("later", lambda: "later")
+        slept = asyncio.create_task(env.sleep(0.01))
+        first = await env.gather(env.step("a", lambda: "a"), env.step("b", lambda: "b"))
+        await slept
+        return [*first, await later]
+
+    assert _run(handler).output == ["a", "b", "later"]
+
+
+def test_gather_is_for_async_handlers() -> None:
+    error = _run(lambda input, env: env.gather()).error
+    assert error is not None
+    assert error.startswith("TypeError: env.gather awaits the branches of an `async def` handler")
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -246,7 +246,15 @@ class Run:
             raise asyncio.CancelledError
         if self._has_expired():
             return None
-        return await self.handler.function(*arguments)
+        try:
+            output = await self.handler.function(*arguments)
+        except BaseException as error:
+            if self._calls is not None:
+                self._calls.unawaited.explain(error)
+            raise
+        if self._calls is not None:
+            self._calls.unawaited.refuse()
+        return output
 
     def _has_expired(self) -> bool:
         """Returns True if the handler must not be entered any more."""
