@@ -429,6 +429,10 @@ class SignatureRefused(Unauthorized):
     """The request's signature or its time is wrong; sign the raw body with the hook's secret."""
 
 
+class RunKeyEnded(Unauthorized):
+    """The API key that claimed this run was revoked or has expired. Nothing was written; stop working on the run."""
+
+
 class SessionEnded(Unauthorized):
     """The session has ended; sign in again."""
 

@@ -18,7 +18,7 @@ from ava.domain.jobs import retry
 from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, Status
 from ava.domain.limits.table import RUN_LINES, RUN_LOG_BYTES
 from ava.domain.text import one_line, storable
-from ava.errors import PayloadTooLarge, RunLost, RunNotFound
+from ava.errors import PayloadTooLarge, RequestError, RunKeyEnded, RunLost, RunNotFound
 from ava.services.key_cache import KeyCache, cache_name
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
@@ -84,9 +84,14 @@ class PulledRuns:
         self._callers: KeyCache[Caller] = KeyCache(_MAX_REMEMBERED)
 
     def caller_of(self, text: str) -> Caller:
-        """Returns the caller that a run's token stands for. Raises `RunNotFound`, `DatabaseUnavailable`."""
+        """Return the caller that a run's token stands for.
+
+        Raises `RunNotFound`, `RunKeyEnded` if the key that claimed the run is revoked or has expired, and
+        `DatabaseUnavailable`.
+        """
         if (found := self.known_caller_of([text]) or self.find_caller_of([text])) is None:
-            raise RunNotFound
+            with self._database.connect() as connection:
+                raise _refusal(connection, _parse(text))
         return found
 
     def known_caller_of(self, texts: Sequence[str]) -> Caller | None:
@@ -96,7 +101,7 @@ class PulledRuns:
         return next(filter(None, found), None)
 
     def find_caller_of(self, texts: Sequence[str]) -> Caller | None:
-        """Returns the caller that the first of these tokens stands for that is a run's; None if none is.
+        """Return the caller that the first valid token of a run stands for; None if none is valid.
 
         Raises `DatabaseUnavailable`.
         """
@@ -104,13 +109,12 @@ class PulledRuns:
         if not named:
             return None
         with self._database.connect() as connection:
-            row = pull.owner_of(connection, list(named.values()))
-        if row is None:
+            owner = pull.owner_of(connection, list(named.values()))
+        if owner is None or not owner.key_is_valid:
             return None
-        tenant_id, key_uuid, lookup = row
-        key_id = None if key_uuid is None else ids.encode("key", key_uuid)
-        found = Caller(tenant_id=tenant_id, user_id=lookup, role=Role.WORKER, key_id=key_id)
-        self._callers.put(cache_name(named[lookup]), found, until=self._clock() + _REMEMBER_SECONDS)
+        key_id = None if owner.key_uuid is None else ids.encode("key", owner.key_uuid)
+        found = Caller(tenant_id=owner.tenant_id, user_id=owner.lookup, role=Role.WORKER, key_id=key_id)
+        self._callers.put(cache_name(named[owner.lookup]), found, until=self._clock() + _REMEMBER_SECONDS)
         return found
 
     def configs(self, runs: Sequence[PulledRun]) -> list[Mapping[str, str]]:
@@ -128,7 +132,8 @@ class PulledRuns:
     def append(self, text: str, lines: Sequence[SentLine]) -> bool:
         """Store log lines, of each number the first. Returns True if the run is to stop.
 
-        Raises `RunLost`, `RunNotFound`, `PayloadTooLarge` if the log has too many bytes, `DatabaseUnavailable`.
+        Raises `RunLost`, `RunNotFound`, `RunKeyEnded`, `PayloadTooLarge` if the log has too many bytes, and
+        `DatabaseUnavailable`.
         """
         by_seq = {line.seq: line for line in reversed(lines)}
         stored = [(line, storable(line.msg)) for line in lines if by_seq[line.seq] is line]
@@ -175,7 +180,7 @@ class PulledRuns:
     def _hear(self, connection: Connection, token: Token, *, log_bytes: int = 0) -> LeasedRun:
         run = pull.renew(connection, token, log_bytes=log_bytes)
         if run is None:
-            raise RunNotFound if pull.owner_of(connection, [token]) is None else RunLost
+            raise _refusal(connection, token)
         return run
 
     def renew(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -190,13 +195,14 @@ class PulledRuns:
     def end(self, text: str, ending: Ending) -> Status:
         """End a run. Returns the status that its job has then; the same end again returns that as well.
 
-        Raises `RunLost` if it has ended otherwise or has lost its job, `RunNotFound`, `DatabaseUnavailable`.
+        Raises `RunLost` if it has ended otherwise or has lost its job, `RunNotFound`, `RunKeyEnded`, and
+        `DatabaseUnavailable`.
         """
         token = _parse(text)
         with self._database.transaction() as connection:
             run = pull.lock(connection, token)
             if run is None:
-                raise RunNotFound
+                raise _refusal(connection, token)
             if run.has_ended:
                 if run.end_digest != ending.digest or run.end_status is None:
                     raise RunLost
@@ -230,6 +236,13 @@ class PulledRuns:
         error = one_line(ending.error)
         group = fingerprint.error_id(tenant_id=run.run.tenant_id, worker_id=run.worker_id, error=error)
         return RunEnd(run=run.run, status=Status.FAILED, elapsed_ms=run.elapsed_ms, error=error, error_id=str(group))
+
+
+def _refusal(connection: Connection, token: Token) -> RequestError:
+    """Return why a run's token does nothing."""
+    if (owner := pull.owner_of(connection, [token])) is None:
+        return RunNotFound()
+    return RunLost() if owner.key_is_valid else RunKeyEnded()
 
 
 def _parsed(texts: Sequence[str]) -> list[Token]:

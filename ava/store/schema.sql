@@ -1189,6 +1189,8 @@ CREATE TABLE api_keys (
     FOREIGN KEY (tenant_id, made_with) REFERENCES api_keys ON DELETE CASCADE,
     CONSTRAINT workers_of_the_role_worker CHECK ((role = 'worker') = (workers IS NOT NULL))
 ) WITH (fillfactor = 85);
+-- Of a run the key that claimed it, which may be the platform's.
+CREATE UNIQUE INDEX api_keys_by_id ON api_keys (id);
 CREATE INDEX api_keys_made_with ON api_keys (tenant_id, made_with) WHERE made_with IS NOT NULL;
 
 -- Sessions of the dashboard, and the links that start them. A session that was ended, and a link that was used, has no

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ava.dispatcher.duties.pulled_runs import PulledRunWatch
+from ava.domain import ids
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
 from ava.domain.limits.table import RUN_LOG_BYTES, RUNS_HELD, WAITING_CLAIMS
@@ -17,7 +19,21 @@ from ava.services.claims import Claims
 from ava.settings import Settings
 from ava.store.jobs.feed import offers
 from harness.api import HEADERS, Api, error_of
-from tests.pulled import JOBS, OPERATOR, OTHER, RUNS, WORKERS, call, claim, data, heartbeat, make_key, make_worker
+from harness.polling import wait_until
+from tests.pulled import (
+    JOBS,
+    OPERATOR,
+    OTHER,
+    RUNS,
+    WORKERS,
+    call,
+    claim,
+    data,
+    heartbeat,
+    make_key,
+    make_worker,
+    show,
+)
 
 
 @pytest.fixture
@@ -80,6 +96,43 @@ def test_a_revoked_key_claims_no_more(api: Api) -> None:
     (listed,) = [each for each in data(api.get("/v1/ava/keys")) if each["role"] == "worker"]
     assert api.request("DELETE", f"/v1/ava/keys/{listed['id']}").status_code == 200
     error_of(api.post(f"{RUNS}/claim", json={"workers": ["wkr_resize"]}, headers=key), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("how", ["revoked", "revoked with the key that made it", "expired"])
+def test_the_token_of_a_run_ends_with_the_key_that_claimed_it(api: Api, how: str) -> None:
+    job, key = own_job(api)
+    api.trigger("wkr_resize")
+    other = make_key(api)
+    (run,), (theirs,) = claim(api, key), claim(api, other)
+    for each in (run, theirs):
+        assert data(call(api, each, "progress", fraction=0.1)) == {"stop": False}
+    id_ = "(SELECT key_id FROM pulled_runs ORDER BY claimed_at LIMIT 1)"
+    if how == "expired":
+        api.execute(f"UPDATE api_keys SET expires_at = now() WHERE id = {id_}")
+    elif how == "revoked":
+        ((uuid,),) = api.execute(f"SELECT {id_}::text")
+        assert api.request("DELETE", f"/v1/ava/keys/{ids.encode('key', uuid)}").status_code == 200
+    else:
+        maker = data(api.post("/v1/ava/keys", json={"name": "maker", "role": "tenant-system-admin"}), 201)["id"]
+        api.execute(f"UPDATE api_keys SET made_with = '{ids.decode('key', maker)}' WHERE id = {id_}")
+        assert api.request("DELETE", f"/v1/ava/keys/{maker}").status_code == 200
+    # In this process, which has seen the token, and in one that has not.
+    for context in range(2):
+        lines = [{"seq": 0, "msg": "late"}]
+        for name, body in (("lines", {"lines": lines}), ("progress", {"fraction": 1}), ("end", {"output": 1})):
+            error_of(call(api, run, name, **body), 401, "unauthorized")
+        assert heartbeat(api, run, theirs) == {"stop": [], "lost": [run["run"]]}, context
+        api.app.extensions["ava"].runs._callers.clear()
+    assert data(call(api, theirs, "progress", fraction=0.5)) == {"stop": False}
+    api.execute("UPDATE pulled_runs SET heard_at = now() - interval '1 minute' WHERE key_id = %s", run_key(api, run))
+    watch = PulledRunWatch(api.database, silent_seconds=0.2)
+    wait_until(lambda: watch.run_once(time.monotonic()) == 1, seconds=5)
+    assert (show(api, job)["status"], show(api, theirs["job"])["status"]) == ("queued", "running")
+
+
+def run_key(api: Api, run: dict[str, Any]) -> Any:
+    ((uuid,),) = api.execute("SELECT key_id FROM pulled_runs WHERE lookup = %s", run["run"][-59:-43])
+    return uuid
 
 
 def test_heartbeats_of_runs_that_do_not_exist_are_limited_by_address(database_settings: Settings) -> None:

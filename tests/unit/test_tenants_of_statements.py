@@ -63,6 +63,8 @@ _ACROSS = {
         webhooks.endpoint_leases.deregister webhooks.endpoint_leases.find_work webhooks.endpoint_leases.acquire""",
     "a token says of which tenant its caller is": """
         access.api_keys.find events.hooks.find jobs.moves.pull.owner_of""",
+    "the key that has claimed a run may be the platform's": """
+        jobs.moves.pull.lock jobs.moves.pull.renew jobs.moves.pull.renew_all""",
     "what is set of tenants and workers is read as a whole": """
         fleet.tenants.rules_version fleet.tenants.turn_rules fleet.workers.announce
         fleet.workers.queues fleet.workers.changed_at fleet.workers.unserved fleet.workers.changed_since

@@ -190,23 +190,35 @@ def _leased(row: Any) -> LeasedRun:
     )
 
 
-_IS_ITS_ROW = "r.lookup = %(lookup)s AND r.hash = %(hash)s"
+#: The condition that the key that has claimed a run `r` is valid. A revoked key has no row.
+_KEY_IS_VALID = """(r.key_id IS NULL OR EXISTS (
+    SELECT FROM api_keys AS k WHERE k.id = r.key_id AND coalesce(k.expires_at > clock_timestamp(), true)))"""
+_IS_ITS_ROW = f"r.lookup = %(lookup)s AND r.hash = %(hash)s AND {_KEY_IS_VALID}"
 
-_OWNER_OF = Statement("""
-SELECT r.tenant_id, r.key_id::text, r.lookup
+_OWNER_OF = Statement(f"""
+SELECT r.tenant_id, r.key_id::text, r.lookup, {_KEY_IS_VALID} AS key_is_valid
 FROM unnest(%(lookups)s::text[], %(hashes)s::bytea[]) WITH ORDINALITY AS s (lookup, hash, n)
 JOIN pulled_runs AS r ON r.lookup = s.lookup AND r.hash = s.hash
-ORDER BY s.n LIMIT 1
+ORDER BY key_is_valid DESC, s.n LIMIT 1
 """)
 
 
-def owner_of(connection: Connection, named: Sequence[Token]) -> tuple[str, str | None, str] | None:
-    """Returns of the first token that is a run's its tenant, the UUID of the key that claimed it, and its lookup.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOwner:
+    """Whose a pulled run is."""
 
-    None if none is.
-    """
+    tenant_id: str
+    #: The UUID of the key that claimed it, and whether that is neither revoked nor expired.
+    key_uuid: str | None
+    key_is_valid: bool
+    #: The lookup part of the run's token.
+    lookup: str
+
+
+def owner_of(connection: Connection, named: Sequence[Token]) -> RunOwner | None:
+    """Return the owner of the first run among these tokens, one with a valid key if there is one; None without any."""
     row = connection.exec_driver_sql(_OWNER_OF, _of_tokens(named)).first()
-    return None if row is None else (row[0], row[1], row[2])
+    return None if row is None else RunOwner(tenant_id=row[0], key_uuid=row[1], lookup=row[2], key_is_valid=row[3])
 
 
 def _of_tokens(named: Sequence[Token]) -> dict[str, object]:
@@ -256,7 +268,7 @@ _RENEW_ALL = Prepared(
 WITH locked AS (
     SELECT r.* FROM unnest(%(lookups)s::text[], %(hashes)s::bytea[]) AS s (lookup, hash)
     JOIN pulled_runs AS r ON r.lookup = s.lookup AND r.hash = s.hash
-    WHERE r.ended_at IS NULL ORDER BY r.lookup FOR UPDATE OF r
+    WHERE r.ended_at IS NULL AND {_KEY_IS_VALID} ORDER BY r.lookup FOR UPDATE OF r
 ), owned AS (
     SELECT l.lookup, l.tenant_id, j.cancel_requested_at,
         j.cancel_requested_at IS NOT NULL OR clock_timestamp() >= l.timeout_at AS is_to_stop
