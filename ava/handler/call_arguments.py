@@ -10,7 +10,7 @@ from typing import Any
 from ava.domain.jobs import priority as priorities
 from ava.domain.jobs.waits import MAX_INPUT_BYTES
 from ava.domain.text import storable
-from ava.handler.children import ChildJob
+from ava.handler.children import ChildJob, json_of
 
 #: Characters of a name in the journal.
 _MAX_NAME = 200
@@ -55,7 +55,7 @@ def check_priority(priority: int | None) -> int | None:
 def encode_input(input: Mapping[str, Any] | None) -> str:
     if input is not None and not isinstance(input, Mapping):
         raise TypeError(f"the input of a child must be a mapping, not {type(input).__name__}")
-    text = json.dumps(dict(input or {}), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(dict(input or {}), allow_nan=False, separators=(",", ":"), default=json_of)
     if len(text) > MAX_INPUT_BYTES:
         raise ValueError(f"An input has at most {MAX_INPUT_BYTES:,} bytes of JSON (limit input_bytes)")
     return text

@@ -36,7 +36,7 @@ from ava.handler.call_arguments import (
     joined_names,
     read_worker_id,
 )
-from ava.handler.children import ChildJob, Outputs
+from ava.handler.children import ChildJob, Outputs, json_of
 from ava.handler.entries import JournalEntries
 from ava.handler.errors import StepError, StepInterrupted, WaitInTask, WaitTimeout
 from ava.handler.event_waits import EventStore, EventWaits
@@ -234,7 +234,7 @@ class Calls:
 
     def _step_json(self, name: str, value: Any) -> str:
         try:
-            text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+            text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=json_of)
         except (TypeError, ValueError, RecursionError) as error:
             raise StepError(f"JSON cannot carry what the step {name!r} returned: {error}") from error
         if len(text) > MAX_STEP_BYTES:

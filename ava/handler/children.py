@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 from ava.domain.jobs.job import Status
-from ava.domain.jobs.waits import ChildState
+from ava.domain.jobs.waits import MAX_OUTPUT_BYTES, ChildState
+from ava.errors import OutputError
 from ava.handler.errors import ChildFailed
 
 #: The outputs that one statement reads.
@@ -82,6 +83,10 @@ class ChildJob:
         reason = self.error or f"{self.status}"
         return ChildFailed(f"{self.worker_id} ({self.id}): {reason}", self)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the journal's record shows a child."""
+        return {"id": self.id, "worker_id": self.worker_id, "status": self.status, "error": self.error}
+
     def __repr__(self) -> str:
         return f"<Child {self.id} of {self.worker_id}: {self.status}>"
 
@@ -95,9 +100,9 @@ class Outputs(Sequence[Any]):
     def __init__(self, children: Sequence[ChildJob], read_outputs: ReadOutputs) -> None:
         self._children = children
         self._read_outputs = read_outputs
-        #: The page that was read last, and the number of its first child.
+        #: The page that was read last, the number of its first child, and the bytes of its outputs as JSON.
         self._page: Sequence[Any] = ()
-        self._first = 0
+        self._first = self._page_bytes = 0
 
     @property
     def is_loaded(self) -> bool:
@@ -125,10 +130,24 @@ class Outputs(Sequence[Any]):
             self._read(position - position % _OUTPUTS_PER_STATEMENT)
         return self._page[position - self._first]
 
+    def to_json(self) -> list[Any]:
+        """Read all outputs. Raises `OutputError` if a handler cannot return so many bytes."""
+        found: list[Any] = []
+        size = 0
+        for first in range(0, len(self), _OUTPUTS_PER_STATEMENT):
+            if not self._page or self._first != first:
+                self._read(first)
+            found += (each.child.to_json() if isinstance(each, ChildFailed) else each for each in self._page)
+            size += self._page_bytes
+            if size > MAX_OUTPUT_BYTES:
+                raise OutputError(f"the outputs of {len(self)} children are more than {MAX_OUTPUT_BYTES} bytes")
+        return found
+
     def _read(self, first: int) -> None:
         children = self._children[first : first + _OUTPUTS_PER_STATEMENT]
         texts = self._read_outputs([child.id for child in children if child.failure is None])
         self._page = [child.failure or _value(texts.get(child.id)) for child in children]
+        self._page_bytes = sum(len(text or "") for text in texts.values())
         self._first = first
 
     def __eq__(self, other: object) -> bool:
@@ -142,3 +161,27 @@ class Outputs(Sequence[Any]):
 
 def _value(text: str | None) -> Any:
     return None if text is None else json.loads(text)
+
+
+def json_of(value: Any) -> Any:
+    """Return outputs, a child or its error as JSON; `json.dumps` calls it. Raises `TypeError` for other values."""
+    if isinstance(value, ChildJob | Outputs):
+        return value.to_json()
+    if isinstance(value, ChildFailed) and isinstance(value.child, ChildJob):
+        return value.child.to_json()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def as_json(value: Any, *, outer: frozenset[int] = frozenset()) -> Any:
+    """Return what a handler returned, with JSON in place of outputs, children and their errors.
+
+    `outer`: the ids of the containers around it, because a container may contain itself.
+    """
+    if isinstance(value, ChildJob | Outputs | ChildFailed):
+        return json_of(value)
+    if type(value) not in (dict, list, tuple) or id(value) in outer:
+        return value
+    outer |= {id(value)}
+    if isinstance(value, dict):
+        return {key: as_json(part, outer=outer) for key, part in value.items()}
+    return [as_json(part, outer=outer) for part in value]

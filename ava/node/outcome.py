@@ -19,7 +19,7 @@ import ava
 from ava.domain import fingerprint
 from ava.domain.jobs import retry
 from ava.domain.jobs.job import Job, RunEnd, Status
-from ava.domain.jobs.waits import Wait
+from ava.domain.jobs.waits import MAX_OUTPUT_BYTES, Wait
 from ava.domain.limits import table as limits
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.secrets.redaction import HIDDEN
@@ -41,8 +41,6 @@ from ava.handler.retry_rules import USUAL, RetryRules
 #: The bytes of a MiB.
 MIB = 1024 * 1024
 
-#: The most bytes of a job's output (the contract's 1 MiB).
-MAX_OUTPUT_BYTES = MIB
 #: Digits of an integer that Python reads (`sys.int_info.default_max_str_digits`).
 _MAX_DIGITS = 4_300
 _TOO_LARGE = 10**_MAX_DIGITS

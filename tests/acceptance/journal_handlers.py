@@ -116,6 +116,13 @@ async def branches(input: Input, env: Env) -> list[int]:
     return await env.gather(branch(1), branch(2))
 
 
+@worker("t_returns_outputs")
+def returns_outputs(input: Input, env: Env) -> dict[str, Any]:
+    """Return what waits have returned."""
+    child = env.trigger("t_part", {"n": 1}, key="alone")
+    return {"one": env.wait(child), "map": env.map("t_part", ({"n": n} for n in range(120))), "child": child}
+
+
 @worker("t_forgets_await")
 async def forgets_await(input: Input, env: Env) -> str:
     """Make a child without awaiting the call."""

@@ -184,6 +184,12 @@ async def slot_wait(input: dict[str, Any], env: Env) -> list[Any]:
     return [output["number"] for output in await env.wait(first, second)]
 
 
+@worker("slot_returns_outputs", concurrent=True)
+async def slot_returns_outputs(input: dict[str, Any], env: Env) -> Any:
+    """Return what a map has returned, which is read in pages."""
+    return await env.map("slot_sleep", ({"number": number} for number in range(120)))
+
+
 @worker("slot_forgets_await", concurrent=True)
 async def slot_forgets_await(input: dict[str, Any], env: Env) -> str:
     """Keep a step without awaiting the call."""

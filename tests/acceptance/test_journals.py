@@ -103,6 +103,13 @@ def test_a_failed_child_fails_its_parent_with_its_error(system: System) -> None:
     assert job["error"].endswith("ValueError: on purpose")
 
 
+def test_a_handler_returns_a_child_and_what_its_waits_returned(system: System) -> None:
+    output = _await(system, system.trigger("wkr_t_returns_outputs")["id"])["output"]
+    assert (output["one"], output["map"]) == ([10], [10 * n for n in range(120)])
+    assert output["child"]["status"] == "completed"
+    assert system.show(output["child"]["id"])["worker_id"] == output["child"]["worker_id"]
+
+
 def test_a_forgotten_await_fails_the_run_with_the_name_of_the_call(system: System) -> None:
     job = _await(system, system.trigger("wkr_t_forgets_await")["id"], "failed")
     assert job["error"].startswith("CallNotAwaited: env.trigger('t_part') was not awaited")

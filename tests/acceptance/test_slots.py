@@ -300,6 +300,12 @@ def test_a_durable_wait_holds_no_slot(slots: System) -> None:
 
 
 @on_redis
+def test_a_handler_returns_what_its_map_returned(slots: System) -> None:
+    record = slots.wait_for(slots.trigger("wkr_slot_returns_outputs")["id"], seconds=60)
+    assert [output["number"] for output in record["output"]] == list(range(120))
+
+
+@on_redis
 def test_a_forgotten_await_fails_the_run_with_the_name_of_the_call(slots: System) -> None:
     record = slots.wait_for(slots.trigger("wkr_slot_forgets_await")["id"])
     assert record["status"] == "failed"

@@ -9,8 +9,9 @@ from typing import Any
 
 from ava.domain.jobs.job import Status
 
-#: Bytes of an input of a job, as compact JSON.
+#: Bytes of an input and of an output of a job, as compact JSON (the contract's 1 MiB).
 MAX_INPUT_BYTES = 1024 * 1024
+MAX_OUTPUT_BYTES = 1024 * 1024
 #: The most steps of a job, the bytes of the result of each as JSON, and those of all.
 MAX_STEPS = 10_000
 MAX_STEP_BYTES = 256 * 1024

@@ -423,7 +423,11 @@ RUN_LINES_PER_CALL = Limit(
     name="run_lines_per_call", unit="lines", meaning="Log lines that one call appends.", status=422, fixed=1_000
 )
 OUTPUT_BYTES = Limit(
-    name="output_bytes", unit="bytes", meaning="Bytes of the output of a pulled run, as JSON.", status=413, fixed=_MIB
+    name="output_bytes",
+    unit="bytes",
+    meaning="Bytes of the output of a pulled run, as JSON.",
+    status=413,
+    fixed=waits.MAX_OUTPUT_BYTES,
 )
 RUN_LOG_BYTES = Limit(
     name="run_log_bytes",

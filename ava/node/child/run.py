@@ -23,6 +23,7 @@ from ava.domain.jobs.job import Job, LogLevel, RunEnd
 from ava.domain.jobs.messages import task_id
 from ava.domain.jobs.usage import RunUsage
 from ava.handler.calls import Calls
+from ava.handler.children import as_json
 from ava.handler.env import Env
 from ava.handler.errors import Interruption, JobCancelled, JobInterrupted, RetryLater, Suspended
 from ava.handler.registry import Handler
@@ -209,7 +210,7 @@ class Run:
     def _invoke(self, logger: Any) -> Any:
         arguments = self.make_arguments(logger)
         if not self.handler.is_async:
-            return None if self._has_expired() else self.handler.function(*arguments)
+            return None if self._has_expired() else self._as_json(self.handler.function(*arguments))
         with asyncio.Runner() as runner:
             return runner.run(self._await(arguments))
 
@@ -254,6 +255,17 @@ class Run:
             raise
         if self._calls is not None:
             self._calls.unawaited.refuse()
+            # In a thread, because it may read outputs, and the event loop may have other runs.
+            output = await asyncio.get_running_loop().run_in_executor(None, self._as_json, output)
+        return output
+
+    def _as_json(self, output: Any) -> Any:
+        """Return an output with JSON in place of children and their outputs, which only its calls return."""
+        if self._calls is None:
+            return output
+        # An output that is nested too deep is refused later.
+        with suppress(RecursionError):
+            output = as_json(output)
         return output
 
     def _has_expired(self) -> bool:
