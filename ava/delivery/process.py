@@ -23,6 +23,7 @@ import gevent
 from psycogreen.gevent import patch_psycopg
 
 from ava import logs, open_files, tracing
+from ava.concealment import close_memory
 from ava.delivery.sender import Sender
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import SettingsError
@@ -53,6 +54,8 @@ def run(settings: Settings) -> None:
     schema.check(settings)
     patch_psycopg()
     _lower_priority(settings.webhook_niceness)
+    # After the niceness, because the kernel then gives /proc/self to root.
+    close_memory()
     wanted = settings.webhook_connections + MAX_KEPT + _OTHER_FILES
     if (most := open_files.allow(wanted)) < wanted:
         _log.warning("Webhook sender: open files are limited to %d, too few for AVA_WEBHOOK_CONNECTIONS", most)

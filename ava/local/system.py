@@ -9,7 +9,7 @@ from pathlib import Path
 from signal import SIGQUIT
 
 from ava import settings as settings_module
-from ava.concealment import overwrite
+from ava.concealment import close_memory, overwrite
 from ava.errors import StartError
 from ava.local import environment, example, ports, programs, system_ready
 from ava.local.account import Account, can_import, for_processes
@@ -64,6 +64,7 @@ def start_system(
     _check_settings()
     # The processes that are started here inherit them; a handler of the same account must not read them from us.
     overwrite(SECRETS)
+    close_memory()
     ports.require_free(host, port)
     folder = open_folder(data_dir)
     try:

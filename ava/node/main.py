@@ -14,7 +14,7 @@ from celery.utils.nodenames import gethostname, nodename
 
 from ava.broker import connectivity
 from ava.broker.app import make_app
-from ava.concealment import conceal
+from ava.concealment import conceal, give_up_tracing
 from ava.domain.secrets.sealing import worker_keys
 from ava.errors import NodeFailed, StartError
 from ava.garbage import uncollected
@@ -46,6 +46,7 @@ def run(
     """
     # The settings are read, and what handlers inherit from here on holds no key of the service.
     conceal(SECRETS)
+    give_up_tracing()
     keys = worker_keys(settings.encryption_keys)
     settings = replace(settings, internal_secrets=(), encryption_keys=keys, database_owner_url="")
     versions.require_tested(settings.pool)

@@ -38,6 +38,23 @@ def leak(input: dict[str, Any], env: Env) -> Any:
             return {secret: [secret, {"deep": found}], "config": env["REGION"]}
 
 
+@worker("t_open_memory", timeout_seconds=30)
+def open_memory(input: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the processes whose memory a process of this handler may open."""
+    program = (
+        "import sys\n"
+        "for pid in sys.argv[1:]:\n"
+        "    try:\n"
+        "        open(f'/proc/{pid}/mem', 'rb').close()\n"
+        "        print(pid)\n"
+        "    except PermissionError:\n"
+        "        pass\n"
+    )
+    pids = [str(pid) for pid in input["pids"]]
+    done = subprocess.run([sys.executable, "-c", program, *pids], capture_output=True, text=True, check=True)
+    return {"opened": done.stdout.split()}
+
+
 @dataclass
 class Order:
     """What t_typed takes."""

@@ -297,6 +297,20 @@ def test_a_node_that_cannot_open_a_secret_fails_the_job_and_says_so(leaking: Sys
     assert job["error"].startswith("SecretUnreadable: ")
 
 
+def test_a_handlers_process_opens_the_memory_of_no_process_with_the_services_keys(fleet: System) -> None:
+    sender = fleet.start_sender()
+    wait_until(lambda: "Webhook sender started" in sender.output, what="the sender runs")
+    assert fleet.api is not None
+    kept = [fleet.api, *fleet.dispatchers, sender]
+    pids = [pid for each in kept for pid in (each.pid, *(child.pid for child in each.children))]
+    assert len(pids) >= 4
+    record, _ = run(fleet, "wkr_t_open_memory", pids=pids)
+    assert record["output"] == {"opened": []}
+    # Its own memory it may open.
+    record, _ = run(fleet, "wkr_t_open_memory", pids=["self"])
+    assert record["output"] == {"opened": ["self"]}
+
+
 def test_a_typed_handler_gets_its_type_and_a_tenants_configuration(fleet: System) -> None:
     refused = fleet.post("/v1/ava/jobs", json={"worker_id": "wkr_t_typed", "input": {"count": "x"}})
     assert set(refused.json()["error"]["fields"]) == {"input.customer", "input.count"}

@@ -18,7 +18,7 @@ def api(host: str, port: int) -> None:
     with uncollected():
         from ava import settings as settings_module
         from ava.api.server import main
-        from ava.concealment import conceal
+        from ava.concealment import close_memory, conceal
         from ava.errors import SettingsError
         from ava.local import ports
         from ava.metrics.sharing import shared_counters
@@ -29,6 +29,7 @@ def api(host: str, port: int) -> None:
         raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; generate one with `openssl rand -hex 24`")
     ports.require_free(host, port)
     conceal(SECRETS)
+    close_memory()
     with shared_counters():
         main.run(settings, host, port)
 
@@ -92,12 +93,13 @@ def dispatcher() -> None:
     """Run the duties: due jobs, backlog, lost messages, dead nodes, retention."""
     with uncollected():
         from ava import settings as settings_module
-        from ava.concealment import conceal
+        from ava.concealment import close_memory, conceal
         from ava.dispatcher import loop
         from ava.health.port import serving
         from ava.secret_files import SECRETS
 
     settings = settings_module.load()
     conceal(SECRETS)
+    close_memory()
     with serving(settings):
         loop.run(settings)

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ava import logs
-from ava.concealment import conceal
+from ava.concealment import conceal, give_up_tracing
 from ava.domain.secrets.sealing import worker_keys
 from ava.errors import AvaError, StartError
 from ava.health.port import serving
@@ -74,6 +74,7 @@ def run(
     """
     logs.configure(settings, "worker")
     conceal(SECRETS)
+    give_up_tracing()
     node_processes = [
         _NodeProcess(f"slot process {number + 1}", lambda member: _run_slots(settings, member, slots, queues), slots)
         for number in range(slot_processes)
