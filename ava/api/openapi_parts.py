@@ -183,6 +183,7 @@ _JOB = {
     "waiting_for": None,
     "deadline_at": None,
     "usage": {"cpu_ms": 412, "peak_memory_mb": 71, "wait_ms": 9},
+    "waits_for": None,
 }
 #: What the stream of a job looks like.
 STREAM_EXAMPLE = (

@@ -48,6 +48,8 @@ class JobFilters(TypedDict, total=False):
     tree_id: str | None
     parent_id: str | None
     root: bool | None
+    #: What the queued jobs wait for, such as `retry`.
+    waits_for: str | None
     #: Exact values by their paths in the input: `{"account.id": 17}`.
     input: Mapping[str, str | float | bool | None] | None
 

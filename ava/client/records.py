@@ -55,6 +55,8 @@ class Job:
     deadline_at: datetime | None = None
     #: What its runs have used: `cpu_ms`, `peak_memory_mb` and `wait_ms`; None before it has started.
     usage: dict[str, Any] | None = None
+    #: What a queued one waits for, such as `retry`; None once its turn may come.
+    waits_for: str | None = None
     #: Whether its input, output and error are hidden, because the caller does not see payloads.
     payload_hidden: bool = False
     #: The bytes of an input or output that a list leaves out because it is large; the field is None then.

@@ -48,4 +48,5 @@ def make_record(job: Job) -> dict[str, Any]:
         "waiting_for": job.waiting_for,
         "deadline_at": format_time(job.deadline_at),
         "usage": job.usage,
+        "waits_for": None if job.waits_for is None else job.waits_for.value,
     }

@@ -36,6 +36,7 @@ def test_the_contracts_request_returns_the_contracts_record(api: Api) -> None:
         "output": None, "error": None, "scheduled_at": None, "attempt": 0, "max_attempts": 1,
         "cancel_requested_at": None, "cancelled_by": None, "progress": None, "retry_of": None, "tags": {},
         "expires_at": None, "parent_id": None, "tree_id": None, "waiting_for": None, "deadline_at": None, "usage": None,
+        "waits_for": None,
     }  # fmt: skip
 
 

@@ -124,17 +124,17 @@ def wait_field(what: str) -> WholeNumber:
 
 
 class Choice(Plain):
-    """One of the values of an enumeration."""
+    """One of the values of an enumeration, or of some of them."""
 
-    def __init__(self, choices: type[StrEnum], **rest: Any) -> None:
+    def __init__(self, choices: Iterable[StrEnum], **rest: Any) -> None:
         super().__init__(**rest)
-        self.choices = choices
+        self.choices = tuple(choices)
 
     def read(self, value: Any) -> StrEnum:
-        try:
-            return self.choices(value)
-        except ValueError:
-            raise ValidationError(f"It must be one of {', '.join(self.choices)}.") from None
+        found = next((each for each in self.choices if each == value), None)
+        if found is None:
+            raise ValidationError(f"It must be one of {', '.join(self.choices)}.")
+        return found
 
 
 class Id(Plain):

@@ -17,6 +17,7 @@ from ava.domain import ids
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter
+from ava.domain.jobs.wait_reasons import KNOWN
 from ava.domain.limits.table import INPUT_FILTERS, TAGS
 from ava.domain.secrets.redaction import is_credential
 
@@ -207,6 +208,7 @@ def _searched_fields(
     return {
         "completed_after": instant(**named("completed_after", ended.format("then or later", "inclusive"))),
         "completed_before": instant(**named("completed_before", ended.format("before then", "exclusive"))),
+        "waits_for": Choice(KNOWN, **named("waits_for", "Filter to the queued jobs that wait for one reason.")),
         "priority": WholeNumber(
             minimum=priority.FIRST,
             maximum=priority.LAST,

@@ -34,6 +34,7 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Status, Trigger
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.retry import MAX_RETRIES
+from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.graphs import DEADLINE_SECONDS
 from ava.store.jobs.reads.lists import Payloads
 
@@ -333,6 +334,14 @@ class JobRecord(Schema):
         UsageRecord,
         allow_none=True,
         metadata={"description": "What its runs have used; null of a job that has not started."},
+    )
+    waits_for = Choice(
+        WaitsFor,
+        allow_none=True,
+        metadata={
+            "description": "What a queued job waits for before its turn can come; null of others. `unknown`: a reason "
+            "of a later release."
+        },
     )
 
 

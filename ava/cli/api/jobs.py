@@ -19,6 +19,7 @@ from ava.cli.screen.output import RecordPrinter, output_options
 from ava.cli.screen.tables import Column, milliseconds
 from ava.cli.screen.watching import watch_list
 from ava.domain.jobs import priority as priorities
+from ava.domain.jobs.wait_reasons import KNOWN
 
 if TYPE_CHECKING:
     from ava.client import Client, JobRuns
@@ -27,6 +28,7 @@ _STATUSES = click.Choice(["queued", "running", "completed", "failed", "cancelled
 _PRIORITIES = click.IntRange(priorities.FIRST, priorities.LAST)
 _SORTS = click.Choice(["duration", "-duration", "waited", "-waited", "priority", "-priority"])
 _TRIGGERS = click.Choice(["manual", "scheduled", "webhook", "event"])
+_REASONS = click.Choice([reason.value for reason in KNOWN])
 
 _COLUMNS = (
     Column(title="ID", value=lambda job: job.id),
@@ -60,6 +62,7 @@ _FILTERS = (
     click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker."),
     click.option("--status", type=_STATUSES, help="Only jobs with this status."),
     click.option("--trigger", type=_TRIGGERS, help="Only jobs of this kind of trigger."),
+    click.option("--waits-for", type=_REASONS, help="Only queued jobs that wait for this."),
     click.option(
         "--after",
         "--since",

@@ -10,6 +10,7 @@ from typing import Any
 
 from ava.domain.ids import IdPart, find_part
 from ava.domain.jobs.job import Status, Trigger
+from ava.domain.jobs.wait_reasons import WaitsFor
 
 
 class JobSort(StrEnum):
@@ -53,6 +54,8 @@ class JobFilter:
     tree_id: str | None = None
     #: True: those alone that are the first of what belongs together, or belong to nothing; False: the others.
     root: bool | None = None
+    #: What the queued jobs wait for.
+    waits_for: WaitsFor | None = None
     #: What is at places in the input, as pairs of a path, such as `account.id`, and the text of a value, at least one.
     input: tuple[tuple[str, str], ...] | None = None
 
@@ -63,12 +66,13 @@ class JobFilter:
 
     @property
     def is_searched(self) -> bool:
-        """Returns True if no index holds what is asked for, so that jobs have to be looked at one by one."""
+        """Return True if jobs are looked at one by one, because no index of the list holds what is asked for."""
         is_end = self.id_part is not None and not self.id_part.is_first
         is_by_end = self.completed_after is not None or self.completed_before is not None
         is_by_text = self.triggered_by or self.error or self.error_id
         is_by_tree = self.parent_id or self.tree_id or self.root is not None
-        return bool(self.tags or self.input or is_end or is_by_end or self.priority or is_by_text or is_by_tree)
+        is_by_value = self.tags or self.input or self.priority or self.waits_for
+        return bool(is_by_value or is_end or is_by_end or is_by_text or is_by_tree)
 
     def as_record(self) -> dict[str, Any]:
         """Returns the filter as JSON has it, without what it does not restrict."""
@@ -84,6 +88,7 @@ class JobFilter:
 _READ: Mapping[str, Any] = {
     "status": Status,
     "trigger": Trigger,
+    "waits_for": WaitsFor,
     "created_after": datetime.fromisoformat,
     "created_before": datetime.fromisoformat,
     "completed_after": datetime.fromisoformat,

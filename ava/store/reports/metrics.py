@@ -10,7 +10,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 from ava.store.fleet.nodes import IS_LIVE
-from ava.store.jobs.moves.rules import IS_PARKED
+from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING
 
 #: The queued jobs of one queue and priority are counted up to this many; then the number is a lower bound.
 MAX_QUEUED_COUNTED = 100_000
@@ -96,10 +96,10 @@ def queue_depths(connection: Connection) -> list[QueueDepth]:
 
 
 # Each reason is a range of `jobs_waiting`.
-_WAITING_JOBS = Statement("""
+_WAITING_JOBS = Statement(f"""
 SELECT r.reason, c.jobs FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
     SELECT count(*) AS jobs FROM (
-        SELECT FROM jobs WHERE status = 'queued' AND waits_for = r.reason LIMIT %(most)s) AS j
+        SELECT FROM jobs AS j WHERE {IS_WAITING} AND j.waits_for = r.reason LIMIT %(most)s) AS j
 ) AS c
 """)
 

@@ -7,9 +7,11 @@ from datetime import datetime
 
 from ava.domain.counts import MAX_COUNTED_OF_WORKER
 from ava.domain.jobs import priority
+from ava.domain.jobs.wait_reasons import SUSPENDED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs.moves.rules import IS_SUSPENDED
+from ava.store.jobs import rows
+from ava.store.reports.usage import suspended
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ WITH RECURSIVE w (id) AS (
         SELECT count(*) AS queued, count(*) FILTER (WHERE c.priority <= {priority.HIGH}) AS high FROM (
             SELECT j.priority FROM jobs AS j
             WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'queued'
-                AND ({IS_SUSPENDED}) IS NOT TRUE LIMIT %(most)s
+                AND (j.waits_for IN {rows.reasons(SUSPENDED)}) IS NOT TRUE LIMIT %(most)s
         ) AS c
     ) AS q CROSS JOIN LATERAL (
         SELECT count(*) AS running FROM (
@@ -67,8 +69,7 @@ WITH RECURSIVE w (id) AS (
     ) AS r
     WHERE w.id IS NOT NULL AND q.queued + r.running > 0
 )
-SELECT now(), (SELECT count(*) FROM (
-    SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_SUSPENDED} LIMIT %(most)s) AS waiting), counts.*
+SELECT now(), (SELECT count(*) FROM ({suspended("%(most)s")}) AS waiting), counts.*
 FROM (SELECT 1) AS once LEFT JOIN counts ON true ORDER BY counts.id
 """)
 

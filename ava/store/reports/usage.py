@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from ava.domain.jobs.wait_reasons import SUSPENDED
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
-from ava.store.jobs.moves.rules import IS_SUSPENDED
+from ava.store.jobs.moves.rules import IS_WAITING
 
 #: Each use is counted up to here; a number above is a lower bound.
 MAX_COUNTED_IN_USE = 10_000
+
+
+def suspended(limit: str) -> str:
+    """Return a SELECT of a tenant's jobs that wait for other jobs, an event or the end of a sleep, up to a limit.
+
+    Each reason is a range of `jobs_waiting`, as row comparisons and in the index's order, because with equalities the
+    planner may read all queued jobs of the tenant.
+    """
+    reasons = ", ".join(f"'{reason}'" for reason in SUSPENDED)
+    return f"""SELECT FROM unnest(ARRAY[{reasons}]) AS r (reason) CROSS JOIN LATERAL (
+        SELECT FROM jobs AS j WHERE {IS_WAITING} AND (j.waits_for, j.tenant_id) >= (r.reason, %(tenant_id)s)
+            AND (j.waits_for, j.tenant_id) <= (r.reason, %(tenant_id)s)
+        ORDER BY j.waits_for, j.tenant_id, j.id LIMIT {limit}
+    ) AS suspended LIMIT {limit}"""
+
 
 # The columns have the names of the limits in `ava.domain.limits.table`.
 _READ = Statement(f"""
@@ -36,9 +52,7 @@ SELECT
     (SELECT stored_bytes FROM tenant_storage WHERE tenant_id = %(tenant_id)s) AS tenant_stored_bytes,
     (SELECT count(*) FROM bulk_operations
         WHERE tenant_id = %(tenant_id)s AND state = 'running') AS running_operations
-FROM (SELECT count(*) AS jobs FROM (
-    SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_SUSPENDED} LIMIT {MAX_COUNTED_IN_USE + 1}
-) AS w) AS waiting
+FROM (SELECT count(*) AS jobs FROM ({suspended(str(MAX_COUNTED_IN_USE + 1))}) AS w) AS waiting
 """)
 
 
@@ -47,7 +61,7 @@ _QUEUED_JOBS = Statement(f"""
 SELECT (SELECT count(*) FROM (
     SELECT 1 FROM jobs WHERE tenant_id = %(tenant_id)s AND status = 'queued' LIMIT %(limit)s + waiting.jobs
 ) AS q) - waiting.jobs
-FROM (SELECT count(*) AS jobs FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_SUSPENDED}) AS waiting
+FROM (SELECT count(*) AS jobs FROM ({suspended("ALL")}) AS w) AS waiting
 """)
 
 
@@ -57,7 +71,7 @@ def queued_jobs(connection: Connection, *, tenant_id: str, limit: int) -> int:
 
 
 _WAITING_JOBS = Statement(f"""
-SELECT count(*) FROM (SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND {IS_SUSPENDED} LIMIT %(limit)s) AS w
+SELECT count(*) FROM ({suspended("%(limit)s")}) AS w
 """)
 
 

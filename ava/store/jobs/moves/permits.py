@@ -17,7 +17,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import IS_DATED, IS_PARKED, IS_SUSPENDED, RATE_NEXT_AT, limit_key, park_set, rate_key
+from ava.store.jobs.moves.rules import IS_WAITING, RATE_NEXT_AT, limit_key, park_set, rate_key
 
 #: The key of the lock: "ava lims" as a number.
 _LOCK_KEY = 0x61766120_6C696D73
@@ -113,14 +113,7 @@ _FOLLOW_LIMITS = Statement(f"""
 WITH open AS (
     SELECT * FROM jobs WHERE status = 'queued' AND waits_for IS NULL AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
-    SELECT j.* FROM jobs AS j WHERE {IS_DATED} AND worker_id = ANY(%(workers)s::text[])
-    UNION ALL
-    SELECT * FROM jobs WHERE status = 'queued' AND waits_for = 'permit' AND limit_key IS NOT NULL
-        AND worker_id = ANY(%(workers)s::text[])
-    UNION ALL
-    SELECT j.* FROM jobs AS j WHERE {IS_PARKED} AND worker_id = ANY(%(workers)s::text[])
-    UNION ALL
-    SELECT j.* FROM jobs AS j WHERE {IS_SUSPENDED} AND worker_id = ANY(%(workers)s::text[])
+    SELECT j.* FROM jobs AS j WHERE {IS_WAITING} AND worker_id = ANY(%(workers)s::text[])
     UNION ALL
     SELECT * FROM jobs WHERE status = 'running' AND worker_id = ANY(%(workers)s::text[])
 ), outdated AS (

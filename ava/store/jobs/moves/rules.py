@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ava.domain.jobs import pull
-from ava.domain.jobs.wait_reasons import DATED, PARKED, SUSPENDED, WOKEN
+from ava.domain.jobs.wait_reasons import PARKED, SUSPENDED, WOKEN
 from ava.store.fleet import nodes, workers
 from ava.store.jobs import rows
 
@@ -160,12 +160,10 @@ def park_set(reason: str) -> str:
 
 #: The rows of the index `jobs_parked`: jobs that cannot start for a reason that is not theirs.
 IS_PARKED = f"j.status = 'queued' AND j.waits_for IN {rows.reasons(PARKED)}"
-#: Jobs that wait for their time, without a handler that waits.
-IS_DATED = f"j.status = 'queued' AND j.waits_for IN {rows.reasons(DATED)}"
+#: The rows of the index `jobs_waiting`: jobs that wait. The planner uses that index for this very condition only.
+IS_WAITING = "j.status = 'queued' AND (j.waits_for IS NOT NULL) IS TRUE"
 #: The job waits for the time of its trigger, or of the last one of its `debounce` key.
 IS_SCHEDULED = "j.waits_for IN ('schedule', 'debounce')"
-#: Jobs that wait for other jobs, an event or the end of a sleep. They hold nothing.
-IS_SUSPENDED = f"j.status = 'queued' AND j.waits_for IN {rows.reasons(SUSPENDED)}"
 #: Jobs of which a wake ends the wait, named by their ids.
 IS_WOKEN = f"j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IN {rows.reasons(WOKEN)}"
 

@@ -58,6 +58,8 @@ def filter_parameters(
     before_uuid = None if before_id is None else rows.job_uuid(before_id)
     # Failed jobs alone have an error.
     statuses = [status for status in among if status is Status.FAILED or not (job_filter.error or job_filter.error_id)]
+    if job_filter.waits_for is not None:
+        statuses = [status for status in statuses if status is Status.QUEUED]
     if job_filter.completed_after is not None or job_filter.completed_before is not None:
         statuses = [status for status in statuses if status in FINAL]
     return {

@@ -21,6 +21,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.errors.groups import error_uuid
 from ava.store.jobs import rows
+from ava.store.jobs.moves.rules import IS_WAITING
 from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
 
@@ -72,12 +73,21 @@ ORDER BY j.id DESC LIMIT {_LIMIT}
 """
     for column in ("tree_id", "parent_id")
 )
+# A range of `jobs_waiting`, as row comparisons, because with equalities the planner may walk the primary key.
+_BY_REASON_SEEN = f"""
+SELECT j.id FROM jobs AS j
+WHERE {IS_WAITING}
+    AND (j.waits_for, j.tenant_id, j.id) >= (%(waits_for)s, %(tenant_id)s, %(floor)s::uuid)
+    AND (j.waits_for, j.tenant_id, j.id) < (%(waits_for)s, %(tenant_id)s, %(ceiling)s::uuid)
+ORDER BY j.waits_for DESC, j.tenant_id DESC, j.id DESC LIMIT {_LIMIT}
+"""
 _ID_BITS = "('x' || translate(j.id::text, '-', ''))::bit(128)"
 # The bits of a part of an id may also be where no digit begins, so the places are compared, for the few ids that
 # `position` leaves.
 _MATCHES = f"""j.tenant_id = %(tenant_id)s
         AND j.status = ANY(%(statuses)s::text[]) AND j.trigger = ANY(%(triggers)s::text[])
         AND (%(worker_id)s::text IS NULL OR j.worker_id = %(worker_id)s)
+        AND (%(waits_for)s::text IS NULL OR j.waits_for = %(waits_for)s)
         AND (%(priority)s::int IS NULL OR j.priority = %(priority)s)
         AND (%(parent_id)s::uuid IS NULL OR j.parent_id = %(parent_id)s::uuid)
         AND (%(tree_id)s::uuid IS NULL OR j.tree_id = %(tree_id)s::uuid)
@@ -155,11 +165,13 @@ SELECT ARRAY(
 
 _FIND = _find(_BY_STATUS_SEEN)
 _FIND_OF_WORKER = _find(_BY_WORKER_SEEN)
+_FIND_OF_REASON = _find(_BY_REASON_SEEN)
 _FIND_OF_TAG = _find(_BY_TAG_SEEN)
 _FIND_OF_TREE = _find(_BY_TREE_SEEN)
 _FIND_OF_PARENT = _find(_BY_PARENT_SEEN)
 _FIND_SORTED = _find_sorted(_BY_STATUS_SEEN)
 _FIND_SORTED_OF_WORKER = _find_sorted(_BY_WORKER_SEEN)
+_FIND_SORTED_OF_REASON = _find_sorted(_BY_REASON_SEEN)
 _FIND_SORTED_OF_TAG = _find_sorted(_BY_TAG_SEEN)
 _FIND_SORTED_OF_TREE = _find_sorted(_BY_TREE_SEEN)
 _FIND_SORTED_OF_PARENT = _find_sorted(_BY_PARENT_SEEN)
@@ -183,6 +195,8 @@ def find(
     """
     parameters = _parameters(tenant_id, job_filter, before_id, among) | {"limit": limit}
     statement = _FIND if job_filter.worker_id is None else _FIND_OF_WORKER
+    if job_filter.waits_for is not None:
+        statement = _FIND_OF_REASON
     if job_filter.tags:
         statement = _FIND_OF_TAG
     if job_filter.tree_id is not None:
@@ -207,6 +221,8 @@ def find_sorted(
     parameters = _parameters(tenant_id, job_filter, None, Status)
     parameters |= {"key": key, "sign": 1 if sort.value == key else -1, "limit": limit, "offset": offset}
     statement = _FIND_SORTED if job_filter.worker_id is None else _FIND_SORTED_OF_WORKER
+    if job_filter.waits_for is not None:
+        statement = _FIND_SORTED_OF_REASON
     if job_filter.tags:
         statement = _FIND_SORTED_OF_TAG
     if job_filter.tree_id is not None:
@@ -223,6 +239,7 @@ def _parameters(
     part = job_filter.id_part if job_filter.id_part is not None and not job_filter.id_part.is_first else None
     wanted = [{"path": path.split("."), "text": text} for path, text in job_filter.input or ()]
     return filter_parameters(tenant_id, job_filter, before_id, among=among) | {
+        "waits_for": job_filter.waits_for,
         "priority": job_filter.priority,
         "parent_id": None if job_filter.parent_id is None else rows.job_uuid(job_filter.parent_id),
         "tree_id": None if job_filter.tree_id is None else rows.job_uuid(job_filter.tree_id),
