@@ -421,23 +421,28 @@ CREATE TABLE job_journal (
     -- The event that was found for a wait.
     event_id uuid,
     until timestamptz,
+    -- The key by which an event finds a wait (`ava.domain.events.match_keys`).
+    match_key uuid,
     n bigint GENERATED ALWAYS AS IDENTITY,
     written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (tenant_id, job_id, kind, name)
+    PRIMARY KEY (tenant_id, job_id, kind, name),
+    CONSTRAINT keyed_exactly_while_it_waits_for_an_event
+        CHECK ((kind = 'event' AND state = 'waits') = (match_key IS NOT NULL))
 );
 -- The waits for events of a type for which none has been found yet.
-CREATE INDEX job_journal_events ON job_journal (tenant_id, (value ->> 'type'), job_id, name)
+CREATE INDEX job_journal_events ON job_journal (tenant_id, (value ->> 'type'), match_key, job_id, name)
     WHERE kind = 'event' AND state = 'waits' AND event_id IS NULL;
 
 -- What has happened that may end waits: a job has become final or has begun to wait, or an event has come
--- (`ava.store.jobs.wake_queue`). `source_id` is the job or the event. `after_id` is the last job with whose waits an event
--- was compared, if they are more than one transaction compares. Duplicate rows are harmless.
+-- (`ava.store.jobs.wake_queue`). `source_id` is the job or the event. `after_key` and `after_id` are the key and the job of
+-- the last wait with which an event was compared, if one transaction does not compare all. Duplicate rows are harmless.
 CREATE TABLE wakes (
     tenant_id text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('job', 'event')),
     n bigint GENERATED ALWAYS AS IDENTITY,
     source_id uuid NOT NULL,
     event_type text,
+    after_key uuid,
     after_id uuid,
     PRIMARY KEY (tenant_id, kind, n),
     CONSTRAINT type_exactly_of_events CHECK ((kind = 'event') = (event_type IS NOT NULL))

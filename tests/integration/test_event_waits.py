@@ -9,7 +9,6 @@ from typing import Any, cast
 import pytest
 
 from ava.dispatcher.duties.due import DueJobs
-from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import Job, RunEnd, RunKey, Status
 from ava.domain.jobs.waits import EntryState, JournalKind, LoadedJournal, NewEntry, Wait, WaitCondition
@@ -168,37 +167,6 @@ def test_a_look_finds_the_first_event_that_matches_and_leaves_out_what_the_job_h
     assert waiters.look(job_id, {"data": {"n": [45]}})["id"] == sent[45]
     assert waiters.look(job_id, {"data": {"n": [45]}}, taken=[sent[45]]) is None
     assert waiters.look(job_id, event_id=sent[9], taken=[sent[9]]) is None
-
-
-def test_a_thousand_jobs_that_wait_cost_an_event_few_rows_and_only_those_that_match_move(waiters: Waiters) -> None:
-    jobs = waiters.waiting({"data": {"n": [-1]}})
-    uuid = str(ids.decode("job", jobs))
-    columns = [row[0] for row in waiters.api.execute(
-        "SELECT attname FROM pg_attribute WHERE attrelid = 'jobs'::regclass AND attnum > 0 AND NOT attisdropped "
-        "AND attname <> 'id' AND attidentity = ''"
-    )]  # fmt: skip
-    names = ", ".join(columns)
-    waiters.api.execute(f"""
-WITH new AS (SELECT ava_uuid7() AS id, n FROM generate_series(1, 2500) AS n), made AS (
-    INSERT INTO jobs (id, {names}) SELECT new.id, {", ".join(f"j.{name}" for name in columns)}
-    FROM jobs AS j, new WHERE j.id = '{uuid}'
-), waits AS (
-    INSERT INTO job_waits (tenant_id, job_id, run_no, condition, waiting_for)
-    SELECT w.tenant_id, new.id, w.run_no, w.condition, w.waiting_for FROM job_waits AS w, new WHERE w.job_id = '{uuid}'
-)
-INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value)
-SELECT 'ten_test', id, 'event', 'order.paid', 1, 'waits',
-    json_build_object('type', 'order.paid', 'match', json_build_object(
-        'data', json_build_object('n', json_build_array(n))))
-FROM new
-""")
-    waiters.api.execute("ANALYZE")
-    waiters.send(3, 2400, 1200)
-    waiters.send(3, type_="order.sent")
-    waiters.wake()
-    (row,) = waiters.api.execute("SELECT count(*) FROM jobs WHERE status = 'queued' AND waits_for IS NULL")
-    assert row[0] == 3
-    assert waiters.count("wakes") == 0
 
 
 def test_a_wait_whose_time_is_over_returns_its_job_and_one_that_has_ended_is_forgotten(waiters: Waiters) -> None:

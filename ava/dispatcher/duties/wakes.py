@@ -52,8 +52,8 @@ class Wakes(Duty):
         self._database = database
         self._schemas = schemas or InputSchemas()
         self._awaiting_jobs = awaiting_jobs or AwaitingJobs()
-        #: The tenants after which the next batches of jobs, and of events for which no job waits, begin.
-        self._after_jobs = self._after_unawaited = ""
+        #: The tenant after which the next batch of jobs begins.
+        self._after_jobs = ""
 
     def run_once(self, _now: float) -> int:
         """Follow the wakes that are there. Returns the number of jobs that were moved."""
@@ -78,16 +78,13 @@ class Wakes(Duty):
     def _follow_events(self) -> int | None:
         """Compare a batch of events with what jobs wait for. Returns as `_follow_jobs` does."""
         with self._database.transaction() as connection:
-            dropped, self._after_unawaited = wake_queue.drop_unawaited(
-                connection, after_tenant=self._after_unawaited, limit=_WAKES_PER_TRANSACTION
-            )
             marked = self._awaiting_jobs.run_next(connection)
-            if marked:
-                return self._start_marked(connection, marked)
-        return None if marked is None and not dropped and not self._after_unawaited else 0
+            return None if marked is None else self._start_marked(connection, marked)
 
     def _start_marked(self, connection: Connection, marked: Sequence[tuple[str, str]]) -> int:
         """Return jobs to the backlog whose events were found. A job that still runs wakes itself when it waits."""
+        if not marked:
+            return 0
         keys = set(marked)
         # Nothing else is moved, because these are the jobs that the transaction has locked in their order.
         return wake.start(

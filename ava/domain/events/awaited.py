@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
+from ava.domain.events.match_keys import pattern_key
 from ava.domain.events.patterns import Comparisons, Pattern, compile_pattern
 from ava.domain.events.texts import OWN_PREFIX, compact_json, is_type
 from ava.errors import TooManyComparisons
@@ -67,6 +69,11 @@ class AwaitedEvent:
     def json(self) -> str:
         """Returns it as the journal stores it."""
         return compact_json(self.shown)
+
+    @property
+    def key(self) -> UUID:
+        """Return the key by which an event finds it (`ava.domain.events.match_keys`)."""
+        return pattern_key(self.match)
 
     @cached_property
     def _pattern(self) -> Pattern | None:

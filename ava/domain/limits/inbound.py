@@ -55,6 +55,15 @@ EVENT_COMPARISONS = Limit(
     status=422,
     fixed=1_000_000,
 )
+EVENT_WAIT_COMPARISONS = Limit(
+    name="event_wait_comparisons",
+    unit="comparisons",
+    meaning="Likewise, of events of one type with the handlers' waits that one transaction of the dispatcher makes, "
+    "for at most 0.1 s. The other waits follow, in turn with other tenants. Waits with an exact field cost one "
+    "comparison for each event that has its value.",
+    status=None,
+    fixed=100_000,
+)
 BULK_EVENTS = Limit(
     name="bulk_events", unit="events", meaning="Events that one call may send.", status=422, fixed=1_000
 )

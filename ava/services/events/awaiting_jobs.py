@@ -1,26 +1,42 @@
-"""New events find the jobs whose handlers wait for them."""
+"""New events find the jobs whose handlers wait for them.
+
+An event looks up the keys of its own values (`ava.domain.events.match_keys`) and is compared only with the waits that
+it finds. So events and waits with exact fields cost the same for each event, however many jobs wait.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 from ava.domain import ids
+from ava.domain.events import match_keys
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.events.event import InboundEvent
+from ava.domain.events.match_keys import MAX_KEYS, TooManyKeys
+from ava.domain.events.patterns import Comparisons
+from ava.domain.limits.inbound import EVENT_WAIT_COMPARISONS
 from ava.store.engine.database import Connection
 from ava.store.events import awaited, events
 from ava.store.events.awaited import EventWait, FoundEvent
 from ava.store.jobs import wake_queue
+from ava.store.jobs.wake_queue import EventWakes, WaitPlace
 
-#: What one transaction compares: events, the bytes of their data, and jobs that wait.
-_MAX_EVENTS = 20
+#: What one transaction reads: events, the bytes of their data, lists of exact paths, waits, and pairs of both.
+_MAX_EVENTS = 100
 _MAX_BYTES = 2**20
-_MAX_JOBS = 1_000
-#: Seconds after which a transaction leaves the other jobs to the next one.
-_MAX_SECONDS = 0.5
+_MAX_PATHS = 32
+_MAX_WAITS = 500
+_MAX_PAIRS = 5_000
+#: Events for which no job waits that one transaction deletes.
+_MAX_DROPPED = 1_000
+#: Seconds of comparisons after which a transaction leaves the other waits to the next one.
+_MAX_SECONDS = 0.1
+_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 #: Many jobs wait for events by the same pattern.
 _read = lru_cache(maxsize=1_000)(AwaitedEvent.read)
@@ -29,78 +45,138 @@ _read = lru_cache(maxsize=1_000)(AwaitedEvent.read)
 class AwaitingJobs:
     """Compares events with what handlers wait for, one tenant after the other in turn."""
 
-    def __init__(self, *, max_jobs: int = _MAX_JOBS) -> None:
-        """`max_jobs`: the jobs of one transaction."""
-        self._max_jobs = max_jobs
-        self._last_tenant = ""
+    def __init__(self, *, max_waits: int = _MAX_WAITS) -> None:
+        """`max_waits`: the waits of one transaction."""
+        self._max_waits = max_waits
+        #: The tenants after which the next events, and the next events for which no job waits, are looked for.
+        self._last_tenant = self._last_unawaited = ""
 
     def run_next(self, connection: Connection) -> list[tuple[str, str]] | None:
         """Compare some events of the next tenant with what its jobs wait for, in a transaction.
 
+        If no job waits for their type, delete events of all tenants for which no job waits.
+
         Returns the jobs, locked, for which events were found: tenants and UUIDs. None: no event is left.
         """
-        wakes = wake_queue.claim_events(connection, after_tenant=self._last_tenant, limit=_MAX_EVENTS)
+        wakes = self._claim(connection)
         if wakes is None:
-            was_last, self._last_tenant = self._last_tenant != "", ""
-            return [] if was_last else None
-        self._last_tenant = wakes.tenant_id
-        waits, last = awaited.waits(connection, wakes, max_jobs=self._max_jobs)
-        open_waits = [each for each in waits if not each.has_ended]
+            return None
+        samples = awaited.samples(connection, wakes, limit=_MAX_PATHS)
+        if not samples:
+            wake_queue.advance_events(connection, wakes, to=None, count=len(wakes.event_ids))
+            self._last_unawaited = wake_queue.drop_unawaited(
+                connection, after_tenant=self._last_unawaited, limit=_MAX_DROPPED
+            )
+            return []
+        new = events.show_many(connection, tenant_id=wakes.tenant_id, event_ids=wakes.event_ids)
+        batch = _Batch.of(wakes, new, samples)
+        limit = min(self._max_waits, batch.max_waits)
+        waits = awaited.waits(connection, wakes, batch.ranges(), limit=limit)
+        found, reached = batch.match(waits)
         awaited.forget_ended(connection, wakes.tenant_id, [each for each in waits if each.has_ended])
-        count, marked = len(wakes.event_ids), []
-        if open_waits:
-            new = _read_events(connection, wakes.tenant_id, wakes.event_ids)
-            count = _count_within(wakes.event_ids, new)
-            chosen = sorted(new[event_id] for event_id in wakes.event_ids[:count] if event_id in new)
-            found, reached = _match([(event_id, record) for event_id, _, record in chosen], open_waits)
-            marked = awaited.mark(connection, wakes.tenant_id, found)
-            last = reached or last
-        wake_queue.advance_events(connection, wakes, to=last, count=count)
+        marked = awaited.mark(connection, wakes.tenant_id, found)
+        if reached is None and len(waits) >= limit:
+            reached = waits[-1].place
+        if reached is None and len(samples) == _MAX_PATHS:
+            reached = WaitPlace(key=match_keys.last_key(samples[-1][0]), job_uuid=_LAST_UUID)
+        wake_queue.advance_events(connection, wakes, to=reached, count=batch.count)
         return marked
 
-
-_Event = tuple[str, int, Any]
-
-
-def _read_events(connection: Connection, tenant_id: str, event_ids: Sequence[str]) -> dict[str, _Event]:
-    found = events.show_many(connection, tenant_id=tenant_id, event_ids=event_ids)
-    return {event_id: (event_id, _size(event), event.record()) for event_id, event in found.items()}
-
-
-def _size(event: InboundEvent) -> int:
-    return len(event.spec.data_json) + len(event.spec.headers_json or "")
+    def _claim(self, connection: Connection) -> EventWakes | None:
+        for after_tenant in dict.fromkeys((self._last_tenant, "")):
+            wakes = wake_queue.claim_events(connection, after_tenant=after_tenant, limit=_MAX_EVENTS)
+            if wakes is not None:
+                self._last_tenant = wakes.tenant_id
+                return wakes
+        return None
 
 
-def _count_within(event_ids: Sequence[str], new: dict[str, _Event]) -> int:
-    """Returns how many of the first events have `_MAX_BYTES` together: one at least."""
-    size = 0
-    for count, event_id in enumerate(event_ids):
-        size += new[event_id][1] if event_id in new else 0
-        if count and size > _MAX_BYTES:
-            return count
-    return len(event_ids)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _NewEvent:
+    """An event that is compared with waits."""
+
+    uuid: UUID
+    id: str
+    record: dict[str, Any]
 
 
-def _match(
-    new: Sequence[tuple[str, dict[str, Any]]], waits: Sequence[EventWait]
-) -> tuple[list[FoundEvent], str | None]:
-    """Returns for each wait the first event that it is for, and the last job that there was time for, if not for all.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Batch:
+    """The events that one transaction compares."""
 
-    One event may be found for several waits of a job, of which the handler gives it to one. The others look again.
-    """
-    found: list[FoundEvent] = []
-    until = time.monotonic() + _MAX_SECONDS
-    job_uuid = ""
-    for wait in waits:
-        if wait.job_uuid != job_uuid:
-            if job_uuid and time.monotonic() > until:
-                return found, job_uuid
-            job_uuid = wait.job_uuid
-        first = str(ids.first_uuid(wait.job_created_at))
-        wanted = _read(wait.value_json)
-        for event_id, record in new:
-            is_new = event_id not in wait.taken and str(ids.decode("evt", event_id)) >= first
-            if is_new and wanted.matches(record):
-                found.append(FoundEvent(wait=wait, event_id=event_id))
+    #: The first ones of the claimed events. Retention may have deleted some.
+    count: int = 0
+    #: The events by their keys; and by the first key of the paths for which they have too many.
+    by_key: dict[UUID, list[_NewEvent]] = field(default_factory=dict)
+    by_paths: dict[UUID, list[_NewEvent]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, wakes: EventWakes, new: Mapping[str, InboundEvent], samples: Sequence[tuple[UUID, str]]) -> _Batch:
+        """Return the first events that have `_MAX_BYTES` and about `MAX_KEYS` together, at least one."""
+        batch = cls()
+        size = count = 0
+        until = time.monotonic() + _MAX_SECONDS
+        for event_id in wakes.event_ids:
+            event = new.get(event_id)
+            size += 0 if event is None else len(event.spec.data_json) + len(event.spec.headers_json or "")
+            if count and (size > _MAX_BYTES or len(batch.by_key) >= MAX_KEYS or time.monotonic() > until):
                 break
-    return found, None
+            count += 1
+            if event is not None:
+                batch._add(event, samples)
+        return replace(batch, count=count)
+
+    def _add(self, event: InboundEvent, samples: Sequence[tuple[UUID, str]]) -> None:
+        uuid = ids.decode("evt", event.id)
+        assert uuid is not None
+        new = _NewEvent(uuid=uuid, id=event.id, record=event.record())
+        for sample_key, value_json in samples:
+            try:
+                for key in match_keys.event_keys(_read(value_json).match, new.record):
+                    self.by_key.setdefault(key, []).append(new)
+            except TooManyKeys:
+                self.by_paths.setdefault(match_keys.first_key(sample_key), []).append(new)
+
+    @property
+    def max_waits(self) -> int:
+        """Return how many waits are about `_MAX_PAIRS` comparisons, at least one."""
+        events = (*self.by_key.values(), *self.by_paths.values())
+        return max(1, _MAX_PAIRS // max(map(len, events), default=1))
+
+    def ranges(self) -> list[tuple[UUID, UUID]]:
+        """Return the ranges of keys of the waits that the events are compared with. None of them overlap."""
+        exact = [(key, key) for key in self.by_key if match_keys.first_key(key) not in self.by_paths]
+        return [*exact, *((first, match_keys.last_key(first)) for first in self.by_paths)]
+
+    def match(self, waits: Sequence[EventWait]) -> tuple[list[FoundEvent], WaitPlace | None]:
+        """Return the first event of each wait that has one, and the last place that the budget allowed, if not all.
+
+        One event may be found for several waits of a job, of which the handler gives it to one. The others look again.
+        """
+        found: list[FoundEvent] = []
+        comparisons = Comparisons()
+        until = time.monotonic() + _MAX_SECONDS
+        place: WaitPlace | None = None
+        for wait in waits:
+            is_over = comparisons.count > EVENT_WAIT_COMPARISONS.value or time.monotonic() > until
+            if is_over and place is not None and wait.place != place:
+                return found, place
+            place = wait.place
+            event = self._first(wait, comparisons)
+            if event is not None:
+                found.append(FoundEvent(wait=wait, event_id=event.id))
+        return found, None
+
+    def _first(self, wait: EventWait, comparisons: Comparisons) -> _NewEvent | None:
+        if wait.has_ended or wait.job_created_at is None:
+            return None
+        since = ids.first_uuid(wait.job_created_at)
+        wanted = _read(wait.value_json)
+        key = wait.place.key
+        candidates: list[_NewEvent] = [*self.by_key.get(key, ()), *self.by_paths.get(match_keys.first_key(key), ())]
+        for event in sorted(candidates, key=lambda each: each.uuid):
+            comparisons.count += 1
+            is_new = event.uuid >= since and event.id not in wait.taken
+            if is_new and wanted.matches(event.record, comparisons):
+                return event
+        return None

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from ava.domain import ids
+from ava.domain.events import match_keys
 from ava.domain.events.event import InboundEvent
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.events.events import COLUMNS, event_of, event_uuid
-from ava.store.jobs.wake_queue import EventWakes
-
-#: The last job of all.
-_LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+from ava.store.jobs.wake_queue import EventWakes, WaitPlace
 
 _FIND = Statement(f"""
 SELECT {COLUMNS} FROM events AS e
@@ -37,73 +36,97 @@ def find(
     return [event_of(row) for row in connection.exec_driver_sql(_FIND, given)]
 
 
-#: The waits `k` for which no event has been found, which `job_journal_events` has.
+#: The waits `k` for which no event has been found, and those for a type, which `job_journal_events` has.
 _IS_OPEN = "k.kind = 'event' AND k.state = 'waits' AND k.event_id IS NULL"
+_OF_TYPE = f"k.tenant_id = %(tenant_id)s AND k.value ->> 'type' = %(type)s AND {_IS_OPEN}"
+
+# One descent of the index for each list of paths. The last key of a list: see `match_keys.last_key`.
+_SAMPLES = Statement(f"""
+WITH RECURSIVE samples AS (
+    (SELECT k.match_key, k.value FROM job_journal AS k
+     WHERE {_OF_TYPE} AND k.match_key >= %(first_key)s::uuid ORDER BY k.match_key LIMIT 1)
+    UNION ALL
+    SELECT n.match_key, n.value FROM samples AS s CROSS JOIN LATERAL (
+        SELECT k.match_key, k.value FROM job_journal AS k
+        WHERE {_OF_TYPE} AND k.match_key > (left(s.match_key::text, 18) || '-ffff-ffffffffffff')::uuid
+        ORDER BY k.match_key LIMIT 1
+    ) AS n
+)
+SELECT s.match_key::text, s.value::text FROM samples AS s LIMIT %(limit)s
+""")
+
+
+def samples(connection: Connection, wakes: EventWakes, *, limit: int) -> list[tuple[UUID, str]]:
+    """Return one wait for each list of exact paths among the waits for the events: its key, and what it is for.
+
+    They follow each other in the order of the keys, from the paths of the place that the events have reached.
+    """
+    first_key = match_keys.first_key(wakes.after.key)
+    given = {"tenant_id": wakes.tenant_id, "type": wakes.type, "first_key": str(first_key), "limit": limit}
+    return [(UUID(key), value_json) for key, value_json in connection.exec_driver_sql(_SAMPLES, given)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventWait:
     """A wait for an event of a type."""
 
-    job_uuid: str
+    place: WaitPlace
     name: str
     #: What it is for, as the journal has it.
     value_json: str
-    job_created_at: datetime
+    job_created_at: datetime | None
     #: Whether the job has ended.
     has_ended: bool
     #: Those of the given events that the job has got already.
     taken: Collection[str]
 
 
+# Waits of one job with one key stay together. A range has one lower bound, because of two PostgreSQL may begin to read
+# at the lower one.
 _WAITS = Statement(f"""
-SELECT k.job_id::text, k.name, k.value::text, j.created_at, j.completed_at IS NOT NULL, ARRAY(
-    SELECT o.event_id::text FROM job_journal AS o
-    WHERE o.tenant_id = k.tenant_id AND o.job_id = k.job_id AND o.kind = 'event'
-        AND o.event_id = ANY(%(event_ids)s::uuid[]))
-FROM job_journal AS k JOIN jobs AS j ON j.tenant_id = k.tenant_id AND j.id = k.job_id
-WHERE k.tenant_id = %(tenant_id)s AND k.value ->> 'type' = %(type)s AND {_IS_OPEN}
-    AND k.job_id > coalesce(%(after_id)s::uuid, '00000000-0000-0000-0000-000000000000')
-    AND k.job_id <= %(until_id)s::uuid
-ORDER BY k.job_id, k.name
-""")
-_LAST_OF_PAGE = Statement(f"""
-SELECT max(page.job_id::text) FROM (
-    SELECT DISTINCT k.job_id FROM job_journal AS k
-    WHERE k.tenant_id = %(tenant_id)s AND k.value ->> 'type' = %(type)s AND {_IS_OPEN}
-        AND k.job_id > coalesce(%(after_id)s::uuid, '00000000-0000-0000-0000-000000000000')
-    ORDER BY k.job_id LIMIT %(limit)s) AS page
-HAVING count(*) = %(limit)s
+SELECT k.match_key::text, k.job_id::text, k.name, k.value::text, j.created_at,
+    j.id IS NULL OR j.completed_at IS NOT NULL, ARRAY(
+        SELECT o.event_id::text FROM job_journal AS o
+        WHERE o.tenant_id = %(tenant_id)s AND o.job_id = k.job_id AND o.kind = 'event'
+            AND o.event_id = ANY(%(event_ids)s::uuid[]))
+FROM (
+    SELECT w.* FROM unnest(%(after_keys)s::uuid[], %(after_ids)s::uuid[], %(last_keys)s::uuid[])
+        AS r (after_key, after_id, last_key)
+    CROSS JOIN LATERAL (
+        SELECT k.match_key, k.job_id, k.name, k.value FROM job_journal AS k
+        WHERE {_OF_TYPE} AND (k.match_key, k.job_id) > (r.after_key, r.after_id) AND k.match_key <= r.last_key
+        ORDER BY k.match_key, k.job_id FETCH FIRST %(limit)s ROWS WITH TIES
+    ) AS w ORDER BY w.match_key, w.job_id FETCH FIRST %(limit)s ROWS WITH TIES
+) AS k LEFT JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = k.job_id
+ORDER BY k.match_key, k.job_id, k.name
 """)
 
 
-def waits(connection: Connection, wakes: EventWakes, *, max_jobs: int) -> tuple[list[EventWait], str | None]:
-    """Returns the waits that events are to be compared with, of the next jobs in the order of their ids.
-
-    With the last of the jobs as a UUID, if there may be more of them.
-    """
+def waits(
+    connection: Connection, wakes: EventWakes, keys: Sequence[tuple[UUID, UUID]], *, limit: int
+) -> list[EventWait]:
+    """Return the next waits with keys in ranges, in the order of their places, up to `limit` and a little more."""
+    left = [(max(WaitPlace.before(first), wakes.after), last) for first, last in keys if last >= wakes.after.key]
     given = {
         "tenant_id": wakes.tenant_id,
         "type": wakes.type,
-        "after_id": wakes.after_id,
+        "after_keys": [str(after.key) for after, _ in left],
+        "after_ids": [after.job_uuid for after, _ in left],
+        "last_keys": [str(last) for _, last in left],
         "event_ids": [event_uuid(event_id) for event_id in wakes.event_ids],
-        "limit": max_jobs,
+        "limit": limit,
     }
-    last: str | None = connection.exec_driver_sql(_LAST_OF_PAGE, given).scalar()
-    found = [
+    return [
         EventWait(
-            job_uuid=uuid,
+            place=WaitPlace(key=UUID(key), job_uuid=uuid),
             name=name,
             value_json=value_json,
             job_created_at=created_at,
             has_ended=has_ended,
             taken={ids.encode("evt", each) for each in taken},
         )
-        for uuid, name, value_json, created_at, has_ended, taken in connection.exec_driver_sql(
-            _WAITS, given | {"until_id": last or _LAST_UUID}
-        )
+        for key, uuid, name, value_json, created_at, has_ended, taken in connection.exec_driver_sql(_WAITS, given)
     ]
-    return found, last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +137,7 @@ class FoundEvent:
     event_id: str
 
 
-# A run that writes into its journal locks its job first as well.
+# A run that writes into its journal locks its job first as well. It may have replaced a wait by another one meanwhile.
 _MARK = Statement(f"""
 WITH locked AS (
     SELECT j.tenant_id, j.id FROM jobs AS j
@@ -122,9 +145,10 @@ WITH locked AS (
     ORDER BY j.id FOR NO KEY UPDATE OF j
 ), marked AS (
     UPDATE job_journal AS k SET event_id = f.event_id
-    FROM unnest(%(jobs)s::uuid[], %(names)s::text[], %(events)s::uuid[]) AS f (job_id, name, event_id)
+    FROM unnest(%(jobs)s::uuid[], %(names)s::text[], %(values)s::text[], %(events)s::uuid[])
+        AS f (job_id, name, value, event_id)
     JOIN locked AS l ON l.id = f.job_id
-    WHERE k.tenant_id = l.tenant_id AND k.job_id = l.id AND k.name = f.name AND {_IS_OPEN}
+    WHERE k.tenant_id = l.tenant_id AND k.job_id = l.id AND k.name = f.name AND k.value::text = f.value AND {_IS_OPEN}
     RETURNING k.tenant_id, k.job_id
 )
 SELECT DISTINCT m.job_id::text FROM marked AS m
@@ -136,6 +160,7 @@ def mark(connection: Connection, tenant_id: str, found: Sequence[FoundEvent]) ->
     if not found:
         return []
     given = _parameters(tenant_id, [each.wait for each in found])
+    given["values"] = [each.wait.value_json for each in found]
     given["events"] = [event_uuid(each.event_id) for each in found]
     return [(tenant_id, uuid) for uuid in connection.exec_driver_sql(_MARK, given).scalars()]
 
@@ -156,6 +181,6 @@ def forget_ended(connection: Connection, tenant_id: str, ended: Sequence[EventWa
 def _parameters(tenant_id: str, chosen: Sequence[EventWait]) -> dict[str, object]:
     return {
         "tenant_id": tenant_id,
-        "jobs": [each.job_uuid for each in chosen],
+        "jobs": [each.place.job_uuid for each in chosen],
         "names": [each.name for each in chosen],
     }

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import RunKey, Status
 from ava.domain.jobs.waits import ChildState, EntryState, JournalEntry, JournalKind, LoadedJournal, NewEntry
 from ava.store.engine.database import Connection
@@ -29,15 +30,17 @@ def stores(owner: str) -> str:
 
     An entry replaces the one of its name, and is the last one from then on.
     """
-    return f"""INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value, child_id, event_id, until)
+    return f"""INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value, child_id, event_id, until,
+        match_key)
     SELECT o.tenant_id, o.id, e.kind, e.name, %(attempt)s::smallint, e.state, e.value::json, e.child_id, e.event_id,
-        clock_timestamp() + e.until * interval '1 second'
+        clock_timestamp() + e.until * interval '1 second', e.match_key
     FROM {owner} AS o CROSS JOIN unnest(
         %(kinds)s::text[], %(names)s::text[], %(states)s::text[], %(values)s::text[], %(children)s::uuid[],
-        %(events)s::uuid[], %(untils)s::float8[]) AS e (kind, name, state, value, child_id, event_id, until)
+        %(events)s::uuid[], %(untils)s::float8[], %(match_keys)s::uuid[])
+        AS e (kind, name, state, value, child_id, event_id, until, match_key)
     ON CONFLICT (tenant_id, job_id, kind, name) DO UPDATE SET attempt = excluded.attempt, state = excluded.state,
         value = excluded.value, child_id = excluded.child_id, event_id = excluded.event_id, until = excluded.until,
-        n = DEFAULT, written_at = excluded.written_at"""
+        match_key = excluded.match_key, n = DEFAULT, written_at = excluded.written_at"""
 
 
 def parameters(entries: Sequence[NewEntry], *, attempt: int) -> dict[str, Any]:
@@ -51,7 +54,15 @@ def parameters(entries: Sequence[NewEntry], *, attempt: int) -> dict[str, Any]:
         "children": [None if entry.child_id is None else rows.job_uuid(entry.child_id) for entry in entries],
         "events": [None if entry.event_id is None else event_uuid(entry.event_id) for entry in entries],
         "untils": [entry.until_in_seconds for entry in entries],
+        "match_keys": [_match_key(entry) for entry in entries],
     }
+
+
+def _match_key(entry: NewEntry) -> str | None:
+    if entry.kind is not JournalKind.EVENT or entry.state is not EntryState.WAITS:
+        return None
+    assert entry.value_json is not None
+    return str(AwaitedEvent.read(entry.value_json).key)
 
 
 _OWNED = f"""owned AS (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from ava.domain import ids
 from ava.store.engine.database import Connection
@@ -79,32 +80,44 @@ WITH {_oldest("event")}, dropped AS (
             WHERE k.tenant_id = e.tenant_id AND k.value ->> 'type' = e.event_type
                 AND k.kind = 'event' AND k.state = 'waits' AND k.event_id IS NULL
             LIMIT 1) IS NULL))
-    RETURNING 1
 )
-SELECT (SELECT count(*) FROM dropped), (SELECT max(tenant_id) FROM page HAVING count(*) = %(max_tenants)s)
+SELECT tenant_id FROM page
 """)
 
 
-def drop_unawaited(connection: Connection, *, after_tenant: str, limit: int) -> tuple[int, str]:
+def drop_unawaited(connection: Connection, *, after_tenant: str, limit: int) -> str:
     """Delete wakes of events for which no job waits, the oldest of the next tenants.
 
-    Returns their number, and the tenant after which the next batch begins, empty for the first.
+    Returns the tenant after which the next batch begins, empty for the first.
     """
-    count, last_tenant = connection.exec_driver_sql(_DROP_UNAWAITED, _batch(after_tenant, limit)).one()
-    return count, last_tenant or ""
+    tenants = list(connection.exec_driver_sql(_DROP_UNAWAITED, _batch(after_tenant, limit)).scalars())
+    return max(tenants) if len(tenants) == _MAX_TENANTS else ""
 
 
 def _batch(after_tenant: str, limit: int) -> dict[str, object]:
     return {"after_tenant": after_tenant, "limit": limit, "max_tenants": _MAX_TENANTS}
 
 
+@dataclass(frozen=True, kw_only=True, order=True)
+class WaitPlace:
+    """The place of waits in the order in which events are compared with them: the key and the job."""
+
+    key: UUID
+    job_uuid: str
+
+    @classmethod
+    def before(cls, key: UUID) -> WaitPlace:
+        """Return the place before all waits with a key."""
+        return cls(key=key, job_uuid=str(UUID(int=0)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class EventWakes:
-    """Events of one type of one tenant that are to be compared with the waits after a job."""
+    """Events of one type of one tenant that are to be compared with the waits after a place."""
 
     tenant_id: str
     type: str
-    after_id: str | None
+    after: WaitPlace
     numbers: Sequence[int]
     event_ids: Sequence[str]
 
@@ -114,15 +127,16 @@ WITH {_TENANTS}, first AS (
     SELECT t.tenant_id FROM tenants AS t
     WHERE (SELECT n FROM wakes AS w WHERE w.tenant_id = t.tenant_id AND w.kind = 'event' LIMIT 1) IS NOT NULL LIMIT 1
 ), head AS (
-    SELECT e.tenant_id, e.n, e.source_id, e.event_type, e.after_id
+    SELECT e.tenant_id, e.n, e.source_id, e.event_type, e.after_key, e.after_id
     FROM wakes AS e, first WHERE e.tenant_id = first.tenant_id AND e.kind = 'event'
     ORDER BY e.tenant_id, e.kind, e.n LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
 )
-SELECT h.tenant_id, h.event_type, h.after_id::text, array_agg(h.n ORDER BY h.n),
+SELECT h.tenant_id, h.event_type, h.after_key::text, h.after_id::text, array_agg(h.n ORDER BY h.n),
     array_agg(h.source_id::text ORDER BY h.n)
-FROM head AS h, (SELECT event_type, after_id FROM head ORDER BY n LIMIT 1) AS oldest
-WHERE h.event_type = oldest.event_type AND h.after_id IS NOT DISTINCT FROM oldest.after_id
-GROUP BY h.tenant_id, h.event_type, h.after_id
+FROM head AS h, (SELECT event_type, after_key, after_id FROM head ORDER BY n LIMIT 1) AS oldest
+WHERE h.event_type = oldest.event_type AND h.after_key IS NOT DISTINCT FROM oldest.after_key
+    AND h.after_id IS NOT DISTINCT FROM oldest.after_id
+GROUP BY h.tenant_id, h.event_type, h.after_key, h.after_id
 """)
 
 
@@ -134,21 +148,29 @@ def claim_events(connection: Connection, *, after_tenant: str, limit: int) -> Ev
     row = connection.exec_driver_sql(_CLAIM_EVENTS, {"after_tenant": after_tenant, "limit": limit}).first()
     if row is None:
         return None
-    tenant_id, type_, after_id, numbers, uuids = row
-    event_ids = [ids.encode("evt", uuid) for uuid in uuids]
-    return EventWakes(tenant_id=tenant_id, type=type_, after_id=after_id, numbers=numbers, event_ids=event_ids)
+    tenant_id, type_, after_key, after_id, numbers, uuids = row
+    return EventWakes(
+        tenant_id=tenant_id,
+        type=type_,
+        after=WaitPlace.before(UUID(int=0)) if after_key is None else WaitPlace(key=UUID(after_key), job_uuid=after_id),
+        numbers=numbers,
+        event_ids=[ids.encode("evt", uuid) for uuid in uuids],
+    )
 
 
 _DELETE_EVENTS = Statement("""
 DELETE FROM wakes AS e WHERE e.tenant_id = %(tenant_id)s AND e.kind = 'event' AND e.n = ANY(%(numbers)s::bigint[])
 """)
 _ADVANCE_EVENTS = Statement("""
-UPDATE wakes AS e SET after_id = %(after_id)s::uuid
+UPDATE wakes AS e SET after_key = %(after_key)s::uuid, after_id = %(after_id)s::uuid
 WHERE e.tenant_id = %(tenant_id)s AND e.kind = 'event' AND e.n = ANY(%(numbers)s::bigint[])
 """)
 
 
-def advance_events(connection: Connection, wakes: EventWakes, *, to: str | None, count: int) -> None:
-    """Store that the first `count` events were compared with the waits up to a job; None: with all."""
-    given = {"tenant_id": wakes.tenant_id, "numbers": list(wakes.numbers[:count]), "after_id": to}
-    connection.exec_driver_sql(_DELETE_EVENTS if to is None else _ADVANCE_EVENTS, given)
+def advance_events(connection: Connection, wakes: EventWakes, *, to: WaitPlace | None, count: int) -> None:
+    """Store that the first `count` events were compared with the waits up to a place; None: with all."""
+    given: dict[str, object] = {"tenant_id": wakes.tenant_id, "numbers": list(wakes.numbers[:count])}
+    if to is None:
+        connection.exec_driver_sql(_DELETE_EVENTS, given)
+    else:
+        connection.exec_driver_sql(_ADVANCE_EVENTS, given | {"after_key": str(to.key), "after_id": to.job_uuid})

@@ -132,7 +132,7 @@ class Driver:
             "statistics": Statistics(database),
             "operations": BulkOperationBatches(batches),
             "schedules": ScheduleFirings(database, DueFirings(database, control), clock=self._now),
-            "wakes": Wakes(database, awaiting_jobs=AwaitingJobs(max_jobs=2)),
+            "wakes": Wakes(database, awaiting_jobs=AwaitingJobs(max_waits=1)),
             "deadlines": Deadlines(database, control),
         }
 

@@ -14,6 +14,9 @@ from ava.store.jobs import journal
 from tests.integration.model.moves import Run
 from tests.integration.model.state import IS_SINCE, JobState
 
+#: Patterns of the waits, which each event of the type matches. One finds its waits by an exact value.
+_MATCHES = {"ordered": {"data": {"kind": ["ordered"]}}, "paid": {"data": {"kind": [{"prefix": "p"}]}}}
+
 
 class EventDriver:
     """Events over one database."""
@@ -24,7 +27,12 @@ class EventDriver:
     def begin_to_wait(self, run: Run, attempt: int, types: Sequence[str]) -> None:
         """Write waits for events into the journal of a run, named like their types."""
         entries = [
-            NewEntry(kind=JournalKind.EVENT, name=type_, state=EntryState.WAITS, value_json=AwaitedEvent(type_).json)
+            NewEntry(
+                kind=JournalKind.EVENT,
+                name=type_,
+                state=EntryState.WAITS,
+                value_json=AwaitedEvent(type_, _MATCHES.get(type_)).json,
+            )
             for type_ in types
         ]
         with self._database.connect() as connection:
@@ -35,7 +43,12 @@ class EventDriver:
         with self._database.transaction() as connection:
             reserved = events.reserve(connection, tenant_id=tenant, count=len(types))
             new = [
-                InboundEvent(id=event_id, tenant_id=tenant, spec=EventSpec(type=type_), created_at=reserved.now)
+                InboundEvent(
+                    id=event_id,
+                    tenant_id=tenant,
+                    spec=EventSpec(type=type_, data_json=f'{{"kind":"{type_}"}}'),
+                    created_at=reserved.now,
+                )
                 for event_id, type_ in zip(reserved.event_ids, types, strict=True)
             ]
             events.insert(connection, new, fanned_out_to={})

@@ -96,3 +96,17 @@ def live_for_an_event(history: History) -> None:
         history.act(Expected.of(wanted), lambda: history.driver.cancel(job.tenant, job.id), can_be_killed=False)
         send(history, job.tenant, names[:1], can_be_killed=False)
     graph_rules.follow_wakes(history)
+
+
+@rule(weight=1)
+def live_for_the_same_event(history: History) -> None:
+    """Handlers of several jobs wait for events of the same types, and one of each type comes for all of them."""
+    tenant = history.choose(TENANTS[:2])
+    client_rules.trigger_specs(history, tenant, [JobSpec(worker_id="wkr_plain", priority=1)] * 3)
+    duty_rules.feed(history)
+    for run in end_rules.start_all(history, "wkr_plain"):
+        job = history.jobs[run.job_id]
+        if job.tenant == tenant and not job.is_cancel_asked and len(job.events) < len(EVENT_TYPES):
+            begin_to_wait(history, run)
+    send(history, tenant, EVENT_TYPES, can_be_killed=False)
+    graph_rules.follow_wakes(history)

@@ -238,6 +238,18 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
         new="WHERE false AND k.value",
     ),
     Mutant(
+        name="an event finds no wait by its exact value",
+        statements=("waits",),
+        old="k.match_key <= r.last_key",
+        new="k.match_key < r.last_key",
+    ),
+    Mutant(
+        name="an event is not compared with the waits after those of the first transaction",
+        statements=("advance_events",),
+        old="SET after_key = %(after_key)s::uuid",
+        new="SET after_key = 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid",
+    ),
+    Mutant(
         name="a wait that the handler has given up ends another one",
         statements=("end_waiting",),
         old="AND k.name <> ALL(%(kept_names)s::text[])",

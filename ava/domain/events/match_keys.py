@@ -1,0 +1,102 @@
+"""Keys by which an event finds the waits whose patterns name exact values.
+
+A field is exact if its list has one value and no rule: `{"data": {"order_id": ["A-17"]}}`. The key of a pattern hashes
+the paths of its exact fields, then their values. An event has a key for each combination of its own values at these
+paths. A pattern matches no event that lacks its key. So an event looks up keys, and compares only the waits found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from hashlib import blake2b
+from itertools import product
+from math import prod
+from typing import Any
+from uuid import UUID
+
+#: Exact fields of a pattern that its key hashes, the first by their paths.
+_MAX_FIELDS = 8
+#: Values of an event that are read for the keys of one list of paths, and the keys.
+_MAX_VALUES = 5_000
+MAX_KEYS = 200
+#: Characters of a string that a pattern may contain (`ava.domain.events.awaited.MAX_MATCH_CHARS`).
+_MAX_CHARS = 16 * 1024
+
+_Path = tuple[str, ...]
+
+
+class TooManyKeys(Exception):
+    """The lists of an event contain too many values, so every wait with these paths is compared with it."""
+
+
+def pattern_key(match: Mapping[str, Any] | None) -> UUID:
+    """Return the key of a pattern that is valid. Without exact fields it is the same for every pattern."""
+    fields = _exact_fields(match or {})
+    return UUID(bytes=_hash([path for path, _ in fields]) + _hash([_comparable(value) for _, value in fields]))
+
+
+def event_keys(match: Mapping[str, Any] | None, event: Mapping[str, Any]) -> Collection[UUID]:
+    """Return the keys that patterns with the exact paths of `match` may have if they match the event.
+
+    Raises `TooManyKeys`.
+    """
+    paths = [path for path, _ in _exact_fields(match or {})]
+    first = _hash(paths)
+    found = [_values_at(event, path) for path in paths]
+    if prod(map(len, found)) > MAX_KEYS:
+        raise TooManyKeys
+    return {UUID(bytes=first + _hash(values)) for values in product(*found)}
+
+
+def last_key(key: UUID) -> UUID:
+    """Return the greatest key that hashes the same paths."""
+    return UUID(int=key.int | 2**64 - 1)
+
+
+def first_key(key: UUID) -> UUID:
+    """Return the least key that hashes the same paths. No wait has it."""
+    return UUID(int=key.int >> 64 << 64)
+
+
+def _exact_fields(match: Mapping[str, Any]) -> list[tuple[_Path, Any]]:
+    found: list[tuple[_Path, Any]] = []
+    pending: list[tuple[_Path, Any]] = [((), match)]
+    while pending:
+        path, node = pending.pop()
+        if isinstance(node, Mapping):
+            pending += [((*path, name), each) for name, each in node.items()]
+        elif len(node) == 1 and not isinstance(node[0], Mapping):
+            found.append((path, node[0]))
+    return sorted(found, key=lambda field: field[0])[:_MAX_FIELDS]
+
+
+def _values_at(event: Mapping[str, Any], path: _Path) -> list[Any]:
+    """Return the values that a rule at a path is compared with, each once."""
+    nodes: list[Any] = [event]
+    count = 0
+    for name in (*path, None):
+        count += sum(len(node) if isinstance(node, list) else 1 for node in nodes)
+        if count > _MAX_VALUES:
+            raise TooManyKeys
+        # A pattern compares the entries of a list, but not those of a list inside it.
+        entries = [each for node in nodes for each in (node if isinstance(node, list) else (node,))]
+        nodes = entries if name is None else [each[name] for each in entries if isinstance(each, dict) and name in each]
+    # The type, because True equals 1.
+    values = {(type(each), each): each for each in map(_comparable, nodes) if _is_scalar(each)}
+    return list(values.values())
+
+
+def _is_scalar(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _MAX_CHARS
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _comparable(value: Any) -> Any:
+    # 1.0 equals 1, so both have one form.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _hash(values: Collection[Any]) -> bytes:
+    return blake2b(json.dumps(list(values)).encode(), digest_size=8).digest()
