@@ -14,7 +14,7 @@ import requests
 
 from ava.client.calls import Calls
 from ava.client.error_groups import ErrorGroups
-from ava.client.errors import ApiConflict, ApiUnavailable, WaitTimeout
+from ava.client.errors import ApiConflict, ApiUnauthorized, ApiUnavailable, WaitTimeout
 from ava.client.events import follow
 from ava.client.fleet import FleetCalls
 from ava.client.inbound import Hooks, InboundEvents, Subscriptions
@@ -60,7 +60,7 @@ class Client(FleetCalls):
         """Either `secret`, `tenant`, `user` and `role` say who calls, or `api_key`, and then `user` if it is given.
 
         `proxy` is the URL of a proxy to call through. `HTTP_PROXY` is not read, because a proxy sees the secret. Raises
-        `ValueError` if neither way is complete.
+        `ValueError` if neither way is complete, and `ApiUnauthorized` for a key or a secret that no header can have.
         """
         headers = _identity(secret=secret, tenant=tenant, user=user, role=role, api_key=api_key)
         super().__init__(Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries, proxy=proxy))
@@ -301,12 +301,25 @@ class Client(FleetCalls):
 
 def _identity(*, secret: str, tenant: str, user: str, role: str, api_key: str) -> dict[str, str]:
     if api_key:
-        headers = {"authorization": f"Bearer {api_key}"} | ({"x-user-id": user} if user else {})
+        headers = {"authorization": f"Bearer {_plain(api_key)}"} | ({"x-user-id": user} if user else {})
     elif secret and tenant and user:
-        headers = {"x-internal-secret": secret, "x-tenant-id": tenant, "x-user-id": user, "x-platform-role": role}
+        headers = {
+            "x-internal-secret": _plain(secret),
+            "x-tenant-id": tenant,
+            "x-user-id": user,
+            "x-platform-role": role,
+        }
     else:
         raise ValueError("give api_key, or secret, tenant and user")
     return headers | {"accept": "application/json"}
+
+
+def _plain(secret: str) -> str:
+    """Return a key or a secret that a header can have. Another one is refused here: `requests` would print it."""
+    if not secret.isprintable() or secret.strip() != secret:
+        message = "The API key or the secret has a line end or another character that no header can have."
+        raise ApiUnauthorized(message, status=401, code="unauthorized")
+    return secret
 
 
 def _key(idempotency_key: str | None) -> dict[str, str]:

@@ -96,5 +96,15 @@ def test_a_query_of_jobs_names_no_page(package: Path) -> None:
     npm.made("npx", "--no-install", "tsc", *options, "queries.ts", folder=package)
 
 
+def test_a_key_with_a_line_end_is_refused_and_not_printed(find: Find) -> None:
+    message = "TypeError: The key has a space, a line end or another character that no API key has."
+    assert find("keys") == [["TypeError", message, False]] * 4
+
+
+def test_an_id_that_could_call_another_route_is_refused_before_a_request(find: Find) -> None:
+    found = find("ids")
+    assert found == {"refused": [], "thrown": ["resource_not_found 404"], "paths": ["/v1/ava/jobs/job_1%3Fx%23.."]}
+
+
 def test_a_webhook_is_unverified_without_a_secret(find: Find) -> None:
     assert find("unverified") == ["WebhookUnverified"] * 5

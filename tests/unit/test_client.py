@@ -13,7 +13,7 @@ import pytest
 
 import ava
 from ava import handler
-from ava.client import ApiError, ApiNotFound, ApiRefused, ApiUnavailable, Client
+from ava.client import ApiError, ApiNotFound, ApiRefused, ApiUnauthorized, ApiUnavailable, Client
 from ava.client.calls import Calls
 from ava.client.records import PausedQueue, Queues, read
 from ava.local.start import free_port
@@ -35,6 +35,14 @@ def test_an_api_that_is_not_there_is_one_clear_error() -> None:
         pytest.raises(ApiUnavailable, match="cannot be reached: Connection refused"),
     ):
         client.get("job_x")
+
+
+@pytest.mark.parametrize("secret", ["pearl\n", "pe\r\narl", " pearl", "pearl\0"])
+def test_a_key_or_a_secret_that_no_header_can_have_is_refused_and_not_printed(secret: str) -> None:
+    for identity in ({"api_key": secret}, {"secret": secret, "tenant": "ten_x", "user": "usr_x"}):
+        with pytest.raises(ApiUnauthorized, match="line end") as caught:
+            Client("http://127.0.0.1:1", **identity)
+        assert "pearl" not in str(caught.value)
 
 
 def test_a_number_that_json_does_not_have_is_refused_and_not_sent_again() -> None:

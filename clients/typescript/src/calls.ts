@@ -1,4 +1,4 @@
-import createRequests, { type Client as Requests } from "openapi-fetch";
+import createRequests, { defaultPathSerializer, type Client as Requests } from "openapi-fetch";
 
 import { AvaError } from "./errors.js";
 import type { paths } from "./openapi.js";
@@ -54,6 +54,26 @@ export function newKey(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** Returns the header of a key. Throws for one that no header can have, such as one with a line end, without naming it. */
+export function authorization(key: string): string {
+  if (!/^[\x21-\x7e]+$/.test(key)) {
+    throw new TypeError("The key has a space, a line end or another character that no API key has.");
+  }
+  return `Bearer ${key}`;
+}
+
+/**
+ * Returns an id as one part of a path. Throws for a text that could call another route: quotes do not suffice, because
+ * `fetch` removes `.` and `..`, and a server decodes `%2F` before it chooses the route.
+ */
+export function segment(id: unknown): string {
+  const text = String(id);
+  if (text.includes("/") || /^\.*$/.test(text)) {
+    throw new AvaError(`${JSON.stringify(text)} is no id.`, 404, "resource_not_found", "");
+  }
+  return encodeURIComponent(text);
+}
+
 /**
  * Returns the typed calls of the API. Each is repeated after a failure that may pass, a POST with one idempotency key,
  * except those of which each does something anew and no key is taken.
@@ -84,8 +104,12 @@ export function makeApi(
   };
   return createRequests<paths>({
     baseUrl: url.replace(/\/+$/, ""),
-    headers: { Authorization: `Bearer ${key}`, ...headers },
+    headers: { Authorization: authorization(key), ...headers },
     fetch: repeated,
+    pathSerializer: (path, ids) => {
+      Object.values(ids).forEach(segment);
+      return defaultPathSerializer(path, ids);
+    },
   });
 }
 
@@ -152,6 +176,7 @@ export async function answerOf<Data>(call: Promise<Answer<Data>>): Promise<NonNu
   try {
     answer = await call;
   } catch (cause) {
+    if (cause instanceof AvaError) throw cause;
     throw new AvaError(`The API is out of reach: ${reasonOf(cause)}`, 0, "unreachable", "", {}, null, { cause });
   }
   if (answer.data === undefined || answer.data === null) throw errorOf(answer.response, answer.error);

@@ -1,4 +1,6 @@
-import { answerOf, errorOf, makeApi, mayPass, newKey, pauseMs, sleep, type Api, type CallOptions } from "./calls.js";
+import {
+  answerOf, authorization, errorOf, makeApi, mayPass, newKey, pauseMs, segment, sleep, type Api, type CallOptions,
+} from "./calls.js";
 import type { components, paths } from "./openapi.js";
 import { eventsOf } from "./streams.js";
 import { WorkerPool, type Handler, type RunOptions } from "./worker.js";
@@ -120,11 +122,11 @@ export class Ava {
   /** Follows a job to its end. A broken connection is resumed without a gap or a double. */
   async *stream(id: string, { signal }: { signal?: AbortSignal } = {}): AsyncGenerator<JobUpdate> {
     const { url, key, fetch: send = fetch } = this.#options;
-    const address = `${url.replace(/\/+$/, "")}/v1/ava/jobs/${encodeURIComponent(id)}/stream`;
+    const address = `${url.replace(/\/+$/, "")}/v1/ava/jobs/${segment(id)}/stream`;
     let last = "";
     for (let attempt = 0; ; attempt += 1) {
       signal?.throwIfAborted();
-      const headers: Record<string, string> = { Authorization: `Bearer ${key}` };
+      const headers: Record<string, string> = { Authorization: authorization(key) };
       if (last) headers["Last-Event-ID"] = last;
       try {
         const response = await send(address, { headers, signal: signal ?? null });

@@ -117,6 +117,41 @@ const cases = {
     return ends;
   },
 
+  /** What is said of keys that no header can have. */
+  async keys() {
+    const said = [];
+    for (const key of ["ava_00.x\n", "ava\r\n00", " ava", "av\u00e9"]) {
+      try {
+        new Ava({ url: "http://api", key });
+      } catch (error) {
+        said.push([error.constructor.name, String(error), error.stack.includes(key)]);
+      }
+    }
+    return said;
+  },
+
+  /** The paths that are called for ids, and what is thrown. */
+  async ids() {
+    const paths = [];
+    const fetch = async (asked) => {
+      paths.push(new URL(asked.url ?? asked).pathname);
+      return answer({ status: "completed" });
+    };
+    const ava = new Ava({ url: "http://api", key: "ava_00.x", fetch });
+    const calls = [
+      (id) => ava.job(id), (id) => ava.wait(id), (id) => ava.cancel(id), (id) => ava.tree(id), (id) => ava.change(id, {}),
+      (id) => ava.retry(id), (id) => ava.stream(id).next(),
+      (id) => ava.api.GET("/v1/ava/workers/{worker_id}", { params: { path: { worker_id: id } } }),
+    ];
+    const thrown = new Set();
+    for (const id of [".", "..", "", "a/b", "../keys"]) {
+      for (const call of calls) await call(id).catch((error) => thrown.add(`${error.code} ${error.status}`));
+    }
+    const refused = paths.splice(0);
+    await ava.job("job_1?x#..");
+    return { refused, thrown: [...thrown], paths };
+  },
+
   /** How webhooks are refused that nothing can verify. */
   async unverified() {
     const at = String(Math.floor(Date.now() / 1000));
