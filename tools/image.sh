@@ -116,7 +116,7 @@ echo "ok  the image is build $build"
 
 project=$(mktemp -d)
 within api sh -c 'cd /tmp && ava new order-mails >&2 && tar -C order-mails -c .' | tar -x -C "$project"
-sed -i 's/"ava-jobs"\]/"ava-jobs", "tabulate"]/' "$project/pyproject.toml"
+sed -i 's/^dependencies = \[\]/dependencies = ["tabulate"]/' "$project/pyproject.toml"
 "$engine" build --tag "$COMPOSE_PROJECT_NAME" "$project"
 rm -r "$project"
 "$engine" run --rm --entrypoint python "$COMPOSE_PROJECT_NAME" -c 'import tabulate, order_mails' ||

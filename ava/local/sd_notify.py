@@ -20,16 +20,23 @@ class NotifySocket:
         self._socket.setblocking(False)
         self._is_ready = False
 
+    def __enter__(self) -> NotifySocket:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def expect_another(self) -> None:
+        """Forget the readiness of the process, because another one replaces it."""
+        self.is_ready()
+        self._is_ready = False
+
     def is_ready(self) -> bool:
         """Returns True if the process has reported that it is ready."""
         with contextlib.suppress(BlockingIOError):
             while not self._is_ready:
                 self._is_ready = _READY in self._socket.recv(4096).splitlines()
         return self._is_ready
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
 
 
 def notify(name: str) -> None:

@@ -44,6 +44,13 @@ class System:
     broker: str
     #: A file with its settings that a shell can read, `set -a; . FILE`.
     environment: Path
+    #: Where its node reports that it runs.
+    node_ready: NotifySocket
+
+    def replace_node(self) -> None:
+        """Start another node. The present one takes no more jobs, and ends once its jobs have ended."""
+        self.node_ready.expect_another()
+        self.supervisor.replace("worker")
 
 
 @contextmanager
@@ -68,7 +75,7 @@ def start_system(
     ports.require_free(host, port)
     folder = open_folder(data_dir)
     try:
-        with Supervisor(write) as supervisor:
+        with NotifySocket() as node_ready, Supervisor(write) as supervisor:
             additions = _start_servers(supervisor, folder)
             environ = environment.for_children(additions)
             settings = settings_module.load(environ)
@@ -80,6 +87,7 @@ def start_system(
                 environment=environment.write_file(
                     folder, {**environment.of_handlers(), **additions, "AVA_URL": ports.address(host, port)}
                 ),
+                node_ready=node_ready,
             )
             _start_processes(system, settings, environ, host=host, port=port, concurrency=concurrency)
             yield system
@@ -162,7 +170,6 @@ def _start_processes(
         connectivity.require(settings)
     processes = ("-c", str(concurrency)) if concurrency else ()
     drain_seconds = settings.drain_seconds + 10
-    node_ready = NotifySocket()
     account = _account(supervisor, settings, environ)
     api_account = account if port >= _FIRST_FREE_PORT else None
 
@@ -170,7 +177,7 @@ def _start_processes(
         return environment.for_process(name, environ, api_account if name == "api" else account)
 
     node: dict[str, object] = {"death_signal": SIGQUIT, "stop_seconds": drain_seconds, "account": account}
-    node["environ"] = environ_of("worker") | {"NOTIFY_SOCKET": node_ready.name}
+    node["environ"] = environ_of("worker") | {"NOTIFY_SOCKET": system.node_ready.name}
     for program in (
         _ava("worker", *processes, **node),
         _ava("dispatcher", environ=environ_of("dispatcher"), account=account),
@@ -178,7 +185,12 @@ def _start_processes(
         _ava("api", "--host", host, "--port", str(port), environ=environ_of("api"), account=api_account),
     ):
         supervisor.start(Service(program=program))
-    _wait_until_ready(system, node_ready)
+    # The API alone is not enough, because for some seconds it still reports the node of a killed run as living.
+    supervisor.wait_for(
+        lambda: system.node_ready.is_ready() and system_ready.is_ready(system.url, example.headers(system.secret)),
+        seconds=_READY_SECONDS,
+        what="the system did not become ready",
+    )
     supervisor.restarts = True
 
 
@@ -192,18 +204,6 @@ def _account(supervisor: Supervisor, settings: Settings, environ: Mapping[str, s
         )
         return None
     return account
-
-
-def _wait_until_ready(system: System, node_ready: NotifySocket) -> None:
-    # The API alone is not enough, because for some seconds it still reports the node of a killed run as living.
-    try:
-        system.supervisor.wait_for(
-            lambda: node_ready.is_ready() and system_ready.is_ready(system.url, example.headers(system.secret)),
-            seconds=_READY_SECONDS,
-            what="the system did not become ready",
-        )
-    finally:
-        node_ready.close()
 
 
 def _ava(name: str, *arguments: str, **options: object) -> Program:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.input_schema import InputMismatch, InputSchema
 from ava.domain.jobs import retry
 from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, Status, Trigger
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
@@ -23,7 +24,7 @@ from ava.domain.secrets.masking import SecretMask
 from ava.errors import HandlerError, OutputError
 from ava.handler import registry
 from ava.handler.calls import Calls
-from ava.handler.errors import Interruption, JobTimeout
+from ava.handler.errors import GiveUp, Interruption, JobTimeout
 from ava.handler.registry import Handler
 from ava.node.child.job_log import JobLog, LineWriter
 from ava.node.child.log_capture import LogCapture
@@ -35,6 +36,14 @@ from ava.testing.journal import GivenCalls, Journal, MadeChild
 
 #: Seconds between two checks of the stops.
 _TICK_SECONDS = 0.02
+
+
+class InputInvalid(GiveUp):
+    """The input does not match the worker's schema: the API refuses the trigger with this sentence and these fields."""
+
+    def __init__(self, mismatch: InputMismatch) -> None:
+        super().__init__(str(mismatch))
+        self.fields = mismatch.fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +125,9 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
     their names or workers. Each is a value, an exception, or a function of the step's arguments or the child's input.
     `events`: the events that come once the handler waits for them, in this order, with at least a `type`.
 
+    The API refuses an input that the worker's schema does not match, so the handler is not called with it: the result
+    is `failed` with `InputInvalid` and the API's sentence.
+
     The handler is interrupted as in a node, but nothing kills it: after a stop that it ignores, `run` waits on.
     A `breakpoint()` in it gets the terminal; from then on nothing stops it, and what it prints goes to the terminal.
     Warnings are left to the test. Raises `HandlerError` if no such handler is declared or nothing ends a wait,
@@ -125,9 +137,15 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
     found = _find(handler, timeout_seconds)
     _check_thread(found)
     given = dict(secrets or {})
-    settings = RunSettings(config=dict(config or {}), secrets=given, mask=SecretMask(given.values()) if given else None)
+    input_json = _input_json(input)
+    settings = RunSettings(
+        config=dict(config or {}),
+        secrets=given,
+        mask=SecretMask(given.values()) if given else None,
+        fault=_fault_of(found, input_json),
+    )
     log = JobLog(first_seq=0, started_at=datetime.now(UTC), mask=settings.mask)
-    job, journal = _job(found, _input_json(input), attempt, tenant_id, user_id), Journal(children or {}, events)
+    job, journal = _job(found, input_json, attempt, tenant_id, user_id), Journal(children or {}, events)
 
     def calls(one: Run) -> Calls:
         return GivenCalls(
@@ -211,6 +229,12 @@ def _input_json(input: Mapping[str, Any] | None) -> str:
     if input is not None and not isinstance(input, Mapping):
         raise TypeError(f"the input must be a mapping, not {type(input).__name__}")
     return json.dumps(dict(input or {}), allow_nan=False)
+
+
+def _fault_of(handler: Handler, input_json: str) -> InputInvalid | None:
+    schema_json = handler.spec.input_schema_json
+    faults = {} if schema_json is None else InputSchema(schema_json).faults(input_json)
+    return InputInvalid(InputMismatch.of(faults)) if faults else None
 
 
 def _job(handler: Handler, input_json: str, attempt: int, tenant_id: str, user_id: str) -> Job:

@@ -139,3 +139,17 @@ def test_the_wheel_makes_a_project_and_runs_its_handler(wheels: dict[str, Path],
             assert dev.left() == []
         finally:
             dev.clean_up()
+
+
+def test_a_new_project_installs_outside_a_clone_and_where_no_index_has_ava_jobs(
+    wheels: dict[str, Path], empty: Path, tmp_path: Path
+) -> None:
+    _run(sys.executable, "-m", "ava.cli.main", "new", "order-mails", folder=tmp_path)
+    described = tomllib.loads((tmp_path / "order-mails/pyproject.toml").read_text())["project"]
+    needed = [*described["dependencies"], *described["optional-dependencies"]["dev"]]
+    assert not any(each.startswith("ava") for each in needed)
+    _pip(empty, "install", "--quiet", "--editable", f"{tmp_path / 'order-mails'}[dev]")
+    _install(empty, "--no-deps", wheels["ava_jobs"])
+    _borrow_packages(empty)
+    printed = _run(empty, "-m", "pytest", "-q", "-k", "not as_a_job", folder=tmp_path / "order-mails")
+    assert "2 passed" in printed

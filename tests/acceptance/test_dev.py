@@ -35,6 +35,13 @@ def total(x, y):
     return x + y
 """
 
+_COUNT = """
+
+@worker
+def count(input):
+    return 1
+"""
+
 
 def test_a_changed_file_is_served_by_a_new_node_while_running_jobs_finish() -> None:
     with private_folder() as folder:
@@ -56,6 +63,11 @@ def test_a_changed_file_is_served_by_a_new_node_while_running_jobs_finish() -> N
             changed = dev.trigger("wkr_greet", input={"name": "Bob"})
             assert dev.await_status(changed, "completed", "failed") == "completed"
             assert (_output(dev, changed), dev.status(running)) == ("Hi", "running")
+            # What the quickstart says: once the new node is said to run a worker, the API takes its jobs.
+            file.write_text(_HANDLERS + _COUNT)
+            wait_until(lambda: "the new node runs wkr_count," in dev.output, seconds=30, what="a new node runs")
+            counted = dev.trigger("wkr_count", input={})
+            assert dev.await_status(counted, "completed", "failed") == "completed"
             end.touch()
             assert dev.await_status(running, "completed", "failed") == "completed"
             assert _output(dev, running) == "Hello"

@@ -330,8 +330,10 @@ def test_every_process_refuses_the_schema_of_another_commit_in_one_line(
 
 
 def test_the_demo_shows_a_job_from_trigger_to_record() -> None:
-    result = _run("demo")
+    port = str(free_port())
+    result = _run("demo", "--port", port)
     assert result.returncode == 0, result.stdout + result.stderr
+    assert f"AVA ready: http://127.0.0.1:{port}\n" in result.stdout
     assert "201 CREATED" in result.stdout.upper()
     assert "info   Worker handler started" in result.stdout
     assert "info   Handler completed in" in result.stdout

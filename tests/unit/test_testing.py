@@ -215,3 +215,19 @@ def test_a_wrong_call_is_refused_in_one_sentence() -> None:
     thread.start()
     thread.join()
     assert "main thread" in str(raised[0])
+
+
+def test_a_wrong_input_fails_with_the_sentence_of_the_api_and_the_handler_is_not_called() -> None:
+    called: list[Any] = []
+
+    @worker("strict", input_schema={"type": "object", "required": ["to"], "properties": {"to": {"type": "string"}}})
+    def strict(input: dict[str, Any]) -> None:
+        called.append(input)
+
+    result = testing.run(strict, {})
+    sentence = "It is missing, and the schema of the worker requires it."
+    assert (result.status, result.error, result.is_retried) == ("failed", f"InputInvalid: input.to: {sentence}", False)
+    assert result.exception is not None
+    assert result.exception.fields == {"input.to": [sentence]}  # type: ignore[attr-defined]
+    assert testing.run(strict, {"to": "a"}).status == "completed"
+    assert called == [{"to": "a"}]

@@ -23,8 +23,9 @@ _LONGEST_SECONDS = 120.0
 
 
 @click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="The API's port.  [default: a free one]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The folder of the data.  [default: a temporary one]")
-def demo(data_dir: Path | None) -> None:
+def demo(port: int | None, data_dir: Path | None) -> None:
     """Start everything, trigger a job, print its log and its final record, stop everything."""
     from ava.local.start import free_port
     from ava.local.system import start_system
@@ -32,7 +33,12 @@ def demo(data_dir: Path | None) -> None:
     printed: deque[str] = deque(maxlen=200)
     place = data_dir or Path(tempfile.gettempdir()) / f"ava-demo-{uuid.uuid4().hex}"
     with start_system(
-        place, host="127.0.0.1", port=free_port(), concurrency=2, write=printed.append, keeps_data=data_dir is not None
+        place,
+        host="127.0.0.1",
+        port=port or free_port(),
+        concurrency=2,
+        write=printed.append,
+        keeps_data=data_dir is not None,
     ) as system:
         click.echo(f"AVA ready: {system.url}")
         record = _run_example(system)

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from ava.local.handler_files import HandlerFiles, LoadedHandlers
     from ava.local.system import System
 
-#: Seconds between two looks at the files.
-_LOOK_SECONDS = 0.5
+#: Seconds between two polls of the files.
+_POLL_SECONDS = 0.5
+#: Seconds that a new node gets to start before a further change replaces it.
+_START_SECONDS = 10.0
 
 
 @click.command()
@@ -62,13 +64,19 @@ def _run(system: System, files: HandlerFiles, loaded: LoadedHandlers, known: dic
 
     from ava.errors import HandlerError, StopRequested
 
-    look_at = time.monotonic()
+    poll_at = time.monotonic()
+    # Until when a new node is starting; None if the node runs.
+    starting_until: float | None = None
     with suppress(StopRequested):
         while True:
-            system.supervisor.step(_LOOK_SECONDS)
-            if time.monotonic() < look_at:
+            system.supervisor.step(_POLL_SECONDS)
+            if starting_until is not None and system.node_ready.is_ready():
+                starting_until = None
+                click.echo(f"ava: the new node runs {', '.join(loaded.worker_ids)}")
+            # A node that is replaced while it starts would report that it is ready in place of the next one.
+            if time.monotonic() < max(poll_at, starting_until or 0):
                 continue
-            look_at = time.monotonic() + _LOOK_SECONDS
+            poll_at = time.monotonic() + _POLL_SECONDS
             if (now := files.moments(loaded.files)) == known:
                 continue
             changed = sorted(path for path in {*now, *known} if now.get(path) != known.get(path))
@@ -78,9 +86,8 @@ def _run(system: System, files: HandlerFiles, loaded: LoadedHandlers, known: dic
                 click.echo(f"ava: the running handlers stay, because {problem}")
                 known = now
             else:
-                click.echo(
-                    f"ava: {os.path.relpath(changed[0])} changed; a new node runs {', '.join(loaded.worker_ids)}"
-                )
-                system.supervisor.replace("worker")
+                click.echo(f"ava: {os.path.relpath(changed[0])} changed; starting a new node")
+                system.replace_node()
+                starting_until = time.monotonic() + _START_SECONDS
                 # A file that is watched from now on has not changed.
                 known = {path: now.get(path, moment) for path, moment in files.moments(loaded.files).items()}
