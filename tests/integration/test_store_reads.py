@@ -111,6 +111,30 @@ def test_jobs_ahead_are_those_that_start_earlier(api: Api) -> None:
         assert (facts.ahead, facts.ahead_of_all) == (0, 0)
 
 
+def test_why_counts_the_processes_that_run_other_jobs_and_names_the_longest_run(api: Api) -> None:
+    node = "00000000-0000-7000-8000-000000000009"
+    api.execute(
+        "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes)"
+        f" VALUES ('{node}', 'n', 'h', 1, '0', '{{default}}', '{{wkr_open}}', 2)"
+    )
+    api.trigger(headers={"x-user-id": "usr_own"})
+    api.trigger(headers={"x-user-id": "usr_other", "x-tenant-id": "ten_other"})
+    path = f"/v1/ava/jobs/{api.trigger()['id']}/why"
+    for user, minutes in (("usr_own", 12), ("usr_other", 40)):
+        api.execute(
+            "UPDATE jobs SET status = 'running', waits_for = NULL, run_no = 1, attempt = 1, node_id = %s,"
+            " started_at = now() - %s * interval '1 minute', claim_id = gen_random_uuid() WHERE triggered_by = %s",
+            *(node, minutes, user),
+        )
+    found = api.get(path).get_json()["data"]
+    assert "2 processes, all busy, the longest for 12 min" in found["sentence"]
+    assert (found["facts"]["busy"], found["facts"]["estimate_seconds"]) == (2, None)
+    as_operator = api.get(path, headers={"x-platform-role": "platform-admin"}).get_json()["data"]
+    assert "2 processes, all busy, the longest for 40 min" in as_operator["sentence"]
+    api.execute("UPDATE nodes SET processes = 3")
+    assert "3 processes, no estimate" in api.get(path).get_json()["data"]["sentence"]
+
+
 # Deep pages -----------------------------------------------------------------------------------------------------------
 
 _ANY_KIND = """

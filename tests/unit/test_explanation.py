@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -64,6 +65,31 @@ def test_every_job_ahead_counts_as_long_as_the_tenants_own_took() -> None:
 def test_without_a_completed_job_of_the_tenant_there_is_no_estimate_and_the_sentence_says_why() -> None:
     assert _why(facts={"average_ms": None, "processes": 1}) == (
         "queued: 214 ahead of it in queue gpu, 1 process, no estimate because this tenant has no completed job of wkr_x"
+    )
+
+
+def test_a_job_that_waits_for_busy_processes_names_the_longest_run_and_no_time_of_zero() -> None:
+    busy = {"ahead": 0, "ahead_of_all": 0, "processes": 3, "busy": 3, "busy_seconds": 725.0}
+    assert _why(facts=busy) == "queued: 0 ahead of it in queue gpu, 3 processes, all busy, the longest for 12 min"
+    assert explain(replace(_FACTS, **busy)).facts.estimate_seconds is None
+    assert _why(facts=busy | {"processes": 1}).endswith("1 process, busy for 12 min")
+    assert _why(facts=busy | {"busy": 2}).endswith("3 processes, about 0 s")
+    assert _why(facts=busy | {"ahead": 30, "ahead_of_all": 30}).endswith("all busy, the longest for 12 min, about 2 s")
+    assert "no estimate because" in _why(facts=busy | {"average_ms": None})
+    # How long the jobs of other tenants run is theirs.
+    of_tenant = replace(_FACTS, **busy, busy_seconds_of_tenant=None).without_names()
+    assert explain(of_tenant).sentence.endswith("3 processes, all busy")
+
+
+def test_a_job_that_waits_for_an_event_says_as_well_that_no_process_could_continue_it() -> None:
+    waiting_for = json.dumps({"jobs": [], "event": {"type": "order.paid", "match": None}, "until": None})
+    waits: dict[str, Any] = {"waits_for": WaitsFor.EVENT, "run_no": 1, "attempt": 1, "waiting_for_json": waiting_for}
+    said = "queued: its handler waits for an event order.paid"
+    assert _why(**waits) == said
+    gone = "; no live worker serves wkr_x on queue gpu, so it could not continue now"
+    assert _why(facts={"processes": 0}, **waits) == said + gone
+    assert _why(facts={"processes": 0}, queue="pull:ten_test:wkr_x:ten_test", **waits) == (
+        f"{said}; no worker has ever asked for runs of wkr_x"
     )
 
 

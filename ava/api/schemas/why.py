@@ -23,6 +23,9 @@ class ExplanationFacts(Schema):
         maximum=2**31,
         metadata={"description": "Processes of live nodes that have its handler and consume its queue."},
     )
+    busy = WholeNumber(
+        minimum=0, maximum=2**31, metadata={"description": "Those of them that run a job, of any tenant."}
+    )
     queue_refused = Flag(
         attribute="is_queue_refused",
         metadata={"description": "True if the broker refuses the queue to a live node that has the handler."},
@@ -32,7 +35,8 @@ class ExplanationFacts(Schema):
         allow_none=True,
         metadata={
             "description": "Until it starts, if each job ahead, those of others too, takes as long as the tenant's own "
-            "newest ones of this worker. Null if none of these has completed, or no process serves the worker."
+            "newest ones of this worker. Null if none of these has completed, if no process serves the worker, or if "
+            "none is ahead and each process is busy."
         },
     )
     run_at = Instant(attribute="job.run_at", allow_none=True)

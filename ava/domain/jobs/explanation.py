@@ -48,6 +48,11 @@ class Facts:
     status_at: datetime | None = None
     #: Live processes that have its handler and consume its queue.
     processes: int
+    #: Those of them that run a job, of any tenant, and the seconds for which the longest of these jobs has run: of all
+    #: tenants, which only operators see, and of this tenant; None without one.
+    busy: int = 0
+    busy_seconds: float | None = None
+    busy_seconds_of_tenant: float | None = None
     #: Whether the broker refuses its queue to a live node that has its handler.
     is_queue_refused: bool
     #: The tenant's own jobs that start before it; at most `MAX_AHEAD`.
@@ -71,8 +76,8 @@ class Facts:
     waiting: Waiting | None = None
 
     def without_names(self) -> Facts:
-        """Returns what a tenant sees: no name of a node, which holds the host's, and no user of the platform."""
-        facts = self
+        """Return what a tenant sees: no node's name (it holds the host's), platform user, or other tenant's run."""
+        facts = replace(self, busy_seconds=self.busy_seconds_of_tenant)
         if self.node_name is not None and self.job.node_id is not None:
             facts = replace(facts, node_name=ids.encode("node", self.job.node_id))
         if is_pulled(self.job.queue) and PullQueue.parse(self.job.queue).owner != self.job.tenant_id:
@@ -99,12 +104,17 @@ class Facts:
         return None if self.worker_status is None else self.worker_status is WorkerStatus.ACTIVE
 
     @property
+    def is_busy(self) -> bool:
+        """Return True if each process that could run it runs another job."""
+        return 0 < self.processes <= self.busy
+
+    @property
     def estimate_seconds(self) -> float | None:
-        """Returns the estimated seconds until it starts; None without an average or a process.
+        """Return the estimated seconds until it starts; None without an average, or if it starts at the end of a run.
 
         Each job ahead counts as long as the tenant's own took, because how long those of others take is not shown.
         """
-        if self.average_ms is None or not self.processes:
+        if self.average_ms is None or not self.processes or (self.is_busy and not self.ahead_of_all):
             return None
         return round(self.ahead_of_all * self.average_ms / 1000 / self.processes, 1)
 
@@ -182,7 +192,7 @@ def _why_queued(facts: Facts) -> str:
     if job.waits_for in DATED:
         return _why_dated(job, waiting)
     if job.waits_for in SUSPENDED:
-        return f"queued: {_why_waiting(facts)}"
+        return f"queued: {_why_waiting(facts)}{_without_handler(facts)}"
     is_unasked = waiting.paused_by is None and _is_unasked(facts)
     if waiting.sentence is not None and not is_unasked:
         return f"queued: {waiting.sentence}"
@@ -230,6 +240,15 @@ def _why_waiting(facts: Facts) -> str:
     return f"{who} for the ends of {named or 'other jobs'}{or_event}{at_most}"
 
 
+def _without_handler(facts: Facts) -> str:
+    """Return that no process could continue a job once its wait ends; empty if one could."""
+    if is_pulled(facts.job.queue):
+        return f"; {_why_offered(facts).removeprefix('queued: ')}" if _is_unasked(facts) else ""
+    if facts.processes or facts.is_queue_refused:
+        return ""
+    return f"; no live worker serves {facts.job.worker_id} on queue {facts.job.queue}, so it could not continue now"
+
+
 def _why_in_backlog(facts: Facts, waiting: Waiting) -> str:
     job = facts.job
     if is_pulled(job.queue):
@@ -240,14 +259,29 @@ def _why_in_backlog(facts: Facts, waiting: Waiting) -> str:
         return f"queued: no live worker serves {job.worker_id} on queue {job.queue}"
     are_more = facts.ahead_of_all >= MAX_EXAMINED
     more = "more than " if are_more or facts.ahead >= MAX_AHEAD else ""
-    processes = "1 process" if facts.processes == 1 else f"{facts.processes} processes"
-    estimate = (
-        f", no estimate because this tenant has no completed job of {job.worker_id}"
-        if facts.estimate_seconds is None
-        else f", {'at least' if are_more else 'about'} {_span(facts.estimate_seconds)}"
-        f"{' with the load of other tenants' if facts.ahead_of_all > facts.ahead else ''}"
+    ahead = f"queued: {waiting.turn}{more}{facts.ahead} ahead of it in queue {job.queue}"
+    return f"{ahead}, {_processes(facts)}{_estimate(facts, are_more=are_more)}"
+
+
+def _processes(facts: Facts) -> str:
+    """Return the number of processes that could run a job; and for how long they have been busy, if all are."""
+    is_one = facts.processes == 1
+    processes = "1 process" if is_one else f"{facts.processes} processes"
+    if not facts.is_busy:
+        return processes
+    longest = (
+        "" if facts.busy_seconds is None else f"{'' if is_one else ', the longest'} for {_span(facts.busy_seconds)}"
     )
-    return f"queued: {waiting.turn}{more}{facts.ahead} ahead of it in queue {job.queue}, {processes}{estimate}"
+    return f"{processes}, {'' if is_one else 'all '}busy{longest}"
+
+
+def _estimate(facts: Facts, *, are_more: bool) -> str:
+    if facts.average_ms is None:
+        return f", no estimate because this tenant has no completed job of {facts.job.worker_id}"
+    if facts.estimate_seconds is None:
+        return ""
+    others = " with the load of other tenants" if facts.ahead_of_all > facts.ahead else ""
+    return f", {'at least' if are_more else 'about'} {_span(facts.estimate_seconds)}{others}"
 
 
 def _why_dated(job: Job, waiting: Waiting) -> str:

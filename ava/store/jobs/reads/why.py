@@ -43,10 +43,17 @@ SELECT
     (SELECT extract(epoch FROM now() - max(c.claimed_at)) FROM worker_claims AS c
      WHERE c.worker_id = j.worker_id AND c.tenant_id IN (j.tenant_id, split_part(j.queue, ':', 2))),
     p.name,
-    extract(epoch FROM now() - p.heard_at)
+    extract(epoch FROM now() - p.heard_at),
+    busy.count, busy.longest, busy.longest_of_tenant
 FROM jobs AS j LEFT JOIN nodes AS n ON n.id = j.node_id
 LEFT JOIN pulled_runs AS p ON p.tenant_id = j.tenant_id AND p.job_id = j.id AND p.run_no = j.run_no
 {worker_settings.joined("j.tenant_id", worker_id="j.worker_id")}
+LEFT JOIN LATERAL (
+    SELECT count(*), max(extract(epoch FROM now() - r.started_at)) AS longest,
+        max(extract(epoch FROM now() - r.started_at)) FILTER (WHERE r.tenant_id = j.tenant_id) AS longest_of_tenant
+    FROM nodes AS n JOIN jobs AS r ON r.node_id = n.id AND r.status = 'running'
+    WHERE j.status = 'queued' AND {nodes.IS_LIVE} AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)
+) AS busy ON true
 LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE c.tenant_id = j.tenant_id), count(*) FROM (
         SELECT u.tenant_id FROM generate_series({priority.FIRST}, j.priority - 1) AS p (priority) CROSS JOIN LATERAL (
@@ -78,13 +85,16 @@ def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -
     }
     found = connection.exec_driver_sql(_READ_FACTS, parameters).one()
     status, status_by, status_at, processes, is_refused, ahead, ahead_of_all, average_ms, node_name, silent = found[:10]
-    claimed, pulled_by, unheard = found[10:]
+    claimed, pulled_by, unheard, busy, busy_seconds, busy_seconds_of_tenant = found[10:]
     return Facts(
         job=job,
         worker_status=None if status is None else WorkerStatus(status),
         status_by=status_by,
         status_at=status_at,
         processes=processes,
+        busy=busy,
+        busy_seconds=None if busy_seconds is None else float(busy_seconds),
+        busy_seconds_of_tenant=None if busy_seconds_of_tenant is None else float(busy_seconds_of_tenant),
         is_queue_refused=is_refused,
         ahead=ahead,
         ahead_of_all=ahead_of_all,
