@@ -34,6 +34,7 @@ _COLUMNS = (
     Column(title="ID", value=lambda job: job.id),
     Column(title="WORKER", value=lambda job: job.worker_id, min_width=10),
     Column(title="STATUS", value=lambda job: job.status),
+    Column(title="WAITS FOR", value=lambda job: job.waits_for, is_wide=True),
     Column(title="PRIORITY", value=lambda job: job.priority, is_wide=True),
     Column(title="TRIGGER", value=lambda job: job.trigger, is_wide=True),
     Column(title="BY", value=lambda job: job.triggered_by, is_wide=True),

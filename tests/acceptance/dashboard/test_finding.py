@@ -9,6 +9,7 @@ from urllib.parse import quote
 from selenium.webdriver.common.keys import Keys
 
 from harness.busy import busy_factor
+from harness.moments import LATER
 from harness.polling import wait_until
 from harness.system import System
 from tests.browser import Browser
@@ -75,6 +76,21 @@ def test_a_job_is_found_by_its_id_its_error_its_user_and_its_tags(signed_in: Bro
     assert signed_in.driver.title == "Jobs, there-is-no-such-text · AVA Jobs"
 
 
+def test_jobs_are_found_by_what_they_wait_for_and_their_pages_say_it(signed_in: Browser, running: System) -> None:
+    dated = running.trigger("wkr_echo", scheduled_at=LATER)["id"]
+    signed_in.script("location.hash = '#/jobs'")
+    signed_in.fill("filter[waits_for]", "its scheduled time")
+    wait_until(lambda: _hash(signed_in) == "#/jobs?filter[waits_for]=schedule", what="the filter is in the address")
+    row = signed_in.find(f"[data-job='{dated}']")
+    assert row.find_element("css selector", ".pill[data-state='scheduled']").get_attribute("title") == (
+        "Waits for its scheduled time"
+    )
+    _search(signed_in, "waits:retry")
+    signed_in.await_text("No jobs match this filter.")
+    signed_in.script("location.hash = arguments[0]", f"#/jobs/{dated}")
+    signed_in.await_text("Waits for", "its scheduled time")
+
+
 _READ = "const [text] = arguments; return import('/dashboard/search.js').then(({ readSearch }) => readSearch(text))"
 
 
@@ -86,6 +102,7 @@ def test_words_are_read_as_what_people_mean_by_them(signed_in: Browser, running:
         f"err_{made}": {"filter[error_id]": f"err_{made}"},
         "status:error": {"filter[status]": "failed"},
         "Status: canceled worker:x": {"filter[status]": "cancelled", "filter[worker_id]": "wkr_x"},
+        "waits:Retry": {"filter[waits_for]": "retry"},
         "ValueError: no such key": {"filter[error]": "ValueError: no such key"},
         '"12345"': {"filter[error]": "12345"},
         "12345": {"filter[id]": "12345"},
@@ -148,7 +165,7 @@ def test_a_filter_changes_the_rows_alone_and_keeps_the_focus(signed_in: Browser,
         assert signed_in.script("const e = document.activeElement; return [e.name, e.old]") == [name, True]
     signed_in.click("a", "Clear")
     _await_first_row(signed_in, second)
-    assert signed_in.script("return [...document.querySelectorAll('.filters select')].map((e) => e.value)") == [""] * 3
+    assert signed_in.script("return [...document.querySelectorAll('.filters select')].map((e) => e.value)") == [""] * 4
 
 
 def _await_first_row(browser: Browser, job_id: str) -> None:

@@ -25,8 +25,8 @@ export class LogView {
     say(this.summary, "You do not see the lines of this log.");
   }
 
-  constructor(jobId, { signal, onLine }) {
-    Object.assign(this, { signal, onLine, jobId, path: `/v1/ava/jobs/${jobId}/logs` });
+  constructor(jobId, { signal }) {
+    Object.assign(this, { signal, jobId, path: `/v1/ava/jobs/${jobId}/logs` });
     this.lines = h("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log lines", onscroll: () => this.#scrolled() });
     this.older = button("Older lines", () => this.#readUp(), { kind: "quiet" });
     this.older.hidden = true;
@@ -100,7 +100,6 @@ export class LogView {
     else this.lines.prepend(block.element);
     if (isEnd) this.#blocks.push(block);
     else this.#blocks.unshift(block);
-    data.logs.forEach((line) => this.onLine(line));
     this.#sum();
   }
 
@@ -133,7 +132,6 @@ export class LogView {
 
   /** Add a line of the stream, and the places after it and before it. */
   add(line, place, before) {
-    this.onLine(line);
     const text = this.text.value.toLowerCase();
     if ((this.level.value && line.level !== this.level.value) || !line.msg.toLowerCase().includes(text)) return;
     this.#waiting.push({ line, place, before });

@@ -3,15 +3,17 @@
 import { get } from "./api.js";
 import { h } from "./dom.js";
 import { notify } from "./parts.js";
+import { REASONS } from "./wait_reasons.js";
 
 const NAMES = {
   error: "filter[error]", user: "filter[triggered_by]", by: "filter[triggered_by]", worker: "filter[worker_id]",
-  status: "filter[status]", trigger: "filter[trigger]", priority: "filter[priority]", id: "filter[id]",
+  status: "filter[status]", trigger: "filter[trigger]", priority: "filter[priority]", id: "filter[id]", waits: "filter[waits_for]",
 };
 /** What people call the values of a filter, by what the API calls them. */
 const VALUES = {
   "filter[status]": { queued: ["waiting", "pending"], running: ["active", "started"], completed: ["success", "succeeded", "done", "ok"], failed: ["error", "failure"], cancelled: ["canceled", "revoked"] },
   "filter[trigger]": { manual: ["api"], scheduled: ["schedule", "cron"], webhook: ["hook"], event: [] },
+  "filter[waits_for]": Object.fromEntries(Object.keys(REASONS).map((reason) => [reason, []])),
   "filter[priority]": Object.fromEntries(Array.from({ length: 10 }, (_, place) => [String(place + 1), []])),
 };
 /** Ids that are made here have 26 digits; those of workers and users are any name. */
@@ -23,7 +25,7 @@ const IDS = [
 const WORD = new RegExp(`(?:(${[...Object.keys(NAMES), "tag"].join("|")}):\\s*|input\\.([^\\s:="]+)[:=])?(?:"([^"]*)"|(\\S+))`, "gi");
 // Without `job_` or `…` before them, letters alone are a word.
 const ID = /^(?:job_…?|…|(?=.*\d))[0-9a-hjkmnp-tv-z]{4,26}$/i;
-const HINT = "A job's id or at least 4 digits of it, a part of an error, or error: user: worker: tag: input.path: status: priority:";
+const HINT = "A job's id or at least 4 digits of it, a part of an error, or error: user: worker: tag: input.path: status: waits: priority:";
 
 /** The filters that a text means: `{ "filter[error]": "timeout" }`. Words without a name are a part of the error. */
 export function readSearch(text) {

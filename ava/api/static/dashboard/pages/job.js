@@ -8,11 +8,12 @@ import { LogView } from "../log.js";
 import { ask, button, card, empty, json, notify, pill, repeat, when } from "../parts.js";
 import { runsCard, usageOf } from "../runs.js";
 import { changeQueued, editAndRunAgain } from "../trigger.js";
+import { reasonOf } from "../wait_reasons.js";
 import { open as openTree } from "./tree.js";
 
 const HIDDEN = "You do not see payloads.";
 const FINAL = ["completed", "failed", "cancelled"];
-const CHANGING = "status,started_at,completed_at,duration_ms,error,attempt,cancel_requested_at,cancelled_by,progress,priority,scheduled_at,expires_at,tags,tree_id,waiting_for,deadline_at";
+const CHANGING = "status,started_at,completed_at,duration_ms,error,attempt,cancel_requested_at,cancelled_by,progress,priority,scheduled_at,expires_at,tags,tree_id,waiting_for,deadline_at,waits_for";
 
 export async function open(main, { signal, rest }) {
   const [id, part] = rest;
@@ -26,7 +27,7 @@ export async function open(main, { signal, rest }) {
   }
   const view = jobView(job, () => reload().catch(() => {}));
   const journal = journalCard(job.id, { signal });
-  const log = new LogView(job.id, { signal, onLine: (line) => view.mark(line) });
+  const log = new LogView(job.id, { signal });
   const update = () => {
     document.title = `${job.status} · ${job.worker_id} · ${short(job.id)} · AVA Jobs`;
     view.update(job);
@@ -36,7 +37,7 @@ export async function open(main, { signal, rest }) {
   update();
 
   const showRuns = async () => {
-    view.runs.update((await get(`/v1/ava/jobs/${job.id}/runs`, { signal })).data);
+    view.showRuns((await get(`/v1/ava/jobs/${job.id}/runs`, { signal })).data);
     await journal.load();
   };
   // The input never changes, and there is no output before the end: neither is read again while the job runs.
@@ -114,7 +115,8 @@ function jobView(first, onChange) {
   const copy = button("Copy id", () => navigator.clipboard.writeText(first.id).then(() => notify("Copied.")), { kind: "quiet" });
   const facts = h("dl", {});
   const timeline = h("ol", { class: "timeline", tabindex: "0", "aria-label": "Timeline" });
-  const marks = [];
+  const runs = runsCard();
+  let marks = [];
   const input = h("div", {});
   const output = h("div", {});
   let shownOutput;
@@ -125,7 +127,7 @@ function jobView(first, onChange) {
     moment("created", "Triggered", first.created_at, `by ${first.triggered_by}, ${first.trigger}`),
     first.scheduled_at ? moment("queued", "Scheduled for", first.scheduled_at) : null,
     first.expires_at && current.status === "queued" && !marks.length ? moment("queued", "Cancelled unless it starts by", first.expires_at) : null,
-    ...marks.map(({ kind, text, ts }) => moment(kind, text, ts)),
+    ...marks.filter(({ isEnd }) => !isEnd || !FINAL.includes(current.status)).map(({ kind, text, ts, more }) => moment(kind, text, ts, more)),
     current.cancel_requested_at ? moment("cancelling", "Cancel requested", current.cancel_requested_at, current.cancelled_by ? `by ${current.cancelled_by}` : "") : null,
     current.completed_at ? moment(current.status, current.status[0].toUpperCase() + current.status.slice(1), current.completed_at, current.error ?? "") : null,
   ].filter(Boolean).sort((one, other) => one.at - other.at).map((part) => part.element));
@@ -138,7 +140,7 @@ function jobView(first, onChange) {
         h("div", { class: "row" }, copy, again, change, cancel, fromHere, retry)),
       why, progress),
     facts: card("Record", {}, facts),
-    runs: runsCard(),
+    runs,
     timeline: card("Timeline", {}, timeline),
     payloads: h("div", { class: "columns payloads" }, card("Input", {}, input), card("Output", {}, output)),
     explained: false,
@@ -147,13 +149,10 @@ function jobView(first, onChange) {
       say(why, sentence[0].toUpperCase() + sentence.slice(1));
       this.explained = true;
     },
-    /** Log lines that begin or end a run are shown in the timeline too. */
-    mark(line) {
-      const found = /^Handler (failed|cancelled|lost|interrupted|completed|waits|continues)|^Worker handler started$/.exec(line.msg);
-      // A line is read again when the log is filtered.
-      if (!found || marks.some(({ text, ts }) => text === line.msg && ts === line.ts)) return;
-      const kind = { lost: "failed", interrupted: "failed", continues: "running" }[found[1]] ?? found[1] ?? "running";
-      marks.push({ kind, text: line.msg, ts: line.ts });
+    /** The runs are shown in the timeline too; the end of the last one may be that of the job. */
+    showRuns(data) {
+      runs.update(data);
+      marks = data.runs.flatMap((run, place) => marksOf(run, place, place === data.runs.length - 1));
       drawTimeline();
     },
     progress(value) {
@@ -185,6 +184,14 @@ function jobView(first, onChange) {
   };
 }
 
+function marksOf(run, place, isLast) {
+  const begin = { kind: "running", text: `Run ${place + 1} started`, ts: run.started_at };
+  if (!run.ended_at) return [begin];
+  const kind = { lost: "failed", interrupted: "failed", put_off: "queued" }[run.outcome] ?? run.outcome ?? "queued";
+  const text = `Run ${place + 1} ${{ waits: "waits", put_off: "deferred its job", lost: "was lost", interrupted: "was interrupted" }[run.outcome] ?? run.outcome ?? "ended"}`;
+  return [begin, { kind, text, ts: run.ended_at, more: `after ${span(run.duration_ms)}`, isEnd: isLast && FINAL.includes(run.outcome) }];
+}
+
 function moment(kind, title, ts, more = "") {
   const element = h("li", { "data-state": kind }, h("strong", {}, title), h("time", { title: ts }, full(ts)), more ? h("span", {}, more) : null);
   return { element, at: new Date(ts).getTime() };
@@ -200,7 +207,7 @@ function showFacts(list, job) {
     ["Tags", Object.keys(job.tags).length ? h("span", { class: "tags" }, Object.entries(job.tags).map(([key, value]) =>
       h("a", { class: "tag", href: `#/jobs?${new URLSearchParams({ [`filter[tag.${key}]`]: value })}` }, `${key}=${value}`))) : null],
     ["Deadline", job.deadline_at ? when(job.deadline_at).element : null],
-    ["Waits for", job.status === "queued" && job.waiting_for ? waitsFor(job.waiting_for) : null],
+    ["Waits for", job.waits_for ? h("span", {}, reasonOf(job), job.waiting_for ? [": ", waitsFor(job.waiting_for)] : null) : null],
     ["Parent", job.parent_id ? h("a", { href: `#/jobs/${job.parent_id}`, class: "mono" }, job.parent_id) : null],
     ["Tree", job.tree_id ? h("a", { href: `#/jobs/${job.id}/tree` }, "The jobs that belong together") : null],
     ["Retry of", job.retry_of ? h("a", { href: `#/jobs/${job.retry_of}`, class: "mono" }, job.retry_of) : null],

@@ -7,6 +7,7 @@ import { full, number, short, span, toTyped, typedMoment, zone } from "../format
 import { address, askedOf, sortField, viewMenu, viewOf, widths } from "../job_view.js";
 import { empty, field, heading, options, pill, repeat, titles, when } from "../parts.js";
 import { runButton } from "../trigger.js";
+import { REASONS, reasonOf, stateOf } from "../wait_reasons.js";
 import { allWorkers } from "../worker_list.js";
 
 const FINAL = ["completed", "failed", "cancelled"];
@@ -14,8 +15,8 @@ const STATUSES = ["queued", "running", ...FINAL];
 const TRIGGERS = ["manual", "scheduled", "webhook", "event"];
 const PER_PAGE = "25";
 /** What the rows show; inputs and outputs are not read. */
-const FIELDS = "id,worker_id,status,trigger,priority,triggered_by,created_at,started_at,completed_at,duration_ms,error,scheduled_at,attempt,max_attempts,cancel_requested_at,tags";
-const FILTERS = ["filter[status]", "filter[worker_id]", "filter[trigger]", "filter[created_after]", "filter[created_before]"];
+const FIELDS = "id,worker_id,status,trigger,priority,triggered_by,created_at,started_at,completed_at,duration_ms,error,scheduled_at,attempt,max_attempts,cancel_requested_at,tags,waits_for";
+const FILTERS = ["filter[status]", "filter[waits_for]", "filter[worker_id]", "filter[trigger]", "filter[created_after]", "filter[created_before]"];
 
 const selection = new Selection();
 
@@ -68,7 +69,7 @@ export function open(main, { signal, query: first }) {
     document.title = `${["Jobs", ...words].join(", ")} · AVA Jobs`;
     const isFiltered = words.length > 0 || query.has("cursor") || query.has("page");
     // A search looks at up to 20,000 jobs each time.
-    const isSearched = [...query.keys()].some((name) => /^(sort|filter\[(error|error_id|triggered_by|priority|id|completed_.+|tag\..+|input\..+)\])$/.test(name));
+    const isSearched = [...query.keys()].some((name) => /^(sort|filter\[(waits_for|error|error_id|triggered_by|priority|id|completed_.+|tag\..+|input\..+)\])$/.test(name));
     refresh = repeat(current, isSearched ? 10 : 2, async () => {
       const found = await get("/v1/ava/jobs", { query: { per_page: PER_PAGE, fields: FIELDS, ...askedOf(query) }, signal: current, isRepeated: true });
       selection.refresh(found.data);
@@ -90,7 +91,7 @@ function filters(queryNow) {
   const go = (changes) => (location.hash = address(queryNow(), changes));
   const change = (name, value) => go({ [name]: value, cursor: "", page: "" });
   const select = (label, name, choices) => {
-    const control = h("select", { name, onchange: () => change(name, control.value) }, options([["", "Any"], ...choices.map((choice) => [choice])], ""));
+    const control = h("select", { name, onchange: () => change(name, control.value) }, options([["", "Any"], ...choices], ""));
     return { element: field(label, control), show: (query) => (control.value = query.get(name) ?? "") };
   };
   const workers = h("datalist", { id: "workers" });
@@ -104,9 +105,10 @@ function filters(queryNow) {
     } };
   };
   const controls = [
-    select("Status", "filter[status]", STATUSES),
+    select("Status", "filter[status]", STATUSES.map((status) => [status])),
+    select("Waits for", "filter[waits_for]", Object.entries(REASONS)),
     { element: field("Worker", worker), show: (query) => (worker.value = query.get("filter[worker_id]") ?? "") },
-    select("Trigger", "filter[trigger]", TRIGGERS),
+    select("Trigger", "filter[trigger]", TRIGGERS.map((trigger) => [trigger])),
     time("Created after", "filter[created_after]"), time("Created before", "filter[created_before]"), sortField(go),
   ];
   const more = h("div", { class: "row" });
@@ -166,8 +168,8 @@ function row(job, { columns, isExact }, selected, changed) {
   return {
     element,
     update(next) {
-      const asked = next.status === "running" && next.cancel_requested_at;
-      status.update(asked ? "cancelling" : next.status === "queued" && next.scheduled_at && new Date(next.scheduled_at) > new Date() ? "scheduled" : next.status);
+      status.update(stateOf(next));
+      status.element.title = next.waits_for ? `Waits for ${reasonOf(next)}` : "";
       box.checked = selected.has(next.id);
       say(duration, next.duration_ms !== null ? span(next.duration_ms) : next.started_at ? span(Date.now() - new Date(next.started_at)) : "–");
       say(waited, next.started_at ? span(Math.max(0, new Date(next.started_at) - new Date(next.scheduled_at ?? next.created_at))) : "–");

@@ -1,0 +1,25 @@
+// What a queued job waits for before its turn can come: the values of `waits_for`, as people read them.
+
+export const REASONS = {
+  schedule: "its scheduled time",
+  retry: "the delay of its retry",
+  deferred: "the time to which it was deferred",
+  debounce: "the end of a burst of triggers",
+  children: "jobs, or the first of several things",
+  jobs: "the jobs before it",
+  event: "an event",
+  sleep: "the end of a sleep",
+  permit: "a permit of its limit",
+  node: "a node with its handler",
+  worker: "its worker, which is paused",
+  queue: "its queue, which is paused",
+};
+
+/** The state of a job as lists show it. */
+export function stateOf(job) {
+  if (job.status === "running" && job.cancel_requested_at) return "cancelling";
+  return ["schedule", "debounce"].includes(job.waits_for) ? "scheduled" : job.status;
+}
+
+/** The reason in words; empty of a job that does not wait. A later release may have others. */
+export const reasonOf = (job) => (job.waits_for ? REASONS[job.waits_for] ?? job.waits_for : "");
