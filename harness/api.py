@@ -122,8 +122,11 @@ class Api:
         record: dict[str, Any] = answer.get_json()["data"]
         return record
 
-    def announce(self, worker_id: str, *, tenants: tuple[str, ...] | None = None) -> None:
+    def announce(
+        self, worker_id: str, *, tenants: tuple[str, ...] | None = None, input_schema: Mapping[str, Any] | None = None
+    ) -> None:
         """Announce a worker, as a node does at its start."""
+        schema = None if input_schema is None else json.dumps(input_schema)
         spec = WorkerSpec(
             id=worker_id,
             name=worker_id,
@@ -134,6 +137,7 @@ class Api:
             queue="default",
             tenants=tenants,
             on_worker_lost=OnWorkerLost.REQUEUE,
+            input_schema_json=schema,
         )
         with self.database.connect() as connection:
             workers.announce(connection, [spec])

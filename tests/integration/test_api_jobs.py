@@ -20,6 +20,21 @@ COUNT = "SELECT count(*) FROM jobs"
 RECORD_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 
 
+def test_the_first_node_of_a_deploy_sets_the_schema_and_an_old_node_that_restarts_sets_the_old_one(api: Api) -> None:
+    """What docs/how-to/upgrade.md says of a stricter schema."""
+    loose: dict[str, Any] = {"type": "object"}
+    strict = loose | {"required": ["account"]}
+    api.announce("wkr_typed", input_schema=loose)
+    accepted = api.trigger("wkr_typed", input={})
+    api.announce("wkr_typed", input_schema=strict)
+    body = {"worker_id": "wkr_typed", "input": {}}
+    error_of(api.post(JOBS, json=body), 422, "validation_error")
+    # What was accepted before is not checked again.
+    assert api.get(f"{JOBS}/{accepted['id']}").get_json()["data"]["status"] == "queued"
+    api.announce("wkr_typed", input_schema=loose)
+    assert api.post(JOBS, json=body).status_code == 201
+
+
 def test_the_contracts_request_returns_the_contracts_record(api: Api) -> None:
     payload = {"incident_id": "inc_01hxyz", "channel": "#security-ops"}
     response = api.post(JOBS, json={"worker_id": "wkr_open", "priority": 2, "input": payload})
