@@ -135,6 +135,7 @@ def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures
         # As if two processes took jobs of 50 ms.
         system.database.value(
             "UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now(),"
+            " stop_status = 'cancelled',"
             " cancelled_by = 'usr_bench' WHERE id IN (SELECT id FROM jobs WHERE queue = 'default' AND priority = 5"
             " AND status = 'queued' AND waits_for IS NULL AND published_at IS NOT NULL ORDER BY published_at LIMIT 4)"
         )

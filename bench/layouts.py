@@ -19,14 +19,16 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunKey, Status
 from ava.domain.jobs.new_job import NewJob
+from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.domain.limits.fair_queue import WaitingJob
 from ava.settings import load
 from ava.store.engine import schema
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import rows
 from ava.store.jobs.moves import claim, end, make, publish
+from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.moves.log_lines import OPENING, SEQ_PER_RUN
 from bench.servers import Database as Admin
 from harness.servers.postgres import running_postgres
@@ -154,10 +156,10 @@ class _Model:
 
     def _run_alone(self, run: RunKey) -> None:
         wanted = claim.Claim(run=run, worker_id=_WORKER, node_id=_NODE, claim_id=str(uuid4()))
-        assert self._act("claim", lambda c: claim.claim(c, wanted))
-        lines = _lines()[1:]
-        ended = self._act("end", lambda c: end.end(c, _end(run), lines, claim_id=wanted.claim_id))
-        assert ended is Status.COMPLETED
+        job = self._act("claim", lambda c: claim.claim(c, wanted))
+        assert job is not None
+        ended = _end(job, wanted.claim_id, _lines()[1:])
+        assert self._act("end", lambda c: end.end(c, ended)) is Status.COMPLETED
 
     def _run_group(self, runs: Sequence[RunKey]) -> None:
         claim_id = str(uuid4())
@@ -167,11 +169,8 @@ class _Model:
         )
         assert len(claimed) == len(runs)
         began_at = datetime.now(UTC) - timedelta(milliseconds=10)
-        completed = [
-            end.CompletedRun(end=_end(run), claim_id=claim_id, began_at=began_at, lines=_lines(), progress_json=None)
-            for run in runs
-        ]
-        ended = self._act("end", lambda c: end.end_together(c, completed))
+        completed = [_end(job, claim_id, _lines(), began_at) for job in claimed]
+        ended = self._act("end", lambda c: end.end_each(c, completed))
         assert len(ended) == len(runs)
 
     def _act(self, name: str, act: Callable[[Connection], Result]) -> Result:
@@ -213,8 +212,9 @@ class _Model:
         return float(self._admin.value(statement, _TABLES))
 
 
-def _end(run: RunKey) -> RunEnd:
-    return RunEnd(run=run, status=Status.COMPLETED, elapsed_ms=1, output_json='{"ok":1}')
+def _end(job: Job, claim_id: str | None, lines: Sequence[LogLine], began_at: datetime | None = None) -> EndedRun:
+    outcome = RunOutcome(run=job.run, ending=Ending.COMPLETED, elapsed_ms=1, output_json='{"ok":1}')
+    return EndedRun.of(job, outcome, claim_id=claim_id, lines=lines[:-1], closing=lines[-1], began_at=began_at)
 
 
 def _lines() -> list[LogLine]:

@@ -47,7 +47,8 @@ FROM generate_series(%(first)s, %(last)s) AS n RETURNING id
 _END = """
 UPDATE jobs AS j SET status = ended.status, completed_at = clock_timestamp(),
     error = CASE WHEN ended.status = 'failed' THEN 'ValueError: no channel ' || ended.n END,
-    cancel_requested_at = CASE WHEN ended.status = 'cancelled' THEN now() END
+    cancel_requested_at = CASE WHEN ended.status = 'cancelled' THEN now() END,
+    stop_status = CASE WHEN ended.status = 'cancelled' THEN 'cancelled' END
 FROM (
     SELECT id, n, CASE WHEN n %% 7 = 0 THEN 'cancelled' WHEN n %% 5 = 0 THEN 'failed' ELSE 'completed' END AS status
     FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS e (id, place)

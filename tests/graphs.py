@@ -13,7 +13,8 @@ from ava.dispatcher.duties.deadlines import Deadlines
 from ava.dispatcher.duties.wakes import Wakes
 from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
-from ava.domain.jobs.job import RunEnd, RunKey, Status
+from ava.domain.jobs.job import RunKey, Status
+from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.waits import NewChild, NewEntry, Wait, WaitCondition
 from ava.services.creation.child_creator import ChildCreator
 from ava.settings import Settings
@@ -23,6 +24,7 @@ from ava.store.jobs.moves import claim, end, wait
 from ava.store.jobs.reads import lists
 from harness.api import NODE, Api
 from tests.integration.model.run_driver import run_line
+from tests.runs import ended
 
 __all__ = ["BULK", "JOBS", "Graphs"]
 
@@ -77,15 +79,12 @@ class Graphs:
 
     def end(self, run: RunKey, claim_id: str, output: Any = None, *, error: str | None = None) -> None:
         """End a run, and follow the wakes."""
-        run_end = RunEnd(
-            run=run,
-            status=Status.COMPLETED if error is None else Status.FAILED,
-            elapsed_ms=1,
-            output_json=json.dumps(output) if error is None else None,
-            error=error,
-        )
+        ending = Ending.COMPLETED if error is None else Ending.FAILED
+        output_json = json.dumps(output) if error is None else None
+        lines = [run_line(run.run_no, 1, "over")]
         with self.api.database.connect() as connection:
-            assert end.end(connection, run_end, [run_line(run.run_no, 1, "over")], claim_id=claim_id) is not None
+            how = ended(connection, run, ending, lines, claim_id=claim_id, output_json=output_json, error=error)
+            assert end.end(connection, how) is not None
         self.wake()
 
     def wait(
@@ -100,10 +99,10 @@ class Graphs:
         condition = WaitCondition.ENDED if children else WaitCondition.TIME if event is None else WaitCondition.EVENT
         shown = None if event is None else event.shown
         waits = Wait(condition=condition, job_ids=children, timeout_seconds=seconds, event=shown)
-        run_end = RunEnd(run=run, status=Status.QUEUED, elapsed_ms=1, wait=waits)
+        lines = [run_line(run.run_no, 1, f"Handler waits for {waits.text}")]
         with self.api.database.connect() as connection:
-            lines = [run_line(run.run_no, 1, run_end.closing[1])]
-            assert wait.end_waiting(connection, run_end, lines, attempt=1, claim_id=claim_id) is Status.QUEUED
+            how = ended(connection, run, Ending.WAITED, lines, claim_id=claim_id, wait=waits)
+            assert wait.end_waiting(connection, how) is Status.QUEUED
         self.wake()
 
     def children(

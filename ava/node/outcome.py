@@ -18,7 +18,8 @@ from typing import Any
 import ava
 from ava.domain import fingerprint
 from ava.domain.jobs import retry
-from ava.domain.jobs.job import Job, RunEnd, Status
+from ava.domain.jobs.job import Job
+from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.domain.jobs.waits import MAX_OUTPUT_BYTES, Wait
 from ava.domain.limits import table as limits
 from ava.domain.secrets.masking import SecretMask
@@ -107,11 +108,11 @@ class Retirement(IntEnum):
     STOPPED = 213
 
     @classmethod
-    def after(cls, run_end: RunEnd | None) -> Retirement:
+    def after(cls, run_end: RunOutcome | None) -> Retirement:
         """Returns the exit code after the end of a run; None means that the run was interrupted or has lost its job."""
-        if run_end is None or run_end.status is Status.CANCELLED or run_end.wait is not None:
+        if run_end is None or run_end.ending in (Ending.CANCELLED, Ending.WAITED):
             return cls.STOPPED
-        return cls.COMPLETED if run_end.status is Status.COMPLETED else cls.FAILED
+        return cls.COMPLETED if run_end.ending is Ending.COMPLETED else cls.FAILED
 
 
 def decide(  # noqa: PLR0913 - each is a fact about one run
@@ -126,7 +127,7 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
     mask: SecretMask | None = None,
     wait: Wait | None = None,
     retries: RetryRules = USUAL,
-) -> RunEnd | None:
+) -> RunOutcome | None:
     """Decide how a run ended, from what its handler returned or raised. `chance` (0 to 1) spreads a retry's back-off.
 
     `exceeded`: what a run has exceeded that was stopped for it.
@@ -138,39 +139,39 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
     if stop in (Stop.SHUTDOWN, Stop.LOST):
         return None
     if stop is None and isinstance(raised, RetryLater):
-        return RunEnd(
+        return RunOutcome(
             run=job.run,
-            status=Status.QUEUED,
+            ending=Ending.DEFERRED,
             elapsed_ms=elapsed_ms,
-            retry_in_seconds=raised.seconds,
-            put_off=one_line(raised.reason if mask is None else mask.text(raised.reason)),
+            delay_seconds=raised.seconds,
+            reason=one_line(raised.reason if mask is None else mask.text(raised.reason)),
             is_rate_limited=isinstance(raised, RateLimited),
         )
     if stop is None and wait is not None:
         if isinstance(raised, Suspended):
-            return RunEnd(run=job.run, status=Status.QUEUED, elapsed_ms=elapsed_ms, wait=_masked_wait(wait, mask))
+            return RunOutcome(run=job.run, ending=Ending.WAITED, elapsed_ms=elapsed_ms, wait=_masked_wait(wait, mask))
         raised = raised or SuspensionSwallowed()
-    retry_in_seconds: float | None = None
+    delay_seconds: float | None = None
     if stop is Stop.CANCEL:
-        status, output_json, error = Status.CANCELLED, _kept_output(raised, output), None
+        ending, output_json, error = Ending.CANCELLED, _kept_output(raised, output), None
     else:
         output_json, error = _output_or_error(stop, raised, output, exceeded, mask)
-        status = Status.COMPLETED if error is None else Status.FAILED
+        ending = Ending.COMPLETED if error is None else Ending.FAILED
     # A time-out is one, whatever the handler raised because of it; without an error the output was wrong.
     bound = None if stop is None else EXCEEDED.get(stop)
     cause = raised or OutputError() if bound is None else bound[1]()
     is_repeated = retry.may_retry(attempt=job.attempt, max_attempts=job.max_attempts) and retries.allow(cause)
-    if status is Status.FAILED and is_repeated:
-        status, error = Status.QUEUED, None
-        retry_in_seconds = retries.delay_seconds(cause, attempt=job.attempt, chance=chance)
-    return RunEnd(
+    if ending is Ending.FAILED and is_repeated:
+        ending, error = Ending.RETRIED, None
+        delay_seconds = retries.delay_seconds(cause, attempt=job.attempt, chance=chance)
+    return RunOutcome(
         run=job.run,
-        status=status,
+        ending=ending,
         elapsed_ms=elapsed_ms,
         output_json=_masked(output_json, mask),
         error=error,
-        error_id=_error_id(job, error, raised) if status is Status.FAILED and error is not None else None,
-        retry_in_seconds=retry_in_seconds,
+        error_id=_error_id(job, error, raised) if ending is Ending.FAILED and error is not None else None,
+        delay_seconds=delay_seconds,
     )
 
 

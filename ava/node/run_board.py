@@ -20,9 +20,10 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import LogLevel, LogLine, RunKey, Status
+from ava.domain.jobs.run_outcome import Ending, RunOutcome, RunValues
 from ava.domain.jobs.usage import RunUsage
-from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.moves.ended_runs import EndedRun
 
 #: The bytes of one process. Those that it never uses take no memory.
 _PROCESS_BYTES = 65_536
@@ -126,9 +127,9 @@ class ProcessBoard:
         self._memory[at : at + len(entry) + _CHECKSUM.size] = entry + _CHECKSUM.pack(zlib.crc32(entry))
         _NUMBER.pack_into(self._memory, self._start, self._number)
 
-    def keep_end(self, completed: CompletedRun) -> bool:
+    def keep_end(self, ended: EndedRun) -> bool:
         """Keep the end of a run until it is written. Returns False if there is no room."""
-        text = _encode(completed)
+        text = _encode(ended)
         begin = self._start + _ENDS_AT + _NUMBER.size
         (used,) = _NUMBER.unpack_from(self._memory, self._start + _ENDS_AT)
         if begin + used + len(text) > self._start + _PROCESS_BYTES:
@@ -168,7 +169,7 @@ class ProcessBoard:
                 return found[1], _decode_run(found)
         return 0, None
 
-    def read_ends(self) -> Sequence[CompletedRun]:
+    def read_ends(self) -> Sequence[EndedRun]:
         """Returns the ends that were kept and not forgotten. The process is dead."""
         begin = self._start + _ENDS_AT + _NUMBER.size
         (used,) = _NUMBER.unpack_from(self._memory, self._start + _ENDS_AT)
@@ -196,7 +197,7 @@ class RunBoard:
         """Returns the current run of a process, also after its death until another process takes its place."""
         return self.read_all().get(pid)
 
-    def read_ends(self, pid: int) -> Sequence[CompletedRun]:
+    def read_ends(self, pid: int) -> Sequence[EndedRun]:
         """Returns the ends that a dead process kept."""
         return next((part.read_ends() for part in self._of(pid)), ())
 
@@ -247,38 +248,58 @@ def _decode_run(entry: tuple[Any, ...]) -> CurrentRun | None:
     )
 
 
-def _encode(completed: CompletedRun) -> bytes:
-    end = completed.end
-    lines = [(line.seq, line.ts.isoformat(), line.level.value, line.msg) for line in completed.lines]
-    values = (
-        completed.claim_id,
-        end.run,
-        end.elapsed_ms,
-        end.output_json,
-        end.usage.cpu_us,
-        end.usage.peak_memory_mb,
-        completed.began_at.isoformat(),
-        completed.progress_json,
+def _encode(ended: EndedRun) -> bytes:
+    outcome, values, closing = ended.outcome, ended.values, ended.closing
+    assert closing is not None
+    assert ended.began_at is not None
+    lines = [(line.seq, line.ts.isoformat(), line.level.value, line.msg) for line in [*ended.lines, closing]]
+    parts = (
+        ended.claim_id,
+        outcome.run,
+        outcome.elapsed_ms,
+        outcome.output_json,
+        (outcome.usage.cpu_us, outcome.usage.peak_memory_mb),
+        (values.attempt, values.first_run_no, values.cpu_us, values.peak_memory_mb, values.has_earlier_run,
+         values.run_wait_ms),
+        ended.began_at.isoformat(),
+        ended.progress_json,
         lines,
-    )
-    return json.dumps(values).encode() + b"\n"
+    )  # fmt: skip
+    return json.dumps(parts).encode() + b"\n"
 
 
-def _decode(text: bytes) -> CompletedRun:
-    claim_id, run, elapsed_ms, output_json, cpu_us, peak_mb, began_at, progress_json, lines = json.loads(text)
-    return CompletedRun(
-        end=RunEnd(
+def _decode(text: bytes) -> EndedRun:
+    claim_id, run, elapsed_ms, output_json, used, of_row, began_at, progress_json, lines = json.loads(text)
+    attempt, first_run_no, cpu_us, peak_mb, has_earlier_run, wait_ms = of_row
+    *given, closing = [
+        LogLine(seq=seq, ts=datetime.fromisoformat(ts), level=LogLevel(level), msg=msg) for seq, ts, level, msg in lines
+    ]
+    return EndedRun(
+        outcome=RunOutcome(
             run=RunKey(*run),
-            status=Status.COMPLETED,
+            ending=Ending.COMPLETED,
             elapsed_ms=elapsed_ms,
             output_json=output_json,
-            usage=RunUsage(cpu_us=cpu_us, peak_memory_mb=peak_mb),
+            usage=RunUsage(cpu_us=used[0], peak_memory_mb=used[1]),
+        ),
+        values=RunValues(
+            status=Status.COMPLETED,
+            waits_for=None,
+            delay_seconds=None,
+            ready_in_seconds=None,
+            attempt=attempt,
+            first_run_no=first_run_no,
+            first_started_at=None,
+            cpu_us=cpu_us,
+            peak_memory_mb=peak_mb,
+            has_earlier_run=has_earlier_run,
+            run_attempt=attempt,
+            run_started_at=None,
+            run_wait_ms=wait_ms,
         ),
         claim_id=claim_id,
-        began_at=datetime.fromisoformat(began_at),
-        lines=[
-            LogLine(seq=seq, ts=datetime.fromisoformat(ts), level=LogLevel(level), msg=msg)
-            for seq, ts, level, msg in lines
-        ],
+        lines=given,
+        closing=closing,
         progress_json=progress_json,
+        began_at=datetime.fromisoformat(began_at),
     )

@@ -7,8 +7,8 @@ from typing import Any
 from celery import Celery, Task, signals
 from celery.exceptions import Ignore
 
-from ava.domain.jobs.job import RunEnd, Status
 from ava.domain.jobs.messages import TASK, Message
+from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.node.celery_internals.request import JobRequest
 from ava.node.child.child import Child
 from ava.node.child.run import Run
@@ -82,11 +82,11 @@ def _send(signal: Any, task: Task, message: Message, **more: Any) -> None:
     signal.send(sender=task, task_id=message.task_id, task=task, args=message.arguments, kwargs={}, **more)
 
 
-def _report(run_end: RunEnd | None) -> str:
+def _report(run_end: RunOutcome | None) -> str:
     """Report the end to Celery: its signals write it to the database, and its events show it in Flower."""
-    if run_end is None or run_end.status is Status.CANCELLED:
+    if run_end is None or run_end.ending is Ending.CANCELLED:
         raise Ignore
-    if run_end.status is Status.COMPLETED:
+    if run_end.ending is Ending.COMPLETED:
         return "completed"
     if run_end.wait is not None:
         return "waits"

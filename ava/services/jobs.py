@@ -337,8 +337,7 @@ class Jobs:
         """Returns the runs of a job. Raises `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            lines = runs.run_lines(connection, job=job.key)
-            return runs_of(job, lines, runs.run_usage(connection, job=job.key))
+            return runs_of(job, runs.kept_runs(connection, job=job.key))
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
         """Cancel a queued job, or ask the node of a running one to stop it, and the jobs below it. Returns the job.

@@ -15,7 +15,8 @@ from ava.domain.access import tokens
 from ava.domain.access.caller import Caller, Role
 from ava.domain.access.tokens import Token, TokenKind
 from ava.domain.jobs import retry
-from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, Status
+from ava.domain.jobs.job import LogLevel, LogLine, Status
+from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.domain.limits.table import RUN_LINES, RUN_LOG_BYTES
 from ava.domain.text import one_line, storable
 from ava.errors import PayloadTooLarge, RequestError, RunKeyEnded, RunLost, RunNotFound
@@ -23,7 +24,8 @@ from ava.services.key_cache import KeyCache, cache_name
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings
-from ava.store.jobs.moves import end, log_lines, pull
+from ava.store.jobs.moves import claim, end, log_lines, pull
+from ava.store.jobs.moves.ended_runs import EndedRun, closing_line
 from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
 from ava.store.jobs.moves.pull import LeasedRun, PulledRun
 
@@ -48,7 +50,7 @@ class SentLine:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ending:
+class SentOutcome:
     """The end of a run as its worker sends it."""
 
     #: The output as JSON text, of a run that has succeeded.
@@ -192,7 +194,7 @@ class PulledRuns:
         alive = {text for text, token in named.items() if token.lookup in owned}
         return stop, [text for text in dict.fromkeys(texts) if text not in alive]
 
-    def end(self, text: str, ending: Ending) -> Status:
+    def end(self, text: str, sent: SentOutcome) -> Status:
         """End a run. Returns the status that its job has then; the same end again returns that as well.
 
         Raises `RunLost` if it has ended otherwise or has lost its job, `RunNotFound`, `RunKeyEnded`, and
@@ -204,38 +206,43 @@ class PulledRuns:
             if run is None:
                 raise _refusal(connection, token)
             if run.has_ended:
-                if run.end_digest != ending.digest or run.end_status is None:
+                if run.end_digest != sent.digest or run.end_status is None:
                     raise RunLost
                 return Status(run.end_status)
-            run_end = self._decide(run, ending)
-            level, msg = run_end.closing
+            # After the row of the run, as each transaction that ends a pulled run locks them.
+            job = claim.lock(connection, run.run)
+            if job is None:
+                raise RunLost
+            outcome = self._decide(run, sent)
             seq = run.run.run_no * SEQ_PER_RUN + _CLOSING_SEQ
-            closing = LogLine(seq=seq, ts=clock.now(connection), level=level, msg=msg)
-            status = end.end(connection, run_end, [closing], claim_id=run.claim_id)
+            closing = closing_line(seq, clock.now(connection), outcome)
+            status = end.end(connection, EndedRun.of(job, outcome, claim_id=run.claim_id, closing=closing))
             if status is None:
                 raise RunLost
-            pull.mark_ended(connection, token, tenant_id=run.run.tenant_id, digest=ending.digest, status=status)
+            pull.mark_ended(connection, token, tenant_id=run.run.tenant_id, digest=sent.digest, status=status)
         return status
 
-    def _decide(self, run: LeasedRun, ending: Ending) -> RunEnd:
-        if ending.retry_later_seconds is not None:
-            return RunEnd(
+    def _decide(self, run: LeasedRun, given: SentOutcome) -> RunOutcome:
+        if given.retry_later_seconds is not None:
+            return RunOutcome(
                 run=run.run,
-                status=Status.QUEUED,
+                ending=Ending.DEFERRED,
                 elapsed_ms=run.elapsed_ms,
-                retry_in_seconds=ending.retry_later_seconds,
-                put_off=one_line(ending.reason),
+                delay_seconds=given.retry_later_seconds,
+                reason=one_line(given.reason),
             )
-        if ending.error is None:
-            return RunEnd(
-                run=run.run, status=Status.COMPLETED, elapsed_ms=run.elapsed_ms, output_json=ending.output_json
+        if given.error is None:
+            return RunOutcome(
+                run=run.run, ending=Ending.COMPLETED, elapsed_ms=run.elapsed_ms, output_json=given.output_json
             )
-        if not ending.gives_up and retry.may_retry(attempt=run.attempt, max_attempts=run.max_attempts):
+        if not given.gives_up and retry.may_retry(attempt=run.attempt, max_attempts=run.max_attempts):
             delay = (run.retry or retry.DEFAULT).delay_seconds(attempt=run.attempt, chance=self._chance())
-            return RunEnd(run=run.run, status=Status.QUEUED, elapsed_ms=run.elapsed_ms, retry_in_seconds=delay)
-        error = one_line(ending.error)
+            return RunOutcome(run=run.run, ending=Ending.RETRIED, elapsed_ms=run.elapsed_ms, delay_seconds=delay)
+        error = one_line(given.error)
         group = fingerprint.error_id(tenant_id=run.run.tenant_id, worker_id=run.worker_id, error=error)
-        return RunEnd(run=run.run, status=Status.FAILED, elapsed_ms=run.elapsed_ms, error=error, error_id=str(group))
+        return RunOutcome(
+            run=run.run, ending=Ending.FAILED, elapsed_ms=run.elapsed_ms, error=error, error_id=str(group)
+        )
 
 
 def _refusal(connection: Connection, token: Token) -> RequestError:

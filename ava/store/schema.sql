@@ -239,6 +239,8 @@ CREATE TABLE jobs (
     output json,
     error text,
     progress json,
+    -- The status that a job gets which was asked to stop, when it was asked first, and by whom.
+    stop_status text,
     cancel_requested_at timestamptz,
     cancelled_by text,
     retry_of uuid,
@@ -270,17 +272,13 @@ CREATE TABLE jobs (
     is_detached boolean,
     is_awaited boolean,
     deadline_at timestamptz,
-    -- Of an attempt that has waited: the start of its first run, and the milliseconds of its earlier runs.
+    -- The start of the first run of an attempt that has waited.
     first_started_at timestamptz,
-    ran_ms bigint,
     -- What its runs have used: the sum of their processor time, and the most memory of one of them; null: not known.
     cpu_us bigint,
     peak_memory_mb integer,
-    -- Of a job with several runs: when the present one could start, the milliseconds that the earlier ones waited to
-    -- start, and what each has used (`ava.store.jobs.moves.rules.end_set`).
+    -- When the present run of a job with several could start; `job_runs` has the earlier ones.
     ready_at timestamptz,
-    wait_ms bigint,
-    run_usage jsonb,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
@@ -300,13 +298,15 @@ CREATE TABLE jobs (
                  AND CASE WHEN waits_for IN ('schedule', 'retry', 'deferred', 'debounce', 'sleep') THEN run_at IS NOT NULL
                           ELSE run_at IS NULL OR waits_for IN ('children', 'event') END
                  AND (waits_for <> 'permit' OR limit_key IS NOT NULL) END),
-    CONSTRAINT waited_exactly_if_it_ran CHECK ((first_started_at IS NULL) = (ran_ms IS NULL)),
     CONSTRAINT child_belongs_to_a_tree CHECK (parent_id IS NULL OR tree_id IS NOT NULL),
     CONSTRAINT failed_has_an_error CHECK (status <> 'failed' OR error IS NOT NULL),
     -- The error of a cancel by the system is there from the request on.
     CONSTRAINT error_of_a_failed_or_cancelled_one
         CHECK (error IS NULL OR status IN ('failed', 'cancelled') OR cancel_requested_at IS NOT NULL),
-    CONSTRAINT cancelled_was_asked CHECK (status <> 'cancelled' OR cancel_requested_at IS NOT NULL),
+    CONSTRAINT stops_as_it_was_asked CHECK (
+        CASE WHEN stop_status IS NULL THEN cancel_requested_at IS NULL AND status <> 'cancelled'
+             ELSE cancel_requested_at IS NOT NULL AND stop_status IN ('cancelled', 'failed')
+                 AND status IN ('queued', 'running', stop_status) END),
     CONSTRAINT attempt_within_its_most CHECK (attempt BETWEEN 0 AND max_attempts)
 ) WITH (
     -- Next to a row is room for its next versions, of which WAL holds only what differs from the one before.
@@ -379,6 +379,27 @@ CREATE TRIGGER number_end_of_new BEFORE INSERT ON jobs FOR EACH ROW
     WHEN (NEW.completed_at IS NOT NULL) EXECUTE FUNCTION ava_number_end();
 CREATE TRIGGER number_end_of_move BEFORE UPDATE OF status ON jobs FOR EACH ROW
     WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL) EXECUTE FUNCTION ava_number_end();
+
+-- The runs of jobs with several ---------------------------------------------------------------------------------------
+
+-- A row for each run after which its job returned to the queue, for the last run of such a job, and for a run that its
+-- process could not end. The only run of any other job is in the row of `jobs` alone. `attempt` is the one that the run
+-- belonged to, `wait_ms` the time from when it could start to its start; null: its handler never began.
+CREATE TABLE job_runs (
+    tenant_id text NOT NULL,
+    job_id uuid NOT NULL,
+    run_no integer NOT NULL,
+    attempt smallint NOT NULL,
+    started_at timestamptz NOT NULL,
+    ended_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    outcome text NOT NULL
+        CHECK (outcome IN ('completed', 'failed', 'cancelled', 'retried', 'deferred', 'waited', 'lost', 'interrupted',
+                           'released')),
+    cpu_us bigint,
+    peak_memory_mb integer,
+    wait_ms bigint,
+    PRIMARY KEY (tenant_id, job_id, run_no)
+);
 
 -- Waits, edges and the journal of jobs that belong together -----------------------------------------------------------
 

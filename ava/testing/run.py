@@ -18,8 +18,9 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.input_schema import InputMismatch, InputSchema
 from ava.domain.jobs import retry
-from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, Status, Trigger
+from ava.domain.jobs.job import Job, LogLevel, LogLine, Status, Trigger
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.domain.jobs.run_outcome import RunOutcome
 from ava.domain.secrets.masking import SecretMask
 from ava.errors import HandlerError, OutputError
 from ava.handler import registry
@@ -181,7 +182,7 @@ def run(  # noqa: PLR0913 - each is one thing that a test may give
         journal.end_wait(one.end.wait)
 
 
-def _result(one: _RecordedRun, end: RunEnd, journal: Journal, waits: list[str], *, is_retried: bool) -> Result:
+def _result(one: _RecordedRun, end: RunOutcome, journal: Journal, waits: list[str], *, is_retried: bool) -> Result:
     return Result(
         status=end.status,
         output=None if end.output_json is None else json.loads(end.output_json),
@@ -201,7 +202,7 @@ def _cause(one: Run) -> BaseException:
     return JobTimeout() if one.stopped_for is Stop.TIMEOUT else one.raised or OutputError()
 
 
-def _has_retries(one: Run, end: RunEnd) -> bool:
+def _has_retries(one: Run, end: RunOutcome) -> bool:
     max_attempts = one.handler.spec.max_retries + 1
     return end.status is Status.FAILED and retry.may_retry(attempt=one.job.attempt, max_attempts=max_attempts)
 

@@ -29,7 +29,8 @@ ANALYTICS = "/v1/ava/analytics"
 #: Jobs of three workers, all triggers and statuses, over the last ten days. Every seventh was cancelled before it ran.
 _JOBS = """
 INSERT INTO jobs (tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at, started_at,
-                  completed_at, node_id, run_no, attempt, max_attempts, error, cancel_requested_at)
+                  completed_at, node_id, run_no, attempt, max_attempts, error, cancel_requested_at,
+                  stop_status)
 SELECT 'ten_test', 'wkr_' || chr(97 + n % 3), status,
     (ARRAY['manual', 'scheduled', 'webhook'])[1 + n % 3], 5, 'default',
     '{{}}', 'usr_test', created_at, CASE WHEN n % 7 > 0 THEN created_at + n % 50 * interval '7 ms' END,
@@ -37,7 +38,7 @@ SELECT 'ten_test', 'wkr_' || chr(97 + n % 3), status,
     CASE WHEN n % 7 > 0 THEN '{node}'::uuid END, 1,
     CASE WHEN n % 7 > 0 THEN 1 ELSE 0 END, 1,
     CASE WHEN status = 'failed' THEN 'E: x' END,
-    CASE WHEN status = 'cancelled' THEN now() END
+    CASE WHEN status = 'cancelled' THEN now() END, CASE WHEN status = 'cancelled' THEN status END
 FROM generate_series(1, {count}) AS n CROSS JOIN LATERAL (SELECT
     now() - interval '1 minute' - n * interval '10 days' / {count} AS created_at,
     CASE WHEN n % 7 = 0 THEN 'cancelled' WHEN n % 5 = 0 THEN 'failed' ELSE 'completed' END AS status) AS s

@@ -142,7 +142,8 @@ def test_a_job_is_found_by_when_it_ended(api: Api) -> None:
     early, late, _ = api.trigger(), api.trigger(), api.trigger()
     for job, ended in ((early, "1 hour"), (late, "2 hours")):
         api.execute(
-            f"UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = now() + '{ended}'"
+            f"UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(),"
+            f" stop_status = 'cancelled', completed_at = now() + '{ended}'"
             f" WHERE id = '{ids.decode('job', job['id'])}'"
         )
     then = api.get(f"{JOBS}/{late['id']}").get_json()["data"]["completed_at"]

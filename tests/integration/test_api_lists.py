@@ -15,13 +15,15 @@ JOBS = "/v1/ava/jobs"
 
 _SEED = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
-                  max_attempts, completed_at, error, started_at, node_id, run_no, cancel_requested_at)
+                  max_attempts, completed_at, error, started_at, node_id, run_no, cancel_requested_at,
+                  stop_status)
 SELECT encode(substring(int8send((extract(epoch FROM at) * 1000)::bigint) FROM 3) || decode('7000800000000000', 'hex')
               || int2send(n::smallint), 'hex')::uuid,
        tenant_id, worker_id, status, trigger, 5, 'default', '{}', 'usr_x', at, 1,
        CASE WHEN status IN ('completed', 'failed', 'cancelled') THEN at END,
        CASE WHEN status = 'failed' THEN 'E: x' END, CASE WHEN status = 'running' THEN at END,
-       CASE WHEN status = 'running' THEN gen_random_uuid() END, 1, CASE WHEN status = 'cancelled' THEN at END
+       CASE WHEN status = 'running' THEN gen_random_uuid() END, 1, CASE WHEN status = 'cancelled' THEN at END,
+       CASE WHEN status = 'cancelled' THEN status END
 FROM (
     SELECT *, '2025-06-01T00:00:00Z'::timestamptz + (n - 1) * interval '1 hour' AS at FROM (
         SELECT row_number() OVER () AS n, *

@@ -282,7 +282,8 @@ def test_an_operation_waits_while_its_tenant_has_too_many_queued_jobs(api_settin
         for _ in range(10):
             counts.clear()
             api.execute(
-                "UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now()"
+                "UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now(),"
+                " stop_status = 'cancelled'"
                 " WHERE status = 'queued'"
             )
             api.execute("UPDATE bulk_operations SET next_at = now() WHERE state = 'running'")

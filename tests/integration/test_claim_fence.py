@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
 
-from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey, Status
 from ava.settings import Settings
+from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import claim, end, log_lines
+from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import logs
 from ava.store.jobs.reads.logs import LogRange
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
+from tests.runs import ended
 
 OTHER_NODE = "01890000-0000-7000-8000-000000000002"
 FIRST, SECOND = "01890000-0000-7000-8000-00000000000a", "01890000-0000-7000-8000-00000000000b"
@@ -41,8 +44,8 @@ def job(stored: Backlog) -> Job:
     return job
 
 
-def _end(job: Job) -> RunEnd:
-    return RunEnd(run=RunKey(*job.key, 1), status=Status.COMPLETED, elapsed_ms=1, output_json='"x"')
+def _end(connection: Connection, job: Job, claim_id: str, lines: Sequence[LogLine] = (LINE,)) -> EndedRun:
+    return ended(connection, RunKey(*job.key, 1), lines=lines, claim_id=claim_id, output_json='"x"')
 
 
 def test_the_run_of_a_lost_claim_can_write_nothing(stored: Backlog, job: Job) -> None:
@@ -52,12 +55,12 @@ def test_the_run_of_a_lost_claim_can_write_nothing(stored: Backlog, job: Job) ->
         assert not log_lines.append(
             connection, run=RunKey(*job.key, 1), claim_id=FIRST, lines=[LINE], progress_json="1"
         )
-        assert end.end(connection, _end(job), [LINE], claim_id=FIRST) is None
+        assert end.end(connection, _end(connection, job, FIRST)) is None
         wanted = claim.Claim(run=RunKey(*following.key, 1), worker_id=WORKER, node_id=NODE, claim_id=FIRST)
-        status, claimed, _ = end.end_and_claim(connection, _end(job), [LINE], None, wanted, claim_id=FIRST)
-    assert status is None
-    assert claimed is not None
-    assert stored.count("status = 'running' AND progress IS NULL") == 2
+        status, claimed, _ = end.end_and_claim(connection, _end(connection, job, FIRST), wanted)
+    # An end that wrote nothing claims nothing.
+    assert (status, claimed) == (None, None)
+    assert stored.count("status = 'running' AND progress IS NULL") == 1
     assert stored.run("SELECT count(*) FROM job_lines WHERE msg = 'm'") == [(0,)]
 
 
@@ -79,10 +82,7 @@ def test_any_text_of_a_line_is_read_as_it_was_written(stored: Backlog, job: Job)
     closing = LogLine(seq=2**32 + len(texts) + 1, ts=LINE.ts, level=LogLevel.INFO, msg="the end")
     with stored.database.connect() as connection:
         assert log_lines.append(connection, run=run, claim_id=SECOND, lines=written[:4])
-        completed = end.CompletedRun(
-            end=_end(job), claim_id=SECOND, began_at=LINE.ts, lines=[*written[4:], closing], progress_json=None
-        )
-        assert end.end_together(connection, [completed])
+        assert end.end_each(connection, [_end(connection, job, SECOND, [*written[4:], closing])])
         lines = logs.log_lines(connection, tenant_id=job.tenant_id, job_id=job.id, wanted=LogRange(limit=100)).lines
     assert [line.msg for line in lines] == [log_lines.OPENING, *texts, "the end"]
     assert [line.level for line in lines] == [LogLevel.INFO] + [LogLevel.WARN] * len(texts) + [LogLevel.INFO]
@@ -102,7 +102,7 @@ def test_the_run_that_holds_the_job_writes(stored: Backlog, job: Job) -> None:
     with stored.database.connect() as connection:
         assert claim.owns_job(connection, run=RunKey(*job.key, 1), claim_id=SECOND)
         assert log_lines.append(connection, run=RunKey(*job.key, 1), claim_id=SECOND, lines=[LINE])
-        assert end.end(connection, _end(job), [LINE], claim_id=SECOND) is Status.COMPLETED
+        assert end.end(connection, _end(connection, job, SECOND)) is Status.COMPLETED
 
 
 def test_the_node_of_a_lost_claim_has_its_run_stopped(stored: Backlog, job: Job) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ava.dispatcher.duties.dead_nodes import DeadNodes
 from ava.dispatcher.duties.heartbeat_watch import HeartbeatWatch
 from ava.dispatcher.heartbeats import Heartbeats
+from ava.domain import ids
 from ava.domain.jobs.job import RunKey
 from ava.settings import Settings
 from ava.store.engine.database import Database
@@ -89,7 +90,8 @@ def _lose_with_its_node(stored: Backlog) -> None:
     )
     with stored.database.connect() as connection:
         [job] = rescue.rescue_from_dead_nodes(connection, silent={}, msg="lost", error="WorkerLost: died", limit=10)
-    assert job.run_no == run_no + 1, id_
+    assert stored.run("SELECT run_no FROM jobs") == [(run_no + 1,)], id_
+    assert job.id == ids.encode("job", id_)
 
 
 def test_a_job_outlives_ten_deaths_of_its_node_beside_two_of_its_process(stored: Backlog) -> None:
@@ -129,7 +131,7 @@ def test_a_heartbeat_that_comes_just_before_the_rescue_saves_its_node(stored: Ba
     with stored.database.connect() as connection:
         silent = nodes.read_heartbeats(connection)
         stored.join()
-        assert rescue.rescue_from_dead_nodes(connection, silent=silent, msg="m", error="e: e", limit=10) == []
+        assert rescue.rescue_from_dead_nodes(connection, silent=silent, msg="m", error="e: e", limit=10) == {}
 
 
 def test_a_job_that_was_lost_too_often_fails_with_its_reason(stored: Backlog) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from ava.dispatcher.duties.due import DueJobs
 from ava.domain.events.awaited import AwaitedEvent
-from ava.domain.jobs.job import Job, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, RunKey, Status
+from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.waits import EntryState, JournalKind, LoadedJournal, NewEntry, Wait, WaitCondition
 from ava.node.child.run import Run
 from ava.node.child.run_journal import Creators, RunJournal
@@ -21,6 +22,7 @@ from ava.store.jobs.reads import lists
 from harness.api import Api
 from tests.integration.model.run_driver import run_line
 from tests.integration.test_graphs import JOBS, Graphs
+from tests.runs import ended
 
 EVENTS = "/v1/ava/events"
 PAID = "order.paid"
@@ -56,10 +58,10 @@ class Waiters(Graphs):
         self.end_waiting(run, claim_id, waits)
 
     def end_waiting(self, run: RunKey, claim_id: str, waits: Wait) -> None:
-        run_end = RunEnd(run=run, status=Status.QUEUED, elapsed_ms=1, wait=waits)
+        lines = [run_line(run.run_no, 1, f"Handler waits for {waits.text}")]
         with self.api.database.connect() as connection:
-            lines = [run_line(run.run_no, 1, run_end.closing[1])]
-            assert wait.end_waiting(connection, run_end, lines, attempt=1, claim_id=claim_id) is Status.QUEUED
+            how = ended(connection, run, Ending.WAITED, lines, claim_id=claim_id, wait=waits)
+            assert wait.end_waiting(connection, how) is Status.QUEUED
 
     def waiting(self, match: Any = None, **more: Any) -> str:
         """Returns a job that waits."""

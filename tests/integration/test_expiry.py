@@ -11,10 +11,12 @@ from werkzeug.test import TestResponse
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.expired_jobs import ExpiredJobs
 from ava.dispatcher.duties.statistics import Statistics
-from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
-from ava.store.jobs.moves import claim, end
+from ava.domain.jobs.job import LogLevel, LogLine, RunKey
+from ava.domain.jobs.run_outcome import Ending
+from ava.store.jobs.moves import claim, end, rescue
 from ava.store.jobs.moves.claim import Claim
 from harness.api import NODE, Api, error_of
+from tests.runs import ended
 
 JOBS = "/v1/ava/jobs"
 CLAIM_ID = "00000000-0000-4000-8000-00000000000c"
@@ -121,12 +123,10 @@ def test_a_job_expires_whatever_it_waits_for(api: Api, fields: dict[str, Any]) -
 def test_a_job_that_has_started_never_expires(api: Api) -> None:
     job = api.trigger(expires_in=60)
     assert _claim(api, job)
-    put_off = RunEnd(
-        run=RunKey("ten_test", job["id"], 1), status=Status.QUEUED, elapsed_ms=1, retry_in_seconds=0.0, put_off="later"
-    )
+    run = RunKey("ten_test", job["id"], 1)
     closing = LogLine(seq=3, ts=datetime.now(UTC), level=LogLevel.INFO, msg="Handler retries later")
     with api.database.connect() as connection:
-        end.end(connection, put_off, [closing], claim_id=CLAIM_ID)
+        end.end(connection, ended(connection, run, Ending.DEFERRED, [closing], claim_id=CLAIM_ID, delay_seconds=0.0))
     _let_expire(api)
     assert _expire(api) == 0
     assert DueJobs(api.database).run_once(0) == 1
@@ -137,7 +137,7 @@ def test_a_job_whose_claim_was_given_back_unbegun_has_not_started(api: Api) -> N
     job = api.trigger(expires_in=60)
     assert _claim(api, job)
     with api.database.connect() as connection:
-        assert end.give_back(connection, [(RunKey("ten_test", job["id"], 1), CLAIM_ID)]) == 1
+        assert rescue.release(connection, [(RunKey("ten_test", job["id"], 1), CLAIM_ID)]) == 1
     _let_expire(api)
     assert _expire(api) == 1
 

@@ -54,7 +54,8 @@ def _insert_old(stored: Backlog, first_id: str, jobs: int, *, lines: int) -> Non
     assert len(ids) == jobs
     stored.run(
         "UPDATE jobs SET id = (left(%(id)s, 24) || right(id::text, 12))::uuid, status = 'cancelled',"
-        " cancel_requested_at = now(), completed_at = now() - interval '39 days' WHERE status = 'queued'",
+        " cancel_requested_at = now(),"
+        " stop_status = 'cancelled', completed_at = now() - interval '39 days' WHERE status = 'queued'",
         id=first_id,
     )
     stored.run(
@@ -85,7 +86,10 @@ def test_partitions_are_made_ahead_and_again_from_tomorrow_after_a_pause(stored:
     assert _names(stored)[0] == "job_logs_20200101"
     assert _duty(stored).run_once(0) == 1, "its table is dropped"
     assert stored.run("SELECT to_regclass('job_logs_first')") == [(None,)]
-    stored.run("UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = '2020-01-01'")
+    stored.run(
+        "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), stop_status = 'cancelled',"
+        " completed_at = '2020-01-01'"
+    )
     with stored.database.connect() as connection:
         assert OldJobs(retention_days=30).delete(connection, 10) == 2
     assert stored.run("SELECT count(*) FROM job_logs") == [(0,)]

@@ -326,6 +326,7 @@ def test_the_load_of_tenants_puts_failures_first_and_keeps_scheduled_apart(api: 
     _put_off(api, priority=9)
     api.execute(
         """UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now(),
+               stop_status = 'cancelled',
                cancelled_by = 'usr_b'
            WHERE tenant_id IN ('ten_b', 'ten_c')"""
     )

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from ava.domain.jobs.job import Job, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, RunKey, Status
+from ava.domain.jobs.run_outcome import Ending
 from ava.domain.limits.rates import Rate
 from ava.settings import Settings
 from ava.store.jobs.feed import rates
@@ -16,6 +17,7 @@ from ava.store.jobs.moves.end import end
 from harness.polling import wait_until
 from tests import limited
 from tests.backlog import NODE, Backlog
+from tests.runs import ended
 
 
 @pytest.fixture
@@ -77,11 +79,11 @@ def test_a_handler_that_is_rate_limited_puts_its_whole_key_off_and_keeps_its_att
     feed = limited.feed(backlog)
     feed.run_once(0)
     (job,) = limited.claim_all(backlog)
-    run_end = RunEnd(run=RunKey(*job.key, 1), status=Status.QUEUED, elapsed_ms=1, retry_in_seconds=3600, put_off="busy")
+    run, lines = RunKey(*job.key, 1), [limited.line(job)]
     with backlog.database.connect() as connection:
         assert permits.put_off_rate(connection, run=RunKey(*job.key, 1), claim_id=None, seconds=3600)
         assert not permits.put_off_rate(connection, run=RunKey(*job.key, 2), claim_id=None, seconds=3600)
-        assert end(connection, run_end, [limited.line(job)]) is Status.QUEUED
+        assert end(connection, ended(connection, run, Ending.DEFERRED, lines, delay_seconds=3600)) is Status.QUEUED
     assert backlog.count("attempt = 0 AND run_at > now() + interval '59 minutes'") == 1
     limited.insert(backlog, 3)
     assert (feed.run_once(1), feed.run_once(2)) == (0, 0)

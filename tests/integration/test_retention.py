@@ -28,7 +28,7 @@ def _of_jobs(database: Database, *, silent_nodes: Sequence[str] = ()) -> Retenti
 
 def _age(stored: Backlog, *, days: float, jobs: str = "true") -> None:
     stored.run(
-        "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(),"
+        "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), stop_status = 'cancelled',"
         f" completed_at = now() - %(days)s * interval '1 day' WHERE {jobs}",
         days=days,
     )

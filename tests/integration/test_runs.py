@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunKey, Status
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes, workers
@@ -21,10 +21,12 @@ from ava.store.jobs.moves import claim as claims
 from ava.store.jobs.moves import end as ends
 from ava.store.jobs.moves import log_lines, park, recall
 from ava.store.jobs.moves import rescue as rescues
+from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import lists
 from harness.new_jobs import make_jobs
 from harness.polling import wait_until
 from tests.backlog import worker_spec
+from tests.runs import ended
 
 NODE = str(uuid.uuid4())
 TENANT = "ten_test"
@@ -52,15 +54,15 @@ def claim(connection: Connection, job: Job, run_no: int = 1) -> Job | None:
     return claims.claim(connection, wanted(job, run_no))
 
 
-def completed(job: Job) -> tuple[RunEnd, list[LogLine]]:
+def completed(connection: Connection, job: Job) -> EndedRun:
     line = LogLine(
         seq=log_lines.SEQ_PER_RUN + 1, ts=datetime.now(UTC), level=LogLevel.INFO, msg="Handler completed in 1ms"
     )
-    return RunEnd(run=RunKey(*job.key, 1), status=Status.COMPLETED, elapsed_ms=1, output_json="{}"), [line]
+    return ended(connection, RunKey(*job.key, 1), lines=[line], output_json="{}")
 
 
 def end(connection: Connection, job: Job) -> Status | None:
-    return ends.end(connection, *completed(job))
+    return ends.end(connection, completed(connection, job))
 
 
 def cancel(connection: Connection, job: Job) -> Job | None:
@@ -73,7 +75,7 @@ def show(connection: Connection, job: Job) -> Job:
     return found
 
 
-def rescue(connection: Connection, job: Job) -> Job | None:
+def rescue(connection: Connection, job: Job) -> Status | None:
     return rescues.rescue(
         connection,
         run=RunKey(*job.key, 1),
@@ -177,7 +179,7 @@ def test_an_end_does_not_wait_for_the_lock_of_the_next_job(database: Database) -
         # A statement that cancels many may hold the next job, and then wait for the one that ends.
         with database.transaction() as cancelling:
             assert cancel(cancelling, following)
-            assert ends.end_and_claim(connection, *completed(job), None, wanted(following)) == (
+            assert ends.end_and_claim(connection, completed(connection, job), wanted(following)) == (
                 Status.COMPLETED,
                 None,
                 False,
@@ -187,18 +189,18 @@ def test_an_end_does_not_wait_for_the_lock_of_the_next_job(database: Database) -
         assert claim(connection, following) is None
 
 
-def test_the_next_run_starts_even_if_the_one_before_has_lost_its_claim(database: Database) -> None:
+def test_an_end_that_writes_nothing_claims_nothing_and_the_next_run_is_claimed_by_itself(database: Database) -> None:
     with database.connect() as connection:
         job, following = trigger(connection), trigger(connection)
         assert claim(connection, job)
         assert rescue(connection, job)
         of_next = wanted(following, claim_id=str(uuid.uuid4()))
-        status, begun, _ = ends.end_and_claim(connection, *completed(job), None, of_next)
-        assert status is None
+        assert ends.end_and_claim(connection, completed(connection, job), of_next) == (None, None, False)
+        begun = claims.claim(connection, of_next)
         assert begun is not None
         assert (begun.id, begun.status, begun.attempt) == (following.id, Status.RUNNING, 1)
         # A repeat, as after a lost result, starts no run twice.
-        assert ends.end_and_claim(connection, *completed(job), None, of_next) == (None, None, False)
+        assert ends.end_and_claim(connection, completed(connection, job), of_next) == (None, None, False)
         assert claims.claimed(connection, of_next) == show(connection, following)
 
 
@@ -232,11 +234,12 @@ def test_a_node_receives_the_directives_for_its_runs(database: Database) -> None
 
 def test_a_message_that_names_another_worker_than_the_row_starts_no_run(database: Database) -> None:
     with database.connect() as connection:
-        ended, job = trigger(connection), trigger(connection)
-        assert claim(connection, ended)
+        finished, job = trigger(connection), trigger(connection)
+        assert claim(connection, finished)
         forged = wanted(job, worker_id="wkr_private")
         assert claims.claim(connection, forged) is None
-        assert ends.end_and_claim(connection, *completed(ended), None, forged) == (Status.COMPLETED, None, False)
+        of_finished = completed(connection, finished)
+        assert ends.end_and_claim(connection, of_finished, forged) == (Status.COMPLETED, None, False)
         assert claims.names_other_worker(connection, run=job.next_run, worker_id="wkr_private")
         assert not claims.names_other_worker(connection, run=job.next_run, worker_id="wkr_plain")
         assert not park.park_unclaimed(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunKey, Status
+from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
@@ -19,7 +19,7 @@ from ava.store.jobs.moves import claim as claims
 from ava.store.jobs.moves import end as ends
 from ava.store.jobs.moves import log_lines, recall
 from ava.store.jobs.moves import rescue as rescues
-from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import lists, runs
 from harness.new_jobs import make_jobs
 from tests.backlog import worker_spec
@@ -58,20 +58,19 @@ def show(connection: Connection, job: Job) -> Job:
     return found
 
 
-def completed(job: Job, output: str = "{}", **changes: Any) -> CompletedRun:
+def completed(job: Job, output: str = "{}") -> EndedRun:
     assert job.started_at
     seq, ends_at = job.run_no * log_lines.SEQ_PER_RUN, job.started_at + timedelta(milliseconds=5)
-    return CompletedRun(
+    return EndedRun.of(
+        job,
+        RunOutcome(run=job.run, ending=Ending.COMPLETED, elapsed_ms=5, output_json=output),
         claim_id=CLAIM,
         began_at=job.started_at,
-        end=RunEnd(run=job.run, status=Status.COMPLETED, elapsed_ms=5, output_json=output),
         lines=[
             LogLine(seq=seq, ts=job.started_at, level=LogLevel.INFO, msg=log_lines.OPENING),
             LogLine(seq=seq + 1, ts=ends_at, level=LogLevel.INFO, msg='a "quoted" \\ line, {braces}'),
-            LogLine(seq=seq + 2, ts=ends_at, level=LogLevel.INFO, msg="Handler completed in 5ms"),
         ],
-        progress_json=None,
-        **changes,
+        closing=LogLine(seq=seq + 2, ts=ends_at, level=LogLevel.INFO, msg="Handler completed in 5ms"),
     )
 
 
@@ -105,7 +104,7 @@ def test_ends_are_written_together_each_with_its_output_and_lines(connection: Co
     cancel(connection, asked)
     rescues.rescue(connection, run=RunKey(*lost.key, 1), node_id=NODE, msg="lost", error="e", is_loss=True)
     all_completed = [completed(held[job.id], f'{{"name": "\\"{job.id}"}}') for job in (second, first, asked, lost)]
-    statuses = ends.end_together(connection, all_completed)
+    statuses = ends.end_each(connection, all_completed)
     assert statuses == {first.key: Status.COMPLETED, second.key: Status.COMPLETED, asked.key: Status.CANCELLED}
     for job in (first, second):
         shown = show(connection, job)
@@ -120,7 +119,7 @@ def test_ends_are_written_together_each_with_its_output_and_lines(connection: Co
         ]
     assert lines(connection, asked)[-1] == ("warn", "Handler cancelled after 5ms")
     assert show(connection, lost).status is Status.QUEUED
-    assert not ends.end_together(connection, all_completed)
+    assert not ends.end_each(connection, all_completed)
 
 
 def test_a_run_sees_a_cancel_and_a_lost_claim_before_it_begins(connection: Connection) -> None:
@@ -171,10 +170,7 @@ def test_the_end_of_a_run_claims_no_other_while_a_more_urgent_job_is_published(c
     wanted = claims.Claim(run=RunKey(*following.key, 1), worker_id="wkr_brief", node_id=NODE, claim_id=OTHER_CLAIM)
 
     def end_and_claim(job: Job, by: int) -> tuple[Status | None, bool, bool]:
-        run = completed(job)
-        status, begun, is_outranked = ends.end_and_claim(
-            connection, run.end, run.lines, None, wanted, claim_id=CLAIM, outranked_by=by
-        )
+        status, begun, is_outranked = ends.end_and_claim(connection, completed(job), wanted, outranked_by=by)
         return status, begun is not None, is_outranked
 
     assert end_and_claim(of_ended, by=4) == (Status.COMPLETED, False, True)
@@ -188,7 +184,7 @@ def test_what_has_not_begun_returns_to_the_backlog_and_is_cancelled_if_that_was_
     claim(connection, [back, asked])
     claim(connection, [of_other], claim_id=OTHER_CLAIM)
     cancel(connection, asked)
-    assert ends.give_back(connection, [(RunKey(*job.key, 1), CLAIM) for job in (back, asked, of_other)]) == 2
+    assert rescues.release(connection, [(RunKey(*job.key, 1), CLAIM) for job in (back, asked, of_other)]) == 2
     returned = show(connection, back)
     assert (returned.status, returned.attempt, returned.run_no, returned.started_at) == (Status.QUEUED, 0, 1, None)
     assert show(connection, asked).status is Status.CANCELLED
@@ -199,5 +195,5 @@ def test_what_has_not_begun_returns_to_the_backlog_and_is_cancelled_if_that_was_
 def test_a_recalled_run_is_not_claimed_any_more(connection: Connection) -> None:
     (job,) = trigger(connection, 1)
     assert recall.recall_runs(connection, [RunKey(*job.key, 1)]) == 1
-    assert ends.give_back(connection, [(RunKey(*job.key, 1), CLAIM)]) == 0
+    assert rescues.release(connection, [(RunKey(*job.key, 1), CLAIM)]) == 0
     assert not claim(connection, [job])

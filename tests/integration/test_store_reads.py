@@ -104,7 +104,10 @@ def test_jobs_ahead_are_those_that_start_earlier(api: Api) -> None:
         facts = why.read_facts(connection, found, dead_after_seconds=14)
         assert (facts.ahead, facts.ahead_of_all) == (8, 12)
         assert MAX_EXAMINED > 12
-        api.execute("UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = now()")
+        api.execute(
+            "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(),"
+            " stop_status = 'cancelled', completed_at = now()"
+        )
         ended = lists.show(connection, tenant_id="ten_test", job_id=job["id"])
         assert ended is not None
         facts = why.read_facts(connection, ended, dead_after_seconds=14)
@@ -139,12 +142,12 @@ def test_why_counts_the_processes_that_run_other_jobs_and_names_the_longest_run(
 
 _ANY_KIND = """
 INSERT INTO jobs (tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, max_attempts, run_no,
-                  started_at, completed_at, error, node_id, cancel_requested_at)
+                  started_at, completed_at, error, node_id, cancel_requested_at, stop_status)
 SELECT 'ten_test', worker_id, status, trigger, 5, 'default', '{}', 'usr_x', 1, 1,
        CASE WHEN status <> 'queued' THEN now() END,
        CASE WHEN status IN ('completed', 'failed', 'cancelled') THEN now() END,
        CASE WHEN status = 'failed' THEN 'E: x' END, CASE WHEN status = 'running' THEN gen_random_uuid() END,
-       CASE WHEN status = 'cancelled' THEN now() END
+       CASE WHEN status = 'cancelled' THEN now() END, CASE WHEN status = 'cancelled' THEN status END
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS kinds (worker_id, status, trigger)
 """
 

@@ -12,7 +12,7 @@ from ava.dispatcher.duties.moved_workers import MovedWorkers
 from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.explanation import explain
-from ava.domain.jobs.job import Job, RunKey
+from ava.domain.jobs.job import Job, RunKey, Status
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.settings import Settings
 from ava.store.jobs.feed import looks, messages
@@ -84,10 +84,9 @@ def test_a_rescued_run_waits_in_the_queue_that_its_worker_names_then(stored: Bac
             error="WorkerLost: e",
             is_loss=True,
         )
-        assert found is not None
-        assert found.queue == "elsewhere"
-        (other,) = rescue.rescue_from_dead_nodes(connection, silent={}, msg="m", error="WorkerLost: e", limit=1)
-    assert other.queue == "elsewhere"
+        assert found is Status.QUEUED
+        assert rescue.rescue_from_dead_nodes(connection, silent={}, msg="m", error="WorkerLost: e", limit=1)
+    assert stored.run("SELECT DISTINCT queue FROM jobs") == [("elsewhere",)]
 
 
 def test_every_queue_that_waiting_jobs_have_is_fed_and_watched(stored: Backlog) -> None:

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from ava.domain.jobs.job import JobKey, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import JobKey, LogLevel, LogLine, RunKey
+from ava.domain.jobs.run_outcome import Ending
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
 from ava.store.jobs import old_jobs, replication
 from ava.store.jobs.moves import cancel, claim, end, log_lines, park, permits, recall, rescue
-from ava.store.jobs.moves.end import CompletedRun
-from ava.store.jobs.reads import logs, runs, watches
+from ava.store.jobs.moves.ended_runs import EndedRun
+from ava.store.jobs.reads import logs, watches
 from ava.store.jobs.reads.logs import LogRange
 from ava.store.jobs.reads.watches import LogPosition
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
+from tests.runs import ended
 
 CLAIM = "01890000-0000-7000-8000-00000000000a"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,12 +42,8 @@ def _wanted(run: RunKey) -> claim.Claim:
     return claim.Claim(run=run, worker_id=WORKER, node_id=NODE, claim_id=CLAIM)
 
 
-def _end(run: RunKey) -> RunEnd:
-    return RunEnd(run=run, status=Status.COMPLETED, elapsed_ms=1, output_json='"x"')
-
-
-def _completed(run: RunKey) -> CompletedRun:
-    return CompletedRun(end=_end(run), claim_id=CLAIM, began_at=NOW, lines=[LINE], progress_json=None)
+def _ended(connection: Connection, run: RunKey, ending: Ending = Ending.COMPLETED, **more: Any) -> EndedRun:
+    return ended(connection, run, ending, [LINE], claim_id=CLAIM, **more)
 
 
 QUEUED: dict[str, Act] = {
@@ -62,9 +60,10 @@ RUNNING: dict[str, Act] = {
     "ownership": lambda c, run: claim.owns_job(c, run=run, claim_id=CLAIM),
     "show": claim.show,
     "lines": lambda c, run: log_lines.append(c, run=run, claim_id=CLAIM, lines=[LINE], progress_json="1"),
-    "end": lambda c, run: end.end(c, _end(run), [LINE], claim_id=CLAIM),
-    "end together": lambda c, run: end.end_together(c, [_completed(run)]),
-    "give back": lambda c, run: end.give_back(c, [(run, CLAIM)]),
+    "end": lambda c, run: end.end(c, _ended(c, run, output_json='"x"')),
+    "end together": lambda c, run: end.end_each(c, [_ended(c, run, began_at=NOW)]),
+    "requeue": lambda c, run: end.end(c, _ended(c, run, Ending.RETRIED, delay_seconds=1.0)),
+    "release": lambda c, run: rescue.release(c, [(run, CLAIM)]),
     "rate": lambda c, run: permits.put_off_rate(c, run=run, claim_id=CLAIM, seconds=60),
     "rescue": lambda c, run: rescue.rescue(c, run=run, node_id=NODE, msg="m", error="e: e", is_loss=True),
     "kill": lambda c, run: rescue.end_killed_run(c, run=run, error="e: e"),
@@ -73,7 +72,6 @@ RUNNING: dict[str, Act] = {
     "log": lambda c, run: logs.log_lines(
         c, tenant_id=run.tenant_id, job_id=run.job_id, wanted=LogRange(limit=9)
     ).lines,
-    "runs": lambda c, run: runs.run_lines(c, job=JobKey(*run[:2])),
     "follower": lambda c, run: watches.lines_after(
         c, [LogPosition(number=1, job=JobKey(*run[:2]), after_seq=-1)]
     ),
@@ -113,7 +111,8 @@ def test_retention_deletes_the_lines_and_the_job_of_the_tenant_alone(stored: Bac
     [job] = stored.insert(1)
     assert stored.claim(job, claim_id=CLAIM)
     stored.run(
-        "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), completed_at = now() - interval '9 days'"
+        "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(),"
+        " stop_status = 'cancelled', completed_at = now() - interval '9 days'"
     )
     kept = old_jobs.DaysKept(default=1, shortest=1, longest=2)
     with stored.database.connect() as connection:

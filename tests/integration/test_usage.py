@@ -10,14 +10,15 @@ import pytest
 
 from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.statistics import Statistics
-from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import LogLevel, LogLine, RunKey
+from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.usage import RunUsage
 from ava.domain.jobs.waits import Wait, WaitCondition
 from ava.store.jobs.moves import claim, end, log_lines, rescue, wait
 from ava.store.jobs.moves.claim import Claim
-from ava.store.jobs.moves.end import CompletedRun
-from ava.store.jobs.moves.rules import MAX_RUN_USAGES
+from ava.store.jobs.reads.runs import MAX_RUNS
 from harness.api import NODE, Api
+from tests.runs import ended
 
 CLAIM = str(uuid.uuid4())
 
@@ -37,12 +38,12 @@ def line(run: RunKey, text: str) -> LogLine:
 
 
 def finish(
-    api: Api, run: RunKey, status: Status = Status.COMPLETED, *, cpu_us: int | None, peak: int | None, **more: Any
+    api: Api, run: RunKey, ending: Ending = Ending.COMPLETED, *, cpu_us: int | None, peak: int | None, **more: Any
 ) -> None:
     usage = RunUsage(cpu_us=cpu_us, peak_memory_mb=peak)
-    run_end = RunEnd(run=run, status=status, elapsed_ms=5, usage=usage, **more)
     with api.database.connect() as connection:
-        assert end.end(connection, run_end, [line(run, run_end.closing[1])], claim_id=CLAIM)
+        how = ended(connection, run, ending, [line(run, "the end")], claim_id=CLAIM, usage=usage, **more)
+        assert end.end(connection, how)
 
 
 def shown(api: Api, job: dict[str, Any]) -> dict[str, Any]:
@@ -73,14 +74,15 @@ def test_a_single_run_is_all_of_its_job(api: Api) -> None:
     finish(api, run, cpu_us=41_600, peak=71)
     assert usage(api, job) == (42, 71, 2)
     assert runs_of(api, job) == [("completed", 42, 71, 2)]
-    assert api.execute("SELECT ready_at, wait_ms, run_usage FROM jobs") == [(None, None, None)]
+    assert api.execute("SELECT ready_at FROM jobs") == [(None,)]
+    assert api.execute("SELECT count(*) FROM job_runs") == [(0,)]
     assert list(shown(api, job))[-2] == "usage"
 
 
 def test_several_runs_are_added_up_and_each_is_kept(api: Api) -> None:
     api.execute("UPDATE workers SET max_retries = 5")
     job = api.trigger()
-    finish(api, begin(api, job), Status.QUEUED, cpu_us=10_000, peak=90, retry_in_seconds=0.0)
+    finish(api, begin(api, job), Ending.RETRIED, cpu_us=10_000, peak=90, delay_seconds=0.0)
     assert usage(api, job) == (10, 90, 2)
     with api.database.connect() as connection:
         api.execute("UPDATE jobs SET run_at = now() - interval '1 second'")
@@ -110,16 +112,20 @@ def test_a_killed_run_has_used_what_its_node_saw(api: Api) -> None:
 
 def test_the_runs_of_a_claim_are_told_apart(api: Api) -> None:
     jobs = [api.trigger() for _ in range(3)]
-    completed = []
+    completed: list[tuple[RunKey, RunUsage]] = []
     for number, job in enumerate(jobs):
         run = begin(api, job)
         used = RunUsage(cpu_us=1000 * number, peak_memory_mb=None if number == 1 else 60 + number)
-        run_end = RunEnd(run=run, status=Status.COMPLETED, elapsed_ms=1, usage=used)
-        lines = [line(run, run_end.closing[1])]
-        began_at = datetime.now(UTC)
-        completed.append(CompletedRun(end=run_end, claim_id=CLAIM, began_at=began_at, lines=lines, progress_json=None))
+        completed.append((run, used))
     with api.database.connect() as connection:
-        end.end_together(connection, completed)
+        now = datetime.now(UTC)
+        end.end_each(
+            connection,
+            [
+                ended(connection, run, lines=[line(run, "the end")], claim_id=CLAIM, usage=used, began_at=now)
+                for run, used in completed
+            ],
+        )
     assert [(shown(api, job)["usage"] or {})["cpu_ms"] for job in jobs] == [0, 1, 2]
     assert [(shown(api, job)["usage"] or {})["peak_memory_mb"] for job in jobs] == [60, None, 62]
 
@@ -128,7 +134,7 @@ def test_a_run_that_has_not_begun_has_used_nothing_and_waits_on(api: Api) -> Non
     job = api.trigger()
     run = begin(api, job)
     with api.database.connect() as connection:
-        assert end.give_back(connection, [(run, CLAIM)]) == 1
+        assert rescue.release(connection, [(run, CLAIM)]) == 1
     assert usage(api, job) is None
     api.execute("UPDATE jobs SET created_at = now() - interval '7 seconds'")
     with api.database.connect() as connection:
@@ -141,11 +147,11 @@ def test_the_time_of_a_wait_is_no_waiting_to_start(api: Api) -> None:
     job = api.trigger()
     run = begin(api, job)
     asked = Wait(condition=WaitCondition.TIME, timeout_seconds=60.0)
-    run_end = RunEnd(
-        run=run, status=Status.QUEUED, elapsed_ms=1, wait=asked, usage=RunUsage(cpu_us=3_000, peak_memory_mb=5)
-    )
+    lines, used = [line(run, "Handler waits for 60 s")], RunUsage(cpu_us=3_000, peak_memory_mb=5)
     with api.database.connect() as connection:
-        wait.end_waiting(connection, run_end, [line(run, "Handler waits for 60 s")], attempt=1, claim_id=CLAIM)
+        wait.end_waiting(
+            connection, ended(connection, run, Ending.WAITED, lines, claim_id=CLAIM, wait=asked, usage=used)
+        )
     ((until_start,),) = api.execute("SELECT extract(epoch FROM ready_at - now())::float8 FROM jobs")
     assert until_start == pytest.approx(60, abs=5)
     api.execute("UPDATE jobs SET run_at = now() - interval '1 second'")
@@ -155,16 +161,15 @@ def test_the_time_of_a_wait_is_no_waiting_to_start(api: Api) -> None:
     assert runs_of(api, job) == [("waits", 3, 5, 2), ("completed", 4, 4, 1)]
 
 
-def test_so_many_runs_are_kept_one_by_one(api: Api) -> None:
+def test_the_first_runs_of_a_job_with_very_many_are_shown(api: Api) -> None:
     job = api.trigger()
-    run = begin(api, job)
+    begin(api, job)
     api.execute(
-        "UPDATE jobs SET run_usage ="
-        " (SELECT jsonb_agg(jsonb_build_array(n, 1, 1, 1)) FROM generate_series(1, %s) AS n)",
-        MAX_RUN_USAGES,
+        "INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome)"
+        " SELECT tenant_id, id, n + 1, 1, now(), 'lost' FROM jobs, generate_series(1, %s) AS n",
+        MAX_RUNS + 1,
     )
-    finish(api, run, cpu_us=1, peak=1)
-    assert api.execute("SELECT jsonb_array_length(run_usage) FROM jobs") == [(MAX_RUN_USAGES,)]
+    assert len(runs_of(api, job)) == MAX_RUNS + 1
 
 
 def test_analytics_add_up_what_jobs_have_used(api: Api) -> None:

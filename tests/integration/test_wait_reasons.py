@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
-from ava.domain.jobs.job import RunEnd, RunKey, Status
+from ava.domain.jobs.job import RunKey, Status
 from ava.domain.jobs.job_filter import JobFilter
+from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.wait_reasons import KNOWN, WaitsFor
 from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.statement import Statement
@@ -17,17 +18,19 @@ from harness.api import NODE, Api, error_of
 from harness.moments import LATER
 from tests.graphs import JOBS, Graphs
 from tests.integration.model.run_driver import run_line
+from tests.runs import ended
 
 DEFERRAL = "Handler retries later, in 60 s: closed"
 
 
-def _requeue(graphs: Graphs, put_off: str | None) -> str:
+def _requeue(graphs: Graphs, ending: Ending) -> str:
     """Run a job whose attempt fails, or whose handler defers it. Returns the job."""
     job_id: str = graphs.api.trigger()["id"]
     run, claim_id = graphs.start(job_id)
-    run_end = RunEnd(run=run, status=Status.QUEUED, elapsed_ms=1, retry_in_seconds=60.0, put_off=put_off)
+    lines = [run_line(1, 1, DEFERRAL if ending is Ending.DEFERRED else "Handler failed after 1ms")]
     with graphs.api.database.connect() as connection:
-        assert end.end(connection, run_end, [run_line(1, 1, run_end.closing[1])], claim_id=claim_id) is Status.QUEUED
+        how = ended(connection, run, ending, lines, claim_id=claim_id, delay_seconds=60.0)
+        assert end.end(connection, how) is Status.QUEUED
     return job_id
 
 
@@ -46,8 +49,8 @@ def _wait_for_each(graphs: Graphs) -> dict[str, str]:
     jobs = {
         "schedule": api.trigger(scheduled_at=LATER)["id"],
         "debounce": api.trigger(debounce={"key": "k", "seconds": 60})["id"],
-        "retry": _requeue(graphs, None),
-        "deferred": _requeue(graphs, "closed"),
+        "retry": _requeue(graphs, Ending.RETRIED),
+        "deferred": _requeue(graphs, Ending.DEFERRED),
         "children": _wait(graphs, "child"),
         "jobs": after["then"],
         "event": _wait(graphs, event=AwaitedEvent("order.paid")),
@@ -111,7 +114,7 @@ def test_why_a_dated_job_waits_follows_from_its_reason_and_not_from_its_log(grap
         return sentence
 
     api.execute("UPDATE workers SET max_retries = 3 WHERE id = 'wkr_open'")
-    retried, deferred = _requeue(graphs, None), _requeue(graphs, "closed")
+    retried, deferred = _requeue(graphs, Ending.RETRIED), _requeue(graphs, Ending.DEFERRED)
     assert why(retried).startswith("waiting for retry 1 of 3 at ")
     assert why(deferred).endswith(f": {DEFERRAL}")
     # The handler's own lines say what they like.

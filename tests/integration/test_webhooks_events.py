@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from ava.delivery.fan_out import FanOut
-from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import LogLevel, LogLine, RunKey
+from ava.domain.jobs.run_outcome import Ending
 from ava.settings import Settings
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
@@ -23,6 +24,7 @@ from ava.store.webhooks import events
 from harness.api import NODE, Api
 from harness.system import ENCRYPTION_KEY
 from tests.graphs import Graphs
+from tests.runs import ended
 
 ALL = ["ava.job.queued", "ava.job.started", "ava.job.completed", "ava.job.failed", "ava.job.cancelled"]
 
@@ -56,11 +58,9 @@ def _claim(connection: Connection, job_id: str, run_no: int = 1) -> None:
     assert claim.claim(connection, wanted)
 
 
-def _end(connection: Connection, job_id: str, status: Status, run_no: int = 1, **rest: Any) -> None:
+def _end(connection: Connection, job_id: str, ending: Ending, run_no: int = 1, **rest: Any) -> None:
     line = LogLine(seq=run_no * 2**32 + 5, ts=clock.now(connection), level=LogLevel.INFO, msg="end")
-    assert end.end(
-        connection, RunEnd(run=RunKey("ten_test", job_id, run_no), status=status, elapsed_ms=1, **rest), [line]
-    )
+    assert end.end(connection, ended(connection, RunKey("ten_test", job_id, run_no), ending, [line], **rest))
 
 
 def _types(api: Api) -> list[str]:
@@ -78,7 +78,7 @@ def test_without_a_subscribed_webhook_no_event_is_stored(api: Api, connection: C
     _subscribe(api, headers={"x-tenant-id": "ten_other"})
     job = api.trigger()
     _claim(connection, job["id"])
-    _end(connection, job["id"], Status.COMPLETED, output_json="1")
+    _end(connection, job["id"], Ending.COMPLETED, output_json="1")
     assert _types(api) == []
 
 
@@ -87,7 +87,7 @@ def test_a_completed_job_makes_an_event_for_each_transition(api: Api, connection
     job = api.trigger(input={"a": [1.5, "ü", "\x00"]}, tags={"team": "säfe"})
     _claim(connection, job["id"])
     started = api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]
-    _end(connection, job["id"], Status.COMPLETED, output_json='{"b":2}')
+    _end(connection, job["id"], Ending.COMPLETED, output_json='{"b":2}')
     completed = api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]
     # The bodies are made only now, but each holds the record of its own moment.
     assert [body["data"] for body in _bodies(api)] == [job, started, completed]
@@ -100,10 +100,10 @@ def test_a_failed_attempt_that_is_retried_makes_no_failed_event(api: Api, connec
     api.execute("UPDATE workers SET max_retries = 1")
     job = api.trigger()
     _claim(connection, job["id"])
-    _end(connection, job["id"], Status.QUEUED, retry_in_seconds=0)
+    _end(connection, job["id"], Ending.RETRIED, delay_seconds=0.0)
     api.execute("UPDATE jobs SET waits_for = NULL, run_at = NULL")
     _claim(connection, job["id"], run_no=2)
-    _end(connection, job["id"], Status.FAILED, run_no=2, error="ValueError: no")
+    _end(connection, job["id"], Ending.FAILED, run_no=2, error="ValueError: no")
     assert _types(api) == ["queued", "started", "queued", "started", "failed"]
     bodies = _bodies(api)
     assert [body["data"]["attempt"] for body in bodies] == [0, 1, 1, 2, 2]

@@ -14,7 +14,8 @@ from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.moved_workers import MovedWorkers
 from ava.dispatcher.duties.parked_jobs import ParkedJobs
 from ava.domain import ids
-from ava.domain.jobs.job import Job, RunEnd, Status
+from ava.domain.jobs.job import Job, Status
+from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.waits import Wait, WaitCondition
 from ava.domain.tenant import TenantRules
 from ava.settings import Settings
@@ -28,6 +29,7 @@ from harness.polling import wait_until
 from tests import limited
 from tests.backlog import NODE, Backlog
 from tests.limited import LIMITED
+from tests.runs import ended
 
 
 @pytest.fixture
@@ -47,13 +49,9 @@ def _admitted(backlog: Backlog) -> int:
 
 def _end(backlog: Backlog, job: Job, status: Status = Status.COMPLETED) -> None:
     with backlog.database.connect() as connection:
-        run_end = RunEnd(
-            run=job.run,
-            status=status,
-            elapsed_ms=1,
-            retry_in_seconds=3600 if status is Status.QUEUED else None,
-        )
-        assert end(connection, run_end, [limited.line(job)]) is status
+        ending = Ending.RETRIED if status is Status.QUEUED else Ending(status)
+        delay = 3600 if status is Status.QUEUED else None
+        assert end(connection, ended(connection, job.run, ending, [limited.line(job)], delay_seconds=delay)) is status
 
 
 def test_no_more_jobs_than_the_limit_hold_a_place_and_an_end_frees_it(backlog: Backlog) -> None:
@@ -239,9 +237,8 @@ def test_a_new_limit_holds_for_a_handler_that_waits_meanwhile(backlog: Backlog) 
     limited.insert(backlog, 2)
     for job in limited.claim_all(backlog):
         waits = Wait(condition=WaitCondition.TIME, timeout_seconds=60)
-        run_end = RunEnd(run=job.run, status=Status.QUEUED, elapsed_ms=1, wait=waits)
         with backlog.database.connect() as connection:
-            assert end_waiting(connection, run_end, [limited.line(job)], attempt=1, claim_id=None)
+            assert end_waiting(connection, ended(connection, job.run, Ending.WAITED, [limited.line(job)], wait=waits))
     limited.limit(backlog, 1)
     assert duty.run_once(1) == 2
     backlog.run("UPDATE jobs SET run_at = now()")

@@ -26,7 +26,7 @@ from ava.node.parent.tracked_run import GivenRuns, TrackedRun
 from ava.node.run_board import CurrentRun, Phase, ProcessBoard, RunBoard
 from ava.settings import load
 from ava.store.fleet.nodes import NodeSpec, RunDirectives
-from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.moves.ended_runs import EndedRun
 
 ENVIRON = {
     "DATABASE_URL": "postgresql://ava@127.0.0.1:1/none",
@@ -119,8 +119,8 @@ class Store:
     def append(self, _connection: Any, *, run: RunKey, lines: list[LogLine], **_: Any) -> None:
         self._write("lines", run.job_id, run.run_no, [line.msg for line in lines])
 
-    def end_together(self, _connection: Any, completed: Sequence[CompletedRun]) -> None:
-        self._write("end", *[(each.end.run.job_id, each.end.output_json) for each in completed])
+    def end_each(self, _connection: Any, ended: Sequence[EndedRun]) -> None:
+        self._write("end", *[(each.outcome.run.job_id, each.outcome.output_json) for each in ended])
 
     def recall_runs(self, _connection: Any, runs: Sequence[RunKey]) -> int:
         if self.is_away:

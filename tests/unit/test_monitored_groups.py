@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, Status
+from ava.domain.jobs.job import LogLevel, LogLine
+from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.node.parent import loop_liveness
 from ava.node.parent.tracked_run import GivenRuns
 from ava.node.run_board import Phase
-from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.moves.ended_runs import EndedRun
 from harness.polling import wait_until
+from tests.runs import first_run
 from tests.unit.monitored_node import Node, Store, run_of
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -25,12 +27,13 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     node.close()
 
 
-def _completed(job_id: str) -> CompletedRun:
-    return CompletedRun(
-        end=RunEnd(run=run_of(job_id), status=Status.COMPLETED, elapsed_ms=5, output_json='{"a":1}'),
+def _completed(job_id: str) -> EndedRun:
+    return EndedRun.of(
+        first_run(run_of(job_id)),
+        RunOutcome(run=run_of(job_id), ending=Ending.COMPLETED, elapsed_ms=5, output_json='{"a":1}'),
         claim_id="claim",
         began_at=NOW,
-        lines=[LogLine(seq=1, ts=NOW, level=LogLevel.INFO, msg="Handler completed in 5ms")],
+        closing=LogLine(seq=1, ts=NOW, level=LogLevel.INFO, msg="Handler completed in 5ms"),
         progress_json=None,
     )
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ava.domain.events.awaited import AwaitedEvent
-from ava.domain.jobs.job import LogLevel, RunEnd, Status
+from ava.domain.jobs.job import LogLevel, Status
+from ava.domain.jobs.run_outcome import RunOutcome
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry, Wait, WaitCondition
 from ava.domain.secrets.masking import SecretMask
 from ava.errors import OutputError
@@ -21,12 +22,12 @@ from ava.node.outcome import Retirement, Stop, decide, encode_output, explain, f
 from tests.unit.handlers import JOB
 
 
-def decided(*, attempt: int = 1, max_attempts: int = 1, **given: Any) -> RunEnd | None:
+def decided(*, attempt: int = 1, max_attempts: int = 1, **given: Any) -> RunOutcome | None:
     usual = {"stop": None, "raised": None, "output": None, "exceeded": "exceeded 2 s", "elapsed_ms": 7, "chance": 0.5}
     return decide(replace(JOB, attempt=attempt, max_attempts=max_attempts), **{**usual, **given})
 
 
-def ended(**given: Any) -> RunEnd:
+def ended(**given: Any) -> RunOutcome:
     run_end = decided(**given)
     assert run_end is not None
     return run_end
@@ -74,14 +75,14 @@ def test_an_interrupted_run_has_no_end_of_its_own(stop: Stop) -> None:
 
 
 def test_an_attempt_that_is_not_the_last_is_repeated_after_a_back_off() -> None:
-    waits = [ended(raised=ValueError(), attempt=n, max_attempts=6).retry_in_seconds for n in (1, 2, 3)]
+    waits = [ended(raised=ValueError(), attempt=n, max_attempts=6).delay_seconds for n in (1, 2, 3)]
     assert waits == [1.0, 2.0, 4.0]
     assert ended(raised=ValueError("x"), attempt=6, max_attempts=6).error == "ValueError: x"
 
 
 def test_a_handler_that_retries_later_gives_its_attempt_back() -> None:
     run_end = ended(raised=RetryLater(30, "the other side is closed"), attempt=3, max_attempts=3)
-    assert (run_end.status, run_end.retry_in_seconds, run_end.put_off) == (
+    assert (run_end.status, run_end.delay_seconds, run_end.reason) == (
         Status.QUEUED,
         30,
         "the other side is closed",
@@ -96,7 +97,7 @@ def test_a_handler_that_retries_later_gives_its_attempt_back() -> None:
 
 def test_the_reason_of_a_put_off_has_no_secret() -> None:
     run_end = ended(raised=RetryLater(30, "not with the token s3cr3t"), mask=SecretMask(["s3cr3t"]))
-    assert run_end.put_off == "not with the token ••••••"
+    assert run_end.reason == "not with the token ••••••"
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), 1e9, True, "1", None])

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import ava
-from ava.domain.jobs.job import RunEnd, Status
+from ava.domain.jobs.job import Status
 from ava.domain.jobs.retry import Retry
+from ava.domain.jobs.run_outcome import RunOutcome
 from ava.errors import HandlerError
 from ava.handler import GiveUp, JobTimeout, retry_rules
 from ava.handler.retry_rules import RetryRules
@@ -78,7 +79,7 @@ def test_a_wrong_declaration_is_refused_by_its_name(given: dict[str, Any], wrong
         ava.worker("wrong_retries", **given)(lambda input: input)
 
 
-def _end(error: BaseException | None, *, stop: Stop | None = None, attempt: int = 1, **rules: Any) -> RunEnd:
+def _end(error: BaseException | None, *, stop: Stop | None = None, attempt: int = 1, **rules: Any) -> RunOutcome:
     job = replace(JOB, attempt=attempt, max_attempts=4)
     end = decide(
         job, stop=stop, raised=error, output=object(), exceeded="exceeded 2 s", elapsed_ms=7, chance=0.5,
@@ -90,7 +91,7 @@ def _end(error: BaseException | None, *, stop: Stop | None = None, attempt: int 
 
 def test_errors_are_repeated_by_their_classes_and_giving_up_wins() -> None:
     wrong = json.JSONDecodeError("no", "", 0)
-    assert _end(wrong, delays=Retry(delays=[30, 90]), attempt=2).retry_in_seconds == 90
+    assert _end(wrong, delays=Retry(delays=[30, 90]), attempt=2).delay_seconds == 90
     assert _end(wrong, retry_on=(ValueError,)).status is Status.QUEUED
     assert _end(wrong, retry_on=(OSError,)).status is Status.FAILED
     assert _end(wrong, retry_on=(ValueError,), give_up_on=(json.JSONDecodeError,)).status is Status.FAILED

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from ava.domain.jobs.job import LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import LogLevel, LogLine, RunKey
+from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.node import run_board
 from ava.node.run_board import CurrentRun, Phase, RunBoard
-from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.moves.ended_runs import EndedRun
+from tests.runs import first_run
 
 JOB = "job_01h455vb4pex5vsknk084sn02q"
 OTHER = "job_01h455vb4pex5vsknk084sn02r"
@@ -26,13 +29,15 @@ def board() -> RunBoard:
     return RunBoard(2)
 
 
-def _completed(text: str = "{}") -> CompletedRun:
+def _completed(text: str = "{}") -> EndedRun:
     at = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone(timedelta(hours=2)))
-    return CompletedRun(
-        end=RunEnd(run=KEY, status=Status.COMPLETED, elapsed_ms=7, output_json=text),
+    return EndedRun.of(
+        replace(first_run(KEY), cpu_us=7),
+        RunOutcome(run=KEY, ending=Ending.COMPLETED, elapsed_ms=7, output_json=text),
         claim_id=CLAIM,
         began_at=at,
         lines=[LogLine(seq=9, ts=at, level=LogLevel.WARN, msg="Zeile\n\u2028 zwei")],
+        closing=LogLine(seq=10, ts=at, level=LogLevel.INFO, msg="Handler completed in 7ms"),
         progress_json='{"fraction":0.5}',
     )
 

@@ -40,7 +40,7 @@ def test_the_statements_of_a_run_are_printed_by_name() -> None:
     assert names == list(statements.all_statements())
     assert {"jobs.moves.claim.claim", "jobs.moves.end.end_and_claim", "jobs.reads.lists.deep_page"} <= set(names)
     printed = _print("jobs.moves.end.end_and_claim").stdout
-    assert printed.startswith("-- jobs.moves.end.end_and_claim\nWITH ended AS (\n    UPDATE jobs AS j SET\n")
+    assert printed.startswith("-- jobs.moves.end.end_and_claim\nWITH ended AS (\n    UPDATE jobs AS j SET status")
     assert printed.count("-- ") == 1
     assert "-- jobs.moves.claim.claim\n" in _print("jobs.moves.claim").stdout
 

@@ -38,7 +38,8 @@ _ACROSS = {
         jobs.moves.claim.check jobs.moves.end.end_and_claim""",
     "an explanation counts the jobs of all tenants that come before": "jobs.reads.why.read_facts",
     "a node has runs of any tenant": """
-        fleet.nodes.runs_of fleet.nodes.delete_old jobs.moves.rescue.runs_of_nodes""",
+        fleet.nodes.runs_of fleet.nodes.delete_old jobs.moves.rescue.runs_of_nodes
+        jobs.moves.rescue.lock_of_dead_nodes""",
     "a duty finds what is due, of all tenants": """
         pending_work.find jobs.moves.expire.expire jobs.moves.park.make_due jobs.moves.park.what_returns
         jobs.moves.pull.missed jobs.reads.deadlines.overdue
@@ -54,8 +55,8 @@ _ACROSS = {
         webhooks.events.delete_first_deliveries webhooks.events.delete_deliveries_of_rest webhooks.events.delete_events
         webhooks.events.delete_first_events webhooks.events.delete_events_of_rest webhooks.events.delete_set_aside""",
     "counts are of all tenants": """
-        reports.ended.count reports.ended.first_day reports.ended.delete_counts reports.ended.delete_times
-        reports.ended.recount reports.metrics.queue_depths reports.metrics.unserved_jobs
+        reports.ended.first_day reports.ended.delete_counts reports.ended.delete_times
+        reports.metrics.queue_depths reports.metrics.unserved_jobs
         reports.metrics.waiting_jobs reports.metrics.unfinished_events
         reports.metrics.running_jobs reports.metrics.schedules_overdue reports.promotions.record reports.storage.forget
         reports.tenant_waits.read webhooks.set_aside.count""",

@@ -30,7 +30,7 @@ from ava.api.schemas.runs import (
 from ava.domain.access.caller import Role
 from ava.domain.jobs.pull import PROTOCOLS
 from ava.errors import Forbidden, InvalidParameters
-from ava.services.pulled_runs import Ending, SentLine
+from ava.services.pulled_runs import SentLine, SentOutcome
 from ava.store.jobs.moves.pull import PulledRun
 
 blueprint = Blueprint("runs", __name__, url_prefix="/v1/ava/runs")
@@ -133,7 +133,7 @@ def _stop(is_to_stop: bool) -> Response:
     record=EndRecord(),
     failures=(404, 409, 413, 415, 422),
 )
-def end_run(run: str, ending: Ending) -> Response:
+def end_run(run: str, ending: SentOutcome) -> Response:
     """End a run."""
     status = context().runs.end(run, ending)
     return responses.data(json.dumps({"status": status}, separators=(",", ":")))

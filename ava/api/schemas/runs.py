@@ -28,7 +28,7 @@ from ava.domain.limits.table import (
 from ava.domain.record import format_time
 from ava.domain.text import storable
 from ava.errors import PayloadTooLarge
-from ava.services.pulled_runs import Ending, SentLine
+from ava.services.pulled_runs import SentLine, SentOutcome
 from ava.store.jobs.moves.pull import PulledRun
 
 _ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}: .*", re.DOTALL)
@@ -233,7 +233,7 @@ class EndBody(Strict):
     reason = _BoundedText(longest=_LONGEST_TEXT, load_default="", metadata={"description": "With `retry_later`: why."})
 
     @post_load
-    def _ending(self, values: dict[str, Any], **_: Any) -> Ending:
+    def _ending(self, values: dict[str, Any], **_: Any) -> SentOutcome:
         named = [name for name in ("output", "error", "retry_later") if name in values]
         if len(named) != 1:
             raise ValidationError("It must have exactly one of output, error and retry_later.")
@@ -242,7 +242,7 @@ class EndBody(Strict):
         if values["reason"] and "retry_later" not in values:
             raise ValidationError({"reason": ["It goes with retry_later alone."]})
         output = values.get("output")
-        return Ending(
+        return SentOutcome(
             output_json=("null" if output is None else output) if "output" in values else None,
             error=values.get("error"),
             gives_up=values["give_up"],

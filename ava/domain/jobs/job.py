@@ -1,4 +1,4 @@
-"""The job: its statuses, the moves between them, and the end of its runs."""
+"""The job: its statuses, the transitions between them, and its record."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ava.domain.jobs import expiry, usage
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.jobs.trigger_keys import Debounce, Dedupe
-from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from ava.domain.jobs.wait_reasons import WaitsFor
 
 if TYPE_CHECKING:
     from ava.domain.jobs.graphs import Entry
-    from ava.domain.jobs.waits import Wait
 
 
 class Status(StrEnum):
@@ -182,15 +180,18 @@ class Job:
     waiting_for_json: str | None = None
     #: When it fails if it is not final by then.
     deadline_at: datetime | None = None
-    #: Of an attempt that has waited: the start of its first run, and the milliseconds of its earlier runs.
+    #: The start of the first run of an attempt that has waited.
     first_started_at: datetime | None = None
+    #: The milliseconds that its earlier runs ran in this attempt, and waited to start; None of a job with one run.
     ran_ms: int | None = None
+    wait_ms: int | None = None
     #: What its ended runs have used: microseconds of processor time, and the most MiB of memory; None: not known.
     cpu_us: int | None = None
     peak_memory_mb: int | None = None
-    #: Of a job with several runs: when the present one could start, and the milliseconds that the earlier ones waited.
+    #: When the present run of a job with several could start.
     ready_at: datetime | None = None
-    wait_ms: int | None = None
+    #: The status that it gets, whatever its run does, because it was asked to stop.
+    stop_status: Status | None = None
     #: Whether an earlier run has written into its journal. It is read with the claim alone.
     has_journal: bool = False
 
@@ -311,46 +312,3 @@ class LogLine:
     ts: datetime
     level: LogLevel
     msg: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunEnd:
-    """The end of a run, as one statement writes it together with the run's last log lines."""
-
-    run: RunKey
-    #: `completed`, `failed` or `cancelled`; `queued` if another attempt follows.
-    status: Status
-    #: Milliseconds from the claim to the end of the handler.
-    elapsed_ms: int
-    output_json: str | None = None
-    error: str | None = None
-    #: The UUID of the group of its error; None unless it failed.
-    error_id: str | None = None
-    #: Seconds until the next attempt, if one follows.
-    retry_in_seconds: float | None = None
-    #: Why the handler has put the job off; None if it has not. The attempt is then given back.
-    put_off: str | None = None
-    #: Whether the job's rate key is put off as well.
-    is_rate_limited: bool = False
-    #: What the handler waits for; None if it does not wait. The attempt is then given back.
-    wait: Wait | None = None
-    usage: RunUsage = NO_USAGE
-
-    @property
-    def closing(self) -> tuple[LogLevel, str]:
-        """Returns the level and the text of the log's closing line."""
-        if self.status is Status.COMPLETED:
-            return LogLevel.INFO, f"Handler completed in {self.elapsed_ms}ms"
-        if self.status is Status.CANCELLED:
-            return LogLevel.WARN, self.closing_if_stopped % Status.CANCELLED
-        if self.wait is not None:
-            return LogLevel.INFO, f"Handler waits for {self.wait.text}"
-        if self.put_off is not None:
-            reason = f": {self.put_off}" if self.put_off else ""
-            return LogLevel.INFO, f"Handler retries later, in {self.retry_in_seconds or 0:g} s{reason}"
-        return LogLevel.ERROR, f"Handler failed after {self.elapsed_ms}ms"
-
-    @property
-    def closing_if_stopped(self) -> str:
-        """Returns the text that replaces that of `closing` if a stop was requested meanwhile; `%s` is the status."""
-        return f"Handler %s after {self.elapsed_ms}ms"

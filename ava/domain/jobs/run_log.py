@@ -1,18 +1,32 @@
-"""The runs of one job, read from the lines that begin and end each of them in its log."""
+"""The runs of one job, from the rows of its earlier runs and its own."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ava.domain.jobs import usage
 from ava.domain.jobs.job import Job, Status
+from ava.domain.jobs.run_outcome import Ending
+from ava.domain.jobs.usage import NO_USAGE, RunUsage
 
-_STARTED = ("Worker handler started", "Handler continues")
-_ENDED = re.compile(r"Handler (completed|failed|cancelled|lost|interrupted|waits|retries)\b")
 _MILLISECOND = timedelta(milliseconds=1)
+#: What the API calls the endings that have another name there.
+_OUTCOMES = {Ending.RETRIED: "failed", Ending.DEFERRED: "put_off", Ending.WAITED: "waits"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndedJobRun:
+    """A run with a row in `job_runs`."""
+
+    run_no: int
+    started_at: datetime
+    ended_at: datetime
+    ending: Ending
+    usage: RunUsage
+    #: Milliseconds from when it could start to its start; None: not known.
+    wait_ms: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +48,7 @@ class JobRun:
 
     @property
     def duration_ms(self) -> int | None:
-        """Returns how long it ran; None while it runs."""
+        """Return how long it ran; None while it runs."""
         return None if self.ended_at is None else max(0, (self.ended_at - self.started_at) // _MILLISECOND)
 
 
@@ -49,43 +63,43 @@ class JobRuns:
     runs: Sequence[JobRun]
 
 
-#: What runs have used, by their numbers: microseconds of processor time, MiB of memory, and milliseconds of waiting.
-Usages = Mapping[int, tuple[int | None, int | None, int | None]]
-
-
-def runs_of(job: Job, lines: Iterable[tuple[int, datetime, str]], usages: Usages) -> JobRuns:
-    """Returns the runs of a job; `lines` has the run, the time and the text of log lines, oldest first.
-
-    `usages` is empty for a job with a single run, whose usage is that of the job.
-    """
-    runs: list[JobRun] = []
-    for run_no, at, text in lines:
-        if text in _STARTED:
-            runs.append(JobRun(started_at=at, run_no=run_no))
-        elif runs and runs[-1].ended_at is None and (found := _ENDED.match(text)):
-            runs[-1] = replace(runs[-1], ended_at=at, outcome="put_off" if found[1] == "retries" else found[1])
-    if runs and runs[-1].ended_at is None and job.completed_at is not None:
-        # The last line is missing if its log was full.
-        outcome = str(job.status) if job.status is not Status.QUEUED else None
-        runs[-1] = replace(runs[-1], ended_at=job.completed_at, outcome=outcome)
+def runs_of(job: Job, kept: Sequence[EndedJobRun]) -> JobRuns:
+    """Return the runs of a job, oldest first; `kept` has those that have rows of their own."""
+    runs = [
+        _run(each.usage, each.wait_ms, started_at=each.started_at, ended_at=each.ended_at, run_no=each.run_no,
+             outcome=_OUTCOMES.get(each.ending, each.ending.value))
+        for each in kept
+    ]  # fmt: skip
+    is_started = job.started_at is not None and job.status is not Status.QUEUED and job.first_run_no is not None
+    if is_started and all(each.run_no != job.run_no for each in kept):
+        runs.append(_last_run(job, has_earlier=bool(runs)))
     due_at = max(filter(None, (job.created_at, job.scheduled_at)))
     durations = [run.duration_ms for run in runs if run.duration_ms is not None]
     return JobRuns(
         waited_ms=max(0, (runs[0].started_at - due_at) // _MILLISECOND) if runs else None,
         ran_ms=sum(durations) if durations else None,
-        runs=[_with_usage(run, job, usages) for run in runs],
+        runs=runs,
     )
 
 
-def _with_usage(run: JobRun, job: Job, usages: Usages) -> JobRun:
-    if run.run_no in usages:
-        cpu_us, peak_mb, wait_ms = usages[run.run_no]
-    elif not usages and job.usage is not None:
-        cpu_us, peak_mb, wait_ms = job.cpu_us, job.peak_memory_mb, job.last_wait_ms
-    elif run.ended_at is None:
-        # The present one of several.
-        cpu_us, peak_mb, wait_ms = None, None, job.last_wait_ms
-    else:
-        return run
-    found = usage.record(cpu_us=cpu_us, peak_memory_mb=peak_mb, wait_ms=wait_ms)
-    return replace(run, cpu_ms=found["cpu_ms"], peak_memory_mb=peak_mb, wait_ms=wait_ms)
+def _last_run(job: Job, *, has_earlier: bool) -> JobRun:
+    assert job.started_at is not None
+    # The row of a job with several runs has the usage of all of them together.
+    known = NO_USAGE if has_earlier else RunUsage(cpu_us=job.cpu_us, peak_memory_mb=job.peak_memory_mb)
+    outcome = None if job.completed_at is None else str(job.status)
+    return _run(known, job.last_wait_ms, started_at=job.started_at, ended_at=job.completed_at, run_no=job.run_no,
+                outcome=outcome)  # fmt: skip
+
+
+def _run(used: RunUsage, wait_ms: int | None, *, started_at: datetime, ended_at: datetime | None, run_no: int,
+         outcome: str | None) -> JobRun:  # fmt: skip
+    found = usage.record(cpu_us=used.cpu_us, peak_memory_mb=used.peak_memory_mb, wait_ms=wait_ms)
+    return JobRun(
+        started_at=started_at,
+        ended_at=ended_at,
+        outcome=outcome,
+        run_no=run_no,
+        cpu_ms=found["cpu_ms"],
+        peak_memory_mb=used.peak_memory_mb,
+        wait_ms=wait_ms,
+    )

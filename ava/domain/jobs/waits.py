@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from ava.domain.jobs.job import Status
+from ava.domain.jobs.wait_reasons import WaitsFor
 
 #: Bytes of an input and of an output of a job, as compact JSON (the contract's 1 MiB).
 MAX_INPUT_BYTES = 1024 * 1024
@@ -56,6 +57,9 @@ class WaitCondition(StrEnum):
     EVENT = "event"
     #: The time is over.
     TIME = "time"
+
+
+_REASONS = {WaitCondition.EVENT: WaitsFor.EVENT, WaitCondition.TIME: WaitsFor.SLEEP}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +146,11 @@ class Wait:
     event_names: Sequence[str] = ()
     #: What is written into the journal with the end of the run.
     entries: Sequence[NewEntry] = ()
+
+    @property
+    def waits_for(self) -> WaitsFor:
+        """Return the reason of the job while it waits."""
+        return _REASONS.get(self.condition, WaitsFor.CHILDREN)
 
     @property
     def text(self) -> str:

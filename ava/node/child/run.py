@@ -19,8 +19,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ava import tracing
-from ava.domain.jobs.job import Job, LogLevel, RunEnd
+from ava.domain.jobs.job import Job, LogLevel
 from ava.domain.jobs.messages import task_id
+from ava.domain.jobs.run_outcome import RunOutcome
 from ava.domain.jobs.usage import RunUsage
 from ava.handler.calls import Calls
 from ava.handler.children import as_json
@@ -78,7 +79,7 @@ class Run:
         #: Whether the handler has ended and `end` is decided.
         self.is_decided = False
         #: What is written as the end; None if the job goes back to the queue, or the run has lost it.
-        self.end: RunEnd | None = None
+        self.end: RunOutcome | None = None
         #: Until when, by the monotonic clock, the handler may be entered; None: at any time.
         self.begins_before: float | None = None
         #: Whether the job had expired when the handler was to be entered.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ava import tracing
-from ava.domain.jobs.job import Job, LogLevel, LogLine, Status
+from ava.domain.jobs.job import Job, LogLevel, Status
 from ava.domain.secrets.masking import SecretMask
 from ava.metrics import counters
 from ava.node import outcome
@@ -43,10 +43,7 @@ def make_log(job: Job, *, is_printed: bool = False, mask: SecretMask | None = No
 
 def open_log(run: Run) -> None:
     """Put the first line into a run's log; a claim of several runs has not stored it."""
-    assert run.job.started_at is not None
-    seq = run.job.run_no * log_lines.SEQ_PER_RUN
-    opening = log_lines.OPENING if run.job.first_started_at is None else log_lines.CONTINUING
-    run.log.put_back([LogLine(seq=seq, ts=run.job.started_at, level=LogLevel.INFO, msg=opening)])
+    run.log.put_back([log_lines.opening_line(run.job)])
 
 
 def _printer(job: Job) -> Callable[[LogLevel, str], None]:

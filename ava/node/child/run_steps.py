@@ -20,8 +20,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from ava.broker.dropped import DROPPED
-from ava.domain.jobs.job import JobKey, RunEnd, Status
+from ava.domain.jobs.job import JobKey, Status
 from ava.domain.jobs.messages import Message
+from ava.domain.jobs.run_outcome import RunOutcome
 from ava.errors import DatabaseUnavailable
 from ava.handler import registry
 from ava.node.celery_internals.take_ahead import TakeAhead
@@ -31,12 +32,12 @@ from ava.node.child.new_run import NewRuns
 from ava.node.child.publication import Publication
 from ava.node.child.run import Run
 from ava.node.child.run_queue import QueuedRun, RunQueue, Way
-from ava.node.child.run_writer import RunWriter
+from ava.node.child.run_writer import RunWriter, ended_run
 from ava.node.outcome import Stop
 from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
-from ava.store.jobs.moves import claim, end, recall
-from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.moves import claim, end, recall, rescue
+from ava.store.jobs.moves.ended_runs import EndedRun
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class RunSteps:
         #: The run of this process, or None.
         self.run: Run | None = None
         #: The end of the last run.
-        self.last_end: RunEnd | None = None
+        self.last_end: RunOutcome | None = None
         #: Whether this process ends after its run, because no other handler may run in it.
         self.is_retiring = False
         self.writer = writer
@@ -71,7 +72,7 @@ class RunSteps:
         self._queue = RunQueue()
         #: How the current run ends, and the runs whose ends are kept, with what is to be written of each.
         self._way = Way.ALONE
-        self._kept: list[tuple[Run, CompletedRun]] = []
+        self._kept: list[tuple[Run, EndedRun]] = []
         self._requeuing = threading.Lock()
 
     # To a run ------------------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ class RunSteps:
                 self._write_kept(writer.end_together)
             return
         if run.end is not None and self._way in (Way.KEEP, Way.TOGETHER):
-            is_seen = self._keep(run, run.end)
+            is_seen = self._keep(run)
             if is_seen and self._way is Way.KEEP:
                 return
             self.publication.ending(run)
@@ -234,43 +235,35 @@ class RunSteps:
         self.publication.ending(run)
         self._write_kept(writer.end_together)
         if run.end is not None:
-            run_reports.report_end(run, self._write_alone(run, run.end))
+            run_reports.report_end(run, self._write_single(run))
         elif run.is_expired:
             writer.give_back(run, run.log.take())
         elif run.stopped_for is Stop.SHUTDOWN:
             writer.requeue(run, run.log.take())
         run.span.end()
 
-    def _keep(self, run: Run, end: RunEnd) -> bool:
+    def _keep(self, run: Run) -> bool:
         """Keep the end of a run. Returns False if the node's parent does not see it for lack of room."""
-        assert run.job.started_at is not None
-        lines = run.log.take_with_closing(*end.closing)
-        completed = CompletedRun(
-            end=end,
-            claim_id=self._queue.claim_id,
-            began_at=run.job.started_at,
-            lines=lines,
-            progress_json=run.progress_json,
-        )
-        self._kept.append((run, completed))
-        return self._board.keep_end(completed)
+        ended = ended_run(run, began_at=run.job.started_at)
+        self._kept.append((run, ended))
+        return self._board.keep_end(ended)
 
-    def _write_alone(self, run: Run, end: RunEnd) -> Status | None:
-        writer, lines = self.writer, run.log.take_with_closing(*end.closing)
-        if end.wait is not None:
+    def _write_single(self, run: Run) -> Status | None:
+        writer, ended = self.writer, ended_run(run)
+        if ended.outcome.wait is not None:
             self._announce_end()
-            return writer.end_waiting(run, end, lines)
+            return writer.end(ended)[0]
         queued = self._queue.next
         if queued is None:
             self._announce_end()
             queued = self._take_ahead_first() if self._goes_on else None
         if queued is None or queued.job is not None:
-            return writer.end(run, end, lines)[0]
+            return writer.end(ended)[0]
         sent_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), str(uuid.uuid4())
         self.publication.ending(run, queued.key)
         is_to_look = queued.is_within and self._queue.is_look_due(sent_at)
         outranked_by = run.job.priority - 1 if is_to_look else claim.NO_PRIORITY
-        status, job, is_outranked = writer.end(run, end, lines, (queued.message, claim_id), outranked_by=outranked_by)
+        status, job, is_outranked = writer.end(ended, (queued.message, claim_id), outranked_by=outranked_by)
         if job is not None:
             self._queue.follow(job, claim_id, sent_ns, sent_at, is_within=queued.is_within)
         elif is_outranked:
@@ -291,11 +284,11 @@ class RunSteps:
         if self._goes_on:
             self._take_ahead.announce_soon_free()
 
-    def _write_kept(self, act: Callable[[Sequence[CompletedRun]], dict[JobKey, Status]]) -> None:
+    def _write_kept(self, act: Callable[[Sequence[EndedRun]], dict[JobKey, Status]]) -> None:
         """Write the kept ends, by `act`, and report them. They are kept if it raises."""
         if not self._kept:
             return
-        statuses = act([completed for _, completed in self._kept])
+        statuses = act([ended for _, ended in self._kept])
         written, self._kept = self._kept, []
         self._board.forget_ends()
         for run, _ in written:
@@ -312,7 +305,7 @@ class RunSteps:
     def write_late_ends(self) -> None:
         """Write the kept ends while a handler takes longer than it used to."""
         with self.writer.database.connect() as connection:
-            self._write_kept(lambda completed: end.end_together(connection, completed))
+            self._write_kept(lambda ended: end.end_each(connection, ended))
 
     @property
     def has_late_runs(self) -> bool:
@@ -327,7 +320,7 @@ class RunSteps:
             with self.writer.database.connect() as connection:
                 # In this order: once a run is recalled, a claim that is on its way cannot get it.
                 recall.recall_runs(connection, [run.key for run in late])
-                end.give_back(connection, [(run.key, run.claim_id) for run in late])
+                rescue.release(connection, [(run.key, run.claim_id) for run in late])
             self._queue.forget_late(late)
 
     def replace_writer(self, writer: RunWriter) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import count
 from typing import TypeVar
 
-from ava.domain.jobs.job import Job, JobKey, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, JobKey, LogLine, RunKey, Status
 from ava.domain.jobs.messages import Message
 from ava.domain.jobs.waits import LoadedJournal
 from ava.domain.worker import WorkerSettings
@@ -17,7 +19,7 @@ from ava.store.fleet import worker_settings
 from ava.store.jobs import journal
 from ava.store.jobs.moves import claim, end, log_lines, park, permits, rescue, wait
 from ava.store.jobs.moves.claim import NO_PRIORITY, Claim, RunCheck
-from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.moves.ended_runs import EndedRun
 
 Result = TypeVar("Result")
 
@@ -56,10 +58,6 @@ class RunWriter:
         """Returns what is to be known before a claimed run begins, or None if the run has lost its job."""
         return self._persist(lambda c: claim.check(c, run=job.run, claim_id=claim_id, outranked_by=outranked_by))
 
-    def end_together(self, completed: Sequence[CompletedRun]) -> dict[JobKey, Status]:
-        """Write the ends of completed runs. Returns the jobs' statuses."""
-        return self._persist(lambda c: end.end_together(c, completed))
-
     def worker_settings(self, job: Job) -> tuple[WorkerSettings | None, WorkerSettings | None]:
         """Returns what a job's tenant and the platform have set of its worker."""
         return self._persist(lambda c: worker_settings.read(c, tenant_id=job.tenant_id, worker_id=job.worker_id))
@@ -93,13 +91,7 @@ class RunWriter:
             return claim.owns_job(connection, run=run.job.run, claim_id=run.claim_id)
 
     def end(
-        self,
-        run: Run,
-        run_end: RunEnd,
-        lines: Sequence[LogLine],
-        following: tuple[Message, str] | None = None,
-        *,
-        outranked_by: int = NO_PRIORITY,
+        self, ended: EndedRun, following: tuple[Message, str] | None = None, *, outranked_by: int = NO_PRIORITY
     ) -> tuple[Status | None, Job | None, bool]:
         """Write how a run ended, and claim the `following` one in the same transaction if it can be claimed.
 
@@ -107,44 +99,63 @@ class RunWriter:
         priority of a waiting message for which it is not claimed.
 
         Returns the status of the ended run's job, or None if the run has lost it; the job that was claimed; and
-        whether such a message waits.
+        whether such a message waits. A stopped or returned job claims none.
         """
-        progress_json, claim_id = run.progress_json, run.claim_id
-        if run_end.is_rate_limited:
+        if ended.outcome.is_rate_limited:
             # Before the end, so that no other job of the key is admitted in between.
-            self._persist(lambda c: _put_off_rate(c, run_end, claim_id))
-        if following is None:
-            return self._persist(lambda c: end.end(c, run_end, lines, progress_json, claim_id=claim_id)), None, False
+            self._persist(lambda c: _defer_rate(c, ended))
+        if following is None or not ended.is_plain:
+            act = wait.end_waiting if ended.outcome.wait is not None else end.end
+            return self._persist_end(ended, lambda c: act(c, ended)), None, False
         message, next_claim_id = following
         wanted = self._claim(message.runs[0], message.worker_id, next_claim_id)
+        claimed: Job | None = None
+        is_outranked = False
 
-        def act(connection: Connection) -> tuple[Status | None, Job | None, bool]:
-            status, job, is_outranked = end.end_and_claim(
-                connection, run_end, lines, progress_json, wanted, claim_id=claim_id, outranked_by=outranked_by
-            )
-            return status, job or claim.claimed(connection, wanted), is_outranked
+        def end_and_claim(connection: Connection) -> Status | None:
+            nonlocal claimed, is_outranked
+            status, job, is_outranked = end.end_and_claim(connection, ended, wanted, outranked_by=outranked_by)
+            claimed = job or claim.claimed(connection, wanted)
+            return status or end.end_stopped(connection, [ended]).get(ended.key)
 
-        return self._persist(act)
+        return self._persist_end(ended, end_and_claim), claimed, is_outranked
+
+    def _persist_end(self, ended: EndedRun, act: Callable[[Connection], Status | None]) -> Status | None:
+        tries = count()
+
+        def attempt(connection: Connection) -> Status | None:
+            is_first = next(tries) == 0
+            status = act(connection)
+            # An earlier attempt may have written the end and lost its response.
+            return status or (None if is_first else end.written(connection, [ended]).get(ended.key))
+
+        return self._persist(attempt)
+
+    def end_together(self, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:
+        """Write how runs ended. Returns the jobs' statuses, without those of runs that have lost their jobs."""
+        tries = count()
+
+        def attempt(connection: Connection) -> dict[JobKey, Status]:
+            is_first = next(tries) == 0
+            statuses = end.end_each(connection, ended)
+            if is_first or len(statuses) == len(ended):
+                return statuses
+            return end.written(connection, ended) | statuses
+
+        return self._persist(attempt)
 
     def give_back(self, run: Run, lines: Sequence[LogLine]) -> None:
         """Return a run's job to the queue, because its handler was not entered in time."""
 
         def act(connection: Connection) -> None:
             if log_lines.append(connection, run=run.job.run, claim_id=run.claim_id, lines=lines):
-                end.give_back(connection, [(run.job.run, run.claim_id or "")])
+                rescue.release(connection, [(run.job.run, run.claim_id or "")])
 
         self._persist(act)
 
     def load_journal(self, job: Job, claim_id: str) -> LoadedJournal | None:
         """Returns the journal of a claimed job; None if the run has lost the job."""
         return self._persist(lambda c: journal.load(c, run=job.run, claim_id=claim_id, attempt=job.attempt))
-
-    def end_waiting(self, run: Run, run_end: RunEnd, lines: Sequence[LogLine]) -> Status | None:
-        """Write that a run ended because its handler waits. Returns the job's status, or None if it is lost."""
-        progress_json, claim_id, attempt = run.progress_json, run.claim_id, run.job.attempt
-        return self._persist(
-            lambda c: wait.end_waiting(c, run_end, lines, progress_json, attempt=attempt, claim_id=claim_id)
-        )
 
     def requeue(self, run: Run, lines: Sequence[LogLine]) -> None:
         """Return a run's job to the queue, because the node shuts down."""
@@ -176,12 +187,29 @@ class RunWriter:
         self._kept.close()
 
 
-def _put_off_rate(connection: Connection, run_end: RunEnd, claim_id: str | None) -> bool:
+def _defer_rate(connection: Connection, ended: EndedRun) -> bool:
     return permits.put_off_rate(
         connection,
-        run=run_end.run,
-        claim_id=claim_id,
-        seconds=run_end.retry_in_seconds or 0,
+        run=ended.outcome.run,
+        claim_id=ended.claim_id,
+        seconds=ended.outcome.delay_seconds or 0,
+    )
+
+
+def ended_run(run: Run, *, began_at: datetime | None = None) -> EndedRun:
+    """Return the end of a run as it was decided, with the log lines that wait. `began_at`: as `EndedRun` has it."""
+    assert run.end is not None
+    closing = run.end.closing
+    assert closing is not None
+    *lines, last = run.log.take_with_closing(*closing)
+    return EndedRun.of(
+        run.job,
+        run.end,
+        claim_id=run.claim_id,
+        lines=lines,
+        closing=last,
+        progress_json=run.progress_json,
+        began_at=began_at,
     )
 
 

@@ -33,7 +33,7 @@ def rescue_runs(
     node has is never changed.
     """
     if process.ends:
-        end.end_together(connection, process.ends)
+        end.end_each(connection, process.ends)
     current = process.current
     for run in dict.fromkeys([*([current.key] if current is not None else []), *wanted]):
         if process.pid and not process.had(run):
@@ -54,7 +54,7 @@ def _requeue(connection: Connection, run: RunKey, node_id: str) -> None:
             msg="Handler not started: its process has ended",
             error="",
             is_loss=False,
-            is_unbegun=True,
+            has_begun=False,
         )
 
 
@@ -86,19 +86,17 @@ def _write(
         return status is not None
     is_loss = stop is None
     reason = f"lost: {error.partition(': ')[2]}" if is_loss else "interrupted, the worker is shutting down"
-    job = rescue.rescue(
+    status = rescue.rescue(
         connection,
         run=run,
         node_id=node_id,
         msg=f"Handler {reason}",
         error=error,
         is_loss=is_loss,
-        is_unbegun=process.current is not None
-        and process.current.key == run
-        and process.current.phase is Phase.CLAIMING,
+        has_begun=process.current is None or process.current.key != run or process.current.phase is not Phase.CLAIMING,
         usage=_usage(run, process),
     )
-    return job is not None
+    return status is not None
 
 
 def _usage(run: RunKey, process: DeadProcess) -> RunUsage:

@@ -12,7 +12,7 @@ from ava.node.outcome import MIB, Stop
 from ava.node.parent.deadlines import RunState
 from ava.node.run_board import CurrentRun, Phase
 from ava.node.run_use import RunUse
-from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.moves.ended_runs import EndedRun
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +89,7 @@ class DeadProcess:
     peak_bytes: int | None = None
     cpu_us: int | None = None
     #: The ends that it had not written.
-    ends: Sequence[CompletedRun] = ()
+    ends: Sequence[EndedRun] = ()
 
     @property
     def was_claiming(self) -> bool:

@@ -1,7 +1,7 @@
 """The threads that write what the runs of a slot process leave: their ends, and their lines while they go on.
 
-Ends that come while a statement is on its way share the next one. Those that are not plain completions are written one
-by one.
+Ends that come while a statement is on its way share the next one. Waits, and ends that defer a rate, are written one by
+one.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from ava.domain.jobs.job import JobKey, LogLine, RunEnd, Status
+from ava.domain.jobs.job import JobKey, LogLine, Status
 from ava.errors import DatabaseUnavailable
 from ava.node.child import run_reports
-from ava.node.child.run_writer import RunWriter
+from ava.node.child.run_writer import RunWriter, ended_run
 from ava.node.outcome import Stop
 from ava.node.slots.slot_run import SlotRun
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import log_lines
-from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.moves.ended_runs import EndedRun
 
 _log = logging.getLogger(__name__)
 
@@ -96,51 +96,47 @@ class SlotEnds:
                 self._loop.call_soon_threadsafe(_release, ended)
 
     def _write_all(self, runs: Sequence[SlotRun]) -> None:
-        completed: list[tuple[SlotRun, CompletedRun]] = []
+        ended: list[tuple[SlotRun, EndedRun]] = []
         for run in runs:
             # No line is stored after the end.
             with run.storing:
                 run.is_ending = True
             run.log.close()
-            if run.end is not None and run.end.status is Status.COMPLETED:
-                completed.append((run, _completed(run, run.end)))
+            if run.end is not None and run.end.wait is None and not run.end.is_rate_limited:
+                is_completed = run.end.status is Status.COMPLETED
+                ended.append((run, ended_run(run, began_at=run.job.started_at if is_completed else None)))
             else:
-                self._try(lambda run=run: self._write_alone(run), run)  # type: ignore[misc]
-        if completed:
-            self._write_completed(completed)
+                self._try(lambda run=run: self._write_single(run), run)  # type: ignore[misc]
+        if ended:
+            self._write_together(ended)
         for run in runs:
             run.span.end()
             run.forget_error()
 
-    def _write_completed(self, completed: Sequence[tuple[SlotRun, CompletedRun]]) -> None:
+    def _write_together(self, ended: Sequence[tuple[SlotRun, EndedRun]]) -> None:
         try:
-            statuses = self._writer.end_together([each for _, each in completed])
+            statuses = self._writer.end_together([each for _, each in ended])
         except Exception:
-            _log.exception("Ends of %d runs not written together, they are written one by one", len(completed))
-            for run, each in completed:
+            _log.exception("Ends of %d runs not written together, they are written one by one", len(ended))
+            for run, each in ended:
                 self._try(lambda run=run, each=each: self._write_one(run, each), run)  # type: ignore[misc]
             return
-        for run, _ in completed:
+        for run, _ in ended:
             run_reports.report_end(run, statuses.get(JobKey(run.job.tenant_id, run.job.id)))
 
-    def _write_one(self, run: SlotRun, completed: CompletedRun) -> None:
-        run_reports.report_end(run, self._writer.end_together([completed]).get(run.job.key))
+    def _write_one(self, run: SlotRun, ended: EndedRun) -> None:
+        run_reports.report_end(run, self._writer.end_together([ended]).get(run.job.key))
 
-    def _write_alone(self, run: SlotRun) -> None:
-        end = run.end
-        if end is None:
-            if run.stopped_for is not None:
-                run.span.record_failure(run.stopped_for.value)
-            if run.is_expired:
-                self._writer.give_back(run, run.log.take())
-            elif run.stopped_for is Stop.SHUTDOWN:
-                self._writer.requeue(run, run.log.take())
+    def _write_single(self, run: SlotRun) -> None:
+        if run.end is not None:
+            run_reports.report_end(run, self._writer.end(ended_run(run))[0])
             return
-        lines = run.log.take_with_closing(*end.closing)
-        if end.wait is not None:
-            run_reports.report_end(run, self._writer.end_waiting(run, end, lines))
-        else:
-            run_reports.report_end(run, self._writer.end(run, end, lines)[0])
+        if run.stopped_for is not None:
+            run.span.record_failure(run.stopped_for.value)
+        if run.is_expired:
+            self._writer.give_back(run, run.log.take())
+        elif run.stopped_for is Stop.SHUTDOWN:
+            self._writer.requeue(run, run.log.take())
 
     @staticmethod
     def _try(act: Callable[[], None], run: SlotRun) -> None:
@@ -149,18 +145,6 @@ class SlotEnds:
         except Exception:
             # This node rescues a run of its own that no process has.
             _log.exception("End of run not written", extra={"job_id": run.job.id})
-
-
-def _completed(run: SlotRun, end: RunEnd) -> CompletedRun:
-    assert run.job.started_at is not None
-    lines = run.log.take_with_closing(*end.closing)
-    return CompletedRun(
-        end=end,
-        claim_id=run.claim_id or "",
-        began_at=run.job.started_at,
-        lines=lines,
-        progress_json=run.progress_json,
-    )
 
 
 def _release(ended: Sequence[_EndedRun]) -> None:

@@ -1,4 +1,4 @@
-"""Transactions on a connection that one thread keeps, for those on whose speed the start of a job depends."""
+"""Transactions of several statements on a connection that is in none."""
 
 from __future__ import annotations
 
@@ -15,6 +15,28 @@ from ava.store.engine.statement import Statement
 
 
 @contextmanager
+def one_transaction(connection: Connection) -> Iterator[None]:
+    """Run the statements of the block in one transaction, unless the connection is in one already."""
+    raw: Any = connection.connection.dbapi_connection
+    if not raw.autocommit:
+        yield
+        return
+    connection.exec_driver_sql("BEGIN ISOLATION LEVEL READ COMMITTED")
+    try:
+        yield
+        connection.exec_driver_sql("COMMIT")
+    except BaseException:
+        _roll_back(connection)
+        raise
+
+
+def _roll_back(connection: Connection) -> None:
+    # The connection may be broken.
+    with suppress(DBAPIError, psycopg2.Error):
+        connection.exec_driver_sql("ROLLBACK")
+
+
+@contextmanager
 def kept_transaction(
     kept: DedicatedConnection, first: Statement, then: Prepared, parameters: Mapping[str, object]
 ) -> Iterator[tuple[Connection, list[tuple[Any, ...]]]]:
@@ -28,7 +50,5 @@ def kept_transaction(
             yield connection, rows
             connection.exec_driver_sql("COMMIT")
         except BaseException:
-            # The connection may be broken.
-            with suppress(DBAPIError, psycopg2.Error):
-                connection.exec_driver_sql("ROLLBACK")
+            _roll_back(connection)
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg2
@@ -48,22 +48,32 @@ class Prepared:
         arguments = ", ".join(f"%({each})s{casts.get(each, '')}" for each in names)
         self._execute = f"EXECUTE {self._name}" + (f" ({arguments})" if arguments else "")
 
-    def run(self, connection: Connection, parameters: Mapping[str, Any], *, before: str = "") -> list[tuple[Any, ...]]:
+    def run(
+        self,
+        connection: Connection,
+        parameters: Mapping[str, Any],
+        *,
+        before: str = "",
+        after: Prepared | None = None,
+    ) -> list[tuple[Any, ...]]:
         """Run the statement and return its rows. Raises the driver's errors, which `Database` translates as well.
 
-        `before`: statements that are sent in the same message before it, with a `;` after each.
+        `before`: statements that are sent in the same message before it, with a `;` after each. `after`: another
+        statement that is sent before it; the parameters are those of both. The statements of a message are one
+        transaction.
 
         It bypasses SQLAlchemy, whose description of a result takes a third as long as these statements do.
         """
         raw: Any = connection.connection.dbapi_connection
         # `info` lives as long as the driver's connection, through any number of checkouts.
         info = connection.info
+        statements = [self] if after is None else [after, self]
         try:
             with raw.cursor() as cursor:
                 if _DISABLED in info:
-                    cursor.execute(before + self.statement, parameters)
+                    cursor.execute(before + _joined(statements), parameters)
                 else:
-                    self._run(cursor, info.setdefault(_KNOWN, {}), dict(parameters), before)
+                    _execute(cursor, info.setdefault(_KNOWN, {}), statements, dict(parameters), before)
                 rows: list[tuple[Any, ...]] = cursor.fetchall() if cursor.description else []
                 return rows
         except psycopg2.Error:
@@ -71,15 +81,32 @@ class Prepared:
                 connection.invalidate()
             raise
 
-    def _run(self, cursor: Any, known: dict[str, float], parameters: dict[str, Any], before: str) -> None:
+    def prepare(self, cursor: Any, known: dict[str, float]) -> None:
+        """Prepare the statement unless the connection knows it; `known` says when it prepared each."""
         now, prepared_at = time.monotonic(), known.get(self._name)
-        try:
-            if prepared_at is None or now - prepared_at > self._plan_seconds:
-                known.pop(self._name, None)
-                cursor.execute(self._prepare if prepared_at is None else f"DEALLOCATE {self._name}; {self._prepare}")
-                known[self._name] = now
-            cursor.execute(before + self._execute, parameters)
-        except psycopg2.Error as error:
-            if error.pgcode != _UNKNOWN_STATEMENT:
-                raise
-            cursor.execute(before + self.statement, parameters)
+        if prepared_at is None or now - prepared_at > self._plan_seconds:
+            known.pop(self._name, None)
+            cursor.execute(self._prepare if prepared_at is None else f"DEALLOCATE {self._name}; {self._prepare}")
+            known[self._name] = now
+
+    @property
+    def execute(self) -> str:
+        """Return the text that runs the prepared statement."""
+        return self._execute
+
+
+def _joined(statements: Sequence[Prepared]) -> str:
+    return ";".join(each.statement for each in statements)
+
+
+def _execute(
+    cursor: Any, known: dict[str, float], statements: Sequence[Prepared], parameters: dict[str, Any], before: str
+) -> None:
+    try:
+        for each in statements:
+            each.prepare(cursor, known)
+        cursor.execute(before + ";".join(each.execute for each in statements), parameters)
+    except psycopg2.Error as error:
+        if error.pgcode != _UNKNOWN_STATEMENT:
+            raise
+        cursor.execute(before + _joined(statements), parameters)

@@ -157,6 +157,8 @@ WITH chosen AS (
     DELETE FROM job_journal AS k USING gone WHERE k.tenant_id = gone.tenant_id AND k.job_id = gone.id
 ), waited AS (
     DELETE FROM job_waits AS w USING gone WHERE w.tenant_id = gone.tenant_id AND w.job_id = gone.id
+), ran AS (
+    DELETE FROM job_runs AS r USING gone WHERE r.tenant_id = gone.tenant_id AND r.job_id = gone.id
 ), left_behind AS (
     DELETE FROM job_edges AS e USING gone WHERE e.tenant_id = gone.tenant_id AND e.job_id = gone.id
 )

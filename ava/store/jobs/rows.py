@@ -24,18 +24,36 @@ _WAITING_FOR = (
     f"CASE WHEN j.waits_for IN {reasons(SUSPENDED)} THEN (SELECT w.waiting_for::text FROM job_waits AS w "
     "WHERE (w.tenant_id, w.job_id, w.run_no) = (j.tenant_id, j.id, j.run_no)) END"
 )
+
+
+def earlier_runs(row: str) -> str:
+    """Return, in SQL, the milliseconds that earlier runs of a job ran in its last attempt, and waited to start.
+
+    An array of two; null of a job with one run. Only waits continue an attempt, so only they count as running.
+    """
+    present = f"{row}.run_no + ({row}.started_at IS NULL)::int"
+    return f"""CASE WHEN {row}.first_run_no < {present} THEN (
+    SELECT ARRAY[
+        sum(round(extract(epoch FROM e.ended_at - e.started_at) * 1000)) FILTER (
+            WHERE e.outcome = 'waited' AND e.attempt = {row}.attempt + ({row}.started_at IS NULL)::int)::bigint,
+        sum(e.wait_ms)::bigint]
+    FROM job_runs AS e
+    WHERE e.tenant_id = {row}.tenant_id AND e.job_id = {row}.id AND e.run_no < {present}) END"""
+
+
+_EARLIER_RUNS = earlier_runs("j")
 #: The columns of a job, in the order in which `job` reads them.
 JOB_COLUMNS = (
     "j.id::text, j.worker_id, j.tenant_id, j.status, j.trigger, j.priority, j.input::text, j.triggered_by, "
     "j.created_at, j.started_at, j.completed_at, j.output::text, j.error, j.scheduled_at, j.attempt, j.max_attempts, "
     "j.cancel_requested_at, j.cancelled_by, j.progress::text, j.retry_of::text, j.queue, j.run_no, j.waits_for, "
     "j.run_at, j.published_at, j.node_id::text, j.traceparent, j.tags::text, j.expires_at, j.first_run_no, "
-    f"j.parent_id::text, j.tree_id::text, j.name, {_WAITING_FOR}, j.deadline_at, j.first_started_at, j.ran_ms, "
-    "j.cpu_us, j.peak_memory_mb, j.ready_at, j.wait_ms"
+    f"j.parent_id::text, j.tree_id::text, j.name, {_WAITING_FOR}, j.deadline_at, j.first_started_at, "
+    f"j.cpu_us, j.peak_memory_mb, j.ready_at, j.stop_status, {_EARLIER_RUNS}"
 )
-#: Those of a job whose handler does not wait: PostgreSQL opens the table of waits at each run of a statement that names
-#: it.
-STARTED_COLUMNS = JOB_COLUMNS.replace(_WAITING_FOR, "NULL")
+#: Those of a job that starts: PostgreSQL opens the tables of waits and of runs at each run of a statement that names
+#: them.
+STARTED_COLUMNS = JOB_COLUMNS.replace(_WAITING_FOR, "NULL").replace(_EARLIER_RUNS, "NULL")
 _COLUMNS = 41
 
 #: The bytes of a job's input and output, as a FROM item; `OFFSET 0` keeps PostgreSQL from computing them twice. Those
@@ -79,7 +97,7 @@ def job(row: Any) -> Job:
      completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
      progress_json, retry_of, queue, run_no, waits_for, run_at, published_at, node_id, traceparent, tags_json,
      expires_at, first_run_no, parent_id, tree_id, name, waiting_for_json, deadline_at, first_started_at,
-     ran_ms, cpu_us, peak_memory_mb, ready_at, wait_ms) = row[:_COLUMNS]  # fmt: skip
+     cpu_us, peak_memory_mb, ready_at, stop_status, earlier_runs) = row[:_COLUMNS]  # fmt: skip
     return Job(
         id=ids.encode("job", id_),
         worker_id=worker_id,
@@ -117,11 +135,12 @@ def job(row: Any) -> Job:
         waiting_for_json=_with_time(waiting_for_json, run_at),
         deadline_at=deadline_at,
         first_started_at=first_started_at,
-        ran_ms=ran_ms,
+        ran_ms=None if earlier_runs is None else earlier_runs[0],
         cpu_us=cpu_us,
         peak_memory_mb=peak_memory_mb,
         ready_at=ready_at,
-        wait_ms=wait_ms,
+        wait_ms=None if earlier_runs is None else earlier_runs[1],
+        stop_status=None if stop_status is None else Status(stop_status),
     )
 
 

@@ -19,6 +19,7 @@ from ava.domain.jobs.system_cancel import SystemCancel
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
+from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import READY_AT
 from ava.store.reports import analytics, job_times, statistics
 
@@ -125,16 +126,17 @@ def _ended(condition: str) -> str:
             AS is_expired,
         CASE WHEN j.started_at IS NOT NULL
             THEN greatest(0, extract(epoch FROM j.completed_at - j.started_at)::float8 * 1000000)
-                + coalesce(j.ran_ms, 0) * 1000 END AS run_us,
+                + coalesce(earlier.ms[1], 0) * 1000 END AS run_us,
         CASE WHEN j.first_run_no IS NOT NULL THEN coalesce(j.cpu_us, 0) END AS cpu_us,
-        CASE WHEN j.first_run_no IS NOT NULL THEN coalesce(j.wait_ms, 0)
+        CASE WHEN j.first_run_no IS NOT NULL THEN coalesce(earlier.ms[2], 0)
             + coalesce(greatest(0, extract(epoch FROM j.started_at - {READY_AT})::float8 * 1000), 0) END AS waited_ms,
         -- How long an entry of a bulk waited for its turn, after those that it comes after, is not known.
         CASE WHEN j.started_at IS NOT NULL AND j.attempt = 1 AND j.losses = 0
                 AND (j.tree_id IS NULL OR j.tree_id = j.id OR j.parent_id IS NOT NULL)
             THEN greatest(0, extract(epoch FROM coalesce(j.first_started_at, j.started_at) - due.at)::float8
                 * 1000000) END AS wait_us
-    FROM jobs AS j CROSS JOIN LATERAL (SELECT greatest(j.created_at, j.scheduled_at) AS at) AS due WHERE {condition}
+    FROM jobs AS j CROSS JOIN LATERAL (SELECT greatest(j.created_at, j.scheduled_at) AS at) AS due
+    CROSS JOIN LATERAL (SELECT {rows.earlier_runs("j")} AS ms OFFSET 0) AS earlier WHERE {condition}
 )"""
 
 

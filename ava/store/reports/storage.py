@@ -15,11 +15,11 @@ from ava.store.engine.statement import Statement
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 #: Bytes of a row of a job or an event beside its values of any length, its entries in indexes included; …
 _ROW_BYTES = 600
-#: … of a delivery, and of a row of log lines.
-_DELIVERY_BYTES, _LINES_BYTES = 300, 100
+#: … of a delivery, of a row of log lines, and of a run with a row of its own.
+_DELIVERY_BYTES, _LINES_BYTES, _RUN_BYTES = 300, 100, 200
 
 
-#: The tenant, UUID and number of a row; the tenant and the number count for log lines alone.
+#: The tenant, UUID and number of a row; the tenant and the number count for log lines and runs alone.
 Place = tuple[str, str, int]
 
 
@@ -49,7 +49,9 @@ class Measured:
     measured_at: datetime
 
 
-def _statement(table: str, size: str, *, join: str = "", tenant: str, place: str, order: str) -> Statement:
+def _statement(
+    table: str, size: str, *, join: str = "", tenant: str, place: str, order: str, last: str = "id::text, 0"
+) -> Statement:
     """Returns a statement whose last row has the place of the page's last row, and no tenant."""
     return Statement(f"""
 WITH page AS (
@@ -58,7 +60,7 @@ WITH page AS (
 SELECT {tenant} AS tenant_id, sum({size})::bigint AS bytes, NULL AS id, NULL::bigint AS seq, NULL AS place_tenant
 FROM page AS p {join} GROUP BY 1
 UNION ALL
-(SELECT NULL, (SELECT count(*) FROM page), {"job_id::text, seq" if table == "job_logs" else "id::text, 0"}, tenant_id
+(SELECT NULL, (SELECT count(*) FROM page), {last}, tenant_id
  FROM page
  ORDER BY {order.replace(",", " DESC,")} DESC LIMIT 1)
 """)
@@ -86,6 +88,18 @@ KINDS = (
             tenant="j.tenant_id",
             place="(tenant_id, job_id, seq) > (%(tenant)s, %(id)s::uuid, %(seq)s)",
             order="tenant_id, job_id, seq",
+            last="job_id::text, seq",
+        ),
+    ),
+    StoredKind(
+        name="job_runs",
+        statement=_statement(
+            "job_runs",
+            f"{_RUN_BYTES}",
+            tenant="p.tenant_id",
+            place="(tenant_id, job_id, run_no) > (%(tenant)s, %(id)s::uuid, %(seq)s)",
+            order="tenant_id, job_id, run_no",
+            last="job_id::text, run_no",
         ),
     ),
     StoredKind(

@@ -164,11 +164,10 @@ SELECT e.id::text, e.type, e.created_at, e.tenant_id, e.sequence,
     j.expires_at, CASE WHEN coalesce(e.completed_at, e.started_at) IS NOT NULL THEN j.first_run_no END,
     j.parent_id::text,
     j.tree_id::text, j.name, NULL, j.deadline_at, CASE WHEN e.completed_at IS NOT NULL THEN j.first_started_at END,
-    CASE WHEN e.completed_at IS NOT NULL THEN j.ran_ms END,
     CASE WHEN e.completed_at IS NOT NULL THEN j.cpu_us END,
     CASE WHEN e.completed_at IS NOT NULL THEN j.peak_memory_mb END,
     CASE WHEN j.ready_at <= coalesce(e.completed_at, e.started_at) THEN j.ready_at END,
-    CASE WHEN e.completed_at IS NOT NULL THEN j.wait_ms END
+    j.stop_status, CASE WHEN e.completed_at IS NOT NULL THEN {rows.earlier_runs("j")} END
 FROM fitting JOIN asked USING (place) JOIN webhook_events AS e ON e.id = asked.id
 LEFT JOIN jobs AS j ON j.tenant_id = e.tenant_id AND j.id = e.job_id
 WHERE {is_given("e.id")}

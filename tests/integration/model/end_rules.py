@@ -72,8 +72,15 @@ def end_and_claim(history: History) -> None:
     following = replace(following, node=run.node)
     history.say(run.job_id, run.run_no, how.status, "then", following.job_id, following.run_no)
     ended = None if job is None else moves.end(job, run, how)
-    # The job that ends has no next run yet.
-    begun = moves.claim(next_job, history.world, following)
+    # An end that is not the plain one of an only run claims nothing: the process claims the next run by itself.
+    is_plain = (
+        job is not None
+        and ended is not None
+        and ended.is_final
+        and not job.is_cancel_asked
+        and job.first_run == job.run_no
+    )
+    begun = moves.claim(next_job, history.world, following) if is_plain else None
     history.runs.append(following)
     found = history.act(
         Expected.of([ended, begun]), lambda: history.run_driver.end_and_claim(run, how, following)
@@ -202,7 +209,7 @@ def rescue(history: History) -> None:
     wanted = None if job is None else moves.rescue(job, history.world, run, **how)
     found = history.act(Expected.of([wanted]), lambda: history.run_driver.rescue(run, **how))
     if found is not Killed:
-        history.require(found and found.status, wanted and wanted.status, "rescued")
+        history.require(found, wanted and wanted.status, "rescued")
 
 
 @rule(weight=2)

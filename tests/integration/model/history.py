@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ava.domain.jobs.job import RunKey
-from ava.services.pulled_runs import Ending
+from ava.services.pulled_runs import SentOutcome
 from ava.store.engine.database import Database
 from tests.integration.model import moves, state
 from tests.integration.model.cast import NODES, WORKERS, World
@@ -85,7 +85,7 @@ class History:
     #: The tenant and the overlap of schedules by id.
     schedules: dict[str, tuple[str, str]] = field(default_factory=dict)
     #: The end that a worker has sent, and the status after it, of each run that was claimed over HTTP.
-    pulled_ends: dict[RunKey, tuple[Ending, str]] = field(default_factory=dict)
+    pulled_ends: dict[RunKey, tuple[SentOutcome, str]] = field(default_factory=dict)
     #: What was done, for a person to read.
     lines: list[str] = field(default_factory=list)
     #: The pairs of worker and tenant whose status was ever set: the jobs of others are not looked at.

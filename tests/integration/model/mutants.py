@@ -16,8 +16,10 @@ from tests.integration.model.recorder import Recorder, open_database
 from tests.integration.model.runner import Runner
 
 _CLAIMS = ("claim", "claim_together", "end_and_claim")
-_ENDS = ("end", "end_together", "end_and_claim")
-_RESCUES = ("rescue", "rescue_from_dead_nodes")
+_ENDS = ("end", "end_together", "end_and_claim", "requeue", "end_stopped")
+#: Those that write only what nobody has asked to stop.
+_FINAL_ENDS = ("end", "end_together", "end_and_claim")
+_NEXT_VALUES = "ava.domain.jobs.run_outcome:next_values"
 
 MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     Mutant(
@@ -59,51 +61,51 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(
         name="an end overwrites a cancel",
-        statements=_ENDS,
-        old="(CASE WHEN j.cancel_requested_at IS NULL THEN r.status ELSE",
-        new="(CASE WHEN true THEN r.status ELSE",
+        statements=_FINAL_ENDS,
+        old="AND j.stop_status IS NULL",
+        new="",
     ),
-    Mutant(
+    FunctionMutant(
         name="a put-off keeps the attempt",
-        statements=_ENDS,
-        old="attempt = j.attempt - (r.gives_back AND",
-        new="attempt = j.attempt - (false AND",
+        function=_NEXT_VALUES,
+        old="(is_queued and not is_retried)",
+        new="(is_queued and not is_retried and outcome.delay_seconds is None)",
     ),
-    Mutant(
+    FunctionMutant(
         name="a loss uses an attempt up",
-        statements=_RESCUES,
-        old="attempt = j.attempt - (r.gives_back AND",
-        new="attempt = j.attempt - (false AND",
+        function=_NEXT_VALUES,
+        old="(is_queued and not is_retried)",
+        new="(is_queued and not is_retried and outcome.losses is None)",
     ),
     Mutant(
         name="a rescue loses the cancel",
-        statements=_RESCUES,
-        old="CASE WHEN j.cancel_requested_at IS NOT NULL THEN",
-        new="CASE WHEN false THEN",
+        statements=("requeue",),
+        old="AND j.stop_status IS NULL",
+        new="",
     ),
     Mutant(
         name="a rescue ignores the run's number",
-        statements=("rescue",),
+        statements=("lock_run",),
         old="AND j.run_no = %(run_no)s AND j.status",
         new="AND j.status",
     ),
     Mutant(
         name="a rescue ignores the node",
-        statements=("rescue",),
-        old="AND j.node_id = %(node_id)s::uuid",
-        new="AND (j.node_id = %(node_id)s::uuid OR true)",
+        statements=("lock_run",),
+        old="j.node_id = %(node_id)s::uuid)",
+        new="j.node_id = %(node_id)s::uuid OR true)",
     ),
-    Mutant(
+    FunctionMutant(
         name="losses are not counted",
-        statements=("rescue",),
-        old="j.losses + (%(is_loss)s)::int AS losses",
-        new="j.losses AS losses",
+        function="ava.domain.jobs.run_outcome:of_lost_run",
+        old="losses=running.losses + 1",
+        new="losses=running.losses",
     ),
     Mutant(
         name="a lost run starts again without a charge of its rate",
-        statements=_RESCUES,
-        old="THEN 'retry' WHEN j.rate_key IS NOT NULL THEN 'permit' END",
-        new="THEN 'retry' END",
+        statements=("requeue",),
+        old="CASE WHEN j.rate_key IS NOT NULL THEN 'permit' END",
+        new="NULL",
     ),
     Mutant(
         name="a rate that is put off lets admitted jobs start",
@@ -174,8 +176,8 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     Mutant(
         name="a debounced job is put off beyond its last moment",
         statements=("move",),
-        old="run_at = least(h.start_at, h.latest_at)",
-        new="run_at = h.start_at",
+        old="least(s.start_at, d.latest_at) AS start_at",
+        new="s.start_at AS start_at",
     ),
     Mutant(
         name="a job that has expired is claimed",
@@ -183,11 +185,11 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
         old="(j.expires_at IS NULL OR j.first_run_no IS NOT NULL OR j.expires_at > clock_timestamp())",
         new="true",
     ),
-    Mutant(
+    FunctionMutant(
         name="a job that was given back unbegun counts as started",
-        statements=("give_back",),
-        old="CASE WHEN true THEN nullif(j.first_run_no, j.run_no)",
-        new="CASE WHEN false THEN nullif(j.first_run_no, j.run_no)",
+        function=_NEXT_VALUES,
+        old="None if never_began else job.first_run_no",
+        new="job.first_run_no",
     ),
     Mutant(
         name="a job that has started expires",
@@ -199,13 +201,13 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
         name="a cancel reaches another tenant's job",
         statements=("cancel", "lock_below"),
         old="j.tenant_id = r.tenant_id AND j.id = r.id",
-        new="j.id = a.id",
+        new="j.id = r.id",
     ),
-    Mutant(
+    FunctionMutant(
         name="a claim that was given back uses an attempt up",
-        statements=("give_back",),
-        old="attempt = j.attempt - (r.gives_back AND",
-        new="attempt = j.attempt - (false AND",
+        function=_NEXT_VALUES,
+        old="(is_queued and not is_retried)",
+        new="(is_queued and not is_retried and outcome.has_begun)",
     ),
     Mutant(
         name="the next job of a schedule starts beside one that was hidden by a cancel",
@@ -215,9 +217,9 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(
         name="a job that begins to wait does not wake itself",
-        statements=("end_waiting",),
-        old="FROM waiting WHERE %(waits_for)s IN ('children', 'jobs', 'event')",
-        new="FROM waiting WHERE false",
+        statements=("begin_wait",),
+        old="SELECT tenant_id, 'job', id FROM waiting WHERE",
+        new="SELECT tenant_id, 'job', id FROM waiting WHERE false AND",
     ),
     Mutant(
         name="a wait for all jobs ends with the first",
@@ -251,7 +253,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(
         name="a wait that the handler has given up ends another one",
-        statements=("end_waiting",),
+        statements=("begin_wait",),
         old="AND k.name <> ALL(%(kept_names)s::text[])",
         new="AND false AND k.name <> ALL(%(kept_names)s::text[])",
     ),
@@ -275,7 +277,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(
         name="an edge of a handler's wait is not written",
-        statements=("end_waiting",),
+        statements=("begin_wait",),
         old="WITH ORDINALITY AS a (id, n) ON CONFLICT",
         new="WITH ORDINALITY AS a (id, n) WHERE a.n > 1 ON CONFLICT",
     ),

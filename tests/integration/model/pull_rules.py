@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ava.domain.jobs.job import RunKey
 from ava.errors import RunLost, RunNotFound
-from ava.services.pulled_runs import Ending
+from ava.services.pulled_runs import SentOutcome
 from tests.integration.model import client_rules, duty_rules, end_rules, moves
 from tests.integration.model.cast import PULLED_TIMEOUT_SECONDS, TENANTS, World
 from tests.integration.model.expected import Expected
@@ -186,10 +186,10 @@ def report_pulled(history: History) -> None:
 
 
 _ENDINGS = (
-    Ending(output_json='{"done":true}'),
-    Ending(error="ValueError: no"),
-    Ending(error="ValueError: no", gives_up=True),
-    Ending(retry_later_seconds=100.0, reason="later"),
+    SentOutcome(output_json='{"done":true}'),
+    SentOutcome(error="ValueError: no"),
+    SentOutcome(error="ValueError: no", gives_up=True),
+    SentOutcome(retry_later_seconds=100.0, reason="later"),
 )
 
 
@@ -205,7 +205,7 @@ def end_pulled(history: History) -> None:
         _end_pulled(history, run, history.choose(_ENDINGS))
 
 
-def _end_pulled(history: History, run: Run, ending: Ending) -> None:
+def _end_pulled(history: History, run: Run, ending: SentOutcome) -> None:
     job, stored = history.job_of(run), history.pulled_ends.get(run.key)
     history.say(run.job_id, run.run_no, ending)
     wanted, status = None, None
@@ -226,7 +226,7 @@ def _end_pulled(history: History, run: Run, ending: Ending) -> None:
             history.pulled_ends[run.key] = ending, wanted.status
 
 
-def _end_of(ending: Ending, job: JobState) -> End:
+def _end_of(ending: SentOutcome, job: JobState) -> End:
     """Return what the end that a worker sends means for its job."""
     if ending.retry_later_seconds is not None:
         return End(status="queued", retry_in=ending.retry_later_seconds, gives_back=True)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
-from ava.domain.jobs.job import Job, LogLevel, LogLine, RunEnd, RunKey, Status
+from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey, Status
+from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from ava.domain.jobs.waits import NewEntry
 from ava.services.pulled_runs import PulledRuns
-from ava.store.engine.database import Database
-from ava.store.jobs import journal
+from ava.store.engine.database import Connection, Database
+from ava.store.jobs import journal, rows
 from ava.store.jobs.moves import claim, end, log_lines, park, permits, pull, recall, rescue, wait
-from ava.store.jobs.moves.end import CompletedRun
+from ava.store.jobs.moves.ended_runs import EndedRun, closing_line
 from tests.integration.model.cast import DEAD_AFTER_SECONDS
 from tests.integration.model.moves import CPU_US, End, Run
+from tests.runs import first_run
 
 OPENING, CONTINUING = log_lines.OPENING, log_lines.CONTINUING
 
@@ -97,46 +98,30 @@ class RunDriver:
         return None if found is None else {(entry.kind.value, entry.name) for entry in found.entries}
 
     def end(self, run: Run, how: End) -> Status | None:
-        run_end = _run_end(run, how)
         with self._database.connect() as connection:
-            return end.end(connection, run_end, _last_lines(run, run_end), how.progress, claim_id=run.claim)
+            return end.end(connection, _ended(connection, run, how))
 
     def end_waiting(self, run: Run, how: End, attempt: int) -> Status | None:
         """End a run because its handler waits."""
-        assert how.wait is not None
-        run_end = replace(_run_end(run, how), wait=how.wait)
         with self._database.connect() as connection:
-            return wait.end_waiting(
-                connection, run_end, _last_lines(run, run_end), how.progress, attempt=attempt, claim_id=run.claim
-            )
+            return wait.end_waiting(connection, _ended(connection, run, how))
 
     def end_and_claim(self, run: Run, how: End, following: Run) -> tuple[Status | None, Job | None]:
-        run_end = _run_end(run, how)
         with self._database.connect() as connection:
-            status, job, _ = end.end_and_claim(
-                connection, run_end, _last_lines(run, run_end), how.progress, _wanted(following), claim_id=run.claim
-            )
-        return status, job
+            ended = _ended(connection, run, how)
+            if not ended.is_plain:
+                return end.end(connection, ended), None
+            status, job, _ = end.end_and_claim(connection, ended, _wanted(following))
+            return status or end.end_stopped(connection, [ended]).get(ended.key), job
 
     def end_together(self, ended: Sequence[tuple[Run, End]]) -> dict[str, Status]:
-        completed = [
-            CompletedRun(
-                end=run_end,
-                claim_id=run.claim,
-                began_at=datetime.now(UTC),
-                lines=_last_lines(run, run_end),
-                progress_json=how.progress,
-            )
-            for run, how in ended
-            for run_end in [_run_end(run, how)]
-        ]
         with self._database.connect() as connection:
-            found = end.end_together(connection, completed)
+            found = end.end_each(connection, [_ended(connection, run, how, is_shared=True) for run, how in ended])
         return {key.id: status for key, status in found.items()}
 
     def give_back(self, together: Sequence[Run]) -> int:
         with self._database.connect() as connection:
-            return end.give_back(connection, [(run.key, run.claim) for run in together])
+            return rescue.release(connection, [(run.key, run.claim) for run in together])
 
     def claim_pulled(self, queue: str, *, capacity: int, claim_id: str) -> list[Job]:
         """Claim the jobs that are offered in a queue, over HTTP."""
@@ -171,11 +156,11 @@ class RunDriver:
                 connection, run=run.key, claim_id=run.claim, seconds=seconds
             )  # fmt: skip
 
-    def rescue(self, run: Run, *, error: str, is_loss: bool, is_unbegun: bool = False) -> Job | None:
+    def rescue(self, run: Run, *, error: str, is_loss: bool, is_unbegun: bool = False) -> Status | None:
         with self._database.connect() as connection:
             return rescue.rescue(
                 connection, run=run.key, node_id=run.node, msg="lost", error=error,
-                is_loss=is_loss, is_unbegun=is_unbegun,
+                is_loss=is_loss, has_begun=not is_unbegun,
             )  # fmt: skip
 
     def kill(self, run: Run, *, error: str) -> Status | None:
@@ -202,14 +187,30 @@ def _wanted(run: Run) -> claim.Claim:
     )  # fmt: skip
 
 
-def _run_end(run: Run, how: End) -> RunEnd:
-    put_off = "later" if how.gives_back and how.wait is None else None
-    return RunEnd(
-        run=run.key, status=Status(how.status), elapsed_ms=1, output_json=how.output,
-        error=how.error, retry_in_seconds=how.retry_in, put_off=put_off,
+# Not the store's own text, so that a step is not killed at it.
+_SHOW = f"SELECT {rows.STARTED_COLUMNS} FROM jobs AS j WHERE (tenant_id, id) = (%(tenant_id)s, %(id)s::uuid)"
+
+
+def _ended(connection: Connection, run: Run, how: End, *, is_shared: bool = False) -> EndedRun:
+    """Return the end of a run as its process knows it: the values depend on the row as the claim left it."""
+    row = connection.exec_driver_sql(_SHOW, rows.run_parameters(run.key)).first()
+    job = first_run(run.key) if row is None else rows.job(row)
+    outcome = RunOutcome(
+        run=run.key, ending=_ending(how), elapsed_ms=1, output_json=how.output, error=how.error,
+        delay_seconds=how.retry_in if how.status == "queued" and how.wait is None else None,
+        reason="later" if how.gives_back else "", wait=how.wait,
         usage=NO_USAGE if run.node is None else RunUsage(cpu_us=CPU_US, peak_memory_mb=run.run_no),
+    )  # fmt: skip
+    closing = closing_line(run.run_no * log_lines.SEQ_PER_RUN + 2, datetime.now(UTC), outcome)
+    return EndedRun.of(
+        job, outcome, claim_id=run.claim, lines=[run_line(run.run_no, 1, "said")], closing=closing,
+        progress_json=how.progress, began_at=datetime.now(UTC) if is_shared else None,
     )  # fmt: skip
 
 
-def _last_lines(run: Run, run_end: RunEnd) -> list[LogLine]:
-    return [run_line(run.run_no, 1, "said"), run_line(run.run_no, 2, run_end.closing[1])]
+def _ending(how: End) -> Ending:
+    if how.wait is not None:
+        return Ending.WAITED
+    if how.status == "queued":
+        return Ending.DEFERRED if how.gives_back else Ending.RETRIED
+    return Ending(how.status)

@@ -9,15 +9,15 @@ have ended.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ava.domain import ids
 from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import Job, Status
+from ava.domain.jobs.wait_reasons import SUSPENDED, WaitsFor
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import CANCEL_SET
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,24 +32,20 @@ class CancelRequest:
     error: str | None = None
     #: The status that the job must still have; None: queued or running.
     status: Status | None = None
-    #: Whether its deadline is over: then it fails.
+    #: Whether its deadline has passed: then it fails.
     is_overdue: bool = False
-    #: Whether a job below it runs, so that it stays marked if it waits.
-    is_kept: bool = False
 
 
-# The rows are locked before.
+# The rows were locked, and their statuses and earlier requests read with the lock. A null status: it stays.
 _CANCEL = Statement(f"""
 WITH cancelled AS (
-    UPDATE jobs AS j SET {CANCEL_SET}
-    FROM (
-        SELECT a.*, CASE WHEN a.is_overdue THEN 'failed' ELSE 'cancelled' END AS status
-        FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(cancelled_by)s::text[], %(errors)s::text[],
-                    %(kept)s::bool[], %(overdue)s::bool[])
-             AS a (tenant_id, id, cancelled_by, error, is_kept, is_overdue)
-    ) AS r
+    UPDATE jobs AS j SET status = coalesce(r.status, j.status), stop_status = r.stop_status, error = r.error,
+        cancelled_by = r.cancelled_by, cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp()),
+        completed_at = CASE WHEN r.status IS NOT NULL THEN clock_timestamp() END, waits_for = r.waits_for, run_at = NULL
+    FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(statuses)s::text[], %(stop_statuses)s::text[],
+                %(errors)s::text[], %(cancelled_by)s::text[], %(waits_for)s::text[])
+         AS r (tenant_id, id, status, stop_status, error, cancelled_by, waits_for)
     WHERE j.tenant_id = r.tenant_id AND j.id = r.id AND j.completed_at IS NULL
-        AND (%(again)s OR j.cancel_requested_at IS NULL)
     RETURNING j.*
 ), woken AS (
     INSERT INTO wakes (tenant_id, kind, source_id)
@@ -70,9 +66,10 @@ WITH RECURSIVE below AS (
     FROM below AS b JOIN jobs AS c ON c.tenant_id = b.tenant_id AND c.parent_id = b.id
     WHERE b.tree_id IS NOT NULL AND c.is_detached IS NOT TRUE
 )
-SELECT b.tenant_id, b.id::text, b.parent_id::text, j.status, j.tree_id IS NOT NULL, j.cancel_requested_at IS NOT NULL
+SELECT b.tenant_id, b.id::text, b.parent_id::text, j.status, j.tree_id IS NOT NULL, j.waits_for, j.stop_status, j.error,
+    j.cancelled_by
 FROM (SELECT * FROM below ORDER BY id) AS b LEFT JOIN LATERAL (
-    SELECT status, tree_id, cancel_requested_at FROM jobs
+    SELECT status, tree_id, waits_for, stop_status, error, cancelled_by FROM jobs
     WHERE tenant_id = b.tenant_id AND id = b.id AND completed_at IS NULL LIMIT 1 FOR UPDATE
 ) AS j ON true
 """)
@@ -104,8 +101,16 @@ def _cancel_with_children(connection: Connection, requests: Sequence[CancelReque
     if len(meant) < len(requests):
         # The jobs below one that has moved on are left alone too.
         requests, below = meant, _lock_below(connection, meant)
-    running = _above_running(below)
-    return _cancel(connection, [*_kept(requests, running), *_children(below, running, requests)], again=again)
+    by_uuid = {each.uuid: each for each in below}
+    above_running = _above_running(below)
+    stops = [
+        _stop(request, job, is_above_running=job.uuid in above_running)
+        for request in [*requests, *_children(below, requests)]
+        if (job := by_uuid.get(rows.job_uuid(request.job_id) or "")) is not None
+        and job.status is not None
+        and (again or job.stop_status is None)
+    ]
+    return _cancel(connection, stops)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +124,41 @@ class _Below:
     status: Status | None
     #: Whether it is not final, and part of a tree.
     may_have_children: bool
-    is_marked: bool
+    waits_for: WaitsFor | None
+    #: An earlier request to stop: the status that the job gets, its error, and who asked.
+    stop_status: Status | None
+    error: str | None
+    cancelled_by: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stop:
+    """What a request to stop writes into the row of a job."""
+
+    tenant_id: str
+    uuid: str
+    #: The job's next status; None: it stays.
+    status: Status | None
+    stop_status: Status
+    error: str | None
+    cancelled_by: str | None
+    waits_for: WaitsFor | None
+
+
+def _stop(request: CancelRequest, job: _Below, *, is_above_running: bool) -> _Stop:
+    """Return what a request writes. The first request wins, and a job that waits ends after the jobs below it."""
+    is_kept = is_above_running and job.waits_for in SUSPENDED
+    asked = Status.FAILED if request.is_overdue else Status.CANCELLED
+    stop_status = job.stop_status or asked
+    return _Stop(
+        tenant_id=job.tenant_id,
+        uuid=job.uuid,
+        status=stop_status if job.status is Status.QUEUED and not is_kept else None,
+        stop_status=stop_status,
+        error=request.error if job.stop_status is None else job.error,
+        cancelled_by=request.cancelled_by if job.stop_status is None else job.cancelled_by,
+        waits_for=WaitsFor.CHILDREN if is_kept else None,
+    )
 
 
 def _lock_below(connection: Connection, requests: Sequence[CancelRequest]) -> list[_Below]:
@@ -140,12 +179,15 @@ def _lock_below(connection: Connection, requests: Sequence[CancelRequest]) -> li
                 parent_uuid=parent_uuid,
                 status=None if status is None else Status(status),
                 may_have_children=may_have_children,
-                is_marked=is_marked,
+                waits_for=None if waits_for is None else WaitsFor(waits_for),
+                stop_status=None if stop_status is None else Status(stop_status),
+                error=error,
+                cancelled_by=cancelled_by,
             )
-            for tenant_id, uuid, parent_uuid, status, may_have_children, is_marked in connection.exec_driver_sql(
-                _LOCK_BELOW, parameters
-            )
-        ]
+            for (
+                tenant_id, uuid, parent_uuid, status, may_have_children, waits_for, stop_status, error, cancelled_by,
+            ) in connection.exec_driver_sql(_LOCK_BELOW, parameters)
+        ]  # fmt: skip
         found = {each.uuid for each in below}
         if found == known or not any(each.may_have_children for each in below):
             return below
@@ -171,13 +213,7 @@ def _above_running(below: Sequence[_Below]) -> set[str]:
     return found
 
 
-def _kept(requests: Sequence[CancelRequest], running: set[str]) -> list[CancelRequest]:
-    return (
-        [replace(each, is_kept=rows.job_uuid(each.job_id) in running) for each in requests] if running else [*requests]
-    )
-
-
-def _children(below: Sequence[_Below], running: set[str], requests: Sequence[CancelRequest]) -> list[CancelRequest]:
+def _children(below: Sequence[_Below], requests: Sequence[CancelRequest]) -> list[CancelRequest]:
     asked = {rows.job_uuid(each.job_id) for each in requests}
     overdue = {rows.job_uuid(each.job_id) for each in requests if each.is_overdue}
     return [
@@ -188,24 +224,23 @@ def _children(below: Sequence[_Below], running: set[str], requests: Sequence[Can
             error=system_cancel.parent_cancelled(
                 ids.encode("job", each.parent_uuid), is_overdue=each.parent_uuid in overdue
             ),
-            is_kept=each.uuid in running,
         )
         for each in below
-        if each.parent_uuid is not None and each.uuid not in asked and each.status is not None and not each.is_marked
+        if each.parent_uuid is not None and each.uuid not in asked and each.stop_status is None
     ]
 
 
-def _cancel(connection: Connection, requests: Sequence[CancelRequest], *, again: bool) -> list[Job]:
-    if not requests:
+def _cancel(connection: Connection, stops: Sequence[_Stop]) -> list[Job]:
+    if not stops:
         return []
     parameters = {
-        "tenants": [each.tenant_id for each in requests],
-        "ids": [rows.job_uuid(each.job_id) for each in requests],
-        "cancelled_by": [each.cancelled_by for each in requests],
-        "errors": [each.error for each in requests],
-        "kept": [each.is_kept for each in requests],
-        "overdue": [each.is_overdue for each in requests],
-        "again": again,
+        "tenants": [each.tenant_id for each in stops],
+        "ids": [each.uuid for each in stops],
+        "statuses": [None if each.status is None else each.status.value for each in stops],
+        "stop_statuses": [each.stop_status.value for each in stops],
+        "errors": [each.error for each in stops],
+        "cancelled_by": [each.cancelled_by for each in stops],
+        "waits_for": [None if each.waits_for is None else each.waits_for.value for each in stops],
     }
     return [rows.job(row) for row in connection.exec_driver_sql(_CANCEL, parameters)]
 

@@ -250,6 +250,22 @@ def names_other_worker(connection: Connection, *, run: RunKey, worker_id: str) -
     return connection.exec_driver_sql(_NAMES_OTHER_WORKER, parameters).first() is not None
 
 
+_LOCK = Statement("""
+SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s
+    AND j.status IS NOT DISTINCT FROM 'running' FOR UPDATE
+""")
+
+
+def lock(connection: Connection, run: RunKey) -> Job | None:
+    """Lock the job of a run until the transaction ends. Return it; None if the run has ended.
+
+    The next statement reads it, because one that waits for a lock sees other tables as they were when it began.
+    """
+    if connection.exec_driver_sql(_LOCK, rows.run_parameters(run)).first() is None:
+        return None
+    return show(connection, run)
+
+
 _SHOW = Statement(f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid")
 
 

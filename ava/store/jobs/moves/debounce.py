@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ava.domain.jobs.job import Job
+from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.trigger_keys import Keep
 from ava.store.engine.database import Connection
@@ -37,90 +37,106 @@ def reserve(connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str,
     return now
 
 
-_ITS_INPUT = {"worker": "j.worker_id", "row": "h", "tenant_id": "j.tenant_id", "input_json": "h.input::json"}
 # What holds for a trigger holds here as well: a worker that the tenant may run, and an input that was checked against
 # its present schema. A job that was due before waits for something else by now, or has been published.
 _MOVE = Statement(f"""
 WITH locked AS MATERIALIZED (
-    SELECT j.tenant_id, j.id, j.tags AS earlier_tags, s.*, d.latest_at, w.max_running, w.max_running_per,
-        w.rate_jobs, w.rate_per, coalesce(s.asked_expires_in, w.expires_in) AS expires_in
-    FROM unnest(%(worker_ids)s::text[], %(keys)s::text[], %(starts)s::timestamptz[], %(are_last)s::bool[],
-                %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[], %(sizes)s::int[], %(tags)s::text[],
-                %(schemas)s::text[], %(expires_in)s::int[])
-         AS s (worker_id, key, start_at, is_last, trigger, priority, input, input_bytes, tags, schema_version,
-               asked_expires_in)
+    SELECT j.tenant_id, j.id, s.n, s.worker_id, s.key, least(s.start_at, d.latest_at) AS start_at
+    FROM unnest(%(worker_ids)s::text[], %(keys)s::text[], %(starts)s::timestamptz[], %(schemas)s::text[])
+         WITH ORDINALITY AS s (worker_id, key, start_at, schema_version, n)
     JOIN debounces AS d ON d.tenant_id = %(tenant_id)s AND d.worker_id = s.worker_id AND d.key = s.key
     JOIN workers AS w ON {workers.of("d")} AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
                      AND w.input_schema_version IS NOT DISTINCT FROM s.schema_version
     {worker_settings.joined("%(tenant_id)s")}
     CROSS JOIN LATERAL (
-        SELECT tenant_id, id, tags FROM jobs
+        SELECT tenant_id, id FROM jobs
         WHERE tenant_id = %(tenant_id)s AND id = d.job_id
             AND status IS NOT DISTINCT FROM 'queued' AND run_no = 0 AND waits_for = 'debounce'
             AND run_at > clock_timestamp() LIMIT 1 FOR UPDATE
     ) AS j
     WHERE {worker_settings.STATUS} <> 'deprecated'
+), deferred AS (
+    UPDATE debounces AS d SET fires_at = h.start_at FROM locked AS h
+    WHERE d.tenant_id = %(tenant_id)s AND d.worker_id = h.worker_id AND d.key = h.key
+), moved AS (
+    UPDATE jobs AS j SET run_at = h.start_at, scheduled_at = h.start_at,
+        expires_at = h.start_at + (j.expires_at - j.scheduled_at)
+    FROM locked AS h WHERE j.tenant_id = h.tenant_id AND j.id = h.id RETURNING j.*, h.n
+)
+SELECT {rows.JOB_COLUMNS}, j.n FROM moved AS j
+""")
+_ITS_INPUT = {"worker": "j.worker_id", "row": "w", "tenant_id": "j.tenant_id", "input_json": "s.input::json"}
+# `_MOVE` has locked the jobs.
+_TAKE_OVER = Statement(f"""
+WITH last AS MATERIALIZED (
+    SELECT j.tags AS earlier_tags, s.*, coalesce(s.asked_expires_in, w.expires_in) AS expires_in,
+        greatest(s.asked_priority, t.most_urgent_priority) AS priority,
+        {limit_key(**_ITS_INPUT)} AS limit_key, {rate_key(**_ITS_INPUT)} AS rate_key
+    FROM unnest(%(ids)s::uuid[], %(triggers)s::text[], %(priorities)s::int[], %(inputs)s::text[], %(sizes)s::int[],
+                %(tags)s::text[], %(expires_in)s::int[])
+         AS s (id, trigger, asked_priority, input, input_bytes, tags, asked_expires_in)
+    JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = s.id JOIN workers AS w ON {workers.of("j")}
+    LEFT JOIN tenant_limits AS t ON t.tenant_id = j.tenant_id
 ), untagged AS (
     DELETE FROM job_tags AS t USING (
-        SELECT h.id, tag.key, tag.value, h.tags
-        FROM locked AS h CROSS JOIN LATERAL json_each_text(h.earlier_tags) AS tag
-        WHERE h.is_last
+        SELECT l.id, tag.key, tag.value, l.tags FROM last AS l CROSS JOIN LATERAL json_each_text(l.earlier_tags) AS tag
     ) AS g
     WHERE t.tenant_id = %(tenant_id)s AND t.key = g.key AND t.value = g.value AND t.job_id = g.id
         AND g.tags::jsonb ->> g.key IS DISTINCT FROM g.value
 ), tagged AS (
     INSERT INTO job_tags (tenant_id, key, value, job_id)
-    SELECT %(tenant_id)s, tag.key, tag.value, h.id
-    FROM locked AS h CROSS JOIN LATERAL json_each_text(h.tags::json) AS tag
-    WHERE h.is_last
+    SELECT %(tenant_id)s, tag.key, tag.value, l.id FROM last AS l CROSS JOIN LATERAL json_each_text(l.tags::json) AS tag
     ON CONFLICT DO NOTHING
-), put_off AS (
-    UPDATE debounces AS d SET fires_at = least(h.start_at, h.latest_at) FROM locked AS h
-    WHERE d.tenant_id = %(tenant_id)s AND d.worker_id = h.worker_id AND d.key = h.key
-), moved AS (
-    UPDATE jobs AS j SET
-        run_at = least(h.start_at, h.latest_at), scheduled_at = least(h.start_at, h.latest_at),
-        expires_at = least(h.start_at, h.latest_at) + CASE
-            WHEN h.is_last THEN h.expires_in * interval '1 second' ELSE j.expires_at - j.scheduled_at END,
-        input = CASE WHEN h.is_last THEN h.input::json ELSE j.input END,
-        input_bytes = CASE WHEN h.is_last THEN h.input_bytes ELSE j.input_bytes END,
-        priority = CASE WHEN NOT h.is_last THEN j.priority ELSE greatest(h.priority, (
-            SELECT most_urgent_priority FROM tenant_limits WHERE tenant_id = %(tenant_id)s
-        )) END,
-        trigger = CASE WHEN h.is_last THEN h.trigger ELSE j.trigger END,
-        tags = CASE WHEN h.is_last THEN h.tags::json ELSE j.tags END,
-        triggered_by = CASE WHEN h.is_last THEN %(user_id)s ELSE j.triggered_by END,
-        limit_key = CASE WHEN h.is_last THEN {limit_key(**_ITS_INPUT)} ELSE j.limit_key END,
-        rate_key = CASE WHEN h.is_last THEN {rate_key(**_ITS_INPUT)} ELSE j.rate_key END
-    FROM locked AS h WHERE j.tenant_id = h.tenant_id AND j.id = h.id RETURNING j.*, h.key
+), changed AS (
+    UPDATE jobs AS j SET expires_at = j.scheduled_at + l.expires_in * interval '1 second', input = l.input::json,
+        input_bytes = l.input_bytes, priority = l.priority, trigger = l.trigger, tags = l.tags::json,
+        triggered_by = %(user_id)s, limit_key = l.limit_key, rate_key = l.rate_key
+    FROM last AS l WHERE j.tenant_id = %(tenant_id)s AND j.id = l.id RETURNING j.*
 )
-SELECT {rows.JOB_COLUMNS}, j.key FROM moved AS j
+SELECT {rows.JOB_COLUMNS} FROM changed AS j
 """)
 
 
 def move(connection: Connection, *, tenant_id: str, user_id: str, new: Sequence[NewJob]) -> dict[tuple[str, str], Job]:
-    """Put off the jobs of keys that `reserve` has locked, each to its trigger's date, but not beyond its last moment.
+    """Defer the jobs of keys that `reserve` has locked, each to its trigger's date, but not beyond its last time.
 
     A job whose trigger says so gets the trigger's input, priority, tags, kind, user and expiry, which counts from the
     date. Returns the jobs by worker and key, without those that are due, final, or whose worker the tenant may not run
     now.
     """
-    specs = [each.spec for each in new]
+    keyed = [(each, each.spec.key) for each in new if each.spec.key is not None]
     parameters: dict[str, Any] = {
-        **_parameters(tenant_id, [spec.key for spec in specs if spec.key is not None]),
+        **_parameters(tenant_id, [key for _, key in keyed]),
+        "starts": [each.spec.scheduled_at for each, _ in keyed],
+        "schemas": [each.schema_version for each, _ in keyed],
+    }
+    found = {row[-1] - 1: rows.job(row) for row in connection.exec_driver_sql(_MOVE, parameters)}
+    last = {job.id: keyed[n][0].spec for n, job in found.items() if _is_last(keyed[n][0].spec)}
+    changed = _take_over(connection, tenant_id, user_id, last)
+    return {keyed[n][1]: changed.get(job.id, job) for n, job in found.items()}
+
+
+def _is_last(spec: JobSpec) -> bool:
+    return spec.debounce is not None and spec.debounce.keep is Keep.LAST
+
+
+def _take_over(connection: Connection, tenant_id: str, user_id: str, last: Mapping[str, JobSpec]) -> dict[str, Job]:
+    """Give jobs, by their ids, what their last triggers ask for. Returns them by their ids."""
+    if not last:
+        return {}
+    specs = list(last.values())
+    parameters: dict[str, Any] = {
+        "tenant_id": tenant_id,
         "user_id": user_id,
-        "starts": [spec.scheduled_at for spec in specs],
-        "are_last": [spec.debounce is not None and spec.debounce.keep is Keep.LAST for spec in specs],
+        "ids": [rows.job_uuid(job_id) for job_id in last],
         "triggers": [spec.trigger.value for spec in specs],
         "priorities": [spec.priority for spec in specs],
         "inputs": [spec.input_json for spec in specs],
         "sizes": [rows.large_bytes(spec.input_json) for spec in specs],
         "tags": [None if spec.tags_json == "{}" else spec.tags_json for spec in specs],
-        "schemas": [each.schema_version for each in new],
         "expires_in": [spec.expires_in for spec in specs],
     }
-    found = connection.exec_driver_sql(_MOVE, parameters)
-    return {(job.worker_id, row[-1]): job for row in found for job in [rows.job(row)]}
+    return {job.id: job for row in connection.exec_driver_sql(_TAKE_OVER, parameters) for job in [rows.job(row)]}
 
 
 _START = Statement("""

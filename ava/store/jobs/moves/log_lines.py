@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ava.domain.jobs.job import LogLine, RunKey
+from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey
 from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
@@ -35,9 +35,21 @@ def stores(lines: str) -> str:
     WHERE length(excluded.levels) > length(stored.levels)"""
 
 
-_GIVEN = """    SELECT owned.tenant_id, owned.id, l.seq, l.times::timestamptz[], l.levels, l.msgs::text[]
-    FROM owned, unnest(%(seqs)s::bigint[], %(times)s::text[], %(levels)s::text[], %(msgs)s::text[])
+def of_one(run: str) -> str:
+    """Return the SELECT of the given lines of one run; `run` is a CTE with its job."""
+    return f"""    SELECT {run}.tenant_id, {run}.id, l.seq, l.times::timestamptz[], l.levels, l.msgs::text[]
+    FROM {run}, unnest(%(seqs)s::bigint[], %(times)s::text[], %(levels)s::text[], %(msgs)s::text[])
          AS l (seq, times, levels, msgs)"""
+
+
+def of_many(runs: str) -> str:
+    """Return the SELECT of the given lines of many runs, each row with its job; `runs` is a CTE with their jobs."""
+    return f"""    SELECT tenant_id, id, l.seq, l.times::timestamptz[], l.levels, l.msgs::text[]
+    FROM unnest(%(owner_tenants)s::text[], %(owners)s::uuid[], %(seqs)s::bigint[], %(times)s::text[],
+                %(levels)s::text[], %(msgs)s::text[]) AS l (tenant_id, id, seq, times, levels, msgs)
+    JOIN {runs} USING (tenant_id, id)"""
+
+
 _APPEND_LINES = Prepared(
     "append_lines",
     f"""
@@ -47,7 +59,7 @@ WITH reported AS (
 ), owned AS (
     SELECT j.tenant_id, j.id FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS}
 ), stored AS (
-    {stores(_GIVEN)}
+    {stores(of_one("owned"))}
 )
 SELECT id FROM owned
 """,
@@ -71,6 +83,13 @@ def append(
     of_rows = [[line] for line in lines] if are_apart else rows_of(lines)
     parameters = rows.run_parameters(run) | {"held_claim_id": claim_id, "progress": progress_json} | columns(of_rows)
     return bool(_APPEND_LINES.run(connection, parameters))
+
+
+def opening_line(job: Job) -> LogLine:
+    """Return the opening line of the run that a claim of `job` started."""
+    assert job.started_at is not None
+    msg = OPENING if job.first_started_at is None else CONTINUING
+    return LogLine(seq=job.run_no * SEQ_PER_RUN, ts=job.started_at, level=LogLevel.INFO, msg=msg)
 
 
 def rows_of(lines: Sequence[LogLine]) -> list[Sequence[LogLine]]:

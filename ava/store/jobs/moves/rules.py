@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ava.domain.jobs import pull
-from ava.domain.jobs.wait_reasons import PARKED, SUSPENDED, WOKEN
+from ava.domain.jobs.wait_reasons import PARKED, WOKEN
 from ava.store.fleet import nodes, workers
 from ava.store.jobs import rows
 
@@ -64,90 +64,13 @@ ONE_RUN = """(SELECT %(tenant_id)s AS tenant_id, %(id)s::uuid AS id, %(run_no)s:
 OWNS = """j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no AND j.status IS NOT DISTINCT FROM 'running'
         AND j.claim_id IS NOT DISTINCT FROM r.claim_id"""
 
-#: Whether a requested cancel of a job `j` is that of its deadline, which fails it: it came when that was over.
-#: Nobody is behind it, and its error is there since the request.
-IS_OVERDUE = "(j.deadline_at IS NOT NULL AND j.cancelled_by IS NULL AND j.cancel_requested_at >= j.deadline_at)"
-#: What becomes of a job that was asked to stop.
-STOPPED_STATUS = f"(CASE WHEN {IS_OVERDUE} THEN 'failed' ELSE 'cancelled' END)"
-
 #: What a claim sets.
 CLAIM_SET = """status = 'running', published_at = coalesce(j.published_at, clock_timestamp()),
         started_at = clock_timestamp(), node_id = %(node_id)s::uuid, claim_id = %(claim_id)s::uuid,
         run_no = j.run_no + 1, attempt = j.attempt + 1, progress = NULL,
         first_run_no = coalesce(j.first_run_no, j.run_no + 1)"""
-#: The runs of a job whose usage is kept one by one.
-MAX_RUN_USAGES = 200
 #: When a run of a job could start.
 READY_AT = "greatest(j.created_at, j.scheduled_at, j.ready_at)"
-
-
-_RUN_MS = "round(extract(epoch FROM greatest(clock_timestamp() - j.started_at, interval '0')) * 1000)::bigint"
-
-
-def _usage_set(*, is_queued: str, started_at: str, is_unbegun: str) -> str:
-    """Returns what the end of a run sets of what runs have used. A run that has not begun has used nothing."""
-    waited_ms = f"round(extract(epoch FROM greatest({started_at} - {READY_AT}, interval '0')) * 1000)::bigint"
-    is_followed = f"({is_queued} AND NOT {is_unbegun})"
-    return f"""cpu_us = coalesce(j.cpu_us + r.cpu_us, j.cpu_us, r.cpu_us),
-        peak_memory_mb = greatest(j.peak_memory_mb, r.peak_memory_mb),
-        ready_at = CASE WHEN {is_followed} THEN clock_timestamp() + coalesce(r.delay, interval '0') ELSE j.ready_at END,
-        wait_ms = CASE WHEN {is_followed} THEN coalesce(j.wait_ms, 0) + {waited_ms} ELSE j.wait_ms END,
-        run_usage = CASE WHEN ({is_followed} OR j.run_usage IS NOT NULL) AND NOT {is_unbegun}
-                AND coalesce(jsonb_array_length(j.run_usage), 0) < {MAX_RUN_USAGES}
-            THEN coalesce(j.run_usage, '[]')
-                || jsonb_build_array(jsonb_build_array(j.run_no, r.cpu_us, r.peak_memory_mb, {waited_ms}))
-            ELSE j.run_usage END"""
-
-
-def end_set(
-    status: str, *, started_at: str = "j.started_at", waits_for: str | None = None, is_unbegun: str = "false"
-) -> str:
-    """Returns what the end of a run sets; `status` is an SQL expression of the job's next status.
-
-    `waits_for` is what the handler waits for, an SQL expression, and `delay` then its time-out; None: it does not wait.
-    `is_unbegun`: whether its handler was not entered, so that the job has started in an earlier run, or not at all.
-
-    The row `r` has `cpu_us` and `peak_memory_mb` of the run; `error`, of a failed job; and of one that returns to the
-    queue its `delay`, null if it may start at once, and `gives_back`: the attempt does not count. A job with a rate
-    waits for a permit again, because a rate counts each start; a job without one keeps its permit.
-    """
-    is_queued = f"{status} = 'queued'"
-    # An attempt that counts is over, and one that is given back goes on.
-    is_over = f"{is_queued} AND NOT r.gives_back"
-    if waits_for is None:
-        reason = """WHEN r.delay IS NOT NULL AND r.gives_back THEN 'deferred' WHEN r.delay IS NOT NULL THEN 'retry'
-            WHEN j.rate_key IS NOT NULL THEN 'permit'"""
-        first, ran_ms = "j.first_started_at", "j.ran_ms"
-    else:
-        reason = f"ELSE {waits_for}"
-        first, ran_ms = "coalesce(j.first_started_at, j.started_at)", f"coalesce(j.ran_ms, 0) + {_RUN_MS}"
-    return f"""status = {status},
-        completed_at = CASE WHEN NOT {is_queued} THEN clock_timestamp() END,
-        error = CASE {status} WHEN 'failed' THEN CASE WHEN {IS_OVERDUE} THEN coalesce(j.error, r.error) ELSE r.error END
-            WHEN 'cancelled' THEN j.error END,
-        waits_for = CASE WHEN NOT {is_queued} THEN NULL {reason} END,
-        first_started_at = CASE WHEN {is_over} THEN NULL WHEN {is_queued} THEN {first} ELSE j.first_started_at END,
-        ran_ms = CASE WHEN {is_over} THEN NULL WHEN {is_queued} THEN {ran_ms} ELSE j.ran_ms END,
-        run_at = CASE WHEN {is_queued} THEN clock_timestamp() + r.delay END,
-        published_at = CASE WHEN NOT {is_queued} THEN j.published_at END,
-        started_at = CASE WHEN NOT {is_queued} THEN {started_at} END,
-        node_id = CASE WHEN NOT {is_queued} THEN j.node_id END,
-        attempt = j.attempt - (r.gives_back AND {is_queued})::int,
-        first_run_no = CASE WHEN {is_unbegun} THEN nullif(j.first_run_no, j.run_no) ELSE j.first_run_no END,
-        {_usage_set(is_queued=is_queued, started_at=started_at, is_unbegun=is_unbegun)}"""
-
-
-_IS_KEPT = f"(r.is_kept AND j.status = 'queued' AND coalesce(j.waits_for, '') IN {rows.reasons(SUSPENDED)})"
-#: What a cancel sets, by the row `r` (`cancelled_by`, and the `error` of a cancel by the system, else null): a queued
-#: job gets the row's `status`, a running one is asked to stop. One that `is_kept` waits for the ends of the jobs below
-#: it. The first request stays.
-CANCEL_SET = f"""status = CASE WHEN j.status <> 'queued' OR {_IS_KEPT} THEN j.status
-        WHEN {IS_OVERDUE} THEN 'failed' ELSE r.status END,
-    error = CASE WHEN j.cancel_requested_at IS NULL THEN r.error ELSE j.error END,
-    cancelled_by = CASE WHEN j.cancel_requested_at IS NULL THEN r.cancelled_by ELSE j.cancelled_by END,
-    completed_at = CASE WHEN j.status = 'queued' AND NOT {_IS_KEPT} THEN clock_timestamp() END,
-    waits_for = CASE WHEN {_IS_KEPT} THEN 'children' END, run_at = NULL,
-    cancel_requested_at = coalesce(j.cancel_requested_at, clock_timestamp())"""
 
 #: What a recall sets: the job is in the backlog, and a claim refuses its message, wherever that is.
 RECALL_SET = "published_at = NULL, run_no = j.run_no + 1"

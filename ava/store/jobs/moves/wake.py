@@ -18,7 +18,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import IS_WOKEN, STOPPED_STATUS, limit_key, rate_key, wake_set
+from ava.store.jobs.moves.rules import IS_WOKEN, limit_key, rate_key, wake_set
 
 
 class WaitVerdict(StrEnum):
@@ -234,7 +234,7 @@ WITH {_ABOUT_MARKED}, chosen AS (
                 AND c.is_detached IS NOT TRUE AND c.completed_at IS NULL)
     ORDER BY j.id FOR UPDATE OF j
 )
-UPDATE jobs AS j SET status = {STOPPED_STATUS}, completed_at = clock_timestamp(), waits_for = NULL, run_at = NULL
+UPDATE jobs AS j SET status = j.stop_status, completed_at = clock_timestamp(), waits_for = NULL, run_at = NULL
 FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 RETURNING {rows.JOB_COLUMNS}
 """)

@@ -151,7 +151,7 @@ def _find_sorted(listed: str) -> Statement:
 WITH {_looked_at(listed)}, matching AS MATERIALIZED (
     SELECT seen.id, %(sign)s * CASE %(key)s
         WHEN 'duration' THEN extract(epoch FROM coalesce(job.completed_at, now()) - job.started_at)
-            + coalesce(job.ran_ms, 0) / 1000.0
+            + coalesce(({rows.earlier_runs("job")})[1], 0) / 1000.0
         WHEN 'waited' THEN extract(epoch FROM
             coalesce(job.first_started_at, job.started_at) - coalesce(job.scheduled_at, job.created_at))
         ELSE job.priority END AS key

@@ -1,0 +1,244 @@
+"""How a run ends, and the values that its end writes into the job's row. No I/O.
+
+The process that knows a run's outcome computes these values; `ava.store.jobs.moves.end` writes them, fenced by the
+run's number and claim. A job that was asked to stop ends with its `stop_status` instead, whatever its run did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ava.domain.jobs.job import Job, LogLevel, RunKey, Status
+from ava.domain.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES, Retry, may_retry
+from ava.domain.jobs.usage import NO_USAGE, RunUsage
+from ava.domain.jobs.wait_reasons import WaitsFor
+
+if TYPE_CHECKING:
+    from ava.domain.jobs.waits import Wait
+
+
+class Ending(StrEnum):
+    """How a run ended. `job_runs` stores those that return their job to the queue."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    #: The handler was stopped by a cancel.
+    CANCELLED = "cancelled"
+    #: The attempt failed, and another one follows.
+    RETRIED = "retried"
+    #: The handler asked to start later.
+    DEFERRED = "deferred"
+    #: The handler waits for jobs, an event or a time.
+    WAITED = "waited"
+    #: The process, or the whole node, died.
+    LOST = "lost"
+    #: The node shut down.
+    INTERRUPTED = "interrupted"
+    #: The claim was returned before the handler began.
+    RELEASED = "released"
+
+
+_FINAL = {
+    Ending.COMPLETED: Status.COMPLETED,
+    Ending.FAILED: Status.FAILED,
+    Ending.CANCELLED: Status.CANCELLED,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOutcome:
+    """How one run ended, as its process decided, or as another one found it."""
+
+    run: RunKey
+    ending: Ending
+    #: Milliseconds from the claim to the end of the handler.
+    elapsed_ms: int = 0
+    output_json: str | None = None
+    error: str | None = None
+    #: The UUID of the group of its error; None unless it failed, and until it is known.
+    error_id: str | None = None
+    #: Seconds until the next attempt may start, of a retried or deferred run.
+    delay_seconds: float | None = None
+    #: Why the handler deferred the job.
+    reason: str = ""
+    #: Whether the job's rate key is deferred as well.
+    is_rate_limited: bool = False
+    #: What the handler waits for, of a run that waited.
+    wait: Wait | None = None
+    usage: RunUsage = NO_USAGE
+    #: Whether the handler was entered.
+    has_begun: bool = True
+    #: What the closing line says about a killed process.
+    how: str = ""
+    #: The job's losses after this run, and the queue that its worker names now; None: unchanged.
+    losses: int | None = None
+    node_losses: int | None = None
+    queue: str | None = None
+
+    @property
+    def status(self) -> Status:
+        """Return the job's next status, unless it was asked to stop."""
+        return _FINAL.get(self.ending, Status.QUEUED)
+
+    @property
+    def closing(self) -> tuple[LogLevel, str] | None:
+        """Return the level and the text of the log's closing line; None: the run leaves none."""
+        if self.ending is Ending.COMPLETED:
+            return LogLevel.INFO, f"Handler completed in {self.elapsed_ms}ms"
+        if self.ending is Ending.WAITED:
+            assert self.wait is not None
+            return LogLevel.INFO, f"Handler waits for {self.wait.text}"
+        if self.ending is Ending.DEFERRED:
+            reason = f": {self.reason}" if self.reason else ""
+            return LogLevel.INFO, f"Handler retries later, in {self.delay_seconds or 0:g} s{reason}"
+        if self.ending in (Ending.LOST, Ending.INTERRUPTED, Ending.RELEASED):
+            return None
+        if self.ending is Ending.CANCELLED:
+            return LogLevel.WARN, self.closing_if_stopped % Status.CANCELLED
+        # A lost run has a line of its own that says why.
+        level = LogLevel.WARN if self.losses is not None else LogLevel.ERROR
+        return level, self.closing_if_stopped % Status.FAILED
+
+    @property
+    def closing_if_stopped(self) -> str:
+        """Return the closing line of a job that was asked to stop; `%s` stands for its status."""
+        return f"Handler %s after {self.elapsed_ms}ms{self.how}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunValues:
+    """What the end of a run writes into its job's row, and into `job_runs`. Times are PostgreSQL's."""
+
+    status: Status
+    #: What a queued job waits for; None: nothing, or a permit if it has a rate, which the statement knows.
+    waits_for: WaitsFor | None
+    #: Seconds from the write to `run_at`; None: no time.
+    delay_seconds: float | None
+    #: Seconds from the write to `ready_at`; None: it stays.
+    ready_in_seconds: float | None
+    attempt: int
+    first_run_no: int | None
+    first_started_at: datetime | None
+    #: The sum of the processor time of all runs, and the most memory of one.
+    cpu_us: int | None
+    peak_memory_mb: int | None
+    #: Whether its handler was entered in an earlier run.
+    has_earlier_run: bool
+    #: Of the run itself: its attempt, its start (None: that of the row), and the milliseconds that it waited to start.
+    run_attempt: int
+    run_started_at: datetime | None
+    run_wait_ms: int | None
+
+
+def next_values(job: Job, outcome: RunOutcome) -> RunValues:
+    """Return what the end of a run writes; `job` is the row as the run's claim left it."""
+    is_queued, is_retried = outcome.status is Status.QUEUED, outcome.ending is Ending.RETRIED
+    delay = outcome.delay_seconds if outcome.wait is None else outcome.wait.timeout_seconds
+    never_began = not outcome.has_begun and job.first_run_no == job.run_no
+    return RunValues(
+        status=outcome.status,
+        waits_for=_waits_for(outcome),
+        delay_seconds=delay if is_queued else None,
+        ready_in_seconds=(delay or 0.0) if is_queued and outcome.has_begun else None,
+        # Only a failed attempt counts.
+        attempt=job.attempt - (is_queued and not is_retried),
+        first_run_no=None if never_began else job.first_run_no,
+        first_started_at=None if is_retried else _first_started_at(job, outcome),
+        cpu_us=_sum(job.cpu_us, outcome.usage.cpu_us),
+        peak_memory_mb=max(filter(None, (job.peak_memory_mb, outcome.usage.peak_memory_mb)), default=None),
+        has_earlier_run=job.first_run_no is not None and job.first_run_no < job.run_no,
+        run_attempt=job.attempt,
+        run_started_at=job.started_at if is_queued else None,
+        run_wait_ms=job.last_wait_ms if outcome.has_begun else None,
+    )
+
+
+def _waits_for(outcome: RunOutcome) -> WaitsFor | None:
+    if outcome.ending is Ending.RETRIED:
+        return WaitsFor.RETRY
+    if outcome.ending is Ending.DEFERRED:
+        return WaitsFor.DEFERRED
+    return None if outcome.wait is None else outcome.wait.waits_for
+
+
+def _first_started_at(job: Job, outcome: RunOutcome) -> datetime | None:
+    return job.first_started_at or (job.started_at if outcome.ending is Ending.WAITED else None)
+
+
+def _sum(before: int | None, now: int | None) -> int | None:
+    return before if now is None else (before or 0) + now
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedRun:
+    """A running job whose run another process ends, as that process has locked and read it."""
+
+    job: Job
+    claim_id: str | None
+    losses: int
+    node_losses: int
+    #: The queue that its worker names now, and whether the worker fails jobs whose process is lost.
+    queue: str
+    fails_when_lost: bool
+    #: Milliseconds since the claim.
+    elapsed_ms: int
+
+
+def of_lost_run(
+    running: LockedRun, *, error: str, is_of_node: bool = False, has_begun: bool = True, usage: RunUsage = NO_USAGE
+) -> RunOutcome:
+    """Return the outcome of a run whose process, or whole node, died. The attempt does not count.
+
+    The job returns to the queue, unless its worker says `on_worker_lost: fail` or it was lost too often. The loss of a
+    node says little about a job, so such losses have a limit of their own.
+    """
+    is_often = (
+        running.node_losses >= MAX_NODE_LOSSES if is_of_node else running.losses - running.node_losses >= MAX_LOSSES
+    )
+    is_last = running.fails_when_lost or is_often
+    return RunOutcome(
+        run=running.job.run,
+        ending=Ending.FAILED if is_last else Ending.LOST,
+        elapsed_ms=running.elapsed_ms,
+        error=error if is_last else None,
+        usage=usage,
+        has_begun=has_begun,
+        losses=running.losses + 1,
+        node_losses=running.node_losses + is_of_node,
+        queue=running.queue,
+    )
+
+
+def of_interrupted_run(running: LockedRun, *, has_begun: bool = True, usage: RunUsage = NO_USAGE) -> RunOutcome:
+    """Return the outcome of a run that its node returns: it shuts down, or the handler was never entered."""
+    return RunOutcome(
+        run=running.job.run,
+        ending=Ending.INTERRUPTED if has_begun else Ending.RELEASED,
+        elapsed_ms=running.elapsed_ms,
+        usage=usage,
+        has_begun=has_begun,
+        queue=running.queue,
+    )
+
+
+def of_killed_run(
+    running: LockedRun, *, error: str, how: str, retry: Retry | None, usage: RunUsage = NO_USAGE
+) -> RunOutcome:
+    """Return the outcome of a run whose process was killed because it exceeded a bound, or did not end on a cancel.
+
+    The attempt has failed, and another one may follow by `retry`, without its jitter; None: none follows.
+    """
+    job = running.job
+    is_retried = retry is not None and may_retry(attempt=job.attempt, max_attempts=job.max_attempts)
+    return RunOutcome(
+        run=job.run,
+        ending=Ending.RETRIED if is_retried else Ending.FAILED,
+        elapsed_ms=running.elapsed_ms,
+        error=None if is_retried else error,
+        delay_seconds=retry.unspread_seconds(job.attempt) if retry is not None and is_retried else None,
+        usage=usage,
+        how=how,
+    )

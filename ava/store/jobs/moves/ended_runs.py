@@ -1,0 +1,209 @@
+"""Ended runs, and the parameters of the statements that write their ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ava.domain.jobs.job import Job, JobKey, LogLevel, LogLine, Status
+from ava.domain.jobs.run_outcome import Ending, RunOutcome, RunValues, next_values
+from ava.store.engine.arrays import array, texts
+from ava.store.jobs import rows
+from ava.store.jobs.moves.log_lines import columns, rows_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedRun:
+    """A run that has ended, and what its end writes."""
+
+    outcome: RunOutcome
+    values: RunValues
+    #: The id of its claim, part of the fencing token.
+    claim_id: str | None
+    #: The log lines that are not stored yet, without the closing line.
+    lines: Sequence[LogLine] = ()
+    #: The closing line. It is stored if the outcome has one; a stopped job's has another text.
+    closing: LogLine | None = None
+    progress_json: str | None = None
+    #: When its handler began, of a run that shares its claim: its row's start moves there.
+    began_at: datetime | None = None
+
+    @classmethod
+    def of(cls, job: Job, outcome: RunOutcome, **rest: Any) -> EndedRun:
+        """Return the end of a run of `job`, the row as the run's claim left it."""
+        return cls(outcome=outcome, values=next_values(job, outcome), **rest)
+
+    @property
+    def key(self) -> JobKey:
+        """Return what names its job."""
+        return JobKey(self.outcome.run.tenant_id, self.outcome.run.job_id)
+
+    @property
+    def all_lines(self) -> Sequence[LogLine]:
+        """Return the lines that an ordinary end stores."""
+        return self.lines if self.closing is None or self.outcome.closing is None else [*self.lines, self.closing]
+
+    @property
+    def is_plain(self) -> bool:
+        """Return True if its job becomes final and `job_runs` gets no row: the usual case, with its own statement."""
+        return self.values.status in (Status.COMPLETED, Status.FAILED) and self.kept_outcome is None
+
+    @property
+    def kept_outcome(self) -> str | None:
+        """Return the outcome in `job_runs`; None: the row of the job says all of the run.
+
+        `job_runs` has each run of a job with several, and each that its process could not end.
+        """
+        outcome = self.outcome
+        if outcome.losses is not None and outcome.ending is Ending.FAILED:
+            return Ending.LOST.value
+        if self.values.status is Status.QUEUED or self.values.has_earlier_run:
+            return outcome.ending.value
+        return None
+
+    @property
+    def seconds(self) -> float | None:
+        """Return how long its handler ran, of a run that shares its claim."""
+        if self.began_at is None or self.closing is None:
+            return None
+        return (self.closing.ts - self.began_at).total_seconds()
+
+
+def in_lock_order(ended: Sequence[EndedRun]) -> list[EndedRun]:
+    # In the order of the ids, as a statement that cancels many jobs locks them.
+    return sorted(ended, key=lambda each: each.outcome.run.job_id)
+
+
+def _fence(ended: EndedRun) -> dict[str, object]:
+    return {**rows.run_parameters(ended.outcome.run), "held_claim_id": ended.claim_id}
+
+
+def end_parameters(ended: EndedRun) -> dict[str, object]:
+    outcome, values = ended.outcome, ended.values
+    return {
+        **_fence(ended),
+        "status": values.status.value,
+        "error": outcome.error,
+        "error_id": outcome.error_id,
+        "output": outcome.output_json,
+        "output_bytes": rows.large_bytes(outcome.output_json),
+        "progress": ended.progress_json,
+        "cpu_us": values.cpu_us,
+        "peak_memory_mb": values.peak_memory_mb,
+        **columns(rows_of(ended.all_lines)),
+    }
+
+
+def _shared_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
+    usages = [each.outcome.usage for each in ended]
+    return {
+        "run_cpu_us": texts([each.cpu_us for each in usages]),
+        "run_peaks": texts([each.peak_memory_mb for each in usages]),
+        "run_waits": texts([each.values.run_wait_ms for each in ended]),
+        "tenants": texts([each.outcome.run.tenant_id for each in ended]),
+        "ids": array([str(rows.job_uuid(each.outcome.run.job_id)) for each in ended]),
+        "run_nos": array([str(each.outcome.run.run_no) for each in ended]),
+        "claim_ids": texts([each.claim_id for each in ended]),
+        "progresses": texts([each.progress_json for each in ended]),
+        "cpu_us": texts([each.values.cpu_us for each in ended]),
+        "peaks": texts([each.values.peak_memory_mb for each in ended]),
+        "losses": texts([each.outcome.losses for each in ended]),
+        "node_losses": texts([each.outcome.node_losses for each in ended]),
+        "queues": texts([each.outcome.queue for each in ended]),
+    }
+
+
+def _output_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
+    return {
+        "outputs": texts([each.outcome.output_json for each in ended]),
+        "output_bytes": texts([rows.large_bytes(each.outcome.output_json) for each in ended]),
+    }
+
+
+def _lines_parameters(ended: Sequence[EndedRun], lines: Callable[[EndedRun], Sequence[LogLine]]) -> dict[str, object]:
+    owned = [(each, row) for each in ended for row in rows_of(lines(each))]
+    return {
+        "owner_tenants": texts([each.outcome.run.tenant_id for each, _ in owned]),
+        "owners": array([str(rows.job_uuid(each.outcome.run.job_id)) for each, _ in owned]),
+        **columns([row for _, row in owned]),
+    }
+
+
+def final_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
+    return {
+        **_shared_parameters(ended),
+        **_output_parameters(ended),
+        "outcomes": texts([each.kept_outcome for each in ended]),
+        "statuses": array([each.values.status.value for each in ended]),
+        "errors": texts([each.outcome.error for each in ended]),
+        "error_ids": texts([each.outcome.error_id for each in ended]),
+        "began": texts([each.began_at for each in ended]),
+        "seconds": texts([each.seconds for each in ended]),
+        **_lines_parameters(ended, lambda each: each.all_lines),
+    }
+
+
+def requeue_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
+    """Return the parameters of `REQUEUE`."""
+    values = [each.values for each in ended]
+    return {
+        **_shared_parameters(ended),
+        "waits_for": texts([None if each.waits_for is None else each.waits_for.value for each in values]),
+        "delays": texts([_interval(each.delay_seconds) for each in values]),
+        "ready_in": texts([_interval(each.ready_in_seconds) for each in values]),
+        "attempts": texts([each.attempt for each in values]),
+        "first_run_nos": texts([each.first_run_no for each in values]),
+        "first_started": texts([each.first_started_at for each in values]),
+        "outcomes": texts([each.kept_outcome for each in ended]),
+        "run_attempts": texts([each.run_attempt for each in values]),
+        "run_started": texts([each.run_started_at for each in values]),
+        **_lines_parameters(ended, lambda each: each.all_lines),
+    }
+
+
+def _interval(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{seconds:f} seconds"
+
+
+def stopped_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
+    owned = [(each, row) for each in ended for row in rows_of(_lines_if_stopped(each))]
+    closings = [each.closing is not None and row[-1].seq == each.closing.seq for each, row in owned]
+    given = [row[:-1] if is_closing else row for (_, row), is_closing in zip(owned, closings, strict=True)]
+    return {
+        **_shared_parameters(ended),
+        **_output_parameters(ended),
+        "outcomes": texts([_outcome_if_stopped(each) for each in ended]),
+        "first_run_nos": texts([each.values.first_run_no for each in ended]),
+        "owner_tenants": texts([each.outcome.run.tenant_id for each, _ in owned]),
+        "owners": array([str(rows.job_uuid(each.outcome.run.job_id)) for each, _ in owned]),
+        # The statement adds the level and the text of the closing line.
+        **columns([row for _, row in owned]),
+        "levels": texts(["".join(line.level.value[0] for line in row) for row in given]),
+        "msgs": texts([texts([line.msg for line in row]) for row in given]),
+        "closings": texts(
+            [
+                each.outcome.closing_if_stopped if is_closing else None
+                for (each, _), is_closing in zip(owned, closings, strict=True)
+            ]
+        ),
+    }
+
+
+def _outcome_if_stopped(ended: EndedRun) -> str | None:
+    """Return the outcome in `job_runs`; `stopped` stands for the status that the job gets."""
+    kept = ended.kept_outcome
+    if kept in (Ending.LOST, Ending.INTERRUPTED):
+        return kept
+    return "stopped" if ended.values.has_earlier_run else None
+
+
+def _lines_if_stopped(ended: EndedRun) -> Sequence[LogLine]:
+    return ended.lines if ended.closing is None else [*ended.lines, ended.closing]
+
+
+def closing_line(seq: int, ts: datetime, outcome: RunOutcome) -> LogLine:
+    """Return the closing line of a run; its text stands in for that of a stopped job's if the outcome has none."""
+    level, msg = outcome.closing or (LogLevel.WARN, "")
+    return LogLine(seq=seq, ts=ts, level=level, msg=msg)
