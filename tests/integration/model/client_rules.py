@@ -176,11 +176,18 @@ def _trigger_deduped(history: History, tenant: str, worker_id: str, mode: Dedupe
 
 @rule(weight=3)
 def trigger_debounced(history: History) -> None:
-    """A job with a key for `debounce`."""
-    tenant, key, keep = history.choose(TENANTS[:2]), "d", history.choose(list(Keep))
+    """A job with a key for `debounce`, in some cases triggered again shortly before its start."""
+    tenant, worker_id = history.choose(TENANTS[:2]), history.choose(["wkr_plain", "wkr_both"])
+    _trigger_debounced(history, tenant, worker_id)
+    if history.is_chance(0.3):
+        history.pass_time(401.0)
+        _trigger_debounced(history, tenant, worker_id)
+
+
+def _trigger_debounced(history: History, tenant: str, worker_id: str) -> None:
+    key, keep = "d", history.choose(list(Keep))
     seconds, most = 500, history.choose([None, 700])
     debounce = Debounce(key=key, seconds=seconds, max_seconds=most, keep=keep)
-    worker_id = history.choose(["wkr_plain", "wkr_both"])
     spec = replace(any_spec(history, may_be_dated=False), worker_id=worker_id, debounce=debounce)
     history.say(tenant, spec.worker_id, key, keep, most)
     known = history.debounced.get((tenant, spec.worker_id, key))

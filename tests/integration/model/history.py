@@ -245,6 +245,7 @@ class History:
                 replace(run, key=run.key._replace(run_no=number)),
                 replace(run, node=node),
                 replace(run, claim=self.new_uuid()),
+                replace(run, claim=self.new_uuid()),
             ]
         )
 
