@@ -9,10 +9,11 @@ came over the API for the slowest that there are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Self
+from urllib.parse import unquote
 
 #: What the parts of a schema may cost in all: a bound for its compiled form.
 _MAX_COST = 1_000
@@ -100,6 +101,20 @@ class _Cost:
 _NOTHING = _Cost(0, (), ())
 
 
+def referenced(schema: Mapping[str, Any], reference: str) -> Any:
+    """Return the part of a schema that a `$ref` such as `#/$defs/address` names. Raises `KeyError`.
+
+    It is a JSON pointer (RFC 6901) in the form of a URI's fragment, so it may be percent-encoded.
+    """
+    part: Any = schema
+    for step in unquote(reference).removeprefix("#/").split("/"):
+        name = step.replace("~1", "/").replace("~0", "~")
+        if not isinstance(part, Mapping) or name not in part:
+            raise KeyError(name)
+        part = part[name]
+    return part
+
+
 class SchemaCosts:
     """The costs of a schema: `ns_per_value` and `ns_per_byte` of an input."""
 
@@ -161,24 +176,23 @@ class SchemaCosts:
     def _of_reference(self, reference: Any, depth: int) -> _Cost:
         if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
             raise ValueError("$ref must name a place in the same schema, such as #/$defs/address")
-        if reference in self._open:
+        # One part of the schema may be written in several ways.
+        part = unquote(reference)
+        if part in self._open:
             raise ValueError(f"$ref {reference} refers to itself; describe its inner levels by {{}}")
-        if reference not in self._known:
-            self._open.append(reference)
-            self._known[reference] = self._of(self._target(reference), depth + 1)
+        if part not in self._known:
+            self._open.append(part)
+            self._known[part] = self._of(self._target(reference), depth + 1)
             self._open.pop()
-        return self._known[reference]
+        return self._known[part]
 
     def _target(self, reference: str) -> Any:
         if reference == "#":
             raise ValueError("$ref # refers to itself; describe its inner levels by {}")
-        target = self._schema
-        for step in reference[2:].split("/"):
-            name = step.replace("~1", "/").replace("~0", "~")
-            if not isinstance(target, dict) or name not in target:
-                raise ValueError(f"$ref {reference} names no part of the schema")
-            target = target[name]
-        return target
+        try:
+            return referenced(self._schema, reference)
+        except KeyError:
+            raise ValueError(f"$ref {reference} names no part of the schema") from None
 
     def _refuse_names(self, part: dict[str, Any], *, is_root: bool) -> None:
         for keyword in _REFUSED:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ava.domain.schema_costs import referenced
+
 #: Values of each type, and of the formats of texts.
 _VALUES: dict[str, Any] = {"string": "text", "integer": 0, "number": 0, "boolean": False}
 _TEXTS = {
@@ -59,7 +61,7 @@ def _value_of(part: Any, root: Mapping[str, Any], levels: int) -> Any:
     chosen += [part[keyword][0] for keyword in ("examples", "enum") if part.get(keyword)]
     if chosen:
         return chosen[0]
-    inner = [_target(part["$ref"], root)] if "$ref" in part else part.get("anyOf") or part.get("oneOf")
+    inner = [referenced(root, part["$ref"])] if "$ref" in part else part.get("anyOf") or part.get("oneOf")
     if inner and "properties" not in part:
         return _value_of(inner[0], root, levels - 1)
     if "properties" in part:
@@ -74,10 +76,3 @@ def _plain_value(part: Mapping[str, Any]) -> Any:
     if value == _VALUES["string"]:
         return _TEXTS.get(part.get("format", ""), value)
     return max(value, part["minimum"]) if isinstance(part.get("minimum"), int | float) else value
-
-
-def _target(reference: str, root: Mapping[str, Any]) -> Any:
-    target: Any = root
-    for step in reference.removeprefix("#/").split("/"):
-        target = target.get(step.replace("~1", "/").replace("~0", "~"), {})
-    return target

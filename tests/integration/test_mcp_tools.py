@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
 
+from ava.api.mcp.content import JOB_META
+from ava.api.mcp.worker_tools import ANSWER_SECONDS
 from ava.cli.host import fleet_checks
 from ava.errors import StartError
 from ava.settings import Settings
@@ -77,13 +80,32 @@ def test_a_client_that_knows_no_tasks_may_not_ask_for_one(api: Api) -> None:
         ("tasks/get", {"taskId": "job_x"}),
         ("tasks/update", {"taskId": "job_x", "inputResponses": {}}),
         ("tasks/cancel", {"taskId": "job_x"}),
-        ("tools/call", {"name": "open"}),
     ):
         error = rpc_error(send(api, method, params), 400, -32021)
         assert error["data"]["requiredCapabilities"] == {"extensions": {TASKS: {}}}
     for method in ("tasks/list", "tasks/result"):
         rpc_error(send(api, method, {"taskId": "job_x"}, knows_tasks=True), 404, -32601)
     assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
+
+
+@pytest.mark.parametrize("is_legacy", [True, False])
+def test_a_client_that_knows_no_tasks_gets_the_job_of_a_worker_that_is_declared_as_a_task_at_once(
+    api: Api, is_legacy: bool
+) -> None:
+    api.execute("UPDATE workers SET mcp = 'task' WHERE id = 'wkr_open'")
+    began = time.monotonic()
+    if is_legacy:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "open", "arguments": {"a": 1}}}
+        called = api.post("/mcp", json=body).get_json()["result"]
+    else:
+        called = call(api, "open", {"a": 1})
+    assert time.monotonic() - began < ANSWER_SECONDS / 2
+    ((job_id,),) = [(job["id"],) for job in api.get("/v1/ava/jobs").get_json()["data"]]
+    assert called["isError"] is False
+    assert f"Job {job_id} of wkr_open is queued. Call get_job" in called["content"][0]["text"]
+    assert called["_meta"][JOB_META] == job_id
+    shown = call(api, "get_job", {"job_id": job_id})
+    assert json.loads(shown["content"][0]["text"])["status"] == "queued"
 
 
 # Tools ---------------------------------------------------------------------------------------------------------------
@@ -109,6 +131,16 @@ def test_a_worker_is_a_tool_with_the_schema_of_its_input(api: Api) -> None:
     refused = call(api, "open", {"n": "two"}, knows_tasks=True)
     assert refused["isError"]
     assert refused["content"][0]["text"].startswith("n: ")
+    schema["properties"] |= {"m": {"type": "integer"}, "percent%field": {"$ref": "#/$defs/percent%25field"}}
+    schema["$defs"] = {"percent%field": {"type": "integer", "minimum": 5}}
+    api.announce("wkr_several", input_schema=schema)
+    for name in ("several", "run_worker"):
+        given = {"n": "two", "m": "three", "percent%field": 4}
+        arguments = {"worker_id": "wkr_several", "input": given} if name == "run_worker" else given
+        text = call(api, name, arguments, knows_tasks=True)["content"][0]["text"]
+        named = sorted(line.partition(":")[0].rpartition(".")[2] for line in text.splitlines())
+        assert named == ["m", "n", "percent%field"]
+        assert "more in fields" not in text
     assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
     assert call(api, "open", {"n": 2}, knows_tasks=True)["taskId"]
 

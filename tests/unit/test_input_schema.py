@@ -29,6 +29,21 @@ def _faults(value: Any, schema: dict[str, Any] = NOTIFY) -> dict[str, list[str]]
     return InputSchema(check_schema(schema)).faults(json.dumps(value))
 
 
+@pytest.mark.parametrize(
+    ("reference", "definitions"),
+    [
+        ("#/$defs/percent%25field", {"percent%field": {"type": "integer"}}),
+        ("#/%24defs/a~1b%20c", {"a/b c": {"type": "integer"}}),
+        ("#/$defs/a%2Fb", {"a": {"b": {"type": "integer"}}}),
+    ],
+)
+def test_a_reference_may_be_percent_encoded(reference: str, definitions: dict[str, Any]) -> None:
+    schema = InputSchema(json.dumps({"properties": {"n": {"$ref": reference}}, "$defs": definitions}))
+    assert (schema.faults('{"n": 1}'), list(schema.faults('{"n": "x"}'))) == ({}, ["input.n"])
+    with pytest.raises(ValueError, match="refers to itself"):
+        InputSchema(json.dumps({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/%24defs/a"}}}}))
+
+
 def test_an_input_that_matches_has_no_faults() -> None:
     assert _faults({"channel": "#ops", "items": [{"id": 10**400}], "at": "2025-06-01T10:00:00Z"}) == {}
 

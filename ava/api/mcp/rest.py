@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ _NOT_TAKEN_ALONG = (
     *("HTTP_ACCEPT_ENCODING", "HTTP_IDEMPOTENCY_KEY", "HTTP_IF_NONE_MATCH", "HTTP_ORIGIN", "HTTP_TRANSFER_ENCODING"),
     *("HTTP_LAST_EVENT_ID", "HTTP_RANGE", "wsgi.input_terminated", "werkzeug.request", "werkzeug.socket"),
 )
+#: What a message says of the fields that follow it here.
+_MORE = re.compile(r" \(\d+ more in fields\)$")
 #: Headers of a response that say how much more a caller may ask for.
 _KEPT = ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 #: The environment of a request that a call of a tool makes holds the name of the tool, or of the method, for
@@ -125,6 +128,11 @@ def _failure(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) 
         code = INTERNAL_ERROR if error["code"] == ErrorCode.INTERNAL_ERROR else status
         data = {name: error[name] for name in ("code", "request_id", "docs_url") if name in error}
         return RpcError(code, message, status=status, data=data, headers=headers)
-    # The message names the first wrong field.
-    others = [f"{name}: {' '.join(map(str, texts))}" for name, texts in list(error.get("fields", {}).items())[1:]]
-    return Refused("\n".join([message, *others]), status=status)
+    return Refused("\n".join([_MORE.sub("", message), *_unnamed(error.get("fields", {}), message)]), status=status)
+
+
+def _unnamed(fields: Mapping[str, Any], message: str) -> list[str]:
+    """Return what is wrong with each field, without what the message says already: a model reads the text alone."""
+    found = [(name, texts if isinstance(texts, list) else [texts]) for name, texts in fields.items()]
+    lines = [f"{name}: {text}" for name, texts in found for text in texts]
+    return [line for line in lines if not message.startswith(line)]

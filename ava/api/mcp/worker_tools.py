@@ -9,7 +9,7 @@ from typing import Any
 from ava.api.http.context import caller, context
 from ava.api.mcp import content, rest, tasks
 from ava.api.mcp.messages import McpMessage
-from ava.api.mcp.protocol import RpcError, missing_tasks
+from ava.api.mcp.protocol import RpcError
 from ava.domain.ids import is_client_id
 from ava.domain.limits.mcp import MCP_TOOLS
 from ava.domain.worker import McpUse, WorkerStatus, WorkerTool
@@ -102,19 +102,19 @@ def _without_headers(node: Any) -> Any:
 
 
 def run(worker: WorkerTool, arguments: Mapping[str, Any], message: McpMessage) -> dict[str, Any]:
-    """Trigger a job. Returns its task, or its end where the client knows no tasks, or the worker answers at once.
+    """Trigger a job. Return its task; its end if the client knows no tasks, or if the worker is declared so.
 
-    Raises `Refused`, `RpcError`.
+    A client without tasks gets the id of a job for `get_job`: at once from a worker that is declared as a task, or when
+    the call has waited long enough. Raises `Refused`, `RpcError`.
     """
-    if worker.mcp is McpUse.TASK and not message.knows_tasks:
-        raise missing_tasks()
     body = {"worker_id": worker.id, "input": arguments}
     job: Mapping[str, Any] = rest.ask(
         "POST", "/v1/ava/jobs", body=body, traceparent=message.traceparent, takes_key=True
     ).data
     if message.knows_tasks and worker.mcp is not McpUse.ANSWER:
         return tasks.created(job)
-    job = _waited_for(job)
+    if message.knows_tasks or worker.mcp is not McpUse.TASK:
+        job = _waited_for(job)
     if tasks.is_final(job):
         return tasks.result_of(job)
     if message.knows_tasks:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ava.domain.schema_costs import referenced
+
 _DEEPEST = 4
 _MAX_VALUES = 50
 #: What a shell neither executes nor splits.
@@ -40,8 +42,10 @@ def _resolved(root: Mapping[str, Any], schema: Any) -> Mapping[str, Any]:
     """Returns a part of a schema, or the definition in the same schema that it refers to."""
     if not isinstance(schema, Mapping):
         return {}
-    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
-    definition = root.get("$defs", {}).get(name) if isinstance(root.get("$defs"), Mapping) else None
+    try:
+        definition = referenced(root, str(schema.get("$ref", "")))
+    except KeyError:
+        return schema
     return definition if isinstance(definition, Mapping) else schema
 
 

@@ -5,9 +5,24 @@ import { field, options } from "./parts.js";
 
 const SCALARS = ["string", "integer", "number"];
 
+/** Returns a text without its percent-encoding, or as it is if it has none. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Returns the part of the schema that a reference such as `#/$defs/address` names; undefined if there is none. */
+function referenced(root, reference) {
+  const names = decoded(reference).split("/").slice(1).map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
+  return names.reduce((found, name) => found?.[name], root);
+}
+
 /** Returns the part of the schema that a reference within it and a choice between a type and null stand for. */
 function resolve(part, root) {
-  const target = typeof part?.$ref === "string" ? part.$ref.split("/").slice(1).reduce((found, step) => found?.[step], root) : part;
+  const target = typeof part?.$ref === "string" ? referenced(root, part.$ref) : part;
   const choices = (target?.anyOf ?? []).filter((choice) => choice.type !== "null");
   return choices.length === 1 ? { ...target, ...(choices[0].$ref ? resolve(choices[0], root) : choices[0]) } : target ?? {};
 }
