@@ -62,6 +62,8 @@ class Calls:
         if proxy:
             self._session.proxies = {"http": proxy, "https": proxy}
         self._session.headers.update(headers)
+        #: Whether the API only checks changes.
+        self.is_dry_run = False
 
     def send(
         self,
@@ -79,6 +81,8 @@ class Calls:
         Raises the `ApiError` of the response's status.
         """
         timeout = self._timeout if read_seconds is None else (self._timeout[0], read_seconds)
+        if self.is_dry_run and method != "GET":
+            params = {**(params or {}), "dry_run": "true"}
         for attempt in range(self._retries + 1):
             is_last = attempt == self._retries
             try:

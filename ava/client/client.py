@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Unpack
@@ -95,6 +96,20 @@ class Client(FleetCalls):
     def close(self) -> None:
         """Close every connection."""
         self._calls.close()
+
+    @contextmanager
+    def dry_run(self) -> Iterator[None]:
+        """Have the API check the changes of the block and make none.
+
+        It does so for schedules, subscriptions, hooks, webhooks, and the settings of workers and tenants, and raises
+        the error of the change. Raises `ApiRefused` for other calls that change something. A record that is returned
+        was not created.
+        """
+        self._calls.is_dry_run = True
+        try:
+            yield
+        finally:
+            self._calls.is_dry_run = False
 
     def trigger(
         self,

@@ -30,7 +30,7 @@ from ava.services import replays
 from ava.services.due_firings import DueFirings, FiredBatch
 from ava.services.jobs import Jobs
 from ava.store.engine import clock
-from ava.store.engine.database import Connection, Database
+from ava.store.engine.database import Connection, Database, is_dry_run
 from ava.store.jobs import idempotency
 from ava.store.schedules import declared, definitions, firings
 from ava.store.schedules.definitions import ScheduleFilter
@@ -176,7 +176,8 @@ class Schedules:
                 timezone_data=timezone_data_version(),
                 may_be_urgent=caller.is_operator if is_taken_over else None,
             )
-        self._due.report(batch)
+        if not is_dry_run():
+            self._due.report(batch)
         return written
 
     def delete(self, caller: Caller, schedule_id: str) -> None:

@@ -115,3 +115,70 @@ def test_an_entry_that_the_api_does_not_have_or_the_role_may_not_set_is_named(sy
         done = _apply(system, tmp_path, text, "--yes", role=role)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert re.search(reason, done.stderr), done.stderr
+
+
+WRONG = """
+workers:
+  wkr_csv_summary: {config: {TARGET: s4}}
+schedules:
+  of an unknown worker: {worker_id: wkr_unknown, cron: "0 3 * * *", timezone: Europe/Berlin}
+  with a wrong input: {worker_id: wkr_sleep, cron: "0 3 * * *", timezone: Europe/Berlin, input: {seconds: soon}}
+  right: {worker_id: wkr_sleep, cron: "0 3 * * *", timezone: Europe/Berlin, input: {seconds: 1}}
+webhooks:
+  http://127.0.0.1/hook: {events: [ava.job.failed], secret: {env: TEST_TOKEN}}
+  http://93.184.216.34/other: {events: [ava.job.failed], secret: {env: MISSING_TOKEN}}
+"""
+
+
+@pytest.mark.redis
+def test_a_dry_run_names_each_change_that_the_api_would_refuse_and_makes_none(system: System, tmp_path: Path) -> None:
+    before = [system.get(path).json()["data"] for path in ("/v1/ava/schedules", "/v1/webhooks")]
+    done = _apply(system, tmp_path, WRONG, "--dry-run")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert len(lines) == 5, done.stderr
+    assert lines[0].startswith("schedules.of an unknown worker: "), lines
+    assert lines[1].startswith("schedules.with a wrong input: input.seconds: "), lines
+    assert lines[2].startswith("webhooks.http://127.0.0.1/hook: url: "), lines
+    assert lines[3] == "webhooks.http://93.184.216.34/other: the variable MISSING_TOKEN is not set."
+    assert lines[4] == "ava: The API would refuse 4 of 6 changes."
+    assert [system.get(path).json()["data"] for path in ("/v1/ava/schedules", "/v1/webhooks")] == before
+    assert system.get("/v1/ava/workers/wkr_csv_summary").json()["data"]["config"].get("TARGET") != "s4"
+    # A role that may read, and may change nothing.
+    user = _apply(system, tmp_path, "schedules: {right: " + RIGHT + "}", "--dry-run", role="tenant-user")
+    assert user.returncode == 1
+    assert user.stderr.startswith("schedules.right: ")
+    assert "ava: The API would refuse 1 of 1 changes." in user.stderr
+
+
+RIGHT = '{worker_id: wkr_sleep, cron: "0 3 * * *", timezone: Europe/Berlin, input: {seconds: 1}}'
+
+
+@pytest.mark.redis
+def test_an_apply_that_fails_midway_lists_what_is_done_and_a_second_run_continues(
+    system: System, tmp_path: Path
+) -> None:
+    text = f"""
+workers: {{wkr_sleep: {{config: {{A: b}}}}}}
+schedules:
+  first: {RIGHT}
+  second: {RIGHT.replace("wkr_sleep", "wkr_unknown")}
+  third: {RIGHT}
+"""
+    failed = _apply(system, tmp_path, text, "--yes")
+    assert failed.returncode == 1
+    assert failed.stdout.partition("Applied:")[2].splitlines() == [
+        "",
+        "    ~ workers.wkr_sleep",
+        "    + schedules.first",
+        "Not applied; repeat the command once the cause is removed:",
+        "    + schedules.second",
+        "    + schedules.third",
+    ]
+    assert "2 of 4 changes are applied." in failed.stderr
+    again = _apply(system, tmp_path, text.replace("wkr_unknown", "wkr_sleep"), "--yes")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[0] == "+ schedules.second"
+    assert again.stdout.splitlines()[-1] == "Applied 2."
+    assert "workers.wkr_sleep" not in again.stdout
+    assert "schedules.first" not in again.stdout

@@ -9,8 +9,10 @@ import pytest
 from ava.dispatcher.duties.deadlines import Deadlines
 from ava.dispatcher.duties.due import DueJobs
 from ava.domain import ids
+from ava.domain.jobs.job import Job
 from ava.domain.schedules.schedule_record import Overlap
 from ava.settings import Settings
+from ava.store.engine.database import dry_run
 from tests.backlog import open_backlog
 from tests.scheduled import CALLER, Scheduled
 
@@ -118,6 +120,23 @@ def test_cancel_running_cancels_the_last_job_on_behalf_of_the_schedule(scheduled
         ("running", schedule.id, True, error),
         ("queued", None, False, None),
     ]
+
+
+def test_a_dry_run_of_a_change_revokes_no_job(scheduled: Scheduled, monkeypatch: pytest.MonkeyPatch) -> None:
+    revoked: list[Job] = []
+    monkeypatch.setattr("ava.services.due_firings.revoke_all", lambda _database, _control, jobs: revoked.extend(jobs))
+    schedule = scheduled.create(overlap=Overlap.CANCEL_RUNNING)
+    scheduled.fire(1)
+    scheduled.start_last(schedule)
+    passed = "now() - interval '2 minutes'"
+    scheduled.backlog.run(f"UPDATE schedules SET next_run_at = {passed}, decided_until = {passed}")
+    for change in ({"cron": "*/2 * * * *"}, {"cron": "*/3 * * * *"}):
+        with dry_run():
+            scheduled.service.change(CALLER, schedule.id, change)
+        assert revoked == []
+        assert scheduled.backlog.count("cancel_requested_at IS NOT NULL") == 0
+    scheduled.service.change(CALLER, schedule.id, {"cron": "*/2 * * * *"})
+    assert len(revoked) == 1
 
 
 def test_a_schedule_that_allows_overlaps_for_a_while_queues_behind_its_last_job_again(scheduled: Scheduled) -> None:

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any
 
-from flask import Response
+from flask import Response, g
 from marshmallow import Schema
 
 from ava.api.http import answers, payloads, standby_reads
 from ava.api.http.context import caller, context
 from ava.api.http.parsing import load_body, load_durability, load_key, load_query
-from ava.api.http.strict import NoParameters
+from ava.api.http.strict import DryRunQuery, NoParameters
 from ava.domain.limits import table as limits
 from ava.domain.limits.limit import Limit
 from ava.errors import Forbidden, OperatorsOnly
+from ava.store.engine.database import dry_run
 
 View = Callable[..., Response]
 
@@ -90,22 +91,34 @@ def operation(**declared: Any) -> Callable[[View], View]:
                 raise OperatorsOnly
             if declaration.needs_payloads:
                 payloads.require()
-            query = load_query(declaration.query)
-            if declaration.query.fields:
-                arguments[declaration.query_as] = query
+            arguments |= _from_query(declaration)
             if declaration.body is not None:
                 body = _load_body(declaration, declaration.body)
                 if declaration.body.fields:
                     arguments[declaration.body_as] = body
             arguments |= _from_headers(declaration)
             call = partial(view, **arguments)
-            response = standby_reads.respond(call, context().database) if declaration.reads_standby else call()
-            return answers.held(response, is_write=declaration.is_write)
+            return answers.held(_respond(declaration, call), is_write=declaration.is_write)
 
         run.operation = declaration  # type: ignore[attr-defined]
         return run
 
     return declare
+
+
+def _from_query(declaration: Operation) -> dict[str, Any]:
+    query = load_query(declaration.query)
+    if isinstance(declaration.query, DryRunQuery):
+        g.is_dry_run = query["dry_run"]
+        return {}
+    return {declaration.query_as: query} if declaration.query.fields else {}
+
+
+def _respond(declaration: Operation, call: Callable[[], Response]) -> Response:
+    if isinstance(declaration.query, DryRunQuery) and g.is_dry_run:
+        with dry_run():
+            return call()
+    return standby_reads.respond(call, context().database) if declaration.reads_standby else call()
 
 
 def _load_body(declaration: Operation, schema: Schema) -> Any:

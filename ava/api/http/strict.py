@@ -8,6 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, missing
 
+from ava.api.http.fields import TextFlag
 from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import NAMED_ERRORS
 
@@ -83,6 +84,18 @@ class Entries(fields.List[Any]):
 
 class NoParameters(Strict):
     """A route that takes no query parameters."""
+
+
+class DryRunQuery(Strict):
+    """The query of a change that may only be checked. Its view does not get it."""
+
+    dry_run = TextFlag(
+        load_default=False,
+        metadata={
+            "description": "True to make every check and to store nothing: the response is that of the change, and an "
+            "id in it names nothing."
+        },
+    )
 
 
 class NoBody(Strict):

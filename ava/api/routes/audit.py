@@ -92,6 +92,8 @@ def note_values(**values: object) -> None:
 
 def _changes(asked: Request, response: Response) -> str | None:
     changes = dict(g.get("changes") or {})
+    if g.get("is_dry_run"):
+        changes["dry_run"] = [None, True]
     if tool := asked.environ.get(TOOL):
         changes["mcp_tool"] = [None, tool]
     return json.dumps(changes) if changes and response.status_code < 400 else None

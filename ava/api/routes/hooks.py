@@ -12,7 +12,7 @@ from ava.api.http.addresses import public_url
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
-from ava.api.http.strict import NoBody
+from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes.audit import note_change
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.hook_deliveries import (
@@ -62,6 +62,7 @@ CALLS = "/v1/hooks"
     record=HookRecord(),
     status=201,
     failures=(404, 409, 413, 415, 422),
+    query=DryRunQuery(),
     is_write=True,
     needs_payloads=True,
     is_outgoing=True,
@@ -107,6 +108,7 @@ def show(hook_id: str) -> Response:
     max_bytes=inbound.SUBSCRIPTION_BODY_BYTES,
     record=HookRecord(),
     failures=(404, 409, 413, 415, 422),
+    query=DryRunQuery(),
     is_write=True,
     needs_payloads=True,
 )
@@ -151,6 +153,7 @@ def rotate(hook_id: str, keep_seconds: int, key: str | None) -> Response:
     description="Its address is unknown within 2 s. Its jobs and events stay.",
     record=HookDeletedRecord(),
     failures=(404,),
+    query=DryRunQuery(),
     is_write=True,
     needs_payloads=True,
 )

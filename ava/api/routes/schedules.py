@@ -11,7 +11,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
-from ava.api.http.strict import NoBody
+from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes.audit import note_change
 from ava.api.routes.jobs import REPLAYED, created
 from ava.api.schemas.jobs import JobRecord
@@ -51,6 +51,7 @@ blueprint = Blueprint("schedules", __name__, url_prefix="/v1/ava/schedules")
     record=ScheduleRecord(),
     status=201,
     failures=(404, 409, 413, 415, 422),
+    query=DryRunQuery(),
     is_write=True,
     takes_key=True,
 )
@@ -115,6 +116,7 @@ def show(schedule_id: str) -> Response:
     max_bytes=limits.SCHEDULE_BODY_BYTES,
     record=ScheduleRecord(),
     failures=(404, 409, 413, 415, 422),
+    query=DryRunQuery(),
     is_write=True,
 )
 def change(schedule_id: str, changes: dict[str, Any]) -> Response:
@@ -131,6 +133,7 @@ def change(schedule_id: str, changes: dict[str, Any]) -> Response:
     description="At once, with its firings. Its jobs go on.",
     record=ScheduleDeletedRecord(),
     failures=(404,),
+    query=DryRunQuery(),
     is_write=True,
 )
 def delete(schedule_id: str) -> Response:

@@ -10,6 +10,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
+from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import note_change
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.subscriptions import (
@@ -43,6 +44,7 @@ blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptio
     record=SubscriptionRecord(),
     status=201,
     failures=(404, 409, 413, 415, 422),
+    query=DryRunQuery(),
     is_write=True,
     needs_payloads=True,
     takes_key=True,
@@ -105,6 +107,7 @@ def show(subscription_id: str) -> Response:
     max_bytes=inbound.SUBSCRIPTION_BODY_BYTES,
     record=SubscriptionRecord(),
     failures=(404, 409, 413, 415, 422),
+    query=DryRunQuery(),
     is_write=True,
     needs_payloads=True,
 )
@@ -122,6 +125,7 @@ def change(subscription_id: str, changes: dict[str, Any]) -> Response:
     description="At once. Its jobs go on.",
     record=SubscriptionDeletedRecord(),
     failures=(404,),
+    query=DryRunQuery(),
     is_write=True,
     needs_payloads=True,
 )

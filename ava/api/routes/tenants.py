@@ -9,6 +9,7 @@ from flask import Blueprint, Response
 from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
+from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import note_change
 from ava.api.schemas.tenants import TenantLimitsBody, TenantLimitsRecord, write_tenant_limits
 
@@ -35,6 +36,7 @@ def show_limits(tenant_id: str) -> Response:
     body_as="fields",
     record=TenantLimitsRecord(),
     failures=(404, 413, 415, 422),
+    query=DryRunQuery(),
     is_write=True,
     is_for_operators=True,
 )

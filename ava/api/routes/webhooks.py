@@ -11,7 +11,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
-from ava.api.http.strict import NoBody
+from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes.audit import note_change
 from ava.api.schemas.webhooks import (
     DeletedRecord,
@@ -47,6 +47,7 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
     record=WebhookRecord(),
     status=201,
     failures=(409, 413, 415, 422),
+    query=DryRunQuery(),
     is_write=True,
     needs_payloads=True,
     is_outgoing=True,
@@ -86,6 +87,7 @@ def show(webhook_id: str) -> Response:
     max_bytes=limits.WEBHOOK_BODY_BYTES,
     record=WebhookRecord(),
     failures=(404, 413, 415, 422),
+    query=DryRunQuery(),
     is_write=True,
     needs_payloads=True,
 )
@@ -114,6 +116,7 @@ def _without_path(url: str) -> str:
     description="At once, with its secret; nothing more is sent to it.",
     record=DeletedRecord(),
     failures=(404,),
+    query=DryRunQuery(),
     is_write=True,
     needs_payloads=True,
 )

@@ -11,6 +11,7 @@ from ava.api.http.callers.auth import open_to_workers
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
+from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import note_change
 from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.pull_workers import WorkerBody, WorkerDeletedRecord, WorkerDeleteQuery
@@ -121,6 +122,7 @@ def show(worker_id: str) -> Response:
     body_as="change",
     record=WorkerWithSettingsRecord(),
     failures=(404, 413, 415, 422),
+    query=DryRunQuery(),
     is_write=True,
     needs_payloads=True,
 )

@@ -12,6 +12,8 @@ from ava.cli.options.connection import connected
 from ava.cli.screen import printing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ava.cli.apply.plan import Change
     from ava.client import Client
 
@@ -23,7 +25,7 @@ _COLOURS = {"create": "green", "change": "yellow", "delete": "red"}
 @click.option(
     "-f", "--file", "path", type=click.Path(path_type=Path), default="ava.yaml", show_default=True, help="The file."
 )
-@click.option("--dry-run", is_flag=True, help="Print the difference, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the difference and what the API would refuse, and change nothing.")
 @click.option("--prune", is_flag=True, help="Delete what the sections of the file do not name.")
 @click.option("--secrets", "sends_secrets", is_flag=True, help="Send secrets that are set already as well.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -46,6 +48,8 @@ def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secre
         _show(change)
     if not changes:
         printing.print_text("Nothing differs.")
+    if dry_run:
+        _check(client, changes)
     if dry_run or not changes:
         return
     # All of them before the first call, so that a variable that is not set leaves nothing half done.
@@ -54,21 +58,47 @@ def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secre
         if not sys.stdin.isatty():
             raise click.UsageError("There is no terminal to ask on; give --yes, or --dry-run to see the difference.")
         click.confirm(f"Apply {len(changes)} change{'' if len(changes) == 1 else 's'}?", abort=True, err=True)
-    for done, (change, body) in enumerate(zip(changes, bodies, strict=True)):
-        _perform(client, change, body, done, len(changes))
+    _perform_all(client, changes, bodies)
     printing.print_text(f"Applied {len(changes)}.")
 
 
-def _perform(client: Client, change: Change, body: dict[str, object], done: int, total: int) -> None:
-    from ava.cli.apply import calls
-    from ava.client import ApiError
+def _perform_all(client: Client, changes: Sequence[Change], bodies: Sequence[dict[str, object]]) -> None:
+    """Make the changes one after the other. If one fails, print which are made, and raise `CallFailed`."""
     from ava.errors import CallFailed
 
-    try:
-        made = calls.perform(client, change, body)
-    except (ApiError, TypeError) as error:
-        reason = f"{error}{calls.cure(change.section, error)}"
-        raise CallFailed(f"{change.section}.{change.name}: {reason} {done} of {total} changes are applied.") from error
+    for done, (change, body) in enumerate(zip(changes, bodies, strict=True)):
+        try:
+            _perform(client, change, body)
+        except CallFailed as error:
+            _print_done(changes[:done], changes[done:])
+            raise CallFailed(f"{error} {done} of {len(changes)} changes are applied.") from error
+
+
+def _check(client: Client, changes: Sequence[Change]) -> None:
+    """Print what the API would refuse. Raise `CallFailed` if that is a change or more."""
+    from ava.cli.apply import calls
+    from ava.errors import CallFailed
+
+    refusals = calls.refusals(client, changes)
+    for refusal in refusals:
+        printing.print_text(refusal, is_error=True)
+    if refusals:
+        raise CallFailed(f"The API would refuse {len(refusals)} of {len(changes)} changes.")
+
+
+def _print_done(done: Sequence[Change], left: Sequence[Change]) -> None:
+    """Print which changes are applied and which are not, after one that failed."""
+    for title, changes in (("Applied:", done), ("Not applied; repeat the command once the cause is removed:", left)):
+        if changes:
+            printing.print_text(title)
+        for change in changes:
+            printing.print_text(f"    {_name(change)}", colour=_COLOURS[change.verb])
+
+
+def _perform(client: Client, change: Change, body: dict[str, object]) -> None:
+    from ava.cli.apply import calls
+
+    made = calls.perform(client, change, body)
     if change.section == "hooks" and change.verb == "create":
         # The only answer that has them.
         printing.print_text(f"hooks.{change.name}: {made.url}")
@@ -77,11 +107,14 @@ def _perform(client: Client, change: Change, body: dict[str, object], done: int,
 
 
 def _show(change: Change) -> None:
-    colour = _COLOURS[change.verb]
-    printing.print_text(f"{_SIGNS[change.verb]} {change.section}.{change.name}", colour=colour)
+    printing.print_text(_name(change), colour=_COLOURS[change.verb])
     for name, (old, new) in change.differences.items():
         before = "" if change.verb == "create" else f"{_text(old)} → "
         printing.print_text(f"    {name}: {before}{_text(new)}")
+
+
+def _name(change: Change) -> str:
+    return f"{_SIGNS[change.verb]} {change.section}.{change.name}"
 
 
 def _text(value: object) -> str:

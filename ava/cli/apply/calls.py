@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -113,8 +113,39 @@ def _secret(change: Change, given: Mapping[str, str]) -> str:
     return value
 
 
-def perform(client: Client, change: Change, body: dict[str, Any]) -> Any:
-    """Make the call of a change. Returns the record that it made or changed; None after a deletion."""
+def refusals(client: Client, changes: Sequence[Change]) -> list[str]:
+    """Ask the API about each change by itself, and make none. Return why it would refuse some of them.
+
+    Raises `CallFailed` if it does not say so, because it is out of reach or limits the calls.
+    """
+    from ava.client import ApiRateLimited, ApiUnavailable
+
+    found: list[str] = []
+    with client.dry_run():
+        for change in changes:
+            try:
+                perform(client, change, with_secrets(change), is_dry_run=True)
+            except CallFailed as error:
+                if isinstance(error.__cause__, ApiRateLimited | ApiUnavailable):
+                    raise
+                found.append(str(error))
+    return found
+
+
+def perform(client: Client, change: Change, body: dict[str, Any], *, is_dry_run: bool = False) -> Any:
+    """Make the call of a change. Return the record that it made or changed; None after a deletion.
+
+    Raises `CallFailed` that names the entry if the API refuses the change.
+    """
+    from ava.client import ApiError
+
+    try:
+        return _call(client, change, body, is_dry_run=is_dry_run)
+    except (ApiError, TypeError) as error:
+        raise CallFailed(f"{change.section}.{change.name}: {error}{cure(change.section, error)}") from error
+
+
+def _call(client: Client, change: Change, body: dict[str, Any], *, is_dry_run: bool) -> Any:
     if change.section == "workers":
         return client.change_worker(change.id, **body)
     if change.section == "limits":
@@ -133,4 +164,4 @@ def perform(client: Client, change: Change, body: dict[str, Any]) -> Any:
         return of.create(name=change.name, **body)
     enabled = body.pop("enabled", True)
     made = client.webhooks.create(change.name, **body)
-    return made if enabled else client.webhooks.change(made.id, enabled=False)
+    return made if enabled or is_dry_run else client.webhooks.change(made.id, enabled=False)

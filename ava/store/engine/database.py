@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import select
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -45,6 +46,26 @@ _SILENCE_SECONDS = 0.5
 _SEVERAL_HOSTS = {"target_session_attrs": "read-write", "load_balance_hosts": "random"}
 
 _PING = Statement("SELECT 1")
+
+#: The threads or greenlets whose transactions are rolled back. No context variable, which a thread would inherit that
+#: is started meanwhile.
+_dry_runs: set[int] = set()
+
+
+@contextmanager
+def dry_run() -> Iterator[None]:
+    """Roll back each transaction that this thread begins in the block: its checks are made, and nothing is stored."""
+    thread = threading.get_ident()
+    _dry_runs.add(thread)
+    try:
+        yield
+    finally:
+        _dry_runs.discard(thread)
+
+
+def is_dry_run() -> bool:
+    """Return True if the transactions of this thread are rolled back."""
+    return bool(_dry_runs) and threading.get_ident() in _dry_runs
 
 
 class PoolMeter(Protocol):
@@ -149,16 +170,21 @@ class Database:
             self._engine.connect() as connection,
             self._meter.checkout(),
         ):
-            yield connection
+            if not is_dry_run():
+                yield connection
+                return
+            with _begin(connection) as transaction:
+                yield connection
+                transaction.rollback()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Check out a connection for one transaction of several statements. Raises like `connect`."""
         with self.connect() as connection:
-            # SQLAlchemy's option sends a statement each time, and leaks the connection if the session has just ended.
-            raw: Any = connection.connection.dbapi_connection
-            raw.autocommit = False
-            with connection.begin():
+            if is_dry_run():
+                yield connection
+                return
+            with _begin(connection):
                 yield connection
 
     @contextmanager
@@ -313,6 +339,13 @@ def _of_any_host(url: str) -> str:
     if "target_session_attrs=" in url:
         return url
     return f"{url}{'&' if '?' in url else '?'}target_session_attrs=any"
+
+
+def _begin(connection: Connection) -> sqlalchemy.Transaction:
+    # SQLAlchemy's option sends a statement each time, and leaks the connection if the session has just ended.
+    raw: Any = connection.connection.dbapi_connection
+    raw.autocommit = False
+    return connection.begin()
 
 
 def _prepare_checkout(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
