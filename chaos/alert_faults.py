@@ -230,6 +230,18 @@ def _late_count(scene: Scene) -> Iterator[None]:
 
 
 @contextmanager
+def _late_events(scene: Scene) -> Iterator[None]:
+    """An event came 300 s ago, and another transaction has the table of waits."""
+    event_id = ids.first_uuid(datetime.now(UTC) - timedelta(seconds=300))
+    with scene.locked("LOCK TABLE job_journal IN ACCESS EXCLUSIVE MODE"):
+        scene.system.query(
+            "INSERT INTO wakes (tenant_id, kind, source_id, event_type) "
+            f"VALUES ('ten_test', 'event', '{event_id}', 'order.paid')"
+        )
+        yield
+
+
+@contextmanager
 def _no_dispatcher_for_days(scene: Scene) -> Iterator[None]:
     with _frozen(scene, "dispatcher"):
         scene.system.query(_DROP_PARTITIONS)
@@ -351,5 +363,6 @@ FAULTS = (
     _fault(_late_firings, "schedules fire late", "AvaSchedulesSlow"),
     _fault(_missed_firings, "a new dispatcher finds missed firings", "AvaSchedulesMissed", _NO_DISPATCHER),
     _fault(_late_count, "ended jobs are counted late", "AvaStatisticsLate", "AvaDutyFails"),
+    _fault(_late_events, "an event finds no job", "AvaEventsLate", "AvaDutyFails"),
     _fault(_bad_receiver, "receivers fail", "AvaWebhooksFail"),
 )

@@ -16,6 +16,7 @@ from ava.store import partitions
 from ava.store.engine import leader_lease
 from ava.store.engine.database import Connection, Database
 from ava.store.reports import metrics, promotions, statistics, tenant_waits
+from ava.store.reports.metrics import UnfinishedEvents
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
 from ava.store.reports.tenant_waits import TenantWait
 from ava.store.webhooks import endpoint_leases, set_aside
@@ -58,12 +59,7 @@ class SystemMetrics:
                 ("waits_for",),
                 [((reason,), jobs) for reason, jobs in metrics.waiting_jobs(connection).items()],
             ),
-            _gauges(
-                "ava_events_unfinished",
-                "Events whose jobs are not all made, or that are not compared yet with what handlers wait for.",
-                ("work",),
-                [((work,), count) for work, count in metrics.unfinished_events(connection).items()],
-            ),
+            *_of_events(metrics.unfinished_events(connection)),
             *_of_running(metrics.running_jobs(connection)),
             *_of_recent(metrics.ended_recently(connection)),
             *_of_tenants(tenant_waits.read(connection)),
@@ -182,6 +178,21 @@ def _of_partitions(days_ahead: Mapping[str, float]) -> Iterator[Metric]:
     seconds = {table: days * 86_400 for table, days in days_ahead.items()}
     yield _gauges("ava_partitions_end_seconds", text, ("table",), [((table,), of) for table, of in seconds.items()])
     yield _gauge("ava_log_partitions_end_seconds", f"That of log lines. {text}", seconds.get(partitions.LOGS, 0.0))
+
+
+def _of_events(unfinished: Sequence[UnfinishedEvents]) -> Iterator[Metric]:
+    yield _gauges(
+        "ava_events_unfinished",
+        "Events whose jobs are not all created (subscriptions), or that are not compared with all waits of handlers.",
+        ("work",),
+        [((each.work,), each.events) for each in unfinished],
+    )
+    yield _gauges(
+        "ava_events_unfinished_seconds",
+        "Seconds since the oldest of these events came.",
+        ("work",),
+        [((each.work,), each.oldest_seconds) for each in unfinished],
+    )
 
 
 def _of_running(running: Sequence[metrics.RunningCount]) -> Iterator[Metric]:

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:
     assert 0 <= _value(text, "ava_queue_oldest_seconds", queue="default") < 60
 
 
-def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api) -> None:
+def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         api.post("/v1/ava/events", json={"type": "order.paid", "data": 1, "id": "7"})
     text = _scrape(api)
@@ -115,6 +116,18 @@ def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api) -> Non
     assert _value(text, "ava_events_total", source="api", outcome="duplicate") >= 1
     assert _value(text, "ava_events_unfinished", work="subscriptions") == 0
     assert _value(text, "ava_events_unfinished", work="waits") == 1
+    assert _value(text, "ava_events_unfinished_seconds", work="subscriptions") == 0
+    assert 0 <= _value(text, "ava_events_unfinished_seconds", work="waits") < 60
+    long_ago = ids.first_uuid(datetime.now(UTC) - timedelta(seconds=300))
+    api.execute(
+        "INSERT INTO wakes (tenant_id, kind, source_id, event_type) SELECT tenant_id, 'event', id, 'order.paid' "
+        f"FROM (VALUES ('ten_a', ava_uuid7()), ('ten_z', ava_uuid7()), ('ten_z', '{long_ago}'), "
+        f"('ten_m', '{long_ago}')) AS v (tenant_id, id)"
+    )
+    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
+    text = _scrape(api)
+    assert _value(text, "ava_events_unfinished", work="waits") == 5
+    assert 300 <= _value(text, "ava_events_unfinished_seconds", work="waits") < 360
 
 
 def test_jobs_that_wait_for_others_or_for_a_time_are_counted_by_that_and_are_not_due(api: Api, graphs: Graphs) -> None:

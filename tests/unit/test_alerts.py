@@ -43,6 +43,7 @@ _SYSTEM = {
     "ava_schedules_overdue_seconds": "0",
     'ava_partitions_end_seconds{table="job_logs"}': "700000",
     "ava_statistics_lag_seconds": "1",
+    'ava_events_unfinished_seconds{work="waits"}': "1",
     'ava_webhook_late_seconds{status="active"}': "1",
     "ava_webhook_events_late_seconds": "1",
     "ava_webhook_events_set_aside": "0",
@@ -129,7 +130,8 @@ FAULTS: dict[str, tuple[Mapping[str, str], set[str]]] = {
     "partitions are missing": ({"partitions_end": "90000"}, {"AvaPartitionsMissing"}),
     "jobs are counted late": ({"statistics_lag": "300"}, {"AvaStatisticsLate"}),
     "deliveries are late": ({"webhook_late": "300"}, {"AvaWebhooksLate"}),
-    "events are late": ({"events_late": "300"}, {"AvaWebhookEventsLate"}),
+    "an event finds no job": ({"events_unfinished_seconds": "300"}, {"AvaEventsLate"}),
+    "events are late": ({"webhook_events_late": "300"}, {"AvaWebhookEventsLate"}),
     "an event is set aside": ({"set_aside": "1"}, {"AvaWebhookEventsSetAside"}),
     "receivers fail": ({'attempts.*"failed"': "0+100"}, {"AvaWebhooksFail"}),
 }

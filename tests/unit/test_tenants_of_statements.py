@@ -57,7 +57,7 @@ _ACROSS = {
     "counts are of all tenants": """
         reports.ended.first_day reports.ended.delete_counts reports.ended.delete_times
         reports.metrics.queue_depths reports.metrics.unserved_jobs
-        reports.metrics.waiting_jobs reports.metrics.unfinished_events
+        reports.metrics.waiting_jobs
         reports.metrics.running_jobs reports.metrics.schedules_overdue reports.promotions.record reports.storage.forget
         reports.tenant_waits.read webhooks.set_aside.count""",
     "senders lease endpoints of any tenant": """

@@ -110,16 +110,42 @@ def waiting_jobs(connection: Connection) -> dict[str, int]:
     return {reason: int(jobs) for reason, jobs in connection.exec_driver_sql(_WAITING_JOBS, parameters)}
 
 
+# Of the events that are not compared with waits the oldest one of each tenant is read.
 _UNFINISHED_EVENTS = Statement("""
-SELECT (SELECT count(*) FROM (SELECT FROM events WHERE fanned_out_to IS NOT NULL LIMIT %(most)s) AS e),
-    (SELECT count(*) FROM (SELECT FROM wakes WHERE kind = 'event' LIMIT %(most)s) AS e)
+WITH RECURSIVE heads AS (
+    (SELECT tenant_id, source_id FROM wakes WHERE kind = 'event' ORDER BY tenant_id, kind, n LIMIT 1)
+    UNION ALL
+    SELECT w.* FROM heads AS h CROSS JOIN LATERAL (
+        SELECT tenant_id, source_id FROM wakes WHERE kind = 'event' AND tenant_id > h.tenant_id
+        ORDER BY tenant_id, kind, n LIMIT 1) AS w
+), unfinished AS (
+    SELECT 'subscriptions' AS work, count(*) AS events, min(id::text) AS first
+    FROM (SELECT id FROM events WHERE fanned_out_to IS NOT NULL LIMIT %(most)s) AS e
+    UNION ALL
+    SELECT 'waits', (SELECT count(*) FROM (SELECT FROM wakes WHERE kind = 'event' LIMIT %(most)s) AS w),
+        min(source_id::text) FROM (SELECT source_id FROM heads LIMIT %(most)s) AS h
+)
+SELECT work, events, coalesce(greatest(0, extract(epoch FROM now())
+    - ('x' || left(replace(first, '-', ''), 12))::bit(48)::bigint / 1000.0), 0)::float8
+FROM unfinished
 """)
 
 
-def unfinished_events(connection: Connection) -> dict[str, int]:
-    """Returns the number of events that have not made all of their jobs, and of those not compared with waits."""
-    subscriptions, waits = connection.exec_driver_sql(_UNFINISHED_EVENTS, {"most": MAX_QUEUED_COUNTED}).one()
-    return {"subscriptions": int(subscriptions), "waits": int(waits)}
+@dataclass(frozen=True, kw_only=True)
+class UnfinishedEvents:
+    """Events for which some work is not done yet."""
+
+    #: `subscriptions`: all of their jobs are not created. `waits`: they are not compared with all waits of handlers.
+    work: str
+    events: int
+    #: Seconds since the first of them came.
+    oldest_seconds: float
+
+
+def unfinished_events(connection: Connection) -> list[UnfinishedEvents]:
+    """Return the unfinished events by the work that is left, each counted up to `MAX_QUEUED_COUNTED`."""
+    found = connection.exec_driver_sql(_UNFINISHED_EVENTS, {"most": MAX_QUEUED_COUNTED})
+    return [UnfinishedEvents(work=work, events=events, oldest_seconds=seconds) for work, events, seconds in found]
 
 
 _UNSERVED_JOBS = Statement(f"""
