@@ -291,8 +291,15 @@ class Calls:
             return
         name = "sleep" if key is None else key
         found = self._entries.find(JournalKind.SLEEP, name, ())
+        if found is not None and found.state is EntryState.DONE:
+            return
         left = seconds if found is None else self._entries.seconds_left(found)
-        if left > 0:
+        if left <= 0:
+            # Its time has passed since the run loaded the journal.
+            yield from self._write(
+                NewEntry(kind=JournalKind.SLEEP, name=name, state=EntryState.DONE, until_in_seconds=left)
+            )
+        else:
             begun = NewEntry(kind=JournalKind.SLEEP, name=name, state=EntryState.WAITS, until_in_seconds=seconds)
             entries = (begun,) if found is None else ()
             wait = Wait(condition=WaitCondition.TIME, timeout_seconds=left, entries=entries)

@@ -79,6 +79,9 @@ class Journal:
     def load(self) -> LoadedJournal:
         """Returns what the next run finds."""
         now = self.now()
+        for key, each in self._entries.items():
+            if each.kind is JournalKind.SLEEP and (each.until_in_seconds or 0.0) <= now:
+                self._entries[key] = replace(each, state=EntryState.DONE)
         entries = [
             replace(each, until_in_seconds=None if each.until_in_seconds is None else each.until_in_seconds - now)
             for each in sorted(self._entries.values(), key=lambda each: each.n)

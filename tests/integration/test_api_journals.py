@@ -6,7 +6,9 @@ import threading
 import time
 from datetime import datetime
 
+from ava.dispatcher.duties.due import DueJobs
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
+from ava.store.jobs import journal
 from harness.api import error_of
 from tests.graphs import JOBS, Graphs
 
@@ -51,6 +53,32 @@ def test_a_journal_has_steps_children_and_sleeps_in_their_order_and_the_waits_of
     assert _moment(shown["first_run_at"]) <= _moment(waited["began_at"])
     runs = graphs.api.get(f"{JOBS}/{parent}/runs").get_json()["data"]["runs"]
     assert [each["outcome"] for each in runs] == ["waits", None]
+
+
+def test_a_sleep_is_done_once_a_run_finds_its_time_passed(graphs: Graphs) -> None:
+    job = graphs.api.trigger()["id"]
+    run, claim_id = graphs.start(job)
+    for name, seconds in (("short", 0.01), ("long", 60.0)):
+        entry = NewEntry(kind=SLEEP, name=name, state=EntryState.WAITS, until_in_seconds=seconds)
+        graphs.journal(run, claim_id, entry)
+    graphs.wait(run, claim_id, seconds=0.01)
+    graphs.api.execute("SELECT pg_sleep(0.05)")
+    DueJobs(graphs.api.database).run_once(0)
+
+    def shown() -> list[tuple[str, str]]:
+        entries = graphs.api.get(f"{JOBS}/{job}/journal").get_json()["data"]["entries"]
+        return [(entry["name"], entry["state"]) for entry in entries]
+
+    untils = graphs.api.execute("SELECT until, n FROM job_journal ORDER BY n")
+    run, claim_id = graphs.start(job)
+    with graphs.api.database.connect() as connection:
+        loaded = journal.load(connection, run=run, claim_id=claim_id, attempt=1)
+    assert loaded is not None
+    assert [(entry.name, entry.state.value) for entry in loaded.entries] == shown()
+    assert shown() == [("short", "done"), ("long", "waits")]
+    assert graphs.api.execute("SELECT until, n FROM job_journal ORDER BY n") == untils
+    graphs.end(run, claim_id)
+    assert shown() == [("short", "done"), ("long", "waits")]
 
 
 def test_a_journal_is_read_in_parts(graphs: Graphs) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import ava
 from ava import testing
-from ava.domain.jobs.waits import EntryState, JournalKind, LoadedJournal, NewEntry
+from ava.domain.jobs.waits import EntryState, JournalEntry, JournalKind, LoadedJournal, NewEntry
 from ava.errors import HandlerError
 from ava.handler.acts import run as act
 from ava.handler.calls import Calls
@@ -244,6 +244,27 @@ def test_a_wait_ends_with_its_time() -> None:
     result = _run(handler)
     assert result.output == "late: queued"
     assert result.waits == ["1 job, at most 60 s", "1 s"]
+
+
+def test_a_sleep_whose_time_passes_during_the_run_is_written_as_done() -> None:
+    seconds = [0.0]
+    written: list[NewEntry] = []
+
+    class Written(Journal):
+        def write(self, entries: Any) -> None:
+            written.extend(entries)
+
+    entry = JournalEntry(
+        kind=JournalKind.SLEEP, name="sleep", state=EntryState.WAITS, value_json=None, child_id=None,
+        until_in_seconds=3.0, n=1,
+    )  # fmt: skip
+    store = Written(children={}, events=[])
+    calls = Calls(store=store, job_id="job_x", journal=LoadedJournal(entries=[entry]), now=lambda: seconds[0])
+    seconds[0] = 4.0
+    act(calls.sleep(5.0, key=None))
+    assert [(each.kind, each.name, each.state, each.until_in_seconds) for each in written] == [
+        (JournalKind.SLEEP, "sleep", EntryState.DONE, -1.0)
+    ]
 
 
 def test_a_wait_that_nothing_ends_is_named() -> None:

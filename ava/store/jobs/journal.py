@@ -103,12 +103,19 @@ FROM owned AS o LEFT JOIN job_journal AS k ON k.tenant_id = o.tenant_id AND k.jo
 LEFT JOIN jobs AS c ON c.tenant_id = k.tenant_id AND c.id = k.child_id AND k.kind = 'child'
 ORDER BY k.n
 """)
+_END_SLEEPS = Statement(f"""
+WITH {_OWNED}
+UPDATE job_journal AS k SET state = 'done' FROM owned AS o
+WHERE k.tenant_id = o.tenant_id AND k.job_id = o.id AND k.kind = 'sleep' AND k.state = 'waits'
+    AND k.until <= clock_timestamp()
+""")
 
 
 def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: int) -> LoadedJournal | None:
     """Returns the journal of a run's job; None if the run has lost its job.
 
-    The first run of a new attempt forgets what the attempt makes anew: failed or cancelled children, and waits.
+    The first run of a new attempt forgets what the attempt makes anew: failed or cancelled children, and waits. A sleep
+    whose time has passed is done from then on.
     """
     given = rows.run_parameters(run) | {"held_claim_id": claim_id, "attempt": attempt}
     if attempt > 1:
@@ -116,15 +123,18 @@ def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: 
     entries: list[JournalEntry] = []
     children: dict[str, ChildState] = {}
     found = connection.exec_driver_sql(_LOAD, given).all()
+    has_slept = False
     for kind, name, state, value_json, child_uuid, found_uuid, until, n, worker_id, status, error, end_no in found:
         if kind is None:
             continue
         child_id = None if child_uuid is None else ids.encode("job", child_uuid)
+        is_over = (kind, state) == ("sleep", "waits") and until <= 0
+        has_slept |= is_over
         entries.append(
             JournalEntry(
                 kind=JournalKind(kind),
                 name=name,
-                state=EntryState(state),
+                state=EntryState.DONE if is_over else EntryState(state),
                 value_json=value_json,
                 child_id=child_id,
                 until_in_seconds=until,
@@ -136,6 +146,8 @@ def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: 
             children[child_id] = ChildState(
                 id=child_id, worker_id=worker_id, status=Status(status), error=error, end_no=end_no
             )
+    if has_slept:
+        connection.exec_driver_sql(_END_SLEEPS, given)
     return LoadedJournal(entries=entries, children=children) if found else None
 
 
