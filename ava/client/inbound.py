@@ -52,6 +52,8 @@ class ReceivedEvent:
     job_ids: list[str] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
     more: int = 0
+    #: The jobs whose handlers waited for it and got it, at most 100.
+    woken_job_ids: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -454,6 +454,9 @@ CREATE TABLE job_journal (
 CREATE INDEX job_journal_events ON job_journal (tenant_id, (value ->> 'type'), match_key, job_id, name)
     WHERE kind = 'event' AND state = 'waits' AND event_id IS NULL;
 
+-- The jobs that got an event by a wait.
+CREATE INDEX job_journal_found ON job_journal (tenant_id, event_id, job_id) WHERE event_id IS NOT NULL;
+
 -- What has happened that may end waits: a job has become final or has begun to wait, or an event has come
 -- (`ava.store.jobs.wake_queue`). `source_id` is the job or the event. `after_key` and `after_id` are the key and the job of
 -- the last wait with which an event was compared, if one transaction does not compare all. Duplicate rows are harmless.

@@ -61,3 +61,11 @@ def fail(input: dict[str, Any]) -> None:
 )
 def order(input: dict[str, Any]) -> dict[str, Any]:
     return input
+
+
+@worker("approved", name="Approved", description="Waits a moment, then for the approval of its order.")
+def approved(input: dict[str, Any], env: Env) -> str:
+    """Wait for an event."""
+    env.sleep(1)
+    event = env.wait_event("order.approved", {"data": {"order": [input["order"]]}})
+    return str(event["data"]["by"])

@@ -188,6 +188,34 @@ def test_a_wait_whose_time_is_over_returns_its_job_and_one_that_has_ended_is_for
     assert waiters.load(run, claim_id, attempt=2).entries == []
 
 
+def test_an_event_lists_the_jobs_that_waited_for_it(waiters: Waiters) -> None:
+    def listed(event_id: str) -> list[str]:
+        record = waiters.api.get(f"{EVENTS}/{event_id}").get_json()["data"]
+        (same,) = (event for event in waiters.api.get(EVENTS).get_json()["data"] if event["id"] == event_id)
+        assert record["woken_job_ids"] == same["woken_job_ids"]
+        assert record["job_ids"] == []
+        return list(record["woken_job_ids"])
+
+    waiting = sorted(waiters.waiting(match) for match in (None, {"data": {"n": [7]}}))
+    other = waiters.waiting({"data": {"n": [8]}})
+    looked, run, claim_id = waiters.begin()
+    seven, nine = waiters.send(7, 9)
+    assert listed(seven) == []
+    waiters.wake()
+    assert listed(seven) == waiting
+    assert listed(nine) == []
+    # A run that finds the event itself has not been woken, and is listed too.
+    waiters.register(run, claim_id)
+    found = waiters.look(looked)
+    done = NewEntry(
+        kind=JournalKind.EVENT, name=PAID, state=EntryState.DONE, value_json=json.dumps(found), event_id=seven
+    )  # fmt: skip
+    with waiters.api.database.connect() as connection:
+        journal.write(connection, run=run, claim_id=claim_id, attempt=1, entries=[done])
+    assert listed(seven) == sorted([*waiting, looked])
+    assert other not in listed(seven)
+
+
 def test_a_wait_that_the_handler_has_given_up_does_not_end_another(waiters: Waiters) -> None:
     job_id, run, claim_id = waiters.begin()
     waiters.register(run, claim_id, name="old")

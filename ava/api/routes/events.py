@@ -105,7 +105,7 @@ def list_events(query: EventListRequest) -> Response:
 @blueprint.get("/<event_id>")
 @operation(
     summary="Show an event",
-    description="With the jobs that it made so far.",
+    description="With the jobs that it created so far, and those whose handlers waited for it.",
     record=EventRecord(),
     failures=(404,),
 )

@@ -214,6 +214,10 @@ class EventRecord(Schema):
     more = WholeNumber(
         minimum=0, maximum=2**31, metadata={"description": "Above 0 while the jobs of further subscriptions are made."}
     )
+    woken_job_ids = fields.List(
+        Id("job"),
+        metadata={"description": "The jobs whose handlers waited for it (`env.wait_event`) and got it, at most 100."},
+    )
 
 
 write_sent = compile_schema(SentEventRecord())

@@ -48,6 +48,7 @@ _EVENT_COLUMNS = (
     Column(title="TYPE", value=lambda event: event.type, min_width=8),
     Column(title="SOURCE", value=lambda event: event.source, min_width=8, is_optional=True),
     Column(title="JOBS", value=lambda event: len(event.job_ids)),
+    Column(title="WOKEN", value=lambda event: len(event.woken_job_ids)),
     Column(title="CREATED", value=lambda event: event.created_at, is_wide=True),
 )
 
@@ -351,5 +352,5 @@ def list_events(client: Client, limit: int, printer: RecordPrinter, **filters: A
 @output_options
 @connected
 def show_event(client: Client, event_id: str, printer: RecordPrinter) -> None:
-    """Show an event with the jobs that it made."""
+    """Show an event with the jobs that it created, and those that waited for it."""
     printer.record(client.inbound_events.get(event_id))

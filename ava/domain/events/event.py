@@ -61,6 +61,8 @@ class InboundEvent:
     #: The jobs that it made so far.
     job_ids: Sequence[str] = ()
     refused: Sequence[Refusal] = ()
+    #: The first jobs whose handlers waited for it and got it, if they were read.
+    woken_job_ids: Sequence[str] = ()
     #: The subscriptions that matched and whose jobs were still to be made when the event was stored.
     more: int = 0
     #: Bytes of the inputs of its jobs so far.

@@ -19,7 +19,7 @@ from ava.services import replays
 from ava.services.events.event_jobs import EventJobs, Room
 from ava.services.jobs import Jobs
 from ava.store.engine.database import Connection, Database
-from ava.store.events import events
+from ava.store.events import awaited, events
 from ava.store.events.events import EventFilter, event_uuid
 from ava.store.jobs import idempotency
 
@@ -106,15 +106,17 @@ class Events:
                 offset=offset,
                 before_id=before_id,
             )
-            return found, events.count(connection, tenant_id=tenant_id, event_filter=event_filter)
+            total = events.count(connection, tenant_id=tenant_id, event_filter=event_filter)
+            return awaited.with_jobs(connection, found), total
 
     def show(self, caller: Caller, event_id: str) -> InboundEvent:
         """Returns one event. Raises `EventNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             found = events.show(connection, tenant_id=caller.tenant_id, event_id=event_id)
-        if found is None:
-            raise EventNotFound
-        return found
+            if found is None:
+                raise EventNotFound
+            (shown,) = awaited.with_jobs(connection, [found])
+        return shown
 
 
 def _first_or_again(event: InboundEvent, first_id: str, found: dict[str, InboundEvent]) -> InboundEvent:

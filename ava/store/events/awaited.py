@@ -8,7 +8,7 @@ wake sees the wait.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -34,6 +34,26 @@ def find(
     uuids = [uuid for uuid in map(event_uuid, taken) if uuid is not None]
     given = {"tenant_id": tenant_id, "type": type_, "after": after, "taken": uuids, "limit": limit}
     return [event_of(row) for row in connection.exec_driver_sql(_FIND, given)]
+
+
+#: The jobs that are listed with an event.
+MAX_LISTED = 100
+_JOBS_OF = Statement("""
+SELECT e.id::text, k.job_id::text FROM unnest(%(ids)s::uuid[]) AS e (id) CROSS JOIN LATERAL (
+    SELECT DISTINCT k.job_id FROM job_journal AS k WHERE k.tenant_id = %(tenant_id)s AND k.event_id = e.id
+    ORDER BY k.job_id LIMIT %(limit)s
+) AS k
+""")
+
+
+def with_jobs(connection: Connection, found: Sequence[InboundEvent]) -> list[InboundEvent]:
+    """Return events of one tenant with the first `MAX_LISTED` jobs that got each of them by a wait."""
+    jobs: dict[str, list[str]] = {str(event_uuid(event.id)): [] for event in found}
+    if found:
+        given = {"tenant_id": found[0].tenant_id, "ids": list(jobs), "limit": MAX_LISTED}
+        for uuid, job_uuid in connection.exec_driver_sql(_JOBS_OF, given):
+            jobs[uuid].append(ids.encode("job", job_uuid))
+    return [replace(event, woken_job_ids=jobs[str(event_uuid(event.id))]) for event in found]
 
 
 #: The waits `k` for which no event has been found, and those for a type, which `job_journal_events` has.

@@ -11,6 +11,7 @@ from standardwebhooks.webhooks import Webhook
 from harness.polling import wait_until
 from harness.system import System
 from tests.browser import Browser
+from tests.commands import ava, on_a_terminal
 
 SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
 
@@ -93,6 +94,26 @@ def test_a_pattern_is_tried_while_it_is_typed_and_our_own_webhook_makes_a_job_by
         running.request("DELETE", f"/v1/webhooks/{webhook}")
         running.senders.pop().terminate()
         running.request("DELETE", f"/v1/ava/hooks/{made['id']}")
+
+
+def test_the_sender_of_an_event_sees_which_jobs_waited_for_it(signed_in: Browser, running: System) -> None:
+    job = running.trigger("wkr_approved", input={"order": "A-17"})["id"]
+    wait_until(lambda: (running.show(job)["waiting_for"] or {}).get("event"), seconds=30, what="it waits for the event")
+    event = {"type": "order.approved", "data": {"order": "A-17", "by": "Ada"}}
+    sent = running.post("/v1/ava/events", json=event).json()["data"]
+    assert running.wait_for(job, "completed")["output"] == "Ada"
+    signed_in.script("location.hash = '#/subscriptions'")
+    signed_in.await_text("order.approved", "woke")
+    row = f"[data-event='{sent['id']}']"
+    assert signed_in.script(f'return document.querySelector("{row} a").title') == job
+    shown = json.loads(ava(running, "events", "show", sent["id"]).stdout)
+    assert (shown["job_ids"], shown["woken_job_ids"]) == ([], [job])
+    code, text = on_a_terminal(running, "events", "list", "--type", "order.approved")
+    assert (code, "WOKEN" in text) == (0, True)
+    entries = running.get(f"/v1/ava/jobs/{job}/journal").json()["data"]["entries"]
+    assert [(entry["kind"], entry["state"]) for entry in entries] == [("sleep", "done"), ("event", "done")]
+    signed_in.script(f"location.hash = '#/jobs/{job}'")
+    signed_in.await_text("Steps and waits", "order.approved", "sleep")
 
 
 def _event_of(system: System, job_id: str) -> dict[str, object] | None:

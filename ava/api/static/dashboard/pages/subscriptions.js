@@ -83,7 +83,11 @@ function eventRow(event) {
   const element = h("div", { role: "row", "data-event": event.id },
     h("span", { role: "cell", "data-label": "Type", class: "mono", title: event.id }, event.type), h("span", { role: "cell", "data-label": "Source" }, event.source), jobs,
     h("span", { role: "cell", "data-label": "Created" }, when(event.created_at).element));
-  const update = (next) => put(jobs, next.job_ids.length ? next.job_ids.slice(0, 5).flatMap((id) => [h("a", { href: `#/jobs/${id}`, title: id }, short(id)), " "]) : "–");
+  const links = (ids) => ids.slice(0, 5).flatMap((id) => [h("a", { href: `#/jobs/${id}`, title: id }, short(id)), " "]);
+  const update = (next) => {
+    const woken = next.woken_job_ids.length ? ["woke ", links(next.woken_job_ids)] : [];
+    put(jobs, next.job_ids.length || woken.length ? [links(next.job_ids), woken] : "–");
+  };
   return { element, update };
 }
 
