@@ -61,6 +61,7 @@ static: $(INSTALLED) ## Check style, types, scripts, manifests, docs and the law
 	$(BIN)/shellcheck tools/*.sh .ci/run
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python tools/words.py
+	@$(BIN)/python -m tools.statements
 	@$(BIN)/python -m tools.pages
 	@$(BIN)/python -m tools.figures
 

@@ -12,11 +12,16 @@ from dataclasses import dataclass
 
 from ava.store.jobs import rows
 from ava.store.jobs.moves.claim import CLAIMED_COLUMNS
+from ava.store.jobs.moves.make import DECIDED_COLUMNS
 from ava.store.statements import all_statements
 
 _WRITES_JOBS = re.compile(r"\bUPDATE jobs\b|\bINSERT INTO jobs\b|\bDELETE FROM jobs\b")
 #: The columns of a record, the longest first, because one contains another.
-_COLUMNS = sorted({CLAIMED_COLUMNS, rows.LIGHT_COLUMNS, rows.JOB_COLUMNS, rows.STARTED_COLUMNS}, key=len, reverse=True)
+_COLUMNS = sorted(
+    {CLAIMED_COLUMNS, DECIDED_COLUMNS, rows.LIGHT_COLUMNS, rows.JOB_COLUMNS, rows.STARTED_COLUMNS},
+    key=len,
+    reverse=True,
+)
 #: These read the rules of workers, tenants and windows in their own snapshot.
 _READ_RULES = ("insert", "insert_more", "pull.claim", "debounce.move", "change.change", "park.return_parked")
 _EXEMPT = ("old_jobs.delete", "old_jobs.delete_oldest", "end.end_and_claim")

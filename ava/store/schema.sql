@@ -279,7 +279,9 @@ CREATE TABLE jobs (
     peak_memory_mb integer,
     -- When the present run of a job with several could start; `job_runs` has the earlier ones.
     ready_at timestamptz,
-    PRIMARY KEY (tenant_id, id),
+    -- Ids are unique across tenants. In this order it also serves what is read across tenants, in the order of ids:
+    -- whether a day has jobs, the newest one, and the measure of what is stored.
+    PRIMARY KEY (id, tenant_id),
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CONSTRAINT numbered_exactly_when_completed CHECK ((completed_at IS NULL) = (end_no IS NULL)),
@@ -352,17 +354,13 @@ CREATE INDEX jobs_expiring ON jobs (expires_at)
     WHERE expires_at IS NOT NULL AND first_run_no IS NULL AND status = 'queued';
 CREATE UNIQUE INDEX jobs_deduped ON jobs (tenant_id, worker_id, dedupe_key)
     WHERE dedupe_key IS NOT NULL AND status IN ('queued', 'running');
--- What belongs together; the second one also has whether a tree is unfinished.
-CREATE INDEX jobs_of_tree ON jobs (tenant_id, tree_id, id) WHERE tree_id IS NOT NULL;
-CREATE INDEX jobs_of_tree_unfinished ON jobs (tenant_id, tree_id)
-    WHERE tree_id IS NOT NULL AND status IN ('queued', 'running');
+-- What belongs together, and whether a tree is unfinished. A tree has a bounded number of jobs, so lists sort them.
+CREATE INDEX jobs_of_tree ON jobs (tenant_id, tree_id, status, id) WHERE tree_id IS NOT NULL;
 CREATE INDEX jobs_of_parent ON jobs (tenant_id, parent_id, id) WHERE parent_id IS NOT NULL;
 -- Retention, and another count of a day.
 CREATE INDEX jobs_completed ON jobs (completed_at) WHERE completed_at IS NOT NULL;
 -- The count of ended jobs.
 CREATE INDEX jobs_ended ON jobs (end_no) WHERE end_no IS NOT NULL;
--- Across tenants: whether a day has jobs, the newest one, and the measure of what is stored.
-CREATE INDEX jobs_by_id ON jobs (id);
 
 -- Numbers the ends of jobs, so that they are counted in an order that no step of a clock disturbs. A trigger does it, so
 -- no statement, present or future, can omit the number. Each number comes from the sequence while the transaction has

@@ -152,8 +152,8 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     Mutant(
         name="a dated job is published by the API",
         statements=("insert_more",),
-        old="OR m.asked_waits_for <> 'jobs' AND m.scheduled_at > now()) THEN",
-        new=") THEN",
+        old="OR s.scheduled_at > now() THEN s.reason",
+        new="THEN s.reason",
     ),
     Mutant(
         name="a due job starts without a permit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,31 +19,22 @@ from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
-from ava.store.jobs.moves.rules import limit_key, rate_key
 
 #: A tenant, and a worker that it runs.
 _Worker = tuple[str, str]
 
-#: The columns and the rows of the unique index `jobs_deduped`.
-_DEDUPED = "(tenant_id, worker_id, dedupe_key) WHERE dedupe_key IS NOT NULL AND status IN ('queued', 'running')"
 
-
-_ITS_INPUT = {"worker": "m.worker_id", "row": "m", "tenant_id": "m.tenant_id", "input_json": "m.input::json"}
-
-
-#: The time in a job's id.
-_CREATED_AT = "to_timestamp(('x' || left(translate(m.id::text, '-', ''), 12))::bit(48)::bigint / 1000.0)"
 #: What every job has, as columns of `s` with their types.
 _ASKED = {
     "tenant_id": "text",
     "user_id": "text",
     "worker_id": "text",
     "trigger": "text",
-    "asked_priority": "int",
+    "urgency": "int",
     "input": "text",
-    "schema_version": "text",
+    "version": "text",
     "traceparent": "text",
-    "is_publishable": "bool",
+    "publishable": "bool",
 }
 #: What few jobs have, likewise; null, and never false, of those that do not have it.
 _ASKED_MORE = {
@@ -52,17 +44,17 @@ _ASKED_MORE = {
     "retry_of": "uuid",
     "tags": "text",
     "input_bytes": "int",
-    "asked_retries": "int",
-    "asked_expires_in": "int",
+    "retries": "int",
+    "expiry": "int",
     "start_before": "timestamptz",
-    "asked_deadline": "float8",
+    "deadline": "float8",
     "dedupe_key": "text",
     "parent_id": "uuid",
     "tree_id": "uuid",
     "name": "text",
     "is_detached": "bool",
     "is_awaited": "bool",
-    "asked_waits_for": "text",
+    "reason": "text",
     "has_template": "bool",
 }
 #: The columns of a job that take what was asked as it is.
@@ -70,51 +62,55 @@ _TAKEN_MORE = (
     *("scheduled_at", "retry_of", "input_bytes", "dedupe_key", "parent_id", "tree_id", "name"),
     *("is_detached", "is_awaited"),
 )
-#: Whether it waits for its date, and whether it waits for other jobs or its date before anything else.
-_IS_DATED = "m.asked_waits_for <> 'jobs' AND m.scheduled_at > now()"
-_WAITS_FIRST = f"(m.asked_waits_for = 'jobs' OR {_IS_DATED})"
-_WORKERS_EXPIRY = "now() + m.expires_in * interval '1 second'"
+_ARRAYS = f"unnest({', '.join(f'%({name})s::{type_}[]' for name, type_ in _ASKED.items())})"
+#: One JSON record a job, because an array for each of so many columns would be half of the statement.
+_RECORDS = f"json_to_recordset(%(more)s::json) AS ({', '.join(map(' '.join, _ASKED_MORE.items()))})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Parts:
     """Where the two statements differ, in SQL."""
 
-    asked: Mapping[str, str]
-    #: Further columns, and their values.
+    #: What was asked, and further columns of what the rules say of it.
+    asked: str = _ARRAYS
+    ruled: str = ""
+    #: Further columns of the job, and their values.
     columns: str = ""
     values: str = ""
     new_id: str = "ava_uuid7()"
-    schema: str = "w.input_schema_version IS NOT DISTINCT FROM s.schema_version"
+    schema: str = "w.input_schema_version IS NOT DISTINCT FROM s.version"
     max_retries: str = "least(w.max_retries, coalesce(own.max_retries, platform.max_retries))"
     expires_in: str = "w.expires_in"
     #: What it waits for before anything else, and whether its turn may come at once.
     waits_first: str = ""
-    may_start: str = ""
-    expires_at: str = f"CASE WHEN m.expires_in IS NOT NULL THEN {_WORKERS_EXPIRY} END"
-    deadline_seconds: str = "m.deadline_seconds"
-    deadline_from: str = _CREATED_AT
+    waits_end: str = ""
+    expires_from: str = "now()"
+    expires_before: str = "NULL"
+    deadline_seconds: str = "w.deadline_seconds"
+    deadline_from: str = "created"
     end: str = ""
 
 
-_PLAIN = _Parts(asked=_ASKED)
+_PLAIN = _Parts()
 _WITH_MORE = _Parts(
-    asked=_ASKED | _ASKED_MORE,
+    asked=f"ROWS FROM ({_ARRAYS}, {_RECORDS})",
+    # It waits for other jobs, or for its date, before anything else.
+    ruled=""",
+           CASE WHEN s.reason = 'jobs' OR s.scheduled_at > now() THEN s.reason END AS waits_first""",
     columns=", tags, run_at" + "".join(f", {name}" for name in _TAKEN_MORE),
-    values=", m.tags::json, "
-    f"CASE WHEN {_IS_DATED} THEN m.scheduled_at END" + "".join(f", m.{name}" for name in _TAKEN_MORE),
+    values=", tags::json, "
+    "CASE WHEN waits_first <> 'jobs' THEN scheduled_at END" + "".join(f", {name}" for name in _TAKEN_MORE),
     new_id="coalesce(e.uuid, ava_uuid7())",
     schema=f"({_PLAIN.schema} OR s.has_template)",
-    max_retries="least(w.max_retries, coalesce(own.max_retries, platform.max_retries), s.asked_retries)",
-    expires_in="coalesce(s.asked_expires_in, w.expires_in)",
-    waits_first=f"WHEN {_WAITS_FIRST} THEN m.asked_waits_for ",
-    may_start=f" AND {_WAITS_FIRST} IS NOT TRUE",
-    expires_at="""CASE WHEN m.start_before IS NOT NULL THEN m.start_before WHEN m.expires_in IS NOT NULL THEN
-           CASE WHEN m.is_due OR m.scheduled_at > now() THEN m.scheduled_at ELSE now() END
-           + m.expires_in * interval '1 second' END""",
-    deadline_seconds="coalesce(m.asked_deadline, m.deadline_seconds)",
-    deadline_from=f"greatest({_CREATED_AT}, m.scheduled_at)",
-    end=f"ORDER BY m.tenant_id, m.worker_id, m.dedupe_key, m.n ON CONFLICT {_DEDUPED} DO NOTHING\n",
+    max_retries="least(w.max_retries, coalesce(own.max_retries, platform.max_retries), s.retries)",
+    expires_in="coalesce(s.expiry, w.expires_in)",
+    waits_first="coalesce(waits_first, ",
+    waits_end=")",
+    expires_from="CASE WHEN is_due THEN scheduled_at ELSE greatest(scheduled_at, now()) END",
+    expires_before="start_before",
+    deadline_seconds="coalesce(s.deadline, w.deadline_seconds)",
+    deadline_from="greatest(created, scheduled_at)",
+    end="ORDER BY tenant_id, worker_id, dedupe_key, ordinality ON CONFLICT DO NOTHING\n",
 )
 
 
@@ -125,53 +121,49 @@ def _insert_jobs(parts: _Parts) -> str:
     ids, and no row is read only to be left out. No job is more urgent than its tenant's may be. Jobs with keys are
     inserted in the order of their keys, so that two calls with the same ones do not deadlock.
     """
-    asked = ", ".join(f"%({name})s::{type_}[]" for name, type_ in parts.asked.items())
     return f"""
 INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
                        limit_key, rate_key, waits_for, published_at, max_attempts, traceparent, expires_at,
                        deadline_at{parts.columns})
-SELECT m.id, {_CREATED_AT},
-       m.tenant_id, m.worker_id, m.queue, m.trigger, m.priority, m.input::json, m.user_id,
-       {limit_key(**_ITS_INPUT)},
-       {rate_key(**_ITS_INPUT)},
-       CASE {parts.waits_first}WHEN m.status = 'paused' THEN 'worker' WHEN m.is_limited THEN 'permit' END,
-       CASE WHEN m.may_publish AND NOT m.is_limited AND m.status <> 'paused'{parts.may_start} THEN
-           CASE WHEN NOT EXISTS (
-               SELECT FROM closed_windows AS c WHERE c.queue = m.queue AND c.priority = m.priority
-           ) THEN now() END
-       END,
-       m.max_retries + 1, m.traceparent,
-       {parts.expires_at},
-       CASE WHEN {parts.deadline_seconds} IS NOT NULL
-            THEN {parts.deadline_from} + {parts.deadline_seconds} * interval '1 second' END{parts.values}
+SELECT id, created, tenant_id, worker_id, queue, trigger, priority, input::json, user_id,
+       CASE WHEN is_limited THEN ava_limit_key(
+           worker_id, CASE WHEN max_running IS NULL THEN rate_per ELSE max_running_per END, tenant_id, input::json) END,
+       CASE WHEN rate_jobs IS NOT NULL THEN ava_limit_key(worker_id, rate_per, tenant_id, input::json) END,
+       waits, CASE WHEN may_publish AND waits IS NULL AND NOT EXISTS (
+           SELECT FROM closed_windows AS c WHERE c.queue = m.queue AND c.priority = m.priority) THEN now() END,
+       max_retries + 1, traceparent,
+       coalesce({parts.expires_before}, {parts.expires_from} + expires_in * interval '1 second'),
+       {parts.deadline_from} + deadline_seconds * interval '1 second'{parts.values}
+FROM (SELECT f.*, to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 1e3) AS created,
+    {parts.waits_first}CASE WHEN status = 'paused' THEN 'worker' WHEN is_limited THEN 'permit' END{parts.waits_end}
+    AS waits
 FROM (SELECT {parts.new_id} AS id, e.* FROM (
-    SELECT s.*, greatest(s.asked_priority, rules.most_urgent_priority) AS priority,
-           s.is_publishable AND rules.max_running IS NULL
+    SELECT s.*, greatest(s.urgency, t.most_urgent_priority) AS priority,
+           s.publishable AND t.max_running IS NULL
                AND (w.queue <> '{pull.QUEUE}' OR {workers.is_claimed("s.tenant_id")}) AS may_publish,
            {workers.queue("s.tenant_id")} AS queue,
            {parts.max_retries} AS max_retries,
            {worker_settings.STATUS} AS status,
            w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL AS is_limited,
-           w.max_running, w.max_running_per, w.rate_jobs, w.rate_per, w.deadline_seconds,
-           {parts.expires_in} AS expires_in
-    FROM unnest({asked}) WITH ORDINALITY AS s ({", ".join(parts.asked)}, n)
+           w.max_running, w.max_running_per, w.rate_jobs, w.rate_per, {parts.deadline_seconds} AS deadline_seconds,
+           {parts.expires_in} AS expires_in{parts.ruled}
+    FROM {parts.asked} WITH ORDINALITY AS s ({", ".join(_ASKED)})
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND {parts.schema}
-    LEFT JOIN tenant_limits AS rules ON rules.tenant_id = s.tenant_id
+    LEFT JOIN tenant_limits AS t ON t.tenant_id = s.tenant_id
     {worker_settings.joined("s.tenant_id")}
-    WHERE {worker_settings.STATUS} <> 'deprecated'
-    ORDER BY s.n
-) AS e OFFSET 0) AS m
+    ORDER BY s.ordinality
+) AS e WHERE status <> 'deprecated' OFFSET 0) AS f) AS m
 {parts.end}"""
 
 
 #: What the statement decides about a job, in the order in which `_job` reads it. All else is as it was asked, so that
 #: neither PostgreSQL nor the driver describes it again: a sixth of the time of a statement for one job.
-_DECIDED = (
+DECIDED_COLUMNS = (
     "j.tenant_id, j.worker_id, j.id::text, j.created_at, j.priority, j.queue, j.max_attempts, j.waits_for, j.run_at, "
     "j.published_at, j.expires_at, j.deadline_at"
 )
-_INSERT = Prepared("insert", f"{_insert_jobs(_PLAIN)}RETURNING {_DECIDED}, NULL")
+_INSERT = Prepared("insert", f"{_insert_jobs(_PLAIN)}RETURNING {DECIDED_COLUMNS}, NULL")
 # A statement of its own, so that jobs without all that pay nothing: it takes a seventh longer, and writes 48 bytes of
 # WAL more a job.
 _INSERT_MORE = Prepared(
@@ -179,10 +171,9 @@ _INSERT_MORE = Prepared(
     f"""
 WITH created AS ({_insert_jobs(_WITH_MORE)}RETURNING j.*), tagged AS (
     INSERT INTO job_tags (tenant_id, key, value, job_id)
-    SELECT created.tenant_id, tag.key, tag.value, created.id
-    FROM created CROSS JOIN LATERAL json_each_text(created.tags) AS tag
+    SELECT tenant_id, key, value, id FROM created, json_each_text(tags)
 )
-SELECT {_DECIDED}, j.dedupe_key FROM created AS j
+SELECT {DECIDED_COLUMNS}, j.dedupe_key FROM created AS j
 """,
 )
 _NO_TAGS = "{}"
@@ -216,7 +207,7 @@ def insert(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
     if all(map(_is_plain, alike)):
         found = _INSERT.run(connection, parameters)
     else:
-        found = _INSERT_MORE.run(connection, parameters | _more(alike))
+        found = _INSERT_MORE.run(connection, parameters | {"more": _more(alike)})
     stored: dict[tuple[_Worker, str | None], deque[tuple[Any, ...]]] = defaultdict(deque)
     for row in found:
         stored[(row[0], row[1]), row[-1]].append(row)
@@ -296,37 +287,43 @@ def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
         "user_id": texts([each.user_id for each in new]),
         "worker_id": texts([spec.worker_id for spec in specs]),
         "trigger": texts([spec.trigger for spec in specs]),
-        "asked_priority": array([str(spec.priority) for spec in specs]),
+        "urgency": array([str(spec.priority) for spec in specs]),
         # The driver's own list, because a literal of quotes and backslashes is escaped twice, and inputs may be large.
         "input": [spec.input_json for spec in specs],
-        "schema_version": texts([each.schema_version for each in new]),
+        "version": texts([each.schema_version for each in new]),
         "traceparent": texts([each.traceparent for each in new]),
-        "is_publishable": array(["t" if each.may_publish else "f" for each in new]),
+        "publishable": array(["t" if each.may_publish else "f" for each in new]),
     }
 
 
-def _more(new: Sequence[NewJob]) -> dict[str, str]:
-    """Returns the columns of `_ASKED_MORE`, as array literals."""
-    specs = [each.spec for each in new]
-    places = [each.place for each in new]
-    columns: dict[str, list[object]] = {
-        "uuid": [each.uuid for each in new],
-        "scheduled_at": [spec.scheduled_at for spec in specs],
-        "is_due": [each.is_due or None for each in new],
-        "retry_of": [None if spec.retry_of is None else rows.job_uuid(spec.retry_of) for spec in specs],
-        "tags": [None if spec.tags_json == _NO_TAGS else spec.tags_json for spec in specs],
-        "input_bytes": [rows.large_bytes(spec.input_json) for spec in specs],
-        "asked_retries": [spec.max_retries for spec in specs],
-        "asked_expires_in": [spec.expires_in for spec in specs],
-        "start_before": [spec.start_before for spec in specs],
-        "asked_deadline": [spec.deadline_seconds for spec in specs],
-        "dedupe_key": [None if spec.dedupe is None else spec.dedupe.key for spec in specs],
-        "parent_id": [None if place is None else place.parent_uuid for place in places],
-        "tree_id": [None if place is None else place.tree_uuid for place in places],
-        "name": [None if place is None else place.name for place in places],
-        "is_detached": [(place is not None and place.is_detached) or None for place in places],
-        "is_awaited": [(place is not None and place.is_awaited) or None for place in places],
-        "asked_waits_for": [_waits_for(each) for each in new],
-        "has_template": [(each.after is not None and each.after.has_template) or None for each in new],
+def _more(new: Sequence[NewJob]) -> str:
+    """Return the records of `_ASKED_MORE`, as a JSON array."""
+    return json.dumps([_record(each) for each in new], default=str)
+
+
+def _record(new: NewJob) -> dict[str, object]:
+    spec, place = new.spec, new.place
+    record: dict[str, object] = {
+        "uuid": new.uuid,
+        "scheduled_at": spec.scheduled_at,
+        "is_due": new.is_due or None,
+        "retry_of": None if spec.retry_of is None else rows.job_uuid(spec.retry_of),
+        "tags": None if spec.tags_json == _NO_TAGS else spec.tags_json,
+        "input_bytes": rows.large_bytes(spec.input_json),
+        "retries": spec.max_retries,
+        "expiry": spec.expires_in,
+        "start_before": spec.start_before,
+        "deadline": spec.deadline_seconds,
+        "dedupe_key": None if spec.dedupe is None else spec.dedupe.key,
+        "reason": _waits_for(new),
+        "has_template": (new.after is not None and new.after.has_template) or None,
     }
-    return {name: texts(values) for name, values in columns.items()}
+    if place is not None:
+        record |= {
+            "parent_id": place.parent_uuid,
+            "tree_id": place.tree_uuid,
+            "name": place.name,
+            "is_detached": place.is_detached or None,
+            "is_awaited": place.is_awaited or None,
+        }
+    return {name: value for name, value in record.items() if value is not None}
