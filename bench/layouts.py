@@ -1,9 +1,10 @@
 """`python -m bench.layouts [LAYOUT …]`: what a job costs PostgreSQL in several layouts of the table of jobs.
 
 One backend runs the statements of `ava.store.jobs.moves` on a schema that each layout alters, so no broker and no other
-process takes part. A job is made, published, claimed, and ended with four log lines: alone (`single`), or together with
-fifteen others (`group`). A row has, for each job, the bytes of WAL of these moves and of a VACUUM, the microseconds of
-the backend, the share of updates that were HOT, and the bytes on disk.
+process takes part. A job is created, published, claimed, and ended with four log lines: individually (`single`), or
+together with others (`group`). A row has, for each job, the bytes of WAL of these moves and of a VACUUM, the
+microseconds of the backend, the share of updates that were HOT, and the bytes on disk, also before the first VACUUM. It
+has the microseconds of a page of 20 and of 100 jobs too. The layouts take turns after each wave of jobs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -20,6 +22,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunKey, Status
+from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.domain.limits.fair_queue import WaitingJob
@@ -30,16 +33,23 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves import claim, end, make, publish
 from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.moves.log_lines import OPENING, SEQ_PER_RUN
+from ava.store.jobs.reads import lists
+from bench import payload_table
 from bench.servers import Database as Admin
 from harness.servers.postgres import running_postgres
 
 _TENANT, _WORKER, _NODE = "ten_bench", "wkr_noop", "00000000-0000-7000-8000-000000000001"
-#: Jobs that share a statement, jobs between two VACUUMs, and jobs of one look of the dispatcher.
-_GROUP, _WAVE, _LOOK = 16, 480, 160
+#: Jobs between two VACUUMs, and jobs of one look of the dispatcher.
+_WAVE, _LOOK = 480, 160
+#: 40 bytes.
+_OUTPUT = '{"text":"a brief output of forty bytes"}'
 _OPTIONS = {"autovacuum": "off", "shared_buffers": "512MB"}
-_TABLES = "^(jobs|job_logs)(_live|_final|_rest|_first)?$"
+_TABLES = "^(jobs|job_logs|job_payloads)(_live|_final|_rest|_first)?$"
 Result = TypeVar("Result")
 _MOVES = ("insert", "publish", "claim", "end")
+#: The jobs of a page, and how often each is read after a wave.
+_PAGES, _READS = (20, 100), 10
+_MEASURED = (*_MOVES, "vacuum", *(f"list {limit}" for limit in _PAGES))
 
 
 # The lists are of final jobs alone, and the others have one index, which begins with the worker.
@@ -92,60 +102,76 @@ LAYOUTS: Mapping[str, Sequence[str]] = {
     "lists of final jobs": [_FINAL_LISTS],
     "both": [_FINAL_LISTS, _ID_FIRST],
     "live and final": [_FINAL_LISTS, _ID_FIRST, _LIVE],
+    **{name: [alters] for name, alters in payload_table.ALTERS.items()},
 }
 
 
 class _Model:
-    """One database in one layout."""
+    """One database in one layout, whose jobs run `size` of them in a statement."""
 
-    def __init__(self, url: str, alters: Sequence[str]) -> None:
+    def __init__(self, url: str, layout: str, *, input_bytes: int, size: int) -> None:
+        database = f"layout_{list(LAYOUTS).index(layout)}"
         admin = Admin(urlsplit(url)._replace(path="/postgres").geturl())
-        admin.value("DROP DATABASE IF EXISTS layout WITH (FORCE)")
-        admin.value("CREATE DATABASE layout")
+        admin.value(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+        admin.value(f"CREATE DATABASE {database}")
         admin.close()
-        self._admin = Admin(urlsplit(url)._replace(path="/layout").geturl())
+        self._admin = Admin(urlsplit(url)._replace(path=f"/{database}").geturl())
         schema.upgrade(load({"DATABASE_URL": self._admin.url, "BROKER_URL": "redis://localhost:1/0"}))
         self._admin.value(
             "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
             f" VALUES ('{_WORKER}', 'noop', 60, 0, 5, 'default', 'requeue')"
         )
-        for each in alters:
+        for each in LAYOUTS[layout]:
             self._admin.value(each)
         self._database = Database(self._admin.url, name="layouts", pool_size=1)
         with self._database.connect() as connection:
             self._pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
-        #: Of each move, the bytes of WAL and the microseconds of each wave.
-        self._wal: dict[str, list[float]] = {name: [] for name in (*_MOVES, "vacuum")}
-        self._took: dict[str, list[float]] = {name: [] for name in (*_MOVES, "vacuum")}
-
-    def run(self, *, jobs: int, input_bytes: int, size: int) -> dict[str, float]:
-        """Run jobs in waves, `size` of them in a statement. Returns the figures of a job."""
+        self._layout, self._size = layout, size
         text = "".join(uuid4().hex for _ in range(1 + input_bytes // 32))[: max(0, input_bytes - 11)]
         spec = JobSpec(worker_id=_WORKER, input_json=json.dumps({"text": text}, separators=(",", ":")))
-        new = NewJob(tenant_id=_TENANT, user_id="usr_bench", spec=spec, may_publish=False)
-        # The first wave warms up the caches, and fills pages that are new.
-        for wave in range(1 + max(1, jobs // _WAVE)):
-            for name in self._wal:
-                self._wal[name] = [*self._wal[name][wave == 1 :], 0.0]
-                self._took[name] = [*self._took[name][wave == 1 :], 0.0]
-            self._wave(new, size)
+        self._new = NewJob(tenant_id=_TENANT, user_id="usr_bench", spec=spec, may_publish=False)
+        #: Of each statement, the bytes of WAL and the microseconds of each call.
+        self._wal: dict[str, list[float]] = {name: [] for name in _MEASURED}
+        self._took: dict[str, list[float]] = {name: [] for name in _MEASURED}
+        self._waves, self._disk_before = 0, -self._disk()
+
+    def run_wave(self) -> None:
+        """Run a wave of jobs, VACUUM, and read pages. The first wave warms up the caches, and fills new pages."""
+        if self._waves == 1:
+            for calls in (*self._wal.values(), *self._took.values()):
+                calls.clear()
+        with payload_table.statements_of(self._layout):
+            self._run_jobs()
+            if self._waves == 0:
+                self._disk_before += self._disk()
             self._measure("vacuum", self._vacuum)
-        waves = len(self._wal["insert"])
-        wal = {name: sum(each) / waves / _WAVE for name, each in self._wal.items()}
-        took = {f"{name} µs": median(self._took[name]) / _WAVE for name in _MOVES}
+            if self._waves == 0:
+                self._admin.value("ANALYZE")
+            for limit in _PAGES * _READS:
+                page = partial(lists.page, tenant_id=_TENANT, job_filter=JobFilter(), limit=limit)
+                assert len(self._act(f"list {limit}", page).jobs) == limit
+        self._waves += 1
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures of a job, and the microseconds of a page."""
+        jobs = (self._waves - 1) * _WAVE
+        wal = {name: sum(self._wal[name]) / jobs for name in (*_MOVES, "vacuum")}
+        took = {f"{name} µs": median(self._took[name]) * len(self._took[name]) / jobs for name in _MOVES}
         return {
             **wal,
             "WAL": sum(wal[name] for name in _MOVES),
             **took,
             "µs": sum(took.values()),
+            **{f"list {limit} µs": median(self._took[f"list {limit}"]) for limit in _PAGES},
             "HOT %": 100 * self._hot_share(),
-            "disk": self._disk() / (waves + 1) / _WAVE,
+            "disk": self._disk() / self._waves / _WAVE,
+            "disk before": self._disk_before / _WAVE,
         }
 
-    def _wave(self, new: NewJob, size: int) -> None:
-        made: list[Job] = []
+    def _run_jobs(self) -> None:
+        size, made = self._size, list[Job]()
         for _ in range(_WAVE // size):
-            made += [job for job in self._act("insert", lambda c: make.insert(c, [new] * size)) if job]
+            made += [job for job in self._act("insert", lambda c: make.insert(c, [self._new] * size)) if job]
         waiting = [WaitingJob(id=str(rows.job_uuid(job.id)), tenant_id=_TENANT, worker_id=_WORKER) for job in made]
         for first in range(0, len(waiting), _LOOK):
             look = waiting[first : first + _LOOK]
@@ -183,8 +209,8 @@ class _Model:
     def _measure(self, name: str, act: Callable[[], Result]) -> Result:
         position, nanoseconds = self._position(), self._nanoseconds()
         result = act()
-        self._wal[name][-1] += self._position() - position
-        self._took[name][-1] += (self._nanoseconds() - nanoseconds) / 1000
+        self._wal[name].append(self._position() - position)
+        self._took[name].append((self._nanoseconds() - nanoseconds) / 1000)
         return result
 
     def _vacuum(self) -> None:
@@ -213,7 +239,7 @@ class _Model:
 
 
 def _end(job: Job, claim_id: str | None, lines: Sequence[LogLine], began_at: datetime | None = None) -> EndedRun:
-    outcome = RunOutcome(run=job.run, ending=Ending.COMPLETED, elapsed_ms=1, output_json='{"ok":1}')
+    outcome = RunOutcome(run=job.run, ending=Ending.COMPLETED, elapsed_ms=1, output_json=_OUTPUT)
     return EndedRun.of(job, outcome, claim_id=claim_id, lines=lines[:-1], closing=lines[-1], began_at=began_at)
 
 
@@ -229,21 +255,25 @@ def main() -> None:
     parser.add_argument("layouts", nargs="*", metavar="LAYOUT", help=", ".join(f"'{name}'" for name in LAYOUTS))
     parser.add_argument("--jobs", type=int, default=1920, help="in waves of 480")
     parser.add_argument("--inputs", type=int, nargs="*", default=[20, 1500], metavar="BYTES")
+    parser.add_argument("--group", type=int, default=16, metavar="JOBS", help="that share a statement in a group")
     given = parser.parse_args()
-    bases: dict[str, dict[str, float]] = {}
+    names = given.layouts or list(LAYOUTS)
     with running_postgres(_OPTIONS) as server:
-        for name in given.layouts or LAYOUTS:
-            for input_bytes in given.inputs:
-                for size in (1, _GROUP):
-                    figures = _Model(server.url, LAYOUTS[name]).run(jobs=given.jobs, input_bytes=input_bytes, size=size)
-                    kind = f"{input_bytes} bytes, {'single' if size == 1 else 'group'}"
-                    if not bases:
-                        print("| layout | job | " + " | ".join(figures) + " | WAL × | µs × |", flush=True)
-                        print("|---|---|" + "---:|" * (len(figures) + 2), flush=True)
-                    base = bases.setdefault(kind, figures)
-                    ratios = f"{figures['WAL'] / base['WAL']:.2f} | {figures['µs'] / base['µs']:.2f}"
-                    shown = " | ".join(f"{value:,.0f}" for value in figures.values())
-                    print(f"| {name} | {kind} | {shown} | {ratios} |", flush=True)
+        for number, (input_bytes, size) in enumerate(product(given.inputs, (1, given.group))):
+            models = {name: _Model(server.url, name, input_bytes=input_bytes, size=size) for name in names}
+            for _ in range(1 + max(1, given.jobs // _WAVE)):
+                for model in models.values():
+                    model.run_wave()
+            found = {name: model.figures() for name, model in models.items()}
+            base = found[names[0]]
+            if number == 0:
+                print("| layout | job | " + " | ".join(base) + " | WAL × | µs × |", flush=True)
+                print("|---|---|" + "---:|" * (len(base) + 2), flush=True)
+            for name, figures in found.items():
+                ratios = f"{figures['WAL'] / base['WAL']:.2f} | {figures['µs'] / base['µs']:.2f}"
+                shown = " | ".join(f"{value:,.0f}" for value in figures.values())
+                kind = f"{input_bytes} bytes, {'single' if size == 1 else 'group'}"
+                print(f"| {name} | {kind} | {shown} | {ratios} |", flush=True)
 
 
 if __name__ == "__main__":
