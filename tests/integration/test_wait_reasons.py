@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import RunKey, Status
@@ -166,7 +169,7 @@ _STATEMENTS: dict[str, tuple[Statement, dict[str, object], str]] = {
     "metrics": (metrics._WAITING_JOBS, {"reasons": [each.value for each in KNOWN], "most": 100_000}, "jobs_waiting"),
     "follow limits": (permits._FOLLOW_LIMITS, {"workers": ["wkr_open"], "limit": 100}, "jobs_waiting"),
     "permit": (
-        limits._WAITING_JOBS.statement,
+        Statement(IN_ORDER + limits._WAITING_JOBS.statement),
         {"keys": ["k"], "priorities": [5], "tenants": ["t"], "each": 9},
         "jobs_waiting_for_permit",
     ),
@@ -183,14 +186,27 @@ def test_each_statement_about_reasons_reads_a_range_of_its_index(api: Api) -> No
         if state == "statistics":
             api.execute("ANALYZE jobs")
         for name, (statement, parameters, index) in _STATEMENTS.items():
-            with api.database.transaction() as connection:
-                if name == "permit":
-                    connection.exec_driver_sql(IN_ORDER)
-                plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters))
+            plan = json.dumps(_explained(api, statement, parameters))
             assert index in plan, (state, name, plan)
-    # The oldest of 40,000 jobs is found without a look at the newer ones.
-    statement, parameters, _ = _STATEMENTS["list"]
-    with api.database.connect() as connection:
-        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
-        (plan,) = connection.exec_driver_sql(explained, parameters).scalar_one()
-    assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < 50
+    # A reason that no job has is not looked for in the table.
+    assert "Seq Scan" not in json.dumps(_explained(api, *_STATEMENTS["metrics"][:2]))
+
+
+def test_a_list_reads_the_page_and_neither_the_newer_jobs_nor_the_rest(api: Api) -> None:
+    for are_waiting in (False, True):
+        api.execute(_MANY, are_waiting)
+    api.execute("ANALYZE jobs")
+    for reason, most_blocks in ((WaitsFor.RETRY, 50), (WaitsFor.PERMIT, 1_000)):
+        parameters = searches._parameters("ten_test", JobFilter(waits_for=reason), None, Status) | {"limit": 51}
+        plan = _explained(api, searches._FIND_OF_REASON, parameters, "ANALYZE, BUFFERS, ")
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < most_blocks, plan
+
+
+def _explained(api: Api, statement: Statement, parameters: dict[str, object], options: str = "") -> dict[str, Any]:
+    *settings, query = statement.strip().removesuffix(";").split(";")
+    with api.database.transaction() as connection:
+        for each in settings:
+            connection.exec_driver_sql(each)
+        (plan,) = connection.exec_driver_sql(f"EXPLAIN ({options}FORMAT JSON) {query}", parameters).scalar_one()
+        found: dict[str, Any] = plan["Plan"]
+        return found

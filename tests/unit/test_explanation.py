@@ -93,6 +93,12 @@ def test_a_job_that_waits_for_an_event_says_as_well_that_no_process_could_contin
     )
 
 
+def test_whether_a_job_or_its_handler_waits_for_others_follows_from_the_reason() -> None:
+    waits: dict[str, Any] = {"run_no": 1, "waiting_for_json": '{"jobs": ["job_a"], "event": null, "until": null}'}
+    assert _why(waits_for=WaitsFor.JOBS, **waits) == "queued: waits for the ends of job_a"
+    assert _why(waits_for=WaitsFor.CHILDREN, **waits) == "queued: its handler waits for the ends of job_a"
+
+
 def test_a_queued_job_without_a_live_worker_says_so() -> None:
     assert _why(facts={"processes": 0}) == "queued: no live worker serves wkr_x on queue gpu"
 

@@ -234,7 +234,7 @@ def _why_waiting(facts: Facts) -> str:
         return f"its handler waits for an event {(waiting_for.get('event') or {}).get('type', '')}{at_most}"
     jobs = waiting_for.get("jobs", [])
     named = ", ".join(jobs[:_MAX_NAMED]) + (f" and {len(jobs) - _MAX_NAMED} more" if len(jobs) > _MAX_NAMED else "")
-    who = "waits" if job.attempt == 0 and job.run_no == 0 else "its handler waits"
+    who = "waits" if job.waits_for is WaitsFor.JOBS else "its handler waits"
     event = waiting_for.get("event")
     or_event = "" if event is None else f" or an event {event['type']}"
     return f"{who} for the ends of {named or 'other jobs'}{or_event}{at_most}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ava.domain.jobs import priority
 from ava.domain.jobs.wait_reasons import KNOWN
 from ava.store.engine.database import Connection
-from ava.store.engine.plans import WAITING_WINDOWS
+from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 from ava.store.fleet.nodes import IS_LIVE
 from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING
@@ -95,11 +95,12 @@ def queue_depths(connection: Connection) -> list[QueueDepth]:
     ]
 
 
-# Each reason is a range of `jobs_waiting`.
-_WAITING_JOBS = Statement(f"""
+# Each reason is a range of `jobs_waiting`. Without `IN_ORDER` the planner may read all jobs for a reason that none has.
+_WAITING_JOBS = Statement(f"""{IN_ORDER}
 SELECT r.reason, c.jobs FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
     SELECT count(*) AS jobs FROM (
-        SELECT FROM jobs AS j WHERE {IS_WAITING} AND j.waits_for = r.reason LIMIT %(most)s) AS j
+        SELECT FROM jobs AS j WHERE {IS_WAITING} AND j.waits_for = r.reason
+        ORDER BY j.waits_for, j.tenant_id, j.id LIMIT %(most)s) AS j
 ) AS c
 """)
 

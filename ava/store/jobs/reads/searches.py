@@ -132,11 +132,11 @@ def _looked_at(listed: str) -> str:
 
 
 def _find(listed: str) -> Statement:
-    # OFFSET 0 keeps the planner from a join that reads the whole table.
+    # OFFSET 0 keeps the planner from a join that reads the whole table, and from the rest once there are enough.
     return Statement(f"""
 WITH {_looked_at(listed)}
 SELECT ARRAY(
-    SELECT seen.id::text FROM seen CROSS JOIN LATERAL (
+    SELECT seen.id::text FROM (SELECT id FROM seen ORDER BY id DESC OFFSET 0) AS seen CROSS JOIN LATERAL (
         SELECT FROM jobs AS j WHERE j.id = seen.id AND {_MATCHES} OFFSET 0
     ) AS matching
     ORDER BY seen.id DESC LIMIT %(limit)s
