@@ -70,8 +70,8 @@ def _changed(statement: str, *changes: tuple[str, str]) -> str:
 
 
 def _insert(present: str) -> str:
-    head, source, tail = re.split(r"FROM \((SELECT ava_uuid7\(\) AS id.*)\) AS m\n", present, flags=re.DOTALL)
-    head = _changed(head, (r"m\.input::json, m\.user_id", "NULL, m.user_id"))
+    head, source, tail = re.split(r"FROM \((SELECT .*)\) AS m\n", present, flags=re.DOTALL)
+    head = _changed(head, (r"input::json, user_id", "NULL, user_id"))
     return f"""
 WITH m AS MATERIALIZED ({source}), payloads AS (
     INSERT INTO job_payloads (tenant_id, job_id, input) SELECT m.tenant_id, m.id, m.input::json FROM m
