@@ -29,8 +29,8 @@ _ACROSS = {
     "the feed looks at windows, and takes jobs from them": """
         jobs.feed.looks.read jobs.feed.looks.read_known jobs.feed.messages.oldest_messages
         jobs.feed.messages.published_queues jobs.feed.limit_keys.key_states jobs.feed.limits.waiting_tenants
-        jobs.feed.limits.next_priority jobs.moves.park.park_backlog jobs.moves.park.park_less_urgent
-        jobs.moves.publish.republish jobs.moves.recall.recall_window jobs.moves.recall.recall_of_tenant
+        jobs.feed.limits.next_priority jobs.moves.park.lock_backlog jobs.moves.park.lock_less_urgent
+        jobs.moves.publish.republish jobs.moves.recall.lock_window jobs.moves.recall.lock_of_tenant
         jobs.moves.recall.recall_all fleet.tenants.uses""",
     "a claim over HTTP takes what is offered in its queues, and its key may have runs of any tenant": """
         jobs.feed.offers.read jobs.feed.offers.read_all jobs.moves.pull.claim""",

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
+from psycopg2 import extensions
 from sqlalchemy.exc import DBAPIError
 
 from ava.store.engine.database import Connection, DedicatedConnection
@@ -18,7 +19,7 @@ from ava.store.engine.statement import Statement
 def one_transaction(connection: Connection) -> Iterator[None]:
     """Run the statements of the block in one transaction, unless the connection is in one already."""
     raw: Any = connection.connection.dbapi_connection
-    if not raw.autocommit:
+    if not raw.autocommit or raw.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE:
         yield
         return
     connection.exec_driver_sql("BEGIN ISOLATION LEVEL READ COMMITTED")

@@ -121,13 +121,13 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(
         name="a recall keeps the number",
-        statements=("recall_window", "recall_all", "recall_of_tenant", "recall_moved"),
+        statements=("recall_runs", "recall_all", "recall_moved"),
         old="run_no = j.run_no + 1",
         new="run_no = j.run_no",
     ),
     Mutant(
         name="parking keeps the number of a published job",
-        statements=("park_unclaimed", "park_of_worker", "park_less_urgent"),
+        statements=("park_unclaimed", "park"),
         old="run_no = j.run_no + (j.published_at IS NOT NULL)::int",
         new="run_no = j.run_no",
     ),

@@ -7,7 +7,7 @@ other jobs return by `ava.store.jobs.moves.wake`. A reason that a later release 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.pull import LIVE_SECONDS
 from ava.domain.jobs.wait_reasons import TIMED, WaitsFor
 from ava.store.engine.database import Connection
+from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes
 from ava.store.fleet import workers as worker_rows
@@ -30,16 +31,24 @@ from ava.store.jobs.moves.rules import (
     park_set,
 )
 
-
-def _parks(chosen: str, *, run_at: str = "NULL") -> Statement:
-    """Returns the statement that parks the jobs which `chosen` selects, each with a `reason`."""
-    return Statement(f"""
-WITH chosen AS ({chosen}
-)
-UPDATE jobs AS j SET {park_set("chosen.reason")}, run_at = {run_at}
-FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id AND chosen.reason IS NOT NULL
-RETURNING j.trigger, j.id::text
+# The rows are locked before.
+_PARK = Statement(f"""
+UPDATE jobs AS j SET {park_set("%(reason)s")}, run_at = NULL
+FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS chosen (tenant_id, id)
+WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 """)
+
+
+def _park(connection: Connection, reason: WaitsFor, chosen: Sequence[Any]) -> int:
+    """Park locked jobs, each a row that begins with its tenant and its UUID. Returns the number of jobs."""
+    if not chosen:
+        return 0
+    parameters = {
+        "reason": reason.value,
+        "tenants": [row[0] for row in chosen],
+        "ids": [row[1] for row in chosen],
+    }
+    return connection.exec_driver_sql(_PARK, parameters).rowcount
 
 
 def _returns(chosen: str, *, before: str = "WITH") -> Statement:
@@ -53,8 +62,8 @@ WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 
 
 # A queue that was resumed since the caller read that it is paused has no job parked any more.
-_PARK_BACKLOG = _parks(f"""
-    SELECT tenant_id, id, %(reason)s AS reason FROM jobs
+_LOCK_BACKLOG = Statement(f"""
+    SELECT tenant_id, id::text FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NULL AND (%(workers)s::text[] IS NULL OR worker_id = ANY(%(workers)s::text[]))
         AND (%(reason)s <> 'queue' OR {is_paused_queue("%(queue)s")})
@@ -78,7 +87,8 @@ def park_backlog(
         "workers": None if workers is None else list(workers),
         "limit": limit,
     }
-    return connection.exec_driver_sql(_PARK_BACKLOG, parameters).rowcount
+    with one_transaction(connection):
+        return _park(connection, reason, connection.exec_driver_sql(_LOCK_BACKLOG, parameters).all())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +101,8 @@ class ListPosition:
 
 # A position is an entry of the index `jobs_by_worker`, so each statement begins where the last one ended, however many
 # jobs it has passed.
-_PARK_OF_WORKER = _parks(f"""
-    SELECT j.tenant_id, j.id, 'worker' AS reason FROM jobs AS j
+_LOCK_OF_WORKER = Statement(f"""
+    SELECT j.tenant_id, j.id::text, j.trigger FROM jobs AS j
     WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = %(worker_id)s AND j.status = 'queued'
         AND (j.trigger, j.id) > (%(trigger)s, %(id)s::uuid)
         AND (j.waits_for IS NULL OR j.waits_for IN ('permit', 'node')) AND {IS_PAUSED}
@@ -108,27 +118,31 @@ def park_of_worker(
     """
     parameters: dict[str, object] = {"tenant_id": tenant_id, "worker_id": worker_id, "limit": limit}
     parameters |= {"trigger": after.trigger, "id": after.id}
-    found = [tuple(row) for row in connection.exec_driver_sql(_PARK_OF_WORKER, parameters)]
+    with one_transaction(connection):
+        found = connection.exec_driver_sql(_LOCK_OF_WORKER, parameters).all()
+        count = _park(connection, WaitsFor.WORKER, found)
     if not found:
         return 0, after
-    trigger, id_ = max(found)
-    return len(found), ListPosition(trigger=trigger, id=id_)
+    _, id_, trigger = found[-1]
+    return count, ListPosition(trigger=trigger, id=id_)
 
 
 #: Seconds until a job is published again that came to a node without its handler.
 _MIN_DEFER_SECONDS = 0.1
 _MAX_DEFER_SECONDS = 5.0
-_PARK_UNCLAIMED = _parks(
-    f"""
+_PARK_UNCLAIMED = Statement(f"""
+WITH chosen AS (
     SELECT j.tenant_id, j.id, CASE WHEN {IS_PAUSED} THEN 'worker' WHEN NOT %(lacks_handler)s THEN NULL
                       WHEN {is_served()} THEN 'deferred' ELSE 'node' END AS reason
     FROM jobs AS j
     WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s - 1
         AND {IS_STARTABLE} AND j.worker_id IS NOT DISTINCT FROM %(worker_id)s
-    FOR UPDATE OF j""",
-    run_at="""CASE WHEN chosen.reason = 'deferred' THEN now() + least(
-    %(most)s * interval '1 second', greatest(%(least)s * interval '1 second', now() - j.created_at)) END""",
+    FOR UPDATE OF j
 )
+UPDATE jobs AS j SET {park_set("chosen.reason")}, run_at = CASE WHEN chosen.reason = 'deferred' THEN now() + least(
+    %(most)s * interval '1 second', greatest(%(least)s * interval '1 second', now() - j.created_at)) END
+FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id AND chosen.reason IS NOT NULL
+""")
 
 
 def park_unclaimed(
@@ -152,8 +166,8 @@ def park_unclaimed(
     return connection.exec_driver_sql(_PARK_UNCLAIMED, parameters).rowcount == 1
 
 
-_PARK_LESS_URGENT = _parks("""
-    SELECT tenant_id, id, 'permit' AS reason FROM jobs
+_LOCK_LESS_URGENT = Statement("""
+    SELECT tenant_id, id::text FROM jobs
     WHERE limit_key = %(key)s AND status = 'queued' AND waits_for IS NULL AND priority > %(priority)s
     ORDER BY priority DESC, id DESC LIMIT %(limit)s FOR UPDATE SKIP LOCKED""")
 
@@ -161,7 +175,8 @@ _PARK_LESS_URGENT = _parks("""
 def park_less_urgent(connection: Connection, *, key: str, priority: int, limit: int) -> int:
     """Take the permits of unstarted jobs that are less urgent than `priority`. Returns the number of jobs."""
     parameters = {"key": key, "priority": priority, "limit": limit}
-    return connection.exec_driver_sql(_PARK_LESS_URGENT, parameters).rowcount
+    with one_transaction(connection):
+        return _park(connection, WaitsFor.PERMIT, connection.exec_driver_sql(_LOCK_LESS_URGENT, parameters).all())
 
 
 #: A condition: the time of some jobs has come. It has the order of an index, because an EXISTS may scan the table.

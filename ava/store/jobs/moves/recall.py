@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ava.domain.jobs.job import Job, RunKey
 from ava.domain.jobs.pull import is_pulled
 from ava.domain.limits.fair_queue import WaitingJob
 from ava.store.engine.database import Connection
+from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.plans import WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
@@ -15,13 +17,10 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import IS_STARTABLE, RECALL_SET
 
 
-def _recalls(chosen: str, *, before: str = "WITH", also: str = "") -> Statement:
-    """Returns the statement that recalls the jobs which `chosen` selects.
-
-    `before` has the CTEs that it needs, and `also` further columns that are set.
-    """
+def _recalls(chosen: str, *, also: str = "") -> Statement:
+    """Return the statement that recalls the jobs which `chosen` selects; `also` sets further columns."""
     return Statement(f"""
-{before} chosen AS ({chosen}
+WITH chosen AS ({chosen}
 )
 UPDATE jobs AS j SET {RECALL_SET}{also} FROM chosen
 WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
@@ -31,24 +30,25 @@ RETURNING j.id::text, j.tenant_id, j.worker_id
 
 # A row that is locked is waited for, because its message may be deleted already. The rows are locked in the order of
 # the ids, as a cancel does.
-_RECALL_WINDOW = _recalls(
-    f"""
-    SELECT j.tenant_id, j.id FROM latest JOIN jobs AS j ON j.tenant_id = latest.tenant_id AND j.id = latest.id
-    WHERE j.queue = %(queue)s AND j.priority = %(priority)s AND {IS_STARTABLE} AND j.published_at IS NOT NULL
-    ORDER BY j.id FOR UPDATE OF j""",
-    before="""WITH latest AS MATERIALIZED (
+_LOCK_WINDOW = Statement(f"""
+WITH latest AS MATERIALIZED (
     SELECT tenant_id, id FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NOT NULL
     ORDER BY queue DESC, priority DESC, published_at DESC, id DESC LIMIT %(limit)s
-),""",
 )
+SELECT j.tenant_id, j.id::text, j.run_no + 1 FROM latest
+JOIN jobs AS j ON j.tenant_id = latest.tenant_id AND j.id = latest.id
+WHERE j.queue = %(queue)s AND j.priority = %(priority)s AND {IS_STARTABLE} AND j.published_at IS NOT NULL
+ORDER BY j.id FOR UPDATE OF j
+""")
 
 
 def recall_window(connection: Connection, *, queue: str, priority: int, limit: int) -> list[WaitingJob]:
     """Recall the jobs of a window, those that were published last first. Returns the jobs."""
     parameters = {"queue": queue, "priority": priority, "limit": limit}
-    found = connection.exec_driver_sql(_RECALL_WINDOW, parameters)
+    with one_transaction(connection):
+        found = _recall(connection, connection.exec_driver_sql(_LOCK_WINDOW, parameters).all())
     return [WaitingJob(id=id_, tenant_id=tenant, worker_id=worker) for id_, tenant, worker in found]
 
 
@@ -61,12 +61,20 @@ _RECALL_RUNS = _recalls("""
 
 def recall_runs(connection: Connection, runs: Sequence[RunKey]) -> int:
     """Recall published runs that were not claimed. Returns the number of jobs."""
+    return len(_recall(connection, [(run.tenant_id, rows.job_uuid(run.job_id), run.run_no) for run in runs]))
+
+
+def _recall(connection: Connection, runs: Sequence[Any]) -> list[tuple[str, str, str]]:
+    """Recall runs, each a tenant, the UUID of its job and its number. Returns UUIDs, tenants and workers of jobs."""
+    if not runs:
+        return []
     parameters = {
-        "tenants": [run.tenant_id for run in runs],
-        "ids": [rows.job_uuid(run.job_id) for run in runs],
-        "run_nos": [run.run_no for run in runs],
+        "tenants": [tenant_id for tenant_id, _, _ in runs],
+        "ids": [uuid for _, uuid, _ in runs],
+        "run_nos": [run_no for _, _, run_no in runs],
     }
-    return connection.exec_driver_sql(_RECALL_RUNS, parameters).rowcount
+    found = connection.exec_driver_sql(_RECALL_RUNS, parameters)
+    return [(uuid, tenant_id, worker_id) for uuid, tenant_id, worker_id in found]
 
 
 def recall_unsent(connection: Connection, jobs: Sequence[Job]) -> int:
@@ -77,20 +85,21 @@ def recall_unsent(connection: Connection, jobs: Sequence[Job]) -> int:
     return recall_runs(connection, [job.next_run for job in jobs if not is_pulled(job.queue)])
 
 
-_RECALL_OF_TENANT = _recalls(
-    """
-    SELECT j.tenant_id, j.id FROM waiting AS w JOIN jobs AS j ON j.queue = w.queue AND j.priority = w.priority
-    WHERE w.priority > %(priority)s AND j.status = 'queued' AND j.waits_for IS NULL AND j.published_at IS NOT NULL
-        AND j.tenant_id = %(tenant)s
-    LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED""",
-    before=f"WITH RECURSIVE {WAITING_WINDOWS},",
-)
+_LOCK_OF_TENANT = Statement(f"""
+WITH RECURSIVE {WAITING_WINDOWS}
+SELECT j.tenant_id, j.id::text, j.run_no + 1
+FROM waiting AS w JOIN jobs AS j ON j.queue = w.queue AND j.priority = w.priority
+WHERE w.priority > %(priority)s AND j.status = 'queued' AND j.waits_for IS NULL AND j.published_at IS NOT NULL
+    AND j.tenant_id = %(tenant)s
+LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+""")
 
 
 def recall_of_tenant(connection: Connection, *, tenant_id: str, priority: int, limit: int) -> int:
     """Recall jobs of a tenant that are less urgent than `priority`. Returns the number of jobs."""
     parameters = {"tenant": tenant_id, "priority": priority, "limit": limit}
-    return connection.exec_driver_sql(_RECALL_OF_TENANT, parameters).rowcount
+    with one_transaction(connection):
+        return len(_recall(connection, connection.exec_driver_sql(_LOCK_OF_TENANT, parameters).all()))
 
 
 _RECALL_ALL = _recalls("""
