@@ -220,7 +220,8 @@ def test_commands_print_json_when_piped(running: System, tmp_path: Path) -> None
         running, "jobs", "list", "--tag", "a=1", "--by", tagged["triggered_by"], "--id", tagged["id"][-6:], "-o", "id"
     )
     where = _ava(running, "jobs", "list", "--where", "seconds=0", "--status", "queued", "-o", "id")
-    assert found.stdout.split() == where.stdout.split() == [tagged["id"]]
+    waiting = _ava(running, "jobs", "list", "--waits-for", "schedule", "-o", "id")
+    assert found.stdout.split() == where.stdout.split() == waiting.stdout.split() == [tagged["id"]]
     tail = _ava(
         running, "jobs", "logs", job["id"], "--tail", "5", "--grep", "HANDLER", "--since", "1h", "--level", "info"
     )

@@ -17,7 +17,7 @@ JOB: dict[str, Any] = {
     "created_at": "2026-01-01T00:00:00Z", "started_at": None, "completed_at": None, "duration_ms": 3,
     "output": {HOSTILE: HOSTILE}, "error": HOSTILE, "scheduled_at": None, "attempt": 1, "max_attempts": 1,
     "cancel_requested_at": None, "cancelled_by": HOSTILE, "progress": {"fraction": 0.5, "message": HOSTILE},
-    "retry_of": HOSTILE,
+    "retry_of": HOSTILE, "waits_for": HOSTILE,
 }  # fmt: skip
 LINE = {"ts": "2026-01-01T00:00:00Z", "level": f"info{HOSTILE}", "msg": f"{HOSTILE}\n2026 forged"}
 WORKER = {
