@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import hashlib
 import importlib.metadata
@@ -9,12 +10,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.system import ROOT
 from tests.npm import leave_out
 
-__all__ = ["python"]
+__all__ = ["python", "tests_of_django"]
 
 _INSTALLED = Path(sys.prefix) / "django"
 _DJANGO = "django>=6.0,<6.1"
@@ -27,6 +32,11 @@ def python() -> Path:
 
     Without such a Python or a registry the test is skipped, and fails with CI set.
     """
+    with _alone():
+        return _made()
+
+
+def _made() -> Path:
     wanted = [_DJANGO, *_requirements()]
     sources = [*sorted((ROOT / "clients/django").rglob("*.py")), ROOT / "clients/django/pyproject.toml"]
     digest = hashlib.sha256(repr(wanted).encode() + b"".join(each.read_bytes() for each in sources)).hexdigest()
@@ -44,6 +54,37 @@ def python() -> Path:
     _install(program, "--no-deps", "--force-reinstall", str(source))
     stamp.write_text(f"{digest} {_digest(wanted)}")
     return program
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other tester changes the environment."""
+    with _INSTALLED.with_suffix(".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def tests_of_django() -> Path:
+    """Return the folder of Django's own tests, unpacked from its source distribution of the installed version.
+
+    Without a registry the test is skipped, and fails with CI set.
+    """
+    with _alone():
+        return _unpacked(_made())
+
+
+def _unpacked(program: Path) -> Path:
+    version = _run(str(program), "-c", "import django; print(django.__version__)").strip()
+    folder = _INSTALLED / f"django-{version}" / "tests"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory() as place:
+            wanted = ("--no-deps", "--no-binary", "django", f"django=={version}")
+            pip = (sys.executable, "-m", "pip", "--python", str(program))
+            _run(*pip, "download", "--quiet", "--dest", place, *wanted)
+            (archive,) = Path(place).glob("*.tar.gz")
+            with tarfile.open(archive) as found:
+                found.extractall(_INSTALLED, filter="data")
+    return folder
 
 
 def _install(program: Path, *arguments: str) -> None:
@@ -71,7 +112,8 @@ def _base() -> str:
     raise AssertionError
 
 
-def _run(*argv: str) -> None:
+def _run(*argv: str) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=280)
     if done.returncode != 0:
         leave_out(f"the environment of Django cannot be made: {done.stderr[-2_000:]}")
+    return done.stdout

@@ -118,7 +118,7 @@ def test_djangos_priorities_are_those_of_jobs_and_kept_in_a_tag(seen: dict[str, 
 
 def test_a_task_is_cancelled_and_retried(seen: dict[str, Any]) -> None:
     found = seen["cancels"]
-    assert found["run_after"] is True
+    assert (found["run_after"], found["same"], found["same_run_after"]) == (True, True, True)
     for name in ("later", "running"):
         assert (found[name]["status"], found[name]["errors"][0][0]) == ("FAILED", "ava_django.results.TaskCancelled")
     assert found["retried"][:2] == ["READY", True]

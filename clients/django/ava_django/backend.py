@@ -72,6 +72,9 @@ class AvaBackend(BaseTaskBackend):
         Raises `ApiError` of the client if the API refuses it or cannot be reached.
         """
         self.validate_task(task)
+        if task.run_after is not None:
+            # As the API keeps it, so that the result equals the one that is read later.
+            task = task.using(run_after=task.run_after.replace(microsecond=task.run_after.microsecond // 1000 * 1000))
         input = {"args": normalize_json(list(args)), "kwargs": normalize_json(dict(kwargs))}
         options = {
             "priority": priorities.job_priority(task.priority),

@@ -67,7 +67,7 @@ def of_row(row: Any, id: str, *, alias: str) -> TaskResult:
     error = None
     if row.next_at is None:
         kind = TaskCancelled if row.error == CANCELLED else TaskNotEnqueued
-        error = TaskError(exception_class_path=f"{__name__}.{kind.__name__}", traceback=row.error or "")
+        error = _error(f"{__name__}.{kind.__name__}", row.error)
     return waiting(_task(body["worker_id"], body.get("tags") or {}, None), id, body["input"], alias=alias, error=error)
 
 
@@ -119,14 +119,19 @@ def _time(moment: datetime | None) -> datetime | None:
 
 def _errors(job: Job, lines: Iterable[LogLine]) -> list[TaskError]:
     if job.status == "cancelled":
-        return [TaskError(exception_class_path=f"{__name__}.TaskCancelled", traceback=job.error or "")]
+        return [_error(f"{__name__}.TaskCancelled", job.error)]
     if job.status != "failed":
         return []
     kind = (job.error or "").partition(":")[0]
     named = re.compile(rf"^(?:([\w.]+)\.)?{re.escape(kind)}(?::|$)", re.MULTILINE)
     traceback = next((line.msg for line in reversed(list(lines)) if named.search(line.msg)), None)
     if not kind.isidentifier() or traceback is None:
-        return [TaskError(exception_class_path=f"{__name__}.TaskNotEnqueued", traceback=job.error or "")]
+        return [_error(f"{__name__}.TaskNotEnqueued", job.error)]
     # The last one is the error itself, after those that have led to it.
     module = named.findall(traceback)[-1] or "builtins"
-    return [TaskError(exception_class_path=f"{module}.{kind}", traceback=traceback)]
+    return [_error(f"{module}.{kind}", traceback)]
+
+
+def _error(path: str, traceback: str | None) -> TaskError:
+    """Return an error whose traceback ends with a line end, as those of Python do."""
+    return TaskError(exception_class_path=path, traceback=f"{traceback}\n" if traceback else "")

@@ -101,6 +101,8 @@ def cancels():
     default_task_backend.cancel(running)
     retried = default_task_backend.retry(later)
     return {
+        "same": tasks.pay.get_result(later.id) == cancelled,
+        "same_run_after": later.task.run_after == tasks.pay.get_result(later.id).task.run_after,
         "later": _shown(cancelled),
         "run_after": later.task.run_after is not None,
         "running": _shown(_finished(running)),
