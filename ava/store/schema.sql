@@ -292,7 +292,7 @@ CREATE TABLE jobs (
     CONSTRAINT queued_has_not_started
         CHECK (status <> 'queued' OR (started_at IS NULL AND node_id IS NULL)),
     -- One CHECK, because PostgreSQL reads each of them anew for every statement.
-    CONSTRAINT waits_for_what_it_has CHECK (
+    CONSTRAINT waits_for_matches_its_columns CHECK (
         CASE WHEN waits_for IS NULL THEN run_at IS NULL
              ELSE waits_for IN ('schedule', 'retry', 'deferred', 'debounce', 'children', 'jobs', 'event', 'sleep',
                                 'permit', 'node', 'worker', 'queue')
