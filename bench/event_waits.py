@@ -80,7 +80,7 @@ def _send(database: Database, numbers: Sequence[int]) -> None:
             )
             for event_id, n in zip(reserved.event_ids, numbers, strict=True)
         ]
-        events.insert(connection, new, fanned_out_to={})
+        events.insert(connection, new, fanned_out_to={}, version=None)
 
 
 def _follow(database: Database) -> tuple[float, list[float]]:

@@ -905,8 +905,20 @@ CREATE TABLE subscriptions (
     created_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- The version of the tenant's subscriptions that its last change made.
+    since_version bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, id)
 ) WITH (fillfactor = 85);
+
+-- What enabled subscriptions were before a change or their end, in the versions from `since_version` until before
+-- `until_version`: the fan-out of an event uses those of the event's version.
+CREATE TABLE former_subscriptions (
+    LIKE subscriptions,
+    until_version bigint NOT NULL,
+    ended_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, id, since_version)
+);
+CREATE INDEX former_subscriptions_old ON former_subscriptions (ended_at);
 
 -- Ascends with each change of a tenant's subscriptions, so that a process knows whether those that it has read are
 -- still the present ones. A tenant without subscriptions has no row.
@@ -984,6 +996,8 @@ CREATE TABLE events (
     -- The jobs that were still to be made when it was stored.
     more integer NOT NULL DEFAULT 0,
     fanned_out_to uuid,
+    -- The version of the tenant's subscriptions when it came, if the fan-out creates jobs.
+    subscriptions_version bigint,
     -- Bytes of the inputs of its jobs so far, for the limit `event_copied_bytes`.
     copied_bytes integer NOT NULL DEFAULT 0,
     traceparent text

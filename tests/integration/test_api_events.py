@@ -10,6 +10,7 @@ from cloudevents.core.bindings.http import to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 
 from ava.dispatcher.duties.event_jobs import EventFanOut
+from ava.dispatcher.duties.retention import of_events
 from ava.services.creation.job_creator import JobCreator
 from ava.services.events.event_jobs import EventJobs
 from harness.api import Api, error_of
@@ -215,6 +216,39 @@ def test_jobs_beyond_a_hundred_are_made_by_the_duty_each_once(api: Api) -> None:
         assert (len(set(shown["job_ids"])), shown["more"]) == (251, 0)
     ((jobs, subscriptions),) = api.execute("SELECT count(*), count(DISTINCT triggered_by) FROM jobs")
     assert (jobs, subscriptions) == (3 * 251, 251)
+
+
+def test_jobs_beyond_a_hundred_are_of_the_subscriptions_that_the_event_found(api: Api) -> None:
+    api.execute(
+        "INSERT INTO subscriptions (tenant_id, event_type, worker_id, priority, enabled, created_by)"
+        " SELECT 'ten_test', 'order.paid', 'wkr_open', 5, true, 'usr_test' FROM generate_series(1, 100)"
+    )
+    changed, disabled, deleted, enabled = (_subscribe(api, input={"was": n}, enabled=n != 3) for n in range(4))
+    sent = _send(api)
+    assert (len(sent["job_ids"]), sent["more"]) == (100, 3)
+    for each, change in ((changed, {"input": {"was": "changed"}, "priority": 1}), (disabled, {"enabled": False})):
+        for _ in range(2):
+            assert api.request("PATCH", f"{SUBSCRIPTIONS}/{each['id']}", json=change).status_code == 200
+    assert api.request("DELETE", f"{SUBSCRIPTIONS}/{deleted['id']}").status_code == 200
+    assert api.request("PATCH", f"{SUBSCRIPTIONS}/{enabled['id']}", json={"enabled": True}).status_code == 200
+    later = _subscribe(api, input={"was": "later"})
+    again = _send(api)
+    assert (len(again["job_ids"]), again["more"]) == (100, 3)
+    api.execute("UPDATE former_subscriptions SET ended_at = now() - interval '2 hours'")
+    retention = of_events(api.database, retention_days=30, event_days=30)
+    retention.run_once(0)
+    duty = EventFanOut(api.database, EventJobs(JobCreator()))
+    assert duty.run_once(0) == 6
+
+    def made_by(event: dict[str, Any]) -> list[tuple[str, Any]]:
+        job_ids = api.get(f"{EVENTS}/{event['id']}").get_json()["data"]["job_ids"]
+        return [(job["triggered_by"], job["input"]["was"]) for job in (_job(api, each) for each in job_ids[100:])]
+
+    assert made_by(sent) == [(changed["id"], 0), (disabled["id"], 1), (deleted["id"], 2)]
+    assert made_by(again) == [(changed["id"], "changed"), (enabled["id"], 3), (later["id"], "later")]
+    assert api.execute("SELECT count(*) > 0 FROM former_subscriptions") == [(True,)]
+    retention.run_once(0)
+    assert api.execute("SELECT count(*) FROM former_subscriptions") == [(0,)]
 
 
 def _run_and_die(api: Api) -> None:

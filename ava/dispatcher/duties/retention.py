@@ -11,7 +11,7 @@ from ava.errors import DatabaseUnavailable
 from ava.store.access import sessions
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
-from ava.store.events import old_rows
+from ava.store.events import old_rows, subscriptions
 from ava.store.fleet import nodes
 from ava.store.jobs import bulk_operations, idempotency
 from ava.store.jobs.moves import debounce, pull
@@ -130,7 +130,7 @@ def of_jobs(
 
 def of_events(database: Database, *, retention_days: float, event_days: float) -> Retention:
     """Returns the duty that deletes old webhook events with their deliveries, the rest of deleted webhooks, and old
-    events and deliveries that came in, as far as no partition takes them with it.
+    events and deliveries that came in, as far as no partition takes them with it, and former subscriptions.
 
     `event_days`: the days that what came in is kept.
     """
@@ -139,5 +139,6 @@ def of_events(database: Database, *, retention_days: float, event_days: float) -
         lambda connection, limit: old_rows.delete_old(connection, "events", kept_days=event_days, limit=limit),
         lambda connection, limit: old_rows.delete_old(connection, "hook_deliveries", kept_days=event_days, limit=limit),
         lambda connection, limit: old_rows.delete_keys(connection, limit=limit),
+        lambda connection, limit: subscriptions.delete_former(connection, limit=limit),
     )
     return Retention("old_events", database, [OldRows(delete) for delete in kinds])

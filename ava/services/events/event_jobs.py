@@ -18,7 +18,7 @@ from ava.errors import PayloadTooLarge, RequestError, TooManyComparisons
 from ava.services.creation.job_creator import JobCreator
 from ava.services.events.known_subscriptions import KnownSubscriptions
 from ava.store.engine.database import Connection
-from ava.store.events import events, subscriptions
+from ava.store.events import events
 
 #: The jobs that one transaction makes.
 MAX_JOBS = EVENT_JOBS.value
@@ -120,7 +120,7 @@ class _Pauses:
 
 
 class EventJobs:
-    """Makes the jobs of events, of those that their tenant subscribes to at the moment."""
+    """Creates the jobs of events for the subscriptions that their tenant had when they came."""
 
     def __init__(self, creator: JobCreator) -> None:
         self._creator = creator
@@ -164,10 +164,8 @@ class EventJobs:
         claimed = events.claim_unfinished(connection, after_tenant=after_tenant)
         if claimed is None:
             return None
-        event, last = claimed
-        version = subscriptions.version(connection, tenant_id=event.tenant_id)
-        room = Room()
-        found = self._matching(connection, event, version, room.comparisons, after_id=last)
+        event, room = claimed.event, Room()
+        found = self._matching(connection, event, claimed.version, room.comparisons, after_id=claimed.last_id)
         matching = list(islice(found, MAX_JOBS + 1))
         batch = self._make(connection, event, matching, room, may_publish=False)
         events.advance(

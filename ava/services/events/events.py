@@ -70,7 +70,7 @@ class Events:
         first = self._find_first(connection, tenant_id, new)
         firsts = [event for event in new if first[event.id] == event.id]
         made = self._event_jobs.make(connection, firsts, Room(), version=reserved.version)
-        events.insert(connection, made.events, fanned_out_to=made.fanned_out_to)
+        events.insert(connection, made.events, fanned_out_to=made.fanned_out_to, version=reserved.version)
         found = {event.id: event for event in made.events}
         missing = sorted({event_id for event_id in first.values() if event_id not in found})
         found |= events.show_many(connection, tenant_id=tenant_id, event_ids=missing)

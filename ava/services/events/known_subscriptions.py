@@ -37,8 +37,7 @@ class KnownSubscriptions:
             if known is not None and known[0] == version:
                 self._known.move_to_end(tenant_id)
                 return known[2]
-        # Read after the version, so they are those of the version or later ones, which the next event reads again.
-        found = subscriptions.enabled(connection, tenant_id=tenant_id)
+        found = subscriptions.enabled(connection, tenant_id=tenant_id, version=version)
         index = SubscriptionIndex(found)
         with self._lock:
             self._known[tenant_id] = (version, len(found), index)

@@ -254,6 +254,7 @@ class Receiving:
             connection,
             made.events,
             fanned_out_to=made.fanned_out_to,
+            version=arrived.version,
             hook_uuid=hook_uuid(hook.id),
             delivery_uuid=deliveries.delivery_uuid(arrived.delivery_id),
         )

@@ -98,10 +98,12 @@ WITH woken AS (
     SELECT %(tenant_id)s, 'event', w.id::uuid, w.type FROM unnest(%(ids)s::text[], %(types)s::text[]) AS w (id, type)
 )
 INSERT INTO events (tenant_id, id, type, source, source_id, subject, time, data, extensions, headers, created_at,
-                    hook_id, delivery_id, job_ids, refused, more, fanned_out_to, copied_bytes, traceparent)
+                    hook_id, delivery_id, job_ids, refused, more, fanned_out_to, subscriptions_version, copied_bytes,
+                    traceparent)
 SELECT %(tenant_id)s, g.id::uuid, g.type, g.source, g.source_id, g.subject, g.time, g.data::json, g.extensions::json,
     g.headers::json, g.created_at, %(hook_id)s::uuid, %(delivery_id)s::uuid, g.job_ids::uuid[], g.refused::json, g.more,
-    g.fanned_out_to::uuid, g.copied_bytes, g.traceparent
+    g.fanned_out_to::uuid, CASE WHEN g.fanned_out_to IS NOT NULL THEN %(version)s::bigint END, g.copied_bytes,
+    g.traceparent
 FROM unnest(%(ids)s::text[], %(types)s::text[], %(sources)s::text[], %(source_ids)s::text[], %(subjects)s::text[],
             %(times)s::timestamptz[], %(datas)s::text[], %(extensions)s::text[], %(headers)s::text[],
             %(created)s::timestamptz[], %(job_ids)s::text[], %(refused)s::text[], %(mores)s::integer[],
@@ -116,18 +118,21 @@ def insert(
     events: Sequence[InboundEvent],
     *,
     fanned_out_to: Mapping[str, str],
+    version: int | None,
     hook_uuid: str | None = None,
     delivery_uuid: str | None = None,
 ) -> None:
     """Insert events of one tenant.
 
-    `fanned_out_to`: the last subscription whose job is made, of those events for which the fan-out makes further ones.
+    `fanned_out_to`: the last subscription whose job is made, of those events for which the fan-out makes further ones,
+    from the subscriptions of a `version`.
     """
     if not events:
         return
     specs = [event.spec for event in events]
     parameters = {
         "tenant_id": events[0].tenant_id,
+        "version": version,
         "hook_id": hook_uuid,
         "delivery_id": delivery_uuid,
         "ids": [event_uuid(event.id) for event in events],
@@ -164,19 +169,33 @@ def _subscription_uuid(subscription_id: str | None) -> str | None:
 
 # Of all tenants in turn: the next tenant after the one before, so that none waits for the events of another.
 _CLAIM_UNFINISHED = Statement(f"""
-SELECT {COLUMNS}, e.fanned_out_to::text FROM events AS e
+SELECT {COLUMNS}, e.fanned_out_to::text, e.subscriptions_version FROM events AS e
 WHERE e.fanned_out_to IS NOT NULL AND e.tenant_id > %(after_tenant)s
 ORDER BY e.tenant_id, e.id LIMIT 1 FOR UPDATE SKIP LOCKED
 """)
 
 
-def claim_unfinished(connection: Connection, *, after_tenant: str) -> tuple[InboundEvent, str] | None:
-    """Lock the oldest event with missing jobs of the next tenant after one, until the transaction ends.
+@dataclass(frozen=True, kw_only=True)
+class UnfinishedEvent:
+    """An event for which jobs are still to be created."""
 
-    Returns it with the last subscription whose job is made; None if no tenant after that one has such an event.
+    event: InboundEvent
+    #: The last subscription whose job is created.
+    last_id: str
+    #: The version of the tenant's subscriptions when the event came.
+    version: int
+
+
+def claim_unfinished(connection: Connection, *, after_tenant: str) -> UnfinishedEvent | None:
+    """Lock the oldest unfinished event of the next tenant after one, until the transaction ends.
+
+    Returns None if no tenant after that one has such an event.
     """
     row = connection.exec_driver_sql(_CLAIM_UNFINISHED, {"after_tenant": after_tenant}).first()
-    return None if row is None else (event_of(row), ids.encode("sub", row[-1]))
+    if row is None:
+        return None
+    *_, last_uuid, version = row
+    return UnfinishedEvent(event=event_of(row), last_id=ids.encode("sub", last_uuid), version=version)
 
 
 _ADVANCE = Statement("""

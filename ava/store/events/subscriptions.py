@@ -40,10 +40,13 @@ def has_room(connection: Connection, *, tenant_id: str, max_subscriptions: int) 
     return int(connection.exec_driver_sql(_COUNT_OF_TENANT, {"tenant_id": tenant_id}).scalar_one()) < max_subscriptions
 
 
+#: The version that this transaction has raised.
+_VERSION_NOW = "(SELECT v.version FROM subscription_versions AS v WHERE v.tenant_id = %(tenant_id)s)"
 _CREATE = Statement(f"""
-INSERT INTO subscriptions AS s (tenant_id, event_type, worker_id, name, match, input, priority, enabled, created_by)
+INSERT INTO subscriptions AS s (tenant_id, event_type, worker_id, name, match, input, priority, enabled, created_by,
+    since_version)
 VALUES (%(tenant_id)s, %(event_type)s, %(worker_id)s, %(name)s, %(match)s::json, %(input)s::json, %(priority)s,
-        %(enabled)s, %(user_id)s)
+    %(enabled)s, %(user_id)s, {_VERSION_NOW})
 RETURNING {_COLUMNS}
 """)
 
@@ -91,10 +94,17 @@ def _one(connection: Connection, statement: Statement, tenant_id: str, subscript
     return None if row is None else _subscription(row)
 
 
+# What an enabled subscription was before, for events of earlier versions. One transaction may change it twice.
+_FORMER = f"""former AS (
+    INSERT INTO former_subscriptions
+    SELECT s.*, {_VERSION_NOW} FROM subscriptions AS s
+    WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND s.enabled AND s.since_version < {_VERSION_NOW}
+)"""
 _CHANGE = Statement(f"""
+WITH {_FORMER}
 UPDATE subscriptions AS s SET event_type = %(event_type)s, worker_id = %(worker_id)s, name = %(name)s,
     match = %(match)s::json, input = %(input)s::json, priority = %(priority)s, enabled = %(enabled)s,
-    updated_at = clock_timestamp()
+    updated_at = clock_timestamp(), since_version = {_VERSION_NOW}
 WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid
 RETURNING {_COLUMNS}
 """)
@@ -109,7 +119,10 @@ def change(connection: Connection, subscription: Subscription) -> Subscription:
     return _subscription(connection.exec_driver_sql(_CHANGE, parameters).one())
 
 
-_DELETE = Statement("DELETE FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid")
+_DELETE = Statement(f"""
+WITH {_FORMER}
+DELETE FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid
+""")
 
 
 def delete(connection: Connection, *, tenant_id: str, subscription_id: str) -> bool:
@@ -160,21 +173,41 @@ def _filter_parameters(tenant_id: str, wanted: SubscriptionFilter) -> dict[str, 
     }
 
 
-_VERSION = Statement("SELECT v.version FROM subscription_versions AS v WHERE v.tenant_id = %(tenant_id)s")
 _ENABLED = Statement(f"""
-SELECT {_COLUMNS} FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s AND s.enabled ORDER BY s.id
+SELECT {_COLUMNS} FROM subscriptions AS s
+WHERE s.tenant_id = %(tenant_id)s AND s.enabled AND s.since_version <= %(version)s
+UNION ALL
+SELECT {_COLUMNS} FROM former_subscriptions AS s
+WHERE s.tenant_id = %(tenant_id)s AND s.since_version <= %(version)s AND s.until_version > %(version)s
+ORDER BY 1
 """)
 
 
-def version(connection: Connection, *, tenant_id: str) -> int | None:
-    """Returns the version of a tenant's subscriptions; None if it never had one."""
-    found: int | None = connection.exec_driver_sql(_VERSION, {"tenant_id": tenant_id}).scalar()
-    return found
+def enabled(connection: Connection, *, tenant_id: str, version: int) -> Sequence[Subscription]:
+    """Return the subscriptions of a tenant that were enabled in a version, the oldest first.
+
+    A limit bounds their number. Of a version that ended an hour ago they are known while an event needs them.
+    """
+    given = {"tenant_id": tenant_id, "version": version}
+    return [_subscription(row) for row in connection.exec_driver_sql(_ENABLED, given)]
 
 
-def enabled(connection: Connection, *, tenant_id: str) -> Sequence[Subscription]:
-    """Returns the enabled subscriptions of a tenant, of which a limit bounds the number, the oldest first."""
-    return [_subscription(row) for row in connection.exec_driver_sql(_ENABLED, {"tenant_id": tenant_id})]
+_DELETE_FORMER = Statement("""
+DELETE FROM former_subscriptions WHERE ctid = ANY(ARRAY(
+    SELECT f.ctid FROM former_subscriptions AS f
+    WHERE f.ended_at < now() - interval '1 hour' AND NOT EXISTS (
+        SELECT FROM events AS e WHERE e.tenant_id = f.tenant_id AND e.fanned_out_to IS NOT NULL
+            AND e.subscriptions_version < f.until_version)
+    ORDER BY f.ended_at LIMIT %(limit)s))
+""")
+
+
+def delete_former(connection: Connection, *, limit: int) -> int:
+    """Delete former subscriptions that no event needs. Returns their number.
+
+    No transaction that creates jobs lasts for an hour, so no event that is not committed yet needs them.
+    """
+    return connection.exec_driver_sql(_DELETE_FORMER, {"limit": limit}).rowcount
 
 
 def subscription_uuid(subscription_id: str) -> str | None:

@@ -51,7 +51,7 @@ class EventDriver:
                 )
                 for event_id, type_ in zip(reserved.event_ids, types, strict=True)
             ]
-            events.insert(connection, new, fanned_out_to={})
+            events.insert(connection, new, fanned_out_to={}, version=None)
 
     def sleeps(self, job: JobState) -> set[tuple[str, str]]:
         """Return the kinds and names of the journal's sleeps that go on."""
