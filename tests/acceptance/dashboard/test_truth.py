@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from harness.polling import wait_until
 from harness.system import SECRET, System
 from tests.browser import Browser
@@ -47,6 +49,52 @@ def test_a_cut_network_is_a_lasting_banner_and_no_empty_list(signed_in: Browser,
     wait_until(lambda: "cannot be reached" not in signed_in.text, what="the banner is gone")
     # Chromium logs each request that failed.
     signed_in.errors()
+
+
+#: What may happen to one call of a page whose other calls are answered, as the script that makes the response, and the
+#: sentence that names it.
+_FAILURES = {
+    "it is refused": ("Promise.reject(new TypeError('Failed to fetch'))", "A part of this page was not loaded."),
+    "it hangs": ("new Promise(() => {})", "A part of this page was not loaded."),
+    "it breaks off": ("Promise.resolve(new Response('{\"data\": ['))", "A part of this page was not loaded."),
+    "it cannot be drawn": ("Promise.resolve(new Response('{\"data\": 7}'))", "A part of this page could not be shown."),
+}
+
+
+@pytest.mark.parametrize("failure", _FAILURES)
+def test_a_page_that_responds_is_not_said_to_be_out_of_reach(signed_in: Browser, failure: str) -> None:
+    response, sentence = _FAILURES[failure]
+    signed_in.open("/#/")
+    signed_in.await_text("Busy processes")
+    signed_in.script(
+        "const real = window.fetch;"
+        f"window.fetch = (...all) => String(all[0]).includes('/v1/ava/nodes') ? {response} : real(...all)"
+    )
+    said: set[str] = set()
+
+    def is_named() -> bool:
+        said.add(signed_in.script("return document.querySelector('.stale').innerText"))
+        return any(sentence in each for each in said)
+
+    wait_until(is_named, seconds=40, what=lambda: f"the banner says {sentence!r}, not {said}")
+    assert not any("cannot be reached" in each or "not responded" in each for each in said), said
+    signed_in.open("/#/")
+    signed_in.driver.refresh()
+    wait_until(lambda: not signed_in.script("return document.querySelector('.stale:not([hidden])')"), what="it is gone")
+    signed_in.errors()
+
+
+def test_a_slow_response_does_not_say_that_the_api_is_out_of_reach(signed_in: Browser) -> None:
+    signed_in.open("/#/keys")
+    signed_in.find("h1")
+    signed_in.script(
+        "const real = window.fetch;"
+        "window.fetch = (...all) => new Promise((resolve) => setTimeout(() => resolve(real(...all)), 11000))"
+    )
+    signed_in.await_text("The API has not responded for 8 s.")
+    assert "cannot be reached" not in signed_in.text
+    wait_until(lambda: "not responded" not in signed_in.text, what="the response ends the banner")
+    signed_in.driver.refresh()
 
 
 def test_one_clock_names_its_zone_and_can_be_utc(signed_in: Browser, running: System) -> None:

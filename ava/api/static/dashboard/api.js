@@ -11,6 +11,40 @@ export class ApiError extends Error {
   }
 }
 
+/** No response: the network is cut, or the API is down or slow. */
+export class Unreachable extends Error {
+  constructor(message = "The API cannot be reached.") {
+    super(message);
+  }
+}
+
+/** Milliseconds without a response after which a call ends; streams take longer. */
+const MAX_CALL_MS = 60000;
+let respondedAt = 0;
+
+/** Milliseconds since the API last responded to this page, with any status. */
+export const silentMs = () => Date.now() - respondedAt;
+
+/** `fetch`, which throws `Unreachable` if there is no response. */
+async function send(address, options) {
+  try {
+    const response = await fetch(address, options);
+    respondedAt = Date.now();
+    return response;
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Unreachable();
+  }
+}
+
+/** The body of a response, which may break off. */
+async function read(response) {
+  try {
+    return await response.json();
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Unreachable();
+  }
+}
+
 // The API takes a write with the cookie only if it names the tenant, which pages of others cannot do.
 const headers = (more = {}) => ({ "x-tenant-id": session.get()?.tenant ?? "", ...more });
 
@@ -31,15 +65,16 @@ export function url(path, query) {
 }
 
 /**
- * One call. Returns the response as an object. Throws `ApiError`, or the browser's error if there is no response.
+ * One call. Returns the response as an object. Throws `ApiError`, or `Unreachable` if there is no response.
  * With `isRepeated` an unchanged answer is the object of the call before.
  */
 export async function call(method, path, { query, body, signal, isRepeated } = {}) {
   const address = url(path, query);
   const known = isRepeated && kept.address === address ? { "if-none-match": kept.etag } : {};
-  const response = await fetch(address, {
+  const late = AbortSignal.timeout(MAX_CALL_MS);
+  const response = await send(address, {
     method,
-    signal,
+    signal: signal ? AbortSignal.any([signal, late]) : late,
     headers: headers(body === undefined ? known : { "content-type": "application/json" }),
     body: body === undefined ? undefined : JSON.stringify(body),
     cache: "no-store",
@@ -48,11 +83,11 @@ export async function call(method, path, { query, body, signal, isRepeated } = {
   if (!response.ok) throw await failure(response);
   const etag = response.headers.get("etag");
   if (isRepeated && etag) {
-    const answer = await response.json();
+    const answer = await read(response);
     kept = { address, etag, answer };
     return answer;
   }
-  return response.status === 204 ? null : response.json();
+  return response.status === 204 ? null : read(response);
 }
 
 export const get = (path, options) => call("GET", path, options);
@@ -60,7 +95,7 @@ export const post = (path, body = {}, options = {}) => call("POST", path, { ...o
 
 /** Save what an address returns as a file. A link would not name the tenant. */
 export async function save(address, name) {
-  const response = await fetch(address, { headers: headers(), cache: "no-store" });
+  const response = await send(address, { headers: headers(), cache: "no-store" });
   if (!response.ok) throw await failure(response);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await response.blob());
@@ -72,7 +107,7 @@ export async function save(address, name) {
 /** Read Server-Sent Events, like `EventSource` but with headers. Returns when the stream ends. */
 export async function follow(path, { signal, lastId, onEvent }) {
   const more = { accept: "text/event-stream", ...(lastId ? { "last-event-id": lastId } : {}) };
-  const response = await fetch(path, { headers: headers(more), signal, cache: "no-store" });
+  const response = await send(path, { headers: headers(more), signal, cache: "no-store" });
   if (!response.ok) throw await failure(response);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

@@ -3,6 +3,7 @@
 import { session } from "./api.js";
 import { h, put } from "./dom.js";
 import { zone } from "./format.js";
+import { reason } from "./freshness.js";
 import { listen } from "./keys.js";
 import { ask, button, field } from "./parts.js";
 import { searchBox } from "./search.js";
@@ -64,7 +65,7 @@ async function show() {
   } catch (error) {
     // A page that was left drops what it was still waiting for.
     if (signal.aborted) return undefined;
-    return put(main, h("h1", {}, "This page could not be loaded"), h("p", { role: "alert" }, error.status ? error.message : "The API cannot be reached."),
+    return put(main, h("h1", {}, "This page could not be loaded"), h("p", { role: "alert" }, reason(error)),
       // A browser may keep a module that it could not load as failed, until the page is loaded anew.
       button("Try again", () => (navigator.onLine ? location.reload() : show()), { kind: "primary" }));
   }

@@ -1,5 +1,6 @@
 // Components that several pages use.
 
+import { Unreachable } from "./api.js";
 import { h, put, say } from "./dom.js";
 import { ago, full, moment, toTyped, zone } from "./format.js";
 import { feed } from "./freshness.js";
@@ -152,27 +153,31 @@ const LATE_SECONDS = 8;
 export function repeat(signal, seconds, act) {
   const state = feed(signal);
   let timer;
+  let newest = 0;
   let failing = false;
-  const fail = (error) => {
-    failing = true;
-    state.bad(error);
-  };
   const turn = async () => {
     clearTimeout(timer);
+    const own = (newest += 1);
+    // Of several calls that are under way only the newest may fail the page.
+    const fail = (error) => {
+      if (own !== newest || signal.aborted) return;
+      failing = true;
+      state.bad(error);
+    };
     if (!document.hidden) {
-      const late = setTimeout(fail, LATE_SECONDS * 1000, new Error("late"));
+      const late = setTimeout(fail, LATE_SECONDS * 1000, new Unreachable(`The API has not responded for ${LATE_SECONDS} s.`));
       try {
         await act();
         failing = false;
         if (!signal.aborted) state.good();
       } catch (error) {
-        if (signal.aborted) return;
-        if (error.status !== 401) fail(error);
+        if (error.status === undefined && !(error instanceof Unreachable) && error.name !== "AbortError") console.error(error);
+        if (error.status !== 401 && error.name !== "AbortError") fail(error);
       } finally {
         clearTimeout(late);
       }
     }
-    if (!signal.aborted) timer = setTimeout(turn, seconds * 1000 * (failing ? 2 : 1));
+    if (!signal.aborted && own === newest) timer = setTimeout(turn, seconds * 1000 * (failing ? 2 : 1));
   };
   const wake = () => document.hidden || turn();
   document.addEventListener("visibilitychange", wake, { signal });
