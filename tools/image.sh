@@ -40,16 +40,12 @@ engine=$(choose_engine)
 compose=$(choose_compose)
 [ -n "$compose" ] || fail "$engine has no compose: install its compose plugin, or name one with COMPOSE="
 
-random() {
-    head -c 32 /dev/urandom | base64
-}
-
 COMPOSE_PROJECT_NAME=ava-image-$$
-POSTGRES_PASSWORD=$(random | tr -dc 'a-zA-Z0-9')
-DATABASE_PASSWORD=$(random | tr -dc 'a-zA-Z0-9')
-BROKER_PASSWORD=$(random | tr -dc 'a-zA-Z0-9')
-AVA_INTERNAL_SECRET=$(random | tr -dc 'a-zA-Z0-9')
-AVA_ENCRYPTION_KEY=$(random)
+secrets=$(mktemp)
+tools/compose_env.sh "$secrets" >/dev/null
+# shellcheck disable=SC1090 # the file has just been written
+. "$secrets"
+rm "$secrets"
 AVA_HANDLERS=workers,workers.sleep
 SOURCE_COMMIT=$(git rev-parse HEAD 2>/dev/null || true)
 export SOURCE_COMMIT

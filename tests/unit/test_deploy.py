@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
 import ipaddress
 import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -192,10 +194,13 @@ def test_the_compose_file_is_valid(broker: str) -> None:
     assert {"postgres", "redis", "migrate", "api", "worker", "dispatcher", "webhooks", "flower"} <= set(
         compose["services"]
     )
+    _check_compose("--profile", broker, "--profile", "flower", environ=dict.fromkeys(REQUIRED, "x"))
+
+
+def _check_compose(*options: str, environ: dict[str, str]) -> None:
     if not shutil.which("docker-compose"):
         (pytest.fail if os.environ.get("CI") else pytest.skip)("docker-compose is needed; on Debian apt-get install it")
-    environ = dict.fromkeys(REQUIRED, "x") | {"PATH": "/usr/bin:/bin"}
-    command = ("docker-compose", "--profile", broker, "--profile", "flower", "config", "--quiet")
+    command, environ = ("docker-compose", *options, "config", "--quiet"), environ | {"PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -233,6 +238,24 @@ def test_podman_can_run_every_health_check() -> None:
     assert len(checks) >= 7
     # Its Docker API joins the arguments of CMD and splits them at their spaces.
     assert [check for check in checks if check[0] == "CMD" and " " in "".join(check[1:])] == []
+
+
+def test_a_command_writes_the_secrets_that_compose_needs_and_keeps_those_that_are_there(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("AVA_INTERNAL_SECRET=my-own\nBROKER_PASSWORD=\nAPI_PORT=8081")
+    command, environ = (ROOT / "tools/compose_env.sh", file), {"PATH": "/usr/bin:/bin"}
+    subprocess.run(command, env=environ, check=True, capture_output=True)
+    written = file.read_text()
+    found = dict(line.split("=", 1) for line in written.splitlines())
+    assert (found["AVA_INTERNAL_SECRET"], found["API_PORT"], set(REQUIRED) <= found.keys()) == ("my-own", "8081", True)
+    assert all(len(found[name]) > 30 for name in set(REQUIRED) - {"AVA_INTERNAL_SECRET"})
+    assert len(base64.b64decode(found["AVA_ENCRYPTION_KEY"], validate=True)) == 32
+    assert file.stat().st_mode & 0o777 == 0o600
+    subprocess.run(command, env=environ, check=True, capture_output=True)
+    assert file.read_text() == written
+    for page in ("README.md", "docs/start/platforms.md", "docker-compose.yml"):
+        assert "tools/compose_env.sh" in (ROOT / page).read_text(), page
+    _check_compose("--env-file", str(file), environ={})
 
 
 def test_the_compose_file_has_no_password_of_its_own() -> None:
