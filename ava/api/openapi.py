@@ -31,7 +31,7 @@ from ava.api.http.fields import (
     Text,
     WholeNumber,
 )
-from ava.api.http.operations import Operation, find_operation
+from ava.api.http.operations import NDJSON, Operation, find_operation
 from ava.api.openapi_examples import add_examples
 from ava.api.schemas.setting_fields import ENTRY_NAME, LONGEST_ENTRY, NamedTexts, QueryText
 from ava.version import VERSION
@@ -160,7 +160,8 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
             "required": not operation.may_be_empty,
             "content": {"application/json": {"schema": operation.body}}
             | {
-                media: {"schema": {"type": "array" if isinstance(example, list) else "object"}, "example": example}
+                media: {"schema": parts.CLOUD_EVENTS if isinstance(example, list) else parts.CLOUD_EVENT}
+                | {"example": example}
                 for media, example in operation.other_media.items()
             },
         }
@@ -234,9 +235,12 @@ def _headers_given(operation: Operation) -> list[str]:
     return [*given, "ETag"] if operation.may_be_unchanged else given
 
 
-def _envelope(operation: Operation) -> dict[str, Any]:
+def _envelope(operation: Operation) -> dict[str, Any] | Schema:
     if operation.record is None:
         return {"type": "string"}
+    if operation.media_type == NDJSON:
+        # OpenAPI 3.1 has no schema of a stream: it is that of each line.
+        return operation.record
     if operation.is_list:
         return {
             "type": "object",

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from ava.api import openapi_parts as parts
+from ava.api.http.operations import NDJSON
 
 _SUFFIX = "01jwnqrgt0e3rt0q9vz5k8x2mc"
 _MOMENT = "2025-06-01T10:00:00Z"
@@ -47,9 +48,10 @@ def add_examples(description: dict[str, Any]) -> None:
 
 def _add(part: dict[str, Any], schemas: dict[str, Any]) -> None:
     content = part.get("content", {})
-    if "application/json" in content:
-        content["application/json"]["example"] = _example(content["application/json"]["schema"], schemas, "", 0)
-    elif "text/event-stream" in content:
+    for media in ("application/json", NDJSON):
+        if media in content:
+            content[media]["example"] = _example(content[media]["schema"], schemas, "", 0)
+    if "text/event-stream" in content:
         content["text/event-stream"]["example"] = parts.STREAM_EXAMPLE
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ava.api.http.callers.headers import ROLES
+from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS
 from ava.domain.jobs.job import Trigger
+from ava.domain.limits.inbound import BULK_EVENTS
 from ava.error_codes import ErrorCode
 
 INTRODUCTION = (
@@ -64,6 +66,24 @@ ERROR = {
         }
     },
 }
+
+#: An event of CloudEvents 1.0 in its structured form; what it has beside these are extensions.
+CLOUD_EVENT = {
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": {"type": "string", "const": "1.0"},
+        "id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS},
+        "source": {"type": "string", "minLength": 1, "maxLength": MAX_TEXT_CHARS},
+        "type": {"type": "string", "pattern": "^[!-~]{1,200}$"},
+        "subject": {"type": ["string", "null"], "maxLength": MAX_TEXT_CHARS},
+        "time": {"type": ["string", "null"], "format": "date-time"},
+        "data": {"description": "Any JSON value; or data_base64, not both."},
+        "data_base64": {"type": ["string", "null"], "contentEncoding": "base64"},
+    },
+    "additionalProperties": True,
+}
+CLOUD_EVENTS = {"type": "array", "minItems": 1, "maxItems": BULK_EVENTS.value, "items": CLOUD_EVENT}
 
 PAGINATION = {
     "type": "object",

@@ -145,6 +145,20 @@ def test_every_object_names_its_fields_or_says_that_it_has_others(api: Api) -> N
     assert "default" not in bodies["ScheduleChangeBody"]["properties"]["input"]
 
 
+def test_a_batch_and_an_export_say_what_each_of_their_entries_is(api: Api) -> None:
+    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+    content = description["paths"]["/v1/ava/events"]["post"]["requestBody"]["content"]
+    batch = content["application/cloudevents-batch+json"]
+    assert jsonschema_rs.is_valid(batch["schema"], batch["example"])
+    for wrong in ([1], [{}], [batch["example"][0] | {"specversion": "0.3"}], []):
+        assert not jsonschema_rs.is_valid(batch["schema"], wrong), wrong
+    export = description["paths"]["/v1/ava/jobs/export"]["get"]["responses"]["200"]["content"]
+    schema = export["application/x-ndjson"]["schema"] | {"components": description["components"]}
+    api.trigger()
+    (line,) = api.get("/v1/ava/jobs/export").text.splitlines()
+    jsonschema_rs.validate(schema, json.loads(line))
+
+
 def test_no_schema_names_a_type_twice(api: Api) -> None:
     description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
     types = [(place, schema["type"]) for place, schema in _schemas(description) if isinstance(schema.get("type"), list)]

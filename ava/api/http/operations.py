@@ -21,6 +21,9 @@ from ava.store.engine.database import dry_run
 
 View = Callable[..., Response]
 
+#: The media type of a response with a record of `record` on each line.
+NDJSON = "application/x-ndjson"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:

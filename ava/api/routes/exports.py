@@ -9,9 +9,9 @@ from flask import Blueprint, Response
 
 from ava.api.http import gate, offload
 from ava.api.http.context import caller, context
-from ava.api.http.operations import operation
+from ava.api.http.operations import NDJSON, operation
 from ava.api.routes.streams import SharedStream, client_watch, watching
-from ava.api.schemas.jobs import ExportQuery, write_job
+from ava.api.schemas.jobs import ExportQuery, JobRecord, write_job
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.job_filter import JobFilter
 from ava.store.jobs.reads.batches import JobBatch
@@ -30,7 +30,8 @@ ReadBatch = Callable[[str | None], JobBatch]
     "the last chunk of its response was cut short.",
     query=ExportQuery(),
     query_as="job_filter",
-    media_type="application/x-ndjson",
+    record=JobRecord(),
+    media_type=NDJSON,
 )
 def export(job_filter: JobFilter) -> Response:
     """Export jobs."""
@@ -44,7 +45,7 @@ def export(job_filter: JobFilter) -> Response:
         # Read before the response begins, so that a failure has a status of its own.
         write = write_job.shown(is_visible=who.sees_payloads)
         lines = gate.part_by_part(_lines(read(None), read, write, lambda: watches.is_closing or is_gone()))
-        response = Response(SharedStream(lines, share.pop_all()), mimetype="application/x-ndjson")
+        response = Response(SharedStream(lines, share.pop_all()), mimetype=NDJSON)
     # Keeps nginx from buffering the export.
     response.headers["X-Accel-Buffering"] = "no"
     return response
