@@ -379,8 +379,7 @@ def test_schedules_are_managed_by_commands(running: System) -> None:
     assert json.loads(_ava(running, "schedules", "list", "--paused").stdout)["id"] == made["id"]
     assert _ava(running, "schedules", "list", "--enabled").stdout == ""
     _, listed = _on_a_terminal(running, "schedules", "list")
-    assert "CRON" in listed
-    assert "paused" in listed
+    assert all(word in listed for word in ("CRON", "paused"))
     _, shown = _on_a_terminal(running, "schedules", "show", made["id"], "--firings", "5")
     assert "30 2 * 10 0L" in shown
     assert "It has not fired yet." in shown

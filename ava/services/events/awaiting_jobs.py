@@ -69,7 +69,7 @@ class AwaitingJobs:
             )
             return []
         new = events.show_many(connection, tenant_id=wakes.tenant_id, event_ids=wakes.event_ids)
-        batch = _Batch.of(wakes, new, samples)
+        batch = _ComparedEvents.of(wakes, new, samples)
         limit = min(self._max_waits, batch.max_waits)
         waits = awaited.waits(connection, wakes, batch.ranges(), limit=limit)
         found, reached = batch.match(waits)
@@ -101,7 +101,7 @@ class _NewEvent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Batch:
+class _ComparedEvents:
     """The events that one transaction compares."""
 
     #: The first ones of the claimed events. Retention may have deleted some.
@@ -111,7 +111,9 @@ class _Batch:
     by_paths: dict[UUID, list[_NewEvent]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, wakes: EventWakes, new: Mapping[str, InboundEvent], samples: Sequence[tuple[UUID, str]]) -> _Batch:
+    def of(
+        cls, wakes: EventWakes, new: Mapping[str, InboundEvent], samples: Sequence[tuple[UUID, str]]
+    ) -> _ComparedEvents:
         """Return the first events that have `_MAX_BYTES` and about `MAX_KEYS` together, at least one."""
         batch = cls()
         size = count = 0

@@ -1,0 +1,79 @@
+"""What `ava doctor` says about queues of RabbitMQ and keys of Redis."""
+
+from __future__ import annotations
+
+from contextlib import redirect_stdout
+from io import StringIO
+
+import pytest
+from kombu import Connection, Queue
+from redis import Redis
+
+from ava import settings as settings_module
+from ava.broker import queues
+from ava.broker.app import make_queue
+from ava.cli.host import doctor
+from ava.errors import StartError
+from ava.settings import Settings
+from harness.system import System
+
+OTHER_KEY = "YW5vdGhlci1rZXktb2YtdGhlLXRlc3RzLS0tLS0tLS0="
+
+
+def _doctor(system: System, **environ: str) -> tuple[int, dict[str, str]]:
+    """Returns the exit code, and each check's line by its name."""
+    # tests/acceptance/test_pooled.py asks it behind a pool.
+    process = system.spawn("doctor", environ={"DATABASE_POOL_URL": "", **environ})
+    exit_code = process.wait(60)
+    lines = process.output.splitlines()
+    assert all(line.startswith(("ok  ", "!!  ")) for line in lines), process.output
+    return exit_code, {line[4:].split(":")[0]: line for line in lines}
+
+
+def _found(system: System, *names: str, **environ: str) -> dict[str, str]:
+    """Returns the lines of some checks by their names; asked of the function, because a process takes half a second."""
+    settings = settings_module.load({**system.environ, "DATABASE_POOL_URL": "", **environ})
+    checks = {name: check for name, check in doctor._checks(settings) if name in names}
+    with redirect_stdout(StringIO()) as printed:
+        for name, check in checks.items():
+            doctor._report(name, check, settings)
+    lines = printed.getvalue().splitlines()
+    assert len(lines) == len(names), lines
+    return dict(zip(checks, lines, strict=True))
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_a_rabbitmq_queue_without_priorities_is_reported_with_what_to_do(settings: Settings) -> None:
+    names = ["theirs", "ours", "absent"]
+    with Connection(settings.broker_url) as connection:
+        make_queue("ours").bind(connection.default_channel).queue_declare()
+        theirs = Queue("theirs", exchange="", durable=True).bind(connection.default_channel)
+        theirs.queue_declare()
+        with pytest.raises(StartError, match=r"'theirs'.*x-max-priority.*rabbitmqctl delete_queue theirs"):
+            queues.check(settings, names)
+        theirs.delete()
+        # The check creates no queue.
+        for _ in range(2):
+            assert queues.check(settings, names).startswith("1 of 3 exist")
+
+
+@pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
+def test_quorum_queues_are_refused_by_doctor_and_worker_where_they_have_two_priorities(system: System) -> None:
+    line = "AVA_RABBITMQ_QUEUE_TYPE: RabbitMQ 4.0."
+    lines = _found(system, "broker", AVA_RABBITMQ_QUEUE_TYPE="quorum")
+    assert lines["broker"].startswith(f"!!  broker: {line}")
+    worker = system.spawn("worker", "-c", "1", environ={"AVA_RABBITMQ_QUEUE_TYPE": "quorum"})
+    assert worker.wait(60) == 1
+    last = worker.output.splitlines()[-1]
+    assert last.startswith(f"ava: {line}")
+    assert last.endswith("Upgrade RabbitMQ to 4.3 or later, or unset the variable.")
+    assert "Traceback" not in worker.output
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_redis_reports_its_priority_steps_and_a_key_of_another_type(settings: Settings) -> None:
+    assert queues.check(settings, ["one", "other"]) == "2, each with 10 steps of priority, 0 (first) to 9"
+    with Redis.from_url(settings.broker_url) as client:
+        client.set("other\x06\x167", "somebody's")
+    with pytest.raises(StartError, match=r"the queue 'other' is refused \(WRONGTYPE Redis holds a string under"):
+        queues.check(settings, ["one", "other"])
