@@ -279,9 +279,7 @@ CREATE TABLE jobs (
     peak_memory_mb integer,
     -- When the present run of a job with several could start; `job_runs` has the earlier ones.
     ready_at timestamptz,
-    -- Ids are unique across tenants. In this order it also serves what is read across tenants, in the order of ids:
-    -- whether a day has jobs, the newest one, and the measure of what is stored.
-    PRIMARY KEY (id, tenant_id),
+    PRIMARY KEY (tenant_id, id),
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CONSTRAINT numbered_exactly_when_completed CHECK ((completed_at IS NULL) = (end_no IS NULL)),
@@ -361,6 +359,8 @@ CREATE INDEX jobs_of_parent ON jobs (tenant_id, parent_id, id) WHERE parent_id I
 CREATE INDEX jobs_completed ON jobs (completed_at) WHERE completed_at IS NOT NULL;
 -- The count of ended jobs.
 CREATE INDEX jobs_ended ON jobs (end_no) WHERE end_no IS NOT NULL;
+-- Across tenants: whether a day has jobs, the newest one, and the measure of what is stored.
+CREATE INDEX jobs_by_id ON jobs (id);
 
 -- Numbers the ends of jobs, so that they are counted in an order that no step of a clock disturbs. A trigger does it, so
 -- no statement, present or future, can omit the number. Each number comes from the sequence while the transaction has

@@ -182,3 +182,5 @@ schedules:
     assert again.stdout.splitlines()[-1] == "Applied 2."
     assert "workers.wkr_sleep" not in again.stdout
     assert "schedules.first" not in again.stdout
+    # The tests of this file share a system, and come in any order.
+    assert _apply(system, tmp_path, "schedules: {}\n", "--yes", "--prune").returncode == 0

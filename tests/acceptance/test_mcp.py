@@ -45,8 +45,10 @@ _RUNS = {
 }
 #: Milliseconds for a scenario: 30,000 is too little for three suites on a busy machine.
 _PATIENCE = ("--timeout", "180000")
-#: Checks of what this server does not offer: a tool that asks the client to sample, prompts and resources.
+#: Checks of what this server does not offer: a tool that asks the client to sample, prompts and resources; and a tool
+#: that only clients with tasks may call, because others get the id of the job.
 _NOT_OFFERED = {
+    "sep-2663-server-returns-missing-capability-when-required",
     *("sep-2575-server-rejects-undeclared-capability", "sep-2575-missing-capability-http-400"),
     *(f"sep-2549-{name}-list-caching-hints" for name in ("prompts", "resources", "resources-templates")),
 }

@@ -21,7 +21,9 @@ _STATEMENT_BEGINS = re.compile(rf";\s*(?={'|'.join(_PLANNED)})")
 def test_postgresql_plans_every_statement(database_settings: Settings) -> None:
     with create_engine(driver_url(database_settings.database_url)).connect() as connection:
         for name, statement in statements.all_statements().items():
-            text = re.sub(r"%\((\w+)\)s", "NULL", statement).replace("%%", "%").replace("%", "%%")
+            # A null number of rows is an error there.
+            counted = re.sub(r"FETCH FIRST %\(\w+\)s", "FETCH FIRST 1", statement)
+            text = re.sub(r"%\((\w+)\)s", "NULL", counted).replace("%%", "%").replace("%", "%%")
             if text.split()[0] not in _PLANNED:
                 continue
             try:

@@ -86,7 +86,7 @@ def test_a_handler_gets_what_its_annotation_asks_for() -> None:
     assert _schema("of_dataclass") is not None
     failed = testing.run(of_dataclass, {"channel": "a", "items": [{"id": "x"}]})
     assert failed.error is not None
-    assert failed.error.startswith("ValidationError: Expected `int`, got `str` - at `$.items[0].id`")
+    assert failed.error == 'InputInvalid: input.items[0].id: It is not of type "integer".'
 
 
 def test_other_annotations_describe_nothing() -> None:
