@@ -13,7 +13,7 @@ from ava import Env, worker
 from ava.node.child import run_writer
 from ava.node.parent import orphans
 
-run_writer._HOLD_SECONDS = 3.0
+run_writer.HOLD_SECONDS = 3.0
 orphans._PATIENCE_SECONDS = 1.0
 
 

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from harness.polling import wait_until
+from harness.running_process import lives
 from harness.servers.receiver import Receiver
 from harness.system import ROOT, System
 from tests.acceptance.conftest import running_system
@@ -44,15 +47,13 @@ def running_slots(folder: Path, database_url: str, broker_url: str) -> Iterator[
 
 
 def slot_pid(system: System) -> int:
-    """Returns the slot process that takes jobs."""
-    return int(
-        wait_until(
-            lambda: system.query(
-                "SELECT pid FROM nodes WHERE has_slots AND stopped_at IS NULL ORDER BY started_at DESC"
-            ),
-            what="there is a slot process",
-        )[0][0]
-    )
+    """Returns the slot process that takes jobs. The rows of killed ones stay for some seconds."""
+
+    def find() -> int | None:
+        rows = system.query("SELECT pid FROM nodes WHERE has_slots AND stopped_at IS NULL ORDER BY started_at DESC")
+        return next((pid for (pid,) in rows if psutil.pid_exists(pid) and lives(psutil.Process(pid))), None)
+
+    return wait_until(find, what="there is a slot process")
 
 
 def trigger_many(system: System, count: int, **entry: Any) -> list[str]:

@@ -1,15 +1,43 @@
-"""A node that is cut off from PostgreSQL alone, again and again, starts jobs as soon as it is healed."""
+"""A node that is cut off from PostgreSQL alone: it starts jobs once it is healed, and ends when it is asked to."""
 
 from __future__ import annotations
 
+import signal
 import time
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
-from chaos.proxy import Proxy
+from chaos.proxy import Proxy, proxy_to, through
 from harness.polling import wait_until
+from harness.running_process import RunningProcess
 from harness.system import System
+from tests.acceptance.slot_system import await_ended, await_running, trigger_many
+
+# `make chaos` does it on RabbitMQ as well.
+pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+
+_HANDLERS = "workers,workers.sleep,tests.acceptance.handlers,tests.acceptance.slot_handlers"
+#: Seconds within which a node ends: 1 s of drain, 10 s of grace, its last writes, on a busy machine.
+_END_SECONDS = 30
+
+
+@pytest.fixture
+def proxy(system: System) -> Iterator[Proxy]:
+    """What leads the node to PostgreSQL."""
+    with closing(proxy_to(system.database_url)) as proxy:
+        yield proxy
+        system.stop()
+
+
+def _start(system: System, proxy: Proxy, *arguments: str, **environ: str) -> RunningProcess:
+    system.start(workers=0, environ={"AVA_HANDLERS": _HANDLERS, "AVA_DRAIN_SECONDS": "1", **environ})
+    urls = {"DATABASE_URL": through(proxy, system.database_url), "DATABASE_POOL_URL": ""}
+    node = system.spawn("worker", *arguments, environ=urls)
+    system.workers.append(node)
+    system.await_workers()
+    return node
 
 
 def _fill(system: System) -> None:
@@ -30,40 +58,62 @@ def _completed(system: System) -> int:
     return int(count)
 
 
-# `make chaos` does it on RabbitMQ as well.
-@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_a_node_that_was_cut_from_the_database_twice_starts_jobs_at_once(system: System) -> None:
-    environ = {
-        "AVA_HANDLERS": "workers,tests.acceptance.handlers",
-        "AVA_NODE_DEAD_SECONDS": "6",
-        "AVA_HEARTBEAT_SECONDS": "1",
-        "AVA_DRAIN_SECONDS": "1",
-    }
-    system.start(workers=0, environ=environ)
-    server = urlsplit(system.database_url)
-    assert server.hostname
-    assert server.port
-    proxy = Proxy(server.hostname, server.port)
-    proxied = server._replace(netloc=server.netloc.replace(f":{server.port}", f":{proxy.port}")).geturl()
-    try:
-        node = system.spawn("worker", "-c", "3", environ={"DATABASE_URL": proxied})
-        system.workers.append(node)
-        system.await_workers()
-        for _ in range(2):
-            _fill(system)
-            before = _completed(system)
-            wait_until(lambda before=before: _completed(system) > before + 20, what="jobs run")  # type: ignore[misc]
-            proxy.cut()
-            time.sleep(12)
-            proxy.heal()
-            before = _completed(system)
-            wait_until(
-                lambda before=before: _completed(system) > before + 20,  # type: ignore[misc]
-                seconds=15,
-                what=lambda: f"jobs run again:\n{node.output[-6000:]}",
-            )
-        assert "was taken by no job" not in node.output
-    finally:
+def test_a_node_that_was_cut_from_the_database_twice_starts_jobs_at_once(system: System, proxy: Proxy) -> None:
+    node = _start(system, proxy, "-c", "3", AVA_NODE_DEAD_SECONDS="6", AVA_HEARTBEAT_SECONDS="1")
+    for _ in range(2):
+        _fill(system)
+        before = _completed(system)
+        wait_until(lambda before=before: _completed(system) > before + 20, what="jobs run")  # type: ignore[misc]
+        proxy.cut()
+        wait_until(lambda: "Database is unreachable" in node.output, what="the node notices")
+        time.sleep(10)
         proxy.heal()
-        system.stop()
-        proxy.close()
+        before = _completed(system)
+        wait_until(
+            lambda before=before: _completed(system) > before + 20,  # type: ignore[misc]
+            seconds=15,
+            what=lambda: f"jobs run again:\n{node.output[-6000:]}",
+        )
+    assert "was taken by no job" not in node.output
+
+
+def _assert_ends_and_its_jobs_run_elsewhere(
+    system: System, node: RunningProcess, number: signal.Signals, ids: list[str]
+) -> None:
+    node.send(number)
+    node.wait(_END_SECONDS)
+    assert "Traceback" not in node.output
+    system.workers.remove(node)
+    system.start_worker("--slots", "40", concurrency=1)
+    assert {record["status"] for record in await_ended(system, ids)} == {"completed"}
+
+
+@pytest.mark.parametrize("is_silent", [False, True], ids=["refused", "silent"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_node_ends_although_no_end_of_a_run_can_be_written(
+    system: System, proxy: Proxy, number: signal.Signals, is_silent: bool
+) -> None:
+    node = _start(system, proxy, "--slots", "40", "-c", "1")
+    ids = trigger_many(system, 5, worker_id="wkr_slot_sleep", input={"seconds": 2})
+    ids += trigger_many(system, 1, worker_id="wkr_sleep", input={"seconds": 2})
+    await_running(system, ids)
+    # A closed one refuses connections, and one that is cut answers nothing.
+    proxy.cut() if is_silent else proxy.close()
+    # The handlers return meanwhile.
+    time.sleep(3)
+    _assert_ends_and_its_jobs_run_elsewhere(system, node, number, ids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    ("worker_id", "arguments"), [("wkr_slot_sleep", ("--slots", "40", "-c", "0")), ("wkr_sleep", ("-c", "2"))]
+)
+def test_a_node_ends_although_no_message_can_be_claimed(
+    system: System, proxy: Proxy, number: signal.Signals, worker_id: str, arguments: tuple[str, ...]
+) -> None:
+    node = _start(system, proxy, *arguments)
+    proxy.cut()
+    ids = trigger_many(system, 2, worker_id=worker_id, input={"seconds": 0})
+    # The node takes the messages meanwhile.
+    time.sleep(2)
+    _assert_ends_and_its_jobs_run_elsewhere(system, node, number, ids)

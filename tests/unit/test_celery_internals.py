@@ -98,7 +98,7 @@ USED: list[tuple[Any, str]] = [
     (request.Request, "time_start"),
     (request.Request, "revoked"),
     (request.Request, "terminate"),
-    (request.Request, "cancel"),
+    (consumer.Consumer, "cancel_active_requests"),
     (state, "requests"),
     (state, "reserved_requests"),
     (state, "task_ready"),

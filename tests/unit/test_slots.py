@@ -126,7 +126,7 @@ def test_a_loop_that_turns_stops_no_clock_and_one_that_is_blocked_all_but_that_o
 ) -> None:
     culprit, other = _Run(), _Run()
     signs: list[float] = []
-    LoopWatch(watched_loop, lambda: [culprit, other], lambda: signs.append(time.monotonic())).start()  # type: ignore[list-item]
+    LoopWatch(watched_loop, lambda: [culprit, other], lambda: signs.append(time.monotonic()), lambda: None).start()  # type: ignore[list-item]
 
     async def block() -> None:
         await asyncio.sleep(0.5)
@@ -152,7 +152,7 @@ def test_a_loop_that_answers_in_the_middle_of_a_look_is_no_error_and_is_asked_ag
     watched_loop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = _Run()
-    watch = LoopWatch(watched_loop, lambda: [run], lambda: None)  # type: ignore[list-item]
+    watch = LoopWatch(watched_loop, lambda: [run], lambda: None, lambda: None)  # type: ignore[list-item]
     asked: list[float] = []
     monkeypatch.setattr(watched_loop, "call_soon_threadsafe", lambda _, asked_at: asked.append(asked_at))
 
@@ -168,7 +168,7 @@ def test_a_loop_that_answers_in_the_middle_of_a_look_is_no_error_and_is_asked_ag
 
 def test_signs_of_life_go_on_after_a_look_that_fails(watched_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     signs: list[float] = []
-    watch = LoopWatch(watched_loop, list, lambda: signs.append(time.monotonic()))
+    watch = LoopWatch(watched_loop, list, lambda: signs.append(time.monotonic()), lambda: None)
 
     def fail(now: float, passed: float) -> None:
         raise RuntimeError("dictionary changed size during iteration")

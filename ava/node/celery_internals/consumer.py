@@ -112,6 +112,10 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
         if self.app.conf.worker_pool.endswith(":JobPool"):
             hub.call_repeatedly(CHECK_SECONDS, PoolLeaks(self.pool._pool).check)
 
+    def cancel_active_requests(self) -> None:
+        """Kill everything that runs, at a cold shutdown. Celery would wait for the ends of acknowledged messages."""
+        JobRequest.run_monitor.abandon()
+
     def on_close(self) -> None:
         """The connection is lost: forget the messages that no child was given."""
         if self.app.conf.worker_pool == "prefork":

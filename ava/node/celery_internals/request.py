@@ -84,10 +84,6 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         else:
             self.run_monitor.check_now()
 
-    def cancel(self, *_: Any, **__: Any) -> None:
-        """Celery cancels its running tasks at a cold shutdown: kill their processes and return their jobs."""
-        self.run_monitor.abandon()
-
     # The end -------------------------------------------------------------------------------------------------------
 
     def acknowledge(self) -> None:

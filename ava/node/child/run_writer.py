@@ -24,11 +24,11 @@ from ava.store.jobs.moves.ended_runs import EndedRun
 Result = TypeVar("Result")
 
 #: Seconds for which a write is repeated while the database is away.
-_HOLD_SECONDS = 300.0
+HOLD_SECONDS = 300.0
 
 
 class RunWriter:
-    """Writes the jobs that one process runs. Its methods raise `DatabaseUnavailable` after `_HOLD_SECONDS`."""
+    """Writes the jobs that one process runs. Its methods raise `DatabaseUnavailable` after `HOLD_SECONDS`."""
 
     def __init__(self, database: Database, node_id: str) -> None:
         self.database = database
@@ -213,18 +213,18 @@ def ended_run(run: Run, *, began_at: datetime | None = None) -> EndedRun:
     )
 
 
-def persist(act: Callable[[], Result]) -> Result:
+def persist(act: Callable[[], Result], hold_seconds: Callable[[], float] = lambda: HOLD_SECONDS) -> Result:
     """Do something in the database, and repeat it while the database is away. Returns what `act` returns.
 
-    Raises `DatabaseUnavailable` after `_HOLD_SECONDS`.
+    Raises `DatabaseUnavailable` after `hold_seconds`, which may change meanwhile.
     """
-    deadline = time.monotonic() + _HOLD_SECONDS
+    began = time.monotonic()
     pause = 0.1
     while True:
         try:
             return act()
         except DatabaseUnavailable:
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= began + hold_seconds():
                 raise
             time.sleep(pause)
             pause = min(2.0, pause * 1.5)

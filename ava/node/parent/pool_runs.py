@@ -18,7 +18,7 @@ from ava.node import processes, run_use
 from ava.node.mailbox import send_stop
 from ava.node.outcome import Stop
 from ava.node.parent import deadlines
-from ava.node.parent.deadlines import Decision, NodeState
+from ava.node.parent.deadlines import SHORT_GRACE_SECONDS, Decision, NodeState
 from ava.node.parent.tracked_run import DeadProcess, GivenRuns, TrackedRun
 from ava.node.run_board import Phase, RunBoard
 from ava.store.fleet.nodes import RunDirectives
@@ -32,6 +32,9 @@ _USE_SECONDS = 0.5
 class PoolRuns:
     """The runs of one node's pool. The monitor's thread looks at them; any thread may report what was given."""
 
+    #: Whether another thread applies the deadlines, because the monitor's may wait for the database without an end.
+    has_watch = False
+
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
         self._board = RunBoard(0)
@@ -43,6 +46,8 @@ class PoolRuns:
         self._lock = threading.Lock()
         self._last_started_at = time.monotonic()
         self._next_use_at = 0.0
+        #: Since when a node whose drain is over waits for the claim of a message.
+        self._unclaimed_since: float | None = None
 
     def watch(self, board: RunBoard) -> None:
         """Look at this board; called before the processes are started."""
@@ -102,9 +107,20 @@ class PoolRuns:
             self._follow(run, decision)
             if decision.is_kill_due and not run.is_killed and self._kill(run, node):
                 killed.append(run)
-        if node.is_abandoning:
+        if node.is_abandoning or self._is_claim_overdue(node, now, {run.pid for run in runs}):
             self._kill_given()
         return killed
+
+    def _is_claim_overdue(self, node: NodeState, now: float, claimed_pids: Collection[int]) -> bool:
+        """Returns True if a node whose drain is over still waits for the claim of a message, as without a database."""
+        is_drained = node.is_hurried or (node.drained_at is not None and now >= node.drained_at)
+        with self._lock:
+            is_unclaimed = any(given.pid not in claimed_pids for given in self._given)
+        if not is_drained or not is_unclaimed:
+            self._unclaimed_since = None
+            return False
+        self._unclaimed_since = self._unclaimed_since or now
+        return now >= self._unclaimed_since + SHORT_GRACE_SECONDS
 
     def _measure(self, runs: Collection[TrackedRun]) -> None:
         """Look at what runs use, whose handlers run."""

@@ -217,14 +217,19 @@ class RunMonitor:
 
     def _run_once(self) -> None:
         try:
-            released = () if self._is_reachable else self._released
-            self._killed |= {run.pid for run in self._pool_runs.apply_deadlines(self._state, released)}
+            if not self._pool_runs.has_watch:
+                self.apply_deadlines()
             self._rescue_killed()
             self._count()
             if self._is_check_in_due():
                 self._with_database(self._check_in)
         except Exception:
             _log.exception("Run monitor: iteration failed, will retry")
+
+    def apply_deadlines(self) -> None:
+        """Stop or end what has to end now."""
+        released = () if self._is_reachable else self._released
+        self._killed |= {run.pid for run in self._pool_runs.apply_deadlines(self._state, released)}
 
     def _rescue_killed(self) -> None:
         """Rescue the runs of killed processes while the event loop, which reports deaths, stands still."""

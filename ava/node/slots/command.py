@@ -7,6 +7,7 @@ it writes what becomes of the runs of the dead one.
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import signal
 import sys
@@ -110,8 +111,13 @@ class _Command:
         #: The processes that write what becomes of the runs of dead ones.
         self._writers: set[int] = set()
         self._next_look_at = 0.0
-        self._is_ending = False
+        #: One byte, which the writers read: whether the node ends.
+        self._ending = mmap.mmap(-1, 1)
         self._exit_code = 0
+
+    @property
+    def _is_ending(self) -> bool:
+        return bool(self._ending[0])
 
     def run(self) -> int:
         processes.adopt_orphans()
@@ -145,7 +151,7 @@ class _Command:
             return process.start(process.member)
 
     def _pass_on(self, number: signal.Signals) -> None:
-        self._is_ending = True
+        self._ending[0] = True
         for process in self._node_processes:
             if process.pid:
                 with suppress(ProcessLookupError):
@@ -172,7 +178,7 @@ class _Command:
         process.was_ready |= member.is_ready
         if not process.was_ready and not self._is_ending:
             # It cannot start, and has said why.
-            self._is_ending, self._exit_code = True, code if code > 0 else 1
+            self._exit_code = code if code > 0 else 1
             self._pass_on(signal.SIGTERM)
             return
         if code == 0 and (self._is_ending or process.slots):
@@ -181,7 +187,7 @@ class _Command:
             _log.warning("Node: its %s has ended (%s), and is started again", process.name, _describe(code))
         elif code:
             self._exit_code = self._exit_code or (0 if code == REPLACED else 1)
-        self._writers.add(_fork(lambda: _write_off(self._settings, member, pid, code)))
+        self._writers.add(_fork(lambda: _write_off(self._settings, member, pid, code, lambda: self._is_ending)))
 
     def _look(self) -> None:
         # Signals end the wait for the next look.
@@ -209,11 +215,11 @@ def _describe(code: int) -> str:
     return f"signal {-code}" if code < 0 else "replaced itself" if code == REPLACED else f"exit code {code}"
 
 
-def _write_off(settings: Settings, member: Member, pid: int, code: int) -> int:
+def _write_off(settings: Settings, member: Member, pid: int, code: int, is_ending: Callable[[], bool]) -> int:
     from ava.node.slots.write_off import write_off
 
-    late = member.read_last_word() if code == REPLACED else []
-    write_off(settings, member.node_id, pid, late, has_last_word=code == REPLACED)
+    late = member.read_last_word() if code == REPLACED else None
+    write_off(settings, member.node_id, pid, late, is_ending)
     return 0
 
 

@@ -1,5 +1,7 @@
 """The thread that watches the event loop of a slot process, and shows the node's command that the process goes on.
 
+It waits for nothing, so it also applies the deadlines of the runs.
+
 A loop that does not answer for a second is blocked by code that does not await. The thread names it, with its stack, in
 the log of its run. The clocks of the other runs stand still meanwhile, because they lose nothing but time.
 """
@@ -53,12 +55,14 @@ class LoopWatch(threading.Thread):
         loop: asyncio.AbstractEventLoop,
         runs: Callable[[], Collection[SlotRun]],
         show_life: Callable[[], None],
+        apply_deadlines: Callable[[], None],
     ) -> None:
-        """`runs` returns the runs of the process; `show_life` is called at each look."""
+        """`runs` returns the runs of the process; the functions are called at each look."""
         super().__init__(name="ava-loop-watch", daemon=True)
         self._loop = loop
         self._runs = runs
         self._show_life = show_life
+        self._apply_deadlines = apply_deadlines
         self._question: _Question | None = None
 
     def run(self) -> None:
@@ -69,6 +73,7 @@ class LoopWatch(threading.Thread):
             self._show_life()
             now = time.monotonic()
             try:
+                self._apply_deadlines()
                 self._look(now, now - looked_at)
             except Exception:
                 if self._loop.is_closed():

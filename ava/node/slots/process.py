@@ -102,7 +102,7 @@ class SlotProcess:
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._install(app)
         consumer = threading.Thread(target=self._consume, args=(app,), name="ava-consumer", daemon=True)
-        LoopWatch(self._loop, self._runs.all, self._member.show_life).start()
+        LoopWatch(self._loop, self._runs.all, self._member.show_life, self._node.run_monitor.apply_deadlines).start()
         consumer.start()
         while not self._is_over:
             # What a task of a handler raises to end its process ends the loop's turn alone.
@@ -213,7 +213,7 @@ class SlotProcess:
         self._runs.ask_database(self._database, self._member.node_id)
 
     def _end(self, late: Sequence[SlotRun]) -> NoReturn:
-        """End this process because of runs that do not end; called in the thread of the run monitor."""
+        """End this process because of runs that do not end; called in the thread of the loop watch."""
         for run in late:
             _log.warning("Run has to end now: its slot process is replaced", extra={"job_id": run.job.id})
         self._ends.await_written(_FLUSH_SECONDS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -27,14 +29,19 @@ _PAUSE_SECONDS = 0.1
 
 
 class SlotRuns(PoolRuns):
-    """The runs of one process. The event loop adds and removes them; the monitor's thread looks at them.
+    """The runs of one process. The event loop adds and removes them; the loop watch applies their deadlines.
 
     What the event loop of Celery reports is kept as for a pool.
     """
 
+    # The time-outs of a silent server would be those of the handlers' connections too (`ava.store.engine.timeouts`).
+    has_watch = True
+
     def __init__(self, node_id: str, end_process: Callable[[Sequence[SlotRun]], NoReturn]) -> None:
         """`end_process` ends this process because of these runs; the others return to the queue."""
         super().__init__(node_id)
+        #: Held while the state of a run changes.
+        self._deciding = threading.Lock()
         self._end_process = end_process
         self._runs: dict[RunKey, SlotRun] = {}
 
@@ -60,6 +67,11 @@ class SlotRuns(PoolRuns):
 
     def apply_deadlines(self, node: NodeState, released: Collection[str]) -> Collection[TrackedRun]:
         """Stop the runs whose time is over, and end this process if one of them does not stop. Returns none."""
+        with self._deciding:
+            self._apply_deadlines(node, released)
+        return ()
+
+    def _apply_deadlines(self, node: NodeState, released: Collection[str]) -> None:
         now = time.monotonic()
         is_calm = node == NodeState() and not released
         late = []
@@ -73,20 +85,21 @@ class SlotRuns(PoolRuns):
             self._apply(run, decision)
             if decision.is_kill_due:
                 late.append(run)
-        if late or node.is_abandoning:
+        claimed_pids = {os.getpid()} if self._runs else set()
+        if late or node.is_abandoning or self._is_claim_overdue(node, now, claimed_pids):
             self._end_process(late)
-        return ()
 
     def apply_directives(self, runs: Collection[SlotRun], directives: RunDirectives) -> None:  # type: ignore[override]
         """Stop the runs that the database calls over, or to be cancelled."""
         if not directives.over and not directives.cancelled:
             return
         now = time.monotonic()
-        for run in runs:
-            is_over, is_cancelled = run.key in directives.over, run.key in directives.cancelled
-            state = replace(run.state, phase=run.phase, since=run.since)
-            clock = now - run.lost_seconds
-            self._apply(run, deadlines.decide_directive(state, clock, is_over=is_over, is_cancelled=is_cancelled))
+        with self._deciding:
+            for run in runs:
+                is_over, is_cancelled = run.key in directives.over, run.key in directives.cancelled
+                state = replace(run.state, phase=run.phase, since=run.since)
+                clock = now - run.lost_seconds
+                self._apply(run, deadlines.decide_directive(state, clock, is_over=is_over, is_cancelled=is_cancelled))
 
     @staticmethod
     def _apply(run: SlotRun, decision: Decision) -> None:

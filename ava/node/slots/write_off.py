@@ -8,14 +8,15 @@ from typing import TypeVar
 
 from ava.domain.jobs.job import RunKey
 from ava.domain.worker import OnWorkerLost
-from ava.errors import StartError
+from ava.errors import DatabaseUnavailable, StartError
 from ava.handler import registry
-from ava.node.child.run_writer import persist
+from ava.node.child.run_writer import HOLD_SECONDS, persist
 from ava.node.parent.rescue import rescue_runs
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
 from ava.node.slots.member import LateRun
 from ava.settings import Settings
+from ava.store.engine import timeouts
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import nodes
 from ava.store.jobs.moves import claim, rescue
@@ -25,33 +26,55 @@ _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _REPLACED = "its slot process was replaced"
+#: Seconds for which a node that ends repeats a write while the database is away.
+_ENDING_SECONDS = 5.0
 
 
-def write_off(settings: Settings, node_id: str, pid: int, late: Sequence[LateRun], *, has_last_word: bool) -> None:
+def write_off(
+    settings: Settings, node_id: str, pid: int, late: Sequence[LateRun] | None, is_ending: Callable[[], bool]
+) -> None:
     """Rescue the runs of a dead process, and mark its node as stopped. Repeats that while the database is away.
 
-    With a last word the runs that were late end as they were stopped, and the others return to the queue without a
-    loss. Without one, all are lost with their node, and the dispatcher rescues them.
+    `late`: the runs that its last word names, which end as they were stopped; the others return to the queue without a
+    loss. None: it left none, so all are lost with their node, and the dispatcher rescues them. The dispatcher also
+    does that if the node `is_ending` and the database is away.
     """
-    database = Database.of(settings, name="node", pool_size=1)
-    if has_last_word:
-        try:
-            registry.load(settings.handler_modules)
-        except StartError as error:
-            _log.warning("Handlers are not known to the rescue of their runs: %s", error)
-        for each in late:
-            _with(database, lambda c, each=each: _end(c, node_id, pid, each))  # type: ignore[misc]
-        for run in _with(database, lambda c: nodes.runs_of(c, node_id)):
-            _with(database, lambda c, run=run: _return(c, node_id, run))  # type: ignore[misc]
-    _with(database, lambda c: nodes.deregister(c, node_id))
+    timeouts.install_for_threads()
+    writer = _Writer(Database.of(settings, name="node", pool_size=1), is_ending)
+    try:
+        if late is not None:
+            _rescue(writer, settings, node_id, pid, late)
+        writer.write(lambda c: nodes.deregister(c, node_id))
+    except DatabaseUnavailable:
+        _log.warning("Node: the database is unreachable, the dispatcher rescues the runs of the dead process")
 
 
-def _with(database: Database, act: Callable[[Connection], Result]) -> Result:
-    def attempt() -> Result:
-        with database.connect() as connection:
-            return act(connection)
+class _Writer:
+    """Writes while the database is away for a while."""
 
-    return persist(attempt)
+    def __init__(self, database: Database, is_ending: Callable[[], bool]) -> None:
+        self._database = database
+        self._is_ending = is_ending
+
+    def write(self, act: Callable[[Connection], Result]) -> Result:
+        """Do something in the database. Returns what `act` returns. Raises `DatabaseUnavailable`."""
+
+        def attempt() -> Result:
+            with self._database.connect() as connection:
+                return act(connection)
+
+        return persist(attempt, lambda: _ENDING_SECONDS if self._is_ending() else HOLD_SECONDS)
+
+
+def _rescue(writer: _Writer, settings: Settings, node_id: str, pid: int, late: Sequence[LateRun]) -> None:
+    try:
+        registry.load(settings.handler_modules)
+    except StartError as error:
+        _log.warning("Handlers are not known to the rescue of their runs: %s", error)
+    for each in late:
+        writer.write(lambda c, each=each: _end(c, node_id, pid, each))  # type: ignore[misc]
+    for run in writer.write(lambda c: nodes.runs_of(c, node_id)):
+        writer.write(lambda c, run=run: _return(c, node_id, run))  # type: ignore[misc]
 
 
 def _end(connection: Connection, node_id: str, pid: int, late: LateRun) -> None:
