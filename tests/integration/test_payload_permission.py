@@ -76,7 +76,7 @@ def _end(api: Api, user: str, status: str, **values: Any) -> str:
     return str(job["id"])
 
 
-def _fill(api: Api) -> dict[str, list[str]]:
+def fill(api: Api) -> dict[str, list[str]]:
     """Fill the tenant with payloads. Returns what each place-holder of a path stands for."""
     hook = api.post(HOOKS, json={"url": "https://example.com/", "events": ["ava.job.queued"], "secret": "s" * 20})
     hook_id = hook.get_json()["data"]["id"]
@@ -188,7 +188,7 @@ def _body(method: str, rule: str) -> Any:
 def _visit(api: Api, headers: dict[str, str | None]) -> tuple[dict[str, str], set[str]]:
     """Call every route. Returns the texts that have the mark by method and path, and the endpoints of those."""
     texts, endpoints = {}, set()
-    for method, path, endpoint, body in _calls(api, _fill(api)):
+    for method, path, endpoint, body in _calls(api, fill(api)):
         # The stream of a job that is not final has no end.
         if endpoint == "streams.stream" and not _is_final(api, path):
             continue
@@ -220,7 +220,7 @@ def test_the_routes_show_payloads_to_others(api: Api) -> None:
 
 
 def test_what_stands_in_place_of_payloads(api: Api, blind: dict[str, str | None]) -> None:
-    places = _fill(api)
+    places = fill(api)
     failed, done, waiting, put_off, awaiting = places["job_id"]
     record = api.get(f"{JOBS}/{failed}", headers=blind).get_json()["data"]
     assert (record["input"], record["output"], record["payload_hidden"]) == (None, None, True)

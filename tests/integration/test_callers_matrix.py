@@ -1,0 +1,223 @@
+"""Every operation of /openapi.json, called by every kind of caller: each gets what is its own, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ava.settings import ROLES
+from harness.api import HEADERS, Api
+from tests.integration.test_payload_permission import MARK, fill
+
+KEYS = "/v1/ava/keys"
+#: Path parameters whose values name nothing of one tenant.
+_SHARED = ("worker_id", "tenant_id", "node_id", "queue", "run")
+_LOW_ROLES = ("tenant-user", "tenant-admin")
+#: What changes nothing of the tenant but the caller's own sessions. Each other call that is no GET is a write.
+_FOR_ANY_ROLE = {
+    "POST /v1/ava/schedules/preview",
+    "POST /v1/ava/subscriptions/test",
+    *(f"{method} /v1/ava/session" for method in ("POST", "PATCH", "DELETE")),
+    "POST /v1/ava/session/links",
+    "DELETE /v1/ava/sessions",
+}
+#: Only the platform's roles may call these.
+_FOR_OPERATORS = {
+    "GET /v1/ava/tenants",
+    "GET /v1/ava/promotions",
+    "PUT /v1/ava/tenants/{tenant_id}/limits",
+    *(f"POST /v1/ava/queues/{{queue}}/{act}" for act in ("pause", "resume")),
+    *(f"POST /v1/ava/nodes/{{node_id}}/{act}" for act in ("drain", "resume")),
+}
+#: Below these a caller without payloads only reads: it could let somebody else see them.
+_NEEDS_PAYLOADS = (KEYS, "/v1/webhooks", "/v1/ava/hooks", "/v1/ava/subscriptions", "/v1/ava/workers")
+#: It sends an event of its own, without a payload.
+_SENDS_NO_PAYLOAD = "POST /v1/webhooks/{webhook_id}/test"
+#: It is refused to every role, because the worker of the path is a handler's.
+_OF_A_HANDLER = "DELETE /v1/ava/workers/{worker_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """An operation with the values of one tenant in its path."""
+
+    name: str
+    method: str
+    path: str
+    body: Any
+    #: Whether the API asks for no caller: the path has a token.
+    is_open: bool
+
+    @property
+    def is_write(self) -> bool:
+        """Returns True if it changes something of the tenant."""
+        return self.method != "GET" and self.name not in _FOR_ANY_ROLE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """The operations, and a tenant full of payloads."""
+
+    api: Api
+    calls: list[Call]
+    #: Ids of what is the tenant's.
+    ids: list[str]
+
+    def call(self, call: Call, headers: dict[str, str | None]) -> Any:
+        """Send a request. Returns the response, which is never a failure of the server."""
+        response = self.api.request(call.method, call.path, headers=headers, json=call.body)
+        assert response.status_code < 500, f"{call.name}: {response.text}"
+        return response
+
+    def key(self, **fields: Any) -> dict[str, str | None]:
+        """Returns the headers of a new API key."""
+        made = self.api.post(KEYS, json={"name": "matrix", "role": "tenant-system-admin", **fields})
+        assert made.status_code == 201, made.text
+        return _bearer(made.get_json()["data"]["token"])
+
+    def snapshot(self) -> dict[str, Any]:
+        """Returns a digest of all rows of the tenant, but for the audit trail and the last use of keys."""
+        row = "md5((to_jsonb(t) - 'last_used_at')::text)"
+        return {
+            name: self.api.execute(
+                f"SELECT count(*), md5(string_agg({row}, '' ORDER BY {row})) FROM {name} AS t"
+                " WHERE tenant_id = 'ten_test'"
+            )
+            for (name,) in self.api.execute(_TABLES)
+        }
+
+
+_TABLES = """
+SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    AND NOT starts_with(c.relname, 'audit')
+"""
+
+
+def _bearer(token: str) -> dict[str, str | None]:
+    return dict.fromkeys(HEADERS) | {"authorization": f"Bearer {token}"}
+
+
+@pytest.fixture
+def matrix(api: Api) -> Matrix:
+    places = fill(api)
+    first = {name: values[0] for name, values in places.items()} | {"token": "avahook_00.none"}
+    calls = []
+    for path, methods in api.get("/openapi.json").get_json()["paths"].items():
+        names = set(re.findall(r"\{(\w+)\}", path))
+        assert names <= first.keys(), f"{path}: say in `fill` what its place-holders stand for"
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            calls.append(
+                Call(
+                    name=f"{method.upper()} {path}",
+                    method=method.upper(),
+                    path=re.sub(r"\{(\w+)\}", lambda found: first[found[1]], path),
+                    body=content.get("application/json", {}).get("example"),
+                    is_open={} in operation["security"],
+                )
+            )
+    assert len(calls) > 90
+    # What reads comes first, because the audit trail names the paths of the others; what deletes comes last.
+    calls.sort(key=lambda call: ("GET", "POST", "PUT", "PATCH", "DELETE").index(call.method))
+    ids = [value for name, values in places.items() if name not in _SHARED for value in values]
+    return Matrix(api=api, calls=calls, ids=ids)
+
+
+@pytest.mark.parametrize("has_key", [False, True])
+def test_another_tenant_reads_finds_and_changes_nothing(matrix: Matrix, has_key: bool) -> None:
+    before = matrix.snapshot()
+    theirs: dict[str, str | None] = {"x-tenant-id": "ten_other", "x-user-id": "usr_other"}
+    if has_key:
+        made = matrix.api.post(KEYS, json={"name": "theirs", "role": "tenant-system-admin"}, headers=theirs)
+        theirs = _bearer(made.get_json()["data"]["token"])
+    for call in matrix.calls:
+        response = matrix.call(call, theirs)
+        seen = [each for each in (MARK, *matrix.ids) if each in response.text + str(response.headers)]
+        assert seen == [], (call.name, response.text)
+        if any(each in call.path for each in matrix.ids):
+            assert response.status_code in (403, 404), (call.name, response.text)
+    assert matrix.snapshot() == before
+
+
+@pytest.mark.parametrize("kind", ["revoked key", "expired key", "run token", "hook token"])
+def test_no_ended_key_and_no_token_of_another_kind_is_a_caller(matrix: Matrix, kind: str) -> None:
+    api = matrix.api
+    if kind == "run token":
+        token = _run_token(matrix)
+    elif kind == "hook token":
+        url = api.post("/v1/ava/hooks", json={"name": "matrix", "provider": "none"}).get_json()["data"]["url"]
+        token = url.rpartition("/")[2]
+    else:
+        key = api.post(KEYS, json={"name": kind, "role": "tenant-system-admin"}).get_json()["data"]
+        token = key["token"]
+        if kind == "revoked key":
+            api.request("DELETE", f"{KEYS}/{key['id']}")
+        else:
+            api.execute("UPDATE api_keys SET expires_at = now() WHERE name = 'expired key'")
+    before = matrix.snapshot()
+    for call in matrix.calls:
+        if not call.is_open:
+            response = matrix.call(call, _bearer(token))
+            assert response.status_code == 401, (call.name, response.text)
+    # Nor does it stand in a path for a token of another kind.
+    body, nobody = {"lines": [{"seq": 0, "msg": "x"}]}, dict.fromkeys(HEADERS)
+    for path, its_kind in ((f"/v1/hooks/{token}", "hook token"), (f"/v1/ava/runs/{token}/lines", "run token")):
+        if kind != its_kind:
+            assert api.post(path, json=body, headers=nobody).status_code == 404, path
+    assert matrix.snapshot() == before
+
+
+def _run_token(matrix: Matrix) -> str:
+    """Returns the token of a run that goes on."""
+    api = matrix.api
+    assert api.post("/v1/ava/workers", json={"slug": "matrix", "runtime": "pull"}).status_code == 201
+    key, body = matrix.key(role="worker", workers=["wkr_matrix"]), {"workers": ["wkr_matrix"]}
+    # Jobs are offered once a worker has asked for them.
+    assert api.post("/v1/ava/runs/claim", json=body, headers=key).get_json()["data"] == []
+    api.trigger("wkr_matrix")
+    (claimed,) = api.post("/v1/ava/runs/claim", json=body, headers=key).get_json()["data"]
+    token: str = claimed["run"]
+    return token
+
+
+def test_a_key_of_the_role_worker_calls_what_is_its_own(matrix: Matrix) -> None:
+    matrix.api.post("/v1/ava/workers", json={"slug": "own", "runtime": "pull"})
+    key = matrix.key(role="worker", workers=["wkr_own"])
+    before = matrix.snapshot()
+    for call in matrix.calls:
+        if not call.is_open:
+            response = matrix.call(call, key)
+            # The worker of the path, and that of the example, are not the key's.
+            assert response.status_code == 403, (call.name, response.text)
+            assert MARK not in response.text
+    assert matrix.snapshot() == before
+    assert matrix.api.get("/v1/ava/workers/wkr_own", headers=key).status_code == 200
+
+
+def test_a_caller_without_payloads_sees_none_and_lets_nobody_see_them(matrix: Matrix) -> None:
+    key = matrix.key(payloads=False)
+    for call in matrix.calls:
+        response = matrix.call(call, key)
+        assert MARK not in response.text + str(response.headers), call.name
+        if call.is_write and call.path.startswith(_NEEDS_PAYLOADS) and call.name != _SENDS_NO_PAYLOAD:
+            assert response.status_code == 403, (call.name, response.text)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_may_call_what_is_its_own(matrix: Matrix, role: str) -> None:
+    is_operator, is_low = role.startswith("platform"), role in _LOW_ROLES
+    before = matrix.snapshot()
+    for call in matrix.calls:
+        # Only keys claim runs.
+        if call.is_open or call.name in ("POST /v1/ava/runs/claim", _OF_A_HANDLER):
+            continue
+        response = matrix.call(call, {"x-platform-role": role})
+        is_refused = (is_low and call.is_write) or (call.name in _FOR_OPERATORS and not is_operator)
+        assert (response.status_code == 403) is is_refused, (call.name, response.text)
+    if is_low:
+        after = matrix.snapshot()
+        assert {name for name in before if before[name] != after[name]} <= {"sessions", "session_links"}
