@@ -185,7 +185,7 @@ def kill(job: JobState, run: Run, *, error: str) -> JobState | None:
 
 def recall_run(job: JobState, run_no: int) -> JobState | None:
     """A run that was not claimed is called back, whether its message is known or not."""
-    if job.status != "queued" or job.run_no != run_no - 1:
+    if not job.is_startable or job.run_no != run_no - 1:
         return None
     return replace(job, run_no=job.run_no + 1, is_published=False)
 

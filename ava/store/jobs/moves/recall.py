@@ -52,11 +52,11 @@ def recall_window(connection: Connection, *, queue: str, priority: int, limit: i
     return [WaitingJob(id=id_, tenant_id=tenant, worker_id=worker) for id_, tenant, worker in found]
 
 
-_RECALL_RUNS = _recalls("""
+_RECALL_RUNS = _recalls(f"""
     SELECT j.tenant_id, j.id
     FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]) AS r (tenant_id, id, run_no)
     JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
-    WHERE j.run_no = r.run_no - 1 AND j.status IS NOT DISTINCT FROM 'queued' FOR UPDATE OF j""")
+    WHERE j.run_no = r.run_no - 1 AND {IS_STARTABLE} FOR UPDATE OF j""")
 
 
 def recall_runs(connection: Connection, runs: Sequence[RunKey]) -> int:
