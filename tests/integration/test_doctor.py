@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from dataclasses import replace
 from importlib import metadata
 from io import StringIO
@@ -156,6 +156,18 @@ def test_a_role_without_rights_is_a_line_of_doctor_and_of_each_process(system: S
     finally:
         system.query(f"DROP OWNED BY {role}")
         system.query(f"DROP ROLE {role}")
+
+
+def test_a_slot_process_holds_as_many_connections_for_any_number_of_slots(database_settings: Settings) -> None:
+    with closing(Database(database_settings.database_url, name="test")) as database, database.connect() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes, has_slots) VALUES"
+            " (gen_random_uuid(), 'slots', 'a', 1, '0', '{}', '{}', 2000, true),"
+            " (gen_random_uuid(), 'pool', 'a', 1, '0', '{}', '{}', 4, false)"
+        )
+    settings = replace(database_settings, api_processes=1, api_connections=10, database_pool_url="")
+    # The API's 10, two nodes of 2, four processes of 2, a slot process of 8, the dispatcher's 7, the sender's 3.
+    assert server_checks.check_connections(settings).endswith("a dispatcher and a sender hold up to 40")
 
 
 def _as_role(url: str, role: str) -> str:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 _MAX_RIGHTS_NAMED = 5
 #: The share of a limit of connections beyond which it is used up: the next process that starts finds none.
 _MAX_USED_SHARE = 0.9
-#: Connections of a node beside those of its processes, of each of these, of a dispatcher, and of a sender.
-_OF_NODE, _OF_NODE_PROCESS, _OF_DISPATCHER, _OF_SENDER = 2, 2, 7, 3
+#: Connections of a node beside those of its processes, of each process of a pool and each slot process, of a
+#: dispatcher, and of a sender.
+_OF_NODE, _OF_POOL_PROCESS, _OF_SLOT_PROCESS, _OF_DISPATCHER, _OF_SENDER = 2, 2, 8, 7, 3
 
 
 @contextmanager
@@ -67,11 +68,11 @@ def check_durability(settings: Settings) -> str:
 def check_connections(settings: Settings) -> str:
     """Returns how many connections are used. Raises `StartError` if they are used up, or too few for the settings."""
     from ava.errors import StartError
-    from ava.store.reports import metrics, server
+    from ava.store.reports import server
 
     with _connected(settings) as connection:
         limits = server.connection_limits(connection)
-        fleet = metrics.node_counts(connection, dead_after_seconds=settings.node_dead_seconds)
+        fleet = server.node_processes(connection, dead_after_seconds=settings.node_dead_seconds)
     for each in limits:
         if each.used > _MAX_USED_SHARE * each.limit:
             raise StartError(
@@ -82,14 +83,18 @@ def check_connections(settings: Settings) -> str:
     found = f"{narrow.used} of {narrow.limit} are used ({narrow.name})"
     if settings.database_pool_url:
         return f"{found}; the pooler shares its own among the processes"
-    live = [of for of in fleet if of.state == "live"]
-    nodes, processes = sum(of.nodes for of in live) or 1, sum(of.processes for of in live) or os.cpu_count() or 1
-    of_api = settings.api_processes * settings.api_connections
-    needed = of_api + nodes * _OF_NODE + processes * _OF_NODE_PROCESS + _OF_DISPATCHER + _OF_SENDER
+    if not fleet.nodes:
+        # One that is about to be started.
+        fleet = server.NodeProcesses(nodes=1, pool_processes=os.cpu_count() or 1, slot_processes=0)
+    of_nodes = (
+        fleet.nodes * _OF_NODE + fleet.pool_processes * _OF_POOL_PROCESS + fleet.slot_processes * _OF_SLOT_PROCESS
+    )
+    needed = settings.api_processes * settings.api_connections + of_nodes + _OF_DISPATCHER + _OF_SENDER
     if needed > narrow.limit:
         raise StartError(
-            f"one API ({settings.api_processes} × {settings.api_connections}), {nodes} node{'s' * (nodes > 1)} of "
-            f"{processes} processes together, a dispatcher and a sender hold up to {needed}, and {narrow.name} allows "
-            f"{narrow.limit}: raise it, lower AVA_API_CONNECTIONS or `-c`, or set DATABASE_POOL_URL, a pooler in front."
+            f"one API ({settings.api_processes} × {settings.api_connections}), nodes with {fleet.pool_processes} pool "
+            f"processes and {fleet.slot_processes} slot processes, a dispatcher and a sender hold up to {needed}, and "
+            f"{narrow.name} allows {narrow.limit}: raise it, lower AVA_API_CONNECTIONS or `-c`, or set "
+            "DATABASE_POOL_URL, a pooler in front."
         )
     return f"{found}; one API, the nodes, a dispatcher and a sender hold up to {needed}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
+from ava.store.fleet.nodes import IS_LIVE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,30 @@ def connection_limits(connection: Connection) -> list[ConnectionLimit]:
     """Returns the limits of the server, the database and the role, where they are set."""
     rows = connection.exec_driver_sql(_CONNECTION_LIMITS)
     return [ConnectionLimit(name=name, limit=most, used=used) for name, most, used in rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeProcesses:
+    """The processes of live nodes that hold connections."""
+
+    #: The nodes; a node with slots has one row for its pool, and one for each slot process.
+    nodes: int
+    #: The processes of their pools.
+    pool_processes: int
+    #: The slot processes, each of which has the same number of connections for any number of slots.
+    slot_processes: int
+
+
+_NODE_PROCESSES = Statement(f"""
+SELECT count(*), coalesce(sum(n.processes) FILTER (WHERE NOT n.has_slots), 0), count(*) FILTER (WHERE n.has_slots)
+FROM nodes AS n WHERE {IS_LIVE}
+""")
+
+
+def node_processes(connection: Connection, *, dead_after_seconds: float) -> NodeProcesses:
+    """Return how many processes live nodes have."""
+    row = connection.exec_driver_sql(_NODE_PROCESSES, {"dead_after": dead_after_seconds}).one()
+    return NodeProcesses(nodes=row[0], pool_processes=int(row[1]), slot_processes=row[2])
 
 
 # A right on a table holds for its partitions as well. The schema's own tables are written by migrations alone.
