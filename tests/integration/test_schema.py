@@ -19,7 +19,7 @@ from ava import settings as settings_module
 from ava.errors import DatabaseAhead, DatabaseNotMigrated, DatabaseUnreleased, StartError
 from ava.settings import Settings
 from ava.store.engine import schema
-from ava.store.engine.database import driver_url
+from ava.store.engine.database import Database, driver_url
 from ava.store.migrations import compatibility
 from tests.conftest import UNREACHABLE_BROKER
 from tests.schemas import definitions, empty
@@ -203,6 +203,38 @@ def test_an_upgrade_by_the_owner_gives_the_processes_rows_and_nothing_else(datab
             with pytest.raises(psycopg2.errors.InsufficientPrivilege):
                 cursor.execute(refused)
             connection.rollback()
+
+
+#: Settings with which a statement, or a value in it, would mean something else.
+_HARMFUL = {
+    "standard_conforming_strings": "off",
+    "client_encoding": "LATIN1",
+    "IntervalStyle": "iso_8601",
+    "array_nulls": "off",
+    "transform_null_equals": "on",
+}
+
+
+def test_settings_of_the_role_that_change_the_meaning_of_statements_do_not_reach_them(
+    engine: Engine, database_settings: Settings
+) -> None:
+    empty(engine)
+    with engine.begin() as connection:
+        name = connection.exec_driver_sql("SELECT current_database()").scalar()
+        for setting, value in _HARMFUL.items():
+            connection.exec_driver_sql(f"ALTER ROLE CURRENT_USER IN DATABASE {name} SET {setting} = {value}")
+    engine.dispose()
+    schema.upgrade(database_settings)
+    with closing(Database(database_settings.database_url, name="test")) as database, database.connect() as connection:
+        assert {name: connection.exec_driver_sql(f"SHOW {name}").scalar() for name in _HARMFUL} == {
+            "standard_conforming_strings": "on",
+            "client_encoding": "UTF8",
+            "IntervalStyle": "postgres",
+            "array_nulls": "on",
+            "transform_null_equals": "off",
+        }
+        text = r"\d 漢字"
+        assert connection.exec_driver_sql("SELECT %(text)s::text", {"text": text}).scalar() == text
 
 
 def test_an_owner_that_may_create_no_role_gets_an_error_that_says_what_to_do(database_url: str) -> None:

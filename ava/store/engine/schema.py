@@ -281,7 +281,7 @@ def _connection(settings: Settings, *, as_owner: bool = True, needs_session: boo
         )
     connect_args: dict[str, object] = {"connect_timeout": 5, "application_name": "ava db"}
     if has_session:
-        connect_args["options"] = f"-c lock_timeout={_LOCK_TIMEOUT_MS} -c statement_timeout=0"
+        connect_args["options"] = f"-c lock_timeout={_LOCK_TIMEOUT_MS} {sessions.options(0)}"
     url = settings.database_owner_url if is_owner else settings.database_url
     engine = create_engine(driver_url(url), poolclass=NullPool, hide_parameters=True, connect_args=connect_args)
     name = "DATABASE_OWNER_URL" if is_owner else "DATABASE_URL" if has_session else "DATABASE_POOL_URL"

@@ -17,6 +17,12 @@ _SESSION = {
     "plan_cache_mode": "force_generic_plan",
     # As PostgreSQL's own default; an operator may have set another.
     "default_transaction_isolation": "read committed",
+    # These as well. With other values statements and values mean something else, or are refused.
+    "standard_conforming_strings": "on",
+    "client_encoding": "UTF8",
+    "IntervalStyle": "postgres",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
 }
 #: The most seconds of a statement behind a pooler, where all processes share the role's default.
 _STATEMENT_SECONDS = 30
@@ -29,10 +35,16 @@ DO $$ BEGIN
                    current_user, current_database());
     EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET default_transaction_isolation = ''read committed''',
                    current_user, current_database());
+    EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET standard_conforming_strings = on',
+                   current_user, current_database());
+    EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET client_encoding = "UTF8"', current_user, current_database());
+    EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET IntervalStyle = postgres', current_user, current_database());
+    EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET array_nulls = on', current_user, current_database());
+    EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET transform_null_equals = off', current_user, current_database());
     EXECUTE format('ALTER ROLE %%I IN DATABASE %%I SET statement_timeout = ''30s''', current_user, current_database());
 END $$
 """)
-_CURRENT = Statement("SELECT name, setting FROM pg_settings WHERE lower(name) = ANY(%(names)s)")
+_CURRENT = Statement("SELECT lower(name) AS name, setting FROM pg_settings")
 
 
 def options(statement_seconds: float) -> str:
@@ -51,6 +63,5 @@ def set_role_defaults(connection: Connection) -> None:
 def find_wrong(connection: Connection) -> list[str]:
     """Returns the names of the settings that a session, as behind a pooler, does not have."""
     wanted = {"statement_timeout": str(_STATEMENT_SECONDS * 1000), **_SESSION}
-    rows = connection.exec_driver_sql(_CURRENT, {"names": list(wanted)})
-    current = {name.lower(): setting for name, setting in rows}
-    return sorted(name for name, value in wanted.items() if current.get(name) != value)
+    current = {row.name: row.setting for row in connection.exec_driver_sql(_CURRENT)}
+    return sorted(name for name, value in wanted.items() if current.get(name.lower()) != value)
