@@ -348,6 +348,10 @@ class ConnectionsBusy(DatabaseUnavailable):
     """The API is overloaded: no connection to the database was free in time; try again shortly."""
 
 
+class DiskFull(DatabaseUnavailable):
+    """The disk of the database is full; try again when an operator has freed space there."""
+
+
 class StatementTimeout(DatabaseUnavailable):
     """A statement took too long; try again shortly."""
 

@@ -293,6 +293,9 @@ FAULTS = (
         "AvaDatabaseDown AvaRequestsFail",
         "AvaDutyFails",
     ),
+    _fault(
+        lambda scene: _stubbed(scene, "ava_database_disk_full 1\n"), "PostgreSQL's disk is full", "AvaDatabaseDiskFull"
+    ),
     _fault(lambda scene: _dead_server(scene, of="redis"), "the broker is dead", "AvaBrokerDown", "AvaDutyFails"),
     _fault(_other_key, "a node has another message key", "AvaMessagesRefused", "AvaNoWorkers AvaProcessDown"),
     _fault(

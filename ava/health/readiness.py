@@ -6,24 +6,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ava.broker import connectivity
 from ava.errors import AvaError, BrokerUnavailable, StartError
 from ava.settings import Settings
-from ava.store.engine import schema
+from ava.store.engine import disk, schema
 from ava.store.engine.database import Database
 
 _log = logging.getLogger(__name__)
 #: Seconds that a report waits for the broker. A name server that is silent takes ten and more for an answer.
 _BROKER_SECONDS = 2.0
+#: Seconds for which a disk that had space is not checked again, because a check writes a MiB.
+_DISK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """The result of one check."""
 
-    #: `database`, `migrations`, or `broker` in a process that connects to one.
+    #: `database`, `migrations`, `disk` (the database's), or `broker` in a process that connects to one.
     name: str
     is_ok: bool
     #: What is wrong, in a sentence without addresses and passwords.
@@ -38,11 +40,11 @@ class Report:
 
     @property
     def status(self) -> str:
-        """`ok`, `degraded` if only the broker is away, otherwise `unavailable`."""
+        """`ok`, `degraded` if only the broker is away or the disk full, otherwise `unavailable`."""
         broken = {check.name for check in self.checks if not check.is_ok}
         if not broken:
             return "ok"
-        return "degraded" if broken == {"broker"} else "unavailable"
+        return "degraded" if broken <= {"broker", "disk"} else "unavailable"
 
 
 class Readiness:
@@ -59,6 +61,8 @@ class Readiness:
         self._broker_thread: threading.Thread | None = None
         self._broker_check: Check | None = None
         self._reported_at = float("-inf")
+        self._disk_check = Check(name="disk", is_ok=True)
+        self._disk_checked_at = float("-inf")
 
     def report(self) -> Report:
         """Returns the report, at most `cache_seconds` old."""
@@ -74,11 +78,12 @@ class Readiness:
         self._start_broker_check()
         return [*self._check_database(), self._end_broker_check()]
 
-    def _check_database(self) -> tuple[Check, Check]:
+    def _check_database(self) -> tuple[Check, Check, Check]:
         database = _check("database", self._reach_database)
         if not database.is_ok:
-            return database, Check(name="migrations", is_ok=False, reason="The database could not be asked.")
-        return database, _check("migrations", self._check_schema)
+            migrations = Check(name="migrations", is_ok=False, reason="The database could not be asked.")
+            return database, migrations, replace(migrations, name="disk")
+        return database, _check("migrations", self._check_schema), self._check_disk()
 
     def _reach_database(self) -> None:
         with self._database.connect() as connection:
@@ -87,6 +92,12 @@ class Readiness:
     def _check_schema(self) -> None:
         with self._database.connect() as connection:
             schema.check_connection(connection)
+
+    def _check_disk(self) -> Check:
+        if not self._disk_check.is_ok or time.monotonic() - self._disk_checked_at > _DISK_SECONDS:
+            self._disk_check = _check("disk", lambda: disk.require_space(self._database))
+            self._disk_checked_at = time.monotonic()
+        return self._disk_check
 
     def _start_broker_check(self) -> None:
         # One that is still under way is waited for again, so that silence costs one thread.

@@ -6,14 +6,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from ava.errors import DiskFull
 from ava.store import partitions
-from ava.store.engine import leader_lease
+from ava.store.engine import disk, leader_lease
 from ava.store.engine.database import Connection, Database
 from ava.store.reports import metrics, promotions, statistics, tenant_waits
 from ava.store.reports.metrics import UnfinishedEvents
@@ -45,10 +47,17 @@ class SystemMetrics:
         """Returns the metrics in the text format, at most `cache_seconds` old. Raises `DatabaseUnavailable`."""
         with self._lock:
             if time.monotonic() - self._read_at > self.cache_seconds:
-                with self._database.connect() as connection:
-                    self._text = _render(self._read(connection))
+                self._text = _render(self._read_all())
                 self._read_at = time.monotonic()
             return self._text
+
+    def _read_all(self) -> list[Metric]:
+        is_full = disk.is_full(self._database)
+        found = [_gauge("ava_database_disk_full", "1 while PostgreSQL's disk is full.", is_full)]
+        # A read of the others may need a temporary file.
+        with suppress(DiskFull), self._database.connect() as connection:
+            found += self._read(connection)
+        return found
 
     def _read(self, connection: Connection) -> list[Metric]:
         return [

@@ -48,6 +48,20 @@ def _assert_refused(answer: requests.Response) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
+def _assert_named(system: System) -> None:
+    """Find the full disk where an operator looks."""
+    wait_until(lambda: not system.get("/readyz").json()["checks"]["disk"]["ok"], what="the API notices")
+    ready = system.get("/readyz")
+    # The broker is unreachable in this test.
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert ready.json()["checks"]["database"] == {"ok": True}
+    assert ready.json()["checks"]["disk"]["reason"].startswith("The disk of the database is full")
+    assert "\nava_database_disk_full 1.0" in system.get("/metrics").text
+    doctor = system.spawn("doctor")
+    assert doctor.wait(60) == 1
+    assert "!!  disk: the disk of PostgreSQL is full" in doctor.output, doctor.output
+
+
 def test_a_full_disk_refuses_triggers_as_a_whole_until_there_is_space(small_postgres: Server, tmp_path: Path) -> None:
     system = System(tmp_path, database_url=small_postgres.url, broker_url=UNREACHABLE_BROKER, api_processes=1)
     try:
@@ -82,10 +96,13 @@ def _fill_and_free(system: System, disk: Path) -> None:
         accepted.append(answer.json()["data"]["id"])
         assert len(accepted) < 100
     _assert_refused(answer)
+    assert "The disk of the database is full" in answer.json()["error"]["message"]
+    _assert_named(system)
     keyed = {"json": _job(), "headers": {"Idempotency-Key": "once"}}
     _assert_refused(system.post(JOBS, **keyed))
     _assert_refused(system.post(f"{JOBS}/bulk", json={"jobs": [{"worker_id": "wkr_open"}, _job(kib=600), _job()]}))
     ballast.unlink()
+    wait_until(lambda: system.get("/readyz").json()["checks"]["disk"]["ok"], what="the disk has space again")
     wait_until(lambda: system.post(JOBS, **keyed).status_code == 201, seconds=20, what="a job is accepted again")
     replayed = system.post(JOBS, **keyed)
     assert replayed.headers["Idempotent-Replayed"] == "true"

@@ -64,6 +64,7 @@ def test_a_healthy_system_passes_but_for_the_server_of_the_tests(system: System)
         "database",
         "rights",
         "durability",
+        "disk",
         "connections",
         "sessions",
         "replication",
@@ -262,7 +263,17 @@ def test_every_problem_is_reported_in_one_run_and_no_tail_of_a_password_with_an_
     )
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]
-    of_database = ["database", "rights", "durability", "connections", "sessions", "replication", "partitions", "clock"]
+    of_database = [
+        "database",
+        "rights",
+        "durability",
+        "disk",
+        "connections",
+        "sessions",
+        "replication",
+        "partitions",
+        "clock",
+    ]
     of_fleet = ["nodes", "workers", "agents", "encryption", "webhooks", "processes"]
     assert wrong == ["secret", *of_database, "broker", "handlers", "queues", *of_fleet]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]

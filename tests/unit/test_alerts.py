@@ -26,6 +26,7 @@ _APIS, _ALL = ("a", "b"), ("a", "b", "d", "n")
 #: What the whole system's metrics are while all is well, in the notation of promtool: a beginning, and a step a minute.
 _SYSTEM = {
     "ava_database_up": "1",
+    "ava_database_disk_full": "0",
     'ava_database_promotions_total{lossy="true"}': "0",
     'ava_database_promotions_total{lossy="false"}': "0",
     "ava_dispatcher_active": "1",
@@ -96,6 +97,7 @@ FAULTS: dict[str, tuple[Mapping[str, str], set[str]]] = {
     ),
     "the broker is dead": ({'broker_up.*"d"': "0"}, {"AvaBrokerDown"}),
     "a node has another message key": ({"messages_dropped": "0+2"}, {"AvaMessagesRefused"}),
+    "PostgreSQL's disk is full": ({"disk_full": "1"}, {"AvaDatabaseDiskFull"}),
     "a promotion lost commits": ({'promotions.*"true"': _late(1)}, {"AvaCommitsLost"}),
     "a standby was promoted": ({'promotions.*"false"': _late(1)}, {"AvaStandbyPromoted"}),
     "a pool is too small": ({"connection_timeouts": "0+60"}, {"AvaConnectionsBusy"}),

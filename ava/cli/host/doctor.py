@@ -55,6 +55,7 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]
     yield "database", _check_database
     yield "rights", server_checks.check_rights
     yield "durability", server_checks.check_durability
+    yield "disk", server_checks.check_disk
     yield "connections", server_checks.check_connections
     yield "sessions", _check_sessions
     yield "replication", _check_replication

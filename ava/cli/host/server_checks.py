@@ -65,6 +65,22 @@ def check_durability(settings: Settings) -> str:
     return f"a commit reaches the disk (fsync on, synchronous_commit {durability.synchronous_commit})"
 
 
+def check_disk(settings: Settings) -> str:
+    """Returns that PostgreSQL's disk has space. Raises `StartError` if it has none."""
+    from ava.errors import StartError
+    from ava.store.engine import disk, schema
+    from ava.store.engine.database import Database
+
+    schema.check(settings)
+    with closing(Database.of(settings, name="doctor")) as database:
+        if disk.is_full(database):
+            raise StartError(
+                "the disk of PostgreSQL is full, so jobs are refused with 503 and no end of a run is written; free "
+                "space there, or enlarge it. Nothing needs to be restarted."
+            )
+    return "the disk of PostgreSQL has space"
+
+
 def check_connections(settings: Settings) -> str:
     """Returns how many connections are used. Raises `StartError` if they are used up, or too few for the settings."""
     from ava.errors import StartError

@@ -227,12 +227,12 @@ class Database:
         state = failures.state_of(error)
         if state is None:
             self._note_silence(began)
-        if state in (failures.READ_ONLY, failures.NO_PRIVILEGE):
+        if state in (failures.READ_ONLY, failures.NO_PRIVILEGE, failures.DISK_FULL):
             self._log_refusal(error)
         if state == failures.READ_ONLY:
             # The other connections lead to the same server, and a new one may lead to the new primary.
             self._engine.dispose()
-        raise failures.TIMEOUTS.get(state or "", DatabaseUnavailable) from failures.without_values(error)
+        raise failures.NAMED_OUTAGES.get(state or "", DatabaseUnavailable) from failures.without_values(error)
 
     def _log_refusal(self, error: BaseException) -> None:
         if (now := time.monotonic()) - self._refusal_logged_at >= _REFUSAL_LOG_SECONDS:

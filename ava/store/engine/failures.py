@@ -7,7 +7,7 @@ from typing import Any
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 
-from ava.errors import DatabaseUnavailable, LockTimeout, StatementFailed, StatementTimeout
+from ava.errors import DatabaseUnavailable, DiskFull, LockTimeout, StatementFailed, StatementTimeout
 
 #: The SQLSTATE of a write to a server that is read-only, as a demoted primary is.
 READ_ONLY = "25006"
@@ -31,8 +31,10 @@ _OUTAGES = (
 #: until VACUUM has frozen old rows. The guard is in these files of PostgreSQL's source.
 _LIMIT = "54000"
 _GUARDS = ("varsup.c", "multixact.c")
-#: The SQLSTATEs of a statement that was ended because of its own time-outs.
-TIMEOUTS = {"57014": StatementTimeout, "55P03": LockTimeout}
+#: The SQLSTATE of a write for which the server's disk has no space.
+DISK_FULL = "53100"
+#: The errors of outages that have one of their own, by the SQLSTATE: the statement's own time-outs, and a full disk.
+NAMED_OUTAGES = {"57014": StatementTimeout, "55P03": LockTimeout, DISK_FULL: DiskFull}
 
 
 def describe_failure(error: BaseException) -> str:
