@@ -1,8 +1,8 @@
-"""The gate of requests of one API process: a tenant with many requests at once leaves the event loop to the others.
+"""The request gate of an API process: it prevents a tenant with many concurrent requests from filling the event loop.
 
-A tenant's first request is served at once. Until it is over, the tenant's others begin one by one whenever the event
-loop has nothing else to do, tenants in turn. So no tenant fills the loop with work that all others wait for. As long as
-the loop has time to spare, a request waits for one round of it. While one tenant alone sends requests nothing waits.
+A tenant's first request starts immediately. Until it has ended, the gate starts the tenant's other requests one by one
+while the event loop is idle, round-robin over the tenants. An idle loop delays a request by one iteration. If only one
+tenant sends requests, they never wait.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from functools import partial
 import gevent
 from gevent.event import Event
 
-#: Seconds after which a request begins in any case: the loop may be busy for long, and the first one may be slow.
+#: A request starts after this many seconds even if the loop is busy or the tenant's first request has not ended.
 _MAX_WAIT_SECONDS = 1.0
-#: Seconds after the last request of another tenant from which on a tenant is alone.
+#: A tenant is the only sender if no other tenant sent a request for this many seconds.
 _ALONE_SECONDS = 10.0
 
 
 class RequestGate:
-    """Begins the requests of tenants; for greenlets of one thread."""
+    """Starts the requests of tenants; for greenlets of one thread."""
 
     def __init__(self) -> None:
         #: The requests under way, by tenant.
         self._served: dict[str, int] = {}
-        #: The tenant of the latest request, and when it last was another one than before.
+        #: The tenant of the latest request, and when this tenant last changed.
         self._latest: str | None = None
         self._changed_at = float("-inf")
-        #: The requests that wait, by tenant; the tenant whose turn is next comes first.
+        #: Waiting requests by tenant, in round-robin order.
         self._waiting: dict[str, deque[Event]] = {}
         self._loop = gevent.get_hub().loop
         self._idle = self._loop.idle()
 
     def begin(self, tenant_id: str) -> Callable[[], None]:
-        """Wait until a request of this tenant may begin. Returns a function that ends it, or suspends a long wait."""
+        """Wait until a request of this tenant may start. Returns the function that ends it."""
         if not self._is_alone(tenant_id) and (tenant_id in self._served or tenant_id in self._waiting):
             self._wait(tenant_id)
         self._served[tenant_id] = self._served.get(tenant_id, 0) + 1
-        # In the next round of the loop: requests that never wait would else follow each other within one.
+        # In the loop's next iteration. Otherwise requests that never wait would run one after another within this one.
         return partial(self._loop.run_callback, self._end, tenant_id)
 
     def _is_alone(self, tenant_id: str) -> bool:
@@ -69,14 +69,14 @@ class RequestGate:
                 self._forget_if_empty(tenant_id)
 
     def _begin_when_idle(self) -> None:
-        """Begin one request, because the loop has nothing else to do."""
+        """Start one waiting request; gevent calls this while the loop is idle."""
         if not self._waiting:
             self._idle.stop()
             return
         tenant_id = next(iter(self._waiting))
         self._begin_next(tenant_id)
         if tenant_id in self._waiting:
-            # The others come first next time.
+            # Round-robin: this tenant is now last.
             self._waiting[tenant_id] = self._waiting.pop(tenant_id)
 
     def _begin_next(self, tenant_id: str) -> None:

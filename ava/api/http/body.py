@@ -1,7 +1,7 @@
 """The body of a request: one JSON object in UTF-8, of bounded size, structure and depth, and unambiguous.
 
-What is cheap is checked first, so that no body costs more than its limits allow: its length, then its structure, which
-is counted without parsing. A large body is checked outside the event loop while it is read, and parsed there.
+The cheap checks come first: the length, then the structure, which is counted without parsing. A large body is checked
+outside the event loop while it is read, and parsed there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 #: How deep arrays and objects may nest.
 DEEPEST = MAX_LEVELS
 
-#: Bytes that are read, and searched, in one piece. Between two pieces other requests go on.
+#: Bytes that are read and searched in one piece. The event loop serves other requests between two pieces.
 _READ_BYTES = 2**16
 #: Bytes of a large body that are read, then checked, before more are read.
 _CHECKED_BYTES = 2**20
@@ -38,9 +38,9 @@ def is_empty() -> bool:
 def pieces_of_json(limit: Limit) -> list[bytes]:
     """Returns a body of JSON in pieces. Raises `BadRequest`, `PayloadTooLarge`, `MediaTypeRefused` or `TooMany`.
 
-    They stay in pieces, because memory for all of a large body takes the event loop 10 ms at once. A large body has a
-    share of what its tenant may have in memory, until `release`. Its structure is checked while it is read, so one that
-    is refused is not read to its end.
+    The pieces are not joined, because allocating memory for a large body blocks the event loop for 10 ms. A large body
+    counts for its tenant's limit of memory until `release`. Its structure is checked while it is read, so the rest of a
+    refused body is not read.
     """
     if is_empty():
         raise BadRequest("The body is empty; send a JSON object.")
@@ -82,10 +82,10 @@ def _read_large(pieces: list[bytes], limit: Limit, *, checks: bool) -> list[byte
 
 
 def outside_loop(work: Callable[[], Result], *, is_last: bool = False) -> Result:
-    """Returns what `work` on a large body returns; other requests go on meanwhile. A tenant has one such at a time.
+    """Return the result of `work` on a large body, which runs outside the event loop, one at a time for each tenant.
 
-    After the last work on its body a request keeps its turn until it is over, because storing the body costs PostgreSQL
-    more than it has cost this process. Raises `TooMany` if those before it do not end in time.
+    With `is_last` the request blocks its tenant's other large bodies until it ends, because storing a large body costs
+    PostgreSQL more than parsing it costs this process. Raises `TooMany` if the earlier requests do not end in time.
     """
     shares, owner = context().shares.large_requests, owner_of_shares()
     if is_last:
@@ -138,7 +138,7 @@ def _reserve(size: int) -> None:
 
 
 def release(_error: BaseException | None = None) -> None:
-    """Return what this request's body has of its tenant's shares; called when the request is over."""
+    """Release the shares of its tenant that this request's body has; called when the request ends."""
     if (owner := g.pop("large_request_of", None)) is not None:
         context().shares.large_requests.release(owner)
     if (share := g.pop("body_share", None)) is not None:
@@ -150,12 +150,12 @@ def _too_large(limit: Limit) -> PayloadTooLarge:
 
 
 def parse(*pieces: bytes) -> dict[str, Any]:
-    """Check and decode a body. Raises `BadRequest` or `PayloadTooLarge`, which say what is wrong and where."""
+    """Check and decode a body. Raises `BadRequest` or `PayloadTooLarge`, which name the error and its position."""
     return _object(json_text.parse(*pieces))
 
 
 def decode(pieces: Sequence[bytes]) -> dict[str, Any]:
-    """Decode a body whose structure is checked. Raises `BadRequest`, which says what is wrong and where."""
+    """Decode a body with a checked structure. Raises `BadRequest`, which names the error and its position."""
     return _object(json_text.decode(pieces))
 
 

@@ -1,4 +1,4 @@
-"""Marshmallow fields that read JSON strictly; their messages say what is right."""
+"""Marshmallow fields that read JSON strictly; their messages describe a valid value."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import INPUT_BYTES
 from ava.errors import PayloadTooLarge
 
-#: What `FieldNames` returns for `*`.
+#: The result of `FieldNames` for `*`.
 ALL_FIELDS = ("*",)
-#: The message for a missing field, by which `ava.api.http.parsing` chooses 400 and not 422.
+#: The message for a missing field. `ava.api.http.parsing` answers 400 if it finds this message, otherwise 422.
 REQUIRED = "It is missing, and it is required."
 
 _MESSAGES: dict[str, Any] = {"required": REQUIRED, "null": "It must not be null."}
@@ -44,7 +44,7 @@ class Plain(fields.Field[Any]):
             super()._validate(value)
 
     def read(self, value: Any) -> Any:  # noqa: ARG002 - subclasses read it
-        """Returns the value as the code uses it. Raises `ValidationError` with what is right."""
+        """Return the value as the code uses it. Raises `ValidationError`, which describes a valid value."""
         raise TypeError("this field is for records, which are written and never read")
 
 
@@ -91,11 +91,11 @@ class PositiveNumber(Number):
 
 
 class JsonText(Plain):
-    """A value of a record that is JSON text already."""
+    """A value of a record that is already encoded as JSON."""
 
 
 class WholeNumber(Plain):
-    """A JSON integer within bounds; `2.5`, `2.0`, `"2"` and `true` are refused. In a query it is a text of digits."""
+    """A JSON integer within bounds; `2.5`, `2.0`, `"2"` and `true` are refused. In a query it is a string of digits."""
 
     def __init__(self, *, minimum: int, maximum: int, is_text: bool = False, **rest: Any) -> None:
         super().__init__(**rest)
@@ -112,7 +112,7 @@ class WholeNumber(Plain):
 
 
 def wait_field(what: str) -> WholeNumber:
-    """The parameter `wait`; `what` is what it waits for."""
+    """Return the parameter `wait`; `what` describes the condition, for the documentation."""
     return WholeNumber(
         minimum=1,
         maximum=60,
@@ -124,7 +124,7 @@ def wait_field(what: str) -> WholeNumber:
 
 
 class Choice(Plain):
-    """One of the values of an enumeration, or of some of them."""
+    """A value of an enumeration; `choices` may leave some out."""
 
     def __init__(self, choices: Iterable[StrEnum], **rest: Any) -> None:
         super().__init__(**rest)
@@ -146,7 +146,7 @@ class Id(Plain):
 
     @property
     def pattern(self) -> str:
-        """Returns what each id matches at its beginning."""
+        """Return the regular expression of an id's prefix."""
         return f"^{self.prefixes[0]}_" if len(self.prefixes) == 1 else f"^({'|'.join(self.prefixes)})_"
 
 
@@ -164,7 +164,7 @@ class ClientId(Id):
 
 
 class Instant(Plain):
-    """A moment: read as ISO 8601, written as UTC with a `Z`."""
+    """A time: read as ISO 8601, written as UTC with a `Z`."""
 
     def read(self, value: Any) -> datetime:
         moment = moments.parse(value) if isinstance(value, str) else None
@@ -174,7 +174,7 @@ class Instant(Plain):
 
 
 class QueryInstant(Instant):
-    """A moment in a query, in which an unescaped `+` before the offset arrives as a space."""
+    """A time in a query string, where an unescaped `+` before the offset arrives as a space."""
 
     _spaced_offset = re.compile(r"(T.*) (\d\d:?\d\d)$", re.ASCII)
 
@@ -206,7 +206,7 @@ class FieldNames(Plain):
 
     @property
     def pattern(self) -> str:
-        """Returns the regular expression of what it accepts."""
+        """Return the regular expression of a valid value."""
         names = "|".join(self._known())
         return rf"^(\*|({names})(,({names}))*)$"
 
@@ -221,7 +221,7 @@ class FieldNames(Plain):
 
 
 class JsonObject(Plain):
-    """A JSON object, kept as JSON text in ASCII so that NUL and lone surrogates in its strings survive."""
+    """A JSON object, encoded as ASCII JSON so that NUL and lone surrogates in its strings survive."""
 
     def __init__(self, *, limit: Limit = INPUT_BYTES, **rest: Any) -> None:
         super().__init__(**rest)

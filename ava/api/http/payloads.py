@@ -1,8 +1,8 @@
-"""The permission to see payloads: what stands in place of each of them, and who sees them.
+"""The permission to see payloads, and the placeholder of each hidden payload.
 
-A field of a record whose value is a payload names one of the functions `hide_…` as `payload` in its metadata.
-`ava.api.http.records` then writes the field whole for a caller who sees payloads, and by that function for another one.
-Without a request there is no such caller, so what is written after a request must say whose it is.
+A record's payload field names a `hide_…` function as `payload` in its metadata. `ava.api.http.records` writes the
+value if the caller sees payloads, and otherwise the function's placeholder. Outside a request there is no caller, and
+payloads are hidden.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ava.domain.access.payloads import HIDDEN, without_payload
 from ava.domain.jobs.job import Status
 from ava.errors import PayloadsHidden
 
-#: What a record has after its fields if one of them is hidden.
+#: The last member of a record with a hidden field.
 HIDDEN_FLAG = '"payload_hidden":true'
-#: What a stream sends in place of the lines of a log.
+#: The only event of a log stream whose lines are hidden.
 HIDDEN_EVENT = "event: hidden\ndata: {}\n\n"
 
-#: The fields of audit entries whose values are payloads.
+#: The payload fields of an audit entry's changes.
 _PAYLOADS_IN_CHANGES = ("input", "config", "match", "data", "body", "headers")
 _NOTHING = "null"
 
@@ -40,38 +40,38 @@ def require() -> None:
         raise PayloadsHidden
 
 
-# What stands in place of a value: JSON text, from the record and the value -------------------------------------------
+# Placeholders: each function gets the record and the value, and returns JSON ----------------------------------------
 
 
 def hide_value(_record: Any, _value: Any) -> str:
-    """Null."""
+    """Return null."""
     return _NOTHING
 
 
 def hide_text(_record: Any, value: Any) -> str:
-    """A text that says that another one is hidden."""
+    """Return a string that says that the value is hidden."""
     return _NOTHING if value is None else json.dumps(HIDDEN)
 
 
 def hide_error(_record: Any, value: str | None) -> str:
-    """The kind of an error without its reason."""
+    """Return the kind of an error without its reason."""
     return _NOTHING if value is None else json.dumps(without_payload(value))
 
 
 def hide_job_error(job: Any, value: str | None) -> str:
-    """Likewise, unless the system has cancelled the job: then the error is the system's own."""
+    """Return the kind of a failed job's error. The system wrote the error of a cancelled job, which stays visible."""
     if job.status is Status.FAILED:
         return hide_error(job, value)
     return json.dumps(value)
 
 
 def hide_progress(_record: Any, value: str | None) -> str:
-    """Progress without its message."""
+    """Return progress without its message."""
     return _NOTHING if value is None else json.dumps({**json.loads(value), "message": HIDDEN}, separators=(",", ":"))
 
 
 def hide_waiting_for(_record: Any, value: str | None) -> str:
-    """What a job waits for without the pattern of an event."""
+    """Return `waiting_for` without the pattern of the event."""
     if value is None:
         return _NOTHING
     waiting_for: dict[str, Any] = json.loads(value)
@@ -81,12 +81,12 @@ def hide_waiting_for(_record: Any, value: str | None) -> str:
 
 
 def hide_answers(_record: Any, value: str) -> str:
-    """The requests of a delivery without the bodies of their responses."""
+    """Return the requests of a delivery without the bodies of their responses."""
     return json.dumps([{**each, "answer": HIDDEN} if each.get("answer") else each for each in json.loads(value)])
 
 
 def hide_changes(_record: Any, value: str | None) -> str:
-    """The changes of an audit entry without those of payloads."""
+    """Return the changes of an audit entry with its payload fields hidden."""
     if value is None:
         return _NOTHING
     changes: dict[str, Any] = json.loads(value)
@@ -98,7 +98,7 @@ def hide_changes(_record: Any, value: str | None) -> str:
 
 
 def hide_filter(_record: Any, value: Any) -> str:
-    """A filter without what it compares payloads with."""
+    """Return a filter without the values that it compares with inputs and errors."""
     return json.dumps(_hidden_filter(dict(value)), separators=(",", ":"))
 
 
@@ -109,10 +109,10 @@ def _hidden_filter(value: Any) -> Any:
 
 
 def hide_reason(_record: Any, value: str | None) -> str:
-    """A reason without what it says of an input."""
+    """Return a reason without the part that describes an input."""
     if value is None:
         return _NOTHING
-    # The reason of a firing names its worker first; that of an event begins with the place that does not match.
+    # The reason of a schedule's firing begins with its worker, an event's reason with the path that does not match.
     if value.startswith("input"):
         return json.dumps(HIDDEN)
     before, mark, _ = value.partition("refuses the input: ")

@@ -1,4 +1,4 @@
-"""Requests to the routes of this application, made in this process with the headers of the request at hand."""
+"""Call this application's REST routes in this process, with the headers of the current request."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ from ava.errors import AvaError
 
 Result = TypeVar("Result")
 
-#: What belongs to the request at hand, or says how its response is sent.
+#: Headers of the MCP request alone: its identity, and the format of its response.
 _NOT_TAKEN_ALONG = (
     *("HTTP_ACCEPT_ENCODING", "HTTP_IDEMPOTENCY_KEY", "HTTP_IF_NONE_MATCH", "HTTP_ORIGIN", "HTTP_TRANSFER_ENCODING"),
     *("HTTP_LAST_EVENT_ID", "HTTP_RANGE", "wsgi.input_terminated", "werkzeug.request", "werkzeug.socket"),
 )
-#: What a message says of the fields that follow it here.
+#: The end of a message that counts further fields; here each of them has its own line.
 _MORE = re.compile(r" \(\d+ more in fields\)$")
-#: Headers of a response that say how much more a caller may ask for.
+#: The rate-limit headers of a response.
 _KEPT = ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
-#: The environment of a request that a call of a tool makes holds the name of the tool, or of the method, for
-#: the audit trail.
+#: The WSGI environment's key for the name of the calling tool or method, which the audit trail stores.
 TOOL = "ava.mcp_tool"
 
 
 class Refused(AvaError):
-    """A route refuses a request; its caller can do better."""
+    """A route refused a request that its caller can correct."""
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
@@ -45,31 +44,31 @@ class Refused(AvaError):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a route answers."""
+    """The response of a route."""
 
     data: Any
-    #: Where a list goes on; empty of other answers.
+    #: The cursors of a list; empty for other responses.
     pagination: Mapping[str, Any]
 
 
 def name_source(name: str) -> None:
-    """Keep which tool or method makes the requests, for the audit trail."""
+    """Record the tool or method that makes the requests, for the audit trail."""
     g.mcp_source = storable(name, 100)
 
 
 def has_asked() -> bool:
-    """Returns True if the request at hand has made a request to a route, which counts for the caller's rate."""
+    """Return True if the current request has called a route, which counts for the caller's rate limit."""
     return bool(g.get("mcp_has_asked"))
 
 
 def note_size(size: int) -> None:
-    """Note the bytes of something that the request at hand handles as a whole."""
+    """Record the size in bytes of a value that the current request parses or serializes."""
     if size > offload.LARGE_BYTES:
         g.mcp_is_large = True
 
 
 def outside_loop(work: Callable[[], Result]) -> Result:
-    """Returns what pure work returns; other requests go on meanwhile if this one handles something large."""
+    """Return the result of `work`, which runs in another thread if the current request has recorded a large value."""
     return offload.run(work) if g.get("mcp_is_large") else work()
 
 
@@ -82,9 +81,9 @@ def ask(
     traceparent: str | None = None,
     takes_key: bool = False,
 ) -> Answer:
-    """Send a request. `takes_key`: with the Idempotency-Key of the request at hand, if it has one.
+    """Call a route and return its response. `takes_key` passes on the Idempotency-Key of the current request.
 
-    Returns the answer. Raises `Refused`, or `RpcError` where trying again later, or as somebody else, may help.
+    Raises `RpcError` for 401, 429 and 5xx, where a retry or another key may help, and `Refused` for other errors.
     """
     g.mcp_has_asked = True
     raw = b"" if body is None else outside_loop(lambda: json.dumps(body, separators=(",", ":")).encode())
@@ -106,7 +105,7 @@ def ask(
     if traceparent is not None:
         environ["HTTP_TRACEPARENT"] = traceparent
     app = current_app._get_current_object()  # type: ignore[attr-defined]
-    # With a context of the application of its own, because Flask would share `g` with the request at hand.
+    # A new application context, because Flask would otherwise share `g` with the current request.
     with app.app_context(), app.request_context(environ):
         response = app.full_dispatch_request()
         try:
@@ -132,7 +131,7 @@ def _failure(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) 
 
 
 def _unnamed(fields: Mapping[str, Any], message: str) -> list[str]:
-    """Return what is wrong with each field, without what the message says already: a model reads the text alone."""
+    """Return a line for each field error that `message` does not contain. A model reads the message and no fields."""
     found = [(name, texts if isinstance(texts, list) else [texts]) for name, texts in fields.items()]
     lines = [f"{name}: {text}" for name, texts in found for text in texts]
     return [line for line in lines if not message.startswith(line)]
