@@ -48,7 +48,7 @@ def test_a_body_that_is_not_one_json_object_is_refused_with_its_reason(raw: byte
 def test_nesting_is_refused_just_above_its_limit(opening: bytes) -> None:
     levels = opening.count(b"{") + opening.count(b"[")
     closing = opening.replace(b'"a":', b"").translate(bytes.maketrans(b"{[", b"}]"))[::-1]
-    times = (body.DEEPEST - 1) // levels
+    times = (json_text.MAX_LEVELS - 1) // levels
     deepest = b'{"x":' + opening * times + b"1" + closing * times + b"}"
     assert body.parse(deepest)
     with pytest.raises(BadRequest, match="nests too deep"):

@@ -15,14 +15,11 @@ from flask import g, request
 from ava.api.http import offload
 from ava.api.http.context import context, owner_of_shares, this_request
 from ava.domain import json_text
-from ava.domain.json_text import MAX_LEVELS, size_of
+from ava.domain.json_text import size_of
 from ava.domain.limits.limit import Limit
 from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge, TooMany
 
 Result = TypeVar("Result")
-
-#: How deep arrays and objects may nest.
-DEEPEST = MAX_LEVELS
 
 #: Bytes that are read and searched in one piece. The event loop serves other requests between two pieces.
 _READ_BYTES = 2**16
