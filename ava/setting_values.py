@@ -23,6 +23,38 @@ PLAIN_SCHEMES = ("redis", "valkey", "sentinel", "amqp", "pyamqp")
 _SEVERAL_SCHEMES = ("sentinel", *_AMQP_SCHEMES)
 #: Characters of a key that signs messages.
 _MIN_KEY_CHARACTERS = 32
+#: The variables that hold secrets. Each may be read from a file, which the variable with `_FILE` names.
+SECRETS = (
+    *("DATABASE_URL", "DATABASE_POOL_URL", "DATABASE_READ_URL", "DATABASE_OWNER_URL", "BROKER_URL"),
+    *("AVA_INTERNAL_SECRET", "AVA_API_KEY", "AVA_OUTBOX_DATABASE_URL", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
+)
+#: The most bytes of the file of a secret.
+_MAX_SECRET_BYTES = 64 * 1024
+
+
+def with_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with the secrets that it names by files, as secret stores mount them."""
+    found = {}
+    for name in SECRETS:
+        if path := env.get(f"{name}_FILE", "").strip():
+            if env.get(name, "").strip():
+                raise SettingsError(f"{name}_FILE", f"{name} is set as well; unset one of them")
+            found[name] = _read_secret(f"{name}_FILE", path)
+    return {**env, **found} if found else env
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MAX_SECRET_BYTES + 1)
+        secret = content.decode()
+    except OSError as problem:
+        raise SettingsError(name, f"the file cannot be read ({problem.strerror})") from None
+    except ValueError:
+        secret = ""
+    if len(content) > _MAX_SECRET_BYTES or not secret.strip() or "\0" in secret:
+        raise SettingsError(name, f"the file must hold the value, a text of at most {_MAX_SECRET_BYTES} bytes")
+    return secret.strip()
 
 
 def text(env: Mapping[str, str], name: str) -> str:

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 from ava import setting_values as values
 from ava.errors import SettingsError
-from ava.secret_files import SECRETS, with_secrets
 
 
 def _setting(
@@ -262,7 +261,7 @@ def load(environ: Mapping[str, str] | None = None, *, uses_broker: bool = True) 
     Raises `SettingsError` for a value that cannot be used, alone or beside another setting; it names the variable and
     what would be right.
     """
-    env = with_secrets(os.environ if environ is None else environ)
+    env = values.with_secrets(os.environ if environ is None else environ)
     unread: dict[str, Any] = {} if uses_broker else {"broker_url": ""}
     read = {each.name: each.metadata["read"](env) for each in fields(Settings) if each.name not in unread}
     settings = Settings(**read, **unread)
@@ -309,7 +308,7 @@ def _refuse_contradictions(settings: Settings) -> None:
 
 def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
     """Read the settings of the operator's commands. Raises `SettingsError` for an `AVA_URL` that is no URL."""
-    env = with_secrets(os.environ if environ is None else environ)
+    env = values.with_secrets(os.environ if environ is None else environ)
     default = ClientSettings()
     url = env.get("AVA_URL", "").strip() or default.url
     if urlsplit(url).scheme not in ("http", "https"):
@@ -345,7 +344,7 @@ def unknown_names(environ: Mapping[str, str] | None = None) -> list[str]:
     env = os.environ if environ is None else environ
     variables = {each.metadata["variable"] for each in fields(Settings)}
     prefixes = tuple(name for name in variables if name.endswith("_"))
-    known = {*variables.difference(prefixes), *_OTHER_NAMES, *(f"{name}_FILE" for name in SECRETS)}
+    known = {*variables.difference(prefixes), *_OTHER_NAMES, *(f"{name}_FILE" for name in values.SECRETS)}
     unknown = {name for name in env if name.startswith("AVA_") and not name.startswith(prefixes)} - known
     return [
         _describe_unknown(name, difflib.get_close_matches(name, known, n=1, cutoff=0.8)) for name in sorted(unknown)

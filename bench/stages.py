@@ -32,7 +32,7 @@ _STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("parsing and checking the job, writing its record", ("ava/api/schemas", "marshmallow/", "ava/api/routes",
                                                           "ava/api/http/body", "ava/api/http/records",
                                                           "ava/api/http/operations", "ava/api/http/parsing")),
-    ("hooks of requests and responses", ("ava/api/http/", "ava/metrics", "prometheus_client/", "ava/tracing")),
+    ("hooks of requests and responses", ("ava/api/http/", "ava/metrics", "prometheus_client/", "ava/telemetry/")),
     ("Flask: routing, contexts, response", ("flask/", "werkzeug/")),
     ("gunicorn: parsing the head, writing the response", ("gunicorn/", "ava/api/server/")),
 )  # fmt: skip

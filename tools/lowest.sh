@@ -14,7 +14,7 @@ trap 'wait; rm -f "$printed"' EXIT
 demo=$!
 # Rewriting the assertions of every test file would take as long as a sixth of the tests.
 "$bin/python" -m pytest -q --assert=plain -n 3 --dist loadfile --hypothesis-profile=brief tests/unit
-"$bin/python" -c 'from ava.otel import Tracer; Tracer("worker").close(0)'
+"$bin/python" -c 'from ava.telemetry.otel import Tracer; Tracer("worker").close(0)'
 if ! wait "$demo"; then
     cat "$printed" >&2
     echo "ava: a process kind does not start on the lowest versions of setup.cfg's ranges; raise the bound" >&2

@@ -12,7 +12,6 @@ from typing import Any, NoReturn, TypeVar
 from celery import Celery
 from kombu import Queue
 
-from ava import tracing
 from ava.broker import connectivity, refusals, reset_marker
 from ava.broker.app import make_queue
 from ava.broker.producer_channel import ProducerChannel, producer_channel_of
@@ -21,7 +20,8 @@ from ava.domain.jobs.job import Job
 from ava.domain.jobs.messages import SIGNATURE, TASK, Message, sign
 from ava.errors import BrokerOfAnother, BrokerUnavailable, QueueRefused
 from ava.settings import Settings
-from ava.span import Kind
+from ava.telemetry import tracing
+from ava.telemetry.span import Kind
 
 _log = logging.getLogger(__name__)
 

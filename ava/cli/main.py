@@ -58,7 +58,7 @@ def _line(command: str, message: str) -> str:
     """Returns the line of an error; that of a process has the form of its log."""
     if command not in _PROCESSES:
         return f"ava: {message}"
-    from ava import logs
+    from ava.telemetry import logs
 
     return logs.start_error_line(command, message)
 

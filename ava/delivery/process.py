@@ -8,9 +8,9 @@ from __future__ import annotations
 # Before all other imports, because a module that is imported earlier keeps the blocking calls.
 from gevent import monkey
 
-from ava import gevent_plugins
+from ava.process.startup import without_gevent_plugins
 
-with gevent_plugins.ignored():
+with without_gevent_plugins():
     monkey.patch_all()
 
 import logging
@@ -22,17 +22,18 @@ from pathlib import Path
 import gevent
 from psycogreen.gevent import patch_psycopg
 
-from ava import logs, open_files, tracing
-from ava.concealment import close_memory
 from ava.delivery.sender import Sender
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import SettingsError
 from ava.metrics.counters import ConnectionMeter
 from ava.outbound.connections import MAX_KEPT
 from ava.outbound.look_ups import MAX_LOOK_UPS
+from ava.process.concealment import close_memory
+from ava.process.startup import raise_open_files_limit
 from ava.settings import Settings
 from ava.store.engine import schema
 from ava.store.engine.database import Database
+from ava.telemetry import logs, tracing
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def run(settings: Settings) -> None:
     # After the niceness, because the kernel then gives /proc/self to root.
     close_memory()
     wanted = settings.webhook_connections + MAX_KEPT + _OTHER_FILES
-    if (most := open_files.allow(wanted)) < wanted:
+    if (most := raise_open_files_limit(wanted)) < wanted:
         _log.warning("Webhook sender: open files are limited to %d, too few for AVA_WEBHOOK_CONNECTIONS", most)
     gevent.get_hub().print_exception = logs.log_uncaught
     gevent.get_hub().threadpool.maxsize = MAX_LOOK_UPS

@@ -19,7 +19,6 @@ import gevent
 import gevent.event
 import gevent.lock
 
-from ava import tracing
 from ava.delivery.cpu_throttle import CpuThrottle
 from ava.delivery.endpoint_queue import EndpointQueue, shared_rooms
 from ava.delivery.fan_out import FanOut
@@ -34,11 +33,12 @@ from ava.metrics import counters
 from ava.outbound.connections import Connections
 from ava.outbound.http import Limits
 from ava.settings import Settings
-from ava.span import NOTHING, Kind, Span
 from ava.store.engine.database import Database
 from ava.store.webhooks import endpoint_leases, outcomes
 from ava.store.webhooks.endpoint_leases import DueDelivery
 from ava.store.webhooks.outcomes import DeliveryOutcome
+from ava.telemetry import tracing
+from ava.telemetry.span import NOTHING, Kind, Span
 
 _log = logging.getLogger(__name__)
 

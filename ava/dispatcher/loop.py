@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from ava import logs, tracing
 from ava.broker import connectivity
 from ava.broker.app import make_app
 from ava.broker.control import Control
@@ -55,6 +54,7 @@ from ava.store.engine.leader_lease import RENEWAL_SECONDS, LeaderLease
 from ava.store.engine.notices import Notices
 from ava.store.engine.rest import Rest
 from ava.store.pending_work import Work
+from ava.telemetry import logs, tracing
 
 _log = logging.getLogger(__name__)
 

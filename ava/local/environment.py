@@ -10,7 +10,7 @@ from pathlib import Path
 from ava.local import handler_folder
 from ava.local.account import Account
 from ava.local.data_folder import DataFolder, write_private
-from ava.secret_files import SECRETS
+from ava.setting_values import SECRETS
 
 #: Where `ava up` writes its settings, in the folder that it is started in.
 _FILE = Path(".ava") / "environment"

@@ -9,7 +9,6 @@ from pathlib import Path
 from signal import SIGQUIT
 
 from ava import settings as settings_module
-from ava.concealment import close_memory, overwrite
 from ava.errors import StartError
 from ava.local import environment, example, ports, programs, system_ready
 from ava.local.account import Account, can_import, for_processes
@@ -20,7 +19,8 @@ from ava.local.redis import Redis
 from ava.local.sd_notify import NotifySocket
 from ava.local.start import free_port, wait_until_ready
 from ava.local.supervisor import Service, Supervisor
-from ava.secret_files import SECRETS
+from ava.process.concealment import close_memory, overwrite
+from ava.setting_values import SECRETS
 from ava.settings import Settings
 
 _READY_SECONDS = 60.0

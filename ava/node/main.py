@@ -14,14 +14,14 @@ from celery.utils.nodenames import gethostname, nodename
 
 from ava.broker import connectivity
 from ava.broker.app import make_app
-from ava.concealment import conceal, give_up_tracing
 from ava.domain.secrets.sealing import worker_keys
 from ava.errors import NodeFailed, StartError
-from ava.garbage import uncollected
 from ava.node import semaphores
 from ava.node.celery_internals import failure, shutdown_lines, versions
 from ava.node.part import Part
-from ava.secret_files import SECRETS
+from ava.process.concealment import conceal, give_up_tracing
+from ava.process.startup import without_collections
+from ava.setting_values import SECRETS
 from ava.settings import Settings
 from ava.store import installation
 from ava.store.engine import schema
@@ -51,7 +51,7 @@ def run(
     settings = replace(settings, internal_secrets=(), encryption_keys=keys, database_owner_url="")
     versions.require_tested(settings.pool)
     semaphores.require()
-    with uncollected():
+    with without_collections():
         # An untested Celery may lack what this imports.
         from ava.node.signals import install
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from billiard.process import current_process
 
-from ava import tracing
 from ava.broker import compression
 from ava.broker.refusals import Refusals
 from ava.domain import ids
@@ -27,6 +26,7 @@ from ava.node.run_board import RunBoard
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.fleet.nodes import NodeSpec
+from ava.telemetry import tracing
 from ava.version import build
 
 _log = logging.getLogger(__name__)

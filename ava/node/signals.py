@@ -16,7 +16,6 @@ from typing import Any
 
 from celery import Celery, signals
 
-from ava import logs, tracing
 from ava.broker import compression
 from ava.broker.app import make_queue
 from ava.broker.dropped import DROPPED
@@ -34,6 +33,7 @@ from ava.node.celery_internals.take_ahead import NoTakeAhead
 from ava.node.node import Node
 from ava.node.part import Part
 from ava.settings import Settings
+from ava.telemetry import logs, tracing
 
 _log = logging.getLogger(__name__)
 

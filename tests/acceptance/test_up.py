@@ -24,7 +24,7 @@ import requests
 from ava.local import example, programs
 from ava.local.account import can_import, for_processes
 from ava.local.start import free_port
-from ava.secret_files import SECRETS
+from ava.setting_values import SECRETS
 from harness.polling import wait_until
 from harness.running_process import lives
 from harness.servers.server import private_folder

@@ -12,7 +12,7 @@ import yaml
 
 from ava.domain.limits import table as limits
 from ava.domain.limits.table import Limit
-from ava.secret_files import SECRETS as SECRET_SETTINGS
+from ava.setting_values import SECRETS as SECRET_SETTINGS
 from tools import manifest_schemas, manifests
 from tools.manifests import CHART, PLAIN, ChartError
 

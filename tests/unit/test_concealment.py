@@ -9,7 +9,7 @@ import sys
 _SCRIPT = """
 import os, subprocess, sys
 from pathlib import Path
-from ava.concealment import conceal, overwrite
+from ava.process.concealment import conceal, overwrite
 
 overwrite(["INHERITED_KEY"])
 shown = Path("/proc/self/environ").read_bytes() + subprocess.check_output(["cat", "/proc/self/environ"])

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from ava import logs
 from ava import settings as settings_module
 from ava.settings import Settings
+from ava.telemetry import logs
 
 SETTINGS = settings_module.load({"DATABASE_URL": "postgresql://u:p4ss@db/ava", "BROKER_URL": "redis://:p4ss@broker"})
 

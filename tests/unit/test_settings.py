@@ -17,7 +17,7 @@ from ava.cli.main import cli
 from ava.domain.webhooks.webhook import RETRY_SCHEDULE_SECONDS
 from ava.errors import SettingsError, StartError
 from ava.local import handler_folder
-from ava.secret_files import SECRETS
+from ava.setting_values import SECRETS
 from ava.settings import Settings
 from ava.store.engine.database import driver_url
 from harness.system import ROOT

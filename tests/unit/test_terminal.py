@@ -18,12 +18,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ava.cli
-from ava import logs, settings
+from ava import settings
 from ava.cli.main import cli
 from ava.cli.screen import printing
 from ava.client import ApiUnavailable, Client
 from ava.domain.text import printable
 from ava.local.output import Output
+from ava.telemetry import logs
 from tests.unit.hostile_api import HOSTILE, HostileApi
 
 _ALLOWED = set("\n\t")

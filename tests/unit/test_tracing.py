@@ -17,7 +17,8 @@ _WITHOUT_IT = """
 import logging, sys
 sys.modules["opentelemetry"] = None
 logging.basicConfig(format="%(message)s")
-from ava import settings, tracing
+from ava import settings
+from ava.telemetry import tracing
 loaded = settings.load()
 tracing.warn_if_unusable(loaded)
 tracing.preload(loaded)
@@ -31,7 +32,8 @@ tracing.stop()
 _UNWANTED = """
 import sys
 import ava.app, ava.api.app, ava.dispatcher.loop, ava.delivery.sender, ava.node.child.child
-from ava import settings, tracing
+from ava import settings
+from ava.telemetry import tracing
 tracing.start(settings.load(), "api")
 assert not [name for name in sys.modules if name.startswith("opentelemetry")]
 """

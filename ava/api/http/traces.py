@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Flask, Response, current_app, g, request
 
-from ava import tracing
 from ava.api.http.callers.auth import is_open
 from ava.api.http.operations import find_operation
-from ava.span import Kind
+from ava.telemetry import tracing
+from ava.telemetry.span import Kind
 
 
 def install(app: Flask) -> None:

@@ -24,7 +24,6 @@ from gevent.pool import Pool
 from gunicorn.http import errors as http_errors
 from gunicorn.workers.ggevent import GeventWorker
 
-from ava import gevent_plugins, logs
 from ava.api.http.errors import error_text
 from ava.api.server.connection_server import ConnectionServer
 from ava.api.server.request_body import PIECE_BYTES, HeldBodies, TimedBody
@@ -32,7 +31,8 @@ from ava.api.server.request_head import RequestHead, exceeded_limit
 from ava.domain import ids
 from ava.domain.limits import table as limits
 from ava.error_codes import code_of
-from ava.garbage import uncollected
+from ava.process.startup import without_collections, without_gevent_plugins
+from ava.telemetry import logs
 
 #: Seconds that a connection may wait for a request's first byte, and seconds from that to the end of its headers.
 _IDLE_SECONDS = 60
@@ -101,7 +101,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def patch(self) -> None:
         """Make blocking calls of this process yield to its other greenlets; called after the fork."""
-        with gevent_plugins.ignored():
+        with without_gevent_plugins():
             super().patch()
         from ava.store.engine import timeouts
 
@@ -114,7 +114,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         """Build the application."""
         # A collection that looked at what stays would stop all requests for up to 0.1 s for each large body.
-        with uncollected():
+        with without_collections():
             super().load_wsgi()
             gc.collect()
 

@@ -19,14 +19,14 @@ from typing import Any, NoReturn
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from ava import logs, open_files, tracing
 from ava.api.server import allocator
 from ava.domain.limits import table as limits
 from ava.errors import AvaError, PortInUse, SettingsError, StartError
-from ava.garbage import uncollected
+from ava.process.startup import raise_open_files_limit, without_collections
 from ava.settings import Settings
 from ava.store import installation
 from ava.store.engine import schema
+from ava.telemetry import logs, tracing
 
 #: Connections that one gunicorn worker holds open at once: a thousand watchers and a reserve.
 _CONNECTIONS = 4_000
@@ -63,7 +63,7 @@ def run(settings: Settings, host: str, port: int) -> None:
     if settings.health_port:
         listeners.append(_listen(settings.health_host, settings.health_port))
     # The usual limit, 1,024, is less than the connections that one gunicorn worker holds.
-    open_files.allow(_CONNECTIONS + _OTHER_FILES)
+    raise_open_files_limit(_CONNECTIONS + _OTHER_FILES)
     allocator.return_large_blocks()
     _Server(settings, listeners).run()
 
@@ -91,7 +91,7 @@ def _require_own_broker(settings: Settings) -> None:
 def _report_refusal(settings: Settings, own_id: str, writer: int) -> NoReturn:
     """Write why the broker may not be used, or nothing, and end this process."""
     try:
-        with uncollected():
+        with without_collections():
             from ava.broker import connectivity
 
             connectivity.require_own(settings, own_id)

@@ -19,7 +19,6 @@ def reset() -> None:
     """
     from contextlib import closing
 
-    from ava import logs
     from ava import settings as settings_module
     from ava.broker import connectivity
     from ava.broker.app import make_app
@@ -28,6 +27,7 @@ def reset() -> None:
     from ava.store import installation
     from ava.store.engine import schema
     from ava.store.engine.database import Database
+    from ava.telemetry import logs
 
     settings = settings_module.load()
     logs.configure(settings, "broker")

@@ -91,8 +91,8 @@ def _range(state: State) -> str:
 
 
 def _settings() -> Settings:
-    from ava import logs
     from ava import settings as settings_module
+    from ava.telemetry import logs
 
     settings = settings_module.load(uses_broker=False)
     logs.configure(settings, "db")

@@ -7,7 +7,7 @@ from functools import partial
 
 import click
 
-from ava.garbage import uncollected
+from ava.process.startup import without_collections
 
 
 @click.command()
@@ -15,14 +15,14 @@ from ava.garbage import uncollected
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535), help="The port to listen on.")
 def api(host: str, port: int) -> None:
     """Serve the HTTP API."""
-    with uncollected():
+    with without_collections():
         from ava import settings as settings_module
         from ava.api.server import main
-        from ava.concealment import close_memory, conceal
         from ava.errors import SettingsError
         from ava.local import ports
         from ava.metrics.sharing import shared_counters
-        from ava.secret_files import SECRETS
+        from ava.process.concealment import close_memory, conceal
+        from ava.setting_values import SECRETS
 
     settings = settings_module.load()
     if not settings.internal_secrets:
@@ -59,7 +59,7 @@ def worker(concurrency: int | None, slots: int | None, slot_processes: int, queu
 
     Without DATABASE_URL and BROKER_URL it joins the `ava up` that was started in this folder.
     """
-    with uncollected():
+    with without_collections():
         from ava import settings as settings_module
         from ava.health.port import serving
         from ava.local import environment, handler_folder, sd_notify
@@ -82,7 +82,7 @@ def worker(concurrency: int | None, slots: int | None, slot_processes: int, queu
             options = {"slots": slots, "slot_processes": slot_processes}
             sys.exit(command.run(settings, concurrency, names or None, **options, on_ready=on_ready))
         with serving(settings):
-            with uncollected():
+            with without_collections():
                 from ava.node import main
 
             sys.exit(main.run(settings, concurrency, names or None, on_ready=on_ready))
@@ -91,12 +91,12 @@ def worker(concurrency: int | None, slots: int | None, slot_processes: int, queu
 @click.command()
 def dispatcher() -> None:
     """Run the duties: due jobs, backlog, lost messages, dead nodes, retention."""
-    with uncollected():
+    with without_collections():
         from ava import settings as settings_module
-        from ava.concealment import close_memory, conceal
         from ava.dispatcher import loop
         from ava.health.port import serving
-        from ava.secret_files import SECRETS
+        from ava.process.concealment import close_memory, conceal
+        from ava.setting_values import SECRETS
 
     settings = settings_module.load()
     conceal(SECRETS)

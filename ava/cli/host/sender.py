@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ava.garbage import uncollected
+from ava.process.startup import without_collections
 
 if TYPE_CHECKING:
     from ava.settings import Settings
@@ -24,11 +24,11 @@ def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
         if retry_set_aside:
             _retry_set_aside(settings)
         return
-    with uncollected():
-        from ava.concealment import conceal
+    with without_collections():
         from ava.delivery import process
         from ava.health.port import serving
-        from ava.secret_files import SECRETS
+        from ava.process.concealment import conceal
+        from ava.setting_values import SECRETS
 
     conceal(SECRETS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery.apps import worker
 
-from ava import logs
+from ava.telemetry import logs
 
 
 def log() -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 from billiard.process import current_process
 
-from ava import tracing
 from ava.handler import registry
 from ava.handler.errors import Interruption
 from ava.metrics import counters
@@ -35,6 +34,7 @@ from ava.node.run_board import ProcessBoard
 from ava.settings import Settings
 from ava.store.engine import timeouts
 from ava.store.engine.database import Database
+from ava.telemetry import tracing
 
 _log = logging.getLogger(__name__)
 

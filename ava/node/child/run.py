@@ -18,7 +18,6 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ava import tracing
 from ava.domain.jobs.job import Job, LogLevel
 from ava.domain.jobs.messages import task_id
 from ava.domain.jobs.run_outcome import RunOutcome
@@ -35,7 +34,8 @@ from ava.node.child.descriptor_pipes import DescriptorPipes
 from ava.node.child.job_log import JobLog
 from ava.node.child.run_settings import RunSettings
 from ava.node.outcome import Stop
-from ava.span import NOTHING, Span
+from ava.telemetry import tracing
+from ava.telemetry.span import NOTHING, Span
 
 if TYPE_CHECKING:
     from ava.node.child.process_state import ProcessState

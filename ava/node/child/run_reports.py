@@ -7,15 +7,15 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
-from ava import tracing
 from ava.domain.jobs.job import Job, LogLevel, Status
 from ava.domain.secrets.masking import SecretMask
 from ava.metrics import counters
 from ava.node import outcome
 from ava.node.child.job_log import JobLog
 from ava.node.child.run import Run
-from ava.span import NOTHING, Kind, Span
 from ava.store.jobs.moves import log_lines
+from ava.telemetry import tracing
+from ava.telemetry.span import NOTHING, Kind, Span
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ava import tracing
 from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.retry import DEFAULT, Retry
 from ava.domain.jobs.usage import NO_USAGE, RunUsage
@@ -15,10 +14,11 @@ from ava.handler.errors import Interruption
 from ava.node.outcome import EXCEEDED, Stop, exceeded_text, in_mb
 from ava.node.parent.tracked_run import DeadProcess
 from ava.node.run_board import CurrentRun, Phase
-from ava.span import Kind
 from ava.store.engine.database import Connection
 from ava.store.fleet import worker_settings
 from ava.store.jobs.moves import claim, end, log_lines, recall, rescue
+from ava.telemetry import tracing
+from ava.telemetry.span import Kind
 
 _log = logging.getLogger(__name__)
 

@@ -17,16 +17,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ava import logs
-from ava.concealment import conceal, give_up_tracing
 from ava.domain.secrets.sealing import worker_keys
 from ava.errors import AvaError, StartError
 from ava.health.port import serving
 from ava.node import processes
 from ava.node.part import Part
 from ava.node.slots.member import REPLACED, Member
-from ava.secret_files import SECRETS
+from ava.process.concealment import conceal, give_up_tracing
+from ava.setting_values import SECRETS
 from ava.settings import Settings
+from ava.telemetry import logs
 
 _log = logging.getLogger(__name__)
 

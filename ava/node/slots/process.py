@@ -20,7 +20,6 @@ from celery.platforms import SecurityWarning
 from celery.utils.nodenames import gethostname, nodename
 from celery.worker import state as celery_state
 
-from ava import tracing
 from ava.broker import compression, connectivity
 from ava.broker.app import make_app
 from ava.domain.jobs.messages import TASK
@@ -45,6 +44,7 @@ from ava.settings import Settings
 from ava.store import installation
 from ava.store.engine import schema, timeouts
 from ava.store.engine.database import Database
+from ava.telemetry import tracing
 
 _log = logging.getLogger(__name__)
 

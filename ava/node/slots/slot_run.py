@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
-from ava import tracing
 from ava.domain.jobs.job import LogLevel, RunKey
 from ava.node.child import breakpoints, run_reports
 from ava.node.child.job_log import LineWriter
@@ -19,6 +18,7 @@ from ava.node.child.run import Run
 from ava.node.outcome import Stop
 from ava.node.parent.deadlines import MARGIN_SECONDS, RunState
 from ava.node.run_board import Phase
+from ava.telemetry import tracing
 
 
 class SlotRun(Run):

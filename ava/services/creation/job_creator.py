@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from ava import tracing
 from ava.domain.input_schema import InputMismatch
 from ava.domain.jobs.graphs import Entry
 from ava.domain.jobs.job import Job, JobSpec
@@ -23,6 +22,7 @@ from ava.services.creation.quotas import TenantQuotas
 from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.jobs.moves import edges, make
+from ava.telemetry import tracing
 
 #: The jobs that one call publishes. The dispatcher publishes the others, fairly among tenants.
 _MAX_PUBLISHED = 16

@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ava import tracing
 from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.events.event import EventSpec, InboundEvent
@@ -22,6 +21,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.events import awaited, events
 from ava.store.events.events import EventFilter, event_uuid
 from ava.store.jobs import idempotency
+from ava.telemetry import tracing
 
 
 class Events:

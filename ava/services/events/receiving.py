@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ava import tracing
 from ava.domain.access.caller import Caller, Role
 from ava.domain.access.tokens import without_secrets
 from ava.domain.events import verification
@@ -31,6 +30,7 @@ from ava.store.engine.database import Connection, Database
 from ava.store.events import deliveries, events
 from ava.store.events.deliveries import Arrival, Arrived
 from ava.store.events.hooks import hook_uuid
+from ava.telemetry import tracing
 
 _TOO_LARGE = HOOK_BODY_BYTES.message(
     f"The body is too large; at most {HOOK_BODY_BYTES.value:,} bytes are accepted here, also once it is unpacked."

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ava.span import Kind, Span
+from ava.telemetry.span import Kind, Span
 from ava.version import VERSION, build
 
 _log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Traces of jobs, from the request that triggers one to its webhooks, if OpenTelemetry's settings name a collector.
 
-Only `ava.otel` imports OpenTelemetry, and it is imported only if traces are sent; otherwise each function here costs
-one `if`. No payload, no error's text and no secret is ever an attribute.
+Only `ava.telemetry.otel` imports OpenTelemetry, and it is imported only if traces are sent; otherwise each function
+here costs one `if`. No payload, no error's text and no secret is ever an attribute.
 
 The request that triggers a job is the parent of the job's spans. The job's row holds the request's context, because
 hours may pass in between.
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 from ava.domain.jobs.job import Job
 from ava.settings import Settings
-from ava.span import NOTHING, Kind, Span
+from ava.telemetry.span import NOTHING, Kind, Span
 
 if TYPE_CHECKING:
-    from ava.otel import Tracer
+    from ava.telemetry.otel import Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def preload(settings: Settings) -> None:
     global _can_report  # noqa: PLW0603
     if settings.traces and _obstacle(settings) is None:
         try:
-            importlib.import_module("ava.otel")
+            importlib.import_module("ava.telemetry.otel")
             _can_report = True
         except Exception:
             _log.exception("Tracing is off: it cannot be set up")
@@ -155,7 +155,7 @@ def report_killed(
 
     def act() -> None:
         try:
-            from ava.otel import Tracer
+            from ava.telemetry.otel import Tracer
 
             tracer = Tracer("worker", is_brief=True)
             span = tracer.start_span(name, kind, parent, "", began_ns, about)
@@ -183,7 +183,7 @@ def start(settings: Settings, kind: str) -> None:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         # The tracer's thread inherits the mask, so that it receives no signal.
-        from ava.otel import Tracer
+        from ava.telemetry.otel import Tracer
 
         _tracer = Tracer(kind)
     except Exception:
