@@ -16,15 +16,17 @@ class Effect:
     job_id: str
     #: Which run, i.e. which call of the handler: its process and its number there.
     run: str
-    #: `begin`, `tick` or `done`.
+    #: `begin`, `tick` or `done`; those of `chaos.mixed` have others.
     kind: str
     #: Seconds of the machine's monotonic clock.
     at: float
+    #: More about it, as JSON in one line; "" if there is no more.
+    detail: str = ""
 
 
 def append(path: str, effect: Effect) -> None:
     """Add an effect to a file that many processes write: one short append, which is atomic."""
-    line = f"{effect.job_id} {effect.run} {effect.kind} {effect.at:.6f}\n"
+    line = f"{effect.job_id} {effect.run} {effect.kind} {effect.at:.6f} {effect.detail}\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         os.write(descriptor, line.encode())
@@ -36,16 +38,19 @@ def read(path: Path) -> list[Effect]:
     """Returns every effect so far, in the order of their times."""
     text = path.read_text() if path.exists() else ""
     # A write that crosses a page can be read when half of it is there.
-    found = [line.split() for line in text[: text.rfind("\n") + 1].splitlines()]
-    effects = [Effect(job_id=job_id, run=run, kind=kind, at=float(at)) for job_id, run, kind, at in found]
+    found = [line.split(" ", 4) for line in text[: text.rfind("\n") + 1].split("\n")[:-1]]
+    effects = [
+        Effect(job_id=job_id, run=run, kind=kind, at=float(at), detail=detail)
+        for job_id, run, kind, at, detail in found
+    ]
     return sorted(effects, key=lambda effect: effect.at)
 
 
 def begins(path: Path) -> list[tuple[int, float]]:
     """Returns the process and the time of every `begin` so far; it is for polling, so it parses nothing else."""
     text = path.read_text() if path.exists() else ""
-    found = [line.split() for line in text[: text.rfind("\n") + 1].splitlines() if " begin " in line]
-    return [(int(run.partition(".")[0]), float(at)) for _, run, _, at in found]
+    found = [line.split(" ", 4) for line in text[: text.rfind("\n") + 1].split("\n") if " begin " in line]
+    return [(int(run.partition(".")[0]), float(at)) for _, run, _, at, _ in found]
 
 
 @dataclass(kw_only=True, slots=True)

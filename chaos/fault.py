@@ -24,6 +24,8 @@ class Injury:
     uncommitted: Collection[str] = ()
     #: Jobs that a client saw as completed before the fault, and which must be completed at the end.
     ended_before: Collection[str] = ()
+    #: Jobs that the fault itself has judged, by rules of its own: they may fail, be cancelled and repeat.
+    judged: Collection[str] = ()
     #: What the fault itself saw that was promised not to happen.
     broken: Collection[str] = ()
     #: What the fault itself measured, for the table.

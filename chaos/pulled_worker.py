@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import threading
 import time
@@ -90,7 +91,9 @@ class PulledWorker:
         return name
 
     def _record(self, claimed: dict[str, Any], name: str, kind: str) -> None:
-        effect = Effect(job_id=claimed["job"]["id"], run=name, kind=kind, at=time.monotonic())
+        job = claimed["job"]
+        detail = json.dumps({"attempt": job["attempt"], "worker": job["worker_id"], "of": claimed["input"].get("of")})
+        effect = Effect(job_id=job["id"], run=name, kind=kind, at=time.monotonic(), detail=detail)
         append(str(self.effects), effect)
 
     def _work(self) -> None:

@@ -81,14 +81,16 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
     }
     accepted = {job.id for job in cluster.load.accepted}
     final = {job_id for job_id, record in records.items() if record.status in FINAL}
-    repeated = sum(len(found) > 1 for found in by_job.values())
+    judged = set(injury.judged)
+    repeated = sum(len(found) > 1 for job_id, found in by_job.items() if job_id not in judged)
     refusals = ", ".join(f"{count} × {what}" for what, count in sorted(cluster.load.refusals.items()))
     broken = list(injury.broken)
     if fault.repeats_nothing and repeated:
         broken.append(f"{repeated} repeated")
     if fault.refuses_nothing and refusals:
         broken.append(refusals)
-    untrue = [job_id for job_id, record in records.items() if not is_true(record, by_job.get(job_id, []))]
+    others = {job_id: record for job_id, record in records.items() if job_id not in judged}
+    untrue = [job_id for job_id, record in others.items() if not is_true(record, by_job.get(job_id, []))]
     broken += [f"{job_id}: {records[job_id]}, {by_job.get(job_id)}" for job_id in untrue[:_MAX_SHOWN]]
     broken += _uncounted(cluster)
     if changed := sum(records[job_id].status != "completed" for job_id in injury.ended_before):
@@ -103,7 +105,7 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
         twice=len(effects.overlapping(by_job)),
         untrue=len(untrue),
         repeated=repeated,
-        failed=sum(record.status == "failed" for record in records.values()),
+        failed=sum(record.status == "failed" for record in others.values()),
         recovery_seconds=_recovery(by_job, injury),
         promised_seconds=fault.promised_seconds,
         uncommitted=len(injury.uncommitted),

@@ -33,12 +33,17 @@ class Suite:
     faults: Sequence[Fault]
     #: Jobs of each load, if the command names no other number.
     jobs: int
+    #: Jobs a second that come one by one, if it names no other number.
+    rate: float = 25
     #: Faults that run side by side, if it names no other number.
     at_once: int = 1
 
-    def run(self) -> int:
-        """Run the faults that the command line names. Returns the exit code: 0 if every promise was kept."""
-        options = self._options()
+    def run(self, parents: Sequence[argparse.ArgumentParser] = ()) -> int:
+        """Run the faults that the command line names. Returns the exit code: 0 if every promise was kept.
+
+        `parents`: further options of the command, which it reads itself.
+        """
+        options = self._options(parents)
         runs: list[_Run] = []
         missing = 0
         for broker in options.broker or BROKERS:
@@ -98,12 +103,14 @@ class Suite:
                 (folder / "not_replicated").write_text("\n".join(sorted(injury.uncommitted)))
                 return result
 
-    def _options(self) -> argparse.Namespace:
-        parser = argparse.ArgumentParser(prog=self.command, description=self.description)
+    def _options(self, parents: Sequence[argparse.ArgumentParser]) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(prog=self.command, description=self.description, parents=list(parents))
         parser.add_argument("--broker", action="append", choices=BROKERS, help="only on this broker")
         parser.add_argument("--fault", action="append", metavar="WORD", help="only faults whose names contain this")
         parser.add_argument("--jobs", type=int, default=self.jobs, help="jobs of each load (%(default)s)")
-        parser.add_argument("--rate", type=float, default=25, help="jobs a second that come one by one (%(default)s)")
+        parser.add_argument(
+            "--rate", type=float, default=self.rate, help="jobs a second that come one by one (%(default)s)"
+        )
         parser.add_argument(
             "--at-once",
             type=int,

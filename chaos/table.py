@@ -45,13 +45,18 @@ def table(results: Sequence[Result]) -> str:
 
 def write(path: Path, results: Sequence[Result], *, command: str) -> None:
     """Replace the block of a command in a page by its table, with the commit and the date of the run."""
+    write_block(path, table(results), command=command)
+
+
+def write_block(path: Path, text: str, *, command: str) -> None:
+    """Replace the block of a command in a page by a text, after the commit and the date of the run."""
     before, begin, rest = path.read_text().partition(_BEGIN.format(command=command))
     _, end, after = rest.partition(_END)
     if not begin or not end:
         raise ValueError(f"{path} has no block of {command} that ends with {_END.strip()}")
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     origin = f"All rows are from one run of commit {_commit()} on {date}, on {os.cpu_count()} cores."
-    path.write_text(f"{before}{begin}{origin}\n\n{table(results)}\n{end}{after}")
+    path.write_text(f"{before}{begin}{origin}\n\n{text}\n{end}{after}")
 
 
 def _commit() -> str:

@@ -22,6 +22,7 @@ LONGEST = (
     "acceptance/test_up.py",
     "acceptance/test_pools.py",
     "acceptance/test_faults.py",
+    "acceptance/test_histories.py",
     "acceptance/test_slots.py",
     "acceptance/test_run_groups.py",
     "acceptance/test_taken_ahead.py",

@@ -10,6 +10,7 @@ from chaos.faults import (
     deploys,
     fairness,
     groups,
+    histories,
     hooks,
     outbox,
     policies,
@@ -39,6 +40,7 @@ FAULTS = (
     *outbox.FAULTS,
     *policies.FAULTS,
     *awaited_events.FAULTS,
+    *histories.FAULTS,
 )
 
 

@@ -1,0 +1,1 @@
+"""A load that mixes every kind of job, and its checker. `chaos.histories` adds kills; `chaos.soak` adds none."""

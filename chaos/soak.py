@@ -1,0 +1,171 @@
+"""The mixed load for hours, without kills: `python -m chaos.soak --hours 1 --broker redis`. Nothing may grow.
+
+The load runs in rounds. After each round, once every job has ended, the command samples memory, files, connections and
+rows. At the end it compares the medians of the last and the second third, and the idle CPU with that before the load.
+Exits with 1 if a metric grew or the load violated a rule. `--table chaos/RESULTS.md` writes the table into that page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos import soak_samples, table
+from chaos.cluster import BROKERS, Cluster, Plan, open_cluster
+from chaos.mixed.load import ENVIRON, MixedLoad
+from chaos.mixed.rules import violations
+from chaos.soak_samples import Sample, Trend
+from harness.polling import wait_until
+from harness.servers.server import private_folder
+from harness.system import HEADERS
+
+_COMMAND = "python -m chaos.soak"
+#: Rounds of a soak, at least, and the seconds of the longest one.
+_MIN_ROUNDS, _MAX_ROUND_SECONDS = 9, 60.0
+#: Seconds of rest before a sample, and of a measurement of idle CPU.
+_REST_SECONDS, _IDLE_SECONDS = 4.0, 30.0
+#: Retention of two minutes in days, so that tables level off. The tenant's is shorter than the installation's, because
+#: log lines of the longest retention stay until the dispatcher drops their partition.
+_TENANT_DAYS, _DAYS = 0.0012, 0.0015
+_RETENTION = {
+    "AVA_RETENTION_DAYS": str(_DAYS),
+    "AVA_EVENT_DAYS": str(_DAYS),
+    "AVA_AUDIT_DAYS": str(_DAYS),
+    "AVA_WEBHOOK_RETENTION_DAYS": str(_DAYS),
+    "AVA_WEBHOOK_TIME_SCALE": "0.005",
+}
+#: Seconds until retention has deleted the jobs, except so many of the schedule.
+_LONGEST_RETENTION_SECONDS, _MAX_JOBS_LEFT = 300.0, 10
+_OPERATOR = HEADERS | {"x-platform-role": "platform-admin"}
+
+
+@dataclass(kw_only=True)
+class Soak:
+    """The samples and violations of one soak."""
+
+    broker: str
+    hours: float
+    seed: int
+    samples: list[Sample] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    jobs: int = 0
+    #: The idle CPU of each kind of process before and after, in % of a core.
+    cpu_before: dict[str, float] = field(default_factory=dict)
+    cpu_after: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def failures(self) -> list[str]:
+        """Return every metric that grew and every violation."""
+        grown = [" ".join(trend.metric) for trend in soak_samples.trends(self.samples) if trend.has_grown]
+        busy = [
+            f"idle CPU of {kind}"
+            for kind, after in self.cpu_after.items()
+            if soak_samples.has_more_idle_cpu(self.cpu_before.get(kind, 0.0), after)
+        ]
+        return [*(f"growth of {each}" for each in (*grown, *busy)), *self.violations]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog=_COMMAND, description=__doc__)
+    parser.add_argument("--hours", type=float, default=1.0, help="how long the load lasts (%(default)s)")
+    parser.add_argument("--broker", choices=BROKERS, default="redis", help="(%(default)s)")
+    parser.add_argument("--per-second", type=float, default=1.5, help="histories that begin each second (%(default)s)")
+    parser.add_argument("--seed", type=int, default=None, help="the seed of the histories")
+    parser.add_argument("--table", type=Path, help="a page whose marked block becomes the table of this soak")
+    options = parser.parse_args()
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
+    print(f"{options.broker}: a soak of {options.hours:g} h, seed {seed}", flush=True)
+    plan = Plan(environ=ENVIRON | _RETENTION, nodes=1, processes=2, proxies_database=False)
+    with (
+        private_folder() as folder,
+        open_cluster(options.broker, folder, jobs=0, per_second=1, plan=plan) as cluster,
+    ):
+        load = MixedLoad(cluster, seed=seed, per_second=options.per_second, has_deaths=False)
+        try:
+            soak = _run(cluster, load, Soak(broker=options.broker, hours=options.hours, seed=seed))
+        finally:
+            load.stop()
+    print(_text(soak))
+    if options.table:
+        table.write_block(options.table, _text(soak), command=_COMMAND)
+    return int(bool(soak.failures))
+
+
+def _run(cluster: Cluster, load: MixedLoad, soak: Soak) -> Soak:
+    limits = {"retention_days": _TENANT_DAYS}
+    path = f"/v1/ava/tenants/{HEADERS['x-tenant-id']}/limits"
+    cluster.system.request("PUT", path, json=limits, headers=_OPERATOR).raise_for_status()
+    load.start()
+    time.sleep(_REST_SECONDS)
+    soak.cpu_before = soak_samples.idle_cpu(cluster, _IDLE_SECONDS)
+    seconds = soak.hours * 3600
+    round_seconds = min(_MAX_ROUND_SECONDS, seconds / _MIN_ROUNDS)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until or len(soak.samples) < _MIN_ROUNDS:
+        _play_round(cluster, load, soak, round_seconds)
+    with suppress(AssertionError):
+        wait_until(
+            lambda: cluster.system.query("SELECT count(*) FROM jobs")[0][0] <= _MAX_JOBS_LEFT,
+            seconds=_LONGEST_RETENTION_SECONDS,
+        )
+    time.sleep(_REST_SECONDS)
+    soak.cpu_after = soak_samples.idle_cpu(cluster, _IDLE_SECONDS)
+    return soak
+
+
+def _play_round(cluster: Cluster, load: MixedLoad, soak: Soak, seconds: float) -> None:
+    """Run the load for some seconds, check its history, and take a sample of the idle system."""
+    load.begin_round()
+    time.sleep(seconds)
+    history = load.finish_round()
+    soak.violations += violations(history)
+    soak.jobs += len(history.outcomes)
+    load.forget()
+    time.sleep(_REST_SECONDS)
+    soak.samples.append(soak_samples.take(cluster))
+    soak.violations += [each for each in load.broken if each not in soak.violations]
+    print(f"round {len(soak.samples)}: {soak.jobs} jobs, {len(soak.violations)} violations", flush=True)
+    for each in soak.violations[-3:]:
+        print(f"    {each}", flush=True)
+
+
+def _text(soak: Soak) -> str:
+    """Return the result as Markdown."""
+    found = soak_samples.trends(soak.samples)
+    used = [trend for trend in found if trend.largest > 0]
+    verdict = "Nothing grew." if not soak.failures else f"NOT kept: {'; '.join(soak.failures[:10])}."
+    head = (
+        f"{soak.hours:g} h on {soak.broker}, seed {soak.seed}: {soak.jobs:,} jobs in {len(soak.samples)} rounds, "
+        f"{len(soak.violations)} violations of the contract. {verdict} {len(found) - len(used)} tables were empty."
+    )
+    rows = [*map(_row, used), *_cpu_rows(soak)]
+    columns = "| metric | unit | first | second third | last third | largest | level |"
+    return "\n".join((head, "", columns, "|---|---|---|---|---|---|---|", *rows))
+
+
+def _row(trend: Trend) -> str:
+    unit, subject = trend.metric
+    level = "NO" if trend.has_grown else f"kept {trend.retained}; even" if trend.retained else "yes"
+    values = (trend.first, trend.second_third, trend.last_third, trend.largest)
+    return f"| {subject} | {unit} | {' | '.join(f'{value:,.1f}'.removesuffix('.0') for value in values)} | {level} |"
+
+
+def _cpu_rows(soak: Soak) -> Sequence[str]:
+    rows = []
+    for kind, after in sorted(soak.cpu_after.items()):
+        before = soak.cpu_before.get(kind, 0.0)
+        level = "NO" if soak_samples.has_more_idle_cpu(before, after) else "yes"
+        rows.append(
+            f"| idle CPU of {kind}, before and after | % of a core | {before:.1f} | | {after:.1f} | | {level} |"
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())
