@@ -254,7 +254,8 @@ CREATE TABLE jobs (
     output_bytes integer,
     -- The group of errors that a failed job belongs to; null of others, and until it is known.
     error_id uuid,
-    limit_key text,
+    -- In the order of bytes, so that the keys of one worker are a range of `jobs_admitted`.
+    limit_key text COLLATE "C",
     rate_key text,
     -- Of the unfinished jobs of a tenant's worker, at most one has a given key.
     dedupe_key text,
@@ -336,9 +337,6 @@ CREATE INDEX jobs_waiting_for_permit ON jobs (limit_key, priority, tenant_id, id
     WHERE status = 'queued' AND waits_for = 'permit';
 CREATE INDEX jobs_admitted ON jobs (limit_key, status, priority, id)
     WHERE limit_key IS NOT NULL AND (status = 'running' OR (status = 'queued' AND waits_for IS NULL));
--- … those of a rate that have a permit and have not started …
-CREATE INDEX jobs_rated ON jobs (rate_key)
-    WHERE rate_key IS NOT NULL AND status = 'queued' AND waits_for IS NULL;
 -- … jobs that wait for anything else: `ava.store.jobs.moves.park` returns them by these groups …
 CREATE INDEX jobs_parked ON jobs (waits_for, queue, priority, worker_id, tenant_id, id)
     WHERE status = 'queued' AND waits_for IN ('node', 'worker', 'queue');

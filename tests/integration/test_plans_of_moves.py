@@ -16,7 +16,7 @@ from ava.settings import Settings
 from ava.store.engine.statement import Statement
 from ava.store.jobs.feed import looks
 from ava.store.jobs.moves import permits, publish
-from tests.backlog import WORKER, Backlog, open_backlog
+from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
 _JOBS = 1000
 _MOVED = 100
@@ -66,6 +66,40 @@ def test_moved_jobs_are_not_compared_with_all_that_wait(backlog: Backlog, move: 
         "follow": (permits._FOLLOW_LIMITS, {"workers": [WORKER], "limit": _JOBS}),
     }[move]
     assert _compared(backlog, statement, parameters) <= _JOBS
+
+
+def _scans(plan: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield the name of the index, or of the table, and the rows of each scan of jobs."""
+    if plan.get("Relation Name") == "jobs" and plan["Node Type"] != "ModifyTable":
+        yield plan.get("Index Name", "jobs"), plan["Actual Rows"] * plan["Actual Loops"]
+    for part in plan.get("Plans", ()):
+        yield from _scans(part)
+
+
+def test_a_rate_that_is_put_off_reads_the_permits_of_its_worker_and_no_other_startable_job(backlog: Backlog) -> None:
+    (running, *others) = backlog.run("SELECT tenant_id, id::text FROM jobs ORDER BY id LIMIT 21")
+    admitted = [id_ for _, id_ in others]
+    # The limit is finer than the rate. Half of the jobs have the rate of another worker, whose id begins alike.
+    backlog.run(
+        "UPDATE jobs SET limit_key = rate || ' ' || tenant_id || ' ' || n, rate_key = rate FROM ("
+        " SELECT id, n, CASE WHEN n %% 2 = 0 THEN worker_id ELSE worker_id || '_2' END AS rate"
+        " FROM jobs JOIN unnest(%(ids)s::uuid[]) WITH ORDINALITY AS a (id, n) USING (id)) AS k WHERE jobs.id = k.id",
+        ids=admitted,
+    )
+    backlog.run(
+        "UPDATE jobs SET limit_key = worker_id || ' ' || tenant_id || ' 0', rate_key = worker_id, status = 'running',"
+        " started_at = now(), node_id = %(node)s::uuid, run_no = 1 WHERE id = %(id)s::uuid",
+        node=NODE,
+        id=running[1],
+    )
+    parameters = {"tenant_id": running[0], "id": running[1], "run_no": 1, "claim_id": None, "seconds": 60}
+    with backlog.database.transaction() as connection:
+        permits.lock(connection)
+        explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {permits._PUT_OFF_RATE.statement}"
+        (plan,) = connection.exec_driver_sql(explained, parameters).scalar_one()
+    assert ("jobs_admitted", 10) in list(_scans(plan["Plan"]))
+    assert {index for index, _ in _scans(plan["Plan"])} <= {"jobs_admitted", "jobs_pkey", "jobs_by_id"}
+    assert backlog.count("waits_for = 'permit'") == 10
 
 
 @pytest.mark.needs_session(because="statements are prepared in a session of their own only")

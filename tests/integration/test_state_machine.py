@@ -68,10 +68,17 @@ def test_every_statement_that_the_model_leaves_out_exists() -> None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_every_defect_that_the_model_must_find_changes_a_statement_or_a_function(
+def test_every_defect_that_the_model_must_find_changes_each_of_its_statements_or_its_function(
     mutant: Mutant | FunctionMutant,
 ) -> None:
-    assert mutant.changed
+    with mutant.applied():
+        assert mutant.changed
+
+
+def test_a_defect_that_leaves_one_of_its_statements_as_it_is_is_refused() -> None:
+    defect = Mutant(name="none", statements=("claim", "give_back"), old="j.run_no = %(next_run_no)s - 1 AND", new="")
+    with pytest.raises(ValueError, match=r"\['give_back'\]"), defect.applied():
+        pass
 
 
 def test_a_defect_of_a_function_takes_effect_wherever_the_function_was_imported_and_ends_with_the_run() -> None:

@@ -41,7 +41,10 @@ class Mutant:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Change nothing in this process."""
+        """Change nothing in this process. Raises `ValueError` if it leaves one of its statements as it is."""
+        unchanged = set(self.statements) - {name.rpartition(".")[2] for name in self.changed}
+        if unchanged:
+            raise ValueError(f"{self.name}: {sorted(unchanged)} do not contain {self.old!r}")
         yield
 
     @property

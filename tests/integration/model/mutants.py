@@ -24,8 +24,14 @@ _NEXT_VALUES = "ava.domain.jobs.run_outcome:next_values"
 MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     Mutant(
         name="a claim takes any run number",
-        statements=_CLAIMS,
+        statements=("claim", "end_and_claim"),
         old="j.run_no = %(next_run_no)s - 1 AND",
+        new="true AND",
+    ),
+    Mutant(
+        name="a claim of several runs takes any run numbers",
+        statements=("claim_together",),
+        old="j.run_no = r.run_no - 1 AND",
         new="true AND",
     ),
     Mutant(
@@ -110,8 +116,8 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     Mutant(
         name="a rate that is put off lets admitted jobs start",
         statements=("put_off_rate",),
-        old="WHERE j.status = 'queued' AND j.waits_for IS NULL FOR UPDATE",
-        new="WHERE false FOR UPDATE",
+        old="AND rate_key = own.rate_key",
+        new="AND false",
     ),
     Mutant(
         name="a rate is not charged",
@@ -223,7 +229,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(
         name="a wait for all jobs ends with the first",
-        statements=("decide_waits", "decide"),
+        statements=("decide",),
         old="WHEN w.condition = 'any' THEN",
         new="WHEN w.condition IN ('any', 'ended') THEN",
     ),

@@ -69,12 +69,13 @@ def admit(connection: Connection, chosen: Sequence[tuple[WaitingJob, bool]]) -> 
     return [rows.job(row) for row in _ADMIT.run(connection, parameters)]
 
 
-# Jobs of the key that were admitted and have not started wait again. A row that is locked now is that of a start.
+# Jobs of the key that were admitted and have not started wait again. A row that is locked now is that of a start. They
+# are in the range of `jobs_admitted` that has the keys of the worker's limit, because a limit may be finer than a rate.
 _PUT_OFF_RATE = Prepared(
     "put_off_rate",
     f"""
 WITH own AS (
-    SELECT rate_key FROM jobs
+    SELECT worker_id, rate_key FROM jobs
     WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND run_no = %(run_no)s
         AND status IS NOT DISTINCT FROM 'running' AND claim_id IS NOT DISTINCT FROM %(claim_id)s::uuid
         AND rate_key IS NOT NULL
@@ -84,8 +85,12 @@ WITH own AS (
     ON CONFLICT (key) DO UPDATE SET
         next_at = greatest({RATE_NEXT_AT}, excluded.next_at), written_at = clock_timestamp()
 ), admitted AS (
-    SELECT j.tenant_id, j.id FROM own JOIN jobs AS j ON j.rate_key = own.rate_key
-    WHERE j.status = 'queued' AND j.waits_for IS NULL FOR UPDATE OF j SKIP LOCKED
+    SELECT j.tenant_id, j.id FROM own CROSS JOIN LATERAL (
+        SELECT tenant_id, id FROM jobs
+        WHERE limit_key >= own.worker_id AND limit_key < own.worker_id || '!' AND rate_key = own.rate_key
+            AND status = 'queued' AND waits_for IS NULL
+        ORDER BY limit_key, status, priority, id FOR UPDATE SKIP LOCKED
+    ) AS j
 ), parked AS (
     UPDATE jobs AS j SET {park_set("'permit'")} FROM admitted
     WHERE j.tenant_id = admitted.tenant_id AND j.id = admitted.id
