@@ -1,14 +1,23 @@
-"""The parts of a handler that wait by themselves: the handler as a whole, and the branches of `env.gather`."""
+"""The parts of a handler that wait by themselves: the handler as a whole, and the branches of `env.gather`.
+
+If one branch raises, `gather` leaves the branches that wait, and the handler continues without them. Later runs of the
+attempt must leave these branches at the same wait: otherwise a branch would continue although the handler has handled
+the error. Therefore the journal has an entry for each gather that raised while branches waited.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from ava.domain.jobs.waits import NewEntry, Wait, WaitCondition
+from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry, Wait, WaitCondition
+from ava.handler.acts import Steps, run_async
+from ava.handler.call_arguments import joined_names
+from ava.handler.entries import JournalEntries
 from ava.handler.errors import Suspended, SuspensionSwallowed, WaitInTask
 
 
@@ -20,8 +29,41 @@ class _Part:
     task: asyncio.Task[Any] | None = None
     #: What it waits for, once it does.
     wait: Wait | None = None
+    #: Begins the names of its gathers in the journal.
+    prefix: str = ""
+    #: How many gathers, and how many other waits, it has begun.
+    gathers: int = 0
+    waits: int = 0
+    #: The number of the wait at which an earlier run has left it; None: none has.
+    left_at: int | None = None
+    #: The gather in which it waits.
+    inner: _Gather | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Gather:
+    """A call of `gather`."""
+
+    name: str
+    branches: Sequence[_Part]
+
+    @property
+    def left(self) -> dict[str, int]:
+        """Return the branches that wait, by their numbers, each with the number of its wait."""
+        waiting = {str(n): branch for n, branch in enumerate(self.branches) if branch.wait is not None}
+        return {n: branch.waits + (branch.inner is not None) for n, branch in waiting.items()}
+
+    @property
+    def entries(self) -> list[NewEntry]:
+        """Return what the journal keeps of it if it leaves branches, and of the gathers in them."""
+        value_json = json.dumps(self.left)
+        own = NewEntry(kind=JournalKind.WAIT, name=self.name, state=EntryState.DONE, value_json=value_json)
+        inner = (branch.inner for branch in self.branches if branch.wait is not None and branch.inner is not None)
+        return [own, *(entry for gather in inner for entry in gather.entries)]
+
+
+#: The wait of a branch that an earlier run has left. If no branch raises this time, the next run follows immediately.
+_AT_ONCE = Wait(condition=WaitCondition.TIME, timeout_seconds=0.0)
 _branch: ContextVar[_Part | None] = ContextVar("ava_branch", default=None)
 
 
@@ -30,12 +72,19 @@ class Branches:
 
     def __init__(
         self,
+        entries: JournalEntries,
+        write: Callable[..., Steps[None]],
+        admit_wait: Callable[[], None],
         *,
         is_async: bool,
-        admit_wait: Callable[[], None],
         all_tasks: Callable[[], Iterable[asyncio.Task[Any]]],
     ) -> None:
-        """`admit_wait` raises an error if the job may not wait. `all_tasks` returns the tasks of the handler."""
+        """`write` writes entries of the journal. `admit_wait` raises an error if the job may not wait.
+
+        `all_tasks` returns the tasks of the handler.
+        """
+        self._entries = entries
+        self._write = write
         self._is_async = is_async
         self._admit_wait = admit_wait
         self._all_tasks = all_tasks
@@ -55,17 +104,24 @@ class Branches:
         if (wait := self._current.wait) is not None:
             raise Suspended(wait.text)
 
-    def suspend(self, wait: Wait, take_entries: Callable[[], Sequence[NewEntry]]) -> NoReturn:
-        """Raises `Suspended` in the part that waits. `take_entries`: what is decided and is written with the wait."""
+    def begin_wait(self) -> None:
+        """Count a wait. Raises `Suspended` in a branch that an earlier run has left at it."""
+        branch = self._current
+        branch.waits += 1
+        if branch.left_at is not None and branch.waits >= branch.left_at:
+            self._suspend(_AT_ONCE)
+
+    def suspend(self, wait: Wait) -> NoReturn:
+        """Raises `Suspended` in the part that waits."""
         if self._is_async:
             self._check_task()
-        self._suspend(wait, take_entries)
+        self._suspend(wait)
 
-    def _suspend(self, wait: Wait, take_entries: Callable[[], Sequence[NewEntry]]) -> NoReturn:
+    def _suspend(self, wait: Wait) -> NoReturn:
         branch = self._current
         if branch is self._root:
             self._admit_wait()
-            wait = replace(wait, entries=(*take_entries(), *wait.entries))
+            self._entries.catch_up()
         branch.wait = wait
         raise Suspended(wait.text)
 
@@ -78,37 +134,51 @@ class Branches:
                 "A wait ends the run while other tasks of the handler work: make branches that wait with env.gather."
             )
 
-    async def gather(
-        self,
-        awaitables: Sequence[Awaitable[Any]],
-        take_entries: Callable[[], Sequence[NewEntry]],
-        *,
-        return_exceptions: bool,
-    ) -> list[Any]:
+    async def gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
         """Returns the results of branches that may wait. Suspends the handler once each has ended or waits."""
-        branches = [_Part() for _ in awaitables]
+        gather, left = self._begin_gather(len(awaitables))
+        branches = gather.branches
         tasks = [asyncio.ensure_future(_enter(*pair)) for pair in zip(branches, awaitables, strict=True)]
-        try:
-            if tasks:
-                await asyncio.wait(tasks)
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
-        # Retrieve all errors before one is raised, because asyncio logs a task's error that nobody has retrieved.
-        errors = [asyncio.CancelledError() if task.cancelled() else task.exception() for task in tasks]
         results: list[Any] = []
-        for task, branch, error in zip(tasks, branches, errors, strict=True):
+        for task, branch, error in zip(tasks, branches, await _errors(tasks), strict=True):
             if branch.wait is not None and not isinstance(error, Suspended | Exception | asyncio.CancelledError):
                 raise SuspensionSwallowed
             is_result = error is None or isinstance(error, Suspended)
             if error is not None and not is_result and not (return_exceptions and isinstance(error, Exception)):
+                if gather.left != left:
+                    await run_async(self._write(*gather.entries))
                 raise error
             results.append(task.result() if error is None else error)
         if waits := [branch.wait for branch in branches if branch.wait is not None]:
-            self._suspend(_union(waits), take_entries)
+            self._current.inner = gather
+            if left and self._current.left_at is None:
+                # The journal has no errors of steps, and this one did not occur again: the branches may continue.
+                await run_async(self._write(replace(gather.entries[0], value_json="{}")))
+            self._suspend(_union(waits))
         return results
+
+    def _begin_gather(self, count: int) -> tuple[_Gather, dict[str, int]]:
+        """Return a gather of `count` branches, and at which waits an earlier run has left some of them."""
+        part = self._current
+        part.gathers += 1
+        name = joined_names([f"{part.prefix}gather {part.gathers}"])
+        found = self._entries.find(JournalKind.WAIT, name, ())
+        left: dict[str, int] = {} if found is None else json.loads(found.value_json or "{}")
+        branches = [_Part(prefix=f"{name}.{n} ", left_at=left.get(str(n))) for n in range(count)]
+        return _Gather(name=name, branches=branches), left
+
+
+async def _errors(tasks: Sequence[asyncio.Task[Any]]) -> list[BaseException | None]:
+    """Wait for all tasks. Returns the error of each, so that all are retrieved: asyncio would log the others."""
+    try:
+        if tasks:
+            await asyncio.wait(tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+    return [asyncio.CancelledError() if task.cancelled() else task.exception() for task in tasks]
 
 
 async def _enter(branch: _Part, awaitable: Awaitable[Any]) -> Any:

@@ -38,8 +38,8 @@ from ava.handler.call_arguments import (
 )
 from ava.handler.children import ChildJob, Outputs, json_of
 from ava.handler.entries import JournalEntries
-from ava.handler.errors import StepError, StepInterrupted, WaitInTask, WaitTimeout
-from ava.handler.event_waits import EventStore, EventWaits
+from ava.handler.errors import StepError, StepInterrupted, WaitInTask
+from ava.handler.event_waits import EventStore, EventWaits, timeout_error
 
 #: Children that one transaction makes.
 _CHILDREN_PER_TRANSACTION = 100
@@ -59,8 +59,8 @@ class JournalStore(EventStore, Protocol):
     def write(self, entries: Sequence[NewEntry]) -> None:
         """Write entries."""
 
-    def make_children(self, new: Sequence[NewChild], entries: Sequence[NewEntry]) -> Sequence[ChildState]:
-        """Make children, all or none, with their entries and others. Raises `ChildRefused`."""
+    def make_children(self, new: Sequence[NewChild]) -> Sequence[ChildState]:
+        """Make children, all or none, with their entries. Raises `ChildRefused`."""
 
     def admit_wait(self) -> None:
         """Raises `TooManyWaiting` if the tenant has as many waiting jobs as it may have."""
@@ -79,8 +79,8 @@ class _WaitEntry:
     first: ChildJob | None = None
 
     @property
-    def has_timed_out(self) -> bool:
-        return self.found is not None and self.found.state is EntryState.TIMED_OUT
+    def state(self) -> EntryState | None:
+        return None if self.found is None else self.found.state
 
 
 @dataclass(kw_only=True)
@@ -111,7 +111,9 @@ class Calls:
         self._children = {id_: ChildJob(state, self.store.outputs) for id_, state in self.journal.children.items()}
         self._names = {entry.child_id: entry.name for entry in self.journal.entries if entry.kind is JournalKind.CHILD}
         self._waits: dict[str, _WaitEntry] = {}
-        self._branches = Branches(is_async=self.is_async, admit_wait=self.store.admit_wait, all_tasks=self.all_tasks)
+        self._branches = Branches(
+            self._entries, self._write, self.store.admit_wait, is_async=self.is_async, all_tasks=self.all_tasks
+        )
         done = (entry for entry in self.journal.entries if entry.state is EntryState.DONE)
         self._events = EventWaits(
             self.store, self._entries, {entry.event_id for entry in done if entry.event_id is not None}, self._write
@@ -160,7 +162,7 @@ class Calls:
         return_exceptions: bool,
     ) -> Steps[Outputs]:
         """Returns the outputs of a child for each item, once all have ended."""
-        self._enter()
+        self._enter(waits=True)
         if max_concurrency is not None and max_concurrency < 1:
             raise ValueError(f"max_concurrency must be a number from 1, not {max_concurrency!r}")
         worker_id = read_worker_id(worker_id)
@@ -177,14 +179,14 @@ class Calls:
                 continue
             if max_concurrency is not None and unfinished >= max_concurrency:
                 yield from self._make_all(children, new)
-                self._suspend(WaitCondition.ANY, children)
+                yield from self._suspend(WaitCondition.ANY, children)
             new.append(NewChild(name=name, worker_id=worker_id, input_json=encode_input(item)))
             unfinished += 1
             if len(new) == _CHILDREN_PER_TRANSACTION:
                 yield from self._make_all(children, new)
         yield from self._make_all(children, new)
         if unfinished:
-            self._suspend(WaitCondition.ENDED, children)
+            yield from self._suspend(WaitCondition.ENDED, children)
         return self._outputs(children, return_exceptions=return_exceptions)
 
     def _known_child(self, name: str, was: Sequence[str]) -> ChildJob | None:
@@ -198,8 +200,9 @@ class Calls:
             new.clear()
 
     def _make(self, new: Sequence[NewChild]) -> Steps[list[ChildJob]]:
-        decided, batch = self._entries.take_decided(), tuple(new)
-        states = yield Act(lambda: self.store.make_children(batch, decided), is_statement=True)
+        self._entries.catch_up()
+        batch = tuple(new)
+        states = yield Act(lambda: self.store.make_children(batch), is_statement=True)
         made = [ChildJob(state, self.store.outputs) for state in states]
         self._children |= {child.id: child for child in made}
         self._names |= {child.id: each.name for child, each in zip(made, batch, strict=True)}
@@ -255,18 +258,21 @@ class Calls:
 
     def wait_for_all(
         self, children: Sequence[ChildJob], *, timeout: float | None, key: str | None, return_exceptions: bool
-    ) -> Outputs:
+    ) -> Steps[Outputs]:
         """Returns the outputs of children once all have ended."""
-        self._enter()
+        self._enter(waits=True)
         check_children(children)
         entry = None if timeout is None and key is None else self._wait_entry("", children, timeout, key)
-        if (entry is not None and entry.has_timed_out) or any(child.is_unfinished for child in children):
-            self._suspend(WaitCondition.ENDED, children, timeout, entry)
+        state = None if entry is None else entry.state
+        if state is EntryState.TIMED_OUT or any(child.is_unfinished for child in children):
+            yield from self._suspend(WaitCondition.ENDED, children, timeout, entry)
+        if entry is not None and state is EntryState.WAITS:
+            yield from self._decide(entry, EntryState.DONE)
         return self._outputs(children, return_exceptions=return_exceptions)
 
-    def wait_for_any(self, children: Sequence[ChildJob], *, timeout: float | None, key: str | None) -> ChildJob:
+    def wait_for_any(self, children: Sequence[ChildJob], *, timeout: float | None, key: str | None) -> Steps[ChildJob]:
         """Returns the first child that has ended, whatever its end."""
-        self._enter()
+        self._enter(waits=True)
         check_children(children)
         if not children:
             raise ValueError("env.wait_any needs a child")
@@ -274,16 +280,17 @@ class Calls:
         if entry.found is not None and (chosen := self._children.get(entry.found.child_id or "")) is not None:
             return chosen
         ended = [child for child in children if not child.is_unfinished]
-        if entry.has_timed_out or not ended:
-            self._suspend(WaitCondition.ANY, children, timeout, entry)
+        if entry.state is EntryState.TIMED_OUT or not ended:
+            yield from self._suspend(WaitCondition.ANY, children, timeout, entry)
         if entry.first is None:
-            entry.first = min(ended, key=lambda child: child.end_no or 0)
-            self._decide(entry.name, EntryState.DONE, entry.first.id)
+            first = min(ended, key=lambda child: child.end_no or 0)
+            yield from self._decide(entry, EntryState.DONE, first.id)
+            entry.first = first
         return entry.first
 
     def sleep(self, seconds: float, *, key: str | None) -> Steps[None]:
         """Return once the time is over."""
-        self._enter()
+        self._enter(waits=True)
         seconds = check_seconds("seconds", seconds)
         if seconds < _MIN_SLEEP_SECONDS:
             pause = self.pause or (asyncio.sleep if self.is_async else time.sleep)
@@ -303,16 +310,16 @@ class Calls:
             begun = NewEntry(kind=JournalKind.SLEEP, name=name, state=EntryState.WAITS, until_in_seconds=seconds)
             entries = (begun,) if found is None else ()
             wait = Wait(condition=WaitCondition.TIME, timeout_seconds=left, entries=entries)
-            self._branches.suspend(wait, self._entries.take_decided)
+            self._branches.suspend(wait)
 
     def wait_for_event(
         self, type_: str, match: Mapping[str, Any] | None, *, timeout: float | None, key: str | None
     ) -> Steps[Mapping[str, Any]]:
         """Returns the record of the first event that matches and that no other wait has returned."""
-        self._enter()
+        self._enter(waits=True)
         found = yield from self._events.wait(type_, match, timeout=timeout, key=key)
         if isinstance(found, Wait):
-            self._branches.suspend(found, self._entries.take_decided)
+            self._branches.suspend(found)
         return found
 
     def _wait_entry(
@@ -336,31 +343,30 @@ class Calls:
         children: Sequence[ChildJob],
         timeout: float | None = None,
         entry: _WaitEntry | None = None,
-    ) -> None:
+    ) -> Steps[None]:
         """Suspend the branch until its children have ended. Raises `WaitTimeout` if the time of the wait is over."""
         left = timeout
+        if timeout is not None and entry is not None and entry.found is not None:
+            left = self._entries.seconds_left(entry.found)
+        has_timed_out = entry is not None and entry.state is EntryState.TIMED_OUT
+        if entry is not None and (has_timed_out or (left is not None and left <= 0)):
+            if not has_timed_out:
+                yield from self._decide(entry, EntryState.TIMED_OUT)
+            raise timeout_error(f"The wait {entry.name!r} was not over", timeout)
         entries: tuple[NewEntry, ...] = ()
-        if timeout is not None and entry is not None:
-            left = float(timeout) if entry.found is None else self._entries.seconds_left(entry.found)
-            if entry.has_timed_out or left <= 0:
-                if not entry.has_timed_out:
-                    self._decide(entry.name, EntryState.TIMED_OUT)
-                raise WaitTimeout(f"The wait {entry.name!r} was not over within {timeout:g} s.")
-            if entry.found is None:
-                entries = (
-                    NewEntry(
-                        kind=JournalKind.WAIT,
-                        name=entry.name,
-                        state=EntryState.WAITS,
-                        until_in_seconds=float(timeout),
-                    ),
-                )
+        if timeout is not None and entry is not None and entry.found is None:
+            begun = NewEntry(kind=JournalKind.WAIT, name=entry.name, state=EntryState.WAITS, until_in_seconds=left)
+            entries = (begun,)
         job_ids = dict.fromkeys(child.id for child in children if child.is_unfinished)
         wait = Wait(condition=condition, job_ids=tuple(job_ids), timeout_seconds=left, entries=entries)
-        self._branches.suspend(wait, self._entries.take_decided)
+        self._branches.suspend(wait)
 
-    def _decide(self, name: str, state: EntryState, child_id: str | None = None) -> None:
-        self._entries.decide(NewEntry(kind=JournalKind.WAIT, name=name, state=state, child_id=child_id))
+    def _decide(self, entry: _WaitEntry, state: EntryState, child_id: str | None = None) -> Steps[None]:
+        """Write how a wait ended before the handler sees it, because later runs of the attempt get the same answer."""
+        until = None if entry.found is None else self._entries.seconds_left(entry.found)
+        yield from self._write(
+            NewEntry(kind=JournalKind.WAIT, name=entry.name, state=state, child_id=child_id, until_in_seconds=until)
+        )
 
     def _outputs(self, children: Sequence[ChildJob], *, return_exceptions: bool) -> Outputs:
         if not return_exceptions:
@@ -372,18 +378,20 @@ class Calls:
     async def gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
         """Returns the results of branches, each of which may wait."""
         self._enter()
-        return await self._branches.gather(awaitables, self._entries.take_decided, return_exceptions=return_exceptions)
+        return await self._branches.gather(awaitables, return_exceptions=return_exceptions)
 
     # The journal ---------------------------------------------------------------------------------------------------
 
-    def _enter(self) -> None:
-        """Check that a call may be made here and now."""
+    def _enter(self, *, waits: bool = False) -> None:
+        """Check that a call may be made here and now. Suspends a branch that an earlier run has left at this wait."""
         if threading.get_ident() != self.thread_id:
             raise WaitInTask("Calls of the journal belong to the handler's own thread; threads do not wait.")
         self._branches.check()
         if (name := _step.get()) is not None:
             raise StepError(f"The step {name!r} calls the journal; a step contains no other step, child or wait.")
+        if waits:
+            self._branches.begin_wait()
 
-    def _write(self, entry: NewEntry) -> Steps[None]:
-        entries = (*self._entries.take_decided(), entry)
+    def _write(self, *entries: NewEntry) -> Steps[None]:
+        self._entries.catch_up()
         yield Act(lambda: self.store.write(entries), is_statement=True)

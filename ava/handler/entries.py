@@ -5,14 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from ava.domain.jobs.waits import (
-    MAX_ALL_STEPS_BYTES,
-    MAX_STEPS,
-    JournalEntry,
-    JournalKind,
-    LoadedJournal,
-    NewEntry,
-)
+from ava.domain.jobs.waits import MAX_ALL_STEPS_BYTES, MAX_STEPS, JournalEntry, JournalKind, LoadedJournal
 from ava.handler.call_arguments import check_name
 from ava.handler.errors import DuplicateName, StepError
 
@@ -38,8 +31,6 @@ class JournalEntries:
         self._now = now
         self._loaded_at = now() if loaded_at is None else loaded_at
         self._used: set[tuple[JournalKind, str]] = set()
-        #: Entries that are decided, and are written with the next statement.
-        self._decided: list[NewEntry] = []
         values = [entry for entry in journal.entries if entry.kind in (JournalKind.STEP, JournalKind.EVENT)]
         self._values, self._values_bytes = len(values), sum(len(entry.value_json or "") for entry in values)
 
@@ -82,12 +73,6 @@ class JournalEntries:
             size = f"{MAX_ALL_STEPS_BYTES:,} bytes of JSON"
             raise StepError(f"All steps and events of a job together may have {size} (limit all_steps_bytes)")
 
-    def decide(self, entry: NewEntry) -> None:
-        """Have an entry written with the next statement."""
-        self._decided.append(entry)
-
-    def take_decided(self) -> tuple[NewEntry, ...]:
-        """Take what is decided, because it is written now."""
+    def catch_up(self) -> None:
+        """End the repetition of earlier runs, because the run writes an entry or waits."""
         self._on_caught_up()
-        decided, self._decided = tuple(self._decided), []
-        return decided

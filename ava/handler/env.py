@@ -172,14 +172,15 @@ class Env(Mapping[str, str]):
 
         Raises `ChildFailed` for the first that did not complete, and `WaitTimeout` after `timeout` seconds.
         """
-        return self._answer(
+        return self._do(
             "wait",
-            lambda: self._calls.wait_for_all(children, timeout=timeout, key=key, return_exceptions=return_exceptions),
+            None,
+            self._calls.wait_for_all(children, timeout=timeout, key=key, return_exceptions=return_exceptions),
         )
 
     def wait_any(self, *children: ChildJob, timeout: float | None = None, key: str | None = None) -> Any:
         """Wait until one of some children has ended. Returns the first one, whatever its end."""
-        return self._answer("wait_any", lambda: self._calls.wait_for_any(children, timeout=timeout, key=key))
+        return self._do("wait_any", None, self._calls.wait_for_any(children, timeout=timeout, key=key))
 
     def wait_event(
         self,
@@ -212,12 +213,6 @@ class Env(Mapping[str, str]):
             return await _loaded(await acts.run_async(steps))
 
         return self._calls.unawaited.add(name, argument, do) if self._calls.is_async else acts.run(steps)
-
-    def _answer(self, name: str, call: Callable[[], Any]) -> Any:
-        async def answer() -> Any:
-            return await _loaded(call())
-
-        return self._calls.unawaited.add(name, None, answer) if self._calls.is_async else call()
 
 
 async def _loaded(found: Any) -> Any:

@@ -39,7 +39,7 @@ class EventWaits:
         store: EventStore,
         entries: JournalEntries,
         taken: Collection[str],
-        write: Callable[[NewEntry], Steps[None]],
+        write: Callable[..., Steps[None]],
     ) -> None:
         """`taken`: the events that earlier waits of the job have returned. `write` writes an entry."""
         self._store = store
@@ -60,7 +60,7 @@ class EventWaits:
             record: Mapping[str, Any] = json.loads(found.value_json or "null")
             return record
         if found is not None and found.state is EntryState.TIMED_OUT:
-            raise _timeout(name, timeout)
+            raise timeout_error(f"The event {name!r} did not come", timeout)
         left = timeout
         if timeout is not None and found is not None and found.until_in_seconds is not None:
             left = self._entries.seconds_left(found)
@@ -69,8 +69,8 @@ class EventWaits:
             yield from self._keep(name, event)
             return event
         if left is not None and left <= 0:
-            self._entries.decide(NewEntry(kind=JournalKind.EVENT, name=name, state=EntryState.TIMED_OUT))
-            raise _timeout(name, timeout)
+            yield from self._write(NewEntry(kind=JournalKind.EVENT, name=name, state=EntryState.TIMED_OUT))
+            raise timeout_error(f"The event {name!r} did not come", timeout)
         return Wait(condition=WaitCondition.EVENT, timeout_seconds=left, event=wanted.shown, event_names=(name,))
 
     def _find(
@@ -121,6 +121,6 @@ class EventWaits:
         )
 
 
-def _timeout(name: str, timeout: float | None) -> WaitTimeout:
-    within = "in time" if timeout is None else f"within {timeout:g} s"
-    return WaitTimeout(f"The event {name!r} did not come {within}.")
+def timeout_error(sentence: str, timeout: float | None) -> WaitTimeout:
+    """Return the error of a wait that timed out; None: the handler no longer gives the timeout."""
+    return WaitTimeout(f"{sentence} in time." if timeout is None else f"{sentence} within {timeout:g} s.")

@@ -104,9 +104,8 @@ class Journal:
                 event_id=entry.event_id,
             )
 
-    def make_children(self, new: Sequence[NewChild], entries: Sequence[NewEntry]) -> Sequence[ChildState]:
+    def make_children(self, new: Sequence[NewChild]) -> Sequence[ChildState]:
         """Make children, which end when a run waits for them."""
-        self.write(entries)
         states = []
         for child in new:
             state = ChildState(id=ids.encode("job", ids.new_uuid()), worker_id=child.worker_id, status=Status.QUEUED)

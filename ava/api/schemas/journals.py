@@ -47,7 +47,11 @@ class JournalEntryRecord(Schema):
     value = JsonText(
         attribute="value_json",
         allow_none=True,
-        metadata={"description": "What a step has returned; null if it is large.", "payload": payloads.hide_value},
+        metadata={
+            "description": "What a step has returned; null if it is large. Of a `gather` that raised while branches "
+            "waited: their numbers, each with the number of its wait, beyond which it does not go in this attempt.",
+            "payload": payloads.hide_value,
+        },
     )
     value_bytes = WholeNumber(
         minimum=0, maximum=_SIZE, allow_none=True, metadata={"description": "The bytes of a value over 16 KiB."}

@@ -86,7 +86,7 @@ class RunJournal:
         if not self._read(act):
             self._stop_as_lost()
 
-    def make_children(self, new: Sequence[NewChild], entries: Sequence[NewEntry]) -> Sequence[ChildState]:
+    def make_children(self, new: Sequence[NewChild]) -> Sequence[ChildState]:
         """Make children, all or none. Raises `ChildRefused`."""
         creator = self._creators.get()
         is_repeated = False
@@ -96,7 +96,7 @@ class RunJournal:
             if is_repeated and (found := self._made(new)) is not None:
                 return found
             is_repeated = True
-            return creator.create(self._database, self._run.job, claim_id=self._run.claim_id, new=new, entries=entries)
+            return creator.create(self._database, self._run.job, claim_id=self._run.claim_id, new=new)
 
         try:
             return self._repeat(act)

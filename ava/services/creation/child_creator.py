@@ -27,15 +27,9 @@ class ChildCreator:
         self._rules = rules
 
     def create(
-        self,
-        database: Database,
-        job: Job,
-        *,
-        claim_id: str | None,
-        new: Sequence[NewChild],
-        entries: Sequence[NewEntry] = (),
+        self, database: Database, job: Job, *, claim_id: str | None, new: Sequence[NewChild]
     ) -> list[ChildState]:
-        """Create children of a job's run, all or none, and write their journal entries and others.
+        """Create children of a job's run, all or none, and write their journal entries.
 
         Returns the children's states. Raises `RunStopped` if the run has lost its job or is to be cancelled,
         `ChildrenRefused` if its tree would have too many jobs, and the reason why the first one is refused.
@@ -46,11 +40,11 @@ class ChildCreator:
                 raise RunStopped
             self._check_room(connection, job, tree_uuid, len(new))
             created = self._creator.create_all(connection, self._prepare(job, tree_uuid, new))
-            own = [
+            entries = [
                 NewEntry(kind=JournalKind.CHILD, name=each.name, state=EntryState.DONE, child_id=child.id)
                 for each, child in zip(new, created, strict=True)
             ]
-            journal.write(connection, run=job.run, claim_id=claim_id, attempt=job.attempt, entries=[*entries, *own])
+            journal.write(connection, run=job.run, claim_id=claim_id, attempt=job.attempt, entries=entries)
         return [ChildState(id=child.id, worker_id=child.worker_id, status=child.status) for child in created]
 
     def _check_room(self, connection: Connection, job: Job, tree_uuid: str, count: int) -> None:
