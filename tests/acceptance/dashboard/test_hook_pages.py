@@ -15,6 +15,8 @@ from tests.commands import ava, on_a_terminal
 
 SECRET = "whsec_b2YgdGhlIHRlc3RzIG9mIHdlYmhvb2tz"
 
+READ = "return performance.getEntriesByType('resource').map(({ name }) => name).join(' ')"
+
 
 def test_a_hook_is_made_receives_is_tested_replayed_and_deleted(signed_in: Browser, running: System) -> None:
     signed_in.script("location.hash = '#/hooks'")
@@ -62,6 +64,10 @@ def test_a_hook_is_made_receives_is_tested_replayed_and_deleted(signed_in: Brows
         seconds=5,
         what="the address is unknown",
     )
+    # Nothing of what was deleted is read again, or the browser would log an error.
+    signed_in.script("performance.clearResourceTimings()")
+    wait_until(lambda: "/v1/ava/hooks?" in signed_in.script(READ), what="the list is read again")
+    assert "/deliveries" not in signed_in.script(READ)
 
 
 def test_a_pattern_is_tried_while_it_is_typed_and_our_own_webhook_makes_a_job_by_a_hook(

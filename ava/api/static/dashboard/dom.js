@@ -49,7 +49,7 @@ export function put(element, ...children) {
 
 /**
  * Keeps a list of elements in step with items. An element that stays is moved only if the order has changed, so that it
- * keeps its focus. `make(item)` returns `{ element, update(item) }`.
+ * keeps its focus. `make(item)` returns `{ element, update(item) }`, and `close()` if something ends with the element.
  */
 export class Keyed {
   #known = new Map();
@@ -63,6 +63,7 @@ export class Keyed {
     for (const [key, part] of this.#known) {
       if (!wanted.has(key)) {
         part.element.remove();
+        part.close?.();
         this.#known.delete(key);
       }
     }

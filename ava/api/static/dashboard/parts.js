@@ -1,6 +1,6 @@
 // Components that several pages use.
 
-import { Unreachable } from "./api.js";
+import { call, Unreachable } from "./api.js";
 import { h, put, say } from "./dom.js";
 import { ago, full, moment, toTyped, zone } from "./format.js";
 import { feed } from "./freshness.js";
@@ -185,6 +185,39 @@ export function repeat(signal, seconds, act) {
   signal.addEventListener("abort", () => clearTimeout(timer));
   turn();
   return turn;
+}
+
+/**
+ * What a page reads of one record again and again: `start(signal)` begins it and returns the function that reads now. It
+ * ends before the record is deleted, because a later request would not find the record, and begins again if the API
+ * refuses to delete it.
+ */
+export class RecordReads {
+  #own;
+
+  constructor(signal, start) {
+    Object.assign(this, { signal, start });
+    this.#begin();
+  }
+
+  #begin() {
+    this.#own = new AbortController();
+    this.now = this.start(AbortSignal.any([this.signal, this.#own.signal]));
+  }
+
+  end() {
+    this.#own.abort();
+  }
+
+  async delete(path) {
+    this.end();
+    try {
+      await call("DELETE", path);
+    } catch (error) {
+      this.#begin();
+      throw error;
+    }
+  }
 }
 
 export const heading = (title, ...actions) => h("div", { class: "heading" }, h("h1", {}, title), h("div", { class: "row" }, ...actions));

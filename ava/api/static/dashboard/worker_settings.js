@@ -15,12 +15,12 @@ export const pathOf = (id) => `/v1/ava/workers/${encodeURIComponent(id)}`;
 const patch = (id, body) => call("PATCH", pathOf(id), { body });
 
 /** The buttons that pause, deprecate and resume a worker. */
-export function statusButtons(worker, refresh) {
+export function statusButtons(worker, reads) {
   if (!session.mayWrite) return [];
   const set = async (status, said) => {
     await patch(worker.id, { status });
     notify(`${worker.name} is ${said}.`);
-    refresh();
+    reads.now();
   };
   const askFor = (status) => {
     const [verb, text] = STATUSES[status];
@@ -31,16 +31,16 @@ export function statusButtons(worker, refresh) {
   const resumed = (worker.platform?.status ?? "active") === "active" ? null : "active";
   return [
     worker.status === "active" ? null : button("Resume", () => set(resumed, "active"), { kind: "primary" }),
-    worker.runtime === "pull" && worker.scope === "tenant" ? button("Delete …", () => askToDelete(worker), { kind: "danger" }) : null,
+    worker.runtime === "pull" && worker.scope === "tenant" ? button("Delete …", () => askToDelete(worker, reads), { kind: "danger" }) : null,
     ...others.map((status) => button(`${STATUSES[status][0]} …`, () => askFor(status), { kind: status === "deprecated" ? "danger" : "" })),
   ];
 }
 
-function askToDelete(worker) {
+function askToDelete(worker, reads) {
   ask({
     title: `Delete ${worker.name}?`, text: "Its final jobs stay. It is refused while one of its jobs waits or runs.", action: "Delete worker", kind: "danger",
     async submit() {
-      await call("DELETE", pathOf(worker.id));
+      await reads.delete(pathOf(worker.id));
       notify(`${worker.name} is deleted.`);
       location.hash = "#/workers";
     },

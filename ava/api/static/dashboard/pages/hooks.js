@@ -4,7 +4,7 @@ import { call, get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { bytes, short } from "../format.js";
 import { create, replayMany, rotate, setSecret, tryOut } from "../hook_forms.js";
-import { ask, button, empty, field, heading, json, notify, options, pill, repeat, titles, when } from "../parts.js";
+import { ask, button, empty, field, heading, json, notify, options, pill, RecordReads, repeat, titles, when } from "../parts.js";
 
 const SHOWN = "20";
 const VERDICTS = [["", "All"], ["accepted", "Accepted"], ["duplicate", "Duplicate"], ["refused", "Refused"]];
@@ -48,24 +48,27 @@ function hookCard(hook, signal, refresh) {
     button("Secret …", () => setSecret(current, path, refresh)),
     button("New address …", () => rotate(current, path, refresh)),
     button("Replay …", () => replayMany(current, path, () => load())),
-    button("Delete", () => remove(hook, path, refresh), { kind: "danger" }),
+    button("Delete", () => remove(hook, path, reads, refresh), { kind: "danger" }),
   ] : [];
   const element = h("section", { class: "card endpoint", "aria-label": `Hook ${hook.name}, ${short(hook.id)}`, "data-hook": hook.id },
     h("header", {}, h("h2", {}, hook.name, " ", state.element), h("div", { class: "row" }, actions)),
     about, h("div", { class: "row end" }, field("Deliveries", shown)),
     h("div", { class: "table deliveries", role: "table", "aria-label": "Deliveries" },
       titles(["Verdict", "Type", "Jobs", "Received", "Status", ""]), body), none);
-  const load = repeat(signal, 2, async () => {
+  const reads = new RecordReads(signal, (whileShown) => repeat(whileShown, 2, async () => {
     const query = { per_page: SHOWN, "filter[verdict]": shown.value };
-    const { data } = await get(`${path}/deliveries`, { query, signal }).catch((error) => {
+    const { data } = await get(`${path}/deliveries`, { query, signal: whileShown }).catch((error) => {
+      // Deleted in another tab: the list leaves it out the next time.
       if (error.status !== 404) throw error;
       return { data: [] };
     });
     rows.show(data);
     none.hidden = data.length > 0;
-  });
+  }));
+  const load = () => reads.now();
   return {
     element,
+    close: () => reads.end(),
     update(next) {
       current = next;
       state.update(next.enabled ? "enabled" : "paused");
@@ -77,11 +80,11 @@ function hookCard(hook, signal, refresh) {
   };
 }
 
-function remove(hook, path, refresh) {
+function remove(hook, path, reads, refresh) {
   ask({
     title: "Delete this hook?", action: "Delete hook", kind: "danger", text: `The address of ${hook.name} is unknown from now on; its jobs and events stay.`,
     submit: async () => {
-      await call("DELETE", path);
+      await reads.delete(path);
       refresh();
     },
   });

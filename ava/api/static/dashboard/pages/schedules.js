@@ -3,7 +3,7 @@
 import { call, get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { full, localTime, number, short } from "../format.js";
-import { ask, button, empty, heading, notify, pill, repeat, when } from "../parts.js";
+import { ask, button, empty, heading, notify, pill, RecordReads, repeat, when } from "../parts.js";
 import { openForm, slotList } from "../schedule_form.js";
 
 const PER_PAGE = "20";
@@ -61,7 +61,7 @@ function card(first, signal, refresh) {
     notify(`Triggered ${job.id}.`);
     location.hash = `#/jobs/${job.id}`;
   });
-  const actions = [run, toggle, button("Edit", () => openForm(schedule, refresh)), button("Delete", () => remove(schedule, refresh), { kind: "danger" })];
+  const actions = [run, toggle, button("Edit", () => openForm(schedule, refresh)), button("Delete", () => remove(schedule, reads, refresh), { kind: "danger" })];
   const more = details(() => schedule, signal);
   const element = h("section", { class: "card schedule", "data-schedule": first.id },
     h("header", {}, h("h2", {}, title, " ", state.element), h("div", { class: "row" }, session.mayWrite ? actions : [])),
@@ -69,11 +69,11 @@ function card(first, signal, refresh) {
     h("dl", {}, [["Next firing", next.element], ["Last firing", [last.element, " ", result]]].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
     strip, more.element);
 
-  async function load() {
-    const { data } = await get(`${path}/firings`, { query: { per_page: String(STRIP) }, signal });
+  const reads = new RecordReads(signal, (whileShown) => async () => {
+    const { data } = await get(`${path}/firings`, { query: { per_page: String(STRIP) }, signal: whileShown });
     drawStrip(strip, data);
     more.show(data);
-  }
+  });
 
   async function loadJob() {
     if (!schedule.last_job_id) return;
@@ -86,7 +86,7 @@ function card(first, signal, refresh) {
     put(result, job ? [pill(job.data.status).element, " ", h("a", { href: `#/jobs/${job.data.id}`, class: "mono", title: job.data.id }, short(job.data.id))] : []);
   }
 
-  const ignore = (error) => signal.aborted || error.status === 404 || notify(error.message, "bad");
+  const ignore = (error) => error.name === "AbortError" || error.status === 404 || notify(error.message, "bad");
   return {
     element,
     update(found) {
@@ -100,7 +100,7 @@ function card(first, signal, refresh) {
       next.update(found.next_run_at);
       last.update(found.last_run_at);
       const now = JSON.stringify([found.next_run_at, found.last_run_at, found.last_job_id]);
-      if (now !== key) load().catch(ignore);
+      if (now !== key) reads.now().catch(ignore);
       if (now !== key || !jobIsFinal) loadJob().catch(ignore);
       key = now;
     },
@@ -143,11 +143,11 @@ function details(schedule, signal) {
   };
 }
 
-function remove(schedule, refresh) {
+function remove(schedule, reads, refresh) {
   ask({
     title: "Delete this schedule?", action: "Delete schedule", kind: "danger", text: `${schedule.name ?? schedule.worker_id} makes no more jobs. Its jobs go on.`,
     submit: async () => {
-      await call("DELETE", pathOf(schedule));
+      await reads.delete(pathOf(schedule));
       refresh();
     },
   });

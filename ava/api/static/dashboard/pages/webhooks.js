@@ -3,7 +3,7 @@
 import { call, get, post, session } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { ago, bytes, number, short, span } from "../format.js";
-import { ask, button, empty, field, heading, json, notify, options, pill, repeat, titles, when } from "../parts.js";
+import { ask, button, empty, field, heading, json, notify, options, pill, RecordReads, repeat, titles, when } from "../parts.js";
 import { create, edit, EVENTS, redeliverMany } from "../webhook_forms.js";
 
 /** The deliveries of which the ratio is taken, and those that are shown. */
@@ -62,35 +62,26 @@ function endpoint(webhook, signal, refresh) {
     pause, resume,
     button("Edit", () => edit(current, path, refresh)),
     button("Redeliver …", () => redeliverMany(current, path, { status: shown.value, event: event.value }, () => load())),
-    button("Delete", () => remove(webhook, path, refresh, setDeleting), { kind: "danger" }),
+    button("Delete", () => remove(webhook, path, reads, refresh), { kind: "danger" }),
   ] : [];
   const element = h("section", { class: "card endpoint", "aria-label": `Webhook ${webhook.url}, ${short(webhook.id)}`, "data-webhook": webhook.id },
     h("header", {}, h("h2", {}, url, " ", state.element), h("div", { class: "row" }, actions)),
     events, health, h("div", { class: "row end" }, field("Deliveries", shown), field("Event", event)),
     h("div", { class: "table deliveries", role: "table", "aria-label": "Deliveries" },
       titles(["State", "Event", "Job", "Created", "Last request", ""]), body), none);
-  let wasShown = false;
-  let isDeleting = false;
-  let reading;
-  /** Starts or ends the time in which the deliveries are not read. Returns when those that were asked for are here. */
-  const setDeleting = (is) => {
-    isDeleting = is;
-    return reading?.catch(() => {});
-  };
-  const read = async () => {
-    if (isDeleting || (wasShown && !element.isConnected)) return;
-    wasShown = element.isConnected;
-    const { data } = await get(`${path}/deliveries`, { query: { per_page: COUNTED }, signal }).catch(unlessDeleted);
+  const reads = new RecordReads(signal, (whileShown) => repeat(whileShown, 3, async () => {
+    const { data } = await get(`${path}/deliveries`, { query: { per_page: COUNTED }, signal: whileShown }).catch(unlessDeleted);
     if (!data) return;
     const filter = { "filter[status]": shown.value, "filter[event]": event.value };
-    const found = shown.value || event.value ? (await get(`${path}/deliveries`, { query: { per_page: String(SHOWN), ...filter }, signal }).catch(unlessDeleted)).data ?? [] : data;
+    const found = shown.value || event.value ? (await get(`${path}/deliveries`, { query: { per_page: String(SHOWN), ...filter }, signal: whileShown }).catch(unlessDeleted)).data ?? [] : data;
     say(health, healthOf(current, data));
     rows.show(found.slice(0, SHOWN));
     none.hidden = found.length > 0;
-  };
-  const load = repeat(signal, 3, () => (reading = read()));
+  }));
+  const load = () => reads.now();
   return {
     element,
+    close: () => reads.end(),
     update(next) {
       current = next;
       say(url, next.url);
@@ -103,7 +94,7 @@ function endpoint(webhook, signal, refresh) {
   };
 }
 
-/** A webhook that was just deleted is no error: the list leaves it out the next time. */
+/** A webhook that was deleted in another tab is no error: the list leaves it out the next time. */
 function unlessDeleted(error) {
   if (error.status !== 404) throw error;
   return {};
@@ -120,16 +111,11 @@ function healthOf(webhook, deliveries) {
   return ratio;
 }
 
-function remove(webhook, path, refresh, setDeleting) {
+function remove(webhook, path, reads, refresh) {
   ask({
     title: "Delete this webhook?", action: "Delete webhook", kind: "danger", text: `No more events will be sent to ${webhook.url}.`,
     submit: async () => {
-      // Its deliveries are not read meanwhile, because they would not be found.
-      await setDeleting(true);
-      await call("DELETE", path).catch((error) => {
-        setDeleting(false);
-        throw error;
-      });
+      await reads.delete(path);
       refresh();
     },
   });

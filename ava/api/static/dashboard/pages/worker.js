@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { h, Keyed, put, say } from "../dom.js";
 import { number, short, span } from "../format.js";
-import { busyProcesses, card, empty, json, pill, places, repeat, tile, when, whose } from "../parts.js";
+import { busyProcesses, card, empty, json, pill, places, RecordReads, repeat, tile, when, whose } from "../parts.js";
 import { runButton } from "../trigger.js";
 import { pathOf, settingsCards, statusButtons } from "../worker_settings.js";
 import { stateOf } from "./workers.js";
@@ -24,17 +24,17 @@ export async function open(main, { signal, rest: [id] }) {
   document.title = `${worker.name} · Workers · AVA Jobs`;
   const view = workerView(worker);
   put(main, view.element);
-  view.update(worker, () => turn());
-
   const only = { "filter[worker_id]": id };
-  const turn = repeat(signal, 3, async () => {
+  const reads = new RecordReads(signal, (whileShown) => repeat(whileShown, 3, async () => {
+    const options = { signal: whileShown };
     const [found, jobs, nodes] = await Promise.all([
-      get(pathOf(id), { signal }), get("/v1/ava/jobs", { query: { ...only, per_page: JOBS, fields: JOB_FIELDS }, signal }), get("/v1/ava/nodes", { signal }),
+      get(pathOf(id), options), get("/v1/ava/jobs", { query: { ...only, per_page: JOBS, fields: JOB_FIELDS }, ...options }), get("/v1/ava/nodes", options),
     ]);
-    view.update(found.data, () => turn());
+    view.update(found.data, reads);
     view.showJobs(jobs.data);
     view.showNodes(nodes.data.filter((node) => node.state !== "stopped" && node.workers.includes(id)));
-  });
+  }));
+  view.update(worker, reads);
   repeat(signal, 10, async () => view.showRate((await get("/v1/ava/analytics", { query: { ...only, days: DAYS, percentiles: "true" }, signal })).data));
 }
 
@@ -66,13 +66,14 @@ function workerView(first) {
         card("Newest jobs", { actions: h("a", { href: `#/jobs?${query}` }, "All jobs") }, jobs, noJobs),
         card("Nodes", {}, nodes, noNodes)),
       card("Input schema", { wide: true }, schema)),
-    update(worker, refresh) {
+    update(worker, reads) {
+      const refresh = () => reads.now();
       const key = JSON.stringify(worker);
       // What has not changed stays as it is, so that a button keeps its focus.
       if (key === shown) return;
       shown = key;
       state.update(stateOf(worker));
-      put(actions, worker.status === "deprecated" ? null : runButton(worker.id), statusButtons(worker, refresh));
+      put(actions, worker.status === "deprecated" ? null : runButton(worker.id), statusButtons(worker, reads));
       settings.update(worker, refresh);
       put(schema, worker.input_schema ? json(worker.input_schema) : empty("Its handler declares none: any object is accepted."));
     },
