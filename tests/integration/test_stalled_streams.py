@@ -1,4 +1,4 @@
-"""A stream whose client does not read: how much of a log the API and the kernel hold for it."""
+"""Long responses whose client does not read, or leaves: what the API holds for them, and what it logs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ WORKER = (
 LINES = """
 INSERT INTO job_logs SELECT tenant_id, id, n, ARRAY[now()], 'i', ARRAY[repeat('x', 1000)]
 FROM jobs, generate_series(1, 20000) AS n
+"""
+#: 30 MB of jobs.
+COPIES = """
+INSERT INTO jobs (tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, max_attempts)
+SELECT tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, max_attempts
+FROM jobs, generate_series(1, 300)
 """
 
 
@@ -53,6 +59,31 @@ def test_of_a_stream_that_is_not_read_little_leaves_the_api(
         finally:
             os.kill(process.pid, signal.SIGCONT)
     assert least < received < most
+
+
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_a_client_that_leaves_a_download_or_an_export_leaves_no_traceback(system: System) -> None:
+    api = system.start_api()
+    system.query(WORKER)
+    job = system.trigger("wkr_open", input={"text": "x" * 100_000})
+    system.query(LINES)
+    system.query(COPIES)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+    for path in (f"{job['id']}/logs/download", "export"):
+        with socket.create_connection(("127.0.0.1", system.port), timeout=30) as client:
+            client.sendall(f"GET /v1/ava/jobs/{path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode())
+            # The API can still write, so that it is the one who finds that the client has left.
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(2**16).startswith(b"HTTP/1.1 200")
+            assert not _read_to_the_end(client).endswith(b"0\r\n\r\n")
+    assert "Traceback" not in api.output
+
+
+def _read_to_the_end(client: socket.socket) -> bytes:
+    end = b""
+    while piece := client.recv(2**16):
+        end = (end + piece)[-16:]
+    return end
 
 
 def _rests(seen: list[float], cpu_seconds: float) -> bool:

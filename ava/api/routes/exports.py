@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 
@@ -63,7 +64,8 @@ def _lines(
         if batch.before_id is None:
             return
         if is_over():
-            raise ConnectionAbortedError("the export was cut short")
+            # EPIPE, because gunicorn logs other errors with a traceback.
+            raise BrokenPipeError(errno.EPIPE, "the export was cut short")
         batch = read(batch.before_id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Generator
 from contextlib import ExitStack
@@ -130,7 +131,8 @@ def _texts(job_id: str, wanted: LogRange) -> Generator[str]:
             if not found.has_more:
                 return
             if is_gone():
-                raise ConnectionAbortedError("the log was cut short")
+                # EPIPE, because gunicorn logs other errors with a traceback, which a client that left is not worth.
+                raise BrokenPipeError(errno.EPIPE, "the client left its download")
             last_seq = found.looked_at_until or found.lines[-1].seq
             part = replace(part, after_seq=last_seq)
 
