@@ -144,7 +144,7 @@ def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures
         feed.run_once(0)
         took.append((time.perf_counter() - start) * 1000)
         cpu += time.thread_time() - cpu_before
-        time.sleep(feed.every_seconds)
+        time.sleep(feed.next_look_seconds())
     share = cpu / (time.monotonic() - began)
     publisher.close()
     database.close()

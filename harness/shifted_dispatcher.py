@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 from ava import settings
-from ava.dispatcher import loop
-from ava.dispatcher.duties.schedules import ScheduleFirings
+from ava.dispatcher import process
+from ava.dispatcher.duties.schedules import fire_due_schedules
+from ava.services.due_firings import DueFirings
+from ava.store.engine.database import Database
 
 #: The variable of the environment that names the file.
 VARIABLE = "SHIFTED_CLOCK"
@@ -28,9 +29,12 @@ def set_clock(file: Path, moment: datetime) -> None:
 def main() -> None:
     """Run a dispatcher until SIGTERM."""
     file = Path(os.environ[VARIABLE])
-    duty = partial(ScheduleFirings, clock=lambda: datetime.fromisoformat(file.read_text()))
-    loop.ScheduleFirings = duty  # type: ignore[misc, assignment]  # make_duties makes it
-    loop.run(settings.load())
+
+    def fire(database: Database, firings: DueFirings) -> int:
+        return fire_due_schedules(database, firings, now=datetime.fromisoformat(file.read_text()))
+
+    process.fire_due_schedules = fire  # type: ignore[assignment]  # the table of duties calls it
+    process.run(settings.load())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from ava.broker.app import make_app
 from ava.broker.control import Control
-from ava.dispatcher.duties.deadlines import Deadlines
+from ava.dispatcher.duties.waiting_jobs import stop_overdue_jobs
 from ava.dispatcher.duties.wakes import Wakes
 from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
@@ -38,7 +38,7 @@ class Graphs:
     def __init__(self, api: Api, settings: Settings) -> None:
         self.api = api
         self._wakes = Wakes(api.database)
-        self._deadlines = Deadlines(api.database, Control(make_app(settings)))
+        self._control = Control(make_app(settings))
 
     def declare(self, **entries: dict[str, Any]) -> dict[str, str]:
         """Trigger a bulk of entries by their names. Returns their ids by name."""
@@ -131,7 +131,7 @@ class Graphs:
         self._wakes.run_once(0)
 
     def stop_overdue(self) -> None:
-        self._deadlines.run_once(0)
+        stop_overdue_jobs(self.api.database, self._control)
 
     def tree(self, job_id: str) -> dict[str, Any]:
         record: dict[str, Any] = self.api.get(f"{JOBS}/{job_id}/tree").get_json()["data"]

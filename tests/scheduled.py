@@ -7,7 +7,7 @@ from typing import Any
 
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
-from ava.dispatcher.duties.schedules import ScheduleFirings
+from ava.dispatcher.duties.schedules import fire_due_schedules
 from ava.dispatcher.duties.wakes import Wakes
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.job import RunKey
@@ -40,7 +40,7 @@ class Scheduled:
 
     def fire(self, minutes: float) -> int:
         """Fire what is due some minutes from now."""
-        return ScheduleFirings(self.backlog.database, self.due, clock=lambda: self.now + minutes * MINUTE).run_once(0)
+        return fire_due_schedules(self.backlog.database, self.due, now=self.now + minutes * MINUTE)
 
     def wake(self) -> int:
         """Continue the jobs whose waits are over."""

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from ava.dispatcher.duties.statistics import Statistics
+from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.domain.analytics import EndedCounts, bucket_ms, percentiles
 from ava.services.analytics import recount
 from ava.settings import Settings
@@ -74,8 +74,7 @@ def _brute(api: Api, **query: Any) -> list[tuple[Any, ...]]:
 
 def test_figures_are_those_of_a_brute_force_count(api: Api) -> None:
     _insert(api, 3_000)
-    duty = Statistics(api.database)
-    duty.run_once(0)
+    count_ended_jobs(api.database)
     data = _read(api, days=7, percentiles="true", group_by="day")
     assert list(data) == ["period_days", "since", "jobs", "by_worker", "series", "percentiles"]
     since = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=7)
@@ -102,7 +101,7 @@ def test_figures_are_those_of_a_brute_force_count(api: Api) -> None:
             exact = times[math.ceil(percent / 100 * len(times)) - 1]
             assert data["percentiles"][name][key] == pytest.approx(exact, rel=0.02, abs=0.6)
     # Nothing is counted twice, and one worker's figures are a part of the whole.
-    duty.run_once(0)
+    count_ended_jobs(api.database)
     assert _read(api, days=7, percentiles="true", group_by="day") == data
     one = _read(api, days=7, group_by="hour", percentiles="true", **{"filter[worker_id]": "wkr_b"})
     assert one["by_worker"] == {"wkr_b": data["by_worker"]["wkr_b"]}
@@ -152,7 +151,7 @@ def test_a_wrong_parameter_is_named(api: Api, query: dict[str, Any]) -> None:
 
 def test_a_recount_mends_the_counts_of_the_jobs_that_are_kept(api: Api) -> None:
     _insert(api, 500)
-    Statistics(api.database).run_once(0)
+    count_ended_jobs(api.database)
     right = _read(api, days=7, percentiles="true")
     api.execute("UPDATE job_counts SET completed = completed + 5 WHERE starts_at >= now() - interval '8 days'")
     api.execute("DELETE FROM job_time_histograms")
@@ -171,9 +170,11 @@ _HISTOGRAMS = "SELECT * FROM job_time_histograms ORDER BY tenant_id, worker_id, 
 
 def test_times_counted_in_many_batches_are_those_counted_in_one(api: Api) -> None:
     _insert(api, 500)
-    duty = Statistics(api.database, batch=60)
     wait_until(
-        lambda: duty.run_once(0) == 0 and api.execute("SELECT sum(jobs)::integer FROM job_totals") == [(500,)],
+        lambda: (
+            count_ended_jobs(api.database, batch=60) == 0
+            and api.execute("SELECT sum(jobs)::integer FROM job_totals") == [(500,)]
+        ),
         seconds=60,
         what="every batch is counted",
     )
@@ -185,7 +186,7 @@ def test_times_counted_in_many_batches_are_those_counted_in_one(api: Api) -> Non
 
 def test_old_counts_are_deleted(api: Api) -> None:
     _insert(api, 20)
-    Statistics(api.database).run_once(0)
+    count_ended_jobs(api.database)
     api.execute("UPDATE job_counts SET starts_at = starts_at - interval '95 days'")
     api.execute("UPDATE job_time_histograms SET day = day - interval '95 days'")
     with api.database.connect() as connection:
@@ -206,27 +207,25 @@ _END = (
 def test_an_end_whose_commit_takes_long_is_counted_and_holds_back_those_after_it(api: Api) -> None:
     job = api.trigger(priority=1)
     api.trigger(priority=2)
-    duty = Statistics(api.database)
     with api.database.transaction() as connection:
         connection.exec_driver_sql(_END, {"priority": 1})
         api.execute(_END % {"priority": 2})
         for _ in range(3):
-            duty.run_once(0)
+            count_ended_jobs(api.database)
         assert _read(api)["jobs"]["total"] == 0
-    duty.run_once(0)
+    count_ended_jobs(api.database)
     assert _read(api)["jobs"]["total"] == 2
     assert api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]["status"] == "completed"
 
 
 def test_an_end_of_the_newest_transaction_of_all_is_counted(api: Api) -> None:
     api.trigger(priority=1)
-    duty = Statistics(api.database)
     with api.database.transaction() as connection:
         # None that began later is over, so the transaction is beyond the `xmax` of each snapshot.
         connection.exec_driver_sql(_END, {"priority": 1})
         for _ in range(3):
-            duty.run_once(0)
-    duty.run_once(0)
+            count_ended_jobs(api.database)
+    count_ended_jobs(api.database)
     assert _read(api)["jobs"]["total"] == 1
 
 
@@ -235,18 +234,17 @@ def test_a_writer_in_another_database_holds_nothing_back(api: Api, postgres_serv
     with closing(psycopg2.connect(postgres_server.url)) as other, other.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE written (n integer)")
         api.execute(_END % {"priority": 1})
-        Statistics(api.database).run_once(0)
+        count_ended_jobs(api.database)
         assert _read(api)["jobs"]["total"] == 1
 
 
 def test_a_job_that_ends_before_those_already_counted_is_counted(api: Api) -> None:
-    duty = Statistics(api.database)
     for hours in (5, -5, 3, -3, 0):
         api.trigger(priority=1)
         moment = f"clock_timestamp() + interval '{hours} hours'"
         end = (_END % {"priority": 1}).replace("clock_timestamp()", moment)
         api.execute(f"{end} AND status = 'queued'")
-        duty.run_once(0)
+        count_ended_jobs(api.database)
     assert api.execute("SELECT sum(jobs)::integer FROM job_totals") == [(5,)]
     hours = api.execute("SELECT completed::integer FROM job_counts WHERE span = 'hour' AND worker_id = ''")
     assert hours == [(1,)] * 5
@@ -265,12 +263,11 @@ def test_each_end_is_counted_once_while_the_clock_of_postgresql_steps(database_s
         settings = replace(database_settings, database_url=server.url)
         schema.upgrade(settings)
         with Api.running(settings) as api:
-            duty = Statistics(api.database)
             for number, seconds in enumerate((0, 60, 0, -60, 60, 0), start=1):
                 clock.step(seconds)
                 api.trigger(priority=1)
                 api.execute(f"{_END % {'priority': 1}} AND status = 'queued'")
-                duty.run_once(0)
+                count_ended_jobs(api.database)
                 assert _read(api)["jobs"]["total"] == number
 
 
@@ -278,8 +275,7 @@ def test_what_a_dump_restores_on_a_younger_server_goes_on_where_it_was(api: Api)
     api.trigger(priority=1)
     api.execute("UPDATE count_progress SET mark_before = mark_before + 1000000000")
     api.execute(_END % {"priority": 1})
-    duty = Statistics(api.database)
-    duty.run_once(0)
+    count_ended_jobs(api.database)
     assert _read(api)["jobs"]["total"] == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 from cloudevents.core.bindings.http import to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 
-from ava.dispatcher.duties.event_jobs import EventFanOut
+from ava.dispatcher.duties.probed_work import EventFanOut
 from ava.dispatcher.duties.retention import of_events
 from ava.services.creation.job_creator import JobCreator
 from ava.services.events.event_jobs import EventJobs

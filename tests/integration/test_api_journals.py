@@ -6,7 +6,7 @@ import threading
 import time
 from datetime import datetime
 
-from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
 from ava.store.jobs import journal
 from harness.api import error_of
@@ -63,7 +63,7 @@ def test_a_sleep_is_done_once_a_run_finds_its_time_passed(graphs: Graphs) -> Non
         graphs.journal(run, claim_id, entry)
     graphs.wait(run, claim_id, seconds=0.01)
     graphs.api.execute("SELECT pg_sleep(0.05)")
-    DueJobs(graphs.api.database).run_once(0)
+    move_due_jobs(graphs.api.database)
 
     def shown() -> list[tuple[str, str]]:
         entries = graphs.api.get(f"{JOBS}/{job}/journal").get_json()["data"]["entries"]

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from ava.broker.control import Control
-from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
+from ava.dispatcher.duties.probed_work import run_bulk_batches
 from ava.errors import DatabaseUnavailable, LockTimeout
 from ava.services.bulk_batches import BulkBatches
 from ava.settings import Settings
@@ -57,7 +57,7 @@ def _batches(api: Api) -> BulkBatches:
 
 
 def _dispatch(api: Api) -> int:
-    return BulkOperationBatches(_batches(api)).run_once(0)
+    return run_bulk_batches(_batches(api))
 
 
 def _numbers(operation: dict[str, Any]) -> tuple[Any, ...]:

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from ava.dispatcher.duties.dead_nodes import DeadNodes
-from ava.dispatcher.duties.heartbeat_watch import HeartbeatWatch
-from ava.dispatcher.heartbeats import Heartbeats
+from ava.dispatcher.duties.lost_runs import Heartbeats, rescue_from_dead_nodes, watch_heartbeats
 from ava.domain import ids
 from ava.domain.jobs.job import RunKey
 from ava.settings import Settings
@@ -35,9 +33,7 @@ class _Judge:
         self.now = 1000.0
         self.rescued = 0
         self._backlog = backlog
-        heartbeats = Heartbeats()
-        self._watch = HeartbeatWatch(backlog.database, heartbeats)
-        self._duty = DeadNodes(backlog.database, heartbeats, node_dead_seconds=14)
+        self._heartbeats = Heartbeats[str]()
 
     def judge(self, seconds: float, *, living: Sequence[str] = ()) -> int:
         """Watch and rescue twice a second for so long; each second `living` nodes send a heartbeat."""
@@ -46,8 +42,10 @@ class _Judge:
             if self.now % 1 == 0:
                 for node_id in living:
                     self._backlog.join(node_id)
-            self._watch.run_once(self.now)
-            self.rescued += self._duty.run_once(self.now)
+            watch_heartbeats(self._backlog.database, self._heartbeats, self.now)
+            self.rescued += rescue_from_dead_nodes(
+                self._backlog.database, self._heartbeats, self.now, node_dead_seconds=14
+            )
             self.now += 0.5
         return self.rescued - before
 

@@ -9,7 +9,7 @@ import pytest
 
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
-from ava.dispatcher.duties.declared_schedules import DeclaredSchedules
+from ava.dispatcher.duties.schedules import DeclaredSchedules
 from ava.domain.access.caller import Caller, Role
 from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.domain.schedules.schedule_record import Schedule

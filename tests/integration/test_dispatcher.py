@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ava.dispatcher.duties.due import DueJobs
 from ava.dispatcher.duties.lost_messages import LostMessages
-from ava.dispatcher.duties.old_jobs import OldJobs
+from ava.dispatcher.duties.retention import OldJobs
+from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.wait_reasons import WaitsFor
@@ -55,11 +55,11 @@ def test_due_jobs_become_startable_and_others_wait(stored: Backlog) -> None:
     soon = datetime.now(UTC) + timedelta(seconds=60)
     stored.insert(3, scheduled_at=soon)
     stored.insert(2, scheduled_at=soon + timedelta(hours=1))
-    assert DueJobs(stored.database).run_once(0) == 0
+    assert move_due_jobs(stored.database) == 0
     stored.run("UPDATE jobs SET run_at = run_at - interval '61 seconds'")
-    assert DueJobs(stored.database).run_once(0) == 3
+    assert move_due_jobs(stored.database) == 3
     assert stored.count("waits_for IS NULL AND published_at IS NULL") == 3
-    assert DueJobs(stored.database).run_once(0) == 0
+    assert move_due_jobs(stored.database) == 0
 
 
 def test_sixty_thousand_jobs_due_at_once_become_startable_in_batches_within_seconds(stored: Backlog) -> None:
@@ -74,8 +74,8 @@ def test_sixty_thousand_jobs_due_at_once_become_startable_in_batches_within_seco
     )
     assert stored.count("waits_for = 'schedule'") == 60_000
     stored.run("UPDATE jobs SET run_at = now()")
-    due, counts, began = DueJobs(stored.database), [], time.monotonic()
-    while count := due.run_once(0):
+    counts, began = [], time.monotonic()
+    while count := move_due_jobs(stored.database):
         counts.append(count)
     assert sum(counts) == 60_000
     assert max(counts) <= 50_000
@@ -138,11 +138,11 @@ def test_jobs_that_come_to_a_closed_window_wait_20_ms_for_a_look(backlog: Backlo
         backlog.insert(12)
         assert feed.run_once(0) == 12
         assert (5,) in backlog.run("SELECT priority FROM closed_windows")
-        assert feed.every_seconds <= 0.02
+        assert feed.next_look_seconds() <= 0.02
         backlog.run("DELETE FROM jobs")
     # Without new jobs no process and no job waits for the next look.
     feed.run_once(0)
-    assert 0.05 < feed.every_seconds <= 0.1
+    assert 0.05 < feed.next_look_seconds() <= 0.1
     assert backlog.run("SELECT priority FROM closed_windows") == []
 
 
@@ -150,10 +150,10 @@ def test_looks_do_not_follow_sooner_while_a_window_is_full(backlog: Backlog) -> 
     feed = _feed(backlog, window=10)
     backlog.insert(30)
     feed.run_once(0)
-    assert feed.every_seconds <= 0.02
+    assert feed.next_look_seconds() <= 0.02
     backlog.run("DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE published_at IS NOT NULL LIMIT 1)")
     assert feed.run_once(0) == 1
-    assert 0.05 < feed.every_seconds <= 0.1
+    assert 0.05 < feed.next_look_seconds() <= 0.1
 
 
 def test_a_window_that_another_dispatcher_closed_opens_again(backlog: Backlog) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.duties.statistics import Statistics
+from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.settings import Settings
 from ava.store.errors import counting
 from harness.api import NODE, Api, error_of
@@ -50,9 +50,8 @@ def _events(api: Api) -> list[str]:
 
 def test_failed_jobs_are_grouped_and_counted_once(api: Api) -> None:
     _fail(api, "ValueError: no channel 17", "ValueError: no channel 4", "KeyError: 'job_01jwnqrgt0e3rt0q9vz5k8x2mc'")
-    duty = Statistics(api.database)
-    assert duty.run_once(0) == 2
-    assert duty.run_once(0) == 0
+    assert count_ended_jobs(api.database) == 2
+    assert count_ended_jobs(api.database) == 0
     found = {group["kind"]: group for group in _groups(api)}
     group = found["ValueError"]
     assert list(group) == [
@@ -71,31 +70,29 @@ def test_failed_jobs_are_grouped_and_counted_once(api: Api) -> None:
 def test_what_comes_back_after_it_was_resolved_is_open_again(api: Api) -> None:
     hook = {"url": "https://example.com/h", "events": ["ava.error.opened", "ava.error.regressed"], "secret": "x" * 20}
     assert api.post(HOOKS, json=hook).status_code == 201
-    duty = Statistics(api.database)
     _fail(api, "ValueError: no channel 1")
-    duty.run_once(0)
+    count_ended_jobs(api.database)
     (group,) = _groups(api)
     assert _events(api) == ["ava.error.opened"]
     assert api.post(f"{ERRORS}/{group['id']}/resolve").get_json()["data"]["status"] == "resolved"
     # A job that failed before the group was resolved, and is counted later, does not open it.
     _fail(api, "ValueError: no channel 2", seconds_ago=20)
-    duty.run_once(0)
+    count_ended_jobs(api.database)
     assert _groups(api)[0]["status"] == "resolved"
     api.execute("UPDATE error_groups SET resolved_at = now() - interval '1 hour'")
     _fail(api, "ValueError: no channel 3", seconds_ago=3)
-    duty.run_once(0)
+    count_ended_jobs(api.database)
     assert _groups(api)[0]["status"] == "open"
     assert _events(api) == ["ava.error.opened", "ava.error.regressed"]
 
 
 def test_an_ignored_group_is_counted_and_says_nothing(api: Api) -> None:
-    duty = Statistics(api.database)
     _fail(api, "ValueError: 1", seconds_ago=20)
-    duty.run_once(0)
+    count_ended_jobs(api.database)
     (group,) = _groups(api)
     assert api.post(f"{ERRORS}/{group['id']}/ignore").get_json()["data"]["status"] == "ignored"
     _fail(api, "ValueError: 2", seconds_ago=5)
-    duty.run_once(0)
+    count_ended_jobs(api.database)
     assert [(each["status"], each["count"]) for each in _groups(api)] == [("ignored", 2)]
     assert _groups(api, **{"filter[status]": "open"}) == []
     assert api.post(f"{ERRORS}/{group['id']}/reopen").get_json()["data"]["status"] == "open"
@@ -103,7 +100,7 @@ def test_an_ignored_group_is_counted_and_says_nothing(api: Api) -> None:
 
 def test_a_tenant_has_no_more_groups_than_it_may(api: Api) -> None:
     _fail(api, "AError: a", "BError: b", "CError: c", "DError: d")
-    Statistics(api.database, max_groups=2).run_once(0)
+    count_ended_jobs(api.database, max_groups=2)
     found = _groups(api)
     assert len(found) == 3
     (other,) = [group for group in found if group["kind"] == "Other"]
@@ -116,7 +113,7 @@ def test_groups_are_paged_by_cursor_and_filtered_by_worker(api: Api) -> None:
     for n, kind in enumerate("ABC"):
         _fail(api, f"{kind}Error: x", seconds_ago=10 + n)
     _fail(api, "DError: x", worker_id="wkr_other", seconds_ago=30)
-    Statistics(api.database).run_once(0)
+    count_ended_jobs(api.database)
     first = api.get(ERRORS, query_string={"per_page": 2}).get_json()
     assert [group["kind"] for group in first["data"]] == ["AError", "BError"]
     rest = api.get(ERRORS, query_string={"per_page": 2, "cursor": first["pagination"]["next_cursor"]}).get_json()
@@ -130,16 +127,16 @@ def test_a_dispatcher_that_dies_within_a_batch_counts_nothing_twice(api: Api, mo
     with monkeypatch.context() as patch:
         patch.setattr(counting, "store", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            Statistics(api.database).run_once(0)
+            count_ended_jobs(api.database)
     assert _groups(api) == []
     assert api.execute("SELECT count(*) FROM job_counts") == [(0,)]
-    Statistics(api.database).run_once(0)
+    count_ended_jobs(api.database)
     assert [group["count"] for group in _groups(api)] == [2]
 
 
 def test_the_jobs_of_a_group_are_retried_the_newest_first(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     _fail(api, *(f"ValueError: {n}" for n in range(5)), "KeyError: x")
-    Statistics(api.database).run_once(0)
+    count_ended_jobs(api.database)
     group = next(group for group in _groups(api) if group["kind"] == "ValueError")
     # The ids were made within one millisecond, by which a filter is bounded.
     api.execute(
@@ -159,7 +156,7 @@ def test_the_jobs_of_a_group_are_retried_the_newest_first(api: Api, monkeypatch:
 
 def test_old_groups_are_deleted(api: Api) -> None:
     _fail(api, "ValueError: 1")
-    Statistics(api.database).run_once(0)
+    count_ended_jobs(api.database)
     api.execute("UPDATE error_groups SET last_seen_at = now() - interval '95 days'")
     api.execute("UPDATE error_days SET day = day - interval '95 days'")
     with api.database.connect() as connection:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import Job, RunKey, Status
 from ava.domain.jobs.run_outcome import Ending
@@ -174,7 +174,7 @@ def test_a_look_finds_the_first_event_that_matches_and_leaves_out_what_the_job_h
 def test_a_wait_whose_time_is_over_returns_its_job_and_one_that_has_ended_is_forgotten(waiters: Waiters) -> None:
     late, cancelled = waiters.waiting(seconds=0.01), waiters.waiting()
     waiters.api.execute("SELECT pg_sleep(0.05)")
-    DueJobs(waiters.api.database).run_once(0)
+    move_due_jobs(waiters.api.database)
     assert waiters.continues(late)
     assert waiters.api.post(f"{JOBS}/{cancelled}/cancel").status_code == 200
     assert waiters.count("job_journal") == 2

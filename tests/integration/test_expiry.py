@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from ava.dispatcher.duties.due import DueJobs
-from ava.dispatcher.duties.expired_jobs import ExpiredJobs
-from ava.dispatcher.duties.statistics import Statistics
+from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.waiting_jobs import cancel_expired_jobs, move_due_jobs
 from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.run_outcome import Ending
 from ava.store.jobs.moves import claim, end, rescue
@@ -43,7 +42,7 @@ def _claim(api: Api, job: dict[str, Any], run_no: int = 1) -> bool:
 
 
 def _expire(api: Api) -> int:
-    return ExpiredJobs(api.database).run_once(0)
+    return cancel_expired_jobs(api.database)
 
 
 def _seconds(record: dict[str, Any], since: str) -> float:
@@ -129,7 +128,7 @@ def test_a_job_that_has_started_never_expires(api: Api) -> None:
         end.end(connection, ended(connection, run, Ending.DEFERRED, [closing], claim_id=CLAIM_ID, delay_seconds=0.0))
     _let_expire(api)
     assert _expire(api) == 0
-    assert DueJobs(api.database).run_once(0) == 1
+    assert move_due_jobs(api.database) == 1
     assert _claim(api, job, run_no=2)
 
 
@@ -175,7 +174,7 @@ def test_analytics_count_expired_jobs_apart(api: Api) -> None:
     assert _expire(api) == 3
     for _ in range(2):
         # The second call counts what the first one has seen.
-        Statistics(api.database).run_once(0)
+        count_ended_jobs(api.database)
     found = api.get("/v1/ava/analytics?group_by=day").get_json()["data"]
     assert {name: found["jobs"][name] for name in ("total", "cancelled", "expired")} == {
         "total": 4, "cancelled": 4, "expired": 3

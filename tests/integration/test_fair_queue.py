@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from ava.dispatcher.duties.parked_jobs import ParkedJobs
+from ava.dispatcher.duties.waiting_jobs import ParkedJobs
 from ava.dispatcher.feed.fair_queue import FairQueue
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.job import Job

@@ -13,8 +13,8 @@ import pytest
 
 import ava
 from ava.broker.control import Control
-from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
-from ava.dispatcher.duties.old_jobs import OldJobs
+from ava.dispatcher.duties.probed_work import run_bulk_batches
+from ava.dispatcher.duties.retention import OldJobs
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
 from ava.domain.limits.table import TREE_JOBS
@@ -68,7 +68,7 @@ def test_a_bulk_retry_passes_over_entries_whose_inputs_were_never_resolved_and_n
     filter_ = {"tree_id": jobs["a"]}
     operation = graphs.api.post(f"{JOBS}/retry", json={"filter": filter_}).get_json()["data"]
     context = graphs.api.app.extensions["ava"]
-    BulkOperationBatches(BulkBatches(context.database, context.jobs, cast("Control", None))).run_once(0)
+    run_bulk_batches(BulkBatches(context.database, context.jobs, cast("Control", None)))
     operation = graphs.api.get(f"/v1/ava/operations/{operation['id']}").get_json()["data"]
     assert [operation[name] for name in ("state", "total", "done", "failed")] == ["done", 5, 4, 1]
     assert operation["reason"].startswith(f"{jobs['b']} never had an input")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.duties.due import DueJobs
-from ava.dispatcher.duties.old_jobs import OldJobs
+from ava.dispatcher.duties.retention import OldJobs
+from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.domain import ids
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.waits import NewChild
@@ -207,7 +207,7 @@ def test_a_wait_whose_time_is_over_ends_by_the_duty_of_dates(graphs: Graphs) -> 
     assert graphs.show(parent)["waiting_for"]["until"] is not None
     assert graphs.startable({"parent": parent}) == set()
     graphs.api.execute("UPDATE jobs SET run_at = now() WHERE run_at IS NOT NULL")
-    DueJobs(graphs.api.database).run_once(0)
+    move_due_jobs(graphs.api.database)
     assert graphs.startable({"parent": parent}) == {"parent"}
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import psycopg2
 import pytest
 
-from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.dispatcher.feed import known_windows
 from ava.dispatcher.feed.known_windows import KnownWindows
-from ava.dispatcher.loop import DutyThread
+from ava.dispatcher.loop import Duty, DutyThread
 from ava.domain import ids
 from ava.settings import Settings
 from ava.store.engine.database import Connection
@@ -200,8 +200,7 @@ def test_a_look_sees_older_jobs_that_come_back(backlog: Backlog, known: KnownWin
     backlog.run("UPDATE jobs SET id = %(id)s, waits_for = 'schedule', run_at = now()", id=_OLD_ID)
     assert not _look(backlog, known)[0].windows
     if by == "due":
-        duty = DueJobs(backlog.database)
-        duty.on_change = known.see_returned
+        duty = Duty("due", 1.0, "jobs due", lambda _: move_due_jobs(backlog.database), on_change=known.see_returned)
         assert DutyThread(duty, threading.Event(), threading.Event()).run_duty() == duty.every_seconds
     else:
         backlog.run("UPDATE jobs SET waits_for = NULL, run_at = NULL")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ava.dispatcher.duties.event_jobs import EventFanOut
+from ava.dispatcher.duties.probed_work import EventFanOut
 from ava.services.creation.job_creator import JobCreator
 from ava.services.events.event_jobs import EventJobs
 from harness.api import Api, error_of

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from ava.broker.app import make_app
 from ava.broker.control import Control
-from ava.dispatcher.duties.schedules import ScheduleFirings
+from ava.dispatcher.duties.schedules import fire_due_schedules
 from ava.domain import ids
 from ava.domain.input_schema import InputMismatch
 from ava.domain.jobs.job import Job, JobSpec
@@ -100,9 +100,8 @@ def _firing(api: Api, fields: Fields) -> None:
     _schedule(api, fields)
     api.execute("UPDATE schedules SET decided_until = now() - interval '1 minute', next_run_at = now()")
     settings: Settings = api.app.extensions["ava"].settings
-    ScheduleFirings(
-        api.database, DueFirings(api.database, Control(make_app(settings)), creator=JobCreator.of(settings))
-    ).run_once(0)
+    control, creator = Control(make_app(settings)), JobCreator.of(settings)
+    fire_due_schedules(api.database, DueFirings(api.database, control, creator=creator))
 
 
 def _run_now(api: Api, fields: Fields) -> TestResponse:

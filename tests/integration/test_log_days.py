@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ava.dispatcher.duties.old_jobs import OldJobs
-from ava.dispatcher.duties.partitions import Partitions
+from ava.dispatcher.duties.retention import OldJobs, roll_partitions
 from ava.settings import Settings
 from ava.store import partitions
 from ava.store.engine.database import Connection
@@ -23,8 +22,8 @@ def stored(database_settings: Settings) -> Iterator[Backlog]:
         yield backlog
 
 
-def _duty(stored: Backlog) -> Partitions:
-    return Partitions(stored.database, retention_days=30, webhook_retention_days=7, audit_days=90, event_days=30)
+def _roll(stored: Backlog) -> int:
+    return roll_partitions(stored.database, retention_days=30, webhook_retention_days=7, audit_days=90, event_days=30)
 
 
 def _names(stored: Backlog) -> list[str]:
@@ -82,9 +81,9 @@ def test_partitions_are_made_ahead_and_again_from_tomorrow_after_a_pause(stored:
     stored.run("INSERT INTO job_logs SELECT tenant_id, id, 1, ARRAY[now()], 'i', ARRAY['x'] FROM jobs")
     assert stored.run("SELECT count(*) FROM job_logs_rest") == [(1,)]
     assert job.id
-    assert _duty(stored).run_once(0) == 7, "six days from tomorrow, and the first partition is detached"
+    assert _roll(stored) == 7, "six days from tomorrow, and the first partition is detached"
     assert _names(stored)[0] == "job_logs_20200101"
-    assert _duty(stored).run_once(0) == 1, "its table is dropped"
+    assert _roll(stored) == 1, "its table is dropped"
     assert stored.run("SELECT to_regclass('job_logs_first')") == [(None,)]
     stored.run(
         "UPDATE jobs SET status = 'cancelled', cancel_requested_at = now(), stop_status = 'cancelled',"

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from ava.dispatcher.duties.statistics import Statistics
+from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.domain import ids
 from ava.errors import ConnectionsBusy
 from ava.health.port import serving
@@ -88,7 +88,7 @@ def _populate(api: Api) -> None:
             completed_at = now() - interval '5 s' WHERE priority = 4"""
     )
     assert running["id"] != failed["id"]
-    Statistics(api.database).run_once(0.0)
+    count_ended_jobs(api.database)
 
 
 def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import psycopg2
 import pytest
 
-from ava.dispatcher.duties.partitions import Partitions
+from ava.dispatcher.duties.retention import roll_partitions
 from ava.settings import Settings
 from ava.store import partitions
 from ava.store.events import old_rows
@@ -80,8 +80,8 @@ def _names(stored: Backlog, table: str) -> list[str]:
     return [name for (name,) in stored.run("SELECT name FROM ava_partitions(%(table)s)", table=table)]
 
 
-def _duty(stored: Backlog) -> Partitions:
-    return Partitions(stored.database, retention_days=30, webhook_retention_days=7, audit_days=7, event_days=7)
+def _roll(stored: Backlog) -> int:
+    return roll_partitions(stored.database, retention_days=30, webhook_retention_days=7, audit_days=7, event_days=7)
 
 
 def _delete_old(stored: Backlog, *, days: float = 7) -> int:
@@ -97,7 +97,7 @@ def _delete_old(stored: Backlog, *, days: float = 7) -> int:
 def test_partitions_are_made_ahead_of_every_table(stored: Backlog) -> None:
     for table in _TABLES:
         _make_old_days(stored, table, 3)
-    assert _duty(stored).run_once(0) >= 6, "two days from tomorrow for each table"
+    assert _roll(stored) >= 6, "two days from tomorrow for each table"
     with stored.database.connect() as connection:
         ahead = partitions.days_ahead(connection)
     assert set(ahead) == set(partitions.TABLES)
@@ -114,14 +114,14 @@ def test_partitions_are_made_ahead_of_every_table(stored: Backlog) -> None:
 def test_a_day_whose_ids_a_wrong_clock_has_made_has_no_partition(stored: Backlog) -> None:
     _make_old_days(stored, "audit", 3)
     _insert(stored, "audit", days_ago=-1.5)
-    assert _duty(stored).run_once(0) == 1
+    assert _roll(stored) == 1
     ((first_id, bound),) = stored.run("SELECT first_id, bound FROM ava_partitions('audit') ORDER BY bound DESC LIMIT 1")
     # The day after the next one has one, and the row stays where it is.
     days = "SELECT %(id)s::uuid = ava_first_uuid(date_trunc('day', now(), 'UTC') + interval '48 hours')"
     assert stored.run(days, id=str(first_id)) == [(True,)]
     assert bound > first_id
     assert _count(stored, "audit_rest") == 1
-    assert _duty(stored).run_once(0) == 0
+    assert _roll(stored) == 0
 
 
 def test_a_partition_is_dropped_when_all_its_rows_are_past_retention(stored: Backlog) -> None:
@@ -130,7 +130,7 @@ def test_a_partition_is_dropped_when_all_its_rows_are_past_retention(stored: Bac
         for days_ago in (8.5, 7.5, 6.5):
             _insert(stored, table, days_ago=days_ago, count=10)
     for _ in range(9):
-        _duty(stored).run_once(0)
+        _roll(stored)
     for table in _TABLES:
         # Retention ends within the day of the last one, so it holds rows that are kept.
         assert _names(stored, table)[0] == f"{table}_20200102"
@@ -148,13 +148,13 @@ def test_events_stay_as_long_as_they_have_deliveries(stored: Backlog) -> None:
     _insert(stored, "webhook_deliveries", days_ago=5.5, count=1)
     stored.run("INSERT INTO webhook_set_aside SELECT 'ten_a', id, 'x' FROM webhook_events LIMIT 1")
     for _ in range(3):
-        _duty(stored).run_once(0)
+        _roll(stored)
     assert _count(stored, "webhook_events") == 5
     assert _delete_old(stored) == 5, "the late deliveries, row by row"
     with stored.database.connect() as connection:
         assert set_aside.count(connection) == 0
     for _ in range(3):
-        _duty(stored).run_once(0)
+        _roll(stored)
     assert _count(stored, "webhook_events") == 0
     assert _count(stored, "webhook_deliveries") == 1
 

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ava.dispatcher.duties.due import DueJobs
-from ava.dispatcher.duties.parked_jobs import ParkedJobs
-from ava.dispatcher.duties.paused_workers import PausedWorkers
+from ava.dispatcher.duties.waiting_jobs import ParkedJobs, PausedWorkers, move_due_jobs
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.worker import WorkerSettings, WorkerStatus
@@ -60,8 +58,7 @@ def test_what_waits_is_set_aside_and_returned_published_or_not(stored: Backlog, 
 
 
 def test_more_jobs_than_a_batch_move_in_one_call(stored: Backlog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ava.dispatcher.duties.paused_workers._JOBS_PER_STATEMENT", 3)
-    monkeypatch.setattr("ava.dispatcher.duties.parked_jobs._JOBS_PER_STATEMENT", 3)
+    monkeypatch.setattr("ava.dispatcher.duties.waiting_jobs._JOBS_PER_STATEMENT", 3)
     stored.insert(10)
     _set(stored, WorkerStatus.PAUSED)
     duty = PausedWorkers(stored.database)
@@ -76,7 +73,7 @@ def test_a_trigger_a_retry_and_a_due_job_of_a_paused_worker_wait(stored: Backlog
     _set(stored, WorkerStatus.PAUSED)
     (job,) = stored.insert(is_published=True)
     assert (job.waits_for, job.published_at, job.run_at) == (WaitsFor.WORKER, None, None)
-    assert DueJobs(stored.database).run_once(0) == 1
+    assert move_due_jobs(stored.database) == 1
     with stored.database.connect() as connection:
         found = lists.show(connection, tenant_id="ten_test", job_id=dated.id)
     assert found is not None

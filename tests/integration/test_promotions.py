@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner
 
+from ava.broker.control import Control
 from ava.cli.main import cli
-from ava.dispatcher import loop
-from ava.dispatcher.duties.promotions import Promotions
-from ava.dispatcher.duty import Duty
+from ava.dispatcher.duties.lost_runs import Promotions
+from ava.dispatcher.process import make_duties
 from ava.metrics.system import SystemMetrics
 from ava.settings import Settings
-from ava.store.engine import timeouts
 from ava.store.reports import promotions
 from harness.api import Api
 from tests.backlog import Backlog, open_backlog
@@ -58,8 +56,10 @@ def test_a_dispatcher_that_misses_its_last_job_corrects_what_another_has_recorde
     stored: Backlog, caplog: pytest.LogCaptureFixture
 ) -> None:
     stored.insert(3, is_published=True)
-    observer = Promotions(stored.database)
+    others: list[str] = []
+    observer = Promotions(stored.database, on_another_server=lambda: others.append("seen"))
     assert observer.run_once(0) == 0
+    assert not others
     _see_an_older_timeline(stored)
     observer._server = "the one before"
     stored.run("DELETE FROM jobs WHERE id = (SELECT max(id::text) FROM jobs)::uuid")
@@ -67,6 +67,7 @@ def test_a_dispatcher_that_misses_its_last_job_corrects_what_another_has_recorde
     assert Promotions(stored.database).run_once(0) == 1
     assert _latest(stored).is_lossy is False
     assert [observer.run_once(0), observer.run_once(0)] == [1, 0]
+    assert others == ["seen"]
     assert _latest(stored).is_lossy is True
     assert "A standby of PostgreSQL was promoted without the last commits" in caplog.text
     text = SystemMetrics(stored.database, node_dead_seconds=14).expose().decode()
@@ -93,22 +94,9 @@ def test_a_job_that_retention_deletes_is_no_loss(stored: Backlog) -> None:
         assert promotions.latest(connection, days=1) is None
 
 
-def test_every_dispatcher_observes_promotions_active_or_not(
-    database_settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_all: list[str] = []
-
-    class Loop:
-        def __init__(self, duties: object, _lease: object, standby_duties: Sequence[Duty] = ()) -> None:
-            on_all.extend(duty.name for duty in standby_duties)
-
-        def run(self, _is_ending: object) -> None:
-            pass
-
-    monkeypatch.setattr(loop, "DutyLoop", Loop)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    loop.run(database_settings)
-    timeouts.uninstall()
+def test_every_dispatcher_observes_promotions_active_or_not(stored: Backlog) -> None:
+    duties = make_duties(stored.settings, stored.database, stored.publisher, Control(stored.app))
+    on_all = [duty.name for duty in duties if duty.is_on_standby]
     assert sorted(on_all) == ["heartbeat_watch", "promotions"]
 
 

@@ -14,8 +14,7 @@ import pytest
 
 from ava.delivery.fan_out import FanOut
 from ava.dispatcher.duties import retention
-from ava.dispatcher.duties.schedules import ScheduleFirings
-from ava.dispatcher.duties.time_zones import TimeZoneData
+from ava.dispatcher.duties.schedules import fire_due_schedules, recompute_next_firings
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, make_schedule_record
 from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.metrics import counters
@@ -77,10 +76,9 @@ def test_a_firing_beyond_the_tenants_queued_jobs_is_skipped_and_says_so(schedule
     schedule = scheduled.create(catch_up=CatchUp.ALL)
     creator = JobCreator(quota=TenantQuotas(queued_jobs=2))
     due = DueFirings(scheduled.backlog.database, scheduled.control, creator=creator)
-    duty = ScheduleFirings(scheduled.backlog.database, due, clock=lambda: scheduled.now)
     for _ in range(3):
         scheduled.now += MINUTE
-        assert duty.run_once(0) == 1
+        assert fire_due_schedules(scheduled.backlog.database, due, now=scheduled.now) == 1
     assert scheduled.backlog.count("trigger = 'scheduled'") == 2
     outcomes = scheduled.outcomes(schedule)
     assert [outcome for outcome, _ in outcomes] == ["fired", "fired", "skipped"]
@@ -89,18 +87,14 @@ def test_a_firing_beyond_the_tenants_queued_jobs_is_skipped_and_says_so(schedule
 
 def test_several_dispatchers_at_once_fire_each_time_once(scheduled: Scheduled) -> None:
     schedules = [scheduled.create(catch_up=CatchUp.ALL) for _ in range(20)]
-    duties = [
-        ScheduleFirings(scheduled.backlog.database, scheduled.due, clock=lambda: scheduled.now + 10 * MINUTE)
-        for _ in range(4)
-    ]
     start = threading.Barrier(4)
 
-    def fire(duty: ScheduleFirings) -> int:
+    def fire(_: int) -> int:
         start.wait()
-        return sum(duty.run_once(0) for _ in range(3))
+        return sum(scheduled.fire(10) for _ in range(3))
 
     with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(fire, duties)) == 200
+        assert sum(pool.map(fire, range(4))) == 200
     assert scheduled.backlog.count("trigger = 'scheduled'") == 200
     for schedule in schedules:
         assert scheduled.outcomes(schedule) == [("fired", None)] * 10
@@ -350,12 +344,12 @@ def test_a_new_version_of_the_time_zone_data_computes_every_next_firing_anew(sch
     created = scheduled.create(cron="0 12 * * *", timezone="Europe/Berlin")
     scheduled.create(enabled=False)
     scheduled.backlog.run("UPDATE schedules SET next_run_at = next_run_at + interval '1 hour' WHERE enabled")
-    duty = TimeZoneData(scheduled.backlog.database)
-    assert duty.run_once(0) == 0
+    database = scheduled.backlog.database
+    assert recompute_next_firings(database) == 0
     scheduled.backlog.run("UPDATE schedules SET timezone_data = '2001a'")
-    assert duty.run_once(0) == 1
+    assert recompute_next_firings(database) == 1
     assert scheduled.show(created).next_run_at == created.next_run_at
-    assert duty.run_once(0) == 0
+    assert recompute_next_firings(database) == 0
 
 
 def test_old_firings_are_deleted_and_later_ones_are_kept(scheduled: Scheduled) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ava.dispatcher.duties.deadlines import Deadlines
-from ava.dispatcher.duties.due import DueJobs
+from ava.dispatcher.duties.waiting_jobs import move_due_jobs, stop_overdue_jobs
 from ava.domain import ids
 from ava.domain.jobs.job import Job
 from ava.domain.schedules.schedule_record import Overlap
@@ -42,7 +41,7 @@ def test_one_job_waits_for_the_last_one_and_starts_when_it_is_final(scheduled: S
     scheduled.fire(2)
     scheduled.fire(3)
     assert [outcome for outcome, _ in scheduled.outcomes(schedule)] == ["fired", "fired", "skipped"]
-    assert DueJobs(scheduled.backlog.database).run_once(0) == 0
+    assert move_due_jobs(scheduled.backlog.database) == 0
     assert scheduled.backlog.count("waits_for = 'jobs'") == 1
     scheduled.fire(3.1)
     assert scheduled.backlog.count("waits_for = 'jobs'") == 1
@@ -67,7 +66,7 @@ def test_a_job_that_ended_while_it_waited_does_not_hide_the_one_that_runs(schedu
         scheduled.service._jobs.cancel(CALLER, waiting)
     else:
         scheduled.backlog.run("UPDATE jobs SET deadline_at = now() WHERE waits_for = 'jobs'")
-        Deadlines(scheduled.backlog.database, scheduled.control).run_once(0)
+        stop_overdue_jobs(scheduled.backlog.database, scheduled.control)
         assert scheduled.backlog.count("status = 'failed'") == 1
     scheduled.fire(3)
     assert scheduled.backlog.count("waits_for = 'jobs'") == 1

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from ava.dispatcher.duties import stored_bytes
-from ava.dispatcher.duties.stored_bytes import StoredBytes
+from ava.dispatcher.duties import statistics
+from ava.dispatcher.duties.statistics import StoredBytes
 from ava.settings import Settings
 from ava.store.reports import storage
 from harness.api import Api, error_of
@@ -41,8 +41,8 @@ def _pass(api: Api, duty: StoredBytes, now: float) -> int:
 
 
 def test_everything_that_a_tenant_stores_is_measured_page_by_page(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_bytes, "_PAGE_ROWS", 2)
-    monkeypatch.setattr(stored_bytes, "_CALL_SECONDS", 0)
+    monkeypatch.setattr(statistics, "_PAGE_ROWS", 2)
+    monkeypatch.setattr(statistics, "_PAGES_SECONDS", 0)
     jobs = [api.trigger(input=INPUT) for _ in range(3)]
     api.trigger(headers={"x-tenant-id": OTHER})
     duty = StoredBytes(api.database)

@@ -7,9 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ava.dispatcher.duties.due import DueJobs
-from ava.dispatcher.duties.moved_workers import MovedWorkers
-from ava.dispatcher.duties.parked_jobs import ParkedJobs
+from ava.dispatcher.duties.waiting_jobs import MovedWorkers, ParkedJobs, move_due_jobs
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.jobs.explanation import explain
 from ava.domain.jobs.job import Job, RunKey, Status
@@ -66,7 +64,7 @@ def test_waiting_jobs_follow_their_worker_to_its_new_queue(backlog: Backlog) -> 
 def test_a_dated_job_becomes_due_in_the_queue_that_its_worker_names_then(stored: Backlog) -> None:
     stored.insert(scheduled_at=datetime.now(UTC) + timedelta(milliseconds=200))
     stored.announce(WORKER, queue="elsewhere")
-    wait_until(lambda: DueJobs(stored.database).run_once(0) == 1, what="it is due")
+    wait_until(lambda: move_due_jobs(stored.database) == 1, what="it is due")
     assert _queues(stored) == {"elsewhere"}
 
 

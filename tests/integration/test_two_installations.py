@@ -14,7 +14,7 @@ from ava.broker import connectivity
 from ava.broker.app import make_app
 from ava.broker.publisher import Publisher
 from ava.cli.main import cli
-from ava.dispatcher import loop
+from ava.dispatcher import process
 from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.errors import BrokerOfAnother, StartError
 from ava.local.start import free_port
@@ -54,7 +54,7 @@ def _serve(settings: Settings) -> None:
     raise StartError((done.stdout + done.stderr).rstrip("\n"))
 
 
-@pytest.mark.parametrize("start", [_serve, loop.run, lambda settings: node.run(settings, 1, None)])
+@pytest.mark.parametrize("start", [_serve, process.run, lambda settings: node.run(settings, 1, None)])
 def test_each_process_refuses_the_broker_of_another_installation_in_one_line(
     others: Settings, start: Callable[[Settings], object]
 ) -> None:

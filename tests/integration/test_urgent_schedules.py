@@ -12,9 +12,7 @@ from werkzeug.test import TestResponse
 from ava.broker.app import make_app
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
-from ava.dispatcher import loop
-from ava.dispatcher.duties.promotions import Promotions
-from ava.dispatcher.heartbeats import Heartbeats
+from ava.dispatcher import process
 from ava.domain.declarations import Declaration, NodeDeclarations
 from ava.domain.worker import DeclaredSchedule
 from ava.settings import Settings
@@ -35,9 +33,7 @@ class Platform:
     def __init__(self, api: Api, settings: Settings) -> None:
         self.api = api
         app = make_app(settings)
-        duties = loop.make_duties(
-            settings, api.database, Publisher(app, settings), Control(app), Heartbeats(), Promotions(api.database)
-        )
+        duties = process.make_duties(settings, api.database, Publisher(app, settings), Control(app))
         self.duties = {duty.name: duty for duty in duties}
 
     def create(self, headers: Mapping[str, str | None], **fields: Any) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.duties.due import DueJobs
-from ava.dispatcher.duties.statistics import Statistics
+from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.usage import RunUsage
@@ -86,7 +86,7 @@ def test_several_runs_are_added_up_and_each_is_kept(api: Api) -> None:
     assert usage(api, job) == (10, 90, 2)
     with api.database.connect() as connection:
         api.execute("UPDATE jobs SET run_at = now() - interval '1 second'")
-    DueJobs(api.database).run_once(0)
+    move_due_jobs(api.database)
     run = begin(api, job, 2, waited=3)
     assert usage(api, job) == (10, 90, 5)
     with api.database.connect() as connection:
@@ -155,7 +155,7 @@ def test_the_time_of_a_wait_is_no_waiting_to_start(api: Api) -> None:
     ((until_start,),) = api.execute("SELECT extract(epoch FROM ready_at - now())::float8 FROM jobs")
     assert until_start == pytest.approx(60, abs=5)
     api.execute("UPDATE jobs SET run_at = now() - interval '1 second'")
-    DueJobs(api.database).run_once(0)
+    move_due_jobs(api.database)
     finish(api, begin(api, job, 2, waited=1), cpu_us=4_000, peak=4)
     assert usage(api, job) == (7, 5, 3)
     assert runs_of(api, job) == [("waits", 3, 5, 2), ("completed", 4, 4, 1)]
@@ -175,8 +175,8 @@ def test_the_first_runs_of_a_job_with_very_many_are_shown(api: Api) -> None:
 def test_analytics_add_up_what_jobs_have_used(api: Api) -> None:
     for cpu_us in (300, 300, 1_400):
         finish(api, begin(api, api.trigger()), cpu_us=cpu_us, peak=1)
-    Statistics(api.database).run_once(0)
-    Statistics(api.database).run_once(0)
+    count_ended_jobs(api.database)
+    count_ended_jobs(api.database)
     found = api.get("/v1/ava/analytics", query_string={"group_by": "day"}).get_json()["data"]
     # Microseconds are added before they are rounded.
     for counts in (found["jobs"], found["by_worker"]["wkr_open"], found["series"][-1]):

@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from ava.dispatcher.duties.work_probe import WorkProbe
-from ava.dispatcher.duty import Duty
-from ava.dispatcher.loop import DutyThread
+from ava.dispatcher.duties.probed_work import wake_duties
+from ava.dispatcher.loop import Duty, DutyThread
 from ava.store import pending_work
 from ava.store.pending_work import Work
 from harness.api import Api
@@ -41,36 +40,24 @@ def test_each_kind_of_work_is_found(api: Api) -> None:
     assert _find(api) == set()
 
 
-class _Counted(Duty):
-    """A duty that counts its calls, and is due once an hour."""
-
-    name, changes, every_seconds = "counted", "calls", 3600.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-
-    def run_once(self, _now: float) -> int:
-        self.calls += 1
-        return 0
-
-
 @pytest.mark.parametrize("is_due", [True, False])
 def test_the_duty_is_called_once_there_is_work(api: Api, is_due: bool) -> None:
     api.trigger()
     if is_due:
         api.execute("UPDATE jobs SET waits_for = 'retry', run_at = now(), published_at = NULL")
-    counted, is_active, is_ending = _Counted(), threading.Event(), threading.Event()
-    probe, thread = WorkProbe(api.database, {Work.DUE_JOBS: counted}), DutyThread(counted, is_active, is_ending)
+    calls: list[float] = []
+    counted = Duty("counted", 3600.0, "calls", lambda now: calls.append(now) or 0)
+    is_active, is_ending = threading.Event(), threading.Event()
+    thread = DutyThread(counted, is_active, is_ending)
     is_active.set()
     thread.start()
-    wait_until(lambda: counted.calls == 1, what="its first call")
-    probe.run_once(0.0)
+    wait_until(lambda: len(calls) == 1, what="its first call")
+    wake_duties(api.database, {Work.DUE_JOBS: counted})
     if is_due:
-        wait_until(lambda: counted.calls == 2, what="it is woken")
+        wait_until(lambda: len(calls) == 2, what="it is woken")
     is_ending.set()
     began = time.monotonic()
     counted.wake()
     thread.join()
     assert time.monotonic() - began < 60, "it does not wait for its interval"
-    assert counted.calls == 1 + is_due
+    assert len(calls) == 1 + is_due

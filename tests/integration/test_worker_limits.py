@@ -10,9 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ava.dispatcher.duties.due import DueJobs
-from ava.dispatcher.duties.moved_workers import MovedWorkers
-from ava.dispatcher.duties.parked_jobs import ParkedJobs
+from ava.dispatcher.duties.waiting_jobs import MovedWorkers, ParkedJobs, move_due_jobs
 from ava.domain import ids
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.run_outcome import Ending
@@ -188,10 +186,10 @@ def test_a_look_gives_some_of_the_free_places_and_the_next_one_soon_gives_the_ot
     feed.run_once(0)
     assert _admitted(backlog) == 120, "no further key has got places after a hundred"
     assert not backlog.count("priority = 7 AND waits_for IS NULL"), "the keys of the most urgent jobs come first"
-    assert feed.every_seconds <= 0.02
+    assert feed.next_look_seconds() <= 0.02
     feed.run_once(0)
     assert _admitted(backlog) == 150
-    assert feed.every_seconds > 0.02
+    assert feed.next_look_seconds() > 0.02
 
 
 def test_a_limit_of_zero_starts_nothing(backlog: Backlog) -> None:
@@ -225,7 +223,7 @@ def test_a_dated_job_waits_for_a_place_once_it_is_due_and_no_node_returns_it_wit
     limited.limit(backlog, 0)
     limited.insert(backlog, 2, scheduled_at=datetime.now(UTC) + timedelta(hours=1))
     backlog.run("UPDATE jobs SET run_at = now()")
-    assert DueJobs(backlog.database).run_once(0) == 2
+    assert move_due_jobs(backlog.database) == 2
     assert backlog.count("waits_for = 'permit'") == 2
     assert ParkedJobs(backlog.database, node_dead_seconds=14).run_once(0) == 0
 
@@ -242,7 +240,7 @@ def test_a_new_limit_holds_for_a_handler_that_waits_meanwhile(backlog: Backlog) 
     limited.limit(backlog, 1)
     assert duty.run_once(1) == 2
     backlog.run("UPDATE jobs SET run_at = now()")
-    assert DueJobs(backlog.database).run_once(0) == 2
+    assert move_due_jobs(backlog.database) == 2
     assert limited.feed(backlog).run_once(0) == 1
     assert _admitted(backlog) == 1
 

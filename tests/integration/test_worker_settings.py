@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.duties.moved_workers import MovedWorkers
+from ava.dispatcher.duties.waiting_jobs import MovedWorkers
 from ava.domain.input_schema import check_schema
 from ava.domain.secrets.sealing import Sealer, worker_keys
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec

@@ -1,30 +1,16 @@
-"""A duty that rests: slow calls that change nothing become rare, so that they take a tenth of the time."""
+"""How duties are repeated: a slow one that changes nothing rests, and only some run on a dispatcher that stands by."""
 
 from __future__ import annotations
 
 import threading
+from typing import cast
 
 import pytest
 
 from ava.dispatcher import loop
-from ava.dispatcher.duty import Duty
-from ava.dispatcher.loop import DutyThread
-
-
-class _Slow(Duty):
-    name = "slow"
-    changes = "changes"
-    every_seconds = 1.0
-
-    def __init__(self, clock: list[float]) -> None:
-        super().__init__()
-        self._clock = clock
-        #: The seconds of the next call, and what it returns.
-        self.seconds, self.count = 0.0, 0
-
-    def run_once(self, now: float) -> int:
-        self._clock[0] = now + self.seconds
-        return self.count
+from ava.dispatcher.loop import Duty, DutyLoop, DutyThread
+from ava.store.engine.leader_lease import LeaderLease
+from harness.polling import wait_until
 
 
 @pytest.mark.parametrize(
@@ -43,9 +29,41 @@ def test_a_duty_rests_after_calls_that_were_slow_and_changed_nothing(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
-    duty = _Slow(clock)
-    duty.max_rest_seconds = max_rest_seconds
+
+    def run_once(now: float) -> int:
+        seconds, count = calls.pop(0)
+        clock[0] = now + seconds
+        return count
+
+    duty = Duty("slow", 1.0, "changes", run_once, max_rest_seconds=max_rest_seconds)
     thread = DutyThread(duty, threading.Event(), threading.Event())
-    for duty.seconds, duty.count in calls:
-        found = thread.run_duty()
-    assert found == pytest.approx(due)
+    found = [thread.run_duty() for _ in range(len(calls))]
+    assert found[-1] == pytest.approx(due)
+
+
+class _AnotherLeads:
+    """The lease of a dispatcher while another one is active."""
+
+    def acquire(self) -> bool:
+        return False
+
+    def may_act(self) -> bool:
+        return False
+
+    def release(self) -> None:
+        pass
+
+
+def test_a_dispatcher_that_stands_by_runs_only_the_duties_for_it() -> None:
+    called: list[str] = []
+    duties = [
+        Duty("active", 60.0, "calls", lambda _: called.append("active") or 0),
+        Duty("standby", 60.0, "calls", lambda _: called.append("standby") or 0, is_on_standby=True),
+    ]
+    is_ending = threading.Event()
+    running = threading.Thread(target=DutyLoop(duties, cast(LeaderLease, _AnotherLeads())).run, args=[is_ending])
+    running.start()
+    wait_until(lambda: bool(called), what="a duty is called")
+    is_ending.set()
+    running.join()
+    assert called == ["standby"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from ava.dispatcher.heartbeats import Heartbeats
+from ava.dispatcher.duties.lost_runs import Heartbeats
 
 _NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def test_a_node_is_silent_once_its_heartbeat_has_not_changed_for_long_enough() -> None:
-    heartbeats = Heartbeats()
+    heartbeats = Heartbeats[str]()
     for second in range(15):
         heartbeats.observe(second, {"dead": _NOON, "alive": _NOON + timedelta(seconds=second)})
     assert heartbeats.silent(13.9, seconds=14) == {}
@@ -19,14 +19,14 @@ def test_a_node_is_silent_once_its_heartbeat_has_not_changed_for_long_enough() -
 
 
 def test_a_heartbeat_of_an_earlier_moment_is_a_sign_of_life() -> None:
-    heartbeats = Heartbeats()
+    heartbeats = Heartbeats[str]()
     for second in range(30):
         heartbeats.observe(second, {"n": _NOON - timedelta(hours=second)})
     assert heartbeats.silent(29, seconds=3) == {}
 
 
 def test_a_gap_in_the_observations_begins_anew() -> None:
-    heartbeats = Heartbeats()
+    heartbeats = Heartbeats[str]()
     for second in (*range(13), *range(17, 31)):
         heartbeats.observe(second, {"n": _NOON})
     assert heartbeats.silent(30, seconds=14) == {}
@@ -35,14 +35,14 @@ def test_a_gap_in_the_observations_begins_anew() -> None:
 
 
 def test_nothing_is_silent_if_the_last_observation_is_old() -> None:
-    heartbeats = Heartbeats()
+    heartbeats = Heartbeats[str]()
     heartbeats.observe(0, {"n": _NOON})
     assert heartbeats.silent(3, seconds=3) == {"n": _NOON}
     assert heartbeats.silent(3.1, seconds=3) == {}
 
 
 def test_a_failed_read_begins_anew() -> None:
-    heartbeats = Heartbeats()
+    heartbeats = Heartbeats[str]()
     heartbeats.observe(0, {"n": _NOON})
     heartbeats.forget()
     heartbeats.observe(1, {"n": _NOON})
@@ -50,7 +50,7 @@ def test_a_failed_read_begins_anew() -> None:
 
 
 def test_a_node_that_is_gone_is_not_silent() -> None:
-    heartbeats = Heartbeats()
+    heartbeats = Heartbeats[str]()
     heartbeats.observe(0, {"n": _NOON})
     heartbeats.observe(1, {})
     assert heartbeats.silent(1, seconds=1) == {}

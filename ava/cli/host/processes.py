@@ -93,7 +93,7 @@ def dispatcher() -> None:
     """Run the duties: due jobs, backlog, lost messages, dead nodes, retention."""
     with without_collections():
         from ava import settings as settings_module
-        from ava.dispatcher import loop
+        from ava.dispatcher import process
         from ava.health.port import serving
         from ava.process.concealment import close_memory, conceal
         from ava.setting_values import SECRETS
@@ -102,4 +102,4 @@ def dispatcher() -> None:
     conceal(SECRETS)
     close_memory()
     with serving(settings):
-        loop.run(settings)
+        process.run(settings)

@@ -1,1 +1,1 @@
-"""The duties of the active dispatcher beside the feed, one class a module."""
+"""The functions of the dispatcher's duties, without the feed. A duty with state between its calls is a class."""

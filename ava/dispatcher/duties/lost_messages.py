@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ava.broker.publisher import Publisher
-from ava.dispatcher.duty import Duty
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Database
-from ava.store.engine.rest import MAX_REST_SECONDS
 from ava.store.jobs.feed import messages
 from ava.store.jobs.moves import publish, recall
 
@@ -32,20 +30,14 @@ class _IdleRepublish:
     job_ids: frozenset[str]
 
 
-class LostMessages(Duty):
+class LostMessages:
     """Publishes again what the broker lost, but no message that still waits (`ava.store.jobs.moves.publish`).
 
     If the broker's reset marker is gone, the broker has lost everything. All published jobs then return to the
     backlog at once, from which the windows are fed.
     """
 
-    name = "lost_messages"
-    changes = "lost messages published again or returned to the backlog"
-    every_seconds = 1.0
-    max_rest_seconds = MAX_REST_SECONDS
-
     def __init__(self, database: Database, publisher: Publisher, *, node_dead_seconds: float) -> None:
-        super().__init__()
         self._database = database
         self._publisher = publisher
         self._node_dead_seconds = node_dead_seconds

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ava.dispatcher.duty import Duty
 from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
 from ava.domain.jobs.retry import DEFAULT
@@ -31,19 +30,14 @@ class _Silent:
     read_at: float
 
 
-class PulledRunWatch(Duty):
+class PulledRunWatch:
     """Rescues runs whose worker is silent, and ends those that their worker should have ended.
 
     PostgreSQL's clock may jump, and after an outage the last words of living workers are old. So a run is silent only
     if its last word has not changed while this process itself read it again and again, without a gap.
     """
 
-    name = "pulled_runs"
-    changes = "pulled runs rescued or ended"
-    every_seconds = 0.5
-
     def __init__(self, database: Database, *, silent_seconds: float = PULLED_SILENT_SECONDS) -> None:
-        super().__init__()
         self._database = database
         self._silent_seconds = silent_seconds
         self._watched: dict[RunKey, _Silent] = {}

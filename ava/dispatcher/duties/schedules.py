@@ -1,64 +1,155 @@
-"""Duty: fire schedules that are due."""
+"""Duties: fire schedules that are due, recompute them for new time zone data, and create those that modules declare."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from dataclasses import replace
 from datetime import datetime
 
-from ava.dispatcher.duty import Duty
-from ava.domain.schedules.firing import Outcome
-from ava.metrics import counters
-from ava.services.due_firings import DueFirings
-from ava.store.engine.database import Database
+from ava.domain.declarations import DECLARER, Declaration, ModuleSchedule, plan_declarations
+from ava.domain.schedules.schedule import check_cron
+from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
+from ava.domain.schedules.time_zones import check_timezone, timezone_data_version
+from ava.services.due_firings import DueFirings, FiredBatch
+from ava.store.engine.database import Connection, Database
+from ava.store.schedules import declared, definitions, time_zones
 from ava.store.schedules import due as due_schedules
 
-#: Schedules of one transaction.
+_log = logging.getLogger(__name__)
+
+#: Schedules of one transaction that fires them, and of one that recomputes their next firings.
 _SCHEDULES_PER_TRANSACTION = 500
 #: Transactions of one call without a pause.
 _MAX_TRANSACTIONS = 40
 
 
-class ScheduleFirings(Duty):
-    """Writes the firings of due schedules, with their jobs and the next firing.
+def fire_due_schedules(database: Database, firings: DueFirings, *, now: datetime | None = None) -> int:
+    """Write the firings of due schedules, with their jobs and the next firing. Returns the number of firings.
 
-    Any number of dispatchers may do this at once. A transaction that is not committed has done nothing.
+    `firings` decides the firing times at `now`; None: the database's time. Any number of dispatchers may do this at
+    once. A transaction that is not committed has done nothing.
+    """
+    with database.connect() as connection:
+        is_due = due_schedules.are_due(connection, now=now)
+    count = 0
+    for _ in range(_MAX_TRANSACTIONS if is_due else 0):
+        with database.transaction() as connection:
+            found = due_schedules.claim_due(connection, limit=_SCHEDULES_PER_TRANSACTION, now=now)
+            batch = firings.fire(connection, found, now=now)
+        firings.report(batch)
+        count += batch.firings
+        if len(found) < _SCHEDULES_PER_TRANSACTION and len(batch.decisions) == len(found):
+            break
+    return count
+
+
+def recompute_next_firings(database: Database) -> int:
+    """Recompute the next firings of a batch of schedules that come from another version of the time zone data.
+
+    Firing times that are decided stay decided: the first one after them is computed. The duty that fires uses the same
+    data. Returns the number of schedules.
+    """
+    version = timezone_data_version()
+    with database.transaction() as connection:
+        found = time_zones.claim_outdated(connection, version=version, limit=_SCHEDULES_PER_TRANSACTION)
+        if found:
+            next_runs = [(schedule, _next_run(schedule)) for schedule in found]
+            time_zones.write_next_runs(connection, next_runs, version=version)
+    return len(found)
+
+
+def _next_run(schedule: Schedule) -> datetime | None:
+    try:
+        return schedule.first_run(schedule.id, schedule.decided_until)
+    except Exception:
+        # The data may no longer have its zone. The duty that fires logs it at the time of the firing.
+        _log.exception("Schedule's next firing could not be computed", extra={"schedule_id": schedule.id})
+        return schedule.next_run_at
+
+
+class DeclaredSchedules:
+    """Compares the schedules with what the live nodes declare, and creates, changes and removes what differs.
+
+    A declaration has the pattern and the zone. What a tenant sets beside them, such as `enabled`, stays.
     """
 
-    name = "schedules"
-    changes = "firings of schedules"
-    #: If `WorkProbe` does not wake it.
-    every_seconds = 1.0
-
-    def __init__(
-        self, database: Database, due: DueFirings, *, clock: Callable[[], datetime | None] = lambda: None
-    ) -> None:
-        """`due` decides the firing times; `clock` returns what counts as now; None: the database's time."""
-        super().__init__()
+    def __init__(self, database: Database, firings: DueFirings, *, node_dead_seconds: float) -> None:
+        """`firings` decides the firing times before a change."""
         self._database = database
-        self._due = due
-        self._clock = clock
-        # All series exist from the start on, so that the first missed firing is an increase.
-        for outcome in Outcome:
-            counters.SCHEDULE_FIRINGS.labels(outcome.value)
+        self._firings = firings
+        self._node_dead_seconds = node_dead_seconds
+        #: Declarations that this dispatcher cannot use, so that each is logged once.
+        self._unusable: set[Declaration] = set()
 
     def run_once(self, _now: float) -> int:
-        """Fire what is due. Returns the number of firings."""
-        now = self._clock()
-        with self._database.connect() as connection:
-            is_due = due_schedules.are_due(connection, now=now)
-        firings = 0
-        for _ in range(_MAX_TRANSACTIONS if is_due else 0):
-            written, has_more = self._fire_batch(now)
-            firings += written
-            if not has_more:
-                break
-        return firings
-
-    def _fire_batch(self, now: datetime | None) -> tuple[int, bool]:
-        """Returns the firings of one transaction, and whether more schedules may be due."""
+        """Compare once. Returns the number of schedules that were created, changed or removed."""
+        batches = []
         with self._database.transaction() as connection:
-            found = due_schedules.claim_due(connection, limit=_SCHEDULES_PER_TRANSACTION, now=now)
-            batch = self._due.fire(connection, found, now=now)
-        self._due.report(batch)
-        has_more = len(found) == _SCHEDULES_PER_TRANSACTION or len(batch.decisions) < len(found)
-        return batch.firings, has_more
+            if not declared.take_turn(connection):
+                return 0
+            nodes = declared.newest_declarations(connection, dead_after_seconds=self._node_dead_seconds)
+            plan = plan_declarations(nodes, declared.existing(connection))
+            creates = [each for each in plan.creates if self._is_usable(each)]
+            changes = [(each, wanted) for each, wanted in plan.changes if self._is_usable(wanted)]
+            for declaration in creates:
+                _create(connection, declaration)
+            for current, wanted in changes:
+                batches.append(self._change(connection, current, wanted))
+            for each in plan.removes:
+                schedule = each.schedule
+                definitions.delete(connection, tenant_id=schedule.tenant_id, schedule_id=schedule.id)
+        for batch in batches:
+            self._firings.report(batch)
+        return len(creates) + len(changes) + len(plan.removes)
+
+    def _change(self, connection: Connection, current: ModuleSchedule, declaration: Declaration) -> FiredBatch:
+        """Change one schedule. Returns the firings before."""
+        locked = definitions.lock(connection, tenant_id=current.schedule.tenant_id, schedule_id=current.schedule.id)
+        if locked is None:
+            # A client has deleted it meanwhile; the next comparison creates it.
+            return FiredBatch()
+        schedule, now = locked
+        batch = FiredBatch()
+        wanted = declaration.schedule
+        changed = replace(schedule, cron=wanted.cron, timezone=wanted.timezone)
+        if changed != schedule:
+            batch = self._firings.fire_before_change(connection, schedule, now)
+            decided_until = max(now, schedule.decided_until)
+            definitions.change(
+                connection,
+                changed,
+                decided_until=decided_until,
+                next_run_at=changed.first_run(schedule.id, decided_until),
+                timezone_data=timezone_data_version(),
+            )
+        declared.set_module(connection, schedule, declaration.module)
+        return batch
+
+    def _is_usable(self, declaration: Declaration) -> bool:
+        """Returns False if the pattern or the zone is unknown here: the node may run a newer release."""
+        try:
+            check_cron(declaration.schedule.cron)
+            check_timezone(declaration.schedule.timezone)
+        except ValueError as error:
+            if declaration not in self._unusable:
+                self._unusable.add(declaration)
+                _log.warning("Declared schedule cannot be used: %s", error, extra={"worker_id": declaration.worker_id})
+            return False
+        return True
+
+
+def _create(connection: Connection, declaration: Declaration) -> None:
+    wanted = declaration.schedule
+    spec = ScheduleSpec(worker_id=declaration.worker_id, cron=wanted.cron, timezone=wanted.timezone)
+    schedule_id, now = definitions.new_id(connection)
+    created = definitions.create(
+        connection,
+        spec,
+        schedule_id=schedule_id,
+        tenant_id=wanted.tenant_id,
+        user_id=DECLARER,
+        decided_until=now,
+        next_run_at=spec.first_run(schedule_id, now),
+        timezone_data=timezone_data_version(),
+    )
+    declared.set_module(connection, created, declaration.module)

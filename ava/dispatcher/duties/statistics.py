@@ -1,47 +1,170 @@
-"""Duty: count ended jobs, each once, for charts, analytics, metrics and groups of errors."""
+"""Duties that count: ended jobs, each once, with the groups of their errors, and what each tenant stores."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 
-from ava.dispatcher.duties.error_groups import ErrorGroups
-from ava.dispatcher.duty import Duty
+from ava.domain import fingerprint, ids
+from ava.domain.error_group import (
+    ErrorGroup,
+    ErrorGroupUpdate,
+    ErrorStatus,
+    FailedJob,
+    comes_back,
+    gather,
+    make_error_record,
+)
 from ava.domain.limits.table import ERROR_GROUPS
-from ava.store.engine.database import Database
-from ava.store.reports import ended
+from ava.domain.webhooks.events import Event, EventType, make_body
+from ava.store.engine import clock
+from ava.store.engine.database import Connection, Database
+from ava.store.errors import counting
+from ava.store.reports import ended, storage
+from ava.store.reports.ended import Failed
+from ava.store.webhooks import events
 
 #: Ended jobs that one transaction counts.
 _JOBS_PER_TRANSACTION = 5_000
-#: Seconds for which one call of the duty goes on while there are more.
+#: Seconds for which one call counts ended jobs while there are more.
 _CALL_SECONDS = 3.0
+#: Rows of one page of what tenants store.
+_PAGE_ROWS = 5_000
+#: Seconds in which one call reads pages.
+_PAGES_SECONDS = 0.25
+#: Seconds from the end of a pass over what tenants store to the beginning of the next.
+_PAUSE_SECONDS = 10.0
+#: Tenants that one statement writes.
+_TENANTS_PER_STATEMENT = 1_000
 
 
-class Statistics(Duty):
-    """Counts ended jobs. The counts, the groups of errors, their events and the progress are written by one
-    transaction, so that a job counts once, whatever process dies.
+def count_ended_jobs(
+    database: Database, *, max_groups: int = ERROR_GROUPS.value, batch: int = _JOBS_PER_TRANSACTION
+) -> int:
+    """Count the jobs that have ended, for charts, analytics, metrics and groups of errors.
+
+    `max_groups`: the groups of errors that one tenant may have. `batch`: the jobs of one transaction. The counts, the
+    groups, their events and the progress are written by one transaction, so that a job counts once, whatever process
+    dies. Returns the number of new and returned groups.
+    """
+    give_up_at, goal, opened = time.monotonic() + _CALL_SECONDS, None, 0
+    while True:
+        with database.transaction() as connection:
+            before, last_no, now = ended.lock(connection)
+            after = before.advanced(ended.see(connection), last_no=last_no, now=now, limit=batch)
+            opened += _group_errors(connection, ended.count(connection, before, after), max_groups)
+        goal = last_no if goal is None else goal
+        if after.counted_to >= goal or after == before or time.monotonic() > give_up_at:
+            return opened
+
+
+def _group_errors(connection: Connection, failed: Failed, max_groups: int) -> int:
+    """Add failed jobs to the groups of their errors in the transaction that counts them, and write an event for each
+    group that is new or comes back. Returns the number of these groups.
+    """
+    jobs, unlabelled = failed.jobs, failed.unlabelled
+    if not jobs:
+        return 0
+    tenants = {job.error_id: job.tenant_id for job in jobs}
+    known = counting.known(connection, tenants)
+    ungrouped = _without_room(connection, [job for job in jobs if job.error_id not in known], max_groups)
+    if ungrouped:
+        others = {other: tenants[error_id] for error_id, other in ungrouped.items()}
+        known = counting.known(connection, {error_id: tenants[error_id] for error_id in known} | others)
+    labels = {(job.tenant_id, job.id): job.error_id for job in unlabelled}
+    labels |= {(job.tenant_id, job.id): ungrouped[job.error_id] for job in jobs if job.error_id in ungrouped}
+    counting.label(connection, labels)
+    updates = gather(jobs, ungrouped)
+    new = [update for update in updates if update.id not in known]
+    returned = [update for update in updates if update.id in known and comes_back(update, *known[update.id])]
+    counting.store(connection, updates, [update.id for update in returned])
+    for kind, changed in ((EventType.ERROR_OPENED, new), (EventType.ERROR_REGRESSED, returned)):
+        for update in changed:
+            _notify(connection, kind, update)
+    return len(new) + len(returned)
+
+
+def _without_room(connection: Connection, jobs: Sequence[FailedJob], max_groups: int) -> dict[str, str]:
+    """Return the new groups for which their tenants have no room, each with the group of its worker instead."""
+    if not jobs:
+        return {}
+    rooms = counting.rooms(connection, list({job.tenant_id for job in jobs}), max_groups)
+    decided: dict[str, str] = {}
+    seen: set[str] = set()
+    for job in jobs:
+        if job.error_id in seen:
+            continue
+        seen.add(job.error_id)
+        if rooms[job.tenant_id] > 0:
+            rooms[job.tenant_id] -= 1
+        else:
+            other = fingerprint.ungrouped_id(tenant_id=job.tenant_id, worker_id=job.worker_id)
+            decided[job.error_id] = str(other)
+    return decided
+
+
+def _notify(connection: Connection, kind: EventType, update: ErrorGroupUpdate) -> None:
+    event = Event(
+        id=ids.encode("evt", ids.new_uuid()),
+        type=kind,
+        created_at=clock.now(connection),
+        tenant_id=update.tenant_id,
+        sequence=0,
+    )
+    group = ErrorGroup(
+        id=ids.encode("err", update.id),
+        worker_id=update.worker_id,
+        kind=update.kind,
+        message=update.message,
+        count=update.days.total(),
+        first_seen_at=update.first_seen_at,
+        last_seen_at=update.last_seen_at,
+        status=ErrorStatus.OPEN,
+        sample_job_id=ids.encode("job", update.sample_job_id),
+    )
+    events.insert(connection, event, make_body(event, make_error_record(group)))
+
+
+class StoredBytes:
+    """Passes over all jobs, log lines, events and deliveries, and sums what each tenant stores, for the limit on it.
+
+    A call reads some pages. The sums are written when a pass is complete. Another dispatcher that takes over begins a
+    pass of its own.
     """
 
-    name = "statistics"
-    changes = "error groups opened"
-    every_seconds = 1.0
-
-    def __init__(
-        self, database: Database, *, max_groups: int = ERROR_GROUPS.value, batch: int = _JOBS_PER_TRANSACTION
-    ) -> None:
-        """`max_groups`: the groups of errors that one tenant may have. `batch`: the jobs of one transaction."""
-        super().__init__()
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._groups = ErrorGroups(most=max_groups)
-        self._batch = batch
+        self._next_pass = float("-inf")
+        self._begin()
 
-    def run_once(self, _now: float) -> int:
-        """Count the jobs that have ended. Returns the number of new and returned groups of errors."""
-        give_up_at, goal, opened = time.monotonic() + _CALL_SECONDS, None, 0
-        while True:
-            with self._database.transaction() as connection:
-                before, last_no, now = ended.lock(connection)
-                after = before.advanced(ended.see(connection), last_no=last_no, now=now, limit=self._batch)
-                opened += self._groups.add(connection, ended.count(connection, before, after))
-            goal = last_no if goal is None else goal
-            if after.counted_to >= goal or after == before or time.monotonic() > give_up_at:
-                return opened
+    def _begin(self) -> None:
+        self._sums: Counter[str] = Counter()
+        self._kinds = list(storage.KINDS)
+        self._place: storage.Place | None = None
+
+    def run_once(self, now: float) -> int:
+        """Read pages for a part of a second. Returns the number of tenants, if that completes a pass."""
+        if now < self._next_pass:
+            return 0
+        ends = time.monotonic() + _PAGES_SECONDS
+        while self._kinds:
+            self._read_page()
+            if time.monotonic() > ends:
+                break
+        if self._kinds:
+            return 0
+        with self._database.transaction() as connection:
+            storage.save(connection, self._sums, batch=_TENANTS_PER_STATEMENT)
+        count = len(self._sums)
+        self._begin()
+        self._next_pass = now + _PAUSE_SECONDS
+        return count
+
+    def _read_page(self) -> None:
+        with self._database.connect() as connection:
+            page = storage.read_page(connection, self._kinds[0], self._place, limit=_PAGE_ROWS)
+        self._sums.update(page.sums)
+        self._place = page.place
+        if page.place is None:
+            del self._kinds[0]

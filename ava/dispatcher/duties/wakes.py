@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ava.dispatcher.duty import Duty
 from ava.domain import ids
 from ava.domain.jobs import output_references, system_cancel
 from ava.domain.jobs.job import JobKey, JobSpec, Status
@@ -28,17 +27,12 @@ _WAKES_PER_TRANSACTION = 1000
 _MAX_TRANSACTIONS = 20
 
 
-class Wakes(Duty):
+class Wakes:
     """Follows the queue of wakes: of jobs that have ended or have begun to wait, and of events that have come.
 
     A batch of jobs, of all tenants in equal shares, alternates with a batch of events of one tenant. A batch takes its
     wakes and moves the jobs in one transaction, so a dispatcher that is killed has done nothing.
     """
-
-    name = "wakes"
-    changes = "jobs continued after a wait"
-    #: If `WorkProbe` does not wake it.
-    every_seconds = 1.0
 
     def __init__(
         self,
@@ -48,7 +42,6 @@ class Wakes(Duty):
         awaiting_jobs: AwaitingJobs | None = None,
     ) -> None:
         """`schemas` compares the inputs in which outputs stand for references."""
-        super().__init__()
         self._database = database
         self._schemas = schemas or InputSchemas()
         self._awaiting_jobs = awaiting_jobs or AwaitingJobs()

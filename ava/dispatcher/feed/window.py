@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ava.broker.publisher import Publisher
-from ava.dispatcher.duty import Duty
 from ava.dispatcher.feed.admission import MAX_KEYS, Admission
 from ava.dispatcher.feed.fair_queue import FairQueue, SizedWindow
 from ava.dispatcher.feed.known_windows import KnownWindows
@@ -58,7 +57,7 @@ class _Unserved:
     pass_at: float = float("-inf")
 
 
-class WindowFeed(Duty):
+class WindowFeed:
     """Feeds the backlog into the windows by priority and turn, and closes windows that are full.
 
     A window is the published messages of one queue with one priority. The API adds no message to a closed window, so
@@ -69,9 +68,6 @@ class WindowFeed(Duty):
 
     Without fairness (`AVA_FAIRNESS=off`) jobs are taken by age alone, and a window has up to `AVA_WINDOW` messages.
     """
-
-    name = "feed"
-    changes = "jobs published"
 
     def __init__(
         self,
@@ -84,7 +80,6 @@ class WindowFeed(Duty):
         tenant_max_running: int | None = None,
         notices: Notices | None = None,
     ) -> None:
-        super().__init__()
         self._database = database
         self._publisher = publisher
         self._window = window
@@ -109,9 +104,8 @@ class WindowFeed(Duty):
         #: The windows that the last look has closed; None before the first.
         self._closed: set[tuple[str, int]] | None = None
 
-    @property
-    def every_seconds(self) -> float:
-        """Returns the seconds until the next look."""
+    def next_look_seconds(self) -> float:
+        """Return the seconds until the next look."""
         return max(0.0, min(self._look_at - time.monotonic(), self._admission.wait_seconds))
 
     def wait(self, seconds: float) -> None:

@@ -127,7 +127,7 @@ class _StoredSum:
 class StoredBytesQuota:
     """Refuses jobs of a tenant that stores too much.
 
-    Passes measure the stored bytes (`ava.dispatcher.duties.stored_bytes`). Until the next pass has ended, each process
+    Passes measure the stored bytes (`ava.dispatcher.duties.statistics`). Until the next pass has ended, each process
     adds the bytes that it has accepted itself.
     """
 

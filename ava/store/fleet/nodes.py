@@ -14,7 +14,7 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
 #: A condition: the node `n` is live. A statement that must not follow jumps of PostgreSQL's clock is given the silent
-#: nodes instead (`ava.dispatcher.heartbeats`).
+#: nodes instead (`ava.dispatcher.duties.lost_runs`).
 IS_LIVE = "n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second'"
 
 

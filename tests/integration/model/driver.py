@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,17 +12,19 @@ from typing import Any, cast
 
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
-from ava.dispatcher.duties.bulk_operations import BulkOperationBatches
-from ava.dispatcher.duties.deadlines import Deadlines
-from ava.dispatcher.duties.due import DueJobs
-from ava.dispatcher.duties.expired_jobs import ExpiredJobs
 from ava.dispatcher.duties.lost_messages import LostMessages
-from ava.dispatcher.duties.moved_workers import MovedWorkers
-from ava.dispatcher.duties.old_jobs import OldJobs
-from ava.dispatcher.duties.parked_jobs import ParkedJobs
-from ava.dispatcher.duties.paused_workers import PausedWorkers
-from ava.dispatcher.duties.schedules import ScheduleFirings
-from ava.dispatcher.duties.statistics import Statistics
+from ava.dispatcher.duties.probed_work import run_bulk_batches
+from ava.dispatcher.duties.retention import OldJobs
+from ava.dispatcher.duties.schedules import fire_due_schedules
+from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.waiting_jobs import (
+    MovedWorkers,
+    ParkedJobs,
+    PausedWorkers,
+    cancel_expired_jobs,
+    move_due_jobs,
+    stop_overdue_jobs,
+)
 from ava.dispatcher.duties.wakes import Wakes
 from ava.dispatcher.feed.window import WindowFeed
 from ava.domain import ids
@@ -126,14 +128,15 @@ class Driver:
         self._schedules = Schedules(database, self.jobs, max_schedules=None)
         self._feed = WindowFeed(database, publisher, window=self.window, node_dead_seconds=DEAD_AFTER_SECONDS)
         self._moved = MovedWorkers(database)
-        self._duties = {
-            "due": DueJobs(database),
-            "expired": ExpiredJobs(database),
-            "statistics": Statistics(database),
-            "operations": BulkOperationBatches(batches),
-            "schedules": ScheduleFirings(database, DueFirings(database, control), clock=self._now),
-            "wakes": Wakes(database, awaiting_jobs=AwaitingJobs(max_waits=1)),
-            "deadlines": Deadlines(database, control),
+        firings, wakes = DueFirings(database, control), Wakes(database, awaiting_jobs=AwaitingJobs(max_waits=1))
+        self._duties: dict[str, Callable[[], int]] = {
+            "due": lambda: move_due_jobs(database),
+            "expired": lambda: cancel_expired_jobs(database),
+            "statistics": lambda: count_ended_jobs(database),
+            "operations": lambda: run_bulk_batches(batches),
+            "schedules": lambda: fire_due_schedules(database, firings, now=self._now()),
+            "wakes": lambda: wakes.run_once(self.clock.now),
+            "deadlines": lambda: stop_overdue_jobs(database, control),
         }
 
     def bury(self) -> None:
@@ -230,10 +233,10 @@ class Driver:
     # The dispatcher -----------------------------------------------------------------------------------------------
 
     def duty(self, name: str) -> None:
-        self._duties[name].run_once(self.clock.now)
+        self._duties[name]()
         # A call is bounded; few jobs are enough for several.
         while name == "wakes" and self.run("SELECT 1 FROM wakes WHERE kind = 'event' LIMIT 1"):
-            self._duties[name].run_once(self.clock.now)
+            self._duties[name]()
 
     def feed(self) -> None:
         assert self._feed is not None

@@ -1,0 +1,221 @@
+"""Duties that follow the waits of jobs: their times, and the state of their queue, worker and node."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from ava.broker.control import Control
+from ava.domain.jobs import system_cancel
+from ava.domain.jobs.wait_reasons import WaitsFor
+from ava.services.revokes import revoke_all
+from ava.store.engine.database import Connection, Database
+from ava.store.fleet import worker_settings, workers
+from ava.store.fleet.worker_settings import PLATFORM, WorkerStatusChange
+from ava.store.jobs.moves import cancel, expire, park, permits, recall
+from ava.store.jobs.moves.cancel import CancelRequest
+from ava.store.jobs.moves.park import ListPosition
+from ava.store.jobs.reads import deadlines
+
+#: Jobs that one statement returns to the backlog or parks, that one moves to another queue or limit, that one expires,
+#: and that one transaction stops.
+_JOBS_PER_STATEMENT = 5000
+_MOVED_PER_STATEMENT = 10_000
+_EXPIRED_PER_STATEMENT = 1000
+_STOPPED_PER_TRANSACTION = 500
+#: Statements that one call runs without a pause for jobs whose time has come: more than a second's worth of due jobs.
+_MAX_STATEMENTS = 10
+#: Seconds after a change at which jobs are moved or parked once more: a job that was inserted at that moment may have
+#: read what was before.
+_AGAIN_SECONDS = 10.0
+#: Changes of status, and tenants, that are read at once.
+_MAX_READ = 1000
+#: Seconds for which jobs are returned again and again after a change: a transaction that parks some at that moment may
+#: have read what was before, and end later.
+_AFTER_CHANGE_SECONDS = 2.0
+#: Seconds between two polls for parked jobs if nothing has changed.
+_LONGEST_PAUSE_SECONDS = 10.0
+_PARKED_FOR = (WaitsFor.NODE, WaitsFor.QUEUE, WaitsFor.WORKER)
+
+
+def _repeat(
+    database: Database, run: Callable[[Connection, int], int], *, limit: int, max_statements: int = sys.maxsize
+) -> int:
+    """Run a statement that changes up to `limit` jobs until it changes fewer. Returns the number of jobs."""
+    changed = 0
+    for _ in range(max_statements):
+        with database.connect() as connection:
+            count = run(connection, limit)
+        changed += count
+        if count < limit:
+            break
+    return changed
+
+
+def move_due_jobs(database: Database) -> int:
+    """Return scheduled jobs that are due, and failed ones whose retry delay has passed. Returns the number of jobs."""
+    return _repeat(
+        database,
+        lambda connection, limit: park.make_due(connection, limit=limit),
+        limit=_JOBS_PER_STATEMENT,
+        max_statements=_MAX_STATEMENTS,
+    )
+
+
+def cancel_expired_jobs(database: Database) -> int:
+    """Cancel queued jobs whose handler was not entered in time; a claim refuses them before that.
+
+    Returns the number of jobs.
+    """
+    return _repeat(
+        database,
+        lambda connection, limit: expire.expire(connection, limit=limit),
+        limit=_EXPIRED_PER_STATEMENT,
+        max_statements=_MAX_STATEMENTS,
+    )
+
+
+def stop_overdue_jobs(database: Database, control: Control) -> int:
+    """Stop the jobs whose deadline has passed, with the jobs below them. Returns their number.
+
+    A job that does not run fails immediately, another one once its process has ended.
+    """
+    with database.transaction() as connection:
+        requests = [
+            CancelRequest(
+                tenant_id=each.tenant_id,
+                job_id=each.job_id,
+                cancelled_by=None,
+                error=system_cancel.overdue(each.seconds),
+                is_overdue=True,
+            )
+            for each in deadlines.overdue(connection, limit=_STOPPED_PER_TRANSACTION)
+        ]
+        stopped = cancel.cancel_each(connection, requests)
+    revoke_all(database, control, stopped)
+    return len(stopped)
+
+
+class MovedWorkers:
+    """Moves waiting jobs to the queue, and gives open ones the limits, that a node announces for their worker.
+
+    A job stores the queue that its worker named when it was triggered. Jobs that become due and runs that are rescued
+    read the worker's queue anew; this duty is for the others.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._changed_at: datetime | None = None
+        self._next_at = 0.0
+
+    def run_once(self, now: float) -> int:
+        """Move jobs if a worker has changed. Returns the number of jobs."""
+        with self._database.connect() as connection:
+            changed_at = workers.changed_at(connection)
+        is_new = changed_at != self._changed_at
+        if not is_new and now < self._next_at:
+            return 0
+        moved = _repeat(
+            self._database,
+            lambda connection, limit: recall.recall_moved(connection, limit=limit),
+            limit=_MOVED_PER_STATEMENT,
+        )
+        moved += self._follow_limits()
+        self._changed_at, self._next_at = changed_at, now + _AGAIN_SECONDS if is_new else float("inf")
+        return moved
+
+    def _follow_limits(self) -> int:
+        with self._database.connect() as connection:
+            changed = workers.changed_since(connection, self._changed_at)
+        if not changed:
+            return 0
+        return _repeat(
+            self._database,
+            # Each job once: a job that was admitted in between is not parked again and again.
+            lambda connection, limit: permits.follow_limits(connection, workers=changed, limit=limit),
+            limit=_MOVED_PER_STATEMENT,
+        )
+
+
+class ParkedJobs:
+    """Returns parked jobs when a node with their handler joins, or when their queue or worker is resumed or moved.
+
+    The feed parks the jobs of windows, `PausedWorkers` those of a paused worker, and a pool child the job of a message
+    that it cannot run. `Wakes` returns those that wait for other jobs.
+    """
+
+    def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
+        self._database = database
+        self._node_dead_seconds = node_dead_seconds
+        self._known: tuple[Any, ...] | None = None
+        #: Until when each call returns jobs, and when the next one does in any case.
+        self._until = self._next_at = float("-inf")
+
+    def run_once(self, now: float) -> int:
+        """Return jobs if something has changed. Returns the number of jobs."""
+        with self._database.connect() as connection:
+            found = park.what_returns(connection, dead_after_seconds=self._node_dead_seconds)
+        if found != self._known:
+            self._known, self._until = found, now + _AFTER_CHANGE_SECONDS
+        elif now > self._until and now < self._next_at:
+            return 0
+        self._next_at = now + _LONGEST_PAUSE_SECONDS
+        return _repeat(self._database, self._return, limit=_JOBS_PER_STATEMENT)
+
+    def _return(self, connection: Connection, limit: int) -> int:
+        return park.return_parked(connection, _PARKED_FOR, limit=limit, dead_after_seconds=self._node_dead_seconds)
+
+
+class PausedWorkers:
+    """Parks the waiting jobs of a worker that is paused, for one tenant or for all; `ParkedJobs` returns them.
+
+    A new dispatcher begins with all changes in the history. Until it has parked them, no job of a paused worker starts,
+    because the claim reads the status too.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._last: WorkerStatusChange | None = None
+        #: The changes to follow once more, and when.
+        self._again: deque[tuple[float, WorkerStatusChange]] = deque()
+
+    def run_once(self, now: float) -> int:
+        """Park the jobs of each tenant and worker with a new status. Returns the number of jobs."""
+        with self._database.connect() as connection:
+            found = worker_settings.status_changes(connection, after=self._last, limit=_MAX_READ)
+        due = list(found)
+        while self._again and self._again[0][0] <= now:
+            due.append(self._again.popleft()[1])
+        parked = sum(self._park(change) for change in dict.fromkeys(due))
+        self._again.extend((now + _AGAIN_SECONDS, change) for change in found)
+        self._last = found[-1] if found else self._last
+        return parked
+
+    def _park(self, change: WorkerStatusChange) -> int:
+        return sum(self._park_of(tenant_id, change.worker_id) for tenant_id in self._tenants(change))
+
+    def _tenants(self, change: WorkerStatusChange) -> Iterator[str]:
+        if change.tenant_id != PLATFORM:
+            yield change.tenant_id
+            return
+        after, found = "", [""]
+        while found:
+            with self._database.connect() as connection:
+                found = park.tenants(connection, after=after, limit=_MAX_READ)
+            yield from found
+            after = found[-1] if found else after
+
+    def _park_of(self, tenant_id: str, worker_id: str) -> int:
+        position = ListPosition()
+
+        def park_next(connection: Connection, limit: int) -> int:
+            nonlocal position
+            count, position = park.park_of_worker(
+                connection, tenant_id=tenant_id, worker_id=worker_id, after=position, limit=limit
+            )
+            return count
+
+        return _repeat(self._database, park_next, limit=_JOBS_PER_STATEMENT)
