@@ -95,7 +95,7 @@ class DueFirings:
 
         Those that `spread_seconds` still delays are skipped, because the change takes their delay away.
         """
-        due = due_schedules.claim_one(connection, tenant_id=schedule.tenant_id, schedule_id=schedule.id)
+        due = due_schedules.read_locked(connection, tenant_id=schedule.tenant_id, schedule_id=schedule.id)
         if due is None:
             return FiredBatch()
         # One that the change may repair is not disabled.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +105,17 @@ def _bearer(token: str) -> dict[str, str | None]:
 @pytest.fixture
 def matrix(api: Api) -> Matrix:
     places = fill(api)
+    calls = calls_of(api, places)
+    assert len(calls) > 90
+    ids = [value for name, values in places.items() if name not in _SHARED for value in values]
+    return Matrix(api=api, calls=calls, ids=ids)
+
+
+def calls_of(api: Api, places: Mapping[str, Sequence[str]]) -> list[Call]:
+    """Returns every operation, with the first of the values that its path's place-holders stand for.
+
+    What reads comes first, because the audit trail names the paths of the others; what deletes comes last.
+    """
     first = {name: values[0] for name, values in places.items()} | {"token": "avahook_00.none"}
     calls = []
     for path, methods in api.get("/openapi.json").get_json()["paths"].items():
@@ -120,11 +132,7 @@ def matrix(api: Api) -> Matrix:
                     is_open={} in operation["security"],
                 )
             )
-    assert len(calls) > 90
-    # What reads comes first, because the audit trail names the paths of the others; what deletes comes last.
-    calls.sort(key=lambda call: ("GET", "POST", "PUT", "PATCH", "DELETE").index(call.method))
-    ids = [value for name, values in places.items() if name not in _SHARED for value in values]
-    return Matrix(api=api, calls=calls, ids=ids)
+    return sorted(calls, key=lambda call: ("GET", "POST", "PUT", "PATCH", "DELETE").index(call.method))
 
 
 @pytest.mark.parametrize("has_key", [False, True])

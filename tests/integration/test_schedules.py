@@ -290,7 +290,7 @@ def test_idle_schedules_are_not_read(scheduled: Scheduled) -> None:
     version = scheduled.backlog.run("SELECT min(timezone_data) FROM schedules")[0][0]
     for statement, parameters in (
         (due_schedules._ARE_DUE, {"now": None}),
-        (due_schedules._CLAIM_DUE, {"now": None, "limit": 500}),
+        (due_schedules._LOCK_DUE, {"now": None, "limit": 500}),
         (time_zones._CLAIM_OUTDATED, {"version": version, "limit": 500}),
     ):
         plan = "\n".join(row[0] for row in scheduled.backlog.run(f"EXPLAIN {statement}", **parameters))

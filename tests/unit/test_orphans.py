@@ -88,10 +88,14 @@ def test_looks_that_are_slow_are_rare(world: World, found: Orphans, monkeypatch:
     assert world.find(found, A, after=1) == {B}
 
 
-def test_a_rescued_orphan_is_a_loss_and_starts_its_eight_seconds_again(world: World, found: Orphans) -> None:
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_rescued_orphan_is_a_loss_if_it_has_begun_and_starts_its_eight_seconds_again(
+    world: World, found: Orphans, has_begun: bool
+) -> None:
     world.find(found, A, after=0)
     assert world.find(found, A, after=8) == {B}
-    found.rescue(None, B)  # type: ignore[arg-type]
+    found.rescue(None, B, has_begun=has_begun)  # type: ignore[arg-type]
     (rescued,) = world.rescued
-    assert (rescued["run"], rescued["node_id"], rescued["is_loss"]) == (B, "node", True)
+    assert (rescued["run"], rescued["node_id"]) == (B, "node")
+    assert (rescued["is_loss"], rescued["has_begun"]) == (has_begun, has_begun)
     assert world.find(found, A, after=1) == set()

@@ -46,13 +46,13 @@ class RunWriter:
 
     def claim_together(self, wanted: Sequence[RunKey], worker_id: str, claim_id: str) -> list[Job]:
         """Start runs of one worker. Returns the jobs of those that could be claimed."""
+        tries = count()
 
-        def act(connection: Connection) -> list[Job]:
-            node_id = self._node_id
-            found = claim.claim_together(connection, wanted, worker_id=worker_id, node_id=node_id, claim_id=claim_id)
-            return found or claim.claimed_together(connection, wanted, claim_id=claim_id)
+        def attempt(connection: Connection) -> list[Job]:
+            act = claim.claim_together if next(tries) == 0 else claim.claim_together_again
+            return act(connection, wanted, worker_id=worker_id, node_id=self._node_id, claim_id=claim_id)
 
-        return self._persist(act)
+        return self._persist(attempt)
 
     def check(self, job: Job, claim_id: str | None, *, outranked_by: int) -> RunCheck | None:
         """Returns what is to be known before a claimed run begins, or None if the run has lost its job."""

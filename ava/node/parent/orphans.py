@@ -1,7 +1,8 @@
 """Orphans: runs that the database believes a node to hold and that no process of the node runs.
 
-Without a rescue such a run would last as long as its node. No known fault of a node leaves one behind; this is for the
-unknown ones, and for a handler that cancels the tasks of others in a slot process.
+Without a rescue such a run would last as long as its node. It has not begun, because a process of the pool whose run
+has begun and is not ended ends itself: its claim was made, and the process did not learn of it. In a slot process a run
+may have begun: its end could not be written, or a handler has cancelled the tasks of others.
 """
 
 from __future__ import annotations
@@ -50,15 +51,20 @@ class Orphans:
         self._next_at = time.monotonic() + self._rest.after(time.monotonic() - now)
         return [orphan for orphan, since in self._since.items() if now - since >= _PATIENCE_SECONDS]
 
-    def rescue(self, connection: Connection, orphan: RunKey) -> None:
-        """Rescue an orphan: its job returns to the queue, or ends if it was lost too often."""
+    def rescue(self, connection: Connection, orphan: RunKey, *, has_begun: bool) -> None:
+        """Rescue an orphan: its job returns to the queue, or ends if it was lost too often. One that never began is no
+        loss.
+        """
+        lost = "Handler lost: no process of its node runs it"
         rescue.rescue(
             connection,
             run=orphan,
             node_id=self.node_id,
-            msg="Handler lost: no process of its node runs it",
+            msg=lost if has_begun else "Handler not started: no process of its node has the run",
             error="WorkerLost: no process of the worker ran it any more",
-            is_loss=True,
+            is_loss=has_begun,
+            has_begun=has_begun,
         )
         self._since.pop(orphan, None)
-        _log.error("Orphaned run rescued: no process ran it", extra={"job_id": orphan.job_id, "run_no": orphan.run_no})
+        fields = {"job_id": orphan.job_id, "run_no": orphan.run_no, "has_begun": has_begun}
+        _log.error("Orphaned run rescued: no process ran it", extra=fields)

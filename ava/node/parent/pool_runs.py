@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import replace
 
 from ava.domain.jobs.job import RunKey
@@ -219,6 +219,11 @@ class PoolRuns:
         """Returns all runs that some process has, or was given."""
         with self._lock:
             return {run for given in self._given for run in given.runs} | {run.key for run in self._tracked.values()}
+
+    def left(self) -> Set[RunKey]:
+        """Returns the runs that have begun and that no process has any more, although their ends were not written."""
+        # A process that cannot write the end of its run ends itself, and is rescued as a dead one.
+        return frozenset()
 
     def killed_keys(self) -> set[RunKey]:
         """Returns the runs of the processes that were killed."""

@@ -280,7 +280,7 @@ class RunMonitor:
                 every_seconds=self._settings.heartbeat_seconds,
             )
             for orphan in self._orphans.find(connection, self._pool_runs.keys()):
-                self._orphans.rescue(connection, orphan)
+                self._orphans.rescue(connection, orphan, has_begun=orphan in self._pool_runs.left())
         now = time.monotonic()
         if now >= self._next_check_at:
             # Set before the database is asked, so that a `check_now` that comes meanwhile causes another check.

@@ -122,6 +122,7 @@ class SlotEnds:
                 self._try(lambda run=run, each=each: self._write_one(run, each), run)  # type: ignore[misc]
             return
         for run, _ in ended:
+            run.is_end_written = True
             run_reports.report_end(run, statuses.get(JobKey(run.job.tenant_id, run.job.id)))
 
     def _write_one(self, run: SlotRun, ended: EndedRun) -> None:
@@ -142,6 +143,7 @@ class SlotEnds:
     def _try(act: Callable[[], None], run: SlotRun) -> None:
         try:
             act()
+            run.is_end_written = True
         except Exception:
             # This node rescues a run of its own that no process has.
             _log.exception("End of run not written", extra={"job_id": run.job.id})

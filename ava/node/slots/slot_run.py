@@ -35,8 +35,8 @@ class SlotRun(Run):
         self.admit_wait: Callable[[], None] | None = None
         #: Held while lines are stored, so that no line is stored after the end of its run.
         self.storing = threading.Lock()
-        #: Whether its end is written, or about to be.
-        self.is_ending = False
+        #: Whether its end is written, or about to be; and whether it is.
+        self.is_ending = self.is_end_written = False
         #: What it prints to, made when it prints first.
         self._streams: dict[LogLevel, LineWriter] = {}
         # A wait in the loop would stop all runs.

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import replace
 from typing import NoReturn
 
@@ -44,6 +44,8 @@ class SlotRuns(PoolRuns):
         self._deciding = threading.Lock()
         self._end_process = end_process
         self._runs: dict[RunKey, SlotRun] = {}
+        #: Runs that have begun and whose ends were not written. There are few.
+        self._left: set[RunKey] = set()
 
     def add(self, run: SlotRun) -> None:
         """A run was claimed."""
@@ -51,7 +53,9 @@ class SlotRuns(PoolRuns):
         self._last_started_at = time.monotonic()
 
     def remove(self, run: SlotRun) -> None:
-        """The end of a run is written."""
+        """The end of a run is written, or cannot be."""
+        if not run.is_end_written:
+            self._left.add(run.key)
         self._runs.pop(run.key, None)
 
     def all(self) -> Collection[SlotRun]:
@@ -136,6 +140,10 @@ class SlotRuns(PoolRuns):
         with self._lock:
             given = {run for each in self._given for run in each.runs}
         return given | {run.key for run in self.all()}
+
+    def left(self) -> Set[RunKey]:
+        """Returns the runs that have begun and that this process has no more, although their ends were not written."""
+        return self._left
 
     def killed_keys(self) -> set[RunKey]:
         """Returns none."""

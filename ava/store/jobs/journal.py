@@ -65,10 +65,15 @@ def _match_key(entry: NewEntry) -> str | None:
     return str(AwaitedEvent.read(entry.value_json).key)
 
 
-_OWNED = f"""owned AS (
+_WRITE = Prepared(
+    "write_journal",
+    f"""
+WITH owned AS (
     SELECT j.tenant_id, j.id FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS} FOR NO KEY UPDATE OF j
-)"""
-_WRITE = Prepared("write_journal", f"WITH {_OWNED}, written AS ({stores('owned')})\nSELECT 1 FROM owned")
+), written AS ({stores("owned")})
+SELECT 1 FROM owned
+""",
+)
 
 
 def write(
@@ -86,28 +91,30 @@ _IS_FORGOTTEN = """(k.kind = 'wait' OR k.state = 'timed_out' OR k.kind = 'sleep'
         OR k.kind = 'child' AND NOT EXISTS (
             SELECT FROM jobs AS c WHERE c.tenant_id = k.tenant_id AND c.id = k.child_id
                 AND c.status NOT IN ('failed', 'cancelled')))"""
+# In a statement of its own: one that waits for a lock sees other tables as they were when it began. So it would not see
+# what an earlier try of this run has written, whose response was lost and whose commit took long.
+_LOCK = Statement(f"SELECT FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS} FOR NO KEY UPDATE OF j")
 _CARRY = Statement(f"""
-WITH {_OWNED}, forgotten AS (
-    DELETE FROM job_journal AS k USING owned AS o
-    WHERE k.tenant_id = o.tenant_id AND k.job_id = o.id AND k.attempt < %(attempt)s AND {_IS_FORGOTTEN}
+WITH forgotten AS (
+    DELETE FROM job_journal AS k USING jobs AS j, {ONE_RUN} AS r
+    WHERE {OWNS} AND k.tenant_id = j.tenant_id AND k.job_id = j.id AND k.attempt < %(attempt)s AND {_IS_FORGOTTEN}
 )
-UPDATE job_journal AS k SET attempt = %(attempt)s FROM owned AS o
-WHERE k.tenant_id = o.tenant_id AND k.job_id = o.id AND k.attempt < %(attempt)s AND NOT {_IS_FORGOTTEN}
+UPDATE job_journal AS k SET attempt = %(attempt)s FROM jobs AS j, {ONE_RUN} AS r
+WHERE {OWNS} AND k.tenant_id = j.tenant_id AND k.job_id = j.id AND k.attempt < %(attempt)s AND NOT {_IS_FORGOTTEN}
+""")
+_END_SLEEPS = Statement(f"""
+UPDATE job_journal AS k SET state = 'done' FROM jobs AS j, {ONE_RUN} AS r
+WHERE {OWNS} AND k.tenant_id = j.tenant_id AND k.job_id = j.id AND k.kind = 'sleep' AND k.state = 'waits'
+    AND k.until <= clock_timestamp()
 """)
 # One row at least while the run owns its job.
 _LOAD = Statement(f"""
-WITH {_OWNED}
 SELECT k.kind, k.name, k.state, k.value::text, k.child_id::text, k.event_id::text,
     extract(epoch FROM k.until - clock_timestamp())::float8, k.n, c.worker_id, c.status, c.error, c.end_no
-FROM owned AS o LEFT JOIN job_journal AS k ON k.tenant_id = o.tenant_id AND k.job_id = o.id
+FROM {ONE_RUN} AS r JOIN jobs AS j ON {OWNS}
+LEFT JOIN job_journal AS k ON k.tenant_id = j.tenant_id AND k.job_id = j.id
 LEFT JOIN jobs AS c ON c.tenant_id = k.tenant_id AND c.id = k.child_id AND k.kind = 'child'
 ORDER BY k.n
-""")
-_END_SLEEPS = Statement(f"""
-WITH {_OWNED}
-UPDATE job_journal AS k SET state = 'done' FROM owned AS o
-WHERE k.tenant_id = o.tenant_id AND k.job_id = o.id AND k.kind = 'sleep' AND k.state = 'waits'
-    AND k.until <= clock_timestamp()
 """)
 
 
@@ -118,23 +125,20 @@ def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: 
     whose time has passed is done from then on.
     """
     given = rows.run_parameters(run) | {"held_claim_id": claim_id, "attempt": attempt}
-    if attempt > 1:
-        connection.exec_driver_sql(_CARRY, given)
+    # One message to the server, and so one transaction.
+    statements = [_LOCK, *([_CARRY] if attempt > 1 else []), _END_SLEEPS, _LOAD]
+    found = connection.exec_driver_sql(";".join(statements), given).all()
     entries: list[JournalEntry] = []
     children: dict[str, ChildState] = {}
-    found = connection.exec_driver_sql(_LOAD, given).all()
-    has_slept = False
     for kind, name, state, value_json, child_uuid, found_uuid, until, n, worker_id, status, error, end_no in found:
         if kind is None:
             continue
         child_id = None if child_uuid is None else ids.encode("job", child_uuid)
-        is_over = (kind, state) == ("sleep", "waits") and until <= 0
-        has_slept |= is_over
         entries.append(
             JournalEntry(
                 kind=JournalKind(kind),
                 name=name,
-                state=EntryState.DONE if is_over else EntryState(state),
+                state=EntryState(state),
                 value_json=value_json,
                 child_id=child_id,
                 until_in_seconds=until,
@@ -146,8 +150,6 @@ def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: 
             children[child_id] = ChildState(
                 id=child_id, worker_id=worker_id, status=Status(status), error=error, end_no=end_no
             )
-    if has_slept:
-        connection.exec_driver_sql(_END_SLEEPS, given)
     return LoadedJournal(entries=entries, children=children) if found else None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ava.store.engine.database import Connection
+from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 
@@ -131,23 +132,29 @@ def delete_lines(connection: Connection, looked: Looked, *, limit: int) -> int:
     return count
 
 
-def _delete(table: str) -> Statement:
-    """Returns the statement that deletes jobs that have no lines in all partitions, or in one.
+# In a statement of its own, before the one that decides: a graph may be retried after the look, and the retry keeps the
+# jobs whose outputs it reads (`keep`) until its transaction ends. So the next statement sees each retry, or the retry
+# waits and finds that they are deleted.
+_LOCK = Statement("""
+SELECT j.tenant_id, j.id::text FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS old (tenant_id, id)
+JOIN jobs AS j ON j.tenant_id = old.tenant_id AND j.id = old.id
+FOR UPDATE OF j SKIP LOCKED
+""")
 
-    No line is added to a final job, because only the holder of a run writes lines. A graph may be retried after the
-    look, so whether an output is read is asked again.
+
+def _delete(table: str) -> Statement:
+    """Returns the statement that deletes locked jobs that have no lines in all partitions, or in one.
+
+    No line is added to a final job, because only the holder of a run writes lines.
     """
     return Statement(f"""
-WITH chosen AS (
-    SELECT j.tenant_id, j.id FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS old (tenant_id, id)
-    JOIN jobs AS j ON j.tenant_id = old.tenant_id AND j.id = old.id
-    WHERE (SELECT l.seq FROM {table} AS l
-           WHERE l.tenant_id = old.tenant_id AND l.job_id = old.id
-               AND l.job_id BETWEEN %(first)s::uuid AND %(last)s::uuid LIMIT 1) IS NULL
+WITH gone AS (
+    DELETE FROM jobs AS j USING unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS old (tenant_id, id)
+    WHERE j.tenant_id = old.tenant_id AND j.id = old.id
+        AND (SELECT l.seq FROM {table} AS l
+             WHERE l.tenant_id = old.tenant_id AND l.job_id = old.id
+                 AND l.job_id BETWEEN %(first)s::uuid AND %(last)s::uuid LIMIT 1) IS NULL
         AND {_is_unread("j")}
-    FOR UPDATE OF j SKIP LOCKED
-), gone AS (
-    DELETE FROM jobs AS j USING chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
     RETURNING j.id, j.tenant_id, j.tags
 ), untagged AS (
     DELETE FROM job_tags AS t USING (
@@ -171,11 +178,14 @@ _DELETE, _DELETE_OLDEST = _delete("job_logs"), _delete("job_logs_rest")
 
 def delete(connection: Connection, looked: Looked) -> int:
     """Delete those of the jobs whose lines are gone, or stay in their partition. Returns the number of jobs."""
-    return sum(
-        int(connection.exec_driver_sql(statement, _parameters(jobs)).scalar_one())
-        for statement, jobs in ((_DELETE, looked.old), (_DELETE_OLDEST, looked.oldest))
-        if jobs
-    )
+    count = 0
+    for statement, jobs in ((_DELETE, looked.old), (_DELETE_OLDEST, looked.oldest)):
+        if jobs:
+            with one_transaction(connection):
+                found = connection.exec_driver_sql(_LOCK, _parameters(jobs))
+                if locked := [(tenant_id, uuid) for tenant_id, uuid in found]:
+                    count += int(connection.exec_driver_sql(statement, _parameters(locked)).scalar_one())
+    return count
 
 
 _KEEP = Statement("""

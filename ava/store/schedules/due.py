@@ -56,29 +56,41 @@ LEFT JOIN job_edges AS earlier ON earlier.tenant_id = s.tenant_id AND newest.com
     AND earlier.job_id = newest.id AND earlier.run_no = 0
 LEFT JOIN jobs AS last ON last.tenant_id = s.tenant_id AND last.id = coalesce(earlier.after_id, newest.id)
 """
-_CLAIM_DUE = Statement(f"""
-{_DUE}
+# In a statement of its own, because one that locks a row which has just changed sees other tables as they were before:
+# the last job of the schedule would be missing.
+_LOCK_DUE = Statement("""
+SELECT s.tenant_id, s.id::text FROM schedules AS s
 WHERE s.next_run_at <= coalesce(%(now)s::timestamptz, now())
-ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
+ORDER BY s.next_run_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+""")
+_READ_DUE = Statement(f"""
+{_DUE}
+JOIN unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS locked (tenant_id, id)
+    ON locked.tenant_id = s.tenant_id AND locked.id = s.id
+WHERE s.next_run_at IS NOT NULL ORDER BY s.next_run_at
 """)
 
 
 def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list[tuple[DueSchedule, datetime]]:
     """Lock schedules that are due, those that have waited longest first. Returns each with the moment that is now."""
-    return [_due(row) for row in connection.exec_driver_sql(_CLAIM_DUE, {"now": now, "limit": limit})]
+    locked = connection.exec_driver_sql(_LOCK_DUE, {"now": now, "limit": limit}).all()
+    return _read(connection, [(tenant_id, uuid) for tenant_id, uuid in locked], now)
 
 
-_CLAIM_ONE = Statement(f"""
-{_DUE}
-WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND s.next_run_at IS NOT NULL FOR UPDATE OF s
-""")
+def _read(
+    connection: Connection, locked: Sequence[tuple[str, str | None]], now: Moment
+) -> list[tuple[DueSchedule, datetime]]:
+    """Returns locked schedules that are to fire, each with the moment that is now."""
+    if not locked:
+        return []
+    tenants, uuids = zip(*locked, strict=True)
+    parameters = {"now": now, "tenants": list(tenants), "ids": list(uuids)}
+    return [_due(row) for row in connection.exec_driver_sql(_READ_DUE, parameters)]
 
 
-def claim_one(connection: Connection, *, tenant_id: str, schedule_id: str) -> DueSchedule | None:
-    """Lock one schedule, due or not. Returns it, or None if it does not fire any more."""
-    parameters = {"now": None, "tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
-    row = connection.exec_driver_sql(_CLAIM_ONE, parameters).first()
-    return None if row is None else _due(row)[0]
+def read_locked(connection: Connection, *, tenant_id: str, schedule_id: str) -> DueSchedule | None:
+    """Returns one schedule that the caller has locked, due or not; None if it does not fire any more."""
+    return next((due for due, _ in _read(connection, [(tenant_id, schedule_uuid(schedule_id))], None)), None)
 
 
 def _due(row: Any) -> tuple[DueSchedule, datetime]:

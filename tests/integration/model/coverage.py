@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from ava.store.statements import all_statements
+from harness.store_statements import written_tables
 from tests.integration.model.recorder import Recorder
 
 #: The tables whose rows decide on the moves of jobs.
@@ -26,14 +26,6 @@ NOT_DRIVEN: Mapping[str, str] = {
     "schedules.firings.delete_old": "deletes firings that are past",
     "schedules.time_zones.write_next_runs": "changes what fires next, no job",
 }
-_WRITE = re.compile(
-    r"(?<!FOR )(?<!DO )\bUPDATE\s+(?!SET\b|OF\b|SKIP\b|NOWAIT\b)(\w+)|\bINSERT\s+INTO\s+(\w+)|\bDELETE\s+FROM\s+(\w+)"
-)
-
-
-def written_tables(statement: str) -> set[str]:
-    """Returns the tables that a statement writes."""
-    return {name for found in _WRITE.findall(statement) for name in found if name}
 
 
 def statements_that_decide() -> dict[str, set[str]]:

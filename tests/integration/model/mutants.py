@@ -217,7 +217,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(
         name="the next job of a schedule starts beside one that was hidden by a cancel",
-        statements=("claim_due",),
+        statements=("read_due",),
         old="last.id = coalesce(earlier.after_id, newest.id)",
         new="last.id = newest.id",
     ),
@@ -278,8 +278,8 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     Mutant(
         name="retention deletes the lines of a job alone",
         statements=("delete", "delete_oldest"),
-        old="DELETE FROM jobs AS j USING chosen WHERE",
-        new="DELETE FROM jobs AS j USING chosen WHERE false AND",
+        old="WHERE j.tenant_id = old.tenant_id AND j.id = old.id AND (SELECT",
+        new="WHERE false AND (SELECT",
     ),
     Mutant(
         name="an edge of a handler's wait is not written",

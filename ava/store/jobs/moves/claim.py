@@ -14,6 +14,7 @@ from ava.domain.jobs import priority, run_groups
 from ava.domain.jobs.job import Job, RunKey
 from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
+from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.plans import IN_ORDER
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
@@ -159,6 +160,13 @@ def _runs(wanted: Sequence[RunKey]) -> dict[str, object]:
     }
 
 
+# An earlier try whose response was lost may lock these rows until its commit has ended. `claim_together` would skip
+# them, and no claim of theirs would be found.
+_AWAIT_TOGETHER = Statement("""
+SELECT FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS r (tenant_id, id)
+JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
+ORDER BY j.id FOR NO KEY UPDATE OF j
+""")
 _CLAIMED_TOGETHER = Statement(f"""
 SELECT {CLAIMED_COLUMNS} FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS r (tenant_id, id)
 JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
@@ -170,6 +178,20 @@ def claimed_together(connection: Connection, wanted: Sequence[RunKey], *, claim_
     """Returns the jobs of a claim of several runs whose result was lost."""
     found = connection.exec_driver_sql(_CLAIMED_TOGETHER, _runs(wanted) | {"claim_id": claim_id})
     return [claimed_job(row) for row in found]
+
+
+def claim_together_again(
+    connection: Connection, wanted: Sequence[RunKey], *, worker_id: str, node_id: str, claim_id: str
+) -> list[Job]:
+    """Repeat a claim of several runs whose response was lost: return the jobs that it claimed, or claim them now.
+
+    It waits for the earlier try, and locks the rows so that one that is still on its way claims none.
+    """
+    with one_transaction(connection):
+        connection.exec_driver_sql(_AWAIT_TOGETHER, _runs(wanted))
+        return claimed_together(connection, wanted, claim_id=claim_id) or claim_together(
+            connection, wanted, worker_id=worker_id, node_id=node_id, claim_id=claim_id
+        )
 
 
 class RunCheck(NamedTuple):
