@@ -139,14 +139,41 @@ def _paused_queue(scene: Scene, *, count: int, every_seconds: float, is_old: boo
 
 
 @contextmanager
-def _unserved(scene: Scene) -> Iterator[None]:
+def _unserved(scene: Scene, queue: str) -> Iterator[None]:
+    """No node has the handler of a worker. If none consumes its queue either, the broker keeps the messages."""
+    worker = f"gone_{queue}"
     scene.system.query(
         "INSERT INTO workers (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue,"
-        " on_worker_lost) VALUES ('wkr_gone', 'x', '', 300, 0, 10, 'default', 'requeue') ON CONFLICT DO NOTHING"
+        " on_worker_lost) VALUES (%s, 'x', '', 300, 0, 10, %s, 'requeue') ON CONFLICT DO NOTHING",
+        f"wkr_{worker}",
+        queue,
     )
-    scene.trigger("gone", 3)
+    scene.trigger(worker, 3)
     yield
-    scene.system.query("DELETE FROM jobs WHERE worker_id = 'wkr_gone'")
+    scene.system.query("DELETE FROM jobs WHERE worker_id = %s", f"wkr_{worker}")
+
+
+@contextmanager
+def _blocked_job(scene: Scene) -> Iterator[None]:
+    """A job has waited for two hours for a permit of a limit of 0."""
+    operator, worker = {"x-platform-role": "platform-admin"}, "/v1/ava/workers/wkr_elsewhere"
+    limit = {"scope": "platform", "max_running": 0}
+    assert scene.system.request("PATCH", worker, json=limit, headers=operator).ok
+    scene.trigger("elsewhere")
+    scene.system.query("UPDATE jobs SET created_at = now() - interval '2 hours' WHERE worker_id = 'wkr_elsewhere'")
+    yield
+    scene.system.query("DELETE FROM jobs WHERE worker_id = 'wkr_elsewhere'")
+    assert scene.system.request("PATCH", worker, json=limit | {"max_running": None}, headers=operator).ok
+
+
+@contextmanager
+def _refused_deliveries(scene: Scene) -> Iterator[None]:
+    """A provider signs with another secret than its hook has."""
+    hook = {"name": "mine", "provider": "github", "secret": "s" * 32, "worker_id": "wkr_fine"}
+    url = scene.system.post("/v1/ava/hooks", json=hook).json()["data"]["url"]
+    headers = {"x-github-event": "push", "x-hub-signature-256": f"sha256={'0' * 64}"}
+    with scene.repeated(lambda: requests.post(url, json={}, headers=headers, timeout=5), every_seconds=0.2):
+        yield
 
 
 @contextmanager
@@ -270,6 +297,13 @@ def _sql(change: str, back: str) -> Callable[[Scene], AbstractContextManager[Any
     return lambda scene: scene.changed(change, back)
 
 
+def _promoted(timeline: int, *, is_lossy: bool) -> Callable[[Scene], AbstractContextManager[Any]]:
+    return _sql(
+        f"INSERT INTO promotions (timeline, running, is_lossy) VALUES ({timeline}, 0, {is_lossy})",
+        f"DELETE FROM promotions WHERE timeline = {timeline}",
+    )
+
+
 #: Drops each partition of log lines but the first and the one for the rest, and has the first end tomorrow.
 _DROP_PARTITIONS = f"""
 DO $$ DECLARE r record; BEGIN
@@ -280,7 +314,6 @@ ALTER TABLE job_logs DETACH PARTITION job_logs_first;
 ALTER TABLE job_logs ATTACH PARTITION job_logs_first
     FOR VALUES FROM (MINVALUE) TO ('{ids.first_uuid(datetime.now(UTC) + timedelta(days=1))}')
 """
-_PROMOTION = "INSERT INTO promotions (timeline, running, is_lossy) VALUES ({}, 0, {})"
 #: What is true while no dispatcher runs.
 _NO_DISPATCHER = "AvaNoDispatcher AvaProcessDown AvaSchedulesLate AvaSchedulesSlow"
 FAULTS = (
@@ -298,16 +331,8 @@ FAULTS = (
     ),
     _fault(lambda scene: _dead_server(scene, of="redis"), "the broker is dead", "AvaBrokerDown", "AvaDutyFails"),
     _fault(_other_key, "a node has another message key", "AvaMessagesRefused", "AvaNoWorkers AvaProcessDown"),
-    _fault(
-        _sql(_PROMOTION.format(90, "true"), "DELETE FROM promotions WHERE timeline = 90"),
-        "a promotion lost commits",
-        "AvaCommitsLost",
-    ),
-    _fault(
-        _sql(_PROMOTION.format(91, "false"), "DELETE FROM promotions WHERE timeline = 91"),
-        "a standby was promoted",
-        "AvaStandbyPromoted",
-    ),
+    _fault(_promoted(90, is_lossy=True), "a promotion lost commits", "AvaCommitsLost"),
+    _fault(_promoted(91, is_lossy=False), "a standby was promoted", "AvaStandbyPromoted"),
     _fault(_small_pool, "a pool is too small", "AvaConnectionsBusy", "AvaRequestsFail"),
     _fault(lambda scene: _frozen(scene, "dispatcher"), "the dispatcher is frozen", "AvaNoDispatcher AvaProcessDown"),
     _fault(lambda scene: scene.without("worker"), "no node is live", "AvaNoWorkers AvaProcessDown", "AvaJobsUnserved"),
@@ -327,7 +352,9 @@ FAULTS = (
         "AvaQueueOld",
     ),
     _fault(lambda scene: _paused_queue(scene, count=500, every_seconds=2), "a queue grows", "AvaQueueGrows"),
-    _fault(_unserved, "a worker has no node", "AvaJobsUnserved"),
+    _fault(partial(_unserved, queue="default"), "a worker has no node", "AvaJobsUnserved"),
+    _fault(partial(_unserved, queue="nowhere"), "a queue has no node", "AvaJobsUnserved"),
+    _fault(_blocked_job, "a limit blocks a job", "AvaJobsBlocked"),
     _fault(_refused_queue, "the broker refuses a queue", "AvaQueueRefused"),
     _fault(lambda scene: _triggered(scene, "bad", count=2, every_seconds=0.5), "jobs fail", "AvaJobsFail"),
     _fault(
@@ -367,5 +394,6 @@ FAULTS = (
     _fault(_missed_firings, "a new dispatcher finds missed firings", "AvaSchedulesMissed", _NO_DISPATCHER),
     _fault(_late_count, "ended jobs are counted late", "AvaStatisticsLate", "AvaDutyFails"),
     _fault(_late_events, "an event finds no job", "AvaEventsLate", "AvaDutyFails"),
+    _fault(_refused_deliveries, "hooks refuse deliveries", "AvaHooksRefuse"),
     _fault(_bad_receiver, "receivers fail", "AvaWebhooksFail"),
 )

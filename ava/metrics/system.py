@@ -61,13 +61,11 @@ class SystemMetrics:
 
     def _read(self, connection: Connection) -> list[Metric]:
         return [
-            *_of_queues(metrics.queue_depths(connection), metrics.unserved_jobs(connection)),
-            _gauges(
-                "ava_jobs_waiting",
-                f"Queued jobs that wait, by what they wait for, each up to {metrics.MAX_QUEUED_COUNTED}.",
-                ("waits_for",),
-                [((reason,), jobs) for reason, jobs in metrics.waiting_jobs(connection).items()],
+            *_of_queues(
+                metrics.queue_depths(connection),
+                metrics.unserved_jobs(connection, dead_after_seconds=self._node_dead_seconds),
             ),
+            *_of_waiting(metrics.waiting_jobs(connection), metrics.blocked_seconds(connection)),
             *_of_events(metrics.unfinished_events(connection)),
             *_of_running(metrics.running_jobs(connection)),
             *_of_recent(metrics.ended_recently(connection)),
@@ -187,6 +185,21 @@ def _of_partitions(days_ahead: Mapping[str, float]) -> Iterator[Metric]:
     seconds = {table: days * 86_400 for table, days in days_ahead.items()}
     yield _gauges("ava_partitions_end_seconds", text, ("table",), [((table,), of) for table, of in seconds.items()])
     yield _gauge("ava_log_partitions_end_seconds", f"That of log lines. {text}", seconds.get(partitions.LOGS, 0.0))
+
+
+def _of_waiting(jobs: Mapping[str, int], blocked_seconds: Mapping[str, float]) -> Iterator[Metric]:
+    yield _gauges(
+        "ava_jobs_waiting",
+        f"Queued jobs that wait, by what they wait for, each up to {metrics.MAX_QUEUED_COUNTED}.",
+        ("waits_for",),
+        [((reason,), count) for reason, count in jobs.items()],
+    )
+    yield _gauges(
+        "ava_jobs_waiting_seconds",
+        "Seconds since the oldest job could start of those that wait for a permit, a node, a worker or a queue.",
+        ("waits_for",),
+        [((reason,), seconds) for reason, seconds in blocked_seconds.items()],
+    )
 
 
 def _of_events(unfinished: Sequence[UnfinishedEvents]) -> Iterator[Metric]:

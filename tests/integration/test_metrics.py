@@ -138,6 +138,50 @@ def test_jobs_that_wait_for_others_or_for_a_time_are_counted_by_that_and_are_not
         assert _value(text, "ava_jobs_waiting", waits_for=kind) == count
 
 
+def test_the_oldest_job_of_each_reason_is_that_of_any_tenant_and_counts_from_when_it_could_start(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
+    reasons = ("permit", "worker", "queue", "node")
+    text = _scrape(api)
+    assert {_value(text, "ava_jobs_waiting_seconds", waits_for=reason) for reason in reasons} == {0}
+    for reason, seconds in zip(reasons, (500, 4000, 300, 200), strict=True):
+        for tenant, age in (("ten_a", 50), ("ten_m", seconds), ("ten_z", 60)):
+            # The first job of each was dated long ago, and could start a moment ago.
+            for ready, created in ((1, 9000), (age, age)):
+                job = ids.decode("job", api.trigger(headers={"x-tenant-id": tenant})["id"])
+                api.execute(
+                    f"UPDATE jobs SET waits_for = '{reason}', published_at = NULL, limit_key = 'k',"
+                    f" created_at = now() - interval '{created} s', scheduled_at = now() - interval '{ready} s'"
+                    f" WHERE id = '{job}'"
+                )
+    text = _scrape(api)
+    for reason, seconds in zip(reasons, (500, 4000, 300, 200), strict=True):
+        assert seconds <= _value(text, "ava_jobs_waiting_seconds", waits_for=reason) < seconds + 40, reason
+
+
+def test_published_jobs_of_a_queue_that_no_live_node_consumes_are_unserved(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
+    api.execute(
+        "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes) "
+        f"VALUES ('{NODE}', 'n', 'h', 1, '1', '{{default}}', '{{}}', 1)"
+    )
+    job = ids.decode("job", api.trigger()["id"])
+    assert "ava_jobs_unserved{" not in _scrape(api)
+    # The broker holds its message, so that the feed does not park it.
+    api.execute(f"UPDATE jobs SET queue = 'reports', published_at = now() WHERE id = '{job}'")
+    assert _value(_scrape(api), "ava_jobs_unserved", worker_id="wkr_open") == 1
+    api.execute("INSERT INTO paused_queues (queue, paused_by) VALUES ('reports', 'usr_op')")
+    assert "ava_jobs_unserved{" not in _scrape(api)
+    api.execute("DELETE FROM paused_queues")
+    api.execute("UPDATE nodes SET queues = '{default,reports}'")
+    assert "ava_jobs_unserved{" not in _scrape(api)
+    api.execute("UPDATE nodes SET seen_at = now() - interval '1 minute'")
+    assert _value(_scrape(api), "ava_jobs_unserved", worker_id="wkr_open") == 1
+
+
 def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
     for number in range(22):
@@ -355,6 +399,7 @@ def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -
     counters.MESSAGES_DROPPED.labels("unsigned").inc()
     counters.WEBHOOK_REQUESTS.labels("taken").inc()
     counters.SCHEDULE_FIRINGS.labels("missed").inc()
+    counters.HOOK_DELIVERIES.labels("refused").inc()
     api.trigger()
     api.execute("UPDATE jobs SET waits_for = 'node', run_at = NULL, published_at = NULL WHERE status = 'queued'")
     with api.database.connect() as connection:

@@ -36,6 +36,7 @@ _SYSTEM = {
     'ava_queue_oldest_seconds{queue="default"}': "5",
     'ava_queue_jobs{queue="default"}': "2000",
     'ava_jobs_unserved{worker_id="w"}': "0",
+    **{f'ava_jobs_waiting_seconds{{waits_for="{of}"}}': "60" for of in ("permit", "worker", "queue", "node")},
     'ava_queue_refused{queue="default"}': "0",
     'ava_tenant_wait_seconds{tenant="t"}': "5",
     'ava_jobs_ended_total{worker="w",status="completed"}': "0+60",
@@ -68,6 +69,8 @@ _OF_PROCESSES = {
     'ava_schedule_lateness_seconds_bucket{instance="d",le="60"}': "0+60",
     'ava_schedule_lateness_seconds_bucket{instance="d",le="+Inf"}': "0+60",
     'ava_schedule_firings_total{instance="d",outcome="missed"}': "0",
+    'ava_hook_deliveries_total{instance="a",verdict="accepted"}': "0+60",
+    'ava_hook_deliveries_total{instance="a",verdict="refused"}': "0+1",
     'ava_webhook_attempts_total{instance="n",result="taken"}': "0+60",
     'ava_webhook_attempts_total{instance="n",result="failed"}': "0+1",
 }
@@ -110,6 +113,10 @@ FAULTS: dict[str, tuple[Mapping[str, str], set[str]]] = {
     "a handler leaves processes behind": ({"orphans": "0+1000"}, {"AvaOrphans"}),
     "a job waits for long": ({"queue_oldest": "400"}, {"AvaQueueOld"}),
     "a worker has no node": ({"unserved": "3"}, {"AvaJobsUnserved"}),
+    "a limit blocks a job": ({'waiting_seconds.*"permit"': "4000"}, {"AvaJobsBlocked"}),
+    "a paused worker blocks a job": ({'waiting_seconds.*"worker"': "4000"}, {"AvaJobsBlocked"}),
+    # A job of a paused queue has another alert, and one without a node.
+    "a queue or a node blocks a job": ({'waiting_seconds.*"(queue|node)"': "4000"}, set()),
     "the broker refuses a queue": ({"queue_refused": "1"}, {"AvaQueueRefused"}),
     "a tenant starves": ({"tenant_wait": "400"}, {"AvaTenantStarves"}),
     "a tenant waits while nothing runs": ({"tenant_wait": "400", "jobs_ended": "5"}, set()),
@@ -135,6 +142,7 @@ FAULTS: dict[str, tuple[Mapping[str, str], set[str]]] = {
     "an event finds no job": ({"events_unfinished_seconds": "300"}, {"AvaEventsLate"}),
     "events are late": ({"webhook_events_late": "300"}, {"AvaWebhookEventsLate"}),
     "an event is set aside": ({"set_aside": "1"}, {"AvaWebhookEventsSetAside"}),
+    "hooks refuse deliveries": ({'deliveries.*"refused"': "0+4"}, {"AvaHooksRefuse"}),
     "receivers fail": ({'attempts.*"failed"': "0+100"}, {"AvaWebhooksFail"}),
 }
 

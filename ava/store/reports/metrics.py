@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ava.domain.jobs import priority
-from ava.domain.jobs.wait_reasons import KNOWN
+from ava.domain.jobs.wait_reasons import KNOWN, PARKED, WaitsFor
 from ava.store.engine.database import Connection
 from ava.store.engine.plans import IN_ORDER, WAITING_WINDOWS
 from ava.store.engine.statement import Statement
 from ava.store.fleet.nodes import IS_LIVE
-from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING
+from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING, READY_AT, is_paused_queue
 
 #: The queued jobs of one queue and priority are counted up to this many; then the number is a lower bound.
 MAX_QUEUED_COUNTED = 100_000
@@ -18,6 +18,11 @@ MAX_QUEUED_COUNTED = 100_000
 _MAX_REFUSED = 100
 #: The most tenants that have metrics of their own.
 _MAX_TENANTS = 50
+#: What a job that could start may wait for. For any other reason it waits because its client or its handler said so.
+_BLOCKED = (WaitsFor.PERMIT, *PARKED)
+#: The tenants of one such reason, in their order, and the first jobs of each, among which the oldest is looked for.
+_MAX_BLOCKED_TENANTS = 1_000
+_MAX_BLOCKED_JOBS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +116,36 @@ def waiting_jobs(connection: Connection) -> dict[str, int]:
     return {reason: int(jobs) for reason, jobs in connection.exec_driver_sql(_WAITING_JOBS, parameters)}
 
 
+# A loose index scan along `jobs_waiting`: one step for each reason and tenant. A job's id says when it was created, and
+# it may have become ready later, so some of a tenant's first jobs are compared.
+_BLOCKED_SECONDS = Statement(f"""{IN_ORDER}
+WITH RECURSIVE blocked AS (
+    SELECT first.*, 1 AS number FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
+        SELECT j.waits_for, j.tenant_id FROM jobs AS j WHERE {IS_WAITING} AND j.waits_for = r.reason
+        ORDER BY j.waits_for, j.tenant_id, j.id LIMIT 1) AS first
+    UNION ALL
+    SELECT next.*, b.number + 1 FROM blocked AS b CROSS JOIN LATERAL (
+        SELECT j.waits_for, j.tenant_id FROM jobs AS j
+        WHERE {IS_WAITING} AND j.waits_for = b.waits_for AND j.tenant_id > b.tenant_id
+        ORDER BY j.waits_for, j.tenant_id, j.id LIMIT 1) AS next
+    WHERE b.number < {_MAX_BLOCKED_TENANTS}
+)
+SELECT r.reason, greatest(0, extract(epoch FROM now() - (
+    SELECT min(oldest.ready_at) FROM blocked AS b CROSS JOIN LATERAL (
+        SELECT {READY_AT} AS ready_at FROM jobs AS j
+        WHERE {IS_WAITING} AND j.waits_for = b.waits_for AND j.tenant_id = b.tenant_id
+        ORDER BY j.waits_for, j.tenant_id, j.id LIMIT {_MAX_BLOCKED_JOBS}) AS oldest
+    WHERE b.waits_for = r.reason)))::float8
+FROM unnest(%(reasons)s::text[]) AS r (reason)
+""")
+
+
+def blocked_seconds(connection: Connection) -> dict[str, float]:
+    """Return the seconds since the oldest job could start that waits for a permit, its worker, its queue or a node."""
+    found = connection.exec_driver_sql(_BLOCKED_SECONDS, {"reasons": [each.value for each in _BLOCKED]})
+    return {str(reason): float(seconds) for reason, seconds in found}
+
+
 # Of the events that are not compared with waits the oldest one of each tenant is read.
 _UNFINISHED_EVENTS = Statement("""
 WITH RECURSIVE heads AS (
@@ -149,16 +184,28 @@ def unfinished_events(connection: Connection) -> list[UnfinishedEvents]:
     return [UnfinishedEvents(work=work, events=events, oldest_seconds=seconds) for work, events, seconds in found]
 
 
+# The feed parks the backlog of such a worker. The broker keeps the messages of a queue that no live node consumes, so
+# their jobs are not parked.
 _UNSERVED_JOBS = Statement(f"""
-SELECT c.worker_id, count(*) FROM (
-    SELECT j.worker_id FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = 'node' LIMIT %(most)s
-) AS c GROUP BY 1 ORDER BY 1
+WITH RECURSIVE {WAITING_WINDOWS}, unserved AS (
+    (SELECT j.worker_id FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = 'node' LIMIT %(most)s)
+    UNION ALL
+    SELECT published.worker_id FROM waiting AS w CROSS JOIN LATERAL (
+        SELECT j.worker_id FROM jobs AS j
+        WHERE j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.waits_for IS NULL
+            AND j.published_at IS NOT NULL
+        ORDER BY j.queue, j.priority, j.published_at, j.id LIMIT %(most)s) AS published
+    WHERE NOT starts_with(w.queue, 'pull:') AND NOT {is_paused_queue("w.queue")}
+        AND NOT EXISTS (SELECT FROM nodes AS n WHERE {IS_LIVE} AND w.queue = ANY(n.queues))
+)
+SELECT worker_id, count(*) FROM (SELECT worker_id FROM unserved LIMIT %(most)s) AS u GROUP BY 1 ORDER BY 1
 """)
 
 
-def unserved_jobs(connection: Connection) -> list[tuple[str, int]]:
-    """Returns the workers whose jobs wait for a live node with their handler, each with their number."""
-    found = connection.exec_driver_sql(_UNSERVED_JOBS, {"most": MAX_QUEUED_COUNTED})
+def unserved_jobs(connection: Connection, *, dead_after_seconds: float) -> list[tuple[str, int]]:
+    """Return the workers whose jobs wait for a live node with their queue and handler, each with their number."""
+    parameters = {"dead_after": dead_after_seconds, "most": MAX_QUEUED_COUNTED}
+    found = connection.exec_driver_sql(_UNSERVED_JOBS, parameters)
     return [(worker_id, int(jobs)) for worker_id, jobs in found]
 
 
