@@ -36,6 +36,10 @@ class SettingsError(StartError):
         self.variable = variable
 
 
+class DatabaseUnreachable(StartError):
+    """The database of a process that starts cannot be reached, or refuses the connection."""
+
+
 class ServerProgramMissing(StartError):
     """A server program that this machine needs is not installed."""
 

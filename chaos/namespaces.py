@@ -30,8 +30,8 @@ from harness.servers.postgres import running_postgres
 from harness.servers.rabbitmq import running_rabbitmq
 from harness.system import HEADERS, ROOT, SECRET
 
-_BRIDGE = "ava-br0"
-_NETWORK = "10.213.7"
+BRIDGE = "ava-br0"
+NETWORK = "10.213.7"
 _KINDS = ("api", "api", "worker", "worker", "worker", "dispatcher", "dispatcher")
 _CUT_SECONDS = 25
 _LIVE = "SELECT count(*) FROM nodes WHERE stopped_at IS NULL AND seen_at > now() - interval '6 s'"
@@ -44,13 +44,13 @@ def main(jobs: int) -> int:
         postgres = stack.enter_context(running_postgres()).url
         rabbitmq = stack.enter_context(running_rabbitmq()).url
         schema.upgrade(settings_module.load({"DATABASE_URL": postgres, "BROKER_URL": rabbitmq}))
-        stack.enter_context(_bridge())
+        stack.enter_context(bridge())
         environ = {
             **os.environ,
             "AVA_HANDLERS": "workers,workers.sleep",
             "PYTHONPATH": str(ROOT),
-            "DATABASE_URL": _forwarded(postgres),
-            "BROKER_URL": _forwarded(rabbitmq),
+            "DATABASE_URL": forwarded(postgres),
+            "BROKER_URL": forwarded(rabbitmq),
             "AVA_INTERNAL_SECRET": SECRET,
         }
         for number, kind in enumerate(_KINDS, start=11):
@@ -59,7 +59,7 @@ def main(jobs: int) -> int:
 
 
 def _scene(postgres: str, jobs: int) -> int:
-    apis = [f"http://{_NETWORK}.{number}:8080" for number in (11, 12)]
+    apis = [f"http://{NETWORK}.{number}:8080" for number in (11, 12)]
     database = psycopg2.connect(postgres)
     database.autocommit = True
     for api in apis:
@@ -71,11 +71,11 @@ def _scene(postgres: str, jobs: int) -> int:
         accepted += _trigger(apis[accepted % 2])
         if not is_cut and accepted > jobs // 4:
             is_cut, cut_at = True, time.monotonic()
-            _ip("link", "set", "ava-v13", "down")
+            ip("link", "set", "ava-v13", "down")
             print(f"{time.monotonic() - started_at:5.1f} s  node 13 is cut off")
         time.sleep(0.05)
     wait_until(lambda: time.monotonic() - cut_at > _CUT_SECONDS, seconds=2 * _CUT_SECONDS)
-    _ip("link", "set", "ava-v13", "up")
+    ip("link", "set", "ava-v13", "up")
     is_healed = True
     print(f"{time.monotonic() - started_at:5.1f} s  node 13 is connected again")
     # The node reconnects by itself: first to the database, where it writes its heartbeat.
@@ -134,51 +134,56 @@ def _value(database: object, statement: str) -> object:
 # The network ---------------------------------------------------------------------------------------------------------
 
 
-def _ip(*arguments: str) -> None:
+def ip(*arguments: str) -> None:
     subprocess.run(("ip", *arguments), check=True)
 
 
 @contextmanager
-def _bridge() -> Iterator[None]:
-    _ip("link", "add", _BRIDGE, "type", "bridge")
+def bridge() -> Iterator[None]:
+    ip("link", "add", BRIDGE, "type", "bridge")
     try:
-        _ip("addr", "add", f"{_NETWORK}.1/24", "dev", _BRIDGE)
-        _ip("link", "set", _BRIDGE, "up")
+        ip("addr", "add", f"{NETWORK}.1/24", "dev", BRIDGE)
+        ip("link", "set", BRIDGE, "up")
         yield
     finally:
-        _ip("link", "del", _BRIDGE)
+        ip("link", "del", BRIDGE)
+
+
+@contextmanager
+def namespace(number: int) -> Iterator[str]:
+    """A namespace at the address of its number, by its name."""
+    name, cable = f"ava-n{number}", f"ava-v{number}"
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("link", "set", cable, "master", BRIDGE, "up")
+        for command in (
+            ("link", "set", "lo", "up"),
+            ("addr", "add", f"{NETWORK}.{number}/24", "dev", "eth0"),
+            ("link", "set", "eth0", "up"),
+        ):
+            ip("-n", name, *command)
+        yield name
+    finally:
+        ip("netns", "del", name)
 
 
 @contextmanager
 def _member(number: int, kind: str, environ: dict[str, str]) -> Iterator[None]:
-    """A process of one kind in a namespace of its own, at the address of its number."""
-    name, cable = f"ava-n{number}", f"ava-v{number}"
-    _ip("netns", "add", name)
-    try:
-        _ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name)
-        _ip("link", "set", cable, "master", _BRIDGE, "up")
-        for command in (
-            ("link", "set", "lo", "up"),
-            ("addr", "add", f"{_NETWORK}.{number}/24", "dev", "eth0"),
-            ("link", "set", "eth0", "up"),
-        ):
-            _ip("-n", name, *command)
-        options = {"api": ("--host", f"{_NETWORK}.{number}", "--port", "8080"), "worker": ("-c", str(_NODE_PROCESSES))}
-        program = (sys.executable, "-m", "ava.cli.main", kind, *options.get(kind, ()))
-        with (Path(tempfile.gettempdir()) / f"{name}.log").open("wb") as log:
-            child = ChildProcess.start(
-                Program(name=name, argv=("ip", "netns", "exec", name, *program), environ=environ, stop_seconds=45), log
-            )
+    """A process of one kind in a namespace of its own."""
+    options = {"api": ("--host", f"{NETWORK}.{number}", "--port", "8080"), "worker": ("-c", str(_NODE_PROCESSES))}
+    program = (sys.executable, "-m", "ava.cli.main", kind, *options.get(kind, ()))
+    with namespace(number) as name, (Path(tempfile.gettempdir()) / f"{name}.log").open("wb") as log:
+        argv = ("ip", "netns", "exec", name, *program)
+        child = ChildProcess.start(Program(name=name, argv=argv, environ=environ, stop_seconds=45), log)
         try:
             yield
         finally:
             child.stop()
-    finally:
-        _ip("netns", "del", name)
 
 
-def _forwarded(url: str) -> str:
-    """Forward the bridge's address to a server that listens on 127.0.0.1. Returns the URL on the bridge."""
+def forwarded(url: str, host: str = f"{NETWORK}.1") -> str:
+    """Forward an address of the bridge to a server that listens on 127.0.0.1. Returns the URL on the bridge."""
     parts = urlsplit(url)
     ready: list[int] = []
     done = threading.Event()
@@ -188,7 +193,7 @@ def _forwarded(url: str) -> str:
             there = await asyncio.open_connection("127.0.0.1", parts.port)
             await asyncio.gather(_pass(reader, there[1]), _pass(there[0], writer))
 
-        server = await asyncio.start_server(join, f"{_NETWORK}.1", 0)
+        server = await asyncio.start_server(join, host, 0)
         ready.append(server.sockets[0].getsockname()[1])
         done.set()
         await server.serve_forever()
@@ -196,7 +201,7 @@ def _forwarded(url: str) -> str:
     threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
     done.wait(10)
     account = parts.netloc.rpartition("@")[0]
-    return urlunsplit(parts._replace(netloc=f"{account}@{_NETWORK}.1:{ready[0]}"))
+    return urlunsplit(parts._replace(netloc=f"{account}@{host}:{ready[0]}"))
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

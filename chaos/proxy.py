@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -24,11 +25,27 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._sockets: set[socket.socket] = set()
+        #: Set while connections are accepted.
+        self._accepts = threading.Event()
+        self._accepts.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
         """Stop forwarding."""
         self._passes.clear()
+
+    def drop(self) -> None:
+        """Stop forwarding for good. The kernel drops each packet that opens another connection: its queue is full."""
+        self.cut()
+        self._accepts.clear()
+        self._listener.listen(0)
+        for _ in range(3):
+            waiting = socket.socket()
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", self.port))
+            self._sockets.add(waiting)
+            # The first one is accepted by the call that began before.
+            time.sleep(0.1)
 
     def heal(self) -> None:
         """Forward again, including what was sent meanwhile, as a network would."""
@@ -45,6 +62,7 @@ class Proxy:
         """Accept no more connections, and close the open ones."""
         for passes in (*self._abandoned, self._passes):
             passes.set()
+        self._accepts.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -52,7 +70,7 @@ class Proxy:
             _end(each)
 
     def _accept(self) -> None:
-        while True:
+        while self._accepts.wait():
             try:
                 client, _ = self._listener.accept()
             except OSError:

@@ -1,4 +1,7 @@
-"""A node that is cut off from PostgreSQL alone: it starts jobs once it is healed, and ends when it is asked to."""
+"""A machine that is cut off from PostgreSQL alone: a node starts jobs once it is healed, and ends when it is asked to.
+
+`ava doctor` says what is wrong there, soon.
+"""
 
 from __future__ import annotations
 
@@ -88,17 +91,17 @@ def _assert_ends_and_its_jobs_run_elsewhere(
     assert {record["status"] for record in await_ended(system, ids)} == {"completed"}
 
 
-@pytest.mark.parametrize("is_silent", [False, True], ids=["refused", "silent"])
+# A closed proxy refuses connections, one that is cut accepts them and answers nothing, and `drop` loses their packets.
+@pytest.mark.parametrize("fault", ["close", "cut", "drop"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 def test_a_node_ends_although_no_end_of_a_run_can_be_written(
-    system: System, proxy: Proxy, number: signal.Signals, is_silent: bool
+    system: System, proxy: Proxy, number: signal.Signals, fault: str
 ) -> None:
     node = _start(system, proxy, "--slots", "40", "-c", "1")
     ids = trigger_many(system, 5, worker_id="wkr_slot_sleep", input={"seconds": 2})
     ids += trigger_many(system, 1, worker_id="wkr_sleep", input={"seconds": 2})
     await_running(system, ids)
-    # A closed one refuses connections, and one that is cut answers nothing.
-    proxy.cut() if is_silent else proxy.close()
+    getattr(proxy, fault)()
     # The handlers return meanwhile.
     time.sleep(3)
     _assert_ends_and_its_jobs_run_elsewhere(system, node, number, ids)
@@ -112,8 +115,23 @@ def test_a_node_ends_although_no_message_can_be_claimed(
     system: System, proxy: Proxy, number: signal.Signals, worker_id: str, arguments: tuple[str, ...]
 ) -> None:
     node = _start(system, proxy, *arguments)
-    proxy.cut()
+    proxy.drop()
     ids = trigger_many(system, 2, worker_id=worker_id, input={"seconds": 0})
     # The node takes the messages meanwhile.
     time.sleep(2)
     _assert_ends_and_its_jobs_run_elsewhere(system, node, number, ids)
+
+
+@pytest.mark.parametrize("fault", ["cut", "drop"])
+def test_doctor_waits_for_a_silent_database_only_once(system: System, proxy: Proxy, fault: str) -> None:
+    system.start(workers=0, dispatchers=0)
+    getattr(proxy, fault)()
+    urls = {"DATABASE_URL": through(proxy, system.database_url), "DATABASE_POOL_URL": ""}
+    doctor = system.spawn("doctor", environ=urls)
+    # Five seconds for the connection, and the other checks on a busy machine.
+    assert doctor.wait(20) == 1
+    lines = {line[4:].partition(":")[0]: line for line in doctor.output.splitlines()}
+    assert "the database cannot be reached: connection to server" in lines["database"]
+    assert lines["connections"] == "!!  connections: it was not checked, because the database cannot be reached."
+    assert lines["broker"].startswith("ok  "), lines["broker"]
+    assert lines["queues"].startswith("ok  "), lines["queues"]

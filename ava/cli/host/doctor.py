@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     from ava.store.jobs.replication import Standbys
     from ava.store.reports.promotions import Promotion
 
+_Check: TypeAlias = "Callable[[Settings], str]"
+
+#: The checks that find something while the database cannot be reached.
+_WITHOUT_DATABASE = ("broker", "node", "handlers", "queues")
 #: The largest difference of two clocks that is fine, in seconds; beyond it logs of two machines are hard to compare.
 _MAX_CLOCK_DIFFERENCE_SECONDS = 2.0
-#: Days for which there must be partitions.
-_MIN_DAYS_AHEAD = 1.5
 #: Days for which a promotion is news.
 _PROMOTION_DAYS = 7
 
@@ -42,17 +45,36 @@ def doctor() -> None:
     # A wrong setting ends the command here, with one line.
     settings = settings_module.load()
     OutboundRules.of(settings)
-    problems = [_report(name, check, settings) for name, check in _checks(settings)]
-    if any(problems):
+    problems: dict[str, Exception] = {}
+    for name, check in _checks(settings, problems):
+        if problem := _report(name, check, settings):
+            problems[name] = problem
+    if problems:
         sys.exit(1)
 
 
-def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]]]:
-    from ava.cli.host import fleet_checks, server_checks
+def _checks(settings: Settings, problems: Mapping[str, Exception]) -> Iterator[tuple[str, _Check]]:
+    """Yield the checks. `problems` has those of the earlier ones: a silent database is waited for only once."""
+    from ava.errors import DatabaseUnreachable
 
     yield "settings", _check_settings
     yield "secret", _check_secret
     yield "database", _check_database
+    is_reachable = not isinstance(problems.get("database"), DatabaseUnreachable)
+    for name, check in _all_checks(settings, is_reachable=is_reachable):
+        yield name, check if is_reachable or name in _WITHOUT_DATABASE else _refuse_to_check
+
+
+def _refuse_to_check(_settings: Settings) -> str:
+    from ava.errors import StartError
+
+    raise StartError("it was not checked, because the database cannot be reached.")
+
+
+def _all_checks(settings: Settings, *, is_reachable: bool) -> Iterator[tuple[str, _Check]]:
+    """Yield the checks that follow that of the database. `is_reachable`: what it has found."""
+    from ava.cli.host import fleet_checks, server_checks
+
     yield "rights", server_checks.check_rights
     yield "durability", server_checks.check_durability
     yield "disk", server_checks.check_disk
@@ -61,12 +83,12 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]
     yield "replication", _check_replication
     if settings.database_read_url:
         yield "standby", _check_standby
-    yield "partitions", _check_partitions
+    yield "partitions", server_checks.check_partitions
     yield "clock", _check_clock
-    yield "broker", _check_broker
+    yield "broker", partial(_check_broker, is_reachable=is_reachable)
     yield "node", _check_node
     yield "handlers", _check_handlers
-    yield "queues", _check_queues
+    yield "queues", partial(_check_queues, is_reachable=is_reachable)
     yield "nodes", fleet_checks.check_nodes
     yield "workers", fleet_checks.check_workers
     yield "agents", fleet_checks.check_agents
@@ -75,15 +97,15 @@ def _checks(settings: Settings) -> Iterator[tuple[str, Callable[[Settings], str]
     yield "processes", fleet_checks.check_processes
 
 
-def _report(name: str, check: Callable[[Settings], str], settings: Settings) -> bool:
-    """Run one check and print its line. Returns True if it found a problem."""
+def _report(name: str, check: _Check, settings: Settings) -> Exception | None:
+    """Run one check and print its line. Returns the problem that it found."""
     try:
         printing.print_text(f"ok  {name}: {check(settings)}")
     except Exception as problem:
         # The other checks go on, whatever this one met.
         printing.print_text(f"!!  {name}: {' '.join(_describe(problem).split())}")
-        return True
-    return False
+        return problem
+    return None
 
 
 def _describe(problem: Exception) -> str:
@@ -191,24 +213,6 @@ def _check_standby(settings: Settings) -> str:
     return f"has what the primary has after {lag * 1000:.0f} ms"
 
 
-def _check_partitions(settings: Settings) -> str:
-    from ava.errors import StartError
-    from ava.store import partitions
-    from ava.store.engine import schema
-    from ava.store.engine.database import Database
-
-    schema.check(settings)
-    with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
-        days_ahead = partitions.days_ahead(connection)
-    table, days = min(days_ahead.items(), key=lambda each: each[1])
-    if days < _MIN_DAYS_AHEAD:
-        raise StartError(
-            f"the last partition of {table} ends in {days:.1f} days, because the duty partitions of the dispatcher has "
-            "added none. Start a dispatcher, or read in its log why the duty fails; no row is lost meanwhile."
-        )
-    return f"those of each table are there for {days:.0f} days"
-
-
 def _check_clock(settings: Settings) -> str:
     from datetime import UTC, datetime
 
@@ -227,7 +231,7 @@ def _check_clock(settings: Settings) -> str:
     return f"{seconds:+.3f} s between the database's and this machine's"
 
 
-def _check_broker(settings: Settings) -> str:
+def _check_broker(settings: Settings, *, is_reachable: bool = True) -> str:
     from ava.broker import connectivity, queues, redis_settings
     from ava.errors import AvaError
     from ava.store import installation
@@ -236,8 +240,9 @@ def _check_broker(settings: Settings) -> str:
     # A problem of the database is the database check's to report.
     own_id = None
     with suppress(AvaError):
-        schema.check(settings)
-        own_id = installation.read_id(settings)
+        if is_reachable:
+            schema.check(settings)
+            own_id = installation.read_id(settings)
     if own_id is not None:
         connectivity.require_own(settings, own_id)
     connectivity.require(settings, takes_messages=True)
@@ -318,7 +323,7 @@ def _describe_promotion(promotion: Promotion | None) -> str:
     )
 
 
-def _check_queues(settings: Settings) -> str:
+def _check_queues(settings: Settings, *, is_reachable: bool) -> str:
     from ava.broker import queues
     from ava.domain.jobs.messages import DEFAULT_QUEUE
     from ava.errors import AvaError
@@ -330,9 +335,10 @@ def _check_queues(settings: Settings) -> str:
     names = {DEFAULT_QUEUE, *(handler.spec.queue for handler in registry.handlers().values())}
     # Other nodes may have other handlers. A problem of the database is the database check's to report.
     with suppress(AvaError):
-        schema.check(settings)
-        with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
-            names |= workers.queues(connection)
+        if is_reachable:
+            schema.check(settings)
+            with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
+                names |= workers.queues(connection)
     return queues.check(settings, names)
 
 

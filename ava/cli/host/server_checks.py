@@ -1,4 +1,4 @@
-"""Checks of `ava doctor` that ask PostgreSQL about itself: rights, durability, connections."""
+"""Checks of `ava doctor` that ask PostgreSQL about itself: rights, durability, disk, connections, partitions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _MAX_RIGHTS_NAMED = 5
 #: The share of a limit of connections beyond which it is used up: the next process that starts finds none.
 _MAX_USED_SHARE = 0.9
+#: Days for which there must be partitions.
+_MIN_DAYS_AHEAD = 1.5
 #: Connections of a node beside those of its processes, of each process of a pool and each slot process, of a
 #: dispatcher, and of a sender.
 _OF_NODE, _OF_POOL_PROCESS, _OF_SLOT_PROCESS, _OF_DISPATCHER, _OF_SENDER = 2, 2, 8, 7, 3
@@ -114,3 +116,19 @@ def check_connections(settings: Settings) -> str:
             "DATABASE_POOL_URL, a pooler in front."
         )
     return f"{found}; one API, the nodes, a dispatcher and a sender hold up to {needed}"
+
+
+def check_partitions(settings: Settings) -> str:
+    """Returns for how many days there are partitions. Raises `StartError` if a table soon has none."""
+    from ava.errors import StartError
+    from ava.store import partitions
+
+    with _connected(settings) as connection:
+        days_ahead = partitions.days_ahead(connection)
+    table, days = min(days_ahead.items(), key=lambda each: each[1])
+    if days < _MIN_DAYS_AHEAD:
+        raise StartError(
+            f"the last partition of {table} ends in {days:.1f} days, because the duty partitions of the dispatcher has "
+            "added none. Start a dispatcher, or read in its log why the duty fails; no row is lost meanwhile."
+        )
+    return f"those of each table are there for {days:.0f} days"

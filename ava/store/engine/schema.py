@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from ava.errors import (
     DatabaseAhead,
     DatabaseNotMigrated,
+    DatabaseUnreachable,
     DatabaseUnreleased,
     NoDowngrade,
     SchemaLocked,
@@ -279,7 +280,11 @@ def _connection(settings: Settings, *, as_owner: bool = True, needs_session: boo
         raise StartError(
             "migrations need a session of their own: let DATABASE_OWNER_URL lead to PostgreSQL itself, past the pooler."
         )
-    connect_args: dict[str, object] = {"connect_timeout": 5, "application_name": "ava db"}
+    connect_args: dict[str, object] = {
+        "connect_timeout": 5,
+        "tcp_user_timeout": 10_000,
+        "application_name": "ava db",
+    }
     if has_session:
         connect_args["options"] = f"-c lock_timeout={_LOCK_TIMEOUT_MS} {sessions.options(0)}"
     url = settings.database_owner_url if is_owner else settings.database_url
@@ -289,7 +294,7 @@ def _connection(settings: Settings, *, as_owner: bool = True, needs_session: boo
     try:
         connection = engine.connect()
     except OperationalError as error:
-        raise StartError(_unreachable(name, error)) from None
+        raise DatabaseUnreachable(_unreachable(name, error)) from None
     with connection:
         try:
             yield connection
