@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -53,6 +55,63 @@ def test_nesting_is_refused_just_above_its_limit(opening: bytes) -> None:
     assert body.parse(deepest)
     with pytest.raises(BadRequest, match="nests too deep"):
         body.parse(b'{"x":' + opening * (times + 2) + b"1" + closing * (times + 2) + b"}")
+
+
+_LARGE = b" " * 2**18
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a": [1, -0, 1.5e3, 10000000000000000000000, "\\u00e9\\ud83d\\ude00", true, null, {}, [], ""]}',
+        *(
+            b'{"a": NaN}',
+            b'{"a": 1, "a": 2}',
+            b'{"a": 1,}',
+            b"{} {}",
+            b'{"a": "line\nend"}',
+            b'{"a": [1 2]}',
+            b'{"a" 1}',
+        ),
+        *(b'{"a": ' + b"9" * 5000 + b"}", b"{", b'{"a": "', b'{"a": [1,'),
+    ],
+)
+def test_a_large_body_is_decoded_as_a_small_one_with_the_same_error(raw: bytes) -> None:
+    found = []
+    for text in (raw, raw + _LARGE):
+        try:
+            found.append(json_text.decode([text]))
+        except BadRequest as error:
+            # The end of the text is elsewhere.
+            found.append(str(error).partition(" at line")[0])
+    assert found[0] == found[1]
+
+
+def test_a_large_body_may_nest_as_deep_as_a_small_one_in_any_process() -> None:
+    deep = b'{"a":' * 499 + b"1" + b"}" * 499
+    assert json_text.decode([deep, _LARGE]) == json_text.decode([deep])
+
+
+@pytest.mark.parametrize("value", [b"1e7,", b'"[{,:\\"",', b"{},"])
+def test_other_threads_run_while_a_large_body_is_decoded(value: bytes) -> None:
+    turns, is_over = 0, threading.Event()
+
+    def turn() -> None:
+        nonlocal turns
+        while not is_over.is_set():
+            turns += 1
+            time.sleep(0)
+
+    body = b"[" + value * (190_000 if value == b"{}," else 500_000) + b"0]"
+    thread = threading.Thread(target=turn)
+    thread.start()
+    turns = 0
+    json_text.decode([body])
+    found = turns
+    is_over.set()
+    thread.join()
+    # C code holds the interpreter until its end.
+    assert found > 50
 
 
 def test_a_hundred_thousand_levels_are_refused_before_anything_recurses() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from flask import Blueprint, Response, request
 
-from ava.api.http import body, responses
+from ava.api.http import body, offload, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -24,7 +25,7 @@ from ava.api.schemas.events import (
 from ava.domain import json_text
 from ava.domain.access.caller import Caller, Role
 from ava.domain.events.cloud_events import BATCH, STRUCTURED, is_cloud_event, read_binary, read_structured
-from ava.domain.events.event import InboundEvent, redacted
+from ava.domain.events.event import EventSpec, InboundEvent, redacted
 from ava.domain.limits import table as limits
 from ava.domain.limits.inbound import BULK_EVENTS
 from ava.errors import InvalidFields, MediaTypeRefused
@@ -32,6 +33,10 @@ from ava.errors import InvalidFields, MediaTypeRefused
 _CLOUD_EVENT = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.paid", "data": {"number": 7}}
 
 blueprint = Blueprint("events", __name__, url_prefix="/v1/ava/events")
+
+
+def _read_structured(raw: bytes, *, is_batch: bool) -> list[EventSpec]:
+    return read_structured(json_text.parse(raw), is_batch=is_batch)
 
 
 def _read_cloud_events() -> SentEvents | None:
@@ -43,7 +48,8 @@ def _read_cloud_events() -> SentEvents | None:
         raise MediaTypeRefused("The body must be sent as it is, without Content-Encoding.")
     raw = body.raw_bytes(limits.BULK_BODY_BYTES if request.mimetype == BATCH else limits.BODY_BYTES)
     if request.mimetype in (STRUCTURED, BATCH):
-        specs = read_structured(json_text.parse(raw), is_batch=request.mimetype == BATCH)
+        read = partial(_read_structured, raw, is_batch=request.mimetype == BATCH)
+        specs = read() if len(raw) <= offload.LARGE_BYTES else body.outside_loop(read, is_last=True)
     elif request.mimetype.startswith("application/cloudevents"):
         raise MediaTypeRefused(f"Of the formats of CloudEvents send {STRUCTURED} or {BATCH}.")
     else:

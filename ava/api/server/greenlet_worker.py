@@ -43,6 +43,8 @@ _BUSY_CONNECTIONS = limits.CONNECTIONS.value
 #: Seconds for which a thread beside the event loop may compute while the loop waits for the interpreter. Each read and
 #: write of the loop may wait so long; Python's own 5 ms would add up to 100 ms in one request.
 _SWITCH_SECONDS = 0.0005
+#: Frames of Python's stack: its default, and two for each level of a large body (`ava.domain.json_text`).
+_MAX_FRAMES = 1_000 + 2 * limits.NESTING.value
 #: What the port of health checks serves, and where other paths lead there: to nothing.
 _HEALTH_PATHS = ("/livez", "/readyz", "/metrics")
 _NO_PATH = "/health-checks-only"
@@ -107,6 +109,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
         timeouts.install_for_greenlets()
         sys.setswitchinterval(_SWITCH_SECONDS)
+        sys.setrecursionlimit(_MAX_FRAMES)
 
         # They are made after the patch, because they hold locks.
         self._held = HeldBodies()
