@@ -4,6 +4,6 @@
 `AVA_HANDLERS=workers,workers.sleep`.
 """
 
-from workers import csv_summary, http_request, incident_notify
+from workers import http_request, incident_notify
 
-__all__ = ["csv_summary", "http_request", "incident_notify"]
+__all__ = ["http_request", "incident_notify"]

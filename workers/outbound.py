@@ -7,18 +7,10 @@ from ava.outbound.http import Limits
 _LONGEST_CONNECT_SECONDS = 10.0
 
 
-def limits(
-    *,
-    timeout_seconds: float,
-    max_bytes: int,
-    max_received_bytes: int | None = None,
-    silence_seconds: float = float("inf"),
-) -> Limits:
+def limits(*, timeout_seconds: float, max_bytes: int) -> Limits:
     """Return the limits of one call. `ava.domain.outbound.outbound_rules` defines the addresses that it may reach."""
     return Limits(
         connect_timeout_seconds=min(timeout_seconds, _LONGEST_CONNECT_SECONDS),
         exchange_timeout_seconds=timeout_seconds,
-        silence_timeout_seconds=silence_seconds,
         max_answer_bytes=max_bytes,
-        max_received_bytes=max_received_bytes,
     )

@@ -21,15 +21,16 @@ FILE = """
 limits:
   ten_test: {weight: 2}
 workers:
-  wkr_csv_summary:
+  wkr_http_request:
     status: paused
     config: {TARGET: s3}
     secrets: {TOKEN: {env: TEST_TOKEN}}
     retry: {max: 0, delays: [5, 60]}
 schedules:
-  nightly: {worker_id: wkr_csv_summary, cron: "0 3 * * *", timezone: Europe/Berlin, starts_at: 2030-01-01T00:00:00Z}
+  nightly: {worker_id: wkr_http_request, cron: "0 3 * * *", timezone: Europe/Berlin, starts_at: 2030-01-01T00:00:00Z,
+    input: {url: "https://example.com/"}}
 subscriptions:
-  on push: {event_type: github.push, worker_id: wkr_csv_summary, match: {data: {ref: [main]}}}
+  on push: {event_type: github.push, worker_id: wkr_http_request, match: {data: {ref: [main]}}}
 hooks:
   github: {provider: github, secret: {env: TEST_TOKEN}}
 webhooks:
@@ -71,8 +72,8 @@ def _apply(
 def test_a_file_becomes_what_the_api_has_and_a_changed_one_changes_it(system: System, tmp_path: Path) -> None:
     dry = _apply(system, tmp_path, FILE, "--dry-run")
     assert dry.returncode == 0, dry.stderr
-    assert "+ schedules.nightly\n    worker_id: wkr_csv_summary\n" in dry.stdout
-    assert "~ workers.wkr_csv_summary\n    status: active → paused\n" in dry.stdout
+    assert "+ schedules.nightly\n    worker_id: wkr_http_request\n" in dry.stdout
+    assert "~ workers.wkr_http_request\n    status: active → paused\n" in dry.stdout
     assert system.get("/v1/ava/schedules").json()["data"] == []
     asks = _apply(system, tmp_path, FILE)
     assert (asks.returncode, "give --yes" in asks.stderr) == (2, True)
@@ -83,7 +84,7 @@ def test_a_file_becomes_what_the_api_has_and_a_changed_one_changes_it(system: Sy
     assert "secret-of" not in dry.stdout + done.stdout
     again = _apply(system, tmp_path, FILE, "--yes", "--prune")
     assert (again.returncode, again.stdout) == (0, "Nothing differs.\n"), again.stdout + again.stderr
-    worker = system.get("/v1/ava/workers/wkr_csv_summary").json()["data"]
+    worker = system.get("/v1/ava/workers/wkr_http_request").json()["data"]
     assert (worker["status"], worker["config"], worker["secrets"]) == ("paused", {"TARGET": "s3"}, ["TOKEN"])
     assert worker["retry"] == {"max": 0, "delays": [5, 60], "jitter": 0.2}
     (webhook,) = system.get("/v1/webhooks").json()["data"]
@@ -119,7 +120,7 @@ def test_an_entry_that_the_api_does_not_have_or_the_role_may_not_set_is_named(sy
 
 WRONG = """
 workers:
-  wkr_csv_summary: {config: {TARGET: s4}}
+  wkr_http_request: {config: {TARGET: s4}}
 schedules:
   of an unknown worker: {worker_id: wkr_unknown, cron: "0 3 * * *", timezone: Europe/Berlin}
   with a wrong input: {worker_id: wkr_sleep, cron: "0 3 * * *", timezone: Europe/Berlin, input: {seconds: soon}}
@@ -143,7 +144,7 @@ def test_a_dry_run_names_each_change_that_the_api_would_refuse_and_makes_none(sy
     assert lines[3] == "webhooks.http://93.184.216.34/other: the variable MISSING_TOKEN is not set."
     assert lines[4] == "ava: The API would refuse 4 of 6 changes."
     assert [system.get(path).json()["data"] for path in ("/v1/ava/schedules", "/v1/webhooks")] == before
-    assert system.get("/v1/ava/workers/wkr_csv_summary").json()["data"]["config"].get("TARGET") != "s4"
+    assert system.get("/v1/ava/workers/wkr_http_request").json()["data"]["config"].get("TARGET") != "s4"
     # A role that may read, and may change nothing.
     user = _apply(system, tmp_path, "schedules: {right: " + RIGHT + "}", "--dry-run", role="tenant-user")
     assert user.returncode == 1

@@ -1,4 +1,4 @@
-"""Each handler that ships with the product, each of the docs and that of `ava new` completes a job on a real node."""
+"""Each handler that ships with the product, of the examples, the docs and `ava new` completes a job on a real node."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def shipped(
     base = server.url.removesuffix("/hook")
     environ = {
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(folder), str(folder / "first"))),
-        "AVA_HANDLERS": ",".join(("workers", "workers.sleep", "first", *_PAGES)),
+        "AVA_HANDLERS": ",".join(("workers", "workers.sleep", "examples.csv_summary", "first", *_PAGES)),
         "AVA_CELERY_APPS": "shop:app",
         "SHOP_BROKER": module_broker_url,
         "AVA_WEBHOOK_ALLOW_PRIVATE": "1",

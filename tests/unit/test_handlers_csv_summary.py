@@ -12,9 +12,9 @@ import pytest
 
 from ava.errors import AddressRefused, OutboundFailed
 from ava.node.outcome import encode_output
+from examples.csv_summary.handler import _MAX_CSV_BYTES, _MAX_RECEIVED_BYTES, csv_summary
 from harness.servers.peer import Serve, answering, ok, read_request
 from tests.unit.handlers import Run
-from workers.csv_summary import _MAX_CSV_BYTES, _MAX_RECEIVED_BYTES, csv_summary
 
 pytestmark = pytest.mark.usefixtures("private_allowed")
 
@@ -224,7 +224,7 @@ def test_a_csv_is_read_from_a_url_and_no_log_line_holds_its_path(serve: Serve) -
 def test_a_large_csv_is_summed_up_in_bounded_memory_with_progress(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.csv_summary._SECONDS_BETWEEN_REPORTS", 0)
+    monkeypatch.setattr("examples.csv_summary.handler._SECONDS_BETWEEN_REPORTS", 0)
     rows = 60_000
 
     def talk(sock: socket.socket) -> None:
@@ -254,7 +254,7 @@ def test_a_large_csv_is_summed_up_in_bounded_memory_with_progress(
 def test_an_answer_of_unknown_size_reports_progress_without_a_fraction(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.csv_summary._SECONDS_BETWEEN_REPORTS", 0)
+    monkeypatch.setattr("examples.csv_summary.handler._SECONDS_BETWEEN_REPORTS", 0)
     run = Run()
     csv_summary({"url": serve(answering(b"HTTP/1.1 200 OK\r\n\r\na\n" + b"1\n" * 2500)).url}, run.env)
     assert run.progress == [(0, "1000 rows read"), (0, "2000 rows read")]
@@ -285,7 +285,7 @@ def test_an_answer_that_is_no_csv_fails_with_a_sentence_that_helps(
 def test_a_csv_beyond_the_most_bytes_is_refused_and_not_described_in_part(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, is_packed: bool
 ) -> None:
-    monkeypatch.setattr("workers.csv_summary._MAX_CSV_BYTES", 100_000)
+    monkeypatch.setattr("examples.csv_summary.handler._MAX_CSV_BYTES", 100_000)
     for rows, fits in ((9_000, True), (10_000, False)):
         data = b"a,b\n" + b"1234,56789\n" * rows
         answer = ok(gzip.compress(data), "Content-Encoding: gzip") if is_packed else ok(data)
@@ -299,7 +299,7 @@ def test_a_csv_beyond_the_most_bytes_is_refused_and_not_described_in_part(
 
 def test_padding_after_a_packed_csv_is_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _MAX_CSV_BYTES < _MAX_RECEIVED_BYTES <= 2**36
-    monkeypatch.setattr("workers.csv_summary._MAX_RECEIVED_BYTES", 1_000_000)
+    monkeypatch.setattr("examples.csv_summary.handler._MAX_RECEIVED_BYTES", 1_000_000)
     sent = 0
 
     def talk(sock: socket.socket) -> None:

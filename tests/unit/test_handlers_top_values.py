@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.top_values import TopValues
+from examples.csv_summary.columns import TopValues
 
 #: Values of which a few come often and many come once.
 SEQUENCES = st.lists(st.one_of(st.sampled_from("ab"), st.integers(0, 60).map(str)), max_size=400)

@@ -29,7 +29,7 @@ PAGES = (
         "jobs",
         "schedules",
         "workers",
-        "workers/wkr_csv_summary",
+        "workers/wkr_http_request",
         "limits",
         "tenants",
         "analytics",

@@ -13,11 +13,13 @@ from typing import Any
 
 from ava import Env, worker
 from ava.domain.outbound.outbound_url import MAX_URL_CHARS, parse
-from ava.outbound.http import HttpResponseStream, open_stream
-from workers import charsets, csv_rows, outbound
-from workers.columns import Column
-from workers.csv_rows import Rows
+from ava.outbound.http import HttpResponseStream, Limits, open_stream
+from workers import charsets
 from workers.inputs import Input, optional_text, refuse_unknown, text, whole_number
+
+from . import csv_rows
+from .columns import Column
+from .csv_rows import Rows
 
 _TIMEOUT_SECONDS = 3_600
 #: Seconds without a byte after which the server of a CSV counts as gone.
@@ -139,11 +141,12 @@ def _opened(given: Input, options: _Options, env: Env) -> Iterator[tuple[Rows, F
 @contextmanager
 def _called(given: Input, env: Env) -> Iterator[HttpResponseStream]:
     url = text(given, "url", example="https://example.com/table.csv", longest=MAX_URL_CHARS)
-    limits = outbound.limits(
-        timeout_seconds=_TIMEOUT_SECONDS,
-        max_bytes=_MAX_CSV_BYTES,
+    limits = Limits(
+        connect_timeout_seconds=10,
+        exchange_timeout_seconds=_TIMEOUT_SECONDS,
+        silence_timeout_seconds=_SILENCE_SECONDS,
+        max_answer_bytes=_MAX_CSV_BYTES,
         max_received_bytes=_MAX_RECEIVED_BYTES,
-        silence_seconds=_SILENCE_SECONDS,
     )
     origin = parse(url, rules=limits.rules).origin
     env.log.info("Reading a CSV from %s", origin)
