@@ -7,13 +7,13 @@ FROM ${PYTHON_IMAGE} AS build
 RUN python -m venv /opt/ava
 ENV PATH=/opt/ava/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-# Each package by its hash, and this project without a look at the network.
+# Each package by its hash, and the two of this project without a look at the network; ava-celery needs ava-jobs alone.
 COPY requirements.lock .
 RUN pip install --require-hashes -r requirements.lock
 COPY . .
 # `ava --version` names it; the image has no checkout.
 ARG SOURCE_COMMIT=
-RUN pip install --no-deps --no-build-isolation . && pip uninstall --yes setuptools
+RUN pip install --no-deps --no-build-isolation . ./clients/celery && pip uninstall --yes setuptools
 
 FROM ${PYTHON_IMAGE}
 RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*

@@ -10,6 +10,8 @@ INSTALLED := $(VENV)/installed
 # What is installed has its bytecode: without it each start of a process would compile what it imports.
 COMPILED := $(VENV)/compiled
 READY := $(INSTALLED) $(COMPILED)
+# What an installation depends on.
+DISTRIBUTIONS := setup.cfg setup.py pyproject.toml clients/celery/pyproject.toml
 # A second environment, of the lowest versions that setup.cfg allows.
 LOWEST := $(VENV)-lowest
 ARGS ?=
@@ -111,10 +113,11 @@ lock: ## Write requirements.lock, the packages of the image with their hashes, a
 image: ## Build the image and check the containers of docker-compose.yml; needs docker or podman
 	@tools/image.sh
 
-client: $(INSTALLED) ## Build the wheels of ava-jobs-client and ava-django into dist/
-	@rm -rf clients/python/build ava_jobs_client.egg-info clients/django/build clients/django/ava_django.egg-info
+client: $(INSTALLED) ## Build the wheels of ava-jobs-client, ava-django and ava-celery into dist/
+	@rm -rf clients/python/build ava_jobs_client.egg-info clients/django/build clients/django/ava_django.egg-info clients/celery/build
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist ./clients/python
 	@$(BIN)/python -m pip wheel --quiet --no-deps --ignore-requires-python --wheel-dir dist ./clients/django
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist ./clients/celery
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
@@ -127,15 +130,15 @@ $(INSTALLER): tools/environment.sh
 	@tools/environment.sh
 	@touch $@
 
-$(RUNNABLE): $(INSTALLER) setup.cfg setup.py pyproject.toml tools/install.sh
+$(RUNNABLE): $(INSTALLER) $(DISTRIBUTIONS) tools/install.sh
 	@EXTRAS=embedded tools/install.sh
 	@touch $@
 
-$(INSTALLED): $(INSTALLER) setup.cfg setup.py pyproject.toml tools/install.sh
+$(INSTALLED): $(INSTALLER) $(DISTRIBUTIONS) tools/install.sh
 	@tools/install.sh
 	@touch $(RUNNABLE) $@
 
-$(VENV)/site: $(INSTALLER) setup.cfg setup.py pyproject.toml tools/install.sh
+$(VENV)/site: $(INSTALLER) $(DISTRIBUTIONS) tools/install.sh
 	@EXTRAS=docs tools/install.sh
 	@touch $@
 
@@ -143,7 +146,7 @@ $(COMPILED): $(RUNNABLE)
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
-$(LOWEST)/installed: $(INSTALLER) setup.cfg setup.py pyproject.toml tools/install.sh tools/lowest_constraints.py
+$(LOWEST)/installed: $(INSTALLER) $(DISTRIBUTIONS) tools/install.sh tools/lowest_constraints.py
 	@$(BIN)/python tools/lowest_constraints.py >$(VENV)/lowest_constraints.txt
 	@VENV=$(LOWEST) INSTALLER=$(VENV) EXTRAS=embedded,flower,otel,test CONSTRAINTS=$(VENV)/lowest_constraints.txt tools/install.sh
 	@touch $@

@@ -22,13 +22,15 @@ from tests.npm import leave_out
 __all__ = ["python", "tests_of_django"]
 
 _INSTALLED = Path(sys.prefix) / "django"
+#: The distributions that it holds beside what they need.
+_OWN = [ROOT / "clients" / name for name in ("django", "celery")]
 _DJANGO = "django>=6.0,<6.1"
 #: Exits with 0 if this Python can make the environment.
 _PROBE = "import sys, venv; sys.exit(sys.version_info < (3, 12))"
 
 
 def python() -> Path:
-    """Returns the Python of the environment, which holds Django, ava-django and what ava-jobs needs.
+    """Returns the Python of the environment, which holds Django, ava-django, ava-celery and what ava-jobs needs.
 
     Without such a Python or a registry the test is skipped, and fails with CI set.
     """
@@ -38,7 +40,7 @@ def python() -> Path:
 
 def _made() -> Path:
     wanted = [_DJANGO, *_requirements()]
-    sources = [*sorted((ROOT / "clients/django").rglob("*.py")), ROOT / "clients/django/pyproject.toml"]
+    sources = [path for own in _OWN for path in (*sorted(own.rglob("*.py")), own / "pyproject.toml")]
     digest = hashlib.sha256(repr(wanted).encode() + b"".join(each.read_bytes() for each in sources)).hexdigest()
     stamp, program = _INSTALLED / "complete", _INSTALLED / "bin/python"
     if stamp.exists() and stamp.read_text().split() == [digest, _digest(wanted)]:
@@ -49,9 +51,10 @@ def _made() -> Path:
         _install(program, *wanted)
     source = _INSTALLED / "source"
     shutil.rmtree(source, ignore_errors=True)
-    # A copy, because a build writes into its source.
-    shutil.copytree(ROOT / "clients/django", source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
-    _install(program, "--no-deps", "--force-reinstall", str(source))
+    # Copies, because a build writes into its source.
+    for own in _OWN:
+        shutil.copytree(own, source / own.name, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    _install(program, "--no-deps", "--force-reinstall", *(str(source / own.name) for own in _OWN))
     stamp.write_text(f"{digest} {_digest(wanted)}")
     return program
 

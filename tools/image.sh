@@ -110,6 +110,8 @@ short=$(echo "$SOURCE_COMMIT" | cut -c 1-12)
 [ "${build#*+}" = "${short:-$build}" ] || fail "the image says that it is build $build, and it is of commit $short"
 echo "ok  the image is build $build"
 
+within worker ava celery check --help >/dev/null || fail "the image lacks ava-celery"
+
 project=$(mktemp -d)
 within api sh -c 'cd /tmp && ava new order-mails >&2 && tar -C order-mails -c .' | tar -x -C "$project"
 sed -i 's/^dependencies = \[\]/dependencies = ["tabulate"]/' "$project/pyproject.toml"

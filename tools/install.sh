@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs this project into the virtual environment $VENV, with the packages of the extras $EXTRAS. CONSTRAINTS names a
-# file of pip constraints, INSTALLER the environment whose uv or pip does it; another $VENV is created without a pip.
+# Installs this project and clients/celery into the virtual environment $VENV, with the packages of the extras $EXTRAS.
+# CONSTRAINTS names a file of pip constraints, INSTALLER the environment whose uv or pip does it; another $VENV is created
+# without a pip.
 set -eu
 : "${VENV:=.venv}"
 : "${INSTALLER:=$VENV}"
@@ -13,7 +14,7 @@ fi
 # What runs often is compiled afterwards, on all processors; the tools of `make check` need not be.
 # The build warns of folders in the working directory that have the package's name, which is what is wanted here.
 export PYTHONWARNINGS=ignore
-set -- --editable ".[$EXTRAS]" ${CONSTRAINTS:+--constraint "$CONSTRAINTS"}
+set -- --editable ".[$EXTRAS]" --editable ./clients/celery ${CONSTRAINTS:+--constraint "$CONSTRAINTS"}
 [ -t 2 ] || set -- --quiet "$@"
 
 echo "Installing into $VENV (once for each change of setup.cfg)"

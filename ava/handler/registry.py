@@ -8,6 +8,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from typing import Any, TypeVar, overload
 
 from ava.domain import ids
@@ -349,6 +350,16 @@ def load(modules: Iterable[str]) -> None:
         except Exception as error:
             raise HandlerError(f"AVA_HANDLERS: the module {module!r} cannot be imported: {_reason(error)}") from error
         _modules.update(dict.fromkeys(_handlers.keys() - known, module))
+
+
+def celery_tasks(name: str) -> Any:
+    """Return what an entry point of the distribution ava-celery names. Raises `HandlerError` if it is not installed."""
+    try:
+        for found in entry_points(group="ava.celery_tasks", name=name):
+            return found.load()
+    except ImportError as error:
+        raise HandlerError(f"Install ava-celery in the version of ava-jobs: {error}") from error
+    raise HandlerError("AVA_CELERY_APPS and `ava celery` need a package: pip install ava-celery")
 
 
 def _reason(error: Exception) -> str:

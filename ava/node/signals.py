@@ -121,10 +121,7 @@ def prepare(app: Celery, node: Node, settings: Settings, part: Part, chosen: Seq
         with node.handlers_app.noted():
             registry.load(settings.handler_modules)
             if settings.celery_apps:
-                # Imported here, because most nodes have none.
-                from ava.node.celery_tasks import load
-
-                node.celery_workers = load.load(settings.celery_apps)
+                node.celery_workers = registry.celery_tasks("load")(settings.celery_apps)
         names = _queue_names(part, chosen)
         memory_limits.check((each.spec for each in registry.handlers().values()), settings.max_memory_mb)
     except StartError as error:

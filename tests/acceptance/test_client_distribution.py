@@ -1,4 +1,4 @@
-"""The distributions `ava-jobs` and `ava-jobs-client`: their wheels, installed into empty environments."""
+"""The distributions `ava-jobs`, `ava-jobs-client` and `ava-celery`: their wheels, installed into empty environments."""
 
 from __future__ import annotations
 
@@ -30,10 +30,16 @@ def _lines_of(page: str) -> str:
     return found[1]
 
 
-def _run(*argv: str | Path, folder: Path) -> str:
+def _ended(*argv: str | Path, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     # Isolated from the repository: neither its folder nor this environment's variables are on the path.
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "AVA_"))}
-    done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(
+        argv, cwd=folder, env=environ | more, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def _run(*argv: str | Path, folder: Path) -> str:
+    done = _ended(*argv, folder=folder)
     if done.returncode and re.search(r"No matching distribution|ConnectionError|connection broken", done.stderr):
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no package index is reachable: {done.stderr[-300:]}")
     assert done.returncode == 0, done.stderr
@@ -47,7 +53,7 @@ def _needed_to_build(source: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The wheels of both distributions, built from a copy, because a build writes into its source."""
+    """The wheels of the distributions, built from a copy, because a build writes into its source."""
     folder = tmp_path_factory.mktemp("wheels")
     source = folder / "source"
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "node_modules", "dist")
@@ -55,14 +61,15 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
     for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "celery_config.py"):
         shutil.copy(ROOT / name, source / name)
-    # One environment for both, of what each says that its build needs; pip would make two.
-    needed = [_needed_to_build(source), _needed_to_build(source / "clients/python")]
-    assert needed[0] == needed[1]
+    # One environment for all, of what each says that its build needs; pip would make three.
+    distributions = [source, source / "clients/python", source / "clients/celery"]
+    needed = [_needed_to_build(each) for each in distributions]
+    assert needed[1:] == needed[:1] * 2
     builder = folder / "builder/bin/python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", builder.parent.parent], check=True)
     _install(builder, *needed[0])
     build = ("wheel", "--quiet", "--no-build-isolation", "--no-deps", "--wheel-dir", folder)
-    _pip(builder, *build, source, source / "clients/python")
+    _pip(builder, *build, *distributions)
     return {path.name.split("-")[0]: path for path in folder.glob("*.whl")}
 
 
@@ -83,9 +90,11 @@ def _install(python: Path, *packages: str | Path) -> None:
 
 
 def _borrow_packages(python: Path) -> None:
-    """Let another environment use the packages of this one, because their download takes a minute."""
-    found = sysconfig.get_path("purelib", vars={"base": str(python.parent.parent)})
-    (Path(found) / "needed.pth").write_text("\n".join(path for path in sys.path if "site-packages" in path))
+    """Let another environment use the packages of this one but for ours, because their download takes a minute."""
+    found = Path(sysconfig.get_path("purelib", vars={"base": str(python.parent.parent)}))
+    for path in (each for name in sys.path if "site-packages" in name for each in Path(name).iterdir()):
+        if not (path.name.startswith("ava_") or path.suffix == ".pth" or (found / path.name).exists()):
+            (found / path.name).symlink_to(path)
 
 
 @pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
@@ -153,3 +162,21 @@ def test_a_new_project_installs_outside_a_clone_and_where_no_index_has_ava_jobs(
     _borrow_packages(empty)
     printed = _run(empty, "-m", "pytest", "-q", "-k", "not as_a_job", folder=tmp_path / "order-mails")
     assert "2 passed" in printed
+
+
+@pytest.mark.parametrize("module_broker_url", ["redis"], indirect=True)
+def test_celerys_tasks_need_the_wheel_of_ava_celery_and_are_found_with_it(
+    fleet: System, wheels: dict[str, Path], empty: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from celery import Celery\n\napp = Celery('shop')\n\n\n@app.task(name='add')\ndef add(x, y): ...\n"
+    )
+    _install(empty, "--no-deps", wheels["ava_jobs"])
+    _borrow_packages(empty)
+    ava, servers = (empty, "-m", "ava.cli.main"), {"DATABASE_URL": fleet.database_url, "BROKER_URL": fleet.broker_url}
+    for command in (("celery", "--help"), ("celery", "check", "shop:app"), ("worker",), ("doctor",)):
+        ended = _ended(*ava, *command, folder=tmp_path, AVA_CELERY_APPS="shop:app", **servers)
+        assert (ended.returncode, "Traceback" in ended.stderr) == (1, False), ended.stderr
+        assert "pip install ava-celery" in ended.stdout + ended.stderr
+    _install(empty, "--no-deps", wheels["ava_celery"])
+    assert "ok  add: wkr_add, queue default" in _run(*ava, "celery", "check", "shop:app", folder=tmp_path)

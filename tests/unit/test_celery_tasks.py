@@ -9,6 +9,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from ava_celery import beat, faults, load, workers
+from ava_celery.handler import TaskHandler
+from ava_celery.results import as_json
 from celery import Celery, Task
 from celery.schedules import crontab
 
@@ -17,9 +20,6 @@ from ava.client.slugs import MAX_LENGTH, slug_of
 from ava.domain.schedules.cron import parse_cron
 from ava.handler import registry
 from ava.handler.registry import Handler
-from ava.node.celery_tasks import beat, faults, load, workers
-from ava.node.celery_tasks.handler import TaskHandler
-from ava.node.celery_tasks.results import as_json
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a task does that cannot be done here as on plain Celery. Such a task refuses to start."""
+"""Find the tasks that would behave differently than on plain Celery. A node refuses to start with one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ava.client.slugs import slug_of
 from ava.domain.jobs import expiry
 from ava.domain.jobs.messages import RESERVED
 from ava.domain.jobs.retry import MAX_RETRIES
-from ava.node.celery_tasks import sources, workers
+from ava_celery import sources, workers
 
 _QUEUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-#: The only serializer whose values are JSON.
+#: The serializer of tasks: inputs and outputs are JSON.
 _JSON = "json"
 
 
 def of_app(app: Celery) -> list[str]:
-    """Returns what no task of an application can do here."""
+    """Return the faults of an application's settings, which concern each of its tasks."""
     found = []
     if others := sorted({str(each) for each in app.conf.accept_content or ()} - {_JSON, "application/json"}):
         found.append(f"accept_content has {', '.join(others)}; arguments and results are JSON here")
@@ -31,7 +31,7 @@ def of_app(app: Celery) -> list[str]:
 
 
 def of_tasks(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
-    """Yields the tasks, by name, whose worker has the id of another one, with the reason."""
+    """Yield each task whose worker id another task has, with the reason."""
     by_slug = defaultdict(list)
     for task in tasks:
         by_slug[slug_of(task.name)].append(task.name)
@@ -41,7 +41,7 @@ def of_tasks(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
 
 
 def of_task(app: Celery, task: Task) -> list[str]:
-    """Returns why a task cannot be a worker; empty if it can."""
+    """Return why a task cannot be a worker; empty if it can."""
     return [*_options(app, task), *sources.faults(task)]
 
 

@@ -1,18 +1,40 @@
-"""The states that a task sets with `update_state`, as the progress of its job."""
+"""The states and the result of a task, as the progress and the output of its job."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from celery import states
 
 from ava.handler.env import Env
-from ava.node.celery_tasks.results import as_json
 
 #: The characters of a message that shows a state's meta data.
 _MAX_META = 500
+
+
+def as_json(value: Any) -> Any:
+    """Return a result with strings in place of dates, times, decimals and UUIDs, which Celery's JSON takes as they are.
+
+    Keys that are numbers, booleans or None become strings, as `json.dumps` writes them.
+    """
+    if isinstance(value, Mapping):
+        return {_key(key): as_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [as_json(part) for part in value]
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    return value
+
+
+def _key(key: Any) -> Any:
+    return json.dumps(key) if key is None or isinstance(key, bool | int | float) else key
 
 
 class TaskIgnored(Exception):
@@ -27,13 +49,13 @@ class StateReport:
         self._state, self._meta, self._fraction = "", None, 0.0
 
     def note(self, state: str, meta: Any) -> None:
-        """The task has set its state."""
+        """Report a state that the task has set as progress."""
         self._state, self._meta = state, meta
         self._fraction = _fraction(meta, self._fraction)
         self._env.progress(self._fraction, f"{state} {_text(meta)}".strip())
 
     def ignored(self) -> Any:
-        """Returns the output of a run that raised `Ignore`: the meta data of the state SUCCESS, else None.
+        """Return the output of a run that raised `Ignore`: the meta data of the state SUCCESS, otherwise None.
 
         Raises `TaskIgnored` if the task had set the state of a failure.
         """
@@ -52,7 +74,7 @@ def _text(meta: Any) -> str:
 
 
 def _fraction(meta: Any, before: float) -> float:
-    """Returns how far a task is that names `current` and `total`, as in Celery's manual; else what was known before."""
+    """Return the progress of a task that reports `current` and `total`, as in Celery's manual; otherwise `before`."""
     if not isinstance(meta, Mapping):
         return before
     current, total = meta.get("current", meta.get("done")), meta.get("total")

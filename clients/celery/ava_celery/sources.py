@@ -1,4 +1,4 @@
-"""What the source of a task shows that cannot be done here: it waits for another task, or replaces itself."""
+"""Find in a task's source that it waits for another task, or replaces itself."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 
 from celery.app.task import Task
 
-from ava.node.celery_tasks import workers
+from ava_celery import workers
 
-#: Calls whose value is a result that can be waited for.
+#: Calls that return a result.
 _RESULTS = frozenset({"delay", "apply_async", "send_task", "AsyncResult", "GroupResult"})
 #: Calls that wait for a result.
 _WAITS = frozenset({"get", "join", "join_native", "iter_native", "wait", "wait_for", "collect"})
-#: Methods of a task that put another one in its place.
+#: Methods of a task that replace it by another one.
 _REPLACEMENTS = frozenset({"replace", "replace_in_chord", "add_to_chord"})
 
 
 def faults(task: Task) -> Iterator[str]:
-    """Yields what the source of a task does that cannot be done here. Without a source nothing is yielded."""
+    """Yield the calls in a task's source that cannot work here; nothing if there is no source."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(workers.body_of(task)))))
     except (OSError, TypeError, SyntaxError):

@@ -1,4 +1,4 @@
-"""The entries of an application's beat, as schedules of this service."""
+"""Convert the entries of an application's beat into schedules."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from celery import Celery
 from celery.schedules import crontab, schedule
 
 from ava.client.slugs import slug_of
-from ava.node.celery_tasks import workers
+from ava_celery import workers
 
 _DAY = 86_400
-#: The options of an entry that a schedule has as well.
+#: The options of an entry that a schedule has, too.
 _KNOWN_OPTIONS = frozenset({"expires", "queue"})
-#: A field of a pattern that names a pace.
-_PACE = re.compile(r"\*(?:/(?P<step>[1-9][0-9]{0,8}))?")
+#: A field of a pattern that is a step.
+_STEP = re.compile(r"\*(?:/(?P<step>[1-9][0-9]{0,8}))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class BeatEntry:
 
 
 def entries(app: Celery) -> Iterator[BeatEntry]:
-    """Yields each entry of `beat_schedule`, by its name, also those of `add_periodic_task`."""
+    """Yield the entries of `beat_schedule` and of `add_periodic_task`, sorted by name."""
     for name, given in sorted(dict(app.conf.beat_schedule).items()):
         try:
             yield _entry(app, str(name), given)
@@ -74,7 +74,7 @@ def _input(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _cron(given: Any) -> str:
-    """Returns the pattern of a schedule of Celery's. Raises ValueError if it has none."""
+    """Return the cron pattern of a Celery schedule. Raises ValueError if it has none."""
     if isinstance(given, crontab):
         return _pattern(given)
     if type(given) is schedule:
@@ -96,20 +96,19 @@ def _pattern(given: crontab) -> str:
 
 
 def _field(text: Any, values: Iterable[int], span: int) -> str:
-    """Returns a field of a pattern: its text if that is a pace, or else the values to which Celery expands it.
+    """Return a field of a pattern: its text if that is a step, otherwise the values to which Celery expands it.
 
-    Celery takes names of days in full and ranges that run backwards, and cron does not. `span`: how many values there
-    are.
+    Celery accepts full names of days and descending ranges, and cron does not. `span`: the number of possible values.
     """
     numbers = sorted({int(each) for each in values})
-    pace = _PACE.fullmatch(text) if isinstance(text, str) else None
-    if pace and int(pace["step"] or 1) <= span:
-        return pace[0]
+    step = _STEP.fullmatch(text) if isinstance(text, str) else None
+    if step and int(step["step"] or 1) <= span:
+        return step[0]
     return "*" if len(numbers) == span else ",".join(_ranges(numbers))
 
 
 def _ranges(numbers: Sequence[int]) -> Iterator[str]:
-    """Yields sorted numbers, three or more that follow each other as a range."""
+    """Yield sorted numbers; three or more consecutive ones as a range."""
     first = 0
     for place in range(1, len(numbers) + 1):
         if place < len(numbers) and numbers[place] == numbers[place - 1] + 1:
@@ -122,7 +121,7 @@ def _ranges(numbers: Sequence[int]) -> Iterator[str]:
 
 
 def _every(seconds: float) -> str:
-    """Returns the pattern of an interval that divides an hour or a day. Raises ValueError for another one."""
+    """Return the pattern of an interval that divides an hour or a day. Raises ValueError for another one."""
     minutes, rest = divmod(seconds, 60)
     if seconds < 60:
         raise ValueError(f"every {seconds:g} s is more often than once a minute")

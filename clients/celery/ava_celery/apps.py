@@ -1,4 +1,4 @@
-"""The author's Celery applications: loaded by name, and their tasks as Celery's own worker would find them."""
+"""Load an author's Celery applications by name, and find their tasks as Celery's own worker does."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from celery.local import Proxy
 from ava.domain.jobs.messages import TASK
 from ava.errors import HandlerError
 
-#: Celery's own tasks, which an application registers by itself.
+#: The prefix of the tasks that each application registers itself.
 _CELERYS_OWN = "celery."
 
 
 def module_of(app_name: str) -> str:
-    """Returns the module of `proj.celery:app`. Raises `HandlerError` for another form."""
+    """Return the module of `proj.celery:app`. Raises `HandlerError` for another form."""
     module, separator, attribute = app_name.partition(":")
     if not (module and separator and attribute):
         raise HandlerError(f"AVA_CELERY_APPS: {app_name!r} must name a module and its application: proj.celery:app")
@@ -43,9 +43,9 @@ def load_app(app_name: str) -> Celery:
 
 
 def connect_fixups(app: Celery) -> None:
-    """Connect what Celery's worker would connect for Django: it closes database connections around each task.
+    """Connect Celery's receivers for Django, which close database connections around each task.
 
-    Celery does so for the application of its own worker alone, which is this service's.
+    Celery connects them only for the application of its worker, and here that is the node's.
     """
     for fixup in app._fixups:
         if fixup is not None:
@@ -53,9 +53,9 @@ def connect_fixups(app: Celery) -> None:
 
 
 def tasks_of(app: Celery) -> Iterator[Task]:
-    """Yields the author's tasks, by their names.
+    """Yield the author's tasks, sorted by name.
 
-    Celery shares a task with every application of the process, so an application has this service's own as well.
+    Skip the node's own task, because Celery shares a task with every application of the process.
     """
     for name in sorted(app.tasks):
         if name != TASK and not name.startswith(_CELERYS_OWN):

@@ -1,4 +1,4 @@
-"""Which worker a task becomes: its id, its options, and the schema of its input."""
+"""Define the worker that a task becomes: its id, its options, and the schema of its input."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ava.client.slugs import slug_of
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 
-#: The most seconds of a run; a task without a hard limit gets them.
+#: The maximum timeout of a run, and that of a task without a hard limit.
 MAX_TIMEOUT_SECONDS = 3600
 
 
 def spec_of(app: Celery, task: Task) -> WorkerSpec:
-    """Returns the definition of a task's worker. The task has no faults (`faults.of_task`)."""
+    """Return the definition of a task's worker. The task has no faults (`faults.of_task`)."""
     hard, requeues = hard_limit(app, task), task.acks_late and task.reject_on_worker_lost
     return WorkerSpec(
         id=f"wkr_{slug_of(task.name)}",
@@ -37,24 +37,24 @@ def spec_of(app: Celery, task: Task) -> WorkerSpec:
 
 
 def hard_limit(app: Celery, task: Task) -> float | None:
-    """Returns the seconds after which Celery would kill the task's process; None: never."""
+    """Return the seconds until Celery would kill the task's process; None: never."""
     limit = task.time_limit or app.conf.task_time_limit
     return None if limit is None else float(limit)
 
 
 def soft_limit(app: Celery, task: Task) -> float | None:
-    """Returns the seconds after which `SoftTimeLimitExceeded` is raised in the task; None: never."""
+    """Return the seconds until `SoftTimeLimitExceeded` is raised in the task; None: never."""
     limit = task.soft_time_limit or app.conf.task_soft_time_limit
     return None if limit is None else float(limit)
 
 
 def max_retries(task: Task) -> int:
-    """Returns the most retries of a task, by `self.retry` or by `autoretry_for`, each of which Celery counts itself."""
+    """Return the larger limit of retries of a task: Celery counts `self.retry` and `autoretry_for` separately."""
     return max(int(task.max_retries), autoretry_max_retries(task) or 0)
 
 
 def autoretry_max_retries(task: Task) -> int | None:
-    """Returns the most retries by `autoretry_for`, as `retry_kwargs` says; None: those of the task."""
+    """Return the limit of retries by `autoretry_for` in `retry_kwargs`; None: the task's limit."""
     if not getattr(task, "autoretry_for", ()):
         return None
     found: int | None = (getattr(task, "retry_kwargs", None) or {}).get("max_retries")
@@ -62,7 +62,7 @@ def autoretry_max_retries(task: Task) -> int | None:
 
 
 def queue_of(app: Celery, task: Task) -> str:
-    """Returns the queue to which the application routes the task; its default queue is the default queue here."""
+    """Return the queue to which the application routes the task; its default queue becomes `default`."""
     route = app.amqp.router.route({}, task.name, args=(), kwargs={})
     queue = getattr(task, "queue", None) or route.get("queue")
     name = getattr(queue, "name", queue) or DEFAULT_QUEUE
@@ -70,13 +70,13 @@ def queue_of(app: Celery, task: Task) -> str:
 
 
 def body_of(task: Task) -> Callable[..., Any]:
-    """Returns the author's function, without the wrapper of `autoretry_for`."""
+    """Return the author's function, without the wrapper of `autoretry_for`."""
     body: Callable[..., Any] = getattr(task, "_orig_run", task.run)
     return body
 
 
 def input_schema(task: Task) -> dict[str, Any]:
-    """Returns what the API checks `{"args": […], "kwargs": {…}}` against: the arguments that the task can take."""
+    """Return the JSON Schema of `{"args": […], "kwargs": {…}}`: the arguments that the task can take."""
     args: dict[str, Any] = {"type": "array"}
     kwargs: dict[str, Any] = {"type": "object"}
     if task.typing:

@@ -1,4 +1,4 @@
-"""Declares the tasks of the applications that `AVA_CELERY_APPS` names as the handlers of workers."""
+"""Declare the tasks of the applications in `AVA_CELERY_APPS` as handlers."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from ava.errors import HandlerError
 from ava.handler import registry
 from ava.handler.registry import Handler
 from ava.handler.retry_rules import NextAttempt, RetryRules
-from ava.node.celery_tasks import apps, faults, workers
-from ava.node.celery_tasks.handler import TaskHandler
+from ava_celery import apps, faults, workers
+from ava_celery.handler import TaskHandler
 
-#: Only what a task asks for by `retry` or `autoretry_for` is repeated.
+#: A run is repeated only if the task requests it by `retry` or `autoretry_for`.
 RETRIES = RetryRules(retry_on=(NextAttempt,))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedApp:
-    """An application, and what cannot be done here as on plain Celery."""
+    """An application, its tasks, and the faults that keep them from being workers."""
 
     name: str
     app: Celery
     tasks: list[Task] = field(default_factory=list)
-    #: Why its tasks cannot be workers, by the name of the task; under the application's own name what holds for all.
+    #: Reasons by task name; those that hold for all tasks are under the application's name.
     faults: dict[str, list[str]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """Returns each fault as a line that names its task."""
+        """Return each fault as a line that names its task."""
         return [f"{name}: {reason}" for name, reasons in self.faults.items() for reason in reasons]
 
 
 def check(app_name: str, *, leave_out: Container[str] = ()) -> CheckedApp:
-    """Import an application and look at each of its tasks. Raises `HandlerError` if it cannot be imported.
+    """Import an application and check each of its tasks. Raises `HandlerError` if it cannot be imported.
 
     `leave_out`: the names of tasks that belong to another application.
     """
@@ -51,14 +51,14 @@ def check(app_name: str, *, leave_out: Container[str] = ()) -> CheckedApp:
 
 
 def load(app_names: Iterable[str]) -> Mapping[str, list[str]]:
-    """Declare every task of some applications. Returns the ids of the workers of each application.
+    """Declare every task of the applications. Return the worker ids of each application.
 
-    Raises `HandlerError` that names each task which cannot be a worker, and `WorkerConflict` if two have one id.
+    Raises `HandlerError`, which names each task that cannot be a worker, and `WorkerConflict` if two have one id.
     """
     declared: dict[str, list[str]] = {}
     known: set[str] = set()
     for name in app_names:
-        # Celery shares the tasks of one application with those that are made after it.
+        # Celery shares the tasks of an application with the applications that are created after it.
         checked = check(name, leave_out=known)
         known.update(task.name for task in checked.tasks)
         declared[name] = _declare(checked)
@@ -84,7 +84,7 @@ def _declare(checked: CheckedApp) -> list[str]:
 
 
 def _drop_trace_lines(names: set[str]) -> None:
-    """Leave out Celery's own lines about these tasks, because the job's log has lines of its own for each end."""
+    """Drop Celery's log lines about these tasks, because each job's log already says how it ended."""
 
     def is_kept(record: logging.LogRecord) -> bool:
         return not (isinstance(record.args, Mapping) and record.args.get("name") in names)

@@ -1,4 +1,4 @@
-"""The handler of a task: one run of a job is one try of the task, by Celery's own tracer."""
+"""Run a task as the handler of a job: Celery's tracer executes it once in each run."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.handler.env import Env
 from ava.handler.errors import GiveUp, RetryLater
 from ava.handler.retry_rules import NextAttempt
-from ava.node.celery_tasks import workers
-from ava.node.celery_tasks.progress import StateReport
-from ava.node.celery_tasks.results import as_json
 from ava.node.outcome import explain
+from ava_celery import workers
+from ava_celery.results import StateReport, as_json
 
-#: Seconds after which a soft limit is raised again, because CPython may note a signal just before a blocking call.
+#: Seconds until a soft limit is raised again, because CPython may notice a signal just before a blocking call.
 _REPEAT_SECONDS = 0.1
 #: Seconds until a message that a task rejects for redelivery runs again.
 _REQUEUE_SECONDS = 1.0
-#: Whose frames stand between this module and the author's function.
+#: The modules whose frames are between this one and the author's function.
 _BETWEEN = ("celery.", "vine.", __name__)
 
 
@@ -42,7 +41,7 @@ class TaskHandler:
         # Eager: it stores nothing in the author's result backend, because the record is the job's.
         task.store_eager_result = task.store_errors_even_if_ignored = False
         self._trace = build_tracer(task.name, task, app=app, eager=True)
-        #: What the current run has asked for: set by the methods of the task below.
+        #: What the current run requested; the methods of the task below set it.
         self._retry: _NotSent | None = None
         self._report: StateReport | None = None
         self.__module__, self.__qualname__, self.__doc__ = task.__module__, task.name, task.__doc__
@@ -52,7 +51,7 @@ class TaskHandler:
         task.retry, task.update_state, task.replace = self._checked_retry, self._update_state, self._refuse_replace
 
     def __call__(self, input: Mapping[str, Any], env: Env) -> Any:
-        """Run the task once. Returns its result as JSON can carry it, or raises how the run ends."""
+        """Run the task once. Return its result as JSON can carry it, or raise the error with which the run ends."""
         args, kwargs = list(input.get("args", ())), dict(input.get("kwargs", {}))
         self._retry, self._report = None, (report := StateReport(env))
         with self._in_app(), self._soft_limited():
@@ -75,7 +74,7 @@ class TaskHandler:
         raise _of_author(raised)
 
     def _request(self, env: Env) -> dict[str, Any]:
-        """Returns what the task finds in `self.request`, beside its arguments."""
+        """Return the fields of `self.request`, without the arguments."""
         job = env.job
         return {
             "id": job["id"],
@@ -100,7 +99,7 @@ class TaskHandler:
     # Retries -------------------------------------------------------------------------------------------------------
 
     def _checked_retry(self, *given: Any, **named: Any) -> Any:
-        """In place of `Task.retry`: what cannot be done here fails, and nothing is published."""
+        """Replace `Task.retry`: fail if it asks for more retries than the task declares, and publish nothing."""
         asked, declared = named.get("max_retries"), workers.max_retries(self._task)
         if asked is not None and asked > declared:
             raise GiveUp(
@@ -110,7 +109,7 @@ class TaskHandler:
         return self._own_retry(*given, **named)
 
     def _keep_retry(self, request: Any = None, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """In place of `Task.signature_from_request`: a retry is the next attempt of this job, not a message."""
+        """Replace `Task.signature_from_request`: a retry is the next attempt of this job, not a message."""
         request = self._task.request if request is None else request
         if request.is_eager:
             return self._own_signature(request, args, kwargs, **options)
@@ -139,7 +138,7 @@ class TaskHandler:
     def _update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **more: Any
     ) -> None:
-        """In place of `Task.update_state`: the state of this job is its progress; of another task it is stored."""
+        """Replace `Task.update_state`: this job's state becomes its progress; another task's state is stored."""
         if self._report is None or task_id not in (None, self._task.request.id):
             self._own_update_state(task_id, state, meta, **more)
         else:
@@ -149,7 +148,7 @@ class TaskHandler:
 
     @contextmanager
     def _in_app(self) -> Iterator[None]:
-        """The task's application is the current one, through which it publishes tasks of its own."""
+        """Make the task's application the current one, through which the task publishes other tasks."""
         before = _state._tls.current_app
         _state._set_current_app(self._app)
         try:
@@ -174,19 +173,19 @@ class TaskHandler:
 
 
 class _NotSent:
-    """A signature of a task's next attempt, in place of the one that Celery would publish."""
+    """The signature of a task's next attempt; Celery would publish it."""
 
     def __init__(self, args: Any, kwargs: Any, seconds: float, note: Callable[[_NotSent], None]) -> None:
         self.args, self.kwargs, self.seconds = args, kwargs, seconds
         self._note = note
 
     def apply_async(self) -> None:
-        """The task asks for another attempt."""
+        """Record that the task asks for another attempt."""
         self._note(self)
 
 
 def _seconds(options: Mapping[str, Any], app: Celery) -> float:
-    """Returns the seconds until the next attempt, of a retry's `countdown` or `eta`."""
+    """Return the seconds until the next attempt, from a retry's `countdown` or `eta`."""
     if (eta := options.get("eta")) is not None:
         at = datetime.fromisoformat(eta) if isinstance(eta, str) else eta
         seconds = float((maybe_make_aware(at, app.timezone) - app.now()).total_seconds())
@@ -203,7 +202,7 @@ def _raise_soft_limit(*_: int | FrameType | None) -> None:
 
 
 def _of_author(error: BaseException) -> BaseException:
-    """Returns an error whose traceback begins at the author's own first line."""
+    """Return the error with a traceback that begins in the author's code."""
     part = error.__traceback__
     while part is not None and str(part.tb_frame.f_globals.get("__name__")).startswith(_BETWEEN):
         part = part.tb_next

@@ -1,1 +1,0 @@
-"""Tasks of an author's own Celery applications, offered as workers."""
