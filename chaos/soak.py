@@ -23,16 +23,14 @@ from chaos.mixed.rules import violations
 from chaos.soak_samples import Sample, Trend
 from harness.polling import wait_until
 from harness.servers.server import private_folder
-from harness.system import HEADERS
 
 _COMMAND = "python -m chaos.soak"
 #: Rounds of a soak, at least, and the seconds of the longest one.
 _MIN_ROUNDS, _MAX_ROUND_SECONDS = 9, 60.0
 #: Seconds of rest before a sample, and of a measurement of idle CPU.
 _REST_SECONDS, _IDLE_SECONDS = 4.0, 30.0
-#: Retention of two minutes in days, so that tables level off. The tenant's is shorter than the installation's, because
-#: log lines of the longest retention stay until the dispatcher drops their partition.
-_TENANT_DAYS, _DAYS = 0.0012, 0.0015
+#: Retention of two minutes in days, so that tables level off.
+_DAYS = 0.0014
 _RETENTION = {
     "AVA_RETENTION_DAYS": str(_DAYS),
     "AVA_EVENT_DAYS": str(_DAYS),
@@ -42,7 +40,6 @@ _RETENTION = {
 }
 #: Seconds until retention has deleted the jobs, except so many of the schedule.
 _LONGEST_RETENTION_SECONDS, _MAX_JOBS_LEFT = 300.0, 10
-_OPERATOR = HEADERS | {"x-platform-role": "platform-admin"}
 
 
 @dataclass(kw_only=True)
@@ -98,9 +95,6 @@ def main() -> int:
 
 
 def _run(cluster: Cluster, load: MixedLoad, soak: Soak) -> Soak:
-    limits = {"retention_days": _TENANT_DAYS}
-    path = f"/v1/ava/tenants/{HEADERS['x-tenant-id']}/limits"
-    cluster.system.request("PUT", path, json=limits, headers=_OPERATOR).raise_for_status()
     load.start()
     time.sleep(_REST_SECONDS)
     soak.cpu_before = soak_samples.idle_cpu(cluster, _IDLE_SECONDS)

@@ -21,10 +21,12 @@ _KIB_PER_MIB = 1024
 MAX_GROWTH = 0.15
 #: … and what it may exceed it by in any case, by unit.
 _FLOORS = {"MiB": 4.0, "files": 5, "connections": 3, "rows": 60, "% of a core": 2.0}
-#: Tables whose rows outlast a soak of hours, by how long they are kept: these may grow, but no faster than before.
+#: Tables that retain rows longer than a soak of an hour, with the retention: they may grow, but no faster than before.
 RETAINED = {
     "idempotency_keys": "24 h",
     "received_keys": "24 h",
+    # The dispatcher drops the partition of a day once it has no jobs.
+    "job_logs": "a day",
     "job_minutes": "24 h",
     "job_counts": "90 days",
     "job_time_histograms": "90 days",

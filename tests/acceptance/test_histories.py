@@ -14,7 +14,7 @@ from harness.servers.server import private_folder
 
 pytestmark = pytest.mark.redis
 #: Other test files run beside this one on two cores, so few histories begin; a dead node is found sooner than usual.
-_MINUTES, _PER_SECOND = "0.7", "1.2"
+_MINUTES, _PER_SECOND = "0.6", "1.0"
 _ENVIRON = {"AVA_NODE_DEAD_SECONDS": "6", "AVA_HEARTBEAT_SECONDS": "1"}
 (FAULT,) = histories.FAULTS
 
