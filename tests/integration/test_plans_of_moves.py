@@ -109,7 +109,7 @@ def test_the_plan_of_a_look_is_kept(backlog: Backlog) -> None:
         for _ in range(3):
             (window,) = looks.read(connection, **at).windows
             assert window.floor is not None
-            known = looks.read_known(connection, {(window.queue, window.priority): window.floor}, **at)
+            known = looks.read(connection, {(window.queue, window.priority): window.floor}, **at)
             assert [each.has_backlog for each in known.windows] == [True]
         kept = connection.exec_driver_sql("SELECT name, custom_plans FROM pg_prepared_statements").all()
-    assert {("ava_read_look", 0), ("ava_read_known", 0)} <= {tuple(row) for row in kept}
+    assert ("ava_read_look", 0) in {tuple(row) for row in kept}

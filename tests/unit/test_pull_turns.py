@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from ava.dispatcher.feed import pull_turns
-from ava.dispatcher.feed.pull_turns import PullTurns
+from ava.dispatcher.feed import known_windows
+from ava.dispatcher.feed.known_windows import PullTurns
 from ava.store.jobs.feed.looks import Look, Window
 
 
@@ -38,7 +38,7 @@ OWN = queue("ten_own", "wkr_one")
 @pytest.fixture(autouse=True)
 def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look feeds one queue."""
-    monkeypatch.setattr(pull_turns, "_FEED_SECONDS", -1.0)
+    monkeypatch.setattr(known_windows, "_FEED_SECONDS", -1.0)
 
 
 def test_a_tenant_with_many_queues_delays_another_by_one_look() -> None:

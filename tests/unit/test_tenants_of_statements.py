@@ -27,7 +27,7 @@ _COMPARED = r"\s*(?:=|<|>|IN\b|IS\b|(?:,[^()]*)?\)\s*(?:=|<|>|IN\b))"
 #: The statements that go across tenants, by the reason.
 _ACROSS = {
     "the feed looks at windows, and takes jobs from them": """
-        jobs.feed.looks.read jobs.feed.looks.read_known jobs.feed.messages.oldest_messages
+        jobs.feed.looks.read jobs.feed.messages.oldest_messages
         jobs.feed.messages.published_queues jobs.feed.limit_keys.key_states jobs.feed.limits.waiting_tenants
         jobs.feed.limits.next_priority jobs.moves.park.lock_backlog jobs.moves.park.lock_less_urgent
         jobs.moves.publish.republish jobs.moves.recall.lock_window jobs.moves.recall.lock_of_tenant

@@ -10,8 +10,7 @@ from itertools import groupby
 from ava.broker.publisher import Publisher
 from ava.dispatcher.feed.admission import MAX_KEYS, Admission
 from ava.dispatcher.feed.fair_queue import FairQueue, SizedWindow
-from ava.dispatcher.feed.known_windows import KnownWindows
-from ava.dispatcher.feed.pull_turns import PullTurns
+from ava.dispatcher.feed.known_windows import KnownWindows, PullTurns
 from ava.domain.jobs import priority, pull, run_groups
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.wait_reasons import WaitsFor
@@ -19,7 +18,7 @@ from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.notices import Notices
 from ava.store.fleet import worker_claims, workers
-from ava.store.jobs.feed import windows
+from ava.store.jobs.feed import looks
 from ava.store.jobs.feed.looks import Look, Window
 from ava.store.jobs.moves import park, recall
 
@@ -345,7 +344,7 @@ class WindowFeed:
         # Compared with the stored set, because another dispatcher may have been active meanwhile.
         if stored != {f"{queue}:{number}" for queue, number in closed}:
             with self._database.connect() as connection:
-                windows.write_closed(connection, closed)
+                looks.write_closed(connection, closed)
 
 
 def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWindow]) -> bool:
