@@ -5,7 +5,7 @@ from __future__ import annotations
 from ava.broker.publisher import Publisher
 from ava.store.engine.database import Database
 from ava.store.fleet import workers
-from ava.store.jobs.feed import messages
+from ava.store.jobs.feed import published
 from ava.store.jobs.moves import recall
 
 #: Seconds that the recall of full windows of many queues may take.
@@ -21,7 +21,7 @@ def reset(database: Database, publisher: Publisher) -> int:
     Returns the number of jobs. Raises `DatabaseUnavailable`. If the broker is out of reach, its messages stay.
     """
     with database.connect() as connection:
-        queues = {*workers.queues(connection), *messages.published_queues(connection)}
+        queues = {*workers.queues(connection), *published.queues(connection)}
     # The messages are deleted first: what is published before is in the rows that are recalled afterwards.
     for queue in sorted(queues):
         publisher.purge(queue)

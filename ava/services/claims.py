@@ -27,7 +27,7 @@ from ava.store.access import api_keys
 from ava.store.engine.database import Database
 from ava.store.fleet import pull_workers, tenants, worker_claims
 from ava.store.fleet.worker_settings import PLATFORM
-from ava.store.jobs.feed import offers
+from ava.store.jobs.feed import published
 from ava.store.jobs.moves import pull
 from ava.store.jobs.moves.pull import Pick, PulledRun
 
@@ -165,7 +165,7 @@ class Claims:
             queues = random.sample([each.name for each in wanted], len(wanted))
             return [Pick(queue=queue, priority=p, count=capacity) for p in _PRIORITIES for queue in queues]
         with self._database.connect() as connection:
-            found = offers.read_all(connection, count_up_to=capacity)
+            found = published.read_all_offers(connection, count_up_to=capacity)
             if time.monotonic() - self._weights_at > _TRUST_SECONDS:
                 self._weights = dict(tenants.turn_rules(connection).weights)
                 self._weights_at = time.monotonic()
@@ -291,8 +291,8 @@ class Claims:
     def _offered(self, wanted: Collection[_Wanted]) -> list[Pick]:
         with self._database.connect(of_process=True) as connection:
             if any(each.tenant_id == "" for each in wanted):
-                return offers.read_all(connection, count_up_to=_MAX_OFFERS)
-            return offers.read(connection, [each.name for each in wanted], count_up_to=_MAX_OFFERS)
+                return published.read_all_offers(connection, count_up_to=_MAX_OFFERS)
+            return published.read_offers(connection, [each.name for each in wanted], count_up_to=_MAX_OFFERS)
 
     def _wake(self, found: Sequence[Pick]) -> None:
         """Wake as many claims of each window as it has jobs."""

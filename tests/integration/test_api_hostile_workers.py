@@ -17,7 +17,7 @@ from ava.domain.access.tokens import TokenKind
 from ava.domain.limits.table import RUN_LOG_BYTES, RUNS_HELD, WAITING_CLAIMS
 from ava.services.claims import Claims
 from ava.settings import Settings
-from ava.store.jobs.feed import offers
+from ava.store.jobs.feed import published
 from harness.api import HEADERS, Api, error_of
 from harness.polling import wait_until
 from tests.pulled import (
@@ -189,10 +189,10 @@ def test_a_poll_for_claims_reads_no_window_of_another_queue(api: Api) -> None:
     own_job(api)
     own_job(api, OTHER)
     with api.database.connect() as connection:
-        windows = {pick.queue: pick.count for pick in offers.read_all(connection, count_up_to=9)}
+        windows = {pick.queue: pick.count for pick in published.read_all_offers(connection, count_up_to=9)}
         assert windows == {"pull:ten_other:wkr_resize:ten_other": 1, "pull:ten_test:wkr_resize:ten_test": 1}
         queues = ["pull:ten_test:wkr_resize:ten_test", "pull:ten_test:wkr_none:ten_test"]
-        assert [pick.queue for pick in offers.read(connection, queues, count_up_to=9)] == queues[:1]
+        assert [pick.queue for pick in published.read_offers(connection, queues, count_up_to=9)] == queues[:1]
 
 
 def test_a_key_of_the_platform_is_made_by_the_platform_alone(api: Api) -> None:

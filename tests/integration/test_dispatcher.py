@@ -19,7 +19,7 @@ from ava.domain.limits.fair_queue import WaitingJob
 from ava.errors import BrokerUnavailable
 from ava.services import broker_reset
 from ava.settings import Settings
-from ava.store.jobs.feed import fair_queue, limit_keys, limits, looks, messages
+from ava.store.jobs.feed import fair_queue, limit_keys, limits, looks, published
 from ava.store.jobs.moves import claim, park, permits, publish, rescue
 from tests.backlog import NODE, WORKER, Backlog, open_backlog
 
@@ -320,8 +320,8 @@ def test_no_duty_reads_the_backlog(stored: Backlog, is_analyzed: bool) -> None:
     before = stored.rows_read()
     windows, heads = _feed_once(stored)
     with stored.database.connect() as connection:
-        assert messages.published_queues(connection) == ["default"]
-        assert messages.oldest_messages(connection, queues=["default"], after_seconds=0)
+        assert published.queues(connection) == ["default"]
+        assert published.oldest_messages(connection, queues=["default"], after_seconds=0)
         settled = {"settle_seconds": 60.0, "dead_after_seconds": 60.0, "trust_idle_nodes": True, "limit": 10}
         assert not publish.republish(connection, queue="default", **settled)
         assert park.make_due(connection, limit=10) == 0

@@ -13,7 +13,7 @@ from ava.domain.jobs.explanation import explain
 from ava.domain.jobs.job import Job, RunKey, Status
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.settings import Settings
-from ava.store.jobs.feed import looks, messages
+from ava.store.jobs.feed import looks, published
 from ava.store.jobs.moves import park, rescue
 from ava.store.jobs.reads import lists
 from ava.store.jobs.reads.why import read_facts
@@ -94,7 +94,7 @@ def test_every_queue_that_waiting_jobs_have_is_fed_and_watched(stored: Backlog) 
     with stored.database.connect() as connection:
         (window,) = looks.read(connection, count_up_to=10, dead_after_seconds=14).windows
         assert (window.queue, window.priority, window.published, window.has_backlog) == ("unnamed", 5, 1, True)
-        assert messages.published_queues(connection) == ["unnamed"]
+        assert published.queues(connection) == ["unnamed"]
 
 
 def test_a_thousand_queues_cost_what_waits_in_them(stored: Backlog) -> None:
@@ -109,7 +109,7 @@ def test_a_thousand_queues_cost_what_waits_in_them(stored: Backlog) -> None:
         assert [window.queue for window in looks.read(connection, count_up_to=10, dead_after_seconds=14).windows] == [
             "q7"
         ]
-        assert messages.published_queues(connection) == ["q7"]
+        assert published.queues(connection) == ["q7"]
         depths = metrics.queue_depths(connection)
         connection.exec_driver_sql("SELECT pg_stat_force_next_flush()")
     assert len(depths) == 1001

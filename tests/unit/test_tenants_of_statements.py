@@ -27,13 +27,13 @@ _COMPARED = r"\s*(?:=|<|>|IN\b|IS\b|(?:,[^()]*)?\)\s*(?:=|<|>|IN\b))"
 #: The statements that go across tenants, by the reason.
 _ACROSS = {
     "the feed looks at windows, and takes jobs from them": """
-        jobs.feed.looks.read jobs.feed.messages.oldest_messages
-        jobs.feed.messages.published_queues jobs.feed.limit_keys.key_states jobs.feed.limits.waiting_tenants
+        jobs.feed.looks.read jobs.feed.published.oldest_messages
+        jobs.feed.published.queues jobs.feed.limit_keys.key_states jobs.feed.limits.waiting_tenants
         jobs.feed.limits.next_priority jobs.moves.park.lock_backlog jobs.moves.park.lock_less_urgent
         jobs.moves.publish.republish jobs.moves.recall.lock_window jobs.moves.recall.lock_of_tenant
         jobs.moves.recall.recall_all fleet.tenants.uses""",
     "a claim over HTTP takes what is offered in its queues, and its key may have runs of any tenant": """
-        jobs.feed.offers.read jobs.feed.offers.read_all jobs.moves.pull.claim""",
+        jobs.feed.published.read_offers jobs.feed.published.read_all_offers jobs.moves.pull.claim""",
     "a run gives way to more urgent jobs of any tenant in its queue": """
         jobs.moves.claim.check jobs.moves.end.end_and_claim""",
     "an explanation counts the jobs of all tenants that come before": "jobs.reads.why.read_facts",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ava.broker.publisher import Publisher
 from ava.errors import BrokerUnavailable, QueueRefused
 from ava.store.engine.database import Database
-from ava.store.jobs.feed import messages
+from ava.store.jobs.feed import published
 from ava.store.jobs.moves import publish, recall
 
 _JOBS_PER_STATEMENT = 1000
@@ -49,7 +49,7 @@ class LostMessages:
         if self._check_reset():
             return self._recall_all()
         with self._database.connect() as connection:
-            queues = messages.published_queues(connection)
+            queues = published.queues(connection)
         self._idle_republishes = {queue: last for queue, last in self._idle_republishes.items() if queue in queues}
         return sum(self._republish(queue, now) for queue in queues)
 

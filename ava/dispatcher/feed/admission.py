@@ -12,7 +12,7 @@ from ava.domain.limits.fair_queue import TurnClock, WaitingJob
 from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import tenants
-from ava.store.jobs.feed import limit_keys, limits, rates
+from ava.store.jobs.feed import limit_keys, limits
 from ava.store.jobs.feed.limit_keys import KeyState
 from ava.store.jobs.feed.limits import LimitedJob
 from ava.store.jobs.moves import park, permits
@@ -62,7 +62,7 @@ class Admission:
         if time.monotonic() > self._idle_at:
             self._idle_at = time.monotonic() + _IDLE_SECONDS
             with self._database.connect() as connection:
-                rates.delete_idle(connection, limit=_RATES_PER_STATEMENT)
+                limits.delete_idle_rates(connection, limit=_RATES_PER_STATEMENT)
         admitted = self.admit(keys, may_publish, max_permits=_MAX_PERMITS)
         # Otherwise the next look considers the same keys again: those without a free permit cost it little.
         if not self.has_more:
@@ -193,7 +193,7 @@ class _Rates:
             for job in jobs
             if job.rate_key is not None and job.limit_key in by_key
         }
-        self._states = rates.read(connection, self._rates) if self._rates else {}
+        self._states = limits.read_rates(connection, self._rates) if self._rates else {}
         self._charged: set[str] = set()
         #: Seconds until the next start of a rate that allows none now.
         self.wait_seconds = float("inf")
@@ -230,4 +230,4 @@ class _Rates:
     def write(self) -> None:
         """Write what was charged."""
         if self._charged:
-            rates.write(self._connection, {key: self._states[key].next_at for key in sorted(self._charged)})
+            limits.write_rates(self._connection, {key: self._states[key].next_at for key in sorted(self._charged)})

@@ -17,7 +17,7 @@ from ava.node.parent import loop_liveness
 from ava.node.parent.run_monitor import RunMonitor
 from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.jobs.feed import messages
+from ava.store.jobs.feed import published
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Watchdog(threading.Thread):
         with self._database.connect() as connection:
             # What waits in a queue that the broker refuses is received by no other process of this machine either.
             queues = [queue for queue in self._queues if queue not in self._refusals.names()]
-            found = messages.oldest_messages(connection, queues=queues, after_seconds=self._deaf_seconds / 4)
+            found = published.oldest_messages(connection, queues=queues, after_seconds=self._deaf_seconds / 4)
         self._database.close()
         for job, published_at in found.items():
             self._missed.setdefault(job, set()).add(published_at)

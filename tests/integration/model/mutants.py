@@ -121,7 +121,7 @@ MUTANTS: tuple[Mutant | FunctionMutant, ...] = (
     ),
     Mutant(
         name="a rate is not charged",
-        statements=("write",),
+        statements=("write_rates",),
         old="SELECT * FROM unnest(%(keys)s::text[], %(moments)s::timestamptz[])",
         new="SELECT key, next_at - interval '2 hours' FROM unnest(%(keys)s::text[], %(moments)s::timestamptz[])",
     ),
