@@ -6,6 +6,7 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
+from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from harness.api import HEADERS, Api
 
 RUNS = "/v1/ava/runs"
@@ -50,3 +51,13 @@ def heartbeat(api: Api, *runs: dict[str, Any]) -> Any:
 def show(api: Api, job: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = data(api.get(f"{JOBS}/{job['id']}"))
     return found
+
+
+def watch(api: Api, *times: float, over: PulledRunWatch | None = None) -> int:
+    """Let the watch of pulled runs read them at these times, while an API process lives. Returns how many it moved."""
+    over = over or PulledRunWatch(api.database)
+    moved = 0
+    for now in times:
+        api.execute("UPDATE installation SET api_heartbeat_at = clock_timestamp()")
+        moved += over.run_once(now)
+    return moved

@@ -23,7 +23,7 @@ from ava.errors import PayloadTooLarge, RequestError, RunKeyEnded, RunLost, RunN
 from ava.services.key_cache import KeyCache, cache_name
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import worker_settings
+from ava.store.fleet import worker_claims, worker_settings
 from ava.store.jobs.moves import claim, end, log_lines, pull
 from ava.store.jobs.moves.ended_runs import EndedRun, closing_line
 from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
@@ -184,6 +184,11 @@ class PulledRuns:
         if run is None:
             raise _refusal(connection, token)
         return run
+
+    def record_api_heartbeat(self) -> None:
+        """Record that this process can receive heartbeats. Raises `DatabaseUnavailable`."""
+        with self._database.connect(of_process=True) as connection:
+            worker_claims.record_api_heartbeat(connection)
 
     def renew(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
         """Note that runs are alive. Returns the tokens of those that are to stop, and of those that are lost."""

@@ -45,11 +45,13 @@ CREATE TABLE schema_compatibility (
 
 
 -- The name of this installation, which the broker's reset marker holds: two installations on one Redis database would
--- take each other's messages. One row.
+-- take each other's messages. `api_heartbeat_at`: when an API process last could receive the heartbeats of pulled runs,
+-- written only if runs were ever claimed over HTTP. One row.
 CREATE TABLE installation (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    id uuid NOT NULL DEFAULT gen_random_uuid()
-);
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    api_heartbeat_at timestamptz
+) WITH (fillfactor = 50);
 INSERT INTO installation DEFAULT VALUES;
 
 

@@ -19,7 +19,6 @@ from ava.services.claims import Claims
 from ava.settings import Settings
 from ava.store.jobs.feed import published
 from harness.api import HEADERS, Api, error_of
-from harness.polling import wait_until
 from tests.pulled import (
     JOBS,
     OPERATOR,
@@ -33,6 +32,7 @@ from tests.pulled import (
     make_key,
     make_worker,
     show,
+    watch,
 )
 
 
@@ -123,10 +123,14 @@ def test_the_token_of_a_run_ends_with_the_key_that_claimed_it(api: Api, how: str
             error_of(call(api, run, name, **body), 401, "unauthorized")
         assert heartbeat(api, run, theirs) == {"stop": [], "lost": [run["run"]]}, context
         api.app.extensions["ava"].runs._callers.clear()
-    assert data(call(api, theirs, "progress", fraction=0.5)) == {"stop": False}
     api.execute("UPDATE pulled_runs SET heard_at = now() - interval '1 minute' WHERE key_id = %s", run_key(api, run))
-    watch = PulledRunWatch(api.database, silent_seconds=0.2)
-    wait_until(lambda: watch.run_once(time.monotonic()) == 1, seconds=5)
+    watched = PulledRunWatch(api.database)
+
+    def is_rescued(now: float) -> bool:
+        assert data(call(api, theirs, "progress", fraction=0.5)) == {"stop": False}
+        return watch(api, now, over=watched) == 1
+
+    assert [is_rescued(2.0 * n) for n in range(9)] == [False] * 8 + [True]
     assert (show(api, job)["status"], show(api, theirs["job"])["status"]) == ("queued", "running")
 
 

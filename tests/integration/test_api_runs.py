@@ -20,7 +20,7 @@ from ava.store.jobs.moves import pull
 from harness.api import HEADERS, Api, error_of
 from harness.polling import wait_until
 from tests.integration.pulled_order import orders
-from tests.pulled import JOBS, OPERATOR, OTHER, RUNS, call, claim, data, heartbeat, make_key, make_worker, show
+from tests.pulled import JOBS, OPERATOR, OTHER, RUNS, call, claim, data, heartbeat, make_key, make_worker, show, watch
 
 
 @pytest.fixture
@@ -176,10 +176,9 @@ def test_a_cancelled_run_is_ended_after_its_grace(api: Api, key: dict[str, str |
     else:
         body: Any = {"lines": [{"seq": 0, "msg": "goes on"}]} if word == "lines" else {"fraction": 0.5}
         assert data(call(api, run, word, **body)) == {"stop": True}
-    watch = PulledRunWatch(api.database)
-    assert watch.run_once(0) == 0
+    assert watch(api, 0.0) == 0
     api.execute("UPDATE pulled_runs SET end_by = now() WHERE end_by < now() + interval '11 s'")
-    assert watch.run_once(0) == 1
+    assert watch(api, 0.0) == 1
     assert show(api, job)["status"] == "cancelled"
     error_of(call(api, run, "end", output=None), 409, "resource_conflict")
 
@@ -198,8 +197,7 @@ def test_a_run_whose_time_is_over_learns_of_the_stop_and_is_then_ended(api: Api,
 def silence(api: Api, seconds: float = 0.0) -> int:
     """Let the watch see the runs for so long without a word. Returns the runs that it has rescued."""
     api.execute("UPDATE pulled_runs SET heard_at = heard_at - interval '10 s'")
-    watch = PulledRunWatch(api.database)
-    return sum(watch.run_once(now) for now in (0.0, 2.0, 4.0, 6.0, 8.0, 9.5))
+    return watch(api, *(2.0 * n for n in range(8)), 15.0)
 
 
 def test_a_silent_run_is_rescued_and_its_token_writes_nothing_more(api: Api, key: dict[str, str | None]) -> None:
@@ -231,8 +229,40 @@ def test_after_an_outage_no_run_is_taken_for_silent_at_once(api: Api, key: dict[
     api.trigger("wkr_resize")
     claim(api, key)
     api.execute("UPDATE pulled_runs SET heard_at = heard_at - interval '1 hour'")
-    watch = PulledRunWatch(api.database)
-    assert [watch.run_once(now) for now in (0.0, 60.0, 62.0)] == [0, 0, 0]
+    assert watch(api, 0.0, 60.0, 62.0) == 0
+
+
+def test_the_time_without_an_api_process_is_no_silence_of_a_run(api: Api, key: dict[str, str | None]) -> None:
+    job = api.trigger("wkr_resize")
+    (run,) = claim(api, key)
+    heartbeat(api, run)
+    watched = PulledRunWatch(api.database)
+    assert watch(api, *map(float, range(33)), over=watched) == 0
+    api.execute("UPDATE pulled_runs SET heard_at = heard_at - interval '10 s'")
+    # It is silent, then no API process lives for 25 s, then it is silent for 14 s.
+    assert watch(api, 33.0, 34.0, over=watched) == 0
+    assert [watched.run_once(float(now)) for now in range(35, 60)] == [0] * 25
+    assert watch(api, *map(float, range(60, 74)), over=watched) == 0
+    assert show(api, job)["status"] == "running"
+    assert watch(api, 74.0, over=watched) == 1
+    assert show(api, job)["status"] == "queued"
+
+
+def test_an_api_process_records_that_it_lives_only_where_runs_were_claimed(database_settings: Settings) -> None:
+    with Api.running(database_settings) as api:
+        record = api.app.extensions["ava"].runs.record_api_heartbeat
+        record()
+        assert api.execute("SELECT api_heartbeat_at FROM installation") == [(None,)]
+        make_worker(api)
+        claim(api, make_key(api))
+        record()
+        ((first,),) = api.execute("SELECT api_heartbeat_at FROM installation")
+        # Of several processes one writes each second, also after PostgreSQL's clock was set back.
+        record()
+        assert api.execute("SELECT api_heartbeat_at FROM installation") == [(first,)]
+        api.execute("UPDATE installation SET api_heartbeat_at = now() + interval '1 hour'")
+        record()
+        assert api.execute("SELECT api_heartbeat_at <= clock_timestamp() FROM installation") == [(True,)]
 
 
 def test_a_platforms_worker_is_claimed_by_each_tenants_key_for_itself(api: Api) -> None:

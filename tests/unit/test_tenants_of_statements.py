@@ -62,6 +62,7 @@ _ACROSS = {
         reports.tenant_waits.read webhooks.set_aside.count""",
     "senders lease endpoints of any tenant": """
         webhooks.endpoint_leases.deregister webhooks.endpoint_leases.find_work webhooks.endpoint_leases.acquire""",
+    "an API process records that it lives if runs of any tenant were ever claimed": "fleet.worker_claims.record_api",
     "a token says of which tenant its caller is": """
         access.api_keys.find events.hooks.find jobs.moves.pull.owner_of""",
     "the key that has claimed a run may be the platform's": """

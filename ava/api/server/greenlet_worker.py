@@ -31,6 +31,7 @@ from ava.api.server.request_head import RequestHead, exceeded_limit
 from ava.domain import ids
 from ava.domain.limits import table as limits
 from ava.error_codes import code_of
+from ava.errors import AvaError
 from ava.process.startup import without_collections, without_gevent_plugins
 from ava.telemetry import logs
 
@@ -126,10 +127,22 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         # A listener of its own has a queue of its own, so that no health check waits behind requests to be accepted.
         sizes = (self.worker_connections, _HEALTH_CONNECTIONS)
         servers = [self._listen(listener, size) for listener, size in zip(self.sockets, sizes, strict=False)]
+        gevent.spawn(self._record_heartbeats)
         while self.alive:
             self.notify()
             self._is_stopping.wait(1.0)
         self._end(servers)
+
+    def _record_heartbeats(self) -> None:
+        """Record every second that this process can receive the heartbeats of pulled runs."""
+        while not self._is_stopping.wait(1.0):
+            try:
+                self.wsgi.extensions["ava"].runs.record_api_heartbeat()
+            except AvaError:
+                # The database is unreachable, so this process can receive nothing.
+                continue
+            except Exception:
+                self.log.exception("The heartbeat of this process was not recorded")
 
     def _end(self, servers: list[ConnectionServer]) -> None:
         for server in servers:

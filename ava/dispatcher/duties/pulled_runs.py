@@ -9,6 +9,7 @@ from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.pull import PULLED_SILENT_SECONDS
 from ava.domain.jobs.retry import DEFAULT
 from ava.store.engine.database import Database
+from ava.store.fleet import worker_claims
 from ava.store.jobs.moves import pull, rescue
 
 #: Of the seconds without a word PostgreSQL's clock says the first ones, so that only runs that have missed a heartbeat
@@ -16,6 +17,8 @@ from ava.store.jobs.moves import pull, rescue
 _MISSED_SECONDS = 6.0
 #: If more seconds pass between two rounds, the database may have been out of reach for the workers as well.
 _GAP_SECONDS = 3.0
+#: If the heartbeat of the API processes, which they write every second, is older, none can receive those of runs.
+_API_GAP_SECONDS = 5.0
 _MAX_WATCHED = 20_000
 _RUNS_PER_STATEMENT = 500
 
@@ -26,42 +29,53 @@ class _Silent:
 
     #: PostgreSQL's time of the last word. It is only compared with another one for equality.
     heard_at: datetime
-    #: When this process first read it, in seconds of the monotonic clock.
-    read_at: float
+    #: Since when the run is silent, in seconds of this process's monotonic clock.
+    since: float
 
 
 class PulledRunWatch:
     """Rescues runs whose worker is silent, and ends those that their worker should have ended.
 
-    PostgreSQL's clock may jump, and after an outage the last words of living workers are old. So a run is silent only
-    if its last word has not changed while this process itself read it again and again, without a gap.
+    PostgreSQL's clock may jump, and after an outage of the database or of the API the last heartbeats of living workers
+    are old. So a run is silent only if its last heartbeat has not changed while an API process could receive another
+    one, and while this process read it repeatedly without a gap.
     """
 
     def __init__(self, database: Database, *, silent_seconds: float = PULLED_SILENT_SECONDS) -> None:
         self._database = database
         self._silent_seconds = silent_seconds
         self._watched: dict[RunKey, _Silent] = {}
-        self._read_at = float("-inf")
+        #: When this process last read the runs, and since when it has read them without a gap.
+        self._read_at = self._began_at = float("-inf")
+        #: The last heartbeat of the API processes, by PostgreSQL's clock, and when it was read first.
+        self._api_heartbeat_at: datetime | None = None
+        self._api_read_at = float("-inf")
 
     def run_once(self, now: float) -> int:
         """Rescue silent runs, and end overdue ones, a batch of each. Returns the number of runs."""
         missed_seconds = min(_MISSED_SECONDS, self._silent_seconds / 2)
         with self._database.connect() as connection:
             found = pull.missed(connection, seconds=missed_seconds, limit=_MAX_WATCHED)
-        known = self._watched if now - self._read_at <= _GAP_SECONDS else {}
+            self._check_gaps(now, worker_claims.api_heartbeat_at(connection))
+        since = max(now - missed_seconds, self._began_at)
         self._watched = {
             run: last
-            if (last := known.get(run)) is not None and last.heard_at == heard_at
-            else _Silent(heard_at=heard_at, read_at=now)
+            if (last := self._watched.get(run)) is not None and last.heard_at == heard_at
+            else _Silent(heard_at=heard_at, since=since)
             for run, heard_at in found.items()
         }
-        self._read_at = now
         silent = [
-            (run, last.heard_at)
-            for run, last in self._watched.items()
-            if now - last.read_at >= self._silent_seconds - missed_seconds
+            (run, last.heard_at) for run, last in self._watched.items() if now - last.since >= self._silent_seconds
         ]
         return self._rescue(silent[:_RUNS_PER_STATEMENT]) + self._end_overdue()
+
+    def _check_gaps(self, now: float, api_heartbeat_at: datetime | None) -> None:
+        """Begin anew if the runs could not be read, or no API process could receive their heartbeats."""
+        if api_heartbeat_at != self._api_heartbeat_at:
+            self._api_heartbeat_at, self._api_read_at = api_heartbeat_at, now
+        if now - self._read_at > _GAP_SECONDS or now - self._api_read_at > _API_GAP_SECONDS:
+            self._watched, self._began_at = {}, now
+        self._read_at = now
 
     def _rescue(self, silent: list[tuple[RunKey, datetime]]) -> int:
         if not silent:

@@ -1,8 +1,9 @@
-"""When runs of pull workers were last claimed: such a worker is live for a while after a claim."""
+"""When runs of pull workers were last claimed, and when an API process could last receive their heartbeats."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 
 from ava.domain.jobs.pull import LIVE_SECONDS, PullQueue
 from ava.store.engine.database import Connection
@@ -40,3 +41,25 @@ def live(connection: Connection, names: Collection[str]) -> frozenset[str]:
         "tenants": [queue.tenant_id for queue in queues],
     }
     return frozenset(connection.exec_driver_sql(_LIVE, parameters).scalars())
+
+
+# Each API process calls it every second; one of them writes. A time in the future: PostgreSQL's clock was set back.
+_RECORD_API = Statement("""
+UPDATE installation SET api_heartbeat_at = clock_timestamp()
+WHERE EXISTS (SELECT FROM worker_claims) AND coalesce(
+    api_heartbeat_at NOT BETWEEN clock_timestamp() - interval '0.9 s' AND clock_timestamp(), true)
+""")
+
+
+def record_api_heartbeat(connection: Connection) -> None:
+    """Record that an API process can receive heartbeats of pulled runs now."""
+    connection.exec_driver_sql(_RECORD_API)
+
+
+_API_HEARTBEAT_AT = Statement("SELECT api_heartbeat_at FROM installation")
+
+
+def api_heartbeat_at(connection: Connection) -> datetime | None:
+    """Return when an API process could last receive heartbeats of pulled runs; None if none were ever claimed."""
+    found: datetime | None = connection.exec_driver_sql(_API_HEARTBEAT_AT).scalar_one()
+    return found

@@ -147,8 +147,10 @@ class RunDriver:
     def watch_pulled(self) -> None:
         """Rescue the pulled runs without a word for an hour, and end those that are overdue."""
         watch = PulledRunWatch(self._database)
-        for now in (0.0, 2.5, 5.0, 7.5, 10.0):
-            watch.run_once(now)
+        for n in range(6):
+            with self._database.connect() as connection:
+                connection.exec_driver_sql("UPDATE installation SET api_heartbeat_at = clock_timestamp()")
+            watch.run_once(3.0 * n)
 
     def put_off_rate(self, run: Run, seconds: float) -> bool:
         with self._database.connect() as connection:
