@@ -43,7 +43,8 @@ _ACROSS = {
     "a duty finds what is due, of all tenants": """
         pending_work.find jobs.moves.expire.expire jobs.moves.park.make_due jobs.moves.park.what_returns
         jobs.moves.pull.missed jobs.reads.deadlines.overdue
-        jobs.bulk_operations.claim_due schedules.due.are_due schedules.time_zones.claim_outdated""",
+        jobs.bulk_operations.claim_due schedules.due.lock_due schedules.due.are_due
+        schedules.time_zones.claim_outdated""",
     "retention deletes what is old": """
         events.old_rows.delete_events events.old_rows.delete_first_events events.old_rows.delete_events_of_rest
         events.old_rows.delete_deliveries events.old_rows.delete_first_deliveries
