@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from cloudevents.core.v1.event import CloudEvent
 from ava.dispatcher.duties.probed_work import EventFanOut
 from ava.dispatcher.duties.retention import of_events
 from ava.services.creation.job_creator import JobCreator
+from ava.services.events import event_jobs
 from ava.services.events.event_jobs import EventJobs
 from harness.api import Api, error_of
 
@@ -281,6 +284,17 @@ def test_events_that_all_subscriptions_together_compare_for_too_long_are_refused
     assert "limit event_comparisons" in error_of(refused, 422, "validation_error")["fields"]["data"][0]
     assert api.get(EVENTS).get_json()["pagination"]["total"] == 0
     assert api.post(EVENTS, json={"events": events[:2]}).status_code == 201
+
+
+def test_a_thousand_events_of_one_request_let_others_go_on_in_between(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[float] = []
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=turns.append)
+    monkeypatch.setattr(event_jobs, "time", clock)
+    assert api.post(EVENTS, json={"events": [{"type": "order.paid", "data": 1}] * 1_000}).status_code == 201
+    # One after at least 2 ms of work; all events together take 50 ms or more.
+    assert len(turns) > 3
 
 
 def test_one_event_copies_at_most_32_mib_into_the_inputs_of_its_jobs(api: Api) -> None:

@@ -137,11 +137,13 @@ class EventJobs:
         made: list[InboundEvent] = []
         jobs: list[Job] = []
         fanned_out_to: dict[str, str] = {}
+        # Of all events, because a request may send a thousand that take half a millisecond each.
+        pauses = _Pauses()
         for event in new:
-            matching = list(self._matching(connection, event, version, room.comparisons))
+            matching = list(self._matching(connection, event, version, room.comparisons, pauses))
             if room.comparisons.count > EVENT_COMPARISONS.value:
                 raise _too_many()
-            batch = self._make(connection, event, matching, room)
+            batch = self._make(connection, event, matching, room, pauses)
             jobs += batch.jobs
             if batch.count < len(matching):
                 fanned_out_to[event.id] = matching[batch.count - 1].subscription.id if batch.count else _BEFORE_ALL
@@ -154,6 +156,7 @@ class EventJobs:
                     copied_bytes=batch.copied_bytes,
                 )
             )
+            pauses.after_work()
         return CreatedJobs(events=made, jobs=jobs, fanned_out_to=fanned_out_to)
 
     def run_next(self, connection: Connection, *, after_tenant: str) -> tuple[str, int] | None:
@@ -164,10 +167,10 @@ class EventJobs:
         claimed = events.claim_unfinished(connection, after_tenant=after_tenant)
         if claimed is None:
             return None
-        event, room = claimed.event, Room()
-        found = self._matching(connection, event, claimed.version, room.comparisons, after_id=claimed.last_id)
+        event, room, pauses = claimed.event, Room(), _Pauses()
+        found = self._matching(connection, event, claimed.version, room.comparisons, pauses, after_id=claimed.last_id)
         matching = list(islice(found, MAX_JOBS + 1))
-        batch = self._make(connection, event, matching, room, may_publish=False)
+        batch = self._make(connection, event, matching, room, pauses, may_publish=False)
         events.advance(
             connection,
             event,
@@ -184,6 +187,7 @@ class EventJobs:
         event: InboundEvent,
         version: int | None,
         total: Comparisons,
+        pauses: _Pauses,
         after_id: str = "",
     ) -> Iterator[_Match]:
         """Yield the matching subscriptions after `after_id`, and those with too many comparisons."""
@@ -191,7 +195,6 @@ class EventJobs:
         if not candidates:
             return
         record = event.record()
-        pauses = _Pauses()
         for each in candidates:
             if each.id <= after_id:
                 continue
@@ -210,11 +213,12 @@ class EventJobs:
         event: InboundEvent,
         matching: Sequence[_Match],
         room: Room,
+        pauses: _Pauses,
         *,
         may_publish: bool = True,
     ) -> _Batch:
         batch = _Batch(copied_bytes=event.copied_bytes)
-        asked = _ask(matching, room, batch)
+        asked = _ask(matching, room, batch, pauses)
         if not asked:
             return batch
         prepared = self._creator.prepare(tenant_id=event.tenant_id, user_id="", specs=[spec for _, spec in asked])
@@ -235,10 +239,9 @@ class EventJobs:
         return batch
 
 
-def _ask(matching: Sequence[_Match], room: Room, batch: _Batch) -> list[tuple[Subscription, JobSpec]]:
+def _ask(matching: Sequence[_Match], room: Room, batch: _Batch, pauses: _Pauses) -> list[tuple[Subscription, JobSpec]]:
     """Return the jobs to create of the first matches, as far as there is room, and count them in the batch."""
     asked: list[tuple[Subscription, JobSpec]] = []
-    pauses = _Pauses()
     for each in matching[: room.jobs]:
         try:
             spec = batch.take(each, room)
