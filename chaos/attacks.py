@@ -26,8 +26,8 @@ _SECONDS = 30
 #: Seconds that the attacks go on behind their time for the first response of a slow one.
 _MAX_SECONDS_LATE = 60.0
 #: The bodies that stop an API which checks entry by entry: 1.9 million zeros, and 5 million empty arrays.
-_ZEROS = b'{"jobs": [' + b"0," * 1_900_000 + b"0]}"
-_ARRAYS = b'{"jobs": [' + b"[]," * 5_000_000 + b"[]]}"
+ZEROS = b'{"jobs": [' + b"0," * 1_900_000 + b"0]}"
+ARRAYS = b'{"jobs": [' + b"[]," * 5_000_000 + b"[]]}"
 #: A job whose input is large, and small once PostgreSQL has compressed it.
 _LARGE = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "a" * 1_000_000}}).encode()
 _LATER = json.dumps(
@@ -35,17 +35,17 @@ _LATER = json.dumps(
 ).encode()
 _LONG = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 3600}, "priority": 1}).encode()
 _WORDY = json.dumps({"worker_id": "wkr_wordy", "input": {"lines": 20_000}}).encode()
-_BULK = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "b" * 20_000}}] * 100}).encode()
+BULK = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "b" * 20_000}}] * 100}).encode()
 #: More than the processes run until the next one comes.
 _URGENT = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0.05}, "priority": 1}] * 200}).encode()
 _LEAKY = json.dumps({"worker_id": "wkr_leaky", "input": {"secrets": 64}}).encode()
 #: 64 secrets of 8 KiB, each with what every quoting changes.
-_SECRETS = json.dumps(
+SECRETS = json.dumps(
     {"secrets": {f"S{number}": (f"{number:04d}/+&<'\" " * 1_000)[:8_192] for number in range(64)}}
 ).encode()
 #: An input each of whose values is compared with every object of an `enum`, and is the last of them; nearly as many as
 #: are checked.
-_CHOOSY = json.dumps({"worker_id": "wkr_choosy", "input": {"choices": [{"n": 199}] * 390}}).encode()
+CHOOSY = json.dumps({"worker_id": "wkr_choosy", "input": {"choices": [{"n": 199}] * 390}}).encode()
 #: A response that is small on its way and 100 MB once it is unpacked.
 _PACKED = gzip.compress(bytes(100_000_000))
 
@@ -129,7 +129,7 @@ class Attacker:
 
 
 def _bulk_of_zeros(attacker: Attacker, statuses: Counter[str]) -> None:
-    for body in (_ZEROS, _ARRAYS):
+    for body in (ZEROS, ARRAYS):
         status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", body)
         statuses[str(status)] += 1
 
@@ -140,7 +140,7 @@ def _large_inputs(attacker: Attacker, statuses: Counter[str]) -> None:
 
 
 def _large_bulks(attacker: Attacker, statuses: Counter[str]) -> None:
-    status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", _BULK)
+    status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", BULK)
     statuses[str(status)] += 1
     time.sleep(0.2)
 
@@ -254,7 +254,7 @@ def _held_bodies(attacker: Attacker, statuses: Counter[str]) -> None:
 
 def _many_secrets(attacker: Attacker, statuses: Counter[str]) -> None:
     """Jobs of a worker with as many and as long secrets as it may have, which log them in every quoting."""
-    status, _ = attacker.send("PATCH", "/v1/ava/workers/wkr_leaky", _SECRETS)
+    status, _ = attacker.send("PATCH", "/v1/ava/workers/wkr_leaky", SECRETS)
     statuses[str(status)] += 1
     while not attacker.is_over:
         status, _ = attacker.send("POST", "/v1/ava/jobs", _LEAKY)
@@ -263,7 +263,7 @@ def _many_secrets(attacker: Attacker, statuses: Counter[str]) -> None:
 
 
 def _costly_schemas(attacker: Attacker, statuses: Counter[str]) -> None:
-    status, _ = attacker.send("POST", "/v1/ava/jobs", _CHOOSY)
+    status, _ = attacker.send("POST", "/v1/ava/jobs", CHOOSY)
     statuses[str(status)] += 1
 
 

@@ -10,7 +10,7 @@ from chaos.hostile import Known, Request, in_json, make_request
 
 _MIB = 2**20
 #: What is repeated to fill a list.
-_REPEATED = (
+REPEATED = (
     *(b"0,", b"[],", b"{},", b'"",', b"1e7,", b"-0.5,", b"null,", b'{"a":1},', b"[[]],", b'"\\u00e9",', b'"[{,:\\"",'),
     *(b"12345678901234567,", b'{"worker_id":"wkr_t_nothing"},', b'{"worker_id":5,"x":[]},'),
 )
@@ -19,7 +19,7 @@ _REPEATED = (
 def make_large(rng: random.Random, _known: Known) -> Request:
     """Make a request with a body between 1 and 16 MiB."""
     size = rng.randrange(_MIB, 16 * _MIB)
-    kind, fill = rng.choices(list(_FILLS.items()), weights=[60 if each == "list" else 5 for each in _FILLS])[0]
+    kind, fill = rng.choices(list(FILLS.items()), weights=[60 if each == "list" else 5 for each in FILLS])[0]
     body = fill(rng, size)
     if rng.random() < 0.2:
         body = body[: -rng.randrange(1, 9)] + rng.choice([b"", b"\xff", b"}", b"]", b"\x00", b'"'])
@@ -28,7 +28,7 @@ def make_large(rng: random.Random, _known: Known) -> Request:
 
 
 def _list(rng: random.Random, size: int) -> bytes:
-    repeated = rng.choice(_REPEATED)
+    repeated = rng.choice(REPEATED)
     return b'{"jobs":[' + repeated * (size // len(repeated)) + b"0]}"
 
 
@@ -61,7 +61,7 @@ def _bulk(rng: random.Random, size: int) -> bytes:
     return json.dumps({"jobs": [entry] * count}).encode()
 
 
-_FILLS: dict[str, Callable[[random.Random, int], bytes]] = {
+FILLS: dict[str, Callable[[random.Random, int], bytes]] = {
     "list": _list,
     "fields": _fields,
     "text": _text,

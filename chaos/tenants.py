@@ -1,8 +1,8 @@
 """An honest tenant beside a hostile one on `ava up`: `python -m chaos.tenants [--seconds 120]`.
 
 The hostile tenant does all of `chaos.attacks` at once. Then the honest one is alone, on a new system, and then beside a
-storm of priority 1 (`chaos.storm`). It prints tables of what the honest one noticed, and exits with 1 if a condition
-does not hold.
+storm of priority 1 (`chaos.storm`). Last, hostile bodies are sent one by one (`chaos.loop_times`). It prints tables of
+what the honest one noticed and of the turns of the API's event loop, and exits with 1 if a condition does not hold.
 
 The attacks come from this machine, but their own work is not the system's. So the CPU time that they and the samples of
 the processes' memory took is burned again, at the same priority, while the honest tenant is alone.
@@ -324,11 +324,12 @@ def main() -> int:
     if options.attack:
         return int(bool(outcome.failed))
     # It measures with what is here.
-    from chaos import storm
+    from chaos import loop_times, storm
 
     storms = storm.run(options.seconds)
-    print("", storm.table(storms), sep="\n")
-    return int(bool(outcome.failed) or not all(each.holds for each in storms))
+    print("", storm.table(storms), "", sep="\n")
+    is_kept = loop_times.show(loop_times.measure())
+    return int(bool(outcome.failed) or not is_kept or not all(each.holds for each in storms))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,169 @@
+"""The longest turn of the API's event loop while each hostile body is sent: `python -m chaos.loop_times [--body WORD]`.
+
+Each body of `chaos.costly_bodies`, and malformed requests of `chaos.fuzz`, are sent to an API of one process, one after
+the other. It prints the longest turn of each, the processor time that the whole process used in it, and exits with 1 if
+one took more than 50 ms. A turn waits for the interpreter lock too, so it shows what threads do without releasing it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from ava import settings as settings_module
+from ava.store.engine import schema
+from chaos.costly_bodies import COPIES, SUBSCRIPTIONS, Body, bodies
+from chaos.sender import Sender
+from harness.servers.postgres import running_postgres
+from harness.servers.redis import running_redis
+from harness.servers.server import private_folder
+from harness.system import HEADERS, System
+
+MAX_SECONDS = 0.05
+_TIMES = 3
+_FUZZED = 400
+#: Seconds after a response in which the process may still work for it.
+_AFTER_SECONDS = 0.1
+_OPERATOR = {"x-platform-role": "platform-admin"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopTime:
+    """The longest turn of the event loop while a body was sent."""
+
+    name: str
+    statuses: frozenset[int]
+    seconds: float
+    #: The processor time that all threads of the process used in that turn.
+    cpu_seconds: float
+
+    @property
+    def is_kept(self) -> bool:
+        """Returns True if no turn took too long."""
+        return self.seconds <= MAX_SECONDS
+
+
+class _Watched:
+    """An API process whose turns a file records."""
+
+    def __init__(self, system: System, turns: Path) -> None:
+        self.system, self._turns = system, turns
+
+    def measure(self, name: str, send: Callable[[], set[int]], times: int) -> LoopTime:
+        """Call `send`, which returns statuses, so many times. Returns the longest turn meanwhile."""
+        began = time.monotonic()
+        statuses = frozenset().union(*(send() for _ in range(times)))
+        time.sleep(_AFTER_SECONDS)
+        turns = [tuple(map(float, line.split())) for line in self._turns.read_text().splitlines()]
+        found = [(until - since, cpu) for since, until, cpu in turns if until > began]
+        seconds, cpu_seconds = max(found, default=(0.0, 0.0))
+        return LoopTime(name=name, statuses=statuses, seconds=seconds, cpu_seconds=cpu_seconds)
+
+    def send(self, body: Body) -> set[int]:
+        """Send a body over a connection of its own. Returns the status, 0 if the connection was closed."""
+        url = f"{self.system.url}{body.path}"
+        try:
+            return {requests.request(body.method, url, data=body.body, headers=body.headers, timeout=60).status_code}
+        except requests.ConnectionError:
+            return {0}
+
+
+@contextmanager
+def _watched() -> Iterator[_Watched]:
+    with ExitStack() as stack:
+        postgres, redis = stack.enter_context(running_postgres()), stack.enter_context(running_redis())
+        folder = stack.enter_context(private_folder())
+        system = System(folder, database_url=postgres.url, broker_url=redis.url, api_processes=1)
+        stack.callback(system.stop)
+        turns = folder / "turns"
+        turns.touch()
+        system._environ |= {
+            "AVA_HANDLERS": "chaos.tenant_handlers,tests.acceptance.handlers",
+            "AVA_LOG_LEVEL": "WARNING",
+            "CHAOS_TURNS": str(turns),
+        }
+        schema.upgrade(settings_module.load(system.environ, uses_broker=False))
+        address = ("--host", "127.0.0.1", "--port", str(system.port))
+        system.api = system.spawn("api", *address, module="chaos.watched_api")
+        node = system.start_worker()
+        system.await_ready()
+        # The jobs that are accepted would take the processors.
+        node.terminate()
+        yield _Watched(system, turns)
+
+
+def _prepare(system: System) -> tuple[str, str]:
+    """Make what the bodies are sent to. Returns the paths of a hook and of a run."""
+
+    def made(path: str, headers: dict[str, str | None] | None = None, **fields: Any) -> Any:
+        answer = system.post(path, json=fields, headers=headers or {})
+        assert answer.ok, answer.text
+        return answer.json()["data"]
+
+    for _ in range(COPIES):
+        made(SUBSCRIPTIONS, event_type="copied", worker_id="wkr_brief")
+    for number in range(40):
+        match = {"data": {"items": [{"numeric": [">", number]}, {"prefix": "z"}]}}
+        made(SUBSCRIPTIONS, event_type="compared", worker_id="wkr_brief", match=match)
+    hook = made("/v1/ava/hooks", name="any", provider="none", worker_id="wkr_brief")
+    made("/v1/ava/workers", slug="pulled", runtime="pull")
+    key = made("/v1/ava/keys", name="box", role="worker", workers=["wkr_pulled"])
+    own = {**dict.fromkeys(HEADERS), "Authorization": f"Bearer {key['token']}"}
+    claim = {"headers": own, "workers": ["wkr_pulled"], "wait": 30}
+    # The worker is live from its first claim on, and jobs are published for it.
+    made("/v1/ava/runs/claim", **{**claim, "wait": 0})
+    made("/v1/ava/jobs", worker_id="wkr_pulled")
+    (run,) = made("/v1/ava/runs/claim", **claim)
+    return "/v1/" + hook["url"].partition("/v1/")[2], f"/v1/ava/runs/{run['run']}"
+
+
+def _fuzz(system: System) -> set[int]:
+    sender = Sender(port=system.port, seed="loop")
+    for number in range(_FUZZED):
+        sender.send(number)
+    sender.close()
+    return set(sender.statuses)
+
+
+def measure(words: Sequence[str] = (), times: int = _TIMES) -> Iterator[LoopTime]:
+    """Yield the longest turn for each body whose name contains one of some words; none stands for all."""
+    with _watched() as watched:
+        hook_path, run_path = _prepare(watched.system)
+        headers = {"Content-Type": "application/json"}
+        for body in bodies(hook_path, run_path, headers):
+            if not words or any(word in body.name for word in words):
+                yield watched.measure(body.name, lambda body=body: watched.send(body), times)  # type: ignore[misc]
+        if not words:
+            yield watched.measure(f"{_FUZZED} requests of chaos.fuzz", lambda: _fuzz(watched.system), times=1)
+
+
+def show(found: Iterable[LoopTime]) -> bool:
+    """Print a table. Returns True if no turn took too long."""
+    is_kept = True
+    print("| body | status | longest turn | processor time in it | kept |\n|---|---|---|---|---|")
+    for each in found:
+        is_kept = is_kept and each.is_kept
+        statuses = ", ".join(map(str, sorted(each.statuses)))
+        times = f"{each.seconds * 1000:.0f} ms | {each.cpu_seconds * 1000:.0f} ms"
+        print(f"| {each.name} | {statuses} | {times} | {'yes' if each.is_kept else '**NO**'} |", flush=True)
+    return is_kept
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--body", action="append", default=[], metavar="WORD", help="only bodies with this in the name")
+    parser.add_argument("--times", type=int, default=_TIMES, help="how often each is sent")
+    options = parser.parse_args()
+    return int(not show(measure(options.body, options.times)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

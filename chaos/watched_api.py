@@ -1,0 +1,44 @@
+"""`ava` whose API processes record how long the turns of their event loops take, for `chaos.loop_times`.
+
+The file that `CHAOS_TURNS` names gets a line for each turn of more than 10 ms: the times of its begin and its end on
+the monotonic clock of the machine, and the seconds of processor time that the process used meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import gevent
+
+from ava.api.server.greenlet_worker import GreenletWorker
+from ava.cli.main import main
+
+#: Seconds of the timer. A turn is measured as up to so much longer than it was.
+_SECONDS = 0.005
+_MIN_SECONDS = 0.01
+
+_run = GreenletWorker.run
+
+
+def _watch() -> None:
+    with open(os.environ["CHAOS_TURNS"], "ab", buffering=0) as turns:
+        began, used = time.monotonic(), time.process_time()
+        while True:
+            gevent.sleep(_SECONDS)
+            ended, used_then = time.monotonic(), time.process_time()
+            if ended - began > _MIN_SECONDS:
+                turns.write(f"{began} {ended} {used_then - used}\n".encode())
+            began, used = ended, used_then
+
+
+def _watched_run(worker: Any) -> None:
+    gevent.spawn(_watch)
+    _run(worker)
+
+
+GreenletWorker.run = _watched_run  # type: ignore[method-assign]
+
+if __name__ == "__main__":
+    main()
