@@ -163,14 +163,15 @@ class _Session:
             while True:
                 kind, message = _read(self._server)
                 with self._is_ready:
+                    if kind == b"Z":
+                        # Before the client can send its next query.
+                        self._state = message[5:6]
+                        self._responses += 1
                     if self._kept is None:
                         self._client.sendall(message)
                     else:
                         self._kept.append(message)
-                    if kind == b"Z":
-                        self._state = message[5:6]
-                        self._responses += 1
-                        self._is_ready.notify_all()
+                    self._is_ready.notify_all()
         with self._is_ready:
             self._has_ended = True
             self._is_ready.notify_all()

@@ -12,6 +12,8 @@ import ava.store
 from ava.store.engine.prepared import Prepared
 from ava.store.statements import all_statements
 
+#: What the name of a statement begins with that is not the store's.
+UNKNOWN = "unknown:"
 _WRITE = re.compile(
     r"(?<!FOR )(?<!DO )\bUPDATE\s+(?!SET\b|OF\b|SKIP\b|NOWAIT\b)(\w+)|\bINSERT\s+INTO\s+(\w+)|\bDELETE\s+FROM\s+(\w+)"
 )
@@ -60,7 +62,7 @@ def names_of(message: str) -> list[str]:
     found = [name for name in executed if name in writing_statements()]
     if not executed and _WRITE.search(message):
         found = [name for name, pieces in _pieces() if _has(message, pieces)]
-        return _without_aliases(found) or [f"unknown: {' '.join(message.split())[:60]}"]
+        return _without_aliases(found) or [f"{UNKNOWN} {' '.join(message.split())[:60]}"]
     return found
 
 

@@ -15,8 +15,10 @@ from ava.domain.secrets.sealing import Sealer
 from ava.domain.webhooks.events import TEST, Event, make_body
 from ava.domain.webhooks.webhook import Delivery, DeliveryBody, Endpoint, EndpointStatus
 from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhooksFull, WebhookStateConflict
+from ava.services import replays
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
+from ava.store.jobs import idempotency
 from ava.store.webhooks import deliveries, endpoints
 from ava.store.webhooks.deliveries import DeliveryFilter, Ended
 
@@ -35,15 +37,26 @@ class Webhooks:
         self._rules = rules
 
     def create(
-        self, caller: Caller, *, url: str, events: Sequence[str], secret: str, roots_only: bool = False
-    ) -> Endpoint:
-        """Create an endpoint.
+        self,
+        caller: Caller,
+        *,
+        url: str,
+        events: Sequence[str],
+        secret: str,
+        roots_only: bool = False,
+        key: str | None = None,
+    ) -> tuple[Endpoint, bool]:
+        """Create an endpoint. Returns it, and True if an earlier call with the idempotency key created it.
 
-        Raises `InvalidFields` if the URL cannot be called, `EncryptionKeyMissing`, and `WebhooksFull`.
+        Raises `InvalidFields` if the URL cannot be called, `EncryptionKeyMissing`, `WebhooksFull`, and
+        `IdempotencyKeyReused`.
         """
         self._check_url(url)
         sealed = self._sealer.seal(secret)
         with self._database.transaction() as connection:
+            asked = [url, sorted(events), secret, roots_only]
+            if (earlier := replays.reserve(connection, caller, key, kind="webhook", asked=asked)) is not None:
+                return self._show(connection, caller, ids.encode("wh", earlier)), True
             created = endpoints.create(
                 connection,
                 tenant_id=caller.tenant_id,
@@ -53,10 +66,13 @@ class Webhooks:
                 roots_only=roots_only,
                 max_endpoints=WEBHOOKS.value,
             )
-        if created is None:
-            sentence = f"The tenant has {WEBHOOKS.value} webhooks, which is the most; delete one first."
-            raise WebhooksFull(WEBHOOKS.message(sentence))
-        return created
+            if created is None:
+                sentence = f"The tenant has {WEBHOOKS.value} webhooks, which is the most; delete one first."
+                raise WebhooksFull(WEBHOOKS.message(sentence))
+            if key is not None:
+                uuids = [endpoints.webhook_uuid(created.id)]
+                idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=uuids)
+        return created, False
 
     def show(self, caller: Caller, webhook_id: str) -> Endpoint:
         """Returns one endpoint. Raises `WebhookNotFound`, `DatabaseUnavailable`."""

@@ -13,6 +13,7 @@ from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, page_of
 from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes.audit import note_change
+from ava.api.routes.jobs import REPLAYED
 from ava.api.schemas.webhooks import (
     DeletedRecord,
     DeliveryBodyRecord,
@@ -51,12 +52,15 @@ blueprint = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
     is_write=True,
     needs_payloads=True,
     is_outgoing=True,
+    takes_key=True,
 )
-def create(fields: dict[str, Any]) -> Response:
+def create(fields: dict[str, Any], key: str | None) -> Response:
     """Create a webhook."""
-    endpoint = context().webhooks.create(caller(), **fields)
+    endpoint, is_replay = context().webhooks.create(caller(), **fields, key=key)
     response = responses.data(write_webhook(endpoint), 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{endpoint.id}"
+    if is_replay:
+        response.headers[REPLAYED] = "true"
     return response
 
 

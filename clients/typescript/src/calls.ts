@@ -19,7 +19,7 @@ export type Api = Requests<paths>;
 
 const RETRIED = new Set([429, 502, 503, 504]);
 /** POSTs that do something anew each time, and take no idempotency key. */
-const DONE_ANEW = /\/v1\/(webhooks|hooks)(\/.*)?$|\/v1\/ava\/(session(\/links)?|(hooks|subscriptions)\/.*test)$/;
+const DONE_ANEW = /\/v1\/(webhooks\/.+|hooks(\/.*)?)$|\/v1\/ava\/(session(\/links)?|(hooks|subscriptions)\/.*test)$/;
 const MAX_PAUSE_MS = 30_000;
 /** The longest time of a timer. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
