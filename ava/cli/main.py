@@ -9,9 +9,7 @@ from typing import Any
 import click
 
 from ava.cli.api import (
-    analytics,
     apply,
-    audit,
     dashboard,
     errors,
     inbound,
@@ -22,20 +20,18 @@ from ava.cli.api import (
     mcp,
     nodes,
     operations,
-    overview,
-    promotions,
     queues,
+    reports,
     schedules,
-    sessions,
     tenants,
     trees,
     webhooks,
     workers,
 )
-from ava.cli.host import broker, celery, completion, database, demo, dev, doctor, new, outbox, processes, up
+from ava.cli.host import completion, dev, doctor, outbox, processes, servers, up
 from ava.cli.options.connection import profile_option
 from ava.cli.screen import printing
-from ava.errors import AvaError
+from ava.errors import AvaError, HandlerError
 from ava.version import build
 
 #: The commands that are processes, with a log.
@@ -63,6 +59,36 @@ def _line(command: str, message: str) -> str:
     return logs.start_error_line(command, message)
 
 
+class _CeleryCommands(click.Group):
+    """A group whose commands are in a distribution that may not be installed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands. Raises `HandlerError` if ava-celery is not installed."""
+        return _celery_commands(ctx).list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command; None if there is no such command. Raises `HandlerError` if ava-celery is not installed."""
+        return _celery_commands(ctx).get_command(ctx, cmd_name)
+
+
+def _celery_commands(ctx: click.Context) -> click.Group:
+    from ava.handler import registry
+
+    try:
+        found: click.Group = registry.celery_tasks("commands")
+    except HandlerError:
+        # A shell that completes a line takes no error.
+        if not ctx.resilient_parsing:
+            raise
+        return click.Group()
+    return found
+
+
+@click.group(cls=_CeleryCommands)
+def celery() -> None:
+    """Offer the tasks of a Celery application as workers."""
+
+
 # The modules of the commands import click alone; each imports its work when it runs, so that `--help` is quick.
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(build(), prog_name="ava")
@@ -72,17 +98,17 @@ def cli(profile: str | None) -> None:
 
 
 cli.add_command(up.up)
-cli.add_command(demo.demo)
+cli.add_command(up.demo)
 cli.add_command(dashboard.dashboard)
-cli.add_command(new.new)
+cli.add_command(dev.new)
 cli.add_command(dev.dev)
 cli.add_command(processes.api)
 cli.add_command(processes.worker)
 cli.add_command(processes.dispatcher)
 cli.add_command(webhooks.webhooks)
-cli.add_command(database.db)
-cli.add_command(broker.broker)
-cli.add_command(celery.celery)
+cli.add_command(servers.db)
+cli.add_command(servers.broker)
+cli.add_command(celery)
 cli.add_command(apply.apply)
 cli.add_command(outbox.outbox)
 cli.add_command(doctor.doctor)
@@ -95,17 +121,17 @@ cli.add_command(errors.errors)
 cli.add_command(keys.keys)
 cli.add_command(limits.limits)
 cli.add_command(mcp.mcp)
-cli.add_command(overview.overview)
-cli.add_command(analytics.analytics)
+cli.add_command(reports.overview)
+cli.add_command(reports.analytics)
 cli.add_command(queues.queues)
 cli.add_command(nodes.nodes)
-cli.add_command(promotions.promotions)
-cli.add_command(audit.audit)
+cli.add_command(reports.promotions)
+cli.add_command(reports.audit)
 cli.add_command(schedules.schedules)
 cli.add_command(inbound.hooks)
 cli.add_command(inbound.subscriptions)
 cli.add_command(inbound.events)
-cli.add_command(sessions.sessions)
+cli.add_command(dashboard.sessions)
 cli.add_command(tenants.tenants)
 cli.add_command(completion.completion)
 

@@ -9,8 +9,7 @@ import pytest
 from click.shell_completion import CompletionItem, get_completion_class
 
 from ava.cli.host import completion
-from ava.cli.options.input_values import with_values
-from ava.cli.options.schema_places import places
+from ava.cli.options.input_values import schema_paths, with_values
 
 SCHEMA: dict[str, Any] = {
     "properties": {
@@ -24,12 +23,12 @@ SCHEMA: dict[str, Any] = {
 
 
 def test_a_shell_is_offered_the_values_of_a_schema_and_nothing_that_it_would_execute() -> None:
-    found = dict(places(SCHEMA))
+    found = dict(schema_paths(SCHEMA))
     assert found["channel=ops"] == "Where to"
     assert {"channel=7", "is_urgent=true", "is_urgent=false", "account.id=", "account.parent.id="} < set(found)
     assert not any(" " in text or "$" in text for text in found)
     for none in (None, {}, {"properties": []}, {"properties": {"a": True}, "$defs": []}):
-        assert [text for text, _ in places(none)] == (["a="] if none and none["properties"] else [])
+        assert [text for text, _ in schema_paths(none)] == (["a="] if none and none["properties"] else [])
 
 
 def test_values_are_json_or_texts_at_their_places() -> None:

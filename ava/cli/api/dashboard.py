@@ -1,4 +1,4 @@
-"""`ava dashboard`: a link that signs in to the dashboard once."""
+"""`ava dashboard`, a link that signs in to the dashboard once, and `ava sessions …`, its sessions."""
 
 from __future__ import annotations
 
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 def dashboard(client: Client) -> None:
     """Print a link that signs in to the dashboard, once and within 10 minutes."""
     printing.print_text(client.sign_in_link())
+
+
+@click.group()
+def sessions() -> None:
+    """End sessions of the dashboard."""
+
+
+@sessions.command()
+@connected
+def end(client: Client) -> None:
+    """End all sessions of your user in the tenant, and make its unused links invalid."""
+    printing.print_text(f"sessions ended: {client.end_sessions()}")
 
 
 def print_ready(system: System) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli.host.sender import run_sender
+from ava.cli.host.processes import run_sender
 from ava.cli.options.arguments import PAST_FORM, PAST_MOMENT, WEBHOOK_ID
 from ava.cli.options.connection import connected
 from ava.cli.screen import printing

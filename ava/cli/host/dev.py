@@ -1,4 +1,4 @@
-"""`ava dev`: the whole system on this machine for the author of handlers."""
+"""For the author of handlers: `ava new` creates a project, `ava dev` runs its handlers on this machine."""
 
 from __future__ import annotations
 
@@ -15,6 +15,26 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.5
 #: Seconds that a new node gets to start before a further change replaces it.
 _START_SECONDS = 10.0
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--typescript", is_flag=True, help="A worker in TypeScript, which claims its runs over HTTP.")
+def new(folder: Path, *, typescript: bool) -> None:
+    """Create a project with a handler, its tests and a Dockerfile in FOLDER."""
+    from ava.local import project
+
+    files = project.create(folder, is_typescript=typescript)
+    for file in files:
+        click.echo(f"{folder / file}")
+    if typescript:
+        click.echo(
+            f"\nNext: `make typescript` in AVA Jobs' own folder, then"
+            f"\ncd {folder} && npm install …/clients/typescript/ava-jobs-*.tgz && npm run build"
+            "\nREADME.md says how it gets its key"
+        )
+        return
+    click.echo(f"\nNext: cd {folder} && ava dev {files[0]}\nIts tests: pip install -e '.[dev]' && pytest")
 
 
 @click.command()

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ava.cli.options.arguments import Pair, complete_from_api
-from ava.cli.options.schema_places import places
+from ava.domain.schema_costs import referenced
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+_DEEPEST = 4
+_MAX_VALUES = 50
+#: What a shell neither executes nor splits.
+_SAFE = re.compile(r"[\w.=+:/@-]+")
 
 
 class _InputValue(Pair):
     """A value of the input; the shell offers what the schema of the worker has."""
 
     def shell_complete(self, ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Returns the places that begin with what is typed; none if the API cannot be asked."""
+        """Return the completions that begin with the typed text; none if the API does not respond."""
         # click does not assign arguments to parameters if an option has no value yet.
         worker_id = ctx.params.get("worker_id") or next(iter(ctx.args), None)
         if not worker_id:
             return []
-        return complete_from_api(ctx, incomplete, lambda client: places(client.worker(worker_id).input_schema))
+        return complete_from_api(ctx, incomplete, lambda client: schema_paths(client.worker(worker_id).input_schema))
 
 
 INPUT_VALUE = _InputValue("path=value", "account.id=17")
@@ -46,3 +52,50 @@ def with_values(given: dict[str, Any], values: Iterable[tuple[str, str]]) -> dic
         except ValueError:
             inner[last] = text
     return result
+
+
+def schema_paths(schema: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Yield the completions of a value, `channel=ops` or `account.id=`, each with its description."""
+    for text, meaning in _inner(schema or {}, schema or {}, "", 0):
+        if _SAFE.fullmatch(text):
+            yield text, meaning
+
+
+def _inner(root: Mapping[str, Any], schema: Any, prefix: str, depth: int) -> Iterator[tuple[str, str]]:
+    properties = _resolved(root, schema).get("properties")
+    if not isinstance(properties, Mapping) or depth == _DEEPEST:
+        return
+    for name, part in properties.items():
+        found, path = _resolved(root, part), f"{prefix}{name}"
+        if isinstance(found.get("properties"), Mapping):
+            yield from _inner(root, found, f"{path}.", depth + 1)
+            continue
+        meaning = _meaning(found)
+        values = _values(found)
+        yield from ((f"{path}={value}", meaning) for value in values)
+        if not values:
+            yield f"{path}=", meaning
+
+
+def _resolved(root: Mapping[str, Any], schema: Any) -> Mapping[str, Any]:
+    """Returns a part of a schema, or the definition in the same schema that it refers to."""
+    if not isinstance(schema, Mapping):
+        return {}
+    try:
+        definition = referenced(root, str(schema.get("$ref", "")))
+    except KeyError:
+        return schema
+    return definition if isinstance(definition, Mapping) else schema
+
+
+def _values(schema: Mapping[str, Any]) -> list[str]:
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    if schema.get("type") == "boolean":
+        values = [True, False]
+    if not isinstance(values, list):
+        return []
+    return [value if isinstance(value, str) else json.dumps(value) for value in values[:_MAX_VALUES]]
+
+
+def _meaning(schema: Mapping[str, Any]) -> str:
+    return str(schema.get("description") or schema.get("title") or schema.get("type") or "")

@@ -1,0 +1,154 @@
+"""Reports: `ava overview`, `ava analytics`, `ava promotions` and `ava audit …`."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ava.cli.options.arguments import WORKER_ID
+from ava.cli.options.connection import connected
+from ava.cli.screen import printing
+from ava.cli.screen.output import RecordPrinter, output_options
+from ava.cli.screen.tables import Column, milliseconds
+
+if TYPE_CHECKING:
+    from ava.client import Analytics, Client, Overview
+
+_WORKERS = (
+    Column(title="WORKER", value=lambda row: row[0], min_width=12),
+    Column(title="ENDED", value=lambda row: row[1]["total"]),
+    Column(title="COMPLETED", value=lambda row: row[1]["completed"]),
+    Column(title="FAILED", value=lambda row: row[1]["failed"]),
+    Column(title="AVERAGE", value=lambda row: milliseconds(row[1]["avg_duration_ms"])),
+    Column(title="CPU", value=lambda row: milliseconds(row[1].get("cpu_ms")), is_wide=True),
+    Column(title="WAITED", value=lambda row: milliseconds(row[1].get("wait_ms")), is_wide=True),
+)
+_PROMOTIONS = (
+    Column(title="TIMELINE", value=lambda promotion: str(promotion.timeline)),
+    Column(title="SEEN", value=lambda promotion: promotion.seen_at),
+    Column(title="COMMITS LOST", value=lambda promotion: "yes" if promotion.lossy else "none seen"),
+    Column(title="RUNS ASKED AGAIN", value=lambda promotion: f"{promotion.running:,}"),
+)
+_ENTRIES = (
+    Column(title="AT", value=lambda entry: entry.at),
+    Column(title="USER", value=lambda entry: entry.user_id, min_width=10),
+    Column(title="KEY", value=lambda entry: entry.key_id, is_wide=True),
+    Column(title="ROLE", value=lambda entry: entry.role, is_wide=True),
+    Column(title="ACTION", value=lambda entry: entry.action, min_width=12),
+    Column(title="TARGET", value=lambda entry: entry.target, min_width=12),
+    Column(title="STATUS", value=lambda entry: entry.status),
+    Column(title="TIMES", value=lambda entry: entry.occurrences, is_optional=True),
+    Column(title="ADDRESS", value=lambda entry: entry.address, is_wide=True),
+    Column(title="REQUEST", value=lambda entry: entry.request_id, is_wide=True),
+)
+
+
+@click.command()
+@output_options
+@connected
+def overview(client: Client, printer: RecordPrinter) -> None:
+    """Show what waits, what runs and what ended in the last hour."""
+    found = client.overview()
+    if printer.is_for_people:
+        printing.print_fields(_overview_fields(found))
+    else:
+        printer.record(found)
+
+
+def _overview_fields(found: Overview) -> dict[str, Any]:
+    waits = [f"{depth['queued']:,} of priority {depth['priority']}" for depth in found.by_priority if depth["queued"]]
+    age = found.backlog_age_seconds
+    ended = {
+        status: f"{sum(minute[status] for minute in found.minutes):,}"
+        for status in ("completed", "failed", "cancelled")
+    }
+    latency = found.latency
+    return {
+        "waiting": f"{'' if found.queued_is_exact else 'over '}{found.queued:,}",
+        "by priority": ", ".join(waits) or None,
+        "scheduled for later": f"{found.scheduled:,}",
+        "running": f"{found.running:,}",
+        "oldest waits for": milliseconds(None if age is None else age * 1000),
+        "ended in 60 minutes": ", ".join(f"{count} {status}" for status, count in ended.items()),
+        "time to start": _hourly_percentiles(latency, "start"),
+        "run time": _hourly_percentiles(latency, "run"),
+        "sampled at": found.sampled_at,
+    }
+
+
+def _hourly_percentiles(latency: dict[str, Any], name: str) -> str | None:
+    median, high = (milliseconds(latency.get(f"{name}_{part}_ms")) for part in ("p50", "p95"))
+    return median and f"{median} (median), {high} (95 %)"
+
+
+@click.command()
+@click.option("--days", type=click.IntRange(1, 90), default=30, show_default=True, help="The period.")
+@click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker.")
+@click.option("--by", "group_by", type=click.Choice(["hour", "day"]), help="Add a series, which -o json prints.")
+@output_options
+@connected
+def analytics(client: Client, days: int, worker_id: str | None, group_by: str | None, printer: RecordPrinter) -> None:
+    """Show what ended in a period: success rate, how long jobs waited and ran, and each worker's jobs."""
+    found = client.analytics(days, worker_id=worker_id, group_by=group_by, percentiles=True)
+    if not printer.is_for_people:
+        printer.record(found)
+        return
+    printing.print_fields(_analytics_fields(found))
+    if found.by_worker:
+        click.echo()
+        printer.records(sorted(found.by_worker.items(), key=lambda row: -row[1]["total"]), _WORKERS)
+
+
+def _analytics_fields(found: Analytics) -> dict[str, Any]:
+    jobs = found.jobs
+    rate = jobs["success_rate"]
+    return {
+        "since": found.since,
+        "ended": f"{jobs['total']:,}",
+        "by status": ", ".join(f"{jobs[status]:,} {status}" for status in ("completed", "failed", "cancelled"))
+        + (f", {jobs['expired']:,} of them expired" if jobs.get("expired") else ""),
+        "by trigger": ", ".join(f"{count:,} {trigger}" for trigger, count in jobs["by_trigger"].items()) or None,
+        "success rate": None if rate is None else f"{rate} %",
+        "average run time": milliseconds(jobs["avg_duration_ms"]),
+        "processor time": milliseconds(jobs.get("cpu_ms")),
+        "waited to start": milliseconds(jobs.get("wait_ms")),
+        "time to start": _percentiles(found, "wait"),
+        "run time": _percentiles(found, "run"),
+    }
+
+
+def _percentiles(found: Analytics, name: str) -> str | None:
+    times = (found.percentiles or {}).get(name, {})
+    median, high, highest = (milliseconds(times.get(f"p{part}_ms")) for part in (50, 95, 99))
+    return median and f"{median} (median), {high} (95 %), {highest} (99 %)"
+
+
+@click.command()
+@output_options
+@connected
+def promotions(client: Client, printer: RecordPrinter) -> None:
+    """Show the newest promotions of a standby of PostgreSQL. Needs --role platform-admin.
+
+    A promotion without lost commits may have lost some all the same, if no job was stored in the last moment.
+    """
+    printer.records(client.promotions(), _PROMOTIONS, empty="No standby was promoted.")
+
+
+@click.group()
+def audit() -> None:
+    """Read the audit trail."""
+
+
+@audit.command("list")
+@click.option("--action", help="Only this action, as in jobs.cancel.")
+@click.option("--by", "user_id", help="Only requests of this user.")
+@click.option("--target", help="Only changes of the record with this id.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="The most entries to print.")
+@output_options
+@connected
+def list_entries(client: Client, limit: int, printer: RecordPrinter, **filters: Any) -> None:
+    """List who changed what, newest first; refused requests are listed too."""
+    found = islice(client.audit(per_page=min(limit, 100), **filters), limit)
+    printer.records(found, _ENTRIES, empty="No entries match.")
