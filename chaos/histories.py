@@ -16,11 +16,11 @@ from chaos.suite import Suite
 
 def main() -> int:
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--minutes", type=float, help="minutes for which histories begin")
+    parser.add_argument("--minutes", type=float, help="minutes of load")
     parser.add_argument("--seed", type=int, help="the seed of the histories and of the kills")
     parser.add_argument("--per-second", type=float, help="histories that begin each second")
     options, _ = parser.parse_known_args()
-    # Each fault runs in a process of its own, which inherits the environment.
+    # The suite runs each fault in another process, which inherits the environment.
     for name, value in (
         (histories.MINUTES, options.minutes),
         (histories.SEED, options.seed),

@@ -38,7 +38,7 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def start_application(url: str, worker_id: str) -> subprocess.Popen[str]:
-    """Start the application, whose orders are jobs of this worker, and wait until its tables exist."""
+    """Start the application, whose orders trigger jobs of a worker, and wait until its tables exist."""
     command = (sys.executable, "-m", "chaos.outbox_application", url, worker_id)
     application = subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     ask(application, 0)
@@ -47,14 +47,14 @@ def start_application(url: str, worker_id: str) -> subprocess.Popen[str]:
 
 
 def ask(application: subprocess.Popen[str], tries: int) -> None:
-    """Ask the application for so many tries more."""
+    """Ask the application for further tries."""
     assert application.stdin
     application.stdin.write(f"{tries}\n")
     application.stdin.flush()
 
 
 def await_tries(application: subprocess.Popen[str]) -> None:
-    """Wait until the application has made the tries that it was asked for, of which no answer was read yet."""
+    """Wait until the application has made the tries of one `ask`."""
     assert application.stdout
     application.stdout.readline()
 

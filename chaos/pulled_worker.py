@@ -45,6 +45,7 @@ class PulledWorker:
 
     def __post_init__(self) -> None:
         self._is_ending = threading.Event()
+        self._is_dead = False
         self._held: set[str] = set()
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._work, self._beat)]
 
@@ -58,6 +59,11 @@ class PulledWorker:
         self._is_ending.set()
         for thread in self._threads:
             thread.join(60)
+
+    def die(self) -> None:
+        """End without another word about the runs under way."""
+        self._is_dead = True
+        self._is_ending.set()
 
     def claim(self, *, wait: float = 1.0) -> list[dict[str, Any]]:
         """Claim runs once. Returns none if there is no answer: then the claim may have been made."""
@@ -84,10 +90,11 @@ class PulledWorker:
             return None
 
     def begin(self, claimed: dict[str, Any]) -> str:
-        """Begin a claimed run: its token is used. Returns what the run is called in the records."""
+        """Begin a claimed run: its token is used. Returns the name of the run in the records; "" if the run is lost."""
+        if self.call(claimed["run"], "progress", {"fraction": 0.1}).status_code != 200:
+            return ""
         name = f"{os.getpid()}.{next(_numbers)}"
         self._record(claimed, name, "begin")
-        self.call(claimed["run"], "progress", {"fraction": 0.1})
         return name
 
     def _record(self, claimed: dict[str, Any], name: str, kind: str) -> None:
@@ -103,11 +110,17 @@ class PulledWorker:
             names = {each["run"]: self.begin(each) for each in claimed}
             time.sleep(self.seconds)
             for each in claimed:
-                self._record(each, names[each["run"]], "done")
-                answer = self.call(each["run"], "end", {"output": {"run": names[each["run"]]}})
-                if answer.status_code != 200:
-                    self.broken.append(f"an end of a live worker was refused: {answer.text}")
+                if self._is_dead:
+                    return
+                if name := names[each["run"]]:
+                    self._end(each, name)
                 self._held.discard(each["run"])
+
+    def _end(self, claimed: dict[str, Any], name: str) -> None:
+        self._record(claimed, name, "done")
+        answer = self.call(claimed["run"], "end", {"output": {"run": name}})
+        if answer.status_code != 200:
+            self.broken.append(f"an end of a live worker was refused: {answer.text}")
 
     def _beat(self) -> None:
         while not self._is_ending.wait(_HEARTBEAT_SECONDS):

@@ -17,10 +17,10 @@ from chaos.cluster import Cluster
 from harness.servers.rabbitmq import RabbitMQ
 
 _KIB_PER_MIB = 1024
-#: The share by which the median of the last third of the samples may exceed that of the second third …
+#: A metric has grown if the median of the last third of its samples exceeds the median of the second third by more
+#: than this share, plus a margin in its unit.
 MAX_GROWTH = 0.15
-#: … and what it may exceed it by in any case, by unit.
-_FLOORS = {"MiB": 4.0, "files": 5, "connections": 3, "rows": 60, "% of a core": 2.0}
+_MARGINS = {"MiB": 4.0, "files": 5, "connections": 3, "rows": 60, "% of a core": 2.0}
 #: Tables that retain rows longer than a soak of an hour, with the retention: they may grow, but no faster than before.
 RETAINED = {
     "idempotency_keys": "24 h",
@@ -36,27 +36,27 @@ SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
     AND relnamespace = current_schema()::regnamespace ORDER BY relname
 """
 
-#: A metric: its unit, and of what it is.
+#: The unit and the subject of a metric.
 Metric = tuple[str, str]
 Sample = dict[Metric, float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trend:
-    """How one metric developed."""
+    """The first value, the medians and the largest value of a metric."""
 
     metric: Metric
     first: float
     second_third: float
     last_third: float
     largest: float
-    #: How long the rows are kept, if that is longer than the soak.
+    #: The retention of rows that outlast the soak.
     retained: str | None
     has_grown: bool
 
 
 def trends(samples: Sequence[Sample]) -> list[Trend]:
-    """Return how each metric developed over samples, of which there must be six or more."""
+    """Return the trend of each metric. Raises `ValueError` for fewer than six samples."""
     if len(samples) < 6:
         raise ValueError(f"{len(samples)} samples are too few to compare their thirds; six are the fewest")
     metrics = sorted({metric for sample in samples for metric in sample})
@@ -80,13 +80,13 @@ def _trend(metric: Metric, values: list[float]) -> Trend:
         last_third=median(last),
         largest=max(values),
         retained=retained,
-        has_grown=after > before * (1 + MAX_GROWTH) + _FLOORS[unit],
+        has_grown=after > before * (1 + MAX_GROWTH) + _MARGINS[unit],
     )
 
 
 def has_more_idle_cpu(before: float, after: float) -> bool:
     """Return True if the idle CPU after a soak, in % of a core, exceeds that before it."""
-    return after > before * (1 + MAX_GROWTH) + _FLOORS["% of a core"]
+    return after > before * (1 + MAX_GROWTH) + _MARGINS["% of a core"]
 
 
 def take(cluster: Cluster) -> Sample:
@@ -125,7 +125,7 @@ def processes(cluster: Cluster) -> Iterator[tuple[str, psutil.Process]]:
 
 
 def idle_cpu(cluster: Cluster, seconds: float) -> dict[str, float]:
-    """Return what each kind of process takes for some seconds, in % of a core."""
+    """Measure the CPU of each kind of process for some seconds, in % of a core."""
     before = _cpu_seconds(cluster)
     time.sleep(seconds)
     after = _cpu_seconds(cluster)
@@ -145,7 +145,7 @@ def _cpu_seconds(cluster: Cluster) -> dict[tuple[str, int], float]:
 
 
 def _pss(pid: int) -> float:
-    """Return the MiB of a process, of which what it shares counts in parts."""
+    """Return the PSS of a process in MiB."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) / _KIB_PER_MIB

@@ -1,4 +1,4 @@
-"""Random histories of everything at once, under kills of everything, which one checker compares with the contract."""
+"""Random histories of the mixed load under kills. The checker compares them with the contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chaos.mixed.load import ENVIRON, MixedLoad
 from chaos.mixed.programs import WORKERS
 from chaos.mixed.rules import violations
 
-#: The variables by which `chaos.histories` says how long the histories are, their seed and their number a second.
+#: Environment variables that `chaos.histories` sets: minutes of load, its seed, and histories per second.
 MINUTES, SEED, RATE = "CHAOS_MINUTES", "CHAOS_SEED", "CHAOS_RATE"
 _MINUTES, _RATE = 1.5, 2.5
 #: Violations that a row shows.
@@ -26,7 +26,7 @@ _JOBS = "SELECT id::text FROM jobs WHERE worker_id = ANY(%s)"
 
 
 def _kill_amid_histories(cluster: Cluster) -> Injury:
-    """Kill processes while histories are under way, wait until all have ended, and judge what was recorded."""
+    """Kill processes during the load, wait until every job has ended, and check the history."""
     seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10**6))
     print(f"{cluster.broker_name}: histories of seed {seed}", flush=True)
     load = MixedLoad(cluster, seed=seed, per_second=float(os.environ.get(RATE) or _RATE), has_deaths=True)

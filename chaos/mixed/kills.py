@@ -36,6 +36,7 @@ class Kills:
             "API": (self._kill_api, 7),
             "sender": (self._kill_sender, 4),
             "relay": (load.kill_relay, 4),
+            "pulled worker": (load.kill_pulled_worker, 5),
             "broker wiped": (cluster.wipe_broker, 5),
             "PostgreSQL": (self._restart_postgres, 2),
         }

@@ -34,7 +34,7 @@ ENVIRON = {
 }
 _THREADS, _PULLED_WORKERS, _TRIES = 6, 2, 5
 _HOOK_SECRET = "the-secret-of-the-mixed-load"
-#: One plan in so many comes with an event for the subscription, a delivery of the hook, or orders of the outbox.
+#: Every eighth plan sends an event to the subscription, every tenth a delivery to the hook and orders to the outbox.
 _EVENT_EVERY, _DELIVERY_EVERY, _ORDERS_EVERY = 8, 10, 10
 #: Seconds until every request is answered, every job is final, and every row and webhook is sent.
 _REQUESTS_SECONDS, _JOBS_SECONDS, _SENT_SECONDS = 120.0, 240.0, 120.0
@@ -90,11 +90,20 @@ class MixedLoad:
         return data
 
     def _start_pulled(self) -> None:
-        token = make_worker(self._cluster.system)
-        for _ in range(_PULLED_WORKERS):
-            worker = PulledWorker(system=self._cluster.system, effects=self._cluster.effects_path, token=token)
-            worker.start()
-            self._stack.callback(worker.stop)
+        self._key = make_worker(self._cluster.system)
+        self._pulled = [self._start_pulled_worker() for _ in range(_PULLED_WORKERS)]
+
+    def _start_pulled_worker(self) -> PulledWorker:
+        cluster = self._cluster
+        worker = PulledWorker(system=cluster.system, effects=cluster.effects_path, token=self._key)
+        worker.start()
+        self._stack.callback(worker.stop)
+        return worker
+
+    def kill_pulled_worker(self) -> None:
+        """Let a worker die that pulls runs, and start another."""
+        self._pulled.pop(0).die()
+        self._pulled.append(self._start_pulled_worker())
 
     def _start_outbox(self) -> None:
         self._database = outbox_processes.create_database(self._cluster)

@@ -1,4 +1,4 @@
-"""The checker of random histories: each rule finds the history that violates it, and nothing in one that is right."""
+"""The checker of random histories: each rule finds its violation, and accepts a correct history."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def branch(value: str) -> tuple[str, dict[str, Any]]:
 
 
 def _right() -> Recorder:
-    """A history of everything, in which nothing is wrong."""
+    """Return a correct history."""
     found = Recorder()
     found.run("p", "1.1", ran("step 1", 7), got("step 1", 7), ("ask", {"name": "sleep 1", "seconds": 2}), ends="left")
     found.run("k", "2.1", of=["p", "child 1", 1])

@@ -28,7 +28,7 @@ def test_memory_that_grows_with_each_sample_has_grown() -> None:
 
 def test_rows_that_are_deleted_level_off_and_rows_that_are_not_have_grown() -> None:
     level = [300.0, 600, 700, 690, 720, 700, 710, 690, 705]
-    assert _grown(rows__jobs=level, rows__job_logs=[1000.0 * n for n in range(1, 10)]) == ["job_logs"]
+    assert _grown(rows__jobs=level, rows__job_edges=[1000.0 * n for n in range(1, 10)]) == ["job_edges"]
 
 
 def test_rows_that_outlast_the_soak_may_grow_as_fast_as_before_and_no_faster() -> None:
