@@ -46,6 +46,8 @@ class Duty:
     on_change: Callable[[], None] = lambda: None
     #: The longest rest after slow calls that change nothing, in seconds (`ava.store.engine.rest`); 0: no rest.
     max_rest_seconds: float = 0.0
+    #: Returns the seconds until something is to be found, so that the next call waits no longer, whatever its rest.
+    max_wait_seconds: Callable[[], float] = lambda: float("inf")
     #: True: dispatchers on standby run it too.
     is_on_standby: bool = False
     #: Waits until the next call, for the given seconds at most; None: until `wake`.
@@ -163,7 +165,8 @@ class DutyThread(threading.Thread):
             duty.on_change()
         rest_seconds = self._rest.after(time.monotonic() - began_at)
         period_seconds = duty.period_seconds()
-        return period_seconds if count else max(period_seconds, rest_seconds)
+        seconds = period_seconds if count else max(period_seconds, rest_seconds)
+        return min(seconds, duty.max_wait_seconds())
 
     def _fail(self, reason: str) -> float:
         counters.DUTY_FAILURES.labels(self._duty.name).inc()

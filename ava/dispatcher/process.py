@@ -142,6 +142,7 @@ def _losses(
             lambda now: rescue_from_dead_nodes(database, heartbeats, now, node_dead_seconds=dead_seconds),
             on_change=returned,
             max_rest_seconds=MAX_REST_SECONDS,
+            max_wait_seconds=lambda: heartbeats.seconds_until_silent(time.monotonic(), seconds=dead_seconds),
         ),
         Duty("pulled_runs", 0.5, "pulled runs rescued or ended", PulledRunWatch(database).run_once, on_change=returned),
         Duty(

@@ -41,6 +41,19 @@ def test_a_duty_rests_after_calls_that_were_slow_and_changed_nothing(
     assert found[-1] == pytest.approx(due)
 
 
+def test_a_rest_ends_when_there_is_something_to_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+
+    def run_once(now: float) -> int:
+        clock[0] = now + 5.0
+        return 0
+
+    duty = Duty("slow", 1.0, "changes", run_once, max_rest_seconds=10.0, max_wait_seconds=lambda: 0.3)
+    thread = DutyThread(duty, threading.Event(), threading.Event())
+    assert [thread.run_duty() for _ in range(2)] == [0.3, 0.3]
+
+
 class _AnotherLeads:
     """The lease of a dispatcher while another one is active."""
 

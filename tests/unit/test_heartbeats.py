@@ -18,6 +18,16 @@ def test_a_node_is_silent_once_its_heartbeat_has_not_changed_for_long_enough() -
     assert heartbeats.silent(14, seconds=20) == {}
 
 
+def test_the_time_until_a_node_is_silent_is_that_of_the_next_one_and_leaves_out_those_that_are() -> None:
+    heartbeats = Heartbeats[str]()
+    assert heartbeats.seconds_until_silent(0, seconds=14) == float("inf")
+    for second in range(15):
+        seen_at = {"dead": _NOON, "dying": _NOON + timedelta(seconds=min(second, 5)), "alive": _NOON}
+        heartbeats.observe(second, seen_at | {"alive": _NOON + timedelta(seconds=second)})
+    assert heartbeats.seconds_until_silent(13.5, seconds=14) == 0.5
+    assert heartbeats.seconds_until_silent(14, seconds=14) == 5
+
+
 def test_a_heartbeat_of_an_earlier_moment_is_a_sign_of_life() -> None:
     heartbeats = Heartbeats[str]()
     for second in range(30):

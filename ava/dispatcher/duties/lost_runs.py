@@ -66,6 +66,11 @@ class Heartbeats(Generic[_Sender]):
         heartbeats = self._heartbeats
         return {sender: last.seen_at for sender, last in heartbeats.items() if now - last.read_at >= seconds}
 
+    def seconds_until_silent(self, now: float, *, seconds: float) -> float:
+        """Return the time from `now` until the next sender has been silent for `seconds`; infinity if none can be."""
+        left = (last.read_at + seconds - now for last in self._heartbeats.values())
+        return min((each for each in left if each > 0), default=float("inf"))
+
 
 def watch_heartbeats(database: Database, heartbeats: Heartbeats[str], now: float) -> int:
     """Read the heartbeats of all nodes once. Returns 0, because nothing changes.
