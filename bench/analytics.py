@@ -24,7 +24,7 @@ _MAX_SECONDS = 30.0
 _JOBS = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
                   published_at, started_at, completed_at, node_id, run_no, attempt, max_attempts, output, error,
-                  cancel_requested_at, cancelled_by, end_no)
+                  stop_status, cancel_requested_at, cancelled_by, end_no)
 SELECT encode(substring(int8send(round(extract(epoch FROM t.at) * 1000)::bigint) FROM 3)
               || set_byte(substring(uuid_send(gen_random_uuid()) FROM 7), 0, (112 + n %% 16)::int), 'hex')::uuid,
        'ten_bench', 'wkr_w' || n * 15485863 %% 200, t.status,
@@ -32,6 +32,7 @@ SELECT encode(substring(int8send(round(extract(epoch FROM t.at) * 1000)::bigint)
        t.at, t.at, t.at + t.waited, t.at + t.waited + t.ran, '00000000-0000-7000-8000-000000000001', 1, 1, 1,
        CASE WHEN t.status = 'completed' THEN '{"sent":true}'::json END,
        CASE WHEN t.status = 'failed' THEN 'ValueError: no such channel' END,
+       CASE WHEN t.status = 'cancelled' THEN 'cancelled' END,
        CASE WHEN t.status = 'cancelled' THEN t.at END, CASE WHEN t.status = 'cancelled' THEN 'usr_bench' END, n
 FROM (
     SELECT n,

@@ -1,10 +1,10 @@
-"""The query plans of every read, checked: for `bench.scale`."""
+"""The query plans of reads, checked: for `bench.scale` and `bench.removed_indexes`."""
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -36,6 +36,8 @@ class Finding:
     removed: int
     sorted_rows: int
     seq_scans: list[str]
+    #: PostgreSQL's JSON of the topmost plan node.
+    plan: Mapping[str, Any]
 
     @property
     def faults(self) -> list[str]:
@@ -46,6 +48,23 @@ class Finding:
         if self.sorted_rows > _MAX_SORTED:
             found.append(f"{self.name}: {self.sorted_rows:,} rows are sorted")
         return found
+
+    @property
+    def indexes(self) -> dict[str, int]:
+        """The rows that were read from each index of jobs."""
+        found = Counter[str]()
+        for node in _nodes(self.plan):
+            if node["Actual Loops"] and node.get("Index Name", "").startswith("jobs_"):
+                found[node["Index Name"]] += round(node["Actual Rows"] * node["Actual Loops"])
+        return dict(sorted(found.items()))
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks were read, from memory or from the disk."""
+        # A node's blocks include those of its parts, but for a part that writes and runs after it.
+        return sum(
+            max(0, _blocks(node) - sum(_blocks(part) for part in node.get("Plans", ()))) for node in _nodes(self.plan)
+        )
 
 
 class _ExplainingConnection:
@@ -58,7 +77,8 @@ class _ExplainingConnection:
 
     def exec_driver_sql(self, statement: str, parameters: Any = None) -> Any:
         setting = next((each for each in (IN_ORDER, BY_INDEX) if statement.startswith(each)), "")
-        explain = f"{setting} EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement.removeprefix(setting)}"
+        options = "ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON"
+        explain = f"{setting} EXPLAIN ({options}) {statement.removeprefix(setting)}"
         (plan,) = self._connection.exec_driver_sql(explain, parameters).scalar_one()
         nodes = list(_nodes(plan["Plan"]))
         self._findings.append(
@@ -74,6 +94,7 @@ class _ExplainingConnection:
                     and node["Relation Name"] in _LARGE
                     and node["Actual Loops"]
                 ],
+                plan=plan["Plan"],
             )
         )
         return self._connection.exec_driver_sql(statement, parameters)
@@ -83,6 +104,10 @@ def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield plan
     for part in plan.get("Plans", ()):
         yield from _nodes(part)
+
+
+def _blocks(node: Mapping[str, Any]) -> int:
+    return int(node["Shared Hit Blocks"] + node["Shared Read Blocks"])
 
 
 def _removed(node: Mapping[str, Any]) -> float:
@@ -100,15 +125,14 @@ def check(database: Database, now: datetime, some: list[str], newest: str) -> tu
     findings: list[Finding] = []
     reads_: dict[str, Callable[[Connection], object]] = {**_lists(now, newest), **_others(some, newest)}
     for name, read in reads_.items():
-        with _explained(database, name, findings) as connection:
-            read(connection)
+        with database.connect() as connection:
+            read(explained(connection, name, findings))
     return findings, len(reads_)
 
 
-@contextmanager
-def _explained(database: Database, name: str, findings: list[Finding]) -> Iterator[Connection]:
-    with database.connect() as connection:
-        yield cast(Connection, _ExplainingConnection(connection, name, findings))
+def explained(connection: Connection, name: str, findings: list[Finding]) -> Connection:
+    """Return a connection that explains each statement before it runs it, and adds what it finds."""
+    return cast(Connection, _ExplainingConnection(connection, name, findings))
 
 
 def _lists(now: datetime, newest: str) -> dict[str, Callable[[Connection], object]]:

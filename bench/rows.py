@@ -19,7 +19,8 @@ _NODE = "00000000-0000-7000-8000-000000000001"
 _JOBS = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
                   waits_for, run_at, scheduled_at, published_at, started_at, completed_at, node_id, run_no, attempt,
-                  max_attempts, output, error, cancel_requested_at, cancelled_by, end_no)
+                  max_attempts, output, error, stop_status, cancel_requested_at, cancelled_by,
+                  end_no)
 SELECT encode(substring(int8send(round(extract(epoch FROM t.at) * 1000)::bigint) FROM 3)
               || set_byte(substring(uuid_send(gen_random_uuid()) FROM 7), 0, (112 + n %% 16)::int), 'hex')::uuid,
        'ten_bench', t.worker, t.status, t.trigger, t.priority, 'default', '{"incident_id":"inc_01hxyz","n":1}',
@@ -32,6 +33,7 @@ SELECT encode(substring(int8send(round(extract(epoch FROM t.at) * 1000)::bigint)
        CASE WHEN t.has_run THEN %(node)s::uuid END, t.has_run::int, t.has_run::int, 1,
        CASE WHEN t.status = 'completed' THEN '{"sent":true}'::json END,
        CASE WHEN t.status = 'failed' THEN 'ValueError: no such channel' END,
+       CASE WHEN t.status = 'cancelled' THEN 'cancelled' END,
        CASE WHEN t.status = 'cancelled' THEN t.at END, CASE WHEN t.status = 'cancelled' THEN 'usr_bench' END,
        CASE WHEN t.is_final THEN n END
 FROM (
