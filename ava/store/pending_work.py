@@ -10,7 +10,6 @@ from ava.store.engine.prepared import Prepared
 from ava.store.events import events
 from ava.store.jobs import bulk_operations, wake_queue
 from ava.store.jobs.moves import expire, park
-from ava.store.jobs.reads import deadlines
 from ava.store.schedules import due
 
 
@@ -23,7 +22,7 @@ class Work(Enum):
     BULK_OPERATIONS = bulk_operations.IS_DUE
     EVENT_JOBS = events.ARE_UNFINISHED
     WAKES = wake_queue.ARE_THERE
-    DEADLINES = deadlines.ARE_OVER
+    DEADLINES = expire.ARE_OVERDUE
 
 
 # Planned anew before a table that was empty has grown by much.

@@ -25,7 +25,7 @@ from ava.settings import Settings
 from ava.store.fleet import worker_settings
 from ava.store.jobs.reads import lists
 from ava.store.schedules import due as due_schedules
-from ava.store.schedules import firings, time_zones
+from ava.store.schedules import firings
 from tests.backlog import WORKER, open_backlog
 from tests.scheduled import CALLER, MINUTE, Scheduled
 
@@ -291,7 +291,7 @@ def test_idle_schedules_are_not_read(scheduled: Scheduled) -> None:
     for statement, parameters in (
         (due_schedules._ARE_DUE, {"now": None}),
         (due_schedules._LOCK_DUE, {"now": None, "limit": 500}),
-        (time_zones._CLAIM_OUTDATED, {"version": version, "limit": 500}),
+        (due_schedules._CLAIM_OUTDATED, {"version": version, "limit": 500}),
     ):
         plan = "\n".join(row[0] for row in scheduled.backlog.run(f"EXPLAIN {statement}", **parameters))
         assert "Seq Scan on schedules" not in plan, plan

@@ -42,9 +42,9 @@ _ACROSS = {
         jobs.moves.rescue.lock_of_dead_nodes""",
     "a duty finds what is due, of all tenants": """
         pending_work.find jobs.moves.expire.expire jobs.moves.park.make_due jobs.moves.park.what_returns
-        jobs.moves.pull.missed jobs.reads.deadlines.overdue
+        jobs.moves.pull.missed jobs.moves.expire.overdue
         jobs.bulk_operations.claim_due schedules.due.lock_due schedules.due.are_due
-        schedules.time_zones.claim_outdated""",
+        schedules.due.claim_outdated""",
     "retention deletes what is old": """
         events.old_rows.delete_events events.old_rows.delete_first_events events.old_rows.delete_events_of_rest
         events.old_rows.delete_deliveries events.old_rows.delete_first_deliveries

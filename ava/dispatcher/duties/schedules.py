@@ -12,7 +12,7 @@ from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.domain.schedules.time_zones import check_timezone, timezone_data_version
 from ava.services.due_firings import DueFirings, FiredBatch
 from ava.store.engine.database import Connection, Database
-from ava.store.schedules import declared, definitions, time_zones
+from ava.store.schedules import declared, definitions
 from ava.store.schedules import due as due_schedules
 
 _log = logging.getLogger(__name__)
@@ -51,10 +51,10 @@ def recompute_next_firings(database: Database) -> int:
     """
     version = timezone_data_version()
     with database.transaction() as connection:
-        found = time_zones.claim_outdated(connection, version=version, limit=_SCHEDULES_PER_TRANSACTION)
+        found = due_schedules.claim_outdated(connection, version=version, limit=_SCHEDULES_PER_TRANSACTION)
         if found:
             next_runs = [(schedule, _next_run(schedule)) for schedule in found]
-            time_zones.write_next_runs(connection, next_runs, version=version)
+            due_schedules.write_next_runs(connection, next_runs, version=version)
     return len(found)
 
 

@@ -18,7 +18,6 @@ from ava.store.fleet.worker_settings import PLATFORM, WorkerStatusChange
 from ava.store.jobs.moves import cancel, expire, park, permits, recall
 from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.moves.park import ListPosition
-from ava.store.jobs.reads import deadlines
 
 #: Jobs that one statement returns to the backlog or parks, that one moves to another queue or limit, that one expires,
 #: and that one transaction stops.
@@ -92,7 +91,7 @@ def stop_overdue_jobs(database: Database, control: Control) -> int:
                 error=system_cancel.overdue(each.seconds),
                 is_overdue=True,
             )
-            for each in deadlines.overdue(connection, limit=_STOPPED_PER_TRANSACTION)
+            for each in expire.overdue(connection, limit=_STOPPED_PER_TRANSACTION)
         ]
         stopped = cancel.cancel_each(connection, requests)
     revoke_all(database, control, stopped)

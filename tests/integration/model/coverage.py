@@ -24,7 +24,7 @@ NOT_DRIVEN: Mapping[str, str] = {
     "schedules.declared.set_module": "says which module declares a schedule",
     "schedules.definitions.change": "changes what fires next, no job",
     "schedules.firings.delete_old": "deletes firings that are past",
-    "schedules.time_zones.write_next_runs": "changes what fires next, no job",
+    "schedules.due.write_next_runs": "changes what fires next, no job",
 }
 
 

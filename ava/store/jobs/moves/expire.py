@@ -1,7 +1,13 @@
-"""The move that cancels queued jobs whose handler was not entered in time. A claim refuses them from then on."""
+"""Jobs past their time: cancel those whose handler was not entered before they expired, and find overdue ones.
+
+A claim refuses an expired job. `ava.store.jobs.moves.cancel` stops an overdue one, with the jobs below it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from ava.domain import ids
 from ava.domain.jobs.system_cancel import SystemCancel
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -28,3 +34,33 @@ FROM r WHERE j.tenant_id = r.tenant_id AND j.id = r.id
 def expire(connection: Connection, *, limit: int) -> int:
     """Cancel jobs that have expired, earliest first. Returns the number of jobs."""
     return connection.exec_driver_sql(_EXPIRE, {"limit": limit}).rowcount
+
+
+_HAS_DEADLINE = "deadline_at IS NOT NULL AND cancel_requested_at IS NULL AND status IN ('queued', 'running')"
+#: A condition: the deadline of some job has passed.
+ARE_OVERDUE = f"""(SELECT deadline_at FROM jobs WHERE {_HAS_DEADLINE} AND deadline_at <= now()
+    ORDER BY deadline_at LIMIT 1) IS NOT NULL"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OverdueJob:
+    """An unfinished job whose deadline has passed."""
+
+    tenant_id: str
+    job_id: str
+    #: The seconds from its creation, or its date, to its deadline.
+    seconds: float
+
+
+_OVERDUE = Statement(f"""
+SELECT tenant_id, id::text, round(extract(epoch FROM deadline_at - greatest(created_at, scheduled_at)), 3)::float8
+FROM jobs WHERE {_HAS_DEADLINE} AND deadline_at <= now() ORDER BY deadline_at LIMIT %(limit)s
+""")
+
+
+def overdue(connection: Connection, *, limit: int) -> list[OverdueJob]:
+    """Return overdue jobs, the earliest deadline first."""
+    return [
+        OverdueJob(tenant_id=tenant_id, job_id=ids.encode("job", uuid), seconds=seconds)
+        for tenant_id, uuid, seconds in connection.exec_driver_sql(_OVERDUE, {"limit": limit})
+    ]
