@@ -44,7 +44,7 @@ def _kill_amid_histories(cluster: Cluster) -> Injury:
     cluster.load.accepted += [Accepted(id=job_id, at=since) for job_id in jobs]
     return Injury(
         since=since,
-        recovered_at=time.monotonic(),
+        recovered_at=load.ended_at,
         judged=jobs,
         broken=[*found[:_MAX_SHOWN], *([f"{len(found)} violations, seed {seed}"] if found else [])],
         measured=[f"seed {seed}", _summary(history), f"{kills.done.total()} kills"],

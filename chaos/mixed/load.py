@@ -58,6 +58,8 @@ class MixedLoad:
         self._stack = ExitStack()
         self._asked = Asked()
         self._ordering = threading.Lock()
+        #: When all jobs of the last round had ended.
+        self.ended_at = 0.0
         self._deliveries: dict[str, set[tuple[str, bytes]]] = {}
 
     # Its life ------------------------------------------------------------------------------------------------------
@@ -134,6 +136,7 @@ class MixedLoad:
             # The history shows an unfinished job as a violation.
             wait_until(self._all_is_sent, seconds=_SENT_SECONDS)
             wait_until(lambda: self._watcher.unfinished() == 0, seconds=_JOBS_SECONDS)
+        self.ended_at = time.monotonic()
         _leave_full_minute()
         self._watcher.poll_once()
         with suppress(AssertionError):
