@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -14,16 +15,18 @@ from ava.dispatcher.duties.retention import OldJobs
 from ava.domain.jobs.job import Job, JobSpec, RunKey, Status
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.waits import NewChild, Wait, WaitCondition
+from ava.errors import DatabaseUnavailable
 from ava.node.child.run_journal import Creators, RunJournal
 from ava.node.child.run_writer import RunWriter
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import workers
-from ava.store.jobs.moves import claim
+from ava.store.jobs.moves import claim, rescue
 from ava.store.jobs.moves.ended_runs import EndedRun
 from ava.store.jobs.reads import lists
 from harness.commit_cuts import QUICK, CommitCuts
 from harness.new_jobs import make_jobs
+from harness.polling import wait_until
 from tests.backlog import worker_spec
 from tests.graphs import JOBS, Graphs
 from tests.integration.model.run_driver import run_line
@@ -157,6 +160,18 @@ def test_a_wait(cuts: CommitCuts, connection: Connection, writer: RunWriter) -> 
     assert _was_cut(cuts, "jobs.moves.end.requeue", "jobs.moves.wait.begin_wait")
     ((count,),) = connection.exec_driver_sql("SELECT count(*) FROM job_waits").all()
     assert count == 1
+
+
+def test_runs_that_are_returned_unbegun(cuts: CommitCuts, connection: Connection) -> None:
+    """Several statements on a connection without a transaction: its loss is an outage, as of any other."""
+    (run,) = _trigger(connection)
+    _running(connection, run, claim_id := str(uuid.uuid4()))
+    database = Database(cuts.url, name="tests")
+    while not _was_cut(cuts, "jobs.moves.end.requeue"):
+        with suppress(DatabaseUnavailable), database.connect() as cut:
+            rescue.release(cut, [(run, claim_id)])
+    database.close()
+    wait_until(lambda: _status(connection, run) == (Status.QUEUED, 1), what="the run is returned")
 
 
 def test_children_are_created_once(cuts: CommitCuts, graphs: Graphs, api_settings: Settings) -> None:

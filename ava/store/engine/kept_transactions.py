@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import extensions
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.prepared import Prepared
@@ -32,8 +32,8 @@ def one_transaction(connection: Connection) -> Iterator[None]:
 
 
 def _roll_back(connection: Connection) -> None:
-    # The connection may be broken.
-    with suppress(DBAPIError, psycopg2.Error):
+    # The connection may be broken. Then SQLAlchemy refuses the statement by an error of its own.
+    with suppress(SQLAlchemyError, psycopg2.Error):
         connection.exec_driver_sql("ROLLBACK")
 
 
