@@ -1,8 +1,9 @@
 """The mixed load for hours, without kills: `python -m chaos.soak --hours 1 --broker redis`. Nothing may grow.
 
-The load runs in rounds. After each round, once every job has ended, the command samples memory, files, connections and
-rows. At the end it compares the medians of the last and the second third, and the idle CPU with that before the load.
-Exits with 1 if a metric grew or the load violated a rule. `--table chaos/RESULTS.md` writes the table into that page.
+The load runs in rounds. After each round, once every job has ended and retention has deleted it, the command samples
+memory, files, connections and rows. At the end it compares the medians of the last and the second third, and the idle
+CPU with that before the load. Exits with 1 if a metric grew or the load violated a rule. `--table chaos/RESULTS.md`
+writes the table into that page.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from harness.polling import wait_until
 from harness.servers.server import private_folder
 
 _COMMAND = "python -m chaos.soak"
-#: Rounds of a soak, at least, and the seconds of the longest one.
-_MIN_ROUNDS, _MAX_ROUND_SECONDS = 9, 60.0
+#: Rounds of a soak, at least, and the seconds of load in each, which are half of the round or less.
+_MIN_ROUNDS, _MIN_LOAD_SECONDS, _MAX_LOAD_SECONDS = 6, 20.0, 120.0
 #: Seconds of rest before a sample, and of a measurement of idle CPU.
 _REST_SECONDS, _IDLE_SECONDS = 4.0, 30.0
-#: Retention of two minutes in days, so that tables level off.
-_DAYS = 0.0014
+#: The shortest retention, 86 s: what a sample finds, retention has left.
+_DAYS = 0.001
 _RETENTION = {
     "AVA_RETENTION_DAYS": str(_DAYS),
     "AVA_EVENT_DAYS": str(_DAYS),
@@ -39,7 +40,7 @@ _RETENTION = {
     "AVA_WEBHOOK_TIME_SCALE": "0.005",
 }
 #: Seconds until retention has deleted the jobs, except so many of the schedule.
-_LONGEST_RETENTION_SECONDS, _MAX_JOBS_LEFT = 300.0, 10
+_LONGEST_RETENTION_SECONDS, _MAX_JOBS_LEFT = 240.0, 5
 
 
 @dataclass(kw_only=True)
@@ -99,28 +100,28 @@ def _run(cluster: Cluster, load: MixedLoad, soak: Soak) -> Soak:
     time.sleep(_REST_SECONDS)
     soak.cpu_before = soak_samples.idle_cpu(cluster, _IDLE_SECONDS)
     seconds = soak.hours * 3600
-    round_seconds = min(_MAX_ROUND_SECONDS, seconds / _MIN_ROUNDS)
+    load_seconds = max(_MIN_LOAD_SECONDS, min(_MAX_LOAD_SECONDS, seconds / _MIN_ROUNDS / 2))
     until = time.monotonic() + seconds
     while time.monotonic() < until or len(soak.samples) < _MIN_ROUNDS:
-        _play_round(cluster, load, soak, round_seconds)
-    with suppress(AssertionError):
-        wait_until(
-            lambda: cluster.system.query("SELECT count(*) FROM jobs")[0][0] <= _MAX_JOBS_LEFT,
-            seconds=_LONGEST_RETENTION_SECONDS,
-        )
-    time.sleep(_REST_SECONDS)
+        _play_round(cluster, load, soak, load_seconds)
     soak.cpu_after = soak_samples.idle_cpu(cluster, _IDLE_SECONDS)
     return soak
 
 
 def _play_round(cluster: Cluster, load: MixedLoad, soak: Soak, seconds: float) -> None:
-    """Run the load for some seconds, check its history, and take a sample of the idle system."""
+    """Run the load for some seconds, check its history, and take a sample once retention has deleted its jobs."""
     load.begin_round()
     time.sleep(seconds)
     history = load.finish_round()
     soak.violations += violations(history)
     soak.jobs += len(history.outcomes)
     load.forget()
+    with suppress(AssertionError):
+        # Jobs that stay are growth, which the samples show.
+        wait_until(
+            lambda: cluster.system.query("SELECT count(*) FROM jobs")[0][0] <= _MAX_JOBS_LEFT,
+            seconds=_LONGEST_RETENTION_SECONDS,
+        )
     time.sleep(_REST_SECONDS)
     soak.samples.append(soak_samples.take(cluster))
     soak.violations += [each for each in load.broken if each not in soak.violations]
