@@ -76,6 +76,12 @@ def claim_together(history: History) -> None:
                 for key in message.runs
                 if key.job_id in history.jobs and key.job_id not in {run.job_id for run in together}
             ]
+    waiting = [each for each in history.jobs.values() if each.waits is not None and each.worker == first.worker]
+    if waiting and history.is_chance(0.5):
+        # No message says so, as in `_take_message`.
+        other = history.choose(waiting)
+        run = replace(first, key=RunKey(other.tenant, other.id, other.run_no + 1))
+        together = [*(each for each in together if each.job_id != other.id), run]
     together = [replace(run, is_shared=True) for run in together]
     history.say(job.worker, [(run.job_id, run.run_no) for run in together])
     wanted = [moves.claim(history.jobs[run.job_id], history.world, run) for run in together]

@@ -19,17 +19,21 @@ def create_schedule(history: History) -> None:
     """A schedule that fires every five minutes."""
     if len(history.schedules) >= 3:
         raise NotNow
+    _create(history, history.choose([*list(Overlap), Overlap.QUEUE_ONE, Overlap.CANCEL_RUNNING]))
+
+
+def _create(history: History, overlap: Overlap) -> str:
     tenant = history.choose(TENANTS)
-    overlap = history.choose([*list(Overlap), Overlap.QUEUE_ONE, Overlap.CANCEL_RUNNING])
     spec = ScheduleSpec(
         worker_id=history.choose(history.favourites), cron="*/5 * * * *", timezone="UTC", overlap=overlap,
         catch_up=history.choose([CatchUp.LAST, CatchUp.ALL]), priority=history.choose(PRIORITIES),
     )  # fmt: skip
     history.say(tenant, spec.worker_id, overlap)
-    schedule_id = history.act(
+    schedule_id: str = history.act(
         Expected(), lambda: history.driver.create_schedule(tenant, spec), can_be_killed=False
     )  # fmt: skip
     history.schedules[schedule_id] = (tenant, overlap.value)
+    return schedule_id
 
 
 @rule(weight=5)
@@ -84,9 +88,12 @@ def _waits_for_earlier(job: JobState) -> bool:
 @rule(weight=1.5)
 def delete_schedule(history: History) -> None:
     """A schedule is deleted; the job of it that waits for an earlier one waits no longer."""
-    queueing = [each for each, (_, overlap) in history.schedules.items() if overlap == Overlap.QUEUE_ONE.value]
-    has_waiting = bool(queueing) and history.is_chance(0.7)
-    schedule_id = history.choose(queueing if has_waiting else list(history.schedules))
+    has_waiting = history.is_chance(0.7)
+    if has_waiting:
+        queueing = [each for each, (_, overlap) in history.schedules.items() if overlap == Overlap.QUEUE_ONE.value]
+        schedule_id = history.choose(queueing) if queueing else _create(history, Overlap.QUEUE_ONE)
+    else:
+        schedule_id = history.choose(list(history.schedules))
     tenant, _ = history.schedules[schedule_id]
     history.say(schedule_id)
     if has_waiting:
