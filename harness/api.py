@@ -20,6 +20,7 @@ from ava.store.engine.database import Database
 from ava.store.fleet import workers
 from harness.polling import wait_until
 
+JOBS = "/v1/ava/jobs"
 HEADERS = {
     "x-internal-secret": "of-all-the-tests",
     "x-tenant-id": "ten_test",

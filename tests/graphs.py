@@ -22,13 +22,12 @@ from ava.store.engine.database import Connection
 from ava.store.jobs import journal
 from ava.store.jobs.moves import claim, end, wait
 from ava.store.jobs.reads import lists
-from harness.api import NODE, Api
+from harness.api import JOBS, NODE, Api
 from tests.integration.model.run_driver import run_line
 from tests.runs import ended
 
 __all__ = ["BULK", "JOBS", "Graphs"]
 
-JOBS = "/v1/ava/jobs"
 BULK = f"{JOBS}/bulk"
 
 

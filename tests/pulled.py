@@ -7,11 +7,10 @@ from typing import Any
 from werkzeug.test import TestResponse
 
 from ava.dispatcher.duties.pulled_runs import PulledRunWatch
-from harness.api import HEADERS, Api
+from harness.api import HEADERS, JOBS, Api
 
 RUNS = "/v1/ava/runs"
 WORKERS = "/v1/ava/workers"
-JOBS = "/v1/ava/jobs"
 OPERATOR = {"x-platform-role": "platform-admin"}
 OTHER = {"x-tenant-id": "ten_other"}
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import requests
 
+from harness.api import JOBS
 from harness.polling import wait_until
 from harness.servers.postgres import running_postgres
 from harness.servers.server import Server
 from harness.system import System
 from tests.conftest import UNREACHABLE_BROKER, migrate
 
-JOBS = "/v1/ava/jobs"
 #: Enough for what initdb writes, the WAL, and some rows.
 _SIZE_MIB = 150
 _LITTLE_WAL = {"min_wal_size": "32MB", "max_wal_size": "48MB"}

@@ -10,9 +10,8 @@ from ava.api.gate.tenant_shares import TenantShares
 from ava.domain import ids
 from ava.domain.limits.table import ANSWER_BYTES, ANSWERS_IN_FLIGHT_BYTES
 from ava.store.jobs.reads import lists
-from harness.api import Api, error_of
+from harness.api import JOBS, Api, error_of
 
-JOBS = "/v1/ava/jobs"
 #: A record's own fields, and those around the list.
 _OVERHEAD = 4_096
 

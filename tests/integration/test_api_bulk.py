@@ -11,9 +11,8 @@ import redis
 from werkzeug.test import TestResponse
 
 from ava.settings import Settings
-from harness.api import Api, error_of
+from harness.api import JOBS, Api, error_of
 
-JOBS = "/v1/ava/jobs"
 BULK = f"{JOBS}/bulk"
 
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from harness.api import Api, error_of
+from harness.api import JOBS, Api, error_of
 from tests.integration.events_in_scope import EVENTS_IN, EVENTS_IN_BODIES, INBOUND, SUBSCRIPTIONS
 
-JOBS = "/v1/ava/jobs"
 OPERATIONS = "/v1/ava/operations"
 HOOKS = "/v1/webhooks"
 HOOK = f"{HOOKS}/<webhook_id>"

@@ -11,10 +11,9 @@ from werkzeug.test import TestResponse
 from ava.domain.jobs.job import RunKey
 from ava.store.jobs.moves import claim
 from ava.store.jobs.moves.claim import Claim
-from harness.api import NODE, Api, error_of
+from harness.api import JOBS, NODE, Api, error_of
 from harness.moments import LATER
 
-JOBS = "/v1/ava/jobs"
 CLAIM_ID = "00000000-0000-4000-8000-00000000000c"
 
 

@@ -7,9 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ava.settings import Settings
-from harness.api import FIELDS, Api, error_of
-
-JOBS = "/v1/ava/jobs"
+from harness.api import FIELDS, JOBS, Api, error_of
 
 
 def _export(api: Api, query: str = "", **rest: Any) -> list[dict[str, Any]]:

@@ -12,9 +12,8 @@ import pytest
 from ava.domain import ids
 from ava.domain.limits.table import SEARCHED_INPUT_BYTES, SEARCHED_JOBS
 from ava.settings import Settings
-from harness.api import Api, error_of
+from harness.api import JOBS, Api, error_of
 
-JOBS = "/v1/ava/jobs"
 #: Failed jobs of one tenant, a millisecond apart, with errors that differ by their number.
 _FAILED = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,

@@ -11,10 +11,9 @@ import pytest
 import redis
 
 from ava.settings import Settings
-from harness.api import FIELDS, HEADERS, NODE, Api, error_of
+from harness.api import FIELDS, HEADERS, JOBS, NODE, Api, error_of
 from harness.moments import LATER, LATER_DAY
 
-JOBS = "/v1/ava/jobs"
 #: The number of jobs.
 COUNT = "SELECT count(*) FROM jobs"
 RECORD_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")

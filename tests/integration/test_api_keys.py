@@ -14,11 +14,10 @@ from ava.api.routes import streams
 from ava.domain.limits.table import API_KEYS
 from ava.services import watches
 from ava.settings import Settings
-from harness.api import HEADERS, Api, error_of
+from harness.api import HEADERS, JOBS, Api, error_of
 from harness.polling import wait_until
 
 KEYS = "/v1/ava/keys"
-JOBS = "/v1/ava/jobs"
 #: A request without any of the four headers.
 NONE: dict[str, str | None] = dict.fromkeys(HEADERS)
 

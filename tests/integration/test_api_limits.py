@@ -10,10 +10,9 @@ from typing import Any
 
 from ava.domain.limits.table import LIMITS, SCHEDULE_BODY_BYTES, WEBHOOK_BODY_BYTES
 from ava.settings import Settings
-from harness.api import Api, error_of
+from harness.api import JOBS, Api, error_of
 from harness.polling import wait_until
 
-JOBS = "/v1/ava/jobs"
 SCHEDULES = "/v1/ava/schedules"
 WEBHOOKS = "/v1/webhooks"
 

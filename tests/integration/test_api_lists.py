@@ -8,10 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from harness.api import Api, error_of
-
-JOBS = "/v1/ava/jobs"
-
+from harness.api import JOBS, Api, error_of
 
 _SEED = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,

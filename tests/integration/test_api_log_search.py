@@ -9,9 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from ava.domain.limits.table import SEARCHED_LINES
-from harness.api import Api, error_of
+from harness.api import JOBS, Api, error_of
 
-JOBS = "/v1/ava/jobs"
 #: A line a second; every fifth is an error, every seventh a warning.
 _LINES = """
 INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)

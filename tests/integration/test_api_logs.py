@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.api import Api, error_of
-
-JOBS = "/v1/ava/jobs"
+from harness.api import JOBS, Api, error_of
 
 
 def _with_log(api: Api, lines: int) -> str:

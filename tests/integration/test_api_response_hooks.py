@@ -9,10 +9,9 @@ from dataclasses import replace
 import pytest
 
 from ava.settings import Settings
-from harness.api import NODE, Api, error_of
+from harness.api import JOBS, NODE, Api, error_of
 from harness.moments import LATER
 
-JOBS = "/v1/ava/jobs"
 ORIGIN = "https://console.example.com"
 
 

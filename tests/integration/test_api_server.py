@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from ava.local.start import free_port
-from harness.api import HEADERS
+from harness.api import HEADERS, JOBS
 from harness.polling import wait_until
 from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
@@ -28,7 +28,6 @@ from harness.system import System
 
 on_redis = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 
-JOBS = "/v1/ava/jobs"
 HEAD = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
 
 

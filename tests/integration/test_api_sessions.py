@@ -15,10 +15,9 @@ from ava.domain.limits.table import USER_SESSIONS
 from ava.services import sessions as sessions_service
 from ava.settings import Settings
 from ava.store.access import sessions
-from harness.api import HEADERS, Api, error_of
+from harness.api import HEADERS, JOBS, Api, error_of
 
 SESSION = "/v1/ava/session"
-JOBS = "/v1/ava/jobs"
 #: The shared keys of the API.
 SECRETS = (HEADERS["x-internal-secret"],)
 NO_HEADERS: dict[str, str | None] = dict.fromkeys(HEADERS)

@@ -13,11 +13,10 @@ from werkzeug.test import TestResponse
 from ava.dispatcher.duties import retention
 from ava.domain.jobs.job_change import JobChange
 from ava.store.jobs.moves import change, park
-from harness.api import Api, error_of
+from harness.api import JOBS, Api, error_of
 from harness.moments import LATER
 from tests.lock_waits import await_lock_waits
 
-JOBS = "/v1/ava/jobs"
 START = (
     "UPDATE jobs SET status = 'running', started_at = now(), run_no = 1, attempt = 1,"
     " node_id = '00000000-0000-7000-8000-000000000001'"

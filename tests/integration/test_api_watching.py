@@ -21,11 +21,10 @@ from ava.domain.limits.table import STREAM_BUFFER_BYTES
 from ava.services.followers import WatchUpdate
 from ava.settings import Settings
 from ava.store.jobs.reads import watches
-from harness.api import NODE, Api, error_of
+from harness.api import JOBS, NODE, Api, error_of
 from harness.busy import busy_factor
 from harness.polling import wait_until
 
-JOBS = "/v1/ava/jobs"
 _RUN = 2**32
 CALLER = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_SYSTEM_ADMIN)
 

@@ -15,11 +15,10 @@ from ava.services.bulk_batches import BulkBatches
 from ava.settings import Settings
 from ava.store.jobs import bulk_operations as store
 from ava.store.jobs.reads import searches
-from harness.api import NODE, Api, error_of
+from harness.api import JOBS, NODE, Api, error_of
 from harness.polling import wait_until
 from tests.graphs import Graphs
 
-JOBS = "/v1/ava/jobs"
 BULK = f"{JOBS}/bulk"
 OPERATIONS = "/v1/ava/operations"
 FIELDS = [

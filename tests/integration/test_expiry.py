@@ -14,10 +14,9 @@ from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.run_outcome import Ending
 from ava.store.jobs.moves import claim, end, rescue
 from ava.store.jobs.moves.claim import Claim
-from harness.api import NODE, Api, error_of
+from harness.api import JOBS, NODE, Api, error_of
 from tests.runs import ended
 
-JOBS = "/v1/ava/jobs"
 CLAIM_ID = "00000000-0000-4000-8000-00000000000c"
 LONGEST = 31_622_400
 

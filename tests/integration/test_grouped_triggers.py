@@ -13,10 +13,8 @@ from werkzeug.test import TestResponse
 
 from ava.services.creation import trigger_groups
 from ava.settings import Settings
-from harness.api import Api, error_of
+from harness.api import JOBS, Api, error_of
 from harness.polling import wait_until
-
-JOBS = "/v1/ava/jobs"
 
 
 @contextmanager

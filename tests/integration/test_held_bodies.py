@@ -10,12 +10,11 @@ import pytest
 
 from ava.domain.limits import table as limits
 from ava.local.start import free_port
-from harness.api import HEADERS
+from harness.api import HEADERS, JOBS
 from harness.system import System
 
 on_redis = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 
-JOBS = "/v1/ava/jobs"
 WORKER = (
     "INSERT INTO workers (id, name, timeout_seconds, max_retries, cancel_grace_seconds, queue, on_worker_lost)"
     " VALUES ('wkr_open', 'Open', 300, 0, 10, 'default', 'requeue')"

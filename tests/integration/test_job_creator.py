@@ -30,10 +30,9 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.fleet import tenants, workers
 from ava.store.jobs.reads import lists
-from harness.api import Api
+from harness.api import JOBS, Api
 from tests.backlog import worker_spec
 
-JOBS = "/v1/ava/jobs"
 SCHEDULES = "/v1/ava/schedules"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TAGS = {"order": "17"}

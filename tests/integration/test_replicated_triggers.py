@@ -13,12 +13,11 @@ from ava.domain.jobs.job import Job
 from ava.services.replication import NotReplicated, Replication
 from ava.store.jobs import replication
 from ava.store.jobs.replication import Position
-from harness.api import HEADERS, Api, error_of
+from harness.api import HEADERS, JOBS, Api, error_of
 from harness.servers.postgres import running_postgres
 from harness.servers.standby import Standby, streaming_standby
 from tests.conftest import migrate
 
-JOBS = "/v1/ava/jobs"
 BODY = {"worker_id": "wkr_open"}
 REPLICATED = {"Durability": "replicated"}
 

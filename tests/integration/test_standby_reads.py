@@ -18,13 +18,11 @@ from ava.settings import Settings
 from ava.store.engine import standby as standby_module
 from ava.store.engine.standby import StandbyRead
 from ava.store.engine.statement import Statement
-from harness.api import HEADERS, Api
+from harness.api import HEADERS, JOBS, Api
 from harness.polling import wait_until
 from harness.servers.postgres import running_postgres
 from harness.servers.standby import Standby, streaming_standby
 from tests.conftest import UNREACHABLE_BROKER, UNREACHABLE_DATABASE, migrate
-
-JOBS = "/v1/ava/jobs"
 
 
 @pytest.fixture(scope="module")

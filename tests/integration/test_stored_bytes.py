@@ -12,12 +12,11 @@ from ava.dispatcher.duties import statistics
 from ava.dispatcher.duties.statistics import StoredBytes
 from ava.settings import Settings
 from ava.store.reports import storage
-from harness.api import Api, error_of
+from harness.api import JOBS, Api, error_of
 
 #: Bytes that PostgreSQL cannot make smaller by much.
 INPUT = {"text": secrets.token_hex(5_000)}
 TENANT, OTHER = "ten_test", "ten_other"
-JOBS = "/v1/ava/jobs"
 
 
 @pytest.fixture

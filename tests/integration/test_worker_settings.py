@@ -17,11 +17,10 @@ from ava.services.sealed_secrets import reseal_all, unreadable
 from ava.settings import Settings
 from ava.store.fleet import worker_settings, workers
 from ava.store.fleet.worker_settings import PLATFORM
-from harness.api import Api, error_of
+from harness.api import JOBS, Api, error_of
 from harness.polling import wait_until
 from tests.lock_waits import await_lock_waits
 
-JOBS = "/v1/ava/jobs"
 WORKER = "/v1/ava/workers/wkr_open"
 OPERATOR = {"x-platform-role": "platform-admin"}
 NOTIFY = {
