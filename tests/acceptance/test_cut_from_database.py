@@ -16,31 +16,33 @@ from chaos.proxy import Proxy, proxy_to, through
 from harness.polling import wait_until
 from harness.running_process import RunningProcess
 from harness.system import System
+from tests.acceptance.conftest import on_redis
 from tests.acceptance.slot_system import await_ended, await_running, trigger_many
-
-# `make chaos` does it on RabbitMQ as well.
-pytestmark = pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
 
 _HANDLERS = "workers,workers.sleep,tests.acceptance.handlers,tests.acceptance.slot_handlers"
 #: Seconds within which a node ends: 1 s of drain, 10 s of grace, its last writes, on a busy machine.
 _END_SECONDS = 30
 
 
+_ENVIRON = {"AVA_HANDLERS": _HANDLERS, "AVA_DRAIN_SECONDS": "1"}
+
+
 @pytest.fixture
-def proxy(system: System) -> Iterator[Proxy]:
-    """What leads the node to PostgreSQL."""
-    with closing(proxy_to(system.database_url)) as proxy:
+def proxy(nodes: System) -> Iterator[Proxy]:
+    """What leads a node to PostgreSQL."""
+    with closing(proxy_to(nodes.database_url)) as proxy:
         yield proxy
-        system.stop()
 
 
-def _start(system: System, proxy: Proxy, *arguments: str, **environ: str) -> RunningProcess:
-    system.start(workers=0, environ={"AVA_HANDLERS": _HANDLERS, "AVA_DRAIN_SECONDS": "1", **environ})
-    urls = {"DATABASE_URL": through(proxy, system.database_url), "DATABASE_POOL_URL": ""}
-    node = system.spawn("worker", *arguments, environ=urls)
+def _start(system: System, proxy: Proxy, *arguments: str) -> RunningProcess:
+    node = system.spawn("worker", *arguments, environ=_ENVIRON | _urls(system, proxy))
     system.workers.append(node)
     system.await_workers()
     return node
+
+
+def _urls(system: System, proxy: Proxy) -> dict[str, str]:
+    return {"DATABASE_URL": through(proxy, system.database_url), "DATABASE_POOL_URL": ""}
 
 
 def _fill(system: System) -> None:
@@ -61,8 +63,16 @@ def _completed(system: System) -> int:
     return int(count)
 
 
-def test_a_node_that_was_cut_from_the_database_twice_starts_jobs_at_once(system: System, proxy: Proxy) -> None:
-    node = _start(system, proxy, "-c", "3", AVA_NODE_DEAD_SECONDS="6", AVA_HEARTBEAT_SECONDS="1")
+@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
+def test_a_node_that_was_cut_from_the_database_twice_starts_jobs_at_once(system: System) -> None:
+    system.start(workers=0, environ={"AVA_NODE_DEAD_SECONDS": "6", "AVA_HEARTBEAT_SECONDS": "1"})
+    with closing(proxy_to(system.database_url)) as proxy:
+        _assert_jobs_start_after_two_cuts(system, proxy)
+        system.stop()
+
+
+def _assert_jobs_start_after_two_cuts(system: System, proxy: Proxy) -> None:
+    node = _start(system, proxy, "-c", "3")
     for _ in range(2):
         _fill(system)
         before = _completed(system)
@@ -87,47 +97,49 @@ def _assert_ends_and_its_jobs_run_elsewhere(
     node.wait(_END_SECONDS)
     assert "Traceback" not in node.output
     system.workers.remove(node)
+    system.start_nodes(0, environ=_ENVIRON)
     system.start_worker("--slots", "40", concurrency=1)
     assert {record["status"] for record in await_ended(system, ids)} == {"completed"}
 
 
 # A closed proxy refuses connections, one that is cut accepts them and answers nothing, and `drop` loses their packets.
+@on_redis
 @pytest.mark.parametrize("fault", ["close", "cut", "drop"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 def test_a_node_ends_although_no_end_of_a_run_can_be_written(
-    system: System, proxy: Proxy, number: signal.Signals, fault: str
+    nodes: System, proxy: Proxy, number: signal.Signals, fault: str
 ) -> None:
-    node = _start(system, proxy, "--slots", "40", "-c", "1")
-    ids = trigger_many(system, 5, worker_id="wkr_slot_sleep", input={"seconds": 2})
-    ids += trigger_many(system, 1, worker_id="wkr_sleep", input={"seconds": 2})
-    await_running(system, ids)
+    node = _start(nodes, proxy, "--slots", "40", "-c", "1")
+    ids = trigger_many(nodes, 5, worker_id="wkr_slot_sleep", input={"seconds": 2})
+    ids += trigger_many(nodes, 1, worker_id="wkr_sleep", input={"seconds": 2})
+    await_running(nodes, ids)
     getattr(proxy, fault)()
     # The handlers return meanwhile.
     time.sleep(3)
-    _assert_ends_and_its_jobs_run_elsewhere(system, node, number, ids)
+    _assert_ends_and_its_jobs_run_elsewhere(nodes, node, number, ids)
 
 
+@on_redis
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 @pytest.mark.parametrize(
     ("worker_id", "arguments"), [("wkr_slot_sleep", ("--slots", "40", "-c", "0")), ("wkr_sleep", ("-c", "2"))]
 )
 def test_a_node_ends_although_no_message_can_be_claimed(
-    system: System, proxy: Proxy, number: signal.Signals, worker_id: str, arguments: tuple[str, ...]
+    nodes: System, proxy: Proxy, number: signal.Signals, worker_id: str, arguments: tuple[str, ...]
 ) -> None:
-    node = _start(system, proxy, *arguments)
+    node = _start(nodes, proxy, *arguments)
     proxy.drop()
-    ids = trigger_many(system, 2, worker_id=worker_id, input={"seconds": 0})
+    ids = trigger_many(nodes, 2, worker_id=worker_id, input={"seconds": 0})
     # The node takes the messages meanwhile.
     time.sleep(2)
-    _assert_ends_and_its_jobs_run_elsewhere(system, node, number, ids)
+    _assert_ends_and_its_jobs_run_elsewhere(nodes, node, number, ids)
 
 
+@on_redis
 @pytest.mark.parametrize("fault", ["cut", "drop"])
-def test_doctor_waits_for_a_silent_database_only_once(system: System, proxy: Proxy, fault: str) -> None:
-    system.start(workers=0, dispatchers=0)
+def test_doctor_waits_for_a_silent_database_only_once(nodes: System, proxy: Proxy, fault: str) -> None:
     getattr(proxy, fault)()
-    urls = {"DATABASE_URL": through(proxy, system.database_url), "DATABASE_POOL_URL": ""}
-    doctor = system.spawn("doctor", environ=urls)
+    doctor = nodes.spawn("doctor", environ=_urls(nodes, proxy))
     # Five seconds for the connection, and the other checks on a busy machine.
     assert doctor.wait(20) == 1
     lines = {line[4:].partition(":")[0]: line for line in doctor.output.splitlines()}
