@@ -27,7 +27,6 @@ LONGEST = (
     "acceptance/test_run_groups.py",
     "acceptance/test_taken_ahead.py",
     "acceptance/test_client_distribution.py",
-    "integration/test_api_callers.py",
     "integration/test_api_server.py",
     "acceptance/test_typescript.py",
     "acceptance/test_silent_broker.py",

@@ -16,14 +16,12 @@ from ava.delivery.fan_out import FanOut
 from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.domain import ids
 from ava.settings import ROLES, Settings
-from harness.api import HEADERS, NODE, Api, error_of
-from tests.integration.test_api_callers import BODIES, OPEN
+from harness.api import HEADERS, JOBS, NODE, Api, error_of
+from tests.integration.test_api_callers import DAILY, EVENTS, HOOKS, KEYS, OPEN, SUBSCRIPTIONS
 
-JOBS, HOOKS, KEYS = "/v1/ava/jobs", "/v1/webhooks", "/v1/ava/keys"
+INBOUND_HOOK, SCHEDULE = "/v1/ava/hooks/<hook:hook_id>", "/v1/ava/schedules/<schedule:schedule_id>"
 #: Every payload of the tenant has it, and nothing else.
 MARK = "pearl-of-the-payload"
-#: Routes without jobs of a tenant.
-_OF_NO_TENANT = OPEN | {"/metrics"}
 _RUN = (
     "UPDATE jobs SET status = %s, started_at = now(), completed_at = now(), waits_for = NULL, run_at = NULL,"
     " run_no = 1, attempt = 1, node_id = %s, error = %s, output = %s::json, progress = %s::json WHERE triggered_by = %s"
@@ -54,6 +52,30 @@ _SHOWN = {
     *("events.list_events", "events.show", "hooks.list_deliveries", "hooks.show_delivery", "hooks.list_hooks"),
     *("subscriptions.list_subscriptions", "subscriptions.show"),
     *("operations.list_operations", "operations.show", "trees.tree", "journals.show"),
+}
+
+#: The bodies of requests that need one.
+_BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", JOBS): {"worker_id": "wkr_open"},
+    ("POST", f"{JOBS}/cancel"): {"filter": {"status": "queued"}},
+    ("POST", f"{JOBS}/retry"): {"filter": {"trigger": "manual"}},
+    ("PATCH", f"{JOBS}/<job:job_id>"): {"priority": 1},
+    **{("PATCH", path): {"enabled": False} for path in (INBOUND_HOOK, SCHEDULE, f"{HOOKS}/<webhook_id>")},
+    ("PATCH", f"{SUBSCRIPTIONS}/<subscription:subscription_id>"): {"enabled": False},
+    ("POST", "/v1/ava/schedules"): DAILY,
+    ("POST", KEYS): {"name": "theirs", "role": "tenant-user"},
+    ("POST", "/v1/ava/schedules/preview"): {"cron": "0 9 * * *", "timezone": "Europe/Berlin"},
+    ("PATCH", "/v1/ava/session"): {"tenant_id": "ten_test"},
+    ("PATCH", "/v1/ava/workers/<worker_id>"): {"status": "paused"},
+    ("POST", "/v1/ava/workers"): {"slug": "mine", "runtime": "pull"},
+    ("POST", "/v1/ava/runs/claim"): {"workers": ["wkr_mine"]},
+    ("POST", HOOKS): {"url": "https://a.example", "events": ["ava.job.completed"], "secret": "their-own-secret"},
+    ("POST", EVENTS): {"type": "order.paid", "data": 1},
+    ("POST", SUBSCRIPTIONS): {"event_type": "order.paid", "worker_id": "wkr_open"},
+    ("POST", f"{SUBSCRIPTIONS}/test"): {"event": {}},
+    ("POST", "/v1/ava/hooks"): {"name": "theirs", "provider": "github"},
+    ("POST", f"{INBOUND_HOOK}/replay"): {"from": "2025-01-01T00:00:00Z"},
+    ("POST", f"{HOOKS}/<webhook_id>/deliveries/redeliver"): {"since": "2025-01-01T00:00:00Z"},
 }
 
 
@@ -161,7 +183,7 @@ def _receive(api: Api) -> dict[str, list[str]]:
 def _calls(api: Api, places: dict[str, list[str]]) -> Iterator[tuple[str, str, str, Any]]:
     """Yields each method, path, endpoint and body: what reads first, and what deletes last."""
     order = {"GET": 0, "POST": 1, "PUT": 2, "PATCH": 3, "DELETE": 4}
-    rules = [rule for rule in api.app.url_map.iter_rules() if rule.rule not in _OF_NO_TENANT]
+    rules = [rule for rule in api.app.url_map.iter_rules() if rule.rule not in OPEN]
     found = [(method, rule) for rule in rules for method in (rule.methods or set()) & order.keys()]
     # A retry of the jobs that others read, and what ends the key, come after them.
     for method, rule in sorted(found, key=lambda each: (order[each[0]], "key" in each[1].rule, each[1].rule)):
@@ -177,7 +199,7 @@ def _calls(api: Api, places: dict[str, list[str]]) -> Iterator[tuple[str, str, s
 def _body(method: str, rule: str) -> Any:
     if method not in ("POST", "PUT", "PATCH"):
         return None
-    body = dict(BODIES.get((method, rule), {}))
+    body = dict(_BODIES.get((method, rule), {}))
     if (method, rule) == ("POST", JOBS):
         body["input"] = {"text": MARK}
     if (method, rule) == ("POST", f"{JOBS}/bulk"):
