@@ -144,8 +144,8 @@ def test_of_nothing_there_is_no_average_and_no_rate(api: Api) -> None:
     [{"days": 0}, {"days": 91}, {"days": "x"}, {"group_by": "week"}, {"percentiles": "1"}, {"filter[worker]": "wkr_a"},
      {"filter[worker_id]": "a"}],
 )  # fmt: skip
-def test_a_wrong_parameter_is_named(api: Api, query: dict[str, Any]) -> None:
-    error = error_of(api.get(ANALYTICS, query_string=query), 400, "validation_error")
+def test_a_wrong_parameter_is_named(shared_api: Api, query: dict[str, Any]) -> None:
+    error = error_of(shared_api.get(ANALYTICS, query_string=query), 400, "validation_error")
     assert set(error["fields"]) == set(query)
 
 

@@ -52,16 +52,16 @@ def test_a_thousand_jobs_are_stored_in_their_order_and_few_are_published(api: Ap
     ],
 )
 def test_one_wrong_entry_is_named_by_its_index_and_nothing_is_stored(
-    api: Api, entry: Any, status: int, code: str, named: str
+    shared_api: Api, entry: Any, status: int, code: str, named: str
 ) -> None:
-    api.announce("wkr_old")
-    api.set_status("wkr_old", "deprecated")
+    shared_api.announce("wkr_old")
+    shared_api.set_status("wkr_old", "deprecated")
     body = _entries(5)
     body["jobs"][3] = entry
-    error = error_of(api.post(BULK, json=body), status, code)
+    error = error_of(shared_api.post(BULK, json=body), status, code)
     assert list(error["fields"]) == [named]
     assert named in error["message"]
-    assert _count(api) == 0
+    assert _count(shared_api) == 0
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_one_wrong_entry_is_named_by_its_index_and_nothing_is_stored(
         ({"jobs": [], "x": 1}, 422),
     ],
 )
-def test_a_bulk_of_the_wrong_size_or_form_is_refused(api: Api, body: Any, status: int) -> None:
-    error_of(api.post(BULK, json=body), status, "validation_error")
+def test_a_bulk_of_the_wrong_size_or_form_is_refused(shared_api: Api, body: Any, status: int) -> None:
+    error_of(shared_api.post(BULK, json=body), status, "validation_error")
 
 
 def test_a_bulk_may_be_larger_than_a_single_job_but_not_without_bounds(api: Api) -> None:
@@ -154,8 +154,8 @@ def test_concurrent_calls_with_one_key_create_one_job(api: Api) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "é", "a\tb"])
-def test_a_malformed_key_is_refused(api: Api, key: str) -> None:
-    assert "idempotency-key" in error_of(_once(api, key), 400, "validation_error")["fields"]
+def test_a_malformed_key_is_refused(shared_api: Api, key: str) -> None:
+    assert "idempotency-key" in error_of(_once(shared_api, key), 400, "validation_error")["fields"]
 
 
 def test_a_key_of_255_characters_is_accepted(api: Api) -> None:
@@ -224,12 +224,14 @@ def test_a_call_with_keys_that_is_refused_makes_no_job_and_uses_no_key_up(api: A
     ],
 )
 def test_a_key_of_an_entry_that_cannot_hold_is_refused(
-    api: Api, change: dict[str, Any], headers: dict[str, str], named: str
+    shared_api: Api, change: dict[str, Any], headers: dict[str, str], named: str
 ) -> None:
     body = _keyed(0, 1)
     body["jobs"][1] |= change
-    assert list(error_of(api.post(BULK, json=body, headers=headers), 422, "validation_error")["fields"]) == [named]
-    assert error_of(api.post(JOBS, json=_keyed(0)["jobs"][0]), 422, "validation_error")["fields"].keys() == {
+    assert list(error_of(shared_api.post(BULK, json=body, headers=headers), 422, "validation_error")["fields"]) == [
+        named
+    ]
+    assert error_of(shared_api.post(JOBS, json=_keyed(0)["jobs"][0]), 422, "validation_error")["fields"].keys() == {
         "idempotency_key"
     }
 

@@ -59,11 +59,11 @@ def _row(api: Api, columns: str) -> Any:
         ({}, "_schema"),
     ],
 )
-def test_a_wrong_change_is_refused_by_its_name(api: Api, changes: dict[str, Any], wrong: str) -> None:
-    job = api.trigger()
-    fields = error_of(_patch(api, job, **changes), 422, "validation_error").get("fields", {})
+def test_a_wrong_change_is_refused_by_its_name(shared_api: Api, changes: dict[str, Any], wrong: str) -> None:
+    job = shared_api.trigger()
+    fields = error_of(_patch(shared_api, job, **changes), 422, "validation_error").get("fields", {})
     assert wrong in fields or (wrong == "_schema" and fields)
-    assert api.get(f"{JOBS}/{job['id']}").get_json()["data"] == job
+    assert shared_api.get(f"{JOBS}/{job['id']}").get_json()["data"] == job
 
 
 def test_a_new_priority_recalls_the_message(api: Api) -> None:

@@ -122,8 +122,8 @@ def test_many_events_are_sent_at_once_all_or_none(api: Api) -> None:
         ({"events": [{"data": 1}]}, 400, "events[0].type"),
     ],
 )
-def test_a_wrong_event_is_refused_and_its_field_named(api: Api, body: Any, status: int, field: str) -> None:
-    answer = api.post_raw(json.dumps(body).encode(), EVENTS)
+def test_a_wrong_event_is_refused_and_its_field_named(shared_api: Api, body: Any, status: int, field: str) -> None:
+    answer = shared_api.post_raw(json.dumps(body).encode(), EVENTS)
     assert field in error_of(answer, status, "validation_error")["fields"]
 
 
@@ -334,10 +334,10 @@ def test_one_event_copies_at_most_32_mib_into_the_inputs_of_its_jobs(api: Api) -
     ],
 )
 def test_a_wrong_subscription_is_refused_with_the_path(
-    api: Api, fields: dict[str, Any], status: int, field: str
+    shared_api: Api, fields: dict[str, Any], status: int, field: str
 ) -> None:
     body = {"event_type": "a", "worker_id": "wkr_open", **fields}
-    assert field in error_of(api.post(SUBSCRIPTIONS, json=body), status, "validation_error")["fields"]
+    assert field in error_of(shared_api.post(SUBSCRIPTIONS, json=body), status, "validation_error")["fields"]
 
 
 def test_a_subscription_is_changed_and_deleted_and_acts_at_once(api: Api) -> None:

@@ -92,8 +92,8 @@ def test_a_retry_a_bulk_and_a_repeated_trigger_keep_the_tags(api: Api) -> None:
         ({"a": "\ud800"}, "surrogates"),
     ],
 )
-def test_a_wrong_tag_is_refused_by_name(api: Api, tags: Any, reason: str) -> None:
-    error = error_of(api.post(JOBS, json={"worker_id": "wkr_open", "tags": tags}), 422, "validation_error")
+def test_a_wrong_tag_is_refused_by_name(shared_api: Api, tags: Any, reason: str) -> None:
+    error = error_of(shared_api.post(JOBS, json={"worker_id": "wkr_open", "tags": tags}), 422, "validation_error")
     assert reason in error["fields"]["tags"][0]
 
 
@@ -109,8 +109,8 @@ def test_a_wrong_tag_is_refused_by_name(api: Api, tags: Any, reason: str) -> Non
         "&".join(f"filter[input.{n}]=x" for n in range(6)), "filter[input]=x",
     ],
 )  # fmt: skip
-def test_a_wrong_filter_is_refused_by_name(api: Api, query: str) -> None:
-    error = error_of(api.get(f"{JOBS}?{query}"), 400, "validation_error")
+def test_a_wrong_filter_is_refused_by_name(shared_api: Api, query: str) -> None:
+    error = error_of(shared_api.get(f"{JOBS}?{query}"), 400, "validation_error")
     assert next(iter(error["fields"])).startswith("filter[")
 
 

@@ -293,8 +293,8 @@ def test_a_hook_whose_pattern_does_not_match_accepts_and_starts_nothing(api: Api
         ({"tolerance_seconds": 0}, "tolerance_seconds"),
     ],
 )
-def test_a_wrong_hook_is_refused_and_its_field_named(api: Api, fields: dict[str, Any], field: str) -> None:
-    answer = api.post(HOOKS, json={"name": "mine", "provider": "github", **fields})
+def test_a_wrong_hook_is_refused_and_its_field_named(shared_api: Api, fields: dict[str, Any], field: str) -> None:
+    answer = shared_api.post(HOOKS, json={"name": "mine", "provider": "github", **fields})
     assert field in error_of(answer, 422, "validation_error")["fields"]
     if isinstance(fields.get("secret"), str):
         assert fields["secret"] not in answer.text

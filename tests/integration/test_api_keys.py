@@ -157,8 +157,8 @@ def test_the_database_and_the_lists_hold_no_token(api: Api) -> None:
         "x" * 3000,
     ],
 )
-def test_any_other_token_is_unauthorized(api: Api, value: str) -> None:
-    error_of(api.get(JOBS, headers=NONE | {"authorization": value}), 401, "unauthorized")
+def test_any_other_token_is_unauthorized(shared_api: Api, value: str) -> None:
+    error_of(shared_api.get(JOBS, headers=NONE | {"authorization": value}), 401, "unauthorized")
 
 
 def test_a_known_lookup_with_another_secret_is_unauthorized(api: Api) -> None:
@@ -266,8 +266,8 @@ def test_the_number_of_keys_is_limited_exactly(api: Api) -> None:
     "fields",
     [{"name": ""}, {"name": "a\0b"}, {"name": "x" * 101}, {"role": "root"}, {"role": 3}, {"expires_at": "soon"}],
 )
-def test_a_wrong_field_is_named(api: Api, fields: dict[str, Any]) -> None:
-    answer = api.post(KEYS, json={"name": "a", "role": "tenant-user", **fields})
+def test_a_wrong_field_is_named(shared_api: Api, fields: dict[str, Any]) -> None:
+    answer = shared_api.post(KEYS, json={"name": "a", "role": "tenant-user", **fields})
     assert set(error_of(answer, 422, "validation_error")["fields"]) == set(fields)
 
 

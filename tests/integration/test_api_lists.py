@@ -132,8 +132,8 @@ def test_a_plus_before_an_offset_need_not_be_encoded(api: Api) -> None:
         ("filter[created_before]=0001-01-01T00:00:00%2B14:00", "filter[created_before]"),
     ],
 )
-def test_a_wrong_parameter_is_400_and_named(api: Api, query: str, named: str) -> None:
-    assert named in error_of(api.get(f"{JOBS}?{query}"), 400, "validation_error")["fields"]
+def test_a_wrong_parameter_is_400_and_named(shared_api: Api, query: str, named: str) -> None:
+    assert named in error_of(shared_api.get(f"{JOBS}?{query}"), 400, "validation_error")["fields"]
 
 
 @pytest.mark.parametrize("bound", ["0001-01-01", "9999-12-31T23:59:59.999999Z", "1969-12-31T23:59:59Z"])

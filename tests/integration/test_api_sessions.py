@@ -72,9 +72,9 @@ def test_the_cookie_alone_reads_and_a_write_names_its_tenant(api: Api) -> None:
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_page_of_another_origin_cannot_use_the_cookie(api: Api, site: str, method: str) -> None:
+def test_a_page_of_another_origin_cannot_use_the_cookie(shared_api: Api, site: str, method: str) -> None:
     headers = {"sec-fetch-site": site, "x-tenant-id": "ten_test"}
-    error_of(with_cookie(api, method, JOBS, sign_in(api), headers), 403, "forbidden")
+    error_of(with_cookie(shared_api, method, JOBS, sign_in(shared_api), headers), 403, "forbidden")
 
 
 def test_a_form_of_another_page_changes_nothing_in_an_old_browser(api: Api) -> None:

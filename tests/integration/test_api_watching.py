@@ -106,9 +106,9 @@ def test_a_wait_returns_when_its_seconds_are_over(api: Api) -> None:
 
 
 @pytest.mark.parametrize("wait", ["0", "61", "-1", "1.5", "", "x"])
-def test_a_wait_out_of_bounds_is_refused(api: Api, wait: str) -> None:
-    job = api.trigger()
-    assert "wait" in error_of(api.get(f"{JOBS}/{job['id']}?wait={wait}"), 400, "validation_error")["fields"]
+def test_a_wait_out_of_bounds_is_refused(shared_api: Api, wait: str) -> None:
+    job = shared_api.trigger()
+    assert "wait" in error_of(shared_api.get(f"{JOBS}/{job['id']}?wait={wait}"), 400, "validation_error")["fields"]
 
 
 def test_a_wait_returns_when_its_process_stops(api: Api) -> None:

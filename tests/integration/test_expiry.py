@@ -67,9 +67,11 @@ def _post(api: Api, **fields: Any) -> TestResponse:
         ({"start_before": "2027-01-01T00:00:00Z", "debounce": {"key": "k", "seconds": 5}}, "start_before"),
     ],
 )
-def test_a_wrong_expiry_is_refused_by_its_name(api: Api, fields: dict[str, Any], wrong: str) -> None:
-    assert wrong in error_of(_post(api, **fields), 422, "validation_error")["fields"]
-    answer = api.post(f"{JOBS}/bulk", json={"jobs": [{"worker_id": "wkr_open"}, {"worker_id": "wkr_open", **fields}]})
+def test_a_wrong_expiry_is_refused_by_its_name(shared_api: Api, fields: dict[str, Any], wrong: str) -> None:
+    assert wrong in error_of(_post(shared_api, **fields), 422, "validation_error")["fields"]
+    answer = shared_api.post(
+        f"{JOBS}/bulk", json={"jobs": [{"worker_id": "wkr_open"}, {"worker_id": "wkr_open", **fields}]}
+    )
     assert f"jobs[1].{wrong}" in error_of(answer, 422, "validation_error")["fields"]
 
 

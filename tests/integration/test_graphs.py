@@ -118,11 +118,11 @@ def test_what_failed_is_retried_with_what_comes_after_it_and_reads_what_complete
         ([{"name": "a"}, {"after": ["a"], "input": {"x": {"$output": "a", "more": 1}}}], "jobs[1].input.x"),
     ],
 )
-def test_a_wrong_graph_is_refused_by_the_index_of_its_entry(api: Api, entries: list[Any], named: str) -> None:
-    response = api.post(BULK, json={"jobs": [{"worker_id": "wkr_open", **entry} for entry in entries]})
+def test_a_wrong_graph_is_refused_by_the_index_of_its_entry(shared_api: Api, entries: list[Any], named: str) -> None:
+    response = shared_api.post(BULK, json={"jobs": [{"worker_id": "wkr_open", **entry} for entry in entries]})
     assert response.status_code == 422, response.text
     assert named in response.get_json()["error"]["fields"]
-    assert api.execute("SELECT count(*) FROM jobs") == [(0,)]
+    assert shared_api.execute("SELECT count(*) FROM jobs") == [(0,)]
 
 
 def test_an_input_with_output_is_as_it_is_where_nothing_comes_before(graphs: Graphs) -> None:

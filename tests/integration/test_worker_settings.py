@@ -157,14 +157,15 @@ def test_a_node_that_starts_while_a_limit_is_set_keeps_it(fresh_api: Api) -> Non
         ),
     ],
 )
-def test_a_wrong_limit_of_a_worker_is_named(api: Api, field: str, value: Any) -> None:
+def test_a_wrong_limit_of_a_worker_is_named(shared_api: Api, field: str, value: Any) -> None:
     body = {"scope": "platform", field: value}
     assert (
-        field in error_of(api.request("PATCH", WORKER, json=body, headers=OPERATOR), 422, "validation_error")["fields"]
+        field
+        in error_of(shared_api.request("PATCH", WORKER, json=body, headers=OPERATOR), 422, "validation_error")["fields"]
     )
     # Only the platform sets it.
     right = {"max_running": 1, "rate": "1/minute"}[field]
-    answer = api.request("PATCH", WORKER, json={field: right}, headers=OPERATOR)
+    answer = shared_api.request("PATCH", WORKER, json={field: right}, headers=OPERATOR)
     assert "scope" in error_of(answer, 422, "validation_error")["fields"][field][0]
 
 
@@ -187,11 +188,11 @@ def test_a_wrong_limit_of_a_worker_is_named(api: Api, field: str, value: Any) ->
         ({"unknown": 1}, "unknown"),
     ],
 )
-def test_a_wrong_setting_is_named_and_nothing_changes(api: Api, body: dict[str, Any], named: str) -> None:
-    _announce(api, None)
-    error = error_of(api.request("PATCH", WORKER, json=body), 422, "validation_error")
+def test_a_wrong_setting_is_named_and_nothing_changes(shared_api: Api, body: dict[str, Any], named: str) -> None:
+    _announce(shared_api, None)
+    error = error_of(shared_api.request("PATCH", WORKER, json=body), 422, "validation_error")
     assert list(error["fields"]) == [named]
-    assert api.execute("SELECT * FROM worker_settings WHERE worker_id = 'wkr_open'") == []
+    assert shared_api.execute("SELECT * FROM worker_settings WHERE worker_id = 'wkr_open'") == []
 
 
 def test_entries_add_up_to_no_more_than_the_limit(fresh_api: Api) -> None:
@@ -260,8 +261,8 @@ def test_the_list_takes_filters(api: Api, query: str, ids: list[str]) -> None:
 
 
 @pytest.mark.parametrize("query", ["filter[status]=old", "filter[live]=1", "q=", "q=%00", "filter[name]=x"])
-def test_a_wrong_filter_is_refused(api: Api, query: str) -> None:
-    error_of(api.get(f"/v1/ava/workers?{query}"), 400, "validation_error")
+def test_a_wrong_filter_is_refused(shared_api: Api, query: str) -> None:
+    error_of(shared_api.get(f"/v1/ava/workers?{query}"), 400, "validation_error")
 
 
 def test_a_paused_worker_accepts_jobs_that_wait_and_why_says_who_paused_it(fresh_api: Api) -> None:
