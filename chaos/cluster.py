@@ -21,6 +21,7 @@ from ava.store.engine import schema
 from chaos import effects
 from chaos.load import Load
 from chaos.proxy import Proxy, proxy_to, through
+from harness.commit_cuts import CommitCuts
 from harness.running_process import RunningProcess
 from harness.servers.clock import SteppedClock
 from harness.servers.patroni import PatroniCluster
@@ -100,6 +101,8 @@ class Cluster:
     #: Between every process and the broker, and PostgreSQL's clock, if the plan says so.
     broker_proxy: Proxy | None = None
     clock: SteppedClock | None = None
+    #: Between every process and the database, if `prepare` adds it.
+    commit_cuts: CommitCuts | None = None
     #: The environment of every process beside that of the plan; `prepare` adds to it.
     environ: dict[str, str] = field(default_factory=dict)
     #: Servers that `prepare` adds, which end when the system has.

@@ -26,6 +26,8 @@ class Injury:
     ended_before: Collection[str] = ()
     #: Jobs that the fault itself has judged, by rules of its own: they may fail, be cancelled and repeat.
     judged: Collection[str] = ()
+    #: A table of its own, which follows that of the rows.
+    appendix: str = ""
     #: What the fault itself saw that was promised not to happen.
     broken: Collection[str] = ()
     #: What the fault itself measured, for the table.

@@ -50,8 +50,9 @@ class Result:
     refusals: str
     #: What the fault promises beyond that, and that was not kept.
     broken: tuple[str, ...]
-    #: What else was measured.
+    #: What else was measured, and a table of the fault's own.
     measured: tuple[str, ...]
+    appendix: str
 
     @property
     def is_kept(self) -> bool:
@@ -112,6 +113,7 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
         refusals=refusals,
         broken=tuple(broken),
         measured=tuple(injury.measured),
+        appendix=injury.appendix,
     )
 
 

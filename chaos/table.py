@@ -39,8 +39,9 @@ def _blame(result: Result) -> str:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Returns all results as a Markdown table."""
-    return "\n".join(["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD), *map(row, results)])
+    """Returns all results as a Markdown table, and the tables that rows have of their own."""
+    own = [f"\n{each.broker}, {each.fault}:\n\n{each.appendix}" for each in results if each.appendix]
+    return "\n".join(["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD), *map(row, results), *own])
 
 
 def write(path: Path, results: Sequence[Result], *, command: str) -> None:

@@ -12,6 +12,7 @@ from chaos.faults import (
     groups,
     histories,
     hooks,
+    lost_commits,
     outbox,
     policies,
     processes,
@@ -41,6 +42,7 @@ FAULTS = (
     *policies.FAULTS,
     *awaited_events.FAULTS,
     *histories.FAULTS,
+    *lost_commits.FAULTS,
 )
 
 

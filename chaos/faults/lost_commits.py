@@ -1,0 +1,197 @@
+"""Commits whose responses are lost, of every process: no job is lost, made twice, run twice or orphaned.
+
+Every process reaches the database through `harness.commit_cuts`, which closes a client's connection instead of
+forwarding the response of its commit: of each kind of transaction one that is quick, and one that takes two seconds.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Mapping
+
+from ava.domain import ids
+from chaos.cluster import Cluster, Plan
+from chaos.fault import Fault, Injury
+from chaos.load import Accepted
+from chaos.mixed.load import ENVIRON, MixedLoad
+from chaos.mixed.programs import WORKERS
+from chaos.mixed.rules import violations
+from harness.commit_cuts import CommitCuts, Kind
+from harness.polling import wait_until
+from harness.store_statements import UNKNOWN
+
+#: Histories that begin each second, and the seconds for which they begin: while transactions of new kinds come, too.
+_RATE, _SECONDS, _QUIET_SECONDS, _MAX_SECONDS = 1.0, 60.0, 15.0, 120.0
+_MAX_SHOWN = 10
+_JOBS = "SELECT id::text FROM jobs WHERE worker_id = ANY(%s)"
+_LOST = "SELECT count(*) FROM jobs WHERE losses > 0"
+_ORPHANED = "Orphaned run rescued"
+
+_API = "an API request: tests/integration/test_lost_commits_api.py cuts it"
+_RETENTION = "deletes old rows, so a repetition finds fewer"
+_REPEATED = "a duty that reads anew what it has to do, so a repetition finds less"
+_FENCED = "a change of one row that a repetition makes again, with the same result"
+#: The reasons why this row leaves writing statements alone.
+_ELSEWHERE = {
+    _API: (
+        "access.api_keys.create", "access.api_keys.delete", "access.sessions.create", "access.sessions.delete_all_of",
+        "access.sessions.end_oldest", "errors.groups.change", "events.hooks.change", "events.hooks.create",
+        "events.hooks.delete", "events.hooks.rotate", "events.subscriptions.change", "events.subscriptions.create",
+        "events.subscriptions.delete", "events.subscriptions.raise_version", "fleet.pull_workers.create",
+        "fleet.worker_settings.delete_empty", "fleet.worker_settings.lock", "fleet.worker_settings.write",
+        "jobs.bulk_operations.create", "jobs.bulk_operations.move", "schedules.definitions.change",
+        "schedules.definitions.create", "schedules.definitions.delete", "webhooks.deliveries.insert_test",
+        "webhooks.deliveries.redeliver", "webhooks.endpoints.change", "webhooks.endpoints.create",
+        "webhooks.endpoints.delete",
+    ),
+    _RETENTION: (
+        "access.sessions.delete_expired", "errors.counting.delete_old_days", "errors.counting.delete_old_groups",
+        "events.deliveries.forget_keys", "events.old_rows.delete_deliveries",
+        "events.old_rows.delete_deliveries_of_rest", "events.old_rows.delete_events",
+        "events.old_rows.delete_events_of_rest", "events.old_rows.delete_first_deliveries",
+        "events.old_rows.delete_first_events", "events.old_rows.delete_keys", "events.subscriptions.delete_former",
+        "fleet.nodes.delete_old", "jobs.bulk_operations.delete_old", "jobs.feed.rates.delete_idle",
+        "jobs.idempotency.delete_expired", "jobs.moves.debounce.delete_old", "jobs.moves.pull.delete_old",
+        "jobs.old_jobs.delete", "jobs.old_jobs.delete_lines", "jobs.old_jobs.delete_lines_of_rest",
+        "jobs.old_jobs.delete_oldest", "reports.analytics.delete_old", "reports.audit.delete",
+        "reports.audit.delete_first", "reports.audit.delete_of_rest", "reports.ended.delete_counts",
+        "reports.ended.delete_times", "reports.job_times.delete_old", "reports.statistics.delete_old",
+        "reports.storage.forget", "schedules.firings.delete_old", "webhooks.events.delete_deliveries",
+        "webhooks.events.delete_deliveries_of_rest", "webhooks.events.delete_endpoints",
+        "webhooks.events.delete_events", "webhooks.events.delete_events_of_rest",
+        "webhooks.events.delete_first_deliveries", "webhooks.events.delete_first_events",
+        "webhooks.events.delete_set_aside",
+    ),
+    _REPEATED: (
+        "events.deliveries.make_nothing", "events.events.advance", "fleet.nodes.write_queues",
+        "fleet.workers.apply_limits", "jobs.feed.rates.read", "jobs.feed.rates.write", "jobs.feed.windows.write_closed",
+        "jobs.moves.expire.expire", "jobs.moves.park.park_unclaimed", "jobs.moves.park.return_parked",
+        "jobs.moves.recall.recall_all", "jobs.moves.recall.recall_moved", "jobs.moves.wake.fail_unresolved",
+        "jobs.wake_queue.advance_events", "reports.ended.move", "reports.ended.recount", "reports.storage.save",
+        "schedules.declared.set_module", "schedules.time_zones.write_next_runs", "webhooks.endpoint_leases.acquire",
+        "webhooks.endpoint_leases.release", "webhooks.fan_out.set_aside", "webhooks.set_aside.retry",
+    ),
+    _FENCED: (
+        "access.sessions.delete", "access.sessions.take_link", "engine.leader_lease.free", "events.deliveries.refuse",
+        "events.hooks.reseal", "fleet.nodes.heartbeat_for_frozen_parent", "fleet.nodes.set_drained",
+        "fleet.pull_workers.delete", "fleet.pull_workers.update", "fleet.queues.pause", "fleet.queues.resume",
+        "fleet.tenants.write", "fleet.worker_settings.reseal", "jobs.bulk_operations.abort",
+        "jobs.bulk_operations.postpone", "jobs.journal.carry", "jobs.moves.change.change", "jobs.moves.debounce.move",
+        "jobs.moves.debounce.reserve", "jobs.moves.debounce.start", "jobs.moves.debounce.take_over",
+        "jobs.moves.edges.drop", "jobs.moves.permits.put_off_rate", "webhooks.deliveries.redeliver_ended",
+        "webhooks.deliveries.redeliver_ended_of_type", "webhooks.endpoints.reseal",
+    ),
+}  # fmt: skip
+ELSEWHERE: Mapping[str, str] = {name: reason for reason, names in _ELSEWHERE.items() for name in names}
+
+
+def _prepare(cluster: Cluster) -> None:
+    cuts = CommitCuts(cluster.postgres.url)
+    cuts.is_cutting = False
+    cluster.commit_cuts = cuts
+    cluster.environ["DATABASE_URL"] = cuts.url
+    cluster.servers.callback(cuts.close)
+
+
+def _lose_responses(cluster: Cluster) -> Injury:
+    """Lose the responses of commits amid random histories, while processes start and end; then judge the histories."""
+    cuts, seed = cluster.commit_cuts, random.SystemRandom().randrange(10**6)
+    assert cuts is not None
+    load = MixedLoad(cluster, seed=seed, per_second=_RATE, has_deaths=False)
+    try:
+        load.start()
+        cuts.is_cutting = True
+        load.begin_round()
+        _replace_processes(cluster)
+        _await_kinds(cuts)
+        cuts.is_cutting = False
+        since = time.monotonic()
+        history = load.finish_round()
+    finally:
+        load.stop()
+    jobs = [ids.encode("job", id_) for (id_,) in cluster.system.query(_JOBS, list(WORKERS))]
+    cluster.load.accepted += [Accepted(id=job_id, at=since) for job_id in jobs]
+    found = [*violations(history), *load.broken]
+    broken = [*found[:_MAX_SHOWN], *([f"{len(found)} violations, seed {seed}"] if found else [])]
+    return Injury(
+        since=since,
+        recovered_at=time.monotonic(),
+        judged=jobs,
+        broken=[*broken, *_judge(cluster, cuts)],
+        measured=_measured(cuts),
+        appendix=table(cuts),
+    )
+
+
+def _replace_processes(cluster: Cluster) -> None:
+    """Have a node, a sender and a dispatcher start and end, with the transactions of these moments."""
+    system = cluster.system
+    node, sender = cluster.start_worker(), system.start_sender()
+    system.await_workers()
+    for process in (node, sender, system.await_dispatcher()):
+        process.send(signal.SIGTERM)
+    system.workers.remove(node)
+    wait_until(lambda: node.exit_code is not None and sender.exit_code is not None, seconds=60, what="both have ended")
+    system.start_dispatcher()
+
+
+def _await_kinds(cuts: CommitCuts) -> None:
+    """Wait until no transaction of a new kind has come for a while."""
+    began = seen_at = time.monotonic()
+    seen = 0
+    while (now := time.monotonic()) < began + _MAX_SECONDS and now < max(began + _SECONDS, seen_at + _QUIET_SECONDS):
+        if (count := sum(map(sum, cuts.cut.values()))) > seen:
+            seen, seen_at = count, now
+        time.sleep(0.5)
+
+
+def _judge(cluster: Cluster, cuts: CommitCuts) -> list[str]:
+    """Return what was lost or orphaned, and the statements whose transactions were not cut."""
+    ((lost,),) = cluster.system.query(_LOST)
+    orphaned = sum(node.output.count(_ORPHANED) for node in cluster.system.workers)
+    counts = {"runs lost": lost, "runs orphaned": orphaned}
+    return [
+        *(f"{count} {name}" for name, count in counts.items() if count),
+        *(f"not cut: {name}" for name in _uncut(cuts) if name not in ELSEWHERE),
+        *(f"no statement of the store: {name}" for kind in cuts.cut for name in kind if name.startswith(UNKNOWN)),
+    ]
+
+
+def _uncut(cuts: CommitCuts) -> list[str]:
+    return [name for name, counts in cuts.by_statement().items() if not sum(counts)]
+
+
+def _measured(cuts: CommitCuts) -> list[str]:
+    by_statement = cuts.by_statement()
+    quick, slow = (sum(counts[n] for counts in cuts.cut.values()) for n in (0, 1))
+    return [
+        f"{quick} quick and {slow} slow commits of {len(cuts.cut)} kinds of transactions",
+        f"{len(by_statement) - len(_uncut(cuts))} of {len(by_statement)} writing statements",
+    ]
+
+
+def table(cuts: CommitCuts) -> str:
+    """Return each kind of transaction with how often it was cut, and the statements whose transactions were not."""
+    cut = [f"| {_named(kind)} | {quick} | {slow} |" for kind, (quick, slow) in sorted(cuts.cut.items())]
+    uncut = [f"| {name} | {ELSEWHERE.get(name, 'NOT CUT')} |" for name in _uncut(cuts)]
+    return "\n".join(
+        ["| transaction | quick | slow |", "|---|---|---|", *cut, "", "| not cut here | because |", "|---|---|", *uncut]
+    )
+
+
+def _named(kind: Kind) -> str:
+    return ", ".join(kind)
+
+
+FAULTS = (
+    Fault(
+        name="commits of every transaction whose responses are lost, quick and slow",
+        inject=_lose_responses,
+        promised_seconds=240,
+        repeats_nothing=True,
+        plan=Plan(prepare=_prepare, proxies_database=False, environ=ENVIRON, nodes=2, processes=2),
+        runs_alone=True,
+    ),
+)
