@@ -54,7 +54,7 @@ def test_nothing_is_silent_if_the_last_observation_is_old() -> None:
 def test_a_failed_read_begins_anew() -> None:
     heartbeats = Heartbeats[str]()
     heartbeats.observe(0, {"n": _NOON})
-    heartbeats.forget()
+    heartbeats.forget(0.5)
     heartbeats.observe(1, {"n": _NOON})
     assert heartbeats.silent(2, seconds=2) == {}
 
@@ -64,3 +64,14 @@ def test_a_node_that_is_gone_is_not_silent() -> None:
     heartbeats.observe(0, {"n": _NOON})
     heartbeats.observe(1, {})
     assert heartbeats.silent(1, seconds=1) == {}
+
+
+def test_the_age_of_a_heartbeat_counts_as_silence_unless_there_was_a_gap() -> None:
+    heartbeats = Heartbeats[str](age_seconds=6)
+    for second in range(10):
+        heartbeats.observe(second, {"n": _NOON} if second >= 8 else {})
+    assert heartbeats.silent(9, seconds=7) == {"n": _NOON}
+    heartbeats.forget(10)
+    heartbeats.observe(10, {"n": _NOON})
+    heartbeats.observe(13, {"n": _NOON})
+    assert heartbeats.silent(13, seconds=4) == {}

@@ -29,46 +29,51 @@ _Sender = TypeVar("_Sender", bound=Hashable)
 class _Heartbeat:
     #: PostgreSQL's time of the heartbeat. It is only compared with another one for equality.
     seen_at: datetime
-    #: When this process first read it, in seconds of the monotonic clock.
-    read_at: float
+    #: Since when it has not changed, in seconds of this process's monotonic clock.
+    since: float
 
 
 class Heartbeats(Generic[_Sender]):
     """The heartbeats that one process has read. One thread observes, any thread asks.
 
     PostgreSQL's clock may jump, and after an outage the heartbeats of living senders are old. So a sender is silent
-    only if its heartbeat has not changed while this process itself read it again and again, without a gap.
+    only if its heartbeat has not changed while this process read it repeatedly without a gap.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, age_seconds: float = 0.0) -> None:
+        """`age_seconds`: the age that PostgreSQL's clock gives each heartbeat before this process reads it."""
+        self._age_seconds = age_seconds
         self._heartbeats: Mapping[_Sender, _Heartbeat] = {}
-        self._observed_at = float("-inf")
+        #: When this process last read them, and since when it has read them without a gap.
+        self._observed_at = self._began_at = float("-inf")
 
     def observe(self, now: float, seen_at: Mapping[_Sender, datetime]) -> None:
         """Record the heartbeats that were read at `now`, by their senders."""
-        known = self._heartbeats if now - self._observed_at <= _GAP_SECONDS else {}
-        heartbeats = {}
-        for sender, moment in seen_at.items():
-            last = known.get(sender)
-            if last is None or last.seen_at != moment:
-                last = _Heartbeat(seen_at=moment, read_at=now)
-            heartbeats[sender] = last
-        self._heartbeats, self._observed_at = heartbeats, now
+        if now - self._observed_at > _GAP_SECONDS:
+            self.forget(now)
+        known, since = self._heartbeats, max(now - self._age_seconds, self._began_at)
+        self._heartbeats = {
+            sender: last
+            if (last := known.get(sender)) is not None and last.seen_at == moment
+            else _Heartbeat(seen_at=moment, since=since)
+            for sender, moment in seen_at.items()
+        }
+        self._observed_at = now
 
-    def forget(self) -> None:
-        """Discard all observations after a database outage: live senders may have been unable to write heartbeats."""
-        self._heartbeats = {}
+    def forget(self, now: float) -> None:
+        """Discard all observations after an outage: live senders may have been unable to write heartbeats."""
+        self._heartbeats, self._began_at = {}, now
 
     def silent(self, now: float, *, seconds: float) -> dict[_Sender, datetime]:
         """Return the senders whose heartbeats have not changed for `seconds`, each with its last heartbeat."""
         if now - self._observed_at > _GAP_SECONDS:
             return {}
         heartbeats = self._heartbeats
-        return {sender: last.seen_at for sender, last in heartbeats.items() if now - last.read_at >= seconds}
+        return {sender: last.seen_at for sender, last in heartbeats.items() if now - last.since >= seconds}
 
     def seconds_until_silent(self, now: float, *, seconds: float) -> float:
         """Return the time from `now` until the next sender has been silent for `seconds`; infinity if none can be."""
-        left = (last.read_at + seconds - now for last in self._heartbeats.values())
+        left = (last.since + seconds - now for last in self._heartbeats.values())
         return min((each for each in left if each > 0), default=float("inf"))
 
 
@@ -81,7 +86,7 @@ def watch_heartbeats(database: Database, heartbeats: Heartbeats[str], now: float
         with database.connect() as connection:
             seen_at = nodes.read_heartbeats(connection)
     except DatabaseUnavailable:
-        heartbeats.forget()
+        heartbeats.forget(now)
         raise
     heartbeats.observe(now, seen_at)
     return 0
@@ -121,7 +126,7 @@ def rescue_from_dead_nodes(
             )
     except DatabaseUnavailable:
         # A database that can be read and not written, such as one on a full disk, takes no heartbeats either.
-        heartbeats.forget()
+        heartbeats.forget(now)
         raise
     return len(rescued)
 
