@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from ava.local import process_tree
+import psutil
+
 from ava.local.account import Account
 
 _LAUNCHER = str(Path(__file__).with_name("launch.py"))
@@ -99,7 +100,7 @@ class ChildProcess:
         if not self._is_tree_killed:
             # Once only, because its process id may be reused later.
             self._is_tree_killed = True
-            process_tree.kill(process_tree.members(self.pid))
+            kill_all(tree_members(self.pid))
             self.process.wait()
 
     def stop(self) -> None:
@@ -111,6 +112,41 @@ class ChildProcess:
     def _send(self, signal_number: signal.Signals) -> None:
         if self.exit_code is None:
             self.process.send_signal(signal_number)
+
+
+def tree_members(pid: int) -> set[psutil.Process]:
+    """Return the living processes of the tree: the session leader `pid`, its descendants and its session's members."""
+    found = {process for process in psutil.process_iter() if _session(process) == pid}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        leader = psutil.Process(pid)
+        found |= {leader, *leader.children(recursive=True)}
+    return {process for process in found if _lives(process)}
+
+
+def living(processes: Iterable[psutil.Process]) -> set[psutil.Process]:
+    """Return the processes that still live. A reused process id does not count."""
+    return {process for process in processes if process.is_running() and _lives(process)}
+
+
+def kill_all(processes: Iterable[psutil.Process]) -> None:
+    """Kill `processes`, parents first, so that no parent replaces a killed child."""
+    for process in sorted(processes, key=lambda process: (process.create_time(), process.pid)):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def _session(process: psutil.Process) -> int:
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return -1
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.Error:
+        return False
 
 
 def ava_argv(*arguments: str) -> tuple[str, ...]:

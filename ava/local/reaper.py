@@ -12,7 +12,7 @@ import time
 
 import psutil
 
-from ava.local import process_tree
+from ava.local import program
 
 #: Seconds that processes get to end by themselves after ours was killed.
 _GRACE_SECONDS = 2.0
@@ -78,8 +78,8 @@ def _wait_for_parent(pipe: int) -> None:
 
 
 def _end(watched: list[psutil.Process]) -> None:
-    members = {member for process in process_tree.living(watched) for member in process_tree.members(process.pid)}
+    members = {member for process in program.living(watched) for member in program.tree_members(process.pid)}
     deadline = time.monotonic() + _GRACE_SECONDS
-    while process_tree.living(members) and time.monotonic() < deadline:
+    while program.living(members) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process_tree.kill(process_tree.living(members))
+    program.kill_all(program.living(members))

@@ -1,13 +1,17 @@
-"""Starts a server and waits until it is ready. If it fails, the error quotes the last line of its log."""
+"""Start a server and wait until it, or the whole system, is ready. An error quotes the last line of a log."""
 
 from __future__ import annotations
 
+import http.client
+import json
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from ava.errors import ServerFailed
 from ava.local.data_folder import open_private
@@ -59,3 +63,24 @@ def failed_start(name: str, log: Path) -> ServerFailed:
     """Returns the error for a server that ended during its start."""
     reason = last_line(log.read_text(errors="replace"))
     return ServerFailed(f"{name} did not start: {reason} (its whole log: {log}).")
+
+
+def is_system_ready(url: str, headers: Mapping[str, str]) -> bool:
+    """Return True if a triggered job would start: the API is ready, and a living node serves a worker."""
+    if _get(url, "/readyz", {}) is None:
+        return False
+    response = _get(url, "/v1/ava/workers?per_page=100", headers)
+    return bool(response) and any(worker.get("live") for worker in response["data"])
+
+
+def _get(url: str, path: str, headers: Mapping[str, str]) -> Any:
+    """Return the JSON of a 200; None for any other response or error."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=2)
+    try:
+        connection.request("GET", path, headers=dict(headers))
+        response = connection.getresponse()
+        return json.loads(response.read()) if response.status == 200 else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()

@@ -10,14 +10,14 @@ from signal import SIGQUIT
 
 from ava import settings as settings_module
 from ava.errors import StartError
-from ava.local import environment, example, ports, programs, system_ready
+from ava.local import environment, example, ports, programs
 from ava.local.account import Account, can_import, for_processes
 from ava.local.data_folder import DataFolder, open_folder, server_folder
 from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess, Program, ava_argv
 from ava.local.redis import Redis
 from ava.local.sd_notify import NotifySocket
-from ava.local.start import free_port, wait_until_ready
+from ava.local.start import free_port, is_system_ready, wait_until_ready
 from ava.local.supervisor import Service, Supervisor
 from ava.process.concealment import close_memory, overwrite
 from ava.setting_values import SECRETS
@@ -187,7 +187,7 @@ def _start_processes(
         supervisor.start(Service(program=program))
     # The API alone is not enough, because for some seconds it still reports the node of a killed run as living.
     supervisor.wait_for(
-        lambda: system.node_ready.is_ready() and system_ready.is_ready(system.url, example.headers(system.secret)),
+        lambda: system.node_ready.is_ready() and is_system_ready(system.url, example.headers(system.secret)),
         seconds=_READY_SECONDS,
         what="the system did not become ready",
     )

@@ -96,10 +96,10 @@ def _environ(handlers: list[str], root: Path, import_from: Sequence[str]) -> dic
 
 def _await_ready(process: ChildProcess, log: Path, url: str, headers: Mapping[str, str]) -> None:
     from ava.errors import StartError
-    from ava.local import system_ready
+    from ava.local.start import is_system_ready
 
     deadline = time.monotonic() + _READY_SECONDS
-    while not system_ready.is_ready(url, headers):
+    while not is_system_ready(url, headers):
         if process.exit_code is not None or time.monotonic() > deadline:
             raise StartError(f"`ava up` did not become ready:\n{log.read_text(errors='replace')[-4000:]}")
         time.sleep(0.05)

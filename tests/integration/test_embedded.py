@@ -20,7 +20,7 @@ import pytest
 
 from ava.errors import DataDirectoryError, ServerFailed, ServerProgramMissing
 from ava.local import data_folder as folders
-from ava.local import process_tree, programs
+from ava.local import program, programs
 from ava.local.data_folder import open_folder, server_folder
 from ava.local.postgres import Postgres
 from ava.local.program import ChildProcess
@@ -138,7 +138,7 @@ def test_a_session_that_outlives_a_killed_server_delays_the_next_start(made: Pat
         # It is the shared memory that it still has which prevents a start.
         threading.Timer(0.5, outlives.kill).start()
         child = _run(server, made / "log")
-        assert not process_tree.living({outlives})
+        assert not program.living({outlives})
     finally:
         session.close()
         child.stop()
