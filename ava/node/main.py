@@ -16,8 +16,7 @@ from ava.broker import connectivity
 from ava.broker.app import make_app
 from ava.domain.secrets.sealing import worker_keys
 from ava.errors import NodeFailed, StartError
-from ava.node import semaphores
-from ava.node.celery_internals import failure, shutdown_lines, versions
+from ava.node.celery_internals import failure, shared_memory, versions
 from ava.node.part import Part
 from ava.process.concealment import conceal, give_up_tracing
 from ava.process.startup import without_collections
@@ -50,7 +49,7 @@ def run(
     keys = worker_keys(settings.encryption_keys)
     settings = replace(settings, internal_secrets=(), encryption_keys=keys, database_owner_url="")
     versions.require_tested(settings.pool)
-    semaphores.require()
+    shared_memory.require_semaphores()
     with without_collections():
         # An untested Celery may lack what this imports.
         from ava.node.signals import install
@@ -64,7 +63,7 @@ def run(
         # Celery warns that root must not take pickled messages; this service takes none.
         warnings.filterwarnings("ignore", category=SecurityWarning)
         errors = failure.catch(app)
-        shutdown_lines.log()
+        failure.log_shutdown()
         # Not by Celery's command line, whose other commands take longer to load than all of a node.
         worker = app.Worker(
             # A name of its own, so that a revoke addressed to this node reaches no other node of this machine.

@@ -1,12 +1,14 @@
-"""Why Celery's worker has ended by itself: it logs its last error with a traceback, and its command exits with 0."""
+"""The end of Celery's worker: it logs its last error with a traceback, exits with 0, and writes lines past the log."""
 
 from __future__ import annotations
 
 import logging
 
 from celery import Celery
+from celery.apps import worker
 
 from ava.errors import StartError
+from ava.telemetry import logs
 
 #: The logger with which Celery's worker writes "Unrecoverable error".
 _LOGGER = "celery.worker"
@@ -35,3 +37,16 @@ def catch(app: Celery) -> list[BaseException]:
     catching = _Catch(foreseen)
     logging.getLogger(_LOGGER).addFilter(catching)
     return catching.errors
+
+
+def log_shutdown() -> None:
+    """Write the lines about a shut-down to the log. A signal handler writes most of them."""
+    worker.safe_say = _say
+
+
+def _say(message: str, *_: object) -> None:
+    try:
+        logs.write_line(worker.__name__, message.removeprefix("worker: "))
+    except OSError:
+        # Nothing reads the log any longer, and a shut-down goes on.
+        return

@@ -1,4 +1,4 @@
-"""billiard's shared memory, which holds a counter for each process of the pool."""
+"""The semaphores and the shared memory of billiard's pool, which holds a counter for each process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ import multiprocessing
 import tempfile
 
 from billiard.heap import BufferWrapper
+from billiard.synchronize import Lock
+
+from ava.errors import StartError
+
+
+def require_semaphores() -> None:
+    """Raises `StartError`, which says what to do, if no semaphore can be made."""
+    try:
+        Lock()
+    except (OSError, ImportError) as error:
+        raise StartError(
+            f"no POSIX semaphore can be made ({error}), so a node cannot start processes: mount a writable tmpfs at "
+            "/dev/shm (in Kubernetes an emptyDir with `medium: Memory`)."  # noqa: S108 - no file is made here
+        ) from error
 
 
 def reserve() -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.waits import LoadedJournal
+from ava.domain.secrets.masking import SecretMask
 from ava.domain.secrets.sealing import Sealer
 from ava.handler import registry
 from ava.handler.calls import Calls
 from ava.handler.registry import Handler
 from ava.node.child import run_reports, run_settings
-from ava.node.child.last_mask import LastMask
 from ava.node.child.run import Run
 from ava.node.child.run_journal import Creators, RunJournal
 from ava.node.child.run_settings import RunSettings
@@ -102,3 +103,22 @@ class NewRuns(Generic[Made]):
         if journal is None:
             run.stop(Stop.LOST)
         return run
+
+
+class LastMask:
+    """Makes a mask once for each version of a worker's secrets, as long as no other run comes between.
+
+    A run with other secrets, or with none, drops it: nothing of one tenant's secrets stays for another's handler.
+    """
+
+    def __init__(self) -> None:
+        self._mask: SecretMask | None = None
+        self._digest: bytes | None = None
+
+    def of(self, secrets: Iterable[str]) -> SecretMask | None:
+        """Return what replaces these secrets; None if there are none."""
+        known = sorted(set(secrets))
+        digest = hashlib.sha256("\0".join(known).encode(errors="surrogatepass")).digest() if known else None
+        if digest != self._digest:
+            self._mask, self._digest = SecretMask(known) if known else None, digest
+        return self._mask

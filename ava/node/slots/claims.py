@@ -18,8 +18,8 @@ from ava.domain.jobs.job import Job, RunKey
 from ava.handler import registry
 from ava.node.child import run_reports
 from ava.node.child.new_run import NewRuns
+from ava.node.child.run_journal import Creators, RunJournal
 from ava.node.child.run_writer import RunWriter
-from ava.node.slots.slot_journal import SlotJournal
 from ava.node.slots.slot_run import SlotRun
 from ava.settings import Settings
 from ava.store.engine.database import Database
@@ -160,3 +160,18 @@ def _deliver(wanted: Sequence[_WantedRun], made: Sequence[SlotRun | None]) -> No
         # A handler may have cancelled the task that waits. This node rescues a run of its own that it does not run.
         if not each.claimed.done():
             each.claimed.set_result(run)
+
+
+class SlotJournal(RunJournal):
+    """The journal of a run in a slot: it asks whether a wait is admitted in a thread, once the handler has left.
+
+    So the event loop executes no statement. A refusal fails the attempt.
+    """
+
+    def __init__(self, run: SlotRun, database: Database, creators: Creators) -> None:
+        super().__init__(run, database, creators)
+        self._slot_run = run
+
+    def admit_wait(self) -> None:
+        """Note that a wait is to be admitted."""
+        self._slot_run.admit_wait = super().admit_wait
