@@ -78,12 +78,12 @@ def _make_key(system: System) -> str:
     return str(system.post("/v1/ava/keys", json=body).json()["data"]["token"])
 
 
-def test_every_operation_is_described_with_its_failures(api: Api) -> None:
-    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+def test_every_operation_is_described_with_its_failures(shared_api: Api) -> None:
+    description = json.loads(shared_api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
     assert description["openapi"] == "3.1.0"
     described = {(method, path) for path, methods in description["paths"].items() for method in methods}
-    for rule in api.app.url_map.iter_rules():
-        operation = getattr(api.app.view_functions[rule.endpoint], "operation", None)
+    for rule in shared_api.app.url_map.iter_rules():
+        operation = getattr(shared_api.app.view_functions[rule.endpoint], "operation", None)
         if operation is None:
             continue
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
@@ -99,8 +99,8 @@ def test_every_operation_is_described_with_its_failures(api: Api) -> None:
     ]
 
 
-def test_every_operation_has_a_server_and_examples_that_its_schemas_allow(api: Api) -> None:
-    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+def test_every_operation_has_a_server_and_examples_that_its_schemas_allow(shared_api: Api) -> None:
+    description = json.loads(shared_api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
     assert description["servers"] == [{"url": "/"}]
     schemas = {"components": description["components"]}
     for path, methods in description["paths"].items():
@@ -134,8 +134,8 @@ def _known(parameter: re.Match[str]) -> str:
     return "wkr_incident_notify" if name == "worker_id" else f"{_PREFIXES.get(name, 'none')}_01jwnqrgt0e3rt0q9vz5k8x2mc"
 
 
-def test_every_object_names_its_fields_or_says_that_it_has_others(api: Api) -> None:
-    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+def test_every_object_names_its_fields_or_says_that_it_has_others(shared_api: Api) -> None:
+    description = json.loads(shared_api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
     closed = [place for place, schema in _schemas(description) if _is_closed(schema)]
     assert closed == []
     bodies = description["components"]["schemas"]
@@ -159,15 +159,15 @@ def test_a_batch_and_an_export_say_what_each_of_their_entries_is(api: Api) -> No
     jsonschema_rs.validate(schema, json.loads(line))
 
 
-def test_no_schema_names_a_type_twice(api: Api) -> None:
-    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+def test_no_schema_names_a_type_twice(shared_api: Api) -> None:
+    description = json.loads(shared_api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
     types = [(place, schema["type"]) for place, schema in _schemas(description) if isinstance(schema.get("type"), list)]
     assert types
     assert [each for each in types if len(each[1]) != len(set(each[1]))] == []
 
 
-def test_each_maker_of_a_job_matches_the_pattern_of_its_record(api: Api) -> None:
-    description = json.loads(api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
+def test_each_maker_of_a_job_matches_the_pattern_of_its_record(shared_api: Api) -> None:
+    description = json.loads(shared_api.get("/openapi.json", headers=dict.fromkeys(HEADERS)).data)
     record = description["components"]["schemas"]["JobRecord"]["properties"]
     for field in ("triggered_by", "cancelled_by"):
         for maker in ("usr_a", "key_01", "sch_01", "job_01", "hk_01", "sub_01"):
@@ -193,18 +193,18 @@ def _is_closed(schema: dict[str, Any]) -> bool:
     return is_object and "properties" not in schema and "additionalProperties" not in schema
 
 
-def test_a_failure_names_its_documentation_by_an_absolute_url(api: Api) -> None:
+def test_a_failure_names_its_documentation_by_an_absolute_url(shared_api: Api) -> None:
     def named(host: str) -> str:
-        return str(api.get("/v1/ava/jobs/none", headers={"Host": host}).json["error"]["docs_url"])
+        return str(shared_api.get("/v1/ava/jobs/none", headers={"Host": host}).json["error"]["docs_url"])
 
     assert named("jobs.example.com:8443") == "http://jobs.example.com:8443/docs/errors#resource_not_found"
     assert named("[::1]:8080") == "http://[::1]:8080/docs/errors#resource_not_found"
     assert named('evil"><script>') == "/docs/errors#resource_not_found"
 
 
-def test_the_docs_page_loads_no_files_from_other_hosts(api: Api) -> None:
+def test_the_docs_page_loads_no_files_from_other_hosts(shared_api: Api) -> None:
     no_headers = dict.fromkeys(HEADERS)
-    page = api.get("/docs", headers=no_headers)
+    page = shared_api.get("/docs", headers=no_headers)
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -212,7 +212,7 @@ def test_the_docs_page_loads_no_files_from_other_hosts(api: Api) -> None:
     for place in re.findall(r'(?:src|href)="([^"]+)"', page.text):
         assert place.startswith(("/docs", "/dashboard/", "/"))
         assert not place.startswith("//")
-        assert api.get(place, headers=no_headers, buffered=True).status_code == 200
+        assert shared_api.get(place, headers=no_headers, buffered=True).status_code == 200
     assert not re.search(r"<script>|<style>|\son\w+=", page.text)
-    errors = api.get("/docs/errors", headers=no_headers).text
+    errors = shared_api.get("/docs/errors", headers=no_headers).text
     assert 'id="validation_error"' in errors
