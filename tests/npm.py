@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -39,14 +42,31 @@ def packages(sources: Path = SOURCES) -> Path:
 
 
 def build_client(folder: Path, openapi: bytes) -> None:
-    """Build the package for TypeScript in a new folder, with the types of an OpenAPI description."""
+    """Make the package for TypeScript in a new folder, with the types of an OpenAPI description.
+
+    A build takes many seconds of processor time, so each description and source is built once, for all testers.
+    """
+    description = json.dumps(json.loads(openapi))
     ignored = shutil.ignore_patterns("node_modules", "dist", "*.tgz", "openapi.*")
-    shutil.copytree(_CLIENT, folder, ignore=ignored)
-    (folder / "node_modules").symlink_to(packages() / "node_modules")
-    (folder / "openapi.json").write_bytes(openapi)
-    made("npm", "run", "generate", folder=folder)
-    # The declarations are checked where the package is used.
-    made("npm", "run", "build", "--", "--skipLibCheck", folder=folder)
+    built = packages() / "client"
+    with built.with_suffix(".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        source = built.with_suffix(".source")
+        shutil.rmtree(source, ignore_errors=True)
+        shutil.copytree(_CLIENT, source, ignore=ignored)
+        (source / "openapi.json").write_text(description)
+        texts = [path.read_bytes() for path in sorted(source.rglob("*")) if path.is_file()]
+        digest = hashlib.sha256(b"\0".join(texts)).hexdigest()
+        complete = built / "complete"
+        if not complete.exists() or complete.read_text() != digest:
+            shutil.rmtree(built, ignore_errors=True)
+            source.rename(built)
+            (built / "node_modules").symlink_to(packages() / "node_modules")
+            made("npm", "run", "generate", folder=built)
+            # The declarations are checked where the package is used.
+            made("npm", "run", "build", "--", "--skipLibCheck", folder=built)
+            complete.write_text(digest)
+        shutil.copytree(built, folder, symlinks=True)
 
 
 def made(*argv: str, folder: Path) -> str:
