@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 
 from sqlalchemy import Column, Integer, MetaData, Table, create_engine, insert
+from sqlalchemy.exc import OperationalError
 
 from ava.client.outbox.sqlalchemy import Outbox
 
@@ -36,7 +38,10 @@ def main(url: str, worker_id: str) -> None:
         while begun < tries:
             reader, writer = os.pipe()
             if os.fork() == 0:
-                _try_all(url, worker_id, writer, range(begun, tries))
+                # While the database is killed and started, the next child goes on.
+                with suppress(OperationalError):
+                    _try_all(url, worker_id, writer, range(begun, tries))
+                os._exit(1)
             os.close(writer)
             with os.fdopen(reader, "rb") as words:
                 begun += len(words.read())
