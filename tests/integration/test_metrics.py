@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import socket
 import struct
@@ -20,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from ava.dispatcher.duties.statistics import count_ended_jobs
@@ -43,7 +41,7 @@ DEPLOY = ROOT / "deploy"
 SECRET = {"authorization": "Bearer of-all-the-tests"}
 
 
-def _promtool(*arguments: str, text: str = "") -> None:
+def promtool(*arguments: str, text: str = "") -> None:
     """Run promtool, which must report nothing."""
     if not shutil.which("promtool"):
         missing = "promtool is needed; on Debian: apt-get install prometheus"
@@ -52,7 +50,7 @@ def _promtool(*arguments: str, text: str = "") -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -62,17 +60,17 @@ def _samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 def _value(text: str, name: str, **labels: str) -> float:
     return sum(
-        value for (found, of), value in _samples(text).items() if found == name and set(labels.items()) <= set(of)
+        value for (found, of), value in samples(text).items() if found == name and set(labels.items()) <= set(of)
     )
 
 
-def _scrape(api: Api) -> str:
+def scrape(api: Api) -> str:
     answer = api.get("/metrics", headers={**SECRET, "x-internal-secret": None})
     assert answer.status_code == 200, answer.text
     return answer.text
 
 
-def _populate(api: Api) -> None:
+def populate(api: Api) -> None:
     for priority in (1, 1, 7):
         api.trigger(priority=priority)
     api.trigger(scheduled_at=LATER)
@@ -92,8 +90,8 @@ def _populate(api: Api) -> None:
 
 
 def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:
-    _populate(api)
-    text = _scrape(api)
+    populate(api)
+    text = scrape(api)
     assert _value(text, "ava_queue_jobs", queue="default") == 3
     assert _value(text, "ava_queue_depth", queue="default", priority="1") == 2
     assert _value(text, "ava_jobs_waiting", waits_for="schedule") == 1
@@ -111,7 +109,7 @@ def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:
 def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         api.post("/v1/ava/events", json={"type": "order.paid", "data": 1, "id": "7"})
-    text = _scrape(api)
+    text = scrape(api)
     assert _value(text, "ava_events_total", source="api", outcome="stored") >= 1
     assert _value(text, "ava_events_total", source="api", outcome="duplicate") >= 1
     assert _value(text, "ava_events_unfinished", work="subscriptions") == 0
@@ -125,7 +123,7 @@ def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api, monkey
         f"('ten_m', '{long_ago}')) AS v (tenant_id, id)"
     )
     monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
-    text = _scrape(api)
+    text = scrape(api)
     assert _value(text, "ava_events_unfinished", work="waits") == 5
     assert 300 <= _value(text, "ava_events_unfinished_seconds", work="waits") < 360
 
@@ -133,7 +131,7 @@ def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api, monkey
 def test_jobs_that_wait_for_others_or_for_a_time_are_counted_by_that_and_are_not_due(api: Api, graphs: Graphs) -> None:
     jobs = graphs.declare(a={}, b={"after": ["a"]}, c={"after": ["b"]})
     graphs.wait(*graphs.start(jobs["a"]), seconds=60)
-    text = _scrape(api)
+    text = scrape(api)
     for kind, count in (("jobs", 2), ("sleep", 1), ("event", 0)):
         assert _value(text, "ava_jobs_waiting", waits_for=kind) == count
 
@@ -143,7 +141,7 @@ def test_the_oldest_job_of_each_reason_is_that_of_any_tenant_and_counts_from_whe
 ) -> None:
     monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
     reasons = ("permit", "worker", "queue", "node")
-    text = _scrape(api)
+    text = scrape(api)
     assert {_value(text, "ava_jobs_waiting_seconds", waits_for=reason) for reason in reasons} == {0}
     for reason, seconds in zip(reasons, (500, 4000, 300, 200), strict=True):
         for tenant, age in (("ten_a", 50), ("ten_m", seconds), ("ten_z", 60)):
@@ -155,7 +153,7 @@ def test_the_oldest_job_of_each_reason_is_that_of_any_tenant_and_counts_from_whe
                     f" created_at = now() - interval '{created} s', scheduled_at = now() - interval '{ready} s'"
                     f" WHERE id = '{job}'"
                 )
-    text = _scrape(api)
+    text = scrape(api)
     for reason, seconds in zip(reasons, (500, 4000, 300, 200), strict=True):
         assert seconds <= _value(text, "ava_jobs_waiting_seconds", waits_for=reason) < seconds + 40, reason
 
@@ -169,17 +167,17 @@ def test_published_jobs_of_a_queue_that_no_live_node_consumes_are_unserved(
         f"VALUES ('{NODE}', 'n', 'h', 1, '1', '{{default}}', '{{}}', 1)"
     )
     job = ids.decode("job", api.trigger()["id"])
-    assert "ava_jobs_unserved{" not in _scrape(api)
+    assert "ava_jobs_unserved{" not in scrape(api)
     # The broker holds its message, so that the feed does not park it.
     api.execute(f"UPDATE jobs SET queue = 'reports', published_at = now() WHERE id = '{job}'")
-    assert _value(_scrape(api), "ava_jobs_unserved", worker_id="wkr_open") == 1
+    assert _value(scrape(api), "ava_jobs_unserved", worker_id="wkr_open") == 1
     api.execute("INSERT INTO paused_queues (queue, paused_by) VALUES ('reports', 'usr_op')")
-    assert "ava_jobs_unserved{" not in _scrape(api)
+    assert "ava_jobs_unserved{" not in scrape(api)
     api.execute("DELETE FROM paused_queues")
     api.execute("UPDATE nodes SET queues = '{default,reports}'")
-    assert "ava_jobs_unserved{" not in _scrape(api)
+    assert "ava_jobs_unserved{" not in scrape(api)
     api.execute("UPDATE nodes SET seen_at = now() - interval '1 minute'")
-    assert _value(_scrape(api), "ava_jobs_unserved", worker_id="wkr_open") == 1
+    assert _value(scrape(api), "ava_jobs_unserved", worker_id="wkr_open") == 1
 
 
 def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +186,7 @@ def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pyt
         api.trigger(headers={"x-tenant-id": f"ten_{number:02}"})
     api.execute("UPDATE jobs SET published_at = NULL, created_at = now() - interval '600 seconds'")
     api.execute("UPDATE jobs SET created_at = now() - interval '900 seconds' WHERE tenant_id = 'ten_07'")
-    text = _scrape(api)
+    text = scrape(api)
     assert 900 <= _value(text, "ava_tenant_wait_seconds", tenant="ten_07") < 960
     assert _value(text, "ava_tenant_waiting_jobs", tenant="ten_07") == 1
     assert _value(text, "ava_tenant_waiting_jobs", tenant="other") == 2
@@ -200,36 +198,36 @@ def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pyt
         f" WHERE id = '{ids.decode('job', started['id'])}'"
     )
     api.execute("INSERT INTO tenant_limits (tenant_id, max_running, updated_by) VALUES ('ten_00', 0, 'usr_op')")
-    text = _scrape(api)
+    text = scrape(api)
     assert _value(text, "ava_tenant_wait_seconds", tenant="other") < 60
     assert 'tenant="ten_00"' not in text
     api.execute("INSERT INTO paused_queues (queue, paused_by) VALUES ('default', 'usr_op')")
-    assert _value(_scrape(api), "ava_tenant_waiting_jobs", tenant="other") == 0
+    assert _value(scrape(api), "ava_tenant_waiting_jobs", tenant="other") == 0
 
 
 def test_a_schedule_that_nothing_fires_is_overdue(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
-    assert _value(_scrape(api), "ava_schedules_overdue_seconds") == 0
+    assert _value(scrape(api), "ava_schedules_overdue_seconds") == 0
     schedule = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "Europe/Berlin"}
     assert api.post("/v1/ava/schedules", json=schedule).status_code == 201
-    assert _value(_scrape(api), "ava_schedules_overdue_seconds") == 0
+    assert _value(scrape(api), "ava_schedules_overdue_seconds") == 0
     api.execute("UPDATE schedules SET next_run_at = now() - interval '20 seconds'")
-    assert 20 <= _value(_scrape(api), "ava_schedules_overdue_seconds") < 80
+    assert 20 <= _value(scrape(api), "ava_schedules_overdue_seconds") < 80
 
 
 def test_buckets_count_values_up_to_their_bound(api: Api) -> None:
-    _populate(api)
-    text = _scrape(api)
+    populate(api)
+    text = scrape(api)
     bounds = {"0.025": 0, "0.05": 0, "+Inf": 1}
     # The job's created_at was moved back by nine seconds, so that its latency is nine seconds and not 40 ms.
     for bound, count in bounds.items():
         assert _value(text, "ava_job_start_latency_seconds_bucket", worker="wkr_open", le=bound) == count
 
 
-def test_promtool_accepts_a_scrape(api: Api) -> None:
-    _populate(api)
+def test_promtool_accepts_ascrape(api: Api) -> None:
+    populate(api)
     api.get("/v1/ava/jobs")
-    _promtool("check", "metrics", text=_scrape(api))
+    promtool("check", "metrics", text=scrape(api))
 
 
 def test_a_scrape_needs_the_secret_because_it_names_tenants(api: Api) -> None:
@@ -239,7 +237,7 @@ def test_a_scrape_needs_the_secret_because_it_names_tenants(api: Api) -> None:
 
 
 def test_without_the_database_the_counters_of_the_process_are_exposed(api_without_database: Api) -> None:
-    text = _scrape(api_without_database)
+    text = scrape(api_without_database)
     assert _value(text, "ava_database_up") == 0
     assert "ava_http_requests_total" in text
 
@@ -302,7 +300,7 @@ def _assert_a_dead_process_is_not_counted(system: System, port: int) -> None:
     wait_until(lambda: most() == 4, what=lambda: f"two processes are counted, not {most() / 2}")
 
 
-def test_the_empty_file_of_a_starting_process_does_not_break_a_scrape(
+def test_the_empty_file_of_a_starting_process_does_not_break_ascrape(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
@@ -371,58 +369,3 @@ def test_a_process_without_its_database_is_live_and_not_ready(database_settings:
         status, body = _read(port, "/readyz")
         assert status == 503
         assert json.loads(body)["checks"]["database"]["reason"]
-
-
-def test_the_alert_rules_are_valid_and_name_existing_metrics(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    _populate(api)
-    _promtool("check", "rules", str(DEPLOY / "prometheus" / "alerts.yml"))
-    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
-    _assert_known(api, " ".join(rule["expr"] for group in rules["groups"] for rule in group["rules"]), monkeypatch)
-
-
-def test_the_grafana_dashboard_names_existing_metrics(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    _populate(api)
-    board = json.loads((DEPLOY / "grafana" / "ava-jobs.json").read_text())
-    expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", [])]
-    assert len(expressions) > 10
-    _assert_known(api, " ".join(expressions), monkeypatch)
-
-
-def _assert_known(api: Api, expressions: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import re
-
-    counters.RUNS_ENDED.labels("wkr_open", "completed").inc()
-    counters.DUTY_SECONDS.labels("due").observe(0)
-    counters.DUTY_FAILURES.labels("due").inc()
-    counters.ORPHANS_KILLED.labels("wkr_open").inc()
-    counters.POOL_LEAKS.labels("slot").set(0)
-    counters.MESSAGES_DROPPED.labels("unsigned").inc()
-    counters.WEBHOOK_REQUESTS.labels("taken").inc()
-    counters.SCHEDULE_FIRINGS.labels("missed").inc()
-    counters.HOOK_DELIVERIES.labels("refused").inc()
-    api.trigger()
-    api.execute("UPDATE jobs SET waits_for = 'node', run_at = NULL, published_at = NULL WHERE status = 'queued'")
-    with api.database.connect() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
-            " VALUES ('ten_test', 'https://example.com', '{ava.job.failed}', 'sealed')"
-        )
-    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
-    known = {name for name, _ in _samples(_scrape(api))}
-    named = set(re.findall(r"\bava_[a-z_]+", expressions))
-    assert named <= known, named - known
-
-
-#: Words that say what an alert means and what to do.
-_MIN_WORDS = 15
-
-
-def test_every_alert_is_explained_with_what_to_do() -> None:
-    rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
-    guide = (ROOT / "docs" / "reference" / "alerts.md").read_text()
-    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
-    # A section ends at the next heading.
-    sections = dict(re.findall(r"^### (Ava\w+)\n+(.*?)\s*(?=^#|\Z)", guide, re.MULTILINE | re.DOTALL))
-    assert alerts
-    assert alerts <= sections.keys()
-    assert {alert for alert in alerts if len(sections[alert].split()) < _MIN_WORDS} == set()

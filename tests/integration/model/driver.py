@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -57,6 +55,7 @@ from ava.store.jobs.reads import lists
 from ava.store.schedules.rows import schedule_uuid
 from tests.integration.model.broker import Broker
 from tests.integration.model.cast import DEAD_AFTER_SECONDS, NODES, PULL, PULLED_TIMEOUT_SECONDS, Worker
+from tests.integration.model.clock import VirtualClock
 from tests.integration.model.event_driver import EventDriver
 from tests.integration.model.moves import Run
 from tests.integration.model.state import JobState
@@ -67,36 +66,6 @@ _TABLES = (
     "paused_queues, worker_settings, tenant_limits, "
     "schedule_firings, schedules, bulk_operations, error_groups, error_days, nodes, workers, worker_claims, pulled_runs"
 )
-
-
-class VirtualClock:
-    """Takes the place of the module `time` in the dispatcher."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@contextmanager
-def virtual_time(clock: VirtualClock) -> Iterator[None]:
-    """The dispatcher's modules see the time that the history sets."""
-    modules = [
-        module
-        for name, module in list(sys.modules.items())
-        if name.startswith("ava.dispatcher") and getattr(module, "time", None) is time
-    ]
-    for module in modules:
-        module.time = clock  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.time = time  # type: ignore[attr-defined]
 
 
 def caller(tenant: str) -> Caller:

@@ -16,7 +16,8 @@ from ava.services.pulled_runs import SentOutcome
 from ava.store.engine.database import Database
 from tests.integration.model import moves, state
 from tests.integration.model.cast import NODES, WORKERS, World
-from tests.integration.model.driver import Driver, VirtualClock, virtual_time
+from tests.integration.model.clock import VirtualClock, virtual_time
+from tests.integration.model.driver import Driver
 from tests.integration.model.expected import Expected, ModelError, compare
 from tests.integration.model.moves import Run
 from tests.integration.model.oracle import Oracle
