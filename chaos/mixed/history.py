@@ -65,6 +65,8 @@ class Outcome:
     run: str | None = None
     parent_id: str | None = None
     worker_id: str = ""
+    #: How many of its runs died with their node, by the service's record: a run may die before its handler begins.
+    node_losses: int = 0
     #: When a client knew that it was final, on the monotonic clock.
     seen_at: float = float("inf")
 

@@ -8,8 +8,10 @@ from datetime import datetime
 
 from chaos.mixed.history import History, Outcome
 
-#: A job fails with `WorkerLost` after its third lost run, or later.
+#: A job fails with `WorkerLost` after its third lost run, or later, or with the eleventh run that dies with its node.
 _MIN_LOSSES = 3
+_MIN_NODE_LOSSES = 11
+_NODE_DIED = "WorkerLost: the worker node died"
 _MINUTE_SECONDS = 60
 
 
@@ -49,6 +51,8 @@ def _unexplained(history: History, job_id: str, outcome: Outcome) -> str | None:
         return None if job_id in history.asked.deadlines else "though it has no deadline"
     if kind == "StepInterrupted":
         return None if lost else "though it lost no run"
+    if outcome.error == _NODE_DIED:
+        return None if outcome.node_losses >= _MIN_NODE_LOSSES else f"though {outcome.node_losses} nodes died"
     if kind == "WorkerLost":
         return None if lost >= _MIN_LOSSES else f"though {lost} of its runs were lost"
     return "for a reason that no rule knows"

@@ -17,7 +17,8 @@ _PAUSE_SECONDS = 0.3
 #: A transaction may commit up to this many seconds after its `completed_at`.
 _OVERLAP_SECONDS = 10
 _ENDED = """
-SELECT id::text, status, error, output ->> 'run', parent_id::text, worker_id, completed_at::text FROM jobs
+SELECT id::text, status, error, output ->> 'run', parent_id::text, worker_id, node_losses,
+    completed_at::text FROM jobs
 WHERE completed_at >= %s::timestamptz - %s * interval '1 second' AND worker_id = ANY(%s) ORDER BY completed_at
 """
 _UNFINISHED = "SELECT count(*) FROM jobs WHERE completed_at IS NULL AND worker_id = ANY(%s)"
@@ -44,11 +45,12 @@ class Watcher:
         """Add the jobs that have become final."""
         rows = self._system.query(_ENDED, self._newest, _OVERLAP_SECONDS, list(WORKERS))
         seen_at = time.monotonic()
-        for id_, status, error, run, parent, worker_id, self._newest in rows:
+        for id_, status, error, run, parent, worker_id, node_losses, self._newest in rows:
             parent_id = ids.encode("job", parent) if parent else None
             outcome = Outcome(
-                status=status, error=error, run=run, parent_id=parent_id, worker_id=worker_id, seen_at=seen_at
-            )
+                status=status, error=error, run=run, parent_id=parent_id, worker_id=worker_id,
+                node_losses=node_losses, seen_at=seen_at,
+            )  # fmt: skip
             if (job_id := ids.encode("job", id_)) not in self._forgotten:
                 self.outcomes.setdefault(job_id, outcome)
 

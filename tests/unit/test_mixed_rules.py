@@ -286,6 +286,17 @@ def test_a_failure_is_explained_by_what_the_runs_recorded(error: str, lost: int,
     assert _violates("a_failure_has_a_cause", fail) != is_explained
 
 
+@pytest.mark.parametrize(("node_losses", "is_explained"), [(10, False), (11, True)])
+def test_a_job_fails_with_its_node_only_when_eleven_of_its_nodes_have_died(
+    node_losses: int, *, is_explained: bool
+) -> None:
+    def fail(found: Recorder) -> None:
+        error = "WorkerLost: the worker node died"
+        found.outcomes["x"] = Outcome(status="failed", error=error, node_losses=node_losses)
+
+    assert _violates("a_failure_has_a_cause", fail) != is_explained
+
+
 def test_a_graph_gives_an_entry_the_output_that_its_source_returned() -> None:
     def give(found: Recorder) -> None:
         found.run("y", "8.1")
