@@ -33,7 +33,7 @@ def _doctor(system: System, **environ: str) -> tuple[int, dict[str, str]]:
 def _found(system: System, *names: str, **environ: str) -> dict[str, str]:
     """Returns the lines of some checks by their names; asked of the function, because a process takes half a second."""
     settings = settings_module.load({**system.environ, "DATABASE_POOL_URL": "", **environ})
-    checks = {name: check for name, check in doctor._checks(settings) if name in names}
+    checks = {name: check for name, check in doctor._checks(settings, {}) if name in names}
     with redirect_stdout(StringIO()) as printed:
         for name, check in checks.items():
             doctor._report(name, check, settings)

@@ -42,6 +42,11 @@ _TABLES = """
 SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 """
+_OPEN_TRANSACTIONS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+    AND backend_type = 'client backend'
+"""
 
 
 class _Client:
@@ -56,6 +61,8 @@ class _Client:
 
     def send(self, api: Api, call: Call) -> tuple[int, dict[str, int]]:
         """Send a call until it is answered. Returns its status, and how many rows each table has got."""
+        # A slow commit of the call before may still be under way.
+        wait_until(lambda: self.api.execute(_OPEN_TRANSACTIONS) == [(0,)], what="no transaction is open")
         before = self._counts()
         headers: dict[str, str | None] = {"Idempotency-Key": uuid.uuid4().hex}
         for _ in range(_TRIES):

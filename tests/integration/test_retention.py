@@ -146,7 +146,7 @@ def test_a_batch_shrinks_if_it_fails_and_grows_if_it_is_quick(stored: Backlog) -
             connection.exec_driver_sql("SELECT pg_sleep(1)")
         return limit if len(sizes) < 5 else 0
 
-    duty = Retention("test", stored.database, [OldRows(delete)])
+    duty = Retention(stored.database, [OldRows(delete)])
     for _ in range(2):
         with pytest.raises(DatabaseUnavailable):
             duty.run_once(0)
@@ -163,5 +163,5 @@ def test_a_kind_that_fails_does_not_stop_the_others(stored: Backlog) -> None:
 
     deleted = OldRows(lambda _connection, _limit: 0)
     with pytest.raises(DatabaseUnavailable):
-        Retention("test", stored.database, [OldRows(fail), deleted]).run_once(0)
+        Retention(stored.database, [OldRows(fail), deleted]).run_once(0)
     assert not deleted.has_more

@@ -28,6 +28,7 @@ KEPT = Result(
     refusals="",
     broken=(),
     measured=(),
+    appendix="",
 )
 
 

@@ -59,7 +59,7 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     monkeypatch.setattr(watchdog, "Database", SimpleNamespace(of=lambda *_, **__: world))
-    monkeypatch.setattr(watchdog, "messages", SimpleNamespace(oldest_messages=lambda *_, **__: dict(world.messages)))
+    monkeypatch.setattr(watchdog, "published", SimpleNamespace(oldest_messages=lambda *_, **__: dict(world.messages)))
     monkeypatch.setattr(loop_liveness, "time", SimpleNamespace(monotonic=lambda: world.seconds))
     # Set by the patch as well, so that the real ones come back after the test.
     for name in ("_turned_at", "_tried_at"):

@@ -126,8 +126,8 @@ def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: 
     """
     given = rows.run_parameters(run) | {"held_claim_id": claim_id, "attempt": attempt}
     # One message to the server, and so one transaction.
-    statements = [_LOCK, *([_CARRY] if attempt > 1 else []), _END_SLEEPS, _LOAD]
-    found = connection.exec_driver_sql(";".join(statements), given).all()
+    statements = ";".join([_LOCK, *([_CARRY] if attempt > 1 else []), _END_SLEEPS, _LOAD])
+    found = connection.exec_driver_sql(statements, given).all()
     entries: list[JournalEntry] = []
     children: dict[str, ChildState] = {}
     for kind, name, state, value_json, child_uuid, found_uuid, until, n, worker_id, status, error, end_no in found:
