@@ -12,14 +12,24 @@ from harness.system import System
 from tests.browser import Browser
 
 
+def _resolve_others(system: System, message: str) -> bool:
+    """Resolve the errors of other tests; one may be counted late. Returns True if none was open."""
+    groups = [each for each in system.get("/v1/ava/errors").json()["data"] if each["status"] == "open"]
+    for group in groups:
+        if group["message"] != message:
+            system.post(f"/v1/ava/errors/{group['id']}/resolve")
+    return all(each["message"] == message for each in groups)
+
+
 def test_failed_jobs_become_an_error_that_is_resolved(signed_in: Browser, running: System) -> None:
-    for group in running.get("/v1/ava/errors").json()["data"]:
-        running.post(f"/v1/ava/errors/{group['id']}/resolve")
     for why in ("no channel 17", "no channel 4"):
         running.wait_for(running.trigger("wkr_fail", input={"why": why})["id"], "failed")
     signed_in.script("location.hash = '#/errors'")
     signed_in.await_text("ValueError", "no channel *", "2 failed", seconds=30)
-    assert signed_in.script("return document.querySelectorAll('.spark rect').length") == 1
+    # Jobs are counted in the order of their ends, so all that failed before are counted by now.
+    wait_until(lambda: _resolve_others(running, "no channel *"), what="the errors of other tests are resolved")
+    bars = "return document.querySelectorAll('.spark rect').length"
+    wait_until(lambda: signed_in.script(bars) == 1, what="one error has failed jobs on one day")
     signed_in.click("button", "Resolve")
     signed_in.await_text("No errors here.")
     # A job that fails in this way again opens it again.
