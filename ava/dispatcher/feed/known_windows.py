@@ -1,4 +1,4 @@
-"""What the feed keeps from one look at the windows to the next: where each begins, and whose turn it is."""
+"""State of the feed between two polls of the windows: the first job of each window, and the order of the tenants."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from ava.store.jobs.feed import looks
 from ava.store.jobs.feed.looks import Look, ScanFloor, Window
 from ava.store.jobs.rows import job_uuid
 
-#: A complete look that takes longer is slow, in seconds; normally it takes about one millisecond.
+#: Seconds above which a poll of all windows is slow. Normally it takes about one millisecond.
 _SLOW_SECONDS = 0.05
-#: So many slow complete looks in a row are not the machine's chance.
+#: The number of consecutive slow polls after which the feed polls all windows less often.
 _SLOW_LOOKS = 3
-#: A slow complete look is repeated after so many times its duration, and after so many seconds at most.
+#: The pause between two slow polls of all windows: a multiple of their duration, and its maximum in seconds.
 _PAUSE_FACTOR = 10
 _MAX_PAUSE_SECONDS = 10.0
-#: A look at known windows is worth its while if it takes less than this share of a complete one.
+#: A poll of known windows is useful if it takes less than this share of the time of a poll of all windows.
 _MAX_SHARE = 0.5
-#: Windows that are known while they have no jobs.
+#: The maximum number of windows that stay known, with or without jobs.
 _MAX_KNOWN = 1000
-#: With more known windows of pulled jobs than this only complete looks read them, because tenants make as many as they
-#: like.
+#: With more known windows of pulled jobs than this, only a poll of all windows reads them: a tenant can create
+#: thousands.
 _MAX_PULLED = 200
-#: Seconds of one look in which it begins to feed a queue of pulled jobs. Each tenant can make 2,000 such windows.
+#: Seconds that one poll spends on queues of pulled jobs. Each tenant can create 2,000 such windows.
 _FEED_SECONDS = 0.05
 
 
 class KnownWindows:
-    """Reads looks: of everything, or of known windows from where their jobs began at the look before.
+    """Polls either all windows, or known windows from the position of their first job at the last poll.
 
-    While a snapshot is held (by a dump, say), PostgreSQL cannot remove the index entries of jobs that have moved on,
-    and a complete look passes all of them. Once complete looks are slow, they become rare, and those in between cost
-    what waits. These miss windows that never had a job, and older jobs that have come back unless `see_returned` or
-    `see_admitted` is called.
+    While a snapshot is held (by a dump, for example), PostgreSQL cannot remove dead index entries, and a poll of all
+    windows scans all of them. Once that is slow, the feed does it rarely and polls known windows in between, whose cost
+    depends only on waiting jobs. Such a poll misses new windows, and older jobs that return to the backlog unless
+    `see_returned` or `see_admitted` is called.
     """
 
     def __init__(self) -> None:
@@ -51,11 +51,11 @@ class KnownWindows:
         self._has_returned = threading.Event()
 
     def see_returned(self) -> None:
-        """Make the next look complete, because jobs have come back. Any thread may call it."""
+        """Make the next poll read all windows, because jobs returned to the backlog. Thread-safe."""
         self._has_returned.set()
 
     def see_admitted(self, jobs: Iterable[Job]) -> None:
-        """Let the next look begin before these jobs, which may be older than those that wait."""
+        """Make the next poll start at these jobs if they are older than the first job of their window."""
         for job in jobs:
             key, job_id = (job.queue, job.priority), job_uuid(job.id)
             if (known := self._known.get(key)) is None or job_id is None:
@@ -64,7 +64,7 @@ class KnownWindows:
                 self._known[key] = replace(known, job_id=job_id)
 
     def read(self, connection: Connection, **parameters: Any) -> Look:
-        """Return a look; `parameters` are those of `looks.read`."""
+        """Poll the windows. `parameters`: those of `looks.read`."""
         began = time.monotonic()
         if began < self._complete_at and not self._has_returned.is_set():
             return self._read_known(connection, began, **parameters)
@@ -74,7 +74,7 @@ class KnownWindows:
         if len(self._known) > _MAX_KNOWN:
             self._known.clear()
         self._learn(look)
-        # No entry is in the way, so the feed reads them from their first one.
+        # The index has no dead entries to skip, so the feed reads each window from its start.
         return replace(look, windows=[replace(window, floor=None) for window in look.windows])
 
     def _read_known(self, connection: Connection, began: float, **parameters: Any) -> Look:
@@ -82,7 +82,7 @@ class KnownWindows:
         leaves_out = len(pulled) > _MAX_PULLED
         known = {key: floor for key, floor in self._known.items() if not (leaves_out and key in pulled)}
         look = looks.read(connection, known, **parameters)
-        # If the server is far away or busy, and no entry is in the way, such a look is as slow as a complete one.
+        # With a distant or busy server and no dead entries, this takes as long as a poll of all windows.
         if time.monotonic() - began > self._complete_seconds * _MAX_SHARE:
             self._slow, self._complete_at = 0, float("-inf")
         self._learn(look)
@@ -90,7 +90,7 @@ class KnownWindows:
         return replace(look, windows=waiting, is_complete=not leaves_out)
 
     def _judge(self, seconds: float) -> None:
-        """Decide after a complete look when the next one is due."""
+        """Set the time of the next poll of all windows."""
         self._complete_seconds = seconds
         self._slow = self._slow + 1 if seconds > _SLOW_SECONDS else 0
         pause = min(seconds * _PAUSE_FACTOR, _MAX_PAUSE_SECONDS) if self._slow >= _SLOW_LOOKS else 0.0
@@ -103,29 +103,29 @@ class KnownWindows:
 
 
 class PullTurns:
-    """Queues of pulled jobs, as many as a look has time for: the tenants in turns, whatever one of them makes."""
+    """Round-robin over the tenants of queues of pulled jobs, within the time of one poll."""
 
     def __init__(self) -> None:
-        #: The windows that a look has read and none has fed since, by queue.
+        #: Windows that are read but not fed yet, by queue.
         self._left: dict[str, Sequence[Window]] = {}
-        #: When each queue, and a queue of each tenant, was fed last, as a number that grows.
+        #: The sequence number of the last feeding of each queue, and of any queue of each tenant.
         self._fed: dict[str, int] = {}
         self._had_turn: dict[str, int] = {}
         self._count = itertools.count(1)
 
     @property
     def has_more(self) -> bool:
-        """Returns True if windows wait for the next look."""
+        """Return True if windows are left for the next poll."""
         return bool(self._left)
 
     def see(self, look: Look, of_queues: Mapping[str, Sequence[Window]]) -> list[str]:
-        """Note the windows of a look. Returns the queues whose windows wait to be fed."""
+        """Record the windows of a poll. Return the queues with windows to feed."""
         found = {queue: windows for queue, windows in of_queues.items() if is_pulled(queue)}
         self._left = found if look.is_complete else self._left | found
         return list(self._left)
 
     def take(self) -> Iterator[tuple[str, Sequence[Window]]]:
-        """Yields queues while a look has time: of each tenant the one that was fed longest ago, then the next ones."""
+        """Yield queues until the time is up: tenants in turn, and the least recently fed queue of each tenant first."""
         by_tenant: dict[str, list[str]] = {}
         for queue in sorted(self._left, key=lambda queue: (self._fed.get(queue, 0), queue)):
             by_tenant.setdefault(PullQueue.parse(queue).tenant_id, []).append(queue)
@@ -143,7 +143,7 @@ class PullTurns:
                     return
 
     def unchanged(self, look: Look, fed: set[str]) -> set[tuple[str, int]]:
-        """Returns the closed windows of pulled jobs that stay closed, because this look has not come to them."""
+        """Return the closed windows of pulled jobs that stay closed, because this poll did not reach them."""
         closed = (name.rpartition(":") for name in look.closed)
         return {
             (queue, int(number))
