@@ -51,6 +51,28 @@ def test_jobs_with_tags_and_without_share_a_statement_and_keep_their_own(databas
     assert sorted(found) == sorted(("n", str(n), f"ten_{n % 3}") for n in range(64) if n % 2)
 
 
+def test_jobs_with_large_inputs_are_inserted_in_several_statements(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make, "_STATEMENT_CHARACTERS", 100)
+    specs = [
+        JobSpec(
+            worker_id="wkr_plain",
+            input_json=json.dumps("x" * (250 if n == 5 else 30)),
+            dedupe=Dedupe(key=f"key {n % 9}") if n % 2 else None,
+        )
+        for n in range(20)
+    ]
+    new = [NewJob(tenant_id="ten_a", user_id="usr_a", spec=spec) for spec in specs]
+    with database.transaction() as connection:
+        stored = make.insert(connection, new)
+        found = connection.exec_driver_sql("SELECT count(*) FROM jobs").scalar_one()
+    assert [job and job.input_json for job in stored] == [
+        spec.input_json if n < 18 or not n % 2 else None for n, spec in enumerate(specs)
+    ]
+    assert found == sum(job is not None for job in stored)
+
+
 def test_what_is_set_at_the_moment_of_the_trigger_holds(database: Database) -> None:
     tenants_and_priorities = [("ten_a", 1), ("ten_a", 5), ("ten_b", 3), ("ten_b", 5), ("ten_limited", 3)]
     new = [

@@ -24,6 +24,8 @@ REQUIRED = "It is missing, and it is required."
 _MESSAGES: dict[str, Any] = {"required": REQUIRED, "null": "It must not be null."}
 #: Characters of a client's own name of a field that an error repeats.
 _LONGEST_NAME = 100
+#: Bytes that ASCII JSON takes at most for one byte of UTF-8, as in `\u0001`.
+_MOST_ASCII = 6
 #: Writes JSON in ASCII without spaces. `json.dumps` would make an encoder for each call.
 _compact = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
@@ -234,7 +236,10 @@ class JsonObject(Plain):
             text = _compact(value)
         except ValueError:
             raise ValidationError("It holds a number that is too large for a double.") from None
-        if len(text) > self.limit.value and _size(value) > self.limit.value:
+        # A text that is certainly too long is not encoded again.
+        if len(text) > self.limit.value and (
+            len(text) > _MOST_ASCII * self.limit.value or _size(value) > self.limit.value
+        ):
             raise PayloadTooLarge(
                 self.limit.message(f"The input is too large; at most {self.limit.value:,} bytes are accepted here.")
             )

@@ -17,6 +17,7 @@ from ava.api.http.strict import DryRunQuery, NoParameters
 from ava.domain.limits import table as limits
 from ava.domain.limits.limit import Limit
 from ava.errors import Forbidden, OperatorsOnly
+from ava.process.pauses import Pauses
 from ava.store.engine.database import dry_run
 
 View = Callable[..., Response]
@@ -96,7 +97,9 @@ def operation(**declared: Any) -> Callable[[View], View]:
                 payloads.require()
             arguments |= _from_query(declaration)
             if declaration.body is not None:
+                pauses = Pauses()
                 body = _load_body(declaration, declaration.body)
+                pauses.after_work()
                 if declaration.body.fields:
                     arguments[declaration.body_as] = body
             arguments |= _from_headers(declaration)

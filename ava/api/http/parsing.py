@@ -60,6 +60,8 @@ def _load(schema: Schema, given: dict[str, Any]) -> Any:
     try:
         return schema.load(given)
     except ValidationError as error:
+        # marshmallow's frames hold the error, so its traceback would keep the body until garbage is collected.
+        error.__traceback__ = None
         wrong = dict(_leaves("", error.messages))
         is_missing = any(REQUIRED in messages for messages in wrong.values())
         raise _refused(InvalidParameters if is_missing else InvalidFields, wrong) from None

@@ -16,6 +16,7 @@ from ava.domain.jobs.waits import WaitCondition
 from ava.domain.limits.table import TENANT_RUNNING_JOBS
 from ava.domain.worker import WorkerStatus
 from ava.errors import DatabaseUnavailable, RequestError, TooMany, WorkerDeprecated, WorkerNotFound
+from ava.process.pauses import Pauses
 from ava.services.creation import trigger_keys
 from ava.services.creation.input_schemas import InputSchemas, Match
 from ava.services.creation.quotas import TenantQuotas
@@ -129,6 +130,8 @@ class _Call:
     outcomes: dict[int, JobOrRefusal] = field(default_factory=dict)
     #: The entries that count against the quotas already.
     admitted: set[int] = field(default_factory=set)
+    #: A call may create a thousand jobs, each with edges to others.
+    pauses: Pauses = field(default_factory=Pauses)
 
     def run(self, new: Sequence[NewJob]) -> list[JobOrRefusal]:
         """Return for each entry its job, or the reason why it is refused."""
@@ -158,10 +161,12 @@ class _Call:
             self._settle(trigger_keys.cancel_replaced(self.connection, self._part(keyed)))
         stored = make.insert(self.connection, list(self.left.values())) if self.left else []
         created = {entry: job for entry, job in zip(self.left, stored, strict=True) if job is not None}
+        self.pauses.after_work()
         if any(self.left[entry].after for entry in created):
             self._mark_awaited()
             waiting = edges.declare(self.connection, [(self.left[entry], job) for entry, job in created.items()])
             created = dict(zip(created, waiting, strict=True))
+            self.pauses.after_work()
         if keyed:
             trigger_keys.start_debounced(self.connection, self._part(keyed), created)
         self._settle(created)

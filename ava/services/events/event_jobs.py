@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -15,6 +14,7 @@ from ava.domain.events.subscription import Subscription, make_input
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.limits.inbound import EVENT_COMPARISONS, EVENT_COPIED_BYTES, EVENT_JOBS
 from ava.errors import PayloadTooLarge, RequestError, TooManyComparisons
+from ava.process.pauses import Pauses
 from ava.services.creation.job_creator import JobCreator
 from ava.services.events.known_subscriptions import KnownSubscriptions
 from ava.store.engine.database import Connection
@@ -32,8 +32,6 @@ _TOO_MANY_BYTES = EVENT_COPIED_BYTES.message(
 _MAX_REFUSALS = 1_000
 #: Characters of a reason that are kept.
 _MAX_REASON = 500
-#: Seconds of work between two pauses. A single pattern may add up to 5 ms.
-_WORK_SECONDS = 0.002
 #: Before every subscription.
 _BEFORE_ALL = ids.encode("sub", "00000000-0000-0000-0000-000000000000")
 
@@ -105,20 +103,6 @@ class _Batch:
         raise PayloadTooLarge(_TOO_MANY_BYTES)
 
 
-class _Pauses:
-    """Yields to other greenlets or threads after every few milliseconds of work."""
-
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-
-    def after_work(self) -> None:
-        """Pause if the work since the last pause took long enough."""
-        if time.monotonic() - self._since > _WORK_SECONDS:
-            # Under gevent this runs the event loop once.
-            time.sleep(0)
-            self._since = time.monotonic()
-
-
 class EventJobs:
     """Creates the jobs of events for the subscriptions that their tenant had when they came."""
 
@@ -138,7 +122,7 @@ class EventJobs:
         jobs: list[Job] = []
         fanned_out_to: dict[str, str] = {}
         # Of all events, because a request may send a thousand that take half a millisecond each.
-        pauses = _Pauses()
+        pauses = Pauses()
         for event in new:
             matching = list(self._matching(connection, event, version, room.comparisons, pauses))
             if room.comparisons.count > EVENT_COMPARISONS.value:
@@ -167,7 +151,7 @@ class EventJobs:
         claimed = events.claim_unfinished(connection, after_tenant=after_tenant)
         if claimed is None:
             return None
-        event, room, pauses = claimed.event, Room(), _Pauses()
+        event, room, pauses = claimed.event, Room(), Pauses()
         found = self._matching(connection, event, claimed.version, room.comparisons, pauses, after_id=claimed.last_id)
         matching = list(islice(found, MAX_JOBS + 1))
         batch = self._make(connection, event, matching, room, pauses, may_publish=False)
@@ -187,7 +171,7 @@ class EventJobs:
         event: InboundEvent,
         version: int | None,
         total: Comparisons,
-        pauses: _Pauses,
+        pauses: Pauses,
         after_id: str = "",
     ) -> Iterator[_Match]:
         """Yield the matching subscriptions after `after_id`, and those with too many comparisons."""
@@ -213,7 +197,7 @@ class EventJobs:
         event: InboundEvent,
         matching: Sequence[_Match],
         room: Room,
-        pauses: _Pauses,
+        pauses: Pauses,
         *,
         may_publish: bool = True,
     ) -> _Batch:
@@ -239,7 +223,7 @@ class EventJobs:
         return batch
 
 
-def _ask(matching: Sequence[_Match], room: Room, batch: _Batch, pauses: _Pauses) -> list[tuple[Subscription, JobSpec]]:
+def _ask(matching: Sequence[_Match], room: Room, batch: _Batch, pauses: Pauses) -> list[tuple[Subscription, JobSpec]]:
     """Return the jobs to create of the first matches, as far as there is room, and count them in the batch."""
     asked: list[tuple[Subscription, JobSpec]] = []
     for each in matching[: room.jobs]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache, partial
 
 from ava.domain import ids
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.waits import Wait
+from ava.store.engine.arrays import array, texts
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
@@ -78,7 +80,8 @@ def declare(connection: Connection, made: Sequence[tuple[NewJob, Job]]) -> list[
 
     A job that waits for one that was there before wakes itself, because that may have ended.
     """
-    found = [_with_wait(new, job) for new, job in made]
+    encode = cache(partial(ids.encode, "job"))
+    found = [_with_wait(new, job, encode) for new, job in made]
     waits = [(new, rows.job_uuid(job.id), job, new.after) for new, job in found if new.after is not None]
     if not waits:
         return [job for _, job in found]
@@ -91,10 +94,10 @@ def declare(connection: Connection, made: Sequence[tuple[NewJob, Job]]) -> list[
         "conditions": [wanted.condition.value for *_, wanted in waits],
         "waiting_for": [job.waiting_for_json for _, _, job, _ in waits],
         "templates": [each.spec.input_json if wanted.has_template else None for each, _, _, wanted in waits],
-        "edge_tenants": [each.tenant_id for each, *_ in edges],
-        "edge_ids": [uuid for _, uuid, *_ in edges],
-        "after": [after for _, _, after, _ in edges],
-        "positions": [n for *_, n in edges],
+        "edge_tenants": texts(each.tenant_id for each, *_ in edges),
+        "edge_ids": array(str(uuid) for _, uuid, *_ in edges),
+        "after": array(after for _, _, after, _ in edges),
+        "positions": array(str(n) for *_, n in edges),
         "woken_tenants": [each.tenant_id for each, _ in woken],
         "woken": [uuid for _, uuid in woken],
     }
@@ -102,9 +105,10 @@ def declare(connection: Connection, made: Sequence[tuple[NewJob, Job]]) -> list[
     return [job for _, job in found]
 
 
-def _with_wait(new: NewJob, job: Job) -> tuple[NewJob, Job]:
+def _with_wait(new: NewJob, job: Job, encode: Callable[[str], str]) -> tuple[NewJob, Job]:
+    """Return a new job with what it waits for. `encode` returns the id of a job's UUID."""
     if new.after is None:
         return new, job
-    waited = [ids.encode("job", uuid) for uuid in new.after.uuids]
+    waited = [encode(uuid) for uuid in new.after.uuids]
     waiting_for = waiting_for_json(Wait(condition=new.after.condition, job_ids=waited))
     return new, replace(job, waiting_for_json=waiting_for)
