@@ -23,28 +23,34 @@ from harness.polling import wait_until
 from harness.store_statements import UNKNOWN
 
 #: Histories that begin each second, and the seconds for which they begin: while transactions of new kinds come, too.
-_RATE, _SECONDS, _QUIET_SECONDS, _MAX_SECONDS = 1.0, 60.0, 15.0, 120.0
+_RATE, _SECONDS, _QUIET_SECONDS, _MAX_SECONDS = 1.0, 100.0, 15.0, 150.0
+#: The shortest retention, 86 s, of everything but jobs, so that its statements run.
+_DAYS = "0.001"
+_SHORT_RETENTION = {"AVA_EVENT_DAYS": _DAYS, "AVA_AUDIT_DAYS": _DAYS, "AVA_WEBHOOK_RETENTION_DAYS": _DAYS}
 _MAX_SHOWN = 10
 _JOBS = "SELECT id::text FROM jobs WHERE worker_id = ANY(%s)"
 _LOST = "SELECT count(*) FROM jobs WHERE losses > 0"
 _ORPHANED = "Orphaned run rescued"
 
-_API = "an API request: tests/integration/test_lost_commits_api.py cuts it"
+API = "an API request: tests/integration/test_lost_commits_api.py cuts it"
 _RETENTION = "deletes old rows, so a repetition finds fewer"
 _REPEATED = "a duty that reads anew what it has to do, so a repetition finds less"
 _FENCED = "a change of one row that a repetition makes again, with the same result"
 #: The reasons why this row leaves writing statements alone.
 _ELSEWHERE = {
-    _API: (
-        "access.api_keys.create", "access.api_keys.delete", "access.sessions.create", "access.sessions.delete_all_of",
-        "access.sessions.end_oldest", "errors.groups.change", "events.hooks.change", "events.hooks.create",
-        "events.hooks.delete", "events.hooks.rotate", "events.subscriptions.change", "events.subscriptions.create",
-        "events.subscriptions.delete", "events.subscriptions.raise_version", "fleet.pull_workers.create",
-        "fleet.worker_settings.delete_empty", "fleet.worker_settings.lock", "fleet.worker_settings.write",
-        "jobs.bulk_operations.create", "jobs.bulk_operations.move", "schedules.definitions.change",
-        "schedules.definitions.create", "schedules.definitions.delete", "webhooks.deliveries.insert_test",
-        "webhooks.deliveries.redeliver", "webhooks.endpoints.change", "webhooks.endpoints.create",
-        "webhooks.endpoints.delete",
+    API: (
+        "access.api_keys.create", "access.api_keys.delete", "access.sessions.create",
+        "access.sessions.delete_all_of", "access.sessions.end_oldest", "errors.groups.change", "events.hooks.change",
+        "events.hooks.create", "events.hooks.delete", "events.hooks.rotate", "events.subscriptions.change",
+        "events.subscriptions.create", "events.subscriptions.delete", "events.subscriptions.raise_version",
+        "fleet.pull_workers.create", "fleet.pull_workers.delete", "fleet.pull_workers.update", "fleet.queues.pause",
+        "fleet.queues.resume", "fleet.tenants.write", "fleet.worker_settings.delete_empty",
+        "fleet.worker_settings.lock", "fleet.worker_settings.write", "jobs.bulk_operations.create",
+        "jobs.bulk_operations.move", "jobs.moves.change.change", "jobs.moves.debounce.move",
+        "jobs.moves.debounce.reserve", "jobs.moves.debounce.start", "jobs.moves.debounce.take_over",
+        "schedules.definitions.change", "schedules.definitions.create", "schedules.definitions.delete",
+        "webhooks.deliveries.insert_test", "webhooks.deliveries.redeliver", "webhooks.endpoints.change",
+        "webhooks.endpoints.create", "webhooks.endpoints.delete",
     ),
     _RETENTION: (
         "access.sessions.delete_expired", "errors.counting.delete_old_days", "errors.counting.delete_old_groups",
@@ -66,21 +72,20 @@ _ELSEWHERE = {
     ),
     _REPEATED: (
         "events.deliveries.make_nothing", "events.events.advance", "fleet.nodes.write_queues",
-        "fleet.workers.apply_limits", "jobs.feed.rates.read", "jobs.feed.rates.write", "jobs.feed.windows.write_closed",
-        "jobs.moves.expire.expire", "jobs.moves.park.park_unclaimed", "jobs.moves.park.return_parked",
-        "jobs.moves.recall.recall_all", "jobs.moves.recall.recall_moved", "jobs.moves.wake.fail_unresolved",
-        "jobs.wake_queue.advance_events", "reports.ended.move", "reports.ended.recount", "reports.storage.save",
-        "schedules.declared.set_module", "schedules.time_zones.write_next_runs", "webhooks.endpoint_leases.acquire",
+        "fleet.workers.apply_limits", "jobs.feed.rates.read", "jobs.feed.rates.write",
+        "jobs.feed.windows.write_closed", "jobs.moves.expire.expire", "jobs.moves.park.park_unclaimed",
+        "jobs.moves.park.return_parked", "jobs.moves.recall.recall_all", "jobs.moves.recall.recall_moved",
+        "jobs.moves.wake.fail_unresolved", "jobs.wake_queue.advance_events", "reports.ended.move",
+        "reports.ended.recount", "reports.storage.save", "schedules.declared.set_module",
+        "schedules.time_zones.write_next_runs", "webhooks.endpoint_leases.acquire",
         "webhooks.endpoint_leases.release", "webhooks.fan_out.set_aside", "webhooks.set_aside.retry",
     ),
     _FENCED: (
-        "access.sessions.delete", "access.sessions.take_link", "engine.leader_lease.free", "events.deliveries.refuse",
-        "events.hooks.reseal", "fleet.nodes.heartbeat_for_frozen_parent", "fleet.nodes.set_drained",
-        "fleet.pull_workers.delete", "fleet.pull_workers.update", "fleet.queues.pause", "fleet.queues.resume",
-        "fleet.tenants.write", "fleet.worker_settings.reseal", "jobs.bulk_operations.abort",
-        "jobs.bulk_operations.postpone", "jobs.journal.carry", "jobs.moves.change.change", "jobs.moves.debounce.move",
-        "jobs.moves.debounce.reserve", "jobs.moves.debounce.start", "jobs.moves.debounce.take_over",
-        "jobs.moves.edges.drop", "jobs.moves.permits.put_off_rate", "webhooks.deliveries.redeliver_ended",
+        "access.sessions.delete", "access.sessions.take_link", "engine.leader_lease.free",
+        "events.deliveries.refuse", "events.hooks.reseal", "fleet.nodes.heartbeat_for_frozen_parent",
+        "fleet.nodes.set_drained", "fleet.worker_settings.reseal", "jobs.bulk_operations.abort",
+        "jobs.bulk_operations.postpone", "jobs.journal.carry", "jobs.moves.edges.drop",
+        "jobs.moves.permits.put_off_rate", "webhooks.deliveries.redeliver_ended",
         "webhooks.deliveries.redeliver_ended_of_type", "webhooks.endpoints.reseal",
     ),
 }  # fmt: skip
@@ -191,7 +196,7 @@ FAULTS = (
         inject=_lose_responses,
         promised_seconds=240,
         repeats_nothing=True,
-        plan=Plan(prepare=_prepare, proxies_database=False, environ=ENVIRON, nodes=2, processes=2),
+        plan=Plan(prepare=_prepare, proxies_database=False, environ=ENVIRON | _SHORT_RETENTION, nodes=2, processes=2),
         runs_alone=True,
     ),
 )

@@ -5,11 +5,14 @@ Every writing operation of /openapi.json is called; the calls of pulled runs and
 
 from __future__ import annotations
 
+import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from ava.errors import DatabaseUnavailable
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.jobs.moves import end, pull, rescue
+from chaos.faults.lost_commits import API, ELSEWHERE
 from harness.api import Api
 from harness.commit_cuts import QUICK, CommitCuts
 from harness.polling import wait_until
@@ -42,6 +46,23 @@ _TABLES = """
 SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 """
+_JOB, _PULLED = "/v1/ava/jobs", "/v1/ava/workers/wkr_late"
+_TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+_DEBOUNCED = {"worker_id": "wkr_open", "debounce": {"key": "index", "seconds": 60}}
+_REPLACED = {"worker_id": "wkr_open", "scheduled_at": _TOMORROW, "dedupe": {"key": "a", "mode": "replace"}}
+_GRAPH = {"jobs": [{"worker_id": "wkr_open", "name": "a"}, {"worker_id": "wkr_open", "name": "b", "after": ["a"]}]}
+#: Calls beyond the examples of /openapi.json: method, path, body, and how many jobs each makes.
+_FURTHER = (
+    ("POST", _JOB, _DEBOUNCED, 1),
+    ("POST", _JOB, _DEBOUNCED, 0),
+    ("POST", _JOB, _REPLACED, 1),
+    ("POST", _JOB, _REPLACED, 1),
+    ("POST", f"{_JOB}/bulk", _GRAPH, 2),
+    ("PATCH", f"{_JOB}/QUEUED", {"priority": 4}, 0),
+    ("POST", "/v1/ava/workers", {"slug": "late", "runtime": "pull"}, 0),
+    ("PATCH", _PULLED, {"name": "Later"}, 0),
+    ("DELETE", _PULLED, None, 0),
+)
 _OPEN_TRANSACTIONS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
@@ -64,7 +85,7 @@ class _Client:
         # A slow commit of the call before may still be under way.
         wait_until(lambda: self.api.execute(_OPEN_TRANSACTIONS) == [(0,)], what="no transaction is open")
         before = self._counts()
-        headers: dict[str, str | None] = {"Idempotency-Key": uuid.uuid4().hex}
+        headers: dict[str, str | None] = {"Idempotency-Key": uuid.uuid4().hex, **pulled.OPERATOR}
         for _ in range(_TRIES):
             response = api.request(call.method, call.path, headers=headers, json=call.body)
             if response.status_code != 503:
@@ -98,16 +119,26 @@ def client(api: Api, api_settings: Settings, cuts: CommitCuts) -> Iterator[_Clie
 def test_a_call_whose_commit_lost_its_response_is_repeated_and_makes_nothing_twice(
     api: Api, client: _Client, cuts: CommitCuts
 ) -> None:
-    calls = [call for call in calls_of(api, fill(api)) if call.method != "GET"]
-    for call in calls:
+    examples = [call for call in calls_of(api, fill(api)) if call.method != "GET"]
+    workers = {name for call in examples for name in re.findall(r"wkr_\w+", json.dumps(call.body))}
+    for worker_id in workers:
+        api.announce(worker_id)
+    queued = api.trigger("wkr_open", scheduled_at=_TOMORROW)["id"]
+    for call in examples:
         status, made = client.send(client.cut, call)
         if status == 201 and call.name not in _DONE_ANEW:
             # Another request, which nothing cuts, makes as much, unless the name is taken by now.
             again = client.send(api, call)
             assert again in ((201, made), (409, {})), (call.name, made, again)
+    for method, path, body, jobs in _FURTHER:
+        call = Call(name=path, method=method, path=path.replace("QUEUED", queued), body=body, is_open=False)
+        status, made = client.send(client.cut, call)
+        assert status < 300 or (status == 404 and method == "DELETE"), (call.name, status)
+        assert made.get("jobs", 0) == jobs, (call.name, made)
     assert client.unavailable > 20
-    unknown = [kind for kind in cuts.cut if any(name.startswith("unknown") for name in kind)]
-    assert unknown == []
+    cut = {name for kind in cuts.cut for name in kind}
+    assert [name for name in cut if name.startswith("unknown")] == []
+    assert {name for name, reason in ELSEWHERE.items() if reason is API} - cut == set()
 
 
 def _insist(call: Callable[[], TestResponse]) -> Any:

@@ -203,6 +203,8 @@ def rescue(history: History) -> None:
     ask_to_stop(history, run)
     job = history.job_of(run)
     run = history.twist(run, share=0.1)
+    if history.is_chance(0.2):
+        run = replace(run, node=history.choose(list(NODES)))
     history.say(run.job_id, run.run_no, "lost" if is_loss else "returned")
     error = "WorkerLost: it died"
     how: dict[str, Any] = {"error": error, "is_loss": is_loss, "is_unbegun": is_unbegun}
