@@ -26,7 +26,12 @@ from harness.store_statements import UNKNOWN
 _RATE, _SECONDS, _QUIET_SECONDS, _MAX_SECONDS = 1.0, 100.0, 15.0, 150.0
 #: The shortest retention, 86 s, of everything but jobs, so that its statements run.
 _DAYS = "0.001"
-_SHORT_RETENTION = {"AVA_EVENT_DAYS": _DAYS, "AVA_AUDIT_DAYS": _DAYS, "AVA_WEBHOOK_RETENTION_DAYS": _DAYS}
+_SHORT_RETENTION = {
+    "AVA_EVENT_DAYS": _DAYS,
+    "AVA_AUDIT_DAYS": _DAYS,
+    "AVA_WEBHOOK_RETENTION_DAYS": _DAYS,
+    "AVA_WEBHOOK_TIME_SCALE": "0.005",
+}
 _MAX_SHOWN = 10
 _JOBS = "SELECT id::text FROM jobs WHERE worker_id = ANY(%s)"
 _LOST = "SELECT count(*) FROM jobs WHERE losses > 0"

@@ -9,9 +9,9 @@ from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 
 #: Seconds between two questions while the database is away.
-_PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.1
 #: Nanoseconds from a claim to its handler after which a process asks; a node is declared dead much later.
-_LATE_NS = 1_000_000_000
+LATE_NS = 1_000_000_000
 
 
 class OwnershipCheck:
@@ -33,7 +33,7 @@ class OwnershipCheck:
         self._is_asking = True
         try:
             while run.stopped_for is None and not self._is_answered(run, owns_job):
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(PAUSE_SECONDS)
         finally:
             self._is_asking = False
 
@@ -43,10 +43,10 @@ class OwnershipCheck:
         The process may have been frozen, or without a processor, while it waited for the claim. Its node may count as
         dead meanwhile, and another one may have run the job.
         """
-        while time.time_ns() - run.claim_sent_ns > _LATE_NS and run.stopped_for is None:
+        while time.time_ns() - run.claim_sent_ns > LATE_NS and run.stopped_for is None:
             if self._is_answered(run, owns_job):
                 return
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
 
     def _is_answered(self, run: Run, owns_job: Callable[[Run], bool]) -> bool:
         count = self._count

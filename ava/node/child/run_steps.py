@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
-from ava.broker.dropped import DROPPED
 from ava.domain.jobs.job import JobKey, Status
 from ava.domain.jobs.messages import Message
 from ava.domain.jobs.run_outcome import RunOutcome
@@ -126,13 +125,8 @@ class RunSteps:
     def _claim_alone(self, queued: QueuedRun) -> None:
         claim_id, queued.sent_at = str(uuid.uuid4()), time.monotonic()
         self.publication.claiming(queued.key, claim_id)
-        writer = self.writer
-        if (job := writer.claim(queued.key, queued.worker_id, claim_id)) is not None:
+        if (job := self.writer.claim_or_park(queued.key, queued.worker_id, claim_id)) is not None:
             self._queue.note_claimed([queued], [job], claim_id, time.monotonic())
-        elif not writer.park_paused(queued.key, queued.worker_id) and writer.names_other_worker(
-            queued.key, queued.worker_id
-        ):
-            DROPPED.drop("worker")
 
     def _begin(self, queued: QueuedRun, began_ns: int) -> Run | None:
         """Returns the run of a claimed job, or None if it has lost its job meanwhile."""
@@ -236,10 +230,8 @@ class RunSteps:
         self._write_kept(writer.end_together)
         if run.end is not None:
             run_reports.report_end(run, self._write_single(run))
-        elif run.is_expired:
-            writer.give_back(run, run.log.take())
-        elif run.stopped_for is Stop.SHUTDOWN:
-            writer.requeue(run, run.log.take())
+        else:
+            writer.end_undecided(run)
         run.span.end()
 
     def _keep(self, run: Run) -> bool:

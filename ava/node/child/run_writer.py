@@ -8,12 +8,14 @@ from datetime import datetime
 from itertools import count
 from typing import TypeVar
 
+from ava.broker.dropped import DROPPED
 from ava.domain.jobs.job import Job, JobKey, LogLine, RunKey, Status
 from ava.domain.jobs.messages import Message
 from ava.domain.jobs.waits import LoadedJournal
 from ava.domain.worker import WorkerSettings
 from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
+from ava.node.outcome import Stop
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import worker_settings
 from ava.store.jobs import journal
@@ -41,6 +43,16 @@ class RunWriter:
         # An earlier try may have claimed the run and lost the database before the reply; `claimed` finds that claim.
         return self._persist(lambda c: claim.claim(c, wanted) or claim.claimed(c, wanted))
 
+    def claim_or_park(self, run: RunKey, worker_id: str, claim_id: str) -> Job | None:
+        """Start a run. Returns None if it cannot be claimed: it parks the job of a paused worker then.
+
+        A message that names another worker than the job's row is counted as dropped.
+        """
+        job = self.claim(run, worker_id, claim_id)
+        if job is None and not self._park_paused(run, worker_id) and self._names_other_worker(run, worker_id):
+            DROPPED.drop("worker")
+        return job
+
     def _claim(self, run: RunKey, worker_id: str, claim_id: str) -> Claim:
         return Claim(run=run, worker_id=worker_id, node_id=self._node_id, claim_id=claim_id)
 
@@ -62,11 +74,11 @@ class RunWriter:
         """Returns what a job's tenant and the platform have set of its worker."""
         return self._persist(lambda c: worker_settings.read(c, tenant_id=job.tenant_id, worker_id=job.worker_id))
 
-    def park_paused(self, run: RunKey, worker_id: str) -> bool:
+    def _park_paused(self, run: RunKey, worker_id: str) -> bool:
         """Park a job that could not be claimed. Returns False unless its worker is paused."""
         return self._persist(lambda c: park.park_unclaimed(c, run=run, worker_id=worker_id))
 
-    def names_other_worker(self, run: RunKey, worker_id: str) -> bool:
+    def _names_other_worker(self, run: RunKey, worker_id: str) -> bool:
         """Returns True if a message that could not be claimed named another worker than the job's row does."""
         return self._persist(lambda c: claim.names_other_worker(c, run=run, worker_id=worker_id))
 
@@ -144,7 +156,14 @@ class RunWriter:
 
         return self._persist(attempt)
 
-    def give_back(self, run: Run, lines: Sequence[LogLine]) -> None:
+    def end_undecided(self, run: Run) -> None:
+        """Return the job of a run that ended without a decision, unless the run has lost it."""
+        if run.is_expired:
+            self._give_back(run, run.log.take())
+        elif run.stopped_for is Stop.SHUTDOWN:
+            self._requeue(run, run.log.take())
+
+    def _give_back(self, run: Run, lines: Sequence[LogLine]) -> None:
         """Return a run's job to the queue, because its handler was not entered in time."""
 
         def act(connection: Connection) -> None:
@@ -157,7 +176,7 @@ class RunWriter:
         """Returns the journal of a claimed job; None if the run has lost the job."""
         return self._persist(lambda c: journal.load(c, run=job.run, claim_id=claim_id, attempt=job.attempt))
 
-    def requeue(self, run: Run, lines: Sequence[LogLine]) -> None:
+    def _requeue(self, run: Run, lines: Sequence[LogLine]) -> None:
         """Return a run's job to the queue, because the node shuts down."""
 
         def act(connection: Connection) -> None:

@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ava.broker.dropped import DROPPED
 from ava.domain.jobs.job import Job, RunKey
 from ava.handler import registry
 from ava.node.child import run_reports
@@ -70,6 +69,10 @@ class SlotClaims:
         wanted = _WantedRun(key, worker_id, self._loop.create_future())
         self._wanted.put(wanted)
         return await wanted.claimed
+
+    def owns_job(self, run: SlotRun) -> bool:
+        """Returns True if a run still holds its job; blocks. Raises `DatabaseUnavailable` at the first failure."""
+        return self._writer.owns_job(run)
 
     def recall(self, keys: Sequence[RunKey]) -> None:
         """Return runs to the backlog that were not claimed."""
@@ -140,13 +143,8 @@ class SlotClaims:
     def _claim_alone(self, wanted: _WantedRun) -> SlotRun | None:
         """Claim a run that could not be claimed with others: it was lost before, say, or may expire."""
         began_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), str(uuid.uuid4())
-        if (job := self._writer.claim(wanted.key, wanted.worker_id, claim_id)) is not None:
-            return self._make(job, claim_id, began_ns, sent_at)
-        if not self._writer.park_paused(wanted.key, wanted.worker_id) and self._writer.names_other_worker(
-            wanted.key, wanted.worker_id
-        ):
-            DROPPED.drop("worker")
-        return None
+        job = self._writer.claim_or_park(wanted.key, wanted.worker_id, claim_id)
+        return None if job is None else self._make(job, claim_id, began_ns, sent_at)
 
     def _make(self, job: Job, claim_id: str, began_ns: int, sent_at: float) -> SlotRun:
         run = self._new_runs.make(job, claim_id, began_ns, self._writer)

@@ -134,10 +134,7 @@ class SlotEnds:
             return
         if run.stopped_for is not None:
             run.span.record_failure(run.stopped_for.value)
-        if run.is_expired:
-            self._writer.give_back(run, run.log.take())
-        elif run.stopped_for is Stop.SHUTDOWN:
-            self._writer.requeue(run, run.log.take())
+        self._writer.end_undecided(run)
 
     @staticmethod
     def _try(act: Callable[[], None], run: SlotRun) -> None:

@@ -86,7 +86,7 @@ class SlotProcess:
         self._database = Database.of(settings, name="worker", pool_size=_CONNECTIONS, wait_seconds=30, meter=meter)
         self._claims = SlotClaims(settings, member.node_id, self._database, self._loop)
         self._ends = SlotEnds(member.node_id, self._database, self._loop)
-        self._run_slots = Slots(self._loop, self._runs, self._claims, self._ends, self._database)
+        self._run_slots = Slots(self._loop, self._runs, self._claims, self._ends)
         self._exit_code = 1
         #: Whether the consumer has ended.
         self._is_over = False

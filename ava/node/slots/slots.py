@@ -17,34 +17,25 @@ from ava.domain.jobs.messages import Message
 from ava.errors import DatabaseUnavailable
 from ava.handler.errors import TooManyWaiting
 from ava.node import task as celery_task
+from ava.node.child.ownership_check import LATE_NS, PAUSE_SECONDS
 from ava.node.outcome import Retirement, Stop
 from ava.node.slots.claims import SlotClaims
 from ava.node.slots.ends import SlotEnds
 from ava.node.slots.run_context import CURRENT
 from ava.node.slots.slot_run import SlotRun
 from ava.node.slots.slot_runs import SlotRuns
-from ava.store.engine.database import Database
-from ava.store.jobs.moves import claim
 
 _log = logging.getLogger(__name__)
-
-#: Nanoseconds from a claim to its handler after which the database is asked whether the run still has its job.
-_LATE_NS = 1_000_000_000
-#: Seconds between two questions while the database is away.
-_PAUSE_SECONDS = 0.1
 
 
 class Slots:
     """Runs what arrives. Its methods but `take` are called in the event loop."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, runs: SlotRuns, claims: SlotClaims, ends: SlotEnds, database: Database
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, runs: SlotRuns, claims: SlotClaims, ends: SlotEnds) -> None:
         self._loop = loop
         self._runs = runs
         self._claims = claims
         self._ends = ends
-        self._database = database
         #: The context of a run before anything is set in it.
         self._context = contextvars.copy_context()
         #: The sender of Celery's signals.
@@ -117,15 +108,11 @@ class Slots:
 
     async def _ask_if_late(self, run: SlotRun) -> None:
         """Ask before a handler begins whose claim was sent long ago: its node may count as dead meanwhile."""
-        while time.time_ns() - run.claim_sent_ns > _LATE_NS and run.stopped_for is None:
+        while time.time_ns() - run.claim_sent_ns > LATE_NS and run.stopped_for is None:
             asked_ns = time.time_ns()
             try:
-                if not await self._loop.run_in_executor(None, self._owns_job, run):
+                if not await self._loop.run_in_executor(None, self._claims.owns_job, run):
                     run.stop(Stop.LOST)
                 run.claim_sent_ns = asked_ns
             except DatabaseUnavailable:
-                await asyncio.sleep(_PAUSE_SECONDS)
-
-    def _owns_job(self, run: SlotRun) -> bool:
-        with self._database.connect() as connection:
-            return claim.owns_job(connection, run=run.key, claim_id=run.claim_id)
+                await asyncio.sleep(PAUSE_SECONDS)
