@@ -23,7 +23,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick model coverage check static lowest limits manifests typescript docs pictures bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick model coverage check static lowest limits records manifests typescript docs pictures bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -62,6 +62,7 @@ static: $(INSTALLED) ## Check style, types, scripts, manifests, docs and the law
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck tools/*.sh .ci/run
 	@$(BIN)/python -m tools.manifests --check
+	@$(BIN)/python -m tools.client_records --check
 	@$(BIN)/python tools/words.py
 	@$(BIN)/python -m tools.statements
 	@$(BIN)/python -m tools.pages
@@ -69,6 +70,9 @@ static: $(INSTALLED) ## Check style, types, scripts, manifests, docs and the law
 
 limits: $(INSTALLED) ## Write the table of docs/reference/limits.md from ava/domain/limits/table.py
 	@$(BIN)/python -m tools.limits
+
+records: $(INSTALLED) ## Write ava/client/records.py from the API's schemas
+	@$(BIN)/python -m tools.client_records
 
 typescript: $(INSTALLED) ## Build and pack clients/typescript; needs npm
 	@$(BIN)/python -m tools.openapi > clients/typescript/openapi.json

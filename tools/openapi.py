@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from ava import settings
 from ava.api import openapi
@@ -15,10 +16,10 @@ _NOWHERE = {
 }
 
 
-def main() -> None:
-    """Print the description."""
-    print(json.dumps(openapi.describe(make_app(settings.load(_NOWHERE)))))
+def description() -> dict[str, Any]:
+    """Return the description."""
+    return openapi.describe(make_app(settings.load(_NOWHERE)))
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(description()))

@@ -18,39 +18,51 @@ from ava.client.errors import (
     WaitTimeout,
     WebhookUnverified,
 )
-from ava.client.inbound import (
+from ava.client.events import Event, Progress
+from ava.client.operations import JobFilters
+from ava.client.records import (
+    Analytics,
+    ApiKey,
+    AuditEntry,
+    Delivery,
+    DeliveryBody,
+    ErrorGroup,
+    Explanation,
+    Firing,
     Hook,
     HookDelivery,
     HookReceipt,
     HookTest,
-    ReceivedEvent,
-    SentEvent,
-    Subscription,
-    TriedSubscription,
-)
-from ava.client.operations import JobFilters, Operation
-from ava.client.records import (
-    ApiKey,
-    ErrorGroup,
-    Event,
-    Explanation,
-    Firing,
     Job,
+    JobJournal,
+    JobRuns,
+    JobWait,
+    JournalEntry,
     Limit,
     LogLine,
+    Node,
+    Operation,
+    Overview,
     PausedQueue,
-    Progress,
+    Promotion,
     QueueCount,
     Queues,
+    ReceivedEvent,
     Schedule,
     SchedulePreview,
     ScheduleSlot,
+    SentEvent,
+    Subscription,
+    TenantLoad,
+    TenantRules,
+    Tree,
+    TreeEdge,
+    TreeJob,
+    TriedSubscription,
+    Webhook,
     Worker,
     WorkerLimit,
 )
-from ava.client.reports import Analytics, AuditEntry, JobRuns, Node, Overview, Promotion, TenantLoad, TenantRules
-from ava.client.trees import JobJournal, JobWait, JournalEntry, Tree, TreeEdge, TreeJob
-from ava.client.webhook_calls import Delivery, DeliveryBody, Webhook
 from ava.client.webhooks import verify
 
 __all__ = [

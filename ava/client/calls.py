@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import requests
@@ -42,6 +43,10 @@ _OUTAGES = (502, 503, 504)
 _PASSING = (429, *_OUTAGES)
 #: The longest pause before another attempt that a response's Retry-After is obeyed for, in seconds.
 _LONGEST_PAUSE_SECONDS = 60.0
+
+
+#: Fetches pages of a path with parameters as they are reached.
+Pages = Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]
 
 
 class Calls:
@@ -143,6 +148,19 @@ class Calls:
     def close(self) -> None:
         """Close every connection."""
         self._session.close()
+
+
+class CallGroup:
+    """Calls about records of one kind. Every method raises the `ApiError` of the response's status."""
+
+    def __init__(self, calls: Calls, pages: Pages) -> None:
+        self._calls = calls
+        self._pages = pages
+
+
+def key_header(idempotency_key: str | None) -> dict[str, str]:
+    """Return the header with an idempotency key, or with a new one, so that the call is safe to repeat."""
+    return {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
 
 
 def _refuse(response: requests.Response) -> None:

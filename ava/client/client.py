@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,10 +12,10 @@ from typing import Any, Unpack
 
 import requests
 
-from ava.client.calls import Calls
+from ava.client.calls import Calls, key_header
 from ava.client.error_groups import ErrorGroups
 from ava.client.errors import ApiConflict, ApiUnauthorized, ApiUnavailable, WaitTimeout
-from ava.client.events import follow
+from ava.client.events import Event, follow
 from ava.client.fleet import FleetCalls
 from ava.client.inbound import Hooks, InboundEvents, Subscriptions
 from ava.client.keys import Keys
@@ -25,12 +24,11 @@ from ava.client.mcp_messages import McpMessages
 from ava.client.operations import JobFilters, Operations, filter_params
 from ava.client.paths import segment
 from ava.client.pull_workers import PullWorkers
-from ava.client.records import Event, Explanation, Job, LogLine, read
-from ava.client.reports import JobRuns
+from ava.client.reading import read
+from ava.client.records import Explanation, Job, JobJournal, JobRuns, LogLine, Tree
 from ava.client.schedules import Schedules
 from ava.client.sent import JobChanges, TriggerOptions, trigger_entry
 from ava.client.times import sent_time
-from ava.client.trees import JobJournal, JobWait, JournalEntry, Tree
 from ava.client.webhook_calls import Webhooks
 
 _JOBS = "/v1/ava/jobs"
@@ -176,10 +174,8 @@ class Client(FleetCalls):
                 raise WaitTimeout(f"{job_id} is still {job.status} after {timeout_seconds:g} s.")
 
     def _wait(self, job_id: str, seconds: int) -> Job:
-        params = {"wait": seconds}
-        return read(
-            Job, self._calls.data("GET", f"{_JOBS}/{segment(job_id)}", params=params, read_seconds=seconds + 15)
-        )
+        path, params = f"{_JOBS}/{segment(job_id)}", {"wait": seconds}
+        return read(Job, self._calls.data("GET", path, params=params, read_seconds=seconds + 15))
 
     def list(
         self, *, per_page: int = 100, is_whole: bool = False, sort: str | None = None, **filters: Unpack[JobFilters]
@@ -274,9 +270,8 @@ class Client(FleetCalls):
         fields: dict[str, Any] = {"input": None if input is None else dict(input), "priority": priority}
         fields["from"] = "failed" if from_failed else None
         body = {name: value for name, value in fields.items() if value is not None}
-        return read(
-            Job, self._calls.data("POST", f"{_JOBS}/{segment(job_id)}/retry", body=body, headers=_key(idempotency_key))
-        )
+        path, headers = f"{_JOBS}/{segment(job_id)}/retry", key_header(idempotency_key)
+        return read(Job, self._calls.data("POST", path, body=body, headers=headers))
 
     def tree(self, job_id: str, *, wait_seconds: int | None = None) -> Tree:
         """Returns the jobs that belong together with a job, and their edges.
@@ -284,17 +279,17 @@ class Client(FleetCalls):
         `wait_seconds`: 1 to 60, for which the answer may wait until each of them is final.
         """
         path, params = f"{_JOBS}/{segment(job_id)}/tree", {} if wait_seconds is None else {"wait": wait_seconds}
-        return Tree.of(self._calls.data("GET", path, params=params, read_seconds=(wait_seconds or 0) + 15))
+        return read(Tree, self._calls.data("GET", path, params=params, read_seconds=(wait_seconds or 0) + 15))
 
     def journal(self, job_id: str) -> JobJournal:
         """Returns what a job's handler has done, by names, and when the job has waited."""
-        entries: list[JournalEntry] = []
+        entries: list[Any] = []
         params: dict[str, Any] = {"limit": 200}
         while True:
             data = self._calls.data("GET", f"{_JOBS}/{segment(job_id)}/journal", params=params)
-            entries += [read(JournalEntry, entry) for entry in data["entries"]]
+            entries += data["entries"]
             if data["next_cursor"] is None:
-                return JobJournal(entries=entries, waits=[read(JobWait, wait) for wait in data["waits"]])
+                return read(JobJournal, data | {"entries": entries})
             params["after"] = data["next_cursor"]
 
     def why(self, job_id: str) -> Explanation:
@@ -337,9 +332,5 @@ def _plain(secret: str) -> str:
     return secret
 
 
-def _key(idempotency_key: str | None) -> dict[str, str]:
-    return {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-
-
 def _headers(idempotency_key: str | None, is_replicated: bool) -> dict[str, str]:
-    return _key(idempotency_key) | ({"Durability": "replicated"} if is_replicated else {})
+    return key_header(idempotency_key) | ({"Durability": "replicated"} if is_replicated else {})

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from ava.client.calls import Calls
-from ava.client.operations import Operation
+from ava.client.calls import CallGroup, key_header
 from ava.client.paths import segment
-from ava.client.records import ErrorGroup, read
+from ava.client.reading import read
+from ava.client.records import ErrorGroup, Operation
 
 _ERRORS = "/v1/ava/errors"
 
 
-class ErrorGroups:
+class ErrorGroups(CallGroup):
     """Calls about groups of failed jobs. Every method raises the `ApiError` of the response's status."""
-
-    def __init__(self, calls: Calls, pages: Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]) -> None:
-        self._calls = calls
-        self._pages = pages
 
     def list(
         self, days: int = 30, *, worker_id: str | None = None, status: str | None = None, per_page: int = 100
@@ -47,7 +42,7 @@ class ErrorGroups:
 
     def retry(self, error_id: str, *, idempotency_key: str | None = None) -> Operation:
         """Trigger a new job like each failed one of a group, the newest 10,000 at most."""
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        headers = key_header(idempotency_key)
         return read(Operation, self._calls.data("POST", f"{_ERRORS}/{segment(error_id)}/retry", headers=headers))
 
     def _change(self, error_id: str, action: str) -> ErrorGroup:

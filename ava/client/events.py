@@ -12,12 +12,34 @@ import requests
 
 from ava.client.calls import Calls
 from ava.client.errors import ApiUnavailable
-from ava.client.records import Event, Job, LogLine, Progress, read
+from ava.client.reading import read
+from ava.client.records import Job, LogLine
 
 #: The longest silence before a connection counts as lost; the server sends a comment every 10 s.
 _SILENT_SECONDS = 35.0
 #: Connections in a row without an event, after which the stream fails.
 _MAX_EMPTY_CONNECTIONS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """The progress that the handler reported."""
+
+    #: 0 to 1.
+    fraction: float
+    message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One event of a job; exactly one field is set."""
+
+    line: LogLine | None = None
+    progress: Progress | None = None
+    #: The new status.
+    status: str | None = None
+    #: The final record; it is the last event.
+    ended: Job | None = None
 
 
 @dataclass(frozen=True)

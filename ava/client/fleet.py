@@ -7,8 +7,21 @@ from typing import Any, Unpack
 
 from ava.client.calls import Calls
 from ava.client.paths import segment
-from ava.client.records import Limit, PausedQueue, Queues, Worker, WorkerLimit, read
-from ava.client.reports import Analytics, AuditEntry, Node, Overview, Promotion, TenantLoad, TenantRules
+from ava.client.reading import read
+from ava.client.records import (
+    Analytics,
+    AuditEntry,
+    Limit,
+    Node,
+    Overview,
+    PausedQueue,
+    Promotion,
+    Queues,
+    TenantLoad,
+    TenantRules,
+    Worker,
+    WorkerLimit,
+)
 from ava.client.sent import WorkerChanges
 
 

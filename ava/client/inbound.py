@@ -2,156 +2,26 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from ava.client.calls import Calls
+from ava.client.calls import CallGroup, key_header
 from ava.client.paths import segment
-from ava.client.records import read
+from ava.client.reading import read
+from ava.client.records import (
+    Hook,
+    HookDelivery,
+    HookReceipt,
+    HookTest,
+    ReceivedEvent,
+    SentEvent,
+    Subscription,
+    TriedSubscription,
+)
 from ava.client.times import sent_time
 
 _EVENTS, _SUBSCRIPTIONS, _HOOKS = "/v1/ava/events", "/v1/ava/subscriptions", "/v1/ava/hooks"
-
-#: Fetches pages of a path with parameters as they are reached.
-Pages = Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SentEvent:
-    """An event that was sent, with what it made."""
-
-    id: str
-    job_ids: list[str] = field(default_factory=list)
-    #: The subscriptions whose jobs could not be made, each with the reason.
-    refused: list[dict[str, str]] = field(default_factory=list)
-    #: Jobs that are made within the next seconds, beside these.
-    more: int = 0
-    #: Whether an earlier event had the same source and id; this is that one.
-    duplicate: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReceivedEvent:
-    """An event that is stored."""
-
-    id: str
-    #: The sender's own id of it.
-    source_id: str | None
-    type: str
-    source: str
-    subject: str | None
-    time: datetime | None
-    data: Any
-    extensions: dict[str, Any] = field(default_factory=dict)
-    headers: dict[str, str] | None = None
-    created_at: datetime
-    delivery_id: str | None = None
-    job_ids: list[str] = field(default_factory=list)
-    refused: list[dict[str, str]] = field(default_factory=list)
-    more: int = 0
-    #: The jobs whose handlers waited for it and got it, at most 100.
-    woken_job_ids: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subscription:
-    """Which events make jobs of a worker."""
-
-    id: str
-    tenant_id: str
-    event_type: str
-    worker_id: str
-    name: str | None = None
-    match: dict[str, Any] | None = None
-    input: dict[str, Any] | None = None
-    priority: int
-    enabled: bool
-    created_by: str
-    created_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class TriedSubscription:
-    """What a subscription would make of an event."""
-
-    matches: bool
-    reason: str | None = None
-    input: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hook:
-    """An address to which a provider sends."""
-
-    id: str
-    tenant_id: str
-    name: str
-    provider: str
-    verifier: dict[str, Any] = field(default_factory=dict)
-    #: How many secrets are valid.
-    secrets: int = 0
-    worker_id: str | None = None
-    event_type: str | None = None
-    match: dict[str, Any] | None = None
-    input: dict[str, Any] | None = None
-    priority: int
-    dedupe: str
-    tolerance_seconds: int
-    enabled: bool
-    prefix: str
-    previous_token_until: datetime | None = None
-    created_by: str
-    created_at: datetime
-    updated_at: datetime
-    #: The address, and the secret that was made up; in the answer that makes them alone.
-    url: str | None = field(default=None, repr=False)
-    secret: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HookDelivery:
-    """A request that a hook has received."""
-
-    id: str
-    hook_id: str
-    #: `accepted`, `duplicate` or `refused`.
-    verdict: str
-    status: int
-    reason: str | None = None
-    created_at: datetime
-    event_id: str | None = None
-    event_type: str | None = None
-    source_id: str | None = None
-    job_ids: list[str] = field(default_factory=list)
-    duplicate_of: str | None = None
-    replay_of: str | None = None
-    address: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    body: str | None = None
-    body_bytes: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class HookReceipt:
-    """What became of a delivery that was replayed."""
-
-    delivery_id: str
-    job_ids: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HookTest:
-    """What the sender of a test would have been answered."""
-
-    status: int
-    reason: str | None = None
-    delivery_id: str | None = None
-    duplicate: bool = False
-    job_ids: list[str] = field(default_factory=list)
 
 
 class SubscriptionOptions(TypedDict, total=False):
@@ -189,20 +59,12 @@ class _HookChanges(HookOptions, total=False):
     keep_secret_seconds: int
 
 
-def _key(idempotency_key: str | None) -> dict[str, str]:
-    return {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-
-
 def _sent(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: sent_time(value) for name, value in fields.items() if value is not None}
 
 
-class InboundEvents:
+class InboundEvents(CallGroup):
     """Calls about events. Every method raises the `ApiError` of the response's status."""
-
-    def __init__(self, calls: Calls, pages: Pages) -> None:
-        self._calls = calls
-        self._pages = pages
 
     def send(
         self,
@@ -217,7 +79,7 @@ class InboundEvents:
     ) -> SentEvent:
         """Send an event, which makes a job for each subscription that it matches."""
         body = _sent({"type": type, "id": id, "source": source, "subject": subject, "time": time}) | {"data": data}
-        found = self._calls.data("POST", _EVENTS, body=body, headers=_key(idempotency_key))
+        found = self._calls.data("POST", _EVENTS, body=body, headers=key_header(idempotency_key))
         return read(SentEvent, found)
 
     def send_many(
@@ -225,7 +87,7 @@ class InboundEvents:
     ) -> Sequence[SentEvent]:
         """Send up to 1,000 events, all or none. Returns them in order."""
         body = {"events": [dict(event) for event in events]}
-        found = self._calls.data("POST", _EVENTS, body=body, headers=_key(idempotency_key))
+        found = self._calls.data("POST", _EVENTS, body=body, headers=key_header(idempotency_key))
         return [read(SentEvent, data) for data in found]
 
     def get(self, event_id: str) -> ReceivedEvent:
@@ -241,12 +103,8 @@ class InboundEvents:
             yield read(ReceivedEvent, data)
 
 
-class Subscriptions:
+class Subscriptions(CallGroup):
     """Calls about subscriptions. Every method raises the `ApiError` of the response's status."""
-
-    def __init__(self, calls: Calls, pages: Pages) -> None:
-        self._calls = calls
-        self._pages = pages
 
     def create(
         self,
@@ -258,7 +116,7 @@ class Subscriptions:
     ) -> Subscription:
         """Create a subscription: each event of the type that `match` matches makes a job of the worker."""
         body = {"event_type": event_type, "worker_id": worker_id, **options}
-        found = self._calls.data("POST", _SUBSCRIPTIONS, body=body, headers=_key(idempotency_key))
+        found = self._calls.data("POST", _SUBSCRIPTIONS, body=body, headers=key_header(idempotency_key))
         return read(Subscription, found)
 
     def list(
@@ -295,19 +153,15 @@ class Subscriptions:
         return read(TriedSubscription, self._calls.data("POST", f"{_SUBSCRIPTIONS}/test", body=body))
 
 
-class Hooks:
+class Hooks(CallGroup):
     """Calls about hooks. Every method raises the `ApiError` of the response's status."""
-
-    def __init__(self, calls: Calls, pages: Pages) -> None:
-        self._calls = calls
-        self._pages = pages
 
     def create(
         self, name: str, provider: str, *, idempotency_key: str | None = None, **options: Unpack[HookOptions]
     ) -> Hook:
         """Create a hook. Its `url`, and the `secret` if one was made up, are in this answer alone."""
         body = {"name": name, "provider": provider, **options}
-        return read(Hook, self._calls.data("POST", _HOOKS, body=body, headers=_key(idempotency_key)))
+        return read(Hook, self._calls.data("POST", _HOOKS, body=body, headers=key_header(idempotency_key)))
 
     def list(self, *, per_page: int = 100) -> Iterator[Hook]:
         """Returns the hooks, newest first. Pages are fetched as they are reached."""
@@ -324,7 +178,7 @@ class Hooks:
 
     def rotate(self, hook_id: str, *, keep_seconds: int = 0, idempotency_key: str | None = None) -> Hook:
         """Give a hook another `url`, which is in this answer alone; the one before stays valid for so many seconds."""
-        body, headers = {"keep_seconds": keep_seconds}, _key(idempotency_key)
+        body, headers = {"keep_seconds": keep_seconds}, key_header(idempotency_key)
         return read(Hook, self._calls.data("POST", f"{_HOOKS}/{segment(hook_id)}/rotate", body=body, headers=headers))
 
     def delete(self, hook_id: str) -> None:
@@ -339,14 +193,13 @@ class Hooks:
 
     def delivery(self, hook_id: str, delivery_id: str) -> HookDelivery:
         """Returns a delivery with its whole body."""
-        return read(
-            HookDelivery, self._calls.data("GET", f"{_HOOKS}/{segment(hook_id)}/deliveries/{segment(delivery_id)}")
-        )
+        path = f"{_HOOKS}/{segment(hook_id)}/deliveries/{segment(delivery_id)}"
+        return read(HookDelivery, self._calls.data("GET", path))
 
     def replay(self, hook_id: str, delivery_id: str, *, idempotency_key: str | None = None) -> HookReceipt:
         """Send a delivery again through what is subscribed now."""
         path = f"{_HOOKS}/{segment(hook_id)}/deliveries/{segment(delivery_id)}/replay"
-        return read(HookReceipt, self._calls.data("POST", path, headers=_key(idempotency_key)))
+        return read(HookReceipt, self._calls.data("POST", path, headers=key_header(idempotency_key)))
 
     def replay_range(
         self,
@@ -360,7 +213,7 @@ class Hooks:
         """Send the deliveries of a time again, all or none. Returns their number."""
         body = _sent({"from": since, "to": until, "verdict": verdict})
         path = f"{_HOOKS}/{segment(hook_id)}/replay"
-        return int(self._calls.data("POST", path, body=body, headers=_key(idempotency_key))["total"])
+        return int(self._calls.data("POST", path, body=body, headers=key_header(idempotency_key))["total"])
 
     def test(
         self, hook_id: str, *, mode: str = "signed", body: str | None = None, headers: Mapping[str, str] | None = None

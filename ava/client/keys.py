@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from ava.client.calls import Calls
+from ava.client.calls import CallGroup, key_header
 from ava.client.paths import segment
-from ava.client.records import ApiKey, read
+from ava.client.reading import read
+from ava.client.records import ApiKey
 from ava.client.times import sent_time
 
 _KEYS = "/v1/ava/keys"
 
 
-class Keys:
+class Keys(CallGroup):
     """Calls about API keys. Every method raises the `ApiError` of the response's status."""
-
-    def __init__(self, calls: Calls, pages: Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]) -> None:
-        self._calls = calls
-        self._pages = pages
 
     def create(
         self,
@@ -45,7 +41,7 @@ class Keys:
             body["workers"] = list(workers)
         if scope is not None:
             body["scope"] = scope
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        headers = key_header(idempotency_key)
         return read(ApiKey, self._calls.data("POST", _KEYS, body=body, headers=headers))
 
     def list(self, *, per_page: int = 100) -> Iterator[ApiKey]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ava.client.calls import Calls
 from ava.client.events import follow
-from ava.client.records import LogLine, read
+from ava.client.reading import read
+from ava.client.records import LogLine
 from ava.client.times import sent_time
 
 #: The most lines that one answer has.

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from ava.client.calls import Calls
+from ava.client.calls import CallGroup, key_header
 from ava.client.errors import WaitTimeout
 from ava.client.paths import segment
-from ava.client.records import read
+from ava.client.reading import read
+from ava.client.records import Operation
 from ava.client.times import sent_time
 
 _OPERATIONS = "/v1/ava/operations"
@@ -54,42 +53,8 @@ class JobFilters(TypedDict, total=False):
     input: Mapping[str, str | float | bool | None] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """A retry or cancel of all jobs that a filter finds."""
-
-    id: str
-    #: `retry` or `cancel`.
-    kind: str
-    filter: dict[str, Any]
-    #: `running`, `done` or `aborted`.
-    state: str
-    #: How many jobs matched when it was made.
-    total: int
-    #: Jobs that were retried or cancelled.
-    done: int
-    #: Jobs that could not be retried.
-    failed: int
-    created_by: str
-    created_at: datetime
-    completed_at: datetime | None = None
-    #: Of a cancel: how many queued jobs were `cancelled`, and how many running ones `signalled`.
-    result: dict[str, int] | None = None
-    #: Why jobs failed, or why it waits.
-    reason: str | None = None
-
-    @property
-    def is_running(self) -> bool:
-        """Returns True if it takes more jobs."""
-        return self.state == "running"
-
-
-class Operations:
+class Operations(CallGroup):
     """Calls about operations on many jobs. Every method raises the `ApiError` of the response's status."""
-
-    def __init__(self, calls: Calls, pages: Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]) -> None:
-        self._calls = calls
-        self._pages = pages
 
     def retry(self, *, idempotency_key: str | None = None, **filters: Unpack[JobFilters]) -> Operation:
         """Trigger a new job like each final one that matches. Of up to 500 jobs the operation is done then."""
@@ -105,7 +70,7 @@ class Operations:
         return int(self._calls.data("POST", f"/v1/ava/jobs/{kind}", body=body)["total"])
 
     def _start(self, kind: str, filters: Mapping[str, Any], key: str | None) -> Operation:
-        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        headers = key_header(key)
         body = {"filter": filter_body(filters)}
         return read(Operation, self._calls.data("POST", f"/v1/ava/jobs/{kind}", body=body, headers=headers))
 
@@ -128,13 +93,9 @@ class Operations:
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
             left = _WAIT_SECONDS if deadline is None else min(_WAIT_SECONDS, deadline - time.monotonic())
-            seconds = max(1, round(left))
-            found = read(
-                Operation,
-                self._calls.data(
-                    "GET", f"{_OPERATIONS}/{segment(operation_id)}", params={"wait": seconds}, read_seconds=seconds + 15
-                ),
-            )
+            path, seconds = f"{_OPERATIONS}/{segment(operation_id)}", max(1, round(left))
+            data = self._calls.data("GET", path, params={"wait": seconds}, read_seconds=seconds + 15)
+            found = read(Operation, data)
             if not found.is_running:
                 return found
             if left <= 0:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
-from ava.client.calls import Calls
+from ava.client.calls import Calls, key_header
 from ava.client.paths import segment
-from ava.client.records import Worker, read
+from ava.client.reading import read
+from ava.client.records import Worker
 
 _WORKERS = "/v1/ava/workers"
 
@@ -27,7 +27,7 @@ class PullWorkers:
         `fields`: `name`, `timeout_seconds`, `retry`, `input_schema`, `max_running`, `rate`, `scope`.
         """
         body = {"slug": slug, "runtime": "pull", **fields}
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        headers = key_header(idempotency_key)
         return read(Worker, self._calls.data("POST", _WORKERS, body=body, headers=headers))
 
     def delete(self, worker_id: str, *, scope: str | None = None) -> None:

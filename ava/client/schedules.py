@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
-from ava.client.calls import Calls
+from ava.client.calls import CallGroup, key_header
 from ava.client.paths import segment
-from ava.client.records import Firing, Job, Schedule, SchedulePreview, ScheduleSlot, read
+from ava.client.reading import read
+from ava.client.records import Firing, Job, Schedule, SchedulePreview, ScheduleSlot
 from ava.client.times import sent_time
 
 _SCHEDULES = "/v1/ava/schedules"
@@ -44,12 +44,8 @@ class _ScheduleChanges(ScheduleOptions, total=False):
     timezone: str
 
 
-class Schedules:
+class Schedules(CallGroup):
     """Calls about schedules. Every method raises the `ApiError` of the response's status."""
-
-    def __init__(self, calls: Calls, pages: Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]) -> None:
-        self._calls = calls
-        self._pages = pages
 
     def create(
         self,
@@ -62,7 +58,7 @@ class Schedules:
     ) -> Schedule:
         """Create a schedule: `cron` has five fields, `timezone` is an IANA name such as `Europe/Berlin`."""
         body = _body({"worker_id": worker_id, "cron": cron, "timezone": timezone, **options})
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        headers = key_header(idempotency_key)
         return read(Schedule, self._calls.data("POST", _SCHEDULES, body=body, headers=headers))
 
     def next(self, schedule_id: str, count: int = 10) -> Sequence[ScheduleSlot]:
@@ -105,7 +101,7 @@ class Schedules:
 
     def run(self, schedule_id: str, *, idempotency_key: str | None = None) -> Job:
         """Trigger a job with the worker, the input and the priority of a schedule, now."""
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        headers = key_header(idempotency_key)
         return read(Job, self._calls.data("POST", f"{_SCHEDULES}/{segment(schedule_id)}/run", headers=headers))
 
     def preview(self, cron: str, timezone: str, count: int = 10) -> SchedulePreview:

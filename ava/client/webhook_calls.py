@@ -2,73 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
-from ava.client.calls import Calls
+from ava.client.calls import CallGroup, key_header
 from ava.client.paths import segment
-from ava.client.records import read
+from ava.client.reading import read
+from ava.client.records import Delivery, DeliveryBody, Webhook
 from ava.client.times import sent_time
 
 _WEBHOOKS = "/v1/webhooks"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Webhook:
-    """A URL that events are sent to."""
-
-    id: str
-    url: str
-    events: list[str]
-    #: `active`, `degraded` or `disabled`.
-    status: str
-    created_at: datetime
-    updated_at: datetime | None = None
-    #: `client`, or `gone` if the endpoint answered 410.
-    disabled_reason: str | None = None
-    #: Until when requests are signed with the previous secret as well.
-    previous_secret_until: datetime | None = None
-    #: Whether it receives no events of jobs that a handler has made.
-    roots_only: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """One event for one webhook, with the requests that were made."""
-
-    id: str
-    webhook_id: str
-    event_id: str
-    event_type: str
-    job_id: str | None = None
-    #: `pending`, `delivered` or `abandoned`.
-    status: str
-    created_at: datetime
-    completed_at: datetime | None = None
-    next_attempt_at: datetime | None = None
-    #: The requests, oldest first; the last 50.
-    attempts: list[dict[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeliveryBody:
-    """What the requests of a delivery send."""
-
-    #: Its first 65,536 characters; None for roles that may not see it.
-    body: str | None
-    #: The bytes of all of it.
-    body_bytes: int
-
-
-class Webhooks:
+class Webhooks(CallGroup):
     """Calls about webhooks. Every method raises the `ApiError` of the response's status."""
-
-    def __init__(self, calls: Calls, pages: Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]) -> None:
-        self._calls = calls
-        self._pages = pages
 
     def create(
         self,
@@ -84,7 +31,7 @@ class Webhooks:
         With `roots_only` it receives no events of jobs that a handler has made.
         """
         body = {"url": url, "events": list(events), "secret": secret, "roots_only": roots_only}
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        headers = key_header(idempotency_key)
         return read(Webhook, self._calls.data("POST", _WEBHOOKS, body=body, headers=headers))
 
     def list(self, *, per_page: int = 100) -> Iterator[Webhook]:

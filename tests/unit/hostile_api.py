@@ -3,162 +3,91 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, is_dataclass
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
+
+from ava import client
 
 __all__ = ["HOSTILE", "HostileApi"]
 
 #: It clears the screen, sets the title (by C0 and by C1), rings, returns, and reverses what follows it.
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b31m\x9d0;title\x9c\r\x08\x7f\u202e\u2066\u200f\u2028\x85 end\U000e0041"
 
-JOB: dict[str, Any] = {
-    "id": f"job_1{HOSTILE}", "worker_id": f"wkr_{HOSTILE}", "tenant_id": HOSTILE, "status": "completed",
-    "trigger": HOSTILE, "priority": 5, "input": {HOSTILE: [HOSTILE]}, "triggered_by": HOSTILE,
-    "created_at": "2026-01-01T00:00:00Z", "started_at": None, "completed_at": None, "duration_ms": 3,
-    "output": {HOSTILE: HOSTILE}, "error": HOSTILE, "scheduled_at": None, "attempt": 1, "max_attempts": 1,
-    "cancel_requested_at": None, "cancelled_by": HOSTILE, "progress": {"fraction": 0.5, "message": HOSTILE},
-    "retry_of": HOSTILE, "waits_for": HOSTILE,
-}  # fmt: skip
-LINE = {"ts": "2026-01-01T00:00:00Z", "level": f"info{HOSTILE}", "msg": f"{HOSTILE}\n2026 forged"}
-WORKER = {
-    "id": HOSTILE, "name": HOSTILE, "description": HOSTILE, "runtime": HOSTILE, "status": HOSTILE, "queue": HOSTILE,
-    "timeout_seconds": 3, "max_retries": 0, "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
-    "live": True,
-}  # fmt: skip
-LIMIT = {
-    "name": HOSTILE, "value": 1, "unit": HOSTILE, "meaning": HOSTILE, "status": 409, "setting": HOSTILE, "used": 1,
-    "used_is_exact": True,
-}  # fmt: skip
-WORKER_LIMIT = {
-    "worker_id": HOSTILE, "max_running": 1, "max_running_per": HOSTILE, "rate": HOSTILE, "rate_per": HOSTILE,
-    "running": 1, "waiting": 1, "waiting_is_exact": False,
-}  # fmt: skip
-NODE = {
-    "id": HOSTILE, "name": HOSTILE, "host": HOSTILE, "pid": 1, "version": HOSTILE, "queues": [HOSTILE],
-    "refused_queues": [HOSTILE], "refused_messages": [HOSTILE], "workers": [HOSTILE],
-    "processes": 2, "has_slots": False, "busy": 1, "memory_bytes": 1, "state": HOSTILE,
-    "started_at": "2026-01-01T00:00:00Z", "seen_at": "2026-01-01T00:00:00Z", "stopped_at": None, "jobs": [JOB],
-}  # fmt: skip
-WEBHOOK = {
-    "id": HOSTILE, "url": HOSTILE, "events": [HOSTILE], "status": HOSTILE, "created_at": "2026-01-01T00:00:00Z",
-    "updated_at": "2026-01-01T00:00:00Z", "disabled_reason": HOSTILE, "previous_secret_until": None, "roots_only": True,
-}  # fmt: skip
-DELIVERY = {
-    "id": HOSTILE, "webhook_id": HOSTILE, "event_id": HOSTILE, "event_type": HOSTILE, "job_id": HOSTILE,
-    "status": HOSTILE, "created_at": "2026-01-01T00:00:00Z", "completed_at": None, "next_attempt_at": None,
-    "attempts": [{"number": 1, "status": 500, "error": HOSTILE, "answer": HOSTILE}],
-}  # fmt: skip
-AUDIT_ENTRY = {
-    "id": HOSTILE, "at": "2026-01-01T00:00:00Z", "tenant_id": HOSTILE, "user_id": HOSTILE, "role": HOSTILE,
-    "action": HOSTILE, "target": HOSTILE, "status": 200, "address": HOSTILE, "request_id": HOSTILE,
-    "occurrences": None, "changes": {HOSTILE: [HOSTILE, HOSTILE]},
-}  # fmt: skip
-OVERVIEW = {
-    "queued": 1, "queued_is_exact": False, "scheduled": 0, "running": 0, "by_priority": [{"priority": 5, "queued": 1}],
-    "oldest_due_at": None, "backlog_age_seconds": 3.5, "latency": {"start_p50_ms": 1, "start_p95_ms": 20, "x": HOSTILE},
-    "failures": [{"id": HOSTILE, "worker_id": HOSTILE, "error": HOSTILE, "completed_at": "2026-01-01T00:00:00Z"}],
-    "minutes": [], "counted_until": "2026-01-01T00:00:00Z", "sampled_at": "2026-01-01T00:00:00Z",
-}  # fmt: skip
-PAUSED_QUEUE = {"queue": HOSTILE, "paused_by": HOSTILE, "paused_at": "2026-01-01T00:00:00Z"}
-QUEUES = {
-    "total_queued": 1, "total_running": 0, "sampled_at": "2026-01-01T00:00:00Z",
-    "by_worker": [{"worker_id": HOSTILE, "queued": 1, "running": 0, "high_priority": 0}],
-    "paused_queues": [PAUSED_QUEUE],
-}  # fmt: skip
-OPERATION = {
-    "id": HOSTILE, "kind": HOSTILE, "filter": {HOSTILE: HOSTILE}, "state": HOSTILE, "total": 2, "done": 1, "failed": 1,
-    "created_by": HOSTILE, "created_at": "2026-01-01T00:00:00Z", "completed_at": None, "result": None,
-    "reason": HOSTILE,
-}  # fmt: skip
-KEY = {
-    "id": HOSTILE, "name": HOSTILE, "role": HOSTILE, "prefix": HOSTILE, "created_by": HOSTILE, "token": HOSTILE,
-    "created_at": "2026-01-01T00:00:00Z", "expires_at": None, "last_used_at": None, "workers": None,
-}  # fmt: skip
-ERROR_GROUP = {
-    "id": HOSTILE, "worker_id": HOSTILE, "kind": HOSTILE, "message": HOSTILE, "count": 1, "status": HOSTILE,
-    "first_seen_at": "2026-01-01T00:00:00Z", "last_seen_at": "2026-01-01T00:00:00Z", "sample_job_id": HOSTILE,
-    "daily": [],
-}  # fmt: skip
-TENANT = {
-    "tenant_id": HOSTILE, "waiting": 1, "scheduled": 0, "running": 0, "completed": 0, "failed": 0, "cancelled": 0,
-}  # fmt: skip
-PROMOTION = {"timeline": HOSTILE, "seen_at": "2026-01-01T00:00:00Z", "running": 3, "lossy": True}
-ANALYTICS = {
-    "period_days": 30, "since": "2026-01-01T00:00:00Z", "series": None, "percentiles": None,
-    "jobs": {"total": 1, "completed": 1, "failed": 0, "cancelled": 0, "success_rate": 100.0, "avg_duration_ms": 3,
-             "by_trigger": {HOSTILE: 1}},
-    "by_worker": {HOSTILE: {"total": 1, "completed": 1, "failed": 0, "avg_duration_ms": 3}},
-}  # fmt: skip
-RUNS = {
-    "waited_ms": 3, "ran_ms": 4,
-    "runs": [{"started_at": "2026-01-01T00:00:00Z", "ended_at": None, "outcome": HOSTILE, "duration_ms": None}],
-}  # fmt: skip
-TREE = {
-    "tree_id": HOSTILE, "edges": [{"from": HOSTILE, "to": JOB["id"], "kind": HOSTILE}],
-    "jobs": [{**JOB, "name": HOSTILE, "waits": [{"began_at": HOSTILE, "ended_at": None}]}],
-}  # fmt: skip
-JOURNAL = {
-    "job_id": HOSTILE, "next_cursor": None,
-    "entries": [{"kind": HOSTILE, "name": HOSTILE, "state": HOSTILE, "attempt": 1, "value": {HOSTILE: HOSTILE},
-                 "child_id": HOSTILE, "until": None, "written_at": "2026-01-01T00:00:00Z"}],
-    "waits": [{"condition": HOSTILE, "jobs": [HOSTILE], "began_at": "2026-01-01T00:00:00Z", "ended_at": None}],
-}  # fmt: skip
-TENANT_RULES = {
-    "tenant_id": HOSTILE, "max_running": HOSTILE, "weight": HOSTILE, "most_urgent_priority": HOSTILE,
-    "updated_by": HOSTILE, "updated_at": None, "retention_days": None,
-}  # fmt: skip
-SCHEDULE = {
-    "id": HOSTILE, "worker_id": HOSTILE, "tenant_id": HOSTILE, "name": HOSTILE, "cron": HOSTILE, "timezone": HOSTILE,
-    "input": {HOSTILE: [HOSTILE]}, "priority": 5, "enabled": True, "overlap": HOSTILE, "catch_up": HOSTILE,
-    "catch_up_seconds": 60, "spread_seconds": 0, "starts_at": None, "ends_at": None,
-    "next_run_at": "2026-01-01T00:00:00Z", "last_run_at": None, "last_job_id": HOSTILE, "created_by": HOSTILE,
-    "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
-}  # fmt: skip
-FIRING = {
-    "slot": "2026-01-01T00:00", "at": "2026-01-01T00:00:00Z", "outcome": HOSTILE, "reason": HOSTILE, "job_id": HOSTILE,
-}  # fmt: skip
-SLOT = {"slot": "2026-01-01T00:00", "at": "2026-01-01T00:00:00Z", "note": HOSTILE}
-HOOK = {
-    "id": HOSTILE, "tenant_id": HOSTILE, "name": HOSTILE, "provider": HOSTILE, "verifier": {HOSTILE: HOSTILE},
-    "secrets": 1, "worker_id": HOSTILE, "event_type": HOSTILE, "match": {HOSTILE: [HOSTILE]}, "input": None,
-    "priority": 5, "dedupe": HOSTILE, "tolerance_seconds": 300, "enabled": True, "prefix": HOSTILE,
-    "previous_token_until": None, "created_by": HOSTILE, "created_at": "2026-01-01T00:00:00Z",
-    "updated_at": "2026-01-01T00:00:00Z", "url": HOSTILE, "secret": HOSTILE,
-}  # fmt: skip
-HOOK_DELIVERY = {
-    "id": HOSTILE, "hook_id": HOSTILE, "verdict": HOSTILE, "status": 401, "reason": HOSTILE,
-    "created_at": "2026-01-01T00:00:00Z", "event_type": HOSTILE, "job_ids": [HOSTILE], "headers": {HOSTILE: HOSTILE},
-    "body": HOSTILE, "address": HOSTILE,
-}  # fmt: skip
-HOOK_TEST = {"status": 401, "reason": HOSTILE, "delivery_id": HOSTILE, "job_ids": [HOSTILE]}
-SUBSCRIPTION = {
-    "id": HOSTILE, "tenant_id": HOSTILE, "event_type": HOSTILE, "worker_id": HOSTILE, "name": HOSTILE,
-    "match": {HOSTILE: [HOSTILE]}, "input": {HOSTILE: HOSTILE}, "priority": 5, "enabled": True, "created_by": HOSTILE,
-    "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
-}  # fmt: skip
-EVENT = {
-    "id": HOSTILE, "source_id": HOSTILE, "type": HOSTILE, "source": HOSTILE, "subject": HOSTILE, "time": None,
-    "data": {HOSTILE: HOSTILE}, "headers": {HOSTILE: HOSTILE}, "created_at": "2026-01-01T00:00:00Z",
-    "job_ids": [HOSTILE], "refused": [{"subscription_id": HOSTILE, "reason": HOSTILE}],
-}  # fmt: skip
+_TIME = "2026-01-01T00:00:00Z"
+
+
+def _record(kind: type[Any], **values: Any) -> dict[str, Any]:
+    """Returns the JSON of a record whose texts are hostile; `values` are those of some fields."""
+    types = get_type_hints(kind)
+    made = {each.metadata.get("name", each.name): _value(types[each.name]) for each in fields(kind)}
+    return made | values
+
+
+def _value(type_: Any) -> Any:
+    inner = get_args(type_)
+    if is_dataclass(type_):
+        return _record(type_)
+    if get_origin(type_) is list:
+        return [_value(inner[0])]
+    if dict in (get_origin(type_), *map(get_origin, inner)):
+        return {HOSTILE: HOSTILE}
+    return {datetime: _TIME, int: 1, float: 3.5, bool: True}.get(inner[0] if inner else type_, HOSTILE)
+
+
+JOB = _record(
+    client.Job, id=f"job_1{HOSTILE}", status="completed", progress={"fraction": 0.5, "message": HOSTILE},
+    waiting_for=None, usage=None, payload_hidden=False,
+)  # fmt: skip
+LINE = _record(client.LogLine, level=f"info{HOSTILE}", msg=f"{HOSTILE}\n2026 forged")
+WORKER = _record(client.Worker, platform=None, retry=None)
+NODE = _record(client.Node, stopped_at=None, jobs=[JOB])
+DELIVERY = _record(client.Delivery, attempts=[{"number": 1, "status": 500, "error": HOSTILE, "answer": HOSTILE}])
+AUDIT_ENTRY = _record(client.AuditEntry, occurrences=None, changes={HOSTILE: [HOSTILE, HOSTILE]})
+OVERVIEW = _record(
+    client.Overview, by_priority=[{"priority": 5, "queued": 1}], minutes=[],
+    latency={"start_p50_ms": 1, "start_p95_ms": 20, "x": HOSTILE},
+    failures=[{"id": HOSTILE, "worker_id": HOSTILE, "error": HOSTILE, "completed_at": _TIME}],
+)  # fmt: skip
+OPERATION = _record(client.Operation, result=None)
+ERROR_GROUP = _record(client.ErrorGroup, daily=[])
+PROMOTION = _record(client.Promotion, timeline=HOSTILE)
+ANALYTICS = _record(
+    client.Analytics, series=None, percentiles=None,
+    jobs={"total": 1, "completed": 1, "failed": 0, "cancelled": 0, "success_rate": 100.0, "avg_duration_ms": 3,
+          "by_trigger": {HOSTILE: 1}},
+    by_worker={HOSTILE: {"total": 1, "completed": 1, "failed": 0, "avg_duration_ms": 3}},
+)  # fmt: skip
+RUNS = _record(client.JobRuns, runs=[{"started_at": _TIME, "ended_at": None, "outcome": HOSTILE, "duration_ms": None}])
+TREE = _record(
+    client.Tree, edges=[{"from": HOSTILE, "to": JOB["id"], "kind": HOSTILE}],
+    jobs=[_record(client.TreeJob, **JOB, waits=[{"began_at": HOSTILE, "ended_at": None}])],
+)  # fmt: skip
+JOURNAL = {**_record(client.JobJournal), "next_cursor": None}
+TENANT_RULES = _record(client.TenantRules, max_running=HOSTILE, weight=HOSTILE, most_urgent_priority=HOSTILE)
+SCHEDULE, FIRING, SLOT = _record(client.Schedule), _record(client.Firing), _record(client.ScheduleSlot)
+HOOK, HOOK_DELIVERY = _record(client.Hook), _record(client.HookDelivery)
+EVENT = {**_record(client.SentEvent), **_record(client.ReceivedEvent)}
 LISTS = {
-    "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1/deliveries": HOOK_DELIVERY, "/v1/ava/subscriptions": SUBSCRIPTION,
-    "/v1/ava/events": EVENT,
-    "/v1/ava/keys": KEY, "/v1/ava/errors": ERROR_GROUP, "/v1/ava/tenants": TENANT,
+    "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1/deliveries": HOOK_DELIVERY,
+    "/v1/ava/subscriptions": _record(client.Subscription), "/v1/ava/events": EVENT,
+    "/v1/ava/keys": _record(client.ApiKey), "/v1/ava/errors": ERROR_GROUP,
+    "/v1/ava/tenants": _record(client.TenantLoad),
     "/v1/ava/operations": OPERATION, "/v1/ava/promotions": PROMOTION,
-    "/v1/ava/jobs": JOB, "/v1/ava/workers": WORKER, "/v1/ava/limits": LIMIT, "/v1/ava/nodes": NODE,
-    "/v1/ava/limits/workers": WORKER_LIMIT,
+    "/v1/ava/jobs": JOB, "/v1/ava/workers": WORKER, "/v1/ava/limits": _record(client.Limit), "/v1/ava/nodes": NODE,
+    "/v1/ava/limits/workers": _record(client.WorkerLimit),
     "/v1/ava/schedules": SCHEDULE, "/v1/ava/schedules/sch_1/firings": FIRING, "/v1/ava/schedules/sch_1/next": SLOT,
-    "/v1/ava/audit": AUDIT_ENTRY, "/v1/webhooks": WEBHOOK, "/v1/webhooks/wh_1/deliveries": DELIVERY,
+    "/v1/ava/audit": AUDIT_ENTRY, "/v1/webhooks": _record(client.Webhook), "/v1/webhooks/wh_1/deliveries": DELIVERY,
 }  # fmt: skip
 #: What a POST makes, where it is no job.
 MADE = {"/v1/ava/workers": WORKER}
 RECORDS = {
     "/v1/ava/hooks": HOOK, "/v1/ava/hooks/hk_1": HOOK, "/v1/ava/hooks/hk_1/rotate": HOOK,
-    "/v1/ava/hooks/hk_1/test": HOOK_TEST, "/v1/ava/hooks/hk_1/deliveries/del_1": HOOK_DELIVERY,
-    "/v1/ava/subscriptions": SUBSCRIPTION, "/v1/ava/subscriptions/sub_1": SUBSCRIPTION,
+    "/v1/ava/hooks/hk_1/test": _record(client.HookTest), "/v1/ava/hooks/hk_1/deliveries/del_1": HOOK_DELIVERY,
+    "/v1/ava/subscriptions": _record(client.Subscription), "/v1/ava/subscriptions/sub_1": _record(client.Subscription),
     "/v1/ava/events": EVENT, "/v1/ava/events/evt_1": EVENT,
-    "/v1/ava/keys": KEY, "/v1/ava/errors/err_1/retry": OPERATION,
+    "/v1/ava/keys": _record(client.ApiKey), "/v1/ava/errors/err_1/retry": OPERATION,
     "/v1/ava/nodes/node_1/drain": NODE, "/v1/ava/nodes/node_1/resume": NODE,
     **dict.fromkeys(
         ("/v1/ava/errors/err_1", *(f"/v1/ava/errors/err_1/{name}" for name in ("resolve", "ignore", "reopen"))),
@@ -168,11 +97,11 @@ RECORDS = {
     "/v1/ava/workers/wkr_a": WORKER, "/v1/ava/overview": OVERVIEW, "/v1/ava/jobs/job_1/tree": TREE,
     "/v1/ava/jobs/job_1/journal": JOURNAL, "/v1/ava/analytics": ANALYTICS,
     **dict.fromkeys((f"/v1/ava/jobs/{name}/runs" for name in ("job_1", JOB["id"])), RUNS),
-    "/v1/ava/queues": QUEUES, "/v1/ava/queues/default/pause": PAUSED_QUEUE,
+    "/v1/ava/queues": _record(client.Queues), "/v1/ava/queues/default/pause": _record(client.PausedQueue),
     "/v1/ava/schedules": SCHEDULE, "/v1/ava/schedules/sch_1": SCHEDULE, "/v1/ava/tenants/ten_1/limits": TENANT_RULES,
     "/v1/ava/jobs/cancel": OPERATION, "/v1/ava/sessions": {"ended": 1}, "/v1/ava/session/links": {"path": HOSTILE},
-    "/v1/webhooks": WEBHOOK,
-    "/v1/webhooks/wh_1": WEBHOOK, "/v1/webhooks/wh_1/test": DELIVERY,
+    "/v1/webhooks": _record(client.Webhook),
+    "/v1/webhooks/wh_1": _record(client.Webhook), "/v1/webhooks/wh_1/test": DELIVERY,
     "/v1/webhooks/wh_1/deliveries/dlv_1/redeliver": DELIVERY,
     "/v1/webhooks/wh_1/deliveries/dlv_1/body": {"body": HOSTILE, "body_bytes": 9},
 }  # fmt: skip

@@ -6,7 +6,6 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ import ava
 from ava import handler
 from ava.client import ApiError, ApiNotFound, ApiRefused, ApiUnauthorized, ApiUnavailable, Client
 from ava.client.calls import Calls
-from ava.client.records import PausedQueue, Queues, read
 from ava.local.start import free_port
 from harness.servers.peer import Peer, answering
 
@@ -117,15 +115,6 @@ def test_an_id_calls_no_other_route(id: str, monkeypatch: pytest.MonkeyPatch) ->
             else:
                 assert str(ended.value) == f"{id!r} is no id."
     assert len(paths) > 40
-
-
-def test_the_paused_queues_of_an_answer_are_records() -> None:
-    moment = "2026-01-01T00:00:00+00:00"
-    paused = {"queue": "default", "paused_by": "usr_a", "paused_at": moment}
-    counts = {"total_queued": 0, "total_running": 0, "by_worker": [], "sampled_at": moment}
-    at = datetime.fromisoformat(moment)
-    expected = [PausedQueue(queue="default", paused_by="usr_a", paused_at=at)]
-    assert read(Queues, {**counts, "paused_queues": [paused]}).paused_queues == expected
 
 
 def test_a_client_needs_a_key_or_the_whole_of_the_four_headers() -> None:

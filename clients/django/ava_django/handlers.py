@@ -18,7 +18,8 @@ from django.utils import timezone
 from django.utils.json import normalize_json
 
 from ava import Env, Interruption, worker
-from ava.client.records import Job, read
+from ava.client.reading import read
+from ava.client.records import Job
 
 django.setup()
 

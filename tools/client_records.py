@@ -1,0 +1,152 @@
+"""`make records`: write `ava/client/records.py` from the schemas of the API's records. `--check` compares it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from marshmallow import class_registry
+
+from tools.openapi import description
+
+MODULE = Path(__file__).parent.parent / "ava" / "client" / "records.py"
+HEAD = '''"""The API's records. Written by `make records` from the schemas of the API.
+
+A record may lack a field that has a default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ava.client.reading import JobStatus, OperationState, TreeStatus
+'''
+#: The classes, in the order of the module. The schema of one is that of its name, unless SCHEMAS has another.
+_NAMES = (
+    "Job LogLine Operation Worker WorkerLimit QueueCount PausedQueue Queues Limit Explanation "
+    "Schedule ScheduleSlot SchedulePreview Firing ApiKey ErrorGroup SentEvent ReceivedEvent Subscription "
+    "TriedSubscription Hook HookDelivery HookReceipt HookTest Webhook Delivery DeliveryBody Overview Analytics Node "
+    "Promotion TenantLoad TenantRules AuditEntry JobRuns TreeJob TreeEdge Tree JournalEntry JobWait JobJournal"
+)
+CLASSES = _NAMES.split()
+SCHEMAS = {
+    "QueueCount": "QueueRecord",
+    "ScheduleSlot": "SlotRecord",
+    "SchedulePreview": "PreviewRecord",
+    "ApiKey": "KeyRecord",
+    "ReceivedEvent": "EventRecord",
+    "TriedSubscription": "SubscriptionTestRecord",
+    "HookReceipt": "HookReplayRecord",
+    "TenantRules": "TenantLimitsRecord",
+}
+BASES = {"Job": "JobStatus", "Operation": "OperationState", "Tree": "TreeStatus", "TreeJob": "Job"}
+#: Schemas with more fields, which the responses of some operations have.
+LARGER = {"Job": "LightJobRecord", "Worker": "WorkerWithSettingsRecord", "ApiKey": "NewKeyRecord"}
+#: What OpenAPI does not say: names that Python reserves, times without an offset, and what no log may show.
+RENAMED = {"TreeEdge.from": "from_id", "TreeEdge.to": "to_id"}
+LOCAL_TIMES = ("ScheduleSlot.slot", "Firing.slot")
+SECRETS = ("ApiKey.token", "Hook.url", "Hook.secret")
+#: The cursor of a list of which the client reads all pages.
+LEFT_OUT = ("JobJournal.next_cursor",)
+_HIDDEN = {"type": "boolean", "description": "Whether its input, output and error are hidden from the caller."}
+_SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
+_EMPTY = {"list": "field(default_factory=list)", "dict": "field(default_factory=dict)", "bool": "False"}
+_REFERENCES = {f"{name}Record": name for name in CLASSES} | {schema: name for name, schema in SCHEMAS.items()}
+_WIDTH = 120
+
+
+def module(schemas: dict[str, Any]) -> str:
+    """Return the text of the module, from the schemas of the OpenAPI description."""
+    schemas["JobRecord"]["properties"]["payload_hidden"] = _HIDDEN
+    return "\n\n".join([HEAD, *(_class(name, schemas) for name in CLASSES)])
+
+
+def _class(name: str, schemas: dict[str, Any]) -> str:
+    schema, base = SCHEMAS.get(name, f"{name}Record"), BASES.get(name)
+    own = schemas[schema]
+    inherited = schemas[LARGER["Job"]]["properties"] if base == "Job" else ()
+    text = str(class_registry.get_class(schema).__doc__).splitlines()[0]  # type: ignore[union-attr]
+    head = f"class {name}({base})" if base else f"class {name}"
+    lines = [f'@dataclass(frozen=True, kw_only=True)\n{head}:\n    """{_in_python(text)}"""\n']
+    for field, found in (own["properties"] | schemas[LARGER.get(name, schema)]["properties"]).items():
+        place = f"{name}.{field}"
+        if field not in inherited and place not in LEFT_OUT:
+            is_optional = field not in own["required"]
+            type_ = "datetime" if place in LOCAL_TIMES else _type(found)
+            if is_optional and field in own["properties"] and type_ != "bool":
+                type_ += " | None"
+            value = _default(place, type_, is_optional=is_optional)
+            lines += _line(f"    {RENAMED.get(place, field)}: {type_}{value}", _comment(found, schemas))
+    return "\n".join(lines) + "\n"
+
+
+def _type(schema: Any) -> str:
+    """Return the type of values of a schema."""
+    if "$ref" in schema:
+        return _REFERENCES.get(schema["$ref"].split("/")[-1], "dict[str, Any]")
+    if "anyOf" in schema:
+        return f"{_type(schema['anyOf'][0])} | None"
+    types = [schema.get("type")] if not isinstance(schema.get("type"), list) else schema["type"]
+    if types[0] == "array":
+        found = f"list[{_type(schema['items'])}]"
+    elif types[0] == "object":
+        values = schema.get("additionalProperties")
+        found = f"dict[str, {_type(values) if isinstance(values, dict) else 'Any'}]"
+    else:
+        found = "datetime" if schema.get("format") == "date-time" else _SCALARS.get(types[0], "Any")
+    return f"{found} | None" if "null" in types else found
+
+
+def _default(place: str, type_: str, *, is_optional: bool) -> str:
+    """Return what a field's line has after its type."""
+    if place in RENAMED:
+        return f' = field(metadata={{"name": "{place.split(".")[1]}"}})'
+    if place in SECRETS:
+        return " = field(default=None, repr=False)"
+    if "None" in type_ or type_ == "Any":
+        return " = None"
+    return f" = {_EMPTY[type_.partition('[')[0]]}" if is_optional else ""
+
+
+def _comment(schema: Any, schemas: dict[str, Any]) -> str:
+    """Return the first sentence that describes a field: its unit, its values, the names of what it holds."""
+    text = schema.get("description", "").split(". ")[0].removesuffix(".")
+    inner = schema.get("items") or schema.get("additionalProperties") or schema.get("anyOf", [schema])[0]
+    reference = inner.get("$ref", "").split("/")[-1] if isinstance(inner, dict) else ""
+    names = schema.get("enum", ()) if not text else ()
+    if reference and reference not in _REFERENCES:
+        names = schemas[reference]["properties"]
+    listed = ", ".join(f"`{name}`" for name in names if name is not None)
+    if not text and schema.get("maximum", 2**31) < 2**31:
+        text = f"{schema.get('minimum', 0)} to {schema['maximum']:g}"
+    return _in_python(": ".join(filter(None, (text, listed))) + ".") if text or listed else ""
+
+
+def _in_python(text: str) -> str:
+    return re.sub(r"\bNull\b", "None", re.sub(r"\bnull\b", "None", text))
+
+
+def _line(code: str, comment: str) -> list[str]:
+    if not comment or len(code) + len(comment) + 4 <= _WIDTH:
+        return [f"{code}  # {comment}" if comment else code]
+    return [*(f"    #: {part}" for part in wrap(comment, _WIDTH - 7)), code]
+
+
+def main(arguments: list[str]) -> int:
+    """Write the module, or compare it with `--check`. Returns the exit code."""
+    text = module(description()["components"]["schemas"])
+    if arguments != ["--check"]:
+        MODULE.write_text(text)
+    elif text != MODULE.read_text():
+        print("ava/client/records.py differs from the API's schemas; `make records` writes it")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
