@@ -1,4 +1,4 @@
-"""Analytics: what a tenant's ended jobs add up to, over days."""
+"""Analytics: totals of a tenant's ended jobs over days."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-#: The longest period, and how long counts are kept.
+#: The longest period, and the retention of counts.
 MAX_DAYS = 90
-#: Each bucket of times ends at this many times the end of the one before. The middle of a bucket is within 1.8 % of all
-#: times in it.
+#: Ratio of the ends of neighbouring buckets of durations. A bucket's middle is within 1.8 % of all its durations.
 BUCKET_GROWTH = 1.035
 _QUANTILES = (0.50, 0.95, 0.99)
 
 
 class GroupBy(StrEnum):
-    """The spans of a series."""
+    """The span of a point in a series."""
 
     HOUR = "hour"
     DAY = "day"
@@ -25,32 +24,32 @@ class GroupBy(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndedCounts:
-    """How many jobs ended, and how long those that ran took."""
+    """The number of ended jobs, and the total duration of the jobs that ran."""
 
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
-    #: Those of the cancelled ones that expired.
+    #: Cancelled jobs that expired.
     expired: int = 0
     ran: int = 0
     ran_ms: int = 0
-    #: The processor time of those that ran, and the time for which they waited to start, in milliseconds.
+    #: Processor time and waiting time of the jobs that ran, in milliseconds.
     cpu_ms: int = 0
     wait_ms: int = 0
 
     @property
     def total(self) -> int:
-        """Returns the number of jobs."""
+        """Return the number of jobs."""
         return self.completed + self.failed + self.cancelled
 
     @property
     def success_rate(self) -> float | None:
-        """Returns the completed ones in percent, with one decimal; None if there are no jobs."""
+        """Return the percentage of completed jobs, with one decimal; None without jobs."""
         return round(100 * self.completed / self.total, 1) if self.total else None
 
     @property
     def avg_duration_ms(self) -> int | None:
-        """Returns the average duration of those that ran; None if none did."""
+        """Return the average duration of the jobs that ran; None if none ran."""
         return round(self.ran_ms / self.ran) if self.ran else None
 
     def __add__(self, other: EndedCounts) -> EndedCounts:
@@ -76,7 +75,7 @@ class SeriesPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Percentiles:
-    """Percentiles of times in milliseconds; None if there are no times."""
+    """Percentiles of durations in milliseconds; None without data."""
 
     p50_ms: float | None
     p95_ms: float | None
@@ -85,31 +84,31 @@ class Percentiles:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Analytics:
-    """A period of a tenant."""
+    """A tenant's analytics over a period."""
 
     period_days: int
     #: Midnight UTC.
     since: datetime
     jobs: EndedCounts
-    #: The number of jobs by trigger, without triggers that have none.
+    #: Jobs by trigger, without zeros.
     by_trigger: Mapping[str, int]
     by_worker: Mapping[str, EndedCounts]
-    #: Oldest first, with the spans in which no job ended; None if it was not asked for.
+    #: Oldest first, including spans without jobs; None if it was not requested.
     series: Sequence[SeriesPoint] | None = None
-    #: From the time a job is due to its start, and from its start to its end; None if they were not asked for.
+    #: From a job's due time to its start, and from its start to its end; None if not requested.
     wait: Percentiles | None = None
     run: Percentiles | None = None
 
 
 def bucket_ms(bucket: int) -> float:
-    """Returns the time that stands for all times of a bucket, in milliseconds. Buckets count in microseconds."""
+    """Return the representative duration of a bucket in milliseconds. Buckets count in microseconds."""
     middle = 2 * BUCKET_GROWTH**bucket / (BUCKET_GROWTH + 1)
-    # Two hundredths of a percent are lost by the rounding at the most.
+    # Rounding loses at most 0.02 %.
     return round(middle / 1000, max(3, 3 - math.floor(math.log10(middle / 1000))) if middle < 1000 else 3)
 
 
 def percentiles(buckets: Mapping[int, int]) -> Percentiles:
-    """Returns the percentiles of times that are counted by bucket, by the nearest rank."""
+    """Return the nearest-rank percentiles of durations that are counted by bucket."""
     total = sum(buckets.values())
     if not total:
         return Percentiles(p50_ms=None, p95_ms=None, p99_ms=None)

@@ -1,4 +1,4 @@
-"""Groups of failed jobs whose errors have one fingerprint, and what happens to them when jobs fail."""
+"""Groups of failed jobs with the same error fingerprint, and their updates when jobs fail."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 from ava.domain.fingerprint import UNGROUPED, kind_and_template
 from ava.domain.record import format_time
 
-#: The most jobs of a group that one call retries, the newest.
+#: Max jobs of a group that one call retries, newest first.
 MAX_RETRIED = 10_000
 
 
 class ErrorStatus(StrEnum):
-    """What people have decided about a group."""
+    """The status that a user gave a group."""
 
     OPEN = "open"
-    #: It is counted, and no event says so.
+    #: Counted, but without events.
     IGNORED = "ignored"
-    #: It is open again when a job fails in this way again.
+    #: Reopened when another job fails with this error.
     RESOLVED = "resolved"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorDay:
-    """How many jobs of a group failed on one day (UTC)."""
+    """The number of a group's jobs that failed on one day (UTC)."""
 
     day: datetime
     jobs: int
@@ -36,7 +36,7 @@ class ErrorDay:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ErrorGroup:
-    """A group, with the jobs of a period."""
+    """A group, with its jobs of a period."""
 
     id: str
     worker_id: str
@@ -47,14 +47,14 @@ class ErrorGroup:
     first_seen_at: datetime
     last_seen_at: datetime
     status: ErrorStatus
-    #: The last job of the group.
+    #: The newest job of the group.
     sample_job_id: str
-    #: The days of the period on which jobs failed, oldest first.
+    #: The days of the period with failures, oldest first.
     daily: Sequence[ErrorDay] = ()
 
 
 def make_error_record(group: ErrorGroup) -> dict[str, Any]:
-    """Returns a group as events hold it, and the API without its days."""
+    """Return a group as events contain it, and the API without its days."""
     return {
         "id": group.id,
         "worker_id": group.worker_id,
@@ -70,7 +70,7 @@ def make_error_record(group: ErrorGroup) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FailedJob:
-    """A failed job that is not in its group's counts yet."""
+    """A failed job that its group does not count yet."""
 
     #: UUIDs.
     id: str
@@ -84,7 +84,7 @@ class FailedJob:
 
 @dataclass(kw_only=True, slots=True)
 class ErrorGroupUpdate:
-    """What a batch of failed jobs adds to one group."""
+    """The changes to one group by a batch of failed jobs."""
 
     id: str
     tenant_id: str
@@ -94,12 +94,12 @@ class ErrorGroupUpdate:
     first_seen_at: datetime
     last_seen_at: datetime
     sample_job_id: str
-    #: The jobs of each day.
+    #: Jobs by day.
     days: Counter[datetime] = field(default_factory=Counter)
 
 
 def gather(jobs: Sequence[FailedJob], ungrouped: Mapping[str, str]) -> list[ErrorGroupUpdate]:
-    """Returns what jobs add to their groups; `ungrouped` has the groups of those whose tenant has too many."""
+    """Return the groups' updates; `ungrouped` maps the error ids of tenants with too many groups to a shared one."""
     found: dict[str, ErrorGroupUpdate] = {}
     for job in jobs:
         error_id = ungrouped.get(job.error_id, job.error_id)
@@ -128,5 +128,5 @@ def gather(jobs: Sequence[FailedJob], ungrouped: Mapping[str, str]) -> list[Erro
 
 
 def comes_back(update: ErrorGroupUpdate, status: ErrorStatus, resolved_at: datetime | None) -> bool:
-    """Returns True if a job failed in the way of a resolved group after it was resolved."""
+    """Return True if a job failed with a resolved group's error after its resolution."""
     return status is ErrorStatus.RESOLVED and resolved_at is not None and update.last_seen_at > resolved_at

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-#: Two digits at a time, so that an id takes thirteen look-ups.
+#: Two digits at a time: an id takes 13 lookups.
 _PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
 _SUFFIX = re.compile(f"[0-7][{_DIGITS}]{{25}}")
 _VALUES = {digit: value for value, digit in enumerate(_DIGITS)}
@@ -27,13 +27,13 @@ _CLIENT_SUFFIX = re.compile(r"[0-9a-z_]{1,60}")
 
 
 def encode(prefix: str, value: UUID | str) -> str:
-    """Returns a UUID as `prefix_` and 26 digits."""
+    """Return a UUID as `prefix_` and 26 digits."""
     number = value.int if isinstance(value, UUID) else int(value.replace("-", ""), 16)
     return f"{prefix}_" + "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def decode(prefix: str, text: str) -> UUID | None:
-    """Returns the UUID of an id; None if the text has another prefix or is no id."""
+    """Return the UUID of an id; None if the prefix differs or the id is malformed."""
     head, _, suffix = text.partition("_")
     if head != prefix or not _SUFFIX.fullmatch(suffix):
         return None
@@ -44,30 +44,30 @@ def decode(prefix: str, text: str) -> UUID | None:
 
 
 def is_client_id(prefix: str, text: str) -> bool:
-    """Returns True if a client's own id is well-formed: the prefix, then 1 to 60 of `[0-9a-z_]`."""
+    """Return True if a client-chosen id is well-formed: the prefix, then 1 to 60 of `[0-9a-z_]`."""
     head, separator, suffix = text.partition("_")
     return head == prefix and bool(separator) and bool(_CLIENT_SUFFIX.fullmatch(suffix))
 
 
 @dataclass(frozen=True, kw_only=True)
 class IdPart:
-    """Some neighbouring digits of an id."""
+    """Consecutive digits of an id."""
 
-    #: True for the first digits: the UUIDs from `low` to `high` begin with them.
+    #: True for the first digits: ids from `low` to `high` begin with them.
     is_first: bool
     low: UUID
     high: UUID
-    #: For other digits: each place where they may be, as the UUID with these bits alone, and which bits these are.
+    #: For other digits: their bits and the bit mask at each possible position.
     places: tuple[tuple[UUID, UUID], ...] = ()
-    #: The bits of these digits, as a text of 0 and 1, without the two that the first digit has above a UUID's 128.
+    #: These digits' bits as a string of 0 and 1, without the first digit's two that exceed a UUID's 128.
     digit_bits: str = ""
 
 
 def find_part(prefix: str, text: str) -> IdPart | None:
-    """Returns the part of an id that a text names, at least 4 digits; None if it is no part of an id.
+    """Return the part of an id that the string names, at least 4 digits; None if it is not part of an id.
 
-    Digits after the prefix are the first ones of the id, and so are those that begin with `01`, as the ids of these
-    years do. Digits after `…` are the last ones, as in the short form `job_…8w3fq0za`. Others are anywhere in the id.
+    Digits after the prefix, and digits that begin with `01` as all present ids do, are the first of the id. Digits
+    after `…` are the last, as in the short form `job_…8w3fq0za`. Other digits may be at any position.
     """
     head, separator, digits = text.strip().lower().rpartition("_")
     if (separator and head != prefix) or not _PART.fullmatch(digits.lstrip("…")):
@@ -93,7 +93,7 @@ def find_part(prefix: str, text: str) -> IdPart | None:
 
 
 def _places(bits: int, digits: int, max_after: int) -> tuple[tuple[UUID, UUID], ...]:
-    """Returns the bits and the mask of so many digits in an id, before each number of digits up to `max_after`."""
+    """Return the bits of `digits` digits and their mask, shifted by each number of digits up to `max_after`."""
     mask = (1 << 5 * digits) - 1
     all_bits = (1 << _BITS) - 1
     shifts = [5 * after for after in range(max_after + 1)]
@@ -101,16 +101,16 @@ def _places(bits: int, digits: int, max_after: int) -> tuple[tuple[UUID, UUID], 
 
 
 def new_uuid() -> UUID:
-    """Returns a UUIDv7 by this machine's clock, for requests and nodes, which are not ordered by it.
+    """Return a UUIDv7 by this machine's clock, for requests and nodes, whose order does not matter.
 
-    PostgreSQL makes the ids of jobs, because its clock alone orders them.
+    PostgreSQL creates the ids of jobs, because their order needs a single clock.
     """
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     return UUID(int=number & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 
 
 def moment_of(prefix: str, text: str) -> datetime:
-    """Returns the time in an id, to the millisecond. Raises `ValueError` if the text is no such id."""
+    """Return the time in an id, to the millisecond. Raise `ValueError` if the id is malformed."""
     value = decode(prefix, text)
     if value is None:
         raise ValueError(f"no id of {prefix}: {text}")
@@ -118,7 +118,7 @@ def moment_of(prefix: str, text: str) -> datetime:
 
 
 def first_uuid(moment: datetime) -> UUID:
-    """Returns the smallest UUIDv7 of a moment or later, to the millisecond (a moment before 1970 counts as 1970)."""
-    # Rounded up, because a millisecond that begins before the moment is earlier than the moment.
+    """Return the smallest UUIDv7 at or after a time, to the millisecond (1970 for earlier times)."""
+    # Round up: a millisecond that begins before `moment` is too early.
     milliseconds = -(-(moment - _EPOCH) // _MILLISECOND)
     return UUID(int=max(0, min(milliseconds, 2**48 - 1)) << 80)

@@ -22,112 +22,112 @@ class WorkerStatus(StrEnum):
 
 
 class OnWorkerLost(StrEnum):
-    """What happens to a job whose process was lost."""
+    """What happens to a job whose process is lost."""
 
     REQUEUE = "requeue"
     FAIL = "fail"
 
 
 class McpUse(StrEnum):
-    """How a worker is a tool of MCP, if its handler says so: `ava.api.mcp` reads it."""
+    """How a worker serves as an MCP tool, as its handler declares; `ava.api.mcp` reads it."""
 
-    #: A call waits for the job's end, also where the client knows tasks.
+    #: A call waits for the job's end, even if the client supports tasks.
     ANSWER = "answer"
-    #: A call always returns a task; a client that knows none is refused.
+    #: A call always returns a task; clients without task support are refused.
     TASK = "task"
-    #: It is no tool.
+    #: The worker is no tool.
     OFF = "off"
 
 
 @dataclass(frozen=True)
 class DeclaredSchedule:
-    """A schedule as the author of a handler declares it."""
+    """A schedule as a handler declares it."""
 
     #: Five fields, as in crontab(5).
     cron: str
     #: An IANA name.
     timezone: str
-    #: The tenant for which it makes jobs.
+    #: The tenant whose jobs it creates.
     tenant_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLimits:
-    """How many jobs of a worker may run at once, and how many may start in a span of time."""
+    """A worker's concurrency limit and its rate limit."""
 
     max_running: int | None = None
-    #: What `max_running` is per: None for the worker as a whole, `tenant`, or a path in the input, `input.account.id`.
+    #: The scope of `max_running`: None for the whole worker, `tenant`, or a path in the input, `input.account.id`.
     max_running_per: str | None = None
     rate: Rate | None = None
-    #: Likewise for the rate.
+    #: The scope of `rate`, as above.
     rate_per: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSpec:
-    """A worker as the author of its handler declares it."""
+    """A worker as its handler declares it."""
 
-    #: `wkr_` and the slug.
+    #: `wkr_` + slug.
     id: str
     name: str
     description: str
     timeout_seconds: float
     max_retries: int
     cancel_grace_seconds: float
-    #: The Celery queue that its jobs go through.
+    #: The Celery queue of its jobs' messages.
     queue: str
-    #: The tenants that may run it; None means all.
+    #: The tenants that may run it; None: all.
     tenants: tuple[str, ...] | None
     on_worker_lost: OnWorkerLost
-    #: When it runs by itself; None if it does not.
+    #: Its own schedule; None: it only runs when triggered.
     schedule: DeclaredSchedule | None = None
-    #: Whether what its subprocesses write to the standard streams goes to the job's log.
+    #: Whether the standard output and error of its subprocesses go to the job's log.
     captures_subprocesses: bool = False
     limits: WorkerLimits = WorkerLimits()
-    #: The JSON Schema of the input as JSON text; None if any object is accepted.
+    #: The JSON Schema of the input, serialized; None: any object is accepted.
     input_schema_json: str | None = None
-    #: Days that its final jobs are kept; None: those of their tenants, or of the installation.
+    #: Retention of its final jobs in days; None: the setting of the tenant or the installation.
     retention_days: float | None = None
-    #: Seconds after which its unstarted jobs expire, unless their trigger or schedule says otherwise; None: never.
+    #: Seconds until an unstarted job expires, unless its trigger or schedule sets them; None: never.
     expires_in: int | None = None
-    #: Seconds after which its jobs fail unless they are final, waits included; None: never.
+    #: Seconds until a job fails unless it is final, waits included; None: never.
     deadline_seconds: int | None = None
-    #: How it is a tool of MCP; None: as the installation says.
+    #: Its use as an MCP tool; None: the installation's setting.
     mcp: McpUse | None = None
-    #: The most MiB of memory of a run; None: what its node allows.
+    #: Max memory of a run in MiB; None: the node's limit.
     max_memory_mb: int | None = None
-    #: Whether its runs may share a process and its event loop with others.
+    #: Whether a run may share its process and event loop with other runs.
     is_concurrent: bool = False
 
     @property
     def input_schema_version(self) -> str | None:
-        """Returns what changes with the schema; None without one."""
+        """Return a hash of the schema; None without a schema."""
         return _version(self.input_schema_json)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PullWorkerSpec:
-    """A worker whose runs are claimed over HTTP, as a client makes it."""
+    """A pull worker, whose runs are claimed over HTTP, as a client creates it."""
 
-    #: `wkr_` and the slug.
+    #: `wkr_` + slug.
     id: str
     name: str
     timeout_seconds: float = 300
     max_retries: int = 0
-    #: After which delays a failed attempt is repeated; None: the default ones. Its `max` is `max_retries`.
+    #: Retry delays; None: the defaults. Its `max` is `max_retries`.
     retry: Retry | None = None
-    #: How many of its jobs run at once, and start in a span of time; None: any number.
+    #: The concurrency limit and the rate limit; None: unlimited.
     max_running: int | None = None
     rate: Rate | None = None
-    #: The JSON Schema of the input as JSON text; None if any object is accepted.
+    #: The JSON Schema of the input, serialized; None: any object is accepted.
     input_schema_json: str | None = None
-    #: Seconds after which its unstarted jobs expire, and after which its jobs fail; None if they do not.
+    #: Seconds until an unstarted job expires, and until a job fails; None: never.
     expires_in: int | None = None
     deadline_seconds: int | None = None
 
     @property
     def input_schema_version(self) -> str | None:
-        """Returns what changes with the schema; None without one."""
+        """Return a hash of the schema; None without a schema."""
         return _version(self.input_schema_json)
 
 
@@ -137,7 +137,7 @@ def _version(input_schema_json: str | None) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """A worker as a client sees it."""
+    """A worker as clients see it."""
 
     id: str
     name: str
@@ -149,87 +149,85 @@ class Worker:
     queue: str
     created_at: datetime
     updated_at: datetime
-    #: Whether a live node has its handler and consumes its queue, or its runs were claimed lately.
+    #: Whether a live node has its handler and consumes its queue, or a program claimed its runs recently.
     is_live: bool
-    #: Whether it is the tenant's own; else it is the platform's.
+    #: Whether it belongs to the tenant; else it is the platform's.
     is_own: bool = False
     limits: WorkerLimits = WorkerLimits()
-    #: Who set the status, and when; None if neither the tenant nor the platform has.
+    #: Who set the status, and when; None: neither the tenant nor the platform did.
     status_by: str | None = None
     status_at: datetime | None = None
-    #: The bounds of the two settings above, as its handler declares them.
+    #: The handler's declarations, which bound the two settings above.
     handler_timeout_seconds: float
     handler_max_retries: int
-    #: Days that its final jobs are kept, as its handler declares; None: those of the tenant, or of the installation.
+    #: The handler's retention in days; None: the setting of the tenant or the installation.
     retention_days: float | None = None
-    #: Seconds after which its unstarted jobs expire, and after which its jobs fail, as its handler declares; None:
-    #: never.
+    #: The handler's seconds until an unstarted job expires, and until a job fails; None: never.
     expires_in: int | None = None
     deadline_seconds: int | None = None
-    #: How it is a tool of MCP, as its handler declares; None: as the installation says.
+    #: The handler's declaration of the MCP tool; None: the installation's setting.
     mcp: McpUse | None = None
-    #: The most MiB of memory of a run, as its handler declares; None: what its node allows.
+    #: The handler's max memory of a run in MiB; None: the node's limit.
     max_memory_mb: int | None = None
-    #: After which delays a failed attempt is repeated, as was set or, of one whose runs are pulled, made; None: as its
-    #: handler declares.
+    #: Retry delays from the settings, or of a pull worker from its creation; None: the handler's.
     retry: Retry | None = None
-    #: The JSON Schema of its jobs' input as JSON text; None if any object is accepted.
+    #: The JSON Schema of the input, serialized; None: any object is accepted.
     input_schema_json: str | None = None
-    #: The tenant's own settings; None if it has none, or if they were not read.
+    #: The tenant's settings; None if there are none or they were not read.
     own: WorkerSettings | None = None
-    #: Those of the platform, likewise.
+    #: The platform's settings, as above.
     platform: WorkerSettings | None = None
 
     @property
     def is_pulled(self) -> bool:
-        """Returns True if its runs are claimed over HTTP."""
+        """Return True if its runs are claimed over HTTP."""
         return self.runtime == pull.RUNTIME
 
     @property
     def scope(self) -> str:
-        """Returns whose worker it is, `tenant` or `platform`."""
+        """Return the owner: `tenant` or `platform`."""
         return "tenant" if self.is_own else "platform"
 
     @property
     def config(self) -> dict[str, str]:
-        """Returns the tenant's own configuration."""
+        """Return the tenant's configuration."""
         return {} if self.own is None else dict(self.own.config)
 
     @property
     def secrets(self) -> list[str]:
-        """Returns the names of the tenant's own secrets."""
+        """Return the names of the tenant's secrets."""
         return [] if self.own is None else sorted(self.own.secrets)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerTool:
-    """A worker as a tool of MCP."""
+    """A worker as an MCP tool."""
 
     id: str
     name: str
     description: str
     status: WorkerStatus
-    #: How it is a tool, as its handler declares; None: as a task where the client knows tasks.
+    #: The handler's declaration; None: a task if the client supports tasks.
     mcp: McpUse | None
-    #: The JSON Schema of its jobs' input as JSON text; None if any object is accepted.
+    #: The JSON Schema of the input, serialized; None: any object is accepted.
     input_schema_json: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """What a tenant, or the platform for all tenants, has set of a worker. None means: as declared."""
+    """The settings of a worker for one tenant, or by the platform for all. None: as the handler declares."""
 
     status: WorkerStatus | None = None
     status_by: str | None = None
     status_at: datetime | None = None
-    #: What `env["KEY"]` returns, by key.
+    #: The values of `env["KEY"]` by key.
     config: Mapping[str, str] = field(default_factory=dict)
-    #: The sealed secrets by name.
+    #: Sealed secrets by name.
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     timeout_seconds: float | None = None
     max_retries: int | None = None
-    #: After which delays a failed attempt is repeated. Its `max` is `max_retries`.
+    #: Retry delays. Its `max` is `max_retries`.
     retry: Retry | None = None
-    #: The limits of the worker, which the platform alone sets; what they are per is the handler's.
+    #: Limits that only the platform sets; the handler declares their scope.
     max_running: int | None = None
     rate: Rate | None = None

@@ -1,4 +1,4 @@
-"""The job: its statuses, the transitions between them, and its record."""
+"""The job: its statuses, state transitions and record."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 
 class Trigger(StrEnum):
-    """What made a job."""
+    """What created a job."""
 
     MANUAL = "manual"
     SCHEDULED = "scheduled"
@@ -44,8 +44,8 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-#: Every legal move. A running job returns to the queue after a failed attempt, a lost process or a node's shutdown, and
-#: when its handler waits. A queued one fails if its deadline is over, or if its input cannot be made.
+#: Every legal state transition. A running job returns to the queue after a failed attempt, a lost process, a node's
+#: shutdown, or when its handler waits. A queued job fails if its deadline passes or its input cannot be built.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
     Status.RUNNING: frozenset({Status.QUEUED, Status.COMPLETED, Status.FAILED, Status.CANCELLED}),
@@ -54,19 +54,19 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.CANCELLED: frozenset(),
 }
 
-#: The statuses that never change again.
+#: The statuses that never change.
 FINAL = frozenset(status for status, followers in TRANSITIONS.items() if not followers)
 
 
 class JobKey(NamedTuple):
-    """What names a job. An id alone names none: every statement on a job compares its tenant."""
+    """The key of a job: every statement compares the tenant as well as the id."""
 
     tenant_id: str
     id: str
 
 
 class RunKey(NamedTuple):
-    """What names a run of a job."""
+    """The key of a run."""
 
     tenant_id: str
     job_id: str
@@ -75,47 +75,47 @@ class RunKey(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class JobSpec:
-    """What a client asks for."""
+    """A job as a client requests it."""
 
-    #: Which worker, as its id (`wkr_…`).
+    #: `wkr_…`.
     worker_id: str
-    #: The payload, an object, as JSON text.
+    #: The payload: a serialized JSON object.
     input_json: str = "{}"
     trigger: Trigger = Trigger.MANUAL
     #: From `priority.FIRST` to `priority.LAST`.
     priority: int = DEFAULT_PRIORITY
-    #: When it may start, with a time zone; None or a past moment means now.
+    #: Earliest start, with a time zone; None or a past time means now.
     scheduled_at: datetime | None = None
-    #: The final job that this one repeats, as its id.
+    #: The id of the final job that this one repeats.
     retry_of: str | None = None
-    #: The tags, an object of texts, as JSON text.
+    #: A serialized JSON object with string values.
     tags_json: str = "{}"
-    #: Seconds after its date, or its creation, at which it expires unless it has started; None: as its worker says.
+    #: Seconds from `scheduled_at`, or from creation, until an unstarted job expires; None: the worker's setting.
     expires_in: int | None = None
-    #: The moment at which it expires; not together with `expires_in`.
+    #: Absolute time at which an unstarted job expires; excludes `expires_in`.
     start_before: datetime | None = None
-    #: The most further attempts, if that is fewer than its worker has; None: as its worker says.
+    #: Max further attempts, if lower than the worker's; None: the worker's.
     max_retries: int | None = None
-    #: The key that it has in common with other triggers, by one of two rules; None: it makes a job of its own.
+    #: Rules for triggers with equal keys; at most one is set. None: each trigger creates its own job.
     dedupe: Dedupe | None = None
     debounce: Debounce | None = None
-    #: Seconds from its creation, or from `scheduled_at`, after which it fails; None: as its worker says.
+    #: Seconds from creation, or from `scheduled_at`, until the job fails; None: the worker's setting.
     deadline_seconds: float | None = None
-    #: Its place among the entries of its bulk; None if it has neither a name nor others that it comes after.
+    #: The job's entry in a bulk request's graph; None if it has neither a name nor predecessors.
     entry: Entry | None = None
-    #: Of an entry of a bulk: it makes one job in 24 hours, however often it is sent.
+    #: For an entry of a bulk request: repeated requests within 24 hours create one job.
     idempotency_key: str | None = None
 
     @property
     def key(self) -> tuple[str, str] | None:
-        """Returns the worker and the key that it has in common with other triggers; None if it has no key."""
+        """Return the worker and the deduplication key; None without a key."""
         found = self.dedupe or self.debounce
         return None if found is None else (self.worker_id, found.key)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One execution of a worker with one input, as it stands in the database."""
+    """One execution of a worker with one input, as stored."""
 
     id: str
     worker_id: str
@@ -123,128 +123,128 @@ class Job:
     status: Status
     trigger: Trigger
     priority: int
-    #: The payload as JSON text, as it was stored.
+    #: The serialized payload, as stored.
     input_json: str
     triggered_by: str
     created_at: datetime
-    #: When the current or last run began; None while queued.
+    #: Start of the current or last run; None while queued.
     started_at: datetime | None
-    #: When it became final.
+    #: When the job became final.
     completed_at: datetime | None
-    #: What the handler returned, as JSON text.
+    #: The handler's return value, serialized.
     output_json: str | None
-    #: One line, `Kind: reason`, of a failed job.
+    #: The error of a failed job, one line: `Kind: reason`.
     error: str | None
     scheduled_at: datetime | None
-    #: Which attempt runs or ran, from 1; 0 before the first.
+    #: Number of the current or last attempt, from 1; 0 before the first.
     attempt: int
     max_attempts: int
     cancel_requested_at: datetime | None
     cancelled_by: str | None
-    #: The progress that its handler reported last, `{"fraction": 0.5, "message": "…"}`, as JSON text.
+    #: The last progress report, serialized: `{"fraction": 0.5, "message": "…"}`.
     progress_json: str | None
     retry_of: str | None
-    #: The Celery queue that it goes through.
+    #: The Celery queue of its messages.
     queue: str
-    #: How often it was started; the number that every write of a run must carry.
+    #: Number of starts. Every write of a run must carry it (see `claim_id`: together they are the fencing token).
     run_no: int
-    #: What it waits for; None once its turn may come, and if it is not queued.
+    #: The wait reason; None if the job may start or is not queued.
     waits_for: WaitsFor | None
-    #: When it may start, if it waits for a date.
+    #: Earliest start of a job that waits for a date.
     run_at: datetime | None
-    #: When its message was published; None while it waits in the database alone.
+    #: When its message was published; None while it is in the database only.
     published_at: datetime | None
-    #: The node that runs or ran it.
+    #: Node of the current or last run.
     node_id: str | None
-    #: The W3C `traceparent` of the request that made it; None if nothing was traced.
+    #: The W3C `traceparent` of the request that created it; None without tracing.
     traceparent: str | None = None
-    #: The tags, an object of texts, as JSON text.
+    #: A serialized JSON object with string values.
     tags_json: str = "{}"
-    #: When it is cancelled if it has not started; None if it does not expire.
+    #: When an unstarted job is cancelled; None: never.
     expires_at: datetime | None = None
-    #: The run in which its handler was entered first, from the claim on; None before.
+    #: Number of the first run that entered the handler, set from its claim on.
     first_run_no: int | None = None
-    #: Whether its tenant or the platform has settings of its worker. It is read with the claim alone.
+    #: Whether the tenant or the platform has settings for its worker. Only a claim reads it.
     has_settings: bool = False
-    #: Whether an earlier trigger with the same key made it. It is set in the answer to a trigger alone.
+    #: Whether an earlier trigger with the same key created it. Only the response to a trigger sets it.
     is_existing: bool = False
-    #: The bytes of the input and output that this copy leaves out because they are large; None if they are here.
+    #: Bytes of a large input or output that this copy omits; None if it is included.
     input_bytes: int | None = None
     output_bytes: int | None = None
-    #: The job whose handler made it, and the first of all that belong together; None if it belongs to nothing.
+    #: The job whose handler created it, and the root of its tree; None outside a tree.
     parent_id: str | None = None
     tree_id: str | None = None
-    #: Its name among the entries of its bulk, or among the children of its parent.
+    #: Its name in its bulk request or among its parent's children.
     name: str | None = None
-    #: What it waits for, `{"jobs": […], "event": …, "until": …}`, as JSON text; None if its handler does not wait.
+    #: What the handler waits for, serialized: `{"jobs": […], "event": …, "until": …}`; None if it does not wait.
     waiting_for_json: str | None = None
-    #: When it fails if it is not final by then.
+    #: When the job fails unless it is final.
     deadline_at: datetime | None = None
-    #: The start of the first run of an attempt that has waited.
+    #: Start of the first run of an attempt that has waited.
     first_started_at: datetime | None = None
-    #: The milliseconds that its earlier runs ran in this attempt, and waited to start; None of a job with one run.
+    #: Milliseconds that earlier runs of this attempt ran, and waited to start; None with a single run.
     ran_ms: int | None = None
     wait_ms: int | None = None
-    #: What its ended runs have used: microseconds of processor time, and the most MiB of memory; None: not known.
+    #: Usage of the ended runs: microseconds of processor time, and peak memory in MiB; None: unknown.
     cpu_us: int | None = None
     peak_memory_mb: int | None = None
-    #: When the present run of a job with several could start.
+    #: When the current run of a job with several runs could start.
     ready_at: datetime | None = None
-    #: The status that it gets, whatever its run does, because it was asked to stop.
+    #: The status that a requested stop gives the job, whatever its run does.
     stop_status: Status | None = None
-    #: Whether an earlier run has written into its journal. It is read with the claim alone.
+    #: Whether an earlier run has written to the journal. Only a claim reads it.
     has_journal: bool = False
 
     @property
     def key(self) -> JobKey:
-        """Returns what names the job."""
+        """Return the key."""
         return JobKey(self.tenant_id, self.id)
 
     @property
     def run(self) -> RunKey:
-        """Returns what names its current or last run."""
+        """Return the key of the current or last run."""
         return RunKey(self.tenant_id, self.id, self.run_no)
 
     @property
     def next_run(self) -> RunKey:
-        """Returns what names the run that its message starts."""
+        """Return the key of the run that the job's message starts."""
         return RunKey(self.tenant_id, self.id, self.run_no + 1)
 
     @property
     def input(self) -> dict[str, Any]:
-        """Returns the payload."""
+        """Return the payload."""
         payload: dict[str, Any] = json.loads(self.input_json)
         return payload
 
     @property
     def output(self) -> Any:
-        """Returns what the handler returned; None before."""
+        """Return the handler's return value; None before its end."""
         return None if self.output_json is None else json.loads(self.output_json)
 
     @property
     def tags(self) -> dict[str, str]:
-        """Returns the tags."""
+        """Return the tags."""
         tags: dict[str, str] = json.loads(self.tags_json)
         return tags
 
     @property
     def is_light(self) -> bool:
-        """Returns True if this copy leaves out the input or the output."""
+        """Return True if this copy omits the input or the output."""
         return self.input_bytes is not None or self.output_bytes is not None
 
     @property
     def progress(self) -> dict[str, Any] | None:
-        """Returns the progress that its handler reported last."""
+        """Return the last progress report."""
         return None if self.progress_json is None else json.loads(self.progress_json)
 
     @property
     def began_at(self) -> datetime | None:
-        """Returns when the first run of its attempt began; None while queued, and if it never ran."""
+        """Return the start of the attempt's first run; None while queued, and if it never ran."""
         return None if self.status is Status.QUEUED else self.first_started_at or self.started_at
 
     @property
     def duration_ms(self) -> int | None:
-        """Returns the milliseconds that the runs of its last attempt took; None until its end, and if it never ran."""
+        """Return the milliseconds that the last attempt's runs took; None before the end, and if it never ran."""
         if self.began_at is None or self.completed_at is None:
             return None
         last = (self.completed_at - self.started_at).total_seconds() if self.started_at else 0.0
@@ -252,7 +252,7 @@ class Job:
 
     @property
     def usage(self) -> dict[str, int | None] | None:
-        """Returns what its runs have used, and for how long they waited to start; None if it has not started."""
+        """Return the usage of its runs and their waiting time; None if it has not started."""
         if self.first_run_no is None:
             return None
         waited_ms = (self.wait_ms or 0) + (self.last_wait_ms or 0)
@@ -260,24 +260,24 @@ class Job:
 
     @property
     def last_wait_ms(self) -> int | None:
-        """Returns the milliseconds from when its present or last run could start to its start; None while queued."""
+        """Return the milliseconds from when the current or last run could start to its start; None while queued."""
         return usage.wait_ms(self.started_at, self.created_at, self.scheduled_at, self.ready_at)
 
     @property
     def waiting_for(self) -> dict[str, Any] | None:
-        """Returns what it waits for; None if its handler does not wait."""
+        """Return what the handler waits for; None if it does not wait."""
         return None if self.waiting_for_json is None else json.loads(self.waiting_for_json)
 
     @property
     def deadline_seconds(self) -> int | None:
-        """Returns the seconds from its beginning to its deadline, of a job that repeats this one too."""
+        """Return the seconds from creation or `scheduled_at` to the deadline, for a job that repeats this one."""
         if self.deadline_at is None:
             return None
         return round((self.deadline_at - max(filter(None, (self.created_at, self.scheduled_at)))).total_seconds())
 
     @property
     def expires_in(self) -> int | None:
-        """Returns the seconds after which a job expires that repeats this one; None if it does not."""
+        """Return the `expires_in` for a job that repeats this one; None if it does not expire."""
         if self.expires_at is None:
             return None
         return expiry.renewed_seconds(
@@ -289,9 +289,9 @@ class Job:
 
     @property
     def start_seconds(self) -> float | None:
-        """Returns the seconds from the claim of its run within which its handler is entered, or not at all.
+        """Return the seconds after the run's claim within which its handler must be entered.
 
-        None if the run may begin at any time: the job does not expire, or has started in an earlier run.
+        None if the job does not expire, or has started in an earlier run.
         """
         if self.expires_at is None or self.started_at is None or self.first_run_no != self.run_no:
             return None
@@ -299,7 +299,7 @@ class Job:
 
     @property
     def is_final(self) -> bool:
-        """Returns True if the job never changes again."""
+        """Return True if the status never changes again."""
         return self.status in FINAL
 
 
@@ -307,7 +307,7 @@ class Job:
 class LogLine:
     """One line of a job's log."""
 
-    #: Its place in the log: the run's number, then the line's, so that runs follow each other.
+    #: Position in the log: the run's number first, then the line's, so that runs follow in order.
     seq: int
     ts: datetime
     level: LogLevel

@@ -1,4 +1,4 @@
-"""Which of a tenant's jobs a list, an export or an operation on many jobs is about."""
+"""The filter of a tenant's jobs for lists, exports and bulk operations."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ava.domain.jobs.wait_reasons import WaitsFor
 
 
 class JobSort(StrEnum):
-    """By what a list is sorted instead of newest first; with a minus the largest is first."""
+    """The order of a list that is not newest first; a minus sorts descending."""
 
     DURATION = "duration"
     LONGEST = "-duration"
-    #: The time from when a job was due to its start.
+    #: From when a job was due to its start.
     WAITED = "waited"
     LONGEST_WAITED = "-waited"
     PRIORITY = "priority"
@@ -27,7 +27,7 @@ class JobSort(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class JobFilter:
-    """Which of a tenant's jobs; None means any. The fields have the names of the API's filters."""
+    """A filter of a tenant's jobs; None matches any. The fields have the names of the API's filters."""
 
     worker_id: str | None = None
     status: Status | None = None
@@ -35,38 +35,38 @@ class JobFilter:
     #: With a time zone. `created_after` is inclusive, `created_before` exclusive.
     created_after: datetime | None = None
     created_before: datetime | None = None
-    #: Likewise, of the end of the job.
+    #: The same for the job's end.
     completed_after: datetime | None = None
     completed_before: datetime | None = None
     priority: int | None = None
-    #: The user, schedule or key that made the job.
+    #: The user, schedule or key that created the job.
     triggered_by: str | None = None
-    #: A part of the error, in either case of its letters.
+    #: A substring of the error; case is ignored.
     error: str | None = None
-    #: The group of its error.
+    #: The error group.
     error_id: str | None = None
-    #: A job's id or a part of it, which `ids.find_part` reads.
+    #: A job's id or a part of it, as `ids.find_part` accepts.
     id: str | None = None
-    #: The tags that the jobs have, as pairs of key and value, at least one.
+    #: Tags that a job must have, as at least one pair of key and value.
     tags: tuple[tuple[str, str], ...] | None = None
-    #: The job whose handler made them, and the first of the jobs that belong together.
+    #: The parent, and the root of the job tree.
     parent_id: str | None = None
     tree_id: str | None = None
-    #: True: those alone that are the first of what belongs together, or belong to nothing; False: the others.
+    #: True: only the roots of trees and jobs outside trees; False: only the others.
     root: bool | None = None
-    #: What the queued jobs wait for.
+    #: Wait reason of queued jobs.
     waits_for: WaitsFor | None = None
-    #: What is at places in the input, as pairs of a path, such as `account.id`, and the text of a value, at least one.
+    #: Values in the input, as at least one pair of a path, such as `account.id`, and the value as a string.
     input: tuple[tuple[str, str], ...] | None = None
 
     @property
     def id_part(self) -> IdPart | None:
-        """Returns the part of the id."""
+        """Return the parsed id part."""
         return None if self.id is None else find_part("job", self.id)
 
     @property
     def is_searched(self) -> bool:
-        """Return True if jobs are looked at one by one, because no index of the list holds what is asked for."""
+        """Return True if no index of the list covers the filter, so that jobs are checked one by one."""
         is_end = self.id_part is not None and not self.id_part.is_first
         is_by_end = self.completed_after is not None or self.completed_before is not None
         is_by_text = self.triggered_by or self.error or self.error_id
@@ -75,13 +75,13 @@ class JobFilter:
         return bool(is_by_value or is_end or is_by_end or is_by_text or is_by_tree)
 
     def as_record(self) -> dict[str, Any]:
-        """Returns the filter as JSON has it, without what it does not restrict."""
+        """Return the restrictions as a JSON object."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: _plain(value) for name, value in values.items() if value is not None}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> JobFilter:
-        """Returns the filter that `as_record` has written."""
+        """Return the filter that `as_record` wrote."""
         return cls(**{name: _READ.get(name, _unchanged)(value) for name, value in record.items()})
 
 
@@ -105,5 +105,5 @@ def _unchanged(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return dict(value)
-    # With microseconds, because a filter is read back from this text.
+    # With microseconds, because `from_record` must restore the exact time.
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value

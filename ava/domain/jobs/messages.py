@@ -1,4 +1,4 @@
-"""The names of queues, tasks and messages in the broker, what a message says, and its signature."""
+"""Broker messages: queue, task and header names, their arguments and their signature."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ava.domain.jobs.job import RunKey
 
 #: The Celery task that runs a job.
 TASK = "ava.run_job"
-#: The prefix of the service's own keys in the broker; a worker's queue must not have it.
+#: The prefix of the service's own keys in the broker; no worker's queue may have it.
 RESERVED = "ava."
-#: The Celery queue of workers that name none.
+#: The Celery queue of workers without a queue setting.
 DEFAULT_QUEUE = "default"
-#: That of concurrent workers that name none.
+#: The same for concurrent workers.
 CONCURRENT_QUEUE = "concurrent"
 
-#: The header of a message that holds its signature.
+#: The message header with the signature.
 SIGNATURE = "ava_signature"
 
-#: The most runs that one message may start.
+#: Max runs that one message may start.
 MAX_RUNS = 16
 
 _JOB_ID = re.compile(r"job_[0-7][0-9a-hjkmnp-tv-z]{25}")
 _WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")
-#: One more than PostgreSQL's largest integer.
+#: PostgreSQL's largest integer + 1.
 _MAX_RUN_NO = 2**31
 
 
 class Message(NamedTuple):
-    """What a message says: the runs that one process may start, one after another, and the worker of their jobs."""
+    """The runs that one process may start, one after another, and the worker of their jobs."""
 
     worker_id: str
     #: More than one only for brief jobs (`ava.domain.jobs.run_groups`).
@@ -40,41 +40,41 @@ class Message(NamedTuple):
 
     @classmethod
     def of(cls, arguments: Sequence[Any]) -> Message:
-        """Returns the message of a task's arguments, which `read_arguments` has checked."""
+        """Return the message of task arguments that `read_arguments` has checked."""
         tenant_id, job_id, run_no, worker_id, *more = arguments
         return cls(worker_id, (RunKey(tenant_id, job_id, run_no), *(RunKey(*run) for runs in more for run in runs)))
 
     @property
     def task_id(self) -> str:
-        """Returns Celery's id of the message: that of its first run."""
+        """Return Celery's task id, that of the first run."""
         return task_id(self.runs[0])
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """Returns the arguments of the message's task."""
+        """Return the task's arguments."""
         first, *more = self.runs
         return (*first, self.worker_id, more) if more else (*first, self.worker_id)
 
     @property
     def arguments_text(self) -> str:
-        """Returns the arguments as Flower shows them."""
+        """Return the arguments as Flower shows them."""
         (tenant_id, job_id, run_no), *more = self.runs
         return f"({tenant_id!r}, {job_id!r}, {run_no}, {self.worker_id!r}{f', and {len(more)} more' if more else ''})"
 
     @property
     def signed_parts(self) -> tuple[object, ...]:
-        """Returns the parts that a signature covers."""
+        """Return the parts that the signature covers."""
         first, *more = self.runs
         return (*first, self.worker_id, *(part for run in more for part in run))
 
 
 def task_id(run: RunKey) -> str:
-    """Returns Celery's id of a run: the job's id and the run's number, so that no two runs share one."""
+    """Return Celery's id of a run: the job's id and the run's number, so that no two runs share one."""
     return f"{run.job_id}.{run.run_no}"
 
 
 def read_arguments(arguments: object) -> Message | None:
-    """Returns what a message says, from the arguments of its task. Returns None if it is not one of ours."""
+    """Return the message that a task's arguments encode; None if they are not valid arguments of `TASK`."""
     if not isinstance(arguments, list | tuple) or len(arguments) not in (4, 5):
         return None
     tenant_id, job_id, run_no, worker_id, *rest = arguments
@@ -96,18 +96,17 @@ def _is_run(run: object) -> bool:
 
 
 def sign(key: str, *parts: object) -> str:
-    """Returns the signature of a message: HMAC-SHA256 of its parts, in hexadecimal.
+    """Return the signature of a message: HMAC-SHA256 of its parts, in hexadecimal.
 
-    The parts of a message of jobs are `Message.signed_parts`. A signed message that is sent again is a duplicate, which
-    the claim drops.
+    Job messages sign `Message.signed_parts`. A replayed signed message is a duplicate, which the claim drops.
     """
     return hmac.digest(key.encode(), "\n".join(map(str, parts)).encode(), "sha256").hex()
 
 
 def is_signed(keys: Sequence[str], signature: object, *parts: object) -> bool:
-    """Returns True if one of the keys has made the signature. Takes the same time for any wrong signature."""
+    """Return True if one of the keys made the signature. Take constant time for any wrong signature."""
     if not isinstance(signature, str) or not signature.isascii():
         return False
-    # All keys are compared, so that the time does not depend on which of them matches.
+    # Compare with all keys, so that the time does not depend on which one matches.
     matches = [hmac.compare_digest(sign(key, *parts), signature) for key in keys]
     return any(matches)

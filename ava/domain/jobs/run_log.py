@@ -1,4 +1,4 @@
-"""The runs of one job, from the rows of its earlier runs and its own."""
+"""The runs of one job, from its `job_runs` rows and its own row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.usage import NO_USAGE, RunUsage
 
 _MILLISECOND = timedelta(milliseconds=1)
-#: What the API calls the endings that have another name there.
+#: The API's names of endings that it names differently.
 _OUTCOMES = {Ending.RETRIED: "failed", Ending.DEFERRED: "put_off", Ending.WAITED: "waits"}
 
 
@@ -25,7 +25,7 @@ class EndedJobRun:
     ended_at: datetime
     ending: Ending
     usage: RunUsage
-    #: Milliseconds from when it could start to its start; None: not known.
+    #: Milliseconds from when it could start to its start; None: unknown.
     wait_ms: int | None
 
 
@@ -36,35 +36,34 @@ class JobRun:
     started_at: datetime
     #: None while it runs.
     ended_at: datetime | None = None
-    #: `completed`, `failed`, `cancelled`, `lost` (with its process or node), `interrupted` (by a shutdown), `waits`, or
+    #: `completed`, `failed`, `cancelled`, `lost` (with its process or node), `interrupted` (by a shutdown), `waits` or
     #: `put_off`.
     outcome: str | None = None
-    #: Its number.
     run_no: int = 0
-    #: Milliseconds of processor time, the most MiB of memory, and the milliseconds until its start; None: not known.
+    #: Milliseconds of processor time, peak memory in MiB, and milliseconds until its start; None: unknown.
     cpu_ms: int | None = None
     peak_memory_mb: int | None = None
     wait_ms: int | None = None
 
     @property
     def duration_ms(self) -> int | None:
-        """Return how long it ran; None while it runs."""
+        """Return its duration; None while it runs."""
         return None if self.ended_at is None else max(0, (self.ended_at - self.started_at) // _MILLISECOND)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRuns:
-    """The runs of a job, with how long it waited and ran in total."""
+    """The runs of a job, with its total waiting and running times."""
 
-    #: Milliseconds from when it was due to its first start; None if it has not started.
+    #: Milliseconds from when the job was due to its first start; None if it has not started.
     waited_ms: int | None
-    #: The sum of its ended runs in milliseconds; None if none has ended.
+    #: Milliseconds that its ended runs took; None if none has ended.
     ran_ms: int | None
     runs: Sequence[JobRun]
 
 
 def runs_of(job: Job, kept: Sequence[EndedJobRun]) -> JobRuns:
-    """Return the runs of a job, oldest first; `kept` has those that have rows of their own."""
+    """Return the runs of a job, oldest first; `kept` are the runs that have rows."""
     runs = [
         _run(each.usage, each.wait_ms, started_at=each.started_at, ended_at=each.ended_at, run_no=each.run_no,
              outcome=_OUTCOMES.get(each.ending, each.ending.value))
@@ -84,7 +83,7 @@ def runs_of(job: Job, kept: Sequence[EndedJobRun]) -> JobRuns:
 
 def _last_run(job: Job, *, has_earlier: bool) -> JobRun:
     assert job.started_at is not None
-    # The row of a job with several runs has the usage of all of them together.
+    # The row of a job with several runs holds their total usage.
     known = NO_USAGE if has_earlier else RunUsage(cpu_us=job.cpu_us, peak_memory_mb=job.peak_memory_mb)
     outcome = None if job.completed_at is None else str(job.status)
     return _run(known, job.last_wait_ms, started_at=job.started_at, ended_at=job.completed_at, run_no=job.run_no,
