@@ -57,12 +57,12 @@ def test_the_audit_hook_records_a_connection(serve: Serve) -> None:
     assert _connects == [("127.0.0.1", peer.port)]
 
 
-@pytest.mark.parametrize("url", HOSTILE_URLS, ids=lambda url: ascii(url[:60]))
-def test_a_hostile_url_is_refused_without_a_connection(serve: Serve, url: str) -> None:
+def test_a_hostile_url_is_refused_without_a_connection(serve: Serve) -> None:
     target = serve(answering(ok(b"secret")))
-    with no_connection(), pytest.raises((UrlRefused, AddressRefused)):
-        send("GET", url.replace("{port}", str(target.port)), limits=PUBLIC_ONLY)
-    assert target.connections == 0
+    for url in HOSTILE_URLS:
+        with no_connection(), pytest.raises((UrlRefused, AddressRefused)):
+            send("GET", url.replace("{port}", str(target.port)), limits=PUBLIC_ONLY)
+        assert target.connections == 0, url
 
 
 @pytest.mark.parametrize(

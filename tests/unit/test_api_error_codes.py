@@ -13,10 +13,10 @@ def _all_below(error: type[RequestError]) -> list[type[RequestError]]:
     return [error] + [found for child in error.__subclasses__() for found in _all_below(child)]
 
 
-@pytest.mark.parametrize("kind", _all_below(RequestError))
-def test_every_request_error_has_a_status_of_its_code(kind: type[RequestError]) -> None:
-    error = kind("x", {}) if issubclass(kind, InvalidParameters) else kind("x")
-    assert error.status in error.code.meanings
+def test_every_request_error_has_a_status_of_its_code() -> None:
+    for kind in _all_below(RequestError):
+        error = kind("x", {}) if issubclass(kind, InvalidParameters) else kind("x")
+        assert error.status in error.code.meanings, kind
 
 
 def test_a_validation_error_is_400_for_a_missing_field_and_422_for_a_wrong_one() -> None:

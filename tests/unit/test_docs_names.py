@@ -7,8 +7,6 @@ import re
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from harness.system import ROOT
 
 ROOMS = "ava|workers|bench|chaos|harness|tests"
@@ -32,32 +30,29 @@ TARGET = re.compile(r"(?:(?:`|^ {4})make ([a-z]+)|^make ([a-z]+) +#)", re.MULTIL
 SETTING = re.compile(r"\bAVA_[A-Z_]*[A-Z]\b(?!_)")
 
 
-def _pages() -> list[object]:
-    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES]
+def test_every_module_that_a_page_names_exists() -> None:
+    for page in PAGES:
+        named = DOTTED.findall(page.read_text())
+        assert [name for name in named if not (_resolves(name) or f'"{name}"' in _source())] == [], page
 
 
-@pytest.mark.parametrize("page", _pages())
-def test_every_module_that_a_page_names_exists(page: Path) -> None:
-    missing = {name for name in DOTTED.findall(page.read_text()) if not (_resolves(name) or f'"{name}"' in _source())}
-    assert missing == set()
+def test_every_file_that_a_page_names_exists() -> None:
+    for page in PAGES:
+        text = page.read_text()
+        missing = {path for path in PATH.findall(text) if not any(ROOT.glob(path.rstrip("/.")))}
+        missing |= {link for link in LINK.findall(text) if "://" not in link and not (page.parent / link).exists()}
+        assert missing == set(), page
 
 
-@pytest.mark.parametrize("page", _pages())
-def test_every_file_that_a_page_names_exists(page: Path) -> None:
-    text = page.read_text()
-    missing = {path for path in PATH.findall(text) if not any(ROOT.glob(path.rstrip("/.")))}
-    missing |= {link for link in LINK.findall(text) if "://" not in link and not (page.parent / link).exists()}
-    assert missing == set()
-
-
-@pytest.mark.parametrize("page", _pages())
-def test_every_command_and_setting_that_a_page_names_exists(page: Path) -> None:
-    text, makefile = page.read_text(), (ROOT / "Makefile").read_text()
-    targets = {quoted or listed for quoted, listed in TARGET.findall(text)}
-    assert {name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)} == set()
-    # The configuration of one worker is made up by its author.
-    settings = {name for name in SETTING.findall(text) if not name.startswith("AVA_WORKER_")}
-    assert {name for name in settings if name not in _source()} == set()
+def test_every_command_and_setting_that_a_page_names_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for page in PAGES:
+        text = page.read_text()
+        targets = {quoted or listed for quoted, listed in TARGET.findall(text)}
+        assert {name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)} == set(), page
+        # The configuration of one worker is made up by its author.
+        settings = {name for name in SETTING.findall(text) if not name.startswith("AVA_WORKER_")}
+        assert {name for name in settings if name not in _source()} == set(), page
 
 
 def test_a_name_that_does_not_exist_is_found() -> None:

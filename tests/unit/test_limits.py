@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-import pytest
-
 from ava import settings
-from ava.domain.limits.table import LIMITS, Limit
+from ava.domain.limits.table import LIMITS
 from ava.error_codes import ErrorCode
 from ava.settings import Settings
 from harness.system import ROOT
@@ -16,7 +14,6 @@ from tools.limits import PAGE, with_table
 
 LEAST = {"DATABASE_URL": "postgresql://ava:pass@db:5432/ava", "BROKER_URL": "redis://broker:6379/0"}
 SETTABLE = [limit for limit in LIMITS if limit.field is not None]
-EVERY = pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.name)
 
 
 def test_the_page_holds_the_present_table() -> None:
@@ -32,34 +29,34 @@ def test_the_names_are_unique() -> None:
     assert len(set(names)) == len(names)
 
 
-@EVERY
-def test_a_limit_has_a_name_a_sentence_and_a_status_that_errors_have(limit: Limit) -> None:
-    assert re.fullmatch(r"[a-z][a-z0-9_]*", limit.name)
-    assert limit.meaning[0].isupper()
-    assert limit.meaning.endswith(".")
-    # 431 is the status of HTTP itself; its code is bad_request.
-    assert limit.status in (None, 431) or any(limit.status in code.meanings for code in ErrorCode)
+def test_a_limit_has_a_name_a_sentence_and_a_status_that_errors_have() -> None:
+    for limit in LIMITS:
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", limit.name)
+        assert (limit.meaning[0].isupper(), limit.meaning[-1]) == (True, "."), limit
+        # 431 is the status of HTTP itself; its code is bad_request.
+        assert limit.status in (None, 431) or any(limit.status in code.meanings for code in ErrorCode), limit
 
 
-@EVERY
-def test_a_limit_is_fixed_or_the_value_of_a_documented_setting(limit: Limit) -> None:
+def test_a_limit_is_fixed_or_the_value_of_a_documented_setting() -> None:
     loaded = settings.load(LEAST)
-    if limit.field is None:
-        assert limit.setting is None
-        assert limit.of(loaded) == limit.default == limit.value
-        return
-    assert limit.field in {field.name for field in dataclasses.fields(Settings)}
-    assert limit.fixed is None
-    assert f"| `{limit.setting}` |" in (ROOT / "docs" / "reference" / "configuration.md").read_text()
-    assert limit.of(loaded) == limit.default
+    documented = (ROOT / "docs" / "reference" / "configuration.md").read_text()
+    for limit in LIMITS:
+        if limit.field is None:
+            assert limit.setting is None, limit
+            assert limit.of(loaded) == limit.default == limit.value, limit
+            continue
+        assert limit.field in {field.name for field in dataclasses.fields(Settings)}, limit
+        assert limit.fixed is None, limit
+        assert f"| `{limit.setting}` |" in documented
+        assert limit.of(loaded) == limit.default, limit
 
 
-@pytest.mark.parametrize("limit", SETTABLE, ids=lambda limit: limit.name)
-def test_a_setting_changes_its_limit(limit: Limit) -> None:
-    wanted = (limit.default or 0) + 1
-    text = f"{wanted}/minute" if limit.unit == "requests" else str(wanted)
-    assert limit.setting is not None
-    assert limit.of(settings.load({**LEAST, limit.setting: text})) == wanted
+def test_a_setting_changes_its_limit() -> None:
+    for limit in SETTABLE:
+        wanted = (limit.default or 0) + 1
+        text = f"{wanted}/minute" if limit.unit == "requests" else str(wanted)
+        assert limit.setting is not None
+        assert limit.of(settings.load({**LEAST, limit.setting: text})) == wanted, limit
 
 
 def test_an_error_names_its_limit() -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import re
-
-import pytest
 
 from harness.system import ROOT
 
@@ -19,12 +16,11 @@ def test_every_threat_names_its_test() -> None:
     assert len(rows) == len(NAMED) > 15
 
 
-@pytest.mark.parametrize(("file", "name"), NAMED)
-def test_the_named_test_exists(file: str, name: str) -> None:
-    tree = ast.parse((ROOT / file).read_text())
-    tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
-    assert tests
-    assert not name or name in tests
+def test_every_named_test_exists() -> None:
+    for file, name in NAMED:
+        tests = re.findall(r"^def (test_\w+)", (ROOT / file).read_text(), re.MULTILINE)
+        assert tests, file
+        assert not name or name in tests, (file, name)
 
 
 def test_the_broker_s_reasons_are_those_of_the_code() -> None:
