@@ -9,11 +9,10 @@ from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
 
 from ava.api.gate.hook_gate import HookGate
-from ava.api.gate.shares import make_shares
-from ava.api.http import body, converters, errors, gate, limits, offload, response_hooks, standby_reads, traces
-from ava.api.http.admin import make_admin
+from ava.api.gate.tenant_shares import make_shares
+from ava.api.http import body, errors, gate, limits, offload, operations, response_hooks, traces
 from ava.api.http.callers import auth
-from ava.api.http.context import EXTENSION, Context, tenant_of_request
+from ava.api.http.context import EXTENSION, Context, make_admin, tenant_of_request
 from ava.api.routes import (
     admin,
     bulk,
@@ -81,6 +80,9 @@ from ava.store.engine.standby import DatabaseWithStandby
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+
+from werkzeug.routing import BaseConverter
+
 _BLUEPRINTS = (
     jobs.blueprint,
     job_runs.blueprint,
@@ -115,6 +117,52 @@ _BLUEPRINTS = (
 _QUEUE_SECONDS = 8.0
 
 
+class _JobIds(BaseConverter):
+    """A job's id or something of its form. `/jobs/bulk` does not match, so a GET of it is answered with 405."""
+
+    regex = r"job_[0-9a-z_]{1,60}"
+
+
+class _ScheduleIds(BaseConverter):
+    """A schedule's id or something of its form. `/schedules/preview` does not match."""
+
+    regex = r"sch_[0-9a-z_]{1,60}"
+
+
+class _HookIds(BaseConverter):
+    """A hook's id or something of its form."""
+
+    regex = r"hk_[0-9a-z_]{1,60}"
+
+
+class _SubscriptionIds(BaseConverter):
+    """A subscription's id or something of its form. `/subscriptions/test` does not match."""
+
+    regex = r"sub_[0-9a-z_]{1,60}"
+
+
+class _TenantIds(BaseConverter):
+    """A tenant's id or something of its form."""
+
+    regex = r"ten_[0-9a-z_]{1,60}"
+
+
+class _QueueNames(BaseConverter):
+    """The name of a queue."""
+
+    regex = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
+
+
+def install_converters(app: Flask) -> None:
+    """Register the converters; to be called before the routes that use them are registered."""
+    app.url_map.converters["job"] = _JobIds
+    app.url_map.converters["schedule"] = _ScheduleIds
+    app.url_map.converters["hook"] = _HookIds
+    app.url_map.converters["subscription"] = _SubscriptionIds
+    app.url_map.converters["tenant"] = _TenantIds
+    app.url_map.converters["queue"] = _QueueNames
+
+
 class _NoSessions(SessionInterface):
     """Gives every request the same session of Flask, which is empty and cannot be written."""
 
@@ -147,7 +195,7 @@ def make_app(settings: Settings) -> Flask:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    converters.install(app)
+    install_converters(app)
     app.extensions[EXTENSION] = _make_context(settings)
     app.before_request(auth.name_request)
     traces.install(app)
@@ -224,6 +272,6 @@ def _make_database(settings: Settings) -> Database:
         settings,
         standby=Database.of_standby(settings, name="api reads", meter=ConnectionMeter("api_reads", size), **options()),
         max_lag_seconds=settings.replica_max_lag_ms / 1000,
-        current_read=standby_reads.current_read,
+        current_read=operations.current_read,
         **primary,
     )

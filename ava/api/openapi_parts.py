@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ava.api.http.callers.headers import ROLES
+from ava.api.http.callers.credentials import ROLES
 from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS
 from ava.domain.jobs.job import Trigger
 from ava.domain.limits.inbound import BULK_EVENTS

@@ -1,4 +1,4 @@
-"""What operators set for a tenant."""
+"""The rules that operators set for a tenant, and the bounds of every retention."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ class TenantRules:
     retention_days: float | None = None
     updated_by: str | None = None
     updated_at: datetime | None = None
+
+
+#: The bounds of every retention, in days: about a minute and a half, and a hundred years. A final job is retained for
+#: its worker's days, else for those of its tenant, else for the installation's.
+MIN_RETENTION_DAYS = 0.001
+MAX_RETENTION_DAYS = 36_500

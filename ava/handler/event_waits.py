@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from ava.domain.events.awaited import AwaitedEvent
-from ava.domain.events.texts import compact_json
+from ava.domain.events.event import compact_json
 from ava.domain.jobs.waits import EntryState, JournalEntry, JournalKind, NewEntry, Wait, WaitCondition
 from ava.handler.acts import Act, Steps
 from ava.handler.call_arguments import check_seconds

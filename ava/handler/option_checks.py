@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from ava.domain.jobs import expiry, pull
+from ava.domain.jobs import pull, trigger_options
 from ava.domain.jobs.messages import RESERVED
-from ava.domain.retention import MAX_DAYS, MIN_DAYS
+from ava.domain.tenant import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError
 
@@ -40,13 +40,16 @@ def check(slug: str, spec: WorkerSpec, on_worker_lost: str) -> None:
             (on_worker_lost in _ON_WORKER_LOST, "on_worker_lost must be requeue or fail"),
             *(
                 (
-                    _is_count(getattr(spec, name), expiry.MAX_SECONDS),
-                    f"{name} must be whole seconds from 1 to {expiry.MAX_SECONDS}",
+                    _is_count(getattr(spec, name), trigger_options.MAX_EXPIRY_SECONDS),
+                    f"{name} must be whole seconds from 1 to {trigger_options.MAX_EXPIRY_SECONDS}",
                 )
                 for name in ("expires_in", "deadline_seconds")
             ),
             (_is_count(spec.max_memory_mb, _MAX_MB), f"max_memory_mb must be whole MiB from 1 to {_MAX_MB}"),
-            (_is_retention(spec.retention_days), f"retention_days must be from {MIN_DAYS:g} to {MAX_DAYS}"),
+            (
+                _is_retention(spec.retention_days),
+                f"retention_days must be from {MIN_RETENTION_DAYS:g} to {MAX_RETENTION_DAYS}",
+            ),
         )
         if not is_right
     ]
@@ -60,7 +63,11 @@ def _is_count(value: object, most: int) -> bool:
 def _is_retention(days: object) -> bool:
     if days is None:
         return True
-    return isinstance(days, int | float) and not isinstance(days, bool) and MIN_DAYS <= days <= MAX_DAYS
+    return (
+        isinstance(days, int | float)
+        and not isinstance(days, bool)
+        and MIN_RETENTION_DAYS <= days <= MAX_RETENTION_DAYS
+    )
 
 
 def refuse(slug: str, reasons: list[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 from ava.domain import ids
 from ava.domain.jobs.messages import CONCURRENT_QUEUE, DEFAULT_QUEUE
 from ava.domain.jobs.retry import Retry
-from ava.domain.near_names import did_you_mean
+from ava.domain.text import did_you_mean
 from ava.domain.worker import DeclaredSchedule, McpUse, OnWorkerLost, WorkerSpec
 from ava.errors import HandlerError, WorkerConflict
 from ava.handler import limits, retry_rules

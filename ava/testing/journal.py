@@ -11,8 +11,7 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
-from ava.domain.events.event import DEFAULT_SOURCE
-from ava.domain.events.texts import compact_json
+from ava.domain.events.event import DEFAULT_SOURCE, compact_json
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.waits import (
     ChildState,

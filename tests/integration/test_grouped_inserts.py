@@ -12,7 +12,7 @@ import pytest
 from ava.domain import ids
 from ava.domain.jobs.job import JobSpec, Trigger
 from ava.domain.jobs.new_job import NewJob, Place
-from ava.domain.jobs.trigger_keys import Dedupe
+from ava.domain.jobs.trigger_options import Dedupe
 from ava.domain.tenant import TenantRules
 from ava.settings import Settings
 from ava.store.engine.database import Database

@@ -17,7 +17,7 @@ from ava.domain import ids
 from ava.domain.input_schema import InputMismatch
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.new_job import JobOrRefusal, NewJob
-from ava.domain.jobs.trigger_keys import Debounce, Dedupe, DedupeMode
+from ava.domain.jobs.trigger_options import Debounce, Dedupe, DedupeMode
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.tenant import TenantRules
 from ava.domain.worker import Rate, WorkerLimits

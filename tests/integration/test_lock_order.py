@@ -19,7 +19,7 @@ from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
 from ava.domain.jobs.graphs import Entry
 from ava.domain.jobs.job import Job, JobSpec
-from ava.domain.jobs.trigger_keys import Dedupe, DedupeMode
+from ava.domain.jobs.trigger_options import Dedupe, DedupeMode
 from ava.domain.worker import PullWorkerSpec
 from ava.services.creation.job_creator import JobCreator, arrange
 from ava.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from flask import Response, g
 
 from ava import settings as settings_module
-from ava.api.http import standby_reads
+from ava.api.http import operations
 from ava.api.http.operations import find_operation
 from ava.cli.host import doctor
 from ava.errors import ConnectionsBusy, DatabaseUnavailable, StartError
@@ -62,7 +62,7 @@ def _trigger(api: Api) -> str:
 def _is_of_standby(api: Api, path: str = JOBS) -> bool:
     answer = api.get(path)
     assert answer.status_code == 200, answer.text
-    return standby_reads.HEADER in answer.headers
+    return operations.LAG_HEADER in answer.headers
 
 
 def test_a_job_just_made_is_in_the_list_of_the_standby(reading: Api) -> None:
@@ -70,7 +70,7 @@ def test_a_job_just_made_is_in_the_list_of_the_standby(reading: Api) -> None:
         job_id = _trigger(reading)
         answer = reading.get(JOBS)
         assert answer.json["data"][0]["id"] == job_id
-        assert int(answer.headers[standby_reads.HEADER]) < 5000
+        assert int(answer.headers[operations.LAG_HEADER]) < 5000
     assert not _is_of_standby(reading, f"{JOBS}/{job_id}")
 
 
@@ -84,7 +84,7 @@ def test_every_route_that_may_read_there_does(reading: Api) -> None:
     assert {f"{JOBS}/{job_id}/logs", "/v1/ava/analytics", "/v1/ava/overview", "/v1/ava/queues"} <= paths
     for path in sorted(paths):
         answer = reading.get(path, headers={"x-platform-role": "platform-system-admin"})
-        assert (answer.status_code, standby_reads.HEADER in answer.headers) == (200, True), path
+        assert (answer.status_code, operations.LAG_HEADER in answer.headers) == (200, True), path
 
 
 def test_a_standby_that_is_behind_is_not_read(read_settings: Settings, standby: Standby) -> None:
@@ -93,7 +93,7 @@ def test_a_standby_that_is_behind_is_not_read(read_settings: Settings, standby: 
             job_id = _trigger(api)
             answer = api.get(JOBS)
             assert answer.json["data"][0]["id"] == job_id
-            assert standby_reads.HEADER not in answer.headers
+            assert operations.LAG_HEADER not in answer.headers
         wait_until(lambda: _is_of_standby(api), what="the standby is read again")
 
 
@@ -139,13 +139,13 @@ def test_a_statement_that_fails_on_the_standby_is_repeated_on_the_primary(read_s
                 raise error
             return Response()
 
-        response = standby_reads.respond(lambda: fail_there(DatabaseUnavailable()), database)
+        response = operations.respond_from_standby(lambda: fail_there(DatabaseUnavailable()), database)
         assert response.status_code == 200
         assert [read is None for read in seen] == [False, True]
-        assert standby_reads.HEADER not in response.headers
+        assert operations.LAG_HEADER not in response.headers
         # A standby whose connections are all in use gives its load to no other server.
         with pytest.raises(ConnectionsBusy):
-            standby_reads.respond(lambda: fail_there(ConnectionsBusy()), database)
+            operations.respond_from_standby(lambda: fail_there(ConnectionsBusy()), database)
 
 
 def test_the_doctor_says_how_far_behind_it_is(read_settings: Settings, standby: Standby) -> None:

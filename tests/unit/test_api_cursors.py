@@ -6,24 +6,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ava.api.http import cursors
+from ava.api.http import paging
 from ava.domain import ids
 
 
 @given(st.uuids(), st.integers(0, 2**63 - 3))
 def test_a_lines_cursor_leads_back_to_it(uuid: object, seq: int) -> None:
     job_id = ids.encode("job", str(uuid))
-    assert cursors.to_line(job_id, cursors.of_line(job_id, seq)) == seq
-    assert cursors.id_reader("job")(cursors.of_item(job_id)) == job_id
+    assert paging.line_of_cursor(job_id, paging.cursor_of_line(job_id, seq)) == seq
+    assert paging.id_reader("job")(paging.cursor_of_item(job_id)) == job_id
 
 
 def test_a_lines_cursor_is_refused_for_another_job() -> None:
     mine, other = (ids.encode("job", ids.new_uuid()) for _ in range(2))
-    assert cursors.to_line(other, cursors.of_line(mine, 7)) is None
+    assert paging.line_of_cursor(other, paging.cursor_of_line(mine, 7)) is None
 
 
 def test_a_workers_cursor_leads_back_to_it() -> None:
-    assert cursors.to_worker_id(cursors.of_item("wkr_http_request")) == "wkr_http_request"
+    assert paging.worker_id_of_cursor(paging.cursor_of_item("wkr_http_request")) == "wkr_http_request"
 
 
 @pytest.mark.parametrize(
@@ -39,5 +39,5 @@ def test_a_workers_cursor_leads_back_to_it() -> None:
     ],
 )
 def test_a_broken_cursor_is_refused(text: str) -> None:
-    assert cursors.id_reader("job")(text) is None
-    assert cursors.to_line("job_01h455vb4pex5vsknk084sn02q", text) is None
+    assert paging.id_reader("job")(text) is None
+    assert paging.line_of_cursor("job_01h455vb4pex5vsknk084sn02q", text) is None

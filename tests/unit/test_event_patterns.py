@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ava.domain.events.bodies import BodyTooLarge, read_body, unpacked
 from ava.domain.events.event import EventSpec, InboundEvent
 from ava.domain.events.pattern_rules import PatternError
 from ava.domain.events.patterns import MAX_COMPARISONS, MAX_LEVELS, Comparisons, TooManyComparisons, compile_pattern
+from ava.domain.events.received import BodyTooLarge, read_body, unpacked
 from ava.domain.events.subscription import (
     Subscription,
     SubscriptionIndex,

@@ -13,7 +13,7 @@ import pytest
 
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.new_job import UNMATCHED, JobOrRefusal, NewJob
-from ava.domain.jobs.trigger_keys import Dedupe
+from ava.domain.jobs.trigger_options import Dedupe
 from ava.errors import DatabaseUnavailable, StatementFailed, TooMany, WorkerNotFound
 from ava.services.creation.trigger_groups import is_groupable
 from ava.services.jobs import Jobs

@@ -11,7 +11,7 @@ import pytest
 
 from ava.domain.jobs.job import JobSpec
 from ava.domain.jobs.new_job import After, NewJob, Place
-from ava.domain.jobs.trigger_keys import Dedupe
+from ava.domain.jobs.trigger_options import Dedupe
 from ava.domain.jobs.waits import WaitCondition
 from ava.store.jobs.moves import make
 

@@ -7,8 +7,7 @@ import threading
 import pytest
 
 from ava import settings
-from ava.api.gate.shares import make_shares
-from ava.api.gate.tenant_shares import TenantShares
+from ava.api.gate.tenant_shares import TenantShares, make_shares
 from ava.domain.limits.table import LARGE_BODY_BYTES
 from ava.errors import TooMany
 from harness.polling import wait_until

@@ -1,4 +1,4 @@
-"""What each tenant has in use of something that one process has little of: bodies in memory, streams, waits."""
+"""The shares that tenants have of one API process."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from ava.domain.limits import table as limits
 from ava.domain.limits.limit import Limit
 from ava.errors import TooMany
+from ava.settings import Settings
 
 #: The maximum of calls of one tenant that wait for a share; each of them holds a connection.
 _MAX_WAITING = 32
 #: The value of Retry-After if a share is not free.
 _RETRY_AFTER_SECONDS = 1
+#: The holder of what all tenants have in use together.
+ALL_TENANTS = ""
+#: Seconds for which a large request waits until its tenant's others are over.
+_TURN_SECONDS = 10.0
 
 
 class TenantShares:
@@ -91,3 +98,41 @@ class TenantShares:
         held = f"is 1 {unit.removesuffix('s')}" if self._maximum == 1 else f"are {self._maximum:,} {unit}"
         sentence = f"There {held} at once at this process already; try again shortly."
         return TooMany(self._limit.message(sentence), retry_after_seconds=_RETRY_AFTER_SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """What each tenant has in use in this process."""
+
+    #: Bytes of large bodies whose requests are being served.
+    large_bodies: TenantShares
+    #: Requests whose large body is checked, parsed or stored: one at a time.
+    large_requests: TenantShares
+    #: Bodies whose clients have not sent them yet.
+    held_bodies: TenantShares
+    #: Bytes of large answers that are being sent.
+    answers: TenantShares
+    streams: TenantShares
+    waits: TenantShares
+    #: Claims that wait for a run.
+    claims: TenantShares
+    #: Streams and waits of all tenants; `ALL_TENANTS` stands for these.
+    watchers: TenantShares
+
+
+def make_shares(settings: Settings) -> Shares:
+    """Returns the shares of a process."""
+    return Shares(
+        large_bodies=TenantShares(
+            limits.LARGE_BODY_BYTES, limits.LARGE_BODY_BYTES.of(settings), wait_seconds=_TURN_SECONDS
+        ),
+        large_requests=TenantShares(
+            limits.LARGE_REQUESTS, limits.LARGE_REQUESTS.of(settings), wait_seconds=_TURN_SECONDS
+        ),
+        held_bodies=TenantShares(limits.TENANT_HELD_BODIES, limits.TENANT_HELD_BODIES.of(settings)),
+        answers=TenantShares(limits.ANSWERS_IN_FLIGHT_BYTES, limits.ANSWERS_IN_FLIGHT_BYTES.of(settings)),
+        streams=TenantShares(limits.TENANT_STREAMS, limits.TENANT_STREAMS.of(settings)),
+        claims=TenantShares(limits.WAITING_CLAIMS, limits.WAITING_CLAIMS.of(settings)),
+        waits=TenantShares(limits.TENANT_WAITS, limits.TENANT_WAITS.of(settings)),
+        watchers=TenantShares(limits.WATCHERS, limits.WATCHERS.of(settings)),
+    )

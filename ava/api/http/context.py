@@ -1,4 +1,4 @@
-"""What views need: the services of their application, and the caller of the request."""
+"""What views need: the services of their application, those for operators, and the caller of the request."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from flask import Request, current_app, g, has_request_context, request
 
 from ava.api.gate.hook_gate import HookGate
-from ava.api.gate.shares import Shares
-from ava.api.http.admin import Admin
+from ava.api.gate.tenant_shares import Shares
 from ava.broker.publisher import Publisher
 from ava.domain.access.caller import Caller
 from ava.health.readiness import Readiness
+from ava.metrics.system import SystemMetrics
+from ava.services.analytics import AnalyticsReports
 from ava.services.api_keys import ApiKeys
+from ava.services.audit import Audit
 from ava.services.bulk_operations import BulkOperations
 from ava.services.claims import Claims
+from ava.services.error_groups import ErrorReports
 from ava.services.events.events import Events
 from ava.services.events.hook_deliveries import HookDeliveries
 from ava.services.events.hooks import Hooks
@@ -22,6 +25,8 @@ from ava.services.events.receiving import Receiving
 from ava.services.events.subscriptions import Subscriptions
 from ava.services.jobs import Jobs
 from ava.services.limits import TenantLimits
+from ava.services.nodes import Nodes
+from ava.services.overview import Overviews
 from ava.services.pulled_runs import PulledRuns
 from ava.services.queues import Queues
 from ava.services.replication import Replication
@@ -35,6 +40,34 @@ from ava.settings import Settings
 from ava.store.engine.database import Database
 
 EXTENSION = "ava"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admin:
+    """The use cases for operators."""
+
+    overviews: Overviews
+    analytics: AnalyticsReports
+    errors: ErrorReports
+    nodes: Nodes
+    audit: Audit
+    metrics: SystemMetrics
+
+    def close(self) -> None:
+        """Write the audit records that are still held."""
+        self.audit.close()
+
+
+def make_admin(settings: Settings, database: Database) -> Admin:
+    """Build the use cases over one database. Nothing connects yet."""
+    return Admin(
+        overviews=Overviews(database),
+        analytics=AnalyticsReports(database),
+        errors=ErrorReports(database),
+        nodes=Nodes(database, node_dead_seconds=settings.node_dead_seconds),
+        audit=Audit(database),
+        metrics=SystemMetrics(database, node_dead_seconds=settings.node_dead_seconds),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,10 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from ava.domain import ids, moments
+from ava.domain import ids
 from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import INPUT_BYTES
+from ava.domain.text import parse_time
 from ava.errors import PayloadTooLarge
 
 #: The result of `FieldNames` for `*`.
@@ -169,7 +170,7 @@ class Instant(Plain):
     """A time: read as ISO 8601, written as UTC with a `Z`."""
 
     def read(self, value: Any) -> datetime:
-        moment = moments.parse(value) if isinstance(value, str) else None
+        moment = parse_time(value) if isinstance(value, str) else None
         if moment is None:
             raise ValidationError("It must be a time in ISO 8601, such as 2025-06-01T10:00:00Z.")
         return moment

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, AnyStr
 
 from flask import Flask, current_app, request
 
-from ava.api.http.callers.headers import is_secret
+from ava.api.http.callers.credentials import is_secret
 from ava.api.http.context import caller, tenant_of_request
 from ava.domain import ids
 

@@ -1,4 +1,7 @@
-"""Operations: what a route takes and returns, declared once; checked here and described in /openapi.json."""
+"""Operations: what a route takes and returns, declared once; checked here and described in /openapi.json.
+
+If DATABASE_READ_URL names a standby, operations that only read run there.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,26 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any
 
-from flask import Response, g
+from flask import Response, g, has_request_context
 from marshmallow import Schema
 
-from ava.api.http import answers, payloads, standby_reads
+from ava.api.http import payloads, responses
 from ava.api.http.context import caller, context
 from ava.api.http.parsing import load_body, load_durability, load_key, load_query
 from ava.api.http.strict import DryRunQuery, NoParameters
 from ava.domain.limits import table as limits
 from ava.domain.limits.limit import Limit
-from ava.errors import Forbidden, OperatorsOnly
+from ava.errors import ConnectionsBusy, DatabaseUnavailable, Forbidden, OperatorsOnly, StatementTimeout
 from ava.process.pauses import Pauses
 from ava.store.engine.database import dry_run
+from ava.store.engine.standby import DatabaseWithStandby, StandbyRead
 
 View = Callable[..., Response]
 
 #: The media type of a response with a record of `record` on each line.
 NDJSON = "application/x-ndjson"
+#: The milliseconds by which the standby that was read was behind the primary.
+LAG_HEADER = "Ava-Replica-Lag-Ms"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +110,7 @@ def operation(**declared: Any) -> Callable[[View], View]:
                     arguments[declaration.body_as] = body
             arguments |= _from_headers(declaration)
             call = partial(view, **arguments)
-            return answers.held(_respond(declaration, call), is_write=declaration.is_write)
+            return responses.with_share(_respond(declaration, call), is_write=declaration.is_write)
 
         run.operation = declaration  # type: ignore[attr-defined]
         return run
@@ -124,7 +130,7 @@ def _respond(declaration: Operation, call: Callable[[], Response]) -> Response:
     if isinstance(declaration.query, DryRunQuery) and g.is_dry_run:
         with dry_run():
             return call()
-    return standby_reads.respond(call, context().database) if declaration.reads_standby else call()
+    return respond_from_standby(call, context().database) if declaration.reads_standby else call()
 
 
 def _load_body(declaration: Operation, schema: Schema) -> Any:
@@ -160,3 +166,32 @@ def _from_headers(declaration: Operation) -> dict[str, Any]:
 def find_operation(view: Callable[..., Any]) -> Operation | None:
     """Returns what was declared of a view; None if nothing was."""
     return getattr(view, "operation", None)
+
+
+def current_read() -> StandbyRead | None:
+    """Returns what the current request reads on the standby; None if it reads on the primary, or there is none."""
+    read: StandbyRead | None = g.get("standby_read") if has_request_context() else None
+    return read
+
+
+def respond_from_standby(view: Callable[[], Response], database: object) -> Response:
+    """Run a view that only reads, on the standby if there is one. If that fails there, run it on the primary."""
+    if not isinstance(database, DatabaseWithStandby):
+        return view()
+    g.standby_read = read = StandbyRead()
+    try:
+        response = view()
+    except (ConnectionsBusy, StatementTimeout):
+        raise
+    except DatabaseUnavailable:
+        if read.lag_seconds is None:
+            raise
+        database.leave_standby("a statement failed there")
+        g.standby_read = None
+        return view()
+    finally:
+        # What the request starts and leaves behind, such as the writer of the audit trail, may share this `g`.
+        g.standby_read = None
+    if read.lag_seconds is not None:
+        response.headers[LAG_HEADER] = str(round(read.lag_seconds * 1000))
+    return response

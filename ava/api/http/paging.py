@@ -1,23 +1,72 @@
-"""Pages of a list: which page a client asks for, and the response that holds it."""
+"""Pages of a list: which page a client asks for, the response that holds it, and cursors: opaque places in a list."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 from flask import Response
 from marshmallow import ValidationError, validates_schema
 
-from ava.api.http import cursors
 from ava.api.http.fields import Cursor, WholeNumber
 from ava.api.http.responses import as_json
 from ava.api.http.strict import Strict
 from ava.domain import ids
+from ava.domain.counts import DEEPEST_ROW
 from ava.domain.limits.table import ANSWER_BYTES
-from ava.domain.paging import DEEPEST_ROW
 from ava.domain.record import format_time
+
+_CURSOR_PREFIX = "cur"
+_LOG_PREFIX = "log"
+_LOW = 2**64 - 1
+
+
+def cursor_of_item(item_id: str) -> str:
+    """Returns the place after the item of this id in a list."""
+    return f"{_CURSOR_PREFIX}_{item_id.partition('_')[2]}"
+
+
+def id_reader(prefix: str) -> Callable[[str], str | None]:
+    """Returns a function that turns a cursor into the id of this prefix after which the page begins.
+
+    It returns None if the text is no cursor.
+    """
+
+    def read(cursor: str) -> str | None:
+        value = ids.decode(_CURSOR_PREFIX, cursor)
+        return None if value is None else ids.encode(prefix, value)
+
+    return read
+
+
+def worker_id_of_cursor(cursor: str) -> str | None:
+    """Returns the id of the worker after which the page begins; None if the text is no cursor of workers."""
+    return f"wkr_{cursor.removeprefix('cur_')}" if ids.is_client_id(_CURSOR_PREFIX, cursor) else None
+
+
+def cursor_of_line(job_id: str, seq: int) -> str:
+    """Returns the place after a line of a job's log. It holds the random half of the job's id, so it fits no other."""
+    return ids.encode(_LOG_PREFIX, UUID(int=_half(job_id) << 64 | seq + 1))
+
+
+def line_of_cursor(job_id: str, cursor: str) -> int | None:
+    """Returns the `seq` of the line before the page; None if the text is no cursor of this job's log."""
+    value = ids.decode(_LOG_PREFIX, cursor)
+    if value is None or value.int >> 64 != _half(job_id):
+        return None
+    seq = (value.int & _LOW) - 1
+    return seq if -1 <= seq < 2**63 - 1 else None
+
+
+# A stream has a place for each line of one job.
+@lru_cache(maxsize=256)
+def _half(job_id: str) -> int:
+    value = ids.decode("job", job_id)
+    return 0 if value is None else value.int & _LOW
 
 
 class _Item(Protocol):
@@ -106,7 +155,7 @@ def page_of(
     write: Callable[[Item], str],
     *,
     has_more: bool | None = None,
-    cursor_of: Callable[[str], str] = cursors.of_item,
+    cursor_of: Callable[[str], str] = cursor_of_item,
     looked_at_until: str | None = None,
     has_cursor: bool = True,
 ) -> Response:

@@ -14,8 +14,8 @@ from flask import g, has_request_context
 
 from ava.api.http.context import caller
 from ava.domain.access.caller import Caller
-from ava.domain.access.payloads import HIDDEN, without_payload
 from ava.domain.jobs.job import Status
+from ava.domain.secrets.redaction import HIDDEN_PAYLOAD, without_payload
 from ava.errors import PayloadsHidden
 
 #: The last member of a record with a hidden field.
@@ -50,7 +50,7 @@ def hide_value(_record: Any, _value: Any) -> str:
 
 def hide_text(_record: Any, value: Any) -> str:
     """Return a string that says that the value is hidden."""
-    return _NOTHING if value is None else json.dumps(HIDDEN)
+    return _NOTHING if value is None else json.dumps(HIDDEN_PAYLOAD)
 
 
 def hide_error(_record: Any, value: str | None) -> str:
@@ -67,7 +67,11 @@ def hide_job_error(job: Any, value: str | None) -> str:
 
 def hide_progress(_record: Any, value: str | None) -> str:
     """Return progress without its message."""
-    return _NOTHING if value is None else json.dumps({**json.loads(value), "message": HIDDEN}, separators=(",", ":"))
+    return (
+        _NOTHING
+        if value is None
+        else json.dumps({**json.loads(value), "message": HIDDEN_PAYLOAD}, separators=(",", ":"))
+    )
 
 
 def hide_waiting_for(_record: Any, value: str | None) -> str:
@@ -82,7 +86,9 @@ def hide_waiting_for(_record: Any, value: str | None) -> str:
 
 def hide_answers(_record: Any, value: str) -> str:
     """Return the requests of a delivery without the bodies of their responses."""
-    return json.dumps([{**each, "answer": HIDDEN} if each.get("answer") else each for each in json.loads(value)])
+    return json.dumps(
+        [{**each, "answer": HIDDEN_PAYLOAD} if each.get("answer") else each for each in json.loads(value)]
+    )
 
 
 def hide_changes(_record: Any, value: str | None) -> str:
@@ -91,7 +97,7 @@ def hide_changes(_record: Any, value: str | None) -> str:
         return _NOTHING
     changes: dict[str, Any] = json.loads(value)
     for name in changes.keys() & set(_PAYLOADS_IN_CHANGES):
-        changes[name] = [HIDDEN, HIDDEN]
+        changes[name] = [HIDDEN_PAYLOAD, HIDDEN_PAYLOAD]
     if "filter" in changes:
         changes["filter"] = [_hidden_filter(each) for each in changes["filter"]]
     return json.dumps(changes)
@@ -105,7 +111,7 @@ def hide_filter(_record: Any, value: Any) -> str:
 def _hidden_filter(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    return {name: HIDDEN if name in ("input", "error") else each for name, each in value.items()}
+    return {name: HIDDEN_PAYLOAD if name in ("input", "error") else each for name, each in value.items()}
 
 
 def hide_reason(_record: Any, value: str | None) -> str:
@@ -114,6 +120,6 @@ def hide_reason(_record: Any, value: str | None) -> str:
         return _NOTHING
     # The reason of a schedule's firing begins with its worker, an event's reason with the path that does not match.
     if value.startswith("input"):
-        return json.dumps(HIDDEN)
+        return json.dumps(HIDDEN_PAYLOAD)
     before, mark, _ = value.partition("refuses the input: ")
-    return json.dumps(f"{before}{mark}{HIDDEN}" if mark else value)
+    return json.dumps(f"{before}{mark}{HIDDEN_PAYLOAD}" if mark else value)

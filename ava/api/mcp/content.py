@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ava.api.mcp import rest
-from ava.domain.limits.mcp import MCP_TEXT
+from ava.domain.limits.table import MCP_TEXT
 
 #: The key of `_meta` that names the job of a result.
 JOB_META = "org.hldgroup.ava/job"

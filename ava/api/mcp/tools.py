@@ -12,7 +12,7 @@ from ava.api.mcp import content, rest, tasks, worker_tools
 from ava.api.mcp.messages import McpMessage
 from ava.domain.access.caller import Caller
 from ava.domain.ids import is_client_id
-from ava.domain.limits.mcp import MCP_LOG_LINES, MCP_TEXT
+from ava.domain.limits.table import MCP_LOG_LINES, MCP_TEXT
 from ava.domain.text import storable
 from ava.domain.worker import WorkerTool
 

@@ -11,7 +11,7 @@ from ava.api.mcp import content, rest, tasks
 from ava.api.mcp.messages import McpMessage
 from ava.api.mcp.protocol import RpcError
 from ava.domain.ids import is_client_id
-from ava.domain.limits.mcp import MCP_TOOLS
+from ava.domain.limits.table import MCP_TOOLS
 from ava.domain.worker import McpUse, WorkerStatus, WorkerTool
 from ava.store.fleet.worker_tools import ToolFilter
 

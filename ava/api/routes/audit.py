@@ -14,7 +14,7 @@ from ava.api.http.operations import find_operation, operation
 from ava.api.http.paging import page_of
 from ava.api.mcp.rest import TOOL
 from ava.api.schemas.audit import AuditEntryRecord, AuditListQuery, AuditListRequest, write_audit_entry
-from ava.domain.changes import differences
+from ava.domain.secrets.redaction import redact
 from ava.domain.text import storable
 from ava.store.reports.audit import AuditRecord
 
@@ -23,6 +23,8 @@ blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 #: Its tools make requests of their own to the routes, and these are recorded.
 _MCP = "mcp"
+#: Characters of a value's JSON text that are kept; of a longer one only the number of characters is.
+_LONGEST_VALUE = 1_000
 #: How many characters of x-forwarded-for are kept.
 _MAX_FORWARDED = 200
 
@@ -77,7 +79,7 @@ def note_change(before: str, after: str, names: Iterable[str], *, hidden: Mappin
     `hidden` has what stands for values that are not shown.
     """
     old, new = json.loads(before), json.loads(after)
-    g.changes = differences(old, new, names) | {name: list(values) for name, values in (hidden or {}).items()}
+    g.changes = changed_fields(old, new, names) | {name: list(values) for name, values in (hidden or {}).items()}
 
 
 def note_pairs(**values: tuple[object, object]) -> None:
@@ -112,3 +114,19 @@ def _address(asked: Request) -> str:
     peer = asked.remote_addr or "unknown"
     forwarded = asked.headers.get("x-forwarded-for", "")[:_MAX_FORWARDED]
     return f"{peer} for {forwarded}" if forwarded.isprintable() and forwarded else peer
+
+
+def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any], names: Iterable[str]) -> dict[str, list[Any]]:
+    """Returns `[old, new]` of those of the named fields that differ; both are JSON values without credentials."""
+    return {
+        name: [_short_value(before.get(name)), _short_value(after.get(name))]
+        for name in names
+        if before.get(name) != after.get(name)
+    }
+
+
+def _short_value(value: Any) -> Any:
+    # Every role of the tenant may read the trail, and it is kept for longer than what it is about.
+    shown = redact(value)
+    length = len(json.dumps(shown))
+    return shown if length <= _LONGEST_VALUE else f"({length} characters)"

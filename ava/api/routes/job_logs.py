@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from flask import Blueprint, Response
 
-from ava.api.http import cursors, gate, payloads, responses
+from ava.api.http import gate, paging, payloads, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import within_answer
@@ -74,7 +74,7 @@ def _wanted(job_id: str, query: LogRequest) -> LogRange:
 
 
 def _seq(job_id: str, name: str, cursor: str) -> int:
-    if (seq := cursors.to_line(job_id, cursor)) is None:
+    if (seq := paging.line_of_cursor(job_id, cursor)) is None:
         reason = "It must be a cursor of an earlier answer about this job, unchanged."
         raise InvalidParameters(f"{name}: {reason}", {name: [reason]})
     return seq
@@ -84,13 +84,13 @@ def _place(
     job_id: str, query: LogRequest, wanted: LogRange, lines: list[LogLine], has_more: bool, looked_at_until: int | None
 ) -> str:
     """Returns where the lines lie in the log, as JSON text."""
-    first = cursors.of_line(job_id, lines[0].seq - 1) if lines else None
-    last = cursors.of_line(job_id, lines[-1].seq) if lines else None
+    first = paging.cursor_of_line(job_id, lines[0].seq - 1) if lines else None
+    last = paging.cursor_of_line(job_id, lines[-1].seq) if lines else None
     if wanted.before_seq is not None:
-        previous = first if looked_at_until is None else cursors.of_line(job_id, looked_at_until - 1)
+        previous = first if looked_at_until is None else paging.cursor_of_line(job_id, looked_at_until - 1)
         place = {"previous_cursor": previous if has_more else None, "next_cursor": last or query.before}
     else:
-        following = last if looked_at_until is None else cursors.of_line(job_id, looked_at_until)
+        following = last if looked_at_until is None else paging.cursor_of_line(job_id, looked_at_until)
         is_start = query.after is None
         place = {"previous_cursor": None if is_start else first or query.after, "next_cursor": following or query.after}
     return json.dumps({"has_more": has_more, **place}, separators=(",", ":"))

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from ava.api.http import cursors, responses
+from ava.api.http import paging, responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.schemas.journals import JobJournalRecord, JournalQuery, write_journal
@@ -33,7 +33,7 @@ def show(job_id: str, query: dict[str, Any]) -> Response:
     shown = SimpleNamespace(
         job_id=job_id,
         entries=found.entries,
-        next_cursor=cursors.of_line(job_id, found.entries[-1].n) if found.has_more else None,
+        next_cursor=paging.cursor_of_line(job_id, found.entries[-1].n) if found.has_more else None,
         waits=found.waits,
     )
     return responses.data(write_journal(shown))
@@ -42,7 +42,7 @@ def show(job_id: str, query: dict[str, Any]) -> Response:
 def _after(job_id: str, cursor: str | None) -> int:
     if cursor is None:
         return 0
-    if (n := cursors.to_line(job_id, cursor)) is None:
+    if (n := paging.line_of_cursor(job_id, cursor)) is None:
         reason = "It must be the next_cursor of an earlier answer about this job, unchanged."
         raise InvalidParameters(f"after: {reason}", {"after": [reason]})
     return n

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from ava.api.http import answers, limits, responses
+from ava.api.http import limits, responses
 from ava.api.http.addresses import docs_url
 from ava.api.http.context import context, request_id
 from ava.api.http.errors import RETRY_AFTER_SECONDS, log_unexpected
@@ -46,7 +46,7 @@ def serve() -> Response:
     text = rest.outside_loop(lambda: json.dumps(answer, separators=(",", ":")))
     response = responses.as_json(f"{text}\n")
     response.headers.update(g.get("mcp_headers", {}))
-    return answers.held(response, is_write=message.method == "tools/call")
+    return responses.with_share(response, is_write=message.method == "tools/call")
 
 
 def _check_origin() -> None:

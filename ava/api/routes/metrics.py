@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from ava.api.http.callers.auth import open_to_all
-from ava.api.http.callers.headers import is_secret
+from ava.api.http.callers.credentials import is_secret
 from ava.api.http.context import context
 from ava.errors import DatabaseUnavailable, Unauthorized
 from ava.metrics import counters

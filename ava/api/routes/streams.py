@@ -9,10 +9,9 @@ from typing import Any, AnyStr, Generic
 
 from flask import Blueprint, Response, request
 
-from ava.api.gate.shares import ALL_TENANTS
-from ava.api.gate.tenant_shares import TenantShares
-from ava.api.http import cursors, payloads
-from ava.api.http.callers.revocation import revocation_watch
+from ava.api.gate.tenant_shares import ALL_TENANTS, TenantShares
+from ava.api.http import paging, payloads
+from ava.api.http.callers.credentials import revocation_watch
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.schemas.job_logs import write_log_line
@@ -135,7 +134,7 @@ def _resume_seq(job: Job) -> int:
     cursor = request.headers.get("last-event-id")
     if not cursor:
         return -1
-    if (seq := cursors.to_line(job.id, cursor)) is None:
+    if (seq := paging.line_of_cursor(job.id, cursor)) is None:
         reason = "It must be the id of an earlier event of this job, unchanged."
         raise InvalidParameters(f"Header last-event-id: {reason}", {"last-event-id": [reason]})
     return seq
@@ -183,7 +182,7 @@ class _EventTexts:
         if update.line is not None:
             if not self._is_visible:
                 return ""
-            place = cursors.of_line(self._job_id, update.line.seq)
+            place = paging.cursor_of_line(self._job_id, update.line.seq)
             return f"id: {place}\nevent: log\ndata: {self._line(update.line)}\n\n"
         if update.status is not None:
             return _status(update.status)

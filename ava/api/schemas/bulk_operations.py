@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load
 
-from ava.api.http import cursors, payloads
+from ava.api.http import paging, payloads
 from ava.api.http.fields import REQUIRED, Choice, Flag, Id, Instant, JsonText, Text, WholeNumber, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -126,7 +126,7 @@ class OperationListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "Filter to one state."},
     )
-    cursor = cursor_field(cursors.id_reader("op"))
+    cursor = cursor_field(paging.id_reader("op"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> OperationListRequest:

@@ -10,7 +10,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_load
 
-from ava.api.http import cursors, payloads
+from ava.api.http import paging, payloads
 from ava.api.http.fields import Choice, ClientId, Id, Instant, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -49,7 +49,7 @@ class ErrorListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "Filter to one status."},
     )
-    cursor = cursor_field(cursors.id_reader("err"))
+    cursor = cursor_field(paging.id_reader("err"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> ErrorListRequest:

@@ -8,11 +8,11 @@ from typing import Any
 from marshmallow import ValidationError
 
 from ava.api.http.fields import Choice, Plain, Text, WholeNumber
+from ava.domain.events.event import compact_json, is_client_type
 from ava.domain.events.pattern_rules import PatternError
 from ava.domain.events.patterns import compile_pattern
 from ava.domain.events.subscription import is_event_type
 from ava.domain.events.templates import TemplateError, compile_template
-from ava.domain.events.texts import compact_json, is_type
 from ava.domain.events.verifiers import DedupeBy
 from ava.domain.jobs import priority
 from ava.domain.limits.table import INPUT_BYTES
@@ -38,7 +38,7 @@ class EventTypeField(Text):
     """The type of an event."""
 
     def read(self, value: Any) -> str:
-        if not isinstance(value, str) or not is_type(value):
+        if not isinstance(value, str) or not is_client_type(value):
             raise ValidationError("It must be 1 to 200 visible ASCII characters, and not begin with `ava.`.")
         return value
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_load
 
-from ava.api.http import cursors, payloads
+from ava.api.http import paging, payloads
 from ava.api.http.fields import (
     REQUIRED,
     Flag,
@@ -149,7 +149,7 @@ class EventListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "ISO 8601 upper bound."},
     )
-    cursor = cursor_field(cursors.id_reader("evt"))
+    cursor = cursor_field(paging.id_reader("evt"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> EventListRequest:

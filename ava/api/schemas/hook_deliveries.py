@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load
 
-from ava.api.http import cursors, payloads
+from ava.api.http import paging, payloads
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Plain, QueryInstant, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -53,7 +53,7 @@ class HookDeliveryListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "ISO 8601 upper bound."},
     )
-    cursor = cursor_field(cursors.id_reader("del"))
+    cursor = cursor_field(paging.id_reader("del"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> HookDeliveryListRequest:

@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from ava.api.http import cursors, payloads
+from ava.api.http import paging, payloads
 from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonText, Plain, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -190,7 +190,7 @@ class HookRotateBody(Strict):
 class HookListQuery(PageQuery):
     """The parameters of the list of hooks."""
 
-    cursor = cursor_field(cursors.id_reader("hk"))
+    cursor = cursor_field(paging.id_reader("hk"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:

@@ -11,8 +11,8 @@ from ava.api.http.strict import Strict
 from ava.api.schemas.job_filters import TAGS_FORM, Tags
 from ava.api.schemas.start_times import StartTime
 from ava.domain.jobs import priority
-from ava.domain.jobs.expiry import MAX_SECONDS
 from ava.domain.jobs.job_change import JobChange
+from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 
 
 class ChangeBody(Strict):
@@ -26,7 +26,7 @@ class ChangeBody(Strict):
     )
     expires_in = WholeNumber(
         minimum=1,
-        maximum=MAX_SECONDS,
+        maximum=MAX_EXPIRY_SECONDS,
         allow_none=True,
         metadata={
             "description": "Seconds from now, or from a later `scheduled_at`, after which it is cancelled unless it "

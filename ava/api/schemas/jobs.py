@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from ava.api.http import cursors, payloads
+from ava.api.http import paging, payloads
 from ava.api.http.fields import (
     ALL_FIELDS,
     Choice,
@@ -187,7 +187,7 @@ class JobListQuery(PageQuery, JobFilterQuery):
             "other filters leave, because no index has such an order; pages have numbers and no cursor then."
         },
     )
-    cursor = cursor_field(cursors.id_reader("job"))
+    cursor = cursor_field(paging.id_reader("job"))
 
     @validates_schema
     def _check_sort(self, values: dict[str, Any], **_: Any) -> None:

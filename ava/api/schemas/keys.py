@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load
 
-from ava.api.http import cursors
+from ava.api.http import paging
 from ava.api.http.fields import Choice, Flag, Id, Instant, JsonText, Plain, Text
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -122,7 +122,7 @@ class KeyBody(Strict):
 class KeyListQuery(PageQuery):
     """The parameters of the list of API keys."""
 
-    cursor = cursor_field(cursors.id_reader("key"))
+    cursor = cursor_field(paging.id_reader("key"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:

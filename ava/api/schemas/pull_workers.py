@@ -14,7 +14,7 @@ from ava.api.schemas.retry_delays import RetryDelaysBody
 from ava.api.schemas.setting_fields import RateText, Scope
 from ava.domain.input_schema import check_schema
 from ava.domain.jobs import pull
-from ava.domain.jobs.expiry import MAX_SECONDS
+from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.graphs import DEADLINE_SECONDS
 from ava.domain.schema_costs import TENANTS
 from ava.domain.text import storable
@@ -93,7 +93,7 @@ class WorkerBody(Strict):
     )
     expires_in = WholeNumber(
         minimum=1,
-        maximum=MAX_SECONDS,
+        maximum=MAX_EXPIRY_SECONDS,
         load_default=None,
         allow_none=True,
         metadata={"description": "Seconds after which its unstarted jobs expire; null: they do not."},

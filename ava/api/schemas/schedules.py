@@ -10,14 +10,14 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from ava.api.http import cursors, payloads
+from ava.api.http import paging, payloads
 from ava.api.http.fields import Choice, ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, TextFlag, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.start_times import expiry_field
 from ava.domain.jobs import priority
-from ava.domain.jobs.expiry import MAX_SECONDS
+from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.table import SCHEDULE_INPUT_BYTES
 from ava.domain.schedules.cron import LONGEST_CRON, CronError
 from ava.domain.schedules.firing import Outcome
@@ -153,7 +153,9 @@ class ScheduleChangeBody(Strict):
     spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
     starts_at = Instant(allow_none=True, metadata=_STARTS)
     ends_at = Instant(allow_none=True, metadata=_ENDS)
-    expires_in = WholeNumber(minimum=1, maximum=MAX_SECONDS, allow_none=True, metadata={"description": _EXPIRES_IN})
+    expires_in = WholeNumber(
+        minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRES_IN}
+    )
 
     @validates_schema
     def _any(self, values: dict[str, Any], **_: Any) -> None:
@@ -190,7 +192,7 @@ class ScheduleListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "Filter to those that fire, or to those that do not."},
     )
-    cursor = cursor_field(cursors.id_reader("sch"))
+    cursor = cursor_field(paging.id_reader("sch"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> ScheduleListRequest:
@@ -201,7 +203,7 @@ class ScheduleListQuery(PageQuery):
 class FiringListQuery(PageQuery):
     """The parameters of the list of firings."""
 
-    cursor = cursor_field(cursors.id_reader("fir"))
+    cursor = cursor_field(paging.id_reader("fir"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:
@@ -275,7 +277,9 @@ class ScheduleRecord(Schema):
     created_by = Id("usr", "key", metadata={"description": "The user, or the API key, that made it."})
     created_at = Instant()
     updated_at = Instant(metadata={"description": "When it was last changed or disabled; firing changes nothing here."})
-    expires_in = WholeNumber(minimum=1, maximum=MAX_SECONDS, allow_none=True, metadata={"description": _EXPIRES_IN})
+    expires_in = WholeNumber(
+        minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRES_IN}
+    )
 
 
 class ScheduleDeletedRecord(Schema):

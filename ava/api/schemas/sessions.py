@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from marshmallow import Schema, post_load
 
-from ava.api.http.callers.headers import ROLES
+from ava.api.http.callers.credentials import ROLES
 from ava.api.http.fields import ClientId, Flag, Id, Instant, Text, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict

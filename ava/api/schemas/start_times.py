@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from ava.api.http.fields import Instant, WholeNumber
-from ava.domain.jobs.expiry import MAX_SECONDS
+from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.table import DAYS_AHEAD
 
 
@@ -25,7 +25,7 @@ class StartTime(Instant):
 def expiry_field(description: str, **rest: Any) -> WholeNumber:
     """The field `expires_in`."""
     given = {"load_default": None, "allow_none": True} | rest
-    return WholeNumber(minimum=1, maximum=MAX_SECONDS, metadata={"description": description}, **given)
+    return WholeNumber(minimum=1, maximum=MAX_EXPIRY_SECONDS, metadata={"description": description}, **given)
 
 
 def refuse_two_expiries(values: dict[str, Any]) -> None:

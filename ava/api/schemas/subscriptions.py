@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from ava.api.http import cursors, payloads
+from ava.api.http import paging, payloads
 from ava.api.http.fields import ClientId, Flag, Id, Instant, JsonObject, JsonText, Text, TextFlag
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -112,7 +112,7 @@ class SubscriptionListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "Filter to those that make jobs, or to those that do not."},
     )
-    cursor = cursor_field(cursors.id_reader("sub"))
+    cursor = cursor_field(paging.id_reader("sub"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> SubscriptionListRequest:

@@ -7,7 +7,7 @@ from marshmallow import Schema
 from ava.api.http.fields import Id, Instant, Number, PositiveNumber, WholeNumber
 from ava.api.http.records import compile_schema
 from ava.api.http.strict import Strict
-from ava.domain import retention
+from ava.domain import tenant
 from ava.domain.jobs import priority
 
 _MAX_RUNNING = 1_000_000
@@ -35,8 +35,8 @@ class TenantLimitsBody(Strict):
         metadata={"description": "The smallest priority number of its jobs: a smaller one becomes this one."},
     )
     retention_days = PositiveNumber(
-        minimum=retention.MIN_DAYS,
-        maximum=retention.MAX_DAYS,
+        minimum=tenant.MIN_RETENTION_DAYS,
+        maximum=tenant.MAX_RETENTION_DAYS,
         allow_none=True,
         metadata={
             "description": "Days that its final jobs and their log lines are kept; a worker's own days count before "

@@ -9,7 +9,7 @@ from marshmallow import ValidationError, fields, post_load
 from ava.api.http.fields import Choice, WholeNumber
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import QueryText
-from ava.domain.jobs.trigger_keys import (
+from ava.domain.jobs.trigger_options import (
     LONGEST_DEBOUNCE_SECONDS,
     LONGEST_KEY,
     LONGEST_WAIT_SECONDS,

@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.http import cursors, payloads
+from ava.api.http import paging, payloads
 from ava.api.http.fields import REQUIRED, Choice, Flag, Id, Instant, JsonText, Text, WholeNumber
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import compile_schema
@@ -139,7 +139,7 @@ def _each_once(values: dict[str, Any]) -> dict[str, Any]:
 class WebhookListQuery(PageQuery):
     """The parameters of the list of webhooks."""
 
-    cursor = cursor_field(cursors.id_reader("wh"))
+    cursor = cursor_field(paging.id_reader("wh"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> PageRequest:
@@ -170,7 +170,7 @@ class DeliveryListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "Filter to one type of event."},
     )
-    cursor = cursor_field(cursors.id_reader("dlv"))
+    cursor = cursor_field(paging.id_reader("dlv"))
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> DeliveryListRequest:

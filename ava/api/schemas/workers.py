@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load
 
-from ava.api.http import cursors, payloads
+from ava.api.http import paging, payloads
 from ava.api.http.fields import (
     Choice,
     Flag,
@@ -27,7 +27,7 @@ from ava.api.http.strict import Strict
 from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, WorkerName
 from ava.api.schemas.retry_delays import RetryDelaysBody, write_retry
 from ava.api.schemas.setting_fields import NamedTexts, QueryText, RateText, Scope
-from ava.domain.jobs.expiry import MAX_SECONDS
+from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.graphs import DEADLINE_SECONDS
 from ava.domain.limits.rates import Rate
 from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
@@ -73,7 +73,7 @@ class WorkerListQuery(PageQuery):
         allow_none=False,
         metadata={"description": "A part of the name or the id, in upper or lower case."},
     )
-    cursor = cursor_field(cursors.to_worker_id)
+    cursor = cursor_field(paging.worker_id_of_cursor)
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> WorkerListRequest:
@@ -130,7 +130,7 @@ class WorkerChangeBody(Strict):
     retry = fields.Nested(RetryDelaysBody(), allow_none=True)
     expires_in = WholeNumber(
         minimum=1,
-        maximum=MAX_SECONDS,
+        maximum=MAX_EXPIRY_SECONDS,
         allow_none=True,
         metadata={"description": "Likewise: seconds after which its unstarted jobs expire."},
     )
@@ -220,7 +220,7 @@ class WorkerRecord(Schema):
     )
     expires_in = WholeNumber(
         minimum=1,
-        maximum=MAX_SECONDS,
+        maximum=MAX_EXPIRY_SECONDS,
         allow_none=True,
         metadata={
             "description": "Seconds after which its unstarted jobs are cancelled, unless their trigger or schedule "

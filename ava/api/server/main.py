@@ -6,6 +6,7 @@ Nothing is patched at import or in gunicorn's master process: each gunicorn work
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import os
@@ -14,12 +15,12 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from ava.api.server import allocator
 from ava.domain.limits import table as limits
 from ava.errors import AvaError, PortInUse, SettingsError, StartError
 from ava.process.startup import raise_open_files_limit, without_collections
@@ -43,6 +44,10 @@ _STUCK_SECONDS = 60
 #: Seconds for the broker's answer whose it is. A broker that is out of reach stops no process.
 _BROKER_SECONDS = 4.0
 _MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - gunicorn makes its own unguessable files there
+#: `M_MMAP_THRESHOLD` of glibc's malloc.h.
+_MMAP_THRESHOLD = -3
+#: Bytes of a block that is memory of its own, and is returned to the system when it is freed.
+_LARGE_BYTES = 2**20
 
 
 def run(settings: Settings, host: str, port: int) -> None:
@@ -64,7 +69,7 @@ def run(settings: Settings, host: str, port: int) -> None:
         listeners.append(_listen(settings.health_host, settings.health_port))
     # The usual limit, 1,024, is less than the connections that one gunicorn worker holds.
     raise_open_files_limit(_CONNECTIONS + _OTHER_FILES)
-    allocator.return_large_blocks()
+    return_large_blocks()
     _Server(settings, listeners).run()
 
 
@@ -180,3 +185,14 @@ def _end_process(_server: Any, _worker: Any) -> None:
     if isinstance(ended := sys.exception(), SystemExit) and isinstance(ended.code, int):
         logging.shutdown()
         os._exit(ended.code)
+
+
+def return_large_blocks() -> None:
+    """Have this process and its children return a large block to the system when it is freed.
+
+    glibc takes blocks from its heaps that are not larger than any it has freed, up to 32 MiB (mallopt(3),
+    "M_MMAP_THRESHOLD"). Pieces of later requests then stay between them, and the heaps grow with every hundred large
+    bodies. A C library without this setting is left as it is.
+    """
+    with suppress(AttributeError):
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)

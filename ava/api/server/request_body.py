@@ -12,8 +12,7 @@ from typing import Any
 
 import gevent
 
-from ava.api.gate.shares import ALL_TENANTS
-from ava.api.gate.tenant_shares import TenantShares
+from ava.api.gate.tenant_shares import ALL_TENANTS, TenantShares
 from ava.domain.limits import table as limits
 from ava.errors import TooMany
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ava.domain.near_names import did_you_mean
+from ava.domain.text import did_you_mean
 from ava.errors import CallFailed
 
 #: The most bytes of a file.

@@ -13,7 +13,7 @@ import click
 
 from ava.cli.options.connection import connect
 from ava.cli.screen.printing import clean
-from ava.domain import moments
+from ava.domain.text import parse_time
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -97,7 +97,7 @@ class _Moment(click.ParamType[datetime]):
             return value
         if self._may_be_ago and (ago := _AGO.fullmatch(str(value))):
             return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
-        if (moment := moments.parse(str(value), is_local=True)) is None:
+        if (moment := parse_time(str(value), is_local=True)) is None:
             ago_form = ", nor as in 90s, 10m, 2h or 1d" if self._may_be_ago else ""
             self.fail(f"{value!r} is no time in ISO 8601, as in 2026-12-01T09:00{ago_form}.", param, ctx)
         return moment

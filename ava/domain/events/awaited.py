@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
+from ava.domain.events.event import OWN_PREFIX, compact_json, is_client_type
 from ava.domain.events.match_keys import pattern_key
 from ava.domain.events.patterns import Comparisons, Pattern, compile_pattern
-from ava.domain.events.texts import OWN_PREFIX, compact_json, is_type
 from ava.errors import TooManyComparisons
 
 #: Characters of a pattern as JSON.
@@ -31,7 +31,7 @@ class AwaitedEvent:
     @classmethod
     def of(cls, type_: object, match: object) -> AwaitedEvent:
         """Returns what a handler asks for, checked. Raises `ValueError`."""
-        if not isinstance(type_, str) or not is_type(type_):
+        if not isinstance(type_, str) or not is_client_type(type_):
             raise ValueError(
                 f"the type of an event has 1 to 200 visible ASCII characters and does not begin with {OWN_PREFIX}, "
                 f"unlike {type_!r:.80}"

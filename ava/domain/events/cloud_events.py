@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
-from ava.domain import json_text, moments
-from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec
-from ava.domain.events.texts import compact_json, is_type
+from ava.domain import json_text
+from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec, compact_json, is_client_type
+from ava.domain.text import parse_time
 from ava.errors import InvalidFields
 
 #: The media types of one event in JSON, and of a list of them.
@@ -83,11 +83,11 @@ def _event(path: str, given: Any) -> EventSpec:
             _refuse(_path(path, "data_base64"), "Send data or data_base64, not both.")
         data = _binary(path, encoded)
     time = given.get("time")
-    moment = moments.parse(time) if isinstance(time, str) else None
+    moment = parse_time(time) if isinstance(time, str) else None
     if time is not None and moment is None:
         _refuse(_path(path, "time"), "It must be a time such as 2025-06-01T10:00:00Z.")
     type_ = _text(path, given, "type", MAX_ID_CHARS)
-    if not is_type(type_):
+    if not is_client_type(type_):
         _refuse(_path(path, "type"), "It must be 1 to 200 visible ASCII characters, and not begin with `ava.`.")
     try:
         data_json = compact_json(data)

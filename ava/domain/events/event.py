@@ -1,22 +1,39 @@
-"""Events, as they are sent, stored, and seen by patterns and templates."""
+"""Events, as they are sent, stored, and seen by patterns and templates, and the paths to their values."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from ava.domain.events.texts import compact_json
 from ava.domain.record import format_time
 from ava.domain.secrets.redaction import redact
 
+#: The types of this service's own events begin with it; no client posts one.
+OWN_PREFIX = "ava."
+_TYPE = re.compile(r"[\x21-\x7e]{1,200}")
 #: The source of an event whose sender names none.
 DEFAULT_SOURCE = "/"
 #: Characters of a sender's id, and of a source or a subject.
 MAX_ID_CHARS = 255
 MAX_TEXT_CHARS = 1_000
+#: The most names of a path.
+MAX_PATH_NAMES = 32
+#: What `find_at_path` returns where nothing is.
+MISSING: Any = object()
+
+
+def is_client_type(text: str) -> bool:
+    """Returns True if a text is the type of an event that a client may send."""
+    return bool(_TYPE.fullmatch(text)) and not text.startswith(OWN_PREFIX)
+
+
+def compact_json(value: Any) -> str:
+    """Returns a value as JSON text in ASCII. Raises `ValueError` for a number that is too large for a double."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def source_of_hook(hook_id: str) -> str:
@@ -100,3 +117,26 @@ def redacted(spec: EventSpec) -> EventSpec:
     data_json = compact_json(redact(json.loads(spec.data_json)))
     headers = None if spec.headers_json is None else compact_json(redact(json.loads(spec.headers_json)))
     return replace(spec, data_json=data_json, headers_json=headers)
+
+
+def split_path(path: object) -> tuple[str, ...] | None:
+    """Returns the names of a path; None if the value is no path."""
+    names = path.split(".") if isinstance(path, str) else path
+    if not isinstance(names, list) or not 1 <= len(names) <= MAX_PATH_NAMES:
+        return None
+    return tuple(names) if all(isinstance(name, str) and name for name in names) else None
+
+
+def find_at_path(value: Any, names: Sequence[str]) -> Any:
+    """Returns the value at a path; `MISSING` if there is none. A number is a position in a list, from 0."""
+    for name in names:
+        if isinstance(value, dict):
+            value = value.get(name, MISSING)
+        elif isinstance(value, list) and name.isascii() and name.isdigit() and len(name) < 10:
+            position = int(name)
+            value = value[position] if position < len(value) else MISSING
+        else:
+            return MISSING
+        if value is MISSING:
+            return MISSING
+    return value

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ava.domain.events.paths import MISSING
+from ava.domain.events.event import MISSING
 
 #: Rules of one pattern, and values of one `anything-but`: the limit `pattern_rules`.
 MAX_RULES = 100

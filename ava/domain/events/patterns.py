@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ava.domain.events.paths import MISSING
+from ava.domain.events.event import MISSING
 from ava.domain.events.pattern_rules import (
     MAX_RULES,
     MAX_SHOWN,

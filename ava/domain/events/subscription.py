@@ -11,9 +11,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from ava.domain.events.event import OWN_PREFIX, compact_json
 from ava.domain.events.patterns import Comparisons, Pattern, compile_pattern
 from ava.domain.events.templates import Template, TemplateTooLarge, compile_template, utf8_bytes
-from ava.domain.events.texts import OWN_PREFIX, compact_json
 from ava.domain.limits.table import BODY_BYTES
 from ava.errors import PayloadTooLarge
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ava.domain.events.paths import MAX_NAMES, MISSING, find, split
+from ava.domain.events.event import MAX_PATH_NAMES, MISSING, find_at_path, split_path
 from ava.domain.limits.inbound import PATTERN_LEVELS, PATTERN_RULES
 
 #: The fields of an event with which a path begins.
@@ -77,7 +77,7 @@ def utf8_bytes(json_text: str) -> int:
 
 
 def _value(place: _Place, event: dict[str, Any]) -> str:
-    found = find(event, place.names)
+    found = find_at_path(event, place.names)
     return place.default if found is MISSING else _json(found)
 
 
@@ -136,9 +136,11 @@ def _compile_object(path: str, given: dict[str, Any], pieces: list[str | _Place]
 def _place(path: str, given: dict[str, Any]) -> _Place:
     if unknown := set(given) - {_GET, _DEFAULT}:
         raise TemplateError(path, f"Beside {_GET} there may be {_DEFAULT} alone, and no {min(unknown)[:100]!r}.")
-    names = split(given[_GET])
+    names = split_path(given[_GET])
     if names is None:
-        raise TemplateError(path, f"{_GET} must be a path such as data.number, or a list of at most {MAX_NAMES} names.")
+        raise TemplateError(
+            path, f"{_GET} must be a path such as data.number, or a list of at most {MAX_PATH_NAMES} names."
+        )
     if names[0] not in FIELDS:
         raise TemplateError(path, f"{_GET} begins with none of {', '.join(FIELDS)}.")
     return _Place(names, _json(given.get(_DEFAULT)))

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from ava.domain.events.paths import MISSING, find
+from ava.domain.events.event import MISSING, find_at_path
 from ava.domain.events.received import Received
 from ava.domain.events.verifiers import Algorithm, DedupeBy, Encoding, KeyForm, Scheme, TimeUnit, Verifier
 from ava.domain.text import storable
@@ -244,7 +244,7 @@ def sign(verifier: Verifier, secret: str, request: Received, *, now: float) -> d
 def _place_text(request: Received, place: str) -> str | None:
     """Returns the text at a place of a request; None if there is none, or no text or number."""
     kind, _, rest = place.partition(":")
-    found = request.headers.get(rest, MISSING) if kind == "header" else find(request.data, rest.split("."))
+    found = request.headers.get(rest, MISSING) if kind == "header" else find_at_path(request.data, rest.split("."))
     if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
         return None
     return found if isinstance(found, str) else str(found)

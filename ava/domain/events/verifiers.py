@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from ava.domain.events.paths import split
+from ava.domain.events.event import split_path
 
 
 class Provider(StrEnum):
@@ -362,7 +362,7 @@ def _check_places(name: str, text: str, *, known: tuple[str, ...]) -> None:
         is_right = (
             place in known
             or (kind == "header" and _HEADER.fullmatch(rest))
-            or (kind == "body" and not known and split(rest) is not None)
+            or (kind == "body" and not known and split_path(rest) is not None)
         )
         if not is_right:
             allowed = ", ".join(

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.access.payloads import without_payload
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.pull import LIVE_SECONDS, PULLED_SILENT_SECONDS, PullQueue, is_pulled, shown
 from ava.domain.jobs.wait_reasons import DATED, SUSPENDED, WaitsFor
 from ava.domain.jobs.waiting import Waiting
 from ava.domain.record import format_time
 from ava.domain.schedules.schedule_record import format_local_time
+from ava.domain.secrets.redaction import without_payload
 from ava.domain.text import printable
 from ava.domain.worker import WorkerStatus
 

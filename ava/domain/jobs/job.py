@@ -8,9 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ava.domain.jobs import expiry, usage
+from ava.domain.jobs import trigger_options, usage
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
-from ava.domain.jobs.trigger_keys import Debounce, Dedupe
+from ava.domain.jobs.trigger_options import Debounce, Dedupe
 from ava.domain.jobs.wait_reasons import WaitsFor
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ class Job:
         """Return the `expires_in` for a job that repeats this one; None if it does not expire."""
         if self.expires_at is None:
             return None
-        return expiry.renewed_seconds(
+        return trigger_options.renewed_expiry_seconds(
             created_at=self.created_at,
             scheduled_at=self.scheduled_at,
             expires_at=self.expires_at,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ava.domain.access.payloads import HIDDEN, without_payload
 from ava.domain.limits.rates import Rate
 from ava.domain.record import format_time
+from ava.domain.secrets.redaction import HIDDEN_PAYLOAD, without_payload
 
 #: The most other tenants that are counted.
 MAX_TENANTS = 100
@@ -73,7 +73,7 @@ class Waiting:
         """Returns what a caller sees who does not see payloads."""
         limit = self.limit
         if limit is not None and limit.value is not None and limit.per not in (None, "tenant"):
-            limit = replace(limit, value=HIDDEN)
+            limit = replace(limit, value=HIDDEN_PAYLOAD)
         return replace(self, limit=limit, deferral=None if self.deferral is None else without_payload(self.deferral))
 
     @property

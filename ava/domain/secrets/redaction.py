@@ -1,4 +1,4 @@
-"""Credentials in payloads: values that are not shown, judged by the names of their keys.
+"""Credentials in payloads: values that are not shown, judged by the names of their keys; and whole payloads.
 
 Only what is shown changes: to callers below `tenant-admin`, in the bodies of webhooks, and in the audit trail. What is
 stored stays whole, and the handler receives it.
@@ -16,8 +16,11 @@ from ava.domain.access.caller import Caller, Role
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+
 #: What is shown in place of a value.
 HIDDEN = "••••••"
+#: What is shown in place of a payload.
+HIDDEN_PAYLOAD = "(hidden)"
 #: A key holds a credential if its letters and digits end with one of these, as in `X-Api-Key` and `slackToken`.
 #: `docs/reference/api.md` lists them.
 NAMES = (
@@ -72,3 +75,9 @@ def is_credential(name: object) -> bool:
 
 def _hidden(value: Any) -> Any:
     return value if value is None or isinstance(value, bool) else HIDDEN
+
+
+def without_payload(error: str) -> str:
+    """Returns an error, `Kind: reason`, without its reason."""
+    kind, mark, _ = error.partition(": ")
+    return f"{kind}: {HIDDEN_PAYLOAD}" if mark else HIDDEN_PAYLOAD

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import JobOrRefusal, NewJob
-from ava.domain.jobs.trigger_keys import DedupeMode
+from ava.domain.jobs.trigger_options import DedupeMode
 from ava.errors import InvalidFields, JobStateConflict
 from ava.store.engine.database import Connection
 from ava.store.jobs.moves import cancel, debounce

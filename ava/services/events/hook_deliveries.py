@@ -12,9 +12,8 @@ from enum import StrEnum
 from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.events import verification
-from ava.domain.events.bodies import BodyTooLarge
 from ava.domain.events.hook import HookDelivery, HookVerdict
-from ava.domain.events.received import Received
+from ava.domain.events.received import BodyTooLarge, Received
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job
 from ava.domain.limits.inbound import REPLAYED_DELIVERIES

@@ -11,12 +11,10 @@ from typing import Any
 from ava.domain.access.caller import Caller, Role
 from ava.domain.access.tokens import without_secrets
 from ava.domain.events import verification
-from ava.domain.events.bodies import BodyTooLarge, begin_of, read_body, unpacked
-from ava.domain.events.event import EventSpec, InboundEvent, Refusal, source_of_hook
+from ava.domain.events.event import EventSpec, InboundEvent, Refusal, compact_json, source_of_hook
 from ava.domain.events.hook import Hook, HookVerdict, default_type, stored_headers, within_bytes
-from ava.domain.events.received import Received
+from ava.domain.events.received import BodyTooLarge, Received, begin_of, read_body, unpacked
 from ava.domain.events.subscription import make_input
-from ava.domain.events.texts import compact_json
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.limits.inbound import HOOK_BODY_BYTES, REFUSED_BYTES

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.events.event import EventSpec, InboundEvent, Refusal
-from ava.domain.paging import MAX_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.events.subscriptions import subscription_uuid

@@ -8,9 +8,9 @@ from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job_filter import JobFilter
-from ava.domain.paging import MAX_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows

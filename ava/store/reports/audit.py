@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ava.domain import ids
-from ava.domain.paging import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.store.engine import clock
 from ava.store.engine.arrays import texts
 from ava.store.engine.database import Connection

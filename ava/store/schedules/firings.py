@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from ava.domain import ids
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.explanation import JobFiring
 from ava.domain.jobs.job import Job
-from ava.domain.paging import MAX_IN_TOTAL
 from ava.domain.schedules.firing import Firing, Outcome, firing_place
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement

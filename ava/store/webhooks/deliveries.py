@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from ava.domain import ids
-from ava.domain.paging import MAX_IN_TOTAL
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.webhooks.events import Event
 from ava.domain.webhooks.webhook import Delivery, DeliveryBody, DeliveryStatus
 from ava.store.engine.database import Connection

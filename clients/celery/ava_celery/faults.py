@@ -12,7 +12,7 @@ from celery import Celery
 from celery.app.task import Task
 
 from ava.client.slugs import slug_of
-from ava.domain.jobs import expiry
+from ava.domain.jobs import trigger_options
 from ava.domain.jobs.messages import RESERVED
 from ava.domain.jobs.retry import MAX_RETRIES
 from ava_celery import sources, workers
@@ -60,7 +60,7 @@ def _options(app: Celery, task: Task) -> Iterator[str]:
     elif hard is None and (soft := workers.soft_limit(app, task)) is not None and soft >= workers.MAX_TIMEOUT_SECONDS:
         yield f"soft_time_limit={soft:g}: below {workers.MAX_TIMEOUT_SECONDS} here, because the job ends then"
     if not _can_expire(task.expires):
-        yield f"expires={task.expires!r}: whole seconds from 1 to {expiry.MAX_SECONDS} here"
+        yield f"expires={task.expires!r}: whole seconds from 1 to {trigger_options.MAX_EXPIRY_SECONDS} here"
     if inspect.iscoroutinefunction(workers.body_of(task)):
         yield "it is async def, which Celery does not await; declare it with ava.worker"
     yield from _queue(app, task)
@@ -79,7 +79,9 @@ def _can_expire(expires: object) -> bool:
     if isinstance(expires, timedelta | bool):
         return False
     return expires is None or (
-        isinstance(expires, int | float) and expires == int(expires) and 1 <= expires <= expiry.MAX_SECONDS
+        isinstance(expires, int | float)
+        and expires == int(expires)
+        and 1 <= expires <= trigger_options.MAX_EXPIRY_SECONDS
     )
 
 

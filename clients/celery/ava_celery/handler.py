@@ -15,7 +15,7 @@ from celery.app.trace import build_tracer
 from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
 from celery.utils.time import maybe_make_aware
 
-from ava.domain.jobs.expiry import MAX_SECONDS
+from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.handler.env import Env
 from ava.handler.errors import GiveUp, RetryLater
 from ava.handler.retry_rules import NextAttempt
@@ -191,8 +191,8 @@ def _seconds(options: Mapping[str, Any], app: Celery) -> float:
         seconds = float((maybe_make_aware(at, app.timezone) - app.now()).total_seconds())
     else:
         seconds = float(options.get("countdown") or 0)
-    if not seconds <= MAX_SECONDS:
-        raise GiveUp(f"a retry in {seconds:g} s is too late: at most {MAX_SECONDS} s")
+    if not seconds <= MAX_EXPIRY_SECONDS:
+        raise GiveUp(f"a retry in {seconds:g} s is too late: at most {MAX_EXPIRY_SECONDS} s")
     return max(0.0, seconds)
 
 

@@ -11,7 +11,7 @@ from ava.domain.jobs import system_cancel
 from ava.domain.jobs.job import JobSpec, Status
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter
-from ava.domain.jobs.trigger_keys import Debounce, Dedupe, DedupeMode, Keep
+from ava.domain.jobs.trigger_options import Debounce, Dedupe, DedupeMode, Keep
 from ava.errors import JobNotFound, JobStateConflict
 from tests.integration.model import duty_rules, graph_moves, moves
 from tests.integration.model.cast import ACCOUNTS, PRIORITIES, PULL, TENANTS, WORKERS

@@ -9,9 +9,7 @@ from typing import Any, TypeVar
 
 from flask import current_app, g, request
 
-from ava.api.http.callers.headers import by_headers
-from ava.api.http.callers.key import by_key
-from ava.api.http.callers.run import by_run
+from ava.api.http.callers.credentials import by_headers, by_key, by_run
 from ava.api.http.callers.session import by_link, by_session
 from ava.api.http.context import context
 from ava.domain import ids

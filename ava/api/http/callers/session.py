@@ -16,8 +16,8 @@ from functools import partial
 
 from flask import g, request
 
-from ava.api.http.callers import revocation
-from ava.api.http.callers.headers import read_id
+from ava.api.http.callers import credentials
+from ava.api.http.callers.credentials import read_id
 from ava.api.http.context import context
 from ava.domain.access.caller import Caller
 from ava.domain.access.session import cookie_name
@@ -44,7 +44,7 @@ def by_session() -> Caller | None:
         raise Forbidden("A session's cookie is for the pages of this address alone; send an API key instead.")
     check = partial(context().sessions.find, cookie)
     use = check()
-    revocation.remember(check)
+    credentials.remember(check)
     if request.method not in _READING or request.headers.get("x-tenant-id"):
         use = use.at(read_id("x-tenant-id", "ten"))
     g.session_use = use

@@ -12,7 +12,7 @@ from typing import Any
 
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.new_job import NewJob
-from ava.domain.jobs.trigger_keys import Keep
+from ava.domain.jobs.trigger_options import Keep
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings, workers

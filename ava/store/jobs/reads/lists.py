@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.limits.table import ANSWER_BYTES, PAYLOAD_BYTES
-from ava.domain.paging import MAX_IN_TOTAL
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows

@@ -1,8 +1,9 @@
-"""Keys of triggers: several triggers with one key make one job, by one of two rules."""
+"""Options of a trigger: the keys by which several triggers create one job, and the expiry of a job."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 #: Characters of a key. In UTF-8 it fits into an index, whose rows have at most 2,704 bytes.
@@ -48,3 +49,20 @@ class Debounce:
     #: … and at most so long after the first one, if the first one says so.
     max_seconds: int | None = None
     keep: Keep = Keep.LAST
+
+
+#: The longest time by which a job must have started, else it is cancelled: 366 days.
+MAX_EXPIRY_SECONDS = 31_622_400
+
+
+def renewed_expiry_seconds(
+    *, created_at: datetime, scheduled_at: datetime | None, expires_at: datetime, is_firing: bool
+) -> int:
+    """Returns the seconds after which a job expires that repeats another one.
+
+    They count from the date of the earlier job, else from its creation; those of a firing always from its slot.
+    """
+    base = created_at
+    if scheduled_at is not None and (is_firing or scheduled_at > created_at):
+        base = scheduled_at
+    return min(MAX_EXPIRY_SECONDS, max(1, round((expires_at - base).total_seconds())))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ava.domain import moments
+from ava.domain.text import parse_time
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from ava.domain import moments
     ],
 )
 def test_iso_8601_is_parsed_as_utc(text: str, moment: datetime) -> None:
-    assert moments.parse(text) == moment
+    assert parse_time(text) == moment
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_iso_8601_is_parsed_as_utc(text: str, moment: datetime) -> None:
     ],
 )
 def test_any_other_text_is_refused(text: str) -> None:
-    assert moments.parse(text) is None
+    assert parse_time(text) is None

@@ -1,0 +1,114 @@
+"""Identify a caller by the four headers, an API key or the token of a run; notice that a credential was revoked."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from flask import g, request
+
+from ava.api.http.context import context, this_request
+from ava.domain import ids
+from ava.domain.access.caller import Caller, Role
+from ava.errors import DatabaseUnavailable, Forbidden, InvalidParameters, Unauthorized
+
+#: The roles as the header has them, the least first.
+ROLES = tuple(role.header for role in Role if role is not Role.WORKER)
+_BEARER = "bearer"
+_RUNS_BLUEPRINT = "runs"
+_RUN_ARGUMENT = "run"
+
+
+def by_headers() -> Caller | None:
+    """Returns the caller that the four headers name; None if x-internal-secret was not sent.
+
+    Raises `Unauthorized`, `InvalidParameters` or `Forbidden`, for the first header that is wrong.
+    """
+    if not (secret := request.headers.get("x-internal-secret", "")):
+        return None
+    if not is_secret(secret, context().settings.internal_secrets):
+        raise Unauthorized
+    return Caller(tenant_id=read_id("x-tenant-id", "ten"), user_id=read_id("x-user-id", "usr"), role=_role())
+
+
+def is_secret(given: str, secrets: Iterable[str]) -> bool:
+    """Returns True if a header's value is one of the shared keys."""
+    # All keys are compared, so that the time reveals nothing. WSGI decodes the bytes of a header as latin-1.
+    given_bytes = given.encode("latin-1", "replace")
+    return bool(given) and True in [hmac.compare_digest(given_bytes, secret.encode()) for secret in secrets]
+
+
+def read_id(header: str, prefix: str) -> str:
+    """Returns the id in a header. Raises `InvalidParameters` if it is missing or malformed."""
+    value = request.headers.get(header, "")
+    if not value:
+        raise _refused(header, f"it is missing; send an id such as {prefix}_01hxyz")
+    if not ids.is_client_id(prefix, value):
+        raise _refused(header, f"it must be {prefix}_ and 1 to 60 of a-z, 0-9 and _")
+    return value
+
+
+def _role() -> Role:
+    value = request.headers.get("x-platform-role", "")
+    if not value:
+        raise _refused("x-platform-role", f"it is missing; send one of {', '.join(ROLES)}")
+    if (role := Role.parse(value)) is None:
+        raise Forbidden(f"The role in x-platform-role is unknown; send one of {', '.join(ROLES)}.")
+    return role
+
+
+def _refused(header: str, reason: str) -> InvalidParameters:
+    return InvalidParameters(f"Header {header}: {reason}.", {header: [reason[0].upper() + reason[1:] + "."]})
+
+
+def by_key() -> Caller | None:
+    """Returns the caller that an API key stands for; None if the request has no bearer token.
+
+    The user is the one in x-user-id, else the key itself. Raises `Unauthorized` if the key is not valid, and
+    `InvalidParameters` if x-user-id is malformed.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != _BEARER:
+        return None
+    user_id = read_id("x-user-id", "usr") if request.headers.get("x-user-id") else None
+    check = partial(context().api_keys.caller_of, token.strip(), user_id)
+    found = check()
+    remember(check)
+    return found
+
+
+def by_run() -> Caller | None:
+    """Returns the caller that a run's token stands for; None if the path of the request has none.
+
+    Raises `RunNotFound`.
+    """
+    asked = this_request()
+    token = (asked.view_args or {}).get(_RUN_ARGUMENT)
+    return context().runs.caller_of(token) if token is not None and asked.blueprint == _RUNS_BLUEPRINT else None
+
+
+def remember(check: Callable[[], object]) -> None:
+    """Keep how to check this request's credential again. `check` raises `Unauthorized` once it is not valid."""
+    g.credential_check = check
+
+
+def revocation_watch() -> Callable[[], bool]:
+    """Returns a function that returns True once the credential of this request is revoked or has expired.
+
+    It may be called when the request is over. During an outage of the database it returns False.
+    """
+    check: Callable[[], object] | None = g.get("credential_check")
+
+    def is_revoked() -> bool:
+        if check is None:
+            return False
+        try:
+            check()
+        except Unauthorized:
+            return True
+        except DatabaseUnavailable:
+            return False
+        return False
+
+    return is_revoked
