@@ -10,10 +10,10 @@ import pytest
 # Prints True if a block lies in the heap after a larger one was freed.
 _PROGRAM = """
 import sys
-from ava.api.server import allocator
+from ava.api.server.main import return_large_blocks
 
 if sys.argv[1] == "set":
-    allocator.return_large_blocks()
+    return_large_blocks()
 larger = bytes(8 * 2**20)
 del larger
 block = bytes(4 * 2**20)
