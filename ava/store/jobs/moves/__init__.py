@@ -1,5 +1,5 @@
-"""The moves of jobs: each is one guarded statement.
+"""State transitions of jobs: each is one guarded statement.
 
-It names the state from which it starts, so that of two moves in the same moment one changes no row. A statement that a
-run makes also compares `run_no` and `claim_id`, which are the fence. What a move sets is a text in `rules`.
+The statement names the status it starts from, so only one of two concurrent transitions changes the row. A run's own
+transitions also compare `run_no` and `claim_id`, the fencing token. `rules` has the conditions and SET clauses.
 """

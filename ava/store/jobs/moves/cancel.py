@@ -1,9 +1,8 @@
-"""Cancels: a queued job is cancelled at once, and a running one is asked to stop.
+"""Cancel jobs: a queued job ends immediately, a running one is asked to stop.
 
-A cancel takes the children that a handler has made, and theirs, but for detached ones. It locks all of them before one
-statement marks them. A locked job makes no children, so the locking is repeated until it finds no more, and nothing
-escapes it. A job that waits while a job below it runs stays marked; `ava.store.jobs.moves.wake` cancels it when they
-have ended.
+A cancel includes the children that a handler created, recursively, except detached ones. It locks all of them before
+one statement marks them. A locked job creates no children, so locking repeats until it finds no new job, and no child
+escapes. A waiting job with a running descendant stays marked; `ava.store.jobs.moves.wake` cancels it once those ended.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ class CancelRequest:
 
     tenant_id: str
     job_id: str
-    #: The user, the key, the schedule or the job on whose behalf; None if none is behind it.
+    #: The requesting user, key, schedule or job; None if there is none.
     cancelled_by: str | None
-    #: The error of a job that the system cancels (`ava.domain.system_cancel`); None of a caller's cancel.
+    #: The error of a job that the system cancels (`ava.domain.system_cancel`); None if a caller cancels it.
     error: str | None = None
     #: The status that the job must still have; None: queued or running.
     status: Status | None = None
@@ -36,7 +35,7 @@ class CancelRequest:
     is_overdue: bool = False
 
 
-# The rows were locked, and their statuses and earlier requests read with the lock. A null status: it stays.
+# The rows are locked, and their statuses and earlier requests were read under the lock. A null `status`: no change.
 _CANCEL = Statement(f"""
 WITH cancelled AS (
     UPDATE jobs AS j SET status = coalesce(r.status, j.status), stop_status = r.stop_status, error = r.error,
@@ -54,8 +53,8 @@ WITH cancelled AS (
 SELECT {rows.JOB_COLUMNS} FROM cancelled AS j
 """)
 
-# A job that belongs to nothing has no children, so nothing is looked for. The rows are locked in the order of the ids,
-# so that two statements never wait for each other in a circle. A final job stays as it is, so its row is not locked.
+# A job without a tree has no children to search. Rows are locked in the order of ids, so that two statements cannot
+# deadlock. Final jobs do not change, so their rows are not locked.
 _LOCK_BELOW = Statement("""
 WITH RECURSIVE below AS (
     SELECT j.tenant_id, j.id, NULL::uuid AS parent_id, j.tree_id
@@ -76,22 +75,22 @@ FROM (SELECT * FROM below ORDER BY id) AS b LEFT JOIN LATERAL (
 
 
 def cancel(connection: Connection, *, tenant_id: str, user_id: str, job_id: str) -> Job | None:
-    """Cancel a queued job, or request that a running one stops. Returns None if it is final or not the tenant's.
+    """Cancel a queued job, or request a running one to stop. Returns None if it is final or not the tenant's.
 
-    A request that was made before stays as it is.
+    An earlier request stays unchanged.
     """
     found = cancel_tree(connection, tenant_id=tenant_id, user_id=user_id, job_id=job_id)
     return next((job for job in found if job.id == job_id), None)
 
 
 def cancel_tree(connection: Connection, *, tenant_id: str, user_id: str, job_id: str) -> list[Job]:
-    """Cancel a job as `cancel` does, in a transaction. Returns it, and the jobs below it."""
+    """Cancel a job as `cancel` does, in a transaction. Returns the job and its descendants."""
     root = CancelRequest(tenant_id=tenant_id, job_id=job_id, cancelled_by=user_id)
     return _cancel_with_children(connection, [root], again=True)
 
 
 def cancel_each(connection: Connection, requests: Sequence[CancelRequest]) -> list[Job]:
-    """Cancel jobs as `cancel` does, in a transaction. Returns all that it has changed, also the jobs below them."""
+    """Cancel jobs as `cancel` does, in a transaction. Returns all changed jobs, including descendants."""
     return _cancel_with_children(connection, requests, again=False) if requests else []
 
 
@@ -99,7 +98,7 @@ def _cancel_with_children(connection: Connection, requests: Sequence[CancelReque
     below = _lock_below(connection, requests)
     meant = _meant(requests, below)
     if len(meant) < len(requests):
-        # The jobs below one that has moved on are left alone too.
+        # If a job has moved on, its descendants are not cancelled either.
         requests, below = meant, _lock_below(connection, meant)
     by_uuid = {each.uuid: each for each in below}
     above_running = _above_running(below)
@@ -115,17 +114,17 @@ def _cancel_with_children(connection: Connection, requests: Sequence[CancelReque
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Below:
-    """A job of a tree: one whose cancel is asked for, or one below it. If it is not final, its row is locked."""
+    """A job of a tree: a requested one or its descendant. If it is not final, its row is locked."""
 
     tenant_id: str
     uuid: str
     parent_uuid: str | None
-    #: None of a final job.
+    #: None if the job is final.
     status: Status | None
-    #: Whether it is not final, and part of a tree.
+    #: Whether the job is unfinished and part of a tree.
     may_have_children: bool
     waits_for: WaitsFor | None
-    #: An earlier request to stop: the status that the job gets, its error, and who asked.
+    #: An earlier stop request: the job's future status, its error, and the requester.
     stop_status: Status | None
     error: str | None
     cancelled_by: str | None
@@ -133,11 +132,11 @@ class _Below:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Stop:
-    """What a request to stop writes into the row of a job."""
+    """Values that a stop request writes into a job's row."""
 
     tenant_id: str
     uuid: str
-    #: The job's next status; None: it stays.
+    #: The job's next status; None: no change.
     status: Status | None
     stop_status: Status
     error: str | None
@@ -146,7 +145,7 @@ class _Stop:
 
 
 def _stop(request: CancelRequest, job: _Below, *, is_above_running: bool) -> _Stop:
-    """Return what a request writes. The first request wins, and a job that waits ends after the jobs below it."""
+    """Return the values to write. The first request wins; a waiting job ends after its running descendants."""
     is_kept = is_above_running and job.waits_for in SUSPENDED
     asked = Status.FAILED if request.is_overdue else Status.CANCELLED
     stop_status = job.stop_status or asked
@@ -162,9 +161,9 @@ def _stop(request: CancelRequest, job: _Below, *, is_above_running: bool) -> _St
 
 
 def _lock_below(connection: Connection, requests: Sequence[CancelRequest]) -> list[_Below]:
-    """Lock the jobs that are not final, of those whose cancel is asked for and those below them. Returns all of them.
+    """Lock the unfinished jobs among the requested ones and their descendants. Returns all of them, final ones too.
 
-    A locked job does not start, and makes no children. So the jobs are read until none is new.
+    A locked job neither starts nor creates children. So the query repeats until it finds no new job.
     """
     parameters = {
         "tenants": [each.tenant_id for each in requests],
@@ -195,14 +194,14 @@ def _lock_below(connection: Connection, requests: Sequence[CancelRequest]) -> li
 
 
 def _meant(requests: Sequence[CancelRequest], below: Sequence[_Below]) -> list[CancelRequest]:
-    """Returns the requests whose jobs, now locked, are not final and have the status that is asked for."""
+    """Return the requests for jobs, now locked, that are unfinished and have the requested status."""
     statuses: dict[str | None, Status | None] = {each.uuid: each.status for each in below}
     found = [(each, statuses.get(rows.job_uuid(each.job_id))) for each in requests]
     return [each for each, status in found if status is not None and each.status in (None, status)]
 
 
 def _above_running(below: Sequence[_Below]) -> set[str]:
-    """Returns the UUIDs of the jobs below which one runs."""
+    """Return the UUIDs of jobs that have a running descendant."""
     parents = {each.uuid: each.parent_uuid for each in below if each.parent_uuid is not None}
     found: set[str] = set()
     for each in below:
@@ -247,15 +246,15 @@ def _cancel(connection: Connection, stops: Sequence[_Stop]) -> list[Job]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replacement:
-    """A queued job that a trigger with its key for `dedupe` replaces."""
+    """A queued job that a trigger with its `dedupe` key replaces."""
 
     job_id: str
-    #: The id that is reserved for the new job, by PostgreSQL's clock, and its UUID.
+    #: The id reserved for the new job, by PostgreSQL's clock, and its UUID.
     new_job_id: str
     new_uuid: str
 
 
-# The rows are locked in the order of the ids, as a cancel of the same jobs locks them.
+# Locks the rows in the order of ids, as a cancel of the same jobs does.
 _LOCK_REPLACED = Statement("""
 WITH found AS MATERIALIZED (
     SELECT k.worker_id, k.key, j.id
@@ -276,9 +275,9 @@ WHERE j.status IS NOT DISTINCT FROM 'queued' ORDER BY j.id FOR UPDATE OF j
 def lock_replaced(
     connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Replacement]:
-    """Lock the queued jobs of keys for `dedupe` (worker, key), in the transaction that replaces them.
+    """Lock the queued jobs with these `dedupe` keys (worker, key), in the transaction that replaces them.
 
-    Returns what is to be replaced by its key.
+    Returns the replacements by key.
     """
     parameters = {
         "tenant_id": tenant_id,

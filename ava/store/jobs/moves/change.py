@@ -1,6 +1,6 @@
-"""Changes of queued jobs that clients ask for: priority, date, expiry, tags.
+"""Change queued jobs on request of clients: priority, date, expiry, tags.
 
-A published job whose priority or date changes returns to the backlog, and a claim refuses its message from then on.
+A published job returns to the backlog if its priority or date changes; claims refuse its message from then on.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j
 
 
 def lock(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
-    """Lock a job until the transaction ends, so that nothing starts it. Returns it, or None if it is not the tenant's.
+    """Lock a job until the transaction ends, so that no claim starts it. Returns None if it is not the tenant's.
 
-    A claim that comes first has started it. The row of a debounced job's key is locked before the job, as a trigger
-    with the key does.
+    An earlier claim may have started it. The row of a debounced job's key is locked before the job, as triggers do.
     """
     parameters = {"tenant_id": tenant_id, "id": rows.job_uuid(job_id)}
     connection.exec_driver_sql(_LOCK_KEY, parameters)
@@ -33,7 +32,7 @@ def lock(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
     return None if row is None else rows.job(row)
 
 
-# A job that waited for its date, and now for none, waits for what the return of a dated job waits for.
+# A job that loses its date next waits for the worker or a permit, like a job that becomes due.
 _CHANGE = Statement(f"""
 WITH c AS MATERIALIZED (
     SELECT j.tenant_id, j.id, j.tags AS earlier_tags, w.moment, w.tags, w.priority,
@@ -85,9 +84,9 @@ RETURNING {rows.JOB_COLUMNS}
 
 
 def change(connection: Connection, job: Job, wanted: JobChange) -> Job | None:
-    """Change a queued job that `lock` has locked, whose change `job_change.check` allows.
+    """Change a queued job that `lock` has locked and `job_change.check` allows to change.
 
-    It gets no priority that is more urgent than its tenant's may be. Returns it as it is then.
+    The tenant's most urgent priority caps the new priority. Returns the changed job.
     """
     parameters = {
         **rows.job_parameters(job.key),

@@ -1,4 +1,4 @@
-"""Children: a run makes jobs on behalf of its own. Its job becomes part of a tree, if it is not part of one."""
+"""Create children: a run creates jobs as children of its own job, which then becomes part of a tree."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
-# The row stays locked until the children are there. So a cancel that comes now finds them, and a process that has lost
-# its run makes none that the next run has not seen.
+# The row stays locked until the children are inserted. So a concurrent cancel finds them, and a process that has lost
+# its run creates no children that the next run does not see.
 _ENTER_TREE = Statement(f"""
 UPDATE jobs AS j SET tree_id = coalesce(j.tree_id, j.id) FROM {ONE_RUN} AS r
 WHERE {OWNS} AND j.cancel_requested_at IS NULL
@@ -20,9 +20,9 @@ RETURNING j.tree_id::text
 
 
 def enter_tree(connection: Connection, *, run: RunKey, claim_id: str | None) -> str | None:
-    """Have a run's job be part of a tree, in the transaction that makes its children. Returns the UUID of the tree.
+    """Make a run's job part of a tree, in the transaction that creates its children. Returns the tree's UUID.
 
-    Returns None if the run has lost its job, or is to be cancelled: it makes no more children.
+    Returns None if the run has lost its job or is to be cancelled: then it must not create children.
     """
     parameters = rows.run_parameters(run) | {"held_claim_id": claim_id}
     found = connection.exec_driver_sql(_ENTER_TREE, parameters).scalar()
@@ -31,15 +31,15 @@ def enter_tree(connection: Connection, *, run: RunKey, claim_id: str | None) -> 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TreePlace:
-    """The place of a job in its tree."""
+    """The position of a job in its tree."""
 
-    #: How many jobs are above it.
+    #: Number of ancestors.
     depth: int
-    #: The jobs of its tree, counted up to a bound.
+    #: Number of jobs in its tree, counted up to a limit.
     jobs: int
 
 
-# The count holds until the transaction ends, because one run of a tree makes children at a time.
+# The count stays valid until the transaction ends, because the lock lets one run per tree create children at a time.
 _LOCK_TREE = Statement("SELECT pg_advisory_xact_lock(hashtextextended('children in ' || %(tree_id)s, 0))")
 _PLACE = Statement("""
 WITH RECURSIVE above AS (
@@ -55,9 +55,9 @@ SELECT (SELECT max(depth) FROM above), (SELECT count(*) FROM (
 
 
 def place_in_tree(connection: Connection, *, run: RunKey, tree_uuid: str, max_depth: int, max_jobs: int) -> TreePlace:
-    """Returns the place of a run's job in its tree, counted up to these bounds.
+    """Return the position of a run's job in its tree, counted up to the limits.
 
-    No other run of the tree makes children until the transaction ends.
+    Blocks other runs of the tree from creating children until the transaction ends.
     """
     parameters = rows.run_parameters(run) | {"tree_id": tree_uuid, "max_depth": max_depth, "max_jobs": max_jobs + 1}
     connection.exec_driver_sql(_LOCK_TREE, parameters)

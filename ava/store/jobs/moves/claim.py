@@ -1,7 +1,7 @@
-"""Claims: a process starts the runs of a message. The number of a run and the id of its claim are its fence.
+"""Claim the runs of a message. `(run_no, claim_id)` is the fencing token.
 
-The number alone is not enough, because after a failover that lost transactions another claim may get the same one.
-`ava.store.jobs.moves.end` claims the next run in the statement that ends the one before.
+The run number is not enough: after a failover that lost transactions, another claim may get the same number.
+`ava.store.jobs.moves.end` claims the next run in the statement that ends the previous one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ava.store.jobs.moves import log_lines
 from ava.store.jobs.moves.log_lines import CONTINUING, OPENING, SEQ_PER_RUN
 from ava.store.jobs.moves.rules import CLAIM_SET, HAS_SETTINGS, IS_PAUSED, IS_STARTABLE, IS_UNEXPIRED, ONE_RUN, OWNS
 
-#: No job is looked for that is more urgent.
+#: For `outranked_by`: do not check for more urgent jobs.
 NO_PRIORITY = priority.FIRST - 1
-#: The columns from which `claimed_job` makes a job `j`.
+#: The columns of a job `j` that `claimed_job` reads.
 CLAIMED_COLUMNS = f"{rows.STARTED_COLUMNS}, {HAS_SETTINGS}, {HAS_JOURNAL}"
 
 
 def claims(where: str) -> str:
-    """Returns the CTE `claimed`, which claims the jobs `j` that a condition finds, FROM items included."""
+    """Return the CTE `claimed`, which claims jobs `j`; `where` may begin with FROM items."""
     return f"""claimed AS (
     UPDATE jobs AS j SET {CLAIM_SET}
     {where}
@@ -39,11 +39,11 @@ def claims(where: str) -> str:
 )"""
 
 
-#: The condition that a job is the one of a single claim, and can be claimed.
+#: Condition: `j` is the job of a single claim and can be claimed.
 IS_WANTED = f"""j.tenant_id = %(next_tenant_id)s AND j.id = %(next_id)s::uuid
         AND j.run_no = %(next_run_no)s - 1 AND {IS_STARTABLE}
         AND j.worker_id IS NOT DISTINCT FROM %(next_worker_id)s AND {IS_UNEXPIRED} AND NOT {IS_PAUSED}"""
-#: The first lines of the logs of the runs in `claimed`, as rows of `job_logs`.
+#: The opening log lines of the runs in `claimed`, as rows of `job_logs`.
 FIRST_LINES = f"""    SELECT tenant_id, id, run_no * {SEQ_PER_RUN}, ARRAY[started_at], 'i',
         ARRAY[CASE WHEN first_started_at IS NULL THEN %(opening)s ELSE '{CONTINUING}' END] FROM claimed"""
 
@@ -60,21 +60,21 @@ SELECT {CLAIMED_COLUMNS} FROM claimed AS j
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The run that a process asks to start."""
+    """The run that a process wants to start."""
 
     run: RunKey
-    #: The worker that the message names. The claim fails unless the job's row names the same one.
+    #: The worker named by the message. The claim fails unless the job's row has the same worker.
     worker_id: str
     #: The process's node.
     node_id: str
-    #: A UUID, part of the fence. `claimed` finds this claim by it if its result was lost.
+    #: A UUID, part of the fencing token. `claimed` finds the claim by it after a lost response.
     claim_id: str | None = None
     #: The run's first log line.
     opening: str = OPENING
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Returns the parameters of the statements."""
+        """Return the parameters of the claim statements."""
         return {
             "next_tenant_id": self.run.tenant_id,
             "next_id": rows.job_uuid(self.run.job_id),
@@ -97,7 +97,7 @@ def claim(connection: Connection, wanted: Claim) -> Job | None:
 
 
 def claimed_job(row: Any) -> Job:
-    """Returns the job of a row of `CLAIMED_COLUMNS`."""
+    """Return the job in a row of `CLAIMED_COLUMNS`."""
     job, has_settings, has_journal = rows.job(row), row[-2], row[-1]
     if has_settings or has_journal:
         return replace(job, has_settings=has_settings, has_journal=has_journal)
@@ -112,18 +112,17 @@ WHERE j.tenant_id = %(next_tenant_id)s AND j.id = %(next_id)s::uuid AND j.run_no
 
 
 def claimed(connection: Connection, wanted: Claim) -> Job | None:
-    """Returns the job of a claim whose result was lost. Returns None if the claim did not commit."""
+    """Return the job of a claim after its response was lost; None if the claim did not commit."""
     row = connection.exec_driver_sql(_CLAIMED, wanted.parameters).first()
     return None if row is None else claimed_job(row)
 
 
-#: Seconds after which the statements of several runs are planned anew. Their plan while the table is nearly empty reads
-#: all of it.
+#: Seconds between replans of statements for several runs. A plan made while the table is nearly empty reads all of it.
 _PLAN_SECONDS = 60.0
 
-# A job that lost a process before is claimed alone: so a handler that kills its process does not do so with others. One
-# that may expire is claimed alone as well, right before its handler is entered, because the claim says that it starts.
-# A row that another transaction writes at this moment is not waited for.
+# A job that has lost a process is claimed individually, so that a handler that kills its process takes no other run
+# with it. A job that may expire is claimed individually right before its handler starts, because the claim counts as
+# the start. SKIP LOCKED: do not wait for rows that another transaction is writing.
 _CLAIM_TOGETHER = Prepared(
     "claim_together",
     f"""
@@ -144,9 +143,9 @@ SELECT {CLAIMED_COLUMNS} FROM claimed AS j
 def claim_together(
     connection: Connection, wanted: Sequence[RunKey], *, worker_id: str, node_id: str, claim_id: str
 ) -> list[Job]:
-    """Start runs of one worker. Returns the jobs of those that could be claimed.
+    """Start runs of one worker with one claim id. Returns the claimed jobs.
 
-    They share the id of the claim. Their log has no first line yet; it is stored with the others.
+    Their opening log lines are stored later, together with the other lines.
     """
     parameters = {**_runs(wanted), "worker_id": worker_id, "node_id": node_id, "claim_id": claim_id}
     return [claimed_job(row) for row in _CLAIM_TOGETHER.run(connection, parameters)]
@@ -160,8 +159,8 @@ def _runs(wanted: Sequence[RunKey]) -> dict[str, object]:
     }
 
 
-# An earlier try whose response was lost may lock these rows until its commit has ended. `claim_together` would skip
-# them, and no claim of theirs would be found.
+# An earlier attempt whose response was lost may lock these rows until it commits. `claim_together` would skip them, and
+# `claimed_together` would not see the claim.
 _AWAIT_TOGETHER = Statement("""
 SELECT FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS r (tenant_id, id)
 JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
@@ -175,7 +174,7 @@ WHERE j.claim_id = %(claim_id)s::uuid AND j.status IS NOT DISTINCT FROM 'running
 
 
 def claimed_together(connection: Connection, wanted: Sequence[RunKey], *, claim_id: str) -> list[Job]:
-    """Returns the jobs of a claim of several runs whose result was lost."""
+    """Return the jobs of a claim of several runs after its response was lost."""
     found = connection.exec_driver_sql(_CLAIMED_TOGETHER, _runs(wanted) | {"claim_id": claim_id})
     return [claimed_job(row) for row in found]
 
@@ -185,7 +184,7 @@ def claim_together_again(
 ) -> list[Job]:
     """Repeat a claim of several runs whose response was lost: return the jobs that it claimed, or claim them now.
 
-    It waits for the earlier try, and locks the rows so that one that is still on its way claims none.
+    Waits for the earlier attempt. If that has not reached the server yet, it finds the rows locked and claims none.
     """
     with one_transaction(connection):
         connection.exec_driver_sql(_AWAIT_TOGETHER, _runs(wanted))
@@ -195,11 +194,11 @@ def claim_together_again(
 
 
 class RunCheck(NamedTuple):
-    """What is read of a run before its handler begins."""
+    """The state of a run, read before its handler starts."""
 
-    #: Whether a cancel was requested of it since it was claimed.
+    #: Whether a cancel was requested since the claim.
     is_to_be_cancelled: bool
-    #: Whether a message of a more urgent job waits in its queue.
+    #: Whether a more urgent job's message waits in the same queue.
     is_outranked: bool
 
 
@@ -207,10 +206,10 @@ NOTHING = RunCheck(is_to_be_cancelled=False, is_outranked=False)
 
 
 def is_outranked(queue: str) -> str:
-    """Returns the condition that a message of a job waits in a queue with one of the priorities of `looked_for`.
+    """Return the condition that a published job with a priority of `looked_for` waits in a queue.
 
-    It is one index scan of a few entries for each priority: thousands of jobs that wait unpublished are not read.
-    Without the order, and `IN_ORDER` before the statement, the planner may read all queued jobs for each priority.
+    It scans a few index entries per priority and skips unpublished jobs (there may be thousands). Without
+    its ORDER BY, and `IN_ORDER` before the statement, the planner may read all queued jobs for each priority.
     """
     return f"""EXISTS (
     SELECT FROM generate_series({priority.FIRST}, %(outranked_by)s::int) AS p (priority), LATERAL (
@@ -222,7 +221,7 @@ def is_outranked(queue: str) -> str:
 
 
 def looked_for(outranked_by: int) -> dict[str, object]:
-    """Returns the parameters of `is_outranked`. `outranked_by`: the least urgent priority that is looked for."""
+    """Return the parameters of `is_outranked`. `outranked_by`: the least urgent priority to check for."""
     return {"outranked_by": outranked_by, "urgent_seconds": run_groups.URGENT_SECONDS}
 
 
@@ -241,9 +240,9 @@ WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_n
 def check(
     connection: Connection, *, run: RunKey, claim_id: str | None, outranked_by: int = NO_PRIORITY
 ) -> RunCheck | None:
-    """Returns what is to be known before a claimed run begins, or None if the run has lost its job.
+    """Return a claimed run's state before its handler starts; None if the run has lost its job.
 
-    `outranked_by`: the least urgent priority that is looked for; by default none is.
+    `outranked_by`: the least urgent priority to check for; by default none.
     """
     parameters = {**rows.run_parameters(run), "claim_id": claim_id, **looked_for(outranked_by)}
     found = _CHECK.run(connection, parameters, before=IN_ORDER)
@@ -256,7 +255,7 @@ SELECT FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS}
 
 
 def owns_job(connection: Connection, *, run: RunKey, claim_id: str | None = None) -> bool:
-    """Returns True if a run still owns its job."""
+    """Return True if a run still owns its job."""
     parameters = rows.run_parameters(run) | {"held_claim_id": claim_id}
     return connection.exec_driver_sql(_OWNS_JOB, parameters).first() is not None
 
@@ -267,7 +266,7 @@ SELECT 1 FROM jobs WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND wor
 
 
 def names_other_worker(connection: Connection, *, run: RunKey, worker_id: str) -> bool:
-    """Returns True if the job's row names another worker, so that a message with `worker_id` was forged."""
+    """Return True if the job's row has another worker, so that a message with `worker_id` was forged."""
     parameters = rows.run_parameters(run) | {"worker_id": worker_id}
     return connection.exec_driver_sql(_NAMES_OTHER_WORKER, parameters).first() is not None
 
@@ -279,9 +278,9 @@ SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid 
 
 
 def lock(connection: Connection, run: RunKey) -> Job | None:
-    """Lock the job of a run until the transaction ends. Return it; None if the run has ended.
+    """Lock the job of a run until the transaction ends. Returns the job; None if the run has ended.
 
-    The next statement reads it, because one that waits for a lock sees other tables as they were when it began.
+    A second statement reads the row: one that waited for a lock still sees other tables as they were when it began.
     """
     if connection.exec_driver_sql(_LOCK, rows.run_parameters(run)).first() is None:
         return None
@@ -292,6 +291,6 @@ _SHOW = Statement(f"SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id =
 
 
 def show(connection: Connection, run: RunKey) -> Job | None:
-    """Returns a run's job."""
+    """Return a run's job."""
     row = connection.exec_driver_sql(_SHOW, rows.run_parameters(run)).first()
     return None if row is None else rows.job(row)

@@ -1,7 +1,7 @@
-"""Debounced triggers: each key has a row that names its job, and when the first of its triggers came.
+"""Debounce triggers: each key has a row with its job and the time of the first trigger.
 
-A trigger locks its key's row, so that those of one key follow each other. The job is an ordinary dated one. Once it is
-due, or is cancelled, the next trigger makes another, so a row may be left behind; `delete_old` deletes it.
+A trigger locks its key's row, which serializes the triggers of a key. The job is an ordinary dated job. Once it is due
+or cancelled, the next trigger creates another. `delete_old` deletes the rows left behind.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import limit_key, rate_key
 
-# In the order of the keys, so that two calls with the same ones do not deadlock.
+# Ordered by key, so that two calls with the same keys do not deadlock.
 _RESERVE = Statement("""
 WITH reserved AS (
     INSERT INTO debounces AS d (tenant_id, worker_id, key)
@@ -32,13 +32,13 @@ SELECT clock_timestamp() FROM (SELECT count(*) FROM reserved) AS r
 
 
 def reserve(connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]]) -> datetime:
-    """Lock the rows of keys until the transaction ends. Returns the time then."""
+    """Lock the rows of keys until the transaction ends. Returns the time after locking."""
     now: datetime = connection.exec_driver_sql(_RESERVE, _parameters(tenant_id, keys)).scalar_one()
     return now
 
 
-# What holds for a trigger holds here as well: a worker that the tenant may run, and an input that was checked against
-# its present schema. A job that was due before waits for something else by now, or has been published.
+# The conditions of a trigger apply here too: the tenant may run the worker, and the input was validated against its
+# current schema. A job that became due earlier has another wait reason by now, or has been published.
 _MOVE = Statement(f"""
 WITH locked AS MATERIALIZED (
     SELECT j.tenant_id, j.id, s.n, s.worker_id, s.key, least(s.start_at, d.latest_at) AS start_at
@@ -98,11 +98,11 @@ SELECT {rows.JOB_COLUMNS} FROM changed AS j
 
 
 def move(connection: Connection, *, tenant_id: str, user_id: str, new: Sequence[NewJob]) -> dict[tuple[str, str], Job]:
-    """Defer the jobs of keys that `reserve` has locked, each to its trigger's date, but not beyond its last time.
+    """Defer the jobs of keys that `reserve` has locked, each to its trigger's date, at most to its latest start.
 
-    A job whose trigger says so gets the trigger's input, priority, tags, kind, user and expiry, which counts from the
-    date. Returns the jobs by worker and key, without those that are due, final, or whose worker the tenant may not run
-    now.
+    If the trigger has `keep: last`, the job also takes over the trigger's input, priority, tags, kind, user and expiry,
+    which counts from the date. Returns the jobs by worker and key, except jobs that are due or final, and jobs of
+    workers that the tenant may not run.
     """
     keyed = [(each, each.spec.key) for each in new if each.spec.key is not None]
     parameters: dict[str, Any] = {
@@ -121,7 +121,7 @@ def _is_last(spec: JobSpec) -> bool:
 
 
 def _take_over(connection: Connection, tenant_id: str, user_id: str, last: Mapping[str, JobSpec]) -> dict[str, Job]:
-    """Give jobs, by their ids, what their last triggers ask for. Returns them by their ids."""
+    """Apply the last triggers' values to jobs, given by job id. Returns the changed jobs by id."""
     if not last:
         return {}
     specs = list(last.values())
@@ -156,7 +156,7 @@ def start(
     jobs: Mapping[tuple[str, str], Job],
     max_seconds: Sequence[int | None],
 ) -> None:
-    """Write which new jobs keys have that `reserve` has locked, and the last moments of their starts."""
+    """Store the new jobs of keys that `reserve` has locked, and the latest times of their starts."""
     parameters: dict[str, Any] = {
         **_parameters(tenant_id, list(jobs)),
         "first_at": first_at,
@@ -175,7 +175,7 @@ DELETE FROM debounces WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete the rows of jobs that were due more than a minute ago, the oldest first. Returns the number of rows."""
+    """Delete the rows of jobs that were due more than a minute ago, oldest first. Returns the number of rows."""
     return connection.exec_driver_sql(_DELETE_OLD, {"limit": limit}).rowcount
 
 

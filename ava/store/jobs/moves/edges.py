@@ -1,4 +1,4 @@
-"""Edges: new jobs wait for others, those that are made with them and those that are there already."""
+"""Store edges: new jobs wait for other jobs, created with them or existing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves.wait import waiting_for_json
 
-# A job that ends at this moment is waited for. If it is final then, it needs no mark, because the new job wakes itself.
+# Wait for a job that is just ending. If it is final then, it needs no mark, because the new job wakes itself.
 _MARK_AWAITED = Statement("""
 WITH chosen AS (
     SELECT j.tenant_id, j.id
@@ -30,7 +30,7 @@ UPDATE jobs AS j SET is_awaited = true FROM chosen WHERE j.tenant_id = chosen.te
 
 
 def mark_awaited(connection: Connection, jobs: Sequence[tuple[str, str]]) -> int:
-    """Have unfinished jobs, each a tenant and a UUID, write a wake when they end. Returns the number of jobs."""
+    """Make unfinished jobs, given as tenant and UUID, write a wake when they end. Returns the number of jobs."""
     parameters = {"tenants": [tenant_id for tenant_id, _ in jobs], "ids": [uuid for _, uuid in jobs]}
     return connection.exec_driver_sql(_MARK_AWAITED, parameters).rowcount
 
@@ -39,7 +39,7 @@ _RESERVE = Statement("SELECT ava_uuid7()::text FROM generate_series(1, %(count)s
 
 
 def reserve(connection: Connection, count: int) -> list[str]:
-    """Returns UUIDs for new jobs, in the order of their moments."""
+    """Return UUIDs for new jobs, ordered by time."""
     return sorted(connection.exec_driver_sql(_RESERVE, {"count": count}).scalars())
 
 
@@ -53,7 +53,7 @@ INSERT INTO wakes (tenant_id, kind, source_id) SELECT DISTINCT tenant_id, 'job',
 
 
 def drop(connection: Connection, *, tenant_id: str, uuid: str) -> None:
-    """Have a job that waits since it was made wait for no other one any more."""
+    """Delete the edges that a job has had since its creation, so that it waits for no other job."""
     connection.exec_driver_sql(_DROP, {"tenant_id": tenant_id, "id": uuid})
 
 
@@ -76,9 +76,9 @@ SELECT w.tenant_id, 'job', w.id FROM unnest(%(woken_tenants)s::text[], %(woken)s
 
 
 def declare(connection: Connection, made: Sequence[tuple[NewJob, Job]]) -> list[Job]:
-    """Write what those of the jobs wait for that this transaction has made. Returns the jobs with it, in order.
+    """Store the waits of jobs that this transaction has created. Returns the jobs with their waits, in order.
 
-    A job that waits for one that was there before wakes itself, because that may have ended.
+    A job that waits for an existing job wakes itself, because that may have ended already.
     """
     encode = cache(partial(ids.encode, "job"))
     found = [_with_wait(new, job, encode) for new, job in made]
@@ -106,7 +106,7 @@ def declare(connection: Connection, made: Sequence[tuple[NewJob, Job]]) -> list[
 
 
 def _with_wait(new: NewJob, job: Job, encode: Callable[[str], str]) -> tuple[NewJob, Job]:
-    """Return a new job with what it waits for. `encode` returns the id of a job's UUID."""
+    """Return a new job with its wait. `encode` converts a job's UUID to its id."""
     if new.after is None:
         return new, job
     waited = [encode(uuid) for uuid in new.after.uuids]

@@ -1,8 +1,8 @@
-"""Ends of runs: a job completes, fails, returns to the queue, or stops. Three statements write them all.
+"""End runs: a job completes, fails, returns to the queue, or stops. Three statements cover all outcomes.
 
-The process that ends a run decides the values (`ava.domain.jobs.run_outcome`); a statement writes them while the run
-still owns its job and nobody has asked the job to stop. A job that was asked to stop gets its `stop_status` from
-`end_stopped`, whatever its run did. So a stop costs an ordinary end nothing, and a stopped one a second statement.
+The process that ends a run computes the values (`ava.domain.jobs.run_outcome`). A statement writes them if the run
+still owns its job and the job has no stop request. Otherwise `end_stopped` gives the job its `stop_status`, whatever
+the run's outcome. So stop requests cost an ordinary end nothing, and a stopped run a second statement.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
 # Ordinary ends --------------------------------------------------------------------------------------------------------
 
-#: The CTE `ended` of a single run: its job becomes final.
+#: The CTE `ended` for a single run: the job becomes final.
 _ENDED = f"""ended AS (
     UPDATE jobs AS j SET status = %(status)s, completed_at = clock_timestamp(),
         error = %(error)s, error_id = %(error_id)s::uuid,
@@ -60,8 +60,8 @@ WITH {_ENDED}, stored AS (
 SELECT 1 FROM ended
 """,
 )
-# The ended job's row is locked first, and the next job's row is not waited for: a statement that cancels many jobs may
-# lock the next one and wait for the ended one. An end that wrote nothing claims nothing.
+# The ended job's row is locked first, and SKIP LOCKED does not wait for the next job's row: a bulk cancel may lock the
+# next job and wait for the ended one. If the end wrote nothing, nothing is claimed.
 _NEXT = f"""WHERE j.tenant_id = %(next_tenant_id)s AND j.id = (
         SELECT j.id FROM jobs AS j WHERE {IS_WANTED} AND (SELECT count(*) FROM ended) > 0
             AND NOT (SELECT is_outranked FROM looked) FOR UPDATE SKIP LOCKED)"""
@@ -76,11 +76,10 @@ SELECT (SELECT count(*) FROM ended), (SELECT is_outranked FROM looked), {CLAIMED
 FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 """,
 )
-#: Seconds after which the statements of many runs are planned again. A plan that was made while the table was nearly
-#: empty reads all of it.
+#: Seconds between replans of statements for several runs. A plan made while the table is nearly empty reads all of it.
 _PLAN_SECONDS = 60.0
-# `completed_at` is not earlier than the transaction, because the counts of ended jobs rely on it. `started_at` moves
-# with it by up to 0.1 s, so that a job's duration is that of its handler.
+# `completed_at` is never earlier than the transaction's start, because the counts of ended jobs rely on that. If the
+# handler began at another time than the claim, `started_at` moves by at most 0.1 s, to give the handler's duration.
 _END_TOGETHER = Prepared(
     "end_together",
     f"""
@@ -114,8 +113,8 @@ SELECT tenant_id, id::text FROM ended
 """,
     plan_seconds=_PLAN_SECONDS,
 )
-# A job with a rate waits for a permit again, because a rate counts each start; a job without one keeps its permit. The
-# statement knows the rate: `permits.follow_limits` may have changed it while the job ran.
+# A job with a rate waits for a permit again, because a rate counts each start; without a rate it keeps its permit. The
+# statement reads the rate, because `permits.follow_limits` may have changed it during the run.
 REQUEUE = Prepared(
     "requeue",
     f"""
@@ -151,7 +150,7 @@ SELECT tenant_id, id::text FROM requeued
 """,
     plan_seconds=_PLAN_SECONDS,
 )
-# The closing line names the status, which the writer does not know.
+# The closing line contains the status, which the caller does not know.
 _CLOSED_LINES = """    SELECT tenant_id, id, l.seq, l.times::timestamptz[],
         l.levels || CASE WHEN l.closing IS NULL THEN '' WHEN ended.status = 'failed' THEN 'e' ELSE 'w' END,
         l.msgs::text[] || array_remove(ARRAY[format(l.closing, ended.status)], NULL)
@@ -192,9 +191,9 @@ SELECT tenant_id, id::text, status FROM ended
 
 
 def end(connection: Connection, ended: EndedRun) -> Status | None:
-    """Write how a run ended, with its last log lines.
+    """Write a run's outcome and its last log lines.
 
-    Returns the job's status. Returns None if the run does not own its job any more; then nothing is written.
+    Returns the job's status, or None if the run no longer owns its job; then nothing is written.
     """
     if ended.is_plain:
         if _END.run(connection, end_parameters(ended)):
@@ -206,13 +205,13 @@ def end(connection: Connection, ended: EndedRun) -> Status | None:
 def end_and_claim(
     connection: Connection, ended: EndedRun, wanted: Claim, *, outranked_by: int = NO_PRIORITY
 ) -> tuple[Status | None, Job | None, bool]:
-    """End a run whose job becomes final, and start the process's next one, in one transaction.
+    """End a run with a final status and claim the process's next run, in one transaction.
 
-    It does not wait for a job that another transaction is writing, and does not claim it. Nor does it claim one if the
-    message of a job waits in the queue whose priority is `outranked_by` or more urgent; by default none is looked for.
+    Skips the claim if another transaction is writing the next job, or if a message with priority `outranked_by` or more
+    urgent waits in the queue; by default that is not checked.
 
-    Returns the job's status, None if nothing was written: the run was asked to stop, or does not own its job any more,
-    and nothing is claimed. Returns the claimed job too, and whether such a message waits.
+    Returns the job's status, the claimed job or None, and whether such a message waits. A status of None means that
+    nothing was written or claimed: the run was asked to stop or no longer owns its job.
     """
     parameters = end_parameters(ended) | wanted.parameters | looked_for(outranked_by)
     ((count, is_outranked, *job),) = _END_AND_CLAIM.run(connection, parameters, before=IN_ORDER)
@@ -220,9 +219,9 @@ def end_and_claim(
 
 
 def end_each(connection: Connection, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:
-    """Write how runs ended, whatever their outcomes, with their last log lines.
+    """Write the outcomes of runs and their last log lines.
 
-    Returns the jobs' statuses, without those of runs that do not own their jobs any more.
+    Returns the jobs' statuses, without runs that no longer own their jobs.
     """
     final = [each for each in ended if each.values.status in (Status.COMPLETED, Status.FAILED)]
     queued = [each for each in ended if each.values.status is Status.QUEUED]
@@ -244,7 +243,7 @@ def _write(
 
 
 def end_stopped(connection: Connection, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:
-    """End runs whose jobs were asked to stop, whatever the runs did. Returns the statuses of the jobs that it ended."""
+    """End runs that were asked to stop, whatever their outcome. Returns the statuses of the ended jobs."""
     if not ended:
         return {}
     found = _END_STOPPED.run(connection, stopped_parameters(in_lock_order(ended)))
@@ -261,9 +260,9 @@ WHERE j.status IS DISTINCT FROM 'running'
 
 
 def written(connection: Connection, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:
-    """Return the statuses of jobs whose runs' ends an earlier attempt wrote before it lost its response.
+    """Return the statuses of jobs that an earlier attempt ended before its response was lost.
 
-    A row keeps the run's number and claim until the next claim, so a job that was claimed since then is left out.
+    A row retains the run number and claim id until the next claim, so jobs that were claimed again are left out.
     """
     parameters = {
         "tenants": [each.outcome.run.tenant_id for each in ended],

@@ -1,4 +1,4 @@
-"""Ended runs, and the parameters of the statements that write their ends."""
+"""Ended runs, and the parameters of the statements that write their outcomes."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from ava.store.jobs.moves.log_lines import columns, rows_of
 
 @dataclass(frozen=True, kw_only=True)
 class EndedRun:
-    """A run that has ended, and what its end writes."""
+    """An ended run and the values to write."""
 
     outcome: RunOutcome
     values: RunValues
     #: The id of its claim, part of the fencing token.
     claim_id: str | None
-    #: The log lines that are not stored yet, without the closing line.
+    #: Log lines that are not stored yet, without the closing line.
     lines: Sequence[LogLine] = ()
-    #: The closing line. It is stored if the outcome has one; a stopped job's has another text.
+    #: The closing line, stored if the outcome has one. For a stopped job its message is replaced.
     closing: LogLine | None = None
     progress_json: str | None = None
-    #: When its handler began, of a run that shares its claim: its row's start moves there.
+    #: Start of the handler, for a run that shares its claim; becomes the run's start. None: the claim's start stays.
     began_at: datetime | None = None
 
     @classmethod
     def of(cls, job: Job, outcome: RunOutcome, **rest: Any) -> EndedRun:
-        """Return the end of a run of `job`, the row as the run's claim left it."""
+        """Return the end of a run of `job`, given as the run's claim returned it."""
         return cls(outcome=outcome, values=next_values(job, outcome), **rest)
 
     @property
     def key(self) -> JobKey:
-        """Return what names its job."""
+        """Return the key of its job."""
         return JobKey(self.outcome.run.tenant_id, self.outcome.run.job_id)
 
     @property
@@ -47,14 +47,14 @@ class EndedRun:
 
     @property
     def is_plain(self) -> bool:
-        """Return True if its job becomes final and `job_runs` gets no row: the usual case, with its own statement."""
+        """Return True for the usual case with its separate statement: a final status and no row for `job_runs`."""
         return self.values.status in (Status.COMPLETED, Status.FAILED) and self.kept_outcome is None
 
     @property
     def kept_outcome(self) -> str | None:
-        """Return the outcome in `job_runs`; None: the row of the job says all of the run.
+        """Return the outcome for `job_runs`; None if the job's row already describes the run.
 
-        `job_runs` has each run of a job with several, and each that its process could not end.
+        `job_runs` has every run of a job with several runs, and every lost run.
         """
         outcome = self.outcome
         if outcome.losses is not None and outcome.ending is Ending.FAILED:
@@ -65,14 +65,14 @@ class EndedRun:
 
     @property
     def seconds(self) -> float | None:
-        """Return how long its handler ran, of a run that shares its claim."""
+        """Return the handler's duration, for a run that shares its claim; otherwise None."""
         if self.began_at is None or self.closing is None:
             return None
         return (self.closing.ts - self.began_at).total_seconds()
 
 
 def in_lock_order(ended: Sequence[EndedRun]) -> list[EndedRun]:
-    # In the order of the ids, as a statement that cancels many jobs locks them.
+    # Ordered by id, as a bulk cancel locks the rows.
     return sorted(ended, key=lambda each: each.outcome.run.job_id)
 
 
@@ -178,7 +178,7 @@ def stopped_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
         "first_run_nos": texts([each.values.first_run_no for each in ended]),
         "owner_tenants": texts([each.outcome.run.tenant_id for each, _ in owned]),
         "owners": array([str(rows.job_uuid(each.outcome.run.job_id)) for each, _ in owned]),
-        # The statement adds the level and the text of the closing line.
+        # The statement adds the level and message of the closing line.
         **columns([row for _, row in owned]),
         "levels": texts(["".join(line.level.value[0] for line in row) for row in given]),
         "msgs": texts([texts([line.msg for line in row]) for row in given]),
@@ -192,7 +192,7 @@ def stopped_parameters(ended: Sequence[EndedRun]) -> dict[str, object]:
 
 
 def _outcome_if_stopped(ended: EndedRun) -> str | None:
-    """Return the outcome in `job_runs`; `stopped` stands for the status that the job gets."""
+    """Return the outcome for `job_runs`; `stopped` is replaced by the job's status."""
     kept = ended.kept_outcome
     if kept in (Ending.LOST, Ending.INTERRUPTED):
         return kept
@@ -204,6 +204,6 @@ def _lines_if_stopped(ended: EndedRun) -> Sequence[LogLine]:
 
 
 def closing_line(seq: int, ts: datetime, outcome: RunOutcome) -> LogLine:
-    """Return the closing line of a run; its text stands in for that of a stopped job's if the outcome has none."""
+    """Return the closing line of a run. Its message is empty if the outcome has none."""
     level, msg = outcome.closing or (LogLevel.WARN, "")
     return LogLine(seq=seq, ts=ts, level=level, msg=msg)

@@ -1,6 +1,6 @@
-"""Jobs past their time: cancel those whose handler was not entered before they expired, and find overdue ones.
+"""Find and end late jobs: cancel jobs that expired before their handler was entered, and find overdue jobs.
 
-A claim refuses an expired job. `ava.store.jobs.moves.cancel` stops an overdue one, with the jobs below it.
+Claims refuse expired jobs. `ava.store.jobs.moves.cancel` stops overdue jobs with their descendants.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from ava.domain.jobs.system_cancel import SystemCancel
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: The rows of the index `jobs_expiring` that have expired.
+#: The expired rows of the index `jobs_expiring`.
 _HAS_EXPIRED = "status = 'queued' AND first_run_no IS NULL AND expires_at <= now()"
-#: A condition: some jobs have expired. It has the order of an index, because an EXISTS may scan the table.
+#: Condition: some jobs have expired. Uses ORDER BY, not EXISTS, because EXISTS may scan the table.
 ARE_EXPIRED = f"(SELECT expires_at FROM jobs WHERE {_HAS_EXPIRED} ORDER BY expires_at LIMIT 1) IS NOT NULL"
 
-# The moment is written as `ava.domain.record.format_time` writes it.
+# Formats the time like `ava.domain.record.format_time`.
 _EXPIRE = Statement(f"""
 WITH r AS MATERIALIZED (
     SELECT tenant_id, id, '{SystemCancel.EXPIRED}: not started by ' || replace(
@@ -32,23 +32,23 @@ FROM r WHERE j.tenant_id = r.tenant_id AND j.id = r.id
 
 
 def expire(connection: Connection, *, limit: int) -> int:
-    """Cancel jobs that have expired, earliest first. Returns the number of jobs."""
+    """Cancel expired jobs, earliest expiry first. Returns the number of jobs."""
     return connection.exec_driver_sql(_EXPIRE, {"limit": limit}).rowcount
 
 
 _HAS_DEADLINE = "deadline_at IS NOT NULL AND cancel_requested_at IS NULL AND status IN ('queued', 'running')"
-#: A condition: the deadline of some job has passed.
+#: Condition: the deadline of some job has passed.
 ARE_OVERDUE = f"""(SELECT deadline_at FROM jobs WHERE {_HAS_DEADLINE} AND deadline_at <= now()
     ORDER BY deadline_at LIMIT 1) IS NOT NULL"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OverdueJob:
-    """An unfinished job whose deadline has passed."""
+    """An unfinished job with a passed deadline."""
 
     tenant_id: str
     job_id: str
-    #: The seconds from its creation, or its date, to its deadline.
+    #: Seconds from its creation or its date, whichever is later, to the deadline.
     seconds: float
 
 
@@ -59,7 +59,7 @@ FROM jobs WHERE {_HAS_DEADLINE} AND deadline_at <= now() ORDER BY deadline_at LI
 
 
 def overdue(connection: Connection, *, limit: int) -> list[OverdueJob]:
-    """Return overdue jobs, the earliest deadline first."""
+    """Return overdue jobs, earliest deadline first."""
     return [
         OverdueJob(tenant_id=tenant_id, job_id=ids.encode("job", uuid), seconds=seconds)
         for tenant_id, uuid, seconds in connection.exec_driver_sql(_OVERDUE, {"limit": limit})

@@ -1,4 +1,4 @@
-"""The log lines of runs, as statements of moves store them, and as a run appends them while it goes on."""
+"""Store log lines of runs, within state transitions or while a run is active."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ava.store.engine.prepared import Prepared
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
-#: A line's `seq` is the run's number times this, plus the line's number in the run.
+#: A line's `seq` is the run number times this, plus the line's number in the run.
 SEQ_PER_RUN = 2**32
 #: The first log line of a run.
 OPENING = "Worker handler started"
-#: That of a run that continues an attempt whose handler has waited.
+#: The first log line of a run that continues an attempt after a wait.
 CONTINUING = "Handler continues"
-#: Lines that another process writes about a run start here, after all lines that the run itself could write.
+#: Lines that another process writes about a run start here, behind all lines that the run itself could write.
 SEQ_OF_OTHERS = 2**31
-#: The most lines of a row of `job_logs`.
+#: Max lines per row of `job_logs`.
 LINES_PER_ROW = 16
 
 
 def stores(lines: str) -> str:
-    """Returns the statement that stores rows of lines; `lines` is a SELECT of them.
+    """Return the statement that stores rows of lines, selected by `lines`.
 
-    A run that lost the answer of an earlier try stores its lines again, with those that came meanwhile.
+    A run that lost the response to an earlier attempt stores its lines again, together with newer ones.
     """
     return f"""INSERT INTO job_logs AS stored (tenant_id, job_id, seq, times, levels, msgs)
 {lines}
@@ -36,14 +36,14 @@ def stores(lines: str) -> str:
 
 
 def of_one(run: str) -> str:
-    """Return the SELECT of the given lines of one run; `run` is a CTE with its job."""
+    """Return the SELECT of the given lines of one run; `run` is the CTE with its job."""
     return f"""    SELECT {run}.tenant_id, {run}.id, l.seq, l.times::timestamptz[], l.levels, l.msgs::text[]
     FROM {run}, unnest(%(seqs)s::bigint[], %(times)s::text[], %(levels)s::text[], %(msgs)s::text[])
          AS l (seq, times, levels, msgs)"""
 
 
 def of_many(runs: str) -> str:
-    """Return the SELECT of the given lines of many runs, each row with its job; `runs` is a CTE with their jobs."""
+    """Return the SELECT of the given lines of many runs, each row with its job; `runs` is the CTE with the jobs."""
     return f"""    SELECT tenant_id, id, l.seq, l.times::timestamptz[], l.levels, l.msgs::text[]
     FROM unnest(%(owner_tenants)s::text[], %(owners)s::uuid[], %(seqs)s::bigint[], %(times)s::text[],
                 %(levels)s::text[], %(msgs)s::text[]) AS l (tenant_id, id, seq, times, levels, msgs)
@@ -75,10 +75,10 @@ def append(
     progress_json: str | None = None,
     are_apart: bool = False,
 ) -> bool:
-    """Store a run's log lines and progress. Returns False, and stores nothing, if the run has lost its claim.
+    """Store a run's log lines and progress. Returns False and stores nothing if the run has lost its claim.
 
-    A later call may repeat lines, together with those that follow. `are_apart`: it may repeat any of them, so that each
-    gets a row of its own.
+    A later call may repeat lines, together with the lines that follow them. `are_apart`: a later call may repeat any
+    subset, so store each line in a separate row.
     """
     of_rows = [[line] for line in lines] if are_apart else rows_of(lines)
     parameters = rows.run_parameters(run) | {"held_claim_id": claim_id, "progress": progress_json} | columns(of_rows)
@@ -93,7 +93,7 @@ def opening_line(job: Job) -> LogLine:
 
 
 def rows_of(lines: Sequence[LogLine]) -> list[Sequence[LogLine]]:
-    """Returns lines as rows of `job_logs` have them: a row ends before a gap in the numbers, or when it is full."""
+    """Group lines into rows of `job_logs`: a row ends before a gap in `seq`, or when it is full."""
     found: list[list[LogLine]] = []
     for line in lines:
         if found and line.seq == found[-1][-1].seq + 1 and len(found[-1]) < LINES_PER_ROW:
@@ -104,9 +104,9 @@ def rows_of(lines: Sequence[LogLine]) -> list[Sequence[LogLine]]:
 
 
 def columns(of_rows: Sequence[Sequence[LogLine]]) -> dict[str, str]:
-    """Returns rows of lines as array literals.
+    """Return rows of lines as array literals.
 
-    The times and the texts of a row are an array in a text.
+    The times and the messages of a row are nested: array literals within a string.
     """
     return {
         "seqs": array([str(row[0].seq) for row in of_rows]),

@@ -1,4 +1,4 @@
-"""The move that makes jobs: the one statement that inserts them, for every caller."""
+"""Create jobs: the one statement that inserts them, for every caller."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ava.store.engine.prepared import Prepared
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 
-#: Characters of inputs that one statement of several jobs inserts. The driver quotes them in one call, which holds the
+#: Max characters of inputs per statement for several jobs. The driver quotes them in one call, which holds the
 #: interpreter lock for 5 ms per million characters.
 _STATEMENT_CHARACTERS = 2 * 2**20
-#: A tenant, and a worker that it runs.
+#: Tenant and worker.
 _Worker = tuple[str, str]
 
 
-#: What every job has, as columns of `s` with their types.
+#: Columns of `s` that every job has, with their types.
 _ASKED = {
     "tenant_id": "text",
     "user_id": "text",
@@ -40,7 +40,7 @@ _ASKED = {
     "traceparent": "text",
     "publishable": "bool",
 }
-#: What few jobs have, likewise; null, and never false, of those that do not have it.
+#: Columns that few jobs have. They are null for all other jobs, never false.
 _ASKED_MORE = {
     "uuid": "uuid",
     "scheduled_at": "timestamptz",
@@ -61,31 +61,31 @@ _ASKED_MORE = {
     "reason": "text",
     "has_template": "bool",
 }
-#: The columns of a job that take what was asked as it is.
+#: Columns of `jobs` that are copied from the request unchanged.
 _TAKEN_MORE = (
     *("scheduled_at", "retry_of", "input_bytes", "dedupe_key", "parent_id", "tree_id", "name"),
     *("is_detached", "is_awaited"),
 )
 _ARRAYS = f"unnest({', '.join(f'%({name})s::{type_}[]' for name, type_ in _ASKED.items())})"
-#: One JSON record a job, because an array for each of so many columns would be half of the statement.
+#: One JSON record per job: as arrays, this many columns would take half of the statement's time.
 _RECORDS = f"json_to_recordset(%(more)s::json) AS ({', '.join(map(' '.join, _ASKED_MORE.items()))})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Parts:
-    """Where the two statements differ, in SQL."""
+    """SQL parts that differ between the two insert statements."""
 
-    #: What was asked, and further columns of what the rules say of it.
+    #: The requested jobs, and further columns derived from them.
     asked: str = _ARRAYS
     ruled: str = ""
-    #: Further columns of the job, and their values.
+    #: Further columns of `jobs`, and their values.
     columns: str = ""
     values: str = ""
     new_id: str = "ava_uuid7()"
     schema: str = "w.input_schema_version IS NOT DISTINCT FROM s.version"
     max_retries: str = "least(w.max_retries, coalesce(own.max_retries, platform.max_retries))"
     expires_in: str = "w.expires_in"
-    #: What it waits for before anything else, and whether its turn may come at once.
+    #: SQL around the reason to wait: jobs or a date precede worker and permit.
     waits_first: str = ""
     waits_end: str = ""
     expires_from: str = "now()"
@@ -98,7 +98,7 @@ class _Parts:
 _PLAIN = _Parts()
 _WITH_MORE = _Parts(
     asked=f"ROWS FROM ({_ARRAYS}, {_RECORDS})",
-    # It waits for other jobs, or for its date, before anything else.
+    # Waiting for other jobs or for the date precedes every other wait.
     ruled=""",
            CASE WHEN s.reason = 'jobs' OR s.scheduled_at > now() THEN s.reason END AS waits_first""",
     columns=", tags, run_at" + "".join(f", {name}" for name in _TAKEN_MORE),
@@ -119,11 +119,11 @@ _WITH_MORE = _Parts(
 
 
 def _insert_jobs(parts: _Parts) -> str:
-    """Returns the statement.
+    """Return the insert statement.
 
-    A job's `created_at` is the time in its id, to the millisecond. So a list from one time to another is a range of
-    ids, and no row is read only to be left out. No job is more urgent than its tenant's may be. Jobs with keys are
-    inserted in the order of their keys, so that two calls with the same ones do not deadlock.
+    `created_at` is the time in the job's id, in milliseconds. So a time range in a list is a range of ids and reads no
+    rows in vain. The tenant's most urgent priority caps the priority. Jobs with deduplication keys are inserted in the
+    order of the keys, so that two calls with the same keys do not deadlock.
     """
     return f"""
 INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
@@ -161,15 +161,15 @@ FROM (SELECT {parts.new_id} AS id, e.* FROM (
 {parts.end}"""
 
 
-#: What the statement decides about a job, in the order in which `_job` reads it. All else is as it was asked, so that
-#: neither PostgreSQL nor the driver describes it again: a sixth of the time of a statement for one job.
+#: Columns that the statement computes, in the order in which `_job` reads them. All others equal the request, so that
+#: neither PostgreSQL nor the driver processes them: a sixth of the time of a statement for one job.
 DECIDED_COLUMNS = (
     "j.tenant_id, j.worker_id, j.id::text, j.created_at, j.priority, j.queue, j.max_attempts, j.waits_for, j.run_at, "
     "j.published_at, j.expires_at, j.deadline_at"
 )
 _INSERT = Prepared("insert", f"{_insert_jobs(_PLAIN)}RETURNING {DECIDED_COLUMNS}, NULL")
-# A statement of its own, so that jobs without all that pay nothing: it takes a seventh longer, and writes 48 bytes of
-# WAL more a job.
+# A separate statement, so that plain jobs do not pay for these columns: it takes a seventh longer and writes 48 more
+# bytes of WAL per job.
 _INSERT_MORE = Prepared(
     "insert_more",
     f"""
@@ -182,7 +182,7 @@ SELECT {DECIDED_COLUMNS}, j.dedupe_key FROM created AS j
 )
 _NO_TAGS = "{}"
 
-#: Reads of a new job what only `_ASKED_MORE` has columns for, and what that is of a job without all that.
+#: Read the attributes of a new job that only `_ASKED_MORE` has columns for. `_NO_REST` are their values in a plain job.
 _rest_of = attrgetter(
     *("uuid", "is_due", "after", "place"),
     *(
@@ -195,16 +195,16 @@ _NO_REST = _rest_of(NewJob(tenant_id="", user_id="", spec=JobSpec(worker_id=""))
 
 
 def insert(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
-    """Insert jobs, in order. Returns the job of each entry; None if it is left out.
+    """Insert jobs, in order. Returns the job of each entry; None if it was skipped.
 
-    A job is left out if its tenant may not run its worker now, if its input was compared with another schema than its
-    worker has, or, with a key for `dedupe`, if an unfinished job has the key. If a transaction that has not ended makes
-    one with the key, this waits for its end. Jobs of a paused worker wait.
+    A job is skipped if its tenant may not run the worker, if its input was validated against another schema version
+    than the worker's current one, or if an unfinished job has its `dedupe` key. An open transaction that inserts the
+    same key is waited for. Jobs of a paused worker wait.
 
-    Jobs of windows that take no more messages, jobs of a tenant with a limit of running ones, and jobs whose time has
-    not come are stored as unpublished, and the dispatcher publishes them.
+    Jobs of closed windows, of a tenant with a concurrency limit, and jobs that are not due are stored unpublished; the
+    dispatcher publishes them.
     """
-    # All jobs of one tenant, worker and version are stored, or none; but of those with one key only the first.
+    # All jobs of one tenant, worker and version are stored, or none; but of jobs with the same key only the first.
     versions: dict[_Worker, str | None] = {}
     alike = [each for each in new if versions.setdefault(_worker(each), each.schema_version) == each.schema_version]
     stored: dict[tuple[_Worker, str | None], deque[tuple[Any, ...]]] = defaultdict(deque)
@@ -217,14 +217,14 @@ def insert(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
 
 
 def _parts(new: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
-    """Yield the jobs of one statement each; of one with several, the inputs have at most `_STATEMENT_CHARACTERS`."""
+    """Split jobs into statements. If there are several, each has at most `_STATEMENT_CHARACTERS` of inputs."""
     sizes = [len(each.spec.input_json) for each in new]
     if sum(sizes) <= _STATEMENT_CHARACTERS:
         yield new
         return
     part: list[NewJob] = []
     room = _STATEMENT_CHARACTERS
-    # In the order of the keys, as in each statement.
+    # Ordered by key, as within each statement.
     for each in sorted(new, key=lambda each: "" if each.spec.dedupe is None else each.spec.dedupe.key):
         size = len(each.spec.input_json)
         if part and size > room:
@@ -236,7 +236,7 @@ def _parts(new: Sequence[NewJob]) -> Iterator[Sequence[NewJob]]:
 
 
 def _insert_together(connection: Connection, new: Sequence[NewJob]) -> list[tuple[Any, ...]]:
-    """Insert jobs in one statement. Returns the rows of `DECIDED_COLUMNS` and the key of each inserted job."""
+    """Insert jobs in one statement. Returns rows of `DECIDED_COLUMNS` plus the deduplication key."""
     parameters = _parameters(new)
     if all(map(_is_plain, new)):
         return _INSERT.run(connection, parameters)
@@ -244,12 +244,12 @@ def _insert_together(connection: Connection, new: Sequence[NewJob]) -> list[tupl
 
 
 def _is_plain(new: NewJob) -> bool:
-    """Returns True if each column of `_ASKED_MORE` is null for a job."""
+    """Return True if all columns of `_ASKED_MORE` are null for a job."""
     return _rest_of(new) == _NO_REST and rows.large_bytes(new.spec.input_json) is None
 
 
 def _waits_for(new: NewJob) -> WaitsFor | None:
-    """Return the reason for which a job waits before anything else, if its date has not come by then."""
+    """Return the job's first reason to wait; it does not apply if the date has passed at the insert."""
     if new.after is not None:
         return WaitsFor.JOBS
     if new.spec.scheduled_at is None or new.is_due:
@@ -309,7 +309,7 @@ def _job(row: tuple[Any, ...], new: NewJob) -> Job:
 
 
 def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
-    """Returns the columns of `_ASKED`, most of them as array literals."""
+    """Return the columns of `_ASKED`, most of them as array literals."""
     specs = [each.spec for each in new]
     return {
         "tenant_id": texts([each.tenant_id for each in new]),
@@ -317,7 +317,7 @@ def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
         "worker_id": texts([spec.worker_id for spec in specs]),
         "trigger": texts([spec.trigger for spec in specs]),
         "urgency": array([str(spec.priority) for spec in specs]),
-        # The driver's own list, because a literal of quotes and backslashes is escaped twice, and inputs may be large.
+        # A Python list: a literal would escape quotes and backslashes twice, and inputs may be large.
         "input": [spec.input_json for spec in specs],
         "version": texts([each.schema_version for each in new]),
         "traceparent": texts([each.traceparent for each in new]),
@@ -326,7 +326,7 @@ def _parameters(new: Sequence[NewJob]) -> dict[str, Any]:
 
 
 def _more(new: Sequence[NewJob]) -> str:
-    """Return the records of `_ASKED_MORE`, as a JSON array."""
+    """Return the records of `_ASKED_MORE` as a JSON array."""
     return json.dumps([_record(each) for each in new], default=str)
 
 

@@ -1,8 +1,8 @@
-"""Parking: queued jobs that cannot start leave the backlog, with the reason in `waits_for`, and return from there.
+"""Park queued jobs that cannot start: remove them from the backlog, with the reason in `waits_for`, and return them.
 
-A parked job costs its queue nothing, because no index of startable jobs has it. Jobs whose worker is paused wait with
-`worker`, those of a paused queue with `queue`, those whose handler no live node has with `node`. Jobs that wait for
-other jobs return by `ava.store.jobs.moves.wake`. A reason that a later release adds is never returned here.
+Parked jobs cost their queue nothing, because no index of startable jobs contains them. The reason is `worker` for a
+paused worker, `queue` for a paused queue, and `node` if no live node has the handler. `ava.store.jobs.moves.wake`
+returns jobs that wait for other jobs. This module never returns jobs with a reason that a later release adds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ava.store.jobs.moves.rules import (
     park_set,
 )
 
-# The rows are locked before.
+# The caller has locked the rows.
 _PARK = Statement(f"""
 UPDATE jobs AS j SET {park_set("%(reason)s")}, run_at = NULL
 FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS chosen (tenant_id, id)
@@ -40,7 +40,7 @@ WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 
 
 def _park(connection: Connection, reason: WaitsFor, chosen: Sequence[Any]) -> int:
-    """Park locked jobs, each a row that begins with its tenant and its UUID. Returns the number of jobs."""
+    """Park locked jobs; each row begins with tenant and UUID. Returns the number of jobs."""
     if not chosen:
         return 0
     parameters = {
@@ -52,7 +52,7 @@ def _park(connection: Connection, reason: WaitsFor, chosen: Sequence[Any]) -> in
 
 
 def _returns(chosen: str, *, before: str = "WITH") -> Statement:
-    """Returns the statement that returns the jobs which `chosen` selects; `before` has the CTEs that it needs."""
+    """Return the statement that unparks the jobs selected by `chosen`; `before` has the CTEs that it needs."""
     return Statement(f"""
 {before} chosen AS ({chosen}
 )
@@ -61,7 +61,7 @@ WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 """)
 
 
-# A queue that was resumed since the caller read that it is paused has no job parked any more.
+# Checks `paused_queues` again: the queue may have been resumed since the caller read it, and must park no more jobs.
 _LOCK_BACKLOG = Statement(f"""
     SELECT tenant_id, id::text FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
@@ -79,7 +79,7 @@ def park_backlog(
     limit: int,
     workers: Collection[str] | None = None,
 ) -> int:
-    """Park the oldest jobs of a window's backlog, or those of some workers alone. Returns the number of jobs."""
+    """Park the oldest jobs of a window's backlog, optionally only of `workers`. Returns the number of jobs."""
     parameters = {
         "reason": reason.value,
         "queue": queue,
@@ -93,14 +93,13 @@ def park_backlog(
 
 @dataclass(frozen=True, kw_only=True)
 class ListPosition:
-    """A position among the queued jobs of a tenant and worker, in the order of `jobs_by_worker`."""
+    """A position among the queued jobs of a tenant and worker, ordered as in `jobs_by_worker`."""
 
     trigger: str = ""
     id: str = "00000000-0000-0000-0000-000000000000"
 
 
-# A position is an entry of the index `jobs_by_worker`, so each statement begins where the last one ended, however many
-# jobs it has passed.
+# Each statement continues at the index entry where the last one stopped, however many jobs that has passed.
 _LOCK_OF_WORKER = Statement(f"""
     SELECT j.tenant_id, j.id::text, j.trigger FROM jobs AS j
     WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = %(worker_id)s AND j.status = 'queued'
@@ -112,9 +111,9 @@ _LOCK_OF_WORKER = Statement(f"""
 def park_of_worker(
     connection: Connection, *, tenant_id: str, worker_id: str, after: ListPosition, limit: int
 ) -> tuple[int, ListPosition]:
-    """Park waiting jobs of a worker that is paused for a tenant, wherever they are. A claim reads the status too.
+    """Park a tenant's waiting jobs of a paused worker, published or not. Claims also check for the pause.
 
-    Returns the number of jobs, and the last one's position.
+    Returns the number of jobs, and the position of the last one.
     """
     parameters: dict[str, object] = {"tenant_id": tenant_id, "worker_id": worker_id, "limit": limit}
     parameters |= {"trigger": after.trigger, "id": after.id}
@@ -127,7 +126,7 @@ def park_of_worker(
     return count, ListPosition(trigger=trigger, id=id_)
 
 
-#: Seconds until a job is published again that came to a node without its handler.
+#: Min and max seconds until a job is published again after a node without its handler received it.
 _MIN_DEFER_SECONDS = 0.1
 _MAX_DEFER_SECONDS = 5.0
 _PARK_UNCLAIMED = Statement(f"""
@@ -153,12 +152,11 @@ def park_unclaimed(
     lacks_handler: bool = False,
     dead_after_seconds: float = 0.0,
 ) -> bool:
-    """Park a job whose message a node has and cannot run: its worker is paused, or the node lacks its handler.
+    """Park a job whose message a node received but cannot run: the worker is paused, or the node lacks the handler.
 
-    If another live node has the handler, the job is due after as long again as it exists, between `_MIN_DEFER_SECONDS`
-    and `_MAX_DEFER_SECONDS`: a new job gets to the right node quickly, and one whose nodes are all busy costs a
-    statement every few seconds. Returns False if there is no such reason, or the job no longer waits or is not one of
-    this worker.
+    If another live node has the handler, the job is deferred by its age, at least `_MIN_DEFER_SECONDS` and at most
+    `_MAX_DEFER_SECONDS`: a new job soon reaches the right node, and a job with only busy nodes costs one statement
+    every few seconds. Returns False if neither reason holds, or if the job no longer waits or has another worker.
     """
     parameters = rows.run_parameters(run) | {"worker_id": worker_id}
     parameters |= {"lacks_handler": lacks_handler, "dead_after": dead_after_seconds}
@@ -179,7 +177,7 @@ def park_less_urgent(connection: Connection, *, key: str, priority: int, limit: 
         return _park(connection, WaitsFor.PERMIT, connection.exec_driver_sql(_LOCK_LESS_URGENT, parameters).all())
 
 
-#: A condition: the time of some jobs has come. It has the order of an index, because an EXISTS may scan the table.
+#: Condition: some jobs are due. Uses ORDER BY, not EXISTS, because EXISTS may scan the table.
 _IS_TIMED = f"status = 'queued' AND waits_for IN {rows.reasons(TIMED)} AND run_at IS NOT NULL"
 ARE_DUE = f"""(SELECT run_at FROM jobs WHERE {_IS_TIMED} AND run_at <= now()
     ORDER BY run_at LIMIT 1) IS NOT NULL"""
@@ -189,17 +187,17 @@ _MAKE_DUE = _returns(f"""
 
 
 def make_due(connection: Connection, *, limit: int) -> int:
-    """Return jobs whose time has come to the backlog, earliest first, in their workers' queues.
+    """Return due jobs to the backlog of their workers' queues, earliest first. Returns the number of jobs.
 
-    A handler that waits continues when its sleep, or the time-out of its wait, is over. Jobs with a limit wait for a
-    permit of it from then on, and those of a paused worker for the worker. Returns the number of jobs.
+    This also continues handlers after a sleep or after the timeout of a wait. Jobs with a limit then wait for a permit,
+    jobs of a paused worker for the worker.
     """
     return connection.exec_driver_sql(_MAKE_DUE, {"limit": limit}).rowcount
 
 
-# The reason of all jobs of a queue, priority, worker and tenant ends at the same moment. So each such group is found by
-# one step in `jobs_parked` (a loose index scan) and judged once: what stays parked costs its groups, not its jobs. The
-# most urgent jobs of a queue return first.
+# The reason ends for all jobs of a queue, priority, worker and tenant together. So find each group with one step in
+# `jobs_parked` (a loose index scan) and check it once: the cost depends on the number of groups, not of parked jobs.
+# The most urgent jobs of a queue return first.
 _GROUP = "j.waits_for, j.queue, j.priority, j.worker_id, j.tenant_id"
 _FREE = f"""WITH RECURSIVE parked AS (
     SELECT j.* FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
@@ -236,7 +234,7 @@ def return_parked(
     limit: int,
     dead_after_seconds: float = 0.0,
 ) -> int:
-    """Return jobs that are parked for one of these reasons, which has ended. Returns the number of jobs."""
+    """Return jobs that are parked for one of `reasons` if it no longer holds. Returns the number of jobs."""
     parameters = {"reasons": [reason.value for reason in reasons], "limit": limit, "dead_after": dead_after_seconds}
     return connection.exec_driver_sql(_RETURN_PARKED, parameters).rowcount
 
@@ -251,11 +249,11 @@ SELECT ARRAY(SELECT n.id::text FROM nodes AS n WHERE {nodes.IS_LIVE} ORDER BY n.
 
 
 def what_returns(connection: Connection, *, dead_after_seconds: float) -> tuple[Any, ...]:
-    """Returns the facts on which it depends whether jobs return that are parked for a node, a queue or a worker."""
+    """Return the node, queue and worker states that decide which parked jobs can return."""
     return tuple(connection.exec_driver_sql(_WHAT_RETURNS, {"dead_after": dead_after_seconds}).one())
 
 
-# A loose index scan along `jobs_by_status`: one step for each tenant.
+# A loose index scan along `jobs_by_status`: one step per tenant.
 _TENANTS = Statement("""
 WITH RECURSIVE t (id) AS (
     (SELECT tenant_id FROM jobs WHERE tenant_id > %(after)s ORDER BY tenant_id LIMIT 1)
@@ -267,5 +265,5 @@ SELECT id FROM t WHERE id IS NOT NULL LIMIT %(limit)s
 
 
 def tenants(connection: Connection, *, after: str, limit: int) -> list[str]:
-    """Returns tenants that have jobs, in order, after one of them."""
+    """Return up to `limit` tenants that have jobs, in order, starting behind `after`."""
     return list(connection.exec_driver_sql(_TENANTS, {"after": after, "limit": limit}).scalars())

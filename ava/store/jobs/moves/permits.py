@@ -1,7 +1,7 @@
-"""Moves of permits: jobs get permits of their limits, lose them to more urgent ones, and follow changed limits.
+"""Grant permits of limits to jobs, revoke them for more urgent jobs, and apply changed limits.
 
-Permits are counted from the rows of jobs and never stored. So the statements that give them run in one transaction
-after `lock`.
+Permits are counted from the rows of jobs and never stored. So statements that grant them run in one transaction after
+`lock`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ava.store.fleet import workers
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import IS_WAITING, RATE_NEXT_AT, limit_key, park_set, rate_key
 
-#: The key of the lock: "ava lims" as a number.
+#: Advisory lock key: "ava lims" as a number.
 _LOCK_KEY = 0x61766120_6C696D73
 
 #: The first statements of a transaction that counts permits.
@@ -27,14 +27,14 @@ LOCK = Statement(f"{IN_ORDER} SELECT pg_advisory_xact_lock({_LOCK_KEY}) WHERE {I
 
 
 def lock(connection: Connection) -> None:
-    """Wait until no other transaction counts permits, and keep others from it until this one ends.
+    """Wait until no other transaction counts permits, and block others until this one ends.
 
-    The transaction does not wait for the disk: after a crash its jobs wait again, and no claim starts them before that.
+    The transaction commits asynchronously: after a crash its jobs wait again, and no claim starts them earlier.
     """
     connection.exec_driver_sql(LOCK)
 
 
-# Each job is found by its primary key, as in `publish.publish`.
+# Finds each job by its primary key, as in `publish.publish`.
 _ADMIT = Prepared(
     "admit",
     f"""
@@ -60,7 +60,7 @@ SELECT {rows.JOB_COLUMNS} FROM admitted AS j ORDER BY j.n
 
 
 def admit(connection: Connection, chosen: Sequence[tuple[WaitingJob, bool]]) -> list[Job]:
-    """Give permits to waiting jobs, each marked as published or not. Returns the jobs, in the given order."""
+    """Grant permits to waiting jobs, each with whether to publish it. Returns the jobs, in the given order."""
     parameters = {
         "tenants": [job.tenant_id for job, _ in chosen],
         "ids": [job.id for job, _ in chosen],
@@ -69,8 +69,8 @@ def admit(connection: Connection, chosen: Sequence[tuple[WaitingJob, bool]]) -> 
     return [rows.job(row) for row in _ADMIT.run(connection, parameters)]
 
 
-# Jobs of the key that were admitted and have not started wait again. A row that is locked now is that of a start. They
-# are in the range of `jobs_admitted` that has the keys of the worker's limit, because a limit may be finer than a rate.
+# Admitted but unstarted jobs of the key wait again; SKIP LOCKED, because a locked row is being started. The jobs are in
+# the part of `jobs_admitted` with the limit keys of the worker, because a limit may be finer than a rate.
 _PUT_OFF_RATE = Prepared(
     "put_off_rate",
     f"""
@@ -102,9 +102,9 @@ SELECT rate_key FROM own
 
 
 def put_off_rate(connection: Connection, *, run: RunKey, claim_id: str | None, seconds: float) -> bool:
-    """Let no job of a run's rate key start for so long. Returns False if the run has none, or has lost its job.
+    """Delay all starts of a run's rate key by `seconds`. Returns False if the run has none, or has lost its job.
 
-    No admission is under way meanwhile, because one that has read the rate's state before would admit a job after it.
+    Blocks admissions: one that read the rate's state earlier would admit a job too early.
     """
     parameters = rows.run_parameters(run) | {"claim_id": claim_id, "seconds": seconds}
     # The statements of one message are one transaction.
@@ -112,8 +112,8 @@ def put_off_rate(connection: Connection, *, run: RunKey, claim_id: str | None, s
 
 
 _ITS_INPUT = {"worker": "w.id", "row": "w", "tenant_id": "j.tenant_id", "input_json": "j.input"}
-# Fewer jobs than the limit mean that no others are left, so a row that another transaction has locked does not count.
-# A job that runs counts with its new key from now on; one that could start waits for a permit, and is admitted anew.
+# Fewer jobs than the limit mean that none are left, so the LIMIT counts no locked rows. A running job counts with its
+# new key from now on. A startable job waits for a permit and is admitted again.
 _FOLLOW_LIMITS = Statement(f"""
 WITH open AS (
     SELECT * FROM jobs WHERE status = 'queued' AND waits_for IS NULL AND worker_id = ANY(%(workers)s::text[])
@@ -145,8 +145,8 @@ FROM changed AS c WHERE j.tenant_id = c.tenant_id AND j.id = c.id
 
 
 def follow_limits(connection: Connection, *, workers: Collection[str], limit: int) -> int:
-    """Give the jobs of workers the keys of the limits that their workers have now. Returns the number of jobs.
+    """Give the jobs of workers the keys of their workers' current limits. Returns the number of jobs.
 
-    Those that were admitted and have not started wait again, because a limit may have become smaller.
+    Admitted but unstarted jobs wait again, because a limit may have become smaller.
     """
     return connection.exec_driver_sql(_FOLLOW_LIMITS, {"workers": list(workers), "limit": limit}).rowcount

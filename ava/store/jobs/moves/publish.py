@@ -1,4 +1,4 @@
-"""Publications: jobs of the backlog are marked as published, and their messages are sent after the commit."""
+"""Publish jobs: mark jobs of the backlog as published. Their messages are sent after the commit."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ava.store.jobs import rows
 
 
 def _publications(chosen: str, *, at: str = "clock_timestamp()", condition: str = "true") -> str:
-    """Returns the end of the statement that marks the jobs which `chosen` selects as published; `at`: when."""
-    # Each job is found by its key, whatever the planner knows of the table: it has no condition of a partial index, for
-    # which the planner may believe that next to no job waits.
+    """Return the end of the statement that marks the jobs selected by `chosen` as published at the time `at`."""
+    # Finds each job by its key, whatever the table's statistics: the WHERE has no condition of a partial index, which
+    # the planner might prefer because it estimates that hardly any job waits.
     return f"""UPDATE jobs AS j SET published_at = {at} FROM ({chosen}) AS chosen
 WHERE {condition} AND j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 RETURNING {rows.STARTED_COLUMNS}
@@ -35,7 +35,7 @@ _PUBLISH = Statement(
             AND waits_for IS NULL AND published_at IS NULL
         LIMIT 1 FOR UPDATE SKIP LOCKED) AS w
 """,
-        # Claims over HTTP take them in the order of these moments.
+        # HTTP claims take the jobs in this order.
         at="statement_timestamp() + chosen.n * interval '1 microsecond'",
         condition=IS_UNFLUSHED,
     )
@@ -43,17 +43,17 @@ _PUBLISH = Statement(
 
 
 def publish(connection: Connection, chosen: Sequence[WaitingJob]) -> list[Job]:
-    """Mark jobs as published that wait unpublished. Returns them in the given order."""
+    """Mark unpublished waiting jobs as published. Returns the jobs, in the given order."""
     positions = {job.id: position for position, job in enumerate(chosen)}
     parameters = {"tenants": [job.tenant_id for job in chosen], "ids": [job.id for job in chosen]}
     found = connection.exec_driver_sql(_PUBLISH, parameters)
     return [rows.job(row) for row in sorted(found, key=lambda row: positions[row[0]])]
 
 
-# A message was lost if its job's turn has come and the job has not started. There are two signs of it. Jobs run that
-# come after it in its queue: of its priority and published later, or of a lower priority. Or a node of its queue has
-# had a free process, and started nothing, ever since the message was published. `settle` is the time that a message may
-# take from the broker to a node, and the tolerance of the order.
+# A message was lost if later ones have been delivered. Two signs: jobs run that are behind it in its queue, with the
+# same priority and published later, or less urgent and started later. Or a node of the queue has had a free process and
+# started nothing since the message was published. `settle` (seconds) is the max delivery time of a message, and the
+# tolerance of the order.
 _LOST = f"""
 WITH running AS (
     SELECT priority, max(published_at) AS published_at, max(started_at) AS started_at
@@ -91,9 +91,9 @@ def republish(
     trust_idle_nodes: bool,
     limit: int,
 ) -> list[Job]:
-    """Mark the jobs of a queue whose messages were lost as published now. Returns them, the most urgent first.
+    """Mark the jobs of a queue with lost messages as published now. Returns the jobs, most urgent first.
 
-    With `trust_idle_nodes`, an idle node is a sign of lost messages. It may be idle because it receives nothing.
+    `trust_idle_nodes`: treat an idle node as a sign of lost messages. It may also be idle because it receives nothing.
     """
     parameters = {
         "queue": queue,

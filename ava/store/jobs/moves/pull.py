@@ -1,7 +1,7 @@
-"""Claims over HTTP, and the rows of the runs that were claimed so: their tokens, and whether they are alive.
+"""Claim jobs over HTTP and manage their leases: rows of `pulled_runs` with the run's token and heartbeat.
 
-The job of such a run is moved by the statements that move all jobs: this claim sets what `claim` sets, and `end`,
-`rescue_pulled` and `end_killed_run` end it. A transaction that ends a run locks its row here first.
+The jobs use the same state transitions as all jobs: this claim sets the columns that `claim` sets, and `end`,
+`rescue_pulled` and `end_killed_run` end the runs. A transaction that ends a run locks its row here first.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from ava.store.jobs.moves.claim import CLAIMED_COLUMNS, FIRST_LINES, claimed_job
 from ava.store.jobs.moves.log_lines import OPENING
 from ava.store.jobs.moves.rules import IS_PAUSED, IS_UNEXPIRED, is_paused_queue
 
-#: Hours for which the row of a run that has ended is kept, so that its end can be sent again.
+#: Hours for which the row of an ended run is retained, so that the worker can repeat its report.
 _KEPT_HOURS = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pick:
-    """A window from which a claim takes jobs, and how many at most."""
+    """A window from which a claim takes jobs, and the max number of jobs."""
 
     queue: str
     priority: int
@@ -53,18 +53,18 @@ class PulledRun:
 
     @property
     def light_job(self) -> Job:
-        """Returns the job without a large input."""
+        """Return the job without a large input."""
         size = rows.large_bytes(self.job.input_json)
         return self.job if size is None else replace(self.job, input_json="null", input_bytes=size)
 
 
-# Claims with one key follow each other, so that each counts the runs of the one before. The lock has a statement of its
-# own, because a statement sees what was there when it began.
+# Serialize the claims of one API key, so that each counts the runs of the previous one. The lock is a separate
+# statement, because a statement's snapshot is taken when it begins.
 _LOCK_KEY = Statement("SELECT pg_advisory_xact_lock(hashtextextended('runs of ' || %(key_id)s, 0))")
 
-# The windows are visited in the order of the picks, each in the order of its offers, and no further than it takes: so
-# no job is locked that is not claimed. A job that another transaction writes at this moment is not waited for. A claim
-# ends early at the bytes of an answer.
+# Visits the windows in the order of the picks and the jobs in the order they were offered, and stops at the capacity:
+# so it locks no job that it does not claim. SKIP LOCKED: do not wait for jobs that another transaction is writing. A
+# claim stops early at the size limit of a response.
 _CLAIM = Prepared(
     "claim_pulled",
     f"""
@@ -118,9 +118,9 @@ def claim(
     key_id: str | None,
     name: str | None,
 ) -> list[PulledRun]:
-    """Start runs of offered jobs, as many as there are tokens. Returns them in the order in which they come.
+    """Start runs of offered jobs, at most one per token. Returns the runs, most urgent first, then as offered.
 
-    `key_id`: the UUID of the key that claims. `name`: what its holder calls the process.
+    `key_id`: UUID of the claiming API key. `name`: the client's name for the process.
     """
     parameters = {
         "queues": [pick.queue for pick in picks],
@@ -142,13 +142,13 @@ def claim(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeasedRun:
-    """The row of a run that was claimed over HTTP."""
+    """The lease of a run that was claimed over HTTP."""
 
     run: RunKey
     claim_id: str
-    #: Bytes of its log lines.
+    #: Size of its log lines in bytes.
     log_bytes: int
-    #: Of a run that its worker has ended.
+    #: Whether the worker has ended the run, and the digest of its report and the reported status.
     has_ended: bool
     end_digest: bytes | None
     end_status: str | None
@@ -156,10 +156,10 @@ class LeasedRun:
     attempt: int
     max_attempts: int
     elapsed_ms: int
-    #: Whether the job is to be cancelled, or its time is over.
+    #: Whether the worker must stop: a cancel was requested or the timeout has passed.
     is_to_stop: bool
     timeout_seconds: float
-    #: After which delays its attempt is repeated; None: the default ones. It is read when the run ends.
+    #: The worker's retry policy; None means the default. Read only when the run ends.
     retry: Retry | None = None
 
 
@@ -190,7 +190,7 @@ def _leased(row: Any) -> LeasedRun:
     )
 
 
-#: The condition that the key that has claimed a run `r` is valid. A revoked key has no row.
+#: Condition: the API key that claimed a run `r` is valid. Revoked keys have no row.
 _KEY_IS_VALID = """(r.key_id IS NULL OR EXISTS (
     SELECT FROM api_keys AS k WHERE k.id = r.key_id AND coalesce(k.expires_at > clock_timestamp(), true)))"""
 _IS_ITS_ROW = f"r.lookup = %(lookup)s AND r.hash = %(hash)s AND {_KEY_IS_VALID}"
@@ -205,10 +205,10 @@ ORDER BY key_is_valid DESC, s.n LIMIT 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOwner:
-    """Whose a pulled run is."""
+    """The owner of a pulled run."""
 
     tenant_id: str
-    #: The UUID of the key that claimed it, and whether that is neither revoked nor expired.
+    #: UUID of the API key that claimed it, and whether the key is neither revoked nor expired.
     key_uuid: str | None
     key_is_valid: bool
     #: The lookup part of the run's token.
@@ -216,7 +216,7 @@ class RunOwner:
 
 
 def owner_of(connection: Connection, named: Sequence[Token]) -> RunOwner | None:
-    """Return the owner of the first run among these tokens, one with a valid key if there is one; None without any."""
+    """Return the owner of the first run among these tokens, preferably one with a valid key; None if there is none."""
     row = connection.exec_driver_sql(_OWNER_OF, _of_tokens(named)).first()
     return None if row is None else RunOwner(tenant_id=row[0], key_uuid=row[1], lookup=row[2], key_is_valid=row[3])
 
@@ -238,12 +238,12 @@ WHERE {_IS_ITS_ROW} FOR UPDATE OF r
 
 
 def lock(connection: Connection, token: Token) -> LeasedRun | None:
-    """Lock the row of a token's run until the transaction ends. Returns it; None if there is none."""
+    """Lock the lease of a token's run until the transaction ends. Returns the lease; None if there is none."""
     row = connection.exec_driver_sql(_LOCK, _of_token(token)).first()
     return None if row is None else _leased(row)
 
 
-# From the answer that names the stop the worker has its grace.
+# The grace period starts with the response that reports the cancel.
 _IS_ALIVE = """heard_at = clock_timestamp(), is_used = true, end_by = CASE WHEN j.cancel_requested_at IS NOT NULL
         THEN least(r.end_by, clock_timestamp() + r.grace_seconds * interval '1 second') ELSE r.end_by END"""
 _RENEW = Statement(f"""
@@ -256,12 +256,12 @@ RETURNING {_COLUMNS}
 
 
 def renew(connection: Connection, token: Token, *, log_bytes: int = 0) -> LeasedRun | None:
-    """Note that a run is alive, and the bytes of its next log lines. Returns its row; None if it has lost its job."""
+    """Renew a run's lease and add the size of its next log lines. Returns the lease; None if the run lost its job."""
     row = connection.exec_driver_sql(_RENEW, _of_token(token) | {"bytes": log_bytes}).first()
     return None if row is None else _leased(row)
 
 
-# The rows are locked in the order of their tokens.
+# Locks the rows in the order of their tokens.
 _RENEW_ALL = Prepared(
     "renew_all",
     f"""
@@ -285,7 +285,7 @@ SELECT lookup, is_to_stop FROM owned
 
 
 def renew_all(connection: Connection, named: Sequence[Token]) -> dict[str, bool]:
-    """Note that runs are alive. Returns those that still own their jobs by lookup, each with whether it is to stop."""
+    """Renew leases. Returns the runs that still own their jobs: `lookup` to whether the worker must stop."""
     return dict(_RENEW_ALL.run(connection, _of_tokens(named)))
 
 
@@ -296,7 +296,7 @@ WHERE tenant_id = %(tenant_id)s AND lookup = %(lookup)s
 
 
 def mark_ended(connection: Connection, token: Token, *, tenant_id: str, digest: bytes, status: str) -> None:
-    """Store the end of a run that `lock` has locked, so that a repetition of it is known."""
+    """Store the outcome of a run that `lock` has locked, to recognize a repeated report."""
     parameters = {"tenant_id": tenant_id, "lookup": token.lookup, "digest": digest, "status": status}
     connection.exec_driver_sql(_MARK_ENDED, parameters)
 
@@ -309,7 +309,7 @@ WHERE r.tenant_id = l.tenant_id AND r.job_id = l.id AND r.run_no = l.run_no
 
 
 def mark_lost(connection: Connection, runs: Collection[RunKey]) -> None:
-    """Store that runs have lost their jobs; their rows are locked."""
+    """Mark runs as ended because they lost their jobs. The caller has locked their rows."""
     ordered = list(runs)
     parameters = {
         "tenants": [run.tenant_id for run in ordered],
@@ -319,7 +319,7 @@ def mark_lost(connection: Connection, runs: Collection[RunKey]) -> None:
     connection.exec_driver_sql(_MARK_LOST, parameters)
 
 
-# A moment in the future is out of date as well: PostgreSQL's clock was set back.
+# A heartbeat in the future has expired too: PostgreSQL's clock was set back.
 _MISSED = Statement("""
 SELECT tenant_id, job_id::text, run_no, heard_at FROM pulled_runs
 WHERE ended_at IS NULL AND heard_at < now() - %(seconds)s * interval '1 second'
@@ -331,7 +331,7 @@ LIMIT %(limit)s
 
 
 def missed(connection: Connection, *, seconds: float, limit: int) -> dict[RunKey, datetime]:
-    """Returns runs without a word for so long by PostgreSQL's clock, each with the time of its last one."""
+    """Return the last heartbeats of runs that are older than `seconds` by PostgreSQL's clock."""
     found = connection.exec_driver_sql(_MISSED, {"seconds": seconds, "limit": limit})
     return {RunKey(tenant_id, ids.encode("job", id_), run_no): at for tenant_id, id_, run_no, at in found}
 
@@ -346,7 +346,7 @@ WHERE r.ended_at IS NULL AND r.heard_at = s.heard_at ORDER BY r.lookup FOR UPDAT
 
 
 def lock_silent(connection: Connection, silent: Sequence[tuple[RunKey, datetime]]) -> list[tuple[RunKey, str, bool]]:
-    """Lock the rows of runs without a word since. Returns each run, the id of its claim, and whether it began."""
+    """Lock runs that sent no heartbeat since. Returns each run, its claim id, and whether the worker started it."""
     parameters = {
         "tenants": [run.tenant_id for run, _ in silent],
         "ids": [str(ids.decode("job", run.job_id)) for run, _ in silent],
@@ -367,7 +367,7 @@ WHERE r.ended_at IS NULL AND r.end_by <= now() ORDER BY r.end_by LIMIT %(limit)s
 
 
 def lock_overdue(connection: Connection, *, limit: int) -> list[LeasedRun]:
-    """Lock the rows of runs that their workers should have ended by now. Returns them."""
+    """Lock and return the leases that have passed their timeout or grace period."""
     return [_leased(row) for row in connection.exec_driver_sql(_LOCK_OVERDUE, {"limit": limit})]
 
 
@@ -379,5 +379,5 @@ DELETE FROM pulled_runs WHERE (tenant_id, job_id, run_no) IN (
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete the rows of runs that ended a day ago, the oldest first. Returns the number of rows."""
+    """Delete leases of runs that ended more than a day ago, oldest first. Returns the number of rows."""
     return connection.exec_driver_sql(_DELETE_OLD, {"limit": limit}).rowcount

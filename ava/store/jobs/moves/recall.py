@@ -1,4 +1,4 @@
-"""Recalls: published jobs that have not started return to the backlog. A claim refuses their messages from then on."""
+"""Recall published but unstarted jobs into the backlog. Claims refuse their messages from then on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ava.store.jobs.moves.rules import IS_STARTABLE, RECALL_SET
 
 
 def _recalls(chosen: str, *, also: str = "") -> Statement:
-    """Return the statement that recalls the jobs which `chosen` selects; `also` sets further columns."""
+    """Return the statement that recalls the jobs selected by `chosen`; `also` sets further columns."""
     return Statement(f"""
 WITH chosen AS ({chosen}
 )
@@ -28,8 +28,7 @@ RETURNING j.id::text, j.tenant_id, j.worker_id
 """)
 
 
-# A row that is locked is waited for, because its message may be deleted already. The rows are locked in the order of
-# the ids, as a cancel does.
+# Wait for locked rows, because their messages may be deleted already. Lock in the order of ids, as `cancel` does.
 _LOCK_WINDOW = Statement(f"""
 WITH latest AS MATERIALIZED (
     SELECT tenant_id, id FROM jobs
@@ -45,7 +44,7 @@ ORDER BY j.id FOR UPDATE OF j
 
 
 def recall_window(connection: Connection, *, queue: str, priority: int, limit: int) -> list[WaitingJob]:
-    """Recall the jobs of a window, those that were published last first. Returns the jobs."""
+    """Recall the jobs of a window, the last published first. Returns the jobs."""
     parameters = {"queue": queue, "priority": priority, "limit": limit}
     with one_transaction(connection):
         found = _recall(connection, connection.exec_driver_sql(_LOCK_WINDOW, parameters).all())
@@ -65,7 +64,7 @@ def recall_runs(connection: Connection, runs: Sequence[RunKey]) -> int:
 
 
 def _recall(connection: Connection, runs: Sequence[Any]) -> list[tuple[str, str, str]]:
-    """Recall runs, each a tenant, the UUID of its job and its number. Returns UUIDs, tenants and workers of jobs."""
+    """Recall runs, given as tenant, job UUID and run number. Returns UUIDs, tenants and workers of the jobs."""
     if not runs:
         return []
     parameters = {
@@ -78,9 +77,9 @@ def _recall(connection: Connection, runs: Sequence[Any]) -> list[tuple[str, str,
 
 
 def recall_unsent(connection: Connection, jobs: Sequence[Job]) -> int:
-    """Recall jobs whose messages could not be sent, or perhaps could. Returns the number of jobs.
+    """Recall jobs after sending their messages failed or its result is unknown. Returns the number of jobs.
 
-    Pulled jobs have no messages, so they stay offered.
+    Skips pulled jobs: they have no messages and stay offered.
     """
     return recall_runs(connection, [job.next_run for job in jobs if not is_pulled(job.queue)])
 
@@ -96,7 +95,7 @@ LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
 
 
 def recall_of_tenant(connection: Connection, *, tenant_id: str, priority: int, limit: int) -> int:
-    """Recall jobs of a tenant that are less urgent than `priority`. Returns the number of jobs."""
+    """Recall a tenant's jobs that are less urgent than `priority`. Returns the number of jobs."""
     parameters = {"tenant": tenant_id, "priority": priority, "limit": limit}
     with one_transaction(connection):
         return len(_recall(connection, connection.exec_driver_sql(_LOCK_OF_TENANT, parameters).all()))
@@ -111,9 +110,9 @@ _LIMIT_STATEMENTS = Statement("SELECT set_config('statement_timeout', %(limit)s,
 
 
 def recall_all(connection: Connection, *, max_seconds: float | None = None) -> int:
-    """Recall every job that was published before this transaction. Returns the number of jobs.
+    """Recall all jobs that were published before this transaction. Returns the number of jobs.
 
-    `max_seconds`: how long that may take, for a transaction, because a pooler takes no such option of a session.
+    `max_seconds`: statement timeout, set for the transaction because poolers do not support session settings.
     """
     if max_seconds is not None:
         connection.exec_driver_sql(_LIMIT_STATEMENTS, {"limit": f"{max_seconds:g}s"})
@@ -131,5 +130,5 @@ _RECALL_MOVED = _recalls(
 
 
 def recall_moved(connection: Connection, *, limit: int) -> int:
-    """Recall jobs to the backlog of the queue that their worker names now. Returns the number of jobs."""
+    """Recall jobs to the backlog of the queue that their worker has now. Returns the number of jobs."""
     return connection.exec_driver_sql(_RECALL_MOVED, {"limit": limit}).rowcount

@@ -1,6 +1,6 @@
-"""Ends of runs that another process writes, because their own is gone, was killed, or returns what it has not begun.
+"""End runs from outside: their process died, was killed, or returns runs that it has not started.
 
-Such a writer locks the jobs, reads what decides in the next statement, decides with `ava.domain.jobs.run_outcome`, and
+The writer locks the jobs, reads their state in a second statement, decides with `ava.domain.jobs.run_outcome`, and
 writes with the statements of `end`, in one transaction.
 """
 
@@ -26,21 +26,21 @@ from ava.store.jobs.moves import end, log_lines
 from ava.store.jobs.moves.ended_runs import EndedRun, closing_line
 from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
 
-#: The jobs that a statement has locked, as tenants and UUIDs.
+#: Jobs that a statement has locked, as tenants and UUIDs.
 Locked = Sequence[tuple[str, str]]
 
-# A run is locked only for the node that asks, because another node may have received the same message and run it.
+# Only the asking node's run is locked, because another node may have received the same message and run it.
 _LOCK_RUN = Statement("""
 SELECT j.tenant_id, j.id::text FROM jobs AS j
 WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid AND j.run_no = %(run_no)s
     AND j.status IS NOT DISTINCT FROM 'running' AND (%(is_of_any_node)s OR j.node_id = %(node_id)s::uuid)
 FOR UPDATE
 """)
-# A node without a row is as dead as a silent one. A silent node whose heartbeat has changed since it was read is alive.
-# Times are only compared for equality, because PostgreSQL's clock may jump.
+# A node without a row counts as dead. A silent node with a newer heartbeat than the one read earlier is alive. Compare
+# times only for equality, because PostgreSQL's clock may jump.
 #
-# It runs again and again, so it does not wait for rows that another transaction has locked, and it is planned seldom,
-# because planning takes longer than finding none.
+# This statement runs continually, so it skips locked rows, and is rarely replanned, because planning takes longer than
+# finding no rows.
 _LOCK_OF_DEAD_NODES = Prepared(
     "lock_of_dead_nodes",
     """
@@ -59,7 +59,7 @@ FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_id
 JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no = r.run_no AND j.claim_id = r.claim_id
 WHERE j.status IS NOT DISTINCT FROM 'running' ORDER BY j.id FOR UPDATE OF j
 """)
-# In a statement of its own: one that waits for a lock sees other tables as they were when it began.
+# A separate statement: one that waits for a lock still sees other tables as they were when it began.
 _READ = Statement(f"""
 SELECT {rows.STARTED_COLUMNS}, j.claim_id::text, j.losses, j.node_losses,
     coalesce({workers.queue("j.tenant_id")}, j.queue), coalesce(w.on_worker_lost = 'fail', false),
@@ -72,7 +72,7 @@ ORDER BY j.id
 
 
 def _read(connection: Connection, locked: Locked) -> list[tuple[LockedRun, datetime]]:
-    """Return locked running jobs, each with the present time."""
+    """Return locked running jobs, each with the current time."""
     if not locked:
         return []
     parameters = {"tenants": [tenant_id for tenant_id, _ in locked], "ids": [uuid for _, uuid in locked]}
@@ -100,9 +100,9 @@ def _end_locked(
     *,
     opens_logs: bool = False,
 ) -> dict[JobKey, Status]:
-    """End locked runs as `decide` says. `said` returns the line about what happened. Returns the jobs' statuses.
+    """End locked runs as `decide` says. Returns the jobs' statuses.
 
-    `opens_logs`: the logs of the runs may lack their opening lines.
+    `said` returns the log line about the event, if any. `opens_logs`: the logs may lack their opening lines.
     """
     ended = []
     for running, now in _read(connection, locked):
@@ -128,10 +128,10 @@ def rescue(
     has_begun: bool = True,
     usage: RunUsage = NO_USAGE,
 ) -> Status | None:
-    """Return a run to the queue, or end it, if its process is gone or the node shuts down.
+    """Requeue or end a run after its process died or while the node shuts down.
 
     `msg` is the log line, `error` the job's error if it fails. A loss counts towards `MAX_LOSSES`, not as an attempt.
-    `has_begun`: whether its handler was entered. `usage`: what the run used.
+    `has_begun`: whether the handler was entered. `usage`: resources that the run used.
     Returns the job's status, or None if the run had ended or does not exist.
     """
 
@@ -158,7 +158,7 @@ def rescue_from_dead_nodes(
     """Rescue the runs of dead nodes, oldest jobs first. Returns the jobs' statuses.
 
     Each run counts towards `MAX_NODE_LOSSES`, not as an attempt.
-    `silent` has the silent nodes' last heartbeats by their ids.
+    `silent` maps the ids of silent nodes to their last heartbeats.
     """
     parameters = {"silent_ids": list(silent), "silent_at": list(silent.values()), "limit": limit}
     with one_transaction(connection):
@@ -168,7 +168,7 @@ def rescue_from_dead_nodes(
             locked,
             lambda running: run_outcome.of_lost_run(running, error=error, is_of_node=True),
             lambda _: (LogLevel.ERROR, msg),
-            # A run whose claim it shared with others has stored none if it was brief.
+            # A short run that shared its claim with others may not have stored its opening line.
             opens_logs=True,
         )
 
@@ -183,10 +183,10 @@ def end_killed_run(
     retry: Retry | None = DEFAULT,
     usage: RunUsage = NO_USAGE,
 ) -> Status | None:
-    """End a run (of this node, if one is named) whose process was killed. Returns the job's status.
+    """End a run whose process was killed; if `node_id` is given, only a run of that node. Returns the job's status.
 
-    `how`: what the closing line ends with. `usage`: what the run used. Without a stop request the attempt has failed,
-    and another may follow by `retry`, without its jitter; None: none follows. Returns None if the run had ended.
+    `how` ends the closing line. `usage`: resources that the run used. Without a stop request the attempt has failed and
+    `retry` decides about the next one, without jitter; None: no retry. Returns None if the run had ended.
     """
     with one_transaction(connection):
         statuses = _end_locked(
@@ -212,10 +212,9 @@ def _lock_claimed(connection: Connection, runs: Iterable[tuple[RunKey, str]]) ->
 def rescue_pulled(
     connection: Connection, runs: Sequence[tuple[RunKey, str]], *, msg: str, error: str, has_begun: bool
 ) -> dict[JobKey, Status]:
-    """Return pulled runs, each with the id of its claim, to the queue, or end them.
+    """Requeue or end pulled runs, each given with its claim id. Returns the jobs' statuses.
 
-    `msg` is the log line, `error` the error of a job that fails. Runs whose handlers were not entered are no loss.
-    Returns the jobs' statuses.
+    `msg` is the log line, `error` the error of a job that fails. A run with an unentered handler is not a loss.
     """
 
     def decide(running: LockedRun) -> RunOutcome:
@@ -229,9 +228,9 @@ def rescue_pulled(
 
 
 def release(connection: Connection, unbegun: Sequence[tuple[RunKey, str]]) -> int:
-    """Return claimed runs, each with the id of its claim, that have not begun to the backlog.
+    """Return claimed but unstarted runs, each given with its claim id, to the backlog. Returns the number of jobs.
 
-    One that was asked to stop ends. Returns the number of jobs.
+    A run with a stop request ends instead.
     """
 
     def decide(running: LockedRun) -> RunOutcome:
@@ -254,7 +253,7 @@ LIMIT 1000
 
 
 def runs_of_nodes(connection: Connection, node_ids: Collection[str]) -> dict[str, list[RunKey]]:
-    """Return the runs of these nodes by the node's name."""
+    """Return the running jobs of these nodes, by node name."""
     found: dict[str, list[RunKey]] = {}
     for name, tenant_id, id_, run_no in connection.exec_driver_sql(_RUNS_OF_NODES, {"node_ids": list(node_ids)}):
         found.setdefault(name, []).append(RunKey(tenant_id, ids.encode("job", id_), run_no))

@@ -1,4 +1,4 @@
-"""Waits: a run ends because its handler waits. Its end, the wait, its edges and the journal are one transaction."""
+"""Begin waits: end a run because its handler waits. Writes the end, wait, edges and journal in one transaction."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ava.store.jobs import journal, rows
 from ava.store.jobs.moves import end
 from ava.store.jobs.moves.ended_runs import EndedRun, requeue_parameters
 
-#: The ids of jobs in `waiting_for`; the edges have all of them.
+#: Max job ids listed in `waiting_for`; the edges contain all.
 MAX_LISTED = 100
 
-# The job wakes itself, because one that it waits for may have ended before its edges were there, or its event may have
-# been found. The edges of an earlier wait are of no use any more; those with the number 0 are of its bulk. Nor is a
-# wait for an event that the handler has not asked for again: it would end this one. The statement finds the row that
-# `REQUEUE` has written and locked, and writes nothing for a run whose wait is there already.
+# The job wakes itself, because an awaited job may have ended before the edges existed, or its event may already have
+# been found. Edges of an earlier wait are obsolete; edges with run number 0 belong to its bulk. A pending wait for an
+# event that the handler no longer requests is deleted too, because it would end this wait. The statement finds the row
+# that `REQUEUE` has written and locked, and writes nothing if the run's wait already exists.
 _BEGIN_WAIT = Prepared(
     "begin_wait",
     f"""
@@ -55,10 +55,10 @@ SELECT 1 FROM waiting
 
 
 def end_waiting(connection: Connection, ended: EndedRun) -> Status | None:
-    """Write that a run has ended because its handler waits. Returns what `end` returns.
+    """End a run because its handler waits. Returns what `end` returns.
 
-    The job returns to the queue when the wait is satisfied, or has timed out. A job that was asked to stop stops. The
-    end and the wait are one message to the server, and so one transaction.
+    The job returns to the queue when the wait is satisfied or times out. A job with a stop request stops. The server
+    receives the end and the wait as one message, and so one transaction.
     """
     wait = ended.outcome.wait
     assert wait is not None
@@ -79,11 +79,11 @@ def end_waiting(connection: Connection, ended: EndedRun) -> Status | None:
 
 
 def waiting_for_json(wait: Wait) -> str:
-    """Returns the record of a wait as JSON text, without the time when it is over, which the job's row has."""
+    """Return the record of a wait as JSON, without its timeout, which the job's row has."""
     shown: dict[str, Any] = {
         "jobs": list(wait.job_ids[:MAX_LISTED]),
         "event": None if wait.event is None else dict(wait.event),
-        # `rows.job` writes the time in its place, so it is the last one.
+        # Must be last, because `rows.job` inserts the time here.
         "until": None,
     }
     return json.dumps(shown)

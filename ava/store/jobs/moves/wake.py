@@ -1,8 +1,8 @@
-"""Wake-ups: a job that waits for other jobs continues, or is ended, when these have ended as it says.
+"""Wake waiting jobs: start or end a job once the jobs or events it waits for satisfy its condition.
 
-A job that becomes final and may be awaited writes a wake in its own transaction, and so does a job that begins to wait.
-Whether a wait is over is read from the statuses of the jobs that it is for. What has ended stays ended. So a wake may
-come late, twice or for nothing, and two dispatchers may follow wakes at the same moment.
+A job that ends and may be awaited writes a wake in its own transaction, and so does a job that begins to wait. The
+statuses of the awaited jobs decide whether the wait has ended; a final status never changes. So wakes are idempotent:
+late, duplicate and spurious ones are harmless, and two dispatchers may process them concurrently.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from ava.store.jobs.moves.rules import IS_WOKEN, limit_key, rate_key, wake_set
 
 
 class WaitVerdict(StrEnum):
-    """What becomes of a job whose wait is over."""
+    """Next step of a job after its wait ends."""
 
     START = "start"
-    #: Its condition cannot hold any more.
+    #: The condition cannot become true any more.
     UNMET = "unmet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndedWait:
-    """A job whose wait is over."""
+    """A job that has finished waiting."""
 
     tenant_id: str
     uuid: str
     run_no: int
     verdict: WaitVerdict
-    #: Whether its input refers to outputs.
+    #: Whether its input refers to other jobs' outputs.
     has_template: bool
-    #: The first job that has not ended as its condition says, of one whose condition cannot hold.
+    #: If UNMET: the first awaited job with the wrong outcome. Otherwise None.
     unmet_uuid: str | None
     unmet_name: str | None
     unmet_status: Status | None
 
 
-# A wait for many jobs ends with the last one, which is probably the newest. So the newest edge is looked at first, and
-# a wake for a wait that goes on costs one look.
+# A wait for many jobs ends with the last one, probably the newest. So check the newest edge first: a wait that is still
+# pending costs one lookup.
 _DECIDE = Prepared(
     "decide_waits",
     f"""
@@ -102,7 +102,7 @@ ORDER BY w.id
 
 
 def decide(connection: Connection, woken: Sequence[tuple[str, str]]) -> list[EndedWait]:
-    """Returns the jobs whose waits are over, of those that wakes are about, with what becomes of each."""
+    """Return the jobs whose waits have ended, among the woken jobs and the jobs waiting for them."""
     found = _DECIDE.run(connection, _keys(woken))
     return [
         EndedWait(
@@ -119,7 +119,7 @@ def decide(connection: Connection, woken: Sequence[tuple[str, str]]) -> list[End
     ]
 
 
-# Of jobs that wakes are about, and their parents, those whose cancel was requested while they waited.
+# Jobs with a cancel request that wait for their children, among the woken jobs and their parents.
 _ABOUT_MARKED = """woken AS (
     SELECT DISTINCT * FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
 ), about AS (
@@ -141,12 +141,12 @@ WHERE j.status IS NOT DISTINCT FROM 'queued' ORDER BY j.id FOR UPDATE OF j
 
 
 def lock(connection: Connection, woken: Sequence[tuple[str, str]], over: Sequence[EndedWait]) -> None:
-    """Lock the jobs that a transaction moves by several statements, in the order of the ids, as a cancel does."""
+    """Lock the jobs that several statements of this transaction change, ordered by id as `cancel` locks them."""
     given = {"over_tenants": [each.tenant_id for each in over], "over_ids": [each.uuid for each in over]}
     connection.exec_driver_sql(_LOCK, _keys(woken) | given)
 
 
-# The rows are waited for, because their wakes are gone, and locked in the order of the ids, as a cancel does.
+# Wait for locked rows, because their wakes are deleted. Lock in the order of ids, as `cancel` does.
 _CHOSEN = f"""
     SELECT j.tenant_id, j.id{{columns}}
     FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]{{arrays}})
@@ -163,7 +163,7 @@ UPDATE jobs AS j SET {wake_set()} FROM chosen WHERE j.tenant_id = chosen.tenant_
 
 
 def start(connection: Connection, over: Sequence[EndedWait]) -> int:
-    """Return jobs whose waits are over to the backlog. Returns the number of jobs."""
+    """Return jobs to the backlog after their waits. Returns the number of jobs."""
     return connection.exec_driver_sql(_START, _waits(over)).rowcount if over else 0
 
 
@@ -189,7 +189,7 @@ FROM keyed AS k WHERE j.tenant_id = k.tenant_id AND j.id = k.id
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedInput:
-    """The input of a waiting job, in which the outputs stand now, as JSON text; or why it fails."""
+    """The input of a waiting job with the outputs inserted, as JSON, or the reason why that failed."""
 
     job: EndedWait
     input_json: str = ""
@@ -197,7 +197,7 @@ class ResolvedInput:
 
 
 def start_resolved(connection: Connection, resolved: Sequence[ResolvedInput]) -> int:
-    """Return jobs to the backlog with their inputs, which may have other keys of limits. Returns the number of jobs."""
+    """Return jobs to the backlog with their resolved inputs and limit keys. Returns the number of jobs."""
     if not resolved:
         return 0
     given = _waits([each.job for each in resolved]) | {
@@ -217,14 +217,14 @@ FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 
 
 def fail_unresolved(connection: Connection, failed: Sequence[ResolvedInput]) -> int:
-    """End jobs whose inputs could not be made. Returns the number of jobs."""
+    """Fail jobs after their inputs could not be resolved. Returns the number of jobs."""
     if not failed:
         return 0
     given = _waits([each.job for each in failed]) | {"errors": [each.error for each in failed]}
     return connection.exec_driver_sql(_FAIL_UNRESOLVED, given).rowcount
 
 
-# A marked job makes no children, so none is added to those that are looked at.
+# A job with a cancel request creates no children, so none can appear after this check.
 _CANCEL_MARKED = Statement(f"""
 WITH {_ABOUT_MARKED}, chosen AS (
     SELECT j.tenant_id, j.id FROM about AS a JOIN jobs AS j ON j.tenant_id = a.tenant_id AND j.id = a.id
@@ -241,7 +241,7 @@ RETURNING {rows.JOB_COLUMNS}
 
 
 def cancel_marked(connection: Connection, woken: Sequence[tuple[str, str]]) -> list[Job]:
-    """End waiting jobs whose cancel was requested, once none of the jobs below them is left. Returns the jobs."""
+    """End waiting jobs with a cancel request once all their attached children have ended. Returns the jobs."""
     return [rows.job(row) for row in connection.exec_driver_sql(_CANCEL_MARKED, _keys(woken))]
 
 
@@ -270,16 +270,16 @@ JOIN jobs AS j ON j.tenant_id = c.tenant_id AND j.id = c.job_id
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputTemplate:
-    """An input that refers to outputs."""
+    """An input that refers to other jobs' outputs."""
 
     worker_id: str
     template_json: str
-    #: The jobs that it may refer to, by the names of their entries.
+    #: Ids of the jobs that it may refer to, by their names.
     job_ids: dict[str, str]
 
 
 def templates(connection: Connection, waiting: Sequence[EndedWait]) -> dict[JobKey, InputTemplate]:
-    """Returns the templates of jobs whose inputs refer to outputs."""
+    """Return the templates of inputs that refer to outputs."""
     return {
         JobKey(tenant_id, uuid): InputTemplate(
             worker_id=worker_id,
