@@ -1,1 +1,1 @@
-"""The dispatcher: duties that repeat, such as feeding the broker, rescuing runs and deleting old data."""
+"""The dispatcher: periodic duties such as feeding the broker, rescuing runs and deleting old data."""

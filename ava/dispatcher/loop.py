@@ -1,4 +1,4 @@
-"""The loop of a dispatcher: it repeats each duty at its own interval. Any number of dispatchers run; one is active."""
+"""The dispatcher's loop: repeat each duty at its own interval. Any number of dispatchers run; one is active."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ava.store.pending_work import Work
 
 _log = logging.getLogger(__name__)
 
-#: Seconds after which a failed duty is retried.
+#: Seconds until a failed duty is retried.
 _RETRY_SECONDS = 0.5
 #: Seconds that duties get to finish when the process stops.
 _ENDING_SECONDS = 5.0
@@ -24,33 +24,33 @@ _ENDING_SECONDS = 5.0
 
 @dataclass(frozen=True, eq=False)
 class Duty:
-    """Work that the active dispatcher repeats, a row of the table in `ava.dispatcher.process`.
+    """Periodic work of the active dispatcher, one row of the table in `ava.dispatcher.process`.
 
     It is idempotent, because two dispatchers may run it simultaneously, and bounded: one batch per call. Its SQL is a
-    function of `ava.store`. The loop elects the leader, repeats and retries duties, logs and measures them.
+    function of `ava.store`. The loop elects the leader, and repeats, retries, logs and measures duties.
     """
 
     #: The name in logs and metrics.
     name: str
-    #: Seconds until the next call, unless the duty is woken; a function if they differ from call to call.
+    #: Seconds until the next call, unless the duty is woken; a function if they vary.
     every_seconds: float | Callable[[], float]
-    #: What `run_once` counts, as in "jobs published"; the log of the duty's changes says it.
+    #: Unit of the count that `run_once` returns, for log lines, such as "jobs published".
     changes: str
     #: Do the work once and return the number of changes. The argument is the loop's monotonic clock, in seconds.
     #: Raises `DatabaseUnavailable` or `BrokerUnavailable` if the work cannot be done now; nothing is then half-done.
     run_once: Callable[[float], int]
     _: KW_ONLY
-    #: The work for which the probe wakes it.
+    #: Kind of work that makes the probe wake the duty.
     work: Work | None = None
     #: Called after each call of `run_once` that has changed something.
     on_change: Callable[[], None] = lambda: None
-    #: The longest rest after slow calls that change nothing, in seconds (`ava.store.engine.rest`); 0: no rest.
+    #: Maximum rest in seconds after slow calls that change nothing (`ava.store.engine.rest`); 0: no rest.
     max_rest_seconds: float = 0.0
-    #: Returns the seconds until something is to be found, so that the next call waits no longer, whatever its rest.
+    #: Returns the maximum seconds until the next call, regardless of rest, because something will then be found.
     max_wait_seconds: Callable[[], float] = lambda: float("inf")
     #: True: dispatchers on standby run it too.
     is_on_standby: bool = False
-    #: Waits until the next call, for the given seconds at most; None: until `wake`.
+    #: Waits until the next call, for at most the given seconds; None: wait for `wake`.
     wait_for_next: Callable[[float], None] | None = None
     _is_woken: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
@@ -59,7 +59,7 @@ class Duty:
         return self.every_seconds() if callable(self.every_seconds) else self.every_seconds
 
     def wait(self, seconds: float) -> None:
-        """Wait until the next call is due: so long at most, or until the duty is woken."""
+        """Wait for at most `seconds`, or until the duty is woken."""
         if self.wait_for_next is not None:
             self.wait_for_next(seconds)
         else:
@@ -67,7 +67,7 @@ class Duty:
             self._is_woken.clear()
 
     def wake(self) -> None:
-        """End the wait, because there is something to do, or because the process stops. Any thread may call it."""
+        """End the wait, because there is work or the process stops. Thread-safe."""
         self._is_woken.set()
 
 
@@ -112,7 +112,7 @@ class DutyLoop:
             self._is_active.set()
             _log.info("This dispatcher is active now.")
         elif was_active and not is_active:
-            # A duty under way finishes, possibly beside the next active dispatcher: every duty is idempotent.
+            # A running duty finishes, possibly concurrently with the next active dispatcher: every duty is idempotent.
             self._is_active.clear()
             _log.info("This dispatcher is no longer active.")
 
@@ -140,7 +140,7 @@ class DutyThread(threading.Thread):
         while not self._is_ending.is_set():
             if self._is_active.wait(_RETRY_SECONDS):
                 if not self._may_act():
-                    # The process was frozen, or the database does not answer, and `acquire` has not returned yet.
+                    # The process was frozen, or the database does not respond and `acquire` has not returned yet.
                     self._is_ending.wait(_RETRY_SECONDS)
                     continue
                 self._duty.wait(self.run_duty())

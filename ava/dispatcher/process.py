@@ -1,4 +1,4 @@
-"""The dispatcher's process: the table of its duties, and its start."""
+"""The dispatcher process: the table of its duties, and its start."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def make_duties(settings: Settings, database: Database, publisher: Publisher, co
 def _waits(
     settings: Settings, database: Database, control: Control, creator: JobCreator, returned: Callable[[], None]
 ) -> list[Duty]:
-    """Return the duties that end the waits of jobs. `returned` tells the feed that jobs are in the backlog again."""
+    """Return the duties that end the waits of jobs. `returned` tells the feed that jobs returned to the backlog."""
     moved, paused = MovedWorkers(database), PausedWorkers(database)
     parked = ParkedJobs(database, node_dead_seconds=settings.node_dead_seconds)
     wakes = Wakes(database, schemas=creator.schemas)
@@ -116,7 +116,7 @@ def _losses(
     heartbeats: Heartbeats[str],
     returned: Callable[[], None],
 ) -> list[Duty]:
-    """Return the duties that repair losses of nodes, workers, the broker and PostgreSQL."""
+    """Return the duties that recover from losses of nodes, workers, the broker and PostgreSQL."""
     dead_seconds = settings.node_dead_seconds
     messages = LostMessages(database, publisher, node_dead_seconds=dead_seconds)
     promotions = Promotions(database, on_another_server=returned)
@@ -167,9 +167,9 @@ def _losses(
 def _requests(
     settings: Settings, database: Database, publisher: Publisher, control: Control, creator: JobCreator
 ) -> list[Duty]:
-    """Return the duties that fire schedules, and run bulk operations and the fan-out of events."""
+    """Return the duties that fire schedules, run bulk operations and fan out events."""
     firings = DueFirings(database, control, creator=creator, most_urgent=settings.tenant_most_urgent_priority)
-    # All series exist from the start on, so that the first missed firing is an increase.
+    # Create all series at the start, so that the first missed firing shows as an increase.
     for outcome in Outcome:
         counters.SCHEDULE_FIRINGS.labels(outcome.value)
     declared = DeclaredSchedules(database, firings, node_dead_seconds=settings.node_dead_seconds)

@@ -1,1 +1,1 @@
-"""The functions of the dispatcher's duties, without the feed. A duty with state between its calls is a class."""
+"""The dispatcher's duties, except the feed. A duty that has state between its calls is a class."""

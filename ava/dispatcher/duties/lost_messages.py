@@ -1,4 +1,4 @@
-"""Duty: publish again the messages that the broker lost, once the turn of their jobs has come."""
+"""Duty: republish messages that the broker lost."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from ava.store.jobs.feed import published
 from ava.store.jobs.moves import publish, recall
 
 _JOBS_PER_STATEMENT = 1000
-#: Seconds from publishing a message to the start of its job, at most, while a process is free.
+#: Maximum seconds from publishing a message to the start of its job, while a process is free.
 _SETTLE_SECONDS = 4.0
-#: The longest pause between two republishes to a queue whose idle nodes do not react. With it a lost message is
-#: published again within 30 s.
+#: Maximum pause between two republishes to a queue whose idle nodes do not react. It bounds the time until a lost
+#: message is republished to 30 s.
 _LONGEST_PAUSE_SECONDS = 16.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class _IdleRepublish:
-    """The last messages that were published again to a queue because its nodes were idle."""
+    """The last messages that were republished to a queue because its nodes were idle."""
 
     #: The earliest time of the next such republish.
     next_at: float
-    #: How long the pause before `next_at` is.
+    #: Length of the pause before `next_at`.
     pause_seconds: float
-    #: The jobs of the messages. If they come again, the nodes were not idle for lack of messages.
+    #: The jobs of these messages. If the same jobs are found lost again, lost messages were not why the nodes were
+    #: idle.
     job_ids: frozenset[str]
 
 
 class LostMessages:
-    """Publishes again what the broker lost, but no message that still waits (`ava.store.jobs.moves.publish`).
+    """Republishes lost messages, but not messages that are still waiting in the broker
+    (`ava.store.jobs.moves.publish`).
 
-    If the broker's reset marker is gone, the broker has lost everything. All published jobs then return to the
-    backlog at once, from which the windows are fed.
+    If the broker's reset marker is missing, the broker has lost everything: all published jobs return to the backlog,
+    from which the feed publishes them.
     """
 
     def __init__(self, database: Database, publisher: Publisher, *, node_dead_seconds: float) -> None:
@@ -45,7 +47,7 @@ class LostMessages:
         self._was_reset = False
 
     def run_once(self, now: float) -> int:
-        """Publish lost messages again, or return them to the backlog. Returns the number of jobs."""
+        """Republish lost messages, or return their jobs to the backlog. Returns the number of jobs."""
         if self._check_reset():
             return self._recall_all()
         with self._database.connect() as connection:
@@ -54,7 +56,7 @@ class LostMessages:
         return sum(self._republish(queue, now) for queue in queues)
 
     def _check_reset(self) -> bool:
-        # Remembered until the jobs are back in the backlog, because the broker reports a reset only once.
+        # The broker reports a reset only once, so remember it until the jobs are back in the backlog.
         self._was_reset = self._was_reset or self._publisher.was_reset()
         return self._was_reset
 
@@ -85,7 +87,7 @@ class LostMessages:
         except BrokerUnavailable as error:
             with self._database.connect() as connection:
                 recall.recall_unsent(connection, lost)
-            # The messages of other queues may be found.
+            # The broker may still accept messages for other queues.
             if not isinstance(error, QueueRefused):
                 raise
         return len(lost)

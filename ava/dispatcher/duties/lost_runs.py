@@ -1,4 +1,4 @@
-"""Duties that notice silent and dead nodes, rescue their runs, and record the promotion of a standby of PostgreSQL."""
+"""Duties that detect silent and dead nodes, rescue their runs, and record promotions of a PostgreSQL standby."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from ava.store.reports import promotions
 
 _log = logging.getLogger(__name__)
 
-#: If more seconds pass between two observations, the database may have been out of reach meanwhile.
+#: After a longer gap between two observations, the database may have been unreachable in between.
 _GAP_SECONDS = 3.0
 _RUNS_PER_STATEMENT = 500
 
-#: Whose heartbeats: a node's id, a pulled run.
+#: Sender of a heartbeat: a node's id or a pulled run.
 _Sender = TypeVar("_Sender", bound=Hashable)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Heartbeat:
-    #: PostgreSQL's time of the heartbeat. It is only compared with another one for equality.
+    #: PostgreSQL's time of the heartbeat, only compared for equality.
     seen_at: datetime
-    #: Since when it has not changed, in seconds of this process's monotonic clock.
+    #: Time since which it has not changed, in seconds of this process's monotonic clock.
     since: float
 
 
 class Heartbeats(Generic[_Sender]):
-    """The heartbeats that one process has read. One thread observes, any thread asks.
+    """The heartbeats that one process has read. One thread observes; any thread may query.
 
-    PostgreSQL's clock may jump, and after an outage the heartbeats of living senders are old. So a sender is silent
-    only if its heartbeat has not changed while this process read it repeatedly without a gap.
+    PostgreSQL's clock may jump, and after an outage the heartbeats of live senders are old. So a sender counts as
+    silent only if its heartbeat stayed the same while this process read it repeatedly without a gap.
     """
 
     def __init__(self, *, age_seconds: float = 0.0) -> None:
-        """`age_seconds`: the age that PostgreSQL's clock gives each heartbeat before this process reads it."""
+        """`age_seconds`: age that a heartbeat already has, by PostgreSQL's clock, when this process first reads it."""
         self._age_seconds = age_seconds
         self._heartbeats: Mapping[_Sender, _Heartbeat] = {}
-        #: When this process last read them, and since when it has read them without a gap.
+        #: When this process last read heartbeats, and since when it has read them without a gap.
         self._observed_at = self._began_at = float("-inf")
 
     def observe(self, now: float, seen_at: Mapping[_Sender, datetime]) -> None:
-        """Record the heartbeats that were read at `now`, by their senders."""
+        """Record the heartbeats that were read at `now`, by sender."""
         if now - self._observed_at > _GAP_SECONDS:
             self.forget(now)
         known, since = self._heartbeats, max(now - self._age_seconds, self._began_at)
@@ -80,7 +80,7 @@ class Heartbeats(Generic[_Sender]):
 def watch_heartbeats(database: Database, heartbeats: Heartbeats[str], now: float) -> int:
     """Read the heartbeats of all nodes once. Returns 0, because nothing changes.
 
-    Dispatchers that stand by do it as well, so that the next active one knows immediately which nodes are silent.
+    Standby dispatchers run it too, so that the next active one knows immediately which nodes are silent.
     """
     try:
         with database.connect() as connection:
@@ -95,10 +95,10 @@ def watch_heartbeats(database: Database, heartbeats: Heartbeats[str], now: float
 def warn_silent_nodes(
     database: Database, control: Control, heartbeats: Heartbeats[str], now: float, *, node_dead_seconds: float
 ) -> int:
-    """Ask nodes through the broker to release their runs after half of the seconds from which they count as dead.
+    """Ask silent nodes through the broker to release their runs after half of `node_dead_seconds`.
 
-    A node that is cut off from the database alone runs on, because it cannot distinguish that from an outage for all
-    nodes. When it counts as dead, none of its runs may still be running; this request gives it time to stop them.
+    A node that has lost only the database continues its runs, because it cannot tell this from an outage for all nodes.
+    Its runs must have ended when the node counts as dead; this request leaves time to stop them.
 
     Returns the number of runs.
     """
@@ -114,7 +114,7 @@ def warn_silent_nodes(
 def rescue_from_dead_nodes(
     database: Database, heartbeats: Heartbeats[str], now: float, *, node_dead_seconds: float
 ) -> int:
-    """Rescue a batch of the runs of nodes whose heartbeat has not changed for too long. Returns their number."""
+    """Rescue a batch of runs of dead nodes. Returns the number of runs."""
     try:
         with database.connect() as connection:
             rescued = rescue.rescue_from_dead_nodes(
@@ -125,7 +125,7 @@ def rescue_from_dead_nodes(
                 limit=_RUNS_PER_STATEMENT,
             )
     except DatabaseUnavailable:
-        # A database that can be read and not written, such as one on a full disk, takes no heartbeats either.
+        # A database that is readable but not writable, for example because of a full disk, stores no heartbeats either.
         heartbeats.forget(now)
         raise
     return len(rescued)
@@ -134,22 +134,22 @@ def rescue_from_dead_nodes(
 class Promotions:
     """Records each timeline of PostgreSQL once, and whether commits were lost with the previous server.
 
-    Every dispatcher runs it, because another one may become active by the promotion. Each remembers the newest job that
-    it has seen, so one that misses its job corrects what another has recorded. An idle system has no such job, so a
-    promotion that is not called lossy may be one.
+    Every dispatcher runs it, because the promotion may change which one is active. Each remembers the newest job that
+    it has seen. A dispatcher that misses its job on the new server corrects what another one recorded. In an idle
+    system there is no such job, so a lossy promotion may be recorded as lossless.
     """
 
     def __init__(self, database: Database, *, on_another_server: Callable[[], None] = lambda: None) -> None:
-        """`on_another_server` is called when another server answers than before."""
+        """`on_another_server` is called when the responding server has changed."""
         self._database = database
         self._on_another_server = on_another_server
         self._server: Hashable = None
         self._newest: Sequence[str] | None = None
 
     def run_once(self, _now: float) -> int:
-        """Record the server's timeline if another server answers. Returns 1 if that is a promotion, or a loss.
+        """Record the server's timeline if the server has changed. Returns 1 for a promotion or a loss, else 0.
 
-        On the same server a job that is missing was deleted by retention.
+        If the server is the same, retention deleted the missing job.
         """
         with self._database.connect() as connection:
             found = promotions.look(connection, known=self._newest)

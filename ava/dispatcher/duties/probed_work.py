@@ -1,4 +1,4 @@
-"""Duties with rare work: one probe asks the database for all of it. Batches of bulk operations, jobs of events."""
+"""Duties that rarely have work: batches of bulk operations, and jobs of events. One probe detects all such work."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ava.store import pending_work
 from ava.store.engine.database import Database
 from ava.store.pending_work import Work
 
-#: Seconds for which one call runs batches without a pause.
+#: Maximum duration of one call, in seconds.
 _CALL_SECONDS = 2.0
 
 
 def wake_duties(database: Database, duties: Mapping[Work, Duty]) -> int:
-    """Wake the duties that have something to do. Returns 0, because nothing changes.
+    """Wake the duties that have work. Returns 0, because nothing changes.
 
-    It is called ten times a second, with one statement for all, because most of the time there is nothing to do.
+    It runs ten times per second, with one statement for all kinds, because usually there is no work.
     """
     with database.connect() as connection:
         found = pending_work.find(connection)
@@ -29,7 +29,7 @@ def wake_duties(database: Database, duties: Mapping[Work, Duty]) -> int:
 
 
 def run_bulk_batches(batches: BulkBatches) -> int:
-    """Run due batches of bulk operations, one operation after the other in turn, so that none waits for another's end.
+    """Run due batches of bulk operations, round-robin, so that no operation waits until another has finished.
 
     Returns the number of jobs.
     """
@@ -40,9 +40,10 @@ def run_bulk_batches(batches: BulkBatches) -> int:
 
 
 class EventFanOut:
-    """Creates the next jobs of events that match more subscriptions than one transaction takes, by tenant in turn.
+    """Creates the remaining jobs of events that match more subscriptions than fit one transaction, round-robin by
+    tenant.
 
-    An event's position advances in the transaction that creates its jobs, so no crash creates a job twice or omits one.
+    The transaction that creates an event's jobs also advances its position, so a crash neither repeats nor skips a job.
     """
 
     def __init__(self, database: Database, event_jobs: EventJobs) -> None:
@@ -51,7 +52,7 @@ class EventFanOut:
         self._last_tenant = ""
 
     def run_once(self, _now: float) -> int:
-        """Create the jobs of events that are due. Returns their number."""
+        """Create the jobs of due events. Returns the number of jobs."""
         created, until = 0, time.monotonic() + _CALL_SECONDS
         while time.monotonic() < until:
             with self._database.transaction() as connection:

@@ -1,4 +1,4 @@
-"""Duty: rescue pulled runs that are silent, and end those whose time-out or grace is over."""
+"""Duty: rescue pulled runs without heartbeats, and end runs past their timeout or grace period."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from ava.store.engine.database import Database
 from ava.store.fleet import worker_claims
 from ava.store.jobs.moves import pull, rescue
 
-#: Of the seconds without a word PostgreSQL's clock says the first ones, so that only runs that have missed a heartbeat
-#: are watched.
+#: PostgreSQL's clock measures these first seconds of silence, so that only runs that missed a heartbeat are watched.
 _MISSED_SECONDS = 6.0
-#: If the heartbeat of the API processes, which they write every second, is older, none can receive those of runs.
+#: API processes write their own heartbeat every second. If it is older than this, none can receive heartbeats of runs.
 _API_GAP_SECONDS = 5.0
 _MAX_WATCHED = 20_000
 _RUNS_PER_STATEMENT = 500
 
 
 class PulledRunWatch:
-    """Rescues runs whose worker is silent, and ends those that their worker should have ended.
+    """Rescues runs without heartbeats, and ends overdue runs that their worker should have ended.
 
-    A run is silent only if its last heartbeat has not changed while an API process could receive another one.
+    A run is silent only if its heartbeat stayed the same while an API process could have received another one.
     """
 
     def __init__(self, database: Database, *, silent_seconds: float = PULLED_SILENT_SECONDS) -> None:
@@ -32,12 +31,12 @@ class PulledRunWatch:
         self._silent_seconds = silent_seconds
         self._missed_seconds = min(_MISSED_SECONDS, silent_seconds / 2)
         self._heartbeats = Heartbeats[RunKey](age_seconds=self._missed_seconds)
-        #: The last heartbeat of the API processes, by PostgreSQL's clock, and when it was read first.
+        #: The last heartbeat of the API processes, by PostgreSQL's clock, and when this process first read it.
         self._api_heartbeat_at: datetime | None = None
         self._api_read_at = float("-inf")
 
     def run_once(self, now: float) -> int:
-        """Rescue silent runs, and end overdue ones, a batch of each. Returns the number of runs."""
+        """Rescue a batch of silent runs and end a batch of overdue ones. Returns the number of runs."""
         with self._database.connect() as connection:
             found = pull.missed(connection, seconds=self._missed_seconds, limit=_MAX_WATCHED)
             self._check_api(now, worker_claims.api_heartbeat_at(connection))
@@ -46,7 +45,7 @@ class PulledRunWatch:
         return self._rescue(silent[:_RUNS_PER_STATEMENT]) + self._end_overdue()
 
     def _check_api(self, now: float, api_heartbeat_at: datetime | None) -> None:
-        """Begin anew if no API process could receive the heartbeats of runs."""
+        """Discard the observations if no API process could receive heartbeats of runs."""
         if api_heartbeat_at != self._api_heartbeat_at:
             self._api_heartbeat_at, self._api_read_at = api_heartbeat_at, now
         if now - self._api_read_at > _API_GAP_SECONDS:
@@ -71,7 +70,7 @@ class PulledRunWatch:
     def _end_overdue(self) -> int:
         with self._database.transaction() as connection:
             overdue = pull.lock_overdue(connection, limit=_RUNS_PER_STATEMENT)
-            # In the order of the ids, as a cancel locks jobs.
+            # Lock jobs in the order of their ids, as a cancel does.
             for run in sorted(overdue, key=lambda each: each.run.job_id):
                 rescue.end_killed_run(
                     connection,

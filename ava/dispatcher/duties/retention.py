@@ -1,4 +1,4 @@
-"""Duties: delete what is past retention, in statements so short that they disturb no other, and roll partitions."""
+"""Duties: delete rows past their retention in statements short enough to delay no others, and roll partitions."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from ava.store.reports import analytics, audit, job_times, statistics
 from ava.store.schedules import firings
 from ava.store.webhooks import events
 
-#: Seconds for which one call of a duty goes on while there are old rows.
+#: Maximum duration of one call of a duty, in seconds.
 _CALL_SECONDS = 3.0
-#: Seconds until the next call, and if this one has found nothing.
+#: Seconds until the next call if this one deleted rows, and if it found none.
 _BUSY_SECONDS = 1.0
 _IDLE_SECONDS = 10.0
-#: A batch that took fewer seconds is doubled, one that took more, or failed, is halved.
+#: A batch that takes less than the first value doubles. A batch that fails or takes more than the second halves.
 _SHORT_SECONDS = 0.2
 _LONG_SECONDS = 1.0
-#: Rows of the first batch, of the smallest and of the largest.
+#: Rows of the first, the smallest and the largest batch.
 _FIRST_BATCH = 500
 _SMALLEST_BATCH = 10
 _LARGEST_BATCH = 20_000
-#: Seconds for which the row of an ended node is kept.
+#: Retention of an ended node's row, in seconds.
 _ENDED_NODE_SECONDS = 3600.0
-#: Seconds for which counted minutes are kept.
+#: Retention of counts per minute, in seconds.
 _MINUTES_SECONDS = 24 * 3600.0
-#: Seconds from the end of a pass over old jobs to the next, where jobs are kept for different times: a pass looks at
-#: each job that is past the shortest of them.
+#: Seconds between two passes over old jobs if retention differs between jobs: each pass reads every job that is past
+#: the shortest retention.
 _PASS_PAUSE_SECONDS = 600.0
-#: Days for which there are partitions ahead. Without one, rows are in the partition for the rest, and nothing is lost.
-#: Most statements on log lines name a job, so further ones cost nothing; those on other tables look at each of them.
+#: Number of days ahead with partitions. Without one, rows go to the default partition and nothing is lost. Most
+#: statements on log lines name a job, so more partitions cost nothing; statements on other tables scan every partition.
 _LOG_DAYS_AHEAD, _DAYS_AHEAD = 7, 3
-#: About so many partitions are kept; if rows are kept for more days, a partition has several.
+#: Approximate maximum number of partitions. Longer retention makes a partition span several days.
 _MAX_PARTITIONS = {
     partitions.LOGS: 60,
     "audit": 30,
@@ -51,17 +51,19 @@ _MAX_PARTITIONS = {
     "events": 15,
     "hook_deliveries": 15,
 }
-#: A partition that old jobs hold is dropped if they have fewer lines, which are copied under a lock.
+#: An expired partition that still has lines of retained jobs is dropped if there are fewer than this: they are copied
+#: under a lock.
 _MAX_MOVED_LINES = 5_000
 
 
 class OldRows:
-    """One kind of old rows. Its batch adapts to the time that a deletion takes."""
+    """One kind of old rows. The batch size adapts to the duration of the deletions."""
 
     def __init__(self, delete: Callable[[Connection, int], int], *, ends: Callable[[], bool] | None = None) -> None:
-        """`delete` deletes about so many rows, the oldest first. It returns that number or more if there are others.
+        """`delete` deletes up to about the given number of rows, oldest first, and returns at least that number if more
+        remain.
 
-        `ends`, if it is given, returns True after a batch if there are no others.
+        `ends`, if given, returns True after a batch if none remain.
         """
         self.batch = _FIRST_BATCH
         self.has_more = True
@@ -69,7 +71,7 @@ class OldRows:
         self._ends = ends
 
     def delete_batch(self, database: Database) -> int:
-        """Delete one batch. Returns the number of rows. Raises `DatabaseUnavailable`, also if it took too long."""
+        """Delete one batch. Returns the number of rows. Raises `DatabaseUnavailable`, also on a statement timeout."""
         size, began = self.batch, time.monotonic()
         self.batch = max(size // 2, _SMALLEST_BATCH)
         with database.connect() as connection:
@@ -82,20 +84,20 @@ class OldRows:
 
 
 class OldJobs:
-    """Looks at the jobs past the shortest retention, the oldest first, and deletes those past their own.
+    """Scans jobs past the shortest retention, oldest first, and deletes jobs past their own retention.
 
-    If all have the same retention, each job that it looks at is deleted.
+    With equal retention, it deletes each job that it scans.
     """
 
     def __init__(self, *, retention_days: float) -> None:
-        """`retention_days`: of the jobs whose worker and tenant have none of their own."""
+        """`retention_days`: default for workers and tenants that set none."""
         self.is_at_end = True
         self._retention_days = retention_days
         self._position: Position = FIRST_POSITION
         self._next_pass = float("-inf")
 
     def delete(self, connection: Connection, limit: int) -> int:
-        """Delete at most `limit` log lines, and at most `limit` jobs without lines. Returns the number of both."""
+        """Delete up to `limit` log lines, and up to `limit` jobs without further lines. Returns the sum of both."""
         self.is_at_end = True
         if time.monotonic() < self._next_pass:
             return 0
@@ -104,7 +106,7 @@ class OldJobs:
         lines = old_jobs.delete_lines(connection, looked, limit=limit)
         count = lines + old_jobs.delete(connection, looked)
         if lines >= limit:
-            # Some of the jobs may have more lines, so the next batch looks at them again.
+            # Some of these jobs may have more lines, so the next batch scans them again.
             self.is_at_end = False
         elif looked.count >= limit:
             self.is_at_end = False
@@ -117,7 +119,7 @@ class OldJobs:
 
 
 class Retention:
-    """Deletes several kinds of old rows in turn, as long as there are any."""
+    """Deletes several kinds of old rows, round-robin."""
 
     def __init__(self, database: Database, kinds: Sequence[OldRows]) -> None:
         self._database = database
@@ -129,7 +131,9 @@ class Retention:
         return _BUSY_SECONDS if self._has_deleted else _IDLE_SECONDS
 
     def run_once(self, _now: float) -> int:
-        """Delete old rows for some seconds. Returns their number. A kind that fails does not stop the others."""
+        """Delete old rows for up to `_CALL_SECONDS`. Returns the number of rows. A kind that fails does not stop the
+        others.
+        """
         ends = time.monotonic() + _CALL_SECONDS
         waiting, count, failure = list(self._kinds), 0, None
         while waiting and time.monotonic() < ends:
@@ -151,11 +155,11 @@ class Retention:
 def of_jobs(
     database: Database, *, retention_days: float, audit_days: float, silent_nodes: Callable[[], Collection[str]]
 ) -> Retention:
-    """Return the duty that deletes final jobs with their log lines, expired idempotency keys and sessions, keys of
-    debounced triggers, pulled runs, ended nodes and operations, firings of schedules, audit entries, counts of ended
-    jobs, and groups of errors.
+    """Return the duty that deletes ended jobs with their log lines, expired idempotency keys and sessions, debounce
+    keys, pulled runs, ended nodes and operations, firings of schedules, audit entries, counts of ended jobs, and error
+    groups.
 
-    `silent_nodes` returns the ids of nodes that count as dead.
+    `silent_nodes` returns the ids of dead nodes.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: idempotency.delete_expired(connection, limit=limit),
@@ -177,10 +181,10 @@ def of_jobs(
 
 
 def of_events(database: Database, *, retention_days: float, event_days: float) -> Retention:
-    """Return the duty that deletes old webhook events with their deliveries, the rest of deleted webhooks, and old
-    events and deliveries that came in, as far as no partition takes them with it, and former subscriptions.
+    """Return the duty that deletes old webhook events with their deliveries, leftovers of deleted webhooks, replaced
+    subscriptions, and incoming events and deliveries that are not dropped with a partition.
 
-    `event_days`: the days that what came in is kept.
+    `event_days`: retention of incoming events and deliveries.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
         lambda connection, limit: events.delete_old(connection, retention_days=retention_days, limit=limit),
@@ -195,13 +199,12 @@ def of_events(database: Database, *, retention_days: float, event_days: float) -
 def roll_partitions(
     database: Database, *, retention_days: float, webhook_retention_days: float, audit_days: float, event_days: float
 ) -> int:
-    """Create the partitions of tables days ahead, and drop those whose rows are past retention, one of each table.
+    """Create partitions ahead of time and drop one expired partition per table.
 
-    `retention_days`: of the jobs whose worker and tenant have none of their own. Each change is bounded, and waits for
-    a lock for a tenth of a second only. A table that fails does not stop the others. Raises `DatabaseUnavailable` after
-    them.
+    `retention_days`: default for workers and tenants that set none. Each change is bounded and waits at most 0.1 s for
+    a lock. A table that fails does not stop the others; `DatabaseUnavailable` is raised after all of them.
 
-    Returns the number of partitions.
+    Returns the number of partitions that were created or dropped.
     """
     kept_days = {
         partitions.LOGS: retention_days,

@@ -1,4 +1,4 @@
-"""Duties: fire schedules that are due, recompute them for new time zone data, and create those that modules declare."""
+"""Duties: fire due schedules, recompute firings for new time zone data, and create schedules that modules declare."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ava.store.schedules import due as due_schedules
 
 _log = logging.getLogger(__name__)
 
-#: Schedules of one transaction that fires them, and of one that recomputes their next firings.
+#: Maximum number of schedules that one transaction fires, or recomputes.
 _SCHEDULES_PER_TRANSACTION = 500
-#: Transactions of one call without a pause.
+#: Maximum number of transactions of one call.
 _MAX_TRANSACTIONS = 40
 
 
 def fire_due_schedules(database: Database, firings: DueFirings, *, now: datetime | None = None) -> int:
     """Write the firings of due schedules, with their jobs and the next firing. Returns the number of firings.
 
-    `firings` decides the firing times at `now`; None: the database's time. Any number of dispatchers may do this at
-    once. A transaction that is not committed has done nothing.
+    `firings` decides the firing times at `now`; None means the database's time. Several dispatchers may run this
+    concurrently. An uncommitted transaction has no effect.
     """
     with database.connect() as connection:
         is_due = due_schedules.are_due(connection, now=now)
@@ -44,10 +44,10 @@ def fire_due_schedules(database: Database, firings: DueFirings, *, now: datetime
 
 
 def recompute_next_firings(database: Database) -> int:
-    """Recompute the next firings of a batch of schedules that come from another version of the time zone data.
+    """Recompute the next firings of a batch of schedules that were computed with another version of the time zone data.
 
-    Firing times that are decided stay decided: the first one after them is computed. The duty that fires uses the same
-    data. Returns the number of schedules.
+    Firing times that were already decided stay; the first one after them is computed. The duty that fires schedules
+    uses the same data. Returns the number of schedules.
     """
     version = timezone_data_version()
     with database.transaction() as connection:
@@ -62,15 +62,16 @@ def _next_run(schedule: Schedule) -> datetime | None:
     try:
         return schedule.first_run(schedule.id, schedule.decided_until)
     except Exception:
-        # The data may no longer have its zone. The duty that fires logs it at the time of the firing.
+        # The data may no longer have this time zone. The duty that fires schedules logs it when the firing is due.
         _log.exception("Schedule's next firing could not be computed", extra={"schedule_id": schedule.id})
         return schedule.next_run_at
 
 
 class DeclaredSchedules:
-    """Compares the schedules with what the live nodes declare, and creates, changes and removes what differs.
+    """Compares the schedules with the declarations of live nodes, and creates, changes and removes schedules.
 
-    A declaration has the pattern and the zone. What a tenant sets beside them, such as `enabled`, stays.
+    A declaration has the pattern and the time zone. Other settings of the tenant, such as `enabled`, are left
+    unchanged.
     """
 
     def __init__(self, database: Database, firings: DueFirings, *, node_dead_seconds: float) -> None:
@@ -78,7 +79,7 @@ class DeclaredSchedules:
         self._database = database
         self._firings = firings
         self._node_dead_seconds = node_dead_seconds
-        #: Declarations that this dispatcher cannot use, so that each is logged once.
+        #: Unusable declarations, so that each is logged only once.
         self._unusable: set[Declaration] = set()
 
     def run_once(self, _now: float) -> int:
@@ -103,10 +104,10 @@ class DeclaredSchedules:
         return len(creates) + len(changes) + len(plan.removes)
 
     def _change(self, connection: Connection, current: ModuleSchedule, declaration: Declaration) -> FiredBatch:
-        """Change one schedule. Returns the firings before."""
+        """Change one schedule. Returns the firings that were due before the change."""
         locked = definitions.lock(connection, tenant_id=current.schedule.tenant_id, schedule_id=current.schedule.id)
         if locked is None:
-            # A client has deleted it meanwhile; the next comparison creates it.
+            # A client has just deleted it; the next comparison creates it again.
             return FiredBatch()
         schedule, now = locked
         batch = FiredBatch()
@@ -126,7 +127,7 @@ class DeclaredSchedules:
         return batch
 
     def _is_usable(self, declaration: Declaration) -> bool:
-        """Returns False if the pattern or the zone is unknown here: the node may run a newer release."""
+        """Return False if this release does not know the pattern or the time zone: the node may run a newer release."""
         try:
             check_cron(declaration.schedule.cron)
             check_timezone(declaration.schedule.timezone)

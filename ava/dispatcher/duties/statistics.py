@@ -1,4 +1,4 @@
-"""Duties that count: ended jobs, each once, with the groups of their errors, and what each tenant stores."""
+"""Duties that count ended jobs (each once) with their error groups, and the bytes that each tenant stores."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from ava.store.reports import ended, storage
 from ava.store.reports.ended import Failed
 from ava.store.webhooks import events
 
-#: Ended jobs that one transaction counts.
+#: Maximum number of ended jobs that one transaction counts.
 _JOBS_PER_TRANSACTION = 5_000
-#: Seconds for which one call counts ended jobs while there are more.
+#: Maximum seconds that one call spends on ended jobs.
 _CALL_SECONDS = 3.0
-#: Rows of one page of what tenants store.
+#: Rows of one page in a pass over stored rows.
 _PAGE_ROWS = 5_000
-#: Seconds in which one call reads pages.
+#: Maximum seconds that one call spends on pages.
 _PAGES_SECONDS = 0.25
-#: Seconds from the end of a pass over what tenants store to the beginning of the next.
+#: Seconds between two passes over stored rows.
 _PAUSE_SECONDS = 10.0
-#: Tenants that one statement writes.
+#: Maximum number of tenants that one statement writes.
 _TENANTS_PER_STATEMENT = 1_000
 
 
 def count_ended_jobs(
     database: Database, *, max_groups: int = ERROR_GROUPS.value, batch: int = _JOBS_PER_TRANSACTION
 ) -> int:
-    """Count the jobs that have ended, for charts, analytics, metrics and groups of errors.
+    """Count ended jobs for charts, analytics, metrics and error groups.
 
-    `max_groups`: the groups of errors that one tenant may have. `batch`: the jobs of one transaction. The counts, the
-    groups, their events and the progress are written by one transaction, so that a job counts once, whatever process
-    dies. Returns the number of new and returned groups.
+    `max_groups`: the maximum number of error groups of a tenant. `batch`: the maximum number of jobs in a transaction.
+    One transaction writes the counts, the groups, their events and the progress, so a crash neither repeats nor skips a
+    job. Returns the number of new and reopened groups.
     """
     give_up_at, goal, opened = time.monotonic() + _CALL_SECONDS, None, 0
     while True:
@@ -60,8 +60,10 @@ def count_ended_jobs(
 
 
 def _group_errors(connection: Connection, failed: Failed, max_groups: int) -> int:
-    """Add failed jobs to the groups of their errors in the transaction that counts them, and write an event for each
-    group that is new or comes back. Returns the number of these groups.
+    """Add failed jobs to their error groups in the counting transaction, and write an event for each new or reopened
+    group.
+
+    Returns the number of these groups.
     """
     jobs, unlabelled = failed.jobs, failed.unlabelled
     if not jobs:
@@ -86,7 +88,7 @@ def _group_errors(connection: Connection, failed: Failed, max_groups: int) -> in
 
 
 def _without_room(connection: Connection, jobs: Sequence[FailedJob], max_groups: int) -> dict[str, str]:
-    """Return the new groups for which their tenants have no room, each with the group of its worker instead."""
+    """Return the new groups that exceed their tenant's limit, each with its worker's catch-all group as replacement."""
     if not jobs:
         return {}
     rooms = counting.rooms(connection, list({job.tenant_id for job in jobs}), max_groups)
@@ -127,10 +129,10 @@ def _notify(connection: Connection, kind: EventType, update: ErrorGroupUpdate) -
 
 
 class StoredBytes:
-    """Passes over all jobs, log lines, events and deliveries, and sums what each tenant stores, for the limit on it.
+    """Passes over all jobs, log lines, events and deliveries to sum the stored bytes of each tenant, for its limit.
 
-    A call reads some pages. The sums are written when a pass is complete. Another dispatcher that takes over begins a
-    pass of its own.
+    A call reads some pages. The sums are written when a pass is complete. A dispatcher that takes over starts a new
+    pass.
     """
 
     def __init__(self, database: Database) -> None:
@@ -144,7 +146,9 @@ class StoredBytes:
         self._place: storage.Place | None = None
 
     def run_once(self, now: float) -> int:
-        """Read pages for a part of a second. Returns the number of tenants, if that completes a pass."""
+        """Read pages for up to `_PAGES_SECONDS`. Returns the number of tenants if this completes a pass, otherwise
+        0.
+        """
         if now < self._next_pass:
             return 0
         ends = time.monotonic() + _PAGES_SECONDS

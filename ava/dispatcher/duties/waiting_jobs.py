@@ -1,4 +1,4 @@
-"""Duties that follow the waits of jobs: their times, and the state of their queue, worker and node."""
+"""Duties that end the waits of jobs for a time, a queue, a worker or a node."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from ava.store.jobs.moves import cancel, expire, park, permits, recall
 from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.moves.park import ListPosition
 
-#: Jobs that one statement returns to the backlog or parks, that one moves to another queue or limit, that one expires,
-#: and that one transaction stops.
+#: Maximum jobs of one statement that returns jobs to the backlog or parks them, that moves them to another queue or
+#: limit, that expires them, and of one transaction that stops them.
 _JOBS_PER_STATEMENT = 5000
 _MOVED_PER_STATEMENT = 10_000
 _EXPIRED_PER_STATEMENT = 1000
 _STOPPED_PER_TRANSACTION = 500
-#: Statements that one call runs without a pause for jobs whose time has come: more than a second's worth of due jobs.
+#: Maximum statements of one call that returns due jobs: enough for more than one second's worth of jobs.
 _MAX_STATEMENTS = 10
-#: Seconds after a change at which jobs are moved or parked once more: a job that was inserted at that moment may have
-#: read what was before.
+#: Seconds after a change until jobs are moved or parked once more: a transaction that was inserting a job during the
+#: change may have read the old state.
 _AGAIN_SECONDS = 10.0
-#: Changes of status, and tenants, that are read at once.
+#: Maximum changes of status, or tenants, that one statement reads.
 _MAX_READ = 1000
-#: Seconds for which jobs are returned again and again after a change: a transaction that parks some at that moment may
-#: have read what was before, and end later.
+#: Seconds after a change during which jobs are returned repeatedly: a concurrent transaction that parks jobs may have
+#: read the old state and commit later.
 _AFTER_CHANGE_SECONDS = 2.0
-#: Seconds between two polls for parked jobs if nothing has changed.
+#: Seconds between two polls for parked jobs while nothing changes.
 _LONGEST_PAUSE_SECONDS = 10.0
 _PARKED_FOR = (WaitsFor.NODE, WaitsFor.QUEUE, WaitsFor.WORKER)
 
@@ -43,7 +43,7 @@ _PARKED_FOR = (WaitsFor.NODE, WaitsFor.QUEUE, WaitsFor.WORKER)
 def _repeat(
     database: Database, run: Callable[[Connection, int], int], *, limit: int, max_statements: int = sys.maxsize
 ) -> int:
-    """Run a statement that changes up to `limit` jobs until it changes fewer. Returns the number of jobs."""
+    """Repeat a statement that changes up to `limit` jobs until it changes fewer. Returns the number of jobs."""
     changed = 0
     for _ in range(max_statements):
         with database.connect() as connection:
@@ -55,7 +55,7 @@ def _repeat(
 
 
 def move_due_jobs(database: Database) -> int:
-    """Return scheduled jobs that are due, and failed ones whose retry delay has passed. Returns the number of jobs."""
+    """Return due scheduled jobs and due retries to the backlog. Returns the number of jobs."""
     return _repeat(
         database,
         lambda connection, limit: park.make_due(connection, limit=limit),
@@ -65,7 +65,7 @@ def move_due_jobs(database: Database) -> int:
 
 
 def cancel_expired_jobs(database: Database) -> int:
-    """Cancel queued jobs whose handler was not entered in time; a claim refuses them before that.
+    """Cancel queued jobs that expired before their handler started. Claims already refuse them.
 
     Returns the number of jobs.
     """
@@ -78,9 +78,9 @@ def cancel_expired_jobs(database: Database) -> int:
 
 
 def stop_overdue_jobs(database: Database, control: Control) -> int:
-    """Stop the jobs whose deadline has passed, with the jobs below them. Returns their number.
+    """Stop jobs past their deadline, with their descendants. Returns the number of jobs.
 
-    A job that does not run fails immediately, another one once its process has ended.
+    A job that is not running fails immediately, a running one when its process has ended it.
     """
     with database.transaction() as connection:
         requests = [
@@ -99,10 +99,10 @@ def stop_overdue_jobs(database: Database, control: Control) -> int:
 
 
 class MovedWorkers:
-    """Moves waiting jobs to the queue, and gives open ones the limits, that a node announces for their worker.
+    """Moves waiting jobs to the queue that nodes announce for their worker, and applies its limits to unfinished jobs.
 
-    A job stores the queue that its worker named when it was triggered. Jobs that become due and runs that are rescued
-    read the worker's queue anew; this duty is for the others.
+    A job stores the queue that its worker had when it was triggered. Jobs that become due and rescued runs read the
+    worker's current queue; this duty moves all others.
     """
 
     def __init__(self, database: Database) -> None:
@@ -133,7 +133,7 @@ class MovedWorkers:
             return 0
         return _repeat(
             self._database,
-            # Each job once: a job that was admitted in between is not parked again and again.
+            # Each job once, so that jobs that are admitted in between are not parked repeatedly.
             lambda connection, limit: permits.follow_limits(connection, workers=changed, limit=limit),
             limit=_MOVED_PER_STATEMENT,
         )
@@ -142,15 +142,16 @@ class MovedWorkers:
 class ParkedJobs:
     """Returns parked jobs when a node with their handler joins, or when their queue or worker is resumed or moved.
 
-    The feed parks the jobs of windows, `PausedWorkers` those of a paused worker, and a pool child the job of a message
-    that it cannot run. `Wakes` returns those that wait for other jobs.
+    The feed parks the jobs of windows, `PausedWorkers` those of a paused worker, and a pool child a job whose message
+    it cannot run. `Wakes` returns jobs that wait for other jobs.
     """
 
     def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
         self._database = database
         self._node_dead_seconds = node_dead_seconds
         self._known: tuple[Any, ...] | None = None
-        #: Until when each call returns jobs, and when the next one does in any case.
+        #: Each call returns jobs until the first time, and the next call after the second one does so even without a
+        #: change.
         self._until = self._next_at = float("-inf")
 
     def run_once(self, now: float) -> int:
@@ -169,16 +170,16 @@ class ParkedJobs:
 
 
 class PausedWorkers:
-    """Parks the waiting jobs of a worker that is paused, for one tenant or for all; `ParkedJobs` returns them.
+    """Parks the waiting jobs of a worker that is paused for one tenant or for all. `ParkedJobs` returns them.
 
-    A new dispatcher begins with all changes in the history. Until it has parked them, no job of a paused worker starts,
-    because the claim reads the status too.
+    A new dispatcher starts with all changes in the history. Jobs of a paused worker cannot start before they are
+    parked, because the claim checks the status too.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._last: WorkerStatusChange | None = None
-        #: The changes to follow once more, and when.
+        #: The changes to apply once more, with their times.
         self._again: deque[tuple[float, WorkerStatusChange]] = deque()
 
     def run_once(self, now: float) -> int:

@@ -1,4 +1,4 @@
-"""Duty: continue jobs that wait for other jobs, once these have ended, and jobs that wait for events."""
+"""Duty: continue jobs that wait for events, or for other jobs that have ended."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ava.store.jobs.moves.wake import EndedWait, InputTemplate, ResolvedInput, W
 
 _log = logging.getLogger(__name__)
 
-#: Wakes of one transaction, and transactions of one call without a pause.
+#: Maximum wakes of one transaction, and transactions of one call.
 _WAKES_PER_TRANSACTION = 1000
 _MAX_TRANSACTIONS = 20
 
 
 class Wakes:
-    """Follows the queue of wakes: of jobs that have ended or have begun to wait, and of events that have come.
+    """Processes the queue of wakes: jobs that ended or began to wait, and events that arrived.
 
-    A batch of jobs, of all tenants in equal shares, alternates with a batch of events of one tenant. A batch takes its
-    wakes and moves the jobs in one transaction, so a dispatcher that is killed has done nothing.
+    It alternates a batch of jobs, in equal shares of all tenants, with a batch of events of one tenant. One transaction
+    takes the wakes of a batch and moves the jobs, so a killed dispatcher leaves no partial work.
     """
 
     def __init__(
@@ -41,15 +41,15 @@ class Wakes:
         schemas: InputSchemas | None = None,
         awaiting_jobs: AwaitingJobs | None = None,
     ) -> None:
-        """`schemas` compares the inputs in which outputs stand for references."""
+        """`schemas` validates inputs after outputs have replaced their references."""
         self._database = database
         self._schemas = schemas or InputSchemas()
         self._awaiting_jobs = awaiting_jobs or AwaitingJobs()
-        #: The tenant after which the next batch of jobs begins.
+        #: The last tenant of the previous batch of jobs; the next batch starts after it.
         self._after_jobs = ""
 
     def run_once(self, _now: float) -> int:
-        """Follow the wakes that are there. Returns the number of jobs that were moved."""
+        """Process the pending wakes. Returns the number of jobs that were moved."""
         moved = 0
         for _ in range(_MAX_TRANSACTIONS):
             of_jobs, of_events = self._follow_jobs(), self._follow_events()
@@ -59,7 +59,7 @@ class Wakes:
         return moved
 
     def _follow_jobs(self) -> int | None:
-        """Follow a batch of wakes of jobs. Returns the number of jobs that were moved; None: there were no wakes."""
+        """Process a batch of wakes of jobs. Returns the number of jobs that were moved; None: there were no wakes."""
         with self._database.transaction() as connection:
             is_first = not self._after_jobs
             woken = wake_queue.take_jobs(connection, after_tenant=self._after_jobs, limit=_WAKES_PER_TRANSACTION)
@@ -69,17 +69,17 @@ class Wakes:
         return None if is_first and not woken.last_tenant else 0
 
     def _follow_events(self) -> int | None:
-        """Compare a batch of events with what jobs wait for. Returns as `_follow_jobs` does."""
+        """Match a batch of events against waiting jobs. Returns the same as `_follow_jobs`."""
         with self._database.transaction() as connection:
             marked = self._awaiting_jobs.run_next(connection)
             return None if marked is None else self._start_marked(connection, marked)
 
     def _start_marked(self, connection: Connection, marked: Sequence[tuple[str, str]]) -> int:
-        """Return jobs to the backlog whose events were found. A job that still runs wakes itself when it waits."""
+        """Start the jobs for which events were found. A job that is still running wakes itself when it waits."""
         if not marked:
             return 0
         keys = set(marked)
-        # Nothing else is moved, because these are the jobs that the transaction has locked in their order.
+        # Move only these jobs: the transaction has locked exactly these, in lock order.
         return wake.start(
             connection, [each for each in wake.decide(connection, marked) if (each.tenant_id, each.uuid) in keys]
         )
@@ -100,7 +100,7 @@ class Wakes:
         )
 
     def _resolve(self, connection: Connection, waiting: Sequence[EndedWait]) -> list[ResolvedInput]:
-        """Returns the inputs of jobs whose templates refer to outputs, one job's outputs in memory at a time."""
+        """Return the inputs of jobs with output references. Only one job's outputs are in memory at a time."""
         if not waiting:
             return []
         templates = wake.templates(connection, waiting)
@@ -137,7 +137,7 @@ class Wakes:
 
 
 class _Outputs:
-    """The outputs of the jobs that a template may refer to, each read when it is needed."""
+    """The outputs of the jobs that a template may refer to, each read on first use."""
 
     def __init__(self, connection: Connection, tenant_id: str, job_ids: Mapping[str, str]) -> None:
         self._connection = connection
@@ -146,7 +146,7 @@ class _Outputs:
         self._known: dict[str, Any] = {}
 
     def of(self, name: str) -> Any:
-        """Returns the output of an entry; None if it did not complete. Raises `ValueError` if it is deleted."""
+        """Return the output of an entry; None if it did not complete. Raises `ValueError` if it was deleted."""
         if name not in self._known:
             if name not in self._job_ids:
                 raise ValueError(f"the output of {name} is deleted")
@@ -162,7 +162,7 @@ class _Outputs:
 
 
 def _unmet(job: EndedWait) -> CancelRequest:
-    # Retention may have deleted all jobs that it comes after.
+    # Retention may have deleted all of its predecessors.
     unmet_id = None if job.unmet_uuid is None else ids.encode("job", job.unmet_uuid)
     name = job.unmet_name or unmet_id or "what it comes after"
     return CancelRequest(

@@ -1,1 +1,1 @@
-"""The feed: which jobs of the backlog are published next, and which get permits of limits."""
+"""The feed: decide which jobs of the backlog are published next, and which get permits."""

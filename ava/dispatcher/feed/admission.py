@@ -1,4 +1,4 @@
-"""Which jobs get the next permits of limits."""
+"""Admission: give free permits to the jobs that wait for them."""
 
 from __future__ import annotations
 
@@ -17,54 +17,54 @@ from ava.store.jobs.feed.limit_keys import KeyState
 from ava.store.jobs.feed.limits import LimitedJob
 from ava.store.jobs.moves import park, permits
 
-#: Keys that one look considers, beside those of notices. The next look continues after them.
+#: Maximum limit keys per poll, in addition to those of notices. The next poll continues after them.
 MAX_KEYS = 200
-#: A look ends its admissions once it has given so many permits, because other tenants' jobs wait for its end.
+#: A poll stops admitting once it has given this many permits, because jobs of other tenants wait until it ends.
 _MAX_PERMITS = 100
-#: Jobs of one key, priority and tenant that one look considers, and tenants.
+#: Maximum jobs of one key, priority and tenant in one poll, and maximum tenants of one key and priority.
 _MAX_EACH = 50
 _MAX_TENANTS = 200
-#: Keys whose turns are kept.
+#: Maximum keys whose fair-queueing clocks are cached.
 _MAX_CLOCKS = 1000
-#: Seconds between two deletions of rates that are idle.
+#: Seconds between two deletions of idle rates.
 _IDLE_SECONDS = 60.0
 _RATES_PER_STATEMENT = 1000
 
 
 class Admission:
-    """Gives permits to jobs that wait for one: the most urgent first, then by turns of the tenants, then the oldest.
+    """Gives permits to waiting jobs: the most urgent first, then by fair queueing of the tenants, then the oldest.
 
-    The permits in use are counted in the transaction that gives more of them, under a lock that all dispatchers share.
-    So no crash and no second dispatcher makes them too many, and a permit is free as soon as its job has ended.
+    Permits in use are counted in the transaction that gives more, under a lock that all dispatchers share. So neither a
+    crash nor a second dispatcher exceeds a limit, and the end of a job frees its permit immediately.
     """
 
     def __init__(
         self, database: Database, fair_queue: FairQueue, *, node_dead_seconds: float, tenant_max_running: int | None
     ) -> None:
         self._database = database
-        #: Kept for the transactions that give permits; the feed's thread alone uses it.
+        #: Dedicated to the transactions that give permits; used only by the feed's thread.
         self._connections = database.dedicated()
         self._fair_queue = fair_queue
         self._node_dead_seconds = node_dead_seconds
         self._tenant_max_running = tenant_max_running
-        #: The last key that the look before considered, if there were more.
+        #: The last key of the previous poll, if more keys follow.
         self.last_key = ""
         self._clocks: dict[tuple[str, int], TurnClock] = {}
         self._idle_at = 0.0
-        #: Seconds until the next start that a rate allows, of the keys of the last look.
+        #: Seconds until a rate among the keys of the last poll allows the next start.
         self.wait_seconds = float("inf")
-        #: True if the last look left free permits, which the next one gives.
+        #: True if the last poll left free permits for the next one.
         self.has_more = False
 
     def look(self, keys: Sequence[str], may_publish: Callable[[str, str, int], bool]) -> list[Job]:
-        """Give the free permits of keys that follow `last_key`. Returns what `admit` returns."""
+        """Give the free permits of keys that follow `last_key`. Returns the same as `admit`."""
         self.wait_seconds = float("inf")
         if time.monotonic() > self._idle_at:
             self._idle_at = time.monotonic() + _IDLE_SECONDS
             with self._database.connect() as connection:
                 limits.delete_idle_rates(connection, limit=_RATES_PER_STATEMENT)
         admitted = self.admit(keys, may_publish, max_permits=_MAX_PERMITS)
-        # Otherwise the next look considers the same keys again: those without a free permit cost it little.
+        # Otherwise the next poll repeats these keys; keys without a free permit cost little.
         if not self.has_more:
             self.last_key = keys[-1] if len(keys) == MAX_KEYS else ""
         return admitted
@@ -72,10 +72,10 @@ class Admission:
     def admit(
         self, keys: Collection[str], may_publish: Callable[[str, str, int], bool], *, max_permits: float = float("inf")
     ) -> list[Job]:
-        """Give the free permits of these keys. Returns the jobs, some marked as published.
+        """Give the free permits of these keys. Returns the jobs, some of them marked as published.
 
-        `may_publish` says whether a job of a tenant with a worker's queue and a priority is published at once. No
-        further key is considered after `max_permits` jobs.
+        `may_publish(tenant_id, queue, priority)` tells whether an admitted job may be published immediately. After
+        `max_permits` jobs, no further key is considered.
         """
         self.has_more = False
         if not keys:
@@ -97,10 +97,11 @@ class Admission:
             )
 
     def _front(self, connection: Connection, state: KeyState) -> KeyState | None:
-        """Returns a key's state with the most urgent priority of which a tenant may run more; None if there is none.
+        """Return the key's state with the most urgent priority that has a tenant below its own limit; None if there is
+        none.
 
-        A job of a tenant at its limit takes no permit, and keeps no less urgent job of another tenant from one. A key
-        with too many permits keeps its state.
+        A job of a tenant at its limit takes no permit and does not block less urgent jobs of other tenants. A key with
+        too many used permits keeps its state.
         """
         if state.room < 0:
             return state
@@ -115,10 +116,10 @@ class Admission:
         return replace(state, priority=priority, is_of_several_tenants=True, next_jobs=())
 
     def _make_room(self, connection: Connection, state: KeyState) -> int:
-        """Returns a key's free permits. Unstarted jobs give theirs up to a more urgent one that waits."""
+        """Return a key's free permits. If there are none, unstarted jobs release some to more urgent waiting jobs."""
         room = state.room
         if room < 0:
-            # The limit has become smaller.
+            # The limit was lowered.
             park.park_less_urgent(connection, key=state.key, priority=0, limit=-room)
         elif room == 0 and state.least_urgent is not None and state.least_urgent > state.priority:
             room = park.park_less_urgent(connection, key=state.key, priority=state.priority, limit=_MAX_EACH)
@@ -129,7 +130,7 @@ class Admission:
     def _choose(
         self, connection: Connection, found: Sequence[tuple[KeyState, int]], max_permits: float
     ) -> list[LimitedJob]:
-        """Returns the jobs that get permits, each key's in its order, the keys with the most urgent job first."""
+        """Return the jobs that get permits, each key's in its order, starting with the key of the most urgent job."""
         if not found:
             return []
         waiting = self._waiting(connection, found)
@@ -150,7 +151,7 @@ class Admission:
         return chosen
 
     def _waiting(self, connection: Connection, found: Sequence[tuple[KeyState, int]]) -> dict[str, list[LimitedJob]]:
-        """Returns the jobs that come next for each key: the oldest of each tenant with the most urgent priority."""
+        """Return the next jobs of each key: the oldest of each tenant, with the most urgent priority."""
         waiting: dict[str, list[LimitedJob]] = {}
         lines: list[tuple[str, int, str]] = []
         for state, _ in found:
@@ -168,7 +169,9 @@ class Admission:
         return waiting
 
     def _with_room(self, connection: Connection, lines: list[tuple[str, int, str]]) -> list[tuple[str, int, str]]:
-        """Returns the lines (key, priority, tenant) of tenants that may run more; others would keep a permit unused."""
+        """Keep only the lines (key, priority, tenant) of tenants below their limit; the others would leave a permit
+        unused.
+        """
         if not any(self._fair_queue.is_limited(tenant) for _, _, tenant in lines):
             return lines
         uses = tenants.uses(connection, {tenant for _, _, tenant in lines}, max_running=self._tenant_max_running)
@@ -181,7 +184,7 @@ class Admission:
 
 
 class _Rates:
-    """The states of the rates of one look, and what it charges them."""
+    """The rate states of one poll, and the starts that it charges."""
 
     def __init__(
         self, connection: Connection, by_key: Mapping[str, Rate], waiting: Mapping[str, Sequence[LimitedJob]]
@@ -195,11 +198,11 @@ class _Rates:
         }
         self._states = limits.read_rates(connection, self._rates) if self._rates else {}
         self._charged: set[str] = set()
-        #: Seconds until the next start of a rate that allows none now.
+        #: Seconds until the next start of a rate that currently allows none.
         self.wait_seconds = float("inf")
 
     def allowed(self, jobs: Sequence[LimitedJob]) -> list[LimitedJob]:
-        """Returns the jobs that their rates allow to start now, if nothing else is charged."""
+        """Return the jobs that may start now under their rates, before further charges."""
         found: list[LimitedJob] = []
         left: dict[str, int] = {}
         for job in jobs:
@@ -216,7 +219,7 @@ class _Rates:
         return found
 
     def charge(self, dealt: Sequence[WaitingJob]) -> list[LimitedJob]:
-        """Charge the rates of jobs that start. Returns the jobs."""
+        """Charge the rates of starting jobs. Returns the jobs."""
         found: list[LimitedJob] = []
         for job in dealt:
             assert isinstance(job, LimitedJob)
@@ -228,6 +231,6 @@ class _Rates:
         return found
 
     def write(self) -> None:
-        """Write what was charged."""
+        """Store the charged rates."""
         if self._charged:
             limits.write_rates(self._connection, {key: self._states[key].next_at for key in sorted(self._charged)})

@@ -1,4 +1,4 @@
-"""What one window gets next: how many messages it may have, and whose jobs they are."""
+"""Fair queueing: decide how many messages a window may hold, and which tenants' jobs they are."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ from ava.store.jobs.feed import fair_queue
 from ava.store.jobs.feed.looks import Window
 from ava.store.jobs.moves import permits, publish, recall
 
-#: Tenants of a window that one look considers. If there are more, the next look continues after them.
+#: Maximum tenants of a window in one poll. If there are more, the next poll continues after them.
 _MAX_TENANTS = 200
 _MIN_TENANTS = 20
-#: Jobs of one tenant that are read at once.
+#: Maximum jobs of one tenant that one statement reads.
 _MAX_EACH = 500
-#: Groups of tenants that one look considers, while each tenant of a group has as many running jobs as its limit.
+#: Maximum groups of tenants in one poll; the next group is read only if all tenants of a group are at their limits.
 _MAX_GROUPS = 25
-#: The cost of a worker's job before any has ended, in seconds, and the least cost of any: a claim, and the job's end.
+#: Cost in seconds of a worker's job before any has ended, and the minimum cost of a job: its claim and its end.
 _UNKNOWN_COST_SECONDS = 0.05
 _MIN_COST_SECONDS = 0.002
-#: Seconds between two reads of what is set for tenants.
+#: Seconds between two reads of the tenants' settings.
 _RULES_SECONDS = 1.0
 #: Seconds between two reads of the costs.
 COSTS_SECONDS = 5.0
-#: The most new workers whose latest jobs a look reads, so that their brief jobs are soon grouped.
+#: Maximum new workers whose latest jobs a poll reads, so that short jobs are grouped early.
 _MAX_NEW = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SizedWindow:
-    """How many unstarted messages a window may have at one moment."""
+    """The number of unstarted messages that a window may currently hold."""
 
     size: int
-    #: Whether several tenants wait in it, and whether only one did at the look before.
+    #: Whether several tenants wait in it now, and whether this is new since the previous poll.
     is_shared: bool
     is_newly_shared: bool
 
 
 class FairQueue:
-    """Chooses the next jobs of windows by turns of their tenants. Its state is the active dispatcher's alone.
+    """Chooses the next jobs of windows by fair queueing of their tenants. Only the active dispatcher has this state.
 
-    Another dispatcher that becomes active begins with equal clocks: no tenant gains or loses more than one window.
+    A dispatcher that becomes active starts with equal clocks: no tenant gains or loses more than one window.
     """
 
     def __init__(
         self, database: Database, *, max_size: int, is_fair: bool = True, tenant_max_running: int | None = None
     ) -> None:
-        """`max_size`: the messages of one window. `tenant_max_running`: of a tenant without a limit of its own.
+        """`max_size`: messages per window. `tenant_max_running`: the default limit of a tenant.
 
         Without `is_fair` the oldest job is first.
         """
@@ -69,18 +69,19 @@ class FairQueue:
         self._rules_version: tuple[int, datetime | None] = (0, None)
         self._clocks: dict[str, TurnClock] = {}
         self._sizes: dict[str, WindowSize] = {}
-        #: The last tenant of each window that the look before considered, if there were more.
+        #: The last tenant of each window in the previous poll, if more tenants follow.
         self._last_tenants: dict[str, str] = {}
         self._costs: dict[str, float] = {}
-        #: The workers of which many jobs are counted, and others, with tenants, whose cost the next look reads.
+        #: Workers with enough counted jobs, and the (tenant, worker) pairs of others, whose costs the next poll reads.
         self._counted: frozenset[str] = frozenset()
         self._new: set[tuple[str, str]] = set()
         self._rules_at = self._costs_at = float("-inf")
 
     def begin(self, connection: Connection, windows: Collection[Window]) -> bool:
-        """Begin a look: read weights, limits and costs if they are old, and forget windows that are gone.
+        """Begin a poll: read weights, limits and costs if they are stale, and forget deleted windows.
 
-        Returns True if limits of tenants have changed since the last look, or this is the first and there are any.
+        Returns True if tenants' limits have changed since the last poll, or if this is the first poll and there are
+        limits.
         """
         has_changed = False
         now, names = time.monotonic(), {window.name for window in windows}
@@ -104,16 +105,16 @@ class FairQueue:
         return has_changed or (is_first and self.has_limits)
 
     def size(self, window: Window, *, processes: int) -> SizedWindow:
-        """Returns how many unstarted messages the window may have now."""
+        """Return the number of unstarted messages that the window may currently hold."""
         known = self._sizes.setdefault(window.name, WindowSize(self._max_size))
         size = known.look(time.monotonic(), published=window.published, processes=processes, is_shared=window.is_shared)
         if not self._is_fair:
-            # Nothing in the broker is dealt anew, so a window need not be small.
+            # Without fairness no messages are redistributed, so windows need not be small.
             size = self._max_size
         return SizedWindow(size=size, is_shared=window.is_shared, is_newly_shared=known.is_newly_shared)
 
     def recall(self, window: Window, limit: int) -> int:
-        """Return the messages that were published last to the backlog. Returns the number of their jobs."""
+        """Return the most recently published messages to the backlog. Returns the number of their jobs."""
         with self._database.connect() as connection:
             recalled = recall.recall_window(connection, queue=window.queue, priority=window.priority, limit=limit)
         if (clock := self._clocks.get(window.name)) is not None:
@@ -123,17 +124,17 @@ class FairQueue:
 
     @property
     def has_limits(self) -> bool:
-        """Returns True if the number of running jobs of some tenants is limited."""
+        """Return True if some tenants have a limit on running jobs."""
         return self._tenant_max_running is not None or bool(self._rules.limited)
 
     def is_limited(self, tenant_id: str) -> bool:
-        """Returns True if the number of running jobs of a tenant is limited."""
+        """Return True if the tenant has a limit on running jobs."""
         return self._tenant_max_running is not None or tenant_id in self._rules.limited
 
     def publish(self, window: Window, room: int, unserved: Collection[str]) -> tuple[list[Job], bool]:
-        """Mark up to `room` jobs of a window's backlog as published, in the order of the turns.
+        """Mark up to `room` jobs of a window's backlog as published, in fair order.
 
-        Returns them for publishing, and True if more wait that could be published if there were room. Running and
+        Returns the jobs to publish, and True if further jobs could be published with more capacity. Running and
         published jobs of limited tenants are counted in the same transaction, under the lock of all limits.
         """
         with self._database.transaction() if self.has_limits else self._database.connect() as connection:
@@ -148,7 +149,7 @@ class FairQueue:
         found, rooms, are_all = self._tenants(connection, window, room)
         if not found:
             return [], False
-        # Twice an equal share, because weights and costs differ, and one more to see whether more wait.
+        # Twice an equal share, because weights and costs differ, plus one job that shows whether more are waiting.
         each = min(room, _MAX_EACH, 2 * math.ceil(room / len(found))) + 1
         heads = fair_queue.heads(
             connection,
@@ -174,16 +175,15 @@ class FairQueue:
         return clock.deal(waiting, room, cost=self._cost, weight=self.weight)
 
     def _tenants(self, connection: Connection, window: Window, room: int) -> tuple[list[str], dict[str, int], bool]:
-        """Returns tenants of a window that may have more published jobs, how many, and True if these are all.
-
-        How many is known of limited tenants only.
+        """Return tenants of a window that may publish more jobs, each limited tenant's capacity, and True if these are
+        all.
         """
         if window.only_tenant is not None:
             rooms = self._rooms(connection, window, [window.only_tenant])
             return [window.only_tenant] if rooms.get(window.only_tenant, 1) > 0 else [], rooms, True
         for _ in range(_MAX_GROUPS):
             after = self._last_tenants.pop(window.name, "")
-            # While there are more than one look considers, a look need not consider many more than it publishes.
+            # After a first group, read few tenants: a poll need not consider many more than it publishes.
             limit = min(_MAX_TENANTS, max(_MIN_TENANTS, 2 * room)) if after else _MAX_TENANTS
             found = fair_queue.tenants(
                 connection, queue=window.queue, priority=window.priority, after=after, limit=limit
@@ -198,9 +198,9 @@ class FairQueue:
         return [], {}, True
 
     def _rooms(self, connection: Connection, window: Window, tenant_ids: Sequence[str]) -> dict[str, int]:
-        """Returns how many more jobs of each limited tenant may be published.
+        """Return how many more jobs each limited tenant may publish.
 
-        If a tenant has no room, those of its published jobs that are less urgent return to the backlog.
+        If a tenant has no capacity left, its less urgent published jobs return to the backlog.
         """
         limited = [tenant_id for tenant_id in tenant_ids if self.is_limited(tenant_id)]
         if not limited:
@@ -217,9 +217,9 @@ class FairQueue:
     def group_sizes(
         self, batch: Sequence[Job], waiting: int, processes: int, *, is_shared: bool = False
     ) -> Mapping[str, int]:
-        """Returns for how many jobs of a batch one message may stand, by worker id: several if they are brief.
+        """Return the maximum number of jobs per message, by worker id: several if the jobs are short.
 
-        `waiting`: the published jobs of the window with the batch, `processes`: those that serve the queue,
+        `waiting`: published jobs of the window, including the batch. `processes`: processes that serve the queue.
         `is_shared`: whether jobs of several tenants wait in the window.
         """
         known = {job.worker_id: self._costs.get(job.worker_id) for job in batch}
@@ -233,12 +233,12 @@ class FairQueue:
         }
 
     def fed(self, window: Window, *, published: int, has_backlog: bool) -> None:
-        """Record what the window has after a look, and whether more waits for it."""
+        """Record how many messages the window has after a poll, and whether it still has a backlog."""
         self._sizes[window.name].fed(published=published, has_backlog=has_backlog)
 
     def _cost(self, job: WaitingJob | Job) -> float:
         return max(_MIN_COST_SECONDS, self._costs.get(job.worker_id, _UNKNOWN_COST_SECONDS))
 
     def weight(self, tenant_id: str) -> float:
-        """Returns the weight of a tenant's turns."""
+        """Return the weight of a tenant in fair queueing."""
         return self._rules.weights.get(tenant_id, DEFAULT_WEIGHT)

@@ -1,4 +1,4 @@
-"""State of the feed between two polls of the windows: the first job of each window, and the order of the tenants."""
+"""State of the feed between two polls: the first job of each window, and the order of the tenants."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _FEED_SECONDS = 0.05
 class KnownWindows:
     """Polls either all windows, or known windows from the position of their first job at the last poll.
 
-    While a snapshot is held (by a dump, for example), PostgreSQL cannot remove dead index entries, and a poll of all
-    windows scans all of them. Once that is slow, the feed does it rarely and polls known windows in between, whose cost
-    depends only on waiting jobs. Such a poll misses new windows, and older jobs that return to the backlog unless
-    `see_returned` or `see_admitted` is called.
+    A long-running transaction (such as a dump) keeps PostgreSQL from removing dead index entries, and a poll of all
+    windows scans them. Once that is slow, the feed does it rarely and polls known windows in between, at a cost that
+    depends only on waiting jobs. Such a poll misses new windows. It also misses older jobs that return to the backlog
+    unless `see_returned` or `see_admitted` is called.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class KnownWindows:
                 self._known[key] = replace(known, job_id=job_id)
 
     def read(self, connection: Connection, **parameters: Any) -> Look:
-        """Poll the windows. `parameters`: those of `looks.read`."""
+        """Poll the windows. `parameters`: the arguments of `looks.read`."""
         began = time.monotonic()
         if began < self._complete_at and not self._has_returned.is_set():
             return self._read_known(connection, began, **parameters)
@@ -82,7 +82,7 @@ class KnownWindows:
         leaves_out = len(pulled) > _MAX_PULLED
         known = {key: floor for key, floor in self._known.items() if not (leaves_out and key in pulled)}
         look = looks.read(connection, known, **parameters)
-        # With a distant or busy server and no dead entries, this takes as long as a poll of all windows.
+        # With a distant or busy server and no dead entries, this poll takes as long as a poll of all windows.
         if time.monotonic() - began > self._complete_seconds * _MAX_SHARE:
             self._slow, self._complete_at = 0, float("-inf")
         self._learn(look)
@@ -125,7 +125,9 @@ class PullTurns:
         return list(self._left)
 
     def take(self) -> Iterator[tuple[str, Sequence[Window]]]:
-        """Yield queues until the time is up: tenants in turn, and the least recently fed queue of each tenant first."""
+        """Yield queues until the time is used up: round-robin over tenants, and each tenant's least recently fed queue
+        first.
+        """
         by_tenant: dict[str, list[str]] = {}
         for queue in sorted(self._left, key=lambda queue: (self._fed.get(queue, 0), queue)):
             by_tenant.setdefault(PullQueue.parse(queue).tenant_id, []).append(queue)

@@ -1,4 +1,4 @@
-"""Duty: keep the broker's windows full from the backlog, and close those that the API must not add to."""
+"""Duty: fill the broker's windows from the backlog, and close full windows to new messages from the API."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from ava.store.jobs.feed import looks
 from ava.store.jobs.feed.looks import Look, Window
 from ava.store.jobs.moves import park, recall
 
-#: Jobs that one statement publishes.
+#: Maximum jobs that one statement publishes.
 _JOBS_PER_STATEMENT = 500
-#: Jobs of one window that one statement parks, or returns from the broker.
+#: Maximum jobs of one window that one statement parks, or recalls from the broker.
 _MAX_PARKED = 5000
-#: A window's messages are dealt anew if it has more than so many times its size; if another tenant has just come, more
-#: than its size.
+#: A window's messages are redistributed if they exceed its size by this factor, or, just after a second tenant began to
+#: wait, if they exceed its size at all.
 _EXCESS = 1.5
-#: Seconds between two looks, and while jobs of several tenants wait in one window.
+#: Seconds between two polls, and while several tenants wait in one window.
 _LOOK_SECONDS = 0.1
 _SHARED_SECONDS = 0.07
-#: Seconds between two looks if the first has admissions, or windows of pulled jobs, left, or has published jobs to a
-#: window in which it has found no message, or the whole backlog of a window: processes, or jobs, wait for looks.
+#: Seconds until the next poll if processes or jobs are waiting for it: admissions or windows of pulled jobs are left
+#: over, or the poll fed an empty window or the whole backlog of a window.
 _CONTINUED_SECONDS = 0.02
 #: Seconds between two reads of the workers that no live node serves.
 _UNSERVED_SECONDS = 1.0
-#: A pass through a backlog for jobs of such workers is repeated after so many times its duration.
+#: The pause between two scans of a backlog for jobs of such workers, as a multiple of the duration of a scan.
 _PASS_FACTOR = 50
-#: With fewer messages than this in a window the API publishes by itself, however few processes there are. With more to
-#: do, groups of jobs save more time than the wait for the next look costs.
+#: The API itself publishes to a window with fewer messages than this, however few processes there are. In fuller
+#: windows, grouping jobs into one message saves more time than waiting for the next poll costs.
 _MIN_OPEN = 8
 
 
@@ -49,23 +49,25 @@ class _Unserved:
     """The workers of a window that no live node serves."""
 
     workers: list[str] = field(default_factory=list)
-    #: Until when this is believed, if as many processes serve the queue as then.
+    #: The result is valid until this time, while the number of processes that serve the queue is unchanged.
     until: float = float("-inf")
     processes: int = 0
-    #: When the backlog is read again for more of their jobs.
+    #: Time of the next scan of the backlog for more of their jobs.
     pass_at: float = float("-inf")
 
 
 class WindowFeed:
-    """Feeds the backlog into the windows by priority and turn, and closes windows that are full.
+    """Publishes the backlog into the windows by priority and fair queueing, and closes full windows.
 
-    A window is the published messages of one queue with one priority. The API adds no message to a closed window, so
-    that no newer job overtakes the backlog. While a window has a backlog, no less urgent job of its queue is in the
-    broker. Jobs whose handler no live node of the queue has are not published but parked, because each of their
-    messages would cost a process and come back. So are those of a paused queue, and pulled jobs whose worker is not
-    live. Pulled jobs are published without a message, so their windows are fed although the broker is out of reach.
+    A window is the set of published messages of one queue and one priority. The API adds no message to a closed window,
+    so that no newer job overtakes the backlog. While a window has a backlog, the broker holds no less urgent job of its
+    queue.
 
-    Without fairness (`AVA_FAIRNESS=off`) jobs are taken by age alone, and a window has up to `AVA_WINDOW` messages.
+    Jobs without a live node for their handler are parked, because each message would only occupy a process and return.
+    Jobs of a paused queue, and pulled jobs without a live worker, are parked too. Pulled jobs are published without a
+    message, so their windows are fed even if the broker is unreachable.
+
+    Without fairness (`AVA_FAIRNESS=off`) jobs are ordered by age, and a window holds up to `AVA_WINDOW` messages.
     """
 
     def __init__(
@@ -91,35 +93,35 @@ class WindowFeed:
         self._notices = notices
         self._known = KnownWindows()
         self._pull_turns = PullTurns()
-        #: The keys of limits that have come as notices since the last call.
+        #: Limit keys from notices since the last call.
         self._noticed: set[str] = set()
-        #: When the next look at the windows is due; until then only notices are followed.
+        #: Time of the next poll of the windows; until then only notices are processed.
         self._look_at = float("-inf")
         self._is_shared = self._is_awaited = False
-        #: By window.
+        #: By window name.
         self._unserved: dict[str, _Unserved] = {}
-        #: The queues of pulled jobs whose worker is not live.
+        #: The queues of pulled jobs without a live worker.
         self._unclaimed: frozenset[str] = frozenset()
-        #: The windows that the last look has closed; None before the first.
+        #: The windows that the last poll closed; None before the first poll.
         self._closed: set[tuple[str, int]] | None = None
 
     def next_look_seconds(self) -> float:
-        """Return the seconds until the next look."""
+        """Return the seconds until the next poll."""
         return max(0.0, min(self._look_at - time.monotonic(), self._admission.wait_seconds))
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until a permit of a limit is free."""
+        """Wait for `seconds`, or until a permit becomes free."""
         if self._notices is None:
             time.sleep(seconds)
         else:
             self._noticed |= self._notices.wait(seconds)
 
     def see_returned(self) -> None:
-        """Look for jobs that have come back to the backlog. Any thread may call it."""
+        """Make the next poll read all windows, because jobs returned to the backlog. Thread-safe."""
         self._known.see_returned()
 
     def run_once(self, _now: float) -> int:
-        """Give permits of limits to the jobs that wait for them, and fill the windows from the backlog.
+        """Give permits to waiting jobs, and fill the windows from the backlog.
 
         Returns the number of jobs that were published.
         """
@@ -134,24 +136,24 @@ class WindowFeed:
         return published
 
     def _pause(self) -> float:
-        """Returns the seconds between this look and the next one."""
+        """Return the seconds between this poll and the next."""
         if self._admission.has_more or self._pull_turns.has_more or self._is_awaited:
             return _CONTINUED_SECONDS
         return _SHARED_SECONDS if self._is_shared else _LOOK_SECONDS
 
     def _may_publish(self, tenant_id: str, queue: str, number: int) -> bool:
-        """Returns True if a job that has got a permit is published at once, because no other waits before it."""
+        """Return True if an admitted job may be published immediately: no other job waits before it."""
         is_open = self._closed is not None and (queue, number) not in self._closed
         return is_open and not self._fair_queue.is_limited(tenant_id)
 
     def _send(self, admitted: Sequence[Job]) -> int:
-        """Publish those of the jobs that are marked as published. Returns their number."""
+        """Publish the jobs that are marked as published. Returns their number."""
         self._known.see_admitted(job for job in admitted if job.published_at is None)
         marked = [job for job in admitted if job.published_at is not None]
         return len(marked) if marked and self._publish(marked) else 0
 
     def _look(self) -> int:
-        """Look at all windows and keys once. Returns the number of jobs that were published."""
+        """Poll all windows and keys once. Returns the number of jobs that were published."""
         with self._database.connect() as connection:
             look = self._read(connection)
             has_changed = self._fair_queue.begin(connection, look.windows)
@@ -181,7 +183,7 @@ class WindowFeed:
     def _feed_pulled(
         self, of_queues: Mapping[str, Sequence[Window]], look: Look, closed: set[tuple[str, int]], *, has_changed: bool
     ) -> int:
-        """Feed queues of pulled jobs, as many as there is time for. Returns the number of jobs that were published."""
+        """Feed queues of pulled jobs until the time is used up. Returns the number of jobs that were published."""
         waiting = self._pull_turns.see(look, of_queues)
         self._unclaimed = self._find_unclaimed(waiting) if waiting else frozenset()
         published, fed = 0, set[str]()
@@ -192,7 +194,7 @@ class WindowFeed:
         return published
 
     def _find_unclaimed(self, pulled: Collection[str]) -> frozenset[str]:
-        """Returns those of the queues of pulled jobs whose worker is not live."""
+        """Return the queues without a live worker."""
         with self._database.connect() as connection:
             return frozenset(pulled) - worker_claims.live(connection, pulled)
 
@@ -208,7 +210,7 @@ class WindowFeed:
     def _feed_queue(
         self, queue: str, windows: Sequence[Window], look: Look, closed: set[tuple[str, int]], *, has_changed: bool
     ) -> int:
-        """Feed the windows of one queue, the most urgent first; add those to close to `closed`.
+        """Feed the windows of one queue, the most urgent first, and add the windows to close to `closed`.
 
         Returns the number of jobs that were published.
         """
@@ -221,7 +223,7 @@ class WindowFeed:
         if queue in self._unclaimed:
             self._park_queue(queue, self._empty(queue, windows), WaitsFor.NODE)
             return 0
-        # The API need not try a queue that the broker refuses.
+        # Close its windows, so that the API does not try a queue that the broker refuses.
         if self._publisher.is_refused(queue):
             closed |= {(queue, window.priority) for window in windows}
             return 0
@@ -230,7 +232,7 @@ class WindowFeed:
         total = 0
         for window in windows:
             if (queue, window.priority) in closed:
-                # A more urgent job waits for room in its window.
+                # A more urgent job is waiting for capacity in its window.
                 self._recall_all(window)
                 continue
             fed, is_closed, has_more = self._feed(window, sizes[window.priority], processes)
@@ -242,10 +244,10 @@ class WindowFeed:
         return total
 
     def _empty(self, queue: str, windows: Sequence[Window]) -> list[Window]:
-        """Return all messages of a queue to the backlog. Returns the windows as they are then.
+        """Return all messages of a queue to the backlog. Returns the updated windows.
 
-        The messages are deleted first, so that the jobs of all deleted messages are among those recalled afterwards. A
-        message that a node has taken already is dropped at the claim.
+        Messages are deleted before jobs are recalled, so that the recall includes the jobs of all deleted messages. The
+        claim drops a message that a node has already received.
         """
         if any(window.published for window in windows):
             self._publisher.purge(queue)
@@ -261,9 +263,9 @@ class WindowFeed:
         ]
 
     def _feed(self, window: Window, sized: SizedWindow, processes: int) -> tuple[int, bool, bool]:
-        """Publish jobs by turns of the tenants until the window has as many messages as it may have.
+        """Publish jobs by fair queueing until the window is full.
 
-        Returns the number of jobs, and whether the window is to be closed, and whether it has a backlog still.
+        Returns the number of jobs, whether to close the window, and whether it still has a backlog.
         """
         unserved, published, fed = self._park_unserved(window, processes), window.published, 0
         has_more, size = window.has_backlog, sized.size
@@ -285,7 +287,7 @@ class WindowFeed:
         return self._fair_queue.group_sizes(batch, waiting, processes, is_shared=is_shared)
 
     def _publish(self, batch: Sequence[Job], group_sizes: Mapping[str, int] = run_groups.NONE) -> bool:
-        """Publish jobs. Returns False if the broker refuses their queue; they are then in the backlog again."""
+        """Publish jobs. If the broker refuses their queue, return them to the backlog and return False."""
         try:
             self._publisher.publish(batch, group_sizes)
         except BrokerUnavailable as error:
@@ -298,7 +300,7 @@ class WindowFeed:
         return True
 
     def _park_unserved(self, window: Window, processes: int) -> list[str]:
-        """Park jobs that no live node can run, at most once a second. Returns their workers."""
+        """Park jobs that no live node can run, at most once per second. Returns their workers."""
         if not window.has_backlog or pull.is_pulled(window.queue):
             return []
         known, began = self._unserved.get(window.name, _Unserved()), time.monotonic()
@@ -318,13 +320,13 @@ class WindowFeed:
                 )
                 pass_at = time.monotonic() + (time.monotonic() - began) * _PASS_FACTOR
                 if count == _MAX_PARKED:
-                    # The next look goes on with those that are left.
+                    # The next poll continues with the remaining jobs.
                     until = pass_at = began
         self._unserved[window.name] = _Unserved(processes=processes, until=until, workers=found, pass_at=pass_at)
         return found
 
     def _park_queue(self, queue: str, windows: Sequence[Window], reason: WaitsFor) -> None:
-        """Park the backlog of a queue; the next look goes on with what is left of it."""
+        """Park the backlog of a queue; the next poll continues with the remaining jobs."""
         for window in windows:
             if window.has_backlog:
                 with self._database.connect() as connection:
@@ -341,15 +343,18 @@ class WindowFeed:
         return recalled
 
     def _close(self, closed: Collection[tuple[str, int]], stored: Collection[str]) -> None:
-        # Compared with the stored set, because another dispatcher may have been active meanwhile.
+        # Compare with the stored set, because another dispatcher may have been active in between.
         if stored != {f"{queue}:{number}" for queue, number in closed}:
             with self._database.connect() as connection:
                 looks.write_closed(connection, closed)
 
 
 def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWindow]) -> bool:
-    """Returns True if a window has much more messages than it may have since another tenant waits, or if a window is
-    full and has a backlog while less urgent jobs are in the broker."""
+    """Return True if the messages of a queue must be redistributed.
+
+    That is: a window exceeds its size since another tenant waits, or a window is full and has a backlog while less
+    urgent jobs are in the broker.
+    """
     is_full = False
     for window in windows:
         sized = sizes[window.priority]
@@ -361,7 +366,7 @@ def _is_to_be_dealt_anew(windows: Sequence[Window], sizes: Mapping[int, SizedWin
 
 
 def _by_queue(windows: Iterable[Window]) -> dict[str, list[Window]]:
-    """Returns windows by queue, the most urgent first."""
+    """Return windows by queue, the most urgent first."""
     ordered = sorted(windows, key=lambda w: (w.queue, w.priority))
     return {queue: list(of_queue) for queue, of_queue in groupby(ordered, key=lambda w: w.queue)}
 
