@@ -112,8 +112,8 @@ _BLUEPRINTS = (
     docs.blueprint,
 )
 
-#: Seconds for which a request waits for a free connection to the database; enough for a thousand clients that call at
-#: once, as after a restart.
+#: Seconds that a request waits for a free database connection; enough for a thousand clients that call simultaneously,
+#: as after a restart.
 _QUEUE_SECONDS = 8.0
 
 
@@ -164,34 +164,34 @@ def install_converters(app: Flask) -> None:
 
 
 class _NoSessions(SessionInterface):
-    """Gives every request the same session of Flask, which is empty and cannot be written."""
+    """Gives every request the same empty, read-only Flask session."""
 
     _session = NullSession()
 
     def open_session(self, _app: Flask, _request: Request) -> NullSession:
-        """Returns the session. Flask would read the secret key, find none, and make an empty session each time."""
+        """Return the session. Flask would read the secret key, find none, and create an empty session per request."""
         return self._session
 
 
 class _Application(Flask):
-    """Flask, whose views and hooks are plain functions."""
+    """Flask without coroutine views and hooks."""
 
     session_interface = _NoSessions()
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve a request as one without `Upgrade`: HTTP lets a server ignore it, and Werkzeug would match no route."""
+        """Serve a request without its `Upgrade`: HTTP lets a server ignore it, and Werkzeug would match no route."""
         environ.pop("HTTP_UPGRADE", None)
         return super().wsgi_app(environ, start_response)
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns the function. Flask would look at eight functions for each request whether they are coroutines."""
+        """Return the function. Flask would test eight functions per request for being coroutines."""
         return func
 
 
 def make_app(settings: Settings) -> Flask:
-    """Build the application of one process. Nothing connects yet."""
+    """Build the application of one process, without connecting."""
     app = _Application("ava.api", static_folder=None)
-    # `response_hooks` answers OPTIONS. A second address for one route would answer with a redirect in HTML.
+    # `response_hooks` answers OPTIONS. Other spellings of a route's path would respond with an HTML redirect.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False

@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 description, made from the routes, their operations and the marshmallow schemas.
+"""Generate the OpenAPI 3.1 description from the routes, their operations and the marshmallow schemas.
 
-It uses apispec with its plugin for marshmallow and not flask-smorest, whose errors (through webargs and werkzeug) have
-forms and statuses other than the contract's.
+Uses apispec with its marshmallow plugin. Not flask-smorest: the forms and statuses of its errors (from webargs and
+werkzeug) differ from the contract's.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from ava.api.openapi_examples import add_examples
 from ava.api.schemas.setting_fields import ENTRY_NAME, LONGEST_ENTRY, NamedTexts, QueryText
 from ava.version import VERSION
 
-#: The endings of the names of schemas that clients send.
+#: Suffixes of the schemas that clients send.
 _INPUTS = ("Body", "Filter")
 
 
 def describe(app: Flask, *, public_url: str = "") -> dict[str, Any]:
-    """Returns the description of every route of an application that has an operation.
+    """Return the description of every route of an application that has an operation.
 
-    `public_url` is where clients reach the API; without it the server is the one that the description comes from.
+    `public_url` is the API's URL for clients; without it, the server is the host that serves the description.
     """
     plugin = MarshmallowPlugin()
     spec = APISpec(
@@ -69,9 +69,9 @@ def describe(app: Flask, *, public_url: str = "") -> dict[str, Any]:
 
 
 def _complete(name: str, schema: dict[str, Any]) -> None:
-    """Add what marshmallow cannot express: inputs refuse unknown fields, and records have all of their fields.
+    """Add rules that marshmallow cannot express: inputs refuse unknown fields, records always have all their fields.
 
-    Light records have those that were asked for.
+    Light records have only the requested fields.
     """
     if name in parts.EXAMPLES:
         schema["example"] = parts.EXAMPLES[name]
@@ -86,7 +86,7 @@ def _complete(name: str, schema: dict[str, Any]) -> None:
 
 
 def _drop_null_defaults(node: Any) -> None:
-    """Remove defaults of None: they mean that there is no default, but apispec writes them."""
+    """Remove defaults of None, which apispec writes although they mean "no default"."""
     if isinstance(node, dict):
         if "default" in node and node["default"] is None:
             del node["default"]
@@ -98,7 +98,7 @@ def _drop_null_defaults(node: Any) -> None:
 
 
 def _open_objects(node: Any) -> None:
-    """Say of each object without named fields that it has any: without it, generated clients take it as empty."""
+    """Mark objects without named fields as open; generated clients would treat them as empty."""
     if isinstance(node, dict):
         kinds = node.get("type")
         if (kinds == "object" or (isinstance(kinds, list) and "object" in kinds)) and "properties" not in node:
@@ -169,7 +169,7 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
 
 
 def _security(rule: Rule, view: Callable[..., Any]) -> list[dict[str, list[str]]]:
-    """Returns the ways to say who calls, any of which will do. The calls of a run have its token elsewhere."""
+    """Return the alternative ways to authenticate. Calls of a run carry its token elsewhere."""
     if getattr(view, "is_open_to_all", False) or "run" in rule.arguments:
         return [{}, {parts.BEARER: []}]
     return [{name: [] for name in parts.SECURITY}, {parts.BEARER: []}, {parts.COOKIE: []}]
@@ -239,7 +239,7 @@ def _envelope(operation: Operation) -> dict[str, Any] | Schema:
     if operation.record is None:
         return {"type": "string"}
     if operation.media_type == NDJSON:
-        # OpenAPI 3.1 has no schema of a stream: it is that of each line.
+        # OpenAPI 3.1 cannot describe a stream: the schema describes each line.
         return operation.record
     if operation.is_list:
         return {
@@ -249,7 +249,7 @@ def _envelope(operation: Operation) -> dict[str, Any] | Schema:
         }
     data = {"type": "array", "items": operation.record} if operation.is_array else operation.record
     if type(operation.record).__name__ == "SentEventRecord":
-        # One event, or several in the order in which they were sent.
+        # One event, or an array in the order of sending.
         data = {"oneOf": [operation.record, {"type": "array", "items": operation.record}]}
     properties: dict[str, Any] = {"data": data}
     if type(operation.record).__name__ == "JobLogRecord":
@@ -264,7 +264,7 @@ def _enveloped(record: Schema) -> dict[str, Any]:
 
 
 def _attributes(_: Any, field: fields.Field[Any], **__: Any) -> dict[str, Any]:
-    """Returns the attributes of our own fields, which apispec does not know."""
+    """Return the OpenAPI attributes of our own field classes, which apispec does not know."""
     found = next((make(field) for kind, make in _OF_FIELDS if isinstance(field, kind)), {})
     if field.allow_none and isinstance(found.get("type"), str):
         found["type"] = [found["type"], "null"]
@@ -302,6 +302,6 @@ _OF_FIELDS: tuple[tuple[type[fields.Field[Any]], Callable[[Any], dict[str, Any]]
     (ClientId, lambda field: {"type": "string", "pattern": f"^{field.prefix}_[0-9a-z_]{{1,60}}$"}),
     (Id, lambda field: {"type": "string", "pattern": field.pattern}),
     (Instant, lambda _: {"type": "string", "format": "date-time"}),
-    # A body without it stands for the empty object only where that is what the field loads.
+    # Only a field that loads `{}` without a value has a default.
     (JsonObject, lambda field: {"type": "object", "default": {} if field.load_default == "{}" else None}),
 )

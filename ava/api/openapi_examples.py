@@ -56,7 +56,7 @@ def _add(part: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def _example(schema: dict[str, Any], schemas: dict[str, Any], name: str, depth: int) -> Any:
-    """Returns a value that the schema allows."""
+    """Return a value that the schema allows."""
     if "$ref" in schema:
         return _example(schemas[schema["$ref"].rpartition("/")[2]], schemas, name, depth)
     for given in ("example", "const", "default"):

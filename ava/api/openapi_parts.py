@@ -1,4 +1,4 @@
-"""The parts of the OpenAPI description that are not made from routes and schemas."""
+"""The parts of the OpenAPI description that are not generated from routes and schemas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTRODUCTION = (
     "returns immediately with a job record; execution happens in the background."
 )
 
-#: What each status means that an operation may fail with: the texts of all codes that come with it.
+#: The description of each failure status: the texts of all error codes with this status.
 FAILURES = {
     status: " ".join(f"`{code}`: {code.meanings[status]}" for code in ErrorCode if status in code.meanings)
     for status in sorted({status for code in ErrorCode for status in code.meanings})
@@ -41,7 +41,7 @@ COOKIE_TEXT = (
 BEARER = "ApiKey"
 BEARER_TEXT = "An API key, `ava_00.…`, instead of the four headers; x-user-id may name the user who acts."
 
-#: The fields of records that are there only if they were asked for, or have something to say.
+#: Optional fields of records: written only on request or if they have a value.
 OPTIONAL: dict[str, set[str]] = {"AnalyticsRecord": {"series", "percentiles"}, "TriggerCounts": set(Trigger)}
 
 ERROR = {
@@ -67,7 +67,7 @@ ERROR = {
     },
 }
 
-#: An event of CloudEvents 1.0 in its structured form; what it has beside these are extensions.
+#: A CloudEvents 1.0 event in structured mode; any other fields are extensions.
 CLOUD_EVENT = {
     "type": "object",
     "required": ["specversion", "id", "source", "type"],
@@ -155,7 +155,7 @@ GIVEN: dict[str, Any] = {
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}},
 }
 
-#: All headers that an operation may take, beside those that identify the caller.
+#: All request headers of operations, except the headers that identify the caller.
 TAKEN: dict[str, Any] = {
     "Idempotency-Key": {
         "description": "The same request with the same key within 24 hours returns the same jobs.",
@@ -205,7 +205,7 @@ _JOB = {
     "usage": {"cpu_ms": 412, "peak_memory_mb": 71, "wait_ms": 9},
     "waits_for": None,
 }
-#: What the stream of a job looks like.
+#: An example of a job's stream.
 STREAM_EXAMPLE = (
     'id: 1\nevent: log\ndata: {"ts":"2025-06-01T10:00:01.120Z","level":"info","msg":"Worker handler started"}\n\n'
 )

@@ -36,7 +36,7 @@ class TenantShares:
         self._waiting: dict[str, int] = {}
 
     def used(self, tenant_id: str) -> int:
-        """Returns what a tenant has in use."""
+        """Return what a tenant has in use."""
         return self._used.get(tenant_id, 0)
 
     def acquire(self, tenant_id: str, amount: int = 1) -> None:
@@ -121,7 +121,7 @@ class Shares:
 
 
 def make_shares(settings: Settings) -> Shares:
-    """Returns the shares of a process."""
+    """Return the shares of a process."""
     return Shares(
         large_bodies=TenantShares(
             limits.LARGE_BODY_BYTES, limits.LARGE_BODY_BYTES.of(settings), wait_seconds=_TURN_SECONDS

@@ -18,7 +18,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:\d
 
 
 def client_address() -> str:
-    """Returns the address from which a request comes; of IPv6 the network of 64 bits, because one client has all of it.
+    """Return the address from which a request comes; of IPv6 the network of 64 bits, because one client has all of it.
 
     Of a peer in AVA_FORWARDED_ALLOW_IPS it is the last address in X-Forwarded-For, which that peer has added.
     """
@@ -36,13 +36,13 @@ def client_address() -> str:
 
 
 def public_url() -> str:
-    """Returns the address of this API without a path: AVA_PUBLIC_URL, else the one that the request names."""
+    """Return the address of this API without a path: AVA_PUBLIC_URL, else the one that the request names."""
     settings = context().settings
     return settings.public_url or f"{request.scheme}://{request.headers.get('Host', '')}"
 
 
 def docs_url() -> str:
-    """Returns where errors are explained, as an absolute URL.
+    """Return where errors are explained, as an absolute URL.
 
     A path is one of this API, at AVA_PUBLIC_URL or else at the host that the request names; it stays a path if that is
     no host.
@@ -57,5 +57,5 @@ def docs_url() -> str:
 
 
 def logged_path(asked: Request) -> str:
-    """Returns the path of a request for a log line: its beginning in ASCII, without the secrets of tokens."""
+    """Return the path of a request for a log line: its beginning in ASCII, without the secrets of tokens."""
     return without_secrets(asked.path)[:_LOGGED_CHARS].encode("unicode_escape").decode()

@@ -1,7 +1,7 @@
-"""The body of a request: one JSON object in UTF-8, of bounded size, structure and depth, and unambiguous.
+"""Read a request's body: one unambiguous JSON object in UTF-8, with limits on size, structure and depth.
 
-The cheap checks come first: the length, then the structure, which is counted without parsing. A large body is checked
-outside the event loop while it is read, and parsed there.
+Cheap checks come first: the length, then the structure, which is counted without parsing. A large body is checked while
+it is read, and parsed, outside the event loop.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ from ava.errors import BadRequest, MediaTypeRefused, PayloadTooLarge, TooMany
 
 Result = TypeVar("Result")
 
-#: Bytes that are read and searched in one piece. The event loop serves other requests between two pieces.
+#: Bytes that are read and scanned at a time. The event loop serves other requests between two reads.
 _READ_BYTES = 2**16
-#: Bytes of a large body that are read, then checked, before more are read.
+#: Bytes of a large body that are read and then checked before more are read.
 _CHECKED_BYTES = 2**20
 
 
 def is_empty() -> bool:
-    """Returns True if the request has no body."""
+    """Return True if the request has no body."""
     return not request.content_length and "chunked" not in request.headers.get("transfer-encoding", "").lower()
 
 
 def pieces_of_json(limit: Limit) -> list[bytes]:
-    """Returns a body of JSON in pieces. Raises `BadRequest`, `PayloadTooLarge`, `MediaTypeRefused` or `TooMany`.
+    """Return a JSON body in pieces. Raises `BadRequest`, `PayloadTooLarge`, `MediaTypeRefused` or `TooMany`.
 
     The pieces are not joined, because allocating memory for a large body blocks the event loop for 10 ms. A large body
-    counts for its tenant's limit of memory until `release`. Its structure is checked while it is read, so the rest of a
-    refused body is not read.
+    counts for its tenant's memory limit until `release`. Its structure is checked while it is read, so the rest of a
+    refused
+    body is not read.
     """
     if is_empty():
         raise BadRequest("The body is empty; send a JSON object.")
@@ -46,16 +47,16 @@ def pieces_of_json(limit: Limit) -> list[bytes]:
 
 
 def raw_bytes(limit: Limit) -> bytes:
-    """Returns a body of any kind. Raises `PayloadTooLarge`, `BadRequest` or `TooMany`."""
+    """Return a body of any media type. Raises `PayloadTooLarge`, `BadRequest` or `TooMany`."""
     return b"" if is_empty() else b"".join(_pieces(limit, checks=False))
 
 
 def _pieces(limit: Limit, *, checks: bool) -> list[bytes]:
-    """Returns a body in pieces. `checks`: the structure of a large one is checked while it is read."""
+    """Return a body in pieces. `checks`: check the structure of a large body while reading."""
     length = request.content_length
     if (length or 0) > limit.value:
         raise _too_large(limit)
-    # A body in chunks has no length; most of them are small.
+    # A chunked body has no length; most of them are small.
     pieces = _read(offload.LARGE_BYTES + 1 if length is None else min(length, offload.LARGE_BYTES))
     if (length or size_of(pieces)) > offload.LARGE_BYTES:
         _reserve(length or limit.value)
@@ -79,7 +80,7 @@ def _read_large(pieces: list[bytes], limit: Limit, *, checks: bool) -> list[byte
 
 
 def outside_loop(work: Callable[[], Result], *, is_last: bool = False) -> Result:
-    """Return the result of `work` on a large body, which runs outside the event loop, one at a time for each tenant.
+    """Run `work` on a large body outside the event loop, one at a time for each tenant, and return its result.
 
     With `is_last` the request blocks its tenant's other large bodies until it ends, because storing a large body costs
     PostgreSQL more than parsing it costs this process. Raises `TooMany` if the earlier requests do not end in time.
@@ -112,7 +113,7 @@ def _read(size: int) -> list[bytes]:
     except TooMany:
         raise
     except Exception as error:
-        # Every error of the server's reader (a broken chunk, a closed connection) is a fault of the body.
+        # Every error of the server's reader (an invalid chunk, a closed connection) is the client's fault.
         raise BadRequest("The body ended early, or its framing is not valid HTTP.") from error
     return pieces
 
@@ -135,7 +136,7 @@ def _reserve(size: int) -> None:
 
 
 def release(_error: BaseException | None = None) -> None:
-    """Release the shares of its tenant that this request's body has; called when the request ends."""
+    """Release the tenant's shares that this request acquired; called when the request ends."""
     if (owner := g.pop("large_request_of", None)) is not None:
         context().shares.large_requests.release(owner)
     if (share := g.pop("body_share", None)) is not None:

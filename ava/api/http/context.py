@@ -1,4 +1,4 @@
-"""What views need: the services of their application, those for operators, and the caller of the request."""
+"""The context of views: the application's services, the operators' services, and the caller of the request."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def make_admin(settings: Settings, database: Database) -> Admin:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The use cases of one process."""
+    """The services of one process."""
 
     settings: Settings
     jobs: Jobs
@@ -111,38 +111,38 @@ class Context:
 
 
 def context() -> Context:
-    """Returns the context of the current application."""
+    """Return the context of the current application."""
     found: Context = current_app.extensions[EXTENSION]
     return found
 
 
 def this_request() -> Request:
-    """Returns the request of this context. Each look through Flask's proxy finds it anew, which takes 0.5 µs."""
+    """Return the current request. Each access through Flask's proxy costs a lookup of 0.5 µs."""
     found: Request = request._get_current_object()  # type: ignore[attr-defined]  # the proxy is declared as a request
     return found
 
 
 def caller() -> Caller:
-    """Returns the caller of this request, whom `ava.api.http.callers.auth` has identified."""
+    """Return the caller of this request, whom `ava.api.http.callers.auth` has identified."""
     who: Caller = g.caller
     return who
 
 
 def owner_of_shares() -> str:
-    """Returns the tenant whose shares of this process a request uses; its address if it has no caller."""
+    """Return the tenant whose shares of this process a request uses; its address if it has no caller."""
     return tenant_of_request() or f"address {request.remote_addr}"
 
 
 def tenant_of_request() -> str | None:
-    """Returns the tenant of the request that this thread or greenlet serves; None if it serves none, or has no caller.
+    """Return the tenant of the request that this thread or greenlet serves; None without a request or a caller.
 
-    A stream reads for all its followers at once, and what it reads when its request is over is the process's own.
+    A stream reads for all its followers, and its reads after the request ended count for the process, not for a tenant.
     """
     who: Caller | None = g.get("caller") if has_request_context() else None
     return None if who is None else who.tenant_id
 
 
 def request_id() -> str:
-    """Returns the id of this request: the caller's own or ours."""
+    """Return the id of this request, sent by the caller or generated."""
     known: str = g.get("request_id", "")
     return known

@@ -31,7 +31,7 @@ def install(app: Flask) -> None:
 def error_text(
     code: ErrorCode, message: str, *, request_id: str, docs_url: str, fields: Mapping[str, object] | None = None
 ) -> str:
-    """Returns the JSON text of a failure."""
+    """Return the JSON text of a failure."""
     error: dict[str, object] = {
         "code": code,
         "message": message,

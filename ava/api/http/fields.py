@@ -25,9 +25,9 @@ REQUIRED = "It is missing, and it is required."
 _MESSAGES: dict[str, Any] = {"required": REQUIRED, "null": "It must not be null."}
 #: Characters of a client's own name of a field that an error repeats.
 _LONGEST_NAME = 100
-#: Bytes that ASCII JSON takes at most for one byte of UTF-8, as in `\u0001`.
+#: Max ASCII JSON bytes per UTF-8 byte, as in `\u0001`.
 _MOST_ASCII = 6
-#: Writes JSON in ASCII without spaces. `json.dumps` would make an encoder for each call.
+#: Writes compact ASCII JSON. `json.dumps` would create an encoder for each call.
 _compact = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
 
@@ -42,7 +42,7 @@ class Plain(fields.Field[Any]):
         return self.read(value)
 
     def _validate(self, value: Any) -> None:
-        # Marshmallow would make a validator of all validators for each value.
+        # Marshmallow would build a combined validator for each value.
         if self.validators:
             super()._validate(value)
 
@@ -78,7 +78,7 @@ class Number(Plain):
 
 
 class PositiveNumber(Number):
-    """A JSON number above 0, or from a bound on, up to another; `"2"` and `true` are refused."""
+    """A JSON number from `minimum`, or above 0 without it, to `maximum`; `"2"` and `true` are refused."""
 
     def __init__(self, *, maximum: float, minimum: float | None = None, **rest: Any) -> None:
         super().__init__(**rest)
@@ -127,7 +127,7 @@ def wait_field(what: str) -> WholeNumber:
 
 
 class Choice(Plain):
-    """A value of an enumeration; `choices` may leave some out."""
+    """A value of an enumeration; `choices` may omit some."""
 
     def __init__(self, choices: Iterable[StrEnum], **rest: Any) -> None:
         super().__init__(**rest)
@@ -141,7 +141,7 @@ class Choice(Plain):
 
 
 class Id(Plain):
-    """An id with a prefix, or one of several, in a record."""
+    """An id in a record, with one of the given prefixes."""
 
     def __init__(self, *prefixes: str, **rest: Any) -> None:
         super().__init__(**rest)
@@ -186,7 +186,7 @@ class QueryInstant(Instant):
 
 
 class Cursor(Plain):
-    """A place in a list, as an earlier response gave it."""
+    """A position in a list, taken from an earlier response."""
 
     def __init__(self, find: Callable[[str], str | None], **rest: Any) -> None:
         super().__init__(**rest)
@@ -237,7 +237,7 @@ class JsonObject(Plain):
             text = _compact(value)
         except ValueError:
             raise ValidationError("It holds a number that is too large for a double.") from None
-        # A text that is certainly too long is not encoded again.
+        # Do not encode a string again if it is certainly too long.
         if len(text) > self.limit.value and (
             len(text) > _MOST_ASCII * self.limit.value or _size(value) > self.limit.value
         ):

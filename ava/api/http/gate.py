@@ -1,7 +1,7 @@
-"""The turn of a request at `ava.api.gate.request_gate`. Without gevent, as in tests, requests take no turns.
+"""Give requests their turns at `ava.api.gate.request_gate`. Without gevent, as in tests, there are no turns.
 
-Callers with the shared key take their turn before Flask does anything, so that many requests of one tenant delay those
-of others as little as possible. Other callers take it as soon as they are identified.
+Callers with the shared key take their turn before Flask runs, so that a tenant with many requests delays other tenants
+as little as possible. Other callers take their turn once they are identified.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from ava.api.gate.request_gate import RequestGate
 
 _EXTENSION = "ava_request_gate"
-#: Where the WSGI environment of a request holds its turn.
+#: The key of a request's turn in its WSGI environment.
 _TURN = "ava.turn"
 
 
 def install(app: Flask, secrets: Iterable[str]) -> None:
-    """Let requests take turns; to be called after the hooks that identify callers and refuse requests are installed."""
+    """Install the turns; call it after installing the hooks that identify callers and refuse requests."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
         return
@@ -39,7 +39,7 @@ def install(app: Flask, secrets: Iterable[str]) -> None:
 
 
 class _GateMiddleware:
-    """Gives each request a turn, and ends it when the response, or its first part, is made."""
+    """Gives each request a turn, which ends with the response or its first part."""
 
     def __init__(self, app: Any, gate: RequestGate, secrets: tuple[str, ...]) -> None:
         self._app = app
@@ -51,7 +51,7 @@ class _GateMiddleware:
         environ[_TURN] = turn = _Turn(self._gate)
         if is_secret(environ.get("HTTP_X_INTERNAL_SECRET", ""), self._secrets):
             tenant_id = environ.get("HTTP_X_TENANT_ID", "")
-            # The request of another id will be refused.
+            # A request with an invalid tenant id will be refused.
             if ids.is_client_id("ten", tenant_id):
                 turn.begin(tenant_id)
         try:
@@ -61,7 +61,7 @@ class _GateMiddleware:
 
 
 class _Turn:
-    """The turn of one request, once its tenant is known."""
+    """The turn of one request, taken once its tenant is known."""
 
     def __init__(self, gate: RequestGate) -> None:
         self._gate = gate
@@ -69,13 +69,13 @@ class _Turn:
         self._end: Callable[[], None] = lambda: None
 
     def begin(self, tenant_id: str) -> None:
-        """Take the turn, unless it is taken already."""
+        """Take the turn, unless it is already taken."""
         if self._tenant_id is None:
             self._end = self._gate.begin(tenant_id)
             self._tenant_id = tenant_id
 
     def end(self) -> str | None:
-        """End the turn if it is taken. Returns the tenant."""
+        """End the turn if it is taken. Returns the tenant, or None."""
         tenant_id, self._tenant_id = self._tenant_id, None
         if tenant_id is not None:
             self._end()
@@ -83,7 +83,7 @@ class _Turn:
 
 
 def take_turn() -> None:
-    """Take the turn of a request whose tenant is known by now."""
+    """Take the turn of a request if its tenant is known."""
     turn: _Turn | None = request.environ.get(_TURN)
     if turn is not None and (tenant_id := tenant_of_request()) is not None:
         turn.begin(tenant_id)
@@ -91,7 +91,7 @@ def take_turn() -> None:
 
 @contextmanager
 def suspended() -> Iterator[None]:
-    """Leave the loop to the tenant's other requests during a long wait, and take a turn again after it."""
+    """Let the tenant's other requests run during a long wait, then take a turn again."""
     turn: _Turn | None = request.environ.get(_TURN)
     tenant_id = None if turn is None else turn.end()
     yield
@@ -100,7 +100,7 @@ def suspended() -> Iterator[None]:
 
 
 def part_by_part(parts: Generator[AnyStr]) -> Generator[AnyStr]:
-    """Returns the parts of a long response; each takes a turn of its own, because the request is over by then."""
+    """Return the parts of a streamed response; each takes its own turn, because the request has ended by then."""
     gate: RequestGate | None = current_app.extensions.get(_EXTENSION)
     return parts if gate is None else _in_turns(parts, _Turn(gate), caller().tenant_id)
 

@@ -1,6 +1,6 @@
-"""Rate limits, by API key where one is used and else by tenant.
+"""Rate limits per API key, or per tenant for callers without a key.
 
-They are off unless a setting names one; then every response has the limit in its headers.
+They are off unless a setting enables one; then every response states the limit in its headers.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from ava.domain.limits.limit import Limit
 from ava.settings import Settings
 
 _WRITING = frozenset({"POST", "PUT", "DELETE"})
-#: The blueprint of the calls of pulled runs, which have a rate of their own, and that of MCP, which counts itself.
+#: Blueprints: calls of pulled runs have a separate rate, and MCP counts its own requests.
 _RUNS, _MCP = "runs", "mcp"
 _EXTENSION = "ava_rate_limits"
 _LIMITS = (limits.RATE_LIMIT_READ, limits.RATE_LIMIT_WRITE, limits.RATE_LIMIT_WEBHOOKS, limits.RATE_LIMIT_RUNS)
 
 
 def install(app: Flask, settings: Settings) -> None:
-    """Limit the requests of each key and tenant; to be called after the hook that identifies callers is installed."""
+    """Limit the requests of each key and tenant; call it after installing the hook that identifies callers."""
     if not any(getattr(settings, limit.field or "") for limit in _LIMITS):
         return
     # Imported here, because it loads many modules and is off by default.
@@ -48,13 +48,13 @@ def install(app: Flask, settings: Settings) -> None:
         strategy="moving-window",
         headers_enabled=True,
         retry_after="delta-seconds",
-        # Without Redis the API goes on: each process then counts for itself.
+        # Without Redis the API keeps serving: each process then counts its own requests.
         in_memory_fallback_enabled=True,
         key_prefix="ava-rate",
     )
     limiter.request_filter(lambda: _is_unlimited(settings))
     limiter.init_app(app)
-    # Whether a request of MCP reads or writes is known when it was read.
+    # Whether an MCP request reads or writes is known only after reading it.
     app.extensions[_EXTENSION] = check = app.before_request_funcs[None].pop()
 
     @app.before_request
@@ -63,9 +63,9 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def count() -> None:
-    """Count a request of MCP that makes no request to a route, as one that reads. Raises the refusal beyond the rate.
+    """Count an MCP request that calls no route, as a read. Raises the refusal beyond the rate.
 
-    Does nothing if the request is counted already, or no rate is limited.
+    Does nothing if the request is already counted, or no rate is limited.
     """
     check = current_app.extensions.get(_EXTENSION)
     if check is not None and not g.get("is_counted"):
@@ -74,7 +74,7 @@ def count() -> None:
 
 
 def _counted() -> str:
-    """Returns for what a request counts: the key or the tenant, and a call of a run for the key that has claimed it."""
+    """Return the id to count a request for: the API key (for a run's call, the key that claimed it) or the tenant."""
     return caller().key_id or caller().tenant_id
 
 
@@ -90,7 +90,7 @@ def _tenant_refusal(settings: Settings) -> str:
 
 
 def _limit(settings: Settings) -> Limit:
-    """Returns the limit that this request counts for."""
+    """Return the limit that applies to this request."""
     operation = find_operation(current_app.view_functions[request.endpoint]) if request.endpoint else None
     if request.blueprint == _RUNS:
         g.rate_limit = limits.RATE_LIMIT_RUNS
@@ -109,7 +109,7 @@ def _rate(settings: Settings) -> str:
 
 
 def _tenant_rate(settings: Settings) -> str:
-    """Return the rate of all callers of the tenant together; a caller without a key has the tenant's own rate."""
+    """Return the rate of all the tenant's keys together; "" without a key, because the tenant's own rate applies."""
     if caller().key_id is None:
         return ""
     count, _, span = _rate(settings).partition("/")

@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 
 def run(work: Callable[[], Result]) -> Result:
-    """Returns what `work` returns, and raises what it raises; other greenlets run meanwhile."""
+    """Return what `work` returns, and raises what it raises; other greenlets run meanwhile."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
         return work()

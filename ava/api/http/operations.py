@@ -26,7 +26,7 @@ from ava.store.engine.standby import DatabaseWithStandby, StandbyRead
 
 View = Callable[..., Response]
 
-#: The media type of a response with a record of `record` on each line.
+#: Media type of a response with one `record` per line.
 NDJSON = "application/x-ndjson"
 #: The milliseconds by which the standby that was read was behind the primary.
 LAG_HEADER = "Ava-Replica-Lag-Ms"
@@ -34,7 +34,7 @@ LAG_HEADER = "Ava-Replica-Lag-Ms"
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One route and method, as its clients need to know it."""
+    """The contract of one route and method."""
 
     #: A few words, as in "Trigger a job".
     summary: str
@@ -49,11 +49,11 @@ class Operation:
     body_as: str = "body"
     #: Whether the route may be called without a body.
     may_be_empty: bool = False
-    #: Reads a body of another media type; returns None if the request has none of these.
+    #: Reads a body of another media type; returns None if the request has none of `other_media`.
     other_body: Callable[[], Any] | None = None
-    #: The media types that it reads, each with an example, for the description.
+    #: The media types that `other_body` reads, each with an example for the description.
     other_media: Mapping[str, Any] = field(default_factory=dict)
-    #: The limit of the body's bytes.
+    #: Max bytes of the body.
     max_bytes: Limit = limits.BODY_BYTES
     #: The schema of `data` in the response, or of each of its items if it is a list.
     record: Schema | None = None
@@ -66,17 +66,17 @@ class Operation:
     other_records: Mapping[int, Schema] = field(default_factory=dict)
     #: The media type of the response.
     media_type: str = "application/json"
-    #: The statuses that it may fail with, beside those of every operation.
+    #: Failure statuses in addition to `ALWAYS`.
     failures: tuple[int, ...] = ()
-    #: Whether it needs a role that may write.
+    #: Whether it requires a role with write access.
     is_write: bool = False
-    #: Whether it creates outgoing requests, which have a rate limit of their own.
+    #: Whether it creates outgoing requests, which have a separate rate limit.
     is_outgoing: bool = False
-    #: Whether it is audited although any role may call it.
+    #: Whether it is audited although every role may call it.
     is_audited: bool = False
-    #: Whether it needs a role of the platform.
+    #: Whether it requires a platform role.
     is_for_operators: bool = False
-    #: Whether its caller must see payloads, because it lets others see them, or sends them.
+    #: Whether its caller must have payload access, because the operation sends payloads or grants access to them.
     needs_payloads: bool = False
     #: Whether it takes an Idempotency-Key; the view gets it as `key`, None if none was sent.
     takes_key: bool = False
@@ -141,7 +141,7 @@ def _load_body(declaration: Operation, schema: Schema) -> Any:
 
 
 def described(**declared: Any) -> Callable[[View], View]:
-    """Declare the operation of a view that checks its requests itself, because its callers are no clients of ours."""
+    """Declare the operation of a view that checks its requests itself, because external systems call it."""
     declaration = Operation(**declared)
 
     def declare(view: View) -> View:
@@ -152,7 +152,7 @@ def described(**declared: Any) -> Callable[[View], View]:
 
 
 def _from_headers(declaration: Operation) -> dict[str, Any]:
-    """Returns the arguments of the view that headers bring. Raises `InvalidParameters`."""
+    """Return the view's arguments that come from headers. Raises `InvalidParameters`."""
     arguments: dict[str, Any] = {}
     if declaration.takes_key:
         arguments["key"] = load_key()
@@ -164,12 +164,12 @@ def _from_headers(declaration: Operation) -> dict[str, Any]:
 
 
 def find_operation(view: Callable[..., Any]) -> Operation | None:
-    """Returns what was declared of a view; None if nothing was."""
+    """Return a view's declared operation, or None."""
     return getattr(view, "operation", None)
 
 
 def current_read() -> StandbyRead | None:
-    """Returns what the current request reads on the standby; None if it reads on the primary, or there is none."""
+    """Return what the current request reads on the standby; None if it reads on the primary, or there is none."""
     read: StandbyRead | None = g.get("standby_read") if has_request_context() else None
     return read
 

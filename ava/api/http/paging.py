@@ -1,4 +1,4 @@
-"""Pages of a list: which page a client asks for, the response that holds it, and cursors: opaque places in a list."""
+"""Pages of a list: the requested page, the response, and cursors: opaque positions in a list."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _LOW = 2**64 - 1
 
 
 def cursor_of_item(item_id: str) -> str:
-    """Returns the place after the item of this id in a list."""
+    """Return the place after the item of this id in a list."""
     return f"{_CURSOR_PREFIX}_{item_id.partition('_')[2]}"
 
 
 def id_reader(prefix: str) -> Callable[[str], str | None]:
-    """Returns a function that turns a cursor into the id of this prefix after which the page begins.
+    """Return a function that turns a cursor into the id of this prefix after which the page begins.
 
     It returns None if the text is no cursor.
     """
@@ -44,17 +44,17 @@ def id_reader(prefix: str) -> Callable[[str], str | None]:
 
 
 def worker_id_of_cursor(cursor: str) -> str | None:
-    """Returns the id of the worker after which the page begins; None if the text is no cursor of workers."""
+    """Return the id of the worker after which the page begins; None if the text is no cursor of workers."""
     return f"wkr_{cursor.removeprefix('cur_')}" if ids.is_client_id(_CURSOR_PREFIX, cursor) else None
 
 
 def cursor_of_line(job_id: str, seq: int) -> str:
-    """Returns the place after a line of a job's log. It holds the random half of the job's id, so it fits no other."""
+    """Return the place after a line of a job's log. It holds the random half of the job's id, so it fits no other."""
     return ids.encode(_LOG_PREFIX, UUID(int=_half(job_id) << 64 | seq + 1))
 
 
 def line_of_cursor(job_id: str, cursor: str) -> int | None:
-    """Returns the `seq` of the line before the page; None if the text is no cursor of this job's log."""
+    """Return the `seq` of the line before the page; None if the text is no cursor of this job's log."""
     value = ids.decode(_LOG_PREFIX, cursor)
     if value is None or value.int >> 64 != _half(job_id):
         return None
@@ -79,22 +79,22 @@ Item = TypeVar("Item", bound=_Item)
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """Which page of a list is asked for: by its number or by a cursor; without either it is the first."""
+    """The requested page of a list, by number or by cursor; by default the first."""
 
     #: The page's number from 1.
     page: int | None = None
     per_page: int
-    #: The id of the item after which the page begins.
+    #: The id of the last item before the page.
     after_id: str | None = None
 
     @property
     def limit(self) -> int:
-        """How many items to read: one more than the page shows, to know if there are more."""
+        """Max items to read: one more than the page shows, to detect a next page."""
         return self.per_page + 1
 
     @property
     def offset(self) -> int:
-        """How many items come before the page, if it has a number."""
+        """Number of items before a page that is requested by number."""
         return 0 if self.page is None else (self.page - 1) * self.per_page
 
 
@@ -106,7 +106,7 @@ def per_page_field() -> WholeNumber:
 
 
 def cursor_field(find_id: Callable[[str], str | None]) -> Cursor:
-    """The parameter `cursor`, which `find_id` turns into an id; it returns None if the text is no cursor."""
+    """The parameter `cursor`. `find_id` returns its id, or None if the string is no cursor."""
     return Cursor(
         find_id,
         load_default=None,
@@ -140,7 +140,7 @@ class PageQuery(Strict):
 
 
 def take_page(values: dict[str, Any]) -> dict[str, Any]:
-    """Move the parameters of the page out of loaded values. Returns them as `PageRequest` takes them."""
+    """Remove the page's parameters from loaded values and return them as the arguments of `PageRequest`."""
     return {
         "page": values.pop("page", None),
         "per_page": values.pop("per_page"),
@@ -159,12 +159,15 @@ def page_of(
     looked_at_until: str | None = None,
     has_cursor: bool = True,
 ) -> Response:
-    """Returns `{"data": [ … ], "pagination": … }` of the items; `write` makes an item's JSON text.
+    """Return `{"data": [ … ], "pagination": … }` of the items; `write` returns an item's JSON.
 
-    The page ends early if it has more bytes than an answer. `has_more` says if items follow these; without it `found`
-    has one more item than the page if there are more. `looked_at_until` is the id of the job after which the next
-    page begins if a search ended before the page was full; its time is `looked_until`. Without `has_cursor` the next
-    page has a number alone.
+    The page ends early at the max size of a response. `has_more`: whether more items follow; if None, `found` has one
+    item
+    more than the page if there are more. `looked_at_until`: where a search ended before the page was full, the id of
+    the
+    last job it read; the next page begins after it, and its time is `looked_until`. Without `has_cursor` the next page
+    has
+    only a number.
     """
     texts = within_answer(map(write, found[: asked.per_page]))
     shown = found[: len(texts)]
@@ -186,7 +189,7 @@ def page_of(
 
 
 def within_answer(texts: Iterable[str]) -> list[str]:
-    """Returns the first texts, as many as an answer has bytes for, and at least one."""
+    """Return the first strings that fit into a response, and at least one."""
     kept: list[str] = []
     size = 0
     for text in texts:

@@ -1,4 +1,4 @@
-"""Loading query, body and Idempotency-Key through their schemas; the errors name every wrong field."""
+"""Load query, body and Idempotency-Key through their schemas; errors name every invalid field."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ava.domain.limits import table as limits
 from ava.domain.limits.limit import Limit
 from ava.errors import InvalidFields, InvalidParameters
 
-#: The header by which a trigger asks for more than PostgreSQL's own durability, and its value.
+#: The header, and its value, by which a trigger asks for durability beyond PostgreSQL's default.
 DURABILITY, REPLICATED = "Durability", "replicated"
 
-#: Characters of a client's own name of a field that an error repeats.
+#: Characters of an unknown field's name that an error repeats.
 _LONGEST_NAME = 100
-#: The form of an idempotency key, and why another one is refused.
+#: The pattern of an idempotency key, and the error for other values.
 KEY = re.compile(r"[\x20-\x7e]{1,255}")
 WRONG_KEY = "It must be 1 to 255 printable ASCII characters."
 
 
 def load_query(schema: Schema) -> Any:
-    """Returns the loaded query. Raises `InvalidParameters` if a parameter is unknown, repeated or malformed."""
+    """Return the loaded query. Raises `InvalidParameters` if a parameter is unknown, repeated or malformed."""
     if not request.query_string and not schema.fields:
         return {}
     given = request.args.to_dict(flat=False)
@@ -41,12 +41,12 @@ def load_query(schema: Schema) -> Any:
 
 
 def load_body(schema: Schema, *, max_bytes: Limit, may_be_empty: bool) -> Any:
-    """Returns the loaded body. A large one is parsed and checked outside the event loop, one at a time per tenant.
+    """Return the loaded body. A large body is parsed and checked outside the event loop, one at a time per tenant.
 
-    The tenant's next large one goes on when this request is over.
+    The tenant's next large body waits until this request ends.
 
-    Raises `InvalidParameters` if a field is missing, `InvalidFields` if one is wrong, and what `body.pieces_of_json`,
-    `body.parse`, `body.decode` and `body.outside_loop` raise.
+    Raises `InvalidParameters` if a field is missing, `InvalidFields` if one is wrong, and the errors of
+    `body.pieces_of_json`, `body.parse`, `body.decode` and `body.outside_loop`.
     """
     if may_be_empty and body.is_empty():
         return _load(schema, {})
@@ -60,7 +60,7 @@ def _load(schema: Schema, given: dict[str, Any]) -> Any:
     try:
         return schema.load(given)
     except ValidationError as error:
-        # marshmallow's frames hold the error, so its traceback would keep the body until garbage is collected.
+        # marshmallow's frames hold the error, so its traceback would keep the body in memory until garbage collection.
         error.__traceback__ = None
         wrong = dict(_leaves("", error.messages))
         is_missing = any(REQUIRED in messages for messages in wrong.values())
@@ -68,7 +68,7 @@ def _load(schema: Schema, given: dict[str, Any]) -> Any:
 
 
 def load_key() -> str | None:
-    """Returns the request's Idempotency-Key, or None. Raises `InvalidParameters` if it is malformed."""
+    """Return the request's Idempotency-Key, or None. Raises `InvalidParameters` if it is malformed."""
     key = request.headers.get("idempotency-key")
     if key is not None and not KEY.fullmatch(key):
         raise _refused(InvalidParameters, {"idempotency-key": [WRONG_KEY]})
@@ -76,10 +76,10 @@ def load_key() -> str | None:
 
 
 def load_durability(*, is_taken: bool) -> bool:
-    """Returns True if the request says `Durability: replicated`.
+    """Return True if the request has `Durability: replicated`.
 
-    Raises `InvalidParameters` for another value, and if the operation does not take it, so that no caller gets less
-    than was asked for.
+    Raises `InvalidParameters` for another value, and if the operation does not support it, so that no caller gets less
+    durability than requested.
     """
     wanted = request.headers.get(DURABILITY)
     if wanted is None:
@@ -92,7 +92,7 @@ def load_durability(*, is_taken: bool) -> bool:
 
 
 def _leaves(path: str, messages: Any) -> Iterator[tuple[str, list[str]]]:
-    """Yields the messages with their paths, as in `jobs[3].priority`."""
+    """Yield the messages with their paths, such as `jobs[3].priority`."""
     if not isinstance(messages, Mapping):
         yield path, list(messages)
         return

@@ -20,7 +20,7 @@ from ava.errors import PayloadsHidden
 
 #: The last member of a record with a hidden field.
 HIDDEN_FLAG = '"payload_hidden":true'
-#: The only event of a log stream whose lines are hidden.
+#: The only event of a log stream with hidden lines.
 HIDDEN_EVENT = "event: hidden\ndata: {}\n\n"
 
 #: The payload fields of an audit entry's changes.
@@ -29,13 +29,13 @@ _NOTHING = "null"
 
 
 def are_visible() -> bool:
-    """Returns True if the caller of this request sees payloads; False without a request or a caller."""
+    """Return True if the caller of this request sees payloads; False without a request or a caller."""
     who: Caller | None = g.get("caller") if has_request_context() else None
     return who is not None and who.sees_payloads
 
 
 def require() -> None:
-    """Raises `PayloadsHidden` unless the caller of this request sees payloads."""
+    """Raise `PayloadsHidden` unless the caller of this request sees payloads."""
     if not caller().sees_payloads:
         raise PayloadsHidden
 
@@ -49,7 +49,7 @@ def hide_value(_record: Any, _value: Any) -> str:
 
 
 def hide_text(_record: Any, value: Any) -> str:
-    """Return a string that says that the value is hidden."""
+    """Return the string that replaces a hidden value."""
     return _NOTHING if value is None else json.dumps(HIDDEN_PAYLOAD)
 
 

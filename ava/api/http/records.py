@@ -1,7 +1,8 @@
-"""Records as JSON text: a schema is compiled once into a function that writes objects, with their payloads or without.
+"""Write records as JSON. A schema is compiled once into a function that writes objects with or without payloads.
 
-Marshmallow's own `dump` with `json.dumps` costs about fifty times as much, and would parse and write again the JSON
-texts (input, output, progress) that the database already holds.
+Marshmallow's `dump` with `json.dumps` costs about 50 times as much, and would parse and rewrite the JSON (input,
+output,
+progress) that the database already stores as strings.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class RecordWriter:
     """Writes objects of one schema as JSON."""
 
     def __init__(self, whole: Callable[[Any], str], hidden: Callable[[Any], str]) -> None:
-        #: Writes an object with its payloads, and without them. They are one function if it has none.
+        #: Functions that write an object with and without its payloads; the same function if it has none.
         self.whole, self.hidden = whole, hidden
 
     def __call__(self, record: Any) -> str:
@@ -33,18 +34,18 @@ class RecordWriter:
         return self.for_caller()(record)
 
     def for_caller(self) -> Callable[[Any], str]:
-        """Returns the function that writes objects as the caller of this request sees them."""
+        """Return the function that writes objects as the caller of this request sees them."""
         return self.shown(is_visible=self.whole is self.hidden or payloads.are_visible())
 
     def shown(self, *, is_visible: bool) -> Callable[[Any], str]:
-        """Returns the function that writes for callers who see payloads, or for others."""
+        """Return the function that writes objects with payloads (`is_visible`) or without."""
         return self.whole if is_visible else self.hidden
 
 
 def compile_schema(schema: Schema, **special: Callable[[Any], str]) -> RecordWriter:
-    """Returns a function that writes an object as JSON; `special` has functions for fields that differ.
+    """Return a writer of a schema's objects as JSON; `special` maps field names to their own write functions.
 
-    A value that is None is null, whatever its field.
+    A value of None becomes null in every field.
     """
     whole = _object_writer(schema, special, is_visible=True)
     return RecordWriter(whole, _object_writer(schema, special, is_visible=False) if _has_payload(schema) else whole)
@@ -94,7 +95,7 @@ def _object_writer(
 
 
 def _values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """Returns a function that reads some attributes of an object."""
+    """Return a function that reads the named attributes of an object as a tuple."""
     get = attrgetter(*names)
     return get if len(names) > 1 else lambda record: (get(record),)
 

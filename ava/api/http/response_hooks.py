@@ -12,9 +12,9 @@ from flask import Flask, Response, g, request
 from ava.api.http import offload
 from ava.settings import Settings
 
-#: Responses of fewer bytes gain nothing from compression.
+#: Smaller responses gain nothing from compression.
 _GZIP_BYTES = 4_096
-#: The fastest level whose size on JSON is close to the smallest.
+#: The fastest level that compresses JSON nearly as well as the best.
 _GZIP_LEVEL = 4
 
 Result = TypeVar("Result")
@@ -47,8 +47,8 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def keep_until_changed(response: Response) -> Response:
-    """Give a response that never changes an ETag; it becomes 304 if the client has it already."""
-    # A weak ETag, because the record is the same whether it is compressed or not.
+    """Give an immutable response an ETag; it becomes 304 if the client already has it."""
+    # A weak ETag, because the record is the same with and without compression.
     response.set_etag(_of_large(response.get_data(), _digest)[:32], weak=True)
     response.headers["Cache-Control"] = "private, no-cache"
     response.make_conditional(request)
@@ -83,7 +83,8 @@ def _digest(raw: bytes) -> str:
 
 
 def _of_large(raw: bytes, work: Callable[[bytes], Result]) -> Result:
-    """Returns what `work` makes of a body; both kinds of work leave the interpreter to other threads."""
+    """Return the result of `work` on a body; a large body runs in a thread, because both kinds of work release the
+    GIL."""
     return work(raw) if len(raw) <= offload.LARGE_BYTES else offload.run(lambda: work(raw))
 
 

@@ -49,23 +49,23 @@ class McpMessage:
 
     @property
     def is_notification(self) -> bool:
-        """Returns True if no answer is expected."""
+        """Return True if no answer is expected."""
         return self.id is None
 
     @property
     def knows_tasks(self) -> bool:
-        """Returns True if the client takes a task as the answer to a call."""
+        """Return True if the client takes a task as the answer to a call."""
         extensions = _object(_object(self.params.get("_meta")).get(CLIENT_CAPABILITIES)).get("extensions")
         return self.is_modern and isinstance(_object(extensions).get(TASKS), dict)
 
     @property
     def traceparent(self) -> str | None:
-        """Returns the client's span, if it says one."""
+        """Return the client's span, if it says one."""
         found = _object(self.params.get("_meta")).get("traceparent")
         return found if isinstance(found, str) else None
 
     def text(self, name: str) -> str:
-        """Returns a parameter that must be a text. Raises `RpcError`."""
+        """Return a parameter that must be a text. Raises `RpcError`."""
         found = self.params.get(name)
         if not isinstance(found, str):
             raise RpcError(INVALID_PARAMS, f"params.{name} must be a string.")
@@ -73,7 +73,7 @@ class McpMessage:
 
 
 def read() -> McpMessage:
-    """Returns the message of this request. Raises `RpcError`, and `RequestError` if its body cannot be read."""
+    """Return the message of this request. Raises `RpcError`, and `RequestError` if its body cannot be read."""
     pieces = body.pieces_of_json(BODY_BYTES)
     rest.note_size(size_of(pieces))
     if size_of(pieces) <= offload.LARGE_BYTES:
@@ -84,13 +84,13 @@ def read() -> McpMessage:
 
 
 def id_of_request() -> str | int | None:
-    """Returns the id of the message of this request; None if it has none, or none that could be read."""
+    """Return the id of the message of this request; None if it has none, or none that could be read."""
     found: str | int | None = g.get("mcp_id")
     return found
 
 
 def is_of_legacy_client() -> bool:
-    """Returns True if the message of this request was read, and is of a client before the present revision."""
+    """Return True if the message of this request was read, and is of a client before the present revision."""
     return bool(g.get("mcp_is_legacy"))
 
 
@@ -124,7 +124,7 @@ def _is_id(found: object) -> bool:
 
 
 def _is_modern(params: Mapping[str, Any]) -> bool:
-    """Returns whether the request is of the present revision. Raises `RpcError` if it is of an unknown one."""
+    """Return whether the request is of the present revision. Raises `RpcError` if it is of an unknown one."""
     header, wanted = request.headers.get(_VERSION_HEADER), _object(params.get("_meta")).get(PROTOCOL_VERSION)
     if wanted is None and (header is None or header in LEGACY_VERSIONS):
         return False
@@ -143,7 +143,7 @@ def _is_modern(params: Mapping[str, Any]) -> bool:
 
 
 def _compare_headers(method: str, params: Mapping[str, Any]) -> None:
-    """Raises `RpcError` if a header says something other than the body."""
+    """Raise `RpcError` if a header says something other than the body."""
     given = request.headers.get(_METHOD_HEADER)
     if given != method:
         raise _mismatch(_difference(_METHOD_HEADER, given, method))
@@ -155,7 +155,7 @@ def _compare_headers(method: str, params: Mapping[str, Any]) -> None:
 
 
 def _decoded(value: str | None) -> str | None:
-    """Returns the value of a header that may be encoded because it is not plain ASCII. Raises `RpcError`."""
+    """Return the value of a header that may be encoded because it is not plain ASCII. Raises `RpcError`."""
     begin, end = _ENCODED
     if value is None or not (value.startswith(begin) and value.endswith(end)):
         return value

@@ -39,7 +39,7 @@ _Method = Callable[[McpMessage], dict[str, Any]]
 
 
 def answer(message: McpMessage) -> dict[str, Any]:
-    """Returns the result of a request. Raises `RpcError`, and `RequestError` of what it reads itself."""
+    """Return the result of a request. Raises `RpcError`, and `RequestError` of what it reads itself."""
     found = (_MODERN if message.is_modern else _LEGACY).get(message.method)
     if found is None:
         raise RpcError(METHOD_NOT_FOUND, f"Method not found: {message.method!a}", status=404)

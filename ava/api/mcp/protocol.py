@@ -49,7 +49,7 @@ class RpcError(AvaError):
 
 
 def missing_tasks() -> RpcError:
-    """Returns the error of a request that only a client which knows tasks may send."""
+    """Return the error of a request that only a client which knows tasks may send."""
     return RpcError(
         MISSING_CAPABILITY,
         f"The client must declare the extension {TASKS} in the capabilities of the request.",

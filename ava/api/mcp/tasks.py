@@ -20,7 +20,7 @@ _POLL_MS = 1_000
 
 
 def show_job(job_id: str, *, wait_seconds: int | None = None) -> Mapping[str, Any]:
-    """Returns the record of a job. Raises `Refused` if there is none."""
+    """Return the record of a job. Raises `Refused` if there is none."""
     if not is_client_id("job", job_id):
         raise rest.Refused("job_id: there is no such job.", status=404)
     query = {} if wait_seconds is None else {"wait": str(wait_seconds)}
@@ -29,7 +29,7 @@ def show_job(job_id: str, *, wait_seconds: int | None = None) -> Mapping[str, An
 
 
 def is_final(job: Mapping[str, Any]) -> bool:
-    """Returns True if a job has ended."""
+    """Return True if a job has ended."""
     return job["status"] in _FINAL
 
 
@@ -67,12 +67,12 @@ def cancel(message: McpMessage) -> dict[str, Any]:
 
 
 def created(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the answer to a call whose job goes on."""
+    """Return the answer to a call whose job goes on."""
     return {"resultType": "task", **_task(job, "working")}
 
 
 def result_of(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the result of a call whose job has ended. Raises `RpcError` if its process was lost."""
+    """Return the result of a call whose job has ended. Raises `RpcError` if its process was lost."""
     job_id, about = job["id"], f"the output of job {job['id']} of {job['worker_id']}"
     if job.get("payload_hidden") and job["status"] == _COMPLETED:
         return content.explained("The job has completed. This key does not see its output.", job_id=job_id)

@@ -60,7 +60,7 @@ class Tool:
 
     @property
     def described(self) -> dict[str, Any]:
-        """Returns its definition."""
+        """Return its definition."""
         hints = {"destructiveHint": self.is_destructive} if self.is_write else {}
         return {
             "name": self.name,
@@ -84,7 +84,7 @@ class Tool:
 
 
 def for_caller(who: Caller, *, has_many: bool) -> list[Tool]:
-    """Returns the tools that a caller may use."""
+    """Return the tools that a caller may use."""
     return [tool for tool in _TOOLS if (who.may_write or not tool.is_write) and (has_many or not tool.is_for_many)]
 
 
@@ -96,7 +96,7 @@ def _id(arguments: _Arguments, name: str, prefix: str) -> str:
 
 
 def _query(arguments: _Arguments, names: Mapping[str, str]) -> dict[str, str]:
-    """Returns the parameters of a query: arguments by the names that the route gives them."""
+    """Return the parameters of a query: arguments by the names that the route gives them."""
     found = {}
     for name, parameter in names.items():
         if (value := arguments.get(name)) is None:
@@ -118,7 +118,7 @@ def _list(
     fixed: Mapping[str, str] | None = None,
     fields: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
-    """Returns a page of a list, by a name: as many of its records as a result has room for, with `fields` or all."""
+    """Return a page of a list, by a name: as many of its records as a result has room for, with `fields` or all."""
     limit = arguments.get("limit", 20)
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MAX_PER_PAGE:
         raise rest.Refused(f"limit: it must be from 1 to {_MAX_PER_PAGE}.", status=422)
@@ -210,7 +210,7 @@ def _search_workers(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
 
 
 def _within_text(found: Sequence[WorkerTool]) -> list[dict[str, Any]]:
-    """Returns the first workers, as many as a result has room for, so that a further search goes on after them."""
+    """Return the first workers, as many as a result has room for, so that a further search goes on after them."""
     shown: list[dict[str, Any]] = []
     budget = MCP_TEXT.value
     for worker in found:

@@ -27,7 +27,7 @@ _HEADER = "x-mcp-header"
 
 
 def offered() -> tuple[list[WorkerTool], bool]:
-    """Returns the workers that are tools of the caller's tenant, and True if there are more than a list has room for.
+    """Return the workers that are tools of the caller's tenant, and True if there are more than a list has room for.
 
     Then the list has those alone whose handlers say that they are tools.
     """
@@ -38,14 +38,14 @@ def offered() -> tuple[list[WorkerTool], bool]:
 
 
 def find(worker_id: str) -> WorkerTool | None:
-    """Returns a worker that the caller may run as a tool; None if there is none."""
+    """Return a worker that the caller may run as a tool; None if there is none."""
     if not is_client_id("wkr", worker_id):
         return None
     return next(iter(_read(ToolFilter(patterns=_patterns(), id=worker_id), limit=1)), None)
 
 
 def search(text: str, after_id: str | None) -> list[WorkerTool]:
-    """Returns the workers with a text in their id, name or description, by id."""
+    """Return the workers with a text in their id, name or description, by id."""
     return _read(ToolFilter(patterns=_patterns(), text=text), limit=_MAX_FOUND, after_id=after_id)
 
 
@@ -60,18 +60,18 @@ def _patterns() -> tuple[str, ...]:
 
 
 def name_of(worker_id: str, taken: Sequence[str]) -> str:
-    """Returns the name of a worker's tool: its slug, or its id where the slug is one of the names that are taken."""
+    """Return the name of a worker's tool: its slug, or its id where the slug is one of the names that are taken."""
     slug = worker_id.removeprefix(_PREFIX)
     return worker_id if slug in taken or slug.startswith(_PREFIX) else slug
 
 
 def id_of(name: str) -> str:
-    """Returns the worker that a name of `name_of` stands for."""
+    """Return the worker that a name of `name_of` stands for."""
     return name if name.startswith(_PREFIX) else f"{_PREFIX}{name}"
 
 
 def described(worker: WorkerTool, taken: Sequence[str]) -> dict[str, Any]:
-    """Returns the definition of a worker's tool."""
+    """Return the definition of a worker's tool."""
     text = worker.description or worker.name
     if worker.status is WorkerStatus.PAUSED:
         text = f"(Paused: its jobs wait.) {text}"
@@ -85,7 +85,7 @@ def described(worker: WorkerTool, taken: Sequence[str]) -> dict[str, Any]:
 
 
 def input_schema(worker: WorkerTool) -> dict[str, Any]:
-    """Returns the schema of a worker's input, in the form that every client takes."""
+    """Return the schema of a worker's input, in the form that every client takes."""
     schema = {} if worker.input_schema_json is None else json.loads(worker.input_schema_json)
     return {**_without_headers(schema), "type": "object"} if isinstance(schema, dict) else {"type": "object"}
 
@@ -124,7 +124,7 @@ def run(worker: WorkerTool, arguments: Mapping[str, Any], message: McpMessage) -
 
 
 def _waited_for(job: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns a job once it has ended, or the time of the call is over."""
+    """Return a job once it has ended, or the time of the call is over."""
     try:
         return tasks.show_job(job["id"], wait_seconds=ANSWER_SECONDS)
     except (RpcError, rest.Refused):

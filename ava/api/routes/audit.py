@@ -102,7 +102,7 @@ def _changes(asked: Request, response: Response) -> str | None:
 
 
 def _target(asked: Request, response: Response) -> str | None:
-    """Returns the id of what was changed: the last id in the path, or that of the resource that was created."""
+    """Return the id of what was changed: the last id in the path, or that of the resource that was created."""
     if asked.view_args:
         # An id in a path may hold any character, and one entry must not make the statement of its batch fail.
         return storable(str(list(asked.view_args.values())[-1]), 100)

@@ -79,7 +79,7 @@ def _refuse_two_keys(specs: Sequence[JobSpec], key: str | None) -> None:
 
 
 def _texts(jobs: Sequence[Job]) -> Iterator[str]:
-    """Yields the records, without the inputs and outputs that an answer has no bytes for."""
+    """Yield the records, without the inputs and outputs that an answer has no bytes for."""
     used, write = 0, light_writer().for_caller()
     for job in jobs:
         input_bytes, output_bytes = len(job.input_json), len(job.output_json or "")

@@ -40,7 +40,7 @@ def _read_structured(raw: bytes, *, is_batch: bool) -> list[EventSpec]:
 
 
 def _read_cloud_events() -> SentEvents | None:
-    """Returns the events of a request that is CloudEvents'; None if it is none of them."""
+    """Return the events of a request that is CloudEvents'; None if it is none of them."""
     headers = {name.lower(): text for name, text in request.headers.items()}
     if not is_cloud_event(request.mimetype, headers):
         return None

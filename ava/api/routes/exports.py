@@ -55,7 +55,7 @@ def export(job_filter: JobFilter) -> Response:
 def _lines(
     batch: JobBatch, read: ReadBatch, write: Callable[[Job], str], is_over: Callable[[], bool]
 ) -> Generator[bytes]:
-    """Yields the records batch by batch; no connection to the database is held while the client reads one.
+    """Yield the records batch by batch; no connection to the database is held while the client reads one.
 
     A failure ends the connection without the last chunk, so that the client notices it.
     """

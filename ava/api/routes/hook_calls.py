@@ -83,7 +83,7 @@ def validate(token: str) -> Response:
 
 
 def _open(token: str) -> OpenHook:
-    """Returns the hook of a token, and makes the request one of its tenant.
+    """Return the hook of a token, and makes the request one of its tenant.
 
     An address has a limit for what is not valid alone, because the tenants behind one provider share its addresses. It
     is checked before the database is read, but not for tokens that were valid within the last hour.

@@ -83,7 +83,7 @@ def _seq(job_id: str, name: str, cursor: str) -> int:
 def _place(
     job_id: str, query: LogRequest, wanted: LogRange, lines: list[LogLine], has_more: bool, looked_at_until: int | None
 ) -> str:
-    """Returns where the lines lie in the log, as JSON text."""
+    """Return where the lines lie in the log, as JSON text."""
     first = paging.cursor_of_line(job_id, lines[0].seq - 1) if lines else None
     last = paging.cursor_of_line(job_id, lines[-1].seq) if lines else None
     if wanted.before_seq is not None:
@@ -119,7 +119,7 @@ def download(job_id: str, query: LogRange) -> Response:
 
 
 def _texts(job_id: str, wanted: LogRange) -> Generator[str]:
-    """Returns the text of a log in parts, of which one is in memory at a time."""
+    """Return the text of a log in parts, of which one is in memory at a time."""
     # The caller and the services belong to the request, which is over when the parts are sent.
     who, jobs, is_gone = caller(), context().jobs, client_watch()
 

@@ -82,14 +82,14 @@ def replicating(is_wanted: bool) -> Iterator[list[Job]]:
 
 
 def mark_replicated(response: Response, is_replicated: bool) -> Response:
-    """Returns the response, with the header that says it if the request wanted its jobs on a standby."""
+    """Return the response, with the header that says it if the request wanted its jobs on a standby."""
     if is_replicated:
         response.headers[DURABILITY] = REPLICATED
     return response
 
 
 def created(job: Job, is_replay: bool) -> Response:
-    """Returns the response to a request that created a job, or repeated one that did."""
+    """Return the response to a request that created a job, or repeated one that did."""
     response = responses.data(write_job(job), 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{job.id}"
     if is_replay:

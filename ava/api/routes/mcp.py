@@ -50,7 +50,7 @@ def serve() -> Response:
 
 
 def _check_origin() -> None:
-    """Raises `Forbidden` if a page of another origin has sent the request."""
+    """Raise `Forbidden` if a page of another origin has sent the request."""
     origin, settings = request.headers.get("origin"), context().settings
     if origin is None or origin == settings.public_url or {origin, "*"} & set(settings.cors_origins):
         return
@@ -94,7 +94,7 @@ def _refuse_unexpected(error: Exception) -> Response:
 
 
 def _data(code: ErrorCode, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Returns what an error of a route says beside its message."""
+    """Return what an error of a route says beside its message."""
     data: dict[str, Any] = {"code": code, "request_id": request_id(), "docs_url": f"{docs_url()}#{code}"}
     return data | ({"fields": fields} if fields else {})
 

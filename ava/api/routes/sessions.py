@@ -144,7 +144,7 @@ def make_link() -> Response:
 
 
 def _refuse_nested() -> None:
-    """Raises `SessionNested` in a session, which would otherwise prolong itself without end."""
+    """Raise `SessionNested` in a session, which would otherwise prolong itself without end."""
     if g.get("session_use") is not None:
         raise SessionNested
 

@@ -64,7 +64,7 @@ def stream(job_id: str) -> Response:
 
 
 def _with_bounded_buffer(connection: Any, events: Generator[str]) -> Generator[str]:
-    """Returns the events; the kernel's buffer of the connection grows once its client is seen to read."""
+    """Return the events; the kernel's buffer of the connection grows once its client is seen to read."""
     sent = 0
     with closing(events):
         _set_send_buffer(connection, _FIRST_SEND_BUFFER_BYTES)
@@ -109,7 +109,7 @@ class SharedStream(Generic[AnyStr]):
 
 
 def client_watch() -> Callable[[], bool]:
-    """Returns a function that returns True once the response is of no use.
+    """Return a function that returns True once the response is of no use.
 
     Then the client of this request has closed its connection, or its credential is revoked.
     """
@@ -173,12 +173,12 @@ class _EventTexts:
         self._job = write_job.shown(is_visible=is_visible)
 
     def begin(self, state: WatchedState) -> str:
-        """Returns what a stream begins with."""
+        """Return what a stream begins with."""
         hidden = "" if self._is_visible else payloads.HIDDEN_EVENT
         return hidden + _status(state) + (self._progress(state) if state.progress_json is not None else "")
 
     def of(self, update: WatchUpdate) -> str:
-        """Returns the event of one update; empty for a line that is hidden."""
+        """Return the event of one update; empty for a line that is hidden."""
         if update.line is not None:
             if not self._is_visible:
                 return ""
@@ -190,7 +190,7 @@ class _EventTexts:
         return self._progress(update.progress)
 
     def end(self, job: Job) -> str:
-        """Returns the last event."""
+        """Return the last event."""
         return f"event: end\ndata: {self._job(job)}\n\n"
 
     def _progress(self, state: WatchedState) -> str:

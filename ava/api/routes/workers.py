@@ -139,6 +139,6 @@ def change(worker_id: str, change: WorkerChange) -> Response:
 
 
 def _audited(worker: Worker) -> str:
-    """Returns a worker without the platform's configuration, whose values no tenant sees."""
+    """Return a worker without the platform's configuration, whose values no tenant sees."""
     platform = worker.platform and replace(worker.platform, config={})
     return write_worker_with_settings(replace(worker, platform=platform))

@@ -68,7 +68,7 @@ class ConnectionServer(StreamServer):  # type: ignore[misc]
 
 
 def _peek(client: Any) -> bytes | None:
-    """Returns the first byte that a client has sent, None if it may still come, and b"" if it never will."""
+    """Return the first byte that a client has sent, None if it may still come, and b"" if it never will."""
     try:
         first: bytes = client._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:

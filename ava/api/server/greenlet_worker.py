@@ -1,4 +1,4 @@
-"""The gunicorn worker: gevent's, with failures in the contract's form instead of gunicorn's HTML.
+"""The gunicorn worker: a gevent worker whose error responses are the contract's JSON, not gunicorn's HTML.
 
 Gunicorn imports this module by its name; the import patches nothing.
 """
@@ -38,27 +38,28 @@ from ava.telemetry import logs
 #: Seconds that a connection may wait for a request's first byte, and seconds from that to the end of its headers.
 _IDLE_SECONDS = 60
 _HEADER_SECONDS = limits.HEADER_SECONDS.value
-#: Beyond so many connections a new one closes the one that has waited the longest for a request. So idle connections
-#: leave room for requests, and for health checks.
+#: Connections above which a new one closes the longest idle one, so that idle connections leave room for requests and
+#: health checks.
 _BUSY_CONNECTIONS = limits.CONNECTIONS.value
-#: Seconds for which a thread beside the event loop may compute while the loop waits for the interpreter. Each read and
-#: write of the loop may wait so long; Python's own 5 ms would add up to 100 ms in one request.
+#: Seconds that a thread may compute while the event loop waits for the GIL. Each read and write of the loop may wait
+#: this
+#: long; Python's own 5 ms would add up to 100 ms in one request.
 _SWITCH_SECONDS = 0.0005
 #: Frames of Python's stack: its default, and two for each level of a large body (`ava.domain.json_text`).
 _MAX_FRAMES = 1_000 + 2 * limits.NESTING.value
-#: What the port of health checks serves, and where other paths lead there: to nothing.
+#: The paths that the health port serves, and the path, without a route, that replaces any other.
 _HEALTH_PATHS = ("/livez", "/readyz", "/metrics")
 _NO_PATH = "/health-checks-only"
-#: Connections of health checks at once.
+#: Max concurrent connections of the health port.
 _HEALTH_CONNECTIONS = 100
 #: Seconds that a client may take to receive any one piece of a response.
 _SEND_SECONDS = 30
 #: The longest part of a response that is copied behind its head, so that both are one system call and one segment.
 _JOINED_BYTES = 2**16
-#: Seconds between two reads of what follows a refused head.
+#: Seconds between two reads after a refused head.
 _DRAIN_PAUSE_SECONDS = 0.05
 
-#: The buffer of `_drain`, into which nothing is copied.
+#: Buffer of `_drain`; nothing is copied into it.
 _dropped = bytearray(2**18)
 
 _STATUSES: tuple[tuple[type[Exception], int, str], ...] = (
@@ -84,7 +85,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         #: The connection that each greenlet serves.
         self._connections: dict[Any, Any] = {}
-        #: The greenlets that wait for a request, those that wait the longest first.
+        #: The greenlets that wait for a request, the longest waiting first.
         self._idle: dict[Any, None] = {}
         #: Connections that were closed for newer ones and have not ended yet; they do not count.
         self._closing: set[Any] = set()
@@ -92,10 +93,11 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """Start, after the fork."""
-        # Until gunicorn sets its own handlers, those inherited from the master process would swallow a SIGTERM.
+        # Until gunicorn installs its handlers, the ones inherited from the master process would swallow a SIGTERM.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # With autogroup, Linux shares processors among sessions first: without sessions of their own, all API processes
-        # together would get as much as one connection's process of PostgreSQL.
+        # With autogroup, Linux divides processors between sessions first. Without own sessions, all API processes
+        # together
+        # would get as much as one PostgreSQL backend.
         os.setsid()
         gevent.get_hub().print_exception = logs.log_uncaught
         # Gunicorn reads settings for each request, each through two methods (0.94 µs; an attribute takes 0.09 µs).
@@ -117,14 +119,14 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         """Build the application."""
-        # A collection that looked at what stays would stop all requests for up to 0.1 s for each large body.
+        # A collection that scanned permanent objects would stop all requests for up to 0.1 s for each large body.
         with without_collections():
             super().load_wsgi()
             gc.collect()
 
     def run(self) -> None:
-        """Serve until the process stops, as gunicorn's own `run` does, which accepts one connection in each turn."""
-        # A listener of its own has a queue of its own, so that no health check waits behind requests to be accepted.
+        """Serve until the process stops. Gunicorn's own `run` accepts one connection per iteration."""
+        # Each listener has its own queue, so that health checks do not wait behind requests to be accepted.
         sizes = (self.worker_connections, _HEALTH_CONNECTIONS)
         servers = [self._listen(listener, size) for listener, size in zip(self.sockets, sizes, strict=False)]
         gevent.spawn(self._record_heartbeats)
@@ -186,8 +188,9 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def _close_waiting(self, greenlets: Iterable[Any]) -> None:
         for greenlet in greenlets:
             with contextlib.suppress(OSError, KeyError):
-                # The greenlet still serves what has arrived, then reads the end of the stream. The kernel's own socket,
-                # because gevent's would make the greenlet fail instead.
+                # The greenlet still serves received data, then reads the end of the stream. Shut down the kernel's
+                # socket: gevent's
+                # would make the greenlet fail instead.
                 self._connections[greenlet]._sock.shutdown(socket.SHUT_RD)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
@@ -208,7 +211,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def timeout_ctx(self) -> Iterator[None]:
-        """The wait for a request: it is bounded, and ends when the process stops."""
+        """Wait for a request; the wait is bounded and ends when the process stops."""
         current = gevent.getcurrent()
         connection = self._connections[current]
         self._idle[current] = None
@@ -220,7 +223,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             self._idle.pop(current, None)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> None:
-        """Serve one request; its body and its response must pass in bounded time."""
+        """Serve one request; receiving its body and sending its response have time limits."""
         sock.settimeout(_SEND_SECONDS)
         req.body = TimedBody(req.body, self._held, address=str(addr[0]) if isinstance(addr, tuple) else "")
         if len(self.sockets) > 1 and listener_name == self.sockets[1].getsockname() and req.path not in _HEALTH_PATHS:
@@ -237,14 +240,14 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             sock.settimeout(None)
 
     def handle_error(self, _req: Any, client: Any, _addr: Any, exc: BaseException) -> None:
-        """Refuse what is no valid HTTP request in the contract's form; gunicorn's own response would be HTML."""
+        """Refuse an invalid HTTP request with the contract's JSON; gunicorn would respond with HTML."""
         status, sentence = _refusal(exc)
         request_id = ids.encode("req", ids.new_uuid())
         if status == 500:
             self.log.error("Request could not be handled (%s)", request_id, exc_info=exc)
         else:
             self.log.info("Request refused with %s (%s): %s", status, request_id, type(exc).__name__)
-        # There is no request whose host could begin the URL.
+        # Without a valid request, no Host header can begin the URL.
         docs_url = f"{self.app._settings.public_url}{self.app._settings.docs_url}"
         text = error_text(code_of(status), sentence, request_id=request_id, docs_url=docs_url)
         with contextlib.suppress(OSError):
@@ -262,25 +265,25 @@ class _ClientConnection:
         self._is_waiting = False
         self._deadline: float | None = None
         self._head = RequestHead()
-        #: The head of a response until it is sent; b"" before it is there, None if no head is awaited.
+        #: The response's head until it is sent: b"" before it is written, None if no head is expected.
         self._response_head: bytes | None = None
 
     def begin_request(self) -> None:
-        """Bound what follows: the wait for a request, then the time that its line and headers take."""
+        """Bound the wait for a request, then the time that its line and headers take."""
         self._is_waiting, self._deadline, self._head = True, None, RequestHead()
 
     def end_request(self) -> None:
-        """Bound nothing any more."""
+        """Remove all time limits."""
         self._is_waiting = False
         with contextlib.suppress(OSError):
             self._client.settimeout(None)
 
     def recv(self, size: int) -> bytes:
-        """Returns what the parser needs next; nothing, as at the end of a connection, if the time is over.
+        """Return the next bytes for the parser; b"", as at the end of a connection, after a timeout.
 
         Raises `LimitRequestHeaders` if a head exceeds its limits.
         """
-        # Of a body the parser asks for up to 1 MiB at once, and copies what is left of it at each read.
+        # The parser asks for up to 1 MiB of a body and copies the unread rest at each read.
         size = min(size, PIECE_BYTES)
         if not self._is_waiting:
             received: bytes = self._client.recv(size)
@@ -288,13 +291,13 @@ class _ClientConnection:
         while received := self._receive_in_time(size):
             if ready := self._head.add(received):
                 return ready
-            # A read of bytes that are there already does not yield by itself.
+            # A read of bytes that have already arrived does not yield.
             gevent.sleep(0)
         return self._head.take()
 
     @contextlib.contextmanager
     def held_head(self) -> Iterator[None]:
-        """Send the head of the response, which is sent first inside, together with the part that follows."""
+        """Delay the response's head, which the block sends first, to send it with the first part of the body."""
         self._response_head = b""
         try:
             yield
@@ -302,7 +305,7 @@ class _ClientConnection:
             self._send_head()
 
     def sendall(self, data: bytes) -> None:
-        """Send data, after the head that is held, or hold it if it is the head."""
+        """Send data after the delayed head, or delay the data if it is the head."""
         if self._response_head == b"":
             self._response_head = data
         elif self._response_head and len(data) <= _JOINED_BYTES:
@@ -342,7 +345,7 @@ class _ClientConnection:
 def _drain(client: Any) -> None:
     """Read until the client closes the connection, within bounds.
 
-    A client that goes on sending would wake this process for each piece; so it is read a few times a second only.
+    Read only a few times a second: a client that keeps sending would otherwise wake this process for each piece.
     """
     deadline, left = time.monotonic() + 1, 2**20
     while time.monotonic() < deadline and left > 0:

@@ -1,4 +1,4 @@
-"""The API's processes: gunicorn, with a greenlet for each connection, in front of the Flask application.
+"""The API's processes: gunicorn, with a greenlet per connection, serves the Flask application.
 
 Nothing is patched at import or in gunicorn's master process: each gunicorn worker patches itself after its fork
 (`ava.api.server.greenlet_worker`), and imports the application only then.
@@ -29,19 +29,19 @@ from ava.store import installation
 from ava.store.engine import schema
 from ava.telemetry import logs, tracing
 
-#: Connections that one gunicorn worker holds open at once: a thousand watchers and a reserve.
+#: Max open connections of one gunicorn worker: a thousand watchers and a reserve.
 _CONNECTIONS = 4_000
-#: Files that it has open beside them: connections to servers, logs, modules that are being read.
+#: Other files that it opens: connections to servers, logs, modules during import.
 _OTHER_FILES = 256
 #: Seconds that a connection may be idle.
 _IDLE_SECONDS = 60  # `ava.api.server.greenlet_worker` keeps to it.
-#: Seconds for which the kernel holds a connection back until its first byte arrives.
+#: Seconds for which the kernel delays accepting a connection until its first byte arrives.
 _SILENT_SECONDS = 5
 #: Seconds that requests may still take when the process stops.
 _GRACEFUL_SECONDS = 10
-#: Seconds without a heartbeat after which a gunicorn worker is killed: one that is stuck, not one that is busy.
+#: Seconds without a heartbeat after which the master kills a gunicorn worker: it is stuck, not busy.
 _STUCK_SECONDS = 60
-#: Seconds for the broker's answer whose it is. A broker that is out of reach stops no process.
+#: Seconds to wait for the broker to say which installation owns it. An unreachable broker stops no process.
 _BROKER_SECONDS = 4.0
 _MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - gunicorn makes its own unguessable files there
 #: `M_MMAP_THRESHOLD` of glibc's malloc.h.
@@ -53,8 +53,9 @@ _LARGE_BYTES = 2**20
 def run(settings: Settings, host: str, port: int) -> None:
     """Serve HTTP requests until SIGTERM or SIGINT; returns by SystemExit.
 
-    Raises `SettingsError` if there is no secret, `PortInUse`, `StartError` if the broker is another installation's, and
-    what `ava.store.engine.schema.check` raises.
+    Raises `SettingsError` if there is no secret, `PortInUse`, `StartError` if the broker belongs to another
+    installation, and
+    the errors of `ava.store.engine.schema.check`.
     """
     if not settings.internal_secrets:
         raise SettingsError("AVA_INTERNAL_SECRET", "it is not set; generate one with `openssl rand -hex 24`")
@@ -62,21 +63,22 @@ def run(settings: Settings, host: str, port: int) -> None:
     tracing.warn_if_unusable(settings)
     schema.check(settings)
     _require_own_broker(settings)
-    # Gunicorn would take it for the path below which the application is.
+    # Gunicorn would mount the application below this path.
     os.environ.pop("SCRIPT_NAME", None)
     listeners = [_listen(host, port)]
     if settings.health_port:
         listeners.append(_listen(settings.health_host, settings.health_port))
-    # The usual limit, 1,024, is less than the connections that one gunicorn worker holds.
+    # The usual limit, 1,024, is less than the connections of one gunicorn worker.
     raise_open_files_limit(_CONNECTIONS + _OTHER_FILES)
     return_large_blocks()
     _Server(settings, listeners).run()
 
 
 def _require_own_broker(settings: Settings) -> None:
-    """Raises `StartError` if the broker is another installation's.
+    """Raise `StartError` if the broker belongs to another installation.
 
-    A child process looks, because what it imports must not be here before a gunicorn worker has patched itself.
+    A child process checks it, because it imports modules that must not be loaded before a gunicorn worker patches
+    itself.
     """
     own_id = installation.read_id(settings)
     reader, writer = os.pipe()
@@ -111,7 +113,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections that send nothing then cost the processes nothing, and no request waits behind them.
+        # Silent connections then cost the processes nothing, and no request waits behind them.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _SILENT_SECONDS)
         listener.bind(place)
     except OSError as error:
@@ -122,7 +124,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Logger(Logger):  # type: ignore[misc]
-    """Gunicorn's log lines, in the form of all our other logs."""
+    """Gunicorn's logger, with the log format of all our processes."""
 
     def setup(self, cfg: Any) -> None:
         """Pass records to the root logger."""
@@ -132,16 +134,16 @@ class _Logger(Logger):  # type: ignore[misc]
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
-    """Gunicorn, configured by these options only: it reads no file, argument or variable of its own."""
+    """Gunicorn, configured only by these options: it reads no file, argument or variable."""
 
     def __init__(self, settings: Settings, listeners: list[socket.socket]) -> None:
-        """`listeners`: that of requests, then that of health checks, if there is one."""
+        """`listeners`: the socket for requests, then the one for health checks, if any."""
         self._settings = settings
         self._listeners = listeners
         super().__init__()
 
     def load_config(self) -> None:
-        """Gunicorn's settings; its manual has them under these names ("Settings")."""
+        """Set gunicorn's settings, under the names of its manual ("Settings")."""
         for name, value in self._options().items():
             self.cfg.set(name, value)
 
@@ -157,11 +159,12 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "limit_request_line": 8190,
             "limit_request_fields": limits.HEADER_FIELDS.value,
             "limit_request_field_size": limits.HEADER_FIELD_BYTES.value,
-            # Gunicorn would believe the headers of proxies on this machine, and of those in a variable of its own.
+            # By default, gunicorn would trust the headers of proxies on this machine and of addresses in
+            # FORWARDED_ALLOW_IPS.
             "forwarded_allow_ips": ",".join(self._settings.forwarded_allow_ips),
             "loglevel": self._settings.log_level.lower(),
             "control_socket_disable": True,
-            # The heartbeat is the time of a file; a busy disk could delay it.
+            # The heartbeat is a file's timestamp; a busy disk could delay it.
             "worker_tmp_dir": _MEMORY_FOLDER if os.access(_MEMORY_FOLDER, os.W_OK) else None,
             "logger_class": _Logger,
             "worker_exit": _end_process,
@@ -179,7 +182,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 def _end_process(_server: Any, _worker: Any) -> None:
     """End a gunicorn worker, which is about to end by SystemExit, without destroying its objects one by one.
 
-    Python would look at all of them several times first, which takes 0.2 s of processor time.
+    Python's own exit would first traverse all objects several times: 0.2 s of processor time.
     """
     tracing.stop()
     if isinstance(ended := sys.exception(), SystemExit) and isinstance(ended.code, int):

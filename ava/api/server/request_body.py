@@ -1,4 +1,4 @@
-"""The body of a request on its way from its client: it arrives in bounded time, and few are waited for at once."""
+"""Read a request's body in bounded time, and bound the number of bodies that a process waits for."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ava.api.gate.tenant_shares import ALL_TENANTS, TenantShares
 from ava.domain.limits import table as limits
 from ava.errors import TooMany
 
-#: Bytes of a body after whose arrival other requests are served first.
+#: Bytes of a body after which other requests are served first.
 PIECE_BYTES = 2**16
 #: Seconds that a client may take to send a body.
 _BODY_SECONDS = 30
-#: The bytes and seconds for which an unread body is drained, so that the client gets to read the response. A pause
-#: follows each piece, because a client that sends refused bodies would else keep this process busy with dropping them.
+#: Bytes and seconds for which an unread body is drained, so that the client can read the response. The pause after each
+#: piece keeps clients that send refused bodies from occupying this process.
 _DRAIN_BYTES, _DRAIN_PIECE_BYTES, _DRAIN_PIECE_PAUSE_SECONDS = 32 * 2**20, 2**18, 0.02
 _DRAIN_SECONDS = 5
-#: Refused bodies whose rest is dropped at once. The connections of others are closed without that.
+#: Max refused bodies that are drained concurrently. Beyond it, connections are closed without draining.
 _MAX_DRAINED = 100
 
 
 class HeldBodies:
-    """The bodies that one process waits for, all and those of each address. A wait holds a connection."""
+    """Bound the bodies that one process waits for, in total and per address. A waiting read occupies a connection."""
 
     def __init__(self) -> None:
         self._all = TenantShares(limits.HELD_BODIES, limits.HELD_BODIES.value)
         self._by_address = TenantShares(limits.ADDRESS_HELD_BODIES, limits.ADDRESS_HELD_BODIES.value)
-        #: Bodies whose rest is being dropped.
+        #: Number of bodies that are being drained.
         self.drained = 0
 
     @contextlib.contextmanager
@@ -54,12 +54,12 @@ class TimedBody:
         self._address = address
 
     def read(self, size: int | None = None) -> bytes:
-        """Returns up to `size` bytes. Raises `BrokenPipeError` if the client is too slow, `TooMany` if too many are."""
+        """Return up to `size` bytes. Raises `BrokenPipeError` if the client is too slow, `TooMany` if too many are."""
         if self._is_over():
             return b""
         read = self._wait_and_read(size) if self.must_wait(size) else self._body.read(size)
         if len(read) >= PIECE_BYTES:
-            # A read of bytes that are there already does not yield by itself.
+            # A read of bytes that have already arrived does not yield.
             gevent.sleep(0)
         return read
 
@@ -72,20 +72,20 @@ class TimedBody:
             self._body.failed = True
             raise BrokenPipeError(errno.EPIPE, "the body took too long") from timeout
         except TooMany:
-            # What follows is not read, so the connection cannot be reused.
+            # The rest is not read, so the connection cannot be reused.
             self._body.failed = True
             raise
 
     def _is_over(self) -> bool:
-        """Returns True if all of the body was read, as far as its length says it."""
+        """Return True if the whole body was read, according to its declared length."""
         return getattr(self._reader, "length", None) == 0 and not self._body.buf.tell()
 
     def must_wait(self, size: int | None) -> bool:
-        """Returns True if `size` bytes of the body, or all that is left of it, may not have arrived yet."""
+        """Return True if some of the next `size` bytes, or of the rest of the body, may not have arrived yet."""
         reader = self._reader
         left: int | None = getattr(reader, "length", None)
         if left is None:
-            # The chunks have no length before they are here. Gunicorn forgets their parser at the end of the last one.
+            # The length of a chunk is unknown until it arrives. Gunicorn drops the parser after the last chunk.
             return getattr(reader, "parser", None) is not None
         wanted = left if size is None or size < 0 else min(left, size)
         missing: int = wanted - self._body.buf.tell() - reader.unreader.buf.tell()
@@ -112,7 +112,7 @@ class TimedBody:
                 left, is_read = left - read, not read
                 if read == _DRAIN_PIECE_BYTES:
                     gevent.sleep(_DRAIN_PIECE_PAUSE_SECONDS)
-        # Where the next request begins is unknown then. Gunicorn would read on without a bound.
+        # The start of the next request is unknown then. Gunicorn would read on without a bound.
         self._body.failed = self._body.failed or not is_read
 
     def __getattr__(self, name: str) -> Any:
@@ -123,6 +123,6 @@ class TimedBody:
 
 
 def _arrived(client: Any) -> int:
-    """Returns the number of bytes that the kernel holds for a client's socket (ioctl_tty(2), FIONREAD)."""
+    """Return the number of bytes that the kernel buffers for a client's socket (ioctl_tty(2), FIONREAD)."""
     (found,) = struct.unpack("i", fcntl.ioctl(client.fileno(), termios.FIONREAD, bytes(4)))
     return int(found)

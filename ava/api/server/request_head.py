@@ -33,7 +33,7 @@ class RequestHead:
         self._line_bytes = 0
 
     def add(self, piece: bytes) -> bytes:
-        """Returns what the parser gets now; empty if it can only wait for more.
+        """Return what the parser gets now; empty if it can only wait for more.
 
         Raises `LimitRequestHeaders` if a field is too long, or if there are too many.
         """
@@ -62,11 +62,11 @@ class RequestHead:
             raise LimitRequestHeaders(_TOO_LONG)
 
     def take(self) -> bytes:
-        """Returns what is held, and holds it no more."""
+        """Return what is held, and holds it no more."""
         held, self._held = b"".join(self._held), []
         return held
 
 
 def exceeded_limit(error: LimitRequestHeaders) -> Limit:
-    """Returns the limit that a refused head exceeds, whether the parser has refused it or `RequestHead`."""
+    """Return the limit that a refused head exceeds, whether the parser has refused it or `RequestHead`."""
     return limits.HEADER_FIELD_BYTES if str(error) == _TOO_LONG else limits.HEADER_FIELDS

@@ -38,7 +38,7 @@ def open_to_workers(view: View) -> View:
 
 
 def is_open(endpoint: str) -> bool:
-    """Returns True if the view was marked by `open_to_all`."""
+    """Return True if the view was marked by `open_to_all`."""
     return getattr(current_app.view_functions[endpoint], "is_open_to_all", False)
 
 
@@ -65,14 +65,14 @@ def identify() -> None:
 
 
 def _worker(found: Caller, endpoint: str) -> Caller:
-    """Returns a caller of the role `worker`, which gets the inputs of what it claims. Raises `Forbidden`."""
+    """Return a caller of the role `worker`, which gets the inputs of what it claims. Raises `Forbidden`."""
     if not getattr(current_app.view_functions[endpoint], "is_open_to_workers", False):
         raise Forbidden("A key of the role worker claims runs and shows its workers, and nothing else.")
     return found
 
 
 def _with_payloads(found: Caller) -> Caller:
-    """Returns a caller that sees payloads only if its role may as well."""
+    """Return a caller that sees payloads only if its role may as well."""
     if found.role.header in context().settings.payload_roles:
         return found
     return replace(found, sees_payloads=False)

@@ -21,7 +21,7 @@ _RUN_ARGUMENT = "run"
 
 
 def by_headers() -> Caller | None:
-    """Returns the caller that the four headers name; None if x-internal-secret was not sent.
+    """Return the caller that the four headers name; None if x-internal-secret was not sent.
 
     Raises `Unauthorized`, `InvalidParameters` or `Forbidden`, for the first header that is wrong.
     """
@@ -33,14 +33,14 @@ def by_headers() -> Caller | None:
 
 
 def is_secret(given: str, secrets: Iterable[str]) -> bool:
-    """Returns True if a header's value is one of the shared keys."""
+    """Return True if a header's value is one of the shared keys."""
     # All keys are compared, so that the time reveals nothing. WSGI decodes the bytes of a header as latin-1.
     given_bytes = given.encode("latin-1", "replace")
     return bool(given) and True in [hmac.compare_digest(given_bytes, secret.encode()) for secret in secrets]
 
 
 def read_id(header: str, prefix: str) -> str:
-    """Returns the id in a header. Raises `InvalidParameters` if it is missing or malformed."""
+    """Return the id in a header. Raises `InvalidParameters` if it is missing or malformed."""
     value = request.headers.get(header, "")
     if not value:
         raise _refused(header, f"it is missing; send an id such as {prefix}_01hxyz")
@@ -63,7 +63,7 @@ def _refused(header: str, reason: str) -> InvalidParameters:
 
 
 def by_key() -> Caller | None:
-    """Returns the caller that an API key stands for; None if the request has no bearer token.
+    """Return the caller that an API key stands for; None if the request has no bearer token.
 
     The user is the one in x-user-id, else the key itself. Raises `Unauthorized` if the key is not valid, and
     `InvalidParameters` if x-user-id is malformed.
@@ -79,7 +79,7 @@ def by_key() -> Caller | None:
 
 
 def by_run() -> Caller | None:
-    """Returns the caller that a run's token stands for; None if the path of the request has none.
+    """Return the caller that a run's token stands for; None if the path of the request has none.
 
     Raises `RunNotFound`.
     """
@@ -94,7 +94,7 @@ def remember(check: Callable[[], object]) -> None:
 
 
 def revocation_watch() -> Callable[[], bool]:
-    """Returns a function that returns True once the credential of this request is revoked or has expired.
+    """Return a function that returns True once the credential of this request is revoked or has expired.
 
     It may be called when the request is over. During an outage of the database it returns False.
     """

@@ -33,7 +33,7 @@ _READING = ("GET", "HEAD", "OPTIONS")
 
 
 def by_session() -> Caller | None:
-    """Returns the caller whose session the cookie names; None without a cookie.
+    """Return the caller whose session the cookie names; None without a cookie.
 
     A role of the platform may name another tenant in x-tenant-id. Raises `SessionEnded`, `Forbidden`,
     `InvalidParameters`.
@@ -52,7 +52,7 @@ def by_session() -> Caller | None:
 
 
 def by_link() -> Caller | None:
-    """Returns the caller that made a link, where one starts a session; None without a link. Uses the link up.
+    """Return the caller that made a link, where one starts a session; None without a link. Uses the link up.
 
     Raises `SessionEnded`.
     """
@@ -63,7 +63,7 @@ def by_link() -> Caller | None:
 
 
 def current_session() -> SessionUse:
-    """Returns the session of this request. Raises `SessionMissing` if another way identified its caller."""
+    """Return the session of this request. Raises `SessionMissing` if another way identified its caller."""
     use: SessionUse | None = g.get("session_use")
     if use is None:
         raise SessionMissing
