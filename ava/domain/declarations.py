@@ -1,4 +1,4 @@
-"""The schedules that handler modules declare, and what they make of the schedules that exist."""
+"""Schedules that handler modules declare, and the plan to create, change and delete the existing ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ava.domain.worker import DeclaredSchedule
 
 if TYPE_CHECKING:
-    # Every node imports this module, and needs neither patterns nor time zones.
+    # Every node imports this module without needing cron patterns or time zones.
     from ava.domain.schedules.schedule_record import Schedule
 
-#: `created_by` of a schedule that a handler module declares.
+#: `created_by` of declared schedules.
 DECLARER = "usr_handlers"
 
 
@@ -21,27 +21,27 @@ DECLARER = "usr_handlers"
 class Declaration:
     """A schedule that a handler module declares for one of its workers."""
 
-    #: The handler module, as `AVA_HANDLERS` names it.
+    #: The handler module, as in `AVA_HANDLERS`.
     module: str
     worker_id: str
     schedule: DeclaredSchedule
 
     @property
     def key(self) -> tuple[str, str]:
-        """Returns what identifies it through all versions of its module: the tenant and the worker."""
+        """Return the tenant and the worker, which identify it across versions of its module."""
         return self.schedule.tenant_id, self.worker_id
 
 
 @dataclass(frozen=True)
 class NodeDeclarations:
-    """What the handler modules of one node declare."""
+    """The declarations of one node's handler modules."""
 
-    #: Every handler module, also those that declare no schedule.
+    #: All handler modules, including modules without schedules.
     modules: Sequence[str]
     declarations: Sequence[Declaration] = ()
 
     def to_json(self) -> str:
-        """Returns it as JSON, as a node's row holds it."""
+        """Serialize the declarations for the node's row."""
         schedules = [
             {"module": each.module, "worker_id": each.worker_id, **vars(each.schedule)} for each in self.declarations
         ]
@@ -49,7 +49,7 @@ class NodeDeclarations:
 
     @classmethod
     def from_json(cls, text: str) -> NodeDeclarations:
-        """Returns what `to_json` wrote."""
+        """Read the declarations that `to_json` wrote."""
         value: dict[str, Any] = json.loads(text)
         return cls(
             value["modules"],
@@ -64,24 +64,24 @@ class NodeDeclarations:
         )
 
 
-#: A node without handler modules has no say.
+#: A node without handler modules decides nothing.
 NO_DECLARATIONS = NodeDeclarations(())
 
 
 @dataclass(frozen=True)
 class ModuleSchedule:
-    """A schedule that exists because a handler module declares it."""
+    """An existing schedule that a handler module declared."""
 
     module: str
     schedule: Schedule
 
     @property
     def key(self) -> tuple[str, str]:
-        """Returns the key of its declaration."""
+        """Return the key of its declaration."""
         return self.schedule.tenant_id, self.schedule.worker_id
 
     def is_as_declared(self, declaration: Declaration) -> bool:
-        """Returns True if its declaration changes nothing."""
+        """Return True if the schedule equals its declaration."""
         wanted = declaration.schedule
         return (self.module, self.schedule.cron, self.schedule.timezone) == (
             declaration.module,
@@ -92,7 +92,7 @@ class ModuleSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class DeclarationPlan:
-    """What is to be done so that the schedules are those that are declared."""
+    """The operations that make the schedules equal to their declarations."""
 
     creates: Sequence[Declaration]
     changes: Sequence[tuple[ModuleSchedule, Declaration]]
@@ -100,10 +100,10 @@ class DeclarationPlan:
 
 
 def plan_declarations(nodes: Iterable[NodeDeclarations], existing: Sequence[ModuleSchedule]) -> DeclarationPlan:
-    """Returns what is to be done. `nodes`: those that live, the newest first.
+    """Return the plan; `nodes` are the live nodes, newest first.
 
-    Of the nodes that have a handler module, the newest decides about its schedules. A schedule whose module no live
-    node has stays as it is, because its nodes may come back.
+    For each handler module, the newest node that has it decides about its schedules. A schedule stays if no live node
+    has its module, because such nodes may return.
     """
     wanted: dict[tuple[str, str], Declaration] = {}
     decided: set[str] = set()

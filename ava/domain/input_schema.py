@@ -1,9 +1,8 @@
-"""The JSON Schema of a worker's input: what a schema may be, and what is wrong with an input by it.
+"""The JSON Schema of a worker's input: check a schema, and validate inputs.
 
-Neither a schema nor an input may make a process stand still. Patterns are matched by an engine that takes linear time.
-A schema has no cycles, and its costs say how long an input may take (`schema_costs`). The errors of an input are
-collected only if they are few; of a larger one the first is found, which costs no more than to find out whether there
-is one.
+Neither a schema nor an input may block a process for long. The regular expression engine takes linear time. A schema
+has no cycles, and its costs bound the validation time of an input (`schema_costs`). All errors are collected only for
+small inputs; for a large one the validator returns the first, which costs no more than to learn that there is one.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from ava.errors import InvalidFields
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _MAX_SCHEMA_BYTES = 2**16
-#: Nanoseconds that a comparison may take, by its costs; above them an input is refused unseen. Meanwhile no request of
-#: the process is served, because the validator keeps the interpreter. 1 MiB of ordinary records has two thirds of them.
+#: Max nanoseconds of a validation, by its costs; a costlier input is refused unread. The validator keeps the
+#: interpreter lock, so the process serves no request meanwhile. 1 MiB of ordinary records takes two thirds of it.
 _MAX_NS = 15_000_000
-#: Those up to which all errors are collected, which takes some 25 times as long.
+#: The same for collecting all errors, which takes some 25 times as long.
 _MAX_NS_FOR_ALL_ERRORS = 600_000
-#: Digits of a whole number that is compared exactly. A longer one is compared as a float, because the validator would
-#: take 10 to 200 ns for each digit and keyword.
+#: Max digits of an integer that is compared exactly. Longer ones are compared as floats, because the validator would
+#: take 10 to 200 ns per digit and keyword.
 _MAX_DIGITS = 20
-#: Errors that are collected; as many as an answer names.
+#: Max collected errors; a response names as many.
 _MAX_ERRORS = 20
 _LONGEST_MESSAGE = 300
 _LONGEST_NAME = 100
@@ -41,7 +40,7 @@ _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def check_schema(schema: Mapping[str, Any], patterns: Patterns = HANDLERS) -> str:
-    """Returns a schema as JSON text. Raises ValueError if it is none, or none that is safe to check inputs against."""
+    """Return the serialized schema. Raise ValueError if it is invalid, or too expensive to validate inputs."""
     try:
         text = json.dumps(schema, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError):
@@ -63,7 +62,7 @@ class InputMismatch(InvalidFields):
 
     @classmethod
     def of(cls, faults: Mapping[str, Any], entry: int = 0, prefix: str = "") -> InputMismatch:
-        """Returns the error of an entry's faults, by places such as `input.channel`; `prefix` stands before each."""
+        """Return the error for an entry's faults by path, such as `input.channel`; `prefix` precedes each path."""
         placed = {f"{prefix}{place}": messages for place, messages in faults.items()}
         place, messages = next(iter(placed.items()))
         others = f" ({len(placed) - 1} more in fields)" if len(placed) > 1 else ""
@@ -74,7 +73,7 @@ class InputSchema:
     """A compiled schema."""
 
     def __init__(self, text: str, patterns: Patterns = HANDLERS) -> None:
-        """Raises ValueError, which says what is wrong with the schema."""
+        """Raise ValueError, which names the fault of the schema."""
         schema = json.loads(text)
         self._costs = SchemaCosts(schema, patterns)
         self._has_choice = bool(re.search(r'"(?:anyOf|oneOf)":', text))
@@ -92,7 +91,7 @@ class InputSchema:
             raise ValueError(_explain(error)) from None
 
     def faults(self, input_json: str) -> dict[str, list[str]]:
-        """Returns what is wrong with an input, by its place such as `input.items[1].id`; nothing if it matches."""
+        """Return the faults of an input by path, such as `input.items[1].id`; empty if it matches."""
         values = sum(map(input_json.count, ",[{"))
         of_values = self._costs.ns_per_value * values
         if of_values + self._costs.ns_per_byte * len(input_json) > _MAX_NS:
@@ -110,7 +109,7 @@ class InputSchema:
         if nanoseconds <= _MAX_NS_FOR_ALL_ERRORS:
             yield from islice(self._validator.iter_errors(given), _MAX_ERRORS)
         elif self._has_choice:
-            # The error of a choice has those of all its parts.
+            # The error of anyOf and oneOf contains the errors of all alternatives, so it is not bounded.
             yield None
         else:
             try:
@@ -120,7 +119,7 @@ class InputSchema:
 
 
 def _places(error: Any) -> Iterator[tuple[str, str]]:
-    """Yields the places that an error is about, and a message for each. None is an error without a place."""
+    """Yield the paths that an error is about, with a message each. None stands for an error without a path."""
     if error is None:
         yield "input", "It does not match the schema of its worker; it is too large to say where."
         return
@@ -140,7 +139,7 @@ def _places(error: Any) -> Iterator[tuple[str, str]]:
 
 
 def _places_in_choice(error: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yields what is wrong by the only choice that a value can be meant as, or what says which choice it is."""
+    """Yield the faults for the only alternative that the value can mean, or the fields that select an alternative."""
     depth = len(error.instance_path)
     choices = [each for each in error.kind.context if not any(_is_of_type(inner, depth) for inner in each)]
     meant = [each for each in choices if not any(_is_constant(inner, depth) for inner in each)]
@@ -154,7 +153,7 @@ def _places_in_choice(error: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _choosing(choices: list[list[Any]], depth: int) -> Iterator[tuple[str, str]]:
-    """Yields fields with a message: those that all choices require, and those whose constant value says which it is."""
+    """Yield fields with a message: fields that all alternatives require, and constants that tell them apart."""
     missing = [_missing(each, depth) for each in choices]
     for name in sorted(set.intersection(*missing)) if missing else ():
         yield name, "It is missing, and the schema of the worker requires it"
@@ -172,12 +171,12 @@ def _choosing(choices: list[list[Any]], depth: int) -> Iterator[tuple[str, str]]
 
 
 def _is_of_type(error: Any, depth: int) -> bool:
-    """Returns True if an error of a choice means that the value is of another type."""
+    """Return True if the error says that the value is of another type than the alternative."""
     return isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Type) and len(error.instance_path) == depth
 
 
 def _is_constant(error: Any, depth: int) -> bool:
-    """Returns True if an error of a choice means that a constant field of the value has another value."""
+    """Return True if the error says that a field of the value differs from the alternative's constant."""
     is_constant = isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Constant)
     return is_constant and len(error.instance_path) == depth + 1
 
@@ -207,9 +206,9 @@ _DECODER = json.JSONDecoder(parse_int=_whole_number)
 
 
 def _without_lone_surrogates(text: str) -> str:
-    r"""Returns JSON text in ASCII in which each half of a character (`\ud800` alone) is replaced.
+    r"""Return ASCII JSON in which each lone surrogate (`\ud800` without its pair) is replaced.
 
-    The validator takes UTF-8, which has no such halves. Only the copy that is checked changes.
+    The validator takes UTF-8, which cannot encode them. Only the validated copy changes.
     """
     if "\\ud" not in text.lower():
         return text

@@ -1,6 +1,6 @@
-"""JSON from outside: of bounded structure and depth, and unambiguous.
+"""Decode JSON from clients: bounded in structure and depth, without duplicate keys.
 
-The structure is counted without parsing, so that no text costs more than its limits allow.
+The structure is counted before parsing, so that a body cannot cost more than its limits allow.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from ava.domain.limits import table as limits
 from ava.domain.limits.limit import Limit
 from ava.errors import BadRequest, PayloadTooLarge
 
-#: How deep arrays and objects may nest.
+#: Max nesting of arrays and objects.
 MAX_LEVELS = limits.NESTING.value
-#: A text of so many bytes, with no more brackets than levels, has too few of anything.
+#: A body up to this size, with no more brackets than `MAX_LEVELS`, is within all limits.
 _SHORT_BYTES = 2**16
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
-#: Digits of an integer. A piece of a body that has nothing else is refused unread: to find its end takes 0.1 s.
+#: Max digits of an integer. A piece of a body that is only digits is refused unparsed: parsing it takes 0.1 s.
 _MAX_DIGITS = 4_300
 _TOO_MANY_DIGITS = "The body holds an integer of too many digits."
-#: Characters of a text that Python's C code decodes. It holds the interpreter lock until the end, for up to 0.25 s if a
-#: body has a million numbers, and no other thread runs. Python code decodes a longer text value by value: that takes
-#: up to twenty times as long, and other threads run in between.
+#: Max characters that Python's C decoder gets. It holds the interpreter lock throughout, up to 0.25 s for a body of a
+#: million numbers, and blocks all other threads. Python code decodes a longer body value by value: up to 20 times
+#: slower, but other threads run in between.
 _MAX_C_CHARACTERS = 2**18
 
 
 def size_of(pieces: Iterable[bytes]) -> int:
-    """Returns the bytes of all pieces."""
+    """Return the total bytes of the pieces."""
     return sum(map(len, pieces))
 
 
 def parse(*pieces: bytes) -> Any:
-    """Check and decode a text. Raises `BadRequest` or `PayloadTooLarge`, which say what is wrong and where."""
+    """Check and decode a body. Raise `BadRequest` or `PayloadTooLarge`, which name the fault and its position."""
     if size_of(pieces) > _SHORT_BYTES or sum(each.count(b"[") + each.count(b"{") for each in pieces) > MAX_LEVELS:
         Structure().add(pieces)
     return decode(pieces)
 
 
 def decode(pieces: Sequence[bytes]) -> Any:
-    """Decode a text whose structure is checked. Raises `BadRequest`, which says what is wrong and where."""
+    """Decode a body with a checked structure. Raise `BadRequest`, which names the fault and its position."""
     try:
-        # Other threads go on meanwhile, because Python copies many bytes without holding its lock.
+        # Other threads run meanwhile: Python releases its lock while it copies many bytes.
         text = b"".join(pieces).decode()
         if len(text) > _MAX_C_CHARACTERS:
-            # Only the API has the frames for all levels (`ava.api.server.greenlet_worker`).
+            # Only the API's greenlets have enough frames for all levels (`ava.api.server.greenlet_worker`).
             with suppress(RecursionError):
                 return _step_decoder.decode(text)
         return _decoder.decode(text)
@@ -58,22 +58,22 @@ def decode(pieces: Sequence[bytes]) -> Any:
     except json.JSONDecodeError as error:
         raise BadRequest(f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
     except ValueError as error:
-        # Python refuses longer integers, because their cost grows with the square of the length.
+        # Python refuses longer integers, because parsing them takes quadratic time.
         raise BadRequest(_TOO_MANY_DIGITS) from error
 
 
 class Structure:
-    """Counts what parsing a body would make, and refuses what is too much."""
+    """Count the values that parsing a body would create, and refuse too many."""
 
     def __init__(self) -> None:
         self._parts = self._values = self._depth = 0
-        #: 1 if what comes next is inside a string.
+        #: 1 if the next piece begins inside a string.
         self._is_inside = 0
-        #: True if the first byte of the next piece is escaped by the last of the one before.
+        #: True if the last byte of the previous piece escapes the first of the next.
         self._is_escaped = False
 
     def add(self, pieces: Iterable[bytes]) -> None:
-        """Count the next pieces. Raises `PayloadTooLarge` or `BadRequest`."""
+        """Count the next pieces. Raise `PayloadTooLarge` or `BadRequest`."""
         for piece in pieces:
             plain = self.outside_strings(piece)
             if len(plain) > _MAX_DIGITS and plain.isdigit():
@@ -85,7 +85,7 @@ class Structure:
             self._refuse_depth(plain.translate(None, _NO_BRACKETS))
 
     def outside_strings(self, piece: bytes) -> bytes:
-        """Returns what is outside the strings in the next piece. After an invalid backslash it may be anything."""
+        """Return the next piece without its strings. After an invalid backslash the result is arbitrary."""
         plain = piece[self._is_escaped :]
         self._is_escaped = False
         if b"\\" in plain:

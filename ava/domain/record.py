@@ -1,4 +1,4 @@
-"""The job's record as clients, handlers and webhooks see it: plain values, in the contract's order."""
+"""The job record for clients, handlers and webhooks: plain values, in the contract's order."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from ava.domain.jobs.job import Job
 
 
 def format_time(moment: datetime | None) -> str | None:
-    """Returns ISO 8601 in UTC with a `Z`: in seconds if they are whole, else in milliseconds."""
+    """Return ISO 8601 in UTC with a `Z`; with milliseconds unless they are 0."""
     if moment is None:
         return None
-    # Cut, not rounded, so that the text is never later than the moment.
+    # Truncate instead of rounding, so that the result is never later than the time.
     text = moment.astimezone(UTC).isoformat(timespec="milliseconds")[:23]
     return text.removesuffix(".000") + "Z"
 
 
 def make_record(job: Job) -> dict[str, Any]:
-    """Returns the record of a job: the contract's fields first, then this service's own."""
+    """Return the record of a job: the contract's fields, then the others."""
     return {
         "id": job.id,
         "worker_id": job.worker_id,

@@ -1,9 +1,9 @@
-"""How long it may take to compare an input with a JSON Schema, found from the schema alone.
+"""Bound the time to validate an input against a JSON Schema, from the schema itself.
 
-A comparison keeps the interpreter, so no other request of its process is served meanwhile. Its time is bounded by what
-any one value of an input may be compared with, times the number of values, and by the keywords that read any one text,
-times the bytes. The author of a handler runs code here anyway, so its patterns are taken for ordinary ones; those that
-came over the API for the slowest that there are.
+A validation keeps the interpreter lock, so its process serves no other request meanwhile. The bound is the sum of two
+products: the cost per value, of all keywords that can apply to one value, times the number of values; and the cost per
+byte, of the keywords that read a string, times the bytes. Handler authors run code here anyway, so their patterns count
+as ordinary; patterns from the API count as the slowest possible.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from itertools import zip_longest
 from typing import Any, Self
 from urllib.parse import unquote
 
-#: What the parts of a schema may cost in all: a bound for its compiled form.
+#: Max total cost of a schema's parts, which bounds its compiled form.
 _MAX_COST = 1_000
 _MAX_DEPTH = 64
-#: Bytes of objects and lists in `enum` and `const` that cost as much as one part. A value is compared with each of them
-#: in turn; texts and numbers are found by a hash.
+#: Bytes of objects and lists in `enum` and `const` that cost as much as one part. A value is compared with each of
+#: them in turn; strings and numbers are found by hash.
 _BYTES_PER_PART = 4
 
-#: Nanoseconds that the comparison with one part takes, and what these keywords take beside it (measured on one core
-#: with jsonschema_rs 0.60).
+#: Nanoseconds per value and part, and extra nanoseconds of some keywords (measured on one core with jsonschema_rs
+#: 0.60).
 _PART_NS = 20
 _KEYWORD_NS = {"multipleOf": 1_000, "format": 100, "pattern": 100, "required": 100}
 _UNIQUE_NS = 200
@@ -37,46 +37,46 @@ _ONE = (
 )
 _SEVERAL = ("allOf", "anyOf", "oneOf", "prefixItems")
 _NAMED = ("properties", "patternProperties", "dependentSchemas")
-#: The parts of these are compared with the value itself; those of the others with what it holds.
+#: The parts of these keywords apply to the value itself; parts of the other keywords to its members.
 _IN_PLACE = ("not", "if", "then", "else", "allOf", "anyOf", "oneOf", "dependentSchemas")
-#: Of the parts of these at most one is compared with each value.
+#: At most one part of each of these keywords applies to a member.
 _ALTERNATIVE = ("properties", "prefixItems")
-#: Below these a value may be compared twice: to find out whether it matches, and then why it does not.
+#: Below these keywords a value may be validated twice: whether it matches, and then why not.
 _TWICE = ("anyOf", "oneOf", "not", "if", "contains")
-#: With these all other parts of the schema are compared twice.
+#: These keywords validate all other parts of the schema a second time.
 _AGAIN = ("unevaluatedItems", "unevaluatedProperties")
-#: The keywords by which a schema names places in it other than by their path.
+#: Keywords that name a part of a schema other than by its path.
 _REFUSED = ("$id", "$anchor", "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$vocabulary")
 
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """What the regular expressions of a schema may be."""
+    """Limits and costs of regular expressions in a schema."""
 
-    #: Bytes of a compiled one, and of the states that are kept while it reads.
+    #: Max bytes of a compiled pattern, and of its cached states.
     max_bytes: int
     max_state_bytes: int
-    #: Nanoseconds that one takes for a byte of text.
+    #: Nanoseconds per byte of a matched string.
     ns_per_byte: int
-    #: How many parts one costs as much as.
+    #: The number of parts that one pattern counts as.
     parts: int
 
 
 HANDLERS = Patterns(max_bytes=2**14, max_state_bytes=2**16, ns_per_byte=5, parts=1)
-#: `[ab]*a[ab]{50}c` takes some 500 ns a byte, and 20 KiB of memory.
+#: `[ab]*a[ab]{50}c` takes some 500 ns per byte, and 20 KiB of memory.
 TENANTS = Patterns(max_bytes=2**12, max_state_bytes=2**14, ns_per_byte=600, parts=20)
 
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """Of a part of a schema: its parts in all, and by levels below a value what is compared and read there."""
+    """The cost of a part of a schema: its total parts, and the costs at each level below the value."""
 
     parts: int
     ns_per_value: tuple[int, ...]
     ns_per_byte: tuple[int, ...]
 
     def plus(self, other: Self, factor: int = 1) -> Self:
-        """Returns the cost of both, of `other` `factor` times."""
+        """Return the sum with `factor` times `other`."""
         return replace(
             self,
             parts=self.parts + factor * other.parts,
@@ -85,7 +85,7 @@ class _Cost:
         )
 
     def either(self, other: Self) -> Self:
-        """Returns the cost of the dearer one at each level, and of the parts of both."""
+        """Return the max of both costs at each level, with the parts of both."""
         return replace(
             self,
             parts=self.parts + other.parts,
@@ -94,7 +94,7 @@ class _Cost:
         )
 
     def below(self) -> Self:
-        """Returns the same cost for what a value holds."""
+        """Return the same cost one level deeper."""
         return replace(self, ns_per_value=(0, *self.ns_per_value), ns_per_byte=(0, *self.ns_per_byte))
 
 
@@ -102,9 +102,9 @@ _NOTHING = _Cost(0, (), ())
 
 
 def referenced(schema: Mapping[str, Any], reference: str) -> Any:
-    """Return the part of a schema that a `$ref` such as `#/$defs/address` names. Raises `KeyError`.
+    """Return the part of a schema that a `$ref` such as `#/$defs/address` names. Raise `KeyError` without one.
 
-    It is a JSON pointer (RFC 6901) in the form of a URI's fragment, so it may be percent-encoded.
+    A `$ref` is a JSON pointer (RFC 6901) as a URI fragment, so it may be percent-encoded.
     """
     part: Any = schema
     for step in unquote(reference).removeprefix("#/").split("/"):
@@ -119,7 +119,7 @@ class SchemaCosts:
     """The costs of a schema: `ns_per_value` and `ns_per_byte` of an input."""
 
     def __init__(self, schema: dict[str, Any], patterns: Patterns = HANDLERS) -> None:
-        """Raises ValueError if it refers to itself or elsewhere, or has too many parts."""
+        """Raise ValueError if the schema is recursive, refers elsewhere, or has too many parts."""
         self._schema = schema
         self._patterns = patterns
         self._known: dict[str, _Cost] = {}
@@ -158,7 +158,7 @@ class SchemaCosts:
         return f", and each pattern {self._patterns.parts} times" if self._patterns.parts > 1 else ""
 
     def _own(self, part: dict[str, Any]) -> _Cost:
-        """Returns what a part costs without those in it."""
+        """Return the cost of a part without its inner parts."""
         compared = _compared_bytes(part)
         names = part.get("patternProperties")
         of_names = len(names) if isinstance(names, dict) else 0
@@ -176,7 +176,7 @@ class SchemaCosts:
     def _of_reference(self, reference: Any, depth: int) -> _Cost:
         if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
             raise ValueError("$ref must name a place in the same schema, such as #/$defs/address")
-        # One part of the schema may be written in several ways.
+        # Percent-encoding allows several spellings of one part.
         part = unquote(reference)
         if part in self._open:
             raise ValueError(f"$ref {reference} refers to itself; describe its inner levels by {{}}")
@@ -205,14 +205,14 @@ def _sum(one: tuple[int, ...], other: tuple[int, ...], factor: int) -> tuple[int
 
 
 def _compared_bytes(part: dict[str, Any]) -> int:
-    """Returns the bytes of the objects and lists that `enum` and `const` compare a value with."""
+    """Return the bytes of the objects and lists in `enum` and `const`, which are compared with a value."""
     listed = part.get("enum", [])
     options = [*(listed if isinstance(listed, list) else ()), part.get("const")]
     return sum(len(json.dumps(option)) for option in options if isinstance(option, dict | list))
 
 
 def _dependent_names(part: dict[str, Any]) -> int:
-    """Returns the most names that `dependentRequired` looks up for one name that is there."""
+    """Return the max number of names that `dependentRequired` looks up for one present name."""
     listed = part.get("dependentRequired")
     names = listed.values() if isinstance(listed, dict) else ()
     return max((len(each) for each in names if isinstance(each, list)), default=0)

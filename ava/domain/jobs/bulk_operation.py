@@ -1,4 +1,4 @@
-"""An operation on many jobs: all that a filter finds are retried or cancelled, in batches."""
+"""Bulk operations: retry or cancel, in batches, all jobs that a filter finds."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ava.domain.jobs.job_filter import JobFilter
 
 
 class BulkKind(StrEnum):
-    """What an operation does with each job."""
+    """What a bulk operation does with each job."""
 
     RETRY = "retry"
     CANCEL = "cancel"
 
     @property
     def statuses(self) -> frozenset[Status]:
-        """Returns the statuses of the jobs that it takes."""
+        """Return the statuses of the jobs that it processes."""
         return FINAL if self is BulkKind.RETRY else frozenset(Status) - FINAL
 
 
 class BulkState(StrEnum):
-    """How far an operation is."""
+    """The state of a bulk operation."""
 
     RUNNING = "running"
     DONE = "done"
@@ -34,10 +34,10 @@ class BulkState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class BulkOperation:
-    """An operation on many jobs, as it stands in the database.
+    """A bulk operation as stored.
 
-    It takes the jobs that were there before it, from the newest to the oldest. Its place moves in the transaction that
-    changes the jobs of a batch, so it takes no job twice, and none of those that it makes itself.
+    It processes the jobs that existed before it, newest first. The transaction that changes a batch also advances
+    `before_id`, so that no job is processed twice and no job that the operation creates is processed.
     """
 
     id: str
@@ -45,38 +45,38 @@ class BulkOperation:
     kind: BulkKind
     job_filter: JobFilter
     state: BulkState
-    #: How many jobs the filter found when the operation was made, as far as they are counted.
+    #: Number of jobs that the filter found at the start, up to the count limit.
     total: int
     #: Jobs that were retried, cancelled or asked to stop.
     done: int
-    #: Jobs that could not be retried.
+    #: Jobs whose retry failed.
     failed: int
-    #: Of `done`, the running jobs that were asked to stop.
+    #: The part of `done` that were running and were asked to stop.
     signalled: int
-    #: Why jobs failed, or why the operation waits; None if neither is so.
+    #: Why jobs failed, or why the operation waits; None otherwise.
     reason: str | None
     created_by: str
     role: Role
-    #: The id of the request that made it.
+    #: The id of the request that created it.
     request_id: str
     created_at: datetime
     completed_at: datetime | None
-    #: The place: the jobs with smaller ids are still to come.
+    #: Cursor: jobs with smaller ids are not processed yet.
     before_id: str
 
     @property
     def caller(self) -> Caller:
-        """Returns the caller who made the operation, on whose behalf it acts."""
+        """Return the creator, on whose behalf the operation acts."""
         return Caller(tenant_id=self.tenant_id, user_id=self.created_by, role=self.role)
 
     @property
     def filter(self) -> Mapping[str, object]:
-        """Returns the filter as JSON has it."""
+        """Return the filter as a JSON object."""
         return self.job_filter.as_record()
 
     @property
     def result(self) -> Mapping[str, int] | None:
-        """Returns how many queued jobs were cancelled and how many running ones were asked to stop; None of a retry."""
+        """Return the numbers of cancelled queued jobs and of running jobs asked to stop; None of a retry."""
         if self.kind is BulkKind.RETRY:
             return None
         return {"cancelled": self.done - self.signalled, "signalled": self.signalled}

@@ -1,4 +1,4 @@
-"""Why a job has its status: the facts, and one sentence made of them."""
+"""Explain in one sentence, built from facts, why a job has its status."""
 
 from __future__ import annotations
 
@@ -16,67 +16,67 @@ from ava.domain.secrets.redaction import without_payload
 from ava.domain.text import printable
 from ava.domain.worker import WorkerStatus
 
-#: The most jobs ahead that are counted of the tenant's own …
+#: Max counted jobs ahead of a job: of its tenant …
 MAX_AHEAD = 10_000
-#: … and of all tenants', which include them.
+#: … and of all tenants, including these.
 MAX_EXAMINED = 20_000
 
-#: The jobs that are named of those that a job waits for.
+#: Max awaited jobs that a sentence names.
 _MAX_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobFiring:
-    """The firing of a schedule that made a job."""
+    """The schedule firing that created a job."""
 
-    #: The local time, and its zone.
+    #: The local time and its time zone.
     local_time: datetime
     timezone: str
-    #: The job of the same schedule whose end it waits for; None if it does not wait.
+    #: The earlier job of the same schedule that it waits for; None if it does not wait.
     waits_for: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known about a job, its queue and its node at one moment."""
+    """What is known of a job, its queue and its node at one time."""
 
     job: Job
-    #: The status of its worker for its tenant; None if the worker is not known any more.
+    #: Its worker's status for its tenant; None if the worker no longer exists.
     worker_status: WorkerStatus | None
-    #: Who set that status, and when; None if it was never set. `platform` stands for the users of the platform.
+    #: Who set that status, and when; None: never set. `platform` stands for platform users.
     status_by: str | None = None
     status_at: datetime | None = None
-    #: Live processes that have its handler and consume its queue.
+    #: Live processes with its handler that consume its queue.
     processes: int
-    #: Those of them that run a job, of any tenant, and the seconds for which the longest of these jobs has run: of all
-    #: tenants, which only operators see, and of this tenant; None without one.
+    #: How many of these processes run a job, of any tenant, and the age of the longest-running job in seconds: of all
+    #: tenants, for operators only, and of this tenant; None without one.
     busy: int = 0
     busy_seconds: float | None = None
     busy_seconds_of_tenant: float | None = None
-    #: Whether the broker refuses its queue to a live node that has its handler.
+    #: Whether the broker refuses its queue to a live node with its handler.
     is_queue_refused: bool
-    #: The tenant's own jobs that start before it; at most `MAX_AHEAD`.
+    #: This tenant's jobs that start first; at most `MAX_AHEAD`.
     ahead: int
-    #: Those of all tenants, at most `MAX_EXAMINED`; never shown, because it would reveal other tenants' jobs.
+    #: All tenants' jobs that start first, at most `MAX_EXAMINED`. Never shown: it would reveal other tenants' jobs.
     ahead_of_all: int
-    #: Milliseconds that the tenant's own recent jobs of its worker took, on average; None if there were none.
+    #: Average milliseconds of the tenant's recent jobs of this worker; None without any.
     average_ms: float | None
-    #: Celery's name of the node that runs it, and how long that node has sent no heartbeat.
+    #: Celery's name of its node, and the age of the node's last heartbeat.
     node_name: str | None
     node_silent_seconds: float | None
     node_dead_after_seconds: float
-    #: Of a job whose runs are pulled: the seconds since a worker has asked for one (None: none ever has), what the one
-    #: that runs it calls itself, and how long it has said nothing.
+    #: Of a pull job: seconds since a program last tried to claim a run (None: never), the name that the program with
+    #: the run gives itself, and seconds since its last heartbeat.
     claimed_seconds: float | None = None
     pulled_by: str | None = None
     unheard_seconds: float | None = None
-    #: The firing that made it; None if no schedule did, or its firing is deleted.
+    #: The firing that created it; None if no schedule did or the firing was deleted.
     firing: JobFiring | None = None
-    #: What a queued job waits for beside its place in the queue.
+    #: What a queued job waits for apart from its position in the queue.
     waiting: Waiting | None = None
 
     def without_names(self) -> Facts:
-        """Return what a tenant sees: no node's name (it holds the host's), platform user, or other tenant's run."""
+        """Hide from tenants the node's name (it contains the host's), platform users and other tenants' runs."""
         facts = replace(self, busy_seconds=self.busy_seconds_of_tenant)
         if self.node_name is not None and self.job.node_id is not None:
             facts = replace(facts, node_name=ids.encode("node", self.job.node_id))
@@ -87,7 +87,7 @@ class Facts:
         return facts
 
     def without_payloads(self) -> Facts:
-        """Returns what a caller sees who does not see payloads: no reason of the handler, and no value of the input."""
+        """Hide handlers' reasons and input values from callers without access to payloads."""
         job, waiting = self.job, self.waiting
         if job.error is not None and job.status is Status.FAILED:
             job = replace(job, error=without_payload(job.error))
@@ -95,24 +95,24 @@ class Facts:
 
     @property
     def queue(self) -> str:
-        """Returns the job's queue as clients see it."""
+        """Return the queue as clients see it."""
         return shown(self.job.queue)
 
     @property
     def is_worker_active(self) -> bool | None:
-        """Returns True if its worker is active; None if the worker is not known any more."""
+        """Return True if the worker is active; None if it no longer exists."""
         return None if self.worker_status is None else self.worker_status is WorkerStatus.ACTIVE
 
     @property
     def is_busy(self) -> bool:
-        """Return True if each process that could run it runs another job."""
+        """Return True if every process that could run the job is busy with another."""
         return 0 < self.processes <= self.busy
 
     @property
     def estimate_seconds(self) -> float | None:
-        """Return the estimated seconds until it starts; None without an average, or if it starts at the end of a run.
+        """Return the estimated seconds until it starts; None without an average, or if a run must end first.
 
-        Each job ahead counts as long as the tenant's own took, because how long those of others take is not shown.
+        Each job ahead counts with this tenant's average, because other tenants' durations must not show.
         """
         if self.average_ms is None or not self.processes or (self.is_busy and not self.ahead_of_all):
             return None
@@ -129,7 +129,7 @@ class Explanation:
 
 
 def explain(facts: Facts) -> Explanation:
-    """Returns why the job has its status."""
+    """Explain the job's status."""
     sentence = _sentence(facts)
     if facts.firing is not None:
         local_time = format_local_time(facts.firing.local_time)
@@ -163,7 +163,7 @@ def _why_cancelled(job: Job) -> str:
 
 
 def _why_paused(facts: Facts) -> str | None:
-    """Returns why a job that a paused worker would run waits; None if nothing is paused."""
+    """Return why a job of a paused worker waits; None if nothing is paused."""
     job = facts.job
     if job.waits_for in (*DATED, *SUSPENDED):
         return None
@@ -204,7 +204,7 @@ def _why_queued(facts: Facts) -> str:
 
 
 def _is_unasked(facts: Facts) -> bool:
-    """Returns True if no live worker asks for the runs of a pulled job, whatever else it waits for."""
+    """Return True if no live program claims runs of the job's pull worker, whatever else it waits for."""
     seconds = facts.claimed_seconds
     return is_pulled(facts.job.queue) and (seconds is None or seconds > LIVE_SECONDS)
 
@@ -220,7 +220,7 @@ def _why_offered(facts: Facts) -> str:
 
 
 def _why_waiting(facts: Facts) -> str:
-    """Returns what a job waits for whose handler waits, or that comes after others."""
+    """Return what a suspended job waits for, or a bulk entry with predecessors."""
     job, waiting_for = facts.job, facts.job.waiting_for or {}
     if facts.firing is not None and facts.firing.waits_for is not None:
         return f"waits until {facts.firing.waits_for} of the same schedule is final"
@@ -241,7 +241,7 @@ def _why_waiting(facts: Facts) -> str:
 
 
 def _without_handler(facts: Facts) -> str:
-    """Return that no process could continue a job once its wait ends; empty if one could."""
+    """Return that no process could continue the job after its wait; empty if one could."""
     if is_pulled(facts.job.queue):
         return f"; {_why_offered(facts).removeprefix('queued: ')}" if _is_unasked(facts) else ""
     if facts.processes or facts.is_queue_refused:
@@ -264,7 +264,7 @@ def _why_in_backlog(facts: Facts, waiting: Waiting) -> str:
 
 
 def _processes(facts: Facts) -> str:
-    """Return the number of processes that could run a job; and for how long they have been busy, if all are."""
+    """Return the number of processes that could run the job, and how long all of them have been busy."""
     is_one = facts.processes == 1
     processes = "1 process" if is_one else f"{facts.processes} processes"
     if not facts.is_busy:

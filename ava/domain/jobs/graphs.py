@@ -1,4 +1,4 @@
-"""Declared graphs: entries of one bulk that come after each other. Whether they make a graph, by names alone."""
+"""Declared graphs: bulk entries with predecessors. Validate them by names alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,58}")
 
 
 class When(StrEnum):
-    """When an entry starts, by the ends of those that it comes after."""
+    """The outcomes of its predecessors after which an entry starts."""
 
     COMPLETED = "completed"
     ENDED = "ended"
@@ -25,49 +25,46 @@ class When(StrEnum):
 
 
 class RetryFrom(StrEnum):
-    """Which jobs of a graph a retry makes anew."""
+    """Which jobs of a graph a retry creates again."""
 
-    #: Those that did not complete.
+    #: The jobs that did not complete.
     FAILED = "failed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """The place of an entry of a bulk among the others."""
+    """A bulk entry's name and predecessors."""
 
     name: str | None = None
-    #: The names of the entries that end before it starts, each once.
+    #: Names of the predecessors, without duplicates.
     after: tuple[str, ...] = ()
     when: When = When.COMPLETED
-    #: Whether its input refers to outputs of these.
+    #: Whether its input refers to their outputs.
     has_references: bool = False
 
 
 def edges(specs: Sequence[JobSpec]) -> int:
-    """Returns the number of names in the `after` of all entries."""
+    """Return the number of edges: names in the `after` of all entries."""
     return sum(len(entry.after) for entry in _entries(specs).values())
 
 
 def is_graph(specs: Sequence[JobSpec]) -> bool:
-    """Returns True if an entry of a bulk has a name, or comes after another one."""
+    """Return True if an entry of the bulk has a name or predecessors."""
     return any(spec.entry is not None for spec in specs)
 
 
 def is_unresolved(job: Job) -> bool:
-    """Returns True if a job has never run, and its input still refers to outputs."""
+    """Return True if the job has never run and its input still refers to outputs."""
     return job.run_no == 0 and job.tree_id is not None and job.parent_id is None and has_references(job.input_json)
 
 
 def has_references(input_json: str) -> bool:
-    """Returns True if an input refers to outputs, provided that it is of an entry that comes after others."""
+    """Return True if the input, of an entry with predecessors, refers to outputs."""
     return f'"{KEY}"' in input_json
 
 
 def faults(specs: Sequence[JobSpec], *, max_faults: int) -> dict[str, list[str]]:
-    """Returns what is wrong with the graph of a bulk, by the fields to blame; empty if nothing is.
-
-    It ends when it has found `max_faults`.
-    """
+    """Return the graph's faults by field; empty if it is valid. Stop once `max_faults` are found."""
     named: dict[str, int] = {}
     found: dict[str, list[str]] = {}
     for n, entry in _entries(specs).items():
@@ -112,7 +109,7 @@ def _reference_faults(n: int, entry: Entry, spec: JobSpec) -> dict[str, list[str
 
 
 def _circle(specs: Sequence[JobSpec], named: Mapping[str, int]) -> list[int]:
-    """Returns the entries that could never start, in order; empty if each can."""
+    """Return the entries in or behind a cycle, which could never start, in order."""
     entries = _entries(specs)
     left = {n: len(entry.after) for n, entry in entries.items()}
     followers: dict[int, list[int]] = {}

@@ -146,7 +146,7 @@ class Job:
     retry_of: str | None
     #: The Celery queue of its messages.
     queue: str
-    #: Number of starts. Every write of a run must carry it (see `claim_id`: together they are the fencing token).
+    #: Number of starts. It is part of the fencing token that every write of a run carries.
     run_no: int
     #: The wait reason; None if the job may start or is not queued.
     waits_for: WaitsFor | None

@@ -1,4 +1,4 @@
-"""A change of a queued job that a client asks for, and what of it is possible."""
+"""A client's change of a queued job, and its validation."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.wait_reasons import PARKED, WaitsFor
 from ava.errors import InvalidFields, JobStateConflict
 
-#: What a job may wait for whose date is changed; the other reasons are the ends of other jobs, which no date replaces.
+#: Wait reasons that allow a new date. The others end with other jobs, which no date replaces.
 _DATABLE = (None, WaitsFor.SCHEDULE, WaitsFor.DEFERRED, WaitsFor.DEBOUNCE, WaitsFor.PERMIT, *PARKED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobChange:
-    """What is to change of a queued job."""
+    """The requested change of a queued job."""
 
-    #: The names of the fields that change, among those below.
+    #: The changed fields' names.
     names: Set[str]
     priority: int | None = None
-    #: With a time zone; None or a past moment means now.
+    #: With a time zone; None or a past time means now.
     scheduled_at: datetime | None = None
     #: Seconds from the change, or from a later date; None: it does not expire.
     expires_in: int | None = None
-    #: An object of texts as JSON text.
+    #: A serialized JSON object with string values.
     tags_json: str = "{}"
 
 
 def check(job: Job, change: JobChange) -> None:
-    """Raises `JobStateConflict` if the job cannot be changed so now, `InvalidFields` if it would expire at its date."""
+    """Raise `JobStateConflict` if the job's state forbids the change, `InvalidFields` if the job would expire first."""
     if job.status is not Status.QUEUED:
         raise JobStateConflict(f"The job is {job.status}; only a queued job can be changed.")
     if job.first_run_no is not None and (fixed := change.names - {"priority", "tags"}):

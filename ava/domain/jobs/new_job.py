@@ -1,4 +1,4 @@
-"""A job that is about to be made: the record that every caller hands over, and what becomes of it."""
+"""A job to be created: the common input of all creators, and the result."""
 
 from __future__ import annotations
 
@@ -8,60 +8,60 @@ from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.waits import WaitCondition
 from ava.errors import RequestError
 
-#: The `schema_version` of an input that does not match the schema that was compared, or has not been compared.
+#: The `schema_version` of an input that was not validated, or failed the validation.
 UNMATCHED = ""
 
-#: The `schema_version` of an input with references: it is compared once the outputs are known.
+#: The `schema_version` of an input with references, which is validated once the outputs are known.
 UNRESOLVED = "references"
 
-#: The job, or the reason why it is refused. `JobCreator.create` returns the reason and does not raise it.
+#: The job, or the reason for its refusal. `JobCreator.create` returns the reason instead of raising it.
 JobOrRefusal = Job | RequestError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class After:
-    """What a new job waits for."""
+    """The jobs that a new job waits for."""
 
-    #: The UUIDs of the jobs, each once.
+    #: The jobs' UUIDs, without duplicates.
     uuids: tuple[str, ...]
     condition: WaitCondition
-    #: Whether its input refers to outputs of these jobs, so that its schema is compared once they are known.
+    #: Whether its input refers to their outputs, so that it is validated once they are known.
     has_template: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """The place of a new job among jobs that belong together."""
+    """The position of a new job in a job tree."""
 
-    #: The UUID of the first of them.
+    #: The UUID of the root.
     tree_uuid: str
-    #: The UUID of the job whose handler makes it.
+    #: The UUID of the job whose handler creates it.
     parent_uuid: str | None = None
     name: str | None = None
-    #: Whether a cancel of its parent leaves it alone, and whether another job may wait for its end.
+    #: Whether it survives a cancel of its parent, and whether another job may wait for its end.
     is_detached: bool = False
     is_awaited: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewJob:
-    """A job that is about to be made for a tenant."""
+    """A job to be created for a tenant."""
 
     tenant_id: str
-    #: The user, the API key or the schedule that triggers it.
+    #: The triggering user, API key or schedule.
     user_id: str
     spec: JobSpec
-    #: The version of its worker's schema that its input matches; None if its worker has no schema.
+    #: The schema version that its input matches; None if its worker has no schema.
     schema_version: str | None = None
-    #: False if the dispatcher publishes it in any case.
+    #: False: only the dispatcher publishes it.
     may_publish: bool = True
-    #: The trace that it belongs to.
+    #: Its W3C `traceparent`.
     traceparent: str | None = None
-    #: The UUID that is reserved for it; None: it gets a new one.
+    #: Its reserved UUID; None: a new one.
     uuid: str | None = None
-    #: Whether its `scheduled_at` has come, by the clock that its schedule was decided by.
+    #: Whether its `scheduled_at` has passed by the clock that its schedule used.
     is_due: bool = False
-    #: The jobs that end before it may start; None if it waits for none.
+    #: The jobs that it waits for; None: none.
     after: After | None = None
-    #: Its place among the jobs that belong together; None if it belongs to nothing.
+    #: Its position in a job tree; None outside a tree.
     place: Place | None = None

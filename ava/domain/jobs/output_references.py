@@ -1,4 +1,4 @@
-"""References in the input of an entry of a bulk to outputs of earlier ones: `{"$output": "a.rows.0", "default": 1}`."""
+"""References in a bulk entry's input to outputs of predecessors: `{"$output": "a.rows.0", "default": 1}`."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: What an object has that stands for a part of an output.
+#: The key of an object that is replaced by a part of an output.
 KEY = "$output"
 _DEFAULT = "default"
 
 
 class ReferenceFault(ValueError):
-    """A reference that cannot be read."""
+    """A malformed reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputReference:
-    """A reference: the entry whose output it is, and the way to a part of that."""
+    """A reference: the entry with the output, and the path in it."""
 
-    #: Where it is in the input, as `input.rows[0]`.
+    #: Its own path in the input, such as `input.rows[0]`.
     place: str
     name: str
     path: tuple[str, ...]
 
 
 def references(template: Any, place: str = "input") -> Iterator[OutputReference]:
-    """Yields the references in an input. Raises `ReferenceFault`, which names the place of one that cannot be read."""
+    """Yield the references in an input. Raise `ReferenceFault`, with its path, for a malformed one."""
     waiting: list[tuple[str, Any]] = [(place, template)]
     while waiting:
         at, value = waiting.pop()
@@ -50,10 +50,10 @@ def _reference(at: str, value: Mapping[str, Any]) -> OutputReference:
 
 
 def resolve(template: Any, output_of: Callable[[str], Any]) -> Any:
-    """Returns an input in which parts of outputs stand for the references.
+    """Return the input with references replaced by parts of outputs.
 
-    `output_of` returns the output of an entry by its name; None without one. A part that is missing is the default of
-    its reference, or null.
+    `output_of` returns an entry's output by name; None without one. A missing part becomes the reference's default, or
+    null.
     """
     if isinstance(template, Mapping):
         if KEY in template:
@@ -67,7 +67,7 @@ def resolve(template: Any, output_of: Callable[[str], Any]) -> Any:
 
 
 def _part(output: Any, path: tuple[str, ...]) -> tuple[bool, Any]:
-    """Returns whether a part of an output is there, and the part."""
+    """Return whether the output has the path, and the value there."""
     for step in path:
         if isinstance(output, Mapping) and step in output:
             output = output[step]

@@ -1,4 +1,4 @@
-"""Priorities: 1 (first) to 10 (last) for clients, and what each broker calls them."""
+"""Priorities: 1 (first) to 10 (last) for clients, and their values in each broker."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ HIGH = 3
 
 
 def to_redis(priority: int) -> int:
-    """Returns the priority for Kombu's Redis transport, which takes 0 first (`kombu.transport.redis`, "priority")."""
+    """Return the priority for Kombu's Redis transport, which delivers 0 first (`kombu.transport.redis`, "priority")."""
     return priority - FIRST
 
 
 def to_rabbitmq(priority: int) -> int:
-    """Returns the priority for RabbitMQ, which takes the largest first, up to the queue's `x-max-priority`.
+    """Return the priority for RabbitMQ, which delivers the largest first, up to the queue's `x-max-priority`.
 
     Source: RabbitMQ's manual, "Priority Queues".
     """

@@ -1,20 +1,20 @@
-"""Workers whose runs are claimed over HTTP (`runtime: "pull"`), and the queue of each."""
+"""Pull workers, whose runs are claimed over HTTP (`runtime: "pull"`), and their queues."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: The runtime of such a worker, and the queue that clients see of it. No node consumes the queue.
+#: The runtime of pull workers, and the queue name that clients see. No node consumes it.
 RUNTIME = "pull"
 QUEUE = "pull"
-#: A worker is live for so many seconds after a claim of its runs.
+#: A worker counts as live for this many seconds after a claim.
 LIVE_SECONDS = 45
-#: Seconds without a word after which a run is rescued.
+#: Heartbeat timeout of a run in seconds, after which it is rescued.
 PULLED_SILENT_SECONDS = 15.0
-#: The versions of the protocol of runs that this release speaks (`AVA-Runs-Protocol`).
+#: Supported versions of the run protocol (`AVA-Runs-Protocol`).
 PROTOCOLS = ("1",)
 
-#: Handlers cannot name such a queue, because theirs have no colon.
+#: Handlers cannot name such a queue: their queue names have no colon.
 _PREFIX = f"{QUEUE}:"
 
 
@@ -22,10 +22,10 @@ _PREFIX = f"{QUEUE}:"
 class PullQueue:
     """The queue of one worker's jobs of one tenant, in which the feed offers them to claims.
 
-    The tenants of a platform's worker have a queue each, so that one whose jobs are not claimed stops no other.
+    Each tenant of a platform worker has its own queue, so that unclaimed jobs of one tenant do not block the others.
     """
 
-    #: Whose worker it is; `*` stands for the platform.
+    #: The worker's owner; `*` is the platform.
     owner: str
     worker_id: str
     #: The tenant of the jobs.
@@ -33,21 +33,21 @@ class PullQueue:
 
     @property
     def name(self) -> str:
-        """Returns the name as `jobs.queue` has it."""
+        """Return the name in `jobs.queue`."""
         return f"{_PREFIX}{self.owner}:{self.worker_id}:{self.tenant_id}"
 
     @classmethod
     def parse(cls, name: str) -> PullQueue:
-        """Returns the queue of a name. Raises `ValueError` if it is another kind of queue."""
+        """Parse a queue's name. Raise `ValueError` if it is not a pull queue's."""
         _, owner, worker_id, tenant_id = name.split(":")
         return cls(owner=owner, worker_id=worker_id, tenant_id=tenant_id)
 
 
 def is_pulled(queue: str) -> bool:
-    """Returns True if the jobs of a queue are claimed over HTTP, and have no messages in the broker."""
+    """Return True if jobs of the queue are claimed over HTTP and have no messages in the broker."""
     return queue.startswith(_PREFIX)
 
 
 def shown(queue: str) -> str:
-    """Returns a queue as clients see it."""
+    """Return the queue as clients see it."""
     return queue.partition(":")[0]

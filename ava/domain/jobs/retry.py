@@ -1,4 +1,4 @@
-"""When a failed attempt is repeated."""
+"""Retry rules: whether and when a failed attempt is repeated."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: How often a job whose process was lost returns to the queue, before it fails with `WorkerLost`.
+#: How often a job with a lost process returns to the queue before it fails with `WorkerLost`.
 MAX_LOSSES = 2
-#: The same for a job whose whole node died. It is seldom the job's fault, because the others of the node were lost too.
+#: The same for a lost node, which is seldom the job's fault: the node's other jobs were lost, too.
 MAX_NODE_LOSSES = 10
-#: The most further attempts after the first.
+#: Max attempts after the first.
 MAX_RETRIES = 25
-#: The longest delay, in seconds: 366 days, and the most delays that are listed.
+#: Max delay in seconds (366 days), and max number of listed delays.
 MAX_SECONDS, MAX_DELAYS = 31_622_400, 25
 
 
 @dataclass(frozen=True)
 class Retry:
-    """How often a failed attempt is repeated, and after which delays; `worker(retry=Retry(max=3, delays=[5, 60]))`.
+    """How often and after which delays a failed attempt is repeated: `worker(retry=Retry(max=3, delays=[5, 60]))`.
 
-    With `delays` the last one repeats. Without them the first delay is `first`, each further one longer by `factor`, up
-    to `ceiling`. `jitter` spreads each by so large a part of it, in both directions. All times are seconds.
+    The last of `delays` repeats. Without `delays`, the backoff begins with `first` and grows by `factor` up to
+    `ceiling`. `jitter` is the fraction by which each delay varies in both directions. All times are seconds.
     """
 
     max: int = 0
@@ -32,7 +32,7 @@ class Retry:
     jitter: float = 0.2
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` that names the value which is wrong."""
+        """Raise `ValueError` that names the invalid value."""
         if self.delays is not None:
             object.__setattr__(self, "delays", tuple(self.delays))
         for is_right, reason in (
@@ -54,23 +54,23 @@ class Retry:
                 raise ValueError(reason)
 
     def unspread_seconds(self, attempt: int) -> float:
-        """Returns the seconds until the attempt after the given one, without their jitter."""
+        """Return the seconds from the given attempt to the next, without jitter."""
         if self.delays is not None:
             return float(self.delays[min(attempt, len(self.delays)) - 1])
         return float(min(self.ceiling, self.first * self.factor ** min(attempt - 1, MAX_RETRIES)))
 
     def delay_seconds(self, *, attempt: int, chance: float) -> float:
-        """Returns the seconds until the attempt after the given one; `chance` (0 to 1) decides the jitter."""
+        """Return the seconds from the given attempt to the next; `chance` (0 to 1) decides the jitter."""
         return self.unspread_seconds(attempt) * (1 - self.jitter + 2 * self.jitter * chance)
 
 
 def read(json_text: str | None) -> Retry | None:
-    """Returns the retries of a JSON object of their fields, as `text` writes them; None for None."""
+    """Read a retry rule from the JSON object that `text` wrote; None for None."""
     return None if json_text is None else Retry(**json.loads(json_text))
 
 
 def text(given: Retry | None) -> str | None:
-    """Returns retries as a JSON object; None for None."""
+    """Return a retry rule as a serialized JSON object; None for None."""
     if given is None:
         return None
     names = ("max", "delays", "jitter") if given.delays is not None else ("max", "first", "factor", "ceiling", "jitter")
@@ -78,14 +78,14 @@ def text(given: Retry | None) -> str | None:
 
 
 def _is_within(value: object, low: float, high: float) -> bool:
-    # A number that is not finite is within nothing.
+    # NaN and infinity fail these comparisons.
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
-#: What holds for a worker that says nothing else.
+#: The rule of a worker without one.
 DEFAULT = Retry()
 
 
 def may_retry(*, attempt: int, max_attempts: int) -> bool:
-    """Returns True if another attempt follows the given one (both count from 1)."""
+    """Return True if another attempt follows the given one (counted from 1)."""
     return attempt < max_attempts

@@ -1,12 +1,12 @@
-"""Groups of brief jobs: one message stands for several, because a message costs more than such a job.
+"""Groups of brief jobs: one message starts several jobs, because a message costs more than a brief job.
 
-One process runs the jobs of a group one after another. They are all of one worker and priority, and follow each other
-in the order in which they are published, so a group changes no order. A group ends early when a more urgent job waits,
-or when one of its jobs takes longer than `LONG_SECONDS`, because another process may be free: the jobs that have not
-begun return to the backlog. They do not return by the clock alone, because they would be published again at once.
+One process runs the jobs of a group one after another. They share worker and priority and are consecutive in publish
+order, so grouping reorders nothing. A group ends early when a more urgent job waits, or when one of its jobs takes
+longer than `LONG_SECONDS`, because another process may be free: its unstarted jobs return to the backlog. Time alone
+does not end a group, because its jobs would be republished immediately.
 
-While one tenant has a window alone, a group takes up to `ALONE_SECONDS`. When another tenant comes, the dispatcher
-recalls what the window has too much, jobs of groups that have not begun among them.
+While one tenant has a window to itself, a group takes up to `ALONE_SECONDS`. When another tenant's jobs arrive, the
+dispatcher recalls the window's surplus, including unstarted groups.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from collections.abc import Mapping, Sequence
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.messages import MAX_RUNS
 
-#: No groups: a message for each job.
+#: No groups: one message per job.
 NONE: Mapping[str, int] = {}
-#: Seconds that the jobs of a group take together by their average, but for the last one, while several tenants wait …
+#: Average seconds of a group's jobs without the last one, while several tenants wait …
 SECONDS = 0.02
-#: … and while one has the window alone. A message costs Celery and the node's parent a quarter of what a job of 10 ms
-#: costs.
+#: … and while one tenant has the window to itself. A message costs Celery and the node's parent a quarter of the cost
+#: of a 10 ms job.
 ALONE_SECONDS = 0.1
-#: A job that takes longer gives back those behind it.
+#: A job that takes longer requeues the rest of its group.
 LONG_SECONDS = ALONE_SECONDS / 2
-#: Seconds between two looks for a more urgent job, which cost about a tenth of a brief job.
+#: Seconds between two polls for a more urgent job; a poll costs about a tenth of a brief job.
 LOOK_SECONDS = 0.004
-#: Seconds after which a published job no longer ends groups: beside groups a message waits for so long only if it is
-#: lost, because a process takes the most urgent one first.
+#: Age in seconds from which a published job no longer ends groups. Processes take the most urgent message first, so a
+#: message that waits this long next to groups is lost.
 URGENT_SECONDS = 1.0
-#: With fewer groups than this for each process, one process would be idle while another has a group.
+#: With fewer groups per process, one process would idle while another has a group.
 _GROUPS_OF_PROCESS = 4
 
 
 def size(run_seconds: float, *, waiting: int, processes: int, is_shared: bool = False) -> int:
-    """Returns for how many jobs of one worker a message may stand.
+    """Return the max jobs of one worker per message.
 
-    `run_seconds`: how long its jobs run on average, `waiting`: the published jobs of the window, `processes`: those of
-    the queue, `is_shared`: whether jobs of several tenants wait in the window.
+    `run_seconds`: average duration of its jobs; `waiting`: published jobs of the window; `processes`: the queue's
+    processes; `is_shared`: whether several tenants have jobs in the window.
     """
     in_time = math.ceil(SECONDS / max(run_seconds, SECONDS / MAX_RUNS))
     if not is_shared:
@@ -48,7 +48,7 @@ def size(run_seconds: float, *, waiting: int, processes: int, is_shared: bool = 
 
 
 def form(jobs: Sequence[Job], sizes: Mapping[str, int]) -> Sequence[Sequence[Job]]:
-    """Returns jobs of one queue in groups, in their order. `sizes`: the most jobs of a group by worker id, else one."""
+    """Group jobs of one queue, in their order. `sizes`: max group size by worker id, by default 1."""
     groups: list[list[Job]] = []
     for job in jobs:
         if groups and _takes(groups[-1], job, sizes.get(job.worker_id, 1)):

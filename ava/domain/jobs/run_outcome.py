@@ -1,7 +1,7 @@
-"""How a run ends, and the values that its end writes into the job's row. No I/O.
+"""A run's outcome, and the values that it writes into the job's row. No I/O.
 
-The process that knows a run's outcome computes these values; `ava.store.jobs.moves.end` writes them, fenced by the
-run's number and claim. A job that was asked to stop ends with its `stop_status` instead, whatever its run did.
+The process that decides a run's outcome computes these values; `ava.store.jobs.moves.end` writes them, guarded by the
+fencing token. A job that was asked to stop ends with its `stop_status` instead, whatever its run did.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _FINAL = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOutcome:
-    """How one run ended, as its process decided, or as another one found it."""
+    """A run's outcome, decided by its own process or by the process that found it lost."""
 
     run: RunKey
     ending: Ending
@@ -58,34 +58,34 @@ class RunOutcome:
     elapsed_ms: int = 0
     output_json: str | None = None
     error: str | None = None
-    #: The UUID of the group of its error; None unless it failed, and until it is known.
+    #: The UUID of the error group; None until it is known, and unless the run failed.
     error_id: str | None = None
-    #: Seconds until the next attempt may start, of a retried or deferred run.
+    #: Seconds until a retried or deferred job may start again.
     delay_seconds: float | None = None
     #: Why the handler deferred the job.
     reason: str = ""
-    #: Whether the job's rate key is deferred as well.
+    #: Whether the rate limit key is deferred, too.
     is_rate_limited: bool = False
-    #: What the handler waits for, of a run that waited.
+    #: The wait of a suspended run.
     wait: Wait | None = None
     usage: RunUsage = NO_USAGE
     #: Whether the handler was entered.
     has_begun: bool = True
-    #: What the closing line says about a killed process.
+    #: Suffix of the closing log line that says why a process was killed.
     how: str = ""
-    #: The job's losses after this run, and the queue that its worker names now; None: unchanged.
+    #: The job's losses including this run, and its worker's current queue; None: unchanged.
     losses: int | None = None
     node_losses: int | None = None
     queue: str | None = None
 
     @property
     def status(self) -> Status:
-        """Return the job's next status, unless it was asked to stop."""
+        """Return the job's next status, without a requested stop."""
         return _FINAL.get(self.ending, Status.QUEUED)
 
     @property
     def closing(self) -> tuple[LogLevel, str] | None:
-        """Return the level and the text of the log's closing line; None: the run leaves none."""
+        """Return the level and message of the log's closing line; None without one."""
         if self.ending is Ending.COMPLETED:
             return LogLevel.INFO, f"Handler completed in {self.elapsed_ms}ms"
         if self.ending is Ending.WAITED:
@@ -98,7 +98,7 @@ class RunOutcome:
             return None
         if self.ending is Ending.CANCELLED:
             return LogLevel.WARN, self.closing_if_stopped % Status.CANCELLED
-        # A lost run has a line of its own that says why.
+        # A lost run has its own log line with the reason.
         level = LogLevel.WARN if self.losses is not None else LogLevel.ERROR
         return level, self.closing_if_stopped % Status.FAILED
 
@@ -110,31 +110,31 @@ class RunOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunValues:
-    """What the end of a run writes into its job's row, and into `job_runs`. Times are PostgreSQL's."""
+    """The values that a run's end writes into the job's row and `job_runs`. Times are PostgreSQL's."""
 
     status: Status
-    #: What a queued job waits for; None: nothing, or a permit if it has a rate, which the statement knows.
+    #: Wait reason of a queued job; None: none, or a permit if it has a rate limit, which the statement decides.
     waits_for: WaitsFor | None
     #: Seconds from the write to `run_at`; None: no time.
     delay_seconds: float | None
-    #: Seconds from the write to `ready_at`; None: it stays.
+    #: Seconds from the write to `ready_at`; None: unchanged.
     ready_in_seconds: float | None
     attempt: int
     first_run_no: int | None
     first_started_at: datetime | None
-    #: The sum of the processor time of all runs, and the most memory of one.
+    #: Total processor time of all runs, and their peak memory.
     cpu_us: int | None
     peak_memory_mb: int | None
-    #: Whether its handler was entered in an earlier run.
+    #: Whether an earlier run entered the handler.
     has_earlier_run: bool
-    #: Of the run itself: its attempt, its start (None: that of the row), and the milliseconds that it waited to start.
+    #: The run's attempt, start (None: the row's) and waiting time before the start in milliseconds.
     run_attempt: int
     run_started_at: datetime | None
     run_wait_ms: int | None
 
 
 def next_values(job: Job, outcome: RunOutcome) -> RunValues:
-    """Return what the end of a run writes; `job` is the row as the run's claim left it."""
+    """Return the values to write; `job` is the row as the run's claim left it."""
     is_queued, is_retried = outcome.status is Status.QUEUED, outcome.ending is Ending.RETRIED
     delay = outcome.delay_seconds if outcome.wait is None else outcome.wait.timeout_seconds
     never_began = not outcome.has_begun and job.first_run_no == job.run_no
@@ -174,13 +174,13 @@ def _sum(before: int | None, now: int | None) -> int | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedRun:
-    """A running job whose run another process ends, as that process has locked and read it."""
+    """A running job whose run another process ends; that process has locked the row."""
 
     job: Job
     claim_id: str | None
     losses: int
     node_losses: int
-    #: The queue that its worker names now, and whether the worker fails jobs whose process is lost.
+    #: The worker's current queue, and whether it fails jobs whose process is lost.
     queue: str
     fails_when_lost: bool
     #: Milliseconds since the claim.
@@ -192,8 +192,8 @@ def of_lost_run(
 ) -> RunOutcome:
     """Return the outcome of a run whose process, or whole node, died. The attempt does not count.
 
-    The job returns to the queue, unless its worker says `on_worker_lost: fail` or it was lost too often. The loss of a
-    node says little about a job, so such losses have a limit of their own.
+    The job returns to the queue, unless its worker says `on_worker_lost: fail` or it was lost too often. Node
+    losses are limited separately, because a node's death is rarely a job's fault.
     """
     is_often = (
         running.node_losses >= MAX_NODE_LOSSES if is_of_node else running.losses - running.node_losses >= MAX_LOSSES
@@ -213,7 +213,7 @@ def of_lost_run(
 
 
 def of_interrupted_run(running: LockedRun, *, has_begun: bool = True, usage: RunUsage = NO_USAGE) -> RunOutcome:
-    """Return the outcome of a run that its node returns: it shuts down, or the handler was never entered."""
+    """Return the outcome of a run that a node returns because it shuts down or never entered the handler."""
     return RunOutcome(
         run=running.job.run,
         ending=Ending.INTERRUPTED if has_begun else Ending.RELEASED,
@@ -227,9 +227,9 @@ def of_interrupted_run(running: LockedRun, *, has_begun: bool = True, usage: Run
 def of_killed_run(
     running: LockedRun, *, error: str, how: str, retry: Retry | None, usage: RunUsage = NO_USAGE
 ) -> RunOutcome:
-    """Return the outcome of a run whose process was killed because it exceeded a bound, or did not end on a cancel.
+    """Return the outcome of a run whose process was killed: it exceeded a limit, or ignored a cancel.
 
-    The attempt has failed, and another one may follow by `retry`, without its jitter; None: none follows.
+    The attempt failed. Another one may follow after the delay of `retry`, without jitter; None: none follows.
     """
     job = running.job
     is_retried = retry is not None and may_retry(attempt=job.attempt, max_attempts=job.max_attempts)

@@ -1,4 +1,4 @@
-"""Why the system cancels jobs: the kinds of the errors of such jobs, and their texts."""
+"""Errors of jobs that the system cancels: their kinds and messages."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from ava.domain.record import format_time
 
 
 class SystemCancel(StrEnum):
-    """The kind of the error of a job that the system has cancelled, and no caller."""
+    """The error kind of a job that the system, not a caller, cancelled."""
 
-    #: Its handler was not entered in time.
+    #: It expired before its handler was entered.
     EXPIRED = "Expired"
-    #: A trigger with its key for `dedupe` has replaced it.
+    #: A trigger with its deduplication key replaced it.
     REPLACED = "Replaced"
-    #: The next firing of its schedule has come (`cancel_running`).
+    #: Its schedule fired again (`cancel_running`).
     OVERLAP_CANCELLED = "OverlapCancelled"
-    #: The job whose handler made it was cancelled, or its deadline is over.
+    #: Its parent was cancelled or exceeded its deadline.
     PARENT_CANCELLED = "ParentCancelled"
-    #: Those that it comes after in its bulk have not ended as it says.
+    #: Its predecessors in the bulk did not end as its `when` demands.
     CONDITION_UNMET = "ConditionUnmet"
 
 
 def expired(moment: datetime) -> str:
-    """Returns the error of a job that has expired at a moment."""
+    """Return the error of a job that expired at `moment`."""
     return f"{SystemCancel.EXPIRED}: not started by {format_time(moment)}"
 
 
 def replaced(job_id: str) -> str:
-    """Returns the error of a job that another one replaces."""
+    """Return the error of a job that `job_id` replaces."""
     return f"{SystemCancel.REPLACED}: {job_id} has its key"
 
 
 def overlapped(schedule_id: str) -> str:
-    """Returns the error of a job that the next firing of its schedule cancels."""
+    """Return the error of a job that the next firing of its schedule cancels."""
     return f"{SystemCancel.OVERLAP_CANCELLED}: the next job of {schedule_id} came"
 
 
 def parent_cancelled(job_id: str, *, is_overdue: bool = False) -> str:
-    """Returns the error of a job whose parent is cancelled, or fails because its deadline is over."""
+    """Return the error of a job whose parent was cancelled, or failed by its deadline."""
     why = "exceeded its deadline" if is_overdue else "was cancelled"
     return f"{SystemCancel.PARENT_CANCELLED}: {job_id} {why}"
 
 
 def condition_unmet(name: str, status: Status | None) -> str:
-    """Returns the error of an entry of a bulk; `name` is the first entry that has not ended as it says.
+    """Return the error of a bulk entry; `name` is its first predecessor with the wrong outcome.
 
-    `status`: None of an entry that is deleted.
+    `status`: the predecessor's; None if it is deleted.
     """
     said = {Status.CANCELLED: "was cancelled", None: "is deleted"}.get(status) or str(status)
     return f"{SystemCancel.CONDITION_UNMET}: {name} {said}"
 
 
 def overdue(seconds: float) -> str:
-    """Returns the error of a job whose deadline, so many seconds after its beginning, is over. It fails."""
+    """Return the error of a job that fails because its deadline, `seconds` after its creation or date, passed."""
     return f"Timeout: exceeded its deadline of {seconds:g} s"

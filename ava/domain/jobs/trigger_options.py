@@ -1,4 +1,4 @@
-"""Options of a trigger: the keys by which several triggers create one job, and the expiry of a job."""
+"""Options of a trigger: deduplication and debounce keys, by which triggers create one job, and expiry."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-#: Characters of a key. In UTF-8 it fits into an index, whose rows have at most 2,704 bytes.
+#: Max characters of a key. In UTF-8 it fits into an index, whose rows have at most 2,704 bytes.
 LONGEST_KEY = 200
-#: The most seconds that one trigger puts a job off, and that all of them together do.
+#: Max seconds by which one debounced trigger delays a job, and by which all together do.
 LONGEST_DEBOUNCE_SECONDS = 86_400
 LONGEST_WAIT_SECONDS = 604_800
 
 
 class DedupeMode(StrEnum):
-    """What becomes of a trigger if an earlier job with its key is not final."""
+    """What happens to a trigger while an earlier job with its key is not final."""
 
-    #: The earlier job is returned.
+    #: Return the earlier job.
     RETURN = "return"
-    #: The earlier job is cancelled while it is queued; one that runs is a conflict.
+    #: Cancel the earlier job if it is queued; if it is running, refuse the trigger (conflict).
     REPLACE = "replace"
-    #: It is a conflict.
+    #: Refuse the trigger (conflict).
     REFUSE = "refuse"
 
 
 class Keep(StrEnum):
-    """Whose input, priority, tags, kind and user the job of several triggers has."""
+    """The trigger whose input, priority, tags, kind and user a debounced job gets."""
 
     FIRST = "first"
     LAST = "last"
@@ -33,7 +33,7 @@ class Keep(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Dedupe:
-    """At most one unfinished job of a tenant has a worker and a key."""
+    """Allow a tenant at most one unfinished job per worker and key."""
 
     key: str
     mode: DedupeMode = DedupeMode.RETURN
@@ -41,26 +41,27 @@ class Dedupe:
 
 @dataclass(frozen=True, kw_only=True)
 class Debounce:
-    """One job for all triggers with a key that follow each other within some seconds."""
+    """Create one job for a burst of triggers with one key."""
 
     key: str
-    #: It starts so long after the last trigger …
+    #: Seconds from the last trigger to the start …
     seconds: int
-    #: … and at most so long after the first one, if the first one says so.
+    #: … and max seconds from the first trigger, which sets them; None: no limit.
     max_seconds: int | None = None
     keep: Keep = Keep.LAST
 
 
-#: The longest time by which a job must have started, else it is cancelled: 366 days.
+#: Max seconds until an unstarted job is cancelled: 366 days.
 MAX_EXPIRY_SECONDS = 31_622_400
 
 
 def renewed_expiry_seconds(
     *, created_at: datetime, scheduled_at: datetime | None, expires_at: datetime, is_firing: bool
 ) -> int:
-    """Returns the seconds after which a job expires that repeats another one.
+    """Return the `expires_in` for a job that repeats another one.
 
-    They count from the date of the earlier job, else from its creation; those of a firing always from its slot.
+    It counts from the earlier job's `scheduled_at` if that was in the future, else from its creation; for a schedule's
+    job always from its firing time.
     """
     base = created_at
     if scheduled_at is not None and (is_firing or scheduled_at > created_at):

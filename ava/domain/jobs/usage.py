@@ -1,4 +1,4 @@
-"""What runs use of their machine, and how long they wait to start."""
+"""Resource usage and waiting time of runs."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunUsage:
-    """What a run has used of its machine; None: not known."""
+    """The resource usage of a run; None: unknown."""
 
-    #: Microseconds of processor time, with those of the processes that it has started.
+    #: Microseconds of processor time, including child processes.
     cpu_us: int | None = None
-    #: The most MiB of memory at a look of its node.
+    #: Peak memory in MiB, as sampled by the node.
     peak_memory_mb: int | None = None
 
 
-#: That of a run of which nothing is known.
+#: Usage of a run without measurements.
 NO_USAGE = RunUsage()
 
 
 def record(*, cpu_us: int | None, peak_memory_mb: int | None, wait_ms: int | None) -> dict[str, int | None]:
-    """Returns the record of a usage; microseconds of processor time become milliseconds."""
+    """Return the usage record, with processor time in milliseconds."""
     return {
         "cpu_ms": None if cpu_us is None else round(cpu_us / 1000),
         "peak_memory_mb": peak_memory_mb,
@@ -30,7 +30,7 @@ def record(*, cpu_us: int | None, peak_memory_mb: int | None, wait_ms: int | Non
 
 
 def wait_ms(started_at: datetime | None, *ready: datetime | None) -> int | None:
-    """Returns the milliseconds from the last of the moments from which a run could start; None if it has not."""
+    """Return the milliseconds from the latest `ready` time to the start; None if it has not started."""
     if started_at is None:
         return None
     ready_at = max(filter(None, ready))

@@ -1,4 +1,4 @@
-"""The reasons for which a queued job waits before its turn can come: the values of `waits_for`."""
+"""Wait reasons of queued jobs: the values of `waits_for`."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from enum import StrEnum
 
 
 class WaitsFor(StrEnum):
-    """What a queued job waits for before its turn can come."""
+    """What a queued job waits for before it may start."""
 
     #: Its `scheduled_at`.
     SCHEDULE = "schedule"
     #: The retry delay after a failed attempt.
     RETRY = "retry"
-    #: The time to which its handler has deferred it, or a node that lacks its handler.
+    #: The time to which its handler, or a node without the handler, deferred it.
     DEFERRED = "deferred"
     #: The end of a burst of triggers with its `debounce` key.
     DEBOUNCE = "debounce"
-    #: The jobs, or the first of several things, that its handler waits for. A stopped job: the running jobs below it.
+    #: The children, or the first of several things, that its handler waits for. A stopped job: its running descendants.
     CHILDREN = "children"
-    #: The jobs that it comes after in its bulk, or the previous job of its schedule.
+    #: Its predecessors in the bulk, or the previous job of its schedule.
     JOBS = "jobs"
-    #: The event that its handler waits for.
+    #: An event for its handler.
     EVENT = "event"
     #: The end of its handler's sleep.
     SLEEP = "sleep"
     #: A permit of its limit.
     PERMIT = "permit"
-    #: A live node with its worker's handler.
+    #: A live node with its handler.
     NODE = "node"
-    #: Its worker, which is paused for its tenant.
+    #: The end of its worker's pause.
     WORKER = "worker"
-    #: Its queue, which is paused.
+    #: The end of its queue's pause.
     QUEUE = "queue"
-    #: A reason that this release does not know; the database never has this value.
+    #: A reason that this release does not know; never stored.
     UNKNOWN = "unknown"
 
     @classmethod
@@ -40,15 +40,15 @@ class WaitsFor(StrEnum):
         return cls.UNKNOWN
 
 
-#: The reasons that the database knows, in the order in which users read them.
+#: All known reasons, in display order.
 KNOWN = tuple(each for each in WaitsFor if each is not WaitsFor.UNKNOWN)
-#: The job waits for a time, and its handler does not wait: the dispatcher returns it to the backlog at `run_at`.
+#: The job waits for a time, but not inside its handler: the dispatcher returns it to the backlog at `run_at`.
 DATED = (WaitsFor.SCHEDULE, WaitsFor.RETRY, WaitsFor.DEFERRED, WaitsFor.DEBOUNCE)
-#: A wake ends the wait: the end of another job, or an event.
+#: A wake-up ends the wait: another job's end, or an event.
 WOKEN = (WaitsFor.CHILDREN, WaitsFor.JOBS, WaitsFor.EVENT)
-#: The job waits for other jobs, an event or the end of a sleep. It holds nothing, and counts for no queue.
+#: The job waits for other jobs, an event or a sleep. It occupies nothing and counts for no queue.
 SUSPENDED = (*WOKEN, WaitsFor.SLEEP)
-#: The job cannot start for a reason that is not its own.
+#: The job cannot start for reasons outside itself.
 PARKED = (WaitsFor.NODE, WaitsFor.WORKER, WaitsFor.QUEUE)
-#: `run_at` ends the wait, or ends it at the latest.
+#: `run_at` ends the wait, at the latest.
 TIMED = (*DATED, WaitsFor.CHILDREN, WaitsFor.EVENT, WaitsFor.SLEEP)

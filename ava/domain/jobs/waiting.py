@@ -1,4 +1,4 @@
-"""What a queued job waits for, beside its place in the queue: a paused queue, a limit, the turns of other tenants."""
+"""What a queued job waits for apart from its position in the queue: a pause, a limit, or other tenants' turns."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from ava.domain.limits.rates import Rate
 from ava.domain.record import format_time
 from ava.domain.secrets.redaction import HIDDEN_PAYLOAD, without_payload
 
-#: The most other tenants that are counted.
+#: Max counted other tenants.
 MAX_TENANTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class LimitFacts:
-    """The limit for whose place a job waits."""
+    """The limit whose permit a job waits for."""
 
     worker_id: str
-    #: What the limit is per, and the value of this job; None: the worker as a whole.
+    #: The limit's scope, and the job's value of it; None: the whole worker.
     per: str | None
     value: str | None
-    #: How many run or are about to, of how many; None: only the rate limits it.
+    #: Jobs that run or are about to, and their max; None: only the rate is limited.
     running: int
     max_running: int | None
     rate: Rate | None
-    #: Seconds until the rate allows the next start.
+    #: Seconds until the rate limit allows the next start.
     rate_wait_seconds: float
-    #: The job's place among those of its tenant that wait for the same key.
+    #: The job's position among its tenant's jobs that wait for the same key.
     place: int
 
     @property
     def sentence(self) -> str:
-        """Returns the limit, its use and the job's place."""
+        """Return the limit, its use and the job's position."""
         if self.max_running == 0:
             return f"limit: {self._who} may run none"
         if self.rate is not None and self.rate_wait_seconds > 0:
@@ -58,19 +58,19 @@ class Waiting:
     paused_by: str | None = None
     paused_at: datetime | None = None
     limit: LimitFacts | None = None
-    #: The tenant's running and published jobs, and how many may be; None: any number.
+    #: The tenant's running and published jobs, and their max; None: unlimited.
     tenant_running: int = 0
     tenant_max_running: int | None = None
-    #: Other tenants that wait in the same queue with the same priority, at most `MAX_TENANTS`.
+    #: Other tenants with waiting jobs of this queue and priority, at most `MAX_TENANTS`.
     other_tenants: int = 0
-    #: The line with which the handler that has deferred it closed its log; None if none has.
+    #: The closing log line of the handler that deferred the job; None if none did.
     deferral: str | None = None
-    #: When the first of the debounced triggers that made it came, and when it starts at the latest; None: no limit.
+    #: Time of the first debounced trigger, and the latest start; None: no limit.
     debounced_at: datetime | None = None
     debounced_until: datetime | None = None
 
     def without_payloads(self) -> Waiting:
-        """Returns what a caller sees who does not see payloads."""
+        """Hide payloads."""
         limit = self.limit
         if limit is not None and limit.value is not None and limit.per not in (None, "tenant"):
             limit = replace(limit, value=HIDDEN_PAYLOAD)
@@ -78,7 +78,7 @@ class Waiting:
 
     @property
     def sentence(self) -> str | None:
-        """Returns the first thing that the job waits for; None if it waits for its place in the queue alone."""
+        """Return the first thing that blocks the job; None if it waits only for its position."""
         if self.paused_by is not None:
             return f"paused by {self.paused_by} since {format_time(self.paused_at)}"
         if self.limit is not None:
@@ -89,7 +89,7 @@ class Waiting:
 
     @property
     def debounce(self) -> str | None:
-        """Returns since when triggers of one key have put the job off; None if none does."""
+        """Return since when debounced triggers have delayed the job; None without debounce."""
         if self.debounced_at is None:
             return None
         until = "" if self.debounced_until is None else f", until {format_time(self.debounced_until)} at most"
@@ -97,7 +97,7 @@ class Waiting:
 
     @property
     def turn(self) -> str:
-        """Returns how many other tenants have their turns before the job's; empty if none has."""
+        """Return how many other tenants come before the job; empty if none does."""
         if not self.other_tenants:
             return ""
         more = "at least " if self.other_tenants >= MAX_TENANTS else ""

@@ -1,4 +1,4 @@
-"""What a handler waits for, and its journal: what it has done, by names, so that it can be entered again."""
+"""A handler's waits, and its journal: the results, by name, that a re-entered handler reuses."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from typing import Any
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.wait_reasons import WaitsFor
 
-#: Bytes of an input and of an output of a job, as compact JSON (the contract's 1 MiB).
+#: Max bytes of a job's input and output, as compact JSON (the contract's 1 MiB).
 MAX_INPUT_BYTES = 1024 * 1024
 MAX_OUTPUT_BYTES = 1024 * 1024
-#: The most steps of a job, the bytes of the result of each as JSON, and those of all.
+#: Max steps of a job, bytes of one step's result as JSON, and bytes of all results.
 MAX_STEPS = 10_000
 MAX_STEP_BYTES = 256 * 1024
 MAX_ALL_STEPS_BYTES = 64 * 1024 * 1024
 
 
 class JournalKind(StrEnum):
-    """What an entry of a journal is of. A name is unique among the entries of one kind."""
+    """The kind of a journal entry. Names are unique within a kind."""
 
     STEP = "step"
     CHILD = "child"
     SLEEP = "sleep"
-    #: A wait with a time-out, and one for any of several children.
+    #: A wait with a timeout, or for any of several children.
     WAIT = "wait"
     EVENT = "event"
 
 
 class EntryState(StrEnum):
-    """How far an entry has come."""
+    """The progress of a journal entry."""
 
-    #: A step that runs at most once has begun.
+    #: A step that runs at most once has started.
     BEGAN = "began"
-    #: It is over: a step has returned, a child is made, `wait_any` has chosen, an event was returned.
+    #: Finished: the step or event returned, the child was created, or `wait_any` has chosen.
     DONE = "done"
-    #: A sleep, a wait with a time-out, or a wait for an event has begun.
+    #: A sleep, a wait with a timeout, or a wait for an event has started.
     WAITS = "waits"
-    #: The time of a wait was over first.
+    #: The wait timed out.
     TIMED_OUT = "timed_out"
 
 
 class WaitCondition(StrEnum):
-    """When a wait is over."""
+    """The condition that satisfies a wait."""
 
-    #: Every job has completed; of an entry of a bulk. Otherwise the entry is cancelled.
+    #: Of a bulk entry: every job has completed. Otherwise the entry is cancelled.
     COMPLETED = "completed"
-    #: Every job has ended, whatever its end.
+    #: Every job has ended, with any outcome.
     ENDED = "ended"
-    #: At least one job did not complete; of an entry of a bulk. Otherwise the entry is cancelled.
+    #: Of a bulk entry: at least one job did not complete. Otherwise the entry is cancelled.
     FAILED = "failed"
-    #: One of the jobs has ended.
+    #: One job has ended.
     ANY = "any"
     EVENT = "event"
-    #: The time is over.
+    #: The time has passed.
     TIME = "time"
 
 
@@ -64,97 +64,97 @@ _REASONS = {WaitCondition.EVENT: WaitsFor.EVENT, WaitCondition.TIME: WaitsFor.SL
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewEntry:
-    """An entry that is to be written, in place of one of the same kind and name."""
+    """A journal entry to write; it replaces the entry with its kind and name."""
 
     kind: JournalKind
     name: str
     state: EntryState
-    #: As JSON text: what a step has returned, the event that a wait has returned, or the one that it is for.
+    #: Serialized: the step's result, the event that the wait returned, or the event to wait for.
     value_json: str | None = None
-    #: The child, or the one that `wait_any` has chosen, as its id.
+    #: The id of the child, or of the child that `wait_any` has chosen.
     child_id: str | None = None
-    #: The event that a wait has returned, as its id. Without it the entry is matched with each new event.
+    #: The id of the event that the wait returned. Without it, each new event is matched with the entry.
     event_id: str | None = None
-    #: Seconds from the writing until a sleep or a wait is over.
+    #: Seconds from the write to the end of the sleep or wait.
     until_in_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JournalEntry:
-    """An entry that an earlier run has written."""
+    """A journal entry of an earlier run."""
 
     kind: JournalKind
     name: str
     state: EntryState
     value_json: str | None
     child_id: str | None
-    #: Seconds from the loading until a sleep or a wait is over, less than 0 if it is; None if it has no time.
+    #: Seconds from the load to the end of the sleep or wait, negative if it has passed; None without a time.
     until_in_seconds: float | None
-    #: Its place in the order of the writing.
+    #: Position in write order.
     n: int
-    #: The event that was found for a wait.
+    #: The event that satisfied the wait.
     event_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChildState:
-    """What is known of a child, without its output."""
+    """The state of a child, without its output."""
 
     id: str
     worker_id: str
     status: Status
     error: str | None = None
-    #: The number of its end, in about the order in which jobs end; None until then.
+    #: Number of its end, roughly in the order in which jobs end; None before.
     end_no: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedJournal:
-    """The journal of a job, as a run has found it when it was entered."""
+    """The journal of a job as a run loaded it at its start."""
 
-    #: In the order in which they were written.
+    #: In write order.
     entries: Sequence[JournalEntry] = ()
-    #: The children of the entries, by their ids.
+    #: The entries' children, by id.
     children: Mapping[str, ChildState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewChild:
-    """A child that a handler asks for."""
+    """A child that a handler creates."""
 
     #: Its name in the journal.
     name: str
     worker_id: str
     input_json: str
-    #: None: that of its parent.
+    #: None: the parent's priority.
     priority: int | None = None
     is_detached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wait:
-    """What a run waits for when it ends without the end of its job."""
+    """What a suspended run waits for."""
 
     condition: WaitCondition
-    #: The jobs whose ends it is for, as their ids, each once.
+    #: The ids of the awaited jobs, without duplicates.
     job_ids: Sequence[str] = ()
-    #: Seconds after which the handler continues in any case; None if it may wait without end.
+    #: Seconds until the handler continues in any case; None: no timeout.
     timeout_seconds: float | None = None
-    #: The event that it is for, as JSON has it; of several the first.
+    #: The awaited event as a JSON object; the first of several.
     event: Mapping[str, Any] | None = None
-    #: The names of the entries of all events that it is for.
+    #: The journal names of all awaited events.
     event_names: Sequence[str] = ()
-    #: What is written into the journal with the end of the run.
+    #: Journal entries that the end of the run writes.
     entries: Sequence[NewEntry] = ()
 
     @property
     def waits_for(self) -> WaitsFor:
-        """Return the reason of the job while it waits."""
+        """Return the wait reason of the job."""
         return _REASONS.get(self.condition, WaitsFor.CHILDREN)
 
     @property
     def text(self) -> str:
-        """Returns what it is for, as the log says it: `3 jobs, at most 60 s`."""
+        """Return the wait as the log shows it: `3 jobs, at most 60 s`."""
         parts = []
         if self.job_ids:
             count = len(self.job_ids)
