@@ -1,4 +1,4 @@
-"""Operations on many jobs, as their tenants make, show and abort them, and as their batches move them on."""
+"""Bulk operations: tenants create, show and abort them; their batches advance them."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def _operation(row: Any) -> BulkOperation:
 
 
 def operation_uuid(operation_id: str) -> str | None:
-    """Returns the UUID of an operation's id, or None if it is not an operation's id."""
+    """Return the UUID of an operation's id; None if it is not one."""
     value = ids.decode("op", operation_id)
     return None if value is None else str(value)
 
 
-# The lock makes the calls of one tenant take turns, so that the number of its operations stays exact.
+# The lock serializes the calls of one tenant, so that the count of its operations is exact.
 _LOCK_TENANT = Statement("""
 SELECT pg_advisory_xact_lock(hashtextextended('bulk operations of ' || %(tenant_id)s, 0))
 """)
@@ -60,13 +60,13 @@ SELECT count(*) FROM bulk_operations WHERE tenant_id = %(tenant_id)s AND state =
 
 
 def has_room(connection: Connection, *, tenant_id: str, max_operations: int) -> bool:
-    """Returns True if the tenant may start another operation in this transaction; others of the tenant wait for it."""
+    """Return True if the tenant may start another operation in this transaction; blocks its other calls."""
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
     return int(connection.exec_driver_sql(_COUNT_RUNNING, {"tenant_id": tenant_id}).scalar_one()) < max_operations
 
 
-# Ids are ordered by time, so the jobs with smaller ids than the operation's are those that were there before it. If the
-# clock has gone back meanwhile, jobs have greater ids: then the bound is the end of the newest one's millisecond.
+# Ids are ordered by time, so jobs with smaller ids than the operation existed before it. If the clock was set back,
+# older jobs have greater ids: then the bound is the end of the newest job's millisecond.
 _CREATE = Statement(f"""
 INSERT INTO bulk_operations AS o (id, tenant_id, kind, filter, total, before_id, created_by, role, request_id)
 SELECT new.id, %(tenant_id)s, %(kind)s, %(filter)s::json, %(total)s,
@@ -83,7 +83,7 @@ RETURNING {_COLUMNS}
 def create(
     connection: Connection, caller: Caller, *, kind: BulkKind, job_filter: JobFilter, total: int, request_id: str
 ) -> BulkOperation:
-    """Create an operation, whose first batch may run at once."""
+    """Create an operation; its first batch may run immediately."""
     parameters = {
         "tenant_id": caller.tenant_id,
         "kind": kind.value,
@@ -102,7 +102,7 @@ SELECT {_COLUMNS} FROM bulk_operations AS o WHERE o.tenant_id = %(tenant_id)s AN
 
 
 def show(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkOperation | None:
-    """Returns one operation of a tenant, or None if the tenant has no such operation."""
+    """Return one operation of a tenant, or None if the tenant has no such operation."""
     parameters = {"tenant_id": tenant_id, "id": operation_uuid(operation_id)}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _operation(row)
@@ -131,14 +131,14 @@ def page(
     offset: int = 0,
     before_id: str | None = None,
 ) -> list[BulkOperation]:
-    """Returns operations of a tenant, newest first."""
+    """Return operations of a tenant, newest first."""
     before = None if before_id is None else operation_uuid(before_id)
     parameters = {"tenant_id": tenant_id, "state": state, "before_id": before, "limit": limit, "offset": offset}
     return [_operation(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
 def count(connection: Connection, *, tenant_id: str, state: BulkState | None) -> int:
-    """Returns the number of a tenant's operations, exact up to `MAX_IN_TOTAL`."""
+    """Return the number of a tenant's operations, exact up to `MAX_IN_TOTAL`."""
     parameters = {"tenant_id": tenant_id, "state": state, "limit": MAX_IN_TOTAL}
     return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 
@@ -151,13 +151,13 @@ RETURNING {_COLUMNS}
 
 
 def abort(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkOperation | None:
-    """Abort an operation after its present batch. Returns None if it has ended or is not the tenant's."""
+    """Abort an operation after its current batch. Returns None if it has ended or is not the tenant's."""
     parameters = {"tenant_id": tenant_id, "id": operation_uuid(operation_id)}
     row = connection.exec_driver_sql(_ABORT, parameters).first()
     return None if row is None else _operation(row)
 
 
-#: A condition: the time has come for the next batch of an operation.
+#: Condition: the next batch of some operation is due.
 IS_DUE = """(SELECT next_at FROM bulk_operations WHERE state = 'running' AND next_at <= now()
     ORDER BY next_at LIMIT 1) IS NOT NULL"""
 
@@ -168,9 +168,9 @@ ORDER BY o.next_at LIMIT 1 FOR UPDATE SKIP LOCKED
 
 
 def claim_due(connection: Connection) -> BulkOperation | None:
-    """Lock the operation that has waited the longest for its next batch, until the transaction ends.
+    """Lock the operation that is overdue the longest, until the transaction ends.
 
-    Returns None if there is none whose time has come, or if others work on all of them.
+    Returns None if no operation is due, or if other transactions have locked all due ones.
     """
     row = connection.exec_driver_sql(_CLAIM_DUE).first()
     return None if row is None else _operation(row)
@@ -192,7 +192,7 @@ def claim(connection: Connection, operation: BulkOperation) -> BulkOperation | N
     return None if row is None else _operation(row)
 
 
-# More jobs than were counted at first are found if there are more than are counted.
+# `total` may have been capped when the operation was created, so it grows with the processed jobs.
 _MOVE = Statement(f"""
 UPDATE bulk_operations AS o SET
     done = o.done + %(done)s, failed = o.failed + %(failed)s, signalled = o.signalled + %(signalled)s,
@@ -219,9 +219,9 @@ def move(
     is_over: bool = False,
     pause_seconds: float = 0.0,
 ) -> BulkOperation:
-    """Add the numbers of a batch to an operation, in the transaction that has locked it and changes the jobs.
+    """Add a batch's counts to an operation, in the transaction that locked it and changes the jobs.
 
-    `before_id` is the last job of the batch. Returns the operation as it is then.
+    `before_id` is the last job of the batch. Returns the changed operation.
     """
     parameters = _key(operation) | {
         "done": done,
@@ -242,7 +242,7 @@ WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND state = 'running'
 
 
 def postpone(connection: Connection, operation: BulkOperation, *, seconds: float) -> None:
-    """Let the next batch of an operation wait, because the last one failed."""
+    """Defer the next batch of an operation after a failure."""
     connection.exec_driver_sql(_POSTPONE, _key(operation) | {"seconds": seconds})
 
 
@@ -253,7 +253,7 @@ JOIN bulk_operations AS o ON o.tenant_id = g.tenant_id AND o.id = g.id WHERE o.s
 
 
 def ended(connection: Connection, operations: Collection[tuple[str, str]]) -> set[str]:
-    """Returns the ids of those operations that have ended; each is given by its tenant and its id."""
+    """Return the ids of the operations that have ended, among operations given as tenant and id."""
     parameters = {
         "tenants": [tenant_id for tenant_id, _ in operations],
         "ids": [operation_uuid(operation_id) for _, operation_id in operations],
@@ -269,5 +269,5 @@ DELETE FROM bulk_operations WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
-    """Delete operations that ended before retention, the oldest first. Returns the number of operations."""
+    """Delete operations that ended before retention, oldest first. Returns the number of operations."""
     return connection.exec_driver_sql(_DELETE_OLD, {"days": retention_days, "limit": limit}).rowcount

@@ -1,6 +1,6 @@
-"""Idempotency keys. A key's row is written in the transaction that creates the jobs, so it exists exactly if they do.
+"""Idempotency keys. The transaction that creates the jobs writes the key's row, so the row exists exactly if they do.
 
-If two calls use one key at once, the second waits at the key's row until the first one's transaction ends.
+Of two concurrent calls with one key, the second waits at the key's row until the first one's transaction ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class EarlierRequest:
 
     #: The digest of the request.
     fingerprint: bytes
-    #: The UUIDs of what it created, in order: jobs, unless the fingerprint is that of another kind of request.
+    #: UUIDs of the created objects, in order: jobs, unless the fingerprint belongs to another kind of request.
     uuids: Sequence[str]
 
 
@@ -47,7 +47,7 @@ def reserve(connection: Connection, *, tenant_id: str, key: str, fingerprint: by
     return EarlierRequest(fingerprint=bytes(known), uuids=uuids)
 
 
-# In the order of the keys, so that calls with the same keys wait for each other and never in a circle.
+# Ordered by key, so that calls with the same keys do not deadlock.
 _RESERVE_EACH = Statement(f"""
 INSERT INTO idempotency_keys AS k (tenant_id, key, fingerprint)
 SELECT %(tenant_id)s, t.key, t.fingerprint
@@ -65,7 +65,7 @@ WHERE tenant_id = %(tenant_id)s AND key = ANY(%(keys)s)
 def reserve_each(
     connection: Connection, *, tenant_id: str, fingerprints: Mapping[str, bytes]
 ) -> dict[str | None, EarlierRequest]:
-    """Reserve keys for the transaction's jobs, one each. Returns the earlier requests of the keys that are taken."""
+    """Reserve keys for the transaction's jobs, one each. Returns the earlier requests of the taken keys."""
     keys = list(fingerprints)
     parameters = {"tenant_id": tenant_id, "keys": keys, "fingerprints": list(fingerprints.values())}
     reserved = set(connection.exec_driver_sql(_RESERVE_EACH, parameters).scalars())
@@ -76,14 +76,14 @@ def reserve_each(
     return {key: EarlierRequest(fingerprint=bytes(known), uuids=uuids) for key, known, uuids in found}
 
 
-# The column has its name from the requests that create jobs. Others store their UUIDs there as well.
+# Named after requests that create jobs, but other requests store their UUIDs in `job_ids` too.
 _RECORD = Statement("""
 UPDATE idempotency_keys SET job_ids = %(uuids)s::uuid[] WHERE tenant_id = %(tenant_id)s AND key = %(key)s
 """)
 
 
 def record(connection: Connection, *, tenant_id: str, key: str, uuids: Sequence[str | None]) -> None:
-    """Store the UUIDs of what a key's request created, in the transaction of `reserve`."""
+    """Store the UUIDs of the objects that a key's request created, in the transaction of `reserve`."""
     connection.exec_driver_sql(_RECORD, {"tenant_id": tenant_id, "key": key, "uuids": list(uuids)})
 
 
@@ -113,5 +113,5 @@ DELETE FROM idempotency_keys WHERE (tenant_id, key) IN (
 
 
 def delete_expired(connection: Connection, *, limit: int) -> int:
-    """Delete expired keys, the oldest first. Returns the number of keys."""
+    """Delete expired keys, oldest first. Returns the number of keys."""
     return connection.exec_driver_sql(_DELETE_EXPIRED, {"limit": limit}).rowcount

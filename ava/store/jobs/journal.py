@@ -1,7 +1,7 @@
-"""The journals of jobs: what their handlers have done, by names. A run reads its job's journal and writes into it.
+"""Journals of jobs: named results of their handlers. A run reads its job's journal and writes into it.
 
-Every statement of a run is fenced like its other writes, and locks the row of the job. So a process that was taken for
-dead writes nothing that the next run has not read.
+Every statement of a run checks the fencing token and locks the row of the job. So a process that was declared dead
+writes nothing that the next run has not read.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ava.store.events.events import event_uuid
 from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
-#: Whether an earlier run of the job `j` has written into its journal. Of most jobs nothing is read.
+#: Whether an earlier run of the job `j` has written into its journal. Jobs in their first run skip the lookup.
 HAS_JOURNAL = """(j.run_no > 1 AND EXISTS (
     SELECT FROM job_journal AS k WHERE (k.tenant_id, k.job_id) = (j.tenant_id, j.id)))"""
 
 
 def stores(owner: str) -> str:
-    """Returns the statement that writes entries into the journals of the jobs of a CTE (`tenant_id`, `id`).
+    """Return the statement that writes entries into the journals of the jobs in a CTE (`tenant_id`, `id`).
 
-    An entry replaces the one of its name, and is the last one from then on.
+    An entry replaces an earlier entry of the same kind and name, and moves to the end of the order.
     """
     return f"""INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value, child_id, event_id, until,
         match_key)
@@ -44,7 +44,7 @@ def stores(owner: str) -> str:
 
 
 def parameters(entries: Sequence[NewEntry], *, attempt: int) -> dict[str, Any]:
-    """Returns the parameters of `stores`."""
+    """Return the parameters of `stores`."""
     return {
         "attempt": attempt,
         "kinds": [entry.kind.value for entry in entries],
@@ -79,20 +79,20 @@ SELECT 1 FROM owned
 def write(
     connection: Connection, *, run: RunKey, claim_id: str | None, attempt: int, entries: Sequence[NewEntry]
 ) -> bool:
-    """Write entries of a run. Returns False, and writes nothing, if the run has lost its job."""
+    """Write entries of a run. Returns False and writes nothing if the run has lost its job."""
     given = rows.run_parameters(run) | {"held_claim_id": claim_id} | parameters(entries, attempt=attempt)
     return bool(_WRITE.run(connection, given))
 
 
-# What succeeded is kept for a new attempt, and so is what goes on: it may fail in this one. It is done once for each
-# attempt, by the first run of it that gets so far.
+# A new attempt retains successful entries and active children, which may still fail in this attempt. The first run of
+# each attempt that loads the journal applies this once.
 _IS_FORGOTTEN = """(k.kind = 'wait' OR k.state = 'timed_out' OR k.kind = 'sleep' AND k.until > now()
         OR k.kind = 'event' AND k.state = 'waits'
         OR k.kind = 'child' AND NOT EXISTS (
             SELECT FROM jobs AS c WHERE c.tenant_id = k.tenant_id AND c.id = k.child_id
                 AND c.status NOT IN ('failed', 'cancelled')))"""
-# In a statement of its own: one that waits for a lock sees other tables as they were when it began. So it would not see
-# what an earlier try of this run has written, whose response was lost and whose commit took long.
+# A separate statement: one that waits for a lock still sees other tables as they were when it began, and would miss the
+# writes of this run's earlier attempt that lost its response and took long to commit.
 _LOCK = Statement(f"SELECT FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS} FOR NO KEY UPDATE OF j")
 _CARRY = Statement(f"""
 WITH forgotten AS (
@@ -107,7 +107,7 @@ UPDATE job_journal AS k SET state = 'done' FROM jobs AS j, {ONE_RUN} AS r
 WHERE {OWNS} AND k.tenant_id = j.tenant_id AND k.job_id = j.id AND k.kind = 'sleep' AND k.state = 'waits'
     AND k.until <= clock_timestamp()
 """)
-# One row at least while the run owns its job.
+# Returns at least one row while the run owns its job.
 _LOAD = Statement(f"""
 SELECT k.kind, k.name, k.state, k.value::text, k.child_id::text, k.event_id::text,
     extract(epoch FROM k.until - clock_timestamp())::float8, k.n, c.worker_id, c.status, c.error, c.end_no
@@ -119,10 +119,10 @@ ORDER BY k.n
 
 
 def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: int) -> LoadedJournal | None:
-    """Returns the journal of a run's job; None if the run has lost its job.
+    """Return the journal of a run's job; None if the run has lost its job.
 
-    The first run of a new attempt forgets what the attempt makes anew: failed or cancelled children, and waits. A sleep
-    whose time has passed is done from then on.
+    The first run of a new attempt deletes the entries that the attempt must redo: failed or cancelled children, and
+    waits. A sleep that has passed becomes `done`.
     """
     given = rows.run_parameters(run) | {"held_claim_id": claim_id, "attempt": attempt}
     # One message to the server, and so one transaction.
@@ -160,7 +160,7 @@ FROM unnest(%(ids)s::uuid[]) AS c (id) JOIN jobs AS j ON j.tenant_id = %(tenant_
 
 
 def states(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> dict[str, ChildState]:
-    """Returns what is known of jobs, by their ids."""
+    """Return the states of jobs by id."""
     given = {"tenant_id": tenant_id, "ids": [rows.job_uuid(job_id) for job_id in job_ids]}
     found = [
         ChildState(id=ids.encode("job", uuid), worker_id=worker_id, status=Status(status), error=error, end_no=end_no)
@@ -176,6 +176,6 @@ FROM unnest(%(ids)s::uuid[]) AS c (id) JOIN jobs AS j ON j.tenant_id = %(tenant_
 
 
 def outputs(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> Mapping[str, str | None]:
-    """Returns the outputs of jobs as JSON texts, by their ids."""
+    """Return the outputs of jobs as JSON, by id."""
     given = {"tenant_id": tenant_id, "ids": [rows.job_uuid(job_id) for job_id in job_ids]}
     return {ids.encode("job", uuid): text for uuid, text in connection.exec_driver_sql(_OUTPUTS, given)}

@@ -1,8 +1,8 @@
-"""Final jobs past retention, and their log lines, the oldest first. Every statement is bounded by rows.
+"""Delete final jobs past retention with their log lines, oldest first. Every statement is bounded by rows.
 
-The lines of a job that is kept as long as any other stay where they are, and nothing reads them without the job: the
-partition of their day is dropped when its last job is gone (`ava.store.partitions`). Those of other jobs are deleted
-row by row, and so are all lines in the partition for the rest, which is never dropped.
+Lines of jobs with the longest retention stay; nothing reads them without the job. Their day's partition is dropped once
+its last job is deleted (`ava.store.partitions`). Lines of other jobs are deleted row by row, and so are all lines in
+the default partition, which is never dropped.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ava.store.engine.kept_transactions import one_transaction
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 
-#: A job as its tenant and UUID.
+#: A job as tenant and UUID.
 OldJob = tuple[str, str]
-#: The end of a job as text, and its UUID.
+#: `completed_at` of a job as a string, and its UUID.
 Position = tuple[str, str]
-#: The position before every job.
+#: The position before all jobs.
 FIRST_POSITION: Position = ("-infinity", "00000000-0000-0000-0000-000000000000")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DaysKept:
-    """How long final jobs are kept, by everything that is set at the moment."""
+    """Retention of final jobs in days, over all current settings."""
 
-    #: Of a job whose worker and tenant have no retention of their own.
+    #: For jobs without a retention of their worker or tenant.
     default: float
     shortest: float
     longest: float
@@ -43,27 +43,27 @@ SELECT least(%(default)s, min(days)), greatest(%(default)s, max(days)) FROM own
 
 
 def days_kept(connection: Connection, *, default: float) -> DaysKept:
-    """Returns the shortest and the longest retention beside that of the installation."""
+    """Return the shortest and longest retention, including the installation's `default`."""
     shortest, longest = connection.exec_driver_sql(_DAYS_KEPT, {"default": default}).one()
     return DaysKept(default=default, shortest=shortest, longest=longest)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Looked:
-    """The jobs of one look."""
+    """The jobs of one poll."""
 
-    #: How many were looked at.
+    #: Number of jobs that were checked.
     count: int
-    #: Those past a retention that is not the longest; …
+    #: Jobs past a retention that is shorter than the longest.
     old: Sequence[OldJob]
-    #: … and of those past the longest one, whose lines stay in their partition.
+    #: Jobs past the longest retention: their lines stay in their partition.
     oldest: Sequence[OldJob]
-    #: That of the last one.
+    #: The position of the last checked job.
     position: Position
 
 
 def _is_unread(row: str) -> str:
-    """Returns the condition that no unfinished job reads the output of the job `row`, in its graph or a retried one."""
+    """Return the condition that no unfinished job reads the output of the job `row`, in its graph or a retried one."""
     return f"""({row}.tree_id IS NULL OR NOT EXISTS (
             SELECT FROM jobs AS u WHERE u.tenant_id = {row}.tenant_id AND u.tree_id = {row}.tree_id
                 AND u.status IN ('queued', 'running')
@@ -72,7 +72,7 @@ def _is_unread(row: str) -> str:
             WHERE e.tenant_id = {row}.tenant_id AND e.after_id = {row}.id AND f.status IN ('queued', 'running')))"""
 
 
-# The first condition on the end is for the index, the second one for the position among jobs that ended together.
+# The first condition on `completed_at` is for the index, the second for the position among jobs that ended together.
 _LOOK = Statement(f"""
 SELECT k.tenant_id, k.id::text, k.completed_at::text, coalesce(w.retention_days, t.retention_days, %(default)s) AS days,
     k.completed_at < now() - coalesce(w.retention_days, t.retention_days, %(default)s) * interval '1 day'
@@ -88,7 +88,7 @@ ORDER BY k.completed_at, k.id
 
 
 def look(connection: Connection, kept: DaysKept, *, after: Position, limit: int) -> Looked:
-    """Look at the next jobs after a position that are past the shortest retention, the oldest first."""
+    """Read the next jobs behind a position that are past the shortest retention, oldest first."""
     parameters = {"default": kept.default, "shortest": kept.shortest, "at": after[0], "id": after[1], "limit": limit}
     found = connection.exec_driver_sql(_LOOK, parameters).all()
     return Looked(
@@ -100,10 +100,10 @@ def look(connection: Connection, kept: DaysKept, *, after: Position, limit: int)
 
 
 def _delete_lines(table: str) -> Statement:
-    """Returns the statement that deletes lines from all partitions, or from one.
+    """Return the statement that deletes lines from `table`: all partitions, or one.
 
-    The LIMIT inside makes PostgreSQL read the lines job by job through the primary key, and stop at the outer one. The
-    first and the last id bound the partitions that it plans for.
+    The inner LIMIT makes PostgreSQL read the lines job by job through the primary key and stop at the outer one. The
+    first and the last id restrict the partitions to plan for.
     """
     return Statement(f"""
 WITH lines AS (
@@ -123,7 +123,7 @@ _DELETE_LINES, _DELETE_LINES_OF_REST = _delete_lines("job_logs"), _delete_lines(
 
 
 def delete_lines(connection: Connection, looked: Looked, *, limit: int) -> int:
-    """Delete at most `limit` lines row by row, those of the first jobs first. Returns the number of lines."""
+    """Delete at most `limit` lines row by row, first jobs first. Returns the number of lines."""
     count = 0
     for statement, jobs in ((_DELETE_LINES, looked.old), (_DELETE_LINES_OF_REST, looked.oldest)):
         if jobs and count < limit:
@@ -132,9 +132,9 @@ def delete_lines(connection: Connection, looked: Looked, *, limit: int) -> int:
     return count
 
 
-# In a statement of its own, before the one that decides: a graph may be retried after the look, and the retry keeps the
-# jobs whose outputs it reads (`keep`) until its transaction ends. So the next statement sees each retry, or the retry
-# waits and finds that they are deleted.
+# A separate statement before the delete: a graph may be retried after `look`, and the retry locks the jobs that it
+# reads (`keep`) until its transaction ends. So either the delete sees the retry, or the retry waits and then finds the
+# jobs deleted.
 _LOCK = Statement("""
 SELECT j.tenant_id, j.id::text FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS old (tenant_id, id)
 JOIN jobs AS j ON j.tenant_id = old.tenant_id AND j.id = old.id
@@ -143,9 +143,9 @@ FOR UPDATE OF j SKIP LOCKED
 
 
 def _delete(table: str) -> Statement:
-    """Returns the statement that deletes locked jobs that have no lines in all partitions, or in one.
+    """Return the statement that deletes locked jobs without lines in `table`: all partitions, or one.
 
-    No line is added to a final job, because only the holder of a run writes lines.
+    Final jobs get no new lines, because only the owner of a run writes lines.
     """
     return Statement(f"""
 WITH gone AS (
@@ -177,7 +177,7 @@ _DELETE, _DELETE_OLDEST = _delete("job_logs"), _delete("job_logs_rest")
 
 
 def delete(connection: Connection, looked: Looked) -> int:
-    """Delete those of the jobs whose lines are gone, or stay in their partition. Returns the number of jobs."""
+    """Delete the jobs that have no lines left outside their partition. Returns the number of jobs."""
     count = 0
     for statement, jobs in ((_DELETE, looked.old), (_DELETE_OLDEST, looked.oldest)):
         if jobs:
@@ -195,7 +195,7 @@ ORDER BY j.id FOR KEY SHARE OF j
 
 
 def keep(connection: Connection, *, tenant_id: str, uuids: Sequence[str]) -> set[str]:
-    """Keep jobs from being deleted until the transaction ends. Returns the UUIDs of those that are there."""
+    """Protect jobs from deletion until the transaction ends. Returns the UUIDs of the existing ones."""
     return set(connection.exec_driver_sql(_KEEP, {"tenant_id": tenant_id, "ids": list(uuids)}).scalars())
 
 

@@ -1,4 +1,4 @@
-"""Synchronous replication: which standbys there are, and what they have applied."""
+"""Synchronous replication: the standbys, and the position that they have applied."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS may_read,
 class Standbys:
     """The synchronous standbys of the server."""
 
-    #: False if the role may not read which there are.
+    #: False if the role may not read `pg_stat_replication`.
     may_read: bool
-    #: How many a commit waits for; 0 if the server names none.
+    #: Number of standbys that a commit waits for; 0 if the server names none.
     required: int
-    #: How many stream now.
+    #: Number of standbys that are streaming.
     found: int
 
 
 def read_standbys(connection: Connection) -> Standbys:
-    """Returns the synchronous standbys of the server."""
+    """Return the synchronous standbys of the server."""
     row = connection.exec_driver_sql(_READ_STANDBYS).one()
     return Standbys(may_read=row.may_read, required=required(row.names), found=row.found)
 
 
 def required(names: str) -> int:
-    """Returns how many standbys `synchronous_standby_names` makes a commit wait for."""
+    """Return how many standbys `synchronous_standby_names` makes a commit wait for."""
     if not names.strip():
         return 0
     number = _NUMBER.match(names)
     return int(number.group(1)) if number else 1
 
 
-# The rows are in the statement's snapshot before the position is read, so their commits precede it. A commit that does
-# not wait for the disk is visible before it is written.
+# The rows are in the statement's snapshot before the position is read, so their commits precede it. An asynchronous
+# commit is visible before it is written, so use the insert position.
 _POSITION = Statement("""
 SELECT count(*) AS jobs,
     CASE WHEN NOT pg_is_in_recovery() THEN
@@ -63,14 +63,14 @@ JOIN jobs AS j ON j.tenant_id = g.tenant_id AND j.id = g.id
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """A place in the log of a primary. Each promotion begins another timeline."""
+    """A position in the WAL of a primary. Each promotion begins a new timeline."""
 
     timeline: str
     lsn: str
 
 
 def position_of_jobs(connection: Connection, keys: Collection[JobKey]) -> Position | None:
-    """Returns a place in the server's log that follows these jobs; None if it lacks one of them, or is a standby."""
+    """Return a WAL position behind the commits of these jobs; None if one is missing or the server is a standby."""
     wanted = set(keys)
     parameters = {"tenants": [key.tenant_id for key in wanted], "ids": [rows.job_uuid(key.id) for key in wanted]}
     row = connection.exec_driver_sql(_POSITION, parameters).one()
@@ -88,7 +88,7 @@ SELECT current_setting('synchronous_standby_names') AS names,
 
 
 def is_applied(connection: Connection, position: Position) -> bool | None:
-    """Returns True if as many synchronous standbys as a commit waits for have applied the log up to a position.
+    """Return True if as many synchronous standbys as a commit waits for have applied the WAL up to a position.
 
     None if the server is no longer the primary of the position's timeline.
     """

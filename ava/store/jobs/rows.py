@@ -1,4 +1,4 @@
-"""Converts rows from PostgreSQL to domain objects, and UUIDs to TypeIDs."""
+"""Convert rows from PostgreSQL to domain objects, and UUIDs to TypeIDs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ava.domain.record import format_time
 
 
 def reasons(those: Iterable[WaitsFor]) -> str:
-    """Return a set of reasons as an SQL list."""
+    """Return reasons as an SQL list."""
     return "(" + ", ".join(f"'{each}'" for each in those) + ")"
 
 
@@ -27,9 +27,10 @@ _WAITING_FOR = (
 
 
 def earlier_runs(row: str) -> str:
-    """Return, in SQL, the milliseconds that earlier runs of a job ran in its last attempt, and waited to start.
+    """Return SQL for the milliseconds that a job's earlier runs ran in its last attempt and waited to start.
 
-    An array of two; null of a job with one run. Only waits continue an attempt, so only they count as running.
+    An array of two; null for a job with one run. Only runs that ended in a wait count as running time, because only
+    waits continue an attempt.
     """
     present = f"{row}.run_no + ({row}.started_at IS NULL)::int"
     return f"""CASE WHEN {row}.first_run_no < {present} THEN (
@@ -51,19 +52,19 @@ JOB_COLUMNS = (
     f"j.parent_id::text, j.tree_id::text, j.name, {_WAITING_FOR}, j.deadline_at, j.first_started_at, "
     f"j.cpu_us, j.peak_memory_mb, j.ready_at, j.stop_status, {_EARLIER_RUNS}"
 )
-#: Those of a job that starts: PostgreSQL opens the tables of waits and of runs at each run of a statement that names
-#: them.
+#: The columns of a job that starts. Without subselects, because PostgreSQL opens the tables of waits and runs at each
+#: execution of a statement that names them.
 STARTED_COLUMNS = JOB_COLUMNS.replace(_WAITING_FOR, "NULL").replace(_EARLIER_RUNS, "NULL")
 _COLUMNS = 41
 
-#: The bytes of a job's input and output, as a FROM item; `OFFSET 0` keeps PostgreSQL from computing them twice. Those
-#: of a large one are stored, because to measure it is to read it. One that an older release stored is read.
+#: The sizes of a job's input and output in bytes, as a FROM item. `OFFSET 0` avoids computing them twice. Large sizes
+#: are stored, because measuring a payload means reading it. Payloads that an older release stored are measured.
 SIZES = """CROSS JOIN LATERAL (
     SELECT coalesce(j.input_bytes, octet_length(j.input::text)) AS input,
         coalesce(j.output_bytes, octet_length(j.output::text)) AS output OFFSET 0
 ) AS size"""
-#: Likewise, with `SIZES`, in the order in which `light_job` reads them: without an input of more bytes than the
-#: parameter `large_input`, and without an output of more bytes than `large_output`.
+#: `JOB_COLUMNS` for `light_job`, used with `SIZES`: without an input of more than `large_input` bytes and an output of
+#: more than `large_output` bytes.
 LIGHT_COLUMNS = (
     JOB_COLUMNS.replace("j.input::text", "CASE WHEN size.input <= %(large_input)s THEN j.input::text END").replace(
         "j.output::text", "CASE WHEN size.output <= %(large_output)s THEN j.output::text END"
@@ -74,7 +75,7 @@ LIGHT_COLUMNS = (
 
 
 def light_job(row: Any) -> Job:
-    """Returns the job of a row of `LIGHT_COLUMNS`; `input_bytes` and `output_bytes` say what was left out."""
+    """Return the job of a row of `LIGHT_COLUMNS`; `input_bytes` and `output_bytes` are sizes of omitted payloads."""
     input_bytes, output_bytes = row[_COLUMNS:]
     light = job(row)
     if input_bytes is None and output_bytes is None:
@@ -84,7 +85,7 @@ def light_job(row: Any) -> Job:
 
 
 def large_bytes(json_text: str | None) -> int | None:
-    """Returns the value of the column `input_bytes` or `output_bytes` for a JSON text: None unless it is large."""
+    """Return the value of the column `input_bytes` or `output_bytes` for a JSON string: None unless it is large."""
     if json_text is None or 4 * len(json_text) <= PAYLOAD_BYTES.value:
         return None
     size = len(json_text) if json_text.isascii() else len(json_text.encode())
@@ -92,7 +93,7 @@ def large_bytes(json_text: str | None) -> int | None:
 
 
 def job(row: Any) -> Job:
-    """Returns the job of a row of `JOB_COLUMNS`."""
+    """Return the job of a row of `JOB_COLUMNS`."""
     (id_, worker_id, tenant_id, status, trigger, priority, input_json, triggered_by, created_at, started_at,
      completed_at, output_json, error, scheduled_at, attempt, max_attempts, cancel_requested_at, cancelled_by,
      progress_json, retry_of, queue, run_no, waits_for, run_at, published_at, node_id, traceparent, tags_json,
@@ -145,27 +146,27 @@ def job(row: Any) -> Job:
 
 
 def _with_time(waiting_for_json: str | None, run_at: datetime | None) -> str | None:
-    """Returns the text of `waiting_for` with the time when the wait is over, whatever it is for."""
+    """Return the JSON of `waiting_for` with the time when the wait ends or times out."""
     if waiting_for_json is None or run_at is None:
         return waiting_for_json
     return f'{waiting_for_json.removesuffix("null}")}"{format_time(run_at)}"}}'
 
 
-# Watchers read the same jobs several times a second. The cache has as many as one process may watch.
+# Watchers read the same jobs several times per second. The cache holds as many jobs as one process may watch.
 @lru_cache(maxsize=4_096)
 def job_uuid(job_id: str) -> str | None:
-    """Returns the UUID of a job's id, or None if it is not a job's id."""
+    """Return the UUID of a job's id; None if it is not one."""
     value = ids.decode("job", job_id)
     return None if value is None else str(value)
 
 
 def job_parameters(key: JobKey) -> dict[str, object]:
-    """Returns the parameters `tenant_id` and `id` of a job."""
+    """Return the parameters `tenant_id` and `id` of a job."""
     return {"tenant_id": key.tenant_id, "id": job_uuid(key.id)}
 
 
 def run_parameters(run: RunKey) -> dict[str, object]:
-    """Returns the parameters `tenant_id`, `id` and `run_no` of a run."""
+    """Return the parameters `tenant_id`, `id` and `run_no` of a run."""
     return {"tenant_id": run.tenant_id, "id": job_uuid(run.job_id), "run_no": run.run_no}
 
 
@@ -174,13 +175,13 @@ class FoundLines:
     """Lines of a log."""
 
     lines: Sequence[LogLine]
-    #: True if more lines follow these, or precede them if the last ones were asked for.
+    #: Whether more lines follow, or precede if the last lines were requested.
     has_more: bool
-    #: The `seq` of the last line that a search has looked at, if it ended there before it found enough.
+    #: The `seq` at which a search stopped before it found enough lines; None if it did not.
     looked_at_until: int | None = None
 
 
 def log_line(row: Any) -> LogLine:
-    """Returns the log line of a row `seq, ts, level, msg`."""
+    """Return the log line of a row `seq, ts, level, msg`."""
     seq, ts, level, msg = row
     return LogLine(seq=seq, ts=ts, level=LogLevel(level), msg=msg)

@@ -1,9 +1,8 @@
-"""The queue of wakes: what has happened that may end waits.
+"""The queue of wakes: events that may end waits.
 
-A job that becomes final and may be awaited, a job that begins to wait, and an event that comes each insert a row in
-their own transactions. The duty `wakes` takes rows of all tenants in turn, jobs and events separately, so neither the
-wakes nor the events of one tenant delay those of another. Wakes are idempotent: late, duplicate and spurious ones are
-harmless.
+A job that becomes final and may be awaited, a job that begins to wait, and a new event each insert a row in their own
+transactions. The duty `wakes` takes rows of all tenants round-robin, jobs and events separately, so neither the wakes
+nor the events of one tenant delay another. Wakes are idempotent: late, duplicate and spurious ones are harmless.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: A condition: the queue has a wake.
+#: Condition: the queue has a wake.
 ARE_THERE = "(SELECT n FROM wakes ORDER BY tenant_id, kind, n LIMIT 1) IS NOT NULL"
-#: Tenants of one batch. Each gets an equal share of it.
+#: Max tenants per batch. Each gets an equal share.
 _MAX_TENANTS = 100
 
-# One descent of the index for each tenant, however many wakes it has.
+# One index descent per tenant, however many wakes it has.
 _TENANTS = """RECURSIVE tenants AS (
     (SELECT tenant_id FROM wakes WHERE tenant_id > %(after_tenant)s ORDER BY tenant_id LIMIT 1)
     UNION ALL
@@ -31,7 +30,7 @@ _TENANTS = """RECURSIVE tenants AS (
 
 
 def _oldest(kind: str) -> str:
-    """Returns the CTEs that lock the oldest wakes of the next tenants, in equal shares."""
+    """Return the CTEs that lock the oldest wakes of the next tenants, in equal shares."""
     return f"""{_TENANTS}, page AS MATERIALIZED (
     SELECT tenant_id FROM tenants WHERE tenant_id IS NOT NULL LIMIT %(max_tenants)s
 ), oldest AS MATERIALIZED (
@@ -42,7 +41,7 @@ def _oldest(kind: str) -> str:
 )"""
 
 
-# By `ctid`, because a plan that was made while the queue was empty reads all of it.
+# By `ctid`, because a plan made while the queue was empty reads all of it.
 _TAKE_JOBS = Statement(f"""
 WITH {_oldest("job")}, taken AS (
     DELETE FROM wakes WHERE ctid = ANY(ARRAY(SELECT ctid FROM oldest)) RETURNING tenant_id, source_id
@@ -56,14 +55,14 @@ ORDER BY p.tenant_id
 class JobWakes:
     """Wakes of jobs that a transaction has taken."""
 
-    #: The jobs, each a tenant and a UUID.
+    #: The jobs, as tenant and UUID.
     jobs: Sequence[tuple[str, str]]
-    #: The tenant after which the next batch begins; empty: with the first.
+    #: The next batch begins after this tenant; empty: with the first.
     last_tenant: str
 
 
 def take_jobs(connection: Connection, *, after_tenant: str, limit: int) -> JobWakes:
-    """Take the oldest wakes of jobs of the next tenants, in the transaction that follows them."""
+    """Take the oldest job wakes of the next tenants, in the transaction that processes them."""
     found = connection.exec_driver_sql(_TAKE_JOBS, _batch(after_tenant, limit)).all()
     tenants = {tenant_id for tenant_id, _ in found}
     return JobWakes(
@@ -86,9 +85,9 @@ SELECT tenant_id FROM page
 
 
 def drop_unawaited(connection: Connection, *, after_tenant: str, limit: int) -> str:
-    """Delete wakes of events for which no job waits, the oldest of the next tenants.
+    """Delete the oldest event wakes of the next tenants for which no job waits.
 
-    Returns the tenant after which the next batch begins, empty for the first.
+    Returns the last tenant of the batch, or "" to begin with the first.
     """
     tenants = list(connection.exec_driver_sql(_DROP_UNAWAITED, _batch(after_tenant, limit)).scalars())
     return max(tenants) if len(tenants) == _MAX_TENANTS else ""
@@ -100,20 +99,20 @@ def _batch(after_tenant: str, limit: int) -> dict[str, object]:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class WaitPlace:
-    """The place of waits in the order in which events are compared with them: the key and the job."""
+    """A position in the order in which events are matched with waits: key and job."""
 
     key: UUID
     job_uuid: str
 
     @classmethod
     def before(cls, key: UUID) -> WaitPlace:
-        """Return the place before all waits with a key."""
+        """Return the position before all waits with a key."""
         return cls(key=key, job_uuid=str(UUID(int=0)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventWakes:
-    """Events of one type of one tenant that are to be compared with the waits after a place."""
+    """Events of one type of one tenant, to be matched with the waits behind `after`."""
 
     tenant_id: str
     type: str
@@ -141,9 +140,9 @@ GROUP BY h.tenant_id, h.event_type, h.after_key, h.after_id
 
 
 def claim_events(connection: Connection, *, after_tenant: str, limit: int) -> EventWakes | None:
-    """Lock the oldest events of the next tenant after one, those of one type, until the transaction ends.
+    """Lock the oldest events, of one type, of the next tenant behind `after_tenant`, until the transaction ends.
 
-    None: no tenant after that one has any.
+    Returns None if no further tenant has events.
     """
     row = connection.exec_driver_sql(_CLAIM_EVENTS, {"after_tenant": after_tenant, "limit": limit}).first()
     if row is None:
@@ -168,7 +167,7 @@ WHERE e.tenant_id = %(tenant_id)s AND e.kind = 'event' AND e.n = ANY(%(numbers)s
 
 
 def advance_events(connection: Connection, wakes: EventWakes, *, to: WaitPlace | None, count: int) -> None:
-    """Store that the first `count` events were compared with the waits up to a place; None: with all."""
+    """Store that the first `count` events were matched with the waits up to `to`; None: with all waits."""
     given: dict[str, object] = {"tenant_id": wakes.tenant_id, "numbers": list(wakes.numbers[:count])}
     if to is None:
         connection.exec_driver_sql(_DELETE_EVENTS, given)

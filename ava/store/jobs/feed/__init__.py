@@ -1,1 +1,1 @@
-"""The feed: what waits in the windows and for permits of limits, and whose jobs are next."""
+"""The feed: the backlogs of the windows, the jobs that wait for permits, and their order."""

@@ -1,8 +1,7 @@
-"""The backlog of one window by tenants: who waits, and whose job comes next.
+"""Read the backlog of one window by tenant: the waiting tenants, and each tenant's next jobs.
 
 Every statement is bounded and uses an index made for it: `jobs_startable`, or `jobs_backlog`, which jobs that the API
-publishes never enter. Within a tenant, a job that a limit has admitted comes first, because it has a permit of
-the limit.
+publishes never enter. Within a tenant, jobs admitted by a limit come first, because they hold a permit.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from ava.domain.limits.fair_queue import WaitingJob
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-# A loose index scan, as in `looks.read`: one step for each tenant.
+# A loose index scan, as in `looks.read`: one step per tenant.
 _TENANTS = Statement("""
 WITH RECURSIVE waiting AS (
     (SELECT tenant_id FROM jobs
@@ -34,9 +33,9 @@ SELECT tenant_id FROM waiting LIMIT %(limit)s
 
 
 def tenants(connection: Connection, *, queue: str, priority: int, after: str, limit: int) -> list[str]:
-    """Returns tenants with unpublished jobs in a window, in the order of their ids, from the one that follows `after`.
+    """Return tenants with unpublished jobs in a window, ordered by id, starting behind `after`.
 
-    If they end before `limit`, those from the first one on follow, so that repeated calls go round.
+    If fewer than `limit` follow, continues with the first tenant, so that repeated calls are round-robin.
     """
     parameters = {"queue": queue, "priority": priority, "after": after, "until": None, "limit": limit}
     found = list(connection.exec_driver_sql(_TENANTS, parameters).scalars())
@@ -57,8 +56,8 @@ ORDER BY t.tenant_id, (j.limit_key IS NULL), j.id
 """)
 
 
-# Likewise from an id on: no entry before is passed. `limit_key IS NULL` is a column of the index, and the jobs with a
-# limit are few, because those that wait for a permit of it are not in the backlog.
+# Starts at an id, so the scan skips all entries before it. `limit_key IS NULL` is a column of the index. Jobs with a
+# limit are few, because jobs that wait for a permit are not in the backlog.
 _WAITS = """queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NULL AND tenant_id = t.tenant_id AND worker_id <> ALL(%(unserved)s::text[])"""
 _IN_ORDER = "ORDER BY queue, priority, tenant_id, (limit_key IS NULL), id LIMIT %(each)s"
@@ -84,9 +83,9 @@ def heads(
     unserved: Collection[str] = (),
     from_id: str | None = None,
 ) -> dict[str, list[WaitingJob]]:
-    """Returns the next `each` unpublished jobs of these tenants in a window, but none of the `unserved` workers.
+    """Return the next `each` unpublished jobs of these tenants in a window, except jobs of `unserved` workers.
 
-    `from_id`: no job in the window without a limit has a smaller id.
+    `from_id`: lower bound of the ids of all jobs without a limit in the window.
     """
     parameters = {
         "queue": queue,
@@ -102,7 +101,7 @@ def heads(
     return found
 
 
-#: With fewer counted jobs the first, slow ones say too much: the latest jobs of the worker say its cost.
+#: Min counted jobs for a reliable average: with fewer, slow first jobs dominate, and `latest_costs` estimates better.
 _MIN_COUNTED = 100
 _COSTS = Statement("""
 SELECT worker_id, sum(run_seconds) / sum(jobs), sum(jobs) FROM job_totals WHERE run_bucket >= 0 GROUP BY worker_id
@@ -110,18 +109,15 @@ SELECT worker_id, sum(run_seconds) / sum(jobs), sum(jobs) FROM job_totals WHERE 
 
 
 def costs(connection: Connection) -> tuple[dict[str, float], frozenset[str]]:
-    """Returns the seconds that a worker's jobs have run on average, of the workers that had any.
-
-    The second value is the workers of which many jobs are counted.
-    """
+    """Return the average run time of each worker's jobs in seconds, and the workers with many counted jobs."""
     found = connection.exec_driver_sql(_COSTS).all()
     known = {worker_id: float(seconds) for worker_id, seconds, _ in found}
     return known, frozenset(worker_id for worker_id, _, jobs in found if jobs >= _MIN_COUNTED)
 
 
-#: The jobs by which the cost of a new worker is known. Their median leaves out those that ran in cold processes.
+#: Number of jobs that determine the cost of a new worker. Their median ignores runs in cold processes.
 _LATEST_JOBS = 10
-# `jobs_by_worker`, backwards. Without its order the planner may scan the table.
+# Scans `jobs_by_worker` backwards. Without this ORDER BY the planner may scan the table.
 _LATEST_COSTS = Statement(f"""
 SELECT w.worker_id, extract(epoch FROM percentile_disc(0.5) WITHIN GROUP (ORDER BY j.completed_at - j.started_at))
 FROM unnest(%(tenants)s::text[], %(workers)s::text[]) AS w (tenant_id, worker_id) CROSS JOIN LATERAL (
@@ -134,6 +130,6 @@ GROUP BY w.worker_id
 
 
 def latest_costs(connection: Connection, new: Collection[tuple[str, str]]) -> dict[str, float]:
-    """Returns the median of the seconds that the latest jobs of tenants' workers have run, of those that have any."""
+    """Return each worker's median run time in seconds over its latest jobs, without workers that have none."""
     parameters = {"tenants": [tenant_id for tenant_id, _ in new], "workers": [worker_id for _, worker_id in new]}
     return {worker_id: float(seconds) for worker_id, seconds in connection.exec_driver_sql(_LATEST_COSTS, parameters)}

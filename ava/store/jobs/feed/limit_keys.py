@@ -1,4 +1,4 @@
-"""The states of the keys of limits for which jobs wait."""
+"""States of limit keys with waiting jobs."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from ava.store.jobs.moves.rules import is_served_worker
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyState:
-    """A key for which jobs wait, at one moment."""
+    """The state of a key with waiting jobs, at one time."""
 
     key: str
-    #: The most urgent priority that waits, and the first tenant of it.
+    #: The most urgent priority with waiting jobs, and the first tenant in it.
     priority: int
     tenant_id: str
-    #: The limits of the key's worker; None: there is none.
+    #: The limits of the key's worker; None: no such limit.
     max_running: int | None
     rate: Rate | None
     #: Whether jobs of several tenants wait with this priority.
     is_of_several_tenants: bool
-    #: The permits that are taken.
+    #: Number of permits in use.
     taken: int
-    #: Those of them whose job has not started, and the least urgent priority among them.
+    #: Number of permits held by unstarted jobs, and the least urgent priority among them.
     unstarted: int
     least_urgent: int | None
-    #: The jobs that come next, as many as there is room for. Empty if it takes turns or a rate to choose them.
+    #: The next jobs, at most as many as the capacity. Empty if round-robin between tenants or a rate must choose them.
     next_jobs: Sequence[LimitedJob]
 
     @property
     def room(self) -> int:
-        """Returns how many jobs may be admitted, as far as the number of running ones limits them."""
+        """Return how many more jobs the concurrency limit admits."""
         return 1_000_000 if self.max_running is None else self.max_running - self.taken
 
 
-# A key whose worker no live node of its queue serves is left out, or whose queue is paused: its jobs would come back.
-# The orders are those of `jobs_waiting_for_permit` and `jobs_admitted`, because `IN_ORDER` has statements use the index
-# that has the wanted order. `head` is the job that comes first of those that wait for the key, `last` the last tenant
-# of its priority, and `permits` are those that are taken.
+# Leaves out a key if no live node of its queue serves the worker, or if the queue is paused: its jobs would return. The
+# ORDER BYs match `jobs_waiting_for_permit` and `jobs_admitted`, because with `IN_ORDER` statements use the index that
+# has the requested order. `head` is the key's first waiting job, `last` the last tenant with the same priority, and
+# `permits` are the permits in use.
 _STATES = f"""
 SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
        last.tenant_id <> head.tenant_id AS is_of_several, permits.taken, permits.unstarted, permits.least_urgent,
@@ -94,9 +94,9 @@ _KEY_STATES = Prepared("key_states", _STATES, plan_seconds=PLAN_SECONDS)
 def locked_key_states(
     connections: DedicatedConnection, keys: Collection[str], *, dead_after_seconds: float, max_next: int
 ) -> Iterator[tuple[Connection, list[KeyState]]]:
-    """A transaction that begins with `lock`, in one message with a read, because it is on the way to a start.
+    """Begin a transaction with `lock` and a read in one message, because a job's start waits for it.
 
-    The block also gets the states of those of the keys for which jobs wait that a live node can run.
+    Yields the connection and the states of the keys that have waiting jobs which a live node can run.
     """
     parameters = {
         "keys": list(keys),

@@ -1,9 +1,8 @@
-"""Limits: the jobs that wait for a permit, and who gets the next one; rates: when the next job of a key may start.
+"""Limits: the jobs that wait for a permit, and their order. Rates: when the next job of a key may start.
 
-A job with a limit has its key in `limit_key`. While it waits for a permit, `waits_for` is `permit`. From its admission
-on it has one, until it is final or waits again: permits are counted from these rows and never stored. A key
-costs nothing while none of its jobs waits.
-`limit_keys` beside it has the states of keys, and `ava.store.jobs.moves.permits` the moves.
+A job with a limit has its key in `limit_key`. It waits with `waits_for` = `permit`. Once admitted, it has a permit
+until it is final or waits again: permits are counted from these rows and never stored. A key without waiting jobs costs
+nothing. `limit_keys` reads the states of keys, `ava.store.jobs.moves.permits` changes them.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class LimitedJob(WaitingJob):
     queue: str
     priority: int
     limit_key: str
-    #: The key of its rate; None if it has none.
+    #: The key of its rate; None without a rate.
     rate_key: str | None
 
 
@@ -49,7 +48,7 @@ SELECT tenant_id FROM waiting LIMIT %(limit)s
 
 
 def waiting_tenants(connection: Connection, *, key: str, priority: int, limit: int) -> list[str]:
-    """Returns the tenants whose jobs of a priority wait for a key."""
+    """Return the tenants with jobs of a priority that wait for a key."""
     parameters = {"key": key, "priority": priority, "limit": limit}
     return list(connection.exec_driver_sql(_WAITING_TENANTS, parameters).scalars())
 
@@ -62,7 +61,7 @@ ORDER BY limit_key, priority, tenant_id, id LIMIT 1
 
 
 def next_priority(connection: Connection, *, key: str, priority: int) -> int | None:
-    """Returns the most urgent priority after another one whose jobs wait for a key; None if there is none."""
+    """Return the next less urgent priority with jobs waiting for a key; None if there is none."""
     parameters = {"key": key, "priority": priority}
     found: int | None = connection.exec_driver_sql(_NEXT_PRIORITY, parameters).scalar()
     return found
@@ -87,7 +86,7 @@ ORDER BY k.n, j.id
 
 
 def waiting_jobs(connection: Connection, lines: Sequence[tuple[str, int, str]], *, each: int) -> list[LimitedJob]:
-    """Returns the oldest waiting jobs of each key, priority and tenant, `each` at most."""
+    """Return the oldest waiting jobs of each key, priority and tenant, at most `each`."""
     parameters = {
         "keys": [key for key, _, _ in lines],
         "priorities": [priority for _, priority, _ in lines],
@@ -108,7 +107,7 @@ def waiting_jobs(connection: Connection, lines: Sequence[tuple[str, int, str]], 
     ]
 
 
-# What was written before the clock went back is written anew, because the moment would else move on with the clock.
+# Rewrite states that were written before the clock was set back: otherwise `next_at` would keep moving with the clock.
 _READ_RATES = Statement(f"""
 WITH rebased AS (
     UPDATE rate_states AS r SET next_at = {RATE_NEXT_AT}, written_at = clock_timestamp()
@@ -122,14 +121,14 @@ LEFT JOIN rate_states AS r ON r.key = k.key LEFT JOIN rebased AS b ON b.key = k.
 
 
 def read_rates(connection: Connection, keys: Collection[str]) -> dict[str, RateState]:
-    """Returns the states of rates by their keys; one that the clock has left behind is brought back to it."""
+    """Return the states of rates by key, after correcting states from before the clock was set back."""
     found = connection.exec_driver_sql(_READ_RATES, {"keys": list(keys)})
     return {key: RateState(now=now, next_at=max(next_at, _LONG_AGO)) for key, now, next_at in found}
 
 
 _LONG_AGO = datetime.fromisoformat("2000-01-01T00:00:00+00:00")
 
-# A handler may have put the moment off meanwhile.
+# A handler may have deferred the rate since the read.
 _WRITE_RATES = Statement(f"""
 INSERT INTO rate_states AS r (key, next_at)
 SELECT * FROM unnest(%(keys)s::text[], %(moments)s::timestamptz[]) AS k (key, next_at) ORDER BY key
@@ -139,7 +138,7 @@ ON CONFLICT (key) DO UPDATE SET
 
 
 def write_rates(connection: Connection, moments: dict[str, datetime]) -> None:
-    """Write the moments of the next starts by the keys of their rates."""
+    """Store the next start times by rate key."""
     parameters = {"keys": list(moments), "moments": list(moments.values())}
     connection.exec_driver_sql(_WRITE_RATES, parameters)
 

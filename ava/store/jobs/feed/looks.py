@@ -1,4 +1,4 @@
-"""Looks: what the feed reads at once, a few times each second, to decide what is published next."""
+"""Poll the feed's state: one read, several times per second, to decide which jobs to publish next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ava.store.engine.prepared import Prepared
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes
 
-#: Seconds after which a look is planned anew. Its indexes are fixed, so a plan does not depend on the sizes of tables.
+#: Seconds between replans of a poll. Its indexes are fixed, so the plan does not depend on table sizes.
 _PLAN_SECONDS = 10.0
 
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
@@ -19,13 +19,13 @@ _FIRST_ID = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScanFloor:
-    """Where the waiting jobs of one window begin in the indexes; before them are those of jobs that have moved on."""
+    """The index position of a window's first waiting jobs; entries before it belong to jobs that have moved on."""
 
-    #: No published job was published before. The text of a time.
+    #: Lower bound of `published_at` of published jobs, as a string.
     published_at: str
-    #: No unpublished job had a smaller id.
+    #: Lower bound of the ids of unpublished jobs.
     job_id: str
-    #: True if unpublished jobs of several tenants waited.
+    #: Whether unpublished jobs of several tenants waited.
     has_several: bool
 
 
@@ -35,35 +35,35 @@ class Window:
 
     queue: str
     priority: int
-    #: The number of published jobs that have not started, counted up to a limit.
+    #: Number of published but unstarted jobs, counted up to a limit.
     published: int
-    #: True if more jobs wait unpublished.
+    #: Whether unpublished jobs wait.
     has_backlog: bool
-    #: The tenant of all jobs that wait unpublished; None if there are several, or it is not known.
+    #: The tenant of all unpublished jobs; None if there are several, or if it is unknown.
     only_tenant: str | None = None
-    #: True if jobs wait unpublished, and jobs of several tenants wait.
+    #: Whether unpublished jobs wait and the window has jobs of several tenants.
     is_shared: bool = False
-    #: Where this window is read from; None: from its first entry in the indexes.
+    #: Where to start reading this window; None: at its first index entry.
     floor: ScanFloor | None = None
 
     @property
     def name(self) -> str:
-        """Returns the name by which the dispatcher keeps what it knows of the window."""
+        """Return the key of the window in the dispatcher's state."""
         return f"{self.queue}:{self.priority}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """The state of all windows, and what decides about them, at one moment."""
+    """The state of all windows and the facts for publishing decisions, at one time."""
 
     windows: Sequence[Window]
-    #: The paused queues.
+    #: Paused queues.
     paused: frozenset[str]
-    #: The windows that take no more messages from the API, each as `queue:priority`.
+    #: Windows into which the API must not publish, each as `queue:priority`.
     closed: frozenset[str]
-    #: The processes of live nodes that serve a queue, by queue; one process may serve several.
+    #: Processes of live nodes per queue; a process may serve several queues.
     processes: Mapping[str, int]
-    #: Keys of limits for which jobs wait, in their order, from the one that follows a given key.
+    #: Limit keys with waiting jobs, in order, starting behind a given key.
     limit_keys: Sequence[str]
     #: False if windows of pulled jobs may be missing.
     is_complete: bool = True
@@ -80,23 +80,22 @@ _LIMIT_KEYS = """keys AS (
         ORDER BY j.limit_key LIMIT 1) AS next
 )"""
 
-# What a look reads of published jobs. The next one begins there, but a second before now at the latest, because
-# a job is seen only when the transaction that has published it ends.
+# The published jobs of a window. The next poll starts at `floor`, at least a second before now, because a job becomes
+# visible only when the transaction that published it ends.
 _PUBLISHED = """count(*) AS jobs, min(tenant_id) AS first, max(tenant_id) AS last,
                 least(min(published_at), now() - interval '1 second') AS floor"""
 
-# A condition: the job `j` waits in the window `w`; and it is in the window's backlog.
+# Conditions: the job `j` waits in the window `w`; and: it is in the window's backlog.
 _WAITS = "j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.waits_for IS NULL"
 _IN_BACKLOG = f"{_WAITS} AND j.published_at IS NULL"
 
-# Each window, and each key, is found by one step in an index (a loose index scan), so the cost grows with those that
-# have jobs, not with the queues that workers name. Published jobs are counted up to the size of a window, which has no
-# space for more. Other tenants are looked for before and after the tenant of the backlog's first job, in the order of
-# `jobs_backlog`: for an EXISTS the planner may scan the table once for each window without one.
+# One index step finds each window and each key (a loose index scan), so the cost depends on the windows that have jobs,
+# not on the queues that workers name. Published jobs are counted up to the window size, which is the limit anyway. To
+# find other tenants, read the entries before and after the tenant of the backlog's first job, in the order of
+# `jobs_backlog`: for an EXISTS the planner may scan the table once per window.
 #
-# While a snapshot is held (by a dump, say), the entries of jobs that have moved on stay in the indexes, and a scan
-# compares each with its row. So a look at known windows begins in each of them where the look before has found the
-# first job, and passes no entry before.
+# A long-running transaction (a dump, say) blocks vacuum: index entries of jobs that have moved on remain, and a scan
+# checks each against its row. So a poll of known windows starts at the first job that the previous poll found.
 _READ = Prepared(
     "read_look",
     f"""
@@ -146,10 +145,10 @@ def read(
     after_key: str = "",
     max_keys: int = 0,
 ) -> Look:
-    """Return every window that has waiting jobs, its published ones counted up to a limit, and the rest of a look.
+    """Return the state of all windows with waiting jobs, with published jobs counted up to a limit.
 
-    `known`: only read these windows (queue, priority), from the floors that the look before returned. Windows without
-    waiting jobs are among them. A job that has come back since from before the floor of its window is not seen.
+    `known`: read only these windows (queue, priority), from the floors that the previous poll returned. The result then
+    includes windows without waiting jobs, and misses jobs that have returned to a position before the floor.
     """
     floors = known or {}
     parameters = {
@@ -210,6 +209,6 @@ INSERT INTO closed_windows (queue, priority) SELECT queue, priority FROM closed 
 
 
 def write_closed(connection: Connection, closed: Collection[tuple[str, int]]) -> None:
-    """Store which windows take no more messages from the API, each as its queue and priority."""
+    """Store the windows (queue, priority) into which the API must not publish."""
     parameters = {"queues": [queue for queue, _ in closed], "priorities": [number for _, number in closed]}
     connection.exec_driver_sql(_WRITE_CLOSED, parameters)

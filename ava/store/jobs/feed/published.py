@@ -1,4 +1,4 @@
-"""Published jobs that have not started: their messages in the broker, and the offers for claims over HTTP."""
+"""Published but unstarted jobs: their messages in the broker, and the offers to HTTP claims."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FROM unnest(%(queues)s::text[]) AS q (queue) CROSS JOIN LATERAL (
 
 
 def oldest_messages(connection: Connection, *, queues: Collection[str], after_seconds: float) -> dict[str, datetime]:
-    """Returns when jobs were published: the next ones of each queue that have waited so long and have not started."""
+    """Return `published_at` of the next jobs of each queue that were published more than `after_seconds` ago."""
     found = connection.exec_driver_sql(_OLDEST_MESSAGES, {"queues": list(queues), "after": after_seconds})
     return {row.id: row.published_at for row in found}
 
@@ -45,7 +45,7 @@ WHERE NOT starts_with(q.queue, 'pull:')
 
 
 def queues(connection: Connection) -> list[str]:
-    """Returns the queues that have published jobs which have not started, without those of pulled jobs."""
+    """Return the queues with published but unstarted jobs, except pull queues."""
     return list(connection.exec_driver_sql(_QUEUES).scalars())
 
 
@@ -61,10 +61,10 @@ WHERE starts_with(w.queue, 'pull:') AND offered.jobs > 0
 ORDER BY w.priority, w.queue
 """
 
-# One step for each window that has waiting jobs, as in `looks.read`.
+# One step per window with waiting jobs, as in `looks.read`.
 _READ_ALL_OFFERS = Prepared("read_all_offers", f"WITH RECURSIVE {WAITING_WINDOWS}{_OFFERED}", plan_seconds=10.0)
 
-# The same in some queues alone: a step for each that has no jobs, so that other tenants' windows cost nothing.
+# The same for given queues: one step for each queue without jobs, so that other tenants' windows cost nothing.
 _READ_OFFERS = Prepared(
     "read_offers",
     f"""
@@ -84,12 +84,12 @@ WITH RECURSIVE waiting AS (
 
 
 def read_all_offers(connection: Connection, *, count_up_to: int) -> list[Pick]:
-    """Return the windows that have offered jobs, the most urgent first, each with their number up to a limit."""
+    """Return the windows with offered jobs, most urgent first, each with their number up to a limit."""
     return [_pick(row) for row in _READ_ALL_OFFERS.run(connection, {"count_up_to": count_up_to}, before=IN_ORDER)]
 
 
 def read_offers(connection: Connection, queues: Collection[str], *, count_up_to: int) -> list[Pick]:
-    """Return the windows of some queues that have offered jobs, likewise."""
+    """Return the windows of some queues with offered jobs, like `read_all_offers`."""
     parameters = {"queues": sorted(queues), "count_up_to": count_up_to}
     return [_pick(row) for row in _READ_OFFERS.run(connection, parameters, before=IN_ORDER)]
 

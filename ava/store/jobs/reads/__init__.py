@@ -1,1 +1,1 @@
-"""What clients and the dashboard read of jobs."""
+"""Reads of jobs for clients and the dashboard."""

@@ -1,4 +1,4 @@
-"""The jobs that a filter finds, batch by batch from the newest to the oldest, each batch bounded by rows and bytes."""
+"""Read the jobs that match a filter in batches, newest first, each batch bounded by rows and bytes."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs.reads import lists, searches
 from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters, ranges
 
-#: Rounds of a search that count its jobs; each looks at `SEARCHED_JOBS` of them at most.
+#: Max rounds in which a search counts jobs; each reads at most `SEARCHED_JOBS`.
 _MAX_ROUNDS = 10
-#: The jobs that one round of a search counts.
+#: Max jobs that one round counts.
 _ROUND = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class IdBatch:
-    """The ids of some of the jobs that a filter finds, newest first."""
+    """Ids of some jobs that match a filter, newest first."""
 
     job_ids: Sequence[str]
-    #: The id before which the next batch begins; None if this is the last one.
+    #: The id before which the next batch begins; None if this is the last batch.
     before_id: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobBatch:
-    """Some of the jobs that a filter finds, newest first."""
+    """Some jobs that match a filter, newest first."""
 
     jobs: Sequence[Job]
-    #: The id before which the next batch begins; None if this is the last one.
+    #: The id before which the next batch begins; None if this is the last batch.
     before_id: str | None
 
 
@@ -58,9 +58,9 @@ def next_ids(
     before_id: str | None,
     among: Iterable[Status] = Status,
 ) -> IdBatch:
-    """Returns the newest jobs that are older than `before_id` and have one of the statuses `among`.
+    """Return the newest jobs that are older than `before_id` and have one of the statuses `among`.
 
-    A search may find none in a batch that is not the last.
+    A batch of a search may be empty without being the last.
     """
     until = None
     if job_filter.is_searched:
@@ -84,7 +84,7 @@ def next_jobs(
     before_id: str | None,
     among: Iterable[Status] = Status,
 ) -> JobBatch:
-    """Returns these jobs as whole records, as many as an answer has bytes for, but at least one."""
+    """Return these jobs as whole records, as many as fit into a response, but at least one."""
     found = next_ids(
         connection, tenant_id=tenant_id, job_filter=job_filter, limit=limit, before_id=before_id, among=among
     )
@@ -92,14 +92,14 @@ def next_jobs(
     jobs = list(takewhile(lambda job: not job.is_light, shown))
     if len(jobs) == len(shown):
         return JobBatch(jobs=jobs, before_id=found.before_id)
-    # The first of them is left out only if retention has deleted it meanwhile.
+    # The first job is missing only if retention deleted it in between.
     return JobBatch(jobs=jobs, before_id=jobs[-1].id if jobs else shown[0].id)
 
 
 def count(
     connection: Connection, *, tenant_id: str, job_filter: JobFilter, among: Iterable[Status], max_jobs: int
 ) -> tuple[int, bool]:
-    """Returns how many jobs the batches find, and False if there may be more than that."""
+    """Return how many jobs the batches find, and False if there may be more."""
     if not job_filter.is_searched:
         total = lists.count(connection, tenant_id=tenant_id, job_filter=job_filter, max_jobs=max_jobs, among=among)
         return total, total < max_jobs
@@ -115,7 +115,7 @@ def count(
 
 
 def job_after(connection: Connection, *, tenant_id: str, job_filter: JobFilter, place: int) -> str | None:
-    """Returns the id of the job that follows the newest `place` jobs which a search finds; None if there is none."""
+    """Return the id of the job behind the newest `place` jobs that match; None if there is none."""
     seen, before_id = 0, None
     for _ in range(_MAX_ROUNDS):
         left = place + 1 - seen
@@ -126,5 +126,5 @@ def job_after(connection: Connection, *, tenant_id: str, job_filter: JobFilter, 
         if found.before_id is None:
             return None
         before_id = found.before_id
-    # What lies deeper than the search goes is beyond as well.
+    # The job is beyond the search's limit; so is this id.
     return before_id

@@ -1,6 +1,6 @@
-"""The unfinished jobs that have a key for `dedupe`: what a trigger with the same key finds.
+"""Find the unfinished jobs with a `dedupe` key, for a trigger with the same key.
 
-The unique index `jobs_deduped` keeps two of them from having one key.
+The unique index `jobs_deduped` admits one unfinished job per key.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FROM unnest(%(worker_ids)s::text[], %(keys)s::text[]) AS k (worker_id, key) CROS
 def unfinished(
     connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Job]:
-    """Returns the jobs that are not final, by worker and key."""
+    """Return the unfinished jobs by worker and key."""
     found = connection.exec_driver_sql(_UNFINISHED, _parameters(tenant_id, keys))
     return {(job.worker_id, row[-1]): job for row in found for job in [rows.job(row)]}
 

@@ -1,4 +1,4 @@
-"""The jobs that a filter finds, as ranges of an index. Lists, exports and operations share it."""
+"""Job filters as index ranges, shared by lists, exports and bulk operations."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ava.store.jobs import rows
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
-# A list is a few index ranges, one for each status and trigger that the filter admits, each read only as far as the
-# page goes. So any combination of filters walks along an index, newest first, independent of the size of the table.
+# A list consists of a few index ranges, one per status and trigger that the filter admits, each read only up to the end
+# of the page. So every combination of filters walks along an index, newest first, independent of the table's size.
 #
-# The ranges are row comparisons in the index's own order. With equalities the planner may prefer the primary key, and
-# walk it over all jobs in search of a status that has none.
+# The ranges are row comparisons in the index's order. With equalities the planner may prefer the primary key and walk
+# it over all jobs in search of a status that no job has.
 #
-# A filter on a worker uses the other index, so each statement exists for both. The driver writes the parameters into
-# the statement, so a condition that the filter does not have becomes `NULL IS NULL OR …`, which the planner removes.
+# A filter by worker uses the other index, so each statement exists for both. The driver inserts the parameters into the
+# statement, so an unused condition becomes `NULL IS NULL OR …`, which the planner removes.
 BY_STATUS = {"j.tenant_id": "%(tenant_id)s", "j.status": "kind.status", "j.trigger": "kind.trigger"}
 BY_WORKER = {"j.tenant_id": "%(tenant_id)s", "j.worker_id": "%(worker_id)s"} | BY_STATUS
 _KINDS = """(
@@ -30,9 +30,9 @@ _KINDS = """(
 
 
 def ranges(index: dict[str, str], *, kinds: str = _KINDS, floor: str = "%(floor)s::uuid", limit: str) -> str:
-    """Returns the ranges of an index as a FROM item that gives `kind` and, newest first, `found.id`.
+    """Return the ranges of an index as a FROM item that yields `kind` and, newest first, `found.id`.
 
-    `index` has the index's columns before the id and what each is compared with. No id is below `floor`.
+    `index` maps the index's columns before the id to the compared values. No id is below `floor`.
     """
     columns, keys = ", ".join(index), ", ".join(index.values())
     order = ", ".join(f"{column} DESC" for column in index)
@@ -50,13 +50,13 @@ def ranges(index: dict[str, str], *, kinds: str = _KINDS, floor: str = "%(floor)
 def filter_parameters(
     tenant_id: str, job_filter: JobFilter, before_id: str | None = None, *, among: Iterable[Status] = Status
 ) -> dict[str, object]:
-    """Returns the parameters of a filter; None for a condition that it does not have.
+    """Return the parameters of a filter; None for an unused condition.
 
-    `among` are the statuses that are asked for at all.
+    `among` are the statuses that the caller requests.
     """
     low, high = _bounds(job_filter)
     before_uuid = None if before_id is None else rows.job_uuid(before_id)
-    # Failed jobs alone have an error.
+    # Only failed jobs have an error.
     statuses = [status for status in among if status is Status.FAILED or not (job_filter.error or job_filter.error_id)]
     if job_filter.waits_for is not None:
         statuses = [status for status in statuses if status is Status.QUEUED]
@@ -76,8 +76,8 @@ def filter_parameters(
 
 
 def _bounds(job_filter: JobFilter) -> tuple[str | None, str | None]:
-    """Returns the least id that a filter admits, and the least one that is too high; None if it has no such bound."""
-    # A job's `created_at` is the time in its id (`make.insert`), so bounds on the id are exact.
+    """Return the smallest id that a filter admits, and the first id above the range; None without such a bound."""
+    # A job's `created_at` is the time in its id (`make.insert`), so bounds of the id are exact.
     after, before, part = job_filter.created_after, job_filter.created_before, job_filter.id_part
     lows = [] if after is None else [ids.first_uuid(after)]
     highs = [] if before is None else [ids.first_uuid(before)]
@@ -86,6 +86,6 @@ def _bounds(job_filter: JobFilter) -> tuple[str | None, str | None]:
         highs.append(ids.first_uuid(job_filter.completed_before))
     if part is not None and part.is_first:
         lows.append(part.low)
-        # No job has the last UUID of all.
+        # No job has the highest UUID.
         highs.append(UUID(int=min(part.high.int + 1, 2**128 - 1)))
     return str(max(lows)) if lows else None, str(min(highs)) if highs else None

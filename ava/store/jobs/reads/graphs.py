@@ -1,4 +1,4 @@
-"""Declared graphs: an entry, and the entries that come after it."""
+"""Declared graphs: an entry and its followers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ava.store.jobs import rows
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GraphFollower:
-    """An entry that did not complete, and what it comes after."""
+    """An entry that did not complete, and its predecessors."""
 
     job: Job
-    #: The UUIDs of the jobs that it comes after, in their order.
+    #: UUIDs of the jobs that it follows, in order.
     after: Sequence[str]
     condition: WaitCondition | None
-    #: Its input with references to outputs; None without any.
+    #: Its input with references to outputs; None without references.
     template_json: str | None
 
 
-# The entry itself comes first: each other one is made after it or later in its bulk.
+# The entry itself is first: its followers were created later, or behind it in its bulk.
 _UNFINISHED_FOLLOWERS = Statement(f"""
 WITH RECURSIVE found AS (
     SELECT j.tenant_id, j.id FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
@@ -44,7 +44,7 @@ WHERE j.status <> 'completed' ORDER BY j.id <> %(id)s::uuid, j.id
 
 
 def unfinished_followers(connection: Connection, job: Job) -> list[GraphFollower]:
-    """Returns an entry that did not complete, and the entries after it, near and far, that did not complete."""
+    """Return an entry and its direct and indirect followers, except completed ones."""
     found = connection.exec_driver_sql(_UNFINISHED_FOLLOWERS, rows.job_parameters(job.key))
     return [
         GraphFollower(

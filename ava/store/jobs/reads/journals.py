@@ -1,4 +1,4 @@
-"""What clients read of a job's journal and of its waits."""
+"""Reads of a job's journal and waits for clients."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.moves.log_lines import SEQ_PER_RUN
 
-#: The latest waits of a job that are read.
+#: Max waits of a job to read, the latest.
 MAX_WAITS = 100
-#: When the handler was entered after the wait `w`: the first line of the next run. Null until then.
+#: When the handler was entered after the wait `w`: the time of the next run's first line. Null until then.
 ENDED_AT = f"""(SELECT l.times[1] FROM job_logs AS l
     WHERE l.tenant_id = w.tenant_id AND l.job_id = w.job_id AND l.seq >= (w.run_no + 1) * {SEQ_PER_RUN}
     ORDER BY l.seq LIMIT 1)"""
@@ -32,15 +32,15 @@ class ShownEntry:
     state: EntryState
     #: The last attempt that it belongs to.
     attempt: int
-    #: What a step has returned, as JSON text; None if there is nothing, or if it is large.
+    #: The result of a step as JSON; None if there is none or if it is large.
     value_json: str | None
-    #: The bytes of a value that is large.
+    #: Size of a large value in bytes; otherwise None.
     value_bytes: int | None
     child_id: str | None
-    #: When a sleep, or a wait with a time-out, is over.
+    #: When a sleep ends, or a wait times out.
     until: datetime | None
     written_at: datetime
-    #: Its place in the order of the writing.
+    #: Its position in the order of writing.
     n: int
 
 
@@ -49,19 +49,19 @@ class ShownWait:
     """A wait of a job."""
 
     condition: WaitCondition
-    #: The first jobs that it is for.
+    #: The first awaited jobs.
     job_ids: Sequence[str]
     began_at: datetime
-    #: When the handler was entered after it; None before.
+    #: When the handler was entered after the wait; None before.
     ended_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobJournal:
-    """A part of a job's journal, and its latest waits, oldest first."""
+    """Part of a job's journal, and its latest waits, oldest first."""
 
     entries: Sequence[ShownEntry]
-    #: Whether entries follow.
+    #: Whether more entries follow.
     has_more: bool
     waits: Sequence[ShownWait]
 
@@ -81,7 +81,7 @@ ORDER BY w.run_no DESC LIMIT {MAX_WAITS}
 
 
 def read(connection: Connection, job: Job, *, after: int, limit: int) -> JobJournal:
-    """Returns the next entries of a job's journal, in the order in which they were written, and its waits."""
+    """Return the next entries of a job's journal, in the order of writing, and its waits."""
     given = rows.job_parameters(job.key) | {"after": after, "limit": limit + 1, "large": PAYLOAD_BYTES.value}
     found = [
         ShownEntry(

@@ -1,4 +1,4 @@
-"""What clients read of jobs."""
+"""Reads of jobs and lists of jobs for clients."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters
 
 @dataclass(frozen=True, kw_only=True)
 class Payloads:
-    """Which inputs and outputs the jobs of a list have."""
+    """Which inputs and outputs to include in a list."""
 
-    #: True: large ones too, and the page ends early; False: those of up to `PAYLOAD_BYTES`.
+    #: True: include large ones, and let the page end early. False: include up to `PAYLOAD_BYTES`.
     are_whole: bool = False
     has_input: bool = True
     has_output: bool = True
@@ -31,14 +31,14 @@ class JobPage:
     """A page of a list."""
 
     jobs: Sequence[Job]
-    #: True if more jobs follow these, because there are more than were asked for or the page is full.
+    #: Whether more jobs follow, because more match or because the page is full.
     has_more: bool
-    #: How many jobs a search finds among the first that it looks at, exact up to `MAX_IN_TOTAL`. None if the page is
-    #: not of a search; then `count` counts them.
+    #: For a search: the number of matching jobs among the first that it reads, exact up to `MAX_IN_TOTAL`. Otherwise
+    #: None; `count` counts the jobs.
     total: int | None = None
-    #: The id of the last job that a search has looked at, if it ended before the page was full.
+    #: The id of the last job that a search read, if it ended before the page was full.
     looked_at_until: str | None = None
-    #: False if the page is sorted, so that no job says where the next page begins.
+    #: False for a sorted page, where no job marks the start of the next page.
     has_cursor: bool = True
 
 
@@ -49,9 +49,9 @@ JOIN jobs AS j ON j.tenant_id = %(tenant_id)s AND j.id = asked.id {rows.SIZES} O
 
 
 def show_many(connection: Connection, *, tenant_id: str, job_ids: Sequence[str]) -> list[Job]:
-    """Returns jobs of a tenant in the order of the ids, without those that do not exist.
+    """Return jobs of a tenant in the order of the ids, without missing ones.
 
-    Beyond the bytes that an answer has, large inputs and outputs are left out.
+    Omits large inputs and outputs beyond the size limit of a response.
     """
     light = _show_light(connection, tenant_id, job_ids, Payloads(are_whole=True))
     full = _read_large(connection, light)
@@ -65,8 +65,8 @@ def _show_light(connection: Connection, tenant_id: str, job_ids: Sequence[str], 
 
 
 def _large_bytes(payloads: Payloads, jobs: int) -> dict[str, object]:
-    """Returns the bytes above which an input or an output is left out of what is read at once of so many jobs."""
-    # Of whole jobs, as many as fit in an answer are read at once.
+    """Return the sizes above which inputs and outputs are omitted from the first read of this many jobs."""
+    # With whole payloads: sizes that certainly fit into a response.
     large = ANSWER_BYTES.value // max(1, 2 * jobs) if payloads.are_whole else PAYLOAD_BYTES.value
     return {
         "large_input": large if payloads.has_input else -1,
@@ -75,9 +75,9 @@ def _large_bytes(payloads: Payloads, jobs: int) -> dict[str, object]:
 
 
 def _read_large(connection: Connection, light: Sequence[Job]) -> list[Job]:
-    """Returns the first of these jobs with their large inputs and outputs, as many as an answer has bytes for.
+    """Return the first of these jobs with their large inputs and outputs, as many as fit into a response.
 
-    They are read one by one, because a single one may be most of an answer.
+    Reads them individually, because a single one may fill most of a response.
     """
     full: list[Job] = []
     used = 0
@@ -87,7 +87,7 @@ def _read_large(connection: Connection, light: Sequence[Job]) -> list[Job]:
         if full and used > ANSWER_BYTES.value:
             break
         found = show(connection, tenant_id=job.tenant_id, job_id=job.id) if job.is_light else job
-        # Retention may have deleted it meanwhile.
+        # Retention may have deleted the job in between.
         full.append(found or job)
     return full
 
@@ -98,7 +98,7 @@ SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j
 
 
 def show(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
-    """Returns one job of a tenant, or None if the tenant has no such job."""
+    """Return one job of a tenant, or None if the tenant has no such job."""
     if (uuid := rows.job_uuid(job_id)) is None:
         return None
     row = connection.exec_driver_sql(_SHOW, {"id": uuid, "tenant_id": tenant_id}).first()
@@ -111,7 +111,7 @@ SELECT j.status FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id
 
 
 def status(connection: Connection, *, tenant_id: str, job_id: str) -> Status | None:
-    """Returns the status of a job of a tenant, or None if the tenant has no such job."""
+    """Return the status of a tenant's job, or None if the tenant has no such job."""
     if (uuid := rows.job_uuid(job_id)) is None:
         return None
     found = connection.exec_driver_sql(_STATUS, {"id": uuid, "tenant_id": tenant_id}).scalar()
@@ -119,7 +119,7 @@ def status(connection: Connection, *, tenant_id: str, job_id: str) -> Status | N
 
 
 def _page(found: str) -> Statement:
-    # The ranges give ids alone; only the page itself is read from the table in full.
+    # The ranges yield only ids; full rows are read only for the page.
     return Statement(f"""
 SELECT {rows.LIGHT_COLUMNS} FROM (
 SELECT found.id FROM {found}
@@ -129,10 +129,10 @@ ORDER BY found.id DESC LIMIT %(page)s OFFSET %(offset)s
 
 
 def _floor_of_deep_page(index: dict[str, str]) -> str:
-    """Returns an id, as SQL, below which no job of a deep page is.
+    """Return an SQL expression for a lower bound of the ids of a deep page.
 
-    The cost of a deep page must follow from its depth, not from the number of older jobs in each range. So the range
-    that seems the densest is read to the page's depth first: the page has no older job from any other range.
+    The cost of a deep page must depend on its depth, not on the number of older jobs in each range. So first read the
+    apparently densest range to the page's depth: the page has no older job from any other range.
     """
     share = "1 OFFSET %(limit)s / (cardinality(%(statuses)s::text[]) * cardinality(%(triggers)s::text[]))"
     densest = f"""(
@@ -162,13 +162,13 @@ _DEEP_PAGE = _deep_page(BY_STATUS)
 _DEEP_PAGE_OF_WORKER = _deep_page(BY_WORKER)
 _COUNT = _count(BY_STATUS)
 _COUNT_OF_WORKER = _count(BY_WORKER)
-#: A page is deep if it ends at this row of the list or after it.
+#: A page is deep if it ends at this row of the list or behind it.
 _DEEP = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """Which page of which list is wanted."""
+    """The requested page of a list."""
 
     tenant_id: str
     job_filter: JobFilter
@@ -189,10 +189,10 @@ def page(
     payloads: Payloads = Payloads(),
     sort: JobSort | None = None,
 ) -> JobPage:
-    """Returns jobs of a tenant, newest first: at most `limit`, older than the job `before_id`, after `offset` jobs.
+    """Return jobs of a tenant, newest first: at most `limit`, older than the job `before_id`, after `offset` jobs.
 
-    The page ends early if it has more bytes than an answer, or if a search has looked at as many jobs as it may. With
-    `sort` it is a page of the newest jobs that a search looks at, sorted; `before_id` must be None then.
+    The page ends early at the size limit of a response or at the max number of jobs that a search reads. With `sort`,
+    it is a sorted page of the newest jobs that a search reads; `before_id` must be None then.
     """
     wanted = _Wanted(
         tenant_id=tenant_id,
@@ -210,7 +210,7 @@ def page(
 def _indexed_page(connection: Connection, wanted: _Wanted) -> JobPage:
     limit, offset, of_worker = wanted.limit, wanted.offset, wanted.job_filter.worker_id is not None
     parameters = filter_parameters(wanted.tenant_id, wanted.job_filter, wanted.before_id)
-    # One job more than asked for shows if there are more.
+    # One extra job shows whether there are more.
     parameters |= {"limit": limit + 1 + offset, "offset": offset, "page": limit + 1}
     parameters |= _large_bytes(wanted.payloads, limit)
     if limit + offset >= _DEEP:
@@ -224,7 +224,7 @@ def _indexed_page(connection: Connection, wanted: _Wanted) -> JobPage:
 
 def _searched_page(connection: Connection, wanted: _Wanted) -> JobPage:
     tenant_id, job_filter, limit = wanted.tenant_id, wanted.job_filter, wanted.limit
-    # The total is counted from the newest job on, also for a page that begins at another.
+    # The total counts from the newest job, even for a later page.
     first = searches.find(connection, tenant_id=tenant_id, job_filter=job_filter, limit=MAX_IN_TOTAL + limit + 1)
     found = first
     if wanted.before_id is not None:
@@ -262,7 +262,7 @@ def count(
     max_jobs: int = MAX_IN_TOTAL,
     among: Iterable[Status] = Status,
 ) -> int:
-    """Returns the number of jobs with one of the statuses `among` that a filter finds, exact up to `max_jobs`."""
+    """Return the number of jobs that match a filter and have a status in `among`, exact up to `max_jobs`."""
     parameters = filter_parameters(tenant_id, job_filter, among=among) | {"limit": max_jobs}
     statement = _COUNT if job_filter.worker_id is None else _COUNT_OF_WORKER
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())

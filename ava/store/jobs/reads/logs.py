@@ -1,4 +1,4 @@
-"""What clients read of a job's log."""
+"""Reads of a job's log for clients."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves.log_lines import LINES_PER_ROW
 from ava.store.jobs.rows import FoundLines
 
-#: A `seq` after that of every line.
+#: A `seq` behind every line.
 LAST_SEQ = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogRange:
-    """Which lines of a log are wanted; None means any."""
+    """The requested lines of a log; None means no restriction."""
 
     limit: int
-    #: The lines after this `seq`, the oldest of them first.
+    #: Lines after this `seq`, oldest first.
     after_seq: int = -1
-    #: If it is set: the lines before this `seq`, of which the last ones are wanted.
+    #: If set: the last lines before this `seq`.
     before_seq: int | None = None
     level: LogLevel | None = None
-    #: A part of the text, in either case of its letters.
+    #: A part of the message, case-insensitive.
     text: str | None = None
-    #: The lines of this time or later.
+    #: Lines at this time or later.
     since: datetime | None = None
 
     @property
     def is_searched(self) -> bool:
-        """Returns True if lines have to be looked at one by one."""
+        """Return True if lines must be checked individually."""
         return self.text is not None or self.since is not None
 
 
 def after_seq(seq: str) -> str:
-    """Returns the condition of a line of `job_lines` that it comes after a number, by which an index finds the rows."""
+    """Return the condition that a line of `job_lines` has a greater `seq`, in a form that uses an index."""
     return f"first_seq > {seq} - {LINES_PER_ROW} AND seq > {seq}"
 
 
 def _range(level: LogLevel | None, *, is_backward: bool) -> str:
-    """Returns the lines of a level, or of all, in one direction: a FROM item, its conditions and its order.
+    """Return a FROM item with conditions and order for the lines of a level, or all lines, in one direction.
 
-    The rows come in the order of an index, and the lines of each are sorted, so no more is read than is wanted.
+    The rows are in index order and the lines of each row are sorted, so no more is read than requested.
     """
     direction = "DESC" if is_backward else "ASC"
     of_level = "" if level is None else f"AND level = '{level.value}'"
     if level in (LogLevel.WARN, LogLevel.ERROR):
-        # Only then the planner may use the partial index.
+        # Required for the planner to use the partial index.
         of_level += f" AND levels LIKE '%%{level.value[0]}%%'"
     return f"""job_lines
             WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND {after_seq("%(after)s")}
@@ -61,9 +61,9 @@ def _range(level: LogLevel | None, *, is_backward: bool) -> str:
 
 
 def _lines(level: LogLevel | None, *, is_backward: bool) -> Statement:
-    """Returns the statement that reads lines in one direction.
+    """Return the statement that reads lines in one direction.
 
-    No more is returned than begins within the bytes of an answer.
+    It stops at the first line that begins beyond the size limit of a response.
     """
     direction = "DESC" if is_backward else "ASC"
     return Statement(f"""{IN_ORDER}
@@ -98,12 +98,12 @@ _SEARCHED_NEXT, _SEARCHED_LAST = (
 
 
 def log_lines(connection: Connection, *, tenant_id: str, job_id: str, wanted: LogRange) -> FoundLines:
-    """Returns lines of a job's log, oldest first, and no line that begins beyond the bytes of an answer.
+    """Return lines of a job's log, oldest first, without lines that begin beyond the size limit of a response.
 
-    It looks at `SEARCHED_LINES` lines at most.
+    Reads at most `SEARCHED_LINES` lines.
     """
     is_backward = wanted.before_seq is not None
-    # One line more than asked for shows if there are more.
+    # One extra line shows whether there are more.
     limit = wanted.limit + 1
     parameters: dict[str, object] = {
         "tenant_id": tenant_id,

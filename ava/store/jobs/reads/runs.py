@@ -1,4 +1,4 @@
-"""What clients read of a job's runs."""
+"""Reads of a job's runs for clients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-#: The most runs of a job that are read, the first ones.
+#: Max runs of a job to read, the first ones.
 MAX_RUNS = 200
 
 _KEPT_RUNS = Statement(f"""
@@ -21,7 +21,7 @@ ORDER BY run_no LIMIT {MAX_RUNS}
 
 
 def kept_runs(connection: Connection, *, job: JobKey) -> list[EndedJobRun]:
-    """Return the first runs of a job that have rows of their own, without those whose handler never began."""
+    """Return the first runs of a job that have rows in `job_runs`, without runs that never entered the handler."""
     return [
         EndedJobRun(
             run_no=run_no,

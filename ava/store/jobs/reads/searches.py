@@ -1,9 +1,8 @@
-"""Jobs that no index finds: a search looks at the jobs of an index range one by one, the newest first, up to a bound.
+"""Search jobs without a suitable index: check the jobs of an index range one by one, newest first, up to a limit.
 
-An index of the texts in errors would need trigrams (`pg_trgm`), an extension that a role may have no right to create.
-Its rows are unordered: a text that a million errors hold would be read a million times for one page. So the jobs are
-looked at in the order of the list. A page ends when it is full or when it has looked at as many jobs as one answer may,
-and its cursor leads on.
+An index of error messages would need trigrams (`pg_trgm`), an extension that a role may not be allowed to create. Its
+rows are unordered: one page for a string in a million errors would read all of them. So the search follows the order of
+the list. A page ends when it is full or after the max number of jobs per response; its cursor continues the search.
 """
 
 from __future__ import annotations
@@ -27,28 +26,28 @@ from ava.store.jobs.reads.filters import BY_STATUS, BY_WORKER, filter_parameters
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a search has found."""
+    """The result of a search."""
 
     #: The ids of the jobs, newest first.
     job_ids: Sequence[str]
-    #: The id of the last job that was looked at if there may be more beyond it, else None.
+    #: The id of the last checked job if there may be more behind it, otherwise None.
     looked_at_until: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sorted:
-    """What a search has found and sorted."""
+    """The sorted result of a search."""
 
     job_ids: Sequence[str]
-    #: How many jobs match among those that were looked at.
+    #: Number of matching jobs among the checked ones.
     matching: int
 
 
 _LIMIT = "%(searched)s"
 _BY_STATUS_SEEN = f"SELECT found.id FROM {ranges(BY_STATUS, limit=_LIMIT)}\nORDER BY found.id DESC LIMIT {_LIMIT}"
 _BY_WORKER_SEEN = f"SELECT found.id FROM {ranges(BY_WORKER, limit=_LIMIT)}\nORDER BY found.id DESC LIMIT {_LIMIT}"
-# The tag that the fewest jobs have is read; the others are compared for each of its jobs. Counting stops early, because
-# it only distinguishes a rare tag from a common one.
+# Reads the jobs of the rarest tag and compares their other tags. Counting stops early, because it only has to tell a
+# rare tag from a common one.
 _BY_TAG_SEEN = f"""
 SELECT t.job_id AS id FROM (
     SELECT tag.key, tag.value FROM json_each_text(%(tags)s::json) AS tag
@@ -63,7 +62,7 @@ SELECT t.job_id AS id FROM (
     ORDER BY t.job_id DESC LIMIT {_LIMIT}
 ) AS t
 """
-#: The jobs of a tree, and the children of a job, are few.
+#: The jobs of a tree and the children of a job are few.
 _BY_TREE_SEEN, _BY_PARENT_SEEN = (
     f"""
 SELECT j.id FROM jobs AS j
@@ -82,7 +81,7 @@ WHERE {IS_WAITING}
 ORDER BY j.waits_for DESC, j.tenant_id DESC, j.id DESC LIMIT {_LIMIT}
 """
 _ID_BITS = "('x' || translate(j.id::text, '-', ''))::bit(128)"
-# The bits of a part of an id may also be where no digit begins, so the places are compared, for the few ids that
+# The bits of a part of an id may also match between digits, so the digit positions are compared for the few ids that
 # `position` leaves.
 _MATCHES = f"""j.tenant_id = %(tenant_id)s
         AND j.status = ANY(%(statuses)s::text[]) AND j.trigger = ANY(%(triggers)s::text[])
@@ -117,7 +116,7 @@ _MATCHES = f"""j.tenant_id = %(tenant_id)s
 
 
 def _looked_at(listed: str) -> str:
-    # Inputs differ in size by a million, so their bytes are bounded as well. Those of a large one are stored.
+    # Inputs differ in size by a factor of a million, so their total size is limited too. Large sizes are stored.
     return f"""listed AS MATERIALIZED ({listed}), seen AS MATERIALIZED (
     SELECT listed.id FROM listed WHERE %(input)s::json IS NULL
     UNION ALL
@@ -132,7 +131,7 @@ def _looked_at(listed: str) -> str:
 
 
 def _find(listed: str) -> Statement:
-    # OFFSET 0 keeps the planner from a join that reads the whole table, and from the rest once there are enough.
+    # OFFSET 0 keeps the planner from joining the whole table, and from reading on once there are enough jobs.
     return Statement(f"""
 WITH {_looked_at(listed)}
 SELECT ARRAY(
@@ -146,7 +145,7 @@ SELECT ARRAY(
 
 
 def _find_sorted(listed: str) -> Statement:
-    # What has no value, as a job that has not started has no duration, comes last.
+    # Jobs without a value, such as the duration of an unstarted job, are last.
     return Statement(f"""
 WITH {_looked_at(listed)}, matching AS MATERIALIZED (
     SELECT seen.id, %(sign)s * CASE %(key)s
@@ -175,7 +174,7 @@ _FIND_SORTED_OF_REASON = _find_sorted(_BY_REASON_SEEN)
 _FIND_SORTED_OF_TAG = _find_sorted(_BY_TAG_SEEN)
 _FIND_SORTED_OF_TREE = _find_sorted(_BY_TREE_SEEN)
 _FIND_SORTED_OF_PARENT = _find_sorted(_BY_PARENT_SEEN)
-#: What the letters and digits of a credential's name end with, as a regular expression.
+#: A regular expression for the end of a credential's name, reduced to letters and digits.
 _CREDENTIALS = f"({'|'.join(redaction.NAMES)})$"
 
 
@@ -188,10 +187,9 @@ def find(
     before_id: str | None = None,
     among: Iterable[Status] = Status,
 ) -> Found:
-    """Returns at most `limit` jobs of a tenant that match any filter, newest first, older than the job `before_id`.
+    """Return at most `limit` jobs of a tenant that match any filter, newest first, older than the job `before_id`.
 
-    They have one of the statuses `among`. It looks at `SEARCHED_JOBS` jobs at most, and at
-    `SEARCHED_INPUT_BYTES` of their inputs.
+    Their statuses are in `among`. Reads at most `SEARCHED_JOBS` jobs and `SEARCHED_INPUT_BYTES` of their inputs.
     """
     parameters = _parameters(tenant_id, job_filter, before_id, among) | {"limit": limit}
     statement = _FIND if job_filter.worker_id is None else _FIND_OF_WORKER
@@ -213,9 +211,9 @@ def find(
 def find_sorted(
     connection: Connection, *, tenant_id: str, job_filter: JobFilter, sort: JobSort, limit: int, offset: int
 ) -> Sorted:
-    """Returns at most `limit` jobs of a tenant that match any filter, sorted, after `offset` jobs.
+    """Return at most `limit` jobs of a tenant that match any filter, sorted, after `offset` jobs.
 
-    It looks at the newest `SEARCHED_JOBS` jobs, as `find` does; no index has them in such an order.
+    Reads only the newest `SEARCHED_JOBS` jobs, as `find` does, because no index has this order.
     """
     key = sort.value.removeprefix("-")
     parameters = _parameters(tenant_id, job_filter, None, Status)

@@ -1,4 +1,4 @@
-"""The jobs that belong together, with their edges."""
+"""Read the jobs of a tree with their edges."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ class TreeJob:
 
     job: Job
     is_detached: bool
-    #: Its latest waits: when each began, and when its handler was entered after it.
+    #: Its latest waits: when each began, and when the handler was entered after it.
     waits: Sequence[tuple[datetime, datetime | None]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TreeEdge:
-    """A job comes after another one of its bulk, or waits for a child."""
+    """An edge: a job follows another job of its bulk, or waits for a child."""
 
     from_id: str
     to_id: str
-    #: `completed`, `ended`, `failed` of entries; `child` of a job that another one has made.
+    #: `completed`, `ended`, `failed` for entries; `child` for a job that another one created.
     kind: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """What belongs together."""
+    """Related jobs and their edges."""
 
     tree_id: str
     jobs: Sequence[TreeJob]
     edges: Sequence[TreeEdge]
 
 
-# The root and its bound of jobs below it: no tree has more, but for a root's bulk.
+# The root and the max number of descendants: only the bulk of a root may be larger.
 _JOBS = Statement(f"""
 SELECT {rows.LIGHT_COLUMNS}, j.is_detached IS TRUE,
     ARRAY(SELECT w.began_at FROM job_waits AS w WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id
@@ -65,7 +65,7 @@ ORDER BY e.job_id, e.n LIMIT {2 * TREE_JOBS.value}
 
 
 def read(connection: Connection, job: Job) -> Tree:
-    """Returns the tree of a job; of one that belongs to nothing, itself alone."""
+    """Return the tree of a job; just the job itself if it belongs to no tree."""
     tree_id = job.tree_id or job.id
     parameters = {"tenant_id": job.tenant_id, "tree_id": rows.job_uuid(tree_id), "large_input": -1, "large_output": -1}
     found = [
@@ -96,7 +96,7 @@ ORDER BY j.id DESC LIMIT 1
 
 
 def unfinished(connection: Connection, job: Job) -> str | None:
-    """Returns the newest unfinished job of a tree; None if each is final."""
+    """Return the newest unfinished job of a tree; None if all are final."""
     parameters = {"tenant_id": job.tenant_id, "tree_id": rows.job_uuid(job.tree_id or job.id)}
     uuid = connection.exec_driver_sql(_UNFINISHED, parameters).scalar()
     return None if uuid is None else ids.encode("job", uuid)

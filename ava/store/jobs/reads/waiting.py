@@ -1,4 +1,4 @@
-"""What a queued job waits for, beside its position in the queue."""
+"""Read the reason why a queued job waits, except its position in the queue."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ava.store.jobs.feed import fair_queue
 from ava.store.jobs.moves.log_lines import SEQ_PER_RUN
 from ava.store.jobs.moves.rules import RATE_NEXT_AT
 
-#: The most jobs in line before it that are counted.
+#: Max jobs in line before a job that are counted.
 _MAX_IN_LINE = 10_000
 
-# A run that deferred its job has lines. A node that deferred it has raised the number of its next run.
+# A run that deferred its job has log lines. A node that deferred it has incremented the number of the next run.
 _READ_WAITING = Statement(f"""
 SELECT p.paused_by, p.paused_at, j.waits_for IS NOT DISTINCT FROM 'permit', j.worker_id, j.limit_key,
     CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END, w.max_running, w.rate_jobs,
@@ -42,7 +42,7 @@ WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
 
 
 def read_waiting(connection: Connection, job: Job, *, tenant_max_running: int | None) -> Waiting | None:
-    """Returns what a job waits for; None if it is not queued. `tenant_max_running` is that of every tenant."""
+    """Return why a job waits; None if it is not queued. `tenant_max_running`: default concurrency limit per tenant."""
     if job.status is not Status.QUEUED:
         return None
     row = connection.exec_driver_sql(_READ_WAITING, rows.job_parameters(job.key)).first()

@@ -1,6 +1,6 @@
-"""The changes of watched jobs: a few statements for all watchers of a process together.
+"""Changes of watched jobs: a few statements for all watchers of a process.
 
-The jobs are of several tenants, and each is named by its tenant and its id.
+The jobs belong to several tenants, so each is identified by tenant and id.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ava.store.jobs import rows
 from ava.store.jobs.reads.logs import after_seq
 from ava.store.jobs.rows import FoundLines
 
-#: The most lines that one read returns for one watcher.
+#: Max lines per read and watcher.
 MAX_LINES = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchedState:
-    """The state of a job that is not final, as its watcher saw it last or would see it now."""
+    """The state of an unfinished job: the one its watcher saw last, or the current one."""
 
     #: The watcher's number.
     number: int
@@ -40,13 +40,13 @@ class WatchedState:
 class LogPosition:
     """The position up to which watchers have read a job's log."""
 
-    #: The number by which its lines are returned.
+    #: The key of its lines in the result.
     number: int
     job: JobKey
     after_seq: int
 
 
-# The records stay in the database: a thousand watchers of large jobs that end at once must not load them all.
+# Does not load the records: a thousand watchers of large jobs may end together.
 _FINAL_STATES = Statement("""
 SELECT j.tenant_id, j.id::text, j.status, j.run_no, j.attempt, j.cancel_requested_at IS NOT NULL, j.progress::text
 FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
@@ -55,7 +55,7 @@ JOIN jobs AS j ON j.tenant_id = w.tenant_id AND j.id = w.id WHERE j.completed_at
 
 
 def final_states(connection: Connection, jobs: Collection[JobKey]) -> dict[JobKey, WatchedState]:
-    """Returns the last states of those of the jobs that are final."""
+    """Return the last states of the jobs that are final."""
     parameters = {"tenants": [job.tenant_id for job in jobs], "ids": [rows.job_uuid(job.id) for job in jobs]}
     found = connection.exec_driver_sql(_FINAL_STATES, parameters)
     states = (
@@ -85,7 +85,7 @@ WHERE j.completed_at IS NULL AND (j.status, j.run_no, j.cancel_requested_at IS N
 
 
 def changed_states(connection: Connection, seen: Sequence[WatchedState]) -> list[WatchedState]:
-    """Returns the new states of those jobs that are not final and whose state differs from the one seen."""
+    """Return the new states of unfinished jobs that differ from the state seen."""
     parameters = {
         "numbers": [state.number for state in seen],
         "tenants": [state.job.tenant_id for state in seen],
@@ -111,8 +111,8 @@ def changed_states(connection: Connection, seen: Sequence[WatchedState]) -> list
     ]
 
 
-# Of each log no more is returned than begins within the budget. Of a partition that the planner takes for nearly empty
-# it would sort all lines of the log for each read.
+# Each log stops at the first line beyond the budget. `IN_ORDER`: for a partition that the planner believes nearly
+# empty, it would sort all lines of the log for each read.
 _LINES_AFTER = Statement(f"""{IN_ORDER}
 SELECT w.n, l.seq, l.ts, l.level, l.msg, l.found
 FROM unnest(%(numbers)s::bigint[], %(tenants)s::text[], %(ids)s::uuid[], %(seqs)s::bigint[])
@@ -131,9 +131,9 @@ ORDER BY w.n, l.seq
 
 
 def lines_after(connection: Connection, positions: Sequence[LogPosition]) -> dict[int, FoundLines]:
-    """Returns the lines after each position, oldest first, by the positions' numbers.
+    """Return the lines after each position, oldest first, by the positions' numbers.
 
-    Each gets at most `MAX_LINES` lines, and no line that begins beyond the buffer of a stream.
+    Each gets at most `MAX_LINES` lines, and no line that begins beyond the stream buffer size.
     """
     job_ids = [rows.job_uuid(position.job.id) for position in positions]
     known = [job_id for job_id in job_ids if job_id is not None]
@@ -141,7 +141,7 @@ def lines_after(connection: Connection, positions: Sequence[LogPosition]) -> dic
         "numbers": [position.number for position in positions],
         "tenants": [position.job.tenant_id for position in positions],
         "ids": job_ids,
-        # So that PostgreSQL plans for the partitions of these jobs alone.
+        # Restrict the partitions that PostgreSQL plans for.
         "first": min(known, default=None),
         "last": max(known, default=None),
         "seqs": [position.after_seq for position in positions],

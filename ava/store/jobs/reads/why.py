@@ -14,10 +14,9 @@ from ava.store.jobs import rows
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
-# The average is that of the tenant's own newest jobs of this worker, because others' would show how long theirs take.
-# A job starts earlier if its priority number is smaller, then if its id is. Each priority is a range of the index
-# `jobs_startable`. Within the job's own priority, the published ones are at most a window, and the others are
-# ordered by id.
+# The average is over the newest jobs of the same tenant and worker, because other tenants' averages would reveal their
+# durations. Jobs start in the order of priority, then id. Each priority is a range of the index `jobs_startable`.
+# Within the job's priority, at most a window of jobs is published, and the others are ordered by id.
 _READ_FACTS = Statement(f"""
 SELECT
     (SELECT {worker_settings.STATUS} FROM workers AS w WHERE {workers.of("j")}),
@@ -77,7 +76,7 @@ WHERE j.tenant_id = %(tenant_id)s AND j.id = %(id)s::uuid
 
 
 def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -> Facts:
-    """Returns the present facts about a job's worker, queue and node."""
+    """Return current facts about a job's worker, queue and node."""
     parameters = {
         **rows.job_parameters(job.key),
         "dead_after": dead_after_seconds,
