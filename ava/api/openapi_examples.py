@@ -1,4 +1,4 @@
-"""Examples of the OpenAPI description: those that are written down, else made from the types of the fields."""
+"""Examples of the OpenAPI description: written by hand, or else generated from the field types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ava.api.http.operations import NDJSON
 
 _SUFFIX = "01jwnqrgt0e3rt0q9vz5k8x2mc"
 _MOMENT = "2025-06-01T10:00:00Z"
-#: Examples by the name of their field, where the type says too little.
+#: Examples by field name, for fields whose type says too little.
 _BY_NAME: dict[str, Any] = {
     "url": "https://example.com/hooks",
     "secret": "a-secret-of-16-characters",
@@ -31,7 +31,7 @@ _BY_NAME: dict[str, Any] = {
     "next_cursor": None,
     "has_more": False,
 }
-#: How deep records are followed into each other.
+#: Max depth of nested records in an example.
 _MAX_DEEP = 8
 
 
@@ -56,7 +56,7 @@ def _add(part: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def _example(schema: dict[str, Any], schemas: dict[str, Any], name: str, depth: int) -> Any:
-    """Return a value that the schema allows."""
+    """Return a value that is valid for the schema."""
     if "$ref" in schema:
         return _example(schemas[schema["$ref"].rpartition("/")[2]], schemas, name, depth)
     for given in ("example", "const", "default"):
@@ -90,7 +90,7 @@ def _by_type(schema: dict[str, Any], schemas: dict[str, Any], name: str, depth: 
 def _text(schema: dict[str, Any], name: str) -> str:
     if schema.get("format") == "date-time":
         return _MOMENT
-    # The prefix of an id, or the first of several.
+    # The prefix of an id; the first if there are several.
     if prefix := re.match(r"\^\(?([a-z]+)(\|[a-z|]*)?\)?_", schema.get("pattern", "")):
         return f"{prefix[1]}_{_SUFFIX}"
     return name.replace("_", " ") or "text"

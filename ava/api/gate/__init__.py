@@ -1,1 +1,1 @@
-"""How much of one API process each tenant uses at once: requests in the event loop, and shares of what it has."""
+"""Share one API process between tenants: turns in the event loop, and shares of memory, streams and waits."""

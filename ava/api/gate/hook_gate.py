@@ -1,6 +1,6 @@
-"""How often one hook, and one address without a caller, may call: a rolling window for each, in this process alone.
+"""Rate limits of hooks and of addresses without a caller: one rolling window each, counted by this process.
 
-Neither asks the broker, so that hooks receive while it is away.
+The counts do not use the broker, so that hooks receive during its outage.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ADDRESS = "This address has sent too many requests without a valid token or sig
 
 
 class HookGate:
-    """Counts requests to hooks and heartbeats, with the library that flask-limiter counts with."""
+    """Counts requests to hooks and heartbeats with flask-limiter's library."""
 
     def __init__(self, settings: Settings) -> None:
         self._rates = {
@@ -33,21 +33,21 @@ class HookGate:
         }
 
     def admit_address(self, address: str) -> None:
-        """Count a request of an address that is not valid. Raises `TooMany` if there were too many."""
+        """Count an invalid request of an address. Raises `TooMany` beyond the limit."""
         self._admit(RATE_LIMIT_ADDRESS, address, _ADDRESS)
 
     def refuse_spent_address(self, address: str) -> None:
-        """Raise `TooMany` if an address has sent too much that is not valid, without counting this request."""
+        """Raise `TooMany` if an address has sent too many invalid requests, without counting this one."""
         item = self._items[RATE_LIMIT_ADDRESS.name]
         if not self._limiter.test(item, address):
             raise self._too_many(RATE_LIMIT_ADDRESS, address, _ADDRESS)
 
     def admit_hook(self, hook_id: str) -> None:
-        """Count a request to a hook. Raises `TooMany` if it was called too often."""
+        """Count a request to a hook. Raises `TooMany` beyond the limit."""
         self._admit(RATE_LIMIT_HOOK, hook_id, "This hook has received too many requests")
 
     def admit_heartbeat(self, caller: str) -> None:
-        """Count a heartbeat of the runs of a caller. Raises `TooMany` if there is a rate, and there were too many."""
+        """Count a caller's heartbeat of its runs. Raises `TooMany` beyond the rate, if one is set."""
         if self._rates[RATE_LIMIT_RUNS.name]:
             self._admit(RATE_LIMIT_RUNS, caller, "The runs of this API key have sent too many heartbeats")
 
@@ -69,7 +69,7 @@ class HookGate:
 
     @cached_property
     def _limiter(self) -> SlidingWindowCounterRateLimiter:
-        # Imported here, because it loads many modules, and many installations have no hooks.
+        # Imported here, because it loads many modules and many installations have no hooks.
         from limits.storage import MemoryStorage
         from limits.strategies import SlidingWindowCounterRateLimiter
 

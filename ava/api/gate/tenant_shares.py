@@ -1,4 +1,4 @@
-"""The shares that tenants have of one API process."""
+"""Limits on the resources of one API process that each tenant uses."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ava.domain.limits.limit import Limit
 from ava.errors import TooMany
 from ava.settings import Settings
 
-#: The maximum of calls of one tenant that wait for a share; each of them holds a connection.
+#: Max calls of one tenant that wait for a share; each of them occupies a connection.
 _MAX_WAITING = 32
-#: The value of Retry-After if a share is not free.
+#: Retry-After, in seconds, of a refused share.
 _RETRY_AFTER_SECONDS = 1
-#: The holder of what all tenants have in use together.
+#: The key that counts all tenants together.
 ALL_TENANTS = ""
-#: Seconds for which a large request waits until its tenant's others are over.
+#: Seconds that a large request waits for its tenant's other large requests to end.
 _TURN_SECONDS = 10.0
 
 
 class TenantShares:
-    """Bounds what each tenant has in use at once in this process. A tenant waits for itself alone."""
+    """Bounds each tenant's use of a resource in this process. A tenant waits only for its own shares."""
 
     def __init__(self, limit: Limit, maximum: int | None, *, wait_seconds: float = 0.0) -> None:
         """`maximum` is the limit's value, None for no limit; a call waits up to `wait_seconds` for its share."""
@@ -36,11 +36,11 @@ class TenantShares:
         self._waiting: dict[str, int] = {}
 
     def used(self, tenant_id: str) -> int:
-        """Return what a tenant has in use."""
+        """Return the amount that a tenant uses."""
         return self._used.get(tenant_id, 0)
 
     def acquire(self, tenant_id: str, amount: int = 1) -> None:
-        """Take a share, which `release` returns. One that exceeds the limit alone is given if nothing else is in use.
+        """Acquire a share, which `release` returns. A share above the limit is granted if the tenant uses nothing else.
 
         Raises `TooMany` if the share is not free in time.
         """
@@ -50,7 +50,7 @@ class TenantShares:
             self._used[tenant_id] = self.used(tenant_id) + amount
 
     def add(self, tenant_id: str, amount: int) -> None:
-        """Take a share that cannot be refused any more, because the call has changed something already."""
+        """Acquire a share that can no longer be refused, because the call has already changed something."""
         with self._changed:
             self._used[tenant_id] = self.used(tenant_id) + amount
 
@@ -66,7 +66,7 @@ class TenantShares:
 
     @contextmanager
     def take(self, tenant_id: str, amount: int = 1) -> Iterator[None]:
-        """Hold a share. Raises `TooMany` if it is not free in time."""
+        """Hold a share during the block. Raises `TooMany` if it is not free in time."""
         self.acquire(tenant_id, amount)
         try:
             yield
@@ -102,21 +102,21 @@ class TenantShares:
 
 @dataclass(frozen=True, kw_only=True)
 class Shares:
-    """What each tenant has in use in this process."""
+    """The resources that each tenant uses in this process."""
 
-    #: Bytes of large bodies whose requests are being served.
+    #: Bytes of large bodies during their requests.
     large_bodies: TenantShares
-    #: Requests whose large body is checked, parsed or stored: one at a time.
+    #: Requests whose large body is being checked, parsed or stored: max one.
     large_requests: TenantShares
-    #: Bodies whose clients have not sent them yet.
+    #: Bodies that clients have not sent yet.
     held_bodies: TenantShares
-    #: Bytes of large answers that are being sent.
+    #: Bytes of large responses that are being sent.
     answers: TenantShares
     streams: TenantShares
     waits: TenantShares
     #: Claims that wait for a run.
     claims: TenantShares
-    #: Streams and waits of all tenants; `ALL_TENANTS` stands for these.
+    #: Streams and waits of all tenants together, under the key `ALL_TENANTS`.
     watchers: TenantShares
 
 

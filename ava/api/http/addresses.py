@@ -1,4 +1,4 @@
-"""The addresses of clients and of this API, and the path of a request as logs show it."""
+"""Addresses of clients and of this API, and a request's path in logs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from flask import Request, request
 from ava.api.http.context import context
 from ava.domain.access.tokens import without_secrets
 
-#: Bits of a network of IPv6 that one client has.
+#: Bits of the IPv6 network of one client.
 _CLIENT_BITS = 64
-#: Characters of a path in a log line.
+#: Max characters of a path in a log line.
 _LOGGED_CHARS = 200
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:\d{1,5})?")
 
 
 def client_address() -> str:
-    """Return the address from which a request comes; of IPv6 the network of 64 bits, because one client has all of it.
+    """Return the client's address; for IPv6 its /64 network, because one client controls all of it.
 
-    Of a peer in AVA_FORWARDED_ALLOW_IPS it is the last address in X-Forwarded-For, which that peer has added.
+    For a peer in AVA_FORWARDED_ALLOW_IPS it is the last address in X-Forwarded-For, which that peer has added.
     """
     peer = request.remote_addr or ""
     trusted = context().settings.forwarded_allow_ips
@@ -36,16 +36,16 @@ def client_address() -> str:
 
 
 def public_url() -> str:
-    """Return the address of this API without a path: AVA_PUBLIC_URL, else the one that the request names."""
+    """Return the base URL of this API: AVA_PUBLIC_URL, or the host that the request names."""
     settings = context().settings
     return settings.public_url or f"{request.scheme}://{request.headers.get('Host', '')}"
 
 
 def docs_url() -> str:
-    """Return where errors are explained, as an absolute URL.
+    """Return the absolute URL of the explanation of errors.
 
-    A path is one of this API, at AVA_PUBLIC_URL or else at the host that the request names; it stays a path if that is
-    no host.
+    A configured path is resolved against AVA_PUBLIC_URL, or else the request's host; it stays a path if that host is
+    invalid.
     """
     settings = context().settings
     if not settings.docs_url.startswith("/"):
@@ -57,5 +57,5 @@ def docs_url() -> str:
 
 
 def logged_path(asked: Request) -> str:
-    """Return the path of a request for a log line: its beginning in ASCII, without the secrets of tokens."""
+    """Return a request's path for a log line: truncated, in ASCII, without secret tokens."""
     return without_secrets(asked.path)[:_LOGGED_CHARS].encode("unicode_escape").decode()

@@ -44,7 +44,7 @@ EXTENSION = "ava"
 
 @dataclass(frozen=True, kw_only=True)
 class Admin:
-    """The use cases for operators."""
+    """The services for operators."""
 
     overviews: Overviews
     analytics: AnalyticsReports
@@ -54,12 +54,12 @@ class Admin:
     metrics: SystemMetrics
 
     def close(self) -> None:
-        """Write the audit records that are still held."""
+        """Write the buffered audit records."""
         self.audit.close()
 
 
 def make_admin(settings: Settings, database: Database) -> Admin:
-    """Build the use cases over one database. Nothing connects yet."""
+    """Build the services over one database, without connecting."""
     return Admin(
         overviews=Overviews(database),
         analytics=AnalyticsReports(database),

@@ -1,4 +1,4 @@
-"""Failures: every one in the contract's form, at every status."""
+"""Failures: all have the contract's JSON, whatever their status."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ava.errors import RequestError, TooMany
 
 _log = logging.getLogger(__name__)
 
-#: The value of Retry-After in a response of 503.
+#: Retry-After, in seconds, of a 503 response.
 RETRY_AFTER_SECONDS = 2
 
 
 def install(app: Flask) -> None:
-    """Register the handlers of an application's errors."""
+    """Register an application's error handlers."""
     app.register_error_handler(RequestError, _handle_request_error)
     app.register_error_handler(HTTPException, _handle_http_exception)
     app.register_error_handler(Exception, _handle_unexpected)
@@ -31,7 +31,7 @@ def install(app: Flask) -> None:
 def error_text(
     code: ErrorCode, message: str, *, request_id: str, docs_url: str, fields: Mapping[str, object] | None = None
 ) -> str:
-    """Return the JSON text of a failure."""
+    """Return the JSON of a failure."""
     error: dict[str, object] = {
         "code": code,
         "message": message,
@@ -51,7 +51,7 @@ def _failure(status: int, code: ErrorCode, message: str, fields: Mapping[str, ob
 def _handle_request_error(error: RequestError) -> Response:
     response = _failure(error.status, error.code, str(error), error.fields)
     if error.code is ErrorCode.UNAVAILABLE:
-        # Without the traceback, because an outage fails many requests in one way.
+        # Without a traceback, because an outage fails many requests the same way.
         reason = None if error.__cause__ is None else " ".join(str(error.__cause__).split())
         _log.warning("%s", error, extra={"request_id": request_id(), "reason": reason})
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -63,7 +63,7 @@ def _handle_request_error(error: RequestError) -> Response:
 def _handle_http_exception(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
-        # Werkzeug proposes a redirect, but each route has one address only.
+        # Werkzeug proposes a redirect, but each route has only one URL.
         status = 404
     response = _failure(status, code_of(status), _message(status, error))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
@@ -84,7 +84,7 @@ def _handle_unexpected(error: Exception) -> Response:
 
 
 def log_unexpected(error: Exception) -> str:
-    """Log an internal error. Returns the answer to its client."""
+    """Log an internal error. Returns the response to its client."""
     _log.error(
         "Request failed with an unexpected error: %s %s",
         request.method,

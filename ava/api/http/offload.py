@@ -1,4 +1,4 @@
-"""Long work outside the event loop, in threads of its own, so that other requests go on meanwhile.
+"""Run long work in a thread pool, so that the event loop serves other requests during it.
 
 The work must be pure: no database, no request, no lock that greenlets use.
 """
@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from ava.errors import RequestError
 
-#: Work on fewer bytes is done where it arises, because a thread would cost more than it.
+#: Bytes up to which work runs in place, because a thread would cost more.
 LARGE_BYTES = 2**16
-#: Threads of one process. More would compete for the interpreter with the event loop.
+#: Threads per process. More would compete with the event loop for the interpreter.
 _THREADS = 2
-#: New objects beyond which garbage is collected while work is running, because one work may follow another for ever.
+#: New objects after which garbage is collected although work is running, because work may never pause.
 _MAX_UNCOLLECTED = 200_000
 
 _running = 0
@@ -27,12 +27,12 @@ Result = TypeVar("Result")
 
 
 def run(work: Callable[[], Result]) -> Result:
-    """Return what `work` returns, and raises what it raises; other greenlets run meanwhile."""
+    """Return the result of `work` or raise its exception; other greenlets run during it."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
         return work()
     with _no_collections():
-        # An error comes back as a value, because gevent would print it.
+        # Return an error as a value, because gevent would print it.
         error, result = _pool().apply(_attempt, (work,))
     if error is not None:
         raise error
@@ -42,7 +42,7 @@ def run(work: Callable[[], Result]) -> Result:
 
 @contextmanager
 def _no_collections() -> Iterator[None]:
-    """Collect no garbage in the block. A collection would look at each of a body's values, for up to 0.1 s."""
+    """Collect no garbage during the block. A collection would traverse all of a body's values, for up to 0.1 s."""
     global _running  # noqa: PLW0603 - the event loop alone changes it
     _running += 1
     gc.disable()
@@ -58,7 +58,7 @@ def _attempt(work: Callable[[], Result]) -> tuple[Exception | None, Result | Non
     try:
         return None, work()
     except RequestError as error:
-        # Its frames, and those of its cause, would keep the values of the body until garbage is collected.
+        # Its frames and its cause's would keep the body's values in memory until garbage collection.
         error.__traceback__ = error.__context__ = None
         return error, None
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Operations: what a route takes and returns, declared once; checked here and described in /openapi.json.
+"""Operations: the declared parameters and response of a route, checked here and described in /openapi.json.
 
 If DATABASE_READ_URL names a standby, operations that only read run there.
 """
@@ -28,7 +28,7 @@ View = Callable[..., Response]
 
 #: Media type of a response with one `record` per line.
 NDJSON = "application/x-ndjson"
-#: The milliseconds by which the standby that was read was behind the primary.
+#: Header with the replication lag, in milliseconds, of the standby that was read.
 LAG_HEADER = "Ava-Replica-Lag-Ms"
 
 
@@ -55,14 +55,14 @@ class Operation:
     other_media: Mapping[str, Any] = field(default_factory=dict)
     #: Max bytes of the body.
     max_bytes: Limit = limits.BODY_BYTES
-    #: The schema of `data` in the response, or of each of its items if it is a list.
+    #: The schema of the response's `data`, or of each item if it is a list.
     record: Schema | None = None
-    #: Whether `data` is a list of `record`, in pages.
+    #: Whether `data` is a paged list of `record`.
     is_list: bool = False
-    #: Whether `data` is a short list of `record`, without pages.
+    #: Whether `data` is a short list of `record` without pages.
     is_array: bool = False
     status: int = 200
-    #: Other statuses of success, with the schemas of their `data`.
+    #: Other success statuses, with the schemas of their `data`.
     other_records: Mapping[int, Schema] = field(default_factory=dict)
     #: The media type of the response.
     media_type: str = "application/json"
@@ -82,7 +82,7 @@ class Operation:
     takes_key: bool = False
     #: Whether it takes `Durability: replicated`; the view gets it as `is_replicated`.
     takes_durability: bool = False
-    #: Whether it only reads, and may do so on a standby.
+    #: Whether it only reads, and may read from a standby.
     reads_standby: bool = False
     #: Whether the response may have an ETag, so that 304 is possible.
     may_be_unchanged: bool = False
@@ -169,13 +169,13 @@ def find_operation(view: Callable[..., Any]) -> Operation | None:
 
 
 def current_read() -> StandbyRead | None:
-    """Return what the current request reads on the standby; None if it reads on the primary, or there is none."""
+    """Return the current request's read on the standby; None if it reads the primary, or outside a request."""
     read: StandbyRead | None = g.get("standby_read") if has_request_context() else None
     return read
 
 
 def respond_from_standby(view: Callable[[], Response], database: object) -> Response:
-    """Run a view that only reads, on the standby if there is one. If that fails there, run it on the primary."""
+    """Run a view that only reads on the standby, if there is one; if the standby fails, on the primary."""
     if not isinstance(database, DatabaseWithStandby):
         return view()
     g.standby_read = read = StandbyRead()
@@ -190,7 +190,7 @@ def respond_from_standby(view: Callable[[], Response], database: object) -> Resp
         g.standby_read = None
         return view()
     finally:
-        # What the request starts and leaves behind, such as the writer of the audit trail, may share this `g`.
+        # Greenlets that the request started, such as the writer of the audit trail, may share this `g`.
         g.standby_read = None
     if read.lag_seconds is not None:
         response.headers[LAG_HEADER] = str(round(read.lag_seconds * 1000))

@@ -26,14 +26,14 @@ _LOW = 2**64 - 1
 
 
 def cursor_of_item(item_id: str) -> str:
-    """Return the place after the item of this id in a list."""
+    """Return the cursor after the item with this id."""
     return f"{_CURSOR_PREFIX}_{item_id.partition('_')[2]}"
 
 
 def id_reader(prefix: str) -> Callable[[str], str | None]:
-    """Return a function that turns a cursor into the id of this prefix after which the page begins.
+    """Return a function that decodes a cursor into the id, with this prefix, of the last item before the page.
 
-    It returns None if the text is no cursor.
+    It returns None if the string is no cursor.
     """
 
     def read(cursor: str) -> str | None:
@@ -44,17 +44,18 @@ def id_reader(prefix: str) -> Callable[[str], str | None]:
 
 
 def worker_id_of_cursor(cursor: str) -> str | None:
-    """Return the id of the worker after which the page begins; None if the text is no cursor of workers."""
+    """Return the id of the last worker before the page; None if the string is no cursor of workers."""
     return f"wkr_{cursor.removeprefix('cur_')}" if ids.is_client_id(_CURSOR_PREFIX, cursor) else None
 
 
 def cursor_of_line(job_id: str, seq: int) -> str:
-    """Return the place after a line of a job's log. It holds the random half of the job's id, so it fits no other."""
+    """Return the cursor after a line of a job's log. It contains the random half of the job's id, so it fits no
+    other."""
     return ids.encode(_LOG_PREFIX, UUID(int=_half(job_id) << 64 | seq + 1))
 
 
 def line_of_cursor(job_id: str, cursor: str) -> int | None:
-    """Return the `seq` of the line before the page; None if the text is no cursor of this job's log."""
+    """Return the `seq` of the last line before the page; None if the string is no cursor of this job's log."""
     value = ids.decode(_LOG_PREFIX, cursor)
     if value is None or value.int >> 64 != _half(job_id):
         return None
@@ -62,7 +63,7 @@ def line_of_cursor(job_id: str, cursor: str) -> int | None:
     return seq if -1 <= seq < 2**63 - 1 else None
 
 
-# A stream has a place for each line of one job.
+# A stream has a cursor for each line of one job.
 @lru_cache(maxsize=256)
 def _half(job_id: str) -> int:
     value = ids.decode("job", job_id)
@@ -81,7 +82,7 @@ Item = TypeVar("Item", bound=_Item)
 class PageRequest:
     """The requested page of a list, by number or by cursor; by default the first."""
 
-    #: The page's number from 1.
+    #: The page's number, from 1.
     page: int | None = None
     per_page: int
     #: The id of the last item before the page.
@@ -116,7 +117,7 @@ def cursor_field(find_id: Callable[[str], str | None]) -> Cursor:
 
 
 class PageQuery(Strict):
-    """The parameters that lists with pages have in common; each list adds its own `cursor`."""
+    """The parameters of all paged lists; each list adds its own `cursor`."""
 
     page = WholeNumber(
         minimum=1,

@@ -1,4 +1,4 @@
-"""Responses of JSON text. A large one has a share of what its tenant may have in flight, until it was sent."""
+"""JSON responses. A large one counts for its tenant's share of responses in flight until it is sent."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from ava.api.http.offload import LARGE_BYTES
 
 
 class _JsonText(Response):
-    """A response whose headers are complete: its length is known, and a Location of it is a URI in ASCII."""
+    """A response with complete headers: its length is known, and its Location is an ASCII URI."""
 
     def get_wsgi_headers(self, environ: Any) -> Headers:
-        """Return the headers. Werkzeug would look for a length, and take a Location apart and put it together."""
+        """Return the headers. Werkzeug would compute the length, and parse and rebuild the Location."""
         has_body = self.status_code >= 200 and self.status_code not in (204, 304)
         return self.headers if has_body else super().get_wsgi_headers(environ)
 
 
 def as_json(text: str, status: int = 200) -> Response:
-    """Return a response of JSON text."""
+    """Return a response with this JSON."""
     return _JsonText(text, status, mimetype="application/json")
 
 
 def data(text: str, status: int = 200) -> Response:
-    """Return `{"data": …}` around the JSON text of a record."""
+    """Return `{"data": …}` around a record's JSON."""
     return as_json(f'{{"data":{text}}}\n', status)
 
 
 def with_share(response: Response, *, is_write: bool) -> Response:
-    """Return the response, which holds its share from now on.
+    """Return the response after acquiring its share.
 
     Raises `TooMany` if the tenant has too much in flight, unless the call has written something.
 
-    A client that requests much and reads nothing would otherwise fill this process.
+    Otherwise a client that requests much and reads nothing would fill this process.
     """
     if not response.is_streamed and (size := response.content_length or 0) > LARGE_BYTES:
         share = _AnswerShare(context().shares.answers, owner_of_shares(), size, is_write)
@@ -45,7 +45,7 @@ def with_share(response: Response, *, is_write: bool) -> Response:
 
 
 class _AnswerShare:
-    """The share of one answer, released when the answer is closed, or dropped without being sent."""
+    """The share of one response, released when the response is closed or garbage-collected unsent."""
 
     def __init__(self, shares: TenantShares, tenant_id: str, size: int, is_write: bool) -> None:
         self._shares = shares
@@ -55,7 +55,7 @@ class _AnswerShare:
         self._size = size
 
     def release(self) -> None:
-        """Return the share; once only."""
+        """Release the share, once."""
         size, self._size = self._size, 0
         if size:
             self._shares.release(self._tenant_id, size)

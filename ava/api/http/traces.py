@@ -11,7 +11,7 @@ from ava.telemetry.span import Kind
 
 
 def install(app: Flask) -> None:
-    """Trace every request if this process traces, except those that no operation describes, such as health checks."""
+    """Trace the requests of described operations, so not health checks, if this process has tracing."""
     if tracing.is_on():
         app.before_request(_start)
         app.after_request(_set_attributes)

@@ -1,5 +1,5 @@
-"""MCP: the Model Context Protocol, whose tools are this API's workers and a part of its routes.
+"""MCP (Model Context Protocol): this API's workers and some of its routes as tools.
 
-A call of a tool becomes a request to a route of this application, made in this process with the headers of the caller.
-So authentication, roles, limits, the audit trail and the permission to see payloads are those of the routes.
+A tool call becomes an in-process request to a route, with the caller's headers. So the routes' authentication, roles,
+limits, audit trail and payload permission apply.
 """

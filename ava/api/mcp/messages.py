@@ -1,4 +1,4 @@
-"""One message of a client: read, its version found, and its headers compared with it."""
+"""Read a client's message, determine its version, and compare it with its headers."""
 
 from __future__ import annotations
 
@@ -30,42 +30,42 @@ from ava.domain.json_text import size_of
 from ava.domain.limits.table import BODY_BYTES
 
 _VERSION_HEADER, _METHOD_HEADER, _NAME_HEADER = "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name"
-#: The parameter that `Mcp-Name` repeats, by the method.
+#: The parameter that `Mcp-Name` repeats, by method.
 _NAMED_BY = {"tools/call": "name", "tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId"}
-#: Characters of an id, a method, and a client's own text that an error repeats.
+#: Max characters of an id, of a method, and of a client's string that an error repeats.
 _MAX_ID, _MAX_METHOD, _MAX_SHOWN = 256, 200, 100
 _ENCODED = ("=?base64?", "?=")
 
 
 @dataclass(frozen=True, kw_only=True)
 class McpMessage:
-    """A request, or a notification, which has no id."""
+    """A request, or a notification, whose id is None."""
 
     id: str | int | None
     method: str
     params: Mapping[str, Any]
-    #: Whether it says its version and capabilities itself; a legacy client said them in `initialize`.
+    #: Whether the message itself states its version and capabilities; a legacy client states them in `initialize`.
     is_modern: bool
 
     @property
     def is_notification(self) -> bool:
-        """Return True if no answer is expected."""
+        """Return True if no response is expected."""
         return self.id is None
 
     @property
     def knows_tasks(self) -> bool:
-        """Return True if the client takes a task as the answer to a call."""
+        """Return True if the client accepts a task as the result of a call."""
         extensions = _object(_object(self.params.get("_meta")).get(CLIENT_CAPABILITIES)).get("extensions")
         return self.is_modern and isinstance(_object(extensions).get(TASKS), dict)
 
     @property
     def traceparent(self) -> str | None:
-        """Return the client's span, if it says one."""
+        """Return the client's span, or None."""
         found = _object(self.params.get("_meta")).get("traceparent")
         return found if isinstance(found, str) else None
 
     def text(self, name: str) -> str:
-        """Return a parameter that must be a text. Raises `RpcError`."""
+        """Return a parameter that must be a string. Raises `RpcError`."""
         found = self.params.get(name)
         if not isinstance(found, str):
             raise RpcError(INVALID_PARAMS, f"params.{name} must be a string.")
@@ -84,13 +84,13 @@ def read() -> McpMessage:
 
 
 def id_of_request() -> str | int | None:
-    """Return the id of the message of this request; None if it has none, or none that could be read."""
+    """Return the id of this request's message; None if it has no valid id."""
     found: str | int | None = g.get("mcp_id")
     return found
 
 
 def is_of_legacy_client() -> bool:
-    """Return True if the message of this request was read, and is of a client before the present revision."""
+    """Return True if this request's message was read and its client uses an earlier revision."""
     return bool(g.get("mcp_is_legacy"))
 
 
@@ -124,7 +124,7 @@ def _is_id(found: object) -> bool:
 
 
 def _is_modern(params: Mapping[str, Any]) -> bool:
-    """Return whether the request is of the present revision. Raises `RpcError` if it is of an unknown one."""
+    """Return True if the request uses the current revision. Raises `RpcError` if the revision is unknown."""
     header, wanted = request.headers.get(_VERSION_HEADER), _object(params.get("_meta")).get(PROTOCOL_VERSION)
     if wanted is None and (header is None or header in LEGACY_VERSIONS):
         return False
@@ -143,19 +143,19 @@ def _is_modern(params: Mapping[str, Any]) -> bool:
 
 
 def _compare_headers(method: str, params: Mapping[str, Any]) -> None:
-    """Raise `RpcError` if a header says something other than the body."""
+    """Raise `RpcError` if a header contradicts the body."""
     given = request.headers.get(_METHOD_HEADER)
     if given != method:
         raise _mismatch(_difference(_METHOD_HEADER, given, method))
     wanted, name = params.get(_NAMED_BY.get(method, "")), _decoded(request.headers.get(_NAME_HEADER))
-    # Clients leave it out where it would name a task (FastMCP 4.1), and only proxies need it there.
+    # Clients omit it for tasks (FastMCP 4.1), where only proxies need it.
     is_optional = name is None and method != "tools/call"
     if isinstance(wanted, str) and name != wanted and not is_optional:
         raise _mismatch(_difference(_NAME_HEADER, name, wanted))
 
 
 def _decoded(value: str | None) -> str | None:
-    """Return the value of a header that may be encoded because it is not plain ASCII. Raises `RpcError`."""
+    """Return the value of a header, which is encoded if it is not plain ASCII. Raises `RpcError`."""
     begin, end = _ENCODED
     if value is None or not (value.startswith(begin) and value.endswith(end)):
         return value

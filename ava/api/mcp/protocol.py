@@ -1,4 +1,4 @@
-"""The names, numbers and errors of MCP, of its revision 2026-07-28 and of its extension for tasks (SEP-2663)."""
+"""Names, numbers and errors of MCP's revision 2026-07-28 and its extension for tasks (SEP-2663)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from ava.errors import AvaError
 
-#: The revision without sessions, of which every request says all that is needed to answer it.
+#: The revision without sessions: each request is self-contained.
 VERSION = "2026-07-28"
-#: Those before it, which begin with `initialize`.
+#: Earlier revisions, which begin with `initialize`.
 LEGACY_VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26")
 VERSIONS = (VERSION, *LEGACY_VERSIONS)
 
@@ -20,16 +20,16 @@ PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
 CLIENT_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 
-#: What this server offers to every client, apart from the extension.
+#: Capabilities that this server offers to every client, without the extension.
 CAPABILITIES: Mapping[str, Any] = {"tools": {"listChanged": False}}
 
-#: Codes of JSON-RPC, then those of MCP. An error of ours has the HTTP status as its code.
+#: Codes of JSON-RPC, then of MCP. Our own errors use the HTTP status as their code.
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 HEADER_MISMATCH, MISSING_CAPABILITY, UNSUPPORTED_VERSION = -32020, -32021, -32022
 
 
 class RpcError(AvaError):
-    """A request that is answered with an error of JSON-RPC."""
+    """A request whose response is a JSON-RPC error."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class RpcError(AvaError):
         data: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`status` is that of HTTP."""
+        """`status` is the HTTP status."""
         super().__init__(message)
         self.code = code
         self.status = status
@@ -49,7 +49,7 @@ class RpcError(AvaError):
 
 
 def missing_tasks() -> RpcError:
-    """Return the error of a request that only a client which knows tasks may send."""
+    """Return the error of a request that requires a client with tasks."""
     return RpcError(
         MISSING_CAPABILITY,
         f"The client must declare the extension {TASKS} in the capabilities of the request.",

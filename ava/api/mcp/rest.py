@@ -21,12 +21,12 @@ from ava.errors import AvaError
 
 Result = TypeVar("Result")
 
-#: Headers of the MCP request alone: its identity, and the format of its response.
+#: Headers that apply only to the MCP request: its identity, and the format of its response.
 _NOT_TAKEN_ALONG = (
     *("HTTP_ACCEPT_ENCODING", "HTTP_IDEMPOTENCY_KEY", "HTTP_IF_NONE_MATCH", "HTTP_ORIGIN", "HTTP_TRANSFER_ENCODING"),
     *("HTTP_LAST_EVENT_ID", "HTTP_RANGE", "wsgi.input_terminated", "werkzeug.request", "werkzeug.socket"),
 )
-#: The end of a message that counts further fields; here each of them has its own line.
+#: The end of a message that counts more invalid fields; here each of them gets its own line.
 _MORE = re.compile(r" \(\d+ more in fields\)$")
 #: The rate-limit headers of a response.
 _KEPT = ("Retry-After", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")

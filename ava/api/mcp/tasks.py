@@ -1,4 +1,4 @@
-"""Jobs as tasks of MCP: a task's id is the job's, and its result is what a call that waits would have returned."""
+"""Jobs as MCP tasks: a task's id is its job's id, and its result is that of a call that waits for the job."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ava.api.mcp.messages import McpMessage
 from ava.api.mcp.protocol import INTERNAL_ERROR, INVALID_PARAMS, RpcError, missing_tasks
 from ava.domain.ids import is_client_id
 
-#: Statuses of jobs, as records have them.
+#: Statuses of jobs in records.
 _COMPLETED, _FAILED, _CANCELLED = "completed", "failed", "cancelled"
 _FINAL = (_COMPLETED, _FAILED, _CANCELLED)
-#: The kind of the error of a job whose process was lost. Its handler has reported nothing, so it is no error of a tool.
+#: Prefix of the error of a job whose process was lost. Its handler reported nothing, so this is no tool error.
 _LOST = "WorkerLost:"
-#: Milliseconds between two looks that a client is asked for.
+#: Polling interval in milliseconds that is suggested to clients.
 _POLL_MS = 1_000
 
 
 def show_job(job_id: str, *, wait_seconds: int | None = None) -> Mapping[str, Any]:
-    """Return the record of a job. Raises `Refused` if there is none."""
+    """Return a job's record. Raises `Refused` if there is no such job."""
     if not is_client_id("job", job_id):
         raise rest.Refused("job_id: there is no such job.", status=404)
     query = {} if wait_seconds is None else {"wait": str(wait_seconds)}
@@ -48,7 +48,7 @@ def get(message: McpMessage) -> dict[str, Any]:
 
 
 def update(message: McpMessage) -> dict[str, Any]:
-    """Answer `tasks/update`. No task asks for input, so every response is to a key that is not outstanding."""
+    """Answer `tasks/update`. No task asks for input, so no response can match an outstanding request."""
     if not isinstance(message.params.get("inputResponses"), dict):
         raise RpcError(INVALID_PARAMS, "params.inputResponses must be an object.")
     _show(message)
@@ -56,7 +56,7 @@ def update(message: McpMessage) -> dict[str, Any]:
 
 
 def cancel(message: McpMessage) -> dict[str, Any]:
-    """Answer `tasks/cancel`. A task that has ended stays as it is."""
+    """Answer `tasks/cancel`. An ended task stays unchanged."""
     task_id = _task_id(message)
     try:
         rest.ask("POST", f"/v1/ava/jobs/{task_id}/cancel")
@@ -67,7 +67,7 @@ def cancel(message: McpMessage) -> dict[str, Any]:
 
 
 def created(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the answer to a call whose job goes on."""
+    """Return the result of a call whose job is still running."""
     return {"resultType": "task", **_task(job, "working")}
 
 
@@ -120,9 +120,9 @@ def _task(job: Mapping[str, Any], status: str) -> dict[str, Any]:
         "taskId": job["id"],
         "status": status,
         "createdAt": job["created_at"],
-        # Times of one form, so that the latest is the largest text.
+        # All times have the same format, so the latest is the greatest string.
         "lastUpdatedAt": max(moments),
-        # A job is never deleted before it has ended, and then after the days that its worker or tenant says.
+        # A job is deleted only after it has ended, and its worker's or tenant's retention has passed.
         "ttlMs": None,
         "pollIntervalMs": _POLL_MS,
     }

@@ -1,4 +1,4 @@
-"""The tools that every installation has: each is a request to a route."""
+"""The tools of every installation; each calls a route."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ _Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """A tool, and what a call of it does."""
+    """A tool: its definition and its function."""
 
     name: str
     title: str
     description: str
-    #: The schemas of its arguments, by their names.
+    #: The schemas of its arguments by name.
     arguments: Mapping[str, Any]
     required: tuple[str, ...] = ()
     run: Callable[[_Arguments, McpMessage], dict[str, Any]]
-    #: Whether it changes something, and so needs a role that may.
+    #: Whether it changes something and therefore requires a role with write access.
     is_write: bool = False
     #: Whether it can undo or end something.
     is_destructive: bool = False
-    #: Whether it is there only if there are more workers than a list has room for.
+    #: Whether it is offered only if there are more workers than fit into a list.
     is_for_many: bool = False
     schema: dict[str, Any] = field(init=False)
 
@@ -60,7 +60,7 @@ class Tool:
 
     @property
     def described(self) -> dict[str, Any]:
-        """Return its definition."""
+        """Return its MCP definition."""
         hints = {"destructiveHint": self.is_destructive} if self.is_write else {}
         return {
             "name": self.name,
@@ -71,7 +71,7 @@ class Tool:
         }
 
     def call(self, arguments: _Arguments, message: McpMessage) -> dict[str, Any]:
-        """Run it. Returns its result. Raises `Refused`, `RpcError`."""
+        """Run it and return its result. Raises `Refused`, `RpcError`."""
         if unknown := [name for name in arguments if name not in self.arguments]:
             raise rest.Refused(
                 f"{unknown[0][:100]}: it is no argument of {self.name}; known are {', '.join(self.arguments)}.",
@@ -96,7 +96,7 @@ def _id(arguments: _Arguments, name: str, prefix: str) -> str:
 
 
 def _query(arguments: _Arguments, names: Mapping[str, str]) -> dict[str, str]:
-    """Return the parameters of a query: arguments by the names that the route gives them."""
+    """Return query parameters from arguments; `names` maps an argument to its parameter."""
     found = {}
     for name, parameter in names.items():
         if (value := arguments.get(name)) is None:
@@ -118,7 +118,7 @@ def _list(
     fixed: Mapping[str, str] | None = None,
     fields: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
-    """Return a page of a list, by a name: as many of its records as a result has room for, with `fields` or all."""
+    """Return a page of a list under `name`, with as many records as fit into a result and `fields` of each, or all."""
     limit = arguments.get("limit", 20)
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MAX_PER_PAGE:
         raise rest.Refused(f"limit: it must be from 1 to {_MAX_PER_PAGE}.", status=422)
@@ -127,7 +127,7 @@ def _list(
         answer = rest.ask("GET", path, query={**query, "per_page": str(limit)})
         found = [each if fields is None else {field: each[field] for field in fields} for each in answer.data]
         limit = content.count_fitting(found)
-        # The cursor of a smaller page leads to the records that this one has no room for.
+        # The cursor of a smaller page leads to the records that did not fit.
         if limit == len(found):
             return {name: found, "next_cursor": answer.pagination.get("next_cursor")}
 
@@ -160,7 +160,7 @@ def _get_logs(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
         answer = rest.ask("GET", f"/v1/ava/jobs/{job_id}/logs", query={**query, size: str(wanted)})
         found = [content.short_line(line) for line in answer.data["logs"]]
         wanted = content.count_fitting(found[::-1])
-        # As in a list: the cursor of a smaller page leads to the lines that this one has no room for.
+        # As in a list: the cursor of a smaller page leads to the lines that did not fit.
         if wanted == len(found):
             break
     log = {**answer.data, "logs": found, "previous_cursor": answer.pagination.get("previous_cursor")}
@@ -210,7 +210,7 @@ def _search_workers(arguments: _Arguments, _: McpMessage) -> dict[str, Any]:
 
 
 def _within_text(found: Sequence[WorkerTool]) -> list[dict[str, Any]]:
-    """Return the first workers, as many as a result has room for, so that a further search goes on after them."""
+    """Return as many of the first workers as fit into a result; a further search continues after them."""
     shown: list[dict[str, Any]] = []
     budget = MCP_TEXT.value
     for worker in found:

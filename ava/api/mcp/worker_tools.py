@@ -1,4 +1,4 @@
-"""Workers as tools: which of them a client sees, by which names, and what a call of one does."""
+"""Workers as tools: which of them a client sees, their names, and their calls."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ava.domain.limits.table import MCP_TOOLS
 from ava.domain.worker import McpUse, WorkerStatus, WorkerTool
 from ava.store.fleet.worker_tools import ToolFilter
 
-#: Seconds for which a call waits for the end of its job. Clients and proxies often give up after 30 s.
+#: Max seconds that a call waits for its job to end. Clients and proxies often time out after 30 s.
 ANSWER_SECONDS = 25
-#: Workers that one search returns, each with its schema.
+#: Max workers that one search returns, each with its schema.
 _MAX_FOUND = 20
-#: Characters of a description.
+#: Max characters of a description.
 _MAX_DESCRIPTION = 2_000
 _PREFIX = "wkr_"
-#: What a schema may say about headers; none of our tools asks for any.
+#: A schema's annotation for headers; our tools need none.
 _HEADER = "x-mcp-header"
 
 
 def offered() -> tuple[list[WorkerTool], bool]:
-    """Return the workers that are tools of the caller's tenant, and True if there are more than a list has room for.
+    """Return the workers that are tools of the caller's tenant, and True if there are more than a list can hold.
 
-    Then the list has those alone whose handlers say that they are tools.
+    In that case the list has only workers whose handlers declare themselves as tools.
     """
     found = _read(ToolFilter(patterns=_patterns()), limit=MCP_TOOLS.value + 1)
     if len(found) <= MCP_TOOLS.value:
@@ -38,14 +38,14 @@ def offered() -> tuple[list[WorkerTool], bool]:
 
 
 def find(worker_id: str) -> WorkerTool | None:
-    """Return a worker that the caller may run as a tool; None if there is none."""
+    """Return a worker that the caller may run as a tool, or None."""
     if not is_client_id("wkr", worker_id):
         return None
     return next(iter(_read(ToolFilter(patterns=_patterns(), id=worker_id), limit=1)), None)
 
 
 def search(text: str, after_id: str | None) -> list[WorkerTool]:
-    """Return the workers with a text in their id, name or description, by id."""
+    """Return the workers whose id, name or description contains a string, by id."""
     return _read(ToolFilter(patterns=_patterns(), text=text), limit=_MAX_FOUND, after_id=after_id)
 
 
@@ -60,13 +60,13 @@ def _patterns() -> tuple[str, ...]:
 
 
 def name_of(worker_id: str, taken: Sequence[str]) -> str:
-    """Return the name of a worker's tool: its slug, or its id where the slug is one of the names that are taken."""
+    """Return the name of a worker's tool: its slug, or its id if the slug is in `taken`."""
     slug = worker_id.removeprefix(_PREFIX)
     return worker_id if slug in taken or slug.startswith(_PREFIX) else slug
 
 
 def id_of(name: str) -> str:
-    """Return the worker that a name of `name_of` stands for."""
+    """Return the id of the worker whose tool has this name."""
     return name if name.startswith(_PREFIX) else f"{_PREFIX}{name}"
 
 
@@ -85,14 +85,14 @@ def described(worker: WorkerTool, taken: Sequence[str]) -> dict[str, Any]:
 
 
 def input_schema(worker: WorkerTool) -> dict[str, Any]:
-    """Return the schema of a worker's input, in the form that every client takes."""
+    """Return the schema of a worker's input in a form that every client accepts."""
     schema = {} if worker.input_schema_json is None else json.loads(worker.input_schema_json)
     return {**_without_headers(schema), "type": "object"} if isinstance(schema, dict) else {"type": "object"}
 
 
 def _without_headers(node: Any) -> Any:
     if isinstance(node, dict):
-        # A property of this name has a schema, not a text.
+        # A property with this name has a schema, not a string.
         return {
             name: _without_headers(inner)
             for name, inner in node.items()
@@ -102,10 +102,10 @@ def _without_headers(node: Any) -> Any:
 
 
 def run(worker: WorkerTool, arguments: Mapping[str, Any], message: McpMessage) -> dict[str, Any]:
-    """Trigger a job. Return its task; its end if the client knows no tasks, or if the worker is declared so.
+    """Trigger a job and return its task, or its result if the client or the worker does not use tasks.
 
-    A client without tasks gets the id of a job for `get_job`: at once from a worker that is declared as a task, or when
-    the call has waited long enough. Raises `Refused`, `RpcError`.
+    A client without tasks gets a job's id for `get_job` after `ANSWER_SECONDS`, or immediately if the worker is
+    declared as a task. Raises `Refused`, `RpcError`.
     """
     body = {"worker_id": worker.id, "input": arguments}
     job: Mapping[str, Any] = rest.ask(
@@ -124,9 +124,9 @@ def run(worker: WorkerTool, arguments: Mapping[str, Any], message: McpMessage) -
 
 
 def _waited_for(job: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a job once it has ended, or the time of the call is over."""
+    """Return the job once it has ended, or after the max time of a call."""
     try:
         return tasks.show_job(job["id"], wait_seconds=ANSWER_SECONDS)
     except (RpcError, rest.Refused):
-        # The job is stored, and its id is what the client needs. It reads the end later.
+        # The job is stored, and the client needs its id; it reads the outcome later.
         return job

@@ -1,4 +1,4 @@
-"""`/v1/ava/analytics`: what a tenant's ended jobs add up to."""
+"""`/v1/ava/analytics`: counts and durations of a tenant's ended jobs."""
 
 from __future__ import annotations
 

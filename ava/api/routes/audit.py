@@ -1,4 +1,4 @@
-"""`/v1/ava/audit`: who changed what, from where. Every request that may change something is recorded here."""
+"""`/v1/ava/audit`: who changed what, and from where. Records every request that may change something."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ava.store.reports.audit import AuditRecord
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
-#: Its tools make requests of their own to the routes, and these are recorded.
+#: MCP's tools call the routes, which record those requests.
 _MCP = "mcp"
-#: Characters of a value's JSON text that are kept; of a longer one only the number of characters is.
+#: Max characters of a value's JSON; of a longer value only their number is recorded.
 _LONGEST_VALUE = 1_000
-#: How many characters of x-forwarded-for are kept.
+#: Max characters of x-forwarded-for that are recorded.
 _MAX_FORWARDED = 200
 
 
@@ -54,7 +54,7 @@ def record(asked: Request, response: Response) -> None:
         return
     declared = find_operation(current_app.view_functions[endpoint])
     if declared is not None and not (declared.is_write or declared.is_audited):
-        # It is a POST for the sake of its body, as the preview of a schedule is, or a request to a hook.
+        # It is a POST only to have a body, such as the preview of a schedule, or it is a request to a hook.
         return
     context().admin.audit.record(
         AuditRecord(
@@ -74,21 +74,21 @@ def record(asked: Request, response: Response) -> None:
 
 
 def note_change(before: str, after: str, names: Iterable[str], *, hidden: Mapping[str, Any] | None = None) -> None:
-    """Keep for the audit entry of this request what it has changed: the named fields of two records as JSON texts.
+    """Record the changed fields in this request's audit entry: compares `names` in two records' JSON.
 
-    `hidden` has what stands for values that are not shown.
+    `hidden` has the placeholders of hidden values.
     """
     old, new = json.loads(before), json.loads(after)
     g.changes = changed_fields(old, new, names) | {name: list(values) for name, values in (hidden or {}).items()}
 
 
 def note_pairs(**values: tuple[object, object]) -> None:
-    """Keep for the audit entry of this request what it has changed: old and new value of each field, if they differ."""
+    """Record the old and new value of each changed field in this request's audit entry."""
     g.changes = {name: list(pair) for name, pair in values.items() if pair[0] != pair[1]}
 
 
 def note_values(**values: object) -> None:
-    """Keep for the audit entry of this request what it has set: each value by its name."""
+    """Record the new values, by name, in this request's audit entry."""
     g.changes = {name: [None, value] for name, value in values.items()}
 
 
@@ -102,9 +102,9 @@ def _changes(asked: Request, response: Response) -> str | None:
 
 
 def _target(asked: Request, response: Response) -> str | None:
-    """Return the id of what was changed: the last id in the path, or that of the resource that was created."""
+    """Return the id of the changed resource: the last id in the path, or the id of a created resource."""
     if asked.view_args:
-        # An id in a path may hold any character, and one entry must not make the statement of its batch fail.
+        # An id in a path may contain any character, and one entry must not fail its batch's statement.
         return storable(str(list(asked.view_args.values())[-1]), 100)
     location = response.headers.get("Location", "")
     return location.rpartition("/")[2] or None
@@ -117,7 +117,7 @@ def _address(asked: Request) -> str:
 
 
 def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any], names: Iterable[str]) -> dict[str, list[Any]]:
-    """Returns `[old, new]` of those of the named fields that differ; both are JSON values without credentials."""
+    """Return `[old, new]` of each named field that differs, as JSON values without credentials."""
     return {
         name: [_short_value(before.get(name)), _short_value(after.get(name))]
         for name in names
@@ -126,7 +126,7 @@ def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any], names: I
 
 
 def _short_value(value: Any) -> Any:
-    # Every role of the tenant may read the trail, and it is kept for longer than what it is about.
+    # Every role of the tenant may read the trail, and it outlives its subjects.
     shown = redact(value)
     length = len(json.dumps(shown))
     return shown if length <= _LONGEST_VALUE else f"({length} characters)"

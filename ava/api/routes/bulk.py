@@ -71,7 +71,7 @@ def trigger(specs: Sequence[JobSpec], key: str | None, is_replicated: bool) -> R
 
 
 def _refuse_two_keys(specs: Sequence[JobSpec], key: str | None) -> None:
-    """Raise `InvalidFields` if the call has an idempotency key and an entry one of its own."""
+    """Raise `InvalidFields` if both the call and an entry have an idempotency key."""
     own = next((n for n, spec in enumerate(specs) if spec.idempotency_key is not None), None)
     if own is not None and key is not None:
         name, reason = f"jobs[{own}].idempotency_key", "Not together with the header Idempotency-Key."
@@ -79,7 +79,7 @@ def _refuse_two_keys(specs: Sequence[JobSpec], key: str | None) -> None:
 
 
 def _texts(jobs: Sequence[Job]) -> Iterator[str]:
-    """Yield the records, without the inputs and outputs that an answer has no bytes for."""
+    """Yield the records, omitting inputs and outputs beyond the max size of a response."""
     used, write = 0, light_writer().for_caller()
     for job in jobs:
         input_bytes, output_bytes = len(job.input_json), len(job.output_json or "")

@@ -1,4 +1,4 @@
-"""`/v1/ava/jobs/retry`, `/v1/ava/jobs/cancel`, `/v1/ava/operations`: operations on all jobs that a filter finds."""
+"""`/v1/ava/jobs/retry`, `/v1/ava/jobs/cancel`, `/v1/ava/operations`: operations on all jobs that match a filter."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _HOW = (
     "in batches of 500, from the newest to the oldest, each job at most once, through any crash. With `dry_run` the "
     "answer is 200 and how many jobs match."
 )
-#: The declaration of a route that starts an operation.
+#: The common declaration of the routes that start an operation.
 STARTED: dict[str, Any] = {"record": OperationRecord(), "status": 202, "is_write": True, "takes_key": True}
 _STARTING = STARTED | {"other_records": {200: CountRecord()}, "failures": (413, 415, 422)}
 
@@ -77,7 +77,7 @@ def _start(kind: BulkKind, body: BulkActionRequest, key: str | None) -> Response
 
 
 def start_operation(kind: BulkKind, job_filter: JobFilter, key: str | None) -> Response:
-    """Start an operation on behalf of the caller. Returns the response that shows it."""
+    """Start an operation on behalf of the caller. Returns the response with its record."""
     operations = context().bulk_operations
     started, is_replay = operations.start(caller(), kind, job_filter, request_id=request_id(), key=key)
     _note(started)
@@ -89,7 +89,7 @@ def start_operation(kind: BulkKind, job_filter: JobFilter, key: str | None) -> R
 
 
 def _note(found: BulkOperation) -> None:
-    """Keep the filter and the numbers for the audit entry of this request."""
+    """Record the filter and the counts in this request's audit entry."""
     note_values(filter=found.filter, state=found.state, total=found.total, done=found.done, failed=found.failed)
 
 

@@ -1,4 +1,4 @@
-"""`/`: the dashboard. Static files; everything that they show they read from this API with the caller's headers."""
+"""`/`: the dashboard. Static files; their scripts read this API with the caller's credentials."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ava.api.http.callers.auth import open_to_all
 blueprint = Blueprint("dashboard", __name__)
 
 _STATIC = Path(__file__).parent.parent / "static" / "dashboard"
-#: Our own files only, and no inline scripts: a value that holds HTML cannot run even if it is not escaped.
+#: Only our own files and no inline scripts: a value that contains HTML cannot run even if it is not escaped.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -28,7 +28,7 @@ def page() -> Response:
 @blueprint.get("/dashboard/<path:name>")
 @open_to_all
 def asset(name: str) -> Response:
-    """Send one of the dashboard's files; browsers ask again each time and get 304 if it has not changed."""
+    """Send one of the dashboard's files; browsers revalidate it each time and get 304 if it has not changed."""
     return _with_policy(send_from_directory(_STATIC, name, max_age=0))
 
 

@@ -1,4 +1,4 @@
-"""The API's description: `/openapi.json`, a page to try it at `/docs`, and what each error code means."""
+"""The API's description: `/openapi.json`, the page `/docs` to try it, and the explanations of error codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ava.error_codes import ErrorCode
 blueprint = Blueprint("docs", __name__)
 
 _STATIC = Path(__file__).parent.parent / "static"
-#: Our own files only; images may also be embedded in the style sheet.
+#: Only our own files; images may also be embedded in the style sheet.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -1,4 +1,4 @@
-"""`/v1/ava/errors`: failed jobs, grouped by what went wrong."""
+"""`/v1/ava/errors`: failed jobs, grouped by error."""
 
 from __future__ import annotations
 

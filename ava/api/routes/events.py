@@ -1,4 +1,4 @@
-"""`/v1/ava/events`: what has happened elsewhere, and which jobs it made."""
+"""`/v1/ava/events`: events from other systems, and the jobs that they started."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _read_structured(raw: bytes, *, is_batch: bool) -> list[EventSpec]:
 
 
 def _read_cloud_events() -> SentEvents | None:
-    """Return the events of a request that is CloudEvents'; None if it is none of them."""
+    """Return the events of a CloudEvents request; None for any other request."""
     headers = {name.lower(): text for name, text in request.headers.items()}
     if not is_cloud_event(request.mimetype, headers):
         return None

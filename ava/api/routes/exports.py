@@ -1,4 +1,4 @@
-"""`/v1/ava/jobs/export`: all jobs that a filter finds, as lines of JSON, in bounded memory."""
+"""`/v1/ava/jobs/export`: all jobs that match a filter, as lines of JSON, in bounded memory."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def export(job_filter: JobFilter) -> Response:
 
     with ExitStack() as share:
         share.enter_context(watching(context().shares.streams, who.tenant_id))
-        # Read before the response begins, so that a failure has a status of its own.
+        # Read before the response begins, so that a failure gets its own status.
         write = write_job.shown(is_visible=who.sees_payloads)
         lines = gate.part_by_part(_lines(read(None), read, write, lambda: watches.is_closing or is_gone()))
         response = Response(SharedStream(lines, share.pop_all()), mimetype=NDJSON)
-    # Keeps nginx from buffering the export.
+    # Prevents nginx from buffering the export.
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
@@ -55,7 +55,7 @@ def export(job_filter: JobFilter) -> Response:
 def _lines(
     batch: JobBatch, read: ReadBatch, write: Callable[[Job], str], is_over: Callable[[], bool]
 ) -> Generator[bytes]:
-    """Yield the records batch by batch; no connection to the database is held while the client reads one.
+    """Yield the records batch by batch; no database connection is in use while the client reads a batch.
 
     A failure ends the connection without the last chunk, so that the client notices it.
     """

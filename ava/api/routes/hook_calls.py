@@ -1,4 +1,4 @@
-"""`/v1/hooks/<token>`: requests of providers. They have no header of ours; the token says whose they are."""
+"""`/v1/hooks/<token>`: requests of providers. They have none of our headers; the token identifies the tenant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ava.services.events.receiving import caller_of
 
 blueprint = Blueprint("hook_calls", __name__, url_prefix=CALLS)
 
-#: Characters of a challenge that is answered.
+#: Max characters of a challenge.
 _MAX_CHALLENGE = 1_024
 _ORIGIN = "WebHook-Request-Origin"
 
@@ -83,10 +83,10 @@ def validate(token: str) -> Response:
 
 
 def _open(token: str) -> OpenHook:
-    """Return the hook of a token, and makes the request one of its tenant.
+    """Return the hook of a token, and assign the request to its tenant.
 
-    An address has a limit for what is not valid alone, because the tenants behind one provider share its addresses. It
-    is checked before the database is read, but not for tokens that were valid within the last hour.
+    An address has a limit only for invalid requests, because the tenants behind one provider share its addresses. The
+    limit is checked before the database is read, but not for tokens that were valid within the last hour.
     """
     found, address = context(), client_address()
     if not found.hooks.was_found(token):

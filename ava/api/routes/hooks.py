@@ -1,4 +1,4 @@
-"""`/v1/ava/hooks`: addresses to which providers send, and what arrived there."""
+"""`/v1/ava/hooks`: URLs that receive providers' webhooks, and their deliveries."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from ava.services.events.hooks import NewHook
 from ava.store.events.deliveries import HookDeliveryFilter
 
 blueprint = Blueprint("hooks", __name__, url_prefix="/v1/ava/hooks")
-#: Where providers call; a token follows.
+#: The path that providers call; a token follows.
 CALLS = "/v1/hooks"
 
 

@@ -1,4 +1,4 @@
-"""`/v1/ava/jobs/:id/logs`: a job's log in pages, and as a text to download."""
+"""`/v1/ava/jobs/:id/logs`: a job's log in pages, or as a text file to download."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def logs(job_id: str, query: LogRequest) -> Response:
     is_backward = wanted.before_seq is not None
     status, found = context().jobs.logs(caller(), job_id, wanted)
     lines = list(found.lines)
-    # An answer that is too large keeps the lines that are next to the place from which it was read.
+    # A response that would be too large keeps the lines nearest to the requested position.
     texts = within_answer(map(write_log_line, reversed(lines) if is_backward else lines))
     has_more = found.has_more or len(texts) < len(lines)
     looked_at_until = found.looked_at_until if len(texts) == len(lines) else None
@@ -68,7 +68,7 @@ def _wanted(job_id: str, query: LogRequest) -> LogRange:
     if query.after is not None:
         return replace(query.wanted, after_seq=_seq(job_id, "after", query.after))
     if query.before is not None:
-        # A cursor is the place after a line.
+        # A cursor is the position after a line.
         return replace(query.wanted, before_seq=_seq(job_id, "before", query.before) + 1)
     return query.wanted
 
@@ -83,7 +83,7 @@ def _seq(job_id: str, name: str, cursor: str) -> int:
 def _place(
     job_id: str, query: LogRequest, wanted: LogRange, lines: list[LogLine], has_more: bool, looked_at_until: int | None
 ) -> str:
-    """Return where the lines lie in the log, as JSON text."""
+    """Return the position of the lines in the log, as JSON."""
     first = paging.cursor_of_line(job_id, lines[0].seq - 1) if lines else None
     last = paging.cursor_of_line(job_id, lines[-1].seq) if lines else None
     if wanted.before_seq is not None:
@@ -119,8 +119,8 @@ def download(job_id: str, query: LogRange) -> Response:
 
 
 def _texts(job_id: str, wanted: LogRange) -> Generator[str]:
-    """Return the text of a log in parts, of which one is in memory at a time."""
-    # The caller and the services belong to the request, which is over when the parts are sent.
+    """Return a log's text in parts, one in memory at a time."""
+    # Read the caller and the services now, because the request has ended when the parts are sent.
     who, jobs, is_gone = caller(), context().jobs, client_watch()
 
     def read() -> Generator[str]:
@@ -131,7 +131,8 @@ def _texts(job_id: str, wanted: LogRange) -> Generator[str]:
             if not found.has_more:
                 return
             if is_gone():
-                # EPIPE, because gunicorn logs other errors with a traceback, which a client that left is not worth.
+                # EPIPE, because gunicorn logs other errors with a traceback, which would be noise for a client that
+                # left.
                 raise BrokenPipeError(errno.EPIPE, "the client left its download")
             last_seq = found.looked_at_until or found.lines[-1].seq
             part = replace(part, after_seq=last_seq)

@@ -33,12 +33,12 @@ from ava.api.schemas.retries import RetryBody
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.job_change import JobChange
 
-#: The header of a response that repeats the jobs of an earlier call with the same Idempotency-Key.
+#: Response header: the jobs are those of an earlier call with the same Idempotency-Key.
 REPLAYED = "Idempotent-Replayed"
-#: The header of a response whose job an earlier trigger with the same key has made (`dedupe`, `debounce`).
+#: Response header: an earlier trigger with the same key (`dedupe`, `debounce`) created the job.
 EXISTING = "Existing-Job"
 
-#: The fields of a job that a change may change.
+#: The fields of a job that can be changed.
 _CHANGED = ("priority", "scheduled_at", "expires_at", "tags")
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
@@ -69,9 +69,9 @@ def trigger(spec: JobSpec, key: str | None, is_replicated: bool) -> Response:
 
 @contextmanager
 def replicating(is_wanted: bool) -> Iterator[list[Job]]:
-    """Add the jobs that are stored inside to the list: at the end of the `with` standbys have applied them.
+    """Wait until standbys have applied the jobs that the block adds to the list; the wait is at the block's end.
 
-    Does nothing unless the request wants it. Raises `NotReplicated`.
+    Does nothing unless the request asks for it. Raises `NotReplicated`.
     """
     stored: list[Job] = []
     if is_wanted:
@@ -82,14 +82,14 @@ def replicating(is_wanted: bool) -> Iterator[list[Job]]:
 
 
 def mark_replicated(response: Response, is_replicated: bool) -> Response:
-    """Return the response, with the header that says it if the request wanted its jobs on a standby."""
+    """Return the response, marked as replicated if the request asked for that."""
     if is_replicated:
         response.headers[DURABILITY] = REPLICATED
     return response
 
 
 def created(job: Job, is_replay: bool) -> Response:
-    """Return the response to a request that created a job, or repeated one that did."""
+    """Return the response to a request that created a job, now or in an earlier call."""
     response = responses.data(write_job(job), 201)
     response.headers["Location"] = f"{blueprint.url_prefix}/{job.id}"
     if is_replay:

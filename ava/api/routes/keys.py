@@ -1,4 +1,4 @@
-"""`/v1/ava/keys`: tokens that stand for a tenant and a role."""
+"""`/v1/ava/keys`: API keys, each for a tenant and a role."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ava.domain.access.api_key import ApiKeySpec
 
 blueprint = Blueprint("keys", __name__, url_prefix="/v1/ava/keys")
 
-#: The fields of a key that its audit entries have; none that its token could be known by.
+#: The fields of a key that are audited; none reveals its token.
 _AUDITED = ("name", "role", "expires_at", "workers")
 
 

@@ -1,4 +1,4 @@
-"""`/v1/ava/limits`: the limits of this installation, and what a tenant uses of them."""
+"""`/v1/ava/limits`: this installation's limits, and a tenant's use of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`POST /mcp`: the Model Context Protocol, over Streamable HTTP without sessions.
 
-It is not in /openapi.json, because its requests and errors are those of JSON-RPC, which the protocol itself describes.
+It is not in /openapi.json, because its requests and errors are JSON-RPC, which the protocol itself describes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ava.errors import BadRequest, Forbidden, RequestError, TooMany
 
 blueprint = Blueprint("mcp", __name__)
 
-#: The hosts of pages of this machine.
+#: Hosts of pages on this machine.
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -50,7 +50,7 @@ def serve() -> Response:
 
 
 def _check_origin() -> None:
-    """Raise `Forbidden` if a page of another origin has sent the request."""
+    """Raise `Forbidden` if a page of another origin sent the request."""
     origin, settings = request.headers.get("origin"), context().settings
     if origin is None or origin == settings.public_url or {origin, "*"} & set(settings.cors_origins):
         return
@@ -64,7 +64,7 @@ def _check_origin() -> None:
 
 @blueprint.errorhandler(RpcError)
 def _refuse(error: RpcError) -> Response:
-    # Before the present revision each error of JSON-RPC had the status 200.
+    # Before the current revision, every JSON-RPC error had the status 200.
     is_legacy = messages.is_of_legacy_client() and error.code < 0
     return _failure(200 if is_legacy else error.status, error.code, str(error), error.data, error.headers)
 
@@ -94,7 +94,7 @@ def _refuse_unexpected(error: Exception) -> Response:
 
 
 def _data(code: ErrorCode, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return what an error of a route says beside its message."""
+    """Return the data of a route's error, in addition to its message."""
     data: dict[str, Any] = {"code": code, "request_id": request_id(), "docs_url": f"{docs_url()}#{code}"}
     return data | ({"fields": fields} if fields else {})
 

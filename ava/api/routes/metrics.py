@@ -18,8 +18,8 @@ blueprint = Blueprint("metrics", __name__)
 def scrape() -> Response:
     """Show the metrics of the system and of the API's processes. They name tenants, so they need the shared key.
 
-    The key comes as `x-internal-secret` or, as Prometheus sends it, `Authorization: Bearer …`. If the database is out
-    of reach, only the processes' own metrics are shown, and `ava_database_up` is 0. Raises `Unauthorized`.
+    The key comes in `x-internal-secret` or, as Prometheus sends it, in `Authorization: Bearer …`. If the database is
+    unreachable, only the processes' own metrics are shown, and `ava_database_up` is 0. Raises `Unauthorized`.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     given = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-internal-secret", "")

@@ -1,4 +1,4 @@
-"""`/v1/ava/overview`: a tenant's jobs in total."""
+"""`/v1/ava/overview`: totals of a tenant's jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/v1/ava/promotions`: promotions of a standby of PostgreSQL, for the roles of the platform."""
+"""`/v1/ava/promotions`: promotions of a PostgreSQL standby, for platform roles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/v1/ava/queues`: how many jobs wait and run, and queues that are paused."""
+"""`/v1/ava/queues`: numbers of waiting and running jobs, and paused queues."""
 
 from __future__ import annotations
 

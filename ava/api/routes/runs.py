@@ -1,4 +1,4 @@
-"""`/v1/ava/runs`: the protocol of workers that claim their runs over HTTP."""
+"""`/v1/ava/runs`: the protocol of pull workers, which claim their runs over HTTP."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from ava.store.jobs.moves.pull import PulledRun
 blueprint = Blueprint("runs", __name__, url_prefix="/v1/ava/runs")
 
 _PROTOCOL = "AVA-Runs-Protocol"
-#: A claim that is woken so soon, and gets no run, was woken in vain.
+#: Seconds: a wake-up within this time after the wait began, without a run to claim, counts as spurious.
 _FUTILE_SECONDS = 1.0
 
 
@@ -77,7 +77,7 @@ def claim_runs(claim: ClaimRequest) -> Response:
         ):
             began = time.monotonic()
             is_woken = claims.wait(waiting, deadline - began, is_gone)
-        # The key may have been revoked meanwhile.
+        # The key may have been revoked during the wait.
         auth.identify()
         if not is_woken:
             break
@@ -152,7 +152,7 @@ def heartbeat(body: dict[str, list[str]]) -> Response:
     """Note that runs are alive, and show which are to stop or are lost."""
     runs, named = context().runs, body["runs"]
     if (who := runs.known_caller_of(named)) is None:
-        # A request that names no run has no caller, so it counts for its address.
+        # A request that names no run has no caller, so count it for its address.
         context().hook_gate.refuse_spent_address(client_address())
         who = runs.find_caller_of(named)
     if who is None:

@@ -1,4 +1,4 @@
-"""`/v1/ava/schedules`: workers that run by themselves, by a cron pattern in a time zone."""
+"""`/v1/ava/schedules`: start workers by a cron pattern in a time zone."""
 
 from __future__ import annotations
 

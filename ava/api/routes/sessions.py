@@ -1,4 +1,4 @@
-"""`/v1/ava/session`: sessions of the dashboard, which a cookie names."""
+"""`/v1/ava/session`: sessions of the dashboard, identified by a cookie."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def make_link() -> Response:
 
 
 def _refuse_nested() -> None:
-    """Raise `SessionNested` in a session, which would otherwise prolong itself without end."""
+    """Raise `SessionNested` in a session, which could otherwise renew itself for ever."""
     if g.get("session_use") is not None:
         raise SessionNested
 

@@ -24,13 +24,13 @@ from ava.store.jobs.reads.watches import WatchedState
 
 blueprint = Blueprint("streams", __name__, url_prefix="/v1/ava/jobs")
 
-#: Seconds without an event after which a stream sends a comment, so that neither side takes it for broken.
+#: Seconds without an event after which a stream sends a comment, so that neither side considers it broken.
 _HEARTBEAT_SECONDS = 10
-#: Bytes of a stream that the kernel holds before the client has received them (it takes twice that, for its own
-#: records). By itself it would hold up to 4 MB for a client that does not read, and this process would read as much of
-#: the log from PostgreSQL for it.
+#: Bytes of a stream that the kernel buffers until the client has received them (it uses twice that, for its own
+#: records). By default it would buffer up to 4 MB for a client that does not read, and this process would read as much
+#: of the log from PostgreSQL for it.
 _SEND_BUFFER_BYTES = 64 * 1024
-#: The same until so many characters were sent that the client must have read some of them.
+#: The buffer until `_PROOF_CHARACTERS` were sent, which prove that the client reads.
 _FIRST_SEND_BUFFER_BYTES, _PROOF_CHARACTERS = 16 * 1024, 128 * 1024
 #: Milliseconds after which a client that lost its stream reconnects.
 _RETRY_MS = 2_000
@@ -58,13 +58,13 @@ def stream(job_id: str) -> Response:
     events = _events(context().watches, job, after_seq, is_gone, text, lambda: jobs.show(who, job_id))
     parts = _with_bounded_buffer(request.environ.get("gunicorn.socket"), events)
     response = Response(SharedStream(parts, share), mimetype="text/event-stream")
-    # Keeps nginx from buffering the events.
+    # Prevents nginx from buffering the events.
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
 def _with_bounded_buffer(connection: Any, events: Generator[str]) -> Generator[str]:
-    """Return the events; the kernel's buffer of the connection grows once its client is seen to read."""
+    """Return the events; the connection's kernel buffer grows once its client is known to read."""
     sent = 0
     with closing(events):
         _set_send_buffer(connection, _FIRST_SEND_BUFFER_BYTES)
@@ -84,13 +84,13 @@ def _set_send_buffer(connection: Any, size: int) -> None:
 
 @contextmanager
 def watching(shares: TenantShares, tenant_id: str) -> Iterator[None]:
-    """Hold the share of one watcher. Raises `TooMany` if its tenant, or all together, have too many."""
+    """Hold one watcher's share during the block. Raises `TooMany` beyond the limit of its tenant or of all tenants."""
     with shares.take(tenant_id), context().shares.watchers.take(ALL_TENANTS):
         yield
 
 
 class SharedStream(Generic[AnyStr]):
-    """The parts of a response; its share is released when the response is closed, or dropped without being sent."""
+    """The parts of a response; its share is released when the response is closed or garbage-collected unsent."""
 
     def __init__(self, parts: Generator[AnyStr], share: ExitStack) -> None:
         self._parts: Generator[AnyStr] = parts
@@ -109,7 +109,7 @@ class SharedStream(Generic[AnyStr]):
 
 
 def client_watch() -> Callable[[], bool]:
-    """Return a function that returns True once the response is of no use.
+    """Return a function that returns True once nobody can receive the response.
 
     Then the client of this request has closed its connection, or its credential is revoked.
     """
@@ -118,11 +118,11 @@ def client_watch() -> Callable[[], bool]:
 
 
 def _is_closed(connection: Any) -> bool:
-    # The kernel's own socket, because gevent's would wait. No `select`: with a thousand watchers there are descriptors
+    # Use the kernel's socket, because gevent's would wait. No `select`: with a thousand watchers there are descriptors
     # beyond the 1,024 that it supports.
     kernel = getattr(connection, "_sock", connection)
     try:
-        # An empty read is the end of the connection; a byte would be the next request, sent early.
+        # An empty read is the end of the connection; a byte would be an early next request.
         return not kernel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
         return False
@@ -158,13 +158,13 @@ def _events(
             yield "".join([text.of(update) for update in updates if not update.is_end]) or ":\n\n"
             if is_over:
                 with suppress(RequestError):
-                    # Without it the client comes again, as after any other break.
+                    # Without the final event the client reconnects, as after any other break.
                     yield text.end(read_final())
                 return
 
 
 class _EventTexts:
-    """The events of one stream as its caller sees them; the request is over when they are written."""
+    """Write the events of one stream for its caller; the request has ended by then."""
 
     def __init__(self, job_id: str, *, is_visible: bool) -> None:
         self._job_id = job_id
@@ -173,12 +173,12 @@ class _EventTexts:
         self._job = write_job.shown(is_visible=is_visible)
 
     def begin(self, state: WatchedState) -> str:
-        """Return what a stream begins with."""
+        """Return the first events of a stream."""
         hidden = "" if self._is_visible else payloads.HIDDEN_EVENT
         return hidden + _status(state) + (self._progress(state) if state.progress_json is not None else "")
 
     def of(self, update: WatchUpdate) -> str:
-        """Return the event of one update; empty for a line that is hidden."""
+        """Return the event of one update; "" for a hidden line."""
         if update.line is not None:
             if not self._is_visible:
                 return ""

@@ -1,4 +1,4 @@
-"""`/v1/ava/subscriptions`: which events make which jobs."""
+"""`/v1/ava/subscriptions`: rules that start jobs for events."""
 
 from __future__ import annotations
 

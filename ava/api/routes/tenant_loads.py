@@ -1,4 +1,4 @@
-"""`/v1/ava/tenants`: the load of every tenant, for the roles of the platform."""
+"""`/v1/ava/tenants`: the load of every tenant, for platform roles."""
 
 from __future__ import annotations
 

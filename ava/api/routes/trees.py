@@ -1,4 +1,4 @@
-"""`/v1/ava/jobs/:id/tree`: the jobs that belong together, with their edges."""
+"""`/v1/ava/jobs/:id/tree`: the jobs of a tree and their edges."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tree(job_id: str, query: dict[str, Any]) -> Response:
 
 
 def _wait(job_id: str, seconds: int) -> None:
-    """Wait for each unfinished job of a tree in turn, the newest first, until the seconds are over."""
+    """Wait for each unfinished job of a tree in turn, the newest first, for `seconds` in total."""
     ends = time.monotonic() + seconds
     client = client_watch()
     with watching(context().shares.waits, caller().tenant_id):

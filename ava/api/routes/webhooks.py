@@ -1,4 +1,4 @@
-"""`/v1/webhooks`: where job events are sent to, and the outcome of each delivery."""
+"""`/v1/webhooks`: receivers of job events, and the outcome of each delivery."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def change(webhook_id: str, changes: dict[str, Any]) -> Response:
     if "secret" in changes:
         hidden["secret"] = (HIDDEN, HIDDEN)
     if before.url != changed.url:
-        # The path of a URL may be a secret.
+        # The path of a URL may be secret.
         hidden["url"] = (_without_path(before.url), _without_path(changed.url))
     note_change(write_webhook(before), write_webhook(changed), ("events", "status", "roots_only"), hidden=hidden)
     return responses.data(write_webhook(changed))

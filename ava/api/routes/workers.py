@@ -1,4 +1,4 @@
-"""`/v1/ava/workers`: the definitions that can be run, and what tenants set of them."""
+"""`/v1/ava/workers`: the workers and their settings per tenant."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from ava.services.workers import WorkerChange
 
 blueprint = Blueprint("workers", __name__, url_prefix="/v1/ava/workers")
 
-#: The fields whose values the audit trail keeps.
+#: Audited fields of a changed worker.
 _AUDITED = ("status", "config", "timeout_seconds", "max_retries", "retry", "max_running", "rate", "platform", "name")
-#: Those of a worker that is created or deleted.
+#: Audited fields of a created or deleted worker.
 _DEFINED = ("name", "runtime", "timeout_seconds", "max_retries", "max_running", "rate", "scope")
 
 
@@ -65,7 +65,7 @@ def list_workers(query: WorkerListRequest) -> Response:
     status=201,
     failures=(409, 413, 415, 422),
     is_write=True,
-    # A schema says something of each input that is retried with it.
+    # A schema reveals something about each input that is retried with it.
     needs_payloads=True,
     takes_key=True,
 )
@@ -131,7 +131,7 @@ def change(worker_id: str, change: WorkerChange) -> Response:
     before, after = context().workers.change(caller(), worker_id, change)
     not_shown = {f"secrets.{name}": value for name, value in change.secrets.items()}
     if change.is_of_platform:
-        # Each role of the tenant reads the trail.
+        # Every role of the tenant reads the trail.
         not_shown |= {f"platform.config.{name}": value for name, value in change.config.items()}
     hidden = {name: (None, HIDDEN) if value else (HIDDEN, None) for name, value in not_shown.items()}
     note_change(_audited(before), _audited(after), _AUDITED, hidden=hidden)
@@ -139,6 +139,6 @@ def change(worker_id: str, change: WorkerChange) -> Response:
 
 
 def _audited(worker: Worker) -> str:
-    """Return a worker without the platform's configuration, whose values no tenant sees."""
+    """Return a worker without the platform's configuration, which no tenant sees."""
     platform = worker.platform and replace(worker.platform, config={})
     return write_worker_with_settings(replace(worker, platform=platform))

@@ -1,1 +1,1 @@
-"""The HTTP server: gunicorn's processes, their connections, the heads of requests. It knows no subject of the API."""
+"""The HTTP server: gunicorn's processes, their connections and request heads, without any route."""

@@ -1,10 +1,10 @@
-"""Accepts the connections of one API process.
+"""Accept the connections of one API process.
 
-A new connection is served before the event loop goes on with earlier ones. Otherwise it waited for one whole turn of
-the loop to be accepted, and for another one to be read.
+A new connection is served before the event loop returns to earlier ones. Otherwise it would wait for one whole loop
+iteration to be accepted, and for another one to be read.
 
-Connections that have sent nothing cost little and come in floods, so they take no place among those that are accepted
-in one turn of the event loop, and one that its client has closed again is dropped where it is accepted.
+Connections that have sent nothing cost little and come in floods. So they do not count for the connections accepted per
+loop iteration, and a connection that its client has already closed is dropped on accept.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import Any
 
 from gevent.server import StreamServer
 
-#: Connections with a request that are accepted in one turn of the event loop. With one, as gunicorn has it, they wait
-#: behind a flood; with many, one process takes most of those that come at once.
+#: Connections with a request that are accepted per loop iteration. With one, gunicorn's default, they wait behind a
+#: flood; with many, one process takes most of the connections that arrive together.
 _ACCEPTED_AT_ONCE = 4
-#: Connections without one that are accepted before the first with one.
+#: Silent connections that are accepted before the first one with a request.
 _SILENT_AT_ONCE = 64
 
 
 class ConnectionServer(StreamServer):  # type: ignore[misc]
-    """A server that does not let the request of one client wait behind silent connections of another."""
+    """A server in which silent connections of one client do not delay another client's request."""
 
     max_accept = _ACCEPTED_AT_ONCE
     _watcher: Any
 
     def start_accepting(self) -> None:
-        """Accept connections from now on."""
+        """Begin to accept connections."""
         if self._watcher is None:
             self._watcher = self.loop.io(self.socket.fileno(), 1, priority=self.loop.MAXPRI)
             self._watcher.start(self._do_read)
 
     def do_handle(self, client: Any, address: Any) -> None:
         """Serve a connection until it first waits."""
-        # The loop switches to the greenlet, as a watcher does. A started one would wait for the loop's next turn.
+        # Switch to the greenlet now, as a watcher does. A started one would wait for the next loop iteration.
         self._spawn_greenlet(client, address).switch()
 
     def _spawn_greenlet(self, client: Any, address: Any) -> Any:
@@ -68,7 +68,7 @@ class ConnectionServer(StreamServer):  # type: ignore[misc]
 
 
 def _peek(client: Any) -> bytes | None:
-    """Return the first byte that a client has sent, None if it may still come, and b"" if it never will."""
+    """Return the first byte that a client sent, None if none has arrived yet, and b"" if none ever will."""
     try:
         first: bytes = client._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:

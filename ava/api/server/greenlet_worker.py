@@ -42,8 +42,7 @@ _HEADER_SECONDS = limits.HEADER_SECONDS.value
 #: health checks.
 _BUSY_CONNECTIONS = limits.CONNECTIONS.value
 #: Seconds that a thread may compute while the event loop waits for the GIL. Each read and write of the loop may wait
-#: this
-#: long; Python's own 5 ms would add up to 100 ms in one request.
+#: this long; Python's own 5 ms would add up to 100 ms in one request.
 _SWITCH_SECONDS = 0.0005
 #: Frames of Python's stack: its default, and two for each level of a large body (`ava.domain.json_text`).
 _MAX_FRAMES = 1_000 + 2 * limits.NESTING.value
@@ -54,7 +53,7 @@ _NO_PATH = "/health-checks-only"
 _HEALTH_CONNECTIONS = 100
 #: Seconds that a client may take to receive any one piece of a response.
 _SEND_SECONDS = 30
-#: The longest part of a response that is copied behind its head, so that both are one system call and one segment.
+#: Max bytes of a response's part that is copied behind its head, so that both are one system call and one segment.
 _JOINED_BYTES = 2**16
 #: Seconds between two reads after a refused head.
 _DRAIN_PAUSE_SECONDS = 0.05
@@ -87,7 +86,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         self._connections: dict[Any, Any] = {}
         #: The greenlets that wait for a request, the longest waiting first.
         self._idle: dict[Any, None] = {}
-        #: Connections that were closed for newer ones and have not ended yet; they do not count.
+        #: Connections closed in favour of newer ones that have not ended yet; they do not count.
         self._closing: set[Any] = set()
         self._is_stopping = Event()
 
@@ -96,8 +95,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         # Until gunicorn installs its handlers, the ones inherited from the master process would swallow a SIGTERM.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # With autogroup, Linux divides processors between sessions first. Without own sessions, all API processes
-        # together
-        # would get as much as one PostgreSQL backend.
+        # together would get as much as one PostgreSQL backend.
         os.setsid()
         gevent.get_hub().print_exception = logs.log_uncaught
         # Gunicorn reads settings for each request, each through two methods (0.94 µs; an attribute takes 0.09 µs).
@@ -114,7 +112,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         sys.setswitchinterval(_SWITCH_SECONDS)
         sys.setrecursionlimit(_MAX_FRAMES)
 
-        # They are made after the patch, because they hold locks.
+        # Create it after the patch, because it holds locks.
         self._held = HeldBodies()
 
     def load_wsgi(self) -> None:
@@ -177,7 +175,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def _drain_connections(self) -> None:
         if (app := getattr(self, "wsgi", None)) is not None:
-            # Watchers get the job as it is now; their clients ask again at another process.
+            # Watchers get the current job; their clients reconnect to another process.
             app.extensions["ava"].watches.close()
         self._close_idle()
         self._is_stopping.set()
@@ -189,8 +187,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         for greenlet in greenlets:
             with contextlib.suppress(OSError, KeyError):
                 # The greenlet still serves received data, then reads the end of the stream. Shut down the kernel's
-                # socket: gevent's
-                # would make the greenlet fail instead.
+                # socket: gevent's would make the greenlet fail instead.
                 self._connections[greenlet]._sock.shutdown(socket.SHUT_RD)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
@@ -232,7 +229,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             with sock.held_head():
                 super().handle_request(listener_name, req, sock, addr)
         except TimeoutError as error:
-            # EPIPE, because gunicorn logs other errors with a traceback, which a slow client is not worth.
+            # EPIPE, because gunicorn logs other errors with a traceback, which would be noise for a slow client.
             raise BrokenPipeError(errno.EPIPE, "the client took too long") from error
         finally:
             # A connection that is closed while its client still sends is reset, and the response is lost.

@@ -46,7 +46,7 @@ _BROKER_SECONDS = 4.0
 _MEMORY_FOLDER = "/dev/shm"  # noqa: S108 - gunicorn makes its own unguessable files there
 #: `M_MMAP_THRESHOLD` of glibc's malloc.h.
 _MMAP_THRESHOLD = -3
-#: Bytes of a block that is memory of its own, and is returned to the system when it is freed.
+#: Min bytes of a block that malloc maps individually and returns to the system when it is freed.
 _LARGE_BYTES = 2**20
 
 
@@ -193,9 +193,9 @@ def _end_process(_server: Any, _worker: Any) -> None:
 def return_large_blocks() -> None:
     """Have this process and its children return a large block to the system when it is freed.
 
-    glibc takes blocks from its heaps that are not larger than any it has freed, up to 32 MiB (mallopt(3),
+    glibc takes blocks up to the largest size that it has freed, max 32 MiB, from its heaps (mallopt(3),
     "M_MMAP_THRESHOLD"). Pieces of later requests then stay between them, and the heaps grow with every hundred large
-    bodies. A C library without this setting is left as it is.
+    bodies. Does nothing with a C library without this setting.
     """
     with suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)

@@ -14,30 +14,30 @@ from ava.domain.limits.limit import Limit
 
 _LINE_END = b"\r\n"
 _END = 2 * _LINE_END
-#: The lines of the longest head: the request line, the fields, and the empty line.
+#: Max lines of a head: the request line, the fields, and the empty line.
 _MAX_LINES = limits.HEADER_FIELDS.value + 2
-#: What the parser says of a head with too many fields, and of one with a field that is too long.
+#: The parser's messages for a head with too many fields, and with a field that is too long.
 _TOO_MANY = "limit request headers fields"
 _TOO_LONG = f"{_TOO_MANY} size"
 
 
 class RequestHead:
-    """The pieces of one head, held until the parser can use them."""
+    """The pieces of one head, buffered until the parser can use them."""
 
     def __init__(self) -> None:
         self._held: list[bytes] = []
-        #: The last bytes that arrived, in which the end may have begun.
+        #: The last bytes received; the head's end may begin in them.
         self._last = b""
         self._lines = 0
-        #: Bytes of the line that has not ended.
+        #: Bytes of the unfinished line.
         self._line_bytes = 0
 
     def add(self, piece: bytes) -> bytes:
-        """Return what the parser gets now; empty if it can only wait for more.
+        """Return the bytes that the parser gets now; empty if it can only wait for more.
 
         Raises `LimitRequestHeaders` if a field is too long, or if there are too many.
         """
-        # The parser may have what precedes the first line's end, and it checks that line itself.
+        # Pass the first line to the parser unbuffered, because the parser checks that line itself.
         is_first_line = self._lines == 0
         seen = self._last + piece
         self._last = seen[-len(_END) + 1 :]
@@ -46,7 +46,7 @@ class RequestHead:
             self._refuse_long(self._line_bytes + piece.find(b"\n"))
             self._lines += ended
             self._line_bytes = len(piece) - piece.rfind(b"\n") - 1
-            # The parser refuses a line that ends with LF alone.
+            # The parser refuses a line that ends with a bare LF.
             if _END in seen or seen.count(b"\n") != seen.count(b"\r\n"):
                 return self.take()
         else:
@@ -62,11 +62,11 @@ class RequestHead:
             raise LimitRequestHeaders(_TOO_LONG)
 
     def take(self) -> bytes:
-        """Return what is held, and holds it no more."""
+        """Return the buffered bytes and clear the buffer."""
         held, self._held = b"".join(self._held), []
         return held
 
 
 def exceeded_limit(error: LimitRequestHeaders) -> Limit:
-    """Return the limit that a refused head exceeds, whether the parser has refused it or `RequestHead`."""
+    """Return the limit that a refused head exceeds, whether the parser or `RequestHead` refused it."""
     return limits.HEADER_FIELD_BYTES if str(error) == _TOO_LONG else limits.HEADER_FIELDS

@@ -1,1 +1,1 @@
-"""Who calls: the shared key and its headers, an API key, or a session; and whether that still holds."""
+"""Identify a request's caller (shared key with headers, API key, or session), and check the credential again."""

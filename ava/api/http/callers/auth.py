@@ -1,4 +1,4 @@
-"""Authentication: a request identifies its caller in one of several ways."""
+"""Authenticate requests: identify the caller by one of several credentials."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
 from ava.errors import Forbidden, Unauthorized
 
-#: The ways to identify a caller. Each returns None if the request does not use it, and raises what refuses the request
-#: if it uses it wrongly, so that the first way that a request uses decides.
+#: Functions that identify a caller. Each returns None if the request lacks its credential, and raises if the credential
+#: is invalid; so the first credential that a request has decides.
 _WAYS: tuple[Callable[[], Caller | None], ...] = (by_run, by_headers, by_key, by_link, by_session)
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -32,7 +32,7 @@ def open_to_all(view: View) -> View:
 
 
 def open_to_workers(view: View) -> View:
-    """Mark a view that API keys of the role `worker` may call; it checks which workers they name itself."""
+    """Mark a view that API keys of the role `worker` may call; the view itself checks the key's workers."""
     view.is_open_to_workers = True  # type: ignore[attr-defined]
     return view
 
@@ -43,19 +43,19 @@ def is_open(endpoint: str) -> bool:
 
 
 def name_request() -> None:
-    """Give the request an id: the caller's own if it is a sane one."""
+    """Give the request an id: the caller's own if it is valid."""
     theirs = request.headers.get("x-request-id", "")
     g.request_id = theirs if _SANE_REQUEST_ID.fullmatch(theirs) else ids.encode("req", ids.new_uuid())
 
 
 def identify() -> None:
-    """Identify the caller, for every route that is not open to all; again after a long wait.
+    """Identify the caller of every route that is not open to all; also called again after a long wait.
 
-    Raises `Unauthorized` if the request uses none of the ways, and what the first that it uses raises.
+    Raises `Unauthorized` if the request has no credential, and otherwise the error of its first credential.
     """
     endpoint = request.endpoint
     if endpoint is None or is_open(endpoint):
-        # Without an endpoint there is no such route. That is no secret: /openapi.json lists the routes.
+        # Without an endpoint no route matches. That reveals nothing: /openapi.json lists the routes.
         return
     for way in _WAYS:
         if (found := way()) is not None:
@@ -65,14 +65,14 @@ def identify() -> None:
 
 
 def _worker(found: Caller, endpoint: str) -> Caller:
-    """Return a caller of the role `worker`, which gets the inputs of what it claims. Raises `Forbidden`."""
+    """Return a caller of the role `worker`, who sees the inputs of claimed runs. Raises `Forbidden`."""
     if not getattr(current_app.view_functions[endpoint], "is_open_to_workers", False):
         raise Forbidden("A key of the role worker claims runs and shows its workers, and nothing else.")
     return found
 
 
 def _with_payloads(found: Caller) -> Caller:
-    """Return a caller that sees payloads only if its role may as well."""
+    """Return the caller, without payload access unless its role also has it."""
     if found.role.header in context().settings.payload_roles:
         return found
     return replace(found, sees_payloads=False)

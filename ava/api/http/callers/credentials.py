@@ -13,7 +13,7 @@ from ava.domain import ids
 from ava.domain.access.caller import Caller, Role
 from ava.errors import DatabaseUnavailable, Forbidden, InvalidParameters, Unauthorized
 
-#: The roles as the header has them, the least first.
+#: The roles in the header's spelling, the least privileged first.
 ROLES = tuple(role.header for role in Role if role is not Role.WORKER)
 _BEARER = "bearer"
 _RUNS_BLUEPRINT = "runs"
@@ -21,7 +21,7 @@ _RUN_ARGUMENT = "run"
 
 
 def by_headers() -> Caller | None:
-    """Return the caller that the four headers name; None if x-internal-secret was not sent.
+    """Return the caller that the four headers identify; None without x-internal-secret.
 
     Raises `Unauthorized`, `InvalidParameters` or `Forbidden`, for the first header that is wrong.
     """
@@ -33,8 +33,8 @@ def by_headers() -> Caller | None:
 
 
 def is_secret(given: str, secrets: Iterable[str]) -> bool:
-    """Return True if a header's value is one of the shared keys."""
-    # All keys are compared, so that the time reveals nothing. WSGI decodes the bytes of a header as latin-1.
+    """Return True if a header's value equals one of the shared keys."""
+    # Compare all keys, so that the time reveals nothing. WSGI decodes header bytes as latin-1.
     given_bytes = given.encode("latin-1", "replace")
     return bool(given) and True in [hmac.compare_digest(given_bytes, secret.encode()) for secret in secrets]
 
@@ -63,9 +63,9 @@ def _refused(header: str, reason: str) -> InvalidParameters:
 
 
 def by_key() -> Caller | None:
-    """Return the caller that an API key stands for; None if the request has no bearer token.
+    """Return the caller that an API key identifies; None if the request has no bearer token.
 
-    The user is the one in x-user-id, else the key itself. Raises `Unauthorized` if the key is not valid, and
+    The user is the one in x-user-id, or else the key itself. Raises `Unauthorized` if the key is invalid, and
     `InvalidParameters` if x-user-id is malformed.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -79,7 +79,7 @@ def by_key() -> Caller | None:
 
 
 def by_run() -> Caller | None:
-    """Return the caller that a run's token stands for; None if the path of the request has none.
+    """Return the caller that a run's token identifies; None if the request's path has no token.
 
     Raises `RunNotFound`.
     """
@@ -89,14 +89,14 @@ def by_run() -> Caller | None:
 
 
 def remember(check: Callable[[], object]) -> None:
-    """Keep how to check this request's credential again. `check` raises `Unauthorized` once it is not valid."""
+    """Store how to check this request's credential again. `check` raises `Unauthorized` once it is invalid."""
     g.credential_check = check
 
 
 def revocation_watch() -> Callable[[], bool]:
-    """Return a function that returns True once the credential of this request is revoked or has expired.
+    """Return a function that returns True once this request's credential is revoked or has expired.
 
-    It may be called when the request is over. During an outage of the database it returns False.
+    It may be called after the request has ended. During a database outage it returns False.
     """
     check: Callable[[], object] | None = g.get("credential_check")
 

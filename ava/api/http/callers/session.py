@@ -1,13 +1,14 @@
-"""Identification by a session: the dashboard's cookie, or the link that starts a session.
+"""Identify a caller by a session: the dashboard's cookie, or the link that starts a session.
 
-What makes the cookie safe against pages of others:
+The cookie is protected against pages of other sites:
 
-- `SameSite=Strict`: a browser sends it with no request that another site has caused. But pages of another port or of a
-  sister domain are of the same site, so …
-- … a browser that says where a request comes from (`Sec-Fetch-Site`) must say that it is a page of ours or the user;
+- `SameSite=Strict`: a browser does not send it with requests from other sites. But pages on another port or a sister
+  domain belong to the same site, so …
+- … a browser that states a request's origin (`Sec-Fetch-Site`) must name one of our pages or the user;
 - a request that may change something must name its tenant in `x-tenant-id`. No form, link or image can send a header,
-  and a script of another origin only after a preflight, which never allows cookies (no
-  `Access-Control-Allow-Credentials`). It also names what is changed, whatever another tab looks at meanwhile.
+  and
+  a script of another origin only after a preflight, which never allows cookies (no `Access-Control-Allow-Credentials`).
+  The header also names the tenant to change, whatever tenant another tab shows.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from ava.domain.access.session import cookie_name
 from ava.errors import Forbidden, SessionMissing
 from ava.services.sessions import SessionUse
 
-#: The endpoint of the route that starts a session, the only one that takes a link.
+#: The endpoint that starts a session, the only one that accepts a link.
 _SIGN_IN = "sessions.start"
 _LINK = "link"
-#: What `Sec-Fetch-Site` says of a page of ours, and of an address that the user typed or pasted.
+#: Values of `Sec-Fetch-Site` for our own pages, and for a URL that the user typed or pasted.
 _OWN_SITES = ("same-origin", "none")
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
 def by_session() -> Caller | None:
-    """Return the caller whose session the cookie names; None without a cookie.
+    """Return the caller of the session that the cookie names; None without a cookie.
 
     A role of the platform may name another tenant in x-tenant-id. Raises `SessionEnded`, `Forbidden`,
     `InvalidParameters`.
@@ -52,7 +53,7 @@ def by_session() -> Caller | None:
 
 
 def by_link() -> Caller | None:
-    """Return the caller that made a link, where one starts a session; None without a link. Uses the link up.
+    """Return the caller that created a link, and use the link up; None without a link or on any other endpoint.
 
     Raises `SessionEnded`.
     """
@@ -63,7 +64,7 @@ def by_link() -> Caller | None:
 
 
 def current_session() -> SessionUse:
-    """Return the session of this request. Raises `SessionMissing` if another way identified its caller."""
+    """Return this request's session. Raises `SessionMissing` if the caller was identified by another credential."""
     use: SessionUse | None = g.get("session_use")
     if use is None:
         raise SessionMissing
