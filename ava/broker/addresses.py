@@ -1,4 +1,4 @@
-"""BROKER_URL as kombu takes it: one URL or several, and the options in the query of the last one."""
+"""Convert BROKER_URL to kombu's arguments: one or several URLs, with options in the query of the last URL."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urls
 from ava.setting_values import several
 from ava.settings import Settings
 
-#: The same servers under the names that kombu knows.
+#: kombu's names for compatible servers.
 _KOMBU_SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 _TLS_SCHEMES = ("rediss", "amqps")
-#: Options that are not the transport's own URL options: those of TLS, and those of Sentinel.
+#: TLS and Sentinel options, which kombu takes as arguments instead of in the URL.
 _TLS_PREFIX = "ssl_"
 _MASTER, _SENTINEL_PASSWORD = "master_name", "sentinel_password"
-#: The name of the master in the configuration that Redis brings.
+#: The master's name in Redis's default Sentinel configuration.
 _DEFAULT_MASTER = "mymaster"
 
 
 def scheme(settings: Settings) -> str:
-    """Returns the scheme of BROKER_URL, of those that kombu knows."""
+    """Return the scheme of BROKER_URL, as kombu names it."""
     found = urlsplit(several(settings.broker_url)[0]).scheme
     return _KOMBU_SCHEMES.get(found, found)
 
 
 def is_tls(settings: Settings) -> bool:
-    """Returns True if the connection to the broker is encrypted."""
+    """Return True if the connection to the broker is encrypted."""
     return scheme(settings) in _TLS_SCHEMES
 
 
 def query(settings: Settings) -> dict[str, str]:
-    """Returns the options in the query of BROKER_URL."""
+    """Return the options in the query of BROKER_URL."""
     return dict(parse_qsl(urlsplit(several(settings.broker_url)[-1]).query, keep_blank_values=True))
 
 
 def plain_url(settings: Settings) -> str:
-    """Returns BROKER_URL without the options that kombu takes as arguments."""
+    """Return BROKER_URL without the options that kombu takes as arguments."""
     known = {
         name: value
         for name, value in query(settings).items()
         if not name.startswith(_TLS_PREFIX) and name not in (_MASTER, _SENTINEL_PASSWORD)
     }
-    # kombu separates the URLs at each semicolon.
+    # kombu splits URLs at each semicolon.
     return ";".join(
         url._replace(
             scheme=scheme(settings), netloc=url.netloc.replace(";", quote(";")), query=urlencode(known)
@@ -51,7 +51,7 @@ def plain_url(settings: Settings) -> str:
 
 
 def _servers(settings: Settings) -> list[SplitResult]:
-    """Returns each URL. The user, password and path of one hold for all that name none."""
+    """Return each URL. A user, password or path in one URL also applies to URLs without it."""
     urls = [urlsplit(url) for url in several(settings.broker_url)]
     login = next((url.netloc.rpartition("@")[0] for url in urls if "@" in url.netloc), "")
     path = next((url.path for url in reversed(urls) if url.path.strip("/")), "")
@@ -65,12 +65,12 @@ def _servers(settings: Settings) -> list[SplitResult]:
 
 
 def attempts(settings: Settings) -> int:
-    """Returns how many times a connection is tried again, so that each server of BROKER_URL is tried once at least."""
+    """Return the number of connection retries that tries each server of BROKER_URL at least once."""
     return len(several(settings.broker_url))
 
 
 def transport_options(settings: Settings) -> dict[str, Any]:
-    """Returns the options of kombu's transport that BROKER_URL holds: the master's name and the sentinels' password."""
+    """Return the transport options that BROKER_URL contains: the master's name and the password of the sentinels."""
     if scheme(settings) != "sentinel":
         return {}
     options = query(settings)
@@ -81,9 +81,9 @@ def transport_options(settings: Settings) -> dict[str, Any]:
 
 
 def limiter_storage(settings: Settings) -> tuple[str, dict[str, Any]]:
-    """Returns the URL and the options of the storage that counts requests: the broker if it is Redis, or this process.
+    """Return the URL and options (of the `limits` package) of the storage that counts requests.
 
-    The options are those of the package `limits`.
+    It is the broker if that is Redis, otherwise this process.
     """
     if not settings.broker_is_redis:
         return "memory://", {}

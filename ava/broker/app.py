@@ -14,16 +14,16 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.settings import Settings
 
-#: Longer than the longest job (an hour) and its clean-up. Recovery relies on neither broker's redelivery.
+#: Longer than the longest job (one hour) and its cleanup. Recovery does not use the broker's redelivery.
 _LONGEST_RUN_SECONDS = 3 * 3600
 
-#: Seconds without an answer after which a node gives a connection up, because its event loop waits for the answer.
-#: Redis answers at once, or not; RabbitMQ may take longer to declare a queue in a cluster.
+#: Timeout in seconds of a node's connections, because waiting for a reply blocks the node's event loop. Redis replies
+#: immediately or never; a RabbitMQ cluster may need longer to declare a queue.
 _REDIS_CONSUMER_SECONDS, _RABBITMQ_CONSUMER_SECONDS = 2, 4
 
 
 class JobsApp(Celery):  # type: ignore[misc]  # Celery has no annotations
-    """The Celery application of this service. It takes no tasks but its own, whose messages `Publisher` writes."""
+    """The Celery application of this service. It accepts no tasks from outside: `Publisher` writes its messages."""
 
     def send_task(self, name: str, *_: Any, **__: Any) -> Any:
         raise ImproperlyConfigured(
@@ -33,20 +33,19 @@ class JobsApp(Celery):  # type: ignore[misc]  # Celery has no annotations
 
 
 def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
-    """Build the Celery application of one process. Nothing connects yet.
+    """Build the Celery application of one process. It does not connect yet.
 
-    `consumes`: the process consumes messages. All others only send, with short timeouts, so that they fail soon.
-
-    Raises `SettingsError` for a BROKER_URL that cannot be used.
+    `consumes`: the process consumes messages. Other processes only send, with short timeouts, so that they fail
+    quickly. Raises `SettingsError` if BROKER_URL is unusable.
     """
     if "?" in settings.broker_url:
-        # Checks the options. The transport, which this loads, is otherwise loaded when it is needed.
+        # Check the options. This loads the transport, which other processes load only when they need it.
         make_connection(settings).release()
     app = JobsApp(
         "ava",
         broker=addresses.plain_url(settings),
         control="ava.broker.reply_queue:AskingControl",
-        # A task of an author's own must not bind to it.
+        # Tasks of handler authors must not bind to this application.
         set_as_current=False,
     )
     app.config_from_object("celery_config")
@@ -61,25 +60,25 @@ def make_app(settings: Settings, *, consumes: bool = False) -> Celery:
 
 
 def make_queue(name: str, *, no_ack: bool = False, queue_type: str = "classic") -> Queue:
-    """Returns a queue as publisher and consumer declare it; RabbitMQ refuses a second, different declaration.
+    """Return a queue. Publishers and consumers must declare it identically, or RabbitMQ refuses the second declaration.
 
-    `no_ack`: the broker drops a message when it delivers it. On Redis that saves two round trips a message, and a
-    message that dies with its node is found missing like any other. RabbitMQ needs the acknowledgement, because it
-    delivers the next message when a process is free.
+    `no_ack`: the broker deletes a message on delivery. On Redis this saves two round trips per message, and a message
+    lost with its node is detected like any other. RabbitMQ needs the acknowledgement to deliver the next message only
+    to a free process.
 
-    `queue_type`: RabbitMQ's, `classic` or `quorum`. Other brokers ignore it.
+    `queue_type`: `classic` or `quorum` on RabbitMQ. Other brokers ignore it.
     """
-    # The default exchange routes by the queue's name, on Redis without a look-up.
+    # The default exchange routes by queue name; Redis then needs no lookup.
     arguments = {
-        # A virtual host may have another default. RabbitMQ accepts `classic` for a queue that was declared without it
-        # where that is the default.
+        # A virtual host may have another default. Where the default is `classic`, RabbitMQ accepts it for a queue that
+        # was declared without a type.
         "x-queue-type": queue_type,
-        # Quorum queues have it from RabbitMQ 4.3 on (RabbitMQ's manual, "Quorum Queues", "Priorities").
+        # Quorum queues support this since RabbitMQ 4.3 (RabbitMQ's manual, "Quorum Queues", "Priorities").
         "x-max-priority": priority.LAST,
         "x-consumer-timeout": _LONGEST_RUN_SECONDS * 1000,
     }
     if queue_type == "quorum":
-        # A message that is returned often is not dropped, because the job's row counts its runs.
+        # Do not drop messages that are requeued often: the job's row counts its runs.
         arguments["x-delivery-limit"] = -1
     return Queue(name, exchange="", routing_key=name, durable=True, queue_arguments=arguments, no_ack=no_ack or None)
 
@@ -87,7 +86,7 @@ def make_queue(name: str, *, no_ack: bool = False, queue_type: str = "classic") 
 def _transport_options(settings: Settings, consumes: bool) -> dict[str, Any]:
     options = _redis_options(consumes) if settings.broker_is_redis else _rabbitmq_options(consumes)
     if not consumes:
-        # A process that only sends retries in the publisher, not in kombu.
+        # In a process that only sends, the publisher retries, not kombu.
         options |= {"max_retries": addresses.attempts(settings), "interval_start": 0, "interval_step": 0}
     return options | addresses.transport_options(settings)
 
@@ -95,15 +94,15 @@ def _transport_options(settings: Settings, consumes: bool) -> dict[str, Any]:
 def _redis_options(consumes: bool) -> dict[str, Any]:
     options = {
         "priority_steps": [priority.to_redis(p) for p in range(priority.FIRST, priority.LAST + 1)],
-        # Of two queues with one priority the one that was served last goes last. kombu asks priority by priority, and
-        # for each in the order of its queues, so priorities stay exact.
+        # Among queues of one priority, the least recently served goes first. kombu iterates over priorities first and
+        # then over queues, so priorities stay exact.
         "queue_order_strategy": "round_robin",
         "visibility_timeout": _LONGEST_RUN_SECONDS,
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
-        # A node whose blocking read gets no reply for a second longer than this has lost its connection.
+        # A blocking read that gets no reply within this time plus one second has lost its connection.
         "health_check_interval": 3,
-        # A node asks for messages without waiting: this limits all other commands, and answers of which a part came.
+        # Nodes poll for messages without blocking: this limits all other commands, and partially received replies.
         "socket_timeout": _REDIS_CONSUMER_SECONDS,
     }
     return options if consumes else options | {"socket_connect_timeout": 1, "socket_timeout": 1.5}

@@ -1,6 +1,6 @@
-"""Compressed messages, which kombu decompresses before anything of them is checked.
+"""Refuse compressed messages, because kombu decompresses a message before any check.
 
-A message of a megabyte may decompress to a gigabyte. Ours are not compressed, so a process that consumes refuses all.
+A message of one MB may decompress to one GB. This service never compresses, so consumers refuse all such messages.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ _refused = dict[str, object]()
 
 
 def refuse() -> None:
-    """Make kombu in this process unable to decompress, so that a compressed message cannot be read."""
+    """Make kombu in this process unable to decompress messages."""
     _refused.update(compression._decoders)
     compression._decoders.clear()
 
 
 def allow() -> None:
-    """Undo `refuse`: a process that runs handlers consumes nothing, and a handler may use kombu itself."""
+    """Undo `refuse`: a process that runs handlers consumes no messages, and a handler may use kombu itself."""
     compression._decoders.update(_refused)

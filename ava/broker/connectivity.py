@@ -1,4 +1,4 @@
-"""Checks that the broker can be reached: over an open connection, and over a new one."""
+"""Check whether the broker is reachable and usable, over open and new connections."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ _PLACE_ON_RABBITMQ = {
     "example": "amqp://host:5672/jobs",
     "cure": f"rabbitmqctl delete_queue {reset_marker.NAME}",
 }
-#: The first RabbitMQ whose quorum queues have the priorities that a queue of ours is declared with.
+#: The first RabbitMQ version whose quorum queues support our priorities.
 _QUORUM_SINCE = (4, 3)
 _NO_PRIORITIES = (
     "AVA_RABBITMQ_QUEUE_TYPE: RabbitMQ {version} gives a quorum queue two priorities instead of ten, so the order of "
     "jobs would not be exact. Upgrade RabbitMQ to 4.3 or later, or unset the variable."
 )
-#: Seconds for RabbitMQ's answer whose virtual host it is. The server that has the marker may be away.
+#: Timeout in seconds for reading the marker from RabbitMQ; the server that stores it may be down.
 _ANSWER_SECONDS = 3
-#: Seconds for RabbitMQ's confirmation of a message.
+#: Timeout in seconds for RabbitMQ's confirmation of a message.
 _CONFIRM_SECONDS = 1.5
-#: A key by which no queue is found, so RabbitMQ drops a message with it.
+#: A routing key without a queue: RabbitMQ drops the message.
 _UNROUTABLE = "ava.unroutable"
-# Every connection to Redis drops what it cannot read.
+# These transports drop messages that they cannot decode.
 TRANSPORT_ALIASES |= {
     "redis": "ava.broker.redis_transport:GuardedTransport",
     "rediss": "ava.broker.redis_transport:GuardedTransport",
@@ -59,9 +59,9 @@ TRANSPORT_ALIASES |= {
 
 
 def make_connection(settings: Settings) -> Connection:
-    """Returns a connection to the broker that is not open yet.
+    """Return a connection to the broker, not opened yet.
 
-    Raises `SettingsError` if the transport does not take an option in the query of BROKER_URL.
+    Raises `SettingsError` if the transport rejects an option in the query of BROKER_URL.
     """
     try:
         return Connection(
@@ -73,7 +73,7 @@ def make_connection(settings: Settings) -> Connection:
     except SettingsError:
         raise
     except Exception as problem:
-        # kombu passes the options on, and each transport raises errors of its own; none holds a password.
+        # kombu passes the options on, and each transport raises its own errors. They contain no passwords.
         raise SettingsError(
             "BROKER_URL",
             f"an option in its query cannot be used ({type(problem).__name__}: {problem}); those of TLS are "
@@ -82,10 +82,10 @@ def make_connection(settings: Settings) -> Connection:
 
 
 def raise_if_closed(connection: Any) -> None:
-    """Read what RabbitMQ has sent on an idle connection. Raises the transport's error if RabbitMQ closed it.
+    """Read pending frames from RabbitMQ on an idle connection. Raises the transport's error if RabbitMQ closed it.
 
-    A message written to a connection that the other side has closed is lost without an error. Redis does not need
-    this check, because it answers each command.
+    A message written to a connection that the peer has closed is lost without an error. Redis needs no such check,
+    because it replies to each command.
     """
     transport = getattr(connection._connection, "transport", None)
     sock = getattr(transport, "sock", None)
@@ -101,21 +101,21 @@ def _is_readable(sock: Any) -> bool:
 
 
 def ping(app: Celery) -> bool:
-    """Returns True if the broker answers over a new connection and takes messages."""
+    """Return True if the broker responds over a new connection and accepts messages."""
     try:
         with app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=len(connection.alt) or 1, interval_start=0, timeout=2)
             _require_taking(connection)
             return True
     except Exception:
-        # Each transport raises errors of its own, without a common class.
+        # The transports' errors have no common class.
         return False
 
 
 def require_usable(connection: Any, *, queue_type: str = "classic") -> None:
-    """Raises `StartError` if an open connection leads to a broker of a kind that no node can consume.
+    """Raise `StartError` if nodes cannot consume from this kind of broker.
 
-    `queue_type`: that of our queues on RabbitMQ.
+    `queue_type`: the type of our queues on RabbitMQ.
     """
     if connection.transport.driver_type != "redis":
         if queue_type == "quorum":
@@ -123,34 +123,35 @@ def require_usable(connection: Any, *, queue_type: str = "classic") -> None:
         return
     channel = connection.default_channel
     with channel.conn_or_acquire() as client, suppress(channel.ResponseError):
-        # A user without the right to ask is not stopped by that.
+        # Continue if the user has no right to this command.
         if client.info("cluster").get("cluster_enabled"):
             raise StartError(_CLUSTER)
 
 
 def _require_priorities(version: str) -> None:
-    """Raises `StartError` if quorum queues of this version of RabbitMQ have no priorities."""
+    """Raise `StartError` if quorum queues of this RabbitMQ version have no priorities."""
     found = re.match(r"(\d+)\.(\d+)", version)
     if found is None or (int(found[1]), int(found[2])) < _QUORUM_SINCE:
         raise StartError(_NO_PRIORITIES.format(version=version or "of an unknown version"))
 
 
 def _require_taking(connection: Any) -> None:
-    """Raises `StartError` if the broker takes no messages. Nothing is left in the broker.
+    """Raise `StartError` if the broker accepts no messages. Leaves nothing in the broker.
 
-    Redis refuses them if it has no memory, cannot save, or is a replica; RabbitMQ does not read them in an alarm.
+    Redis refuses messages if it is out of memory, cannot save, or is a replica; RabbitMQ does not read them during an
+    alarm.
     """
     channel = connection.default_channel
     if connection.transport.driver_type == "redis":
         _require_room(channel)
         return
     try:
-        # In an alarm RabbitMQ reads the first message of a connection, and nothing after it.
+        # During an alarm RabbitMQ reads only the first message of a connection.
         for _ in range(2):
             message = channel.prepare_message("", content_encoding="utf-8")
             channel.basic_publish_confirm(message, routing_key=_UNROUTABLE, confirm_timeout=_CONFIRM_SECONDS)
     except TimeoutError as silence:
-        # It would not answer the request to close the connection either.
+        # RabbitMQ would not reply to a close request either.
         connection.collect()
         raise StartError(
             "BROKER_URL: RabbitMQ takes no messages, because of an alarm about its memory or disk: see "
@@ -159,16 +160,16 @@ def _require_taking(connection: Any) -> None:
 
 
 def _require_room(channel: Any) -> None:
-    # Loaded where Redis is used, because it loads many modules.
+    # Imported only for Redis, because it loads many modules.
     from redis.exceptions import NoPermissionError
 
     client = channel.Client(connection_pool=channel.pool, single_connection_client=True)
     try:
         client.execute_command("MULTI")
-        # Redis refuses it here as it would outside of a transaction, which is never executed.
+        # Redis refuses this command as it would outside a transaction. The transaction is never executed.
         client.execute_command("LPUSH", DEFAULT_QUEUE, "")
     except NoPermissionError:
-        # Without the right to this queue nothing is known.
+        # Without the right to this queue the check is inconclusive.
         pass
     except channel.ResponseError as refusal:
         raise StartError(f"BROKER_URL: Redis takes no messages: {refusal}") from refusal
@@ -178,9 +179,9 @@ def _require_room(channel: Any) -> None:
 
 
 def require(settings: Settings, *, takes_messages: bool = False) -> None:
-    """Connect to the broker of BROKER_URL once. Raises `StartError` with the reason if that fails or is of no use.
+    """Connect to the broker of BROKER_URL once. Raises `StartError` with the reason if it is unreachable or unusable.
 
-    With `takes_messages` a broker that takes none is of no use; a node consumes those that it holds.
+    `takes_messages`: also require that it accepts messages. Nodes do not need that to consume.
     """
     with make_connection(settings) as connection:
         try:
@@ -196,9 +197,9 @@ def require(settings: Settings, *, takes_messages: bool = False) -> None:
 
 
 def require_own(settings: Settings, installation: str) -> None:
-    """Raises `StartError` if the broker holds the reset marker of another installation than this one.
+    """Raise `StartError` if the broker's reset marker names another installation.
 
-    A broker that is out of reach stops no process, because processes start without it.
+    An unreachable broker is ignored, because processes start without it.
     """
     is_redis = settings.broker_is_redis
     try:
@@ -210,18 +211,18 @@ def require_own(settings: Settings, installation: str) -> None:
     except SettingsError:
         raise
     except Exception:
-        # Each transport raises errors of its own, without a common class.
+        # The transports' errors have no common class.
         return
     if owner is not None:
         raise StartError(describe_other(owner, is_redis=is_redis, installation=installation))
 
 
 def describe_other(owner: str, *, is_redis: bool, installation: str) -> str:
-    """Returns what an operator does about a broker that belongs to another installation, `owner`."""
+    """Return instructions for a broker that belongs to another installation, `owner`."""
     place = _PLACE_ON_REDIS if is_redis else _PLACE_ON_RABBITMQ
     return _ANOTHERS.format(owner=owner, ours=installation, **place)
 
 
 def explain(problem: BaseException) -> str:
-    """Returns the reason of a transport's error in one line. Each transport raises errors of its own."""
+    """Return the reason of a transport's error in one line."""
     return tls.explain(problem) or str(problem.__cause__ or problem).strip() or type(problem).__name__

@@ -1,4 +1,4 @@
-"""Remote control of nodes: messages to one node that stop a run sooner than the node would by itself."""
+"""Remote control of nodes: messages to one node that stop a run sooner than the node's own polling would."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ RELEASE_RUNS = "ava_release_runs"
 
 
 class _Producer(Producer):  # type: ignore[misc]
-    """Retries as often as the application's transport options say.
+    """Retries as often as the application's transport options allow.
 
-    kombu retries a remote control message without end if its connection was made before the broker became unreachable.
-    Its sender would wait for the broker.
+    If a connection was opened before the broker became unreachable, kombu retries a remote control message endlessly
+    and blocks the sender.
     """
 
     def publish(self, *args: Any, **options: Any) -> Any:
@@ -46,21 +46,21 @@ class _RemoteControl(control.Control):  # type: ignore[misc]
 class Control:
     """Sends remote control messages through one Celery application.
 
-    A message may be lost, because remote control is a broadcast: a node that reconnects misses it. Each node reads
-    the same from the database as well.
+    Messages may be lost: remote control is a broadcast, which a reconnecting node misses. Each node also reads the same
+    requests from the database.
     """
 
     def __init__(self, app: Celery, keys: Sequence[str] = ()) -> None:
-        """`keys`: those of AVA_MESSAGE_KEY; the first signs what could end a run.
+        """`keys`: the keys of AVA_MESSAGE_KEY; the first signs requests that could end a run.
 
-        A revoke needs no signature, because the node asks the database what is to be cancelled.
+        A revoke needs no signature, because the node reads from the database which runs to cancel.
         """
         self._app = app
         self._control = _RemoteControl(app)
         self._keys = keys
 
     def revoke_all(self, *, runs: Sequence[RunKey], node_name: str) -> None:
-        """Ask a node to send SIGTERM to the processes that run exactly these runs, if they still do.
+        """Ask a node to send SIGTERM to the processes of exactly these runs, if they are still running.
 
         Raises `BrokerUnavailable`.
         """
@@ -71,7 +71,7 @@ class Control:
             raise BrokerUnavailable from error
 
     def release_runs(self, *, runs: Sequence[RunKey], node_name: str) -> None:
-        """Ask a node to stop these runs if it cannot reach the database, because they are about to be rescued.
+        """Ask a node to stop these runs, which will soon be rescued, if it cannot reach the database.
 
         Raises `BrokerUnavailable`.
         """
@@ -79,7 +79,7 @@ class Control:
         arguments: dict[str, object] = {"task_ids": task_ids}
         if self._keys:
             arguments["signature"] = sign(self._keys[0], RELEASE_RUNS, node_name, *task_ids)
-        # Each transport raises errors of its own, with no common class.
+        # The transports' errors have no common class.
         try:
             self._control.broadcast(RELEASE_RUNS, arguments=arguments, destination=[node_name])
         except Exception as error:

@@ -1,6 +1,6 @@
-"""Messages that are dropped because no process of ours can have published them. The broker is not trusted.
+"""Drop messages that this service cannot have published. The broker is not trusted.
 
-Each is counted by the reason, and logged at most once in ten seconds, because the broker may hold millions of them.
+Each is counted by reason, and logged at most once in 10 s, because the broker may hold millions of them.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two log lines.
+#: Minimum seconds between two log lines.
 _LOG_SECONDS = 10.0
 
 
 class DroppedMessages:
-    """Counts what this process drops."""
+    """The dropped messages of this process."""
 
     def __init__(self) -> None:
-        #: Called with the reason of each, for the metrics.
+        #: Called with the reason of each message, for the metrics.
         self.on_drop: Callable[[str], object] | None = None
         self._unlogged = 0
         self._log_at = 0.0
         self._reasons: set[str] = set()
 
     def drop(self, reason: str) -> None:
-        """Count one message. `reason`: one of those in docs/explain/security.md."""
+        """Count one message. `reason`: a reason listed in docs/explain/security.md."""
         if self.on_drop is not None:
             self.on_drop(reason)
         self._reasons.add(reason)
@@ -41,10 +41,10 @@ class DroppedMessages:
             self._unlogged, self._log_at = 0, time.monotonic() + _LOG_SECONDS
 
     def take_reasons(self) -> list[str]:
-        """Returns the reasons since the last call. Any thread may ask."""
+        """Return the reasons since the last call. Thread-safe."""
         reasons, self._reasons = self._reasons, set()
         return sorted(reasons)
 
 
-#: Those of this process.
+#: The instance of this process.
 DROPPED = DroppedMessages()

@@ -1,4 +1,4 @@
-"""The objects that one connection to the broker reuses, so that publishing a message costs no set-up."""
+"""Objects reused per broker connection, so that publishing a message needs no setup."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ProducerChannel:
     def send(self, task: str, task_id: str, arguments: Sequence[object], queue_name: str, **options: Any) -> None:
         """Publish a Celery task message to a queue. The broker keeps it in memory only.
 
-        Its headers are the two that Celery needs. Encoding and decoding the twenty that Celery writes takes as long as
-        the rest of a message does, in every process that it passes.
+        It has only the two headers that Celery requires. Every process on the way would encode or decode Celery's full
+        set of twenty, which takes as long as the rest of the message.
         """
         headers = {"task": task, "id": task_id, **options.pop("headers", {})}
         self.producer.publish(
@@ -36,7 +36,7 @@ class ProducerChannel:
         )
 
     def undeclared(self, queue: Any) -> list[Any]:
-        """Returns the queue, once, to be declared with the first message to it; afterwards an empty list."""
+        """Return the queue for declaration with its first message; afterwards an empty list."""
         if queue.name in self.declared:
             return []
         self.declared.add(queue.name)
@@ -44,7 +44,7 @@ class ProducerChannel:
 
 
 def producer_channel_of(connection: Any) -> ProducerChannel:
-    """Returns the producer channel of a pooled connection, a new one if the connection was re-established."""
+    """Return the producer channel of a pooled connection; a new one if the connection was re-established."""
     channel = connection.default_channel
     current: ProducerChannel | None = getattr(connection, "ava_producer_channel", None)
     if current is None or current.channel is not channel:
@@ -56,9 +56,9 @@ def producer_channel_of(connection: Any) -> ProducerChannel:
 
 
 def _limit_waits(connection: Any) -> None:
-    """Limit each wait for RabbitMQ's answer to the transport's `read_timeout`.
+    """Limit each wait for RabbitMQ's reply to the transport's `read_timeout`.
 
-    py-amqp sets that one with SO_RCVTIMEO, which has no effect on gevent's sockets.
+    py-amqp sets that timeout with SO_RCVTIMEO, which has no effect on gevent's sockets.
     """
     sock = getattr(getattr(connection._connection, "transport", None), "sock", None)
     if sock is not None:
@@ -66,9 +66,9 @@ def _limit_waits(connection: Any) -> None:
 
 
 def _reuse_client(channel: Any) -> None:
-    """Make a channel of kombu's Redis transport reuse one client, which no other thread uses meanwhile.
+    """Make a channel of kombu's Redis transport reuse one client. No other thread uses the channel concurrently.
 
-    By default kombu makes a new client for each message, which takes longer than the message.
+    By default kombu creates a client per message, which takes longer than the message.
     """
     if not hasattr(channel, "conn_or_acquire"):
         return

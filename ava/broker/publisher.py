@@ -1,4 +1,4 @@
-"""Publishing jobs. A message names the runs that it may start, and the worker."""
+"""Publish jobs. A message names the runs that it may start, and the worker."""
 
 from __future__ import annotations
 
@@ -27,27 +27,28 @@ _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-#: Messages published together.
+#: Maximum messages published together.
 _BATCH = 500
-#: So few messages are sent without waiting for RabbitMQ's reply, because the jobs after them wait meanwhile. If they
-#: are lost, their jobs are published again as those of any lost message are.
+#: For at most this many messages, do not wait for RabbitMQ's reply, because it delays the next jobs. If these messages
+#: are lost, the dispatcher republishes their jobs.
 _FEW = 8
-#: A publish that fails sooner than this met a stale connection and is retried at once. A later failure is an outage.
+#: A publish that fails within this time met a stale connection and is retried immediately. A later failure is an
+#: outage.
 _STALE_SECONDS = 0.25
 
 
 class Publisher:
     """Publishes the messages of one process, behind a circuit breaker.
 
-    A failure opens the breaker: calls then fail at once, and a thread probes the broker and closes the breaker when
-    the broker answers. A refusal of one queue does not: that queue is left alone for some seconds.
+    A failure opens the breaker: calls then fail immediately, while a thread probes the broker and closes the breaker
+    when it responds. If the broker refuses a single queue, only that queue is skipped for some seconds.
     """
 
     #: Seconds between two probes.
     probe_seconds = 0.5
 
     def __init__(self, app: Celery, settings: Settings, *, installation: str = "") -> None:
-        """`installation`: the name that `was_reset` gives the broker's marker; nothing else needs it."""
+        """`installation`: written to the broker's reset marker; only `was_reset` needs it."""
         self._installation = installation
         self._app = app
         self._is_redis = settings.broker_is_redis
@@ -59,18 +60,18 @@ class Publisher:
         self._lock = threading.Lock()
         self._is_breaker_open = False
         self._is_closed = False
-        #: Called with False when the broker is out of reach or takes no messages, with True when it is back.
+        #: Called with False when the broker is unreachable or accepts no messages, and with True when it is back.
         self.on_reach: Callable[[bool], object] = lambda _is_reachable: None
 
     def publish(self, jobs: Iterable[Job], group_sizes: Mapping[str, int] = run_groups.NONE) -> None:
-        """Publish messages for jobs, those of a queue in order, without waiting for the broker after each.
+        """Publish messages for jobs, in order within a queue, without waiting for the broker after each.
 
-        Pulled jobs have no messages: that they are marked as published offers them to claims.
+        Pulled jobs have no messages: marking them as published offers them to claims.
 
-        `group_sizes`: for how many jobs one message may stand, by worker id; for one if it is not named.
+        `group_sizes`: maximum jobs per message, by worker id; the default is one.
 
-        Raises `BrokerUnavailable`. Some of the messages may be published by then, which is harmless, because a message
-        may arrive twice. Raises `QueueRefused` if the broker refused queues; the jobs of all others are published.
+        Raises `BrokerUnavailable`. Some messages may have been published by then, which is harmless because delivery is
+        at-least-once. Raises `QueueRefused` if the broker refused queues; all other jobs are published.
         """
         waiting = [job for job in jobs if not pull.is_pulled(job.queue)]
         if waiting:
@@ -85,9 +86,9 @@ class Publisher:
                 raise QueueRefused(refused)
 
     def purge(self, queue: str) -> None:
-        """Delete the messages of a queue that no node has received, as far as the broker allows it.
+        """Delete the undelivered messages of a queue, as far as the broker allows it.
 
-        A message that stays does no harm: its run's number is not the job's.
+        A remaining message is harmless: its run number does not match the job's.
         """
         if pull.is_pulled(queue):
             return
@@ -95,11 +96,11 @@ class Publisher:
             self._run(lambda connection: connection.default_channel.queue_purge(queue))
 
     def is_refused(self, queue: str) -> bool:
-        """Returns True if the broker refused the queue a moment ago; nothing is published to it for some seconds."""
+        """Return True if the broker recently refused the queue; nothing is published to it for some seconds."""
         return self._refusals.holds(queue)
 
     def _publish(self, queue: str, groups: Sequence[Sequence[Job]]) -> Sequence[Sequence[Job]]:
-        """Publish a message for each group, all of one queue. Returns them if the broker refuses the queue, or none."""
+        """Publish one message per group to one queue. Returns the groups if the broker refuses the queue."""
         if self._refusals.holds(queue):
             return groups
         began = time.monotonic()
@@ -122,7 +123,7 @@ class Publisher:
             self._fail(queue, error)
 
     def _fail(self, queue: str, error: BrokerUnavailable) -> NoReturn:
-        """Leave a queue that the broker refuses alone, and open the breaker for any other error."""
+        """Skip a queue that the broker refuses for some seconds; open the breaker for any other error."""
         if refusals.is_of_queue(error.__cause__) or self._is_silent_on(error.__cause__):
             self._refusals.add(queue, error.__cause__)
             raise QueueRefused from error
@@ -130,14 +131,16 @@ class Publisher:
         raise error
 
     def _is_silent_on(self, error: BaseException | None) -> bool:
-        """Returns True if RabbitMQ gave no answer about a queue and answers otherwise: its cluster node was killed."""
+        """Return True if RabbitMQ timed out for one queue but responds otherwise: the queue's cluster node was
+        killed.
+        """
         return not self._is_redis and isinstance(error, TimeoutError) and connectivity.ping(self._app)
 
     def _run(self, act: Callable[[Any], Result]) -> Result:
         """Run `act` with a pooled connection. Raises `BrokerUnavailable`."""
         if self._is_breaker_open:
             raise BrokerUnavailable
-        # Each transport raises errors of its own, without a common class, and a publish must raise nothing else.
+        # The transports' errors have no common class, and a publish must raise nothing but `BrokerUnavailable`.
         try:
             with self._app.pool.acquire(block=True, timeout=2) as connection:
                 try:
@@ -167,7 +170,7 @@ class Publisher:
         for group in groups:
             self._send(producer, group)
         if len(groups) > _FEW:
-            # RabbitMQ handles the frames of a channel in order, so its reply to this confirms the messages before it.
+            # RabbitMQ processes the frames of a channel in order, so this reply confirms all messages before it.
             self._queue(queue).bind(producer.channel).queue_declare(passive=True)
 
     def _send(self, producer: ProducerChannel, group: Sequence[Job]) -> None:
@@ -200,13 +203,14 @@ class Publisher:
             self._is_breaker_open = True
         self.on_reach(False)
         _log.warning("The broker is out of reach, will retry: %s", connectivity.explain(error))
-        # Room for a few messages would close the breaker, and the next would open it again.
+        # With memory for only a few messages, a normal probe would close the breaker and the next publish open it
+        # again.
         is_full = refusals.is_of_memory(error.__cause__)
         seconds = self._refusals.retry_seconds if is_full else self.probe_seconds
         threading.Thread(target=self._probe, args=(seconds,), name="ava-broker-probe", daemon=True).start()
 
     def _probe(self, seconds: float) -> None:
-        """Close the breaker once the broker answers, which is asked after so many seconds and then again and again."""
+        """Close the breaker once the broker responds. Waits `seconds` before the first probe, then `probe_seconds`."""
         while not self._is_closed:
             time.sleep(seconds)
             seconds = self.probe_seconds
@@ -217,12 +221,12 @@ class Publisher:
                 return
 
     def was_reset(self) -> bool:
-        """Returns True if the broker has lost its messages since the last call.
+        """Return True if the broker lost its messages since the last call.
 
-        Raises `BrokerUnavailable`, and its `BrokerOfAnother` if another installation has claimed the broker meanwhile.
+        Raises `BrokerUnavailable`, or its subclass `BrokerOfAnother` if another installation has claimed the broker.
         """
         marker = reset_marker.NAME
-        # Nothing is known of a marker that cannot be reached.
+        # The state of an unreachable marker is unknown.
         if self._refusals.holds(marker):
             return False
         try:
@@ -242,9 +246,9 @@ class Publisher:
         return was_absent
 
     def close(self) -> None:
-        """Close every connection to the broker."""
+        """Close all connections to the broker."""
         self._is_closed = True
-        # kombu keeps one pool for each URL. It stays usable, because another application of this process may use it.
+        # kombu has one pool per URL. Leave it usable, because another application of this process may use it.
         self._app.pool.force_close_all(close_pool=False)
 
 

@@ -1,4 +1,4 @@
-"""Checks of the broker's queues: that they support priorities, and that this user may use them as a node does."""
+"""Check the broker's queues: priorities, and whether this user has the rights that a node needs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ava.domain.jobs import priority
 from ava.errors import StartError
 from ava.settings import Settings
 
-#: Separates the queue's name from the priority in the name of a Redis list (`kombu.transport.redis`, "sep").
+#: Separator of queue name and priority in the name of a Redis list (`kombu.transport.redis`, "sep").
 _SEPARATOR = "\x06\x16"
-#: Seconds for RabbitMQ's answer about one queue. If its cluster node was killed, RabbitMQ answers after a minute.
+#: Timeout in seconds for RabbitMQ's reply about one queue. If its cluster node was killed, the reply takes a minute.
 _ANSWER_SECONDS = 3
-#: Seconds for one message to arrive in an empty queue.
+#: Timeout in seconds for one message to arrive in an empty queue.
 _CONSUME_SECONDS = 5.0
 #: AMQP's reply codes.
 _NOT_FOUND, _PRECONDITION_FAILED = 404, 406
@@ -33,9 +33,9 @@ _REFUSED = (
 
 
 def check(settings: Settings, names: Collection[str]) -> str:
-    """Check these queues without creating any. Returns one line that describes them.
+    """Check these queues without creating any. Returns a description in one line.
 
-    Raises `StartError`, which says what to do, if a queue differs from our declaration or the broker is out of reach.
+    Raises `StartError` with the remedy if a queue differs from our declaration or the broker is unreachable.
     """
     check_on = _check_on_redis if settings.broker_is_redis else _check_on_rabbitmq
     with connectivity.make_connection(settings) as connection:
@@ -50,9 +50,9 @@ def check(settings: Settings, names: Collection[str]) -> str:
 
 
 def try_out(settings: Settings) -> None:
-    """Declare a queue of its own as a node does, publish one message to it, consume it, and delete the queue.
+    """Declare a temporary queue as a node does, publish and consume one message, and delete the queue.
 
-    Raises `StartError` with the broker's reason if any of these is refused.
+    Raises `StartError` with the broker's reason if any step is refused.
     """
     queue = make_queue(
         f"ava.doctor.{uuid4().hex}", no_ack=settings.broker_is_redis, queue_type=settings.rabbitmq_queue_type
@@ -73,7 +73,8 @@ def try_out(settings: Settings) -> None:
                 with connection.Consumer([queue], on_message=_acknowledge):
                     connection.drain_events(timeout=_CONSUME_SECONDS)
             finally:
-                # On RabbitMQ a refusal closes the channel. On Redis a queue is the messages in it.
+                # On RabbitMQ a refusal closes the channel, so use a new one. On Redis the queue is deleted with its
+                # messages.
                 bound = queue.bind(connection.channel())
                 bound.purge()
                 bound.delete()
@@ -88,9 +89,9 @@ def _acknowledge(message: Any) -> None:
 
 
 def find_foreign_key(channel: Any, name: str) -> Exception | None:
-    """Returns Redis's refusal of a queue under one of whose keys it holds no list, or None.
+    """Return Redis's refusal of a queue if one of its keys has another type than list; otherwise None.
 
-    `channel` is one of kombu's Redis transport.
+    `channel`: a channel of kombu's Redis transport.
     """
     with channel.conn_or_acquire() as client, client.pipeline(transaction=False) as pipeline:
         lists = _lists(name)
@@ -108,7 +109,7 @@ def _check_on_rabbitmq(connection: Any, names: Collection[str], queue_type: str)
     connection.transport_options.update(read_timeout=_ANSWER_SECONDS)
     connection.collect()
     for name in names:
-        # A channel of its own, because a refusal closes it.
+        # Use one channel per queue, because a refusal closes it.
         channel = connection.channel()
         try:
             if _exists(channel, name):
@@ -130,7 +131,7 @@ def _exists(channel: Any, name: str) -> bool:
     try:
         channel.queue_declare(name, passive=True)
     except channel.connection.channel_errors as refusal:
-        # The code is the same if the queue's cluster node is down.
+        # RabbitMQ uses the same code if the queue's cluster node is down.
         if refusal.reply_code != _NOT_FOUND or "no queue" not in refusal.reply_text:
             raise
         return False
@@ -138,7 +139,7 @@ def _exists(channel: Any, name: str) -> bool:
 
 
 def _describe(name: str, refusal: Any) -> str:
-    """Returns which queue RabbitMQ refuses, why, and what to do about it."""
+    """Return which queue RabbitMQ refuses, the reason and the remedy."""
     if refusal.reply_code == _PRECONDITION_FAILED:
         return _DIFFERENT.format(name=name, reason=_reason(refusal))
     return _REFUSED.format(name=name, reason=_reason(refusal))
@@ -169,5 +170,5 @@ def _steps() -> list[int]:
 
 
 def _lists(name: str) -> list[str]:
-    """Returns the names of the Redis lists of a queue, one a priority."""
+    """Return the names of a queue's Redis lists, one per priority."""
     return [f"{name}{_SEPARATOR}{step}" if step else name for step in _steps()]

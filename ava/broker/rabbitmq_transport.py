@@ -1,6 +1,6 @@
-"""kombu's RabbitMQ transport, which here verifies the name of each server of BROKER_URL.
+"""kombu's RabbitMQ transport, fixed to verify the host name of each server in BROKER_URL.
 
-kombu's own stores the name of the first server in the options of TLS, which the connections to all others share.
+kombu stores the first server's name in the TLS options, which connections to all other servers share.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from kombu.transport.pyamqp import Transport
 
 
 class NamedTransport(Transport):  # type: ignore[misc]  # kombu has no annotations
-    """A transport whose options of TLS belong to one connection."""
+    """A transport whose TLS options belong to a single connection."""
 
     def establish_connection(self) -> Any:
-        """Returns an open connection to the server that the client names now."""
-        # None stands for the server's name. kombu would take it after it has replaced `localhost` by an address.
+        """Return an open connection to the client's current server."""
+        # None stands for the server's name. kombu would fill it in only after replacing `localhost` with an address.
         if isinstance(self.client.ssl, dict) and self.client.ssl.get("server_hostname", "") is None:
             self.client.ssl = {**self.client.ssl, "server_hostname": self.client.hostname}
         return super().establish_connection()

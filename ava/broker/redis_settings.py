@@ -1,4 +1,4 @@
-"""Settings of Redis that do harm to a broker: those that evict messages, and that close idle connections."""
+"""Check for Redis settings that harm a broker: eviction of messages and closing of idle connections."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _CLOSES = (
 
 
 def require_safe(settings: Settings) -> None:
-    """Raises `StartError` if Redis may drop messages, or closes idle connections. RabbitMQ has no such settings.
+    """Raise `StartError` if Redis may evict messages or closes idle connections. RabbitMQ has no such settings.
 
-    What the user of BROKER_URL may not read counts as safe.
+    Settings that the user of BROKER_URL may not read count as safe.
     """
     if not settings.broker_is_redis:
         return
@@ -37,7 +37,7 @@ def require_safe(settings: Settings) -> None:
 
 
 def _read(channel: Any, ask: Any) -> str:
-    """Returns a setting; empty if the user may not read it. Managed servers have no CONFIG at all."""
+    """Return a setting; empty if the user may not read it. Managed servers have no CONFIG command."""
     try:
         return str(ask())
     except channel.ResponseError:

@@ -1,7 +1,7 @@
-"""kombu's Redis transport, which here drops a message that cannot be read.
+"""kombu's Redis transport, fixed to drop messages that cannot be decoded.
 
-With kombu's own, a value in a queue's list that is no JSON, or lacks a property, is raised in the event loop of a node
-and ends it, or counts as the loss of the connection.
+In kombu's own transport, a list item that is not JSON or lacks a property raises an error in a node's event loop, which
+ends the node or counts as a lost connection.
 """
 
 from __future__ import annotations
@@ -19,53 +19,53 @@ from ava.broker.dropped import DROPPED
 
 
 class GuardedChannel(Channel):  # type: ignore[misc]  # kombu has no annotations
-    """A channel that drops what it cannot read."""
+    """A channel that drops undecodable messages."""
 
     def _brpop_read(self, **options: Any) -> Any:
-        """Read a message of a queue, from the reply to BRPOP."""
+        """Read a message of a queue from the reply to BRPOP."""
         return _read(lambda: super(GuardedChannel, self)._brpop_read(**options))
 
     def _handle_message(self, client: Any, r: Any) -> dict[str, Any]:
-        """Read what Redis says of a channel that messages of remote control are published to."""
+        """Read a reply on the Pub/Sub channel of remote control messages."""
         reply: dict[str, Any] = super()._handle_message(client, r)
         if bytes_to_str(reply["type"]).endswith("message"):
             try:
                 self.Message(json.loads(reply["data"]), channel=self)
             except Exception:
                 DROPPED.drop("control")
-                # kombu reads messages alone.
+                # kombu ignores replies of unknown types.
                 reply["type"] = "dropped"
         return reply
 
     def _get(self, queue: str) -> Any:
-        """Returns the next message of a queue. Raises `Empty` if there is none."""
+        """Return the next message of a queue. Raises `Empty` if there is none."""
         while (message := _read(lambda: super(GuardedChannel, self)._get(queue))) is None:
             pass
         return message
 
 
 class GuardedTransport(Transport):  # type: ignore[misc]
-    """A transport of such channels."""
+    """A transport with guarded channels."""
 
     Channel = GuardedChannel
 
 
 class GuardedSentinelChannel(GuardedChannel, SentinelChannel):  # type: ignore[misc]
-    """Such a channel to the master that Sentinel names."""
+    """A guarded channel to the master that Sentinel names."""
 
 
 class GuardedSentinelTransport(SentinelTransport):  # type: ignore[misc]
-    """A transport of such channels."""
+    """A Sentinel transport with guarded channels."""
 
     Channel = GuardedSentinelChannel
 
 
 def _read(read: Callable[[], Any]) -> Any:
-    """Returns what `read` returns, or None after it met a message that cannot be read."""
+    """Return the result of `read`, or None if it met an undecodable message."""
     try:
         return read()
     except (Empty, OSError, RedisError):
-        # The queue is empty, or the connection is lost.
+        # The queue is empty, or the connection was lost.
         raise
     except Exception:
         DROPPED.drop("unreadable")

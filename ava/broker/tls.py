@@ -1,6 +1,6 @@
-"""TLS to the broker: its certificate is verified unless BROKER_URL says otherwise.
+"""TLS to the broker: its certificate is verified unless BROKER_URL disables that.
 
-kombu's own default for `rediss://` is to verify nothing, and each transport has names of its own for the options.
+kombu's default for `rediss://` verifies nothing, and each transport names the options differently.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from ava.errors import SettingsError
 from ava.settings import Settings
 
 _PREFIX = "ssl_"
-#: What the query of BROKER_URL may hold.
+#: Values of `ssl_cert_reqs` in the query of BROKER_URL.
 _REQUIRED = {"required": ssl.CERT_REQUIRED, "CERT_REQUIRED": ssl.CERT_REQUIRED}
 _NONE = {"none": ssl.CERT_NONE, "CERT_NONE": ssl.CERT_NONE}
 _FILES = ("ca_certs", "certfile", "keyfile")
 
 
 def options(settings: Settings) -> dict[str, Any] | bool:
-    """Returns kombu's `ssl` argument; False without TLS. Raises `SettingsError` for an option that is unknown."""
+    """Return kombu's `ssl` argument; False without TLS. Raises `SettingsError` for an unknown option."""
     if not addresses.is_tls(settings):
         return False
     return redis_options(settings) if settings.broker_is_redis else _amqp_options(settings)
 
 
 def redis_options(settings: Settings) -> dict[str, Any]:
-    """Returns the options of TLS of redis-py; empty without TLS. Raises `SettingsError`."""
+    """Return redis-py's TLS options; empty without TLS. Raises `SettingsError`."""
     if not addresses.is_tls(settings):
         return {}
     verify, checks_name, files = _read(settings)
@@ -37,14 +37,13 @@ def redis_options(settings: Settings) -> dict[str, Any]:
 
 def _amqp_options(settings: Settings) -> dict[str, Any]:
     verify, checks_name, files = _read(settings)
-    # py-amqp compares the name in the certificate if, and only if, it is given the name. kombu gives it the name of the
-    # server that it connects to where this is None.
+    # py-amqp verifies the name in the certificate only if this key exists. kombu replaces None with the server's name.
     name = {"server_hostname": None} if checks_name else {}
     return {"cert_reqs": verify, **name, **files}
 
 
 def _read(settings: Settings) -> tuple[ssl.VerifyMode, bool, dict[str, str]]:
-    """Returns whether the certificate and its name are verified, and the files that are named."""
+    """Return whether to verify the certificate and its name, and the paths of the given files."""
     named = {
         name.removeprefix(_PREFIX): value
         for name, value in addresses.query(settings).items()
@@ -64,7 +63,7 @@ def _read(settings: Settings) -> tuple[ssl.VerifyMode, bool, dict[str, str]]:
 
 
 def explain(problem: BaseException) -> str | None:
-    """Returns in one line why the broker's certificate was refused; None if the error is another one."""
+    """Return the reason in one line if the broker's certificate was rejected; None for other errors."""
     seen = set[int]()
     error: BaseException | None = problem
     while error is not None and id(error) not in seen:

@@ -1,7 +1,7 @@
-"""How a sender yields the processors of its machine to the processes that run jobs, while processors are short.
+"""Let a webhook sender yield the machine's processors to processes that run jobs, while processors are short.
 
-The system's own priorities do too little of that. In every gap that jobs leave, a sender keeps PostgreSQL and its
-receivers busy, and jobs share PostgreSQL and the machine with them.
+Operating-system priorities are not enough: in every gap between jobs, a sender keeps PostgreSQL and its receivers busy,
+and jobs share PostgreSQL and the machine with them.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: Nanoseconds for which our thread ran, and for which it was ready to run and waited (Linux, `sched-stats.rst`).
+#: Nanoseconds that our thread ran, and that it was ready but waited (Linux, `sched-stats.rst`).
 _SCHEDSTAT = Path("/proc/self/schedstat")
-#: Processors are short if our thread waits for one at least this fraction of the time for which it runs.
+#: Processors are short if our thread waits at least this fraction of its running time.
 _SHORTAGE_RATIO = 0.4
-#: Seconds for which events have waited from which on the sender no longer pauses.
+#: Maximum seconds that events may have waited; beyond it the sender no longer pauses.
 _MAX_DELAY_SECONDS = 30.0
-#: The longest single pause, and the largest debt.
+#: Maximum seconds of a pause, and of the debt.
 _LONGEST_PAUSE_SECONDS = 1.0
 
 
 class CpuThrottle:
-    """Computes how long a sender pauses so that it takes no more than its share of a processor."""
+    """Computes the pauses that limit a sender to its share of a processor."""
 
     def __init__(self, niceness: int, *, stat: Path = _SCHEDSTAT) -> None:
-        """With a `niceness` of n > 0 the sender's share is one part in n; 0 switches the throttle off."""
+        """A `niceness` of n > 0 limits the sender to 1/n of a processor; 0 disables the throttle."""
         self._niceness = niceness
         self._stat = stat
         self._at = time.monotonic()
@@ -35,7 +35,7 @@ class CpuThrottle:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count the time of statements that keep a processor of PostgreSQL busy as if the sender ran for as long."""
+        """Count the time of statements that load PostgreSQL's processor as running time of the sender."""
         began = time.monotonic()
         try:
             yield
@@ -43,12 +43,12 @@ class CpuThrottle:
             self._statement_seconds += time.monotonic() - began
 
     def pause_seconds(self, delay_seconds: float) -> float:
-        """Returns the seconds to pause now; 0 if processors are not short.
+        """Return the seconds to pause now; 0 if processors are not short.
 
-        Time that ran since the last call adds to the debt, and all time that passed pays it off.
-        `delay_seconds` is for how long the first events that are not fanned out have waited, those of the tenant that
-        is least behind. So a tenant with more events than its share of the sender's time does not end the pauses while
-        others have events.
+        Running time since the last call adds to the debt, and elapsed time pays it off.
+
+        `delay_seconds`: waiting time of the first events that are not fanned out, of the tenant with the smallest lag.
+        So a tenant with more events than its share does not end the pauses while other tenants have events.
         """
         at, (ran, waited) = time.monotonic(), self._read()
         elapsed, run, wait = at - self._at, ran - self._ran, waited - self._waited
@@ -62,7 +62,9 @@ class CpuThrottle:
         return self._debt_seconds
 
     def _read(self) -> tuple[float, float]:
-        """Returns the seconds that the thread ran and waited for a processor; zeros if the system does not report."""
+        """Return the seconds that the thread ran and waited for a processor; zeros if the system does not report
+        them.
+        """
         try:
             ran, waited, _ = map(int, self._stat.read_bytes().split())
         except (OSError, ValueError):

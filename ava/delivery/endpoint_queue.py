@@ -1,4 +1,4 @@
-"""The queue of one endpoint, in the sender that holds its lease: deliveries that wait, and those being sent."""
+"""The queue of one endpoint in the sender that holds its lease: waiting deliveries and requests in flight."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from ava.domain.webhooks import webhook
 from ava.domain.webhooks.webhook import EndpointHealth, RequestResult
 from ava.store.webhooks.endpoint_leases import DueDelivery, HeldLease, LeaseRelease
 
-#: The longest pause of an endpoint because of its `Retry-After`, in seconds.
+#: Maximum pause of an endpoint in seconds for a `Retry-After`.
 _LONGEST_RETRY_AFTER_PAUSE_SECONDS = 300.0
-#: The queue of an answering endpoint holds this many times its concurrency, so that it need not wait for the database.
+#: Maximum queue length of a responding endpoint, as a multiple of its concurrency, so that it does not wait for the
+#: database.
 _QUEUED_PER_CONCURRENT = 8
-#: Deliveries that the queues of one sender hold in memory, in total and of one tenant. An empty queue gets one anyway.
+#: Maximum deliveries that one sender buffers in memory, in total and per tenant. An empty queue always gets one.
 MAX_HELD = 4_000
 _MAX_HELD_OF_TENANT = 1_000
 
 
 class EndpointQueue:
-    """Decides which delivery is sent next to one endpoint."""
+    """Chooses the next delivery for one endpoint."""
 
     def __init__(self, lease: HeldLease, *, time_scale: float = 1.0) -> None:
         self.endpoint = lease.endpoint
@@ -33,17 +34,17 @@ class EndpointQueue:
         self._time_scale = time_scale
         self._waiting: deque[DueDelivery] = deque()
         self._sending: dict[str, DueDelivery] = {}
-        #: Deliveries whose request has ended and whose outcome is not written yet.
+        #: Deliveries with an ended request whose outcome is not stored yet.
         self._unwritten: dict[str, DueDelivery] = {}
 
     @property
     def health(self) -> EndpointHealth:
-        """How the endpoint has answered lately."""
+        """How the endpoint responded recently."""
         return webhook.health_of(concurrency=self._concurrency, timeouts=self._timeouts)
 
     @property
     def pause_seconds(self) -> float:
-        """Seconds for which the endpoint gets no request after this lease; 0 if it need not pause."""
+        """Seconds without requests to the endpoint after this lease; 0: no pause."""
         pause = webhook.pause_seconds(timeouts=self._timeouts, scale=self._time_scale)
         return max(self._retry_after_pause_seconds, pause)
 
@@ -54,7 +55,7 @@ class EndpointQueue:
 
     @property
     def room(self) -> int:
-        """How many more deliveries may be added. Only for an endpoint that answers may more wait than are sent."""
+        """Free capacity for further deliveries. Only a responding endpoint may queue more than its concurrency."""
         if self._is_closing:
             return 0
         is_answering = self.health is EndpointHealth.ANSWERING
@@ -63,7 +64,7 @@ class EndpointQueue:
 
     @property
     def needs_round(self) -> bool:
-        """Whether nothing can be sent before the next round adds deliveries or writes outcomes."""
+        """Whether nothing can be sent until the next round adds deliveries or stores outcomes."""
         if self._is_closing:
             return False
         return len(self._sending) < self._concurrency if self._waiting else self.may_have_more
@@ -75,14 +76,14 @@ class EndpointQueue:
         return is_done and (self._is_closing or not (self._waiting or self.may_have_more))
 
     def add(self, deliveries: Iterable[DueDelivery]) -> None:
-        """Add due deliveries, in order."""
+        """Append due deliveries, in order."""
         self._waiting.extend(deliveries)
 
     def next(self, fits: Callable[[DueDelivery], bool] = lambda _: True) -> DueDelivery | None:
-        """Returns the next delivery to send, or None if none may be sent now.
+        """Return the next delivery to send, or None if none may be sent now.
 
-        An event waits until the outcome of its job's previous event is written. One that does not fit lets those of
-        other jobs pass.
+        An event waits until the outcome of its job's previous event is stored. If a delivery does not fit, deliveries
+        of other jobs may pass it.
         """
         if self._is_closing or len(self._sending) >= self._concurrency:
             return None
@@ -100,11 +101,11 @@ class EndpointQueue:
         return None
 
     def put_back(self, delivery_id: str) -> None:
-        """Return a delivery whose request could not begin to the head of the queue."""
+        """Return a delivery to the head of the queue, because its request could not start."""
         self._waiting.appendleft(self._sending.pop(delivery_id))
 
     def note_result(self, delivery_id: str, result: RequestResult) -> None:
-        """Adapt concurrency and pause to a request's result."""
+        """Adjust concurrency and pause to a request's result."""
         self._unwritten[delivery_id] = self._sending.pop(delivery_id)
         self._concurrency = webhook.next_concurrency(self._concurrency, result)
         self._timeouts = self._timeouts + 1 if result.is_timeout else 0
@@ -115,12 +116,12 @@ class EndpointQueue:
             self._retry_after_pause_seconds = max(self._retry_after_pause_seconds, pause)
 
     def finish(self, delivery_id: str) -> None:
-        """Remove a delivery whose outcome is written."""
+        """Remove a delivery after its outcome was stored."""
         self._unwritten.pop(delivery_id, None)
         self.may_have_more = True
 
     def end(self) -> LeaseRelease:
-        """Returns what is written when the lease is released."""
+        """Return the state to store when the lease is released."""
         return LeaseRelease(
             endpoint=self.endpoint,
             concurrency=self._concurrency,
@@ -130,14 +131,14 @@ class EndpointQueue:
 
     @property
     def _is_closing(self) -> bool:
-        # Timeouts from before this lease do not count: their pause is over, and the endpoint gets a request again.
+        # Timeouts from before this lease do not count: their pause has ended.
         return self._has_asked_to_wait and self.pause_seconds > 0
 
 
 def shared_rooms(queues: Collection[EndpointQueue]) -> dict[str, int]:
-    """Returns how many deliveries are added to each queue that has room, by its endpoint.
+    """Return the number of deliveries to add to each queue with capacity, by endpoint.
 
-    Queues share what one sender holds, and those of one tenant what it may hold, but an empty queue always gets one.
+    Queues share the sender's maximum and their tenant's maximum, but an empty queue always gets one.
     """
     held = {queue.endpoint: len(queue.busy) for queue in queues}
     of_tenant: Counter[str] = Counter()

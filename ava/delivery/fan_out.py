@@ -1,7 +1,7 @@
-"""Fan-out: makes the body of each new event, once, and a delivery for every endpoint that subscribes to it.
+"""Fan-out: create the body of each new event, once, and a delivery for each subscribed endpoint.
 
-Tenants take turns, each statement is bounded, and an event that fails is set aside. So no tenant's events stop those of
-others, whatever it has stored.
+Fan-out is fair: round-robin over tenants, bounded statements, and failing events become dead letters. So no tenant's
+events can block other tenants.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from ava.store.webhooks.fan_out import FanOutCandidate, NewEvent
 
 _log = logging.getLogger(__name__)
 
-#: Events in one batch.
+#: Maximum events in one batch.
 BATCH = 200
-#: Tenants in one batch.
+#: Maximum tenants in one batch.
 _MAX_TENANTS = 50
-#: Deliveries that one batch creates. Its statement takes 50 to 100 ms of a processor, and then others get it.
+#: Maximum deliveries that one batch creates. Its statement uses a processor for 50 to 100 ms without a pause.
 MAX_DELIVERIES = 1_000
-#: Time-outs after which an event that is alone in its batch is set aside. One that waits for a lock is never at fault.
+#: Maximum timeouts of an event that is the only one in its batch; then it becomes a dead letter. Lock timeouts do not
+#: count.
 _MAX_TIMEOUTS = 3
 
 
 def choose(found: Sequence[FanOutCandidate]) -> list[FanOutCandidate]:
-    """Returns the first candidates whose deliveries fit into one batch.
+    """Return the first candidates whose deliveries fit into one batch.
 
-    It ends a tenant's events at one that needs a further batch, because an endpoint gets the events of a job in order.
+    A tenant's events stop at an event that needs another batch, because an endpoint gets a job's events in order.
     """
     chosen: list[FanOutCandidate] = []
     unfinished: set[str] = set()
@@ -54,27 +55,27 @@ def choose(found: Sequence[FanOutCandidate]) -> list[FanOutCandidate]:
 
 
 class FanOut:
-    """Fans events out, those of one tenant in the order in which they happened, in one process at a time."""
+    """Fans out events in one process at a time, in order per tenant."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         #: Whether the last batch left events over.
         self.has_more = False
-        #: Seconds for which the first event of each tenant in the last batch has waited, at least; 0 without events.
+        #: Minimum over tenants of the seconds that the first event in the last batch has waited; 0 without events.
         self.delay_seconds = 0.0
-        #: Events in the next batch. A batch that fails is halved, until the event that fails is alone.
+        #: Maximum events of the next batch. A failed batch is halved until the failing event is the only one.
         self._batch = BATCH
-        #: The tenant that had the last turn; empty before the first.
+        #: The last tenant served; empty before the first.
         self._after_tenant = ""
         self._timeouts: Counter[str] = Counter()
 
     def run_once(self) -> int:
-        """Fan out one batch. Returns the number of events, 0 if it failed or if another process fans out.
+        """Fan out one batch. Returns the number of events; 0 if it failed or if another process fans out.
 
         Raises `DatabaseUnavailable`.
         """
         self.has_more, self.delay_seconds = False, 0.0
-        # The lock has a connection of its own. While bodies are made, its transaction holds no row and no snapshot.
+        # The lock uses a separate connection, whose transaction holds no row and no snapshot while bodies are created.
         with self._database.transaction() as connection:
             return self._run_batch() if fan_out.lock(connection) else 0
 
@@ -93,7 +94,7 @@ class FanOut:
             self._handle_failure(chosen, error)
             return 0
         self.has_more = len(taken) < len(found) or len(found) >= self._batch or any(each.has_more for each in taken)
-        # None is taken if retention has deleted all of them meanwhile.
+        # Nothing is taken if retention has just deleted all of them.
         if taken:
             self._end_turns(found, taken)
         self._batch = min(2 * self._batch, BATCH)
@@ -111,21 +112,21 @@ class FanOut:
         return []
 
     def _end_turns(self, found: Sequence[FanOutCandidate], taken: Sequence[FanOutCandidate]) -> None:
-        """Begin the next batch with the tenants that had no turn in this one."""
+        """Start the next batch with the tenants that were not served in this one."""
         tenants, served = sorted({each.tenant_id for each in found}), {each.tenant_id for each in taken}
         last = list(takewhile(served.__contains__, tenants))[-1]
         is_complete = last == tenants[-1] and len(tenants) < min(_MAX_TENANTS, self._batch)
         self._after_tenant = "" if is_complete else last
 
     def _fan_out(self, chosen: Sequence[FanOutCandidate]) -> list[FanOutCandidate]:
-        """Fan out the first of the chosen events whose payloads fit. Returns those."""
+        """Fan out the first of the chosen events, as many as fit. Returns these events."""
         with self._database.connect() as connection:
             new = deque(fan_out.payloads(connection, [each.id for each in chosen if not each.has_body]))
         read = {each.uuid for each in new}
         taken = list(takewhile(lambda each: each.has_body or each.id in read, chosen))
         bodies: list[tuple[str, str | None, str | None]] = [(each.id, None, None) for each in taken if each.has_body]
         while new:
-            # One payload after the other becomes a body, so that not all of them are held twice.
+            # Convert one payload at a time, so that payloads and bodies are not all in memory at the same time.
             event = new.popleft()
             try:
                 bodies.append((event.uuid, _body(event), None if event.job is None else event.job.traceparent))
@@ -136,7 +137,7 @@ class FanOut:
         return taken
 
     def _handle_failure(self, chosen: Sequence[FanOutCandidate], error: Exception) -> None:
-        """Halve the next batch, or set the event aside that has failed alone."""
+        """Halve the next batch, or make the only event of this batch a dead letter."""
         first = chosen[0]
         if len(chosen) > 1:
             self._batch = max(1, len(chosen) // 2)
@@ -163,8 +164,8 @@ class FanOut:
 
 
 def _min_delay(found: Sequence[FanOutCandidate]) -> float:
-    """Returns for how many seconds the first event of the tenant that is least behind has waited."""
-    # Each tenant's events are in order, so the oldest of them stays in the dict.
+    """Return the seconds that the first event of the tenant with the smallest lag has waited."""
+    # Each tenant's events are in order and reversed here, so the dict ends with the oldest.
     return min({each.tenant_id: each.age_seconds for each in reversed(found)}.values())
 
 

@@ -1,11 +1,11 @@
-"""The process of `ava webhooks`. It uses gevent, so that a thousand endpoints that hang cost no thread each.
+"""The process of `ava webhooks`. It uses gevent, so that a thousand hanging endpoints do not need a thread each.
 
-Importing this module patches the process. Only this process may import it.
+Importing this module patches the process, so only this process may import it.
 """
 
 from __future__ import annotations
 
-# Before all other imports, because a module that is imported earlier keeps the blocking calls.
+# Before all other imports, because modules imported earlier would use the blocking calls.
 from gevent import monkey
 
 from ava.process.startup import without_gevent_plugins
@@ -37,7 +37,7 @@ from ava.telemetry import logs, tracing
 
 _log = logging.getLogger(__name__)
 
-#: Connections to PostgreSQL: the lock of the fan-out, the rounds, and the bodies that are read for their requests.
+#: Connections to PostgreSQL: for the lock of the fan-out, for the rounds, and for reading large bodies.
 _CONNECTIONS = 3
 #: Open files that the process needs in addition to its connections to endpoints.
 _OTHER_FILES = 300
@@ -55,7 +55,7 @@ def run(settings: Settings) -> None:
     schema.check(settings)
     patch_psycopg()
     _lower_priority(settings.webhook_niceness)
-    # After the niceness, because the kernel then gives /proc/self to root.
+    # After setting the niceness, because the kernel then makes root the owner of /proc/self.
     close_memory()
     wanted = settings.webhook_connections + MAX_KEPT + _OTHER_FILES
     if (most := raise_open_files_limit(wanted)) < wanted:
@@ -84,8 +84,8 @@ def _end(endings: list[int], sender: Sender) -> None:
 
 
 def _lower_priority(niceness: int) -> None:
-    """Give processes that run jobs on this machine precedence when processors are short."""
+    """Give processes that run jobs precedence when processors are short."""
     with suppress(OSError):
         os.nice(niceness)
-        # With autogroup, Linux shares processors among sessions first, and niceness counts only within a session.
+        # With autogroup, Linux first divides processors among sessions; niceness counts only within a session.
         Path("/proc/self/autogroup").write_text(str(niceness))

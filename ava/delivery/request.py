@@ -1,4 +1,4 @@
-"""One request that delivers an event to an endpoint: signing, sending, and the result."""
+"""Deliver an event to an endpoint with one request: sign, send and return the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ava.errors import OutboundError, OutboundTimeout
 from ava.outbound.connections import Connections
 from ava.outbound.http import HttpResponse
 
-#: Bytes of a response's body that are kept.
+#: Bytes of a response's body that are stored.
 _KEPT_BYTES = 1024
 
 
@@ -27,10 +27,10 @@ def send_event(
     secrets: Sequence[str],
     traceparent: str | None = None,
 ) -> RequestResult:
-    """Send an event to an endpoint, once. A failure on the endpoint's side is part of the result and never raised.
+    """Send an event to an endpoint once. An endpoint's failure is part of the result and never raised.
 
-    `endpoint` is the UUID that owns the connections. `secrets` are in the clear, the current one first. `traceparent`
-    is the trace that the endpoint may join.
+    `endpoint`: the UUID that owns the connections. `secrets`: in plaintext, the current one first. `traceparent`: the
+    trace that the endpoint may join.
     """
     raw, start = body.encode(), time.monotonic()
     headers = make_headers(event_id=event_id, body=raw, timestamp=int(time.time()), secrets=secrets)
@@ -54,7 +54,7 @@ def _result_of(response: HttpResponse) -> RequestResult:
     return RequestResult(
         status=response.status,
         elapsed_ms=response.elapsed_ms,
-        # A text of PostgreSQL cannot hold NUL.
+        # A PostgreSQL string cannot contain NUL.
         response_body=response.body[:_KEPT_BYTES].decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
         error="It answered with a redirect, and none is followed; change the URL." if is_redirect else None,
         retry_after_seconds=retry_after_seconds(response.headers.get("retry-after"), datetime.now(UTC)),

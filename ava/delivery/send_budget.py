@@ -1,4 +1,4 @@
-"""What the requests under way may hold in one sender: connections, and bytes of bodies, in total and of one tenant."""
+"""Limits on requests in flight of one sender: connections and bytes of bodies, in total and per tenant."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import Counter
 
 from ava.store.webhooks.endpoint_leases import DueDelivery
 
-#: Bytes of large bodies that requests under way hold. Each is in memory three times: as read, encoded, and as sent.
+#: Maximum bytes of large bodies in flight. Each is in memory three times: as read, encoded, and as sent.
 MAX_BODY_BYTES = 24 * 2**20
-#: The share of connections, and of bytes, that the endpoints of one tenant may hold.
+#: Maximum share of connections and of bytes per tenant.
 _LARGEST_TENANT_SHARE = 0.25
 
 
 class SendBudget:
-    """Counts what is held. A tenant whose endpoints are slow, or whose bodies are large, leaves room for others."""
+    """Counts connections and bytes in use. The limits per tenant keep capacity free for other tenants."""
 
     def __init__(self, connections: int, *, body_bytes: int = MAX_BODY_BYTES) -> None:
         self._max_connections = connections
@@ -26,13 +26,15 @@ class SendBudget:
         self._bytes_of: Counter[str] = Counter()
 
     def has_connection(self, tenant_id: str | None = None) -> bool:
-        """Returns True if a request may begin: one to an endpoint of this tenant, or any."""
+        """Return True if a request may start: to an endpoint of this tenant, or to any."""
         if self.open_connections >= self._max_connections:
             return False
         return tenant_id is None or self._connections_of[tenant_id] < self._max_connections_of_tenant
 
     def fits(self, delivery: DueDelivery) -> bool:
-        """Returns True if there is memory for a delivery's body. A tenant without others may send any."""
+        """Return True if a delivery's body fits in memory. A tenant without other bodies in flight may send any
+        size.
+        """
         size, held = delivery.bytes_to_read, self._bytes_of[delivery.tenant_id]
         if not size:
             return True
@@ -40,7 +42,7 @@ class SendBudget:
         return fits_tenant and (not self._held_bytes or self._held_bytes + size <= self._max_bytes)
 
     def take(self, delivery: DueDelivery) -> None:
-        """Count a request that begins."""
+        """Count a starting request."""
         self._count(delivery, 1)
 
     def give_back(self, delivery: DueDelivery) -> None:

@@ -1,7 +1,7 @@
-"""The sender: leases endpoints, sends what is due to them, one greenlet a request, and writes the outcomes.
+"""The sender: lease endpoints, send due deliveries with one greenlet per request, and store the outcomes.
 
-Only the sender's rounds query the database, one statement after the other, each for many endpoints and deliveries at
-once. The greenlets only talk to endpoints.
+Only the sender's rounds query the database: sequential statements, each for many endpoints and deliveries. Greenlets
+only talk to endpoints.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ from ava.telemetry.span import NOTHING, Kind, Span
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between rounds while an endpoint is leased or an outcome is unwritten.
+#: Seconds between rounds while an endpoint is leased or an outcome is not stored.
 _ROUND_SECONDS = 0.1
-#: Seconds between the end of a round and one that is woken, so that several results share it. A round runs half a
-#: dozen statements, however much there is to write and to load.
+#: Seconds between a round and a woken one, so that several results share it. A round runs half a dozen statements,
+#: regardless of its load.
 _GATHER_SECONDS = 0.1
-#: Seconds between rounds if the last one left work over; the greenlets run meanwhile.
+#: Seconds between rounds if the last one left work over, for the greenlets to run.
 _YIELD_SECONDS = 0.005
-#: Results that wake the next round. Fewer wait for it, so that many share a statement.
+#: Number of results that wake the next round. Fewer wait for it, so that many share a statement.
 _ENOUGH_RESULTS = 64
-#: Seconds between two looks for new deliveries of a leased endpoint.
+#: Seconds between two polls for new deliveries of a leased endpoint.
 _REFRESH_SECONDS = 0.25
-#: Endpoints that are leased in one round, so that several senders share them, and so that those which answer, leased
-#: first in every round, do not wait for many that may not.
+#: Maximum endpoints leased in one round, so that several senders share them, and so that responding endpoints, leased
+#: first, do not wait for many others.
 _MAX_LEASED = {EndpointHealth.ANSWERING: 200, EndpointHealth.UNKNOWN: 50, EndpointHealth.SILENT: 20}
-#: The share of all connections that the endpoints of one health may hold.
+#: Maximum share of all connections, by endpoint health.
 _LARGEST_SHARE = {EndpointHealth.ANSWERING: 1.0, EndpointHealth.UNKNOWN: 0.75, EndpointHealth.SILENT: 0.5}
-#: Outcomes written, and leases released, in one round.
+#: Maximum outcomes stored, and leases released, in one round.
 _MAX_WRITTEN = 200
-#: Seconds that requests get to end when the sender stops. Another sender sends again what is cut off.
+#: Maximum seconds for requests to end when the sender stops. Another sender repeats requests that are cut off.
 _DRAIN_SECONDS = 5.0
 
 
@@ -79,21 +79,21 @@ class Sender:
         #: The queue of each leased endpoint, by the endpoint's UUID.
         self._queues: dict[str, EndpointQueue] = {}
         self._budget = SendBudget(settings.webhook_connections)
-        #: Large bodies are read one at a time, because the sender has few connections to the database.
+        #: Read large bodies one at a time, because the sender has few connections to the database.
         self._body_turn = gevent.lock.BoundedSemaphore()
-        #: Results that are not written yet, each with its delivery and the time at which the request was sent.
+        #: Results that are not stored yet, each with its delivery and the request's start time.
         self._results: list[tuple[DueDelivery, RequestResult, datetime]] = []
         self._secrets: dict[str, str] = {}
         self._heartbeat_at = 0.0
         self._refresh_at = 0.0
         self._is_database_away = False
-        #: Whether the last round left work over, so that the next begins at once.
+        #: Whether the last round left work over, so that the next starts immediately.
         self._is_behind = False
         self._is_ending = False
         self._cpu_throttle = CpuThrottle(settings.webhook_niceness)
 
     def run(self, is_ending: Callable[[], bool]) -> None:
-        """Run rounds until `is_ending` returns True, then let requests under way end, up to `_DRAIN_SECONDS`."""
+        """Run rounds until `is_ending` returns True, then wait up to `_DRAIN_SECONDS` for requests in flight."""
         while not is_ending():
             self._is_behind = False
             self._try(self._run_round)
@@ -106,7 +106,7 @@ class Sender:
         self._connections.close()
 
     def wake(self) -> None:
-        """Begin the next round soon, because there is something to write or the process is ending."""
+        """Start the next round soon, because there is work or the process is ending."""
         self._wakeup.set()
 
     def _wait(self) -> None:
@@ -122,7 +122,7 @@ class Sender:
 
     @property
     def _poll_seconds(self) -> float:
-        """Returns the seconds until the next round if nothing wakes it."""
+        """Return the seconds until the next round if nothing wakes it."""
         if self._queues or self._results:
             return _ROUND_SECONDS
         return min(self._settings.webhook_look_seconds, self._settings.heartbeat_seconds)
@@ -187,7 +187,7 @@ class Sender:
             return
         with self._database.connect() as connection:
             changes = outcomes.record(connection, [self._outcome(*result) for result in batch])
-        # Only now, because a delivery must not be loaded again before its outcome is written.
+        # Only now: a delivery must not be loaded again before its outcome is stored.
         del self._results[: len(batch)]
         for delivery, result, _ in batch:
             counters.WEBHOOK_REQUESTS.labels("taken" if result.is_success else "failed").inc()
@@ -217,7 +217,7 @@ class Sender:
         )
 
     def _lease_endpoints(self) -> None:
-        """Lease endpoints that have something due, those that answer first."""
+        """Lease endpoints with due deliveries, responding endpoints first."""
         most = self._settings.webhook_connections
         held = Counter(queue.health for queue in self._queues.values())
         with self._database.connect() as connection:
@@ -233,7 +233,7 @@ class Sender:
                     self._is_behind = True
 
     def _load_due(self) -> None:
-        """Add due deliveries to the queues that have room for them."""
+        """Add due deliveries to queues with capacity."""
         if time.monotonic() > self._refresh_at:
             self._refresh_at = time.monotonic() + _REFRESH_SECONDS
             for queue in self._queues.values():
@@ -252,7 +252,7 @@ class Sender:
             self._queues[endpoint].may_have_more = len(deliveries) == rooms[endpoint]
 
     def _start_requests(self) -> None:
-        """Start requests, one of each endpoint in turn, while connections are free."""
+        """Start requests while connections are free, round-robin over endpoints."""
         ranks = {health: rank for rank, health in enumerate(EndpointHealth)}
         candidates = sorted(self._queues.values(), key=lambda queue: ranks[queue.health])
         while candidates and self._budget.has_connection():
@@ -264,7 +264,7 @@ class Sender:
             candidates = served
 
     def _next(self, queue: EndpointQueue) -> DueDelivery | None:
-        """Returns a delivery whose request may begin now."""
+        """Return a delivery that may be sent now."""
         if self._is_ending or not self._budget.has_connection(queue.tenant_id):
             return None
         return queue.next(self._budget.fits)
@@ -274,7 +274,7 @@ class Sender:
         gevent.spawn(self._work_off, queue, delivery)
 
     def _work_off(self, queue: EndpointQueue, delivery: DueDelivery) -> None:
-        """Send a delivery, then those that follow it in the queue, while connections are free."""
+        """Send a delivery, then the next ones in the queue while connections are free."""
         while True:
             sent_at = datetime.now(UTC)
             result = self._send_safely(delivery)
@@ -289,20 +289,21 @@ class Sender:
                 break
             delivery = following
             self._budget.take(delivery)
-            # The endpoint may have been granted more concurrency.
+            # The endpoint's concurrency may have grown.
             while (another := self._next(queue)) is not None:
                 self._spawn(queue, another)
         if is_connection_wanted or queue.needs_round or len(self._results) >= _ENOUGH_RESULTS:
             self.wake()
 
     def _send_safely(self, delivery: DueDelivery) -> RequestResult | None:
-        """Returns the result of a request; None if it did not begin, because the database is away."""
+        """Return a request's result; None if it did not start because the database was unavailable."""
         try:
             return self._send(delivery, self._body_of(delivery))
         except DatabaseUnavailable:
             return None
         except Exception as error:
-            # Our own failure, such as a missing key. It counts as a failed request, and the delivery's record shows it.
+            # An internal failure, such as a missing key, counts as a failed request and appears in the delivery's
+            # record.
             _log.exception("Webhook sender: event %s could not be sent", delivery.event_id)
             text = f"It could not be sent: {type(error).__name__}."
             return RequestResult(status=None, elapsed_ms=0, response_body="", error=text)

@@ -1,1 +1,1 @@
-"""Health: the readiness checks, and the HTTP port of the processes that serve no other HTTP."""
+"""Health: readiness checks, and the health port of processes that serve no other HTTP."""

@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz` and `/metrics` on a port, for processes that serve no other HTTP."""
+"""Serve `/livez`, `/readyz` and `/metrics` on a port, for processes that serve no other HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ava.settings import Settings
 from ava.store.engine.database import Database
 
 _log = logging.getLogger(__name__)
-#: Seconds that a client gets to send its request.
+#: Timeout in seconds for a client's request.
 _REQUEST_SECONDS = 5
 
 
@@ -51,7 +51,7 @@ def _listen(settings: Settings, readiness: Readiness) -> ThreadingHTTPServer:
 
 
 class _ProbeServer(ThreadingHTTPServer):
-    """A server whose threads do not delay the end of the process."""
+    """A server that does not delay the end of the process."""
 
     daemon_threads = True
 
@@ -83,7 +83,7 @@ def _respond(path: str, readiness: Readiness) -> tuple[int, str, bytes]:
     if path == "/livez":
         return 200, "application/json", b'{"status":"ok"}\n'
     if path == "/metrics":
-        # Imported here, because PROMETHEUS_MULTIPROC_DIR must be set before.
+        # Imported here, because PROMETHEUS_MULTIPROC_DIR must be set first.
         from ava.metrics import counters
 
         return 200, "text/plain; version=0.0.4; charset=utf-8", counters.expose()
@@ -93,7 +93,7 @@ def _respond(path: str, readiness: Readiness) -> tuple[int, str, bytes]:
 
 
 def _ready(readiness: Readiness) -> tuple[int, str, bytes]:
-    # Unlike the API, nodes and dispatchers need the broker as well as the database; a sender has no check of it.
+    # Unlike the API, nodes and dispatchers need both database and broker. A sender has no broker check.
     report = readiness.report()
     checks = {check.name: {"ok": check.is_ok, "reason": check.reason} for check in report.checks}
     body = json.dumps({"status": report.status, "checks": checks}).encode() + b"\n"

@@ -15,9 +15,9 @@ from ava.store.engine import disk, schema
 from ava.store.engine.database import Database
 
 _log = logging.getLogger(__name__)
-#: Seconds that a report waits for the broker. A name server that is silent takes ten and more for an answer.
+#: Seconds that a report waits for the broker check. A silent name server may take more than ten.
 _BROKER_SECONDS = 2.0
-#: Seconds for which a disk that had space is not checked again, because a check writes a MiB.
+#: Seconds until a disk with free space is checked again, because a check writes 1 MiB.
 _DISK_SECONDS = 10.0
 
 
@@ -25,10 +25,10 @@ _DISK_SECONDS = 10.0
 class Check:
     """The result of one check."""
 
-    #: `database`, `migrations`, `disk` (the database's), or `broker` in a process that connects to one.
+    #: `database`, `migrations`, `disk` (the database's), or `broker` in processes that connect to one.
     name: str
     is_ok: bool
-    #: What is wrong, in a sentence without addresses and passwords.
+    #: The problem in one sentence, without addresses and passwords.
     reason: str | None = None
 
 
@@ -40,7 +40,7 @@ class Report:
 
     @property
     def status(self) -> str:
-        """`ok`, `degraded` if only the broker is away or the disk full, otherwise `unavailable`."""
+        """`ok`; `degraded` if only the broker is unavailable or the disk is full; otherwise `unavailable`."""
         broken = {check.name for check in self.checks if not check.is_ok}
         if not broken:
             return "ok"
@@ -57,7 +57,7 @@ class Readiness:
         self._settings = settings
         self._lock = threading.Lock()
         self._report: Report | None = None
-        #: The check of the broker that is under way, and its result once it has one.
+        #: The running broker check, and its result.
         self._broker_thread: threading.Thread | None = None
         self._broker_check: Check | None = None
         self._reported_at = float("-inf")
@@ -65,7 +65,7 @@ class Readiness:
         self._disk_checked_at = float("-inf")
 
     def report(self) -> Report:
-        """Returns the report, at most `cache_seconds` old."""
+        """Return the report, at most `cache_seconds` old."""
         with self._lock:
             if self._report is None or time.monotonic() - self._reported_at > self.cache_seconds:
                 self._report = Report(checks=tuple(self._checks()))
@@ -100,7 +100,7 @@ class Readiness:
         return self._disk_check
 
     def _start_broker_check(self) -> None:
-        # One that is still under way is waited for again, so that silence costs one thread.
+        # Continue to wait for a running check, so that a silent broker occupies only one thread.
         if self._broker_thread is None:
             self._broker_check = None
             self._broker_thread = threading.Thread(target=self._check_broker, name="ava-readiness", daemon=True)
@@ -121,7 +121,7 @@ class Readiness:
         try:
             connectivity.require(self._settings, takes_messages=True)
         except StartError as error:
-            # The broker's message may hold addresses, and this report is public.
+            # The broker's message may contain addresses, and this report is public.
             _log.warning("Readiness: %s", error)
             raise BrokerUnavailable from error
 

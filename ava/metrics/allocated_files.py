@@ -1,7 +1,7 @@
-"""Files of counters that have their blocks on the disk before they are mapped.
+"""Counter files whose blocks are allocated on disk before they are mapped.
 
-A mapped page for which the file system has no block ends the process by SIGBUS when it is written. So a full temporary
-folder would end every process that counts.
+Writing to a mapped page without a block on a full file system ends the process by SIGBUS. Without allocation, a full
+temporary folder would end every process that counts.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from prometheus_client import mmap_dict, values
 
 _log = logging.getLogger(__name__)
 
-#: Bytes of a new file; those of prometheus-client.
+#: Bytes of a new file, as in prometheus-client.
 _BYTES = mmap_dict._INITIAL_MMAP_SIZE
-#: Bytes that an entry takes beside its name, at most.
+#: Maximum bytes of an entry without its name.
 _ENTRY_BYTES = 32
 
 
 def use() -> None:
-    """Let the counters that are created from now on have such files."""
+    """Allocate the files of all counters that are created from now on."""
     values.MmapedDict = AllocatedDict  # type: ignore[attr-defined]
 
 
 def allocate(path: str) -> None:
-    """Create a file with its blocks. Raises `OSError` if the file system has none for it."""
+    """Create a file with its blocks. Raises `OSError` if the file system is full."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if os.fstat(descriptor).st_size == 0:
@@ -36,7 +36,7 @@ def allocate(path: str) -> None:
 
 
 class AllocatedDict(mmap_dict.MmapedDict):
-    """The values of one process, in memory that no other process sees where the file system has no space for them."""
+    """The values of one process. Without disk space they are in memory that other processes cannot read."""
 
     def __init__(self, filename: str, read_mode: bool = False) -> None:
         if not read_mode:
@@ -64,6 +64,6 @@ class AllocatedDict(mmap_dict.MmapedDict):
 
 
 def _in_memory(filename: str, error: OSError) -> str:
-    """Returns the path of a new file in memory. The process has it open until it ends."""
+    """Return the path of a new file in memory, which stays open until the process ends."""
     _log.warning("Counters of this process are shared with no other: %s: %s", filename, error.strerror)
     return f"/proc/self/fd/{os.memfd_create('ava-counters')}"

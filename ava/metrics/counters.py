@@ -1,7 +1,7 @@
 """The counters of one process, for Prometheus.
 
-Processes that answer as one, such as gunicorn's, share a folder (`PROMETHEUS_MULTIPROC_DIR`, set before this module is
-imported), and each of them exposes the sums.
+Processes that serve one port together, such as gunicorn's, share a folder (`PROMETHEUS_MULTIPROC_DIR`, set before this
+module is imported), and each of them exposes the sums.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from ava.metrics import ended_counters
 
-#: How often, and how many seconds apart, a read is retried that meets the empty file of a process just starting, or a
-#: merge.
+#: Maximum reads, and seconds between them, during a merge or while a starting process's file is empty.
 _MAX_READS = 20
 _RETRY_SECONDS = 0.01
 
@@ -68,7 +67,7 @@ MESSAGES_DROPPED = Counter(
 BROKER_UP = Gauge(
     "ava_broker_up",
     "1 while this process publishes to the broker, 0 while it is out of reach or takes no messages.",
-    # With a label the processes that do not publish, nodes and senders, have no such gauge.
+    # The label keeps processes that do not publish (nodes and senders) from exposing this gauge.
     ("process",),
     registry=_registry,
     multiprocess_mode="livemin",
@@ -144,7 +143,7 @@ _CONNECTION_TIMEOUTS = Counter(
 
 
 class ConnectionMeter:
-    """Measures the connection pool of this process: see `ava.store.engine.database.PoolMeter`."""
+    """Meter of this process's connection pool: see `ava.store.engine.database.PoolMeter`."""
 
     def __init__(self, name: str, size: int) -> None:
         _MAX_CONNECTIONS.labels(name).set(size)
@@ -153,7 +152,7 @@ class ConnectionMeter:
 
 
 def expose() -> bytes:
-    """Returns all counters in Prometheus's text format, summed over the processes that share a folder with ours."""
+    """Return all counters in Prometheus's text format, summed over the processes that share our folder."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not folder:
         return generate_latest(_registry)
@@ -165,12 +164,12 @@ def expose() -> bytes:
             with ended_counters.no_merge(Path(folder)):
                 return generate_latest(shared)
         except (struct.error, BlockingIOError):
-            # A process that is just starting has created its file and written nothing yet.
+            # A starting process has created its file but written nothing yet.
             time.sleep(_RETRY_SECONDS)
     return generate_latest(shared)
 
 
 def merge_ended() -> None:
-    """Merge the counters of ended processes that shared a folder with ours, and drop their gauges."""
+    """Merge the counters of ended processes in our folder, and drop their gauges."""
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         ended_counters.merge(Path(folder))

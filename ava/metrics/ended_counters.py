@@ -1,7 +1,7 @@
-"""The counters of processes that have ended: merged into one file of each kind, so that their files do not pile up.
+"""Merge the counters of ended processes into one file of each kind, so that their files do not pile up.
 
-prometheus-client gives each process files of its own, 64 KiB each, and reads those of all processes at every scrape. It
-never deletes the ones that hold counters, because their values must still count.
+prometheus-client gives each process separate files of 64 KiB, and reads all files at every scrape. It never deletes
+counter files, because their values must still count.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from ava.metrics import allocated_files
 
 _log = logging.getLogger(__name__)
 
-#: What stands in the place of a process id in the name of a merged file.
+#: Replaces the process id in the name of a merged file.
 _ENDED = "ended"
-#: The files that hold sums. What a gauge measures ends with its process.
+#: Kinds of files that are summed. Gauges end with their process.
 _SUMMED = ("counter", "histogram", "summary")
 
 
 def merge(folder: Path) -> int:
-    """Merge the files of ended processes, unless another process is at it. Returns the number of files merged."""
+    """Merge the files of ended processes, unless another process is merging. Returns the number of files merged."""
     if not _ended_files(folder):
         return 0
     try:
         with _locked(folder, fcntl.LOCK_EX):
-            # Listed again, because another process may have merged them meanwhile.
+            # List the files again, because another process may have merged some.
             files = _ended_files(folder)
             for kind in _SUMMED:
                 _merge_kind(folder, kind, [file for file in files if file.name.startswith(f"{kind}_")])
@@ -43,7 +43,7 @@ def merge(folder: Path) -> int:
     except BlockingIOError:
         return 0
     except OSError as error:
-        # The folder has no space. They are merged once it has.
+        # The folder is out of space. The next merge retries.
         _log.warning("Counters of ended processes cannot be merged: %s", error.strerror)
         return 0
     return len(files)
@@ -51,7 +51,7 @@ def merge(folder: Path) -> int:
 
 @contextmanager
 def no_merge(folder: Path) -> Iterator[None]:
-    """No values are merged meanwhile, so that none is read twice. Raises `BlockingIOError` during a merge."""
+    """Prevent merges in the block, so that no value is read twice. Raises `BlockingIOError` during a merge."""
     with _locked(folder, fcntl.LOCK_SH):
         yield
 
@@ -64,7 +64,7 @@ def _locked(folder: Path, kind: int) -> Iterator[None]:
 
 
 def _ended_files(folder: Path) -> list[Path]:
-    """Returns the files of processes that are gone. One that waits to be reaped is not gone yet."""
+    """Return the files of ended processes. A process that waits to be reaped has not ended."""
     found = []
     for file in folder.glob("*_*.db"):
         pid = file.stem.rpartition("_")[2]
@@ -91,7 +91,7 @@ def _merge_kind(folder: Path, kind: str, files: Sequence[Path]) -> None:
 
 
 def _read(file: Path) -> list[tuple[str, float]]:
-    """Returns the values of a file; none if its process was killed before it wrote one."""
+    """Return the values of a file; empty if its process was killed before it wrote any."""
     try:
         return [(key, value) for key, value, *_ in MmapedDict.read_all_values_from_file(str(file))]  # type: ignore[no-untyped-call]
     except (FileNotFoundError, struct.error):

@@ -1,4 +1,4 @@
-"""Counters that several processes share: a folder that is set before any counter exists."""
+"""Let several processes share counters, in a folder that is set before any counter exists."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import psutil
 
-#: The variable of prometheus-client. A metric reads it once, when it is created.
+#: The variable of prometheus-client, which a metric reads once, when it is created.
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-#: The prefix of a folder's name. The process id of its owner follows.
+#: Prefix of a folder's name, followed by the process id of its owner.
 _PREFIX = "ava-counters-"
 
 
 @contextmanager
 def shared_counters() -> Iterator[None]:
-    """Let this process and its forks count into one folder, which this process alone deletes at the end."""
+    """Let this process and its forks count into one folder. Only this process deletes it at the end."""
     if os.environ.get(_VARIABLE):
         yield
         return
@@ -43,7 +43,7 @@ def _delete_abandoned() -> None:
     """Delete the folders of processes that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
         pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        # Two processes that start at once may delete the same folder, and another account's folder cannot be deleted.
-        # Both are harmless.
+        # Two processes that start simultaneously may delete the same folder, and another account's folder cannot be
+        # deleted. Both are harmless.
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Metrics of the whole system, read from the database when scraped, so that every API process exposes the same."""
+"""Metrics of the whole system, read from the database at a scrape, so every API process exposes the same values."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ava.store.reports.statistics import BOUNDS, NEVER, Total
 from ava.store.reports.tenant_waits import TenantWait
 from ava.store.webhooks import endpoint_leases, set_aside
 
-#: Workers with a label of their own. The counts of the others, with fewer jobs, are summed under one label.
+#: Maximum number of workers with their own label. All others share one label.
 _MAX_WORKERS = 100
 _OTHER_WORKERS = "other"
-#: Tenants with labels of their own, those that wait longest. The others are under one label.
+#: Maximum number of tenants with their own label: the longest waiting. All others share one label.
 _MAX_WAITING_TENANTS = 20
 _OTHER_TENANTS = "other"
 
@@ -44,7 +44,7 @@ class SystemMetrics:
         self._read_at = float("-inf")
 
     def expose(self) -> bytes:
-        """Returns the metrics in the text format, at most `cache_seconds` old. Raises `DatabaseUnavailable`."""
+        """Return the metrics in the text format, at most `cache_seconds` old. Raises `DatabaseUnavailable`."""
         with self._lock:
             if time.monotonic() - self._read_at > self.cache_seconds:
                 self._text = _render(self._read_all())
@@ -54,7 +54,7 @@ class SystemMetrics:
     def _read_all(self) -> list[Metric]:
         is_full = disk.is_full(self._database)
         found = [_gauge("ava_database_disk_full", "1 while PostgreSQL's disk is full.", is_full)]
-        # A read of the others may need a temporary file.
+        # Reading the other metrics may need a temporary file.
         with suppress(DiskFull), self._database.connect() as connection:
             found += self._read(connection)
         return found
@@ -109,7 +109,7 @@ class SystemMetrics:
 
 
 class _ReadMetrics(Collector):
-    """Hands metrics that were read already to a registry."""
+    """Passes metrics that were already read to a registry."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = metrics
@@ -251,7 +251,7 @@ def _of_recent(recent: Sequence[tuple[str, str, int]]) -> Iterator[Metric]:
 
 
 def _of_tenants(waits: Sequence[TenantWait]) -> Iterator[Metric]:
-    """Yields what waits by tenant; `waits` has the tenant that has waited longest first."""
+    """Yield waiting jobs by tenant. `waits` is sorted, the longest waiting tenant first."""
     named, others = waits[:_MAX_WAITING_TENANTS], waits[_MAX_WAITING_TENANTS:]
     yield _gauges(
         "ava_tenant_waiting_jobs",
@@ -293,7 +293,7 @@ def _of_webhooks(found: Sequence[tuple[str, int, float]]) -> Iterator[Metric]:
 
 
 def _bounded(totals: Sequence[Total]) -> list[tuple[str, Total]]:
-    """Returns each total with its worker's label, which is `other` beyond the busiest workers."""
+    """Return each total with its worker's label, which is `other` beyond the busiest workers."""
     jobs: Counter[str] = Counter()
     for total in totals:
         jobs[total.worker_id] += total.jobs

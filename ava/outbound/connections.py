@@ -1,8 +1,8 @@
 """Guarded calls that reuse connections for calls of the same owner to the same server.
 
 The guarantees of `ava.outbound.http` hold for each call. The address of an idle connection was checked when it was
-opened. It is closed soon, so that a changed name is resolved again. Two owners never share a connection, so that a
-server cannot mix up their responses.
+opened. Idle connections close soon, so that changed names are resolved again. Owners never share a connection, so that
+a server cannot mix up their responses.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ava.outbound.http import Call, HttpResponse, Limits, dial, exchange
 from ava.outbound.look_ups import LookUps
 from ava.outbound.socket import GuardedSocket, is_quiet
 
-#: Idle connections of one process, not counting those in use.
+#: Maximum idle connections of one process.
 MAX_KEPT = 500
 #: Seconds after which an idle connection is closed. Many servers close theirs after five seconds.
 _IDLE_SECONDS = 2.0
-#: Seconds after which a connection is not reused, however busy it is.
+#: Maximum age in seconds of a connection that is reused.
 _MAX_AGE_SECONDS = 60.0
 
 _Key = tuple[str, str, str, int]
@@ -31,7 +31,7 @@ _Key = tuple[str, str, str, int]
 @dataclass(frozen=True, kw_only=True)
 class _Connection:
     sock: GuardedSocket
-    #: When it was opened and last used, on the clock of `time.monotonic`.
+    #: When it was opened and last used, by `time.monotonic`.
     opened_at: float
     used_at: float
 
@@ -40,7 +40,7 @@ class _Connection:
 
 
 class Connections:
-    """The connections of one process, for one thread or any number of its greenlets."""
+    """The connections of one process, for a single thread or for its greenlets."""
 
     def __init__(self, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
         """`tls` replaces the trusted certificates."""
@@ -53,11 +53,10 @@ class Connections:
     def send(
         self, method: str, url: str, *, owner: str, tenant: str = "", headers: Mapping[str, str], body: bytes
     ) -> HttpResponse:
-        """Call a URL and read the response. Raises what `ava.outbound.http.send` raises.
+        """Call a URL and read the response. Raises the same errors as `ava.outbound.http.send`.
 
-        Connections are reused for the same `owner`, and name look-ups are limited for each `tenant`.
-
-        If an idle connection turns out to be dead before any response, the call is made once more on a new one.
+        Connections are reused for the same `owner`; name lookups are limited per `tenant`. If an idle connection proves
+        to be dead before any response, the call is repeated once on a new one.
         """
         start = monotonic()
         call = Call.make(method, url, headers=headers, body=body, limits=self._limits, keep_alive=True)
@@ -117,7 +116,7 @@ class Connections:
                 connection.sock.close()
 
     def _take_idle(self, key: _Key, now: float) -> _Connection | None:
-        """Returns the most recently used connection that is still usable, or None."""
+        """Return the most recently used connection that is still usable, or None."""
         connections = self._idle.get(key)
         while connections:
             connection = connections.pop()

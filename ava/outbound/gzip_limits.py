@@ -1,4 +1,4 @@
-"""Decodes the gzip of a response in pieces of bounded size, so that a small response cannot fill the memory."""
+"""Decode gzip responses in pieces of bounded size, so that a small response cannot exhaust memory."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
-#: Members of one response. An empty one has 20 bytes and costs as much as a large one; servers send one.
+#: Maximum gzip members of one response; servers send one. An empty member takes 20 bytes and costs as much as a large
+#: one.
 _MAX_MEMBERS = 1_000
 
 
 class Decoder:
-    """Decodes one response. Other encodings than gzip, the only one that is requested, pass unchanged."""
+    """Decodes one response. Encodings other than gzip, which were not requested, pass unchanged."""
 
     def __init__(self, content_encoding: str) -> None:
         self._gzipped = content_encoding.strip().lower() in ("gzip", "x-gzip")
@@ -22,7 +23,7 @@ class Decoder:
         self._members = 1
 
     def decode(self, data: bytes, max_bytes: int) -> Iterator[bytes]:
-        """Yields the decoded `data` in pieces of at most `max_bytes`. Raises `zlib.error` for invalid gzip."""
+        """Yield the decoded `data` in pieces of at most `max_bytes`. Raises `zlib.error` for invalid gzip."""
         if not self._gzipped:
             yield data
             return
@@ -34,12 +35,12 @@ class Decoder:
             data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
     def finish(self) -> None:
-        """Raises `zlib.error` if the response ended in the middle of its gzip stream."""
+        """Raise `zlib.error` if the response ended in the middle of its gzip stream."""
         if self._any_data and not self._member.eof:
             raise zlib.error("the gzip stream ends too early")
 
     def _to_member(self, data: bytes) -> bytes:
-        """Begin the next gzip member if one has ended. Other bytes after a member are padding and dropped."""
+        """Begin the next gzip member if one has ended. Other bytes after a member are dropped as padding."""
         if not self._member.eof:
             return data
         following, self._between_members = self._between_members + data, b""

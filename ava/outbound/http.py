@@ -1,17 +1,17 @@
-"""A small HTTP client for calls to URLs that untrusted clients chose.
+"""A small HTTP client for URLs that untrusted clients chose.
 
-It uses `http.client` instead of `requests`, because a `requests` session reads the whole body of a redirect even if it
-may not follow it, takes proxies and passwords from the environment, logs URLs, and has no time limit for an exchange.
+It uses `http.client` instead of `requests`: a `requests` session reads the whole body of a redirect even if it may not
+follow it, takes proxies and passwords from the environment, logs URLs, and has no timeout for an exchange.
+
 Its guarantees:
 
-- only http and https, no credentials in the URL, and only addresses that are public at the moment of connecting;
-- no redirect is followed: a 3xx is a response like any other;
-- connecting and the exchange each end within their seconds, however slowly the server sends;
-- no more than `max_answer_bytes` of a body are read, and of everything that is received, headers, framing and empty
-  members of gzip included, `max_received_bytes`, by default eight times that and 256 KiB; memory stays bounded whatever
-  the encoding;
-- only the certificate store and the operator's rules of addresses (`AVA_OUTBOUND_ALLOW` and others) come from the
-  environment, and no error or log line holds a path or a query.
+- only http and https, no credentials in the URL, and only addresses that are public when the connection is opened;
+- redirects are not followed: a 3xx is a response like any other;
+- connecting and the exchange have one timeout each, however slowly the server sends;
+- at most `max_answer_bytes` of a body are read. In total, including headers, framing and empty gzip members, at most
+  `max_received_bytes` are received (default: eight times that plus 256 KiB), so memory is bounded for any encoding;
+- only the certificate store and the operator's address rules (`AVA_OUTBOUND_ALLOW` and others) come from the
+  environment, and no error or log line contains a path or a query.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ava.outbound.socket import Deadline, GuardedSocket, Resolve, connect
 from ava.version import VERSION
 
 _READ_BYTES = 65_536
-#: Bytes that are received beside a body, and for each byte of it, because a body may come in chunks of a byte.
+#: Maximum bytes received in addition to a body, plus a factor on the body, because it may arrive in chunks of one byte.
 _MAX_AROUND_BYTES = 2**18
 _MAX_RECEIVED_RATIO = 8
 _METHODS_WITH_BODY = ("PATCH", "POST", "PUT")
@@ -46,7 +46,7 @@ _MAX_HEADERS = 100
 _MAX_HEADER_CHARS = 65_536
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-# They frame or route the message, so only this client sets them.
+# These headers frame or route the message, so only this client sets them.
 _OUR_HEADERS = frozenset(
     ("connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
 )
@@ -56,17 +56,18 @@ _OUR_HEADERS = frozenset(
 class Limits:
     """The limits of one call."""
 
-    #: Seconds for DNS, TCP and TLS together.
+    #: Timeout for DNS, TCP and TLS together, in seconds.
     connect_timeout_seconds: float = 5.0
-    #: Seconds from the first byte sent to the last byte read.
+    #: Timeout from the first byte sent to the last byte read, in seconds.
     exchange_timeout_seconds: float = 10.0
-    #: Seconds without a received byte within the exchange.
+    #: Timeout between two received bytes of the exchange, in seconds.
     silence_timeout_seconds: float = float("inf")
-    #: Bytes of the response's body that are read, after decoding.
+    #: Maximum bytes of the response's body that are read, after decoding.
     max_answer_bytes: int = 65_536
-    #: Bytes that are received, headers, framing and what is packed included; None: eight times those, and 256 KiB.
+    #: Maximum bytes received, before decoding, including headers and framing; None: eight times `max_answer_bytes` plus
+    #: 256 KiB.
     max_received_bytes: int | None = None
-    #: The addresses that may be called: by default, public ones and what the operator's settings say.
+    #: The allowed addresses; by default, public ones, adjusted by the operator's settings.
     rules: OutboundRules = field(default_factory=lambda: OutboundRules.of(settings.load_outbound()))
 
 
@@ -75,13 +76,13 @@ class HttpResponse:
     """A response, read up to the limit."""
 
     status: int
-    #: With names in lower case. Repeated headers are joined with a comma.
+    #: Names are in lower case. Repeated headers are joined with a comma.
     headers: Mapping[str, str]
-    #: Decoded if the server sent it as gzip.
+    #: Decoded if the server sent gzip.
     body: bytes = field(repr=False)
     #: Whether the response's body is longer than `body`.
     truncated: bool
-    #: Milliseconds from the DNS look-up to the last byte read.
+    #: Milliseconds from the DNS lookup to the last byte read.
     elapsed_ms: int
 
 
@@ -104,7 +105,7 @@ class Call:
         limits: Limits,
         keep_alive: bool = False,
     ) -> Call:
-        """Check a call before any look-up. Raises `UrlRefused`, `HeaderRefused` or `AddressRefused`."""
+        """Validate a call before any lookup. Raises `UrlRefused`, `HeaderRefused` or `AddressRefused`."""
         target = parse(url, rules=limits.rules)
         method = _checked_method(method)
         sent = _default_headers(target, keep_alive) | _checked_headers(headers or {})
@@ -115,7 +116,7 @@ class Call:
 
 
 class HttpResponseStream:
-    """A response whose body is read piece by piece, within `open_stream`."""
+    """A response within `open_stream`, whose body is read in pieces."""
 
     def __init__(self, response: http.client.HTTPResponse, target: Target, limits: Limits) -> None:
         self.status = response.status
@@ -128,11 +129,11 @@ class HttpResponseStream:
 
     @property
     def leaves_connection(self) -> bool:
-        """Whether the response was read to its end and the connection can carry another call."""
+        """Whether the response was read completely and the connection can be reused."""
         return self._response.isclosed() and not self._response.will_close and not self.truncated
 
     def chunks(self) -> Iterator[bytes]:
-        """Yields the body in pieces of at most 64 KiB, up to the limit. Raises `OutboundError` if it breaks off."""
+        """Yield the body in pieces of at most 64 KiB, up to the limit. Raises `OutboundError` if it breaks off."""
         left = self._limits.max_answer_bytes
         with _translate_errors(self._target, "finish its answer", self._limits.exchange_timeout_seconds):
             for piece in self._pieces():
@@ -160,10 +161,10 @@ def send(
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> HttpResponse:
-    """Call a URL and read the response up to the limit, whatever its status.
+    """Call a URL and read the response up to the limit, regardless of its status.
 
-    `tls` replaces the trusted certificates. Raises `UrlRefused`, `HeaderRefused`, `AddressRefused`,
-    `OutboundTimeout` or `OutboundFailed`, all of them `OutboundError`.
+    `tls` replaces the trusted certificates. Raises `UrlRefused`, `HeaderRefused`, `AddressRefused`, `OutboundTimeout`
+    or `OutboundFailed`, all of them `OutboundError`.
     """
     start = monotonic()
     with open_stream(method, url, headers=headers, body=body, limits=limits, tls=tls) as stream:
@@ -189,7 +190,7 @@ def open_stream(
 ) -> Iterator[HttpResponseStream]:
     """Call a URL and yield the response while it is received. The connection is closed on exit.
 
-    Raises what `send` raises.
+    Raises the same errors as `send`.
     """
     limits = limits or Limits()
     call = Call.make(method, url, headers=headers, body=body, limits=limits)
@@ -199,7 +200,7 @@ def open_stream(
 
 @contextmanager
 def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpResponseStream]:
-    """Send a call over a connection to its target, and yield the response while it is received.
+    """Send a call over an open connection, and yield the response while it is received.
 
     Raises `OutboundTimeout` or `OutboundFailed`.
     """
@@ -211,7 +212,7 @@ def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpRe
     response = http.client.HTTPResponse(sock, method=call.method)
     with closing(response):
         with _translate_errors(call.target, "answer", seconds):
-            # A server may respond and close before it has read everything. Then its response counts.
+            # A server may respond and close before it has read everything. Its response counts.
             with suppress(BrokenPipeError):
                 sock.sendall(call.message)
             response.begin()
@@ -219,9 +220,9 @@ def exchange(sock: GuardedSocket, call: Call, limits: Limits) -> Iterator[HttpRe
 
 
 def dial(target: Target, limits: Limits, tls: ssl.SSLContext | None, resolve: Resolve | None = None) -> GuardedSocket:
-    """Connect to a target after checking its addresses. Raises `AddressRefused` and what `exchange` raises.
+    """Connect to a target after checking its addresses. Raises `AddressRefused` and the errors of `exchange`.
 
-    `resolve` replaces the look-up of names.
+    `resolve` replaces the name lookup.
     """
     seconds = limits.connect_timeout_seconds
     trusted = (tls or _trusted_certificates()) if target.scheme == "https" else None
@@ -231,7 +232,7 @@ def dial(target: Target, limits: Limits, tls: ssl.SSLContext | None, resolve: Re
 
 @functools.cache
 def _trusted_certificates() -> ssl.SSLContext:
-    """Returns the system's certificates, or certifi's if this Python knows no system store."""
+    """Return the system's certificates, or certifi's if this Python knows no system store."""
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()
     if not (paths.cafile or paths.capath):
@@ -266,7 +267,7 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _refuse_header(name: str, value: str) -> None:
-    """Raises `HeaderRefused` for an invalid header. The error omits the value, because it may be a password."""
+    """Raise `HeaderRefused` for an invalid header. The error omits the value, because it may be a password."""
     if not _TOKEN.fullmatch(name):
         raise HeaderRefused("The name of a header must be of letters, digits and dashes, such as X-Request-Id.")
     if name.lower() in _OUR_HEADERS or name.lower().startswith("proxy-"):
@@ -285,7 +286,7 @@ def _headers_of(response: http.client.HTTPResponse) -> dict[str, str]:
 
 @contextmanager
 def _translate_errors(target: Target, what: str, seconds: float) -> Iterator[None]:
-    """Translate exceptions of the lower layers into `OutboundError`s, which name the cure and omit the path."""
+    """Translate lower-level exceptions into `OutboundError`s, which name the remedy and omit the path."""
     try:
         yield
     except TimeoutError as error:

@@ -1,4 +1,4 @@
-"""Look-ups of names in one process, limited, because each holds a thread until its resolver answers or gives up."""
+"""Limit name lookups in one process, because each occupies a thread until its resolver responds or gives up."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 from ava.outbound.socket import Deadline, resolve_name
 
-#: Look-ups of all owners at once, and of one. A look-up whose resolver is silent goes on long after its call has ended.
+#: Maximum concurrent lookups, in total and per owner. With a silent resolver a lookup long outlives its call.
 MAX_LOOK_UPS = 200
 _MAX_OF_OWNER = 25
 
 
 class LookUps:
-    """Counts the look-ups under way, so that a slow resolver of one owner's names does not stop the calls of others."""
+    """Counts running lookups, so that one owner's slow resolver does not block the calls of others."""
 
     def __init__(self, *, most: int = MAX_LOOK_UPS, max_of_owner: int = _MAX_OF_OWNER) -> None:
         self._most = most
         self._max_of_owner = max_of_owner
         self._under_way: Counter[str] = Counter()
-        # Look-ups end in threads.
+        # Lookups end in threads.
         self._lock = threading.Lock()
 
     def resolve(self, host: str, port: int, deadline: Deadline, *, owner: str) -> list[Any]:
-        """Look a name up for an owner. Raises `TimeoutError`, at once if too many of its look-ups are under way."""
+        """Resolve a name for an owner. Raises `TimeoutError`, immediately if too many lookups are running."""
         with self._lock:
             if self._under_way[owner] >= self._max_of_owner or self._under_way.total() >= self._most:
                 raise TimeoutError("earlier name look-ups have not ended")

@@ -1,4 +1,4 @@
-"""The addresses of this machine and of the networks that it is on, read from its interfaces."""
+"""The addresses of this machine and its networks, read from its interfaces."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import psutil
 
 from ava.domain.outbound.addresses import Network
 
-#: Seconds for which the interfaces are not read again; a machine or a pod may get another address.
+#: Seconds until the interfaces are read again; a machine or a pod may get another address.
 _REFRESH_SECONDS = 30.0
-#: Networks that are larger (shorter prefixes) are no networks of neighbours, and only the address itself counts.
+#: In larger networks (shorter prefixes) the machines are not neighbours, and only the own address counts.
 _SHORTEST_PREFIX = {4: 8, 6: 32}
 
 _networks: tuple[Network, ...] = ()
@@ -20,7 +20,7 @@ _read_at = float("-inf")
 
 
 def own_networks() -> tuple[Network, ...]:
-    """Returns the networks of all interfaces, at most `_REFRESH_SECONDS` old. Neighbours answer on them directly."""
+    """Return the networks of all interfaces, at most `_REFRESH_SECONDS` old. Their hosts are directly reachable."""
     global _networks, _read_at
     if time.monotonic() - _read_at > _REFRESH_SECONDS:
         _networks, _read_at = tuple(_read()), time.monotonic()
@@ -37,7 +37,7 @@ def _read() -> set[Network]:
 
 
 def _network(text: str, netmask: str | None) -> Network:
-    """Returns the network of an interface's address, or the address alone if its network is not known or very large."""
+    """Return the network of an interface's address; only the address if its network is unknown or very large."""
     address = ip_address(text.partition("%")[0])
     if not netmask:
         return ip_network(address)

@@ -1,7 +1,7 @@
-"""A connection to a public address, with a deadline for every read and write on it.
+"""A connection to a public address, with a deadline for every read and write.
 
-A name is resolved once, all its addresses are checked, and the connection goes to one of the checked addresses. There
-is no second look-up that DNS could answer differently.
+A name is resolved once, all its addresses are checked, and the connection uses a checked address. There is no second
+lookup to which DNS could respond differently.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from ava.outbound.own_networks import own_networks
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-#: A name may have hundreds of addresses. A server that answers on none of four is not up.
+#: A name may have hundreds of addresses. If four do not respond, the server is down.
 MAX_ADDRESSES_TRIED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deadline:
-    """A point in time, and how long the other side may be silent until then."""
+    """A point in time, and the maximum silence of the peer until then."""
 
-    #: On the clock of `time.monotonic`, in seconds.
+    #: By `time.monotonic`, in seconds.
     at: float
-    #: Seconds without a byte after which the other side counts as gone.
+    #: Seconds without a received byte after which the peer counts as unreachable.
     silence_seconds: float
 
     @classmethod
@@ -42,7 +42,7 @@ class Deadline:
         return cls(at=monotonic() + seconds, silence_seconds=silence_seconds)
 
     def seconds_left(self) -> float:
-        """Returns the seconds for the next step. Raises `TimeoutError` if none are left."""
+        """Return the seconds for the next step. Raises `TimeoutError` if none are left."""
         left = min(self.at - monotonic(), self.silence_seconds)
         if left <= 0:
             raise TimeoutError("the time limit has passed")
@@ -50,13 +50,13 @@ class Deadline:
 
 
 class _PlainSocket(socket.socket):
-    """A TCP socket whose every read and write is limited by one deadline.
+    """A TCP socket with one deadline for all reads and writes.
 
-    With an ordinary time-out for each read, a server that sends a byte now and then holds its caller for ever.
+    With an ordinary timeout per read, a server that sends an occasional byte would block its caller forever.
     """
 
     deadline: Deadline | None = None
-    #: Bytes that were received since this was last set to 0, and the most of them.
+    #: Bytes received since this was last set to 0, and their maximum.
     received_bytes = 0
     max_bytes: int | None = None
 
@@ -70,7 +70,7 @@ class _PlainSocket(socket.socket):
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """The same over TLS, whose `sendall` calls `send` repeatedly."""
+    """The same over TLS. Its `sendall` calls `send` repeatedly."""
 
     deadline: Deadline | None = None
     received_bytes = 0
@@ -81,13 +81,13 @@ class _TlsSocket(ssl.SSLSocket):
         return _count(self, super().recv_into(buffer, nbytes, flags))
 
     def send(self, data: ReadableBuffer, flags: int = 0, **of_gevent: Any) -> int:
-        # In a process patched by gevent, `sendall` passes a time-out to `send`. Our deadline is the stricter one.
+        # In a process patched by gevent, `sendall` passes a timeout to `send`. Our deadline is stricter.
         _arm(self, self.deadline)
         return super().send(data, flags, **of_gevent)
 
 
 GuardedSocket = _PlainSocket | _TlsSocket
-#: Looks a name up: host, port and deadline.
+#: Resolves a name; arguments: host, port and deadline.
 Resolve = Callable[[str, int, Deadline], list[Any]]
 
 
@@ -97,7 +97,7 @@ def _arm(sock: socket.socket, deadline: Deadline | None) -> None:
 
 
 def _count(sock: GuardedSocket, received: int) -> int:
-    """Count received bytes. Raises `OSError` beyond the most, whatever they are: headers, framing, padding of gzip."""
+    """Count received bytes. Raises `OSError` beyond the maximum; headers, framing and gzip padding count too."""
     sock.received_bytes += received
     if sock.max_bytes is not None and sock.received_bytes > sock.max_bytes:
         raise OSError(errno.EMSGSIZE, f"it sent more than {sock.max_bytes:,} bytes around its answer")
@@ -105,7 +105,7 @@ def _count(sock: GuardedSocket, received: int) -> int:
 
 
 def is_quiet(sock: GuardedSocket) -> bool:
-    """Returns True if a connection is open and has no unread data, which would be taken for the next response."""
+    """Return True if a connection is open without unread data, which would be mistaken for the next response."""
     try:
         sock.settimeout(0)
         sock.recv(1)
@@ -124,12 +124,11 @@ def connect(
     tls: ssl.SSLContext | None,
     resolve: Resolve | None = None,
 ) -> GuardedSocket:
-    """Connect to a target, over TLS if `tls` is given. DNS, TCP and TLS share the one deadline.
+    """Connect to a target, over TLS if `tls` is given. DNS, TCP and TLS share one deadline.
 
-    `resolve` replaces the look-up of names.
-
-    Raises `AddressRefused` if the rules refuse any address of the name, `TimeoutError`, and
-    `OSError` otherwise: `socket.gaierror` for an unknown name, `ssl.SSLError` for a failed handshake.
+    `resolve` replaces the name lookup. Raises `AddressRefused` if the rules refuse any address of the name,
+    `TimeoutError`, and otherwise `OSError`: `socket.gaierror` for an unknown name, `ssl.SSLError` for a failed
+    handshake.
     """
     addresses = _look_up(target, deadline, resolve or resolve_name)
     _check_addresses(target, addresses, rules)
@@ -148,9 +147,9 @@ def _look_up(target: Target, deadline: Deadline, resolve: Resolve) -> list[str]:
 
 
 def resolve_name(host: str, port: int, deadline: Deadline, on_end: Callable[[], None] = lambda: None) -> list[Any]:
-    """Resolve a name in a thread, because the C library's look-up has no time limit and ignores signals.
+    """Resolve a name in a thread, because the C library's lookup has no timeout and ignores signals.
 
-    `on_end` is called when the look-up ends, which may be long after the deadline.
+    `on_end` is called when the lookup ends, possibly long after the deadline.
     """
     answers: SimpleQueue[list[Any] | Exception] = SimpleQueue()
 
@@ -173,7 +172,7 @@ def resolve_name(host: str, port: int, deadline: Deadline, on_end: Callable[[], 
 
 
 def _check_addresses(target: Target, addresses: Sequence[str], rules: OutboundRules) -> None:
-    """Refuse the name if one of its addresses is refused. A legitimate name does not mix both kinds."""
+    """Refuse the name if any of its addresses is refused. A legitimate name does not mix both kinds."""
     own = own_networks()
     for address in addresses:
         why = rules.why_refused(target.host, ip_address(address), own)

@@ -1,1 +1,1 @@
-"""The process itself: how it starts, and what it keeps from the handlers that run in it."""
+"""Process-level functions: startup, and hiding secrets from handlers that run in the process."""

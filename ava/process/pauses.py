@@ -1,4 +1,4 @@
-"""Pauses in long work, in which the event loop of an API process serves other requests."""
+"""Pauses in long computations, so that an API process's event loop can serve other requests."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _PAUSE_SECONDS = 1e-6
 
 
 class Pauses:
-    """Lets other greenlets, or other threads, run after every few milliseconds of work."""
+    """Lets other greenlets or threads run after every few milliseconds of work."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
 
     def after_work(self) -> None:
-        """Pause if the work since the last pause took long enough."""
+        """Pause if the work since the last pause took longer than `_WORK_SECONDS`."""
         if time.monotonic() - self._since > _WORK_SECONDS:
             time.sleep(_PAUSE_SECONDS)
             self._since = time.monotonic()

@@ -1,1 +1,1 @@
-"""What the processes say of themselves: log lines on stderr, and traces."""
+"""Telemetry of the processes: log lines on stderr, and traces."""

@@ -1,7 +1,7 @@
-"""The logs of the processes, on stderr: lines of text for people, or lines of JSON for collectors.
+"""The logs of the processes, on stderr: plain lines for people, or JSON lines for collectors.
 
-Events carry fields (`extra={"job_id": …}`), and both formats show them. No payload and no secret is ever a field.
-Neither format lets a text control the terminal on which it is read.
+Events have fields (`extra={"job_id": …}`), which both formats show. Payloads and secrets are never fields. Neither
+format lets a string control the terminal on which it is read.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ava.settings import Settings, unknown_names, wants_json
 
 _log = logging.getLogger(__name__)
 
-#: Loggers of libraries that write several lines a job, where the processes' own logs write one.
+#: Loggers of libraries that write several lines per job, where our own logs write one.
 _VERBOSE_LOGGERS = ("alembic", "celery.app.trace", "celery.worker.strategy", "celery.worker.control", "kombu")
-#: The attributes of every record; any other is a field of the event.
+#: The attributes of every record; any other attribute is a field of the event.
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "data"}
 
 
@@ -33,7 +33,7 @@ def configure(settings: Settings, kind: str) -> None:
     for name in _VERBOSE_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     if settings.logs_json:
-        # Python writes these to stderr in a form of its own, of several lines.
+        # Python writes these to stderr as several lines in its own format.
         logging.captureWarnings(True)
         sys.excepthook = lambda kind, error, trace: log_uncaught(None, kind, error, trace)
         threading.excepthook = lambda raised: log_uncaught(
@@ -47,13 +47,13 @@ def configure(settings: Settings, kind: str) -> None:
 
 
 def log_uncaught(where: object, kind: Any, error: Any, trace: Any) -> None:
-    """Log an exception that nothing has caught. `where`: the thread, greenlet or object; None is the main program."""
+    """Log an uncaught exception. `where`: the thread, greenlet or object; None: the main program."""
     name = "" if where is None else f" in {type(where).__name__}"
     _log.critical("Uncaught exception%s", name, exc_info=(kind, error, trace))
 
 
 def write_line(name: str, message: str) -> None:
-    """Write a line of the log without the locks and buffers of logging, which a signal handler must not use."""
+    """Write a log line without the locks and buffers of `logging`, which a signal handler must not use."""
     root = logging.getLogger()
     if root.isEnabledFor(logging.INFO) and root.handlers:
         record = logging.LogRecord(name, logging.INFO, "", 0, message, None, None)
@@ -61,7 +61,7 @@ def write_line(name: str, message: str) -> None:
 
 
 def start_error_line(kind: str, message: str) -> str:
-    """Returns the line of a process that cannot start. Its settings may be what is wrong, so only the form is read."""
+    """Return the log line of a process that cannot start. Reads only the format, as the settings may be invalid."""
     if not wants_json():
         return f"ava: {message}"
     return _JsonLines(kind).format(logging.LogRecord(__name__, logging.CRITICAL, "", 0, message, None, None))
@@ -78,27 +78,27 @@ class _TextLines(logging.Formatter):
         super().__init__(f"%(asctime)s %(levelname)s {kind} %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Returns the line with the event's fields at its end."""
-        # A further line of a message is indented, so that it does not pretend to be another event.
+        """Return the line, with the event's fields at its end."""
+        # Indent further lines of a message, so that they do not look like other events.
         record.message = printable(record.message, kept="\t\n").replace("\n", "\n    ")
         line = super().formatMessage(record)
         fields = " ".join(f"{name}={printable(str(value))}" for name, value in _fields(record).items())
         return f"{line} ({fields})" if fields else line
 
     def formatException(self, ei: Any) -> str:
-        """Returns the traceback, without anything that a terminal obeys."""
+        """Return the traceback without terminal control characters."""
         return printable(super().formatException(ei), kept="\t\n")
 
 
 class _JsonLines(logging.Formatter):
-    """One JSON object a line; a message cannot break out of it, because JSON escapes line ends."""
+    """One JSON object per line. JSON escapes line breaks, so a message cannot start a new line."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self._kind = kind
 
     def format(self, record: logging.LogRecord) -> str:
-        """Returns the line: the fields of every event first, then the event's own."""
+        """Return the line: the fields of every event first, then the event's own."""
         event: dict[str, Any] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
             "level": record.levelname.lower(),

@@ -1,4 +1,4 @@
-"""Spans sent by OpenTelemetry: the only module that imports it, itself imported only if traces are sent."""
+"""Send spans with OpenTelemetry. Only this module imports it, and it is imported only if traces are sent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Tracer:
         """`is_brief`: send each span as it ends, for a tracer of one span."""
         self._propagator = TraceContextTextMapPropagator()
         self._provider = _make_provider(kind, is_brief=is_brief)
-        # The spans of handlers join these traces, unless a handler module has set up OpenTelemetry already.
+        # Handlers' spans join these traces, unless a handler module has already set up OpenTelemetry.
         if not is_brief and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             trace.set_tracer_provider(self._provider)
         self._tracer = self._provider.get_tracer("ava", VERSION)
@@ -63,7 +63,7 @@ class Tracer:
 
     def close(self, seconds: float) -> None:
         """Send the remaining spans within `seconds`."""
-        # The library's own time-out is 30 s.
+        # The library's timeout is 30 s.
         ending = threading.Thread(target=self._provider.shutdown, name="ava-traces-end", daemon=True)
         ending.start()
         ending.join(seconds)
@@ -101,7 +101,7 @@ def _text_of(span: trace.Span) -> str | None:
 
 
 def _make_provider(kind: str, *, is_brief: bool) -> TracerProvider:
-    """Returns a provider that obeys OpenTelemetry's own settings: the service's name, sampler, limits, headers."""
+    """Return a provider that follows OpenTelemetry's own settings: service name, sampler, limits, headers."""
     ours = {
         "service.name": f"ava-{kind}",
         "service.version": build(),
@@ -115,7 +115,7 @@ def _make_provider(kind: str, *, is_brief: bool) -> TracerProvider:
 
 
 class _Exporter(trace_exporter.OTLPSpanExporter):
-    """Logs once that the collector is unreachable, and once that it is back; the library logs it every few seconds."""
+    """Logs once that the collector is unreachable, and once that it is back; the library logs every few seconds."""
 
     def __init__(self) -> None:
         super().__init__()

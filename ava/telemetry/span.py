@@ -16,16 +16,16 @@ class Kind(StrEnum):
 
 
 class Span:
-    """A span that records nothing. Within `with` a span is the current one."""
+    """A span that records nothing. Within `with` it is the current span."""
 
-    #: The context to pass on, as the W3C header of this name; None if nothing is traced.
+    #: The context to pass on, as the W3C header `traceparent`; None if nothing is traced.
     traceparent: str | None = None
 
     def set_attribute(self, name: str, value: str | int) -> None:
         """Set an attribute."""
 
     def record_failure(self, reason: str) -> None:
-        """Mark the span as failed. `reason`: a word or two; never an error's text, which may hold a payload."""
+        """Mark the span as failed. `reason`: a word or two; never an error message, which may contain a payload."""
 
     def end(self) -> None:
         """End the span; a second call has no effect."""

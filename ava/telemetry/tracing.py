@@ -1,9 +1,9 @@
-"""Traces of jobs, from the request that triggers one to its webhooks, if OpenTelemetry's settings name a collector.
+"""Traces of jobs, from the triggering request to the webhooks, if OpenTelemetry's settings name a collector.
 
 Only `ava.telemetry.otel` imports OpenTelemetry, and it is imported only if traces are sent; otherwise each function
-here costs one `if`. No payload, no error's text and no secret is ever an attribute.
+here costs one `if`. Payloads, error messages and secrets are never attributes.
 
-The request that triggers a job is the parent of the job's spans. The job's row holds the request's context, because
+The request that triggers a job is the parent of the job's spans. The job's row stores the request's context, because
 hours may pass in between.
 """
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: The only protocol of OpenTelemetry that is supported.
+#: The only supported protocol of OpenTelemetry.
 _PROTOCOL = "http/protobuf"
-#: Seconds for which a process that ends sends its last spans.
+#: Maximum seconds for which an ending process sends its last spans.
 _FLUSH_SECONDS = 1.5
-#: Reports of killed processes that one process sends at once.
+#: Maximum reports of killed processes that one process sends concurrently.
 _MAX_REPORTS = 20
 _PARTS = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 _NO_ATTRIBUTES: Mapping[str, str | int] = {}
@@ -59,7 +59,7 @@ def start_span(
     began_ns: int | None = None,
     about: Mapping[str, str | int] = _NO_ATTRIBUTES,
 ) -> Span:
-    """Start a span. `parent`: a span of this process, or a context as text, which is ignored if it is malformed.
+    """Start a span. `parent`: a span of this process, or a context as a string, which is ignored if malformed.
 
     `state`: the W3C `tracestate` that came with the context. `began_ns`: the start in Unix nanoseconds; None: now.
     `about`: its attributes.
@@ -70,7 +70,7 @@ def start_span(
 
 
 def of_jobs(name: str, kind: Kind, jobs: Sequence[Job]) -> AbstractContextManager[object]:
-    """Returns a context that is one span in each job's trace, for an act on all these jobs at once."""
+    """Return a context with one span in each job's trace, for an operation on all these jobs."""
     return nullcontext() if _tracer is None else _together(name, kind, jobs)
 
 
@@ -93,12 +93,12 @@ def _together(name: str, kind: Kind, jobs: Sequence[Job]) -> Iterator[None]:
 
 
 def current() -> str | None:
-    """Returns the context of the current span, which a library may have started; None if nothing is traced."""
+    """Return the context of the current span, possibly started by a library; None if nothing is traced."""
     return None if _tracer is None else _tracer.current()
 
 
 def describe(job: Job) -> dict[str, str | int]:
-    """Returns the attributes that describe a job."""
+    """Return the attributes that describe a job."""
     return {
         "ava.job.id": job.id,
         "ava.worker.id": job.worker_id,
@@ -109,7 +109,7 @@ def describe(job: Job) -> dict[str, str | int]:
 
 
 def _obstacle(settings: Settings) -> str | None:
-    """Returns why the traces that the settings ask for cannot be sent; None if they can."""
+    """Return why the traces that the settings request cannot be sent; None if they can."""
     if settings.traces != _PROTOCOL:
         return f"OTEL_EXPORTER_OTLP_PROTOCOL is not {_PROTOCOL}, the only supported protocol"
     try:
@@ -120,13 +120,13 @@ def _obstacle(settings: Settings) -> str | None:
 
 
 def warn_if_unusable(settings: Settings) -> None:
-    """Log a warning if the settings ask for traces that cannot be sent; for the process that starts the others."""
+    """Log a warning if the settings request traces that cannot be sent. For the process that starts the others."""
     if settings.traces and (reason := _obstacle(settings)) is not None:
         _log.warning("Tracing is off: %s.", reason)
 
 
 def preload(settings: Settings) -> None:
-    """Import what tracing needs, so that forked processes share its memory, and enable `report_killed`."""
+    """Import the tracing modules, so that forked processes share their memory, and enable `report_killed`."""
     global _can_report  # noqa: PLW0603
     if settings.traces and _obstacle(settings) is None:
         try:
@@ -144,10 +144,9 @@ def can_report() -> bool:
 def report_killed(
     name: str, kind: Kind, *, parent: str | None, began_ns: int, about: Mapping[str, str | int], reason: str
 ) -> None:
-    """Send the failed span of a process that was killed, in a thread, without waiting for it.
+    """Send the failed span of a killed process in a thread, without waiting for it.
 
-    This process forks others and therefore holds no tracer, because a tracer's thread and connection do not survive
-    a fork.
+    This process forks others and therefore has no tracer, whose thread and connection would not survive a fork.
     """
     _reports[:] = [thread for thread in _reports if thread.is_alive()]
     if not _can_report or len(_reports) >= _MAX_REPORTS:
@@ -171,9 +170,9 @@ def report_killed(
 
 
 def start(settings: Settings, kind: str) -> None:
-    """Start to trace this process if the settings ask for it; after the fork, because a thread sends the spans.
+    """Start tracing this process if the settings request it. Call after the fork, because a thread sends the spans.
 
-    `kind`: the process kind. A collector that is unreachable blocks nothing: spans wait in memory, then are dropped.
+    `kind`: the process kind. An unreachable collector blocks nothing: spans wait in memory and are then dropped.
     """
     global _tracer  # noqa: PLW0603 - like a logger, it is the process's own
     if not settings.traces or _obstacle(settings) is not None or _tracer is not None:
