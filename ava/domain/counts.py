@@ -1,19 +1,18 @@
-"""How far counts and lists go: a number that has reached its bound is a lower bound."""
+"""Bounds of counts and lists: a count at its bound is a lower bound."""
 
 from __future__ import annotations
 
-#: The queued and the running jobs of one worker are counted up to here.
+#: Max counted queued and running jobs of one worker.
 MAX_COUNTED_OF_WORKER = 10_000
-#: Where tenants are listed, the waiting and the scheduled jobs of each are counted up to here together, and the running
-#: ones as well.
+#: In lists of tenants: max counted jobs per tenant that wait or are scheduled, together; and that run.
 MAX_COUNTED_OF_TENANT = 1_000
-#: `total` is exact up to this number and stays at it beyond, because counting more would take longer than the list.
+#: `total` is exact up to this number and stays there, because counting more would take longer than the list.
 MAX_IN_TOTAL = 1_000
-#: How many rows of a list `page` reaches. `cursor` reaches the rows beyond at the cost of a first page; a deep `page`
-#: would read all rows before it.
+#: Max rows that `page` reaches, because a deep page reads all rows before it. `cursor` reaches the others at the cost
+#: of a first page.
 DEEPEST_ROW = MAX_IN_TOTAL
 
 
 def counted(count: int, *, is_exact: bool) -> int | str:
-    """Returns a number as people read it: a lower bound says that there may be more."""
+    """Return a count for display; an inexact one is marked as a lower bound."""
     return count if is_exact else f"{count:,} or more"

@@ -1,4 +1,4 @@
-"""The rules that operators set for a tenant, and the bounds of every retention."""
+"""Operators' settings for a tenant, and the bounds of retention."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True)
 class TenantRules:
-    """The limits and the weight of one tenant; None: those of the installation."""
+    """The limits and the weight of a tenant; None: the installation's."""
 
     tenant_id: str
-    #: How many of its jobs run at once; 0: none.
+    #: Max running jobs; 0: none.
     max_running: int | None = None
-    #: Its share of the turns, beside the others' weights.
+    #: Its weight in fair queueing.
     weight: float | None = None
-    #: The smallest priority number of its jobs; a smaller one becomes this one when the job is made.
+    #: The smallest priority number of its jobs; smaller ones are raised to it at creation.
     most_urgent_priority: int | None = None
-    #: Days that its final jobs are kept.
+    #: Retention of its final jobs in days.
     retention_days: float | None = None
     updated_by: str | None = None
     updated_at: datetime | None = None
 
 
-#: The bounds of every retention, in days: about a minute and a half, and a hundred years. A final job is retained for
-#: its worker's days, else for those of its tenant, else for the installation's.
+#: Bounds of a retention in days: about 90 seconds and 100 years. The worker's retention applies, else the tenant's,
+#: else the installation's.
 MIN_RETENTION_DAYS = 0.001
 MAX_RETENTION_DAYS = 36_500

@@ -1,1 +1,1 @@
-"""Events in: requests to hooks, events, subscriptions. What is sent out is in `ava.domain.webhooks`."""
+"""Inbound events: requests to hooks, events and subscriptions. For outbound webhooks see `ava.domain.webhooks`."""

@@ -15,22 +15,22 @@ from ava.domain.events.match_keys import pattern_key
 from ava.domain.events.patterns import Comparisons, Pattern, compile_pattern
 from ava.errors import TooManyComparisons
 
-#: Characters of a pattern as JSON.
+#: Max characters of a pattern as JSON.
 MAX_MATCH_CHARS = 16 * 1024
-#: What PostgreSQL cannot hold, in JSON text that is not limited to ASCII: NUL and halves of surrogate pairs.
+#: Unstorable characters in JSON that is not limited to ASCII: NUL and lone surrogates.
 _UNSTORABLE = re.compile(r"(?<!\\)(?:\\\\)*\\u0000|[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class AwaitedEvent:
-    """What a call of `env.wait_event` is for. The pattern is compiled at the first use."""
+    """The event that a call of `env.wait_event` waits for. The pattern is compiled at its first use."""
 
     type: str
     match: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @classmethod
     def of(cls, type_: object, match: object) -> AwaitedEvent:
-        """Returns what a handler asks for, checked. Raises `ValueError`."""
+        """Return the validated wait of a handler. Raise `ValueError`."""
         if not isinstance(type_, str) or not is_client_type(type_):
             raise ValueError(
                 f"the type of an event has 1 to 200 visible ASCII characters and does not begin with {OWN_PREFIX}, "
@@ -56,23 +56,23 @@ class AwaitedEvent:
 
     @classmethod
     def read(cls, text: str) -> AwaitedEvent:
-        """Returns what the journal has as JSON text."""
+        """Read the journal's JSON."""
         stored = json.loads(text)
         return cls(stored["type"], stored["match"])
 
     @property
     def shown(self) -> dict[str, Any]:
-        """Returns it as the record of a job shows it."""
+        """Return the wait as a job's record shows it."""
         return {"type": self.type, "match": self.match}
 
     @property
     def json(self) -> str:
-        """Returns it as the journal stores it."""
+        """Return the wait as the journal stores it."""
         return compact_json(self.shown)
 
     @property
     def key(self) -> UUID:
-        """Return the key by which an event finds it (`ava.domain.events.match_keys`)."""
+        """Return the key by which an event finds the wait (`ava.domain.events.match_keys`)."""
         return pattern_key(self.match)
 
     @cached_property
@@ -80,9 +80,9 @@ class AwaitedEvent:
         return None if self.match is None else compile_pattern(self.match)
 
     def matches(self, record: dict[str, Any], total: Comparisons | None = None) -> bool:
-        """Returns True if the record of an event is one that it is for; `total` gets the comparisons.
+        """Return True if the event satisfies the wait; add the comparisons to `total`.
 
-        An event that needs more than `MAX_COMPARISONS` ends no wait, in a run, in the dispatcher, and in a test alike.
+        An event that needs more than `MAX_COMPARISONS` satisfies no wait: in a run, in the dispatcher and in tests.
         """
         if record["type"] != self.type:
             return False

@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 over HTTP: structured, in batches, and binary (cloudevents.io, HTTP protocol binding 1.0.2)."""
+"""Read CloudEvents 1.0 over HTTP: structured, batched and binary (cloudevents.io, HTTP protocol binding 1.0.2)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec, com
 from ava.domain.text import parse_time
 from ava.errors import InvalidFields
 
-#: The media types of one event in JSON, and of a list of them.
+#: Media types of one event in JSON, and of a list of events.
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 _VERSION_HEADER = "ce-specversion"
 _VERSION = "1.0"
 _ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time", "data", "data_base64")
-#: The name of an extension, and of the attributes `datacontenttype` and `dataschema`, which are kept beside them.
+#: The name of an extension, or of `datacontenttype` and `dataschema`, which are stored like extensions.
 _EXTENSION = re.compile(r"[a-z0-9]{1,40}")
 _JSON = re.compile(r"[\w.+-]+/(?:[\w.-]+\+)?json", re.ASCII)
 
 
 def is_cloud_event(media_type: str, headers: Mapping[str, str]) -> bool:
-    """Returns True if a request has one event or several; headers are by their names in lower case."""
+    """Return True if the request carries one or more CloudEvents; header names are in lower case."""
     return media_type.startswith("application/cloudevents") or _VERSION_HEADER in headers
 
 
 def read_structured(body: Any, *, is_batch: bool) -> list[EventSpec]:
-    """Returns the events of a body that was parsed. Raises `InvalidFields`."""
+    """Return the events of a parsed body. Raise `InvalidFields`."""
     if not is_batch:
         return [_event("", body)]
     if not isinstance(body, list):
@@ -40,7 +40,7 @@ def read_structured(body: Any, *, is_batch: bool) -> list[EventSpec]:
 
 
 def read_binary(headers: Mapping[str, str], media_type: str, body: bytes) -> EventSpec:
-    """Returns the event of a request whose headers have the attributes. Raises `InvalidFields`, `BadRequest`."""
+    """Return the event of a request with attributes in headers. Raise `InvalidFields` or `BadRequest`."""
     given: dict[str, Any] = {
         name.removeprefix("ce-"): _unescaped(text) for name, text in headers.items() if name.startswith("ce-")
     }
@@ -55,7 +55,7 @@ def read_binary(headers: Mapping[str, str], media_type: str, body: bytes) -> Eve
 
 
 def _unescaped(text: str) -> str:
-    # The values of headers are percent-encoded UTF-8.
+    # Header values are percent-encoded UTF-8.
     return unquote_to_bytes(text.encode("latin-1", "replace")).decode("utf-8", "replace")
 
 
@@ -64,7 +64,7 @@ def _data(media_type: str, body: bytes) -> Any:
     if not kind or _JSON.fullmatch(kind):
         return json_text.parse(body)
     try:
-        # A type of text, or of XML; an image may be UTF-8 by chance.
+        # Decode only textual types: an image may be valid UTF-8 by accident.
         if kind.startswith("text/") or kind.endswith(("xml", "yaml", "x-www-form-urlencoded", "javascript")):
             return body.decode()
     except UnicodeDecodeError:

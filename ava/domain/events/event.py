@@ -1,4 +1,4 @@
-"""Events, as they are sent, stored, and seen by patterns and templates, and the paths to their values."""
+"""Events: as clients send them, as they are stored, as patterns and templates see them, and paths to their values."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from typing import Any
 from ava.domain.record import format_time
 from ava.domain.secrets.redaction import redact
 
-#: The types of this service's own events begin with it; no client posts one.
+#: The prefix of this service's own event types, which no client may send.
 OWN_PREFIX = "ava."
 _TYPE = re.compile(r"[\x21-\x7e]{1,200}")
-#: The source of an event whose sender names none.
+#: The default source.
 DEFAULT_SOURCE = "/"
-#: Characters of a sender's id, and of a source or a subject.
+#: Max characters of a sender's id, and of a source or subject.
 MAX_ID_CHARS = 255
 MAX_TEXT_CHARS = 1_000
-#: The most names of a path.
+#: Max names in a path.
 MAX_PATH_NAMES = 32
-#: What `find_at_path` returns where nothing is.
+#: The result of `find_at_path` if the path does not exist.
 MISSING: Any = object()
 
 
 def is_client_type(text: str) -> bool:
-    """Returns True if a text is the type of an event that a client may send."""
+    """Return True if the string is an event type that a client may send."""
     return bool(_TYPE.fullmatch(text)) and not text.startswith(OWN_PREFIX)
 
 
 def compact_json(value: Any) -> str:
-    """Returns a value as JSON text in ASCII. Raises `ValueError` for a number that is too large for a double."""
+    """Return a value as compact ASCII JSON. Raise `ValueError` for a number too large for a double."""
     return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def source_of_hook(hook_id: str) -> str:
-    """Returns the source of the events of a hook."""
+    """Return the source of a hook's events."""
     return f"/hooks/{hook_id}"
 
 
@@ -47,21 +47,21 @@ class EventSpec:
 
     type: str
     source: str = DEFAULT_SOURCE
-    #: The sender's own id; None: the event is not compared with earlier ones.
+    #: The sender's id for the event; None: no deduplication.
     source_id: str | None = None
     subject: str | None = None
     time: datetime | None = None
-    #: Any JSON value, as text.
+    #: Any JSON value, serialized.
     data_json: str = "null"
-    #: The extensions of CloudEvents, an object, as JSON text.
+    #: The CloudEvents extensions, a serialized JSON object.
     extensions_json: str = "{}"
-    #: The headers of the request to a hook, an object of texts, as JSON text; None of other events.
+    #: The headers of the request to a hook, a serialized JSON object with string values; None of other events.
     headers_json: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """A job that an event could not make."""
+    """A job that an event failed to create."""
 
     subscription_id: str
     reason: str
@@ -69,22 +69,22 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InboundEvent:
-    """An event that is stored."""
+    """A stored event."""
 
     id: str
     tenant_id: str
     spec: EventSpec
     created_at: datetime
-    #: The jobs that it made so far.
+    #: The jobs that it has created so far.
     job_ids: Sequence[str] = ()
     refused: Sequence[Refusal] = ()
-    #: The first jobs whose handlers waited for it and got it, if they were read.
+    #: The first jobs whose waits it satisfied, if they were read.
     woken_job_ids: Sequence[str] = ()
-    #: The subscriptions that matched and whose jobs were still to be made when the event was stored.
+    #: Matching subscriptions whose jobs did not exist yet when the event was stored.
     more: int = 0
-    #: Bytes of the inputs of its jobs so far.
+    #: Total bytes of the inputs of its jobs so far.
     copied_bytes: int = 0
-    #: The delivery of a hook that it came with.
+    #: The hook delivery that brought it.
     delivery_id: str | None = None
     #: Whether an earlier request had the same source and id.
     is_duplicate: bool = False
@@ -92,11 +92,11 @@ class InboundEvent:
 
     @property
     def type(self) -> str:
-        """Returns its type."""
+        """Return the type."""
         return self.spec.type
 
     def record(self) -> dict[str, Any]:
-        """Returns what patterns, templates and handlers see."""
+        """Return the event as patterns, templates and handlers see it."""
         spec = self.spec
         return {
             "id": self.id,
@@ -113,14 +113,14 @@ class InboundEvent:
 
 
 def redacted(spec: EventSpec) -> EventSpec:
-    """Returns what was sent without the credentials in it, for callers who may not see them."""
+    """Mask the credentials in an event, for callers who may not see them."""
     data_json = compact_json(redact(json.loads(spec.data_json)))
     headers = None if spec.headers_json is None else compact_json(redact(json.loads(spec.headers_json)))
     return replace(spec, data_json=data_json, headers_json=headers)
 
 
 def split_path(path: object) -> tuple[str, ...] | None:
-    """Returns the names of a path; None if the value is no path."""
+    """Return the names of a path; None if the value is not a path."""
     names = path.split(".") if isinstance(path, str) else path
     if not isinstance(names, list) or not 1 <= len(names) <= MAX_PATH_NAMES:
         return None
@@ -128,7 +128,7 @@ def split_path(path: object) -> tuple[str, ...] | None:
 
 
 def find_at_path(value: Any, names: Sequence[str]) -> Any:
-    """Returns the value at a path; `MISSING` if there is none. A number is a position in a list, from 0."""
+    """Return the value at a path, or `MISSING`. A number is an index into a list, from 0."""
     for name in names:
         if isinstance(value, dict):
             value = value.get(name, MISSING)

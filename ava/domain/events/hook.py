@@ -1,4 +1,4 @@
-"""Hooks: addresses to which providers send, and the deliveries that arrived."""
+"""Hooks: URLs that receive providers' webhooks, and their deliveries."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from ava.errors import InvalidFields
 
 DEFAULT_TOLERANCE_SECONDS = 300
 MAX_TOLERANCE_SECONDS = 3600
-#: Secrets that are valid at once, the present one and those that it replaces.
+#: Max simultaneously valid secrets: the current one and replaced ones.
 MAX_SECRETS = 4
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
 
 
 class HookVerdict(StrEnum):
-    """What became of a delivery."""
+    """The result of a delivery."""
 
     ACCEPTED = "accepted"
-    #: It repeats an earlier one and starts nothing.
+    #: It repeats an earlier delivery and starts nothing.
     DUPLICATE = "duplicate"
     REFUSED = "refused"
 
 
 def is_name(text: str) -> bool:
-    """Returns True if a text is the name of a hook, which may be a part of the type of its events."""
+    """Return True if the string is a valid hook name, which may become part of an event type."""
     return bool(_NAME.fullmatch(text))
 
 
 def default_type(name: str) -> str:
-    """Returns the type of events whose provider names none."""
+    """Return the event type if the provider names none."""
     return f"hook.{name}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class HookSpec(Rule):
-    """A hook as a client asks for it, without its secrets."""
+    """A hook as a client requests it, without its secrets."""
 
     name: str
     provider: Provider
-    #: The row of a `custom` hook.
+    #: The verifier of a `custom` hook.
     custom: Verifier | None = None
-    #: The worker whose job each delivery makes; None: it is an event.
+    #: The worker whose job each delivery creates; None: each delivery becomes an event.
     worker_id: str | None = None
-    #: The type of its events; None: the one that the provider names.
+    #: The type of its events; None: the provider's.
     event_type: str | None = None
     priority: int
     dedupe: DedupeBy
@@ -61,61 +61,61 @@ class HookSpec(Rule):
 
     @property
     def verifier(self) -> Verifier:
-        """Returns how its requests are verified."""
+        """Return the verifier of its requests."""
         return self.custom or PROVIDERS[self.provider]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hook(HookSpec):
-    """A hook as it stands in the database. Its secrets stay in the store."""
+    """A stored hook. Its secrets stay in the store."""
 
     id: str
     tenant_id: str
-    #: The part of its token that is not secret.
+    #: The public part of its token.
     prefix: str
-    #: Until when its previous token is valid; None if it has none.
+    #: When its previous token expires; None without one.
     previous_token_until: datetime | None
-    #: How many secrets are valid.
+    #: Number of valid secrets.
     secret_count: int
     created_by: str
     created_at: datetime
     updated_at: datetime
-    #: The whole address, in the answer that makes it alone.
+    #: The full URL; only in the response to its creation.
     url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class HookDelivery:
-    """A request that a hook has received."""
+    """A request that a hook received."""
 
     id: str
     tenant_id: str
     hook_id: str
     verdict: HookVerdict
-    #: The status of the answer.
+    #: The status of the response.
     status: int
     #: Why it was refused; None otherwise.
     reason: str | None
     created_at: datetime
     event_id: str | None = None
     event_type: str | None = None
-    #: The sender's own id of it.
+    #: The sender's id of the delivery.
     source_id: str | None = None
     job_ids: Sequence[str] = ()
-    #: The delivery that a duplicate repeats.
+    #: The earlier delivery that a duplicate repeats.
     duplicate_of: str | None = None
     #: The delivery that this one replays.
     replay_of: str | None = None
     address: str = ""
-    #: An object of texts, as JSON text; secrets are masked.
+    #: A serialized JSON object with string values; secrets are masked.
     headers_json: str = "{}"
-    #: The raw bytes; None where they are left out.
+    #: The raw bytes; None if omitted.
     body: bytes | None = None
     body_bytes: int = 0
 
 
 def check(spec: HookSpec) -> None:
-    """Raises `InvalidFields` for the first field of a hook that contradicts another one."""
+    """Raise `InvalidFields` for the first field that contradicts another one."""
     if (spec.provider is Provider.CUSTOM) != (spec.custom is not None):
         _refuse("verifier", "It is the row of a hook with the provider `custom`, and of no other.")
     if spec.worker_id is not None and spec.event_type is not None:
@@ -131,10 +131,10 @@ def _refuse(name: str, reason: str) -> NoReturn:
 
 
 def stored_headers(headers: Mapping[str, str], verifier: Verifier) -> dict[str, str]:
-    """Return the headers of a request as they are stored: credentials are masked, and tokens of this service cut off.
+    """Return a request's headers for storage: credentials masked, this service's tokens cut off.
 
-    `Referer`, or the header of a proxy, may hold the whole address of the hook. A signature is no credential: it proves
-    one text. So a delivery that is replayed is verified once more.
+    `Referer` or a proxy's header may contain the hook's full URL. Signatures are retained, because a signature proves
+    only one body and a replayed delivery is verified again.
     """
     kept = (verifier.header, verifier.time_header)
     is_signed = verifier.secret_header is None
@@ -145,7 +145,7 @@ def stored_headers(headers: Mapping[str, str], verifier: Verifier) -> dict[str, 
 
 
 def within_bytes(headers: Mapping[str, str], max_bytes: int) -> dict[str, str]:
-    """Return headers of at most `max_bytes` together. The longest are left out first."""
+    """Drop the longest headers until all fit into `max_bytes`."""
     kept: set[str] = set()
     for name in sorted(headers, key=lambda name: len(headers[name])):
         if (max_bytes := max_bytes - len(name) - len(headers[name])) < 0:
@@ -159,7 +159,7 @@ def _is_secret(name: str, verifier: Verifier) -> bool:
 
 
 def body_text(body: bytes) -> str:
-    """Returns a body as a text: as it is, or in base64 if it is no UTF-8."""
+    """Return a body as a string: UTF-8 as it is, else in base64."""
     try:
         return body.decode()
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
 """Keys by which an event finds the waits whose patterns name exact values.
 
-A field is exact if its list has one value and no rule: `{"data": {"order_id": ["A-17"]}}`. The key of a pattern hashes
-the paths of its exact fields, then their values. An event has a key for each combination of its own values at these
-paths. A pattern matches no event that lacks its key. So an event looks up keys, and compares only the waits found.
+A field is exact if its list has a single value and no rule: `{"data": {"order_id": ["A-17"]}}`. The key of a pattern
+hashes the paths of its exact fields, and their values. An event has a key for each combination of its own values at
+these paths, and cannot match a pattern whose key it lacks. So an event is compared only with the waits of its keys.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from math import prod
 from typing import Any
 from uuid import UUID
 
-#: Exact fields of a pattern that its key hashes, the first by their paths.
+#: Max exact fields of a pattern that its key hashes, in order of their paths.
 _MAX_FIELDS = 8
-#: Values of an event that are read for the keys of one list of paths, and the keys.
+#: Max values of an event that are read for one list of paths, and max keys.
 _MAX_VALUES = 5_000
 MAX_KEYS = 200
-#: Characters of a string that a pattern may contain (`ava.domain.events.awaited.MAX_MATCH_CHARS`).
+#: Max characters of a string in a pattern (`ava.domain.events.awaited.MAX_MATCH_CHARS`).
 _MAX_CHARS = 16 * 1024
 
 _Path = tuple[str, ...]
 
 
 class TooManyKeys(Exception):
-    """The lists of an event contain too many values, so every wait with these paths is compared with it."""
+    """The event's lists contain too many values: compare it with every wait with these paths."""
 
 
 def pattern_key(match: Mapping[str, Any] | None) -> UUID:
-    """Return the key of a pattern that is valid. Without exact fields it is the same for every pattern."""
+    """Return the key of a valid pattern. All patterns without exact fields share one key."""
     fields = _exact_fields(match or {})
     return UUID(bytes=_hash([path for path, _ in fields]) + _hash([_comparable(value) for _, value in fields]))
 
 
 def event_keys(match: Mapping[str, Any] | None, event: Mapping[str, Any]) -> Collection[UUID]:
-    """Return the keys that patterns with the exact paths of `match` may have if they match the event.
+    """Return the possible keys of patterns that have the exact paths of `match` and match the event.
 
-    Raises `TooManyKeys`.
+    Raise `TooManyKeys`.
     """
     paths = [path for path, _ in _exact_fields(match or {})]
     first = _hash(paths)
@@ -50,12 +50,12 @@ def event_keys(match: Mapping[str, Any] | None, event: Mapping[str, Any]) -> Col
 
 
 def last_key(key: UUID) -> UUID:
-    """Return the greatest key that hashes the same paths."""
+    """Return the greatest key with the same paths."""
     return UUID(int=key.int | 2**64 - 1)
 
 
 def first_key(key: UUID) -> UUID:
-    """Return the least key that hashes the same paths. No wait has it."""
+    """Return the least key with the same paths. No wait has it."""
     return UUID(int=key.int >> 64 << 64)
 
 
@@ -72,17 +72,17 @@ def _exact_fields(match: Mapping[str, Any]) -> list[tuple[_Path, Any]]:
 
 
 def _values_at(event: Mapping[str, Any], path: _Path) -> list[Any]:
-    """Return the values that a rule at a path is compared with, each once."""
+    """Return the distinct values with which a rule at the path is compared."""
     nodes: list[Any] = [event]
     count = 0
     for name in (*path, None):
         count += sum(len(node) if isinstance(node, list) else 1 for node in nodes)
         if count > _MAX_VALUES:
             raise TooManyKeys
-        # A pattern compares the entries of a list, but not those of a list inside it.
+        # A pattern applies to the entries of a list, but not to entries of a nested list.
         entries = [each for node in nodes for each in (node if isinstance(node, list) else (node,))]
         nodes = entries if name is None else [each[name] for each in entries if isinstance(each, dict) and name in each]
-    # The type, because True equals 1.
+    # Include the type, because True equals 1.
     values = {(type(each), each): each for each in map(_comparable, nodes) if _is_scalar(each)}
     return list(values.values())
 
@@ -94,7 +94,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _comparable(value: Any) -> Any:
-    # 1.0 equals 1, so both have one form.
+    # 1.0 equals 1, so both need the same form.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,4 +1,4 @@
-"""Read the rules of a pattern, and combine all rules of one field into few tests of a value."""
+"""Read the rules of a pattern, and combine the rules of one field into few tests."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 
 from ava.domain.events.event import MISSING
 
-#: Rules of one pattern, and values of one `anything-but`: the limit `pattern_rules`.
+#: Max rules of a pattern, and values of one `anything-but`: the limit `pattern_rules`.
 MAX_RULES = 100
-#: Characters of a value that a reason repeats.
+#: Max characters of a value that an explanation repeats.
 MAX_SHOWN = 80
-#: Comparisons that parsing an address, and comparing it with one network, count as.
+#: The number of comparisons that parsing an address, and a comparison with one network, count as.
 _ADDRESS_COST, _NETWORK_COST = 50, 10
-#: Characters of the longest address: IPv6 with an IPv4 part and a scope.
+#: Max characters of an address: IPv6 with an IPv4 part and a scope.
 _MAX_ADDRESS_CHARS = 100
 
 
@@ -32,16 +32,16 @@ class PatternError(ValueError):
         self.reason = reason
 
 
-#: Return True if a value, or `MISSING`, passes a test.
+#: Return True if a value, or `MISSING`, passes the test.
 Holds = Callable[[Any], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One test of a value, for one rule or several."""
+    """A test of a value, for one rule or several."""
 
     holds: Holds
-    #: Comparisons that it counts as.
+    #: The number of comparisons that it counts as.
     cost: int = 1
 
 
@@ -51,7 +51,7 @@ def shown(value: Any) -> str:
 
 
 def shown_value(value: Any) -> str:
-    """Returns a value of an event in a sentence. It may be huge, so only a part of it is written."""
+    """Return an event's value for a sentence. It may be huge, so only a part is serialized."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -64,7 +64,7 @@ def _begin(value: Any) -> Any:
     return value[: MAX_SHOWN + 1] if isinstance(value, str) else value
 
 
-#: An operator with its operand, checked.
+#: An operator with its validated operand.
 ReadRule = tuple[str, Any]
 _EQUALS = "equals"
 
@@ -84,7 +84,7 @@ def read_rule(path: str, given: Any) -> ReadRule:
 
 
 def make_tests(rules: Iterable[ReadRule]) -> tuple[Test, ...]:
-    """Returns the tests of one field: one for all values, one for all prefixes, one for all suffixes, and so on."""
+    """Return the tests of one field: one for all values, one for all prefixes, one for all suffixes, and so on."""
     operands: dict[str, list[Any]] = {}
     for operator, operand in rules:
         operands.setdefault(operator, []).append(operand)
@@ -105,7 +105,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-#: Exact types: a boolean is an `int` too, but not of type `int`.
+#: Exact types: a boolean is an instance of `int`, too.
 _NUMBERS = frozenset((int, float))
 _HASHABLE = _NUMBERS | {str}
 
@@ -118,22 +118,22 @@ def _one_of(wanted: Sequence[Any]) -> Test:
         # True equals 1, so booleans are compared by identity.
         if type(value) in _HASHABLE:
             return value in others
-        # `any` would cost a generator for each value.
+        # A loop, because `any` would create a generator per value.
         for each in constants:  # noqa: SIM110
             if value is each:
                 return True
         return False
 
-    # A client can choose numbers with equal hashes; a look-up compares all of them.
+    # Clients can choose numbers with equal hashes, which a lookup compares one by one.
     same_hash = max(Counter(map(hash, others)).values(), default=1)
     return Test(holds, same_hash + len(set(constants)))
 
 
 def _begins(texts: Iterable[str]) -> Callable[[str], bool]:
-    """Return a function that checks for any of the prefixes `texts` by one binary search."""
+    """Return a function that checks for any of the prefixes in one binary search."""
     first: list[str] = []
     for text in sorted(texts):
-        # Skip a prefix that begins with a shorter one. Then only the nearest prefix below a value can be its beginning.
+        # Drop prefixes that begin with a shorter one: then only the nearest prefix below a value can match.
         if not first or not text.startswith(first[-1]):
             first.append(text)
 
@@ -169,7 +169,7 @@ def _within(bounds: Sequence[tuple[Callable[[Any, Any], bool], Any]]) -> Test:
     def holds(value: Any) -> bool:
         if type(value) not in _NUMBERS:
             return False
-        # `all` would cost a generator for each value.
+        # A loop, because `all` would create a generator per value.
         for compare, bound in bounds:  # noqa: SIM110
             if not compare(value, bound):
                 return False
@@ -195,7 +195,7 @@ def _inside(networks: Sequence[Any]) -> Test:
     return Test(holds, _ADDRESS_COST + _NETWORK_COST * len(networks))
 
 
-#: Operators whose rules of one field share a test.
+#: Operators whose rules for one field share a test.
 _TOGETHER: dict[str, Callable[[Sequence[Any]], Test]] = {
     _EQUALS: _one_of,
     "prefix": _prefixes,
@@ -257,7 +257,7 @@ def _cidr(path: str, operand: Any) -> Any:
         raise PatternError(path, "It must be a network such as 10.0.0.0/24.") from None
 
 
-#: Each returns its operand, checked.
+#: Each returns its validated operand.
 _OPERATORS: dict[str, Callable[[str, Any], Any]] = {
     "prefix": _text,
     "suffix": _text,

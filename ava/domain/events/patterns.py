@@ -1,8 +1,8 @@
-"""Patterns over events, in the manner of Amazon EventBridge. No code and no regular expressions.
+"""Patterns over events, like those of Amazon EventBridge: no code and no regular expressions.
 
-A pattern is an object of fields. The list of a field holds values and rules, and one of them must match; an object
-descends one level. If the event has a list there, one entry must match. All values, prefixes and suffixes of a field
-are one test each. A pattern counts its comparisons before it makes them, and stops at `MAX_COMPARISONS`.
+A pattern is an object of fields. A field's list holds values and rules, and at least one must match; an object descends
+one level. If the event has a list there, at least one entry must match. All values, all prefixes and all suffixes of a
+field form one test each. A pattern counts its comparisons in advance, and stops at `MAX_COMPARISONS`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ava.domain.events.pattern_rules import (
 )
 from ava.errors import TooManyComparisons
 
-#: Levels of objects inside each other: the limit `pattern_levels`.
+#: Max nesting of objects: the limit `pattern_levels`.
 MAX_LEVELS = 20
-#: Comparisons of one pattern with one event, at most 5 ms of work: the limit `pattern_comparisons`.
+#: Max comparisons of one pattern with one event, up to 5 ms of work: the limit `pattern_comparisons`.
 MAX_COMPARISONS = 20_000
 _TOO_MANY = (
     f"It needs more than {MAX_COMPARISONS:,} comparisons with this event: its rules times the values in the event's "
@@ -34,7 +34,7 @@ _TOO_MANY = (
 
 
 class Comparisons:
-    """Counts comparisons, of one pattern or of all patterns of a request or a round."""
+    """Count the comparisons of one pattern, or of all patterns of a request or a pass."""
 
     __slots__ = ("count",)
 
@@ -42,7 +42,7 @@ class Comparisons:
         self.count = 0
 
     def add(self, count: int) -> None:
-        """Count comparisons of one pattern that are about to be made. Raises `TooManyComparisons`."""
+        """Count comparisons that a pattern is about to make. Raise `TooManyComparisons`."""
         self.count += count
         if self.count > MAX_COMPARISONS:
             raise TooManyComparisons(f"match: {_TOO_MANY}", {"match": [_TOO_MANY]})
@@ -50,19 +50,19 @@ class Comparisons:
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    """The rules of one field. One of them must match."""
+    """The rules of one field; at least one must match."""
 
     path: str
     tests: tuple[Test, ...]
-    #: The comparisons of each value.
+    #: Comparisons per value.
     cost: int
-    #: The rules as they were written.
+    #: The rules as the client wrote them.
     text: str
-    #: Whether a field that is missing may match.
+    #: Whether a missing field may match.
     takes_missing: bool
 
     def fault(self, value: Any, comparisons: Comparisons) -> tuple[_Leaf, Any] | None:
-        """Return None if the value matches, otherwise the node and the value that do not match."""
+        """Return None if the value matches, otherwise the node and the value that fail."""
         if value is MISSING:
             return None if self.takes_missing else (self, value)
         values = value if isinstance(value, list) else (value,)
@@ -79,13 +79,13 @@ class _Leaf:
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """The fields of an object. All of them must match."""
+    """The fields of an object; all must match."""
 
     path: str
     fields: tuple[tuple[str, _Leaf | _Branch], ...]
 
     def fault(self, value: Any, comparisons: Comparisons) -> tuple[_Leaf | _Branch, Any] | None:
-        """Return None if the value matches, otherwise the node and the value that do not match."""
+        """Return None if the value matches, otherwise the node and the value that fail."""
         if isinstance(value, list):
             comparisons.add(len(value))
             found: tuple[_Leaf | _Branch, Any] | None = (self, MISSING)
@@ -109,9 +109,9 @@ class Pattern:
     _root: _Branch
 
     def matches(self, event: dict[str, Any], total: Comparisons | None = None) -> bool:
-        """Returns True if an event matches. Raises `TooManyComparisons`, before it makes them.
+        """Return True if the event matches. Raise `TooManyComparisons` before they are made.
 
-        `total` gets the comparisons of this pattern too, so that the caller can end its own round.
+        Add the comparisons to `total`, so that the caller can end its pass.
         """
         comparisons = Comparisons()
         try:
@@ -121,7 +121,7 @@ class Pattern:
                 total.count += comparisons.count
 
     def reason(self, event: dict[str, Any]) -> str | None:
-        """Returns why an event does not match, with the path; None if it does. Raises `TooManyComparisons`."""
+        """Return why the event does not match, with the path; None if it does. Raise `TooManyComparisons`."""
         fault = self._root.fault(event, Comparisons())
         if fault is None:
             return None
@@ -134,7 +134,7 @@ class Pattern:
 
 
 def compile_pattern(given: Any) -> Pattern:
-    """Compile a pattern. Raises `PatternError` with the path of the first fault."""
+    """Compile a pattern. Raise `PatternError` with the path of the first fault."""
     compiler = _Compiler()
     return Pattern(compiler.branch("", given, level=1))
 

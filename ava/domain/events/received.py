@@ -1,4 +1,4 @@
-"""A request to a hook as it arrived, and what its body says: JSON as it is, anything else as a string."""
+"""A request to a hook as received, and its body as a value: JSON, or anything else as a string."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from ava.errors import RequestError
 class Received:
     """A request to a hook."""
 
-    #: The values of a repeated header are joined by commas. Each character is one byte (latin-1).
+    #: Values of a repeated header are joined by commas. Each character is one byte (latin-1).
     headers: Mapping[str, str]
     body: bytes
     query: Mapping[str, str] = field(default_factory=dict)
     method: str = "POST"
-    #: The whole address that the sender has called, under `AVA_PUBLIC_URL`.
+    #: The full URL that the sender called, under `AVA_PUBLIC_URL`.
     url: str = ""
-    #: What the body says, once it was parsed; None before.
+    #: The parsed body; None before.
     data: Any = None
 
 
 class BodyTooLarge(Exception):
-    """A compressed body is too large once it is unpacked."""
+    """A compressed body exceeds the limit once it is unpacked."""
 
 
 def unpacked(body: bytes, encoding: str, *, max_bytes: int) -> bytes:
-    """Returns a body without its `Content-Encoding`: gzip, or none. One that is no gzip is returned as it is.
+    """Undo the `Content-Encoding` gzip. Return other bodies, and bodies that are not valid gzip, unchanged.
 
-    Raises `BodyTooLarge` before more than `max_bytes` are unpacked.
+    Raise `BodyTooLarge` instead of unpacking more than `max_bytes`.
     """
     if encoding.strip().lower() not in ("gzip", "x-gzip"):
         return body
@@ -51,7 +51,7 @@ def unpacked(body: bytes, encoding: str, *, max_bytes: int) -> bytes:
 
 
 def begin_of(body: bytes, max_bytes: int) -> bytes:
-    """Return the beginning of a body, without a part of a character of UTF-8 at its end."""
+    """Return the beginning of a body, without a truncated UTF-8 character at its end."""
     end = min(max_bytes, len(body))
     while max_bytes - 3 <= end < len(body) and body[end] & 0xC0 == 0x80:
         end -= 1
@@ -59,10 +59,10 @@ def begin_of(body: bytes, max_bytes: int) -> bytes:
 
 
 def read_body(body: bytes) -> tuple[Any, str]:
-    """Returns what a body says, as a value and as JSON text.
+    """Return a body as a value and as JSON.
 
-    A body that is no JSON, or goes beyond the limits of JSON, is `{"body": "…"}`; bytes that are no UTF-8 are
-    `{"base64": "…"}`.
+    A body that is not JSON, or exceeds the limits of JSON, becomes `{"body": "…"}`, or `{"base64": "…"}` if it is not
+    UTF-8.
     """
     with suppress(RequestError, ValueError):
         value = json_text.parse(body)

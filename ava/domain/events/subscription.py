@@ -1,4 +1,4 @@
-"""Subscriptions: which events make which jobs."""
+"""Subscriptions: the rules by which events create jobs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _EVENT_TYPE = re.compile(r"[\x21-\x7e]{1,200}")
 
 
 def is_event_type(text: str) -> bool:
-    """Returns True if a text is a type, or ends with `.*`, which stands for one or more further parts."""
+    """Return True if the string is a type, or ends with `.*`, which matches one or more further parts."""
     exact = text.removesuffix(_ANY)
     return bool(_EVENT_TYPE.fullmatch(exact)) and not f"{exact}.".startswith(OWN_PREFIX)
 
 
 def matches_type(event_type: str, type_: str) -> bool:
-    """Returns True if a subscription to `event_type` gets events of a type."""
+    """Return True if a subscription to `event_type` matches events of the type."""
     if not event_type.endswith(_ANY):
         return event_type == type_
     return len(type_) >= len(event_type) and type_.startswith(event_type[:-1])
@@ -36,31 +36,31 @@ def matches_type(event_type: str, type_: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What events must match, and what is made of them. It is compiled at the first use."""
+    """A pattern that events must match, and a template of the job's input. Both are compiled at their first use."""
 
-    #: A pattern and a template, as JSON texts; None: every event, and `{"event": <the event>}`.
+    #: Serialized pattern and template; None: every event, and `{"event": <the event>}`.
     match_json: str | None = None
     input_json: str | None = None
 
     @cached_property
     def pattern(self) -> Pattern | None:
-        """Returns the compiled pattern."""
+        """Return the compiled pattern."""
         return None if self.match_json is None else compile_pattern(json.loads(self.match_json))
 
     @cached_property
     def template(self) -> Template | None:
-        """Returns the compiled template."""
+        """Return the compiled template."""
         return None if self.input_json is None else compile_template(json.loads(self.input_json))
 
     def matches(self, event: dict[str, Any], total: Comparisons | None = None) -> bool:
-        """Returns True if an event matches. Raises `TooManyComparisons`; `total` gets the comparisons."""
+        """Return True if the event matches; add the comparisons to `total`. Raise `TooManyComparisons`."""
         return self.pattern is None or self.pattern.matches(event, total)
 
 
 def make_input(rule: Rule, event: dict[str, Any]) -> str:
-    """Returns the input of a job that a record of an event makes, as JSON text.
+    """Return the input, serialized, of the job that an event's record creates.
 
-    Raises `PayloadTooLarge` if it is too large for an input and what surrounds it, or no object.
+    Raise `PayloadTooLarge` if it is not an object, or too large for an input with its envelope.
     """
     max_bytes = BODY_BYTES.value
     try:
@@ -83,7 +83,7 @@ def make_input(rule: Rule, event: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionSpec(Rule):
-    """A subscription as a client asks for it."""
+    """A subscription as a client requests it."""
 
     event_type: str
     worker_id: str
@@ -94,7 +94,7 @@ class SubscriptionSpec(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Subscription(SubscriptionSpec):
-    """A subscription as it stands in the database."""
+    """A stored subscription."""
 
     id: str
     tenant_id: str
@@ -104,7 +104,7 @@ class Subscription(SubscriptionSpec):
 
 
 class SubscriptionIndex:
-    """The enabled subscriptions of a tenant, found by the type of an event in steps of its parts."""
+    """A tenant's enabled subscriptions by event type; a lookup tries the type and each of its prefixes."""
 
     def __init__(self, subscriptions: Iterable[Subscription]) -> None:
         self._by_type: dict[str, list[Subscription]] = defaultdict(list)
@@ -112,7 +112,7 @@ class SubscriptionIndex:
             self._by_type[each.event_type].append(each)
 
     def candidates(self, type_: str) -> Sequence[Subscription]:
-        """Returns those to whose type an event belongs, oldest first."""
+        """Return the subscriptions that match the type, oldest first."""
         lists = [found for name in _names(type_) if (found := self._by_type.get(name))]
         return lists[0] if len(lists) == 1 else sorted((each for some in lists for each in some), key=lambda s: s.id)
 

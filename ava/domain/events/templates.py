@@ -1,4 +1,4 @@
-"""Templates of inputs: JSON in which `{"$get": "data.number", "default": 0}` stands for a value of the event."""
+"""Templates of inputs: JSON in which `{"$get": "data.number", "default": 0}` is replaced by a value of the event."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from ava.domain.events.event import MAX_PATH_NAMES, MISSING, find_at_path, split_path
 from ava.domain.limits.inbound import PATTERN_LEVELS, PATTERN_RULES
 
-#: The fields of an event with which a path begins.
+#: Fields of an event that can begin a path.
 FIELDS = (
     "id", "source_id", "type", "source", "subject", "time", "data", "extensions", "headers", "created_at",
 )  # fmt: skip
-#: Levels of lists and objects inside each other, and places that a template may fill.
+#: Max nesting of lists and objects, and max placeholders of a template.
 MAX_LEVELS = PATTERN_LEVELS.value
 MAX_PLACES = PATTERN_RULES.value
 _GET, _DEFAULT = "$get", "default"
 
 
 class TemplateError(ValueError):
-    """A template is wrong; `path` says where."""
+    """A template is invalid at `path`."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}" if path else reason)
@@ -30,26 +30,26 @@ class TemplateError(ValueError):
 
 
 class TemplateTooLarge(Exception):
-    """What a template makes of an event is too large."""
+    """The filled template is too large."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
     names: tuple[str, ...]
-    #: The JSON text that stands for a missing value.
+    #: The JSON that replaces a missing value.
     default: str
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A compiled template: its JSON text in pieces, between which values are filled in."""
+    """A compiled template: JSON in pieces, with placeholders between them."""
 
     _pieces: tuple[str | _Place, ...]
 
     def fill(self, event: dict[str, Any], *, max_bytes: int) -> str:
-        """Returns the input for an event, as JSON text in ASCII. A missing value without default is null.
+        """Return the filled template as ASCII JSON. A missing value without default is null.
 
-        Raises `TemplateTooLarge` if it would have more bytes in UTF-8.
+        Raise `TemplateTooLarge` if the result exceeds `max_bytes` in UTF-8.
         """
         known: dict[_Place, str] = {}
         size = 0
@@ -60,7 +60,7 @@ class Template:
             else:
                 text = known[piece] if piece in known else known.setdefault(piece, _value(piece, event))
             texts.append(text)
-            # As ASCII, JSON has up to three times as many characters as bytes in UTF-8.
+            # ASCII JSON has up to three times as many characters as bytes in UTF-8.
             size += len(text)
             if size > 3 * max_bytes:
                 raise TemplateTooLarge
@@ -71,7 +71,7 @@ class Template:
 
 
 def utf8_bytes(json_text: str) -> int:
-    """Returns the bytes that JSON text in ASCII has as compact UTF-8."""
+    """Return the size of ASCII JSON as compact UTF-8, in bytes."""
     text = json.dumps(json.loads(json_text), ensure_ascii=False, separators=(",", ":"))
     return len(text.encode("utf-8", "surrogatepass"))
 
@@ -86,7 +86,7 @@ def _json(value: Any) -> str:
 
 
 def compile_template(given: Any) -> Template:
-    """Returns a template. Raises `TemplateError` with the path of what is wrong."""
+    """Compile a template. Raise `TemplateError` with the path of the fault."""
     if not isinstance(given, dict):
         raise TemplateError("", "It must be an object.")
     pieces: list[str | _Place] = []

@@ -1,4 +1,4 @@
-"""Whether a request to a hook is genuine: one pure function over the rows of verifiers, and what else a row says."""
+"""Authenticate requests to hooks with pure functions over verifiers, and read ids, types and handshakes from them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ava.domain.events.verifiers import Algorithm, DedupeBy, Encoding, KeyForm, 
 from ava.domain.text import storable
 from ava.domain.webhooks.events import signing_key
 
-#: Seconds for which a delivery is known by its id, and by its body where no time is signed.
+#: Lifetime in seconds of a delivery's deduplication by id, and by body if no time is signed.
 DAY_SECONDS = 24 * 3600
-#: The signatures of one request that are compared; no provider sends more.
+#: Max compared signatures of one request; no provider sends more.
 _MAX_SIGNATURES = 16
-#: Characters of a sender's id, and of an event's type.
+#: Max characters of a sender's id, and of an event type.
 _MAX_ID = 255
 _MAX_TYPE = 200
 _PLACE = re.compile(r"\{([^{}]*)\}")
@@ -37,10 +37,10 @@ _NO_TYPE_CHARACTER = re.compile(r"[^\x21-\x7e]")
 def verify(
     verifier: Verifier, secrets: Sequence[str], request: Received, *, now: float | None, tolerance_seconds: float
 ) -> str | None:
-    """Returns why a request is not genuine, in one sentence; None if it is.
+    """Return in one sentence why the request is not authentic; None if it is.
 
-    All secrets are compared with all signatures, so that the time does not say which of them fits. `now`: Unix seconds;
-    None does not check the time, as for a delivery that is replayed.
+    Compare all secrets with all signatures, so that the time does not reveal which one matches. `now`: Unix seconds;
+    None skips the check of the time, for a replayed delivery.
     """
     if verifier.scheme is Scheme.NONE:
         return None
@@ -53,7 +53,7 @@ def verify(
     if signed is None:
         return "A header that is signed is missing, or the signed time is no time."
     check = _check_public if verifier.scheme is Scheme.ASYMMETRIC else _check_hmac
-    # A list, not a generator: every pair is compared.
+    # A list, not a generator, so that every pair is compared.
     if True not in [check(verifier, secret, signed, signatures) for secret in secrets]:
         return "The signature is wrong: the secret differs, or the body was changed on its way."
     return None if now is None else _time_fault(verifier, request, now, tolerance_seconds)
@@ -85,7 +85,7 @@ def _from_hex(text: str) -> bytes | None:
         found = bytes.fromhex(text)
     except ValueError:
         return None
-    # `fromhex` skips spaces and takes mixed cases, which no sender writes.
+    # `fromhex` accepts spaces and mixed case, which no sender writes.
     return found if text in (found.hex(), found.hex().upper()) else None
 
 
@@ -94,7 +94,7 @@ def _from_base64(text: str) -> bytes | None:
         found = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return None
-    # The last character has bits that mean nothing; a signature with others there is another text.
+    # The last base64 character has unused bits; refuse signatures that differ there, so that each has one spelling.
     return found if base64.b64encode(found).decode() == text else None
 
 
@@ -104,12 +104,12 @@ def _time_text(verifier: Verifier, request: Received) -> str | None:
     entries = request.headers.get(verifier.header or "", "").split(verifier.separator or ",")
     times = [each.strip().removeprefix(verifier.time_prefix or "") for each in entries
              if each.strip().startswith(verifier.time_prefix or "")]  # fmt: skip
-    # With two times it is not known which one is meant.
+    # Two times are ambiguous.
     return times[0] if len(times) == 1 else None
 
 
 def signed_seconds(verifier: Verifier, request: Received) -> float | None:
-    """Returns the signed time in Unix seconds; None if there is none."""
+    """Return the signed time in Unix seconds; None without one."""
     if not verifier.has_time:
         return None
     text = _time_text(verifier, request)
@@ -131,7 +131,7 @@ def _time_fault(verifier: Verifier, request: Received, now: float, tolerance_sec
 
 
 def _signed_text(verifier: Verifier, request: Received) -> bytes | None:
-    """Returns the signed text in bytes; None if a part of it is missing."""
+    """Return the signed bytes; None if a part is missing."""
     pieces: list[bytes] = []
     for position, piece in enumerate(_PLACE.split(verifier.signed)):
         found = piece.encode() if position % 2 == 0 else _signed_piece(verifier, request, piece)
@@ -187,7 +187,7 @@ def _fits(key: Any, signed: bytes, signature: bytes) -> bool:
 
 @lru_cache(maxsize=1024)
 def _public_key(algorithm: Algorithm, form: KeyForm, secret: str) -> Any:
-    """Returns a public key. Raises `ValueError` if the text is none for the algorithm."""
+    """Return the public key. Raise `ValueError` if the string encodes none for the algorithm."""
     if algorithm is Algorithm.ED25519 and form is not KeyForm.TEXT:
         return Ed25519PublicKey.from_public_bytes(_key(form, secret.removeprefix("whpk_")))
     key = (
@@ -204,7 +204,7 @@ def _public_key(algorithm: Algorithm, form: KeyForm, secret: str) -> Any:
 
 
 def check_secret(verifier: Verifier, secret: str) -> None:
-    """Raises `ValueError`, which never repeats the secret, if no key follows from it."""
+    """Raise `ValueError`, without the secret in its message, if the secret yields no key."""
     try:
         if verifier.scheme is Scheme.ASYMMETRIC:
             _public_key(verifier.algorithm, verifier.key, secret)
@@ -216,9 +216,9 @@ def check_secret(verifier: Verifier, secret: str) -> None:
 
 
 def sign(verifier: Verifier, secret: str, request: Received, *, now: float) -> dict[str, str]:
-    """Returns the headers that a sender of this secret adds to a request, for tests of a hook.
+    """Return the headers that a sender with this secret adds to a request, for tests of a hook.
 
-    Raises `ValueError` for a scheme of public keys, whose private key is the sender's alone.
+    Raise `ValueError` for schemes with public keys, because only the sender has the private key.
     """
     if verifier.scheme is Scheme.ASYMMETRIC:
         raise ValueError("Only the sender has the private key.")
@@ -238,11 +238,11 @@ def sign(verifier: Verifier, secret: str, request: Received, *, now: float) -> d
     return added | {header: (verifier.separator or "").join([*entries, verifier.prefix + text])}
 
 
-# What a row says of a genuine request ------------------------------------------------------------------------------
+# Facts from an authentic request -----------------------------------------------------------------------------------
 
 
 def _place_text(request: Received, place: str) -> str | None:
-    """Returns the text at a place of a request; None if there is none, or no text or number."""
+    """Return the string or number at a path of the request, as a string; None without one."""
     kind, _, rest = place.partition(":")
     found = request.headers.get(rest, MISSING) if kind == "header" else find_at_path(request.data, rest.split("."))
     if isinstance(found, bool) or not isinstance(found, str | int) or found == "":
@@ -255,13 +255,13 @@ def _whole_id(verifier: Verifier, request: Received) -> str | None:
 
 
 def sender_id(verifier: Verifier, request: Received) -> str | None:
-    """Returns the sender's own id of a delivery as it is shown, cut to a length; None if it names none."""
+    """Return the sender's id of the delivery for display, truncated; None if it has none."""
     found = _whole_id(verifier, request)
     return None if found is None else storable(found[:_MAX_ID])
 
 
 def derived_type(verifier: Verifier, request: Received) -> str | None:
-    """Returns the type of the event that the provider names; None if it names none."""
+    """Return the event type that the provider names; None if it names none."""
     for template in verifier.type:
         parts = _PLACE.split(template)
         found = [_place_text(request, place) for place in parts[1::2]]
@@ -269,7 +269,7 @@ def derived_type(verifier: Verifier, request: Received) -> str | None:
             continue
         texts = [parts[0]]
         for text, literal in zip(found, parts[2::2], strict=True):
-            # Without its text a place is left out with the dot before it.
+            # Omit a missing placeholder together with the dot before it.
             texts += [text, literal] if text is not None else [literal]
             if text is None:
                 texts[-2] = texts[-2].removesuffix(".")
@@ -280,7 +280,7 @@ def derived_type(verifier: Verifier, request: Received) -> str | None:
 
 
 def handshake_answer(verifier: Verifier, request: Received) -> str | None:
-    """Returns the text that answers a handshake; None if the request is none."""
+    """Return the response to a handshake; None if the request is not one."""
     handshake = verifier.handshake
     if handshake is None or _place_text(request, handshake.where.strip("{}")) != handshake.equals:
         return None
@@ -290,14 +290,14 @@ def handshake_answer(verifier: Verifier, request: Received) -> str | None:
 def dedupe_keys(
     verifier: Verifier, dedupe: DedupeBy, request: Received, *, now: float, tolerance_seconds: float
 ) -> list[tuple[bytes, float]]:
-    """Returns by what a delivery is known again: digests, each with the seconds for which it counts."""
+    """Return the deduplication keys of a delivery: digests, each with its lifetime in seconds."""
     keys: list[tuple[bytes, float]] = []
     id_ = _whole_id(verifier, request) if dedupe in (DedupeBy.ID, DedupeBy.BOTH) else None
     if id_ is not None:
         keys.append((hashlib.sha256(b"id\0" + id_.encode("utf-8", "surrogatepass")).digest(), DAY_SECONDS))
     if dedupe in (DedupeBy.BODY, DedupeBy.BOTH):
         at = signed_seconds(verifier, request)
-        # As long as the time that is signed would be accepted again.
+        # As long as a replay with this signed time would be accepted.
         seconds = DAY_SECONDS if at is None else max(tolerance_seconds, at + tolerance_seconds - now)
         keys.append((hashlib.sha256(b"body\0" + request.body).digest(), seconds))
     return sorted(keys)

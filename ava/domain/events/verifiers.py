@@ -1,4 +1,4 @@
-"""How a provider signs its requests: verifiers are data. One table has those that are known; `custom` brings a row."""
+"""Verifiers: how providers sign requests, as data. A table has the known providers; `custom` hooks bring a row."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from ava.domain.events.event import split_path
 
 
 class Provider(StrEnum):
-    """Who sends to a hook."""
+    """The sender of a hook's requests."""
 
     GITHUB = "github"
     STRIPE = "stripe"
     SLACK = "slack"
     STANDARD = "standard"
     SHOPIFY = "shopify"
-    #: The user brings the row.
+    #: The user supplies the verifier.
     CUSTOM = "custom"
-    #: Nothing is signed: the token in the address is all.
+    #: Unsigned: only the token in the URL authenticates.
     NONE = "none"
 
 
 class Scheme(StrEnum):
-    """By what a request proves who sent it."""
+    """How a request is authenticated."""
 
-    #: A header has the HMAC of the signed text.
+    #: A header contains the HMAC of the signed string.
     HMAC = "hmac"
-    #: A header has the secret itself.
+    #: A header contains the secret.
     SHARED_SECRET = "shared_secret"  # noqa: S105 - the name of a scheme
-    #: A parameter of the address has the secret itself.
+    #: A URL parameter contains the secret.
     URL_SECRET = "url_secret"  # noqa: S105 - the name of a scheme
-    #: A header has a signature that a public key checks.
+    #: A header contains a signature, which a public key verifies.
     ASYMMETRIC = "asymmetric"
-    #: Nothing but the token in the address.
+    #: Only the token in the URL.
     NONE = "none"
 
 
 class Algorithm(StrEnum):
-    """How a signature is made: a digest of HMAC, or an algorithm of public keys."""
+    """The algorithm of a signature: an HMAC digest or a public-key algorithm."""
 
     SHA256 = "sha256"
     SHA512 = "sha512"
@@ -51,37 +51,37 @@ class Algorithm(StrEnum):
     RSA = "rsa_sha256"
 
 
-#: The algorithms of public keys.
+#: The public-key algorithms.
 _ASYMMETRIC = (Algorithm.ED25519, Algorithm.ECDSA, Algorithm.RSA)
 
 
 class Encoding(StrEnum):
-    """How a signature is written."""
+    """The encoding of a signature."""
 
     HEX = "hex"
     BASE64 = "base64"
 
 
 class KeyForm(StrEnum):
-    """How a key follows from a secret's text."""
+    """How a key is derived from the secret's string."""
 
-    #: Its bytes in UTF-8; of a public key PEM.
+    #: UTF-8; a public key is PEM.
     TEXT = "text"
     BASE64 = "base64"
     HEX = "hex"
-    #: `whsec_` and base64, or the bytes of a secret without `whsec_`.
+    #: `whsec_` and base64, or UTF-8 of a secret without `whsec_`.
     STANDARD = "standard"
 
 
 class TimeUnit(StrEnum):
-    """What a signed time counts since 1970."""
+    """The unit of a signed Unix time."""
 
     SECONDS = "seconds"
     MILLISECONDS = "milliseconds"
 
 
 class DedupeBy(StrEnum):
-    """By what a delivery counts as a repetition of an earlier one."""
+    """The deduplication key of a delivery."""
 
     ID = "id"
     BODY = "body"
@@ -90,7 +90,7 @@ class DedupeBy(StrEnum):
 
 
 class RowError(ValueError):
-    """A row of the table is wrong; `field` says where."""
+    """A verifier's row is invalid; `field` names the field."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)
@@ -100,13 +100,13 @@ class RowError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Handshake:
-    """A request by which a provider tries the address. It is answered and starts nothing."""
+    """A provider's test request to the URL. It gets a response and starts nothing."""
 
-    #: The value that says so, such as `{body:type}`, …
+    #: The placeholder that identifies a handshake, such as `{body:type}`, …
     where: str
-    #: … and what it is then.
+    #: … and its value in one.
     equals: str
-    #: The text of the answer, such as `{body:challenge}`.
+    #: Template of the response, such as `{body:challenge}`.
     answer: str = ""
 
 
@@ -115,53 +115,53 @@ class Verifier:
     """A row of the table."""
 
     scheme: Scheme
-    #: The header of the signature or of the secret.
+    #: The header with the signature or secret.
     header: str | None = None
-    #: The parameter of the address that has the secret (`url_secret`).
+    #: The URL parameter with the secret (`url_secret`).
     parameter: str | None = None
-    #: What separates several entries of the header; None: it has one.
+    #: Separator of the header's entries; None: a single entry.
     separator: str | None = None
-    #: What each signature begins with in the header, such as `sha256=`; other entries are no signatures.
+    #: Prefix of each signature in the header, such as `sha256=`; other entries are not signatures.
     prefix: str = ""
     algorithm: Algorithm = Algorithm.SHA256
     encoding: Encoding = Encoding.HEX
     key: KeyForm = KeyForm.TEXT
-    #: The text that is signed, with `{body}`, `{time}`, `{id}`, `{url}` and `{header:name}`.
+    #: Template of the signed string, with `{body}`, `{time}`, `{id}`, `{url}` and `{header:name}`.
     signed: str = "{body}"
-    #: The header of the signed time, or …
+    #: The header with the signed time, or …
     time_header: str | None = None
-    #: … what it begins with among the entries of the signature's header.
+    #: … the time's prefix among the entries of the signature's header.
     time_prefix: str | None = None
     time_unit: TimeUnit = TimeUnit.SECONDS
-    #: Where the id of a delivery is: `{header:name}` or `{body:path}`.
+    #: The placeholder of the delivery's id: `{header:name}` or `{body:path}`.
     id: str | None = None
-    #: The type of the event, such as `github.{header:x-github-event}.{body:action}`. Places that are not there are left
-    #: out with their dot. Of several the first counts that has all but its last place.
+    #: Templates of the event type, such as `github.{header:x-github-event}.{body:action}`. Missing placeholders are
+    #: omitted with their dot. The first template whose first placeholder exists is used.
     type: tuple[str, ...] = ()
     handshake: Handshake | None = None
-    #: The parameter of a GET whose value is the answer to it.
+    #: The parameter of a GET whose value is the response.
     challenge: str | None = None
-    #: The answer to a delivery: its status, and its text in place of the record.
+    #: The response to a delivery: its status, and a body instead of the record.
     answer_status: int = 202
     answer_text: str | None = None
 
     @property
     def has_time(self) -> bool:
-        """Returns True if a time is signed."""
+        """Return True if a time is signed."""
         return self.time_header is not None or self.time_prefix is not None
 
     @property
     def needs_secret(self) -> bool:
-        """Returns True if a hook has a secret."""
+        """Return True if a hook has a secret."""
         return self.scheme is not Scheme.NONE
 
     @property
     def secret_header(self) -> str | None:
-        """Returns the header that has the secret itself, which is never stored."""
+        """Return the header that contains the secret itself, and is therefore never stored."""
         return self.header if self.scheme is Scheme.SHARED_SECRET else None
 
     def default_dedupe(self, provider: Provider) -> DedupeBy:
-        """Returns what a hook dedupes by, unless its maker says otherwise."""
+        """Return a hook's deduplication key, unless its creator chooses one."""
         if provider is Provider.STANDARD:
             return DedupeBy.ID
         if provider is Provider.NONE or (provider is Provider.CUSTOM and not self.has_time):
@@ -169,9 +169,9 @@ class Verifier:
         return DedupeBy.BODY if self.id is None else DedupeBy.BOTH
 
 
-#: The verifiers of the providers that are known. Sources: docs.github.com (validating webhook deliveries),
-#: docs.stripe.com (webhooks, verify manually), docs.slack.dev (verifying requests), standardwebhooks.com (specification
-#: 1.0), shopify.dev (verify a webhook's origin).
+#: Verifiers of known providers. Sources: docs.github.com (validating webhook deliveries), docs.stripe.com (webhooks,
+#: verify manually), docs.slack.dev (verifying requests), standardwebhooks.com (specification 1.0), shopify.dev (verify
+#: a webhook's origin).
 PROVIDERS: dict[Provider, Verifier] = {
     Provider.GITHUB: Verifier(
         scheme=Scheme.HMAC,
@@ -198,10 +198,10 @@ PROVIDERS: dict[Provider, Verifier] = {
         signed="v0:{time}:{body}",
         time_header="x-slack-request-timestamp",
         id="{body:event_id}",
-        # A command and an interaction are forms, whose fields are no JSON.
+        # Commands and interactions are forms, not JSON.
         type=("slack.{body:event.type}", "slack.{body:type}", "slack.form"),
         handshake=Handshake(where="{body:type}", equals="url_verification", answer="{body:challenge}"),
-        # Slack shows the text of an answer to the user who has sent a command.
+        # Slack shows the response's body to the user who sent a command.
         answer_status=200,
         answer_text="",
     ),
@@ -227,7 +227,7 @@ PROVIDERS: dict[Provider, Verifier] = {
     Provider.NONE: Verifier(scheme=Scheme.NONE),
 }
 
-#: Characters of a text of a row.
+#: Max characters of a string in a row.
 _MAX_TEXT = 200
 _MAX_TYPES = 5
 _HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -236,7 +236,7 @@ _SIGNED_PLACES = ("body", "time", "id", "url")
 
 
 def read_row(given: object) -> Verifier:
-    """Returns the verifier of a row that a user brings. Raises `RowError` with the field that is wrong."""
+    """Read the verifier of a user's row. Raise `RowError` with the invalid field."""
     if not isinstance(given, dict):
         raise RowError("", 'It must be an object, such as {"scheme": "hmac", "header": "x-signature"}.')
     known = {each.name for each in fields(Verifier)}
@@ -252,7 +252,7 @@ def read_row(given: object) -> Verifier:
 
 
 def row_of(verifier: Verifier) -> dict[str, Any]:
-    """Returns the row of a verifier as a user brings it: the fields that differ from their defaults."""
+    """Return a verifier as a user's row: the fields that differ from their defaults."""
     default = Verifier(scheme=verifier.scheme)
     given = asdict(verifier)
     row = {each.name: given[each.name] for each in fields(Verifier) if given[each.name] != getattr(default, each.name)}

@@ -1,1 +1,1 @@
-"""Rules of calls to other hosts: which addresses and URLs may be called."""
+"""Which addresses and URLs on other hosts may be called."""

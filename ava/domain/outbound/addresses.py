@@ -1,7 +1,7 @@
-"""Which network addresses may be called: only those that are public on the internet.
+"""Classify network addresses: which are public on the internet and may be called.
 
-The tables follow IANA's special-purpose registries. `ipaddress.is_private` and `is_global` are not used, because they
-differ between patch releases of Python, and both allow some of these addresses (fec0::/10, ::127.0.0.1).
+The tables follow IANA's special-purpose registries. `ipaddress.is_private` and `is_global` are unsuitable: they differ
+between patch releases of Python, and both allow some of these addresses (fec0::/10, ::127.0.0.1).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NOT_PUBLIC_V4 = (
     (IPv4Network("100.100.100.200/32"), "cloud-metadata"),  # Alibaba Cloud's, inside the next range.
     (IPv4Network("100.64.0.0/10"), "carrier-internal"),
     (IPv4Network("127.0.0.0/8"), "loopback"),
-    (IPv4Network("168.63.129.16/32"), "cloud-metadata"),  # Azure's, inside a range that is public otherwise.
+    (IPv4Network("168.63.129.16/32"), "cloud-metadata"),  # Azure's, inside a public range.
     (IPv4Network("169.254.0.0/16"), "link-local"),  # Also the metadata of most clouds, 169.254.169.254.
     (IPv4Network("172.16.0.0/12"), "private"),
     (IPv4Network("192.0.0.192/32"), "cloud-metadata"),  # Oracle Cloud's, inside the next range.
@@ -33,12 +33,12 @@ _NOT_PUBLIC_V4 = (
     (IPv4Network("240.0.0.0/4"), "reserved"),
 )
 
-# Every address outside `_PUBLIC_V6` is refused without an operator's word; the kind decides which word opens it.
+# Addresses outside `_PUBLIC_V6` need an operator's permission; the kind decides which setting gives it.
 _NOT_PUBLIC_V6 = (
     (IPv6Network("::/128"), "unspecified"),
     (IPv6Network("::1/128"), "loopback"),
     (IPv6Network("fd00:ec2::254/128"), "cloud-metadata"),  # Amazon's, inside the range of private ones.
-    (IPv6Network("fd20:ce::254/128"), "cloud-metadata"),  # Google's, likewise.
+    (IPv6Network("fd20:ce::254/128"), "cloud-metadata"),  # Google's, also inside it.
     (IPv6Network("fc00::/7"), "private"),
     (IPv6Network("fe80::/10"), "link-local"),
     (IPv6Network("ff00::/8"), "multicast"),
@@ -47,19 +47,19 @@ _NOT_PUBLIC_V6 = (
     (IPv6Network("2002::/16"), "6to4"),  # Embeds an IPv4 address, and is obsolete.
     (IPv6Network("3fff::/20"), "documentation"),
 )
-# Of the global unicast space 2000::/3, IANA has allocated blocks of this half only.
+# IANA has allocated blocks in this half of the global unicast space 2000::/3 only.
 _PUBLIC_V6 = IPv6Network("2000::/4")
 
-#: The kinds that lead to a program on this machine or to a service beside it, which may ask for no password.
+#: Kinds of addresses of this machine or a neighbouring service, which may ask for no password.
 _LOCAL_KINDS = ("unspecified", "loopback", "link-local", "cloud-metadata")
 
-# Such an address leads to the IPv4 address in its last 32 bits. NAT64 is allowed, because a machine without IPv4
-# reaches every public IPv4 server through it (DNS64).
+# Prefixes of addresses that lead to the IPv4 address in their last 32 bits. NAT64 is allowed, because through it
+# (DNS64) a machine without IPv4 reaches every public IPv4 server.
 _EMBEDDING_V6 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
 
 
 def embedded(address: Address, nat64: Sequence[IPv6Network] = ()) -> list[IPv4Address]:
-    """Returns the IPv4 address that an address leads to, if there is one; `nat64` are prefixes besides the usual."""
+    """Return the IPv4 address that an address leads to, if any; `nat64` are additional prefixes."""
     if not isinstance(address, IPv6Address):
         return []
     for prefix in (*_EMBEDDING_V6, *nat64):
@@ -69,7 +69,7 @@ def embedded(address: Address, nat64: Sequence[IPv6Network] = ()) -> list[IPv4Ad
 
 
 def _unwrapped(address: IPv6Address, length: int) -> IPv4Address:
-    """Returns the IPv4 address behind a prefix (RFC 6052, 2.2): it skips bits 64 to 71."""
+    """Return the IPv4 address behind a prefix; RFC 6052, 2.2: bits 64 to 71 are skipped."""
     if length == 96:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     octets = address.packed[:8] + address.packed[9:]
@@ -77,7 +77,7 @@ def _unwrapped(address: IPv6Address, length: int) -> IPv4Address:
 
 
 def why_not_public(address: Address) -> str | None:
-    """Returns in a word why an address may not be called, such as `loopback`; None if it is public."""
+    """Return the reason, such as `loopback`, why an address may not be called; None if it is public."""
     if isinstance(address, IPv4Address):
         return next((why for network, why in _NOT_PUBLIC_V4 if address in network), None)
     if address.scope_id is not None:
@@ -88,7 +88,7 @@ def why_not_public(address: Address) -> str | None:
 
 
 def local_range(address: Address) -> Network | None:
-    """Returns the range of loopback, link-local or metadata addresses that an address is in; None if it is in none."""
+    """Return the loopback, link-local or metadata range with the address; None if there is none."""
     table = _NOT_PUBLIC_V4 if isinstance(address, IPv4Address) else _NOT_PUBLIC_V6
     return next((network for network, why in table if address in network and why in _LOCAL_KINDS), None)
 

@@ -1,17 +1,17 @@
-"""Which addresses handlers and webhooks may call: public ones, without what an operator denies, with what it allows.
+"""Which addresses handlers and webhooks may call: public ones, except denied ones, plus allowed ones.
 
 The rules, in this order:
 
-1. What `AVA_OUTBOUND_DENY` names is denied.
-2. `AVA_WEBHOOK_ALLOW_PRIVATE=1` allows everything else.
-3. Local addresses are denied unless `AVA_OUTBOUND_ALLOW` has the address, or a network no larger than the local one:
-   those of this machine and of the networks that it is on, loopback, link-local, the metadata of clouds.
-4. What a network of `AVA_OUTBOUND_ALLOW` contains is allowed.
-5. A host or domain of `AVA_OUTBOUND_ALLOW` is allowed with a private address. Other answers of its DNS are not
-   believed, because the owner of the domain need not be the operator.
+1. `AVA_OUTBOUND_DENY` denies.
+2. `AVA_WEBHOOK_ALLOW_PRIVATE=1` allows everything that is not denied.
+3. Local addresses are denied: addresses of this machine and its networks, loopback, link-local and cloud metadata. To
+   allow them, `AVA_OUTBOUND_ALLOW` must name the address, or a network no larger than the local one.
+4. Networks in `AVA_OUTBOUND_ALLOW` are allowed.
+5. Hosts and domains in `AVA_OUTBOUND_ALLOW` are allowed with a private address. Other results of their DNS lookup are
+   not trusted, because the domain's owner need not be the operator.
 6. Everything that is not public is denied.
 
-An address that leads to an IPv4 address (NAT64) is judged by both. If the latter is local, it is the one to be named.
+An address that leads to an IPv4 address (NAT64) is checked as both. If the IPv4 address is local, allow that one.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from ava.errors import SettingsError
 from ava.settings import OutboundSettings
 
 _HOST = re.compile(r"(\*?\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
-#: The lengths of NAT64's prefixes (RFC 6052, 2.2).
+#: Lengths of NAT64 prefixes (RFC 6052, 2.2).
 _NAT64_LENGTHS = (32, 40, 48, 56, 64, 96)
-#: The kinds of addresses, besides public ones, that a host or domain may have if the operator allows its name.
+#: Kinds of non-public addresses that an allowed host or domain may have.
 _PRIVATE_KINDS = ("private", "carrier-internal")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Places:
-    """Networks, hosts, and domains with all that is below them."""
+    """Networks, hosts, and domains with their subdomains."""
 
     networks: tuple[Network, ...] = ()
     hosts: frozenset[str] = frozenset()
@@ -47,24 +47,24 @@ class _Places:
         return any(address in network for network in self.networks)
 
     def names(self, address: Address, within: Network) -> bool:
-        """Returns True if an address is in one of the networks that is no larger than `within`, which has it too."""
+        """Return True if the address is in a listed network no larger than `within`, which contains it, too."""
         return any(address in network and network.prefixlen >= within.prefixlen for network in self.networks)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutboundRules:
-    """The rules of one installation."""
+    """The rules of an installation."""
 
     allowed: _Places = _Places()
     denied: _Places = _Places()
-    #: The operator's own prefixes of NAT64, besides 64:ff9b::/96.
+    #: The operator's NAT64 prefixes in addition to 64:ff9b::/96.
     nat64: tuple[IPv6Network, ...] = ()
-    #: Whether all is allowed that is not denied, this machine included.
+    #: Whether everything that is not denied is allowed, including this machine.
     allows_all: bool = False
 
     @classmethod
     def of(cls, settings: OutboundSettings) -> OutboundRules:
-        """Return the rules of the settings. Raises `SettingsError`."""
+        """Return the rules from the settings. Raise `SettingsError`."""
         return cls(
             allowed=_places("AVA_OUTBOUND_ALLOW", settings.outbound_allow),
             denied=_places("AVA_OUTBOUND_DENY", settings.outbound_deny),
@@ -73,9 +73,9 @@ class OutboundRules:
         )
 
     def why_refused(self, host: str, address: Address, own: Sequence[Network] = ()) -> str | None:
-        """Returns in a word why an address of a host may not be called, such as `loopback`; None if it may.
+        """Return the reason, such as `loopback`, why a host's address may not be called; None if it may.
 
-        `own` are the addresses of this machine and of its networks.
+        `own` are the networks of this machine.
         """
         faces = [address, *embedded(address, self.nat64)]
         if self.denied.has_host(host) or any(map(self.denied.has_address, faces)):
@@ -90,7 +90,7 @@ class OutboundRules:
         return None if why in _PRIVATE_KINDS and self.allowed.has_host(host) else why
 
     def _why_local(self, face: Address, own: Sequence[Network]) -> str | None:
-        """Returns why an address is refused as a local one; None if it is none, or if the operator names it."""
+        """Return why a local address is refused; None if it is not local, or the operator allows it."""
         of_machine = [network for network in own if face in network]
         local = local_range(face)
         if any(self.allowed.names(face, within) for within in (*of_machine, *([local] if local else ()))):
@@ -100,10 +100,10 @@ class OutboundRules:
         return why_not_public(face) if local else None
 
     def why_name_refused(self, host: str) -> str | None:
-        """Returns in a word why a host may not be called, whatever its address is; None if its address decides."""
+        """Return why a host may not be called, whatever its address; None if its address decides."""
         if self.denied.has_host(host):
             return "denied by the operator"
-        # A name of the local network may have an address that is allowed.
+        # A local name may have an allowed address.
         if self.allows_all or self.allowed.networks or self.allowed.has_host(host):
             return None
         return "a name of the local network"
@@ -139,6 +139,6 @@ def _nat64_prefix(text: str) -> IPv6Network:
     raise SettingsError("AVA_OUTBOUND_NAT64", "each must be an IPv6 prefix of /32, /40, /48, /56, /64 or /96")
 
 
-#: The rules without settings, and those that allow every address, for development.
+#: The rules without settings, and rules that allow every address, for development.
 PUBLIC = OutboundRules()
 ANY = OutboundRules(allows_all=True)

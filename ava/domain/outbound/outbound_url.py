@@ -1,6 +1,6 @@
-"""The form of a URL that may be called. It is checked without a DNS look-up, so that a URL is refused when it is given.
+"""Check the form of a URL to call. Needs no DNS lookup, so that a client's invalid URL is refused immediately.
 
-The address behind the host's name is checked on connecting (`ava.outbound.socket`).
+The address behind the host name is checked on connecting (`ava.outbound.socket`).
 """
 
 from __future__ import annotations
@@ -16,59 +16,59 @@ from ava.domain.outbound.addresses import Address
 from ava.domain.outbound.outbound_rules import ANY, PUBLIC, OutboundRules
 from ava.errors import AddressRefused, UrlRefused
 
-#: The longest URL that is taken, in characters.
+#: Max characters of a URL.
 MAX_URL_CHARS = 8_000
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?P<scheme>[^:/?#]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?(?:#.*)?")
-# Parsers disagree on white space and control characters: some drop them, some split a header at them.
+# Parsers disagree on white space and control characters: some drop them, some split a header there.
 _NEVER_IN_A_URL = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::(.*))?")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-# What `inet_aton` reads as a part of an address: 127, 0x7f, 0177.
+# What `inet_aton` accepts as a part of an address: 127, 0x7f, 0177.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".home.arpa")
-# The characters of a path or query that are sent as they are; all others are percent-encoded as UTF-8.
+# The characters of a path or query that are sent unchanged; all others are percent-encoded as UTF-8.
 _KEPT = "!#$%&'()*+,/:;=?@[]~"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The parts of a URL. Only `origin` may be shown, because paths and queries carry secrets."""
+    """The parts of a URL. Only `origin` may be shown, because paths and queries may carry secrets."""
 
     #: `http` or `https`.
     scheme: str
-    #: A name in lower case without a final dot, or an address without brackets.
+    #: A lower-case name without a final dot, or an address without brackets.
     host: str
     #: 1 … 65535.
     port: int
-    #: Path and query, ASCII, as they go into the request line.
+    #: Path and query in ASCII, as in the request line.
     path: str
-    #: The host as an address, if the URL names one.
+    #: The host as an address, if it is one.
     address: Address | None
 
     @property
     def authority(self) -> str:
-        """Returns the `Host` header, with the port unless it is the scheme's default."""
+        """Return the `Host` header: the host, with the port unless it is the scheme's default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
-        """Returns the part of the URL that is no secret, for messages."""
+        """Return the part of the URL that messages may show."""
         return f"{self.scheme}://{self.authority}"
 
 
 def parse(url: object, *, rules: OutboundRules = PUBLIC) -> Target:
-    """Returns the parts of a URL.
+    """Parse a URL.
 
-    Raises `UrlRefused` for anything but a plain http(s) URL, and `AddressRefused` for a host that can only be
-    private, unless the rules allow it. No message has more of the URL than its scheme and host.
+    Raise `UrlRefused` unless it is a plain http(s) URL, and `AddressRefused` for a host that can only be private,
+    unless the rules allow it. Messages contain no more of the URL than its scheme and host.
     """
     return _parse(_plain_text(url), rules)
 
 
-# Cached, because the same endpoints are called again and again, and the result depends on the text alone.
+# Cached, because the same endpoints are called repeatedly, and the result depends on the arguments only.
 @lru_cache(maxsize=1_000)
 def _parse(url: str, rules: OutboundRules) -> Target:
     match = _URL.fullmatch(url)
@@ -91,12 +91,12 @@ def _parse(url: str, rules: OutboundRules) -> Target:
 
 
 def origin_of(url: str) -> str:
-    """Returns the scheme and the host of a URL that was taken before, which may be shown."""
+    """Return the scheme and host, which may be shown, of a URL that was accepted before."""
     return _parse(url, ANY).origin
 
 
 def refuse_address(target: Target, why: str) -> NoReturn:
-    """Raises `AddressRefused`, which names only the kind of address: the address itself would reveal the network."""
+    """Raise `AddressRefused` with the kind of the address; the address itself would reveal the network."""
     raise AddressRefused(
         f"{target.origin} was not called: its address is {why}, and only public addresses may be called. "
         "Use a public address. An operator can allow others by address or network with AVA_OUTBOUND_ALLOW, or all of "
@@ -136,7 +136,7 @@ def _port(text: str | None) -> int | None:
 
 def _name(host: str) -> str:
     if not host.isascii():
-        # Several standards turn such a name into ASCII, with results of different owners (straße, strasse).
+        # Several standards convert such a name to ASCII, and their results may have different owners (straße, strasse).
         raise UrlRefused("The host in the URL is not ASCII; write the name in its xn-- form.")
     name = host.lower().removesuffix(".")
     if not 0 < len(name) <= 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
@@ -151,7 +151,7 @@ def _address(host: str) -> Address | None:
         if _NUMBER.fullmatch(host.rsplit(".", 1)[-1]):
             return IPv4Address(host)
     except AddressValueError:
-        # Some programs read 127.1, 0x7f000001 and 0177.0.0.1 as addresses, others as names.
+        # Programs disagree whether 127.1, 0x7f000001 and 0177.0.0.1 are addresses or names.
         raise UrlRefused(
             "The address in the URL must be four decimal numbers such as 192.0.2.1, or an IPv6 address in brackets."
         ) from None

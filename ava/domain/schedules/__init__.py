@@ -1,1 +1,1 @@
-"""Rules of schedules: patterns, time zones, firings."""
+"""Schedules: cron patterns, time zones and firings."""

@@ -1,4 +1,4 @@
-"""Cron patterns of five fields: the grammar, its errors, and what the pattern is in numbers alone."""
+"""Cron patterns with five fields: the grammar, its errors, and the normalised numeric form."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from functools import lru_cache
 
 from cronsim import CronSim, CronSimError
 
-#: Characters of a pattern. One that lists every value of every field has 356.
+#: Max characters of a pattern. One that lists every value of every field has 356.
 LONGEST_CRON = 500
-#: The last year of a firing time. A walk looks 50 years ahead, and dates end with the year 9999.
+#: The last year of a firing time: a search looks 50 years ahead, and dates end with the year 9999.
 LAST_YEAR = 9900
-#: Characters of a wrong entry that an error repeats.
+#: Max characters of an invalid entry that an error repeats.
 _LONGEST_SHOWN = 40
-#: Patterns whose check is remembered: a dispatcher asks for those of due schedules again and again.
+#: Max cached patterns: a dispatcher parses those of due schedules repeatedly.
 _REMEMBERED = 4096
-#: A pattern that matches at all matches in the 28 years from here: they hold each year's first weekday with and
-#: without 29 February.
+#: Any pattern that matches at all matches within 28 years: they contain each weekday for 1 January, with and without
+#: 29 February.
 _FEASIBLE_FROM = datetime(1999, 12, 31, 23, 59)
 
 _MACROS = {
@@ -34,17 +34,17 @@ _MACROS = {
 
 
 class CronError(ValueError):
-    """A cron pattern is wrong; the message names the field."""
+    """An invalid cron pattern; the message names the field."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
-        #: `minute`, `hour`, `day of month`, `month`, `day of week`; `cron` if no single field is to blame.
+        #: `minute`, `hour`, `day of month`, `month` or `day of week`; `cron` if no single field is at fault.
         self.field = field
 
 
 @dataclass(frozen=True, kw_only=True)
 class CronField:
-    """A field of a pattern: its name, its range, and the names that stand for its values, from the first on."""
+    """A field of a pattern: its name, its range, and names for its values, beginning with the first."""
 
     name: str
     first: int
@@ -53,7 +53,7 @@ class CronField:
 
     @property
     def span(self) -> int:
-        """Returns how many values there are; day of week has 0 and 7 for Sunday."""
+        """Return the number of values; for day of week, 0 and 7 are both Sunday."""
         return 7 if self.last == 7 else self.last - self.first + 1
 
 
@@ -69,31 +69,31 @@ _FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
 
 @dataclass(frozen=True, kw_only=True)
 class CronPattern:
-    """A pattern that was checked, in numbers alone."""
+    """A valid pattern in its numeric form."""
 
     #: minute, hour, day of month, month, day of week
     fields: tuple[str, str, str, str, str]
 
     def __str__(self) -> str:
-        """Returns the pattern with one space between the fields."""
+        """Return the pattern with single spaces between the fields."""
         return " ".join(self.fields)
 
     @property
     def is_cadence(self) -> bool:
-        """Returns True if the hour field begins with `*`: the pattern names a pace and no time of the day."""
+        """Return True if the hour field begins with `*`: the pattern means an interval, not a time of day."""
         return self.fields[1].startswith("*")
 
     @property
     def takes_both_days(self) -> bool:
-        """Returns True if day of month and day of week must both match; if neither begins with `*`, one is enough.
+        """Return True if day of month and day of week must both match; unless one begins with `*`, either suffices.
 
         Source: crontab(5) of Debian.
         """
         return self.fields[2].startswith("*") or self.fields[4].startswith("*")
 
     def local_times(self, after: datetime) -> Iterator[datetime]:
-        """Yields the local times, without a zone, that the pattern names after a local time, until the year 9900."""
-        # The walk gives up after 50 years without a match.
+        """Yield the pattern's local times after `after`, without a time zone, until the year 9900."""
+        # CronSim gives up after 50 years without a match.
         for local_time in CronSim(str(self), after):
             if local_time.year > LAST_YEAR:
                 return
@@ -102,10 +102,10 @@ class CronPattern:
 
 @lru_cache(maxsize=_REMEMBERED)
 def parse_cron(cron: str) -> CronPattern:
-    """Returns the pattern of a text. Raises `CronError` if it is wrong or never matches a day."""
+    """Parse a pattern. Raise `CronError` if it is invalid or never matches a date."""
     if len(cron) > LONGEST_CRON:
         raise CronError("cron", f"the pattern has {len(cron)} characters; at most {LONGEST_CRON} are possible")
-    # Only these two separate fields; Unicode has more spaces, and more digits.
+    # Only these two characters separate fields; Unicode has more spaces and digits.
     if not re.fullmatch(r"[!-~ \t]*", cron):
         raise CronError("cron", "the pattern holds a character that is not printable ASCII")
     texts = cron.upper().split()
@@ -177,7 +177,7 @@ def _term(field: CronField, term: str) -> str:
     if match["last"] is None:
         return f"{first}{steps}"
     last = _last(field, term, first, match["last"])
-    # A step from a single value counts to the end of the field, that of a range only to the end of the range.
+    # A step from a single value counts to the end of the field, a step of a range only to the end of the range.
     return str(first) if first == last else f"{first}-{last}{steps}"
 
 

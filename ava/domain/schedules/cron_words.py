@@ -1,7 +1,7 @@
-"""A cron pattern in words. The library finds the words of each field; this module joins them.
+"""Describe a cron pattern in words. A library describes each field; this module corrects and joins them.
 
-The library reads some patterns otherwise than cron does: it calls `*/45` "every 45 minutes", where cron begins anew in
-each hour, and a list of days beside a range of weekdays reads as if both had to match.
+The library misreads some patterns: it calls `*/45` "every 45 minutes" although cron restarts in each hour, and it joins
+a list of days and a range of weekdays as if both had to match.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MONDAY_TO_FRIDAY = "1,2,3,4,5"
 
 
 def in_words(pattern: CronPattern) -> str:
-    """Returns a pattern in words, such as `Every weekday at 09:30`."""
+    """Return a description such as `Every weekday at 09:30`."""
     minute, hour, day, month, weekday = pattern.fields
     time = _time(minute, hour)
     if (day, month) == ("*", "*") and minute.isdecimal() and hour.isdecimal():
@@ -30,7 +30,7 @@ def in_words(pattern: CronPattern) -> str:
 
 
 def _time(minute: str, hour: str) -> str:
-    # "Every 20 minutes, every 6 hours" would leave open which minutes those are.
+    # "Every 20 minutes, every 6 hours" would leave open which minutes.
     hours = _plain(HOUR, hour) if minute.isdecimal() or "/" not in hour else _values(HOUR, hour)
     return _words(f"{_plain(MINUTE, minute)} {hours} * * *", DescriptionTypeEnum.FULL)
 
@@ -44,7 +44,7 @@ def _days(pattern: CronPattern, day: str, weekday: str) -> str:
 
 
 def _either(phrases: list[str]) -> str:
-    """Returns phrases of which one must hold; the library begins each with a comma."""
+    """Join alternatives with "or"; the library begins each with a comma."""
     if len(phrases) < 2:
         return "".join(phrases)
     first, *others = (phrase.removeprefix(", ").removeprefix("only ") for phrase in phrases)
@@ -52,7 +52,7 @@ def _either(phrases: list[str]) -> str:
 
 
 def _parts(field: CronField, text: str) -> list[str]:
-    """Returns a field of days as one part with all numbers, and one for each day that is counted from an end."""
+    """Split a field of days: one part with all numbers, and one per day that is counted from an end."""
     if text == "*":
         return []
     counted = _counted(text)
@@ -65,7 +65,7 @@ def _counted(text: str) -> list[str]:
 
 
 def _plain(field: CronField, text: str) -> str:
-    """Returns a field as the list of its values if the library would describe it wrongly."""
+    """Return a field, replaced by the list of its values if the library would misdescribe it."""
     start, slash, step = text.partition("/")
     if not slash or ("-" in text and "," not in text):
         return text
@@ -76,7 +76,7 @@ def _plain(field: CronField, text: str) -> str:
 
 
 def _values(field: CronField, text: str) -> str:
-    """Returns the list of a field's values, in their order; Sunday is 0."""
+    """Return the sorted values of a field; Sunday is 0."""
     values: set[int] = set()
     for term in text.split(","):
         span, _, step = term.partition("/")
@@ -90,7 +90,7 @@ def _values(field: CronField, text: str) -> str:
 
 
 def _words(expression: str, part: DescriptionTypeEnum) -> str:
-    # Without a locale the library takes that of the process.
+    # Without a locale the library uses the process's.
     options = Options(use_24hour_time_format=True, locale_code="en_US")
     words: str = ExpressionDescriptor(expression, options).get_description(part)
     return words
