@@ -1,1 +1,1 @@
-"""The database. Only this package uses SQLAlchemy and SQL; it has one function for each move or read of a row."""
+"""The database. Only this package uses SQLAlchemy and SQL, with one function per state transition or read."""

@@ -1,1 +1,1 @@
-"""Who may call: API keys."""
+"""Credentials: API keys and sessions."""

@@ -1,1 +1,1 @@
-"""Access to PostgreSQL: connections, prepared statements, time-outs, schema, clock, leader lock."""
+"""Access to PostgreSQL: connections, prepared statements, timeouts, schema, clock, leader lease."""

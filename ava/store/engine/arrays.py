@@ -1,4 +1,4 @@
-"""Array literals, which PostgreSQL reads much faster than the expressions that the driver makes of a list.
+"""Array literals: PostgreSQL parses them much faster than the expressions that the driver generates for a list.
 
 See "Array Input and Output Syntax" in the PostgreSQL manual.
 """
@@ -9,12 +9,12 @@ from collections.abc import Iterable
 
 
 def array(elements: Iterable[str]) -> str:
-    """Returns elements as the literal of an array; numbers, booleans and ids need no quotes."""
+    """Return elements as an array literal. They must not need quotes: numbers, booleans, ids."""
     return "{" + ",".join(elements) + "}"
 
 
 def texts(values: Iterable[object]) -> str:
-    """Returns values as the literal of an array, each by its text, which PostgreSQL reads as any type; None is null."""
+    """Return values as an array literal of quoted strings, which PostgreSQL casts to any type; None is null."""
     return array(["NULL" if value is None else _quoted(str(value)) for value in values])
 
 

@@ -1,4 +1,4 @@
-"""The one clock: PostgreSQL's."""
+"""The single clock: PostgreSQL's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ _NOW = Statement("SELECT clock_timestamp()")
 
 
 def now(connection: Connection) -> datetime:
-    """Returns the time of the database's clock, from which every time in a record is taken."""
+    """Return the time of the database's clock, the source of all times in records."""
     moment: datetime = connection.exec_driver_sql(_NOW).scalar_one()
     return moment

@@ -1,7 +1,7 @@
-"""The gate of a pool's connections, whose callers work for different tenants.
+"""Share a pool's connections fairly between tenants.
 
-A tenant holds a part of the connections at most, so slow statements of one tenant do not keep the others waiting. Among
-those that wait, the tenant that holds the fewest comes first, and within a tenant the one that has waited the longest.
+A tenant may use at most a part of the connections, so its slow statements do not block other tenants. The next
+connection goes to the waiting tenant that uses the fewest, and within the tenant to the longest waiter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ava.errors import ConnectionsBusy, TooMany
 
 
 class _TurnWaiter:
-    """A caller that waits for its turn."""
+    """A caller that waits for a connection."""
 
     def __init__(self) -> None:
         self.has_turn = False
@@ -24,12 +24,12 @@ class _TurnWaiter:
 
 
 class ConnectionGate:
-    """Gives each caller its turn for one of `size` connections."""
+    """Admits callers to at most `size` connections."""
 
     def __init__(self, size: int, *, wait_seconds: float, tenant: Callable[[], str | None] = lambda: None) -> None:
-        """`tenant` returns the tenant that the calling thread or greenlet works for, None for the process itself.
+        """`tenant` returns the tenant of the calling thread or greenlet; None for the process itself.
 
-        The process itself may hold all connections.
+        The process itself may use all connections.
         """
         self._size = size
         self._max_of_tenant = max(1, size * TENANT_CONNECTIONS.value // 100)
@@ -42,10 +42,10 @@ class ConnectionGate:
 
     @contextmanager
     def take(self, *, of_process: bool = False) -> Iterator[None]:
-        """Hold one turn. With `of_process` it is the process's own, whatever tenant the caller works for.
+        """Reserve one connection during the block. `of_process`: for the process itself, not the caller's tenant.
 
-        Raises `TooMany` if the tenant's own calls have held its share for the whole wait, and `ConnectionsBusy` if
-        others have held the rest.
+        Raises `TooMany` if the tenant used its share for the whole wait, and `ConnectionsBusy` if all connections were
+        in use.
         """
         tenant = None if of_process else self._tenant()
         with self._lock:
@@ -78,7 +78,7 @@ class ConnectionGate:
         self._held[tenant] -= 1
         if not self._held[tenant]:
             del self._held[tenant]
-        # Whatever can be given is given at once, so no more than this one turn is free for those that wait.
+        # Connections are always assigned immediately, so only this one can be free for a waiter.
         if ready := [each for each in self._waiting if self._is_free(each)]:
             next_tenant = min(ready, key=lambda each: self._held.get(each, 0))
             waiter = self._waiting[next_tenant].popleft()
@@ -91,7 +91,7 @@ class ConnectionGate:
         try:
             waiter.woken.wait(self._wait_seconds)
         except BaseException:
-            # The greenlet is killed.
+            # The greenlet was killed.
             with self._lock:
                 if waiter.has_turn:
                     self._release(tenant)

@@ -1,4 +1,4 @@
-"""A process's connections to PostgreSQL: a small pool, autocommit for single statements, and errors of our own."""
+"""A process's connections to PostgreSQL: a small pool, autocommit for single statements, and AVA's errors."""
 
 from __future__ import annotations
 
@@ -31,30 +31,29 @@ from ava.store.engine.statement import Statement
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-#: The connection that the functions of `ava.store` take; no other module imports SQLAlchemy for it.
+#: The connection type for the functions of `ava.store`, so that no other module imports SQLAlchemy.
 Connection = sqlalchemy.Connection
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two log lines about a server that refuses statements.
+#: Min seconds between log lines about a server that refuses statements.
 _REFUSAL_LOG_SECONDS = 10.0
-#: A failure after so many seconds was silence, not a refusal. For as long again, further calls fail at once.
+#: A failure after this many seconds was silence, not a refusal. Further calls then fail immediately for as long.
 _SILENCE_SECONDS = 0.5
 
-#: What several hosts mean, unless the URL says otherwise. All processes write. The order is random because a wait for a
-#: host that is dark uses up the time for the whole connection, so the next attempt must be able to begin elsewhere.
+#: Defaults for a URL with several hosts. Every process writes. The order is random because an unreachable host uses up
+#: the timeout of the whole connection, so the next attempt must be able to start with another host.
 _SEVERAL_HOSTS = {"target_session_attrs": "read-write", "load_balance_hosts": "random"}
 
 _PING = Statement("SELECT 1")
 
-#: The threads or greenlets whose transactions are rolled back. No context variable, which a thread would inherit that
-#: is started meanwhile.
+#: Threads or greenlets in a dry run. Not a context variable, because a thread started in the block would inherit it.
 _dry_runs: set[int] = set()
 
 
 @contextmanager
 def dry_run() -> Iterator[None]:
-    """Roll back each transaction that this thread begins in the block: its checks are made, and nothing is stored."""
+    """Roll back each transaction that this thread begins in the block, so that checks run and nothing is stored."""
     thread = threading.get_ident()
     _dry_runs.add(thread)
     try:
@@ -72,11 +71,11 @@ class PoolMeter(Protocol):
     """Counts the connections that are checked out of a pool."""
 
     def checkout(self) -> AbstractContextManager[object]:
-        """Returns a context manager that is entered for each checkout."""
+        """Return a context manager to enter for each checkout."""
         ...
 
     def checkout_timed_out(self) -> None:
-        """Counts a wait for a connection that ended without one."""
+        """Count a wait that ended without a connection."""
         ...
 
 
@@ -89,7 +88,7 @@ class _NoMeter:
 
 
 class Database:
-    """A pool of connections to one database. Nothing connects before the first use."""
+    """A connection pool for one database. It connects on first use."""
 
     def __init__(
         self,
@@ -105,10 +104,10 @@ class Database:
     ) -> None:
         """`name` is the process's name in `pg_stat_activity`.
 
-        `is_pooled`: the URL leads to a pooler that gives each transaction another session. Then the session's settings
-        are those of the role (`ava.store.engine.sessions`), and statements are not prepared.
-        `gate` decides who is next if all connections are checked out. The pool's own queue does not notice that a
-        connection could not be opened, so its waiters would wait until the end of `wait_seconds`.
+        `is_pooled`: the URL leads to a pooler that may use another session for each transaction. Then the role's
+        defaults replace session settings (`ava.store.engine.sessions`), and statements are not prepared.
+        `gate` chooses the next caller if all connections are checked out. The pool's internal queue does not notice
+        when a connection could not be opened, so its waiters would wait for all of `wait_seconds`.
         """
         self._meter: PoolMeter = meter or _NoMeter()
         self._gate = gate
@@ -136,23 +135,23 @@ class Database:
         event.listen(self._engine, "connect", self._count_connection)
         if is_pooled:
             event.listen(self._engine, "connect", prepared.disable)
-        #: The number of connections that were opened so far. A new one may lead to another server.
+        #: Number of connections opened so far. A new connection may lead to another server.
         self.opened = 0
         self._silent_until = self._thawed_at = 0.0
         self._refusal_logged_at = float("-inf")
 
     @classmethod
     def of(cls, settings: Settings, *, name: str, **options: Any) -> Self:
-        """Returns the database of a process: through DATABASE_POOL_URL if it is set, else DATABASE_URL.
+        """Return the database of a process: DATABASE_POOL_URL if it is set, otherwise DATABASE_URL.
 
-        `options` are those of the constructor.
+        Passes `options` to the constructor.
         """
         pool = settings.database_pool_url
         return cls(pool or settings.database_url, name=name, is_pooled=bool(pool), **options)
 
     @classmethod
     def of_standby(cls, settings: Settings, *, name: str, **options: Any) -> Self:
-        """Returns the database of DATABASE_READ_URL. Behind a pool the role's defaults hold, also on a standby."""
+        """Return the database of DATABASE_READ_URL. Behind a pooler, the role's defaults apply on a standby too."""
         url = _of_any_host(settings.database_read_url)
         return cls(url, name=name, is_pooled=bool(settings.database_pool_url), **options)
 
@@ -160,9 +159,9 @@ class Database:
     def connect(self, *, of_process: bool = False) -> Iterator[Connection]:
         """Check out a connection on which each statement is its own transaction.
 
-        `of_process`: it counts for no tenant, because its statements are those of several.
-        Raises `DatabaseUnavailable` if the database cannot be reached or fails temporarily, and its subclass
-        `ConnectionsBusy` if all the pool's connections are checked out for too long.
+        `of_process`: do not count it for the caller's tenant, because its statements serve several tenants.
+        Raises `DatabaseUnavailable` if the database is unreachable or fails temporarily, and its subclass
+        `ConnectionsBusy` if all connections stay checked out for too long.
         """
         with (
             self._turn(of_process=of_process),
@@ -194,7 +193,7 @@ class Database:
             return
         with ExitStack() as turn:
             try:
-                # If the server does not answer, each waiter that gets its turn then fails at once.
+                # If the server does not answer, each waiter then fails immediately in turn.
                 turn.enter_context(self._gate.take(of_process=of_process))
             except (ConnectionsBusy, TooMany):
                 self._meter.checkout_timed_out()
@@ -214,14 +213,14 @@ class Database:
             raise failures.without_values(error) from None
 
     def _begin(self) -> float:
-        """Returns the monotonic time. Raises `DatabaseUnavailable` if the server did not answer a moment ago."""
+        """Return the monotonic time. Raises `DatabaseUnavailable` if the server has just failed to answer."""
         began = time.monotonic()
         if began < self._silent_until:
             raise DatabaseUnavailable
         return began
 
     def _raise_outage(self, error: BaseException, began: float) -> None:
-        """Raise `DatabaseUnavailable` if an error means that; `began` is the start of the call."""
+        """Raise `DatabaseUnavailable` if an error means an outage; `began` is the start of the call."""
         if not failures.is_outage(error):
             return
         state = failures.state_of(error)
@@ -230,7 +229,7 @@ class Database:
         if state in (failures.READ_ONLY, failures.NO_PRIVILEGE, failures.DISK_FULL):
             self._log_refusal(error)
         if state == failures.READ_ONLY:
-            # The other connections lead to the same server, and a new one may lead to the new primary.
+            # All connections lead to the same server; a new one may lead to the new primary.
             self._engine.dispose()
         raise failures.NAMED_OUTAGES.get(state or "", DatabaseUnavailable) from failures.without_values(error)
 
@@ -241,20 +240,20 @@ class Database:
             _log.warning("PostgreSQL refuses statements, will retry: %s", reason)
 
     def dedicated(self) -> DedicatedConnection:
-        """Returns a connection of the pool that one thread keeps from its first use on."""
+        """Return a connection of the pool that one thread keeps after its first use."""
         return DedicatedConnection(self)
 
     def _note_silence(self, began: float) -> None:
-        # If the server does not answer, one wait is enough for all. A refusal costs no wait.
+        # If the server does not answer, let only one call wait for it. A refusal costs no wait.
         if (now := time.monotonic()) - max(began, self._thawed_at) >= _SILENCE_SECONDS:
             self._silent_until = now + _SILENCE_SECONDS
 
     def forget_silence(self) -> None:
-        """Ask the server again: this process was frozen, so the time that has passed does not count as silence."""
+        """Try the server again: this process was frozen, so the elapsed time does not count as silence."""
         self._silent_until, self._thawed_at = 0.0, time.monotonic()
 
     def _before_connecting(self, _dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
-        # This serves calls that began to wait for a connection before the server was known to be silent.
+        # For calls that began to wait for a connection before the silence was detected.
         if time.monotonic() < self._silent_until:
             raise psycopg2.OperationalError("PostgreSQL did not answer a moment ago")
         parameters.update(timeouts.with_addresses(parameters))
@@ -272,15 +271,15 @@ class Database:
         self._engine.dispose()
 
     def forget_connections(self) -> None:
-        """Drop the pool without closing it, because in a forked child the connections are still the parent's."""
+        """Drop the pool without closing it: in a forked child, the connections belong to the parent."""
         self._engine.dispose(close=False)
 
 
 class DedicatedConnection:
     """A connection that one thread keeps, because a checkout takes as long as a small statement.
 
-    `with dedicated as connection` is `Database.connect`, and raises like it. An error on a connection closes it; the
-    next use gets another.
+    `with dedicated as connection` works like `Database.connect` and raises like it. An error closes the connection; the
+    next use opens another.
     """
 
     def __init__(self, database: Database) -> None:
@@ -317,15 +316,15 @@ class DedicatedConnection:
 
 
 def driver_url(url: str) -> URL:
-    """Returns the URL with psycopg2 as the driver; SQLAlchemy 2.1 uses psycopg 3 for a plain `postgresql://`.
+    """Return the URL with psycopg2 as the driver; SQLAlchemy 2.1 uses psycopg 3 for a plain `postgresql://`.
 
-    The URL may name several hosts, as libpq's may.
+    The URL may name several hosts, as in libpq.
     """
     of_hosts = authority(url)
     credentials, at, hosts = of_hosts.rpartition("@")
     if "," not in hosts:
         return make_url(url).set(drivername="postgresql+psycopg2")
-    # libpq takes several hosts and tries them in order; SQLAlchemy takes them as options.
+    # libpq tries several hosts in order; SQLAlchemy takes them as options.
     several = [urlsplit(f"//{host}") for host in hosts.split(",")]
     names, ports = [host.hostname or "" for host in several], [str(host.port or 5432) for host in several]
     rest = url.partition("://")[2][len(of_hosts) :]
@@ -335,7 +334,7 @@ def driver_url(url: str) -> URL:
 
 
 def _of_any_host(url: str) -> str:
-    """Returns the URL of standbys so that it finds any of several, unless it says which."""
+    """Return a URL of standbys that accepts any host, unless it sets `target_session_attrs`."""
     if "target_session_attrs=" in url:
         return url
     return f"{url}{'&' if '?' in url else '?'}target_session_attrs=any"
@@ -349,7 +348,7 @@ def _begin(connection: Connection) -> sqlalchemy.Transaction:
 
 
 def _prepare_checkout(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
-    """Replace a connection that the server has closed; on others each statement is its own transaction again.
+    """Replace a connection that the server has closed; on others, turn autocommit on again.
 
     An idle connection is readable only if the server has closed it.
     """
@@ -365,6 +364,6 @@ def _prepare_checkout(dbapi_connection: Any, _record: Any, _proxy: Any) -> None:
 
 
 def _new_poll() -> Any:
-    """Returns the kernel's poll object. gevent's takes ten times as long, and here nothing waits."""
+    """Return the kernel's poll object. gevent's takes ten times as long, and nothing waits here."""
     monkey = sys.modules.get("gevent.monkey")
     return select.poll() if monkey is None else monkey.get_original("select", "poll")()

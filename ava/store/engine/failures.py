@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL or of its driver means: an outage, or a fault of the statement."""
+"""Classify errors of PostgreSQL and its driver: an outage, or a fault of the statement."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from sqlalchemy.exc import DBAPIError
 
 from ava.errors import DatabaseUnavailable, DiskFull, LockTimeout, StatementFailed, StatementTimeout
 
-#: The SQLSTATE of a write to a server that is read-only, as a demoted primary is.
+#: SQLSTATE of a write to a read-only server, such as a demoted primary.
 READ_ONLY = "25006"
-#: The SQLSTATE of a missing privilege.
+#: SQLSTATE of a missing privilege.
 NO_PRIVILEGE = "42501"
 #: SQLSTATEs and their classes that mean an outage: the same statement may succeed later. PostgreSQL manual, appendix A.
 _OUTAGES = (
     "08",  # The connection failed.
     "53",  # Resources are missing: connections, disk, memory.
-    "57",  # An operator intervened: shutdown, statement time-out.
+    "57",  # An operator intervened: shutdown, statement timeout.
     "58",  # The system failed below PostgreSQL.
     READ_ONLY,
     "25P03",  # The session was ended because its transaction was idle, or …
@@ -27,27 +27,27 @@ _OUTAGES = (
     "55P03",  # A lock was not available in time.
     NO_PRIVILEGE,  # Until an operator grants it again, no result may be dropped.
 )
-#: The SQLSTATE of a value beyond a limit of PostgreSQL, and of its guard against wraparound, which refuses all writes
-#: until VACUUM has frozen old rows. The guard is in these files of PostgreSQL's source.
+#: SQLSTATE of a value beyond a limit of PostgreSQL, and of its guard against wraparound, which refuses all writes until
+#: VACUUM has frozen old rows. The guard is in these files of PostgreSQL's source.
 _LIMIT = "54000"
 _GUARDS = ("varsup.c", "multixact.c")
-#: The SQLSTATE of a write for which the server's disk has no space.
+#: SQLSTATE of a write that fails because the server's disk is full.
 DISK_FULL = "53100"
-#: The errors of outages that have one of their own, by the SQLSTATE: the statement's own time-outs, and a full disk.
+#: Outages with a separate error class, by SQLSTATE.
 NAMED_OUTAGES = {"57014": StatementTimeout, "55P03": LockTimeout, DISK_FULL: DiskFull}
 
 
 def describe_failure(error: BaseException) -> str:
-    """Returns an error in words that hold no value of a row or a parameter."""
+    """Return a description of an error without values of rows or parameters."""
     known = error.__cause__ if isinstance(error, DatabaseUnavailable) and error.__cause__ is not None else error
     return str(known) if isinstance(known, StatementFailed) else type(known).__name__
 
 
 def without_values(error: BaseException) -> BaseException:
-    """Returns the error that is raised instead of one of SQLAlchemy's or the driver's, because logs show it.
+    """Return the error to raise instead of one of SQLAlchemy or the driver, because logs show it.
 
     PostgreSQL's messages quote values ("Key (url)=(https://…)", "Failing row contains (…)"), and a position in them
-    repeats the statement with its parameters. An error without a SQLSTATE is the driver's own, about a connection.
+    repeats the statement with its parameters. An error without a SQLSTATE is the driver's, about a connection.
     """
     cause = cause_of(error) or error
     state, diagnostics = state_of(error), getattr(cause, "diag", None)
@@ -55,14 +55,14 @@ def without_values(error: BaseException) -> BaseException:
         return cause.with_traceback(error.__traceback__)
     names = (diagnostics.table_name, diagnostics.column_name, diagnostics.constraint_name) if diagnostics else ()
     parts = [f"{type(cause).__name__}, SQLSTATE {state}", *(name for name in names if name)]
-    # The messages of outages are about the server alone.
+    # Messages of outages are only about the server.
     if _is_outage_state(state, diagnostics) and diagnostics and diagnostics.message_primary:
         parts.append(diagnostics.message_primary)
     return StatementFailed(": ".join(parts)).with_traceback(error.__traceback__)
 
 
 def is_outage(error: BaseException) -> bool:
-    """Returns True if an error of SQLAlchemy or the driver means that the database is out of reach or overloaded."""
+    """Return True if an error of SQLAlchemy or the driver means that the database is unreachable or overloaded."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     cause = cause_of(error)
@@ -82,5 +82,5 @@ def cause_of(error: BaseException) -> BaseException | None:
 
 
 def state_of(error: BaseException) -> str | None:
-    """Returns PostgreSQL's SQLSTATE, or None if the error is the driver's own."""
+    """Return PostgreSQL's SQLSTATE, or None for an error of the driver."""
     return getattr(cause_of(error), "pgcode", None)

@@ -1,4 +1,4 @@
-"""Transactions of several statements on a connection that is in none."""
+"""Transactions of several statements on an autocommit connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ava.store.engine.statement import Statement
 
 @contextmanager
 def one_transaction(connection: Connection) -> Iterator[None]:
-    """Run the statements of the block in one transaction, unless the connection is in one already."""
+    """Run the statements of the block in one transaction, joining an open one."""
     raw: Any = connection.connection.dbapi_connection
     if not raw.autocommit or raw.info.transaction_status != extensions.TRANSACTION_STATUS_IDLE:
         yield
@@ -32,7 +32,7 @@ def one_transaction(connection: Connection) -> Iterator[None]:
 
 
 def _roll_back(connection: Connection) -> None:
-    # The connection may be broken. Then SQLAlchemy refuses the statement by an error of its own.
+    # On a broken connection, SQLAlchemy refuses the statement with its own error.
     with suppress(SQLAlchemyError, psycopg2.Error):
         connection.exec_driver_sql("ROLLBACK")
 
@@ -41,9 +41,9 @@ def _roll_back(connection: Connection) -> None:
 def kept_transaction(
     kept: DedicatedConnection, first: Statement, then: Prepared, parameters: Mapping[str, object]
 ) -> Iterator[tuple[Connection, list[tuple[Any, ...]]]]:
-    """One transaction, which begins in the same message to the server as its first two statements.
+    """Begin a transaction in the same message as its first two statements. Yields the rows of the second.
 
-    The second one sees what others have committed before the first one ended. The block gets its rows.
+    The second statement sees everything that was committed before the first one ended.
     """
     with kept as connection:
         try:

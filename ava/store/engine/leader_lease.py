@@ -1,20 +1,19 @@
-"""The choice of the active dispatcher: it holds a lease, a row that it renews.
+"""Elect the active dispatcher: it holds a lease, a row that it renews.
 
-At most one dispatcher is active, because the holder stops before another may begin. Both measure on a clock of their
-own that no one sets, and the database's clock counts for nothing:
+At most one dispatcher is active, because the holder stops before another may begin. Each process uses its local clock,
+which no one can set, and ignores the database's:
 
-- The holder is active for `_HELD_SECONDS` after it has sent its last successful renewal.
-- Another takes the lease once it has seen the same renewal for `_EXPIRED_SECONDS`. It names the number and the renewal
-  that it has seen, so the lease is not taken if the holder has renewed it in between.
-- A holder whose time is over, because it was frozen or the database did not answer, is active again only if it renews
-  the lease before another takes it.
+- The holder is active for `_HELD_SECONDS` after sending its last successful renewal.
+- Another dispatcher takes the lease once it has seen the same renewal for `_EXPIRED_SECONDS`. It names the number and
+  renewal that it has seen, so it fails if the holder has renewed in between.
+- A holder whose lease expired, because it was frozen or the database did not answer, becomes active again only if it
+  renews before another takes the lease.
 
-So a dispatcher that is killed is replaced within `_EXPIRED_SECONDS` and two times `RENEWAL_SECONDS`: a renewal may have
-been sent a moment before, and each of the others reads the lease once in that time.
+So a killed dispatcher is replaced within `_EXPIRED_SECONDS` plus twice `RENEWAL_SECONDS`: it may have just renewed, and
+the others read the lease once per `RENEWAL_SECONDS`.
 
-Statements of duties are not fenced by the number. One that was sent before the process was frozen may end beside the
-next active dispatcher. It does no harm, because each change of a duty is one guarded statement that changes nothing the
-second time.
+The lease number does not fence the statements of duties. A statement that was sent before the process froze may end
+after the next dispatcher became active. This is harmless: each change of a duty is one guarded, idempotent statement.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ from ava.store.engine.statement import Statement
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-#: Seconds between two calls of `LeaderLease.acquire`.
+#: Seconds between calls of `LeaderLease.acquire`.
 RENEWAL_SECONDS = 0.25
-#: Seconds for which a dispatcher is active after it has asked whether it may be.
+#: Seconds for which a dispatcher is active after the start of a successful request.
 _HELD_SECONDS = 1.5
-#: Seconds without a renewal after which another may take the lease. The two clocks may differ in their speed.
+#: Seconds without a renewal after which another may take the lease. Longer than the above, as clocks differ in speed.
 _EXPIRED_SECONDS = 2.0
-#: Seconds after which a statement about the lease fails, so that the process soon asks again.
+#: Statement timeout in seconds, so that the process soon asks again.
 _STATEMENT_SECONDS = 2.0
-#: Seconds after a failure for which no dispatcher is active. The server that answers may be a standby that took over
-#: without the last claims. A job that runs may be queued there, and a duty would publish it, until each process has
-#: asked whether its run still holds its job, which is at most 2 s later (`ava.node.child.child`).
+#: Seconds after a failure in which no dispatcher is active. The answering server may be a standby that was promoted
+#: without the last claims. A running job may be queued there, and a duty would publish it, until each process has
+#: checked whether its run still owns its job, at most 2 s later (`ava.node.child.child`).
 _SETTLE_SECONDS = 3.0
 #: Linux stops CLOCK_MONOTONIC while the machine sleeps.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -54,7 +53,7 @@ UPDATE dispatcher_lease SET number = number + 1, renewed_at = clock_timestamp()
 WHERE number = %(number)s AND renewed_at IS NOT DISTINCT FROM %(renewed_at)s
 RETURNING number, renewed_at, pg_postmaster_start_time()
 """)
-# A crash of the server may undo a renewal, but not the number that the holder has taken.
+# A server crash may undo a renewal, but not the number that the holder has taken.
 _RENEW = Statement(f"""
 UPDATE dispatcher_lease SET renewed_at = clock_timestamp()
 WHERE number = %(number)s AND renewed_at = %(renewed_at)s AND {IS_UNFLUSHED}
@@ -70,39 +69,39 @@ SELECT EXISTS (SELECT 1 FROM dispatcher_lease WHERE renewed_at > clock_timestamp
 
 @dataclass(frozen=True)
 class Lease:
-    """The row as one statement has found it."""
+    """The row as read by one statement."""
 
     number: int
-    #: The database's time of the last renewal, compared for equality only; None if the lease is free.
+    #: The database's time of the last renewal, only compared for equality; None if the lease is free.
     renewed_at: datetime | None
-    #: When the server was started that answered. Another server has another time.
+    #: Start time of the answering server. Another server has another time.
     server: datetime
 
     @property
     def key(self) -> dict[str, object]:
-        """Returns what a statement names, so that it changes only the lease that was read."""
+        """Return the parameters that restrict a statement to the lease that was read."""
         return {"number": self.number, "renewed_at": self.renewed_at}
 
 
 def now() -> float:
-    """Returns the seconds of a clock that runs on while the process is frozen or its machine sleeps."""
+    """Return the seconds of a clock that continues while the process is frozen or the machine sleeps."""
     return time.clock_gettime(_CLOCK)
 
 
 def has_leader(connection: Connection) -> bool:
-    """Returns True if a dispatcher has renewed the lease a moment ago. It judges by the database's clock."""
+    """Return True if a dispatcher has recently renewed the lease, by the database's clock."""
     return bool(connection.exec_driver_sql(_HAS_LEADER).scalar_one())
 
 
 class LeaseWatch:
-    """Finds on this process's own clock that a lease is not renewed any longer."""
+    """Detects, by this process's clock, that a lease has expired."""
 
     def __init__(self) -> None:
         self._seen: Lease | None = None
         self._seen_at = 0.0
 
     def is_over(self, lease: Lease) -> bool:
-        """Returns True if the lease, which was just read, is free or has not been renewed for `_EXPIRED_SECONDS`."""
+        """Return True if the lease just read is free or has not been renewed for `_EXPIRED_SECONDS`."""
         moment = now()
         if lease != self._seen:
             self._seen, self._seen_at = lease, moment
@@ -110,7 +109,7 @@ class LeaseWatch:
 
 
 class LeaderLease:
-    """Makes one dispatcher the active one: `acquire` each `RENEWAL_SECONDS`, `may_act` in any thread."""
+    """Elects one active dispatcher: call `acquire` every `RENEWAL_SECONDS`, and `may_act` in any thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._database = Database.of(
@@ -123,10 +122,10 @@ class LeaderLease:
         self._server: datetime | None = None
 
     def acquire(self) -> bool:
-        """Take the lease, or renew it. Returns True if this process is the active dispatcher.
+        """Take or renew the lease. Returns True if this process is the active dispatcher.
 
-        Returns False if another process holds it, or the database is out of reach or read-only, or was so within
-        `_SETTLE_SECONDS`.
+        Returns False if another process holds the lease, or if the database is unreachable or read-only, or was within
+        the last `_SETTLE_SECONDS`.
         """
         began = now()
         try:
@@ -138,11 +137,11 @@ class LeaderLease:
         return self.may_act()
 
     def may_act(self) -> bool:
-        """Returns True if this process is the active dispatcher at this moment, also if `acquire` is late."""
+        """Return True if this process is the active dispatcher now, even if `acquire` is late."""
         return now() < self._held_until
 
     def release(self) -> None:
-        """Free the lease, so that another process takes it at once."""
+        """Free the lease, so that another process can take it immediately."""
         lease, self._lease, self._held_until = self._lease, None, float("-inf")
         with suppress(DatabaseUnavailable, StatementFailed):
             if lease is not None:
@@ -157,7 +156,7 @@ class LeaderLease:
     def _take(self, connection: Connection) -> Lease | None:
         lease = Lease(*connection.exec_driver_sql(_READ).one())
         if self._server not in (None, lease.server):
-            # A pooler keeps its clients' connections while the server behind it is replaced.
+            # A pooler keeps client connections open while the server behind it is replaced.
             self._fail()
         self._server = lease.server
         if not self._watch.is_over(lease) or now() < self._settled_at:

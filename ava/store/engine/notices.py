@@ -1,4 +1,4 @@
-"""Notices: what PostgreSQL sends to this process by NOTIFY. They may be lost, so their receiver looks by itself too."""
+"""Receive PostgreSQL's NOTIFY messages. They may be lost, so the receiver polls too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 LIMITS = "ava_limits"
 
 _LISTEN = f"LISTEN {LIMITS}"
-#: The server ends the session of a process that is frozen or cut off, a while after it last listened.
+#: Keepalives let the server end the session of a process that is frozen or cut off.
 _CONNECT: dict[str, Any] = {
     "connect_timeout": 2,
     "application_name": "ava dispatcher notices",
@@ -25,7 +25,7 @@ _CONNECT: dict[str, Any] = {
 
 
 class Notices:
-    """Listens on a session of its own, which `wait` opens, and opens again after a failure."""
+    """Listens on a separate session, which `wait` opens and reopens after a failure."""
 
     #: Seconds between two attempts to connect.
     retry_seconds = 1.0
@@ -36,7 +36,7 @@ class Notices:
         self._connect_at = 0.0
 
     def wait(self, seconds: float) -> set[str]:
-        """Returns the payloads of the notices that have come, as soon as there are any, or after `seconds`."""
+        """Return the payloads of received notices, as soon as there are any, or after `seconds`."""
         if self._connection is None and not self._connect():
             time.sleep(seconds)
             return set()

@@ -1,23 +1,23 @@
-"""How PostgreSQL plans statements that each have an index made for them."""
+"""Planner settings for statements that each have an index made for them."""
 
 from __future__ import annotations
 
-#: The statements of an admission are planned once for each connection and second, because planning takes longer than
-#: they run, and an admission is on the way from the end of a job to the start of the next.
+#: Seconds between replans of admission statements per connection. Planning takes longer than running them, and an
+#: admission lies between the end of a job and the start of the next.
 PLAN_SECONDS = 1.0
 
-#: Put before a statement, it makes the rest of the transaction use indexes in whose order rows are wanted, not others
-#: whose rows are sorted then. The tables change so fast that the planner often takes a large one for nearly empty, and
-#: then reads and sorts all rows of a smaller index for each row that is wanted. While a snapshot is held, an index that
-#: has few rows has many pages of dead ones, and the planner takes each of its rows for as dear as all of another index.
+#: Prefix of a statement: the rest of the transaction uses indexes with the requested order instead of sorting. The
+#: tables change so fast that the planner often believes a large one is nearly empty; it then reads and sorts a whole
+#: smaller index for each requested row. A long-running transaction blocks vacuum: an index with few rows then has many
+#: pages of dead entries, and the planner rates each of its rows as expensive as all of another index.
 IN_ORDER = "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true);"
 
-#: Put before a statement, it makes the rest of the transaction read no table from end to end. PostgreSQL takes the
-#: partition of the next day for as empty as it is when the statement is planned, and keeps the plan when it has grown.
+#: Prefix of a statement: the rest of the transaction scans no whole table. PostgreSQL plans for tomorrow's partition
+#: while it is empty, and keeps the plan after it has grown.
 BY_INDEX = "SELECT set_config('enable_seqscan', 'off', true);"
 
-#: The CTE `waiting`: each queue and priority that has waiting jobs, found by one step in the index
-#: `jobs_startable` each (a loose index scan), so the cost grows with those that have jobs.
+#: The CTE `waiting`: each queue and priority with waiting jobs, found by one step in `jobs_startable` (a loose
+#: index scan), so the cost depends on the number of such windows.
 WAITING_WINDOWS = """waiting AS (
     (SELECT queue, priority FROM jobs WHERE status = 'queued' AND waits_for IS NULL ORDER BY queue, priority LIMIT 1)
     UNION ALL

@@ -1,4 +1,4 @@
-"""Statements that PostgreSQL plans once for each connection. They are those that every job needs."""
+"""Statements that PostgreSQL plans once per connection: the ones that every job needs."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 _CAST = re.compile(r"%\((\w+)\)s(::\w+(?:\[\])?)?")
 #: "prepared statement does not exist" (PostgreSQL manual, appendix A).
 _UNKNOWN_STATEMENT = "26000"
-#: Where a connection keeps when it has prepared what, by its name, and whether it prepares nothing.
+#: Keys of a connection's `info`: when it prepared each statement, and whether it prepares none.
 _KNOWN, _DISABLED = "ava_prepared", "ava_prepares_nothing"
 
 
 def disable(_connection: Any, record: Any) -> None:
-    """Make a new connection of SQLAlchemy's pool prepare nothing; a listener of its event `connect`."""
+    """Make a new connection of SQLAlchemy's pool prepare nothing; a listener for its event `connect`."""
     record.info[_DISABLED] = True
 
 
 class Prepared:
-    """A statement with named parameters, `%(name)s`, which each connection prepares when it first runs it.
+    """A statement with named parameters, `%(name)s`, which each connection prepares on its first run.
 
-    Behind a pooler that gives each transaction another session (PgBouncer's transaction mode) it is not prepared.
+    Behind a pooler that may use another session for each transaction (PgBouncer's transaction mode), it is not
+    prepared.
     """
 
     def __init__(self, name: str, statement: str, *, plan_seconds: float = float("inf")) -> None:
-        """`plan_seconds`: after so long the statement is planned anew, at the size that its tables have then.
+        """`plan_seconds`: seconds between replans, which use the current table sizes.
 
-        A plan that is made while a table is nearly empty may read a whole index once that has grown.
+        A plan made while a table is nearly empty may read a whole index once that has grown.
         """
         self._name = f"ava_{name}"
         self._plan_seconds = plan_seconds
@@ -43,7 +44,7 @@ class Prepared:
         numbers = {each: number for number, each in enumerate(names, 1)}
         numbered = _PARAMETER.sub(lambda found: f"${numbers[found[1]]}", statement).replace("%%", "%")
         self._prepare = f"PREPARE {self._name} AS {numbered}"
-        # The driver writes a list of texts as `ARRAY['…']`, a text[]. PostgreSQL does not cast it to a uuid[].
+        # The driver writes a list of strings as `ARRAY['…']`, a text[], which PostgreSQL does not cast to uuid[].
         casts = {name: cast for name, cast in _CAST.findall(statement) if cast}
         arguments = ", ".join(f"%({each})s{casts.get(each, '')}" for each in names)
         self._execute = f"EXECUTE {self._name}" + (f" ({arguments})" if arguments else "")
@@ -56,16 +57,15 @@ class Prepared:
         before: str = "",
         after: Prepared | None = None,
     ) -> list[tuple[Any, ...]]:
-        """Run the statement and return its rows. Raises the driver's errors, which `Database` translates as well.
+        """Run the statement and return its rows. Raises the driver's errors, which `Database` translates.
 
-        `before`: statements that are sent in the same message before it, with a `;` after each. `after`: another
-        statement that is sent before it; the parameters are those of both. The statements of a message are one
-        transaction.
+        `before`: statements to send first in the same message, each with a `;`. `after`: another prepared statement to
+        send before this one; `parameters` are for both. The statements of a message are one transaction.
 
-        It bypasses SQLAlchemy, whose description of a result takes a third as long as these statements do.
+        It bypasses SQLAlchemy, which needs a third of such a statement's time to describe the result.
         """
         raw: Any = connection.connection.dbapi_connection
-        # `info` lives as long as the driver's connection, through any number of checkouts.
+        # `info` lives as long as the driver's connection, across checkouts.
         info = connection.info
         statements = [self] if after is None else [after, self]
         try:
@@ -82,7 +82,7 @@ class Prepared:
             raise
 
     def prepare(self, cursor: Any, known: dict[str, float]) -> None:
-        """Prepare the statement unless the connection knows it; `known` says when it prepared each."""
+        """Prepare the statement unless the connection knows it; `known` has the times of preparation."""
         now, prepared_at = time.monotonic(), known.get(self._name)
         if prepared_at is None or now - prepared_at > self._plan_seconds:
             known.pop(self._name, None)
@@ -91,7 +91,7 @@ class Prepared:
 
     @property
     def execute(self) -> str:
-        """Return the text that runs the prepared statement."""
+        """Return the SQL that runs the prepared statement."""
         return self._execute
 
 

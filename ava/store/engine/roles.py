@@ -1,4 +1,4 @@
-"""The role of the processes: it reads and writes rows, and owns nothing. Migrations are run by the owner."""
+"""The role of the processes: it reads and writes rows and owns nothing. The owner runs migrations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ava.store.engine.statement import Statement
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-#: The parameters of the blocks below, which take none themselves.
+#: Parameters for the blocks below, which cannot have any.
 _SET = Statement("""
 SELECT current_user <> %(role)s AND set_config('ava.role', %(role)s, false) = %(role)s, EXISTS (
     SELECT FROM pg_roles WHERE rolname = %(role)s)
@@ -43,9 +43,9 @@ END $$
 
 
 def grant_to_processes(connection: Connection, settings: Settings) -> None:
-    """Give the role of DATABASE_URL what the processes need. The role is created if it does not exist.
+    """Grant the role of DATABASE_URL the privileges that the processes need; create the role if it does not exist.
 
-    It does nothing if that role is the owner itself. Raises `StartError` if the owner may not create it.
+    Does nothing if the role is the owner. Raises `StartError` if the owner may not create it.
     """
     url = driver_url(settings.database_url)
     if url.username is None:
@@ -60,7 +60,7 @@ def grant_to_processes(connection: Connection, settings: Settings) -> None:
 
 
 def _create(connection: Connection, role: str, password: str) -> None:
-    # Encrypted here, because PostgreSQL may log the command.
+    # Encrypt here, because PostgreSQL may log the command.
     raw: psycopg2.extensions.connection = connection.connection.dbapi_connection  # type: ignore[assignment]
     sealed = extensions.encrypt_password(password, role, scope=raw, algorithm="scram-sha-256")
     connection.exec_driver_sql(_SET_PASSWORD, {"password": sealed})

@@ -1,4 +1,4 @@
-"""The database's schema: its upgrade and downgrade, and the check that this code may run on it."""
+"""The database schema: upgrade, downgrade, and the check that this code may run on it."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ _log = logging.getLogger(__name__)
 _MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _FILE = re.compile(r"r(\d+)_\w+\.py")
 
-#: The key of the advisory lock under which the schema changes: "ava db" as a number.
+#: Key of the advisory lock for schema changes: "ava db" as a number.
 _LOCK_KEY = 0x61766120_6462
 #: Seconds between two attempts to acquire it.
 _LOCK_SECONDS = 0.2
-#: Milliseconds that a migration waits for a lock. Statements that come after it wait as long, reads too. It is longer
-#: than PostgreSQL's deadlock_timeout, a second, after which an autovacuum gives way.
+#: Lock timeout of a migration in milliseconds. Later statements on the table, even reads, wait as long. Longer than
+#: PostgreSQL's deadlock_timeout (1 s), after which an autovacuum gives way.
 _LOCK_TIMEOUT_MS = 1_200
-#: Seconds until a migration that got no lock is tried again, at first and at most: statements that waited for it run.
+#: First and max seconds until a migration retries for a lock; statements that waited for it run in between.
 _PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 10.0
 #: Seconds after which a migration that got no lock fails.
 _MAX_SECONDS = 600.0
-#: A lock was not free in time, or the migration was the victim of a deadlock (PostgreSQL manual, appendix A).
+#: SQLSTATEs of a lock timeout and of a deadlock victim (PostgreSQL manual, appendix A).
 _LOCKED = ("55P03", "40P01")
 
-#: Words of the errors with which PgBouncer and RDS Proxy refuse the options of a connection.
+#: Parts of the errors with which PgBouncer and RDS Proxy refuse the options of a connection.
 _REFUSED_OPTIONS = ("unsupported startup parameter", "command-line options")
 
 _TRY_LOCK = Statement("SELECT pg_try_advisory_lock(%(key)s)")
 _TABLE = Statement("SELECT to_regclass(%(name)s)")
 _REVISION = Statement("SELECT version_num FROM alembic_version")
-# The schemas of some commits before 0.1.0 lack the column of the digest.
+# The schemas of some commits before 0.1.0 lack the digest column.
 _COMPATIBILITY = Statement("SELECT oldest_revision, to_jsonb(c) ->> 'baseline_digest' FROM schema_compatibility AS c")
 _OLDEST_TRANSACTION = Statement("""
 SELECT pid, application_name, extract(epoch FROM now() - xact_start)::int FROM pg_stat_activity
@@ -69,33 +69,33 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """The schema of a database beside this release's."""
+    """The schema of a database, compared with this release's."""
 
     #: The database's revision; None if it was never migrated.
     revision: str | None
-    #: The newest revision that code must know to run on it; None if it was never migrated.
+    #: The newest revision that code must know to run on it; None if the database was never migrated.
     oldest_code: str | None
-    #: The digest of the `schema.sql` from which the database was created; None if nothing records it.
+    #: The digest of the `schema.sql` that created the database; None if it was not recorded.
     baseline_digest: str | None
 
     @property
     def is_ahead(self) -> bool:
-        """Returns True if a newer release has migrated the database."""
+        """Return True if a newer release has migrated the database."""
         return self.revision is not None and self.revision > revisions()[-1]
 
     @property
     def pending(self) -> list[str]:
-        """Returns the revisions of this release that the database does not have."""
+        """Return the revisions of this release that the database does not have."""
         return [revision for revision in revisions() if self.revision is None or revision > self.revision]
 
     def check(self) -> None:
-        """Raises `DatabaseNotMigrated`, or as `check_can_upgrade`, if this code may not run on the schema."""
+        """Check that this code may run on the schema. Raises `DatabaseNotMigrated`, or like `check_can_upgrade`."""
         self.check_can_upgrade()
         if self.pending:
             raise DatabaseNotMigrated
 
     def check_can_upgrade(self) -> None:
-        """Raises `DatabaseUnreleased` or `DatabaseAhead` if the migrations of this code do not lead from the schema."""
+        """Raise `DatabaseUnreleased` or `DatabaseAhead` if this code's migrations cannot start at the schema."""
         if self.is_ahead and (self.oldest_code is None or self.oldest_code > revisions()[-1]):
             raise DatabaseAhead
         if self.revision is not None and self.baseline_digest != compatibility.baseline_digest():
@@ -103,35 +103,34 @@ class State:
 
 
 def state(settings: Settings) -> State:
-    """Returns the state of the schema. Raises `StartError` if the database cannot be reached."""
+    """Return the state of the schema. Raises `StartError` if the database is unreachable."""
     with _connection(settings) as connection:
         return _state(connection)
 
 
 def check(settings: Settings) -> None:
-    """Check that this code may run on the schema: that of its release, or a newer one that says so.
+    """Check that this code may run on the schema: its release's, or a newer one that allows it.
 
-    Raises `DatabaseNotMigrated`, `DatabaseUnreleased`, `DatabaseAhead`, or `StartError` if the database cannot be
-    reached.
+    Raises `DatabaseNotMigrated`, `DatabaseUnreleased`, `DatabaseAhead`, or `StartError` if the database is unreachable.
     """
     with _connection(settings, as_owner=False) as connection:
         check_connection(connection)
 
 
 def check_connection(connection: Connection) -> None:
-    """Check the same on an open connection. Raises the same."""
+    """Do the same check on an open connection. Raises the same errors."""
     _state(connection).check()
 
 
 def upgrade(settings: Settings) -> State:
-    """Upgrade the schema to this release, one transaction a migration. Returns its state.
+    """Upgrade the schema to this release, one transaction per migration. Returns its state.
 
-    With DATABASE_OWNER_URL, the role of DATABASE_URL gets what the processes need, and no more. With DATABASE_POOL_URL
-    that role gets the defaults of its sessions.
-    Many processes may do it at once, because they take turns. A migration waits 1.2 s for a lock, then gives way and
-    tries again. A newer schema on which this code may run is left as it is.
-    Raises `DatabaseUnreleased`, `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database cannot be reached, or
-    only through a pool.
+    With DATABASE_OWNER_URL, the role of DATABASE_URL gets only the privileges that the processes need. With
+    DATABASE_POOL_URL, that role gets default session settings.
+    Concurrent upgrades are serialized. A migration waits 1.2 s for a lock, then gives way and retries. A newer schema
+    on which this code may run stays unchanged.
+    Raises `DatabaseUnreleased`, `DatabaseAhead`, `SchemaLocked`, or `StartError` if the database is unreachable or only
+    reachable through a pooler.
     """
     with _turn(settings), _connection(settings) as connection:
         before = _state(connection)
@@ -151,7 +150,7 @@ def upgrade(settings: Settings) -> State:
 def downgrade(settings: Settings) -> State:
     """Undo the newest migration. Returns the state of the schema.
 
-    Raises `NoDowngrade`, `DatabaseAhead` if only a newer release can do it, and as `upgrade`.
+    Raises `NoDowngrade`, `DatabaseAhead` if only a newer release can do it, or like `upgrade`.
     """
     from alembic import command
 
@@ -168,7 +167,7 @@ def downgrade(settings: Settings) -> State:
 
 
 def upgrade_sql(settings: Settings) -> str:
-    """Returns the SQL of the migrations that an upgrade would run now; it changes nothing. Raises as `upgrade`."""
+    """Return the SQL of the pending migrations without running it. Raises like `upgrade`."""
     from alembic import command
 
     with _connection(settings) as connection:
@@ -184,7 +183,7 @@ def upgrade_sql(settings: Settings) -> str:
 
 
 def alembic_config(connection: Connection, *, output: StringIO | None = None) -> Config:
-    """Returns Alembic's configuration for our migrations on a connection; `output` is for SQL that is not run."""
+    """Return Alembic's configuration for our migrations on a connection; `output` receives SQL that is not run."""
     from alembic.config import Config
 
     config = Config() if output is None else Config(output_buffer=output)
@@ -195,13 +194,13 @@ def alembic_config(connection: Connection, *, output: StringIO | None = None) ->
 
 
 def revisions() -> list[str]:
-    """Returns the revisions of this release, oldest first, from the names of the migrations' files."""
+    """Return the revisions of this release, oldest first, from the names of the migration files."""
     return sorted(found[1] for path in (_MIGRATIONS / "versions").iterdir() if (found := _FILE.fullmatch(path.name)))
 
 
 def _upgrade_command(config: Config) -> Callable[[Config, str], None]:
-    """Returns Alembic's `command.upgrade`, but reading the files of all migrations once, not once for each of them."""
-    # Only here is Alembic imported, because every process checks the schema, and few upgrade it.
+    """Return a variant of Alembic's `command.upgrade` that reads the migration files once, not once per migration."""
+    # Imported here because every process checks the schema, but few upgrade it.
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
 
@@ -218,7 +217,7 @@ def _upgrade_command(config: Config) -> Callable[[Config, str], None]:
 
 
 def _migrate(connection: Connection, name: str, command: Callable[[Config, str], None], revision: str) -> None:
-    """Run one migration; as long as it gets no lock, again and again."""
+    """Run one migration, and retry while it gets no lock."""
     deadline, pause = time.monotonic() + _MAX_SECONDS, _PAUSE_SECONDS
     while True:
         # Alembic begins its own transactions.
@@ -242,7 +241,7 @@ def _migrate(connection: Connection, name: str, command: Callable[[Config, str],
 
 
 def _oldest_transaction(connection: Connection) -> dict[str, object]:
-    """Returns the session that most likely holds the lock, as fields of a log line."""
+    """Return the session that probably holds the lock, as fields of a log line."""
     row = connection.exec_driver_sql(_OLDEST_TRANSACTION).first()
     return {} if row is None else {"oldest_pid": row[0], "oldest_application": row[1], "oldest_seconds": row[2]}
 
@@ -259,10 +258,10 @@ def _state(connection: Connection) -> State:
 
 @contextmanager
 def _turn(settings: Settings) -> Iterator[None]:
-    """Hold the lock under which the schema changes. It ends with its session, so a crash frees it.
+    """Hold the lock for schema changes. It belongs to the session, so a crash releases it.
 
-    The session has no transaction, and none waits for the lock inside a statement: CREATE INDEX CONCURRENTLY would wait
-    for both.
+    The session has no open transaction and does not wait for the lock inside a statement: CREATE INDEX CONCURRENTLY
+    would wait for both.
     """
     with _connection(settings, needs_session=True) as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -273,7 +272,7 @@ def _turn(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def _connection(settings: Settings, *, as_owner: bool = True, needs_session: bool = False) -> Iterator[Connection]:
-    """`needs_session`: not through a pool, which would give each transaction another session."""
+    """Connect to the database. `needs_session`: not through a pooler, which may switch sessions per transaction."""
     is_owner = as_owner and bool(settings.database_owner_url)
     has_session = is_owner or settings.has_sessions
     if needs_session and not has_session:

@@ -1,6 +1,6 @@
-"""Refuse servers that are not PostgreSQL, or older than the lowest tested version.
+"""Refuse servers that are not PostgreSQL, or older than the oldest tested version.
 
-Servers that only speak PostgreSQL's protocol lack or change what the store relies on (advisory locks, SKIP LOCKED,
+Servers that only speak PostgreSQL's protocol lack or change features that the store needs (advisory locks, SKIP LOCKED,
 partitions, triggers, snapshots). They would fail in the middle of a migration or of a job.
 """
 
@@ -14,9 +14,9 @@ from sqlalchemy import Engine, event
 from ava.errors import StartError
 from ava.store.engine.statement import Statement
 
-#: The lowest major version on which the tests run.
+#: The oldest major version that the tests run on.
 OLDEST = 15
-#: Other servers, each by a mark in its `version()`. Services that run PostgreSQL's own code are taken for PostgreSQL.
+#: Other servers, each by a substring of its `version()`. Services that run PostgreSQL's code count as PostgreSQL.
 _OTHERS = {
     "CockroachDB": "CockroachDB",
     "-YB-": "YugabyteDB",
@@ -37,13 +37,13 @@ _HAS_CITUS = Statement("SELECT count(*) FROM pg_catalog.pg_extension WHERE extna
 
 
 def require(engine: Engine, setting: str) -> None:
-    """Let each connection of an engine raise `StartError` if its server is refused. `setting` names the URL."""
+    """Make each new connection of an engine raise `StartError` if its server is refused. `setting` names the URL."""
 
     def check(dbapi_connection: Any, _record: object) -> None:
         if refusal := _read_refusal(dbapi_connection):
             raise StartError(f"{setting}: {refusal}")
 
-    # Before SQLAlchemy reads the version, because it fails on one that is not PostgreSQL's.
+    # Runs before SQLAlchemy reads the version, which fails for other servers.
     event.listen(engine, "connect", check, insert=True)
 
 

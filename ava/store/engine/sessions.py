@@ -1,7 +1,7 @@
-"""The settings of a session, and how they reach PostgreSQL: with the connection, or as defaults of the role.
+"""Session settings, applied as connection options or as defaults of the role.
 
-A pooler that gives each transaction another session (PgBouncer's transaction mode) refuses options of a connection, and
-a SET would last in a session that belongs to other clients next. There the role's defaults hold.
+A pooler that may use another session for each transaction (PgBouncer's transaction mode) refuses connection options,
+and a SET would stay in a session that other clients use next. Then the role's defaults apply.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from sqlalchemy import Connection
 
 from ava.store.engine.statement import Statement
 
-#: A generic plan is the best for all our prepared statements, so each is planned once only.
+#: Generic plans are best for all our prepared statements, so each is planned only once.
 _SESSION = {
     "timezone": "UTC",
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
-    # As PostgreSQL's own default; an operator may have set another.
+    # PostgreSQL's default, but an operator may have changed it.
     "default_transaction_isolation": "read committed",
-    # These as well. With other values statements and values mean something else, or are refused.
+    # Defaults too. With other values, statements and values have another meaning or are refused.
     "standard_conforming_strings": "on",
     "client_encoding": "UTF8",
     "IntervalStyle": "postgres",
     "array_nulls": "on",
     "transform_null_equals": "off",
 }
-#: The most seconds of a statement behind a pooler, where all processes share the role's default.
+#: Statement timeout in seconds behind a pooler, where all processes share the role's default.
 _STATEMENT_SECONDS = 30
 
 _SET_DEFAULTS = Statement("""
@@ -48,20 +48,20 @@ _CURRENT = Statement("SELECT lower(name) AS name, setting FROM pg_settings")
 
 
 def options(statement_seconds: float) -> str:
-    """Returns the start-up option of libpq with which a direct connection sets its session."""
+    """Return the libpq option that sets the session of a direct connection."""
     session = {"statement_timeout": round(statement_seconds * 1000), **_SESSION}
     # A space inside a value is escaped (PostgreSQL manual, Connection Strings, `options`).
     return " ".join(f"-c {name}=" + str(value).replace(" ", "\\ ") for name, value in session.items())
 
 
 def set_role_defaults(connection: Connection) -> None:
-    """Make these settings the defaults of the connection's role in this database. Each role may do that for itself."""
+    """Make these settings the defaults of the connection's role in this database. Needs no extra privilege."""
     connection.exec_driver_sql(_SET_DEFAULTS, {})
     connection.commit()
 
 
 def find_wrong(connection: Connection) -> list[str]:
-    """Returns the names of the settings that a session, as behind a pooler, does not have."""
+    """Return the names of settings that have other values in this session, for use behind a pooler."""
     wanted = {"statement_timeout": str(_STATEMENT_SECONDS * 1000), **_SESSION}
     current = {row.name: row.setting for row in connection.exec_driver_sql(_CURRENT)}
     return sorted(name for name, value in wanted.items() if current.get(name.lower()) != value)

@@ -1,8 +1,8 @@
-"""Reads on a standby: a statement that only reads may run there if the standby has all that the primary has.
+"""Read on a standby once it has replayed everything that the primary has written.
 
-A read asks the primary how far it has written, which touches no table, and then waits until the standby has replayed
-that. So a read sees every change that was answered before it began, whichever process has made it. A standby that needs
-longer, or does not answer, is left alone for a moment, and the primary answers.
+A read asks the primary for its WAL position, which touches no table, and waits until the standby has replayed it. So it
+sees every change that any process confirmed before the read began. If a standby needs longer or does not answer, the
+primary serves the reads, and the standby is not asked again for `_PAUSE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ava.store.engine.statement import Statement
 
 _log = logging.getLogger(__name__)
 
-#: Seconds for which a standby that was behind, or did not answer, is not asked.
+#: Seconds for which a standby is not used after it lagged or did not answer.
 _PAUSE_SECONDS = 1.0
-#: Seconds between two looks at what a standby has replayed.
+#: Seconds between two polls of the standby's replay position.
 _LOOK_SECONDS = 0.002
-#: Seconds between two log lines about a standby that cannot be used.
+#: Min seconds between two log lines about an unusable standby.
 _LOG_SECONDS = 60.0
 
-# What is flushed is what a standby can get.
+# A standby can only receive flushed WAL.
 _WRITTEN = Statement("SELECT pg_current_wal_flush_lsn()::text")
-# A server that is not in recovery is no standby; where it is the primary itself, nothing is gained by it.
+# A server that is not in recovery is not a standby; reading on the primary itself gains nothing.
 _HAS_REPLAYED = Statement("""
 SELECT pg_is_in_recovery() AND coalesce(pg_last_wal_replay_lsn() >= %(position)s::pg_lsn, false)
 """)
@@ -37,9 +37,9 @@ SELECT pg_is_in_recovery() AND coalesce(pg_last_wal_replay_lsn() >= %(position)s
 
 @dataclass(kw_only=True)
 class StandbyRead:
-    """What one request reads on the standby. It belongs to that request alone."""
+    """The standby reads of one request, which no other request shares."""
 
-    #: The longest time that the standby has taken to have what the primary had; None if it was not used.
+    #: Max seconds for which the standby lagged behind the primary; None if it was not used.
     lag_seconds: float | None = None
 
 
@@ -55,9 +55,9 @@ class DatabaseWithStandby(Database):
         current_read: Callable[[], StandbyRead | None],
         **options: Any,
     ) -> None:
-        """`current_read` returns what the request that this thread or greenlet serves reads on the standby, or None.
+        """`current_read` returns the standby reads of the current thread's or greenlet's request; None to not use it.
 
-        `options` are those of `Database`, for the primary.
+        `options` are the options of `Database` for the primary.
         """
         super().__init__(url, **options)
         self._standby = standby
@@ -68,7 +68,7 @@ class DatabaseWithStandby(Database):
 
     @contextmanager
     def connect(self, *, of_process: bool = False) -> Iterator[Connection]:
-        """Check out a connection, to the standby if the request reads there. Raises like `Database.connect`."""
+        """Check out a connection, to the standby if the request may read there. Raises like `Database.connect`."""
         read = None if of_process else self._current_read()
         with ExitStack() as stack:
             connection = None if read is None else self._connect_to_standby(read, stack)
@@ -77,13 +77,13 @@ class DatabaseWithStandby(Database):
             yield connection
 
     def _connect_to_standby(self, read: StandbyRead, stack: ExitStack) -> Connection | None:
-        """Returns a connection to a standby that has what the primary has now; None if there is none in time."""
+        """Return a connection to a standby that has caught up with the primary; None if none does in time."""
         if time.monotonic() < self._ask_again_at:
             return None
         with super().connect() as primary:
             position = written_position(primary)
         try:
-            # An error of a statement becomes one of ours where the connection is given back.
+            # Leaving the block translates the errors of statements.
             with ExitStack() as attempt:
                 connection = attempt.enter_context(self._standby.connect())
                 lag = measure_lag(connection, position, max_seconds=self._max_lag_seconds)
@@ -92,7 +92,7 @@ class DatabaseWithStandby(Database):
                     stack.enter_context(attempt.pop_all())
                     return connection
         except ConnectionsBusy:
-            # The primary would get the load that is too much for the standby.
+            # The primary must not get the load that is too much for the standby.
             raise
         except DatabaseUnavailable:
             self.leave_standby("it does not answer")
@@ -101,7 +101,7 @@ class DatabaseWithStandby(Database):
         return None
 
     def leave_standby(self, reason: str) -> None:
-        """Read on the primary for a moment."""
+        """Read on the primary for the next `_PAUSE_SECONDS`."""
         now = time.monotonic()
         self._ask_again_at = now + _PAUSE_SECONDS
         if now - self._logged_at >= _LOG_SECONDS:
@@ -115,13 +115,13 @@ class DatabaseWithStandby(Database):
 
 
 def written_position(primary: Connection) -> str:
-    """Returns how far the primary has written, as its position in the log."""
+    """Return the WAL position up to which the primary has flushed."""
     position: str = primary.exec_driver_sql(_WRITTEN).scalar_one()
     return position
 
 
 def measure_lag(standby: Connection, position: str, *, max_seconds: float) -> float | None:
-    """Returns the seconds until a standby has replayed a position, or None if that takes too long."""
+    """Return the seconds until a standby has replayed a position, or None if that takes too long."""
     began = time.monotonic()
     while not standby.exec_driver_sql(_HAS_REPLAYED, {"position": position}).scalar_one():
         if time.monotonic() - began >= max_seconds:

@@ -1,4 +1,4 @@
-"""The statements of the store, each as it is sent to PostgreSQL."""
+"""The type of the store's statements, each as it is sent to PostgreSQL."""
 
 from __future__ import annotations
 

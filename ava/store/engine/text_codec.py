@@ -1,4 +1,4 @@
-"""UTF-8 for psycopg2 without a call of Python for each column's name, which took 6 % of the time of a job's process."""
+"""UTF-8 for psycopg2 without a Python call per column name, which took 6 % of the time of a job's process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAME, _ENCODING = "ava_utf_8", "UTF8"
 
 
 def install() -> None:
-    """Have new connections decode by the function of C that Python's own codec calls."""
+    """Make new connections decode with the C function that Python's codec calls."""
     if extensions.encodings[_ENCODING] != _NAME:
         codecs.register(_find)
         extensions.encodings[_ENCODING] = _NAME

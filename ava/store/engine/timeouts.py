@@ -1,9 +1,9 @@
-"""Time-outs for a PostgreSQL server that does not answer. One that is frozen or cut off never refuses a connection.
+"""Timeouts for a PostgreSQL server that does not answer: a frozen or unreachable server never refuses a connection.
 
 libpq limits only the opening of a connection, and not even that if a wait callback is set. psycopg2 has one wait
-callback for the whole process, so processes in which handlers run set none.
+callback per process, so processes that run handlers set none.
 
-A statement may take long. After some seconds of silence a new connection checks that the server answers at all.
+A statement may take long. After some seconds of silence, a new connection checks whether the server still answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import extensions
 
-#: Seconds that the opening of a connection may take, and seconds of silence until the server is checked.
+#: Connect timeout in seconds, and seconds of silence until the server is checked.
 _CONNECT_SECONDS = 1.5
 _SILENCE_SECONDS = 1.2
 #: Seconds that the server has to answer the check.
@@ -28,21 +28,21 @@ _CONNECTING = 0
 #: SSLRequest (PostgreSQL manual, Message Formats); every server answers it with one letter.
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
-#: Waits until a file descriptor can be read (if the second argument is True) or written, for at most so many seconds.
-#: Returns False if the time is over.
+#: Waits until a file descriptor is readable (second argument True) or writable, at most the given seconds.
+#: Returns False on timeout.
 Wait = Callable[[int, bool, float], bool]
 
-#: How the addresses of a host are found, if libpq must not do it. At most one.
+#: Resolves a host name to addresses instead of libpq. At most one.
 _look_ups: list[Callable[[str, str], list[str]]] = []
 
 
 def install_for_threads() -> None:
-    """Set the time-outs for this process. Its other threads run during a wait."""
+    """Set the timeouts for this process. Other threads run during a wait."""
     _install(_poll)
 
 
 def install_for_greenlets() -> None:
-    """Set the time-outs for this process. Its other greenlets run during a wait."""
+    """Set the timeouts for this process. Other greenlets run during a wait."""
     import gevent
     from gevent.socket import wait_read, wait_write
 
@@ -54,7 +54,7 @@ def install_for_greenlets() -> None:
         return True
 
     def look_up(host: str, port: str) -> list[str]:
-        # In a thread of gevent's, which goes on if the time is over.
+        # Runs in a thread of gevent, which continues after the timeout.
         with gevent.Timeout(
             _CONNECT_SECONDS, psycopg2.OperationalError(f"the name {host} could not be looked up in time")
         ):
@@ -66,10 +66,10 @@ def install_for_greenlets() -> None:
 
 
 def with_addresses(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Returns the parameters of a connection with the addresses of its hosts, where libpq's look-up would stop a loop.
+    """Return connection parameters with resolved host addresses, if libpq's name resolution would block an event loop.
 
-    libpq looks a name up in the thread that connects, and a name server may be silent for ten seconds. Each address
-    of a host is a host to it. Raises `psycopg2.OperationalError` if no host has an address.
+    libpq resolves names in the connecting thread, and a name server may be silent for ten seconds. Each address becomes
+    a separate host. Raises `psycopg2.OperationalError` if no host has an address.
     """
     hosts = str(parameters.get("host") or "")
     if not _look_ups or not hosts or "hostaddr" in parameters:
@@ -90,12 +90,12 @@ def with_addresses(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _addresses(name: str, port: str) -> list[str]:
-    # The directory of a socket needs none.
+    # A socket directory has no address.
     return [""] if name.startswith("/") else _look_ups[-1](name, port)
 
 
 def uninstall() -> None:
-    """Remove the time-outs from a process that was forked from one that has set them."""
+    """Remove the timeouts from a process that was forked from one that has set them."""
     extensions.set_wait_callback(None)
     _look_ups.clear()
 
@@ -121,7 +121,7 @@ def _install(wait: Wait) -> None:
 
 
 def _answers(host: str, port: int) -> bool:
-    """Returns True if the server answers an SSLRequest."""
+    """Return True if the server answers an SSLRequest."""
     try:
         with _connect(host, port) as sock:
             sock.sendall(_SSL_REQUEST)

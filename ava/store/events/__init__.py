@@ -1,1 +1,1 @@
-"""Events in: subscriptions, hooks, what arrived at them, and events."""
+"""Incoming events: subscriptions, hooks, their deliveries, and events."""

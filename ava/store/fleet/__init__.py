@@ -1,1 +1,1 @@
-"""Statements on nodes and on the workers that they announce."""
+"""Nodes and the workers that they announce."""

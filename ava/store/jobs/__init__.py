@@ -1,1 +1,1 @@
-"""Statements on jobs: one function per move or read."""
+"""Statements on jobs: one function per state transition or read."""

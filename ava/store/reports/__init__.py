@@ -1,1 +1,1 @@
-"""Statements that only read, or count, for operators: audit, statistics, metrics, overview."""
+"""Reads and counts for operators: audit, statistics, metrics, overview."""

@@ -1,1 +1,1 @@
-"""Statements on webhook endpoints, events and deliveries."""
+"""Webhook endpoints, events and deliveries."""
