@@ -16,6 +16,7 @@ from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
 from tests.conftest import UNREACHABLE_DATABASE
 from tests.graphs import Graphs
+from tests.pulled import claim, make_key, make_worker
 
 
 @pytest.fixture
@@ -41,6 +42,15 @@ def api(api_settings: Settings) -> Iterator[Api]:
     """The application, with three workers: `wkr_open` for all, `wkr_theirs` for `ten_other` alone, `wkr_paused`."""
     with Api.running(api_settings) as api:
         yield api
+
+
+@pytest.fixture
+def key(api: Api) -> dict[str, str | None]:
+    """A key of the role worker, whose worker `wkr_resize` is live."""
+    make_worker(api)
+    key = make_key(api)
+    assert claim(api, key) == []
+    return key
 
 
 @pytest.fixture(scope="module")

@@ -45,12 +45,6 @@ FROM generate_series(1, {count}) AS n CROSS JOIN LATERAL (SELECT
 """
 
 
-@pytest.fixture
-def api(database_settings: Settings) -> Iterator[Api]:
-    with Api.running(database_settings) as api:
-        yield api
-
-
 def _insert(api: Api, count: int) -> None:
     api.execute(_JOBS.format(count=count, node=NODE).replace("%", "%%"), {})
 

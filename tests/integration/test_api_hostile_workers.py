@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -34,12 +33,6 @@ from tests.pulled import (
     show,
     watch,
 )
-
-
-@pytest.fixture
-def api(database_settings: Settings) -> Iterator[Api]:
-    with Api.running(database_settings) as api:
-        yield api
 
 
 def own_job(api: Api, headers: Any = None) -> tuple[dict[str, Any], dict[str, str | None]]:

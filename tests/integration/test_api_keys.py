@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -20,12 +19,6 @@ from harness.polling import wait_until
 KEYS = "/v1/ava/keys"
 #: A request without any of the four headers.
 NONE: dict[str, str | None] = dict.fromkeys(HEADERS)
-
-
-@pytest.fixture
-def api(database_settings: Settings) -> Iterator[Api]:
-    with Api.running(database_settings) as api:
-        yield api
 
 
 def create(api: Api, role: str = "tenant-system-admin", **fields: Any) -> dict[str, Any]:

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from ava.settings import Settings
 from ava.store.fleet import pull_workers
 from harness.api import Api, error_of
 from tests.lock_waits import await_lock_waits
-from tests.pulled import JOBS, OTHER, RUNS, WORKERS, claim, data, make_key, make_worker, show
-
-
-@pytest.fixture
-def api(database_settings: Settings) -> Iterator[Api]:
-    with Api.running(database_settings) as api:
-        yield api
-
-
-@pytest.fixture
-def key(api: Api) -> dict[str, str | None]:
-    """A key of the role worker, whose worker `wkr_resize` is live."""
-    make_worker(api)
-    key = make_key(api)
-    assert claim(api, key) == []
-    return key
+from tests.pulled import JOBS, OTHER, RUNS, WORKERS, data, make_worker, show
 
 
 def test_a_worker_is_its_tenants_alone_and_its_id_is_free_for_others(api: Api) -> None:

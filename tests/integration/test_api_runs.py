@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -15,27 +14,11 @@ from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from ava.domain.access import tokens
 from ava.domain.access.tokens import TokenKind
 from ava.domain.limits.table import RUNS_HELD
-from ava.settings import Settings
 from ava.store.jobs.moves import pull
 from harness.api import HEADERS, Api, error_of
 from harness.polling import wait_until
 from tests.integration.pulled_order import orders
 from tests.pulled import JOBS, OPERATOR, OTHER, RUNS, call, claim, data, heartbeat, make_key, make_worker, show, watch
-
-
-@pytest.fixture
-def api(database_settings: Settings) -> Iterator[Api]:
-    with Api.running(database_settings) as api:
-        yield api
-
-
-@pytest.fixture
-def key(api: Api) -> dict[str, str | None]:
-    """A key of the role worker, whose worker `wkr_resize` is live."""
-    make_worker(api)
-    key = make_key(api)
-    assert claim(api, key) == []
-    return key
 
 
 def test_a_run_is_claimed_reports_and_ends(api: Api, key: dict[str, str | None]) -> None:

@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from ava.dispatcher.duties.pulled_runs import PulledRunWatch
 from ava.settings import Settings
 from harness.api import Api, error_of
 from tests.pulled import call, claim, data, heartbeat, make_key, make_worker, show, watch
-
-
-@pytest.fixture
-def api(database_settings: Settings) -> Iterator[Api]:
-    with Api.running(database_settings) as api:
-        yield api
-
-
-@pytest.fixture
-def key(api: Api) -> dict[str, str | None]:
-    """A key of the role worker, whose worker `wkr_resize` is live."""
-    make_worker(api)
-    key = make_key(api)
-    assert claim(api, key) == []
-    return key
 
 
 def silence(api: Api, seconds: float = 0.0) -> int:
