@@ -1,1 +1,1 @@
-"""The `ava` command: one module per group of commands, each of which imports its work when it runs."""
+"""The `ava` command: one module per command group; commands import their implementation only when they run."""

@@ -34,12 +34,12 @@ from ava.cli.screen import printing
 from ava.errors import AvaError, HandlerError
 from ava.version import build
 
-#: The commands that are processes, with a log.
+#: The commands that are processes with a log.
 _PROCESSES = ("api", "worker", "dispatcher", "webhooks")
 
 
 class _Commands(click.Group):
-    """A group whose commands may raise an `AvaError`."""
+    """A group that reports its commands' `AvaError`s."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print an `AvaError` as one line."""
@@ -51,7 +51,7 @@ class _Commands(click.Group):
 
 
 def _line(command: str, message: str) -> str:
-    """Returns the line of an error; that of a process has the form of its log."""
+    """Return an error's line; a process uses its log format."""
     if command not in _PROCESSES:
         return f"ava: {message}"
     from ava.telemetry import logs
@@ -60,7 +60,7 @@ def _line(command: str, message: str) -> str:
 
 
 class _CeleryCommands(click.Group):
-    """A group whose commands are in a distribution that may not be installed."""
+    """A group whose commands come from a distribution that may not be installed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands. Raises `HandlerError` if ava-celery is not installed."""
@@ -77,7 +77,7 @@ def _celery_commands(ctx: click.Context) -> click.Group:
     try:
         found: click.Group = registry.celery_tasks("commands")
     except HandlerError:
-        # A shell that completes a line takes no error.
+        # Shell completion must not print errors.
         if not ctx.resilient_parsing:
             raise
         return click.Group()
@@ -89,7 +89,7 @@ def celery() -> None:
     """Offer the tasks of a Celery application as workers."""
 
 
-# The modules of the commands import click alone; each imports its work when it runs, so that `--help` is quick.
+# Command modules import only click; each command imports its implementation when it runs, so that `--help` is fast.
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(build(), prog_name="ava")
 @profile_option
@@ -139,8 +139,8 @@ cli.add_command(completion.completion)
 def main() -> None:
     """The entry point of the `ava` command."""
     completion.install()
-    # What is in memory at the end is freed with the process. Python would first look at all of it several times, for up
-    # to 0.25 s of processor time.
+    # The process's end frees its memory. Python would first traverse all objects several times, for up to 0.25 s of
+    # processor time.
     atexit.register(gc.freeze)
     cli(prog_name="ava")
 

@@ -1,4 +1,4 @@
-"""`ava apply`: makes what the API has as a file says, after it has shown the difference."""
+"""`ava apply`: show the difference between a file and the API's settings, then apply the file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secre
         _check(client, changes)
     if dry_run or not changes:
         return
-    # All of them before the first call, so that a variable that is not set leaves nothing half done.
+    # Read all of them before the first call, so that a missing variable leaves nothing half done.
     bodies = [calls.with_secrets(change) for change in changes]
     if not yes:
         if not sys.stdin.isatty():
@@ -63,7 +63,7 @@ def apply(client: Client, path: Path, *, dry_run: bool, prune: bool, sends_secre
 
 
 def _perform_all(client: Client, changes: Sequence[Change], bodies: Sequence[dict[str, object]]) -> None:
-    """Make the changes one after the other. If one fails, print which are made, and raise `CallFailed`."""
+    """Make the changes in order. If one fails, print the completed ones and raise `CallFailed`."""
     from ava.errors import CallFailed
 
     for done, (change, body) in enumerate(zip(changes, bodies, strict=True)):
@@ -75,7 +75,7 @@ def _perform_all(client: Client, changes: Sequence[Change], bodies: Sequence[dic
 
 
 def _check(client: Client, changes: Sequence[Change]) -> None:
-    """Print what the API would refuse. Raise `CallFailed` if that is a change or more."""
+    """Print the changes that the API would refuse. Raises `CallFailed` if there are any."""
     from ava.cli.apply import calls
     from ava.errors import CallFailed
 
@@ -87,7 +87,7 @@ def _check(client: Client, changes: Sequence[Change]) -> None:
 
 
 def _print_done(done: Sequence[Change], left: Sequence[Change]) -> None:
-    """Print which changes are applied and which are not, after one that failed."""
+    """Print which changes were applied and which were not, after a failure."""
     for title, changes in (("Applied:", done), ("Not applied; repeat the command once the cause is removed:", left)):
         if changes:
             printing.print_text(title)
@@ -100,7 +100,7 @@ def _perform(client: Client, change: Change, body: dict[str, object]) -> None:
 
     made = calls.perform(client, change, body)
     if change.section == "hooks" and change.verb == "create":
-        # The only answer that has them.
+        # Only this response contains them.
         printing.print_text(f"hooks.{change.name}: {made.url}")
         if made.secret:
             printing.print_text(f"hooks.{change.name}: secret {made.secret}")

@@ -1,4 +1,4 @@
-"""`ava dashboard`, a link that signs in to the dashboard once, and `ava sessions …`, its sessions."""
+"""`ava dashboard`: a link that signs in to the dashboard once. `ava sessions …`: the dashboard's sessions."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ def end(client: Client) -> None:
 
 
 def print_ready(system: System) -> None:
-    """Print that a system on this machine is ready, and how its dashboard is opened.
+    """Print that a system on this machine is ready, and how to open its dashboard.
 
-    The link signs in as the most powerful role. It is printed to a terminal only, because other outputs are kept.
+    The link signs in with the most powerful role. It is printed only to a terminal, because other outputs may be
+    stored.
     """
     from ava.cli.screen.terminal import is_terminal
     from ava.client import Client

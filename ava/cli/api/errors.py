@@ -1,4 +1,4 @@
-"""`ava errors …`: the operator's commands about the errors of failed jobs, which call the public API."""
+"""`ava errors …`: commands about the errors of failed jobs, which call the public API."""
 
 from __future__ import annotations
 

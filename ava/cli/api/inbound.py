@@ -1,4 +1,4 @@
-"""`ava hooks …`, `ava subscriptions …`, `ava events …`: the operator's commands about what comes in."""
+"""`ava hooks …`, `ava subscriptions …`, `ava events …`: commands about incoming webhooks and events."""
 
 from __future__ import annotations
 

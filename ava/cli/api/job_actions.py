@@ -1,4 +1,4 @@
-"""`ava jobs cancel|retry|export`: what is done with jobs that are named one by one, or that filters find."""
+"""`ava jobs cancel|retry|export`: act on jobs that ids or filters select."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ COMMANDS = (cancel, change, retry, export)
 
 
 def _is_by_id(job_ids: tuple[str, ...], filters: dict[str, Any], *, dry_run: bool) -> bool:
-    """Returns True if jobs are named by their ids. Raises `UsageError` if nothing, or both, chooses jobs."""
+    """Return True if ids select the jobs. Raises `UsageError` if neither ids nor filters do, or both."""
     is_filtered = bool(chosen_filters(filters))
     if job_ids and (is_filtered or dry_run):
         raise click.UsageError("Give ids, or options that choose jobs, not both.")
@@ -164,7 +164,7 @@ def _is_by_id(job_ids: tuple[str, ...], filters: dict[str, Any], *, dry_run: boo
 
 
 def _each(job_ids: tuple[str, ...], act: Callable[[str], Job], printer: RecordPrinter) -> None:
-    """Act on each job and print what came of it; exit 1 if one was refused."""
+    """Act on each job and print the result; exit 1 if one was refused."""
     from ava.client import ApiConflict, ApiNotFound, ApiRefused
 
     if len(job_ids) == 1:
@@ -190,7 +190,7 @@ def _each(job_ids: tuple[str, ...], act: Callable[[str], Job], printer: RecordPr
 def _all_that_match(
     client: Client, kind: str, filters: dict[str, Any], *, dry_run: bool, yes: bool, printer: RecordPrinter
 ) -> None:
-    """Act on all jobs that match, after a question, and show the progress; exit 1 if not all were taken."""
+    """Act on all matching jobs, after a confirmation, and show the progress; exit 1 if not all were processed."""
     chosen = chosen_filters(filters)
     total = client.operations.count(kind, **chosen)
     jobs = f"{total:,} job{'' if total == 1 else 's'}"

@@ -159,14 +159,14 @@ def trigger(
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose jobs."""
+    """Add the options that select jobs."""
     for option in reversed(_FILTERS):
         command = option(command)
     return command
 
 
 def chosen_filters(filters: dict[str, Any]) -> dict[str, Any]:
-    """Returns the filters as the client takes them."""
+    """Return the filters in the client's form."""
     given = filters | {name: dict(filters[name]) or None for name in ("tags", "input") if name in filters}
     return {name: value for name, value in given.items() if value is not None}
 

@@ -1,4 +1,4 @@
-"""`ava limits`: the limits of the installation, and what the tenant uses of them."""
+"""`ava limits`: the installation's limits, and the tenant's use of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ava mcp`: the bridge from an agent that starts its servers itself, over stdio, to the API's `POST /mcp`."""
+"""`ava mcp`: bridge an agent that starts its MCP servers over stdio to the API's `POST /mcp`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ava.cli.screen import printing
 if TYPE_CHECKING:
     from ava.client import Client
 
-#: Requests that are sent at once; further ones wait. A call may wait for the end of its job.
+#: Max concurrent requests; further ones wait. A call may wait for its job to end.
 _MAX_AT_ONCE = 16
 _VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 _PARSE_ERROR, _INTERNAL_ERROR = -32700, -32603
@@ -36,7 +36,7 @@ def mcp(client: Client) -> None:
 
 
 class _Bridge:
-    """Sends the lines of one client, each in a thread of its own, and writes the answers as they come."""
+    """Sends one client's lines, each in its own thread, and writes each response when it arrives."""
 
     def __init__(self, client: Client, lines: BinaryIO, answers: BinaryIO) -> None:
         self._client = client
@@ -44,13 +44,13 @@ class _Bridge:
         self._answers = answers
         self._writing = threading.Lock()
         self._places = threading.Semaphore(_MAX_AT_ONCE)
-        #: The version that an older client has agreed on with the API in `initialize`.
+        #: The version that an older client and the API agreed on in `initialize`.
         self._version: str | None = None
-        #: The requests whose answers the client does not want any more.
+        #: Ids of requests that the client has cancelled.
         self._cancelled: set[object] = set()
 
     def run(self) -> None:
-        """Serve until the input ends, and the answers to what it had are written."""
+        """Serve until the input ends and all responses are written."""
         threads: list[threading.Thread] = []
         for line in self._lines:
             if not line.strip():
@@ -92,7 +92,7 @@ class _Bridge:
         if isinstance(message["id"], str | int) and message["id"] in self._cancelled:
             self._cancelled.discard(message["id"])
             return
-        # An error of HTTP, such as that of a wrong key, does not know the request.
+        # An HTTP error, such as a wrong key, does not contain the request's id.
         self._write({**found, "id": message["id"]})
 
     def _send(self, line: bytes, message: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class _Bridge:
 
 
 def _header(value: str) -> str:
-    """Returns the value of a header, encoded as MCP says where it is not plain ASCII."""
+    """Return a header's value, encoded as MCP requires if it is not plain ASCII."""
     is_plain = value.isascii() and value.isprintable() and value.strip() == value
     if is_plain and not (value.startswith("=?base64?") and value.endswith("?=")):
         return value

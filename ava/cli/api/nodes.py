@@ -13,7 +13,7 @@ from ava.cli.screen.tables import Column
 if TYPE_CHECKING:
     from ava.client import Client, Node
 
-#: Seconds between two looks at a node that is drained.
+#: Polling interval for a draining node, in seconds.
 _LOOK_SECONDS = 1.0
 
 
@@ -22,7 +22,7 @@ def _memory(node: Node) -> str | None:
 
 
 def _state(node: Node) -> str:
-    """Returns the node's state; of a live one also whether it refuses messages, or is being drained."""
+    """Return the node's state; for a live one also whether it refuses messages or is draining."""
     if node.state == "live" and node.refused_messages:
         return f"refuses messages ({', '.join(node.refused_messages)})"
     if node.drained_at is None or node.state != "live":
@@ -31,7 +31,7 @@ def _state(node: Node) -> str:
 
 
 def _busy(node: Node) -> str:
-    # A process that works through a group of brief jobs has several of them.
+    # A process that works on a group of short jobs has several of them.
     return f"{min(node.busy, node.processes)} of {node.processes}{' slots' if node.has_slots else ''}"
 
 

@@ -1,4 +1,4 @@
-"""`ava operations …`: retries and cancels of many jobs, how far they are, and their abort."""
+"""`ava operations …`: bulk retries and cancels, their progress, and how to abort them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ava.cli.screen.terminal import StatusLine
 if TYPE_CHECKING:
     from ava.client import Client, Operation
 
-#: Seconds between two looks at an operation that runs.
+#: Polling interval for a running operation, in seconds.
 _LOOK_SECONDS = 0.5
 
 
@@ -79,9 +79,9 @@ def abort(client: Client, operation_id: str, printer: RecordPrinter) -> None:
 
 
 def follow_operation(client: Client, operation: Operation, printer: RecordPrinter) -> None:
-    """Show the progress of an operation until it has ended, then its numbers; exit 0 only if it took every job.
+    """Show an operation's progress until it has ended, then its counts; exit 0 only if every job was processed.
 
-    After Ctrl-C the operation goes on.
+    Ctrl-C does not stop the operation.
     """
     try:
         with StatusLine() as line:
@@ -108,7 +108,7 @@ def _progress_text(operation: Operation) -> str:
 
 
 def _sentence(operation: Operation) -> str:
-    """Returns the numbers of an operation that has ended as a sentence."""
+    """Return the counts of an ended operation as a sentence."""
     verb = "retried" if operation.kind == "retry" else "cancelled"
     done = operation.done
     parts = [f"{done:,} job{'' if done == 1 else 's'} {verb}"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _queued(count: QueueCount, number: int) -> int | str:
-    # Urgent jobs are found among the queued ones that are counted.
+    # Urgent jobs are counted among the first 10,000 queued ones.
     return counted(number, is_exact=count.queued < MAX_COUNTED_OF_WORKER)
 
 

@@ -1,4 +1,4 @@
-"""`ava jobs tree|journal`: the jobs that belong together, and what the handler of one has done."""
+"""`ava jobs tree|journal`: a tree of jobs, and the steps of a job's handler."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from ava.cli.screen.tables import Column, milliseconds
 if TYPE_CHECKING:
     from ava.client import Client, JobJournal, Tree, TreeJob
 
-#: Seconds for which one request waits for a tree.
+#: Max seconds that one request waits for a tree.
 _WAIT_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class _TreeRow:
-    """A job of a tree, with the lines that lead to it from its parent."""
+    """A job of a tree, and the drawn lines from its parent."""
 
     lines: str
     job: TreeJob
-    #: The jobs that it comes after, as their names or ids.
+    #: Names or ids of the jobs that it waits for.
     after: str
 
     @property
     def title(self) -> str:
-        """Returns its name, and its worker without one."""
+        """Return its name, or else its worker."""
         return f"{self.lines}{self.job.name or self.job.worker_id}"
 
     @property
     def status(self) -> str:
-        """Returns its status, and `waits` of a queued one that waits for others."""
+        """Return its status, or `waits` if it is queued and waits for other jobs."""
         return "waits" if self.job.waiting_for is not None else self.job.status
 
 
@@ -117,7 +117,7 @@ COMMANDS = (tree, journal)
 
 
 def _tree_rows(found: Tree) -> list[_TreeRow]:
-    """Returns the jobs, each below its parent."""
+    """Return the jobs, each after its parent."""
     names = {job.id: job.name or job.id for job in found.jobs}
     below: dict[str | None, list[TreeJob]] = {}
     for job in found.jobs:

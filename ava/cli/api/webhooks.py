@@ -1,4 +1,4 @@
-"""`ava webhooks`: the process that sends webhooks, and the operator's commands about them."""
+"""`ava webhooks`: the process that sends webhooks, and the commands about them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ava.client import Client, Delivery
 
-#: Seconds for which `test --wait` waits: an endpoint has ten seconds to respond.
+#: Max seconds that `test --wait` waits: an endpoint has ten seconds to respond.
 _TEST_SECONDS = 15.0
 
 _COLUMNS = (
@@ -37,7 +37,7 @@ _COLUMNS = (
 
 
 def _last(delivery: Delivery) -> str | None:
-    """Returns the outcome of the last request of a delivery."""
+    """Return the outcome of a delivery's last request."""
     if not delivery.attempts:
         return None
     last = delivery.attempts[-1]
@@ -65,7 +65,7 @@ _secret_file: Callable[..., Any] = click.option(
 )
 
 
-# `ava webhooks` alone is the process that sends them, as the Procfile and the containers run it.
+# Without a command, `ava webhooks` is the sending process, which the Procfile and the containers run.
 @click.group(invoke_without_command=True)
 @click.option("--reseal", is_flag=True, help="Encrypt every secret with the first AVA_ENCRYPTION_KEY, and exit.")
 @click.option("--retry-set-aside", is_flag=True, help="Return the events that are set aside to the fan-out, and exit.")
@@ -257,7 +257,7 @@ def redeliver(
 
 
 def _await_request(client: Client, delivery: Delivery) -> Delivery:
-    """Returns a delivery once its first request has ended, or as it is after some seconds."""
+    """Return a delivery once its first request has ended, or unchanged after `_TEST_SECONDS`."""
     import time
 
     deadline = time.monotonic() + _TEST_SECONDS
@@ -270,7 +270,7 @@ def _await_request(client: Client, delivery: Delivery) -> Delivery:
 
 
 def read_secret(path: str | None) -> str:
-    """Returns the secret in a file, `-` (stdin), or the one that the user types. Raises `click.BadParameter`."""
+    """Return the secret from a file or `-` (stdin), or ask the user for it. Raises `click.BadParameter`."""
     if path is None:
         return str(click.prompt("Secret", hide_input=True, confirmation_prompt=True, err=True))
     try:

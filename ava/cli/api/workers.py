@@ -165,7 +165,7 @@ def _changes(
     rate: str | None,
     deprecate: bool,
 ) -> dict[str, Any]:
-    """Returns the settings that the options name, as the API takes them."""
+    """Return the settings that the options contain, in the API's form."""
     changes: dict[str, Any] = {}
     if entries := {**dict(map(_entry, config)), **dict.fromkeys(unset)}:
         changes["config"] = entries
@@ -201,7 +201,7 @@ def _entry(text: str) -> tuple[str, str]:
 
 
 def _secret(text: str) -> tuple[str, str]:
-    """Returns the name and the value of a secret, which is never an argument: other users can see those."""
+    """Return a secret's name and value. The value is never an argument, which other users could see."""
     name, equals, source = text.partition("=")
     if not equals:
         return name, str(click.prompt(name, hide_input=True, err=True))

@@ -1,4 +1,4 @@
-"""The calls of `ava apply`: what the API has, and the changes of a plan."""
+"""The API calls of `ava apply`: read the current records, and make the changes of a plan."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 Known = TypeVar("Known")
 
-#: Fields of a worker whose null means what its handler declares.
+#: Worker fields whose null means the handler's declared value.
 _OF_HANDLER = {"timeout_seconds": "handler_timeout_seconds", "max_retries": "handler_max_retries"}
 _OF_PLATFORM = ("status", "config", "secrets", "timeout_seconds", "max_retries", "retry", "max_running", "rate")
 
 
 def find(client: Client, wanted: Wanted) -> Found:
-    """Returns what the API has of the sections that the file has."""
+    """Return the API's records of all sections in the file."""
     found: dict[str, dict[str, list[Record]]] = {}
     for section, entries in wanted.items():
         if section == "workers":
@@ -38,7 +38,7 @@ def find(client: Client, wanted: Wanted) -> Found:
 
 
 def _read(section: str, name: str, call: Callable[[str], Known]) -> Known:
-    """Returns the record of an entry. Raises `CallFailed` that names the entry for which the API refuses the call."""
+    """Return the record of an entry. Raises `CallFailed`, with the entry's name, if the API refuses the call."""
     from ava.client import ApiForbidden, ApiNotFound, ApiRefused
 
     try:
@@ -48,7 +48,7 @@ def _read(section: str, name: str, call: Callable[[str], Known]) -> Known:
 
 
 def cure(section: str, error: Exception) -> str:
-    """Returns what helps where the caller's role does not suffice for a section; empty for other errors."""
+    """Return a hint if the caller's role is insufficient for a section; "" for other errors."""
     from ava.client import ApiForbidden, ApiNotFound
 
     needs_platform = section == "limits" and isinstance(error, ApiForbidden | ApiNotFound)
@@ -97,7 +97,7 @@ def _limits(rules: TenantRules) -> Record:
 
 
 def with_secrets(change: Change) -> dict[str, Any]:
-    """Returns what a change sends, its secrets included. Raises `CallFailed` for a variable that is not set."""
+    """Return a change's body with its secrets. Raises `CallFailed` if a variable is not set."""
     body = dict(change.body)
     if "secret" in body:
         body["secret"] = _secret(change, body["secret"])
@@ -114,9 +114,9 @@ def _secret(change: Change, given: Mapping[str, str]) -> str:
 
 
 def refusals(client: Client, changes: Sequence[Change]) -> list[str]:
-    """Ask the API about each change by itself, and make none. Return why it would refuse some of them.
+    """Return the API's reasons to refuse individual changes, without making any.
 
-    Raises `CallFailed` if it does not say so, because it is out of reach or limits the calls.
+    Raises `CallFailed` if the API is unreachable or limits the calls.
     """
     from ava.client import ApiRateLimited, ApiUnavailable
 
@@ -133,9 +133,9 @@ def refusals(client: Client, changes: Sequence[Change]) -> list[str]:
 
 
 def perform(client: Client, change: Change, body: dict[str, Any], *, is_dry_run: bool = False) -> Any:
-    """Make the call of a change. Return the record that it made or changed; None after a deletion.
+    """Make the call of a change. Returns the created or changed record; None after a deletion.
 
-    Raises `CallFailed` that names the entry if the API refuses the change.
+    Raises `CallFailed`, with the entry's name, if the API refuses the change.
     """
     from ava.client import ApiError
 

@@ -1,4 +1,4 @@
-"""The file of `ava apply`: read, and refused by the place of what is wrong."""
+"""Read the file of `ava apply`, and report the path of an invalid value."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from typing import Any
 from ava.domain.text import did_you_mean
 from ava.errors import CallFailed
 
-#: The most bytes of a file.
+#: Max bytes of a file.
 _MAX_BYTES = 4 * 1024 * 1024
-#: Tags of YAML whose values JSON has as well.
+#: YAML tags whose values JSON also has.
 _PLAIN_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
-#: Numbers without the base 60 and the octal numbers of YAML 1.1, of which `12:30:00` is one, and `010`; the characters
-#: with which one begins.
+#: Patterns of numbers, without YAML 1.1's base 60 (`12:30:00`) and octal (`010`), and the characters that begin them.
 _NUMBERS = {
     "int": (r"[-+]?(?:0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+)", "-+0123456789"),
     "float": (
@@ -31,11 +30,11 @@ _NUMBERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One kind of entries."""
+    """A kind of entry."""
 
-    #: What an entry may say.
+    #: Known fields of an entry.
     fields: frozenset[str]
-    #: What it must say.
+    #: Required fields.
     required: tuple[str, ...] = ()
 
 
@@ -62,12 +61,12 @@ SECTIONS = {
     "webhooks": Section(fields=frozenset({"events", "secret", "enabled"}), required=("events", "secret")),
 }
 
-#: The entries of each section that the file has, by their names.
+#: The entries of each section in the file, by name.
 Wanted = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def read(path: Path) -> Wanted:
-    """Returns what a file wants. Raises `CallFailed` that names the place of what is wrong."""
+    """Return the file's entries. Raises `CallFailed` with the path of an invalid value."""
     whole = _parse(path)
     _check_names(f"{path.name}", whole, SECTIONS)
     wanted: dict[str, dict[str, Any]] = {}
@@ -101,7 +100,7 @@ def _check_names(place: str, found: Any, known: Mapping[str, Any] | frozenset[st
 
 
 def _check_values(place: str, value: Any) -> None:
-    """Refuse what JSON cannot carry as it is."""
+    """Raise `CallFailed` for values that JSON cannot represent."""
     if isinstance(value, dict):
         for name, part in value.items():
             if not isinstance(name, str):
@@ -159,7 +158,7 @@ def _named_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _loader() -> Any:
-    """Returns a loader of the values that JSON has: a date stays a text, a name stands once, and no alias is read."""
+    """Return a loader of JSON's values: dates stay strings, names are unique, and aliases are refused."""
     import yaml
 
     tags = {name: f"tag:yaml.org,2002:{name}" for name in (*_PLAIN_TAGS, "timestamp")}
@@ -170,7 +169,7 @@ def _loader() -> Any:
             first: [pair for pair in pairs if pair[0] not in replaced]
             for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }
-        # The one of `None` refuses the others.
+        # The constructor of `None` refuses all other tags.
         yaml_constructors = {  # noqa: RUF012 - as its base has it
             tag: construct
             for tag, construct in yaml.SafeLoader.yaml_constructors.items()

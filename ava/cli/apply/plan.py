@@ -1,4 +1,4 @@
-"""What would have to change so that the API has what a file wants. No I/O."""
+"""Compute the changes that make the API's records equal to a file. No I/O."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from typing import Any
 from ava.cli.apply.file import Wanted
 from ava.domain.jobs.retry import Retry
 
-#: What is written and never read back.
+#: Write-only fields.
 _SECRET = ("secret", "secrets")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One entry as the API has it."""
+    """The API's record of an entry."""
 
     id: str
     values: Mapping[str, Any]
-    #: Whether `--prune` may delete it: not what the code of a handler declares.
+    #: Whether `--prune` may delete it: False if a handler's code declares it.
     is_ours: bool = True
 
 
-#: The entries of each section as the API has them, by their names; several may have one.
+#: The API's records of each section by name; several may share a name.
 Found = Mapping[str, Mapping[str, list[Record]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One call to make."""
+    """An API call to make."""
 
     section: str
     name: str
     #: `create`, `change` or `delete`.
     verb: str
-    #: The id of what is changed or deleted.
+    #: The id of the changed or deleted record.
     id: str = ""
-    #: What is sent, in which a secret is still the name of its variable.
+    #: The body, in which a secret is still the name of its variable.
     body: Mapping[str, Any] = field(default_factory=dict)
-    #: Each field with its value before and after it.
+    #: Each changed field with its old and new value.
     differences: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 def plan(wanted: Wanted, found: Found, *, prunes: bool, sends_secrets: bool) -> list[Change]:
-    """Returns the changes, deletions last. `sends_secrets`: also secrets that are set already.
+    """Return the changes, deletions last. `sends_secrets`: also send secrets that are already set.
 
-    Raises ValueError for an entry whose name several records have.
+    Raises ValueError for an entry whose name several records share.
     """
     changes, deletions = [], []
     for section, entries in wanted.items():
@@ -86,7 +86,7 @@ def _change(section: str, name: str, entry: Mapping[str, Any], record: Record, *
     if "provider" in body:
         raise ValueError(f"{section}.{name}: the provider of a hook cannot be changed; give the entry another name")
     if section == "limits":
-        # A PUT replaces all of them.
+        # A PUT replaces all fields.
         body = {**record.values, **body}
     if "scope" in entry:
         body["scope"] = entry["scope"]
@@ -94,7 +94,7 @@ def _change(section: str, name: str, entry: Mapping[str, Any], record: Record, *
 
 
 def _difference(key: str, old: Any, new: Any, *, sends_secrets: bool) -> tuple[Any, Any, Any] | None:
-    """Returns what is sent of a field, and its values before and after; None if it stays as it is."""
+    """Return a field's new value for the body, and its old and new value to show; None if it is unchanged."""
     if key == "scope":
         return None
     if key == "secret":
@@ -108,7 +108,7 @@ def _difference(key: str, old: Any, new: Any, *, sends_secrets: bool) -> tuple[A
 
 def _is_same(key: str, old: Any, new: Any) -> bool:
     if key in ("config", "verifier") and isinstance(old, Mapping) and isinstance(new, Mapping):
-        # What the entry leaves out stays as it is.
+        # Fields that the entry omits stay unchanged.
         return all(old.get(one) == value for one, value in new.items())
     if key == "retry" and isinstance(old, Mapping) and isinstance(new, Mapping):
         return _retry(old) == _retry(new)
@@ -122,7 +122,7 @@ def _is_same(key: str, old: Any, new: Any) -> bool:
 
 
 def _retry(given: Mapping[str, Any]) -> object:
-    """Returns retries with their defaults, or as they are given where the API will refuse them."""
+    """Return retries with their defaults, or unchanged if the API will refuse them."""
     try:
         return Retry(**given)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""`ava completion`: the script by which a shell completes commands, options and ids."""
+"""`ava completion`: the script with which a shell completes commands, options and ids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import click
 
-#: The variable by which the script asks the command for completions; click's own name for it.
+#: The variable with which the script asks for completions, named by click.
 _VARIABLE = "_AVA_COMPLETE"
 
 
@@ -41,7 +41,7 @@ def _add_bash() -> None:
     from click.shell_completion import BashComplete, CompletionItem, add_completion_class
 
     class _Bash(BashComplete):
-        """Completes `channel=ops`, which bash splits into three words, of which it replaces the last."""
+        """Completes `channel=ops`, which bash splits into three words and whose last one it replaces."""
 
         source_template = BashComplete.source_template.replace(
             "COMPREPLY+=($value)", "COMPREPLY+=($value)\n            [[ $value == *= ]] && compopt -o nospace"
@@ -61,7 +61,7 @@ def _add_bash() -> None:
 
 
 def _joined(words: list[str]) -> list[str]:
-    """Returns words with those on both sides of an equals sign as one, except that of a long option."""
+    """Return the words after joining the two sides of an equals sign, except that of a long option."""
     joined: list[str] = []
     for word in words:
         before = joined[-1] if joined else "--"

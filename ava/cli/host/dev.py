@@ -62,7 +62,7 @@ def dev(target: str, port: int, data_dir: Path, concurrency: int | None) -> None
     os.environ.update({"AVA_HANDLERS": files.module, "AVA_PRINT_JOB_LOGS": "true"})
     os.environ[handler_folder.VARIABLE] = str(files.folder)
     loaded = files.load(os.environ)
-    # Before the node imports them, so that a change meanwhile is noticed.
+    # Read the times before the node imports the files, so that a change during the import is noticed.
     known = files.moments(loaded.files)
     worker_id, schema = next(iter(loaded.schemas.items()))
     job = {"worker_id": worker_id, "input": example.input_of(json.loads(schema or "{}"))}

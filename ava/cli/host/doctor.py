@@ -1,4 +1,4 @@
-"""`ava doctor`: checks the settings and all that they name, and says what to do about each problem."""
+"""`ava doctor`: check the settings and everything that they name, and print a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _Check: TypeAlias = "Callable[[Settings], str]"
 
-#: The checks that find something while the database cannot be reached.
+#: The checks that make sense while the database is unreachable.
 _WITHOUT_DATABASE = ("broker", "node", "handlers", "queues")
-#: The largest difference of two clocks that is fine, in seconds; beyond it logs of two machines are hard to compare.
+#: Max tolerated difference of two clocks, in seconds; beyond it logs of two machines are hard to compare.
 _MAX_CLOCK_DIFFERENCE_SECONDS = 2.0
-#: Days for which a promotion is news.
+#: Days for which a promotion is reported.
 _PROMOTION_DAYS = 7
 
 
@@ -40,7 +40,7 @@ def doctor() -> None:
 
     environment.use_running_system()
 
-    # The lines of the checks say what they find; nothing is logged beside them.
+    # Only the checks print; suppress logging.
     logging.getLogger().addHandler(logging.NullHandler())
     # A wrong setting ends the command here, with one line.
     settings = settings_module.load()
@@ -54,7 +54,8 @@ def doctor() -> None:
 
 
 def _checks(settings: Settings, problems: Mapping[str, Exception]) -> Iterator[tuple[str, _Check]]:
-    """Yield the checks. `problems` has those of the earlier ones: a silent database is waited for only once."""
+    """Yield the checks. `problems` has those of earlier checks, so that an unresponsive database is waited for only
+    once."""
     from ava.errors import DatabaseUnreachable
 
     yield "settings", _check_settings
@@ -72,7 +73,7 @@ def _refuse_to_check(_settings: Settings) -> str:
 
 
 def _all_checks(settings: Settings, *, is_reachable: bool) -> Iterator[tuple[str, _Check]]:
-    """Yield the checks that follow that of the database. `is_reachable`: what it has found."""
+    """Yield the checks after the database's, whose result is `is_reachable`."""
     from ava.cli.host import fleet_checks, server_checks
 
     yield "rights", server_checks.check_rights
@@ -98,22 +99,22 @@ def _all_checks(settings: Settings, *, is_reachable: bool) -> Iterator[tuple[str
 
 
 def _report(name: str, check: _Check, settings: Settings) -> Exception | None:
-    """Run one check and print its line. Returns the problem that it found."""
+    """Run one check and print its line. Returns the problem that it found, or None."""
     try:
         printing.print_text(f"ok  {name}: {check(settings)}")
     except Exception as problem:
-        # The other checks go on, whatever this one met.
+        # Run the other checks whatever this one raised.
         printing.print_text(f"!!  {name}: {' '.join(_describe(problem).split())}")
         return problem
     return None
 
 
 def _describe(problem: Exception) -> str:
-    """Returns a problem in words that hold no value of a row."""
+    """Return a problem in words that contain no value of a row."""
     from ava.errors import AvaError, StatementFailed
     from ava.store.engine.failures import describe_failure
 
-    # To a request it is an outage that a right is missing, because an operator may grant it.
+    # For requests a missing right is an outage, because an operator may grant it.
     is_known = isinstance(problem, AvaError) and not isinstance(problem.__cause__, StatementFailed)
     return str(problem) if is_known else f"it could not be checked: {describe_failure(problem)}"
 
@@ -159,7 +160,7 @@ def _database_urls(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _is_verified(url: str) -> bool:
-    """Returns True if a connection to the database cannot be led to another server, or stays on this machine."""
+    """Return True if a database connection verifies its server or stays on this machine."""
     from ava.store.engine.database import driver_url
 
     parsed = driver_url(url)
@@ -237,7 +238,7 @@ def _check_broker(settings: Settings, *, is_reachable: bool = True) -> str:
     from ava.store import installation
     from ava.store.engine import schema
 
-    # A problem of the database is the database check's to report.
+    # The database check reports problems of the database.
     own_id = None
     with suppress(AvaError):
         if is_reachable:
@@ -267,7 +268,7 @@ def _check_handlers(settings: Settings) -> str:
     from ava.handler import registry
     from ava.local import handler_folder
 
-    # As a node that is started here.
+    # Like a node that is started here.
     handler_folder.search(handler_folder.folders(), settings.imported_modules)
     registry.load(settings.handler_modules)
     if settings.celery_apps:
@@ -293,7 +294,7 @@ def _check_replication(settings: Settings) -> str:
 
 
 def _describe_standbys(standbys: Standbys) -> str:
-    """Returns which standbys there are. Raises `StartError` if a commit waits for one that is not there."""
+    """Return the connected standbys as a sentence. Raises `StartError` if commits wait for an absent standby."""
     from ava.errors import StartError
 
     if standbys.may_read and standbys.found < standbys.required:
@@ -330,7 +331,7 @@ def _check_queues(settings: Settings, *, is_reachable: bool) -> str:
     from ava.store.fleet import workers
 
     names = {DEFAULT_QUEUE, *(handler.spec.queue for handler in registry.handlers().values())}
-    # Other nodes may have other handlers. A problem of the database is the database check's to report.
+    # Other nodes may have other handlers. The database check reports problems of the database.
     with suppress(AvaError):
         if is_reachable:
             schema.check(settings)

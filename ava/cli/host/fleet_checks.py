@@ -1,4 +1,4 @@
-"""The checks of `ava doctor` about processes: what the installation needs runs, and no node refuses messages."""
+"""Checks of `ava doctor` about processes: all required ones run, and no node refuses messages."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ava.settings import Settings
 
-#: Workers that one line names.
+#: Max workers that one line names.
 _MAX_NAMED = 10
 #: Endpoints that get webhooks.
 _SERVED = ("active", "degraded")
 
 
 def check_processes(settings: Settings) -> str:
-    """Returns what runs. Raises `StartError` if no dispatcher, no node, or no sender although there are webhooks."""
+    """Return the running processes. Raises `StartError` without a dispatcher, a node, or a sender for existing
+    webhooks."""
     from ava.errors import StartError
     from ava.store.engine import leader_lease, schema
     from ava.store.engine.database import Database
@@ -45,7 +46,7 @@ def check_processes(settings: Settings) -> str:
 
 
 def check_nodes(settings: Settings) -> str:
-    """Returns how many nodes are live. Raises `StartError` if one of them refuses messages."""
+    """Return the number of live nodes. Raises `StartError` if one of them refuses messages."""
     from ava.errors import StartError
     from ava.store.engine import schema
     from ava.store.engine.database import Database
@@ -66,7 +67,7 @@ def check_nodes(settings: Settings) -> str:
 
 
 def check_workers(settings: Settings) -> str:
-    """Returns that each id is of one worker. Raises `StartError` if a worker that is pulled hides another one."""
+    """Return that each id belongs to one worker. Raises `StartError` if a pull worker hides another worker."""
     from ava.errors import StartError
     from ava.store.engine import schema
     from ava.store.engine.database import Database
@@ -86,7 +87,7 @@ def check_workers(settings: Settings) -> str:
 
 
 def check_agents(settings: Settings) -> str:
-    """Returns which workers are tools of agents. Raises `StartError` if AVA_MCP_WORKERS names one that is not there."""
+    """Return the workers that are MCP tools. Raises `StartError` if AVA_MCP_WORKERS names an unknown worker."""
     from ava.errors import StartError
     from ava.store.engine import schema
     from ava.store.engine.database import Database

@@ -1,4 +1,4 @@
-"""`ava outbox`: the relay of an outbox, beside the application that writes it."""
+"""`ava outbox`: the relay of an application's outbox."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def outbox(client: Client, table: str, *, once: bool) -> None:
 
 
 def _engine() -> Engine:
-    """Returns the application's database. Raises `SettingsError` if it is not set, or cannot be reached."""
+    """Return the application's database. Raises `SettingsError` if it is not set or unreachable."""
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -72,7 +72,7 @@ def _engine() -> Engine:
         with engine.connect():
             return engine
     except (SQLAlchemyError, ImportError) as error:
-        # The message of a failed connection names no password, but that of a wrong URL may.
+        # The message of a failed connection contains no password, but that of an invalid URL may.
         raise SettingsError(name, f"the database cannot be used: {_cause(error)}") from error
 
 

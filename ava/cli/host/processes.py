@@ -1,4 +1,4 @@
-"""The processes, as the Procfile and the containers run them, and the duties of the sender of webhooks by hand."""
+"""The processes that the Procfile and the containers run, and the webhook sender's maintenance commands."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def worker(concurrency: int | None, slots: int | None, slot_processes: int, queu
     slots = settings.slots if slots is None else slots
     if not slots and concurrency == 0:
         raise click.UsageError("-c 0 needs --slots: the node would run no jobs")
-    # The imports are here, because the counters need the shared folder when they are created.
+    # Import here, because the counters need the shared folder when they are created.
     with sharing.shared_counters():
         if slots:
             from ava.node.slots import command
@@ -111,7 +111,7 @@ def dispatcher() -> None:
 
 
 def run_sender(*, reseal: bool, retry_set_aside: bool) -> None:
-    """Send webhooks until a stop is requested; with one of the arguments do that instead."""
+    """Send webhooks until a stop is requested, or do only what an argument says."""
     from ava import settings as settings_module
 
     settings = settings_module.load(uses_broker=False)

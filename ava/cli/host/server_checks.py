@@ -1,4 +1,4 @@
-"""Checks of `ava doctor` that ask PostgreSQL about itself: rights, durability, disk, connections, partitions."""
+"""Checks of `ava doctor` that query PostgreSQL: rights, durability, disk, connections, partitions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ if TYPE_CHECKING:
     from ava.settings import Settings
     from ava.store.engine.database import Connection
 
-#: Rights that are named, if the role lacks more.
+#: Max missing rights that are named.
 _MAX_RIGHTS_NAMED = 5
-#: The share of a limit of connections beyond which it is used up: the next process that starts finds none.
+#: The share of a connection limit that counts as exhausted: the next process to start may get none.
 _MAX_USED_SHARE = 0.9
-#: Days for which there must be partitions.
+#: Min days for which partitions must exist.
 _MIN_DAYS_AHEAD = 1.5
-#: Connections of a node beside those of its processes, of each process of a pool and each slot process, of a
-#: dispatcher, and of a sender.
+#: Connections per node (without its processes), pool process, slot process, dispatcher, and sender.
 _OF_NODE, _OF_POOL_PROCESS, _OF_SLOT_PROCESS, _OF_DISPATCHER, _OF_SENDER = 2, 2, 8, 7, 3
 
 
@@ -33,7 +32,7 @@ def _connected(settings: Settings) -> Iterator[Connection]:
 
 
 def check_rights(settings: Settings) -> str:
-    """Returns that the role has the rights of the processes. Raises `StartError` if it lacks one."""
+    """Return that the role has the rights of the processes. Raises `StartError` if one is missing."""
     from ava.errors import StartError
     from ava.store.reports import server
 
@@ -49,7 +48,7 @@ def check_rights(settings: Settings) -> str:
 
 
 def check_durability(settings: Settings) -> str:
-    """Returns that a commit is durable. Raises `StartError` if an accepted job may be lost."""
+    """Return that a commit is durable. Raises `StartError` if an accepted job may be lost."""
     from ava.errors import StartError
     from ava.store.reports import server
 
@@ -68,7 +67,7 @@ def check_durability(settings: Settings) -> str:
 
 
 def check_disk(settings: Settings) -> str:
-    """Returns that PostgreSQL's disk has space. Raises `StartError` if it has none."""
+    """Return that PostgreSQL's disk has free space. Raises `StartError` if it has none."""
     from ava.errors import StartError
     from ava.store.engine import disk, schema
     from ava.store.engine.database import Database
@@ -84,7 +83,8 @@ def check_disk(settings: Settings) -> str:
 
 
 def check_connections(settings: Settings) -> str:
-    """Returns how many connections are used. Raises `StartError` if they are used up, or too few for the settings."""
+    """Return the number of connections in use. Raises `StartError` if the limit is exhausted, or too low for the
+    settings."""
     from ava.errors import StartError
     from ava.store.reports import server
 
@@ -102,7 +102,7 @@ def check_connections(settings: Settings) -> str:
     if settings.database_pool_url:
         return f"{found}; the pooler shares its own among the processes"
     if not fleet.nodes:
-        # One that is about to be started.
+        # Assume one node, which is about to be started.
         fleet = server.NodeProcesses(nodes=1, pool_processes=os.cpu_count() or 1, slot_processes=0)
     of_nodes = (
         fleet.nodes * _OF_NODE + fleet.pool_processes * _OF_POOL_PROCESS + fleet.slot_processes * _OF_SLOT_PROCESS
@@ -119,7 +119,7 @@ def check_connections(settings: Settings) -> str:
 
 
 def check_partitions(settings: Settings) -> str:
-    """Returns for how many days there are partitions. Raises `StartError` if a table soon has none."""
+    """Return for how many days partitions exist. Raises `StartError` if a table will soon have none."""
     from ava.errors import StartError
     from ava.store import partitions
 

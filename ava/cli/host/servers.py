@@ -1,4 +1,4 @@
-"""The servers: `ava db …` manages the database's schema, `ava broker reset` the broker's messages."""
+"""`ava db …` manages the database's schema, `ava broker reset` the broker's messages."""
 
 from __future__ import annotations
 

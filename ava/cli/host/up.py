@@ -1,4 +1,4 @@
-"""The whole system on this machine: `ava up` runs it, `ava demo` runs one job on it to its final record."""
+"""The whole system on this machine: `ava up` runs it, `ava demo` runs one job on it to its end."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def demo(port: int | None, data_dir: Path | None) -> None:
 
 
 def _run_example(system: System) -> dict[str, Any]:
-    """Trigger the example over HTTP and print its log lines as they come. Returns its final record."""
+    """Trigger the example over HTTP and print its log lines as they arrive. Returns its final record."""
     import requests
 
     from ava.local import example
@@ -104,7 +104,7 @@ def _follow(system: System, session: Session, url: str) -> dict[str, Any]:
     deadline = time.monotonic() + _LONGEST_SECONDS
     while time.monotonic() < deadline:
         system.supervisor.step(0.1)
-        # The record is read first: if it is final, the lines that are read after it are complete.
+        # Read the record first: if it is final, the lines read after it are complete.
         record: dict[str, Any] = session.get(url, timeout=10).json()["data"]
         lines = session.get(f"{url}/logs", params={"limit": "500"}, timeout=10).json()["data"]["logs"]
         for line in lines[shown:]:

@@ -1,1 +1,1 @@
-"""What commands are given: arguments, the input of a job, the installation to call."""
+"""The options and arguments of commands: ids, a job's input, the installation to call."""

@@ -1,4 +1,4 @@
-"""Arguments of commands: ids, completed by the shell from what the API has, tags and moments."""
+"""Arguments of commands: ids, which the shell completes from the API, tags and times."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from ava.client import Client
 
-#: Seconds for which a shell waits for ids, and how many it offers.
+#: Max seconds that a shell waits for ids, and max ids that it offers.
 _PATIENCE_SECONDS = 2.0
 _MAX_OFFERED = 50
 
 
 class _RecordId(click.ParamType[str]):
-    """An id; the shell offers the newest of its kind, each with what people know it by."""
+    """An id; the shell offers the newest records of its kind with a description."""
 
     def __init__(self, name: str, find: Callable[[Client], Iterable[Any]], describe: Callable[[Any], str]) -> None:
         self.name = name
@@ -34,12 +34,12 @@ class _RecordId(click.ParamType[str]):
         self._describe = describe
 
     def shell_complete(self, ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Returns the ids that begin with what is typed; none if the API cannot be asked."""
+        """Return the ids that begin with the typed word; none if the API is unreachable."""
         return complete_from_api(ctx, incomplete, self._ids)
 
     def _ids(self, client: Client) -> Iterator[tuple[str, str]]:
         for record in islice(self._find(client), _MAX_OFFERED):
-            # An id of a server that is not ours may hold what the shell would execute or the terminal obey.
+            # An id from a foreign server may contain characters that the shell executes or the terminal obeys.
             if record.id.replace("_", "").isalnum():
                 yield record.id, self._describe(record)
 
@@ -47,9 +47,9 @@ class _RecordId(click.ParamType[str]):
 def complete_from_api(
     ctx: click.Context, incomplete: str, find: Callable[[Client], Iterable[tuple[str, str]]]
 ) -> list[CompletionItem]:
-    """Returns the completions of the incomplete word among the pairs of `find`: a text and its meaning.
+    """Return the completions of the incomplete word among the pairs of `find`: a string and its description.
 
-    Returns an empty list if the API is out of reach.
+    Returns an empty list if the API is unreachable.
     """
     from click.shell_completion import CompletionItem
 
@@ -66,14 +66,14 @@ def complete_from_api(
 
 
 class Pair(click.ParamType[tuple[str, str]]):
-    """A name and its text, `KEY=VALUE`."""
+    """A name and its value, `KEY=VALUE`."""
 
     def __init__(self, name: str, example: str) -> None:
         self.name = name
         self._example = example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        """Returns the key and the value."""
+        """Return the key and the value."""
         if isinstance(value, tuple):
             return value
         key, separator, text = str(value).partition("=")
@@ -83,16 +83,16 @@ class Pair(click.ParamType[tuple[str, str]]):
 
 
 class _Moment(click.ParamType[datetime]):
-    """A moment in ISO 8601. Without an offset it is in the local zone, in which tables show times."""
+    """A time in ISO 8601. Without an offset it is local, like the times in tables."""
 
     name = "moment"
 
     def __init__(self, *, may_be_ago: bool) -> None:
-        """`may_be_ago`: it may also be how long ago it was, as in `10m`."""
+        """`may_be_ago`: also accept a duration before now, such as `10m`."""
         self._may_be_ago = may_be_ago
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Returns the moment, with a time zone."""
+        """Return the time, with a time zone."""
         if isinstance(value, datetime):
             return value
         if self._may_be_ago and (ago := _AGO.fullmatch(str(value))):
@@ -107,11 +107,11 @@ _AGO = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 TAG = Pair("key=value", "team=security")
 WHERE = Pair("path=value", "account.id=17")
-#: What the help of an option says of a moment.
+#: The form of a time in an option's help.
 ISO_FORM = "ISO 8601, local without an offset"
 PAST_FORM = f"{ISO_FORM}, or as in 10m, 2h, 1d ago"
 MOMENT = _Moment(may_be_ago=False)
-#: A moment at which something happened.
+#: A time in the past.
 PAST_MOMENT = _Moment(may_be_ago=True)
 JOB_ID = _RecordId(
     "job_id", lambda client: client.list(per_page=_MAX_OFFERED), lambda job: f"{job.status} {job.worker_id}"

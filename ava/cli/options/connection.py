@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ava.client import ApiError, Client
     from ava.settings import ClientSettings
 
-#: The wrong fields that the message of a command names.
+#: Max invalid fields that a command's message names.
 _MAX_FIELDS = 6
 #: Where `ava up` keeps the secret that it generates, in the folder that it is started in.
 _SECRET_FILE = Path(".ava") / "internal-secret"
@@ -52,7 +52,7 @@ _NAMES = ("profile", "url", "tenant", "user", "role")
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a `client` to a command as its first argument, and add the options that say who calls.
+    """Pass a `client` to a command as its first argument, and add the options that identify the caller.
 
     Raises `CallFailed` if a call of the command fails.
     """
@@ -77,7 +77,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _message(error: ApiError) -> str:
-    """Returns the message of a failure; of one with several wrong fields that of each, up to `_MAX_FIELDS`."""
+    """Return a failure's message; with several invalid fields the message of each, up to `_MAX_FIELDS`."""
     faults = [(place, messages) for place, messages in error.fields.items() if isinstance(messages, list)]
     if len(faults) < 2:
         return str(error)
@@ -86,7 +86,7 @@ def _message(error: ApiError) -> str:
 
 
 def _similar_worker(client: Client, error: ApiError, arguments: Mapping[str, Any]) -> str:
-    """Returns a question that names the worker whose id is like that of a command; empty if there is none."""
+    """Return a question with the worker id that is similar to the command's; "" if there is none."""
     from ava.client import ApiNotFound, ClientError
     from ava.domain.text import did_you_mean
 
@@ -100,7 +100,7 @@ def _similar_worker(client: Client, error: ApiError, arguments: Mapping[str, Any
 
 
 def connect(ctx: click.Context, **options: Any) -> Client:
-    """Returns a client with the options of a command that is connected, over a profile, over the environment."""
+    """Return a client. A connected command's options override the profile, which overrides the environment."""
     from ava import settings
     from ava.cli.options import profiles
     from ava.client import Client
@@ -136,9 +136,9 @@ def _connect_by_key(defaults: ClientSettings, chosen: Mapping[str, str], options
 
 
 def _of_running_system(defaults: ClientSettings) -> ClientSettings:
-    """Returns the settings with the secret of the `ava up` that was started in this folder, and with its URL.
+    """Return the settings with the secret and the URL of the `ava up` that was started in this folder.
 
-    The URL of a folder is used with the secret of that folder alone, so that no folder learns another secret.
+    A folder's URL is used only with that folder's secret, so that no folder learns another secret.
     """
     from ava.local import environment
 

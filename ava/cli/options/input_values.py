@@ -1,4 +1,4 @@
-"""Values of a job's input on the command line, `--set account.id=17`, completed from the schema of the worker."""
+"""Values of a job's input on the command line, `--set account.id=17`, completed from the worker's schema."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 _DEEPEST = 4
 _MAX_VALUES = 50
-#: What a shell neither executes nor splits.
+#: Strings that a shell neither executes nor splits.
 _SAFE = re.compile(r"[\w.=+:/@-]+")
 
 
 class _InputValue(Pair):
-    """A value of the input; the shell offers what the schema of the worker has."""
+    """A value of the input; the shell offers values from the worker's schema."""
 
     def shell_complete(self, ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the completions that begin with the typed text; none if the API does not respond."""
+        """Return the completions that begin with the typed word; none if the API does not respond."""
         # click does not assign arguments to parameters if an option has no value yet.
         worker_id = ctx.params.get("worker_id") or next(iter(ctx.args), None)
         if not worker_id:
@@ -38,7 +38,7 @@ INPUT_VALUE = _InputValue("path=value", "account.id=17")
 
 
 def with_values(given: dict[str, Any], values: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Returns an input with more values, which are JSON or else texts. Raises `click.BadParameter` for a wrong path."""
+    """Return an input with more values, each JSON or else a string. Raises `click.BadParameter` for an invalid path."""
     result = copy.deepcopy(given)
     for path, text in values:
         *outer, last = path.split(".")
@@ -78,7 +78,7 @@ def _inner(root: Mapping[str, Any], schema: Any, prefix: str, depth: int) -> Ite
 
 
 def _resolved(root: Mapping[str, Any], schema: Any) -> Mapping[str, Any]:
-    """Returns a part of a schema, or the definition in the same schema that it refers to."""
+    """Return a part of a schema, after following its reference to a definition in the same schema."""
     if not isinstance(schema, Mapping):
         return {}
     try:

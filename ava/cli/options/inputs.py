@@ -12,7 +12,7 @@ import click
 
 
 def read_input(text: str) -> dict[str, Any]:
-    """Returns the object that `--input` means: JSON, `@FILE`, or `-`. Raises `click.BadParameter` if it is none."""
+    """Return the object that `--input` means: JSON, `@FILE`, or `-`. Raises `click.BadParameter` for other values."""
     value = read_json(text)
     if not isinstance(value, dict):
         raise click.BadParameter("it must be a JSON object.", param_hint="--input")
@@ -20,7 +20,7 @@ def read_input(text: str) -> dict[str, Any]:
 
 
 def read_json(text: str) -> Any:
-    """Returns the value that an option means: JSON, `@FILE`, or `-` (stdin). Raises `click.BadParameter`."""
+    """Return the value that an option means: JSON, `@FILE`, or `-` (stdin). Raises `click.BadParameter`."""
     if text == "-":
         text = sys.stdin.read()
     elif text.startswith("@"):
@@ -49,14 +49,14 @@ _RULES = (
 
 
 def key_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of keys that several triggers have in common."""
+    """Add the key options that several triggers share."""
     for option in reversed(_RULES):
         command = option(command)
     return command
 
 
 def take_keys(options: dict[str, Any]) -> dict[str, Any]:
-    """Take these options out of others. Returns them as the client takes them. Raises `UsageError`."""
+    """Remove the key options from `options` and return them in the client's form. Raises `UsageError`."""
     dedupe = {"key": options.pop("dedupe"), "mode": options.pop("dedupe_mode")}
     debounce = {"key": options.pop("debounce"), "seconds": options.pop("debounce_seconds")}
     debounce |= {"max_seconds": options.pop("debounce_max"), "keep": options.pop("debounce_keep")}

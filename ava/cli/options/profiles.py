@@ -1,4 +1,4 @@
-"""Profiles: the addresses and keys of several installations, in a file that its owner alone can read."""
+"""Profiles: URLs and keys of several installations, in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 from ava.errors import SettingsError
 from ava.settings import ClientSettings
 
-#: What a profile may set. It needs the first, and one of the two keys.
+#: The fields of a profile. It requires the first, and one of the two keys.
 _FIELDS = ("url", "secret", "api_key", "tenant", "user", "role", "proxy")
 
 
 def with_profile(settings: ClientSettings, name: str) -> ClientSettings:
-    """Returns the settings with those of a profile of the configuration file.
+    """Return the settings, overridden by a profile of the configuration file.
 
-    The key is the profile's own, because the environment's is that of another installation. Raises `SettingsError`.
+    The key is always the profile's, because the environment's belongs to another installation. Raises `SettingsError`.
     """
     profiles = _read(Path(settings.config_file))
     if name not in profiles:
@@ -34,13 +34,13 @@ def with_profile(settings: ClientSettings, name: str) -> ClientSettings:
 
 
 def names(settings: ClientSettings) -> list[str]:
-    """Returns the names of all profiles. Raises `SettingsError` if the file cannot be used."""
+    """Return the names of all profiles. Raises `SettingsError` if the file cannot be used."""
     path = Path(settings.config_file)
     return sorted(_read(path)) if path.exists() else []
 
 
 def _problem(values: Any) -> str | None:
-    """Returns what is wrong with a profile, or None."""
+    """Return the problem of a profile, or None."""
     if not isinstance(values, dict):
         return "it must be a table, as in [prod]"
     if unknown := sorted(set(values) - set(_FIELDS)):
@@ -58,16 +58,16 @@ def _problem(values: Any) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Returns the tables of the file. Raises `SettingsError` if others than its owner may read or write it."""
+    """Return the file's tables. Raises `SettingsError` if anyone but its owner may read or write it."""
     try:
         with path.open("rb") as file:
-            # The open file is looked at, because the one with this name may be another by then.
+            # Check the open file, because its path may name another file by then.
             _require_private(path, os.fstat(file.fileno()))
             return tomllib.load(file)
     except OSError as problem:
         raise SettingsError(str(path), f"it cannot be read ({problem.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        # The message of the reader names a place and no value.
+        # The reader's message contains a position and no value.
         raise SettingsError(str(path), f"it is not TOML: {problem}") from None
 
 

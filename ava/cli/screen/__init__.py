@@ -1,1 +1,1 @@
-"""What commands print: records as tables or JSON, lists and jobs that are watched."""
+"""The output of commands: records as tables or JSON, and lists and jobs that are watched."""

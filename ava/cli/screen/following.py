@@ -1,4 +1,4 @@
-"""A job that is watched from the command line until it is final."""
+"""Follow a job on the command line until it is final."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTERRUPTED = 130
 
 
 def follow_to_end(client: Client, job: Job, printer: RecordPrinter) -> None:
-    """Print the events of a job until it is final; exit 0 only if it completed. After Ctrl-C the job goes on."""
+    """Print a job's events until it is final; exit 0 only if it completed. Ctrl-C does not stop the job."""
     with until_interrupted(job.id):
         if printer.is_for_people:
             ended = _follow_for_people(client.events(job.id), job)
@@ -32,7 +32,7 @@ def follow_to_end(client: Client, job: Job, printer: RecordPrinter) -> None:
 
 @contextmanager
 def until_interrupted(job_id: str) -> Iterator[None]:
-    """Follow a job within this context. Ctrl-C ends the command, which says that the job goes on."""
+    """Follow a job within this block. Ctrl-C ends the command with a note that the job is still running."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
-"""What the operator's commands print: `-o table|wide|json|id|csv`.
+"""Print records in the formats of `-o table|wide|json|id|csv`.
 
-Without `-o` a terminal gets a table and anything else a line of JSON a record, so that a pipe gets what programs read.
+Without `-o`, a terminal gets a table and a pipe gets one line of JSON per record, for programs.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import click
 from ava.cli.screen import printing, tables, terminal
 from ava.cli.screen.tables import Column
 
-#: The fields that `-o id` prints, the first that a record has.
+#: The fields that `-o id` prints: the first that a record has.
 _NAMES = ("id", "job_id", "worker_id", "name")
-#: A spreadsheet computes a cell that begins with one of these.
+#: A spreadsheet evaluates a cell that begins with one of these.
 _FORMULA = ("=", "+", "-", "@")
 
 
@@ -37,17 +37,17 @@ class OutputFormat(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RecordPrinter:
-    """Prints the records of the API in the form that was asked for."""
+    """Prints API records in the requested format."""
 
     format: OutputFormat
 
     @property
     def is_for_people(self) -> bool:
-        """Returns True if people read the output."""
+        """Return True if people read the output."""
         return self.format in (OutputFormat.TABLE, OutputFormat.WIDE)
 
     def records(self, found: Iterable[Any], columns: Sequence[Column], *, empty: str = "Nothing found.") -> None:
-        """Print records: a table of the columns, or a line each. A table without records is the sentence `empty`."""
+        """Print records: a table of the columns, or a line per record. `empty` replaces a table without records."""
         if not self.is_for_people:
             self._lines(found)
         elif rows := list(found):
@@ -56,14 +56,14 @@ class RecordPrinter:
             click.echo(empty, err=True)
 
     def record(self, record: Any) -> None:
-        """Print one record: a field a line, or one line."""
+        """Print one record: a line per field, or one line."""
         if self.is_for_people:
             printing.print_record(record, is_whole=self.format is OutputFormat.WIDE)
         else:
             self._lines([record])
 
     def lines(self, found: Iterable[Any]) -> None:
-        """Print log lines as they come."""
+        """Print log lines as they arrive."""
         if self.is_for_people:
             for line in found:
                 printing.print_line(line)
@@ -82,7 +82,7 @@ class RecordPrinter:
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Pass a `printer` to a command, and add the options that choose what it prints."""
+    """Pass a `printer` to a command, and add the output options."""
 
     @wraps(command)
     def run(*arguments: Any, output: str | None, is_json: bool, **rest: Any) -> Any:
@@ -108,7 +108,7 @@ def _name(record: Any) -> str:
 
 
 def _print_csv(found: Iterable[Any]) -> None:
-    """Print records as CSV: a line of the fields' names, then a line a record."""
+    """Print records as CSV: a line with the field names, then a line per record."""
     records = iter(found)
     if (first := next(records, None)) is None:
         return
@@ -129,7 +129,7 @@ def _csv_cell(value: Any) -> str:
         return ""
     if not isinstance(value, str):
         text = printing.as_json(value)
-        # A moment is a text in JSON too.
+        # A time is a string in JSON too.
         return text[1:-1] if text.startswith('"') else text
     text = printing.clean(value)
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,7 +1,7 @@
-"""Texts, records and log lines on a terminal, with colours, and records as JSON.
+"""Print strings, records and log lines to a terminal, with colours, and records as JSON.
 
-Whatever comes from a job, a client or a server is escaped here before it reaches the terminal, which would obey it: the
-functions of this module take plain texts and add the colours themselves.
+Strings from jobs, clients and servers are escaped here, because the terminal would obey their control characters: the
+functions of this module take plain strings and add the colours themselves.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ava.domain.text import printable
 
 _STATUS_COLOURS = {"queued": "cyan", "running": "blue", "completed": "green", "failed": "red", "cancelled": "yellow"}
 _LEVEL_COLOURS = {"info": "bright_black", "warn": "yellow", "error": "red"}
-#: Lines of a JSON value that are shown.
+#: Max lines of a JSON value that are shown.
 _MAX_LINES = 20
 _GAP = "  "
 
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
-    """Returns a record as JSON, with the API's field names. Characters that a terminal obeys are escaped as in JSON."""
+    """Return a record as JSON, with the API's field names. Terminal control characters are escaped as in JSON."""
     text = json.dumps(_plain(value), ensure_ascii=False, indent=indent)
     return text if text.isprintable() else "".join(map(_json_character, text))
 
@@ -47,12 +47,12 @@ def print_status(job_id: str, status: str) -> None:
 
 
 def print_record(record: Any, *, is_whole: bool = False) -> None:
-    """Print a record for people, one field a line. A large JSON value is folded unless `is_whole`."""
+    """Print a record for people, one line per field. A large JSON value is folded unless `is_whole`."""
     print_fields({field.name: getattr(record, field.name) for field in fields(record)}, is_whole=is_whole)
 
 
 def print_fields(values: Mapping[str, Any], *, is_whole: bool = False) -> None:
-    """Print named values for people, one a line. A large JSON value is folded unless `is_whole`."""
+    """Print named values for people, one per line. A large JSON value is folded unless `is_whole`."""
     margin = max(map(len, values)) + len(_GAP)
     for name, value in values.items():
         lines = _shown(name, value, None if is_whole else margin).replace("\n", f"\n{' ' * margin}")
@@ -60,9 +60,9 @@ def print_fields(values: Mapping[str, Any], *, is_whole: bool = False) -> None:
 
 
 def fold(value: Any, margin: int = 0) -> str:
-    """Returns a JSON value for people: on one line if it fits, else indented and cut after some lines.
+    """Return a JSON value for people: on one line if it fits, or else indented and cut after `_MAX_LINES` lines.
 
-    `margin` is how many columns of the terminal stand before each line.
+    `margin` is the number of terminal columns before each line.
     """
     width = terminal_width() - margin
     short = as_json(value)
@@ -79,18 +79,18 @@ def fold(value: Any, margin: int = 0) -> str:
 def print_line(line: Any) -> None:
     """Print a log line for people."""
     level = click.style(clean(line.level).ljust(5), fg=_LEVEL_COLOURS.get(line.level))
-    # A further line of the message is indented, so that it does not pretend to be another event.
+    # Indent further lines of the message, so that they do not look like other events.
     message = printable(line.msg, kept="\t\n").replace("\n", "\n    ")
     click.echo(f"{click.style(_local(line.ts, '%m-%d'), dim=True)}  {level}  {message}")
 
 
 def coloured_status(text: str) -> str:
-    """Returns a status in its colour; any other text unchanged."""
+    """Return a status in its colour, or any other string unchanged."""
     return click.style(text, fg=_STATUS_COLOURS[text]) if text in _STATUS_COLOURS else text
 
 
 def _shown(name: str, value: Any, margin: int | None) -> str:
-    """Returns a field's value for people; a JSON value is folded if there is a margin."""
+    """Return a field's value for people; a JSON value is folded if there is a margin."""
     if value is None:
         return click.style("-", dim=True)
     if isinstance(value, datetime):
@@ -107,19 +107,19 @@ def _local(moment: datetime, day: str) -> str:
 
 
 def with_local_times(sentence: str) -> str:
-    """Returns a sentence of the API with its times in the local zone. What follows a colon is another's words."""
+    """Return an API sentence with its times in the local zone. The part after a colon is quoted and stays unchanged."""
     status, own, others = re.fullmatch(r"(queued: )?(.*?)(: .*)?", sentence, re.DOTALL).groups("")  # type: ignore[union-attr]
     found = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", lambda time: _local(datetime.fromisoformat(time[0]), "%Y-%m-%d"), own)
     return f"{status}{found}{others}"
 
 
 def clean(text: str) -> str:
-    """Returns a text as one line without anything that a terminal obeys."""
+    """Return a string as one line without terminal control characters."""
     return printable(text)
 
 
 def _json_character(char: str) -> str:
-    # Outside its texts, JSON has only printable characters, and line ends if it is indented.
+    # Outside strings, JSON has only printable characters and, if indented, line ends.
     return char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]
 
 
@@ -137,6 +137,6 @@ def _plain(value: Any) -> Any:
 
 def _time(moment: datetime) -> str:
     if moment.tzinfo is None:
-        # A schedule's slot is a local time, which the API writes so.
+        # A schedule's slot is a local time, written like the API writes it.
         return moment.isoformat(timespec="minutes")
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

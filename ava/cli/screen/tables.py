@@ -14,7 +14,7 @@ from ava.cli.screen.terminal import cut, local_time, terminal_width, width_of, z
 
 _GAP = "  "
 _ABSENT = "-"
-#: The fewest characters of a sentence that are worth a place in a row.
+#: Min characters of a sentence to be shown within a row.
 _MIN_BESIDE = 40
 
 
@@ -23,15 +23,15 @@ class Column:
     """One column of a table of records."""
 
     title: str
-    #: Returns what a record has here: a text, a number, a boolean, a moment (shown in local time), or None.
+    #: Returns a record's value: a string, a number, a boolean, a time (shown in local time), or None.
     value: Callable[[Any], Any]
-    #: The fewest characters that it may be cut to where the table is too wide; None: it is never cut.
+    #: Min characters to which it may be cut if the table is too wide; None: it is never cut.
     min_width: int | None = None
-    #: It is shown by `-o wide` alone.
+    #: Whether only `-o wide` shows it.
     is_wide: bool = False
-    #: It is left out of a table in which no record has a value.
+    #: Whether it is omitted from a table in which no record has a value.
     is_optional: bool = False
-    #: Where it would be cut to less than `_MIN_BESIDE`, it has a line of its own below each record that has a value.
+    #: Whether it gets a separate line below each record with a value if it would be cut to less than `_MIN_BESIDE`.
     may_be_below: bool = False
 
 
@@ -42,7 +42,7 @@ def print_table(columns: Sequence[Column], records: Iterable[Any], *, is_wide: b
 
 
 def table_lines(columns: Sequence[Column], records: Iterable[Any], *, is_wide: bool = False) -> list[str]:
-    """Returns the lines of a table, the titles first."""
+    """Return the lines of a table, the titles first."""
     columns = [column for column in columns if is_wide or not column.is_wide]
     values = [[column.value(record) for column in columns] for record in records]
     kept = [
@@ -68,7 +68,7 @@ def table_lines(columns: Sequence[Column], records: Iterable[Any], *, is_wide: b
 
 
 def _fitted(columns: Sequence[Column], widths: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
-    """Returns the numbers of the columns of a row, those of the columns below it, and the widths of the first."""
+    """Return the indexes of the columns in a row, those of the columns below it, and the widths of the former."""
     bounds = [column.min_width for column in columns]
     fitting = fit(widths, bounds, terminal_width())
     below = [
@@ -82,9 +82,9 @@ def _fitted(columns: Sequence[Column], widths: Sequence[int]) -> tuple[list[int]
 
 
 def fit(widths: Sequence[int], min_widths: Sequence[int | None], max_width: int) -> list[int]:
-    """Returns the widths of columns whose line has at most `max_width` characters, as far as columns may be cut.
+    """Return column widths for a line of at most `max_width` characters, as far as columns may be cut.
 
-    The widest of the columns that may be cut is cut first.
+    The widest column that may be cut is cut first.
     """
     fitting = list(widths)
     excess = _width(fitting) - max_width
@@ -102,19 +102,19 @@ def fit(widths: Sequence[int], min_widths: Sequence[int | None], max_width: int)
 
 
 def _width(widths: Sequence[int]) -> int:
-    """Returns the characters of a line."""
+    """Return the width of a line in characters."""
     return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
 def milliseconds(count: int | float | None) -> str | None:
-    """Returns a duration for people."""
+    """Return a duration for people."""
     if count is None:
         return None
     return f"{count:.0f} ms" if count < 1000 else f"{count / 1000:,.1f} s"
 
 
 def ago(moment: datetime | None, *, now: datetime | None = None) -> str | None:
-    """Returns how long ago a moment was, in at most four characters: `12s`, `5m`, `3h`, `90d`."""
+    """Return the age of a time in at most four characters: `12s`, `5m`, `3h`, `90d`."""
     if moment is None:
         return None
     seconds = max(0, int(((now or datetime.now(UTC)) - moment).total_seconds()))
@@ -140,14 +140,14 @@ def _is_numeric(number: int, rows: Sequence[Sequence[Any]]) -> bool:
 
 
 def _title(column: Column, number: int, rows: Sequence[Sequence[Any]]) -> str:
-    """Returns the title of a column, with the name of the local time zone if the column holds moments."""
+    """Return a column's title, with the local time zone's name if the column contains times."""
     if any(isinstance(row[number], datetime) for row in rows):
         return f"{column.title} {zone_name()}"
     return column.title
 
 
 def _short_time(moment: datetime) -> str:
-    """Returns a moment with its year if that is another one, and its zone if that is not the one of the title."""
+    """Return a time, with its year unless it is this year, and its zone unless it is the title's zone."""
     is_far = moment.astimezone().year != datetime.now().year
     zone = zone_name(moment)
     form = ("%Y-%m-%d %H:%M" if is_far else "%m-%d %H:%M") + ("" if zone == zone_name() else f" {zone}")

@@ -1,4 +1,4 @@
-"""The terminal: its width, texts cut to it, local times, and the one line that is redrawn in place."""
+"""The terminal: its width, strings cut to it, local times, and the status line that is redrawn in place."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import click
 
 from ava.domain.text import printable
 
-#: The width of an output that is no terminal.
+#: The width, in columns, of an output that is no terminal.
 _UNBOUNDED = 100_000
 _BAR_CHARACTERS = 30
 
 
 def is_terminal() -> bool:
-    """Returns True if the output is a terminal."""
+    """Return True if the output is a terminal."""
     return sys.stdout.isatty()
 
 
 def terminal_width() -> int:
-    """Returns the width of the terminal in columns, or one that is never reached if the output is no terminal."""
+    """Return the terminal's width in columns, or an unreachable one if the output is no terminal."""
     return shutil.get_terminal_size((80, 24)).columns if is_terminal() else _UNBOUNDED
 
 
 def width_of(text: str) -> int:
-    """Returns the width of a printable text in columns of the terminal."""
+    """Return the width of a printable string in terminal columns."""
     if text.isascii():
         return len(text)
     # Imported here, because its tables take longer to load than most commands need.
@@ -38,14 +38,14 @@ def width_of(text: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """Returns a text cut to a width in columns of the terminal, ending in … if it was longer."""
+    """Return a string cut to a width in terminal columns, with a final … if it was longer."""
     if width_of(text) <= width:
         return text
     if text.isascii():
         return f"{text[: width - 1]}…"
     taken = ""
     for char in text:
-        # A character may be wider behind another one than alone.
+        # A character may be wider after another one than on its own.
         if width_of(taken + char) > width - 1:
             break
         taken += char
@@ -53,17 +53,17 @@ def cut(text: str, width: int) -> str:
 
 
 def local_time(moment: datetime, form: str = "%Y-%m-%d %H:%M:%S") -> str:
-    """Returns a moment in the local time zone; one without a zone is a schedule's own local time and stays."""
+    """Return a time in the local time zone; a time without a zone is a schedule's local time and stays unchanged."""
     return moment.strftime("%Y-%m-%d %H:%M") if moment.tzinfo is None else moment.astimezone().strftime(form)
 
 
 def zone_name(moment: datetime | None = None) -> str:
-    """Returns the name of the local time zone at a moment, now by default."""
+    """Return the name of the local time zone at a time, by default now."""
     return (moment or datetime.now()).astimezone().tzname() or ""
 
 
 class Screen:
-    """A screen of its own, which is redrawn; what the terminal showed before is shown again at the end."""
+    """The terminal's alternate screen, which is redrawn; the previous content returns at the end."""
 
     def __enter__(self) -> Screen:
         click.echo("\x1b[?1049h\x1b[?25l", nl=False)
@@ -75,7 +75,7 @@ class Screen:
         click.echo("\x1b[?25h\x1b[?1049l", nl=False)
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Draw as many of the lines as the terminal has."""
+        """Draw the lines that fit on the terminal."""
         height = shutil.get_terminal_size((80, 24)).lines
         shown = "".join(f"{line}\x1b[K\r\n" for line in lines[: height - 1])
         click.echo(f"\x1b[H{shown}\x1b[J", nl=False)
@@ -83,9 +83,9 @@ class Screen:
 
 
 class StatusLine:
-    """One line below what is printed: it is redrawn in place, and erased however the command ends.
+    """A line below the output: it is redrawn in place, and erased however the command ends.
 
-    It is drawn on a terminal alone.
+    It is drawn only on a terminal.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class StatusLine:
         self.erase()
 
     def set_text(self, text: str) -> None:
-        """Draw a text; a longer one than the terminal's width is cut, because a second line could not be erased."""
+        """Draw a string, cut to the terminal's width, because a second line could not be erased."""
         self._text = printable(text)
         self.draw()
 
@@ -112,7 +112,7 @@ class StatusLine:
         self.set_text(f"[{bar}] {fraction:4.0%} {message or ''}".rstrip())
 
     def draw(self) -> None:
-        """Draw the last text again, after something was printed."""
+        """Draw the last string again, after other output."""
         self.erase()
         if self._text and is_terminal():
             click.echo(cut(self._text, terminal_width() - 1), nl=False)
@@ -120,7 +120,7 @@ class StatusLine:
             self._is_shown = True
 
     def erase(self) -> None:
-        """Erase the line, before something is printed."""
+        """Erase the line, before other output."""
         if self._is_shown:
             click.echo("\r\x1b[2K", nl=False)
             self._is_shown = False

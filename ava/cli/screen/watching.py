@@ -1,4 +1,4 @@
-"""A list that is watched from the command line: redrawn on a terminal, its changes printed into a pipe."""
+"""Watch a list on the command line: redraw it on a terminal, or print its changes to a pipe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ava.cli.screen.terminal import Screen, cut, is_terminal, terminal_width, zo
 def watch_list(
     read: Callable[[], Sequence[Any]], columns: Sequence[Column], printer: RecordPrinter, every_seconds: float
 ) -> None:
-    """Read records again and again until Ctrl-C, and show them."""
+    """Read records repeatedly until Ctrl-C, and show them."""
     with _until_interrupted() as is_over:
         if printer.is_for_people and is_terminal():
             _redraw(read, columns, every_seconds, is_over, is_wide=printer.format is OutputFormat.WIDE)
@@ -32,7 +32,7 @@ def watch_list(
 
 @contextmanager
 def _until_interrupted() -> Iterator[threading.Event]:
-    """Ctrl-C ends the block and sets the event, because Python ignores an exception that a finalizer raises."""
+    """End the block on Ctrl-C and set the event, because Python ignores an exception that a finalizer raises."""
     is_over = threading.Event()
 
     def end(_number: int, _frame: object) -> None:
@@ -65,18 +65,18 @@ def _redraw(
                 lines, read_at = table_lines(columns, read(), is_wide=is_wide), datetime.now()
                 state = f"{read_at:%H:%M:%S} {zone_name()}, every {every_seconds:g} s; Ctrl-C ends it"
             except ApiUnavailable as problem:
-                # The last list stays, and says that it is old.
+                # Keep the last list, with a note that it is old.
                 state = f"not updated since {read_at:%H:%M:%S}: {clean(str(problem))}"
             screen.draw([click.style(cut(state, terminal_width()), dim=True), *lines])
             is_over.wait(every_seconds)
 
 
 def _changes(read: Callable[[], Sequence[Any]], every_seconds: float, is_over: threading.Event) -> Iterator[Any]:
-    """Returns the records that are new or have changed, oldest first."""
+    """Return the records that are new or have changed, oldest first."""
     known: dict[str, Any] = {}
     while not is_over.is_set():
         found = read()
         yield from (record for record in reversed(found) if known.get(record.id) != record)
-        # Those that have left the list are forgotten, so that memory is bounded.
+        # Forget the records that left the list, so that memory is bounded.
         known = {record.id: record for record in found}
         is_over.wait(every_seconds)

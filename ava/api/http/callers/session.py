@@ -6,9 +6,8 @@ The cookie is protected against pages of other sites:
   domain belong to the same site, so …
 - … a browser that states a request's origin (`Sec-Fetch-Site`) must name one of our pages or the user;
 - a request that may change something must name its tenant in `x-tenant-id`. No form, link or image can send a header,
-  and
-  a script of another origin only after a preflight, which never allows cookies (no `Access-Control-Allow-Credentials`).
-  The header also names the tenant to change, whatever tenant another tab shows.
+  and a script of another origin only after a preflight, which never allows cookies (no
+  `Access-Control-Allow-Credentials`). The header also names the tenant to change, whatever tenant another tab shows.
 """
 
 from __future__ import annotations
