@@ -1,1 +1,1 @@
-"""Who calls: API keys, sessions, callers, the form of tokens."""
+"""Callers: API keys, sessions, roles, and the form of tokens."""

@@ -1,4 +1,4 @@
-"""API keys: a token that stands for a tenant and a role. The database holds a hash of its secret."""
+"""API keys: tokens with a tenant and a role. The database stores a hash of the secret."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from datetime import datetime
 
 from ava.domain.access.caller import Role
 
-#: The longest name of a key, in characters.
+#: Max characters of a key's name.
 LONGEST_NAME = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiKeySpec:
-    """What a client asks for."""
+    """An API key as a client requests it."""
 
     name: str
     role: Role
-    #: None if it never expires.
+    #: None: never.
     expires_at: datetime | None = None
     #: Whether its holder sees payloads.
     payloads: bool = True
-    #: Of the role `worker`: the workers whose runs it may claim; None of other roles.
+    #: The workers whose runs it may claim; None unless its role is `worker`.
     worker_ids: Sequence[str] | None = None
-    #: Whether it claims the runs of every tenant.
+    #: Whether it may claim runs of all tenants.
     is_of_platform: bool = False
 
 
@@ -38,21 +38,21 @@ class ApiKey:
     role: Role
     #: The lookup part of its token.
     prefix: str
-    #: The user, or the key, that created it.
+    #: The creating user or key.
     created_by: str
     created_at: datetime
     expires_at: datetime | None
-    #: None if it was never used. It is at most a minute behind.
+    #: None if it was never used. Up to a minute late.
     last_used_at: datetime | None
     #: Whether its holder sees payloads.
     payloads: bool = True
     #: As in `ApiKeySpec`.
     worker_ids: Sequence[str] | None = None
     is_of_platform: bool = False
-    #: The token itself, in the answer that creates the key; None ever after.
+    #: The token, only in the response to its creation.
     token: str | None = None
 
     @property
     def role_name(self) -> str:
-        """Returns the role as clients see it."""
+        """Return the role as clients see it."""
         return self.role.header

@@ -1,7 +1,7 @@
-"""Sessions of the dashboard, and the cookies that name them.
+"""Sessions of the dashboard, and their cookies.
 
-A cookie holds the session's token, and after a dot the tenant that its user looks at, if that is not the session's own.
-Everything else is in the database, where a session can be ended.
+A cookie contains the session's token and, after a dot, the tenant that its user views, unless it is the session's own.
+Everything else is in the database, so that a session can be ended there.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ava.domain.access import tokens
 from ava.domain.access.caller import Role
 from ava.domain.access.tokens import Token, TokenKind
 
-#: Seconds from the start of a session to its end.
+#: Lifetime of a session in seconds.
 SESSION_SECONDS = 12 * 3600
-#: Seconds for which a link can be used.
+#: Lifetime of a sign-in link in seconds.
 LINK_SECONDS = 600
 
 
@@ -25,26 +25,26 @@ LINK_SECONDS = 600
 class Session:
     """A session, or a link that starts one."""
 
-    #: Its UUID.
+    #: A UUID.
     id: str
-    #: The tenant in which it began. A role of the platform may look at others.
+    #: The tenant in which it began. Platform roles may view others.
     tenant_id: str
     user_id: str
     role: Role
     expires_at: datetime
-    #: The API key that signed in; None if another way did.
+    #: The API key that signed in; None with another method.
     key_id: str | None = None
-    #: Whether the API key that signed in sees payloads.
+    #: Whether that API key sees payloads.
     payloads: bool = True
 
 
 def write_cookie(token: str, *, tenant_id: str, own_tenant_id: str) -> str:
-    """Returns the value of the cookie of a session of its own tenant that looks at a tenant."""
+    """Return the cookie's value for a session of `own_tenant_id` that views `tenant_id`."""
     return token if tenant_id == own_tenant_id else f"{token}.{tenant_id}"
 
 
 def read_cookie(value: str) -> tuple[Token, str | None] | None:
-    """Returns the token in a cookie and the tenant that it looks at, None for the session's own; None if it is none."""
+    """Return a cookie's token, and the viewed tenant (None: the session's own); None if the cookie is invalid."""
     head, mark, rest = value.partition(".")
     text, dot, tenant_id = rest.partition(".")
     token = tokens.parse(head + mark + text, TokenKind.SESSION)
@@ -54,10 +54,10 @@ def read_cookie(value: str) -> tuple[Token, str | None] | None:
 
 
 def cookie_name(host: str) -> str:
-    """Returns the name of the cookie for the `Host` that a request names.
+    """Return the cookie's name for the `Host` of a request.
 
-    It has the port in it, because browsers send the cookies of a host to each of its ports, and several installations
-    on one machine would sign each other out.
+    It contains the port, because browsers send a host's cookies to all its ports, and several installations on one
+    machine would sign each other out.
     """
     port = re.search(r":(\d{1,5})$", host)
     return f"ava_session_{port[1]}" if port else "ava_session"

@@ -1,6 +1,6 @@
-"""The form of tokens, the secrets that arrive without a tenant: `<kind>_<mark>.<lookup><secret>`.
+"""Tokens, the secrets that arrive without a tenant: `<kind>_<mark>.<lookup><secret>`.
 
-The mark names the cell (the installation) that made the token. The lookup is stored as it is and finds the row; the
+The mark names the cell (the installation) that created the token. The lookup is stored in plain and finds the row; the
 secret is stored as a hash. Both are base64url.
 """
 
@@ -14,23 +14,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-#: 96 bits, 16 characters: no two tokens have the same lookup.
+#: 96 bits, 16 characters: unique for practical purposes.
 _LOOKUP_BYTES = 12
-#: 256 bits, 43 characters: a plain SHA-256 of a secret cannot be reversed by trying.
+#: 256 bits, 43 characters: brute force cannot reverse a plain SHA-256 of it.
 _SECRET_BYTES = 32
 _FORM = re.compile(
     r"(?P<kind>[a-z]+)_(?P<mark>[a-z0-9]{2})\.(?P<lookup>[A-Za-z0-9_-]{16})(?P<secret>[A-Za-z0-9_-]{43})"
 )
-#: A character of base64url; in an address it may be percent-encoded.
+#: A base64url character; in a URL it may be percent-encoded.
 _CHARACTER = "(?:[A-Za-z0-9_-]|%5[Ff]|%2[Dd])"
-#: Tokens in a text, and what begins like one: a token of any kind whose secret was cut off, or has more after it.
+#: Tokens in a string, including tokens with a truncated secret or further characters.
 _IN_TEXT = re.compile(rf"(?P<shown>ava[a-z]*(?:_|%5[Ff])[a-z0-9]{{2}}(?:\.|%2[Ee]){_CHARACTER}{{16}}){_CHARACTER}+")
-#: What the secret of an unknown token is compared with, so that it takes the same time as a known one.
+#: The hash that an unknown token's secret is compared with, so that it takes the same time as a known one.
 _NO_HASH = bytes(hashlib.sha256().digest_size)
 
 
 class TokenKind(StrEnum):
-    """What a token is for. A token of one kind is worth nothing for another."""
+    """The purpose of a token. Tokens of one kind are invalid for another."""
 
     API_KEY = "ava"
     HOOK = "avahook"
@@ -50,18 +50,18 @@ class Token:
 
     @property
     def text(self) -> str:
-        """Returns the token as clients send it."""
+        """Return the token as clients send it."""
         return f"{self.kind}_{self.mark}.{self.lookup}{self.secret}"
 
 
 def make(kind: TokenKind, mark: str) -> Token:
-    """Returns a new token."""
+    """Create a token."""
     lookup, secret = secrets.token_urlsafe(_LOOKUP_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
     return Token(kind=kind, mark=mark, lookup=lookup, secret=secret)
 
 
 def parse(text: str, kind: TokenKind) -> Token | None:
-    """Returns the token of a kind that a text is, of any cell; None if it is none."""
+    """Parse a token of the given kind, from any cell; None if it is invalid."""
     found = _FORM.fullmatch(text)
     if found is None or found["kind"] != kind:
         return None
@@ -69,20 +69,20 @@ def parse(text: str, kind: TokenKind) -> Token | None:
 
 
 def without_secrets(text: str) -> str:
-    """Returns a text in which each token ends after its lookup, so that it finds the row and is worth nothing."""
+    """Cut off the secret of each token in a string, so that the lookup still finds the row."""
     return _IN_TEXT.sub(r"\g<shown>...", text)
 
 
 def hash_of(token: Token, key: str = "") -> bytes:
-    """Returns what the database holds of a token's secret; with a key it is worth nothing without that key."""
+    """Return the hash of a token's secret for storage; with a key, it is useless without that key."""
     digest = hashlib.sha256(token.secret.encode()).digest()
     return hmac.digest(key.encode(), digest, "sha256") if key else digest
 
 
 def is_hash_of(stored: bytes | None, token: Token, keys: Sequence[str] = ("",)) -> bool:
-    """Returns True if a stored hash is that of a token's secret, with any of the keys; None: the lookup is unknown.
+    """Return True if the stored hash matches the token's secret with any of the keys; None: the lookup is unknown.
 
-    The time says neither whether the lookup is known, nor which key it is.
+    The time reveals neither whether the lookup is known, nor which key matches.
     """
     expected = _NO_HASH if stored is None else stored
     return True in [hmac.compare_digest(expected, hash_of(token, key)) for key in keys] and stored is not None

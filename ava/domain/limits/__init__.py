@@ -1,1 +1,1 @@
-"""Limits with names, rates, and the fair queue."""
+"""Named limits, rates, and the fair queue."""

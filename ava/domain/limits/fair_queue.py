@@ -1,8 +1,8 @@
-"""Turns: which tenant's job is published next, among those that wait in one window.
+"""Fair queueing: choose the tenant whose job is published next in a window.
 
-This is start-time fair queueing (Goyal, Vin, Cheng, 1996): each tenant has a clock that its jobs move on by their cost
-over its weight, and the tenant whose clock is the furthest behind comes next. A tenant that has had nothing to do does
-not save turns, and a tenant that has just had a long job does not get rid of it by waiting.
+The algorithm is start-time fair queueing (Goyal, Vin, Cheng, 1996): each tenant has a clock, which a job advances by
+its cost divided by the tenant's weight, and the tenant with the lowest clock is next. An idle tenant does not save up
+turns, and a tenant whose long job was just published does not lose that debt by waiting.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 DEFAULT_WEIGHT = 1.0
-#: Clocks that are kept before those that no longer count are dropped.
+#: Max clocks before outdated ones are dropped.
 _MAX_CLOCKS = 20_000
 
 
@@ -20,7 +20,7 @@ _MAX_CLOCKS = 20_000
 class WaitingJob:
     """A job that may be published now."""
 
-    #: A UUID as text; ids are ordered by age.
+    #: A UUID as a string; ids are ordered by age.
     id: str
     tenant_id: str
     worker_id: str
@@ -28,18 +28,18 @@ class WaitingJob:
 
 @dataclass(kw_only=True, slots=True)
 class _Clock:
-    #: When the tenant's next job begins, in seconds of processor time over its weight.
+    #: The start of the tenant's next job, in seconds of processor time divided by its weight.
     at: float
-    #: The number of the turn that it had last.
+    #: The number of its last turn.
     turn: int
 
 
 class TurnClock:
-    """The clocks of the tenants of one window, in the memory of the active dispatcher."""
+    """The clocks of a window's tenants, in the memory of the active dispatcher."""
 
     def __init__(self) -> None:
         self._clocks: dict[str, _Clock] = {}
-        #: The clock of the window: where a tenant begins that has had nothing to do.
+        #: The window's clock, at which an idle tenant starts.
         self._now = 0.0
         self._turn = 0
 
@@ -51,10 +51,10 @@ class TurnClock:
         cost: Callable[[WaitingJob], float],
         weight: Callable[[str], float],
     ) -> list[WaitingJob]:
-        """Returns up to `room` jobs in the order of the turns, and charges their tenants.
+        """Return up to `room` jobs in fair order, and charge their tenants.
 
-        `waiting` has each tenant's next jobs in their order. A tenant whose jobs are used up is left out; if more of
-        its jobs wait, its clock gives it the first turns of the next deal.
+        `waiting` has each tenant's next jobs in order. A tenant without further jobs there is skipped; if it has more,
+        its low clock gives it the first turns of the next deal.
         """
         heads = [(*self._rank(tenant_id), 0) for tenant_id, jobs in waiting.items() if jobs]
         heapq.heapify(heads)
@@ -72,7 +72,7 @@ class TurnClock:
         return dealt
 
     def refund(self, tenant_id: str, seconds: float) -> None:
-        """Give back what a job was charged that returns to the backlog; `seconds` is its cost over the weight."""
+        """Refund the cost of a job that returns to the backlog; `seconds` is its cost divided by the weight."""
         if (clock := self._clocks.get(tenant_id)) is not None:
             clock.at -= seconds
             self._now = min(self._now, clock.at)
@@ -93,10 +93,10 @@ class TurnClock:
 
 
 def by_age(waiting: Mapping[str, Sequence[WaitingJob]], room: int, *, each: int) -> list[WaitingJob]:
-    """Returns up to `room` jobs, the oldest first, of any tenant.
+    """Return up to `room` jobs of any tenant, oldest first.
 
-    `each` jobs of a tenant were read at most. Its next one may be older than jobs of other tenants that are younger
-    than its last one that was read, so those are left for the next call.
+    At most `each` jobs of a tenant were read. An unread job of such a tenant may be older than other tenants' jobs that
+    are younger than its last read one, so leave those for the next call.
     """
     until = min((jobs[-1].id for jobs in waiting.values() if len(jobs) >= each), default=None)
     jobs = (job for jobs in waiting.values() for job in jobs if until is None or job.id <= until)

@@ -1,4 +1,4 @@
-"""The limits of jobs that belong together: what waits, trees, graphs, steps and deadlines."""
+"""The limits of waiting jobs, job trees, graphs, steps and deadlines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limits of what comes in: hooks, subscriptions, events. `ava.domain.limits.table` lists them with the others."""
+"""The limits of hooks, subscriptions and events. `ava.domain.limits.table` lists them with the others."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Rates: how many jobs of a key may start in a span of time, and when the next one may.
+"""Rate limits: how many jobs of a key may start per period, and when the next one may.
 
-The generic cell rate algorithm (ITU-T I.371): a key has a moment, its *theoretical arrival time*. A start is allowed if
-that moment is no more than a tolerance ahead, and moves it on by one interval. The interval is a little longer than the
-span over the number, so that no span of that length sees more starts, wherever it begins and although a start may come
-a little later than it was allowed.
+The algorithm is GCRA, the generic cell rate algorithm (ITU-T I.371): a key has a *theoretical arrival time*. A start is
+allowed if that time is at most a tolerance ahead, and advances it by one interval. The interval is slightly longer than
+the period divided by the number of jobs, so that no period sees more starts, wherever it begins, although a start may
+happen slightly later than it was allowed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-#: The part of the span by which a start may come earlier or later than its moment.
+#: The fraction of the period by which a start may be early or late.
 _TOLERANCE = 0.01
 _SPANS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 _TEXT = re.compile(r"([1-9]\d{0,8})/(?:([1-9]\d{0,3})\s*)?(second|minute|hour|day)s?")
@@ -20,7 +20,7 @@ _TEXT = re.compile(r"([1-9]\d{0,8})/(?:([1-9]\d{0,3})\s*)?(second|minute|hour|da
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """So many jobs in a span of seconds."""
+    """A number of jobs per period in seconds."""
 
     jobs: int
     seconds: float
@@ -31,7 +31,7 @@ class Rate:
 
     @property
     def unstarted(self) -> int:
-        """Returns how many admitted jobs may wait for their start at once; more could start together later."""
+        """Return how many admitted jobs may wait to start; more could later start together."""
         return max(1, round(self.jobs * _TOLERANCE))
 
     @property
@@ -39,10 +39,10 @@ class Rate:
         return self.seconds * (1 + 2 * _TOLERANCE) / self.jobs
 
     def admit(self, state: RateState, wanted: int) -> tuple[int, RateState]:
-        """Returns how many of `wanted` jobs may start now, up to that many, and the state that follows."""
+        """Return how many of the `wanted` jobs may start now, and the next state."""
         tolerance = timedelta(seconds=self.seconds * _TOLERANCE)
         interval = timedelta(seconds=self._interval)
-        # A key that has been idle has saved no more than the tolerance.
+        # An idle key saves up no more than the tolerance.
         next_at = max(state.next_at, state.now - tolerance)
         admitted = 0
         while admitted < wanted and next_at <= state.now:
@@ -53,20 +53,20 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateState:
-    """The state of one key at the moment `now`."""
+    """The state of a key at the time `now`."""
 
     now: datetime
-    #: The moment of its next start.
+    #: The time of its next start.
     next_at: datetime
 
     @property
     def wait_seconds(self) -> float:
-        """Returns the seconds until the next start is allowed."""
+        """Return the seconds until the next allowed start."""
         return max(0.0, (self.next_at - self.now).total_seconds())
 
 
 def parse(text: str) -> Rate:
-    """Returns the rate of a text such as `100/minute` or `5/10 seconds`. Raises `ValueError`."""
+    """Parse a rate such as `100/minute` or `5/10 seconds`. Raise `ValueError`."""
     found = _TEXT.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None:
         raise ValueError("it must look like 100/minute (or /second, /hour, /day, /10 seconds)")

@@ -1,7 +1,7 @@
-"""The limits of whatever a client or tenant can make grow: one table, from which errors, the API and the docs read.
+"""The table of all limits on what a client or tenant can make grow; errors, the API and the docs use it.
 
-A limit that an operator can set is a field of `Settings`, which holds its default. An error names the limit that it
-comes from, in the form of `Limit.message`.
+A limit that operators can set is a field of `Settings`, which has its default. An error names its limit in the form of
+`Limit.message`.
 """
 
 from __future__ import annotations
@@ -469,7 +469,7 @@ RATE_LIMIT_RUNS = Limit(
     field="rate_limit_runs",
 )
 
-#: All limits, in the order in which the API and the docs list them. Add a row here for each new limit.
+#: All limits, in the order of the API and the docs. Add new limits here.
 LIMITS: tuple[Limit, ...] = (
     HEADER_FIELDS,
     HEADER_FIELD_BYTES,

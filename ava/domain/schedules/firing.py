@@ -1,4 +1,4 @@
-"""What a due schedule does at one moment: which of its firing times fire, are skipped or were missed, and why."""
+"""Decide about a due schedule: which of its firing times fire, are skipped or were missed, and why."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ava.domain.schedules.schedule import FiringTime
 from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule, format_local_time, spread_delay
 from ava.domain.worker import WorkerStatus
 
-#: A firing time that is decided within so many seconds is on time; a later one was missed. A dispatcher that takes over
-#: needs a few seconds. Quartz has the same default (`org.quartz.jobStore.misfireThreshold`).
+#: A firing time that is decided within this many seconds is on time; a later one was missed. A dispatcher that takes
+#: over needs a few seconds. Quartz has the same default (`org.quartz.jobStore.misfireThreshold`).
 ON_TIME_SECONDS = 60
-#: Firing times that one decision fires or lists; of more, the newest.
+#: Max firing times that one decision fires or lists: the newest.
 MAX_LISTED = 100
-#: A schedule is disabled after so many firings in a row for which its worker was gone.
+#: A schedule is disabled after this many consecutive firings without its worker.
 MAX_GONE = 3
-#: Seconds after which a schedule that could not be decided is tried again.
+#: Retry delay in seconds of a schedule whose decision failed.
 _POSTPONED_SECONDS = 300
 
 _PREFIX = "fir"
@@ -36,7 +36,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class Outcome(StrEnum):
-    """What became of a firing time."""
+    """The outcome of a firing time."""
 
     FIRED = "fired"
     SKIPPED = "skipped"
@@ -45,9 +45,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Firing:
-    """A firing time that is past, and what became of it."""
+    """A past firing time and its outcome."""
 
-    #: The local time, without a zone.
+    #: The local time, without a time zone.
     local_time: datetime
     at: datetime
     outcome: Outcome
@@ -57,13 +57,13 @@ class Firing:
 
     @property
     def id(self) -> str:
-        """Returns its place in the list of its schedule's firings, in the form of an id."""
+        """Return an id that encodes the position in the list of the schedule's firings."""
         at, local = (self.at - _EPOCH) // _MICROSECOND, (self.local_time - _LOCAL_EPOCH) // _SECOND
         return ids.encode(_PREFIX, UUID(int=at << 64 | local << 1 | self.local_time.fold))
 
 
 def firing_place(firing_id: str) -> tuple[datetime, datetime] | None:
-    """Returns the instant and the local time of a firing's `id`; None if it is no such id."""
+    """Return the instant and the local time in a firing's `id`; None if the id is invalid."""
     value = ids.decode(_PREFIX, firing_id)
     if value is None:
         return None
@@ -76,19 +76,19 @@ def firing_place(firing_id: str) -> tuple[datetime, datetime] | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunnableWorker:
-    """The worker of a schedule, if its tenant may run it."""
+    """A schedule's worker, if its tenant may run it."""
 
     status: WorkerStatus = WorkerStatus.ACTIVE
-    #: The version of the schema that its input must match; None if any object is accepted.
+    #: The version of its input schema; None if any object is accepted.
     schema_version: str | None = None
-    #: What is wrong with the schedule's input by that schema, in one line; None if it matches.
+    #: Why the schedule's input does not match that schema, in one line; None if it matches.
     input_fault: str | None = None
-    #: Seconds after which its unstarted jobs expire; None: never.
+    #: Seconds until an unstarted job expires; None: never.
     expires_in: int | None = None
 
     @property
     def refusal(self) -> str | None:
-        """Returns why it makes no job, after `worker …`; None if it makes one. Jobs of a paused worker are made."""
+        """Return why no job is created, after `worker …`; None if one is. A paused worker's jobs are created."""
         if self.status is WorkerStatus.DEPRECATED:
             return "is deprecated"
         return None if self.input_fault is None else f"refuses the input: {self.input_fault}"
@@ -96,66 +96,66 @@ class RunnableWorker:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueSchedule:
-    """A due schedule, and what its decision depends on."""
+    """A due schedule, with the facts for its decision."""
 
     schedule: Schedule
-    #: None if there is no such worker any more, or none that the tenant may run.
+    #: None if the worker no longer exists, or the tenant may not run it.
     worker: RunnableWorker | None
-    #: The status of its last job that was not cancelled while it waited for an earlier one; None if there is none. It
-    #: is read only if the overlap matters.
+    #: The status of its last job, except jobs that were cancelled while they waited for an earlier one; None without
+    #: one. It is read only if `overlap` needs it.
     last_status: Status | None
     #: The UUID of that job.
     last_uuid: str | None = None
-    #: True if a job of it waits for an earlier one to end (`queue_one`).
+    #: True if one of its jobs waits for an earlier one to end (`queue_one`).
     has_waiting: bool = False
-    #: For how many firings in a row its worker was gone.
+    #: Number of consecutive firings without its worker.
     gone: int
-    #: Whether its jobs may be more urgent than those of a tenant's roles, because the platform made it.
+    #: Whether the platform created it, so that its jobs may be more urgent than the tenant's roles allow.
     may_be_urgent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecidedTime:
-    """What becomes of one firing time."""
+    """The decision about one firing time."""
 
     time: FiringTime
     outcome: Outcome
     reason: str | None = None
-    #: Seconds since the moment at which it was due.
+    #: Seconds since it was due.
     late_seconds: float = 0.0
-    #: True if its job waits until the last one is final.
+    #: True if its job waits until the previous one is final.
     waits_for_earlier: bool = False
-    #: The UUID of its job, if it fires, and of the job whose end that one waits for.
+    #: The UUID of its job, if it fires, and of the job for which that one waits.
     job_uuid: str | None = None
     earlier_uuid: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FiringDecision:
-    """What a due schedule does now."""
+    """The decision about a due schedule."""
 
     due: DueSchedule
     times: Sequence[DecidedTime] = ()
-    #: Every firing time up to this instant is decided.
+    #: All firing times up to this instant are decided.
     decided_until: datetime
     next_run_at: datetime | None
     gone: int = 0
-    #: The job to cancel before the new one is made (`cancel_running`).
+    #: The job to cancel before the new one is created (`cancel_running`).
     cancels_job_id: str | None = None
 
     @property
     def fired(self) -> Sequence[DecidedTime]:
-        """Returns the times that fire, oldest first. Each makes a job."""
+        """Return the firing times that fire, oldest first. Each creates a job."""
         return [each for each in self.times if each.outcome is Outcome.FIRED]
 
     @property
     def disables(self) -> bool:
-        """Returns True if its worker was gone too often."""
+        """Return True if the schedule is disabled because its worker was missing too often."""
         return self.gone >= MAX_GONE
 
 
 def decide(due: DueSchedule, now: datetime) -> FiringDecision:
-    """Returns what a due schedule does at this moment."""
+    """Decide about a due schedule at the time `now`."""
     schedule = due.schedule
     delay = spread_delay(schedule.id, schedule.spread_seconds)
     first, past, upcoming = _walk(schedule, now - delay)
@@ -178,18 +178,18 @@ def _decided_until(
 ) -> datetime:
     if listed:
         return listed[-1].at
-    # The next decision would count the unlisted times again.
+    # Otherwise the next decision would count the unlisted times again.
     return until if has_unlisted else schedule.decided_until
 
 
 def postpone(due: DueSchedule, now: datetime) -> FiringDecision:
-    """Returns the decision about a schedule that cannot be decided because of an error: try again later."""
+    """Return a decision to try again later, after an error."""
     retry_at = now + timedelta(seconds=_POSTPONED_SECONDS)
     return FiringDecision(due=due, decided_until=due.schedule.decided_until, next_run_at=retry_at, gone=due.gone)
 
 
 def skip_delayed(decision: FiringDecision, now: datetime) -> FiringDecision:
-    """Returns the decision with the firing times that are past but still delayed as skipped."""
+    """Add the firing times that have passed but are still delayed, as skipped."""
     schedule = decision.due.schedule
     delayed = takewhile(lambda each: each.at <= now, schedule.firing_times_after(decision.decided_until))
     reason = "the schedule was changed before its delay was over (spread_seconds)"
@@ -198,7 +198,7 @@ def skip_delayed(decision: FiringDecision, now: datetime) -> FiringDecision:
 
 
 def reserve(decision: FiringDecision, uuids: Iterator[str | None]) -> FiringDecision:
-    """Returns the decision with the UUIDs of its jobs, and without the times that have none: their firings exist."""
+    """Add the UUIDs of the jobs. Drop firing times without one: their firings exist already."""
     times, earlier_uuid = [], decision.due.last_uuid
     for each in decision.times:
         if each.outcome is not Outcome.FIRED:
@@ -211,7 +211,7 @@ def reserve(decision: FiringDecision, uuids: Iterator[str | None]) -> FiringDeci
 
 
 def settle(decision: FiringDecision, refusals: Mapping[str, str]) -> FiringDecision:
-    """Returns the decision without the jobs that were refused, by the UUIDs that were reserved for them."""
+    """Mark the firings of refused jobs as skipped. `refusals` has the reasons by reserved UUID."""
     times = [
         _skip(each, refusals[each.job_uuid]) if each.job_uuid and each.job_uuid in refusals else each
         for each in decision.times
@@ -226,9 +226,9 @@ def _refuse(decision: FiringDecision, reason: str) -> FiringDecision:
 
 
 def _walk(schedule: Schedule, until: datetime) -> tuple[DecidedTime | None, Sequence[FiringTime], FiringTime | None]:
-    """Returns the firing times up to an instant that are listed one by one, and the first one after it.
+    """Return the firing times up to an instant that are listed individually, and the first one after it.
 
-    First comes the first of those that are not listed one by one, if there are any; it stands for all of them.
+    Before them it returns the oldest unlisted firing time, which represents all unlisted ones; None without any.
     """
     horizon = until - timedelta(seconds=max(schedule.catch_up_seconds, ON_TIME_SECONDS))
     after, unlisted = schedule.decided_until, None
@@ -270,7 +270,7 @@ def _by_lateness(schedule: Schedule, time: FiringTime, until: datetime, *, is_ne
 
 
 def _by_expiry(due: DueSchedule, decided: DecidedTime, now: datetime) -> DecidedTime:
-    """Returns what becomes of a time whose job would have expired already when it is made."""
+    """Mark a firing time as missed if its job would already be expired."""
     declared = None if due.worker is None else due.worker.expires_in
     expires_in = due.schedule.expires_in or declared
     if decided.outcome is not Outcome.FIRED or expires_in is None:
@@ -290,7 +290,7 @@ def _by_worker(decision: FiringDecision) -> FiringDecision:
     decision = _refuse(decision, f"worker {worker_id} {refusal}")
     gone = decision.gone + 1 if worker is None else 0
     if gone >= MAX_GONE:
-        # A disabled schedule does not fire.
+        # A disabled schedule has no next firing.
         return replace(decision, gone=gone, next_run_at=None)
     return replace(decision, gone=gone)
 

@@ -1,11 +1,12 @@
-"""Schedules: the instants that a cron pattern names in a time zone.
+"""The firing times of a cron pattern in a time zone.
 
-The rule. A *firing time* is a local time that the pattern names. If the hour field is fixed, i.e. does not begin with
-`*`, each comes exactly once: in a gap (clocks go forward) at the first instant after it, several lost ones together
-once; in an overlap (clocks go back) at the first of the two instants. If the hour field begins with `*`, the pattern is
-a *cadence*: it comes at every real instant whose local time it names, i.e. never in a gap and twice in an overlap.
+A *firing time* is a local time that the pattern names. With a fixed hour field, i.e. one that does not begin with `*`,
+each occurs exactly once: in a gap (clocks go forward) at the first instant after it, where several lost times are
+merged; in an overlap (clocks go back) at the first of the two instants. With an hour field that begins with `*`, the
+pattern is a *cadence*: it occurs at every real instant whose local time it names, i.e. never in a gap and twice in an
+overlap.
 
-`cronsim` walks over local times without a zone; this module maps them to instants.
+`cronsim` yields local times without a time zone; this module maps them to instants.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from ava.domain.schedules.time_zones import check_timezone, zone
 
 Note = Literal["gap", "overlap"]
 
-#: Earlier instants have no local time in each zone.
+#: Earlier instants have no local time in some time zones.
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
-#: No zone's clock goes back by more, and none changes twice within it (tested for 2000 to 2037).
+#: No time zone's clock goes back by more, or changes twice within this time (tested for 2000 to 2037).
 _LONGEST_OVERLAP = timedelta(days=1)
 
 
 class FiringTime(NamedTuple):
-    """A local time that a pattern names, and the instant at which it comes.
+    """A local time that a pattern names, and its instant.
 
-    The firing times of a pattern differ in `local_time`, except in the overlap of a cadence: there each local time
-    comes twice, the second time with 1 as the `fold` of `local_time`. They differ in `at`, except at the end of a gap:
-    the lost ones come together at that instant, and the firing time of that very minute comes beside them.
+    The firing times of a pattern have distinct `local_time`, except in the overlap of a cadence, where the second has
+    `fold` 1. They have distinct `at`, except at the end of a gap: the merged lost times share the instant with the
+    firing time of that very minute.
     """
 
-    #: The local time, without a zone. Of several lost ones that come together, the first.
+    #: The local time, without a time zone. Of merged lost times, the first.
     local_time: datetime
     #: The instant, in UTC.
     at: datetime
@@ -45,16 +46,16 @@ class FiringTime(NamedTuple):
 
 
 def check_cron(cron: str) -> None:
-    """Raises `CronError` if a text is no cron pattern of five fields, or names no date that exists."""
+    """Raise `CronError` if the pattern is invalid, or names no existing date."""
     parse_cron(cron)
 
 
 def firing_times_after(cron: str, timezone: str, after: datetime) -> Iterator[FiringTime]:
-    """Yields the firing times that come after an instant, by their instants, from the year 1900 to the year 9900.
+    """Yield the firing times after an instant, by their instants, from the year 1900 to the year 9900.
 
-    Those of one instant (see `FiringTime`) come one after the other, so that one walk meets both.
+    Firing times with the same instant (see `FiringTime`) are adjacent.
 
-    Raises `CronError` for a wrong pattern and `ValueError` for an unknown zone, both before the first one.
+    Raise `CronError` for an invalid pattern and `ValueError` for an unknown time zone, before the first one.
     """
     pattern, place = parse_cron(cron), zone(timezone)
     walk = _cadence_times if pattern.is_cadence else _fixed_times
@@ -64,7 +65,7 @@ def firing_times_after(cron: str, timezone: str, after: datetime) -> Iterator[Fi
 
 
 def describe(cron: str, timezone: str) -> str:
-    """Returns the pattern in words, such as `Every weekday at 09:30, Berlin time`. Raises like `firing_times_after`."""
+    """Return a description such as `Every weekday at 09:30, Berlin time`. Raise like `firing_times_after`."""
     pattern = parse_cron(cron)
     check_timezone(timezone)
     return f"{in_words(pattern)}, {_place_name(timezone)}"
@@ -89,13 +90,13 @@ def _fixed_times(pattern: CronPattern, place: ZoneInfo, after: datetime) -> Iter
             if at == gap_end:
                 continue
             gap_end = at
-        # The walk passes an overlap's local times once more if `after` is in its second hour.
+        # `cronsim` repeats the local times of an overlap if `after` is in its second hour.
         if at > after:
             yield FiringTime(local_time, at, note)
 
 
 def _cadence_times(pattern: CronPattern, place: ZoneInfo, after: datetime) -> Iterator[FiringTime]:
-    #: The second instants of an overlap, until the walk reaches what comes later.
+    #: The second instants of an overlap, until later local times follow.
     again: deque[FiringTime] = deque()
     for local_time in pattern.local_times(_local(after, place) - _clock_goes_back(after, place)):
         first, second = _offsets(local_time, place)
@@ -119,7 +120,7 @@ def _local(instant: datetime, place: ZoneInfo) -> datetime:
 
 
 def _clock_goes_back(after: datetime, place: ZoneInfo) -> timedelta:
-    """Returns by how much the clock goes back soon after an instant: local times before it then come again."""
+    """Return by how much the clock goes back soon after an instant, so that local times before it repeat."""
     return max(_offset(after, place) - _offset(after + _LONGEST_OVERLAP, place), timedelta(0))
 
 
@@ -128,7 +129,7 @@ def _offset(instant: datetime, place: ZoneInfo) -> timedelta:
 
 
 def _offsets(local_time: datetime, place: ZoneInfo) -> tuple[timedelta, timedelta]:
-    """Returns the offsets before and after the change of the clock that a local time belongs to.
+    """Return the offsets before and after the clock change near a local time.
 
     They are equal if it exists once; the first is larger if it exists twice, smaller if it does not exist (PEP 495).
     """
@@ -141,7 +142,7 @@ def _instant(local_time: datetime, offset: timedelta) -> datetime:
 
 
 def _end_of_gap(local_time: datetime, place: ZoneInfo, before: timedelta, behind: timedelta) -> datetime:
-    """Returns the first instant whose local time is later than a local time that does not exist, to the second."""
+    """Return the first instant, to the second, whose local time is after a nonexistent local time."""
     early, late = _instant(local_time, behind), _instant(local_time, before)
     while late - early > timedelta(seconds=1):
         middle = early + timedelta(seconds=(late - early) // timedelta(seconds=2))

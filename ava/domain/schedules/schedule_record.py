@@ -1,4 +1,4 @@
-"""A schedule as it stands in the database, and its record as clients and webhooks see it."""
+"""A stored schedule, and its record for clients and webhooks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ava.domain.record import format_time
 from ava.domain.schedules.schedule import FiringTime, firing_times_after
 
 DEFAULT_CATCH_UP_SECONDS = 3_600
-#: A week, so that the firing times of a catch-up, of which there is at most one a minute, are listed within seconds.
+#: A week: a catch-up then has at most one firing time per minute of a week, which is listed within seconds.
 MAX_CATCH_UP_SECONDS = 7 * 24 * 3_600
 MAX_SPREAD_SECONDS = 3_600
 
@@ -23,7 +23,7 @@ _MOMENT = timedelta(microseconds=1)
 
 
 class Overlap(StrEnum):
-    """What a firing does while the last job of its schedule is not final."""
+    """What a firing does while its schedule's last job is not final."""
 
     ALLOW = "allow"
     SKIP = "skip"
@@ -32,7 +32,7 @@ class Overlap(StrEnum):
 
 
 class CatchUp(StrEnum):
-    """Which of the firings that were missed are made up for: the newest, none, or all."""
+    """Which missed firings are caught up: the newest, none, or all."""
 
     LAST = "last"
     NONE = "none"
@@ -41,32 +41,32 @@ class CatchUp(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleSpec:
-    """What a client asks for."""
+    """A schedule as a client requests it."""
 
     worker_id: str
     #: Five fields, as in crontab(5).
     cron: str
-    #: The IANA name, as the client gave it.
+    #: An IANA name, as the client wrote it.
     timezone: str
     name: str | None = None
-    #: The payload of its jobs, an object, as JSON text.
+    #: The payload of its jobs, a serialized JSON object.
     input_json: str = "{}"
     priority: int = DEFAULT_PRIORITY
     enabled: bool = True
     overlap: Overlap = Overlap.ALLOW
     catch_up: CatchUp = CatchUp.LAST
-    #: No missed firing that is older than this is made up for.
+    #: Max age in seconds of missed firings that are caught up.
     catch_up_seconds: int = DEFAULT_CATCH_UP_SECONDS
-    #: The most by which each of its firings is delayed.
+    #: Max delay of its firings in seconds.
     spread_seconds: int = 0
-    #: It fires from the first moment (inclusive) to the second (exclusive).
+    #: It fires from `starts_at` (inclusive) to `ends_at` (exclusive).
     starts_at: datetime | None = None
     ends_at: datetime | None = None
-    #: Seconds from its slot after which an unstarted job expires; None: as its worker says.
+    #: Seconds from the firing time until an unstarted job expires; None: the worker's setting.
     expires_in: int | None = None
 
     def firing_times_after(self, after: datetime) -> Iterator[FiringTime]:
-        """Yields when it fires after an instant, in the order of the instants."""
+        """Yield its firing times after an instant, in order."""
         if self.starts_at is not None and self.starts_at > after:
             after = self.starts_at - _MOMENT
         try:
@@ -75,11 +75,11 @@ class ScheduleSpec:
                     return
                 yield found
         except OverflowError:
-            # The year 9999 ends.
+            # Beyond the year 9999.
             return
 
     def first_run(self, schedule_id: str, after: datetime) -> datetime | None:
-        """Returns when it fires for the first time after an instant; None if it is disabled or fires no more."""
+        """Return the first firing after an instant, with its delay; None if it is disabled or has ended."""
         if not self.enabled:
             return None
         found = next(self.firing_times_after(after), None)
@@ -88,14 +88,14 @@ class ScheduleSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule(ScheduleSpec):
-    """A schedule as it stands in the database."""
+    """A stored schedule."""
 
     #: `sch_…`.
     id: str
     tenant_id: str
-    #: Every firing time up to this instant has fired, was skipped or missed, or does not count.
+    #: All firing times up to this instant have fired, were skipped or missed, or do not count.
     decided_until: datetime
-    #: When it fires next, with its delay; None if it is disabled or fires no more.
+    #: The next firing, with its delay; None if it is disabled or has ended.
     next_run_at: datetime | None
     last_run_at: datetime | None
     last_job_id: str | None
@@ -105,18 +105,18 @@ class Schedule(ScheduleSpec):
 
 
 def spread_delay(schedule_id: str, spread_seconds: int) -> timedelta:
-    """Returns the delay of each firing of a schedule: constant, from its id alone, from 0 to `spread_seconds`."""
+    """Return the constant delay of a schedule's firings, from 0 to `spread_seconds`, derived from its id."""
     digest = hashlib.blake2b(schedule_id.encode(), digest_size=8).digest()
     return timedelta(milliseconds=int.from_bytes(digest) % (spread_seconds * 1000 + 1))
 
 
 def format_local_time(local_time: datetime) -> str:
-    """Returns a local time as clients see it, such as `2026-10-25T02:30`."""
+    """Return a local time as clients see it, such as `2026-10-25T02:30`."""
     return local_time.isoformat(timespec="minutes" if not local_time.second else "seconds")
 
 
 def make_schedule_record(schedule: Schedule) -> dict[str, Any]:
-    """Returns the record of a schedule, in the contract's order."""
+    """Return the record of a schedule, in the contract's order."""
     return {
         "id": schedule.id,
         "worker_id": schedule.worker_id,

@@ -1,6 +1,6 @@
-"""Time zones by their IANA names, always from the `tzdata` package.
+"""Time zones by IANA name, always from the `tzdata` package.
 
-The system's own database is not read: the machines of one installation may have different releases of it, and then two
+The operating system's database is ignored: machines of one installation may have different releases of it, and their
 dispatchers would disagree about the instant of a firing time.
 """
 
@@ -12,15 +12,15 @@ from zoneinfo import ZoneInfo
 
 import tzdata
 
-#: The database's name for "not configured yet"; a schedule must not run in it.
+#: The database's placeholder for "not configured yet"; not valid for schedules.
 _PLACEHOLDER = "Factory"
-#: Characters of a wrong name that an error repeats.
+#: Max characters of an unknown name that an error repeats.
 _LONGEST_SHOWN = 60
 
 
 @cache
 def timezone_names() -> frozenset[str]:
-    """Returns every name of the database, aliases such as `Asia/Calcutta` included."""
+    """Return all names in the database, including aliases such as `Asia/Calcutta`."""
     names = resources.files(tzdata).joinpath("zones").read_text("utf-8").split()
     return frozenset(names) - {_PLACEHOLDER}
 
@@ -31,7 +31,7 @@ def _by_lower_case() -> dict[str, str]:
 
 
 def check_timezone(name: str) -> None:
-    """Raises `ValueError` if the database has no zone of this name. An alias is as good as the name it stands for."""
+    """Raise `ValueError` if the database has no such time zone. Aliases are valid."""
     if name in timezone_names():
         return
     meant = _by_lower_case().get(name.lower()) if len(name) <= _LONGEST_SHOWN else None
@@ -41,13 +41,13 @@ def check_timezone(name: str) -> None:
 
 @cache
 def zone(name: str) -> ZoneInfo:
-    """Returns a zone. Raises `ValueError` if there is none of this name."""
-    # Only a listed name becomes a path, so no text of a client leads outside the package.
+    """Return a time zone. Raise `ValueError` if it does not exist."""
+    # Only a listed name becomes a path, so client input cannot lead outside the package.
     check_timezone(name)
     with resources.files(tzdata).joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, key=name)
 
 
 def timezone_data_version() -> str:
-    """Returns the release of the time zone database, such as `2026a`."""
+    """Return the release of the time zone database, such as `2026a`."""
     return str(tzdata.IANA_VERSION)

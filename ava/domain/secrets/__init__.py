@@ -1,1 +1,1 @@
-"""Secrets: sealed at rest, and replaced in texts."""
+"""Secrets: encryption at rest, and masking in strings."""

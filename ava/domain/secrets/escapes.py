@@ -1,4 +1,4 @@
-"""Escapes that programs write: those of URLs, of JSON and Python, and of HTML, taken away layer by layer."""
+"""Undo the escapes of URLs, JSON, Python and HTML, layer by layer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 
-#: Layers that are taken away at most: JSON in JSON in a URL has three.
+#: Max layers that are undone: JSON in JSON in a URL has three.
 MAX_LAYERS = 5
 
-# Characters of a kind that follow each other are one escape, because several bytes may be one character.
+# Adjacent escapes of a kind form one match, because several bytes may encode one character.
 _ESCAPE = re.compile(
     r"""(?:%[0-9A-Fa-f]{2})+
       | (?:\\x[0-9A-Fa-f]{2})+
@@ -20,12 +20,12 @@ _ESCAPE = re.compile(
 )
 _CONTROL = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
-#: The place of a character in the text before: where it begins and ends.
+#: Start and end of a character in the escaped string.
 Span = tuple[int, int]
 
 
 def layers(text: str) -> Iterator[str]:
-    """Yields a text, then the same without its outermost escapes, and so on until none is left or `MAX_LAYERS`."""
+    """Yield a string, then without its outermost escapes, and so on until none is left or `MAX_LAYERS` are undone."""
     yield text
     for _ in range(MAX_LAYERS):
         if "%" not in text and "\\" not in text and "&" not in text:
@@ -38,7 +38,7 @@ def layers(text: str) -> Iterator[str]:
 
 
 def spans(text: str) -> Sequence[Span]:
-    """Returns, for each character of the layer below a text, where it stands in the text."""
+    """Return, for each character of the next layer, its position in the escaped string."""
     found: list[Span] = []
     end = 0
     for escape in _ESCAPE.finditer(text):
@@ -54,7 +54,7 @@ def _decode(escape: str) -> str:
         case "\\x":
             return _text(bytes.fromhex(escape.replace("\\x", "")))
         case "\\u":
-            # Two surrogates are one character.
+            # Two surrogates encode one character.
             return bytes.fromhex(escape.replace("\\u", "")).decode("utf-16-be", "surrogatepass")
     match escape[0]:
         case "%":
@@ -65,7 +65,7 @@ def _decode(escape: str) -> str:
 
 
 def _text(data: bytes) -> str:
-    """Returns bytes as UTF-8 if they are that, else as Latin-1, which `ascii()` writes."""
+    """Decode bytes as UTF-8, or else as Latin-1, which `ascii()` writes."""
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
-"""Secrets in texts that are stored or shown: found in the forms in which programs write them, and replaced.
+"""Mask secrets in strings that are stored or shown, in all forms in which programs usually write them.
 
-One search finds all secrets at once (Aho-Corasick), so its time grows with the text and not with their number.
+One search finds all secrets (Aho-Corasick), so its time depends on the string's length, not on their number.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ahocorasick_rs import AhoCorasick
 from ava.domain.secrets import escapes
 from ava.domain.secrets.redaction import HIDDEN
 
-#: Characters of the shortest form that is looked for, apart from a secret itself.
+#: Min characters of a form to search for, except a secret itself.
 _MIN_FORM_CHARS = 6
-#: Characters of the shortest line of a secret with several lines that is looked for by itself.
+#: Min characters of a line of a multi-line secret that is searched for individually.
 _MIN_LINE_CHARS = 16
-#: Characters of a form that are looked for; a longer form is compared where they are found. It bounds the memory.
+#: Max characters of a needle. A longer form is compared in full where its needle is found. It bounds the memory.
 _NEEDLE_CHARS = 64
 
 _NO_SPACE = {ord(space): None for space in " \t\r\n\v\f"}
@@ -28,23 +28,23 @@ _BASE64 = str.maketrans({ord("-"): "+", ord("_"): "/"} | _NO_SPACE)
 _HEX = str.maketrans({ord(upper): upper.lower() for upper in "ABCDEF"} | _NO_SPACE | {ord("-"): None, ord(":"): None})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-#: Characters of a text from one to before another.
+#: A slice of a string: start and end.
 _Range = tuple[int, int]
 
 
 class _Search:
-    """Finds forms in texts."""
+    """Find forms in strings."""
 
     def __init__(self, forms: Iterable[str]) -> None:
         self._forms: dict[str, list[str]] = {}
         for form in forms:
             self._forms.setdefault(form[:_NEEDLE_CHARS], []).append(form)
         self._needles = list(self._forms)
-        # The library keeps no copy of the secrets that Python code could find.
+        # `store_patterns=False`: the library retains no Python copy of the secrets.
         self._automaton = AhoCorasick(self._needles, store_patterns=False) if self._needles else None
 
     def find(self, text: str) -> list[_Range]:
-        """Returns where forms stand in a text. Of a long form whose beginning alone is there, the beginning."""
+        """Return the positions of the forms in a string. Of a long form that is truncated, the needle's position."""
         if self._automaton is None:
             return []
         found = self._automaton.find_matches_as_indexes(text, overlapping=True)
@@ -58,11 +58,11 @@ class _Search:
 
 
 class SecretMask:
-    """Replaces secrets in texts by `••••••`: themselves, and as they stand in JSON, URLs, HTML, `repr`, base64 and hex.
+    """Replace secrets by `••••••`: verbatim, and as written in JSON, URLs, HTML, `repr`, base64 and hex.
 
-    Escapes are taken away before the search, so it does not matter which characters a program escapes. In base64 they
-    are found wherever they begin in the bytes that were encoded, as in a header of basic authentication. Not found is
-    a secret that is split over lines, reversed, compressed or encrypted. `docs/explain/security.md` lists the forms.
+    Escapes are undone before the search, so it does not matter which characters a program escapes. Base64 is found at
+    any offset of the encoded bytes, as in a header of basic authentication. Secrets that are split over lines,
+    reversed, compressed or encrypted are not found. `docs/explain/security.md` lists the forms.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -73,18 +73,18 @@ class SecretMask:
         self._hex = _Search({form for secret in known if len(form := secret.encode().hex()) >= _MIN_FORM_CHARS})
 
     def text(self, text: str) -> str:
-        """Returns a text without the secrets."""
+        """Mask a string."""
         found = self._find(text)
         return _replaced(text, found) if found else text
 
     def json_text(self, text: str) -> str:
-        """Returns a JSON text without the secrets. It stays JSON, and is the same text if there are none."""
+        """Mask a JSON string, which stays valid JSON. Without secrets it is returned unchanged."""
         if not self._find(text):
             return text
         return json.dumps(self.value(json.loads(text)), separators=(",", ":"))
 
     def value(self, value: Any) -> Any:
-        """Returns a JSON value without the secrets: those in its strings, its names and its numbers."""
+        """Mask a JSON value: in its strings, names and numbers."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
@@ -115,19 +115,19 @@ class SecretMask:
 
 
 def _searchable(text: str) -> str:
-    """Returns a text of as many characters without lone surrogates, which the search cannot take."""
+    """Replace lone surrogates, which the search cannot process; the length stays."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _spaced(text: str) -> str:
-    # A form of a URL writes a space as a plus. Both sides of the comparison have it as a space.
+    # URLs write a space as a plus, so both sides of the comparison replace it.
     return text.replace("+", " ")
 
 
 def _translated(text: str, table: dict[int, Any]) -> str:
     if text.isascii():
         return text.translate(table)
-    # `translate` is twenty times slower for other texts.
+    # `translate` is 20 times slower for strings that are not ASCII.
     for code, replacement in table.items():
         text = text.replace(chr(code), replacement or "")
     return text
@@ -139,10 +139,10 @@ def _lines(secret: str) -> Iterator[str]:
 
 
 def _in_base64(data: bytes) -> Iterator[str]:
-    """Yields the characters that stand for these bytes alone, for each of the three places at which they may begin."""
+    """Yield, for each of the three possible offsets, the base64 characters that depend only on these bytes."""
     for before in range(3):
         text = base64.b64encode(bytes(before) + data).decode()
-        # The first characters stand for what comes before as well, and the last ones for what follows.
+        # The first characters also encode the preceding bytes, and the last ones the following bytes.
         first = (0, 2, 3)[before]
         core = text[first : (before + len(data)) * 8 // 6]
         if len(core) >= _MIN_FORM_CHARS:

@@ -1,7 +1,7 @@
-"""Credentials in payloads: values that are not shown, judged by the names of their keys; and whole payloads.
+"""Redact credentials in payloads, recognised by the names of their keys, and hide whole payloads.
 
-Only what is shown changes: to callers below `tenant-admin`, in the bodies of webhooks, and in the audit trail. What is
-stored stays whole, and the handler receives it.
+Only displays change: for callers below `tenant-admin`, in webhook bodies, and in the audit trail. The stored values
+stay complete, and handlers receive them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-#: What is shown in place of a value.
+#: The replacement of a hidden value.
 HIDDEN = "••••••"
-#: What is shown in place of a payload.
+#: The replacement of a hidden payload.
 HIDDEN_PAYLOAD = "(hidden)"
-#: A key holds a credential if its letters and digits end with one of these, as in `X-Api-Key` and `slackToken`.
+#: A key names a credential if its letters and digits end with one of these, as in `X-Api-Key` and `slackToken`.
 #: `docs/reference/api.md` lists them.
 NAMES = (
     "authorization", "cookie", "password", "passwd", "passphrase", "secret", "token", "credential", "credentials",
@@ -29,19 +29,19 @@ NAMES = (
 )  # fmt: skip
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]")
-#: A text without any of these has no such key, so it is not parsed.
+#: A string without any of these contains no such key, so it is not parsed.
 _IN_NAMES = ("authorization", "cookie", "passw", "passphrase", "secret", "token", "credential", "key")
-#: The keys of a header that is written as an object, `{"name": "Authorization", "value": "…"}`.
+#: Keys that name a header written as an object, `{"name": "Authorization", "value": "…"}`.
 NAMING = ("name", "key", "header")
 
-#: The attributes of records whose JSON texts may hold credentials.
+#: Attributes of records whose serialized JSON may contain credentials.
 _TEXTS = ("input_json", "match_json", "value_json", "waiting_for_json")
 
 Shown = TypeVar("Shown", bound="DataclassInstance")
 
 
 def shown_to(caller: Caller, record: Shown) -> Shown:
-    """Returns a record as this caller sees it."""
+    """Return the record as the caller may see it."""
     if caller.role >= Role.TENANT_ADMIN:
         return record
     texts = {name: text for name in _TEXTS if (text := getattr(record, name, None)) is not None and _may_hold(text)}
@@ -50,13 +50,13 @@ def shown_to(caller: Caller, record: Shown) -> Shown:
 
 
 def _may_hold(text: str) -> bool:
-    # Several times as fast as one regular expression, which counts in inputs of 1 MiB.
+    # Several times as fast as a regular expression, which matters for inputs of 1 MiB.
     lower = text.lower()
     return any(part in lower for part in _IN_NAMES)
 
 
 def redact(value: Any) -> Any:
-    """Returns a JSON value with the credentials in it hidden. Null, true and false stay, because they are none."""
+    """Hide the credentials in a JSON value. Null and booleans stay, because they are not credentials."""
     if isinstance(value, list):
         return [redact(each) for each in value]
     if not isinstance(value, dict):
@@ -69,7 +69,7 @@ def redact(value: Any) -> Any:
 
 
 def is_credential(name: object) -> bool:
-    """Returns True if the value of a key of this name is a credential."""
+    """Return True if a key of this name holds a credential."""
     return isinstance(name, str) and _NOT_IN_A_NAME.sub("", name.lower()).endswith(NAMES)
 
 

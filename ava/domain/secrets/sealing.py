@@ -1,4 +1,4 @@
-"""Encryption of secrets before they are stored: Fernet, with keys that can be rotated."""
+"""Encrypt secrets before they are stored: Fernet, with keys that can be rotated."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from ava.errors import EncryptionKeyMissing, SecretUnreadable
 
 
 class Sealer:
-    """Encrypts with the first of several keys, and decrypts with any of them."""
+    """Encrypt with the first of several keys, and decrypt with any of them."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """`keys`: each 32 bytes in base64, the newest first. Without keys every method but `opens` raises."""
+        """`keys`: each 32 bytes in base64, newest first. Without keys every method except `opens` raises."""
         self._given = tuple(keys)
         self._fernet = MultiFernet([Fernet(key) for key in keys]) if keys else None
 
     def of_tenant(self, tenant_id: str) -> Sealer:
-        """Returns a sealer with keys that only this tenant's secrets are sealed with."""
+        """Return a sealer with keys for this tenant's secrets only."""
         return Sealer([_derived(key, f"tenant {tenant_id}") for key in self._given])
 
     def seal(self, secret: str) -> str:
-        """Returns a secret encrypted. Raises `EncryptionKeyMissing`."""
+        """Encrypt a secret. Raise `EncryptionKeyMissing`."""
         return self._keys().encrypt(secret.encode()).decode()
 
     def open(self, sealed: str) -> str:
-        """Returns a secret decrypted. Raises `SecretUnreadable` if no key fits, and `EncryptionKeyMissing`."""
+        """Decrypt a secret. Raise `SecretUnreadable` if no key fits, or `EncryptionKeyMissing`."""
         try:
             return self._keys().decrypt(sealed.encode()).decode()
         except InvalidToken:
             raise SecretUnreadable from None
 
     def opens(self, sealed: str | None) -> bool:
-        """Returns True if any of the keys fits, or if there is no secret."""
+        """Return True if one of the keys fits, or there is no secret."""
         try:
             return sealed is None or bool(self.open(sealed))
         except (SecretUnreadable, EncryptionKeyMissing):
             return False
 
     def reseal(self, sealed: str) -> str:
-        """Returns a secret encrypted with the first key. Raises what `open` raises."""
+        """Encrypt a secret again with the first key. Raise like `open`."""
         return self.seal(self.open(sealed))
 
     def _keys(self) -> MultiFernet:
@@ -54,16 +54,16 @@ class Sealer:
 
 
 def worker_keys(keys: Sequence[str]) -> tuple[str, ...]:
-    """Returns the keys from which those of tenants are derived, for the secrets of workers alone.
+    """Derive the keys from which tenants' keys for worker secrets are derived.
 
-    A node gets these and not `keys`, so that its handlers cannot open the secrets of webhooks.
+    A node gets these instead of `keys`, so that its handlers cannot decrypt webhook secrets.
     """
     return tuple(_derived(key, "workers") for key in keys)
 
 
 @lru_cache(maxsize=1024)
 def _derived(key: str, purpose: str) -> str:
-    """Returns a key that is derived from another one (HKDF, RFC 5869)."""
+    """Derive a key from another one (HKDF, RFC 5869)."""
     derivation = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"ava {purpose}".encode())
     material = base64.b64decode(key.replace("-", "+").replace("_", "/"))
     return base64.urlsafe_b64encode(derivation.derive(material)).decode()

@@ -1,1 +1,1 @@
-"""Rules of webhooks: endpoints and events."""
+"""Outbound webhooks: endpoints and events."""

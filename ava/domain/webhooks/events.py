@@ -1,4 +1,4 @@
-"""Webhook events: their types, their body, whose bytes are made once, and the signatures over it."""
+"""Webhook events: their types, their body, which is serialized only once, and its signatures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 
 from ava.domain.record import format_time
 
-#: The type of the event that `POST /v1/webhooks/:id/test` makes; no endpoint subscribes to it.
+#: The event type of `POST /v1/webhooks/:id/test`; no endpoint subscribes to it.
 TEST = "ava.webhook.test"
 
-#: The prefix of a secret in the form of Standard Webhooks. The key follows in base64.
+#: The prefix of Standard Webhooks secrets. The key follows in base64.
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of secrets, not a secret
 
 
@@ -37,20 +37,20 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One event, without its data."""
+    """An event, without its data."""
 
-    #: `evt_…`, the same in every request of every delivery.
+    #: `evt_…`, equal in all requests of all deliveries.
     id: str
     #: One of `EventType`, or `TEST`.
     type: str
     created_at: datetime
     tenant_id: str
-    #: Ascends over the events of one job, with gaps; 0 for what is no job's event.
+    #: Increases over the events of a job, with gaps; 0 for events without a job.
     sequence: int
 
 
 def make_body(event: Event, data: Mapping[str, Any]) -> str:
-    """Returns the body as JSON text in ASCII: the contract's fields in its order, then ours."""
+    """Return the body as ASCII JSON: the contract's fields in its order, then the others."""
     return json.dumps(
         {
             "id": event.id,
@@ -65,7 +65,7 @@ def make_body(event: Event, data: Mapping[str, Any]) -> str:
 
 
 def make_headers(*, event_id: str, body: bytes, timestamp: int, secrets: Sequence[str]) -> dict[str, str]:
-    """Returns the headers of one request. `timestamp` is the time of sending, in Unix seconds.
+    """Return the headers of one request. `timestamp` is the time of sending, in Unix seconds.
 
     `secrets` are the endpoint's current secret and, while it is still valid, the previous one.
     """
@@ -84,20 +84,20 @@ def make_headers(*, event_id: str, body: bytes, timestamp: int, secrets: Sequenc
 
 
 def sign_body(secret: str, body: bytes) -> str:
-    """Returns `sha256=…`: the HMAC-SHA256 of the body in hex, keyed with the secret's text."""
+    """Return `sha256=…`: the HMAC-SHA256 of the body in hex, keyed with the secret's UTF-8 bytes."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def sign_message(secret: str, *, message_id: str, timestamp: int, body: bytes) -> str:
-    """Returns `v1,…`: the base64 signature of Standard Webhooks over id, timestamp (Unix seconds) and body."""
+    """Return `v1,…`: the base64 signature of Standard Webhooks over id, timestamp (Unix seconds) and body."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(signing_key(secret), signed, hashlib.sha256).digest()).decode()
 
 
 def signing_key(secret: str) -> bytes:
-    """Returns the key of Standard Webhooks: the decoded text after `whsec_`, or the bytes of a secret without it.
+    """Return the Standard Webhooks key: base64-decoded after `whsec_`, or the bytes of a secret without that prefix.
 
-    Raises `ValueError` if the text after `whsec_` is empty or not base64.
+    Raise `ValueError` if the part after `whsec_` is empty or not base64.
     """
     if not secret.startswith(SECRET_PREFIX):
         return secret.encode()

@@ -1,4 +1,4 @@
-"""Webhook endpoints, deliveries to them, and what follows from the result of each request."""
+"""Webhook endpoints, their deliveries, and the consequences of each request's result."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ava.domain.record import format_time
 
 #: Seconds from the first, second … failed request of a delivery to the next one. One more failure abandons it.
 RETRY_SCHEDULE_SECONDS = (5.0, 30.0, 300.0, 1800.0, 7200.0)
-#: The most failures that a pending delivery can have.
+#: Max failures of a pending delivery.
 MAX_RETRIES = len(RETRY_SCHEDULE_SECONDS)
-#: The longest `Retry-After` that is honoured, in seconds.
+#: Max honoured `Retry-After` in seconds.
 LONGEST_RETRY_AFTER_SECONDS = 24 * 3600.0
-#: Requests to one endpoint at the same time.
+#: Max concurrent requests to one endpoint.
 MAX_CONCURRENT = 32
-#: The longest pause of an endpoint that does not answer in time, in seconds.
+#: Max pause in seconds of an endpoint that times out.
 LONGEST_PAUSE_SECONDS = 60.0
 _HTTP_GONE = 410
 
@@ -34,7 +34,7 @@ class EndpointStatus(StrEnum):
 
 
 class EndpointHealth(StrEnum):
-    """How an endpoint has answered lately. Endpoints are served in the order of these values."""
+    """The recent responses of an endpoint. Endpoints are served in the order of these values."""
 
     #: It accepted an event, and no request has timed out since.
     ANSWERING = "answering"
@@ -45,7 +45,7 @@ class EndpointHealth(StrEnum):
 
 
 def health_of(*, concurrency: int, timeouts: int) -> EndpointHealth:
-    """Returns the health of an endpoint with this concurrency and this number of timeouts in a row."""
+    """Return the health of an endpoint with this concurrency and this number of consecutive timeouts."""
     if timeouts > 0:
         return EndpointHealth.SILENT
     return EndpointHealth.ANSWERING if concurrency > 1 else EndpointHealth.UNKNOWN
@@ -61,7 +61,7 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """The destination of events. Its secret stays in the store."""
+    """An endpoint of events. Its secret stays in the store."""
 
     id: str
     url: str
@@ -72,15 +72,15 @@ class Endpoint:
     updated_at: datetime
     #: `client` or `gone` if it is disabled, otherwise None.
     disabled_reason: str | None
-    #: Until when requests are also signed with the previous secret.
+    #: When the previous secret, which also signs requests, expires.
     previous_secret_until: datetime | None
-    #: Whether it receives no events of jobs that a handler has made.
+    #: Whether it receives no events of child jobs.
     roots_only: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One event on its way to one endpoint."""
+    """The delivery of one event to one endpoint."""
 
     id: str
     webhook_id: str
@@ -90,19 +90,19 @@ class Delivery:
     status: DeliveryStatus
     created_at: datetime
     completed_at: datetime | None
-    #: When the next request is due, while the delivery is pending.
+    #: When the next request of a pending delivery is due.
     next_attempt_at: datetime | None
-    #: The requests so far, oldest first, as JSON text.
+    #: The requests so far, oldest first, as serialized JSON.
     attempts_json: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryBody:
-    """What the requests of a delivery send."""
+    """The body of a delivery's requests."""
 
     #: Its beginning; None if the caller may not see it.
     text: str | None
-    #: The bytes of all of it.
+    #: The total number of bytes.
     bytes: int
 
 
@@ -116,7 +116,7 @@ class RequestResult:
     elapsed_ms: int
     #: The beginning of the response's body.
     response_body: str
-    #: One sentence that says why there is no response, or why this one is not a success.
+    #: Why there is no response, or the response is not a success, in one sentence.
     error: str | None
     is_timeout: bool = False
     #: Seconds of the response's `Retry-After`.
@@ -135,7 +135,7 @@ class RequestResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What follows from a request's result."""
+    """The consequence of a request's result."""
 
     status: DeliveryStatus
     #: Seconds until the next request if the delivery stays pending.
@@ -143,10 +143,10 @@ class Verdict:
 
 
 def judge(result: RequestResult, *, failures: int, chance: float, scale: float = 1.0) -> Verdict:
-    """Decide what follows from a request's result, after `failures` earlier failures.
+    """Decide about a delivery after a request, with `failures` earlier failures.
 
-    `chance` (0 to 1) spreads the retry schedule by ±10 %. `scale` shortens the schedule in tests, but never a
-    `Retry-After`, because that is real time of the endpoint.
+    `chance` (0 to 1) varies the retry schedule by ±10 %. `scale` shortens the schedule in tests, but never a
+    `Retry-After`, which is the endpoint's real time.
     """
     if result.is_success:
         return Verdict(status=DeliveryStatus.DELIVERED)
@@ -157,10 +157,10 @@ def judge(result: RequestResult, *, failures: int, chance: float, scale: float =
 
 
 def next_concurrency(concurrency: int, result: RequestResult) -> int:
-    """Returns how many requests an endpoint gets at the same time after this result.
+    """Return the max concurrent requests to an endpoint after this result.
 
-    Each success doubles the number. A timeout or a `Retry-After` resets it to one, so that an endpoint that hangs
-    holds one connection, however many events wait for it.
+    Each success doubles it. A timeout or a `Retry-After` resets it to 1, so that a hanging endpoint occupies a single
+    connection, however many events wait for it.
     """
     if result.is_timeout or result.retry_after_seconds:
         return 1
@@ -168,12 +168,12 @@ def next_concurrency(concurrency: int, result: RequestResult) -> int:
 
 
 def pause_seconds(*, timeouts: int, scale: float = 1.0) -> float:
-    """Returns the seconds for which no request goes to an endpoint with this number of timeouts in a row."""
+    """Return the pause in seconds of an endpoint with this number of consecutive timeouts."""
     return 0.0 if timeouts == 0 else min(LONGEST_PAUSE_SECONDS, 2.0**timeouts) * scale
 
 
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
-    """Returns the seconds that a `Retry-After` of either form asks for, or None if it is absent, invalid or past."""
+    """Return the seconds of a `Retry-After` in either form; None if it is absent, invalid or past."""
     text = (header or "").strip()
     if not text:
         return None
@@ -182,13 +182,13 @@ def retry_after_seconds(header: str | None, now: datetime) -> float | None:
     try:
         seconds = (parsedate_to_datetime(text) - now).total_seconds()
     except (ValueError, TypeError, OverflowError):
-        # Not a date, a date without a zone, or one that no calendar has.
+        # Not a date, a date without a time zone, or out of range.
         return None
     return min(seconds, LONGEST_RETRY_AFTER_SECONDS) if seconds > 0 else None
 
 
 def describe_request(result: RequestResult, sent_at: datetime, number: int) -> dict[str, Any]:
-    """Returns a request as the store keeps it and the API shows it, in the list `attempts` of its delivery."""
+    """Return a request as stored and shown in `attempts` of its delivery."""
     return {
         "number": number,
         "at": format_time(sent_at),
