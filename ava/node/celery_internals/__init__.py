@@ -1,1 +1,1 @@
-"""Everything that uses internals of Celery, kombu and billiard; README.md lists them."""
+"""All code that uses internals of Celery, kombu and billiard; README.md lists them."""

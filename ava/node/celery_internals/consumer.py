@@ -1,6 +1,6 @@
-"""Celery's consumer, which here reconnects soon after the broker is back and records each turn of its event loop.
+"""Celery's consumer, changed to reconnect soon after an outage of the broker and to record that its event loop runs.
 
-It goes on with its other queues if the broker refuses some (`queue_consumer.py`).
+If the broker refuses some queues, it continues with the others (`queue_consumer.py`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ava.node.parent import loop_liveness
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two attempts to reach an unreachable broker; Celery's own go up to half a minute.
+#: Seconds between two attempts to reach an unreachable broker; Celery's default grows to half a minute.
 _RETRY_PAUSES = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 1.0}
-#: Seconds between two records that the event loop turns.
+#: Seconds between two records that the event loop is running.
 _LIVENESS_SECONDS = 1.0
-#: Seconds between two looks for children that have died. Celery looks when the pipe of a child closes, which may be
-#: before the kernel reports the exit, and then only every five seconds.
+#: Seconds between two checks for dead children. Celery checks when the pipe of a child closes, possibly before the
+#: kernel reports the exit, and otherwise only every five seconds.
 _MAINTAIN_SECONDS = 0.2
 
 
@@ -39,9 +39,9 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
     """Consumes the queues in a node's parent; `celery_config.py` names it."""
 
     class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # Celery has no annotations
-        """Celery's steps of a consumer without the one that creates queues of its own for delayed messages.
+        """Celery's steps of a consumer, without the step that creates queues for delayed messages.
 
-        Celery adds that one if a queue is a quorum queue. No message of ours is dated in the future.
+        Celery adds that step for quorum queues. This service publishes no delayed messages.
         """
 
         default_steps: ClassVar[list[str]] = [
@@ -50,11 +50,11 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
 
     #: The keys of AVA_MESSAGE_KEY, set when the node starts.
     message_keys: ClassVar[tuple[str, ...]] = ()
-    #: Celery's own count of failed attempts since the last connection.
+    #: Celery's count of failed attempts since the last connection.
     broker_connection_retry_attempt: int
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
-        """Returns what is called with each message: Celery's function, for the messages that are ours."""
+        """Return the function that receives each message: Celery's own, for messages that pass `inbound.admit`."""
         take = super().create_task_handler(*args, **kwargs)
 
         def take_if_ours(message: Any) -> None:
@@ -77,14 +77,14 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
             message.ack_log_error(_log, self.connection_errors)
 
     def connect(self) -> Any:
-        """Connect to consume. Raises `StartError` if no node can consume this kind of broker."""
+        """Connect for consuming. Raises `StartError` if no node can consume this kind of broker."""
         connection = super().connect()
         default = self.app.conf.task_queues[0]
         connectivity.require_usable(connection, queue_type=default.queue_arguments["x-queue-type"])
         return connection
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, and try again until it works."""
+        """Connect, and retry until it succeeds."""
         loop_liveness.record_attempt()
         conn.ensure_connection(self._on_unreachable, None, callback=_on_wait, **_RETRY_PAUSES)
         if self.broker_connection_retry_attempt:
@@ -113,14 +113,15 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
             hub.call_repeatedly(CHECK_SECONDS, PoolLeaks(self.pool._pool).check)
 
     def cancel_active_requests(self) -> None:
-        """Kill everything that runs, at a cold shutdown. Celery would wait for the ends of acknowledged messages."""
+        """Kill all runs at a cold shutdown. Celery would wait for the ends of acknowledged messages."""
         JobRequest.run_monitor.abandon()
 
     def on_close(self) -> None:
-        """The connection is lost: forget the messages that no child was given."""
+        """Forget the messages that no child has received, because the connection was lost."""
         if self.app.conf.worker_pool == "prefork":
-            # Celery's own pool would also forget a job that a child has taken but not reported yet, and then not know
-            # what the child runs. All others are redelivered or published again, and the claim drops the second.
+            # Celery's own pool would also forget jobs that a child has taken but not yet reported, so the parent would
+            # no longer know the child's job. All other messages are redelivered or republished, and the claim drops
+            # duplicates.
             self.pool.flush = None
         super().on_close()
 

@@ -1,4 +1,4 @@
-"""Celery's events, for Flower and `celery events`: sent once, and those of tasks in batches a few times a second."""
+"""Celery's events, for Flower and `celery events`: sent once, and task events in batches a few times per second."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from typing import Any
 from celery import bootsteps
 from celery.events.dispatcher import EventDispatcher
 
-#: Seconds for which an event waits for others.
+#: Maximum wait of an event in a batch, in seconds.
 _FLUSH_SECONDS = 0.25
-#: Waiting events that are sent at once.
+#: Maximum number of events in a batch.
 _MAX_WAITING_EVENTS = 500
 
 
 class SendOnce(EventDispatcher):  # type: ignore[misc]  # Celery has no annotations
-    """Sends each event once. Celery repeats a heartbeat without end, in the event loop, while the broker is away."""
+    """Sends each event once. While the broker is unreachable, Celery would retry heartbeats endlessly, in the event
+    loop.
+    """
 
     def send(self, type: str, **fields: Any) -> Any:
-        """Send an event, or keep it until the broker is back."""
+        """Send an event, or buffer it until the broker is back."""
         return super().send(type, **fields | {"retry": False})
 
 
 class EventBatching(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no annotations
-    """Batches the events of a node's tasks; Celery would send them with each turn of its event loop."""
+    """Batches a node's task events; Celery would send them in each iteration of its event loop."""
 
     requires = ("celery.worker.consumer:Events",)
 
     def start(self, consumer: Any) -> None:
-        """Set up the event dispatcher of a consumer that has connected, for the first time or again."""
+        """Set up the event dispatcher of a consumer that has connected or reconnected."""
         dispatcher, timer = consumer.event_dispatcher, consumer.timer
         is_waiting = False
 

@@ -1,4 +1,6 @@
-"""The end of Celery's worker: it logs its last error with a traceback, exits with 0, and writes lines past the log."""
+"""Error handling around Celery's worker, which logs its last error with a traceback, exits with 0 and bypasses the
+log.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ from celery.apps import worker
 from ava.errors import StartError
 from ava.telemetry import logs
 
-#: The logger with which Celery's worker writes "Unrecoverable error".
+#: The logger of Celery's worker that writes "Unrecoverable error".
 _LOGGER = "celery.worker"
 
 
 class _Catch(logging.Filter):
-    """Remembers the error with which the worker ends; drops the traceback of one that needs none."""
+    """Records the error that ended the worker; hides the traceback of expected errors."""
 
     def __init__(self, foreseen: tuple[type[BaseException], ...]) -> None:
         super().__init__()
@@ -23,7 +25,7 @@ class _Catch(logging.Filter):
         self.errors: list[BaseException] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Returns False for an error of the broker or of this machine, of which one line says all."""
+        """Return False for an error of the broker or of this machine, because one line explains it."""
         if record.levelno < logging.CRITICAL or not record.exc_info or record.exc_info[1] is None:
             return True
         self.errors.append(record.exc_info[1])
@@ -31,7 +33,7 @@ class _Catch(logging.Filter):
 
 
 def catch(app: Celery) -> list[BaseException]:
-    """Returns a list that receives the error with which Celery's worker ends, if one ends it."""
+    """Return a list that will contain the error that ends Celery's worker, if any."""
     with app.connection_for_read() as connection:
         foreseen = (StartError, OSError, *connection.connection_errors, *connection.channel_errors)
     catching = _Catch(foreseen)
@@ -40,7 +42,7 @@ def catch(app: Celery) -> list[BaseException]:
 
 
 def log_shutdown() -> None:
-    """Write the lines about a shut-down to the log. A signal handler writes most of them."""
+    """Write Celery's shutdown lines to the log. A signal handler writes most of them."""
     worker.safe_say = _say
 
 
@@ -48,5 +50,5 @@ def _say(message: str, *_: object) -> None:
     try:
         logs.write_line(worker.__name__, message.removeprefix("worker: "))
     except OSError:
-        # Nothing reads the log any longer, and a shut-down goes on.
+        # The log has no reader any more; continue the shutdown.
         return

@@ -1,7 +1,8 @@
-"""Which Celery application is the current one for handlers: their own, and never this service's.
+"""Set the current Celery application for handlers: their own, never this service's.
 
-A `@shared_task` publishes through the current application, which Celery's worker makes its own. A node drops what an
-author's task publishes into a queue of this service, so that a `.delay()` would be lost with success on both sides.
+A `@shared_task` publishes through the current application, and Celery's worker sets its own as current. A node would
+drop tasks that a handler author publishes into a queue of this service, so a `.delay()` would be lost with success on
+both sides.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from celery.exceptions import ImproperlyConfigured
 
 
 class _NoApp(Celery):  # type: ignore[misc]  # Celery has no annotations
-    """Celery's fallback application, where handlers have made none: it publishes only to a broker that was named."""
+    """Celery's fallback application for handlers without their own. It publishes only to an explicitly configured
+    broker.
+    """
 
     def __init__(self) -> None:
         super().__init__(
@@ -33,14 +36,14 @@ class _NoApp(Celery):  # type: ignore[misc]  # Celery has no annotations
 
 
 class HandlersApp:
-    """The application that is current while a handler runs."""
+    """The current application while a handler runs."""
 
     def __init__(self) -> None:
         self._app: Celery | None = None
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """The block imports the handler modules: the application that they make current is theirs."""
+        """Record the application that handler modules make current when they are imported in the block."""
         ours, our_default = _state._tls.current_app, _state.default_app
         none = _NoApp()
         _state._set_current_app(None)
@@ -53,6 +56,6 @@ class HandlersApp:
             _state.set_default_app(our_default)
 
     def make_current(self) -> None:
-        """Make the handlers' application the current one of this process, in each of its threads."""
+        """Make the handlers' application the current one in all threads of this process."""
         _state._set_current_app(None)
         _state.set_default_app(self._app or _NoApp())

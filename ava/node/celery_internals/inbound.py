@@ -1,7 +1,8 @@
-"""What a node takes from the broker, which is not trusted: messages exactly as our publisher writes them.
+"""Validate messages from the broker, which is not trusted. A node accepts only the exact form that our publisher
+writes.
 
-A message that is taken keeps nothing but the values that were checked. Celery acts on many more, such as callbacks,
-times, limits and a reply queue.
+An accepted message keeps only the validated values. Celery acts on many more, such as callbacks, times, limits and a
+reply queue.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from kombu.pidbox import Node as ControlNode
 from ava.broker.dropped import DROPPED
 from ava.domain.jobs.messages import SIGNATURE, TASK, is_signed, read_arguments
 
-#: The most bytes of a message's body. Ours have at most 2,100: 320, and 120 for each further run.
+#: Maximum bytes of a message's body. Ours have at most 2,100: 320, plus 120 for each further run.
 MAX_BYTES = 4096
 
 
 class MessageRefused(Exception):
-    """A message is not one of ours. Its argument is the reason, for the metric."""
+    """A message that this service did not publish. Its argument is the reason, for the metric."""
 
 
 def admit(message: Any, keys: Sequence[str] = ()) -> None:
-    """Check a message of a queue, and leave only what was checked in it. Raises `MessageRefused`.
+    """Validate a message of a queue and remove all other content from it. Raises `MessageRefused`.
 
-    Set its attribute `job_message`, so that no other component parses it.
+    Sets the attribute `job_message`, so that no other component parses the message.
 
-    `keys`: those of AVA_MESSAGE_KEY; with any, the message must be signed with one of them.
+    `keys`: the keys of AVA_MESSAGE_KEY; if there are any, the message must be signed with one.
     """
     headers = message.headers
     if not isinstance(headers, dict) or headers.get("task") != TASK or message.content_type != "application/json":
@@ -37,7 +38,7 @@ def admit(message: Any, keys: Sequence[str] = ()) -> None:
     try:
         arguments, keywords, embedded = message.payload
     except Exception:
-        # kombu raises errors of its own for what it cannot decode.
+        # kombu raises its own errors for undecodable content.
         raise MessageRefused("unreadable") from None
     ours = read_arguments(arguments)
     if ours is None or keywords != {} or not _is_empty(embedded) or headers.get("id") != ours.task_id:
@@ -57,12 +58,12 @@ def admit(message: Any, keys: Sequence[str] = ()) -> None:
 
 
 def _is_empty(embedded: Any) -> bool:
-    """Returns True if a message names no callbacks, chain or chord."""
+    """Return True if a message has no callbacks, chain or chord."""
     return isinstance(embedded, dict) and not any(embedded.values())
 
 
 class GuardedControlNode(ControlNode):  # type: ignore[misc]  # kombu has no annotations
-    """A node's side of remote control, which ignores messages that are malformed or can block it."""
+    """A node's side of remote control. It ignores messages that are malformed or can block it."""
 
     def handle_message(self, body: Any, message: Any = None) -> Any:
         """Run a command if it is for this node."""
@@ -70,7 +71,7 @@ class GuardedControlNode(ControlNode):  # type: ignore[misc]  # kombu has no ann
             DROPPED.drop("control")
             return None
         if message is not None:
-            # The sender's logical clock is a number without a limit, which this node would send on with each event.
+            # The sender's logical clock is an unbounded number that this node would send on with each event.
             message.headers = {}
         return super().handle_message(body, message)
 
@@ -81,7 +82,7 @@ class GuardedControlNode(ControlNode):  # type: ignore[misc]  # kombu has no ann
         method, arguments, reply_to = body.get("method"), body.get("arguments") or {}, body.get("reply_to")
         if not isinstance(method, str) or method not in self.handlers or not isinstance(arguments, dict):
             return False
-        # A reply that goes anywhere else would be a message of this node's in a queue that the sender chooses.
+        # A reply to any other address would let the sender write into a queue of its choice.
         return reply_to is None or (
             isinstance(reply_to, dict)
             and reply_to.get("exchange") == self.mailbox.reply_exchange.name

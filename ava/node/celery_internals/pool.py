@@ -1,7 +1,7 @@
-"""The pool of a node: Celery's prefork pool, extended by the take-ahead protocol (`take_ahead`, docs/explain/node.md).
+"""The pool of a node: Celery's prefork pool with the take-ahead protocol (`take_ahead`, docs/explain/node.md).
 
-- A child gets its next message while it still writes the end of its job.
-- A message is written into the child's pipe when it arrives, not with the next turn of the event loop.
+- A child gets its next message while it is still writing the end of its job.
+- A message is written into the child's pipe on arrival, not in the next iteration of the event loop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ava.node.celery_internals.take_ahead import SOON_FREE
 
 
 class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotations
-    """Reads, in the parent, what the children send."""
+    """Reads the children's messages in the parent."""
 
     def _make_methods(self) -> None:
         super()._make_methods()
@@ -42,7 +42,7 @@ class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotation
         if not is_soon_free(result):
             self._on_ready_and_free(job, part, outcome, inqueue)
             return
-        # `SOON_FREE` has freed the child, which may be busy again by now: only count and report the end.
+        # `SOON_FREE` has already freed the child, which may be busy again: only count and report the end.
         if (counter := self.on_ready_counters.get(result._worker_pid)) is not None:
             with counter.get_lock():
                 counter.value += 1
@@ -50,7 +50,7 @@ class _Results(ResultHandler):  # type: ignore[misc]  # Celery has no annotation
 
 
 def is_soon_free(result: Any) -> bool:
-    """Returns True if the job is not over and its child was freed by `SOON_FREE`."""
+    """Return True if the job has not ended but `SOON_FREE` has freed its child."""
     return getattr(result, "is_soon_free", False) and not result.ready()
 
 
@@ -62,9 +62,9 @@ def _request_of(result: Any) -> JobRequest:
 class _TakeAheadPool(AsynPool):  # type: ignore[misc]
     Worker = PoolChild
     ResultHandler = _Results
-    #: How billiard queues a job that is to be written to a child.
+    #: billiard's function that queues a job for writing to a child.
     _quick_put: Callable[[Any], None]
-    #: Slots of jobs whose children have died, until they are free.
+    #: Slots of jobs with dead children, not freed yet.
     _lost_slots = 0
 
     def _create_write_handlers(self, hub: Any, *args: Any, **kwargs: Any) -> None:
@@ -78,29 +78,29 @@ class _TakeAheadPool(AsynPool):  # type: ignore[misc]
         self._quick_put = send
 
     def did_start_ok(self) -> bool:
-        """Returns True: a child that has died since its fork is replaced, as at any later time.
+        """Return True: a child that died since its fork is replaced, as at any later time.
 
-        Billiard returns False if one child has died, and Celery then ends the node.
+        billiard returns False if a child has died, and Celery then ends the node.
         """
         return True
 
     def mark_as_worker_lost(self, job: Any, exitcode: int | None) -> None:
-        """Report a job whose child has died, and count its slot unless `SOON_FREE` has freed it before."""
+        """Report the job of a dead child, and count its slot unless `SOON_FREE` has already freed it."""
         if not job.ready() and not is_soon_free(job):
             self._lost_slots += 1
         super().mark_as_worker_lost(job, exitcode)
 
     def _maintain_pool(self) -> None:
         self._repopulate_pool(self._join_exited_workers())
-        # Billiard would free one slot for each child that has ended. Here one may have had no slot, or two jobs.
+        # billiard would free one slot per ended child. Here a child may have had no slot, or two jobs.
         while self._lost_slots:
             self._lost_slots -= 1
             self._putlock.release()
 
     def flush(self) -> None:
-        """Forget the jobs that no child was given: the broker is gone, and delivers them again when it is back.
+        """Forget the jobs that no child has received: the broker is unreachable and will redeliver them.
 
-        Celery would also forget the jobs that wait in a child's pipe, and then not know what the child runs.
+        Celery would also forget jobs in a child's pipe, so the parent would no longer know the child's job.
         """
         given = {number: result for number, result in self._cache.items() if result._write_to is not None}
         super().flush()
@@ -110,8 +110,8 @@ class _TakeAheadPool(AsynPool):  # type: ignore[misc]
 class _RemoveWriter:
     """Removes a writer from an event loop if there is one.
 
-    In each turn of the loop the pool removes those of all idle processes. Without one the loop would unregister and
-    register the reader of the same descriptor: three system calls for each process.
+    In each iteration of the loop the pool removes the writers of all idle processes. For a missing writer, the loop
+    would unregister and register the reader of the same descriptor: three system calls per process.
     """
 
     def __init__(self, hub: Any) -> None:
@@ -135,8 +135,8 @@ class JobPool(TaskPool):  # type: ignore[misc]
 
     def on_start(self) -> None:
         """Start the children."""
-        # Celery collects garbage before each fork, in the event loop. What is loaded by now is no garbage, and to look
-        # at all of it takes some 30 ms of processor time, during which a node reads no message.
+        # Celery collects garbage before each fork, in the event loop. Loaded modules are not garbage, and scanning them
+        # takes about 30 ms of processor time, during which a node reads no message.
         gc.collect()
         gc.freeze()
         super().on_start()

@@ -1,8 +1,8 @@
-"""A child of the pool, which may take its next message before its job is over (`take_ahead`, docs/explain/node.md).
+"""A child of the pool, which may take its next message before its job has ended (`take_ahead`, docs/explain/node.md).
 
-The child sends `SOON_FREE` when its handler has ended, before it writes the run's end. Meanwhile the parent fetches the
-next message. If messages follow each other closely, the child takes it at once: one statement then ends one run and
-claims the next.
+The child sends `SOON_FREE` when its handler has ended, before it writes the run's end, so that the parent fetches the
+next message. If messages arrive in close succession, the child takes it immediately: one statement then ends one run
+and claims the next.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from celery.concurrency.asynpool import Worker
 from ava.domain.jobs.messages import Message
 from ava.node.celery_internals.take_ahead import SOON_FREE
 
-#: Seconds within which the next message follows closely.
+#: Maximum seconds until the next message for it to count as in close succession.
 _CLOSE_SECONDS = 0.002
 
 
 class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
-    """Billiard's worker, one message ahead of billiard's loop. Implements `TakeAhead`.
+    """billiard's worker, extended to take one message ahead of billiard's loop. Implements `TakeAhead`.
 
-    After Celery has set up the signals of a new process, billiard makes SIGTERM end it; `take_over` replaces that.
+    After Celery has set up a new process's signals, billiard resets SIGTERM to end it; `take_over` replaces that.
     """
 
-    #: Called in a new child, with this object, once billiard has set up its signals; set when the node starts.
+    #: Called in a new child, with this object, after billiard has set up its signals. Set when the node starts.
     take_over: Callable[[PoolChild], None]
-    #: How billiard's loop gets its next job.
+    #: billiard's function that returns the next job.
     wait_for_job: Callable[[], Any]
-    #: The descriptors from which this child reads messages and to which it writes states.
+    #: The descriptors for reading messages and writing states.
     pipes: tuple[int, ...] = ()
-    #: Billiard's number of the job that its loop was given last, and of the job that was taken ahead last.
+    #: billiard's numbers of the last job given to its loop and of the last job taken ahead.
     _job: int | None = None
     _job_ahead: int | None = None
-    #: What was taken ahead, until billiard's loop asks for it: a job, or the end of this process.
+    #: Taken ahead and not yet requested by billiard's loop: a job, or the end of this process.
     _request: Any = None
     _end: SystemExit | None = None
-    #: True while messages follow each other closely, so that a short wait for the next one pays.
+    #: True while messages arrive in close succession, so that a short wait for the next one pays off.
     _is_pressed = False
 
     def _make_child_methods(self, *args: Any, **kwargs: Any) -> None:
@@ -60,11 +60,13 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         self.take_over(self)
 
     def _do_exit(self, pid: int, exitcode: object, exc: BaseException | None = None) -> None:
-        """End this process. Billiard keeps what the handler passed to `sys.exit`, which may be a text or any object."""
+        """End this process. billiard passes on the handler's `sys.exit` argument, which may be a string or any
+        object.
+        """
         is_code = exitcode is None or isinstance(exitcode, int)
         super()._do_exit(pid, exitcode if is_code else EX_FAILURE, exc)
 
-    # What billiard's loop calls ------------------------------------------------------------------------------------
+    # Called by billiard's loop ---------------------------------------------------------------------------------------
 
     def _wait_for_job(self) -> Any:
         if self._end is not None:
@@ -80,20 +82,20 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
 
     def _put_once(self, state: Any) -> None:
         kind, (job, *_) = state
-        # A job that was taken ahead was acknowledged when it was taken.
+        # A job that was taken ahead is already acknowledged.
         if kind != ACK or job != self._job_ahead:
             self._put(state)
 
-    # What the child calls ------------------------------------------------------------------------------------------
+    # Called by the child ---------------------------------------------------------------------------------------------
 
     def announce_soon_free(self) -> None:
-        """Have the parent fetch the next message: only the end of this child's run is still to be written."""
+        """Make the parent fetch the next message, because this child only has to write the end of its run."""
         self._send(SOON_FREE, self._job, self.inqW_fd)
 
     def take_next(self) -> Message | None:
-        """Take the next message if it follows closely.
+        """Take the next message if it arrives in close succession.
 
-        Returns None if none came that can be claimed; billiard's loop gets what came in any case.
+        Returns None if no claimable message arrived. billiard's loop receives any arrival in both cases.
         """
         if self._is_pressed:
             self._is_pressed = bool(self._arrivals.poll(_CLOSE_SECONDS * 1000))
@@ -108,10 +110,10 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         number, part, _, (_, _, _, body, *_), _ = self._request[1]
         self._job_ahead = number
         self._send(ACK, number, part, time.monotonic(), os.getpid(), self.synqW_fd)
-        # The parent has dropped every foreign message.
+        # The parent has dropped all foreign messages.
         return Message.of(json.loads(body)[0])
 
     def _send(self, kind: int, *content: Any) -> None:
-        # A write fails if the parent is gone, and then it does not matter.
+        # A write fails if the parent has ended; the state is then irrelevant.
         with suppress(OSError):
             self._put((kind, content))

@@ -1,8 +1,8 @@
-"""Leaks of a node's pool: what Celery counts as taken is compared with what the children really do.
+"""Detect leaks in a node's pool: compare the resources that Celery counts as in use with the children's actual jobs.
 
-No known fault leaves a slot, a child or a message taken without a job. A metric shows one that is, for an alert, and
-nothing is repaired: the fault must be found. The comparison runs in the event loop, between whose callbacks all of
-these numbers agree.
+No known fault leaves a slot, a child or a message occupied without a job. If it happens, a metric triggers an alert and
+nothing is repaired: the fault must be found. The check runs in the event loop, where the counts are consistent between
+callbacks.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from ava.metrics.counters import POOL_LEAKS
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 CHECK_SECONDS = 2.0
-#: Looks in a row that have to find the same before it counts.
+#: Consecutive checks that must find the same leak before it counts.
 _LOOKS = 3
 _KINDS = ("slot", "process", "message", "request")
 
 
 class PoolLeaks:
-    """Counts what is taken in a pool although no job takes it."""
+    """Counts resources of a pool that are in use without a job."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
-        #: Each thing that no job explains, by its kind and identity, and the looks in a row that found it.
+        #: Each leaked resource, by kind and identity, with the number of consecutive checks that found it.
         self._looks: dict[tuple[str, Hashable], int] = {}
 
     def check(self) -> int:
-        """Look once, and report the leaks to the metrics. Returns their number."""
+        """Check once, and report the leaks to the metrics. Returns their number."""
         self._looks = {found: self._looks.get(found, 0) + 1 for found in self._find()}
         for (kind, _), looks in self._looks.items():
             if looks == _LOOKS:
@@ -45,7 +45,7 @@ class PoolLeaks:
         return leaks.total()
 
     def _find(self) -> Iterator[tuple[str, Hashable]]:
-        """Yields the kind and the identity of each thing that no job explains."""
+        """Yield the kind and identity of each resource in use that no job explains."""
         results = [result for result in self._pool._cache.values() if not result.ready()]
         slots = self._pool._putlock
         taken = sum(not getattr(result, "is_soon_free", False) for result in results)

@@ -1,4 +1,4 @@
-"""kombu's consumer, which goes on if the broker refuses some of its queues, and pauses if its node is drained."""
+"""kombu's consumer, changed to continue if the broker refuses some queues, and to pause while its node is drained."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ LOOK_SECONDS = 1.0
 
 
 class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
-    """Consumes those of a node's queues that the broker accepts, and tries the others again. It pauses while the node
-    is drained.
+    """Consumes the queues of a node that the broker accepts, and retries the others. Pauses while the node is
+    drained.
     """
 
-    #: The refused queues of this node; `ava.node.signals` sets it.
+    #: The refused queues of this node; set by `ava.node.signals`.
     refusals: Refusals
-    #: Whether this node takes jobs; likewise.
+    #: Whether this node takes jobs; set by `ava.node.signals`.
     intake = Intake()
     #: Whether this node has consumed a queue since it started.
     has_consumed = False
-    #: Whether a trial also consumes. Only after a queue was declared and could not be consumed, because a trial that
-    #: consumes may receive a message.
+    #: Whether a trial also consumes. Only after a declared queue could not be consumed, because consuming may receive a
+    #: message.
     is_consumption_tried = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._refused: dict[str, Queue] = {}
-        #: What the last trial of refused queues found; empty until it has.
+        #: Results of the last trial of refused queues; empty until it ends.
         self._found: Mapping[str, Exception | None] = {}
         self._trial: threading.Thread | None = None
         self._is_paused = False
         super().__init__(*args, **options)
 
     def declare(self) -> None:
-        """Declare the queues, without those that the broker refuses.
+        """Declare the queues that the broker accepts.
 
-        Raises the broker's error if the node starts and all are refused.
+        Raises the broker's error if the node is starting and all are refused.
         """
         found = self._try(self.queues)
         for queue in self.queues:
@@ -58,10 +58,9 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
             raise refusal
 
     def consume(self, no_ack: bool | None = None) -> None:
-        """Start consuming.
+        """Start consuming. Does nothing while the node is drained.
 
-        Raises `ConnectionAbortedError`, so that Celery connects again, if the broker refuses a queue that it has
-        declared. Does nothing while the node is drained.
+        Raises `ConnectionAbortedError`, so that Celery reconnects, if the broker refuses a declared queue.
         """
         if self.intake.is_open:
             with self._consuming():
@@ -69,11 +68,11 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
         self._pause(not self.intake.is_open)
 
     def follow_intake(self) -> None:
-        """Stop consuming if the node is drained, and start again if it takes jobs again."""
+        """Stop consuming when the node is drained, and restart when it takes jobs again."""
         if self.intake.is_open and self._is_paused:
             self.consume()
         elif not self.intake.is_open and not self._is_paused:
-            # A message that Redis sends in this moment goes back to its queue.
+            # A message that Redis is just sending returns to its queue.
             self.cancel()
             self._pause(True)
 
@@ -82,7 +81,9 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
         self.intake.is_consuming = not is_paused
 
     def retry(self) -> None:
-        """Consume the refused queues that the broker accepts now. A thread tries them, which may take seconds."""
+        """Consume the refused queues that the broker accepts again. A thread tries them, because that may take
+        seconds.
+        """
         if self._trial is not None and not self._trial.is_alive():
             found, self._found, self._trial = self._found, {}, None
             for name, refusal in found.items():
@@ -97,7 +98,7 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
             self._trial.start()
 
     def check(self) -> bool:
-        """Stop consuming the queues that the broker refuses now. Returns True if there is one."""
+        """Stop consuming queues that the broker now refuses. Returns True if there are any."""
         found = self._try(self.queues)
         for queue in self.queues:
             if (refusal := found[queue.name]) is not None:
@@ -112,13 +113,13 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
         try:
             self._found = self._try(tried)
         except Exception as error:
-            # Each transport raises errors of its own. The event loop notices if the broker is away.
+            # The transports' errors have no common class. The event loop notices if the broker is unreachable.
             _log.info("Refused queues cannot be tried, will retry: %s", error)
 
     def _basic_consume(self, queue: Queue, *args: Any, **options: Any) -> str:
         tag: str = super()._basic_consume(queue, *args, **options)
-        # RabbitMQ cancels a consumer whose queue is gone. Without a callback py-amqp raises an error, with which Celery
-        # connects again, or which it ignores in the first moment of its loop.
+        # RabbitMQ cancels a consumer whose queue is deleted. Without a callback py-amqp raises an error, on which
+        # Celery reconnects, or which it ignores at the start of its loop.
         callbacks = getattr(self.channel, "cancel_callbacks", None)
         if callbacks is not None:
             callbacks[tag] = lambda _tag: self._on_cancelled(queue)
@@ -149,7 +150,7 @@ class QueueConsumer(Consumer):  # type: ignore[misc]  # kombu has no annotations
         except errors as error:
             if not is_of_queue(error):
                 raise
-            # The channel is closed, and with it no other queue is consumed any more.
+            # The channel is closed, so no other queue is consumed either.
             type(self).is_consumption_tried = True
             raise ConnectionAbortedError(f"a queue that was declared cannot be consumed: {error}") from error
         type(self).has_consumed = True

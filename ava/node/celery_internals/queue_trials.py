@@ -1,7 +1,7 @@
-"""Trials of queues: whether the broker accepts each of them as a node declares and consumes it.
+"""Try whether the broker accepts queues, exactly as a node declares and consumes them.
 
-On RabbitMQ a refusal closes the channel, and an operation on a queue whose cluster node was killed is answered after a
-minute. So trials have connections of their own, and what gets no answer is refused as well.
+On RabbitMQ a refusal closes the channel, and after a cluster node was killed, operations on its queues get a reply only
+after a minute. So trials use separate connections, and a timeout counts as a refusal.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from kombu import Queue
 from ava.broker import queues
 from ava.broker.refusals import is_of_queue
 
-#: Seconds for RabbitMQ's answer about one queue. Declaring one in a cluster takes some hundredths.
+#: Timeout in seconds for RabbitMQ's reply about one queue. A declaration in a cluster takes some hundredths.
 _ANSWER_SECONDS = 2
-#: Connections over which further queues are tried once one was not answered.
+#: Connections for trying the remaining queues after a first timeout.
 _CONNECTIONS = 16
 
 
 def try_queues(channel: Any, tried: Collection[Queue], *, is_consumed: bool) -> Mapping[str, Exception | None]:
-    """Declare queues. Returns the broker's refusal of each by its name, or None if it is accepted.
+    """Declare queues. Returns the broker's refusal by queue name, None if a queue is accepted.
 
-    `channel` is any open channel to the broker. `is_consumed`: consume them as well, which may receive a message that
-    is then returned to its queue. Raises the transport's error if the broker cannot be reached.
+    `channel`: any open channel to the broker. `is_consumed`: also consume the queues; a message received by that
+    returns to its queue. Raises the transport's error if the broker is unreachable.
     """
     connection = channel.connection.client
     if connection.transport.driver_type == "redis":
@@ -44,7 +44,7 @@ def try_queues(channel: Any, tried: Collection[Queue], *, is_consumed: bool) -> 
 
 
 def _try_over_one(connection: Any, tried: Collection[Queue], *, is_consumed: bool) -> dict[str, Exception | None]:
-    """Try queues over a connection of their own, up to the first refusal."""
+    """Try queues over a separate connection, up to the first refusal."""
     options = {**connection.transport_options, "read_timeout": _ANSWER_SECONDS, "write_timeout": _ANSWER_SECONDS}
     found: dict[str, Exception | None] = {}
     own = connection.clone(transport_options=options, heartbeat=0)
@@ -56,7 +56,7 @@ def _try_over_one(connection: Any, tried: Collection[Queue], *, is_consumed: boo
             if refusal is not None:
                 break
     finally:
-        # A message that came is returned to its queue. A queue without an answer would delay an orderly end.
+        # A received message returns to its queue. A queue that does not respond would delay an orderly close.
         with suppress(Exception):
             own.collect() if any(found.values()) else own.release()
     return found
@@ -67,7 +67,7 @@ def _try(channel: Any, queue: Queue, errors: tuple[type[Exception], ...], *, is_
     try:
         bound.declare()
         if is_consumed:
-            # RabbitMQ 4.3 refuses a limit for the whole channel; this one holds for the consumer that follows.
+            # RabbitMQ 4.3 refuses a limit per channel; this limit is per consumer.
             channel.basic_qos(0, 1, False)
             bound.consume(f"trial.{queue.name}", no_ack=False, callback=lambda _message: None)
     except TimeoutError:

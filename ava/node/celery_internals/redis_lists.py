@@ -1,9 +1,9 @@
-"""How a node asks Redis for its next message: of many queues, only for those in which messages wait.
+"""Fetch a node's next message from Redis efficiently: with many queues, request only non-empty ones.
 
-kombu asks with one BRPOP for all lists: ten a queue, one a priority. Python and Redis handle each of these names for
-each message. Redis deletes a list that is empty, so the lists that exist are those in which messages wait. A node of
-many queues reads their names with SCAN and asks for the first of them, in the order of kombu's BRPOP. If none exists
-it asks for all, and waits.
+kombu requests all lists with one BRPOP: ten per queue, one per priority. Python and Redis process each of these names
+for each message. Redis deletes empty lists, so the existing lists are the queues with messages. A node with many queues
+reads their names with SCAN and requests the first of them, in the order of kombu's BRPOP. If none exists, it waits for
+all lists.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from ava.node.celery_internals.queue_consumer import QueueConsumer
 
 _log = logging.getLogger(__name__)
 
-#: A node of more queues asks for those with messages only. Up to here one BRPOP for all costs no more than a SCAN: a
-#: queue adds 0.01 ms to it, and a SCAN of few keys takes 0.3 ms.
+#: Up to this many queues, one BRPOP requests all lists. With more, a SCAN is cheaper: a queue adds 0.01 ms to a BRPOP,
+#: and a SCAN of few keys takes 0.3 ms.
 _FEW_QUEUES = 30
-#: The keys at which one SCAN looks. A database with more holds other data than messages, and a SCAN of all may cost
+#: Maximum keys that one SCAN reads. A database with more contains other data than messages, and a full SCAN may cost
 #: more than it saves.
 _MAX_KEYS = 10_000
-#: Seconds until such a database is looked at again.
+#: Seconds until a database with too many keys is scanned again.
 _PAUSE_SECONDS = 10.0
-#: The lists that are asked for at once. The first has a message, unless another node has just taken it.
+#: Maximum lists in one request. The first has a message, unless another node has just taken it.
 _MAX_LISTS = 20
-#: Seconds for which Redis waits if other nodes have emptied all of them.
+#: Maximum seconds that Redis waits if other nodes have emptied all of them.
 _WAIT_SECONDS = 0.01
 
 
 class RedisLists:
-    """Asks for the messages of one channel of kombu's Redis transport."""
+    """Requests the messages of one channel of kombu's Redis transport."""
 
     def __init__(self, channel: Any, consumer: QueueConsumer) -> None:
         self._channel = channel
@@ -42,17 +42,17 @@ class RedisLists:
         self._start_for_all = channel._brpop_start
         self._read = channel.handlers["BRPOP"]
         self._client = channel.Client(connection_pool=channel.pool, single_connection_client=True)
-        #: The queue, and the place of the priority in the order, of each list of the active queues.
+        #: For each list of the active queues: its queue, and the position of its priority.
         self._lists: Mapping[str, tuple[str, int]] = {}
         self._queues: frozenset[str] = frozenset()
-        #: The BRPOP for all lists, as it is sent.
+        #: The encoded BRPOP for all lists.
         self._for_all: Sequence[bytes] = ()
         self._scans_from = float("inf") if channel.global_keyprefix else 0.0
         channel._brpop_start = self.start
         channel.handlers["BRPOP"] = self.read
 
     def start(self, timeout: float | None = None) -> None:
-        """Ask for the next message."""
+        """Request the next message."""
         channel = self._channel
         queues = channel._queue_cycle.items
         waiting = self._find_waiting(queues) if len(queues) > _FEW_QUEUES else None
@@ -68,9 +68,9 @@ class RedisLists:
             connection.send_packed_command(self._for_all)
 
     def read(self, **options: Any) -> Any:
-        """Read the answer, and deliver the message if it is one.
+        """Read the reply, and deliver a message if it contains one.
 
-        Raises `Empty` without a message, also if a key of a queue holds no list. That queue is then refused.
+        Raises `Empty` without a message, also if a queue's key holds no list; that queue is then refused.
         """
         try:
             return self._read(**options)
@@ -84,14 +84,14 @@ class RedisLists:
         self._lists = {
             channel._q_for_pri(queue, step): (queue, place) for place, step in enumerate(steps) for queue in queues
         }
-        # The order does not matter, because all are empty.
+        # The order is irrelevant, because all lists are empty.
         self._for_all = channel.client.connection.pack_command("BRPOP", *self._lists, channel.brpop_timeout)
         self._queues = queues
 
     def _find_waiting(self, queues: Sequence[str]) -> list[str] | None:
-        """Returns the first lists with messages, in the order of their priority and then of `queues`.
+        """Return the first lists with messages, in order of priority and then of `queues`.
 
-        Returns None if it is not known, because the user may not ask or the database holds too much else.
+        Returns None if unknown: the user lacks the right to SCAN, or the database contains too many other keys.
         """
         if time.monotonic() < self._scans_from:
             return None

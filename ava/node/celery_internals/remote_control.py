@@ -1,6 +1,6 @@
-"""Celery's remote control, without the commands that end a node, make it deaf or change what it has registered.
+"""Restrict Celery's remote control: no commands that end a node, stop its consumers or change its registrations.
 
-On RabbitMQ each connection of a node has a control queue of its own name.
+On RabbitMQ each connection of a node has a uniquely named control queue.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ava.node.celery_internals.inbound import GuardedControlNode
 
 _log = logging.getLogger(__name__)
 
-#: What Flower reads, `ping`, the search for one job, and our own revokes.
+#: The commands that Flower needs, `ping`, the search for one job, and our own revokes.
 _KEPT = frozenset(
     {
         "active", "active_queues", "conf", "enable_events", "ping", "query_task", "registered", "reserved", "revoke",
@@ -30,10 +30,10 @@ _KEPT = frozenset(
 
 
 def restrict(app: Celery, *, is_redis: bool, on_revoke: Callable[[], object]) -> None:
-    """Refuse every other command of Celery's, and malformed messages; the commands of handler modules stay.
+    """Refuse all other commands of Celery, and malformed messages. Commands of handler modules stay.
 
-    `is_redis`: whether the broker is Redis; to ask a connection would import the broker's library with `ava.app`.
-    `on_revoke` is called with each revoke, because Celery knows a message by the first of its runs alone.
+    `is_redis`: whether the broker is Redis; asking a connection would import the broker's library with `ava.app`.
+    `on_revoke`: called with each revoke, because Celery identifies a message only by its first run.
     """
     mailbox = app.control.mailbox
     mailbox.node_cls = GuardedControlNode
@@ -47,7 +47,7 @@ def restrict(app: Celery, *, is_redis: bool, on_revoke: Callable[[], object]) ->
 
 
 def _revoke(on_revoke: Callable[[], object], _state: Any, task_id: str | Sequence[str] = (), **_: Any) -> Any:
-    """Follow a revoke. Celery's own command also asks the result backend, which a node does not have."""
+    """Apply a revoke. Celery's own command also queries the result backend, which a node does not have."""
     on_revoke()
     for each in [task_id] if isinstance(task_id, str) else task_id:
         if (request := worker_state.requests.get(each)) is not None:
@@ -56,10 +56,10 @@ def _revoke(on_revoke: Callable[[], object], _state: Any, task_id: str | Sequenc
 
 
 def _new_queue(get_queue: Callable[[str], Queue], hostname: str) -> Queue:
-    """Returns a control queue that no earlier connection has declared.
+    """Return a control queue with a name that no earlier connection has used.
 
-    A queue lives on one server of a cluster. While that server is down, RabbitMQ does not answer who declares the queue
-    again. The queue of an earlier connection expires within seconds.
+    A queue is on one server of a cluster. While that server is down, RabbitMQ does not reply to a second declaration.
+    The queue of an earlier connection expires within seconds.
     """
     return get_queue(f"{hostname}.{uuid4().hex[:12]}")
 

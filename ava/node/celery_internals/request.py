@@ -1,7 +1,7 @@
-"""A message in the parent of a node: Celery's request, with an exact stop and with messages that come ahead.
+"""A message in a node's parent: Celery's request, with an exact stop and with messages that are fetched ahead.
 
-Celery's own `terminate` sends a signal to the process that it believes to run the task, and its manual warns that this
-may hit the next task. Here the child is asked to stop one named run, and compares it with the run that it has.
+Celery's own `terminate` signals the process that it believes to run the task, and its manual warns that this may hit
+the next task. Here the child is asked to stop one named run, and compares it with its current run.
 """
 
 from __future__ import annotations
@@ -27,67 +27,69 @@ _RETIREMENTS = {f"exitcode {code:d}": code for code in Retirement}
 
 
 class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
-    """One message of ours, from its arrival at a node to its acknowledgement."""
+    """A job message, from its arrival at a node to its acknowledgement."""
 
-    #: Set when the node starts, because Celery makes the requests.
+    #: Set when the node starts, because Celery creates the requests.
     run_monitor: RunMonitor
     pool_pids: Callable[[], list[int]]
-    #: True if the broker forgets a message when it delivers it (see `ava.broker.app.make_queue`).
+    #: True if the broker deletes a message on delivery (see `ava.broker.app.make_queue`).
     is_acknowledged_on_arrival = False
-    #: The runs that a child has accepted with this message; None before it has.
+    #: The runs that a child has accepted with this message; None before.
     given: GivenRuns | None = None
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
-        """A child has taken the message and is about to claim the job."""
+        """Record that a child has taken the message and is about to claim the job."""
         self.given = GivenRuns(pid=pid, runs=self.job_message.runs)
         self.run_monitor.give(self.given)
         super().on_accepted(pid, time_accepted)
 
     @property
     def job_message(self) -> Message:
-        """Returns what the message says, as `inbound.admit` has read it; `message` is Celery's own."""
+        """Return the message as parsed by `inbound.admit`; `message` is Celery's own."""
         says: Message = self.message.job_message
         return says
 
-    # When the next message comes -----------------------------------------------------------------------------------
+    # Fetching the next message ---------------------------------------------------------------------------------------
 
-    # The node asks Redis while it has fewer reserved requests than processes. RabbitMQ sends one message for each that
-    # is acknowledged.
+    # The node requests messages from Redis while it has fewer reserved requests than processes. RabbitMQ sends one
+    # message per acknowledgement.
 
     def fetch_next(self) -> None:
-        """The child is about to be free: ask the broker for its next message."""
+        """Request the next message from the broker, because the child will soon be free."""
         reserved_requests.discard(self)
         self._acknowledge()
 
     def give_up(self) -> None:
-        """No child takes this message. Its jobs return to the queue with new numbers, so that none can claim it."""
+        """Return the jobs of a message that no child takes to the queue, with new run numbers, so that none can be
+        claimed.
+        """
         task_ready(self)
         self.run_monitor.rescue(self._given_to_none(), "WorkerLost: no process of the worker took it")
         self.acknowledge()
 
     def finish(self, retirement: Retirement) -> None:
-        """The runs of this message, in a slot, are over, and their ends are written."""
+        """Acknowledge a message in a slot after its runs have ended and their ends are written."""
         task_ready(self)
         self.acknowledge()
         self._send_end_event("JobFailed: failed", retirement)
 
-    # Stopping ------------------------------------------------------------------------------------------------------
+    # Stopping --------------------------------------------------------------------------------------------------------
 
     def revoked(self) -> bool:
-        """Returns False: no message is dropped here, because the claim decides whether the job still has to run."""
+        """Return False: the claim, not this request, decides whether the job still has to run."""
         return False
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
-        """A revoke has come: ask the database, now or when the run begins, what is to be cancelled."""
+        """Make the run monitor check the database for cancels after a revoke, now or when the run begins."""
         if self.time_start is None:
             self._terminate_on_ack = pool, signal
         else:
             self.run_monitor.check_now()
 
-    # The end -------------------------------------------------------------------------------------------------------
+    # The end ---------------------------------------------------------------------------------------------------------
 
     def acknowledge(self) -> None:
-        """The runs are over, in whatever way."""
+        """Release and acknowledge the message after its runs have ended in any way."""
         if self.given is not None:
             self.run_monitor.take_back(self.given)
         self._acknowledge()
@@ -99,7 +101,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
             super().acknowledge()
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
-        """The child has reported an end without success, or has died."""
+        """Handle a child's report of an unsuccessful end, or its death."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if isinstance(error, WorkerLostError):
             return self._on_lost(str(error))
@@ -119,14 +121,14 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
             self.run_monitor.rescue(self.given, error)
         self.acknowledge()
         self._send_end_event(error, _RETIREMENTS.get(cause))
-        # This process has adopted what the handler had started and detached.
+        # This process has adopted all processes that the handler started and detached.
         processes.kill_children(keep=frozenset(self.pool_pids()))
 
     def _given_to_none(self) -> GivenRuns:
         return GivenRuns(pid=0, runs=self.job_message.runs)
 
     def _send_end_event(self, error: str, retirement: Retirement | None) -> None:
-        """Send the event of a run whose process ended before it reported the end; Flower shows it."""
+        """Send Flower's event of a run whose process ended before it could report."""
         if retirement is Retirement.COMPLETED:
             runtime = time.time() - (self.time_start or time.time())
             self.send_event("task-succeeded", result="'completed'", runtime=runtime)

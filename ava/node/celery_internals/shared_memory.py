@@ -1,4 +1,4 @@
-"""The semaphores and the shared memory of billiard's pool, which holds a counter for each process."""
+"""The semaphores and the shared memory of billiard's pool, which contains a counter per process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ava.errors import StartError
 
 
 def require_semaphores() -> None:
-    """Raises `StartError`, which says what to do, if no semaphore can be made."""
+    """Raise `StartError` with the remedy if no semaphore can be created."""
     try:
         Lock()
     except (OSError, ImportError) as error:
@@ -23,10 +23,11 @@ def require_semaphores() -> None:
 
 
 def reserve() -> None:
-    """Make the first block of it: a page, enough for 500 processes.
+    """Allocate the first block of shared memory: a page, enough for 500 processes.
 
-    billiard would make a folder for the block's file. It removes the file at once, but the folder when the process
-    ends, so a node that is killed would leave it. What a handler makes with `multiprocessing` still has such a folder.
+    billiard would create a folder for the block's file. It removes the file immediately but the folder only when the
+    process ends, so a killed node would leave it behind. Handlers that use `multiprocessing` still create such a
+    folder.
     """
     config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     if config.get("tempdir") is None:

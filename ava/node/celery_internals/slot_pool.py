@@ -1,7 +1,7 @@
-"""The pool of a slot process: Celery's consumer hands each message to the event loop of the process.
+"""The pool of a slot process: Celery's consumer passes each message to the event loop of the process.
 
-The consumer has a thread of its own, and its connection to the broker belongs to that thread. So the end of a message
-is noted there, after the loop has woken it.
+The consumer has its own thread, which owns the connection to the broker. So the loop wakes that thread to record the
+end of a message.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from ava.node.celery_internals.request import JobRequest
 from ava.node.outcome import Retirement
 from ava.node.parent import loop_liveness
 
-#: Seconds between two records that a process which ends still waits for its runs.
+#: Seconds between two liveness records of an ending process that waits for its runs.
 _WAIT_SECONDS = 1.0
 
 
 class SlotPool(BasePool):  # type: ignore[misc]  # Celery has no annotations
-    """As many slots as its limit. `ava.node.slots` names it."""
+    """A pool with as many slots as its limit; `ava.node.slots` names it."""
 
-    #: Runs the jobs of a message, and calls the function once they are over; set when the process starts.
+    #: Runs the jobs of a message, and calls the function when they have ended. Set when the process starts.
     take: ClassVar[Callable[[Message, Callable[[Retirement], None]], None]]
 
     def on_start(self) -> None:
-        """Make the pipe that wakes the consumer."""
+        """Create the pipe that wakes the consumer."""
         self._wakes, self._wake = os.pipe()
         os.set_blocking(self._wakes, False)
         os.set_blocking(self._wake, False)
@@ -46,7 +46,7 @@ class SlotPool(BasePool):  # type: ignore[misc]  # Celery has no annotations
         hub.add_reader(self._wakes, self._finish_ended)
 
     def on_apply(self, *_: Any, accept_callback: Any, **__: Any) -> None:
-        """Give a message to the event loop of the process."""
+        """Pass a message to the event loop of the process."""
         request: JobRequest = accept_callback.__self__
         self._taken.add(request)
         accept_callback(os.getpid(), time.monotonic())
@@ -54,7 +54,7 @@ class SlotPool(BasePool):  # type: ignore[misc]  # Celery has no annotations
 
     def _note_end(self, request: JobRequest, retirement: Retirement) -> None:
         self._ended.append((request, retirement))
-        # The consumer is woken once for all messages that it has not seen. A full pipe wakes it as well.
+        # Wake the consumer once for all messages that it has not processed. A full pipe also wakes it.
         if len(self._ended) == 1:
             with suppress(BlockingIOError):
                 os.write(self._wake, b"\0")
@@ -68,12 +68,12 @@ class SlotPool(BasePool):  # type: ignore[misc]  # Celery has no annotations
             request.finish(retirement)
 
     def flush(self) -> None:
-        """Count the runs that go on while the broker is away; Celery has forgotten their requests."""
+        """Count the runs that continue while the broker is unreachable; Celery has forgotten their requests."""
         for request in self._taken:
             reserved_requests.add(request)
 
     def on_stop(self) -> None:
-        """Wait for the runs to end: the node drains."""
+        """Wait for the runs to end, because the node drains."""
         while self._taken:
             loop_liveness.record_attempt()
             select.select([self._wakes], [], [], _WAIT_SECONDS)

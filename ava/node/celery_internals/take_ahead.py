@@ -1,4 +1,4 @@
-"""The take-ahead protocol: how a child gets its next message before its job is over.
+"""The take-ahead protocol: a child gets its next message before its job has ended.
 
 docs/explain/node.md draws its states. Celery's own pool (`AVA_POOL=celery`) has no such protocol: `NoTakeAhead`.
 """
@@ -9,26 +9,26 @@ from typing import Protocol
 
 from ava.domain.jobs.messages import Message
 
-# What a child sends to its parent, beside billiard's own states (`ACK`, `READY` …, all below 16).
-#: (job, inqueue): the child is about to be free of this job. The parent fetches its next message.
+# Messages from a child to its parent, in addition to billiard's states (`ACK`, `READY` …, all below 16).
+#: (job, inqueue): the child will soon be free of this job. The parent fetches its next message.
 SOON_FREE = 64
 
 
 class TakeAhead(Protocol):
-    """The side of a child that asks for messages ahead."""
+    """A child's interface for requesting messages ahead."""
 
     #: The descriptors of the pipes from and to the parent, as far as they are known.
     pipes: tuple[int, ...]
 
     def announce_soon_free(self) -> None:
-        """Have the parent fetch the next message: only the end of this child's run is still to be written."""
+        """Make the parent fetch the next message, because this child only has to write the end of its run."""
 
     def take_next(self) -> Message | None:
-        """Take the next message if it follows closely. Returns None if none came that can be claimed."""
+        """Take the next message if it arrives in close succession. Returns None if no claimable message arrived."""
 
 
 class NoTakeAhead:
-    """A child of Celery's own pool: the next message comes when the job is over."""
+    """A child of Celery's own pool: the next message arrives after the job has ended."""
 
     pipes: tuple[int, ...] = ()
 
@@ -36,5 +36,5 @@ class NoTakeAhead:
         """Do nothing."""
 
     def take_next(self) -> Message | None:
-        """Returns None."""
+        """Return None."""
         return None

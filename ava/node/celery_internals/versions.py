@@ -7,12 +7,12 @@ from importlib import metadata
 
 from ava.errors import StartError
 
-#: Each package's tested versions, as in setup.cfg: from the first one up to, but not including, the second.
+#: The tested versions of each package, as in setup.cfg: minimum, and exclusive maximum.
 TESTED = {"celery": ("5.7", "5.8"), "kombu": ("5.7", "5.8"), "billiard": ("4.3.2", "4.4")}
 
 
 def require_tested(pool: str) -> None:
-    """Raises `StartError`, which says what to do, if the pool `ava` would run on versions that were not tested.
+    """Raise `StartError` with the remedy if the pool `ava` would run on untested versions.
 
     Celery's own pool (`AVA_POOL=celery`) needs few internals and runs on any version.
     """
@@ -21,7 +21,7 @@ def require_tested(pool: str) -> None:
 
 
 def describe_untested() -> str | None:
-    """Returns one line about the installed versions that were not tested and what to do. None if all were."""
+    """Return one line about untested installed versions and the remedy; None if all were tested."""
     untested = [
         f"{name} {metadata.version(name)} was not tested with this release, which needs {_range(name)}"
         for name, (first, beyond) in TESTED.items()
@@ -37,6 +37,6 @@ def _range(name: str) -> str:
 
 
 def _parse(version: str) -> tuple[int, ...]:
-    # The numbers alone: a pre-release counts as its release.
+    # Ignore suffixes: a pre-release counts as its release.
     numbers = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, numbers[0].split("."))) if numbers else ()
