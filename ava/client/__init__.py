@@ -1,7 +1,7 @@
 """The client of the AVA Jobs API: `Client(url, api_key=…)`, or `Client(url, secret=…, tenant=…, user=…)`.
 
-It imports no module of the server and needs `requests` alone. The distribution `ava-jobs-client` holds this package and
-no other (`clients/python`); the distribution `ava-jobs` holds it as well.
+It imports no server module and requires only `requests`. The distribution `ava-jobs-client` contains only this package
+(`clients/python`); the distribution `ava-jobs` also contains it.
 """
 
 from ava.client.client import Client

@@ -1,4 +1,4 @@
-"""One call to the API: repeated after a failure that may pass, and refused with a typed error."""
+"""Make one API call: retry transient failures, and raise a typed error for others."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _ERRORS: dict[int, type[ApiError]] = {
     503: ApiUnavailable,
     504: ApiUnavailable,
 }
-#: The variables that name the trusted certificate authorities, as `requests` reads them.
+#: The variables with the trusted certificate authorities, as in `requests`.
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-#: Statuses of failures that may pass within seconds, and those among them that say nothing about the caller.
+#: Statuses of transient failures. `_OUTAGES` are those that do not depend on the caller.
 _OUTAGES = (502, 503, 504)
 _PASSING = (429, *_OUTAGES)
-#: The longest pause before another attempt that a response's Retry-After is obeyed for, in seconds.
+#: Max seconds of a response's Retry-After that are obeyed.
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
-#: Fetches pages of a path with parameters as they are reached.
+#: Fetches the pages of a path with parameters lazily.
 Pages = Callable[[str, Mapping[str, Any]], Iterator[dict[str, Any]]]
 
 
@@ -55,19 +55,19 @@ class Calls:
     def __init__(
         self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, retries: int, proxy: str | None = None
     ) -> None:
-        #: The URL of the API, without a slash at the end.
+        #: The API's URL without a trailing slash.
         self.url = url.rstrip("/")
         self._timeout = (min(5.0, timeout_seconds), timeout_seconds)
         self._retries = retries
         self._session = requests.Session()
-        # Only a proxy that was asked for may see the key, which every request carries. HTTP_PROXY and ~/.netrc are not
-        # read; certificate authorities are.
+        # Only an explicit proxy may see the key, which every request contains. HTTP_PROXY and ~/.netrc are not read;
+        # certificate authorities are.
         self._session.trust_env = False
         self._session.verify = next(filter(None, map(os.environ.get, _CERTIFICATES)), True)
         if proxy:
             self._session.proxies = {"http": proxy, "https": proxy}
         self._session.headers.update(headers)
-        #: Whether the API only checks changes.
+        #: Whether the API only validates changes (dry run).
         self.is_dry_run = False
 
     def send(
@@ -81,7 +81,7 @@ class Calls:
         read_seconds: float | None = None,
         is_stream: bool = False,
     ) -> requests.Response:
-        """Send a request, and repeat it after a failure that may pass; every call of this client is safe to repeat.
+        """Send a request and retry transient failures; every call of this client is safe to repeat.
 
         Raises the `ApiError` of the response's status.
         """
@@ -102,7 +102,7 @@ class Calls:
                     allow_redirects=False,
                 )
             except requests.exceptions.InvalidJSONError as error:
-                # It is refused before it is sent, so another attempt ends alike.
+                # `requests` refuses it before sending, so a retry would fail too.
                 raise ApiRefused(
                     f"The body cannot be sent as JSON: {_reason(error)}.", code="validation_error"
                 ) from error
@@ -120,9 +120,9 @@ class Calls:
         raise AssertionError("the last attempt returns or raises")
 
     def exchange(self, path: str, body: bytes, *, headers: Mapping[str, str], read_seconds: float) -> requests.Response:
-        """POST a body of JSON as it is. Returns the response, whatever its status. The call must be safe to repeat.
+        """POST a JSON body unchanged. Returns the response, whatever its status. The call must be safe to repeat.
 
-        Raises `ApiUnavailable` if the API cannot be reached.
+        Raises `ApiUnavailable` if the API is unreachable.
         """
         sent = {"Content-Type": "application/json", **headers}
         timeout = (self._timeout[0], read_seconds)
@@ -151,7 +151,7 @@ class Calls:
 
 
 class CallGroup:
-    """Calls about records of one kind. Every method raises the `ApiError` of the response's status."""
+    """Calls about one kind of records. Every method raises the `ApiError` of the response's status."""
 
     def __init__(self, calls: Calls, pages: Pages) -> None:
         self._calls = calls
@@ -159,7 +159,7 @@ class CallGroup:
 
 
 def key_header(idempotency_key: str | None) -> dict[str, str]:
-    """Return the header with an idempotency key, or with a new one, so that the call is safe to repeat."""
+    """Return the header with the given or a new idempotency key, which makes the call safe to repeat."""
     return {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
 
 
@@ -182,7 +182,7 @@ def _refuse(response: requests.Response) -> None:
 
 
 def _pause(attempt: int, retry_after: str | None) -> float:
-    """Returns the seconds before another attempt: those that the server asks for, or about 0.2, 0.4, 0.8 … 3."""
+    """Return the seconds until the next attempt: the server's Retry-After, or about 0.2, 0.4, 0.8 … 3."""
     if retry_after is not None and retry_after.isdigit():
         return min(float(retry_after), _LONGEST_PAUSE_SECONDS)
     return float(min(0.2 * 2**attempt, 3.0) * (0.5 + random.random()))  # noqa: S311 - it only spreads the load

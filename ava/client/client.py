@@ -1,4 +1,4 @@
-"""The client: one method for each call of the API."""
+"""The client: one method for each API call."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from ava.client.times import sent_time
 from ava.client.webhook_calls import Webhooks
 
 _JOBS = "/v1/ava/jobs"
-#: Seconds for which one request waits for a job; the API takes at most this.
+#: Max seconds that one request waits for a job, within the API's limit.
 _WAIT_SECONDS = 30
 
 
 class Client(FleetCalls):
     """Calls the API as one caller. Every method raises the `ApiError` of the response's status.
 
-    A call is repeated after a failure that may pass: one of the network, 429, and 502 to 504. A trigger is safe to
-    repeat because it carries an idempotency key.
+    Transient failures are retried: network errors, 429, and 502 to 504. A trigger is safe to repeat because it carries
+    an idempotency key.
     """
 
     def __init__(
@@ -56,31 +56,31 @@ class Client(FleetCalls):
         retries: int = 4,
         proxy: str | None = None,
     ) -> None:
-        """Either `secret`, `tenant`, `user` and `role` say who calls, or `api_key`, and then `user` if it is given.
+        """Identify the caller by `secret`, `tenant`, `user` and `role`, or by `api_key` and optionally `user`.
 
-        `proxy` is the URL of a proxy to call through. `HTTP_PROXY` is not read, because a proxy sees the secret. Raises
-        `ValueError` if neither way is complete, and `ApiUnauthorized` for a key or a secret that no header can have.
+        `proxy` is the URL of a proxy. `HTTP_PROXY` is not read, because a proxy sees the secret. Raises `ValueError` if
+        neither way is complete, and `ApiUnauthorized` for a key or secret that is invalid in a header.
         """
         headers = _identity(secret=secret, tenant=tenant, user=user, role=role, api_key=api_key)
         super().__init__(Calls(url, headers, timeout_seconds=timeout_seconds, retries=retries, proxy=proxy))
         #: Creates, shows and changes schedules: `client.schedules.create(…)`.
         self.schedules = Schedules(self._calls, self._pages)
-        #: Sends events, and shows those that came in: `client.inbound_events.send(…)`.
+        #: Sends and shows events: `client.inbound_events.send(…)`.
         self.inbound_events = InboundEvents(self._calls, self._pages)
-        #: Says which events make jobs of which workers.
+        #: Creates and changes subscriptions, which start jobs for events.
         self.subscriptions = Subscriptions(self._calls, self._pages)
-        #: Makes hooks, shows what they have received, and replays it.
+        #: Creates hooks; shows and replays their deliveries.
         self.hooks = Hooks(self._calls, self._pages)
-        #: Retries and cancels all jobs that filters find, and shows how far that is.
+        #: Retries and cancels all jobs that match filters, and shows the progress.
         self.operations = Operations(self._calls, self._pages)
         #: Creates, shows, tests and changes webhooks, and sends their deliveries again.
         self.webhooks = Webhooks(self._calls, self._pages)
-        #: Lists the errors of failed jobs by their groups; resolves, ignores and reopens them.
+        #: Lists the errors of failed jobs in groups; resolves, ignores and reopens them.
         self.errors = ErrorGroups(self._calls, self._pages)
         #: Creates, lists and revokes API keys: `client.keys.create(…)`.
         self.keys = Keys(self._calls, self._pages)
         self.pull_workers = PullWorkers(self._calls)
-        #: Sends messages of MCP as an agent wrote them: `client.mcp.send(…)`.
+        #: Forwards an agent's MCP messages unchanged: `client.mcp.send(…)`.
         self.mcp = McpMessages(self._calls)
 
     def __enter__(self) -> Client:
@@ -97,11 +97,10 @@ class Client(FleetCalls):
 
     @contextmanager
     def dry_run(self) -> Iterator[None]:
-        """Have the API check the changes of the block and make none.
+        """Have the API only validate the changes in the block.
 
-        It does so for schedules, subscriptions, hooks, webhooks, and the settings of workers and tenants, and raises
-        the error of the change. Raises `ApiRefused` for other calls that change something. A record that is returned
-        was not created.
+        Applies to schedules, subscriptions, hooks, webhooks, and the settings of workers and tenants, and raises each
+        change's error. Raises `ApiRefused` for other calls that change something. A returned record was not created.
         """
         self._calls.is_dry_run = True
         try:
@@ -121,7 +120,7 @@ class Client(FleetCalls):
         """Trigger a job. Calls with the same idempotency key trigger one job in 24 hours.
 
         With `is_replicated` the call returns once a synchronous standby of the database has applied the job. Raises
-        `ApiUnavailable` if there is none, and `ApiConflict` if `dedupe` finds another job of the key in the way.
+        `ApiUnavailable` without such a standby, and `ApiConflict` if another job has the `dedupe` key.
         """
         entry, headers = self.entry(worker_id, input, **options), _headers(idempotency_key, is_replicated)
         return read(Job, self._calls.data("POST", _JOBS, body=entry, headers=headers))
@@ -135,7 +134,7 @@ class Client(FleetCalls):
     ) -> list[Job]:
         """Trigger 1 to 1,000 jobs in one transaction; `entry` makes each entry. `is_replicated` is as in `trigger`.
 
-        Either the call has an idempotency key, given or not, or each of its entries has one.
+        Either the call has an idempotency key (given or generated), or each entry has one.
         """
         body, headers = {"jobs": list(entries)}, _headers(idempotency_key, is_replicated)
         if idempotency_key is None and entries and all(entry.get("idempotency_key") for entry in entries):
@@ -151,15 +150,15 @@ class Client(FleetCalls):
         idempotency_key: str | None = None,
         **options: Unpack[TriggerOptions],
     ) -> dict[str, Any]:
-        """Returns the JSON of one job to trigger, for `trigger_many`.
+        """Return the JSON of one job to trigger, for `trigger_many`.
 
-        With an idempotency key of its own an entry is one job in 24 hours, in whatever call it comes.
+        An entry with its own idempotency key creates one job in 24 hours, across all calls.
         """
         key = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
         return trigger_entry({"worker_id": worker_id, "input": input, **options}) | key
 
     def get(self, job_id: str) -> Job:
-        """Returns a job."""
+        """Return a job."""
         return read(Job, self._calls.data("GET", f"{_JOBS}/{segment(job_id)}"))
 
     def wait(self, job_id: str, timeout_seconds: float | None = None) -> Job:
@@ -180,13 +179,13 @@ class Client(FleetCalls):
     def list(
         self, *, per_page: int = 100, is_whole: bool = False, sort: str | None = None, **filters: Unpack[JobFilters]
     ) -> Iterator[Job]:
-        """Returns the jobs that match the filters, newest first. Pages are fetched as the iterator reaches them.
+        """Return the jobs that match the filters, newest first. Fetches pages lazily.
 
-        With `sort` (`duration`, `waited` or `priority`; with a minus the largest first) they are up to 1,000 of the
-        newest 20,000, sorted.
+        With `sort` (`duration`, `waited` or `priority`; a leading minus means largest first) it returns up to 1,000 of
+        the newest 20,000 jobs, sorted.
 
-        An input or output of more than 16 KiB is None, and `input_bytes` or `output_bytes` says how many it has;
-        `is_whole` brings it.
+        An input or output of more than 16 KiB is None, and `input_bytes` or `output_bytes` is its size; `is_whole`
+        includes it.
         """
         params = filter_params(filters) | {"per_page": per_page} | ({"fields": "*"} if is_whole else {})
         params |= {} if sort is None else {"sort": sort}
@@ -194,9 +193,9 @@ class Client(FleetCalls):
             yield read(Job, data)
 
     def export(self, **filters: Unpack[JobFilters]) -> Iterator[Job]:
-        """Returns all jobs that match the filters, newest first and whole, over one connection.
+        """Return all jobs that match the filters, newest first and with all fields, over one connection.
 
-        Raises `ApiUnavailable` if the connection breaks off before the last job.
+        Raises `ApiUnavailable` if the connection breaks before the last job.
         """
         response = self._calls.send("GET", f"{_JOBS}/export", params=filter_params(filters), is_stream=True)
         with response:
@@ -216,20 +215,19 @@ class Client(FleetCalls):
         tail: int | None = None,
         follow: bool = False,
     ) -> Iterator[LogLine]:
-        """Returns a job's log, oldest line first. With `follow`, new lines come until the job is final.
+        """Return a job's log, oldest line first. With `follow`, yield new lines until the job is final.
 
-        `text` is a part of the line, in either case of its letters; `since` the earliest time; `tail` how many of the
-        last lines.
+        `text` is a part of the line, ignoring case; `since` the earliest time; `tail` the max number of last lines.
         """
         choice = LogChoice(level=level, text=text, since=since)
         return read_log(self._calls, f"{_JOBS}/{segment(job_id)}", choice, tail=tail, is_followed=follow)
 
     def events(self, job_id: str) -> Iterator[Event]:
-        """Returns the events of a job until it is final, each line once. A lost connection is resumed."""
+        """Return the events of a job until it is final, each line once. Resumes after a lost connection."""
         return follow(self._calls, f"{_JOBS}/{segment(job_id)}/stream")
 
     def change(self, job_id: str, **changes: Unpack[JobChanges]) -> Job:
-        """Change a queued job. Raises `ApiConflict` if it is not queued any more, or has started."""
+        """Change a queued job. Raises `ApiConflict` if it is no longer queued, or has started."""
         body = {name: sent_time(value) for name, value in changes.items()}
         return read(Job, self._calls.data("PATCH", f"{_JOBS}/{segment(job_id)}", body=body))
 
@@ -238,13 +236,13 @@ class Client(FleetCalls):
         try:
             return read(Job, self._calls.data("POST", f"{_JOBS}/{segment(job_id)}/cancel"))
         except ApiConflict:
-            # The response to the first call may have been lost, and the call repeated.
+            # The response to the first attempt may have been lost.
             if (job := self.get(job_id)).status == "cancelled":
                 return job
             raise
 
     def cancel_all(self, **filters: Unpack[JobFilters]) -> tuple[int, int]:
-        """Cancel the jobs that match the filters of `list`, and wait until all are.
+        """Cancel the jobs that match the filters of `list`, and wait until all are cancelled or signalled.
 
         Returns the numbers cancelled and signalled. `client.operations.cancel` does not wait.
         """
@@ -262,10 +260,10 @@ class Client(FleetCalls):
         from_failed: bool = False,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Trigger a new job like a final one, with another input or priority if one is given.
+        """Trigger a new job like a final one, optionally with another input or priority.
 
-        With `from_failed` an entry of a bulk that did not complete is made anew with each one after it that did not,
-        and nothing else is given. Returns the new job of the entry.
+        With `from_failed`, an incomplete entry of a bulk is created again together with all incomplete entries after
+        it, and no other argument is allowed. Returns the entry's new job.
         """
         fields: dict[str, Any] = {"input": None if input is None else dict(input), "priority": priority}
         fields["from"] = "failed" if from_failed else None
@@ -274,15 +272,15 @@ class Client(FleetCalls):
         return read(Job, self._calls.data("POST", path, body=body, headers=headers))
 
     def tree(self, job_id: str, *, wait_seconds: int | None = None) -> Tree:
-        """Returns the jobs that belong together with a job, and their edges.
+        """Return a job's tree: its jobs and their edges.
 
-        `wait_seconds`: 1 to 60, for which the answer may wait until each of them is final.
+        `wait_seconds`: 1 to 60, max time to wait until each job is final.
         """
         path, params = f"{_JOBS}/{segment(job_id)}/tree", {} if wait_seconds is None else {"wait": wait_seconds}
         return read(Tree, self._calls.data("GET", path, params=params, read_seconds=(wait_seconds or 0) + 15))
 
     def journal(self, job_id: str) -> JobJournal:
-        """Returns what a job's handler has done, by names, and when the job has waited."""
+        """Return the recorded steps and children of a job's handler, and the job's waits."""
         entries: list[Any] = []
         params: dict[str, Any] = {"limit": 200}
         while True:
@@ -293,15 +291,15 @@ class Client(FleetCalls):
             params["after"] = data["next_cursor"]
 
     def why(self, job_id: str) -> Explanation:
-        """Returns why a job has its status."""
+        """Return why a job has its status."""
         return read(Explanation, self._calls.data("GET", f"{_JOBS}/{segment(job_id)}/why"))
 
     def runs(self, job_id: str) -> JobRuns:
-        """Returns the runs of a job, and how long it waited and ran in total."""
+        """Return a job's runs, and how long it waited and ran in total."""
         return read(JobRuns, self._calls.data("GET", f"{_JOBS}/{segment(job_id)}/runs"))
 
     def sign_in_link(self) -> str:
-        """Returns a link that signs in to the dashboard as this caller, once and within 10 minutes."""
+        """Return a link that signs in to the dashboard as this caller, once and within 10 minutes."""
         return f"{self._calls.url}{self._calls.data('POST', '/v1/ava/session/links')['path']}"
 
     def end_sessions(self) -> int:
@@ -325,7 +323,7 @@ def _identity(*, secret: str, tenant: str, user: str, role: str, api_key: str) -
 
 
 def _plain(secret: str) -> str:
-    """Return a key or a secret that a header can have. Another one is refused here: `requests` would print it."""
+    """Return a key or secret. Raises `ApiUnauthorized` if it is invalid in a header: `requests` would print it."""
     if not secret.isprintable() or secret.strip() != secret:
         message = "The API key or the secret has a line end or another character that no header can have."
         raise ApiUnauthorized(message, status=401, code="unauthorized")

@@ -1,4 +1,5 @@
-"""The errors of the client. They are its own, because the client is installed without the server as well."""
+"""The client's errors. They are independent of the server's, because the client is also installed without the
+server."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Mapping
 
 
 class ClientError(Exception):
-    """The client could not do what was asked of it."""
+    """The base of the client's errors."""
 
 
 class ApiError(ClientError):
@@ -26,9 +27,9 @@ class ApiError(ClientError):
         self.status = status
         #: The API's error code, such as `validation_error`.
         self.code = code
-        #: The request's id, by which it is found in the server's log.
+        #: The request's id, to find it in the server's log.
         self.request_id = request_id
-        #: What is wrong, by the name of the field.
+        #: Error messages by field name.
         self.fields = fields or {}
 
 

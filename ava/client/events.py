@@ -1,4 +1,4 @@
-"""Reads Server-Sent Events (HTML standard, section 9.2), and resumes after a lost connection."""
+"""Read Server-Sent Events (HTML standard, section 9.2), and resume after a lost connection."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ava.client.errors import ApiUnavailable
 from ava.client.reading import read
 from ava.client.records import Job, LogLine
 
-#: The longest silence before a connection counts as lost; the server sends a comment every 10 s.
+#: Max seconds of silence before a connection counts as lost; the server sends a comment every 10 s.
 _SILENT_SECONDS = 35.0
-#: Connections in a row without an event, after which the stream fails.
+#: Max consecutive connections without an event; then the stream fails.
 _MAX_EMPTY_CONNECTIONS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """The progress that the handler reported."""
+    """The progress reported by the handler."""
 
     #: 0 to 1.
     fraction: float
@@ -50,9 +50,9 @@ class _Message:
 
 
 def follow(calls: Calls, path: str, last_id: str | None = None) -> Iterator[Event]:
-    """Returns each event of a job once, until the job is final, over as many connections as needed.
+    """Return each event of a job once, until the job is final, over as many connections as needed.
 
-    With `last_id`, the place after a line of the log, the lines after it.
+    With `last_id`, a log cursor, only later lines.
 
     Raises `ApiError`; `ApiUnavailable` if the server stays unavailable.
     """

@@ -1,4 +1,4 @@
-"""Calls about what runs the jobs and what bounds them: workers, queues, nodes, tenants, limits, reports."""
+"""Calls about workers, queues, nodes, tenants, limits and reports."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from ava.client.sent import WorkerChanges
 
 
 class FleetCalls:
-    """The part of the client that is about no single job."""
+    """The client's calls that do not concern a single job."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
     def workers(self, *, status: str | None = None, live: bool | None = None, q: str | None = None) -> Iterator[Worker]:
-        """Returns the workers that match, ordered by id, without their settings. `q`: a part of the name or id."""
+        """Return the matching workers, ordered by id, without their settings. `q`: a part of the name or id."""
         params: dict[str, Any] = {"per_page": 100}
         given = {"filter[status]": status, "filter[live]": None if live is None else str(live).lower(), "q": q}
         for data in self._pages("/v1/ava/workers", params | {k: v for k, v in given.items() if v is not None}):
             yield read(Worker, data)
 
     def worker(self, worker_id: str) -> Worker:
-        """Returns a worker."""
+        """Return a worker."""
         return read(Worker, self._calls.data("GET", f"/v1/ava/workers/{segment(worker_id)}"))
 
     def change_worker(self, worker_id: str, **changes: Unpack[WorkerChanges]) -> Worker:
-        """Change settings of a worker for the tenant; None takes one back. Returns the worker."""
+        """Change a worker's settings for the tenant; None resets one. Returns the worker."""
         return read(Worker, self._calls.data("PATCH", f"/v1/ava/workers/{segment(worker_id)}", body=changes))
 
     def pause_worker(self, worker_id: str) -> Worker:
@@ -51,15 +51,15 @@ class FleetCalls:
         return self.change_worker(worker_id, status="paused")
 
     def resume_worker(self, worker_id: str) -> Worker:
-        """Take the tenant's own status of a worker back, so that its jobs start again."""
+        """Reset the tenant's own status of a worker, so that its jobs start again."""
         return self.change_worker(worker_id, status=None)
 
     def queues(self) -> Queues:
-        """Returns how many jobs are queued and running."""
+        """Return the numbers of queued and running jobs."""
         return read(Queues, self._calls.data("GET", "/v1/ava/queues"))
 
     def overview(self) -> Overview:
-        """Returns the tenant's jobs in total."""
+        """Return the totals of the tenant's jobs."""
         return read(Overview, self._calls.data("GET", "/v1/ava/overview"))
 
     def analytics(
@@ -70,30 +70,30 @@ class FleetCalls:
         group_by: str | None = None,
         percentiles: bool = False,
     ) -> Analytics:
-        """Returns what the jobs add up to that ended in so many days. `group_by`: `hour` or `day`, for a series."""
+        """Return statistics of the jobs that ended in the last `days`. `group_by`: `hour` or `day`, for a series."""
         params = {"days": days, "filter[worker_id]": worker_id, "group_by": group_by}
         params["percentiles"] = "true" if percentiles else None
         return read(Analytics, self._calls.data("GET", "/v1/ava/analytics", params=params))
 
     def nodes(self) -> tuple[Node, ...]:
-        """Returns the nodes, live ones first."""
+        """Return the nodes, live ones first."""
         return tuple(read(Node, data) for data in self._calls.data("GET", "/v1/ava/nodes"))
 
     def promotions(self) -> tuple[Promotion, ...]:
-        """Returns the newest promotions of a standby of PostgreSQL, the latest first. For the roles of the platform."""
+        """Return the latest promotions of a PostgreSQL standby, newest first. Requires a platform role."""
         return tuple(read(Promotion, data) for data in self._calls.data("GET", "/v1/ava/promotions"))
 
     def tenants(self) -> tuple[TenantLoad, ...]:
-        """Returns the load of every tenant, those with the most failures first. For the roles of the platform."""
+        """Return the load of every tenant, most failures first. Requires a platform role."""
         found = [read(TenantLoad, data) for data in self._pages("/v1/ava/tenants", {})]
         return tuple(sorted(found, key=lambda load: (-load.failed, -load.waiting, -load.running, load.tenant_id)))
 
     def drain_node(self, node_id: str) -> Node:
-        """Have a node take no more jobs; it finishes those that run. For the roles of the platform."""
+        """Drain a node: it takes no new jobs and finishes the running ones. Requires a platform role."""
         return read(Node, self._calls.data("POST", f"/v1/ava/nodes/{segment(node_id)}/drain"))
 
     def resume_node(self, node_id: str) -> Node:
-        """Have a drained node take jobs again. For the roles of the platform."""
+        """Have a drained node take jobs again. Requires a platform role."""
         return read(Node, self._calls.data("POST", f"/v1/ava/nodes/{segment(node_id)}/resume"))
 
     def audit(
@@ -104,14 +104,14 @@ class FleetCalls:
         target: str | None = None,
         per_page: int = 100,
     ) -> Iterator[AuditEntry]:
-        """Returns the entries of the audit trail that match, newest first."""
+        """Return the matching entries of the audit trail, newest first."""
         filters = {"filter[action]": action, "filter[user_id]": user_id, "filter[target]": target}
         params = {name: value for name, value in filters.items() if value is not None}
         for data in self._pages("/v1/ava/audit", params | {"per_page": per_page}):
             yield read(AuditEntry, data)
 
     def tenant_limits(self, tenant_id: str) -> TenantRules:
-        """Returns what operators have set for a tenant: the caller's own, or any for a role of the platform."""
+        """Return the limits that operators have set for a tenant: the caller's own, or any for a platform role."""
         return read(TenantRules, self._calls.data("GET", f"/v1/ava/tenants/{segment(tenant_id)}/limits"))
 
     def set_tenant_limits(
@@ -123,7 +123,7 @@ class FleetCalls:
         most_urgent_priority: int | None = None,
         retention_days: float | None = None,
     ) -> TenantRules:
-        """Replace what is set for a tenant, for a role of the platform; None: as the installation says."""
+        """Replace a tenant's limits; None means the installation's default. Requires a platform role."""
         body = {
             "max_running": max_running,
             "weight": weight,
@@ -133,19 +133,19 @@ class FleetCalls:
         return read(TenantRules, self._calls.data("PUT", f"/v1/ava/tenants/{segment(tenant_id)}/limits", body=body))
 
     def pause_queue(self, queue: str) -> PausedQueue:
-        """Pause a queue, for a role of the platform: its jobs wait. Returns who paused it, and when."""
+        """Pause a queue: its jobs wait. Returns who paused it, and when. Requires a platform role."""
         return read(PausedQueue, self._calls.data("POST", f"/v1/ava/queues/{segment(queue)}/pause"))
 
     def resume_queue(self, queue: str) -> bool:
-        """Resume a queue, for a role of the platform. Returns False if it was not paused."""
+        """Resume a queue. Returns False if it was not paused. Requires a platform role."""
         return bool(self._calls.data("POST", f"/v1/ava/queues/{segment(queue)}/resume")["was_paused"])
 
     def limits(self) -> tuple[Limit, ...]:
-        """Returns the limits of the installation, with what the tenant uses of them."""
+        """Return the installation's limits and the tenant's use of them."""
         return tuple(read(Limit, data) for data in self._calls.data("GET", "/v1/ava/limits"))
 
     def worker_limits(self) -> Sequence[WorkerLimit]:
-        """Returns the workers that have a limit, with what the tenant uses of it."""
+        """Return the workers with a limit and the tenant's use of it."""
         return [read(WorkerLimit, data) for data in self._calls.data("GET", "/v1/ava/limits/workers")]
 
     def _pages(self, path: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

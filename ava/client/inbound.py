@@ -1,4 +1,4 @@
-"""What comes in: `client.inbound_events.send(…)`, `client.subscriptions.create(…)`, `client.hooks.create(…)`."""
+"""Calls about events, subscriptions and hooks: `client.inbound_events.send(…)`, `client.hooks.create(…)`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EVENTS, _SUBSCRIPTIONS, _HOOKS = "/v1/ava/events", "/v1/ava/subscriptions", "/v
 
 
 class SubscriptionOptions(TypedDict, total=False):
-    """The fields of a subscription that may be left out."""
+    """Optional fields of a subscription."""
 
     name: str | None
     match: Mapping[str, Any] | None
@@ -40,7 +40,7 @@ class _SubscriptionChanges(SubscriptionOptions, total=False):
 
 
 class HookOptions(TypedDict, total=False):
-    """The fields of a hook that may be left out."""
+    """Optional fields of a hook."""
 
     secret: str
     verifier: Mapping[str, Any]
@@ -77,7 +77,7 @@ class InboundEvents(CallGroup):
         time: datetime | str | None = None,
         idempotency_key: str | None = None,
     ) -> SentEvent:
-        """Send an event, which makes a job for each subscription that it matches."""
+        """Send an event. It creates a job for each matching subscription."""
         body = _sent({"type": type, "id": id, "source": source, "subject": subject, "time": time}) | {"data": data}
         found = self._calls.data("POST", _EVENTS, body=body, headers=key_header(idempotency_key))
         return read(SentEvent, found)
@@ -91,13 +91,13 @@ class InboundEvents(CallGroup):
         return [read(SentEvent, data) for data in found]
 
     def get(self, event_id: str) -> ReceivedEvent:
-        """Returns an event with the jobs that it made so far."""
+        """Return an event and the jobs that it has created so far."""
         return read(ReceivedEvent, self._calls.data("GET", f"{_EVENTS}/{segment(event_id)}"))
 
     def list(
         self, *, type: str | None = None, source: str | None = None, per_page: int = 100
     ) -> Iterator[ReceivedEvent]:
-        """Returns the events that match, newest first. Pages are fetched as they are reached."""
+        """Return the matching events, newest first. Fetches pages lazily."""
         filters = _sent({"filter[type]": type, "filter[source]": source})
         for data in self._pages(_EVENTS, {"per_page": per_page, **filters}):
             yield read(ReceivedEvent, data)
@@ -114,7 +114,7 @@ class Subscriptions(CallGroup):
         idempotency_key: str | None = None,
         **options: Unpack[SubscriptionOptions],
     ) -> Subscription:
-        """Create a subscription: each event of the type that `match` matches makes a job of the worker."""
+        """Create a subscription: each event with the type and a matching pattern creates a job of the worker."""
         body = {"event_type": event_type, "worker_id": worker_id, **options}
         found = self._calls.data("POST", _SUBSCRIPTIONS, body=body, headers=key_header(idempotency_key))
         return read(Subscription, found)
@@ -122,13 +122,13 @@ class Subscriptions(CallGroup):
     def list(
         self, *, event_type: str | None = None, worker_id: str | None = None, per_page: int = 100
     ) -> Iterator[Subscription]:
-        """Returns the subscriptions that match, newest first. Pages are fetched as they are reached."""
+        """Return the matching subscriptions, newest first. Fetches pages lazily."""
         filters = _sent({"filter[event_type]": event_type, "filter[worker_id]": worker_id})
         for data in self._pages(_SUBSCRIPTIONS, {"per_page": per_page, **filters}):
             yield read(Subscription, data)
 
     def get(self, subscription_id: str) -> Subscription:
-        """Returns a subscription."""
+        """Return a subscription."""
         return read(Subscription, self._calls.data("GET", f"{_SUBSCRIPTIONS}/{segment(subscription_id)}"))
 
     def change(self, subscription_id: str, **changes: Unpack[_SubscriptionChanges]) -> Subscription:
@@ -137,7 +137,7 @@ class Subscriptions(CallGroup):
         return read(Subscription, self._calls.data("PATCH", path, body=dict(changes)))
 
     def delete(self, subscription_id: str) -> None:
-        """Delete a subscription; its jobs go on."""
+        """Delete a subscription; its jobs continue."""
         self._calls.send("DELETE", f"{_SUBSCRIPTIONS}/{segment(subscription_id)}")
 
     def test(
@@ -159,25 +159,25 @@ class Hooks(CallGroup):
     def create(
         self, name: str, provider: str, *, idempotency_key: str | None = None, **options: Unpack[HookOptions]
     ) -> Hook:
-        """Create a hook. Its `url`, and the `secret` if one was made up, are in this answer alone."""
+        """Create a hook. Only this response contains its `url`, and the `secret` if it was generated."""
         body = {"name": name, "provider": provider, **options}
         return read(Hook, self._calls.data("POST", _HOOKS, body=body, headers=key_header(idempotency_key)))
 
     def list(self, *, per_page: int = 100) -> Iterator[Hook]:
-        """Returns the hooks, newest first. Pages are fetched as they are reached."""
+        """Return the hooks, newest first. Fetches pages lazily."""
         for data in self._pages(_HOOKS, {"per_page": per_page}):
             yield read(Hook, data)
 
     def get(self, hook_id: str) -> Hook:
-        """Returns a hook."""
+        """Return a hook."""
         return read(Hook, self._calls.data("GET", f"{_HOOKS}/{segment(hook_id)}"))
 
     def change(self, hook_id: str, **changes: Unpack[_HookChanges]) -> Hook:
-        """Change fields of a hook; after a new secret the one before stays valid for `keep_secret_seconds`."""
+        """Change fields of a hook; after a new secret the previous one stays valid for `keep_secret_seconds`."""
         return read(Hook, self._calls.data("PATCH", f"{_HOOKS}/{segment(hook_id)}", body=dict(changes)))
 
     def rotate(self, hook_id: str, *, keep_seconds: int = 0, idempotency_key: str | None = None) -> Hook:
-        """Give a hook another `url`, which is in this answer alone; the one before stays valid for so many seconds."""
+        """Give a hook a new `url`, which only this response contains; the old one stays valid for `keep_seconds`."""
         body, headers = {"keep_seconds": keep_seconds}, key_header(idempotency_key)
         return read(Hook, self._calls.data("POST", f"{_HOOKS}/{segment(hook_id)}/rotate", body=body, headers=headers))
 
@@ -186,18 +186,18 @@ class Hooks(CallGroup):
         self._calls.send("DELETE", f"{_HOOKS}/{segment(hook_id)}")
 
     def deliveries(self, hook_id: str, *, verdict: str | None = None, per_page: int = 100) -> Iterator[HookDelivery]:
-        """Returns the deliveries of a hook, newest first. Pages are fetched as they are reached."""
+        """Return a hook's deliveries, newest first. Fetches pages lazily."""
         filters = _sent({"filter[verdict]": verdict})
         for data in self._pages(f"{_HOOKS}/{segment(hook_id)}/deliveries", {"per_page": per_page, **filters}):
             yield read(HookDelivery, data)
 
     def delivery(self, hook_id: str, delivery_id: str) -> HookDelivery:
-        """Returns a delivery with its whole body."""
+        """Return a delivery with its complete body."""
         path = f"{_HOOKS}/{segment(hook_id)}/deliveries/{segment(delivery_id)}"
         return read(HookDelivery, self._calls.data("GET", path))
 
     def replay(self, hook_id: str, delivery_id: str, *, idempotency_key: str | None = None) -> HookReceipt:
-        """Send a delivery again through what is subscribed now."""
+        """Process a delivery again, with the current subscriptions."""
         path = f"{_HOOKS}/{segment(hook_id)}/deliveries/{segment(delivery_id)}/replay"
         return read(HookReceipt, self._calls.data("POST", path, headers=key_header(idempotency_key)))
 
@@ -210,7 +210,7 @@ class Hooks(CallGroup):
         verdict: str | None = None,
         idempotency_key: str | None = None,
     ) -> int:
-        """Send the deliveries of a time again, all or none. Returns their number."""
+        """Process the deliveries of a time range again, all or none. Returns their number."""
         body = _sent({"from": since, "to": until, "verdict": verdict})
         path = f"{_HOOKS}/{segment(hook_id)}/replay"
         return int(self._calls.data("POST", path, body=body, headers=key_header(idempotency_key))["total"])
@@ -218,6 +218,6 @@ class Hooks(CallGroup):
     def test(
         self, hook_id: str, *, mode: str = "signed", body: str | None = None, headers: Mapping[str, str] | None = None
     ) -> HookTest:
-        """Receive a request as the sender would make it: `signed`, `tampered` or `unsigned`."""
+        """Send the hook a test request: `signed`, `tampered` or `unsigned`."""
         asked = _sent({"mode": mode, "body": body, "headers": headers})
         return read(HookTest, self._calls.data("POST", f"{_HOOKS}/{segment(hook_id)}/test", body=asked))

@@ -1,4 +1,4 @@
-"""The API keys of the client: `client.keys.create(…)`."""
+"""Calls about API keys: `client.keys.create(…)`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ class Keys(CallGroup):
         scope: str | None = None,
         idempotency_key: str | None = None,
     ) -> ApiKey:
-        """Create a key. Its `token` is in this answer only; it is None if the network made this client ask twice.
+        """Create a key. Only this response contains its `token`, which is None if a retry found the key already
+        created.
 
-        With `payloads=False` its holder sees no input, output or log line.
-        `workers`: with the role `worker`, those whose runs it may claim over HTTP; `scope="platform"`: of all tenants.
+        With `payloads=False` its holder sees no input, output or log line. `workers`: with the role `worker`, the
+        workers whose runs it may claim; `scope="platform"`: of all tenants.
         """
         body: dict[str, Any] = {"name": name, "role": role, "expires_at": sent_time(expires_at)}
         if not payloads:
@@ -45,7 +46,7 @@ class Keys(CallGroup):
         return read(ApiKey, self._calls.data("POST", _KEYS, body=body, headers=headers))
 
     def list(self, *, per_page: int = 100) -> Iterator[ApiKey]:
-        """Returns the tenant's keys, newest first. Pages are fetched as the iterator reaches them."""
+        """Return the tenant's keys, newest first. Fetches pages lazily."""
         for data in self._pages(_KEYS, {"per_page": per_page}):
             yield read(ApiKey, data)
 

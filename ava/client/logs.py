@@ -1,4 +1,4 @@
-"""Reads a job's log: from its beginning or its end, searched by the server, and followed."""
+"""Read a job's log: from its beginning or its end, searched by the server, and followed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ava.client.reading import read
 from ava.client.records import LogLine
 from ava.client.times import sent_time
 
-#: The most lines that one answer has.
+#: Max lines of one response.
 _MAX_LINES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogChoice:
-    """Which lines of a log are wanted; None means any."""
+    """A choice of log lines; None means any."""
 
     level: str | None = None
-    #: A part of the line, in either case of its letters.
+    #: A part of the line, ignoring case.
     text: str | None = None
-    #: The lines of this time or later; a text without an offset is UTC.
+    #: The earliest time; a string without an offset is UTC.
     since: datetime | str | None = None
 
     def __post_init__(self) -> None:
@@ -32,7 +32,7 @@ class LogChoice:
 
     @property
     def params(self) -> dict[str, Any]:
-        """Returns the parameters of a request."""
+        """Return the query parameters."""
         named = {"filter[level]": self.level, "q": self.text, "since": sent_time(self._since)}
         return {name: value for name, value in named.items() if value is not None}
 
@@ -44,7 +44,7 @@ class LogChoice:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
     def admits(self, line: LogLine) -> bool:
-        """Returns True if a line of the stream, which has all lines, is wanted."""
+        """Return True if a line of the stream, which has all lines, matches."""
         since = self._since
         return (
             self.level in (None, line.level)
@@ -54,7 +54,7 @@ class LogChoice:
 
 
 def read_log(calls: Calls, path: str, choice: LogChoice, *, tail: int | None, is_followed: bool) -> Iterator[LogLine]:
-    """Returns lines of the log of the job at `path`, oldest first; see `Client.logs`."""
+    """Return the log lines of the job at `path`, oldest first; see `Client.logs`."""
     last_id = None
     if tail is not None:
         lines, last_id = _tail(calls, path, choice, tail)
@@ -77,8 +77,8 @@ def _forward(calls: Calls, path: str, choice: LogChoice) -> Iterator[LogLine]:
 
 
 def _tail(calls: Calls, path: str, choice: LogChoice, tail: int) -> tuple[list[LogLine], str | None]:
-    """Returns the last lines, and the place after the last line of the log."""
-    # The place is read first, so that a line which is written meanwhile is not missed.
+    """Return the last lines, and the cursor after the last line of the log."""
+    # Read the cursor first, so that no line written during the call is missed.
     end = _read(calls, path, {"tail": 1})[1]["next_cursor"]
     if tail < 1 or end is None:
         return [], end

@@ -1,4 +1,4 @@
-"""The operations of the client: `client.operations.retry(status="failed")` acts on all jobs that filters find."""
+"""Bulk operations: `client.operations.retry(status="failed")` acts on all jobs that match filters."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ava.client.records import Operation
 from ava.client.times import sent_time
 
 _OPERATIONS = "/v1/ava/operations"
-#: Seconds for which one request waits for an operation.
+#: Max seconds that one request waits for an operation.
 _WAIT_SECONDS = 30
 
 
 class JobFilters(TypedDict, total=False):
-    """Which jobs; what is left out, or None, restricts nothing."""
+    """Filters of jobs; an omitted filter, or None, matches any job."""
 
     worker_id: str | None
     status: str | None
@@ -30,42 +30,42 @@ class JobFilters(TypedDict, total=False):
     created_after: datetime | str | None
     #: Exclusive.
     created_before: datetime | str | None
-    #: Inclusive, and exclusive, of the end of the job.
+    #: Inclusive, and exclusive, bounds of the job's end.
     completed_after: datetime | str | None
     completed_before: datetime | str | None
     priority: int | None
-    #: The user, schedule or key that made the jobs.
+    #: The user, schedule or key that created the jobs.
     triggered_by: str | None
-    #: A part of the error's text, at least 3 characters.
+    #: A part of the error, at least 3 characters.
     error: str | None
     #: A part of an id.
     id: str | None
     tags: Mapping[str, str] | None
     #: The group of the error, `err_…`.
     error_id: str | None
-    #: The jobs that belong together, those that a job's handler has made, and True: those that no other one has made.
+    #: The jobs of a tree; the children of a job; True: only jobs that no other job created.
     tree_id: str | None
     parent_id: str | None
     root: bool | None
-    #: What the queued jobs wait for, such as `retry`.
+    #: What queued jobs wait for, such as `retry`.
     waits_for: str | None
-    #: Exact values by their paths in the input: `{"account.id": 17}`.
+    #: Exact values by path in the input: `{"account.id": 17}`.
     input: Mapping[str, str | float | bool | None] | None
 
 
 class Operations(CallGroup):
-    """Calls about operations on many jobs. Every method raises the `ApiError` of the response's status."""
+    """Calls about bulk operations. Every method raises the `ApiError` of the response's status."""
 
     def retry(self, *, idempotency_key: str | None = None, **filters: Unpack[JobFilters]) -> Operation:
-        """Trigger a new job like each final one that matches. Of up to 500 jobs the operation is done then."""
+        """Trigger a new job for each matching final job. For up to 500 jobs the returned operation has ended."""
         return self._start("retry", filters, idempotency_key)
 
     def cancel(self, *, idempotency_key: str | None = None, **filters: Unpack[JobFilters]) -> Operation:
-        """Cancel all queued and running jobs that match. Of up to 500 jobs the operation is done then."""
+        """Cancel all matching queued and running jobs. For up to 500 jobs the returned operation has ended."""
         return self._start("cancel", filters, idempotency_key)
 
     def count(self, kind: str, **filters: Unpack[JobFilters]) -> int:
-        """Returns how many jobs a `retry` or `cancel` would take now, as far as they are counted; changes none."""
+        """Return how many jobs a `retry` or `cancel` would act on now, up to the max count; changes nothing."""
         body = {"filter": filter_body(filters), "dry_run": True}
         return int(self._calls.data("POST", f"/v1/ava/jobs/{kind}", body=body)["total"])
 
@@ -75,21 +75,21 @@ class Operations(CallGroup):
         return read(Operation, self._calls.data("POST", f"/v1/ava/jobs/{kind}", body=body, headers=headers))
 
     def get(self, operation_id: str) -> Operation:
-        """Returns an operation with its present numbers."""
+        """Return an operation with its current counts."""
         return read(Operation, self._calls.data("GET", f"{_OPERATIONS}/{segment(operation_id)}"))
 
     def list(self, *, state: str | None = None, per_page: int = 100) -> Iterator[Operation]:
-        """Returns the operations, newest first. Pages are fetched as the iterator reaches them."""
+        """Return the operations, newest first. Fetches pages lazily."""
         params: dict[str, Any] = {"per_page": per_page} | ({} if state is None else {"filter[state]": state})
         for data in self._pages(_OPERATIONS, params):
             yield read(Operation, data)
 
     def abort(self, operation_id: str) -> Operation:
-        """Abort an operation: it takes no more jobs. Raises `ApiConflict` if it has ended."""
+        """Abort an operation: it acts on no more jobs. Raises `ApiConflict` if it has ended."""
         return read(Operation, self._calls.data("POST", f"{_OPERATIONS}/{segment(operation_id)}/abort"))
 
     def wait(self, operation_id: str, timeout_seconds: float | None = None) -> Operation:
-        """Wait until an operation has ended. Returns it. Raises `WaitTimeout` if it has not ended in time."""
+        """Wait until an operation has ended and return it. Raises `WaitTimeout` if it has not ended in time."""
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while True:
             left = _WAIT_SECONDS if deadline is None else min(_WAIT_SECONDS, deadline - time.monotonic())
@@ -103,12 +103,12 @@ class Operations(CallGroup):
 
 
 def filter_body(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns filters as JSON has them, without those that are None."""
+    """Return filters as JSON values, without those that are None."""
     return {name: sent_time(value) for name, value in filters.items() if value is not None}
 
 
 def filter_params(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns filters as the parameters of a query."""
+    """Return filters as query parameters."""
     body = filter_body(filters)
     named = {f"filter[tag.{key}]": value for key, value in body.pop("tags", {}).items()}
     for path, value in body.pop("input", {}).items():

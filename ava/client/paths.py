@@ -1,4 +1,4 @@
-"""An id as one part of a URL's path."""
+"""Ids in URL paths."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ava.client.errors import ApiNotFound
 
 
 def segment(id: str) -> str:
-    """Returns an id as one part of a path. Raises `ApiNotFound` for a text that could call another route.
+    """Return an id as one path segment. Raises `ApiNotFound` for a string that could call another route.
 
-    Quotes do not suffice: a server decodes `%2F` before it chooses the route, and a client removes `..`.
+    Quoting is not enough: a server decodes `%2F` before it selects the route, and a client removes `..`.
     """
     text = str(id)
     if "/" in text or not text.strip("."):

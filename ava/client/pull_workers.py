@@ -1,4 +1,4 @@
-"""Workers whose runs are claimed over HTTP: `client.pull_workers.create(…)`."""
+"""Calls about pull workers, which claim their runs over HTTP: `client.pull_workers.create(…)`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORKERS = "/v1/ava/workers"
 
 
 class PullWorkers:
-    """Calls about these workers. Every method raises the `ApiError` of the response's status.
+    """Calls about pull workers. Every method raises the `ApiError` of the response's status.
 
     `client.workers()` lists them, and `client.change_worker` changes them.
     """
@@ -22,7 +22,7 @@ class PullWorkers:
         self._calls = calls
 
     def create(self, slug: str, *, idempotency_key: str | None = None, **fields: Any) -> Worker:
-        """Create a worker, whose id is `wkr_` and the slug.
+        """Create a worker with the id `wkr_` and the slug.
 
         `fields`: `name`, `timeout_seconds`, `retry`, `input_schema`, `max_running`, `rate`, `scope`.
         """
@@ -31,6 +31,6 @@ class PullWorkers:
         return read(Worker, self._calls.data("POST", _WORKERS, body=body, headers=headers))
 
     def delete(self, worker_id: str, *, scope: str | None = None) -> None:
-        """Delete a worker. Raises `ApiConflict` while one of its jobs waits or runs."""
+        """Delete a worker. Raises `ApiConflict` while it has waiting or running jobs."""
         params = {} if scope is None else {"scope": scope}
         self._calls.data("DELETE", f"{_WORKERS}/{segment(worker_id)}", params=params)

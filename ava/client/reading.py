@@ -1,4 +1,4 @@
-"""Reads records from JSON, and computes what they say beside their fields.
+"""Read records from JSON, and add computed properties.
 
 Fields that a newer server adds are ignored.
 """
@@ -17,40 +17,40 @@ FINAL = ("completed", "failed", "cancelled")
 
 
 class JobStatus:
-    """The status of a job's record."""
+    """Computed properties of a job's status."""
 
     status: str
 
     @property
     def is_final(self) -> bool:
-        """Returns True if the status cannot change any more."""
+        """Return True if the status can no longer change."""
         return self.status in FINAL
 
 
 class OperationState:
-    """The state of an operation's record."""
+    """Computed properties of an operation's state."""
 
     state: str
 
     @property
     def is_running(self) -> bool:
-        """Returns True if it takes more jobs."""
+        """Return True if it still acts on jobs."""
         return self.state == "running"
 
 
 class TreeStatus:
-    """The status of a tree's jobs."""
+    """Computed properties of a tree."""
 
     jobs: Sequence[JobStatus]
 
     @property
     def is_final(self) -> bool:
-        """Returns True if each of its jobs is final."""
+        """Return True if each of its jobs is final."""
         return all(job.is_final for job in self.jobs)
 
 
 def read(kind: type[Record], data: Mapping[str, Any]) -> Record:
-    """Return the record that a response's JSON holds."""
+    """Return the record in a response's JSON."""
     readers = _readers(kind)  # type: ignore[arg-type]
     return kind(**{name: get(data[key]) for name, key, get in readers if key in data})
 

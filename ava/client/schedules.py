@@ -1,4 +1,4 @@
-"""The schedules of the client: `client.schedules.create(…)`."""
+"""Calls about schedules: `client.schedules.create(…)`."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _SCHEDULES = "/v1/ava/schedules"
 
 
 class ScheduleOptions(TypedDict, total=False):
-    """The fields of a schedule that may be left out; the API has a default for each."""
+    """Optional fields of a schedule; the API has a default for each."""
 
     name: str | None
-    #: The payload of its jobs.
+    #: The input of its jobs.
     input: Mapping[str, Any]
     #: 1 (first) to 10 (last).
     priority: int
     enabled: bool
-    #: What a firing does while the last job is not final: `allow`, `skip`, `queue_one` or `cancel_running`.
+    #: Action of a firing while the last job is not final: `allow`, `skip`, `queue_one` or `cancel_running`.
     overlap: str
-    #: Which missed firings are made up for: `last`, `none` or `all`.
+    #: Missed firings to catch up: `last`, `none` or `all`.
     catch_up: str
-    #: No missed firing that is older is made up for.
+    #: Max age of a missed firing to catch up, in seconds.
     catch_up_seconds: int
-    #: The most by which each firing is delayed, to spread schedules that would start in one second.
+    #: Max random delay of a firing in seconds, to spread schedules that would start in the same second.
     spread_seconds: int
     starts_at: datetime | str | None
     ends_at: datetime | str | None
-    #: Seconds from its slot after which an unstarted job is cancelled.
+    #: Seconds after its slot until an unstarted job is cancelled.
     expires_in: int | None
 
 
@@ -62,14 +62,14 @@ class Schedules(CallGroup):
         return read(Schedule, self._calls.data("POST", _SCHEDULES, body=body, headers=headers))
 
     def next(self, schedule_id: str, count: int = 10) -> Sequence[ScheduleSlot]:
-        """Returns the next 1 to 50 firings of a schedule."""
+        """Return the next 1 to 50 firings of a schedule."""
         found = self._calls.data("GET", f"{_SCHEDULES}/{segment(schedule_id)}/next", params={"count": count})
         return [read(ScheduleSlot, data) for data in found]
 
     def list(
         self, *, worker_id: str | None = None, enabled: bool | None = None, per_page: int = 100
     ) -> Iterator[Schedule]:
-        """Returns the schedules that match the filters, newest first. Pages are fetched as they are reached."""
+        """Return the matching schedules, newest first. Fetches pages lazily."""
         params: dict[str, Any] = {"per_page": per_page}
         if worker_id is not None:
             params["filter[worker_id]"] = worker_id
@@ -79,7 +79,7 @@ class Schedules(CallGroup):
             yield read(Schedule, data)
 
     def get(self, schedule_id: str) -> Schedule:
-        """Returns a schedule."""
+        """Return a schedule."""
         return read(Schedule, self._calls.data("GET", f"{_SCHEDULES}/{segment(schedule_id)}"))
 
     def change(self, schedule_id: str, **changes: Unpack[_ScheduleChanges]) -> Schedule:
@@ -88,7 +88,7 @@ class Schedules(CallGroup):
         return read(Schedule, self._calls.data("PATCH", f"{_SCHEDULES}/{segment(schedule_id)}", body=body))
 
     def pause(self, schedule_id: str) -> Schedule:
-        """Disable a schedule: its firings are skipped until it is resumed, and none of them is made up for."""
+        """Disable a schedule: firings are skipped until it is resumed, and not caught up."""
         return self.change(schedule_id, enabled=False)
 
     def resume(self, schedule_id: str) -> Schedule:
@@ -96,21 +96,21 @@ class Schedules(CallGroup):
         return self.change(schedule_id, enabled=True)
 
     def delete(self, schedule_id: str) -> None:
-        """Delete a schedule; its jobs go on."""
+        """Delete a schedule; its jobs continue."""
         self._calls.send("DELETE", f"{_SCHEDULES}/{segment(schedule_id)}")
 
     def run(self, schedule_id: str, *, idempotency_key: str | None = None) -> Job:
-        """Trigger a job with the worker, the input and the priority of a schedule, now."""
+        """Trigger a job now, with a schedule's worker, input and priority."""
         headers = key_header(idempotency_key)
         return read(Job, self._calls.data("POST", f"{_SCHEDULES}/{segment(schedule_id)}/run", headers=headers))
 
     def preview(self, cron: str, timezone: str, count: int = 10) -> SchedulePreview:
-        """Returns the pattern in words and its next 1 to 50 firings; saves nothing."""
+        """Return the pattern in words and its next 1 to 50 firings; saves nothing."""
         body = {"cron": cron, "timezone": timezone, "count": count}
         return read(SchedulePreview, self._calls.data("POST", f"{_SCHEDULES}/preview", body=body))
 
     def firings(self, schedule_id: str, *, per_page: int = 100) -> Iterator[Firing]:
-        """Returns the firings of a schedule, newest first. Pages are fetched as the iterator reaches them."""
+        """Return a schedule's firings, newest first. Fetches pages lazily."""
         for data in self._pages(f"{_SCHEDULES}/{segment(schedule_id)}/firings", {"per_page": per_page}):
             yield read(Firing, data)
 

@@ -1,21 +1,21 @@
-"""The worker's id of a function that is known by its dotted path, such as a task of Celery or of Django."""
+"""Worker ids for functions with a dotted path, such as tasks of Celery or Django."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 
-#: The most characters of a slug.
+#: Max characters of a slug.
 MAX_LENGTH = 59
-#: Characters of the hash at the end of a slug that was cut.
+#: Characters of the hash at the end of a truncated slug.
 _HASH_LENGTH = 8
 
 
 def slug_of(path: str) -> str:
-    """Returns the slug of a dotted path: `shop.tasks.send` is `shop_tasks_send`.
+    """Return the slug of a dotted path: `shop.tasks.send` is `shop_tasks_send`.
 
-    Upper case becomes lower case, and every other character `_`. A path that is too long is cut, and ends with eight
-    characters of its hash.
+    Upper case becomes lower case, and every other character `_`. A path that is too long is truncated, and ends with
+    eight characters of its hash.
     """
     slug = re.sub(r"[^a-z0-9_]", "_", path.lower())
     if not slug[:1].isalpha():

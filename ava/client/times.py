@@ -7,10 +7,10 @@ from typing import Any
 
 
 def sent_time(value: Any) -> Any:
-    """Returns a time in ISO 8601 with its offset; a value that is none is returned as it is.
+    """Return a datetime in ISO 8601 with its offset, and any other value unchanged.
 
-    Raises `ValueError` for a datetime without a time zone: the API would read a local time as UTC, and start a job that
-    is due in an hour at once.
+    Raises `ValueError` for a datetime without a time zone: the API would read a local time as UTC, and start a job
+    immediately that is due in an hour.
     """
     if not isinstance(value, datetime):
         return value

@@ -1,4 +1,4 @@
-"""The webhooks of the client: `client.webhooks.create(…)`."""
+"""Calls about webhooks: `client.webhooks.create(…)`."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class Webhooks(CallGroup):
     ) -> Webhook:
         """Create a webhook. Requests are signed with the secret, which the API never shows again.
 
-        With `roots_only` it receives no events of jobs that a handler has made.
+        With `roots_only` it receives no events of jobs that a handler created.
         """
         body = {"url": url, "events": list(events), "secret": secret, "roots_only": roots_only}
         headers = key_header(idempotency_key)
         return read(Webhook, self._calls.data("POST", _WEBHOOKS, body=body, headers=headers))
 
     def list(self, *, per_page: int = 100) -> Iterator[Webhook]:
-        """Returns the webhooks, newest first. Pages are fetched as the iterator reaches them."""
+        """Return the webhooks, newest first. Fetches pages lazily."""
         for data in self._pages(_WEBHOOKS, {"per_page": per_page}):
             yield read(Webhook, data)
 
     def get(self, webhook_id: str) -> Webhook:
-        """Returns a webhook."""
+        """Return a webhook."""
         return read(Webhook, self._calls.data("GET", f"{_WEBHOOKS}/{segment(webhook_id)}"))
 
     def change(
@@ -53,36 +53,36 @@ class Webhooks(CallGroup):
         enabled: bool | None = None,
         roots_only: bool | None = None,
     ) -> Webhook:
-        """Change what is given. Nothing is sent to a webhook that is not enabled; its deliveries wait."""
+        """Change the given fields. A disabled webhook receives nothing; its deliveries wait."""
         fields = {"url": url, "events": events and list(events), "secret": secret, "enabled": enabled}
         fields["roots_only"] = roots_only
         body = {name: value for name, value in fields.items() if value is not None}
         return read(Webhook, self._calls.data("PATCH", f"{_WEBHOOKS}/{segment(webhook_id)}", body=body))
 
     def delete(self, webhook_id: str) -> None:
-        """Delete a webhook, with its secret. Nothing more is sent to it."""
+        """Delete a webhook with its secret. It receives nothing more."""
         self._calls.send("DELETE", f"{_WEBHOOKS}/{segment(webhook_id)}")
 
     def test(self, webhook_id: str) -> Delivery:
-        """Send a test event, signed and retried like any other. Returns its delivery, which is pending."""
+        """Send a test event, signed and retried like any other. Returns its pending delivery."""
         return read(Delivery, self._calls.data("POST", f"{_WEBHOOKS}/{segment(webhook_id)}/test"))
 
     def deliveries(
         self, webhook_id: str, *, status: str | None = None, event: str | None = None, per_page: int = 100
     ) -> Iterator[Delivery]:
-        """Returns the deliveries that match, newest first. Pages are fetched as the iterator reaches them."""
+        """Return the matching deliveries, newest first. Fetches pages lazily."""
         filters = {"filter[status]": status, "filter[event]": event}
         params = {name: value for name, value in filters.items() if value is not None} | {"per_page": per_page}
         for data in self._pages(f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries", params):
             yield read(Delivery, data)
 
     def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
-        """Send a delivery again: the same id and the same bytes."""
+        """Send a delivery again, with the same id and bytes."""
         path = f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/{segment(delivery_id)}/redeliver"
         return read(Delivery, self._calls.data("POST", path))
 
     def body(self, webhook_id: str, delivery_id: str) -> DeliveryBody:
-        """Returns what the requests of a delivery send."""
+        """Return the body of a delivery's requests."""
         path = f"{_WEBHOOKS}/{segment(webhook_id)}/deliveries/{segment(delivery_id)}/body"
         return read(DeliveryBody, self._calls.data("GET", path))
 
@@ -95,7 +95,7 @@ class Webhooks(CallGroup):
         status: str = "abandoned",
         event: str | None = None,
     ) -> int:
-        """Send every delivery again that was created since a moment and is `abandoned` or `delivered`.
+        """Send again every delivery that was created since a time and is `abandoned` or `delivered`.
 
         Returns their number.
         """

@@ -1,4 +1,4 @@
-"""For receivers of webhooks: verifies that a request is genuine and recent.
+"""Verify for receivers of webhooks that a request is genuine and recent.
 
     event = verify(request.get_data(), request.headers, secret)
 
@@ -32,10 +32,10 @@ def verify(
 ) -> dict[str, Any]:
     """Verify that a webhook is genuine and recent. Returns its event.
 
-    `body`: the raw bytes of the request. `secret`: the endpoint's, or several while it is rotated. `now`: Unix seconds.
-    The same event may be delivered twice, with the same `id`: remember the ids for longer than the tolerance.
+    `body`: the raw bytes of the request. `secret`: the endpoint's, or several during a rotation. `now`: Unix seconds.
+    Delivery is at-least-once: deduplicate by the event's `id`, and remember ids for longer than the tolerance.
 
-    Raises `WebhookUnverified`, which says what is wrong: do not respond with 2xx then.
+    Raises `WebhookUnverified` with the reason: do not respond with 2xx then.
     """
     given = {name.lower(): value for name, value in headers.items()}
     message_id, timestamp = given.get("webhook-id", ""), given.get("webhook-timestamp", "")
@@ -60,7 +60,7 @@ def _check_age(timestamp: str, now: float, tolerance_seconds: float) -> None:
 
 
 def _fits(secret: str, signed: bytes, signature: str) -> bool:
-    # Every pair is compared, in constant time, so that the duration reveals nothing about the secret.
+    # Compare every pair in constant time, so that the duration reveals nothing about the secret.
     expected = base64.b64encode(hmac.new(_key(secret), signed, hashlib.sha256).digest())
     return hmac.compare_digest(expected, signature.removeprefix(_VERSION).encode("ascii", "replace"))
 

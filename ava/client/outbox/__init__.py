@@ -1,6 +1,6 @@
-"""An outbox: jobs are triggered exactly when the application's own transaction commits.
+"""A transactional outbox: jobs are triggered exactly when the application's own transaction commits.
 
-`Outbox` writes rows into a table of the application's database; it needs SQLAlchemy. `Relay` sends them to the API.
+`Outbox` writes rows into a table of the application's database; it requires SQLAlchemy. `Relay` sends them to the API.
 """
 
 from ava.client.outbox.relay import Relay

@@ -1,4 +1,4 @@
-"""Sends the rows of an outbox to the API, each as one job: a thread beside the application, or `ava outbox`."""
+"""Send each row of an outbox to the API as one job, in a thread of the application or in `ava outbox`."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ from ava.client.outbox.rows import TAG, OutboxRow, OutboxTable
 
 _log = logging.getLogger(__name__)
 
-#: Seconds for which the API's idempotency key is trusted; it holds for 24 hours, of which one is left for clocks.
+#: Seconds for which the API's idempotency key is trusted: its 24 hours less one for clock differences.
 _KEY_SECONDS = 23 * 3600.0
-#: Rows that one look at the table takes, and bytes of those that one request sends.
+#: Max rows per poll of the table, and max bytes per request.
 _ROWS = 100
 _BULK_BYTES = 2 * 1024 * 1024
-#: Seconds between two looks at an empty table.
+#: Polling interval for an empty table, in seconds.
 _IDLE_SECONDS = 1.0
-#: The longest pause, in seconds, after failures of the API, and of one row.
+#: Max seconds between attempts after failures of the API, and of one row.
 _MAX_PAUSE_SECONDS = 60.0
 _MAX_ROW_PAUSE_SECONDS = 3600.0
-#: Failures of the API as a whole, after which the other rows wait as well.
+#: Failures of the whole API, after which other rows wait too.
 _OF_ALL = (ApiUnavailable, ApiRateLimited, ApiUnauthorized, ApiForbidden)
 _MAX_ERROR = 500
 
 
 class Relay:
-    """Sends rows in their order, up to 100 a request.
+    """Sends rows in order, up to 100 per request.
 
-    Several relays of one table may run, because each row's key makes one job, in whichever request it comes.
+    Several relays may serve one table, because each row's idempotency key creates one job in whichever request it is
+    sent.
     """
 
     def __init__(self, client: Client, table: OutboxTable, *, idle_seconds: float = _IDLE_SECONDS) -> None:
@@ -48,7 +49,7 @@ class Relay:
         self._idle_seconds = idle_seconds
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        #: Rounds in a row that a failure of the API has ended.
+        #: Consecutive rounds that an API failure ended.
         self._failures = 0
 
     def start(self) -> None:
@@ -57,17 +58,17 @@ class Relay:
         self._thread.start()
 
     def stop(self, seconds: float = 10) -> None:
-        """Stop after the request at hand, and wait for that."""
+        """Stop after the current request, and wait for it."""
         self.request_stop()
         if self._thread is not None:
             self._thread.join(seconds)
 
     def request_stop(self) -> None:
-        """Stop after the request at hand."""
+        """Stop after the current request."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Send rows until `stop`. Failures of the API and of the database are logged, and tried again."""
+        """Send rows until `stop`. Failures of the API and the database are logged and retried."""
         while not self._stopping.is_set():
             pause = self._idle_seconds
             try:
@@ -75,21 +76,21 @@ class Relay:
                     pause = 0.0
                 self._failures = 0
             except Exception as error:
-                # Whatever is wrong with the database or the API may pass; the rows are kept.
+                # Any failure of the database or the API may be transient; the rows are retained.
                 self._failures += 1
                 pause = min(_MAX_PAUSE_SECONDS, 2.0 ** min(self._failures, 6) / 2)
                 _log.warning("Outbox not sent, again in %g s: %s", pause, _reason(error))
             self._stopping.wait(pause)
 
     def run_once(self, now: float) -> int:
-        """Send the rows whose time has come, at most 100, at `now` in Unix seconds. Returns how many it looked at.
+        """Send at most 100 due rows; `now` is in Unix seconds. Returns how many rows it read.
 
-        Raises `ClientError` if the API cannot be used at all; the rows that are left stay as they are.
+        Raises `ClientError` if the API is unusable; the remaining rows stay unchanged.
         """
         rows = self._table.due(now, _ROWS)
         if not rows:
             return 0
-        # Before the first request: a relay that dies after it leaves the time from which the key holds.
+        # Store the start of the key's validity before the first request, in case the relay dies after it.
         self._table.note_sending([row.id for row in rows if row.first_sent_at is None], now)
         for bulk in _bulks(rows, now):
             if not self._stopping.is_set() and not self._send_together(bulk):
@@ -97,7 +98,7 @@ class Relay:
         return len(rows)
 
     def _send_together(self, rows: Sequence[OutboxRow]) -> bool:
-        """Send rows in one request. Returns False if they must be sent one by one, which says what is wrong."""
+        """Send rows in one request. Returns False if they must be sent individually, to find the invalid one."""
         if len(rows) == 1:
             return False
         try:
@@ -124,7 +125,7 @@ class Relay:
             if not self._is_known(row, now):
                 self._client.trigger(**entry, idempotency_key=row.id)
         except _OF_ALL as error:
-            # Not first in the next round, so that a row which the API never takes does not stop the others.
+            # Move it back, so that a row which the API never accepts does not block the others.
             self._put_off(row, now + min(_MAX_PAUSE_SECONDS, _seconds(row)), error)
             raise
         except Exception as error:
@@ -134,7 +135,7 @@ class Relay:
             self._table.delete([row.id])
 
     def _is_known(self, row: OutboxRow, now: float) -> bool:
-        """Returns True if the row's job exists, of a row whose key may have ended."""
+        """Return True if the job of a row with a possibly expired key exists."""
         return (
             _may_have_lost_its_key(row, now)
             and next(iter(self._client.list(tags={TAG: row.id}, per_page=1)), None) is not None
@@ -147,7 +148,7 @@ class Relay:
 
 
 def _bulks(rows: Sequence[OutboxRow], now: float) -> Iterator[list[OutboxRow]]:
-    """Yields rows that are sent together, in their order; a row that has to be looked up comes alone."""
+    """Yield rows to send together, in order; a row whose job must be looked up is on its own."""
     bulk: list[OutboxRow] = []
     size = 0
     for row in rows:
@@ -169,13 +170,13 @@ def _may_have_lost_its_key(row: OutboxRow, now: float) -> bool:
 
 
 def _entry(row: OutboxRow) -> dict[str, Any]:
-    """Returns the trigger of a row, with the tag by which its job is found. Raises an error if it is none."""
+    """Return a row's trigger, with the tag that identifies its job. Raises an error if the row is invalid."""
     entry = json.loads(row.body)
     return {**entry, "worker_id": entry["worker_id"], "tags": {**(entry.get("tags") or {}), TAG: row.id}}
 
 
 def _reason(error: Exception) -> str:
-    """Returns an error without what SQLAlchemy adds to it: the statement and its values, which hold the row's body."""
+    """Return an error without SQLAlchemy's additions: the statement and its values, which contain the row's body."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:_MAX_ERROR]
 
 

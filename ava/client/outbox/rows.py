@@ -1,4 +1,4 @@
-"""A row of an outbox, and what the relay asks of the table that holds it."""
+"""A row of an outbox, and the table interface that the relay uses."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from typing import Any, Protocol, Unpack
 
 from ava.client.sent import TriggerOptions, trigger_entry
 
-#: The tag of a job that is its row's id.
+#: The tag with the row's id on its job.
 TAG = "outbox"
-#: A job has ten tags at most, of which the outbox takes one.
+#: Max tags: a job has at most ten, and the outbox uses one.
 MAX_TAGS = 9
-#: The most bytes of a row's body: those of an input, and some for its options.
+#: Max bytes of a row's body: those of an input, and some for its options.
 _MAX_BODY_BYTES = 1024 * 1024 + 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutboxRow:
-    """A job that is to be triggered."""
+    """A job to trigger."""
 
-    #: 32 hexadecimal digits that grow with time. It is the idempotency key of the trigger, and a tag of the job.
+    #: 32 hexadecimal digits that grow with time. It is the trigger's idempotency key and a tag of the job.
     id: str
     #: The JSON of the trigger.
     body: str
-    #: When it is sent next, in Unix seconds; 0: at once, None: never, because the API has refused it for good.
+    #: Unix seconds of the next attempt; 0: immediately, None: never, because the API has refused it for good.
     next_at: float | None = 0.0
-    #: When it was about to be sent for the first time, in Unix seconds.
+    #: Unix seconds shortly before the first attempt.
     first_sent_at: float | None = None
     attempts: int = 0
-    #: Why it was not sent, or was refused.
+    #: Why it was not sent, or why it was refused.
     error: str | None = None
 
 
 class OutboxTable(Protocol):
-    """The table of an outbox in the application's database. Each call is a transaction of its own."""
+    """The outbox table in the application's database. Each call is a separate transaction."""
 
     def due(self, now: float, limit: int) -> Sequence[OutboxRow]:
-        """Returns the oldest rows whose time has come."""
+        """Return the oldest rows that are due."""
 
     def note_sending(self, ids: Sequence[str], now: float) -> None:
-        """Note that rows are about to be sent, where that is not noted yet."""
+        """Store the time of the first attempt of rows that have none."""
 
     def delete(self, row_ids: Sequence[str]) -> None:
         """Delete rows, because their jobs exist."""
 
     def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
-        """Note a failure, and when the row is sent next."""
+        """Store a failure and the time of the next attempt."""
 
 
 def new_row(worker_id: str, input: Mapping[str, Any] | None = None, **options: Unpack[TriggerOptions]) -> OutboxRow:
-    """Returns the row of a trigger, for the application's transaction.
+    """Return the row of a trigger, for the application's transaction.
 
-    Raises `TypeError` for an option that a trigger does not have, and `TypeError` or `ValueError` for what JSON cannot
-    carry, is too large, or has more tags than the outbox leaves.
+    Raises `TypeError` for an unknown option, and `TypeError` or `ValueError` for values that JSON cannot represent, are
+    too large, or exceed the outbox's max tags.
     """
     if not (isinstance(worker_id, str) and worker_id):
         raise ValueError("worker_id must be a text, such as wkr_receipt")

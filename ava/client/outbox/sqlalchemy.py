@@ -28,10 +28,10 @@ class _Executes(Protocol):
 
 
 class Outbox:
-    """The table of an outbox: `metadata.create_all` or a migration of the application makes it."""
+    """The outbox table, created by the application's `metadata.create_all` or a migration."""
 
     def __init__(self, metadata: MetaData, name: str = "ava_outbox") -> None:
-        #: The table, whose columns are those of `OutboxRow`.
+        #: The table, with the columns of `OutboxRow`.
         self.table = Table(
             name,
             metadata,
@@ -53,7 +53,8 @@ class Outbox:
     ) -> str:
         """Trigger a job once the transaction of a session or connection commits. Returns the id of its row.
 
-        The options are those of `Client.trigger`. Raises `TypeError` or `ValueError` for what JSON cannot carry.
+        The options are those of `Client.trigger`. Raises `TypeError` or `ValueError` for values that JSON cannot
+        represent.
         """
         row = new_row(worker_id, input, **options)
         session.execute(insert(self.table).values(**asdict(row)))
@@ -62,11 +63,11 @@ class Outbox:
     def statement(
         self, worker_id: str, input: Mapping[str, Any] | None = None, **options: Unpack[TriggerOptions]
     ) -> Insert:
-        """Returns the INSERT of `trigger`, for a session that is awaited."""
+        """Return the INSERT of `trigger`, for an async session."""
         return insert(self.table).values(**asdict(new_row(worker_id, input, **options)))
 
     def on(self, engine: Engine) -> SqlOutboxTable:
-        """Returns the table in a database, for the relay."""
+        """Return the table in a database, for the relay."""
         return SqlOutboxTable(self.table, engine)
 
 
@@ -77,14 +78,14 @@ class SqlOutboxTable:
         self._table, self._engine = table, engine
 
     def due(self, now: float, limit: int) -> Sequence[OutboxRow]:
-        """Returns the oldest rows whose time has come."""
+        """Return the oldest rows that are due."""
         columns = self._table.c
         found = self._table.select().where(columns.next_at <= now).order_by(columns.next_at, columns.id).limit(limit)
         with self._engine.begin() as connection:
             return [OutboxRow(**row) for row in connection.execute(found).mappings()]
 
     def note_sending(self, ids: Sequence[str], now: float) -> None:
-        """Note that rows are about to be sent, where that is not noted yet."""
+        """Store the time of the first attempt of rows that have none."""
         columns = self._table.c
         if ids:
             noted = update(self._table).where(columns.id.in_(ids), columns.first_sent_at.is_(None))
@@ -97,7 +98,7 @@ class SqlOutboxTable:
             connection.execute(self._table.delete().where(self._table.c.id.in_(row_ids)))
 
     def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
-        """Note a failure, and when the row is sent next."""
+        """Store a failure and the time of the next attempt."""
         values = {"next_at": next_at, "error": error, "attempts": self._table.c.attempts + 1}
         with self._engine.begin() as connection:
             connection.execute(update(self._table).where(self._table.c.id == row_id).values(**values))

@@ -49,11 +49,11 @@ class AvaBackend(BaseTaskBackend):
 
     @cached_property
     def client(self) -> Client:
-        """Returns the client of the API, which can do more than this backend."""
+        """Return the client of the API, which can do more than this backend."""
         return client_of(self.options)
 
     def validate_task(self, task: Task) -> None:
-        """Raises `InvalidTask` if the task cannot be enqueued here."""
+        """Raise `InvalidTask` if the task cannot be enqueued here."""
         super().validate_task(task)
         path = f"{task.func.__module__}.{task.func.__qualname__}"
         try:
@@ -92,7 +92,7 @@ class AvaBackend(BaseTaskBackend):
         return result
 
     def get_result(self, result_id: str) -> TaskResult:
-        """Returns a result. Raises `TaskResultDoesNotExist`."""
+        """Return a result. Raises `TaskResultDoesNotExist`."""
         row, job = self._find(result_id)
         if job is not None:
             lines = self.client.logs(job.id, level="error") if job.status == "failed" else ()
@@ -123,7 +123,7 @@ class AvaBackend(BaseTaskBackend):
         return results.of_job(self.client.retry(job.id), result.task, alias=self.alias)
 
     def check(self, **_: Any) -> list[checks.CheckMessage]:
-        """Returns what is wrong with the settings."""
+        """Return what is wrong with the settings."""
         found: list[checks.CheckMessage] = []
         try:
             client_of(self.options).close()
@@ -141,7 +141,7 @@ class AvaBackend(BaseTaskBackend):
         return OutboxJob.objects.using(self.options.get("database", "default"))
 
     def _find(self, result_id: str) -> tuple[Any, Any]:
-        """Returns the row of a result or its job. The job wins, because the relay deletes the row after it."""
+        """Return the row of a result or its job. The job wins, because the relay deletes the row after it."""
         if not result_id.startswith(_OF_OUTBOX):
             try:
                 return None, self.client.get(result_id)

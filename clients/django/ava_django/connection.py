@@ -38,7 +38,7 @@ _VARIABLES = {
 
 
 def client_of(options: Mapping[str, Any]) -> Client:
-    """Returns a client. Raises `ImproperlyConfigured` if it is not said where the API is, or who calls."""
+    """Return a client. Raises `ImproperlyConfigured` if it is not said where the API is, or who calls."""
     given = {name: options.get(name) or os.environ.get(variable, "") for name, variable in _VARIABLES.items()}
     if not (url := given.pop("url")):
         raise ImproperlyConfigured("TASKS: OPTIONS needs the url of the API, or set AVA_URL.")

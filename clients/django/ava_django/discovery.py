@@ -19,13 +19,13 @@ __all__ = ["tasks_by_worker", "worker_id_of"]
 
 
 def worker_id_of(task: Task) -> str:
-    """Returns the id of a task's worker: `wkr_` and its path with `_` for `.`."""
+    """Return the id of a task's worker: `wkr_` and its path with `_` for `.`."""
     return f"wkr_{slug_of(task.module_path)}"
 
 
 @cache
 def tasks_by_worker() -> dict[str, Task]:
-    """Returns the tasks of the modules `tasks` of all applications, and of those that `OPTIONS["modules"]` names.
+    """Return the tasks of the modules `tasks` of all applications, and of those that `OPTIONS["modules"]` names.
 
     Raises `ImproperlyConfigured` if two tasks have one worker.
     """

@@ -36,7 +36,7 @@ _SCHEMA = {
 
 
 def _begin(task: Task, env: Env) -> TaskResult:
-    """Returns the result of a task that begins, and sends the signal of its start."""
+    """Return the result of a task that begins, and sends the signal of its start."""
     _use_fresh_connections()
     result = results.of_job(read(Job, env.job), task, alias=task.backend)
     object.__setattr__(result, "status", TaskResultStatus.RUNNING)

@@ -32,7 +32,7 @@ class OutboxJobs(models.QuerySet):
     # What the relay asks of the table; each statement is a transaction of its own. ------------------------------------
 
     def due(self, now: float, limit: int) -> Sequence[OutboxRow]:
-        """Returns the oldest rows whose time has come."""
+        """Return the oldest rows whose time has come."""
         found = self.filter(next_at__lte=now).order_by("next_at", "id")[:limit]
         return [OutboxRow(**values) for values in found.values()]
 

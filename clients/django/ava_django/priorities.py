@@ -9,5 +9,5 @@ TAG = "django_priority"
 
 
 def job_priority(priority: int) -> int:
-    """Returns the priority of the job of a task: 100 is 1, 0 is 5, -100 is 10."""
+    """Return the priority of the job of a task: 100 is 1, 0 is 5, -100 is 10."""
     return 5 - round(priority * (4 if priority >= 0 else 5) / 100)

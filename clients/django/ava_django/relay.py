@@ -19,7 +19,7 @@ class DjangoOutboxTable:
         self._database = database
 
     def due(self, now: float, limit: int) -> Sequence[OutboxRow]:
-        """Returns the oldest rows whose time has come."""
+        """Return the oldest rows whose time has come."""
         # Once a look: a connection that the database has closed is made anew.
         close_old_connections()
         found: Sequence[OutboxRow] = self._rows.due(now, limit)

@@ -39,12 +39,12 @@ class TaskNotEnqueued(Exception):
 
 
 def aware(moment: datetime) -> datetime:
-    """Returns a moment with a time zone, Django's current one where it has none."""
+    """Return a moment with a time zone, Django's current one where it has none."""
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
 
 
 def waiting(task: Task, id: str, input: Mapping[str, Any], *, alias: str, error: TaskError | None = None) -> TaskResult:
-    """Returns the result of a task whose job is not made yet, or was refused."""
+    """Return the result of a task whose job is not made yet, or was refused."""
     return TaskResult(
         task=task,
         id=id,
@@ -62,7 +62,7 @@ def waiting(task: Task, id: str, input: Mapping[str, Any], *, alias: str, error:
 
 
 def of_row(row: Any, id: str, *, alias: str) -> TaskResult:
-    """Returns the result of a task that waits in the outbox."""
+    """Return the result of a task that waits in the outbox."""
     body = json.loads(row.body)
     error = None
     if row.next_at is None:
@@ -72,7 +72,7 @@ def of_row(row: Any, id: str, *, alias: str) -> TaskResult:
 
 
 def why_not_enqueued(row: Any) -> str:
-    """Returns why there is no job of a row of the outbox."""
+    """Return why there is no job of a row of the outbox."""
     if row.next_at is not None:
         return "The task waits in the outbox; it has not been enqueued yet."
     if row.error == CANCELLED:
@@ -83,7 +83,7 @@ def why_not_enqueued(row: Any) -> str:
 def of_job(
     job: Job, task: Task | None, *, alias: str, id: str | None = None, lines: Iterable[LogLine] = ()
 ) -> TaskResult:
-    """Returns the result of a job; `lines` are the errors of its log, with the traceback."""
+    """Return the result of a job; `lines` are the errors of its log, with the traceback."""
     input = job.input or {}
     result = TaskResult(
         task=task or _task(job.worker_id, job.tags, job.scheduled_at),
@@ -111,7 +111,7 @@ def _task(worker_id: str, tags: Mapping[str, str], run_after: datetime | None) -
 
 
 def _time(moment: datetime | None) -> datetime | None:
-    """Returns a moment as Django's other times are: naive in the current zone where `USE_TZ` is off."""
+    """Return a moment as Django's other times are: naive in the current zone where `USE_TZ` is off."""
     if moment is None or settings.USE_TZ:
         return moment
     return timezone.make_naive(moment.astimezone(UTC))
