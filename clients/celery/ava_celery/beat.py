@@ -16,7 +16,7 @@ from ava.client.slugs import slug_of
 from ava_celery import workers
 
 _DAY = 86_400
-#: The options of an entry that a schedule has, too.
+#: The options of an entry that schedules support too.
 _KNOWN_OPTIONS = frozenset({"expires", "queue"})
 #: A field of a pattern that is a step.
 _STEP = re.compile(r"\*(?:/(?P<step>[1-9][0-9]{0,8}))?")
@@ -96,7 +96,7 @@ def _pattern(given: crontab) -> str:
 
 
 def _field(text: Any, values: Iterable[int], span: int) -> str:
-    """Return a field of a pattern: its text if that is a step, otherwise the values to which Celery expands it.
+    """Return a field of a pattern: a step unchanged, otherwise the values to which Celery expands the field.
 
     Celery accepts full names of days and descending ranges, and cron does not. `span`: the number of possible values.
     """

@@ -94,11 +94,11 @@ def _load(app: str) -> CheckedApp:
 
 
 def _put(client: Client, entry: BeatEntry, known: Schedule | None, *, dry_run: bool) -> str:
-    """Create or change the schedule of an entry. Returns what was done, or would be."""
+    """Create or change the schedule of an entry. Returns the action, such as `created` or `would create`."""
     input = dict(entry.input or {})
     wanted = (entry.cron, entry.timezone, input, entry.expires_in)
     if dry_run:
-        # The API refuses a pattern or a time zone here as it would when the schedule is made.
+        # The API refuses an invalid pattern or time zone here too.
         client.schedules.preview(entry.cron, entry.timezone, 1)
     if known is None:
         if not dry_run:

@@ -31,7 +31,7 @@ def of_app(app: Celery) -> list[str]:
 
 
 def of_tasks(tasks: Iterable[Task]) -> Iterator[tuple[str, str]]:
-    """Yield each task whose worker id another task has, with the reason."""
+    """Yield each task that shares its worker id with another task, with the reason."""
     by_slug = defaultdict(list)
     for task in tasks:
         by_slug[slug_of(task.name)].append(task.name)

@@ -27,7 +27,7 @@ from ava_celery.results import StateReport, as_json
 _REPEAT_SECONDS = 0.1
 #: Seconds until a message that a task rejects for redelivery runs again.
 _REQUEUE_SECONDS = 1.0
-#: The modules whose frames are between this one and the author's function.
+#: The modules of the frames between this one and the author's function.
 _BETWEEN = ("celery.", "vine.", __name__)
 
 
@@ -41,7 +41,7 @@ class TaskHandler:
         # Eager: it stores nothing in the author's result backend, because the record is the job's.
         task.store_eager_result = task.store_errors_even_if_ignored = False
         self._trace = build_tracer(task.name, task, app=app, eager=True)
-        #: What the current run requested; the methods of the task below set it.
+        #: Requests of the current run, set by the task's methods below.
         self._retry: _NotSent | None = None
         self._report: StateReport | None = None
         self.__module__, self.__qualname__, self.__doc__ = task.__module__, task.name, task.__doc__
@@ -51,7 +51,7 @@ class TaskHandler:
         task.retry, task.update_state, task.replace = self._checked_retry, self._update_state, self._refuse_replace
 
     def __call__(self, input: Mapping[str, Any], env: Env) -> Any:
-        """Run the task once. Return its result as JSON can carry it, or raise the error with which the run ends."""
+        """Run the task once. Return its result as a JSON value, or raise the error that ends the run."""
         args, kwargs = list(input.get("args", ())), dict(input.get("kwargs", {}))
         self._retry, self._report = None, (report := StateReport(env))
         with self._in_app(), self._soft_limited():

@@ -27,7 +27,7 @@ class CheckedApp:
     name: str
     app: Celery
     tasks: list[Task] = field(default_factory=list)
-    #: Reasons by task name; those that hold for all tasks are under the application's name.
+    #: Reasons by task name; reasons for all tasks are under the application's name.
     faults: dict[str, list[str]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
@@ -84,7 +84,7 @@ def _declare(checked: CheckedApp) -> list[str]:
 
 
 def _drop_trace_lines(names: set[str]) -> None:
-    """Drop Celery's log lines about these tasks, because each job's log already says how it ended."""
+    """Drop Celery's log lines about these tasks, because each job's log already contains the outcome."""
 
     def is_kept(record: logging.LogRecord) -> bool:
         return not (isinstance(record.args, Mapping) and record.args.get("name") in names)

@@ -13,7 +13,7 @@ from celery import states
 
 from ava.handler.env import Env
 
-#: The characters of a message that shows a state's meta data.
+#: Max characters of a message that shows a state's meta data.
 _MAX_META = 500
 
 

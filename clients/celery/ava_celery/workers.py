@@ -14,7 +14,7 @@ from ava.client.slugs import slug_of
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 
-#: The maximum timeout of a run, and that of a task without a hard limit.
+#: Max timeout of a run in seconds, and the timeout of a task without a hard limit.
 MAX_TIMEOUT_SECONDS = 3600
 
 

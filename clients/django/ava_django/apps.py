@@ -1,4 +1,4 @@
-"""The application that brings the model of the outbox."""
+"""The Django application with the model of the outbox."""
 
 from django.apps import AppConfig
 
@@ -13,5 +13,5 @@ class AvaDjangoConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register Django's check of the backends, which is imported with the first task otherwise."""
+        """Register Django's check of the backends, which would otherwise be imported with the first task."""
         import django.tasks  # noqa: F401

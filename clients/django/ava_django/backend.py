@@ -25,7 +25,7 @@ from ava_django.discovery import worker_id_of
 
 __all__ = ["AvaBackend"]
 
-#: How the id of a result begins whose job the relay makes.
+#: Prefix of a result's id while the relay has not yet created its job.
 _OF_OUTBOX = "outbox_"
 _ROW_ID = re.compile("[0-9a-f]{32}")
 
@@ -33,8 +33,8 @@ _ROW_ID = re.compile("[0-9a-f]{32}")
 class AvaBackend(BaseTaskBackend):
     """Enqueues tasks as jobs, and reads their results.
 
-    `OPTIONS`: `url` and `api_key`, or `secret`, `tenant` and `user` (else `AVA_URL`, `AVA_API_KEY` and so on);
-    `outbox: True` enqueues in the transaction of `database` (`default`); `modules` names further modules of tasks.
+    `OPTIONS`: `url` and `api_key`, or `secret`, `tenant` and `user` (by default `AVA_URL`, `AVA_API_KEY` and so on);
+    `outbox: True` enqueues in the transaction of `database` (`default`); `modules` names more modules with tasks.
     """
 
     supports_defer = True
@@ -49,7 +49,7 @@ class AvaBackend(BaseTaskBackend):
 
     @cached_property
     def client(self) -> Client:
-        """Return the client of the API, which can do more than this backend."""
+        """Return the API client, which offers more than this backend."""
         return client_of(self.options)
 
     def validate_task(self, task: Task) -> None:
@@ -69,11 +69,11 @@ class AvaBackend(BaseTaskBackend):
     def enqueue(self, task: Task, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskResult:
         """Enqueue a task. With an outbox it is enqueued once the transaction commits.
 
-        Raises `ApiError` of the client if the API refuses it or cannot be reached.
+        Raises `ApiError` of the client if the API refuses it or is unreachable.
         """
         self.validate_task(task)
         if task.run_after is not None:
-            # As the API keeps it, so that the result equals the one that is read later.
+            # Truncate like the API, so that the result equals the one that is read later.
             task = task.using(run_after=task.run_after.replace(microsecond=task.run_after.microsecond // 1000 * 1000))
         input = {"args": normalize_json(list(args)), "kwargs": normalize_json(dict(kwargs))}
         options = {
@@ -102,8 +102,8 @@ class AvaBackend(BaseTaskBackend):
     def cancel(self, result: TaskResult) -> TaskResult:
         """Cancel a task that is not finished; a running one is asked to stop. Returns its result.
 
-        A task that waits in the outbox is not enqueued any more, unless a relay sends it already. Raises `ApiConflict`
-        if it is finished.
+        A task in the outbox is not enqueued any more, unless a relay is already sending it. Raises `ApiConflict` if the
+        task is finished.
         """
         row, job = self._find(result.id)
         if job is None:
@@ -123,7 +123,7 @@ class AvaBackend(BaseTaskBackend):
         return results.of_job(self.client.retry(job.id), result.task, alias=self.alias)
 
     def check(self, **_: Any) -> list[checks.CheckMessage]:
-        """Return what is wrong with the settings."""
+        """Return the errors of the settings."""
         found: list[checks.CheckMessage] = []
         try:
             client_of(self.options).close()
@@ -135,7 +135,7 @@ class AvaBackend(BaseTaskBackend):
 
     @property
     def _rows(self) -> Any:
-        # Imported here, because a project without an outbox does not install the application of the model.
+        # Imported here, because a project without an outbox does not install the model's application.
         from ava_django.models import OutboxJob
 
         return OutboxJob.objects.using(self.options.get("database", "default"))
@@ -151,7 +151,7 @@ class AvaBackend(BaseTaskBackend):
         if not _ROW_ID.fullmatch(id_):
             raise TaskResultDoesNotExist(result_id)
         row = self._rows.filter(pk=id_).first()
-        # Retries of the job, and the jobs that it has made, have its tag as well.
+        # Retries of the job, and jobs that it created, have the same tag.
         found = self.client.list(tags={"outbox": id_}, root=True, per_page=10, is_whole=True)
         job = next((each for each in found if each.retry_of is None), None)
         if row is None and job is None:

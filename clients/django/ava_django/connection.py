@@ -12,7 +12,7 @@ from ava.client import Client
 
 __all__ = ["OPTIONS", "client_of"]
 
-#: What `OPTIONS` of a backend may hold.
+#: Known keys of a backend's `OPTIONS`.
 OPTIONS = frozenset(
     {
         "url",
@@ -38,13 +38,13 @@ _VARIABLES = {
 
 
 def client_of(options: Mapping[str, Any]) -> Client:
-    """Return a client. Raises `ImproperlyConfigured` if it is not said where the API is, or who calls."""
+    """Return a client. Raises `ImproperlyConfigured` without the API's URL or the caller's credentials."""
     given = {name: options.get(name) or os.environ.get(variable, "") for name, variable in _VARIABLES.items()}
     if not (url := given.pop("url")):
         raise ImproperlyConfigured("TASKS: OPTIONS needs the url of the API, or set AVA_URL.")
     if given["api_key"]:
         given.pop("secret"), given.pop("tenant")
-    # The first of several keys that are valid at once.
+    # The first of several valid keys.
     elif given["secret"]:
         given["secret"] = given["secret"].partition(",")[0].strip()
     more = {name: options[name] for name in ("role", "timeout_seconds", "retries") if name in options}

@@ -1,4 +1,4 @@
-"""The tasks of a project that use a backend of ours, by the ids of their workers."""
+"""The tasks of a project that use one of our backends, by worker id."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def worker_id_of(task: Task) -> str:
 
 @cache
 def tasks_by_worker() -> dict[str, Task]:
-    """Return the tasks of the modules `tasks` of all applications, and of those that `OPTIONS["modules"]` names.
+    """Return the tasks in each application's `tasks` module and in the modules of `OPTIONS["modules"]`.
 
-    Raises `ImproperlyConfigured` if two tasks have one worker.
+    Raises `ImproperlyConfigured` if two tasks have the same worker id.
     """
     found: dict[str, Task] = {}
     for module in _modules():

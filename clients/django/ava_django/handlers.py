@@ -1,6 +1,6 @@
 """A handler module: `AVA_HANDLERS=ava_django.handlers` makes a node run each task of the project.
 
-It sets Django up by `DJANGO_SETTINGS_MODULE` when it is imported, in the node's parent.
+Its import, in the node's parent process, sets up Django with `DJANGO_SETTINGS_MODULE`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ava_django import results  # noqa: E402 - they need the applications
 from ava_django.discovery import tasks_by_worker  # noqa: E402
 from ava_django.options import ATTRIBUTE  # noqa: E402
 
-#: The arguments of a task are checked by the task itself.
+#: The task itself checks its arguments.
 _SCHEMA = {
     "type": "object",
     "properties": {"args": {"type": "array"}, "kwargs": {"type": "object"}},
@@ -36,7 +36,7 @@ _SCHEMA = {
 
 
 def _begin(task: Task, env: Env) -> TaskResult:
-    """Return the result of a task that begins, and sends the signal of its start."""
+    """Send the signal of a task's start and return its result so far."""
     _use_fresh_connections()
     result = results.of_job(read(Job, env.job), task, alias=task.backend)
     object.__setattr__(result, "status", TaskResultStatus.RUNNING)
@@ -122,5 +122,5 @@ def _declare(worker_id: str, task: Task) -> None:
 
 for _id, _task in tasks_by_worker().items():
     _declare(_id, _task)
-# The children of the node are forked after this; each makes connections of its own.
+# The node forks its children after this; each opens its own connections.
 connections.close_all()

@@ -1,4 +1,4 @@
-"""The outbox as a model: its rows are written in the transaction of the application."""
+"""The outbox as a model: the application writes its rows in its own transaction."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class OutboxJobs(models.QuerySet):
     """Rows of the outbox."""
 
     def trigger(self, worker_id: str, input: Mapping[str, Any] | None = None, **options: Any) -> str:
-        """Trigger a job once the transaction commits; the options are those of `Client.trigger`. Returns the row's id.
+        """Trigger a job once the transaction commits, with the options of `Client.trigger`. Returns the row's id.
 
-        Raises `TypeError` or `ValueError` for what JSON cannot carry.
+        Raises `TypeError` or `ValueError` for values that JSON cannot represent.
         """
         row = new_row(worker_id, input, **options)
         self.create_from(row)
@@ -29,19 +29,20 @@ class OutboxJobs(models.QuerySet):
         """Write a row."""
         self.create(**asdict(row))
 
-    # What the relay asks of the table; each statement is a transaction of its own. ------------------------------------
+    # The table interface of the relay; each statement is a separate transaction.
+    # ------------------------------------------
 
     def due(self, now: float, limit: int) -> Sequence[OutboxRow]:
-        """Return the oldest rows whose time has come."""
+        """Return the oldest rows that are due."""
         found = self.filter(next_at__lte=now).order_by("next_at", "id")[:limit]
         return [OutboxRow(**values) for values in found.values()]
 
     def note_sending(self, ids: Sequence[str], now: float) -> None:
-        """Note that rows are about to be sent, where that is not noted yet."""
+        """Store the time of the first attempt of rows that have none."""
         self.filter(pk__in=ids, first_sent_at=None).update(first_sent_at=now)
 
     def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
-        """Note a failure, and when the row is sent next."""
+        """Store a failure and the time of the next attempt."""
         self.filter(pk=row_id).update(next_at=next_at, error=error, attempts=models.F("attempts") + 1)
 
     def forget(self, row_ids: Sequence[str]) -> None:

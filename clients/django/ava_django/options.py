@@ -1,4 +1,4 @@
-"""What a task says of its worker, beyond the options of Django's `@task`."""
+"""A task's options for its worker, in addition to Django's `@task`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["ATTRIBUTE", "ava_options"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: The attribute of a function that holds its options.
+#: The attribute with a function's options.
 ATTRIBUTE = "ava_options"
-#: The options of `ava.worker` that the task itself decides.
+#: The options of `ava.worker` that the task itself determines.
 _OF_TASK = frozenset({"slug", "name", "queue", "input_schema"})
 
 

@@ -19,14 +19,14 @@ class DjangoOutboxTable:
         self._database = database
 
     def due(self, now: float, limit: int) -> Sequence[OutboxRow]:
-        """Return the oldest rows whose time has come."""
-        # Once a look: a connection that the database has closed is made anew.
+        """Return the oldest rows that are due."""
+        # Once per poll: replace a connection that the database has closed.
         close_old_connections()
         found: Sequence[OutboxRow] = self._rows.due(now, limit)
         return found
 
     def note_sending(self, ids: Sequence[str], now: float) -> None:
-        """Note that rows are about to be sent, where that is not noted yet."""
+        """Store the time of the first attempt of rows that have none."""
         self._rows.note_sending(ids, now)
 
     def delete(self, row_ids: Sequence[str]) -> None:
@@ -34,7 +34,7 @@ class DjangoOutboxTable:
         self._rows.forget(row_ids)
 
     def put_off(self, row_id: str, *, next_at: float | None, error: str) -> None:
-        """Note a failure, and when the row is sent next."""
+        """Store a failure and the time of the next attempt."""
         self._rows.put_off(row_id, next_at=next_at, error=error)
 
     @property

@@ -1,4 +1,4 @@
-"""Results of tasks, made from the records of jobs."""
+"""Convert job records into results of tasks."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ class TaskCancelled(Exception):
 
 
 class TaskNotEnqueued(Exception):
-    """The API has refused the task, or its process has ended: the error is no exception of the task's own."""
+    """The API refused the task, or its process died: the error is not the task's own exception."""
 
 
 def aware(moment: datetime) -> datetime:
-    """Return a moment with a time zone, Django's current one where it has none."""
+    """Return a time with a time zone, by default Django's current one."""
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
 
 
 def waiting(task: Task, id: str, input: Mapping[str, Any], *, alias: str, error: TaskError | None = None) -> TaskResult:
-    """Return the result of a task whose job is not made yet, or was refused."""
+    """Return the result of a task whose job does not exist yet, or was refused."""
     return TaskResult(
         task=task,
         id=id,
@@ -72,7 +72,7 @@ def of_row(row: Any, id: str, *, alias: str) -> TaskResult:
 
 
 def why_not_enqueued(row: Any) -> str:
-    """Return why there is no job of a row of the outbox."""
+    """Return why an outbox row has no job."""
     if row.next_at is not None:
         return "The task waits in the outbox; it has not been enqueued yet."
     if row.error == CANCELLED:
@@ -83,7 +83,7 @@ def why_not_enqueued(row: Any) -> str:
 def of_job(
     job: Job, task: Task | None, *, alias: str, id: str | None = None, lines: Iterable[LogLine] = ()
 ) -> TaskResult:
-    """Return the result of a job; `lines` are the errors of its log, with the traceback."""
+    """Return the result of a job; `lines` are the errors in its log, with the traceback."""
     input = job.input or {}
     result = TaskResult(
         task=task or _task(job.worker_id, job.tags, job.scheduled_at),
@@ -111,7 +111,7 @@ def _task(worker_id: str, tags: Mapping[str, str], run_after: datetime | None) -
 
 
 def _time(moment: datetime | None) -> datetime | None:
-    """Return a moment as Django's other times are: naive in the current zone where `USE_TZ` is off."""
+    """Return a time in Django's form: naive in the current zone without `USE_TZ`."""
     if moment is None or settings.USE_TZ:
         return moment
     return timezone.make_naive(moment.astimezone(UTC))
@@ -127,11 +127,11 @@ def _errors(job: Job, lines: Iterable[LogLine]) -> list[TaskError]:
     traceback = next((line.msg for line in reversed(list(lines)) if named.search(line.msg)), None)
     if not kind.isidentifier() or traceback is None:
         return [_error(f"{__name__}.TaskNotEnqueued", job.error)]
-    # The last one is the error itself, after those that have led to it.
+    # The last match is the error itself, after its causes.
     module = named.findall(traceback)[-1] or "builtins"
     return [_error(f"{module}.{kind}", traceback)]
 
 
 def _error(path: str, traceback: str | None) -> TaskError:
-    """Return an error whose traceback ends with a line end, as those of Python do."""
+    """Return an error with a traceback that ends with a line end, like Python's."""
     return TaskError(exception_class_path=path, traceback=f"{traceback}\n" if traceback else "")

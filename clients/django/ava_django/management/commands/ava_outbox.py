@@ -1,4 +1,4 @@
-"""`manage.py ava_outbox`: sends the rows of the outbox."""
+"""`manage.py ava_outbox`: send the rows of the outbox."""
 
 from __future__ import annotations
 
