@@ -1,8 +1,7 @@
-"""Events that jobs wait for: a run looks for one, and the dispatcher compares each new event with the waits.
+"""Events that jobs wait for: runs search for them, and the dispatcher matches each new event with the waits.
 
-A wait is an entry of a job's journal. It is there before the run looks for its event, and each event leaves a wake in
-its own transaction. So of an event and a wait at the same moment, the run sees the event, or the duty that follows the
-wake sees the wait.
+A wait is an entry of a job's journal. It is stored before the run searches for its event, and each event writes a wake
+in its own transaction. So for a concurrent event and wait, the run sees the event, or the wakes duty sees the wait.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ ORDER BY e.tenant_id, e.type, e.id LIMIT %(limit)s
 def find(
     connection: Connection, *, tenant_id: str, type_: str, after: str, taken: Collection[str], limit: int
 ) -> list[InboundEvent]:
-    """Returns events of a type after a UUID, the oldest first, without those whose ids are `taken`."""
+    """Return events of a type behind a UUID, oldest first, except events with ids in `taken`."""
     uuids = [uuid for uuid in map(event_uuid, taken) if uuid is not None]
     given = {"tenant_id": tenant_id, "type": type_, "after": after, "taken": uuids, "limit": limit}
     return [event_of(row) for row in connection.exec_driver_sql(_FIND, given)]
 
 
-#: The jobs that are listed with an event.
+#: Max jobs listed with an event.
 MAX_LISTED = 100
 _JOBS_OF = Statement("""
 SELECT e.id::text, k.job_id::text FROM unnest(%(ids)s::uuid[]) AS e (id) CROSS JOIN LATERAL (
@@ -47,7 +46,7 @@ SELECT e.id::text, k.job_id::text FROM unnest(%(ids)s::uuid[]) AS e (id) CROSS J
 
 
 def with_jobs(connection: Connection, found: Sequence[InboundEvent]) -> list[InboundEvent]:
-    """Return events of one tenant with the first `MAX_LISTED` jobs that got each of them by a wait."""
+    """Return events of one tenant with the first `MAX_LISTED` jobs that received each event by a wait."""
     jobs: dict[str, list[str]] = {str(event_uuid(event.id)): [] for event in found}
     if found:
         given = {"tenant_id": found[0].tenant_id, "ids": list(jobs), "limit": MAX_LISTED}
@@ -56,11 +55,11 @@ def with_jobs(connection: Connection, found: Sequence[InboundEvent]) -> list[Inb
     return [replace(event, woken_job_ids=jobs[str(event_uuid(event.id))]) for event in found]
 
 
-#: The waits `k` for which no event has been found, and those for a type, which `job_journal_events` has.
+#: Condition: the wait `k` has no event yet. And: the wait is for a type, as in the index `job_journal_events`.
 _IS_OPEN = "k.kind = 'event' AND k.state = 'waits' AND k.event_id IS NULL"
 _OF_TYPE = f"k.tenant_id = %(tenant_id)s AND k.value ->> 'type' = %(type)s AND {_IS_OPEN}"
 
-# One descent of the index for each list of paths. The last key of a list: see `match_keys.last_key`.
+# One index descent per list of paths. For the last key of a list see `match_keys.last_key`.
 _SAMPLES = Statement(f"""
 WITH RECURSIVE samples AS (
     (SELECT k.match_key, k.value FROM job_journal AS k
@@ -77,9 +76,9 @@ SELECT s.match_key::text, s.value::text FROM samples AS s LIMIT %(limit)s
 
 
 def samples(connection: Connection, wakes: EventWakes, *, limit: int) -> list[tuple[UUID, str]]:
-    """Return one wait for each list of exact paths among the waits for the events: its key, and what it is for.
+    """Return one wait for each list of exact paths among the waits for the events: its key and its JSON.
 
-    They follow each other in the order of the keys, from the paths of the place that the events have reached.
+    Ordered by key, starting at the paths of the position that the events have reached.
     """
     first_key = match_keys.first_key(wakes.after.key)
     given = {"tenant_id": wakes.tenant_id, "type": wakes.type, "first_key": str(first_key), "limit": limit}
@@ -92,17 +91,17 @@ class EventWait:
 
     place: WaitPlace
     name: str
-    #: What it is for, as the journal has it.
+    #: The awaited event, as stored in the journal.
     value_json: str
     job_created_at: datetime | None
     #: Whether the job has ended.
     has_ended: bool
-    #: Those of the given events that the job has got already.
+    #: The given events that the job has already received.
     taken: Collection[str]
 
 
-# Waits of one job with one key stay together. A range has one lower bound, because of two PostgreSQL may begin to read
-# at the lower one.
+# Waits of one job with one key stay together. Each range has one lower bound, because with two PostgreSQL may start
+# reading at the lower one.
 _WAITS = Statement(f"""
 SELECT k.match_key::text, k.job_id::text, k.name, k.value::text, j.created_at,
     j.id IS NULL OR j.completed_at IS NOT NULL, ARRAY(
@@ -125,7 +124,7 @@ ORDER BY k.match_key, k.job_id, k.name
 def waits(
     connection: Connection, wakes: EventWakes, keys: Sequence[tuple[UUID, UUID]], *, limit: int
 ) -> list[EventWait]:
-    """Return the next waits with keys in ranges, in the order of their places, up to `limit` and a little more."""
+    """Return the next waits with keys in ranges, ordered by position; slightly more than `limit` if needed."""
     left = [(max(WaitPlace.before(first), wakes.after), last) for first, last in keys if last >= wakes.after.key]
     given = {
         "tenant_id": wakes.tenant_id,
@@ -157,7 +156,7 @@ class FoundEvent:
     event_id: str
 
 
-# A run that writes into its journal locks its job first as well. It may have replaced a wait by another one meanwhile.
+# A run that writes into its journal locks its job first too. It may have replaced a wait in between.
 _MARK = Statement(f"""
 WITH locked AS (
     SELECT j.tenant_id, j.id FROM jobs AS j
@@ -176,7 +175,7 @@ SELECT DISTINCT m.job_id::text FROM marked AS m
 
 
 def mark(connection: Connection, tenant_id: str, found: Sequence[FoundEvent]) -> list[tuple[str, str]]:
-    """Write events into the waits that they were found for, and lock their jobs. Returns these: tenants and UUIDs."""
+    """Store events in the waits they match, and lock their jobs. Returns these as tenants and UUIDs."""
     if not found:
         return []
     given = _parameters(tenant_id, [each.wait for each in found])
@@ -192,7 +191,7 @@ WHERE k.tenant_id = %(tenant_id)s AND k.job_id = f.job_id AND k.name = f.name AN
 
 
 def forget_ended(connection: Connection, tenant_id: str, ended: Sequence[EventWait]) -> int:
-    """Delete waits of jobs that have ended, so that no later event is compared with them. Returns their number."""
+    """Delete waits of ended jobs, so that no later event is matched with them. Returns their number."""
     if not ended:
         return 0
     return connection.exec_driver_sql(_FORGET_ENDED, _parameters(tenant_id, ended)).rowcount

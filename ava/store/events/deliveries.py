@@ -1,4 +1,4 @@
-"""Deliveries: the requests that hooks have received, by what they are known again, and what became of them."""
+"""Deliveries: the requests that hooks have received, their deduplication keys, and their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ava.store.events.hooks import hook_uuid
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
-# The jobs of an event are its own; those of a hook with a worker are the delivery's.
+# The jobs of an event are stored with it; the job of a hook with a worker is stored with the delivery.
 _COLUMNS = (
     "d.id::text, d.tenant_id, d.hook_id::text, d.verdict, d.status, d.reason, d.created_at, d.event_id::text, "
     "d.event_type, d.source_id, coalesce(e.job_ids, d.job_ids)::text[], d.duplicate_of::text, d.replay_of::text, "
@@ -28,7 +28,7 @@ _EVENT = "LEFT JOIN events AS e ON e.tenant_id = d.tenant_id AND e.id = d.event_
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """A request to a hook that is about to be stored."""
+    """A request to a hook, before it is stored."""
 
     tenant_id: str
     hook_id: str
@@ -37,30 +37,30 @@ class Arrival:
     address: str
     headers_json: str
     query_json: str
-    #: None: it was too large to be read.
+    #: None: too large to read.
     body: bytes | None
-    #: Bytes of the whole body.
+    #: Size of the whole body.
     body_bytes: int
-    #: The delivery that it replays.
+    #: The replayed delivery; None unless this is a replay.
     replay_of: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arrived:
-    """What `accept` has stored."""
+    """The stored delivery."""
 
     delivery_id: str
     created_at: datetime
-    #: The earlier delivery that it repeats; None if it is the first.
+    #: The earlier delivery that it duplicates; None if it is the first.
     duplicate_of: str | None
-    #: The UUID that is reserved for its job, and the event that is about to be stored.
+    #: The UUID reserved for its job, and the id reserved for its event; None if it creates none.
     job_uuid: str | None
     event_id: str | None
-    #: The version of the tenant's subscriptions; None if it never had one.
+    #: The version of the tenant's subscriptions; None if the tenant never had any.
     version: int | None
 
 
-# One statement, because every delivery pays it. Another transaction with one of the digests waits until this one ends.
+# One statement, because every delivery pays for it. A concurrent transaction with an equal digest waits for this one.
 _ACCEPT = Statement("""
 WITH own AS (SELECT ava_uuid7() AS id OFFSET 0), known AS (
     INSERT INTO received_keys AS k (tenant_id, hook_id, digest, first_id, until)
@@ -94,9 +94,9 @@ def accept(
     makes_job: bool,
     makes_event: bool,
 ) -> Arrived:
-    """Store a request that is genuine, in the transaction that makes its event and its jobs.
+    """Store a verified request, in the transaction that creates its event and jobs.
 
-    `keys`: by what it is known again, each with the seconds for which it counts, in ascending order.
+    `keys`: its deduplication keys, each with its validity in seconds, in ascending order.
     """
     parameters = _parameters(arrival) | {
         "status": status,
@@ -142,7 +142,7 @@ RETURNING d.id::text
 
 
 def refuse(connection: Connection, arrival: Arrival, *, status: int, reason: str) -> str:
-    """Store a request that is refused, so that it can be looked at and replayed. Returns the delivery's id."""
+    """Store a refused request, so that it can be inspected and replayed. Returns the delivery's id."""
     parameters = _parameters(arrival) | {"status": status, "reason": reason}
     return ids.encode("del", connection.exec_driver_sql(_REFUSE, parameters).scalar_one())
 
@@ -167,7 +167,7 @@ def make_nothing(
     reason: str,
     digests: Sequence[bytes],
 ) -> None:
-    """Refuse a delivery in the transaction that has stored it, because it can make no job; it is not known again."""
+    """Refuse a delivery in the transaction that stored it, because it cannot create a job; delete its keys."""
     parameters = {
         "tenant_id": tenant_id,
         "hook_id": hook_uuid(hook_id),
@@ -183,7 +183,7 @@ def make_nothing(
 
 @dataclass(frozen=True, kw_only=True)
 class HookDeliveryFilter:
-    """Which deliveries of a hook; None means any."""
+    """Selects deliveries of a hook; None means any."""
 
     verdict: HookVerdict | None = None
     created_after: datetime | None = None
@@ -233,7 +233,7 @@ def page(
     before_id: str | None = None,
     max_body: int,
 ) -> list[HookDelivery]:
-    """Returns deliveries of a hook, newest first, without bodies of more than `max_body` bytes."""
+    """Return deliveries of a hook, newest first, without bodies of more than `max_body` bytes."""
     parameters = _filter_parameters(tenant_id, hook_id, delivery_filter, before_id)
     parameters |= {"limit": limit, "offset": offset, "max_body": max_body}
     statement = _PAGE if delivery_filter.verdict is None else _PAGE_OF_VERDICT
@@ -241,7 +241,7 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, hook_id: str, delivery_filter: HookDeliveryFilter) -> int:
-    """Returns the number of a hook's deliveries that match, exact up to `MAX_IN_TOTAL`."""
+    """Return the number of a hook's matching deliveries, exact up to `MAX_IN_TOTAL`."""
     return sum_of(connection, tenant_id=tenant_id, hook_id=hook_id, delivery_filter=delivery_filter)[0]
 
 
@@ -253,7 +253,7 @@ def sum_of(
     delivery_filter: HookDeliveryFilter,
     limit: int = MAX_IN_TOTAL,
 ) -> tuple[int, int]:
-    """Returns the number of a hook's deliveries that match, and the bytes of their bodies, up to `limit` deliveries."""
+    """Return the number of a hook's matching deliveries and the total size of their bodies, up to `limit`."""
     parameters = _filter_parameters(tenant_id, hook_id, delivery_filter, None) | {"limit": limit}
     statement = _COUNT if delivery_filter.verdict is None else _COUNT_OF_VERDICT
     found, size = connection.exec_driver_sql(statement, parameters).one()
@@ -284,7 +284,7 @@ WHERE d.tenant_id = %(tenant_id)s AND d.hook_id = %(hook_id)s::uuid AND d.id = %
 
 
 def show(connection: Connection, *, tenant_id: str, hook_id: str, delivery_id: str) -> HookDelivery | None:
-    """Returns one delivery of a hook with its whole body, or None if the hook has no such delivery."""
+    """Return one delivery of a hook with its whole body, or None if the hook has no such delivery."""
     parameters = {"tenant_id": tenant_id, "hook_id": hook_uuid(hook_id), "id": delivery_uuid(delivery_id)}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _delivery(row)
@@ -292,7 +292,7 @@ def show(connection: Connection, *, tenant_id: str, hook_id: str, delivery_id: s
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRequest:
-    """A delivery as it can be replayed."""
+    """A delivery with the data for a replay."""
 
     delivery: HookDelivery
     query_json: str
@@ -323,7 +323,7 @@ def read_requests(
     after_id: str | None = None,
     delivery_id: str | None = None,
 ) -> list[StoredRequest]:
-    """Returns deliveries with all that was sent, the oldest first, after one of them; or the one with an id."""
+    """Return complete deliveries, oldest first, behind `after_id`; or only the one with `delivery_id`."""
     parameters = _filter_parameters(tenant_id, hook_id, delivery_filter, None) | {"limit": limit}
     if after_id is not None:
         after = ids.decode("del", after_id)
@@ -337,7 +337,7 @@ def read_requests(
 
 
 def delivery_uuid(delivery_id: str) -> str | None:
-    """Returns the UUID of a delivery's id, or None if it is not a delivery's id."""
+    """Return the UUID of a delivery's id; None if it is not one."""
     value = ids.decode("del", delivery_id)
     return None if value is None else str(value)
 

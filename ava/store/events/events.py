@@ -1,4 +1,4 @@
-"""Events: stored with the jobs that they make, read by tenants, and taken by the fan-out while jobs are missing."""
+"""Events: stored with the jobs that they create, read by tenants, and taken by the fan-out until all jobs exist."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ava.store.engine.statement import Statement
 from ava.store.events.subscriptions import subscription_uuid
 from ava.store.jobs.rows import job_uuid
 
-#: Hours for which an event is known by its source and id.
+#: Hours of deduplication of events by source and id.
 HOURS = 24
-#: The hook of an event that came by none, in `received_keys`.
+#: The hook id of events without a hook, in `received_keys`.
 _NO_HOOK = "00000000-0000-0000-0000-000000000000"
 _FIRST_UUID = _NO_HOOK
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-#: The condition that the fan-out has something to do, which an index answers.
+#: Condition: the fan-out has work. An index answers it.
 ARE_UNFINISHED = "EXISTS (SELECT FROM events WHERE fanned_out_to IS NOT NULL)"
 
 COLUMNS = (
@@ -34,7 +34,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class EventFilter:
-    """Which of a tenant's events; None means any."""
+    """Selects a tenant's events; None means any."""
 
     type: str | None = None
     source: str | None = None
@@ -44,12 +44,12 @@ class EventFilter:
 
 @dataclass(frozen=True, kw_only=True)
 class Reserved:
-    """What a transaction knows before it stores events."""
+    """The values that a transaction needs before it stores events."""
 
     #: Ids for new events, ascending.
     event_ids: Sequence[str]
     now: datetime
-    #: The version of the tenant's subscriptions; None if it never had one.
+    #: The version of the tenant's subscriptions; None if the tenant never had any.
     version: int | None
 
 
@@ -60,12 +60,12 @@ SELECT ARRAY(SELECT ava_uuid7()::text FROM generate_series(1, %(count)s)), now()
 
 
 def reserve(connection: Connection, *, tenant_id: str, count: int) -> Reserved:
-    """Returns ids for new events of a tenant, and the version of its subscriptions."""
+    """Return ids for new events of a tenant, and the version of its subscriptions."""
     uuids, now, version = connection.exec_driver_sql(_RESERVE, {"tenant_id": tenant_id, "count": count}).one()
     return Reserved(event_ids=[ids.encode("evt", uuid) for uuid in sorted(uuids)], now=now, version=version)
 
 
-# The order keeps two transactions with the same ids from waiting for each other.
+# Ordered, so that two transactions with the same ids do not deadlock.
 _FIND_FIRST = Statement(f"""
 INSERT INTO received_keys AS k (tenant_id, hook_id, digest, first_id, until)
 SELECT %(tenant_id)s, '{_NO_HOOK}', g.digest, g.id::uuid, now() + interval '{HOURS} hours'
@@ -78,9 +78,9 @@ RETURNING k.digest, k.first_id::text
 
 
 def find_first(connection: Connection, *, tenant_id: str, event_ids: Mapping[bytes, str]) -> dict[bytes, str]:
-    """Returns for each digest of a source and an id the first event that has it: the given one, or an earlier one.
+    """Return, for each digest of source and id, the first event that has it: the given one, or an earlier one.
 
-    It is stored in this transaction that the given ones have them. Another transaction with one of them waits.
+    Stores new digests in this transaction. Other transactions with an equal digest wait for it.
     """
     parameters = {
         "tenant_id": tenant_id,
@@ -91,7 +91,7 @@ def find_first(connection: Connection, *, tenant_id: str, event_ids: Mapping[byt
     return {bytes(digest): ids.encode("evt", first_id) for digest, first_id in rows}
 
 
-# Each event wakes the jobs that wait for its type, whether there are any or not: one may begin to wait at this moment.
+# Each event writes a wake, even if no job waits for its type: one may begin to wait concurrently.
 _INSERT = Statement("""
 WITH woken AS (
     INSERT INTO wakes (tenant_id, kind, source_id, event_type)
@@ -124,8 +124,8 @@ def insert(
 ) -> None:
     """Insert events of one tenant.
 
-    `fanned_out_to`: the last subscription whose job is made, of those events for which the fan-out makes further ones,
-    from the subscriptions of a `version`.
+    `fanned_out_to`: the last subscription with a created job, for events with further jobs to create by the fan-out,
+    from the subscriptions of `version`.
     """
     if not events:
         return
@@ -167,7 +167,7 @@ def _subscription_uuid(subscription_id: str | None) -> str | None:
     return None if subscription_id is None else subscription_uuid(subscription_id)
 
 
-# Of all tenants in turn: the next tenant after the one before, so that none waits for the events of another.
+# Round-robin between tenants, so that no tenant waits for another's events.
 _CLAIM_UNFINISHED = Statement(f"""
 SELECT {COLUMNS}, e.fanned_out_to::text, e.subscriptions_version FROM events AS e
 WHERE e.fanned_out_to IS NOT NULL AND e.tenant_id > %(after_tenant)s
@@ -177,19 +177,19 @@ ORDER BY e.tenant_id, e.id LIMIT 1 FOR UPDATE SKIP LOCKED
 
 @dataclass(frozen=True, kw_only=True)
 class UnfinishedEvent:
-    """An event for which jobs are still to be created."""
+    """An event with jobs left to create."""
 
     event: InboundEvent
-    #: The last subscription whose job is created.
+    #: The last subscription with a created job.
     last_id: str
-    #: The version of the tenant's subscriptions when the event came.
+    #: The version of the tenant's subscriptions when the event arrived.
     version: int
 
 
 def claim_unfinished(connection: Connection, *, after_tenant: str) -> UnfinishedEvent | None:
-    """Lock the oldest unfinished event of the next tenant after one, until the transaction ends.
+    """Lock the oldest unfinished event of the next tenant behind `after_tenant`, until the transaction ends.
 
-    Returns None if no tenant after that one has such an event.
+    Returns None if no further tenant has such an event.
     """
     row = connection.exec_driver_sql(_CLAIM_UNFINISHED, {"after_tenant": after_tenant}).first()
     if row is None:
@@ -214,7 +214,7 @@ def advance(
     copied_bytes: int,
     to: str | None,
 ) -> None:
-    """Store which further jobs a locked event has made, all that were refused, and the last subscription, if any."""
+    """Store the further jobs of a locked event, all its refusals, and the last subscription; None if finished."""
     parameters = {
         "tenant_id": event.tenant_id,
         "id": event_uuid(event.id),
@@ -233,7 +233,7 @@ SELECT {COLUMNS} FROM events AS e WHERE e.tenant_id = %(tenant_id)s AND e.id = A
 
 
 def show_many(connection: Connection, *, tenant_id: str, event_ids: Sequence[str]) -> dict[str, InboundEvent]:
-    """Returns events of a tenant by their ids, those that are kept."""
+    """Return the events of a tenant that exist, by id."""
     uuids = [uuid for uuid in map(event_uuid, event_ids) if uuid is not None]
     if not uuids:
         return {}
@@ -242,11 +242,11 @@ def show_many(connection: Connection, *, tenant_id: str, event_ids: Sequence[str
 
 
 def show(connection: Connection, *, tenant_id: str, event_id: str) -> InboundEvent | None:
-    """Returns one event of a tenant, or None if the tenant has no such event."""
+    """Return one event of a tenant, or None if the tenant has no such event."""
     return show_many(connection, tenant_id=tenant_id, event_ids=[event_id]).get(event_id)
 
 
-# Index ranges as rows, as in lists of jobs. Of a type and a source at once the newest of the type are searched.
+# Index ranges as row comparisons, as in lists of jobs. For a type and a source, search the newest events of the type.
 _MAX_SEARCHED = 10_000
 
 
@@ -290,7 +290,7 @@ def page(
     offset: int = 0,
     before_id: str | None = None,
 ) -> list[InboundEvent]:
-    """Returns events of a tenant, newest first."""
+    """Return events of a tenant, newest first."""
     statement, _ = _statements(event_filter)
     parameters = _filter_parameters(tenant_id, event_filter, before_id) | {"limit": limit, "offset": offset}
     searches = event_filter.type is not None and event_filter.source is not None
@@ -299,7 +299,7 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, event_filter: EventFilter) -> int:
-    """Returns the number of a tenant's events that match, exact up to `MAX_IN_TOTAL`."""
+    """Return the number of a tenant's matching events, exact up to `MAX_IN_TOTAL`."""
     _, statement = _statements(event_filter)
     parameters = _filter_parameters(tenant_id, event_filter, None) | {"limit": MAX_IN_TOTAL, "searched": _MAX_SEARCHED}
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())
@@ -321,13 +321,13 @@ def _filter_parameters(tenant_id: str, wanted: EventFilter, before_id: str | Non
 
 
 def event_uuid(event_id: str) -> str | None:
-    """Returns the UUID of an event's id, or None if it is not an event's id."""
+    """Return the UUID of an event's id; None if it is not one."""
     value = ids.decode("evt", event_id)
     return None if value is None else str(value)
 
 
 def event_of(row: Any) -> InboundEvent:
-    """Returns the event of a row of `COLUMNS`."""
+    """Return the event of a row of `COLUMNS`."""
     (id_, tenant_id, type_, source, source_id, subject, time, data_json, extensions_json, headers_json, created_at,
      delivery_id, job_ids, refused_json, more, copied_bytes, traceparent) = row[:17]  # fmt: skip
     spec = EventSpec(

@@ -1,4 +1,4 @@
-"""Hooks, as their tenants create and change them, and as requests find them. Secrets are stored sealed."""
+"""Hooks: created and changed by their tenants, found by requests. Secrets are stored sealed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COLUMNS = (
 )
 _COLUMN_COUNT = 19
 
-# The lock makes the creations of one tenant take turns, so that their number stays exact.
+# The lock serializes the creations of one tenant, so that the count is exact.
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('hooks of ' || %(tenant_id)s, 0))")
 _CREATE = Statement(f"""
 INSERT INTO hooks AS h (tenant_id, name, provider, verifier, secrets, worker_id, event_type, match, input, priority,
@@ -49,7 +49,7 @@ def create(
     sealed_secrets: Sequence[str],
     max_hooks: int,
 ) -> Hook | None:
-    """Create a hook, in a transaction. Returns None if the tenant has as many hooks as it may have."""
+    """Create a hook, in a transaction. Returns None if the tenant has reached `max_hooks`."""
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
     parameters = _fields(spec) | {
         "tenant_id": tenant_id,
@@ -86,13 +86,13 @@ SELECT {_COLUMNS}, h.secrets::text FROM hooks AS h WHERE h.tenant_id = %(tenant_
 
 
 def show(connection: Connection, *, tenant_id: str, hook_id: str) -> Hook | None:
-    """Returns one hook of a tenant, or None if the tenant has no such hook."""
+    """Return one hook of a tenant, or None if the tenant has no such hook."""
     row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}).first()
     return None if row is None else _hook(row)
 
 
 def lock(connection: Connection, *, tenant_id: str, hook_id: str) -> tuple[Hook, list[dict[str, Any]]] | None:
-    """Returns a hook, which no other transaction changes until this one ends, and its sealed secrets.
+    """Lock a hook until the transaction ends. Returns the hook and its sealed secrets.
 
     Returns None if the tenant has no such hook.
     """
@@ -108,7 +108,7 @@ WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid
 
 
 def sealed_of(connection: Connection, *, tenant_id: str, hook_id: str) -> list[str]:
-    """Returns the sealed secrets of a hook that are valid, the present one first."""
+    """Return the valid sealed secrets of a hook, the current one first."""
     parameters = {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}
     return [sealed for (sealed,) in connection.exec_driver_sql(_SEALED_OF, parameters)]
 
@@ -124,7 +124,7 @@ RETURNING {_COLUMNS}
 
 
 def change(connection: Connection, hook: Hook, *, secrets: Sequence[Mapping[str, Any]] | None) -> Hook:
-    """Write all of a hook's fields, in the transaction of `lock`; None leaves its secrets as they are."""
+    """Write all fields of a hook, in the transaction of `lock`; `secrets` None: keep the secrets."""
     parameters = _fields(hook) | {
         "tenant_id": hook.tenant_id,
         "id": hook_uuid(hook.id),
@@ -145,7 +145,7 @@ RETURNING {_COLUMNS}
 
 
 def rotate(connection: Connection, *, tenant_id: str, hook_id: str, token: Token, kept_seconds: int) -> Hook | None:
-    """Give a hook another token; the one before stays valid for so many seconds. Returns None if there is no hook."""
+    """Replace a hook's token; the old one stays valid for `kept_seconds`. Returns None if there is no such hook."""
     parameters = {
         "tenant_id": tenant_id,
         "id": hook_uuid(hook_id),
@@ -161,7 +161,7 @@ _DELETE = Statement("DELETE FROM hooks AS h WHERE h.tenant_id = %(tenant_id)s AN
 
 
 def delete(connection: Connection, *, tenant_id: str, hook_id: str) -> bool:
-    """Delete a hook with its secrets; its events and jobs go on. Returns False if there is none."""
+    """Delete a hook with its secrets; its events and jobs continue. Returns False if there is none."""
     parameters = {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}
     return connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
 
@@ -177,31 +177,31 @@ _COUNT = Statement("SELECT count(*) FROM hooks AS h WHERE h.tenant_id = %(tenant
 def page(
     connection: Connection, *, tenant_id: str, limit: int, offset: int = 0, before_id: str | None = None
 ) -> list[Hook]:
-    """Returns hooks of a tenant, newest first."""
+    """Return hooks of a tenant, newest first."""
     before = None if before_id is None else hook_uuid(before_id)
     parameters = {"tenant_id": tenant_id, "limit": limit, "offset": offset, "before_id": before}
     return [_hook(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
 def count(connection: Connection, *, tenant_id: str) -> int:
-    """Returns the number of a tenant's hooks, which a limit bounds."""
+    """Return the number of a tenant's hooks; a limit bounds it."""
     return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundHook:
-    """What a request needs to know of the hook that it calls."""
+    """A hook as the request to it needs it."""
 
     hook: Hook
-    #: The secrets that are valid, sealed.
+    #: The valid secrets, sealed.
     sealed: Sequence[str]
-    #: The time at which it was read.
+    #: The time of the read.
     now: datetime
-    #: Seconds until one of its secrets or its token ends; None if none does.
+    #: Seconds until one of its secrets or its token expires; None if none does.
     seconds_left: float | None
 
 
-# It is not scoped to a tenant, because the token says which one it is.
+# Not scoped to a tenant, because the token determines it.
 _FIND = Statement(f"""
 SELECT {_COLUMNS}, h.secrets::text, now(), f.until, f.hash FROM (
     SELECT a.tenant_id, a.id, a.hash, NULL::timestamptz AS until FROM hooks AS a WHERE a.lookup = %(lookup)s
@@ -213,7 +213,7 @@ SELECT {_COLUMNS}, h.secrets::text, now(), f.until, f.hash FROM (
 
 
 def find(connection: Connection, token: Token) -> FoundHook | None:
-    """Returns the hook that has this token, or None if there is none. An unknown one takes the same time."""
+    """Return the hook with this token, or None if there is none. Takes the same time for an unknown token."""
     row = connection.exec_driver_sql(_FIND, {"lookup": token.lookup}).first()
     if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token) or row is None:
         return None
@@ -236,7 +236,7 @@ _SEALED_SECRETS = Statement("SELECT h.tenant_id, h.id::text, h.secrets::text FRO
 
 
 def sealed_secrets(connection: Connection) -> list[tuple[str, str, str]]:
-    """Returns every hook's tenant, id (a UUID), and sealed secrets as JSON text."""
+    """Return every hook's tenant, id (a UUID), and sealed secrets as JSON."""
     return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(_SEALED_SECRETS)]
 
 
@@ -247,13 +247,13 @@ WHERE h.tenant_id = %(tenant_id)s AND h.id = %(id)s::uuid AND h.secrets::text = 
 
 
 def reseal(connection: Connection, *, tenant_id: str, uuid: str, old: str, new: str) -> bool:
-    """Replace a hook's secrets by the same ones, sealed again. Returns False if they have changed meanwhile."""
+    """Replace a hook's secrets by the same ones, sealed again. Returns False if they were changed in between."""
     parameters = {"tenant_id": tenant_id, "id": uuid, "old": old, "new": new}
     return connection.exec_driver_sql(_RESEAL, parameters).rowcount == 1
 
 
 def hook_uuid(hook_id: str) -> str | None:
-    """Returns the UUID of a hook's id, or None if it is not a hook's id."""
+    """Return the UUID of a hook's id; None if it is not one."""
     value = ids.decode("hk", hook_id)
     return None if value is None else str(value)
 

@@ -1,4 +1,4 @@
-"""Events and deliveries past retention, and what is no longer known again."""
+"""Delete events and deliveries past retention, and expired deduplication keys."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DELETE_FROM = {
 
 
 def delete_old(connection: Connection, table: str, *, kept_days: float, limit: int) -> int:
-    """Delete rows of `events` or `hook_deliveries` past retention that no partition takes with it.
+    """Delete rows of `events` or `hook_deliveries` past retention that are not dropped with a partition.
 
     Returns their number.
     """
@@ -55,5 +55,5 @@ DELETE FROM received_keys WHERE (tenant_id, hook_id, digest) IN (
 
 
 def delete_keys(connection: Connection, *, limit: int) -> int:
-    """Delete what events and deliveries are no longer known by, the oldest first. Returns the number of rows."""
+    """Delete expired deduplication keys of events and deliveries, oldest first. Returns the number of rows."""
     return connection.exec_driver_sql(_DELETE_KEYS, {"limit": limit}).rowcount

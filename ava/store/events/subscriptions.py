@@ -1,4 +1,4 @@
-"""Subscriptions, as their tenants create and change them, and as events find them."""
+"""Subscriptions: created and changed by their tenants, found by events."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionFilter:
-    """Which of a tenant's subscriptions; None means any."""
+    """Selects a tenant's subscriptions; None means any."""
 
     event_type: str | None = None
     worker_id: str | None = None
     enabled: bool | None = None
 
 
-# The row makes the changes of one tenant take turns, so that the number of its subscriptions stays exact.
+# The row serializes the changes of one tenant, so that the count of its subscriptions is exact.
 _RAISE_VERSION = Statement("""
 INSERT INTO subscription_versions AS v (tenant_id, version) VALUES (%(tenant_id)s, 1)
 ON CONFLICT (tenant_id) DO UPDATE SET version = v.version + 1
@@ -35,7 +35,7 @@ _COUNT_OF_TENANT = Statement("SELECT count(*) FROM subscriptions AS s WHERE s.te
 
 
 def has_room(connection: Connection, *, tenant_id: str, max_subscriptions: int) -> bool:
-    """Returns True if the tenant may create another subscription in this transaction; others of the tenant wait."""
+    """Return True if the tenant may create another subscription in this transaction; blocks its other changes."""
     connection.exec_driver_sql(_RAISE_VERSION, {"tenant_id": tenant_id})
     return int(connection.exec_driver_sql(_COUNT_OF_TENANT, {"tenant_id": tenant_id}).scalar_one()) < max_subscriptions
 
@@ -78,12 +78,12 @@ SELECT {_COLUMNS} FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s AND 
 
 
 def show(connection: Connection, *, tenant_id: str, subscription_id: str) -> Subscription | None:
-    """Returns one subscription of a tenant, or None if the tenant has no such subscription."""
+    """Return one subscription of a tenant, or None if the tenant has no such subscription."""
     return _one(connection, _SHOW, tenant_id, subscription_id)
 
 
 def lock(connection: Connection, *, tenant_id: str, subscription_id: str) -> Subscription | None:
-    """Returns one subscription, which no other transaction changes until this one ends; None if there is none."""
+    """Lock one subscription until the transaction ends. Returns None if there is none."""
     connection.exec_driver_sql(_RAISE_VERSION, {"tenant_id": tenant_id})
     return _one(connection, _LOCK, tenant_id, subscription_id)
 
@@ -94,7 +94,7 @@ def _one(connection: Connection, statement: Statement, tenant_id: str, subscript
     return None if row is None else _subscription(row)
 
 
-# What an enabled subscription was before, for events of earlier versions. One transaction may change it twice.
+# The former state of an enabled subscription, for events of earlier versions. One transaction may change it twice.
 _FORMER = f"""former AS (
     INSERT INTO former_subscriptions
     SELECT s.*, {_VERSION_NOW} FROM subscriptions AS s
@@ -111,7 +111,7 @@ RETURNING {_COLUMNS}
 
 
 def change(connection: Connection, subscription: Subscription) -> Subscription:
-    """Write all of a subscription's fields, in the transaction of `lock`. Returns it as it is then."""
+    """Write all fields of a subscription, in the transaction of `lock`. Returns the changed subscription."""
     parameters = _fields(subscription) | {
         "tenant_id": subscription.tenant_id,
         "id": subscription_uuid(subscription.id),
@@ -126,7 +126,7 @@ DELETE FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id
 
 
 def delete(connection: Connection, *, tenant_id: str, subscription_id: str) -> bool:
-    """Delete a subscription, in a transaction; its jobs go on. Returns False if there is none."""
+    """Delete a subscription, in a transaction; its jobs continue. Returns False if there is none."""
     connection.exec_driver_sql(_RAISE_VERSION, {"tenant_id": tenant_id})
     parameters = {"tenant_id": tenant_id, "id": subscription_uuid(subscription_id)}
     return connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
@@ -153,14 +153,14 @@ def page(
     offset: int = 0,
     before_id: str | None = None,
 ) -> list[Subscription]:
-    """Returns subscriptions of a tenant, newest first."""
+    """Return subscriptions of a tenant, newest first."""
     parameters = _filter_parameters(tenant_id, subscription_filter) | {"limit": limit, "offset": offset}
     parameters["before_id"] = None if before_id is None else subscription_uuid(before_id)
     return [_subscription(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
 def count(connection: Connection, *, tenant_id: str, subscription_filter: SubscriptionFilter) -> int:
-    """Returns the number of a tenant's subscriptions, of which a limit bounds the total."""
+    """Return the number of a tenant's matching subscriptions; a limit bounds their total."""
     return int(connection.exec_driver_sql(_COUNT, _filter_parameters(tenant_id, subscription_filter)).scalar_one())
 
 
@@ -184,9 +184,9 @@ ORDER BY 1
 
 
 def enabled(connection: Connection, *, tenant_id: str, version: int) -> Sequence[Subscription]:
-    """Return the subscriptions of a tenant that were enabled in a version, the oldest first.
+    """Return the subscriptions of a tenant that were enabled in a version, oldest first.
 
-    A limit bounds their number. Of a version that ended an hour ago they are known while an event needs them.
+    A limit bounds their number. A version that ended over an hour ago is available only while an event needs it.
     """
     given = {"tenant_id": tenant_id, "version": version}
     return [_subscription(row) for row in connection.exec_driver_sql(_ENABLED, given)]
@@ -205,13 +205,13 @@ DELETE FROM former_subscriptions WHERE ctid = ANY(ARRAY(
 def delete_former(connection: Connection, *, limit: int) -> int:
     """Delete former subscriptions that no event needs. Returns their number.
 
-    No transaction that creates jobs lasts for an hour, so no event that is not committed yet needs them.
+    No transaction that creates jobs lasts for an hour, so no uncommitted event needs them.
     """
     return connection.exec_driver_sql(_DELETE_FORMER, {"limit": limit}).rowcount
 
 
 def subscription_uuid(subscription_id: str) -> str | None:
-    """Returns the UUID of a subscription's id, or None if it is not a subscription's id."""
+    """Return the UUID of a subscription's id; None if it is not one."""
     value = ids.decode("sub", subscription_id)
     return None if value is None else str(value)
 

@@ -1,4 +1,4 @@
-"""The nodes as operators see them, each with those of one tenant's jobs that it runs."""
+"""Nodes as operators see them, each with the jobs that it runs for one tenant."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: The most nodes that are listed, and the most jobs of each.
+#: Max nodes to list, and max jobs per node.
 _MAX_NODES = 500
 _MAX_JOBS = 50
-#: Seconds for which a node is shown to refuse messages after the last one. While a job waits, its message comes again
-#: within 30 s.
+#: Seconds after its last refusal in which a node is shown as refusing messages. A waiting job's message returns within
+#: 30 s.
 _REFUSED_SECONDS = 60.0
 
 
@@ -31,37 +31,37 @@ class RunningJob:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeView:
-    """A node, and those of one tenant's jobs that it runs."""
+    """A node, and the jobs that it runs for one tenant."""
 
     id: str
-    #: Celery's name of it. A tenant sees the id, because the name holds the host's.
+    #: The node's Celery name. Tenants see the id instead, because the name contains the host.
     name: str
-    #: None: it is not shown.
+    #: None: hidden from this caller.
     host: str | None
     pid: int | None
     version: str
-    #: The queues that it consumes, and those that the broker refuses to it.
+    #: The queues that it consumes, and the queues that the broker refuses to it.
     queues: list[str]
     refused_queues: list[str]
-    #: Why it has refused messages in the last minute; empty if it has not.
+    #: Why it refused messages in the last minute; empty if it refused none.
     refused_messages: list[str]
     workers: list[str]
-    #: The number of jobs that it can run at once, and that it runs, of all tenants.
+    #: Max concurrent jobs, and current jobs of all tenants.
     processes: int
     busy: int
-    #: Whether these are slots of one process.
+    #: Whether `processes` are slots of one process.
     has_slots: bool
-    #: The memory of its parent and its children together; None before its first heartbeat.
+    #: Memory of the parent and its children; None before the first heartbeat.
     memory_bytes: int | None
-    #: `live`; `silent` if its heartbeats are missing; `stopped` if it has shut down in order.
+    #: `live`; `silent` if its heartbeats are missing; `stopped` after an orderly shutdown.
     state: str
     started_at: datetime
     seen_at: datetime
     stopped_at: datetime | None
-    #: Since when it takes no more jobs, and the user who asked for it; None if it takes jobs.
+    #: Start of the drain, and the user who requested it; None if the node takes jobs.
     drained_at: datetime | None
     drained_by: str | None
-    #: How many jobs of the tenant it runs, and the oldest of them.
+    #: Number of jobs that it runs for the tenant, and the oldest of them.
     busy_of_tenant: int
     jobs: list[RunningJob]
 
@@ -93,10 +93,10 @@ WHERE tenant_id = '*' AND id = ANY(%(workers)s::text[]) AND (tenants IS NULL OR 
 
 
 def only_visible(connection: Connection, views: list[NodeView], *, tenant_id: str) -> list[NodeView]:
-    """Returns the nodes that a tenant can use, as it may see them: its workers, their queues, and its own jobs.
+    """Return the nodes that a tenant can use, restricted to its workers, their queues, and its jobs.
 
-    A node with none of its workers is left out, unless it still runs a job of it. Nothing else of the machines is left,
-    nor of what they run of others.
+    Leaves out nodes with none of its workers, unless they still run a job of the tenant. Hides all other facts about
+    the machines and about other tenants' jobs.
     """
     named = sorted({worker for view in views for worker in view.workers})
     found = connection.exec_driver_sql(_VISIBLE_WORKERS, {"workers": named, "tenant_id": tenant_id})
@@ -124,7 +124,7 @@ def _visible(view: NodeView, queues: Mapping[str, str]) -> NodeView:
 
 
 def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) -> list[NodeView]:
-    """Returns every node that has a row, those that have stopped last. A stopped node keeps its row for an hour."""
+    """Return all registered nodes, stopped ones last. A stopped node keeps its row for an hour."""
     parameters = {"dead_after": dead_after_seconds, "most": _MAX_NODES, "refused": _REFUSED_SECONDS}
     found = list(connection.exec_driver_sql(_NODES, parameters))
     counts, running = _running(connection, tenant_id, [row[0] for row in found])
@@ -159,7 +159,7 @@ def nodes(connection: Connection, *, tenant_id: str, dead_after_seconds: float) 
 def _running(
     connection: Connection, tenant_id: str, node_ids: list[str]
 ) -> tuple[dict[str, int], dict[str, list[RunningJob]]]:
-    """Returns how many jobs of a tenant each node runs, and the oldest of them, by the node's UUID."""
+    """Return the number of a tenant's jobs on each node, and the oldest of them, by the node's UUID."""
     parameters = {"nodes": node_ids, "tenant_id": tenant_id, "most": _MAX_JOBS}
     counts: dict[str, int] = {}
     running: dict[str, list[RunningJob]] = {}

@@ -13,36 +13,36 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 
-#: A condition: the node `n` is live. A statement that must not follow jumps of PostgreSQL's clock is given the silent
-#: nodes instead (`ava.dispatcher.duties.lost_runs`).
+#: Condition: the node `n` is live. Statements that must not depend on jumps of PostgreSQL's clock get the silent nodes
+#: instead (`ava.dispatcher.duties.lost_runs`).
 IS_LIVE = "n.stopped_at IS NULL AND n.seen_at > now() - %(dead_after)s * interval '1 second'"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSpec:
-    """A node as it registers."""
+    """The registration of a node."""
 
     #: A UUID, new at every start.
     id: str
-    #: Celery's name of it, the address of remote control.
+    #: The node's Celery name, its address for remote control.
     name: str
     host: str
     pid: int
     #: The release that it runs.
     version: str
-    #: The queues that it consumes, and those that the broker refuses to it.
+    #: The queues that it consumes, and the queues that the broker refuses to it.
     queues: Sequence[str]
     refused_queues: Sequence[str] = ()
-    #: The ids of the workers whose handlers it has.
+    #: Ids of the workers with a handler on the node.
     workers: Sequence[str]
-    #: The number of jobs that it runs at once, and whether these are slots of one process.
+    #: Max concurrent jobs, and whether these are slots of one process.
     processes: int
     has_slots: bool = False
-    #: What its handler modules declare.
+    #: Declarations of its handler modules.
     declarations: NodeDeclarations = NO_DECLARATIONS
 
     def consuming(self, queues: Collection[str], *, refused: Collection[str]) -> NodeSpec:
-        """Returns the same node if it consumes these queues, apart from those that the broker refuses."""
+        """Return a copy of the node that consumes `queues`, except the `refused` ones."""
         wanted = set(queues)
         return replace(self, queues=sorted(wanted.difference(refused)), refused_queues=sorted(wanted & set(refused)))
 
@@ -57,7 +57,7 @@ ON CONFLICT (id) DO UPDATE SET seen_at = now(), stopped_at = NULL
 
 
 def register(connection: Connection, node: NodeSpec) -> None:
-    """Register a node, also if its row was deleted."""
+    """Register a node, or register it again after its row was deleted."""
     parameters = {
         "id": node.id,
         "name": node.name,
@@ -80,12 +80,12 @@ UPDATE nodes SET queues = %(queues)s::text[], refused_queues = %(refused_queues)
 
 
 def write_queues(connection: Connection, node: NodeSpec) -> None:
-    """Write which queues a registered node consumes, and which the broker refuses to it."""
+    """Store the queues that a registered node consumes, and the ones that the broker refuses to it."""
     parameters = {"id": node.id, "queues": list(node.queues), "refused_queues": list(node.refused_queues)}
     connection.exec_driver_sql(_WRITE_QUEUES, parameters)
 
 
-# The reasons of the last messages that it refused stay until it refuses others.
+# The reasons of the last refusal stay until the next one.
 _HEARTBEAT = Statement("""
 UPDATE nodes SET seen_at = now(), stopped_at = NULL, busy = %(busy)s,
     quiet_since = now() - %(quiet)s * interval '1 second', memory_bytes = coalesce(%(memory)s, memory_bytes),
@@ -108,8 +108,8 @@ def heartbeat(
 
     `refused_messages`: why it has refused messages since its last heartbeat.
 
-    Returns True if the node is to take jobs, and False if it is drained. Returns None if the node's row was deleted, so
-    that it must register again.
+    Returns True if the node may take jobs, False if it is drained, and None if its row was deleted, so that it must
+    register again.
     """
     parameters = {
         "id": node_id,
@@ -122,7 +122,7 @@ def heartbeat(
     return takes_jobs
 
 
-# A second call keeps the first one's time. A node that takes jobs again has neither.
+# A repeated call keeps the first one's time and user. Ending the drain deletes both.
 _SET_DRAINED = Statement("""
 UPDATE nodes AS n SET drained_at = CASE WHEN %(is_drained)s THEN coalesce(n.drained_at, now()) END,
     drained_by = CASE WHEN %(is_drained)s THEN coalesce(n.drained_by, %(user_id)s) END
@@ -132,27 +132,27 @@ WHERE n.id = before.id RETURNING before.drained_at IS NOT NULL
 
 
 def set_drained(connection: Connection, node_id: str, *, is_drained: bool, user_id: str) -> bool | None:
-    """Have a node take no more jobs, or take them again; its next heartbeat returns it.
+    """Start or end the drain of a node; its next heartbeat returns it.
 
-    Returns True if it was drained before, and None if there is no such node, or it has stopped.
+    Returns True if it was drained before, and None if the node does not exist or has stopped.
     """
     parameters = {"id": node_id, "is_drained": is_drained, "user_id": user_id}
     was_drained: bool | None = connection.exec_driver_sql(_SET_DRAINED, parameters).scalar()
     return was_drained
 
 
-# A server that cannot be written, such as a demoted primary, takes no heartbeats.
+# A read-only server, such as a demoted primary, receives no heartbeats.
 _READ_HEARTBEATS = Statement("""
 SELECT id::text, seen_at FROM nodes WHERE stopped_at IS NULL AND current_setting('transaction_read_only') = 'off'
 """)
 
 
 def read_heartbeats(connection: Connection) -> dict[str, datetime]:
-    """Returns the last heartbeats of the nodes that have not stopped, by their ids; none if the server is read-only."""
+    """Return the last heartbeats of nodes that have not stopped, by id; none if the server is read-only."""
     return {row[0]: row[1] for row in connection.exec_driver_sql(_READ_HEARTBEATS)}
 
 
-# A heartbeat in the future is out of date as well: PostgreSQL's clock was set back.
+# A heartbeat in the future has expired too: PostgreSQL's clock was set back.
 _HEARTBEAT_FOR_FROZEN_PARENT = Statement("""
 UPDATE nodes SET seen_at = now(), busy = processes
 WHERE id = %(id)s::uuid AND stopped_at IS NULL
@@ -161,9 +161,9 @@ WHERE id = %(id)s::uuid AND stopped_at IS NULL
 
 
 def heartbeat_for_frozen_parent(connection: Connection, node_id: str, *, silent_seconds: float) -> bool:
-    """Write the heartbeat of a node whose parent has been silent so long, with every process busy.
+    """Write a node's heartbeat, with all processes busy, after `silent_seconds` of silence of its parent.
 
-    Returns False if the parent has not been silent, or the node has stopped.
+    Returns False if the parent was not silent, or the node has stopped.
     """
     parameters = {"id": node_id, "silent": silent_seconds}
     return connection.exec_driver_sql(_HEARTBEAT_FOR_FROZEN_PARENT, parameters).rowcount == 1
@@ -175,7 +175,7 @@ SELECT tenant_id, id::text, run_no FROM jobs WHERE status = 'running' AND node_i
 
 
 def runs_of(connection: Connection, node_id: str) -> set[RunKey]:
-    """Returns the runs that a node holds by the database."""
+    """Return the runs that a node owns according to the database."""
     found = connection.exec_driver_sql(_RUNS_OF, {"id": node_id})
     return {RunKey(tenant_id, ids.encode("job", id_), run_no) for tenant_id, id_, run_no in found}
 
@@ -189,12 +189,12 @@ SELECT n.id::text FROM nodes AS n WHERE {IS_LIVE}
 
 
 def live(connection: Connection, *, dead_after_seconds: float) -> frozenset[str]:
-    """Returns the ids of the live nodes."""
+    """Return the ids of the live nodes."""
     return frozenset(connection.exec_driver_sql(_LIVE, {"dead_after": dead_after_seconds}).scalars())
 
 
 def deregister(connection: Connection, node_id: str) -> None:
-    """Mark a node as stopped in order. A run that it may still hold can be rescued at once."""
+    """Mark a node as stopped after an orderly shutdown. Its remaining runs can be rescued immediately."""
     connection.exec_driver_sql(_DEREGISTER, {"id": node_id})
 
 
@@ -202,7 +202,7 @@ _NAME_OF = Statement("SELECT name FROM nodes WHERE id = %(id)s::uuid")
 
 
 def name_of(connection: Connection, node_id: str | None) -> str | None:
-    """Returns Celery's name of a node, or None if its row was deleted."""
+    """Return the Celery name of a node, or None if its row was deleted."""
     return connection.exec_driver_sql(_NAME_OF, {"id": node_id}).scalar()
 
 
@@ -210,7 +210,7 @@ _NAMES_OF = Statement("SELECT id::text, name FROM nodes WHERE id = ANY(%(ids)s::
 
 
 def names_of(connection: Connection, node_ids: Collection[str]) -> dict[str, str]:
-    """Returns Celery's names of nodes by their ids, without those whose rows were deleted."""
+    """Return the Celery names of nodes by id, without nodes with a deleted row."""
     found = connection.exec_driver_sql(_NAMES_OF, {"ids": list(node_ids)})
     return {row[0]: row[1] for row in found}
 
@@ -219,16 +219,16 @@ def names_of(connection: Connection, node_ids: Collection[str]) -> dict[str, str
 class RunDirectives:
     """The state of a node's runs in the database."""
 
-    #: The seconds that each running one has run.
+    #: Seconds that each active run has been running.
     running_seconds: Mapping[RunKey, float]
-    #: Those of them that are to be cancelled.
+    #: Active runs that must be cancelled.
     cancelled: frozenset[RunKey]
-    #: Those that have ended or were rescued, so the node must stop them.
+    #: Runs that have ended or were rescued, so the node must stop them.
     over: frozenset[RunKey]
 
 
-# An unclaimed run is none of these, because its number is above the job's. A tree is stopped from its leaves up: a run
-# is stopped once the jobs below it that are to be cancelled have ended.
+# An unclaimed run is in none of these sets, because its number is above the job's. Trees are cancelled bottom-up: a run
+# is cancelled once its cancelled descendants have ended.
 _CHECK_RUNS = Statement("""
 SELECT r.n, j.cancel_requested_at IS NOT NULL AND (j.tree_id IS NULL OR NOT EXISTS (
            SELECT FROM jobs AS c WHERE c.tenant_id = j.tenant_id AND c.parent_id = j.id
@@ -241,7 +241,7 @@ JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id AND j.run_no >= r.ru
 
 
 def check_runs(connection: Connection, node_id: str, runs: Sequence[RunKey]) -> RunDirectives:
-    """Returns which of a node's runs continue, which are to be cancelled, and which are over."""
+    """Return which of a node's runs continue, which must be cancelled, and which have ended."""
     parameters: dict[str, object] = {
         "node_id": node_id,
         "tenants": [run.tenant_id for run in runs],
@@ -256,7 +256,7 @@ def check_runs(connection: Connection, node_id: str, runs: Sequence[RunKey]) -> 
     )
 
 
-# After PostgreSQL's clock was set forward, the last heartbeat of a living node is old.
+# After PostgreSQL's clock was set forward, even the last heartbeat of a live node is old.
 _DELETE_OLD = Statement("""
 DELETE FROM nodes AS n WHERE coalesce(n.stopped_at, n.seen_at) < now() - %(after)s * interval '1 second'
 AND (n.stopped_at IS NOT NULL OR n.id = ANY(%(silent)s::uuid[]))
@@ -265,9 +265,9 @@ AND NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.node_id = n.id AND j.status = 'r
 
 
 def delete_old(connection: Connection, *, after_seconds: float, silent: Collection[str]) -> int:
-    """Delete the rows of nodes that ended so long ago. Returns the number of rows.
+    """Delete the rows of nodes that ended more than `after_seconds` ago. Returns the number of rows.
 
-    A node has ended if it has stopped in order or is one of `silent` (ids), whose heartbeats do not change.
+    A node has ended if it shut down, or if it is one of `silent` (ids), with unchanged heartbeats.
     """
     parameters = {"after": after_seconds, "silent": list(silent)}
     return connection.exec_driver_sql(_DELETE_OLD, parameters).rowcount

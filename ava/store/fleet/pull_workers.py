@@ -1,4 +1,4 @@
-"""Workers whose runs are claimed over HTTP, which clients make: those of a tenant, and those of the platform (`*`)."""
+"""Pull workers, which clients create and claim over HTTP: a tenant's, or the platform's (`*`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet.worker_settings import PLATFORM
 
-# The lock makes the creations of one tenant take turns, so that their number stays exact.
+# The lock serializes the creations of one tenant, so that the count is exact.
 _LOCK_CREATIONS = Statement("SELECT pg_advisory_xact_lock(hashtextextended('workers of ' || %(tenant_id)s, 0))")
-# What a tenant limits is per tenant, so that the key of a limit is no other tenant's.
+# A tenant's limits apply per tenant, so that no other tenant has the same limit key.
 _CREATE = Statement(f"""
 INSERT INTO workers (tenant_id, id, name, runtime, queue, timeout_seconds, max_retries, cancel_grace_seconds,
                      on_worker_lost, max_running, declared_max_running, rate_jobs, rate_seconds, declared_rate_jobs,
@@ -29,7 +29,7 @@ RETURNING true
 
 
 def create(connection: Connection, spec: PullWorkerSpec, *, tenant_id: str, max_workers: int) -> bool:
-    """Create a worker in a transaction. Returns False if the tenant has as many as it may have."""
+    """Create a worker in a transaction. Returns False if the tenant has reached `max_workers`."""
     connection.exec_driver_sql(_LOCK_CREATIONS, {"tenant_id": tenant_id})
     parameters = _parameters(spec, tenant_id) | {"max_workers": max_workers}
     return bool(connection.exec_driver_sql(_CREATE, parameters).scalar())
@@ -41,11 +41,11 @@ SELECT FROM workers WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime 
 
 
 def lock(connection: Connection, *, tenant_id: str, worker_id: str) -> None:
-    """Lock a worker, if there is one, until the transaction ends. `update` writes all that was read of it before."""
+    """Lock a worker, if it exists, until the transaction ends, because `update` rewrites all its fields."""
     connection.exec_driver_sql(_LOCK, {"tenant_id": tenant_id, "id": worker_id})
 
 
-# Its moment is that of the statement, because the dispatcher finds changed workers by it.
+# Uses the statement's time, because the dispatcher finds changed workers by it.
 _UPDATE = Statement(f"""
 UPDATE workers SET name = %(name)s, timeout_seconds = %(timeout_seconds)s, max_retries = %(max_retries)s,
     max_running = %(max_running)s::int, declared_max_running = %(max_running)s::int, rate_jobs = %(rate_jobs)s::int,
@@ -58,7 +58,7 @@ WHERE tenant_id = %(tenant_id)s AND id = %(id)s AND runtime = '{RUNTIME}'
 
 
 def update(connection: Connection, spec: PullWorkerSpec, *, tenant_id: str) -> None:
-    """Change a worker. Its jobs that wait follow changed limits within 2 s."""
+    """Change a worker. Its waiting jobs follow changed limits within 2 s."""
     connection.exec_driver_sql(_UPDATE, _parameters(spec, tenant_id))
 
 
@@ -81,7 +81,7 @@ def _parameters(spec: PullWorkerSpec, tenant_id: str) -> dict[str, object]:
     }
 
 
-# A loose index scan along `jobs_by_worker`: one step for each tenant.
+# A loose index scan along `jobs_by_worker`: one step per tenant.
 _HAS_UNFINISHED = Statement("""
 WITH RECURSIVE t (id) AS (
     SELECT CASE WHEN %(owner)s = '*' THEN (SELECT tenant_id FROM jobs ORDER BY tenant_id LIMIT 1) ELSE %(owner)s END
@@ -99,7 +99,7 @@ SELECT EXISTS (
 
 
 def has_unfinished_jobs(connection: Connection, *, tenant_id: str, worker_id: str) -> bool:
-    """Returns True if jobs of a worker of a tenant, or of the platform (`*`), wait or run."""
+    """Return True if a worker of a tenant, or of the platform (`*`), has queued or running jobs."""
     parameters = {"owner": tenant_id, "id": worker_id}
     return bool(connection.exec_driver_sql(_HAS_UNFINISHED, parameters).scalar_one())
 
@@ -117,7 +117,7 @@ SELECT id FROM deleted
 
 
 def delete(connection: Connection, *, tenant_id: str, worker_id: str) -> None:
-    """Delete a worker, and what the tenant has set of it."""
+    """Delete a worker and the tenant's settings for it."""
     connection.exec_driver_sql(_DELETE, {"tenant_id": tenant_id, "id": worker_id})
 
 
@@ -131,7 +131,7 @@ ORDER BY w.id, w.tenant_id = '{PLATFORM}'
 
 
 def owners(connection: Connection, *, tenant_id: str, worker_ids: Collection[str]) -> dict[str, str]:
-    """Returns the owner, a tenant or `*`, of each of these workers that the tenant can pull."""
+    """Return the owner, a tenant or `*`, of each of these workers that the tenant can pull."""
     found = connection.exec_driver_sql(_OWNERS, {"tenant_id": tenant_id, "ids": list(worker_ids)})
     return {row.id: row.tenant_id for row in found}
 
@@ -149,5 +149,5 @@ ORDER BY w.tenant_id, w.id LIMIT %(limit)s
 
 
 def hiding(connection: Connection, *, limit: int) -> list[tuple[str, str]]:
-    """Returns workers that hide another one, each with its owner: a worker of the platform, or a node's handler."""
+    """Return the workers, with owner, that hide a platform worker or a node's handler with the same id."""
     return [(row[0], row[1]) for row in connection.exec_driver_sql(_HIDING, {"limit": limit})]

@@ -1,4 +1,4 @@
-"""Queues that an operator has paused: nothing of them is published until they are resumed."""
+"""Paused queues: nothing is published to them until an operator resumes them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class PausedQueue:
     """A paused queue."""
 
     queue: str
-    #: The user who paused it; None: it is not shown.
+    #: The user who paused it; None: hidden from this caller.
     paused_by: str | None
     paused_at: datetime
 
 
-# A row that was there has `xmax`, because the conflict has locked it; an inserted one has none.
+# An existing row has `xmax`, because the conflict has locked it; an inserted row has none.
 _PAUSE = Statement("""
 INSERT INTO paused_queues AS p (queue, paused_by) VALUES (%(queue)s, %(user_id)s)
 ON CONFLICT (queue) DO UPDATE SET queue = p.queue
@@ -28,7 +28,7 @@ RETURNING p.queue, p.paused_by, p.paused_at, p.xmax <> 0
 
 
 def pause(connection: Connection, *, queue: str, user_id: str) -> tuple[PausedQueue, bool]:
-    """Pause a queue. Returns who has paused it and since when, and True if an earlier pause has set that."""
+    """Pause a queue. Returns the pause, and True if it existed before."""
     found = connection.exec_driver_sql(_PAUSE, {"queue": queue, "user_id": user_id}).one()
     return PausedQueue(queue=found[0], paused_by=found[1], paused_at=found[2]), found[3]
 
@@ -51,9 +51,9 @@ ORDER BY p.queue
 
 
 def paused(connection: Connection, *, visible_to: str | None) -> list[PausedQueue]:
-    """Returns the paused queues by name: those that the workers of a tenant use, or all of them if it is None.
+    """Return the paused queues by name: the ones that a tenant's workers use, or all if `visible_to` is None.
 
-    A tenant does not see who has paused them.
+    Hides from tenants who paused them.
     """
     found = connection.exec_driver_sql(_PAUSED, {"tenant_id": visible_to})
     return [PausedQueue(queue=row[0], paused_by=row[1], paused_at=row[2]) for row in found]

@@ -1,4 +1,4 @@
-"""What operators have set for single tenants: the weight of their turns, and limits; and what tenants use of those."""
+"""Settings of single tenants by operators (weight and limits), and the tenants' usage of these limits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ava.store.engine.statement import Statement
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TurnRules:
-    """What is set for tenants that their turns depend on, at one moment."""
+    """The tenants' settings for fair queueing at one time."""
 
-    #: The weights of the tenants that have one.
+    #: The configured weights by tenant.
     weights: Mapping[str, float]
-    #: The tenants that have a limit of running jobs of their own.
+    #: The tenants with their own concurrency limit.
     limited: frozenset[str]
 
 
@@ -26,7 +26,7 @@ _RULES_VERSION = Statement("SELECT count(*), max(updated_at) FROM tenant_limits"
 
 
 def rules_version(connection: Connection) -> tuple[int, datetime | None]:
-    """Returns what differs when anything that is set for a tenant has changed."""
+    """Return a value that changes whenever any tenant's settings change."""
     count, changed_at = connection.exec_driver_sql(_RULES_VERSION).one()
     return count, changed_at
 
@@ -35,7 +35,7 @@ _TURN_RULES = Statement("SELECT tenant_id, weight, max_running IS NOT NULL FROM 
 
 
 def turn_rules(connection: Connection) -> TurnRules:
-    """Returns the weights and the limited tenants."""
+    """Return the weights and the limited tenants."""
     found = connection.exec_driver_sql(_TURN_RULES).all()
     return TurnRules(
         weights={tenant_id: weight for tenant_id, weight, _ in found if weight is not None},
@@ -45,22 +45,22 @@ def turn_rules(connection: Connection) -> TurnRules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenantUse:
-    """How many jobs of a tenant run or are about to, beside its limit."""
+    """The number of a tenant's running and published jobs, and its concurrency limit."""
 
-    #: None: any number.
+    #: None: unlimited.
     max_running: int | None
     running: int
-    #: Published ones that have not started, and the least urgent priority among them.
+    #: Published but unstarted jobs, and the least urgent priority among them.
     published: int
     least_urgent: int | None
 
     @property
     def room(self) -> int:
-        """Returns how many more may be published."""
+        """Return how many more jobs may be published."""
         return 1_000_000 if self.max_running is None else self.max_running - self.running - self.published
 
 
-# The published jobs are found window by window, as in `looks.read`; they are bounded by the windows' sizes.
+# Finds the published jobs per window, as in `looks.read`; the windows' sizes bound their number.
 _USES = Statement(f"""
 WITH RECURSIVE {WAITING_WINDOWS}, published AS MATERIALIZED (
     SELECT p.tenant_id, count(*) AS jobs, max(w.priority) AS least_urgent
@@ -82,7 +82,7 @@ CROSS JOIN LATERAL (
 
 
 def uses(connection: Connection, tenant_ids: Collection[str], *, max_running: int | None) -> dict[str, TenantUse]:
-    """Returns what tenants use of their limits; `max_running` is the limit of a tenant without one of its own."""
+    """Return the tenants' usage of their limits; `max_running` is the default for tenants without a setting."""
     found = connection.exec_driver_sql(_USES, {"tenants": list(tenant_ids), "max_running": max_running})
     return {
         tenant: TenantUse(max_running=most, running=running, published=published, least_urgent=least_urgent)
@@ -97,7 +97,7 @@ WHERE tenant_id = %(tenant)s
 
 
 def read(connection: Connection, tenant_id: str) -> TenantRules:
-    """Returns what is set for a tenant."""
+    """Return the settings of a tenant."""
     row = connection.exec_driver_sql(_READ, {"tenant": tenant_id}).first()
     if row is None:
         return TenantRules(tenant_id=tenant_id)
@@ -124,7 +124,7 @@ ON CONFLICT (tenant_id) DO UPDATE SET
 
 
 def write(connection: Connection, limits: TenantRules) -> None:
-    """Write what is set for a tenant; what is None has no setting of its own."""
+    """Store the settings of a tenant; None means no setting."""
     parameters = {
         "tenant": limits.tenant_id,
         "max_running": limits.max_running,

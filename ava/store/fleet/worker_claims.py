@@ -9,7 +9,7 @@ from ava.domain.jobs.pull import LIVE_SECONDS, PullQueue
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-# In the order of the key, so that two calls do not deadlock.
+# Ordered by key, so that two calls do not deadlock.
 _NOTE = Statement("""
 INSERT INTO worker_claims AS c (tenant_id, worker_id, claimed_at)
 SELECT %(tenant_id)s, w.id, clock_timestamp() FROM unnest(%(workers)s::text[]) AS w (id) ORDER BY w.id
@@ -18,7 +18,7 @@ ON CONFLICT (tenant_id, worker_id) DO UPDATE SET claimed_at = excluded.claimed_a
 
 
 def note(connection: Connection, *, tenant_id: str, worker_ids: Collection[str]) -> None:
-    """Store that runs of workers are claimed now, by the keys of a tenant, or of the platform (`*`)."""
+    """Record that runs of workers are claimed now, by keys of a tenant or of the platform (`*`)."""
     connection.exec_driver_sql(_NOTE, {"tenant_id": tenant_id, "workers": sorted(set(worker_ids))})
 
 
@@ -32,7 +32,7 @@ WHERE EXISTS (
 
 
 def live(connection: Connection, names: Collection[str]) -> frozenset[str]:
-    """Returns those of the queues of pulled jobs whose worker is live."""
+    """Return the pull queues among `names` that have a live worker."""
     queues = [PullQueue.parse(name) for name in names]
     parameters = {
         "names": list(names),
@@ -43,7 +43,7 @@ def live(connection: Connection, names: Collection[str]) -> frozenset[str]:
     return frozenset(connection.exec_driver_sql(_LIVE, parameters).scalars())
 
 
-# Each API process calls it every second; one of them writes. A time in the future: PostgreSQL's clock was set back.
+# Every API process calls this each second; one of them writes. A time in the future: PostgreSQL's clock was set back.
 _RECORD_API = Statement("""
 UPDATE installation SET api_heartbeat_at = clock_timestamp()
 WHERE EXISTS (SELECT FROM worker_claims) AND coalesce(

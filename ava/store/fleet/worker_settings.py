@@ -1,4 +1,4 @@
-"""What tenants, and the platform for all of them, have set of workers: one row of each pair that has set something."""
+"""Worker settings, per tenant or platform-wide (`*`), with one row per worker and tenant that has any."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ava.domain.worker import WorkerSettings, WorkerStatus
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: What stands in place of a tenant in the row that is for all tenants.
+#: The `tenant_id` of the platform-wide row.
 PLATFORM = "*"
 
-#: The status of a worker for a tenant, whose own settings count before those of the platform (`joined`).
+#: The status of a worker for a tenant; the tenant's setting overrides the platform's (`joined`).
 STATUS = "coalesce(own.status, platform.status, 'active')"
 
-#: The delays between attempts of a worker `w`, as text, likewise.
+#: The retry delays of a worker `w` as JSON: the tenant's setting, otherwise the platform's, otherwise the worker's.
 RETRY = "coalesce(own.retry, platform.retry, w.retry)::text"
 
 
 def joined(tenant_id: str, *, worker_id: str = "w.id") -> str:
-    """Returns the joins of the settings `own` of a tenant and `platform`, of a worker; both are SQL expressions."""
+    """Return the joins of a worker's settings `own` (of a tenant) and `platform`. Arguments are SQL expressions."""
     return f"""LEFT JOIN worker_settings AS own ON own.worker_id = {worker_id} AND own.tenant_id = {tenant_id}
 LEFT JOIN worker_settings AS platform ON platform.worker_id = {worker_id} AND platform.tenant_id = '{PLATFORM}'"""
 
@@ -44,13 +44,13 @@ WHERE s.worker_id = %(worker_id)s AND s.tenant_id IN (%(tenant_id)s, '{PLATFORM}
 def read(
     connection: Connection, *, tenant_id: str, worker_id: str
 ) -> tuple[WorkerSettings | None, WorkerSettings | None]:
-    """Returns a tenant's settings of a worker, and those of the platform; None where nothing was set."""
+    """Return a tenant's settings for a worker, and the platform's; None for missing settings."""
     found = connection.exec_driver_sql(_READ, {"tenant_id": tenant_id, "worker_id": worker_id})
     by_tenant = {row[0]: _settings(row[1:]) for row in found}
     return by_tenant.get(tenant_id), by_tenant.get(PLATFORM)
 
 
-# A row that is there is locked by being written, so no other change deletes it as empty before it is read.
+# Writing an existing row locks it, so that no concurrent change deletes it as empty before it is read.
 _LOCK = Statement(f"""
 INSERT INTO worker_settings AS s (worker_id, tenant_id) VALUES (%(worker_id)s, %(tenant_id)s)
 ON CONFLICT (worker_id, tenant_id) DO UPDATE SET worker_id = excluded.worker_id
@@ -59,13 +59,13 @@ RETURNING {_COLUMNS}
 
 
 def lock(connection: Connection, *, tenant_id: str, worker_id: str) -> WorkerSettings:
-    """Lock the settings of a pair, which are made if there are none. Returns them."""
+    """Lock and return the settings of a worker for a tenant; creates the row if there is none."""
     parameters = {"tenant_id": tenant_id, "worker_id": worker_id}
     return _settings(connection.exec_driver_sql(_LOCK, parameters).one())
 
 
-# The moment of a change of status is that of the statement, not that of its transaction: the dispatcher reads changes
-# in the order of these moments.
+# Uses the statement's time for `status_at`, not the transaction's, because the dispatcher reads changes in the order of
+# these times.
 _WRITE = Statement("""
 UPDATE worker_settings SET
     status_at = CASE WHEN status IS DISTINCT FROM %(status)s THEN clock_timestamp() ELSE status_at END,
@@ -84,7 +84,7 @@ WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s AND status_at IS N
 
 
 def write(connection: Connection, settings: WorkerSettings, *, tenant_id: str, worker_id: str, user_id: str) -> None:
-    """Write the settings of a pair, which `lock` has locked."""
+    """Store settings that `lock` has locked."""
     parameters = {
         "tenant_id": tenant_id,
         "worker_id": worker_id,
@@ -105,11 +105,11 @@ def write(connection: Connection, settings: WorkerSettings, *, tenant_id: str, w
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerStatusChange:
-    """A pair whose status was set, and when. Their order is the order in which they are read."""
+    """A change of a worker's status for a tenant. Ordered as they are read."""
 
     at: datetime
     worker_id: str
-    #: `PLATFORM` if it is for all tenants.
+    #: `PLATFORM` for all tenants.
     tenant_id: str
 
 
@@ -122,7 +122,7 @@ ORDER BY status_at, worker_id, tenant_id LIMIT %(limit)s
 
 
 def status_changes(connection: Connection, *, after: WorkerStatusChange | None, limit: int) -> list[WorkerStatusChange]:
-    """Returns the changes of status that follow another, earliest first."""
+    """Return the status changes that follow `after`, earliest first."""
     parameters = {
         "at": None if after is None else after.at,
         "worker_id": "" if after is None else after.worker_id,
@@ -139,7 +139,7 @@ SELECT s.worker_id, s.tenant_id, s.secrets::text FROM worker_settings AS s WHERE
 
 
 def sealed_secrets(connection: Connection) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Yields every pair that has secrets, as the worker's id, the tenant and the sealed secrets by name."""
+    """Yield worker id, tenant and sealed secrets by name, for all settings with secrets."""
     for worker_id, tenant_id, secrets in connection.exec_driver_sql(_SEALED).all():
         yield worker_id, tenant_id, json.loads(secrets)
 
@@ -153,7 +153,7 @@ WHERE worker_id = %(worker_id)s AND tenant_id = %(tenant_id)s AND secrets::jsonb
 def reseal(
     connection: Connection, *, worker_id: str, tenant_id: str, old: Mapping[str, str], new: Mapping[str, str]
 ) -> bool:
-    """Replace sealed secrets. Returns False if they were changed meanwhile."""
+    """Replace sealed secrets. Returns False if they were changed in between."""
     parameters = {"worker_id": worker_id, "tenant_id": tenant_id, "old": json.dumps(old), "new": json.dumps(new)}
     return connection.exec_driver_sql(_RESEAL, parameters).rowcount == 1
 

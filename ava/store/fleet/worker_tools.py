@@ -1,4 +1,4 @@
-"""The workers that a tenant may run as tools of MCP."""
+"""Workers that a tenant may run as MCP tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings
 from ava.store.fleet.workers import IS_VISIBLE
 
-# A handler's own word counts more than the setting.
+# A handler's declaration overrides the setting.
 _PAGE = Statement(f"""
 SELECT w.id, w.name, w.description, {worker_settings.STATUS}, w.mcp, w.input_schema::text
 FROM workers AS w
@@ -27,33 +27,33 @@ ORDER BY w.id COLLATE "C" LIMIT %(limit)s
 
 @dataclass(frozen=True, kw_only=True)
 class ToolFilter:
-    """Which workers are wanted as tools."""
+    """Selects workers that are MCP tools."""
 
-    #: Slugs, in which `*` stands for any characters, of the workers whose handlers do not say whether they are tools.
+    #: Slugs, with `*` as a wildcard, of tools among the workers with handlers that do not declare it.
     patterns: tuple[str, ...]
-    #: Whether only those are wanted whose handlers say so.
+    #: Whether only workers count that are declared as tools by their handlers.
     is_declared: bool = False
-    #: The id of the one that is wanted.
+    #: The id of a single worker.
     id: str | None = None
-    #: A part of an id, a name or a description, in upper or lower case.
+    #: A part of an id, a name or a description, case-insensitive.
     text: str | None = None
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Returns the parameters of the statement."""
+        """Return the parameters of the statement."""
         likes = [_like(pattern) for pattern in self.patterns]
         return {"patterns": likes, "is_declared": self.is_declared, "id": self.id, "text": self.text}
 
 
 def _like(pattern: str) -> str:
-    # A backslash takes its meaning from the character after it.
+    # A backslash escapes the following character.
     return f"wkr_{pattern}".replace("_", r"\_").replace("*", "%")
 
 
 def page(
     connection: Connection, *, tenant_id: str, tool_filter: ToolFilter, limit: int, after_id: str | None = None
 ) -> list[WorkerTool]:
-    """Returns the workers that a tenant may run as tools of MCP, by id."""
+    """Return the workers that a tenant may run as MCP tools, by id."""
     parameters = {"tenant_id": tenant_id, "limit": limit, "after_id": after_id or "", **tool_filter.parameters}
     return [
         WorkerTool(
@@ -75,6 +75,6 @@ WHERE NOT EXISTS (SELECT FROM workers AS w WHERE w.id LIKE p.pattern) ORDER BY p
 
 
 def unmatched(connection: Connection, patterns: Sequence[str]) -> list[str]:
-    """Returns the patterns of slugs that no worker of any tenant matches."""
+    """Return the slug patterns that match no worker of any tenant."""
     parameters = {"patterns": [_like(pattern) for pattern in patterns]}
     return [patterns[place - 1] for place in connection.exec_driver_sql(_UNMATCHED, parameters).scalars()]

@@ -17,9 +17,9 @@ from ava.store.fleet.worker_settings import PLATFORM
 
 
 def of(row: str) -> str:
-    """Returns the condition, in SQL, that `w` is the worker of a row, such as a job `j`.
+    """Return the SQL condition that `w` is the worker of a row, such as a job `j`.
 
-    The tenant's own worker of an id comes before the platform's.
+    A tenant's worker overrides the platform's worker with the same id.
     """
     return f"""w.id = {row}.worker_id AND w.tenant_id = coalesce((
         SELECT o.tenant_id FROM workers AS o WHERE o.tenant_id = {row}.tenant_id AND o.id = {row}.worker_id
@@ -27,27 +27,26 @@ def of(row: str) -> str:
 
 
 def queue(tenant_id: str) -> str:
-    """Returns the queue, in SQL, of a tenant's jobs of a worker `w`: that of `PullQueue.name` if they are pulled."""
+    """Return, in SQL, the queue of a tenant's jobs of a worker `w`; for pulled jobs that is `PullQueue.name`."""
     return f"""CASE WHEN w.queue = '{pull.QUEUE}'
         THEN '{pull.QUEUE}:' || w.tenant_id || ':' || w.id || ':' || {tenant_id} ELSE w.queue END"""
 
 
 def is_claimed(tenant_id: str) -> str:
-    """Returns the condition, in SQL, that runs of a worker `w` were claimed lately, those of a tenant included."""
+    """Return the SQL condition that runs of a worker `w` were recently claimed, for all tenants or for this one."""
     return f"""EXISTS (
         SELECT FROM worker_claims AS c WHERE c.worker_id = w.id AND c.tenant_id IN ({tenant_id}, w.tenant_id)
             AND c.claimed_at > now() - interval '{pull.LIVE_SECONDS} seconds')"""
 
 
-#: A condition: the tenant `%(tenant_id)s` may use the worker `w`. Its own worker hides the platform's of the same id.
+#: Condition: the tenant `%(tenant_id)s` may use the worker `w`. Its worker hides the platform's with the same id.
 IS_VISIBLE = f"""(w.tenant_id = %(tenant_id)s OR w.tenant_id = '{PLATFORM}'
         AND (w.tenants IS NULL OR %(tenant_id)s = ANY(w.tenants))
         AND NOT EXISTS (SELECT FROM workers AS o WHERE o.tenant_id = %(tenant_id)s AND o.id = w.id))"""
 
 
-# The limits that operators have set hold over the declared ones. The worker is locked first, in the same message and
-# so in the same transaction, because an operator who sets one at this moment holds that lock: the second statement
-# reads what was set.
+# Limits set by operators override declared ones. The worker is locked first, in the same message and so in the same
+# transaction, because an operator who is changing a limit holds that lock: the second statement then reads the change.
 _ANNOUNCE = Statement(f"""
 SELECT FROM workers WHERE tenant_id = '{PLATFORM}' AND id = %(id)s FOR UPDATE;
 INSERT INTO workers AS w (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue, tenants,
@@ -89,11 +88,11 @@ WHERE w.runtime = 'python'
 
 
 def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
-    """Write the definitions of a node's handlers. The node that writes a definition last wins.
+    """Store the definitions of a node's handlers. The last node to write a definition wins.
 
-    A worker of the platform that a client has made stays as it is.
+    Platform workers that a client has created are not changed.
     """
-    # In the order of the ids, so that nodes which start together do not deadlock.
+    # Ordered by id, so that nodes that start together do not deadlock.
     for spec in sorted(specs, key=lambda spec: spec.id):
         connection.exec_driver_sql(
             _ANNOUNCE,
@@ -123,7 +122,7 @@ def announce(connection: Connection, specs: Sequence[WorkerSpec]) -> None:
         )
 
 
-# Its moment is that of the statement, because the dispatcher finds changed workers by it.
+# Uses the statement's time, because the dispatcher finds changed workers by it.
 _APPLY_LIMITS = Statement(f"""
 UPDATE workers AS w SET max_running = coalesce(s.max_running, w.declared_max_running),
     rate_jobs = coalesce(s.rate_jobs, w.declared_rate_jobs),
@@ -134,15 +133,15 @@ WHERE w.tenant_id = '{PLATFORM}' AND w.id = %(id)s
 
 
 def apply_limits(connection: Connection, worker_id: str) -> None:
-    """Have the limits hold that operators have set of a worker, or those that its handler declares.
+    """Apply the limits that operators have set for a worker, otherwise the declared ones.
 
-    The dispatcher gives its jobs the new ones, and recalls those that are published.
+    The dispatcher gives its jobs the new limits and recalls the published ones.
     """
     connection.exec_driver_sql(_APPLY_LIMITS, {"id": worker_id})
 
 
-# A worker as a tenant sees it: its own settings count before those of the platform, and those before the handler's.
-# What a tenant may set is bounded by the handler, also by one that was deployed later.
+# A worker as a tenant sees it: the tenant's settings override the platform's, which override the handler's. A handler
+# bounds a tenant's settings even if it was deployed later.
 _VIEWS = f"""
 SELECT w.id, w.name, w.description, w.runtime, {worker_settings.STATUS} AS status,
        least(w.timeout_seconds, coalesce(own.timeout_seconds, platform.timeout_seconds)),
@@ -166,7 +165,7 @@ _SHOW = Statement(
 
 
 def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_seconds: float) -> Worker | None:
-    """Returns one worker that the tenant may use, with its schema, or None if there is none."""
+    """Return one worker that the tenant may use, with its schema, or None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": worker_id, "dead_after": dead_after_seconds}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _worker(row, input_schema_json=row[-1])
@@ -174,16 +173,16 @@ def show(connection: Connection, *, tenant_id: str, worker_id: str, dead_after_s
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerFilter:
-    """Which workers a list shows."""
+    """Selects the workers of a list."""
 
     status: WorkerStatus | None = None
     is_live: bool | None = None
-    #: A part of a worker's name or id, in upper or lower case.
+    #: A part of a worker's name or id, case-insensitive.
     text: str | None = None
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Returns the parameters of the statements."""
+        """Return the parameters of the statements."""
         return {"status": self.status, "is_live": self.is_live, "text": self.text}
 
 
@@ -193,7 +192,7 @@ SELECT * FROM ({_VIEWS} AND w.id > %(after_id)s COLLATE "C"
          OR strpos(lower(w.name), lower(%(text)s)) > 0)) AS v
 WHERE (%(status)s::text IS NULL OR v.status = %(status)s) AND (%(is_live)s::bool IS NULL OR v.is_live = %(is_live)s)
 """
-# In the order of the bytes, so that every database lists them alike.
+# Ordered by bytes, so that the order does not depend on the database's collation.
 _PAGE = Statement(f'{_FILTERED} ORDER BY v.id COLLATE "C" LIMIT %(limit)s OFFSET %(offset)s')
 _COUNT = Statement(f"SELECT count(*) FROM ({_FILTERED}) AS c")
 
@@ -208,7 +207,7 @@ def page(
     offset: int = 0,
     after_id: str | None = None,
 ) -> tuple[list[Worker], int]:
-    """Returns the workers that the tenant may use, by id and without their schemas, and how many there are in total."""
+    """Return the workers that the tenant may use, by id and without schemas, and their total number."""
     parameters = {"tenant_id": tenant_id, "dead_after": dead_after_seconds, **worker_filter.parameters}
     place = {"limit": limit, "offset": offset, "after_id": after_id or ""}
     found = [_worker(row) for row in connection.exec_driver_sql(_PAGE, parameters | place)]
@@ -227,9 +226,9 @@ WHERE w.id = ANY(%(ids)s::text[]) AND {IS_VISIBLE}
 def schemas(
     connection: Connection, *, tenant_id: str, worker_ids: Collection[str]
 ) -> dict[str, tuple[WorkerStatus, str | None, str | None, bool]]:
-    """Returns each worker's status, its schema's version and JSON text, and whether it came over the API, by its id.
+    """Return each worker's status, schema version, schema JSON, and whether it is a pull worker, by id.
 
-    Workers that the tenant may not use are left out.
+    Leaves out workers that the tenant may not use.
     """
     found = connection.exec_driver_sql(_SCHEMAS, {"ids": list(worker_ids), "tenant_id": tenant_id})
     return {id_: (WorkerStatus(status), *schema) for id_, status, *schema in found}
@@ -239,7 +238,7 @@ _IS_TAKEN = Statement("SELECT EXISTS (SELECT FROM workers WHERE id = %(id)s AND 
 
 
 def is_taken(connection: Connection, *, worker_id: str) -> bool:
-    """Returns True if the platform has a worker of this id."""
+    """Return True if the platform has a worker with this id."""
     return bool(connection.exec_driver_sql(_IS_TAKEN, {"id": worker_id}).scalar_one())
 
 
@@ -247,7 +246,7 @@ _QUEUES = Statement("SELECT DISTINCT queue FROM workers")
 
 
 def queues(connection: Connection) -> set[str]:
-    """Returns the queues of all workers, for all tenants."""
+    """Return the queues of all workers, for all tenants."""
     return set(connection.exec_driver_sql(_QUEUES).scalars())
 
 
@@ -255,7 +254,7 @@ _CHANGED_AT = Statement("SELECT max(updated_at) FROM workers")
 
 
 def changed_at(connection: Connection) -> datetime | None:
-    """Returns when a worker's definition last changed, or None if there is no worker."""
+    """Return when a worker's definition last changed, or None if there is no worker."""
     found: datetime | None = connection.exec_driver_sql(_CHANGED_AT).scalar()
     return found
 
@@ -271,9 +270,9 @@ WHERE w.queue = %(queue)s AND EXISTS (SELECT FROM live)
 
 
 def unserved(connection: Connection, *, queue: str, dead_after_seconds: float) -> list[str]:
-    """Returns the workers of a queue whose handler none of the queue's live nodes has.
+    """Return the workers of a queue with a handler on none of the queue's live nodes.
 
-    Returns none if the queue has no live node, because then no job of it can overtake another.
+    Returns none if the queue has no live node, because then no job can overtake another.
     """
     parameters = {"queue": queue, "dead_after": dead_after_seconds}
     return list(connection.exec_driver_sql(_UNSERVED, parameters).scalars())
@@ -286,7 +285,7 @@ SELECT id FROM workers WHERE %(since)s::timestamptz IS NULL AND (max_running IS 
 
 
 def changed_since(connection: Connection, since: datetime | None) -> list[str]:
-    """Returns the workers whose definition has changed at a moment or later; without one, those that have limits."""
+    """Return the workers changed at `since` or later; if that is None, the workers with limits."""
     return list(connection.exec_driver_sql(_CHANGED_SINCE, {"since": since}).scalars())
 
 
