@@ -1,7 +1,7 @@
-"""Claims of runs over HTTP: all claims of a process that wait are woken by one poll of the database.
+"""Claim runs over HTTP. One database poll per process wakes all waiting claims.
 
-A claim that waits costs an entry here and a sleeping thread (under gevent, a greenlet), but no connection and no
-statement. A job that is offered wakes one claim of its worker, the one that has waited longest.
+A waiting claim costs an entry here and a sleeping thread (under gevent, a greenlet), but no connection and no
+statement. An offered job wakes the longest-waiting claim of its worker.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ from ava.store.jobs.moves.pull import Pick, PulledRun
 
 _log = logging.getLogger(__name__)
 
-#: Seconds for which a process trusts what it has read of the owners of workers, and of weights.
+#: Seconds for which a process caches workers' owners and tenants' weights.
 _TRUST_SECONDS = 2.0
 _MAX_REMEMBERED = 10_000
-#: Seconds between two notes that a worker's runs are claimed.
+#: Min seconds between two records that a worker's runs are claimed.
 _NOTE_SECONDS = 5.0
-#: The longest pause of a claim that is woken in vain again and again, in seconds.
+#: Max pause in seconds of a claim that is repeatedly woken without getting a run.
 _MAX_FUTILE_SECONDS = 2.0
-#: Seconds between two checks whether the client of a claim that waits is gone; one that is woken checks it as well.
+#: Seconds between two checks whether a waiting claim's client has disconnected; each wake-up checks, too.
 _CLIENT_CHECK_SECONDS = 10.0
-#: The interval of polls as a share of the time since jobs were last offered, and as a multiple of the last poll's.
+#: The poll interval as a fraction of the time since the last offer, and its min as a multiple of the last poll's
+#: seconds.
 _INTERVAL_SHARE = 0.02
 _PAUSE_FACTOR = 10
-#: Offered jobs of one window that a poll counts.
+#: Max offered jobs per window that a poll counts.
 _MAX_OFFERS = 100
 
-#: What a claim asks for: the queue of one worker and tenant, or all queues of a worker of the platform (`tenant_id`
-#: is empty).
+#: The queue that a claim waits for: of one worker and tenant, or with an empty `tenant_id`, of all tenants of a
+#: platform worker.
 _Wanted = PullQueue
 
 
 class WaitingClaim:
-    """A claim that waits for offered jobs."""
+    """A claim that waits for job offers."""
 
     def __init__(self, wanted: Collection[_Wanted]) -> None:
         self.wanted = frozenset(wanted)
@@ -62,27 +63,27 @@ class WaitingClaim:
 
 
 class Claims:
-    """All claims of one process, and the thread that polls for them."""
+    """The claims of one process, and their polling thread."""
 
-    #: Seconds between two polls while claims wait. They grow with the time since jobs were last offered: a claim of
-    #: this process is woken by its own triggers, but learns of those of other processes and of the feed by polls alone.
+    #: Bounds of the seconds between two polls while claims wait. The interval grows with the time since the last offer:
+    #: this process's triggers wake its claims, but only polls find offers of other processes and of the feed.
     min_interval_seconds = 0.02
     max_interval_seconds = 0.1
-    #: The least between two polls, whatever is triggered.
+    #: Min seconds between two polls, whatever is triggered.
     gap_seconds = 0.005
 
     def __init__(self, database: Database, *, mark: str) -> None:
-        """`mark` is in the tokens of runs."""
+        """`mark` is part of the runs' tokens."""
         self._database = database
         self._mark = mark
         self._lock = threading.Lock()
-        #: The claims that wait, by what they want, those that have waited longest first.
+        #: Waiting claims by queue, longest-waiting first.
         self._waiting: dict[_Wanted, deque[WaitingClaim]] = {}
         self._count = 0
         self._thread: threading.Thread | None = None
         self._poll_now = threading.Event()
         self._closing = threading.Event()
-        #: The owners of the workers of a tenant, and until when they are trusted.
+        #: Cached owners of a tenant's workers, with their expiry.
         self._owners: dict[tuple[str, frozenset[str]], tuple[float, dict[str, str]]] = {}
         self._noted: dict[tuple[str, str], float] = {}
         self._clocks: dict[tuple[str, int], TurnClock] = {}
@@ -95,16 +96,16 @@ class Claims:
         return self._closing.is_set()
 
     def see_offered(self, jobs: Iterable[Job]) -> None:
-        """Poll at once if some of these jobs, which this process has stored, are offered to claims."""
+        """Poll immediately if one of these jobs, which this process stored, is offered to claims."""
         if self._count and any(is_pulled(job.queue) and job.published_at is not None for job in jobs):
             self._poll_now.set()
 
     def claim(
         self, caller: Caller, worker_ids: Sequence[str], *, capacity: int, name: str | None
     ) -> tuple[list[PulledRun], Collection[_Wanted]]:
-        """Claim up to `capacity` runs of workers. Returns them, and what a claim that waits for more asks for.
+        """Claim up to `capacity` runs. Return them, and the queues for which a claim may wait.
 
-        Raises `Forbidden` if the caller may not claim runs of one of them, `InvalidFields`, `DatabaseUnavailable`.
+        Raise `Forbidden` if the caller may not claim runs of a worker, `InvalidFields`, `DatabaseUnavailable`.
         """
         wanted = self._wanted(caller, worker_ids)
         self._note(PLATFORM if caller.is_of_platform else caller.tenant_id, worker_ids)
@@ -146,7 +147,7 @@ class Claims:
         return found
 
     def _note(self, tenant_id: str, worker_ids: Sequence[str]) -> None:
-        """Store that runs of workers are claimed, unless that was stored a moment ago."""
+        """Record that a worker's runs are claimed, unless that was recorded recently."""
         now = time.monotonic()
         due = [id_ for id_ in worker_ids if now - self._noted.get((tenant_id, id_), float("-inf")) > _NOTE_SECONDS]
         if due:
@@ -159,9 +160,9 @@ class Claims:
     # Which jobs -----------------------------------------------------------------------------------------------------
 
     def _picks(self, wanted: Collection[_Wanted], capacity: int) -> list[Pick]:
-        """Returns the windows from which a claim takes jobs, in its order."""
+        """Return the windows from which a claim takes jobs, in order."""
         if not any(each.tenant_id == "" for each in wanted):
-            # Workers of one priority have no order among each other, so each comes first in its turn.
+            # Queues with equal priority have no order, so shuffle them to serve each first in turn.
             queues = random.sample([each.name for each in wanted], len(wanted))
             return [Pick(queue=queue, priority=p, count=capacity) for p in _PRIORITIES for queue in queues]
         with self._database.connect() as connection:
@@ -172,7 +173,7 @@ class Claims:
         return self._in_turns([pick for pick in found if _of_platform(pick.queue) in wanted], capacity)
 
     def _in_turns(self, offered: Sequence[Pick], capacity: int) -> list[Pick]:
-        """Returns picks of a worker of the platform by priority, and the tenants of a priority in their turns."""
+        """Return picks of a platform worker by priority, with fair queueing of the tenants in each priority."""
         picks: list[Pick] = []
         for number in _PRIORITIES:
             waiting: dict[str, list[WaitingJob]] = {}
@@ -199,7 +200,7 @@ class Claims:
 
     @contextmanager
     def waiting(self, wanted: Collection[_Wanted], *, after_seconds: float = 0.0) -> Iterator[WaitingClaim]:
-        """Wait for offered jobs of workers, in the block, with `wait`. It begins after some seconds."""
+        """Register a waiting claim for the block, after `after_seconds`; wait for offers with `wait`."""
         if after_seconds:
             self._closing.wait(after_seconds)
         claim = WaitingClaim(wanted)
@@ -211,16 +212,14 @@ class Claims:
 
     @staticmethod
     def pause_seconds(futile: int) -> float:
-        """Returns the seconds before a claim waits again that was woken in vain so many times.
+        """Return the pause before a claim that was woken `futile` times without a run waits again.
 
-        What is offered may be out of its reach, because its key holds as many runs as it may.
+        It may be unable to claim the offers, because its key already has the max number of runs.
         """
         return min(_MAX_FUTILE_SECONDS, 0.05 * futile**2)
 
     def wait(self, claim: WaitingClaim, seconds: float, is_gone: Callable[[], bool]) -> bool:
-        """Wait until a job is offered for a claim. Returns False if time is up, the client is gone, or the process
-        stops.
-        """
+        """Wait until a job is offered. Return False on timeout, disconnect of the client, or shutdown."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             is_woken = claim.woken.wait(min(left, _CLIENT_CHECK_SECONDS))
@@ -244,7 +243,7 @@ class Claims:
             self._count += 1
             for each in claim.wanted:
                 self._waiting.setdefault(each, deque()).append(claim)
-            # What was offered since the claim has looked.
+            # Poll for offers since the claim's own attempt.
             self._poll_now.set()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="claims", daemon=True)
@@ -260,7 +259,7 @@ class Claims:
                     del self._waiting[each]
 
     def _run(self) -> None:
-        """Poll again and again, as long as claims wait."""
+        """Poll while claims wait."""
         took, offered_at = 0.0, time.monotonic()
         while not self._closing.wait(self.gap_seconds):
             self._poll_now.wait(self._interval(took, time.monotonic() - offered_at))
@@ -276,7 +275,7 @@ class Claims:
                     self._wake(found)
                     offered_at = began
             except DatabaseUnavailable:
-                # The claims go on waiting; each ends by itself when its time is up.
+                # The claims keep waiting; each ends with its own timeout.
                 self._closing.wait(1.0)
             except Exception:
                 _log.exception("Claims: poll failed, will retry")
@@ -284,7 +283,7 @@ class Claims:
             took = time.monotonic() - began
 
     def _interval(self, took: float, idle: float) -> float:
-        """Returns the seconds until the next poll: the last one took so long, and no job was offered for `idle` s."""
+        """Return the seconds until the next poll; `took`: seconds of the last poll, `idle`: seconds since an offer."""
         seconds = min(max(idle * _INTERVAL_SHARE, self.min_interval_seconds), self.max_interval_seconds)
         return max(seconds, took * _PAUSE_FACTOR)
 
@@ -295,7 +294,7 @@ class Claims:
             return published.read_offers(connection, [each.name for each in wanted], count_up_to=_MAX_OFFERS)
 
     def _wake(self, found: Sequence[Pick]) -> None:
-        """Wake as many claims of each window as it has jobs."""
+        """Wake as many claims per window as it offers jobs."""
         with self._lock:
             for pick in found:
                 left = pick.count
@@ -307,7 +306,7 @@ class Claims:
 
 
 def _merged(picks: Sequence[Pick]) -> list[Pick]:
-    """Returns the picks, those of one window as one, because a statement would find its first job twice."""
+    """Merge the picks of each window, because a statement would find the window's first job twice."""
     counts: dict[tuple[str, int], int] = {}
     for pick in picks:
         window = (pick.queue, pick.priority)
@@ -316,7 +315,7 @@ def _merged(picks: Sequence[Pick]) -> list[Pick]:
 
 
 def _in_order(runs: Sequence[PulledRun], picks: Sequence[Pick]) -> list[PulledRun]:
-    """Returns claimed runs in the order of the picks, each window's in the order of its offers."""
+    """Return claimed runs in the order of the picks, and within a window in the order of its offers."""
     by_window: dict[tuple[str, int], deque[PulledRun]] = {}
     for run in runs:
         by_window.setdefault((run.job.queue, run.job.priority), deque()).append(run)
@@ -331,6 +330,6 @@ _PRIORITIES = range(priority.FIRST, priority.LAST + 1)
 
 
 def _of_platform(queue: str) -> _Wanted:
-    """Returns what a claim for all tenants asks for, to which a queue belongs."""
+    """Return the queue that a claim for all tenants waits for, given a tenant's queue."""
     parsed = PullQueue.parse(queue)
     return PullQueue(owner=parsed.owner, worker_id=parsed.worker_id, tenant_id="")

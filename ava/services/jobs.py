@@ -1,4 +1,4 @@
-"""The use cases of jobs: one transaction, then publish."""
+"""Use cases of jobs: one transaction, then publish."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ _log = logging.getLogger(__name__)
 
 _Found = TypeVar("_Found")
 
-#: The jobs that one statement of an export reads.
+#: Jobs per statement of an export.
 _EXPORT_BATCH = 200
-#: Bytes of inputs that take long to compare, or to search for credentials.
+#: Min bytes of inputs that take long to validate, or to search for credentials.
 _LONG_BYTES = 2**16
 
 
 class Jobs:
-    """The use cases of jobs, over one database and one broker."""
+    """Use cases of jobs, over a database and a broker."""
 
     def __init__(
         self,
@@ -69,27 +69,27 @@ class Jobs:
         settings: Settings | None = None,
         run_long: Callable[[Callable[[], Any]], Any] = lambda work: work(),
     ) -> None:
-        """`run_long` returns the result of long work, and serves other requests in the meantime."""
+        """`run_long` returns the result of long work, and serves other requests meanwhile."""
         self._database = database
         self._publisher = publisher
         self.control = control
         self._run_long = run_long
         self.creator = JobCreator.of(settings, run_long=run_long) if settings else JobCreator()
-        #: The priorities that the settings allow new jobs.
+        #: The priorities that the settings allow for new jobs.
         self.rules = TriggerRules.of(settings) if settings else TriggerRules()
-        #: Called with jobs that can start now, once they are stored.
+        #: Called with stored jobs that can start now.
         self.on_published: Callable[[Sequence[Job]], object] = lambda _jobs: None
         self._groups = TriggerGroups()
 
     def trigger(self, caller: Caller, specs: Sequence[JobSpec], key: str | None = None) -> tuple[list[Job], bool]:
-        """Store jobs, all or none, then publish the ones that can start now. If the broker is down, they start later.
+        """Store all jobs or none, then publish the jobs that can start now. If the broker is down, they start later.
 
-        If the call or its entries have idempotency keys, earlier calls may have stored some of the jobs. Returns the
+        With idempotency keys of the call or its entries, earlier calls may have stored some of the jobs. Return the
         jobs in order, and True if earlier calls stored all of them.
 
-        Raises `PayloadsHidden` for an output that the caller does not see, `InputMismatch`, `WorkerNotFound`,
-        `WorkerDeprecated`, `IdempotencyKeyReused` or, if its key is taken, `JobStateConflict` for the first entry to
-        blame, and `DatabaseUnavailable`.
+        Raise for the first invalid entry: `PayloadsHidden` for an output that the caller may not see, `InputMismatch`,
+        `WorkerNotFound`, `WorkerDeprecated`, `IdempotencyKeyReused`, or `JobStateConflict` if its key is taken. Raise
+        `DatabaseUnavailable`.
         """
         if key is not None:
             return self._trigger_once(caller, specs, key)
@@ -115,7 +115,7 @@ class Jobs:
         return self.creator.create_all(connection, arrange(connection, new) if is_graph else new)
 
     def _trigger_grouped(self, new: NewJob) -> Job | None:
-        """Store and publish a job together with concurrent ones. Return None if the statement of its group failed."""
+        """Store and publish a job in a group of concurrent ones. Return None if the group's statement failed."""
         with self._groups.enter(new) as trigger:
             if trigger.leads:
                 with self._groups.statement(trigger) as group, self._database.connect(of_process=True) as connection:
@@ -156,7 +156,7 @@ class Jobs:
         return [jobs[n] for n in range(len(specs))], not left
 
     def _long(self, specs: Sequence[JobSpec], work: Callable[[], _Found]) -> _Found:
-        """Return the result of work on inputs; if they are large, the process serves other requests in the meantime."""
+        """Do work on inputs; if they are large, the process serves other requests meanwhile."""
         is_long = sum(len(spec.input_json) for spec in specs) > _LONG_BYTES
         found: _Found = self._run_long(work) if is_long else work()
         return found
@@ -170,9 +170,9 @@ class Jobs:
         input_json: str | None = None,
         priority: int | None = None,
     ) -> tuple[Job, bool]:
-        """Trigger a new job like a final one, with another input or priority if one is given.
+        """Trigger a new job like a final one, optionally with another input or priority.
 
-        Returns it, and True if an earlier call with the key triggered it. Raises `JobNotFound`, `JobStateConflict` if
+        Return it, and True if an earlier call with the key triggered it. Raise `JobNotFound`, `JobStateConflict` if
         the job is not final, and every error of `trigger`.
         """
         with self._database.connect() as connection:
@@ -190,10 +190,11 @@ class Jobs:
         return retried, is_replay
 
     def retry_from_failed(self, caller: Caller, job_id: str, key: str | None = None) -> tuple[Job, bool]:
-        """Trigger an entry of a bulk again, with each of its followers that did not complete, in a graph of their own.
+        """Trigger a bulk entry again, together with its followers that did not complete, as a new graph.
 
-        Returns the new job of the entry, and True if an earlier call with the key triggered it. Raises `JobNotFound`,
-        `InvalidFields` if the job is no entry, `JobStateConflict` if it has completed, or one of them is not final.
+        Return the entry's new job, and True if an earlier call with the key triggered it. Raise `JobNotFound`,
+        `InvalidFields` if the job is not a bulk entry, `JobStateConflict` if it has completed or one of them is not
+        final.
         """
         with self._database.transaction() as connection:
             job = self._show(connection, caller, job_id)
@@ -209,22 +210,22 @@ class Jobs:
         return created[0], False
 
     def tree(self, caller: Caller, job_id: str) -> Tree:
-        """Returns the jobs that belong together with one of them, and their edges. Raises `JobNotFound`."""
+        """Return the job's tree with its edges. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             found = trees.read(connection, self._show(connection, caller, job_id))
         return replace(found, jobs=[replace(each, job=self._shown_to(caller, each.job)) for each in found.jobs])
 
     def journal(self, caller: Caller, job_id: str, *, after: int, limit: int) -> JobJournal:
-        """Returns entries of a job's journal after a place, as the caller may see them, and its waits.
+        """Return journal entries after a position, as the caller may see them, and the job's waits.
 
-        Raises `JobNotFound`.
+        Raise `JobNotFound`.
         """
         with self._database.connect() as connection:
             found = journals.read(connection, self._show(connection, caller, job_id), after=after, limit=limit)
         return replace(found, entries=[shown_to(caller, entry) for entry in found.entries])
 
     def unfinished_of_tree(self, caller: Caller, job_id: str) -> str | None:
-        """Returns the newest unfinished job of a job's tree; None if each is final. Raises `JobNotFound`."""
+        """Return the newest unfinished job of a job's tree; None if all are final. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             if job.tree_id is None:
@@ -232,12 +233,12 @@ class Jobs:
             return trees.unfinished(connection, job)
 
     def retry_spec(self, caller: Caller, job: Job) -> JobSpec:
-        """Return a spec that triggers a job like a final one."""
+        """Return the spec that repeats a final job."""
         return JobSpec(
             worker_id=job.worker_id,
             input_json=job.input_json,
             trigger=job.trigger,
-            # A job of the platform may have been more urgent than this caller may ask for.
+            # A platform job may be more urgent than this caller may ask for.
             priority=self.rules.bounded_by_role(caller, job.priority),
             retry_of=job.id,
             tags_json=job.tags_json,
@@ -261,7 +262,7 @@ class Jobs:
                 recall.recall_unsent(connection, unsent)
 
     def show(self, caller: Caller, job_id: str) -> Job:
-        """Returns one job as the caller may see it. Raises `JobNotFound`, `DatabaseUnavailable`."""
+        """Return a job as the caller may see it. Raise `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
         return self._shown_to(caller, job)
@@ -288,9 +289,9 @@ class Jobs:
         payloads: Payloads,
         sort: JobSort | None = None,
     ) -> tuple[JobPage, int]:
-        """Returns a page of jobs as the caller may see them, newest first unless they are sorted, and their total.
+        """Return a page of jobs as the caller may see them, by default newest first, and the total.
 
-        The total is exact up to `paging.MAX_IN_TOTAL`; that of a search, among the first jobs that it looks at.
+        The total is exact up to `paging.MAX_IN_TOTAL`; in a search it counts only the jobs that were searched.
         """
         with self._database.connect() as connection:
             found = lists.page(
@@ -309,7 +310,7 @@ class Jobs:
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs]), total
 
     def batch(self, caller: Caller, job_filter: JobFilter, *, before_id: str | None) -> JobBatch:
-        """Returns the next whole jobs of an export as the caller may see them. Raises `DatabaseUnavailable`."""
+        """Return the next complete jobs of an export, as the caller may see them. Raise `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             found = batches.next_jobs(
                 connection,
@@ -321,9 +322,9 @@ class Jobs:
         return replace(found, jobs=[self._shown_to(caller, job) for job in found.jobs])
 
     def logs(self, caller: Caller, job_id: str, wanted: LogRange) -> tuple[Status, FoundLines]:
-        """Returns a job's status and lines of its log, none for a caller who does not see payloads.
+        """Return a job's status and log lines, without lines for a caller who may not see payloads.
 
-        Raises `JobNotFound`, `DatabaseUnavailable`.
+        Raise `JobNotFound`, `DatabaseUnavailable`.
         """
         with self._database.connect() as connection:
             status = lists.status(connection, tenant_id=caller.tenant_id, job_id=job_id)
@@ -334,15 +335,15 @@ class Jobs:
             return status, logs.log_lines(connection, tenant_id=caller.tenant_id, job_id=job_id, wanted=wanted)
 
     def runs(self, caller: Caller, job_id: str) -> JobRuns:
-        """Returns the runs of a job. Raises `JobNotFound`, `DatabaseUnavailable`."""
+        """Return the runs of a job. Raise `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             return runs_of(job, runs.kept_runs(connection, job=job.key))
 
     def cancel(self, caller: Caller, job_id: str) -> Job:
-        """Cancel a queued job, or ask the node of a running one to stop it, and the jobs below it. Returns the job.
+        """Cancel a queued job, or ask a running job's node to stop it; the same for its descendants. Return the job.
 
-        Raises `JobStateConflict` if the job is final, `JobNotFound`, `DatabaseUnavailable`.
+        Raise `JobStateConflict` if the job is final, `JobNotFound`, `DatabaseUnavailable`.
         """
         with self._database.transaction() as connection:
             found = cancel.cancel_tree(connection, tenant_id=caller.tenant_id, user_id=caller.user_id, job_id=job_id)
@@ -356,10 +357,10 @@ class Jobs:
         return job
 
     def change(self, caller: Caller, job_id: str, change: JobChange) -> tuple[Job, Job]:
-        """Change a queued job. Returns it as it was, and as it is then.
+        """Change a queued job. Return it before and after.
 
-        Raises `JobStateConflict` if its state forbids the change, `InvalidFields`, `PriorityTooUrgent`, `JobNotFound`,
-        `DatabaseUnavailable`. A job that was published returns to the backlog if its priority or its date changes.
+        A published job returns to the backlog if its priority or date changes. Raise `JobStateConflict` if its state
+        forbids the change, `InvalidFields`, `PriorityTooUrgent`, `JobNotFound`, `DatabaseUnavailable`.
         """
         if change.priority is not None:
             self.rules.refuse_urgent(caller, [JobSpec(worker_id="", priority=change.priority)])
@@ -374,7 +375,7 @@ class Jobs:
         return before, changed
 
     def explain(self, caller: Caller, job_id: str, *, node_dead_seconds: float) -> Explanation:
-        """Explain why a job is in its state. Raises `JobNotFound`, `DatabaseUnavailable`."""
+        """Explain why a job has its status. Raise `JobNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
             facts = why.read_facts(connection, job, dead_after_seconds=node_dead_seconds)

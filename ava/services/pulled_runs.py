@@ -1,4 +1,4 @@
-"""The use cases of runs that were claimed over HTTP: their lines, progress, heartbeats and ends."""
+"""Use cases of runs that were claimed over HTTP: log lines, progress, heartbeats and outcomes."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from ava.store.jobs.moves.ended_runs import EndedRun, closing_line
 from ava.store.jobs.moves.log_lines import SEQ_OF_OTHERS, SEQ_PER_RUN
 from ava.store.jobs.moves.pull import LeasedRun, PulledRun
 
-#: Seconds for which a process remembers the caller that a token stands for.
+#: Seconds for which a process caches the caller of a token.
 _REMEMBER_SECONDS = 60.0
 _MAX_REMEMBERED = 20_000
-#: The number of the closing line in its run, after all that its worker sends; the opening line has 0.
+#: The position of the closing line in its run, after all lines of the worker; the opening line has 0.
 _CLOSING_SEQ = SEQ_OF_OTHERS - 1
 assert RUN_LINES.value < _CLOSING_SEQ
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentLine:
-    """A log line as a worker sends it."""
+    """A log line from a worker."""
 
-    #: Its number in the run, from 0. One that was stored before is ignored.
+    #: Its number in the run, from 0. Lines with a stored number are ignored.
     seq: int
     level: LogLevel
     msg: str
@@ -51,26 +51,26 @@ class SentLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentOutcome:
-    """The end of a run as its worker sends it."""
+    """The outcome of a run from a worker."""
 
-    #: The output as JSON text, of a run that has succeeded.
+    #: The output of a successful run, as serialized JSON.
     output_json: str | None = None
-    #: `Kind: reason`, of one that has failed, and whether no attempt follows.
+    #: `Kind: reason` of a failed run, and whether it forbids further attempts.
     error: str | None = None
     gives_up: bool = False
-    #: Seconds until the job is to start again, and why, of one that is put off.
+    #: Seconds until a deferred job starts again, and the reason.
     retry_later_seconds: float | None = None
     reason: str = ""
 
     @property
     def digest(self) -> bytes:
-        """Returns what two sendings of the same end have in common."""
+        """Return a hash that is equal for repeated requests."""
         parts = [self.output_json, self.error, self.gives_up, self.retry_later_seconds, self.reason]
         return hashlib.sha256(json.dumps(parts).encode()).digest()
 
 
 class PulledRuns:
-    """The use cases of claimed runs, over one database. A run's token alone authorises them."""
+    """Use cases of claimed runs, over a database. A run's token is the only authorisation."""
 
     def __init__(
         self,
@@ -79,17 +79,16 @@ class PulledRuns:
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`clock` returns monotonic seconds, `chance` a number from 0 to 1, by which a retry's delay is spread."""
+        """`clock` returns monotonic seconds, `chance` a number from 0 to 1 for the jitter of retry delays."""
         self._database = database
         self._clock = clock
         self._chance = chance
         self._callers: KeyCache[Caller] = KeyCache(_MAX_REMEMBERED)
 
     def caller_of(self, text: str) -> Caller:
-        """Return the caller that a run's token stands for.
+        """Return the caller of a run's token.
 
-        Raises `RunNotFound`, `RunKeyEnded` if the key that claimed the run is revoked or has expired, and
-        `DatabaseUnavailable`.
+        Raise `RunNotFound`, `RunKeyEnded` if the claiming key was revoked or has expired, and `DatabaseUnavailable`.
         """
         if (found := self.known_caller_of([text]) or self.find_caller_of([text])) is None:
             with self._database.connect() as connection:
@@ -97,15 +96,15 @@ class PulledRuns:
         return found
 
     def known_caller_of(self, texts: Sequence[str]) -> Caller | None:
-        """Returns what this process remembers of the caller that one of these tokens stands for."""
+        """Return the cached caller of one of these tokens."""
         now = self._clock()
         found = (self._callers.get(cache_name(token), now) for token in _parsed(texts))
         return next(filter(None, found), None)
 
     def find_caller_of(self, texts: Sequence[str]) -> Caller | None:
-        """Return the caller that the first valid token of a run stands for; None if none is valid.
+        """Return the caller of the first valid token; None if none is valid.
 
-        Raises `DatabaseUnavailable`.
+        Raise `DatabaseUnavailable`.
         """
         named = {token.lookup: token for token in _parsed(texts)}
         if not named:
@@ -120,7 +119,7 @@ class PulledRuns:
         return found
 
     def configs(self, runs: Sequence[PulledRun]) -> list[Mapping[str, str]]:
-        """Returns what the platform and the tenant have configured for each run, the tenant's first. No secret."""
+        """Return the configuration for each run: the tenant's entries override the platform's. No secrets."""
         pairs = {(run.job.tenant_id, run.job.worker_id) for run in runs if run.job.has_settings}
         found: dict[tuple[str, str], dict[str, str]] = {}
         if pairs:
@@ -132,9 +131,9 @@ class PulledRuns:
         return [found.get((run.job.tenant_id, run.job.worker_id), {}) for run in runs]
 
     def append(self, text: str, lines: Sequence[SentLine]) -> bool:
-        """Store log lines, of each number the first. Returns True if the run is to stop.
+        """Store log lines, and for repeated numbers only the first. Return True if the run must stop.
 
-        Raises `RunLost`, `RunNotFound`, `RunKeyEnded`, `PayloadTooLarge` if the log has too many bytes, and
+        Raise `RunLost`, `RunNotFound`, `RunKeyEnded`, `PayloadTooLarge` if the log has too many bytes, and
         `DatabaseUnavailable`.
         """
         by_seq = {line.seq: line for line in reversed(lines)}
@@ -159,7 +158,7 @@ class PulledRuns:
         return run.is_to_stop
 
     def report(self, text: str, *, fraction: float, message: str) -> bool:
-        """Store a run's progress. Returns True if the run is to stop. Raises what `append` raises."""
+        """Store a run's progress. Return True if the run must stop. Raise like `append`."""
         progress_json = json.dumps({"fraction": fraction, "message": one_line(message)})
         with self._database.transaction() as connection:
             run = self._hear(connection, _parse(text))
@@ -186,12 +185,12 @@ class PulledRuns:
         return run
 
     def record_api_heartbeat(self) -> None:
-        """Record that this process can receive heartbeats. Raises `DatabaseUnavailable`."""
+        """Record that this process can receive heartbeats. Raise `DatabaseUnavailable`."""
         with self._database.connect(of_process=True) as connection:
             worker_claims.record_api_heartbeat(connection)
 
     def renew(self, texts: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Note that runs are alive. Returns the tokens of those that are to stop, and of those that are lost."""
+        """Renew the runs' leases. Return the tokens of runs that must stop, and of lost runs."""
         named = {token.text: token for token in _parsed(texts)}
         with self._database.connect() as connection:
             owned = pull.renew_all(connection, list(named.values())) if named else {}
@@ -200,9 +199,9 @@ class PulledRuns:
         return stop, [text for text in dict.fromkeys(texts) if text not in alive]
 
     def end(self, text: str, sent: SentOutcome) -> Status:
-        """End a run. Returns the status that its job has then; the same end again returns that as well.
+        """End a run. Return the job's new status, also for a repeated request.
 
-        Raises `RunLost` if it has ended otherwise or has lost its job, `RunNotFound`, `RunKeyEnded`, and
+        Raise `RunLost` if it ended differently or has lost its job, `RunNotFound`, `RunKeyEnded`, and
         `DatabaseUnavailable`.
         """
         token = _parse(text)
@@ -214,7 +213,7 @@ class PulledRuns:
                 if run.end_digest != sent.digest or run.end_status is None:
                     raise RunLost
                 return Status(run.end_status)
-            # After the row of the run, as each transaction that ends a pulled run locks them.
+            # Lock the job after the run's row: all transactions that end a pulled run use this order.
             job = claim.lock(connection, run.run)
             if job is None:
                 raise RunLost
@@ -251,7 +250,7 @@ class PulledRuns:
 
 
 def _refusal(connection: Connection, token: Token) -> RequestError:
-    """Return why a run's token does nothing."""
+    """Return why a run's token is invalid."""
     if (owner := pull.owner_of(connection, [token])) is None:
         return RunNotFound()
     return RunLost() if owner.key_is_valid else RunKeyEnded()

@@ -1,4 +1,4 @@
-"""The use cases of schedules: create, show, change, delete, run now, and list their firing times and firings."""
+"""Use cases of schedules: create, show, change, delete, run now, and list firing times and firings."""
 
 from __future__ import annotations
 
@@ -36,37 +36,36 @@ from ava.store.schedules import declared, definitions, firings
 from ava.store.schedules.definitions import ScheduleFilter
 from ava.store.schedules.rows import schedule_uuid
 
-#: The fields on which the firing times depend. A change of another field leaves what is due, and what was missed, as it
-#: is.
+#: Fields that determine the firing times. Changes of other fields leave due and missed firings as they are.
 _DECISIVE = ("cron", "timezone", "enabled", "starts_at", "ends_at")
-#: The fields that do not decide what runs and when: a change of these leaves a schedule as urgent as it may be.
+#: Fields that do not determine what runs and when: changing them leaves the schedule's permitted urgency.
 _INDIFFERENT = ("name", "enabled")
-#: The fields that a handler module decides if it declares the schedule.
+#: Fields that a handler module determines if it declares the schedule.
 _DECLARED = ("worker_id", "cron", "timezone")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What a pattern means in a time zone."""
+    """The meaning of a pattern in a time zone."""
 
     description: str
     next: Sequence[FiringTime]
 
 
 class Schedules:
-    """The use cases of schedules, over one database."""
+    """Use cases of schedules, over a database."""
 
     def __init__(self, database: Database, jobs: Jobs, *, max_schedules: int | None) -> None:
-        """`max_schedules`: the schedules that one tenant may have; None for any number."""
+        """`max_schedules`: max schedules of a tenant; None: unlimited."""
         self._database = database
         self._jobs = jobs
         self._max_schedules = max_schedules
         self._due = DueFirings(database, jobs.control, creator=jobs.creator, most_urgent=jobs.rules.most_urgent)
 
     def create(self, caller: Caller, spec: ScheduleSpec, key: str | None = None) -> tuple[Schedule, bool]:
-        """Create a schedule. Returns it, and True if an earlier call with the idempotency key created it.
+        """Create a schedule. Return it, and True if an earlier call with the idempotency key created it.
 
-        Raises `InvalidFields` if it ends before it starts, `PriorityTooUrgent` if it is more urgent than the caller's
+        Raise `InvalidFields` if it ends before it starts, `PriorityTooUrgent` if it is more urgent than the caller's
         role may ask for, `WorkerNotFound` if the tenant cannot see its worker, `WorkerDeprecated`, `InputMismatch` if
         its input does not match the worker's schema, `ScheduleLimitReached`, `IdempotencyKeyReused`,
         `DatabaseUnavailable`.
@@ -111,7 +110,7 @@ class Schedules:
         self._jobs.creator.check(connection, tenant_id=caller.tenant_id, spec=job)
 
     def show(self, caller: Caller, schedule_id: str) -> Schedule:
-        """Returns one schedule. Raises `ScheduleNotFound`, `DatabaseUnavailable`."""
+        """Return a schedule. Raise `ScheduleNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return shown_to(caller, _show(connection, caller, schedule_id))
 
@@ -124,7 +123,7 @@ class Schedules:
         offset: int = 0,
         before_id: str | None = None,
     ) -> tuple[list[Schedule], int]:
-        """Returns a page of schedules, newest first, and the number that match."""
+        """Return a page of schedules, newest first, and the number of matches."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = definitions.page(
@@ -141,9 +140,9 @@ class Schedules:
     def change(self, caller: Caller, schedule_id: str, changes: Mapping[str, Any]) -> Schedule:
         """Change fields of a schedule. If its firing times depend on one, the next firing is the first from now on.
 
-        The firing times before are decided first, as the schedule was.
-        The caller's role decides from then on how urgent its jobs may be, unless only its name or `enabled` changes.
-        Raises `ScheduleNotFound`, `ScheduleDeclared`, and what `create` raises.
+        Firing times that are already due are decided first, by the unchanged schedule. From then on the caller's role
+        bounds the urgency of its jobs, unless only its name or `enabled` changes. Raise `ScheduleNotFound`,
+        `ScheduleDeclared`, and like `create`.
         """
         batch = FiredBatch()
         with self._database.transaction() as connection:
@@ -166,7 +165,7 @@ class Schedules:
             is_decisive = any(getattr(changed, name) != getattr(schedule, name) for name in _DECISIVE)
             if is_decisive:
                 batch = self._due.fire_before_change(connection, schedule, now)
-            # Another transaction may have decided a firing time that is later than the beginning of this one.
+            # Another transaction may have decided a firing time after this one began.
             decided_until = max(now, schedule.decided_until) if is_decisive else schedule.decided_until
             written = definitions.change(
                 connection,
@@ -181,28 +180,28 @@ class Schedules:
         return written
 
     def delete(self, caller: Caller, schedule_id: str) -> None:
-        """Delete a schedule; its jobs go on. Raises `ScheduleNotFound`, `DatabaseUnavailable`."""
+        """Delete a schedule; its jobs continue. Raise `ScheduleNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             if not definitions.delete(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id):
                 raise ScheduleNotFound
 
     def next_firing_times(self, caller: Caller, schedule_id: str, count: int) -> list[FiringTime]:
-        """Returns the next firing times of a schedule, also if it is disabled. Raises `ScheduleNotFound`."""
+        """Return a schedule's next firing times, even if it is disabled. Raise `ScheduleNotFound`."""
         with self._database.connect() as connection:
             schedule = _show(connection, caller, schedule_id)
             now = clock.now(connection)
         return list(islice(schedule.firing_times_after(now), count))
 
     def preview(self, *, cron: str, timezone: str, count: int) -> Preview:
-        """Returns the meaning of a pattern, and its next firing times. It does not ask the database."""
+        """Return the meaning of a pattern, and its next firing times, without a database query."""
         found = list(islice(firing_times_after(cron, timezone, datetime.now(UTC)), count))
         return Preview(description=describe(cron, timezone), next=found)
 
     def run(self, caller: Caller, schedule_id: str, key: str | None = None) -> tuple[Job, bool]:
-        """Trigger a job like those of a schedule, now. Returns it, and True if an earlier call with the key did.
+        """Trigger a job like a schedule's, now. Return it, and True if an earlier call with the key triggered it.
 
-        The job is no more urgent than the caller's role may ask for. It is no firing: neither the overlap nor the next
-        firing depends on it. Raises `ScheduleNotFound`, and every error of `Jobs.trigger`.
+        Its priority is bounded by the caller's role. It is not a firing: neither the overlap rule nor the next firing
+        depends on it. Raise `ScheduleNotFound`, and every error of `Jobs.trigger`.
         """
         schedule = self.show(caller, schedule_id)
         priority = self._jobs.rules.bounded_by_role(caller, schedule.priority)
@@ -218,7 +217,7 @@ class Schedules:
     def firings(
         self, caller: Caller, schedule_id: str, *, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[Firing], int]:
-        """Returns a page of a schedule's firings, newest first, and their total. Raises `ScheduleNotFound`."""
+        """Return a page of a schedule's firings, newest first, and the total. Raise `ScheduleNotFound`."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             _show(connection, caller, schedule_id)

@@ -1,4 +1,4 @@
-"""The use cases of workers: show, list, and change what a tenant or the platform has set of them."""
+"""Use cases of workers: show and list them, and change the settings of a tenant or the platform."""
 
 from __future__ import annotations
 
@@ -26,23 +26,21 @@ from ava.store.jobs import idempotency
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerChange:
-    """What a client changes of a worker's settings."""
+    """A client's change of a worker's settings."""
 
-    #: Whether it is for all tenants.
+    #: Whether it applies to all tenants.
     is_of_platform: bool = False
-    #: The fields that are sent, of `status`, `timeout_seconds`, `max_retries`, `max_running` and `rate`; None takes a
-    #: setting back.
+    #: The sent fields of `status`, `timeout_seconds`, `max_retries`, `max_running` and `rate`; None removes a setting.
     fields: Mapping[str, Any] = field(default_factory=dict)
-    #: What changes the worker itself, of one whose runs are pulled: `name`, `input_schema_json`, `expires_in`,
-    #: `deadline_seconds`.
+    #: Changes of a pull worker itself: `name`, `input_schema_json`, `expires_in`, `deadline_seconds`.
     definition: Mapping[str, Any] = field(default_factory=dict)
-    #: The entries that are sent; None deletes one. The others stay.
+    #: The sent entries; None deletes one. Other entries stay.
     config: Mapping[str, str | None] = field(default_factory=dict)
     secrets: Mapping[str, str | None] = field(default_factory=dict, repr=False)
 
 
 class Workers:
-    """The use cases of workers, over one database."""
+    """Use cases of workers, over a database."""
 
     def __init__(self, database: Database, sealer: Sealer, *, node_dead_seconds: float) -> None:
         self._database = database
@@ -50,7 +48,7 @@ class Workers:
         self._node_dead_seconds = node_dead_seconds
 
     def show(self, caller: Caller, worker_id: str) -> Worker:
-        """Returns one worker with its settings, as the caller may see them. Raises `WorkerNotFound`."""
+        """Return a worker with its settings, as the caller may see them. Raise `WorkerNotFound`."""
         with self._database.connect() as connection:
             return _shown_to(caller, self._show(connection, caller, worker_id))
 
@@ -78,7 +76,7 @@ class Workers:
         offset: int = 0,
         after_id: str | None = None,
     ) -> tuple[list[Worker], int]:
-        """Returns a page of workers, by id and without their settings, and the number that match."""
+        """Return a page of workers, by id and without settings, and the number of matches."""
         with self._database.connect() as connection:
             return workers.page(
                 connection,
@@ -93,7 +91,7 @@ class Workers:
     def tools(
         self, caller: Caller, tool_filter: ToolFilter, *, limit: int, after_id: str | None = None
     ) -> list[WorkerTool]:
-        """Returns the workers that the caller's tenant may run as tools of MCP, by id."""
+        """Return the workers, by id, that the caller's tenant may run as MCP tools."""
         with self._database.connect() as connection:
             return worker_tools.page(
                 connection, tenant_id=caller.tenant_id, tool_filter=tool_filter, limit=limit, after_id=after_id
@@ -102,9 +100,9 @@ class Workers:
     def create(
         self, caller: Caller, spec: PullWorkerSpec, key: str | None, *, is_of_platform: bool = False
     ) -> tuple[Worker, bool]:
-        """Create a worker whose runs are pulled. Returns it, and True if an earlier call with the key created it.
+        """Create a pull worker. Return it, and True if an earlier call with the key created it.
 
-        Raises `Forbidden` if a tenant's role makes one of the platform, `WorkerExists`, `WorkersFull`,
+        Raise `Forbidden` if a tenant's role creates a platform worker, `WorkerExists`, `WorkersFull`,
         `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
         tenant_id = _owner(caller, is_of_platform=is_of_platform)
@@ -122,15 +120,15 @@ class Workers:
                 sentence = f"The tenant has {PULL_WORKERS.value} workers of its own, which is the most."
                 raise WorkersFull(PULL_WORKERS.message(sentence))
             if key is not None:
-                # The id is in the request, so any UUID says that it was made.
+                # The request contains the id, so any UUID records the creation.
                 idempotency.record(connection, tenant_id=caller.tenant_id, key=key, uuids=[str(ids.new_uuid())])
             return _shown_to(caller, self._show(connection, caller, spec.id)), False
 
     def delete(self, caller: Caller, worker_id: str, *, is_of_platform: bool = False) -> Worker:
-        """Delete a worker whose runs are pulled. Returns it.
+        """Delete a pull worker. Return it.
 
-        Raises `WorkerNotFound`, `WorkerInUse`, and `Forbidden` if it is a handler's, or the platform's and the caller
-        is not.
+        Raise `WorkerNotFound`, `WorkerInUse`, and `Forbidden` if a handler declares it, or it is the platform's and
+        the caller is a tenant's.
         """
         tenant_id = _owner(caller, is_of_platform=is_of_platform)
         with self._database.transaction() as connection:
@@ -143,15 +141,15 @@ class Workers:
         return _shown_to(caller, worker)
 
     def change(self, caller: Caller, worker_id: str, change: WorkerChange) -> tuple[Worker, Worker]:
-        """Change settings of a worker, and of one whose runs are pulled the worker itself. Returns it before and after.
+        """Change a worker's settings, and a pull worker itself. Return it before and after.
 
-        Raises `WorkerNotFound`, `Forbidden` if a tenant's role changes those of the platform, `InvalidFields`, and
+        Raise `WorkerNotFound`, `Forbidden` if a tenant's role changes platform settings, `InvalidFields`, and
         `EncryptionKeyMissing`.
         """
         tenant_id = _owner(caller, is_of_platform=change.is_of_platform)
         with self._database.transaction() as connection:
             if ids.is_client_id("wkr", worker_id):
-                # Changes of one definition follow each other, because each writes the whole definition.
+                # Serialise changes of a definition, because each writes the whole definition.
                 pull_workers.lock(connection, tenant_id=tenant_id, worker_id=worker_id)
             before = self._show(connection, caller, worker_id)
             change = _change_definition(connection, before, change, tenant_id)
@@ -185,12 +183,12 @@ def _owner(caller: Caller, *, is_of_platform: bool) -> str:
 
 
 _ONLY_OWNER = "Only the owner of a worker with the runtime pull may change it."
-#: The settings that belong to the worker itself where its owner changes them.
+#: Settings that belong to the worker itself if its owner changes them.
 _OF_DEFINITION = ("timeout_seconds", "max_retries", "retry", "max_running", "rate")
 
 
 def _change_definition(connection: Connection, worker: Worker, change: WorkerChange, tenant_id: str) -> WorkerChange:
-    """Change a pulled worker itself if its owner changes it. Returns what is left to be changed as settings."""
+    """Change a pull worker itself if its owner asks. Return the remaining changes of settings."""
     if not worker.is_pulled or worker.is_own == change.is_of_platform:
         wrong = {name: [_ONLY_OWNER] for name in change.definition}
         if not change.is_of_platform:
@@ -205,7 +203,7 @@ def _change_definition(connection: Connection, worker: Worker, change: WorkerCha
     if any(change.secrets.values()):
         reason = "Secrets are never sent to a worker with the runtime pull."
         raise InvalidFields(f"secrets: {reason}", {"secrets": [reason]})
-    # Null takes a limit back. Of the others it means the default.
+    # Null removes a limit; for the other fields it means the default.
     sent = {name: change.fields[name] for name in _OF_DEFINITION if name in change.fields} | dict(change.definition)
     if sent:
         spec = PullWorkerSpec(
@@ -251,7 +249,7 @@ def _check_bounds(worker: Worker, fields: Mapping[str, Any]) -> None:
 
 
 def _shown_to(caller: Caller, worker: Worker) -> Worker:
-    """Returns a worker as this caller sees it: of the platform's configuration a tenant sees the names."""
+    """Return a worker as the caller may see it: tenants see only the names in the platform's configuration."""
     own, platform = worker.own, worker.platform
     if own is not None and caller.role < Role.TENANT_ADMIN:
         own = replace(own, config=redact(dict(own.config)))

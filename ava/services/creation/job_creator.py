@@ -1,4 +1,4 @@
-"""Create jobs in the caller's transaction: the only way. Each entry gets its job, or the reason why it is refused."""
+"""Create jobs in the caller's transaction; no other code does. Each entry gets its job or a refusal."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ava.store.engine.database import Connection
 from ava.store.jobs.moves import edges, make
 from ava.telemetry import tracing
 
-#: The jobs that one call publishes. The dispatcher publishes the others, fairly among tenants.
+#: Max jobs that one call publishes. The dispatcher publishes the others, fairly among tenants.
 _MAX_PUBLISHED = 16
-#: Seconds during which a call tries again while others change its workers, or create and end jobs of its keys.
+#: Seconds for which a call retries while others change its workers, or create and end jobs with its keys.
 _TRY_SECONDS = 5.0
 
 
 class JobCreator:
-    """Creates jobs: compares their inputs with schemas, counts them against their tenants' quotas, and inserts them."""
+    """Create jobs: validate their inputs, count them against their tenants' quotas, and insert them."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class JobCreator:
         max_published: int = _MAX_PUBLISHED,
     ) -> None:
         """`max_published`: jobs of one `prepare` that the caller publishes; the dispatcher publishes the others."""
-        #: The schemas of workers that the process knows.
+        #: The process's cache of worker schemas.
         self.schemas = schemas or InputSchemas()
         self._quota = quota or TenantQuotas()
         self._max_published = max_published
@@ -55,8 +55,8 @@ class JobCreator:
         run_long: Callable[[Callable[[], Any]], Any] = lambda work: work(),
         recounts: bool = False,
     ) -> Self:
-        """Return a creator by the settings. `run_long` is that of `InputSchemas`, `recounts` of `QueuedJobsQuota`."""
-        # The dispatcher publishes the jobs of tenants with a limit, and all have one if the settings name it.
+        """Return a creator by the settings. For `run_long` see `InputSchemas`, for `recounts` `QueuedJobsQuota`."""
+        # The dispatcher publishes the jobs of tenants with a limit; with this setting all tenants have one.
         is_limited = TENANT_RUNNING_JOBS.of(settings) is not None
         return cls(
             schemas=InputSchemas(run_long),
@@ -65,9 +65,9 @@ class JobCreator:
         )
 
     def prepare(self, *, tenant_id: str, user_id: str, specs: Sequence[JobSpec]) -> list[NewJob]:
-        """Return the new jobs of a user, their inputs compared with the schemas that this process knows.
+        """Return a user's new jobs, with inputs validated against this process's cached schemas.
 
-        `create` compares the first input that mismatches, and all after it, with the present schema.
+        From the first mismatch on, `create` validates the inputs against the current schema.
         """
         matches = self.schemas.matches(tenant_id, specs, until_first=True)
         traceparent = tracing.current()
@@ -84,16 +84,16 @@ class JobCreator:
         ]
 
     def create(self, connection: Connection, new: Sequence[NewJob], *, in_part: bool = True) -> list[JobOrRefusal]:
-        """Return for each entry its job, or the reason why it is refused. The job may be an earlier one of its key.
+        """Return for each entry its job, or the reason for its refusal. The job may be an earlier one with its key.
 
         `in_part`: if a tenant's quota does not admit all of its jobs, create the first ones; otherwise none. Jobs with
-        keys need a transaction. Raises `DatabaseUnavailable`.
+        keys need a transaction. Raise `DatabaseUnavailable`.
         """
         call = _Call(connection=connection, schemas=self.schemas, quota=self._quota, in_part=in_part)
         return call.run(new)
 
     def create_all(self, connection: Connection, new: Sequence[NewJob]) -> list[Job]:
-        """Create jobs, all or none. Raises the reason why the first is refused, which must end the transaction."""
+        """Create all jobs or none. Raise the first refusal, which must end the transaction."""
         call = _Call(connection=connection, schemas=self.schemas, quota=self._quota, in_part=False, is_whole=True)
         return [outcome for outcome in call.run(new) if isinstance(outcome, Job)]
 
@@ -105,36 +105,36 @@ class JobCreator:
             raise refusal
 
     def check_worker(self, connection: Connection, *, tenant_id: str, worker_id: str) -> None:
-        """Raise `WorkerNotFound` or `WorkerDeprecated` if the tenant may not run a worker now."""
+        """Raise `WorkerNotFound` or `WorkerDeprecated` if the tenant may not run the worker now."""
         statuses = self.schemas.refresh(connection, tenant_id, [worker_id])
         if (refusal := _refusal(statuses.get(worker_id), None)) is not None:
             raise refusal
 
     def admit_bytes(self, connection: Connection, *, tenant_id: str, size: int) -> None:
-        """Count bytes that are stored apart from jobs. Raises `TooMany` if the tenant's quota does not admit them."""
+        """Count bytes that are stored outside of jobs. Raise `TooMany` if the tenant's quota does not admit them."""
         if self._quota.stored_bytes.admit(connection, tenant_id, [size]) == 0:
             raise self._quota.stored_bytes.refusal(tenant_id)
 
 
 @dataclass(kw_only=True, slots=True)
 class _Call:
-    """One call of `create` or `create_all`."""
+    """A call of `create` or `create_all`."""
 
     connection: Connection
     schemas: InputSchemas
     quota: TenantQuotas
     in_part: bool
-    #: Whether the first refusal is raised.
+    #: Whether to raise the first refusal.
     is_whole: bool = False
     left: dict[int, NewJob] = field(default_factory=dict)
     outcomes: dict[int, JobOrRefusal] = field(default_factory=dict)
-    #: The entries that count against the quotas already.
+    #: Entries that are already counted against the quotas.
     admitted: set[int] = field(default_factory=set)
-    #: A call may create a thousand jobs, each with edges to others.
+    #: A call may create a thousand jobs, each with edges, so it pauses in between.
     pauses: Pauses = field(default_factory=Pauses)
 
     def run(self, new: Sequence[NewJob]) -> list[JobOrRefusal]:
-        """Return for each entry its job, or the reason why it is refused."""
+        """Return for each entry its job, or the reason for its refusal."""
         self.left = dict(enumerate(new))
         keyed = [entry for entry, each in self.left.items() if each.spec.key is not None]
         if keyed:
@@ -153,7 +153,7 @@ class _Call:
         return [self.outcomes[entry] for entry in range(len(new))]
 
     def _try(self, keyed: Sequence[int]) -> None:
-        """Create the jobs that can be created now. Jobs that another transaction holds up stay in `left`."""
+        """Create the jobs that can be created now. Jobs that another transaction blocks stay in `left`."""
         if keyed:
             self._settle(trigger_keys.move_debounced(self.connection, self._part(keyed)))
         self._admit()
@@ -174,11 +174,11 @@ class _Call:
             self._settle(trigger_keys.find_earlier(self.connection, self._part(keyed)))
 
     def _part(self, entries: Iterable[int]) -> dict[int, NewJob]:
-        """Return the entries that are left of some, as they are now."""
+        """Return the given entries that are still left, in their current form."""
         return {entry: self.left[entry] for entry in entries if entry in self.left}
 
     def _admit(self) -> None:
-        """Count each job once against the quotas of its tenant."""
+        """Count each job once against its tenant's quotas."""
         uncounted: dict[tuple[str, bool], list[int]] = defaultdict(list)
         for entry, each in self.left.items():
             if entry not in self.admitted:
@@ -190,12 +190,12 @@ class _Call:
             )
             self.admitted.update(entries[:taken])
             if refusal is not None:
-                # Each entry gets a separate error, because several threads may raise them.
+                # A separate error per entry, because several threads may raise them.
                 seconds = refusal.retry_after_seconds
                 self._settle({entry: TooMany(str(refusal), retry_after_seconds=seconds) for entry in entries[taken:]})
 
     def _mark_awaited(self) -> None:
-        """Have earlier jobs that new ones wait for write a wake when they end. The insert marks the new ones itself."""
+        """Make earlier jobs that new ones wait for write a wake-up when they end. The insert marks new jobs itself."""
         own = {each.uuid for each in self.left.values() if each.place is not None and each.place.is_awaited}
         earlier = {
             (each.tenant_id, uuid)
@@ -208,7 +208,7 @@ class _Call:
             edges.mark_awaited(self.connection, sorted(earlier))
 
     def _compare_again(self, entries: Mapping[int, NewJob]) -> None:
-        """Read the workers of jobs that were not inserted: each refuses its jobs, or its schema has changed."""
+        """Read the workers of jobs that were not inserted: the worker refuses jobs, or its schema has changed."""
         by_tenant: dict[str, dict[int, NewJob]] = defaultdict(dict)
         for entry, each in entries.items():
             by_tenant[each.tenant_id][entry] = each
@@ -222,7 +222,7 @@ class _Call:
                 self._settle({entry: refusal or replace(each, schema_version=version)})
 
     def _settle(self, outcomes: Mapping[int, JobOrRefusal | NewJob]) -> None:
-        """Take outcomes, and entries that have changed. Raises the first refusal if all jobs are to be created."""
+        """Store outcomes and changed entries. Raise the first refusal if all jobs must be created."""
         for entry, outcome in sorted(outcomes.items()):
             if isinstance(outcome, NewJob):
                 self.left[entry] = outcome
@@ -235,7 +235,7 @@ class _Call:
 
 
 def _refusal(status: WorkerStatus | None, match: Match) -> RequestError | None:
-    """Return why a worker refuses a job; None if it takes it. `status` is None if the tenant cannot see the worker."""
+    """Return why a worker refuses a job; None if it accepts. `status` is None if the tenant cannot see the worker."""
     if status is None:
         return WorkerNotFound()
     if status is WorkerStatus.DEPRECATED:
@@ -244,9 +244,9 @@ def _refusal(status: WorkerStatus | None, match: Match) -> RequestError | None:
 
 
 def arrange(connection: Connection, new: Sequence[NewJob]) -> list[NewJob]:
-    """Return the jobs of a bulk with ids; entries of a graph also get their places and the jobs that they wait for.
+    """Reserve ids for the jobs of a bulk; give graph entries their tree position and their predecessors.
 
-    The first entry that has a name or comes after others gives the graph its id.
+    The first entry with a name or predecessors gives the graph its id.
     """
     uuids = edges.reserve(connection, len(new))
     tree_uuid = next((uuid for each, uuid in zip(new, uuids, strict=True) if each.spec.entry is not None), None)

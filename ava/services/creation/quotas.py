@@ -1,4 +1,4 @@
-"""What the settings allow a tenant's new jobs: their priority, and quotas of queued jobs and stored bytes.
+"""Rules for a tenant's new jobs: their priority, and quotas of queued jobs and stored bytes.
 
 The quotas need no counter that every job would have to maintain.
 """
@@ -29,34 +29,34 @@ from ava.settings import Settings
 from ava.store.engine.database import Connection
 from ava.store.reports import storage, usage
 
-#: Seconds until a count is too old.
+#: Max age of a count in seconds.
 _COUNT_SECONDS = 10.0
-#: Seconds between two counts of a tenant that has reached its limit.
+#: The same for a tenant at its limit.
 _FULL_SECONDS = 1.0
-#: A process accepts an eighth of the remaining jobs before it counts again, so that many processes keep the limit.
+#: A process accepts an eighth of the remaining jobs before it counts again, so that many processes stay in the limit.
 _PART = 8
-#: If no more is left than this, a process accepts all of it.
+#: If no more remain, a process accepts all of them.
 _FEW = 64
-#: The Retry-After if a tenant stores too much: both a pass and deleting jobs take a while.
+#: Retry-After if a tenant stores too much: a measuring pass, like deleting jobs, takes a while.
 _FULL_RETRY_SECONDS = 60
-#: The maximum number of tenants with cached counts.
+#: Max tenants with cached counts.
 _MAX_TENANTS = 10_000
 
 
 @dataclass(kw_only=True)
 class _QueuedCount:
     read_at: float
-    #: How many jobs more the tenant may have, as far as this process knows.
+    #: Remaining jobs of the tenant, to this process's knowledge.
     left: int
-    #: How many of them this process accepts before it counts again.
+    #: Remaining jobs that this process accepts before it counts again.
     budget: int
 
 
 class QueuedJobsQuota:
-    """Refuses jobs of a tenant that has too many queued ones.
+    """Refuse jobs of a tenant with too many queued ones.
 
-    A tenant that is far from its limit costs a dictionary lookup. The limit is exceeded by at most the jobs that
-    several processes accept at the same time.
+    A tenant far from its limit costs a dictionary lookup. The limit is exceeded by at most the jobs that several
+    processes accept simultaneously.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class QueuedJobsQuota:
         are_waiting: bool = False,
         recounts: bool = False,
     ) -> None:
-        """`are_waiting`: it counts the jobs that wait for others, in place of the queued ones.
+        """`are_waiting`: count jobs that wait for other jobs, instead of queued ones.
 
-        `recounts`: it counts before each refusal, not once a second, because a refusal ends a handler's attempt.
+        `recounts`: count before each refusal, not once a second, because a refusal ends a handler's attempt.
         """
         self._max_jobs = max_jobs
         self._clock = clock
@@ -79,7 +79,7 @@ class QueuedJobsQuota:
         self._counts: OrderedDict[str, _QueuedCount] = OrderedDict()
 
     def admit(self, connection: Connection, tenant_id: str, jobs: int, *, in_part: bool = False) -> int:
-        """Returns how many of the jobs the tenant may have more. It is all of them or none, unless `in_part`."""
+        """Return how many of the jobs the tenant may add: all or none, unless `in_part`."""
         if self._max_jobs is None:
             return jobs
         now = self._clock()
@@ -103,7 +103,7 @@ class QueuedJobsQuota:
         return taken
 
     def refusal(self, tenant_id: str) -> TooMany:
-        """Returns why `admit` admits no more jobs of a tenant."""
+        """Return why `admit` admits no more jobs of the tenant."""
         with self._lock:
             known = self._counts.get(tenant_id)
         left = 0 if known is None else known.left
@@ -118,17 +118,17 @@ class QueuedJobsQuota:
 class _StoredSum:
     read_at: float
     stored: int
-    #: When `stored` was measured; None if it was not.
+    #: When `stored` was measured; None: never.
     measured_at: datetime | None
-    #: Bytes that this process has accepted since then.
+    #: Bytes that this process has accepted since.
     accepted: int = 0
 
 
 class StoredBytesQuota:
-    """Refuses jobs of a tenant that stores too much.
+    """Refuse jobs of a tenant that stores too much.
 
-    Passes measure the stored bytes (`ava.dispatcher.duties.statistics`). Until the next pass has ended, each process
-    adds the bytes that it has accepted itself.
+    Passes of the dispatcher measure the stored bytes (`ava.dispatcher.duties.statistics`). Until the next measurement,
+    each process adds the bytes that it has accepted.
     """
 
     def __init__(self, max_bytes: int | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -138,9 +138,9 @@ class StoredBytesQuota:
         self._sums: OrderedDict[str, _StoredSum] = OrderedDict()
 
     def admit(self, connection: Connection, tenant_id: str, sizes: Sequence[int], *, in_part: bool = False) -> int:
-        """Return how many of the jobs the tenant may store, by the bytes of their inputs in `sizes`.
+        """Return how many of the jobs the tenant may store; `sizes` are the bytes of their inputs.
 
-        It is all of them or none, unless `in_part`: then the first ones.
+        It is all or none, unless `in_part`: then the first ones.
         """
         if self._max_bytes is None:
             return len(sizes)
@@ -159,7 +159,7 @@ class StoredBytesQuota:
             return taken
 
     def refusal(self, tenant_id: str) -> TooMany:
-        """Returns why `admit` admits no more jobs of a tenant."""
+        """Return why `admit` admits no more jobs of the tenant."""
         with self._lock:
             known = self._sums.get(tenant_id)
         stored = 0 if known is None else known.stored + known.accepted
@@ -180,7 +180,7 @@ class StoredBytesQuota:
 
 
 class TenantQuotas:
-    """Everything that a tenant's new jobs are counted against."""
+    """All quotas of a tenant's new jobs."""
 
     def __init__(
         self,
@@ -190,14 +190,14 @@ class TenantQuotas:
         waiting_jobs: int | None = WAITING_JOBS.default,
         recounts: bool = False,
     ) -> None:
-        """None means no limit. `QueuedJobsQuota` explains `recounts`."""
+        """None means unlimited. For `recounts` see `QueuedJobsQuota`."""
         self.queued_jobs = QueuedJobsQuota(queued_jobs, recounts=recounts)
         self.waiting_jobs = QueuedJobsQuota(waiting_jobs, are_waiting=True, recounts=recounts)
         self.stored_bytes = StoredBytesQuota(stored_bytes)
 
     @classmethod
     def of(cls, settings: Settings, *, recounts: bool = False) -> Self:
-        """Return the quotas of the settings. `QueuedJobsQuota` explains `recounts`."""
+        """Return the quotas of the settings. For `recounts` see `QueuedJobsQuota`."""
         return cls(
             queued_jobs=TENANT_QUEUED_JOBS.of(settings),
             stored_bytes=TENANT_STORED_BYTES.of(settings),
@@ -214,9 +214,9 @@ class TenantQuotas:
         in_part: bool = False,
         are_waiting: bool = False,
     ) -> tuple[int, TooMany | None]:
-        """Return how many more jobs the tenant may have, by the bytes of their inputs in `sizes`, and why not all.
+        """Return how many of the jobs the tenant may add, and why not all; `sizes` are the bytes of their inputs.
 
-        It is all of them or none, unless `in_part`: then the first ones. `are_waiting`: they wait for other jobs.
+        It is all or none, unless `in_part`: then the first ones. `are_waiting`: they wait for other jobs.
         """
         quota = self.waiting_jobs if are_waiting else self.queued_jobs
         jobs = quota.admit(connection, tenant_id, len(sizes), in_part=in_part)
@@ -227,14 +227,14 @@ class TenantQuotas:
 
 
 class TriggerRules:
-    """Priority and running jobs that the settings allow new jobs.
+    """The allowed priority and running jobs of new jobs, by the settings.
 
-    The statement that stores a job (`ava.store.jobs.moves.make`) reads a tenant's own limits and closed windows.
+    The statement that stores a job (`ava.store.jobs.moves.make`) reads the tenant's own limits and closed windows.
     """
 
     def __init__(self, *, most_urgent: int = priority.FIRST, tenant_max_running: int | None = None) -> None:
-        """`tenant_max_running` is the default limit of a tenant; None means no limit."""
-        #: The smallest priority number that roles of a tenant may ask for.
+        """`tenant_max_running` is a tenant's default limit; None: unlimited."""
+        #: The smallest priority number for roles of a tenant.
         self.most_urgent = most_urgent
         self.tenant_max_running = tenant_max_running
 
@@ -247,11 +247,11 @@ class TriggerRules:
         )
 
     def bounded_by_role(self, caller: Caller, wanted: int) -> int:
-        """Return a priority that somebody else chose, bounded by the most urgent one that the caller may use."""
+        """Bound a priority that the caller did not choose by the most urgent one that the caller may use."""
         return wanted if caller.is_operator else max(wanted, self.most_urgent)
 
     def refuse_urgent(self, caller: Caller, specs: Sequence[JobSpec]) -> None:
-        """Raise `PriorityTooUrgent` for the first job that is more urgent than the caller may use."""
+        """Raise `PriorityTooUrgent` for the first job that is more urgent than the caller may ask for."""
         if self.most_urgent == priority.FIRST or caller.is_operator:
             return
         for entry, spec in enumerate(specs):

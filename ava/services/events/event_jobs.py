@@ -1,4 +1,4 @@
-"""The jobs that events make, in the transaction that stores the events."""
+"""Create the jobs of events, in the transaction that stores the events."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from ava.services.events.known_subscriptions import KnownSubscriptions
 from ava.store.engine.database import Connection
 from ava.store.events import events
 
-#: The jobs that one transaction makes.
+#: Max jobs that one transaction creates.
 MAX_JOBS = EVENT_JOBS.value
-#: Bytes of the inputs that one transaction creates. One input may have more.
+#: Max bytes of the inputs that one transaction creates, unless a single input has more.
 _MAX_BYTES = 4 * 2**20
 _TOO_MANY_BYTES = EVENT_COPIED_BYTES.message(
     f"The inputs of this event's jobs have more than {EVENT_COPIED_BYTES.value:,} bytes together; give the "
     "subscriptions an `input` that takes a part of the event."
 )
-#: The refusals of one event that are kept.
+#: Max stored refusals of one event.
 _MAX_REFUSALS = 1_000
-#: Characters of a reason that are kept.
+#: Max stored characters of a reason.
 _MAX_REASON = 500
-#: Before every subscription.
+#: Sorts before every subscription.
 _BEFORE_ALL = ids.encode("sub", "00000000-0000-0000-0000-000000000000")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CreatedJobs:
-    """What a transaction has made of events."""
+    """The jobs that a transaction created for events."""
 
     events: Sequence[InboundEvent]
     jobs: Sequence[Job]
-    #: By event: the last subscription whose job is made, where further ones are still to be made.
+    #: By event: the last processed subscription, if others remain.
     fanned_out_to: dict[str, str]
 
 
@@ -55,7 +55,7 @@ class _Match:
     error: TooManyComparisons | None = None
 
     def spec(self) -> JobSpec:
-        """Return the job to create. Raises `RequestError` if the event cannot create it."""
+        """Return the job to create. Raise `RequestError` if the event cannot create it."""
         if self.error is not None:
             raise self.error
         return JobSpec(
@@ -68,7 +68,7 @@ class _Match:
 
 @dataclass(kw_only=True, slots=True)
 class Room:
-    """What one transaction may still create of its events, and the comparisons that it has made."""
+    """What one transaction may still create for its events, and the comparisons that it has made."""
 
     jobs: int = MAX_JOBS
     bytes: int = _MAX_BYTES
@@ -77,19 +77,19 @@ class Room:
 
 @dataclass(kw_only=True, slots=True)
 class _Batch:
-    """What one transaction has created of one event."""
+    """The jobs that one transaction created for one event."""
 
-    #: Bytes of the inputs of all jobs of the event, those of earlier batches too.
+    #: Bytes of the inputs of all the event's jobs, including earlier batches.
     copied_bytes: int
-    #: The matches that are done: their jobs are created, or refused.
+    #: Processed matches: their jobs are created or refused.
     count: int = 0
     jobs: list[Job] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
-    #: True once a match was refused because of `event_copied_bytes`. Later ones are refused unread.
+    #: True after the first refusal by `event_copied_bytes`. Later matches are refused unread.
     is_full: bool = False
 
     def take(self, match: _Match, room: Room) -> JobSpec | None:
-        """Return the job to create; None if this transaction has no room. Raises `RequestError` if it is refused."""
+        """Return the job to create; None if this transaction has no room. Raise `RequestError` if it is refused."""
         if not self.is_full:
             spec = match.spec()
             size = len(spec.input_json)
@@ -104,7 +104,7 @@ class _Batch:
 
 
 class EventJobs:
-    """Creates the jobs of events for the subscriptions that their tenant had when they came."""
+    """Create jobs for events, by the subscriptions that their tenants had when the events arrived."""
 
     def __init__(self, creator: JobCreator) -> None:
         self._creator = creator
@@ -113,15 +113,15 @@ class EventJobs:
     def make(
         self, connection: Connection, new: Sequence[InboundEvent], room: Room, *, version: int | None
     ) -> CreatedJobs:
-        """Make the jobs of new events of one tenant, as far as the transaction has room.
+        """Create the jobs of a tenant's new events, as far as the transaction has room; the fan-out creates the rest.
 
-        Returns the events with what became of them. The fan-out makes the other jobs. `version`: that of the tenant's
-        subscriptions. Raises `TooManyComparisons` if all patterns together need too many, and `DatabaseUnavailable`.
+        Return the events with their results. `version`: the version of the tenant's subscriptions. Raise
+        `TooManyComparisons` if all patterns together need too many, and `DatabaseUnavailable`.
         """
         made: list[InboundEvent] = []
         jobs: list[Job] = []
         fanned_out_to: dict[str, str] = {}
-        # Of all events, because a request may send a thousand that take half a millisecond each.
+        # Shared by all events, because a request may send a thousand that take half a millisecond each.
         pauses = Pauses()
         for event in new:
             matching = list(self._matching(connection, event, version, room.comparisons, pauses))
@@ -144,9 +144,9 @@ class EventJobs:
         return CreatedJobs(events=made, jobs=jobs, fanned_out_to=fanned_out_to)
 
     def run_next(self, connection: Connection, *, after_tenant: str) -> tuple[str, int] | None:
-        """Make the next jobs of an event that has more than its own transaction could make, in a transaction.
+        """Create the next jobs of one event with unprocessed subscriptions, in a transaction.
 
-        Of the next tenant after one. Returns that tenant and the number of jobs; None if there is no such event.
+        Choose the next tenant after `after_tenant`. Return it with the number of jobs; None if no event is left.
         """
         claimed = events.claim_unfinished(connection, after_tenant=after_tenant)
         if claimed is None:
@@ -174,7 +174,7 @@ class EventJobs:
         pauses: Pauses,
         after_id: str = "",
     ) -> Iterator[_Match]:
-        """Yield the matching subscriptions after `after_id`, and those with too many comparisons."""
+        """Yield the matching subscriptions after `after_id`, and subscriptions with too many comparisons."""
         candidates = self._known.candidates(connection, tenant_id=event.tenant_id, version=version, type_=event.type)
         if not candidates:
             return
@@ -224,7 +224,7 @@ class EventJobs:
 
 
 def _ask(matching: Sequence[_Match], room: Room, batch: _Batch, pauses: Pauses) -> list[tuple[Subscription, JobSpec]]:
-    """Return the jobs to create of the first matches, as far as there is room, and count them in the batch."""
+    """Return the jobs to create for the first matches that have room, and count them in the batch."""
     asked: list[tuple[Subscription, JobSpec]] = []
     for each in matching[: room.jobs]:
         try:

@@ -1,4 +1,4 @@
-"""The use cases of deliveries: list and show what hooks have received, replay it, and send a hook a test."""
+"""Use cases of hook deliveries: list, show and replay them, and send a test."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ from ava.store.events import deliveries
 from ava.store.events.deliveries import HookDeliveryFilter, StoredRequest, delivery_uuid
 from ava.store.jobs import idempotency
 
-#: Bytes of the bodies that one call replays.
+#: Max total bytes of bodies that one call replays.
 _MAX_REPLAYED_BYTES = 64 * 2**20
-#: Deliveries that one statement reads.
+#: Deliveries per statement.
 _BATCH = 50
 
 
 class TestMode(StrEnum):
-    """How a test of a hook is sent."""
+    """How a test request is signed."""
 
-    #: pytest takes classes of this name for tests.
+    #: Keep pytest from collecting this class as a test.
     __test__ = False
 
     SIGNED = "signed"
-    #: A byte of the body is changed after it was signed.
+    #: A byte of the body is changed after signing.
     TAMPERED = "tampered"
     UNSIGNED = "unsigned"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestResult:
-    """What a sender would have been answered."""
+    """The response that a sender would have received."""
 
     __test__ = False
 
@@ -62,7 +62,7 @@ class TestResult:
 
 
 class HookDeliveries:
-    """The use cases of deliveries, over one database."""
+    """Use cases of deliveries, over a database."""
 
     def __init__(
         self,
@@ -89,9 +89,9 @@ class HookDeliveries:
         offset: int = 0,
         before_id: str | None = None,
     ) -> tuple[list[HookDelivery], int]:
-        """Returns a page of deliveries, newest first, without large bodies, and the number that match.
+        """Return a page of deliveries, newest first, without large bodies, and the number of matches.
 
-        Raises `HookNotFound`.
+        Raise `HookNotFound`.
         """
         self._hooks.show(caller, hook_id)
         tenant_id = caller.tenant_id
@@ -111,7 +111,7 @@ class HookDeliveries:
             )
 
     def show(self, caller: Caller, hook_id: str, delivery_id: str) -> HookDelivery:
-        """Returns one delivery with its body. Raises `HookNotFound`, `DatabaseUnavailable`."""
+        """Return a delivery with its body. Raise `HookNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             found = deliveries.show(connection, tenant_id=caller.tenant_id, hook_id=hook_id, delivery_id=delivery_id)
         if found is None:
@@ -119,10 +119,10 @@ class HookDeliveries:
         return found
 
     def replay(self, caller: Caller, hook_id: str, delivery_id: str, key: str | None = None) -> tuple[Receipt, bool]:
-        """Send a delivery again through what is subscribed now. Returns its receipt, and True for a repeated call.
+        """Receive a delivery again, with the current subscriptions. Return its receipt, and True for a repeated call.
 
-        Its signature is checked with the secrets of now, and its time is not. Raises `HookNotFound`,
-        `HookStateConflict` if it is still not genuine, `TooMany`, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        Verify its signature with the current secrets, but not its time. Raise `HookNotFound`, `HookStateConflict` if
+        it is still not authentic, `TooMany`, `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
         with self._database.transaction() as connection:
             asked = [hook_id, delivery_id]
@@ -178,10 +178,10 @@ class HookDeliveries:
     def replay_range(
         self, caller: Caller, hook_id: str, delivery_filter: HookDeliveryFilter, key: str | None = None
     ) -> tuple[int, bool]:
-        """Send many deliveries again, all or none. Returns their number, and True for a repeated call.
+        """Receive many deliveries again, all or none. Return their number, and True for a repeated call.
 
-        Repetitions and earlier replays are left out, and so are those that are still not genuine. Raises
-        `InvalidFields` if there are too many, and what `replay` raises.
+        Skip duplicates, earlier replays, and deliveries that are still not authentic. Raise `InvalidFields` if there
+        are too many, and like `replay`.
         """
         digest = hashlib.sha256(repr(("replays", hook_id, delivery_filter)).encode()).digest()
         done: list[str] = []
@@ -244,9 +244,9 @@ class HookDeliveries:
     def send_test(
         self, caller: Caller, hook_id: str, *, mode: TestMode, body: bytes, headers: dict[str, str]
     ) -> TestResult:
-        """Receive a request that this process makes as the hook's sender would. It starts what a real one would start.
+        """Receive a request that this process signs like the hook's sender. It has all effects of a real one.
 
-        Raises `HookNotFound`, `InvalidFields` if only the sender can sign, `DatabaseUnavailable`.
+        Raise `HookNotFound`, `InvalidFields` if only the sender can sign, `DatabaseUnavailable`.
         """
         with self._database.connect() as connection:
             opened = self._hooks.open(connection, caller, hook_id)
@@ -273,7 +273,7 @@ def _is_first(delivery: HookDelivery) -> bool:
 def _fault_of(opened: OpenHook, delivery: HookDelivery, request: Received) -> str | None:
     row = opened.hook.verifier
     if row.scheme in (Scheme.SHARED_SECRET, Scheme.URL_SECRET) or "{url}" in row.signed:
-        # The secret and the address are not stored, but what they said then is.
+        # The secret and the URL are not stored, but the verdict of that time is.
         is_unsigned = delivery.verdict is HookVerdict.REFUSED and delivery.status == _UNAUTHORIZED
         return delivery.reason if is_unsigned else None
     return fault(opened, request, now=None)

@@ -1,4 +1,4 @@
-"""The use cases of hooks, as their tenants make, change and delete them, and the hook that a token stands for."""
+"""Use cases of hooks: create, change and delete them, and find the hook of a token."""
 
 from __future__ import annotations
 
@@ -32,46 +32,46 @@ from ava.store.events import hooks
 from ava.store.events.hooks import hook_uuid
 from ava.store.jobs import idempotency
 
-#: Seconds for which a process trusts what it has read of a hook, so that a change holds everywhere within 2 s.
+#: Seconds for which a process caches a hook, so that a change applies everywhere within 2 s.
 _TRUST_SECONDS = 1.5
 #: Seconds for which a process remembers that a token was valid.
 _FOUND_SECONDS = 3_600
-#: The most tokens that a process remembers, and the most that it remembers as unknown.
+#: Max remembered tokens, of known and of unknown hooks each.
 _MAX_REMEMBERED = 10_000
-#: Bytes of a secret that is made up.
+#: Bytes of a generated secret.
 _SECRET_BYTES = 32
-#: The providers that make the secret up themselves.
+#: Providers that generate the secret themselves.
 _SECRET_OF_PROVIDER = (Provider.STRIPE, Provider.SLACK, Provider.SHOPIFY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewHook:
-    """A hook that was made, with what is shown once."""
+    """A created hook, with the values that are shown only once."""
 
     hook: Hook
-    #: The token of its address; None in a repeated answer.
+    #: The token of its URL; None in a repeated response.
     token: str | None = None
-    #: The secret that was made up for it; None if the client has sent one, or the provider makes it up.
+    #: The generated secret; None if the client sent one, or the provider generates it.
     secret: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenHook:
-    """A hook with its secrets, for a request to it."""
+    """A hook with its secrets, to verify a request."""
 
     hook: Hook
     secrets: Sequence[str] = field(repr=False)
-    #: PostgreSQL's time, in Unix seconds, when the clock of this process was at `read_at`.
+    #: PostgreSQL's time in Unix seconds, when this process's monotonic clock was at `read_at`.
     database_time: float
     read_at: float
 
     def now(self, clock: float) -> float:
-        """Returns PostgreSQL's time in Unix seconds. `clock` is this process's monotonic clock."""
+        """Return PostgreSQL's time in Unix seconds. `clock` is this process's monotonic clock."""
         return self.database_time + clock - self.read_at
 
 
 class Hooks:
-    """The use cases of hooks, over one database."""
+    """Use cases of hooks, over a database."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Hooks:
         mark: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`mark` is in new tokens; `clock` returns monotonic seconds."""
+        """`mark` is part of new tokens; `clock` returns monotonic seconds."""
         self._database = database
         self._sealer = sealer
         self._jobs = jobs
@@ -95,9 +95,9 @@ class Hooks:
     def create(
         self, caller: Caller, spec: HookSpec, *, secret: str | None, key: str | None = None
     ) -> tuple[NewHook, bool]:
-        """Create a hook. Returns it, and True if an earlier call with the idempotency key created it.
+        """Create a hook. Return it, and True if an earlier call with the idempotency key created it.
 
-        Without `secret` one is made up, unless the provider makes it up. Raises `InvalidFields`, `PriorityTooUrgent`,
+        Without `secret` generate one, unless the provider does. Raise `InvalidFields`, `PriorityTooUrgent`,
         `WorkerNotFound`, `WorkerDeprecated`, `HooksFull`, `EncryptionKeyMissing`, `IdempotencyKeyReused`,
         `DatabaseUnavailable`.
         """
@@ -136,14 +136,14 @@ class Hooks:
             self._jobs.creator.check_worker(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id)
 
     def show(self, caller: Caller, hook_id: str) -> Hook:
-        """Returns one hook. Raises `HookNotFound`, `DatabaseUnavailable`."""
+        """Return a hook. Raise `HookNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return shown_to(caller, _show(connection, caller, hook_id))
 
     def page(
         self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[Hook], int]:
-        """Returns a page of hooks, newest first, and their total."""
+        """Return a page of hooks, newest first, and the total."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = hooks.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
@@ -159,9 +159,9 @@ class Hooks:
         secret: str | None = None,
         keep_secret_seconds: int = 0,
     ) -> Hook:
-        """Change fields of a hook, within 2 s in every process. Raises `HookNotFound`, and what `create` raises.
+        """Change fields of a hook, which takes up to 2 s in other processes. Raise `HookNotFound` and like `create`.
 
-        With `secret` the ones before stay valid for `keep_secret_seconds`, or less if they end earlier.
+        With a new `secret`, the previous secrets stay valid for `keep_secret_seconds`, or until their earlier expiry.
         """
         with self._database.transaction() as connection:
             locked = hooks.lock(connection, tenant_id=caller.tenant_id, hook_id=hook_id)
@@ -188,9 +188,9 @@ class Hooks:
     def rotate(
         self, caller: Caller, hook_id: str, *, keep_seconds: int, key: str | None = None
     ) -> tuple[NewHook, bool]:
-        """Give a hook another address; the one before stays valid for so many seconds, and at most 2 s more.
+        """Give a hook a new URL; the previous one stays valid for `keep_seconds`, plus up to 2 s.
 
-        Returns the hook, and True if an earlier call with the idempotency key rotated it. Raises `HookNotFound`,
+        Return the hook, and True if an earlier call with the idempotency key rotated it. Raise `HookNotFound`,
         `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
         token = tokens.make(TokenKind.HOOK, self._mark)
@@ -209,17 +209,14 @@ class Hooks:
         return NewHook(hook=rotated, token=token.text), False
 
     def delete(self, caller: Caller, hook_id: str) -> None:
-        """Delete a hook with its secrets; within 2 s its address is unknown. Raises `HookNotFound`."""
+        """Delete a hook and its secrets; within 2 s its URL is unknown. Raise `HookNotFound`."""
         with self._database.connect() as connection:
             if not hooks.delete(connection, tenant_id=caller.tenant_id, hook_id=hook_id):
                 raise HookNotFound
         self._known.clear()
 
     def find(self, text: str) -> OpenHook:
-        """Returns the hook that a token stands for. Raises `HookUnknown`, in the same time, and `DatabaseUnavailable`.
-
-        A disabled hook is unknown.
-        """
+        """Return the enabled hook of a token. Raise `HookUnknown`, in constant time, and `DatabaseUnavailable`."""
         token = tokens.parse(text, TokenKind.HOOK)
         found = None if token is None else self._find(token)
         if found is None or not found.hook.enabled:
@@ -227,12 +224,12 @@ class Hooks:
         return found
 
     def was_found(self, text: str) -> bool:
-        """Return True if this process has found the hook of a token within the last hour. It may be deleted since."""
+        """Return True if this process found the token's hook within the last hour. It may have been deleted since."""
         token = tokens.parse(text, TokenKind.HOOK)
         return token is not None and bool(self._found.get(cache_name(token), self._clock()))
 
     def _find(self, token: Token) -> OpenHook | None:
-        # The time is read before the database is, so that a hook is never trusted for longer than `_TRUST_SECONDS`.
+        # Read the clock before the database, so that no hook is cached for longer than `_TRUST_SECONDS`.
         now, name = self._clock(), cache_name(token)
         if (known := self._known.get(name, now)) is not None:
             return known
@@ -250,7 +247,7 @@ class Hooks:
         return opened
 
     def open(self, connection: Connection, caller: Caller, hook_id: str) -> OpenHook:
-        """Returns a hook of the caller with its secrets, for a test or a replay. Raises `HookNotFound`."""
+        """Return the caller's hook with its secrets, for a test or a replay. Raise `HookNotFound`."""
         hook = _show(connection, caller, hook_id)
         sealed = hooks.sealed_of(connection, tenant_id=caller.tenant_id, hook_id=hook_id)
         return self._opened(hook, sealed, clock.now(connection))
@@ -292,7 +289,7 @@ def _base64(key: bytes) -> str:
 
 
 def _kept(stored: Sequence[Mapping[str, Any]], now: datetime, until: datetime) -> list[dict[str, Any]]:
-    """Returns the secrets before, each until a moment, or until its own."""
+    """Return the previous secrets, each valid until `until` or its own earlier expiry."""
     kept: list[dict[str, Any]] = []
     for each in stored:
         own = None if each["until"] is None else datetime.fromisoformat(each["until"])

@@ -1,4 +1,4 @@
-"""Receiving: what becomes of a request to a hook. One transaction stores the delivery, its event, and the jobs."""
+"""Receive requests to hooks: one transaction stores the delivery, its event and its jobs."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ from ava.telemetry import tracing
 _TOO_LARGE = HOOK_BODY_BYTES.message(
     f"The body is too large; at most {HOOK_BODY_BYTES.value:,} bytes are accepted here, also once it is unpacked."
 )
-#: Bytes of a body that takes long to verify and to parse.
+#: Min bytes of a body that takes long to verify and parse.
 _LONG_BYTES = 2**16
-#: Characters of a reason, and of the sender's address that are kept.
+#: Max stored characters of a reason, and of the sender's address.
 _MAX_REASON, _MAX_ADDRESS = 500, 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What became of a request that is genuine."""
+    """The result of an authentic request."""
 
-    #: The delivery; of a repetition the first one.
+    #: The delivery; for a duplicate, the first one.
     delivery_id: str = ""
     is_duplicate: bool = False
     job_ids: Sequence[str] = ()
-    #: The jobs that could not be made.
+    #: The jobs that could not be created.
     refused: Sequence[Refusal] = ()
     more: int = 0
-    #: The text that answers a handshake, which is not stored; None of a delivery.
+    #: The response to a handshake, which is not stored; None of a delivery.
     handshake: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """What a transaction has stored."""
+    """The rows that a transaction stored."""
 
     receipt: Receipt
     jobs: Sequence[Job] = field(default=())
@@ -68,7 +68,7 @@ def _run_here(work: Callable[[], Any]) -> Any:
 
 
 class Receiving:
-    """Receives requests to hooks, over one database."""
+    """Receive requests to hooks, over a database."""
 
     def __init__(
         self,
@@ -86,10 +86,10 @@ class Receiving:
         self._clock = clock
 
     def receive(self, opened: OpenHook, request: Received, *, address: str) -> Receipt:
-        """Verify a request, store it and make its jobs. It is durable when this returns.
+        """Verify a request, store it and create its jobs. On return it is durable.
 
-        Raises `SignatureRefused`, `PayloadTooLarge`, `TooMany` if a quota of the tenant refuses its job,
-        `TooManyComparisons` and `DatabaseUnavailable`. What is refused is stored as far as the database is there.
+        Store refused requests, too, if the database is available. Raise `SignatureRefused`, `PayloadTooLarge`,
+        `TooMany` if a tenant's quota refuses the job, `TooManyComparisons` and `DatabaseUnavailable`.
         """
         now = opened.now(self._clock())
         is_long = len(request.body) > _LONG_BYTES
@@ -121,7 +121,7 @@ class Receiving:
         return stored.receipt
 
     def refuse_large(self, opened: OpenHook, request: Received, *, address: str, size: int) -> None:
-        """Store that a body was too large to be read. Raises `PayloadTooLarge`."""
+        """Store that a body was too large to read. Raise `PayloadTooLarge`."""
         error = PayloadTooLarge(_TOO_LARGE)
         self._refuse(opened.hook, request, address, error, body_bytes=size)
         raise error
@@ -129,13 +129,13 @@ class Receiving:
     def _refuse(
         self, hook: Hook, request: Received, address: str, error: RequestError, *, body_bytes: int | None = None
     ) -> None:
-        """Store the beginning of a request that is refused, if the database and the tenant's quota take it.
+        """Store the beginning of a refused request, if the database and the tenant's quota allow.
 
-        `body_bytes`: of a body that was too large to be read.
+        `body_bytes`: the size of a body that was too large to read.
         """
         counters.HOOK_DELIVERIES.labels(HookVerdict.REFUSED.value).inc()
         headers = within_bytes(request.headers, REFUSED_BYTES.value)
-        # The id is read from the whole request, although only a part is stored.
+        # Read the id from the whole request, although only a part is stored.
         arrival = replace(
             make_arrival(hook, request, address),
             headers_json=compact_json(stored_headers(headers, hook.verifier)),
@@ -147,7 +147,7 @@ class Receiving:
                 self._jobs.creator.admit_bytes(connection, tenant_id=hook.tenant_id, size=len(arrival.body or b""))
                 deliveries.refuse(connection, arrival, status=error.status, reason=storable(str(error), _MAX_REASON))
         except (DatabaseUnavailable, TooMany):
-            # The answer says what is wrong with the request; without it nothing was promised.
+            # The response names the fault; nothing was promised about storage.
             return
 
     def store(
@@ -162,10 +162,10 @@ class Receiving:
         now: float,
         may_repeat: bool = False,
     ) -> Stored:
-        """Store a genuine request with its event and its jobs, in a transaction.
+        """Store an authentic request with its event and jobs, in a transaction.
 
-        `room`: what the transaction may still create of events. `may_repeat`: it is replayed on purpose, so it is not
-        compared with earlier ones. Raises `TooMany` and `TooManyComparisons`, which must end the transaction, and
+        `room`: what the transaction may still create for events. `may_repeat`: a deliberate replay, which is not
+        deduplicated. Raise `TooMany` and `TooManyComparisons`, which must end the transaction, and
         `DatabaseUnavailable`.
         """
         row = hook.verifier
@@ -194,7 +194,7 @@ class Receiving:
         return Stored(receipt=Receipt(delivery_id=arrived.delivery_id))
 
     def _first(self, connection: Connection, hook: Hook, delivery_id: str) -> Receipt:
-        """Returns the receipt of the delivery that another one repeats."""
+        """Return the receipt of the original of a duplicate delivery."""
         found = deliveries.show(connection, tenant_id=hook.tenant_id, hook_id=hook.id, delivery_id=delivery_id)
         if found is not None and found.duplicate_of is not None:
             return self._first(connection, hook, found.duplicate_of)
@@ -226,7 +226,7 @@ class Receiving:
             return Stored(receipt=Receipt(delivery_id=arrived.delivery_id, job_ids=[outcome.id]), jobs=[outcome])
         if isinstance(outcome, TooMany):
             raise outcome
-        # The sender is not to blame, and would send the same again.
+        # The sender is not at fault, and would only resend the same request.
         deliveries.make_nothing(
             connection,
             tenant_id=hook.tenant_id,
@@ -264,12 +264,12 @@ class Receiving:
 
 
 def caller_of(hook: Hook) -> Caller:
-    """Returns the caller that a request to a hook is: its tenant's, with no rights of its own."""
+    """Return the caller for a request to a hook: its tenant, without further permissions."""
     return Caller(tenant_id=hook.tenant_id, user_id=hook.id, role=Role.TENANT_USER)
 
 
 def fault(opened: OpenHook, request: Received, *, now: float | None) -> str | None:
-    """Returns why a request is not genuine; None if it is. `now`: None does not check the time."""
+    """Return why a request is not authentic; None if it is. `now`: None skips the check of the time."""
     row = opened.hook.verifier
     if row.needs_secret and not opened.secrets:
         return "The hook has no secret yet; set it with PATCH /v1/ava/hooks/:id."
@@ -277,7 +277,7 @@ def fault(opened: OpenHook, request: Received, *, now: float | None) -> str | No
 
 
 def parsed(request: Received) -> tuple[Received, str]:
-    """Returns a request with what its body says, and that as JSON text. Raises `BodyTooLarge` if it is unpacked."""
+    """Return a request with its parsed body, and the body as JSON. Raise `BodyTooLarge` if the unpacked one is."""
     encoding = request.headers.get("content-encoding", "")
     body = unpacked(request.body, encoding, max_bytes=HOOK_BODY_BYTES.value)
     data, data_json = read_body(body)
@@ -285,7 +285,7 @@ def parsed(request: Received) -> tuple[Received, str]:
 
 
 def make_arrival(hook: Hook, request: Received, address: str, replay_of: str | None = None) -> Arrival:
-    """Returns a request as it is stored: credentials in it are masked."""
+    """Return a request as it is stored, with masked credentials."""
     row = hook.verifier
     query = {name: without_secrets(text) for name, text in request.query.items()}
     if row.scheme is Scheme.URL_SECRET:
@@ -319,6 +319,6 @@ def _spec(hook: Hook, data_json: str, arrival: Arrival) -> EventSpec:
 
 
 def _unsaved_record(hook: Hook, spec: EventSpec) -> dict[str, Any]:
-    """Returns the record of an event that is not stored yet, and so has no id and no time of its own."""
+    """Return the record of an event that is not stored yet, with neither id nor creation time."""
     event = InboundEvent(id="", tenant_id=hook.tenant_id, spec=spec, created_at=datetime.now(UTC))
     return event.record() | {"id": None, "created_at": None}
