@@ -25,6 +25,8 @@ _MARGINS = {"MiB": 4.0, "files": 5, "connections": 3, "rows": 60, "% of a core":
 RETAINED = {
     "idempotency_keys": "24 h",
     "received_keys": "24 h",
+    # The leases of ended runs.
+    "pulled_runs": "24 h",
     # The dispatcher drops the partition of a day once it has no jobs.
     "job_logs": "a day",
     "job_minutes": "24 h",
