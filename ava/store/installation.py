@@ -1,4 +1,4 @@
-"""The name of this installation, which is made with the schema."""
+"""The id of this installation, created with the schema."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ _READ = Statement("SELECT id::text FROM installation")
 
 
 def read_id(settings: Settings) -> str:
-    """Returns the name. Raises `DatabaseUnavailable`."""
+    """Return the installation's id. Raises `DatabaseUnavailable`."""
     with closing(Database.of(settings, name="installation", pool_size=1)) as database, database.connect() as connection:
         return str(connection.exec_driver_sql(_READ).scalar_one())

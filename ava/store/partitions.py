@@ -1,6 +1,6 @@
-"""The partitions of tables that grow, each of one or several days of the rows' ids, and the one for the rest.
+"""Partitions of growing tables, each for one or several days of row ids, and the default partition (`…_rest`).
 
-The processes' role owns no table, so functions of the owner create and drop them.
+The processes' role owns no table, so functions of the owner create and drop partitions.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
 LOGS = "job_logs"
-#: Deliveries come before their events, whose partitions stay as long as there are deliveries of them.
+#: Deliveries precede their events, because an event partition is retained while it has deliveries.
 TABLES = (LOGS, "webhook_deliveries", "webhook_events", "hook_deliveries", "events", "audit")
 
 
 def is_given(column: str) -> str:
-    """Returns the condition that an id is one of `given_ids`, for statements that join its table to others.
+    """Return the condition that an id is in `given_ids`, for statements that join its table to others.
 
-    The range leaves out the other partitions, and an index finds the list, however PostgreSQL joins the tables.
+    The range excludes other partitions, and the list is found by an index, however PostgreSQL joins the tables.
     """
     return f"{column} = ANY(%(ids)s::uuid[]) AND {column} BETWEEN %(first)s::uuid AND %(last)s::uuid"
 
 
 def given_ids(uuids: Sequence[str]) -> dict[str, object]:
-    """Returns the parameters of `is_given`."""
+    """Return the parameters of `is_given`."""
     return {"ids": list(uuids), "first": min(uuids, default=None), "last": max(uuids, default=None)}
 
 
@@ -36,9 +36,9 @@ _ADD = Statement("SELECT ava_add_partitions(%(table)s, %(ahead)s, %(width)s)")
 
 
 def add(connection: Connection, table: str, *, days_ahead: int, width_days: int) -> int:
-    """Create the partitions that begin before a day ahead, except of days of which the rest has rows.
+    """Create the partitions that begin within `days_ahead`, except for days with rows in the default partition.
 
-    Returns their number; 0 also if a lock was not free.
+    Returns their number; 0 also if a lock was not available.
     """
     parameters = {"table": table, "ahead": days_ahead, "width": width_days}
     return int(connection.exec_driver_sql(_ADD, parameters).scalar_one())
@@ -48,9 +48,9 @@ _DROP = Statement("SELECT ava_drop_partition(%(table)s, %(kept_days)s)")
 
 
 def drop(connection: Connection, table: str, *, kept_days: float) -> int:
-    """Detach the oldest partition if all its rows are older than `kept_days`, or drop one that is detached.
+    """Detach the oldest partition if all its rows are older than `kept_days`, or drop a detached one.
 
-    Returns the number of partitions; 0 also if a lock was not free. It is not made for log lines.
+    Returns the number of partitions; 0 also if a lock was not available. Not for log lines.
     """
     return int(connection.exec_driver_sql(_DROP, {"table": table, "kept_days": kept_days}).scalar_one())
 
@@ -59,10 +59,10 @@ _DROP_LOGS = Statement("SELECT ava_drop_log_days(%(kept_days)s, %(max_lines)s)")
 
 
 def drop_logs(connection: Connection, *, kept_days: float, max_lines: int) -> int:
-    """Detach the oldest partition of log lines that no job needs, or drop one that is detached.
+    """Detach the oldest log partition that no job needs, or drop a detached one.
 
-    Jobs that ended late may be left in it when it is older than `kept_days`. Fewer than `max_lines` lines of them move
-    to the rest. Returns the number of partitions; 0 also if a lock was not free.
+    A partition older than `kept_days` may still have lines of jobs that ended late; fewer than `max_lines` of these
+    move to the default partition. Returns the number of partitions; 0 also if a lock was not available.
     """
     parameters = {"kept_days": kept_days, "max_lines": max_lines}
     return int(connection.exec_driver_sql(_DROP_LOGS, parameters).scalar_one())
@@ -77,21 +77,21 @@ FROM unnest(%(tables)s::text[]) AS of_table CROSS JOIN LATERAL ava_partitions(of
 
 
 def days_ahead(connection: Connection) -> Mapping[str, float]:
-    """Returns the days until the end of each table's last partition; negative if that is over."""
+    """Return the days until the end of each table's last partition; negative if it has passed."""
     found = connection.exec_driver_sql(_DAYS_AHEAD, {"tables": list(TABLES)})
     return {table: float(days) for table, days in found}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowsToDelete:
-    """What is deleted row by row in a partitioned table, because its partition is not dropped in time."""
+    """The rows of a partitioned table to delete individually, because their partition is not dropped in time."""
 
-    #: The table itself, or the partitions whose old rows are deleted.
+    #: The table itself, or its partitions with old rows.
     tables: tuple[str, ...]
     #: Rows with smaller ids are old.
     before: UUID
-    #: The partition that holds `before` begins with this id, so those before it are dropped; `before` if it has no
-    #: beginning.
+    #: The first id of the partition that contains `before`; earlier partitions are dropped. Equals `before` if that
+    #: partition has no lower bound.
     dropped_before: UUID
 
 
@@ -102,9 +102,9 @@ LEFT JOIN ava_partitions(%(table)s) AS p ON p.name = c.relname WHERE i.inhparent
 
 
 def rows_to_delete(connection: Connection, table: str, *, oldest: datetime, kept_days: float) -> RowsToDelete:
-    """Returns what is deleted row by row of a table whose rows are kept since `oldest`, so many days.
+    """Return the rows to delete individually from a table that retains rows for `kept_days`, back to `oldest`.
 
-    Rows that are kept for less than a day do not wait for their partition, because that would keep them much longer.
+    A retention below one day does not wait for the partition, because that would retain the rows much longer.
     """
     before = ids.first_uuid(oldest)
     if kept_days < 1:

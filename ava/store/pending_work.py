@@ -1,4 +1,4 @@
-"""What the dispatcher's duties have to do, read by one statement."""
+"""Find pending work of all the dispatcher's duties with one statement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ava.store.schedules import due
 
 
 class Work(Enum):
-    """A kind of work; the value is the condition that there is some, which an index answers."""
+    """A kind of work. The value is the SQL condition that there is some; an index answers it."""
 
     DUE_JOBS = park.ARE_DUE
     EXPIRED_JOBS = expire.ARE_EXPIRED
@@ -25,11 +25,11 @@ class Work(Enum):
     DEADLINES = expire.ARE_OVERDUE
 
 
-# Planned anew before a table that was empty has grown by much.
+# Replanned before a table that was empty has grown much.
 _FIND = Prepared("pending_work", f"SELECT {', '.join(work.value for work in Work)}", plan_seconds=5.0)
 
 
 def find(connection: Connection) -> Set[Work]:
-    """Returns the kinds of work of which there is some. It is asked ten times a second, so the statement is cheap."""
+    """Return the kinds of pending work. Polled ten times per second, so the statement is cheap."""
     (row,) = _FIND.run(connection, {})
     return {work for work, is_there in zip(Work, row, strict=True) if is_there}

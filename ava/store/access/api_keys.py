@@ -1,4 +1,4 @@
-"""API keys, as their tenants create and revoke them, and as requests use them."""
+"""API keys: created and revoked by their tenants, found by requests."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ava.store.engine.statement import Statement
 _COLUMNS = """k.id::text, k.tenant_id, k.name, k.role, k.lookup, k.created_by, k.created_at, k.expires_at,
     k.last_used_at, k.payloads, k.workers, k.is_of_platform"""
 
-# The lock makes the creations of one tenant take turns, so that their number stays exact.
+# The lock serializes the creations of one tenant, so that the count is exact.
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(hashtextextended('api keys of ' || %(tenant_id)s, 0))")
-# No key outlives the one with which it was made.
+# No key outlives the key that created it.
 _CREATE = Statement(f"""
 INSERT INTO api_keys AS k (tenant_id, name, role, lookup, hash, created_by, made_with, payloads, expires_at, workers,
                            is_of_platform)
@@ -41,9 +41,9 @@ def create(
     token: Token,
     max_keys: int,
 ) -> ApiKey | None:
-    """Create a key in a transaction. It ends with the caller's API key, if one is used.
+    """Create a key in a transaction. If the caller used an API key, the new key expires with it.
 
-    Returns None if the tenant has as many keys as it may have, or if the caller's API key was revoked.
+    Returns None if the tenant has reached `max_keys`, or if the caller's API key was revoked.
     """
     tenant_id = caller.tenant_id
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
@@ -71,7 +71,7 @@ SELECT {_COLUMNS} FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id 
 
 
 def show(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | None:
-    """Returns one key of a tenant, or None if the tenant has no such key."""
+    """Return one key of a tenant, or None if the tenant has no such key."""
     row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).first()
     return None if row is None else _key(row)
 
@@ -87,14 +87,14 @@ _COUNT = Statement("SELECT count(*) FROM api_keys AS k WHERE k.tenant_id = %(ten
 def page(
     connection: Connection, *, tenant_id: str, limit: int, offset: int = 0, before_id: str | None = None
 ) -> Sequence[ApiKey]:
-    """Returns keys of a tenant, newest first."""
+    """Return keys of a tenant, newest first."""
     before = None if before_id is None else key_uuid(before_id)
     parameters = {"tenant_id": tenant_id, "limit": limit, "offset": offset, "before_id": before}
     return [_key(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
 def count(connection: Connection, *, tenant_id: str) -> int:
-    """Returns the number of a tenant's keys, which a limit bounds."""
+    """Return the number of a tenant's keys; a limit bounds it."""
     return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
 
 
@@ -104,32 +104,32 @@ DELETE FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::u
 
 
 def delete(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | None:
-    """Delete a key, and with it those that were made with it. Returns it, or None if the tenant has no such key."""
+    """Delete a key and all keys created with it. Returns the key, or None if the tenant has no such key."""
     row = connection.exec_driver_sql(_DELETE, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).first()
     return None if row is None else _key(row)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundKey:
-    """What a request needs to know of the key that it uses."""
+    """An API key as the request with it needs it."""
 
     id: str
     tenant_id: str
     role: Role
-    #: Seconds until it expires, negative if it has expired; None if it never does.
+    #: Seconds until it expires, negative if it has expired; None if it never expires.
     seconds_left: float | None
-    #: True if a minute has passed since its last use was noted.
+    #: Whether a minute has passed since its last use was recorded.
     is_use_due: bool
-    #: Whether its holder sees payloads.
+    #: Whether its holder may see payloads.
     payloads: bool
     #: As in `Caller`.
     worker_ids: frozenset[str] = frozenset()
     is_of_platform: bool = False
 
 
-#: Seconds between two notes of a key's use.
+#: Min seconds between two records of a key's use.
 _USE_SECONDS = 60
-# It is the only statement of this module that is not scoped to a tenant, because the key says which one it is.
+# The only statement of this module that is not scoped to a tenant, because the key determines it.
 _FIND = Statement(f"""
 SELECT k.id::text, k.tenant_id, k.role, extract(epoch FROM k.expires_at - clock_timestamp())::float8,
     coalesce(k.last_used_at < now() - {_USE_SECONDS} * interval '1 second', true), k.payloads, k.workers,
@@ -139,7 +139,7 @@ FROM api_keys AS k WHERE k.lookup = %(lookup)s
 
 
 def find(connection: Connection, token: Token) -> FoundKey | None:
-    """Returns the key that has this token, expired or not, or None if there is none."""
+    """Return the key with this token, expired or not, or None if there is none."""
     row = connection.exec_driver_sql(_FIND, {"lookup": token.lookup}).first()
     if not tokens.is_hash_of(None if row is None else bytes(row[-1]), token) or row is None:
         return None
@@ -164,12 +164,12 @@ WHERE k.tenant_id = %(tenant_id)s AND k.id = %(id)s::uuid
 
 
 def note_use(connection: Connection, *, tenant_id: str, key_id: str) -> None:
-    """Store that a key is used now, unless that was stored less than a minute ago."""
+    """Record that a key is used now, unless a use was recorded less than a minute ago."""
     connection.exec_driver_sql(_NOTE_USE, {"tenant_id": tenant_id, "id": key_uuid(key_id)})
 
 
 def key_uuid(key_id: str) -> str | None:
-    """Returns the UUID of a key's id, or None if it is not a key's id."""
+    """Return the UUID of a key's id; None if it is not one."""
     value = ids.decode("key", key_id)
     return None if value is None else str(value)
 
@@ -195,5 +195,5 @@ def _key(row: Any) -> ApiKey:
 
 def _role(text: str) -> Role:
     found = Role.of_key(text)
-    # A role of a later release allows nothing more than the smallest one here.
+    # A role that a later release added gets the lowest rights here.
     return Role.TENANT_USER if found is None else found

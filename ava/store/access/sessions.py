@@ -1,4 +1,4 @@
-"""Sessions of the dashboard, and the links that start them. A session that was ended has no row."""
+"""Dashboard sessions, and the links that start them. Ended sessions have no row."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ava.store.access.api_keys import key_uuid
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-# A session of an API key sees payloads if the key does.
+# A session of an API key may see payloads if the key may.
 _COLUMNS = """s.id::text, s.tenant_id, s.user_id, s.role, s.expires_at, s.key_id::text,
     s.key_id IS NULL OR EXISTS (SELECT FROM api_keys AS p
         WHERE p.tenant_id = s.tenant_id AND p.id = s.key_id AND p.payloads)"""
 
-# No session outlives the API key that made it.
+# No session outlives the API key that created it.
 _CREATE = Statement(f"""
 INSERT INTO sessions AS s (tenant_id, user_id, role, key_id, is_link, lookup, hash, expires_at)
 SELECT %(tenant_id)s, %(user_id)s, %(role)s, %(key_id)s::uuid, %(is_link)s, %(lookup)s, %(hash)s,
@@ -29,10 +29,10 @@ WHERE %(key_id)s::uuid IS NULL OR EXISTS (SELECT 1 FROM api_keys AS e
     WHERE e.tenant_id = %(tenant_id)s AND e.id = %(key_id)s::uuid)
 RETURNING {_COLUMNS}
 """)
-#: The sessions of a caller: those of its API key, whatever user they name, or those of its user without a key.
+#: The sessions of a caller: all sessions of its API key, for any user, or the sessions of its user without a key.
 _ARE_OF = """s.tenant_id = %(tenant_id)s AND s.key_id IS NOT DISTINCT FROM %(key_id)s::uuid
     AND (s.key_id IS NOT NULL OR s.user_id = %(user_id)s)"""
-# Those that are being made in the same moment are not seen; the next creation ends what exceeds the limit by them.
+# Does not see sessions that are being created concurrently; the next creation ends the excess ones.
 _END_OLDEST = Statement(f"""
 DELETE FROM sessions AS d WHERE d.tenant_id = %(tenant_id)s AND d.id IN (
     SELECT o.id FROM (
@@ -46,9 +46,9 @@ DELETE FROM sessions AS d WHERE d.tenant_id = %(tenant_id)s AND d.id IN (
 def create(
     connection: Connection, caller: Caller, *, token: Token, key: str, seconds: int, max_sessions: int
 ) -> Session | None:
-    """Create the session of so many seconds, or the link, that a token names. `key` is a shared key for its hash.
+    """Create the session or link with a token, valid for `seconds`. `key`: the shared key for the token's hash.
 
-    Of more than `max_sessions` of the caller the oldest end. Returns None if the caller's API key was revoked.
+    Ends the caller's oldest sessions beyond `max_sessions`. Returns None if the caller's API key was revoked.
     """
     parameters = _owner(caller) | {
         "role": caller.role.header,
@@ -67,12 +67,12 @@ def create(
 
 
 def _owner(caller: Caller) -> dict[str, object]:
-    """Returns the parameters of `_ARE_OF`."""
+    """Return the parameters of `_ARE_OF`."""
     key_id = None if caller.key_id is None else key_uuid(caller.key_id)
     return {"tenant_id": caller.tenant_id, "user_id": caller.user_id, "key_id": key_id}
 
 
-# It is not scoped to a tenant, because the session says which one it is of.
+# Not scoped to a tenant, because the session determines it.
 _FIND = Statement(f"""
 SELECT {_COLUMNS}, extract(epoch FROM s.expires_at - clock_timestamp())::float8, s.hash
 FROM sessions AS s WHERE s.lookup = %(lookup)s AND s.is_link = %(is_link)s
@@ -80,9 +80,9 @@ FROM sessions AS s WHERE s.lookup = %(lookup)s AND s.is_link = %(is_link)s
 
 
 def find(connection: Connection, token: Token, *, keys: Sequence[str]) -> tuple[Session, float] | None:
-    """Returns the session, or link, that has a token, and the seconds until it expires, negative if it has.
+    """Return the session or link with a token, and the seconds until it expires, negative if it has expired.
 
-    None if there is none, or if its hash was made with none of the shared keys.
+    Returns None if there is none, or if its hash was created with none of the shared keys.
     """
     parameters = {"lookup": token.lookup, "is_link": token.kind is TokenKind.LINK}
     row = connection.exec_driver_sql(_FIND, parameters).first()
@@ -98,7 +98,7 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid AND s.is_link AND s.ex
 
 
 def take_link(connection: Connection, link: Session) -> bool:
-    """Use a link up. Returns False if it was used before, or is too old. Of two calls at once one gets it."""
+    """Use a link up. Returns False if it was used before or has expired. Of two concurrent calls, one succeeds."""
     parameters = {"tenant_id": link.tenant_id, "id": link.id}
     return connection.exec_driver_sql(_TAKE_LINK, parameters).rowcount == 1
 
@@ -127,7 +127,7 @@ DELETE FROM sessions AS s WHERE (s.tenant_id, s.id) IN (
 
 
 def delete_expired(connection: Connection, *, limit: int) -> int:
-    """Delete expired sessions and links, the oldest first. Returns their number."""
+    """Delete expired sessions and links, oldest first. Returns their number."""
     return connection.exec_driver_sql(_DELETE_EXPIRED, {"limit": limit}).rowcount
 
 
@@ -137,7 +137,7 @@ def _session(row: Any) -> Session:
         id=id_,
         tenant_id=tenant_id,
         user_id=user_id,
-        # A role of a later release allows nothing more than the smallest one here.
+        # A role that a later release added gets the lowest rights here.
         role=Role.parse(role) or Role.TENANT_USER,
         expires_at=expires_at,
         key_id=None if key_id is None else ids.encode("key", key_id),

@@ -1,4 +1,4 @@
-"""Puts failed jobs into the groups of their errors, each once. Every function here is part of one transaction."""
+"""Assign each failed job to the group of its error, once. All functions here run within a caller's transaction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JOIN error_groups AS e ON e.tenant_id = g.tenant_id AND e.id = g.id ORDER BY e.t
 
 
 def known(connection: Connection, groups: Mapping[str, str]) -> Mapping[str, tuple[ErrorStatus, datetime | None]]:
-    """Lock those of the groups that exist already; `groups` has the tenant of each by its UUID.
+    """Lock the groups that already exist; `groups` maps group UUIDs to tenants.
 
     Returns their status, and when they were resolved.
     """
@@ -32,7 +32,7 @@ SELECT tenant_id, count(*) FROM error_groups WHERE tenant_id = ANY(%(tenants)s::
 
 
 def rooms(connection: Connection, tenants: Sequence[str], most: int) -> dict[str, int]:
-    """Returns how many groups more each tenant may have."""
+    """Return how many more groups each tenant may have."""
     found = connection.exec_driver_sql(_COUNTS, {"tenants": list(tenants)})
     counts = {tenant_id: number for tenant_id, number in found}  # noqa: C416 - rows are no pairs to mypy
     return {tenant_id: max(0, most - counts.get(tenant_id, 0)) for tenant_id in tenants}
@@ -46,7 +46,7 @@ WHERE j.tenant_id = g.tenant_id AND j.id = g.id
 
 
 def label(connection: Connection, error_ids: Mapping[tuple[str, str], str]) -> None:
-    """Write the groups of jobs, each given by its tenant and UUID, into their rows."""
+    """Store the error groups in the rows of jobs, given as tenant and UUID."""
     if error_ids:
         tenants, uuids = map(list, zip(*error_ids, strict=True))
         parameters = {"tenants": tenants, "ids": uuids, "error_ids": list(error_ids.values())}
@@ -70,7 +70,7 @@ ON CONFLICT (tenant_id, error_id, day) DO UPDATE SET jobs = d.jobs + excluded.jo
 
 
 def store(connection: Connection, updates: Sequence[ErrorGroupUpdate], reopened: Sequence[str]) -> None:
-    """Add jobs to their groups, make the groups that do not exist, and open those that have come back."""
+    """Add jobs to their groups, create missing groups, and reopen groups that have recurred."""
     groups = {
         "ids": [update.id for update in updates],
         "tenants": [update.tenant_id for update in updates],
@@ -99,7 +99,7 @@ DELETE FROM error_days WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete groups in which no job has failed for longer than any period, and old days. Returns the number of rows."""
+    """Delete groups without failures for longer than any period, and old days. Returns the number of rows."""
     parameters = {"days": MAX_DAYS + 2, "limit": limit}
     rows = connection.exec_driver_sql(_DELETE_OLD_GROUPS, parameters).rowcount
     return rows + connection.exec_driver_sql(_DELETE_OLD_DAYS, parameters).rowcount

@@ -1,4 +1,4 @@
-"""Groups of errors, as their tenants read and change them. Every statement here is scoped to a tenant."""
+"""Read and change error groups of tenants. All statements here are scoped to a tenant."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ava.store.engine.statement import Statement
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorFilter:
-    """Which groups; None means any."""
+    """Selects error groups; None means any."""
 
-    #: Those in which a job has failed since a midnight; their jobs are counted from there.
+    #: Midnight: groups with later failures, and only these failures are counted.
     since: datetime
     worker_id: str | None = None
     status: ErrorStatus | None = None
@@ -61,14 +61,14 @@ def page(
     offset: int = 0,
     before_id: str | None = None,
 ) -> Sequence[ErrorGroup]:
-    """Returns groups of a tenant, those that were seen last first."""
+    """Return groups of a tenant, last seen first."""
     parameters = _filter_parameters(tenant_id, error_filter) | {"limit": limit, "offset": offset}
     parameters["before_id"] = None if before_id is None else error_uuid(before_id)
     return [_group(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
 
 
 def count(connection: Connection, *, tenant_id: str, error_filter: ErrorFilter) -> int:
-    """Returns the number of groups that match, which a limit bounds."""
+    """Return the number of matching groups; a limit bounds it."""
     return int(connection.exec_driver_sql(_COUNT, _filter_parameters(tenant_id, error_filter)).scalar_one())
 
 
@@ -87,7 +87,7 @@ _SHOW = Statement(
 
 
 def show(connection: Connection, *, tenant_id: str, error_id: str, since: datetime) -> ErrorGroup | None:
-    """Returns one group of a tenant, or None if the tenant has no such group."""
+    """Return one group of a tenant, or None if the tenant has no such group."""
     parameters = {"tenant_id": tenant_id, "id": error_uuid(error_id), "since": since}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _group(row)
@@ -103,14 +103,14 @@ WHERE g.tenant_id = before.tenant_id AND g.id = before.id RETURNING before.statu
 
 
 def change(connection: Connection, *, tenant_id: str, error_id: str, status: ErrorStatus) -> ErrorStatus | None:
-    """Set the status of a group. Returns the one before, or None if the tenant has no such group."""
+    """Set the status of a group. Returns the previous status, or None if the tenant has no such group."""
     parameters = {"tenant_id": tenant_id, "id": error_uuid(error_id), "status": status.value}
     before = connection.exec_driver_sql(_CHANGE, parameters).scalar()
     return None if before is None else ErrorStatus(before)
 
 
 def error_uuid(error_id: str) -> str | None:
-    """Returns the UUID of a group's id, or None if it is not a group's id."""
+    """Return the UUID of a group's id; None if it is not one."""
     value = ids.decode("err", error_id)
     return None if value is None else str(value)
 

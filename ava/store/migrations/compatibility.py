@@ -1,15 +1,15 @@
-"""Which code may run on the schema: each migration declares it, and one row of the database tells older code.
+"""Declare which code may run on the schema: in each migration, and in one row of the database for older code.
 
 A migration has a constant `oldest_code`: the revision of the oldest release that may run on the schema after it. For a
-migration that only adds, and accepts what the release before writes, this is the revision before it.
+migration that only adds, and accepts writes of the previous release, this is the previous revision.
 
-A table that another replaces stays for the release before. If the new one holds counts, it has a progress of its own,
-so that what either release has counted changes nothing for the other. After a roll-back the old table
-lacks what was counted for the new one, and `ava db recount` puts it right.
+A table that is replaced stays for the previous release. If the new table holds counts, it has a separate progress, so
+that the counts of one release do not affect the other. After a rollback the old table lacks the counts of the new one;
+`ava db recount` corrects it.
 
-The row also holds the digest of the baseline, `schema.sql`, from which the database was created. Until 0.1.0 is
-released, commits change that file under one revision, and code must not run on the tables of another commit. A
-released baseline never changes, so the digest then tells no two releases apart.
+The row also holds the digest of the baseline, `schema.sql`, that created the database. Until 0.1.0 is released, commits
+change that file under one revision, and code must not run on the tables of another commit. A released baseline never
+changes, so later releases all have the same digest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-#: The text of the first migration.
+#: The SQL file of the first migration.
 BASELINE = Path(__file__).parent.parent / "schema.sql"
 
 _COMMENT_LINE = re.compile(r"^\s*--.*$", re.MULTILINE)
@@ -33,7 +33,7 @@ ON CONFLICT (only_row) DO UPDATE SET oldest_revision = excluded.oldest_revision
 
 
 def oldest_code(scripts: Any, revision: str) -> str:
-    """Returns what the migrations up to a revision allow together: the newest of their constants."""
+    """Return the newest `oldest_code` among the migrations up to a revision."""
     return max(str(script.module.oldest_code) for script in scripts.iterate_revisions(revision, "base"))
 
 
@@ -50,5 +50,5 @@ def baseline_digest() -> str:
 
 
 def digest_of(schema: str) -> str:
-    """Return the digest of a schema's statements. Lines of comment, line breaks and indentation do not count."""
+    """Return the digest of a schema's statements, which ignores comment lines, line breaks and indentation."""
     return hashlib.sha256(" ".join(_COMMENT_LINE.sub("", schema).split()).encode()).hexdigest()

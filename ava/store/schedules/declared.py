@@ -1,4 +1,4 @@
-"""The schedules that handler modules declare, and what the live nodes declare at the moment."""
+"""Schedules that handler modules declare, and the current declarations of live nodes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _TAKE_TURN = Statement("SELECT pg_try_advisory_xact_lock(hashtextextended('decla
 
 
 def take_turn(connection: Connection) -> bool:
-    """Returns True if no other dispatcher compares declarations before this transaction ends."""
+    """Return True if this transaction is the only one that compares declarations, until it ends."""
     return bool(connection.exec_driver_sql(_TAKE_TURN).scalar_one())
 
 
-# One node for each set of handler modules. Newer is the higher release and, of one release, the later start.
+# One node per set of handler modules: the one with the highest release, then with the latest start.
 _NEWEST_DECLARATIONS = Statement(f"""
 SELECT d.declarations FROM (
     SELECT DISTINCT ON (n.declarations->>'modules') n.declarations::text, r.release, n.started_at, n.id
@@ -34,7 +34,7 @@ SELECT d.declarations FROM (
 
 
 def newest_declarations(connection: Connection, *, dead_after_seconds: float) -> list[NodeDeclarations]:
-    """Returns what live nodes declare, of nodes with the same handler modules only the newest, the newest first."""
+    """Return the declarations of live nodes, newest first; for nodes with equal handler modules only the newest."""
     found = connection.exec_driver_sql(_NEWEST_DECLARATIONS, {"dead_after": dead_after_seconds}).scalars()
     return [NodeDeclarations.from_json(text) for text in found]
 
@@ -45,7 +45,7 @@ SELECT {SCHEDULE_COLUMNS}, s.handler_module FROM schedules AS s WHERE s.handler_
 
 
 def existing(connection: Connection) -> list[ModuleSchedule]:
-    """Returns the schedules that handler modules have declared, of all tenants."""
+    """Return the schedules that handler modules have declared, for all tenants."""
     found = connection.exec_driver_sql(_EXISTING)
     return [ModuleSchedule(row[-1], rows.schedule(row)) for row in found]
 
@@ -56,7 +56,7 @@ UPDATE schedules SET handler_module = %(module)s WHERE tenant_id = %(tenant_id)s
 
 
 def set_module(connection: Connection, schedule: Schedule, module: str) -> None:
-    """Write which handler module declares a schedule."""
+    """Store which handler module declares a schedule."""
     parameters = {"tenant_id": schedule.tenant_id, "id": schedule_uuid(schedule.id), "module": module}
     connection.exec_driver_sql(_SET_MODULE, parameters)
 
@@ -67,6 +67,6 @@ SELECT handler_module IS NOT NULL FROM schedules WHERE tenant_id = %(tenant_id)s
 
 
 def is_declared(connection: Connection, schedule: Schedule) -> bool:
-    """Returns True if a handler module declares a schedule."""
+    """Return True if a handler module declares a schedule."""
     parameters = {"tenant_id": schedule.tenant_id, "id": schedule_uuid(schedule.id)}
     return bool(connection.exec_driver_sql(_IS_DECLARED, parameters).scalar())

@@ -1,4 +1,4 @@
-"""Schedules, as their tenants create and change them. Every statement here is scoped to a tenant."""
+"""Create and change the schedules of tenants. All statements here are scoped to a tenant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleFilter:
-    """Which of a tenant's schedules; None means any."""
+    """Selects a tenant's schedules; None means any."""
 
     worker_id: str | None = None
     enabled: bool | None = None
@@ -27,12 +27,12 @@ _NEW_ID = Statement("SELECT ava_uuid7()::text, now()")
 
 
 def new_id(connection: Connection) -> tuple[str, datetime]:
-    """Returns an id for a new schedule, from which its delay follows, and the time of the transaction."""
+    """Return an id for a new schedule, which determines its spread delay, and the transaction's time."""
     uuid, now = connection.exec_driver_sql(_NEW_ID).one()
     return ids.encode("sch", uuid), now
 
 
-# The lock makes the creations of one tenant take turns, so that their number stays exact. Its key is the tenant's.
+# The lock serializes the creations of one tenant, so that the count is exact.
 _LOCK_TENANT = Statement("""
 SELECT pg_advisory_xact_lock(hashtextextended('schedules of ' || %(tenant_id)s, 0))
 """)
@@ -40,7 +40,7 @@ _COUNT_OF_TENANT = Statement("SELECT count(*) FROM schedules AS s WHERE s.tenant
 
 
 def has_room(connection: Connection, *, tenant_id: str, max_schedules: int) -> bool:
-    """Returns True if the tenant may create another schedule in this transaction; others of the tenant wait for it."""
+    """Return True if the tenant may create another schedule in this transaction; blocks its other creations."""
     connection.exec_driver_sql(_LOCK_TENANT, {"tenant_id": tenant_id})
     return int(connection.exec_driver_sql(_COUNT_OF_TENANT, {"tenant_id": tenant_id}).scalar_one()) < max_schedules
 
@@ -69,9 +69,9 @@ def create(
     timezone_data: str,
     may_be_urgent: bool = False,
 ) -> Schedule:
-    """Create a schedule, whose first firing time comes after `decided_until`.
+    """Create a schedule with its first firing after `decided_until`.
 
-    `may_be_urgent`: its jobs may be more urgent than those of a tenant's roles, because the platform made it.
+    `may_be_urgent`: the platform created it, so its jobs may be more urgent than a tenant's roles allow.
     """
     parameters = _fields(spec) | {
         "id": schedule_uuid(schedule_id),
@@ -110,7 +110,7 @@ SELECT {SCHEDULE_COLUMNS} FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s 
 
 
 def show(connection: Connection, *, tenant_id: str, schedule_id: str) -> Schedule | None:
-    """Returns one schedule of a tenant, or None if the tenant has no such schedule."""
+    """Return one schedule of a tenant, or None if the tenant has no such schedule."""
     parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else rows.schedule(row)
@@ -123,16 +123,16 @@ WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::uuid FOR UPDATE
 
 
 def lock(connection: Connection, *, tenant_id: str, schedule_id: str) -> tuple[Schedule, datetime] | None:
-    """Lock one schedule of a tenant, so that nothing fires it until the transaction ends.
+    """Lock one schedule of a tenant, so that it does not fire until the transaction ends.
 
-    Returns it with the time of the transaction, or None if the tenant has no such schedule.
+    Returns the schedule and the transaction's time, or None if the tenant has no such schedule.
     """
     parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
     row = connection.exec_driver_sql(_LOCK, parameters).first()
     return None if row is None else (rows.schedule(row), row[-1])
 
 
-# A change by a client ends the count of firings without a worker, because the client may have repaired it.
+# A client's change resets the count of firings without a worker, because the client may have fixed the schedule.
 _CHANGE = Statement(f"""
 UPDATE schedules AS s SET
     worker_id = %(worker_id)s, name = %(name)s, cron = %(cron)s, timezone = %(timezone)s, input = %(input)s::json,
@@ -155,9 +155,9 @@ def change(
     timezone_data: str,
     may_be_urgent: bool | None = None,
 ) -> Schedule:
-    """Write all of a schedule's fields, within the transaction that locked it. Returns it as it is then.
+    """Write all fields of a schedule, within the transaction that locked it. Returns the changed schedule.
 
-    `may_be_urgent` is that of `create`; None leaves it as it is.
+    `may_be_urgent`: as for `create`; None: unchanged.
     """
     parameters = _fields(schedule) | {
         "id": schedule_uuid(schedule.id),
@@ -176,9 +176,9 @@ DELETE FROM schedules AS s WHERE s.tenant_id = %(tenant_id)s AND s.id = %(id)s::
 
 
 def delete(connection: Connection, *, tenant_id: str, schedule_id: str) -> bool:
-    """Delete a schedule; its jobs go on, and retention deletes its firings. Returns False if there is none.
+    """Delete a schedule; its jobs continue, and retention deletes its firings. Returns False if there is none.
 
-    A job that waits for another one of this schedule does so no longer.
+    Jobs of this schedule that wait for an earlier one stop waiting.
     """
     parameters = {"tenant_id": tenant_id, "id": schedule_uuid(schedule_id)}
     row = connection.exec_driver_sql(_DELETE, parameters).first()
@@ -210,7 +210,7 @@ def page(
     offset: int = 0,
     before_id: str | None = None,
 ) -> list[Schedule]:
-    """Returns schedules of a tenant, newest first."""
+    """Return schedules of a tenant, newest first."""
     before: UUID | None = None if before_id is None else ids.decode("sch", before_id)
     parameters = _filter_parameters(tenant_id, schedule_filter) | {"limit": limit, "offset": offset}
     parameters["before_id"] = None if before is None else str(before)
@@ -218,7 +218,7 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, schedule_filter: ScheduleFilter) -> int:
-    """Returns the number of a tenant's schedules, of which `AVA_MAX_SCHEDULES` bounds the total."""
+    """Return the number of a tenant's matching schedules; `AVA_MAX_SCHEDULES` bounds their total."""
     return int(connection.exec_driver_sql(_COUNT, _filter_parameters(tenant_id, schedule_filter)).scalar_one())
 
 

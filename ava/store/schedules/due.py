@@ -1,7 +1,7 @@
-"""Due schedules, as the dispatcher claims them and writes what they do, in one transaction.
+"""Claim due schedules and write their firings in one transaction, as the dispatcher does.
 
-The schedule's row is locked until then, and the primary key of `schedule_firings` refuses a firing time that is written
-already. So any number of dispatchers may do this at once, and whatever one does not commit the next one does.
+The schedule's row stays locked, and the primary key of `schedule_firings` rejects a firing time that is already stored.
+So any number of dispatchers may run concurrently, and the next one repeats whatever one did not commit.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.schedules import rows
 from ava.store.schedules.rows import SCHEDULE_COLUMNS, schedule_uuid
 
-#: The moment that counts as now; None means that of the database's clock.
+#: The time to use as now; None means the database's clock.
 Moment = datetime | None
 
-#: A condition: a schedule is due.
+#: Condition: a schedule is due.
 ARE_DUE = """(SELECT next_run_at FROM schedules WHERE next_run_at <= now() ORDER BY next_run_at LIMIT 1) IS NOT NULL"""
 
 _ARE_DUE = Statement("""
@@ -35,13 +35,13 @@ SELECT EXISTS (SELECT FROM schedules WHERE next_run_at <= coalesce(%(now)s::time
 
 
 def are_due(connection: Connection, *, now: Moment = None) -> bool:
-    """Returns whether a schedule is due."""
+    """Return True if a schedule is due."""
     return bool(connection.exec_driver_sql(_ARE_DUE, {"now": now}).scalar_one())
 
 
-# The last job is read only for schedules whose overlap depends on it. If it has ended while it waited for an earlier
-# one, by a cancel or its deadline, that one is the last of those that may still run. If it has run, the earlier one has
-# ended before.
+# The last job is only read for schedules with an overlap policy that depends on it. If it ended while it waited for an
+# earlier job, by a cancel or its deadline, that earlier job is the last one that may still run. If it ran, the earlier
+# job had ended before.
 _DUE = f"""
 SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
        {worker_settings.STATUS}, w.input_schema_version, last.id::text,
@@ -56,8 +56,8 @@ LEFT JOIN job_edges AS earlier ON earlier.tenant_id = s.tenant_id AND newest.com
     AND earlier.job_id = newest.id AND earlier.run_no = 0
 LEFT JOIN jobs AS last ON last.tenant_id = s.tenant_id AND last.id = coalesce(earlier.after_id, newest.id)
 """
-# In a statement of its own, because one that locks a row which has just changed sees other tables as they were before:
-# the last job of the schedule would be missing.
+# A separate statement: one that locks a row which has just changed sees other tables as they were before, and would
+# miss the schedule's last job.
 _LOCK_DUE = Statement("""
 SELECT s.tenant_id, s.id::text FROM schedules AS s
 WHERE s.next_run_at <= coalesce(%(now)s::timestamptz, now())
@@ -72,7 +72,7 @@ WHERE s.next_run_at IS NOT NULL ORDER BY s.next_run_at
 
 
 def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list[tuple[DueSchedule, datetime]]:
-    """Lock schedules that are due, those that have waited longest first. Returns each with the moment that is now."""
+    """Lock due schedules, longest overdue first. Returns each with the time that counts as now."""
     locked = connection.exec_driver_sql(_LOCK_DUE, {"now": now, "limit": limit}).all()
     return _read(connection, [(tenant_id, uuid) for tenant_id, uuid in locked], now)
 
@@ -80,7 +80,7 @@ def claim_due(connection: Connection, *, limit: int, now: Moment = None) -> list
 def _read(
     connection: Connection, locked: Sequence[tuple[str, str | None]], now: Moment
 ) -> list[tuple[DueSchedule, datetime]]:
-    """Returns locked schedules that are to fire, each with the moment that is now."""
+    """Return locked schedules that must fire, each with the time that counts as now."""
     if not locked:
         return []
     tenants, uuids = zip(*locked, strict=True)
@@ -89,7 +89,7 @@ def _read(
 
 
 def read_locked(connection: Connection, *, tenant_id: str, schedule_id: str) -> DueSchedule | None:
-    """Returns one schedule that the caller has locked, due or not; None if it does not fire any more."""
+    """Return one schedule that the caller has locked, due or not; None if it will not fire again."""
     return next((due for due, _ in _read(connection, [(tenant_id, schedule_uuid(schedule_id))], None)), None)
 
 
@@ -140,9 +140,9 @@ FROM (
 
 
 def reserve(connection: Connection, decisions: Sequence[FiringDecision]) -> list[str | None]:
-    """Returns the UUID of the job of each time that fires, in order; None for one whose firing is written already.
+    """Return the job UUID of each firing time, in order; None for a firing that is already stored.
 
-    The schedules are locked, so that no other transaction writes firings of them meanwhile.
+    The schedules are locked, so no other transaction writes their firings.
     """
     fired = [(decision, decided) for decision in decisions for decided in decision.fired]
     return list(connection.exec_driver_sql(_RESERVE, _times(fired)).scalars()) if fired else []
@@ -169,9 +169,9 @@ ON CONFLICT DO NOTHING
 
 
 def write_firings(connection: Connection, decisions: Sequence[FiringDecision]) -> int:
-    """Write the firings of decisions, whose jobs are made. Returns the number of firings.
+    """Store the firings of decisions after their jobs were created. Returns the number of firings.
 
-    A firing time that is written already, as skipped or missed, is not counted.
+    Does not count firing times that are already stored as skipped or missed.
     """
     times = [(decision, decided) for decision in decisions for decided in decision.times]
     if not times:
@@ -203,7 +203,7 @@ WHERE s.tenant_id = g.tenant_id AND s.id = g.id
 def advance(
     connection: Connection, decisions: Sequence[FiringDecision], *, timezone_data: str, now: Moment = None
 ) -> None:
-    """Write the schedules' next firings, in the transaction that wrote those that are past."""
+    """Store the schedules' next firings, in the transaction that stored the past ones."""
     fired = [decision.fired for decision in decisions]
     parameters = {
         "tenants": [decision.due.schedule.tenant_id for decision in decisions],
@@ -226,7 +226,7 @@ JOIN schedules AS s ON s.tenant_id = g.tenant_id AND s.id = g.id WHERE NOT s.ena
 
 
 def disabled(connection: Connection, decisions: Sequence[FiringDecision]) -> list[Schedule]:
-    """Returns the schedules that decisions have disabled, in the transaction that wrote the decisions."""
+    """Return the schedules that decisions have disabled, in the transaction that stored the decisions."""
     found = [decision.due.schedule for decision in decisions if decision.disables]
     if not found:
         return []
@@ -235,7 +235,7 @@ def disabled(connection: Connection, decisions: Sequence[FiringDecision]) -> lis
 
 
 def cancel_jobs(connection: Connection, decisions: Collection[FiringDecision]) -> list[Job]:
-    """Cancel the jobs that new firings replace, on behalf of their schedules. Returns them as they are then."""
+    """Cancel the jobs that new firings replace, on behalf of their schedules. Returns the changed jobs."""
     requests = [
         CancelRequest(
             tenant_id=decision.due.schedule.tenant_id,
@@ -258,7 +258,7 @@ LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 
 def claim_outdated(connection: Connection, *, version: str, limit: int) -> list[Schedule]:
-    """Lock schedules whose next firing was computed from another version of the time zone data."""
+    """Lock schedules with a next firing that was computed from another version of the time zone data."""
     found = connection.exec_driver_sql(_CLAIM_OUTDATED, {"version": version, "limit": limit})
     return [rows.schedule(row) for row in found]
 
@@ -273,7 +273,7 @@ WHERE s.tenant_id = g.tenant_id AND s.id = g.id
 def write_next_runs(
     connection: Connection, next_runs: Sequence[tuple[Schedule, datetime | None]], *, version: str
 ) -> None:
-    """Write the next firings of schedules, in the transaction that locked them."""
+    """Store the next firings of schedules, in the transaction that locked them."""
     parameters = {
         "tenants": [schedule.tenant_id for schedule, _ in next_runs],
         "ids": [schedule_uuid(schedule.id) for schedule, _ in next_runs],

@@ -1,4 +1,4 @@
-"""The firings of schedules, as their tenants list them, and those past retention."""
+"""Firings of schedules: listed for their tenants, and deleted past retention."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WHERE f.tenant_id = %(tenant_id)s AND f.schedule_id = %(schedule_id)s::uuid
     AND (f.at, f.slot, f.fold) < (%(at)s::timestamptz, %(slot)s::timestamp, %(fold)s::smallint)
 ORDER BY f.at DESC, f.slot DESC, f.fold DESC LIMIT %(limit)s OFFSET %(offset)s
 """)
-#: The place before every firing.
+#: The position before all firings.
 _NEWEST = (datetime.max, datetime.max)
 
 
@@ -35,7 +35,7 @@ def page(
     offset: int = 0,
     before_id: str | None = None,
 ) -> list[Firing]:
-    """Returns firings of a schedule of a tenant, newest first."""
+    """Return firings of a schedule of a tenant, newest first."""
     place = None if before_id is None else firing_place(before_id)
     parameters = {
         "tenant_id": tenant_id,
@@ -70,7 +70,7 @@ SELECT count(*) FROM (
 
 
 def count(connection: Connection, *, tenant_id: str, schedule_id: str) -> int:
-    """Returns the number of a schedule's firings, counted up to `paging.MAX_IN_TOTAL`."""
+    """Return the number of a schedule's firings, counted up to `paging.MAX_IN_TOTAL`."""
     parameters = {"tenant_id": tenant_id, "schedule_id": schedule_uuid(schedule_id), "most": MAX_IN_TOTAL}
     return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 
@@ -87,7 +87,7 @@ WHERE f.tenant_id = %(tenant_id)s AND f.schedule_id = %(schedule_id)s::uuid AND 
 
 
 def firing_of(connection: Connection, job: Job) -> JobFiring | None:
-    """Returns the firing that made a job of the caller's tenant, or None if none did, or its firing is deleted."""
+    """Return the firing that created a job of the caller's tenant; None if there is none or it was deleted."""
     if (uuid := schedule_uuid(job.triggered_by)) is None:
         return None
     parameters = {

@@ -1,4 +1,4 @@
-"""Converts rows from PostgreSQL to schedules, and UUIDs to their ids."""
+"""Convert rows from PostgreSQL to schedules, and their ids to UUIDs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = 23
 
 
 def schedule(row: Any) -> Schedule:
-    """Returns the schedule of a row of `SCHEDULE_COLUMNS`."""
+    """Return the schedule of a row of `SCHEDULE_COLUMNS`."""
     (id_, worker_id, tenant_id, name, cron, timezone, input_json, priority, enabled, overlap, catch_up,
      catch_up_seconds, spread_seconds, starts_at, ends_at, decided_until, next_run_at, last_run_at, last_job_id,
      created_by, created_at, updated_at, expires_in) = row[:COLUMNS]  # fmt: skip
@@ -50,6 +50,6 @@ def schedule(row: Any) -> Schedule:
 
 
 def schedule_uuid(schedule_id: str) -> str | None:
-    """Returns the UUID of a schedule's id, or None if it is not a schedule's id."""
+    """Return the UUID of a schedule's id; None if it is not one."""
     value = ids.decode("sch", schedule_id)
     return None if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Deliveries, as the tenants of their endpoints list and redeliver them."""
+"""List and redeliver the deliveries of a tenant's endpoints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryFilter:
-    """Which deliveries of an endpoint; None means any."""
+    """Selects deliveries of an endpoint; None means any."""
 
     status: DeliveryStatus | None = None
     event_type: str | None = None
@@ -33,9 +33,9 @@ _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
-# As with jobs, a list is a few index ranges, one for each status, and row comparisons in the index's own order.
+# As for jobs, a list consists of a few index ranges, one per status, as row comparisons in the index's order.
 def _ranges(*index: str) -> str:
-    """Returns the ranges of an index as a FROM item that gives, newest first, `found.id`."""
+    """Return the ranges of an index as a FROM item that yields, newest first, `found.id`."""
     values = {"d.endpoint_id": "p.id", "d.status": "s.status", "d.event_type": "%(event_type)s"}
     columns, keys = ", ".join(index), ", ".join(values[name] for name in index)
     order = ", ".join(f"{name} DESC" for name in index)
@@ -78,7 +78,7 @@ def page(
     offset: int = 0,
     before_id: str | None = None,
 ) -> list[Delivery]:
-    """Returns deliveries to an endpoint of a tenant, newest first."""
+    """Return deliveries to an endpoint of a tenant, newest first."""
     parameters = _filter_parameters(tenant_id, webhook_id, delivery_filter)
     before = _LAST_UUID if before_id is None else _delivery_uuid(before_id)
     parameters |= {"before_id": before, "limit": limit + offset, "offset": offset, "page": limit}
@@ -87,7 +87,7 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, webhook_id: str, delivery_filter: DeliveryFilter) -> int:
-    """Returns the number of deliveries that a filter finds, exact up to `MAX_IN_TOTAL`."""
+    """Return the number of matching deliveries, exact up to `MAX_IN_TOTAL`."""
     parameters = _filter_parameters(tenant_id, webhook_id, delivery_filter)
     parameters |= {"before_id": _LAST_UUID, "limit": MAX_IN_TOTAL}
     statement = _COUNT if delivery_filter.event_type is None else _COUNT_OF_TYPE
@@ -103,9 +103,9 @@ def _filter_parameters(tenant_id: str, webhook_id: str, delivery_filter: Deliver
     }
 
 
-# A redelivery starts the retry schedule again and keeps the history. A pending delivery is due now and keeps its place
-# in the schedule, because a request under way may be about to count a failure. Its `due_at` is always another than
-# before, so the outcome of a request under way does not end it (`outcomes.record`).
+# A redelivery restarts the retry schedule and keeps the history. A pending delivery becomes due now and keeps its
+# position in the schedule, because an active request may be about to count a failure. Its `due_at` always changes, so
+# that the outcome of an active request does not end it (`outcomes.record`).
 _REDELIVER = Statement(f"""
 WITH again AS (
     UPDATE webhook_deliveries AS d SET status = 'pending', due_at = least(d.due_at, now()) - interval '1 us',
@@ -139,7 +139,7 @@ def redeliver(connection: Connection, *, tenant_id: str, webhook_id: str, delive
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """Which deliveries that have ended are sent again."""
+    """Selects ended deliveries to send again."""
 
     since: datetime
     #: None: until now.
@@ -150,14 +150,14 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Redelivered:
-    """One batch of deliveries that are sent again."""
+    """A batch of deliveries to send again."""
 
     count: int
     #: Where the next batch begins; None after an empty one.
     last: UUID | None
 
 
-# The ids grow with the time of creation, so an index finds those since a moment; row comparisons as in a list.
+# Ids are ordered by creation time, so an index finds deliveries since a time; row comparisons as in a list.
 def _redeliver_ended(*index: str) -> Statement:
     values = {"d.endpoint_id": "%(webhook_id)s::uuid", "d.status": "%(status)s", "d.event_type": "%(event_type)s"}
     columns, keys = ", ".join(index), ", ".join(values[name] for name in index)
@@ -190,7 +190,7 @@ _REDELIVER_ENDED_OF_TYPE = _redeliver_ended("d.endpoint_id", "d.status", "d.even
 def redeliver_ended(
     connection: Connection, *, tenant_id: str, webhook_id: str, ended: Ended, after: UUID | None, limit: int
 ) -> Redelivered:
-    """Send deliveries again that have ended, so many of them after the one `after`, the oldest first."""
+    """Send ended deliveries again, at most `limit`, behind the delivery `after`, oldest first."""
     millisecond = ended.since.replace(microsecond=ended.since.microsecond // 1000 * 1000)
     parameters = {
         "tenant_id": tenant_id,
@@ -219,7 +219,7 @@ WHERE d.tenant_id = %(tenant_id)s AND p.status <> 'deleted' AND p.id = %(webhook
 def read_body(
     connection: Connection, *, tenant_id: str, webhook_id: str, delivery_id: str, max_characters: int
 ) -> DeliveryBody | None:
-    """Returns the first `max_characters` characters of what a delivery sends; None if there is no such delivery."""
+    """Return the first `max_characters` characters of a delivery's body; None if there is no such delivery."""
     parameters = {
         "tenant_id": tenant_id,
         "webhook_id": webhook_uuid(webhook_id),

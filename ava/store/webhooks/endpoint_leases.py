@@ -1,7 +1,7 @@
-"""Leases of endpoints. The one sender that holds a lease sends the endpoint's due deliveries and writes the outcomes.
+"""Leases of endpoints. The sender with the lease sends the endpoint's due deliveries and writes their outcomes.
 
-So that sender alone keeps the endpoint's concurrency and the order of its events. The leases of a sender without
-heartbeats are free again. Their table is `webhook_lanes`, whose column `width` is the concurrency.
+So only that sender has to enforce the endpoint's concurrency and the order of its events. The leases of a sender
+without heartbeats expire. They are rows of `webhook_lanes`, with the concurrency in the column `width`.
 """
 
 from __future__ import annotations
@@ -59,20 +59,20 @@ SELECT count(*) FROM webhook_senders WHERE seen_at > now() - %(dead_after)s * in
 
 
 def count_senders(connection: Connection, *, dead_after_seconds: float) -> int:
-    """Returns the number of senders that have written a heartbeat a moment ago."""
+    """Return the number of senders with a recent heartbeat."""
     return int(connection.exec_driver_sql(_COUNT_SENDERS, {"dead_after": dead_after_seconds}).scalar_one())
 
 
 @dataclass(frozen=True, kw_only=True)
 class PendingWork:
-    """What a sender has to do."""
+    """The pending work of senders."""
 
-    #: Seconds since the oldest event that was not fanned out; None if there is none.
+    #: Age of the oldest event that was not fanned out, in seconds; None if there is none.
     oldest_event_seconds: float | None
     has_due_leases: bool
 
     def __bool__(self) -> bool:
-        """Returns True if there is anything to do."""
+        """Return True if there is any work."""
         return self.oldest_event_seconds is not None or self.has_due_leases
 
 
@@ -86,7 +86,7 @@ _FIND_WORK = Prepared(
 
 
 def find_work(connection: Connection) -> PendingWork:
-    """Returns what there is to do. Senders ask ten times a second and more, so the statement is cheap."""
+    """Return the pending work. Senders poll at least ten times per second, so the statement is cheap."""
     row = _FIND_WORK.run(connection, {}, before=BY_INDEX)[0]
     return PendingWork(oldest_event_seconds=row[0], has_due_leases=row[1])
 
@@ -98,9 +98,9 @@ class HeldLease:
     #: The endpoint's UUID.
     endpoint: str
     tenant_id: str
-    #: The most requests to the endpoint at once.
+    #: Max concurrent requests to the endpoint.
     concurrency: int
-    #: The number of requests in a row that got no response in time.
+    #: Number of consecutive requests that timed out.
     timeouts: int
 
 
@@ -121,9 +121,9 @@ RETURNING l.endpoint_id::text, l.tenant_id, l.width, l.timeouts
 
 
 def acquire(connection: Connection, *, sender_id: str, health: EndpointHealth, limit: int) -> list[HeldLease]:
-    """Acquire leases of endpoints that have due deliveries and this health, those that have waited longest first.
+    """Acquire leases of endpoints that have due deliveries and this health, longest overdue first.
 
-    With `UNKNOWN` it acquires those of answering endpoints too, because a sender asks for those first.
+    `UNKNOWN` includes answering endpoints, because a sender requests `ANSWERING` first.
     """
     parameters = {
         "sender_id": sender_id,
@@ -139,7 +139,7 @@ def acquire(connection: Connection, *, sender_id: str, health: EndpointHealth, l
 
 @dataclass(frozen=True, kw_only=True)
 class DueDelivery:
-    """A delivery that is due, with all that its request needs."""
+    """A due delivery with the data for its request."""
 
     #: Its UUID.
     id: str
@@ -148,27 +148,27 @@ class DueDelivery:
     job: str | None
     failures: int
     due_at: datetime
-    #: The number of earlier requests, those before a redelivery included.
+    #: Number of earlier requests, including requests before a redelivery.
     requests: int
     event_id: str
-    #: None if it is large. Then `read_body` reads it when its request begins, so that no bodies wait in memory.
+    #: None for a large body: `read_body` reads it when its request begins, so that no large bodies wait in memory.
     body: str | None
-    #: The bytes of a large body; 0 if `body` is here.
+    #: Size of a large body in bytes; 0 if `body` is set.
     bytes_to_read: int = 0
-    #: The trace that it belongs to; None if nothing was traced.
+    #: Its trace; None if there is none.
     traceparent: str | None = None
     url: str
     #: The endpoint's sealed secrets, the current one first.
     sealed_secrets: tuple[str, ...]
 
 
-#: Bytes of a body from which on it is read when its request begins. Most bodies are smaller.
+#: Min size of a body that is only read when its request begins. Most bodies are smaller.
 _LARGE_BODY_BYTES = 8_192
 
 
-# Every search looks into each partition, so a loose index scan, from the most to none, finds those that there are.
+# Every search probes each partition, so a loose index scan, from the highest number to 0, finds the existing numbers.
 def _failures_of(endpoint: str) -> str:
-    """Returns the failures of an endpoint's pending deliveries, each number once, as the FROM item `f`.
+    """Return the distinct failure counts of an endpoint's pending deliveries as the FROM item `f`.
 
     `p` is the endpoint's row.
     """
@@ -189,8 +189,8 @@ def _failures_of(endpoint: str) -> str:
     ) AS f (failures)"""
 
 
-# Deliveries that failed before come first, so that they keep their retry schedule however many are new. To measure a
-# body PostgreSQL does not read it, even if it is compressed.
+# Deliveries with more failures are first, so that they keep their retry schedule however many new ones there are.
+# PostgreSQL measures a body without reading it, even if it is compressed.
 _DUE_DELIVERIES = Prepared(
     "due_deliveries",
     f"""
@@ -223,9 +223,9 @@ ORDER BY p.id, d.failures DESC, d.due_at, d.n
 def due_deliveries(
     connection: Connection, *, sender_id: str, capacities: Mapping[str, int], in_flight: Collection[str]
 ) -> list[DueDelivery]:
-    """Returns the due deliveries of a sender's leases, in order: of each endpoint (a UUID) at most its capacity.
+    """Return the due deliveries of a sender's leases, in order: for each endpoint (a UUID) at most its capacity.
 
-    `in_flight` has the UUIDs of the deliveries that the sender is sending already.
+    `in_flight` has the UUIDs of the deliveries that the sender is already sending.
     """
     parameters = {
         "sender_id": sender_id,
@@ -263,7 +263,7 @@ _READ_BODY = Prepared(
 
 
 def read_body(connection: Connection, *, tenant_id: str, event_id: str) -> str | None:
-    """Returns the body of an event; None if retention has deleted the event."""
+    """Return the body of an event; None if retention has deleted the event."""
     found = _READ_BODY.run(connection, {"tenant_id": tenant_id, "id": str(ids.decode("evt", event_id))})
     return found[0][0] if found else None
 
@@ -279,7 +279,7 @@ class LeaseRelease:
     pause_seconds: float
 
 
-# The lease is due when its next delivery is, or earlier if a fan-out made it due while it was held.
+# The lease becomes due with its next delivery, or earlier if a fan-out made it due while it was held.
 _RELEASE = Prepared(
     "release_leases",
     f"""

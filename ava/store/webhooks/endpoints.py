@@ -1,4 +1,4 @@
-"""Webhook endpoints, as their tenants create and change them. Secrets are stored sealed, and only senders read them."""
+"""Create and change webhook endpoints of tenants. Secrets are stored sealed, and only senders read them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _COLUMNS = (
     "CASE WHEN e.previous_secret_until > now() THEN e.previous_secret_until END, e.roots_only"
 )
 
-# Calls of one tenant take turns, so that several at once do not exceed the limit together. The next statement sees what
-# the one before has committed.
+# Serializes the calls of one tenant, so that concurrent calls do not exceed the limit. The next statement sees what the
+# previous call has committed.
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(%(key)s, hashtext(%(tenant_id)s))")
 #: The key of that lock: "whks" as a number.
 _LOCK_KEY = 0x77686B73
@@ -49,7 +49,7 @@ def create(
     roots_only: bool,
     max_endpoints: int,
 ) -> Endpoint | None:
-    """Create an endpoint, within a transaction. It receives events from now on.
+    """Create an endpoint, within a transaction. It receives later events.
 
     Returns None if the tenant has `max_endpoints` endpoints.
     """
@@ -73,7 +73,7 @@ WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::u
 
 
 def show(connection: Connection, *, tenant_id: str, webhook_id: str) -> Endpoint | None:
-    """Returns one endpoint of a tenant, or None if the tenant has no such endpoint."""
+    """Return one endpoint of a tenant, or None if the tenant has no such endpoint."""
     parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _endpoint(row)
@@ -90,7 +90,7 @@ ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
 def page(
     connection: Connection, *, tenant_id: str, limit: int, offset: int = 0, before_id: str | None = None
 ) -> list[Endpoint]:
-    """Returns endpoints of a tenant, newest first."""
+    """Return endpoints of a tenant, newest first."""
     parameters: dict[str, object] = {"tenant_id": tenant_id, "limit": limit, "offset": offset}
     parameters["before_id"] = None if before_id is None else webhook_uuid(before_id)
     return [_endpoint(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
@@ -102,11 +102,11 @@ SELECT count(*) FROM webhook_endpoints AS e WHERE e.tenant_id = %(tenant_id)s AN
 
 
 def count(connection: Connection, *, tenant_id: str) -> int:
-    """Returns the number of a tenant's endpoints."""
+    """Return the number of a tenant's endpoints."""
     return int(connection.exec_driver_sql(_COUNT, {"tenant_id": tenant_id}).scalar_one())
 
 
-# Any change makes the endpoint due at once, because the client may have repaired it.
+# Any change makes the endpoint due immediately, because the client may have fixed it.
 _CHANGE = Statement(f"""
 WITH changed AS (
     UPDATE webhook_endpoints AS e SET
@@ -168,7 +168,7 @@ WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::u
 
 
 def delete(connection: Connection, *, tenant_id: str, webhook_id: str) -> bool:
-    """Delete an endpoint with its secrets at once; retention deletes its deliveries. Returns False if there is none."""
+    """Delete an endpoint with its secrets; retention deletes its deliveries. Returns False if there is none."""
     parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)}
     return connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
 
@@ -179,7 +179,7 @@ SELECT tenant_id, id::text, secret, previous_secret FROM webhook_endpoints WHERE
 
 
 def sealed_secrets(connection: Connection) -> list[tuple[str, str, str, str | None]]:
-    """Returns every endpoint's tenant, id (a UUID), sealed secret and sealed previous secret."""
+    """Return every endpoint's tenant, id (a UUID), sealed secret and sealed previous secret."""
     return [(row[0], row[1], row[2], row[3]) for row in connection.exec_driver_sql(_SEALED_SECRETS)]
 
 
@@ -191,13 +191,13 @@ WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND secret = %(old)s
 
 
 def reseal(connection: Connection, *, tenant_id: str, uuid: str, old: str, secret: str, previous: str | None) -> bool:
-    """Replace an endpoint's secrets by the same ones, sealed again. Returns False if they have changed meanwhile."""
+    """Replace an endpoint's secrets by the same ones, sealed again. Returns False if they were changed in between."""
     parameters = {"tenant_id": tenant_id, "id": uuid, "old": old, "secret": secret, "previous": previous}
     return connection.exec_driver_sql(_RESEAL, parameters).rowcount == 1
 
 
 def webhook_uuid(webhook_id: str) -> str | None:
-    """Returns the UUID of an endpoint's id, or None if it is not an endpoint's id."""
+    """Return the UUID of an endpoint's id; None if it is not one."""
     value = ids.decode("wh", webhook_id)
     return None if value is None else str(value)
 

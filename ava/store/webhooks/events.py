@@ -1,4 +1,4 @@
-"""Webhook events that are not of a job, and those past retention with their deliveries."""
+"""Insert webhook events that belong to no job, and delete events past retention with their deliveries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.partitions import rows_to_delete
 
-# As with a job's event, which a trigger writes, nothing is written if no endpoint subscribes. The fan-out takes the
-# body as it is.
+# Stores nothing if no endpoint subscribes, like the trigger that stores the events of jobs. The fan-out uses the body
+# unchanged.
 _INSERT = Statement("""
 INSERT INTO webhook_events (id, tenant_id, type, sequence, created_at, body)
 SELECT %(id)s::uuid, %(tenant_id)s, %(type)s, %(sequence)s, %(created_at)s, %(body)s
@@ -22,7 +22,7 @@ WHERE EXISTS (SELECT FROM webhook_endpoints AS e
 
 
 def insert(connection: Connection, event: Event, body: str) -> bool:
-    """Write an event that is not of a job, with its body as JSON text. Returns False if no endpoint subscribes."""
+    """Store an event that belongs to no job, with its body as JSON. Returns False if no endpoint subscribes."""
     parameters = {
         "id": str(ids.decode("evt", event.id)),
         "tenant_id": event.tenant_id,
@@ -34,8 +34,8 @@ def insert(connection: Connection, event: Event, body: str) -> bool:
     return connection.exec_driver_sql(_INSERT, parameters).rowcount == 1
 
 
-# An event has as many deliveries as its tenant has endpoints, so they are deleted first, with a limit of their own. The
-# order is that of an index, so that the search ends at the first event that is not old, whatever the statistics say.
+# An event has as many deliveries as its tenant has endpoints, so they are deleted first, with a separate limit. Uses an
+# index order, so that the search ends at the first recent event, whatever the statistics.
 def _delete_deliveries(table: str) -> Statement:
     return Statement(f"""
 DELETE FROM {table} WHERE id = ANY(ARRAY(
@@ -78,16 +78,16 @@ _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 
 
 def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
-    """Delete the oldest events past retention that no partition takes with it, with their deliveries.
+    """Delete the oldest events past retention that are not dropped with a partition, and their deliveries.
 
-    Returns the number of rows: `limit` deliveries at most, and about as many events.
+    Returns the number of rows: at most `limit` deliveries, and about as many events.
     """
     oldest = clock.now(connection) - timedelta(days=retention_days)
     events, deliveries = (
         rows_to_delete(connection, table, oldest=oldest, kept_days=retention_days)
         for table in ("webhook_events", "webhook_deliveries")
     )
-    # A fan-out that was late has created deliveries of dropped events in partitions that are not.
+    # A late fan-out may have created deliveries for dropped events, in newer partitions.
     late = ("webhook_deliveries", events.dropped_before, str(deliveries.dropped_before))
     count = 0
     for table, before, first in [*((table, events.before, _FIRST_UUID) for table in deliveries.tables), late]:
@@ -106,5 +106,5 @@ def delete_old(connection: Connection, *, retention_days: float, limit: int) -> 
 
 
 def delete_endpoints(connection: Connection) -> int:
-    """Delete deleted endpoints that have no deliveries any more. Returns their number."""
+    """Delete endpoints with the status `deleted` that have no deliveries left. Returns their number."""
     return connection.exec_driver_sql(_DELETE_ENDPOINTS, {}).rowcount

@@ -1,6 +1,6 @@
-"""The statements of the fan-out: which new events are next, what their bodies are made of, their deliveries.
+"""Statements of the fan-out: find new events, read the data for their bodies, and create their deliveries.
 
-Each of them is bounded, whatever one tenant has stored: in events, in deliveries, and in bytes of payloads.
+Each statement limits events, deliveries and bytes of payloads, however much a tenant has stored.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.partitions import given_ids, is_given
 
-#: The key of the advisory lock that a fan-out holds: "ava fan" as a number.
+#: The key of the fan-out's advisory lock: "ava fan" as a number.
 _LOCK_KEY = 0x61766120_66616E
-#: Bytes of payloads, uncompressed, that one batch reads. It ends with the event that reaches them.
+#: Max bytes of payloads, uncompressed, that one batch reads. The batch includes the event that reaches the limit.
 MAX_BYTES = 4 * 2**20
-#: Deliveries of one event that one statement creates. The following batches create those of the other endpoints.
+#: Max deliveries of one event that one statement creates. Later batches serve the remaining endpoints.
 MAX_DELIVERIES_PER_EVENT = 500
-#: Seconds for which the statement that creates deliveries may run, and wait for a lock. A sender may be silent longer.
+#: Statement and lock timeouts for creating deliveries, in seconds; shorter than the heartbeat timeout of senders.
 STATEMENT_SECONDS = 5.0
 LOCK_SECONDS = 2.0
 
-# The time-out ends the transaction of a process that freezes while it holds the lock.
+# The timeout ends the transaction of a process that freezes while it holds the lock.
 _LOCK = Statement("""
 SELECT pg_try_advisory_xact_lock(%(key)s) FROM set_config('idle_in_transaction_session_timeout', '10s', true)
 """)
 
 
 def lock(connection: Connection) -> bool:
-    """Lock the fan-out until the end of the transaction. Returns False if another process fans out.
+    """Lock the fan-out until the end of the transaction. Returns False if another process holds the lock.
 
-    One process at a time fans out, so that the deliveries of one job are created in the order of its events.
+    Only one process fans out, so that the deliveries of a job are created in the order of its events.
     """
     return bool(connection.exec_driver_sql(_LOCK, {"key": _LOCK_KEY}).scalar())
 
@@ -50,21 +50,21 @@ class FanOutCandidate:
     #: Its UUID.
     id: str
     tenant_id: str
-    #: Deliveries to create next, at most `MAX_DELIVERIES_PER_EVENT`.
+    #: Number of deliveries to create next, at most `MAX_DELIVERIES_PER_EVENT`.
     deliveries: int
-    #: Whether there are endpoints beyond them.
+    #: Whether there are more endpoints.
     has_more: bool
     #: Whether an earlier batch has stored its body.
     has_body: bool
-    #: Seconds since it happened.
+    #: Age in seconds.
     age_seconds: float
 
 
-# The tenants are found by a loose index scan, so that its cost does not grow with the events; its order is in full that
-# of `webhook_events_turns`, because the key's index has the events that are fanned out as well. They share the batch,
-# and their first events come before all second ones. The oldest event leaves out the partitions of the days before it;
-# a day of difference covers the clock of a dispatcher, which makes the ids of some events. One that differs by more is
-# found when it is the oldest.
+# A loose index scan finds the tenants, so the cost does not grow with the number of events. It uses the full order of
+# `webhook_events_turns`, because the key's index also has fanned-out events. The tenants share the batch, and their
+# first events precede all second ones. The bound by the oldest event excludes the partitions of earlier days. It is one
+# day lower because some ids are created with a dispatcher's clock; an event with a larger clock error is found once it
+# is the oldest.
 _CANDIDATES = Prepared(
     "fan_out_candidates",
     f"""
@@ -109,7 +109,7 @@ LIMIT %(events)s::int
 
 
 def candidates(connection: Connection, *, after_tenant: str, max_tenants: int, limit: int) -> list[FanOutCandidate]:
-    """Returns the first new events of tenants whose ids follow `after_tenant`: one of each in turn, oldest first."""
+    """Return the first new events of tenants behind `after_tenant`: round-robin by tenant, oldest first."""
     parameters = {"after": after_tenant, "tenants": max_tenants, "events": limit}
     return [
         FanOutCandidate(
@@ -126,18 +126,18 @@ def candidates(connection: Connection, *, after_tenant: str, max_tenants: int, l
 
 @dataclass(frozen=True, kw_only=True)
 class NewEvent:
-    """An event with what its body is made of."""
+    """An event with the data for its body."""
 
     #: Its UUID.
     uuid: str
     event: Event
-    #: The job as it was at the event; None if it was deleted since.
+    #: The job at the time of the event; None if it was deleted since.
     job: Job | None
 
 
-# The recursion reads the true size of one event after the other, and no more of them than fit. The size that is stored
-# would not do: a payload that compresses well takes a thousandth of its bytes. The columns are those of
-# `rows.JOB_COLUMNS`; those that may change after the event are read from the event.
+# The recursion reads the real sizes of events one by one, until the limit is reached. Stored sizes would not do: a
+# payload that compresses well occupies a thousandth of its bytes. The columns are `rows.JOB_COLUMNS`; columns that may
+# change after the event are read from the event.
 _PAYLOADS = Prepared(
     "fan_out_payloads",
     f"""
@@ -177,7 +177,7 @@ ORDER BY place
 
 
 def payloads(connection: Connection, uuids: Sequence[str]) -> list[NewEvent]:
-    """Returns the first of these events, in order, with at most `MAX_BYTES` of payloads before the last of them."""
+    """Return the first of these events, in order, with at most `MAX_BYTES` of payloads before the last one."""
     found = _PAYLOADS.run(connection, given_ids(uuids), before=BY_INDEX) if uuids else []
     return [_new_event(row) for row in found]
 
@@ -192,8 +192,8 @@ _LIMIT_STATEMENTS = Statement("""
 SELECT set_config('statement_timeout', %(run)s, true), set_config('lock_timeout', %(lock)s, true)
 """)
 
-# An event is fanned out when fewer deliveries than allowed were left to create. Otherwise the last endpoint is noted.
-# The events are locked, so that a process which was taken for dead creates no delivery twice.
+# An event is done when fewer deliveries than the limit were left to create. Otherwise the last endpoint is stored. The
+# events are locked, so that a process that was declared dead creates no duplicate deliveries.
 _CREATE_DELIVERIES = Prepared(
     "create_deliveries",
     f"""
@@ -242,10 +242,10 @@ SELECT count(*) FROM created
 
 
 def create_deliveries(connection: Connection, bodies: Sequence[tuple[str, str | None, str | None]]) -> int:
-    """Create deliveries of events, each given as its UUID, its body (JSON text) and its trace, within a transaction.
+    """Create deliveries of events, given as UUID, body (JSON) and trace, within a transaction.
 
-    A body that is stored already stays. An event without a body has no deliveries, and an endpoint does not receive
-    events that are older than itself. Returns the number of deliveries. Raises the driver's errors.
+    A stored body is not replaced. An event without a body has no deliveries, and an endpoint receives no events that
+    are older than itself. Returns the number of deliveries. Raises the driver's errors.
     """
     limits = {"run": f"{round(STATEMENT_SECONDS * 1000)}ms", "lock": f"{round(LOCK_SECONDS * 1000)}ms"}
     connection.exec_driver_sql(_LIMIT_STATEMENTS, limits)

@@ -1,4 +1,4 @@
-"""The outcomes of requests, as the sender that holds the endpoint's lease writes them."""
+"""Store the outcomes of requests, for the sender that holds the endpoint's lease."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from ava.store.partitions import given_ids, is_given
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryOutcome:
-    """The outcome of one request, to be written."""
+    """The outcome of one request."""
 
     #: The delivery's UUID.
     delivery: str
     tenant_id: str
-    #: The number of failures before it, and when it was due.
+    #: Number of failures before the request, and when it was due.
     failures: int
     due_at: datetime
     status: DeliveryStatus
-    #: Seconds until the next request, while the delivery is pending.
+    #: Seconds until the next request of a pending delivery; otherwise None.
     retry_in_seconds: float | None
-    #: True if the endpoint answered 410 Gone.
+    #: Whether the endpoint responded 410 Gone.
     is_gone: bool
-    #: The request as the API shows it.
+    #: The request as shown by the API.
     entry: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatusChange:
-    """An endpoint whose status an outcome changed."""
+    """An endpoint with a status that an outcome changed."""
 
     webhook_id: str
     status: str
 
 
-#: The most requests that a delivery's history keeps.
+#: Max requests in a delivery's history.
 _MAX_IN_HISTORY = 50
 
-# A failure that an earlier holder of the lease has written already is not counted twice. A delivery that was due at
-# another time when it was loaded was redelivered during its request: it stays due, at the beginning of its schedule if
-# the request was the last.
+# A failure that an earlier lease holder has already stored is not counted twice. If `due_at` has changed since the
+# delivery was loaded, it was redelivered during its request: it stays due, and restarts its retry schedule if this was
+# the last request.
 _RECORD = Prepared(
     "record_outcomes",
     f"""
@@ -93,7 +93,7 @@ RETURNING p.id::text, p.status
 
 
 def record(connection: Connection, outcomes: Sequence[DeliveryOutcome]) -> list[StatusChange]:
-    """Write the outcomes of requests. Returns the endpoints whose status has changed."""
+    """Store the outcomes of requests. Returns the endpoints with a changed status."""
     parameters = {
         **given_ids([outcome.delivery for outcome in outcomes]),
         "tenants": [outcome.tenant_id for outcome in outcomes],

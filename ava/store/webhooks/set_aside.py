@@ -1,4 +1,4 @@
-"""Events that could not be fanned out: how many there are, and their return to the fan-out."""
+"""Dead letters: events that failed to fan out. Count them, and return them to the fan-out."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from ava.domain import ids
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: The events of a report.
+#: Max events in a report.
 _MAX_SHOWN = 5
-#: The most events that are returned in one statement.
+#: Max events returned by one statement.
 _MAX_RETRIED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetAsideEvents:
-    """The events that are set aside."""
+    """The dead letters."""
 
     count: int
-    #: The newest of them: the event's id, its tenant, and the reason.
+    #: The newest: event id, tenant, and error.
     newest: list[tuple[str, str, str]]
 
 
@@ -27,7 +27,7 @@ _COUNT = Statement("SELECT count(*) FROM webhook_set_aside")
 
 
 def count(connection: Connection) -> int:
-    """Returns the number of events that are set aside."""
+    """Return the number of dead letters."""
     return int(connection.exec_driver_sql(_COUNT).scalar_one())
 
 
@@ -37,7 +37,7 @@ SELECT event_id::text, tenant_id, error FROM webhook_set_aside ORDER BY failed_a
 
 
 def find(connection: Connection) -> SetAsideEvents:
-    """Returns the events that are set aside."""
+    """Return the number of dead letters and the newest ones."""
     found = connection.exec_driver_sql(_NEWEST, {"limit": _MAX_SHOWN})
     newest = [(ids.encode("evt", uuid), tenant_id, error) for uuid, tenant_id, error in found]
     return SetAsideEvents(count=count(connection), newest=newest)
@@ -55,5 +55,5 @@ UPDATE webhook_events SET fanned_out_at = NULL WHERE id = ANY(ARRAY(SELECT event
 
 
 def retry(connection: Connection) -> int:
-    """Return the oldest events that are set aside to the fan-out. Returns their number; 0 if there are no more."""
+    """Return the oldest dead letters to the fan-out. Returns their number; 0 if none are left."""
     return connection.exec_driver_sql(_RETRY, {"limit": _MAX_RETRIED}).rowcount

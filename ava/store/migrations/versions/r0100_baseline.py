@@ -1,6 +1,6 @@
-"""The schema of version 0.1.0, whose text is `ava/store/schema.sql`.
+"""The schema of version 0.1.0, defined in `ava/store/schema.sql`.
 
-Revisions before 0100 are those of commits before the baseline. No upgrade leads from them.
+Revisions before 0100 are commits before the baseline. No upgrade leads from them.
 """
 
 from alembic import op
