@@ -1,6 +1,6 @@
-"""Ended jobs by tenant, worker, trigger and hour or day: counted once, and read.
+"""Count ended jobs by tenant, worker, trigger and hour or day, and read the counts.
 
-Rows with the worker '' are of all workers of the tenant, those with the trigger '' of all triggers.
+Rows with worker '' cover all workers of the tenant; rows with trigger '' cover all triggers.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ DELETE FROM job_counts WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete counts that are older than any period. Returns the number of rows."""
-    # A period begins at midnight, and the row of a day at its begin.
+    """Delete counts older than any period. Returns the number of rows."""
+    # A period begins at midnight, and the row of a day has its start.
     return connection.exec_driver_sql(_DELETE_OLD, {"days": MAX_DAYS + 2, "limit": limit}).rowcount
 
 
@@ -68,7 +68,7 @@ GROUP BY worker_id
 def by_worker(
     connection: Connection, *, tenant_id: str, since: datetime, worker_id: str | None
 ) -> Mapping[str, EndedCounts]:
-    """Returns a tenant's counts since a midnight by worker, of one worker or of all."""
+    """Return a tenant's counts since a midnight by worker, for one worker or all."""
     statement = _BY_WORKER if worker_id is None else _OF_WORKER
     parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id}
     return {worker: _counts(*sums) for worker, *sums in connection.exec_driver_sql(statement, parameters)}
@@ -83,13 +83,13 @@ GROUP BY t.trigger
 
 
 def by_trigger(connection: Connection, *, tenant_id: str, since: datetime, worker_id: str | None) -> Mapping[str, int]:
-    """Returns how many jobs ended since a midnight by trigger, of one worker or of all."""
+    """Return how many jobs ended since a midnight by trigger, for one worker or all."""
     parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id or ""}
     parameters["triggers"] = [trigger.value for trigger in Trigger]
     return {row[0]: row[1] for row in connection.exec_driver_sql(_BY_TRIGGER, parameters)}
 
 
-# The key has one row for each moment, so there is nothing to add up.
+# The key has one row per start time, so no sum is needed.
 _SERIES = Statement("""
 SELECT starts_at, completed, failed, cancelled, expired, ran, ran_ms, cpu_ms, wait_ms FROM job_counts
 WHERE tenant_id = %(tenant_id)s AND span = %(span)s AND trigger = '' AND worker_id = %(worker_id)s
@@ -100,7 +100,7 @@ WHERE tenant_id = %(tenant_id)s AND span = %(span)s AND trigger = '' AND worker_
 def series(
     connection: Connection, *, tenant_id: str, since: datetime, worker_id: str | None, group_by: GroupBy
 ) -> Mapping[datetime, EndedCounts]:
-    """Returns the counts by hour or day, of one worker or of all, without the spans in which no job ended."""
+    """Return the counts by hour or day, for one worker or all, without spans in which no job ended."""
     parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id or "", "span": group_by.value}
     return {starts_at: _counts(*counts) for starts_at, *counts in connection.exec_driver_sql(_SERIES, parameters)}
 

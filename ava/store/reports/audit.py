@@ -25,19 +25,19 @@ class AuditRecord:
     role: str
     #: The requested action, such as `jobs.cancel`.
     action: str
-    #: The id of the changed object; None if there is no single one, as for many jobs.
+    #: The id of the changed object; None if there is no single one, for example for bulk changes.
     target: str | None
     #: The HTTP status of the response; refused requests are recorded too.
     status: int
-    #: The address of the peer, and those that a proxy has added.
+    #: The peer's address, and the addresses that proxies have added.
     address: str
     request_id: str
     at: datetime
-    #: How many refusals the record stands for; None for any other record.
+    #: Number of refusals that the record represents; None for other records.
     occurrences: int | None = None
-    #: What was changed, `{"field": [old, new]}`, as JSON text.
+    #: The changes, `{"field": [old, new]}`, as JSON.
     changes_json: str | None = None
-    #: The API key that the request used, or the session that it came from; None if another way identified the caller.
+    #: The API key of the request or of its session; None if the caller was identified in another way.
     key_id: str | None = None
 
 
@@ -50,7 +50,7 @@ class AuditEntry(AuditRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditFilter:
-    """Which entries; None means any."""
+    """Selects audit entries; None means any."""
 
     action: str | None = None
     user_id: str | None = None
@@ -80,18 +80,18 @@ def insert(connection: Connection, records: Sequence[AuditRecord]) -> None:
 
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
-#: The entries of the leading filter that are searched for the others.
+#: Max entries of the leading filter that are searched for the other filters.
 _MAX_SEARCHED = 10_000
 
 
 def _search(*leading: str) -> str:
-    """Returns the newest entries with these columns' values, as a FROM item; the other filters are applied to those.
+    """Return the newest entries with values of the leading columns, as a FROM item; other filters apply to these.
 
-    It is a range of an index, in the index's own order: with equalities the planner may prefer the primary key, and
-    walk it over the entries of all tenants.
+    It is an index range in index order: with equalities the planner may prefer the primary key and walk it over the
+    entries of all tenants.
     """
     columns, values = ", ".join(leading), ", ".join(f"%({name})s" for name in leading)
-    # An index of targets has only the entries with one, which the planner does not infer from a range.
+    # The index of targets only has entries with a target, which the planner does not infer from a range.
     are_there = " AND ".join(f"{name} IS NOT NULL" for name in leading)
     order = ", ".join(f"{name} DESC" for name in leading)
     return f"""(
@@ -121,7 +121,7 @@ _PAGE_OF_TARGET, _COUNT_OF_TARGET = _page("tenant_id", "target"), _count("tenant
 
 
 def _statements(audit_filter: AuditFilter) -> tuple[Statement, Statement]:
-    """Returns the statements of a page and its count, by the filter with the fewest entries."""
+    """Return the statements for a page and its count, with the most selective filter leading."""
     if audit_filter.target is not None:
         return _PAGE_OF_TARGET, _COUNT_OF_TARGET
     if audit_filter.user_id is not None:
@@ -134,9 +134,9 @@ def _statements(audit_filter: AuditFilter) -> tuple[Statement, Statement]:
 def page(
     connection: Connection, *, tenant_id: str, audit_filter: AuditFilter, limit: int, before_id: str | None
 ) -> list[AuditEntry]:
-    """Returns entries of a tenant, newest first, older than `before_id`.
+    """Return entries of a tenant, newest first, older than `before_id`.
 
-    With several filters, the newest entries of the one that leads are searched for the others.
+    With several filters, the newest entries of the leading filter are searched for the others.
     """
     before = None if before_id is None else ids.decode("aud", before_id)
     parameters = _filter_parameters(tenant_id, audit_filter)
@@ -151,7 +151,7 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, audit_filter: AuditFilter) -> int:
-    """Returns the number of entries that a filter finds, exact up to `MAX_IN_TOTAL`."""
+    """Return the number of matching entries, exact up to `MAX_IN_TOTAL`."""
     parameters = _filter_parameters(tenant_id, audit_filter) | {"before": _LAST_UUID, "limit": MAX_IN_TOTAL}
     _, statement = _statements(audit_filter)
     return int(connection.exec_driver_sql(statement, parameters).scalar_one())
@@ -180,7 +180,7 @@ _DELETE_FROM = {"audit": _DELETE, "audit_first": _DELETE_FIRST, "audit_rest": _D
 
 
 def delete_old(connection: Connection, *, kept_days: float, limit: int) -> int:
-    """Delete entries past retention that no partition takes with it. Returns the number of entries."""
+    """Delete entries past retention that are not dropped with a partition. Returns the number of entries."""
     oldest = clock.now(connection) - timedelta(days=kept_days)
     rows = rows_to_delete(connection, "audit", oldest=oldest, kept_days=kept_days)
     count = 0

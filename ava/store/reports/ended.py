@@ -1,9 +1,9 @@
-"""Counts each ended job once, by the number of its end: for charts, metrics, analytics and groups of errors.
+"""Count each ended job exactly once, by sequence number: for charts, metrics, analytics and error groups.
 
-No clock decides what is counted, because a clock may step. A trigger gives each job that becomes final the next number
-of the sequence `job_ends`. Transactions do not commit in the order of their numbers, so a count stops at a mark: a
-number that was the last one when the mark was set. The ends up to the mark are counted when each transaction that was
-under way then is over.
+Counting uses no clock, because a clock may jump. A trigger gives each final job the next number of the sequence
+`job_ends`. Transactions do not commit in the order of these numbers, so a count stops at a high-water mark: the last
+number when the mark was set. The jobs up to the mark are counted once all transactions that were active then have
+ended.
 """
 
 from __future__ import annotations
@@ -23,44 +23,42 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import READY_AT
 from ava.store.reports import analytics, job_times, statistics
 
-#: Seconds after which the count is planned anew. It runs once a second, and its planning takes longer than a count of
-#: few jobs.
+#: Seconds between replans of the count. It runs every second, and planning takes longer than counting few jobs.
 _PLAN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sight:
-    """What one look at the running transactions of this database shows."""
+    """The running transactions of this database at one time."""
 
-    #: Every transaction with a lower id is over.
+    #: All transactions with lower ids have ended.
     oldest: int
-    #: The id of the transaction that looks.
+    #: The id of the observing transaction.
     own: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far ends are counted, and the mark up to which they are counted next."""
+    """How far ended jobs are counted, and the next high-water mark."""
 
-    #: The ends with numbers up to this one are counted.
+    #: All jobs with numbers up to this one are counted.
     counted_to: int
-    #: Every end that was stored before this moment is counted.
+    #: All jobs whose end was stored before this time are counted.
     counted_until: datetime
-    #: The last number at the time of the mark, …
+    #: The last number when the mark was set.
     mark_no: int
-    #: … the id of the first transaction that cannot have one of the numbers up to it, …
+    #: The id of the first transaction that cannot have a number up to `mark_no`.
     mark_before: int
-    #: … and the time of the mark.
+    #: The time of the mark.
     mark_at: datetime
 
     def advanced(self, sight: Sight, *, last_no: int, now: datetime, limit: int) -> Progress:
-        """Returns the progress after at most `limit` numbers more, with a new mark at `last_no` if the old one is
-        reached.
+        """Return the progress after at most `limit` more numbers; sets a new mark at `last_no` if it reaches the old.
 
-        `last_no` was read before this transaction got its id, so each transaction that has a number up to it has a
+        `last_no` was read before this transaction got its id, so each transaction with a number up to `last_no` has a
         lower id than `sight.own`.
         """
-        # A higher id than this one comes from another server, by a dump.
+        # An id above this transaction's comes from another server, through a dump.
         is_over = self.mark_before <= sight.oldest or self.mark_before > sight.own
         if self.counted_to < self.mark_no and not is_over:
             return self
@@ -76,18 +74,18 @@ class Progress:
         )
 
 
-# The time first: each end that was stored before it has a number up to the last one.
+# Read the time first: all ends stored before it then have numbers up to the last one.
 _LAST = Statement("""
 SELECT clock_timestamp(), (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM job_ends)
 """)
-# The row stays locked until the transaction ends, so two dispatchers count no job twice. The lock gives it an id.
+# The row stays locked until the transaction ends, so two dispatchers never count a job twice. The lock assigns an id.
 _LOCK = Statement("""
 SELECT counted_to, counted_until, mark_no, mark_before, mark_at FROM count_progress FOR UPDATE
 """)
 
 
 def lock(connection: Connection) -> tuple[Progress, int, datetime]:
-    """Lock the progress, first of all in a transaction. Returns it, the last number that was given, and the time."""
+    """Lock the progress at the start of a transaction. Returns the progress, the last assigned number, and the time."""
     now, last_no = connection.exec_driver_sql(_LAST).one()
     counted_to, counted_until, mark_no, mark_before, mark_at = connection.exec_driver_sql(_LOCK).one()
     progress = Progress(
@@ -100,8 +98,8 @@ def lock(connection: Connection) -> tuple[Progress, int, datetime]:
     return progress, last_no, now
 
 
-# Transactions in other databases of the server are in its snapshots too, and end no job of ours. A snapshot's `xmax` is
-# no bound of the ids that were given: it follows the last transaction that is over, and later ones may run.
+# Snapshots include transactions in other databases of the server, which end no jobs of this one. A snapshot's `xmax`
+# does not bound the assigned ids: it follows the last ended transaction, and later ones may be running.
 _SEE = Statement("""
 SELECT coalesce((
         SELECT min(x.id::text::bigint) FROM pg_snapshot_xip(s) AS x (id) JOIN pg_stat_activity AS a
@@ -112,13 +110,13 @@ FROM pg_current_snapshot() AS s
 
 
 def see(connection: Connection) -> Sight:
-    """Look at the running transactions, in a statement between `lock` and `count`, whose snapshots it depends on."""
+    """Read the running transactions. Must be a statement between `lock` and `count`, because of its snapshot."""
     oldest, own = connection.exec_driver_sql(_SEE).one()
     return Sight(oldest=oldest, own=own)
 
 
 def _ended(condition: str) -> str:
-    """Returns the text of `ended`: the jobs that meet a condition, with their times in microseconds."""
+    """Return the CTE `ended`: the jobs that meet a condition, with their times in microseconds."""
     return f"""ended AS MATERIALIZED (
     SELECT j.id, j.tenant_id, j.worker_id, j.trigger, j.status, j.attempt, j.losses, j.completed_at, j.error_id,
         CASE WHEN j.status = 'failed' THEN left(j.error, 1200) END AS error,
@@ -161,14 +159,14 @@ ORDER BY completed_at
 class Failed:
     """The failed jobs of one count."""
 
-    #: In the order of their ends.
+    #: Ordered by end.
     jobs: Sequence[FailedJob] = ()
-    #: Those of them whose row does not have its group: their process was killed, or the run wrote none.
+    #: Jobs without an error group in their row: their process was killed, or the run stored none.
     unlabelled: Sequence[FailedJob] = ()
 
 
 def count(connection: Connection, before: Progress, after: Progress) -> Failed:
-    """Count the ends between two progresses, and store the second one. Returns the failed jobs of them."""
+    """Count the jobs between two progresses, and store the second. Returns the failed jobs."""
     if before == after:
         return Failed()
     parameters = {
@@ -209,7 +207,7 @@ SELECT date_trunc('day', greatest(
 
 
 def first_day(connection: Connection, *, retention_days: float) -> tuple[datetime, datetime]:
-    """Returns the first day whose jobs are all kept, and today."""
+    """Return the first day with all its jobs still retained, and today."""
     parameters = {"retention_days": retention_days, "max_days": MAX_DAYS}
     first, today = connection.exec_driver_sql(_FIRST_DAY, parameters).one()
     return first, today
@@ -225,9 +223,9 @@ SELECT count(*) FROM ended
 
 
 def recount_day(connection: Connection, day: datetime) -> int:
-    """Replace the analytics of one day by those of the jobs that are there, in a transaction. Returns their number.
+    """Replace the analytics of one day by recounting its retained jobs, in a transaction. Returns their number.
 
-    The count of further ends waits for the transaction, and goes on from where it was.
+    Regular counting waits for the transaction and then continues.
     """
     progress, _, _ = lock(connection)
     parameters = {"day": day, "end": day + timedelta(days=1), "to": progress.counted_to}

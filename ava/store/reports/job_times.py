@@ -1,7 +1,7 @@
-"""How long ended jobs waited and ran, as histograms by tenant, worker and day: counted once, and read.
+"""Histograms of waiting and running times of ended jobs, by tenant, worker and day: count and read.
 
-Rows with the worker '' are of all workers of the tenant. A histogram is one row with two arrays, because a read of 90
-days then visits 180 rows, and not as many times that as there are buckets.
+Rows with worker '' cover all workers of the tenant. A histogram is one row with two arrays, so that reading 90 days
+visits 180 rows, not 180 times the number of buckets.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ DELETE FROM job_time_histograms WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete histograms that are older than any period. Returns the number of rows."""
+    """Delete histograms older than any period. Returns the number of rows."""
     return connection.exec_driver_sql(_DELETE_OLD, {"days": MAX_DAYS + 2, "limit": limit}).rowcount
 
 
@@ -60,7 +60,7 @@ GROUP BY kind, bucket
 def read(
     connection: Connection, *, tenant_id: str, since: datetime, worker_id: str | None
 ) -> Mapping[str, Mapping[int, int]]:
-    """Returns how many jobs are in each bucket of `wait` and of `run` since a midnight, of one worker or of all."""
+    """Return the number of jobs per bucket of `wait` and `run` since a midnight, for one worker or all."""
     parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id or ""}
     found: dict[str, dict[int, int]] = defaultdict(dict)
     for kind, bucket, jobs in connection.exec_driver_sql(_READ, parameters):

@@ -12,15 +12,15 @@ from ava.store.engine.statement import Statement
 from ava.store.fleet.nodes import IS_LIVE
 from ava.store.jobs.moves.rules import IS_PARKED, IS_WAITING, READY_AT, is_paused_queue
 
-#: The queued jobs of one queue and priority are counted up to this many; then the number is a lower bound.
+#: Max counted queued jobs per queue and priority; a number at this limit is a lower bound.
 MAX_QUEUED_COUNTED = 100_000
-#: The most refused queues that have a metric of their own.
+#: Max refused queues with separate metrics.
 _MAX_REFUSED = 100
-#: The most tenants that have metrics of their own.
+#: Max tenants with separate metrics.
 _MAX_TENANTS = 50
-#: What a job that could start may wait for. For any other reason it waits because its client or its handler said so.
+#: Reasons that block a startable job. For all other reasons, its client or handler made it wait.
 _BLOCKED = (WaitsFor.PERMIT, *PARKED)
-#: The tenants of one such reason, in their order, and the first jobs of each, among which the oldest is looked for.
+#: Max tenants per such reason, in order, and max first jobs per tenant among which the oldest is found.
 _MAX_BLOCKED_TENANTS = 1_000
 _MAX_BLOCKED_JOBS = 10
 
@@ -31,18 +31,18 @@ class QueueDepth:
 
     queue: str
     priority: int
-    #: The number of jobs with a message in the broker, and without one.
+    #: Number of jobs with and without a message in the broker.
     published: int
     backlog: int
     #: Seconds since the longest waiting job was due; 0 if no job waits.
     oldest_seconds: float
 
 
-# The windows and the parked groups are found by loose index scans: the cost grows with those that have jobs, not with
-# the queues that workers name. Jobs of a paused queue are its backlog, although they are parked. Queues without jobs
-# are one row each, of the default priority. All queues of pulled jobs are one. The oldest job is the first by id. In
-# the selects of the backlog `published_at` is always null; ordering by it keeps the planner from the primary key.
-# Since when a job may start that has waited for others is not known, so it is not the oldest one.
+# Loose index scans find the windows and the parked groups: the cost depends on the windows and groups with jobs, not on
+# the queues that workers name. Jobs of a paused queue count as its backlog although they are parked. Queues without
+# jobs have one row with the default priority. All pull queues count as one. The oldest job is the first by id. In the
+# subselects of the backlog, `published_at` is always null; ordering by it keeps the planner off the primary key. Jobs
+# that have waited for other jobs are excluded from the oldest, because the start of their startable time is unknown.
 _HAS_AGE = "first_started_at IS NULL AND (tree_id IS NULL OR tree_id = id OR parent_id IS NOT NULL)"
 _PARKED_GROUP = "j.waits_for, j.queue, j.priority, j.worker_id, j.tenant_id"
 _QUEUE_DEPTHS = Statement(f"""
@@ -86,7 +86,7 @@ ORDER BY 1, 2
 
 
 def queue_depths(connection: Connection) -> list[QueueDepth]:
-    """Returns the depth, by priority, of every queue that workers name or that waiting jobs have."""
+    """Return the depth, by priority, of all queues that workers name or waiting jobs have."""
     found = connection.exec_driver_sql(_QUEUE_DEPTHS, {"most": MAX_QUEUED_COUNTED})
     return [
         QueueDepth(
@@ -100,7 +100,7 @@ def queue_depths(connection: Connection) -> list[QueueDepth]:
     ]
 
 
-# Each reason is a range of `jobs_waiting`. Without `IN_ORDER` the planner may read all jobs for a reason that none has.
+# Each reason is a range of `jobs_waiting`. Without `IN_ORDER` the planner may read all jobs for a reason without jobs.
 _WAITING_JOBS = Statement(f"""{IN_ORDER}
 SELECT r.reason, c.jobs FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
     SELECT count(*) AS jobs FROM (
@@ -111,13 +111,13 @@ SELECT r.reason, c.jobs FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOI
 
 
 def waiting_jobs(connection: Connection) -> dict[str, int]:
-    """Return the number of waiting jobs by what they wait for."""
+    """Return the number of waiting jobs by reason."""
     parameters = {"reasons": [each.value for each in KNOWN], "most": MAX_QUEUED_COUNTED}
     return {reason: int(jobs) for reason, jobs in connection.exec_driver_sql(_WAITING_JOBS, parameters)}
 
 
-# A loose index scan along `jobs_waiting`: one step for each reason and tenant. A job's id says when it was created, and
-# it may have become ready later, so some of a tenant's first jobs are compared.
+# A loose index scan along `jobs_waiting`: one step per reason and tenant. A job's id has its creation time, and the job
+# may have become ready later, so compare several of a tenant's first jobs.
 _BLOCKED_SECONDS = Statement(f"""{IN_ORDER}
 WITH RECURSIVE blocked AS (
     SELECT first.*, 1 AS number FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
@@ -141,12 +141,12 @@ FROM unnest(%(reasons)s::text[]) AS r (reason)
 
 
 def blocked_seconds(connection: Connection) -> dict[str, float]:
-    """Return the seconds since the oldest job could start that waits for a permit, its worker, its queue or a node."""
+    """Return, by blocking reason, the seconds since the oldest blocked job became startable."""
     found = connection.exec_driver_sql(_BLOCKED_SECONDS, {"reasons": [each.value for each in _BLOCKED]})
     return {str(reason): float(seconds) for reason, seconds in found}
 
 
-# Of the events that are not compared with waits the oldest one of each tenant is read.
+# Reads the oldest event of each tenant that has not been matched with waits.
 _UNFINISHED_EVENTS = Statement("""
 WITH RECURSIVE heads AS (
     (SELECT tenant_id, source_id FROM wakes WHERE kind = 'event' ORDER BY tenant_id, kind, n LIMIT 1)
@@ -169,23 +169,23 @@ FROM unfinished
 
 @dataclass(frozen=True, kw_only=True)
 class UnfinishedEvents:
-    """Events for which some work is not done yet."""
+    """Events with some work left."""
 
-    #: `subscriptions`: all of their jobs are not created. `waits`: they are not compared with all waits of handlers.
+    #: `subscriptions`: jobs are left to create. `waits`: left to match with waits of handlers.
     work: str
     events: int
-    #: Seconds since the first of them came.
+    #: Age of the oldest event in seconds.
     oldest_seconds: float
 
 
 def unfinished_events(connection: Connection) -> list[UnfinishedEvents]:
-    """Return the unfinished events by the work that is left, each counted up to `MAX_QUEUED_COUNTED`."""
+    """Return the unfinished events by the kind of work left, each counted up to `MAX_QUEUED_COUNTED`."""
     found = connection.exec_driver_sql(_UNFINISHED_EVENTS, {"most": MAX_QUEUED_COUNTED})
     return [UnfinishedEvents(work=work, events=events, oldest_seconds=seconds) for work, events, seconds in found]
 
 
-# The feed parks the backlog of such a worker. The broker keeps the messages of a queue that no live node consumes, so
-# their jobs are not parked.
+# The feed parks jobs if no node has their handler. If no live node consumes their queue, the broker retains their
+# messages, and they are not parked.
 _UNSERVED_JOBS = Statement(f"""
 WITH RECURSIVE {WAITING_WINDOWS}, unserved AS (
     (SELECT j.worker_id FROM jobs AS j WHERE {IS_PARKED} AND j.waits_for = 'node' LIMIT %(most)s)
@@ -203,7 +203,7 @@ SELECT worker_id, count(*) FROM (SELECT worker_id FROM unserved LIMIT %(most)s) 
 
 
 def unserved_jobs(connection: Connection, *, dead_after_seconds: float) -> list[tuple[str, int]]:
-    """Return the workers whose jobs wait for a live node with their queue and handler, each with their number."""
+    """Return the workers whose jobs wait for a live node with their queue and handler, and the number of jobs."""
     parameters = {"dead_after": dead_after_seconds, "most": MAX_QUEUED_COUNTED}
     found = connection.exec_driver_sql(_UNSERVED_JOBS, parameters)
     return [(worker_id, int(jobs)) for worker_id, jobs in found]
@@ -217,9 +217,9 @@ class RunningCount:
     tenant_id: str
     priority: int
     jobs: int
-    #: The number of those with a requested cancel.
+    #: Number of jobs with a cancel request.
     cancelling: int
-    #: Seconds since the first of them started.
+    #: Seconds since the first start among them.
     longest_seconds: float
 
 
@@ -231,7 +231,7 @@ FROM jobs WHERE status = 'running' GROUP BY 1, 2, 3
 
 
 def running_jobs(connection: Connection) -> list[RunningCount]:
-    """Returns all running jobs in groups. There are no more of them than processes."""
+    """Return all running jobs in groups. There are at most as many as processes."""
     return [
         RunningCount(
             worker_id=worker_id,
@@ -255,7 +255,7 @@ GROUP BY 1, 2 ORDER BY 1, 2
 
 
 def ended_recently(connection: Connection) -> list[tuple[str, str, int]]:
-    """Returns the tenants with the most jobs that ended in the last five minutes, as tenant, status, number of jobs."""
+    """Return the tenants with the most jobs ended in the last five minutes, as tenant, status, number of jobs."""
     return [
         (tenant, status, int(jobs))
         for tenant, status, jobs in connection.exec_driver_sql(_ENDED_RECENTLY, {"most": _MAX_TENANTS})
@@ -282,7 +282,7 @@ FROM nodes WHERE stopped_at IS NULL GROUP BY 1, 2 ORDER BY 1, 2
 
 
 def node_counts(connection: Connection, *, dead_after_seconds: float) -> list[NodeCount]:
-    """Returns the sums of the nodes that have not stopped in order."""
+    """Return the sums over nodes that were not shut down."""
     return [
         NodeCount(
             state=state,
@@ -306,7 +306,7 @@ GROUP BY queue ORDER BY count(*) DESC, queue LIMIT %(most)s
 
 
 def refused_queues(connection: Connection, *, dead_after_seconds: float) -> list[tuple[str, int]]:
-    """Returns the queues that the broker refuses to live nodes, and the number of these nodes."""
+    """Return the queues that the broker refuses to live nodes, and the number of these nodes."""
     parameters = {"dead_after": dead_after_seconds, "most": _MAX_REFUSED}
     return [(row[0], row[1]) for row in connection.exec_driver_sql(_REFUSED_QUEUES, parameters)]
 
@@ -320,7 +320,7 @@ WHERE p.status <> 'deleted' GROUP BY 1 ORDER BY 1
 
 
 def endpoint_counts(connection: Connection) -> list[tuple[str, int, float]]:
-    """Returns the endpoints by status: their number, and the seconds that the first due delivery has waited."""
+    """Return the number of endpoints by status, and the max lag of their due deliveries in seconds."""
     return [(status, count, float(seconds)) for status, count, seconds in connection.exec_driver_sql(_ENDPOINT_COUNTS)]
 
 
@@ -330,7 +330,7 @@ SELECT extract(epoch FROM clock_timestamp() - counted_until) FROM count_progress
 
 
 def statistics_lag_seconds(connection: Connection) -> float:
-    """Returns the seconds by which the count of ended jobs is behind."""
+    """Return the lag of the count of ended jobs in seconds."""
     return max(0.0, float(connection.exec_driver_sql(_STATISTICS_LAG).scalar_one()))
 
 
@@ -341,5 +341,5 @@ SELECT coalesce(extract(epoch FROM now() - min(next_run_at)), 0) FROM schedules 
 
 
 def schedules_overdue_seconds(connection: Connection) -> float:
-    """Returns the seconds that the first due schedule has waited to fire; 0 if none is due."""
+    """Return the lag of the first due schedule in seconds; 0 if none is due."""
     return max(0.0, float(connection.exec_driver_sql(_SCHEDULES_OVERDUE).scalar_one()))

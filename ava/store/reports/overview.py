@@ -14,13 +14,13 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.moves.rules import IS_SCHEDULED
 
-#: The queued jobs of one trigger are counted up to this many; then the number is a lower bound.
+#: Max counted queued jobs per trigger; a number at this limit is a lower bound.
 MAX_COUNTED_OF_TRIGGER = 20_000
-#: The failures that an overview shows.
+#: Number of failures in an overview.
 _FAILURES = 5
-#: The time for which the wait of the newest jobs counts: what started earlier says nothing about the present.
+#: Period of starts that count for start latency; older starts do not describe the current state.
 _RECENT = timedelta(minutes=5)
-#: The number of the newest final jobs from which the percentiles are computed, for each status and trigger.
+#: Max newest final jobs per status and trigger for the percentiles.
 _SAMPLE = 500
 _WINDOW = timedelta(minutes=60)
 
@@ -31,7 +31,7 @@ class Depth:
 
     priority: int
     queued: int
-    #: Those of them that wait for the time that their trigger named.
+    #: Number of jobs that wait for their trigger's date.
     scheduled: int
 
 
@@ -60,7 +60,7 @@ class Latency:
     """Percentiles of the newest jobs of the last hour, in milliseconds; None if there are no jobs."""
 
     sampled: int
-    #: From the time when a job is due to its handler's start, of jobs that started once, in the last minutes.
+    #: From a job's due time to its handler's start, for jobs started in the last minutes on the first attempt.
     start_p50_ms: float | None
     start_p95_ms: float | None
     #: From the handler's start to its end.
@@ -75,31 +75,31 @@ class Overview:
     queued: int
     #: False if `queued` is a lower bound.
     queued_is_exact: bool
-    #: The number of queued jobs that wait for the time that their trigger named.
+    #: Number of queued jobs that wait for their trigger's date.
     scheduled: int
     running: int
     by_priority: list[Depth]
-    #: The time since which the oldest startable job waits; None if there is none.
+    #: When the oldest startable job became due; None if there is none.
     oldest_due_at: datetime | None
     latency: Latency
     #: The minutes of the last hour, oldest first.
     minutes: list[Minute]
-    #: The time up to which `minutes` has counted the ended jobs.
+    #: The time up to which `minutes` is complete.
     counted_until: datetime
-    #: The newest failures by when they failed, newest first.
+    #: The latest failures, newest first.
     failures: list[Failure]
     sampled_at: datetime
 
     @property
     def backlog_age_seconds(self) -> float | None:
-        """Returns the seconds that the oldest startable job has waited."""
+        """Return how long the oldest startable job has waited, in seconds."""
         if self.oldest_due_at is None:
             return None
         return max(0.0, round((self.sampled_at - self.oldest_due_at).total_seconds(), 3))
 
 
 def read(connection: Connection, *, tenant_id: str) -> Overview:
-    """Returns a tenant's overview."""
+    """Return a tenant's overview."""
     now = clock.now(connection)
     waiting, is_exact = _waiting(connection, tenant_id)
     minutes, counted_until = _minutes(connection, tenant_id, now)
@@ -120,9 +120,9 @@ def read(connection: Connection, *, tenant_id: str) -> Overview:
 
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 
-# Each statement reads a range of `jobs_by_status` for each trigger, in the index's own order. The ranges are row
-# comparisons because with equalities the planner may prefer the primary key, and walk it over all jobs in search of a
-# status that has none.
+# Each statement reads a range of `jobs_by_status` per trigger, in index order. The ranges are row comparisons because
+# with equalities the planner may prefer the primary key and walk it over all jobs in search of a status that no job
+# has.
 _WAITING = Statement(f"""
 SELECT t.trigger, q.priority, count(*), count(*) FILTER (WHERE q.is_scheduled)
 FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
@@ -136,7 +136,7 @@ FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (
 
 
 def _waiting(connection: Connection, tenant_id: str) -> tuple[dict[int, tuple[Depth, int]], bool]:
-    """Returns the queued jobs by priority, each with the number of scheduled ones, and True if all were counted."""
+    """Return the queued jobs by priority, each with the number of scheduled jobs, and True if all were counted."""
     queued, dated, by_trigger = Counter[int](), Counter[int](), Counter[str]()
     parameters = _parameters(tenant_id) | {"most": MAX_COUNTED_OF_TRIGGER}
     for trigger, number, count, scheduled in connection.exec_driver_sql(_WAITING, parameters):
@@ -166,7 +166,7 @@ def _running(connection: Connection, tenant_id: str) -> int:
     return int(connection.exec_driver_sql(_RUNNING, parameters).scalar_one())
 
 
-# Ids are in the order of creation, so the oldest due job is among the first, unless those all wait for their time.
+# Ids are ordered by creation, so the oldest due job is among the first, unless all of these wait for their date.
 _OLDEST_DUE = Statement("""
 SELECT min(greatest(q.created_at, q.scheduled_at))
 FROM unnest(%(triggers)s::text[]) AS t (trigger) CROSS JOIN LATERAL (

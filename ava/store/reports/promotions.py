@@ -1,4 +1,4 @@
-"""Promotions of a standby, as the dispatchers saw them."""
+"""Promotions of a standby, as observed by the dispatchers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: The most runs that are counted.
+#: Max runs to count.
 _MAX_COUNTED = 100_000
 
-# The first eight digits of a log file's name are the timeline.
+# The first eight digits of a WAL file's name are the timeline.
 _LOOK = Statement("""
 SELECT CASE WHEN NOT pg_is_in_recovery() THEN
         ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
@@ -29,20 +29,20 @@ SELECT CASE WHEN NOT pg_is_in_recovery() THEN
 
 @dataclass(frozen=True, kw_only=True)
 class ServerLook:
-    """What the server is now."""
+    """The current state of the server."""
 
     #: The number of its timeline; None if it is a standby.
     timeline: int | None
-    #: What distinguishes it from another server, or from another database of the same name in its place.
+    #: Distinguishes it from another server, and from another database with the same name.
     server: Hashable
-    #: The tenant and UUID of its newest job.
+    #: Tenant and UUID of its newest job.
     newest: Sequence[str] | None
-    #: False if it lacks the job that was asked for.
+    #: False if it lacks the job `known`.
     has_known: bool
 
 
 def look(connection: Connection, *, known: Sequence[str] | None) -> ServerLook:
-    """Returns the server's timeline and newest job, and whether it has the job `known`, a tenant and UUID."""
+    """Return the server's timeline and newest job, and whether it has the job `known` (tenant and UUID)."""
     tenant_id, uuid = known or (None, None)
     row = connection.exec_driver_sql(_LOOK, {"tenant_id": tenant_id, "id": uuid}).one()
     return ServerLook(
@@ -53,7 +53,7 @@ def look(connection: Connection, *, known: Sequence[str] | None) -> ServerLook:
     )
 
 
-# A loss on a timeline that is no promotion's is that of a restored database.
+# A loss on a timeline without a promotion means that the database was restored.
 _RECORD = Statement("""
 INSERT INTO promotions AS p (timeline, is_lossy, running)
 SELECT %(timeline)s, %(is_lossy)s, CASE WHEN %(is_lossy)s OR EXISTS (SELECT 1 FROM promotions) THEN
@@ -66,9 +66,9 @@ RETURNING running
 
 
 def record(connection: Connection, timeline: int, *, is_lossy: bool) -> int | None:
-    """Store a timeline unless it is stored, or correct the stored one if the loss was not known.
+    """Store a new timeline, or mark a stored one as lossy.
 
-    Returns the runs that were under way if a promotion or a loss is stored, otherwise None.
+    Returns the number of runs that were active if a promotion or a loss was stored, otherwise None.
     """
     row = connection.exec_driver_sql(
         _RECORD, {"timeline": timeline, "is_lossy": is_lossy, "most": _MAX_COUNTED}
@@ -81,9 +81,9 @@ class Promotion:
     """A promotion of a standby."""
 
     timeline: int
-    #: When the dispatcher saw it.
+    #: When the dispatcher observed it.
     seen_at: datetime
-    #: The runs that were under way then.
+    #: Number of runs that were active then.
     running: int
     #: True if commits are known to be lost.
     is_lossy: bool
@@ -97,7 +97,7 @@ ORDER BY timeline DESC LIMIT 1
 
 
 def latest(connection: Connection, *, days: float) -> Promotion | None:
-    """Returns the latest promotion of the last days."""
+    """Return the latest promotion within the last `days`."""
     row = connection.exec_driver_sql(_LATEST, {"days": days}).first()
     return None if row is None else _promotion(row)
 
@@ -109,7 +109,7 @@ WHERE running IS NOT NULL ORDER BY timeline DESC LIMIT %(limit)s
 
 
 def newest(connection: Connection, *, limit: int) -> list[Promotion]:
-    """Returns the newest promotions, the latest first."""
+    """Return the newest promotions, latest first."""
     return [_promotion(row) for row in connection.exec_driver_sql(_NEWEST, {"limit": limit})]
 
 
@@ -124,6 +124,6 @@ FROM promotions WHERE running IS NOT NULL
 
 
 def counts(connection: Connection) -> dict[bool, int]:
-    """Returns the number of promotions by whether commits are known to be lost."""
+    """Return the number of promotions by whether commits are known to be lost."""
     row = connection.exec_driver_sql(_COUNTS).one()
     return {True: row.lossy, False: row.others}

@@ -1,4 +1,4 @@
-"""The number of a tenant's queued and running jobs by worker. The statement is bounded, however many wait."""
+"""Count a tenant's queued and running jobs by worker. The statement is bounded, however many jobs wait."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class QueueCount:
     worker_id: str
     queued: int
     running: int
-    #: The number of queued ones up to `priority.HIGH`.
+    #: Number of queued jobs with priority up to `priority.HIGH`.
     high_priority: int
 
 
@@ -30,22 +30,22 @@ class QueueCounts:
     """The number of a tenant's queued and running jobs by worker, at one time of the database's clock."""
 
     by_worker: list[QueueCount]
-    #: Those that wait for other jobs, an event or a time, which are no queued ones here.
+    #: Number of jobs that wait for other jobs, an event or a time; not included in the queued jobs.
     total_waiting: int
     sampled_at: datetime
 
     @property
     def total_queued(self) -> int:
-        """Returns the number of queued jobs of all workers."""
+        """Return the number of queued jobs of all workers."""
         return sum(count.queued for count in self.by_worker)
 
     @property
     def total_running(self) -> int:
-        """Returns the number of running jobs of all workers."""
+        """Return the number of running jobs of all workers."""
         return sum(count.running for count in self.by_worker)
 
 
-# The tenant's workers are found along `jobs_by_worker`, from each to the next; the jobs of each are a range of it.
+# Finds the tenant's workers along `jobs_by_worker`, one step per worker; the jobs of each are a range of it.
 _QUEUE_COUNTS = Statement(f"""
 WITH RECURSIVE w (id) AS (
     (SELECT worker_id FROM jobs WHERE tenant_id = %(tenant_id)s ORDER BY tenant_id, worker_id LIMIT 1)
@@ -75,7 +75,7 @@ FROM (SELECT 1) AS once LEFT JOIN counts ON true ORDER BY counts.id
 
 
 def queue_counts(connection: Connection, *, tenant_id: str) -> QueueCounts:
-    """Returns the tenant's queued and running jobs by worker, each counted up to `MAX_COUNTED_OF_WORKER`."""
+    """Return the tenant's queued and running jobs by worker, each counted up to `MAX_COUNTED_OF_WORKER`."""
     found = connection.exec_driver_sql(_QUEUE_COUNTS, {"tenant_id": tenant_id, "most": MAX_COUNTED_OF_WORKER}).all()
     by_worker = [
         QueueCount(worker_id=worker_id, queued=queued, running=running, high_priority=high)

@@ -1,4 +1,4 @@
-"""What `ava doctor` asks PostgreSQL about itself: durability, connections, and the rights of the processes' role."""
+"""Facts about PostgreSQL for `ava doctor`: durability, connections, and privileges of the processes' role."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ava.store.fleet.nodes import IS_LIVE
 
 @dataclass(frozen=True, kw_only=True)
 class Durability:
-    """What a commit waits for."""
+    """The durability of a commit."""
 
-    #: Whether the server has what it wrote brought to the disk.
+    #: Whether the server flushes its writes to the disk.
     has_fsync: bool
-    #: The value of `synchronous_commit` in a session of the processes.
+    #: The value of `synchronous_commit` in the processes' sessions.
     synchronous_commit: str
 
 
@@ -23,23 +23,23 @@ _READ_DURABILITY = Statement("SELECT current_setting('fsync') = 'on', current_se
 
 
 def read_durability(connection: Connection) -> Durability:
-    """Returns what a commit of the processes waits for."""
+    """Return the durability of the processes' commits."""
     has_fsync, synchronous_commit = connection.exec_driver_sql(_READ_DURABILITY).one()
     return Durability(has_fsync=has_fsync, synchronous_commit=synchronous_commit)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimit:
-    """A number of connections that the processes cannot exceed."""
+    """A limit of the processes' connections."""
 
-    #: Where it is set, such as `max_connections`.
+    #: Its name, such as `max_connections`.
     name: str
     limit: int
     used: int
 
 
-# Since PostgreSQL 16 there are two numbers of reserved connections. -1 is no limit. Of sessions of other roles a role
-# without rights sees the name alone.
+# Since PostgreSQL 16 two settings reserve connections. -1 means unlimited. For sessions of other roles, an unprivileged
+# role sees only the name.
 _CONNECTION_LIMITS = Statement("""
 SELECT name, most, used FROM (
     SELECT 'max_connections' AS name, current_setting('max_connections')::int
@@ -59,20 +59,20 @@ SELECT name, most, used FROM (
 
 
 def connection_limits(connection: Connection) -> list[ConnectionLimit]:
-    """Returns the limits of the server, the database and the role, where they are set."""
+    """Return the limits of the server, the database and the role, if they are set."""
     rows = connection.exec_driver_sql(_CONNECTION_LIMITS)
     return [ConnectionLimit(name=name, limit=most, used=used) for name, most, used in rows]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeProcesses:
-    """The processes of live nodes that hold connections."""
+    """The processes of live nodes that have connections."""
 
-    #: The nodes; a node with slots has one row for its pool, and one for each slot process.
+    #: Number of nodes; a node with slots has one row for its pool and one per slot process.
     nodes: int
-    #: The processes of their pools.
+    #: Number of pool processes.
     pool_processes: int
-    #: The slot processes, each of which has the same number of connections for any number of slots.
+    #: Number of slot processes. Each has the same number of connections, however many slots it has.
     slot_processes: int
 
 
@@ -83,12 +83,12 @@ FROM nodes AS n WHERE {IS_LIVE}
 
 
 def node_processes(connection: Connection, *, dead_after_seconds: float) -> NodeProcesses:
-    """Return how many processes live nodes have."""
+    """Return the number of processes of live nodes."""
     row = connection.exec_driver_sql(_NODE_PROCESSES, {"dead_after": dead_after_seconds}).one()
     return NodeProcesses(nodes=row[0], pool_processes=int(row[1]), slot_processes=row[2])
 
 
-# A right on a table holds for its partitions as well. The schema's own tables are written by migrations alone.
+# A privilege on a table includes its partitions. Only migrations write the schema's own tables.
 _MISSING_RIGHTS = Statement("""
 SELECT wanted.privilege || ' on ' || c.relname
 FROM pg_class AS c CROSS JOIN LATERAL unnest(CASE
@@ -103,5 +103,5 @@ ORDER BY c.relname, wanted.privilege LIMIT %(limit)s
 
 
 def missing_rights(connection: Connection, *, limit: int) -> list[str]:
-    """Returns rights that the role of the session lacks and the processes need, such as `INSERT on jobs`."""
+    """Return privileges that the session's role lacks and the processes need, such as `INSERT on jobs`."""
     return list(connection.exec_driver_sql(_MISSING_RIGHTS, {"limit": limit}).scalars())

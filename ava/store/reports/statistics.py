@@ -1,6 +1,6 @@
-"""Final jobs, counted once: by tenant and minute for charts, and in total for metrics.
+"""Count final jobs: by tenant and minute for charts, and in total for metrics.
 
-They are sums of jobs, kept because it would cost too much to compute them for each reader.
+The sums are stored because computing them for each reader would be too expensive.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: The upper bounds of the buckets of waiting and running times, in seconds; a last bucket has the longer times.
+#: Upper bounds of the buckets of waiting and running times, in seconds; the last bucket has longer times.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
-#: The bucket of jobs without such a time: a job that was cancelled while it was queued has not run.
+#: The bucket of jobs without such a time, such as the run time of a job cancelled in the queue.
 NEVER = -1
 
 _BOUNDS = f"ARRAY[{', '.join(map(str, BOUNDS))}]::double precision[]"
@@ -50,17 +50,17 @@ DELETE FROM job_minutes WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, keep_seconds: float, limit: int) -> int:
-    """Delete minutes that are older than any chart. Returns the number of rows."""
+    """Delete minutes older than any chart. Returns the number of rows."""
     return connection.exec_driver_sql(_DELETE_OLD, {"keep": keep_seconds, "limit": limit}).rowcount
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Total:
-    """The number of jobs that ended alike, since this database was created."""
+    """The number of jobs with the same outcome, since this database was created."""
 
     worker_id: str
     status: str
-    #: The indexes in `BOUNDS`, or `NEVER`.
+    #: Indexes in `BOUNDS`, or `NEVER`.
     wait_bucket: int
     run_bucket: int
     jobs: int
@@ -74,7 +74,7 @@ _TOTALS = Statement(f"SELECT {_COUNTED} FROM job_totals ORDER BY worker_id, stat
 
 
 def totals(connection: Connection) -> list[Total]:
-    """Returns every total. Their number depends on workers, statuses and buckets, not on the number of jobs."""
+    """Return all totals. Their number depends on workers, statuses and buckets, not on the number of jobs."""
     names = _COUNTED.split(", ")
     found = connection.exec_driver_sql(_TOTALS)
     return [Total(**dict(zip(names, row, strict=True))) for row in found]

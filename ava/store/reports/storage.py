@@ -1,6 +1,6 @@
-"""What tenants store: bytes that are summed in pages over whole tables, and the sums of the last complete pass.
+"""Measure the bytes that tenants store: page by page over whole tables, with the sums of the last complete pass.
 
-A sum that each write maintained would be a row that all writes of a tenant lock.
+A sum maintained by each write would be a row that all writes of a tenant lock.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
-#: Bytes of a row of a job or an event beside its values of any length, its entries in indexes included; …
+#: Bytes per row of a job or event, with index entries but without values of variable length.
 _ROW_BYTES = 600
-#: … of a delivery, of a row of log lines, and of a run with a row of its own.
+#: The same for a delivery, a row of log lines, and a run in `job_runs`.
 _DELIVERY_BYTES, _LINES_BYTES, _RUN_BYTES = 300, 100, 200
 
 
-#: The tenant, UUID and number of a row; the tenant and the number count for log lines and runs alone.
+#: Tenant, UUID and number of a row; only log lines and runs use the tenant and the number.
 Place = tuple[str, str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredKind:
-    """Rows of one kind. `pg_column_size` is the size as it is stored, so nothing is read to learn it."""
+    """Rows of one kind. `pg_column_size` is the stored size, so measuring reads no values."""
 
     name: str
     statement: Statement
@@ -33,17 +33,17 @@ class StoredKind:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredPage:
-    """What one page of rows holds."""
+    """The result of one page of rows."""
 
     #: Bytes by tenant.
     sums: Mapping[str, int]
-    #: The place of the last row; None if the page is the last one.
+    #: The position of the last row; None for the last page.
     place: Place | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a tenant stored when the last complete pass ended."""
+    """A tenant's stored bytes at the end of the last complete pass."""
 
     stored_bytes: int
     measured_at: datetime
@@ -52,7 +52,7 @@ class Measured:
 def _statement(
     table: str, size: str, *, join: str = "", tenant: str, place: str, order: str, last: str = "id::text, 0"
 ) -> Statement:
-    """Returns a statement whose last row has the place of the page's last row, and no tenant."""
+    """Return a statement whose last row has no tenant but the position of the page's last row."""
     return Statement(f"""
 WITH page AS (
     SELECT * FROM {table} WHERE {place} ORDER BY {order} LIMIT %(limit)s
@@ -142,7 +142,7 @@ KINDS = (
 
 
 def read_page(connection: Connection, kind: StoredKind, place: Place | None, *, limit: int) -> StoredPage:
-    """Returns the sums of the rows after a place; None is the place before the first."""
+    """Return the sums of the rows behind `place`; None means the start."""
     tenant_id, uuid, seq = place or ("", _FIRST_UUID, -1)
     statement = kind.statement
     parameters = {"tenant": tenant_id, "id": uuid, "seq": seq, "limit": limit}
@@ -164,7 +164,7 @@ _FORGET = Statement("DELETE FROM tenant_storage WHERE measured_at < now()")
 
 
 def save(connection: Connection, sums: Mapping[str, int], *, batch: int) -> None:
-    """Replace what is known by the sums of a complete pass, in the caller's transaction."""
+    """Replace the stored sums by the sums of a complete pass, in the caller's transaction."""
     tenants: Sequence[str] = sorted(sums)
     for first in range(0, len(tenants), batch):
         part = tenants[first : first + batch]
@@ -176,6 +176,6 @@ _MEASURED = Statement("SELECT stored_bytes, measured_at FROM tenant_storage WHER
 
 
 def measured(connection: Connection, *, tenant_id: str) -> Measured | None:
-    """Returns what a tenant stored when the last pass ended; None if it was nothing, or there was no pass."""
+    """Return a tenant's stored bytes at the end of the last pass; None if there were none, or no pass."""
     row = connection.exec_driver_sql(_MEASURED, {"tenant_id": tenant_id}).first()
     return None if row is None else Measured(stored_bytes=row.stored_bytes, measured_at=row.measured_at)

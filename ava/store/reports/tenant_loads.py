@@ -1,4 +1,4 @@
-"""The load of each tenant: what waits, what runs, and what ended in the last hour. Every count is bounded."""
+"""The load of each tenant: waiting, running, and recently ended jobs. Every count is bounded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.moves.rules import IS_SCHEDULED
 
-#: The tenants that one call looks at, in the order of their ids, and those of them that it returns.
+#: Max tenants that one call reads, ordered by id, and max tenants that it returns.
 MAX_LOOKED_AT = 2_000
 MAX_TENANTS = 500
 
@@ -19,28 +19,28 @@ class TenantLoad:
     """The jobs of one tenant."""
 
     tenant_id: str
-    #: The queued jobs without those that wait for the time that their trigger named, and these.
+    #: Queued jobs that do not wait for their trigger's date, and queued jobs that do.
     waiting: int
     scheduled: int
     running: int
-    #: The jobs that ended in the last hour.
+    #: Jobs that ended in the last hour.
     completed: int
     failed: int
     cancelled: int
-    #: Its part of the time that all jobs which ended then have run, from 0 to 1; None if none has.
+    #: Its share of the run time of all jobs that ended in the last hour, from 0 to 1; None if there is none.
     share: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenantLoads:
-    """The tenants with jobs among those that one call has looked at."""
+    """The tenants with jobs among the tenants that one call has read."""
 
     loads: list[TenantLoad]
-    #: The last tenant that was looked at, if others follow it; None if there are none.
+    #: The last tenant that was read, if more follow; otherwise None.
     looked_at_until: str | None
 
 
-# `jobs_by_status` begins with the tenant, so the next tenant is one step away, whatever the number of jobs between.
+# `jobs_by_status` begins with the tenant, so the next tenant is one step away, however many jobs are in between.
 _READ = Statement(f"""
 WITH RECURSIVE tenants (tenant_id, number) AS (
     (SELECT j.tenant_id, 1 FROM jobs AS j WHERE j.tenant_id > %(after)s ORDER BY j.tenant_id LIMIT 1)
@@ -83,9 +83,9 @@ ORDER BY loads.failed DESC, loads.waiting DESC, loads.running DESC, loads.tenant
 
 
 def read(connection: Connection, *, after: str = "") -> TenantLoads:
-    """Returns the tenants with jobs that wait, run or ended in the last hour, those with the most failures first.
+    """Return the tenants with waiting, running or recently ended jobs, most failures first.
 
-    It looks at `MAX_LOOKED_AT` tenants that follow `after` in the order of their ids.
+    Reads `MAX_LOOKED_AT` tenants behind `after`, ordered by id.
     """
     rows = connection.exec_driver_sql(_READ, {"after": after, "most": MAX_LOOKED_AT}).all()
     loads = [

@@ -1,4 +1,4 @@
-"""How long each tenant has waited without a start of one of its jobs, for metrics."""
+"""How long each tenant has waited without any start of its jobs, for metrics."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: The waiting jobs of one tenant, queue and priority are counted up to this many.
+#: Max counted waiting jobs per tenant, queue and priority.
 MAX_COUNTED = 1_000
-#: The triples of a queue, a priority and a tenant that are looked at, in their order.
+#: Max triples of queue, priority and tenant to read, in order.
 _MAX_LOOKED_AT = 2_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TenantWait:
-    """One tenant with jobs that could start, and whose messages are not in the broker yet."""
+    """A tenant with startable jobs that are not published yet."""
 
     tenant_id: str
     jobs: int
-    #: Seconds since one of its jobs started last, or since the first of those that wait came, if that was later.
+    #: Seconds since the last start of its jobs, or since its first waiting job became due, whichever was later.
     seconds: float
 
 
-# A loose index scan along `jobs_backlog`: one step for each triple. A paused queue and a tenant that may run nothing
-# are left out, because somebody wants them to wait. The last start is that of a running job, or lies before the end of
+# A loose index scan along `jobs_backlog`: one step per triple. Excludes paused queues and tenants with a concurrency
+# limit of 0, because an operator wants them to wait. The last start belongs to a running job, or precedes the end of
 # the last counted minute.
 _READ = Statement(f"""
 WITH RECURSIVE waiting (queue, priority, tenant_id, number) AS (
@@ -70,7 +70,7 @@ ORDER BY 3 DESC, 1
 
 
 def read(connection: Connection) -> list[TenantWait]:
-    """Returns the tenants that wait, the one that has waited longest first."""
+    """Return the waiting tenants, longest wait first."""
     return [
         TenantWait(tenant_id=tenant_id, jobs=int(jobs), seconds=float(seconds))
         for tenant_id, jobs, seconds in connection.exec_driver_sql(_READ)

@@ -1,4 +1,4 @@
-"""What a tenant uses of its limits. Every count is bounded, whatever the tenant has."""
+"""A tenant's usage of its limits. Every count is bounded, whatever the tenant has."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs.moves.rules import IS_WAITING
 
-#: Each use is counted up to here; a number above is a lower bound.
+#: Max counted usage; a number above it is a lower bound.
 MAX_COUNTED_IN_USE = 10_000
 
 
 def suspended(limit: str) -> str:
     """Return a SELECT of a tenant's jobs that wait for other jobs, an event or the end of a sleep, up to a limit.
 
-    Each reason is a range of `jobs_waiting`, as row comparisons and in the index's order, because with equalities the
-    planner may read all queued jobs of the tenant.
+    Each reason is a range of `jobs_waiting`, as row comparisons in index order, because with equalities the planner may
+    read all queued jobs of the tenant.
     """
     reasons = ", ".join(f"'{reason}'" for reason in SUSPENDED)
     return f"""SELECT FROM unnest(ARRAY[{reasons}]) AS r (reason) CROSS JOIN LATERAL (
@@ -25,7 +25,7 @@ def suspended(limit: str) -> str:
     ) AS suspended LIMIT {limit}"""
 
 
-# The columns have the names of the limits in `ava.domain.limits.table`.
+# The columns are named like the limits in `ava.domain.limits.table`.
 _READ = Statement(f"""
 SELECT
     (SELECT count(*) FROM (SELECT 1 FROM jobs
@@ -56,7 +56,7 @@ FROM (SELECT count(*) AS jobs FROM ({suspended(str(MAX_COUNTED_IN_USE + 1))}) AS
 """)
 
 
-# Jobs that wait for others are counted apart. They are in an index of their own, so that both are index-only scans.
+# Counts waiting jobs separately: they have a separate index, so both counts are index-only scans.
 _QUEUED_JOBS = Statement(f"""
 SELECT (SELECT count(*) FROM (
     SELECT 1 FROM jobs WHERE tenant_id = %(tenant_id)s AND status = 'queued' LIMIT %(limit)s + waiting.jobs
@@ -66,7 +66,7 @@ FROM (SELECT count(*) AS jobs FROM ({suspended("ALL")}) AS w) AS waiting
 
 
 def queued_jobs(connection: Connection, *, tenant_id: str, limit: int) -> int:
-    """Returns the number of a tenant's queued jobs, without those that wait for others, counted up to a limit."""
+    """Return the number of a tenant's queued jobs, except jobs that wait for other jobs, an event or a time."""
     return int(connection.exec_driver_sql(_QUEUED_JOBS, {"tenant_id": tenant_id, "limit": limit}).scalar_one())
 
 
@@ -76,13 +76,13 @@ SELECT count(*) FROM ({suspended("%(limit)s")}) AS w
 
 
 def waiting_jobs(connection: Connection, *, tenant_id: str, limit: int) -> int:
-    """Returns the number of a tenant's jobs that wait for other jobs, an event or a time, counted up to a limit."""
+    """Return the number of a tenant's jobs that wait for other jobs, an event or a time, counted up to a limit."""
     return int(connection.exec_driver_sql(_WAITING_JOBS, {"tenant_id": tenant_id, "limit": limit}).scalar_one())
 
 
 def read(connection: Connection, *, tenant_id: str) -> dict[str, int | None]:
-    """Returns what a tenant uses, by the name of the limit, counted up to one more than `MAX_COUNTED_IN_USE`.
+    """Return a tenant's usage by limit name, counted up to `MAX_COUNTED_IN_USE` + 1.
 
-    Bytes are a sum that was measured; None if there is none.
+    Stored bytes are a measured sum; None if there is none.
     """
     return dict(connection.exec_driver_sql(_READ, {"tenant_id": tenant_id}).mappings().one())

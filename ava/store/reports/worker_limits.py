@@ -1,4 +1,4 @@
-"""The limits of workers, and what one tenant uses of them. Every count is bounded."""
+"""The limits of workers, and one tenant's usage of them. Every count is bounded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
-#: The jobs of a worker that are counted.
+#: Max counted jobs per worker.
 MAX_COUNTED = 1_000
 _MAX_WORKERS = 500
 
@@ -23,7 +23,7 @@ class WorkerLimitUse:
     rate: Rate | None
     rate_per: str | None
     running: int
-    #: Those that wait for a place, among the tenant's first `MAX_COUNTED` queued jobs of the worker.
+    #: Number of jobs that wait for a permit, among the tenant's first `MAX_COUNTED` queued jobs of the worker.
     waiting: int
     waiting_is_exact: bool
 
@@ -44,7 +44,7 @@ ORDER BY w.id COLLATE "C" LIMIT {_MAX_WORKERS}
 
 
 def read(connection: Connection, *, tenant_id: str) -> list[WorkerLimitUse]:
-    """Returns the workers with a limit that a tenant may run, by id."""
+    """Return the workers with a limit that a tenant may run, by id."""
     return [
         WorkerLimitUse(
             worker_id=id_,
