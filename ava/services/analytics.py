@@ -1,4 +1,4 @@
-"""The use case of analytics: what a tenant's ended jobs add up to."""
+"""Use case of analytics: totals of a tenant's ended jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_JOBS = EndedCounts()
 
 
 class AnalyticsReports:
-    """The use case of analytics, over one database."""
+    """Use case of analytics, over a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -31,7 +31,7 @@ class AnalyticsReports:
         group_by: GroupBy | None = None,
         with_percentiles: bool = False,
     ) -> Analytics:
-        """Returns the analytics of so many days and of today, of one worker or of all. Raises `DatabaseUnavailable`."""
+        """Return the analytics of `days` and today, of one worker or all. Raise `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             now = clock.now(connection)
             since = midnight_before(now, days)
@@ -53,7 +53,7 @@ class AnalyticsReports:
 
 
 def recount(database: Database, *, retention_days: float) -> Iterator[tuple[datetime, int]]:
-    """Count the jobs of each day again whose jobs are all kept, a transaction a day. Yields the days and their jobs."""
+    """Recount each day whose jobs are all retained, in one transaction per day. Yield the days and their jobs."""
     with database.connect() as connection:
         day, today = ended.first_day(connection, retention_days=retention_days)
     while day <= today:
@@ -64,14 +64,14 @@ def recount(database: Database, *, retention_days: float) -> Iterator[tuple[date
 
 
 def midnight_before(now: datetime, days: int) -> datetime:
-    """Returns the midnight UTC at which a period of so many days before today begins."""
+    """Return the midnight UTC that is `days` before today's."""
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
 
 
 def _complete(
     found: Mapping[datetime, EndedCounts], since: datetime, now: datetime, group_by: GroupBy
 ) -> Sequence[SeriesPoint]:
-    """Returns the spans from `since` to now, those without jobs too."""
+    """Return all spans from `since` to now, including spans without jobs."""
     step = _SPANS[group_by]
     count = int((now - since) / step) + 1
     moments = [since + step * number for number in range(count)]

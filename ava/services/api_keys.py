@@ -1,4 +1,4 @@
-"""The use cases of API keys: create, list, revoke; and find the caller of a request that has one."""
+"""Use cases of API keys: create, list, revoke; and authenticate a request with one."""
 
 from __future__ import annotations
 
@@ -31,18 +31,17 @@ from ava.store.fleet import pull_workers
 from ava.store.fleet.worker_settings import PLATFORM
 from ava.store.jobs import idempotency
 
-#: Seconds for which a process trusts what it has read of a key. A revoked key is refused everywhere within 2 s.
+#: Seconds for which a process caches a key, so that a revoked key is refused everywhere within 2 s.
 _TRUST_SECONDS = 1.5
-#: The most tokens that a process remembers, and the most that it remembers as unknown. They are apart, so that a client
-#: which tries tokens displaces no valid one.
+#: Max cached tokens, known and unknown each. They are separate, so that guessed tokens evict no valid one.
 _MAX_REMEMBERED = 10_000
 
 
 class ApiKeys:
-    """The use cases of API keys, over one database."""
+    """Use cases of API keys, over a database."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic, *, mark: str) -> None:
-        """`clock` returns monotonic seconds; `mark` is in new tokens."""
+        """`clock` returns monotonic seconds; `mark` is part of new tokens."""
         self._database = database
         self._mark = mark
         self._clock = clock
@@ -50,11 +49,11 @@ class ApiKeys:
         self._unknown: KeyCache[bool] = KeyCache(_MAX_REMEMBERED)
 
     def create(self, caller: Caller, spec: ApiKeySpec, key: str | None = None) -> tuple[ApiKey, bool]:
-        """Create a key. Returns it, and True if an earlier call with the idempotency key created it.
+        """Create a key. Return it, and True if an earlier call with the idempotency key created it.
 
-        The token is in the first answer only, because the database does not hold it. Raises `ApiKeyRoleTooHigh`,
-        `InvalidFields` if it has expired already, `ApiKeysFull`, `Unauthorized` if the caller's key was just revoked,
-        `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        Only the first response contains the token, because the database does not store it. Raise `ApiKeyRoleTooHigh`,
+        `InvalidFields` if it would already be expired, `ApiKeysFull`, `Unauthorized` if the caller's key was just
+        revoked, `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
         if spec.role > caller.role or (spec.is_of_platform and not caller.is_operator):
             raise ApiKeyRoleTooHigh
@@ -90,16 +89,16 @@ class ApiKeys:
     def page(
         self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[Sequence[ApiKey], int]:
-        """Returns a page of the tenant's keys, newest first, and their total."""
+        """Return a page of the tenant's keys, newest first, and the total."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = api_keys.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
             return found, api_keys.count(connection, tenant_id=tenant_id)
 
     def revoke(self, caller: Caller, key_id: str) -> ApiKey:
-        """Revoke a key and those that were made with it, at once here and within 2 s in the other processes.
+        """Revoke a key and the keys that it created, immediately here and within 2 s in other processes.
 
-        Returns it. Raises `ApiKeyNotFound`, `DatabaseUnavailable`.
+        Return it. Raise `ApiKeyNotFound`, `DatabaseUnavailable`.
         """
         with self._database.connect() as connection:
             revoked = api_keys.delete(connection, tenant_id=caller.tenant_id, key_id=key_id)
@@ -109,9 +108,9 @@ class ApiKeys:
         return revoked
 
     def caller_of(self, token: str, user_id: str | None) -> Caller:
-        """Returns the caller that a token stands for; `user_id` is the user who acts, if the request names one.
+        """Return the caller of a token; `user_id` is the acting user, if the request names one.
 
-        Raises `Unauthorized` if the key is unknown, has expired or was revoked.
+        Raise `Unauthorized` if the key is unknown, has expired or was revoked.
         """
         parsed = tokens.parse(token, TokenKind.API_KEY)
         found = None if parsed is None else self._find(parsed)
@@ -128,7 +127,7 @@ class ApiKeys:
         )
 
     def _find(self, token: Token) -> FoundKey | None:
-        # The time is read before the database is, so that a key is never trusted for longer than `_TRUST_SECONDS`.
+        # Read the clock before the database, so that no key is cached for longer than `_TRUST_SECONDS`.
         now, name = self._clock(), cache_name(token)
         if (known := self._known.get(name, now)) is not None:
             return known
@@ -146,13 +145,13 @@ class ApiKeys:
         return found
 
     def _note_use(self, found: FoundKey) -> None:
-        # A server that is read-only at the moment still answers reads.
+        # A temporarily read-only server still serves reads.
         with suppress(DatabaseUnavailable), self._database.connect() as connection:
             api_keys.note_use(connection, tenant_id=found.tenant_id, key_id=found.id)
 
 
 def _check_workers(connection: Connection, caller: Caller, spec: ApiKeySpec) -> None:
-    """Raises `InvalidFields` unless each worker of a key can be pulled: by the tenant, or it is the platform's."""
+    """Raise `InvalidFields` unless each worker is a pull worker of the tenant or, for platform keys, the platform."""
     wanted = spec.worker_ids or ()
     owners = pull_workers.owners(connection, tenant_id=caller.tenant_id, worker_ids=wanted)
     wrong = [id_ for id_ in wanted if id_ not in owners or (spec.is_of_platform and owners[id_] != PLATFORM)]
@@ -163,7 +162,7 @@ def _check_workers(connection: Connection, caller: Caller, spec: ApiKeySpec) -> 
 
 
 def check_key(connection: Connection, caller: Caller, key_id: str) -> None:
-    """Raises `Unauthorized` if the caller's key was revoked in this moment."""
+    """Raise `Unauthorized` if the caller's key was revoked meanwhile."""
     if api_keys.show(connection, tenant_id=caller.tenant_id, key_id=key_id) is None:
         raise Unauthorized
 

@@ -16,17 +16,17 @@ from ava.store.reports.audit import AuditEntry, AuditFilter, AuditRecord
 
 _log = logging.getLogger(__name__)
 
-#: The most records held while the database is out of reach; beyond, the oldest are dropped, with an error in the log.
+#: Max buffered records while the database is unreachable; then the oldest are dropped, with an error in the log.
 _MAX_HELD_RECORDS = 50_000
 _BATCH = 1000
 _PAUSE_SECONDS = 0.2
 
 
 class Audit:
-    """Writes records in batches shortly after the responses, so that no response waits for its record.
+    """Write records in batches shortly after the responses, so that no response waits for its record.
 
-    A process that is killed loses the records of its last fraction of a second. Who triggered or cancelled a job is
-    durable in the job itself; the trail adds from which address, and what was refused.
+    A killed process loses the records of its last fraction of a second. The job durably records who triggered or
+    cancelled it; the trail adds the address, and refused requests.
     """
 
     def __init__(self, database: Database) -> None:
@@ -34,13 +34,13 @@ class Audit:
         self._refusals = RefusalCounts()
         self._held: deque[AuditRecord] = deque()
         self._lock = threading.Lock()
-        #: Held while a batch is written, so that a page has every record that was queued before it.
+        #: Locked while a batch is written, so that a page contains every record that was queued before it.
         self._writing = threading.Lock()
         self._is_ending = threading.Event()
         self._thread: threading.Thread | None = None
 
     def record(self, record: AuditRecord) -> None:
-        """Queue a record, which is written within a fraction of a second. Refusals are counted, and sampled."""
+        """Queue a record, which is written within a fraction of a second. Refusals are counted and sampled."""
         if record.status in RefusalCounts.statuses:
             self._held.extend(self._refusals.add(record, time.monotonic()))
         else:
@@ -54,7 +54,7 @@ class Audit:
     def page(
         self, caller: Caller, audit_filter: AuditFilter, *, limit: int, before_id: str | None
     ) -> tuple[list[AuditEntry], int]:
-        """Returns a page of the tenant's entries, newest first, and the total. Raises `DatabaseUnavailable`."""
+        """Return a page of the tenant's entries, newest first, and the total. Raise `DatabaseUnavailable`."""
         self.flush()
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
@@ -64,7 +64,7 @@ class Audit:
             return found, audit.count(connection, tenant_id=tenant_id, audit_filter=audit_filter)
 
     def close(self) -> None:
-        """Write the records that are held, and stop."""
+        """Write the buffered records, and stop."""
         self._is_ending.set()
         self._held.extend(self._refusals.all())
         if self._thread is not None:
@@ -75,7 +75,7 @@ class Audit:
             _log.error("Audit: entries dropped, the database is out of reach", extra={"entries": len(self._held)})
 
     def flush(self) -> None:
-        """Write the records that are held. Raises `DatabaseUnavailable`, and still holds them then."""
+        """Write the buffered records. Raise `DatabaseUnavailable`, and retain them then."""
         with self._writing:
             while self._held:
                 batch = [self._held.popleft() for _ in range(min(_BATCH, len(self._held)))]

@@ -1,4 +1,4 @@
-"""The batches of operations on many jobs. The dispatcher runs them, and the API those of small operations."""
+"""Run batches of bulk operations: in the dispatcher, and for small operations in the API."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from ava.store.jobs.reads import batches
 from ava.store.reports import audit
 from ava.store.reports.audit import AuditRecord
 
-#: The most jobs of one batch.
+#: Max jobs of a batch.
 BATCH = 500
-#: Seconds until the next try of an operation whose tenant has too many queued jobs, or whose batch has failed.
+#: Retry delays in seconds if the tenant has too many queued jobs, and after a failed batch.
 _FULL_SECONDS = 2.0
 _FAILED_SECONDS = 5.0
 
 _RETRY_FROM = 'retry it with {"from": "failed"}'
 
-#: What is left to do once the batch is stored.
+#: The work after the commit.
 _AfterCommit = Callable[[], None]
 
 
 class BulkBatches:
-    """Runs batches. Any number of processes may do this at once, because each batch locks its operation.
+    """Run batches. Any number of processes may run them concurrently, because each batch locks its operation.
 
-    The jobs and the operation change in one transaction: a batch that is not committed has done nothing.
+    The jobs and the operation change in one transaction: an uncommitted batch has no effect.
     """
 
     def __init__(self, database: Database, jobs: Jobs, control: Control) -> None:
@@ -46,10 +46,10 @@ class BulkBatches:
         self._control = control
 
     def run_next(self) -> int | None:
-        """Run a batch of the operation that has waited the longest.
+        """Run a batch of the longest-waiting operation.
 
-        Returns the number of jobs, or None if no operation is due. An operation whose batch fails waits a while, so
-        that it does not keep others from their turn. Raises `DatabaseUnavailable`.
+        Return the number of jobs, or None if no operation is due. An operation with a failed batch is postponed, so
+        that it does not block others. Raise `DatabaseUnavailable`.
         """
         operation = None
         try:
@@ -69,9 +69,9 @@ class BulkBatches:
         return moved.done + moved.failed - operation.done - operation.failed
 
     def run(self, given: BulkOperation) -> BulkOperation | None:
-        """Run a batch of one operation. Returns the operation as it is then, or None if it has ended before.
+        """Run a batch of one operation. Return the updated operation, or None if it has already ended.
 
-        Raises `DatabaseUnavailable`.
+        Raise `DatabaseUnavailable`.
         """
         with self._database.transaction() as connection:
             operation = bulk_operations.claim(connection, given)
@@ -123,7 +123,7 @@ class BulkBatches:
             before_id=operation.before_id,
             among=operation.kind.statuses,
         )
-        # The inputs of the others still refer to outputs; they can only be retried with their graphs.
+        # The inputs of the other jobs still refer to outputs; they can only be retried with their graphs.
         retried = [job for job in found.jobs if not graphs.is_unresolved(job)]
         specs = [self._jobs.retry_spec(operation.caller, job) for job in retried]
         outcomes, refusal = self._make(connection, operation, specs)
@@ -146,14 +146,14 @@ class BulkBatches:
     def _make(
         self, connection: Connection, operation: BulkOperation, specs: Sequence[JobSpec]
     ) -> tuple[list[JobOrRefusal], str | None]:
-        """Make the new jobs, of the newest specs as many as the tenant may have queued, the oldest of those first.
+        """Create new jobs for as many of the newest specs as the tenant may have queued, oldest of these first.
 
-        Returns the outcomes of the specs that were taken, and why not all were taken.
+        Return the outcomes of these specs, and why specs were left.
         """
         caller, creator = operation.caller, self._jobs.creator
         size, refusal = len(specs), None
         while size:
-            # The oldest of a batch comes first, so that it starts first.
+            # The oldest of a batch is first, so that it starts first.
             new = creator.prepare(tenant_id=caller.tenant_id, user_id=caller.user_id, specs=specs[:size][::-1])
             outcomes = creator.create(connection, new, in_part=False)
             too_many = next((outcome for outcome in outcomes if isinstance(outcome, TooMany)), None)
@@ -168,7 +168,7 @@ def _last_id(jobs: Sequence[Job]) -> str | None:
 
 
 def _unrunnable(specs: Sequence[JobSpec], outcomes: Sequence[JobOrRefusal]) -> str | None:
-    """Returns why jobs were refused; None if all were made."""
+    """Return why jobs were refused; None if all were created."""
     refused = sorted(
         {spec.worker_id for spec, outcome in zip(specs, outcomes, strict=True) if not isinstance(outcome, Job)}
     )
@@ -179,7 +179,7 @@ def _unrunnable(specs: Sequence[JobSpec], outcomes: Sequence[JobOrRefusal]) -> s
 
 
 def _unresolved(jobs: Sequence[Job]) -> str | None:
-    """Returns why jobs were not retried whose inputs were never resolved; None if there is none."""
+    """Return why jobs with unresolved inputs were not retried; None without any."""
     found = next((job.id for job in jobs if graphs.is_unresolved(job)), None)
     if found is None:
         return None
@@ -187,7 +187,7 @@ def _unresolved(jobs: Sequence[Job]) -> str | None:
 
 
 def _ending(operation: BulkOperation) -> AuditRecord:
-    """Returns the audit record of an operation's end, with its numbers."""
+    """Return the audit record of an operation's end, with its counts."""
     changes = {
         "filter": [None, dict(operation.filter)],
         "state": [BulkState.RUNNING, operation.state],

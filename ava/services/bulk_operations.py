@@ -1,4 +1,4 @@
-"""The use cases of operations on many jobs: count, start, show, list and abort."""
+"""Use cases of bulk operations: count, start, show, list and abort."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from ava.store.jobs.reads import batches
 
 _log = logging.getLogger(__name__)
 
-#: Jobs are counted up to here before an operation begins.
+#: Max counted jobs before an operation begins.
 MAX_COUNTED_BEFORE = 1_000_000
-#: Seconds for which a call runs the batches of a small operation; then the dispatcher goes on with it.
+#: Seconds for which a call runs a small operation's batches; then the dispatcher continues.
 _CALL_SECONDS = 10.0
-#: Seconds after which a caller with too many operations may try again.
+#: Retry-After in seconds for a caller with too many operations.
 _RETRY_AFTER_SECONDS = 5
 
 
 class BulkOperations:
-    """The use cases of operations on many jobs, over one database."""
+    """Use cases of bulk operations, over a database."""
 
     def __init__(self, database: Database, bulk_batches: BulkBatches) -> None:
         self._database = database
         self._batches = bulk_batches
 
     def count(self, caller: Caller, kind: BulkKind, job_filter: JobFilter) -> tuple[int, bool]:
-        """Returns how many jobs an operation would take, and False if there may be more than were counted."""
+        """Return the number of jobs for an operation, and False if the count stopped at its limit."""
         with self._database.connect() as connection:
             return _count(connection, caller, kind, job_filter)
 
     def start(
         self, caller: Caller, kind: BulkKind, job_filter: JobFilter, *, request_id: str, key: str | None = None
     ) -> tuple[BulkOperation, bool]:
-        """Start an operation; one of few jobs is done when this returns, and the dispatcher does the others.
+        """Start an operation. A small one is finished on return; the dispatcher runs the others.
 
-        Returns it, and True if an earlier call with the idempotency key started it. Raises `TooMany` if the tenant has
-        too many that run, `IdempotencyKeyReused`, `DatabaseUnavailable`.
+        Return it, and True if an earlier call with the idempotency key started it. Raise `TooMany` if the tenant has
+        too many running operations, `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
         with self._database.transaction() as connection:
             asked = [kind, job_filter.as_record()]
@@ -67,18 +67,18 @@ class BulkOperations:
         return (self._run_small(operation) if is_exact and total <= BATCH else operation), False
 
     def _run_small(self, operation: BulkOperation) -> BulkOperation:
-        """Run an operation to its end, if there is time for it."""
+        """Run an operation to its end, or until the time limit."""
         until = time.monotonic() + _CALL_SECONDS
         found = operation
         try:
             while found.state is BulkState.RUNNING and time.monotonic() < until:
                 moved = self._batches.run(operation)
                 if moved is None or moved.before_id == found.before_id:
-                    # The dispatcher has ended it, or it waits for room in the queue.
+                    # The dispatcher has ended it, or it waits for free quota of queued jobs.
                     return moved or self._show(operation.caller, operation.id)
                 found = moved
         except DatabaseUnavailable as error:
-            # It is stored, so the dispatcher goes on with it.
+            # The operation is stored, so the dispatcher continues.
             _log.warning("Operation not finished in its call: %s", error, extra={"operation_id": operation.id})
         return found
 
@@ -87,13 +87,13 @@ class BulkOperations:
             return _show(connection, caller, operation_id)
 
     def show(self, caller: Caller, operation_id: str) -> BulkOperation:
-        """Returns one operation. Raises `OperationNotFound`, `DatabaseUnavailable`."""
+        """Return an operation. Raise `OperationNotFound`, `DatabaseUnavailable`."""
         return self._show(caller, operation_id)
 
     def page(
         self, caller: Caller, *, state: BulkState | None, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[BulkOperation], int]:
-        """Returns a page of operations, newest first, and the number of all."""
+        """Return a page of operations, newest first, and the total."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = bulk_operations.page(
@@ -102,9 +102,9 @@ class BulkOperations:
             return found, bulk_operations.count(connection, tenant_id=tenant_id, state=state)
 
     def abort(self, caller: Caller, operation_id: str) -> BulkOperation:
-        """Abort an operation: it takes no more jobs, and those that it has taken stay as they are.
+        """Abort an operation: it processes no more jobs; processed ones stay as they are.
 
-        Raises `OperationEnded`, `OperationNotFound`, `DatabaseUnavailable`.
+        Raise `OperationEnded`, `OperationNotFound`, `DatabaseUnavailable`.
         """
         with self._database.connect() as connection:
             aborted = bulk_operations.abort(connection, tenant_id=caller.tenant_id, operation_id=operation_id)

@@ -1,7 +1,7 @@
-"""Writes what due schedules do: their firings, the jobs of these, and the next firing, in one transaction.
+"""Fire due schedules: write their firings, create the jobs and set the next firing, in one transaction.
 
-The dispatcher does this with every schedule that is due. A change of a schedule does it with that one first, so that no
-change drops a firing time that is past.
+The dispatcher fires all due schedules. A change of a schedule fires that one first, so that no change drops a firing
+time that has passed.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ from ava.store.webhooks import events
 
 _log = logging.getLogger(__name__)
 
-#: Seconds for which one transaction decides. It then writes what it has decided, and the rest is left for the next.
+#: Seconds for which one transaction decides. Then it writes its decisions, and leaves the rest for the next one.
 _DECIDING_SECONDS = 1.0
-#: Firings that one transaction writes, apart from those of its last schedule.
+#: Max firings that one transaction writes, apart from its last schedule's.
 _MAX_FIRINGS = 5_000
-#: Characters of the inputs of one statement, apart from those of its last job.
+#: Max characters of the inputs in one statement, apart from its last job's.
 _MAX_CHARACTERS = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)
 class FiredBatch:
-    """What one transaction wrote."""
+    """The rows that one transaction wrote."""
 
     decisions: Sequence[FiringDecision] = ()
     firings: int = 0
@@ -62,9 +62,9 @@ class FiredBatch:
 
 
 class DueFirings:
-    """Writes the firings of due schedules, with their jobs and the next firing. The caller holds the schedules' locks.
+    """Write the firings of due schedules, with their jobs and next firing. The caller has locked the schedules.
 
-    A transaction that is not committed has done nothing.
+    Nothing takes effect unless the transaction commits.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class DueFirings:
         creator: JobCreator | None = None,
         most_urgent: int = priority.FIRST,
     ) -> None:
-        """`creator` creates the jobs; `most_urgent` bounds the priority of jobs that tenant roles have scheduled."""
+        """`creator` creates the jobs; `most_urgent` bounds the priority of schedules of tenant roles."""
         self._database = database
         self._control = control
         self._creator = creator or JobCreator()
@@ -84,21 +84,21 @@ class DueFirings:
     def fire(
         self, connection: Connection, found: Sequence[tuple[DueSchedule, datetime]], *, now: datetime | None = None
     ) -> FiredBatch:
-        """Decide locked schedules, each at its moment, as many as there is time for, and write the decisions.
+        """Decide locked schedules, each at its time, within the time limit, and write the decisions.
 
-        `now` is the moment at which the schedules fire; None: the database's time.
+        `now` is the time at which the schedules fire; None: the database's time.
         """
         return self._write(connection, _decide_all([(self._with_fault(connection, due), at) for due, at in found]), now)
 
     def fire_before_change(self, connection: Connection, schedule: Schedule, now: datetime) -> FiredBatch:
-        """Decide the firing times up to now of one locked schedule whose firing times are about to change.
+        """Decide the past firing times of a locked schedule before a change of its firing times.
 
-        Those that `spread_seconds` still delays are skipped, because the change takes their delay away.
+        Skip firing times that `spread_seconds` still delays, because the change removes their delay.
         """
         due = due_schedules.read_locked(connection, tenant_id=schedule.tenant_id, schedule_id=schedule.id)
         if due is None:
             return FiredBatch()
-        # One that the change may repair is not disabled.
+        # Do not disable the schedule: the change may repair it.
         due = replace(self._with_fault(connection, due), gone=0)
         return self._write(connection, [skip_delayed(_decide_one(due, now), now)], None)
 
@@ -113,7 +113,7 @@ class DueFirings:
         return FiredBatch(decisions=decisions, firings=firings, cancelled=cancelled)
 
     def report(self, batch: FiredBatch) -> None:
-        """Revoke the jobs that firings replace, count the firings and log, after the commit."""
+        """After the commit, revoke replaced jobs, count the firings and log."""
         revoke_all(self._database, self._control, batch.cancelled)
         for decision in batch.decisions:
             _count(decision)
@@ -125,7 +125,7 @@ class DueFirings:
                 )
 
     def _make_jobs(self, connection: Connection, decisions: Sequence[FiringDecision]) -> list[FiringDecision]:
-        """Make the jobs of decisions. Returns the decisions without the jobs that were refused."""
+        """Create the jobs of decisions. Return the decisions without the refused jobs."""
         new = [self._new_job(decision.due, decided) for decision in decisions for decided in decision.fired]
         refusals: dict[str, str] = {}
         for some in _batches(new):
@@ -152,7 +152,7 @@ class DueFirings:
                 expires_in=schedule.expires_in,
             ),
             schema_version=None if due.worker is None else due.worker.schema_version,
-            # The dispatcher feeds it like any other backlog, also if it is killed after the commit.
+            # The dispatcher publishes it with the backlog, even if this process dies after the commit.
             may_publish=False,
             uuid=decided.job_uuid,
             is_due=True,
@@ -162,7 +162,7 @@ class DueFirings:
         )
 
     def _with_fault(self, connection: Connection, due: DueSchedule) -> DueSchedule:
-        """Returns a schedule with what is wrong with its input, if its worker has a schema."""
+        """Return the schedule with the fault of its input, if its worker has a schema."""
         worker, schedule = due.worker, due.schedule
         if worker is None or worker.schema_version is None:
             return due
@@ -177,7 +177,7 @@ class DueFirings:
 
 
 def _decide_all(found: Sequence[tuple[DueSchedule, datetime]]) -> list[FiringDecision]:
-    """Returns the decisions about schedules, as many as there is time for, but at least one."""
+    """Decide as many schedules as the time limit allows, at least one."""
     decisions: list[FiringDecision] = []
     firings, ends = 0, time.monotonic() + _DECIDING_SECONDS
     for due, now in found:
@@ -192,13 +192,13 @@ def _decide_one(due: DueSchedule, now: datetime) -> FiringDecision:
     try:
         return decide(due, now)
     except Exception:
-        # One that cannot be decided, as in a zone that the time zone data no longer has, must not block the others.
+        # A schedule that cannot be decided, e.g. because its time zone was removed, must not block the others.
         _log.exception("Schedule could not be fired, will retry later", extra={"schedule_id": due.schedule.id})
         return postpone(due, now)
 
 
 def _batches(new: Sequence[NewJob]) -> Iterator[list[NewJob]]:
-    """Returns the jobs in batches whose inputs are not too long for one statement."""
+    """Yield the jobs in batches whose inputs fit into one statement."""
     batch: list[NewJob] = []
     length = 0
     for each in new:
@@ -212,7 +212,7 @@ def _batches(new: Sequence[NewJob]) -> Iterator[list[NewJob]]:
 
 
 def _write_event(connection: Connection, schedule: Schedule) -> None:
-    """Write the event that a schedule was disabled, in the transaction that disabled it."""
+    """Write the event that a schedule was disabled, in the same transaction."""
     event = Event(
         id=ids.encode("evt", ids.new_uuid()),
         type=EventType.SCHEDULE_DISABLED,

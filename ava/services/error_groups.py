@@ -1,4 +1,4 @@
-"""The use cases of groups of errors: list, show, resolve, ignore, reopen, retry."""
+"""Use cases of error groups: list, show, resolve, ignore, reopen, retry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ava.store.jobs.reads import batches
 
 
 class ErrorReports:
-    """The use cases of groups of errors, over one database."""
+    """Use cases of error groups, over a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class ErrorReports:
         offset: int = 0,
         before_id: str | None = None,
     ) -> tuple[Sequence[ErrorGroup], int]:
-        """Returns a page of the groups in which jobs have failed in so many days, and the number that match."""
+        """Return a page of the groups with jobs that failed within `days`, and the number of matches."""
         with self._database.connect() as connection:
             since = midnight_before(clock.now(connection), days)
             error_filter = ErrorFilter(since=since, worker_id=worker_id, status=status)
@@ -53,14 +53,14 @@ class ErrorReports:
             return found, groups.count(connection, tenant_id=caller.tenant_id, error_filter=error_filter)
 
     def show(self, caller: Caller, error_id: str, *, days: int) -> ErrorGroup:
-        """Returns one group, with the jobs of so many days. Raises `ErrorGroupNotFound`."""
+        """Return a group with its jobs of `days`. Raise `ErrorGroupNotFound`."""
         with self._database.connect() as connection:
             return _show(connection, caller, error_id, days)
 
     def retry_filter(self, caller: Caller, error_id: str) -> JobFilter:
-        """Returns the filter that finds the failed jobs of a group, the newest `MAX_RETRIED` at most.
+        """Return a filter for the failed jobs of a group, at most the newest `MAX_RETRIED`.
 
-        Raises `ErrorGroupNotFound`.
+        Raise `ErrorGroupNotFound`.
         """
         job_filter = JobFilter(error_id=error_id, status=Status.FAILED)
         with self._database.connect() as connection:
@@ -68,13 +68,13 @@ class ErrorReports:
             beyond = batches.job_after(connection, tenant_id=caller.tenant_id, job_filter=job_filter, place=MAX_RETRIED)
         if beyond is None:
             return job_filter
-        # A filter begins at a millisecond, so the jobs of the same one are left out as well.
+        # Filters have millisecond precision, so other jobs of the same millisecond are excluded, too.
         return replace(job_filter, created_after=ids.moment_of("job", beyond) + timedelta(milliseconds=1))
 
     def change(
         self, caller: Caller, error_id: str, status: ErrorStatus, *, days: int
     ) -> tuple[ErrorStatus, ErrorGroup]:
-        """Set the status of a group. Returns the one before, and the group. Raises `ErrorGroupNotFound`."""
+        """Set a group's status. Return the previous one, and the group. Raise `ErrorGroupNotFound`."""
         with self._database.connect() as connection:
             before = groups.change(connection, tenant_id=caller.tenant_id, error_id=error_id, status=status)
             if before is None:

@@ -1,4 +1,4 @@
-"""Followers: the watchers that read everything of a job, each with a bounded buffer of what it has not read yet."""
+"""Followers: watchers that read all changes of a job, each with a bounded buffer."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from ava.domain.jobs.job import Job, LogLine
 from ava.domain.limits.table import STREAM_BUFFER_BYTES
 from ava.store.jobs.reads.watches import WatchedState
 
-#: Bytes that one call of `read` returns, at least one update: what is being sent is in memory once more.
+#: Bytes after which a call of `read` returns, because updates being sent need memory a second time.
 _READ_BYTES = 2**15
-#: Bytes that an update takes beside its text.
+#: Overhead of an update in bytes.
 _UPDATE_BYTES = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchUpdate:
-    """One change of a followed job; exactly one field is set."""
+    """A change of a followed job; exactly one field is set."""
 
-    #: A new line of its log.
+    #: A new log line.
     line: LogLine | None = None
-    #: Its status, run or cancel request has changed.
+    #: A changed status, run or cancel request.
     status: WatchedState | None = None
-    #: Its progress has changed.
+    #: Changed progress.
     progress: WatchedState | None = None
-    #: It is final, and all of its lines have been read.
+    #: The job is final, and all its lines were read.
     is_end: bool = False
 
     @property
     def size(self) -> int:
-        """Returns the bytes that it takes in memory."""
+        """Return its bytes in memory."""
         text = self.line.msg if self.line is not None else self.progress and self.progress.progress_json
         return _UPDATE_BYTES + (sys.getsizeof(text) if text else 0)
 
 
 class Follower:
-    """A watcher that reads everything of a job: its lines after `after_seq`, its states, its end."""
+    """A watcher that reads all changes of a job: its lines after `after_seq`, its states, its end."""
 
     def __init__(self, number: int, job: Job, after_seq: int, request_poll: Callable[[], None]) -> None:
         self.number = number
         self.job = job.key
         self.after_seq = after_seq
         self.seen = _state(number, job)
-        #: The last state of the job, once it is final.
+        #: The job's last state, once it is final.
         self.final: WatchedState | None = self.seen if job.is_final else None
-        #: True if there are lines that it has not received because its buffer is full.
+        #: True if it lacks lines because its buffer is full.
         self.has_more = False
         self.is_over = False
         self._request_poll = request_poll
@@ -58,7 +58,7 @@ class Follower:
 
     @property
     def unread_bytes(self) -> int:
-        """Returns the bytes of the updates that it has not read."""
+        """Return the bytes of its unread updates."""
         return self._unread_bytes
 
     @property
@@ -68,11 +68,11 @@ class Follower:
 
     @property
     def is_behind(self) -> bool:
-        """True if its buffer is full, so that it gets no more for now."""
+        """True if its buffer is full, so that it receives nothing for now."""
         return self._unread_bytes >= STREAM_BUFFER_BYTES.value
 
     def receive(self, lines: Sequence[LogLine], state: WatchedState | None, *, has_more: bool) -> None:
-        """Add what one poll has found; the end comes after the last line."""
+        """Buffer the results of a poll; the end follows the last line."""
         if state is not None:
             self._compare(state)
         for line in lines:
@@ -106,7 +106,7 @@ class Follower:
         self._woken.set()
 
     def read(self, seconds: float) -> list[WatchUpdate]:
-        """Returns unread updates, the oldest first and not all if they are large; waits up to `seconds` for one."""
+        """Return unread updates, oldest first, up to `_READ_BYTES`; wait up to `seconds` for the first."""
         self._woken.wait(seconds)
         self._woken.clear()
         updates: list[WatchUpdate] = []

@@ -1,4 +1,4 @@
-"""Retries of an entry of a bulk with all that comes after it and did not complete."""
+"""Retry a bulk entry with all its followers that did not complete."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ava.store.jobs.reads.graphs import GraphFollower
 def prepare(
     connection: Connection, caller: Caller, job: Job, retry_spec: Callable[[Caller, Job], JobSpec]
 ) -> list[NewJob]:
-    """Returns the new jobs, that of the entry first. What has completed is read, and not run.
+    """Return the new jobs, beginning with the entry's. Outputs of completed jobs are reused.
 
-    Raises `InvalidFields` if the job is no entry of a bulk, and `JobStateConflict` if it has completed, one of the jobs
-    to retry is not final, or one that they come after is deleted.
+    Raise `InvalidFields` if the job is not a bulk entry, and `JobStateConflict` if it has completed, a job to retry is
+    not final, or a predecessor is deleted.
     """
     if job.tree_id is None or job.parent_id is not None:
         reason = "The job is no entry of a bulk with names or after; retry it without from."
@@ -55,7 +55,7 @@ def prepare(
 
 
 def _refuse_deleted(connection: Connection, caller: Caller, completed: Sequence[str]) -> None:
-    """Keep the jobs that the new ones come after. Raises `JobStateConflict` if one is not kept any more."""
+    """Retain the completed predecessors of the new jobs. Raise `JobStateConflict` if one is already deleted."""
     kept = old_jobs.keep(connection, tenant_id=caller.tenant_id, uuids=completed)
     deleted = next((ids.encode("job", uuid) for uuid in completed if uuid not in kept), None)
     if deleted is not None:

@@ -1,4 +1,4 @@
-"""What a process remembers of tokens, so that not every request asks the database."""
+"""A process's cache by token, so that not every request queries the database."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Value = TypeVar("Value")
 
 
 def cache_name(token: Token) -> bytes:
-    """Returns the name of a token in a cache: a hash, so that no token stays in memory."""
+    """Return a token's name in a cache: a hash, so that no token stays in memory."""
     return hashlib.sha256(token.text.encode()).digest()
 
 
 class KeyCache(Generic[Value]):
-    """Values by the hashes of tokens, each for a time, and no more than a number of them: the oldest give way."""
+    """Values by token hash, each with an expiry. Beyond `max_entries` the oldest are dropped."""
 
     def __init__(self, max_entries: int) -> None:
         self._max_entries = max_entries
@@ -26,13 +26,13 @@ class KeyCache(Generic[Value]):
         self._entries: OrderedDict[bytes, tuple[float, Value]] = OrderedDict()
 
     def get(self, token_hash: bytes, now: float) -> Value | None:
-        """Returns what is known of a token; None if nothing is, or no longer. `now` is monotonic."""
+        """Return a token's value; None if it is unknown or has expired. `now` is monotonic."""
         with self._lock:
             until, value = self._entries.get(token_hash, (now, None))
             return value if now < until else None
 
     def put(self, token_hash: bytes, value: Value, *, until: float) -> None:
-        """Remember a value until a monotonic time."""
+        """Cache a value until a monotonic time."""
         with self._lock:
             self._entries.pop(token_hash, None)
             self._entries[token_hash] = (until, value)
@@ -40,6 +40,6 @@ class KeyCache(Generic[Value]):
                 self._entries.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all entries."""
         with self._lock:
             self._entries.clear()

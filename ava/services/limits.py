@@ -1,4 +1,4 @@
-"""The use case of limits: show each limit of this installation, with what a tenant uses of it."""
+"""Use case of limits: show all limits of this installation, with a tenant's usage."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ from ava.store.reports.worker_limits import WorkerLimitUse
 
 @dataclass(frozen=True, kw_only=True)
 class LimitUse:
-    """A limit as it is set here, and what one tenant uses of it."""
+    """A limit of this installation, and a tenant's usage."""
 
     limit: Limit
-    #: The limit's value, the tenant's own if operators have set one; None if there is none.
+    #: The limit's value, or the tenant's own value from operators; None: unlimited.
     value: int | None
-    #: What the tenant uses; None if it is not counted. At most `MAX_COUNTED_IN_USE`, …
+    #: The tenant's usage, at most `MAX_COUNTED_IN_USE`; None if it is not counted.
     used: int | None
-    #: … of which it is a lower bound then.
+    #: Whether `used` is exact, or else a lower bound.
     used_is_exact: bool | None
 
     @property
     def name(self) -> str:
-        """Returns the limit's name."""
+        """Return the name."""
         return self.limit.name
 
     @property
     def unit(self) -> str:
-        """Returns what is counted."""
+        """Return the counted unit."""
         return self.limit.unit
 
     @property
     def setting(self) -> str | None:
-        """Returns the variable that sets the limit; None if it is fixed."""
+        """Return the environment variable that sets the limit; None if it is fixed."""
         return self.limit.setting
 
     @property
     def status(self) -> int | None:
-        """Returns the HTTP status of a request beyond the limit; None if it is no error."""
+        """Return the HTTP status of a request beyond the limit; None if it is not an error."""
         return self.limit.status
 
     @property
     def meaning(self) -> str:
-        """Returns what is limited."""
+        """Return the limit's meaning."""
         return self.limit.meaning
 
 
 class TenantLimits:
-    """The limits of this installation, over one database."""
+    """The limits of this installation, over a database."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
 
     def show(self, caller: Caller) -> list[LimitUse]:
-        """Returns every limit with what the caller's tenant uses of it. Raises `DatabaseUnavailable`."""
+        """Return all limits with the usage of the caller's tenant. Raise `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             used = usage.read(connection, tenant_id=caller.tenant_id)
             rules = tenants.read(connection, caller.tenant_id)
@@ -69,19 +69,19 @@ class TenantLimits:
         return [self._use_of(limit, used.get(limit.name), own.get(limit.name)) for limit in LIMITS]
 
     def of_workers(self, caller: Caller) -> list[WorkerLimitUse]:
-        """Returns the workers with a limit, and what the caller's tenant uses of it. Raises `DatabaseUnavailable`."""
+        """Return the limited workers with the usage of the caller's tenant. Raise `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return worker_limits.read(connection, tenant_id=caller.tenant_id)
 
     def _use_of(self, limit: Limit, used: int | None, own: int | None) -> LimitUse:
-        """`own` is what operators have set for the tenant."""
+        """`own` is the tenant's own value from operators."""
         if limit.of(self._settings) is None and limit is TENANT_STORED_BYTES:
-            # It is measured only if it is limited; what is known is of an earlier time.
+            # It is measured only while it is limited, so the known value is outdated.
             used = None
         return LimitUse(
             limit=limit,
             value=limit.of(self._settings) if own is None else own,
-            # Bytes are not counted but measured, a while ago.
+            # Bytes are measured at intervals, not counted.
             used=used if used is None or limit.unit == "bytes" else min(used, MAX_COUNTED_IN_USE),
             used_is_exact=None if used is None else used <= MAX_COUNTED_IN_USE and limit.unit != "bytes",
         )

@@ -1,4 +1,4 @@
-"""The use cases of nodes: list, drain, and have them take jobs again."""
+"""Use cases of nodes: list, drain, and end a drain."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ava.store.fleet.node_reads import NodeView
 
 
 class Nodes:
-    """The use cases of nodes, over one database."""
+    """Use cases of nodes, over a database."""
 
     def __init__(self, database: Database, *, node_dead_seconds: float) -> None:
         self._database = database
         self._node_dead_seconds = node_dead_seconds
 
     def list(self, caller: Caller) -> list[NodeView]:
-        """Returns the nodes, each with the tenant's jobs that it runs. Raises `DatabaseUnavailable`.
+        """Return the nodes, each with the tenant's jobs that it runs. Raise `DatabaseUnavailable`.
 
-        A role of the platform sees all of them, their hosts, workers and numbers; a tenant only those that it can use.
+        Platform roles see all nodes with their hosts, workers and numbers; tenants only the nodes that they can use.
         """
         with self._database.connect() as connection:
             found = node_reads.nodes(connection, tenant_id=caller.tenant_id, dead_after_seconds=self._node_dead_seconds)
@@ -29,11 +29,10 @@ class Nodes:
             return node_reads.only_visible(connection, found, tenant_id=caller.tenant_id)
 
     def set_drained(self, caller: Caller, node_id: str, *, is_drained: bool) -> tuple[bool, NodeView]:
-        """Have a node take no more jobs, or take them again, from its next heartbeat on.
+        """Stop a node from taking jobs, or let it take jobs again, from its next heartbeat on.
 
-        Returns True if it was drained before, and the node.
-
-        Raises `OperatorsOnly`, `NodeNotFound`, `DatabaseUnavailable`.
+        Return True if it was drained before, and the node. Raise `OperatorsOnly`, `NodeNotFound`,
+        `DatabaseUnavailable`.
         """
         if not caller.is_operator:
             raise OperatorsOnly

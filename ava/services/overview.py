@@ -1,4 +1,4 @@
-"""The overview of a tenant: its jobs in total; and for operators the load of all tenants, and promotions."""
+"""The overview of a tenant's jobs, and for operators the load of all tenants, and promotions."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from ava.store.reports.overview import Overview
 from ava.store.reports.promotions import Promotion
 from ava.store.reports.tenant_loads import TenantLoads
 
-#: The promotions that are shown.
+#: Max shown promotions.
 MAX_PROMOTIONS = 20
 
 
 class Overviews:
-    """The use cases of the overview, over one database."""
+    """Use cases of the overview, over a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def overview(self, caller: Caller) -> Overview:
-        """Returns the tenant's jobs in total. Raises `DatabaseUnavailable`."""
+        """Return the tenant's total jobs. Raise `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return overview.read(connection, tenant_id=caller.tenant_id)
 
     def tenants(self, caller: Caller, *, after: str | None = None) -> TenantLoads:
-        """Returns the load of tenants, of those that follow `after` by their ids.
+        """Return the load of the tenants whose ids follow `after`.
 
-        Raises `OperatorsOnly`, `DatabaseUnavailable`.
+        Raise `OperatorsOnly`, `DatabaseUnavailable`.
         """
         if not caller.is_operator:
             raise OperatorsOnly
@@ -36,7 +36,7 @@ class Overviews:
             return tenant_loads.read(connection, after=after or "")
 
     def promotions(self, caller: Caller) -> list[Promotion]:
-        """Returns the newest promotions of a standby of PostgreSQL. Raises `OperatorsOnly`, `DatabaseUnavailable`."""
+        """Return the newest promotions of a PostgreSQL standby. Raise `OperatorsOnly`, `DatabaseUnavailable`."""
         if not caller.is_operator:
             raise OperatorsOnly
         with self._database.connect() as connection:

@@ -1,4 +1,4 @@
-"""The use cases of queues: how many jobs wait and run, pause and resume."""
+"""Use cases of queues: count waiting and running jobs, pause and resume."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ava.store.reports.queue_counts import QueueCounts
 
 
 class Queues:
-    """The use cases of queues, over one database."""
+    """Use cases of queues, over a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def counts(self, caller: Caller) -> tuple[QueueCounts, Sequence[PausedQueue]]:
-        """Returns the tenant's waiting and running jobs by worker, and the paused queues. Raises `DatabaseUnavailable`.
+        """Return the tenant's waiting and running jobs by worker, and paused queues. Raise `DatabaseUnavailable`.
 
-        A role of the platform sees all of these, and who has paused them; a tenant those that its workers use.
-        The jobs of each worker are counted up to `ava.domain.counts.MAX_COUNTED_OF_WORKER`.
+        Platform roles see all paused queues, and who paused them; tenants see the queues of their workers. The jobs of
+        each worker are counted up to `ava.domain.counts.MAX_COUNTED_OF_WORKER`.
         """
         with self._database.connect() as connection:
             counts = queue_counts.queue_counts(connection, tenant_id=caller.tenant_id)
@@ -31,9 +31,9 @@ class Queues:
             return counts, queues.paused(connection, visible_to=visible_to)
 
     def pause(self, caller: Caller, queue: str) -> tuple[PausedQueue, bool]:
-        """Pause a queue: the dispatcher recalls what is published of it. Raises `QueueNotFound`, `DatabaseUnavailable`.
+        """Pause a queue: the dispatcher recalls its published jobs. Raise `QueueNotFound`, `DatabaseUnavailable`.
 
-        Returns who has paused it and since when, and True if an earlier call has set that.
+        Return who paused it and since when, and True if it was already paused.
         """
         with self._database.connect() as connection:
             if queue not in workers.queues(connection):
@@ -41,7 +41,7 @@ class Queues:
             return queues.pause(connection, queue=queue, user_id=caller.user_id)
 
     def resume(self, queue: str) -> bool:
-        """Resume a queue. Returns False if it was not paused. Raises `QueueNotFound`, `DatabaseUnavailable`."""
+        """Resume a queue. Return False if it was not paused. Raise `QueueNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             was_paused = queues.resume(connection, queue=queue)
             if not was_paused and queue not in workers.queues(connection):

@@ -1,4 +1,4 @@
-"""Refused requests for the audit trail: counted, and sampled, so that a caller cannot fill the trail with them."""
+"""Refused requests in the audit trail: counted and sampled, so that a caller cannot fill the trail."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import replace
 
 from ava.store.reports.audit import AuditRecord
 
-#: Seconds for which the refusals of one tenant, action and status are counted before the next entry.
+#: Period in seconds for which refusals with equal tenant, action and status are counted before the next entry.
 _SPAN_SECONDS = 60.0
-#: The most tenants, actions and statuses that are counted at once; one tenant has a few hundred.
+#: Max simultaneously counted combinations of tenant, action and status; one tenant has a few hundred.
 _MAX_COUNTED_AT_ONCE = 5_000
 
 
 class RefusalCounts:
-    """Counts refusals that resemble each other: the first has an entry at once, the others one entry a minute."""
+    """Count similar refusals: the first is written immediately, the others as one entry per minute."""
 
-    #: The statuses that a caller can cause in any number while nothing changes. After a failure of the server (5xx) the
-    #: change may have happened.
+    #: The statuses that a caller can cause in any number without a change. After a server error (5xx) the change may
+    #: have happened.
     statuses = range(400, 500)
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: By tenant, action and status: when the span ends, how many were counted in it, and the last of them.
+        #: By tenant, action and status: the end of the period, the number counted in it, and the last refusal.
         self._counts: dict[tuple[str, str, int], tuple[float, int, AuditRecord | None]] = {}
 
     def add(self, refusal: AuditRecord, now: float) -> list[AuditRecord]:
-        """Returns the entries to write now: the refusal itself if it is the first of its kind for a minute."""
+        """Count a refusal. Return the entries to write now: the refusal itself, if it is the first in its period."""
         key = (refusal.tenant_id, refusal.action, refusal.status)
         with self._lock:
             if (known := self._counts.get(key)) is not None:
@@ -40,14 +40,14 @@ class RefusalCounts:
             return [*entries, refusal]
 
     def due(self, now: float) -> list[AuditRecord]:
-        """Returns the entries of the spans that are over; each is the span's last refusal, with the number of all."""
+        """Return the entries of ended periods: each is the last refusal, with the number of all."""
         if not self._counts:
             return []
         with self._lock:
             return self._take(lambda until: until <= now)
 
     def all(self) -> list[AuditRecord]:
-        """Returns the entries of all spans, which end with this."""
+        """End all periods and return their entries."""
         return self.due(float("inf"))
 
     def _take(self, is_over: Callable[[float], bool]) -> list[AuditRecord]:

@@ -1,4 +1,4 @@
-"""Idempotency keys: a second request with a key gets what the first one made."""
+"""Idempotency keys: a repeated request gets the result of the first one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ava.store.jobs import idempotency
 
 
 def reserve(connection: Connection, caller: Caller, key: str | None, *, kind: str, asked: Any) -> str | None:
-    """Reserve an idempotency key, if the request has one, in the transaction that makes the thing.
+    """Reserve a request's idempotency key, if it has one, in the transaction that creates its object.
 
-    `asked`: what the request asks for, as values of JSON. Returns the UUID of the thing that an earlier request with
-    the key made. Raises `IdempotencyKeyReused` if that request asked for something else.
+    `asked`: the request's content as JSON values. Return the UUID of the object that an earlier request with the key
+    created. Raise `IdempotencyKeyReused` if that request had different content.
     """
     if key is None:
         return None
@@ -29,10 +29,10 @@ def reserve(connection: Connection, caller: Caller, key: str | None, *, kind: st
 
 
 def reserve_for(connection: Connection, caller: Caller, key: str, digest: bytes) -> Sequence[str] | None:
-    """Reserve an idempotency key for a request with a digest, in the transaction that makes the things.
+    """Reserve an idempotency key for a request's digest, in the transaction that creates its objects.
 
-    Returns the UUIDs of what an earlier request with the key made, in order. Raises `IdempotencyKeyReused` if that
-    request has another digest.
+    Return the UUIDs of the objects that an earlier request with the key created, in order. Raise `IdempotencyKeyReused`
+    if that request had a different digest.
     """
     earlier = idempotency.reserve(connection, tenant_id=caller.tenant_id, key=key, fingerprint=digest)
     if earlier is None:
@@ -45,10 +45,10 @@ def reserve_for(connection: Connection, caller: Caller, key: str, digest: bytes)
 def reserve_each(
     connection: Connection, caller: Caller, specs: Sequence[JobSpec], digests: Sequence[bytes]
 ) -> dict[int, str]:
-    """Reserve the keys of entries, in the transaction that makes their jobs.
+    """Reserve the keys of entries, in the transaction that creates their jobs.
 
-    Returns the UUIDs of the jobs that earlier requests have made, by the entries' indices. Raises
-    `IdempotencyKeyReused` for the first entry whose key came with another job.
+    Return the UUIDs of jobs that earlier requests created, by entry index. Raise `IdempotencyKeyReused` for the first
+    entry whose key was used for a different job.
     """
     keys = {key: digest for spec, digest in zip(specs, digests, strict=True) if (key := spec.idempotency_key)}
     earlier = idempotency.reserve_each(connection, tenant_id=caller.tenant_id, fingerprints=keys)
@@ -65,7 +65,7 @@ def reserve_each(
 
 
 def digest_of_jobs(specs: Sequence[JobSpec]) -> bytes:
-    """Returns the digest of a request for jobs; the order of an input's names makes no difference."""
+    """Return the digest of a request for jobs, independent of the key order in inputs."""
     digest = hashlib.sha256()
     for spec in specs:
         asked = [

@@ -1,4 +1,4 @@
-"""`Durability: replicated`: a trigger is answered once a synchronous standby has applied its jobs."""
+"""`Durability: replicated`: respond to a trigger once a synchronous standby has applied its jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
 from ava.store.jobs import replication
 
-#: The pauses between two looks, in seconds.
+#: The first and the max pause between two polls, in seconds.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.002, 0.1
 
 
@@ -19,21 +19,21 @@ class NotReplicated(DatabaseUnavailable):
 
 
 class Replication:
-    """Waits for synchronous standbys.
+    """Wait for synchronous standbys.
 
-    PostgreSQL's own wait at the commit is not enough: it ends without an error if the statement is cancelled or if the
-    names of the standbys are removed meanwhile, and it lasts for ever if the standby is away. So jobs are stored as
-    usual, and afterwards `pg_stat_replication` says what was applied.
+    PostgreSQL's own wait at the commit is not sufficient: it ends without an error if the statement is cancelled or the
+    names of the standbys are removed, and it never ends if the standby is unreachable. So jobs are stored as usual, and
+    then `pg_stat_replication` shows whether they were applied.
     """
 
-    #: Seconds that standbys have to apply jobs.
+    #: Timeout in seconds for standbys to apply jobs.
     max_seconds = 5.0
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def require(self) -> None:
-        """Raise `NotReplicated` if there are too few synchronous standbys now, so that nothing is stored."""
+        """Raise `NotReplicated` if too few synchronous standbys are connected, so that nothing is stored."""
         with self._database.connect() as connection:
             standbys = replication.read_standbys(connection)
         if not standbys.required:
@@ -53,13 +53,13 @@ class Replication:
             )
 
     def confirm(self, jobs: Sequence[Job]) -> None:
-        """Wait until synchronous standbys have applied stored jobs. Raises `NotReplicated` after some seconds."""
+        """Wait until synchronous standbys have applied the jobs. Raise `NotReplicated` after `max_seconds`."""
         deadline, pause = time.monotonic() + self.max_seconds, _FIRST_PAUSE_SECONDS
         keys = [job.key for job in jobs]
         position: replication.Position | None = None
         while True:
             with self._database.connect() as connection:
-                # The primary may have changed. Then the new one may lack the jobs, and its log has other positions.
+                # After a failover the new primary may lack the jobs, and its log has other positions.
                 position = position or replication.position_of_jobs(connection, keys)
                 state = replication.is_applied(connection, position) if position else None
             if state:

@@ -1,4 +1,4 @@
-"""Asking nodes to stop running jobs whose cancel is stored."""
+"""Ask nodes to stop running jobs after their cancel is stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ava.store.fleet import nodes
 
 
 def revoke_all(database: Database, control: Control, cancelled: Sequence[Job]) -> None:
-    """Ask the nodes of those of the jobs that run to stop them. Raises `DatabaseUnavailable`."""
+    """Ask the nodes of the running jobs to stop them. Raise `DatabaseUnavailable`."""
     running = [job for job in cancelled if job.status is Status.RUNNING]
     if not running:
         return
@@ -22,5 +22,5 @@ def revoke_all(database: Database, control: Control, cancelled: Sequence[Job]) -
     for node_id, name in names.items():
         runs = [job.run for job in running if job.node_id == node_id]
         with suppress(BrokerUnavailable):
-            # The nodes read from the database what they do not receive.
+            # Nodes that miss the message read the cancel from the database.
             control.revoke_all(runs=runs, node_name=name)

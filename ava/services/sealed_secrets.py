@@ -1,4 +1,4 @@
-"""The sealed secrets of webhooks, hooks and workers: all of them sealed again, and those that no key opens."""
+"""Reseal the secrets of webhooks, hooks and workers, and find those that no key opens."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ava.store.webhooks import endpoints
 
 @dataclass(frozen=True, kw_only=True)
 class _Sealed:
-    """The sealed secrets of one webhook or hook, or of one tenant for one worker."""
+    """The sealed secrets of a webhook or hook, or of one tenant for a worker."""
 
     owner: str
     is_of_worker: bool
     sealer: Sealer
     secrets: Mapping[str, str]
-    #: Replaces the secrets by the same ones, sealed again. Returns False if they have changed meanwhile.
+    #: Store the resealed secrets. Return False if they have changed meanwhile.
     replace: Callable[[Mapping[str, str]], bool]
 
 
 def reseal_all(database: Database, keys: Sequence[str]) -> tuple[int, int]:
     """Seal every secret again with the first key, so that older keys can be removed.
 
-    Returns the number of webhooks and hooks, and of pairs of a worker and a tenant, whose secrets were sealed again.
-    Raises `SecretUnreadable` if a secret was sealed with a key that is no longer set.
+    Return the numbers of webhooks and hooks, and of pairs of worker and tenant, with resealed secrets. Raise
+    `SecretUnreadable` if a secret's key is no longer set.
     """
     webhooks = of_workers = 0
     with database.connect() as connection:
@@ -43,7 +43,7 @@ def reseal_all(database: Database, keys: Sequence[str]) -> tuple[int, int]:
 
 
 def unreadable(database: Database, keys: Sequence[str]) -> tuple[int, list[str]]:
-    """Returns the number of owners of secrets, and those with a secret that no key opens."""
+    """Return the number of owners of secrets, and the owners with a secret that no key opens."""
     with database.connect() as connection:
         found = list(_all_sealed(connection, keys))
     return len(found), [each.owner for each in found if not all(map(each.sealer.opens, each.secrets.values()))]

@@ -1,4 +1,4 @@
-"""The use cases of sessions: sign in to the dashboard, look at another tenant, and sign out."""
+"""Use cases of sessions: sign in to the dashboard, view another tenant, and sign out."""
 
 from __future__ import annotations
 
@@ -17,31 +17,30 @@ from ava.settings import Settings
 from ava.store.access import sessions
 from ava.store.engine.database import Database
 
-#: Seconds for which a process trusts what it has read of a session. A session that was ended is refused everywhere
-#: within 2 s.
+#: Seconds for which a process caches a session, so that an ended session is refused everywhere within 2 s.
 _TRUST_SECONDS = 1.5
-#: The most sessions that a process remembers.
+#: Max cached sessions.
 _MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionUse:
-    """A session, and the tenant that its user looks at."""
+    """A session, and the tenant that its user views."""
 
     session: Session
     tenant_id: str
-    #: The session's token, which the cookie holds.
+    #: The session's token from the cookie.
     token: str = field(repr=False)
 
     @property
     def caller(self) -> Caller:
-        """Returns who makes a request in this session."""
+        """Return the caller of requests in this session."""
         session = self.session
         return replace(_caller(session), tenant_id=self.tenant_id)
 
     def at(self, tenant_id: str) -> SessionUse:
-        """Returns the session looking at another tenant. Raises `Forbidden` if its role may not."""
-        # An API key is of one tenant, whatever its role, and so is a session that it has started.
+        """Return the session with another viewed tenant. Raise `Forbidden` if its role may not view it."""
+        # An API key belongs to one tenant, whatever its role, and so does a session that it started.
         is_free = self.session.role >= Role.PLATFORM_ADMIN and self.session.key_id is None
         if tenant_id != self.session.tenant_id and not is_free:
             raise Forbidden("Only the roles of the platform may look at another tenant.")
@@ -49,7 +48,7 @@ class SessionUse:
 
 
 class Sessions:
-    """The use cases of sessions, over one database."""
+    """Use cases of sessions, over a database."""
 
     def __init__(self, database: Database, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` returns monotonic seconds."""
@@ -59,12 +58,12 @@ class Sessions:
         self._known: KeyCache[Session] = KeyCache(_MAX_REMEMBERED)
 
     def start(self, caller: Caller) -> SessionUse:
-        """Start a session of the caller, whose oldest end beyond `USER_SESSIONS`. Raises `DatabaseUnavailable`."""
+        """Start a session; end the caller's oldest sessions beyond `USER_SESSIONS`. Raise `DatabaseUnavailable`."""
         session, token = self._create(caller, TokenKind.SESSION, seconds=SESSION_SECONDS)
         return SessionUse(session=session, tenant_id=caller.tenant_id, token=token)
 
     def make_link(self, caller: Caller) -> tuple[Session, str]:
-        """Returns a link that starts one session of the caller, and its token. Raises `DatabaseUnavailable`."""
+        """Create a link that starts one session of the caller. Return it and its token. Raise `DatabaseUnavailable`."""
         return self._create(caller, TokenKind.LINK, seconds=LINK_SECONDS)
 
     def _create(self, caller: Caller, kind: TokenKind, *, seconds: int) -> tuple[Session, str]:
@@ -74,12 +73,12 @@ class Sessions:
                 connection, caller, token=token, key=key, seconds=seconds, max_sessions=USER_SESSIONS.value
             )
         if made is None:
-            # The caller's API key was revoked in this moment.
+            # The caller's API key was revoked meanwhile.
             raise Unauthorized
         return made, token.text
 
     def take_link(self, token: str) -> Caller:
-        """Use a link up. Returns the caller that made it. Raises `SessionEnded` if it was used or is too old."""
+        """Use up a link. Return its creator. Raise `SessionEnded` if it was used or has expired."""
         if (parsed := tokens.parse(token, TokenKind.LINK)) is None:
             raise SessionEnded("The link is not valid; make another with `ava dashboard`.")
         with self._database.connect() as connection:
@@ -90,11 +89,11 @@ class Sessions:
         return _caller(link)
 
     def cookie_of(self, use: SessionUse) -> str:
-        """Returns the value of the cookie."""
+        """Return the cookie's value."""
         return write_cookie(use.token, tenant_id=use.tenant_id, own_tenant_id=use.session.tenant_id)
 
     def find(self, cookie: str) -> SessionUse:
-        """Returns the session that a cookie names. Raises `SessionEnded`, `Forbidden`, `DatabaseUnavailable`."""
+        """Return the session of a cookie. Raise `SessionEnded`, `Forbidden`, `DatabaseUnavailable`."""
         if (read := read_cookie(cookie)) is None:
             raise SessionEnded
         token, tenant_id = read
@@ -103,7 +102,7 @@ class Sessions:
         return use if tenant_id is None else use.at(tenant_id)
 
     def _find(self, token: Token) -> Session:
-        # The time is read before the database is, so that a session is never trusted for longer than it may be.
+        # Read the clock before the database, so that no session is cached for too long.
         now, name = self._clock(), cache_name(token)
         if (known := self._known.get(name, now)) is not None:
             return known
@@ -116,13 +115,13 @@ class Sessions:
         return session
 
     def end(self, session: Session) -> None:
-        """End a session, at once here and within 2 s in the other processes."""
+        """End a session, immediately here and within 2 s in other processes."""
         with self._database.connect() as connection:
             sessions.delete(connection, session)
         self._known.clear()
 
     def end_all(self, caller: Caller) -> int:
-        """End the sessions and links of the caller's API key, or of its user. Returns their number."""
+        """End the sessions and links of the caller's API key, or of its user. Return their number."""
         with self._database.connect() as connection:
             ended = sessions.delete_all_of(connection, caller)
         self._known.clear()

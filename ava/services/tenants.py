@@ -1,4 +1,4 @@
-"""The use cases of tenants: the limits and the weight that operators set."""
+"""Use cases of tenants: the limits and the weight that operators set."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ava.store.fleet import tenants
 
 
 class Tenants:
-    """The use cases of tenants, over one database."""
+    """Use cases of tenants, over a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def show(self, caller: Caller, tenant_id: str) -> TenantRules:
-        """Returns what is set for a tenant. Raises `TenantNotFound` if it is another's, `DatabaseUnavailable`."""
+        """Return a tenant's settings. Raise `TenantNotFound` if it is another caller's, `DatabaseUnavailable`."""
         if not ids.is_client_id("ten", tenant_id) or (tenant_id != caller.tenant_id and not caller.is_operator):
             raise TenantNotFound
         with self._database.connect() as connection:
             return tenants.read(connection, tenant_id)
 
     def put(self, caller: Caller, tenant_id: str, fields: Mapping[str, Any]) -> TenantRules:
-        """Set what holds for a tenant. Raises `TenantNotFound`, `DatabaseUnavailable`."""
+        """Write a tenant's settings. Raise `TenantNotFound`, `DatabaseUnavailable`."""
         if not ids.is_client_id("ten", tenant_id):
             raise TenantNotFound
         with self._database.connect() as connection:

@@ -1,8 +1,8 @@
-"""Watching jobs: all watchers of a process share one poll of the database every 150 ms.
+"""Watch jobs: all watchers of a process share one database poll every 150 ms.
 
-A watcher costs an entry here, a bounded buffer, and a sleeping thread (under gevent, a greenlet), but no connection and
-no statement. A follower that is new, or has read what it had, gets its next lines sooner, without the others. Followers
-of one job that have read equally far share one read and the lines that it finds.
+A watcher costs an entry here, a bounded buffer and a sleeping thread (under gevent, a greenlet), but no connection and
+no statement. A follower that is new, or has emptied its buffer, gets its next lines earlier than the others. Followers
+of a job at the same position share one read and its lines.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ava.store.jobs.rows import FoundLines
 
 _log = logging.getLogger(__name__)
 
-#: Positions of logs that one statement reads from, which bounds the bytes that it returns.
+#: Max log positions per statement, which bounds the bytes that it returns.
 _POSITIONS_AT_ONCE = 128
-#: Seconds between two checks whether the client has closed its connection.
+#: Seconds between two checks whether the client has disconnected.
 _CLIENT_CHECK_SECONDS = 5.0
 
 
 class _Waiter:
-    """A watcher that waits until a job is final, or an operation has ended."""
+    """A watcher that waits until a job is final or an operation has ended."""
 
     def __init__(self, tenant_id: str, watched_id: str) -> None:
         #: The tenant, and the id of the job or operation.
@@ -44,11 +44,11 @@ class _Waiter:
 
 
 class Watches:
-    """All watchers of one process, and the thread that polls for them."""
+    """The watchers of one process, and their polling thread."""
 
     #: Seconds between two polls.
     interval_seconds = 0.15
-    #: The least seconds between two reads: a follower that asks for lines gets them sooner than the interval.
+    #: Min seconds between two reads: followers that ask for lines need not wait for the interval.
     gap_seconds = 0.03
 
     def __init__(self, database: Database) -> None:
@@ -56,7 +56,7 @@ class Watches:
         self._lock = threading.Lock()
         self._waiters: set[_Waiter] = set()
         self._followers: dict[int, Follower] = {}
-        #: The numbers of the followers that have asked for lines.
+        #: The numbers of followers that have asked for lines.
         self._asking: set[int] = set()
         self._numbers = itertools.count(1)
         self._thread: threading.Thread | None = None
@@ -69,9 +69,9 @@ class Watches:
         return self._closing.is_set()
 
     def wait(self, watched_id: str, seconds: float, is_gone: Callable[[], bool], *, tenant_id: str) -> bool:
-        """Wait until a job of a tenant is final, or an operation of it on many jobs has ended.
+        """Wait until the tenant's job is final, or its bulk operation has ended.
 
-        Returns False if time is up, the client is gone, or the process stops.
+        Return False on timeout, disconnect of the client, or shutdown.
         """
         waiter = _Waiter(tenant_id, watched_id)
         deadline = time.monotonic() + seconds
@@ -112,7 +112,7 @@ class Watches:
         with self._lock:
             if isinstance(watcher, Follower):
                 self._followers[watcher.number] = watcher
-                # The state of its job was read a moment ago.
+                # Its job's state has just been read, so read only its lines.
                 if watcher.may_have_lines or watcher.final is not None:
                     self._asking.add(watcher.number)
                     self._poll_now.set()
@@ -123,13 +123,13 @@ class Watches:
                 self._thread.start()
 
     def _ask(self, number: int) -> None:
-        """Read lines for a follower soon."""
+        """Schedule an early read for a follower."""
         with self._lock:
             self._asking.add(number)
         self._poll_now.set()
 
     def _run(self) -> None:
-        """Poll again and again, as long as there are watchers."""
+        """Poll while there are watchers."""
         all_at = time.monotonic() + self.interval_seconds
         while not self._closing.wait(self.gap_seconds):
             self._poll_now.wait(max(0.0, all_at - time.monotonic()))
@@ -147,7 +147,7 @@ class Watches:
             try:
                 self._poll(waiters, followers, reads_states=is_for_all, until=all_at)
             except DatabaseUnavailable:
-                # The watchers go on waiting; each ends by itself when its time is up.
+                # The watchers keep waiting; each ends with its own timeout.
                 self._closing.wait(1.0)
             except Exception:
                 _log.exception("Watches: poll failed, will retry")
@@ -156,11 +156,11 @@ class Watches:
     def _poll(
         self, waiters: Sequence[_Waiter], followers: Sequence[Follower], *, reads_states: bool, until: float
     ) -> None:
-        """Poll for these watchers, and read on for those with more lines, until the others' next poll is due."""
+        """Poll for these watchers; then keep reading for followers with more lines until the next full poll."""
         reading = [each for each in followers if not each.is_behind]
         while waiters or reading:
             with self._database.connect() as connection:
-                # First, because a job that is found final has its last line written already.
+                # Read states before lines: the last line of a final job is already written.
                 states = self._read_states(connection, waiters, reading) if reads_states else {}
                 self._read_lines(connection, reading, states)
             waiters, reads_states = (), False
@@ -175,7 +175,7 @@ class Watches:
     def _read_states(
         self, connection: Connection, waiters: Sequence[_Waiter], followers: Sequence[Follower]
     ) -> dict[int, WatchedState]:
-        """Wake the waiters whose wait is over. Returns the new states of jobs by the numbers of their followers."""
+        """Wake satisfied waiters. Return the jobs' new states by the numbers of their followers."""
         open_followers = [follower for follower in followers if follower.final is None]
         jobs = {waiter.key for waiter in waiters if not waiter.is_operation}
         jobs |= {follower.job for follower in open_followers}
@@ -194,7 +194,7 @@ class Watches:
     def _read_lines(
         self, connection: Connection, followers: Sequence[Follower], states: dict[int, WatchedState]
     ) -> None:
-        """Read the new lines, once for all followers at one position, and deliver them with the new states."""
+        """Read new lines, once for all followers at a position, and deliver them with the new states."""
         at: dict[tuple[JobKey, int], list[Follower]] = {}
         for follower in followers:
             at.setdefault((follower.job, follower.after_seq), []).append(follower)
@@ -219,7 +219,7 @@ class Watches:
 
 
 def _by_number(connection: Connection, followers: Sequence[Follower]) -> dict[int, WatchedState]:
-    """Returns the new states by the followers' numbers; followers that have seen the same share one read."""
+    """Return the new states by follower number; followers with the same last state share one read."""
     at: dict[WatchedState, list[Follower]] = {}
     for follower in followers:
         at.setdefault(replace(follower.seen, number=0), []).append(follower)

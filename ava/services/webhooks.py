@@ -1,4 +1,4 @@
-"""The use cases of webhooks: endpoints, their deliveries, test events and redelivery."""
+"""Use cases of webhooks: endpoints, their deliveries, test events and redelivery."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ava.store.jobs import idempotency
 from ava.store.webhooks import deliveries, endpoints
 from ava.store.webhooks.deliveries import DeliveryFilter, Ended
 
-#: The most deliveries that one statement sends again.
+#: Max deliveries per statement of a redelivery.
 _BATCH = 1_000
-#: Characters of a body that are shown.
+#: Max shown characters of a body.
 _MAX_OF_BODY = 65_536
 
 
 class Webhooks:
-    """The use cases of webhooks, over one database."""
+    """Use cases of webhooks, over a database."""
 
     def __init__(self, database: Database, sealer: Sealer, *, rules: OutboundRules) -> None:
         self._database = database
@@ -46,9 +46,9 @@ class Webhooks:
         roots_only: bool = False,
         key: str | None = None,
     ) -> tuple[Endpoint, bool]:
-        """Create an endpoint. Returns it, and True if an earlier call with the idempotency key created it.
+        """Create an endpoint. Return it, and True if an earlier call with the idempotency key created it.
 
-        Raises `InvalidFields` if the URL cannot be called, `EncryptionKeyMissing`, `WebhooksFull`, and
+        Raise `InvalidFields` if the URL may not be called, `EncryptionKeyMissing`, `WebhooksFull`, and
         `IdempotencyKeyReused`.
         """
         self._check_url(url)
@@ -75,7 +75,7 @@ class Webhooks:
         return created, False
 
     def show(self, caller: Caller, webhook_id: str) -> Endpoint:
-        """Returns one endpoint. Raises `WebhookNotFound`, `DatabaseUnavailable`."""
+        """Return an endpoint. Raise `WebhookNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return _shown_to(caller, self._show(connection, caller, webhook_id))
 
@@ -88,7 +88,7 @@ class Webhooks:
     def page(
         self, caller: Caller, *, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[Endpoint], int]:
-        """Returns a page of endpoints, newest first, and their total."""
+        """Return a page of endpoints, newest first, and the total."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = endpoints.page(connection, tenant_id=tenant_id, limit=limit, offset=offset, before_id=before_id)
@@ -106,7 +106,7 @@ class Webhooks:
         is_enabled: bool | None = None,
         roots_only: bool | None = None,
     ) -> Endpoint:
-        """Change the fields that are given. Raises `WebhookNotFound`, and what `create` raises."""
+        """Change the given fields. Raise `WebhookNotFound`, and like `create`."""
         if url is not None:
             self._check_url(url)
         sealed = None if secret is None else self._sealer.seal(secret)
@@ -132,13 +132,13 @@ class Webhooks:
             raise InvalidFields(f"url: {error}", {"url": [str(error)]}) from None
 
     def delete(self, caller: Caller, webhook_id: str) -> None:
-        """Delete an endpoint. Raises `WebhookNotFound`, `DatabaseUnavailable`."""
+        """Delete an endpoint. Raise `WebhookNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             if not endpoints.delete(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id):
                 raise WebhookNotFound
 
     def send_test(self, caller: Caller, webhook_id: str) -> Delivery:
-        """Send an endpoint a test event. Raises `WebhookNotFound`, `WebhookStateConflict` if it is disabled."""
+        """Send a test event to an endpoint. Raise `WebhookNotFound`, `WebhookStateConflict` if it is disabled."""
         with self._database.transaction() as connection:
             endpoint = self._show(connection, caller, webhook_id)
             if endpoint.status is EndpointStatus.DISABLED:
@@ -163,7 +163,7 @@ class Webhooks:
         offset: int = 0,
         before_id: str | None = None,
     ) -> tuple[list[Delivery], int]:
-        """Returns a page of deliveries, newest first, and the number that match. Raises `WebhookNotFound`."""
+        """Return a page of deliveries, newest first, and the number of matches. Raise `WebhookNotFound`."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             self._show(connection, caller, webhook_id)
@@ -182,7 +182,7 @@ class Webhooks:
         return found, total
 
     def redeliver(self, caller: Caller, webhook_id: str, delivery_id: str) -> Delivery:
-        """Send one delivery again. Raises `WebhookNotFound`, `WebhookStateConflict` if the endpoint is disabled."""
+        """Send a delivery again. Raise `WebhookNotFound`, `WebhookStateConflict` if the endpoint is disabled."""
         with self._database.connect() as connection:
             self._show_enabled(connection, caller, webhook_id)
             delivery = deliveries.redeliver(
@@ -193,9 +193,9 @@ class Webhooks:
         return delivery
 
     def redeliver_ended(self, caller: Caller, webhook_id: str, ended: Ended) -> int:
-        """Send deliveries again that have ended, in batches, so that locks are held briefly.
+        """Send ended deliveries again, in batches, so that locks are brief.
 
-        Returns their number; raises as `redeliver`.
+        Return their number. Raise like `redeliver`.
         """
         total, last = 0, None
         while True:
@@ -214,7 +214,7 @@ class Webhooks:
                 return total
 
     def delivery_body(self, caller: Caller, webhook_id: str, delivery_id: str) -> DeliveryBody:
-        """Returns what the requests of a delivery send. Raises `WebhookNotFound`, `DatabaseUnavailable`."""
+        """Return the body of a delivery's requests. Raise `WebhookNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             body = deliveries.read_body(
                 connection,
@@ -225,7 +225,7 @@ class Webhooks:
             )
         if body is None:
             raise WebhookNotFound
-        # That of a test has the endpoint's URL, which may be a credential.
+        # A test's body contains the endpoint's URL, which may be a credential.
         return body if caller.role >= Role.TENANT_ADMIN else replace(body, text=None)
 
     def _show_enabled(self, connection: Connection, caller: Caller, webhook_id: str) -> None:
@@ -234,7 +234,7 @@ class Webhooks:
 
 
 def _shown_to(caller: Caller, endpoint: Endpoint) -> Endpoint:
-    """Returns an endpoint as the caller may see it, because the path and the query of many URLs are credentials."""
+    """Return an endpoint as the caller may see it: many URLs have credentials in their path or query."""
     if caller.role >= Role.TENANT_ADMIN:
         return endpoint
     return replace(endpoint, url=outbound_url.origin_of(endpoint.url))

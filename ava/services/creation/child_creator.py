@@ -20,7 +20,7 @@ from ava.store.jobs.moves import children
 
 
 class ChildCreator:
-    """Creates the children of one process's runs, each batch in one transaction with its journal entries."""
+    """Create the children of a process's runs, each batch in one transaction with its journal entries."""
 
     def __init__(self, *, creator: JobCreator, rules: TriggerRules) -> None:
         self._creator = creator
@@ -31,8 +31,8 @@ class ChildCreator:
     ) -> list[ChildState]:
         """Create children of a job's run, all or none, and write their journal entries.
 
-        Returns the children's states. Raises `RunStopped` if the run has lost its job or is to be cancelled,
-        `ChildrenRefused` if its tree would have too many jobs, and the reason why the first one is refused.
+        Return the children's states. Raise `RunStopped` if the run has lost its job or will be cancelled,
+        `ChildrenRefused` if its tree would have too many jobs, and the first child's refusal.
         """
         with database.transaction() as connection:
             tree_uuid = children.enter_tree(connection, run=job.run, claim_id=claim_id)
@@ -51,7 +51,7 @@ class ChildCreator:
         place = children.place_in_tree(
             connection, run=job.run, tree_uuid=tree_uuid, max_depth=TREE_DEPTH.value, max_jobs=TREE_JOBS.value
         )
-        # The root is no job below the root.
+        # `place.jobs` includes the root; the limit does not.
         room = TREE_JOBS.value - (place.jobs - 1)
         if count > room:
             raise ChildrenRefused(
@@ -72,7 +72,7 @@ class ChildCreator:
                 user_id=job.id,
                 spec=spec,
                 schema_version=UNMATCHED if isinstance(match, InputMismatch) else match,
-                # A node publishes nothing.
+                # Nodes publish nothing.
                 may_publish=False,
                 traceparent=job.traceparent,
                 place=Place(
@@ -87,7 +87,7 @@ class ChildCreator:
         ]
 
     def _spec(self, job: Job, new: NewChild) -> JobSpec:
-        # A job was allowed its own priority, and the tenant's roles are allowed theirs.
+        # The priority may be as urgent as the job's, or as the tenant's roles allow.
         most_urgent = min(job.priority, self._rules.most_urgent)
         wanted = job.priority if new.priority is None else new.priority
         return JobSpec(

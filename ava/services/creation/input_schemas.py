@@ -1,4 +1,4 @@
-"""The schemas of workers' inputs, compiled once per version and process."""
+"""Input schemas of workers, compiled once per version and process."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from ava.store.fleet import workers
 
 _log = logging.getLogger(__name__)
 
-#: The maximum numbers of cached pairs of a tenant and a worker, and of cached schemas.
+#: Max cached pairs of tenant and worker, and max cached schemas.
 _MAX_PAIRS = 20_000
 _MAX_SCHEMAS = 2_000
-#: Bytes of inputs above which a comparison takes long.
+#: Min bytes of inputs that take long to validate.
 _LONG_BYTES = 2**16
 
-#: The version that an input matches, None without a schema; or the mismatch.
+#: The version that an input matches (None without a schema), or the mismatch.
 Match = str | InputMismatch | None
-#: The version of a schema, and the schema.
+#: A schema's version, and the schema.
 _Known = tuple[str, InputSchema | None]
 _UNRESOLVED: _Known = (UNRESOLVED, None)
 
 
 class InputSchemas:
-    """Compares inputs with the schemas of their workers.
+    """Validate inputs against their workers' schemas.
 
-    A process caches the schemas that it has read: the statement that stores a job compares the version with the
-    worker's, and stores nothing if they differ. Then `refresh` reads the new schema.
+    A process caches schemas: the statement that stores a job compares the version with the worker's, and stores nothing
+    if they differ. Then `refresh` reads the new schema.
     """
 
     def __init__(self, run_long: Callable[[Callable[[], Any]], Any] = lambda work: work()) -> None:
-        """`run_long` returns the result of long work, and serves other requests in the meantime."""
+        """`run_long` returns the result of long work, and serves other requests meanwhile."""
         self._run_long = run_long
         self._lock = threading.Lock()
-        #: By tenant and worker, because a tenant that cannot see a worker must not learn its schema.
+        #: By tenant, too, because a tenant that cannot see a worker must not learn its schema.
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
     def matches(self, tenant_id: str, specs: Sequence[JobSpec], *, until_first: bool = False) -> list[Match]:
-        """Return for each job the version of its worker's schema that its input matches, or the mismatch.
+        """Return for each job the version of the schema that its input matches, or the mismatch.
 
-        `until_first`: the jobs after the first one that mismatches are not compared; they are `UNMATCHED`. An input
-        with references is `UNRESOLVED`: it is compared once the outputs are known.
+        `until_first`: jobs after the first mismatch are not validated; they are `UNMATCHED`. An input with references
+        is `UNRESOLVED`: it is validated once the outputs are known.
         """
         known = [
             _UNRESOLVED
@@ -82,7 +82,7 @@ class InputSchemas:
     def fault(
         self, connection: Connection, *, tenant_id: str, worker_id: str, version: str, input_json: str
     ) -> str | None:
-        """Return in one line why an input does not match a version of a worker's schema; None if it matches."""
+        """Return in one line why an input does not match a version of the worker's schema; None if it matches."""
         known = self._known.get((tenant_id, worker_id))
         if known is None or known[0] != version:
             self.refresh(connection, tenant_id, [worker_id])
@@ -92,7 +92,7 @@ class InputSchemas:
 
 @lru_cache(maxsize=_MAX_SCHEMAS)
 def _compiled(text: str, patterns: Patterns) -> InputSchema | None:
-    """Return a compiled schema; None if only the release that announced it can use it."""
+    """Compile a schema; return None if only a newer release can use it."""
     try:
         return InputSchema(text, patterns)
     except ValueError as error:

@@ -11,40 +11,40 @@ from ava.domain.jobs.job import Job
 from ava.domain.jobs.new_job import UNMATCHED, NewJob
 from ava.errors import DatabaseUnavailable, StatementFailed
 
-#: The most jobs that one statement stores.
+#: Max jobs per statement.
 _MAX_JOBS = 64
-#: The most statements under way. The limit leaves capacity for other tenants while one has much to store.
+#: Max concurrent statements. The limit leaves capacity for other tenants while one stores much.
 _MAX_STATEMENTS = 3
-#: Characters of the longest input that shares a statement.
+#: Max characters of an input that shares a statement.
 _MAX_CHARACTERS = 2**14
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class GroupedTrigger:
-    """A trigger among concurrent ones: it leads a group, or the leader of its group stores its job."""
+    """A concurrent trigger: it leads a group, or the leader of its group stores its job."""
 
     new: NewJob
-    #: Locked until the job is stored and published, or this trigger is to lead a group; None if it need not wait.
+    #: Locked until the job is stored and published, or this trigger becomes a leader; None if it need not wait.
     wait: threading.Lock | None = None
     leads: bool = False
-    #: The triggers that it leads, itself first.
+    #: The triggers of its group, itself first.
     group: list[GroupedTrigger] = field(default_factory=list)
-    #: The job, or why there is none; None if the statement of its group failed.
+    #: The job, or its error; None if the group's statement failed.
     outcome: Job | BaseException | None = None
 
 
 class TriggerGroups:
     """Groups of concurrent triggers, each stored by one statement.
 
-    A trigger leads a group immediately, unless its tenant's earlier trigger or the maximum number of statements is
-    under way. Then it waits, and the first waiting trigger leads the next group. So a process has few such statements
-    under way, at most one for each tenant, and its groups grow with the load.
+    A trigger leads a group immediately, unless its tenant's earlier trigger or the max number of statements is
+    running. Then it waits, and the first waiting trigger leads the next group. So a process runs few such statements,
+    at most one per tenant, and its groups grow with the load.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._statements = 0
-        #: The tenants of the jobs that the statements under way store.
+        #: The tenants of the running statements' jobs.
         self._tenants: set[str] = set()
         self._waiting: list[GroupedTrigger] = []
 
@@ -52,7 +52,7 @@ class TriggerGroups:
     def enter(self, new: NewJob) -> Iterator[GroupedTrigger]:
         """Wait, and yield the trigger: it leads a group, or its leader has stored and published its job.
 
-        In the block, a leader stores its group (`statement`) and publishes it; the group continues after the block.
+        Inside the block, a leader stores its group (`statement`) and publishes it; the group continues after the block.
         """
         own = GroupedTrigger(new=new)
         with self._lock:
@@ -72,13 +72,13 @@ class TriggerGroups:
 
     @contextmanager
     def statement(self, leader: GroupedTrigger) -> Iterator[list[GroupedTrigger]]:
-        """Yield the group that the leader's statement stores. The next group follows after the block.
+        """Yield the group for the leader's statement. The next group follows after the block.
 
-        If one of the jobs made the statement fail, none gets an outcome: storing each job in a separate statement shows
-        which one it was. Any other error is the outcome of the whole group.
+        If a job makes the statement fail, none gets an outcome: each is then stored in its own statement, to find the
+        cause. Any other error is the outcome of the whole group.
         """
         with self._lock:
-            # No other statement stores jobs of their tenants.
+            # No other running statement stores jobs of their tenants.
             others = self._tenants - {leader.new.tenant_id}
             joining = [each for each in self._waiting if each.new.tenant_id not in others][: _MAX_JOBS - 1]
             self._waiting = [each for each in self._waiting if each not in joining]
@@ -96,7 +96,7 @@ class TriggerGroups:
             self._pass_on({each.new.tenant_id for each in leader.group})
 
     def _pass_on(self, tenants: set[str]) -> None:
-        """Have the first waiting trigger lead the next group, because the statement of these tenants has ended."""
+        """Let the first waiting trigger lead the next group, because these tenants' statement has ended."""
         with self._lock:
             self._tenants -= tenants
             self._statements -= 1

@@ -1,4 +1,4 @@
-"""Apply the keys of triggers (`dedupe`, `debounce`) in the transaction that creates their jobs."""
+"""Apply triggers' keys (`dedupe`, `debounce`) in the transaction that creates their jobs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ava.store.jobs.moves import cancel, debounce
 from ava.store.jobs.moves.cancel import CancelRequest
 from ava.store.jobs.reads import deduped
 
-#: Jobs that the call has yet to create, by their positions in it.
+#: Jobs to create, by their position in the call.
 _Entries = Mapping[int, NewJob]
 
 
 def repeated(entries: _Entries) -> dict[int, InvalidFields]:
-    """Returns the errors of entries that have the key of an earlier entry, unless each returns the earlier job."""
+    """Return errors for entries that repeat an earlier entry's key, unless both would return the earlier job."""
     first: dict[tuple[object, ...], int] = {}
     errors: dict[int, InvalidFields] = {}
     for entry, new in entries.items():
@@ -39,9 +39,9 @@ def repeated(entries: _Entries) -> dict[int, InvalidFields]:
 
 
 def move_debounced(connection: Connection, entries: _Entries) -> dict[int, Job | NewJob]:
-    """Lock the keys of debounced jobs, and put off the earlier jobs that have them.
+    """Lock the keys of debounced jobs, and defer earlier jobs with them.
 
-    Returns for each of these entries the earlier job; if there is none to put off, the new job with its date.
+    Return the earlier job for each entry; if there is none to defer, the new job with its date.
     """
     found: dict[int, Job | NewJob] = {}
     for (tenant_id, user_id), those in _by_user(entries, kind="debounce").items():
@@ -55,7 +55,7 @@ def move_debounced(connection: Connection, entries: _Entries) -> dict[int, Job |
 
 
 def start_debounced(connection: Connection, entries: _Entries, made: Mapping[int, Job]) -> None:
-    """Write which new jobs the keys have that `move_debounced` has locked."""
+    """Record the new jobs of the keys that `move_debounced` has locked."""
     started = {entry: new for entry, new in entries.items() if entry in made}
     for (tenant_id, _), those in _by_user(started, kind="debounce").items():
         debounce.start(
@@ -73,14 +73,14 @@ def _dated(spec: JobSpec, now: datetime) -> JobSpec:
 
 
 def _first_at(spec: JobSpec) -> datetime | None:
-    """Returns the `now` of a job that `_dated` has dated."""
+    """Return the `now` with which `_dated` dated a job."""
     if spec.scheduled_at is None or spec.debounce is None:
         return None
     return spec.scheduled_at - timedelta(seconds=spec.debounce.seconds)
 
 
 def cancel_replaced(connection: Connection, entries: _Entries) -> dict[int, NewJob]:
-    """Cancel the queued jobs that deduped jobs replace. Returns these new jobs, with the ids that the others name."""
+    """Cancel queued jobs that deduplicated jobs replace. Return the new jobs with the ids that the errors name."""
     found: dict[int, NewJob] = {}
     replacing = {entry: new for entry, new in entries.items() if _mode(new.spec) is DedupeMode.REPLACE}
     for (tenant_id, _), those in _by_user(replacing, kind="dedupe").items():
@@ -102,9 +102,9 @@ def cancel_replaced(connection: Connection, entries: _Entries) -> dict[int, NewJ
 
 
 def find_earlier(connection: Connection, entries: _Entries) -> dict[int, JobOrRefusal]:
-    """Return the outcomes of deduped jobs that were not created because an unfinished job has their key.
+    """Return the outcomes of deduplicated jobs that were not created because an unfinished job has their key.
 
-    Each is the earlier job or a conflict. An entry is left out if the earlier job has ended.
+    Each outcome is the earlier job or a conflict. Omit entries whose earlier job has ended meanwhile.
     """
     found: dict[int, JobOrRefusal] = {}
     for (tenant_id, _), those in _by_user(entries, kind="dedupe").items():
@@ -137,7 +137,7 @@ def _mode(spec: JobSpec) -> DedupeMode | None:
 
 
 def _waits_for_running(job: Job) -> bool:
-    """Returns whether a cancel leaves a job in the queue, with its key, because jobs below it run."""
+    """Return whether a cancelled job stays queued, with its key, because descendants run."""
     return job.status is Status.QUEUED and job.cancel_requested_at is not None
 
 

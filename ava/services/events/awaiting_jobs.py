@@ -1,7 +1,7 @@
-"""New events find the jobs whose handlers wait for them.
+"""Match new events with the jobs whose handlers wait for them.
 
 An event looks up the keys of its own values (`ava.domain.events.match_keys`) and is compared only with the waits that
-it finds. So events and waits with exact fields cost the same for each event, however many jobs wait.
+have one of them. So the cost per event with exact fields does not depend on the number of waiting jobs.
 """
 
 from __future__ import annotations
@@ -26,37 +26,38 @@ from ava.store.events.awaited import EventWait, FoundEvent
 from ava.store.jobs import wake_queue
 from ava.store.jobs.wake_queue import EventWakes, WaitPlace
 
-#: What one transaction reads: events, the bytes of their data, lists of exact paths, waits, and pairs of both.
+#: Max reads of one transaction: events, bytes of their data, lists of exact paths, waits, and pairs of events and
+#: waits.
 _MAX_EVENTS = 100
 _MAX_BYTES = 2**20
 _MAX_PATHS = 32
 _MAX_WAITS = 500
 _MAX_PAIRS = 5_000
-#: Events for which no job waits that one transaction deletes.
+#: Max deleted events that no job waits for, per transaction.
 _MAX_DROPPED = 1_000
-#: Seconds of comparisons after which a transaction leaves the other waits to the next one.
+#: Seconds of comparisons after which a transaction leaves the remaining waits to the next one.
 _MAX_SECONDS = 0.1
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
-#: Many jobs wait for events by the same pattern.
+#: Cached, because many jobs wait with the same pattern.
 _read = lru_cache(maxsize=1_000)(AwaitedEvent.read)
 
 
 class AwaitingJobs:
-    """Compares events with what handlers wait for, one tenant after the other in turn."""
+    """Compare events with handlers' waits, tenant by tenant in round-robin order."""
 
     def __init__(self, *, max_waits: int = _MAX_WAITS) -> None:
-        """`max_waits`: the waits of one transaction."""
+        """`max_waits`: max waits per transaction."""
         self._max_waits = max_waits
-        #: The tenants after which the next events, and the next events for which no job waits, are looked for.
+        #: The last tenants whose events were compared, and whose unawaited events were deleted.
         self._last_tenant = self._last_unawaited = ""
 
     def run_next(self, connection: Connection) -> list[tuple[str, str]] | None:
-        """Compare some events of the next tenant with what its jobs wait for, in a transaction.
+        """Compare some events of the next tenant with its waits, in a transaction.
 
-        If no job waits for their type, delete events of all tenants for which no job waits.
+        If no job waits for their type, delete unawaited events of all tenants.
 
-        Returns the jobs, locked, for which events were found: tenants and UUIDs. None: no event is left.
+        Return the satisfied jobs, locked, as pairs of tenant and UUID. None: no event is left.
         """
         wakes = self._claim(connection)
         if wakes is None:
@@ -93,7 +94,7 @@ class AwaitingJobs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _NewEvent:
-    """An event that is compared with waits."""
+    """An event to compare with waits."""
 
     uuid: UUID
     id: str
@@ -104,9 +105,9 @@ class _NewEvent:
 class _ComparedEvents:
     """The events that one transaction compares."""
 
-    #: The first ones of the claimed events. Retention may have deleted some.
+    #: Number of the first claimed events in this batch. Retention may have deleted some.
     count: int = 0
-    #: The events by their keys; and by the first key of the paths for which they have too many.
+    #: Events by key; and by first key of the paths for which they have too many keys.
     by_key: dict[UUID, list[_NewEvent]] = field(default_factory=dict)
     by_paths: dict[UUID, list[_NewEvent]] = field(default_factory=dict)
 
@@ -114,7 +115,7 @@ class _ComparedEvents:
     def of(
         cls, wakes: EventWakes, new: Mapping[str, InboundEvent], samples: Sequence[tuple[UUID, str]]
     ) -> _ComparedEvents:
-        """Return the first events that have `_MAX_BYTES` and about `MAX_KEYS` together, at least one."""
+        """Return the first events within `_MAX_BYTES` and about `MAX_KEYS`, at least one."""
         batch = cls()
         size = count = 0
         until = time.monotonic() + _MAX_SECONDS
@@ -141,19 +142,19 @@ class _ComparedEvents:
 
     @property
     def max_waits(self) -> int:
-        """Return how many waits are about `_MAX_PAIRS` comparisons, at least one."""
+        """Return the number of waits that make about `_MAX_PAIRS` comparisons, at least one."""
         events = (*self.by_key.values(), *self.by_paths.values())
         return max(1, _MAX_PAIRS // max(map(len, events), default=1))
 
     def ranges(self) -> list[tuple[UUID, UUID]]:
-        """Return the ranges of keys of the waits that the events are compared with. None of them overlap."""
+        """Return disjoint key ranges of the waits to compare."""
         exact = [(key, key) for key in self.by_key if match_keys.first_key(key) not in self.by_paths]
         return [*exact, *((first, match_keys.last_key(first)) for first in self.by_paths)]
 
     def match(self, waits: Sequence[EventWait]) -> tuple[list[FoundEvent], WaitPlace | None]:
-        """Return the first event of each wait that has one, and the last place that the budget allowed, if not all.
+        """Return each satisfied wait's first event, and the last position within the budget (None: all were compared).
 
-        One event may be found for several waits of a job, of which the handler gives it to one. The others look again.
+        One event may satisfy several waits of a job, but the handler gives it to one; the other waits search again.
         """
         found: list[FoundEvent] = []
         comparisons = Comparisons()

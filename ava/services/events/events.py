@@ -1,4 +1,4 @@
-"""The use cases of events: send some, list and show them."""
+"""Use cases of events: send, list and show them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ava.telemetry import tracing
 
 
 class Events:
-    """The use cases of events, over one database."""
+    """Use cases of events, over a database."""
 
     def __init__(self, database: Database, jobs: Jobs, event_jobs: EventJobs) -> None:
         self._database = database
@@ -35,9 +35,9 @@ class Events:
     def send(
         self, caller: Caller, specs: Sequence[EventSpec], key: str | None = None
     ) -> tuple[list[InboundEvent], bool]:
-        """Store events with their jobs, all or none. Returns them in order, and True if an earlier call has the key.
+        """Store events with their jobs, all or none. Return them in order, and True if an earlier call has the key.
 
-        An event whose source and id are known is the first one again. Raises `TooMany` if the tenant stores too much,
+        An event with a known source and id is returned as the first one. Raise `TooMany` if the tenant stores too much,
         `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
         with self._database.transaction() as connection:
@@ -77,7 +77,7 @@ class Events:
         return [_first_or_again(event, first[event.id], found) for event in new], made.jobs
 
     def _find_first(self, connection: Connection, tenant_id: str, new: Sequence[InboundEvent]) -> dict[str, str]:
-        """Returns for each new event the first one of its source and id: itself, unless one is known."""
+        """Return for each new event the first one with its source and id: itself, unless one is known."""
         digests = {event.id: _key(event.spec) for event in new if event.spec.source_id is not None}
         own: dict[bytes, str] = {}
         for event_id, digest in digests.items():
@@ -95,7 +95,7 @@ class Events:
     def page(
         self, caller: Caller, event_filter: EventFilter, *, limit: int, offset: int = 0, before_id: str | None = None
     ) -> tuple[list[InboundEvent], int]:
-        """Returns a page of events, newest first, and the number that match, exact up to `paging.MAX_IN_TOTAL`."""
+        """Return a page of events, newest first, and the number of matches, exact up to `paging.MAX_IN_TOTAL`."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = events.page(
@@ -110,7 +110,7 @@ class Events:
             return awaited.with_jobs(connection, found), total
 
     def show(self, caller: Caller, event_id: str) -> InboundEvent:
-        """Returns one event. Raises `EventNotFound`, `DatabaseUnavailable`."""
+        """Return an event. Raise `EventNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             found = events.show(connection, tenant_id=caller.tenant_id, event_id=event_id)
             if found is None:
@@ -122,7 +122,7 @@ class Events:
 def _first_or_again(event: InboundEvent, first_id: str, found: dict[str, InboundEvent]) -> InboundEvent:
     if first_id == event.id:
         return found[event.id]
-    # Its row may be past retention already.
+    # Retention may have deleted its row.
     return replace(found.get(first_id, replace(event, id=first_id)), is_duplicate=True)
 
 

@@ -1,4 +1,4 @@
-"""The subscriptions of tenants, as this process has read them; a version says whether they are the present ones."""
+"""This process's cache of tenants' subscriptions; a version tells whether they are current."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ava.domain.events.subscription import Subscription, SubscriptionIndex
 from ava.store.engine.database import Connection
 from ava.store.events import subscriptions
 
-#: The most subscriptions that are kept, of all tenants together, and the most tenants.
+#: Max cached subscriptions of all tenants, and max tenants.
 _MAX_KEPT = 50_000
 _MAX_TENANTS = 5_000
 
 
 class KnownSubscriptions:
-    """Finds the subscriptions to the type of an event. They are read once for each version of them."""
+    """Find the subscriptions to an event type. They are read once per version."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,9 +25,9 @@ class KnownSubscriptions:
     def candidates(
         self, connection: Connection, *, tenant_id: str, version: int | None, type_: str
     ) -> Sequence[Subscription]:
-        """Returns those to whose type an event belongs, the oldest first.
+        """Return the subscriptions that match the type, oldest first.
 
-        `version`: that of the tenant's subscriptions, as the transaction has read it; None if there never was one.
+        `version`: the version of the tenant's subscriptions in this transaction; None if it never had any.
         """
         return [] if version is None else self._index(connection, tenant_id, version).candidates(type_)
 

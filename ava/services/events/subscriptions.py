@@ -1,4 +1,4 @@
-"""The use cases of subscriptions: create, list, change, delete, and try a pattern and a template on an event."""
+"""Use cases of subscriptions: create, list, change, delete, and try a pattern and template on an event."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from ava.store.jobs import idempotency
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """What a subscription would make of an event."""
+    """The result of trying a subscription on an event."""
 
     matches: bool
-    #: Why it does not match, or why no input can be made, with the path.
+    #: Why it does not match, or no input can be built, with the path.
     reason: str | None
-    #: The input of the job, as JSON text; None if it does not match.
+    #: The job's input, as serialized JSON; None if it does not match.
     input_json: str | None
 
 
 class Subscriptions:
-    """The use cases of subscriptions, over one database."""
+    """Use cases of subscriptions, over a database."""
 
     def __init__(self, database: Database, jobs: Jobs) -> None:
         self._database = database
         self._jobs = jobs
 
     def create(self, caller: Caller, spec: SubscriptionSpec, key: str | None = None) -> tuple[Subscription, bool]:
-        """Create a subscription. Returns it, and True if an earlier call with the idempotency key created it.
+        """Create a subscription. Return it, and True if an earlier call with the idempotency key created it.
 
-        Raises `PriorityTooUrgent`, `WorkerNotFound` if the tenant cannot see its worker, `WorkerDeprecated`,
+        Raise `PriorityTooUrgent`, `WorkerNotFound` if the tenant cannot see its worker, `WorkerDeprecated`,
         `SubscriptionsFull`, `IdempotencyKeyReused`, `DatabaseUnavailable`.
         """
         with self._database.transaction() as connection:
@@ -68,7 +68,7 @@ class Subscriptions:
         self._jobs.creator.check_worker(connection, tenant_id=caller.tenant_id, worker_id=spec.worker_id)
 
     def show(self, caller: Caller, subscription_id: str) -> Subscription:
-        """Returns one subscription. Raises `SubscriptionNotFound`, `DatabaseUnavailable`."""
+        """Return a subscription. Raise `SubscriptionNotFound`, `DatabaseUnavailable`."""
         with self._database.connect() as connection:
             return shown_to(caller, _show(connection, caller, subscription_id))
 
@@ -81,7 +81,7 @@ class Subscriptions:
         offset: int = 0,
         before_id: str | None = None,
     ) -> tuple[list[Subscription], int]:
-        """Returns a page of subscriptions, newest first, and the number that match."""
+        """Return a page of subscriptions, newest first, and the number of matches."""
         tenant_id = caller.tenant_id
         with self._database.connect() as connection:
             found = subscriptions.page(
@@ -96,9 +96,9 @@ class Subscriptions:
         return [shown_to(caller, each) for each in found], total
 
     def change(self, caller: Caller, subscription_id: str, changes: Mapping[str, Any]) -> Subscription:
-        """Change fields of a subscription, for the events from now on.
+        """Change fields of a subscription for future events.
 
-        Raises `SubscriptionNotFound`, and what `create` raises.
+        Raise `SubscriptionNotFound`, and like `create`.
         """
         with self._database.transaction() as connection:
             locked = subscriptions.lock(connection, tenant_id=caller.tenant_id, subscription_id=subscription_id)
@@ -110,14 +110,14 @@ class Subscriptions:
             return subscriptions.change(connection, changed)
 
     def delete(self, caller: Caller, subscription_id: str) -> None:
-        """Delete a subscription; its jobs go on. Raises `SubscriptionNotFound`, `DatabaseUnavailable`."""
+        """Delete a subscription; its jobs continue. Raise `SubscriptionNotFound`, `DatabaseUnavailable`."""
         with self._database.transaction() as connection:
             if not subscriptions.delete(connection, tenant_id=caller.tenant_id, subscription_id=subscription_id):
                 raise SubscriptionNotFound
 
 
 def try_rule(event: dict[str, Any], *, event_type: str | None, rule: Rule) -> Tried:
-    """Returns what a subscription would make of the record of an event. It asks nothing of the database."""
+    """Try a subscription on an event's record, without the database."""
     if event_type is not None and not matches_type(event_type, event["type"]):
         reason = f"type: {json.dumps(event['type'])} does not match {json.dumps(event_type)}"
         return Tried(matches=False, reason=reason, input_json=None)
