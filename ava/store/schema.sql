@@ -1,14 +1,14 @@
--- The schema of version 0.1.0. The first migration, versions/r0100_baseline.py, runs this text on an empty database; a
--- reader finds here what the later migrations start from. Until 0.1.0 is released, a change of the schema is an edit of
--- this file. Afterwards each change is a migration of its own.
+-- The schema of version 0.1.0. The first migration, versions/r0100_baseline.py, runs this file on an empty database,
+-- and later migrations start from it. Until 0.1.0 is released, a schema change is an edit of this file, afterwards a
+-- separate migration.
 --
--- Alembic's own table, `alembic_version`, is not in this file.
+-- Alembic's table `alembic_version` is not in this file.
 
 
 -- Ids -----------------------------------------------------------------------------------------------------------------
 
--- A UUIDv7 (RFC 9562, method 3: the twelve bits after the milliseconds hold their fraction). The database's clock is
--- the only one that orders jobs. PostgreSQL 15 to 17 have no such function, later ones have.
+-- A UUIDv7 (RFC 9562, method 3: the twelve bits after the milliseconds are their fraction). Only the database's clock
+-- orders jobs. PostgreSQL 18 has this function built in, 15 to 17 do not.
 DO $$ BEGIN
     IF current_setting('server_version_num')::int >= 180000 THEN
         CREATE FUNCTION ava_uuid7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS 'SELECT uuidv7()';
@@ -27,15 +27,15 @@ DO $$ BEGIN
     END IF;
 END $$;
 
--- The smallest id that can be made at a moment: its first 48 bits are the milliseconds since 1970.
+-- The smallest id of a given time: its first 48 bits are the milliseconds since 1970.
 CREATE FUNCTION ava_first_uuid(at timestamptz) RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
 $$;
 
 
--- Which code may run on this schema -----------------------------------------------------------------------------------
+-- Code that may run on this schema ------------------------------------------------------------------------------------
 
--- One row, which every process compares with its own code (see `ava.store.migrations.compatibility`).
+-- One row, which every process compares with its code (see `ava.store.migrations.compatibility`).
 -- `baseline_digest` is the digest of this file's statements.
 CREATE TABLE schema_compatibility (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -44,8 +44,8 @@ CREATE TABLE schema_compatibility (
 );
 
 
--- The name of this installation, which the broker's reset marker holds: two installations on one Redis database would
--- take each other's messages. `api_heartbeat_at`: when an API process last could receive the heartbeats of pulled runs,
+-- The id of this installation, also stored in the broker's reset marker: two installations on one Redis database would
+-- take each other's messages. `api_heartbeat_at`: when an API process could last receive heartbeats of pulled runs;
 -- written only if runs were ever claimed over HTTP. One row.
 CREATE TABLE installation (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -57,9 +57,9 @@ INSERT INTO installation DEFAULT VALUES;
 
 -- Workers, nodes and queues -------------------------------------------------------------------------------------------
 
--- The definitions, written by the nodes that have their handlers, or by clients where the runtime is `pull`. Each is of
--- a tenant; `*` stands for the platform, whose workers all tenants may use that `tenants` names. `max_running`, `rate_jobs` and `rate_seconds` are the
--- limits that hold: an operator's, or those that the handler declares.
+-- Worker definitions, written by the nodes that have their handlers, or by clients for the runtime `pull`. Each belongs
+-- to a tenant or to the platform (`*`); the tenants in `tenants` may use a platform worker. `max_running`, `rate_jobs`
+-- and `rate_seconds` are the effective limits: an operator's, or the handler's declared ones.
 CREATE TABLE workers (
     tenant_id text NOT NULL DEFAULT '*',
     id text NOT NULL CHECK (id ~ '^wkr_[a-z][a-z0-9_]{0,58}$'),
@@ -80,31 +80,31 @@ CREATE TABLE workers (
     rate_jobs integer CHECK (rate_jobs > 0),
     rate_seconds double precision CHECK (rate_seconds > 0),
     rate_per text,
-    -- The JSON Schema of the input, and its version, by which a trigger knows whether it has checked against it.
+    -- The JSON Schema of the input, and its version, so that a trigger detects validation against an old one.
     input_schema json,
     input_schema_version text,
     declared_max_running integer,
     declared_rate_jobs integer,
     declared_rate_seconds double precision,
-    -- The days that final jobs are kept, as the handler declares.
+    -- Retention of final jobs in days, declared by the handler.
     retention_days double precision CHECK (retention_days > 0),
-    -- Seconds after which its unstarted jobs expire, unless their trigger or schedule says otherwise.
+    -- Seconds until unstarted jobs expire, unless their trigger or schedule sets it.
     expires_in integer CHECK (expires_in > 0),
-    -- The most MiB of memory of a run; null: what its node allows.
+    -- Max memory of a run in MiB; null: the node's limit.
     max_memory_mb integer CHECK (max_memory_mb > 0),
-    -- The delays between attempts, of a worker whose runs are pulled.
+    -- Retry delays, only for pull workers.
     retry json,
-    -- The seconds from its creation, or its date, after which a job fails.
+    -- Seconds from a job's creation or date until it fails.
     deadline_seconds integer CHECK (deadline_seconds > 0),
-    -- How it is a tool of MCP, as the handler declares; null: as AVA_MCP_WORKERS says.
+    -- The kind of MCP tool, declared by the handler; null: AVA_MCP_WORKERS decides.
     mcp text CHECK (mcp IN ('answer', 'task', 'off')),
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT schema_has_its_version CHECK ((input_schema IS NULL) = (input_schema_version IS NULL)),
-    -- Runs of these workers are claimed over HTTP. A tenant has no other workers of its own.
+    -- Runs of these workers are claimed over HTTP. A tenant can only have pull workers.
     CONSTRAINT pull_has_its_queue CHECK ((runtime = 'pull') = (queue = 'pull') AND (runtime = 'pull' OR tenant_id = '*'))
 );
 
--- When runs of a pull worker were last claimed, by the keys of a tenant, or by those of the platform (`*`).
+-- When runs of a pull worker were last claimed, by keys of a tenant or of the platform (`*`).
 CREATE TABLE worker_claims (
     tenant_id text NOT NULL,
     worker_id text NOT NULL,
@@ -112,8 +112,8 @@ CREATE TABLE worker_claims (
     PRIMARY KEY (tenant_id, worker_id)
 ) WITH (fillfactor = 50);
 
--- What a tenant, or the platform for all tenants (`*`), has set of a worker. `status_at` stays when a status is taken
--- back, because the dispatcher finds changes of status by it.
+-- Worker settings, per tenant or platform-wide (`*`). `status_at` stays when a status is removed, because the
+-- dispatcher finds status changes by it.
 CREATE TABLE worker_settings (
     tenant_id text NOT NULL,
     worker_id text NOT NULL,
@@ -124,7 +124,7 @@ CREATE TABLE worker_settings (
     secrets json NOT NULL DEFAULT '{}',
     timeout_seconds double precision CHECK (timeout_seconds > 0 AND timeout_seconds <= 3600),
     max_retries integer CHECK (max_retries BETWEEN 0 AND 25),
-    -- The delays between attempts (`ava.domain.jobs.retry.text`).
+    -- Retry delays (`ava.domain.jobs.retry.text`).
     retry json,
     max_running integer CHECK (max_running >= 0),
     rate_jobs integer CHECK (rate_jobs > 0),
@@ -140,15 +140,15 @@ CREATE TABLE nodes (
     host text NOT NULL,
     pid integer NOT NULL,
     version text NOT NULL,
-    -- The queues that it consumes, and those that the broker refuses to it.
+    -- The queues that it consumes, and the queues that the broker refuses to it.
     queues text[] NOT NULL,
     refused_queues text[] NOT NULL DEFAULT '{}',
-    -- Why it refused messages of the broker, and when it refused the last one.
+    -- Reasons for refusing messages of the broker, and the time of the last refusal.
     refused_messages text[] NOT NULL DEFAULT '{}',
     refused_messages_at timestamptz,
     workers text[] NOT NULL,
     processes integer NOT NULL,
-    -- Whether these are slots of one process.
+    -- Whether `processes` are slots of one process.
     has_slots boolean NOT NULL DEFAULT false,
     busy integer NOT NULL DEFAULT 0,
     quiet_since timestamptz NOT NULL DEFAULT now(),
@@ -156,9 +156,9 @@ CREATE TABLE nodes (
     seen_at timestamptz NOT NULL DEFAULT now(),
     stopped_at timestamptz,
     memory_bytes bigint,
-    -- What its handler modules declare.
+    -- Declarations of its handler modules.
     declarations json,
-    -- Since when it is drained, and who asked for it; null of a node that takes jobs.
+    -- Start of the drain and its requester; null if the node takes jobs.
     drained_at timestamptz,
     drained_by text
 ) WITH (fillfactor = 50);
@@ -169,7 +169,7 @@ CREATE TABLE paused_queues (
     paused_at timestamptz NOT NULL DEFAULT now()
 );
 
--- The windows to which the API publishes no more messages (see `ava.dispatcher.feed.window`).
+-- The windows to which the API must not publish (see `ava.dispatcher.feed.window`).
 CREATE TABLE closed_windows (
     queue text NOT NULL,
     priority smallint NOT NULL,
@@ -180,14 +180,14 @@ CREATE TABLE closed_windows (
 CREATE TABLE rate_states (
     key text PRIMARY KEY,
     next_at timestamptz NOT NULL,
-    -- The clock's time at the writing. A clock that is before it has gone back, and `next_at` goes back with it.
+    -- The time of the write. If the clock is earlier, it was set back, and `next_at` moves back by as much.
     written_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
 
 -- The active dispatcher -----------------------------------------------------------------------------------------------
 
--- One row. `number` is that of the holder, `renewed_at` when it renewed the lease; null: the lease is free.
+-- One row. `number` counts the holders, `renewed_at` is the last renewal; null: the lease is free.
 CREATE TABLE dispatcher_lease (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     number bigint NOT NULL,
@@ -195,9 +195,9 @@ CREATE TABLE dispatcher_lease (
 );
 INSERT INTO dispatcher_lease (number) VALUES (0);
 
--- The timelines on which it found PostgreSQL: each promotion of a standby begins another. `running`: the runs that were
--- under way when it saw the timeline first, null for the first of all, which is no promotion. `is_lossy`: a job that it
--- had seen before was missing then.
+-- The timelines of PostgreSQL that dispatchers have seen: each promotion of a standby begins a new one. `running`:
+-- number of active runs when the timeline was first seen; null for the very first timeline, which is no promotion.
+-- `is_lossy`: a job that was seen before was missing then.
 CREATE TABLE promotions (
     timeline integer PRIMARY KEY,
     seen_at timestamptz NOT NULL DEFAULT now(),
@@ -221,78 +221,77 @@ CREATE TABLE jobs (
     triggered_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     scheduled_at timestamptz,
-    -- What a queued job waits for (`ava.domain.jobs.wait_reasons`); null once its turn may come, published or not, and
-    -- of jobs that are not queued.
+    -- The reason why a queued job waits (`ava.domain.jobs.wait_reasons`); null for jobs in the backlog, published jobs
+    -- and jobs that are not queued.
     waits_for text,
-    -- When it returns to the backlog: the time that it waits for, or at which its handler stops waiting.
+    -- When it returns to the backlog: its date, or the timeout of its handler's wait.
     run_at timestamptz,
     published_at timestamptz,
     started_at timestamptz,
     completed_at timestamptz,
-    -- The number of its end, in about the order in which jobs end.
+    -- A sequence number, approximately in the order of ends.
     end_no bigint,
     node_id uuid,
     run_no integer NOT NULL DEFAULT 0 CHECK (run_no >= 0),
     attempt smallint NOT NULL DEFAULT 0,
     max_attempts smallint NOT NULL CHECK (max_attempts >= 1),
-    -- Runs that were lost with their process or node, and those of them that were lost with their whole node.
+    -- Runs that were lost with their process or node, and the part that was lost with the whole node.
     losses smallint NOT NULL DEFAULT 0,
     node_losses smallint NOT NULL DEFAULT 0,
     output json,
     error text,
     progress json,
-    -- The status that a job gets which was asked to stop, when it was asked first, and by whom.
+    -- If the job was asked to stop: its future status, the time of the first request, and the requester.
     stop_status text,
     cancel_requested_at timestamptz,
     cancelled_by text,
     retry_of uuid,
-    -- The id of a run's claim, by which a process that lost the result of its claim finds the run.
+    -- The id of a run's claim; a process finds the run by it after a lost response.
     claim_id uuid,
-    -- W3C's `traceparent`, because the job may run hours after its request.
+    -- W3C `traceparent`, stored because the job may run hours after its request.
     traceparent text
         CONSTRAINT jobs_traceparent_form CHECK (traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'),
     tags json,
     input_bytes integer,
     output_bytes integer,
-    -- The group of errors that a failed job belongs to; null of others, and until it is known.
+    -- The error group of a failed job; null for other jobs, and until it is known.
     error_id uuid,
-    -- In the order of bytes, so that the keys of one worker are a range of `jobs_admitted`.
+    -- In byte order, so that the keys of one worker are a range of `jobs_admitted`.
     limit_key text COLLATE "C",
     rate_key text,
-    -- Of the unfinished jobs of a tenant's worker, at most one has a given key.
+    -- Deduplication key: at most one unfinished job per tenant, worker and key.
     dedupe_key text,
-    -- When it is cancelled if it has not started.
+    -- When it is cancelled unless it has started.
     expires_at timestamptz,
-    -- The run in which its handler was entered first, from the claim on; null of a job that has not started.
+    -- The run that first entered its handler, set by the claim; null if the job has not started.
     first_run_no integer,
-    -- The job whose handler made it, and the first of all jobs that belong together; null of a job that belongs to
-    -- nothing.
+    -- The job whose handler created it, and the root of its tree; null for a job without a tree.
     parent_id uuid,
     tree_id uuid,
-    -- Its name among the entries of its bulk, or among the children of its parent.
+    -- Its name among the entries of its bulk, or among its parent's children.
     name text,
-    -- Whether a cancel of its parent leaves it alone, and whether a job may wait for its end.
+    -- Whether it is excluded from cancels of its parent, and whether a job may wait for it.
     is_detached boolean,
     is_awaited boolean,
     deadline_at timestamptz,
     -- The start of the first run of an attempt that has waited.
     first_started_at timestamptz,
-    -- What its runs have used: the sum of their processor time, and the most memory of one of them; null: not known.
+    -- Resources used by its runs: total CPU time, and peak memory of a single run; null: unknown.
     cpu_us bigint,
     peak_memory_mb integer,
-    -- When the present run of a job with several could start; `job_runs` has the earlier ones.
+    -- When the current run of a job with several runs became startable; `job_runs` has the earlier runs.
     ready_at timestamptz,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT final_exactly_when_completed
         CHECK ((status IN ('completed', 'failed', 'cancelled')) = (completed_at IS NOT NULL)),
     CONSTRAINT numbered_exactly_when_completed CHECK ((completed_at IS NULL) = (end_no IS NULL)),
-    -- A pulled run is on no node; its row in `pulled_runs` says whether it is alive.
+    -- A pulled run has no node; its lease is in `pulled_runs`.
     CONSTRAINT running_somewhere_since
         CHECK (status <> 'running' OR (started_at IS NOT NULL AND run_no > 0
                                        AND (node_id IS NOT NULL OR starts_with(queue, 'pull:')))),
     CONSTRAINT queued_has_not_started
         CHECK (status <> 'queued' OR (started_at IS NULL AND node_id IS NULL)),
-    -- One CHECK, because PostgreSQL reads each of them anew for every statement.
+    -- One CHECK, because PostgreSQL loads each CHECK again for every statement.
     CONSTRAINT waits_for_matches_its_columns CHECK (
         CASE WHEN waits_for IS NULL THEN run_at IS NULL
              ELSE waits_for IN ('schedule', 'retry', 'deferred', 'debounce', 'children', 'jobs', 'event', 'sleep',
@@ -303,7 +302,7 @@ CREATE TABLE jobs (
                  AND (waits_for <> 'permit' OR limit_key IS NOT NULL) END),
     CONSTRAINT child_belongs_to_a_tree CHECK (parent_id IS NULL OR tree_id IS NOT NULL),
     CONSTRAINT failed_has_an_error CHECK (status <> 'failed' OR error IS NOT NULL),
-    -- The error of a cancel by the system is there from the request on.
+    -- The error of a cancel by the system is set with the request.
     CONSTRAINT error_of_a_failed_or_cancelled_one
         CHECK (error IS NULL OR status IN ('failed', 'cancelled') OR cancel_requested_at IS NOT NULL),
     CONSTRAINT stops_as_it_was_asked CHECK (
@@ -312,7 +311,7 @@ CREATE TABLE jobs (
                  AND status IN ('queued', 'running', stop_status) END),
     CONSTRAINT attempt_within_its_most CHECK (attempt BETWEEN 0 AND max_attempts)
 ) WITH (
-    -- Next to a row is room for its next versions, of which WAL holds only what differs from the one before.
+    -- Free space next to a row lets PostgreSQL store new versions on the same page and write only differences to WAL.
     fillfactor = 70,
     -- A growing table is vacuumed when a twentieth of its rows are dead or new, instead of a fifth.
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
@@ -321,50 +320,50 @@ CREATE TABLE jobs (
 -- Lists: any combination of filters reads a few ranges of one of these, newest first.
 CREATE INDEX jobs_by_worker ON jobs (tenant_id, worker_id, status, trigger, id);
 CREATE INDEX jobs_by_status ON jobs (tenant_id, status, trigger, id);
--- A tenant's jobs that wait for one reason, newest first, and those of all tenants. `waits_for = 'permit'` does not imply
--- its condition, so it is never taken in place of an index below: `ava.store.jobs.moves.rules.IS_WAITING` asks for it.
+-- Jobs that wait for one reason, by tenant, newest first. `waits_for = 'permit'` does not imply this condition, so the
+-- planner never uses this index instead of one below: `ava.store.jobs.moves.rules.IS_WAITING` requests it.
 CREATE INDEX jobs_waiting ON jobs (waits_for, tenant_id, id)
     WHERE status = 'queued' AND (waits_for IS NOT NULL) IS TRUE;
 -- The newest failures of a tenant's overview.
 CREATE INDEX jobs_failed ON jobs (tenant_id, completed_at, id) WHERE status = 'failed';
--- The dispatcher's: jobs that can start, in their order, published or not …
+-- For the dispatcher: startable jobs in their order, published or not …
 CREATE INDEX jobs_startable ON jobs (queue, priority, published_at, id) WHERE status = 'queued' AND waits_for IS NULL;
--- … the unpublished backlog by tenants (jobs that the API publishes never enter this index) …
+-- … the unpublished backlog by tenant (jobs that the API publishes never enter this index) …
 CREATE INDEX jobs_backlog ON jobs (queue, priority, tenant_id, (limit_key IS NULL), id)
     WHERE status = 'queued' AND waits_for IS NULL AND published_at IS NULL;
--- … jobs that return to the backlog at a time …
+-- … jobs that return to the backlog at a given time …
 CREATE INDEX jobs_dated ON jobs (run_at) WHERE status = 'queued' AND run_at IS NOT NULL;
--- … jobs that wait for a permit of their limit, those that have one …
+-- … jobs that wait for a permit, and jobs that have one …
 CREATE INDEX jobs_waiting_for_permit ON jobs (limit_key, priority, tenant_id, id)
     WHERE status = 'queued' AND waits_for = 'permit';
 CREATE INDEX jobs_admitted ON jobs (limit_key, status, priority, id)
     WHERE limit_key IS NOT NULL AND (status = 'running' OR (status = 'queued' AND waits_for IS NULL));
--- … jobs that wait for anything else: `ava.store.jobs.moves.park` returns them by these groups …
+-- … jobs that wait for an external condition: `ava.store.jobs.moves.park` returns them by these groups …
 CREATE INDEX jobs_parked ON jobs (waits_for, queue, priority, worker_id, tenant_id, id)
     WHERE status = 'queued' AND waits_for IN ('node', 'worker', 'queue');
 -- … unfinished jobs with a deadline …
 CREATE INDEX jobs_deadline ON jobs (deadline_at)
     WHERE deadline_at IS NOT NULL AND cancel_requested_at IS NULL AND status IN ('queued', 'running');
--- … and the jobs that a node runs.
+-- … and the running jobs of a node.
 CREATE INDEX jobs_running ON jobs (node_id) WHERE status = 'running';
--- What expires next.
+-- The next jobs to expire.
 CREATE INDEX jobs_expiring ON jobs (expires_at)
     WHERE expires_at IS NOT NULL AND first_run_no IS NULL AND status = 'queued';
 CREATE UNIQUE INDEX jobs_deduped ON jobs (tenant_id, worker_id, dedupe_key)
     WHERE dedupe_key IS NOT NULL AND status IN ('queued', 'running');
--- What belongs together, and whether a tree is unfinished. A tree has a bounded number of jobs, so lists sort them.
+-- The jobs of a tree, and whether it is unfinished. A tree has a limited number of jobs, so lists sort them.
 CREATE INDEX jobs_of_tree ON jobs (tenant_id, tree_id, status, id) WHERE tree_id IS NOT NULL;
 CREATE INDEX jobs_of_parent ON jobs (tenant_id, parent_id, id) WHERE parent_id IS NOT NULL;
--- Retention, and another count of a day.
+-- Retention, and recounts of a day.
 CREATE INDEX jobs_completed ON jobs (completed_at) WHERE completed_at IS NOT NULL;
 -- The count of ended jobs.
 CREATE INDEX jobs_ended ON jobs (end_no) WHERE end_no IS NOT NULL;
--- Across tenants: whether a day has jobs, the newest one, and the measure of what is stored.
+-- Across tenants: whether a day has jobs, the newest job, and the measurement of storage.
 CREATE INDEX jobs_by_id ON jobs (id);
 
--- Numbers the ends of jobs, so that they are counted in an order that no step of a clock disturbs. A trigger does it, so
--- no statement, present or future, can omit the number. Each number comes from the sequence while the transaction has
--- its id already, because the row is locked: `ava.store.reports.ended` depends on that, and on a sequence without cache.
+-- Number the ends of jobs, so that jumps of the clock do not affect their counts. It is a trigger so that no statement,
+-- present or future, can omit the number. The transaction already has its id when it takes a number, because it has
+-- locked the row: `ava.store.reports.ended` depends on that, and on a sequence without cache.
 CREATE SEQUENCE job_ends;
 CREATE FUNCTION ava_number_end() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -380,9 +379,9 @@ CREATE TRIGGER number_end_of_move BEFORE UPDATE OF status ON jobs FOR EACH ROW
 
 -- The runs of jobs with several ---------------------------------------------------------------------------------------
 
--- A row for each run after which its job returned to the queue, for the last run of such a job, and for a run that its
--- process could not end. The only run of any other job is in the row of `jobs` alone. `attempt` is the one that the run
--- belonged to, `wait_ms` the time from when it could start to its start; null: its handler never began.
+-- One row per run after which its job returned to the queue, for the last run of such a job, and for lost runs. All
+-- other jobs have only one run, described by the row in `jobs`. `attempt` is the attempt of the run, `wait_ms` the time
+-- from when it was startable to its start; null: its handler never began.
 CREATE TABLE job_runs (
     tenant_id text NOT NULL,
     job_id uuid NOT NULL,
@@ -399,10 +398,10 @@ CREATE TABLE job_runs (
     PRIMARY KEY (tenant_id, job_id, run_no)
 );
 
--- Waits, edges and the journal of jobs that belong together -----------------------------------------------------------
+-- Waits, edges and the journal of jobs --------------------------------------------------------------------------------
 
--- What a job waits for, or has waited for: a row for each wait. `run_no` is that of the run that began to wait; 0 of a
--- job that waits from the beginning. `template` is an input with references to outputs that are not known yet.
+-- Current and past waits of jobs. `run_no` is the run that began the wait; 0 for a job that waits from the beginning.
+-- `template` is an input with references to outputs that do not exist yet.
 CREATE TABLE job_waits (
     tenant_id text NOT NULL,
     job_id uuid NOT NULL,
@@ -414,8 +413,8 @@ CREATE TABLE job_waits (
     PRIMARY KEY (tenant_id, job_id, run_no)
 );
 
--- The jobs whose ends a wait is for, in the order in which they were named. Rows are never changed: whether a wait is
--- over is read from the statuses of the jobs.
+-- The jobs awaited by a wait, in the order in which they were named. Rows never change: the statuses of the jobs decide
+-- whether the wait has ended.
 CREATE TABLE job_edges (
     tenant_id text NOT NULL,
     job_id uuid NOT NULL,
@@ -426,8 +425,8 @@ CREATE TABLE job_edges (
 );
 CREATE INDEX job_edges_after ON job_edges (tenant_id, after_id);
 
--- What a handler has done, by names: what it is given again when it is entered again from its top. `n` is the order.
--- `attempt` is the last attempt that the entry belongs to.
+-- Named results of a handler, replayed when it is entered again from the top. `n` is the order, `attempt` the last
+-- attempt that the entry belongs to.
 CREATE TABLE job_journal (
     tenant_id text NOT NULL,
     job_id uuid NOT NULL,
@@ -448,16 +447,16 @@ CREATE TABLE job_journal (
     CONSTRAINT keyed_exactly_while_it_waits_for_an_event
         CHECK ((kind = 'event' AND state = 'waits') = (match_key IS NOT NULL))
 );
--- The waits for events of a type for which none has been found yet.
+-- The waits for events of a type that have no event yet.
 CREATE INDEX job_journal_events ON job_journal (tenant_id, (value ->> 'type'), match_key, job_id, name)
     WHERE kind = 'event' AND state = 'waits' AND event_id IS NULL;
 
--- The jobs that got an event by a wait.
+-- The jobs that received an event by a wait.
 CREATE INDEX job_journal_found ON job_journal (tenant_id, event_id, job_id) WHERE event_id IS NOT NULL;
 
--- What has happened that may end waits: a job has become final or has begun to wait, or an event has come
--- (`ava.store.jobs.wake_queue`). `source_id` is the job or the event. `after_key` and `after_id` are the key and the job of
--- the last wait with which an event was compared, if one transaction does not compare all. Duplicate rows are harmless.
+-- Events that may end waits: a job became final or began to wait, or an event arrived (`ava.store.jobs.wake_queue`).
+-- `source_id` is the job or the event. `after_key` and `after_id` are the key and job of the last wait matched with an
+-- event, if one transaction does not match all. Duplicate rows are harmless.
 CREATE TABLE wakes (
     tenant_id text NOT NULL,
     kind text NOT NULL CHECK (kind IN ('job', 'event')),
@@ -480,7 +479,7 @@ $$;
 CREATE TRIGGER wake_of_end AFTER UPDATE OF status ON jobs FOR EACH ROW
     WHEN (NEW.is_awaited AND OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL) EXECUTE FUNCTION ava_wake();
 
--- The tags of jobs, a row each, so that the jobs of a tag are an index range, newest first.
+-- The tags of jobs, one per row, so that the jobs with a tag are an index range, newest first.
 CREATE TABLE job_tags (
     tenant_id text NOT NULL,
     key text NOT NULL,
@@ -490,7 +489,8 @@ CREATE TABLE job_tags (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);
 
--- The runs that were claimed over HTTP, each with its token (as in `api_keys`). A run is alive while `heard_at` changes.
+-- Leases of runs that were claimed over HTTP, with the run's token (as in `api_keys`). `heard_at` is the last
+-- heartbeat.
 CREATE TABLE pulled_runs (
     tenant_id text NOT NULL,
     job_id uuid NOT NULL,
@@ -498,19 +498,19 @@ CREATE TABLE pulled_runs (
     claim_id uuid NOT NULL,
     lookup text NOT NULL UNIQUE,
     hash bytea NOT NULL,
-    -- The key that claimed it, and what its holder calls the process.
+    -- The API key that claimed it, and the client's name for the process.
     key_id uuid,
     name text,
     claimed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     heard_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- Whether the token was used: before, the run has not begun.
+    -- Whether the token was used: until then, the run has not begun.
     is_used boolean NOT NULL DEFAULT false,
     timeout_at timestamptz NOT NULL,
     grace_seconds double precision NOT NULL,
-    -- When the duty ends the run: after its time-out and the grace, or the grace after its worker was told to stop.
+    -- When the dispatcher ends the run: after timeout and grace, or after the grace that follows a stop request.
     end_by timestamptz NOT NULL,
     log_bytes bigint NOT NULL DEFAULT 0,
-    -- When it ended or was lost; and of an end that its worker sent a digest, by which the same one is known again.
+    -- When it ended or was lost; if the worker reported the end, a digest that detects a repeated report.
     ended_at timestamptz,
     end_digest bytea,
     end_status text,
@@ -532,7 +532,7 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at);
 
--- The keys of debounced triggers, with the job of each and the moment of its first trigger.
+-- The keys of debounced triggers, each with its job and the time of its first trigger.
 CREATE TABLE debounces (
     tenant_id text NOT NULL,
     worker_id text NOT NULL,
@@ -546,7 +546,7 @@ CREATE TABLE debounces (
 CREATE INDEX debounces_by_job ON debounces (job_id);
 CREATE INDEX debounces_old ON debounces (fires_at);
 
--- Operations on many jobs.
+-- Bulk operations on jobs.
 CREATE TABLE bulk_operations (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
@@ -573,8 +573,8 @@ CREATE INDEX bulk_operations_ended ON bulk_operations (completed_at) WHERE compl
 CREATE INDEX bulk_operations_running ON bulk_operations (next_at) WHERE state = 'running';
 CREATE INDEX bulk_operations_running_of ON bulk_operations (tenant_id) WHERE state = 'running';
 
--- The text of a string, number, true, false or null at a place in an input; NULL if there is none, or a list or an
--- object. PostgreSQL does not walk an input in which a text holds NUL or half a character, so those are replaced first.
+-- The value of a string, number, true, false or null at a path in an input; NULL if there is none, or for a list or an
+-- object. PostgreSQL rejects paths into an input whose strings contain NUL or unpaired surrogates, so replace these.
 CREATE FUNCTION ava_input_text(input json, path text[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $function$
 DECLARE
@@ -594,9 +594,9 @@ BEGIN
 END
 $function$;
 
--- The key of a limit: the worker, and what the limit is per. A value inside an input belongs to its tenant. Its JSON is
--- the key, or a hash of it if it is long; a missing value is null. An input that PostgreSQL cannot walk, because a text
--- in it holds NUL, has a key of its own.
+-- The key of a limit: the worker, and the value that the limit is per. A value from an input is combined with the
+-- tenant; the key has its JSON, or a hash of long JSON; a missing value is null. An input that PostgreSQL cannot walk,
+-- because a string in it contains NUL, has a separate key.
 CREATE FUNCTION ava_limit_key(worker_id text, per text, tenant_id text, input json) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
@@ -619,8 +619,8 @@ BEGIN
 END
 $$;
 
--- Wakes the active dispatcher when a job with a limit gives up its permit, or begins to wait for one. Jobs without a
--- limit never come here.
+-- Wakes the active dispatcher when a job with a limit releases its permit or begins to wait for one. Never called for
+-- jobs without a limit.
 CREATE FUNCTION ava_notify_limit() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('ava_limits', NEW.limit_key);
@@ -636,9 +636,9 @@ CREATE TRIGGER notify_limit_of_move AFTER UPDATE OF status ON jobs FOR EACH ROW
 
 -- Log lines -----------------------------------------------------------------------------------------------------------
 
--- A row has up to sixteen lines that were stored together, because a row and its index entry take more than a line does.
--- `seq` is the number of the first line; the others follow it without gaps. `levels` has a letter for each line: i, w, e.
--- A job's id begins with its moment, so all lines of a job are in one partition.
+-- A row has up to 16 lines that were stored together, because a row and its index entry are larger than a line. `seq`
+-- is the number of the first line; the others follow without gaps. `levels` has one letter per line: i, w, e. A job's
+-- id begins with its creation time, so all lines of a job are in one partition.
 CREATE TABLE job_logs (
     tenant_id text NOT NULL,
     job_id uuid NOT NULL,
@@ -650,11 +650,11 @@ CREATE TABLE job_logs (
     CONSTRAINT one_to_sixteen_lines CHECK (
         length(levels) BETWEEN 1 AND 16 AND cardinality(times) = length(levels) AND cardinality(msgs) = length(levels))
 ) PARTITION BY RANGE (job_id);
--- The few lines that are not `info`, so that a search for them does not read the many others.
+-- The few lines that are not `info`, so that a search for them does not read the others.
 CREATE INDEX job_logs_with_warnings ON job_logs (tenant_id, job_id, seq) WHERE levels LIKE '%w%';
 CREATE INDEX job_logs_with_errors ON job_logs (tenant_id, job_id, seq) WHERE levels LIKE '%e%';
 
--- The lines one by one. `first_seq` and `levels` are those of the row, for conditions that an index decides.
+-- The individual lines. `first_seq` and `levels` are columns of the row, for conditions that use an index.
 CREATE VIEW job_lines AS
 SELECT r.tenant_id, r.job_id, r.seq AS first_seq, r.levels, r.seq + l.n - 1 AS seq, l.ts,
     CASE substr(r.levels, l.n::int, 1) WHEN 'i' THEN 'info' WHEN 'w' THEN 'warn' ELSE 'error' END AS level, l.msg
@@ -683,22 +683,22 @@ CREATE TABLE schedules (
     spread_seconds integer NOT NULL CHECK (spread_seconds >= 0),
     starts_at timestamptz,
     ends_at timestamptz,
-    -- The firings until this moment are decided.
+    -- The firings until this time are decided.
     decided_until timestamptz NOT NULL,
     next_run_at timestamptz,
     last_run_at timestamptz,
     last_job_id uuid,
     gone smallint NOT NULL DEFAULT 0,
-    -- The version of the time zones by which the next firing was computed.
+    -- The time zone data version used for the next firing.
     timezone_data text NOT NULL,
     created_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The handler module that declares it; null if a client created it.
     handler_module text,
-    -- Whether a role of the platform decided it: its jobs may be more urgent than those of a tenant's roles.
+    -- Whether a platform role created it: its jobs may then be more urgent than a tenant's roles allow.
     may_be_urgent boolean NOT NULL DEFAULT false,
-    -- Seconds from its slot after which an unstarted job expires; null: as its worker says.
+    -- Seconds from its slot after which an unstarted job expires; null: the worker's setting.
     expires_in integer CHECK (expires_in > 0),
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT disabled_does_not_fire CHECK (enabled OR next_run_at IS NULL),
@@ -706,12 +706,12 @@ CREATE TABLE schedules (
 ) WITH (fillfactor = 85);
 CREATE INDEX schedules_due ON schedules (next_run_at) WHERE next_run_at IS NOT NULL;
 CREATE INDEX schedules_timezone_data ON schedules (timezone_data) WHERE next_run_at IS NOT NULL;
--- A worker has at most one declared schedule for a tenant.
+-- A worker has at most one declared schedule per tenant.
 CREATE UNIQUE INDEX schedules_declared_once ON schedules (tenant_id, worker_id) WHERE handler_module IS NOT NULL;
 
--- The zone is in the key, because a schedule that moves to another zone may meet the same local time again. In the
--- overlap of a cadence each local time comes twice, the second time with fold 1 (PEP 495). There is no foreign key, so
--- that deleting a schedule with many firings takes a moment; retention deletes them.
+-- The key includes the zone, because a schedule that moves to another zone may meet the same local time again. When
+-- clocks are set back, local times repeat, with fold 1 the second time (PEP 495). No foreign key, so that deleting a
+-- schedule with many firings is fast; retention deletes them.
 CREATE TABLE schedule_firings (
     tenant_id text NOT NULL,
     schedule_id uuid NOT NULL,
@@ -733,7 +733,7 @@ CREATE INDEX schedule_firings_old ON schedule_firings (at);
 
 -- Webhooks ------------------------------------------------------------------------------------------------------------
 
--- A deleted endpoint stays as a row without its secrets until its deliveries are past retention.
+-- A deleted endpoint keeps its row, without secrets, until its deliveries are past retention.
 CREATE TABLE webhook_endpoints (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
@@ -744,7 +744,7 @@ CREATE TABLE webhook_endpoints (
     secret text,
     previous_secret text,
     previous_secret_until timestamptz,
-    -- Whether it receives no events of jobs that a handler has made.
+    -- Whether it receives no events of child jobs.
     roots_only boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
@@ -753,11 +753,11 @@ CREATE TABLE webhook_endpoints (
     CONSTRAINT no_secret_exactly_when_deleted CHECK ((status = 'deleted') = (secret IS NULL)),
     CONSTRAINT previous_secret_for_a_time CHECK ((previous_secret IS NULL) = (previous_secret_until IS NULL))
 );
--- Every move of a job asks whether an endpoint subscribes to it.
+-- Every state transition of a job checks whether an endpoint subscribes to it.
 CREATE INDEX webhook_endpoints_told ON webhook_endpoints (tenant_id) WHERE status IN ('active', 'degraded');
 
--- The leases of endpoints: which sender holds one, and how the endpoint has behaved lately. This is a table of its own
--- because every move of a job reads the endpoints' rows, so those should change seldom.
+-- The leases of endpoints: the sender that holds it, and the endpoint's recent behavior. A separate table because every
+-- state transition of a job reads the endpoints' rows, which should therefore change rarely.
 CREATE TABLE webhook_lanes (
     tenant_id text NOT NULL,
     endpoint_id uuid NOT NULL,
@@ -780,9 +780,9 @@ CREATE TABLE webhook_senders (
     seen_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
 
--- The columns that may change after the event are copied here; the rest is read from the job when the body is made.
--- `n` is the order of the events. It is exact for one job because its moves follow each other. It is no identity,
--- because before PostgreSQL 17 partitions share none.
+-- Columns that may change after the event are copied here; the others are read from the job when the body is created.
+-- `n` is the order of the events; it is exact for one job, because its transitions are sequential. It is no identity
+-- column, because before PostgreSQL 17 partitions cannot share one.
 CREATE SEQUENCE webhook_events_n_seq;
 CREATE TABLE webhook_events (
     tenant_id text NOT NULL,
@@ -804,24 +804,24 @@ CREATE TABLE webhook_events (
     fanned_out_at timestamptz,
     traceparent text
         CONSTRAINT webhook_events_traceparent_form CHECK (traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'),
-    -- Whether it is of a job that a handler has made; null if not.
+    -- Whether it belongs to a child job; null if not.
     is_of_child boolean,
-    -- The last endpoint for which a delivery exists while others are still missing; null for nearly every event.
+    -- The last endpoint with a delivery while others are missing; null for nearly every event.
     fanned_out_to uuid,
     PRIMARY KEY (tenant_id, id)
 ) PARTITION BY RANGE (id);
--- Across tenants: the fan-out, retention and the measure of what is stored.
+-- Across tenants: the fan-out, retention and the measurement of storage.
 CREATE INDEX webhook_events_by_id ON webhook_events (id);
 CREATE INDEX webhook_events_new ON webhook_events (n) WHERE fanned_out_at IS NULL;
--- Tenants take turns in the fan-out.
+-- For round-robin between tenants in the fan-out.
 CREATE INDEX webhook_events_turns ON webhook_events (tenant_id, n) WHERE fanned_out_at IS NULL;
 
 CREATE TABLE webhook_events_rest PARTITION OF webhook_events DEFAULT WITH (
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);
 
--- The events that could not be fanned out. It is a table of its own because hardly any event is ever in it. It has no
--- foreign key, as deliveries have none; retention deletes its rows.
+-- Dead letters: events that failed to fan out. A separate table because it is almost always empty. No foreign key, as
+-- for deliveries; retention deletes its rows.
 CREATE TABLE webhook_set_aside (
     tenant_id text NOT NULL,
     event_id uuid NOT NULL,
@@ -849,7 +849,7 @@ CREATE TABLE webhook_deliveries (
     CONSTRAINT due_exactly_when_pending CHECK ((status = 'pending') = (due_at IS NOT NULL)),
     CONSTRAINT final_exactly_when_completed CHECK ((status = 'pending') = (completed_at IS NULL))
 ) PARTITION BY RANGE (id);
--- Across tenants: the senders, retention and the measure of what is stored.
+-- Across tenants: the senders, retention and the measurement of storage.
 CREATE INDEX webhook_deliveries_by_id ON webhook_deliveries (id);
 CREATE INDEX webhook_deliveries_by_type ON webhook_deliveries (endpoint_id, status, event_type, id);
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, failures, due_at, n) WHERE status = 'pending';
@@ -860,10 +860,10 @@ CREATE TABLE webhook_deliveries_rest PARTITION OF webhook_deliveries DEFAULT WIT
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);
 
--- Writes the event of a job's move if an endpoint of its tenant subscribes to it. A trigger calls it, so no statement,
--- present or future, can omit the event, and the event exists exactly if the move does.
--- A job's sequence numbers follow from its run: 3 for each, of which the first is the start, the second the return to
--- the queue, and the third the final status. They ascend with gaps, independent of the subscriptions.
+-- Stores the event of a job's state transition if an endpoint of its tenant subscribes to it. It is a trigger, so that
+-- no statement, present or future, can omit the event, and the event exists exactly if the transition does. Each run
+-- has three sequence numbers: the start, the return to the queue, and the final status. They ascend with gaps,
+-- independent of the subscriptions.
 CREATE FUNCTION ava_note_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     event text := 'ava.job.' || CASE NEW.status WHEN 'running' THEN 'started' ELSE NEW.status END;
@@ -883,15 +883,15 @@ BEGIN
 END
 $$;
 CREATE TRIGGER note_event_of_new AFTER INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION ava_note_event();
--- A handler that waits, and continues, is no event.
+-- A handler that waits or continues creates no event.
 CREATE TRIGGER note_event_of_move AFTER UPDATE OF status ON jobs FOR EACH ROW
     WHEN (OLD.status <> NEW.status AND (NEW.completed_at IS NOT NULL OR NEW.first_started_at IS NULL))
     EXECUTE FUNCTION ava_note_event();
 
 
--- Events in -----------------------------------------------------------------------------------------------------------
+-- Incoming events -----------------------------------------------------------------------------------------------------
 
--- Which events make which jobs.
+-- Event types, and the jobs that they start.
 CREATE TABLE subscriptions (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
@@ -905,13 +905,13 @@ CREATE TABLE subscriptions (
     created_by text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- The version of the tenant's subscriptions that its last change made.
+    -- The version of the tenant's subscriptions that its last change created.
     since_version bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant_id, id)
 ) WITH (fillfactor = 85);
 
--- What enabled subscriptions were before a change or their end, in the versions from `since_version` until before
--- `until_version`: the fan-out of an event uses those of the event's version.
+-- Former states of enabled subscriptions, before a change or deletion, valid from `since_version` until before
+-- `until_version`: the fan-out of an event uses the version of the event.
 CREATE TABLE former_subscriptions (
     LIKE subscriptions,
     until_version bigint NOT NULL,
@@ -920,15 +920,15 @@ CREATE TABLE former_subscriptions (
 );
 CREATE INDEX former_subscriptions_old ON former_subscriptions (ended_at);
 
--- Ascends with each change of a tenant's subscriptions, so that a process knows whether those that it has read are
--- still the present ones. A tenant without subscriptions has no row.
+-- Incremented by each change of a tenant's subscriptions, so that a process can check whether its cached ones are
+-- current. A tenant that never had subscriptions has no row.
 CREATE TABLE subscription_versions (
     tenant_id text PRIMARY KEY,
     version bigint NOT NULL
 ) WITH (fillfactor = 50);
 
--- The addresses to which providers send. As in `api_keys`, the lookup part of a token finds the row, and the secret part
--- is here as a hash; a token that was replaced may be valid for a while.
+-- URLs that receive providers' webhooks. As in `api_keys`, the lookup part of a token finds the row, and the secret
+-- part is stored as a hash; a replaced token may stay valid for some time.
 CREATE TABLE hooks (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
@@ -936,7 +936,7 @@ CREATE TABLE hooks (
     provider text NOT NULL,
     -- The verifier of a `custom` hook.
     verifier json,
-    -- The sealed secrets, the newest first: `{"sealed", "until"}`.
+    -- The sealed secrets, newest first: `{"sealed", "until"}`.
     secrets json NOT NULL DEFAULT '[]',
     worker_id text,
     event_type text,
@@ -962,8 +962,8 @@ CREATE TABLE hooks (
             AND (previous_lookup IS NULL) = (previous_hash IS NULL))
 ) WITH (fillfactor = 85);
 
--- By what an event or a delivery is known again: a digest of its id or its body, the hook that it came by (the nil UUID
--- for an event that was posted), and the first event or delivery that had it.
+-- Deduplication keys of events and deliveries: a digest of the id or body, the hook (the nil UUID for a posted event),
+-- and the first event or delivery with the key.
 CREATE TABLE received_keys (
     tenant_id text NOT NULL,
     hook_id uuid NOT NULL,
@@ -974,8 +974,8 @@ CREATE TABLE received_keys (
 );
 CREATE INDEX received_keys_old ON received_keys (until);
 
--- Events that clients have posted, or that came by hooks. `fanned_out_to` is the last subscription whose job is made
--- while others are still to be made; null for nearly every event.
+-- Events that clients posted or hooks received. `fanned_out_to` is the last subscription with a created job while
+-- others are missing; null for nearly every event.
 CREATE TABLE events (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
@@ -991,12 +991,12 @@ CREATE TABLE events (
     hook_id uuid,
     delivery_id uuid,
     job_ids uuid[] NOT NULL DEFAULT '{}',
-    -- The subscriptions whose jobs could not be made: `{"subscription_id", "reason"}`.
+    -- Subscriptions without a job, because creating it failed: `{"subscription_id", "reason"}`.
     refused json NOT NULL DEFAULT '[]',
-    -- The jobs that were still to be made when it was stored.
+    -- Number of jobs left to create when it was stored.
     more integer NOT NULL DEFAULT 0,
     fanned_out_to uuid,
-    -- The version of the tenant's subscriptions when it came, if the fan-out creates jobs.
+    -- The version of the tenant's subscriptions at its arrival, if the fan-out creates jobs.
     subscriptions_version bigint,
     -- Bytes of the inputs of its jobs so far, for the limit `event_copied_bytes`.
     copied_bytes integer NOT NULL DEFAULT 0,
@@ -1004,19 +1004,19 @@ CREATE TABLE events (
         CONSTRAINT events_traceparent_form CHECK (traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'),
     PRIMARY KEY (tenant_id, id)
 ) PARTITION BY RANGE (id);
--- A tenant's events of a type, or of a source, in the order in which they were created.
+-- A tenant's events of a type, or of a source, by creation time.
 CREATE INDEX events_by_type ON events (tenant_id, type, id);
 CREATE INDEX events_by_source ON events (tenant_id, source, id);
--- Across tenants: the fan-out, retention and the measure of what is stored.
+-- Across tenants: the fan-out, retention and the measurement of storage.
 CREATE INDEX events_by_id ON events (id);
--- Tenants take turns in the fan-out.
+-- For round-robin between tenants in the fan-out.
 CREATE INDEX events_unfinished ON events (tenant_id, id) WHERE fanned_out_to IS NOT NULL;
 
 CREATE TABLE events_rest PARTITION OF events DEFAULT WITH (
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);
 
--- The requests that hooks have received, the refused ones as well. No foreign keys, as in `webhook_deliveries`.
+-- The requests that hooks have received, including refused ones. No foreign keys, as for `webhook_deliveries`.
 CREATE TABLE hook_deliveries (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
@@ -1032,7 +1032,7 @@ CREATE TABLE hook_deliveries (
     replay_of uuid,
     address text NOT NULL,
     headers json NOT NULL,
-    -- The parameters of the address, and the raw bytes of the body.
+    -- The query parameters of the URL, and the raw bytes of the body.
     query json NOT NULL DEFAULT '{}',
     body bytea,
     body_bytes integer NOT NULL,
@@ -1052,9 +1052,9 @@ CREATE TABLE hook_deliveries_rest PARTITION OF hook_deliveries DEFAULT WITH (
 
 -- Counts of ended jobs ------------------------------------------------------------------------------------------------
 
--- How far ends are counted (`ava.store.reports.ended`): up to the number `counted_to`. The mark is the number up to
--- which they are counted next, the id of the first transaction that cannot have a number up to it, and the time when it
--- was set. Each end that was stored before `counted_until` is counted.
+-- How far ended jobs are counted (`ava.store.reports.ended`): up to the number `counted_to`. The mark is the next
+-- high-water mark: its number, the id of the first transaction that cannot have a number up to it, and the time when it
+-- was set. All ends stored before `counted_until` are counted.
 CREATE TABLE count_progress (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     counted_to bigint NOT NULL DEFAULT 0,
@@ -1066,8 +1066,8 @@ CREATE TABLE count_progress (
 );
 INSERT INTO count_progress DEFAULT VALUES;
 
--- By minute and in total, so that neither a chart nor a scrape counts jobs. The buckets are those of
--- `ava.store.reports.statistics`; -1 means that a job has no such time, because it never ran or started more than once.
+-- By minute and in total, so that neither charts nor scrapes count jobs. `ava.store.reports.statistics` defines the
+-- buckets; -1 means that a job has no such time, because it never ran or started more than once.
 CREATE TABLE job_minutes (
     tenant_id text NOT NULL,
     minute timestamptz NOT NULL,
@@ -1097,9 +1097,8 @@ CREATE TABLE job_totals (
     PRIMARY KEY (worker_id, status, wait_bucket, run_bucket)
 ) WITH (fillfactor = 50);
 
--- By tenant, worker, trigger and hour or day. A worker_id of '' stands for all workers of the tenant, a trigger of ''
--- for all triggers. The key is in the order in which a period is read: the sums of all triggers by worker are beside
--- each other.
+-- By tenant, worker, trigger and hour or day. worker_id '' means all workers of the tenant, trigger '' all triggers.
+-- The key has the order in which a period is read: the sums of all triggers by worker are adjacent.
 CREATE TABLE job_counts (
     tenant_id text NOT NULL,
     span text NOT NULL CHECK (span IN ('hour', 'day')),
@@ -1109,22 +1108,22 @@ CREATE TABLE job_counts (
     completed bigint NOT NULL,
     failed bigint NOT NULL,
     cancelled bigint NOT NULL,
-    -- Those of the cancelled jobs that expired.
+    -- The cancelled jobs that expired.
     expired bigint NOT NULL,
     ran bigint NOT NULL,
     ran_ms bigint NOT NULL,
-    -- The processor time of those that ran, and the time for which they waited to start.
+    -- CPU time of the jobs that ran, and the time for which they waited to start.
     cpu_ms bigint NOT NULL,
     wait_ms bigint NOT NULL,
     PRIMARY KEY (tenant_id, span, trigger, worker_id, starts_at)
 ) WITH (fillfactor = 70);
--- The rows of a worker's days are far from each other in the key, because those by hour and trigger are between them.
+-- In the key, hourly rows and other triggers' rows separate the days of a worker.
 CREATE INDEX job_counts_days ON job_counts (tenant_id, worker_id, starts_at)
     INCLUDE (completed, failed, cancelled, expired, ran, ran_ms, cpu_ms, wait_ms) WHERE span = 'day' AND trigger = '';
 CREATE INDEX job_counts_old ON job_counts (starts_at);
 
--- The times of a worker's jobs of one day in one row. The n-th number of `jobs` is of the n-th of the ascending
--- `buckets`. A row has up to 900 buckets of six bytes, and stays in its page: it is written too often to be compressed.
+-- The times of a worker's jobs of one day in one row. `jobs[n]` is the count of the bucket `buckets[n]`; buckets
+-- ascend. A row has up to 900 buckets of six bytes, and stays in its page: it is written too often to be compressed.
 CREATE TABLE job_time_histograms (
     tenant_id text NOT NULL,
     worker_id text NOT NULL,
@@ -1137,9 +1136,8 @@ CREATE TABLE job_time_histograms (
 ) WITH (fillfactor = 50, toast_tuple_target = 8160);
 CREATE INDEX job_time_histograms_old ON job_time_histograms (day);
 
--- Adds numbers of jobs to a histogram: `more_jobs` of `more_buckets` to `jobs` of the ascending `buckets`. A count adds
--- few buckets to a row that has hundreds, so this looks for each of them; GROUP BY over both takes thirty times as
--- long.
+-- Add counts to a histogram: `more_jobs` of `more_buckets` to `jobs` of the ascending `buckets`. A count adds few
+-- buckets to a row with hundreds, so search for each; GROUP BY over both takes thirty times as long.
 CREATE FUNCTION ava_add_times(
     INOUT buckets smallint[], INOUT jobs integer[], more_buckets smallint[], more_jobs integer[]
 ) LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
@@ -1147,7 +1145,7 @@ DECLARE
     place integer;
 BEGIN
     FOR n IN 1 .. cardinality(more_buckets) LOOP
-        -- How many buckets are at or below this one.
+        -- The number of buckets that are at or below this one.
         place := width_bucket(more_buckets[n], buckets);
         IF place > 0 AND buckets[place] = more_buckets[n] THEN
             jobs[place] := jobs[place] + more_jobs[n];
@@ -1189,7 +1187,7 @@ CREATE INDEX error_days_old ON error_days (day);
 
 -- Tenants, access and the audit trail ---------------------------------------------------------------------------------
 
--- What operators have set of a tenant.
+-- Tenant settings by operators.
 CREATE TABLE tenant_limits (
     tenant_id text PRIMARY KEY,
     max_running integer CHECK (max_running >= 0),
@@ -1197,19 +1195,19 @@ CREATE TABLE tenant_limits (
     most_urgent_priority smallint CHECK (most_urgent_priority BETWEEN 1 AND 10),
     updated_by text NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now(),
-    -- The days that final jobs are kept.
+    -- Retention of final jobs in days.
     retention_days double precision CHECK (retention_days > 0)
 );
 
--- What each tenant stores, as it was measured last.
+-- The stored bytes of each tenant, as last measured.
 CREATE TABLE tenant_storage (
     tenant_id text PRIMARY KEY,
     stored_bytes bigint NOT NULL CHECK (stored_bytes >= 0),
     measured_at timestamptz NOT NULL DEFAULT now()
 );
 
--- Tokens that stand for a tenant and a role. The lookup part of a token finds the row, whatever the tenant; the secret
--- part is here as a hash. A revoked key has no row, so that it is as unknown as any other token.
+-- Tokens for a tenant and a role. The lookup part of a token finds the row, for any tenant; the secret part is stored
+-- as a hash. A revoked key has no row, so it is as unknown as any other token.
 CREATE TABLE api_keys (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
@@ -1218,26 +1216,26 @@ CREATE TABLE api_keys (
     lookup text NOT NULL UNIQUE,
     hash bytea NOT NULL,
     created_by text NOT NULL,
-    -- The key with which it was made. It ends with that key, and expires no later.
+    -- The key that created it. This key is deleted with it, and expires no later.
     made_with uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz,
     last_used_at timestamptz,
-    -- Whether its holder sees payloads.
+    -- Whether its holder may see payloads.
     payloads boolean NOT NULL DEFAULT true,
-    -- Of a key of the role `worker`: the workers whose runs it may claim, and whether those of every tenant.
+    -- For the role `worker`: the workers whose runs it may claim, and whether of every tenant.
     workers text[],
     is_of_platform boolean NOT NULL DEFAULT false,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, made_with) REFERENCES api_keys ON DELETE CASCADE,
     CONSTRAINT workers_of_the_role_worker CHECK ((role = 'worker') = (workers IS NOT NULL))
 ) WITH (fillfactor = 85);
--- Of a run the key that claimed it, which may be the platform's.
+-- To find the key that claimed a run, possibly the platform's.
 CREATE UNIQUE INDEX api_keys_by_id ON api_keys (id);
 CREATE INDEX api_keys_made_with ON api_keys (tenant_id, made_with) WHERE made_with IS NOT NULL;
 
--- Sessions of the dashboard, and the links that start them. A session that was ended, and a link that was used, has no
--- row. The sessions of an API key end with it.
+-- Dashboard sessions, and the links that start them. Ended sessions and used links have no row. The sessions of an API
+-- key end with it.
 CREATE TABLE sessions (
     tenant_id text NOT NULL,
     id uuid NOT NULL DEFAULT ava_uuid7(),
@@ -1245,7 +1243,7 @@ CREATE TABLE sessions (
     role text NOT NULL,
     key_id uuid,
     is_link boolean NOT NULL,
-    -- As in `api_keys`, but the hash is made with one of the installation's shared keys.
+    -- As in `api_keys`, but hashed with one of the installation's shared keys.
     lookup text NOT NULL UNIQUE,
     hash bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -1268,9 +1266,9 @@ CREATE TABLE audit (
     status smallint NOT NULL,
     address text NOT NULL,
     request_id text NOT NULL,
-    -- How many refusals the entry stands for.
+    -- Number of refusals that the entry represents.
     occurrences integer,
-    -- What the change has changed.
+    -- The changed values.
     changes json,
     -- The API key, if one was used.
     key_id text,
@@ -1286,11 +1284,11 @@ CREATE TABLE audit_rest PARTITION OF audit DEFAULT;
 
 -- Partitions ----------------------------------------------------------------------------------------------------------
 
--- Six tables are partitioned by range of a UUIDv7, thus by time. `<table>_first` takes the ids until about a week
--- after the database was created, `<table>_rest` those for which there is no partition. The dispatcher adds and drops
--- the others, each of one or several days, by the functions below.
+-- Six tables are partitioned by range of a UUIDv7, and so by time. `<table>_first` has the ids until about a week after
+-- the database was created; `<table>_rest` is the default partition. The dispatcher adds and drops all others, each for
+-- one or several days, with the functions below.
 
--- The partitions of a table by their bounds. The first one has no lower bound; the one for the rest is left out.
+-- The partitions of a table by their bounds, except the default partition. The first one has no lower bound.
 CREATE FUNCTION ava_partitions(of_table text) RETURNS TABLE (name text, first_id uuid, bound uuid)
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -1303,9 +1301,8 @@ BEGIN
 END
 $$;
 
--- Creates the partitions of a table that begin before a day ahead. Returns their number. It never creates the partition
--- of a day that has begun, because its rows may be among the rest already, nor of one that has rows there, because the
--- clock of the process that made their ids was ahead.
+-- Create the partitions of a table that begin within `days_ahead`. Returns their number. Skips days that have begun,
+-- because their rows may be in the default partition, and days with rows there, created by a process with a fast clock.
 CREATE FUNCTION ava_add_partitions(of_table text, days_ahead integer, width_days integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '100ms' AS $$
 DECLARE
@@ -1334,7 +1331,7 @@ BEGIN
             CONTINUE;
         END IF;
         name := of_table || '_' || to_char(starts AT TIME ZONE 'UTC', 'YYYYMMDD');
-        -- A table that is created apart is attached under a lock that writers do not wait for.
+        -- A separately created table is attached under a lock that writers do not wait for.
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES '
                        'INCLUDING STORAGE)', name, of_table) || coalesce(options, '');
         EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', of_table, name,
@@ -1348,9 +1345,9 @@ EXCEPTION WHEN lock_not_available OR check_violation THEN
 END
 $$;
 
--- Detaches the oldest partition of a table if all its ids are older than its rows are kept, or drops one that was
--- detached before, because the files of a large table take a while. Returns the number of partitions: 1 or 0.
--- Events stay as long as there are deliveries of them, which the fan-out may have created on a later day.
+-- Detach the oldest partition of a table if all its ids are past retention, or drop a detached one; separately, because
+-- deleting the files of a large table takes time. Returns the number of partitions: 1 or 0.
+-- Event partitions are retained while they have deliveries, which the fan-out may have created on a later day.
 CREATE FUNCTION ava_drop_partition(of_table text, kept_days double precision) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '100ms' AS $$
 DECLARE
@@ -1373,7 +1370,7 @@ BEGIN
             RETURN 0;
         END IF;
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', of_table);
-        -- A fan-out may have created some before the lock.
+        -- A fan-out may have created deliveries before the lock.
         IF of_table = 'webhook_events'
             AND (SELECT event_id FROM webhook_deliveries ORDER BY event_id LIMIT 1) < part.bound THEN
             RETURN 0;
@@ -1387,10 +1384,10 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 
--- Detaches the oldest partition of job_logs that no job needs, or drops one that was detached before, because the files
--- of a large table take a while. Returns the number of partitions: 1 or 0.
--- Jobs that ended late may be left in a partition when the others of their day are past the days for which jobs are
--- kept. If they have few lines, those move to the rest.
+-- Detach the oldest partition of job_logs that no job needs, or drop a detached one; separately, because deleting the
+-- files of a large table takes time. Returns the number of partitions: 1 or 0.
+-- Jobs that ended late may remain in a partition after the others of their day have passed retention. If they have few
+-- lines, these move to the default partition.
 CREATE FUNCTION ava_drop_log_days(kept_days double precision, max_lines integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '100ms' AS $$
 DECLARE
@@ -1404,7 +1401,7 @@ BEGIN
         EXECUTE 'DROP TABLE ' || part.name;
         RETURN 1;
     END LOOP;
-    -- No transaction of an hour ago still inserts a job.
+    -- No transaction that started an hour ago still inserts a job.
     FOR part IN SELECT name, coalesce(first_id, ava_first_uuid('epoch')) AS first_id, bound
         FROM ava_partitions('job_logs') WHERE bound < ava_first_uuid(now() - interval '1 hour')
     LOOP
@@ -1448,8 +1445,8 @@ END $$;
 
 -- Functions of the owner ----------------------------------------------------------------------------------------------
 
--- The role of the processes owns no table, so some functions run as their owner. They find no table of another schema,
--- nor a temporary one, in place of ours. `ava db upgrade` lets the role of the processes call them.
+-- The processes' role owns no table, so some functions run as their owner. Their search path prevents other schemas and
+-- temporary tables from replacing ours. `ava db upgrade` lets the processes' role call them.
 DO $$
 DECLARE
     function regprocedure;
