@@ -1,1 +1,1 @@
-"""The fault suite: real servers and processes, broken in every known way, under a load whose effects are recorded."""
+"""The fault suite: break real servers and processes in every known way, under a load that records its effects."""

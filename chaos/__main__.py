@@ -1,6 +1,6 @@
 """Break everything under load, and count: `python -m chaos --broker redis --fault WORD --jobs 2000`.
 
-It prints a table, and exits with 1 if a promise was not kept. `--table chaos/RESULTS.md` writes it there too.
+Prints a table, and exits with 1 if a promise was broken. `--table chaos/RESULTS.md` also writes it to that page.
 """
 
 from __future__ import annotations

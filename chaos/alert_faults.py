@@ -1,4 +1,4 @@
-"""The faults of `chaos.alerts`: each is there for the length of a `with`."""
+"""The faults of `chaos.alerts`: each lasts for the length of a `with` block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.system import HEADERS
 
 @dataclass(frozen=True, kw_only=True)
 class AlertFault:
-    """A fault, the alerts that are for it, and those that may fire as well because what they say is true."""
+    """A fault, the alerts that must fire for it, and the alerts that may also fire because they are true."""
 
     name: str
     inject: Callable[[Scene], AbstractContextManager[Any]]
@@ -70,7 +70,7 @@ def _other_key(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def _small_pool(scene: Scene) -> Iterator[None]:
-    """Seven of an API process's eight connections wait for a row, for two tenants, and a third one has the last."""
+    """Seven of an API process's eight connections wait for a row, for two tenants, and a third tenant uses the last."""
     headers = [{**HEADERS, "x-tenant-id": tenant} for tenant in ("ten_test", "ten_other", "ten_third")]
     body = {"worker_id": "wkr_fine", "scheduled_at": (datetime.now(UTC) + timedelta(days=30)).isoformat()}
     made = [scene.system.post("/v1/ava/jobs", json=body, headers=of).json()["data"]["id"] for of in headers[:2]]
@@ -82,7 +82,7 @@ def _small_pool(scene: Scene) -> Iterator[None]:
     def read() -> None:
         requests.get(url, headers=headers[2], timeout=30)
 
-    # Each has a thread of its own, with one request at once. A tenant has six connections at most.
+    # Each client is a thread with one request at a time. A tenant has at most six connections.
     clients = [*(partial(cancel, 0) for _ in range(12)), partial(cancel, 1), *(read for _ in range(8))]
     with scene.locked("SELECT 1 FROM jobs WHERE waits_for = 'schedule' FOR UPDATE"), ExitStack() as stack:
         for client in clients:
@@ -125,7 +125,7 @@ def _triggered(scene: Scene, worker: str, *, count: int, every_seconds: float, *
 def _paused_queue(scene: Scene, *, count: int, every_seconds: float, is_old: bool = False) -> Iterator[None]:
     operator = {"x-platform-role": "platform-admin"}
     assert scene.system.post("/v1/ava/queues/reports/pause", headers=operator).ok
-    # It holds within two seconds.
+    # It takes effect within two seconds.
     time.sleep(3)
     scene.trigger("elsewhere", count)
     if is_old:
@@ -140,7 +140,7 @@ def _paused_queue(scene: Scene, *, count: int, every_seconds: float, is_old: boo
 
 @contextmanager
 def _unserved(scene: Scene, queue: str) -> Iterator[None]:
-    """No node has the handler of a worker. If none consumes its queue either, the broker keeps the messages."""
+    """No node has a worker's handler. If no node consumes its queue either, the broker retains the messages."""
     worker = f"gone_{queue}"
     scene.system.query(
         "INSERT INTO workers (id, name, description, timeout_seconds, max_retries, cancel_grace_seconds, queue,"
@@ -168,7 +168,7 @@ def _blocked_job(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def _refused_deliveries(scene: Scene) -> Iterator[None]:
-    """A provider signs with another secret than its hook has."""
+    """A provider signs with a different secret than its hook's."""
     hook = {"name": "mine", "provider": "github", "secret": "s" * 32, "worker_id": "wkr_fine"}
     url = scene.system.post("/v1/ava/hooks", json=hook).json()["data"]["url"]
     headers = {"x-github-event": "push", "x-hub-signature-256": f"sha256={'0' * 64}"}
@@ -188,7 +188,7 @@ def _refused_queue(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def _starving(scene: Scene) -> Iterator[None]:
-    """A tenant's jobs are the least urgent, and more urgent ones come faster than the node runs them."""
+    """A tenant's jobs are the least urgent, and more urgent ones arrive faster than the node runs them."""
     with _triggered(scene, "busy", count=30, every_seconds=1, priority=1):
         time.sleep(4)
         scene.trigger("fine", 1_000, tenant="ten_poor", priority=10)
@@ -209,7 +209,7 @@ def _slow_triggers(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def _schedules(scene: Scene, count: int, **fields: Any) -> Iterator[None]:
-    """So many schedules of every minute, each at a second of its own."""
+    """`count` schedules that fire every minute, each at a different second."""
     fields = {"worker_id": "wkr_fine", "cron": "* * * * *", "timezone": "UTC", "spread_seconds": 59, **fields}
     made = [scene.system.post("/v1/ava/schedules", json=fields).json()["data"]["id"] for _ in range(count)]
     try:
@@ -221,14 +221,14 @@ def _schedules(scene: Scene, count: int, **fields: Any) -> Iterator[None]:
 
 @contextmanager
 def _blocked_firings(scene: Scene) -> Iterator[None]:
-    """Another transaction has the rows of all schedules."""
+    """Another transaction locks the rows of all schedules."""
     with _schedules(scene, 50), scene.locked("SELECT 1 FROM schedules FOR UPDATE"):
         yield
 
 
 @contextmanager
 def _late_firings(scene: Scene) -> Iterator[None]:
-    """Another transaction has them for nine of ten seconds."""
+    """Another transaction locks them for nine of ten seconds."""
 
     def block() -> None:
         with scene.locked("SELECT 1 FROM schedules FOR UPDATE"):
@@ -250,7 +250,7 @@ def _missed_firings(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def _late_count(scene: Scene) -> Iterator[None]:
-    # The duty waits for the row between the two transactions of this text.
+    # The duty waits for the row between the two transactions of this string.
     late = "UPDATE count_progress SET counted_until = now() - interval '300 seconds'"
     with scene.locked(f"{late}; COMMIT; BEGIN; SELECT 1 FROM count_progress FOR UPDATE"):
         yield
@@ -258,7 +258,7 @@ def _late_count(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def _late_events(scene: Scene) -> Iterator[None]:
-    """An event came 300 s ago, and another transaction has the table of waits."""
+    """An event arrived 300 s ago, and another transaction locks the table of waits."""
     event_id = ids.first_uuid(datetime.now(UTC) - timedelta(seconds=300))
     with scene.locked("LOCK TABLE job_journal IN ACCESS EXCLUSIVE MODE"):
         scene.system.query(
@@ -304,7 +304,7 @@ def _promoted(timeline: int, *, is_lossy: bool) -> Callable[[Scene], AbstractCon
     )
 
 
-#: Drops each partition of log lines but the first and the one for the rest, and has the first end tomorrow.
+#: Drops each partition of log lines except the first and the default one, and lets the first end tomorrow.
 _DROP_PARTITIONS = f"""
 DO $$ DECLARE r record; BEGIN
     FOR r IN SELECT name FROM ava_partitions('job_logs') WHERE name <> 'job_logs_first'
@@ -314,7 +314,7 @@ ALTER TABLE job_logs DETACH PARTITION job_logs_first;
 ALTER TABLE job_logs ATTACH PARTITION job_logs_first
     FOR VALUES FROM (MINVALUE) TO ('{ids.first_uuid(datetime.now(UTC) + timedelta(days=1))}')
 """
-#: What is true while no dispatcher runs.
+#: Alerts that are true while no dispatcher runs.
 _NO_DISPATCHER = "AvaNoDispatcher AvaProcessDown AvaSchedulesLate AvaSchedulesSlow"
 FAULTS = (
     _fault(_nothing, "nothing", ""),

@@ -41,4 +41,4 @@ def littering(_: object) -> None:
 
 @worker("elsewhere", timeout_seconds=30, queue="reports")
 def elsewhere(_: object) -> None:
-    """Do nothing, in a queue of its own."""
+    """Do nothing, in a separate queue."""

@@ -1,4 +1,4 @@
-"""What `chaos.alerts` breaks: a whole system whose every process is scraped, and clients that keep it busy."""
+"""The system that `chaos.alerts` breaks: all its processes are scraped, and clients keep it busy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PACE = 0.2
 
 
 class _Stub:
-    """A target whose metrics a fault chooses, for what no fault brings about."""
+    """A target with metrics that a fault sets, for states that no fault can cause."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -77,19 +77,19 @@ class Scene:
     redis: Server
     receiver: Receiver
     stub: _Stub
-    #: The health port of each kind of process beside the API, and the port of the second API.
+    #: The health port of each kind of process except the API, and the port of the second API.
     ports: Mapping[str, int]
     second_api: RunningProcess | None = None
     is_over: threading.Event = field(default_factory=threading.Event)
 
     @property
     def targets(self) -> dict[str, list[int]]:
-        """Returns the ports to scrape, by the job of the shipped configuration."""
+        """Return the ports to scrape, by the job names of the shipped configuration."""
         health = [self.ports[kind] for kind in ("worker", "dispatcher", "webhooks")]
         return {"ava-api": [self.system.port, self.ports["api"]], "ava-processes": [*health, self.stub.port]}
 
     def start(self) -> None:
-        """Start every process that does not run, and wait until all is ready."""
+        """Start every process that is not running, and wait until all are ready."""
         if not _runs(self.system.api):
             self.system.start_api(wait=False)
         if not _runs(self.second_api):
@@ -101,30 +101,30 @@ class Scene:
         wait_until(self._answers, seconds=90, what="the second API and each health port answer")
 
     def start_second_api(self, **environ: str) -> None:
-        """Start the second API, with these variables on top."""
+        """Start the second API with additional environment variables."""
         self.second_api = self.system.spawn("api", "--port", str(self.ports["api"]), environ=environ)
 
     def start_process(self, kind: str, **environ: str) -> RunningProcess:
-        """Start the process of a kind, with these variables on top."""
+        """Start the process of a kind with additional environment variables."""
         arguments = ("worker", "-c", "2", "-q", "default,reports") if kind == "worker" else (kind,)
         process = self.system.spawn(*arguments, environ={"AVA_HEALTH_PORT": str(self.ports[kind]), **environ})
         self._of(kind).append(process)
         return process
 
     def running(self, kind: str) -> RunningProcess:
-        """Returns the process of a kind that runs."""
+        """Return the running process of a kind."""
         return next(process for process in reversed(self._of(kind)) if _runs(process))
 
     @contextmanager
     def without(self, kind: str) -> Iterator[None]:
-        """Stop the process of a kind in order for the length of a `with`."""
+        """Stop the process of a kind gracefully for the length of a `with` block."""
         self.running(kind).terminate()
         yield
         self.start()
 
     @contextmanager
     def locked(self, *statements: str) -> Iterator[None]:
-        """Run statements, and hold what they lock for the length of a `with`."""
+        """Run statements, and hold their locks for the length of a `with` block."""
         with closing(psycopg2.connect(self.postgres.url)) as connection:
             with connection.cursor() as cursor:
                 for statement in statements:
@@ -134,7 +134,7 @@ class Scene:
 
     @contextmanager
     def changed(self, change: str, back: str) -> Iterator[None]:
-        """Run a statement, and another one afterwards."""
+        """Run a statement, and another one to undo it afterwards."""
         self.system.query(change)
         try:
             yield
@@ -143,7 +143,7 @@ class Scene:
 
     @contextmanager
     def repeated(self, act: Any, *, every_seconds: float) -> Iterator[None]:
-        """Repeat an act for the length of a `with`."""
+        """Repeat an action for the length of a `with` block."""
         is_over = threading.Event()
 
         def repeat() -> None:
@@ -160,12 +160,12 @@ class Scene:
             thread.join()
 
     def trigger(self, worker: str, count: int = 1, *, tenant: str = "ten_test", **fields: Any) -> None:
-        """Trigger so many jobs at once."""
+        """Trigger `count` jobs in one call."""
         jobs = [{"worker_id": f"wkr_{worker}", **fields}] * count
         assert self.system.post("/v1/ava/jobs/bulk", json={"jobs": jobs}, headers={"x-tenant-id": tenant}).ok
 
     def work(self) -> None:
-        """Trigger a job, and send a request to the second API, until all is over."""
+        """Trigger jobs and send requests to the second API until `is_over` is set."""
         headers = dict(self.system.session.headers)
         while not self.is_over.wait(_PACE):
             with suppress(requests.RequestException):
@@ -191,7 +191,7 @@ def _runs(process: RunningProcess | None) -> bool:
 
 @contextmanager
 def open_scene(folder: Path) -> Iterator[Scene]:
-    """A scene that runs."""
+    """Run a scene."""
     with ExitStack() as stack:
         postgres = stack.enter_context(running_postgres())
         redis = stack.enter_context(running_redis())

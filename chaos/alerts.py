@@ -1,8 +1,8 @@
-"""Each shipped alert in a real Prometheus, against its fault and every other one: `python -m chaos.alerts`.
+"""Test each shipped alert in a real Prometheus with its own fault and every other one: `python -m chaos.alerts`.
 
-Real processes on real servers are scraped with the shipped configuration. For each fault there is a new Prometheus. A
-minute of its rules takes three seconds, and no `for` is longer than ten of them. It prints what fired, and exits with 1
-if an alert did not fire at its fault, or fired at another one. `--fault WORD` chooses.
+Real processes on real servers are scraped with the shipped configuration, by a new Prometheus for each fault. A minute
+of its rules takes three seconds, and `for` is at most ten minutes. Prints the alerts that fired, and exits with 1 if an
+alert did not fire for its fault, or fired for another one. `--fault WORD` selects faults.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _FACTOR = 20.0
 _MAX_FOR_SECONDS = 600.0
 #: Processes that a machine can leave behind in a twentieth of the time.
 _COUNTS = {"> 10000": "> 500"}
-#: Seconds in which an alert must fire, and for which others may fire as well.
+#: Seconds in which an alert must fire, and in which others may also fire.
 _SECONDS, _LOOK_SECONDS = 150.0, 6.0
-#: Seconds without a fault, after which counters have their values.
+#: Seconds without a fault, after which counters have settled.
 _QUIET_SECONDS = 6.0
 
 
 def _try(scene: Scene, fault: AlertFault) -> tuple[set[str], float]:
-    """Returns the alerts that fired at a fault, and the seconds until all that are for it did."""
+    """Return the alerts that fired for a fault, and the seconds until all expected ones did."""
     with running_prometheus(
         scene.targets, secret=SECRET, factor=_FACTOR, max_for_seconds=_MAX_FOR_SECONDS, counts=_COUNTS
     ) as prometheus:

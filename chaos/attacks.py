@@ -1,8 +1,8 @@
-"""What the hostile tenant of `chaos.tenants` does, all of it at once: `python -m chaos.attacks PORT SECRET SECONDS`.
+"""Run the attacks of the hostile tenant of `chaos.tenants` concurrently: `python -m chaos.attacks PORT SECRET SECONDS`.
 
-It runs as a process of its own, so that its work does not count as the system's or the honest tenant's. Each attack
-is a thread that repeats one round. Names of attacks may follow the seconds. It prints an empty line when it begins, and
-at the end one of JSON: for each attack, the statuses of its responses, and the CPU time that all of them took.
+It is a separate process, so that its work does not count as the system's or the honest tenant's. Each attack is a
+thread that repeats one round. Names of attacks may follow the seconds. It prints an empty line when it begins, and a
+line of JSON at the end: the response statuses of each attack, and the CPU time of all attacks.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any
 
 TENANT = "ten_hostile"
 _SECONDS = 30
-#: Seconds that the attacks go on behind their time for the first response of a slow one.
+#: Max seconds after their end for which attacks continue until a slow one gets its first response.
 _MAX_SECONDS_LATE = 60.0
 #: The bodies that stop an API which checks entry by entry: 1.9 million zeros, and 5 million empty arrays.
 ZEROS = b'{"jobs": [' + b"0," * 1_900_000 + b"0]}"
 ARRAYS = b'{"jobs": [' + b"[]," * 5_000_000 + b"[]]}"
-#: A job whose input is large, and small once PostgreSQL has compressed it.
+#: A job with a large input that PostgreSQL compresses well.
 _LARGE = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "a" * 1_000_000}}).encode()
 _LATER = json.dumps(
     {"worker_id": "wkr_brief", "scheduled_at": (datetime.now(UTC) + timedelta(days=30)).isoformat()}
@@ -36,22 +36,22 @@ _LATER = json.dumps(
 _LONG = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 3600}, "priority": 1}).encode()
 _WORDY = json.dumps({"worker_id": "wkr_wordy", "input": {"lines": 20_000}}).encode()
 BULK = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "b" * 20_000}}] * 100}).encode()
-#: More than the processes run until the next one comes.
+#: More work than the processes finish before the next such request.
 _URGENT = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0.05}, "priority": 1}] * 200}).encode()
 _LEAKY = json.dumps({"worker_id": "wkr_leaky", "input": {"secrets": 64}}).encode()
-#: 64 secrets of 8 KiB, each with what every quoting changes.
+#: 64 secrets of 8 KiB, each with characters that every quoting changes.
 SECRETS = json.dumps(
     {"secrets": {f"S{number}": (f"{number:04d}/+&<'\" " * 1_000)[:8_192] for number in range(64)}}
 ).encode()
-#: An input each of whose values is compared with every object of an `enum`, and is the last of them; nearly as many as
-#: are checked.
+#: An input whose values are each compared with every object of an `enum` and match the last one; their number is close
+#: to the max number of checks.
 CHOOSY = json.dumps({"worker_id": "wkr_choosy", "input": {"choices": [{"n": 199}] * 390}}).encode()
-#: A response that is small on its way and 100 MB once it is unpacked.
+#: A response that is small in transit and 100 MB after unpacking.
 _PACKED = gzip.compress(bytes(100_000_000))
 
 
 class Attacker:
-    """The requests of one tenant, and what came of them."""
+    """The requests of one tenant, and their statuses."""
 
     def __init__(self, port: int, secret: str, seconds: float, names: Sequence[str] = ()) -> None:
         self.port = port
@@ -63,12 +63,12 @@ class Attacker:
 
     @property
     def is_over(self) -> bool:
-        """Returns True when the time is over and each attack had a response, or when one had none for long."""
+        """Return True once the time has passed and each attack had a response, or after `_MAX_SECONDS_LATE`."""
         late = time.monotonic() - self._end
         return late > _MAX_SECONDS_LATE or (late > 0 and all(self.statuses.values()))
 
     def run(self) -> None:
-        """Run every attack until all is over."""
+        """Run every attack until `is_over`."""
         for name in self.statuses:
             threading.Thread(target=self._repeat, args=(name,), daemon=True).start()
         while not self.is_over:
@@ -83,7 +83,7 @@ class Attacker:
                 time.sleep(0.1)
 
     def headers(self, role: str = "tenant-system-admin") -> dict[str, str]:
-        """Returns the four headers."""
+        """Return the four headers."""
         return {
             "x-internal-secret": self._secret,
             "x-tenant-id": TENANT,
@@ -95,7 +95,7 @@ class Attacker:
     def send(
         self, method: str, path: str, body: bytes | None = None, *, role: str = "tenant-system-admin"
     ) -> tuple[int, bytes]:
-        """Send one request over a connection of its own. Returns the status and the body of the response."""
+        """Send one request over a new connection. Returns the status and the body of the response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_SECONDS)
         try:
             connection.request(method, path, body, self.headers(role))
@@ -105,20 +105,20 @@ class Attacker:
             connection.close()
 
     def head(self, path: str, *, method: str = "GET", has_key: bool = True, body_bytes: int = 0) -> str:
-        """Returns the text of a request without its body, which is announced if it has one."""
-        # A role that may not write is refused before its body is waited for.
+        """Return a request without its body; a body is announced in its headers."""
+        # A role without write access is refused before its body is awaited.
         found = self.headers("tenant-user" if method == "GET" else "tenant-system-admin") if has_key else {}
         framing = f"Content-Length: {body_bytes}\r\n" if body_bytes else ""
         fields = "".join(f"{name}: {value}\r\n" for name, value in found.items())
         return f"{method} {path} HTTP/1.1\r\nHost: a\r\n{fields}{framing}\r\n"
 
     def hold(self, text: str, *, count: int, most: int) -> None:
-        """Open connections that send this and then neither read nor end."""
+        """Open connections that send `text` and then neither read nor close."""
         while len(self._held) > most:
             self._held.pop(0).close()
         for _ in range(count):
             sock = socket.create_connection(("127.0.0.1", self.port), timeout=_SECONDS)
-            # A small buffer, so that what is not read stays in the server.
+            # A small receive buffer, so that unread data stays in the server.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             with suppress(OSError):
                 sock.sendall(text.encode())
@@ -158,7 +158,7 @@ def _long_jobs(attacker: Attacker, statuses: Counter[str]) -> None:
 
 
 def _many_endpoints(attacker: Attacker, statuses: Counter[str]) -> None:
-    """Endpoints that never answer, because this attacker listens and accepts nothing."""
+    """Register endpoints that never respond, because this attacker listens and accepts nothing."""
     with socket.create_server(("127.0.0.1", 0), backlog=1) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         fields = {"url": url, "events": ["ava.job.queued", "ava.job.completed"], "secret": "s" * 32}
@@ -169,7 +169,7 @@ def _many_endpoints(attacker: Attacker, statuses: Counter[str]) -> None:
 
 
 def _bad_receivers(attacker: Attacker, statuses: Counter[str]) -> None:
-    """Endpoints that fail, ask to be called again in the year 9999, and answer with more than anybody reads."""
+    """Register endpoints that fail, ask for a retry in the year 9999, and send oversized responses."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -205,7 +205,7 @@ def _schedules(attacker: Attacker, statuses: Counter[str]) -> None:
 
 
 def _stalled_streams(attacker: Attacker, statuses: Counter[str]) -> None:
-    """Streams of a job with a long log, and of jobs that do not start."""
+    """Open streams of a job with a long log, and of jobs that do not start."""
     status, body = attacker.send("POST", "/v1/ava/jobs", _WORDY)
     wordy = json.loads(body).get("data", {}).get("id", "")
     while not attacker.is_over:
@@ -226,7 +226,7 @@ def _long_waits(attacker: Attacker, statuses: Counter[str]) -> None:
 
 
 def _unfinished_headers(attacker: Attacker, statuses: Counter[str]) -> None:
-    """Heads of requests that do not end, without any key."""
+    """Send endless request heads without a key."""
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", attacker.port), timeout=_SECONDS) as sock:
             sock.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n")
@@ -244,7 +244,7 @@ def _idle_connections(attacker: Attacker, statuses: Counter[str]) -> None:
 
 
 def _held_bodies(attacker: Attacker, statuses: Counter[str]) -> None:
-    """Heads of requests whose bodies never come, with a key and without."""
+    """Send request heads whose bodies never follow, with and without a key."""
     for has_key in (True, False):
         text = attacker.head("/v1/ava/jobs", method="POST", has_key=has_key, body_bytes=1_000)
         attacker.hold(text, count=25, most=8_000)
@@ -253,7 +253,7 @@ def _held_bodies(attacker: Attacker, statuses: Counter[str]) -> None:
 
 
 def _many_secrets(attacker: Attacker, statuses: Counter[str]) -> None:
-    """Jobs of a worker with as many and as long secrets as it may have, which log them in every quoting."""
+    """Run jobs of a worker with the max number and length of secrets, which log them in every quoting."""
     status, _ = attacker.send("PATCH", "/v1/ava/workers/wkr_leaky", SECRETS)
     statuses[str(status)] += 1
     while not attacker.is_over:
@@ -285,7 +285,7 @@ def _expensive_reads(attacker: Attacker, statuses: Counter[str]) -> None:
         statuses[str(status)] += 1
 
 
-#: Reads that find little in much.
+#: Reads that scan much and find little.
 _EXPENSIVE = (
     "/v1/ava/audit?per_page=100",
     "/v1/ava/audit?filter[action]=webhook.deleted",
@@ -313,7 +313,7 @@ ATTACKS: dict[str, Callable[[Attacker, Counter[str]], Any]] = {
     "refused writes": _refused_writes,
     "expensive reads": _expensive_reads,
 }
-#: The attack of `chaos.storm`, which the others would hold up.
+#: The attack of `chaos.storm`, which the others would delay.
 STORM = "a storm of priority 1"
 _KNOWN = ATTACKS | {STORM: _storm}
 

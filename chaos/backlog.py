@@ -1,4 +1,5 @@
-"""How a backlog loads the broker and how an urgent job overtakes it: `python -m chaos.backlog --jobs 1000000`."""
+"""Measure how a backlog loads the broker, and how an urgent job overtakes it: `python -m chaos.backlog --jobs
+1000000`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster for one fault: real servers of its own, the whole system as real processes, and a load."""
+"""A cluster for one fault: its own real servers, the whole system as real processes, and a load."""
 
 from __future__ import annotations
 
@@ -41,32 +41,32 @@ Broker = Server | RabbitMQ
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How the cluster of a fault differs from the usual one."""
+    """The differences of a fault's cluster from the usual one."""
 
-    #: The environment of every process, on top.
+    #: Additional environment variables of every process.
     environ: Mapping[str, str] = field(default_factory=dict)
-    #: Called when the servers run, and no process yet.
+    #: Called when the servers are running, before any process starts.
     prepare: Callable[[Cluster], None] | None = None
-    #: True if PostgreSQL has a clock of its own, which the fault steps.
+    #: Whether PostgreSQL has its own clock, which the fault steps.
     has_clock: bool = False
-    #: True if every process reaches the broker through a proxy, which the fault cuts.
+    #: Whether every process reaches the broker through a proxy, which the fault cuts.
     proxies_broker: bool = False
-    #: True if the first node reaches the database through a proxy, which the fault cuts.
+    #: Whether the first node reaches the database through a proxy, which the fault cuts.
     proxies_database: bool = True
-    #: Nodes, and the processes of each.
+    #: Number of nodes, and of processes per node.
     nodes: int = 2
     processes: int = 4
 
 
 class Watch:
-    """Records when jobs have left the state in which a query found them first."""
+    """Records when jobs have left the state in which a query first found them."""
 
     def __init__(self, system: System, statement: str, job_ids: list[str]) -> None:
         self._system = system
         self._statement = statement
         self._ids = [str(ids.decode("job", job_id)) for job_id in job_ids]
         self._runs = self._look()
-        #: When that was, on the monotonic clock; None until then.
+        #: The time of that on the monotonic clock; None until then.
         self.over_at: float | None = None
         threading.Thread(target=self._keep_looking, daemon=True).start()
 
@@ -76,7 +76,7 @@ class Watch:
     def _keep_looking(self) -> None:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            # The fault may be in the database itself.
+            # The fault may affect the database itself.
             with suppress(psycopg2.Error):
                 if not self._runs & self._look():
                     self.over_at = time.monotonic()
@@ -86,7 +86,7 @@ class Watch:
 
 @dataclass(kw_only=True)
 class Cluster:
-    """One running system with its servers, for one fault."""
+    """A running system with its servers, for one fault."""
 
     broker_name: str
     postgres: Server
@@ -94,18 +94,18 @@ class Cluster:
     system: System
     load: Load
     effects_path: Path
-    #: Processes of a node.
+    #: Processes per node.
     processes: int
     #: Between the first node and the database.
     proxy: Proxy
-    #: Between every process and the broker, and PostgreSQL's clock, if the plan says so.
+    #: Between every process and the broker; and PostgreSQL's clock; None unless the plan asks for them.
     broker_proxy: Proxy | None = None
     clock: SteppedClock | None = None
     #: Between every process and the database, if `prepare` adds it.
     commit_cuts: CommitCuts | None = None
-    #: The environment of every process beside that of the plan; `prepare` adds to it.
+    #: The environment of every process in addition to the plan's; `prepare` adds to it.
     environ: dict[str, str] = field(default_factory=dict)
-    #: Servers that `prepare` adds, which end when the system has.
+    #: Servers that `prepare` adds; they stop after the system.
     servers: ExitStack = field(default_factory=ExitStack)
     standby: Standby | None = None
     patroni: PatroniCluster | None = None
@@ -113,22 +113,22 @@ class Cluster:
     sentinels: SentinelGroup | None = None
     #: The servers of a RabbitMQ cluster.
     members: list[RabbitMQ] = field(default_factory=list)
-    #: Processes that are frozen, to be continued in any case.
+    #: Frozen processes, which are continued in any case.
     frozen: set[int] = field(default_factory=set)
 
     @property
     def urls(self) -> dict[str, str]:
-        """Returns the environment variables that name its servers."""
+        """Return the environment variables with the URLs of its servers."""
         return {"DATABASE_URL": self.system.database_url, "BROKER_URL": self.broker.url}
 
     # Looking -------------------------------------------------------------------------------------------------------
 
     def runs(self) -> dict[str, list[effects.Run]]:
-        """Returns the runs of each job so far."""
+        """Return the runs of each job so far."""
         return effects.runs(effects.read(self.effects_path))
 
     def busy(self, pids: list[int]) -> list[tuple[int, str, float]]:
-        """Returns which of these processes run a handler now, of which job, and since when."""
+        """Return which of these processes are running a handler, with the job and the start time."""
         now: dict[int, tuple[str, float]] = {}
         for effect in effects.read(self.effects_path):
             pid = int(effect.run.partition(".")[0])
@@ -139,26 +139,26 @@ class Cluster:
         return [(pid, job_id, at) for pid, (job_id, at) in now.items() if pid in pids]
 
     def watch(self, job_ids: list[str]) -> Watch:
-        """Watch until these jobs have all left their present runs."""
+        """Watch until all these jobs have left their current runs."""
         statement = "SELECT id::text, run_no FROM jobs WHERE id = ANY(%s::uuid[]) AND status = 'running'"
         return Watch(self.system, statement, job_ids)
 
     def watch_due(self, job_id: str) -> Watch:
-        """Watch until a dated job may start, which only a dispatcher can do."""
+        """Watch until a scheduled job may start, which requires a dispatcher."""
         statement = "SELECT id::text, run_no FROM jobs WHERE id = ANY(%s::uuid[]) AND run_at IS NOT NULL"
         return Watch(self.system, statement, [job_id])
 
     def begun(self, since: float, *, pids: Collection[int] | None = None) -> int:
-        """Returns how many handlers have begun since then; with `pids` only those in these processes."""
+        """Return how many handlers have begun since a time; with `pids` only in these processes."""
         found = effects.begins(self.effects_path)
         return sum(at > since and (pids is None or pid in pids) for pid, at in found)
 
     def held_by(self, pids: list[int]) -> list[str]:
-        """Returns the jobs that run in these processes now."""
+        """Return the jobs that are running in these processes."""
         return [job_id for _, job_id, _ in self.busy(pids)]
 
     def next_in_broker(self, count: int) -> list[str]:
-        """Returns the jobs whose messages will be received next."""
+        """Return the jobs whose messages will be received next."""
         found = self.system.query(
             "SELECT id::text FROM jobs WHERE status = 'queued' AND published_at IS NOT NULL"
             " ORDER BY priority, id OFFSET 20 LIMIT %s",
@@ -169,7 +169,7 @@ class Cluster:
     # Breaking ------------------------------------------------------------------------------------------------------
 
     def pids_of(self, node: RunningProcess) -> list[int]:
-        """Returns a node's processes, its children first."""
+        """Return a node's processes, its children first."""
         return [*(child.pid for child in node.children), node.pid]
 
     def freeze(self, pids: list[int]) -> None:
@@ -204,7 +204,7 @@ class Cluster:
         self.broker.start()
 
     def start_worker(self, *arguments: str, environ: Mapping[str, str] | None = None) -> RunningProcess:
-        """Start one more node, with these arguments, and `environ` on top."""
+        """Start one more node with these arguments and additional environment variables."""
         worker = self.system.spawn("worker", "-c", str(self.processes), *arguments, environ=environ)
         self.system.workers.append(worker)
         return worker
@@ -214,7 +214,7 @@ class Cluster:
 def open_cluster(
     broker_name: str, folder: Path, *, jobs: int, per_second: float, plan: Plan | None = None
 ) -> Iterator[Cluster]:
-    """Start everything as `plan` says; at the end stop it, and fail if a process is left running."""
+    """Start everything according to `plan`; at the end stop it, and fail if a process is left running."""
     plan = plan or Plan()
     run_broker = running_redis if broker_name == "redis" else running_rabbitmq
     with ExitStack() as stack:
@@ -249,7 +249,7 @@ def open_cluster(
             for proxy in proxies:
                 proxy.heal()
             system.stop()
-            # It may go on if a fault could not be injected.
+            # It is still running if a fault could not be injected.
             cluster.load.stop()
             for proxy in proxies:
                 proxy.close()
@@ -257,7 +257,7 @@ def open_cluster(
 
 
 def _start(cluster: Cluster, plan: Plan) -> None:
-    """Start the nodes, of which the first reaches the database through the proxy, two dispatchers and the API."""
+    """Start the nodes (the first one reaches the database through the proxy), two dispatchers and the API."""
     system = cluster.system
     schema.upgrade(settings_module.load({**cluster.urls, **cluster.environ}))
     environ = {

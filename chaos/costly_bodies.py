@@ -1,4 +1,4 @@
-"""Bodies that cost an API process the most that its limits allow, for `chaos.loop_times`."""
+"""Bodies with the max cost for an API process within its limits, for `chaos.loop_times`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from harness.system import HEADERS
 
 _MIB = 2**20
 BULK, JOBS, EVENTS, SUBSCRIPTIONS = "/v1/ava/jobs/bulk", "/v1/ava/jobs", "/v1/ava/events", "/v1/ava/subscriptions"
-#: The subscriptions that match every event of the type `copied`; each copies it into the input of a job.
+#: Number of subscriptions that match every event of the type `copied`; each copies it into the input of a job.
 COPIES = 60
-#: A pattern that compares its rules with each value of a list, as often as one may.
+#: A pattern that compares its rules with each value of a list, up to the max number of comparisons.
 _RULES: list[Any] = [{"numeric": [">", number, "<", number + 1]} for number in range(100)]
 
 
@@ -34,7 +34,7 @@ class Body:
 
 
 def bodies(hook_path: str, run_path: str, run_headers: dict[str, str]) -> Iterator[Body]:
-    """Yield the bodies. `hook_path` takes anything; `run_path` is that of a pulled run that is held."""
+    """Yield the bodies. `hook_path` accepts anything; `run_path` belongs to a claimed pulled run."""
     yield from _of_bulks()
     yield from _of_jobs()
     yield from _of_events()

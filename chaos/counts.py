@@ -1,8 +1,8 @@
 """Counts of ended jobs while dispatchers are killed: `python -m chaos.counts --jobs 200000 --kills 20`.
 
-Jobs end at a high rate, in transactions of which some stay open for a while. The active dispatcher is killed again and
-again in the middle of its counts. Then the figures of `/v1/ava/analytics` and `/v1/ava/errors` must be those of a count
-of the table itself, and `ava db recount` must not change them. Prints the figures, and returns 0 if they are equal.
+Jobs end at a high rate, in transactions of which some stay open for a while. The active dispatcher is killed repeatedly
+during its counts. Then the figures of `/v1/ava/analytics` and `/v1/ava/errors` must equal a count of the table itself,
+and `ava db recount` must not change them. Prints the figures, and returns 0 if they are equal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BATCH = 250
 _NODE = "00000000-0000-7000-8000-000000000001"
 #: Seconds for which every twentieth transaction stays open after its jobs have ended.
 _OPEN_SECONDS = 1.5
-#: Times are in buckets of this width.
+#: Relative width of the buckets for times.
 _PRECISION = 0.02
 _BEGIN = """
 INSERT INTO jobs (tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at, started_at,
@@ -97,7 +97,7 @@ def _running() -> Iterator[System]:
 
 
 def check(system: System, *, jobs: int, kills: int) -> list[str]:
-    """End so many jobs on a system with two dispatchers, and kill the active one so often. Returns what is wrong."""
+    """End `jobs` on a system with two dispatchers, and kill the active one `kills` times. Returns the errors."""
     chance = random.Random(19)
     rounds = [(number * jobs // (kills + 1) + 1, (number + 1) * jobs // (kills + 1)) for number in range(kills + 1)]
     for number, (first, last) in enumerate(rounds):
@@ -141,7 +141,7 @@ def _end_jobs(database_url: str, starts: list[int], last: int) -> None:
 
 
 def _kill_active(system: System, delay: float) -> None:
-    """Kill the dispatcher that counts, at some moment of its counts, and start another."""
+    """Kill the counting dispatcher at a random time, and start another."""
     before = _progress(system)
     wait_until(lambda: _progress(system) > before, seconds=60, what="a dispatcher counts")
     time.sleep(delay)
@@ -168,13 +168,13 @@ def _analytics(system: System) -> dict[str, Any]:
 
 
 def _counted(system: System) -> dict[str, Any]:
-    """Returns what analytics count, without what the time of day adds: the beginning, and spans without jobs."""
+    """Return the counts of analytics without the parts that depend on the time of day: the start, and empty spans."""
     data = _analytics(system)
     return {**data, "since": None, "series": [point for point in data["series"] if point["total"]]}
 
 
 def differences(system: System) -> list[str]:
-    """Returns each figure of analytics and errors that differs from a count of the table itself."""
+    """Return each figure of analytics and errors that differs from a count of the table itself."""
     data, wrong = _analytics(system), []
 
     def compare(what: str, shown: object, counted: object) -> None:
@@ -205,7 +205,7 @@ def _figures(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
     of = {status: sum(row[3] for row in rows if row[2] == status) for status in ("completed", "failed", "cancelled")}
     ran = sum(row[4] for row in rows)
     average = round(sum(row[5] for row in rows) / ran) if ran else None
-    # None of these jobs expires, and none has measured what it uses.
+    # None of these jobs expires or measures its resource usage.
     return {"total": sum(of.values()), **of, "expired": 0, "avg_duration_ms": average, "cpu_ms": 0, "wait_ms": 0}
 
 

@@ -1,8 +1,8 @@
-"""A node, and `ava doctor`, on a machine whose packets to PostgreSQL are dropped: `python -m chaos.cut_nodes`.
+"""Drop a node's, and `ava doctor`'s, packets to PostgreSQL: `python -m chaos.cut_nodes`.
 
-A node with slots runs jobs in a network namespace of its own. Then the link to PostgreSQL drops all packets, and the
-node gets SIGTERM or SIGQUIT, before or after its jobs have ended. It must end within its drain and its grace, and its
-jobs must run elsewhere. The broker stays reachable. Needs root on Linux, and iproute2.
+A node with slots runs jobs in its own network namespace. Then the link to PostgreSQL drops all packets, and the node
+gets SIGTERM or SIGQUIT, before or after its jobs have ended. It must end within its drain and grace periods, and its
+jobs must run elsewhere. The broker stays reachable. Requires root on Linux, and iproute2.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from harness.servers.redis import running_redis
 from harness.servers.server import private_folder
 from harness.system import System
 
-#: The address of PostgreSQL on the bridge, and a hardware address that nobody has.
+#: PostgreSQL's address on the bridge, and an unused hardware address.
 _POSTGRES, _NOBODY = f"{NETWORK}.2", "02:00:00:00:00:99"
-#: Seconds within which a node ends: 1 s of drain, 10 s of grace, its last writes, on a busy machine. `ava doctor`: 5 s
-#: for the connection, and its other checks.
+#: Max seconds until a node ends: 1 s of drain, 10 s of grace, its last writes, on a busy machine; and until `ava
+#: doctor` does: 5 s for the connection, and its other checks.
 _END_SECONDS, _DOCTOR_SECONDS = 30.0, 20.0
 _JOB_SECONDS = 4.0
 _numbers = count(31)
 
 
 class _Machine:
-    """A network namespace with processes that reach PostgreSQL until it is cut."""
+    """A network namespace with processes that reach PostgreSQL until it is cut off."""
 
     def __init__(self, system: System, folder: Path, name: str, environ: dict[str, str]) -> None:
         self._system, self._folder, self._name, self._environ = system, folder, name, environ
@@ -50,7 +50,7 @@ class _Machine:
             return RunningProcess(ChildProcess.start(program, output), log)
 
     def cut(self) -> None:
-        """Send all packets for PostgreSQL to nobody."""
+        """Send all packets for PostgreSQL to an unused hardware address."""
         ip("-n", self._name, "neigh", "replace", _POSTGRES, "lladdr", _NOBODY, "dev", "eth0", "nud", "permanent")
 
 
@@ -61,14 +61,14 @@ def _machine(system: System, folder: Path, environ: dict[str, str]) -> Iterator[
 
 
 def _end(machine: _Machine, system: System, number: signal.Signals, *, waits: bool) -> tuple[float, str]:
-    """Cut a node off and end it. Returns the seconds until it ended, and what is wrong."""
+    """Cut a node off and end it. Returns the seconds until it ended, and the error or ""."""
     node = machine.start("worker", "--slots", "10", "-c", "1")
     node.joins = 2
     system.workers.append(node)
     system.await_workers()
     ids = [system.trigger(f"wkr_{slug}", input={"seconds": _JOB_SECONDS})["id"] for slug in ("slot_sleep", "sleep") * 3]
     running = "SELECT count(*) FROM jobs WHERE status = 'running'"
-    # The pool of one process runs one of its three.
+    # The pool of one process runs one of its three jobs.
     wait_until(lambda: system.query(running) == [(4,)], what="jobs run")
     machine.cut()
     if waits:
@@ -88,7 +88,7 @@ def _end(machine: _Machine, system: System, number: signal.Signals, *, waits: bo
 
 
 def _ask_doctor(machine: _Machine) -> tuple[float, str]:
-    """Ask a doctor that is cut off. Returns its seconds, and what is wrong."""
+    """Run `ava doctor` cut off. Returns its seconds, and the error or ""."""
     machine.cut()
     began = time.monotonic()
     doctor = machine.start("doctor")
@@ -98,7 +98,7 @@ def _ask_doctor(machine: _Machine) -> tuple[float, str]:
 
 
 def _rows(system: System, folder: Path, environ: dict[str, str]) -> Iterator[tuple[str, float, float, str]]:
-    """Yield a name, the seconds that it took, those that are promised, and what is wrong."""
+    """Yield a name, the measured seconds, the promised seconds, and the error or ""."""
     for number in (signal.SIGTERM, signal.SIGQUIT):
         for waits in (False, True):
             with _machine(system, folder, environ) as machine:
@@ -111,7 +111,7 @@ def _rows(system: System, folder: Path, environ: dict[str, str]) -> Iterator[tup
 
 
 def main() -> int:
-    """Run it. Returns 0 if everything ended in time."""
+    """Run all cases. Returns 0 if everything ended in time."""
     with ExitStack() as stack:
         postgres, redis = stack.enter_context(running_postgres()), stack.enter_context(running_redis())
         folder = stack.enter_context(private_folder())

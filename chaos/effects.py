@@ -1,4 +1,4 @@
-"""What the load's handlers did and when, on the monotonic clock that all processes of a machine share."""
+"""The effects of the load's handlers, with times of the monotonic clock that all processes of a machine share."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effect:
-    """One thing that a handler did."""
+    """One action of a handler."""
 
     job_id: str
-    #: Which run, i.e. which call of the handler: its process and its number there.
+    #: The run, i.e. the call of the handler: its process and its number there.
     run: str
-    #: `begin`, `tick` or `done`; those of `chaos.mixed` have others.
+    #: `begin`, `tick` or `done`; `chaos.mixed` has others.
     kind: str
     #: Seconds of the machine's monotonic clock.
     at: float
-    #: More about it, as JSON in one line; "" if there is no more.
+    #: More about it, as one line of JSON; "" if there is no more.
     detail: str = ""
 
 
@@ -35,9 +35,9 @@ def append(path: str, effect: Effect) -> None:
 
 
 def read(path: Path) -> list[Effect]:
-    """Returns every effect so far, in the order of their times."""
+    """Return every effect so far, in the order of their times."""
     text = path.read_text() if path.exists() else ""
-    # A write that crosses a page can be read when half of it is there.
+    # A write that crosses a page may be read half-written.
     found = [line.split(" ", 4) for line in text[: text.rfind("\n") + 1].split("\n")[:-1]]
     effects = [
         Effect(job_id=job_id, run=run, kind=kind, at=float(at), detail=detail)
@@ -47,7 +47,7 @@ def read(path: Path) -> list[Effect]:
 
 
 def begins(path: Path) -> list[tuple[int, float]]:
-    """Returns the process and the time of every `begin` so far; it is for polling, so it parses nothing else."""
+    """Return the process and the time of every `begin` so far; it parses nothing else, because callers poll it."""
     text = path.read_text() if path.exists() else ""
     found = [line.split(" ", 4) for line in text[: text.rfind("\n") + 1].split("\n") if " begin " in line]
     return [(int(run.partition(".")[0]), float(at)) for _, run, _, at, _ in found]
@@ -61,13 +61,13 @@ class Run:
     #: Its process and its number there.
     name: str
     began_at: float
-    #: When it last did something.
+    #: The time of its last action.
     last_at: float
     is_done: bool = False
 
 
 def runs(effects: Iterable[Effect]) -> dict[str, list[Run]]:
-    """Returns each job's runs, in the order in which they began."""
+    """Return each job's runs, ordered by their start."""
     by_run: dict[tuple[str, str], Run] = {}
     for effect in effects:
         key = (effect.job_id, effect.run)
@@ -81,7 +81,7 @@ def runs(effects: Iterable[Effect]) -> dict[str, list[Run]]:
 
 
 def overlapping(by_job: dict[str, list[Run]]) -> list[str]:
-    """Returns the jobs of which one run did anything after a later one had begun."""
+    """Return the jobs with a run that did anything after a later run had begun."""
     return [
         job_id
         for job_id, found in by_job.items()

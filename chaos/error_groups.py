@@ -1,7 +1,8 @@
 """Many failures of twelve kinds: `python -m chaos.error_groups --jobs 10000`.
 
 Handlers raise twelve kinds of errors with ids, numbers and addresses in their messages. The node writes the groups, the
-dispatcher counts them, and `/v1/ava/errors` must have exactly twelve, in which every job is. Returns 0 if it has.
+dispatcher counts them, and `/v1/ava/errors` must have exactly twelve groups that contain all jobs. Returns 0 if it
+does.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ MESSAGES = (
 
 
 def values(chance: random.Random) -> dict[str, str]:
-    """Returns what the messages hold, made up anew."""
+    """Return new random values for the messages."""
 
     def digits(most: int) -> str:
         return str(chance.randrange(10 ** chance.randint(1, most)))

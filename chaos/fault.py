@@ -1,4 +1,4 @@
-"""What a fault is: what it does to a running system, what must hold meanwhile, and how soon the system must recover."""
+"""A fault: its effect on a running system, the promises during it, and the max time to recover."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from chaos.cluster import BROKERS, Cluster, Plan, Watch
 
 @dataclass(frozen=True, kw_only=True)
 class Injury:
-    """What a fault has done."""
+    """The effects of a fault, as far as the fault itself knows them."""
 
-    #: When recovery could begin: the moment of the fault or, for an outage, of its end.
+    #: The time from which recovery is measured: the fault or, for an outage, its end.
     since: float
     #: The jobs whose next start means recovery …
     jobs: Collection[str] = ()
     #: … or the affected runs, which must be rescued …
     watch: Watch | None = None
-    #: … or when the fault itself saw it; without any of these, any ten starts mean recovery.
+    #: … or the time at which the fault observed it; without any of these, any ten starts mean recovery.
     recovered_at: float | None = None
-    #: Accepted jobs whose commit the fault took from the database, so that no code can know them.
+    #: Accepted jobs whose commit the database lost because of the fault, so that no code can know them.
     uncommitted: Collection[str] = ()
-    #: Jobs that a client saw as completed before the fault, and which must be completed at the end.
+    #: Jobs that a client saw as completed before the fault; they must be completed at the end.
     ended_before: Collection[str] = ()
-    #: Jobs that the fault itself has judged, by rules of its own: they may fail, be cancelled and repeat.
+    #: Jobs that the fault itself has judged by its own rules: they may fail, be cancelled and repeat.
     judged: Collection[str] = ()
-    #: A table of its own, which follows that of the rows.
+    #: An additional table, printed after the rows.
     appendix: str = ""
-    #: What the fault itself saw that was promised not to happen.
+    #: Broken promises that the fault itself observed.
     broken: Collection[str] = ()
-    #: What the fault itself measured, for the table.
+    #: Measurements of the fault itself, for the table.
     measured: Collection[str] = ()
 
 
 def _is_possible() -> None:
-    """A fault that any machine can have."""
+    """Return None: any machine can inject the fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One way in which something breaks."""
+    """One kind of failure."""
 
     name: str
-    #: Injects it, and ends it if it is an outage.
+    #: Injects it; ends it if it is an outage.
     inject: Callable[[Cluster], Injury]
-    #: Seconds within which recovery is promised.
+    #: Max seconds of the promised recovery.
     promised_seconds: float
-    #: True if no job may be begun a second time.
+    #: Whether no job may begin a second time.
     repeats_nothing: bool = False
-    #: True if no request may fail.
+    #: Whether no request may fail.
     refuses_nothing: bool = False
-    #: The brokers with which it makes a difference.
+    #: The brokers with which the fault makes a difference.
     brokers: Collection[str] = BROKERS
-    #: How its cluster differs from the usual one.
+    #: The differences of its cluster from the usual one.
     plan: Plan = field(default_factory=Plan)
-    #: Returns why it cannot be injected on this machine, None if it can.
+    #: Returns why this machine cannot inject it; None if it can.
     impossible: Callable[[], str | None] = _is_possible
-    #: True if it takes all cores, so that no other fault is measured beside it.
+    #: Whether it uses all cores, so that no other fault is measured at the same time.
     runs_alone: bool = False

@@ -1,10 +1,10 @@
 """`python -m chaos.fuzz [--requests 20000] [--large 5000] [--seed 1]`: malformed and hostile requests.
 
-Four senders make them at random from the seed (`chaos.hostile`), over raw sockets, while a node runs the jobs that
-result. Then one sender makes requests with bodies between 1 and 16 MiB (`chaos.large_bodies`), each of which must be
-answered within 2 s, or as many times 2 s as there are processes to a processor. Prints the responses by status, and
-exits with 1 if there is a 5xx, a response out of shape, a traceback in a log, a row that is half-written or that no
-response mentioned, or growth of the API's memory.
+Four senders generate them randomly from the seed (`chaos.hostile`) and send them over raw sockets, while a node runs
+the resulting jobs. Then one sender sends bodies of 1 to 16 MiB (`chaos.large_bodies`), each of which must get a
+response within 2 s, times the number of processes per processor. Prints the responses by status, and exits with 1 for a
+5xx, a malformed response, a traceback in a log, a half-written row, a row that no response mentioned, or growing memory
+of the API.
 """
 
 from __future__ import annotations
@@ -36,30 +36,30 @@ from harness.system import System
 
 ENVIRON = {"AVA_HANDLERS": "tests.acceptance.handlers", "AVA_LOG_LEVEL": "WARNING"}
 _SENDERS = 4
-#: How much larger the second half's memory may be than the first's.
+#: Max ratio of the memory in the second half to that in the first.
 _MAX_GROWTH = 1.1
-#: With fewer requests memory is not judged, because the processes are still warming up.
+#: Min requests to judge memory; with fewer the processes are still warming up.
 _MIN_JUDGED = 10_000
 _MIN_JUDGED_LARGE = 1_000
-#: Seconds that a response to a large body may take, if each process has a processor of its own.
+#: Max seconds of a response to a large body, if each process has its own processor.
 _MAX_SECONDS = 2.0
 _ENDINGS = ("Handler completed in ", "Handler failed after ", "Handler cancelled after ")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """What was found."""
+    """The findings of one run."""
 
     statuses: Counter[int]
     by_kind: Counter[str]
     jobs: int
     faults: list[str]
-    #: The API's memory in MiB, averaged over the first and the second half of what follows the first quarter, in which
-    #: it warms up.
+    #: The API's memory in MiB, averaged over the first and the second half of the time after the warm-up (the first
+    #: quarter).
     first_mib: float
     second_mib: float
     seconds: float
-    #: How many seconds the responses took, in ascending order, by the kind of their requests.
+    #: Ascending durations of responses in seconds, by the kind of their requests.
     durations: dict[str, list[float]]
 
 
@@ -70,9 +70,9 @@ def fuzz(system: System, *, requests: int, seed: str) -> Findings:
 
 
 def fuzz_large(system: System, *, requests: int, seed: str) -> Findings:
-    """Send requests with bodies between 1 and 16 MiB, and check the same, and the time of each response.
+    """Send requests with bodies of 1 to 16 MiB, with the same checks, and check the time of each response.
 
-    They come one after the other, so a response takes the request's own work, and no wait for its tenant's others.
+    They are sent one by one, so a response's time is the request's own work, without waiting for its tenant's others.
     """
     sender = Sender(port=system.port, seed=f"{seed}-large", make=make_large, max_seconds=_MAX_SECONDS)
     return _run(system, [sender], requests, min_judged=_MIN_JUDGED_LARGE)
@@ -118,7 +118,7 @@ def _send(sender: Sender, requests: int) -> None:
 
 
 def _memory(system: System, is_over: Any) -> Iterator[float]:
-    """Yields the API's memory in MiB, twice a second."""
+    """Yield the API's memory in MiB, twice a second."""
     assert system.api
     while not is_over():
         with suppress(psutil.NoSuchProcess):
@@ -138,7 +138,7 @@ def _halves(samples: list[float]) -> tuple[float, float]:
 
 
 def _check_rows(system: System, created: dict[str, Any], webhooks: set[str]) -> list[str]:
-    """Returns what is wrong with the rows and logs, once every job that can start has ended."""
+    """Return the faults in rows and logs, once every job that can start has ended."""
     due = "status = 'running' OR (status = 'queued' AND waits_for IS NULL)"
     wait_until(
         lambda: system.query(f"SELECT count(*) FROM jobs WHERE {due}")[0][0] == 0, seconds=120, what="all has run"
@@ -168,7 +168,7 @@ def _plain(value: Any) -> str:
 
 
 _CLOSED = " OR ".join(f"l.msg LIKE '{ending}%%'" for ending in _ENDINGS)
-#: What must never be found, by what it is called.
+#: Queries that must find nothing, by the name of the fault.
 _NEVER = {
     "keys that made no job": "SELECT count(*) FROM idempotency_keys WHERE cardinality(job_ids) = 0",
     "keys of jobs that do not exist": """
@@ -212,7 +212,7 @@ def main() -> int:
             _print(found := fuzz(system, requests=given.requests, seed=given.seed))
             faults += len(found.faults)
         if given.large:
-            # The rows of the first part are known to be right, and each part knows its own jobs only.
+            # The rows of the first part are already checked, and each part knows only its own jobs.
             for table in ("job_logs", "idempotency_keys", "webhook_endpoints", "jobs"):
                 system.query(f"TRUNCATE {table} CASCADE")
             _print(found := fuzz_large(system, requests=given.large, seed=given.seed))

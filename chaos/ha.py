@@ -1,7 +1,7 @@
-"""Faults of installations with several servers of a kind, under load, and what each costs: `python -m chaos.ha`.
+"""Inject faults into installations with several servers of a kind, under load: `python -m chaos.ha`.
 
-It prints a table, and exits with 1 if a promise was not kept. `--table chaos/RESULTS.md` writes it
-there as well; `--fault WORD` chooses rows.
+Prints a table, and exits with 1 if a promise was broken. `--table chaos/RESULTS.md` also writes it to that page;
+`--fault WORD` selects rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The load's handler: it records everything that it does, so that a test knows afterwards what ran when."""
+"""The load's handler: it records all its effects, so that a test knows afterwards what ran when."""
 
 import itertools
 import os
@@ -38,7 +38,7 @@ def chaos_effect(input: dict[str, Any], env: Env) -> dict[str, Any]:
     return {"run": run}
 
 
-# A worker whose jobs are brief: they record their beginning and their end.
+# A worker with short jobs, which record their start and end.
 worker("chaos_brief", timeout_seconds=300)(chaos_effect)
 
 
@@ -50,7 +50,7 @@ worker("chaos_brief", timeout_seconds=300)(chaos_effect)
     retry_on=MemoryExceeded,
 )
 def chaos_brief_limited(input: dict[str, Any], env: Env) -> dict[str, Any]:
-    """Record effects; with `mb` the first attempt takes so much memory first, at once or bit by bit."""
+    """Record effects; with `mb` the first attempt first allocates this much memory, in one step or gradually."""
     if env.attempt == 1 and "mb" in input:
         held: list[bytes] = []
         steps = 40 if input["grows"] else 1
@@ -63,16 +63,16 @@ def chaos_brief_limited(input: dict[str, Any], env: Env) -> dict[str, Any]:
 
 @worker("chaos_awaits", timeout_seconds=300)
 def chaos_awaits(input: dict[str, Any], env: Env) -> dict[str, Any]:
-    """Wait for the event of its number, then record effects."""
+    """Wait for the event with its number, then record effects."""
     event = env.wait_event("chaos.go", {"data": {"number": [input["number"]]}})
     assert event["data"]["number"] == input["number"]
     return chaos_effect(input, env)
 
 
-# Further workers, each with a queue of its own: `wkr_chaos_1` in the queue `chaos.1`, and so on.
+# Additional workers, each with its own queue: `wkr_chaos_1` in the queue `chaos.1`, and so on.
 for _number in range(1, int(os.environ.get("CHAOS_QUEUES", "0")) + 1):
     worker(f"chaos_{_number}", queue=f"chaos.{_number}", timeout_seconds=300)(chaos_effect)
 
-# A worker of whose jobs so many run at once.
+# A worker with `max_running`.
 if "CHAOS_LIMIT" in os.environ:
     worker("chaos_limited", max_running=int(os.environ["CHAOS_LIMIT"]), timeout_seconds=300)(chaos_effect)

@@ -1,7 +1,7 @@
 """Random histories under kills, judged by the contract: `python -m chaos.histories --minutes 30 --seed 7`.
 
-The same as the fault of `make chaos`, for as long as it is asked to. Prints a table with each violation and its seed,
-and exits with 1 if there is one.
+This is the fault of `make chaos` with a chosen duration. Prints a table with each violation and its seed, and exits
+with 1 if there is one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Malformed and hostile requests, made at random from a seed: for `chaos.fuzz`.
+"""Malformed and hostile requests, generated randomly from a seed: for `chaos.fuzz`.
 
-A request depends on the seed and on the responses so far (the ids to ask for), and on nothing else.
+A request depends only on the seed and on the responses so far (for ids).
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from harness.system import HEADERS
 
 @dataclass(kw_only=True)
 class Known:
-    """What one sender knows from the responses so far."""
+    """The ids that one sender has seen in responses."""
 
     jobs: list[str] = field(default_factory=list)
     webhooks: list[str] = field(default_factory=list)
     cursors: list[str] = field(default_factory=list)
-    #: Ids of lines, as a stream sends them.
+    #: Ids of lines in a stream.
     events: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request, and what is expected of its response."""
+    """A request and the expected response."""
 
     kind: str
     method: str
     path: str
     raw: bytes
-    #: Statuses from 500 that are correct here.
+    #: Correct statuses of 500 and above.
     allowed: tuple[int, ...] = ()
-    #: The inputs that its jobs must have, if it is well-formed.
+    #: The expected inputs of its jobs, if it is well-formed.
     inputs: list[Any] | None = None
-    #: True if it is the last on its connection, which is then closed for writing.
+    #: Whether it is the last on its connection, which is then closed for writing.
     is_last: bool = False
-    #: True if the response is a stream, of which only the beginning is read.
+    #: Whether the response is a stream; only its beginning is read.
     is_stream: bool = False
 
 
@@ -95,7 +95,7 @@ def _value(rng: random.Random) -> Any:
 
 
 def _fields(rng: random.Random) -> dict[str, Any]:
-    """Returns the fields of a body, most of them valid."""
+    """Return the fields of a body, most of them valid."""
     fields: dict[str, Any] = {"worker_id": "wkr_t_echo" if rng.random() < 0.7 else rng.choice(WORKERS)}
     if rng.random() < 0.7:
         fields["input"] = {"n": rng.random(), "v": _value(rng)} if rng.random() < 0.8 else _value(rng)

@@ -1,4 +1,4 @@
-"""Bodies between 1 and 16 MiB, most of them made to cost a parser or a validator much, for `chaos.fuzz`."""
+"""Bodies of 1 to 16 MiB for `chaos.fuzz`; most are designed to be expensive for a parser or validator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from chaos.hostile import Known, Request, in_json, make_request
 
 _MIB = 2**20
-#: What is repeated to fill a list.
+#: Elements that are repeated to fill a list.
 REPEATED = (
     *(b"0,", b"[],", b"{},", b'"",', b"1e7,", b"-0.5,", b"null,", b'{"a":1},', b"[[]],", b'"\\u00e9",', b'"[{,:\\"",'),
     *(b"12345678901234567,", b'{"worker_id":"wkr_t_nothing"},', b'{"worker_id":5,"x":[]},'),
@@ -55,7 +55,7 @@ def _digits(_rng: random.Random, size: int) -> bytes:
 
 
 def _bulk(rng: random.Random, size: int) -> bytes:
-    """Jobs that are accepted; few, because each is stored."""
+    """Return jobs that are accepted; few, because each is stored."""
     count = rng.randrange(size // _MIB + 1, 40)
     entry = {"worker_id": "wkr_t_nothing", "input": {"x": "y" * (size // count)}}
     return json.dumps({"jobs": [entry] * count}).encode()

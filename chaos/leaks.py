@@ -1,8 +1,8 @@
-"""A secret that jobs try to leak in every way: `python -m chaos.leaks --jobs 1000`, on Redis and on RabbitMQ.
+"""Jobs try to leak a secret in every way: `python -m chaos.leaks --jobs 1000`, on Redis and on RabbitMQ.
 
-A worker has a secret. Jobs write it into their log, output, progress and error, into the text and the class of an
-exception, into an environment that subprocesses print, and in base64. Then it must be in no table, log, message of the
-broker, metric, trace, webhook or process title. Prints where it was looked for, and returns 0 if it was found nowhere.
+A worker has a secret. Its jobs write it to their log, output, progress and error, to the message and the class of an
+exception, to an environment that subprocesses print, and in base64. Then no table, log, broker message, metric, trace,
+webhook or process title may contain it. Prints the searched places, and returns 0 if it was found nowhere.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from harness.servers.redis import running_redis
 from harness.servers.server import private_folder
 from harness.system import MARK, System, carries
 
-#: The ways to leak of the handler `t_leak`.
+#: The ways in which the handler `t_leak` leaks.
 WAYS = ("return", "raise", "class", "exit")
 _SECRET = "marker-9b41de-of-the-leaks"
 _BULK = 500
@@ -37,7 +37,7 @@ _LONGEST_SECONDS = 900
 
 @dataclass
 class _Watched:
-    """A system whose messages, traces and webhooks are kept."""
+    """A system with recorded messages, traces and webhooks."""
 
     system: System
     broker: Proxy
@@ -76,17 +76,17 @@ def _try_on(broker: str, jobs: int) -> bool:
 
 
 def forms(secret: str) -> set[str]:
-    """Returns the texts that show a secret: itself, its beginning, and its base64 at each place of a text before it."""
+    """Return the strings that reveal a secret: itself, its beginning, and its base64 at each alignment."""
     encoded = set()
     for before in range(3):
-        # Digits that depend on what stands before or after it are left out.
+        # Omit digits that depend on adjacent characters.
         digits = base64.b64encode(b"\0" * before + secret.encode()).decode().rstrip("=")
         encoded.add(digits[-(-before * 8 // 6) : -2])
     return {secret, secret[:12], *encoded}
 
 
 def places_of(system: System) -> dict[str, str]:
-    """Returns what every place of a system holds that outlasts a job: tables, logs, metrics, titles of processes."""
+    """Return everything in a system that outlasts a job: tables, logs, metrics, and process titles."""
     tables = system.query("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
     places = {name: str(system.query(f"SELECT t::text FROM {name} AS t")) for (name,) in tables}
     places |= {process.log.name: process.output for process in system.processes}
@@ -109,7 +109,7 @@ def _text(parts: Iterator[bytes] | list[bytearray]) -> str:
 
 
 def _leak(watched: _Watched, jobs: int) -> Mapping[str, int]:
-    """Run the jobs, and look at the titles of processes meanwhile. Returns how many have which status."""
+    """Run the jobs while reading process titles. Returns the number of jobs by status."""
     system = watched.system
     for first in range(0, jobs, _BULK):
         ways = [WAYS[number % len(WAYS)] for number in range(first, min(first + _BULK, jobs))]

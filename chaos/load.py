@@ -1,4 +1,4 @@
-"""A load of jobs over HTTP that never gives up: each trigger is sent until it is accepted, under a key of its own."""
+"""A persistent load of jobs over HTTP: each trigger is sent until it is accepted, with its own idempotency key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.system import HEADERS
 WORKER = "wkr_chaos_effect"
 _CLIENTS = 4
 _BULK = 250
-#: Seconds of a job: most are short, some are long, and urgent.
+#: Seconds of a job: most are short, some are long and urgent.
 _SECONDS = (0.02, 0.03, 0.05, 0.08)
 LONG_SECONDS = 4.0
 
@@ -26,12 +26,12 @@ class Accepted:
     """A job whose trigger got 201."""
 
     id: str
-    #: When the response came, on the monotonic clock.
+    #: The time of the response on the monotonic clock.
     at: float
 
 
 class Load:
-    """Clients that trigger jobs: half at once, the rest one by one, as long as the fault lasts."""
+    """Clients that trigger jobs: half in bulk, the rest one by one during the fault."""
 
     def __init__(self, url: str, *, total: int, per_second: float) -> None:
         self._url = url
@@ -42,7 +42,7 @@ class Load:
         self._lock = threading.Lock()
         self._random = random.Random(4)
         self.accepted: list[Accepted] = []
-        #: Responses other than 201, by status or error, and the longest time of any response, in seconds.
+        #: Responses other than 201, by status or error, and the longest response time in seconds.
         self.refusals: dict[str, int] = {}
         self.slowest = 0.0
         self._threads = [threading.Thread(target=self._trickle, daemon=True) for _ in range(_CLIENTS)]
@@ -66,7 +66,7 @@ class Load:
             self._insist("/v1/ava/jobs/bulk", {"jobs": jobs})
 
     def stop(self) -> None:
-        """Trigger nothing more, also if jobs are missing."""
+        """Trigger no more jobs, even if some are missing."""
         self._may_end.set()
         self._is_stopped.set()
         for thread in self._threads:
@@ -74,11 +74,11 @@ class Load:
                 thread.join()
 
     def trigger_one(self, *, tenant_id: str = HEADERS["x-tenant-id"], **fields: Any) -> str:
-        """Trigger a job with these fields on top. Returns its id."""
+        """Trigger a job with these additional fields. Returns its id."""
         return self._insist_on_all("/v1/ava/jobs", {**self._job(), **fields}, tenant_id)[-1]
 
     def trigger_bulk(self, *worker_ids: str, count: int, seconds: float = 0.02, **fields: Any) -> list[str]:
-        """Trigger so many jobs of each of these workers at once, beside the others. Returns their ids."""
+        """Trigger `count` jobs of each of these workers in bulk, in addition to the load. Returns their ids."""
         jobs = [
             {"worker_id": each, "input": {"seconds": seconds}, **fields} for each in worker_ids for _ in range(count)
         ]
@@ -86,9 +86,9 @@ class Load:
         return self._insist_on_all("/v1/ava/jobs/bulk", {"jobs": jobs})
 
     def trigger_replicated(self, is_over: threading.Event) -> str | None:
-        """Trigger a job with `Durability: replicated` until that is accepted. Returns its id.
+        """Trigger a job with `Durability: replicated` until it is accepted. Returns its id.
 
-        Once `is_over` is set it is accepted without that, and this returns None.
+        Once `is_over` is set, accept it without replication and return None.
         """
         body, headers = self._job(), {**HEADERS, "Idempotency-Key": uuid.uuid4().hex, "Durability": "replicated"}
         while not (accepted := self._attempt("/v1/ava/jobs", body, headers)):
@@ -98,7 +98,7 @@ class Load:
         return accepted[0] if "Durability" in headers else None
 
     def trigger_timed(self, url: str) -> float:
-        """Trigger a job of the load at once at the API of a URL, which must accept it. Returns the seconds it took."""
+        """Trigger a job at the API of a URL, which must accept it immediately. Returns the seconds it took."""
         body, began = self._job(), time.monotonic()
         answer = requests.post(f"{url}/v1/ava/jobs", json=body, headers=HEADERS, timeout=30)
         seconds = time.monotonic() - began
@@ -107,7 +107,7 @@ class Load:
         return seconds
 
     def move(self, url: str) -> None:
-        """Send further requests to this URL, as a load balancer does."""
+        """Send further requests to this URL, like a load balancer."""
         self._url = url
 
     def _trickle(self) -> None:

@@ -1,8 +1,8 @@
-"""The longest turn of the API's event loop while each hostile body is sent: `python -m chaos.loop_times [--body WORD]`.
+"""Measure the API's longest event loop iteration for each hostile body: `python -m chaos.loop_times [--body WORD]`.
 
 Each body of `chaos.costly_bodies`, and malformed requests of `chaos.fuzz`, are sent to an API of one process, one after
-the other. It prints the longest turn of each, the processor time that the whole process used in it, and exits with 1 if
-one took more than 50 ms. A turn waits for the interpreter lock too, so it shows what threads do without releasing it.
+the other. Prints each longest iteration and the processor time of the whole process during it, and exits with 1 if one
+took more than 50 ms. An iteration also waits for the GIL, so it reveals threads that do not release it.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ _OPERATOR = {"x-platform-role": "platform-admin"}
 
 @dataclass(frozen=True, kw_only=True)
 class LoopTime:
-    """The longest turn of the event loop while a body was sent."""
+    """The longest iteration of the event loop while a body was sent."""
 
     name: str
     statuses: frozenset[int]
     seconds: float
-    #: The processor time that all threads of the process used in that turn.
+    #: Seconds of processor time of all threads of the process in that iteration.
     cpu_seconds: float
 
     @property
     def is_kept(self) -> bool:
-        """Returns True if no turn took too long."""
+        """Return True if no iteration took too long."""
         return self.seconds <= MAX_SECONDS
 
 
 class _Watched:
-    """An API process whose turns a file records."""
+    """An API process that records its iterations in a file."""
 
     def __init__(self, system: System, turns: Path) -> None:
         self.system, self._turns = system, turns
 
     def measure(self, name: str, send: Callable[[], set[int]], times: int) -> LoopTime:
-        """Call `send`, which returns statuses, so many times. Returns the longest turn meanwhile."""
+        """Call `send`, which returns statuses, `times` times. Returns the longest iteration during the calls."""
         began = time.monotonic()
         statuses = frozenset().union(*(send() for _ in range(times)))
         time.sleep(_AFTER_SECONDS)
@@ -68,7 +68,7 @@ class _Watched:
         return LoopTime(name=name, statuses=statuses, seconds=seconds, cpu_seconds=cpu_seconds)
 
     def send(self, body: Body) -> set[int]:
-        """Send a body over a connection of its own. Returns the status, 0 if the connection was closed."""
+        """Send a body over a new connection. Returns the status, 0 if the connection was closed."""
         url = f"{self.system.url}{body.path}"
         try:
             return {requests.request(body.method, url, data=body.body, headers=body.headers, timeout=60).status_code}
@@ -95,13 +95,13 @@ def _watched() -> Iterator[_Watched]:
         system.api = system.spawn("api", *address, module="chaos.watched_api")
         node = system.start_worker()
         system.await_ready()
-        # The jobs that are accepted would take the processors.
+        # Accepted jobs would use the processors.
         node.terminate()
         yield _Watched(system, turns)
 
 
 def _prepare(system: System) -> tuple[str, str]:
-    """Make what the bodies are sent to. Returns the paths of a hook and of a run."""
+    """Create the targets of the bodies. Returns the paths of a hook and of a run."""
 
     def made(path: str, headers: dict[str, str | None] | None = None, **fields: Any) -> Any:
         answer = system.post(path, json=fields, headers=headers or {})
@@ -118,7 +118,7 @@ def _prepare(system: System) -> tuple[str, str]:
     key = made("/v1/ava/keys", name="box", role="worker", workers=["wkr_pulled"])
     own = {**dict.fromkeys(HEADERS), "Authorization": f"Bearer {key['token']}"}
     claim = {"headers": own, "workers": ["wkr_pulled"], "wait": 30}
-    # The worker is live from its first claim on, and jobs are published for it.
+    # The worker is live after its first claim, and jobs are published for it.
     made("/v1/ava/runs/claim", **{**claim, "wait": 0})
     made("/v1/ava/jobs", worker_id="wkr_pulled")
     (run,) = made("/v1/ava/runs/claim", **claim)
@@ -134,7 +134,7 @@ def _fuzz(system: System) -> set[int]:
 
 
 def measure(words: Sequence[str] = (), times: int = _TIMES) -> Iterator[LoopTime]:
-    """Yield the longest turn for each body whose name contains one of some words; none stands for all."""
+    """Yield the longest iteration for each body whose name contains one of `words`; no words select all bodies."""
     with _watched() as watched:
         hook_path, run_path = _prepare(watched.system)
         headers = {"Content-Type": "application/json"}
@@ -146,7 +146,7 @@ def measure(words: Sequence[str] = (), times: int = _TIMES) -> Iterator[LoopTime
 
 
 def show(found: Iterable[LoopTime]) -> bool:
-    """Print a table. Returns True if no turn took too long."""
+    """Print a table. Returns True if no iteration took too long."""
     is_kept = True
     print("| body | status | longest turn | processor time in it | kept |\n|---|---|---|---|---|")
     for each in found:

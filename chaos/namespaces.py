@@ -1,8 +1,8 @@
-"""A fleet on one machine as if on many: each process in a network namespace of its own, one of which is cut off.
+"""Simulate several machines on one: each process in its own network namespace, one of which is cut off.
 
-Two API processes, three nodes and two dispatchers share PostgreSQL and RabbitMQ over a bridge. While jobs come
-in, one node's link is down for longer than a node may be silent, and then up again. The table shows where the
-jobs ran, and whether any was lost. Needs root on Linux, and iproute2: `python -m chaos.namespaces [jobs]`.
+Two API processes, three nodes and two dispatchers share PostgreSQL and RabbitMQ over a bridge. While jobs arrive, one
+node's link is down for longer than its heartbeat timeout, then up again. The table shows where the jobs ran, and
+whether any was lost. Requires root on Linux, and iproute2: `python -m chaos.namespaces [jobs]`.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def bridge() -> Iterator[None]:
 
 @contextmanager
 def namespace(number: int) -> Iterator[str]:
-    """A namespace at the address of its number, by its name."""
+    """Create a namespace at the address with its number; yields its name."""
     name, cable = f"ava-n{number}", f"ava-v{number}"
     ip("netns", "add", name)
     try:
@@ -170,7 +170,7 @@ def namespace(number: int) -> Iterator[str]:
 
 @contextmanager
 def _member(number: int, kind: str, environ: dict[str, str]) -> Iterator[None]:
-    """A process of one kind in a namespace of its own."""
+    """Run a process of one kind in its own namespace."""
     options = {"api": ("--host", f"{NETWORK}.{number}", "--port", "8080"), "worker": ("-c", str(_NODE_PROCESSES))}
     program = (sys.executable, "-m", "ava.cli.main", kind, *options.get(kind, ()))
     with namespace(number) as name, (Path(tempfile.gettempdir()) / f"{name}.log").open("wb") as log:
@@ -210,7 +210,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     except OSError:
-        # The link was down for too long; the other end sees the end of its own stream.
+        # The link was down for too long; the peer sees the end of its own stream.
         pass
     finally:
         writer.close()

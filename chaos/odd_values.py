@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 WORKERS = ("wkr_t_echo", "wkr_t_nothing", "wkr_none", "wkr_", "WKR_T_ECHO", "wkr_t_echo\x00", "wkr_" + "a" * 80)
-#: A tenant that owns nothing of what is made here.
+#: A tenant that owns none of the created records.
 STRANGER = "ten_stranger"
 
 TEXTS = (

@@ -1,8 +1,8 @@
 """An application with an outbox that is killed now and then: `python -m chaos.outbox_application URL WORKER`.
 
-Each line of its input is a number of tries to make; it answers with a line when they are made. A try places an order
+Each input line is a number of orders to attempt; the response is a line once they are done. An attempt places an order
 and triggers its job in one transaction, which is committed, rolled back, or ended by SIGKILL before or after its
-commit. A child makes the tries; when it dies, the next child goes on.
+commit. A child makes the attempts; when it dies, the next child continues.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ outbox = Outbox(metadata)
 
 
 def committed(tries: int) -> int:
-    """Returns how many of so many tries commit: all but a fifth, and but a twentieth that is killed before."""
+    """Return how many of `tries` attempts commit: all except a fifth, and a twentieth that is killed before the
+    commit."""
     return sum(number % 20 != 3 and number % 5 != 2 for number in range(tries))
 
 
 def main(url: str, worker_id: str) -> None:
-    """Make the tries that the input asks for."""
+    """Make the attempts that the input asks for."""
     engine = create_engine(url)
     metadata.create_all(engine)
     engine.dispose()
@@ -38,7 +39,7 @@ def main(url: str, worker_id: str) -> None:
         while begun < tries:
             reader, writer = os.pipe()
             if os.fork() == 0:
-                # While the database is killed and started, the next child goes on.
+                # While the database is being killed and started, the next child continues.
                 with suppress(OperationalError):
                     _try_all(url, worker_id, writer, range(begun, tries))
                 os._exit(1)
@@ -50,7 +51,7 @@ def main(url: str, worker_id: str) -> None:
 
 
 def _try_all(url: str, worker_id: str, writer: int, numbers: range) -> None:
-    """Make tries, until one of them kills this process."""
+    """Make attempts until one of them kills this process."""
     engine = create_engine(url)
     for number in numbers:
         os.write(writer, b".")

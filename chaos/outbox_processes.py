@@ -1,4 +1,4 @@
-"""An application with an outbox and its relay, as processes, on a database of the application's own."""
+"""An application with an outbox and its relay, as processes with the application's own database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DATABASE = "application"
 
 
 def create_database(cluster: Cluster) -> str:
-    """Returns the URL of a database of the application's own."""
+    """Create a database for the application. Returns its URL."""
     connection = psycopg2.connect(cluster.postgres.url)
     connection.autocommit = True
     with connection.cursor() as cursor:
@@ -27,7 +27,7 @@ def create_database(cluster: Cluster) -> str:
 
 
 def query(url: str, statement: str) -> list[tuple[Any, ...]]:
-    """Returns the rows of a statement in the application's database."""
+    """Return the rows of a statement in the application's database."""
     connection = psycopg2.connect(url.replace("+psycopg2", "", 1))
     try:
         with connection, connection.cursor() as cursor:
@@ -47,14 +47,14 @@ def start_application(url: str, worker_id: str) -> subprocess.Popen[str]:
 
 
 def ask(application: subprocess.Popen[str], tries: int) -> None:
-    """Ask the application for further tries."""
+    """Ask the application for more attempts."""
     assert application.stdin
     application.stdin.write(f"{tries}\n")
     application.stdin.flush()
 
 
 def await_tries(application: subprocess.Popen[str]) -> None:
-    """Wait until the application has made the tries of one `ask`."""
+    """Wait until the application has made the attempts of one `ask`."""
     assert application.stdout
     application.stdout.readline()
 

@@ -13,12 +13,12 @@ class Proxy:
     """Forwards its own port to another."""
 
     def __init__(self, host: str, port: int, *, keeps_data: bool = False) -> None:
-        """`keeps_data`: keep what passes in `passed`."""
+        """`keeps_data`: record forwarded data in `passed`."""
         self._target = (host, port)
         self._keeps_data = keeps_data
-        #: What has passed each connection in each direction, if it is kept.
+        #: The data of each connection in each direction, if it is recorded.
         self.passed: list[bytearray] = []
-        #: Set while data passes. A connection keeps the one that it began with.
+        #: Set while data is forwarded. A connection uses the event of its start.
         self._passes = threading.Event()
         self._passes.set()
         self._abandoned: list[threading.Event] = []
@@ -35,7 +35,7 @@ class Proxy:
         self._passes.clear()
 
     def drop(self) -> None:
-        """Stop forwarding for good. The kernel drops each packet that opens another connection: its queue is full."""
+        """Stop forwarding for good. The listening queue is full, so the kernel drops packets that open connections."""
         self.cut()
         self._accepts.clear()
         self._listener.listen(0)
@@ -44,15 +44,15 @@ class Proxy:
             waiting.setblocking(False)
             waiting.connect_ex(("127.0.0.1", self.port))
             self._sockets.add(waiting)
-            # The first one is accepted by the call that began before.
+            # The accept call that began before takes the first one.
             time.sleep(0.1)
 
     def heal(self) -> None:
-        """Forward again, including what was sent meanwhile, as a network would."""
+        """Forward again, including data sent during the cut, like a network."""
         self._passes.set()
 
     def abandon(self) -> None:
-        """Forward new connections. Those that are open stay so and pass nothing more: their host is gone for good."""
+        """Forward new connections. Existing ones stay open and forward nothing: their host is gone for good."""
         self._passes.clear()
         self._abandoned.append(self._passes)
         self._passes = threading.Event()
@@ -112,7 +112,7 @@ def _end(each: socket.socket) -> None:
 
 
 def proxy_to(url: str, *, keeps_data: bool = False) -> Proxy:
-    """Returns a proxy to the server of a URL."""
+    """Return a proxy to the server of a URL."""
     parts = urlsplit(url)
     assert parts.hostname
     assert parts.port
@@ -120,6 +120,6 @@ def proxy_to(url: str, *, keeps_data: bool = False) -> Proxy:
 
 
 def through(proxy: Proxy, url: str) -> str:
-    """Returns a server's URL with the address of the proxy before it."""
+    """Return a server's URL with the address of its proxy."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl()

@@ -1,4 +1,4 @@
-"""A worker that pulls, as a program outside the service would be: it claims over HTTP, and records what it does."""
+"""A pull worker, like a program outside the service: it claims over HTTP, and records its effects."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def make_worker(system: System) -> str:
 
 @dataclass(kw_only=True)
 class PulledWorker:
-    """One process of a tenant's own. It may die, or freeze, at any moment."""
+    """One process of a tenant. It may die or freeze at any time."""
 
     system: System
-    #: Where it records what it does, as the handlers of the load do.
+    #: The file for its effects, in the format of the load's handlers.
     effects: Path
     token: str
     seconds: float = 0.05
     capacity: int = 20
-    #: What was promised not to happen.
+    #: Broken promises.
     broken: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -55,18 +55,18 @@ class PulledWorker:
             thread.start()
 
     def stop(self) -> None:
-        """End once the runs under way have ended."""
+        """End after the current runs have ended."""
         self._is_ending.set()
         for thread in self._threads:
             thread.join(60)
 
     def die(self) -> None:
-        """End without another word about the runs under way."""
+        """End without reporting on the current runs."""
         self._is_dead = True
         self._is_ending.set()
 
     def claim(self, *, wait: float = 1.0) -> list[dict[str, Any]]:
-        """Claim runs once. Returns none if there is no answer: then the claim may have been made."""
+        """Claim runs once. Returns none without a response, although the claim may have succeeded."""
         body = {"workers": [WORKER], "capacity": self.capacity, "wait": wait, "name": "chaos"}
         headers = {"Authorization": f"Bearer {self.token}"}
         answer = self._post("claim", body, headers)
@@ -78,7 +78,7 @@ class PulledWorker:
         return found
 
     def call(self, run: str, name: str, body: dict[str, Any]) -> requests.Response:
-        """Call until there is an answer, as a client does."""
+        """Repeat a call until there is a response, like a client."""
         while (answer := self._post(f"{run}/{name}", body, {})) is None or answer.status_code >= 500:
             time.sleep(0.1)
         return answer
@@ -90,7 +90,7 @@ class PulledWorker:
             return None
 
     def begin(self, claimed: dict[str, Any]) -> str:
-        """Begin a claimed run: its token is used. Returns the name of the run in the records; "" if the run is lost."""
+        """Begin a claimed run by using its token. Returns the run's name in the records; "" if the run is lost."""
         if self.call(claimed["run"], "progress", {"fraction": 0.1}).status_code != 200:
             return ""
         name = f"{os.getpid()}.{next(_numbers)}"
@@ -129,6 +129,6 @@ class PulledWorker:
 
 
 def are_completed(system: System, job_ids: Collection[str]) -> Callable[[], bool]:
-    """Returns a function that returns True once all of these jobs are completed."""
+    """Return a function that returns True once all of these jobs are completed."""
     statement = f"SELECT count(*) FROM jobs WHERE worker_id = '{WORKER}' AND status = 'completed'"
     return lambda: system.query(statement)[0][0] >= len(job_ids)

@@ -1,8 +1,8 @@
-"""A RabbitMQ cluster of two loses the node on which one queue lives: `python -m chaos.rabbitmq_node`.
+"""A RabbitMQ cluster of two loses the node with a queue: `python -m chaos.rabbitmq_node`.
 
-Two nodes of ours and the API are connected to the other one. The RabbitMQ node is killed, and in a second scene shut
-down, to which RabbitMQ reacts differently. Meanwhile the jobs of the other queue must complete and no request may
-fail; when the node is back all jobs must complete. Prints what took how long, and returns 0 if all of it held.
+Two of our nodes and the API are connected to the other RabbitMQ node. The lost one is killed and, in a second scene,
+shut down, to which RabbitMQ reacts differently. Meanwhile the jobs of the other queue must complete and no request may
+fail; after the node's return all jobs must complete. Prints the durations, and returns 0 if all promises held.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.server import private_folder
 from harness.system import System
 
-#: The worker of the queue that lives on the node which is lost, and one of another queue.
+#: The worker of the queue on the lost node, and one of another queue.
 _LOST, _OTHER = "wkr_a_busy", "wkr_b_quiet"
 _LOST_QUEUE = "a-busy"
 _JOBS = 200
-#: Seconds until nodes show the queue as refused and its neighbour's jobs are done; until all is done after the return.
+#: Max seconds until nodes report the queue as refused and the other queue's jobs have ended; until all have afterwards.
 _SHOWN_SECONDS, _RECOVERED_SECONDS = 30.0, 90.0
 
 
@@ -45,7 +45,7 @@ def main() -> int:
 def _scene(name: str, lose: Callable[[RabbitMQ], None]) -> None:
     with running_postgres() as postgres, running_rabbitmq() as rabbitmq, rabbitmq.member() as member:
         schema.upgrade(settings_module.load({"DATABASE_URL": postgres.url, "BROKER_URL": rabbitmq.url}))
-        # A queue lives on the node at which it is declared first.
+        # A queue lives on the node that declared it first.
         with kombu.Connection(member.url) as connection:
             make_queue(_LOST_QUEUE).bind(connection.default_channel).queue_declare()
         with private_folder() as folder:

@@ -1,4 +1,4 @@
-"""Clients that read at a steady rate, beside a load, and count what was refused."""
+"""Clients that read at a steady rate, in addition to a load, and count failures."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _PATHS = ("/v1/ava/jobs?per_page=10", "/v1/ava/queues", "/v1/ava/workers", "/v1/
 
 
 class Readers:
-    """Clients that each read one page after the other, with a connection that they keep."""
+    """Clients that each read one page after the other over a persistent connection."""
 
     def __init__(self, url: str, *, per_second: float) -> None:
         self._url = url
         self._pause = _CLIENTS / per_second
         self._is_over = threading.Event()
         self._lock = threading.Lock()
-        #: Answers by status, or by the name of an error.
+        #: Number of responses by status, or by the name of an error.
         self.answers: Counter[str] = Counter()
         self._threads = [threading.Thread(target=self._read, daemon=True) for _ in range(_CLIENTS)]
         self._began = 0.0
-        #: Answers a second, once they have stopped.
+        #: Responses per second, set when they have stopped.
         self.rate = 0.0
 
     def start(self) -> None:
@@ -36,11 +36,11 @@ class Readers:
             thread.start()
 
     def move(self, url: str) -> None:
-        """Send further requests to this URL, as a load balancer does."""
+        """Send further requests to this URL, like a load balancer."""
         self._url = url
 
     def stop(self) -> None:
-        """End, and note the rate."""
+        """End, and compute the rate."""
         self._is_over.set()
         for thread in self._threads:
             thread.join(60)
@@ -48,7 +48,7 @@ class Readers:
 
     @property
     def refused(self) -> list[str]:
-        """Returns what was answered instead of 200, and how often."""
+        """Return each result other than 200, with its number."""
         return [f"{count} × {what}" for what, count in sorted(self.answers.items()) if what != "200"]
 
     def _read(self) -> None:

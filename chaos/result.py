@@ -1,4 +1,4 @@
-"""What a fault cost: counted from the records, and from what the handlers themselves recorded."""
+"""The cost of a fault, counted from the service's records and from the handlers' own records."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from harness.system import FINAL
 
 _LONGEST_SECONDS = 240.0
 _LONGEST_RECOVERY_SECONDS = 60.0
-#: Seconds after the last end until every end is counted, at most.
+#: Max seconds after the last end until every end is counted.
 _LONGEST_COUNT_SECONDS = 30.0
-#: Starts that show that work goes on, if the fault names no particular jobs.
+#: Starts that show recovery, if the fault names no particular jobs.
 _STARTS = 10
-#: Untrue records that are shown with their runs.
+#: Max untrue records that are shown with their runs.
 _MAX_SHOWN = 3
 
 
@@ -35,28 +35,28 @@ class Result:
     lost: int
     #: In the database, and never accepted.
     invented: int
-    #: Of which one run did anything after a later one had begun.
+    #: Jobs with a run that did anything after a later run had begun.
     twice: int
-    #: Completed in the records by another run than the last one, or without its `done`, or the reverse.
+    #: Jobs completed in the records by a run other than the last, or without its `done`, or the reverse.
     untrue: int
-    #: Began more than once, one after the other, as a lost process makes necessary.
+    #: Jobs with more than one run, one after the other, as a lost process requires.
     repeated: int
     failed: int
     recovery_seconds: float | None
     promised_seconds: float
-    #: Accepted by a server that the fault took, and not replicated: no other server can know them.
+    #: Accepted by a server that the fault destroyed, and not replicated: no other server can know them.
     uncommitted: int
-    #: How often clients were refused, by reason.
+    #: Number of failed requests of clients, by reason.
     refusals: str
-    #: What the fault promises beyond that, and that was not kept.
+    #: Broken promises that the fault itself adds.
     broken: tuple[str, ...]
-    #: What else was measured, and a table of the fault's own.
+    #: Additional measurements, and the fault's additional table.
     measured: tuple[str, ...]
     appendix: str
 
     @property
     def is_kept(self) -> bool:
-        """True if every promise was kept."""
+        """Return True if every promise was kept."""
         return (
             self.lost == self.invented == self.twice == self.untrue == self.failed == 0
             and not self.broken
@@ -66,14 +66,14 @@ class Result:
 
 
 def await_starts(cluster: Cluster, injury: Injury) -> None:
-    """Wait while the load lasts until so many handlers have begun that work goes on, if that shows the recovery."""
+    """Wait, during the load, until `_STARTS` handlers have begun, if these show the recovery."""
     if injury.watch is None and injury.recovered_at is None and not injury.jobs:
         with suppress(AssertionError):
             wait_until(lambda: cluster.begun(injury.since) >= _STARTS, seconds=_LONGEST_RECOVERY_SECONDS)
 
 
 def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
-    """Wait until the whole load is done, and count."""
+    """Wait until the whole load has ended, and count."""
     _await_end(cluster)
     by_job = cluster.runs()
     records = {
@@ -119,7 +119,7 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A job as the database has it."""
+    """A job in the database."""
 
     status: str
     #: The run that returned its output; None before that.
@@ -127,7 +127,7 @@ class Record:
 
 
 def is_true(record: Record, found: list[effects.Run]) -> bool:
-    """Returns False if a record contradicts the job's runs: the last one must have completed it, and no other."""
+    """Return False if a record contradicts the job's runs: only the last one may and must have completed it."""
     if record.status != "completed":
         return not any(run.is_done for run in found)
     return bool(found) and found[-1].is_done and found[-1].name == record.run
@@ -142,7 +142,7 @@ def _await_end(cluster: Cluster) -> None:
 
 
 def _uncounted(cluster: Cluster) -> list[str]:
-    """Returns what is wrong with the count of ended jobs, once it had the time to be complete."""
+    """Return the errors in the count of ended jobs, after waiting for it to be complete."""
 
     def counts() -> tuple[int, int]:
         query = "SELECT (SELECT coalesce(sum(jobs), 0)::integer FROM job_minutes), count(completed_at) FROM jobs"
@@ -168,7 +168,7 @@ def _recovery(by_job: dict[str, list[effects.Run]], injury: Injury) -> float | N
         starts = sorted(a.began_at for found in by_job.values() for a in found if a.began_at > injury.since)
         return starts[_STARTS - 1] - injury.since if len(starts) >= _STARTS else None
     firsts = [next((a.began_at for a in by_job.get(job, []) if a.began_at > injury.since), None) for job in injury.jobs]
-    # A job that had ended before the fault needs no start.
+    # A job that ended before the fault needs no start.
     missing = [
         job
         for job, first in zip(injury.jobs, firsts, strict=True)

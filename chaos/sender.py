@@ -1,4 +1,4 @@
-"""One sender of hostile requests over a raw socket, which reads and checks every response: for `chaos.fuzz`."""
+"""A sender of hostile requests over a raw socket, which reads and checks every response: for `chaos.fuzz`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Answer:
 
     @property
     def data(self) -> Any:
-        """The value of `data`, None if there is none."""
+        """Return the value of `data`, or None."""
         with suppress(ValueError):
             parsed = json.loads(self.body)
             return parsed.get("data") if isinstance(parsed, dict) else None
@@ -39,20 +39,20 @@ class Answer:
 
 @dataclass(kw_only=True)
 class Sender:
-    """Sends requests one after the other; they depend on its seed and on the responses alone."""
+    """Sends requests one after the other; they depend only on its seed and the responses."""
 
     port: int
     seed: str
-    #: What makes the requests.
+    #: Makes the requests.
     make: Callable[[random.Random, Known], Request] = make
-    #: Seconds beyond which a response is a fault, on a machine without other load; None for any.
+    #: Max seconds of a response on an idle machine; None for any.
     max_seconds: float | None = None
-    #: How long the responses took, by the kind of their requests.
+    #: Durations of responses in seconds, by the kind of their requests.
     durations: dict[str, list[float]] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
     statuses: Counter[int] = field(default_factory=Counter)
     by_kind: Counter[str] = field(default_factory=Counter)
-    #: The jobs whose triggers got 201, each with its input if that is known.
+    #: The jobs whose triggers got 201, each with its input if it is known.
     created: dict[str, Any] = field(default_factory=dict)
     webhooks: set[str] = field(default_factory=set)
     #: Violations of the contract.
@@ -63,7 +63,7 @@ class Sender:
         self._unread = b""
 
     def send(self, number: int) -> None:
-        """Make a request, send it, and evaluate its answer."""
+        """Make a request, send it, and evaluate its response."""
         request = self.make(random.Random(f"{self.seed}-{number}"), self.known)
         began = time.monotonic()
         try:
@@ -180,7 +180,7 @@ class Sender:
 
 
 def _violation(request: Request, answer: Answer) -> str | None:
-    """Returns how a response violates the contract, None if it does not."""
+    """Return how a response violates the contract, or None."""
     if answer.status >= 500 and answer.status not in request.allowed:
         return f"{answer.status} {answer.body[:300]!r}"
     if "x-request-id" not in answer.headers:
@@ -189,7 +189,7 @@ def _violation(request: Request, answer: Answer) -> str | None:
 
 
 def _out_of_shape(answer: Answer) -> str | None:
-    """Returns how a failure's body differs from the contract's shape, None if it does not."""
+    """Return how a failure's body differs from the contract's form, or None."""
     try:
         body = json.loads(answer.body)
         error = body["error"]

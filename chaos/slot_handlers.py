@@ -1,4 +1,4 @@
-"""The concurrent handlers of the load: they record everything that they do."""
+"""The concurrent handlers of the load: they record all their effects."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ava import Env, worker
 from chaos.effects import Effect, append
 
 _numbers = itertools.count(1)
-#: Hundreds of runs record at once.
+#: Seconds between two records of a run; hundreds of runs record concurrently.
 _TICK_SECONDS = 0.5
 
 
 @worker("chaos_slot", name="Chaos: record effects in a slot", concurrent=True, timeout_seconds=300)
 async def chaos_slot(input: dict[str, Any], env: Env) -> dict[str, Any]:
-    """Wait for `seconds`, and record an effect again and again. With `blocks` it blocks the event loop meanwhile."""
+    """Wait for `seconds`, and record an effect periodically. With `blocks` it blocks the event loop instead."""
     run = f"{os.getpid()}.{next(_numbers)}"
 
     def record(kind: str) -> None:

@@ -26,11 +26,11 @@ from harness.polling import wait_until
 from harness.servers.server import private_folder
 
 _COMMAND = "python -m chaos.soak"
-#: Rounds of a soak, at least, and the seconds of load in each, which are half of the round or less.
+#: Min rounds of a soak, and max seconds of load in each, which are at most half of the round.
 _MIN_ROUNDS, _MIN_LOAD_SECONDS, _MAX_LOAD_SECONDS = 6, 20.0, 120.0
 #: Seconds of rest before a sample, and of a measurement of idle CPU.
 _REST_SECONDS, _IDLE_SECONDS = 4.0, 30.0
-#: The shortest retention, 86 s: what a sample finds, retention has left.
+#: The shortest retention in days (86 s): samples contain only rows that retention has left.
 _DAYS = 0.001
 _RETENTION = {
     "AVA_RETENTION_DAYS": str(_DAYS),
@@ -39,7 +39,7 @@ _RETENTION = {
     "AVA_WEBHOOK_RETENTION_DAYS": str(_DAYS),
     "AVA_WEBHOOK_TIME_SCALE": "0.005",
 }
-#: Seconds until retention has deleted the jobs, except so many of the schedule.
+#: Max seconds until retention has deleted the jobs, and max jobs of the schedule that may remain.
 _LONGEST_RETENTION_SECONDS, _MAX_JOBS_LEFT = 240.0, 5
 
 
@@ -117,7 +117,7 @@ def _play_round(cluster: Cluster, load: MixedLoad, soak: Soak, seconds: float) -
     soak.jobs += len(history.outcomes)
     load.forget()
     with suppress(AssertionError):
-        # Jobs that stay are growth, which the samples show.
+        # Remaining jobs are growth, which the samples show.
         wait_until(
             lambda: cluster.system.query("SELECT count(*) FROM jobs")[0][0] <= _MAX_JOBS_LEFT,
             seconds=_LONGEST_RETENTION_SECONDS,

@@ -1,7 +1,7 @@
-"""A storm of priority 1 of one tenant beside another's jobs of priority 5, without a limit of each tenant and with one.
+"""A storm of priority 1 from one tenant during another tenant's jobs of priority 5, without and with a tenant limit.
 
-`python -m chaos.storm [--seconds 30]`. The order is exact across tenants. So without a limit nothing of the other
-tenant starts while the storm lasts. A limit of three quarters of the processes leaves the others to the other tenant.
+`python -m chaos.storm [--seconds 30]`. Priorities are strict across tenants, so without a limit none of the other
+tenant's jobs starts during the storm. A limit of three quarters of the processes leaves the rest to the other tenant.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from chaos.attacks import STORM
 from chaos.tenants import PROCESSES, SECRET, honest_tenant, p99
 from harness.system import ROOT
 
-#: Seconds in which the last jobs may end, and within which 99 of 100 jobs start beside a storm that is limited.
+#: Max seconds until the last jobs end, and in which 99 of 100 jobs start during a limited storm.
 _PATIENCE, _MAX_START_SECONDS = 5.0, 2.0
-#: Seconds of the storm at most.
+#: Max seconds of the storm.
 _MAX_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Storm:
-    """What the honest tenant measured."""
+    """The honest tenant's measurements."""
 
-    #: The running jobs of a tenant; 0 means any number.
+    #: Max running jobs per tenant; 0 means no limit.
     limit: int
     triggered: int
     started: int
@@ -34,7 +34,7 @@ class Storm:
 
     @property
     def holds(self) -> bool:
-        """Returns True if each job started soon; without a limit nothing is promised."""
+        """Return True if jobs started soon enough; without a limit nothing is promised."""
         return not self.limit or (self.started == self.triggered and self.start_p99_seconds <= _MAX_START_SECONDS)
 
 
@@ -60,7 +60,7 @@ def _measure(limit: int, seconds: float) -> Storm:
 
 
 def table(storms: Sequence[Storm]) -> str:
-    """Returns what was found as a table of Markdown."""
+    """Return the results as a Markdown table."""
     lines = [
         "| beside a storm of priority 1 | started of priority 5 | start p99 | allowed | holds |",
         "|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Runs the faults of a command, prints the table, and writes it into a page."""
+"""Run the faults of a command, print the table, and write it into a page."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _Run = tuple[str, Fault]
 class Suite:
     """The faults of one command."""
 
-    #: How it is called, such as `python -m chaos`.
+    #: Its command, such as `python -m chaos`.
     command: str
     description: str
     faults: Sequence[Fault]
-    #: Jobs of each load, if the command names no other number.
+    #: Default number of jobs per load.
     jobs: int
-    #: Jobs a second that come one by one, if it names no other number.
+    #: Default rate of the jobs that are triggered one by one, per second.
     rate: float = 25
-    #: Faults that run side by side, if it names no other number.
+    #: Default number of concurrent faults.
     at_once: int = 1
 
     def run(self, parents: Sequence[argparse.ArgumentParser] = ()) -> int:
-        """Run the faults that the command line names. Returns the exit code: 0 if every promise was kept.
+        """Run the faults that the command line selects. Returns the exit code: 0 if every promise was kept.
 
-        `parents`: further options of the command, which it reads itself.
+        `parents`: additional options, which the command itself reads.
         """
         options = self._options(parents)
         runs: list[_Run] = []
@@ -65,10 +65,11 @@ class Suite:
         return int(is_incomplete or not all(result.is_kept for result in results))
 
     def _results(self, runs: Sequence[_Run], options: argparse.Namespace) -> list[Result]:
-        """Run faults side by side, then those that take all cores, one by one. Returns the results of all that ran."""
+        """Run faults concurrently, then those that use all cores one by one. Returns the results of all completed
+        faults."""
         found: dict[int, Result] = {}
         for is_alone in (False, True):
-            # A process for each, because a fault may change the state of its own.
+            # A separate process for each, because a fault may change its process's state.
             at_once = 1 if is_alone else options.at_once
             with ProcessPoolExecutor(at_once, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
                 futures = {
@@ -87,7 +88,7 @@ class Suite:
         return [found[number] for number in sorted(found)]
 
     def _run_fault(self, broker: str, fault: Fault, options: argparse.Namespace) -> Result:
-        """Inject one fault into a fresh system under load. Returns what it cost."""
+        """Inject one fault into a new system under load. Returns its cost."""
         with private_folder() as scratch:
             folder = scratch
             if options.keep:
@@ -132,11 +133,11 @@ def _is_named(fault: Fault, words: list[str] | None) -> bool:
 
 
 def _result(broker: str, fault: Fault, future: Future[Result]) -> Result | None:
-    """Returns the result of a fault that has run, and prints its row; None if it failed."""
+    """Print the row of a completed fault and return its result; None if it failed."""
     try:
         result = future.result()
     except Exception:
-        # The other faults are worth their run.
+        # Run the other faults anyway.
         print(f"{broker}: {fault.name}: failed\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         return None
     print(table.row(result), flush=True)

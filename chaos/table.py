@@ -1,4 +1,4 @@
-"""The table of a run, as Markdown, and its place in a page."""
+"""Write the table of a run as Markdown, and insert it into a page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BEGIN, _END = "<!-- The table that `{command}` writes begins here. -->\n", "<!-
 
 
 def row(result: Result) -> str:
-    """Returns a result as a row of a Markdown table."""
+    """Return a result as a row of a Markdown table."""
     recovery = "never" if result.recovery_seconds is None else f"{result.recovery_seconds:.1f} s"
     cells = (
         result.broker,
@@ -39,18 +39,18 @@ def _blame(result: Result) -> str:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Returns all results as a Markdown table, and the tables that rows have of their own."""
+    """Return all results as a Markdown table, followed by the additional tables of rows."""
     own = [f"\n{each.broker}, {each.fault}:\n\n{each.appendix}" for each in results if each.appendix]
     return "\n".join(["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD), *map(row, results), *own])
 
 
 def write(path: Path, results: Sequence[Result], *, command: str) -> None:
-    """Replace the block of a command in a page by its table, with the commit and the date of the run."""
+    """Replace a command's block in a page by its table, with the commit and the date of the run."""
     write_block(path, table(results), command=command)
 
 
 def write_block(path: Path, text: str, *, command: str) -> None:
-    """Replace the block of a command in a page by a text, after the commit and the date of the run."""
+    """Replace a command's block in a page by a text, after the commit and the date of the run."""
     before, begin, rest = path.read_text().partition(_BEGIN.format(command=command))
     _, end, after = rest.partition(_END)
     if not begin or not end:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from ava import Env, worker
 
-#: As many objects as a schema may compare a value with.
+#: Max objects with which a schema may compare a value.
 CHOICES = [{"n": number} for number in range(200)]
 
 
@@ -24,14 +24,14 @@ def brief(input: dict[str, Any]) -> dict[str, Any]:
 
 @worker("wordy", timeout_seconds=3600, cancel_grace_seconds=1)
 def wordy(input: dict[str, Any]) -> None:
-    """Log so many lines of 1 KB."""
+    """Log `lines` lines of 1 KB."""
     for _ in range(input["lines"]):
         print("x" * 1_000)
 
 
 @worker("leaky", timeout_seconds=3600, cancel_grace_seconds=1)
 def leaky(input: dict[str, Any], env: Env) -> None:
-    """Log so many secrets in every quoting."""
+    """Log `secrets` secrets in every quoting."""
     for secret in list(env.secrets.values())[: input["secrets"]]:
         raw = secret.encode()
         encoded = base64.b64encode(raw).decode()
@@ -46,4 +46,4 @@ def leaky(input: dict[str, Any], env: Env) -> None:
     input_schema={"type": "object", "properties": {"choices": {"type": "array", "items": {"enum": CHOICES}}}},
 )
 def choosy(input: dict[str, Any]) -> None:
-    """Do nothing; the check of the input is what costs."""
+    """Do nothing; the check of the input is expensive."""

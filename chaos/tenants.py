@@ -1,11 +1,12 @@
-"""An honest tenant beside a hostile one on `ava up`: `python -m chaos.tenants [--seconds 120]`.
+"""An honest and a hostile tenant on `ava up`: `python -m chaos.tenants [--seconds 120]`.
 
-The hostile tenant does all of `chaos.attacks` at once. Then the honest one is alone, on a new system, and then beside a
-storm of priority 1 (`chaos.storm`). Last, hostile bodies are sent one by one (`chaos.loop_times`). It prints tables of
-what the honest one noticed and of the turns of the API's event loop, and exits with 1 if a condition does not hold.
+The hostile tenant runs all of `chaos.attacks` concurrently. Then the honest one runs on a new system without attacks,
+and then during a storm of priority 1 (`chaos.storm`). Last, hostile bodies are sent one by one (`chaos.loop_times`).
+Prints tables of the honest tenant's measurements and the API's event loop iterations, and exits with 1 if a condition
+fails.
 
-The attacks come from this machine, but their own work is not the system's. So the CPU time that they and the samples of
-the processes' memory took is burned again, at the same priority, while the honest tenant is alone.
+The attacks run on this machine, but their own work is not the system's. So the measurement without attacks burns the
+same CPU time that they and the samples of the processes' memory took, at the same priority.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from harness.system import ROOT
 SECRET = "of-the-hostile-suite"
 #: The processes of the node.
 PROCESSES = 4
-#: The tenant's own limits, as an operator sets them where tenants share nodes.
+#: The tenant limits that an operator sets where tenants share nodes.
 ENVIRON = {
     "AVA_HANDLERS": "chaos.tenant_handlers",
     "AVA_INTERNAL_SECRET": SECRET,
@@ -46,7 +47,7 @@ ENVIRON = {
     "AVA_LOG_LEVEL": "WARNING",
     "PYTHONPATH": str(ROOT),
 }
-#: A program that takes a part of one processor, evenly.
+#: A program that uses a share of one processor, evenly.
 _BURN = """
 import sys, time
 while True:
@@ -57,7 +58,7 @@ while True:
 """
 #: Seconds between two jobs of the honest tenant.
 _PACE = 0.1
-#: Seconds in which its last jobs and webhooks may come after the end.
+#: Max seconds after the end for its last jobs and webhooks.
 _PATIENCE = 60.0
 _MAX_TRIGGER, _MAX_START, _MAX_WEBHOOK_SECONDS, _MAX_GROWTH_MIB = 5, 5, 5.0, 200
 
@@ -75,23 +76,23 @@ class Condition:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What was found."""
+    """The findings."""
 
     conditions: list[Condition] = field(default_factory=list)
-    #: For each attack, the statuses of its responses.
+    #: The response statuses of each attack.
     attacks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    #: The part of one processor that the attacks and the samples took for themselves.
+    #: The share of one processor that the attacks and the samples used.
     cpu_share: float = 0.0
 
     @property
     def failed(self) -> list[str]:
-        """Returns the names of the conditions that do not hold."""
+        """Return the names of the failed conditions."""
         return [each.name for each in self.conditions if not each.holds]
 
 
 @dataclass(kw_only=True)
 class _Figures:
-    """What the honest tenant measured in one phase, in seconds."""
+    """The honest tenant's measurements in one phase, in seconds."""
 
     seconds: float
     triggers: list[float] = field(default_factory=list)
@@ -179,7 +180,7 @@ class _Honest:
 
 @contextmanager
 def _up(folder: Path, environ: Mapping[str, str]) -> Iterator[tuple[int, int, Path]]:
-    """A ready `ava up`: its port, its process id and its output."""
+    """Run `ava up`; yields its port, its process id and its output."""
     port, log = free_port(), folder / "up.log"
     command = (sys.executable, "-m", "ava.cli.main", "up", "--port", str(port), "--data-dir", str(folder / "data"))
     inherited = {
@@ -197,7 +198,7 @@ def _up(folder: Path, environ: Mapping[str, str]) -> Iterator[tuple[int, int, Pa
         wait_until(lambda: "AVA ready" in log.read_text(), seconds=90, what=lambda: f"it is ready:\n{log.read_text()}")
         yield port, process.pid, log
     finally:
-        # The second asks it not to wait for the hostile tenant's jobs of an hour.
+        # A second signal, so that it does not wait for the hostile tenant's jobs of an hour.
         for _ in range(2):
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)
@@ -205,9 +206,9 @@ def _up(folder: Path, environ: Mapping[str, str]) -> Iterator[tuple[int, int, Pa
 
 
 def run(seconds: float, *, attacks: Sequence[str] = (), compares: bool = True) -> Outcome:
-    """Run the attacks, by their names; none stands for all. Returns what was found.
+    """Run the named attacks, or all without names. Returns the findings.
 
-    `compares`: the honest tenant is measured alone too, so that durations can be compared.
+    `compares`: also measure the honest tenant without attacks, to compare durations.
     """
     outcome = Outcome()
     with honest_tenant() as (honest, pid, log):
@@ -215,7 +216,7 @@ def run(seconds: float, *, attacks: Sequence[str] = (), compares: bool = True) -
         command = (sys.executable, "-m", "chaos.attacks", str(honest.port), SECRET, str(seconds), *attacks)
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as attacker:
             assert attacker.stdout is not None
-            # Its imports take a processor for a second, which is no work of the system.
+            # Its imports use a processor for a second, which is not the system's work.
             attacker.stdout.readline()
             beside = honest.work(seconds)
             printed, _ = attacker.communicate(timeout=120)
@@ -230,7 +231,7 @@ def run(seconds: float, *, attacks: Sequence[str] = (), compares: bool = True) -
 
 @contextmanager
 def honest_tenant(environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[_Honest, int, Path]]:
-    """The honest tenant of a new system, with the system's process id and output. `environ` has further settings."""
+    """Run the honest tenant on a new system; yields it, the system's process id and output."""
     receiver = Receiver()
     with private_folder() as folder, _up(folder, environ) as (port, pid, log):
         honest = _Honest(port, receiver)
@@ -293,12 +294,12 @@ def _at(text: str) -> float:
 
 
 def p99(values: list[float]) -> float:
-    """Returns the 99th percentile; without values infinity."""
+    """Return the 99th percentile; without values infinity."""
     return sorted(values)[int(0.99 * (len(values) - 1))] if values else float("inf")
 
 
 def table(outcome: Outcome) -> str:
-    """Returns the findings as tables of Markdown."""
+    """Return the findings as Markdown tables."""
     lines = ["| honest tenant | alone | beside the hostile one | allowed | holds |", "|---|---|---|---|---|"]
     lines += [
         f"| {each.name} | {each.alone} | {each.beside} | {each.allowed} | {'yes' if each.holds else '**NO**'} |"
@@ -323,7 +324,7 @@ def main() -> int:
     print(table(outcome))
     if options.attack:
         return int(bool(outcome.failed))
-    # It measures with what is here.
+    # `chaos.storm` measures with this module.
     from chaos import loop_times, storm
 
     storms = storm.run(options.seconds)

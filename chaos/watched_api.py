@@ -1,7 +1,7 @@
-"""`ava` whose API processes record how long the turns of their event loops take, for `chaos.loop_times`.
+"""`ava` with API processes that record the durations of their event loop iterations, for `chaos.loop_times`.
 
-The file that `CHAOS_TURNS` names gets a line for each turn of more than 10 ms: the times of its begin and its end on
-the monotonic clock of the machine, and the seconds of processor time that the process used meanwhile.
+The file in `CHAOS_TURNS` gets a line for each iteration of more than 10 ms: its start and end on the machine's
+monotonic clock, and the process's seconds of processor time during it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import gevent
 from ava.api.server.greenlet_worker import GreenletWorker
 from ava.cli.main import main
 
-#: Seconds of the timer. A turn is measured as up to so much longer than it was.
+#: Seconds of the timer, the max error by which an iteration is measured as too long.
 _SECONDS = 0.005
 _MIN_SECONDS = 0.01
 

@@ -1,7 +1,7 @@
-"""The processes of a system: their memory, and whether they are still the same.
+"""Sample the memory of a system's processes, and check that they are still the same processes.
 
-`python -m chaos.watched_processes PID` takes samples until its input ends, and prints one line of JSON. It is a process
-of its own, because its work would delay the requests of a tenant that is measured in the same process.
+`python -m chaos.watched_processes PID` takes samples until its input ends, and prints one line of JSON. It is a
+separate process, because its work would delay the requests of a tenant that is measured in the same process.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _PAUSE_SECONDS = 0.5
 
 
 class WatchedProcesses:
-    """The processes of one `ava up` from now on."""
+    """The processes of one `ava up`, from its start."""
 
     def __init__(self, pid: int, log: Path) -> None:
         self._root, self._log = psutil.Process(pid), log
         self._first = {process.pid for process in _services(self._root)}
-        #: MiB by process, idle and at most; set by `stop`, as is the CPU time that the samples took.
+        #: Idle and max MiB by process, and the samples' CPU time; set by `stop`.
         self.idle: dict[str, float] = {}
         self.most: dict[str, float] = {}
         self.cpu_seconds = 0.0
@@ -36,23 +36,23 @@ class WatchedProcesses:
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
         assert self._sampler.stdout is not None
-        # The idle memory is read before anything else happens.
+        # Read the idle memory before anything else happens.
         self._sampler.stdout.readline()
 
     def stop(self) -> None:
-        """Take no more samples."""
+        """Stop sampling."""
         printed, _ = self._sampler.communicate(timeout=60)
         found = json.loads(printed)
         self.idle, self.most, self.cpu_seconds = found["idle"], found["most"], found["cpu_seconds"]
 
     def restarts(self) -> int:
-        """Returns how many of the processes are gone."""
+        """Return how many of the processes have ended."""
         now = {process.pid for process in _services(self._root)}
         return max(len(self._first - now), self._log.read_text(errors="replace").count("starting it again"))
 
 
 def _services(root: psutil.Process) -> list[psutil.Process]:
-    """Returns the supervisor's children, and the processes that the API and the node have forked."""
+    """Return the supervisor's children, and the processes that the API and the node have forked."""
     found = []
     for child in root.children():
         name = _kind(child)
@@ -70,7 +70,7 @@ def _kind(process: psutil.Process) -> str:
 
 
 def _memory(root: psutil.Process) -> dict[str, float]:
-    """Returns MiB by process. PostgreSQL's is of its largest process, without what its processes share."""
+    """Return MiB by process. PostgreSQL's is the unshared memory of its largest process."""
     found: dict[str, float] = {}
     for process in [root, *root.children(recursive=True)]:
         try:

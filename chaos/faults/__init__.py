@@ -47,5 +47,5 @@ FAULTS = (
 
 
 def fault_named(name: str) -> Fault:
-    """Returns the fault of that name."""
+    """Return the fault of that name."""
     return next(fault for fault in FAULTS if fault.name == name)

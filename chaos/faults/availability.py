@@ -37,17 +37,17 @@ from harness.servers.sentinel import running_sentinels
 from harness.servers.standby import streaming_standby
 from harness.system import HEADERS
 
-#: Seconds that an asynchronous standby lacks.
+#: Seconds by which an asynchronous standby lags.
 _HELD_BACK_SECONDS = 2.0
-#: Jobs that are replicated before the standby falls behind.
+#: Jobs that are replicated before the standby lags.
 _REPLICATED = 20
-#: Triggers of each way, of which the slowest hundredth is compared.
+#: Triggers per way, whose slowest hundredth is compared.
 _TIMED = 300
-#: A pool may make the slowest hundredth of triggers so many times as slow (the issue of high availability).
+#: Max factor by which a pool may slow down the slowest hundredth of triggers (promise of high availability).
 _MAX_SLOWER = 2.0
-#: A queue of which RabbitMQ said nothing is tried again every 30 s (docs/explain/recovery.md).
+#: Seconds until a queue without a response of RabbitMQ has been retried, every 30 s (docs/explain/recovery.md).
 _UNANSWERED_SECONDS = 40
-#: Requests a second beside the load while everything is restarted.
+#: Reads per second, in addition to the load, while everything is restarted.
 _READS_PER_SECOND = 175.0
 
 
@@ -63,7 +63,7 @@ def _add_standby(cluster: Cluster) -> None:
 
 
 def _add_trailing_standby(cluster: Cluster) -> None:
-    """Start a standby for which only those commits wait that ask for it."""
+    """Start a standby; only commits that ask for it wait for it."""
     _add_standby(cluster)
     assert cluster.standby
     cluster.standby.make_synchronous(waits=False)
@@ -82,9 +82,9 @@ def _fail_over(cluster: Cluster) -> Injury:
 
 
 def _fail_over_behind(cluster: Cluster) -> Injury:
-    """Kill the primary while the standby lacks its last seconds, and promote that.
+    """Kill the primary while the standby lags by some seconds, and promote the standby.
 
-    Beside the load a client triggers jobs with `Durability: replicated`, before and meanwhile.
+    Before and during this, a client triggers jobs with `Durability: replicated`, in addition to the load.
     """
     assert cluster.standby
     is_over, replicated = threading.Event(), list[str | None]()
@@ -95,7 +95,7 @@ def _fail_over_behind(cluster: Cluster) -> Injury:
         time.sleep(_HELD_BACK_SECONDS)
         ended = _completed(cluster)
         cluster.postgres.kill()
-        # The response of the last commit may be on its way.
+        # The response of the last commit may be in transit.
         time.sleep(0.5)
         accepted, promised = {job.id for job in cluster.load.accepted}, {each for each in replicated if each}
         cluster.standby.promote()
@@ -120,7 +120,7 @@ def _trigger_replicated(load: Load, is_over: threading.Event, replicated: list[s
 
 
 def _known(cluster: Cluster) -> set[str]:
-    """Returns the jobs of the database."""
+    """Return the jobs in the database."""
     return {ids.encode("job", row[0]) for row in cluster.system.query("SELECT id::text FROM jobs")}
 
 
@@ -158,7 +158,7 @@ def _kill_leader(cluster: Cluster) -> Injury:
 
 
 def _completed(cluster: Cluster) -> set[str]:
-    """Returns the jobs that a client sees as completed."""
+    """Return the jobs that a client sees as completed."""
     found = cluster.system.get("/v1/ava/jobs?filter[status]=completed&per_page=100&fields=id,status").json()
     return {record["id"] for record in found["data"]}
 
@@ -174,7 +174,7 @@ def _add_pooler(cluster: Cluster) -> None:
 
 
 def _restart_pooler(cluster: Cluster) -> Injury:
-    """Compare triggers through the pool with those past it, then kill the pooler for 2 s."""
+    """Compare triggers through the pool with direct ones, then kill the pooler for 2 s."""
     pooled, direct = _compare(cluster)
     assert cluster.pooler
     cluster.pooler.kill()
@@ -189,12 +189,12 @@ def _restart_pooler(cluster: Cluster) -> Injury:
 
 
 def _compare(cluster: Cluster) -> tuple[float, float]:
-    """Returns the 99th percentile of a trigger's seconds through the pool, and with an API past it."""
+    """Return the 99th percentile of a trigger's seconds through the pool, and with an API that bypasses it."""
     system, port = cluster.system, free_port()
     direct = system.spawn("api", "--host", "127.0.0.1", "--port", str(port), environ={"DATABASE_POOL_URL": ""})
     urls = system.url, f"http://127.0.0.1:{port}"
     wait_until(lambda: _is_ready(urls[1]), seconds=60, what=f"the second API is ready; see {direct.log}")
-    # In turns, so that both meet the same load of the machine.
+    # Alternate, so that both meet the same load of the machine.
     seconds = [[cluster.load.trigger_timed(url) for url in urls] for _ in range(_TIMED)]
     direct.terminate()
     pooled, past = (statistics.quantiles(each, n=100)[-1] for each in zip(*seconds, strict=True))
@@ -222,14 +222,14 @@ def _kill_master(cluster: Cluster) -> Injury:
 
 
 def _add_members(cluster: Cluster, *, home: int) -> None:
-    """Make a RabbitMQ cluster of three; the processes use the second one first, and `home` has the queues."""
+    """Create a RabbitMQ cluster of three; the processes connect to the second one first, and `home` has the queues."""
     first = cluster.broker
     assert isinstance(first, RabbitMQ)
     cluster.members = [first, *(cluster.servers.enter_context(first.member()) for _ in range(2))]
     settings = settings_module.load(cluster.urls)
     schema.upgrade(settings)
     own_id = installation.read_id(settings)
-    # A queue lives on the server at which it is declared first.
+    # A queue lives on the server that declared it first.
     with kombu.Connection(cluster.members[home].url) as connection:
         make_queue(DEFAULT_QUEUE).bind(connection.default_channel).queue_declare()
         reset_marker.set_if_absent(connection, is_redis=False, installation=own_id)
@@ -254,7 +254,7 @@ def _kill_home(cluster: Cluster) -> Injury:
 
 
 def _change_broker(cluster: Cluster) -> Injury:
-    """Replace every process by one that uses RabbitMQ, as the runbook says."""
+    """Replace every process by one that uses RabbitMQ, following the runbook."""
     cluster.system.broker_url = cluster.servers.enter_context(running_rabbitmq()).url
     deploys.replace_api(cluster)
     deploys.replace_nodes(cluster)
@@ -268,10 +268,10 @@ def _change_broker(cluster: Cluster) -> Injury:
 
 
 def _restart_all(cluster: Cluster) -> Injury:
-    """Replace every process, one at a time, beside readers and triggers."""
+    """Replace every process, one at a time, with concurrent readers and triggers."""
     readers = Readers(cluster.system.url, per_second=_READS_PER_SECOND)
     readers.start()
-    # The rate is that of requests before, while and after the processes are replaced.
+    # The rate includes requests before, during and after the replacement.
     time.sleep(2)
     deploys.replace_all(cluster, move=readers.move)
     since = time.monotonic()

@@ -1,4 +1,4 @@
-"""Kills while jobs wait for events: each event that was accepted finds its job, once."""
+"""Kill processes while jobs wait for events: each accepted event wakes its job exactly once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from harness.system import HEADERS
 
 _WORKER = "wkr_chaos_awaits"
 _JOBS, _SENDERS = 500, 4
-#: Jobs that wait when the first event is sent; the others begin to wait while events come.
+#: Jobs that are waiting when the first event is sent; the others begin to wait later.
 _FIRST_WAITING = 100
 _BETWEEN_KILLS_SECONDS = 0.5
 _WAITING = "SELECT count(*) FROM jobs WHERE waits_for = 'event'"
@@ -27,7 +27,7 @@ _UNFINISHED = f"SELECT count(*) FROM jobs WHERE worker_id = '{_WORKER}' AND comp
 
 
 def _kill_while_events_come(cluster: Cluster) -> Injury:
-    """Kill children, the API and the active dispatcher, and wipe the broker, while events come that jobs wait for."""
+    """Kill children, the API and the active dispatcher, and wipe the broker, while awaited events arrive."""
     system = cluster.system
     jobs = [{"worker_id": _WORKER, "input": {"number": n, "seconds": 0.01}, "priority": 1} for n in range(_JOBS)]
     response = system.post("/v1/ava/jobs/bulk", json={"jobs": jobs}, timeout=60)
@@ -52,7 +52,7 @@ def _kill_while_events_come(cluster: Cluster) -> Injury:
 
 
 def _send_all(url: str, numbers: range) -> None:
-    """Send the event of each job until it is accepted."""
+    """Send each job's event until it is accepted."""
     for number in numbers:
         event = {"type": "chaos.go", "id": str(number), "data": {"number": number}}
         while True:

@@ -1,4 +1,4 @@
-"""A chord whose parts are killed: its callback is one job, which is entered once."""
+"""Kill the parts of a chord: its callback is one job, which is entered once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from chaos.fault import Fault, Injury
 from chaos.load import WORKER, Accepted
 from harness.polling import wait_until
 
-#: The parts; with the callback it is as large as a bulk may be.
+#: Number of parts; with the callback it is the max size of a bulk.
 _PARTS = 999
 _BETWEEN_SECONDS = 0.2
-#: Seconds after which the broker is wiped and the active dispatcher frozen, and how long it is.
+#: Seconds until the broker is wiped, until the active dispatcher is frozen, and of its freeze.
 _WIPED_AFTER_SECONDS, _FROZEN_AFTER_SECONDS, _FROZEN_SECONDS = 1.0, 2.0, 10.0
 _UNFINISHED = "SELECT count(*) FROM jobs WHERE left(name, 4) = 'part' AND completed_at IS NULL"
 
@@ -46,7 +46,7 @@ def _kill_parts(cluster: Cluster) -> Injury:
 
 
 def _state(cluster: Cluster) -> list[tuple[Any, ...]]:
-    """Returns the states of the callback and of the parts, with how many they are and one of their errors."""
+    """Return the states of the callback and of the parts, with their counts and one of their errors."""
     return cluster.system.query(
         "SELECT left(name, 4), status, attempt, waits_for, count(*), max(error::text) FROM jobs"
         " WHERE name IS NOT NULL GROUP BY 1, 2, 3, 4"
@@ -75,14 +75,14 @@ def _trouble(cluster: Cluster) -> None:
 
 
 def _kill_one(cluster: Cluster, parts: set[str], chance: random.Random, kills: Counter[str]) -> None:
-    """Kill a process that runs a part, if one does. No part is killed so often that it fails."""
+    """Kill a process that is running a part, if any. No part is killed so often that it fails."""
     pids = [child.pid for node in cluster.system.workers for child in node.children]
     busy = [pid for pid, job_id, _ in cluster.busy(pids) if job_id in parts]
     if not busy:
         return
     pid = chance.choice(busy)
     with suppress(ProcessLookupError):
-        # It may have another part by now. Frozen, it has the one that is killed and counted.
+        # It may already run another part. Once it is frozen, its part is the one that is killed and counted.
         os.kill(pid, signal.SIGSTOP)
         held = [job_id for job_id in cluster.held_by([pid]) if job_id in parts and kills[job_id] < MAX_LOSSES]
         os.kill(pid, signal.SIGKILL if held else signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""Faults of clocks: a host's, and that of PostgreSQL, which is the only one that counts."""
+"""Faults of clocks: a host's, and PostgreSQL's, which is the only one that matters."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from chaos.faults.processes import due_job, node_with_patience
 from harness.polling import wait_until
 from harness.servers.clock import faketime_library
 
-#: Seconds between two steps of PostgreSQL's clock: longer than a node may be silent.
+#: Seconds between two steps of PostgreSQL's clock: longer than a node's heartbeat timeout.
 _STEP_SECONDS = 16.0
-#: Handlers that begin after a step show that work goes on.
+#: Handlers that must begin after a step to show progress.
 _STARTS = 10
 
 
 def _skew_clock(cluster: Cluster) -> Injury:
-    """Start a node and a dispatcher whose clock is an hour ahead, and kill the others."""
+    """Start a node and a dispatcher with a clock that is an hour ahead, and kill the others."""
     library = faketime_library()
     assert library
     environ = {"LD_PRELOAD": library, "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
@@ -40,7 +40,7 @@ def _step_hour(cluster: Cluster) -> Injury:
 
 
 def _step_clock(cluster: Cluster, seconds: int) -> Injury:
-    """Step PostgreSQL's clock ahead, behind and back, each time beside a job that outlasts a node's lease."""
+    """Step PostgreSQL's clock forward, back, and to normal, each time while a job outlasts a node's lease."""
     assert cluster.clock
     since, slowest = time.monotonic(), 0.0
     for offset in (seconds, -seconds, 0):

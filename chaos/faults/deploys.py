@@ -1,4 +1,4 @@
-"""Faults of deploys: handlers gone, queues moved, migrations behind readers, and releases that replace each other."""
+"""Faults of deploys: missing handlers, moved queues, migrations behind readers, and rolling releases."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from harness.polling import wait_until
 from harness.releases import ADD_COLUMN, DROP_COLUMN, write_code, write_release
 from harness.system import ROOT
 
-#: Seconds between the move of the requests and the end of the old API.
+#: Seconds between moving the requests and ending the old API.
 _DRAIN_SECONDS = 0.5
 
 
 def _drop_handler(cluster: Cluster) -> Injury:
-    """Replace all nodes by one without the load's handler, and start one that has it after 10 s."""
+    """Replace all nodes by one without the load's handler, and start one with it after 10 s."""
     _stop_nodes(cluster)
     cluster.start_worker(environ={"AVA_HANDLERS": "workers"})
     time.sleep(10)
@@ -33,13 +33,14 @@ def _drop_handler(cluster: Cluster) -> Injury:
 
 
 def _move_worker(cluster: Cluster) -> Injury:
-    """Replace all nodes by one whose handler names another queue, and which consumes that one alone."""
+    """Replace all nodes by one whose handler names another queue and which consumes only that queue."""
     _stop_nodes(cluster)
     return _start_node(cluster, "-q", "elsewhere", environ={"CHAOS_QUEUE": "elsewhere"})
 
 
 def _migrate_behind_reader(cluster: Cluster) -> Injury:
-    """Migrate to a newer release while a transaction reads the jobs for 15 s, then start one more node of this one."""
+    """Migrate to a newer release while a transaction reads the jobs for 15 s, then start one more node of this
+    release."""
     folder = cluster.effects_path.parent / "newer_release"
     write_release(folder, (ADD_COLUMN, DROP_COLUMN, schema.revisions()[-1]))
     waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'jobs'::regclass AND NOT granted"
@@ -72,7 +73,7 @@ def _start_node(cluster: Cluster, *arguments: str, environ: Mapping[str, str] | 
 
 
 def _roll(cluster: Cluster) -> Injury:
-    """Replace this code by a newer release under load, the schema first; then go back."""
+    """Replace this code by a newer release under load, starting with the schema; then go back."""
     system = cluster.system
     system.code = cluster.effects_path.parent / "newer_code"
     write_code(system.code, (ADD_COLUMN, DROP_COLUMN, schema.revisions()[-1]))
@@ -86,9 +87,9 @@ def _roll(cluster: Cluster) -> Injury:
 
 
 def replace_all(cluster: Cluster, *, move: Callable[[str], None] | None = None) -> None:
-    """Replace every process by one of the present code, one at a time, as docs/how-to/operate.md says.
+    """Replace every process by one of the current code, one at a time, following docs/how-to/operate.md.
 
-    `move` is called with the new URL of the API, to which further requests go.
+    `move` is called with the API's new URL, which receives further requests.
     """
     replace_dispatchers(cluster)
     replace_nodes(cluster)
@@ -115,17 +116,17 @@ def replace_nodes(cluster: Cluster) -> None:
 
 
 def replace_api(cluster: Cluster, *, move: Callable[[str], None] | None = None) -> None:
-    """Replace the API; `move` is called with its new URL, to which further requests go."""
+    """Replace the API; `move` is called with its new URL, which receives further requests."""
     system = cluster.system
     api = system.api
     assert api
-    # A load balancer sends new requests to the new process, and the old one ends those that it has.
+    # A load balancer sends new requests to the new process, and the old one finishes its current ones.
     system.port = free_port()
     system.start_api()
     cluster.load.move(system.url)
     if move:
         move(system.url)
-    # A request that was about to be sent still goes to the old one.
+    # A request that is just being sent still goes to the old one.
     time.sleep(_DRAIN_SECONDS)
     api.terminate()
 

@@ -1,4 +1,4 @@
-"""Faults of what decides who starts: kills under a limit, behind a backlog, and beside a paused queue."""
+"""Faults of scheduling decisions: kills under a limit, behind a backlog, and with a paused queue."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from chaos.faults.processes import due_job
 from harness.polling import wait_until
 from harness.system import HEADERS
 
-#: The limit of the worker, and its jobs: each takes a second, so that the limit is used for two minutes.
+#: The worker's limit, and its jobs: each takes a second, so the limit is in use for two minutes.
 _LIMIT, _LIMITED, _JOBS = 5, "wkr_chaos_limited", 600
-#: Children that are killed, one after another; a dispatcher and a node are killed after so many of them.
+#: Number of children killed in turn, and after how many of them a dispatcher and a node are killed.
 _KILLS, _DISPATCHER_AT, _NODE_AT = 16, 4, 10
-#: Seconds between two of these kills: each place is used again before the next one is lost.
+#: Seconds between two of these kills: each permit is used again before the next one is lost.
 _BETWEEN_SECONDS = 2.5
-#: Seconds in which the places of a dead node are free again.
+#: Seconds until the permits of a dead node are free again.
 _NODE_SECONDS = 17.0
-#: Jobs of another tenant, behind which one job waits.
+#: Jobs of another tenant that precede one waiting job.
 _BACKLOG = 750
 _OPERATOR = HEADERS | {"x-platform-role": "platform-admin", "x-tenant-id": "ten_platform"}
-#: Seconds after which nothing of a paused queue starts, and those in which it is watched with a killed dispatcher.
+#: Seconds until a paused queue starts nothing more, and seconds of watching it with a killed dispatcher.
 _PAUSE_SECONDS, _PAUSED_SECONDS = 2.0, 8.0
 
 
@@ -49,7 +49,7 @@ def _kill_under_limit(cluster: Cluster) -> Injury:
     found = _limited_runs(cluster, jobs)
     if len({run.job_id for run in found}) >= _JOBS - _LIMIT:
         raise AssertionError("The jobs with a limit were over before the last kill.")
-    # The jobs that still wait would take another minute. Those that run have recorded what they do.
+    # The waiting jobs would take another minute. Running ones have recorded their effects.
     cancel = {"filter": {"worker_id": _LIMITED, "status": "queued"}}
     requests.post(f"{cluster.system.url}/v1/ava/jobs/cancel", json=cancel, headers=HEADERS, timeout=30)
     most, below = at_once(found), longest_below(found, _LIMIT, since=since, until=until)
@@ -63,7 +63,7 @@ def _limited_runs(cluster: Cluster, jobs: Iterable[str]) -> list[Run]:
 
 
 def _kill_one_child(cluster: Cluster, jobs: set[str], killed: set[str]) -> None:
-    """Kill a child that runs one of the jobs, but none whose run was lost before, because losses are bounded."""
+    """Kill a child that is running one of the jobs, but never a job that lost a run before: losses are limited."""
     deadline = time.monotonic() + _NODE_SECONDS
     while time.monotonic() < deadline:
         pids = [child.pid for node in cluster.system.workers for child in node.children]
@@ -78,7 +78,7 @@ def _kill_one_child(cluster: Cluster, jobs: set[str], killed: set[str]) -> None:
 
 
 def _replace_node(cluster: Cluster) -> None:
-    """Kill a node with its children beside a new one that takes its work; wait until its places are free."""
+    """Kill a node with its children after a new one started to take over; wait until its permits are free."""
     node = cluster.system.workers[-1]
     cluster.start_worker()
     cluster.system.await_workers()
@@ -92,12 +92,12 @@ def _replace_node(cluster: Cluster) -> None:
 
 
 def at_once(runs: Iterable[Run]) -> int:
-    """Returns how many runs did something at once, at most."""
+    """Return the max number of concurrent runs."""
     return max((number for _, number in _counts(runs)), default=0)
 
 
 def longest_below(runs: Iterable[Run], limit: int, *, since: float, until: float) -> float:
-    """Returns the longest time between two moments in which fewer runs than `limit` did something."""
+    """Return the longest time with fewer concurrent runs than `limit`."""
     counts = [(since, limit), *((at, number) for at, number in _counts(runs) if since < at < until), (until, limit)]
     longest, below_since = 0.0, None
     for at, number in counts:
@@ -109,13 +109,13 @@ def longest_below(runs: Iterable[Run], limit: int, *, since: float, until: float
 
 
 def _counts(runs: Iterable[Run]) -> list[tuple[float, int]]:
-    """Returns how many runs went on from each moment at which one began or ended. A run ends before another begins."""
+    """Return the number of concurrent runs after each start and end. At equal times ends come first."""
     changes = sorted(change for run in runs for change in ((run.began_at, 1), (run.last_at, -1)))
     return list(zip([at for at, _ in changes], itertools.accumulate(step for _, step in changes), strict=True))
 
 
 def _kill_dispatcher_behind_backlog(cluster: Cluster) -> Injury:
-    """Kill the active dispatcher while one tenant's job waits behind the jobs of another, of the same priority."""
+    """Kill the active dispatcher while a tenant's job waits behind another tenant's jobs of the same priority."""
     for _ in range(_BACKLOG // 250):
         cluster.load.trigger_bulk("wkr_chaos_effect", count=250, seconds=0.05, priority=1)
     since = time.monotonic()

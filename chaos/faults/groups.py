@@ -1,4 +1,4 @@
-"""Kills while one message stands for several brief jobs."""
+"""Kill processes while one message stands for several short jobs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from harness.polling import wait_until
 
 _WORKER = "wkr_chaos_brief"
 _BULKS, _BULK = 4, 1000
-#: Children that are killed, one after another; before the last, a node and the active dispatcher are.
+#: Number of children killed in turn; a node and the active dispatcher are killed before the last one.
 _KILLS = 8
 _BETWEEN_SECONDS = 0.4
-#: What the dispatcher knows of the worker: so many jobs took a second together.
+#: Seeds the dispatcher's statistics of the worker: very many jobs took a second in total.
 _KNOWN = "INSERT INTO job_totals VALUES ('{}', 'completed', 0, 0, 1000000000, 0, 0, 0, 1) RETURNING 1"
 
 
 def _kill_under_groups(cluster: Cluster) -> Injury:
-    """Kill children, a node and the active dispatcher while brief jobs are drained, most of them in groups."""
+    """Kill children, a node and the active dispatcher during the drain of short jobs, most of them in groups."""
     cluster.system.query(_KNOWN.format(_WORKER))
     time.sleep(COSTS_SECONDS)
     jobs = [

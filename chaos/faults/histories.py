@@ -17,10 +17,10 @@ from chaos.mixed.load import ENVIRON, MixedLoad
 from chaos.mixed.programs import WORKERS
 from chaos.mixed.rules import violations
 
-#: Environment variables that `chaos.histories` sets: minutes of load, its seed, and histories per second.
+#: Environment variables set by `chaos.histories`: minutes of load, its seed, and histories per second.
 MINUTES, SEED, RATE = "CHAOS_MINUTES", "CHAOS_SEED", "CHAOS_RATE"
 _MINUTES, _RATE = 1.5, 2.5
-#: Violations that a row shows.
+#: Max violations in a row.
 _MAX_SHOWN = 10
 _JOBS = "SELECT id::text FROM jobs WHERE worker_id = ANY(%s)"
 
@@ -52,7 +52,7 @@ def _kill_amid_histories(cluster: Cluster) -> Injury:
 
 
 def _summary(history: History) -> str:
-    """Return how much was judged."""
+    """Return the counts of judged jobs and facts."""
     runs = [run for found in history.runs.values() for run in found]
     branches = [fact.value for job_id in history.runs for fact in history.facts(job_id, "branch")]
     return (
@@ -63,7 +63,7 @@ def _summary(history: History) -> str:
 
 
 def plan(environ: Mapping[str, str]) -> Plan:
-    """Return the plan of a cluster for histories, with `environ` on top."""
+    """Return a cluster plan for histories, with additional environment variables."""
     return Plan(environ=ENVIRON | environ, nodes=2, processes=2)
 
 

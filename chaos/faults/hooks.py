@@ -1,4 +1,4 @@
-"""Faults while a hook receives: each delivery that was answered with 202 has its job, once."""
+"""Faults while a hook receives: each delivery with a 202 response has exactly one job."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from chaos.fault import Fault, Injury
 from chaos.load import WORKER, Accepted
 from harness.polling import wait_until
 
-#: Deliveries, and the threads that send them.
+#: Number of deliveries, and of sending threads.
 _DELIVERIES, _SENDERS = 1_000, 4
 _SECRET = "the-secret-of-chaos"
-#: Seconds for which the senders go on without an answer.
+#: Max seconds for which a sender retries without a response.
 _PATIENCE_SECONDS = 120.0
 _MADE = """
 SELECT d.source_id, j.id::text FROM hook_deliveries AS d JOIN jobs AS j ON j.tenant_id = d.tenant_id
@@ -31,12 +31,12 @@ SELECT d.source_id, j.id::text FROM hook_deliveries AS d JOIN jobs AS j ON j.ten
 
 
 class _Sender:
-    """A provider that sends each delivery until it is answered with 202, under an id of its own."""
+    """A provider that sends each delivery, under its own id, until the response is 202."""
 
     def __init__(self, url: str, numbers: Iterator[int]) -> None:
         self._url = url
         self._numbers = numbers
-        #: The ids of the answered deliveries.
+        #: The ids of deliveries with a 202 response.
         self.answered: set[str] = set()
         self.broken: list[str] = []
         self.thread = threading.Thread(target=self._send_all, daemon=True)
@@ -99,7 +99,7 @@ def _make_hook(cluster: Cluster) -> str:
 
 
 def _judge(cluster: Cluster, senders: list[_Sender], since: float) -> Injury:
-    """Compare the answered deliveries with their jobs: one of each, none twice, and none that was not answered."""
+    """Compare deliveries with jobs: exactly one job for each delivery with a 202 response, and none for others."""
     broken = [each for sender in senders for each in sender.broken]
     answered = {each for sender in senders for each in sender.answered}
     made: dict[str, list[str]] = {}

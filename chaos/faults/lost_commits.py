@@ -1,7 +1,7 @@
-"""Commits whose responses are lost, of every process: no job is lost, made twice, run twice or orphaned.
+"""Lose the responses of commits, in every kind of process: no job is lost, duplicated, run twice or orphaned.
 
 Every process reaches the database through `harness.commit_cuts`, which closes a client's connection instead of
-forwarding the response of its commit: of each kind of transaction one that is quick, and one that takes two seconds.
+forwarding a commit's response: for each kind of transaction once quickly, and once after two seconds.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from harness.commit_cuts import CommitCuts, Kind
 from harness.polling import wait_until
 from harness.store_statements import UNKNOWN
 
-#: Histories that begin each second, and the seconds for which they begin: while transactions of new kinds come, too.
+#: Histories started per second; seconds for which they start; they continue while new kinds of transactions occur.
 _RATE, _SECONDS, _QUIET_SECONDS, _MAX_SECONDS = 1.0, 100.0, 15.0, 150.0
-#: The shortest retention, 86 s, of everything but jobs, so that its statements run.
+#: The shortest retention, 86 s, of everything except jobs, so that its statements run.
 _DAYS = "0.001"
 _SHORT_RETENTION = {
     "AVA_EVENT_DAYS": _DAYS,
@@ -41,7 +41,7 @@ API = "an API request: tests/integration/test_lost_commits_api.py cuts it"
 _RETENTION = "deletes old rows, so a repetition finds fewer"
 _REPEATED = "a duty that reads anew what it has to do, so a repetition finds less"
 _FENCED = "a change of one row that a repetition makes again, with the same result"
-#: The reasons why this row leaves writing statements alone.
+#: Why this row skips some writing statements.
 _ELSEWHERE = {
     API: (
         "access.api_keys.create", "access.api_keys.delete", "access.sessions.create",
@@ -107,7 +107,7 @@ def _prepare(cluster: Cluster) -> None:
 
 
 def _lose_responses(cluster: Cluster) -> Injury:
-    """Lose the responses of commits amid random histories, while processes start and end; then judge the histories."""
+    """Lose responses of commits amid random histories, while processes start and end; then judge the histories."""
     cuts, seed = cluster.commit_cuts, random.SystemRandom().randrange(10**6)
     assert cuts is not None
     load = MixedLoad(cluster, seed=seed, per_second=_RATE, has_deaths=False)
@@ -137,7 +137,7 @@ def _lose_responses(cluster: Cluster) -> Injury:
 
 
 def _replace_processes(cluster: Cluster) -> None:
-    """Have a node, a sender and a dispatcher start and end, with the transactions of these moments."""
+    """Start and end a node, a sender and a dispatcher, for the transactions of start and end."""
     system = cluster.system
     node, sender = cluster.start_worker(), system.start_sender()
     system.await_workers()
@@ -149,7 +149,7 @@ def _replace_processes(cluster: Cluster) -> None:
 
 
 def _await_kinds(cuts: CommitCuts) -> None:
-    """Wait until no transaction of a new kind has come for a while."""
+    """Wait until no new kind of transaction has occurred for `_QUIET_SECONDS`."""
     began = seen_at = time.monotonic()
     seen = 0
     while (now := time.monotonic()) < began + _MAX_SECONDS and now < max(began + _SECONDS, seen_at + _QUIET_SECONDS):
@@ -159,7 +159,7 @@ def _await_kinds(cuts: CommitCuts) -> None:
 
 
 def _judge(cluster: Cluster, cuts: CommitCuts) -> list[str]:
-    """Return what was lost or orphaned, and the statements whose transactions were not cut."""
+    """Return lost and orphaned runs, and the statements whose transactions were not cut."""
     ((lost,),) = cluster.system.query(_LOST)
     orphaned = sum(node.output.count(_ORPHANED) for node in cluster.system.workers)
     counts = {"runs lost": lost, "runs orphaned": orphaned}
@@ -184,7 +184,7 @@ def _measured(cuts: CommitCuts) -> list[str]:
 
 
 def table(cuts: CommitCuts) -> str:
-    """Return each kind of transaction with how often it was cut, and the statements whose transactions were not."""
+    """Return each kind of transaction with its number of cuts, and the statements that were not cut."""
     cut = [f"| {_named(kind)} | {quick} | {slow} |" for kind, (quick, slow) in sorted(cuts.cut.items())]
     uncut = [f"| {name} | {ELSEWHERE.get(name, 'NOT CUT')} |" for name in _uncut(cuts)]
     return "\n".join(

@@ -18,7 +18,7 @@ from chaos.load import WORKER, Accepted
 from chaos.outbox_application import committed
 from harness.polling import wait_until
 
-#: Tries of the application, kills of the relay; the API is killed with every second of them.
+#: Attempts of the application, and kills of the relay; every second one also kills the API.
 _TRIES, _KILLS = 1_000, 20
 _MADE = "SELECT (input ->> 'order')::integer, id::text FROM jobs WHERE input ->> 'order' IS NOT NULL"
 
@@ -57,7 +57,7 @@ def _kill_around_outbox(cluster: Cluster) -> Injury:
 
 
 def _judge(cluster: Cluster, url: str) -> list[str]:
-    """Compare the committed orders with the jobs: one of each, and none of another one."""
+    """Compare committed orders with jobs: exactly one job per order, and no other jobs."""
     orders = Counter(number for (number,) in outbox_processes.query(url, "SELECT id FROM orders"))
     jobs = cluster.system.query(_MADE)
     made = Counter(number for number, _ in jobs)
@@ -68,7 +68,7 @@ def _judge(cluster: Cluster, url: str) -> list[str]:
 
 
 def _made(cluster: Cluster) -> int:
-    # The API's own connections may be ending with it.
+    # The API's own connections may be ending too.
     with suppress(psycopg2.Error):
         return len(cluster.system.query(_MADE))
     return 0

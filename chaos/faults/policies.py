@@ -1,4 +1,4 @@
-"""Faults around what a job has asked for: that it expires, and how much memory it may take."""
+"""Faults around job options: expiry, and the memory limit."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from chaos.fault import Fault, Injury
 from chaos.load import WORKER
 from harness.polling import wait_until
 
-#: The seconds after which jobs expire, and how many do so after each.
+#: Seconds after which jobs expire, and the number of jobs for each.
 _EXPIRIES, _JOBS_EACH = (1, 2, 3, 4), 250
 _FED_SECONDS, _DARK_SECONDS = 0.7, 6.0
-#: Seconds between a handler's beginning and its record of that, on a busy machine.
+#: Max seconds between a handler's start and its record of it, on a busy machine.
 _TOLERANCE_SECONDS = 1.0
 _LATE = "SELECT count(*) FROM jobs WHERE status = 'queued' AND started_at IS NULL AND expires_at < now()"
 _EXPIRED = "SELECT id::text FROM jobs WHERE status = 'cancelled' AND error LIKE 'Expired: %%' AND started_at IS NULL"
 
 _BRIEF = "wkr_chaos_brief_limited"
 _BRIEF_JOBS, _GREEDY_JOBS = 4_000, 12
-#: What the dispatcher knows of the worker: so many jobs took a second together.
+#: Seeds the dispatcher's statistics of the worker: very many jobs took a second in total.
 _KNOWN = f"INSERT INTO job_totals VALUES ('{_BRIEF}', 'completed', 0, 0, 1000000000, 0, 0, 0, 1) RETURNING 1"
 _HARMED = f"""
 SELECT count(*) FROM jobs WHERE worker_id = '{_BRIEF}' AND input ->> 'mb' IS NULL
@@ -34,14 +34,15 @@ SELECT count(*) FROM jobs WHERE worker_id = '{_BRIEF}' AND input ->> 'mb' IS NOT
 
 
 def _expire_in_the_dark(cluster: Cluster) -> Injury:
-    """Kill both dispatchers and wipe the broker while a thousand jobs expire, and start dispatchers when all have."""
+    """Kill both dispatchers and wipe the broker while a thousand jobs expire; start dispatchers when all have
+    expired."""
     expires: dict[str, float] = {}
     for seconds in _EXPIRIES:
         jobs = cluster.load.trigger_bulk(
             WORKER, count=_JOBS_EACH, priority=1 if seconds % 2 else 10, expires_in=seconds
         )
         expires |= dict.fromkeys(jobs, time.monotonic() + seconds)
-    # Some of their messages are in the broker by then, or in a process.
+    # Some of their messages are already in the broker or in a process.
     time.sleep(_FED_SECONDS)
     for dispatcher in cluster.system.dispatchers:
         dispatcher.kill()
@@ -68,7 +69,7 @@ def _expired(cluster: Cluster) -> set[str]:
 
 
 def _exceed_memory_in_groups(cluster: Cluster) -> Injury:
-    """Let some brief jobs of a group exceed their memory: half of them grow, half take all at once and are killed."""
+    """Let some short jobs of a group exceed their memory limit: half grow, half allocate everything and are killed."""
     cluster.system.query(_KNOWN)
     time.sleep(COSTS_SECONDS)
     since = time.monotonic()

@@ -17,7 +17,7 @@ from chaos.load import LONG_SECONDS
 from harness.polling import wait_until
 from harness.running_process import RunningProcess
 
-#: Seconds of jobs that outlast the time after which a node is dead.
+#: Seconds of jobs that outlast a node's heartbeat timeout.
 PATIENT_SECONDS = 25.0
 
 
@@ -31,7 +31,7 @@ def _kill_child(cluster: Cluster) -> Injury:
 
 
 def _busy_child(cluster: Cluster, pids: list[int]) -> tuple[int, list[str]]:
-    """Returns a child that runs a long job, and that job."""
+    """Return a child that is running a long job, and that job."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         now = time.monotonic()
@@ -43,7 +43,7 @@ def _busy_child(cluster: Cluster, pids: list[int]) -> tuple[int, list[str]]:
 
 
 def node_with_patience(cluster: Cluster) -> RunningProcess:
-    """Returns the first node, once it runs a job that lasts longer than it takes to declare the node dead."""
+    """Return the first node, once it runs a job that outlasts a node's heartbeat timeout."""
     node = cluster.system.workers[0]
     pids = [child.pid for child in node.children]
     of_others: list[str] = []
@@ -51,7 +51,7 @@ def node_with_patience(cluster: Cluster) -> RunningProcess:
         job = cluster.load.trigger_one(priority=1, input={"seconds": PATIENT_SECONDS})
         wait_until(lambda job=job: job in cluster.runs(), seconds=60, what="a long job has begun")  # type: ignore[misc]
         if job in cluster.held_by(pids):
-            # With several such jobs the other node would start nothing for as long.
+            # With several such jobs the other node would start nothing for the same time.
             for other in of_others:
                 cluster.system.cancel(other)
             return node
@@ -64,7 +64,7 @@ def _kill_node(cluster: Cluster) -> Injury:
     node = cluster.system.workers[0]
     _busy_child(cluster, [child.pid for child in node.children])
     pids = cluster.pids_of(node)
-    # Frozen first, so that their jobs are known for certain.
+    # Freeze them first, so that their jobs are known for certain.
     cluster.freeze(pids)
     watch = cluster.watch(cluster.held_by(pids))
     since = time.monotonic()
@@ -75,7 +75,7 @@ def _kill_node(cluster: Cluster) -> Injury:
 
 
 def kill_api(cluster: Cluster) -> Injury:
-    """Kill all of the API's processes while they serve requests, and start them again at once."""
+    """Kill all of the API's processes while they serve requests, and restart them immediately."""
     system = cluster.system
     assert system.api
     for child in system.api.children:
@@ -86,7 +86,7 @@ def kill_api(cluster: Cluster) -> Injury:
 
 
 def _kill_dispatcher(cluster: Cluster) -> Injury:
-    """Kill the active dispatcher; a job that becomes due afterwards shows when the other one has taken over."""
+    """Kill the active dispatcher; a job that becomes due later shows when the other one has taken over."""
     active = cluster.system.await_dispatcher()
     since = time.monotonic()
     active.kill()
@@ -94,7 +94,7 @@ def _kill_dispatcher(cluster: Cluster) -> Injury:
 
 
 def _freeze_dispatcher(cluster: Cluster) -> Injury:
-    """Freeze the active dispatcher, with its connections open."""
+    """Freeze the active dispatcher; its connections stay open."""
     active = cluster.system.await_dispatcher()
     since = time.monotonic()
     cluster.freeze([active.pid])
@@ -105,13 +105,13 @@ def _freeze_dispatcher(cluster: Cluster) -> Injury:
 
 
 def due_job(cluster: Cluster, since: float) -> Injury:
-    """Trigger a job that is dated into the future, so that only a dispatcher can start it."""
+    """Trigger a job with a future start time, so that only a dispatcher can start it."""
     job = dated_job(cluster, in_seconds=0.3)
     return Injury(since=since, watch=cluster.watch_due(job))
 
 
 def dated_job(cluster: Cluster, *, in_seconds: float, **fields: Any) -> str:
-    """Trigger an urgent job that is dated into the future by PostgreSQL's clock. Returns its id."""
+    """Trigger an urgent job with a future start time by PostgreSQL's clock. Returns its id."""
     [[moment]] = cluster.system.query(
         "SELECT to_char(now() + %s * interval '1 second', 'YYYY-MM-DD\"T\"HH24:MI:SS.MSOF')", in_seconds
     )
@@ -119,7 +119,7 @@ def dated_job(cluster: Cluster, *, in_seconds: float, **fields: Any) -> str:
 
 
 def _freeze_node(cluster: Cluster) -> Injury:
-    """Freeze a whole node for 40 s, so that it loses its jobs, and then continue it."""
+    """Freeze a whole node for 40 s, so that it loses its jobs, then continue it."""
     node = node_with_patience(cluster)
     pids = cluster.pids_of(node)
     since = time.monotonic()
@@ -131,7 +131,7 @@ def _freeze_node(cluster: Cluster) -> Injury:
 
 
 def _freeze_parent(cluster: Cluster) -> Injury:
-    """Freeze only the parent of a node: its children go on without it, and nothing is to be repeated."""
+    """Freeze only a node's parent: its children keep working, and nothing may be repeated."""
     node = node_with_patience(cluster)
     since = time.monotonic()
     cluster.freeze([node.pid])
@@ -141,7 +141,7 @@ def _freeze_parent(cluster: Cluster) -> Injury:
 
 
 def _cut_database(cluster: Cluster) -> Injury:
-    """Cut the first node off from the database for 40 s; everything else goes on."""
+    """Cut the first node off from the database for 40 s, and nothing else."""
     node = node_with_patience(cluster)
     since = time.monotonic()
     cluster.proxy.cut()
@@ -152,7 +152,7 @@ def _cut_database(cluster: Cluster) -> Injury:
 
 
 def _freeze_beside_load(cluster: Cluster) -> Injury:
-    """Freeze a whole node for longer than its lease beside two busy loops a core, and continue it beside them."""
+    """Freeze a whole node for longer than its lease while two busy loops per core run, and continue it during them."""
     node = node_with_patience(cluster)
     pids = cluster.pids_of(node)
     with _every_core_busy():
@@ -161,7 +161,7 @@ def _freeze_beside_load(cluster: Cluster) -> Injury:
         watch = cluster.watch(cluster.held_by(pids))
         time.sleep(20)
         cluster.thaw()
-        # The thawed processes ask whether they still hold their runs, and are served late.
+        # The thawed processes check whether they still own their runs, and get late responses.
         time.sleep(5)
     return Injury(since=since, watch=watch)
 
@@ -191,7 +191,7 @@ def _cut_database_twice(cluster: Cluster) -> Injury:
 
 
 def _seconds_until_it_begins(cluster: Cluster, node: RunningProcess) -> float:
-    """Returns how long a node takes to begin a job."""
+    """Return the seconds until a node begins a job."""
     since = time.monotonic()
     wait_until(
         lambda: cluster.begun(since, pids=[child.pid for child in node.children]),

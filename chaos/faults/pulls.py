@@ -1,4 +1,4 @@
-"""Faults of runs that are pulled over HTTP: their workers die, freeze and come back, and the API is killed."""
+"""Faults of pulled runs: their workers die, freeze and return, and the API is killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOST = f"SELECT count(*) FROM jobs WHERE worker_id = '{WORKER}' AND losses = 1"
 
 
 def _claim(worker: PulledWorker, count: int) -> list[tuple[str, str]]:
-    """Begin so many runs. Returns their tokens and jobs."""
+    """Begin `count` runs. Returns their tokens and jobs."""
     found: list[tuple[str, str]] = []
 
     def claim() -> bool:
@@ -31,7 +31,7 @@ def _claim(worker: PulledWorker, count: int) -> list[tuple[str, str]]:
 
 
 def _die_at_once(cluster: Cluster) -> Injury:
-    """A hundred runs lose their workers at once; another worker runs the jobs again."""
+    """Kill the worker of a hundred runs; another worker runs the jobs again."""
     token = make_worker(cluster.system)
     dying = PulledWorker(system=cluster.system, effects=cluster.effects_path, token=token)
     dying.claim(wait=0)
@@ -50,7 +50,7 @@ def _die_at_once(cluster: Cluster) -> Injury:
 
 
 def _freeze(cluster: Cluster) -> Injury:
-    """A worker says nothing for 20 s, comes back and writes."""
+    """Freeze a worker for 20 s; then it returns and writes."""
     token = make_worker(cluster.system)
     frozen = PulledWorker(system=cluster.system, effects=cluster.effects_path, token=token)
     frozen.claim(wait=0)
@@ -72,7 +72,7 @@ def _freeze(cluster: Cluster) -> Injury:
 
 
 def _kill_api(cluster: Cluster) -> Injury:
-    """Kill the API between claims, ends and their answers, again and again."""
+    """Kill the API repeatedly between claims or ends and their responses."""
     token = make_worker(cluster.system)
     workers = [PulledWorker(system=cluster.system, effects=cluster.effects_path, token=token) for _ in range(4)]
     for worker in workers:
@@ -92,7 +92,7 @@ def _kill_api(cluster: Cluster) -> Injury:
 
 
 def _stop_broker(cluster: Cluster) -> Injury:
-    """The broker is away for 20 s; pulled jobs do not need it."""
+    """Stop the broker for 20 s; pulled jobs do not need it."""
     token = make_worker(cluster.system)
     worker = PulledWorker(system=cluster.system, effects=cluster.effects_path, token=token)
     worker.start()

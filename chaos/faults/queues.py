@@ -1,4 +1,4 @@
-"""Faults of queues: one that the broker refuses, and a thousand."""
+"""Faults of queues: one that the broker refuses, and a thousand queues."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from chaos.fault import Fault, Injury
 from harness.polling import wait_until
 
 _QUEUES = 1000
-#: The queue of the first further worker of `chaos.handlers`, and the key of its priority 5 in Redis.
+#: The queue of the first additional worker of `chaos.handlers`, and its Redis key for priority 5.
 _REFUSED, _REFUSED_KEY = "chaos.1", "chaos.1\x06\x165"
-#: Handlers that begin in other queues meanwhile.
+#: Handlers that must begin in other queues during the fault.
 _STARTS = 200
 
 
 def _refuse_queue(cluster: Cluster) -> Injury:
-    """Keep a queue that a stranger has declared, so that the broker refuses it, for 10 s, while the others run."""
+    """Occupy a queue with a foreign declaration for 10 s, so that the broker refuses it while the others run."""
     since = time.monotonic()
     jobs = cluster.load.trigger_bulk("wkr_chaos_1", count=50)
     wait_until(lambda: cluster.begun(since) >= _STARTS, seconds=30, what="jobs of other queues begin")
@@ -31,7 +31,7 @@ def _refuse_queue(cluster: Cluster) -> Injury:
 
 
 def _occupy(cluster: Cluster) -> None:
-    """Declare the queue as a stranger does: without priorities; on Redis as no list."""
+    """Declare the queue incompatibly: without priorities; on Redis not as a list."""
     if cluster.broker_name == "redis":
         with redis.Redis.from_url(cluster.broker.url) as client:
             client.set(_REFUSED_KEY, "a string")
@@ -50,7 +50,7 @@ def _vacate(cluster: Cluster) -> None:
 
 
 def _fill_queues(cluster: Cluster) -> Injury:
-    """Trigger two jobs for each of a thousand workers, which have a queue each, beside the load of one queue."""
+    """Trigger two jobs for each of a thousand workers with a queue each, during the load of one queue."""
     since = time.monotonic()
     jobs = [
         job

@@ -1,4 +1,4 @@
-"""A dump of the database is restored beneath running processes, as docs/how-to/high_availability.md says."""
+"""Restore a dump of the database beneath running processes, following docs/how-to/high_availability.md."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
 from harness.polling import wait_until
 
-#: The age of the dump.
+#: The age of the dump, in seconds.
 _AGE_SECONDS = 60.0
 
 
 def _restore(cluster: Cluster) -> Injury:
-    """Dump the database, and put the restored dump in its place a minute later."""
+    """Dump the database, and replace it by the restored dump a minute later."""
     dump = cluster.effects_path.parent / "dump"
     _run(cluster, "pg_dump", "--format=custom", f"--file={dump}", cluster.postgres.url)
     time.sleep(_AGE_SECONDS)
@@ -30,7 +30,7 @@ def _restore(cluster: Cluster) -> Injury:
     _run(cluster, "pg_restore", "--exit-on-error", f"--dbname={_url(cluster, 'restored')}", str(dump))
     _administer(cluster, "ALTER DATABASE ava ALLOW_CONNECTIONS false")
     wait_until(lambda: not _end_sessions(cluster), seconds=30, what="the database has no session")
-    # A response of before may be on its way.
+    # A response from before may be in transit.
     time.sleep(0.5)
     accepted = {job.id for job in cluster.load.accepted}
     _administer(
@@ -51,12 +51,12 @@ def _restore(cluster: Cluster) -> Injury:
 
 
 def _end_sessions(cluster: Cluster) -> bool:
-    """End the sessions of the database. Returns True if there were any."""
+    """End the database's sessions. Returns True if there were any."""
     return bool(_administer(cluster, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'ava'"))
 
 
 def _jobs(cluster: Cluster, database: str) -> dict[str, bool]:
-    """Returns the jobs of a database, and which of them are final."""
+    """Return the jobs of a database, and whether each is final."""
     found = _query(_url(cluster, database), "SELECT id::text, completed_at IS NOT NULL FROM jobs")
     return {ids.encode("job", id_): is_final for id_, is_final in found}
 

@@ -16,7 +16,7 @@ from harness.polling import wait_until
 from harness.running_process import RunningProcess
 from harness.shifted_dispatcher import VARIABLE, set_clock
 
-#: Schedules, the firing times of each, and the seconds between two; a dispatcher is killed at each.
+#: Number of schedules, firings of each, and seconds between two; a dispatcher is killed at each firing.
 _SCHEDULES, _TIMES, _TIME_SECONDS = 1_000, 6, 1.0
 _MINUTE = timedelta(minutes=1)
 
@@ -34,7 +34,7 @@ WHERE f.outcome = 'fired' AND j.scheduled_at = f.at AND j.trigger = 'scheduled'
 
 
 def _kill_dispatchers(cluster: Cluster) -> Injury:
-    """Kill one of three dispatchers each second, while a thousand schedules fire in each of these seconds."""
+    """Kill one of three dispatchers each second, while a thousand schedules fire each second."""
     file = cluster.effects_path.parent / "clock"
     first = _create(cluster)
     set_clock(file, first - _MINUTE)
@@ -69,7 +69,7 @@ def _start_dispatcher(cluster: Cluster, file: str) -> RunningProcess:
 
 
 def _expect_jobs(cluster: Cluster, times: set[datetime]) -> None:
-    """Count exactly one job of each firing as accepted: one too few is lost, one too many invented."""
+    """Count exactly one job per firing as accepted: a missing one is lost, an extra one invented."""
     wanted = _SCHEDULES * len(times)
     wait_until(
         lambda: cluster.system.query("SELECT count(*) FROM schedule_firings") >= [(wanted,)],

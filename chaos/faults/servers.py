@@ -1,4 +1,4 @@
-"""Faults of the servers: the broker and PostgreSQL are wiped, killed, silent, read-only, or replaced by a standby."""
+"""Faults of the broker and PostgreSQL: wiped, killed, silent, read-only, or replaced by a standby."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chaos.faults.processes import dated_job
 from harness.polling import wait_until
 from harness.servers.standby import streaming_standby
 
-#: Seconds for which a recovery is awaited; the result says if it did not come.
+#: Max seconds to wait for a recovery; the result says if it did not happen.
 _LONGEST_WAIT_SECONDS = 60.0
 #: Seconds of jobs that outlast a failover.
 _LONG_SECONDS = 15.0
@@ -22,8 +22,8 @@ def _wipe_broker(cluster: Cluster) -> Injury:
     jobs = cluster.next_in_broker(10)
     since = time.monotonic()
     cluster.wipe_broker()
-    # The load continues at its rate meanwhile. The rest of it at once, some of it urgent and long, would be ahead of
-    # these jobs if the API publishes it before the loss is detected, and their start would measure that rest.
+    # The load keeps its rate during this time. If all remaining jobs, some urgent and long, were triggered now, the API
+    # could publish them ahead of these jobs before the loss is detected, and their start would measure that backlog.
     with suppress(AssertionError):
         wait_until(lambda: all(cluster.runs().get(job) for job in jobs), seconds=_LONGEST_WAIT_SECONDS)
     return Injury(since=since, jobs=jobs)
@@ -49,7 +49,7 @@ def _kill_database(cluster: Cluster) -> Injury:
 
 
 def _make_read_only(cluster: Cluster) -> Injury:
-    """Make the database read-only for longer than a node may be silent, as a demoted primary is."""
+    """Make the database read-only for longer than a node's heartbeat timeout, like a demoted primary."""
     with cluster.postgres.read_only():
         time.sleep(20)
     return Injury(since=time.monotonic())
@@ -65,7 +65,7 @@ def _stop_both(cluster: Cluster) -> Injury:
 
 
 def _darken_broker(cluster: Cluster) -> Injury:
-    """Let the broker's host go dark for 20 s: every connection stays open, and nothing passes."""
+    """Disconnect the broker's host for 20 s: every connection stays open, and nothing passes."""
     assert cluster.broker_proxy
     cluster.broker_proxy.cut()
     time.sleep(20)
@@ -74,7 +74,7 @@ def _darken_broker(cluster: Cluster) -> Injury:
 
 
 def _replace_broker(cluster: Cluster) -> Injury:
-    """Let the broker die in the middle of reads, without a word on its connections, and another have its address."""
+    """Let the broker die during reads, without closing its connections, and another one take its address."""
     assert cluster.broker_proxy
     cluster.broker_proxy.cut()
     cluster.restart_broker_empty()
@@ -85,17 +85,17 @@ def _replace_broker(cluster: Cluster) -> Injury:
 
 
 def _promote_standby(cluster: Cluster) -> Injury:
-    """Kill the primary while a standby lacks its last seconds, and promote the standby at the primary's address."""
+    """Kill the primary while a standby lags by some seconds, and promote the standby at the primary's address."""
     with streaming_standby(cluster.postgres) as standby:
-        # The standby will have these as due, so the next dispatcher publishes them while their first runs go on.
+        # For the standby these will be due, so the next dispatcher publishes them while their first runs continue.
         long = [dated_job(cluster, in_seconds=1.5, input={"seconds": _LONG_SECONDS}) for _ in range(4)]
         standby.await_stream()
         standby.stop_receiving()
-        # Jobs are accepted, begin and end, of which the standby will know nothing.
+        # Meanwhile jobs are accepted, begin and end that the standby will never know.
         time.sleep(4)
         wait_until(lambda: not set(long) - set(cluster.runs()), seconds=30, what="the dated jobs have begun")
         cluster.postgres.kill()
-        # The response of the last commit may be on its way.
+        # The response of the last commit may be in transit.
         time.sleep(0.5)
         accepted = {job.id for job in cluster.load.accepted}
         standby.take_over()

@@ -15,9 +15,9 @@ _WORKER = "wkr_chaos_slot"
 _RUNS = 500
 #: Seconds of a run: longer than a rescue may take.
 _SECONDS = 20.0
-#: Seconds for which one run blocks the loop.
+#: Seconds for which one run blocks the event loop.
 _BLOCKED_SECONDS = 5.0
-#: Seconds for which a node is frozen: longer than its lease, and shorter than that and a run.
+#: Seconds for which a node is frozen: longer than its lease, and shorter than its lease plus a run.
 _FROZEN_SECONDS = 25.0
 _TRIES = 10
 _PLAN = Plan(environ={"AVA_HANDLERS": "chaos.handlers,chaos.slot_handlers"})
@@ -31,7 +31,7 @@ def _start_node(cluster: Cluster) -> RunningProcess:
 
 
 def _fill_slots(cluster: Cluster) -> tuple[int, list[str]]:
-    """Returns a slot process, and the jobs that run in it. The other nodes, which have no slots, run some as well."""
+    """Return a slot process, and the jobs that run in it. Nodes without slots also run some."""
     _start_node(cluster)
     ((pid,),) = cluster.system.query("SELECT pid FROM nodes WHERE has_slots AND stopped_at IS NULL")
     wanted = cluster.load.trigger_bulk(_WORKER, count=_RUNS, seconds=_SECONDS, priority=1)
@@ -42,7 +42,7 @@ def _fill_slots(cluster: Cluster) -> tuple[int, list[str]]:
 
 
 def _held_by(cluster: Cluster, pid: int) -> list[str]:
-    """Returns the jobs whose last run began in a process and goes on."""
+    """Return the jobs whose last run began in a process and has not ended."""
     last = {job: found[-1] for job, found in cluster.runs().items()}
     return [job for job, run in last.items() if run.name.startswith(f"{pid}.") and not run.is_done]
 
@@ -55,7 +55,7 @@ def _kill_slot_process(cluster: Cluster) -> Injury:
 
 
 def _freeze_node(cluster: Cluster) -> Injury:
-    """Freeze a node with its slot process until its runs are others', and continue it while those run elsewhere."""
+    """Freeze a node with its slot process until its runs are rescued, and continue it while they run elsewhere."""
     pid, jobs = _fill_slots(cluster)
     pids = cluster.pids_of(cluster.system.workers[-1])
     assert pid in pids
@@ -70,7 +70,7 @@ def _freeze_node(cluster: Cluster) -> Injury:
 
 def _block_loop(cluster: Cluster) -> Injury:
     pid, jobs = _fill_slots(cluster)
-    # A slot is free once a run has ended, so one of them makes room.
+    # Cancel one run to free a slot.
     cluster.system.cancel(jobs[0])
     culprit = _block(cluster, pid)
     since = time.monotonic() + _BLOCKED_SECONDS
@@ -83,7 +83,7 @@ def _block_loop(cluster: Cluster) -> Injury:
 
 
 def _block(cluster: Cluster, pid: int) -> str:
-    """Returns a run that blocks the event loop of a process; in another node it blocks itself alone."""
+    """Return a run that blocks the event loop of a process; on a node without slots it blocks only itself."""
     given = {"seconds": _BLOCKED_SECONDS, "blocks": True}
     for _ in range(_TRIES):
         job = cluster.load.trigger_one(worker_id=_WORKER, priority=1, input=given)

@@ -57,7 +57,7 @@ class RunHistory:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The end of a job by the service's record."""
+    """The end of a job in the service's record."""
 
     status: str
     error: str | None = None
@@ -67,7 +67,7 @@ class Outcome:
     worker_id: str = ""
     #: How many of its runs died with their node, by the service's record: a run may die before its handler begins.
     node_losses: int = 0
-    #: When a client knew that it was final, on the monotonic clock.
+    #: When a client learned that it was final, on the monotonic clock.
     seen_at: float = float("inf")
 
 

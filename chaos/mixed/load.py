@@ -38,7 +38,7 @@ _HOOK_SECRET = "the-secret-of-the-mixed-load"
 _EVENT_EVERY, _DELIVERY_EVERY, _ORDERS_EVERY = 8, 10, 10
 #: Seconds until every request is answered, every job is final, and every row and webhook is sent.
 _REQUESTS_SECONDS, _JOBS_SECONDS, _SENT_SECONDS = 120.0, 240.0, 120.0
-#: Seconds before and after a full minute in which the job of the schedule may run.
+#: Seconds before and after a full minute in which the schedule's job may run.
 _FIRING_SECONDS = 8
 _NOT_SENT = "SELECT count(*) FROM ava_outbox"
 _ENDS = ["ava.job.completed", "ava.job.failed", "ava.job.cancelled"]

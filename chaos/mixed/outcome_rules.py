@@ -33,7 +33,7 @@ def a_completed_job_names_its_last_run(history: History) -> Iterator[str]:
 
 
 def a_failure_has_a_cause(history: History) -> Iterator[str]:
-    """A job fails only as its handler, its deadline, or the loss of its runs makes it."""
+    """A job fails only because of its handler, its deadline, or lost runs."""
     for job_id, outcome in history.outcomes.items():
         if outcome.status == "failed" and (reason := _unexplained(history, job_id, outcome)):
             yield f"{job_id} failed, {reason}: {outcome.error}"

@@ -118,7 +118,7 @@ class _PlanMaker:
             choices[lambda: self._children(depth)] = 20
             choices[lambda: [self._map()]] = 7
         if depth == 0:
-            # A second attempt may create a child again, and no event would come for that one.
+            # A second attempt may create a child again, and no event would come for the new child.
             choices[lambda: [self._event()]] = 20
         if worker == SLOT and depth == 0 and not in_branch:
             choices[lambda: [self._gather()]] = 15
