@@ -1,1 +1,1 @@
-"""A node: one Celery worker process, the parent, and its children, in which handlers run."""
+"""A node: one Celery worker process (the parent) and its children, which run handlers."""

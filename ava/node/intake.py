@@ -1,4 +1,4 @@
-"""Whether a node takes jobs: the run monitor learns it from the node's row, and the consumer acts on it."""
+"""Whether a node takes jobs: the run monitor reads it from the node's row, and the consumer acts on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ class Intake:
     """Open while the node takes jobs. Its attributes may be read and set from any thread."""
 
     def __init__(self) -> None:
-        #: False while the node is drained: it finishes what runs, and consumes no queue.
+        #: False while the node is drained: it finishes its runs and consumes no queue.
         self.is_open = True
-        #: Whether the consumer consumes; it follows `is_open` within a second.
+        #: Whether the consumer consumes; follows `is_open` within a second.
         self.is_consuming = True

@@ -1,4 +1,4 @@
-"""The datagram socket on which a child receives its parent's requests to stop one run."""
+"""The datagram socket through which a parent asks a child to stop one run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _CREDENTIALS = struct.Struct("iII")
 
 
 def address(node_id: str, pid: int) -> str:
-    """Returns the address of a child's socket, in Linux's abstract namespace: no file can be left behind."""
+    """Return the address of a child's socket, in Linux's abstract namespace: no file can be left behind."""
     return f"\0ava-{node_id}-{pid}"
 
 
 def send_stop(*, node_id: str, pid: int, task_id: str, reason: Stop) -> bool:
-    """Ask a child to stop one run; a child that runs another one ignores it. Returns False if no child is bound."""
+    """Ask a child to stop one run; a child with another run ignores it. Returns False if no child is bound."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         try:
@@ -43,7 +43,7 @@ class Mailbox:
         self._socket.bind(address(self._node_id, os.getpid()))
 
     def fileno(self) -> int:
-        """Returns the socket's descriptor."""
+        """Return the socket's descriptor."""
         return self._socket.fileno()
 
     def close(self) -> None:
@@ -51,14 +51,14 @@ class Mailbox:
         self._socket.close()
 
     def receive(self, seconds: float) -> tuple[str, Stop] | None:
-        """Wait so long for a request of this user's. Returns the run that is to be stopped, and why."""
+        """Wait for at most `seconds` for a request from this user. Returns the run to stop, and the reason."""
         try:
             readable, _, _ = select.select([self._socket], [], [], seconds)
             if not readable:
                 return None
             message, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
         except OSError:
-            # The handler has closed it. Its run may still have to be stopped.
+            # The handler closed it. Its run may still have to be stopped.
             self._socket.detach()
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self.open()

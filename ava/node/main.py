@@ -37,13 +37,13 @@ def run(
 ) -> int:
     """Run a node until it is asked to end. Returns its exit code.
 
-    `concurrency`: the number of jobs that run at once; None: one a CPU. `queues`: the queues that it consumes; None:
-    the default queue and those of its handlers. `on_ready`: called when the node consumes. `part`: which of
-    these queues it consumes; `node_id`: its id, if its command has chosen it. Raises `StartError` if the
-    database is not ready for this code, if Celery is of a version that was not tested, or if this machine or the broker
-    is of a kind on which no node can run, and `NodeFailed` if an error ends the node.
+    `concurrency`: the maximum number of concurrent jobs; None: one per CPU. `queues`: the queues to consume; None: the
+    default queue and its handlers' queues. `on_ready`: called when the node consumes. `part`: which of these queues it
+    consumes. `node_id`: its id, if its command has chosen one. Raises `StartError` if the database is not ready for
+    this code, if Celery's version is untested, or if no node can run on this machine or broker, and `NodeFailed` if an
+    error ends the node.
     """
-    # The settings are read, and what handlers inherit from here on holds no key of the service.
+    # The settings are read. From here on, handlers inherit no key of the service.
     conceal(SECRETS)
     give_up_tracing()
     keys = worker_keys(settings.encryption_keys)
@@ -51,7 +51,7 @@ def run(
     versions.require_tested(settings.pool)
     shared_memory.require_semaphores()
     with without_collections():
-        # An untested Celery may lack what this imports.
+        # An untested Celery may lack names that this imports.
         from ava.node.signals import install
 
         schema.check(settings)
@@ -60,18 +60,18 @@ def run(
         install(app, settings, part=part, chosen=queues or (), node_id=node_id)
         if on_ready is not None:
             worker_ready.connect(lambda **_: on_ready(), weak=False)
-        # Celery warns that root must not take pickled messages; this service takes none.
+        # Celery warns that root must not accept pickled messages; this service accepts none.
         warnings.filterwarnings("ignore", category=SecurityWarning)
         errors = failure.catch(app)
         failure.log_shutdown()
-        # Not by Celery's command line, whose other commands take longer to load than all of a node.
+        # Not through Celery's command line: loading its other commands takes longer than loading the node.
         worker = app.Worker(
-            # A name of its own, so that a revoke addressed to this node reaches no other node of this machine.
+            # A unique name, so that a revoke addressed to this node reaches no other node of this machine.
             hostname=nodename(f"ava-{os.getpid()}", gethostname()),
             loglevel=logging.getLevelName(settings.log_level),
             quiet=True,
             concurrency=concurrency,
-            # The parts of a node with slots name theirs once the handlers are known.
+            # The parts of a node with slots determine their queues once the handlers are known.
             queues=",".join(queues) if queues and part is Part.ALL else None,
             without_mingle=True,
             without_gossip=True,

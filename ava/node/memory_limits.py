@@ -1,4 +1,4 @@
-"""The memory limits of workers, compared with what a run takes that does nothing."""
+"""Compare the memory limits of workers with the memory of an empty run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ava.node.outcome import MIB
 
 
 def own_mb() -> int:
-    """Returns the MiB of memory that this process has, private and shared."""
+    """Return this process's memory in MiB, private and shared."""
     return math.ceil(run_use.memory_bytes(os.getpid()) / MIB)
 
 
 def check(specs: Iterable[WorkerSpec], default_mb: int) -> None:
-    """Compare the limits with the memory of this process, which has loaded the handlers: each run begins with as much.
+    """Compare the limits with the memory of this process after loading the handlers: each run starts with as much.
 
-    Raises `HandlerError` for a worker, and `SettingsError` for the node's default, whose limit is below that.
+    Raises `HandlerError` for a worker, and `SettingsError` for the node's default, if its limit is not above that.
     """
     empty_mb = own_mb()
     reason = f"an empty run takes {empty_mb} MiB in this node"

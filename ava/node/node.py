@@ -33,19 +33,19 @@ _log = logging.getLogger(__name__)
 
 
 class Node:
-    """What this process is to its node: the parent with its run monitor or, after the fork, one child."""
+    """The role of this process in its node: the parent with its run monitor or, after the fork, one child."""
 
-    #: Whether its runs share one process, each in a slot.
+    #: Whether all runs share one process, each in a slot.
     has_slots = False
 
     def __init__(self, settings: Settings, node_id: str | None = None, runs: PoolRuns | None = None) -> None:
-        """`node_id`: its id, if another process has chosen it. `runs`: what it runs, if that is not a pool's."""
+        """`node_id`: its id, if another process has chosen it. `runs`: replaces the runs of a pool."""
         self._settings = settings
         self.id = node_id or str(ids.new_uuid())
         #: The queues that the broker refuses to this node.
         self.refusals = Refusals()
         self.run_monitor = RunMonitor(settings, self.id, self.refusals, runs or PoolRuns(self.id))
-        #: The Celery application that handlers publish their own tasks with.
+        #: The Celery application through which handlers publish their own tasks.
         self.handlers_app = HandlersApp()
         #: The workers of each of the author's Celery applications.
         self.celery_workers: Mapping[str, list[str]] = {}
@@ -56,14 +56,14 @@ class Node:
     # In the parent -------------------------------------------------------------------------------------------------
 
     def prepare_processes(self, number: int) -> None:
-        """The pool is about to start so many processes."""
+        """Create the run board, before the pool starts `number` processes."""
         self._board = RunBoard(number)
         self.run_monitor.watch(self._board)
 
     def start(self, consumer: Any) -> None:
-        """Celery's worker consumes its queues: register the node, and start the run monitor and the watchdog."""
+        """Register the node and start the run monitor and the watchdog, once Celery's worker consumes its queues."""
         tracing.warn_if_unusable(self._settings)
-        # The parent adopts what a killed child leaves behind, and kills it.
+        # The parent adopts a killed child's remaining processes, and kills them.
         processes.adopt_orphans()
         if not self.has_slots:
             timeouts.install_for_threads()
@@ -106,26 +106,26 @@ class Node:
                 _log.warning("%s", handler.doubt)
 
     def pool_pids(self) -> list[int]:
-        """Returns the pool's processes. For Celery's own thread alone, because that thread starts them."""
+        """Return the pids of the pool's processes. Only for Celery's own thread, which starts them."""
         pool = getattr(self._pool, "_pool", None)
         return [process.pid for process in pool._pool] if pool is not None else []
 
     def shut_down(self, *, is_cold: bool) -> None:
-        """Celery's worker shuts down. Warm: running jobs get a while to end. Cold: they are killed now."""
+        """Handle a shutdown of Celery's worker. Warm: running jobs may end for a while. Cold: they are killed now."""
         if is_cold:
             self.run_monitor.abandon()
         else:
             self.run_monitor.drain()
 
     def close(self) -> None:
-        """Celery's worker has ended."""
+        """Close the run monitor after Celery's worker has ended."""
         self.run_monitor.close()
         tracing.stop()
 
     # In a child ----------------------------------------------------------------------------------------------------
 
     def start_child(self, take_ahead: TakeAhead) -> None:
-        """This process has just been forked from the node's parent, to run what its pool gives it."""
+        """Start the child, in a process newly forked from the node's parent."""
         compression.allow()
         self.handlers_app.make_current()
         assert self._board is not None
@@ -133,6 +133,6 @@ class Node:
         self.child.start()
 
     def close_child(self) -> None:
-        """This process is about to end."""
+        """Close the child before this process ends."""
         if self.child is not None:
             self.child.close()

@@ -1,4 +1,4 @@
-"""The decision how a run ended: from what the handler returned or raised to what is written. No I/O."""
+"""Decide a run's outcome from the handler's return value or exception. No I/O."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from ava.handler.retry_rules import USUAL, RetryRules
 #: The bytes of a MiB.
 MIB = 1024 * 1024
 
-#: Digits of an integer that Python reads (`sys.int_info.default_max_str_digits`).
+#: Maximum digits of an integer that Python parses (`sys.int_info.default_max_str_digits`).
 _MAX_DIGITS = 4_300
 _TOO_LARGE = 10**_MAX_DIGITS
 _MANY_DIGITS = re.compile(rf"[0-9]{{{_MAX_DIGITS + 1}}}")
 _TOO_DEEP = "the output is nested too deep, or contains itself"
-#: Where the frames between this service and a handler come from.
+#: Folders of the frames between this service and a handler.
 _OWN_FOLDERS = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
-#: Where frames come from that are neither the handler's nor those of its own modules: this service, Python, packages.
+#: Folders of frames outside the handler's own modules: this service, Python, packages.
 _FOREIGN_FOLDERS = (
     str(Path(ava.__file__).parent),
     *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
@@ -63,13 +63,13 @@ class Stop(StrEnum):
     CANCEL = "cancel"
     TIMEOUT = "timeout"
     SHUTDOWN = "shutdown"
-    #: The run has more memory than it may have.
+    #: The run exceeds its memory limit.
     MEMORY = "memory"
-    #: The run has lost its job, which another run may hold by now.
+    #: The run has lost its job, which another run may already hold.
     LOST = "lost"
 
     def exception(self, exceeded: str = "") -> Interruption:
-        """Returns the error that is raised in the handler. `exceeded`: what it has exceeded."""
+        """Return the error to raise in the handler. `exceeded`: describes the exceeded limit."""
         if self is Stop.TIMEOUT:
             return JobTimeout(exceeded)
         if self is Stop.MEMORY:
@@ -77,7 +77,7 @@ class Stop(StrEnum):
         return JobCancelled() if self is Stop.CANCEL else JobInterrupted()
 
 
-#: The errors of runs that have exceeded what they may use, with the class that the rules of retries compare.
+#: The errors of runs that exceeded a limit, and the class that retry rules compare.
 EXCEEDED: Mapping[Stop, tuple[str, type[Interruption]]] = {
     Stop.TIMEOUT: ("Timeout", JobTimeout),
     Stop.MEMORY: ("MemoryExceeded", MemoryExceeded),
@@ -85,21 +85,22 @@ EXCEEDED: Mapping[Stop, tuple[str, type[Interruption]]] = {
 
 
 def exceeded_text(stop: Stop, *, timeout_seconds: float, max_memory_mb: int = 0, peak_bytes: int | None = None) -> str:
-    """Returns what a run has exceeded that was stopped for its time or its memory."""
+    """Return a description of the limit (time or memory) that a stopped run has exceeded."""
     if stop is Stop.MEMORY:
         return f"{in_mb(peak_bytes) or 0} of {max_memory_mb} MiB"
     return f"exceeded {timeout_seconds:g} s"
 
 
 def in_mb(count: int | None) -> int | None:
-    """Returns bytes in whole MiB, rounded up."""
+    """Return bytes in whole MiB, rounded up."""
     return None if count is None else math.ceil(count / MIB)
 
 
 class Retirement(IntEnum):
-    """The exit codes of a process that has written the end of its run and must not start another.
+    """Exit codes of a process that has written the end of its run and must not start another.
 
-    They say how the run ended, because such a process reports no end to Celery. Far from those that programs use.
+    They encode the outcome of the run, because such a process does not report to Celery. Programs rarely use these
+    numbers.
     """
 
     COMPLETED = 211
@@ -109,7 +110,7 @@ class Retirement(IntEnum):
 
     @classmethod
     def after(cls, run_end: RunOutcome | None) -> Retirement:
-        """Returns the exit code after the end of a run; None means that the run was interrupted or has lost its job."""
+        """Return the exit code after a run's outcome; None: the run was interrupted or has lost its job."""
         if run_end is None or run_end.ending in (Ending.CANCELLED, Ending.WAITED):
             return cls.STOPPED
         return cls.COMPLETED if run_end.ending is Ending.COMPLETED else cls.FAILED
@@ -128,13 +129,13 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
     wait: Wait | None = None,
     retries: RetryRules = USUAL,
 ) -> RunOutcome | None:
-    """Decide how a run ended, from what its handler returned or raised. `chance` (0 to 1) spreads a retry's back-off.
+    """Decide a run's outcome from its handler's return value or exception.
 
-    `exceeded`: what a run has exceeded that was stopped for it.
-    `mask` replaces the secrets of the run in its output, its error, the reason of a put-off and what the record shows
-    of an awaited event. `wait`: what the handler was suspended for. `retries`: the rules of its worker.
+    `chance` (0 to 1) is the jitter of a retry's backoff. `exceeded` describes the exceeded limit of a stopped run.
+    `mask` replaces the run's secrets in its output, its error, the reason of a deferral and the stored record of an
+    awaited event. `wait`: why the handler was suspended. `retries`: the rules of its worker.
 
-    Returns None if nothing is written as an end, because the run was interrupted by a shutdown or has lost its job.
+    Returns None if no outcome is written, because the run was interrupted by a shutdown or has lost its job.
     """
     if stop in (Stop.SHUTDOWN, Stop.LOST):
         return None
@@ -157,7 +158,7 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
     else:
         output_json, error = _output_or_error(stop, raised, output, exceeded, mask)
         ending = Ending.COMPLETED if error is None else Ending.FAILED
-    # A time-out is one, whatever the handler raised because of it; without an error the output was wrong.
+    # A timeout stays a timeout, whatever the handler raised because of it. Without an error, the output was invalid.
     bound = None if stop is None else EXCEEDED.get(stop)
     cause = raised or OutputError() if bound is None else bound[1]()
     is_repeated = retry.may_retry(attempt=job.attempt, max_attempts=job.max_attempts) and retries.allow(cause)
@@ -181,9 +182,9 @@ def _error_id(job: Job, error: str, raised: BaseException | None) -> str:
 
 
 def own_frames(error: BaseException) -> Sequence[str]:
-    """Returns the places in the handler's own modules through which an error went, without repetitions of a recursion.
+    """Return the functions in the handler's own modules through which an error propagated, without duplicates.
 
-    They have no line numbers, because a deploy moves lines. Never raises.
+    They have no line numbers, because a deployment moves lines. Never raises.
     """
     places: list[str] = []
     try:
@@ -211,7 +212,7 @@ def _output_or_error(
 
 
 def _masked_wait(wait: Wait, mask: SecretMask | None) -> Wait:
-    # The journal has the event whole, because events are compared with it.
+    # The journal keeps the whole event, because events are compared with it.
     if mask is None or wait.event is None:
         return wait
     return replace(wait, event=mask.value(dict(wait.event)))
@@ -221,7 +222,7 @@ def _masked(output_json: str | None, mask: SecretMask | None) -> str | None:
     if output_json is None or mask is None:
         return output_json
     text = mask.json_text(output_json)
-    # What replaces a short secret is longer than it.
+    # A mask is longer than a short secret.
     return text if len(text) <= MAX_OUTPUT_BYTES else json.dumps(HIDDEN)
 
 
@@ -235,27 +236,27 @@ def _kept_output(raised: BaseException | None, output: Any) -> str | None:
 
 
 def explain(error: BaseException, mask: SecretMask | None = None) -> str:
-    """Returns an exception as one line, `Kind: reason`, even if its `str()` fails or exits, and without secrets."""
+    """Return an exception as one line, `Kind: reason`, without secrets, even if its `str()` fails or exits."""
     try:
-        # An exact `str`: a subclass of it may format itself in a way of its own.
+        # An exact `str`: a subclass may override its formatting.
         reason = str.__add__(str(error), "")
     except BaseException:
         reason = "(its message cannot be shown)"
     if isinstance(error, SystemExit):
         reason = f"the handler called sys.exit({reason})"
     text = f"{_kind(error)}: {reason or '(no message)'}"
-    # Before it is cut, because half a secret would not be found.
+    # Mask before truncation, because a truncated secret would not be found.
     return one_line(text if mask is None else mask.text(text))
 
 
 def _kind(error: BaseException) -> str:
-    # Past a metaclass that has a `__name__` of its own.
+    # Bypass a metaclass that defines `__name__`.
     name: str = type.__dict__["__name__"].__get__(type(error))
     return name
 
 
 def format_traceback(error: BaseException) -> str:
-    """Returns the traceback of what a handler raised, from the handler's own first line on; never raises."""
+    """Return the traceback of a handler's exception, from the handler's own first line on. Never raises."""
     try:
         lines = traceback.format_exception(type(error), error, _without_own_frames(error.__traceback__))
         return "".join(lines).rstrip()
@@ -264,7 +265,7 @@ def format_traceback(error: BaseException) -> str:
 
 
 def _without_own_frames(whole: TracebackType | None) -> TracebackType | None:
-    """Returns the traceback without this service's frames above the handler, which do not help its author."""
+    """Return the traceback without this service's frames above the handler, which do not help its author."""
     part = whole
     while part is not None and part.tb_frame.f_code.co_filename.startswith(_OWN_FOLDERS):
         part = part.tb_next
@@ -272,9 +273,9 @@ def _without_own_frames(whole: TracebackType | None) -> TracebackType | None:
 
 
 def encode_output(output: Any) -> str:
-    """Returns what a handler returned as JSON text.
+    """Return a handler's return value as a JSON string.
 
-    Raises `OutputError`, which names the part that JSON cannot carry, or says that the output is too large.
+    Raises `OutputError`, which names the part that JSON cannot represent, or reports that the output is too large.
     """
     try:
         text = json.dumps(output, allow_nan=False, separators=(",", ":"))
@@ -290,7 +291,7 @@ def encode_output(output: Any) -> str:
 
 
 def _fault_of(output: Any, error: BaseException) -> str:
-    """Returns a sentence about an output that cannot be encoded, although its own code may raise again."""
+    """Return a sentence about an output that cannot be encoded, although its own code may raise again."""
     try:
         fault = _find_fault(output)
     except BaseException:
@@ -299,7 +300,7 @@ def _fault_of(output: Any, error: BaseException) -> str:
 
 
 def _is_too_deep(output: Any) -> bool:
-    """Returns True if an output nests deeper than a body may. Python's own bound differs from release to release."""
+    """Return True if an output nests deeper than a body may. Python's own limit differs between releases."""
     inside = [output]
     for _ in range(limits.NESTING.value):
         values = (part for each in inside for part in (each.values() if isinstance(each, dict) else each))
@@ -310,7 +311,7 @@ def _is_too_deep(output: Any) -> bool:
 
 
 def _find_fault(output: Any) -> str | None:
-    """Returns a sentence about the first part of an output that JSON cannot carry; None if none is found."""
+    """Return a sentence about the first part of an output that JSON cannot represent; None if there is none."""
     waiting: list[tuple[str, Any, int]] = [("output", output, 0)]
     while waiting:
         path, value, depth = waiting.pop()

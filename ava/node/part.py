@@ -1,4 +1,4 @@
-"""What a process of a node consumes."""
+"""The part of a node's queues that a process consumes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from enum import Enum, auto
 
 
 class Part(Enum):
-    """A node with slots has processes of two kinds, each with queues of its own."""
+    """A node with slots has two kinds of processes, which consume different queues."""
 
     #: All queues: the node has no slots.
     ALL = auto()
     #: The queues of concurrent workers.
     SLOTS = auto()
-    #: The others.
+    #: All other queues.
     POOL = auto()

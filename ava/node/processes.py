@@ -1,7 +1,7 @@
-"""Processes of this machine as Linux shows them: their groups and descendants, and how to kill them.
+"""Processes of this machine, from Linux's `/proc`: their groups and descendants, and how to kill them.
 
-A node's child adopts the processes that its handlers leave orphaned (`PR_SET_CHILD_SUBREAPER`, prctl(2)), so that
-everything a job started is found below the child, however it tried to detach.
+A node's child adopts the processes that its handlers orphan (`PR_SET_CHILD_SUBREAPER`, prctl(2)), so that all processes
+of a job are descendants of the child, even if they detached.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
-#: Seconds that a process gets to stand still. One that waits for the kernel for longer runs no code of ours meanwhile.
+#: Maximum seconds for a process to stop. A process that is blocked in the kernel for longer runs no code.
 _FREEZE_SECONDS = 0.1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -36,7 +36,7 @@ def survive_parent() -> None:
 def await_parent_exit(parent_pid: int) -> None:
     """Wait until this process's parent has ended."""
     with suppress(ProcessLookupError):
-        # It is never closed: the process ends next, and if a handler has closed it, the number may be another file.
+        # Never closed: the process ends next, and if a handler closed it, the number may now be another file.
         descriptor = os.pidfd_open(parent_pid)
         while os.getppid() == parent_pid:
             try:
@@ -46,7 +46,7 @@ def await_parent_exit(parent_pid: int) -> None:
 
 
 def has_children() -> bool:
-    """Returns True if this process has a child that is not reaped. A hundred times quicker than `children`."""
+    """Return True if this process has a child that is not reaped. A hundred times faster than `children`."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -55,7 +55,7 @@ def has_children() -> bool:
 
 
 def children(pid: int) -> list[int]:
-    """Returns the processes that a process has started or adopted; an empty list if it has ended."""
+    """Return the processes that a process has started or adopted; an empty list if it has ended."""
     found: list[int] = []
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -65,7 +65,7 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Returns every process below one, parents before children."""
+    """Return all descendants of a process, parents before children."""
     found: list[int] = []
     waiting = [pid]
     while waiting:
@@ -76,7 +76,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def freeze(pid: int) -> None:
-    """Have a process stand still until `thaw`, or until it is killed."""
+    """Stop a process until `thaw`, or until it is killed."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGSTOP)
     deadline = time.monotonic() + _FREEZE_SECONDS
@@ -85,18 +85,18 @@ def freeze(pid: int) -> None:
 
 
 def thaw(pid: int) -> None:
-    """Have a process go on that `freeze` has stopped."""
+    """Continue a process that `freeze` has stopped."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGCONT)
 
 
 def has_ended(pid: int) -> bool:
-    """Returns True if a process has ended, whether or not its parent has reaped it."""
+    """Return True if a process has ended, whether or not its parent has reaped it."""
     return _state(pid) in ("", "Z", "X")
 
 
 def _state(pid: int) -> str:
-    """Returns the letter of the state of a process's main thread (proc_pid_stat(5)); none if it has ended."""
+    """Return the state letter of a process's main thread (proc_pid_stat(5)); empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
     except OSError:
@@ -106,7 +106,7 @@ def _state(pid: int) -> str:
 def kill_tree(pid: int) -> None:
     """Kill a process, its group and its descendants with SIGKILL."""
     with suppress(ProcessLookupError, PermissionError):
-        # Stopped first, so that it starts no process while its descendants are listed.
+        # Stop it first, so that it starts no process while its descendants are listed.
         os.kill(pid, signal.SIGSTOP)
     below = descendants(pid)
     with suppress(ProcessLookupError, PermissionError):
@@ -118,7 +118,9 @@ def kill_tree(pid: int) -> None:
 
 
 def kill_children(keep: frozenset[int] = frozenset()) -> int:
-    """Kill and reap every child of this process but those in `keep`, with their descendants. Returns their number."""
+    """Kill and reap the children of this process, except those in `keep`, with their descendants. Returns their
+    number.
+    """
     count = 0
     while found := [pid for pid in children(os.getpid()) if pid not in keep]:
         for pid in found:
@@ -130,7 +132,7 @@ def kill_children(keep: frozenset[int] = frozenset()) -> int:
 
 
 def kill_self_and_descendants() -> None:
-    """Kill everything below this process, and this process."""
+    """Kill all descendants of this process, and then this process."""
     kill_children()
     with suppress(ProcessLookupError, PermissionError):
         if os.getpgrp() == os.getpid():

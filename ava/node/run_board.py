@@ -1,10 +1,10 @@
-"""Which run each process of a node's pool has now, by the process's own word, in memory that they share.
+"""Shared memory in which each pool process publishes its current run.
 
-A process publishes its current run at every step, and the node's parent reads it whenever it likes: no message has to
-be read for it, so it holds while Celery's event loop stands still and while the process holds the GIL. The next run is
-published before the last one is withdrawn.
+A process publishes its current run at every step, and the node's parent can read it at any time without a message. So
+this works while Celery's event loop is blocked and while the process holds the GIL. The next run is published before
+the last one is withdrawn.
 
-Beside it a process keeps the ends of runs that are not written yet. If it dies, the parent writes them.
+A process also buffers unwritten ends of runs there. If it dies, the parent writes them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ava.domain.jobs.run_outcome import Ending, RunOutcome, RunValues
 from ava.domain.jobs.usage import RunUsage
 from ava.store.jobs.moves.ended_runs import EndedRun
 
-#: The bytes of one process. Those that it never uses take no memory.
+#: Bytes per process. Unused pages take no memory.
 _PROCESS_BYTES = 65_536
-#: Where its parts begin: the number of its last publication, the last two publications, and the ends.
+#: Offsets: the number of the last publication, the last two publications, and the buffered ends.
 _ENTRIES_AT = (64, 512)
 _ENDS_AT = 1024
-#: Attempts to read a publication while the process writes the next ones.
+#: Maximum attempts to read a publication while the process writes further ones.
 _READS = 10
 
-#: Where the parent writes the memory of a process's run: `began_ns` of the run, and the most bytes that it had.
+#: Offset at which the parent writes the run's memory: `began_ns` of the run, and its peak in bytes.
 _PEAK_AT = 16
 
 #: number, pid, phase, since, began_ns, timeout_seconds, grace_seconds, max_memory_mb, cpu_us, run, claim_id, next run.
@@ -45,48 +45,48 @@ _PEAK = struct.Struct("=QQ")
 
 
 class Phase(IntEnum):
-    """How far a process is with its current run."""
+    """Phase of a process's current run."""
 
-    #: Its claim is on its way, or the check before it begins.
+    #: Its claim, or the check before it begins, is in flight.
     CLAIMING = 1
     #: Its handler runs.
     RUNNING = 2
-    #: Its handler is over, and its end is being written.
+    #: Its handler has ended, and its end is being written.
     ENDING = 3
-    #: Its end is kept or written, and the process goes on to the next run.
+    #: Its end is buffered or written, and the process continues with the next run.
     ENDED = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CurrentRun:
-    """The run that a process has."""
+    """The current run of a process."""
 
     key: RunKey
     phase: Phase
-    #: The id of its claim; empty if it is not known yet.
+    #: The id of its claim; empty if unknown.
     claim_id: str = ""
     #: When it was claimed, in Unix nanoseconds.
     began_ns: int = 0
-    #: What its handler may take, and what it gets after a stop.
+    #: Maximum seconds of its handler, and its grace period after a stop.
     timeout_seconds: float = 0.0
     grace_seconds: float = 0.0
-    #: The most MiB of memory that it may have; 0: any.
+    #: Maximum memory in MiB; 0: unlimited.
     max_memory_mb: int = 0
-    #: The processor time in microseconds that its process had used when its handler was about to begin.
+    #: Processor time in microseconds that its process had used before the handler began.
     cpu_us: int = 0
     #: The run that is claimed by the statement that writes the end of this one.
     next_run: RunKey | None = None
-    #: When the phase began, in seconds of the monotonic clock, which all processes of a machine share.
+    #: Start of the phase, in seconds of the monotonic clock, which all processes of a machine share.
     since: float = 0.0
 
     @property
     def job_id(self) -> str:
-        """Returns the id of its job."""
+        """Return the id of its job."""
         return self.key.job_id
 
 
 class ProcessBoard:
-    """The part of one process. Its main thread publishes; the caller locks what concerns the kept ends."""
+    """The board of one process. Its main thread publishes; the caller locks accesses to buffered ends."""
 
     def __init__(self, memory: mmap.mmap, start: int) -> None:
         self._memory = memory
@@ -95,7 +95,7 @@ class ProcessBoard:
         self._number = 0
 
     def open(self, pid: int) -> None:
-        """Take the part over from an earlier process, which is dead."""
+        """Take over the board of an earlier, dead process."""
         (self._number,) = _NUMBER.unpack_from(self._memory, self._start)
         self._pid = pid
         self.forget_ends()
@@ -122,13 +122,13 @@ class ProcessBoard:
                 run.claim_id.encode(),
                 *_packed(next_run),
             )
-        # The other publication is the last one until the number is written.
+        # Until the number is written, the other publication remains current.
         at = self._start + _ENTRIES_AT[self._number % 2]
         self._memory[at : at + len(entry) + _CHECKSUM.size] = entry + _CHECKSUM.pack(zlib.crc32(entry))
         _NUMBER.pack_into(self._memory, self._start, self._number)
 
     def keep_end(self, ended: EndedRun) -> bool:
-        """Keep the end of a run until it is written. Returns False if there is no room."""
+        """Buffer the end of a run until it is written. Returns False if there is no space."""
         text = _encode(ended)
         begin = self._start + _ENDS_AT + _NUMBER.size
         (used,) = _NUMBER.unpack_from(self._memory, self._start + _ENDS_AT)
@@ -139,26 +139,28 @@ class ProcessBoard:
         return True
 
     def forget_ends(self) -> None:
-        """Forget the kept ends: they are written."""
+        """Forget the buffered ends, because they are written."""
         _NUMBER.pack_into(self._memory, self._start + _ENDS_AT, 0)
 
     def peak_bytes(self, began_ns: int) -> int | None:
-        """Returns the most memory of the run that began then; None if the parent has not measured it."""
+        """Return the peak memory in bytes of the run that began at `began_ns`; None if the parent has not measured
+        it.
+        """
         tag, peak = _PEAK.unpack_from(self._memory, self._start + _PEAK_AT)
         return peak if tag == began_ns else None
 
-    # What the parent reads, and writes ------------------------------------------------------------------------------
+    # Used by the parent --------------------------------------------------------------------------------------------
 
     def note_peak(self, began_ns: int, peak_bytes: int) -> None:
-        """Note the most memory of the run that began then, for the process to read."""
+        """Record the peak memory of the run that began at `began_ns`, for the process to read."""
         at = self._start + _PEAK_AT
-        # The process may read meanwhile, so the bytes are of no run while they are written.
+        # The process may read concurrently, so the entry belongs to no run while it is written.
         _NUMBER.pack_into(self._memory, at, 0)
         _NUMBER.pack_into(self._memory, at + _NUMBER.size, peak_bytes)
         _NUMBER.pack_into(self._memory, at, began_ns)
 
     def read(self) -> tuple[int, CurrentRun | None]:
-        """Returns the process that has this part (0: none), and its current run."""
+        """Return the pid of this board's process (0: none), and its current run."""
         for _ in range(_READS):
             (number,) = _NUMBER.unpack_from(self._memory, self._start)
             at = self._start + _ENTRIES_AT[number % 2]
@@ -170,7 +172,7 @@ class ProcessBoard:
         return 0, None
 
     def read_ends(self) -> Sequence[EndedRun]:
-        """Returns the ends that were kept and not forgotten. The process is dead."""
+        """Return the buffered ends of the dead process."""
         begin = self._start + _ENDS_AT + _NUMBER.size
         (used,) = _NUMBER.unpack_from(self._memory, self._start + _ENDS_AT)
         lines = self._memory[begin : begin + min(used, _PROCESS_BYTES)].splitlines()
@@ -178,38 +180,38 @@ class ProcessBoard:
 
 
 class RunBoard:
-    """The memory of all processes of a node's pool. Its parent makes it before it starts them."""
+    """The boards of all processes of a node's pool. The parent creates it before it starts them."""
 
     def __init__(self, processes: int) -> None:
         memory = mmap.mmap(-1, max(1, processes) * _PROCESS_BYTES)
         self._parts = [ProcessBoard(memory, number * _PROCESS_BYTES) for number in range(processes)]
 
     def of_process(self, index: int) -> ProcessBoard:
-        """Returns the part of the pool's process with this index."""
+        """Return the board of the pool's process with this index."""
         return self._parts[index]
 
     def read_all(self) -> dict[int, CurrentRun]:
-        """Returns the current runs of all processes that have one, by pid."""
+        """Return the current runs of all processes, by pid."""
         found = (part.read() for part in self._parts)
         return {pid: run for pid, run in found if run is not None}
 
     def read(self, pid: int) -> CurrentRun | None:
-        """Returns the current run of a process, also after its death until another process takes its place."""
+        """Return the current run of a process, also after its death until another process takes over its board."""
         return self.read_all().get(pid)
 
     def read_ends(self, pid: int) -> Sequence[EndedRun]:
-        """Returns the ends that a dead process kept."""
+        """Return the buffered ends of a dead process."""
         return next((part.read_ends() for part in self._of(pid)), ())
 
     def note_peaks(self, peaks: Mapping[int, tuple[int, int]]) -> None:
-        """Note the most memory of runs: by pid, when each began and the bytes."""
+        """Record the peak memory of runs: start and bytes, by pid."""
         for part in self._parts:
             pid, _ = part.read()
             if pid in peaks:
                 part.note_peak(*peaks[pid])
 
     def forget(self, pid: int) -> None:
-        """Forget what a dead process published; another may take its place much later."""
+        """Clear a dead process's board; another process may take it over much later."""
         for part in self._of(pid):
             part.open(0)
 

@@ -1,8 +1,8 @@
 """The receivers of Celery's signals.
 
-The receivers that run in a child write status, output and log lines: `task_prerun` claims the job, and `task_postrun`
-writes the end of its run. Celery sends `task_postrun` for each task, and neither `task_success` nor `task_failure` for
-one that ends with `Ignore`, as a cancelled job does.
+The receivers in a child write status, output and log lines: `task_prerun` claims the job, and `task_postrun` writes the
+end of its run. Celery sends `task_postrun` for each task, but neither `task_success` nor `task_failure` if it ends with
+`Ignore`, such as for a cancelled job.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def install(
 ) -> None:
     """Prepare a Celery application to run jobs in a pool, if a worker is started from it. Nothing connects yet.
 
-    `part`: what it consumes, of the queues in `chosen` if there are any. `node_id`: the id of the node, if it is known.
+    `part`: which queues it consumes, among those in `chosen` if any. `node_id`: the id of the node, if it is known.
     """
     node = Node(settings, node_id)
     install_node(app, settings, node)
@@ -97,7 +97,7 @@ def install(
 
 
 def _of_job(receiver: Callable[..., None]) -> Callable[..., None]:
-    """Returns a receiver that leaves out the signals of an author's own tasks, which run inside a handler."""
+    """Return a receiver that ignores the signals of an author's own tasks, which run inside a handler."""
 
     def receive(sender: Any = None, **more: Any) -> None:
         if getattr(sender, "name", None) == TASK:
@@ -114,7 +114,7 @@ def prepare(app: Celery, node: Node, settings: Settings, part: Part, chosen: Seq
     try:
         versions.require_tested(settings.pool)
         if settings.pool == "ava" and part is not Part.SLOTS:
-            # An untested Celery may lack what this imports.
+            # An untested Celery may lack names that this imports.
             from ava.node.celery_internals.pool_child import PoolChild
 
             PoolChild.take_over = staticmethod(node.start_child)
@@ -125,7 +125,7 @@ def prepare(app: Celery, node: Node, settings: Settings, part: Part, chosen: Seq
         names = _queue_names(part, chosen)
         memory_limits.check((each.spec for each in registry.handlers().values()), settings.max_memory_mb)
     except StartError as error:
-        # Celery logs and ignores what a receiver raises; only this ends the worker.
+        # Celery logs and ignores exceptions of receivers; only SystemExit ends the worker.
         print(logs.start_error_line("worker", str(error)), file=sys.stderr)  # noqa: T201 - there is no log yet
         raise SystemExit(1) from None
     tracing.preload(settings)
@@ -138,13 +138,13 @@ def prepare(app: Celery, node: Node, settings: Settings, part: Part, chosen: Seq
 
 
 def _queues_of(options: dict[str, Any]) -> Sequence[str]:
-    """Returns the queues that Celery's own command line names."""
+    """Return the queues that Celery's own command line names."""
     named = options.get("queues") or []
     return named.split(",") if isinstance(named, str) else list(named)
 
 
 def _queue_names(part: Part, chosen: Sequence[str]) -> Collection[str]:
-    """Returns the queues that a process consumes. Raises `HandlerError` if there are none of its kind."""
+    """Return the queues that a process consumes. Raises `HandlerError` if `chosen` has none of its kind."""
     concurrent = registry.concurrent_queues()
     all_names = {DEFAULT_QUEUE, *chosen, *(handler.spec.queue for handler in registry.handlers().values())}
     if part is Part.ALL:
@@ -161,13 +161,13 @@ def _queue_names(part: Part, chosen: Sequence[str]) -> Collection[str]:
 
 
 def start(node: Node, consumer: Any) -> None:
-    """Celery's worker consumes its queues: start its node. Ends this process if that fails."""
+    """Start the node when Celery's worker consumes its queues. Ends this process if that fails."""
     if problem := versions.describe_untested():
         _log.warning("Celery's own pool runs on an untested version: %s.", problem)
     try:
         node.start(consumer)
     except Exception as error:
-        # Celery logs and ignores what a receiver raises, and would consume without run monitor, watchdog and row. The
+        # Celery logs and ignores exceptions of receivers, and would consume without run monitor, watchdog and row. The
         # children end with this process.
         _log.critical("Node cannot start: %s", outcome.explain(error))
         os._exit(1)
@@ -175,8 +175,8 @@ def start(node: Node, consumer: Any) -> None:
 
 # In a child of Celery's own pool -----------------------------------------------------------------------------------
 
-# There, billiard sets up its signals after the last one of Celery's signals for a new process. It leaves a signal alone
-# that is ignored, and the child takes the process over with its first job.
+# There, billiard sets up its signals after Celery's last signal for a new process. It does not change ignored signals,
+# and the child takes over the process with its first job.
 
 
 def _await_first_job(parent_pid: int) -> None:
@@ -196,7 +196,7 @@ def _take_over_and_claim(node: Node, parent_pid: int, arguments: Sequence[Any]) 
 def _claim(node: Node, arguments: Sequence[Any]) -> None:
     """Claim the run of a task that begins, or defer its jobs if this node lacks their handler."""
     if node.child is not None:
-        # The node's parent has dropped every foreign message.
+        # The node's parent has dropped all foreign messages.
         node.child.steps.claim(Message.of(arguments))
 
 

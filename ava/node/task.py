@@ -16,7 +16,7 @@ from ava.node.node import Node
 
 
 class JobFailed(Exception):
-    """How a failed handler ends for Celery: one line, which can always be pickled."""
+    """The end of a failed handler for Celery: one line, which can always be pickled."""
 
 
 def register(app: Celery, node: Node) -> None:
@@ -24,7 +24,7 @@ def register(app: Celery, node: Node) -> None:
 
     @app.task(name=TASK, Request=JobRequest, bind=True, throws=(JobFailed,))  # type: ignore[untyped-decorator]
     def run_job(task: Task, *_message: Any) -> str:
-        """Run the handler of the job that `task_prerun` has claimed, if it has claimed one, and those of its group."""
+        """Run the handler of the job that `task_prerun` has claimed, if any, and then the rest of its message."""
         child = node.child
         if child is None:
             return "dropped"
@@ -33,12 +33,10 @@ def register(app: Celery, node: Node) -> None:
 
 
 def _run_group(task: Task, child: Child) -> Run | None:
-    """Run the claimed run, and those that follow it in its message. Returns the last one.
+    """Run the claimed run and the next ones of its message. Returns the last one; its outcome may still be unwritten.
 
-    Its outcome may still have to be written.
-
-    Celery sends its signals around the message. Between two runs of the message they are sent here, so that each run is
-    claimed and ended as one with a message of its own.
+    Celery sends its signals once per message. Between two runs of a message this function sends them, so that each run
+    is claimed and ended as if it had a separate message.
     """
     steps = child.steps
     while True:
@@ -49,7 +47,7 @@ def _run_group(task: Task, child: Child) -> Run | None:
         if run is not None:
             # `task_postrun` writes its outcome, and may claim the next run in the same statement.
             send_end(task, run)
-        # That statement does not claim the next run if a more urgent message waits.
+        # That statement claims no further run if a more urgent message is waiting.
         if (following := steps.following) is None:
             return run
         # `task_prerun` claims the next run, unless an earlier statement has claimed it.
@@ -57,12 +55,12 @@ def _run_group(task: Task, child: Child) -> Run | None:
 
 
 def send_begin(task: Any, run: Run) -> None:
-    """Send Celery's signal of a run that begins."""
+    """Send Celery's signal for a starting run."""
     _send(signals.task_prerun, task, Message(run.job.worker_id, (run.job.run,)))
 
 
 def send_end(task: Any, run: Run) -> None:
-    """Send Celery's signals of a run whose end is decided."""
+    """Send Celery's signals for a run with a decided end."""
     message = Message(run.job.worker_id, (run.job.run,))
     result: object
     try:
@@ -83,7 +81,7 @@ def _send(signal: Any, task: Task, message: Message, **more: Any) -> None:
 
 
 def _report(run_end: RunOutcome | None) -> str:
-    """Report the end to Celery: its signals write it to the database, and its events show it in Flower."""
+    """Report the end to Celery: its signals write the end to the database, and its events show it in Flower."""
     if run_end is None or run_end.ending is Ending.CANCELLED:
         raise Ignore
     if run_end.ending is Ending.COMPLETED:

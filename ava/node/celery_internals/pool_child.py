@@ -66,7 +66,7 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         is_code = exitcode is None or isinstance(exitcode, int)
         super()._do_exit(pid, exitcode if is_code else EX_FAILURE, exc)
 
-    # Called by billiard's loop ---------------------------------------------------------------------------------------
+    # Called by billiard's loop -------------------------------------------------------------------------------------
 
     def _wait_for_job(self) -> Any:
         if self._end is not None:
@@ -86,7 +86,7 @@ class PoolChild(Worker):  # type: ignore[misc]  # Celery has no annotations
         if kind != ACK or job != self._job_ahead:
             self._put(state)
 
-    # Called by the child ---------------------------------------------------------------------------------------------
+    # Called by the child -------------------------------------------------------------------------------------------
 
     def announce_soon_free(self) -> None:
         """Make the parent fetch the next message, because this child only has to write the end of its run."""

@@ -49,7 +49,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         says: Message = self.message.job_message
         return says
 
-    # Fetching the next message ---------------------------------------------------------------------------------------
+    # Fetching the next message -------------------------------------------------------------------------------------
 
     # The node requests messages from Redis while it has fewer reserved requests than processes. RabbitMQ sends one
     # message per acknowledgement.
@@ -73,7 +73,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         self.acknowledge()
         self._send_end_event("JobFailed: failed", retirement)
 
-    # Stopping --------------------------------------------------------------------------------------------------------
+    # Stopping ------------------------------------------------------------------------------------------------------
 
     def revoked(self) -> bool:
         """Return False: the claim, not this request, decides whether the job still has to run."""
@@ -86,7 +86,7 @@ class JobRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         else:
             self.run_monitor.check_now()
 
-    # The end ---------------------------------------------------------------------------------------------------------
+    # The end -------------------------------------------------------------------------------------------------------
 
     def acknowledge(self) -> None:
         """Release and acknowledge the message after its runs have ended in any way."""

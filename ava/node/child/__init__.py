@@ -1,1 +1,1 @@
-"""A node's child process: one run at a time, its log, and the state of the process around it."""
+"""A node's child process: one run at a time, its log, and the process state around it."""

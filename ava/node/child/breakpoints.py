@@ -1,4 +1,4 @@
-"""Breakpoints in a handler of a node, whose processes have no terminal: the job fails with a sentence that says so."""
+"""Refuse breakpoints in handlers: a node's processes have no terminal, so the job fails with an explanation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SENTENCE = (
 
 
 def refuse() -> None:
-    """Have `breakpoint()` raise `RuntimeError` in this process, unless PYTHONBREAKPOINT names what it is to do.
+    """Make `breakpoint()` raise `RuntimeError` in this process, unless PYTHONBREAKPOINT is set.
 
-    It may be `0`, which does nothing, or a debugger that needs no terminal.
+    PYTHONBREAKPOINT may be `0`, which does nothing, or name a debugger that needs no terminal.
     """
     if os.environ.get("PYTHONBREAKPOINT", "") in ("", "pdb.set_trace"):
         sys.breakpointhook = _raise
@@ -26,8 +26,10 @@ def _raise(*_arguments: Any, **_options: Any) -> None:
 
 
 def explained(error: BaseException | None) -> BaseException | None:
-    """Returns what a handler raised; in place of a debugger's end, for lack of a terminal, an error that says so."""
-    # By its name, because the import of `bdb` costs each process.
+    """Return the handler's exception. If a debugger ended for lack of a terminal, return an explaining error
+    instead.
+    """
+    # Checked by name, because importing `bdb` would cost time in each process.
     if type(error).__name__ != "BdbQuit":
         return error
     return RuntimeError(_SENTENCE).with_traceback(error.__traceback__)  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""A child of a node: the process in which handlers run, one at a time."""
+"""A child of a node: the process that runs handlers, one at a time."""
 
 from __future__ import annotations
 
@@ -38,18 +38,19 @@ from ava.telemetry import tracing
 
 _log = logging.getLogger(__name__)
 
-#: Seconds that the threads of a stopped handler have to end.
+#: Maximum seconds for the threads of a stopped handler to end.
 _THREADS_SECONDS = 0.5
 
 
 class Child:
-    """This process, if it is a child of a node."""
+    """This process, as a child of a node."""
 
     def __init__(self, settings: Settings, node_id: str, take_ahead: TakeAhead, board: ProcessBoard) -> None:
         self._settings = settings
         self._node_id = node_id
         self._take_ahead = take_ahead
-        #: Connections that a handler may have closed. We never close them: the numbers may be other files by now.
+        #: Connections that a handler may have closed. Never close them: their descriptors may now belong to other
+        #: files.
         self._abandoned: list[object] = []
         self._process_state: ProcessState | None = None
         self._unraisable_hook: Callable[[Any], object] = sys.unraisablehook
@@ -59,18 +60,20 @@ class Child:
         self.steps = RunSteps(settings, take_ahead, board, self._connect())
         self._companion = Companion(settings, node_id, self.steps)
         self._wear = Wear(settings)
-        #: Whether a next run may have the output of subprocesses in its log, and with it the descriptors 1 and 2.
+        #: Whether any handler captures the output of subprocesses, so that a run may replace the descriptors 1 and 2.
         self._may_capture = any(each.spec.captures_subprocesses for each in registry.handlers().values())
 
     def start(self) -> None:
-        """Set this process up; called once, right after the fork, in the main thread."""
-        # A session of its own: a Ctrl-C in the terminal reaches the node alone, and one kill reaches all of a job.
+        """Set up this process. Called once, right after the fork, in the main thread."""
+        # With a separate session, a Ctrl-C in the terminal reaches only the node, and one kill reaches all processes of
+        # a job.
         with suppress(PermissionError):
             os.setsid()
         self._pid, self._parent_pid = os.getpid(), current_process()._parent_pid
         self._board.open(self._pid)
         processes.adopt_orphans()
-        # Celery has the kernel kill this process with its parent, which spares the processes that a handler started.
+        # Celery lets the kernel kill this process with its parent, but that would spare processes that a handler
+        # started.
         processes.survive_parent()
         signal.signal(signal.SIGTERM, self._on_sigterm)
         signal.signal(signal.SIGCONT, self._on_sigcont)
@@ -105,7 +108,7 @@ class Child:
     # Running -------------------------------------------------------------------------------------------------------
 
     def call_handler(self, run: Run) -> None:
-        """Call the handler, undo what it changed in this process, and decide the end of its run."""
+        """Call the handler, restore the process, and decide the outcome of the run."""
         assert self._process_state is not None
         run.cpu_before_us = run_use.own_cpu_us()
         self.steps.publication.running(run)
@@ -120,7 +123,7 @@ class Child:
                 if run.raised is not None:
                     at.record_failure(run_reports.kind_of(run, run.raised))
                 if os.getpid() != self._pid:
-                    # The handler forked, and its child returned up to here.
+                    # The handler forked, and its child returned to this point.
                     os._exit(1)
         except Exception:
             if not is_over:
@@ -136,12 +139,12 @@ class Child:
         if run.stopped_for is not None:
             self._await_handler_threads(before)
         self._wear.note_run()
-        # A thread that is left would write to the descriptors of a run that captures them.
+        # Remaining threads would write to the descriptors of a later run that captures them.
         self.steps.is_retiring |= self._wear.is_worn_out or (self._may_capture and run_threads.are_left())
         run.decide_end(chance=random.random())  # noqa: S311 - it spreads retries, and guards nothing
 
     def _retire(self) -> None:
-        """Have this process end after its run, whose end is written first, on a new connection."""
+        """Make this process end after its run. The run's end is first written on a new connection."""
         self.steps.is_retiring = True
         # The handler may have closed the connections.
         self._abandoned.append(self.steps.writer)
@@ -170,13 +173,15 @@ class Child:
             os._exit(Retirement.after(self.steps.last_end))
 
     def _exit_with_parent(self) -> None:
-        """Kill this process and what its handler started when the parent ends: another node gets its job."""
+        """Kill this process and all processes that its handler started when the parent ends: another node gets its
+        job.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
         processes.await_parent_exit(self._parent_pid)
         processes.kill_self_and_descendants()
 
     def close(self) -> None:
-        """Close the connections; the process ends now, and its mailbox with it."""
+        """Close the connections, because the process is ending."""
         tracing.stop()
         self.steps.writer.close()
         self.steps.writer.database.close()

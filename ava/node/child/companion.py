@@ -1,4 +1,4 @@
-"""The thread beside the handler. It stores the run's lines, enforces its time-out and reads the node's datagrams."""
+"""The companion thread of the handler: it stores log lines, enforces the timeout and reads the node's datagrams."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ava.store.jobs.moves import log_lines
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two checks for lines to store and for a handler that exceeds its time-out.
+#: Seconds between two checks for lines to store and for an exceeded timeout.
 _TICK_SECONDS = 0.1
 #: Seconds between two checks of the heartbeat of the node's parent.
 _PARENT_CHECK_SECONDS = 2.0
 
 
 class Companion:
-    """The thread. It reads the current run and its database from the steps that the main thread takes."""
+    """The companion thread. It reads the current run and its database from the main thread's `RunSteps`."""
 
     def __init__(self, settings: Settings, node_id: str, steps: RunSteps) -> None:
         self.mailbox = Mailbox(node_id)
@@ -34,16 +34,16 @@ class Companion:
         self._node_id = node_id
         self._steps = steps
         self._check_parent_at = 0.0
-        #: The number of connections that were opened when the database last said that the run owns its job.
+        #: Number of connections opened when the database last confirmed that the run owns its job.
         self._opened = 0
 
     def start(self) -> None:
-        """Open the mailbox and start the thread, in a process that has just been forked."""
+        """Open the mailbox and start the thread, in a newly forked process."""
         self.mailbox.open()
         threading.Thread(target=self._repeat, name="ava-companion", daemon=True).start()
 
     def _repeat(self) -> None:
-        # The main thread handles the signals.
+        # The main thread handles signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
         while True:
             try:
@@ -56,8 +56,8 @@ class Companion:
                 if (run := self._steps.run) is not None:
                     self._check_run(run)
             except DatabaseUnavailable:
-                # The lines are kept until the database is back, or until the parent ends the node; a stop comes again.
-                # The server that is back may be another, so it is asked at once.
+                # Lines stay buffered until the database is back or the parent ends the node; a lost stop is repeated.
+                # The database may have failed over, so check ownership immediately.
                 self._opened = -1
                 time.sleep(_TICK_SECONDS)
             except Exception:
@@ -81,7 +81,7 @@ class Companion:
         if run.is_overdue:
             run.stop(Stop.TIMEOUT)
         run.interrupt_again_if_swallowed()
-        # A new connection may lead to a server that has lost the claim, after a failover.
+        # After a failover, a new connection may lead to a server that has lost the claim.
         opened = self._steps.writer.database.opened
         if not self._store_lines(run, force=opened != self._opened):
             run.stop(Stop.LOST)
@@ -96,9 +96,9 @@ class Companion:
                 nodes.heartbeat_for_frozen_parent(connection, self._node_id, silent_seconds=2 * self._heartbeat_seconds)
 
     def _store_lines(self, run: Run, *, force: bool = False) -> bool:
-        """Store the waiting lines and the progress. Returns False if the run has lost its job.
+        """Store buffered lines and progress. Returns False if the run has lost its job.
 
-        The lines of a run that has just begun wait for the next tick, because a brief run stores them with its end.
+        The lines of a run that has just begun wait for the next tick, because a short run stores them with its end.
         """
         with self._steps.storing:
             is_empty = run.log.is_empty and run.progress_json is None

@@ -1,7 +1,7 @@
-"""Descriptors 1 and 2 of this process as pipes while a handler runs, for what subprocesses write to them.
+"""Replace descriptors 1 and 2 with pipes while a handler runs, to receive the output of subprocesses.
 
-A subprocess inherits the two descriptors, so its text passes Python's streams by. If the handler asks for it, its lines
-go to the job's log. Otherwise, in a run with secrets, they go where they went before, through the run's mask.
+Subprocesses inherit the two descriptors and bypass Python's streams. If the handler asks for it, their lines go to the
+job's log. Otherwise, in a run with secrets, they go to the original files, through the run's mask.
 """
 
 from __future__ import annotations
@@ -22,28 +22,30 @@ from ava.node.child.process_state import BLOCKABLE_SIGNALS
 
 _LEVELS = {1: LogLevel.INFO, 2: LogLevel.WARN}
 _READ_BYTES = 65_536
-#: Bytes that may wait for the end of their line.
+#: Maximum bytes buffered until the end of a line.
 _LONGEST_LINE_BYTES = 1_048_576
-#: Seconds that the last text has to pass: the file behind a descriptor may take nothing.
+#: Maximum seconds for the last output to be passed on; the file behind a descriptor may block.
 _ENDING_SECONDS = 5.0
 
 
 class _Sink(Protocol):
-    """Where the bytes of one descriptor go."""
+    """Destination of the bytes of one descriptor."""
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Write the next bytes."""
 
     def end(self) -> None:
-        """Take no more: the last line is over."""
+        """Write the last, unfinished line; no more bytes follow."""
 
 
 class DescriptorPipes:
-    """Replaces descriptors by pipes; a thread reads all of them. It costs a run a thread and a pipe each."""
+    """Replaces descriptors with pipes; one thread reads all of them. Costs each run a thread and a pipe per
+    descriptor.
+    """
 
     def __init__(self, sinks: Mapping[int, _Sink]) -> None:
-        """`sinks`: where the bytes of each descriptor go. Raises `OSError` if no descriptors are left."""
-        #: The sink of each pipe, by the end that is read.
+        """`sinks`: the destination of each descriptor. Raises `OSError` if no descriptors are left."""
+        #: The sink of each pipe, by the pipe's read end.
         self._sinks: dict[int, _Sink] = {}
         self._stop, self._stopping = os.pipe()
         starts: dict[int, int] = {}
@@ -63,14 +65,14 @@ class DescriptorPipes:
             os.close(start)
 
     def close(self) -> None:
-        """Pass on what is in the pipes. The descriptors are restored, and no subprocess of the handler is left."""
+        """Pass on the remaining output. The descriptors are restored, and the handler's subprocesses have ended."""
         # The handler may have closed it.
         with suppress(OSError):
             os.close(self._stopping)
         self._thread.join(_ENDING_SECONDS)
 
     def _run(self) -> None:
-        # The main thread handles the signals.
+        # The main thread handles signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
         with suppress(OSError):
             self._read()
@@ -89,18 +91,18 @@ class DescriptorPipes:
                 if data := _read_now(end):
                     self._sinks[end].write(data)
                 else:
-                    # All that could write to it have closed it.
+                    # All writers have closed it.
                     poll.unregister(end)
         for end, sink in self._sinks.items():
-            # A process that got away may hold a pipe open, so that it has no end.
+            # An escaped process may hold a pipe open, so that it never reaches its end.
             while data := _read_now(end):
                 sink.write(data)
 
 
 def redirect(log: JobLog, *, captures_subprocesses: bool, mask: SecretMask | None) -> DescriptorPipes | None:
-    """Begin to pass on the text of subprocesses. Returns None if it stays where it is.
+    """Start to pass on the output of subprocesses. Returns None if it is not redirected.
 
-    If no descriptors are left, the log says that it does not get the text; a run with secrets raises `OSError`.
+    Without free descriptors, the log states that the output is not captured; a run with secrets raises `OSError`.
     """
     if captures_subprocesses:
         try:
@@ -128,7 +130,7 @@ class _LogSink:
 
 
 class _MaskedSink:
-    """Writes lines to a descriptor, through the mask of the run's secrets."""
+    """Writes lines to a descriptor, with the run's secrets masked."""
 
     def __init__(self, mask: SecretMask, target: int) -> None:
         """`target` is closed at the end."""
@@ -150,14 +152,14 @@ class _MaskedSink:
     def _pass_on(self, data: bytes) -> None:
         text = data.decode("utf-8", "surrogateescape")
         left = self._mask.text(text).encode("utf-8", "surrogateescape")
-        # What a closed or full file does not take is lost, as it would be without us.
+        # Output that a closed or full file rejects is lost, as it would be without the mask.
         with suppress(OSError):
             while left:
                 left = left[os.write(self._target, left) :]
 
 
 def _read_now(descriptor: int) -> bytes:
-    """Returns the bytes that a pipe holds; none if it is empty or at its end."""
+    """Return the available bytes of a pipe; none if it is empty or at its end."""
     try:
         return os.read(descriptor, _READ_BYTES)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""The log of one run: what its handler logs, warns of or prints, line by line, until it is stored."""
+"""The log of one run: lines that its handler logs or prints, and warnings, buffered until they are stored."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ava.domain.jobs.job import LogLevel, LogLine
 from ava.domain.secrets.masking import SecretMask
 from ava.domain.text import storable
 
-#: Lines that may wait to be stored. Beyond, a call that logs waits, up to `_LONGEST_WAIT_SECONDS` per run.
+#: Maximum buffered lines. Beyond, a logging call waits, up to `_LONGEST_WAIT_SECONDS` per run.
 _MAX_WAITING = 10_000
 _LONGEST_WAIT_SECONDS = 10.0
 _WAIT_SECONDS = 0.01
-#: Characters that one run may log; a line says that the rest is dropped.
+#: Maximum characters of a run's log; a final line reports that the rest is dropped.
 _MAX_CHARACTERS = 64 * 1024 * 1024
-#: Characters that a line counts beside its text: about what its row and its index entry take. So even of empty lines a
-#: run has at most 524,288.
+#: Characters that each line counts on top of its content: about the size of its row and index entry. So a run has at
+#: most 524,288 lines, even if they are empty.
 _LINE_CHARACTERS = 128
 
 
 class JobLog:
-    """The lines of one run. Any thread may add lines; one thread at a time takes them to be stored."""
+    """The lines of one run. Any thread may add lines; one thread at a time takes them for storing."""
 
     def __init__(
         self,
@@ -37,9 +37,9 @@ class JobLog:
         echo: Callable[[LogLevel, str], None] | None = None,
         mask: SecretMask | None = None,
     ) -> None:
-        """`started_at` is PostgreSQL's time now: a line's time is this one plus the seconds since then.
+        """`started_at`: PostgreSQL's current time. A line's time is this plus the seconds since then.
 
-        `echo` is called with each line as well. `mask` replaces the secrets of the run in its lines.
+        `echo` is also called with each line. `mask` replaces the run's secrets in its lines.
         """
         self._echo = echo
         self._mask = mask
@@ -47,31 +47,31 @@ class JobLog:
         self._started_at = started_at
         self._stopwatch = time.monotonic()
         self._lines: list[LogLine] = []
-        #: A lock of C, which an interruption in the main thread cannot leave held.
+        #: A C lock, which an interruption in the main thread cannot leave locked.
         self._lock = threading.Lock()
         self._characters = 0
         self._waited_seconds = 0.0
         self._is_closed = False
-        #: Whether lines are dropped because an earlier run has logged them already; errors never are.
+        #: Whether lines are dropped because an earlier run has already logged them; errors never are.
         self.is_repeating = False
-        #: Whether a call that logs may wait; in an event loop it would stop other runs.
+        #: Whether a logging call may wait. In an event loop, waiting would block other runs.
         self.may_wait = True
 
     @property
     def elapsed_ms(self) -> int:
-        """Returns the milliseconds since the run began."""
+        """Return the milliseconds since the run began."""
         return round((time.monotonic() - self._stopwatch) * 1000)
 
     def end_repetition(self) -> None:
-        """Keep lines from now on, because no earlier run has logged them."""
+        """Stop dropping lines, because no earlier run has logged the following ones."""
         self.is_repeating = False
 
     def add(self, level: LogLevel, text: str) -> None:
-        """Add a line, and wait while too many lines wait to be stored."""
+        """Add a line. Waits while too many lines are buffered."""
         if self.is_repeating and level is not LogLevel.ERROR:
             return
         if self._mask is not None:
-            # Before it is cut, because half a secret would not be found.
+            # Before truncation, because a truncated secret would not be found.
             text = self._mask.text(text)
         text = storable(text)
         with self._lock:
@@ -89,7 +89,7 @@ class JobLog:
             self._wait()
 
     def _wait(self) -> None:
-        # The limit is for the whole run, because a database that is away must not stop the handler for ever.
+        # The limit covers the whole run, because an unreachable database must not block the handler forever.
         while len(self._lines) >= _MAX_WAITING and self._waited_seconds < _LONGEST_WAIT_SECONDS:
             time.sleep(_WAIT_SECONDS)
             self._waited_seconds += _WAIT_SECONDS
@@ -105,30 +105,30 @@ class JobLog:
 
     @property
     def is_empty(self) -> bool:
-        """Returns True if no line waits to be stored."""
+        """Return True if no line is buffered."""
         return not self._lines
 
     def take(self) -> list[LogLine]:
-        """Remove and return the waiting lines."""
+        """Remove and return the buffered lines."""
         with self._lock:
             taken, self._lines = self._lines, []
             return taken
 
     def take_with_closing(self, level: LogLevel, text: str) -> list[LogLine]:
-        """Remove and return the waiting lines, followed by the closing line."""
+        """Remove and return the buffered lines, followed by the closing line."""
         with self._lock:
             taken, self._lines = self._lines, []
             taken.append(self._line(level, text))
             return taken
 
     def put_back(self, lines: Iterable[LogLine]) -> None:
-        """Put lines that were not stored before those that wait."""
+        """Insert lines that could not be stored before the buffered ones."""
         with self._lock:
             self._lines[:0] = lines
 
 
 class StandardStream(io.TextIOBase):
-    """What stands for `sys.stdout` or `sys.stderr` while handlers run."""
+    """Replacement for `sys.stdout` or `sys.stderr` while handlers run."""
 
     def __init__(self, level: LogLevel) -> None:
         super().__init__()
@@ -136,21 +136,21 @@ class StandardStream(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
-        """Returns UTF-8, although the stream takes text and encodes nothing."""
+        """Return UTF-8, although the stream accepts strings and encodes nothing."""
         return "utf-8"
 
     @property
     def errors(self) -> str:  # type: ignore[override]  # a plain attribute in the stubs
-        """Returns what a standard stream says."""
+        """Return the error mode of a standard stream."""
         return "strict"
 
     def reconfigure(self, **_options: object) -> None:
-        """Do nothing: a line is written to the log when it ends, whatever the encoding and the buffering are."""
+        """Do nothing: a line is written to the log when it ends, regardless of encoding and buffering."""
 
     def fileno(self) -> int:
-        """Returns the descriptor that subprocesses inherit; what is written there is no line of the job's log.
+        """Return the descriptor that subprocesses inherit; by default their output does not go to the job's log.
 
-        With `capture_subprocesses` it is, and in a run with secrets they are masked there as well.
+        With `capture_subprocesses` it does, and in a run with secrets it is masked.
         """
         return 1 if self._level is LogLevel.INFO else 2
 
@@ -159,44 +159,44 @@ class StandardStream(io.TextIOBase):
 
 
 class LineWriter(StandardStream):
-    """A text stream whose lines go to a job's log; replaces `sys.stdout` or `sys.stderr` during a run.
+    """A stream that writes lines to a job's log; replaces `sys.stdout` or `sys.stderr` during a run.
 
     One object serves all runs of the process. CPython's `print` holds no reference to its stream, so replacing the
     stream while another thread prints would crash the process.
     """
 
-    #: Characters that may wait for the end of their line.
+    #: Maximum characters buffered until the end of a line.
     _longest_line = 1_000_000
 
     def __init__(self, level: LogLevel, other: TextIO | None = None) -> None:
-        """`other` gets the text that belongs to no run."""
+        """`other` receives output that belongs to no run."""
         super().__init__(level)
         self._other = other
         self._buffer: _LineBuffer | None = None
         self._job_log: JobLog | None = None
         self._is_foreign: Callable[[], bool] = lambda: False
-        #: The pieces of a line that has not ended; joined once, because some handlers print a character at a time.
+        #: The pieces of an unfinished line; joined once, because some handlers print single characters.
         self._pieces: list[str] = []
         self._length = 0
         #: Whether the current line was too long, so that the rest of it is dropped.
         self._is_cut = False
 
     def begin(self, job_log: JobLog, is_foreign: Callable[[], bool] = lambda: False) -> None:
-        """Write to a run's log from now on, except for threads of which `is_foreign` returns True."""
+        """Write to a run's log from now on, except from threads where `is_foreign` returns True."""
         self._pieces, self._length, self._is_cut = [], 0, False
-        # A character of the run before may be unfinished in it.
+        # It may contain an incomplete character of the previous run.
         self._buffer = None
         self._is_foreign = is_foreign
         self._job_log = job_log
 
     def end(self) -> None:
-        """Write the last, unfinished line to the run's log, and write to that log no more."""
+        """Write the last, unfinished line to the run's log, and detach from that log."""
         self._flush_rest()
         self._job_log = None
 
     @property
     def buffer(self) -> _LineBuffer:
-        """Returns the stream of bytes whose lines go to the job's log as well."""
+        """Return the byte stream; its lines also go to the job's log."""
         if self._buffer is None:
             self._buffer = _LineBuffer(self)
         return self._buffer
@@ -219,7 +219,7 @@ class LineWriter(StandardStream):
             return len(text)
         written = self._other.write(text)
         if self._job_log is not None:
-            # Now, because the mask of the run's secrets is behind the descriptor until the run ends.
+            # Flush now, because the descriptor has the mask of the run's secrets only until the run ends.
             with suppress(OSError):
                 self._other.flush()
         return written
@@ -253,7 +253,7 @@ class LineWriter(StandardStream):
 
 
 class _LineBuffer(io.BufferedIOBase):
-    """The bytes of a `LineWriter`, as UTF-8: `sys.stdout.buffer`. A character may come in pieces."""
+    """The bytes of a `LineWriter`, as UTF-8: `sys.stdout.buffer`. A character may arrive in pieces."""
 
     def __init__(self, writer: LineWriter) -> None:
         super().__init__()
@@ -272,4 +272,4 @@ class _LineBuffer(io.BufferedIOBase):
         return view.nbytes
 
     def close(self) -> None:
-        """Stay open, because a `TextIOWrapper` of it closes it when it is freed."""
+        """Stay open, because a `TextIOWrapper` around it closes it when it is freed."""

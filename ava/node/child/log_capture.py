@@ -1,4 +1,4 @@
-"""What handlers log with `logging`, on its way to the log of their run."""
+"""Capture the log records of handlers for the log of their run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ava.domain.jobs.job import LogLevel
 
 
 def level_of(levelno: int) -> LogLevel:
-    """Returns the job log's level for a level number of Python's logging."""
+    """Return the job log's level for a level number of Python's logging."""
     if levelno >= logging.ERROR:
         return LogLevel.ERROR
     return LogLevel.WARN if levelno >= logging.WARNING else LogLevel.INFO
@@ -36,14 +36,14 @@ _MESSAGE_ALONE = logging.Formatter("%(message)s")
 
 
 class LineSink(Protocol):
-    """What lines are added to: the log of one run, or what finds that of the code that logs."""
+    """Destination of lines: the log of one run, or an object that finds the log of the calling code."""
 
     def add(self, level: LogLevel, text: str) -> None:
         """Add a line."""
 
 
 class LogCapture(logging.Handler):
-    """Writes what is logged in this process while a handler runs to the run's job log."""
+    """Writes the log records of a running handler to the run's job log."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class LogCapture(logging.Handler):
         is_foreign: Callable[[], bool] = lambda: False,
         others: Sequence[logging.Handler] = (),
     ) -> None:
-        """What a thread logs of which `is_foreign` returns True goes to `others`, not to the job's log."""
+        """Records of threads where `is_foreign` returns True go to `others` instead."""
         super().__init__()
         self._job_log = job_log
         self._is_foreign = is_foreign
@@ -59,21 +59,21 @@ class LogCapture(logging.Handler):
         self.setFormatter(_MESSAGE_ALONE)
 
     def createLock(self) -> None:
-        """Make no lock: an interruption may leave it held, and `JobLog` has its own."""
+        """Create no lock: an interruption could leave it locked, and `JobLog` has its own."""
         self.lock = None
 
     @property
     def is_plain(self) -> bool:
-        """Returns True if it writes the messages of all records of this thread as they are."""
+        """Return True if the messages of all records of this thread are written unchanged."""
         is_changed = self.filters or self.level or self.formatter is not _MESSAGE_ALONE
         return not is_changed and not self._is_foreign()
 
     def write(self, level: int, message: object, arguments: Any) -> None:
-        """Write what a record of these would have written."""
+        """Write the same line as a record with these values would."""
         try:
             text = str(message)
             if arguments:
-                # As `logging.LogRecord` reads them.
+                # The same rules as `logging.LogRecord`.
                 is_mapping = len(arguments) == 1 and isinstance(arguments[0], Mapping) and arguments[0]
                 text = text % (arguments[0] if is_mapping else arguments)
         except Exception as error:
@@ -103,16 +103,16 @@ def _unformatted(error: Exception) -> str:
 
 
 class JobLogger(logging.Logger):
-    """The logger of handlers. It makes no record if only the message is read: a record takes longer than the line."""
+    """The logger of handlers. It creates no record if only the message is used: a record takes longer than the line."""
 
-    #: That of the present run, or of all runs of the process.
+    #: The capture of the current run, or of all runs of the process.
     capture: LogCapture | None = None
 
     @classmethod
     def get(cls) -> JobLogger:
-        """Returns the logger of this process."""
+        """Return the logger of this process."""
         logger = logging.getLogger("ava.job")
-        # It may have been made by another module.
+        # Another module may have created it.
         logger.__class__ = cls
         assert isinstance(logger, cls)
         return logger
@@ -134,7 +134,7 @@ class JobLogger(logging.Logger):
             capture.write(level, msg, args)
 
     def _is_read_by(self, capture: LogCapture) -> bool:
-        """Returns True if nothing but `capture` sees what is logged."""
+        """Return True if only `capture` sees the log records."""
         if self.filters or logging.getLogRecordFactory() is not logging.LogRecord:
             return False
         logger: logging.Logger = self

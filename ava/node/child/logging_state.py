@@ -1,4 +1,4 @@
-"""The state of Python's logging that a handler may change, and its restoration after each run."""
+"""The state of Python's logging that a handler may change, restored after each run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ava.node.child.job_log import JobLog
 from ava.node.child.log_capture import JobLogger, LogCapture, log_runs_from_info
 
-#: The attributes of the module that programs set, most of them by a function such as `setLoggerClass`.
+#: Module attributes that programs set, most of them by a function such as `setLoggerClass`.
 _GLOBALS = (
     *("_loggerClass", "_logRecordFactory", "_warnings_showwarning", "raiseExceptions", "lastResort"),
     *("logThreads", "logProcesses", "logMultiprocessing"),
@@ -19,7 +19,7 @@ _get_globals = operator.itemgetter(*_GLOBALS)
 _get_level_names = operator.itemgetter("_levelToName", "_nameToLevel")
 _get_classes = operator.attrgetter("loggerClass", "logRecordFactory")
 _get_logger_state = operator.itemgetter("level", "disabled", "propagate", "handlers", "filters")
-#: The state of a logger that nothing has changed.
+#: The state of an unchanged logger.
 _NEW_LOGGER: tuple[Any, ...] = (logging.NOTSET, False, True, [], [])
 
 
@@ -31,7 +31,7 @@ class LoggingState:
         self._root_handlers = list(logging.root.handlers)
         self._root_level = log_runs_from_info(self._root_handlers)
         self._disabled_level = manager.disable
-        #: CPython's logging takes them by calls of Python, after which an interruption leaves them held.
+        #: CPython's logging acquires these locks in Python code, so an interruption may leave them locked.
         self._locks: list[Any] = [logging._lock, *(it.lock for it in self._root_handlers)]  # type: ignore[attr-defined]
         self._globals = _get_globals(vars(logging))
         self._level_names = tuple(map(dict, _get_level_names(vars(logging))))
@@ -39,20 +39,20 @@ class LoggingState:
         self._job_logger = JobLogger.get()
         self._known = list(manager.loggerDict.values())
         self._loggers = [logging.root, *_loggers_in(self._known)]
-        #: Their attributes, which are read faster than by the loggers.
+        #: The loggers' attribute dicts, which are faster to read than the loggers.
         self._logger_dicts = list(map(vars, self._loggers))
-        # The lists are copied, because loggers change theirs in place.
+        # Copy the lists, because loggers change them in place.
         self._logger_states = [
             (*plain, list(handlers), list(filters)) for *plain, handlers, filters in _states(self._logger_dicts)
         ]
         self._job_logger.capture = None
         attributes = vars(self._job_logger)
         self._job_logger_names = attributes.keys() | ()
-        #: Its attributes beside its state.
+        #: The job logger's attributes other than its state.
         self._job_logger_attributes = {name: attributes[name] for name in ("name", "parent", "manager", "capture")}
 
     def begin(self, log: JobLog, is_foreign: Callable[[], bool]) -> logging.Logger:
-        """Send what is logged to a run's log, except by threads of which `is_foreign` returns True.
+        """Send log records to a run's log, except from threads where `is_foreign` returns True.
 
         Returns the logger of the run's handler.
         """
@@ -62,13 +62,13 @@ class LoggingState:
         return self._job_logger
 
     def end(self) -> None:
-        """Send nothing more to the run's log."""
+        """Detach from the run's log."""
         self._job_logger.capture = None
 
     def restore(self) -> None:
-        """Restore what the run's handler has changed. A logger that it has made is as a new one."""
+        """Restore all state that the run's handler changed. Loggers that it created are reset."""
         for lock in self._locks:
-            # The companion thread would wait for it without end.
+            # The companion thread would wait for it forever.
             if lock is not None and lock._is_owned():
                 lock._release_save()
         self._restore_globals()
@@ -90,7 +90,7 @@ class LoggingState:
             manager.loggerClass, manager.logRecordFactory = self._classes
 
     def _restore_loggers(self) -> None:
-        # Not their number: a logger may replace the placeholder of its children.
+        # Compare the loggers, not their number: a logger may replace the placeholder of its children.
         if (known := list(logging.root.manager.loggerDict.values())) != self._known:
             self._add_loggers(known)
         if _states(self._logger_dicts) != self._logger_states:
@@ -104,7 +104,7 @@ class LoggingState:
             attributes.update(self._job_logger_attributes)
 
     def _add_loggers(self, known: list[Any]) -> None:
-        """Restore the loggers that were made in a run as well, because modules keep them."""
+        """Also restore loggers that were created during a run, because modules keep references to them."""
         before = set(map(id, self._loggers))
         made = [logger for logger in _loggers_in(known) if id(logger) not in before]
         self._loggers += made
@@ -129,6 +129,6 @@ def _restore_logger(logger: logging.Logger, state: tuple[Any, ...]) -> None:
 
 
 def _set_level(level: int) -> None:
-    # Setting a level clears the caches of all loggers, so it is set only if it differs.
+    # Set a level only if it differs, because that clears the caches of all loggers.
     if logging.root.level != level:
         logging.root.setLevel(level)

@@ -1,4 +1,4 @@
-"""Makes the run of a job that was just claimed, with what its tenant has set."""
+"""Create the run of a newly claimed job, with its tenant's settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Made = TypeVar("Made", bound=Run)
 
 
 class NewRuns(Generic[Made]):
-    """Makes the runs of one process."""
+    """Creates the runs of one process."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class NewRuns(Generic[Made]):
         run_type: type[Made],
         make_journal: Callable[[Any, Database, Creators], RunJournal] = RunJournal,
     ) -> None:
-        """`peak_bytes` returns the most memory, in bytes, of the run that began at a time, if it is measured."""
+        """`peak_bytes` returns the peak memory in bytes of the run that began at a given time, if it was measured."""
         self._settings = settings
         self._peak_bytes = peak_bytes
         self._run_type = run_type
@@ -46,7 +46,7 @@ class NewRuns(Generic[Made]):
         self._sealer = Sealer(settings.encryption_keys)
         self._masks = LastMask()
         self._creators = Creators(settings)
-        #: What the environment sets, by worker.
+        #: The environment's settings, by worker.
         self._bases: dict[str, RunSettings] = {}
 
     def _base(self, handler: Handler) -> RunSettings:
@@ -57,12 +57,12 @@ class NewRuns(Generic[Made]):
         return base
 
     def make(self, job: Job, claim_id: str, began_ns: int, run_writer: RunWriter) -> Made:
-        """Returns the run of a job. `began_ns`: when the claim was sent, in Unix nanoseconds.
+        """Return the run of a job. `began_ns`: when the claim was sent, in Unix nanoseconds.
 
-        Only a job whose worker has settings of its tenant, or of the platform, costs a statement.
+        This costs a statement only if the tenant or the platform has settings of the job's worker.
         """
         handler = registry.find(job.worker_id)
-        # The claim compares the row's worker with the message's, whose handler was found before.
+        # The claim requires the row's worker to equal the message's, and the message's handler was found before.
         assert handler is not None
         given = self._base(handler)
         if job.has_settings:
@@ -106,9 +106,9 @@ class NewRuns(Generic[Made]):
 
 
 class LastMask:
-    """Makes a mask once for each version of a worker's secrets, as long as no other run comes between.
+    """Caches the mask of the last run's secrets, until a run with different secrets.
 
-    A run with other secrets, or with none, drops it: nothing of one tenant's secrets stays for another's handler.
+    A run with other secrets, or without any, drops it: no handler can find another tenant's secrets in it.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class LastMask:
         self._digest: bytes | None = None
 
     def of(self, secrets: Iterable[str]) -> SecretMask | None:
-        """Return what replaces these secrets; None if there are none."""
+        """Return the mask of these secrets; None if there are none."""
         known = sorted(set(secrets))
         digest = hashlib.sha256("\0".join(known).encode(errors="surrogatepass")).digest() if known else None
         if digest != self._digest:

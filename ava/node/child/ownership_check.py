@@ -1,4 +1,4 @@
-"""What a process does that had no processor for long: it asks whether its run still holds its job before it goes on."""
+"""After a long freeze, check that a process's run still owns its job before the handler continues."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Callable
 from ava.errors import DatabaseUnavailable
 from ava.node.child.run import Run
 
-#: Seconds between two questions while the database is away.
+#: Seconds between two attempts while the database is unreachable.
 PAUSE_SECONDS = 0.1
-#: Nanoseconds from a claim to its handler after which a process asks; a node is declared dead much later.
+#: Nanoseconds between claim and handler after which a process checks ownership; a node counts as dead much later.
 LATE_NS = 1_000_000_000
 
 
 class OwnershipCheck:
-    """Keeps the handler from going on until the database says that its run holds the job."""
+    """Blocks the handler until the database confirms that its run owns the job."""
 
     def __init__(self) -> None:
-        #: How often this process was continued, and whether it is asking now.
+        #: How often this process was continued, and whether a check is running.
         self._count = 0
         self._is_asking = False
 
     def ask(self, run: Run | None, owns_job: Callable[[Run], bool]) -> None:
-        """Ask until there is an answer. The SIGCONT handler calls it in the main thread, which does nothing else then.
+        """Check until the database responds. The SIGCONT handler calls it in the main thread, which it blocks.
 
         A stop of the run interrupts the wait.
         """
@@ -38,10 +38,10 @@ class OwnershipCheck:
             self._is_asking = False
 
     def ask_if_late(self, run: Run, owns_job: Callable[[Run], bool]) -> None:
-        """Ask before a handler begins whose claim was sent long ago; the main thread calls it.
+        """Check before a handler starts long after its claim was sent. Called in the main thread.
 
         The process may have been frozen, or without a processor, while it waited for the claim. Its node may count as
-        dead meanwhile, and another one may have run the job.
+        dead by now, and another node may have run the job.
         """
         while time.time_ns() - run.claim_sent_ns > LATE_NS and run.stopped_for is None:
             if self._is_answered(run, owns_job):
@@ -55,5 +55,5 @@ class OwnershipCheck:
                 run.stop_as_lost()
         except DatabaseUnavailable:
             return False
-        # An answer from before another freeze does not count.
+        # A response from before another freeze does not count.
         return count == self._count

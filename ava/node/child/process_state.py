@@ -1,9 +1,9 @@
-"""The state of the process that a handler may change, and its restoration after each run."""
+"""The process state that a handler may change, restored after each run."""
 
 from __future__ import annotations
 
-# The C module below `signal`. `signal` converts each number and each mask to enum members, which takes longer than a
-# small job.
+# The C module below `signal`. `signal` converts each number and mask to enum members, which takes longer than a small
+# job.
 import _signal  # type: ignore[import-not-found]
 import asyncio
 import gc
@@ -27,13 +27,13 @@ from ava.node.child.logging_state import LoggingState
 from ava.node.child.process_traits import ProcessTraits
 
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-#: All signals except those that report a fault in this process.
+#: All signals except those for a fault in this process.
 BLOCKABLE_SIGNALS = signal.valid_signals() - _FAULTS - {signal.SIGABRT}
 
-#: The signals whose actions are restored. SIGKILL and SIGSTOP have none.
+#: Signals with a restorable action. SIGKILL and SIGSTOP have none.
 _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-#: More than there are signals, because the handler of each may raise once.
+#: More than the number of signals, because each one's handler may raise once.
 _MAX_BLOCK_TRIES = 200
 
 
@@ -41,10 +41,10 @@ class ProcessState:
     """The state of this process before any handler has run; it is restored after each run."""
 
     def __init__(self, needed_descriptors: Iterable[int] = ()) -> None:
-        """`needed_descriptors`: what this process cannot go on without once a handler has closed it."""
+        """`needed_descriptors`: descriptors without which this process cannot continue if a handler closed them."""
         self._environ, self._environ_bytes = os.environ, os.environb
         self._environment = dict(os.environ)
-        #: The encoded environment, which is compared faster: the mapping decodes every name and value.
+        #: The encoded environment, which is faster to compare: the mapping decodes every name and value.
         self._raw_environment = dict(os.environ._data)  # type: ignore[attr-defined]
         self._working_directory = os.getcwd()
         self._umask = os.umask(0o022)
@@ -52,18 +52,19 @@ class ProcessState:
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
         self._writers = (LineWriter(LogLevel.INFO, sys.stdout), LineWriter(LogLevel.WARN, sys.stderr))
         self._writer_names = vars(self._writers[0]).keys() | ()
-        #: The streams that the last handler set; kept alive, because a thread that it left may be printing to them.
+        #: The streams that the last handler set; kept alive, because a thread that it left behind may be printing to
+        #: them.
         self._replaced_streams: tuple[Any, ...] = ()
         self._descriptors = [os.dup(number) for number in range(3)]
-        #: Which file each descriptor has to be.
+        #: The file that each descriptor must refer to.
         self._stream_files = [_file(number) for number in range(3)]
         self._needed_files = [(number, _file(number)) for number in needed_descriptors]
         # None means an action that was not set from Python and cannot be restored from Python.
         self._signals = {number: action for number in _SIGNALS if (action := _signal.getsignal(number)) is not None}
         self._signal_numbers, self._signal_actions = tuple(self._signals), tuple(self._signals.values())
-        #: `get_event_loop_policy` would make one, and Python 3.14 warns of it.
+        #: `get_event_loop_policy` would create one, and Python 3.14 warns about it.
         self._loop_policy = asyncio.events._event_loop_policy  # type: ignore[attr-defined]
-        #: Handler modules may have made the policy at their import; then a loop that is set stays in it.
+        #: Handler modules may have created the policy on import; it then stores the current loop.
         self._policy_loop = getattr(self._loop_policy, "_local", None)
         self._loop = _loop_of(self._policy_loop)
         self._hooks = (sys.excepthook, sys.unraisablehook, sys.breakpointhook, threading.excepthook)
@@ -92,10 +93,11 @@ class ProcessState:
 
     @contextmanager
     def isolated(self, log: JobLog) -> Iterator[logging.Logger]:
-        """Send what a handler prints, logs or warns of to its job's log, and restore the process after it.
+        """Send a handler's prints, log records and warnings to its job's log, and restore the process afterwards.
 
-        Yields the handler's logger. The caller stops the timers and calls `block_signals` before it leaves, so that no
-        signal interrupts the restoration. Raises what goes wrong in it: then no other handler may run in this process.
+        Yields the handler's logger. Before it exits, the caller must stop the timers and call `block_signals`, so that
+        no signal interrupts the restoration. Raises an error if the restoration fails: then no other handler may run in
+        this process.
         """
         run_threads.begin(log)
         is_foreign = partial(run_threads.is_foreign, log)
@@ -117,14 +119,14 @@ class ProcessState:
 
     @staticmethod
     def timer_stops() -> Iterator[object]:
-        """Returns an iterator that stops a timer of this process at each step; no signal handler runs between steps."""
+        """Return an iterator that stops one timer per step; no signal handler runs between the steps."""
         return map(_signal.setitimer, _TIMERS, itertools.repeat(0))
 
     def block_signals(self) -> None:
         """Block all signals in this thread, and restore the actions that the job's handler changed.
 
-        Blocking is not enough: a thread that the job's handler left can still take a signal that is sent to the
-        process. What the handler's signal handlers raise meanwhile is dropped; each try restores at least one more.
+        Blocking is not enough: a thread left by the handler can still receive a signal sent to the process. Errors that
+        signal handlers raise in between are dropped; each try restores at least one more action.
         """
         for _ in range(_MAX_BLOCK_TRIES):
             try:
@@ -139,12 +141,12 @@ class ProcessState:
             return
         for number, action in self._signals.items():
             if _signal.getsignal(number) is not action:
-                # Ignoring it for a moment drops a pending signal, such as the alarm of a timer.
+                # Briefly ignoring it drops a pending signal, such as a timer's alarm.
                 signal.signal(number, signal.SIG_IGN)
                 signal.signal(number, action)
 
     def _restore(self) -> None:
-        # Each part is restored even if another one cannot be.
+        # Restore each part even if another one fails.
         try:
             self._restore_python()
         finally:
@@ -166,9 +168,9 @@ class ProcessState:
         sys.displayhook, warnings.formatwarning = self._other_hooks
         if gc.callbacks != self._collection_callbacks:
             gc.callbacks[:] = self._collection_callbacks
-        # `asyncio.run` would refuse to run beside it.
+        # Otherwise `asyncio.run` would refuse to run.
         asyncio._set_running_loop(None)
-        # The loop that a handler has set goes with the policy that was made since, or else is taken out of it.
+        # A loop set by a handler disappears with the policy that it created, or is removed from the original policy.
         asyncio.events._event_loop_policy = self._loop_policy  # type: ignore[attr-defined]
         if self._policy_loop is not None:
             self._policy_loop._loop, self._policy_loop._set_called = self._loop
@@ -198,12 +200,12 @@ class ProcessState:
 
 
 def _loop_of(policy_loop: Any) -> tuple[Any, bool]:
-    """Returns the event loop of this thread in the `_local` of a policy, and whether it was set."""
+    """Return this thread's event loop in the `_local` of a policy, and whether it was set."""
     return getattr(policy_loop, "_loop", None), getattr(policy_loop, "_set_called", False)
 
 
 def is_signal_too_late(unraisable: Any) -> bool:
-    """Returns True if CPython reports a signal whose handler was replaced before the signal was handled.
+    """Return True if CPython reports a signal because its handler was replaced before it ran.
 
     `ProcessState` replaces signal handlers after each run.
     """
@@ -211,12 +213,12 @@ def is_signal_too_late(unraisable: Any) -> bool:
 
 
 def other_threads() -> frozenset[threading.Thread]:
-    """Returns all threads of this process except the main one."""
+    """Return all threads of this process except the main one."""
     return frozenset(threading.enumerate()) - {threading.main_thread()}
 
 
 def _file(descriptor: int) -> tuple[int, int] | None:
-    """Returns the device and the inode of a descriptor's file; None if it is closed."""
+    """Return the device and the inode of a descriptor's file; None if it is closed."""
     try:
         found = os.fstat(descriptor)
     except OSError:

@@ -1,4 +1,4 @@
-"""Limits and modes of a process that a handler may change, and that can be read in a microsecond each."""
+"""Limits and modes of a process that a handler may change, each readable within about a microsecond."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-#: Those that programs set; each costs about a microsecond after every job.
+#: Limits that programs set; each costs about a microsecond after every job.
 _LIMITS = (
     *(resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE),
     resource.RLIMIT_NPROC,
@@ -107,7 +107,7 @@ _TRAITS = (
         lambda niceness: os.setpriority(os.PRIO_PROCESS, 0, niceness),
     ),
     _Trait("locale", lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
-    # It follows the environment, which is restored before.
+    # Depends on the environment, which was restored before.
     _Trait("time zone", lambda: (time.tzname, time.timezone, time.altzone), lambda _: time.tzset()),
 )
 
@@ -116,13 +116,13 @@ _READERS = [trait.read for trait in _TRAITS]
 
 
 class ProcessTraits:
-    """The limits and modes of this process as they are now."""
+    """The limits and modes of this process at creation."""
 
     def __init__(self) -> None:
         self._values = [read() for read in _READERS]
 
     def restore(self) -> None:
-        """Restore each trait that has changed. Raises `OSError`, which names those that cannot be restored."""
+        """Restore each changed trait. Raises `OSError` with the names of all traits that cannot be restored."""
         if [read() for read in _READERS] == self._values:
             return
         lost = [trait.name for trait, value in zip(_TRAITS, self._values, strict=True) if not _restore(trait, value)]

@@ -1,4 +1,4 @@
-"""What a child publishes of its current run, for the node's parent to read at any time."""
+"""Publish a child's current run, for the node's parent to read at any time."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from ava.node.run_board import CurrentRun, Phase, ProcessBoard
 
 
 class Publication:
-    """Publishes the current run of one process. The main thread uses it."""
+    """Publishes the current run of one process. Used by the main thread."""
 
     def __init__(self, board: ProcessBoard) -> None:
         self._board = board
 
     def claiming(self, run: RunKey, claim_id: str) -> None:
-        """A run is about to be claimed, or asked about before it begins."""
+        """Publish a run that is about to be claimed, or checked before it begins."""
         self._board.publish(CurrentRun(key=run, phase=Phase.CLAIMING, claim_id=claim_id, timeout_seconds=math.inf))
 
     def running(self, run: Run) -> None:
-        """The handler of a run is about to begin."""
+        """Publish that the handler of a run is about to begin."""
         self._publish(run, Phase.RUNNING)
 
     def ending(self, run: Run, next_run: RunKey | None = None) -> None:
-        """The end of a run is about to be written, by a statement that may claim `next_run`."""
+        """Publish that the end of a run is about to be written, by a statement that may claim `next_run`."""
         self._publish(run, Phase.ENDING, next_run)
 
     def ended(self, run: Run) -> None:
-        """The end of a run is written or kept, and this process goes on to the next run."""
+        """Publish that the end of a run is written or buffered, so that this process continues with the next run."""
         self._publish(run, Phase.ENDED)
 
     def nothing(self) -> None:
-        """This process has no run."""
+        """Publish that this process has no run."""
         self._board.publish(None)
 
     def _publish(self, run: Run, phase: Phase, next_run: RunKey | None = None) -> None:

@@ -1,8 +1,8 @@
-"""One run: a claimed job, its handler, and the window in which the handler may be interrupted."""
+"""One run: a claimed job, its handler, and the section in which the handler may be interrupted."""
 
 from __future__ import annotations
 
-# The C module below `signal`, whose conversion of an action to an enum member takes as long as a log line.
+# The C module below `signal`. `signal` converts actions to enum members, which takes as long as a log line.
 import _signal  # type: ignore[import-not-found]
 import asyncio
 import contextvars
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """The run of a job that a child process holds.
+    """The run of a job in a child process.
 
     The handler may be interrupted only between `_open` and `_close`, and only by a stop of this run. `_open`, `_close`
-    and `stop` take the same lock, so a SIGTERM comes neither too early nor too late, and never reaches the next run.
+    and `stop` take the same lock, so a SIGTERM never arrives too early or too late, and never reaches the next run.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class Run:
         span: Span = NOTHING,
         calls: Callable[[Run], Calls],
     ) -> None:
-        """`calls` returns the calls that the handler makes of its journal."""
+        """`calls` creates the interface through which the handler uses the journal."""
         self.job = job
-        #: The id of the claim, part of the fence of every write.
+        #: The id of the claim, part of the fencing token of every write.
         self.claim_id = claim_id
         #: When the claim was sent, in Unix nanoseconds.
         self.claim_sent_ns = time.time_ns() if claim_sent_ns is None else claim_sent_ns
@@ -73,62 +73,62 @@ class Run:
         self.log = log
         self.task_id = task_id(job.run)
         self.stopped_for: Stop | None = None
-        #: What the handler returned, and what it raised.
+        #: The handler's return value and its exception.
         self.output: Any = None
         self.raised: BaseException | None = None
         #: Whether the handler has ended and `end` is decided.
         self.is_decided = False
-        #: What is written as the end; None if the job goes back to the queue, or the run has lost it.
+        #: The outcome to write; None if the job returns to the queue, or if the run has lost it.
         self.end: RunOutcome | None = None
-        #: Until when, by the monotonic clock, the handler may be entered; None: at any time.
+        #: The handler must be entered before this monotonic time; None: at any time.
         self.begins_before: float | None = None
-        #: Whether the job had expired when the handler was to be entered.
+        #: Whether the job had expired before the handler was entered.
         self.is_expired = False
-        #: The progress that the handler reported last, as JSON text; None once it is stored.
+        #: The handler's last progress report, as a JSON string; None once it is stored.
         self.progress_json: str | None = None
         self._settings = settings
-        #: What replaces the secrets of this run in texts; None if it has none.
+        #: Masks the run's secrets in strings; None if it has none.
         self.mask = settings.mask
         self._main_thread = main_thread
         #: When its handler was about to begin, in Unix nanoseconds.
         self.began_ns = time.time_ns()
         self._lock = threading.Lock()
         self._is_open = False
-        #: What SIGTERM does in this process until the job's handler changes it.
+        #: The SIGTERM action of this process before the handler changes it.
         self._sigterm_action: object = None
         self._is_interrupted = self._is_swallowed = False
         self._async_task: asyncio.Task[Any] | None = None
-        #: Seconds that the handler may take.
+        #: Maximum seconds that the handler may take.
         self.timeout_seconds = min(handler.spec.timeout_seconds, settings.timeout_seconds or math.inf)
-        #: The most MiB of memory that it may have, 0 for any.
+        #: Maximum memory in MiB; 0: unlimited.
         self.max_memory_mb = settings.max_memory_mb
-        #: Returns the most memory, in bytes, of the run that began at a time, if the node has measured it.
+        #: Returns the peak memory in bytes of the run that began at a given time, if the node has measured it.
         self.measured_peak: Callable[[int], int | None] = lambda _began_ns: None
-        #: The processor time of this process, in microseconds, when its handler was about to begin, and what it used.
+        #: Processor time of this process in microseconds: before the handler, and used by the handler.
         self.cpu_before_us = 0
         self.cpu_us: int | None = None
         self._deadline = time.monotonic() + self.timeout_seconds
         self._make_calls = calls
-        #: The calls of the journal; None until the handler makes one.
+        #: The handler's journal interface; None until first use.
         self._calls: Calls | None = None
 
     def isolated_in(self, process_state: ProcessState) -> AbstractContextManager[logging.Logger]:
-        """Returns the context in which the handler is called."""
+        """Return the context for the call of the handler."""
         return process_state.isolated(self.log)
 
     def redirect(self) -> DescriptorPipes | None:
-        """Pass on what subprocesses of the handler write. Returns the pipes, None if there are none."""
+        """Pass on the output of the handler's subprocesses. Returns the pipes; None if there are none."""
         captures_subprocesses = self.handler.spec.captures_subprocesses
         return descriptor_pipes.redirect(self.log, captures_subprocesses=captures_subprocesses, mask=self.mask)
 
     @property
     def peak_bytes(self) -> int | None:
-        """Returns the most memory that it had when the node looked; None if it has not looked yet."""
+        """Return the peak memory that the node measured, in bytes; None before the first measurement."""
         return self.measured_peak(self.began_ns)
 
     @property
     def usage(self) -> RunUsage:
-        """Returns what it has used."""
+        """Return the run's processor time and memory."""
         return RunUsage(cpu_us=self.cpu_us, peak_memory_mb=outcome.in_mb(self.peak_bytes))
 
     @property
@@ -142,21 +142,21 @@ class Run:
 
     @property
     def is_overdue(self) -> bool:
-        """Returns True if the handler has exceeded its time-out."""
+        """Return True if the handler has exceeded its timeout."""
         return time.monotonic() >= self._deadline
 
     def call(self, logger: Any, block_signals: Callable[[], None], timer_stops: Iterable[object] = ()) -> None:
-        """Call the handler and keep what it returns or raises, interruptions included.
+        """Call the handler and store its return value or exception, including interruptions.
 
         `timer_stops` and `block_signals` end the handling of signals in this thread; see `ProcessState`.
         """
         try:
             try:
                 self._open()
-                # What it sets in context variables ends with it.
+                # A copied context, so that the handler's changes of context variables end with it.
                 self.output = contextvars.copy_context().run(self._invoke, logger)
             finally:
-                # In one instruction, because the signals of a short timer would interrupt everything that follows.
+                # In one bytecode instruction, because the signals of a short timer would interrupt any further code.
                 _ = [*timer_stops]
                 # Twice, because a signal handler may raise between the last line of the handler and the first `_close`.
                 try:
@@ -167,20 +167,20 @@ class Run:
             self.raised = error
 
     def decide_end(self, *, chance: float) -> None:
-        """Decide what is written as this run's end, and log the traceback of what the handler raised.
+        """Decide the run's outcome, and log the traceback of the handler's exception.
 
-        `chance` (0 to 1) spreads the back-off of a retry.
+        `chance` (0 to 1) is the jitter of a retry's backoff.
         """
         if self.is_expired:
             self.log.add(LogLevel.WARN, "Handler not started: the job has expired")
             self.is_decided = True
             return
-        # An async handler that was stopped raises CancelledError.
+        # A stopped async handler raises CancelledError.
         expected = asyncio.CancelledError if self.stopped_for is not None else JobCancelled
         if isinstance(self.raised, NextAttempt) and self.job.attempt >= self.job.max_attempts:
             self.raised = self.raised.error
         if isinstance(self.raised, NextAttempt):
-            # The handler asked for it, so its error has a line and no traceback.
+            # The handler requested this attempt, so log its error as one line without traceback.
             self.log.add(LogLevel.WARN, str(self.raised))
         elif self.raised is not None and not isinstance(
             self.raised, JobCancelled | JobInterrupted | RetryLater | Suspended | expected
@@ -202,9 +202,9 @@ class Run:
         self.is_decided = True
 
     def forget_error(self) -> None:
-        """Free what the frames of a handler that raised still hold; called once the end is written.
+        """Free the stack frames of a handler that raised; called once the end is written.
 
-        An error's traceback leads back to this run, so only the garbage collector would find it, after other jobs.
+        An error's traceback refers back to this run, so only the garbage collector would free it, after other jobs.
         """
         self.raised = None
 
@@ -216,10 +216,12 @@ class Run:
             return runner.run(self._await(arguments))
 
     def make_arguments(self, logger: Any) -> tuple[Any, ...]:
-        """Returns what the handler is called with; called in the context of the run. Raises what is wrong with it."""
+        """Return the handler's arguments; called in the context of the run. Raises an error for unusable settings
+        or input.
+        """
         if self._settings.fault is not None:
             raise self._settings.fault
-        # The decimal context is an object, which the copied context shares with this process.
+        # The decimal context is an object that the copied context shares with this process.
         decimal.setcontext(decimal.getcontext().copy())
         env = Env(
             config=self._settings.config,
@@ -235,7 +237,7 @@ class Run:
         return (payload, env) if self.handler.takes_env else (payload,)
 
     def all_tasks(self) -> Iterable[asyncio.Task[Any]]:
-        """Returns the tasks of an async handler: all of its event loop."""
+        """Return the tasks of an async handler: all tasks of its event loop."""
         return asyncio.all_tasks()
 
     def _open_journal(self) -> Calls:
@@ -256,12 +258,12 @@ class Run:
             raise
         if self._calls is not None:
             self._calls.unawaited.refuse()
-            # In a thread, because it may read outputs, and the event loop may have other runs.
+            # In a thread, because it may read outputs, and other runs may share the event loop.
             output = await asyncio.get_running_loop().run_in_executor(None, self._as_json, output)
         return output
 
     def _as_json(self, output: Any) -> Any:
-        """Return an output with JSON in place of children and their outputs, which only its calls return."""
+        """Return an output with JSON in place of references to children and their outputs."""
         if self._calls is None:
             return output
         # An output that is nested too deep is refused later.
@@ -270,7 +272,7 @@ class Run:
         return output
 
     def _has_expired(self) -> bool:
-        """Returns True if the handler must not be entered any more."""
+        """Return True if the handler must no longer be entered."""
         self.is_expired = self.begins_before is not None and time.monotonic() >= self.begins_before
         return self.is_expired
 
@@ -290,16 +292,17 @@ class Run:
     def _close(self, block_signals: Callable[[], None]) -> None:
         self._is_open = False
         block_signals()
-        # A thread that was about to send the signal has sent it when this lock is free; the signal is then blocked.
+        # When this lock is free, a thread that was about to send the signal has sent it, and the signal is blocked.
         with self._lock:
             pass
 
     def stop(self, reason: Stop) -> None:
-        """Stop the handler. Other threads of this process call it any number of times; the first reason counts.
+        """Stop the handler. Other threads may call it repeatedly; the first reason counts.
 
-        The signal goes to the main thread, so that a SIGTERM handler that the job's handler installed runs as well.
-        Without one, the signal is sent at each call until it has interrupted the handler: CPython notes a signal that
-        comes just before a blocking call, but the call does not end for it. A handler's own gets one signal.
+        The signal goes to the main thread, so that a SIGTERM handler installed by the job's handler also runs. Without
+        such a handler, each call sends the signal until it has interrupted the job's handler: if a signal arrives just
+        before a blocking call, CPython records it but the call does not end. With such a handler, the signal is sent
+        once.
         """
         with self._lock:
             is_first = self.stopped_for is None
@@ -309,13 +312,13 @@ class Run:
 
     @property
     def is_open(self) -> bool:
-        """Returns True while the handler runs and may be interrupted."""
+        """Return True while the handler runs and may be interrupted."""
         return self._is_open
 
     def stop_as_lost(self) -> None:
-        """Stop the handler at once, because the run has lost its job.
+        """Stop the handler immediately, because the run has lost its job.
 
-        A signal handler in the main thread calls it. It takes no lock, because the main thread may hold the lock.
+        Called by a signal handler in the main thread. Takes no lock, because the main thread may already hold it.
         """
         if self.stopped_for is None:
             self.stopped_for = Stop.LOST
@@ -326,10 +329,10 @@ class Run:
             signal.pthread_kill(self._main_thread.ident, signal.SIGTERM)
 
     def on_sigterm(self) -> None:
-        """Interrupt the handler if a stop was requested; this process's SIGTERM handler calls it in the main thread.
+        """Interrupt the handler if a stop was requested. Called by this process's SIGTERM handler in the main thread.
 
-        Raises the `Interruption` in a sync handler and cancels the task of an async one. A SIGTERM without a stop, or
-        a second one, does nothing.
+        Raises the `Interruption` in a sync handler and cancels the task of an async one. A SIGTERM without a stop, or a
+        second one, has no effect.
         """
         if not self._is_open or self.stopped_for is None or self._is_interrupted:
             return
@@ -351,7 +354,7 @@ class Run:
         self._is_swallowed = True
 
     def interrupt_again_if_swallowed(self) -> None:
-        """Interrupt the handler again if Python dropped the first interruption; another thread calls it."""
+        """Interrupt the handler again if Python dropped the first interruption. Called by another thread."""
         if self._is_swallowed:
             with self._lock:
                 self._is_swallowed = self._is_interrupted = False

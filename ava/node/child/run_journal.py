@@ -1,4 +1,4 @@
-"""The journal of a run over the database: its entries, and the children of its job."""
+"""The database-backed journal of a run: its entries, and the children of its job."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: Seconds for which a statement is repeated while the database is away, and between two tries.
+#: Maximum seconds of retrying a statement while the database is unreachable, and the pause between retries.
 _HOLD_SECONDS = 300.0
 _PAUSE_SECONDS = 0.2
-#: Events of a type that one statement reads, to compare them with a pattern.
+#: Events of a type that one statement reads, to match them against a pattern.
 _EVENTS_PER_STATEMENT = 20
 
 
 class Creators:
-    """What makes the children of one process, and counts what waits. Few handlers need it, so it is loaded late."""
+    """The creator of children and the quota of waiting jobs of one process. Loaded on first use, because few
+    handlers need them.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -47,7 +49,7 @@ class Creators:
 
     @property
     def waiting_jobs(self) -> QueuedJobsQuota:
-        """Returns the quota of jobs that wait. A tenant far from its limit is counted once in 10 s."""
+        """Return the quota of waiting jobs. A tenant far below its limit is counted once in 10 s."""
         if self._waiting_jobs is None:
             from ava.services.creation.quotas import TenantQuotas
 
@@ -67,13 +69,15 @@ class Creators:
 
 
 class RunJournal:
-    """The journal of one run. Its statements are repeated while the database is away, until the run is stopped."""
+    """The journal of one run. Its statements are retried while the database is unreachable, until the run is
+    stopped.
+    """
 
     def __init__(self, run: Run, database: Database, creators: Creators) -> None:
         self._run = run
         self._database = database
         self._creators = creators
-        #: Held by a statement, because the branches of an async handler may have several at once.
+        #: Locked during a statement, because branches of an async handler may run several concurrently.
         self._lock = threading.Lock()
 
     def write(self, entries: Sequence[NewEntry]) -> None:
@@ -87,7 +91,7 @@ class RunJournal:
             self._stop_as_lost()
 
     def make_children(self, new: Sequence[NewChild]) -> Sequence[ChildState]:
-        """Make children, all or none. Raises `ChildRefused`."""
+        """Create children, all or none. Raises `ChildRefused`."""
         creator = self._creators.get()
         is_repeated = False
 
@@ -107,7 +111,7 @@ class RunJournal:
         return ()
 
     def _made(self, new: Sequence[NewChild]) -> Sequence[ChildState] | None:
-        """Returns the children that an earlier try has made, if the database was lost only before its reply."""
+        """Return the children that an earlier try created before the connection was lost; None if it did not."""
         job = self._run.job
         with self._database.connect() as connection:
             found = journal.load(connection, run=job.run, claim_id=self._run.claim_id, attempt=job.attempt)
@@ -119,25 +123,25 @@ class RunJournal:
         return known if len(known) == len(new) else None
 
     def admit_wait(self) -> None:
-        """Raises `TooManyWaiting` if the tenant has as many waiting jobs as it may have, as far as is known."""
+        """Raise `TooManyWaiting` if the tenant has reached its limit of waiting jobs, according to the cached count."""
         tenant_id, quota = self._run.job.tenant_id, self._creators.waiting_jobs
         if not self._read(lambda c: quota.admit(c, tenant_id, 1)):
             raise TooManyWaiting(str(quota.refusal(tenant_id)))
 
     def outputs(self, job_ids: Sequence[str]) -> Mapping[str, str | None]:
-        """Returns the outputs of children as JSON texts, by their ids."""
+        """Return the outputs of children as JSON strings, by id."""
         tenant_id = self._run.job.tenant_id
         return self._read(lambda c: journal.outputs(c, tenant_id=tenant_id, job_ids=job_ids)) if job_ids else {}
 
     def find_event(
         self, wanted: AwaitedEvent, *, event_id: str | None, taken: Collection[str]
     ) -> Mapping[str, Any] | None:
-        """Returns the record of the event with an id, or of the first since the job's creation that matches."""
+        """Return the record of the event with this id, or of the first matching event since the job's creation."""
         tenant_id = self._run.job.tenant_id
         if event_id is not None:
             found = self._read(lambda c: events.show(c, tenant_id=tenant_id, event_id=event_id))
             return None if found is None or event_id in taken else found.record()
-        # The oldest of its millisecond is included.
+        # Include the first event of its millisecond.
         after = str(UUID(int=ids.first_uuid(self._run.job.created_at).int - 1))
         limit = 1 if wanted.match is None else _EVENTS_PER_STATEMENT
         while True:
@@ -154,7 +158,7 @@ class RunJournal:
             after = str(ids.decode("evt", page[-1].id))
 
     def _stop(self) -> None:
-        """Stop the handler, because its job is to be cancelled, or the run has lost it."""
+        """Stop the handler, because its job is being cancelled or the run has lost it."""
         job, claim_id = self._run.job, self._run.claim_id
         if self._read(lambda c: claim.owns_job(c, run=job.run, claim_id=claim_id)):
             self._run.stop(Stop.CANCEL)
@@ -186,7 +190,7 @@ class RunJournal:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let a stop interrupt the handler after a statement, and not within it, which would spoil the connection."""
+    """Delay a stop until after a statement: an interruption within it would corrupt the connection."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKABLE_SIGNALS)
     try:
         yield

@@ -1,7 +1,6 @@
-"""The runs of the message that a process has: which comes next, and how the current one ends. No I/O, no clock.
+"""The runs of a process's current message: decide the next run, and how the current one ends. No I/O, no clock.
 
-Every way to a next run and every way out of a run is decided here. `run_steps` does what is decided. `now` is the time
-in seconds of the monotonic clock.
+All transitions between runs are decided here and executed by `run_steps`. `now` is the monotonic time in seconds.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from ava.domain.jobs.messages import Message
 
 
 class Way(Enum):
-    """How the end of a run is written, and what the same statement claims."""
+    """How the end of a run is written, and which run the same statement claims."""
 
-    #: It waits to be written with the ends of its claim, and the next run begins.
+    #: Buffer it, to be written with the other ends of its claim; the next run begins.
     KEEP = auto()
-    #: With the ends of its claim, because none follows.
+    #: Write it with the other ends of its claim, because no other run follows.
     TOGETHER = auto()
-    #: Alone, and the next run of the message is claimed.
+    #: Write it individually, and claim the next run of the message.
     WITH_NEXT = auto()
-    #: Alone, and the first run of the next message is claimed if that has come.
+    #: Write it individually, and claim the first run of the next message if that has arrived.
     ALONE = auto()
 
 
@@ -35,51 +34,52 @@ class QueuedRun:
 
     key: RunKey
     worker_id: str
-    #: The claim that it shares with others of its message, if they are claimed together; else that of its own.
+    #: The claim that it shares with other runs of its message if they are claimed together; otherwise its own.
     claim_id: str
-    #: False for the first run of a message, which Celery gives to the process.
+    #: False for the first run of a message, which Celery passes to the process.
     is_within: bool = True
-    #: Its job once it is claimed, and when it was.
+    #: Its job and the time of its claim, once it is claimed.
     job: Job | None = None
     claimed_at: float = 0.0
-    #: When the claim was sent, in Unix nanoseconds, if that was before the end of the run before.
+    #: When the claim was sent, in Unix nanoseconds, if that was before the end of the previous run.
     sent_ns: int = 0
-    #: When a claim of it alone was sent.
+    #: When an individual claim was sent.
     sent_at: float = 0.0
-    #: Whether it shares its claim, and whether it has to be claimed alone.
+    #: Whether it shares its claim, and whether it must be claimed individually.
     is_shared: bool = False
     is_alone: bool = False
-    #: Whether other runs have begun since it was claimed, so that it is to be checked first.
+    #: Whether other runs have begun since its claim, so that it must be checked first.
     is_to_check: bool = False
 
     @property
     def message(self) -> Message:
-        """Returns the run as a message of its own."""
+        """Return the run as a separate message."""
         return Message(self.worker_id, (self.key,))
 
 
 class RunQueue:
-    """The runs of one process. The main thread takes them; another thread may take those that are late."""
+    """The runs of one process. The main thread takes them; another thread may take late ones."""
 
     def __init__(self) -> None:
-        #: The run whose turn it is, until it begins.
+        #: The next run, until it begins.
         self.next: QueuedRun | None = None
-        #: The claim that runs of the message share.
+        #: The claim id that runs of the message share.
         self.claim_id = ""
         #: Whether the current run, which has begun, shares that claim.
         self._is_shared = False
         self._waiting: deque[QueuedRun] = deque()
-        #: Those that are on their way back to the backlog.
+        #: Runs that are returning to the backlog.
         self._late: list[QueuedRun] = []
-        #: Whether no further run of the message begins, because a more urgent job waits.
+        #: Whether no further run of the message begins, because a more urgent job is waiting.
         self._makes_way = False
-        #: When the current run has taken so long that those behind it are late.
+        #: From the first time on, the current run counts as long and the runs behind it as late. The second is the next
+        #: priority check.
         self._long_at = self._look_at = 0.0
 
-    # To a run ------------------------------------------------------------------------------------------------------
+    # Starting a run ------------------------------------------------------------------------------------------------
 
     def receive(self, message: Message, claim_id: str, now: float) -> None:
-        """Begin a message: the turn of its first run has come."""
+        """Begin a message: its first run is next."""
         self._set_late(self._waiting)
         if self.next is None or self.next.key != message.runs[0]:
             self.next = QueuedRun(message.runs[0], message.worker_id, claim_id, is_within=False)
@@ -89,18 +89,20 @@ class RunQueue:
         self._long_at, self._look_at = now + run_groups.LONG_SECONDS, now + run_groups.LOOK_SECONDS
 
     def expects(self, message: Message) -> bool:
-        """Returns True if a message is the next run, which this queue has named before."""
+        """Return True if a message is the next run that this queue has already named."""
         return self.next is not None and self.next.is_within and (self.next.key,) == message.runs
 
     def to_claim(self, max_together: int) -> Sequence[QueuedRun]:
-        """Returns what is claimed now: the next run, and those behind it that share its claim. None is claimed yet."""
+        """Return the runs to claim now: the next one, and others behind it that share its claim. None is claimed
+        yet.
+        """
         assert self.next is not None
-        # A copy, because the other thread may take some meanwhile.
+        # A copy, because the other thread may concurrently take runs.
         behind = [run for run in self._waiting.copy() if run.job is None]
         return [self.next] if self.next.is_alone else [self.next, *behind][:max_together]
 
     def note_claimed(self, wanted: Sequence[QueuedRun], jobs: Iterable[Job], claim_id: str, now: float) -> None:
-        """Note which of the wanted runs were claimed. One that was not claimed with others is claimed alone later."""
+        """Record which of the wanted runs were claimed. The others are later claimed individually."""
         claimed = {job.run: job for job in jobs}
         for run in wanted:
             run.job, run.claim_id, run.claimed_at = claimed.get(run.key), claim_id, now
@@ -117,31 +119,31 @@ class RunQueue:
         return run
 
     def drop_next(self) -> None:
-        """The next run cannot be claimed, or has lost its job."""
+        """Drop the next run, because it cannot be claimed or has lost its job."""
         self.next = None
 
     def is_to_look(self, now: float) -> bool:
-        """Returns True if it is time to look for a more urgent job, because some of this message wait."""
+        """Return True if runs of this message are waiting and a check for more urgent jobs is due."""
         return bool(self._waiting) and self.is_look_due(now)
 
     def is_look_due(self, now: float) -> bool:
-        """Returns True if the last look for a more urgent job was long ago; the next one is another moment later."""
+        """Return True if a check for more urgent jobs is due; then the next one is due after `LOOK_SECONDS`."""
         if now < self._look_at:
             return False
         self._look_at = now + run_groups.LOOK_SECONDS
         return True
 
     def make_way(self) -> None:
-        """Begin no further run of this message that is not claimed, because a more urgent job waits."""
+        """Begin no further unclaimed run of this message, because a more urgent job is waiting."""
         self._makes_way = True
         if self.next is not None and self.next.job is None:
             self._waiting.appendleft(self.next)
             self.next = None
 
-    # Out of a run --------------------------------------------------------------------------------------------------
+    # Ending a run --------------------------------------------------------------------------------------------------
 
     def decide_way(self, *, is_completed: bool, goes_on: bool) -> Way:
-        """Decide how the current run ends, and take the next one of its message unless a more urgent job waits.
+        """Decide how the current run ends, and take the next one of its message unless a more urgent job is waiting.
 
         `goes_on`: the process may have another run.
         """
@@ -151,7 +153,7 @@ class RunQueue:
         return Way.WITH_NEXT if self.next is not None and self.next.job is None else Way.ALONE
 
     def take_next(self, *, goes_on: bool) -> None:
-        """Take the next run of the message, if there is one and no more urgent job waits."""
+        """Take the next run of the message, unless there is none or a more urgent job is waiting."""
         if goes_on and not self._makes_way:
             try:
                 self.next = self._waiting.popleft()
@@ -160,29 +162,31 @@ class RunQueue:
                 self.next = None
 
     def follow(self, job: Job, claim_id: str, sent_ns: int, sent_at: float, *, is_within: bool) -> None:
-        """The statement that wrote the end of the last run, and was sent then, has claimed the next one."""
+        """Set the next run, claimed by the statement that wrote the end of the last one. `sent_ns`, `sent_at`: when
+        it was sent.
+        """
         self.next = QueuedRun(
             job.run, job.worker_id, claim_id, is_within=is_within, job=job, sent_ns=sent_ns, sent_at=sent_at
         )
 
     def is_long(self, now: float) -> bool:
-        """Returns True if the current run takes long."""
+        """Return True if the current run is long."""
         return now >= self._long_at
 
-    # Back to the backlog -------------------------------------------------------------------------------------------
+    # Requeueing runs -----------------------------------------------------------------------------------------------
 
     def has_late(self, now: float) -> bool:
-        """Returns True if something is to be requeued although the current run goes on."""
+        """Return True if runs must be requeued while the current run continues."""
         return bool(self._late) or (bool(self._waiting) and (self._makes_way or self.is_long(now)))
 
     def take_late(self) -> Sequence[QueuedRun]:
-        """Take what has not begun and is to be requeued. It is returned again until it is forgotten."""
+        """Take the unstarted runs to requeue. They are returned again until `forget_late`."""
         self._set_late(self._waiting)
         return tuple(self._late)
 
     def forget_late(self, requeued: Sequence[QueuedRun]) -> None:
-        """What was taken last is requeued."""
-        # The main thread may have added others behind them.
+        """Forget the runs that were taken last, because they are requeued."""
+        # The main thread may have appended further runs.
         del self._late[: len(requeued)]
 
     def _set_late(self, runs: deque[QueuedRun]) -> None:

@@ -1,4 +1,4 @@
-"""What a child reports of each run: its span, its lines if they are printed, one log line at its end, and a count."""
+"""A child's reports of each run: its span, its lines if they are printed, one log line at its end, and a count."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def start_run_span(job: Job, began_ns: int) -> Span:
 
 
 def make_log(job: Job, *, is_printed: bool = False, mask: SecretMask | None = None) -> JobLog:
-    """Returns the log of a run that was just claimed. `is_printed`: whether this process prints its lines as well.
+    """Return the log of a newly claimed run. `is_printed`: whether this process also prints its lines.
 
-    `mask` replaces the secrets of the run in its lines.
+    `mask` replaces the run's secrets in its lines.
     """
     assert job.started_at is not None
     echo = _printer(job) if is_printed else None
@@ -42,12 +42,12 @@ def make_log(job: Job, *, is_printed: bool = False, mask: SecretMask | None = No
 
 
 def open_log(run: Run) -> None:
-    """Put the first line into a run's log; a claim of several runs has not stored it."""
+    """Insert the first line into a run's log; a claim of several runs has not stored it."""
     run.log.put_back([log_lines.opening_line(run.job)])
 
 
 def _printer(job: Job) -> Callable[[LogLevel, str], None]:
-    """Returns a function that prints a line of a job's log, without the control characters that steer a terminal."""
+    """Return a function that prints a line of a job's log, without terminal control characters."""
     prefix = f"{job.worker_id} {job.id}"
 
     def print_line(level: LogLevel, text: str) -> None:
@@ -61,9 +61,9 @@ def _printer(job: Job) -> Callable[[LogLevel, str], None]:
 
 
 def report_end(run: Run, status: Status | None) -> None:
-    """Log and count the end of an attempt, after the end is written.
+    """Log and count the end of an attempt after it was written.
 
-    `status` is the job's status after it: `queued` if another attempt follows, None if the run had lost its claim.
+    `status`: the job's new status; `queued` if another attempt follows, None if the run had lost its claim.
     """
     result = "given up" if status is None else "to be repeated" if status is Status.QUEUED else status.value
     if status is Status.QUEUED and run.end is not None and run.end.wait is not None:
@@ -83,7 +83,7 @@ def report_end(run: Run, status: Status | None) -> None:
 
 
 def kind_of(run: Run, error: BaseException) -> str:
-    """Returns the name of an error's class, without the secrets of the run."""
+    """Return the name of an error's class, with the run's secrets masked."""
     name = type(error).__name__
     return name if run.mask is None else run.mask.text(name)
 

@@ -1,4 +1,4 @@
-"""What tenants, and the environment, set for a run: configuration, secrets and the time-out."""
+"""Settings of a run from its tenant, the platform and the environment: configuration, secrets and timeout."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from ava.store.fleet.worker_settings import PLATFORM
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """What is set for one run."""
+    """The settings of one run."""
 
     config: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    #: At most what the handler declares; None: what it declares.
+    #: Timeout in seconds, at most the handler's own; None: the handler's.
     timeout_seconds: float | None = None
-    #: After which delays a failed attempt is repeated; None: as the handler declares.
+    #: Retry delays of a failed attempt; None: the handler's.
     retry: Retry | None = None
-    #: The most MiB of memory; 0: any.
+    #: Maximum memory in MiB; 0: unlimited.
     max_memory_mb: int = 0
-    #: Why the secrets cannot be given to the handler, which then is not called.
+    #: Why the secrets are unavailable; the handler is then not called.
     fault: Exception | None = None
-    #: What replaces the secrets in texts; None if there are none.
+    #: Masks the secrets in strings; None if there are none.
     mask: SecretMask | None = None
 
 
 def from_environment(handler: Handler, worker_config: Mapping[str, str]) -> RunSettings:
-    """Returns what the environment sets, `AVA_WORKER_<SLUG>_<KEY>`."""
+    """Return the settings of the environment, `AVA_WORKER_<SLUG>_<KEY>`."""
     prefix = f"{handler.slug.upper()}_"
     config = {key.removeprefix(prefix): value for key, value in worker_config.items() if key.startswith(prefix)}
-    # Runs share it.
+    # Read-only, because runs share it.
     return RunSettings(config=MappingProxyType(config))
 
 
 def with_tenant_settings(
     base: RunSettings, job: Job, own: WorkerSettings | None, platform: WorkerSettings | None, sealer: Sealer
 ) -> RunSettings:
-    """Returns the settings of a run whose tenant, or the platform, has settings of its worker.
+    """Return a run's settings if its tenant or the platform has settings for its worker.
 
-    The tenant's count before the platform's, and those before `base`, the environment's.
+    The tenant's settings override the platform's, which override `base`, the environment's.
     """
     given = [(tenant, settings) for tenant, settings in ((PLATFORM, platform), (job.tenant_id, own)) if settings]
     config = dict(base.config)

@@ -1,10 +1,10 @@
-"""The steps from run to run of one process: `RunQueue` decides what comes next, and `RunWriter` sends the statements.
+"""Execute the steps between runs of one process: `RunQueue` decides them, and `RunWriter` sends the statements.
 
-Celery's signals take the steps (`ava.node.signals`): a run is claimed when its task begins, and its end is written when
-the task is over.
+Celery's signals trigger the steps (`ava.node.signals`): a run is claimed when its task begins, and its end is written
+after the task.
 
-Runs of a message may share a claim: one statement claims them, and one writes the ends of those that complete. They are
-brief (`HandlerTimes.max_together`), and each still looks for a cancel in the database before it begins.
+Runs of a message may share a claim: one statement claims them, and one writes the ends of the completed ones. Such runs
+are short (`HandlerTimes.max_together`), and each still checks for a cancel in the database before it begins.
 """
 
 from __future__ import annotations
@@ -40,44 +40,44 @@ from ava.store.jobs.moves.ended_runs import EndedRun
 
 _log = logging.getLogger(__name__)
 
-#: Workers without a handler here that the log names, because the broker says which there are.
+#: Maximum number of unknown workers that are logged, because their ids come from the broker.
 _MAX_DEFERRED = 100
-#: Seconds to wait for a write of the companion thread before its connection is replaced. A write on a connection that
-#: the handler has closed may never end.
+#: Maximum seconds to wait for a write of the companion thread before its connection is replaced. A write on a
+#: connection that the handler has closed may never end.
 _WRITE_SECONDS = 0.5
 
 
 class RunSteps:
-    """The steps of one process. The main thread takes them; the companion thread does what has become late."""
+    """The steps of one process. The main thread takes them; the companion thread processes late runs and ends."""
 
     def __init__(self, settings: Settings, take_ahead: TakeAhead, board: ProcessBoard, writer: RunWriter) -> None:
-        #: The run of this process, or None.
+        #: The current run of this process, or None.
         self.run: Run | None = None
         #: The end of the last run.
         self.last_end: RunOutcome | None = None
         #: Whether this process ends after its run, because no other handler may run in it.
         self.is_retiring = False
         self.writer = writer
-        #: Held while lines are stored, so that no line is stored after the end of its run.
+        #: Locked while lines are stored, so that no line is stored after the end of its run.
         self.storing = threading.Lock()
         self._new_runs = NewRuns(settings, board.peak_bytes, Run)
         self._dead_after_seconds = settings.node_dead_seconds
-        #: The workers whose jobs this process has deferred, because it does not have their handlers.
+        #: Workers that had jobs deferred by this process, because it lacks their handlers.
         self._deferred: set[str] = set()
         self._take_ahead = take_ahead
         self._board = board
         self.publication = Publication(board)
         self.handler_times = HandlerTimes()
         self._queue = RunQueue()
-        #: How the current run ends, and the runs whose ends are kept, with what is to be written of each.
+        #: How the current run ends, and the buffered ends with their runs.
         self._way = Way.ALONE
         self._kept: list[tuple[Run, EndedRun]] = []
         self._requeuing = threading.Lock()
 
-    # To a run ------------------------------------------------------------------------------------------------------
+    # Starting a run ------------------------------------------------------------------------------------------------
 
     def claim(self, message: Message) -> None:
-        """Start the first run of a message if it can be claimed; waits for a database that is away.
+        """Start the first run of a message if it can be claimed. Waits while the database is unreachable.
 
         The claim fails if the job's row names another worker: the row decides which handler runs, not the message.
         """
@@ -100,7 +100,7 @@ class RunSteps:
             self.run = self._begin(queue.next, began_ns)
 
     def _defer(self, message: Message) -> None:
-        """Put off the jobs of a worker whose handler this node does not have. The first of each worker is logged."""
+        """Defer the jobs of a worker, because this node lacks its handler. Logs the first job of each worker."""
         if message.worker_id not in self._deferred and len(self._deferred) < _MAX_DEFERRED:
             self._deferred.add(message.worker_id)
             _log.warning(
@@ -129,11 +129,11 @@ class RunSteps:
             self._queue.note_claimed([queued], [job], claim_id, time.monotonic())
 
     def _begin(self, queued: QueuedRun, began_ns: int) -> Run | None:
-        """Returns the run of a claimed job, or None if it has lost its job meanwhile."""
+        """Return the run of a claimed job, or None if it has lost its job since."""
         queue, job = self._queue, queued.job
         assert job is not None
         assert job.started_at is not None
-        # The statement that claims a run alone has looked by itself.
+        # The statement that claims a single run checks this itself.
         is_to_look = queued.is_shared and queue.is_to_look(time.monotonic())
         outranked_by = job.priority - 1 if is_to_look else claim.NO_PRIORITY
         check = claim.NOTHING
@@ -160,13 +160,13 @@ class RunSteps:
         queue.begin(time.monotonic())
         return run
 
-    # Out of a run --------------------------------------------------------------------------------------------------
+    # Ending a run --------------------------------------------------------------------------------------------------
 
     @property
     def _goes_on(self) -> bool:
-        """Returns False if this process has to end after its run, or the node ends.
+        """Return False if this process must end after its run, or if the node ends.
 
-        A cancel and a time-out touch their run alone: those behind it in its message have their turns.
+        A cancel or timeout affects only its own run: the next runs of its message still start.
         """
         return not self.is_retiring and (self.run is None or self.run.stopped_for in (None, Stop.CANCEL, Stop.TIMEOUT))
 
@@ -181,12 +181,14 @@ class RunSteps:
 
     @property
     def following(self) -> Message | None:
-        """Returns the next run of the message as one of its own; None if there is none."""
+        """Return the next run of the message as a separate message; None if there is none."""
         queued = self._queue.next
         return queued.message if queued is not None and queued.is_within else None
 
     def write_end(self) -> None:
-        """Write the end of the run if it is decided; waits for a database that is away. The run is over either way."""
+        """Write the end of the run if it is decided. Waits while the database is unreachable. The run has ended in
+        any case.
+        """
         run = self.run if self.run is not None and self.run.is_decided else None
         if run is not None:
             run.log.close()
@@ -202,8 +204,8 @@ class RunSteps:
             _log.exception("End of run not written, process exits", extra={"job_id": run.job.id if run else None})
             os._exit(os.EX_SOFTWARE)
         if self.following is None:
-            # Not before, because the next message, which has been asked for, may be urgent. The companion thread
-            # requeues what is left of this one if the database is away.
+            # Not earlier, because the next message, already requested, may be urgent. If the database is unreachable,
+            # the companion thread requeues the remaining runs.
             with suppress(DatabaseUnavailable):
                 self.requeue()
         if run is not None:
@@ -211,7 +213,7 @@ class RunSteps:
             run.forget_error()
 
     def _write_end(self, run: Run | None) -> None:
-        """Write the end of a run as it was decided, after those that are kept; None: there is no run."""
+        """Write the decided end of a run, after the buffered ones; None: there is no run."""
         writer = self.writer
         if run is None:
             if self.following is None:
@@ -235,7 +237,7 @@ class RunSteps:
         run.span.end()
 
     def _keep(self, run: Run) -> bool:
-        """Keep the end of a run. Returns False if the node's parent does not see it for lack of room."""
+        """Buffer the end of a run. Returns False if the run board is full, so that the node's parent cannot see it."""
         ended = ended_run(run, began_at=run.job.started_at)
         self._kept.append((run, ended))
         return self._board.keep_end(ended)
@@ -264,7 +266,7 @@ class RunSteps:
         return status
 
     def _take_ahead_first(self) -> QueuedRun | None:
-        """Returns the first run of the next message, if that has come and its runs are not claimed together."""
+        """Return the first run of the next message, if that has arrived and its runs are not claimed together."""
         message = self._take_ahead.take_next()
         if message is None or registry.find(message.worker_id) is None:
             return None
@@ -277,7 +279,7 @@ class RunSteps:
             self._take_ahead.announce_soon_free()
 
     def _write_kept(self, act: Callable[[Sequence[EndedRun]], dict[JobKey, Status]]) -> None:
-        """Write the kept ends, by `act`, and report them. They are kept if it raises."""
+        """Write the buffered ends with `act`, and report them. They stay buffered if it raises."""
         if not self._kept:
             return
         statuses = act([ended for _, ended in self._kept])
@@ -287,36 +289,36 @@ class RunSteps:
             run_reports.report_end(run, statuses.get(run.job.key))
             run.span.end()
 
-    # What has become late ------------------------------------------------------------------------------------------
+    # Late runs and ends --------------------------------------------------------------------------------------------
 
     @property
     def has_late_ends(self) -> bool:
-        """Returns True if kept ends are to be written although the current run goes on."""
+        """Return True if buffered ends must be written while the current run continues."""
         return bool(self._kept) and self._queue.is_long(time.monotonic())
 
     def write_late_ends(self) -> None:
-        """Write the kept ends while a handler takes longer than it used to."""
+        """Write the buffered ends while a handler takes unusually long."""
         with self.writer.database.connect() as connection:
             self._write_kept(lambda ended: end.end_each(connection, ended))
 
     @property
     def has_late_runs(self) -> bool:
-        """Returns True if runs are to be requeued although the current run goes on."""
+        """Return True if runs must be requeued while the current run continues."""
         return self._queue.has_late(time.monotonic())
 
     def requeue(self) -> None:
-        """Requeue what has not begun. If it raises `DatabaseUnavailable`, a later call tries again."""
+        """Requeue the unstarted runs. After `DatabaseUnavailable`, a later call retries."""
         with self._requeuing:
             if not (late := self._queue.take_late()):
                 return
             with self.writer.database.connect() as connection:
-                # In this order: once a run is recalled, a claim that is on its way cannot get it.
+                # Recall first: an in-flight claim cannot get a run after that.
                 recall.recall_runs(connection, [run.key for run in late])
                 rescue.release(connection, [(run.key, run.claim_id) for run in late])
             self._queue.forget_late(late)
 
     def replace_writer(self, writer: RunWriter) -> None:
-        """Use another writer, because the handler may have closed the connections of the present one."""
+        """Use another writer, because the handler may have closed the connections of the current one."""
         is_free = self.storing.acquire(timeout=_WRITE_SECONDS)
         self.writer = writer
         if is_free:

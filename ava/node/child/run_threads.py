@@ -1,8 +1,8 @@
-"""Which run a thread belongs to: that of the thread by which it was started.
+"""Track which run a thread belongs to: a thread inherits the run of the thread that started it.
 
-A thread that was there before a run belongs to none, and so do the threads that it starts, however late. Threads that
-are started below Python's `threading` belong to none either, because their descent is not known. While a thread
-collects garbage it belongs to none, because the garbage may be that of an earlier run.
+Threads that existed before a run, and all threads that they start, belong to no run. Neither do threads started below
+Python's `threading`, because their parent is unknown. While a thread collects garbage it belongs to no run, because the
+garbage may belong to an earlier run.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from collections import OrderedDict
 from functools import partial
 from typing import Any
 
-#: The attribute of a thread that holds its run.
+#: The thread attribute that holds its run.
 _RUN = "_ava_run"
 
-#: What the last collection of garbage said at its start and at its stop, in the order in which it said them.
+#: Arguments of the last garbage collection's start and stop callbacks, in call order.
 _phases: OrderedDict[str, Any] = OrderedDict(start=None, stop=None)
-#: The same for the collections of each thread.
+#: The same, per thread.
 _own_phases = threading.local()
-#: Functions of C: a signal handler that raises in one of Python would leave a collection begun, and its error lost.
+#: C functions: if a signal handler raised in a Python callback, the collection would stay marked as begun, and the
+#: error would be lost.
 _ON_COLLECTION: tuple[Any, ...] = (_phases.__setitem__, _phases.move_to_end, partial(setattr, _own_phases))
 
 
 def follow() -> None:
-    """Note from now on to which run each thread belongs that is started, and which thread collects garbage."""
+    """Record from now on the run of each started thread, and the thread that collects garbage."""
     gc.callbacks.extend(callback for callback in _ON_COLLECTION if callback not in gc.callbacks)
     start = threading.Thread.start
     if hasattr(start, _RUN):
@@ -40,22 +41,22 @@ def follow() -> None:
 
 
 def begin(run: object) -> None:
-    """Let the main thread, and the threads that it starts, belong to a run."""
+    """Assign the main thread, and the threads that it starts, to a run."""
     setattr(threading.main_thread(), _RUN, run)
 
 
 def end() -> None:
-    """Let the main thread belong to no run. The threads of the run still belong to it."""
+    """Assign the main thread to no run. The run's other threads still belong to it."""
     setattr(threading.main_thread(), _RUN, None)
 
 
 def are_left() -> bool:
-    """Returns True if a thread of an ended run still lives; called between runs."""
+    """Return True if a thread of an ended run is still alive; called between runs."""
     return any(getattr(thread, _RUN, None) is not None for thread in threading.enumerate())
 
 
 def is_foreign(run: object) -> bool:
-    """Returns True if this thread does not belong to a run, or collects garbage."""
+    """Return True if this thread does not belong to the run, or collects garbage."""
     return getattr(threading.current_thread(), _RUN, None) is not run or _is_collecting()
 
 

@@ -1,4 +1,4 @@
-"""What the process that runs a job writes of it; each write is repeated while the database is away."""
+"""Database writes of the process that runs jobs; each is retried while the database is unreachable."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from ava.store.jobs.moves.ended_runs import EndedRun
 
 Result = TypeVar("Result")
 
-#: Seconds for which a write is repeated while the database is away.
+#: Maximum seconds of retrying a write while the database is unreachable.
 HOLD_SECONDS = 300.0
 
 
 class RunWriter:
-    """Writes the jobs that one process runs. Its methods raise `DatabaseUnavailable` after `HOLD_SECONDS`."""
+    """Writes the jobs of one process. Its methods raise `DatabaseUnavailable` after `HOLD_SECONDS`."""
 
     def __init__(self, database: Database, node_id: str) -> None:
         self.database = database
@@ -40,13 +40,13 @@ class RunWriter:
     def claim(self, run: RunKey, worker_id: str, claim_id: str) -> Job | None:
         """Start a run. Returns None if it cannot be claimed."""
         wanted = self._claim(run, worker_id, claim_id)
-        # An earlier try may have claimed the run and lost the database before the reply; `claimed` finds that claim.
+        # An earlier try may have claimed the run and lost the reply; `claimed` finds that claim.
         return self._persist(lambda c: claim.claim(c, wanted) or claim.claimed(c, wanted))
 
     def claim_or_park(self, run: RunKey, worker_id: str, claim_id: str) -> Job | None:
-        """Start a run. Returns None if it cannot be claimed: it parks the job of a paused worker then.
+        """Start a run. If it cannot be claimed, return None and park the job if its worker is paused.
 
-        A message that names another worker than the job's row is counted as dropped.
+        A message that names another worker than the job's row counts as dropped.
         """
         job = self.claim(run, worker_id, claim_id)
         if job is None and not self._park_paused(run, worker_id) and self._names_other_worker(run, worker_id):
@@ -57,7 +57,7 @@ class RunWriter:
         return Claim(run=run, worker_id=worker_id, node_id=self._node_id, claim_id=claim_id)
 
     def claim_together(self, wanted: Sequence[RunKey], worker_id: str, claim_id: str) -> list[Job]:
-        """Start runs of one worker. Returns the jobs of those that could be claimed."""
+        """Start runs of one worker. Returns the jobs that could be claimed."""
         tries = count()
 
         def attempt(connection: Connection) -> list[Job]:
@@ -67,11 +67,11 @@ class RunWriter:
         return self._persist(attempt)
 
     def check(self, job: Job, claim_id: str | None, *, outranked_by: int) -> RunCheck | None:
-        """Returns what is to be known before a claimed run begins, or None if the run has lost its job."""
+        """Return the checks before a claimed run begins, or None if the run has lost its job."""
         return self._persist(lambda c: claim.check(c, run=job.run, claim_id=claim_id, outranked_by=outranked_by))
 
     def worker_settings(self, job: Job) -> tuple[WorkerSettings | None, WorkerSettings | None]:
-        """Returns what a job's tenant and the platform have set of its worker."""
+        """Return the tenant's and the platform's settings for a job's worker."""
         return self._persist(lambda c: worker_settings.read(c, tenant_id=job.tenant_id, worker_id=job.worker_id))
 
     def _park_paused(self, run: RunKey, worker_id: str) -> bool:
@@ -79,11 +79,11 @@ class RunWriter:
         return self._persist(lambda c: park.park_unclaimed(c, run=run, worker_id=worker_id))
 
     def _names_other_worker(self, run: RunKey, worker_id: str) -> bool:
-        """Returns True if a message that could not be claimed named another worker than the job's row does."""
+        """Return True if a message that could not be claimed names another worker than the job's row."""
         return self._persist(lambda c: claim.names_other_worker(c, run=run, worker_id=worker_id))
 
     def defer(self, run: RunKey, worker_id: str, *, dead_after_seconds: float) -> None:
-        """Put off a job whose handler this node does not have."""
+        """Park a job, because this node lacks its handler."""
         self._persist(
             lambda c: park.park_unclaimed(
                 c,
@@ -95,9 +95,9 @@ class RunWriter:
         )
 
     def owns_job(self, run: Run) -> bool:
-        """Returns True if a run still holds its job. Raises `DatabaseUnavailable` at the first failure.
+        """Return True if a run still owns its job. Raises `DatabaseUnavailable` at the first failure.
 
-        It uses a connection of the pool, because a signal handler calls it while the kept connection may be in use.
+        Uses a pooled connection, because a signal handler calls it while the dedicated one may be in use.
         """
         with self.database.connect() as connection:
             return claim.owns_job(connection, run=run.job.run, claim_id=run.claim_id)
@@ -105,13 +105,13 @@ class RunWriter:
     def end(
         self, ended: EndedRun, following: tuple[Message, str] | None = None, *, outranked_by: int = NO_PRIORITY
     ) -> tuple[Status | None, Job | None, bool]:
-        """Write how a run ended, and claim the `following` one in the same transaction if it can be claimed.
+        """Write a run's outcome, and claim the `following` run in the same transaction if possible.
 
-        `following`: the message whose first run it is, and the id of its claim. `outranked_by`: the least urgent
-        priority of a waiting message for which it is not claimed.
+        `following`: the message with that run as its first, and the claim's id. `outranked_by`: do not claim if a
+        message of this or a more urgent priority is waiting.
 
-        Returns the status of the ended run's job, or None if the run has lost it; the job that was claimed; and
-        whether such a message waits. A stopped or returned job claims none.
+        Returns the status of the ended run's job, or None if the run has lost it; the claimed job; and whether such a
+        message is waiting. After a stopped or requeued job, nothing is claimed.
         """
         if ended.outcome.is_rate_limited:
             # Before the end, so that no other job of the key is admitted in between.
@@ -138,13 +138,13 @@ class RunWriter:
         def attempt(connection: Connection) -> Status | None:
             is_first = next(tries) == 0
             status = act(connection)
-            # An earlier attempt may have written the end and lost its response.
+            # An earlier attempt may have written the end and lost the reply.
             return status or (None if is_first else end.written(connection, [ended]).get(ended.key))
 
         return self._persist(attempt)
 
     def end_together(self, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:
-        """Write how runs ended. Returns the jobs' statuses, without those of runs that have lost their jobs."""
+        """Write runs' outcomes. Returns the status of each job, except jobs that their runs have lost."""
         tries = count()
 
         def attempt(connection: Connection) -> dict[JobKey, Status]:
@@ -173,11 +173,11 @@ class RunWriter:
         self._persist(act)
 
     def load_journal(self, job: Job, claim_id: str) -> LoadedJournal | None:
-        """Returns the journal of a claimed job; None if the run has lost the job."""
+        """Return the journal of a claimed job; None if the run has lost the job."""
         return self._persist(lambda c: journal.load(c, run=job.run, claim_id=claim_id, attempt=job.attempt))
 
     def _requeue(self, run: Run, lines: Sequence[LogLine]) -> None:
-        """Return a run's job to the queue, because the node shuts down."""
+        """Return a run's job to the queue, because the node is shutting down."""
 
         def act(connection: Connection) -> None:
             if not log_lines.append(connection, run=run.job.run, claim_id=run.claim_id, lines=lines):
@@ -202,7 +202,7 @@ class RunWriter:
         return persist(attempt)
 
     def close(self) -> None:
-        """Return the connection to the pool."""
+        """Return the dedicated connection to the pool."""
         self._kept.close()
 
 
@@ -216,7 +216,7 @@ def _defer_rate(connection: Connection, ended: EndedRun) -> bool:
 
 
 def ended_run(run: Run, *, began_at: datetime | None = None) -> EndedRun:
-    """Return the end of a run as it was decided, with the log lines that wait. `began_at`: as `EndedRun` has it."""
+    """Return a run's decided end, with its buffered log lines. `began_at`: see `EndedRun`."""
     assert run.end is not None
     closing = run.end.closing
     assert closing is not None
@@ -233,9 +233,9 @@ def ended_run(run: Run, *, began_at: datetime | None = None) -> EndedRun:
 
 
 def persist(act: Callable[[], Result], hold_seconds: Callable[[], float] = lambda: HOLD_SECONDS) -> Result:
-    """Do something in the database, and repeat it while the database is away. Returns what `act` returns.
+    """Call `act`, and retry it while the database is unreachable. Returns the result of `act`.
 
-    Raises `DatabaseUnavailable` after `hold_seconds`, which may change meanwhile.
+    Raises `DatabaseUnavailable` after `hold_seconds`, which may change in between.
     """
     began = time.monotonic()
     pause = 0.1

@@ -1,1 +1,1 @@
-"""In a node's parent process: which child runs what, which runs must stop, and whether the node makes progress."""
+"""The parent process of a node: track children's runs, stop runs, and check that the node makes progress."""

@@ -1,4 +1,4 @@
-"""When the event loop of a node's parent last turned, and when it last tried to reach the broker."""
+"""Record when the event loop of a node's parent last ran, and when it last tried to reach the broker."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _tried_at = time.monotonic()
 
 
 def record_turn() -> None:
-    """The loop has turned."""
+    """Record an iteration of the loop."""
     global _turned_at, _tried_at  # noqa: PLW0603 - a process has one loop
     _turned_at = _tried_at = time.monotonic()
 
 
 def record_attempt() -> None:
-    """The broker is away and the loop does not turn, but the process has just tried to connect."""
+    """Record an attempt to connect while the broker is unreachable and the loop does not run."""
     global _tried_at  # noqa: PLW0603
     _tried_at = time.monotonic()
 
 
 def is_turning() -> bool:
-    """Returns True if the loop turns, so that what children report is read."""
+    """Return True if the loop runs, so that reports of children are read."""
     return time.monotonic() - _turned_at < _FRESH_SECONDS
 
 
 def silent_seconds() -> float:
-    """Returns the seconds since the last turn or attempt."""
+    """Return the seconds since the last iteration or attempt."""
     return time.monotonic() - _tried_at

@@ -1,4 +1,4 @@
-"""The memory that a node's processes use together."""
+"""Measure the total memory of a node's processes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ava.node import processes
 
 
 def held_bytes() -> int | None:
-    """Returns the memory of this process and its descendants in bytes; None if the kernel does not report it.
+    """Return the memory of this process and its descendants in bytes; None if the kernel does not report it.
 
-    Each process counts its proportional share (Linux's PSS), so that shared pages are counted once in all.
+    Each process counts with its proportional share (Linux's PSS), so that shared pages are counted only once.
     """
     shares = [_share(pid) for pid in (os.getpid(), *processes.descendants(os.getpid()))]
     known = [share for share in shares if share is not None]
@@ -22,6 +22,6 @@ def _share(pid: int) -> int | None:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
-        # The process has ended meanwhile, or belongs to another user.
+        # The process has just ended, or belongs to another user.
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)

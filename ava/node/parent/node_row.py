@@ -1,4 +1,4 @@
-"""The row of a node in the database: its registration, its heartbeat, and which queues it consumes."""
+"""A node's row in the database: its registration, its heartbeat and the queues that it consumes."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class NodeRow:
 
     @property
     def is_heartbeat_due(self) -> bool:
-        """Returns True if it is time for a heartbeat."""
+        """Return True if a heartbeat is due."""
         return time.monotonic() >= self._next_heartbeat_at
 
     def heartbeat(self, connection: Connection, *, busy: int, quiet_seconds: float, every_seconds: float) -> None:
         """Send a heartbeat, or register the node if it has no row.
 
-        `busy`: its processes that have a run. `quiet_seconds`: since a run began. The next one is due after
-        `every_seconds`.
+        `busy`: number of processes with a run. `quiet_seconds`: seconds since a run began. `every_seconds`: time until
+        the next heartbeat.
         """
         if not self.is_registered:
             workers.announce(connection, list(self._specs))
@@ -71,7 +71,9 @@ class NodeRow:
             _log.warning("Node is drained: it finishes what runs, and takes no more jobs")
 
     def _note_queues(self, connection: Connection) -> None:
-        """Write which queues this node consumes. A drained node consumes none, so it counts nowhere as serving one."""
+        """Write which queues this node consumes: none while it is drained, so that it does not count as serving
+        them.
+        """
         wanted, known = self._queues if self._intake.is_consuming else (), self._node
         self._node = known.consuming(wanted, refused=self._refusals.names())
         if self.is_registered and self._node != known:

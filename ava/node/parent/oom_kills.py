@@ -1,6 +1,6 @@
-"""Which of a node's processes the kernel has killed because memory was short.
+"""Detect the processes of a node that the kernel killed because memory was short.
 
-The kernel says only that it has killed some: it counts them for the control group of this node, or for the machine.
+The kernel reports only the number of kills, for the control group of this node or for the machine.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-#: The error of a job whose process the kernel has killed for it.
+#: The error of a job after an out-of-memory kill.
 OOM_ERROR = "WorkerLost: killed by the kernel, out of memory"
 _GROUPS = Path("/sys/fs/cgroup")
 
 
 def _counters() -> Iterator[Path]:
-    """Yields the files that may have a line `oom_kill 3`, the one that is most about this process first."""
+    """Yield the files that may contain a line `oom_kill 3`, the most specific to this process first."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -24,16 +24,18 @@ def _counters() -> Iterator[Path]:
         if number == "0":
             yield _GROUPS / own / "memory.events"
         elif "memory" in controllers.split(","):
-            # In a container the group's own name may be that of the host.
+            # In a container the group may have the host's name for it.
             yield from (_GROUPS / "memory" / each / "memory.oom_control" for each in (own, ""))
     yield Path("/proc/vmstat")
 
 
 class OomKills:
-    """The number of these kills, as far as the kernel says it. Its owner looks once in a while, and after a death."""
+    """The number of out-of-memory kills, if the kernel reports it. Its owner polls it regularly and after each
+    death.
+    """
 
     def __init__(self, counters: Sequence[Path] | None = None) -> None:
-        """`counters`: the files to read it from."""
+        """`counters`: the files to read."""
         found = counters if counters is not None else _counters()
         self._file = next((each for each in found if _read(each) is not None), None)
         self._last = self._before = self._count()
@@ -42,12 +44,14 @@ class OomKills:
         return 0 if self._file is None else _read(self._file) or 0
 
     def look(self) -> None:
-        """Note how many there are, so that a later death is not taken for one of these."""
-        # The one before the last look, because a death is reported some moments after it was counted.
+        """Record the current number, so that these kills are not attributed to a later death."""
+        # Keep the number before the previous poll, because a death is reported some time after the kernel counted it.
         self._before, self._last = self._last, self._count()
 
     def take(self) -> bool:
-        """Returns True if a process that has just died by SIGKILL is probably one of them; each counts once."""
+        """Return True if a process that has just died by SIGKILL was probably killed for memory; each kill counts
+        once.
+        """
         if self._count() <= self._before:
             return False
         self._before += 1

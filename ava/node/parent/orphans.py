@@ -1,8 +1,8 @@
-"""Orphans: runs that the database believes a node to hold and that no process of the node runs.
+"""Orphans: runs that belong to a node according to the database, but that no process of the node has.
 
-Without a rescue such a run would last as long as its node. It has not begun, because a process of the pool whose run
-has begun and is not ended ends itself: its claim was made, and the process did not learn of it. In a slot process a run
-may have begun: its end could not be written, or a handler has cancelled the tasks of others.
+Without a rescue such a run would last as long as its node. In a pool it has not begun: its claim succeeded without the
+process learning of it, because a process that has begun a run and cannot end it ends itself. In a slot process the run
+may have begun: its end could not be written, or a handler cancelled the tasks of other runs.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from ava.store.jobs.moves import rescue
 
 _log = logging.getLogger(__name__)
 
-#: Seconds for which a run must have been an orphan without a break: far more than a child's report takes.
+#: Seconds for which a run must continuously be an orphan: far more than a child's report takes.
 _PATIENCE_SECONDS = 8.0
 
 
 @dataclass
 class Orphans:
-    """What one node knows of its orphans."""
+    """The orphans of one node."""
 
     node_id: str
 
     def __post_init__(self) -> None:
         self._since: dict[RunKey, float] = {}
-        # So short that a run is seen three times before it counts as an orphan.
+        # Short enough that a run is seen three times before it counts as an orphan.
         self._rest, self._next_at = Rest(_PATIENCE_SECONDS / 2), 0.0
 
     def find(self, connection: Connection, held: Set[RunKey]) -> list[RunKey]:
-        """Returns the runs that have been orphans for long enough. `held`: the runs of the node's processes.
+        """Return the runs that have been orphans for long enough. `held`: the runs of the node's processes.
 
-        While Celery's loop stands still, `held` is out of date, and no run counts as an orphan.
+        While Celery's loop is blocked, `held` is outdated, and no run counts as an orphan.
         """
         if not loop_liveness.is_turning():
             self._since.clear()
@@ -52,8 +52,9 @@ class Orphans:
         return [orphan for orphan, since in self._since.items() if now - since >= _PATIENCE_SECONDS]
 
     def rescue(self, connection: Connection, orphan: RunKey, *, has_begun: bool) -> None:
-        """Rescue an orphan: its job returns to the queue, or ends if it was lost too often. One that never began is no
-        loss.
+        """Rescue an orphan: its job returns to the queue, or ends if it was lost too often.
+
+        A run that never began does not count as a loss.
         """
         lost = "Handler lost: no process of its node runs it"
         rescue.rescue(

@@ -1,7 +1,7 @@
-"""What the processes of a node's pool were given, and what each of them runs now.
+"""The messages given to the processes of a node's pool, and the current run of each process.
 
-Celery's event loop reports what a process was given. What it runs now is read from the run board, so it is known while
-the loop stands still. A stop or a kill reaches a process for the run alone that it has at this moment.
+Celery's event loop reports the messages. Current runs are read from the run board, even while the loop is blocked. A
+stop or a kill affects a process only while it has the intended run.
 """
 
 from __future__ import annotations
@@ -25,58 +25,58 @@ from ava.store.fleet.nodes import RunDirectives
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two looks at what the runs use.
+#: Seconds between two measurements of resource usage.
 _USE_SECONDS = 0.5
 
 
 class PoolRuns:
-    """The runs of one node's pool. The monitor's thread looks at them; any thread may report what was given."""
+    """The runs of one node's pool. The monitor's thread polls them; any thread may report messages."""
 
-    #: Whether another thread applies the deadlines, because the monitor's may wait for the database without an end.
+    #: Whether another thread applies the deadlines, because the monitor's thread may wait for the database forever.
     has_watch = False
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
         self._board = RunBoard(0)
-        #: Two of them may have the same run, if its message was delivered twice; the claim lets one of them run.
+        #: Two entries may contain the same run if a message was delivered twice; the claim lets only one start.
         self._given: set[GivenRuns] = set()
-        #: The current run of each process that has one, by pid.
+        #: The current run of each busy process, by pid.
         self._tracked: dict[int, TrackedRun] = {}
-        #: Held while these change.
+        #: Locked while these change.
         self._lock = threading.Lock()
         self._last_started_at = time.monotonic()
         self._next_use_at = 0.0
-        #: Since when a node whose drain is over waits for the claim of a message.
+        #: Since when a node, after its drain, has been waiting for the claim of a message.
         self._unclaimed_since: float | None = None
 
     def watch(self, board: RunBoard) -> None:
-        """Look at this board; called before the processes are started."""
+        """Use this board; called before the processes are started."""
         self._board = board
 
-    # What the event loop reports -----------------------------------------------------------------------------------
+    # Reported by the event loop ------------------------------------------------------------------------------------
 
     def give(self, given: GivenRuns) -> None:
-        """A process has accepted the runs of a message."""
+        """Record that a process has accepted the runs of a message."""
         with self._lock:
             self._given.add(given)
             self._last_started_at = time.monotonic()
 
     def take_back(self, given: GivenRuns) -> bool:
-        """A process has reported the end of a message, or has died. Returns False if it has been taken back before."""
+        """Record that a process has reported the end of a message, or has died. Returns False if already recorded."""
         with self._lock:
             was_given = given in self._given
             self._given.discard(given)
             return was_given
 
     def is_given(self, run: RunKey) -> bool:
-        """Returns True if a process has a run."""
+        """Return True if a process was given this run."""
         with self._lock:
             return any(run in given.runs for given in self._given)
 
-    # What the monitor's thread asks --------------------------------------------------------------------------------
+    # Used by the monitor's thread ----------------------------------------------------------------------------------
 
     def look(self) -> Collection[TrackedRun]:
-        """Read what each process runs now. Returns these runs."""
+        """Read and return the current run of each process."""
         current = self._board.read_all()
         with self._lock:
             tracked: dict[int, TrackedRun] = {}
@@ -92,7 +92,7 @@ class PoolRuns:
             return list(tracked.values())
 
     def apply_deadlines(self, node: NodeState, released: Collection[str]) -> Collection[TrackedRun]:
-        """Stop the runs whose time is over, and kill those that do not stop. Returns those whose process was killed."""
+        """Stop overdue runs, and kill those that do not stop. Returns the runs of killed processes."""
         now = time.monotonic()
         killed: list[TrackedRun] = []
         runs = self.look()
@@ -112,7 +112,9 @@ class PoolRuns:
         return killed
 
     def _is_claim_overdue(self, node: NodeState, now: float, claimed_pids: Collection[int]) -> bool:
-        """Returns True if a node whose drain is over still waits for the claim of a message, as without a database."""
+        """Return True if a node, after its drain, still waits for the claim of a message, such as without a
+        database.
+        """
         is_drained = node.is_hurried or (node.drained_at is not None and now >= node.drained_at)
         with self._lock:
             is_unclaimed = any(given.pid not in claimed_pids for given in self._given)
@@ -123,27 +125,27 @@ class PoolRuns:
         return now >= self._unclaimed_since + SHORT_GRACE_SECONDS
 
     def _measure(self, runs: Collection[TrackedRun]) -> None:
-        """Look at what runs use, whose handlers run."""
+        """Measure the resource usage of runs in their handlers."""
         uses = [(run, run_use.measure(run.pid)) for run in runs]
         current = self._board.read_all()
         peaks: dict[int, tuple[int, int]] = {}
         for run, use in uses:
             now = current.get(run.pid)
-            # A process that has gone on to another run has used some of this for that one.
+            # If the process has switched to another run, part of the usage belongs to that run.
             if now is not None and (now.key, now.phase) == (run.key, Phase.RUNNING):
                 run.note_use(use)
                 peaks[run.pid] = run.current.began_ns, run.peak_bytes or 0
         self._board.note_peaks(peaks)
 
     def _kill_given(self) -> None:
-        """Kill the processes that have a message and have not claimed its first run yet."""
+        """Kill the processes that have a message but have not claimed its first run yet."""
         with self._lock:
             pids = {given.pid for given in self._given} - set(self._tracked)
         for pid in pids.intersection(processes.children(os.getpid())):
             processes.kill_tree(pid)
 
     def apply_directives(self, runs: Collection[TrackedRun], directives: RunDirectives) -> None:
-        """Stop the runs that the database calls over, or to be cancelled."""
+        """Stop the runs that the database reports as ended or cancelled."""
         now = time.monotonic()
         for run in runs:
             is_over, is_cancelled = run.key in directives.over, run.key in directives.cancelled
@@ -152,15 +154,15 @@ class PoolRuns:
     def _follow(self, run: TrackedRun, decision: Decision) -> None:
         run.state = decision.run
         if decision.send is not None:
-            # The process compares the name with the run that it has.
+            # The process compares the id with its current run.
             send_stop(node_id=self._node_id, pid=run.pid, task_id=run.task_id, reason=decision.send)
 
     def _kill(self, run: TrackedRun, node: NodeState) -> bool:
-        """Kill the process of a run unless it has another one by now, or waits for the next. Returns True if killed."""
+        """Kill the process of a run unless it has switched to another run or waits for one. Returns True if killed."""
         if run.pid not in processes.children(os.getpid()):
-            # The kernel may have given the number to another process, unless the child is not reaped yet.
+            # The pid may belong to another process, unless the child is not reaped yet.
             return False
-        # A process that does not run cannot go on to another run.
+        # A stopped process cannot switch to another run.
         processes.freeze(run.pid)
         now = self._board.read(run.pid)
         if not node.is_abandoning and (now is None or (now.key, now.phase) != (run.key, run.current.phase)):
@@ -173,9 +175,9 @@ class PoolRuns:
         return True
 
     def kill_all(self, reason: Stop | None) -> list[DeadProcess]:
-        """Kill every process that has a run or a message, as stopped for a reason. Returns what each of them has left.
+        """Kill every process that has a run or a message. Returns their remaining runs and ends.
 
-        A run that was stopped before keeps its reason.
+        `reason`: the stop reason of runs that have none yet.
         """
         self.look()
         with self._lock:
@@ -186,9 +188,9 @@ class PoolRuns:
         return [replace(process, stop=process.stop or reason) for process in left]
 
     def bury(self, pid: int) -> DeadProcess:
-        """Returns what a process has left that has died, once; called before another one takes its place in the pool.
+        """Return a dead process's remaining run and ends, once. Called before another process replaces it in the pool.
 
-        The runs of a second message of the process had not begun, or were claimed with the end of the first.
+        Runs of a second message had not begun, or were claimed together with the end of the first.
         """
         left = self._left_by(pid)
         if pid:
@@ -211,22 +213,22 @@ class PoolRuns:
         )
 
     def runs_of(self, pid: int) -> list[RunKey]:
-        """Returns the runs of the messages that a process was given."""
+        """Return the runs of all messages given to a process."""
         with self._lock:
             return [run for given in self._given if given.pid == pid for run in given.runs]
 
     def keys(self) -> set[RunKey]:
-        """Returns all runs that some process has, or was given."""
+        """Return all current runs, and the runs of all given messages."""
         with self._lock:
             return {run for given in self._given for run in given.runs} | {run.key for run in self._tracked.values()}
 
     def left(self) -> Set[RunKey]:
-        """Returns the runs that have begun and that no process has any more, although their ends were not written."""
-        # A process that cannot write the end of its run ends itself, and is rescued as a dead one.
+        """Return the runs that began and that no process has any more, although their ends were not written."""
+        # A process that cannot write the end of its run ends itself, and its run is rescued.
         return frozenset()
 
     def killed_keys(self) -> set[RunKey]:
-        """Returns the runs of the processes that were killed."""
+        """Return the runs of killed processes."""
         with self._lock:
             killed = {pid for pid, run in self._tracked.items() if run.is_killed}
             found = {run for given in self._given if given.pid in killed for run in given.runs}
@@ -234,16 +236,16 @@ class PoolRuns:
 
     @property
     def busy(self) -> int:
-        """Returns the number of processes that have a run or a message."""
+        """Return the number of processes that have a run or a message."""
         with self._lock:
             return len({given.pid for given in self._given} | set(self._tracked))
 
     @property
     def has_runs(self) -> bool:
-        """Returns True if a process has a run or a message."""
+        """Return True if a process has a run or a message."""
         return bool(self._given) or bool(self._tracked)
 
     @property
     def quiet_seconds(self) -> float:
-        """Returns the seconds since the last run or message began."""
+        """Return the seconds since the last run or message began."""
         return time.monotonic() - self._last_started_at

@@ -1,4 +1,4 @@
-"""Write what becomes of the runs of a process that is gone: they end, fail, or return to the queue."""
+"""Write the outcomes of a dead process's runs: they end, fail, or return to the queue."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _log = logging.getLogger(__name__)
 def rescue_runs(
     connection: Connection, wanted: Sequence[RunKey], process: DeadProcess, *, node_id: str, error: str
 ) -> None:
-    """Write what becomes of the runs of the messages of a process of the node `node_id`, and of the run that it had.
+    """Write the outcomes of a dead process's current run and of the runs in its messages.
 
-    The ends that it kept are written. The run that it had is lost, or ends as it was stopped; `error` says what the
-    process died of. The others have ended, or have not begun and return to the queue without a loss. A run that another
-    node has is never changed.
+    Its buffered ends are written. Its current run is lost, or ends as it was stopped; `error` names the cause of death.
+    All other runs have ended, or have not begun and return to the queue without a loss. Runs of nodes other than
+    `node_id` are never changed.
     """
     if process.ends:
         end.end_each(connection, process.ends)
@@ -44,8 +44,8 @@ def rescue_runs(
 
 
 def _requeue(connection: Connection, run: RunKey, node_id: str) -> None:
-    """Return a run to the queue that has not begun. One that has ended stays as it is."""
-    # A claim may still be on its way to the database. It must not succeed after this.
+    """Return an unstarted run to the queue. An ended run stays unchanged."""
+    # An in-flight claim must not succeed after this.
     if not recall.recall_runs(connection, [run]):
         rescue.rescue(
             connection,
@@ -59,7 +59,7 @@ def _requeue(connection: Connection, run: RunKey, node_id: str) -> None:
 
 
 def _rescue(connection: Connection, run: RunKey, process: DeadProcess, *, node_id: str, error: str) -> bool:
-    """Rescue a run that the process had. Returns False if there was nothing to write."""
+    """Rescue a run of the process. Returns False if there was nothing to write."""
     if recall.recall_runs(connection, [run]):
         return True
     if process.current is not None and process.current.key == run and process.current.phase is not Phase.CLAIMING:
@@ -100,7 +100,7 @@ def _write(
 
 
 def _usage(run: RunKey, process: DeadProcess) -> RunUsage:
-    """Returns what a run had used when the node looked last; nothing is known of one that followed it."""
+    """Return the last measured usage of a run; unknown for the run after it."""
     if process.current is None or process.current.key != run:
         return NO_USAGE
     return RunUsage(cpu_us=process.cpu_us, peak_memory_mb=in_mb(process.peak_bytes))
@@ -116,7 +116,7 @@ def _exceeded(stop: Stop, process: DeadProcess, current: CurrentRun) -> str:
 
 
 def _retry(connection: Connection, run: RunKey, cause: Interruption) -> Retry | None:
-    """Returns after which delays a run is repeated that has exceeded its bounds; None if its worker gives up then."""
+    """Return the retry delays of a run that exceeded a limit; None if its worker does not retry then."""
     job = claim.show(connection, run)
     handler = None if job is None else registry.find(job.worker_id)
     if handler is None:
@@ -128,7 +128,7 @@ def _retry(connection: Connection, run: RunKey, cause: Interruption) -> Retry | 
 
 
 def _store_opening(connection: Connection, current: CurrentRun) -> None:
-    """Store the first line of a run whose process died before it stored any. A claim of several runs stores none."""
+    """Store the first line of a run whose process died before storing any. A shared claim does not store it."""
     began_at = datetime.fromtimestamp(current.began_ns / 1e9, UTC)
     seq = current.key.run_no * log_lines.SEQ_PER_RUN
     opening = LogLine(seq=seq, ts=began_at, level=LogLevel.INFO, msg=log_lines.OPENING)
@@ -136,11 +136,11 @@ def _store_opening(connection: Connection, current: CurrentRun) -> None:
 
 
 def _report_span(connection: Connection, run: RunKey, process: DeadProcess) -> None:
-    """Report the span of a run whose process was killed and cannot report it."""
+    """Report the span of a run for its killed process."""
     current, stop = process.current, process.stop
     if current is None or not tracing.can_report() or (job := claim.show(connection, run)) is None:
         return
-    # The number of this attempt is not known here: a run that returned to the queue has given it back.
+    # The attempt number is unknown here, because requeueing the run has given it back.
     about = {name: value for name, value in tracing.describe(job).items() if name != "ava.attempt"}
     tracing.report_killed(
         "run",

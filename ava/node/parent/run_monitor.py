@@ -1,8 +1,8 @@
-"""The run monitor: a thread beside Celery's event loop in a node's parent.
+"""The run monitor: a thread of a node's parent, in addition to Celery's event loop.
 
-It sends the node's heartbeat, asks the database which runs are cancelled or lost, asks children to stop, kills those
-that do not, and rescues the runs of a dead child. What each child runs is read in `ava.node.parent.pool_runs`, and what
-time asks of a run is decided in `ava.node.parent.deadlines`.
+It sends the node's heartbeat, asks the database which runs are cancelled or lost, asks children to stop, kills children
+that do not, and rescues the runs of dead children. `ava.node.parent.pool_runs` reads the children's current runs, and
+`ava.node.parent.deadlines` decides when a run must stop.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between two iterations.
 _TICK_SECONDS = 0.1
-#: Seconds between two checks of the current runs in the database, which find a cancel whose revoke was lost.
+#: Seconds between two checks of current runs in the database, which also find cancels with a lost revoke.
 _CHECK_SECONDS = 1.0
-#: Seconds without the database after which a node that is asked to release runs takes itself to be cut off alone.
+#: Seconds without the database after which a node, when asked to release runs, assumes that only itself is cut off.
 _CUT_OFF_SECONDS = 5.0
-#: Seconds between two attempts to reach a database that is away.
+#: Seconds between two attempts to reach an unreachable database.
 _RETRY_SECONDS = 0.5
-#: Seconds between two merges of the counters of processes that have ended, and two looks at those that were killed.
+#: Seconds between two merges of ended processes' counters, and between two polls of out-of-memory kills.
 _MERGE_SECONDS = 1.0
-#: Seconds for which a node that starts tries to register.
+#: Maximum seconds for which a starting node tries to register.
 _START_SECONDS = 10.0
-#: The error of a job whose process was killed.
+#: The error of a job after its process was killed.
 _KILLED_ERROR = "WorkerLost: the worker process died (signal 9)"
-#: Seconds that the thread gets for its last iteration and its last writes.
+#: Maximum seconds for the thread's last iteration and last writes.
 _CLOSE_SECONDS = 5.0
 
 
 class RunMonitor:
-    """Watches over the runs of one node. Its methods may be called from any thread."""
+    """Monitors the runs of one node. All methods are thread-safe."""
 
     def __init__(self, settings: Settings, node_id: str, refusals: Refusals, runs: PoolRuns) -> None:
         self._settings = settings
@@ -71,9 +71,10 @@ class RunMonitor:
             settings, name="node", pool_size=1, statement_seconds=10, meter=ConnectionMeter("node", 1)
         )
         self._pool_runs = runs
-        #: Writes that wait for the database, in order.
+        #: Deferred writes, in order.
         self._deferred_writes: queue.SimpleQueue[Callable[[Connection], object]] = queue.SimpleQueue()
-        #: Ends the thread's wait. A SimpleQueue, because a signal handler may put into it whatever it has interrupted.
+        #: Wakes the thread. A SimpleQueue, because a signal handler may put into it regardless of the code that it
+        #: interrupts.
         self._wakeups: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._state = NodeState()
         self._is_ending = False
@@ -82,27 +83,27 @@ class RunMonitor:
         self._is_reachable = True
         #: When the database was last reached.
         self._reached_at = time.monotonic()
-        #: The task ids of the runs that the dispatcher has asked this node to release since then. They are stopped once
-        #: an attempt to reach the database has failed.
+        #: Task ids of runs that the dispatcher has asked this node to release since then. They are stopped once an
+        #: attempt to reach the database has failed.
         self._released: set[str] = set()
-        #: The processes that were killed while the event loop stood still, until they are dead.
+        #: Processes that were killed while the event loop was blocked, until they are dead.
         self._killed: set[int] = set()
         self._orphans = Orphans(node_id)
         self._oom_kills = OomKills()
-        #: Why the node ends itself; None if it is shut down.
+        #: Why the node ends itself; None for a normal shutdown.
         self._failure: str | None = None
 
     def watch(self, board: RunBoard) -> None:
-        """Look at the board of the pool's processes; called before they are started."""
+        """Use the board of the pool's processes; called before they are started."""
         self._pool_runs.watch(board)
 
     def start(self, node: NodeSpec, specs: list[WorkerSpec]) -> None:
         """Register the node and its workers, and start the thread.
 
-        Raises `DatabaseUnavailable` if the node cannot be registered for so long that its supervisor should know.
+        Raises `DatabaseUnavailable` if registration fails for `_START_SECONDS`, so that the supervisor notices.
         """
         self._row = NodeRow(node, specs, self._refusals, self.intake)
-        # Before the first message: the runs of a node that has no row are rescued, as those of a dead node are.
+        # Before the first message: runs of a node without a row are rescued like those of a dead node.
         deadline = time.monotonic() + _START_SECONDS
         while not self._row.is_registered:
             self._with_database(self._check_in)
@@ -113,19 +114,19 @@ class RunMonitor:
     # Called from Celery's event loop -------------------------------------------------------------------------------
 
     def give(self, given: GivenRuns) -> None:
-        """A child has accepted the runs of a message."""
+        """Record that a child has accepted the runs of a message."""
         self._pool_runs.give(given)
 
     def take_back(self, given: GivenRuns) -> bool:
-        """A child has reported the end of a message, or has died. Returns False if it has been taken back before."""
+        """Record that a child has reported the end of a message, or has died. Returns False if already recorded."""
         return self._pool_runs.take_back(given)
 
     def rescue(self, given: GivenRuns, error: str) -> None:
-        """Rescue the runs of a message whose child has died, soon, in the monitor's thread.
+        """Rescue the runs of a dead child's message, soon, in the monitor's thread.
 
-        `error` says what the child died of. It is called before another process takes the child's place.
+        `error` names the cause of death. Called before another process replaces the child.
         """
-        # If a message was delivered twice, the other child may have the run. If it has not, the run is an orphan.
+        # If a message was delivered twice, the other child may have the run; otherwise it is an orphan.
         wanted = [run for run in given.runs if not self._pool_runs.is_given(run)]
         process = self._pool_runs.bury(given.pid)
         if error == _KILLED_ERROR and process.stop is None and self._oom_kills.take():
@@ -141,18 +142,18 @@ class RunMonitor:
         self._wakeups.put(None)
 
     def check_now(self) -> None:
-        """Check the current runs in the database at once, because a revoke has come.
+        """Check the current runs in the database immediately, because a revoke has arrived.
 
-        Only what the database says is followed, so that a revoke which is late, doubled or forged interrupts no run.
+        Only the database is trusted, so a late, duplicate or forged revoke interrupts no run.
         """
         self._next_check_at = 0.0
         self._wakeups.put(None)
 
     def release_runs(self, task_ids: Sequence[str]) -> None:
-        """Stop these runs: the database has no heartbeat of this node, and soon the runs are given to other nodes.
+        """Stop these runs: the database has no heartbeat of this node, and other nodes will soon get the runs.
 
-        Ignored if this node reached the database a moment ago. Otherwise the node asks it once more, because its
-        process may have been frozen, and the runs are stopped only if that fails.
+        Ignored if this node reached the database within `_CUT_OFF_SECONDS`. Otherwise the node tries once more, because
+        its process may have been frozen, and stops the runs only if that fails.
         """
         if self.unreachable_seconds > _CUT_OFF_SECONDS:
             self._released |= set(task_ids)
@@ -160,7 +161,7 @@ class RunMonitor:
 
     @property
     def idle_seconds(self) -> float:
-        """Returns the seconds since the last run started; 0 while there is one."""
+        """Return the seconds since the last run started; 0 during a run."""
         return 0.0 if self._pool_runs.has_runs else self._pool_runs.quiet_seconds
 
     @property
@@ -169,13 +170,13 @@ class RunMonitor:
         return time.monotonic() - self._reached_at
 
     def has_runs(self, connection: Connection) -> bool:
-        """Returns True if by the database a run of this node has not ended, and its process was not killed."""
+        """Return True if the database has an unended run of this node whose process was not killed."""
         return bool(nodes.runs_of(connection, self._node_id) - self._pool_runs.killed_keys())
 
-    # Called from signal handlers: no lock is taken, because the main thread may hold it ------------------------------
+    # Called from signal handlers: no lock is taken, because the main thread may hold it ----------------------------
 
     def drain(self) -> None:
-        """Let running jobs end for `AVA_DRAIN_SECONDS`, then ask them to stop. A second call asks them at once."""
+        """Let running jobs end for `AVA_DRAIN_SECONDS`, then ask them to stop. A second call stops them immediately."""
         if self._state.drained_at is None:
             self._state = self._state.drained(time.monotonic() + self._settings.drain_seconds)
         else:
@@ -183,14 +184,14 @@ class RunMonitor:
         self._wakeups.put(None)
 
     def abandon(self) -> None:
-        """Kill everything that runs now; the runs return to the queue."""
+        """Kill all runs immediately; they return to the queue."""
         self._state = self._state.abandoned()
         self._wakeups.put(None)
 
     def close(self, failure: str | None = None) -> None:
-        """Do the deferred writes, deregister the node and end the thread.
+        """Execute the deferred writes, deregister the node and end the thread.
 
-        What still runs is killed. It is lost if the node ends by a `failure`, and interrupted if not.
+        Remaining runs are killed. They are lost if the node ends by a `failure`, and otherwise interrupted.
         """
         self._failure = failure
         self._is_ending = True
@@ -227,12 +228,12 @@ class RunMonitor:
             _log.exception("Run monitor: iteration failed, will retry")
 
     def apply_deadlines(self) -> None:
-        """Stop or end what has to end now."""
+        """Stop or kill overdue runs."""
         released = () if self._is_reachable else self._released
         self._killed |= {run.pid for run in self._pool_runs.apply_deadlines(self._state, released)}
 
     def _rescue_killed(self) -> None:
-        """Rescue the runs of killed processes while the event loop, which reports deaths, stands still."""
+        """Rescue the runs of killed processes while the event loop, which reports deaths, is blocked."""
         if loop_liveness.is_turning():
             self._killed.clear()
         for pid in [pid for pid in self._killed if processes.has_ended(pid)]:
@@ -248,7 +249,9 @@ class RunMonitor:
     # In the database -----------------------------------------------------------------------------------------------
 
     def _with_database(self, act: Callable[[Connection], None]) -> None:
-        """Do something in the database. Logs once that it is unreachable, and once that it is reachable again."""
+        """Call `act` with a connection. Logs once that the database is unreachable, and once that it is reachable
+        again.
+        """
         try:
             with self._database.connect() as connection:
                 act(connection)
@@ -283,7 +286,7 @@ class RunMonitor:
                 self._orphans.rescue(connection, orphan, has_begun=orphan in self._pool_runs.left())
         now = time.monotonic()
         if now >= self._next_check_at:
-            # Set before the database is asked, so that a `check_now` that comes meanwhile causes another check.
+            # Set before the query, so that a concurrent `check_now` causes another check.
             self._next_check_at = now + _CHECK_SECONDS
             if current := self._pool_runs.look():
                 directives = nodes.check_runs(connection, self._node_id, [run.key for run in current])

@@ -1,4 +1,4 @@
-"""The runs of a child as the node's parent knows them: those that it was given, and the one that it has now."""
+"""A child's runs as the node's parent knows them: the runs given to it, and its current run."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ from ava.store.jobs.moves.ended_runs import EndedRun
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GivenRuns:
-    """The runs of a message that a child has accepted: it has one of them at a time, or none any more."""
+    """The runs of a message that a child has accepted. At most one of them is running."""
 
-    #: The child's process; 0 if it died before it reported that it took the message.
+    #: The child's pid; 0 if it died before it reported that it took the message.
     pid: int
     runs: tuple[RunKey, ...]
 
 
 @dataclass(kw_only=True, eq=False)
 class TrackedRun:
-    """The run that a child has now, by its own word."""
+    """The current run of a child, as the child published it."""
 
-    #: The child's process.
+    #: The child's pid.
     pid: int
-    #: What the child last published of it.
+    #: The child's last publication.
     current: CurrentRun
-    #: Its deadlines; replaced as a whole, by the run monitor's thread alone.
+    #: Its deadlines; replaced as a whole, only by the run monitor's thread.
     state: RunState
     is_killed: bool = False
-    #: The most memory that it had at a look, and the processor time that it had used at the last one; None before one.
+    #: Peak memory in bytes of all measurements, and processor time in microseconds at the last; None before the first.
     peak_bytes: int | None = None
     cpu_us: int | None = None
 
     @classmethod
     def of(cls, pid: int, current: CurrentRun) -> TrackedRun:
-        """Returns a run that a child has just published."""
+        """Return the tracked state of a newly published run."""
         state = RunState(**_published(current))
         return cls(pid=pid, current=current, state=state)
 
     def follow(self, current: CurrentRun) -> None:
-        """The child has published more of the same run."""
+        """Update it with a newer publication of the same run."""
         self.current = current
         self.state = replace(self.state, **_published(current))
 
     def note_use(self, use: RunUse) -> None:
-        """A look has shown what its process uses."""
+        """Record a measurement of its process."""
         self.peak_bytes = max(use.memory_bytes, self.peak_bytes or 0)
         self.cpu_us = max(0, use.cpu_us - self.current.cpu_us)
         self.state = replace(self.state, memory_mb=use.memory_bytes / MIB)
 
     @property
     def key(self) -> RunKey:
-        """Returns the run as the store knows it."""
+        """Return the run's key in the store."""
         return self.current.key
 
     @property
@@ -68,7 +68,7 @@ class TrackedRun:
 
     @property
     def task_id(self) -> str:
-        """Returns the name of the run in a stop."""
+        """Return the run's id in a stop request."""
         return task_id(self.key)
 
     @property
@@ -79,13 +79,13 @@ class TrackedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadProcess:
-    """What a process has left that is dead, or about to be."""
+    """The remaining runs and ends of a process that is dead or about to be."""
 
     pid: int
-    #: The run that it had, by its last word, and why that was stopped.
+    #: Its last published run, and why that was stopped.
     current: CurrentRun | None
     stop: Stop | None = None
-    #: What that run used: the most memory, and processor time; None if it was not looked at.
+    #: Peak memory in bytes and processor time in microseconds of that run; None if not measured.
     peak_bytes: int | None = None
     cpu_us: int | None = None
     #: The ends that it had not written.
@@ -93,16 +93,16 @@ class DeadProcess:
 
     @property
     def was_claiming(self) -> bool:
-        """Returns True if it is not known whether it got its run."""
+        """Return True if it is unknown whether the process got its run."""
         return self.current is not None and self.current.phase is Phase.CLAIMING
 
     def had(self, run: RunKey) -> bool:
-        """Returns True if it had the run, or was about to have it."""
+        """Return True if the process had the run, or was about to claim it."""
         return self.current is not None and run in (self.current.key, self.current.next_run)
 
 
 def _published(current: CurrentRun) -> dict[str, Any]:
-    """Returns what the state of a run has from its child."""
+    """Return the fields of a run's state that its child publishes."""
     return {
         "timeout_seconds": current.timeout_seconds,
         "grace_seconds": current.grace_seconds,

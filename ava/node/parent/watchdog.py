@@ -1,6 +1,6 @@
-"""The watchdog: ends a node that makes no progress and cannot recover, so that its supervisor starts another.
+"""The watchdog: ends a node that makes no progress and cannot recover, so that its supervisor starts a new one.
 
-A process that answers signals and receives no jobs is worse than none, because its supervisor takes it for healthy.
+A process that responds to signals but receives no jobs is worse than none, because its supervisor considers it healthy.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ava.store.jobs.feed import published
 
 _log = logging.getLogger(__name__)
 
-#: Seconds without the database after which a node has no result left to write: a child holds one for 300.
+#: Seconds without the database after which a node has no result left to write: a child buffers one for 300.
 _DATABASE_SECONDS = 360.0
-#: The longest time-out, the longest grace and a minute: what runs then cannot be ended without this process's end.
+#: The maximum timeout, plus the maximum grace, plus a minute: runs that last longer can only end with this process.
 _LONGEST_RUN_SECONDS = 3600 + 600 + 60
 _STANDS_STILL = "its event loop stands still"
-#: A sleep that takes so many seconds more than it should was a freeze of this process.
+#: A sleep that is this many seconds too long was a freeze of this process.
 _FREEZE_SECONDS = 5.0
 
 
@@ -40,13 +40,13 @@ class Watchdog(threading.Thread):
         self._queues = queues
         self._refusals = refusals
         self._database = Database.of(settings, name="watchdog", pool_size=1, statement_seconds=5)
-        #: The messages that this node should have received: by job, when each was published.
+        #: The messages that this node should have received: publication times by job.
         self._missed: dict[str, set[datetime]] = {}
-        #: Since when it waits for the end of the node's jobs.
+        #: Since when it has been waiting for the end of the node's jobs.
         self._draining_since: float | None = None
 
     def run(self) -> None:
-        """Check again and again, and end the process when there is a reason."""
+        """Check repeatedly, and end the process when there is a reason."""
         while (reason := self.find_reason()) is None or not self._is_drained(reason):
             _pause(min(2.0, self._deaf_seconds / 8))
         _log.critical("Node ends itself, to be started again: %s", reason)
@@ -54,9 +54,9 @@ class Watchdog(threading.Thread):
         os._exit(os.EX_SOFTWARE)
 
     def _is_drained(self, reason: str) -> bool:
-        """Returns True if no job would be lost with this process, or if it has waited for them for long enough.
+        """Return True if ending this process would lose no job, or if it has waited long enough for its jobs.
 
-        While the loop stands still no message is received, and the children end their runs without it.
+        While the loop is blocked, no message is received, and the children end their runs without it.
         """
         now = time.monotonic()
         if reason != _STANDS_STILL:
@@ -73,7 +73,7 @@ class Watchdog(threading.Thread):
             return False
 
     def find_reason(self) -> str | None:
-        """Returns why this process must end; None if it goes on."""
+        """Return why this process must end; None if it may continue."""
         if loop_liveness.silent_seconds() > self._deaf_seconds:
             return _STANDS_STILL
         if self._draining_since is not None:
@@ -90,12 +90,12 @@ class Watchdog(threading.Thread):
             return None
 
     def _is_deaf(self) -> bool:
-        """Returns True if a job was published twice, long enough ago, and this node was idle and received neither."""
+        """Return True if an idle node did not receive either of two publications of a job, both long enough ago."""
         if self._run_monitor.idle_seconds < self._deaf_seconds / 2 or not self._run_monitor.intake.is_open:
             self._missed.clear()
             return False
         with self._database.connect() as connection:
-            # What waits in a queue that the broker refuses is received by no other process of this machine either.
+            # For a queue that the broker refuses, another process of this machine would not receive messages either.
             queues = [queue for queue in self._queues if queue not in self._refusals.names()]
             found = published.oldest_messages(connection, queues=queues, after_seconds=self._deaf_seconds / 4)
         self._database.close()
@@ -105,7 +105,7 @@ class Watchdog(threading.Thread):
 
 
 def _pause(seconds: float) -> None:
-    """Sleep; twice if this process was frozen meanwhile, so that its other threads show that they go on."""
+    """Sleep; twice if this process was frozen in between, so that its other threads can show progress."""
     began = time.monotonic()
     time.sleep(seconds)
     if time.monotonic() - began > seconds + _FREEZE_SECONDS:

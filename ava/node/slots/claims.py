@@ -1,5 +1,5 @@
-"""The thread that claims runs for the slots of a process. Runs that arrive while a statement is on its way share the
-next one.
+"""The thread that claims runs for the slots of a process. One statement claims all runs that arrived during the
+last.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ava.store.jobs.moves import recall
 
 _log = logging.getLogger(__name__)
 
-#: The most runs that one statement claims.
+#: Maximum runs that one statement claims.
 _RUNS_PER_STATEMENT = 200
 
 
 @dataclass(eq=False, slots=True)
 class _WantedRun:
-    """A run that is to be claimed."""
+    """A run to claim."""
 
     key: RunKey
     worker_id: str
@@ -41,7 +41,7 @@ class _WantedRun:
 
 
 class SlotClaims:
-    """SlotClaims runs, and puts back what this process does not run. Its methods are called in the event loop."""
+    """Claims runs, and requeues runs that this process does not execute. Its methods are called in the event loop."""
 
     def __init__(self, settings: Settings, node_id: str, database: Database, loop: asyncio.AbstractEventLoop) -> None:
         self._settings = settings
@@ -57,25 +57,25 @@ class SlotClaims:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread once it has done what it was asked."""
+        """End the thread after it has processed its queue."""
         self._wanted.put(None)
-        # It has not been started if the consumer could not start.
+        # Not started if the consumer could not start.
         if self._thread.ident is not None:
             self._thread.join()
         self._writer.close()
 
     async def claim(self, key: RunKey, worker_id: str) -> SlotRun | None:
-        """Start a run. Returns None if it cannot be claimed, or if this process does not run its worker."""
+        """Start a run. Returns None if it cannot be claimed, or if this process lacks its worker."""
         wanted = _WantedRun(key, worker_id, self._loop.create_future())
         self._wanted.put(wanted)
         return await wanted.claimed
 
     def owns_job(self, run: SlotRun) -> bool:
-        """Returns True if a run still holds its job; blocks. Raises `DatabaseUnavailable` at the first failure."""
+        """Return True if a run still owns its job; blocks. Raises `DatabaseUnavailable` at the first failure."""
         return self._writer.owns_job(run)
 
     def recall(self, keys: Sequence[RunKey]) -> None:
-        """Return runs to the backlog that were not claimed."""
+        """Return unclaimed runs to the backlog."""
         self._wanted.put(keys)
 
     # The thread ----------------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ class SlotClaims:
                 except queue.Empty:
                     break
                 if not isinstance(further, _WantedRun):
-                    # In its turn, after these.
+                    # Keep the order: recall these after the claims.
                     break
                 by_worker.setdefault(further.worker_id, []).append(further)
             for worker_id, wanted in by_worker.items():
@@ -108,7 +108,7 @@ class SlotClaims:
             with self._database.connect() as connection:
                 recall.recall_runs(connection, keys)
         except Exception:
-            # The dispatcher finds a message that is lost.
+            # The dispatcher detects lost messages.
             _log.exception("Runs not returned to the backlog")
 
     def _claim_all(self, worker_id: str, wanted: Sequence[_WantedRun]) -> None:
@@ -121,7 +121,7 @@ class SlotClaims:
             else:
                 self._claim_into(made, worker_id, wanted)
         except Exception:
-            # A run that was claimed and is not here is found as an orphan; a message that is lost, by the dispatcher.
+            # Orphan detection finds claimed runs without an owner here; the dispatcher detects lost messages.
             _log.exception("Runs not claimed", extra={"worker_id": worker_id})
         self._loop.call_soon_threadsafe(_deliver, wanted, made)
 
@@ -132,7 +132,7 @@ class SlotClaims:
             jobs = self._writer.claim_together([each.key for each in wanted], worker_id, claim_id)
             claimed = {job.run: job for job in jobs}
         for number, each in enumerate(wanted):
-            # Once, if a message was delivered twice.
+            # Only once, even if a message was delivered twice.
             if (job := claimed.pop(each.key, None)) is not None:
                 run = self._make(job, claim_id, began_ns, sent_at)
                 run_reports.open_log(run)
@@ -141,7 +141,9 @@ class SlotClaims:
                 made[number] = self._claim_alone(each)
 
     def _claim_alone(self, wanted: _WantedRun) -> SlotRun | None:
-        """Claim a run that could not be claimed with others: it was lost before, say, or may expire."""
+        """Claim a single run that could not be claimed with others, because it was lost before or may expire, for
+        example.
+        """
         began_ns, sent_at, claim_id = time.time_ns(), time.monotonic(), str(uuid.uuid4())
         job = self._writer.claim_or_park(wanted.key, wanted.worker_id, claim_id)
         return None if job is None else self._make(job, claim_id, began_ns, sent_at)
@@ -155,13 +157,13 @@ class SlotClaims:
 
 def _deliver(wanted: Sequence[_WantedRun], made: Sequence[SlotRun | None]) -> None:
     for each, run in zip(wanted, made, strict=True):
-        # A handler may have cancelled the task that waits. This node rescues a run of its own that it does not run.
+        # A handler may have cancelled the waiting task. Orphan detection then rescues the run.
         if not each.claimed.done():
             each.claimed.set_result(run)
 
 
 class SlotJournal(RunJournal):
-    """The journal of a run in a slot: it asks whether a wait is admitted in a thread, once the handler has left.
+    """The journal of a run in a slot. Whether a wait is admitted is checked in a thread after the handler has left.
 
     So the event loop executes no statement. A refusal fails the attempt.
     """
@@ -171,5 +173,5 @@ class SlotJournal(RunJournal):
         self._slot_run = run
 
     def admit_wait(self) -> None:
-        """Note that a wait is to be admitted."""
+        """Schedule the check that admits a wait."""
         self._slot_run.admit_wait = super().admit_wait

@@ -1,7 +1,7 @@
-"""`ava worker --slots`: the command of a node with slots. It starts the node's pool and its slot processes, as forks.
+"""`ava worker --slots`: the command of a node with slots. It forks the node's pool and its slot processes.
 
-It has one thread and no connection, so that it can fork at any time. What has died is started again; a process beside
-it writes what becomes of the runs of the dead one.
+It has one thread and no connection, so that it can fork at any time. It restarts dead processes; a separate process
+writes the outcomes of a dead one's runs.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from ava.telemetry import logs
 
 _log = logging.getLogger(__name__)
 
-#: What the command waits for. They are blocked in it, and not in what it starts.
+#: The signals for which the command waits. They are blocked in it, but not in its forks.
 _SIGNALS = (signal.SIGCHLD, signal.SIGALRM, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-#: Seconds between two looks at the processes.
+#: Seconds between two checks of the processes.
 _LOOK_SECONDS = 0.25
-#: Seconds without a sign of life after which a slot process is killed: something in it holds the GIL. Its node counts
-#: as dead a little later, and its runs are then given to others.
+#: A slot process without a liveness record for this many seconds is killed, because something in it holds the GIL.
+#: Shortly afterwards its node counts as dead, and other nodes get its runs.
 _SILENT_SECONDS = 10.0
-#: Seconds between two starts of one process.
+#: Minimum seconds between two starts of one process.
 _RESTART_SECONDS = 2.0
 
 
 @dataclass(eq=False)
 class _NodeProcess:
-    """One process of the node, again and again."""
+    """One process of the node, across restarts."""
 
     name: str
     start: Callable[[Member], int]
-    #: How many runs share it; 0 for the pool.
+    #: Number of runs that share it; 0 for the pool.
     slots: int = 0
     pid: int = 0
     member: Member | None = None
     starts_at: float = 0.0
-    #: Whether it has consumed once. A first start that fails ends the command, because a setting may be wrong.
+    #: Whether it has ever consumed. If the first start fails, the command ends, because a setting may be wrong.
     was_ready: bool = False
-    #: The last sign of life, and how many looks in a row have found no newer one.
+    #: The last liveness record, and the number of consecutive checks without a newer one.
     sign: float = 0.0
     silent_looks: int = 0
 
@@ -70,8 +70,8 @@ def run(
 ) -> int:
     """Run a node with slots until it is asked to end. Returns its exit code.
 
-    `concurrency`: the processes of its pool, 0 for none, None for one a CPU. `slots`: how many runs of concurrent
-    workers each of the `slot_processes` has at once.
+    `concurrency`: the number of pool processes; 0: none; None: one per CPU. `slots`: the maximum concurrent runs of
+    concurrent workers in each of the `slot_processes`.
     """
     logs.configure(settings, "worker")
     conceal(SECRETS)
@@ -108,10 +108,10 @@ class _Command:
         self._settings = settings
         self._node_processes = node_processes
         self._on_ready = on_ready
-        #: The processes that write what becomes of the runs of dead ones.
+        #: The processes that write the outcomes of dead processes' runs.
         self._writers: set[int] = set()
         self._next_look_at = 0.0
-        #: One byte, which the writers read: whether the node ends.
+        #: One shared byte: whether the node ends. The writers read it.
         self._ending = mmap.mmap(-1, 1)
         self._exit_code = 0
 
@@ -122,8 +122,8 @@ class _Command:
     def run(self) -> int:
         processes.adopt_orphans()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        # No fork inherits the timer. CPython's `sigtimedwait` returns a signal that was never sent if the process was
-        # stopped and continued meanwhile, and its time is over.
+        # Forks do not inherit the timer. CPython's `sigtimedwait` cannot be used: if the process was stopped and
+        # continued until after the timeout, it returns a signal that was never sent.
         signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
         while not self._is_ending or self._writers or any(process.pid for process in self._node_processes):
             self._start_due()
@@ -146,7 +146,7 @@ class _Command:
         assert process.member is not None
         if number > 0:
             return process.start(process.member)
-        # One process of the node answers on its port, with the counters of all.
+        # One process of the node serves its health port, with the counters of all.
         with serving(self._settings):
             return process.start(process.member)
 
@@ -177,7 +177,7 @@ class _Command:
         processes.kill_children(keep=frozenset({*self._writers, *(each.pid for each in self._node_processes)}))
         process.was_ready |= member.is_ready
         if not process.was_ready and not self._is_ending:
-            # It cannot start, and has said why.
+            # It cannot start, and has logged the reason.
             self._exit_code = code if code > 0 else 1
             self._pass_on(signal.SIGTERM)
             return
@@ -190,7 +190,7 @@ class _Command:
         self._writers.add(_fork(lambda: _write_off(self._settings, member, pid, code, lambda: self._is_ending)))
 
     def _look(self) -> None:
-        # Signals end the wait for the next look.
+        # Signals may end the wait early.
         if (now := time.monotonic()) < self._next_look_at:
             return
         self._next_look_at = now + _LOOK_SECONDS
@@ -200,7 +200,7 @@ class _Command:
                 continue
             process.silent_looks = process.silent_looks + 1 if member.last_sign == process.sign else 0
             process.sign = member.last_sign
-            # In looks, because this process may have been frozen as well.
+            # Count checks, not time, because this process may also have been frozen.
             if process.silent_looks * _LOOK_SECONDS > _SILENT_SECONDS:
                 _log.error("Node: its %s gives no sign of life, and is killed", process.name)
                 processes.kill_tree(process.pid)
@@ -224,9 +224,9 @@ def _write_off(settings: Settings, member: Member, pid: int, code: int, is_endin
 
 
 def _fork(act: Callable[[], int]) -> int:
-    """Do something in a process of its own, whose exit code it returns. Returns the process's id.
+    """Call `act` in a forked process, which exits with its result. Returns the pid.
 
-    The process ends with this one: what has lost its command would take jobs that no signal stops.
+    The process ends with this one: without its command it would take jobs that no signal could stop.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -235,10 +235,10 @@ def _fork(act: Callable[[], int]) -> int:
         return pid
     code = 1
     try:
-        # A session of its own: a Ctrl-C in the terminal reaches the command alone.
+        # With a separate session, a Ctrl-C in the terminal reaches only the command.
         with suppress(PermissionError):
             os.setsid()
-        # It is started before the signals are unblocked, so that the main thread gets them.
+        # Start it before the signals are unblocked, so that the main thread receives them.
         threading.Thread(target=_exit_with_parent, args=(parent_pid,), name="ava-exit-with-parent", daemon=True).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         code = act()

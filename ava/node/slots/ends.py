@@ -1,7 +1,7 @@
-"""The threads that write what the runs of a slot process leave: their ends, and their lines while they go on.
+"""The threads that write the ends of a slot process's runs, and store the lines of running ones.
 
-Ends that come while a statement is on its way share the next one. Waits, and ends that defer a rate, are written one by
-one.
+One statement writes all ends that arrived during the last one. Waits, and ends that defer a rate, are written
+individually.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from ava.store.jobs.moves.ended_runs import EndedRun
 
 _log = logging.getLogger(__name__)
 
-#: The most ends in one statement.
+#: Maximum ends in one statement.
 _ENDS_PER_STATEMENT = 200
-#: Seconds between two looks for lines. A run that is shorter stores its lines with its end.
+#: Seconds between two polls for lines. A shorter run stores its lines with its end.
 _LOOK_SECONDS = 0.1
 
 
 @dataclass(eq=False, slots=True)
 class _EndedRun:
-    """A run whose end is decided."""
+    """A run with a decided end."""
 
     run: SlotRun
     #: Set once the end is written.
@@ -48,7 +48,7 @@ class SlotEnds:
         self._loop = loop
         self._writer = RunWriter(database, node_id)
         self._ended: queue.SimpleQueue[_EndedRun | None] = queue.SimpleQueue()
-        #: Whether a statement is on its way, or about to be.
+        #: Whether a statement is in flight, or about to be sent.
         self._is_writing = False
         self._thread = threading.Thread(target=self._work, name="ava-ends", daemon=True)
 
@@ -59,19 +59,19 @@ class SlotEnds:
     def close(self) -> None:
         """End the thread once all ends are written."""
         self._ended.put(None)
-        # It has not been started if the consumer could not start.
+        # Not started if the consumer could not start.
         if self._thread.ident is not None:
             self._thread.join()
         self._writer.close()
 
     async def write(self, run: SlotRun) -> None:
-        """Write the end of a run as it was decided. Returns when that is done, or cannot be done."""
+        """Write the decided end of a run. Returns when it is written, or cannot be written."""
         ended = _EndedRun(run, self._loop.create_future())
         self._ended.put(ended)
         await ended.written
 
     def await_written(self, seconds: float) -> None:
-        """Wait at most so long until no end is to be written; another thread calls it."""
+        """Wait at most `seconds` until all ends are written. Called by another thread."""
         deadline = time.monotonic() + seconds
         while (not self._ended.empty() or self._is_writing) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -98,7 +98,7 @@ class SlotEnds:
     def _write_all(self, runs: Sequence[SlotRun]) -> None:
         ended: list[tuple[SlotRun, EndedRun]] = []
         for run in runs:
-            # No line is stored after the end.
+            # Store no line after the end.
             with run.storing:
                 run.is_ending = True
             run.log.close()
@@ -142,19 +142,19 @@ class SlotEnds:
             act()
             run.is_end_written = True
         except Exception:
-            # This node rescues a run of its own that no process has.
+            # Orphan detection rescues the run.
             _log.exception("End of run not written", extra={"job_id": run.job.id})
 
 
 def _release(ended: Sequence[_EndedRun]) -> None:
     for each in ended:
-        # A handler may have cancelled the task that waits.
+        # A handler may have cancelled the waiting task.
         if not each.written.done():
             each.written.set_result(None)
 
 
 class SlotLines(threading.Thread):
-    """Stores the lines and the progress of runs that go on."""
+    """Stores the lines and the progress of running runs."""
 
     def __init__(self, database: Database, runs: Callable[[], Collection[SlotRun]]) -> None:
         super().__init__(name="ava-lines", daemon=True)
@@ -162,13 +162,13 @@ class SlotLines(threading.Thread):
         self._runs = runs
 
     def run(self) -> None:
-        """Look again and again."""
+        """Poll repeatedly."""
         while True:
             time.sleep(_LOOK_SECONDS)
             try:
                 self._look()
             except DatabaseUnavailable:
-                # The lines are kept until it is back.
+                # The lines stay buffered until the database is back.
                 time.sleep(_LOOK_SECONDS)
             except Exception:
                 _log.exception("Lines of runs not stored, will retry")
@@ -180,7 +180,7 @@ class SlotLines(threading.Thread):
                 run.stop(Stop.LOST)
 
     def _store(self, run: SlotRun) -> bool:
-        """Returns False if the run has lost its job."""
+        """Return False if the run has lost its job."""
         with run.storing:
             if run.is_ending:
                 return True

@@ -1,9 +1,9 @@
-"""The thread that watches the event loop of a slot process, and shows the node's command that the process goes on.
+"""The thread that watches the event loop of a slot process, and proves to the node's command that the process is alive.
 
-It waits for nothing, so it also applies the deadlines of the runs.
+The thread never blocks, so it also applies the deadlines of the runs.
 
-A loop that does not answer for a second is blocked by code that does not await. The thread names it, with its stack, in
-the log of its run. The clocks of the other runs stand still meanwhile, because they lose nothing but time.
+If the loop does not respond for a second, code without an await blocks it. The thread logs the blocking run, with its
+stack, in the run's log. The clocks of the other runs stop for that time, so that they lose only time.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from ava.node.slots.slot_run import SlotRun
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 _LOOK_SECONDS = 0.1
-#: Seconds without an answer after which the loop is blocked.
+#: Seconds until a loop that does not respond counts as blocked.
 _BLOCKED_SECONDS = 1.0
-#: A look that comes so many seconds late was delayed by a freeze of the process, which is no block of the loop.
+#: A check that is this many seconds late was delayed by a freeze of the process, not by a blocked loop.
 _FREEZE_SECONDS = 2.0
 
 
 @dataclass(eq=False)
 class _Question:
-    """A question to the loop that it has not answered. Only the watch changes it, so an answer meanwhile is no race."""
+    """A probe of the loop without a response so far. Only the watch changes it, so a concurrent response is no race."""
 
     asked_at: float
-    #: The run whose code is in the loop at each look since then, and since when.
+    #: The run with code in the loop at each check since then, and the time of the first of these checks.
     suspect: SlotRun | None = None
     suspected_at: float = 0.0
     is_blocked: bool = False
-    #: The run that blocks the loop; None: none, or it is not known.
+    #: The run that blocks the loop; None if none or unknown.
     blocker: SlotRun | None = None
 
 
 class LoopWatch(threading.Thread):
-    """Watches one loop, whose thread is the main thread."""
+    """Watches one loop in the main thread."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class LoopWatch(threading.Thread):
         show_life: Callable[[], None],
         apply_deadlines: Callable[[], None],
     ) -> None:
-        """`runs` returns the runs of the process; the functions are called at each look."""
+        """`runs` returns the runs of the process; the other functions are called at each check."""
         super().__init__(name="ava-loop-watch", daemon=True)
         self._loop = loop
         self._runs = runs
@@ -66,7 +66,7 @@ class LoopWatch(threading.Thread):
         self._question: _Question | None = None
 
     def run(self) -> None:
-        """Look again and again."""
+        """Check repeatedly."""
         looked_at = time.monotonic()
         while True:
             time.sleep(_LOOK_SECONDS)
@@ -78,7 +78,7 @@ class LoopWatch(threading.Thread):
             except Exception:
                 if self._loop.is_closed():
                     return
-                # Without a sign of life from here the node's command would kill the process.
+                # Continue: without liveness records the node's command would kill the process.
                 _log.exception("Loop watch: look failed, will retry")
             looked_at = now
 
@@ -128,11 +128,11 @@ class LoopWatch(threading.Thread):
         )
 
     def _find_run(self) -> SlotRun | None:
-        """Returns the run whose code is in the loop now."""
+        """Return the run with code in the loop at this moment."""
         found = run_of_task(asyncio.current_task(self._loop))
         if found is not None:
             return found
-        # A callback has a context, and no task. Its frame is that of `asyncio.Handle._run`.
+        # A callback has a context but no task. Its frame is `asyncio.Handle._run`.
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
         while frame is not None:
             handle: Any = frame.f_locals.get("self") if frame.f_code.co_name == "_run" else None
@@ -144,7 +144,7 @@ class LoopWatch(threading.Thread):
 
 
 def _handler_frames(frame: FrameType | None) -> list[traceback.FrameSummary]:
-    """Returns the frames of a stack below those of the event loop and of this service."""
+    """Return the frames of a stack below the event loop's and this service's."""
     frames = list(traceback.extract_stack(frame)) if frame is not None else []
     ours = [number for number, each in enumerate(frames) if each.name in ("_run", "_await", "call_in_loop")]
     return frames[ours[-1] + 1 :] if ours else frames

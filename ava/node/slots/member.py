@@ -1,6 +1,6 @@
-"""What the command of a node shares with each process that it has started: signs of life, and a last word.
+"""Memory that a node's command shares with each process that it started: liveness records and an exit report.
 
-The command forks and starts no thread. So a process that is lost or replaced is followed by a fork of the same command.
+The command forks and starts no thread, so it can replace a lost process with another fork.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ava.domain.jobs.job import RunKey
 from ava.node import processes
 from ava.node.outcome import Stop
 
-#: The exit code of a process that has left a last word.
+#: The exit code of a process that has written an exit report.
 REPLACED = 214
 _STAMP = struct.Struct("=d")
 _READY_AT = 8
-#: Bytes of a last word for each slot. A run takes half of them.
+#: Bytes of the exit report per slot. A run takes half of them.
 _BYTES_PER_SLOT = 512
 _LAST_WORD_AT = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class LateRun:
-    """A run that did not end although it had to."""
+    """A run that did not end in time."""
 
     run: RunKey
     claim_id: str
@@ -44,8 +44,8 @@ class Member:
     """One process of a node, from its fork to its death."""
 
     def __init__(self, slots: int = 0) -> None:
-        """`slots`: how many runs share the process; 0 for the pool, which leaves no last word."""
-        #: The id of the process as a node: that of its row.
+        """`slots`: the number of runs that share the process; 0 for the pool, which writes no exit report."""
+        #: The process's node id, as in its row.
         self.node_id = str(ids.new_uuid())
         self.started_at = time.monotonic()
         self._memory = mmap.mmap(-1, _LAST_WORD_AT + _BYTES_PER_SLOT * slots)
@@ -53,22 +53,22 @@ class Member:
     # In the process ------------------------------------------------------------------------------------------------
 
     def show_life(self) -> None:
-        """The process goes on: a thread that waits for nothing says it again and again."""
+        """Record that the process is alive; called repeatedly by a thread that never blocks."""
         _STAMP.pack_into(self._memory, 0, time.monotonic())
 
     def show_ready(self) -> None:
-        """The process consumes its queues."""
+        """Record that the process consumes its queues."""
         self._memory[_READY_AT] = 1
 
     def end_process(self, late: Sequence[LateRun]) -> NoReturn:
-        """End this process, with what its handlers have started. Its runs are rescued once it is dead."""
+        """End this process and all processes that its handlers have started. Its runs are rescued once it is dead."""
         self.leave_last_word(late)
         with suppress(Exception):
             processes.kill_children()
         os._exit(REPLACED)
 
     def leave_last_word(self, late: Sequence[LateRun]) -> None:
-        """Say which runs were late. Those for which there is no room return to the queue with the others."""
+        """Write the late runs into the exit report. Runs that do not fit return to the queue with the others."""
         at = _LAST_WORD_AT
         for each in late:
             entry = json.dumps(asdict(each)).encode() + b"\n"
@@ -80,17 +80,17 @@ class Member:
 
     @property
     def last_sign(self) -> float:
-        """Returns when the process last said that it goes on; 0 if it has not."""
+        """Return the time of the last liveness record; 0 if there is none."""
         found: float = _STAMP.unpack_from(self._memory, 0)[0]
         return found
 
     @property
     def is_ready(self) -> bool:
-        """Returns True once the process has consumed its queues."""
+        """Return True once the process has consumed its queues."""
         return bool(self._memory[_READY_AT])
 
     def read_last_word(self) -> list[LateRun]:
-        """Returns the runs because of which the process has ended itself."""
+        """Return the runs that made the process end itself."""
         found = map(json.loads, self._memory[_LAST_WORD_AT:].rstrip(b"\0").splitlines())
         return [
             LateRun(

@@ -50,14 +50,14 @@ _log = logging.getLogger(__name__)
 
 #: Connections for the claims, the ends, the lines, and the journals of handlers.
 _CONNECTIONS = 8
-#: Threads for the statements of journals and for what handlers run with `asyncio.to_thread`.
+#: Threads for the statements of journals and for handlers' calls of `asyncio.to_thread`.
 _THREADS = 64
-#: CPython's switch interval: seconds after which a thread releases the interpreter lock to one that waits for it. The
-#: consumer, the claims and the ends wait for it after each message and statement; at 5 ms longer than for the servers.
+#: CPython's switch interval: seconds until a thread releases the GIL to a waiting one. The consumer, the claims and the
+#: ends wait for the GIL after each message and statement; with 5 ms, longer than for the servers.
 _SWITCH_SECONDS = 0.0005
-#: Seconds that ends get to be written before the process ends itself.
+#: Maximum seconds for writing ends before the process ends itself.
 _FLUSH_SECONDS = 1.0
-#: Seconds between two looks at the memory of the process.
+#: Seconds between two measurements of the process's memory.
 _MEMORY_SECONDS = 1.0
 
 
@@ -69,7 +69,7 @@ class _SlotNode(Node):
 
 
 class SlotProcess:
-    """One slot process, which takes part as a node of its own."""
+    """One slot process, which is registered as a separate node."""
 
     def __init__(self, settings: Settings, member: Member, slots: int, queues: tuple[str, ...] | None) -> None:
         self._settings = settings
@@ -90,7 +90,7 @@ class SlotProcess:
         self._exit_code = 1
         #: Whether the consumer has ended.
         self._is_over = False
-        #: What has ended the consumer.
+        #: The errors that ended the consumer.
         self._errors: Sequence[BaseException] = ()
 
     def run(self) -> int:
@@ -105,7 +105,7 @@ class SlotProcess:
         LoopWatch(self._loop, self._runs.all, self._member.show_life, self._node.run_monitor.apply_deadlines).start()
         consumer.start()
         while not self._is_over:
-            # What a task of a handler raises to end its process ends the loop's turn alone.
+            # If a handler's task raises one of these to end its process, only the loop's current iteration ends.
             with suppress(SystemExit, KeyboardInterrupt):
                 self._loop.run_forever()
         if self._runs.all():
@@ -160,9 +160,9 @@ class SlotProcess:
         return 1 if self._errors else 0
 
     def _start(self, consumer: Any) -> None:
-        """Celery's consumer is ready: register the node, and let the handlers have this process."""
+        """Register the node and hand this process over to the handlers, once Celery's consumer is ready."""
         done = threading.Event()
-        # Signals are set up in the main thread alone.
+        # Signal handlers can only be set in the main thread.
         self._loop.call_soon_threadsafe(self._take_over, done)
         done.wait()
         node_signals.start(self._node, consumer)
@@ -213,7 +213,7 @@ class SlotProcess:
         self._runs.ask_database(self._database, self._member.node_id)
 
     def _end(self, late: Sequence[SlotRun]) -> NoReturn:
-        """End this process because of runs that do not end; called in the thread of the loop watch."""
+        """End this process because of runs that do not end. Called in the thread of the loop watch."""
         for run in late:
             _log.warning("Run has to end now: its slot process is replaced", extra={"job_id": run.job.id})
         self._ends.await_written(_FLUSH_SECONDS)

@@ -1,7 +1,7 @@
-"""Which run a piece of code belongs to in a slot process: the context variable, and what looks it up.
+"""The context variable that identifies the run of a piece of code in a slot process.
 
-Tasks and `asyncio.to_thread` copy the context of the code that starts them. So what they print, log or warn of goes to
-the log of their run. Code without a run writes where this process writes.
+Tasks and `asyncio.to_thread` copy the context of the code that starts them. So their output, log records and warnings
+go to the log of their run. Code outside a run writes to the original streams of this process.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 #: The run of the code that reads it; None: none.
 CURRENT: ContextVar[SlotRun | None] = ContextVar("ava_slot_run", default=None)
 
-#: The attribute of a task that holds its run.
+#: The task attribute that holds its run.
 _RUN = "_ava_run"
 
 
 def install() -> None:
-    """Send what runs print, log or warn of to their logs, in this process from now on."""
+    """From now on, send output, log records and warnings of runs in this process to their logs."""
     sys.stdout, sys.stderr = _ContextStream(LogLevel.INFO, sys.stdout), _ContextStream(LogLevel.WARN, sys.stderr)
     others = list(logging.root.handlers)
     log_runs_from_info(others)
@@ -40,7 +40,7 @@ def install() -> None:
 
 
 def task_factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-    """Returns a task that is known to its run."""
+    """Return a task that is registered with its run."""
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
     context: Context | None = options.get("context")
     run = CURRENT.get() if context is None else context.get(CURRENT)
@@ -51,21 +51,21 @@ def task_factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
 
 
 def run_of_task(task: asyncio.Task[Any] | None) -> SlotRun | None:
-    """Returns the run of a task; None if it has none."""
+    """Return the run of a task; None if it has none."""
     return getattr(task, _RUN, None)
 
 
 class _ContextLog:
-    """The log of the run whose code logs."""
+    """The log of the current run."""
 
     def add(self, level: LogLevel, text: str) -> None:
-        """Add a line, unless no run logs."""
+        """Add a line, if there is a current run."""
         if (run := CURRENT.get()) is not None:
             run.log.add(level, text)
 
 
 class _ContextStream(StandardStream):
-    """`sys.stdout` or `sys.stderr`: text goes to the run of the code that writes it."""
+    """`sys.stdout` or `sys.stderr`: output goes to the run of the code that writes it."""
 
     def __init__(self, level: LogLevel, other: TextIO) -> None:
         super().__init__(level)
@@ -78,7 +78,7 @@ class _ContextStream(StandardStream):
 
     @property
     def buffer(self) -> Any:
-        """Returns the stream of bytes beside it."""
+        """Return the corresponding byte stream."""
         return self._target.buffer
 
     def write(self, text: str) -> int:

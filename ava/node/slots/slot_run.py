@@ -33,15 +33,15 @@ class SlotRun(Run):
         self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         #: Raises `TooManyWaiting` if the job may not wait; None if it does not wait.
         self.admit_wait: Callable[[], None] | None = None
-        #: Held while lines are stored, so that no line is stored after the end of its run.
+        #: Locked while lines are stored, so that no line is stored after the end of its run.
         self.storing = threading.Lock()
         #: Whether its end is written, or about to be; and whether it is.
         self.is_ending = self.is_end_written = False
-        #: What it prints to, made when it prints first.
+        #: Its output streams, created on first use.
         self._streams: dict[LogLevel, LineWriter] = {}
-        # A wait in the loop would stop all runs.
+        # Waiting in the loop would block all runs.
         self.log.may_wait = False
-        #: What the run monitor knows of it. The time-out is checked at most a tick late, so it needs no margin.
+        #: The run monitor's state of this run. The timeout is checked at most one tick late, so it needs no margin.
         self.state = RunState(
             timeout_seconds=self.timeout_seconds - MARGIN_SECONDS,
             grace_seconds=self.handler.spec.cancel_grace_seconds,
@@ -49,34 +49,34 @@ class SlotRun(Run):
             since=time.monotonic(),
         )
         self.phase, self.since = Phase.CLAIMING, self.state.since
-        #: Seconds during its life for which the loop stood still, and those of them that it has caused.
+        #: Seconds that the loop was blocked during this run, and the part that this run caused.
         self.stalled_seconds = self.own_stall_seconds = 0.0
 
     @property
     def key(self) -> RunKey:
-        """Returns the run as the store knows it."""
+        """Return the run's key in the store."""
         return self.job.run
 
     @property
     def lost_seconds(self) -> float:
-        """Returns the seconds that other runs have taken from it."""
+        """Return the seconds that other runs blocked this one."""
         return self.stalled_seconds - self.own_stall_seconds
 
     @property
     def overdue_at(self) -> float:
-        """Returns when its time is over, by the clock of the run."""
+        """Return the time of its timeout, by the clock of the run."""
         return self.since + self.timeout_seconds
 
     def enter_phase(self, phase: Phase) -> None:
-        """Note how far it is."""
+        """Record the phase."""
         self.phase, self.since = phase, time.monotonic() - self.lost_seconds
 
     def all_tasks(self) -> Iterable[asyncio.Task[Any]]:
-        """Returns the tasks of this run."""
+        """Return the tasks of this run."""
         return list(self.tasks)
 
     async def call_in_loop(self) -> None:
-        """Call the handler and keep what it returns or raises; called in a task and a context of its own."""
+        """Call the handler and store its return value or exception. Called in a separate task and context."""
         self.enter_phase(Phase.RUNNING)
         with tracing.start_span("handler", parent=self.span) as at:
             try:
@@ -90,14 +90,14 @@ class SlotRun(Run):
                 assert self.raised is not None
                 at.record_failure(run_reports.kind_of(self, self.raised))
             finally:
-                # No stop reaches what follows.
+                # From here on, a stop has no effect.
                 self._async_task = None
         self.enter_phase(Phase.ENDING)
         # Before the traceback. Receivers of Celery's signals may print until the log is closed.
         self.end_lines()
 
     def stream(self, level: LogLevel) -> LineWriter:
-        """Returns the stream whose lines go to the log of this run with a level; any thread calls it."""
+        """Return the stream that writes lines of a level to the log of this run. Thread-safe."""
         with self._lock:
             if (stream := self._streams.get(level)) is None:
                 stream = self._streams[level] = LineWriter(level)
@@ -105,13 +105,13 @@ class SlotRun(Run):
             return stream
 
     def end_lines(self) -> None:
-        """Write what was printed without the end of its line."""
-        # A copy, because a thread may print first now.
+        """Write unfinished lines to the log."""
+        # A copy, because a thread may concurrently print for the first time.
         for stream in [*self._streams.values()]:
             stream.close()
 
     async def _end_tasks(self) -> None:
-        """Cancel the tasks that the handler has left, and wait for their ends, as `asyncio.run` does."""
+        """Cancel the tasks that the handler left running, and wait until they end, as `asyncio.run` does."""
         current = asyncio.current_task()
         while left := [task for task in self.tasks if task is not current and not task.done()]:
             for task in left:
@@ -119,12 +119,12 @@ class SlotRun(Run):
             await asyncio.gather(*left, return_exceptions=True)
 
     def stop(self, reason: Stop) -> None:
-        """Stop the handler: cancel its task, once. Any thread calls it any number of times; the first reason counts."""
+        """Stop the handler by cancelling its task. Any thread may call it repeatedly; the first reason counts."""
         with self._lock:
             if self.stopped_for is not None:
                 return
             self.stopped_for = reason
-        # A loop that is closed has no task to cancel.
+        # A closed loop has no task to cancel.
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._cancel)
 

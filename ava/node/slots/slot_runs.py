@@ -1,4 +1,4 @@
-"""The runs of a slot process, as its run monitor sees them. A run that must end and does not ends the process."""
+"""The runs of a slot process, as its run monitor sees them. An overdue run ends the whole process."""
 
 from __future__ import annotations
 
@@ -24,53 +24,54 @@ from ava.store.fleet.nodes import RunDirectives
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two questions while the database is away.
+#: Seconds between two attempts while the database is unreachable.
 _PAUSE_SECONDS = 0.1
 
 
 class SlotRuns(PoolRuns):
     """The runs of one process. The event loop adds and removes them; the loop watch applies their deadlines.
 
-    What the event loop of Celery reports is kept as for a pool.
+    Reports of Celery's event loop are stored as for a pool.
     """
 
-    # The time-outs of a silent server would be those of the handlers' connections too (`ava.store.engine.timeouts`).
+    # The loop watch applies deadlines, because the monitor's thread may wait forever for a silent database server:
+    # timeouts for it would also apply to handlers' connections (`ava.store.engine.timeouts`).
     has_watch = True
 
     def __init__(self, node_id: str, end_process: Callable[[Sequence[SlotRun]], NoReturn]) -> None:
-        """`end_process` ends this process because of these runs; the others return to the queue."""
+        """`end_process` ends this process because of the given runs; the others return to the queue."""
         super().__init__(node_id)
-        #: Held while the state of a run changes.
+        #: Locked while the state of a run changes.
         self._deciding = threading.Lock()
         self._end_process = end_process
         self._runs: dict[RunKey, SlotRun] = {}
-        #: Runs that have begun and whose ends were not written. There are few.
+        #: The few runs that have begun but whose ends could not be written.
         self._left: set[RunKey] = set()
 
     def add(self, run: SlotRun) -> None:
-        """A run was claimed."""
+        """Add a claimed run."""
         self._runs[run.key] = run
         self._last_started_at = time.monotonic()
 
     def remove(self, run: SlotRun) -> None:
-        """The end of a run is written, or cannot be."""
+        """Remove a run after its end was written or could not be written."""
         if not run.is_end_written:
             self._left.add(run.key)
         self._runs.pop(run.key, None)
 
     def all(self) -> Collection[SlotRun]:
-        """Returns the runs."""
-        # In one step of the interpreter, because the loop changes the dictionary.
+        """Return the runs."""
+        # Atomic under the GIL, because the loop concurrently changes the dictionary.
         return list(self._runs.values())
 
-    # What the monitor's thread asks --------------------------------------------------------------------------------
+    # Used by the monitor's thread ----------------------------------------------------------------------------------
 
     def look(self) -> Collection[SlotRun]:  # type: ignore[override]  # they are not tracked from outside
-        """Returns the runs."""
+        """Return the runs."""
         return self.all()
 
     def apply_deadlines(self, node: NodeState, released: Collection[str]) -> Collection[TrackedRun]:
-        """Stop the runs whose time is over, and end this process if one of them does not stop. Returns none."""
+        """Stop overdue runs, and end this process if any does not stop. Returns an empty collection."""
         with self._deciding:
             self._apply_deadlines(node, released)
         return ()
@@ -80,7 +81,7 @@ class SlotRuns(PoolRuns):
         is_calm = node == NodeState() and not released
         late = []
         for run in self.all():
-            # The node's own end waits for no run. Otherwise the clock of a run stands still while another one blocks.
+            # A shutdown waits for no run. Otherwise the clock of a run stops while another run blocks the loop.
             clock = now - run.lost_seconds if is_calm else now
             if is_calm and run.state.stop is None and run.phase is not run.phase.ENDING and clock < run.overdue_at:
                 continue
@@ -94,7 +95,7 @@ class SlotRuns(PoolRuns):
             self._end_process(late)
 
     def apply_directives(self, runs: Collection[SlotRun], directives: RunDirectives) -> None:  # type: ignore[override]
-        """Stop the runs that the database calls over, or to be cancelled."""
+        """Stop the runs that the database reports as ended or cancelled."""
         if not directives.over and not directives.cancelled:
             return
         now = time.monotonic()
@@ -112,9 +113,9 @@ class SlotRuns(PoolRuns):
             run.stop(decision.send)
 
     def ask_database(self, database: Database, node_id: str) -> None:
-        """Ask until the database says which runs go on, and stop the others. The loop waits meanwhile.
+        """Retry until the database reports which runs may continue, and stop the others. Blocks the loop.
 
-        Called in the main thread when this process was continued after a freeze.
+        Called in the main thread when this process continues after a freeze.
         """
         while runs := self.all():
             try:
@@ -129,33 +130,33 @@ class SlotRuns(PoolRuns):
             return
 
     def kill_all(self, reason: Stop | None) -> list[DeadProcess]:
-        """End this process if it has a run; the node's command then rescues them. Returns nothing."""
+        """End this process if it has a run; the node's command then rescues its runs. Returns an empty list."""
         if self._runs or self._given:
             _log.warning("Slot process ends with %d runs, %s", len(self._runs), reason or "because of a failure")
             self._end_process(())
         return []
 
     def keys(self) -> set[RunKey]:
-        """Returns all runs that this process has, or was given."""
+        """Return all runs that this process has, or was given."""
         with self._lock:
             given = {run for each in self._given for run in each.runs}
         return given | {run.key for run in self.all()}
 
     def left(self) -> Set[RunKey]:
-        """Returns the runs that have begun and that this process has no more, although their ends were not written."""
+        """Return the runs that have begun and left this process although their ends were not written."""
         return self._left
 
     def killed_keys(self) -> set[RunKey]:
-        """Returns none."""
+        """Return an empty set."""
         return set()
 
     @property
     def busy(self) -> int:
-        """Returns the number of slots that are taken."""
+        """Return the number of occupied slots."""
         with self._lock:
             return len(self._given)
 
     @property
     def has_runs(self) -> bool:
-        """Returns True if a slot is taken."""
+        """Return True if a slot is occupied."""
         return bool(self._given) or bool(self._runs)

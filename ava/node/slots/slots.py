@@ -29,26 +29,26 @@ _log = logging.getLogger(__name__)
 
 
 class Slots:
-    """Runs what arrives. Its methods but `take` are called in the event loop."""
+    """Runs arriving messages. All methods except `take` are called in the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, runs: SlotRuns, claims: SlotClaims, ends: SlotEnds) -> None:
         self._loop = loop
         self._runs = runs
         self._claims = claims
         self._ends = ends
-        #: The context of a run before anything is set in it.
+        #: The context of a run before any variable is set in it.
         self._context = contextvars.copy_context()
         #: The sender of Celery's signals.
         self.celery_task: Any = None
-        #: The messages that the loop has not seen.
+        #: Messages that the loop has not processed yet.
         self._taken: deque[tuple[Message, Callable[[Retirement], None]]] = deque()
-        #: Kept, because the loop itself holds tasks weakly.
+        #: Strong references, because the loop itself holds tasks weakly.
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, message: Message, finish: Callable[[Retirement], None]) -> None:
-        """Run the jobs of a message, and call `finish` in the loop's thread then; one thread calls it."""
+        """Run the jobs of a message, and then call `finish` in the loop's thread. Called by a single thread."""
         self._taken.append((message, finish))
-        # The loop is woken once for all messages that it has not seen.
+        # Wake the loop once for all messages that it has not processed.
         if len(self._taken) == 1:
             self._loop.call_soon_threadsafe(self._begin_taken)
 
@@ -64,7 +64,7 @@ class Slots:
         try:
             while len(waiting) > 1:
                 task = self._loop.create_task(self._run(waiting.pop(0), message.worker_id))
-                # The jobs behind a long one are for other slots.
+                # Leave the jobs behind a long one to other slots.
                 await asyncio.wait([task], timeout=run_groups.LONG_SECONDS)
                 if not task.done():
                     self._claims.recall(waiting)
@@ -107,7 +107,7 @@ class Slots:
             run.raised = refusal
 
     async def _ask_if_late(self, run: SlotRun) -> None:
-        """Ask before a handler begins whose claim was sent long ago: its node may count as dead meanwhile."""
+        """Check ownership before a handler starts long after its claim: its node may count as dead by now."""
         while time.time_ns() - run.claim_sent_ns > LATE_NS and run.stopped_for is None:
             asked_ns = time.time_ns()
             try:

@@ -1,4 +1,4 @@
-"""Writes what becomes of the runs of a slot process that is dead; a process of its own does it, beside the next one."""
+"""Write the outcomes of a dead slot process's runs, in a separate process while its replacement starts."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _REPLACED = "its slot process was replaced"
-#: Seconds for which a node that ends repeats a write while the database is away.
+#: Maximum seconds of retrying a write while the node ends and the database is unreachable.
 _ENDING_SECONDS = 5.0
 
 
 def write_off(
     settings: Settings, node_id: str, pid: int, late: Sequence[LateRun] | None, is_ending: Callable[[], bool]
 ) -> None:
-    """Rescue the runs of a dead process, and mark its node as stopped. Repeats that while the database is away.
+    """Rescue the runs of a dead process, and mark its node as stopped. Retries while the database is unreachable.
 
-    `late`: the runs that its last word names, which end as they were stopped; the others return to the queue without a
-    loss. None: it left none, so all are lost with their node, and the dispatcher rescues them. The dispatcher also
-    does that if the node `is_ending` and the database is away.
+    `late`: the runs in its exit report, which end as they were stopped; the others return to the queue without a loss.
+    None: there is no exit report, so all runs are lost with their node, and the dispatcher rescues them. The dispatcher
+    also rescues them if the node `is_ending` and the database is unreachable.
     """
     timeouts.install_for_threads()
     writer = _Writer(Database.of(settings, name="node", pool_size=1), is_ending)
@@ -50,14 +50,14 @@ def write_off(
 
 
 class _Writer:
-    """Writes while the database is away for a while."""
+    """Writes, with retries, during a database outage."""
 
     def __init__(self, database: Database, is_ending: Callable[[], bool]) -> None:
         self._database = database
         self._is_ending = is_ending
 
     def write(self, act: Callable[[Connection], Result]) -> Result:
-        """Do something in the database. Returns what `act` returns. Raises `DatabaseUnavailable`."""
+        """Call `act` with a connection. Returns its result. Raises `DatabaseUnavailable`."""
 
         def attempt() -> Result:
             with self._database.connect() as connection:
@@ -78,7 +78,7 @@ def _rescue(writer: _Writer, settings: Settings, node_id: str, pid: int, late: S
 
 
 def _end(connection: Connection, node_id: str, pid: int, late: LateRun) -> None:
-    """End a run as it was stopped. One that was not stopped has blocked the process, and is lost."""
+    """End a run as it was stopped. A run that was not stopped has blocked the process, and is lost."""
     current = CurrentRun(
         key=late.run,
         phase=Phase.RUNNING,
@@ -92,7 +92,7 @@ def _end(connection: Connection, node_id: str, pid: int, late: LateRun) -> None:
 
 
 def _return(connection: Connection, node_id: str, run: RunKey) -> None:
-    """Return a run to the queue, without a loss unless its worker says that a loss is a failure."""
+    """Return a run to the queue. It counts as a loss only if its worker treats a loss as a failure."""
     job = claim.show(connection, run)
     handler = None if job is None else registry.find(job.worker_id)
     rescue.rescue(
