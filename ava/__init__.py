@@ -1,6 +1,6 @@
-"""AVA Jobs: the names that a handler's author imports, which are those of `ava.handler`.
+"""AVA Jobs. Exports the names that handler authors import from `ava.handler`.
 
-They are loaded when they are first used (PEP 562), so that `import ava.client` loads no module of the server.
+They are loaded on first use (PEP 562), so that `import ava.client` loads no module of the server.
 """
 
 from typing import TYPE_CHECKING, Any

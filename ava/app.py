@@ -10,7 +10,7 @@ from ava.settings import load
 try:
     settings = load()
 except SettingsError as error:
-    # As the command `ava` says it, and not at the end of a traceback of Celery.
+    # Exit with the same message as the command `ava`, without a traceback through Celery.
     sys.exit(f"ava: {error}")
 app = make_app(settings, consumes=True)
 install(app, settings)

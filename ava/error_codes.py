@@ -1,4 +1,4 @@
-"""The API's error codes: one table from which errors, responses, /openapi.json and /docs/errors are made."""
+"""The API's error codes: the source of errors, responses, /openapi.json and /docs/errors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """A code that clients match, with the HTTP statuses it comes with and what it means at each.
+    """A code that clients match, with its HTTP statuses and its meaning for each.
 
-    The first status is the code's usual one.
+    The first status is the usual one.
     """
 
     meanings: Mapping[int, str]
@@ -102,5 +102,5 @@ _OF_STATUS = {status: code for code in reversed(ErrorCode) for status in code.me
 
 
 def code_of(status: int) -> ErrorCode:
-    """Returns the first code that comes with a status, and `bad_request` for any other status."""
+    """Return the first code with this status, and `bad_request` for an unknown status."""
     return _OF_STATUS.get(status, ErrorCode.BAD_REQUEST)

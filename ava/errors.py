@@ -1,6 +1,6 @@
-"""The tree of errors. The docstring is the message, and the message names the cure.
+"""The tree of errors. An error's docstring is its message, and the message names the remedy.
 
-The errors that are raised inside a handler are in `ava.handler.errors`, those of who may call in `ava.errors`.
+Errors raised inside a handler are in `ava.handler.errors`.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ class RequestError(AvaError):
 
     #: The code that clients match; it has the HTTP status.
     code = ErrorCode.BAD_REQUEST
-    #: What is wrong with each field that is to blame.
+    #: The problem of each invalid field.
     fields: Mapping[str, object] = {}
-    #: The index from 0 of the entry that is to blame, if the request has several.
+    #: The index from 0 of the invalid entry, if the request has several.
     entry: int = 0
 
     @property
@@ -132,7 +132,7 @@ class InvalidFields(InvalidParameters):
 
     @property
     def status(self) -> int:
-        """422; a `validation_error` is 400 otherwise."""
+        """422, whereas a `validation_error` is otherwise 400."""
         return 422
 
 
@@ -178,7 +178,7 @@ class WorkerExists(RequestError):
 
 
 class WorkersFull(RequestError):
-    """The tenant has as many workers of its own as it may have; delete one first."""
+    """The tenant has reached its limit of workers; delete one first."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 
@@ -190,7 +190,7 @@ class WorkerInUse(RequestError):
 
 
 class RunLost(RequestError):
-    """The run is no longer this token's: it has ended, or was taken for lost. Nothing was written."""
+    """This token no longer owns the run, which ended or was declared lost. Nothing was written; stop working on it."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 
@@ -200,7 +200,7 @@ class RunNotFound(NotFound):
 
 
 class WorkerNotFound(NotFound):
-    """No such worker; GET /v1/ava/workers lists those that exist."""
+    """No such worker; GET /v1/ava/workers lists all workers."""
 
 
 class JobStateConflict(RequestError):
@@ -210,7 +210,7 @@ class JobStateConflict(RequestError):
 
 
 class OperationNotFound(NotFound):
-    """No such operation; GET /v1/ava/operations lists those that are kept."""
+    """No such operation; GET /v1/ava/operations lists all operations within their retention."""
 
 
 class OperationEnded(RequestError):
@@ -224,7 +224,7 @@ class WorkerDeprecated(JobStateConflict):
 
 
 class ChildrenRefused(RequestError):
-    """A handler asks for children that its tree has no room for."""
+    """A handler requests more children than its job tree may have."""
 
     code = ErrorCode.VALIDATION_ERROR
 
@@ -234,7 +234,7 @@ class RunStopped(AvaError):
 
 
 class WebhookNotFound(NotFound):
-    """No such webhook or delivery; GET /v1/webhooks lists the webhooks, and deliveries are kept for a time only."""
+    """No such webhook or delivery; GET /v1/webhooks lists the webhooks, and old deliveries are deleted."""
 
 
 class WebhookStateConflict(RequestError):
@@ -244,11 +244,11 @@ class WebhookStateConflict(RequestError):
 
 
 class NodeNotFound(NotFound):
-    """No such node, or it has stopped; GET /v1/ava/nodes lists those that exist."""
+    """No such node, or it has stopped; GET /v1/ava/nodes lists all nodes."""
 
 
 class ScheduleNotFound(NotFound):
-    """No such schedule; GET /v1/ava/schedules lists those that exist."""
+    """No such schedule; GET /v1/ava/schedules lists all schedules."""
 
 
 class ScheduleDeclared(RequestError):
@@ -258,19 +258,19 @@ class ScheduleDeclared(RequestError):
 
 
 class ScheduleLimitReached(RequestError):
-    """The tenant has as many schedules as it may have."""
+    """The tenant has reached its limit of schedules; delete one first."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 
 
 class WebhooksFull(RequestError):
-    """The tenant has as many webhooks as it may have; delete one first."""
+    """The tenant has reached its limit of webhooks; delete one first."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 
 
 class HookNotFound(NotFound):
-    """No such hook or delivery; GET /v1/ava/hooks lists the hooks, and deliveries are kept for a time only."""
+    """No such hook or delivery; GET /v1/ava/hooks lists the hooks, and old deliveries are deleted."""
 
 
 class HookUnknown(NotFound):
@@ -284,17 +284,17 @@ class HookStateConflict(RequestError):
 
 
 class HooksFull(RequestError):
-    """The tenant has as many hooks as it may have; delete one first."""
+    """The tenant has reached its limit of hooks; delete one first."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 
 
 class SubscriptionNotFound(NotFound):
-    """No such subscription; GET /v1/ava/subscriptions lists those that exist."""
+    """No such subscription; GET /v1/ava/subscriptions lists all subscriptions."""
 
 
 class SubscriptionsFull(RequestError):
-    """The tenant has as many subscriptions as it may have; delete one first."""
+    """The tenant has reached its limit of subscriptions; delete one first."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 
@@ -308,7 +308,7 @@ class ErrorGroupNotFound(NotFound):
 
 
 class EncryptionKeyMissing(RequestError):
-    """No secret can be kept without AVA_ENCRYPTION_KEY; set it, as with `openssl rand -base64 32`."""
+    """Secrets cannot be stored without AVA_ENCRYPTION_KEY; set it, as with `openssl rand -base64 32`."""
 
     code = ErrorCode.UNAVAILABLE
 
@@ -326,13 +326,15 @@ class MediaTypeRefused(RequestError):
 
 
 class IdempotencyKeyReused(RequestError):
-    """This Idempotency-Key came with another request in the last 24 hours; send a new key, or the same request."""
+    """This Idempotency-Key was used for a different request in the last 24 hours; send a new key, or the same
+    request.
+    """
 
     code = ErrorCode.IDEMPOTENCY_KEY_REUSED
 
 
 class TooMany(RequestError):
-    """There are too many of these at once; try again after the seconds in Retry-After."""
+    """Too many concurrent requests of this kind; try again after the seconds in Retry-After."""
 
     code = ErrorCode.RATE_LIMITED
 
@@ -396,14 +398,14 @@ class CallFailed(AvaError):
 
 
 class OutputError(AvaError):
-    """What the handler returned cannot be stored as JSON."""
+    """The handler's return value cannot be stored as JSON."""
 
 
 # Calling out -------------------------------------------------------------------------------------------------------
 
 
 class OutboundError(AvaError):
-    """A call to another server did not succeed. No message of these holds more of a URL than its scheme and host."""
+    """A call to another server failed. Messages contain only the scheme and host of a URL."""
 
 
 class UrlRefused(OutboundError):
@@ -427,7 +429,7 @@ class OutboundFailed(OutboundError):
 
 
 class SecretUnreadable(AvaError):
-    """None of the keys in AVA_ENCRYPTION_KEY opens a secret; add the key that it was sealed with."""
+    """No key in AVA_ENCRYPTION_KEY opens a secret; add the key that sealed it."""
 
 
 # Who may call ---------------------------------------------------------------------------------------------------------
@@ -462,15 +464,15 @@ class TenantNotFound(NotFound):
 
 
 class ApiKeyRoleTooHigh(Forbidden):
-    """An API key grants no role above its maker's; choose your own role or a lower one."""
+    """An API key may not have a higher role than its creator; choose your own role or a lower one."""
 
 
 class ApiKeyNotFound(NotFound):
-    """No such API key; GET /v1/ava/keys lists those that exist."""
+    """No such API key; GET /v1/ava/keys lists all keys."""
 
 
 class ApiKeysFull(RequestError):
-    """The tenant has as many API keys as it may have; revoke one first."""
+    """The tenant has reached its limit of API keys; revoke one first."""
 
     code = ErrorCode.RESOURCE_CONFLICT
 

@@ -1,7 +1,7 @@
-"""Reads one setting of a kind from the environment: a URL, a number, a list of names, and so on.
+"""Parse one setting from the environment, by kind: a URL, a number, a list of names, and so on.
 
-Each function takes the environment and the name of the variable. It returns None, or nothing of its kind, if the
-variable is not set. It raises `SettingsError`, which names the variable and says what would be right.
+Each function takes the environment and the name of the variable. It returns None, or an empty value of its kind, if the
+variable is not set. It raises `SettingsError`, which names the variable and a correct form.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from urllib.parse import urlsplit
 
 from ava.errors import SettingsError
 
-#: The schemes of BROKER_URL that mean Redis.
+#: The schemes of BROKER_URL for Redis.
 REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "sentinel")
 _AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
-#: The schemes of BROKER_URL of an unencrypted connection.
+#: The schemes of BROKER_URL for unencrypted connections.
 PLAIN_SCHEMES = ("redis", "valkey", "sentinel", "amqp", "pyamqp")
-#: The schemes of which BROKER_URL may name several servers.
+#: The schemes that may name several servers in BROKER_URL.
 _SEVERAL_SCHEMES = ("sentinel", *_AMQP_SCHEMES)
-#: Characters of a key that signs messages.
+#: Minimum characters of a key that signs messages.
 _MIN_KEY_CHARACTERS = 32
-#: The variables that hold secrets. Each may be read from a file, which the variable with `_FILE` names.
+#: The variables that contain secrets. Each may be read from a file, which the variable with the suffix `_FILE` names.
 SECRETS = (
     *("DATABASE_URL", "DATABASE_POOL_URL", "DATABASE_READ_URL", "DATABASE_OWNER_URL", "BROKER_URL"),
     *("AVA_INTERNAL_SECRET", "AVA_API_KEY", "AVA_OUTBOX_DATABASE_URL", "AVA_ENCRYPTION_KEY", "AVA_MESSAGE_KEY"),
 )
-#: The most bytes of the file of a secret.
+#: Maximum bytes of a secret's file.
 _MAX_SECRET_BYTES = 64 * 1024
 
 
 def with_secrets(env: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment with the secrets that it names by files, as secret stores mount them."""
+    """Return the environment with the secrets from files, as secret stores mount them."""
     found = {}
     for name in SECRETS:
         if path := env.get(f"{name}_FILE", "").strip():
@@ -62,7 +62,7 @@ def text(env: Mapping[str, str], name: str) -> str:
 
 
 def by_prefix(env: Mapping[str, str], name: str) -> Mapping[str, str]:
-    """Returns the values of all variables that begin with a name, by the rest of their names."""
+    """Return the values of all variables with a prefix, by the rest of their names."""
     return {key.removeprefix(name): value for key, value in env.items() if key.startswith(name)}
 
 
@@ -90,27 +90,27 @@ def database_url(env: Mapping[str, str], name: str) -> str:
         raise SettingsError(name, "it must begin with postgresql:// (or postgres://)")
     of_hosts = authority(url)
     credentials, at, hosts = of_hosts.rpartition("@")
-    # Its readers disagree on which @ of several ends the password. One of them took the rest for the host, and an error
-    # of the driver shows the host.
+    # Parsers disagree on which of several @ ends the password. A wrong parse would treat the rest as the host, and a
+    # driver's error shows the host.
     return f"postgresql://{credentials.replace('@', '%40')}{at}{hosts}{rest[len(of_hosts) :]}"
 
 
 def database_or_pool_url(env: Mapping[str, str], name: str) -> str:
-    """Returns the URL of the database, or that of the pooler in front of it if only this is set."""
+    """Return the URL of the database, or of the pooler in front of it if only that is set."""
     return other_database_url(env, name) or other_database_url(env, "DATABASE_POOL_URL") or database_url(env, name)
 
 
 def authority(url: str) -> str:
-    """Returns user, password and hosts of a URL (RFC 3986, appendix B), of which libpq takes several.
+    """Return user, password and hosts of a URL (RFC 3986, appendix B). libpq accepts several hosts.
 
-    Since Python 3.13.2 `urlsplit` refuses such a list if it names an IPv6 address (CVE-2025-0938).
+    Since Python 3.13.2 `urlsplit` rejects such a list if it contains an IPv6 address (CVE-2025-0938).
     """
     found = re.match(r"[^:/?#]+://([^/?#]*)", url)
     return found[1] if found else ""
 
 
 def other_database_url(env: Mapping[str, str], name: str) -> str:
-    """Returns a further URL of the database; empty if it is not set."""
+    """Return an additional URL of the database; empty if it is not set."""
     return database_url(env, name) if env.get(name, "").strip() else ""
 
 
@@ -130,12 +130,12 @@ def broker_url(env: Mapping[str, str], name: str) -> str:
 
 
 def several(url: str) -> list[str]:
-    """Returns the URLs of which BROKER_URL consists, separated by semicolons."""
+    """Return the semicolon-separated URLs in BROKER_URL."""
     return re.split(r";\s*(?=[a-z]+://)", url)
 
 
 def required(env: Mapping[str, str], name: str, example: str, *, has_hosts: bool = False) -> str:
-    """Returns a URL. `has_hosts`: it may name several hosts, with commas between them."""
+    """Return a URL. `has_hosts`: it may contain several comma-separated hosts."""
     value = env.get(name, "").strip()
     if not value:
         raise SettingsError(name, f"it is not set; it looks like {example}")
@@ -147,7 +147,7 @@ def required(env: Mapping[str, str], name: str, example: str, *, has_hosts: bool
     except ValueError:
         raise SettingsError(name, f"it is not a URL; it looks like {example}") from None
     if "@" in value and "@" not in of_hosts:
-        # The rest of the password would be read as the path, which errors show.
+        # The rest of the password would be parsed as the path, which errors show.
         raise SettingsError(
             name, "the characters / ? # @ of a user name or password must be written as %2F %3F %23 %40"
         )
@@ -217,7 +217,7 @@ def slug_patterns(env: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def public_url(env: Mapping[str, str], name: str) -> str:
-    """Returns the URL under which clients reach the API, without a slash at its end; empty if it is not set."""
+    """Return the API's URL for clients, without a trailing slash; empty if it is not set."""
     url = text(env, name).rstrip("/")
     if url and not re.fullmatch(r"https?://[^/?#@\s]+", url):
         raise SettingsError(name, "it must look like https://jobs.example.com, without a path")
@@ -225,7 +225,7 @@ def public_url(env: Mapping[str, str], name: str) -> str:
 
 
 def cell(env: Mapping[str, str], name: str) -> str:
-    """Returns the mark of this installation in its tokens; empty if it is not set."""
+    """Return the id of this installation in its tokens; empty if it is not set."""
     mark = text(env, name)
     if mark and not re.fullmatch(r"[a-z0-9]{2}", mark):
         raise SettingsError(name, "it must be two characters of a-z and 0-9, as in 00 or e1")
@@ -233,7 +233,7 @@ def cell(env: Mapping[str, str], name: str) -> str:
 
 
 def traces(env: Mapping[str, str], name: str) -> str:
-    """Returns the protocol of traces that OpenTelemetry's settings ask for; empty if they ask for none."""
+    """Return the protocol of traces that OpenTelemetry's settings request; empty if they request none."""
 
     def of_traces(part: str, default: str = "") -> str:
         of_all = name.replace("ENDPOINT", part)
@@ -266,7 +266,7 @@ def whole(env: Mapping[str, str], name: str, *, between: tuple[int, int]) -> int
 
 
 def choice(env: Mapping[str, str], name: str, *, choices: tuple[str, ...]) -> str | None:
-    """Returns the choice that the variable names, in upper or lower case."""
+    """Return the choice that the variable names, ignoring case."""
     written = text(env, name)
     for choice in choices:
         if written.lower() == choice.lower():
@@ -277,7 +277,7 @@ def choice(env: Mapping[str, str], name: str, *, choices: tuple[str, ...]) -> st
 
 
 def either(env: Mapping[str, str], name: str, *, of: tuple[str, str]) -> bool | None:
-    """Returns True for the first of two choices, False for the second."""
+    """Return True for the first of two choices, False for the second."""
     chosen = choice(env, name, choices=of)
     return None if chosen is None else chosen == of[0]
 

@@ -1,6 +1,6 @@
-"""The settings of one process: read once from the environment, checked, then frozen.
+"""The settings of one process: read once from the environment, validated, then frozen.
 
-This module is the only reader of the environment. A bad value is refused by the name of its variable.
+Only this module reads the environment. Errors name the variable with the invalid value.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ava.errors import SettingsError
 def _setting(
     variable: str, read: Callable[..., Any], default: Any = MISSING, *, is_secret: bool = False, **rest: Any
 ) -> Any:
-    """Returns the field of a setting: its variable, what reads it, the value of one that is not set, and the bounds.
+    """Return the field of a setting: its variable, its parser, its default and its bounds.
 
-    `is_secret`: it may hold a password or a key, which no log and no `repr` shows.
+    `is_secret`: it may contain a password or a key, which no log and no `repr` shows.
     """
 
     def value(env: Mapping[str, str]) -> Any:
@@ -34,14 +34,14 @@ def _setting(
     return field(default=default, repr=not is_secret, metadata=metadata)
 
 
-#: Heartbeats that must fit in the silence after which a node is dead, because one may be late and one may be lost.
+#: Minimum number of heartbeats within the heartbeat timeout of a node, because one may be late and one may be lost.
 _MIN_HEARTBEATS = 3
-#: Seconds that all retries of a webhook take at most: the sum of `domain.webhooks.webhook.RETRY_SCHEDULE_SECONDS`, of
-#: which each is spread by 10 %. The domain is above the settings, so a test compares the two.
+#: Maximum total seconds of all retries of a webhook: the sum of `domain.webhooks.webhook.RETRY_SCHEDULE_SECONDS`, with
+#: 10 % jitter each. The domain is above the settings, so a test compares the two.
 WEBHOOK_RETRIES_SECONDS = 10_268.5
 _DAY_SECONDS = 86_400
 
-#: The platform's roles, the least first. The domain is above the settings, so a test compares the two.
+#: The platform's roles in ascending order. The domain is above the settings, so a test compares the two.
 ROLES = (
     "tenant-user", "tenant-admin", "tenant-system-admin", "platform-admin", "platform-system-admin",
 )  # fmt: skip
@@ -50,11 +50,11 @@ _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 @dataclass(frozen=True, kw_only=True)
 class OutboundSettings:
-    """The addresses that handlers and webhooks may call. A handler's process has no other settings: no secrets."""
+    """The addresses that handlers and webhooks may call. Handler processes have only these settings, and no secrets."""
 
-    #: Whether handlers and webhooks may reach every address, this machine included.
+    #: Whether handlers and webhooks may reach every address, including this machine.
     allow_private_addresses: bool = _setting("AVA_WEBHOOK_ALLOW_PRIVATE", values.flag, False)
-    #: Networks and hosts, allowed and denied, and prefixes of NAT64: `domain.outbound.outbound_rules`.
+    #: Allowed and denied networks and hosts, and NAT64 prefixes: `domain.outbound.outbound_rules`.
     outbound_allow: tuple[str, ...] = _setting("AVA_OUTBOUND_ALLOW", values.names, ())
     outbound_deny: tuple[str, ...] = _setting("AVA_OUTBOUND_DENY", values.names, ())
     outbound_nat64: tuple[str, ...] = _setting("AVA_OUTBOUND_NAT64", values.names, ())
@@ -64,168 +64,164 @@ class OutboundSettings:
 class Settings(OutboundSettings):
     """The settings of one process: each field names its variable, its default and its bounds."""
 
-    #: Where PostgreSQL is, as `postgresql://…`; if that is not set, `database_pool_url`. Holds a password: never
-    #: logged.
+    #: PostgreSQL, as `postgresql://…`; default: `database_pool_url`. Contains a password: never logged.
     database_url: str = _setting("DATABASE_URL", values.database_or_pool_url, is_secret=True)
-    #: Where a pooler in front of it is (PgBouncer in transaction mode), which everything uses that needs no session of
-    #: its own; empty: none. Holds a password: never logged.
+    #: A pooler in front of PostgreSQL (PgBouncer in transaction mode), for all connections that need no session; empty:
+    #: none. Contains a password: never logged.
     database_pool_url: str = _setting("DATABASE_POOL_URL", values.other_database_url, "", is_secret=True)
-    #: Where a standby is, from which lists, logs and reports are read; empty: the primary. Holds a password: never
-    #: logged.
+    #: A standby for reading lists, logs and reports; empty: the primary. Contains a password: never logged.
     database_read_url: str = _setting("DATABASE_READ_URL", values.other_database_url, "", is_secret=True)
-    #: Milliseconds that such a read waits until the standby has what the primary has.
+    #: Maximum milliseconds that such a read waits for the standby to catch up with the primary.
     replica_max_lag_ms: int = _setting("AVA_REPLICA_MAX_LAG_MS", values.whole, 200, between=(1, 10_000))
-    #: Where PostgreSQL is, for the role that owns the tables, which `ava db` uses; empty: the role of
-    #: `database_url`. Holds a password: never logged.
-    database_owner_url: str = _setting("DATABASE_OWNER_URL", values.other_database_url, "", is_secret=True)
-    #: Where Redis (`redis://…`) or RabbitMQ (`amqp://…`) is; empty in a process that connects to no broker. Holds a
+    #: PostgreSQL, for `ava db` with the role that owns the tables; empty: the role of `database_url`. Contains a
     #: password: never logged.
+    database_owner_url: str = _setting("DATABASE_OWNER_URL", values.other_database_url, "", is_secret=True)
+    #: Redis (`redis://…`) or RabbitMQ (`amqp://…`); empty in a process without a broker. Contains a password: never
+    #: logged.
     broker_url: str = _setting("BROKER_URL", values.broker_url, is_secret=True)
-    #: A file of certificate authorities, in PEM, of which one must have signed the broker's certificate; empty: those
-    #: of the system.
+    #: A PEM file of certificate authorities for the broker's certificate; empty: the system's.
     broker_ca: str = _setting("AVA_BROKER_CA", values.file, "")
-    #: How RabbitMQ keeps our queues of jobs, `classic` or `quorum`.
+    #: The type of our job queues on RabbitMQ, `classic` or `quorum`.
     rabbitmq_queue_type: str = _setting(
         "AVA_RABBITMQ_QUEUE_TYPE", values.choice, "classic", choices=("classic", "quorum")
     )
-    #: The keys that sign messages, the newest first; without any, messages are not signed
-    #: (comma-separated).
+    #: The keys that sign messages, the newest first; empty: messages are not signed (comma-separated).
     message_keys: tuple[str, ...] = _setting("AVA_MESSAGE_KEY", values.message_keys, (), is_secret=True)
     #: The shared keys that callers may send as `x-internal-secret` (comma-separated).
     internal_secrets: tuple[str, ...] = _setting("AVA_INTERNAL_SECRET", values.shared_keys, (), is_secret=True)
     #: The handler modules (comma-separated); `AVA_WORKERS` is an alias.
     handler_modules: tuple[str, ...] = _setting("AVA_HANDLERS", values.handler_modules, ("workers",))
-    #: Applications of Celery, as `proj.celery:app`, whose tasks are workers (comma-separated).
+    #: Celery applications whose tasks are workers, as `proj.celery:app` (comma-separated).
     celery_apps: tuple[str, ...] = _setting("AVA_CELERY_APPS", values.names, ())
-    #: The configuration of workers: every variable that begins with `AVA_WORKER_`, by the rest of its name,
-    #: `<SLUG>_<KEY>`. May hold secrets: never logged.
+    #: The configuration of workers: every variable with the prefix `AVA_WORKER_`, by the rest of its name,
+    #: `<SLUG>_<KEY>`. May contain secrets: never logged.
     worker_config: Mapping[str, str] = _setting("AVA_WORKER_", values.by_prefix, {}, is_secret=True)
-    #: Seconds that running jobs get to end when a node is asked to stop.
+    #: Maximum seconds for running jobs to end after a node is asked to stop.
     drain_seconds: float = _setting("AVA_DRAIN_SECONDS", values.number, 30.0, between=(0, 3600))
     #: Seconds between two heartbeats of a node.
     heartbeat_seconds: float = _setting("AVA_HEARTBEAT_SECONDS", values.number, 3.0, between=(0.1, 60))
-    #: Seconds of silence after which a node is dead and its jobs are rescued.
+    #: Heartbeat timeout in seconds: a node that is silent for longer counts as dead, and its jobs are rescued.
     node_dead_seconds: float = _setting("AVA_NODE_DEAD_SECONDS", values.number, 14.0, between=(1, 3600))
-    #: Seconds for which a node may receive no messages although some wait, or stand still, before it ends itself to be
-    #: started again.
+    #: Maximum seconds without messages although some wait, or with a blocked event loop. Then the node ends itself, to
+    #: be restarted.
     deaf_seconds: float = _setting("AVA_DEAF_SECONDS", values.number, 60.0, between=(5, 3600))
-    #: Jobs after which a node's process is replaced; 0: never.
+    #: Maximum jobs of a node's process before it is replaced; 0: unlimited.
     max_jobs_per_process: int = _setting("AVA_MAX_JOBS_PER_PROCESS", values.whole, 0, between=(0, 1_000_000_000))
-    #: MiB of memory after whose use a node's process is replaced; 0: never.
+    #: Maximum memory in MiB of a node's process before it is replaced; 0: unlimited.
     max_memory_per_process: int = _setting("AVA_MAX_MEMORY_PER_PROCESS", values.whole, 0, between=(0, 1_000_000_000))
-    #: The most MiB of memory of a run whose worker names no other number; 0: any.
+    #: Default memory limit of a worker's run in MiB; 0: unlimited.
     max_memory_mb: int = _setting("AVA_MAX_MEMORY_MB", values.whole, 0, between=(0, 1_000_000_000))
-    #: Runs of concurrent workers that a slot process of a node has at once; 0: the node has no slot process.
+    #: Maximum concurrent runs of concurrent workers in each slot process; 0: no slot processes.
     slots: int = _setting("AVA_SLOTS", values.whole, 0, between=(0, 100_000))
-    #: MiB of memory above which a slot process takes no more jobs, and is replaced once it has none; 0: any.
+    #: Memory in MiB above which a slot process takes no more jobs and is replaced when its runs have ended; 0:
+    #: unlimited.
     slot_process_max_memory_mb: int = _setting(
         "AVA_SLOT_PROCESS_MAX_MEMORY_MB", values.whole, 0, between=(0, 1_000_000_000)
     )
-    #: Whether a node prints the lines of its jobs' logs, for development. They may hold secrets.
+    #: Whether a node prints its jobs' log lines, for development. They may contain secrets.
     print_job_logs: bool = _setting("AVA_PRINT_JOB_LOGS", values.flag, False)
     #: The pool of a node's children: `ava`, or `celery` for Celery's own.
     pool: str = _setting("AVA_POOL", values.choice, "ava", choices=("ava", "celery"))
-    #: Unstarted messages that may wait in the broker for one queue and priority.
+    #: Maximum unstarted messages in the broker per queue and priority.
     window: int = _setting("AVA_WINDOW", values.whole, 2000, between=(1, 1_000_000))
-    #: Whether tenants take turns within a priority; else the oldest job is first.
+    #: Whether tenants share each priority by fair queueing; otherwise the oldest job is first.
     is_fair: bool = _setting("AVA_FAIRNESS", values.either, True, of=("on", "off"))
-    #: Days that final jobs and their log lines are kept, without a worker's or tenant's own.
+    #: Retention of ended jobs and their log lines in days, unless the worker or the tenant sets its own.
     retention_days: float = _setting("AVA_RETENTION_DAYS", values.number, 30.0, between=(0.001, 36_500))
-    #: The level of the processes' own logs, `DEBUG` … `ERROR`.
+    #: Level of the processes' own logs, `DEBUG` … `ERROR`.
     log_level: str = _setting("AVA_LOG_LEVEL", values.choice, "INFO", choices=_LOG_LEVELS)
-    #: The keys that encrypt the secrets of webhooks, 32 bytes in base64 each, the newest first
-    #: (comma-separated).
+    #: The keys that encrypt webhook secrets, 32 bytes in base64 each, the newest first (comma-separated).
     encryption_keys: tuple[str, ...] = _setting("AVA_ENCRYPTION_KEY", values.keys, (), is_secret=True)
-    #: Seconds that the receiver of a webhook may take, apart from connecting.
+    #: Timeout of a webhook's receiver in seconds, not counting the connection.
     webhook_timeout_seconds: float = _setting("AVA_WEBHOOK_TIMEOUT_SECONDS", values.number, 10.0, between=(0.1, 60))
-    #: Connections that one sender of webhooks may have open at once.
+    #: Maximum open connections of one webhook sender.
     webhook_connections: int = _setting("AVA_WEBHOOK_CONNECTIONS", values.whole, 2000, between=(4, 100_000))
-    #: Seconds between two looks of an idle sender of webhooks for due events.
+    #: Seconds between two polls for due events by an idle webhook sender.
     webhook_look_seconds: float = _setting("AVA_WEBHOOK_LOOK_SECONDS", values.number, 0.5, between=(0.1, 60))
-    #: Days that events and their deliveries are kept.
+    #: Retention of events and their deliveries in days.
     webhook_retention_days: float = _setting("AVA_WEBHOOK_RETENTION_DAYS", values.number, 7.0, between=(0.001, 36_500))
-    #: Days that the events and the deliveries of hooks are kept, which come in.
+    #: Retention of incoming events and hook deliveries in days.
     event_days: float = _setting("AVA_EVENT_DAYS", values.number, 30.0, between=(0.001, 36_500))
-    #: How much a sender of webhooks gives way to other processes of its machine; `ava.delivery.cpu_throttle`
-    #: says how.
+    #: How much a webhook sender yields to other processes of its machine; see `ava.delivery.cpu_throttle`.
     webhook_niceness: int = _setting("AVA_WEBHOOK_NICENESS", values.whole, 10, between=(0, 19))
-    #: The factor for the waits between two requests of a delivery, for tests.
+    #: Factor for the retry delays of a delivery, for tests.
     webhook_time_scale: float = _setting("AVA_WEBHOOK_TIME_SCALE", values.number, 1.0, between=(0.0001, 1))
-    #: Processes that answer HTTP requests.
+    #: Number of processes that serve HTTP requests.
     api_processes: int = _setting("AVA_API_PROCESSES", values.whole, 2, between=(1, 64))
-    #: Connections to PostgreSQL that each of them may hold.
+    #: Maximum connections to PostgreSQL per API process.
     api_connections: int = _setting("AVA_API_CONNECTIONS", values.whole, 8, between=(1, 100))
-    #: Requests of one tenant that read, and that write, as in `600/minute`; empty means any number.
+    #: Maximum read and write requests of one tenant, such as `600/minute`; empty: unlimited.
     rate_limit_read: str = _setting("AVA_RATE_LIMIT_READ", values.rate, "")
     rate_limit_write: str = _setting("AVA_RATE_LIMIT_WRITE", values.rate, "")
-    #: Likewise, requests that make webhooks; empty means like any that writes.
+    #: Maximum requests of one tenant that create webhooks; empty: as for writes.
     rate_limit_webhooks: str = _setting("AVA_RATE_LIMIT_WEBHOOKS", values.rate, "")
-    #: Likewise claims of an API key, and the calls of one pulled run.
+    #: Maximum claims of an API key, and calls of one pulled run; empty: unlimited.
     rate_limit_runs: str = _setting("AVA_RATE_LIMIT_RUNS", values.rate, "")
-    #: The four rates above are those of one API key; all keys of a tenant together have so many times as much.
+    #: The four rates above apply per API key; all keys of a tenant together may use this multiple.
     rate_limit_tenant_keys: int = _setting("AVA_RATE_LIMIT_TENANT_KEYS", values.whole, 10, between=(1, 10_000))
-    #: Requests to one hook, and invalid ones of one address to all hooks, in each API process.
+    #: Maximum requests to one hook, and invalid requests of one address to all hooks, in each API process.
     rate_limit_hook: str = _setting("AVA_RATE_LIMIT_HOOK", values.rate, "600/minute")
     rate_limit_address: str = _setting("AVA_RATE_LIMIT_ADDRESS", values.rate, "1200/minute")
-    #: Queued jobs of one tenant; 0: any number.
+    #: Maximum queued jobs of one tenant; 0: unlimited.
     tenant_max_queued: int = _setting("AVA_TENANT_MAX_QUEUED", values.whole, 0, between=(0, 100_000_000))
-    #: The most jobs of one tenant that wait for other jobs, an event or a time; 0: any number.
+    #: Maximum jobs of one tenant that wait for other jobs, an event or a time; 0: unlimited.
     tenant_max_waiting: int = _setting("AVA_TENANT_MAX_WAITING", values.whole, 100_000, between=(0, 100_000_000))
-    #: Bytes that one tenant may store; 0: any number.
+    #: Maximum stored bytes of one tenant; 0: unlimited.
     tenant_max_stored_bytes: int = _setting("AVA_TENANT_MAX_STORED_BYTES", values.whole, 0, between=(0, 2**60))
-    #: Running jobs of one tenant; 0: any number.
+    #: Maximum running jobs of one tenant; 0: unlimited.
     tenant_max_running: int = _setting("AVA_TENANT_MAX_RUNNING", values.whole, 0, between=(0, 1_000_000))
-    #: The smallest priority number that the roles of a tenant may use.
+    #: The most urgent (smallest) priority that the roles of a tenant may use.
     tenant_most_urgent_priority: int = _setting("AVA_TENANT_MOST_URGENT_PRIORITY", values.whole, 1, between=(1, 10))
-    #: The peers whose `SCRIPT_NAME` and `X-Forwarded-Proto` are believed (comma-separated).
+    #: The peers with trusted `SCRIPT_NAME` and `X-Forwarded-Proto` (comma-separated).
     forwarded_allow_ips: tuple[str, ...] = _setting("AVA_FORWARDED_ALLOW_IPS", values.names, ())
-    #: Streams, and requests that wait, of one tenant in each API process; 0: any number.
+    #: Maximum streams, and waiting requests, of one tenant in each API process; 0: unlimited.
     tenant_max_streams: int = _setting("AVA_TENANT_MAX_STREAMS", values.whole, 200, between=(0, 1_000_000))
     tenant_max_waits: int = _setting("AVA_TENANT_MAX_WAITS", values.whole, 1_000, between=(0, 1_000_000))
-    #: Schedules that one tenant may have; 0: any number.
+    #: Maximum schedules of one tenant; 0: unlimited.
     max_schedules: int = _setting("AVA_MAX_SCHEDULES", values.whole, 1000, between=(0, 1_000_000))
     #: The roles that see payloads (comma-separated).
     payload_roles: tuple[str, ...] = _setting("AVA_PAYLOAD_ROLES", values.some_of, ROLES, among=ROLES)
     #: The origins whose pages may call the API, or `*` (comma-separated).
     cors_origins: tuple[str, ...] = _setting("AVA_CORS_ORIGINS", values.origins, ())
-    #: The workers that are tools of MCP: slugs, in which `*` stands for any characters (comma-separated), or `-` for
-    #: those alone whose handlers say so.
+    #: Workers that are MCP tools: slugs, with `*` for any characters (comma-separated), or `-` for only the workers
+    #: that declare it.
     mcp_workers: tuple[str, ...] = _setting("AVA_MCP_WORKERS", values.slug_patterns, ("*",))
-    #: Where clients reach the API, without a path; empty: where a request says that it went.
+    #: The URL of the API for clients, without a path; empty: taken from each request.
     public_url: str = _setting("AVA_PUBLIC_URL", values.public_url, "")
-    #: The two characters by which tokens name the installation that made them.
+    #: The two characters that identify this installation in its tokens.
     cell: str = _setting("AVA_CELL", values.cell, "00")
-    #: Where errors are explained, the `docs_url` of every failure; a path is one of the API.
+    #: The explanation of errors, the `docs_url` of every error response; a path refers to the API.
     docs_url: str = _setting("AVA_DOCS_URL", values.text, "/docs/errors")
-    #: The socket on which this process reports to its supervisor that it is ready; systemd sets it.
+    #: The socket for reporting readiness to the supervisor; set by systemd.
     notify_socket: str = _setting("NOTIFY_SOCKET", values.text, "")
-    #: The port on which a node, dispatcher or sender serves its health, 0 for none.
+    #: The health port of a node, dispatcher or sender; 0: none.
     health_port: int = _setting("AVA_HEALTH_PORT", values.whole, 0, between=(0, 65_535))
-    #: The address of that port.
+    #: The address of the health port.
     health_host: str = _setting("AVA_HEALTH_HOST", values.text, "127.0.0.1")
-    #: Whether the processes' own logs are lines of JSON.
+    #: Whether the processes' own logs are JSON lines.
     logs_json: bool = _setting("AVA_LOG_FORMAT", values.either, False, of=("json", "text"))
-    #: Days that the audit trail is kept.
+    #: Retention of the audit trail in days.
     audit_days: float = _setting("AVA_AUDIT_DAYS", values.number, 90.0, between=(0.001, 36_500))
-    #: The protocol of traces, as in `http/protobuf`; empty if none are sent. OpenTelemetry itself reads the address
-    #: and its other settings.
+    #: The protocol of traces, such as `http/protobuf`; empty: none are sent. OpenTelemetry reads its other settings.
     traces: str = _setting("OTEL_EXPORTER_OTLP_ENDPOINT", values.traces, "")
-    #: The process that this one must not outlive; set by `ava up`, 0 otherwise.
+    #: The process that this one must not outlive; set by `ava up`, otherwise 0.
     parent_pid: int = _setting("AVA_PARENT_PID", values.whole, 0, between=(0, 2**31))
 
     @property
     def has_sessions(self) -> bool:
-        """Returns True if `database_url` gives each connection a session of its own, False if it is the pool's too."""
+        """Return True if each connection of `database_url` has its own session, False if it is also the pooler's
+        URL.
+        """
         return self.database_url != self.database_pool_url
 
     @property
     def imported_modules(self) -> tuple[str, ...]:
-        """Returns the modules that a node imports by name: those of handlers, and those of Celery's applications."""
+        """Return the modules that a node imports by name: of handlers, and of Celery applications."""
         return (*self.handler_modules, *(app.partition(":")[0] for app in self.celery_apps))
 
     @property
     def broker_is_redis(self) -> bool:
-        """Returns True if the broker is Redis, False if it is RabbitMQ."""
+        """Return True if the broker is Redis, False if it is RabbitMQ."""
         return urlsplit(self.broker_url).scheme in values.REDIS_SCHEMES
 
 
@@ -233,33 +229,31 @@ class Settings(OutboundSettings):
 class ClientSettings:
     """The settings of the operator's commands."""
 
-    #: Where the API is (`AVA_URL`).
+    #: The URL of the API (`AVA_URL`).
     url: str = "http://127.0.0.1:8080"
     #: The shared key (the first of `AVA_INTERNAL_SECRET`); empty if none is set.
     secret: str = field(default="", repr=False)
-    #: The API key (`AVA_API_KEY`), which stands for the secret, the tenant and the role; empty if none is set.
+    #: The API key (`AVA_API_KEY`), which replaces secret, tenant and role; empty if none is set.
     api_key: str = field(default="", repr=False)
     #: The tenant, user and role of every call (`AVA_TENANT_ID`, `AVA_USER_ID`, `AVA_ROLE`).
     tenant: str = "ten_01hxyz"
     user: str = "usr_01hxyz"
     role: str = "tenant-system-admin"
-    #: The proxy to call through (`AVA_PROXY`); empty for none. HTTP_PROXY is not read, because a proxy sees the key.
+    #: The proxy for all calls (`AVA_PROXY`); empty: none. HTTP_PROXY is ignored, because a proxy sees the key.
     proxy: str = field(default="", repr=False)
-    #: Where the application's database with an outbox is (`AVA_OUTBOX_DATABASE_URL`), for `ava outbox`.
+    #: The application's database with an outbox (`AVA_OUTBOX_DATABASE_URL`), for `ava outbox`.
     outbox_database_url: str = field(default="", repr=False)
     #: The file of the profiles (`AVA_CONFIG`).
     config_file: str = ""
-    #: The profile that replaces the fields above (`AVA_PROFILE`); empty for none.
+    #: The profile that replaces the fields above (`AVA_PROFILE`); empty: none.
     profile: str = ""
 
 
 def load(environ: Mapping[str, str] | None = None, *, uses_broker: bool = True) -> Settings:
-    """Read and check every setting.
+    """Read and validate every setting.
 
-    `uses_broker`: False for a process that connects to no broker, whose `BROKER_URL` is not read.
-
-    Raises `SettingsError` for a value that cannot be used, alone or beside another setting; it names the variable and
-    what would be right.
+    `uses_broker`: False in a process without a broker; `BROKER_URL` is then not read. Raises `SettingsError` for an
+    invalid value or combination; the error names the variable and a correct form.
     """
     env = values.with_secrets(os.environ if environ is None else environ)
     unread: dict[str, Any] = {} if uses_broker else {"broker_url": ""}
@@ -276,7 +270,7 @@ def load_outbound(environ: Mapping[str, str] | None = None) -> OutboundSettings:
 
 
 def _refuse_contradictions(settings: Settings) -> None:
-    """Raises `SettingsError` if two settings cannot both hold. Each value alone is within its bounds."""
+    """Raise `SettingsError` if two valid settings contradict each other."""
     dead_seconds = _MIN_HEARTBEATS * settings.heartbeat_seconds
     if settings.node_dead_seconds < dead_seconds:
         raise SettingsError(
@@ -307,7 +301,7 @@ def _refuse_contradictions(settings: Settings) -> None:
 
 
 def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
-    """Read the settings of the operator's commands. Raises `SettingsError` for an `AVA_URL` that is no URL."""
+    """Read the settings of the operator's commands. Raises `SettingsError` if `AVA_URL` is not a URL."""
     env = values.with_secrets(os.environ if environ is None else environ)
     default = ClientSettings()
     url = env.get("AVA_URL", "").strip() or default.url
@@ -328,11 +322,11 @@ def load_client(environ: Mapping[str, str] | None = None) -> ClientSettings:
 
 
 def wants_json(environ: Mapping[str, str] | None = None) -> bool:
-    """Returns True if the logs are lines of JSON, also if another setting cannot be used."""
+    """Return True if logs are JSON lines, even if another setting is invalid."""
     return values.text(os.environ if environ is None else environ, "AVA_LOG_FORMAT").lower() == "json"
 
 
-#: Names beside those of `Settings`: of the commands, an alias, and that of `ava.local.handler_folder`.
+#: Known variables in addition to `Settings`: for commands, an alias, and for `ava.local.handler_folder`.
 _OTHER_NAMES = (
     *("AVA_URL", "AVA_API_KEY", "AVA_TENANT_ID", "AVA_USER_ID", "AVA_ROLE", "AVA_PROXY", "AVA_CONFIG", "AVA_PROFILE"),
     *("AVA_WORKERS", "AVA_HANDLER_FOLDER", "AVA_OUTBOX_DATABASE_URL"),
@@ -340,7 +334,7 @@ _OTHER_NAMES = (
 
 
 def unknown_names(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Returns a sentence about each variable that begins with `AVA_` and is no setting; it is ignored otherwise."""
+    """Return a sentence about each unknown variable with the prefix `AVA_`, which is ignored otherwise."""
     env = os.environ if environ is None else environ
     variables = {each.metadata["variable"] for each in fields(Settings)}
     prefixes = tuple(name for name in variables if name.endswith("_"))

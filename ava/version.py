@@ -1,7 +1,7 @@
 """The release and the build, read by setup.cfg, the API, the nodes and the command line.
 
-Two builds of one release differ in their commit. It is that of the checkout in which this file is, or the one that
-`setup.py` has written beside this file. Without either, as in an archive of the source, nothing is known of it.
+Builds of one release differ in their commit. It is the commit of this checkout, or the one that `setup.py` wrote into
+this folder. Without either, as in a source archive, it is unknown.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from pathlib import Path
 
 VERSION = "0.1.0"
 
-#: Characters of a commit that are shown.
+#: Number of characters of a commit to show.
 _SHOWN = 12
 _FOLDER = Path(__file__).parent
 
 
 @cache
 def build() -> str:
-    """Returns the release with its commit, as in `0.1.0+43c5ae0a1b2c` (PEP 440, Semantic Versioning)."""
+    """Return the release with its commit, such as `0.1.0+43c5ae0a1b2c` (PEP 440, Semantic Versioning)."""
     return f"{VERSION}+{found}" if (found := commit()) else VERSION
 
 
 def commit(folder: Path = _FOLDER) -> str:
-    """Returns the commit of the package in a folder, shortened; empty if it is not known."""
+    """Return the shortened commit of the package in a folder; empty if unknown."""
     try:
         head = _git_folder(folder.parent / ".git")
         text = _read_head(head) if head else (folder / "commit.txt").read_text()
@@ -33,14 +33,14 @@ def commit(folder: Path = _FOLDER) -> str:
 
 
 def _git_folder(place: Path) -> Path | None:
-    """Returns the folder of HEAD; None if there is no checkout. In a worktree `.git` is a file that names it."""
+    """Return the folder of HEAD; None if there is no checkout. In a worktree `.git` is a file with the path."""
     if place.is_file():
         return place.parent / place.read_text().removeprefix("gitdir:").strip()
     return place if place.is_dir() else None
 
 
 def _read_head(folder: Path) -> str:
-    """Returns the commit that is checked out. Git need not be installed."""
+    """Return the commit that is checked out. Does not need Git."""
     head = (folder / "HEAD").read_text().strip()
     if not head.startswith("ref: "):
         return head
