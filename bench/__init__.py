@@ -1,1 +1,1 @@
-"""Benchmarks: AVA Jobs beside a simple Flask, SQLAlchemy and Celery baseline, on the same servers, in the same run."""
+"""Benchmarks: AVA Jobs and a simple Flask, SQLAlchemy and Celery baseline, on the same servers, in the same run."""

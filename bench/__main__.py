@@ -38,7 +38,7 @@ class Bench(Run):
     """The measures."""
 
     def accept(self) -> None:
-        """Accept over HTTP, one job a request and a hundred."""
+        """Accept over HTTP, with one job per request and with a hundred."""
         baseline, ours = self.both()
         with baseline.api() as one, ours.api() as other:
             ports = {baseline.name: one, ours.name: other}
@@ -67,7 +67,7 @@ class Bench(Run):
         self.in_turns("drain, RabbitMQ", self.both("rabbitmq"), lambda s: measures.drain(s, jobs=jobs))
 
     def urgent(self) -> None:
-        """The same for jobs of priority 1 while 100,000 others are drained, beside that of an idle system."""
+        """Measure the start of priority 1 jobs while 100,000 others are drained, and on an idle system."""
         name, ours = "start latency, priority 1 of 100,000", self.both()[1]
         jobs, waiting = self.count(200, least=40), self.count(100_000)
         for _ in range(self.rounds):
@@ -77,7 +77,7 @@ class Bench(Run):
             self.table.add(name, ours.name, busy)
 
     def cancel(self) -> None:
-        """Latency from the cancel call to the handler's `finally`, by the message and by the database alone."""
+        """Measure from the cancel call to the handler's `finally`, with the message and with only the database."""
         with cancel.running("redis") as (system, folder):
             figures: Figures = {}
             for way, is_cut_off, count in (("message", False, 200), ("database alone", True, 40)):
@@ -121,7 +121,7 @@ class Bench(Run):
             self.table.add(f"analytics at 5 million jobs, {percent}", OURS, figures)
 
     def schema(self) -> None:
-        """Trigger jobs whose worker has a schema of 40 fields, beside a worker without one."""
+        """Trigger jobs of a worker with a schema of 40 fields, and of a worker without one."""
         name, ours = "trigger, schema of 40 fields", self.both()[1]
         with ours.api() as port:
             for _ in range(self.rounds):
@@ -130,15 +130,15 @@ class Bench(Run):
                 self.table.add(name, OURS, found["with"])
 
     def lines(self) -> None:
-        """Log lines stored a second, by two processes."""
+        """Measure log lines stored per second by two processes."""
         self.alone("log lines", lambda ours: measures.log_lines(ours, lines=self.count(200_000)))
 
     def scheduled(self) -> None:
-        """Start jobs that become due: alone, and 100,000 in one second."""
+        """Start jobs that become due: one by one, and 100,000 in one second."""
         self.alone("due in one second", lambda ours: due_in_one_second(ours, jobs=self.count(100_000)), rounds=1)
 
     def schedules(self) -> None:
-        """Fire schedules: alone, 10,000 in one second, and beside 100,000 idle ones."""
+        """Fire schedules: one by one, 10,000 in one second, and with 100,000 idle ones."""
         due, idle = self.count(10_000), self.count(100_000)
         self.alone("schedules", lambda ours: schedules.fire(ours, due=due, idle=idle), rounds=1)
 
@@ -157,12 +157,12 @@ class Bench(Run):
             self.alone(f"{count} nodes", lambda ours, n=count, s=seconds: nodes(ours, count=n, seconds=s), rounds=1)
 
     def fairness(self) -> None:
-        """Every measure of turns, limits and pause."""
+        """Take every measure of fair queueing, limits and pause."""
         for name in (each for each in MEASURES if each.startswith("fairness-")):
             MEASURES[name](self)
 
     def fairness_wait(self) -> None:
-        """The wait of one job behind 100,000 of another tenant, which are spread in three ways."""
+        """Measure the wait of one job behind another tenant's 100,000, spread in three ways."""
         for broker in _BROKERS:
             ours = self.both(broker)[1]
             for children in (2, 8):
@@ -174,44 +174,44 @@ class Bench(Run):
                     self.table.add(f"one job behind 100,000 of {spread}, {children} processes, {broker}", OURS, found)
 
     def fairness_shares(self) -> None:
-        """The shares of weights, and of 50 tenants."""
+        """Measure the shares of weighted tenants, and of 50 tenants."""
         for broker in _BROKERS:
             found = fairness.shares(self.both(broker)[1], seconds=max(10.0, 60 * self.scale))
             self.table.add(f"shares, {broker}", OURS, found)
 
     def fairness_limit(self) -> None:
-        """How far a limit is used, and whether it is exceeded under 100 kills."""
+        """Measure the use of a limit, and whether it is exceeded under 100 kills."""
         for broker in _BROKERS:
             seconds, kills = max(5.0, 30 * self.scale), self.count(100, least=20)
             found = fair_limits.limit(self.both(broker)[1], seconds=seconds, kills=kills)
             self.table.add(f"limit of 5, {broker}", OURS, found)
 
     def fairness_rate(self) -> None:
-        """How far a rate of 100 a minute is used, and whether it is exceeded in any minute, with a failover."""
+        """Measure the use of a rate of 100 a minute, and whether any minute exceeds it, with a failover."""
         for broker in _BROKERS:
             found = fair_limits.rate(self.both(broker)[1], seconds=max(90.0, 600 * self.scale))
             self.table.add(f"rate of 100 a minute, {broker}", OURS, found)
 
     def fairness_pause(self) -> None:
-        """What a paused queue with 2,000 published jobs still starts."""
+        """Measure what a paused queue with 2,000 published jobs still starts."""
         for broker in _BROKERS:
             self.table.add(f"pause, {broker}", OURS, fair_limits.pause(self.both(broker)[1], published=2000))
 
     def fairness_recall(self) -> None:
-        """What recalled messages cost that cannot be deleted."""
+        """Measure the cost of recalled messages that cannot be deleted."""
         for broker in _BROKERS:
             found = fairness.recall(self.both(broker)[1], messages=2000)
             self.table.add(f"recalled messages, {broker}", OURS, found)
 
     def fairness_look(self) -> None:
-        """The cost of the feed while a million jobs of 10,000 tenants wait."""
+        """Measure the feed's cost while a million jobs of 10,000 tenants wait."""
         looks = fairness.look(
             self.both()[1], waiting=self.count(1_000_000), tenants=10_000, seconds=max(10.0, 60 * self.scale)
         )
         self.table.add("look of the feed, 10,000 tenants", OURS, looks)
 
     def fairness_alone(self) -> None:
-        """Drain, accept and start latency of one tenant; the *baseline* is AVA Jobs with `AVA_FAIRNESS=off`."""
+        """Measure drain, accept and start latency of one tenant; the *baseline* is AVA Jobs with `AVA_FAIRNESS=off`."""
         for broker in _BROKERS:
             fair = self.both(broker)[1]
             unfair = Ours(self.servers, broker, "unfair")
@@ -231,7 +231,7 @@ class Bench(Run):
         self.alone("long run", lambda ours: long_run(ours, jobs=self.count(500_000)), rounds=1)
 
 
-#: In the order in which they are taken; the long ones come last.
+#: In the order of measurement; the long ones come last.
 MEASURES: dict[str, Callable[[Bench], None]] = {
     "accept": Bench.accept,
     "accept-connections": comparisons.accept_connections,
@@ -268,12 +268,12 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
 }
 
 
-#: Those that take more than three minutes each. They are taken by their names, or by `all`.
+#: Measures of more than three minutes each, which run only by name or with `all`.
 _LONG = {"scheduled", "schedules", "fairness", "scale", "analytics", "ordinary", "long"}
 
 
 def _chosen(names: list[str]) -> list[str]:
-    """Returns the measures to take. The parts of `fairness` are taken with it, and `long` by its name alone."""
+    """Return the measures to take. The parts of `fairness` run with it, and `long` only by name."""
     if names == ["all"]:
         return [name for name in MEASURES if name != "long" and not name.startswith("fairness-")]
     return names or [name for name in MEASURES if name not in _LONG and not name.startswith("fairness-")]
@@ -301,7 +301,7 @@ def main() -> None:
             began = time.monotonic()
             MEASURES[name](bench)
             print(f"  {name} took {time.monotonic() - began:.0f} s", flush=True)
-            # Kept after each measure, so that a later failure loses nothing.
+            # Store after each measure, so that a later failure loses nothing.
             table.keep()
     table.show()
 

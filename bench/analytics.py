@@ -1,4 +1,4 @@
-"""What analytics and errors take to read when a tenant has had millions of jobs, over 200 workers and 90 days."""
+"""Measure reads of analytics and errors of a tenant with millions of jobs, over 200 workers and 90 days."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from bench.table import Figures
 _DAYS = 90
 _BATCH = 250_000
 _WARM_UP = 20
-#: Seconds for which one read is repeated at most.
+#: Max seconds for which one read is repeated.
 _MAX_SECONDS = 30.0
-# Every job has ended. Its properties follow from its number, and are independent of each other.
+# Every job has ended. Its properties are functions of its number, and independent of each other.
 _JOBS = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
                   published_at, started_at, completed_at, node_id, run_no, attempt, max_attempts, output, error,
@@ -44,7 +44,7 @@ FROM (
     FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n
 ) AS t
 """
-# As many groups as a tenant may have, in each of which jobs failed on each day.
+# The max number of groups of a tenant, each with failed jobs on each day.
 _GROUPS = """
 INSERT INTO error_groups (id, tenant_id, worker_id, kind, message, first_seen_at, last_seen_at, sample_job_id)
 SELECT gen_random_uuid(), 'ten_bench', 'wkr_w' || n %% 200, 'ValueError', 'no such channel ' || n,
@@ -70,7 +70,7 @@ _READS = {
 
 
 def fill(ours: Ours, jobs: int) -> None:
-    """Write so many ended jobs, count them as the system does, and write groups of errors."""
+    """Write `jobs` ended jobs, count them like the system, and write error groups."""
     database, began = ours.database, time.monotonic()
     rows.without_events(database, True)
     with rows.indexed_afterwards(database):
@@ -94,7 +94,7 @@ def _sizes(database: Database) -> str:
 
 
 def read(ours: Ours, *, requests_each: int) -> Figures:
-    """Returns p50 and p99 of each read over HTTP, in milliseconds."""
+    """Return p50 and p99 of each read over HTTP, in milliseconds."""
     figures: Figures = {}
     with ours.api() as port, requests.Session() as session:
         session.headers.update(HEADERS)

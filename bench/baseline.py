@@ -1,6 +1,6 @@
 """The baseline: Flask, SQLAlchemy and Celery in their simplest good form.
 
-A record and four log lines for each job, nothing else: no tenants, no leases, no recovery, no events. It reads the
+A record and four log lines per job, and nothing more: no tenants, leases, recovery or events. It reads the
 URLs of its servers from `BENCH_DATABASE` and `BENCH_BROKER`.
 """
 
@@ -31,7 +31,7 @@ app = Flask(__name__)
 
 
 def now() -> dt.datetime:
-    """Returns the time of this machine."""
+    """Return this machine's time."""
     return dt.datetime.now(dt.UTC)
 
 
@@ -72,7 +72,7 @@ def noop(_payload: dict[str, Any], log: Any) -> Any:
 
 
 def mark(_payload: dict[str, Any], log: Any) -> Any:
-    """Return when it began."""
+    """Return the start time."""
     began = time.time()
     log("one")
     log("two")

@@ -1,7 +1,7 @@
 """`python -m bench.cancel [storm] [latency] [leaks] [--broker redis|rabbitmq]`: the promises of cancelling in figures.
 
-`storm`: jobs cancelled around their end, among as many others on the same two processes. `latency`: from the
-cancel call to the handler's `finally`, by the message and, without a message, by the database. `leaks`: what many
+`storm`: jobs cancelled around their end, among equally many others on the same two processes. `latency`: from the
+cancel call to the handler's `finally`, with the message, and with only the database. `leaks`: the resources that many
 cancels leave behind. The tests run the same in short forms (tests/acceptance/test_cancel_figures.py).
 """
 
@@ -45,17 +45,17 @@ HANDLERS = {"AVA_HANDLERS": "tests.acceptance.handlers"}
 class Storm:
     """The result of a storm."""
 
-    #: The final statuses of the jobs that were to be cancelled, and the responses to their cancel calls.
+    #: The final statuses of the cancelled jobs, and the responses to their cancel calls.
     targets: Counter[str]
     answers: Counter[int]
-    #: Other jobs that did not simply complete, and records that their log or their cancel's response contradicts.
+    #: Other jobs that did not simply complete, and records that contradict their log or their cancel's response.
     harmed: list[str]
     contradictions: list[str]
     seconds: float
 
 
 def storm(system: System, *, count: int) -> Storm:
-    """Cancel `count` jobs at random moments around their end, among as many others."""
+    """Cancel `count` jobs at random times around their end, among equally many others."""
     began = time.monotonic()
     ids = list(_trigger(system, 2 * count))
     targets = set(ids[::2])
@@ -87,7 +87,7 @@ def _batched(values: Iterator[float], size: int) -> Iterator[tuple[float, ...]]:
 
 
 def _cancel_around_the_end(system: System, targets: set[str]) -> dict[str, int]:
-    """Cancel each target some moments after it was seen to run. Returns the status of each call."""
+    """Cancel each target shortly after it was seen running. Returns the status of each call."""
     answers: dict[str, int] = {}
     local = threading.local()
 
@@ -139,13 +139,13 @@ def _await_all(system: System, count: int) -> list[dict[str, Any]]:
 
 
 def _is_unharmed(row: dict[str, Any], *, has_long: bool) -> bool:
-    """`has_long`: on a busy machine a run took so long that its group gave back those behind it, with a new number."""
+    """`has_long`: a slow run on a busy machine made its group requeue the runs behind it, with a new number."""
     has_run_once = (row["status"], row["attempt"], len(row["messages"])) == ("completed", 1, 3)
     return has_run_once and (has_long or row["run_no"] == 1)
 
 
 def _is_consistent(row: dict[str, Any], answer: int | None) -> bool:
-    """Returns True if the record, the log and the response of the cancel call agree."""
+    """Return True if the record, the log and the response of the cancel call agree."""
     first, *_, last = row["messages"]
     is_cancelled = row["status"] == "cancelled"
     return (
@@ -160,9 +160,9 @@ def _is_consistent(row: dict[str, Any], answer: int | None) -> bool:
 
 
 def latencies(system: System, *, count: int, folder: Path, is_cut_off: bool = False) -> list[float]:
-    """Returns the milliseconds from the cancel call to the handler's `finally`, one job after the other.
+    """Return the milliseconds from the cancel call to the handler's `finally`, one job after the other.
 
-    `is_cut_off`: no message is sent; the node finds the cancel in the database.
+    `is_cut_off`: send no message; the node finds the cancel in the database.
     """
     cancel = _cancel_in_database if is_cut_off else _cancel_by_call
     found = []
@@ -172,7 +172,7 @@ def latencies(system: System, *, count: int, folder: Path, is_cut_off: bool = Fa
             worker_id = ("wkr_t_wait", "wkr_t_wait_async")[number % 2]
             job = system.trigger(worker_id, input={"file": str(file)})
             _until(lambda file=file: "begin" in _words(file))
-            # At a random moment of the node's interval of a second.
+            # At a random time of the node's interval of a second.
             time.sleep(random.uniform(0, 1 if is_cut_off else 0.02))
             asked = time.time()
             act(job["id"])
@@ -213,7 +213,7 @@ def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Returns the value that `share` (0 to 1) of the values do not exceed."""
+    """Return the value that `share` (0 to 1) of the values do not exceed."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
@@ -221,13 +221,13 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def leaks(system: System, *, count: int, killed: int, folder: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """Returns what the node holds before and after `count` cancels, `killed` of which are enforced by SIGKILL."""
-    # Both processes are replaced first, because a later one inherits what its node has opened since it started.
+    """Return the node's resources before and after `count` cancels, of which `killed` are enforced by SIGKILL."""
+    # Replace both processes first, because a later one inherits what its node has opened since it started.
     _cancel_some(system, ["wkr_t_stubborn"] * _processes(system), folder)
     _warm_up(system)
     before = _holdings(system)
     for batch in range(count // 20):
-        # The first of a batch has begun when it is cancelled; of a large batch most would still wait for a process.
+        # Cancel small batches, so that the first job has begun; of a large batch most would still wait for a process.
         kinds = [_KINDS[n % len(_KINDS)] for n in range(20)]
         kinds[0] = "wkr_t_stubborn" if batch < killed else kinds[0]
         _cancel_some(system, kinds, folder)
@@ -254,7 +254,7 @@ _KINDS = ("wkr_t_wait", "wkr_t_wait_async", "wkr_t_starts", "wkr_t_look", "wkr_t
 def _warm_up(system: System) -> None:
     for job in [system.trigger("wkr_t_nothing") for _ in range(30)]:
         assert system.wait_for(job["id"])["status"] == "completed"
-    # Processes that have just ended may take a moment to disappear.
+    # Ended processes may take a moment to disappear.
     _until(lambda: len(psutil.Process(system.workers[0].pid).children(recursive=True)) == _processes(system))
 
 
@@ -301,7 +301,7 @@ def main() -> None:
 
 @contextmanager
 def running(kind: str) -> Iterator[tuple[System, Path]]:
-    """A system with one node of two processes, on servers of its own, and a folder."""
+    """Run a system with one node of two processes on its own servers; yields it and a folder."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ava-bench-")))
         broker = stack.enter_context(running_redis() if kind == "redis" else running_rabbitmq())

@@ -1,6 +1,6 @@
 """`python -m bench.chords`: how often Celery's own chord on Redis loses its callback while its processes are killed.
 
-What AVA Jobs does under the same kills, and more, is `python -m chaos --fault chord`.
+`python -m chaos --fault chord` subjects AVA Jobs to the same kills, and more.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import redis
 from bench.servers import Servers, processes
 
 _BETWEEN_KILLS_SECONDS = 0.2
-#: Seconds without a part that ends, after which a chord is lost.
+#: Seconds without the end of a part after which a chord counts as lost.
 _PATIENCE_SECONDS = 30.0
 
 
 class _Worker:
-    """Celery's worker of four processes, which is started again if it gives up, as a supervisor does."""
+    """Celery's worker of four processes; restarted if it gives up, as a supervisor would."""
 
     def __init__(self, servers: Servers, url: str) -> None:
         self._start: Callable[[], AbstractContextManager[list[int]]] = lambda: processes(
@@ -37,7 +37,7 @@ class _Worker:
         (self.pid,) = self._stack.enter_context(self._start())
 
     def keep(self) -> None:
-        """Start it again if it has ended."""
+        """Restart it if it has ended."""
         if not psutil.pid_exists(self.pid) or psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE:
             self.stop()
             (self.pid,) = self._stack.enter_context(self._start())
@@ -48,7 +48,7 @@ class _Worker:
 
 
 def lost_chords(servers: Servers, *, parts: int, rounds: int, kills: bool, wipes: bool = False) -> tuple[int, int]:
-    """Returns how many callbacks of chords were never called, and how many were called more than once."""
+    """Return how many callbacks of chords were never called, and how many were called more than once."""
     url = servers.broker("redis")
     os.environ["BENCH_CHORD_BROKER"] = url
     # It reads its environment when it is loaded.
@@ -63,7 +63,7 @@ def lost_chords(servers: Servers, *, parts: int, rounds: int, kills: bool, wipes
             client.flushdb()
             module.start(parts, f"chord {number}")
             _watch(client, worker, parts, module.CALLED, kills=kills, wipes=wipes)
-            # A callback that is called twice needs some time.
+            # A second call of the callback needs some time.
             time.sleep(2)
             called = client.llen(module.CALLED)
             lost += called == 0
@@ -74,7 +74,7 @@ def lost_chords(servers: Servers, *, parts: int, rounds: int, kills: bool, wipes
 
 
 def _watch(client: redis.Redis, worker: _Worker, parts: int, called: str, *, kills: bool, wipes: bool) -> None:
-    """Kill processes until the callback is called, or until nothing has moved for so long that it never will be."""
+    """Kill processes until the callback is called, or until nothing has changed for `_PATIENCE_SECONDS`."""
     chance = random.Random(7)
     progress, since, wipe_at = -1, time.monotonic(), float("inf")
     while client.llen(called) == 0 and time.monotonic() - since < _PATIENCE_SECONDS:
@@ -87,7 +87,7 @@ def _watch(client: redis.Redis, worker: _Worker, parts: int, called: str, *, kil
         if time.monotonic() > wipe_at:
             client.flushdb()
             wipes, wipe_at = False, float("inf")
-        # A worker whose processes are killed while it starts gives up.
+        # Kill no process at the start: the worker would give up.
         if kills and 0 < left < parts:
             _kill_one(worker.pid, chance)
         time.sleep(_BETWEEN_KILLS_SECONDS)

@@ -1,4 +1,4 @@
-"""AVA Jobs beside each baseline and each peer, with tags, a schema, limits and a schedule present (`FullOurs`)."""
+"""Compare AVA Jobs, with tags, a schema, limits and a schedule (`FullOurs`), with each baseline and each peer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from bench.run import Run, warm
 from bench.systems import LimitedOurs, System
 from bench.table import BASELINE, OURS
 
-#: Both are the baseline, whose API is behind gunicorn's threads or behind its sync workers.
+#: The baseline with gunicorn's threads, and with its sync workers.
 _SERVED_BY = ("gthread", "sync")
 
 
 def accept_connections(run: Run) -> None:
-    """Accept over 1, 8 and 64 connections, beside the baseline behind either kind of gunicorn worker."""
+    """Accept over 1, 8 and 64 connections; the baseline with either kind of gunicorn worker."""
     baseline, ours = run.both()[0], run.full()
     requests = run.count(2000, least=300)
     with baseline.api() as threads, baseline.api(is_sync=True) as sync, ours.api() as port:
@@ -48,8 +48,8 @@ def accept_draining(run: Run) -> None:
 
 
 def drain_peers(run: Run) -> None:
-    """Drain no-op jobs on both brokers, beside Celery alone, Oban for Python and PgQueuer."""
-    # Each beside the first of them on RabbitMQ too: it is the yardstick, whose own broker is the faster one.
+    """Drain no-op jobs on both brokers; compare with plain Celery, Oban for Python and PgQueuer."""
+    # Compare each with the first peer on RabbitMQ too: it is the yardstick, with the faster broker.
     yardstick = next(iter(PEERS))
     jobs = run.count(5000, least=1500)
     drains: dict[str, Drain] = {}
@@ -70,7 +70,7 @@ def drain_peers(run: Run) -> None:
 
 def latency(run: Run) -> None:
     """Latency from before the request to the handler's first line, idle and at half of the drain rate."""
-    # Fresh processes each time, because it varies more between two starts than between two rounds.
+    # Start new processes each time, because it varies more between two starts than between two rounds.
     systems, jobs = (run.both()[0], run.full()), run.count(200, least=40)
     run.in_turns("start latency, idle", systems, lambda s: warm(s, lambda p: measures.start_latency(s, p, jobs=jobs)))
     theirs, own = (measures.drain(system, jobs=run.count(3000, least=1000))["jobs/s"] / 2 for system in systems)

@@ -1,4 +1,4 @@
-"""`python -m bench.doors`: what MCP costs beside REST, and how fast the relay of an outbox is."""
+"""`python -m bench.doors`: the cost of MCP compared with REST, and the rate of an outbox's relay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CONNECTIONS = (1, 8)
 
 
 def triggers(port: int, *, requests: int, connections: int) -> tuple[Load, Load]:
-    """Returns the loads of triggers over REST, and of the same as calls of a tool that returns a task."""
+    """Return the loads of triggers over REST, and as calls of a tool that returns a task."""
     body = json.dumps({"worker_id": "wkr_noop", "input": _INPUT}).encode()
     sizes = {"requests": requests, "connections": connections}
     rest = generate(port, lambda _: post("/v1/ava/jobs", body, HEADERS), **sizes)
@@ -44,7 +44,7 @@ def _call(number: int) -> bytes:
 
 
 def relayed(client: Client, database_url: str, *, rows: int) -> float:
-    """Returns the rows a second that a relay sends of an outbox with so many rows."""
+    """Return the rows per second that a relay sends from an outbox with `rows` rows."""
     engine, metadata = create_engine(database_url), MetaData()
     outbox = Outbox(metadata)
     metadata.create_all(engine)
@@ -69,7 +69,7 @@ def main() -> None:
         system.run("db", "upgrade")
         system.start(workers=0, environ={"AVA_HANDLERS": "bench.handlers"})
         try:
-            # The jobs are made, not run: a node would share the processors.
+            # Jobs are created but not run: a node would share the processors.
             system.start_worker().terminate()
             for connections in _CONNECTIONS:
                 _print(connections, *triggers(system.port, requests=requests, connections=connections))

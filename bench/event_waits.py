@@ -1,8 +1,8 @@
-"""What an event costs beside many jobs that wait for one of its type.
+"""Measure the cost of an event while many jobs wait for one of its type.
 
-`python -m bench.event_waits` runs the dispatcher's duty `wakes` on a server of its own. It prints the time of each
-event, and after which time a job of another tenant continues whose child has ended meanwhile. It is a command of its
-own, because it compares kinds of patterns on one system and needs no baseline.
+`python -m bench.event_waits` runs the dispatcher's duty `wakes` on its own server. It prints the time of each event,
+and the delay of another tenant's job whose child ends during it. It is a separate command, because it compares kinds of
+patterns on one system and needs no baseline.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ava.store.events import events
 from harness.servers.postgres import running_postgres
 
 _TYPE = "order.paid"
-# Jobs whose handlers wait for events.
+# Jobs that wait for events.
 _WAITS = """
 WITH new AS (
     SELECT ava_uuid7() AS id, v.* FROM unnest(%(values)s::text[], %(keys)s::uuid[]) AS v (value, match_key)
@@ -40,7 +40,7 @@ WITH new AS (
 INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value, match_key)
 SELECT 'ten_many', id, 'event', 'order.paid', 1, 'waits', value::json, match_key FROM new
 """
-# A job that waits for jobs that have ended, and its wake.
+# A job that waits for ended jobs, and its wake.
 _CHILD = """
 WITH parent AS (
     INSERT INTO jobs (tenant_id, id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts, run_no,
@@ -84,7 +84,7 @@ def _send(database: Database, numbers: Sequence[int]) -> None:
 
 
 def _follow(database: Database) -> tuple[float, list[float]]:
-    """Run the duty until no wake is left. Returns the seconds, and how long jobs of another tenant waited."""
+    """Run the duty until no wake is left. Returns the seconds, and the waits of another tenant's jobs."""
     duty = Wakes(database)
     is_over = threading.Event()
     waited: list[float] = []

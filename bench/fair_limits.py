@@ -1,4 +1,4 @@
-"""Limits and pause: how far a limit is used and whether it is exceeded, and what a paused queue still starts."""
+"""Measure the use and the violations of limits, and the starts of a paused queue."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _LIMIT = 5
 _NODES, _CHILDREN = 2, 4
 _DISPATCHER = ["ava.cli.main", "dispatcher"]
 _TENANT = "ten_a"
-#: Seconds between two kills. Every fortieth is of a node, whose places are free again before the next one's are lost,
-#: and one between them is of a dispatcher.
+#: Seconds between two kills. Every fortieth kills a node, whose permits are free again before the next one's are lost,
+#: and one in between kills a dispatcher.
 _KILL_SECONDS = 0.5
 
 
 def limit(system: Ours, *, seconds: float, kills: int) -> Figures:
-    """How far a limit of 5 is used by jobs of 50 ms, and whether it is ever exceeded while processes are killed.
+    """Measure the use of a limit of 5 by jobs of 50 ms, and whether it is ever exceeded while processes are killed.
 
-    A job holds one of five locks of files, which the kernel frees when its process dies: it is the effect that counts.
+    A job holds one of five file locks, which the kernel releases when its process dies: so real effects are counted.
     """
     system.clear()
     folder = Path(tempfile.mkdtemp(dir=system.folder))
@@ -54,7 +54,7 @@ def limit(system: Ours, *, seconds: float, kills: int) -> Figures:
         held = _HeldPlaces(folder)
         held.start()
         fleet.kill(kills)
-        # A place that a kill has left is free again in this time at the latest.
+        # A permit that a kill left is free again within this time.
         time.sleep(15 if kills else 0)
         held.stop()
         assert system.database.value("SELECT count(*) FROM jobs WHERE status = 'queued'") > 0
@@ -86,7 +86,7 @@ def _use(system: Ours, seconds: float) -> Figures:
 
 
 class _Fleet:
-    """Two dispatchers and nodes, each of which is started again when it was killed."""
+    """Two dispatchers and nodes, each restarted after a kill."""
 
     def __init__(self, system: Ours, stack: ExitStack) -> None:
         self._system = system
@@ -104,10 +104,10 @@ class _Fleet:
         return self._start(["ava.cli.main", "worker", "-c", str(_CHILDREN)])
 
     def kill(self, kills: int) -> None:
-        """Kill children, and now and then a node or the active dispatcher, one after the other."""
+        """Kill children, and sometimes a node or the active dispatcher, one after the other."""
         for number in range(kills):
             if number % 40 == 19:
-                # The one that has run longest is active.
+                # The longest running one is active.
                 os.kill(self._dispatchers.pop(0), signal.SIGKILL)
                 self._dispatchers.append(self._start(_DISPATCHER))
             elif number % 40 == 9:
@@ -121,17 +121,17 @@ class _Fleet:
 
 
 class _HeldPlaces(threading.Thread):
-    """Watches how many of the five locks are held, as the kernel shows them, without taking one."""
+    """Polls how many of the five locks are held, from the kernel's table, without taking one."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
         self._folder = folder
         self._is_over = threading.Event()
-        #: The longest time in which there were fewer than five, in seconds.
+        #: The longest time with fewer than five, in seconds.
         self.longest = 0.0
 
     def run(self) -> None:
-        """Look every 5 ms."""
+        """Poll every 5 ms."""
         since = time.monotonic()
         while not self._is_over.wait(0.005):
             places = {str(place.stat().st_ino) for place in self._folder.glob("place-*")}
@@ -147,7 +147,7 @@ class _HeldPlaces(threading.Thread):
 
 
 def rate(system: Ours, *, seconds: float) -> Figures:
-    """How many jobs of a rate of 100 a minute start in any minute; the active one of two dispatchers is killed."""
+    """Measure the starts per minute under a rate of 100 a minute; the active one of two dispatchers is killed."""
     system.clear()
     system.jobs.trigger(caller(_TENANT), [JobSpec(worker_id="wkr_rated", input_json="{}")] * round(seconds * 3))
     with running(system, 2) as (active, _), processes(system.folder, system.environ, _DISPATCHER):
@@ -163,14 +163,14 @@ def rate(system: Ours, *, seconds: float) -> Figures:
 
 
 def pause(system: Ours, *, published: int) -> Figures:
-    """What starts after a pause of a queue whose messages are all in the broker, and in which order the rest starts."""
+    """Measure the starts after pausing a queue with all messages in the broker, and the order of the rest."""
     system.clear()
     database = StoreDatabase(system.environ["DATABASE_URL"], name="bench")
     spec = JobSpec(worker_id="wkr_nap", input_json='{"seconds":0.005}')
     with database.connect() as connection:
         jobs = make_jobs(connection, [spec] * published, tenant_id=_TENANT, max_published=published)
     system.publisher.publish(jobs)
-    # One process, so that the order of the starts is the order in which they were dealt.
+    # One process, so that the order of starts is the order of fair queueing.
     with running(system, 1):
         until(lambda: system.finished_of(_TENANT) > 20)
         with database.connect() as connection:

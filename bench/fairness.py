@@ -1,4 +1,4 @@
-"""Turns of tenants: the wait of one job behind another tenant's backlog, the shares, and what a recall costs."""
+"""Measure fair queueing: the wait of one job behind another tenant's backlog, the shares, and the cost of a recall."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ SELECT t.id, 'wkr_keyed', 'manual', 5, 'default', i.input, 'usr_bench', 1, 'perm
 FROM (SELECT %s AS id, %s AS seconds) AS t CROSS JOIN generate_series(1, %s) AS n
 CROSS JOIN LATERAL (SELECT json_build_object('seconds', t.seconds, 'key', n %% 1000) AS input) AS i
 """
-#: Over what the other tenant's jobs are spread.
+#: How the other tenant's jobs are spread.
 SPREADS = ("one worker", "20 workers", "1,000 keys")
 
 
 def single_job(system: Ours, *, waiting: int, tries: int, children: int, spread: str = SPREADS[0]) -> Figures:
-    """How long a tenant's only job waits for its start while another tenant has `waiting` jobs of 50 ms."""
+    """Measure the wait of a tenant's only job while another tenant has `waiting` jobs of 50 ms."""
     _wait(system, "ten_a", waiting, spread)
     started: list[str] = []
     with running(system, children):
@@ -49,7 +49,7 @@ def single_job(system: Ours, *, waiting: int, tries: int, children: int, spread:
             ((job,), _) = system.jobs.trigger(caller("ten_b"), [JobSpec(worker_id="wkr_nap", input_json=_NAP)])
             started.append(job.id)
             _await_finished(system, "ten_b", len(started))
-            # At another moment of the feed's interval each time.
+            # Each time at another point of the feed's interval.
             time.sleep(0.3 + 0.013 * (len(started) % 10))
         assert system.database.value("SELECT count(*) FROM jobs WHERE status = 'queued'") > 0
     rows = system.database.rows(
@@ -60,7 +60,7 @@ def single_job(system: Ours, *, waiting: int, tries: int, children: int, spread:
 
 
 def shares(system: Ours, *, seconds: float) -> Figures:
-    """The shares of three tenants with weights 1, 2 and 4; and Jain's index of 50 tenants with backlogs by Zipf."""
+    """Measure shares of three tenants with weights 1, 2 and 4; and Jain's index of 50 tenants with Zipf backlogs."""
     system.clear()
     system.database.value("DELETE FROM tenant_limits")
     for weight in (1, 2, 4):
@@ -78,7 +78,7 @@ def shares(system: Ours, *, seconds: float) -> Figures:
     found = {f"share of weight {w}, of its due": spent[f"ten_w{w}"] / whole * 7 / w for w in (1, 2, 4)}
     found["farthest from its due %"] = 100 * max(abs(share - 1) for share in found.values())
     system.clear()
-    # By Zipf, but enough for an equal share each.
+    # Zipf, but each large enough for an equal share.
     least = round(seconds * 4 / _NAP_SECONDS / 50 * 1.5)
     for number in range(1, 51):
         _add(system, f"ten_z{number}", least + 5000 // number)
@@ -89,14 +89,14 @@ def shares(system: Ours, *, seconds: float) -> Figures:
 
 
 def recall(system: Ours, *, messages: int) -> Figures:
-    """What messages cost whose jobs were recalled: the time between the starts of a job before them and one after."""
+    """Measure the cost of recalled messages: the time between the starts of the jobs before and after them."""
     system.clear()
     database = StoreDatabase(system.environ["DATABASE_URL"], name="bench")
     spec = JobSpec(worker_id="wkr_nap", input_json='{"seconds":0}')
     with database.connect() as connection:
         jobs = make_jobs(connection, [spec] * (messages + 1), tenant_id="ten_a", max_published=messages + 1)
         system.publisher.publish(jobs)
-        # All but the first, which is published before them.
+        # All except the first, which is published before them.
         recalled = recall_window(connection, queue="default", priority=5, limit=messages)
         assert len(recalled) == messages
         connection.exec_driver_sql("UPDATE jobs SET waits_for = 'node' WHERE published_at IS NULL")
@@ -113,7 +113,7 @@ def recall(system: Ours, *, messages: int) -> Figures:
 
 
 def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures:
-    """What the feed costs while a million jobs of 10,000 tenants wait: its looks, and its share of a core."""
+    """Measure the feed while a million jobs of 10,000 tenants wait: its polls, and its share of a core."""
     from statistics import quantiles
 
     from ava.broker.app import make_app
@@ -127,19 +127,19 @@ def look(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures
     settings = load(system.environ)
     database, publisher = StoreDatabase(settings.database_url, name="bench"), Publisher(make_app(settings), settings)
     feed = WindowFeed(database, publisher, window=2000, node_dead_seconds=14)
-    # The first look of a process connects to the servers.
+    # The first poll of a process connects to the servers.
     feed.run_once(0)
     took: list[float] = []
     began, cpu = time.monotonic(), 0.0
     while time.monotonic() - began < seconds:
-        # As if two processes took jobs of 50 ms.
+        # Simulate two processes with jobs of 50 ms.
         system.database.value(
             "UPDATE jobs SET status = 'cancelled', completed_at = now(), cancel_requested_at = now(),"
             " stop_status = 'cancelled',"
             " cancelled_by = 'usr_bench' WHERE id IN (SELECT id FROM jobs WHERE queue = 'default' AND priority = 5"
             " AND status = 'queued' AND waits_for IS NULL AND published_at IS NOT NULL ORDER BY published_at LIMIT 4)"
         )
-        # The update above is not the feed's.
+        # Do not count the update above as the feed's.
         start, cpu_before = time.perf_counter(), time.thread_time()
         feed.run_once(0)
         took.append((time.perf_counter() - start) * 1000)
@@ -171,7 +171,7 @@ def _add(system: Ours, tenant: str, jobs: int, tenants: int = 1) -> None:
 
 
 def _spent(system: Ours) -> dict[str, float]:
-    """Returns the seconds of processor time that each tenant has had."""
+    """Return the seconds of processor time that each tenant has used."""
     return dict(
         system.database.rows(
             "SELECT tenant_id, sum(extract(epoch FROM coalesce(completed_at, now()) - started_at))::float8 FROM jobs"

@@ -1,4 +1,4 @@
-"""`python -m bench.floods`: a neighbour's triggers beside another tenant's flood of jobs that complete or fail."""
+"""`python -m bench.floods`: a neighbour's triggers during another tenant's flood of jobs that complete or fail."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _flood(url: str, worker_id: str, seconds: float) -> None:
-    """Trigger as many jobs as the API takes, a hundred a request."""
+    """Trigger as many jobs as the API accepts, a hundred per request."""
     jobs = [{"worker_id": worker_id, "input": {}}] * _BULK
     headers = {**HEADERS, "x-tenant-id": "ten_flood"}
     ends = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""What an idle process takes: time to be ready, and memory."""
+"""Measure idle processes: time to be ready, and memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIB = 2**20
 
 
 def footprint(system: Ours) -> Figures:
-    """Seconds until a node is ready and a command has ended; PSS of each kind of process, idle, in MiB."""
+    """Return seconds until a node is ready and a command has ended; PSS of each idle process kind in MiB."""
     figures: Figures = {}
     system.clear()
     system.database.value("DELETE FROM nodes")
@@ -44,6 +44,6 @@ def footprint(system: Ours) -> Figures:
 
 
 def pss(pid: int) -> int:
-    """Returns the bytes of a process and its descendants, with each shared page counted once (Linux's PSS)."""
+    """Return the bytes of a process and its descendants, with each shared page counted once (Linux's PSS)."""
     process = psutil.Process(pid)
     return sum(each.memory_full_info().pss for each in (process, *process.children(recursive=True)))

@@ -1,4 +1,4 @@
-"""Handlers of AVA Jobs that do what the baseline's do."""
+"""The AVA Jobs handlers that correspond to the baseline's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def noop(_input: dict[str, Any], env: Env) -> Any:
 
 @worker("mark")
 def mark(_input: dict[str, Any], env: Env) -> Any:
-    """Return when it began."""
+    """Return the start time."""
     began = time.time()
     env.log.info("one")
     env.log.info("two")
@@ -50,7 +50,7 @@ def fails(_input: dict[str, Any]) -> None:
 
 @worker("strict", input_schema=input_schemas.schema())
 def strict(_input: dict[str, Any]) -> None:
-    """Do nothing, with an input of many fields that the API compares with a schema."""
+    """Do nothing, with an input of many fields that the API validates with a schema."""
 
 
 @worker("wordy")
@@ -69,7 +69,8 @@ def nap(input: dict[str, Any]) -> Any:
 
 @worker("limited", max_running=5)
 def limited(input: dict[str, Any]) -> None:
-    """Sleep while it holds one of five locks, which its process loses when it is killed; write down if none is free."""
+    """Sleep while holding one of five locks, which the kernel releases if the process is killed; record if none is
+    free."""
     folder = Path(input["folder"])
     for number in range(5):
         with (folder / f"place-{number}").open("w") as place:
@@ -91,7 +92,7 @@ def keyed(input: dict[str, Any]) -> None:
 
 @worker("rated", rate="100/minute")
 def rated(_input: dict[str, Any]) -> None:
-    """Do nothing, so often."""
+    """Do nothing, under a rate limit."""
 
 
 #: A schema for inputs of no-op jobs.

@@ -1,8 +1,8 @@
-"""`python -m bench.held`: jobs come and go while a transaction stays open, whose snapshot keeps every dead row.
+"""`python -m bench.held`: jobs come and go while a long-running transaction keeps dead rows from being vacuumed.
 
-Jobs are triggered in bulks of 100 at half of the rate that this machine drained just before, without a snapshot. A row
-of the table is a minute: what came and went in it, what was waiting at its end, how long the jobs that ended in it had
-waited for their start, and what the table of jobs and its indexes had grown to.
+Jobs are triggered in bulks of 100 at half the drain rate that this machine reached just before without the transaction.
+A row of the table is a minute: the jobs created and ended in it, the backlog at its end, the start latencies of the
+jobs that ended in it, and the sizes of the table of jobs and its indexes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.servers import Servers, until
 from bench.systems import Ours
 
 _BULK = 100
-#: Jobs of the drain before, whose rate is that of this machine.
+#: Jobs of the preceding drain, which determines this machine's rate.
 _DRAINED = 20_000
 _WAITED = """
 SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY ms), percentile_disc(0.99) WITHIN GROUP (ORDER BY ms)
@@ -49,7 +49,7 @@ def _snapshot(url: str) -> Iterator[None]:
 
 
 def _trigger(port: int, request: bytes, rate: float, is_over: Event, triggered: list[int]) -> None:
-    """Trigger bulks at a rate of jobs a second, late ones at once."""
+    """Trigger bulks at a rate of jobs per second; late ones immediately."""
     began = time.monotonic()
     for number in range(1, 10**9):
         if is_over.wait(max(0.0, began + number * _BULK / rate - time.monotonic())):
@@ -84,7 +84,7 @@ def _minutes(system: Ours, port: int, rate: float, minutes: int) -> None:
 
 
 def _ended(system: Ours) -> int:
-    # The sequence numbers each end, so nothing is counted.
+    # The sequence numbers each end, so no count is needed.
     return int(system.database.value("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM job_ends"))
 
 

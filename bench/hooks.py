@@ -1,7 +1,7 @@
-"""What comes in: deliveries accepted beside triggers, and an event among a thousand subscriptions.
+"""Measure deliveries to hooks compared with triggers, and an event with a thousand subscriptions.
 
-`python -m bench.hooks` starts a system of one API process on one core, and prints the figures. It is a command of its
-own, because it compares two calls of one system and needs no baseline.
+`python -m bench.hooks` starts a system with one API process on one core, and prints the figures. It is a separate
+command, because it compares two calls on one system and needs no baseline.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SELECT %s, 'order.paid', 'wkr_sleep', '{"data": {"shop": [{"numeric": [">", 1000
 
 
 def accept(system: System, *, requests: int) -> tuple[Load, Load]:
-    """Returns the loads of triggers, and of deliveries to a hook of GitHub that make the same job."""
+    """Return the loads of triggers, and of deliveries to a GitHub hook that create the same job."""
     port = _port(system)
     body = json.dumps({"worker_id": "wkr_sleep", "input": {"seconds": 0}}).encode()
     triggers = generate(port, lambda _: post("/v1/ava/jobs", body, HEADERS), requests=requests)
@@ -59,7 +59,7 @@ def _delivery(path: str, number: int) -> bytes:
 
 
 def match(system: System, *, requests: int) -> Load:
-    """Returns the load of events, one after the other, that match 10 of 1,000 subscriptions of their type."""
+    """Return the load of sequential events that match 10 of 1,000 subscriptions of their type."""
     tenant = HEADERS["x-tenant-id"]
     system.query(_SUBSCRIPTIONS, tenant, tenant)
     system.query(
@@ -76,7 +76,7 @@ def _port(system: System) -> int:
 
 
 def _pin(system: System) -> None:
-    """Keep the API on one core."""
+    """Pin the API to one core."""
     assert system.api
     for pid in (system.api.pid, *(child.pid for child in system.api.children)):
         psutil.Process(pid).cpu_affinity([0])

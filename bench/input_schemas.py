@@ -1,4 +1,4 @@
-"""What a schema of 40 fields adds to a trigger: the same input for a worker with the schema, and for one without."""
+"""Measure the cost of a schema of 40 fields per trigger: the same input for a worker with and without the schema."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from bench.systems import HEADERS, Ours
 from bench.table import Figures
 
 FIELDS = 40
-#: Turns of both in one round, because the machine is not the same from one second to the next.
+#: Alternations per round, because the machine's speed varies from second to second.
 _TURNS = 10
 
 
 def schema() -> dict[str, object]:
-    """Returns a schema of texts, numbers, choices and lists, each with bounds, which its `value` matches."""
+    """Return a schema of strings, numbers, choices and lists, each with bounds, that matches `value`."""
     kinds: tuple[dict[str, object], ...] = (
         {"type": "string", "minLength": 1, "maxLength": 80, "pattern": "^[a-z]+(-[a-z]+)*$"},
         {"type": "integer", "minimum": 0, "maximum": 1_000_000},
@@ -32,7 +32,7 @@ def _value() -> dict[str, object]:
 
 
 def compare(ours: Ours, port: int, *, requests: int) -> dict[str, Figures]:
-    """Returns the milliseconds of a trigger `without` the schema and `with` it, over one connection, in turns."""
+    """Return the milliseconds of a trigger `without` and `with` the schema, over one connection, alternating."""
     took: dict[str, list[load.Load]] = {"plain": [], "strict": []}
     for turn in range(_TURNS + 1):
         for worker, loads in took.items():
@@ -40,7 +40,7 @@ def compare(ours: Ours, port: int, *, requests: int) -> dict[str, Figures]:
             request = load.post("/v1/ava/jobs", body, HEADERS)
             result = load.generate(port, lambda _, of=request: of, requests=requests // _TURNS, connections=1)  # type: ignore[misc]
             assert not result.refused, f"{result.refused} requests were refused"
-            # The first turn warms up connections and caches.
+            # The first alternation warms up connections and caches.
             if turn:
                 loads.append(result)
         ours.database.value("TRUNCATE jobs CASCADE")

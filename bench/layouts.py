@@ -1,10 +1,10 @@
 """`python -m bench.layouts [LAYOUT …]`: what a job costs PostgreSQL in several layouts of the table of jobs.
 
-One backend runs the statements of `ava.store.jobs.moves` on a schema that each layout alters, so no broker and no other
-process takes part. A job is created, published, claimed, and ended with four log lines: individually (`single`), or
-together with others (`group`). A row has, for each job, the bytes of WAL of these moves and of a VACUUM, the
-microseconds of the backend, the share of updates that were HOT, and the bytes on disk, also before the first VACUUM. It
-has the microseconds of a page of 20 and of 100 jobs too. The layouts take turns after each wave of jobs.
+One backend runs the statements of `ava.store.jobs.moves` on a schema that each layout alters; there is no broker and no
+other process. A job is created, published, claimed, and ended with four log lines: individually (`single`), or together
+with others (`group`). A row has, per job, the bytes of WAL of these statements and of a VACUUM, the microseconds of the
+backend, the share of HOT updates, and the bytes on disk, also before the first VACUUM; and the microseconds of a page
+of 20 and of 100 jobs. The layouts alternate after each wave of jobs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from bench.servers import Database as Admin
 from harness.servers.postgres import running_postgres
 
 _TENANT, _WORKER, _NODE = "ten_bench", "wkr_noop", "00000000-0000-7000-8000-000000000001"
-#: Jobs between two VACUUMs, and jobs of one look of the dispatcher.
+#: Jobs between two VACUUMs, and jobs per poll of the dispatcher.
 _WAVE, _LOOK = 480, 160
 #: 40 bytes.
 _OUTPUT = '{"text":"a brief output of forty bytes"}'
@@ -47,12 +47,12 @@ _OPTIONS = {"autovacuum": "off", "shared_buffers": "512MB"}
 _TABLES = "^(jobs|job_logs|job_payloads)(_live|_final|_rest|_first)?$"
 Result = TypeVar("Result")
 _MOVES = ("insert", "publish", "claim", "end")
-#: The jobs of a page, and how often each is read after a wave.
+#: Jobs per page, and reads of each page after a wave.
 _PAGES, _READS = (20, 100), 10
 _MEASURED = (*_MOVES, "vacuum", *(f"list {limit}" for limit in _PAGES))
 
 
-# The lists are of final jobs alone, and the others have one index, which begins with the worker.
+# The lists contain only final jobs; the others have one index, which begins with the worker.
 _FINAL_LISTS = """
 DROP INDEX jobs_by_worker, jobs_by_status;
 CREATE INDEX jobs_unfinished ON jobs (tenant_id, status, worker_id, trigger, id) WHERE status IN ('queued', 'running');
@@ -61,7 +61,7 @@ CREATE INDEX jobs_by_worker ON jobs (tenant_id, worker_id, status, trigger, id)
 CREATE INDEX jobs_by_status ON jobs (tenant_id, status, trigger, id)
     WHERE status IN ('completed', 'failed', 'cancelled');
 """
-# So the order of ids across tenants needs no index of its own.
+# So the order of ids across tenants needs no separate index.
 _ID_FIRST = """
 ALTER TABLE jobs DROP CONSTRAINT jobs_pkey;
 ALTER TABLE jobs ADD PRIMARY KEY (id, tenant_id);
@@ -74,7 +74,7 @@ DO $$ DECLARE name text; BEGIN
     END LOOP;
 END $$;
 """
-# Live beside record: PostgreSQL moves a row that ends from one partition to the other.
+# Separate live and final jobs: PostgreSQL moves a row that ends from one partition to the other.
 _LIVE = """
 ALTER TABLE jobs RENAME TO jobs_live;
 DROP INDEX jobs_by_worker, jobs_by_status, jobs_failed, jobs_completed, jobs_ended;
@@ -92,7 +92,7 @@ CREATE INDEX jobs_final_of_parent ON jobs_final (tenant_id, parent_id, id) WHERE
 CREATE TRIGGER note_event_of_end AFTER INSERT ON jobs_final FOR EACH ROW EXECUTE FUNCTION ava_note_event();
 ALTER TABLE jobs_live SET (fillfactor = 50);
 """
-#: What each layout alters of the present schema.
+#: The changes of each layout to the current schema.
 LAYOUTS: Mapping[str, Sequence[str]] = {
     "present": [],
     "fillfactor 85": ["ALTER TABLE jobs SET (fillfactor = 85)"],
@@ -107,7 +107,7 @@ LAYOUTS: Mapping[str, Sequence[str]] = {
 
 
 class _Model:
-    """One database in one layout, whose jobs run `size` of them in a statement."""
+    """One database with one layout; each statement handles `size` jobs."""
 
     def __init__(self, url: str, layout: str, *, input_bytes: int, size: int) -> None:
         database = f"layout_{list(LAYOUTS).index(layout)}"
@@ -130,7 +130,7 @@ class _Model:
         text = "".join(uuid4().hex for _ in range(1 + input_bytes // 32))[: max(0, input_bytes - 11)]
         spec = JobSpec(worker_id=_WORKER, input_json=json.dumps({"text": text}, separators=(",", ":")))
         self._new = NewJob(tenant_id=_TENANT, user_id="usr_bench", spec=spec, may_publish=False)
-        #: Of each statement, the bytes of WAL and the microseconds of each call.
+        #: By statement: the bytes of WAL and the microseconds of each call.
         self._wal: dict[str, list[float]] = {name: [] for name in _MEASURED}
         self._took: dict[str, list[float]] = {name: [] for name in _MEASURED}
         self._waves, self._disk_before = 0, -self._disk()
@@ -153,7 +153,7 @@ class _Model:
         self._waves += 1
 
     def figures(self) -> dict[str, float]:
-        """Return the figures of a job, and the microseconds of a page."""
+        """Return the figures per job, and the microseconds of a page."""
         jobs = (self._waves - 1) * _WAVE
         wal = {name: sum(self._wal[name]) / jobs for name in (*_MOVES, "vacuum")}
         took = {f"{name} µs": median(self._took[name]) * len(self._took[name]) / jobs for name in _MOVES}
@@ -221,7 +221,7 @@ class _Model:
         return float(self._admin.value("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
 
     def _nanoseconds(self) -> int:
-        # What the backend has spent on a processor (Linux, `sched-stats.rst`).
+        # The backend's processor time (Linux, `sched-stats.rst`).
         return int(Path(f"/proc/{self._pid}/schedstat").read_text(encoding="ascii").split()[0])
 
     def _hot_share(self) -> float:

@@ -1,6 +1,6 @@
-"""A closed-loop HTTP load generator: some connections in one thread, each with one request in flight.
+"""A closed-loop HTTP load generator: several connections in one thread, each with one request in flight.
 
-A connection is kept for the next request unless the server closes it, as gunicorn's sync workers do.
+A connection is reused for the next request unless the server closes it, like gunicorn's sync workers.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ class Load:
     #: Milliseconds.
     p50: float
     p99: float
-    #: The number of responses other than 2xx.
+    #: Number of responses other than 2xx.
     refused: int
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """Returns the nearest-rank percentile: the least value that so many percent of all do not exceed."""
+    """Return the nearest-rank percentile: the least value that `percent` percent of all do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """Returns a whole POST request."""
+    """Return a whole POST request."""
     lines = [
         f"POST {path} HTTP/1.1",
         "Host: 127.0.0.1",
@@ -71,7 +71,7 @@ class Connection:
         self.socket.sendall(request)
 
     def receive(self) -> int | None:
-        """Returns the status once a whole response has arrived, None before."""
+        """Return the status once a whole response has arrived; None before."""
         data = self.socket.recv(262_144)
         assert data, "the server closed a keep-alive connection"
         self._answer += data

@@ -1,4 +1,4 @@
-"""Hundreds of thousands of jobs without a pause: whether the last are as fast as the first."""
+"""Drain hundreds of thousands of jobs without a pause: are the last ones as fast as the first?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FINISHED = "SELECT count(*) FROM jobs WHERE completed_at > %s AND completed_at 
 
 
 class _Count:
-    """The number of finished jobs, at the cost of counting those since the last call."""
+    """The number of finished jobs; each call counts only those since the previous call."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -26,7 +26,7 @@ class _Count:
         self._done = 0
 
     def __call__(self) -> int:
-        # What ended a second ago is committed by now.
+        # Jobs that ended a second ago are committed by now.
         horizon = self._database.value(_HORIZON)
         self._done += self._database.value(_FINISHED, self._horizon, horizon)
         self._horizon = horizon
@@ -34,13 +34,13 @@ class _Count:
 
 
 def long_run(system: Ours, *, jobs: int) -> Figures:
-    """Drain `jobs` jobs, with a backlog all the time. Returns the rates of the first and the last tenth.
+    """Drain `jobs` jobs, with a permanent backlog. Returns the rates of the first and the last tenth.
 
-    Nothing is triggered while these two are drained. The moments are those of the records.
+    Nothing is triggered during these two. The times are those of the records.
     """
     system.clear()
     part = jobs // 10
-    # The dispatcher runs from the beginning, so that the first jobs come out of the backlog like the last ones.
+    # The dispatcher runs from the beginning, so that the first jobs come from the backlog like the last ones.
     with processes(system.folder, system.environ, ["ava.cli.main", "dispatcher"]):
         system.fill(2 * part)
     count = _Count(system.database)

@@ -1,4 +1,4 @@
-"""The measures of one system. Each function does one round and returns figures by name."""
+"""The measures of one system. Each function takes one round and returns figures by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.table import Figures
 
 
 def accept(system: System, port: int, *, requests: int, connections: int = 8) -> Figures:
-    """One job a request, over some connections."""
+    """Accept one job per request, over several connections."""
     system.clear()
     figures = _accept(system, port, requests=requests, connections=connections)
     assert system.database.value("SELECT count(*) FROM jobs") == requests
@@ -26,7 +26,7 @@ def _accept(system: System, port: int, *, requests: int, connections: int = 8) -
 
 
 def accept_draining(system: System, port: int, *, waiting: int, requests: int) -> Figures:
-    """Accept while two processes drain a backlog, which does not end meanwhile."""
+    """Accept while two processes drain a backlog that outlasts the measure."""
     system.clear()
     system.fill(waiting)
     with system.workers():
@@ -40,7 +40,7 @@ def accept_draining(system: System, port: int, *, waiting: int, requests: int) -
 
 
 def accept_bulk(system: Ours, port: int, *, requests: int, jobs: int = 100) -> Figures:
-    """Many jobs a request."""
+    """Accept many jobs per request."""
     system.clear()
     request = system.bulk_request(jobs)
     result = load.generate(port, lambda _: request, requests=requests)
@@ -50,9 +50,9 @@ def accept_bulk(system: Ours, port: int, *, requests: int, jobs: int = 100) -> F
 
 
 def drain(system: System, *, jobs: int) -> Figures:
-    """No-op jobs that are already queued, with two processes: from the end of the first to the end of the last.
+    """Drain queued no-op jobs with two processes, measured from the end of the first to the end of the last.
 
-    The moments are those of the records, because polling takes time from the processes that are measured.
+    The times are those of the records, because polling takes time from the measured processes.
     """
     system.clear()
     system.fill(jobs)
@@ -64,7 +64,7 @@ def drain(system: System, *, jobs: int) -> Figures:
 
 
 def start_latency(system: System, port: int, *, jobs: int, every_seconds: float = 0.05) -> Figures:
-    """From before the request to the handler's first line, with an idle node."""
+    """Measure from before the request to the handler's first line, with an idle node."""
     _await_processes(system, port)
     sent = _send(system, system.request("mark"), port, jobs=jobs, every_seconds=every_seconds)
     until(lambda: system.finished() >= jobs)
@@ -72,7 +72,7 @@ def start_latency(system: System, port: int, *, jobs: int, every_seconds: float 
 
 
 def urgent_latency(system: Ours, port: int, *, waiting: int, jobs: int) -> Figures:
-    """The same for jobs of priority 1, while `waiting` jobs of priority 5 are drained."""
+    """Measure the start latency of priority 1 jobs while `waiting` jobs of priority 5 are drained."""
     system.clear()
     rows.wait_in_database(system.database, waiting)
     until(lambda: system.finished() >= 500)
@@ -83,7 +83,7 @@ def urgent_latency(system: Ours, port: int, *, waiting: int, jobs: int) -> Figur
 
 
 def _send(system: System, request: bytes, port: int, *, jobs: int, every_seconds: float) -> list[float]:
-    """Trigger jobs one after the other. Returns the moment before each request, in Unix seconds."""
+    """Trigger jobs sequentially. Returns the time before each request, in Unix seconds."""
     sent: list[float] = []
     connection = load.Connection(port)
     for _ in range(jobs):
@@ -96,13 +96,13 @@ def _send(system: System, request: bytes, port: int, *, jobs: int, every_seconds
 
 
 def _latency(sent: list[float], system: System) -> Figures:
-    # The first few warm up connections and caches.
+    # Ignore the first few, which warm up connections and caches.
     took = [(began - at) * 1000 for at, began in zip(sent, system.latencies(), strict=True)][5:]
     return {"p50 ms": load.percentile(took, 50), "p99 ms": load.percentile(took, 99)}
 
 
 def loaded_latency(system: System, port: int, *, jobs: int, per_second: float) -> Figures:
-    """Like `start_latency`, while `per_second` no-op jobs a second are triggered, which the node can run."""
+    """Like `start_latency`, during `per_second` triggers of no-op jobs a second, which the node can handle."""
     _await_processes(system, port)
     mark, noop = system.request("mark"), system.request("noop")
     sent: list[float] = []
@@ -124,7 +124,7 @@ def loaded_latency(system: System, port: int, *, jobs: int, per_second: float) -
 
 
 def _await_processes(system: System, port: int) -> None:
-    """Run a job, because the baseline's processes say by nothing else that they have started; then delete it."""
+    """Run and delete a job, because the baseline's processes have no other sign that they have started."""
     system.clear()
     connection = load.Connection(port)
     connection.send(system.request("noop"))
@@ -141,7 +141,7 @@ def _await_answer(connection: load.Connection, system: System) -> None:
 
 
 def log_lines(system: Ours, *, lines: int) -> Figures:
-    """Log lines stored a second, by two jobs at once, from the first start to the last end."""
+    """Measure log lines stored per second by two concurrent jobs, from the first start to the last end."""
     from ava.domain.jobs.job import JobSpec
 
     system.clear()

@@ -1,8 +1,8 @@
-"""`python -m bench.memory [--rounds 5] [--count 1000]`: a run above its memory, and brief jobs beside it.
+"""`python -m bench.memory [--rounds 5] [--count 1000]`: a run above its memory limit next to short jobs.
 
-A node of two processes drains brief jobs, in turns: while the other process sleeps, and while handlers there take
-100 MB a second until they are stopped at their limit, one after the other. It prints how long the brief jobs took, and
-how long after it had crossed its limit each run ended.
+A node of two processes drains short jobs, alternately while the other process sleeps, and while handlers there allocate
+100 MB a second until they are stopped at their limit, one after the other. Prints the time of the short jobs, and how
+long after crossing its limit each run ended.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from harness.system import System
 from tests.acceptance.memory_handlers import LIMIT_MB
 
 _HANDLERS = {"AVA_HANDLERS": "tests.acceptance.memory_handlers"}
-#: What an empty run takes, and what the handler takes each second (it sleeps between its steps).
+#: Memory of an empty run, and the handler's allocation per second (it sleeps between its steps).
 _EMPTY_MB, _MB_PER_SECOND = 65, 95
 _UNFINISHED = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_m_brief' AND completed_at IS NULL"
-#: From their creation to the last end, by the rows, because asking for each job takes longer than it does.
+#: From their creation to the last end, from the rows, because requesting each job takes longer than it runs.
 _SECONDS = """SELECT extract(epoch FROM max(completed_at) - min(created_at))::float8 FROM (
     SELECT created_at, completed_at FROM jobs WHERE worker_id = 'wkr_m_brief' ORDER BY id DESC LIMIT %s) AS newest"""
 _MAX_SLOWER, _MAX_SECONDS = 1.1, 2.0
 
 
 def measure(system: System, *, count: int, rounds: int) -> dict[str, float]:
-    """Returns the medians of the seconds for `count` brief jobs, alone and beside, and the slowest end."""
+    """Return the median seconds for `count` short jobs with and without the other runs, and the slowest end."""
     alone, beside, late = [], [], []
-    # One at once, so that the other process is left to the brief jobs.
+    # One at a time, so that the other process is left to the short jobs.
     limit = {"scope": "platform", "max_running": 1}
     as_admin = {"x-platform-role": "platform-admin"}
     system.request("PATCH", "/v1/ava/workers/wkr_m_grows", json=limit, headers=as_admin).raise_for_status()

@@ -1,4 +1,4 @@
-"""Many nodes with jobs that wait, and what one job costs: CPU in each process, WAL and disk in PostgreSQL."""
+"""Measure many nodes with jobs that wait, and the cost of one job: CPU per process, WAL and disk in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _NAP = '{"seconds": 0.05}'
 
 
 def nodes(system: Ours, *, count: int, children: int = 4, seconds: float = 20) -> Figures:
-    """How many jobs of 50 ms `count` nodes run in a second, and their connections to PostgreSQL."""
+    """Measure how many jobs of 50 ms `count` nodes run per second, and their connections to PostgreSQL."""
     system.clear()
-    # As many as they could run at best, and some more.
+    # Slightly more than they could run at best.
     spec = JobSpec(worker_id="wkr_nap", input_json=_NAP)
     for _ in range(round(count * children / 0.05 * (seconds + 5) / 1000) + 1):
         system.jobs.trigger(system.caller, [spec] * 1000)
@@ -43,7 +43,7 @@ def nodes(system: Ours, *, count: int, children: int = 4, seconds: float = 20) -
 
 
 def cost(system: Ours, *, jobs: int) -> Figures:
-    """The cost of a no-op job with four log lines while a backlog is drained, and of its insert by the thousand."""
+    """Measure the cost of a no-op job with four log lines during a drain, and of inserting a thousand at a time."""
     system.clear()
     postgres, position = _postgres_seconds(system), _wal(system)
     system.fill(jobs)
@@ -84,13 +84,13 @@ def _postgres_seconds(system: Ours) -> float:
 
 
 def seconds_of(process: psutil.Process) -> float:
-    """Returns the processor time of a process."""
+    """Return the processor time of a process."""
     times = process.cpu_times()
     return times.user + times.system
 
 
 def postgres_processes(database: Database) -> list[psutil.Process]:
-    """Returns the server and its processes, including those of open connections."""
+    """Return the server and its processes, except this connection's."""
     backend = psutil.Process(database.value("SELECT pg_backend_pid()"))
     server = backend.parent()
     assert server is not None

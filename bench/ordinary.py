@@ -1,8 +1,8 @@
-"""Jobs that take some milliseconds, as most do: AVA Jobs beside a careful author's Celery, and beside Celery alone.
+"""Measure jobs of some milliseconds, like most real ones: AVA Jobs, a careful author's Celery, and plain Celery.
 
-The *honest* baseline (`bench.peers.honest_celery`) keeps a row and four log lines of each job; the *bare* one stores
+The *honest* baseline (`bench.peers.honest_celery`) stores a row and four log lines per job; the *bare* one stores
 nothing. All jobs are queued before the processes start. The processor time is that of all processes of a system and of
-PostgreSQL; the broker's is left out.
+PostgreSQL, without the broker's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench.table import BASELINE, OURS, Figures
 _MS = (2, 5, 10, 20, 100)
 _CHILDREN = (2, 8)
 _BROKERS = ("redis", "rabbitmq")
-#: Seconds of one drain at best, and the most jobs of it.
+#: Seconds of one drain at the best possible rate, and its max number of jobs.
 _SECONDS = 4
 _MAX_JOBS = 4_000
 #: The share of the jobs that end before the measure begins.
@@ -34,19 +34,19 @@ _BEFORE = 0.1
 
 
 class _Drained(Protocol):
-    """A system whose jobs are queued."""
+    """A system with queued jobs."""
 
-    #: Where PostgreSQL is found.
+    #: The database; it also identifies PostgreSQL's processes.
     database: Database
 
     def fill(self, jobs: int, ms: float) -> None:
-        """Queue jobs of some milliseconds, and no others."""
+        """Queue only jobs of `ms` milliseconds."""
 
     def workers(self, children: int) -> Any:
         """Run everything that executes jobs; the block gets the process ids."""
 
     def finished(self, jobs: int) -> int:
-        """Returns how many of the jobs have ended."""
+        """Return how many of the jobs have ended."""
 
 
 class _Ours:
@@ -65,7 +65,7 @@ class _Ours:
 
 
 class _Celery:
-    """One of `bench.peers`, by the name of its module."""
+    """One of `bench.peers`, by module name."""
 
     def __init__(self, servers: Servers, broker: str, name: str) -> None:
         self._folder, self._name = servers.folder, name
@@ -97,7 +97,7 @@ class _Celery:
             yield pids
 
     def finished(self, jobs: int) -> int:
-        # A job that a process has is taken for ended, before and after, so the difference is right.
+        # Prefetched jobs count as ended, before and after, so the difference is right.
         with self._queue() as queue:
             return jobs - int(queue.queue_declare().message_count)
 
@@ -109,13 +109,13 @@ class _Celery:
 
 
 def ordinary(run: Run) -> None:
-    """Jobs of 2 to 100 ms on two and eight processes, on both brokers."""
+    """Run jobs of 2 to 100 ms on two and eight processes, on both brokers."""
     for broker in _BROKERS:
         _compare(run, broker, _MS, _CHILDREN)
 
 
 def ordinary_10_ms(run: Run) -> None:
-    """Jobs of 10 ms on eight processes, on Redis."""
+    """Run jobs of 10 ms on eight processes, on Redis."""
     _compare(run, "redis", (10,), (8,))
 
 
@@ -139,7 +139,7 @@ def _drain(system: _Drained, jobs: int, ms: float, children: int) -> Figures:
     with system.workers(children) as pids:
         until(lambda: system.finished(jobs) >= _BEFORE * jobs, every=0.05)
         first, used, began = system.finished(jobs), _processor_seconds(system, pids), time.monotonic()
-        # Seldom, because a look takes time from what is measured.
+        # Rarely, because polling takes time from the measured processes.
         until(lambda: system.finished(jobs) >= jobs, seconds=300, every=0.1)
         seconds, count = time.monotonic() - began, jobs - first
         used = _processor_seconds(system, pids) - used

@@ -1,7 +1,7 @@
-"""Layouts for `bench.layouts` in which inputs, or inputs and outputs, are in a table `job_payloads`.
+"""Layouts for `bench.layouts` with inputs, or inputs and outputs, in a separate table `job_payloads`.
 
-Its statements are the present ones with a payload elsewhere, so that a row differs in nothing else. A statement that
-knows the ids of its jobs names them as parameters of the table's key: PostgreSQL opens one of its 30 partitions then.
+The statements are the current ones with only the payload moved, so that rows are otherwise identical. A statement that
+knows its jobs' ids passes them as parameters of the table's key: then PostgreSQL opens only one of its 30 partitions.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs.moves import claim, end, make, publish
 from ava.store.jobs.reads import lists
 
-#: A partition for each of 28 days before this one, for this one (`job_payloads_first`, whose name `bench.layouts`
-#: knows) and for the next one. PostgreSQL plans a page that joins the table for all of them each time, which takes
-#: 1.1 ms; it plans the function once, which adds 0.4 ms to a page. The function's ids are in descending order.
+#: A partition for each of the 28 days before this one, for this one (`job_payloads_first`, whose name `bench.layouts`
+#: knows) and for the next one. PostgreSQL plans a page that joins the table for all of them each time, which takes 1.1
+#: ms; it plans the function once, which adds 0.4 ms to a page. The function's ids are in descending order.
 _PAYLOADS = """
 CREATE TABLE job_payloads (
     tenant_id text NOT NULL, job_id uuid NOT NULL, input json NOT NULL, output json, PRIMARY KEY (tenant_id, job_id)
@@ -40,7 +40,7 @@ BEGIN
     WHERE p.tenant_id = tenant AND p.job_id = ANY(ids) AND p.job_id BETWEEN ids[cardinality(ids)] AND ids[1];
 END $$;
 """
-#: An update of the output rewrites the row, next to which is room.
+#: An update of the output rewrites the row; the fillfactor leaves space next to it.
 ALTERS = {
     "input outside": _PAYLOADS.replace("{fillfactor}", "100"),
     "input and output outside": _PAYLOADS.replace("{fillfactor}", "70"),
@@ -62,7 +62,7 @@ _OUTPUT_OF_EACH = f""", payloads AS (
 
 
 def _changed(statement: str, *changes: tuple[str, str]) -> str:
-    """Return a statement with regular expressions replaced, each of which it must contain."""
+    """Return a statement after replacing regular expressions, each of which must match."""
     for pattern, new in changes:
         statement, found = re.subn(pattern, lambda _, new=new: new, statement, flags=re.DOTALL)  # type: ignore[misc]
         assert found, f"the statement has no {pattern}"
@@ -80,7 +80,7 @@ WITH m AS MATERIALIZED ({source}), payloads AS (
 
 
 def _claim(present: str, which: str) -> str:
-    # No output is there at a claim.
+    # At a claim there is no output yet.
     read = f"(SELECT payload.input::text FROM job_payloads AS payload WHERE {which})"
     return _changed(present, (r"j\.input::text", read), (r"j\.output::text", "NULL"))
 
@@ -131,7 +131,7 @@ _STATEMENTS = {
 
 @contextmanager
 def statements_of(layout: str) -> Iterator[None]:
-    """Let the store run the statements of a layout; the present ones unless it has others."""
+    """Let the store run the statements of a layout, by default the current ones."""
     with ExitStack() as changed:
         for (module, name), statement in _STATEMENTS.get(layout, {}).items():
             changed.enter_context(patch.object(module, name, statement))

@@ -21,7 +21,7 @@ from ava.store.reports import metrics, overview, queue_counts, statistics
 
 TENANT = "ten_bench"
 _LARGE = ("jobs", "job_logs")
-#: Rows that a plan may read and discard, and rows that it may sort.
+#: Max rows that a plan may read and discard, and that it may sort.
 _MAX_REMOVED = 2_500
 _MAX_SORTED = 25_000
 
@@ -32,7 +32,7 @@ class Finding:
 
     name: str
     milliseconds: float
-    #: Rows that were read and discarded, and that were sorted, at the plan node with the most.
+    #: Max rows that one plan node read and discarded, and that one sorted.
     removed: int
     sorted_rows: int
     seq_scans: list[str]
@@ -41,7 +41,7 @@ class Finding:
 
     @property
     def faults(self) -> list[str]:
-        """What the plan must not do and does."""
+        """Return the forbidden operations in the plan."""
         found = [f"{self.name}: scans all of {table}" for table in self.seq_scans]
         if self.removed > _MAX_REMOVED:
             found.append(f"{self.name}: {self.removed:,} rows are read and discarded")
@@ -51,7 +51,7 @@ class Finding:
 
     @property
     def indexes(self) -> dict[str, int]:
-        """The rows that were read from each index of jobs."""
+        """Return the number of rows read from each index of jobs."""
         found = Counter[str]()
         for node in _nodes(self.plan):
             if node["Actual Loops"] and node.get("Index Name", "").startswith("jobs_"):
@@ -60,15 +60,15 @@ class Finding:
 
     @property
     def blocks(self) -> int:
-        """How many blocks were read, from memory or from the disk."""
-        # A node's blocks include those of its parts, but for a part that writes and runs after it.
+        """Return how many blocks were read, from memory or from disk."""
+        # A node's blocks include those of its parts, except for a part that writes and runs after it.
         return sum(
             max(0, _blocks(node) - sum(_blocks(part) for part in node.get("Plans", ()))) for node in _nodes(self.plan)
         )
 
 
 class _ExplainingConnection:
-    """A connection that explains every statement before it runs it."""
+    """A connection that explains every statement before running it."""
 
     def __init__(self, connection: Connection, name: str, findings: list[Finding]) -> None:
         self._connection = connection
@@ -131,7 +131,7 @@ def check(database: Database, now: datetime, some: list[str], newest: str) -> tu
 
 
 def explained(connection: Connection, name: str, findings: list[Finding]) -> Connection:
-    """Return a connection that explains each statement before it runs it, and adds what it finds."""
+    """Return a connection that explains each statement before running it, and appends to `findings`."""
     return cast(Connection, _ExplainingConnection(connection, name, findings))
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench.pulled`: pulled runs beside those of a node, and what idle claims cost an API process.
+"""`python -m bench.pulled`: compare pulled runs with a node's, and measure the cost of idle claims for an API process.
 
 Where `make typescript` has built the package, a worker in TypeScript is measured too, to its handler's first line.
 """
@@ -26,10 +26,10 @@ from harness.system import ROOT, System
 
 _JOBS = 200
 _IDLE = 1_000
-#: Less than the 30 s after which a claim is answered, from the first one on.
+#: Less than the 30 s timeout of a claim, counted from the first one.
 _IDLE_SECONDS = 10.0
 _SETTLED_SHARE = 0.08
-#: Milliseconds from the job's creation to its start, and for a pulled one until its worker has it.
+#: Milliseconds from the job's creation to its start; for a pulled one until its worker has it.
 _WAITS = "SELECT extract(epoch FROM started_at - created_at) * 1000 FROM jobs WHERE worker_id = %s"
 #: Milliseconds from the job's creation to the first line of a handler that returns when it began.
 _FIRST_LINES = """
@@ -65,7 +65,7 @@ def _measure(system: System, folder: Path) -> None:
 
 
 def _compare(system: System, of_node: str, times: str, what: str) -> None:
-    """Print how long pulled jobs and those of a worker of the node take, in turns."""
+    """Print the times of pulled jobs and of a node's worker, alternating."""
     for _ in range(_JOBS):
         for worker_id in (WORKER, of_node):
             system.wait_for(system.trigger(worker_id, input={"seconds": 0})["id"], "completed")
@@ -88,7 +88,7 @@ def _measure_typescript(system: System, token: str) -> None:
 
 
 def _settle(api: psutil.Process) -> None:
-    """Wait until the process has accepted the claims, on a machine however busy: they cost it nearly nothing then."""
+    """Wait until the process has accepted the claims, even on a busy machine: then they cost it nearly nothing."""
     share = 1.0
     while share > _SETTLED_SHARE:
         used = sum(api.cpu_times()[:2])

@@ -1,4 +1,4 @@
-"""`python -m bench.receiver PORT FAILING_SECONDS`: a receiver of webhooks that costs little and counts its events.
+"""`python -m bench.receiver PORT FAILING_SECONDS`: a cheap receiver of webhooks that counts its events.
 
 `/ok…` accepts everything, `/failing` returns 500 for its first seconds, `/hang…` never responds. `GET /` reports the
 counts.
@@ -21,7 +21,7 @@ from typing import Any
 _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _FAILURE = b"HTTP/1.1 500 No\r\nContent-Length: 4\r\n\r\nfail"
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-#: The beginning of each event. The rest is not parsed, because a real receiver would do that on another machine.
+#: The beginning of each event. The rest is not parsed, because a real receiver would parse it on another machine.
 _BEGINNING = re.compile(rb'{"id":"(\w+)","type":"[\w.]+","created_at":"([^"]+)"')
 
 
@@ -32,7 +32,7 @@ class Receiver:
         self._failing_seconds = failing_seconds
         self._failing_since: float | None = None
         self._received: dict[bytes, Counter[bytes]] = {}
-        #: When each event was received, and when it happened, in ISO 8601.
+        #: The times at which each event was received and happened, in ISO 8601.
         self._times: dict[bytes, list[tuple[float, bytes]]] = {}
 
     def answer(self, path: bytes, body: bytes) -> bytes | None:
@@ -52,7 +52,7 @@ class Receiver:
         return _OK
 
     def report(self) -> bytes:
-        """Returns the counts as an HTTP response."""
+        """Return the counts as an HTTP response."""
         report: dict[str, dict[str, float]] = {}
         for path, received in self._received.items():
             times = self._times.get(path, [])
@@ -101,7 +101,7 @@ async def _serve(port: int, failing_seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    # A real receiver is on another machine; here it takes only what the other processes leave.
+    # A real receiver is on another machine; here it uses only spare processor time.
     os.nice(10)
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text("10")

@@ -1,8 +1,8 @@
-"""`python -m bench.removed_indexes [--jobs 5000000]`: the plans of reads whose index another one has replaced.
+"""`python -m bench.removed_indexes [--jobs 5000000]`: the plans of reads whose index was replaced by another.
 
-98 % of the jobs have ended, over 30 days; the newest 2 % run, may start, or wait for each reason. A tenth belongs to
-trees of twenty, and two trees have as many jobs as a tree may have. Exits with 1 if a plan scans the table, or discards
-or sorts thousands of rows.
+98 % of the jobs have ended, over 30 days; the newest 2 % are running, may start, or wait for each reason. A tenth
+belongs to trees of twenty, and two trees have the max number of jobs. Exits with 1 if a plan scans the table, or
+discards or sorts thousands of rows.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from harness.servers.postgres import running_postgres
 
 _TENANT = "ten_a"
 _BATCH = 250_000
-#: Jobs that retention looks at in one statement.
+#: Jobs that retention reads in one statement.
 _LOOKED_AT = 1_000
 #: Suspended jobs that the page of queues counts.
 _COUNTED = 10_000
-# A job's id follows from its number, so that the number of a tree's first job gives the tree's id.
+# A job's id is a function of its number, so that the number of a tree's first job gives the tree's id.
 _ID = """
 CREATE FUNCTION bench_id(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
     SELECT (lpad(to_hex((extract(epoch FROM timestamptz '{now}' - ({jobs} - n) * (interval '30 days' / {jobs})) * 1000
@@ -86,7 +86,7 @@ SELECT tenant_id, id::text, run_no FROM jobs WHERE rate_key IS NOT NULL AND stat
 """
 
 
-# `follow_limits` compares the keys of its jobs with it.
+# `follow_limits` compares its jobs' keys with it.
 _LIMITED_WORKER = WorkerSpec(
     id="wkr_w0",
     name="Limited",
@@ -102,7 +102,7 @@ _LIMITED_WORKER = WorkerSpec(
 
 
 def _fill(database: Database, jobs: int) -> dict[str, str]:
-    """Write the jobs. Returns the ids of a tree that goes on, of one that has ended, and of a small one."""
+    """Write the jobs. Returns the ids of an unfinished tree, of an ended one, and of a small one."""
     began = time.monotonic()
     roots = {"a tree of 10,000 with a job that waits": jobs // 2, "a tree of 10,000 that has ended": jobs // 4}
     roots["a tree of 20"] = jobs // 8 // 200 * 200
@@ -170,7 +170,7 @@ def _explain(url: str, jobs: int) -> list[plans.Finding]:
         with store.connect() as connection:
             workers.announce(connection, [_LIMITED_WORKER])
         for name, read in _reads(database, _fill(database, jobs)).items():
-            # Twice, because the first one reads what no other statement has brought into memory.
+            # Twice, because the first run reads data that no other statement has loaded into memory.
             for found in ([], findings):
                 with store.transaction() as connection:
                     read(plans.explained(connection, name, found))

@@ -1,4 +1,4 @@
-"""Millions of rows of one tenant, distributed like those of a busy one: for `bench.scale`."""
+"""Write millions of rows of one tenant, distributed like those of a busy one: for `bench.scale`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bench.servers import Database
 APART = timedelta(milliseconds=10)
 _NODE = "00000000-0000-7000-8000-000000000001"
 
-# The ids carry their moments, like those that the service makes: one job every ten milliseconds up to now. A job's
-# properties follow from its number by multiplication with primes, so they are independent of each other. Rare values
-# are frequent enough that ten thousand jobs fill a page of them, as millions do.
+# Ids contain times, like real ones: one job every ten milliseconds up to now. A job's properties result from
+# multiplying its number by primes, so they are independent of each other. Rare values are frequent enough that ten
+# thousand jobs fill a page of them, like millions do.
 _JOBS = """
 INSERT INTO jobs (id, tenant_id, worker_id, status, trigger, priority, queue, input, triggered_by, created_at,
                   waits_for, run_at, scheduled_at, published_at, started_at, completed_at, node_id, run_no, attempt,
@@ -53,7 +53,7 @@ FROM (
     ) AS s
 ) AS t
 """
-# A few lines for the youngest jobs, and one log that is long, with few lines that are not `info`.
+# A few lines for the newest jobs, and one long log, with few lines that are not `info`.
 _LINES = """
 INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)
 SELECT tenant_id, id, 4294967296 + l, ARRAY[created_at], CASE l WHEN 2 THEN 'w' ELSE 'i' END, ARRAY['Line ' || l]
@@ -67,7 +67,7 @@ SELECT tenant_id, id, 4294967296 + 4 + l, ARRAY[created_at], CASE WHEN l %% 2000
 FROM (SELECT tenant_id, id, created_at FROM jobs WHERE status = 'completed' ORDER BY id DESC LIMIT 1) AS j
 CROSS JOIN generate_series(1, 200000) AS l
 """
-# Lines of each job that has ended, as a handler of few words writes them.
+# Lines of each ended job, like those of a handler that logs little.
 _LINES_OF_ALL = """
 INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)
 SELECT j.tenant_id, j.id, 4294967296 + l, ARRAY[j.started_at + l * interval '10 milliseconds'],
@@ -183,12 +183,12 @@ def wait_in_database(database: Database, jobs: int) -> None:
 
 
 def number_ends(database: Database, most: int) -> None:
-    """Let the numbers of ends up to `most` be given, and their jobs be counted."""
+    """Mark the numbers of ends up to `most` as assigned, and their jobs as counted."""
     database.value("SELECT setval('job_ends', %s)", most)
     database.run("UPDATE count_progress SET counted_to = %(most)s, mark_no = %(most)s", {"most": most})
 
 
 def without_events(database: Database, is_off: bool) -> None:
     """Turn the triggers of the tables off, or on again."""
-    # The triggers look for subscribed endpoints; there are none.
+    # The triggers search for subscribed endpoints; there are none.
     database.run(f"SET session_replication_role = {'replica' if is_off else 'origin'}", {})

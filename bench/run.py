@@ -1,4 +1,4 @@
-"""What the measures of one run share: servers, the table, and the two systems, which are made on first use."""
+"""The state of one run of measures: servers, the table, and the two systems, which are created on first use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Run:
     """Rounds of measures on shared servers."""
 
     def __init__(self, stack: ExitStack, table: Table, *, rounds: int, scale: float) -> None:
-        """`scale`: the share of the full work that is done, 1 for all of it."""
+        """`scale`: the share of the full work, 1 for all of it."""
         self.servers = Servers(stack)
         self.table = table
         self.rounds = rounds
@@ -24,38 +24,38 @@ class Run:
         self._full: dict[str, FullOurs] = {}
 
     def both(self, broker: str = "redis") -> tuple[Baseline, Ours]:
-        """Returns both systems. On another broker they start again, with empty databases."""
+        """Return both systems. Another broker restarts them with empty databases."""
         if self._systems is None or broker != self._broker:
             self._broker = broker
             self._systems = Baseline(self.servers, broker), Ours(self.servers, broker)
         return self._systems
 
     def full(self, broker: str = "redis") -> FullOurs:
-        """Returns AVA Jobs with tags, schemas, limits and a schedule."""
+        """Return AVA Jobs with tags, schemas, limits and a schedule."""
         if broker not in self._full:
             self._full[broker] = FullOurs(self.servers, broker)
         return self._full[broker]
 
     def count(self, whole: int, *, least: int = 1) -> int:
-        """Returns the share of a number that this run does."""
+        """Return this run's share of a number."""
         return max(least, round(whole * self.scale))
 
     def in_turns(
         self, measure: str, systems: tuple[System, ...], act: Callable[[System], Figures], *, rounds: int | None = None
     ) -> None:
-        """Measure systems in turns."""
+        """Measure systems alternately."""
         for _ in range(rounds or self.rounds):
             for system in systems:
                 self.table.add(measure, system.name, act(system))
 
     def alone(self, measure: str, act: Callable[[Ours], Figures], *, rounds: int | None = None) -> None:
-        """Measure AVA Jobs alone."""
+        """Measure only AVA Jobs."""
         ours = self.both()[1]
         for _ in range(rounds or self.rounds):
             self.table.add(measure, ours.name, act(ours))
 
 
 def warm(system: System, act: Callable[[int], Figures]) -> Figures:
-    """Measure a system whose API and processes have just started."""
+    """Measure a system with a newly started API and processes."""
     with system.api() as port, system.workers():
         return act(port)

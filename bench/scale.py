@@ -1,9 +1,9 @@
-"""`python -m bench.scale [--jobs 5000000]`: what millions of rows of one tenant cost: reads, drains, an urgent start.
+"""`python -m bench.scale [--jobs 5000000]`: the cost of millions of rows of one tenant: reads, drains, urgent starts.
 
-Fills one system with 10,000 jobs and one with many, and sends every read that clients may send: prints p99 over
-HTTP for both, and their ratio. It checks the plan of every combination of filters and of every other read: one that
-scans a whole table, or discards thousands of rows, is a fault. Then it drains beside millions of finished jobs,
-and with a million waiting. Exits with 1 if there was a fault.
+Fills one system with 10,000 jobs and one with many, and sends every read that clients may send: prints p99 over HTTP
+for both, and their ratio. Checks the plan of every combination of filters and of every other read: a plan that scans a
+whole table, or discards thousands of rows, is a fault. Then it drains with millions of finished jobs, and with a
+million waiting. Exits with 1 if there was a fault.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from bench.servers import Servers, until
 from bench.systems import HEADERS, Ours
 
 FEW = 10_000
-#: Rounds in which each read is timed, the seconds of a round at most, and its first requests that do not count.
+#: Timed rounds of each read, max seconds of a round, and its first requests, which do not count.
 _ROUNDS = 7
 _ROUND_SECONDS = 4.0
 _WARM_UP = 20
 _URL = "/v1/ava/jobs?per_page=20"
-#: Prefixes of the reads whose cost may not grow with the table.
+#: Prefixes of the reads whose cost must not grow with the table.
 PROMISED = ("list", "show", "logs")
 #: p50 and p99 in milliseconds of each read.
 Figures = dict[str, tuple[float, float]]
@@ -51,7 +51,7 @@ class Scale:
     many: Figures
     #: Plans that read too much.
     faults: list[str]
-    #: Jobs a second beside few finished jobs, beside many, and with a backlog; empty without drains.
+    #: Jobs per second with few finished jobs, with many, and with a backlog; empty without drains.
     drains: tuple[float, ...]
     #: Milliseconds from the triggers of urgent jobs to their starts, with the backlog.
     urgent: list[float]
@@ -61,7 +61,7 @@ class Scale:
 
 
 def _some(system: Ours) -> list[str]:
-    """Returns ids from all over the table."""
+    """Return ids from all over the table."""
     count = system.database.value("SELECT reltuples FROM pg_class WHERE relname = 'jobs'")
     share = min(100.0, 100 * 2_000 / max(1, count))
     found = system.database.rows("SELECT id::text FROM jobs TABLESAMPLE BERNOULLI (%s)", share)
@@ -76,7 +76,7 @@ def _ids(system: Ours, status: Status) -> list[str]:
 
 
 def _reads(system: Ours, some: list[str], jobs: int) -> dict[str, Callable[[int], str]]:
-    """Returns the timed requests, each as a function from a number to a path. All lists but the last fill a page."""
+    """Return the timed requests, each as a function from a number to a path. All lists except the last fill a page."""
     newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1, payloads=Payloads())[0].jobs[
         0
     ]
@@ -143,7 +143,7 @@ class _Reader:
 
     @property
     def figures(self) -> Figures:
-        """p50 and p99 of each read: medians over the rounds, because a hiccup of the machine is in one of them."""
+        """Return p50 and p99 of each read: medians over the rounds, because a hiccup affects only one of them."""
         return {
             name: (median(p50 for p50, _ in rounds), median(p99 for _, p99 in rounds))
             for name, rounds in self.rounds.items()
@@ -151,7 +151,7 @@ class _Reader:
 
 
 def read(systems: dict[int, Ours], *, requests_each: int) -> list[Figures]:
-    """Time every read of every system, in turns; `systems` by the number of their jobs. Returns each one's figures."""
+    """Time every read of every system, alternating; `systems` by number of jobs. Returns the figures of each."""
     with ExitStack() as stack:
         readers = []
         for jobs, system in systems.items():
@@ -189,7 +189,7 @@ def _finished_since(system: Ours, moment: object) -> int:
 
 
 def drain(system: Ours, *, jobs: int) -> float:
-    """Returns the jobs a second of a drain that keeps what is in the tables."""
+    """Return the jobs per second of a drain that retains existing rows."""
     moment = system.database.value("SELECT clock_timestamp()")
     system.fill(jobs)
     return _drained(system, moment, jobs)
@@ -204,7 +204,7 @@ def _drained(system: Ours, moment: object, jobs: int) -> float:
 
 
 def drain_with_backlog(system: Ours, *, waiting: int, jobs: int) -> tuple[float, list[float]]:
-    """Returns the jobs a second while a backlog waits in the database, and milliseconds until urgent jobs started."""
+    """Return the jobs per second while a backlog waits in the database, and milliseconds until urgent jobs started."""
     rows.wait_in_database(system.database, waiting)
     moment = system.database.value("SELECT clock_timestamp()")
     with system.workers():
@@ -235,7 +235,7 @@ def measure(servers: Servers, *, jobs: int, waiting: int, drained: int, requests
     systems = {size: Ours(servers, "redis", f"jobs_{size}") for size in (FEW, jobs)}
     for size, system in systems.items():
         rows.fill(system.database, size)
-    # Only the large one: for a small table a full scan may be the best plan.
+    # Only for the large one: for a small table a full scan may be the best plan.
     faults = explain(systems[jobs])
     few, many = read(systems, requests_each=requests_each)
     drains: list[float] = []

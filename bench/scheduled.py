@@ -10,11 +10,11 @@ from bench.servers import until
 from bench.systems import Ours
 from bench.table import Figures
 
-#: Seconds from now at which the jobs are due.
+#: Seconds until the jobs are due.
 _AHEAD_SECONDS = 8
 _ALONE = 200
 
-# With a distance the jobs become due one by one, with a distance of 0 all at once.
+# With a distance the jobs become due one by one, with a distance of 0 simultaneously.
 _DATED = """
 INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts,
                   scheduled_at, waits_for, run_at)
@@ -28,7 +28,7 @@ _OVERDUE = "SELECT count(*) FROM jobs WHERE status = 'queued' AND run_at <= now(
 
 
 def due_in_one_second(system: Ours, *, jobs: int) -> Figures:
-    """How late jobs start that become due one by one; then the rate of 100,000 that become due at once."""
+    """Measure the lag of jobs that become due one by one; then the rate of 100,000 that become due together."""
     alone = _alone(system)
     plain = drain(system, jobs=min(jobs, 20_000))["jobs/s"]
     system.clear()

@@ -1,4 +1,4 @@
-"""Schedules: how late they fire one by one, ten thousand in one second, and what a hundred thousand idle ones cost."""
+"""Measure schedules: their lag one by one, ten thousand in one second, and the cost of a hundred thousand idle ones."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bench.servers import until
 from bench.systems import Ours
 from bench.table import Figures
 
-#: Schedules that fire alone, within a minute.
+#: Schedules that fire one by one, within a minute.
 _ALONE = 300
 _ALONE_SPREAD_SECONDS = 59
 #: Seconds for which an idle dispatcher's processor time is measured.
 _IDLE_SECONDS = 20.0
-#: Their local times differ, so each pattern is walked for itself.
+#: Their local times differ, so each pattern is computed separately.
 _ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "America/St_Johns")
 _DAYS = ("*", "1-7", "0-6", "SUN-SAT", "1,2,3,4,5,6,0")
 
@@ -42,7 +42,7 @@ FROM jobs WHERE started_at IS NOT NULL
 
 
 def fire(system: Ours, *, due: int, idle: int) -> Figures:
-    """How late schedules fire alone, the rate of many that are due in the same second, and the cost of idle ones."""
+    """Measure the lag of single firings, the rate of many in the same second, and the cost of idle schedules."""
     _clear(system)
     plain = drain(system, jobs=min(due, 20_000))["jobs/s"]
     alone = _alone(system)
@@ -74,10 +74,10 @@ def _now(system: Ours) -> datetime:
 
 
 def _alone(system: Ours) -> list[float]:
-    """Returns how many milliseconds late jobs start whose schedules fire at times of their own."""
+    """Return the lag in milliseconds of jobs whose schedules fire at different times."""
     _clear(system)
     with system.workers():
-        # Their first firing is decided at once, because the dispatcher writes the delay that follows from each id.
+        # Make their first firing due now, because the dispatcher writes the delay that it derives from each id.
         _insert(system, _ALONE, [("* * * * *", "UTC")], next_run_at=_now(system), spread_seconds=_ALONE_SPREAD_SECONDS)
         until(lambda: system.finished() >= _ALONE, seconds=300)
     late = []
@@ -88,7 +88,7 @@ def _alone(system: Ours) -> list[float]:
 
 
 def _patterns(at: datetime) -> Iterator[tuple[str, str]]:
-    """Yields patterns that name one instant, each with its zone."""
+    """Yield patterns of the same instant, each with its zone."""
     for zone in _ZONES:
         local = at.astimezone(ZoneInfo(zone))
         for day in _DAYS:
@@ -125,7 +125,7 @@ def _idle(system: Ours, idle: int) -> Figures:
 
 
 def _processor_share(system: Ours) -> float:
-    """Returns the share of a core that an idle dispatcher takes."""
+    """Return an idle dispatcher's share of a core."""
     with system.workers() as pids:
         dispatcher = psutil.Process(pids[1])
         time.sleep(5)

@@ -36,14 +36,14 @@ class Database:
         self._connection.autocommit = True
 
     def value(self, statement: str, *parameters: Any) -> Any:
-        """Returns the first value of a statement's first row, None if there is none."""
+        """Return the first value of a statement's first row, None if there is none."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             row = cursor.fetchone() if cursor.description else None
             return row[0] if row else None
 
     def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Returns the rows of a statement."""
+        """Return the rows of a statement."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
@@ -83,7 +83,7 @@ class Servers:
         return Database(urlsplit(self._postgres.url)._replace(path=f"/{name}").geturl())
 
     def broker(self, kind: str) -> str:
-        """Returns a URL of an unused database of Redis (`redis`), or of a new virtual host (`rabbitmq`)."""
+        """Return a URL of an unused database of Redis (`redis`), or of a new virtual host (`rabbitmq`)."""
         if kind == "redis":
             self._redis = self._redis or self._stack.enter_context(running_redis())
             return urlsplit(self._redis.url)._replace(path=f"/{next(self._numbers)}").geturl()
@@ -115,7 +115,7 @@ def _durable_postgres() -> Iterator[Server]:
 def processes(
     folder: Path, environ: Mapping[str, str], *commands: list[str], python: str = sys.executable
 ) -> Iterator[list[int]]:
-    """Run Python programs (`[module, argument …]`) as long as the block lasts, which gets their process ids."""
+    """Run Python programs (`[module, argument …]`) during the block; yields their process ids."""
     started: list[ChildProcess] = []
     path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
     try:
@@ -143,12 +143,12 @@ def until(condition: Callable[[], object], *, seconds: float = 120, every: float
 
 
 def open_port() -> int:
-    """Returns a free port."""
+    """Return a free port."""
     return free_port()
 
 
 def git_revision() -> str:
-    """Returns the revision that is measured."""
+    """Return the revision that is measured."""
     asked = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )

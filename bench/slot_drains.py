@@ -1,4 +1,4 @@
-"""Drains of brief jobs for `python -m bench.slots`: beside two peers, and in slots beside groups in processes."""
+"""Drains of short jobs for `python -m bench.slots`: two peers and slots, and slots and groups in processes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bench.peers.environment import PeerMissing
 from bench.servers import Servers, processes, until
 from bench.systems import Ours
 
-#: The share of the jobs that end before a measure begins.
+#: The share of the jobs that end before the measure begins.
 _BEFORE = 0.1
 _OURS_KEEP = (
     "a row with input, output and attempts; four log lines; claims with fences; cancel and time-out of each job"
 )
-#: What a peer keeps of a job, by its name in `PEERS`.
+#: What a peer stores of a job, by its name in `PEERS`.
 _PEERS_KEEP = {
     "bare Celery on Redis": "nothing; a message is acknowledged after its job",
     "Oban, 10 slots": "a row with arguments, result and attempts; no log lines",
@@ -30,17 +30,17 @@ _PEERS_KEEP = {
 
 @dataclass(frozen=True, kw_only=True)
 class NodeKind:
-    """What a node runs jobs in."""
+    """The processes of a node."""
 
     #: Processes that run one job at a time.
     children: int = 0
     slot_processes: int = 1
-    #: Of each slot process; 0: the node has no slot process.
+    #: Per slot process; 0: the node has no slot process.
     slots: int = 0
 
     @property
     def name(self) -> str:
-        """Returns its name in a table."""
+        """Return its name in a table."""
         if not self.slots:
             return f"{self.children} processes"
         return f"{self.slots} slots" if self.slot_processes == 1 else f"{self.slot_processes} x {self.slots} slots"
@@ -64,7 +64,7 @@ class Slots(Ours):
 
     @contextmanager
     def workers(self, *, children: int = 0) -> Iterator[list[int]]:
-        """The block gets the process ids of the node and of the dispatcher."""
+        """Run them; yields the process ids of the node and of the dispatcher."""
         self.database.value("DELETE FROM nodes")
         kind = self.node
         command = ["ava.cli.main", "worker", "-c", str(children or kind.children)]
@@ -77,7 +77,7 @@ class Slots(Ours):
 
 
 def beside_peers(ours: Slots, servers: Servers, *, jobs: int, rounds: int) -> None:
-    """Print the jobs a second of no-op jobs in slots and of the peers on the same servers, in turns; the medians."""
+    """Print the no-op jobs per second in slots and of the peers on the same servers, alternating; the medians."""
     drains: dict[str, Callable[[], float]] = {}
     kept = dict(_PEERS_KEEP)
     for node in (_ONE, _TWO, _AS_OBAN):
@@ -105,14 +105,14 @@ def beside_peers(ours: Slots, servers: Servers, *, jobs: int, rounds: int) -> No
 
 
 def beside_groups(ours: Slots, *, jobs: int, rounds: int) -> None:
-    """Print what brief jobs cost in slots and in two processes, where several of them share a message and a claim."""
+    """Print the cost of short jobs in slots and in two processes, where several share a message and a claim."""
     print(f"\n{jobs} brief jobs, median of {rounds}:\n")
     print("| | in | jobs/s | CPU ms a job: node | PostgreSQL | dispatcher |")
     print("|---|---|---:|---:|---:|---:|")
     kinds = (("pool_", _POOL), ("", _ONE), ("", _TWO))
     for handler, what in (("noop", "no-op"), ("brief_wait", "waits 2 ms"), ("brief_compute", "computes for 2 ms")):
         for prefix, kind in kinds:
-            # The first jobs of a worker share no message, because what they take is not known.
+            # A worker's first jobs share no message, because their duration is unknown.
             _drained(ours, kind, prefix + handler, jobs // 10)
         found: dict[NodeKind, list[Sequence[float]]] = {kind: [] for _, kind in kinds}
         for _ in range(rounds):
@@ -124,7 +124,7 @@ def beside_groups(ours: Slots, *, jobs: int, rounds: int) -> None:
 
 
 def _drained(ours: Slots, node: NodeKind, handler: str, jobs: int) -> tuple[float, float, float, float]:
-    """Returns the jobs a second, and the milliseconds of processor time a job of the node, PostgreSQL, and the
+    """Return the jobs per second, and the milliseconds of processor time per job of the node, PostgreSQL, and the
     dispatcher.
     """
     ours.node = node
@@ -134,7 +134,7 @@ def _drained(ours: Slots, node: NodeKind, handler: str, jobs: int) -> tuple[floa
         until(lambda: ours.finished() >= _BEFORE * jobs, every=0.05)
         parts = _parts(ours, pids)
         first, used, began = ours.finished(), [_seconds(part) for part in parts], time.monotonic()
-        # Seldom, because a look takes time from what is measured.
+        # Rarely, because polling takes time from the measured processes.
         until(lambda: ours.finished() >= jobs, seconds=300, every=0.1)
         seconds, count = time.monotonic() - began, jobs - first
         in_node, in_postgres, in_dispatcher = (

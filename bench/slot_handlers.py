@@ -1,4 +1,4 @@
-"""Handlers for `python -m bench.slots`: concurrent ones, and what they do in a process of their own."""
+"""Handlers for `python -m bench.slots`: concurrent ones, and their equivalents in a process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from ava import Env, worker
 
-#: Of a brief job.
+#: Seconds of a short job.
 _BRIEF_SECONDS = 0.002
 
 
@@ -27,7 +27,7 @@ async def wait(input: dict[str, Any]) -> Any:
 
 @worker("ask", concurrent=True)
 async def ask(input: dict[str, Any]) -> Any:
-    """Wait for the answer of a local HTTP server."""
+    """Wait for the response of a local HTTP server."""
     reader, writer = await asyncio.open_connection("127.0.0.1", input["port"])
     writer.write(f"GET /{input['seconds']} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
     answer = await reader.read()
@@ -52,13 +52,13 @@ async def brief_compute(_input: dict[str, Any], env: Env) -> Any:
 
 @worker("pool_noop")
 def pool_noop(_input: dict[str, Any], env: Env) -> Any:
-    """Do in a process of its own what `noop` does in a slot."""
+    """Do the same as `noop`, in a process."""
     return _log_two_lines(env)
 
 
 @worker("pool_brief_wait")
 def pool_brief_wait(_input: dict[str, Any], env: Env) -> Any:
-    """Do in a process of its own what `brief_wait` does in a slot."""
+    """Do the same as `brief_wait`, in a process."""
     env.log.info("one")
     time.sleep(_BRIEF_SECONDS)
     env.log.info("two")
@@ -67,7 +67,7 @@ def pool_brief_wait(_input: dict[str, Any], env: Env) -> Any:
 
 @worker("pool_brief_compute")
 def pool_brief_compute(_input: dict[str, Any], env: Env) -> Any:
-    """Do in a process of its own what `brief_compute` does in a slot."""
+    """Do the same as `brief_compute`, in a process."""
     return _compute(env)
 
 

@@ -1,5 +1,5 @@
-"""`python -m bench.slots [wait] [peers] [groups]`: 2,000 jobs that wait in one process; no-op jobs in slots beside
-Celery alone and beside Oban; brief jobs in slots beside groups of them in processes.
+"""`python -m bench.slots [wait] [peers] [groups]`: 2,000 waiting jobs in one process; no-op jobs in slots, plain Celery
+and Oban; short jobs in slots and in groups in processes.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _wait(ours: Slots, handler: str, jobs: int, given: dict[str, float]) -> None
 
 
 def _urgent_ms(ours: Slots, count: int) -> float:
-    """Returns the median milliseconds from the trigger of an urgent job to its start, one after the other."""
+    """Return the median milliseconds from the trigger of an urgent job to its start, sequentially."""
     spec = JobSpec(worker_id="wkr_noop", input_json="{}", priority=1)
     ended = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_noop' AND status = 'completed'"
     for number in range(count):
@@ -120,7 +120,7 @@ def _memory_mib(node: int) -> float:
 
 @contextmanager
 def _http_server() -> Iterator[int]:
-    """A server that answers `GET /<seconds>` after that time. Yields its port."""
+    """Run a server that answers `GET /<seconds>` after that time. Yields its port."""
     loop = asyncio.new_event_loop()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,8 +1,8 @@
 """`python -m bench.stages`: where one API process spends its time while it accepts over 8 connections.
 
-py-spy samples the process while it holds the interpreter's lock, and does not stop it, so that the shares are much the
-same on a busy machine; system calls are not in them. A sample belongs to the stage of the innermost frame that has
-one. Prints the shares in Markdown. It needs py-spy (`pip install py-spy`).
+py-spy samples the process while it holds the interpreter's lock, without stopping it, so that the shares hardly depend
+on the load of the machine; system calls are not included. A sample belongs to the stage of the innermost frame that has
+one. Prints the shares in Markdown. Requires py-spy (`pip install py-spy`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.servers import Servers, open_port, processes, until
 from bench.systems import FullOurs, Ours, port_answers
 
 _SAMPLES_PER_SECOND = 250
-#: A stage, and parts of the frames (`function (file:line)`) that it begins with.
+#: A stage, and the parts of frames (`function (file:line)`) that mark its beginning.
 _STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("publishing", ("ava/broker/", "kombu/", "redis/")),
     ("the statement that stores the jobs", ("ava/store/", "psycopg", "sqlalchemy/")),
@@ -39,7 +39,7 @@ _STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def shares(stacks: str) -> dict[str, float]:
-    """Returns the percentage of each stage. `stacks` is py-spy's raw output: frames, outermost first, and a count."""
+    """Return the percentage of each stage. `stacks` is py-spy's raw output: frames, outermost first, and a count."""
     found: Counter[str] = Counter()
     for line in stacks.splitlines():
         frames, _, count = line.rpartition(" ")
@@ -48,14 +48,14 @@ def shares(stacks: str) -> dict[str, float]:
 
 
 def _stage(frames: list[str]) -> str:
-    # They are written by a thread of their own, which uses frames of other stages.
+    # Their own thread writes them, with frames that other stages also use.
     if any("audit" in frame for frame in frames):
         return "the audit entries"
     for frame in reversed(frames):
         for stage, parts in _STAGES:
             if any(part in frame for part in parts):
                 return stage
-    # The frames of gevent's sockets and locks are inside those of the stage that waits for them.
+    # gevent's frames of sockets and locks are inside the frames of the waiting stage.
     return "the event loop" if any("gevent/" in frame for frame in frames) else "everything else"
 
 

@@ -35,7 +35,7 @@ HEADERS = {
 
 
 class System(Protocol):
-    """What a measure needs of a system."""
+    """The interface of a measured system."""
 
     name: str
     #: The table or view that has a row for each log line.
@@ -46,29 +46,29 @@ class System(Protocol):
         """Delete every job, in the database and in the broker."""
 
     def api(self) -> Any:
-        """Run its API; the block gets the port."""
+        """Run its API; yields the port."""
 
     def workers(self, *, children: int = 2) -> Any:
-        """Run everything that executes jobs, with some processes; the block begins when they are ready."""
+        """Run everything that executes jobs, with `children` processes; the block begins when they are ready."""
 
     def request(self, handler: str) -> bytes:
-        """Returns a request that triggers one job."""
+        """Return a request that triggers one job."""
 
     def fill(self, jobs: int, *, handler: str = "noop") -> None:
         """Queue jobs, while no worker runs."""
 
     def finished(self) -> int:
-        """Returns the number of completed jobs."""
+        """Return the number of completed jobs."""
 
     def finishing_seconds(self) -> float:
-        """Returns the seconds from the end of the first job to the end of the last."""
+        """Return the seconds from the end of the first job to the end of the last."""
 
     def latencies(self) -> list[float]:
-        """Returns when each `mark` job's handler began, in Unix seconds, in the order of the jobs."""
+        """Return when each `mark` job's handler began, in Unix seconds, in the order of the jobs."""
 
 
 def port_answers(port: int) -> bool:
-    """Returns True if a process listens on a port of this machine."""
+    """Return True if a process listens on a port of this machine."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -102,7 +102,7 @@ class Baseline:
 
     @contextmanager
     def api(self, *, is_sync: bool = False) -> Iterator[int]:
-        """`is_sync`: behind gunicorn's sync workers, which close each connection, instead of gthread's."""
+        """`is_sync`: use gunicorn's sync workers, which close each connection, instead of gthread's."""
         port = open_port()
         kind = ["-k", "sync"] if is_sync else ["-k", "gthread", "--threads", "4", "--keep-alive", "30"]
         command = ["gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", *kind, "--log-level", "warning"]
@@ -150,7 +150,7 @@ class Ours:
 
     name = OURS
     lines = "job_lines"
-    #: What the id of a handler's worker begins with, and the tags of each job.
+    #: The prefix of a handler's worker id, and the tags of each job.
     prefix = "wkr_"
     tags: ClassVar[dict[str, str]] = {}
 
@@ -195,7 +195,7 @@ class Ours:
 
     @contextmanager
     def workers(self, *, children: int = 2) -> Iterator[list[int]]:
-        """The block gets the process ids of the node and of the dispatcher."""
+        """Run them; yields the process ids of the node and of the dispatcher."""
         self.database.value("DELETE FROM nodes")
         worker = ["ava.cli.main", "worker", "-c", str(children)]
         with processes(self.folder, self.environ, worker, ["ava.cli.main", "dispatcher"]) as pids:
@@ -208,7 +208,7 @@ class Ours:
         return http.post("/v1/ava/jobs", body, HEADERS)
 
     def bulk_request(self, jobs: int) -> bytes:
-        """Returns a request that triggers many jobs."""
+        """Return a request that triggers many jobs."""
         body = json.dumps({"jobs": [{"worker_id": "wkr_noop", "input": {"a": 1}}] * jobs}).encode()
         return http.post("/v1/ava/jobs/bulk", body, HEADERS)
 
@@ -218,12 +218,12 @@ class Ours:
             self.jobs.trigger(self.caller, [spec] * min(1000, jobs - first))
 
     def finished_of(self, tenant_id: str) -> int:
-        """Returns the number of completed jobs of a tenant."""
+        """Return the number of completed jobs of a tenant."""
         statement = "SELECT count(*) FROM jobs WHERE tenant_id = %s AND status = 'completed'"
         return int(self.database.value(statement, tenant_id))
 
     def finished(self) -> int:
-        # The tenant makes it a range of an index: observing must not slow what is observed.
+        # The tenant makes it an index range scan: observing must not slow down the system.
         statement = "SELECT count(*) FROM jobs WHERE tenant_id = 'ten_bench' AND status = 'completed'"
         return int(self.database.value(statement))
 
@@ -238,9 +238,9 @@ class Ours:
 
 
 class FullOurs(Ours):
-    """AVA Jobs with what its tenants use: each job has tags and an input schema.
+    """AVA Jobs with the features that tenants use: each job has tags and an input schema.
 
-    Beside them are workers with limits and a rate (`bench.handlers`), a tenant with a limit, and a schedule.
+    There are also workers with limits and a rate (`bench.handlers`), a tenant with a limit, and a schedule.
     """
 
     prefix = "wkr_full_"
@@ -262,7 +262,7 @@ class FullOurs(Ours):
 
 
 class LimitedOurs(Ours):
-    """AVA Jobs, whose jobs are of a worker with a limit that is never reached."""
+    """AVA Jobs with a worker limit that is never reached."""
 
     prefix = "wkr_limited_"
 

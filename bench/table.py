@@ -1,7 +1,7 @@
-"""The table of results: medians of the rounds, AVA Jobs beside the baseline, and the promises.
+"""The table of results: medians of the rounds of AVA Jobs and the baseline, and the promises.
 
-Each measure keeps its last results in bench/performance.json, with the revision and the day; the table in
-bench/RESULTS.md is made from that, so one measure can be taken again without the others.
+Each measure stores its latest results in bench/performance.json, with the revision and the day. They are the source of
+the table in bench/RESULTS.md, so one measure can be repeated without the others.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Promise:
         return bound + (" ×" if self.is_ratio else "")
 
     def holds(self, value: float, ratio: float | None) -> bool | None:
-        """Returns True if the promise is kept, None if there is no baseline to compare with."""
+        """Return True if the promise is kept, None without a baseline to compare with."""
         found = ratio if self.is_ratio else value
         if found is None:
             return None
@@ -134,21 +134,21 @@ PROMISES: dict[tuple[str, str], Promise] = {
 
 
 class Table:
-    """The figures of this run, and the last ones of measures that were not taken now."""
+    """The figures of this run, and the latest ones of other measures."""
 
     def __init__(self, *, is_kept: bool) -> None:
-        """`is_kept`: whether bench/ takes the figures over; those of a quick run it should not."""
+        """`is_kept`: whether to store the figures in bench/; those of a quick run should not be."""
         self._is_kept = is_kept
         self._rounds: dict[tuple[str, str], list[Figures]] = {}
         self._notes: dict[str, str] = {}
 
     def note(self, measure: str, why: str) -> None:
-        """Say in the table why a measure has no figures."""
+        """Explain in the table why a measure has no figures."""
         self._notes[measure] = why
         print(f"  {measure}: {why}", flush=True)
 
     def add(self, measure: str, system: str, figures: Figures) -> None:
-        """Keep one round's figures, and print them."""
+        """Add one round's figures, and print them."""
         self._rounds.setdefault((measure, system), []).append(figures)
         shown = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
         print(f"  {measure}: {system}: {shown}", flush=True)
@@ -211,7 +211,7 @@ def _lines(entries: dict[str, dict[str, object]]) -> list[str]:
                 taken_once,
             )
             found.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-            # Shown in the first row of the measure only.
+            # Shown only in the first row of the measure.
             name_once = taken_once = ""
     return found
 

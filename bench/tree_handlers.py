@@ -1,4 +1,4 @@
-"""Handlers of `bench.trees`: parts, parents that wait, and one that maps."""
+"""Handlers of `bench.trees`: parts, waiting parents, and one that maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def tree_part(input: dict[str, Any]) -> int:
 
 @worker("tree_gated")
 def tree_gated(_input: dict[str, Any]) -> None:
-    """Do nothing, once its worker is not paused any more."""
+    """Do nothing, once its worker is no longer paused."""
 
 
 @worker("tree_parent")
@@ -29,6 +29,6 @@ def tree_parent(input: dict[str, Any], env: Env) -> Any:
 
 @worker("tree_map", timeout_seconds=3600)
 def tree_map(input: dict[str, Any], env: Env) -> dict[str, Any]:
-    """Make many children, of which so many are unfinished at once. Returns the most memory of its last process."""
+    """Create many children, of which at most `at_once` are unfinished. Returns the max memory of its last process."""
     outputs = env.map("tree_part", ({"n": n} for n in range(input["children"])), max_concurrency=input["at_once"])
     return {"sum": sum(outputs), "max_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}

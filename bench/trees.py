@@ -1,6 +1,6 @@
-"""`python -m bench.trees`: the callback of a chord, thousands of jobs that wait, and a map of 10,000 children.
+"""`python -m bench.trees`: the callback of a chord, thousands of waiting jobs, and a map of 10,000 children.
 
-Each measure runs on a system of its own with a node of two processes, on Redis, and says whether its bound is kept.
+Each measure runs on its own system with a node of two processes, on Redis, and reports whether its bound is kept.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from harness.servers.postgres import running_postgres
 from harness.servers.redis import fresh_redis_url, running_redis
 from harness.system import System
 
-#: Entries of a bulk, of which one is the callback.
+#: Entries of a bulk, including the callback.
 _CHORD = 1000
-#: The most jobs that one call triggers.
+#: Max jobs of one trigger call.
 _BULK = 1000
-#: Seconds between the last end of a part and the start of the callback.
+#: Max seconds between the last end of a part and the start of the callback.
 _PROMISED_CALLBACK_SECONDS = 1.0
 _PROMISED_END_SECONDS = 60.0
-#: How much longer a start may take beside jobs that wait.
+#: Max factor by which waiting jobs may delay a start.
 _PROMISED_FACTOR = 1.5
-#: The first jobs that wait.
+#: Number of jobs that wait first, to warm up.
 _FIRST = 20
 
 
 def callback(system: System, *, count: int) -> bool:
-    """Trigger chords one after the other. Prints how long after the last end their callbacks start."""
+    """Trigger chords one after the other. Prints the delay from the last end to each callback's start."""
     tries = []
     for _ in range(max(1, count)):
         names = [f"part_{n}" for n in range(_CHORD - 1)]
@@ -60,14 +60,14 @@ WHERE c.id = (SELECT id FROM jobs WHERE name = 'callback' ORDER BY id DESC LIMIT
 
 
 def waits(system: System, *, count: int) -> bool:
-    """Let thousands of jobs wait, for an event and then for children. Prints what they hold, and how they end."""
+    """Let thousands of jobs wait, for an event and then for children. Prints their resources, and how they end."""
     return all([_wait(system, "event", count), _wait(system, "child", count)])
 
 
 def _wait(system: System, kind: str, count: int) -> bool:
     if kind == "child":
         assert system.request("PATCH", "/v1/ava/workers/wkr_tree_gated", json={"status": "paused"}).ok
-    # The first ones open what a process keeps.
+    # The first ones open permanent resources of a process.
     _begin_to_wait(system, kind, _FIRST)
     idle, connections = _start_latency(system), _connections(system)
     _begin_to_wait(system, kind, count)
@@ -94,7 +94,7 @@ def _wait(system: System, kind: str, count: int) -> bool:
 
 
 def _begin_to_wait(system: System, kind: str, count: int) -> None:
-    """Trigger jobs until so many wait."""
+    """Trigger jobs until `count` wait."""
     waiting = "SELECT count(*) FROM jobs WHERE worker_id = 'wkr_tree_parent' AND waits_for IN ('children', 'event')"
     there = int(system.query(waiting)[0][0])
     body = {"worker_id": "wkr_tree_parent", "input": {"for": kind}}
@@ -104,7 +104,7 @@ def _begin_to_wait(system: System, kind: str, count: int) -> None:
 
 
 def _start_latency(system: System) -> float:
-    """Returns the median of the milliseconds from a trigger to the start of its job."""
+    """Return the median of the milliseconds from a trigger to the start of its job."""
     for _ in range(40):
         system.wait_for(system.trigger("wkr_tree_part")["id"], "completed")
     (row,) = system.query(
@@ -130,7 +130,8 @@ def _messages(system: System) -> int:
 
 
 def map_children(system: System, *, count: int) -> bool:
-    """Map over many items, 50 at once. Prints the parent's memory, its runs, and how many were unfinished at once."""
+    """Map over many items, max 50 concurrently. Prints the parent's memory, its runs, and the max unfinished
+    children."""
     at_once = 50
     began = time.monotonic()
     small = system.trigger("wkr_tree_map", input={"children": at_once, "at_once": at_once})["id"]
@@ -169,7 +170,7 @@ def _trigger(system: System, jobs: list[dict[str, Any]]) -> list[str]:
     return [job["id"] for job in response.json()["data"]]
 
 
-#: Each measure with the number that `--count` sets in its place.
+#: Each measure with its default number, which `--count` overrides.
 MEASURES: Mapping[str, tuple[Callable[..., bool], int]] = {
     "callback": (callback, 20),
     "waits": (waits, 5_000),

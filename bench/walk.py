@@ -1,8 +1,8 @@
 """`python -m bench.walk`: the functions of `ava` that a plain job passes, from its trigger to its end.
 
-Each process records its calls while nothing happens, and then while one job runs in a warm system. A function counts if
-it is called in the second span alone, by its process and under its outermost function of `ava`: what a loop does in
-each of its rounds is left out. A function that is called in several processes counts once.
+Each process records its calls while idle, and then while one job runs in a warm system. A function counts if it is
+called only in the second span, by its process and under its outermost function of `ava`; this excludes the calls of
+periodic loops. A function that several processes call counts once.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from bench.systems import HEADERS, Ours
 
 _FOLDER = "AVA_BENCH_WALK"
 _PACKAGE = f"{ROOT / 'ava'}{os.sep}"
-#: What a process records its calls with: nothing, its idle ones, and those of the job.
+#: The recording mode of a process: none, idle calls, or the job's calls.
 _OFF, _IDLE, _JOB = range(3)
 _IDLE_SECONDS = 10.0
-#: From the end of the job to the end of what its process does for it.
+#: Seconds from the end of the job until its process has finished its work for it.
 _AFTER_SECONDS = 0.3
 _WARM_UP = 5
 
 
 def record() -> None:
-    """Record the calls of this process and of those that it forks; the module `sitecustomize` calls it."""
+    """Record the calls of this process and of its forks; the module `sitecustomize` calls it."""
     folder = Path(os.environ[_FOLDER])
     span = mmap.mmap(os.open(folder / "span", os.O_RDONLY), 1, prot=mmap.PROT_READ)
     calls = os.open(folder / "calls", os.O_WRONLY | os.O_APPEND)
@@ -65,7 +65,7 @@ def _run_job(system: Ours, port: int) -> None:
 
 
 def _walk(system: Ours, folder: Path) -> list[tuple[str, str, str]]:
-    """Run a job. Returns the calls that count: the process, the outermost function, the function; in their order."""
+    """Run a job. Returns the counted calls in order: the process, the outermost function, the function."""
     path = f"{folder}{os.pathsep}{ROOT}"
     system.environ |= {_FOLDER: str(folder), "PYTHONPATH": path, "WEB_CONCURRENCY": "1"}
     (folder / "sitecustomize.py").write_text("from bench.walk import record\nrecord()\n")
@@ -89,7 +89,7 @@ def _walk(system: Ours, folder: Path) -> list[tuple[str, str, str]]:
 
 
 def main() -> int:
-    """Print the functions of each process, and how many functions and modules there are."""
+    """Print the functions of each process, and the numbers of functions and modules."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ava-walk-")))
         found = _walk(Ours(Servers(stack), "redis"), folder)

@@ -1,8 +1,8 @@
-"""`python -m bench.watchers [--waits 1000] [--streams 200]`: what idle watchers cost the clients that trigger jobs.
+"""`python -m bench.watchers [--waits 1000] [--streams 200]`: the cost of idle watchers for clients that trigger jobs.
 
-One API process, on servers of its own. Jobs are triggered over 8 connections without a pause, and over one, without
-watchers and with them, in turns. Prints medians of all rounds, the memory of a watcher,
-and how soon a stored log line is in its stream. Exits with 1 if a promise is not kept.
+One API process, on its own servers. Jobs are triggered without a pause over 8 connections and over one, alternately
+without and with watchers. Prints medians of all rounds, the memory of a watcher, and the delay from storing a log line
+to its arrival in a stream. Exits with 1 if a promise is broken.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bench.systems import Ours, port_answers
 from bench.watching import STAMP
 from harness.new_jobs import make_jobs
 
-#: The promises: the ratio of latencies with and without watchers, and milliseconds until a line is seen (p99).
+#: The promises: max ratio of latencies with and without watchers, and max milliseconds until a line arrives (p99).
 _MAX_RATIO = 2.0
 _MAX_LATE_MS = 300.0
 _NODE = "00000000-0000-7000-8000-000000000001"
@@ -57,7 +57,7 @@ class _Watchers:
         return int(self._ask(json.dumps(asked))["open"])
 
     def close(self) -> dict[str, Any]:
-        """Close all watchers. Returns what they have seen."""
+        """Close all watchers. Returns their observations."""
         return self._ask("")
 
     def _ask(self, line: str) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class _Watchers:
 
 
 def _memory(pids: list[int]) -> int:
-    """Returns the proportional memory (PSS) of processes and their children, in bytes."""
+    """Return the proportional memory (PSS) of processes and their children, in bytes."""
     total = 0
     for pid in pids:
         for process in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True)):
@@ -104,19 +104,19 @@ class _WatchedApi:
                 assert claim.claim(connection, wanted)
 
     def trigger(self, *, requests: int, connections: int) -> Figures:
-        """Returns the latencies of triggers in milliseconds."""
+        """Return the latencies of triggers in milliseconds."""
         request = self.system.request("noop")
         found = http.generate(self.port, lambda _: request, requests=requests, connections=connections)
         assert not found.refused, f"{found.refused} triggers were refused"
         return {"p50": found.p50, "p99": found.p99}
 
     def memory(self) -> int:
-        """Returns the bytes that the API holds."""
+        """Return the API's memory in bytes."""
         return _memory(self._pids)
 
     @contextmanager
     def watched(self) -> Iterator[dict[str, Any]]:
-        """Watch during the block, which gets a dict that holds afterwards what the watchers have seen."""
+        """Watch during the block; yields a dict that contains the watchers' observations afterwards."""
         seen: dict[str, Any] = {}
         count = self._watchers.open([job.id for job in self._waited], [job.id for job in self._streamed])
         assert count == len(self._waited) + len(self._streamed)
@@ -131,7 +131,7 @@ class _WatchedApi:
         assert not seen["lost"], f"{seen['lost']} watchers were disconnected"
 
     def store_lines(self, count: int, number: int) -> None:
-        """Store a line in the log of each of some streams, one after the other."""
+        """Store a line in the log of each of several streams, one after the other."""
         for nth in range(count):
             job = self._streamed[nth * len(self._streamed) // count]
             line = LogLine(
@@ -173,7 +173,7 @@ def _watched_api(*, waits: int, streams: int) -> Iterator[_WatchedApi]:
 
 
 def measure(*, waits: int, streams: int, rounds: int, requests: int) -> dict[str, list[float]]:
-    """Returns every round's figures, by name."""
+    """Return every round's figures, by name."""
     found: dict[str, list[float]] = {}
     with _watched_api(waits=waits, streams=streams) as api:
 
@@ -205,7 +205,7 @@ def _latest(found: dict[str, list[float]]) -> str:
 
 
 def table(found: dict[str, list[float]], watchers: int) -> tuple[list[str], bool]:
-    """Returns the figures in Markdown, and whether every promise is kept."""
+    """Return the figures in Markdown, and whether every promise is kept."""
     lines, is_kept = ["| trigger | figure | without | with | ratio |", "|---|---|---|---|---|"], True
     for connections in (8, 1):
         for name in ("p50", "p99"):
@@ -213,7 +213,7 @@ def table(found: dict[str, list[float]], watchers: int) -> tuple[list[str], bool
             is_kept = is_kept and with_ <= _MAX_RATIO * without
             row = (f"{connections} at once", f"{name} ms", f"{without:.1f}", f"{with_:.1f}", f"{with_ / without:.2f}")
             lines.append(f"| {' | '.join(row)} |")
-    # Of the first round: later ones use memory that it left behind.
+    # From the first round: later ones use memory that it left behind.
     lines.append(f"\nA watcher takes {found['memory'][0]:.1f} KiB (of {watchers:,}).")
     if late := found["late"]:
         p50, p99 = http.percentile(late, 50), http.percentile(late, 99)

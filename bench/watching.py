@@ -1,7 +1,7 @@
-"""Many cheap watchers in a process of their own: `python -m bench.watching PORT`, controlled through its input.
+"""Many cheap watchers in a separate process: `python -m bench.watching PORT`, controlled through its input.
 
 A line of JSON opens watchers, `{"waits": [path …], "streams": [path …]}`; an empty line closes them. The response to
-each is a line: how many are open, or what they have seen.
+each is a line: the number of open watchers, or their observations.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 
 from bench.systems import HEADERS
 
-#: The beginning of a log line that says when it was stored.
+#: The beginning of a log line that contains its storage time.
 STAMP = "stored at "
 _STAMPED = re.compile(STAMP.encode() + rb"([0-9.]+)")
-#: Connections that are opened a second: real watchers do not all ask in the same moment either.
+#: Connections opened per second: real watchers do not arrive simultaneously either.
 _PER_SECOND = 150
 
 
 def request(path: str) -> bytes:
-    """Returns a whole GET request."""
+    """Return a whole GET request."""
     lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {value}" for name, value in HEADERS.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 

@@ -1,9 +1,9 @@
 """`python -m bench.webhooks [storm] [hang] [neighbours] [overhead]`: the promises of webhooks, at full size.
 
-`storm`: 5,000 jobs with four endpoints, of which one returns 500 for a minute and one hangs; the sender is killed in
-the middle. `hang`: a thousand endpoints that hang, and how late one that responds is. `neighbours`: how late a tenant's
-webhooks are alone, beside ninety endpoints of another tenant that hang or fail, and after these are deleted; no more
-than twice. `overhead`: draining with and without a subscribed endpoint, in turns.
+`storm`: 5,000 jobs with four endpoints, of which one returns 500 for a minute and one hangs; the sender is killed
+halfway. `hang`: the lag of one responsive endpoint next to a thousand that hang. `neighbours`: the lag of a tenant's
+webhooks without others, with ninety endpoints of another tenant that hang or fail, and after these are deleted; at most
+double. `overhead`: draining with and without a subscribed endpoint, alternating.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class WithWebhooks(Ours):
             "AVA_WEBHOOK_ALLOW_PRIVATE": "1",
             "AVA_NODE_DEAD_SECONDS": "5",
             "AVA_HEARTBEAT_SECONDS": "1",
-            # The third wait after a failure would be five minutes otherwise.
+            # The third wait after a failure would otherwise be five minutes.
             "AVA_WEBHOOK_TIME_SCALE": "0.2",
         }
-        #: URLs that are subscribed again whenever everything is cleared.
+        #: URLs that are subscribed again after each `clear`.
         self.subscribers: list[str] = []
         self.webhooks = Webhooks(Database(self.database.url, name="bench"), Sealer([_KEY]), rules=ANY)
 
@@ -68,14 +68,14 @@ class WithWebhooks(Ours):
 
     @contextmanager
     def sender(self) -> Iterator[int]:
-        """A sender; the block gets its process id."""
+        """Run a sender; yields its process id."""
         with processes(self.folder, self.environ, ["ava.cli.main", "webhooks"]) as (pid,):
             until(lambda: self.database.value("SELECT count(*) FROM webhook_senders WHERE pid = %s", pid))
             yield pid
 
     @contextmanager
     def receiver(self, failing_seconds: float = 60.0) -> Iterator[str]:
-        """A receiver; the block gets its URL."""
+        """Run a receiver; yields its URL."""
         port = open_port()
         url = f"http://127.0.0.1:{port}"
         with processes(self.folder, {}, ["bench.receiver", str(port), str(failing_seconds)]):
@@ -91,7 +91,7 @@ def _answers(url: str) -> bool:
 
 
 def storm(system: WithWebhooks, jobs: int) -> None:
-    """Each healthy endpoint receives every event, once while nothing fails; kill -9 loses none."""
+    """Check that each healthy endpoint receives every event, once without failures; kill -9 loses none."""
     system.clear()
     with system.receiver() as url, ExitStack() as stack:
         for path in ("/ok-a", "/ok-b", "/failing", "/hang"):
@@ -128,12 +128,12 @@ def _events(url: str, path: str) -> float:
 
 
 def hang(system: WithWebhooks, endpoints: int, seconds: int) -> None:
-    """How late an endpoint that responds receives its events while many hang."""
+    """Measure the lag of a responsive endpoint while many hang."""
     system.clear()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The receiver inherits it, because it holds a connection for each that hangs.
+    # The receiver inherits the limit, because it holds a connection for each hanging endpoint.
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20_000), hard))
-    # As on a machine with room: how the sender gives way is not measured here.
+    # Like on a machine with spare capacity: the sender's niceness is not measured here.
     system.set("AVA_WEBHOOK_NICENESS", "0")
     with system.receiver() as url, system.sender(), system.workers():
         events = ["ava.job.queued"]
@@ -145,7 +145,7 @@ def hang(system: WithWebhooks, endpoints: int, seconds: int) -> None:
             f"{url}/hang-",
             endpoints,
         )
-        # Each event also goes to all that hang.
+        # Each event also goes to all hanging endpoints.
         for number in range(seconds):
             system.fill(1)
             until(lambda number=number: _events(url, "/ok") > number)  # type: ignore[misc]
@@ -159,7 +159,7 @@ def hang(system: WithWebhooks, endpoints: int, seconds: int) -> None:
 
 
 def neighbours(system: WithWebhooks, endpoints: int, seconds: int) -> None:
-    """How late a tenant's webhooks are alone, beside hostile endpoints of another tenant, and after their deletion."""
+    """Measure the lag of a tenant's webhooks without, with, and after another tenant's hostile endpoints."""
     system.clear()
     honest, hostile = system.caller, replace(system.caller, tenant_id="ten_hostile")
     system.set("AVA_WEBHOOK_NICENESS", "0")
@@ -219,7 +219,7 @@ def overhead(system: WithWebhooks, jobs: int, rounds: int) -> dict[str, list[flo
 
 
 def _await_deliveries(system: WithWebhooks, jobs: int) -> None:
-    """Wait until every event is delivered, and print how far behind the jobs that was."""
+    """Wait until every event is delivered, and print the lag behind the jobs."""
     began = time.monotonic()
     statement = "SELECT count(*) FROM webhook_deliveries WHERE status = 'delivered'"
     delivered = system.database.value(statement)
@@ -229,7 +229,7 @@ def _await_deliveries(system: WithWebhooks, jobs: int) -> None:
 
 
 def _processor_seconds(system: WithWebhooks, pid: int) -> tuple[float, float]:
-    """Returns the processor seconds of the sender, and of its connections to PostgreSQL."""
+    """Return the processor seconds of the sender, and of its connections to PostgreSQL."""
     found = system.database.rows("SELECT pid FROM pg_stat_activity WHERE application_name = 'ava webhooks'")
     times = [psutil.Process(each).cpu_times() for each in (pid, *(row[0] for row in found))]
     ours, *theirs = (each.user + each.system for each in times)

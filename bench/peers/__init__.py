@@ -1,1 +1,1 @@
-"""Peers: what a user could choose instead of this project to drain a queue."""
+"""Peers: alternatives to this project for draining a queue."""

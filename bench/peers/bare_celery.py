@@ -1,4 +1,4 @@
-"""Celery alone, which stores nothing: `celery -A bench.peers.bare_celery:queue worker`.
+"""Plain Celery, which stores nothing: `celery -A bench.peers.bare_celery:queue worker`.
 
 It reads the URL of its broker from `BENCH_BARE_BROKER`.
 """

@@ -1,6 +1,6 @@
-"""A chord of Celery alone, with results in Redis: `celery -A bench.peers.celery_chord:queue worker`.
+"""A chord of plain Celery, with results in Redis: `celery -A bench.peers.celery_chord:queue worker`.
 
-It reads the URL of its broker from `BENCH_CHORD_BROKER`. A task whose process is lost is run again.
+It reads its broker's URL from `BENCH_CHORD_BROKER`. A task whose process is lost runs again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def part(number: int) -> int:
 
 @queue.task(name="add_up")
 def add_up(numbers: list[Any], name: str) -> int:
-    """Say that the callback of a chord was called."""
+    """Record that the callback of a chord was called."""
     redis.Redis.from_url(_URL).rpush(CALLED, name)
     return sum(numbers)
 

@@ -1,4 +1,4 @@
-"""Drains of the peers: no-op jobs that are already queued, two processes, from the end of the first to the last."""
+"""Drains of the peers: queued no-op jobs, two processes, from the end of the first job to the end of the last."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import redis
 from bench.peers import environment
 from bench.servers import ROOT, Database, Servers, processes, until
 
-#: Returns the jobs a second of one drain of so many jobs.
+#: Drains a number of jobs once and returns the jobs per second.
 Drain = Callable[[int], float]
 
-#: Jobs that one process of Oban runs at once, as its documentation has it.
+#: Max concurrent jobs of one Oban process, as in its documentation.
 _OBAN_SLOTS = 10
 
 
 def bare_celery(servers: Servers) -> Drain:
-    """Celery on Redis with the options of the baseline. It stores nothing, so its end is read from the broker."""
+    """Celery on Redis with the baseline's options. It stores nothing, so its end is read from the broker."""
     url = servers.broker("redis")
     environ = {"BENCH_BARE_BROKER": url}
     os.environ.update(environ)
@@ -41,7 +41,7 @@ def bare_celery(servers: Servers) -> Drain:
             module.noop.delay({"a": 1})
 
         def finished() -> int:
-            # A job is over when it is neither queued nor unacknowledged.
+            # A job has ended when it is neither queued nor unacknowledged.
             return jobs - int(client.llen(module.QUEUE)) - int(client.hlen("unacked"))
 
         with processes(servers.folder, environ, [*worker, "--without-gossip", "--without-mingle"]):
@@ -54,7 +54,7 @@ def bare_celery(servers: Servers) -> Drain:
 
 
 def oban(servers: Servers) -> Drain:
-    """Oban for Python, the open edition: ten jobs at once in each process. It stores arguments and results."""
+    """Oban for Python, the open edition: ten concurrent jobs per process. It stores arguments and results."""
     python, database = environment.python(), servers.database("oban")
     environ = {"OBAN_DSN": database.url, "PYTHONPATH": str(ROOT)}
     program = str(Path(python).with_name("oban"))
@@ -68,7 +68,7 @@ def oban(servers: Servers) -> Drain:
 
 
 def pgqueuer(servers: Servers) -> Drain:
-    """PgQueuer on asyncpg, batches of ten. It stores lines of status, neither inputs nor results."""
+    """PgQueuer on asyncpg, batches of ten. It stores status lines, but no inputs or results."""
     python, database = environment.python(), servers.database("pgqueuer")
     install = [python, "-m", "pgqueuer", "--pg-dsn", database.url]
     for command in (["install", "--durability", "durable"], ["autovac"]):
@@ -90,7 +90,7 @@ def _postgres_drain(
     module: str,
     statements: tuple[str, str, str],
 ) -> Drain:
-    """`statements`: one that deletes all jobs, one on those that have ended, and the seconds between their ends."""
+    """`statements`: delete all jobs; query the ended ones; the SQL of the seconds between the first and last end."""
     clear, ended, span = statements
 
     def value(what: str) -> Any:
@@ -109,7 +109,7 @@ def _postgres_drain(
     return drain
 
 
-#: By the name in the table, in the order in which they are taken.
+#: By the name in the table, in the order of measurement.
 PEERS: dict[str, Callable[[Servers], Drain]] = {
     "bare Celery on Redis": bare_celery,
     "Oban, 10 slots": oban,

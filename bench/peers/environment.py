@@ -1,4 +1,4 @@
-"""The environment of the peers that are not among this project's packages, made on first use in `.venv-peers`."""
+"""The environment of peers that this project does not depend on, created on first use in `.venv-peers`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.servers import ROOT
 
 _FOLDER = ROOT / ".venv-peers"
 _PACKAGES = ("oban==0.7.0", "pgqueuer[asyncpg]==1.6.0", "psycopg[binary]==3.3.9", "uvloop==0.23.0")
-#: Oban for Python needs the first of them.
+#: Oban for Python requires the first of them.
 _PYTHONS = ("python3.12", "python3.13", "python3.14")
 _INSTALL_SECONDS = 300
 
@@ -21,7 +21,7 @@ class PeerMissing(Exception):
 
 
 def python() -> str:
-    """Returns the Python of the environment. Raises `PeerMissing`."""
+    """Return the Python of the environment. Raises `PeerMissing`."""
     program = _FOLDER / "bin" / "python"
     if not (_FOLDER / "installed").exists():
         _install(str(program))
@@ -35,7 +35,7 @@ def _install(program: str) -> None:
 
 
 def _new_python() -> str:
-    """Returns a Python that Oban runs on. One that is on the PATH may be a script that finds no Python."""
+    """Return a Python that can run Oban. A program on the PATH may be a script that finds no Python."""
     if sys.version_info >= (3, 12):
         return sys.executable
     for name in _PYTHONS:

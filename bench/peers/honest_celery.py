@@ -46,7 +46,7 @@ def _connect(**_: Any) -> None:
 
 @queue.task(name="nap")
 def nap(job_id: int, ms: float) -> None:
-    """Wait, as for another service, and keep the record."""
+    """Wait, as for another service, and write the record."""
     (connection,) = _connections
     lines: list[tuple[int, int, datetime, str, str]] = []
 

@@ -1,7 +1,7 @@
 """PgQueuer with one entry point, in the peers' environment: `python -m bench.peers.pgqueuer_noop`.
 
-`python -m bench.peers.pgqueuer_noop JOBS` queues so many jobs instead. The database is in `BENCH_PGQUEUER`. As its
-documentation does, it uses one direct connection of asyncpg and uvloop. It stores no result.
+`python -m bench.peers.pgqueuer_noop JOBS` queues this many jobs instead. The database is in `BENCH_PGQUEUER`. As in its
+documentation, it uses one direct connection of asyncpg and uvloop. It stores no result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import uvloop
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.queries import Queries
 
-#: The jobs that it fetches at once, its default.
+#: Jobs that it fetches at a time, its default.
 _BATCH = 10
 
 
