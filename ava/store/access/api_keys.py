@@ -71,7 +71,7 @@ SELECT {_COLUMNS} FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s AND k.id 
 
 
 def show(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | None:
-    """Return one key of a tenant, or None if the tenant has no such key."""
+    """Return a tenant's key; None if there is none."""
     row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": key_uuid(key_id)}).first()
     return None if row is None else _key(row)
 
@@ -169,7 +169,7 @@ def note_use(connection: Connection, *, tenant_id: str, key_id: str) -> None:
 
 
 def key_uuid(key_id: str) -> str | None:
-    """Return the UUID of a key's id; None if it is not one."""
+    """Return the UUID of a key id; None if it is invalid."""
     value = ids.decode("key", key_id)
     return None if value is None else str(value)
 

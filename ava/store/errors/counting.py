@@ -99,7 +99,7 @@ DELETE FROM error_days WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete groups without failures for longer than any period, and old days. Returns the number of rows."""
+    """Delete groups without failures for longer than any period, and old days. Returns their number."""
     parameters = {"days": MAX_DAYS + 2, "limit": limit}
     rows = connection.exec_driver_sql(_DELETE_OLD_GROUPS, parameters).rowcount
     return rows + connection.exec_driver_sql(_DELETE_OLD_DAYS, parameters).rowcount

@@ -87,7 +87,7 @@ _SHOW = Statement(
 
 
 def show(connection: Connection, *, tenant_id: str, error_id: str, since: datetime) -> ErrorGroup | None:
-    """Return one group of a tenant, or None if the tenant has no such group."""
+    """Return a tenant's group; None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": error_uuid(error_id), "since": since}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _group(row)
@@ -110,7 +110,7 @@ def change(connection: Connection, *, tenant_id: str, error_id: str, status: Err
 
 
 def error_uuid(error_id: str) -> str | None:
-    """Return the UUID of a group's id; None if it is not one."""
+    """Return the UUID of a group id; None if it is invalid."""
     value = ids.decode("err", error_id)
     return None if value is None else str(value)
 

@@ -337,7 +337,7 @@ def read_requests(
 
 
 def delivery_uuid(delivery_id: str) -> str | None:
-    """Return the UUID of a delivery's id; None if it is not one."""
+    """Return the UUID of a delivery id; None if it is invalid."""
     value = ids.decode("del", delivery_id)
     return None if value is None else str(value)
 

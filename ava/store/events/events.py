@@ -242,7 +242,7 @@ def show_many(connection: Connection, *, tenant_id: str, event_ids: Sequence[str
 
 
 def show(connection: Connection, *, tenant_id: str, event_id: str) -> InboundEvent | None:
-    """Return one event of a tenant, or None if the tenant has no such event."""
+    """Return a tenant's event; None if there is none."""
     return show_many(connection, tenant_id=tenant_id, event_ids=[event_id]).get(event_id)
 
 
@@ -321,7 +321,7 @@ def _filter_parameters(tenant_id: str, wanted: EventFilter, before_id: str | Non
 
 
 def event_uuid(event_id: str) -> str | None:
-    """Return the UUID of an event's id; None if it is not one."""
+    """Return the UUID of an event id; None if it is invalid."""
     value = ids.decode("evt", event_id)
     return None if value is None else str(value)
 

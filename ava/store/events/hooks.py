@@ -86,7 +86,7 @@ SELECT {_COLUMNS}, h.secrets::text FROM hooks AS h WHERE h.tenant_id = %(tenant_
 
 
 def show(connection: Connection, *, tenant_id: str, hook_id: str) -> Hook | None:
-    """Return one hook of a tenant, or None if the tenant has no such hook."""
+    """Return a tenant's hook; None if there is none."""
     row = connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": hook_uuid(hook_id)}).first()
     return None if row is None else _hook(row)
 
@@ -253,7 +253,7 @@ def reseal(connection: Connection, *, tenant_id: str, uuid: str, old: str, new: 
 
 
 def hook_uuid(hook_id: str) -> str | None:
-    """Return the UUID of a hook's id; None if it is not one."""
+    """Return the UUID of a hook id; None if it is invalid."""
     value = ids.decode("hk", hook_id)
     return None if value is None else str(value)
 

@@ -55,5 +55,5 @@ DELETE FROM received_keys WHERE (tenant_id, hook_id, digest) IN (
 
 
 def delete_keys(connection: Connection, *, limit: int) -> int:
-    """Delete expired deduplication keys of events and deliveries, oldest first. Returns the number of rows."""
+    """Delete expired deduplication keys of events and deliveries, oldest first. Returns their number."""
     return connection.exec_driver_sql(_DELETE_KEYS, {"limit": limit}).rowcount

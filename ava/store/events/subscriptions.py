@@ -78,7 +78,7 @@ SELECT {_COLUMNS} FROM subscriptions AS s WHERE s.tenant_id = %(tenant_id)s AND 
 
 
 def show(connection: Connection, *, tenant_id: str, subscription_id: str) -> Subscription | None:
-    """Return one subscription of a tenant, or None if the tenant has no such subscription."""
+    """Return a tenant's subscription; None if there is none."""
     return _one(connection, _SHOW, tenant_id, subscription_id)
 
 
@@ -211,7 +211,7 @@ def delete_former(connection: Connection, *, limit: int) -> int:
 
 
 def subscription_uuid(subscription_id: str) -> str | None:
-    """Return the UUID of a subscription's id; None if it is not one."""
+    """Return the UUID of a subscription id; None if it is invalid."""
     value = ids.decode("sub", subscription_id)
     return None if value is None else str(value)
 

@@ -265,7 +265,7 @@ AND NOT EXISTS (SELECT 1 FROM jobs AS j WHERE j.node_id = n.id AND j.status = 'r
 
 
 def delete_old(connection: Connection, *, after_seconds: float, silent: Collection[str]) -> int:
-    """Delete the rows of nodes that ended more than `after_seconds` ago. Returns the number of rows.
+    """Delete the rows of nodes that ended more than `after_seconds` ago. Returns their number.
 
     A node has ended if it shut down, or if it is one of `silent` (ids), with unchanged heartbeats.
     """

@@ -45,12 +45,12 @@ def _operation(row: Any) -> BulkOperation:
 
 
 def operation_uuid(operation_id: str) -> str | None:
-    """Return the UUID of an operation's id; None if it is not one."""
+    """Return the UUID of an operation id; None if it is invalid."""
     value = ids.decode("op", operation_id)
     return None if value is None else str(value)
 
 
-# The lock serializes the calls of one tenant, so that the count of its operations is exact.
+# Serializes the calls of one tenant, so that the count of its operations is exact.
 _LOCK_TENANT = Statement("""
 SELECT pg_advisory_xact_lock(hashtextextended('bulk operations of ' || %(tenant_id)s, 0))
 """)
@@ -65,8 +65,8 @@ def has_room(connection: Connection, *, tenant_id: str, max_operations: int) -> 
     return int(connection.exec_driver_sql(_COUNT_RUNNING, {"tenant_id": tenant_id}).scalar_one()) < max_operations
 
 
-# Ids are ordered by time, so jobs with smaller ids than the operation existed before it. If the clock was set back,
-# older jobs have greater ids: then the bound is the end of the newest job's millisecond.
+# Ids are ordered by time, so jobs with smaller ids existed before the operation. If the clock was set back, older jobs
+# have greater ids: then the bound is the end of the newest job's millisecond.
 _CREATE = Statement(f"""
 INSERT INTO bulk_operations AS o (id, tenant_id, kind, filter, total, before_id, created_by, role, request_id)
 SELECT new.id, %(tenant_id)s, %(kind)s, %(filter)s::json, %(total)s,
@@ -102,7 +102,7 @@ SELECT {_COLUMNS} FROM bulk_operations AS o WHERE o.tenant_id = %(tenant_id)s AN
 
 
 def show(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkOperation | None:
-    """Return one operation of a tenant, or None if the tenant has no such operation."""
+    """Return a tenant's operation; None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": operation_uuid(operation_id)}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _operation(row)
@@ -138,7 +138,7 @@ def page(
 
 
 def count(connection: Connection, *, tenant_id: str, state: BulkState | None) -> int:
-    """Return the number of a tenant's operations, exact up to `MAX_IN_TOTAL`."""
+    """Count a tenant's operations, exact up to `MAX_IN_TOTAL`."""
     parameters = {"tenant_id": tenant_id, "state": state, "limit": MAX_IN_TOTAL}
     return int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
 
@@ -151,7 +151,7 @@ RETURNING {_COLUMNS}
 
 
 def abort(connection: Connection, *, tenant_id: str, operation_id: str) -> BulkOperation | None:
-    """Abort an operation after its current batch. Returns None if it has ended or is not the tenant's."""
+    """Abort an operation after its current batch. Returns None if it has ended or does not exist."""
     parameters = {"tenant_id": tenant_id, "id": operation_uuid(operation_id)}
     row = connection.exec_driver_sql(_ABORT, parameters).first()
     return None if row is None else _operation(row)
@@ -168,10 +168,7 @@ ORDER BY o.next_at LIMIT 1 FOR UPDATE SKIP LOCKED
 
 
 def claim_due(connection: Connection) -> BulkOperation | None:
-    """Lock the operation that is overdue the longest, until the transaction ends.
-
-    Returns None if no operation is due, or if other transactions have locked all due ones.
-    """
+    """Lock the operation that is overdue the longest. Returns None if none is due, or if all due ones are locked."""
     row = connection.exec_driver_sql(_CLAIM_DUE).first()
     return None if row is None else _operation(row)
 
@@ -192,7 +189,7 @@ def claim(connection: Connection, operation: BulkOperation) -> BulkOperation | N
     return None if row is None else _operation(row)
 
 
-# `total` may have been capped when the operation was created, so it grows with the processed jobs.
+# `total` may have been capped at the creation, so it grows with the processed jobs.
 _MOVE = Statement(f"""
 UPDATE bulk_operations AS o SET
     done = o.done + %(done)s, failed = o.failed + %(failed)s, signalled = o.signalled + %(signalled)s,
@@ -219,9 +216,9 @@ def move(
     is_over: bool = False,
     pause_seconds: float = 0.0,
 ) -> BulkOperation:
-    """Add a batch's counts to an operation, in the transaction that locked it and changes the jobs.
+    """Add a batch's counts to an operation that this transaction has locked. Returns the changed operation.
 
-    `before_id` is the last job of the batch. Returns the changed operation.
+    `before_id` is the last job of the batch.
     """
     parameters = _key(operation) | {
         "done": done,
@@ -253,7 +250,7 @@ JOIN bulk_operations AS o ON o.tenant_id = g.tenant_id AND o.id = g.id WHERE o.s
 
 
 def ended(connection: Connection, operations: Collection[tuple[str, str]]) -> set[str]:
-    """Return the ids of the operations that have ended, among operations given as tenant and id."""
+    """Return the ids of ended operations among these, given as tenant and id."""
     parameters = {
         "tenants": [tenant_id for tenant_id, _ in operations],
         "ids": [operation_uuid(operation_id) for _, operation_id in operations],
@@ -269,5 +266,5 @@ DELETE FROM bulk_operations WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
-    """Delete operations that ended before retention, oldest first. Returns the number of operations."""
+    """Delete operations that ended before retention, oldest first. Returns their number."""
     return connection.exec_driver_sql(_DELETE_OLD, {"days": retention_days, "limit": limit}).rowcount

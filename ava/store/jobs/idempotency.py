@@ -1,6 +1,6 @@
-"""Idempotency keys. The transaction that creates the jobs writes the key's row, so the row exists exactly if they do.
+"""Idempotency keys. The transaction that creates the jobs writes the key's row, so both exist or neither.
 
-Of two concurrent calls with one key, the second waits at the key's row until the first one's transaction ends.
+Of two concurrent calls with one key, the second waits at the key's row until the first transaction ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ HOURS = 24
 class EarlierRequest:
     """The earlier request that used a key."""
 
-    #: The digest of the request.
     fingerprint: bytes
     #: UUIDs of the created objects, in order: jobs, unless the fingerprint belongs to another kind of request.
     uuids: Sequence[str]
@@ -113,5 +112,5 @@ DELETE FROM idempotency_keys WHERE (tenant_id, key) IN (
 
 
 def delete_expired(connection: Connection, *, limit: int) -> int:
-    """Delete expired keys, oldest first. Returns the number of keys."""
+    """Delete expired keys, oldest first. Returns their number."""
     return connection.exec_driver_sql(_DELETE_EXPIRED, {"limit": limit}).rowcount

@@ -1,7 +1,7 @@
-"""Journals of jobs: named results of their handlers. A run reads its job's journal and writes into it.
+"""Journals of jobs: named results of their handlers. A run reads and writes its job's journal.
 
-Every statement of a run checks the fencing token and locks the row of the job. So a process that was declared dead
-writes nothing that the next run has not read.
+Every statement of a run checks the fencing token and locks the job's row. So a process that was declared dead writes
+nothing that the next run has not read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HAS_JOURNAL = """(j.run_no > 1 AND EXISTS (
 def stores(owner: str) -> str:
     """Return the statement that writes entries into the journals of the jobs in a CTE (`tenant_id`, `id`).
 
-    An entry replaces an earlier entry of the same kind and name, and moves to the end of the order.
+    An entry replaces an earlier one of the same kind and name, and becomes the last.
     """
     return f"""INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value, child_id, event_id, until,
         match_key)
@@ -84,15 +84,15 @@ def write(
     return bool(_WRITE.run(connection, given))
 
 
-# A new attempt retains successful entries and active children, which may still fail in this attempt. The first run of
-# each attempt that loads the journal applies this once.
+# A new attempt retains successful entries and active children, which may still fail. The first run of the attempt that
+# loads the journal applies this.
 _IS_FORGOTTEN = """(k.kind = 'wait' OR k.state = 'timed_out' OR k.kind = 'sleep' AND k.until > now()
         OR k.kind = 'event' AND k.state = 'waits'
         OR k.kind = 'child' AND NOT EXISTS (
             SELECT FROM jobs AS c WHERE c.tenant_id = k.tenant_id AND c.id = k.child_id
                 AND c.status NOT IN ('failed', 'cancelled')))"""
-# A separate statement: one that waits for a lock still sees other tables as they were when it began, and would miss the
-# writes of this run's earlier attempt that lost its response and took long to commit.
+# A separate statement: one that waits for a lock still sees other tables as they were when it began, and would miss
+# writes of this run's earlier attempt that lost its response and committed late.
 _LOCK = Statement(f"SELECT FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS} FOR NO KEY UPDATE OF j")
 _CARRY = Statement(f"""
 WITH forgotten AS (
@@ -121,8 +121,8 @@ ORDER BY k.n
 def load(connection: Connection, *, run: RunKey, claim_id: str | None, attempt: int) -> LoadedJournal | None:
     """Return the journal of a run's job; None if the run has lost its job.
 
-    The first run of a new attempt deletes the entries that the attempt must redo: failed or cancelled children, and
-    waits. A sleep that has passed becomes `done`.
+    The first run of a new attempt deletes entries that it must redo: failed or cancelled children, and waits. A sleep
+    that has passed becomes `done`.
     """
     given = rows.run_parameters(run) | {"held_claim_id": claim_id, "attempt": attempt}
     # One message to the server, and so one transaction.

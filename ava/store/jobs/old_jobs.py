@@ -1,8 +1,8 @@
 """Delete final jobs past retention with their log lines, oldest first. Every statement is bounded by rows.
 
-Lines of jobs with the longest retention stay; nothing reads them without the job. Their day's partition is dropped once
-its last job is deleted (`ava.store.partitions`). Lines of other jobs are deleted row by row, and so are all lines in
-the default partition, which is never dropped.
+Lines of jobs with the longest retention stay, and are dropped with their day's partition once its last job is deleted
+(`ava.store.partitions`). Other jobs' lines, and all lines in the default partition, which is never dropped, are deleted
+row by row.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _delete_lines(table: str) -> Statement:
     """Return the statement that deletes lines from `table`: all partitions, or one.
 
     The inner LIMIT makes PostgreSQL read the lines job by job through the primary key and stop at the outer one. The
-    first and the last id restrict the partitions to plan for.
+    first and last id restrict the partitions to plan for.
     """
     return Statement(f"""
 WITH lines AS (
@@ -123,7 +123,7 @@ _DELETE_LINES, _DELETE_LINES_OF_REST = _delete_lines("job_logs"), _delete_lines(
 
 
 def delete_lines(connection: Connection, looked: Looked, *, limit: int) -> int:
-    """Delete at most `limit` lines row by row, first jobs first. Returns the number of lines."""
+    """Delete at most `limit` lines row by row, first jobs first. Returns their number."""
     count = 0
     for statement, jobs in ((_DELETE_LINES, looked.old), (_DELETE_LINES_OF_REST, looked.oldest)):
         if jobs and count < limit:
@@ -177,7 +177,7 @@ _DELETE, _DELETE_OLDEST = _delete("job_logs"), _delete("job_logs_rest")
 
 
 def delete(connection: Connection, looked: Looked) -> int:
-    """Delete the jobs that have no lines left outside their partition. Returns the number of jobs."""
+    """Delete the jobs that have no lines left outside their partition. Returns their number."""
     count = 0
     for statement, jobs in ((_DELETE, looked.old), (_DELETE_OLDEST, looked.oldest)):
         if jobs:

@@ -48,7 +48,7 @@ def required(names: str) -> int:
 
 
 # The rows are in the statement's snapshot before the position is read, so their commits precede it. An asynchronous
-# commit is visible before it is written, so use the insert position.
+# commit is visible before it is written: then use the insert position.
 _POSITION = Statement("""
 SELECT count(*) AS jobs,
     CASE WHEN NOT pg_is_in_recovery() THEN

@@ -58,7 +58,7 @@ STARTED_COLUMNS = JOB_COLUMNS.replace(_WAITING_FOR, "NULL").replace(_EARLIER_RUN
 _COLUMNS = 41
 
 #: The sizes of a job's input and output in bytes, as a FROM item. `OFFSET 0` avoids computing them twice. Large sizes
-#: are stored, because measuring a payload means reading it. Payloads that an older release stored are measured.
+#: are stored, because measuring a payload means reading it; payloads from older releases are measured.
 SIZES = """CROSS JOIN LATERAL (
     SELECT coalesce(j.input_bytes, octet_length(j.input::text)) AS input,
         coalesce(j.output_bytes, octet_length(j.output::text)) AS output OFFSET 0
@@ -155,7 +155,7 @@ def _with_time(waiting_for_json: str | None, run_at: datetime | None) -> str | N
 # Watchers read the same jobs several times per second. The cache holds as many jobs as one process may watch.
 @lru_cache(maxsize=4_096)
 def job_uuid(job_id: str) -> str | None:
-    """Return the UUID of a job's id; None if it is not one."""
+    """Return the UUID of a job id; None if it is invalid."""
     value = ids.decode("job", job_id)
     return None if value is None else str(value)
 

@@ -1,8 +1,8 @@
 """The queue of wakes: events that may end waits.
 
 A job that becomes final and may be awaited, a job that begins to wait, and a new event each insert a row in their own
-transactions. The duty `wakes` takes rows of all tenants round-robin, jobs and events separately, so neither the wakes
-nor the events of one tenant delay another. Wakes are idempotent: late, duplicate and spurious ones are harmless.
+transactions. The duty `wakes` takes rows of all tenants round-robin, jobs and events separately, so no tenant delays
+another. Wakes are idempotent: late, duplicate and spurious ones are harmless.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ SELECT tenant_id FROM page
 
 
 def drop_unawaited(connection: Connection, *, after_tenant: str, limit: int) -> str:
-    """Delete the oldest event wakes of the next tenants for which no job waits.
+    """Delete the oldest event wakes of the next tenants if no job waits for the event.
 
     Returns the last tenant of the batch, or "" to begin with the first.
     """

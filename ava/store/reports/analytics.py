@@ -45,7 +45,7 @@ DELETE FROM job_counts WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete counts older than any period. Returns the number of rows."""
+    """Delete counts older than any period. Returns their number."""
     # A period begins at midnight, and the row of a day has its start.
     return connection.exec_driver_sql(_DELETE_OLD, {"days": MAX_DAYS + 2, "limit": limit}).rowcount
 

@@ -180,7 +180,7 @@ _DELETE_FROM = {"audit": _DELETE, "audit_first": _DELETE_FIRST, "audit_rest": _D
 
 
 def delete_old(connection: Connection, *, kept_days: float, limit: int) -> int:
-    """Delete entries past retention that are not dropped with a partition. Returns the number of entries."""
+    """Delete entries past retention that are not dropped with a partition. Returns their number."""
     oldest = clock.now(connection) - timedelta(days=kept_days)
     rows = rows_to_delete(connection, "audit", oldest=oldest, kept_days=kept_days)
     count = 0

@@ -42,7 +42,7 @@ DELETE FROM job_time_histograms WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete histograms older than any period. Returns the number of rows."""
+    """Delete histograms older than any period. Returns their number."""
     return connection.exec_driver_sql(_DELETE_OLD, {"days": MAX_DAYS + 2, "limit": limit}).rowcount
 
 

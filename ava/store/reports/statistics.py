@@ -50,7 +50,7 @@ DELETE FROM job_minutes WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, keep_seconds: float, limit: int) -> int:
-    """Delete minutes older than any chart. Returns the number of rows."""
+    """Delete minutes older than any chart. Returns their number."""
     return connection.exec_driver_sql(_DELETE_OLD, {"keep": keep_seconds, "limit": limit}).rowcount
 
 

@@ -169,7 +169,7 @@ ON CONFLICT DO NOTHING
 
 
 def write_firings(connection: Connection, decisions: Sequence[FiringDecision]) -> int:
-    """Store the firings of decisions after their jobs were created. Returns the number of firings.
+    """Store the firings of decisions after their jobs were created. Returns their number.
 
     Does not count firing times that are already stored as skipped or missed.
     """

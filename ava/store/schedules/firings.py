@@ -113,5 +113,5 @@ DELETE FROM schedule_firings WHERE (tenant_id, schedule_id, timezone, slot, fold
 
 
 def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
-    """Delete the oldest firings past retention. Returns the number of firings."""
+    """Delete the oldest firings past retention. Returns their number."""
     return connection.exec_driver_sql(_DELETE_OLD, {"days": retention_days, "limit": limit}).rowcount

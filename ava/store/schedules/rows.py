@@ -50,6 +50,6 @@ def schedule(row: Any) -> Schedule:
 
 
 def schedule_uuid(schedule_id: str) -> str | None:
-    """Return the UUID of a schedule's id; None if it is not one."""
+    """Return the UUID of a schedule id; None if it is invalid."""
     value = ids.decode("sch", schedule_id)
     return None if value is None else str(value)

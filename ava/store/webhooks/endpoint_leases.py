@@ -37,7 +37,7 @@ WHERE l.tenant_id = orphans.tenant_id AND l.endpoint_id = orphans.endpoint_id
 
 
 def heartbeat(connection: Connection, *, sender_id: str, host: str, pid: int, dead_after_seconds: float) -> int:
-    """Write a sender's heartbeat, and free the leases of dead senders. Returns the number of freed leases."""
+    """Write a sender's heartbeat, and free the leases of dead senders. Returns the number of leases."""
     parameters = {"id": sender_id, "host": host, "pid": pid, "dead_after": dead_after_seconds}
     return connection.exec_driver_sql(_HEARTBEAT, parameters).rowcount
 

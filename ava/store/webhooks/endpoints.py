@@ -73,7 +73,7 @@ WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.id = %(id)s::u
 
 
 def show(connection: Connection, *, tenant_id: str, webhook_id: str) -> Endpoint | None:
-    """Return one endpoint of a tenant, or None if the tenant has no such endpoint."""
+    """Return a tenant's endpoint; None if there is none."""
     parameters = {"tenant_id": tenant_id, "id": webhook_uuid(webhook_id)}
     row = connection.exec_driver_sql(_SHOW, parameters).first()
     return None if row is None else _endpoint(row)
@@ -197,7 +197,7 @@ def reseal(connection: Connection, *, tenant_id: str, uuid: str, old: str, secre
 
 
 def webhook_uuid(webhook_id: str) -> str | None:
-    """Return the UUID of an endpoint's id; None if it is not one."""
+    """Return the UUID of an endpoint id; None if it is invalid."""
     value = ids.decode("wh", webhook_id)
     return None if value is None else str(value)
 

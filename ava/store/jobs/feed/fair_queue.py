@@ -1,7 +1,7 @@
 """Read the backlog of one window by tenant: the waiting tenants, and each tenant's next jobs.
 
 Every statement is bounded and uses an index made for it: `jobs_startable`, or `jobs_backlog`, which jobs that the API
-publishes never enter. Within a tenant, jobs admitted by a limit come first, because they hold a permit.
+publishes never enter. A tenant's jobs admitted by a limit are first, because they hold a permit.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ SELECT tenant_id FROM waiting LIMIT %(limit)s
 
 
 def tenants(connection: Connection, *, queue: str, priority: int, after: str, limit: int) -> list[str]:
-    """Return tenants with unpublished jobs in a window, ordered by id, starting behind `after`.
+    """Return up to `limit` tenants with unpublished jobs in a window, ordered by id, starting behind `after`.
 
-    If fewer than `limit` follow, continues with the first tenant, so that repeated calls are round-robin.
+    Continues with the first tenant at the end, so that repeated calls are round-robin.
     """
     parameters = {"queue": queue, "priority": priority, "after": after, "until": None, "limit": limit}
     found = list(connection.exec_driver_sql(_TENANTS, parameters).scalars())
@@ -56,8 +56,8 @@ ORDER BY t.tenant_id, (j.limit_key IS NULL), j.id
 """)
 
 
-# Starts at an id, so the scan skips all entries before it. `limit_key IS NULL` is a column of the index. Jobs with a
-# limit are few, because jobs that wait for a permit are not in the backlog.
+# Starts at an id and skips all earlier entries. `limit_key IS NULL` is a column of the index. Jobs with a limit are
+# few, because jobs that wait for a permit are not in the backlog.
 _WAITS = """queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
         AND published_at IS NULL AND tenant_id = t.tenant_id AND worker_id <> ALL(%(unserved)s::text[])"""
 _IN_ORDER = "ORDER BY queue, priority, tenant_id, (limit_key IS NULL), id LIMIT %(each)s"
@@ -85,7 +85,7 @@ def heads(
 ) -> dict[str, list[WaitingJob]]:
     """Return the next `each` unpublished jobs of these tenants in a window, except jobs of `unserved` workers.
 
-    `from_id`: lower bound of the ids of all jobs without a limit in the window.
+    `from_id`: lower bound of the ids of jobs without a limit.
     """
     parameters = {
         "queue": queue,
@@ -101,7 +101,7 @@ def heads(
     return found
 
 
-#: Min counted jobs for a reliable average: with fewer, slow first jobs dominate, and `latest_costs` estimates better.
+#: Min counted jobs for a reliable average: with fewer, slow first jobs dominate, so use `latest_costs`.
 _MIN_COUNTED = 100
 _COSTS = Statement("""
 SELECT worker_id, sum(run_seconds) / sum(jobs), sum(jobs) FROM job_totals WHERE run_bucket >= 0 GROUP BY worker_id
@@ -115,7 +115,7 @@ def costs(connection: Connection) -> tuple[dict[str, float], frozenset[str]]:
     return known, frozenset(worker_id for worker_id, _, jobs in found if jobs >= _MIN_COUNTED)
 
 
-#: Number of jobs that determine the cost of a new worker. Their median ignores runs in cold processes.
+#: Number of jobs that determine the cost of a new worker. The median ignores runs in cold processes.
 _LATEST_JOBS = 10
 # Scans `jobs_by_worker` backwards. Without this ORDER BY the planner may scan the table.
 _LATEST_COSTS = Statement(f"""

@@ -36,7 +36,7 @@ class KeyState:
     #: Number of permits held by unstarted jobs, and the least urgent priority among them.
     unstarted: int
     least_urgent: int | None
-    #: The next jobs, at most as many as the capacity. Empty if round-robin between tenants or a rate must choose them.
+    #: The next jobs, up to the capacity. Empty if round-robin between tenants or a rate must choose them.
     next_jobs: Sequence[LimitedJob]
 
     @property
@@ -45,10 +45,10 @@ class KeyState:
         return 1_000_000 if self.max_running is None else self.max_running - self.taken
 
 
-# Leaves out a key if no live node of its queue serves the worker, or if the queue is paused: its jobs would return. The
-# ORDER BYs match `jobs_waiting_for_permit` and `jobs_admitted`, because with `IN_ORDER` statements use the index that
-# has the requested order. `head` is the key's first waiting job, `last` the last tenant with the same priority, and
-# `permits` are the permits in use.
+# Leaves out keys if no live node of the queue serves the worker, or if the queue is paused: their jobs would return.
+# The ORDER BYs match `jobs_waiting_for_permit` and `jobs_admitted`, because `IN_ORDER` makes statements use the index
+# with the requested order. `head` is the key's first waiting job, `last` the last tenant with the same priority,
+# `permits` counts the permits in use.
 _STATES = f"""
 SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
        last.tenant_id <> head.tenant_id AS is_of_several, permits.taken, permits.unstarted, permits.least_urgent,
@@ -96,7 +96,7 @@ def locked_key_states(
 ) -> Iterator[tuple[Connection, list[KeyState]]]:
     """Begin a transaction with `lock` and a read in one message, because a job's start waits for it.
 
-    Yields the connection and the states of the keys that have waiting jobs which a live node can run.
+    Yields the connection and the states of keys with waiting jobs that a live node can run.
     """
     parameters = {
         "keys": list(keys),

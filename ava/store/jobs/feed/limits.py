@@ -1,6 +1,6 @@
 """Limits: the jobs that wait for a permit, and their order. Rates: when the next job of a key may start.
 
-A job with a limit has its key in `limit_key`. It waits with `waits_for` = `permit`. Once admitted, it has a permit
+A job with a limit has its key in `limit_key`, and waits with `waits_for` = `permit`. Once admitted, it has a permit
 until it is final or waits again: permits are counted from these rows and never stored. A key without waiting jobs costs
 nothing. `limit_keys` reads the states of keys, `ava.store.jobs.moves.permits` changes them.
 """
@@ -107,7 +107,7 @@ def waiting_jobs(connection: Connection, lines: Sequence[tuple[str, int, str]], 
     ]
 
 
-# Rewrite states that were written before the clock was set back: otherwise `next_at` would keep moving with the clock.
+# Rewrites states from before the clock was set back: otherwise `next_at` would keep moving with the clock.
 _READ_RATES = Statement(f"""
 WITH rebased AS (
     UPDATE rate_states AS r SET next_at = {RATE_NEXT_AT}, written_at = clock_timestamp()
@@ -150,5 +150,5 @@ DELETE FROM rate_states WHERE ctid = ANY(ARRAY(
 
 
 def delete_idle_rates(connection: Connection, *, limit: int) -> int:
-    """Delete the states of rates that allow every start. Returns the number of rows."""
+    """Delete the states of rates that allow every start. Returns their number."""
     return connection.exec_driver_sql(_DELETE_IDLE_RATES, {"limit": limit}).rowcount

@@ -1,4 +1,4 @@
-"""Poll the feed's state: one read, several times per second, to decide which jobs to publish next."""
+"""Poll the feed's state: one read, several times per second, to decide which jobs to publish."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Window:
     published: int
     #: Whether unpublished jobs wait.
     has_backlog: bool
-    #: The tenant of all unpublished jobs; None if there are several, or if it is unknown.
+    #: The tenant of all unpublished jobs; None if there are several or it is unknown.
     only_tenant: str | None = None
     #: Whether unpublished jobs wait and the window has jobs of several tenants.
     is_shared: bool = False
@@ -57,7 +57,6 @@ class Look:
     """The state of all windows and the facts for publishing decisions, at one time."""
 
     windows: Sequence[Window]
-    #: Paused queues.
     paused: frozenset[str]
     #: Windows into which the API must not publish, each as `queue:priority`.
     closed: frozenset[str]
@@ -80,19 +79,19 @@ _LIMIT_KEYS = """keys AS (
         ORDER BY j.limit_key LIMIT 1) AS next
 )"""
 
-# The published jobs of a window. The next poll starts at `floor`, at least a second before now, because a job becomes
-# visible only when the transaction that published it ends.
+# The published jobs of a window. The next poll starts at `floor`, at least 1 s before now, because a job becomes
+# visible only when its publishing transaction ends.
 _PUBLISHED = """count(*) AS jobs, min(tenant_id) AS first, max(tenant_id) AS last,
                 least(min(published_at), now() - interval '1 second') AS floor"""
 
-# Conditions: the job `j` waits in the window `w`; and: it is in the window's backlog.
+# Conditions: the job `j` waits in the window `w`; it is in the window's backlog.
 _WAITS = "j.queue = w.queue AND j.priority = w.priority AND j.status = 'queued' AND j.waits_for IS NULL"
 _IN_BACKLOG = f"{_WAITS} AND j.published_at IS NULL"
 
-# One index step finds each window and each key (a loose index scan), so the cost depends on the windows that have jobs,
-# not on the queues that workers name. Published jobs are counted up to the window size, which is the limit anyway. To
-# find other tenants, read the entries before and after the tenant of the backlog's first job, in the order of
-# `jobs_backlog`: for an EXISTS the planner may scan the table once per window.
+# One index step finds each window and key (a loose index scan), so the cost depends on windows with jobs, not on the
+# queues that workers name. Published jobs are counted up to the window size. Other tenants are found before and after
+# the tenant of the backlog's first job, in the order of `jobs_backlog`: for an EXISTS the planner may scan the table
+# once per window.
 #
 # A long-running transaction (a dump, say) blocks vacuum: index entries of jobs that have moved on remain, and a scan
 # checks each against its row. So a poll of known windows starts at the first job that the previous poll found.
@@ -147,8 +146,8 @@ def read(
 ) -> Look:
     """Return the state of all windows with waiting jobs, with published jobs counted up to a limit.
 
-    `known`: read only these windows (queue, priority), from the floors that the previous poll returned. The result then
-    includes windows without waiting jobs, and misses jobs that have returned to a position before the floor.
+    `known`: read only these windows (queue, priority), from the floors of the previous poll. The result then includes
+    windows without waiting jobs, and misses jobs that returned to a position before the floor.
     """
     floors = known or {}
     parameters = {

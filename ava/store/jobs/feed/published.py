@@ -23,7 +23,7 @@ FROM unnest(%(queues)s::text[]) AS q (queue) CROSS JOIN LATERAL (
 
 
 def oldest_messages(connection: Connection, *, queues: Collection[str], after_seconds: float) -> dict[str, datetime]:
-    """Return `published_at` of the next jobs of each queue that were published more than `after_seconds` ago."""
+    """Return `published_at` of each queue's next jobs that were published over `after_seconds` ago."""
     found = connection.exec_driver_sql(_OLDEST_MESSAGES, {"queues": list(queues), "after": after_seconds})
     return {row.id: row.published_at for row in found}
 
@@ -64,7 +64,7 @@ ORDER BY w.priority, w.queue
 # One step per window with waiting jobs, as in `looks.read`.
 _READ_ALL_OFFERS = Prepared("read_all_offers", f"WITH RECURSIVE {WAITING_WINDOWS}{_OFFERED}", plan_seconds=10.0)
 
-# The same for given queues: one step for each queue without jobs, so that other tenants' windows cost nothing.
+# The same for given queues: one step per queue without jobs, so that other tenants' windows cost nothing.
 _READ_OFFERS = Prepared(
     "read_offers",
     f"""

@@ -1,8 +1,8 @@
 """Cancel jobs: a queued job ends immediately, a running one is asked to stop.
 
-A cancel includes the children that a handler created, recursively, except detached ones. It locks all of them before
-one statement marks them. A locked job creates no children, so locking repeats until it finds no new job, and no child
-escapes. A waiting job with a running descendant stays marked; `ava.store.jobs.moves.wake` cancels it once those ended.
+A cancel includes children recursively, except detached ones. It locks all of them before one statement marks them. A
+locked job creates no children, so locking repeats until it finds no new job. A waiting job with a running descendant
+stays marked; `ava.store.jobs.moves.wake` cancels it once its descendants have ended.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SELECT {rows.JOB_COLUMNS} FROM cancelled AS j
 """)
 
 # A job without a tree has no children to search. Rows are locked in the order of ids, so that two statements cannot
-# deadlock. Final jobs do not change, so their rows are not locked.
+# deadlock. Final jobs are not locked, because they do not change.
 _LOCK_BELOW = Statement("""
 WITH RECURSIVE below AS (
     SELECT j.tenant_id, j.id, NULL::uuid AS parent_id, j.tree_id
@@ -75,9 +75,9 @@ FROM (SELECT * FROM below ORDER BY id) AS b LEFT JOIN LATERAL (
 
 
 def cancel(connection: Connection, *, tenant_id: str, user_id: str, job_id: str) -> Job | None:
-    """Cancel a queued job, or request a running one to stop. Returns None if it is final or not the tenant's.
+    """Cancel a queued job, or request a running one to stop; an earlier request stays unchanged.
 
-    An earlier request stays unchanged.
+    Returns None if it is final or not the tenant's.
     """
     found = cancel_tree(connection, tenant_id=tenant_id, user_id=user_id, job_id=job_id)
     return next((job for job in found if job.id == job_id), None)
@@ -161,9 +161,9 @@ def _stop(request: CancelRequest, job: _Below, *, is_above_running: bool) -> _St
 
 
 def _lock_below(connection: Connection, requests: Sequence[CancelRequest]) -> list[_Below]:
-    """Lock the unfinished jobs among the requested ones and their descendants. Returns all of them, final ones too.
+    """Lock the unfinished jobs among the requested ones and their descendants. Returns final ones too.
 
-    A locked job neither starts nor creates children. So the query repeats until it finds no new job.
+    A locked job neither starts nor creates children, so the query repeats until it finds no new job.
     """
     parameters = {
         "tenants": [each.tenant_id for each in requests],
@@ -275,10 +275,7 @@ WHERE j.status IS NOT DISTINCT FROM 'queued' ORDER BY j.id FOR UPDATE OF j
 def lock_replaced(
     connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], Replacement]:
-    """Lock the queued jobs with these `dedupe` keys (worker, key), in the transaction that replaces them.
-
-    Returns the replacements by key.
-    """
+    """Lock the queued jobs with these `dedupe` keys (worker, key), to replace them. Returns the replacements by key."""
     parameters = {
         "tenant_id": tenant_id,
         "worker_ids": [worker_id for worker_id, _ in keys],

@@ -1,6 +1,6 @@
-"""Change queued jobs on request of clients: priority, date, expiry, tags.
+"""Change queued jobs for clients: priority, date, expiry, tags.
 
-A published job returns to the backlog if its priority or date changes; claims refuse its message from then on.
+A published job returns to the backlog if its priority or date changes; claims then refuse its message.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j
 def lock(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
     """Lock a job until the transaction ends, so that no claim starts it. Returns None if it is not the tenant's.
 
-    An earlier claim may have started it. The row of a debounced job's key is locked before the job, as triggers do.
+    An earlier claim may have started it. Locks the row of a debounced job's key before the job, as triggers do.
     """
     parameters = {"tenant_id": tenant_id, "id": rows.job_uuid(job_id)}
     connection.exec_driver_sql(_LOCK_KEY, parameters)

@@ -11,7 +11,7 @@ from ava.store.jobs import rows
 from ava.store.jobs.moves.rules import ONE_RUN, OWNS
 
 # The row stays locked until the children are inserted. So a concurrent cancel finds them, and a process that has lost
-# its run creates no children that the next run does not see.
+# its run creates none that the next run does not see.
 _ENTER_TREE = Statement(f"""
 UPDATE jobs AS j SET tree_id = coalesce(j.tree_id, j.id) FROM {ONE_RUN} AS r
 WHERE {OWNS} AND j.cancel_requested_at IS NULL
@@ -22,7 +22,7 @@ RETURNING j.tree_id::text
 def enter_tree(connection: Connection, *, run: RunKey, claim_id: str | None) -> str | None:
     """Make a run's job part of a tree, in the transaction that creates its children. Returns the tree's UUID.
 
-    Returns None if the run has lost its job or is to be cancelled: then it must not create children.
+    Returns None if the run must not create children: it has lost its job or is to be cancelled.
     """
     parameters = rows.run_parameters(run) | {"held_claim_id": claim_id}
     found = connection.exec_driver_sql(_ENTER_TREE, parameters).scalar()
@@ -39,7 +39,7 @@ class TreePlace:
     jobs: int
 
 
-# The count stays valid until the transaction ends, because the lock lets one run per tree create children at a time.
+# The count stays valid until the transaction ends: the lock admits one run per tree.
 _LOCK_TREE = Statement("SELECT pg_advisory_xact_lock(hashtextextended('children in ' || %(tree_id)s, 0))")
 _PLACE = Statement("""
 WITH RECURSIVE above AS (
@@ -57,7 +57,7 @@ SELECT (SELECT max(depth) FROM above), (SELECT count(*) FROM (
 def place_in_tree(connection: Connection, *, run: RunKey, tree_uuid: str, max_depth: int, max_jobs: int) -> TreePlace:
     """Return the position of a run's job in its tree, counted up to the limits.
 
-    Blocks other runs of the tree from creating children until the transaction ends.
+    No other run of the tree can create children until the transaction ends.
     """
     parameters = rows.run_parameters(run) | {"tree_id": tree_uuid, "max_depth": max_depth, "max_jobs": max_jobs + 1}
     connection.exec_driver_sql(_LOCK_TREE, parameters)

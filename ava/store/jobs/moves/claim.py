@@ -1,6 +1,6 @@
 """Claim the runs of a message. `(run_no, claim_id)` is the fencing token.
 
-The run number is not enough: after a failover that lost transactions, another claim may get the same number.
+The run number is not enough: after a failover that lost transactions, another claim may get the same one.
 `ava.store.jobs.moves.end` claims the next run in the statement that ends the previous one.
 """
 
@@ -65,7 +65,6 @@ class Claim:
     run: RunKey
     #: The worker named by the message. The claim fails unless the job's row has the same worker.
     worker_id: str
-    #: The process's node.
     node_id: str
     #: A UUID, part of the fencing token. `claimed` finds the claim by it after a lost response.
     claim_id: str | None = None
@@ -120,8 +119,8 @@ def claimed(connection: Connection, wanted: Claim) -> Job | None:
 #: Seconds between replans of statements for several runs. A plan made while the table is nearly empty reads all of it.
 _PLAN_SECONDS = 60.0
 
-# A job that has lost a process is claimed individually, so that a handler that kills its process takes no other run
-# with it. A job that may expire is claimed individually right before its handler starts, because the claim counts as
+# Two kinds of jobs are claimed individually: jobs that have lost a process, so that a handler that kills its process
+# takes no other run with it; and jobs that may expire, right before their handlers start, because the claim counts as
 # the start. SKIP LOCKED: do not wait for rows that another transaction is writing.
 _CLAIM_TOGETHER = Prepared(
     "claim_together",
@@ -159,8 +158,8 @@ def _runs(wanted: Sequence[RunKey]) -> dict[str, object]:
     }
 
 
-# An earlier attempt whose response was lost may lock these rows until it commits. `claim_together` would skip them, and
-# `claimed_together` would not see the claim.
+# An earlier attempt may lock these rows until it commits. `claim_together` would skip them, and `claimed_together`
+# would not see the claim.
 _AWAIT_TOGETHER = Statement("""
 SELECT FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS r (tenant_id, id)
 JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id
@@ -182,9 +181,9 @@ def claimed_together(connection: Connection, wanted: Sequence[RunKey], *, claim_
 def claim_together_again(
     connection: Connection, wanted: Sequence[RunKey], *, worker_id: str, node_id: str, claim_id: str
 ) -> list[Job]:
-    """Repeat a claim of several runs whose response was lost: return the jobs that it claimed, or claim them now.
+    """Repeat a claim of several runs after a lost response: return the jobs that it claimed, or claim them now.
 
-    Waits for the earlier attempt. If that has not reached the server yet, it finds the rows locked and claims none.
+    Waits for the earlier attempt. If that reaches the server later, it finds the rows locked and claims none.
     """
     with one_transaction(connection):
         connection.exec_driver_sql(_AWAIT_TOGETHER, _runs(wanted))
@@ -208,8 +207,8 @@ NOTHING = RunCheck(is_to_be_cancelled=False, is_outranked=False)
 def is_outranked(queue: str) -> str:
     """Return the condition that a published job with a priority of `looked_for` waits in a queue.
 
-    It scans a few index entries per priority and skips unpublished jobs (there may be thousands). Without
-    its ORDER BY, and `IN_ORDER` before the statement, the planner may read all queued jobs for each priority.
+    It scans a few index entries per priority and skips unpublished jobs (there may be thousands). Without its ORDER BY,
+    and `IN_ORDER` before the statement, the planner may read all queued jobs per priority.
     """
     return f"""EXISTS (
     SELECT FROM generate_series({priority.FIRST}, %(outranked_by)s::int) AS p (priority), LATERAL (

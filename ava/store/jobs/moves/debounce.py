@@ -1,7 +1,7 @@
 """Debounce triggers: each key has a row with its job and the time of the first trigger.
 
 A trigger locks its key's row, which serializes the triggers of a key. The job is an ordinary dated job. Once it is due
-or cancelled, the next trigger creates another. `delete_old` deletes the rows left behind.
+or cancelled, the next trigger creates another; `delete_old` deletes rows left behind.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def reserve(connection: Connection, *, tenant_id: str, keys: Sequence[tuple[str,
     return now
 
 
-# The conditions of a trigger apply here too: the tenant may run the worker, and the input was validated against its
-# current schema. A job that became due earlier has another wait reason by now, or has been published.
+# As for a trigger, the tenant must be allowed to run the worker, and the input must be validated against its current
+# schema. A job that became due has another wait reason by now, or is published.
 _MOVE = Statement(f"""
 WITH locked AS MATERIALIZED (
     SELECT j.tenant_id, j.id, s.n, s.worker_id, s.key, least(s.start_at, d.latest_at) AS start_at
@@ -100,9 +100,9 @@ SELECT {rows.JOB_COLUMNS} FROM changed AS j
 def move(connection: Connection, *, tenant_id: str, user_id: str, new: Sequence[NewJob]) -> dict[tuple[str, str], Job]:
     """Defer the jobs of keys that `reserve` has locked, each to its trigger's date, at most to its latest start.
 
-    If the trigger has `keep: last`, the job also takes over the trigger's input, priority, tags, kind, user and expiry,
-    which counts from the date. Returns the jobs by worker and key, except jobs that are due or final, and jobs of
-    workers that the tenant may not run.
+    With `keep: last`, the job also takes over the trigger's input, priority, tags, kind, user and expiry, which counts
+    from the date. Returns the jobs by worker and key, except due or final ones, and jobs of workers that the tenant may
+    not run.
     """
     keyed = [(each, each.spec.key) for each in new if each.spec.key is not None]
     parameters: dict[str, Any] = {
@@ -175,7 +175,7 @@ DELETE FROM debounces WHERE ctid = ANY(ARRAY(
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete the rows of jobs that were due more than a minute ago, oldest first. Returns the number of rows."""
+    """Delete the rows of jobs that were due more than a minute ago, oldest first. Returns their number."""
     return connection.exec_driver_sql(_DELETE_OLD, {"limit": limit}).rowcount
 
 

@@ -30,7 +30,7 @@ UPDATE jobs AS j SET is_awaited = true FROM chosen WHERE j.tenant_id = chosen.te
 
 
 def mark_awaited(connection: Connection, jobs: Sequence[tuple[str, str]]) -> int:
-    """Make unfinished jobs, given as tenant and UUID, write a wake when they end. Returns the number of jobs."""
+    """Make unfinished jobs, given as tenant and UUID, write a wake when they end. Returns their number."""
     parameters = {"tenants": [tenant_id for tenant_id, _ in jobs], "ids": [uuid for _, uuid in jobs]}
     return connection.exec_driver_sql(_MARK_AWAITED, parameters).rowcount
 

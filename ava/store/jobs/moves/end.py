@@ -1,8 +1,8 @@
 """End runs: a job completes, fails, returns to the queue, or stops. Three statements cover all outcomes.
 
 The process that ends a run computes the values (`ava.domain.jobs.run_outcome`). A statement writes them if the run
-still owns its job and the job has no stop request. Otherwise `end_stopped` gives the job its `stop_status`, whatever
-the run's outcome. So stop requests cost an ordinary end nothing, and a stopped run a second statement.
+still owns its job and the job has no stop request. If it has one, `end_stopped` gives the job its `stop_status`,
+whatever the outcome. So stop requests cost an ordinary end nothing, and a stopped run a second statement.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ WITH {_ENDED}, stored AS (
 SELECT 1 FROM ended
 """,
 )
-# The ended job's row is locked first, and SKIP LOCKED does not wait for the next job's row: a bulk cancel may lock the
+# Locks the ended job's row first, and does not wait for the next job's row (SKIP LOCKED): a bulk cancel may lock the
 # next job and wait for the ended one. If the end wrote nothing, nothing is claimed.
 _NEXT = f"""WHERE j.tenant_id = %(next_tenant_id)s AND j.id = (
         SELECT j.id FROM jobs AS j WHERE {IS_WANTED} AND (SELECT count(*) FROM ended) > 0
@@ -78,8 +78,8 @@ FROM (SELECT) AS always LEFT JOIN claimed AS j ON true
 )
 #: Seconds between replans of statements for several runs. A plan made while the table is nearly empty reads all of it.
 _PLAN_SECONDS = 60.0
-# `completed_at` is never earlier than the transaction's start, because the counts of ended jobs rely on that. If the
-# handler began at another time than the claim, `started_at` moves by at most 0.1 s, to give the handler's duration.
+# `completed_at` is never before the transaction's start, because the counts of ended jobs rely on that. For a shared
+# claim, `started_at` moves by at most 0.1 s, to give the handler's duration.
 _END_TOGETHER = Prepared(
     "end_together",
     f"""
@@ -193,7 +193,7 @@ SELECT tenant_id, id::text, status FROM ended
 def end(connection: Connection, ended: EndedRun) -> Status | None:
     """Write a run's outcome and its last log lines.
 
-    Returns the job's status, or None if the run no longer owns its job; then nothing is written.
+    Returns the job's status; None if the run no longer owns its job, and nothing was written.
     """
     if ended.is_plain:
         if _END.run(connection, end_parameters(ended)):
@@ -211,7 +211,7 @@ def end_and_claim(
     urgent waits in the queue; by default that is not checked.
 
     Returns the job's status, the claimed job or None, and whether such a message waits. A status of None means that
-    nothing was written or claimed: the run was asked to stop or no longer owns its job.
+    nothing was written or claimed: the run was asked to stop or has lost its job.
     """
     parameters = end_parameters(ended) | wanted.parameters | looked_for(outranked_by)
     ((count, is_outranked, *job),) = _END_AND_CLAIM.run(connection, parameters, before=IN_ORDER)
@@ -221,7 +221,7 @@ def end_and_claim(
 def end_each(connection: Connection, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:
     """Write the outcomes of runs and their last log lines.
 
-    Returns the jobs' statuses, without runs that no longer own their jobs.
+    Returns the jobs' statuses, without runs that have lost their jobs.
     """
     final = [each for each in ended if each.values.status in (Status.COMPLETED, Status.FAILED)]
     queued = [each for each in ended if each.values.status is Status.QUEUED]
@@ -262,7 +262,7 @@ WHERE j.status IS DISTINCT FROM 'running'
 def written(connection: Connection, ended: Sequence[EndedRun]) -> dict[JobKey, Status]:
     """Return the statuses of jobs that an earlier attempt ended before its response was lost.
 
-    A row retains the run number and claim id until the next claim, so jobs that were claimed again are left out.
+    Leaves out jobs that were claimed again, because a claim replaces the run number and claim id.
     """
     parameters = {
         "tenants": [each.outcome.run.tenant_id for each in ended],

@@ -27,7 +27,7 @@ class EndedRun:
     #: The closing line, stored if the outcome has one. For a stopped job its message is replaced.
     closing: LogLine | None = None
     progress_json: str | None = None
-    #: Start of the handler, for a run that shares its claim; becomes the run's start. None: the claim's start stays.
+    #: Start of the handler, for a run that shares its claim; becomes the run's start. None: no change.
     began_at: datetime | None = None
 
     @classmethod
@@ -47,12 +47,12 @@ class EndedRun:
 
     @property
     def is_plain(self) -> bool:
-        """Return True for the usual case with its separate statement: a final status and no row for `job_runs`."""
+        """Return True in the usual case, which has a separate statement: a final status and no row for `job_runs`."""
         return self.values.status in (Status.COMPLETED, Status.FAILED) and self.kept_outcome is None
 
     @property
     def kept_outcome(self) -> str | None:
-        """Return the outcome for `job_runs`; None if the job's row already describes the run.
+        """Return the outcome for `job_runs`; None if the job's row describes the run.
 
         `job_runs` has every run of a job with several runs, and every lost run.
         """

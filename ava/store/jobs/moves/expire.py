@@ -32,7 +32,7 @@ FROM r WHERE j.tenant_id = r.tenant_id AND j.id = r.id
 
 
 def expire(connection: Connection, *, limit: int) -> int:
-    """Cancel expired jobs, earliest expiry first. Returns the number of jobs."""
+    """Cancel expired jobs, earliest expiry first. Returns their number."""
     return connection.exec_driver_sql(_EXPIRE, {"limit": limit}).rowcount
 
 

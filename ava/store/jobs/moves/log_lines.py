@@ -17,7 +17,7 @@ SEQ_PER_RUN = 2**32
 OPENING = "Worker handler started"
 #: The first log line of a run that continues an attempt after a wait.
 CONTINUING = "Handler continues"
-#: Lines that another process writes about a run start here, behind all lines that the run itself could write.
+#: Lines that other processes write about a run start here, behind all possible lines of the run itself.
 SEQ_OF_OTHERS = 2**31
 #: Max lines per row of `job_logs`.
 LINES_PER_ROW = 16
@@ -77,8 +77,8 @@ def append(
 ) -> bool:
     """Store a run's log lines and progress. Returns False and stores nothing if the run has lost its claim.
 
-    A later call may repeat lines, together with the lines that follow them. `are_apart`: a later call may repeat any
-    subset, so store each line in a separate row.
+    A later call may repeat lines, together with the following ones. `are_apart`: a later call may repeat any subset, so
+    store each line in a separate row.
     """
     of_rows = [[line] for line in lines] if are_apart else rows_of(lines)
     parameters = rows.run_parameters(run) | {"held_claim_id": claim_id, "progress": progress_json} | columns(of_rows)
@@ -104,10 +104,7 @@ def rows_of(lines: Sequence[LogLine]) -> list[Sequence[LogLine]]:
 
 
 def columns(of_rows: Sequence[Sequence[LogLine]]) -> dict[str, str]:
-    """Return rows of lines as array literals.
-
-    The times and the messages of a row are nested: array literals within a string.
-    """
+    """Return rows of lines as array literals; the times and messages of a row are arrays within a string."""
     return {
         "seqs": array([str(row[0].seq) for row in of_rows]),
         "times": texts([array([line.ts.isoformat() for line in row]) for row in of_rows]),

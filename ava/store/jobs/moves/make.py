@@ -121,9 +121,9 @@ _WITH_MORE = _Parts(
 def _insert_jobs(parts: _Parts) -> str:
     """Return the insert statement.
 
-    `created_at` is the time in the job's id, in milliseconds. So a time range in a list is a range of ids and reads no
-    rows in vain. The tenant's most urgent priority caps the priority. Jobs with deduplication keys are inserted in the
-    order of the keys, so that two calls with the same keys do not deadlock.
+    `created_at` is the time in the job's id, in milliseconds. So a time range in a list is a range of ids. The tenant's
+    most urgent priority caps the priority. Jobs with deduplication keys are inserted in key order, so that two calls
+    with the same keys do not deadlock.
     """
     return f"""
 INSERT INTO jobs AS j (id, created_at, tenant_id, worker_id, queue, trigger, priority, input, triggered_by,
@@ -161,15 +161,14 @@ FROM (SELECT {parts.new_id} AS id, e.* FROM (
 {parts.end}"""
 
 
-#: Columns that the statement computes, in the order in which `_job` reads them. All others equal the request, so that
-#: neither PostgreSQL nor the driver processes them: a sixth of the time of a statement for one job.
+#: Columns that the statement computes, in the order in which `_job` reads them. All others equal the request, and
+#: returning them would take a sixth of the time of a statement for one job.
 DECIDED_COLUMNS = (
     "j.tenant_id, j.worker_id, j.id::text, j.created_at, j.priority, j.queue, j.max_attempts, j.waits_for, j.run_at, "
     "j.published_at, j.expires_at, j.deadline_at"
 )
 _INSERT = Prepared("insert", f"{_insert_jobs(_PLAIN)}RETURNING {DECIDED_COLUMNS}, NULL")
-# A separate statement, so that plain jobs do not pay for these columns: it takes a seventh longer and writes 48 more
-# bytes of WAL per job.
+# A separate statement, because it takes a seventh longer and writes 48 more bytes of WAL per job.
 _INSERT_MORE = Prepared(
     "insert_more",
     f"""
@@ -198,13 +197,13 @@ def insert(connection: Connection, new: Sequence[NewJob]) -> list[Job | None]:
     """Insert jobs, in order. Returns the job of each entry; None if it was skipped.
 
     A job is skipped if its tenant may not run the worker, if its input was validated against another schema version
-    than the worker's current one, or if an unfinished job has its `dedupe` key. An open transaction that inserts the
-    same key is waited for. Jobs of a paused worker wait.
+    than the current one, or if an unfinished job has its `dedupe` key (an open transaction with the key is waited for).
+    Jobs of a paused worker wait.
 
-    Jobs of closed windows, of a tenant with a concurrency limit, and jobs that are not due are stored unpublished; the
+    Jobs of closed windows, of tenants with a concurrency limit, and jobs that are not due are stored unpublished; the
     dispatcher publishes them.
     """
-    # All jobs of one tenant, worker and version are stored, or none; but of jobs with the same key only the first.
+    # All jobs with the same tenant, worker and version are stored, or none; of jobs with the same key only the first.
     versions: dict[_Worker, str | None] = {}
     alike = [each for each in new if versions.setdefault(_worker(each), each.schema_version) == each.schema_version]
     stored: dict[tuple[_Worker, str | None], deque[tuple[Any, ...]]] = defaultdict(deque)

@@ -1,8 +1,8 @@
 """Park queued jobs that cannot start: remove them from the backlog, with the reason in `waits_for`, and return them.
 
-Parked jobs cost their queue nothing, because no index of startable jobs contains them. The reason is `worker` for a
-paused worker, `queue` for a paused queue, and `node` if no live node has the handler. `ava.store.jobs.moves.wake`
-returns jobs that wait for other jobs. This module never returns jobs with a reason that a later release adds.
+Parked jobs cost their queue nothing, because no index of startable jobs contains them. Reasons: `worker` (it is
+paused), `queue` (it is paused), `node` (no live node has the handler). `ava.store.jobs.moves.wake` returns jobs that
+wait for other jobs. Reasons that a later release adds are never returned here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 
 
 def _park(connection: Connection, reason: WaitsFor, chosen: Sequence[Any]) -> int:
-    """Park locked jobs; each row begins with tenant and UUID. Returns the number of jobs."""
+    """Park locked jobs; each row begins with tenant and UUID. Returns their number."""
     if not chosen:
         return 0
     parameters = {
@@ -61,7 +61,7 @@ WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 """)
 
 
-# Checks `paused_queues` again: the queue may have been resumed since the caller read it, and must park no more jobs.
+# Checks `paused_queues` again: if the queue was resumed in between, no more jobs may be parked.
 _LOCK_BACKLOG = Statement(f"""
     SELECT tenant_id, id::text FROM jobs
     WHERE queue = %(queue)s AND priority = %(priority)s AND status = 'queued' AND waits_for IS NULL
@@ -79,7 +79,7 @@ def park_backlog(
     limit: int,
     workers: Collection[str] | None = None,
 ) -> int:
-    """Park the oldest jobs of a window's backlog, optionally only of `workers`. Returns the number of jobs."""
+    """Park the oldest jobs of a window's backlog, optionally only of `workers`. Returns their number."""
     parameters = {
         "reason": reason.value,
         "queue": queue,
@@ -113,7 +113,7 @@ def park_of_worker(
 ) -> tuple[int, ListPosition]:
     """Park a tenant's waiting jobs of a paused worker, published or not. Claims also check for the pause.
 
-    Returns the number of jobs, and the position of the last one.
+    Returns the number of jobs, and the last one's position.
     """
     parameters: dict[str, object] = {"tenant_id": tenant_id, "worker_id": worker_id, "limit": limit}
     parameters |= {"trigger": after.trigger, "id": after.id}
@@ -154,7 +154,7 @@ def park_unclaimed(
 ) -> bool:
     """Park a job whose message a node received but cannot run: the worker is paused, or the node lacks the handler.
 
-    If another live node has the handler, the job is deferred by its age, at least `_MIN_DEFER_SECONDS` and at most
+    If another live node has the handler, the job is deferred by its age, within `_MIN_DEFER_SECONDS` and
     `_MAX_DEFER_SECONDS`: a new job soon reaches the right node, and a job with only busy nodes costs one statement
     every few seconds. Returns False if neither reason holds, or if the job no longer waits or has another worker.
     """
@@ -171,7 +171,7 @@ _LOCK_LESS_URGENT = Statement("""
 
 
 def park_less_urgent(connection: Connection, *, key: str, priority: int, limit: int) -> int:
-    """Take the permits of unstarted jobs that are less urgent than `priority`. Returns the number of jobs."""
+    """Take the permits of unstarted jobs that are less urgent than `priority`. Returns their number."""
     parameters = {"key": key, "priority": priority, "limit": limit}
     with one_transaction(connection):
         return _park(connection, WaitsFor.PERMIT, connection.exec_driver_sql(_LOCK_LESS_URGENT, parameters).all())
@@ -189,15 +189,15 @@ _MAKE_DUE = _returns(f"""
 def make_due(connection: Connection, *, limit: int) -> int:
     """Return due jobs to the backlog of their workers' queues, earliest first. Returns the number of jobs.
 
-    This also continues handlers after a sleep or after the timeout of a wait. Jobs with a limit then wait for a permit,
-    jobs of a paused worker for the worker.
+    This also continues handlers after a sleep or a wait's timeout. Jobs with a limit then wait for a permit, jobs of a
+    paused worker for the worker.
     """
     return connection.exec_driver_sql(_MAKE_DUE, {"limit": limit}).rowcount
 
 
 # The reason ends for all jobs of a queue, priority, worker and tenant together. So find each group with one step in
-# `jobs_parked` (a loose index scan) and check it once: the cost depends on the number of groups, not of parked jobs.
-# The most urgent jobs of a queue return first.
+# `jobs_parked` (a loose index scan) and check it once: the cost depends on the groups, not on their jobs. The most
+# urgent jobs of a queue return first.
 _GROUP = "j.waits_for, j.queue, j.priority, j.worker_id, j.tenant_id"
 _FREE = f"""WITH RECURSIVE parked AS (
     SELECT j.* FROM unnest(%(reasons)s::text[]) AS r (reason) CROSS JOIN LATERAL (
@@ -234,7 +234,7 @@ def return_parked(
     limit: int,
     dead_after_seconds: float = 0.0,
 ) -> int:
-    """Return jobs that are parked for one of `reasons` if it no longer holds. Returns the number of jobs."""
+    """Return jobs that are parked for one of `reasons` if it no longer holds. Returns their number."""
     parameters = {"reasons": [reason.value for reason in reasons], "limit": limit, "dead_after": dead_after_seconds}
     return connection.exec_driver_sql(_RETURN_PARKED, parameters).rowcount
 

@@ -1,7 +1,6 @@
 """Grant permits of limits to jobs, revoke them for more urgent jobs, and apply changed limits.
 
-Permits are counted from the rows of jobs and never stored. So statements that grant them run in one transaction after
-`lock`.
+Permits are counted from jobs' rows and never stored. So statements that grant them run in one transaction after `lock`.
 """
 
 from __future__ import annotations
@@ -69,8 +68,8 @@ def admit(connection: Connection, chosen: Sequence[tuple[WaitingJob, bool]]) -> 
     return [rows.job(row) for row in _ADMIT.run(connection, parameters)]
 
 
-# Admitted but unstarted jobs of the key wait again; SKIP LOCKED, because a locked row is being started. The jobs are in
-# the part of `jobs_admitted` with the limit keys of the worker, because a limit may be finer than a rate.
+# Admitted but unstarted jobs of the key wait again; SKIP LOCKED, because a locked row is being started. Scans the limit
+# keys of the worker in `jobs_admitted`, because a limit may be finer than a rate.
 _PUT_OFF_RATE = Prepared(
     "put_off_rate",
     f"""
@@ -113,7 +112,7 @@ def put_off_rate(connection: Connection, *, run: RunKey, claim_id: str | None, s
 
 _ITS_INPUT = {"worker": "w.id", "row": "w", "tenant_id": "j.tenant_id", "input_json": "j.input"}
 # Fewer jobs than the limit mean that none are left, so the LIMIT counts no locked rows. A running job counts with its
-# new key from now on. A startable job waits for a permit and is admitted again.
+# new key from now on. A startable job waits for a permit again.
 _FOLLOW_LIMITS = Statement(f"""
 WITH open AS (
     SELECT * FROM jobs WHERE status = 'queued' AND waits_for IS NULL AND worker_id = ANY(%(workers)s::text[])

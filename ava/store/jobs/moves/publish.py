@@ -50,10 +50,10 @@ def publish(connection: Connection, chosen: Sequence[WaitingJob]) -> list[Job]:
     return [rows.job(row) for row in sorted(found, key=lambda row: positions[row[0]])]
 
 
-# A message was lost if later ones have been delivered. Two signs: jobs run that are behind it in its queue, with the
-# same priority and published later, or less urgent and started later. Or a node of the queue has had a free process and
-# started nothing since the message was published. `settle` (seconds) is the max delivery time of a message, and the
-# tolerance of the order.
+# A message was lost if later ones have been delivered. Two signs: jobs run that are behind it in its queue (the same
+# priority and published later, or less urgent and started later); or a node of the queue has had a free process and
+# started nothing since the message was published. `settle` (seconds) is the max delivery time, and the tolerance of the
+# order.
 _LOST = f"""
 WITH running AS (
     SELECT priority, max(published_at) AS published_at, max(started_at) AS started_at
@@ -91,9 +91,9 @@ def republish(
     trust_idle_nodes: bool,
     limit: int,
 ) -> list[Job]:
-    """Mark the jobs of a queue with lost messages as published now. Returns the jobs, most urgent first.
+    """Mark a queue's jobs with lost messages as published now. Returns the jobs, most urgent first.
 
-    `trust_idle_nodes`: treat an idle node as a sign of lost messages. It may also be idle because it receives nothing.
+    `trust_idle_nodes`: an idle node is a sign of lost messages. It may also be idle because it receives nothing.
     """
     parameters = {
         "queue": queue,

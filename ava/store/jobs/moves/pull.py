@@ -1,7 +1,7 @@
 """Claim jobs over HTTP and manage their leases: rows of `pulled_runs` with the run's token and heartbeat.
 
-The jobs use the same state transitions as all jobs: this claim sets the columns that `claim` sets, and `end`,
-`rescue_pulled` and `end_killed_run` end the runs. A transaction that ends a run locks its row here first.
+State transitions are the same as for all jobs: this claim sets the columns of `claim`, and `end`, `rescue_pulled` and
+`end_killed_run` end the runs. A transaction that ends a run locks its row here first.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ class PulledRun:
         return self.job if size is None else replace(self.job, input_json="null", input_bytes=size)
 
 
-# Serialize the claims of one API key, so that each counts the runs of the previous one. The lock is a separate
-# statement, because a statement's snapshot is taken when it begins.
+# Serialize the claims of one API key, so that each counts the runs of the previous one. A separate statement, because a
+# statement's snapshot is taken when it begins.
 _LOCK_KEY = Statement("SELECT pg_advisory_xact_lock(hashtextextended('runs of ' || %(key_id)s, 0))")
 
-# Visits the windows in the order of the picks and the jobs in the order they were offered, and stops at the capacity:
-# so it locks no job that it does not claim. SKIP LOCKED: do not wait for jobs that another transaction is writing. A
-# claim stops early at the size limit of a response.
+# Visits windows in the order of the picks, jobs as they were offered, and stops at the capacity: it locks only jobs
+# that it claims. SKIP LOCKED: do not wait for jobs that another transaction is writing. A claim stops early at the size
+# limit of a response.
 _CLAIM = Prepared(
     "claim_pulled",
     f"""
@@ -379,5 +379,5 @@ DELETE FROM pulled_runs WHERE (tenant_id, job_id, run_no) IN (
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete leases of runs that ended more than a day ago, oldest first. Returns the number of rows."""
+    """Delete leases of runs that ended more than a day ago, oldest first. Returns their number."""
     return connection.exec_driver_sql(_DELETE_OLD, {"limit": limit}).rowcount

@@ -59,7 +59,7 @@ _RECALL_RUNS = _recalls(f"""
 
 
 def recall_runs(connection: Connection, runs: Sequence[RunKey]) -> int:
-    """Recall published runs that were not claimed. Returns the number of jobs."""
+    """Recall published runs that were not claimed. Returns their number."""
     return len(_recall(connection, [(run.tenant_id, rows.job_uuid(run.job_id), run.run_no) for run in runs]))
 
 
@@ -77,7 +77,7 @@ def _recall(connection: Connection, runs: Sequence[Any]) -> list[tuple[str, str,
 
 
 def recall_unsent(connection: Connection, jobs: Sequence[Job]) -> int:
-    """Recall jobs after sending their messages failed or its result is unknown. Returns the number of jobs.
+    """Recall jobs after sending their messages failed or its result is unknown. Returns their number.
 
     Skips pulled jobs: they have no messages and stay offered.
     """
@@ -95,7 +95,7 @@ LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
 
 
 def recall_of_tenant(connection: Connection, *, tenant_id: str, priority: int, limit: int) -> int:
-    """Recall a tenant's jobs that are less urgent than `priority`. Returns the number of jobs."""
+    """Recall a tenant's jobs that are less urgent than `priority`. Returns their number."""
     parameters = {"tenant": tenant_id, "priority": priority, "limit": limit}
     with one_transaction(connection):
         return len(_recall(connection, connection.exec_driver_sql(_LOCK_OF_TENANT, parameters).all()))
@@ -110,7 +110,7 @@ _LIMIT_STATEMENTS = Statement("SELECT set_config('statement_timeout', %(limit)s,
 
 
 def recall_all(connection: Connection, *, max_seconds: float | None = None) -> int:
-    """Recall all jobs that were published before this transaction. Returns the number of jobs.
+    """Recall all jobs that were published before this transaction. Returns their number.
 
     `max_seconds`: statement timeout, set for the transaction because poolers do not support session settings.
     """
@@ -130,5 +130,5 @@ _RECALL_MOVED = _recalls(
 
 
 def recall_moved(connection: Connection, *, limit: int) -> int:
-    """Recall jobs to the backlog of the queue that their worker has now. Returns the number of jobs."""
+    """Recall jobs to the backlog of the queue that their worker has now. Returns their number."""
     return connection.exec_driver_sql(_RECALL_MOVED, {"limit": limit}).rowcount

@@ -39,8 +39,8 @@ FOR UPDATE
 # A node without a row counts as dead. A silent node with a newer heartbeat than the one read earlier is alive. Compare
 # times only for equality, because PostgreSQL's clock may jump.
 #
-# This statement runs continually, so it skips locked rows, and is rarely replanned, because planning takes longer than
-# finding no rows.
+# This statement runs continually, so it skips locked rows and is rarely replanned: planning takes longer than finding
+# no rows.
 _LOCK_OF_DEAD_NODES = Prepared(
     "lock_of_dead_nodes",
     """
@@ -228,7 +228,7 @@ def rescue_pulled(
 
 
 def release(connection: Connection, unbegun: Sequence[tuple[RunKey, str]]) -> int:
-    """Return claimed but unstarted runs, each given with its claim id, to the backlog. Returns the number of jobs.
+    """Return claimed but unstarted runs, each given with its claim id, to the backlog. Returns their number.
 
     A run with a stop request ends instead.
     """

@@ -47,8 +47,8 @@ def rate_key(*, worker: str, row: str, tenant_id: str, input_json: str) -> str:
         THEN ava_limit_key({worker}, {row}.rate_per, {tenant_id}, {input_json}) END"""
 
 
-# Statements that find a job by its id compare its status with IS NOT DISTINCT FROM. It equals `=` because the column is
-# never null, and it keeps the planner on the primary key instead of a partial index.
+# Statements that find a job by id compare its status with IS NOT DISTINCT FROM. It equals `=` because the column is
+# never null, and keeps the planner on the primary key instead of a partial index.
 
 #: The job is in the backlog or published.
 IS_STARTABLE = "j.status IS NOT DISTINCT FROM 'queued' AND j.waits_for IS NULL"

@@ -19,8 +19,8 @@ MAX_LISTED = 100
 
 # The job wakes itself, because an awaited job may have ended before the edges existed, or its event may already have
 # been found. Edges of an earlier wait are obsolete; edges with run number 0 belong to its bulk. A pending wait for an
-# event that the handler no longer requests is deleted too, because it would end this wait. The statement finds the row
-# that `REQUEUE` has written and locked, and writes nothing if the run's wait already exists.
+# event that the handler no longer requests is deleted, because it would end this wait. The statement uses the row that
+# `REQUEUE` has written and locked, and writes nothing if the wait already exists.
 _BEGIN_WAIT = Prepared(
     "begin_wait",
     f"""
@@ -57,8 +57,8 @@ SELECT 1 FROM waiting
 def end_waiting(connection: Connection, ended: EndedRun) -> Status | None:
     """End a run because its handler waits. Returns what `end` returns.
 
-    The job returns to the queue when the wait is satisfied or times out. A job with a stop request stops. The server
-    receives the end and the wait as one message, and so one transaction.
+    The job returns to the queue when the wait is satisfied or times out. A job with a stop request stops. The end and
+    the wait are one message to the server, and so one transaction.
     """
     wait = ended.outcome.wait
     assert wait is not None

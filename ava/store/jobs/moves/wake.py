@@ -1,8 +1,8 @@
 """Wake waiting jobs: start or end a job once the jobs or events it waits for satisfy its condition.
 
 A job that ends and may be awaited writes a wake in its own transaction, and so does a job that begins to wait. The
-statuses of the awaited jobs decide whether the wait has ended; a final status never changes. So wakes are idempotent:
-late, duplicate and spurious ones are harmless, and two dispatchers may process them concurrently.
+awaited jobs' statuses decide whether the wait has ended; a final status never changes. So wakes are idempotent: late,
+duplicate and spurious ones are harmless, and two dispatchers may process them concurrently.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ UPDATE jobs AS j SET {wake_set()} FROM chosen WHERE j.tenant_id = chosen.tenant_
 
 
 def start(connection: Connection, over: Sequence[EndedWait]) -> int:
-    """Return jobs to the backlog after their waits. Returns the number of jobs."""
+    """Return jobs to the backlog after their waits. Returns their number."""
     return connection.exec_driver_sql(_START, _waits(over)).rowcount if over else 0
 
 
@@ -197,7 +197,7 @@ class ResolvedInput:
 
 
 def start_resolved(connection: Connection, resolved: Sequence[ResolvedInput]) -> int:
-    """Return jobs to the backlog with their resolved inputs and limit keys. Returns the number of jobs."""
+    """Return jobs to the backlog with their resolved inputs and limit keys. Returns their number."""
     if not resolved:
         return 0
     given = _waits([each.job for each in resolved]) | {
@@ -217,7 +217,7 @@ FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 
 
 def fail_unresolved(connection: Connection, failed: Sequence[ResolvedInput]) -> int:
-    """Fail jobs after their inputs could not be resolved. Returns the number of jobs."""
+    """Fail jobs after their inputs could not be resolved. Returns their number."""
     if not failed:
         return 0
     given = _waits([each.job for each in failed]) | {"errors": [each.error for each in failed]}

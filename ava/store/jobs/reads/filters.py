@@ -16,8 +16,8 @@ _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 # A list consists of a few index ranges, one per status and trigger that the filter admits, each read only up to the end
 # of the page. So every combination of filters walks along an index, newest first, independent of the table's size.
 #
-# The ranges are row comparisons in the index's order. With equalities the planner may prefer the primary key and walk
-# it over all jobs in search of a status that no job has.
+# The ranges are row comparisons in index order. With equalities the planner may walk the primary key over all jobs in
+# search of a status that no job has.
 #
 # A filter by worker uses the other index, so each statement exists for both. The driver inserts the parameters into the
 # statement, so an unused condition becomes `NULL IS NULL OR …`, which the planner removes.

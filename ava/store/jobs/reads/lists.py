@@ -98,7 +98,7 @@ SELECT {rows.JOB_COLUMNS} FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j
 
 
 def show(connection: Connection, *, tenant_id: str, job_id: str) -> Job | None:
-    """Return one job of a tenant, or None if the tenant has no such job."""
+    """Return a tenant's job; None if there is none."""
     if (uuid := rows.job_uuid(job_id)) is None:
         return None
     row = connection.exec_driver_sql(_SHOW, {"id": uuid, "tenant_id": tenant_id}).first()
@@ -132,7 +132,8 @@ def _floor_of_deep_page(index: dict[str, str]) -> str:
     """Return an SQL expression for a lower bound of the ids of a deep page.
 
     The cost of a deep page must depend on its depth, not on the number of older jobs in each range. So first read the
-    apparently densest range to the page's depth: the page has no older job from any other range.
+    apparently densest range to the page's depth: the page has no older job from any
+    other range.
     """
     share = "1 OFFSET %(limit)s / (cardinality(%(statuses)s::text[]) * cardinality(%(triggers)s::text[]))"
     densest = f"""(
@@ -191,8 +192,8 @@ def page(
 ) -> JobPage:
     """Return jobs of a tenant, newest first: at most `limit`, older than the job `before_id`, after `offset` jobs.
 
-    The page ends early at the size limit of a response or at the max number of jobs that a search reads. With `sort`,
-    it is a sorted page of the newest jobs that a search reads; `before_id` must be None then.
+    The page ends early at the size limit of a response or at the max number of jobs that a search reads. `sort`: a
+    sorted page of the newest jobs that a search reads; `before_id` must then be None.
     """
     wanted = _Wanted(
         tenant_id=tenant_id,

@@ -2,7 +2,7 @@
 
 An index of error messages would need trigrams (`pg_trgm`), an extension that a role may not be allowed to create. Its
 rows are unordered: one page for a string in a million errors would read all of them. So the search follows the order of
-the list. A page ends when it is full or after the max number of jobs per response; its cursor continues the search.
+the list. A page ends when it is full or at the max number of checked jobs; its cursor continues the search.
 """
 
 from __future__ import annotations

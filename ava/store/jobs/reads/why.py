@@ -14,9 +14,9 @@ from ava.store.jobs import rows
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
-# The average is over the newest jobs of the same tenant and worker, because other tenants' averages would reveal their
+# The average is over the newest jobs of the same tenant and worker, because others would reveal other tenants'
 # durations. Jobs start in the order of priority, then id. Each priority is a range of the index `jobs_startable`.
-# Within the job's priority, at most a window of jobs is published, and the others are ordered by id.
+# Within the job's priority, published jobs fill at most a window, and the others are ordered by id.
 _READ_FACTS = Statement(f"""
 SELECT
     (SELECT {worker_settings.STATUS} FROM workers AS w WHERE {workers.of("j")}),
